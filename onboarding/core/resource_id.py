@@ -1,0 +1,57 @@
+"""ARM ids of virtual machines and of what hangs below them.
+
+ARM, Event Grid, Resource Graph and lists all spell the same id in different case, so ids are compared and
+stored by their folded form. Parsing never raises: an id that is not one we act on is `None`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_VM_ID = re.compile(
+    r"/subscriptions/(?P<subscription>[^/?#\\]+)"
+    r"/resourceGroups/(?P<group>[^/?#\\]+)"
+    r"/providers/Microsoft\.Compute/virtualMachines/(?P<name>[^/?#\\]+)"
+    r"(?:/extensions/(?P<extension>[^/?#\\]+))?/?",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class VmId:
+    """One virtual machine, spelled as it came; `key` is the same for every spelling."""
+
+    subscription: str
+    resource_group: str
+    name: str
+
+    @property
+    def key(self) -> str:
+        return str(self).lower()
+
+    def __str__(self) -> str:
+        return (
+            f"/subscriptions/{self.subscription}/resourceGroups/{self.resource_group}"
+            f"/providers/Microsoft.Compute/virtualMachines/{self.name}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ExtensionId:
+    """One extension resource of a virtual machine."""
+
+    vm: VmId
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.vm}/extensions/{self.name}"
+
+
+def parse_id(text: str) -> VmId | ExtensionId | None:
+    """The VM or VM extension that an ARM id names; None for anything else, scale-set instances included."""
+    match = _VM_ID.fullmatch(text.strip())
+    if match is None:
+        return None
+    vm = VmId(match["subscription"], match["group"], match["name"])
+    return ExtensionId(vm, match["extension"]) if match["extension"] else vm
