@@ -14,9 +14,7 @@ COMMANDS: tuple[str, ...] = ()
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code is the process's. 2 means that the input was bad, and says where."""
-    parser = argparse.ArgumentParser(
-        prog="onboard", description="Onboarding of Azure VMs, by hand and by eye."
-    )
+    parser = argparse.ArgumentParser(prog="onboard", description="Onboarding of Azure VMs, by hand and by eye.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in COMMANDS:
         importlib.import_module(f"onboarding.cli.{name}").add(commands)

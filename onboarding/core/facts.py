@@ -166,9 +166,7 @@ def read_facts(body: object) -> MachineFacts:
         provisioning_state=_text(properties.get("provisioningState")),
         time_created=_time(properties.get("timeCreated")),
         provision_vm_agent=_flag(linux.get("provisionVMAgent")),
-        extension_operations_allowed=_flag(
-            _mapping(properties.get("osProfile")).get("allowExtensionOperations")
-        ),
+        extension_operations_allowed=_flag(_mapping(properties.get("osProfile")).get("allowExtensionOperations")),
         managed_by=_text(vm.get("managedBy")),
         scale_set=_text(_mapping(properties.get("virtualMachineScaleSet")).get("id")),
         extensions=tuple(_extensions(vm, view)),
