@@ -1,7 +1,8 @@
 """ARM ids of virtual machines and of what hangs below them.
 
 ARM, Event Grid, Resource Graph and lists all spell the same id in different case, so ids are compared and
-stored by their folded form. Parsing never raises: an id that is not one we act on is `None`.
+stored by their folded form. Only characters that ARM allows in names are taken, so every id that parses can stand in
+a row key. Parsing never raises: an id that is not one we act on is `None`.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ import re
 from dataclasses import dataclass
 
 _VM_ID = re.compile(
-    r"/subscriptions/(?P<subscription>[^/?#\\]+)"
-    r"/resourceGroups/(?P<group>[^/?#\\]+)"
-    r"/providers/Microsoft\.Compute/virtualMachines/(?P<name>[^/?#\\]+)"
-    r"(?:/extensions/(?P<extension>[^/?#\\]+))?/?",
+    r"/subscriptions/(?P<subscription>[-\w.()]+)"
+    r"/resourceGroups/(?P<group>[-\w.()]+)"
+    r"/providers/Microsoft\.Compute/virtualMachines/(?P<name>[-\w.()]+)"
+    r"(?:/extensions/(?P<extension>[-\w.()]+))?/?",
     re.IGNORECASE,
 )
 

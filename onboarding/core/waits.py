@@ -1,0 +1,107 @@
+"""When to look again: how long each kind of waiting lasts between two looks, and when to give up.
+
+The position in a schedule follows from the time that has passed, so nothing has to be counted or stored, and a
+look that came late or twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from onboarding.core.errors import ConfigurationError
+from onboarding.core.outcome import WaitingFor
+
+_MINUTE = 60
+_HOUR = 60 * _MINUTE
+_DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|m|h|d)")
+_SECONDS = {"ms": 0.001, "s": 1, "m": _MINUTE, "h": _HOUR, "d": 24 * _HOUR}
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Pauses in seconds between looks, the last one repeating, until `give_up_after` seconds have passed."""
+
+    pauses: tuple[float, ...]
+    give_up_after: float
+
+    def next_pause(self, elapsed: timedelta) -> timedelta | None:
+        """The pause until the next look, `elapsed` after the waiting began; None when it is time to give up."""
+        seconds = elapsed.total_seconds()
+        if seconds >= self.give_up_after:
+            return None
+        reached = 0.0
+        for pause in self.pauses:
+            reached += pause
+            # A look is never a moment early: one that comes just before its step counts as on it.
+            if reached > seconds + 0.5 * pause:
+                return timedelta(seconds=pause)
+        return timedelta(seconds=self.pauses[-1])
+
+    def pause_before(self, attempt: int) -> timedelta | None:
+        """The pause after `attempt` failed tries; None when the tries are used up."""
+        if attempt > len(self.pauses):
+            return None
+        return timedelta(seconds=self.pauses[attempt - 1])
+
+
+# ARM ends an install that never reports after about 90 minutes; median of a real install is 104 s.
+DEFAULTS: Mapping[WaitingFor, Schedule] = {
+    WaitingFor.CLAIM: Schedule((2 * _MINUTE,), 24 * _HOUR),
+    WaitingFor.INSTALL: Schedule((2 * _MINUTE, 3 * _MINUTE, 5 * _MINUTE, 10 * _MINUTE, 30 * _MINUTE), 3 * _HOUR),
+    WaitingFor.VM_RUNNING: Schedule((_HOUR,), 365 * 24 * _HOUR),
+    WaitingFor.AGENT_READY: Schedule(
+        (_MINUTE, 2 * _MINUTE, 4 * _MINUTE, 8 * _MINUTE, 15 * _MINUTE, 30 * _MINUTE, _HOUR), 48 * _HOUR
+    ),
+    WaitingFor.OPERATION: Schedule((_MINUTE, 2 * _MINUTE, 5 * _MINUTE, 10 * _MINUTE, 30 * _MINUTE), 24 * _HOUR),
+    WaitingFor.PACKAGE_MANAGER: Schedule((5 * _MINUTE, 10 * _MINUTE, 20 * _MINUTE, 40 * _MINUTE), 24 * _HOUR),
+    WaitingFor.THROTTLING: Schedule((30, _MINUTE, 2 * _MINUTE, 5 * _MINUTE), 24 * _HOUR),
+    WaitingFor.PLATFORM: Schedule((30, _MINUTE, 2 * _MINUTE, 5 * _MINUTE, 10 * _MINUTE, 30 * _MINUTE), 6 * _HOUR),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """A policy's schedules; what it does not name is as in `DEFAULTS`."""
+
+    schedules: Mapping[WaitingFor, Schedule] = field(default_factory=lambda: DEFAULTS)
+
+    def __getitem__(self, waiting_for: WaitingFor) -> Schedule:
+        return self.schedules[waiting_for]
+
+
+def parse_waits(raw: object, place: str) -> Waits:
+    """Read `waits:` of a policy file: `{agent-ready: {every: [1m, 2m, 1h], giveUpAfter: 48h}}`."""
+    if raw is None:
+        return Waits()
+    if not isinstance(raw, Mapping):
+        raise ConfigurationError(place, "is not a mapping", "write it as `agent-ready: {every: [1m, 2m]}`")
+    schedules = dict(DEFAULTS)
+    for name, value in raw.items():
+        if name not in WaitingFor:
+            raise ConfigurationError(f"{place}.{name}", "is no kind of waiting", f"use one of {', '.join(WaitingFor)}")
+        kind = WaitingFor(name)
+        schedules[kind] = _parse_schedule(value, DEFAULTS[kind], f"{place}.{name}")
+    return Waits(schedules)
+
+
+def parse_duration(text: object, place: str) -> float:
+    """Seconds of `500ms`, `90s`, `5m`, `1h`, `2d`."""
+    match = _DURATION.fullmatch(str(text).strip())
+    if match is None or not float(match["number"]):
+        raise ConfigurationError(place, f"{text!r} is no duration", "write it as 90s, 5m, 1h or 2d")
+    return float(match["number"]) * _SECONDS[match["unit"]]
+
+
+def _parse_schedule(raw: Any, default: Schedule, place: str) -> Schedule:
+    if not isinstance(raw, Mapping) or set(raw) - {"every", "giveUpAfter"}:
+        raise ConfigurationError(place, "is not a schedule", "write it as {every: [1m, 2m], giveUpAfter: 48h}")
+    every = raw.get("every", [])
+    if not isinstance(every, list):
+        raise ConfigurationError(f"{place}.every", "is not a list", "write it as [1m, 2m, 1h]")
+    pauses = tuple(parse_duration(pause, f"{place}.every") for pause in every) or default.pauses
+    give_up = parse_duration(raw["giveUpAfter"], place) if "giveUpAfter" in raw else default.give_up_after
+    return Schedule(pauses, give_up)

@@ -1,0 +1,171 @@
+"""From the raw JSON of one event to what it says happened: a notification, or `Ignored` with the reason.
+
+Reads both schemas (Event Grid and CloudEvents 1.0). Every field may be missing or of any type; nothing here
+raises, does I/O or keeps `claims`, which hold personal data. What counts is the operation's name: a tag write has
+the VM as its subject too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from onboarding.core.resource_id import ExtensionId, VmId, parse_id
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """What made us look: an event's id, time (UTC) and correlation id, or those of a timed look."""
+
+    id: str
+    time: datetime
+    correlation_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class VmWritten:
+    """A VM was created or updated; no event says which. `created` is False where it surely was an update."""
+
+    vm: VmId
+    trigger: Trigger
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class VmStarted:
+    vm: VmId
+    trigger: Trigger
+
+
+@dataclass(frozen=True, slots=True)
+class VmDeleted:
+    vm: VmId
+    trigger: Trigger
+
+
+@dataclass(frozen=True, slots=True)
+class ExtensionWritten:
+    """An extension operation ended. The event carries no reason for a failure."""
+
+    extension: ExtensionId
+    trigger: Trigger
+    succeeded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ExtensionDeleted:
+    extension: ExtensionId
+    trigger: Trigger
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyStateChanged:
+    """Azure Policy found a VM compliant or not; `trigger.time` is the time of the finding."""
+
+    vm: VmId
+    trigger: Trigger
+    compliant: bool
+    definition_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    reason: str
+
+
+type Notification = (
+    VmWritten | VmStarted | VmDeleted | ExtensionWritten | ExtensionDeleted | PolicyStateChanged | Ignored
+)
+
+_VM = "microsoft.compute/virtualmachines"
+_EXTENSION = f"{_VM}/extensions"
+_POLICY_EVENT = "microsoft.policyinsights.policystate"
+
+
+def parse(text: str, received: datetime) -> Notification:
+    """What one event says. `received` stands in for a time that the event does not give."""
+    try:
+        raw = json.loads(text)
+    except (ValueError, RecursionError):
+        return Ignored("not JSON")
+    if not isinstance(raw, Mapping):
+        return Ignored("not a JSON object")
+    kind = _text(raw.get("type") if "specversion" in raw else raw.get("eventType")).lower()
+    data = raw.get("data")
+    if not isinstance(data, Mapping):
+        return Ignored("the event has no data")
+    if kind.startswith(_POLICY_EVENT):
+        return _policy_state(raw, data, received)
+    if not kind.startswith("microsoft.resources.resource"):
+        return Ignored(f"event type {kind[:80]!r} is none that we act on")
+    return _resource(kind.removeprefix("microsoft.resources.resource"), raw, data, received)
+
+
+def _resource(kind: str, raw: Mapping[str, Any], data: Mapping[str, Any], received: datetime) -> Notification:
+    operation = _text(data.get("operationName")).lower()
+    target = parse_id(_text(data.get("resourceUri"))) or parse_id(_text(raw.get("subject")))
+    trigger = _trigger(raw, data, _time(raw, received))
+    match (kind, operation, target):
+        case ("writesuccess", "microsoft.compute/virtualmachines/write", VmId()):
+            return VmWritten(target, trigger, created=not data.get("httpRequest"))
+        case ("actionsuccess", "microsoft.compute/virtualmachines/start/action", VmId()):
+            return VmStarted(target, trigger)
+        case ("deletesuccess", "microsoft.compute/virtualmachines/delete", VmId()):
+            return VmDeleted(target, trigger)
+        case (
+            "writesuccess" | "writefailure" | "writecancel",
+            "microsoft.compute/virtualmachines/extensions/write",
+            ExtensionId(),
+        ):
+            return ExtensionWritten(target, trigger, succeeded=kind == "writesuccess")
+        case ("deletesuccess", "microsoft.compute/virtualmachines/extensions/delete", ExtensionId()):
+            return ExtensionDeleted(target, trigger)
+        case (_, _, None) if operation.startswith((f"{_VM}/", f"{_EXTENSION}/")):
+            return Ignored(f"operation {operation[:80]!r} names no virtual machine")
+        case _:
+            return Ignored(f"operation {operation[:80]!r} ({kind[:20]}) is none that we act on")
+
+
+def _policy_state(raw: Mapping[str, Any], data: Mapping[str, Any], received: datetime) -> Notification:
+    target = parse_id(_text(raw.get("subject")))
+    if not isinstance(target, VmId):
+        return Ignored("the policy state is not a virtual machine's")
+    found = _parse_time(data.get("timestamp")) or _time(raw, received)
+    return PolicyStateChanged(
+        vm=target,
+        trigger=_trigger(raw, data, found),
+        compliant=_text(data.get("complianceState")).lower() != "noncompliant",
+        definition_id=_text(data.get("policyDefinitionId")).lower(),
+    )
+
+
+def _trigger(raw: Mapping[str, Any], data: Mapping[str, Any], time: datetime) -> Trigger:
+    identity = _text(raw.get("id")) or hashlib.sha256(json.dumps(raw, sort_keys=True).encode()).hexdigest()[:32]
+    return Trigger(_as_key(identity), time, _text(data.get("correlationId"))[:128])
+
+
+def _as_key(identity: str) -> str:
+    """The id as it can stand in a row key; one that had to be changed keeps its difference as a hash."""
+    key = re.sub(r"[^a-z0-9._:-]", "-", identity.lower())[:80]
+    return key if key == identity.lower() else f"{key}.{hashlib.sha256(identity.encode(errors="replace")).hexdigest()[:12]}"
+
+
+def _time(raw: Mapping[str, Any], received: datetime) -> datetime:
+    return _parse_time(raw.get("time")) or _parse_time(raw.get("eventTime")) or received
+
+
+def _parse_time(value: object) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(_text(value))
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
