@@ -1,0 +1,97 @@
+"""Time for the simulators: timestamps that agree with the product's clock, durations that can be shortened.
+
+A simulated duration takes `seconds / scale` of real time, while `now()` stays the wall clock: the product beside
+us compares our timestamps with its own, and tokens expire by the true time. `ManualClock` is for tests: nothing
+happens until it is told to advance, so that no test has to sleep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+
+class Timer(Protocol):
+    """What `call_later` gives back."""
+
+    def cancel(self) -> None: ...
+
+
+class Clock:
+    """The wall clock, with every simulated duration divided by `scale`."""
+
+    def __init__(self, scale: float = 1.0) -> None:
+        if scale <= 0:
+            raise ValueError(f"clock scale must be above 0, not {scale}: 60 plays a minute in a second")
+        self.scale = scale
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def seconds(self) -> float:
+        """Simulated seconds on a monotonic axis; only differences mean anything."""
+        return time.monotonic() * self.scale
+
+    def real(self, seconds: float) -> float:
+        """How long a simulated duration takes for those who live by the wall clock."""
+        return seconds / self.scale
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
+        return asyncio.get_running_loop().call_later(max(0.0, self.real(seconds)), callback)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(max(0.0, self.real(seconds)))
+
+
+class ManualClock(Clock):
+    """A clock that stands still until `advance`; timers then run in the order in which they are due."""
+
+    def __init__(self, start: datetime | None = None) -> None:
+        super().__init__(1.0)
+        self._start = start or datetime.now(UTC)
+        self._elapsed = 0.0
+        self._order = itertools.count()
+        self._due: list[tuple[float, int, _ManualTimer]] = []
+
+    def now(self) -> datetime:
+        return self._start + timedelta(seconds=self._elapsed)
+
+    def seconds(self) -> float:
+        return self._elapsed
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
+        timer = _ManualTimer(callback)
+        heapq.heappush(self._due, (self._elapsed + max(0.0, seconds), next(self._order), timer))
+        return timer
+
+    async def sleep(self, seconds: float) -> None:
+        woken = asyncio.Event()
+        self.call_later(seconds, woken.set)
+        await woken.wait()
+
+    async def advance(self, seconds: float) -> None:
+        """Let that much simulated time pass; what timers start gets its turn before the next one is due."""
+        until = self._elapsed + seconds
+        while self._due and self._due[0][0] <= until:
+            self._elapsed, _, timer = heapq.heappop(self._due)
+            timer.fire()
+            await asyncio.sleep(0)
+        self._elapsed = until
+        await asyncio.sleep(0)
+
+
+class _ManualTimer:
+    def __init__(self, callback: Callable[[], object]) -> None:
+        self._callback: Callable[[], object] | None = callback
+
+    def cancel(self) -> None:
+        self._callback = None
+
+    def fire(self) -> None:
+        if self._callback is not None:
+            self._callback()
