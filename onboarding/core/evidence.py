@@ -1,0 +1,189 @@
+"""What is known of a failure, brought into one shape: ARM error bodies, operation results, statuses, pasted text.
+
+Reads every envelope seen in the wild (wrapped or bare, capital keys, JSON inside a message, HTML of a proxy, nothing
+at all) and never raises. It judges nothing; `failures.classify` does.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any, Self
+
+from onboarding.core.facts import Status
+
+_DEPTH = 6
+_MOST_DETAILS = 50
+_TAG = re.compile(r"<(?:style|script)\b.*?</(?:style|script)>|<[^>]*>", re.IGNORECASE | re.DOTALL)
+_ERROR_CODE = r"(?P<code>[A-Za-z][A-Za-z0-9]{3,79})"
+_CODE_IN_TEXT = (
+    re.compile(rf"^(?:ERROR:\s*)?\({_ERROR_CODE}\)\s", re.MULTILINE),
+    re.compile(rf"\b(?:Error ?)?Code\s*[:=]\s*\\?[\"']?{_ERROR_CODE}\b", re.IGNORECASE),
+)
+_STATUS_IN_TEXT = re.compile(
+    r"(?:\bStatus ?Code\s*[=:]\s*|\bHTTP(?:/\d(?:\.\d)?)?\s+|\bstatus\s*[:=]\s*|^)(?P<status>[45]\d\d)\b(?!-)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """One error object inside another."""
+
+    code: str = ""
+    message: str = field(default="", repr=False)
+    target: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One failure as it was told. Header names are lower case; `details` are ordered from the outside in."""
+
+    http_status: int | None = None
+    code: str = ""
+    message: str = field(default="", repr=False)
+    target: str = ""
+    details: tuple[Detail, ...] = ()
+    inner_code: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """Every code told, the most specific first."""
+        inner = (detail.code for detail in reversed(self.details))
+        return tuple(code for code in (self.inner_code, *inner, self.code) if code)
+
+    @property
+    def text(self) -> str:
+        """Every message told, the outermost first."""
+        return "\n".join(m for m in (self.message, *(detail.message for detail in self.details)) if m)
+
+    @classmethod
+    def from_body(cls, http_status: int | None, body: object, headers: Mapping[str, str] | None = None) -> Self:
+        """Read the body of an ARM answer, already decoded from JSON or as the text that came."""
+        found = tuple(islice(_errors(body, _DEPTH), _MOST_DETAILS))
+        if (words := _plain(body)) and not words.startswith(("{", "[{")):
+            found = (Detail(message=words), *found)
+        first = found[0] if found else Detail(message=_plain(body))
+        return cls(
+            http_status=http_status,
+            code=first.code,
+            message=first.message,
+            target=first.target,
+            details=found[1:],
+            inner_code=_inner_code(body, _DEPTH),
+            headers={str(name).lower(): str(value) for name, value in (headers or {}).items()},
+        )
+
+    @classmethod
+    def from_operation(cls, body: object) -> Self:
+        """Read the result of an asynchronous operation: HTTP 200, the failure is inside."""
+        evidence = cls.from_body(200, body)
+        if evidence.code:
+            return evidence
+        return replace(evidence, code=_string(_folded(body).get("status")))
+
+    @classmethod
+    def from_status(cls, statuses: Iterable[Status]) -> Self:
+        """Read an instance view: the words of every status that does not report success, failures first."""
+        told = [s for s in statuses if not s.code.lower().startswith(("provisioningstate/succeeded", "powerstate/"))]
+        told.sort(key=lambda s: not s.code.lower().startswith("provisioningstate/failed"))
+        details = [Detail(s.code, s.message or s.display) for s in told]
+        first = details[0] if details else Detail()
+        return cls(code=first.code, message=first.message, details=tuple(details[1:]))
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """Read what a person pasted: a message, a body, or what `az`, PowerShell or Terraform printed."""
+        evidence = cls.from_body(None, text)
+        code = evidence.code or _first(_CODE_IN_TEXT, text, "code")
+        status = _first((_STATUS_IN_TEXT,), text.strip(), "status")
+        return replace(evidence, code=code, http_status=int(status) if status else None)
+
+
+def _errors(value: object, depth: int) -> Iterator[Detail]:
+    """Every error object in the value, the outermost first."""
+    if depth == 0:
+        return
+    if isinstance(value, str | bytes):
+        for inner in _json_in(_decoded(value)):
+            yield from _errors(inner, depth - 1)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _errors(item, depth - 1)
+    else:
+        yield from _errors_of_mapping(_folded(value), depth)
+
+
+def _errors_of_mapping(raw: Mapping[str, Any], depth: int) -> Iterator[Detail]:
+    code, message = _string(raw.get("code")), _string(raw.get("message"))
+    error = raw.get("error", raw.get("odata.error"))
+    if isinstance(error, str):
+        code, message = code or error, message or _string(raw.get("error_description")) or error
+        error = None
+    if code or message:
+        yield Detail(code, message, _string(raw.get("target")))
+    for inner in (error, message, raw.get("details"), raw.get("properties"), raw.get("statusmessage")):
+        if inner:
+            yield from _errors(inner, depth - 1)
+
+
+def _inner_code(value: object, depth: int) -> str:
+    if depth == 0:
+        return ""
+    if isinstance(value, str | bytes):
+        return next(filter(None, (_inner_code(inner, depth - 1) for inner in _json_in(_decoded(value)))), "")
+    raw = _folded(value)
+    inner = _folded(raw.get("innererror"))
+    own = _string(inner.get("internalerrorcode")) or _string(inner.get("code"))
+    if own or not raw:
+        return own
+    return _inner_code(raw.get("error"), depth - 1) or _inner_code(raw.get("message"), depth - 1)
+
+
+def _json_in(text: str) -> Iterator[object]:
+    """The JSON objects in a text, alone or after some words."""
+    decoder, start = json.JSONDecoder(), text.find("{")
+    for _ in range(_DEPTH):
+        if start < 0:
+            return
+        try:
+            value, end = decoder.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            end = start + 1
+        else:
+            yield value
+        start = text.find("{", end)
+
+
+def _plain(value: object) -> str:
+    """The words of an answer that is not JSON; of a proxy's HTML page, what a reader would see."""
+    text = _decoded(value) if isinstance(value, str | bytes) else ""
+    if text.lstrip().startswith("<"):
+        text = " ".join(_TAG.sub(" ", text).split())
+    return text.strip()
+
+
+def _decoded(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode("utf-8", errors="replace")
+
+
+def _folded(value: object) -> Mapping[str, Any]:
+    return {str(k).lower(): v for k, v in value.items()} if isinstance(value, Mapping) else {}
+
+
+def _string(value: object) -> str:
+    """A code or message: text as it is, a number as text, OData's `{"value": …}` as its value."""
+    if isinstance(value, Mapping):
+        value = value.get("value")
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value) if abs(value) < 10**9 else ""
+    return value if isinstance(value, str) else ""
+
+
+def _first(patterns: Iterable[re.Pattern[str]], text: str, group: str) -> str:
+    found = next(filter(None, (pattern.search(text) for pattern in patterns)), None)
+    return found[group] if found else ""

@@ -1,0 +1,101 @@
+"""From evidence of a failure to what it is: class, cause, meaning, advice, and how long it asks to wait.
+
+Also reads how an installed extension stands, because that, too, must see through what ARM reports. Pure: the time
+enters as an argument, the rules as a table; no input makes it raise.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from onboarding.core.error_table import parse_errors
+from onboarding.core.evidence import Detail, Evidence
+from onboarding.core.facts import InstalledExtension, Status
+from onboarding.core.failure_rules import Cause, Diagnosis, ErrorTable, FailureClass, Rule
+from onboarding.core.handler_report import read_report
+from onboarding.core.retry_after import read_retry_after
+
+__all__ = [
+    "Cause",
+    "Detail",
+    "Diagnosis",
+    "ErrorTable",
+    "Evidence",
+    "ExtensionState",
+    "Failure",
+    "FailureClass",
+    "Rule",
+    "classify",
+    "parse_errors",
+    "read_extension_state",
+]
+
+_TERMINAL = re.compile(
+    r",failed,-?\d|Non-zero exit code|\bfailed with (?:exit code|error)|\bfailed due to|\bTimeout\(\d+\)"
+    r"|Unsupported operating system|Indeterminate operating system|terminal (?:failure|error)",
+    re.IGNORECASE,
+)
+_AT_WORK = frozenset(("creating", "updating", "deleting", "accepted", "running", "inprogress"))
+
+
+class ExtensionState(StrEnum):
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    IN_PROGRESS = "in_progress"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One failure, judged. `retry_after` is in seconds; `max_attempts` is there for every transient failure and only
+    for those; `scope_wide` says that every VM of the scope would fail alike."""
+
+    kind: FailureClass
+    cause: Cause
+    exit_code: int | None
+    code: str
+    meaning: str
+    advice: str
+    retry_after: float | None = None
+    scope_wide: bool = False
+    max_attempts: int | None = None
+
+
+def classify(evidence: Evidence, errors: ErrorTable, now: datetime) -> Failure:
+    """Judge a failure by the first rule of the table that holds."""
+    report = read_report(evidence)
+    found = errors.find(evidence, report)
+    return Failure(
+        kind=found.kind,
+        cause=found.cause,
+        exit_code=found.exit_code if report.exit_code is None else report.exit_code,
+        code=evidence.code,
+        meaning=found.meaning,
+        advice=found.advice,
+        retry_after=read_retry_after(evidence, now),
+        scope_wide=found.scope_wide,
+        max_attempts=found.max_attempts,
+    )
+
+
+def read_extension_state(extension: InstalledExtension) -> ExtensionState:
+    """How an extension stands, from ARM's state of the resource and the handler's statuses together.
+
+    A handler may report a final error as "transitioning", and may have failed long before ARM ends the operation. But
+    while an *update* runs, a failed status can be the one before it, so it is not yet believed."""
+    arm = extension.provisioning_state.lower()
+    if arm in _AT_WORK and arm != "creating":
+        return ExtensionState.IN_PROGRESS
+    if arm in ("failed", "canceled") or any(_reports_failure(status) for status in extension.statuses):
+        return ExtensionState.FAILED
+    reported = any(status.code.lower() == "provisioningstate/succeeded" for status in extension.statuses)
+    return ExtensionState.SUCCEEDED if arm == "succeeded" or (reported and not arm) else ExtensionState.IN_PROGRESS
+
+
+def _reports_failure(status: Status) -> bool:
+    state = status.code.lower()
+    if state.startswith("provisioningstate/failed"):
+        return True
+    return state == "provisioningstate/transitioning" and _TERMINAL.search(status.message) is not None
