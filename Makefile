@@ -1,0 +1,78 @@
+# One command each, on a fresh machine too: what a command needs and is not there yet, it installs first.
+# ARGS reaches the command behind a target, PYTHON names the Python 3.13 to use.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+ARGS ?=
+PYTHON ?=
+export PYTHON
+
+bin := .venv/bin
+python := $(bin)/python
+python_ready := .venv/.ready
+azurite_ready := node_modules/.ready
+pip := $(python) -m pip --quiet --disable-pip-version-check --no-input
+pip_compile := CUSTOM_COMPILE_COMMAND="make lock" $(bin)/pip-compile --quiet --allow-unsafe --generate-hashes \
+	--strip-extras --no-emit-find-links --no-emit-index-url --no-emit-options --no-emit-trusted-host
+
+.PHONY: help
+help: ## Print the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(python_ready) $(azurite_ready) ## Install what the other targets need, into .venv and node_modules
+
+.PHONY: demo
+demo: setup ## Onboard a simulated fleet and print what the table says (ARGS="--vms 200 --seed 7 --json --keep")
+	@$(python) -m simulator demo $(ARGS)
+
+.PHONY: simulator
+simulator: setup ## Start Azurite, ARM and Event Grid for func start (ARGS="--to URL")
+	@$(python) -m simulator up $(ARGS)
+
+.PHONY: test
+test: setup ## Run the tests, quick ones first (ARGS="-k name tests/unit")
+	@$(python) -m pytest $(ARGS)
+
+.PHONY: check
+check: $(python_ready) ## Check format, lint, types, layers, and what Azure would refuse
+	@$(bin)/ruff format --check .
+	@$(bin)/ruff check .
+	@$(bin)/mypy
+	@$(bin)/lint-imports
+	@$(bin)/azure-functions-doctor doctor --profile deploy
+
+.PHONY: format
+format: $(python_ready) ## Format the code, and mend what the linter can mend
+	@$(bin)/ruff format .
+	@$(bin)/ruff check --fix .
+
+.PHONY: lock
+lock: $(python_ready) ## Compile the requirements; pins that still fit stay (ARGS=--upgrade renews them)
+	@$(pip_compile) $(ARGS) --output-file=requirements.txt requirements.in
+	@$(pip_compile) $(ARGS) --output-file=requirements-dev.txt requirements-dev.in
+	@npm install --package-lock-only --ignore-scripts --loglevel=error
+
+.PHONY: clean
+clean: ## Remove all that setup, tests and runs have made
+	@rm -rf .venv node_modules .azurite .run dist *.egg-info .coverage .hypothesis .*_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(python_ready): requirements.txt requirements-dev.txt pyproject.toml
+	@if ! $(python) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null; then \
+		found=$$(scripts/find-python); \
+		echo "Making .venv with $$found"; \
+		"$$found" -m venv --clear .venv; \
+	fi
+	@echo "Installing the pinned Python packages into .venv"
+	@$(pip) install --require-hashes -r requirements.txt -r requirements-dev.txt
+	@$(pip) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(azurite_ready): package.json package-lock.json .npmrc
+	@scripts/check-node
+	@echo "Installing Azurite into node_modules"
+	@npm ci --ignore-scripts --no-progress --loglevel=error >/dev/null
+	@touch $@
