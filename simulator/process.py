@@ -41,7 +41,7 @@ class ChildProcess:
         logs: Path | None = None,
         grace: float = 10.0,
     ) -> None:
-        """`ready` is a pattern of one output line; `environment` is added to ours; `grace` is the time to end by itself."""
+        """`ready` is a pattern of one output line; `environment` is added to ours; `grace` is its time to end."""
         self.name = name
         self._command = [*command]
         self._ready = re.compile(ready, re.MULTILINE)

@@ -1,0 +1,35 @@
+"""Dead letters: a folder laid out as Azure lays out the blob container, one file for one give-up.
+
+`<SUBSCRIPTION>/<year>/<month>/<day>/<hour>/<id>.json`, each an array of events with the reason added.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from simulator.eventgrid.schema import DeadLetter, Event, EventSchema, dead_letter
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetters:
+    """The folder; made when the first letter is written."""
+
+    folder: Path
+
+    def write(self, subscription: str, schema: EventSchema, events: Sequence[Event], letter: DeadLetter) -> Path:
+        at = letter.last_attempt
+        folder = self.folder / subscription.upper() / f"{at.year}" / f"{at.month}" / f"{at.day}" / f"{at.hour}"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{uuid.uuid4()}.json"
+        path.write_text(json.dumps([dead_letter(event, schema, letter) for event in events], indent=2), "utf-8")
+        return path
+
+    def read(self) -> Iterator[dict[str, Any]]:
+        """Every event that was given up, in no order."""
+        for path in self.folder.rglob("*.json"):
+            yield from json.loads(path.read_text("utf-8"))
