@@ -1,0 +1,239 @@
+"""From machine facts to the OS release: which witness is asked, and which one wins.
+
+Order: override file, marketplace image, purchase plan, guest agent; each is asked only when the one before is silent.
+Names can be wrong or old, so a guest agent that contradicts them wins, and the reason says so. Never guesses: what
+nobody tells is `unknown`, with what would settle it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+from onboarding.core.facts import (
+    AgentState,
+    ImageKind,
+    ImageReference,
+    MachineFacts,
+    OsType,
+    Plan,
+    read_image,
+    read_plan,
+)
+from onboarding.core.grammar_data import image_grammar
+from onboarding.core.guest import read_guest
+from onboarding.core.image_grammar import Reading
+from onboarding.core.overrides import NO_OVERRIDES, Override, Overrides
+from onboarding.core.release import Distribution, OsRelease, Witness, os_type_of, title_of
+from onboarding.core.versions import compatible
+
+__all__ = [
+    "NO_OVERRIDES",
+    "ImageDefinition",
+    "OsRelease",
+    "Overrides",
+    "Witness",
+    "identify",
+    "read_definition",
+    "release_of_guest",
+    "release_of_image",
+]
+
+# Standard_D4ps_v5: the letter p among the small ones is an Arm processor.
+_ARM_SIZE = re.compile(r"(?:standard|basic)_[A-Z]+\d+(?:-\d+)?[a-z]*p[a-z]*_", re.ASCII)
+_SIZE_PREFIX = re.compile(r"^(standard|basic)_", re.IGNORECASE)
+_ARCHITECTURES = {"x64": "x86_64", "arm64": "arm64"}
+
+
+@dataclass(frozen=True, slots=True)
+class ImageDefinition:
+    """What one GET of a gallery image definition or a managed image tells. `identifier` is free text."""
+
+    os_type: OsType = OsType.UNKNOWN
+    architecture: str | None = None
+    identifier: ImageReference | None = None
+    plan: Plan | None = None
+
+
+def read_definition(body: object) -> ImageDefinition:
+    """Read the body of a gallery image definition (own, shared, community) or of a managed image."""
+    properties = _mapping(_mapping(body).get("properties"))
+    disk = _mapping(_mapping(properties.get("storageProfile")).get("osDisk"))
+    os_type = str(properties.get("osType") or disk.get("osType") or "").capitalize()
+    identifier = read_image(properties.get("identifier"))
+    return ImageDefinition(
+        os_type=OsType(os_type) if os_type in (OsType.LINUX, OsType.WINDOWS) else OsType.UNKNOWN,
+        architecture=_ARCHITECTURES.get(str(properties.get("architecture") or "").lower()),
+        identifier=identifier if identifier.kind is ImageKind.MARKETPLACE else None,
+        plan=read_plan(properties.get("purchasePlan")),
+    )
+
+
+def release_of_image(reference: ImageReference) -> OsRelease:
+    """The release that a marketplace image's publisher, offer and sku tell."""
+    if reference.kind is not ImageKind.MARKETPLACE:
+        return _silent("there is no marketplace image")
+    name = f"{reference.publisher}:{reference.offer}:{reference.sku}"
+    return _named(
+        Witness.IMAGE, f"marketplace image {name}", _read(reference.publisher, reference.offer, reference.sku)
+    )
+
+
+def release_of_guest(os_name: str, os_version: str) -> OsRelease:
+    """The release that the guest agent reports."""
+    distribution, version = read_guest(os_name, os_version)
+    if distribution is Distribution.UNKNOWN:
+        return _silent("the guest agent has not reported a system")
+    said = " ".join(part for part in (os_name.strip(), os_version.strip()) if part)
+    reason = f"the guest agent reports {said!r}"
+    return OsRelease(distribution, version, None, os_type_of(distribution), Witness.AGENT, reason)
+
+
+def identify(
+    facts: MachineFacts, overrides: Overrides = NO_OVERRIDES, definition: ImageDefinition | None = None
+) -> OsRelease:
+    """The release of a machine, from every witness that its facts and its image's definition offer."""
+    told = _overridden(facts, overrides, definition)
+    if told is None:
+        named = release_of_image(facts.image)
+        if not named.known:
+            named = _better(_of_plan(facts.plan), _of_plan(definition.plan if definition else None), named)
+        told = _with_guest(named, release_of_guest(facts.guest_os_name, facts.guest_os_version))
+        told = _with_disk(told, _disk_type(facts, definition))
+        told = _explained(told, facts, definition)
+    return replace(told, architecture=told.architecture or _architecture_of(facts, definition))
+
+
+def _overridden(facts: MachineFacts, overrides: Overrides, definition: ImageDefinition | None) -> OsRelease | None:
+    identifier = definition.identifier if definition else None
+    rule = overrides.find(facts.image.id, _urn(facts.image), _urn(identifier))
+    if rule is None:
+        return None
+    if not rule.believe_identifier:
+        return _taught(rule, overrides.place)
+    if identifier is None:
+        return None
+    reading = _read(identifier.publisher, identifier.offer, identifier.sku)
+    if reading.distribution is Distribution.UNKNOWN:
+        return None
+    return _named(Witness.OVERRIDE, f"gallery identifier {_urn(identifier)}, believed by {overrides.place},", reading)
+
+
+def _taught(rule: Override, place: str) -> OsRelease:
+    title = title_of(rule.distribution, rule.version)
+    reason = f"{place} says that {rule.glob} is {title}"
+    os_type = os_type_of(rule.distribution)
+    return OsRelease(rule.distribution, rule.version, rule.architecture, os_type, Witness.OVERRIDE, reason)
+
+
+def _of_plan(plan: Plan | None) -> OsRelease:
+    if plan is None:
+        return _silent("there is no purchase plan")
+    name = f"{plan.publisher}:{plan.product}:{plan.name}"
+    return _named(Witness.PLAN, f"purchase plan {name}", _read(plan.publisher, plan.product, plan.name))
+
+
+def _with_guest(named: OsRelease, guest: OsRelease) -> OsRelease:
+    """Names first; the guest agent where they are silent, or wrong."""
+    if not guest.known:
+        return replace(named, needs_agent=named.version is None and named.os_type is not OsType.WINDOWS)
+    if not named.known:
+        return guest
+    if _agree(named, guest):
+        return named if named.version else replace(guest, architecture=named.architecture)
+    reason = f"{guest.reason}, against the {named.witness} that tells {named.title}: the running system wins"
+    return replace(guest, architecture=named.architecture, reason=reason)
+
+
+def _agree(named: OsRelease, guest: OsRelease) -> bool:
+    if named.distribution != guest.distribution:
+        # Old agents call openSUSE `suse`, like SLES.
+        return {named.distribution, guest.distribution} == {Distribution.OPENSUSE, Distribution.SLES}
+    if named.distribution == Distribution.WINDOWS:
+        return True
+    return compatible(named.version, guest.version)
+
+
+def _with_disk(told: OsRelease, os_type: OsType) -> OsRelease:
+    """The OS disk knows Linux from Windows for certain, and nothing else."""
+    if os_type is OsType.WINDOWS and told.os_type is not OsType.WINDOWS:
+        against = f", against the {told.witness} that tells {told.title}" if told.known else ""
+        reason = f"the OS disk is a Windows disk{against}"
+        return OsRelease(Distribution.WINDOWS, None, told.architecture, OsType.WINDOWS, Witness.DISK, reason)
+    if os_type is OsType.LINUX and told.os_type is OsType.WINDOWS:
+        reason = f"the {told.witness} tells Windows, but the OS disk is a Linux disk; the guest agent would settle it"
+        return replace(_silent(reason), architecture=told.architecture, os_type=OsType.LINUX)
+    return replace(told, os_type=os_type) if told.os_type is OsType.UNKNOWN else told
+
+
+def _explained(told: OsRelease, facts: MachineFacts, definition: ImageDefinition | None) -> OsRelease:
+    """What would settle an unknown: the agent if it may still speak, a line in the override file in any case."""
+    if told.known:
+        return told
+    identifier = definition.identifier if definition else None
+    hint = f"; its gallery definition calls itself {_urn(identifier)}, which is free text" if identifier else ""
+    waits = facts.agent is not AgentState.READY
+    cure = "the guest agent, once it reports, or a line" if waits else "a line"
+    subject = facts.image.id or _urn(facts.image) or "this VM, which has no image"
+    return replace(told, reason=f"{told.reason}{hint}; {cure} in the override file for {subject} would settle it")
+
+
+def _named(witness: Witness, subject: str, reading: Reading) -> OsRelease:
+    if reading.distribution is Distribution.UNKNOWN:
+        because = f" because {reading.doubt}" if reading.doubt else ""
+        return _silent(f"the {subject} does not tell a system{because}", reading.architecture)
+    title = title_of(reading.distribution, reading.version, reading.architecture)
+    missing = "" if reading.version or reading.distribution is Distribution.WINDOWS else ", without a version"
+    because = f" because {reading.doubt}" if missing and reading.doubt else ""
+    return OsRelease(
+        distribution=reading.distribution,
+        version=reading.version,
+        architecture=reading.architecture,
+        os_type=os_type_of(reading.distribution),
+        witness=witness,
+        reason=f"the {subject} tells {title}{missing}{because}",
+        needs_agent=bool(missing),
+    )
+
+
+def _silent(reason: str, architecture: str | None = None) -> OsRelease:
+    return OsRelease(Distribution.UNKNOWN, None, architecture, OsType.UNKNOWN, Witness.NONE, reason, needs_agent=True)
+
+
+def _better(*releases: OsRelease) -> OsRelease:
+    return next((release for release in releases if release.known), releases[-1])
+
+
+def _disk_type(facts: MachineFacts, definition: ImageDefinition | None) -> OsType:
+    if facts.os_type is OsType.UNKNOWN and definition is not None:
+        return definition.os_type
+    return facts.os_type
+
+
+def _architecture_of(facts: MachineFacts, definition: ImageDefinition | None) -> str | None:
+    if definition is not None and definition.architecture:
+        return definition.architecture
+    hardware = _mapping(_mapping(facts.body.get("properties")).get("hardwareProfile"))
+    size = hardware.get("vmSize")
+    if not isinstance(size, str) or not size:
+        return None
+    folded = _SIZE_PREFIX.sub(lambda match: match.group(0).lower(), size)
+    return "arm64" if _ARM_SIZE.match(folded) else "x86_64"
+
+
+@lru_cache(maxsize=65_536)
+def _read(publisher: str, offer: str, sku: str) -> Reading:
+    return image_grammar().read(publisher, offer, sku)
+
+
+def _urn(reference: ImageReference | None) -> str:
+    if reference is None or reference.kind is not ImageKind.MARKETPLACE:
+        return ""
+    return f"{reference.publisher}:{reference.offer}:{reference.sku}"
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
