@@ -13,7 +13,7 @@ bin := .venv/bin
 python := $(bin)/python
 python_ready := .venv/.ready
 azurite_ready := node_modules/.ready
-pip := $(python) -m pip --quiet --disable-pip-version-check --no-input
+pip := $(python) -m pip --quiet --quiet --disable-pip-version-check --no-input
 pip_compile := CUSTOM_COMPILE_COMMAND="make lock" $(bin)/pip-compile --quiet --allow-unsafe --generate-hashes \
 	--strip-extras --no-emit-find-links --no-emit-index-url --no-emit-options --no-emit-trusted-host
 
@@ -23,6 +23,7 @@ help: ## Print the targets
 
 .PHONY: setup
 setup: $(python_ready) $(azurite_ready) ## Install what the other targets need, into .venv and node_modules
+	@:
 
 .PHONY: demo
 demo: setup ## Onboard a simulated fleet and print what the table says (ARGS="--vms 200 --seed 7 --json --keep")
