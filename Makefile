@@ -42,7 +42,7 @@ check: $(python_ready) ## Check format, lint, types, layers, and what Azure woul
 	@$(bin)/ruff format --check .
 	@$(bin)/ruff check .
 	@$(bin)/mypy
-	@$(bin)/lint-imports
+	@$(bin)/lint-imports --no-logo
 	@$(bin)/azure-functions-doctor doctor --profile deploy
 
 .PHONY: format
