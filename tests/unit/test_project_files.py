@@ -18,7 +18,7 @@ DEPLOYED = {"function_app.py", "host.json", "onboarding", "policies", "requireme
 
 def requirement_blocks(name: str) -> list[str]:
     """The requirements of a compiled file, each with its hashes, without comments."""
-    lines = [line for line in (ROOT / name).read_text().splitlines() if not line.lstrip().startswith("#")]
+    lines = [line for line in (ROOT / name).read_text().splitlines() if line and not line.lstrip().startswith("#")]
     return re.sub(r" \\\n\s+", " ", "\n".join(lines)).splitlines()
 
 
