@@ -1,0 +1,175 @@
+"""Would this image be onboarded, and why? One answer for one image, guest report or VM body.
+
+The command line and the HTTP door ask the same functions, and these ask the same core as the line does. No I/O: the
+caller brings the item, the support table and the overrides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+from onboarding.core.catalog import CatalogueEntry
+from onboarding.core.errors import ConfigurationError, OnboardingError
+from onboarding.core.facts import ImageKind, ImageReference, MachineFacts, read_facts, read_image
+from onboarding.core.images import NO_OVERRIDES, OsRelease, Overrides, identify
+from onboarding.core.support import Judgement, SupportTable, Verdict, judge
+
+DEFAULT_EXTENSION = "oms-agent-linux"
+
+_MEND = "give publisher, offer, sku; or urn; or imageReference; or osName, osVersion; or a VM body"
+_IMAGE_KEYS = ("publisher", "offer", "sku")
+_VM_KEYS = ("id", "name", "location", "tags", "plan", "resources", "managedBy")
+_NOTHING_KNOWN = read_facts({})
+
+
+class NotAnImage(OnboardingError):
+    """The item names neither an image nor a guest nor a VM; the text says what it would have to hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was asked, as a person would name it, and what we say to it."""
+
+    subject: str
+    publisher: str
+    release: OsRelease
+    judgement: Judgement
+
+    @property
+    def supported(self) -> bool:
+        return self.judgement.verdict is Verdict.SUPPORTED
+
+    def fields(self) -> dict[str, str | None]:
+        """The answer's own fields, in their order."""
+        return {
+            "distribution": self.release.distribution,
+            "version": self.release.version,
+            "architecture": self.release.architecture,
+            "os_type": self.release.os_type,
+            "verdict": self.judgement.verdict,
+            "witness": self.release.witness,
+            "reason": self.judgement.reason,
+        }
+
+
+class Checker:
+    """Answers for many items against one table. Lists name the same image hundreds of times, once for each of its
+    versions, so an answer by name alone is kept."""
+
+    def __init__(self, table: SupportTable, overrides: Overrides = NO_OVERRIDES) -> None:
+        self._table = table
+        self._overrides = overrides
+        self._judged_name = lru_cache(maxsize=8192)(self._judge_name)
+
+    def check(self, item: object) -> Answer:
+        """Answer for one item: a URN, or a mapping with any of the keys that `NotAnImage` lists."""
+        facts = facts_of(item)
+        image = facts.image
+        if facts.body:
+            release, judgement = self._judged(facts)
+        else:
+            names = (image.publisher, image.offer, image.sku, image.id)
+            release, judgement = self._judged_name(names, facts.guest_os_name, facts.guest_os_version)
+        return Answer(_subject(facts), image.publisher, release, judgement)
+
+    def _judge_name(
+        self, names: tuple[str, str, str, str], os_name: str, os_version: str
+    ) -> tuple[OsRelease, Judgement]:
+        publisher, offer, sku, image_id = names
+        image = read_image({"publisher": publisher, "offer": offer, "sku": sku, "id": image_id})
+        facts = replace(_NOTHING_KNOWN, image=image, guest_os_name=os_name, guest_os_version=os_version)
+        return self._judged(facts)
+
+    def _judged(self, facts: MachineFacts) -> tuple[OsRelease, Judgement]:
+        release = identify(facts, self._overrides)
+        return release, judge(release, self._table)
+
+
+def check_query(
+    query: Mapping[str, str], catalogue: Mapping[str, CatalogueEntry], overrides: Overrides = NO_OVERRIDES
+) -> dict[str, Any]:
+    """The body of `GET /api/check`: query parameters `image` (publisher:offer:sku[:version]) or the item's own keys,
+    and `extension`, `supportTable`. Raises `NotAnImage` or `ConfigurationError` for what the caller must mend."""
+    name = query.get("extension") or DEFAULT_EXTENSION
+    entry = catalogue.get(name)
+    if entry is None:
+        raise ConfigurationError("extension", f"{name!r} is not in the catalogue", f"use one of {', '.join(catalogue)}")
+    table = entry.support_table(query.get("supportTable", ""))
+    item = query["image"] if query.get("image") else {k: v for k, v in query.items() if v}
+    answer = Checker(table, overrides).check(item)
+    return {
+        "subject": answer.subject,
+        **answer.fields(),
+        "row": answer.judgement.row or None,
+        "extension": entry.name,
+        "supportTable": table.name,
+        "supportTableDate": table.date,
+    }
+
+
+def facts_of(item: object) -> MachineFacts:
+    """What an item tells of a machine; all else is absent."""
+    if isinstance(item, str):
+        return _facts_of_image(_parse_urn(item))
+    if not isinstance(item, Mapping):
+        raise NotAnImage(f"{type(item).__name__} is no image; {_MEND}")
+    body = _vm_body(item)
+    if body is not None:
+        return read_facts(body)
+    image = _image_of(item)
+    guest_name, guest_version = _text(item, "osName"), _text(item, "osVersion")
+    if image is None and "osName" not in item and "osVersion" not in item:
+        raise NotAnImage(f"no image among the keys {', '.join(map(str, item)) or '(none)'}; {_MEND}")
+    facts = _facts_of_image(image or ImageReference())
+    return replace(facts, guest_os_name=guest_name, guest_os_version=guest_version) if guest_name else facts
+
+
+def _subject(facts: MachineFacts) -> str:
+    image = facts.image
+    if facts.id.name:
+        return str(facts.id)
+    if image.kind is ImageKind.MARKETPLACE:
+        return ":".join(part for part in (image.publisher, image.offer, image.sku, image.version) if part)
+    return image.id or " ".join(part for part in (facts.guest_os_name, facts.guest_os_version) if part) or "(nothing)"
+
+
+def _facts_of_image(image: ImageReference) -> MachineFacts:
+    return replace(_NOTHING_KNOWN, image=image)
+
+
+def _parse_urn(text: str) -> ImageReference:
+    parts = [part.strip() for part in text.strip().split(":")]
+    if len(parts) not in (3, 4) or not all(parts[:3]):
+        raise NotAnImage(f"{_cut(text)!r} is no image; write publisher:offer:sku or publisher:offer:sku:version")
+    version = parts[3] if len(parts) == 4 else ""
+    return ImageReference(parts[0], parts[1], parts[2], version, kind=ImageKind.MARKETPLACE)
+
+
+def _image_of(item: Mapping[str, Any]) -> ImageReference | None:
+    if isinstance(item.get("imageReference"), Mapping):
+        return read_image(item["imageReference"])
+    if any(key in item for key in _IMAGE_KEYS):
+        return read_image({key: item.get(key) for key in (*_IMAGE_KEYS, "version")})
+    return _parse_urn(item["urn"]) if isinstance(item.get("urn"), str) else None
+
+
+def _vm_body(item: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """ARM's body as it is; what the CLI prints has the same parts without `properties` around them."""
+    properties = item.get("properties")
+    if isinstance(properties, Mapping) and ("storageProfile" in properties or "vmId" in properties):
+        return item
+    if "storageProfile" in item or "vmId" in item:
+        return {**{key: item[key] for key in _VM_KEYS if key in item}, "properties": item}
+    return None
+
+
+def _text(item: Mapping[str, Any], key: str) -> str:
+    value = item.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:77]}..."

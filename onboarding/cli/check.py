@@ -1,0 +1,129 @@
+"""`onboard check`: would this image be onboarded, and why?
+
+Exit codes: 0 all supported, 1 some not, 2 bad input (the message names the line).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+from typing import IO, Any
+
+import yaml
+
+from onboarding.check import DEFAULT_EXTENSION, Checker, NotAnImage
+from onboarding.cli.check_input import Item, read_items
+from onboarding.cli.check_output import CsvWriter, JsonWriter, TableWriter, Writer
+from onboarding.cli.io import BadInput, Commands
+from onboarding.core.catalog import CatalogueEntry, parse_entry
+from onboarding.core.errors import ConfigurationError
+from onboarding.core.overrides import NO_OVERRIDES, Overrides, parse_overrides
+from onboarding.core.support import SupportTable
+
+
+def add(commands: Commands) -> None:
+    parser = commands.add_parser("check", help="say which images an extension supports, and why")
+    parser.add_argument("file", nargs="?", help="JSON array, JSON Lines, CSV or one URN a line; - is standard input")
+    parser.add_argument(
+        "--image", metavar="URN", action="append", help="publisher:offer:sku[:version]; may be repeated"
+    )
+    parser.add_argument("--os-name", help="what the guest agent calls the system (instanceView.osName)")
+    parser.add_argument("--os-version", help="and its version (instanceView.osVersion)")
+    parser.add_argument("--extension", default=DEFAULT_EXTENSION, help="catalogue entry (default: %(default)s)")
+    parser.add_argument("--support-table", default="", help="the table's name, such as 2017-04 (default: the entry's)")
+    parser.add_argument("--overrides", metavar="FILE", help="override file (YAML) that teaches your own images")
+    parser.add_argument("--format", choices=("table", "json", "csv"), default="table")
+    parser.add_argument("--why", action="store_true", help="give the reason below every line of the table")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    try:
+        table = load_entry(args.extension).support_table(args.support_table)
+        overrides = _overrides(args.overrides)
+    except ConfigurationError as error:
+        raise BadInput(str(error)) from error
+    asked = _asked(args)
+    writer = _writer(args, table, reasons=args.why or asked is not None)
+    checker = Checker(table, overrides)
+    all_supported = True
+    for item, place in asked if asked is not None else _from_file(args.file):
+        try:
+            answer = checker.check(item)
+        except NotAnImage as error:
+            raise BadInput(f"{place}: {error}") from error
+        writer.write(item, answer)
+        all_supported = all_supported and answer.supported
+    writer.end()
+    return 0 if all_supported else 1
+
+
+def load_entry(name: str) -> CatalogueEntry:
+    """The catalogue entry of that name, as the package ships it."""
+    folder = files("onboarding").joinpath("catalog")
+    known = sorted(path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml"))
+    if name not in known:
+        raise ConfigurationError("--extension", f"{name!r} is not in the catalogue", f"use one of {', '.join(known)}")
+    text = folder.joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+    return parse_entry(_load_yaml(text), f"{name}.yaml")
+
+
+def _overrides(path: str | None) -> Overrides:
+    if path is None:
+        return NO_OVERRIDES
+    try:
+        with open(path, encoding="utf-8") as file:
+            raw = _load_yaml(file.read())
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigurationError(path, f"cannot be read ({error})", "give an override file in YAML") from error
+    return parse_overrides(raw, path)
+
+
+def _load_yaml(text: str) -> Any:
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
+def _asked(args: argparse.Namespace) -> list[tuple[Any, str]] | None:
+    """The items that the arguments themselves name; None if they are in a file."""
+    items: list[tuple[Any, str]] = [(urn, f"--image {urn}") for urn in args.image or ()]
+    if args.os_name is not None or args.os_version is not None:
+        guest = {"osName": args.os_name or "", "osVersion": args.os_version or ""}
+        items.append((guest, "--os-name"))
+    if items and args.file is not None:
+        raise BadInput(f"{args.file}: give either a file or --image and --os-name")
+    return items or None
+
+
+def _from_file(path: str | None) -> Iterator[tuple[Any, str]]:
+    if path is None and sys.stdin.isatty():
+        raise BadInput("nothing to check; give a file, - for standard input, or --image publisher:offer:sku")
+    if path in (None, "-"):
+        yield from _placed(read_items(sys.stdin, "standard input"), "standard input")
+        return
+    try:
+        # A byte that is no UTF-8 is no name of an image either, and must not stop the rest.
+        with open(str(path), encoding="utf-8-sig", errors="replace") as source:
+            yield from _placed(read_items(source, str(path)), str(path))
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror}); give a file, or - for standard input") from error
+
+
+def _placed(items: Iterator[Item], name: str) -> Iterator[tuple[Any, str]]:
+    for item in items:
+        yield item.value, f"{name}, line {item.line}"
+
+
+def _writer(args: argparse.Namespace, table: SupportTable, *, reasons: bool) -> Writer:
+    out: IO[str] = sys.stdout
+    if args.format == "json":
+        return JsonWriter(out)
+    if args.format == "csv":
+        return CsvWriter(out)
+    return TableWriter(out, table, reasons=reasons, colours=_wants_colours(os.environ, out))
+
+
+def _wants_colours(environment: Mapping[str, str], out: IO[str]) -> bool:
+    return out.isatty() and not environment.get("NO_COLOR")
