@@ -1,0 +1,77 @@
+"""Azure Policy's condition grammar: compile a rule once, evaluate it against ARM bodies, explain the outcome.
+
+Complete as documented for resource properties ("Azure Policy definition structure policy rule"). Pure: no clock, no
+I/O; `now` comes with the resource's context. What cannot be compiled is a `ConditionError`; evaluation never raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final
+
+from onboarding.core.conditions.compiler import Node, compile_node, decided
+from onboarding.core.conditions.environment import Environment
+from onboarding.core.conditions.errors import ConditionError
+from onboarding.core.conditions.explanation import Explanation, decisive, render
+from onboarding.core.conditions.fields import Scope
+from onboarding.core.conditions.resource import Context, Resource
+from onboarding.core.conditions.values import NOT_GIVEN, fold
+
+__all__ = [
+    "NOT_GIVEN",
+    "Condition",
+    "ConditionError",
+    "Context",
+    "Evaluation",
+    "Explanation",
+    "Resource",
+    "compile_condition",
+    "decisive",
+    "render",
+]
+
+NO_PARAMETERS: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The outcome for one resource. Undecided counts as not matched, and `problem` says why.
+
+    The tree is made when it is asked for: most evaluations are never explained."""
+
+    matched: bool
+    problem: str = ""
+    explain: Callable[[], Explanation] = field(repr=False, compare=False, kw_only=True)
+
+    @property
+    def decided(self) -> bool:
+        return not self.problem
+
+    @property
+    def tree(self) -> Explanation:
+        return self.explain()
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A compiled condition, good for any number of resources."""
+
+    node: Node = field(repr=False)
+    place: str
+
+    def evaluate(self, resource: Resource, subject: Resource | None = None) -> Evaluation:
+        """`subject` is the resource of the `if` when this is an `existenceCondition` over a related `resource`."""
+        scope = Scope(resource, subject or resource)
+        matched, problem = decided(self.node.test, scope)
+        return Evaluation(bool(matched), problem, explain=lambda: self.node.explain(scope))
+
+
+def compile_condition(
+    source: Mapping[str, Any], parameters: Mapping[str, Any] = NO_PARAMETERS, place: str = "rule"
+) -> Condition:
+    """Compile a condition. `parameters` are values by name; `NOT_GIVEN` marks one that has no value, which matters
+    only where the outcome depends on it."""
+    values = {fold(name): value for name, value in parameters.items()}
+    return Condition(compile_node(source, Environment(values, place=place)), place)

@@ -1,0 +1,254 @@
+"""From the condition grammar to closures: `allOf`, `anyOf`, `not`, and the three kinds of condition.
+
+Every node becomes a fast test and a slow explanation, made from the same parts so that they cannot disagree.
+Anything the grammar does not know is a `ConditionError` with its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from onboarding.core.conditions.count import compile_members, counted, explained
+from onboarding.core.conditions.environment import NOWHERE, Environment, Value
+from onboarding.core.conditions.errors import Undecided
+from onboarding.core.conditions.explanation import Explanation
+from onboarding.core.conditions.expression_syntax import is_expression
+from onboarding.core.conditions.expressions import compile_value
+from onboarding.core.conditions.fields import Field, Scope
+from onboarding.core.conditions.functions_context import compile_field
+from onboarding.core.conditions.operators import OPERATORS, Operator, Test, misfit
+from onboarding.core.conditions.values import MISSING, fold, shown
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A compiled condition. `test` may raise `Undecided`; `explain` never does."""
+
+    test: Callable[[Scope], bool]
+    explain: Callable[[Scope], Explanation]
+
+
+def compile_node(source: Any, env: Environment) -> Node:
+    """One condition or logical operator, whatever the case of its keys."""
+    if not isinstance(source, Mapping):
+        raise env.error(f"a condition is an object, not {shown(source)}")
+    keys = {fold(str(key)): str(key) for key in source}
+    kinds = [kind for kind in _KINDS if kind in keys]
+    if len(kinds) != 1:
+        raise env.error(_unclear(kinds, list(keys.values())))
+    kind = kinds[0]
+    return _KINDS[kind](source, {word: key for word, key in keys.items() if word != kind}, keys[kind], env)
+
+
+def _unclear(kinds: list[str], keys: list[str]) -> str:
+    if kinds:
+        return f"a condition has one of {', '.join(kinds)}, not several"
+    near = [match for key in keys for match in get_close_matches(fold(key), list(_KINDS), n=1)]
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    given = ", ".join(repr(key) for key in keys) or "nothing"
+    return f"a condition has one of allOf, anyOf, not, field, value, count; here is {given}{hint}"
+
+
+def _logical(combine: Callable[[Sequence[Node], Scope], bool], name: str) -> Compile:
+    def compile_logical(source: Mapping[str, Any], others: Mapping[str, str], key: str, env: Environment) -> Node:
+        _alone(others, key, env)
+        env = env.at(key)
+        if not isinstance(source[key], (list, tuple)):
+            raise env.error(f"'{key}' takes a list of conditions, not {shown(source[key])}")
+        nodes = [compile_node(item, env.at(index)) for index, item in enumerate(source[key])]
+        return _group(name, nodes, lambda scope: combine(nodes, scope))
+
+    return compile_logical
+
+
+def _compile_not(source: Mapping[str, Any], others: Mapping[str, str], key: str, env: Environment) -> Node:
+    _alone(others, key, env)
+    node = compile_node(source[key], env.at(key))
+    return _group("not", [node], lambda scope: not node.test(scope))
+
+
+def _alone(others: Mapping[str, str], key: str, env: Environment) -> None:
+    if others:
+        raise env.error(f"'{key}' stands alone; here are also {', '.join(repr(other) for other in others.values())}")
+
+
+def _group(name: str, nodes: Sequence[Node], test: Callable[[Scope], bool]) -> Node:
+    def explain(scope: Scope) -> Explanation:
+        children = tuple(node.explain(scope) for node in nodes)
+        return Explanation(name, decided(test, scope)[0], children=children)
+
+    return Node(test, explain)
+
+
+def decided(test: Callable[[Scope], bool], scope: Scope) -> tuple[bool | None, str]:
+    try:
+        return test(scope), ""
+    except Undecided as reason:
+        return None, str(reason)
+
+
+def _all(nodes: Sequence[Node], scope: Scope) -> bool:
+    """False as soon as one is false, even where another cannot be decided."""
+    reason: Undecided | None = None
+    for node in nodes:
+        try:
+            if not node.test(scope):
+                return False
+        except Undecided as undecided:
+            reason = reason or undecided
+    if reason is not None:
+        raise reason
+    return True
+
+
+def _any(nodes: Sequence[Node], scope: Scope) -> bool:
+    reason: Undecided | None = None
+    for node in nodes:
+        try:
+            if node.test(scope):
+                return True
+        except Undecided as undecided:
+            reason = reason or undecided
+    if reason is not None:
+        raise reason
+    return False
+
+
+def _compile_field(source: Mapping[str, Any], others: Mapping[str, str], key: str, env: Environment) -> Node:
+    name = source[key]
+    if not isinstance(name, str):
+        raise env.at(key).error(f"'field' takes a name, not {shown(name)}")
+    get = compile_field(compile_value(name, env.at(key)), env.at(key))
+    operator, right = compile_right(source, others, env)
+    compare = _comparison(operator, right)
+
+    def read(scope: Scope) -> tuple[Field, Any]:
+        field = get(scope)
+        return field, field.read(scope.resource, scope.members)
+
+    def test(scope: Scope) -> bool:
+        field, value = read(scope)
+        holds = compare(scope, field.is_location)
+        if field.is_array:
+            return all(holds(item) for item in value)
+        return holds(_unspaced(value) if field.is_location else value)
+
+    return Node(test, leaf(name, operator, right, test, lambda scope: read(scope)[1]))
+
+
+def _compile_value(source: Mapping[str, Any], others: Mapping[str, str], key: str, env: Environment) -> Node:
+    left = compile_value(source[key], env.at(key))
+    operator, right = compile_right(source, others, env)
+    compare = _comparison(operator, right)
+
+    def test(scope: Scope) -> bool:
+        return compare(scope, False)(left.of(scope))
+
+    return Node(test, leaf(_spelled(source[key]), operator, right, test, left.of))
+
+
+def _compile_count(source: Mapping[str, Any], others: Mapping[str, str], key: str, env: Environment) -> Node:
+    words, name, members = compile_members(source[key], env.at(key))
+    conditions = [compile_node(item, env.at(key).at(word).inside(name)) for word, item in _where(source[key])]
+    where = conditions[0] if conditions else _ALWAYS
+    operator, right = compile_right(source, others, env)
+    compare = _comparison(operator, right)
+
+    def number(scope: Scope) -> int:
+        return counted(members, where.test, scope)
+
+    def test(scope: Scope) -> bool:
+        return compare(scope, False)(number(scope))
+
+    def children(scope: Scope) -> Iterator[Explanation]:
+        return explained(members, where.explain, scope)
+
+    return Node(test, leaf(f"count of {words}", operator, right, test, number, children))
+
+
+def _where(source: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return [(str(key), item) for key, item in source.items() if fold(str(key)) == "where"]
+
+
+_ALWAYS = Node(lambda _: True, lambda _: Explanation("every member", True, True, True))
+
+
+def compile_right(source: Mapping[str, Any], others: Mapping[str, str], env: Environment) -> tuple[Operator, Value]:
+    """The one operator of a condition and what stands right of it."""
+    unknown = [key for word, key in others.items() if word not in OPERATORS]
+    if unknown:
+        near = get_close_matches(fold(unknown[0]), OPERATORS, n=1)
+        hint = f"; did you mean '{OPERATORS[near[0]].name}'?" if near else ""
+        raise env.error(f"unknown operator '{unknown[0]}'{hint}")
+    if len(others) != 1:
+        found = ", ".join(others.values()) or "none"
+        raise env.error(f"a condition has exactly one operator (equals, in, like, exists, …); here is {found}")
+    word, key = next(iter(others.items()))
+    operator, right = OPERATORS[word], compile_value(source[key], env.at(key))
+    reason = misfit(operator, right.of(NOWHERE)) if right.constant else None
+    if reason and not is_expression(str(source[key])):
+        raise env.at(key).error(reason)
+    return operator, right
+
+
+def _comparison(operator: Operator, right: Value) -> Callable[[Scope, bool], Test]:
+    """The right side made ready once where it is constant. Locations compare without spaces: East US 2 is eastus2."""
+    if not right.constant:
+        return lambda scope, spaceless: operator.against(_unspaced(right.of(scope)) if spaceless else right.of(scope))
+    value = right.of(NOWHERE)
+    plain, unspaced = operator.against(value), operator.against(_unspaced(value))
+    return lambda _, spaceless: unspaced if spaceless else plain
+
+
+def _unspaced(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace(" ", "")
+    return [_unspaced(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def leaf(
+    name: str,
+    operator: Operator,
+    right: Value,
+    test: Callable[[Scope], bool],
+    left: Callable[[Scope], Any],
+    children: Callable[[Scope], Iterator[Explanation]] = lambda _: iter(()),
+) -> Callable[[Scope], Explanation]:
+    def explain(scope: Scope) -> Explanation:
+        matched, problem = decided(test, scope)
+        expected = value_or_none(right.of, scope)
+        return Explanation(
+            f"{name} {operator.name} {shown(expected)}",
+            matched,
+            expected,
+            value_or_none(left, scope),
+            tuple(children(scope)),
+            problem,
+        )
+
+    return explain
+
+
+def value_or_none(read: Callable[[Scope], Any], scope: Scope) -> Any:
+    try:
+        return read(scope)
+    except Undecided:
+        return MISSING
+
+
+def _spelled(source: Any) -> str:
+    return source if isinstance(source, str) and source else shown(source)
+
+
+type Compile = Callable[[Mapping[str, Any], Mapping[str, str], str, Environment], Node]
+_KINDS: dict[str, Compile] = {
+    "allof": _logical(_all, "allOf"),
+    "anyof": _logical(_any, "anyOf"),
+    "not": _compile_not,
+    "field": _compile_field,
+    "value": _compile_value,
+    "count": _compile_count,
+}

@@ -1,0 +1,22 @@
+"""The two ways a condition can go wrong: written wrong (found when it is compiled) or not decidable for one resource.
+
+Nothing here is raised past `Condition.evaluate`: an undecided condition is an answer with a reason.
+"""
+
+from __future__ import annotations
+
+
+class ConditionError(Exception):
+    """A condition that cannot be compiled: `place` is its path in the source, `message` names what is wrong."""
+
+    def __init__(self, place: str, message: str) -> None:
+        super().__init__(f"{place}: {message}")
+        self.place = place
+        self.message = message
+
+
+class Undecided(Exception):
+    """This resource and these parameters give the condition no answer; the text says what is missing.
+
+    Azure fails the whole evaluation here ("If the result of a template function is an error, policy evaluation
+    fails"); we go on as long as another branch decides, and report the reason otherwise."""

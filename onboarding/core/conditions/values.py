@@ -1,0 +1,103 @@
+"""The values a condition sees: JSON, plus two things JSON has no word for.
+
+Comparing is Azure's: strings without case, numbers and booleans also in their string form, null as the empty string.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, Final
+
+
+class Special(Enum):
+    """`MISSING`: the resource has no such property. `NOT_GIVEN`: the parameter has neither value nor default."""
+
+    MISSING = "missing"
+    NOT_GIVEN = "not given"
+
+    def __repr__(self) -> str:
+        return self.value
+
+
+MISSING: Final = Special.MISSING
+NOT_GIVEN: Final = Special.NOT_GIVEN
+
+_NUMBER = re.compile(r"[+-]?\d{1,300}(\.\d{1,300})?([eE][+-]?\d{1,2})?", re.ASCII)
+
+
+def equal(left: Any, right: Any) -> bool:
+    """Azure Policy's `equals` for two present values."""
+    if isinstance(left, str) or isinstance(right, str):
+        return _equal_text(left, right)
+    if isinstance(left, bool) or isinstance(right, bool):
+        return left is right
+    return bool(left == right)
+
+
+def _equal_text(left: Any, right: Any) -> bool:
+    text, other = (left, right) if isinstance(left, str) else (right, left)
+    if isinstance(other, str):
+        return fold(text) == fold(other)
+    if other is None:
+        return not text
+    if isinstance(other, bool):
+        return as_bool(text) is other
+    return isinstance(other, (int, float)) and as_number(text) == other
+
+
+def fold(text: str) -> str:
+    """The form in which two spellings of a string are the same."""
+    return text.lower()
+
+
+def as_text(value: Any) -> str | None:
+    """The string that string operators compare; None for what has no string form."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, (int, float)) else None
+
+
+def as_bool(value: Any) -> bool | None:
+    if isinstance(value, bool):
+        return value
+    return {"true": True, "false": False}.get(value.lower()) if isinstance(value, str) else None
+
+
+def as_number(value: Any) -> int | float | None:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return value
+    if not isinstance(value, str) or _NUMBER.fullmatch(value.strip()) is None:
+        return None
+    return float(value) if set(value) & set(".eE") else int(value)
+
+
+def property_of(value: Any, name: str) -> Any:
+    """A property by name, whatever its spelling; `MISSING` where there is none."""
+    if not isinstance(value, Mapping):
+        return MISSING
+    if name in value:
+        return value[name]
+    wanted = fold(name)
+    return next((item for key, item in value.items() if isinstance(key, str) and fold(key) == wanted), MISSING)
+
+
+def shown(value: Any, limit: int = 80) -> str:
+    """A value as a person reads it in an explanation; long ones keep their beginning."""
+    if isinstance(value, Special):
+        return f"({value.value})"
+    if isinstance(value, str):
+        text = f"'{value}'"
+    elif value is None or isinstance(value, bool):
+        text = {None: "null", True: "true", False: "false"}[value]
+    elif isinstance(value, (list, tuple)):
+        head = ", ".join(shown(item, limit) for item in value[:4])
+        text = f"[{head}{f', … {len(value)} in all' if len(value) > 4 else ''}]"
+    elif isinstance(value, Mapping):
+        text = "{" + ", ".join(str(key) for key in list(value)[:4]) + ("…}" if len(value) > 4 else "}")
+    else:
+        text = str(value)
+    return text if len(text) <= limit * 3 else text[: limit * 3] + "…"
