@@ -1,0 +1,96 @@
+"""The artifact repository: which handlers exist in which versions, and on what each installs (`handlers.yaml`)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_FILE = Path(__file__).with_name("handlers.yaml")
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One published version; `systems` by architecture, None when it installs anywhere."""
+
+    version: str
+    systems: Mapping[str, Mapping[str, tuple[str, ...]]] | None
+
+    def installs_on(self, os_name: str, os_version: str, architecture: str) -> bool:
+        if self.systems is None:
+            return True
+        rows = self.systems.get(architecture, {})
+        name = os_name.lower().partition("-")[0]
+        return any(
+            name.startswith(system) and any(_matches(row, os_version) for row in versions)
+            for system, versions in rows.items()
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    publisher: str
+    type: str
+    command: str
+    wants_workspace: bool
+    releases: tuple[Release, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.publisher}.{self.type}"
+
+
+class Artifacts:
+    """Handlers by publisher and type; `newest` hides what was published after that version."""
+
+    def __init__(self, newest: Mapping[str, str], file: Path = _FILE) -> None:
+        self._newest = {handler.lower(): version for handler, version in newest.items()}
+        self._handlers = {h.name.lower(): h for h in map(_handler, yaml.safe_load(file.read_text()))}
+
+    def find(self, publisher: str, type_: str) -> Handler | None:
+        return self._handlers.get(f"{publisher}.{type_}".lower())
+
+    def resolve(self, handler: Handler, version: str, *, auto_upgrade: bool) -> Release | None:
+        """The release that a request for `major.minor` gets; with automatic upgrade the newest of that major."""
+        wanted = _numbers(version)
+        limit = _numbers(self._newest.get(handler.name.lower(), "999.999"))
+        fitting = [r for r in handler.releases if _fits(_numbers(r.version), wanted, limit, auto_upgrade)]
+        return max(fitting, key=lambda release: _numbers(release.version), default=None)
+
+
+def _fits(have: tuple[int, ...], wanted: tuple[int, ...], limit: tuple[int, ...], auto_upgrade: bool) -> bool:
+    if have[: len(limit)] > limit or have[0] != wanted[0]:
+        return False
+    return have[1] >= wanted[1] if auto_upgrade else have[1] == wanted[1]
+
+
+def _matches(row: str, version: str) -> bool:
+    parts = _numbers(row)
+    return _numbers(version)[: len(parts)] == parts
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version))
+
+
+def _handler(raw: Mapping[str, Any]) -> Handler:
+    return Handler(
+        publisher=raw["publisher"],
+        type=raw["type"],
+        command=raw["command"],
+        wants_workspace=raw.get("settings") == "workspace",
+        releases=tuple(_release(r) for r in raw["releases"]),
+    )
+
+
+def _release(raw: Mapping[str, Any]) -> Release:
+    systems = {
+        architecture: {name: tuple(map(str, rows)) for name, rows in table.items()}
+        for architecture, table in raw.items()
+        if architecture != "version"
+    }
+    return Release(str(raw["version"]), systems or None)

@@ -1,0 +1,150 @@
+"""Event Grid events of ARM, raised when an operation has ended: the Event Grid schema, exactly as Azure fills it.
+
+The claims hold invented names, addresses and ids on purpose: whatever logs or stores them is found by a search.
+As in Azure the resource group is not always spelled as it is stored.
+"""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from simulator.clock import Clock
+
+PERSON = {
+    "name": "Wilhelmina Vanterpool",
+    "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/emailaddress": "wilhelmina.vanterpool@contoso.example",
+    "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn": "wilhelmina.vanterpool@contoso.example",
+    "ipaddr": "203.0.113.77",
+    "puid": "10032001DEADBEEF",
+    "uti": "kQ7-personal-token-id-Zw",
+}
+
+Publish = Callable[[dict[str, Any]], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sent a write, and what of the request shows in its event. `person` says whether a human is behind it."""
+
+    principal: str
+    person: bool = False
+    method: str = "PUT"
+    url: str = ""
+    address: str = "203.0.113.7"
+    correlation: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+
+def owner() -> Caller:
+    """The person to whom the fleet belongs."""
+    return Caller("5f0d6c5e-0000-4000-8000-0000000000bb", person=True)
+
+
+def other_deployer() -> Caller:
+    """Somebody else's pipeline."""
+    return Caller("b7a1d2c3-0000-4000-8000-0000000000cc")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A finished operation: `verb` is Write, Delete or Action, `action` the last words of the operation name."""
+
+    resource_id: str
+    operation: str
+    caller: Caller
+    verb: str = "Write"
+    status: str = "Succeeded"
+    update: bool = False
+    action: str = ""
+
+
+_OUTCOMES = {"Succeeded": "Success", "Failed": "Failure", "Canceled": "Cancel"}
+
+
+class Events:
+    """Builds an event for each change and hands it on."""
+
+    def __init__(self, clock: Clock, seed: int, tenant: str, publish: Publish) -> None:
+        self._clock = clock
+        self._random = random.Random(f"{seed}|events")
+        self._tenant = tenant
+        self._publish = publish
+
+    def raise_for(self, change: Change) -> None:
+        self._publish(self._event(change))
+
+    def _event(self, change: Change) -> dict[str, Any]:
+        resource = self._respelled(change.resource_id)
+        subscription = resource.split("/")[2]
+        return {
+            "subject": f"{resource}/{change.action}" if change.action else resource,
+            "eventType": f"Microsoft.Resources.Resource{change.verb}{_OUTCOMES[change.status]}",
+            "eventTime": _seven_digits(self._clock.now()),
+            "id": str(uuid.UUID(int=self._random.getrandbits(128), version=4)),
+            "data": self._data(change, resource, subscription),
+            "dataVersion": "2",
+            "metadataVersion": "1",
+            "topic": f"/subscriptions/{subscription}",
+        }
+
+    def _data(self, change: Change, resource: str, subscription: str) -> dict[str, Any]:
+        data = {
+            "authorization": {
+                "scope": resource,
+                "action": change.operation,
+                "evidence": _evidence(change.caller, subscription),
+            },
+            "claims": _claims(change.caller, self._tenant),
+            "correlationId": change.caller.correlation,
+            "resourceProvider": "Microsoft.Compute",
+            "resourceUri": resource,
+            "operationName": change.operation,
+            "status": change.status,
+            "subscriptionId": subscription,
+            "tenantId": self._tenant,
+        }
+        return data | {"httpRequest": _http_request(change)} if change.update else data
+
+    def _respelled(self, resource: str) -> str:
+        _, subscriptions, subscription, groups, group, rest = resource.split("/", 5)
+        spelling = self._random.choice([group, group, group.upper(), group.lower()])
+        word = self._random.choice([groups, groups, groups.lower()])
+        return "/".join(("", subscriptions, subscription, word, spelling, rest))
+
+
+def _evidence(caller: Caller, subscription: str) -> dict[str, str]:
+    return {
+        "role": "Contributor",
+        "roleAssignmentScope": f"/subscriptions/{subscription}",
+        "principalId": caller.principal.replace("-", ""),
+        "principalType": "User" if caller.person else "ServicePrincipal",
+    }
+
+
+def _claims(caller: Caller, tenant: str) -> dict[str, str]:
+    claims = {
+        "aud": "https://management.core.windows.net/",
+        "iss": f"https://sts.windows.net/{tenant}/",
+        "appid": "04b07795-8ddb-461a-bbee-02f9e1bf7b46",
+        "http://schemas.microsoft.com/identity/claims/objectidentifier": caller.principal,
+        "ver": "1.0",
+    }
+    return claims | PERSON if caller.person else claims
+
+
+def _http_request(change: Change) -> dict[str, str]:
+    caller = change.caller
+    return {
+        "clientRequestId": caller.correlation,
+        "clientIpAddress": caller.address,
+        "method": caller.method,
+        "url": caller.url or f"https://management.azure.com{change.resource_id}?api-version=2024-11-01",
+    }
+
+
+def _seven_digits(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%S.%f}0Z"

@@ -1,0 +1,41 @@
+"""What runs inside a VM that came by HTTP, where nobody told: worked out of the image's name, so that `az rest` gives
+a machine that behaves. Fleets made through `VmSpec` say it themselves.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from simulator.arm.spec import Guest
+
+_SYSTEMS = (
+    ("canonical", "ubuntu", re.compile(r"(\d\d)[._](\d\d)")),
+    ("redhat", "redhat", re.compile(r"(\d+)[._]?(\d+)?")),
+    ("suse", "sles", re.compile(r"(\d\d)(?:-sp(\d))?")),
+    ("credativ", "debian", re.compile(r"(\d+)")),
+    ("debian", "debian", re.compile(r"(\d+)")),
+    ("oracle", "oracle", re.compile(r"(\d+)[._]?(\d+)?")),
+    ("openlogic", "centos", re.compile(r"(\d+)[._]?(\d+)?")),
+    ("microsoftwindowsserver", "Windows Server", re.compile(r"(\d{4})")),
+)
+_DEFAULT = Guest(os_name="ubuntu", os_version="22.04")
+
+
+def guest_of(body: Mapping[str, Any]) -> Guest:
+    """A guest that fits the body's image; Ubuntu 22.04 where the image tells nothing."""
+    storage = (body.get("properties") or {}).get("storageProfile") or {}
+    image = storage.get("imageReference") or {}
+    publisher = str(image.get("publisher", "")).lower()
+    for prefix, name, version in _SYSTEMS:
+        if publisher.startswith(prefix):
+            return _guest(name, version, f"{image.get('sku', '')} {image.get('offer', '')}")
+    return _DEFAULT
+
+
+def _guest(name: str, version: re.Pattern[str], text: str) -> Guest:
+    match = version.search(text)
+    parts = [part for part in match.groups() if part] if match else []
+    architecture = "arm64" if "arm64" in text.lower() else "x64"
+    return Guest(os_name=name, os_version=".".join(parts) or "0", architecture=architecture)

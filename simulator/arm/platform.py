@@ -1,0 +1,50 @@
+"""What every part of the simulated platform works with: time, chance, state, operations and events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from simulator.arm.artifacts import Artifacts
+from simulator.arm.durations import Durations
+from simulator.arm.events import Caller, Change, Events
+from simulator.arm.machines import Machine, Machines
+from simulator.arm.operations import Operation, Operations
+from simulator.arm.options import Options
+from simulator.clock import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    options: Options
+    clock: Clock
+    durations: Durations
+    machines: Machines
+    operations: Operations
+    events: Events
+    artifacts: Artifacts
+
+    def start(self, machine: Machine, change: Change, *, advise_wait: bool = False) -> Operation:
+        """A running operation for that change; those of VMs tell pollers how long to wait, those of extensions not."""
+        wait = self.durations.draw("retry-after", change.resource_id) if advise_wait else None
+        return self.operations.start(change, machine.location, retry_after=wait)
+
+    def end(self, operation: Operation, error: Mapping[str, Any] | None = None, *, canceled: bool = False) -> None:
+        """End the operation, unless something ended it before, and raise its event."""
+        if operation.running:
+            self.operations.finish(operation, error, canceled=canceled)
+            self.events.raise_for(replace(operation.change, status=operation.status))
+
+
+def written(resource: str, kind: str, caller: Caller, *, update: bool) -> Change:
+    return Change(resource, f"Microsoft.Compute/{kind}/write", caller, update=update)
+
+
+def deleted(resource: str, kind: str, caller: Caller) -> Change:
+    return Change(resource, f"Microsoft.Compute/{kind}/delete", caller, verb="Delete", update=True)
+
+
+def acted(resource: str, action: str, caller: Caller) -> Change:
+    operation = f"Microsoft.Compute/virtualMachines/{action}/action"
+    return Change(resource, operation, caller, verb="Action", action=action)

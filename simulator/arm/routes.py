@@ -1,0 +1,261 @@
+"""What each kind of request does: from a checked request to an answer, by calling the parts that hold the state."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from simulator.arm import errors, views
+from simulator.arm.errors import ArmError
+from simulator.arm.events import Caller
+from simulator.arm.extensions import Extensions
+from simulator.arm.guests import guest_of
+from simulator.arm.lifecycle import Lifecycle
+from simulator.arm.machines import Machine
+from simulator.arm.operations import Operation
+from simulator.arm.platform import Platform
+from simulator.arm.spec import VmSpec
+from simulator.arm.targets import Kind, Target, missing_vm
+from simulator.arm.validation import check_extension, check_vm
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request on its way: `origin` is scheme and authority, for the absolute links in the answer."""
+
+    target: Target
+    caller: Caller
+    query: Mapping[str, str]
+    raw_query: str
+    origin: str
+    body: dict[str, Any] = field(repr=False)
+
+    @property
+    def expanded(self) -> bool:
+        return "instanceview" in self.query.get("$expand", "").lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Routes:
+    def __init__(self, platform: Platform, lifecycle: Lifecycle, extensions: Extensions) -> None:
+        self._platform = platform
+        self._lifecycle = lifecycle
+        self._extensions = extensions
+        self._pages: dict[str, str] = {}
+        self.images: dict[str, dict[str, Any]] = {}
+        self._routes: dict[Kind, Callable[[Exchange], Answer]] = {
+            Kind.VM_GET: self._get_vm,
+            Kind.VM_INSTANCE_VIEW: self._get_instance_view,
+            Kind.VM_LIST: self._list_vms,
+            Kind.VM_LIST_GROUP: self._list_vms,
+            Kind.VM_PUT: self._put_vm,
+            Kind.VM_PATCH: self._patch_vm,
+            Kind.VM_DELETE: self._delete_vm,
+            Kind.VM_START: self._power,
+            Kind.VM_RESTART: self._power,
+            Kind.VM_POWER_OFF: self._power,
+            Kind.VM_DEALLOCATE: self._power,
+            Kind.EXTENSION_GET: self._get_extension,
+            Kind.EXTENSION_LIST: self._list_extensions,
+            Kind.EXTENSION_PUT: self._put_extension,
+            Kind.EXTENSION_PATCH: self._patch_extension,
+            Kind.EXTENSION_DELETE: self._delete_extension,
+            Kind.OPERATION_POLL: self._poll,
+            Kind.IMAGE_GET: self._get_image,
+            Kind.GALLERY_IMAGE_GET: self._get_image,
+            Kind.GROUP_GET: self._get_group,
+            Kind.GROUP_PUT: self._put_group,
+            Kind.PROVIDER_GET: self._get_provider,
+            Kind.PROVIDER_REGISTER: self._get_provider,
+            Kind.SUBSCRIPTION_GET: self._get_subscription,
+        }
+
+    def answer(self, exchange: Exchange) -> Answer:
+        return self._routes[exchange.target.kind](exchange)
+
+    def _get_vm(self, exchange: Exchange) -> Answer:
+        machine = self._machine(exchange.target)
+        return Answer(200, views.vm_body(machine, self._platform.clock, expanded=exchange.expanded))
+
+    def _get_instance_view(self, exchange: Exchange) -> Answer:
+        return Answer(200, views.instance_view(self._machine(exchange.target), self._platform.clock))
+
+    def _put_vm(self, exchange: Exchange) -> Answer:
+        target = exchange.target
+        stored = self._platform.machines.find(target.vm_id)
+        body = check_vm(exchange.body, stored)
+        if stored is not None:
+            operation = self._lifecycle.update(stored, body, exchange.caller)
+            return self._accepted(exchange, 200, operation, views.vm_body(stored, self._platform.clock))
+        if self._platform.machines.find_group(target.subscription, target.names["group"]) is None:
+            raise errors.group_not_found(target.names["group"])
+        spec = VmSpec(
+            name=target.names["vm"],
+            group=target.names["group"],
+            subscription=target.subscription,
+            guest=guest_of(body),
+        )
+        machine, operation = self._lifecycle.create(spec, body, exchange.caller)
+        return self._accepted(exchange, 201, operation, views.vm_body(machine, self._platform.clock))
+
+    def _patch_vm(self, exchange: Exchange) -> Answer:
+        machine = self._machine(exchange.target)
+        operation = self._lifecycle.update(machine, check_vm(exchange.body, machine), exchange.caller)
+        return self._accepted(exchange, 200, operation, views.vm_body(machine, self._platform.clock))
+
+    def _delete_vm(self, exchange: Exchange) -> Answer:
+        machine = self._platform.machines.find(exchange.target.vm_id)
+        if machine is None:
+            return Answer(204)
+        return self._accepted(exchange, 202, self._lifecycle.delete(machine, exchange.caller))
+
+    def _power(self, exchange: Exchange) -> Answer:
+        machine = self._machine(exchange.target)
+        action = {Kind.VM_POWER_OFF: "powerOff"}.get(exchange.target.kind, exchange.target.kind.removeprefix("vm-"))
+        return self._accepted(exchange, 202, self._lifecycle.power(machine, action, exchange.caller))
+
+    def _list_vms(self, exchange: Exchange) -> Answer:
+        target, machines, clock = exchange.target, self._platform.machines, self._platform.clock
+        group = target.names.get("group")
+        if group is not None and machines.find_group(target.subscription, group) is None:
+            raise errors.group_not_found(group)
+        page, link = self._page(exchange, machines.listed(target.subscription, group))
+        items = [views.vm_list_item(machine, clock, whole_subscription=group is None) for machine in page]
+        if group is None and exchange.query.get("statusOnly", "").lower() == "true":
+            for item, machine in zip(items, page, strict=True):
+                item["properties"]["instanceView"] = views.instance_view(machine, clock)
+        return Answer(200, {"value": items} | ({"nextLink": link} if link else {}))
+
+    def _page(self, exchange: Exchange, machines: list[Machine]) -> tuple[list[Machine], str]:
+        """A page and the opaque link to the next. It continues after a key, not at a number, because machines vanish
+        between pages."""
+        token = exchange.query.get("$skiptoken")
+        if token is not None and token not in self._pages:
+            raise ArmError(
+                400, "InvalidParameter", "The value of parameter $skipToken is invalid.", target="$skipToken"
+            )
+        after = self._pages[token] if token is not None else ""
+        rest = [machine for machine in machines if machine.key > after]
+        page = rest[: self._platform.options.page_size]
+        if len(page) == len(rest):
+            return page, ""
+        following = secrets.token_urlsafe(24)
+        self._pages[following] = page[-1].key
+        path = exchange.caller.url.partition("?")[0]
+        return page, f"{path}?api-version={exchange.query['api-version']}&$skiptoken={following}"
+
+    def _get_extension(self, exchange: Exchange) -> Answer:
+        machine = self._machine(exchange.target)
+        extension = self._extensions.existing(machine, exchange.target.names["extension"])
+        return Answer(200, views.extension_body(machine, extension, expanded=exchange.expanded))
+
+    def _list_extensions(self, exchange: Exchange) -> Answer:
+        machine = self._machine(exchange.target)
+        found = machine.extensions.values()
+        return Answer(200, {"value": [views.extension_body(machine, e, expanded=exchange.expanded) for e in found]})
+
+    def _put_extension(self, exchange: Exchange) -> Answer:
+        machine, name = self._machine(exchange.target), exchange.target.names["extension"]
+        check_extension(exchange.body, machine, name)
+        extension, operation, new = self._extensions.put(machine, name, exchange.body, exchange.caller)
+        return self._accepted(exchange, 201 if new else 200, operation, views.extension_body(machine, extension))
+
+    def _patch_extension(self, exchange: Exchange) -> Answer:
+        machine, name = self._machine(exchange.target), exchange.target.names["extension"]
+        check_extension(exchange.body, machine, name, patch=True)
+        extension, operation = self._extensions.patch(machine, name, exchange.body, exchange.caller)
+        return self._accepted(exchange, 200, operation, views.extension_body(machine, extension))
+
+    def _delete_extension(self, exchange: Exchange) -> Answer:
+        machine = self._machine(exchange.target)
+        operation = self._extensions.delete(machine, exchange.target.names["extension"], exchange.caller)
+        return Answer(204) if operation is None else self._accepted(exchange, 202, operation)
+
+    def _poll(self, exchange: Exchange) -> Answer:
+        try:
+            operation = self._platform.operations.find(exchange.target.names["operation"], exchange.raw_query)
+        except ValueError:
+            message = "The operation URL was altered."  # invented: no source tells ARM's words
+            raise ArmError(403, "InvalidOperationUrl", message) from None
+        if operation is None:
+            raise errors.entity_not_found()
+        if exchange.query.get("monitor") == "true":
+            return Answer(202 if operation.running else 200, None, self._wait(operation))
+        return Answer(200, operation.body(), self._wait(operation))
+
+    def _wait(self, operation: Operation) -> dict[str, str]:
+        if operation.retry_after is None or not operation.running:
+            return {}
+        return {"Retry-After": str(max(1, round(self._platform.clock.real(operation.retry_after))))}
+
+    def _get_image(self, exchange: Exchange) -> Answer:
+        path = exchange.caller.url.removeprefix(exchange.origin).partition("?")[0]
+        body = self.images.get(path.lower())
+        if body is None:
+            raise errors.resource_not_found(path.partition("/providers/")[2], exchange.target.names["group"])
+        return Answer(200, body)
+
+    def _get_group(self, exchange: Exchange) -> Answer:
+        target = exchange.target
+        found = self._platform.machines.find_group(target.subscription, target.names["group"])
+        if found is None:
+            raise errors.group_not_found(target.names["group"])
+        name, location = found
+        return Answer(200, _group_body(target.subscription, name, location))
+
+    def _put_group(self, exchange: Exchange) -> Answer:
+        target, machines = exchange.target, self._platform.machines
+        if not exchange.body.get("location"):
+            raise errors.location_required()
+        new = machines.find_group(target.subscription, target.names["group"]) is None
+        machines.add_group(target.subscription, target.names["group"], str(exchange.body["location"]))
+        return Answer(201 if new else 200, self._get_group(exchange).body)
+
+    @staticmethod
+    def _get_provider(exchange: Exchange) -> Answer:
+        scope = f"/subscriptions/{exchange.target.subscription}/providers/Microsoft.Compute"
+        return Answer(200, {"id": scope, "namespace": "Microsoft.Compute", "registrationState": "Registered"})
+
+    def _get_subscription(self, exchange: Exchange) -> Answer:
+        subscription = exchange.target.subscription
+        body = {
+            "id": f"/subscriptions/{subscription}",
+            "subscriptionId": subscription,
+            "tenantId": self._platform.options.tenant_id,
+            "displayName": "Simulated subscription",
+            "state": "Enabled",
+        }
+        return Answer(200, body)
+
+    def _machine(self, target: Target) -> Machine:
+        machine = self._platform.machines.find(target.vm_id)
+        if machine is not None:
+            return machine
+        if self._platform.machines.find_group(target.subscription, target.names["group"]) is None:
+            raise errors.group_not_found(target.names["group"])
+        raise missing_vm(target)
+
+    @staticmethod
+    def _accepted(exchange: Exchange, status: int, operation: Operation, body: Any = None) -> Answer:
+        """An accepted write. Only answers without a body carry a Location, and none tells how long to wait."""
+        url = exchange.origin + operation.url
+        headers = {"Azure-AsyncOperation": url, "Azure-AsyncNotification": "Enabled", "x-ms-request-id": operation.id}
+        return Answer(status, body, headers | ({"Location": f"{url}&monitor=true"} if body is None else {}))
+
+
+def _group_body(subscription: str, name: str, location: str) -> dict[str, Any]:
+    return {
+        "id": f"/subscriptions/{subscription}/resourceGroups/{name}",
+        "name": name,
+        "type": "Microsoft.Resources/resourceGroups",
+        "location": location,
+        "properties": {"provisioningState": "Succeeded"},
+    }

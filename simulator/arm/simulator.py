@@ -1,0 +1,175 @@
+"""Azure Resource Manager on the laptop: the object that tests, demo and bench hold.
+
+It answers over TLS like ARM, issues tokens like App Service, and publishes an event for every finished write. What
+the fleet's owners and other deployers do goes through the methods here and is not counted as the product's calls.
+"""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from simulator.arm.artifacts import Artifacts
+from simulator.arm.durations import Durations
+from simulator.arm.events import Events, Publish, other_deployer, owner
+from simulator.arm.extensions import Extensions
+from simulator.arm.faults import Faults
+from simulator.arm.journal import Requests
+from simulator.arm.lifecycle import Lifecycle
+from simulator.arm.limits import Draw, Limits
+from simulator.arm.machines import Machine, Machines
+from simulator.arm.operations import Operation, Operations
+from simulator.arm.options import Options
+from simulator.arm.platform import Platform
+from simulator.arm.routes import Routes
+from simulator.arm.scopes import Scopes
+from simulator.arm.server import Door
+from simulator.arm.spec import ExtensionSpec, VmSpec
+from simulator.arm.tokens import IdentityEndpoint, Tokens
+from simulator.arm.validation import check_vm
+from simulator.clock import Clock
+from simulator.tls import make_certificates
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where the running simulator is, and the environment that sends a process there."""
+
+    arm: str
+    identity: str
+    identity_header: str = field(repr=False)
+    ca_file: Path
+
+    def environment(self) -> dict[str, str]:
+        return {
+            "ARM_ENDPOINT": self.arm,
+            "IDENTITY_ENDPOINT": self.identity,
+            "IDENTITY_HEADER": self.identity_header,
+            "SSL_CERT_FILE": str(self.ca_file),
+        }
+
+
+class ArmSimulator:
+    """`machines`, `requests`, `faults`, `scopes`, `limits` and `tokens` are open to whoever drives a scene."""
+
+    def __init__(
+        self, clock: Clock, *, seed: int = 0, publish: Publish = lambda event: None, options: Options | None = None
+    ) -> None:
+        self.options = options or Options()
+        self.clock = clock
+        self.machines = Machines()
+        self.requests = Requests()
+        self.faults = Faults(seed)
+        self.scopes = Scopes()
+        self.tokens = Tokens(clock, self.options)
+        self.limits = Limits(clock, self.options)
+        platform = Platform(
+            self.options,
+            clock,
+            Durations(seed),
+            self.machines,
+            Operations(clock, self.options.operation_lifetime),
+            Events(clock, seed, self.options.tenant_id, publish),
+            Artifacts(self.options.newest),
+        )
+        self._lifecycle = Lifecycle(platform)
+        self._extensions = Extensions(platform)
+        self._routes = Routes(platform, self._lifecycle, self._extensions)
+        self._identity = IdentityEndpoint(self.tokens, self.options)
+        self._door = Door(platform, self._routes, self.tokens, self.scopes, self.limits, self.faults, self.requests)
+        self._runners: list[web.AppRunner] = []
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    async def start(self, folder: Path | None = None) -> Endpoints:
+        """Serve on free loopback ports; certificates go to `folder`, or to one that `stop` removes."""
+        if folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="arm-simulator-")
+            folder = Path(self._folder.name)
+        certificates = make_certificates(folder)
+        arm = await self._serve(self._door.application(), certificates.server_context())
+        identity = await self._serve(self._identity.application(), None)
+        return Endpoints(
+            f"https://127.0.0.1:{arm}",
+            f"http://127.0.0.1:{identity}{self._identity.path}",
+            self._identity.header,
+            certificates.ca_file,
+        )
+
+    async def stop(self) -> None:
+        for runner in self._runners:
+            await runner.cleanup()
+        self._runners.clear()
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def create_vm(self, spec: VmSpec) -> Machine:
+        """The owner creates a VM, with the extensions of its spec; that takes its time and ends with an event."""
+        machine, _ = self._lifecycle.create(spec, check_vm(spec.body(), None), owner())
+        self._preinstall(machine, spec.extensions)
+        return machine
+
+    def add_vm(self, spec: VmSpec) -> Machine:
+        """A VM that has been there for long: no operation, no event."""
+        machine = self._lifecycle.place(spec, check_vm(spec.body(), None))
+        self._lifecycle.finish(machine, spec.power)
+        self._preinstall(machine, spec.extensions)
+        return machine
+
+    def update_vm(self, vm_id: str, change: Mapping[str, Any]) -> Operation:
+        """The owner changes tags or properties."""
+        return self._lifecycle.update(self.machines[vm_id], dict(change), owner())
+
+    def start_vm(self, vm_id: str) -> Operation:
+        return self._lifecycle.power(self.machines[vm_id], "start", owner())
+
+    def restart_vm(self, vm_id: str) -> Operation:
+        return self._lifecycle.power(self.machines[vm_id], "restart", owner())
+
+    def power_off_vm(self, vm_id: str) -> Operation:
+        return self._lifecycle.power(self.machines[vm_id], "powerOff", owner())
+
+    def deallocate_vm(self, vm_id: str) -> Operation:
+        return self._lifecycle.power(self.machines[vm_id], "deallocate", owner())
+
+    def delete_vm(self, vm_id: str) -> Operation:
+        return self._lifecycle.delete(self.machines[vm_id], owner())
+
+    def put_extension_as_other_deployer(self, vm_id: str, spec: ExtensionSpec) -> Operation:
+        """Somebody else's deployment writes an extension, and draws on the VM's buckets; raises ArmError as ARM would
+        refuse it."""
+        machine = self.machines[vm_id]
+        self.drain(vm_id, "UpdateVM", 1)
+        _, operation, _ = self._extensions.put(machine, spec.name, spec.body(machine.location), other_deployer())
+        return operation
+
+    def delete_extension_as_other_deployer(self, vm_id: str, name: str) -> Operation | None:
+        return self._extensions.delete(self.machines[vm_id], name, other_deployer())
+
+    def drain(self, vm_id: str, group: str, tokens: float) -> None:
+        """Other people's load on a VM's bucket (UpdateVM, LowCostGet, GetOperation …)."""
+        machine = self.machines[vm_id]
+        draw = Draw(machine.subscription, "", "writes", machine.location, group, machine.id, tokens)
+        self.limits.drain(draw)
+
+    def add_image(self, resource_id: str, body: Mapping[str, Any]) -> None:
+        """A managed image or a gallery image definition, as its GET shall show it."""
+        self._routes.images[resource_id.lower()] = copy.deepcopy(dict(body))
+
+    def _preinstall(self, machine: Machine, specs: tuple[ExtensionSpec, ...]) -> None:
+        for spec in specs:
+            self._extensions.installed(machine, spec)
+
+    async def _serve(self, application: web.Application, context: Any) -> int:
+        runner = web.AppRunner(application, access_log=None)
+        await runner.setup()
+        self._runners.append(runner)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
+        await site.start()
+        port: int = runner.addresses[0][1]
+        return port
