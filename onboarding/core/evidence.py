@@ -21,7 +21,7 @@ _TAG = re.compile(r"<(?:style|script)\b.*?</(?:style|script)>|<[^>]*>", re.IGNOR
 _ERROR_CODE = r"(?P<code>[A-Za-z][A-Za-z0-9]{3,79})"
 _CODE_IN_TEXT = (
     re.compile(rf"^(?:ERROR:\s*)?\({_ERROR_CODE}\)\s", re.MULTILINE),
-    re.compile(rf"\b(?:Error ?)?Code\s*[:=]\s*\\?[\"']?{_ERROR_CODE}\b", re.IGNORECASE),
+    re.compile(rf"\b(?:Error ?)?Code\\?[\"']?\s*[:=]\s*\\?[\"']?{_ERROR_CODE}\b", re.IGNORECASE),
 )
 _STATUS_IN_TEXT = re.compile(
     r"(?:\bStatus ?Code\s*[=:]\s*|\bHTTP(?:/\d(?:\.\d)?)?\s+|\bstatus\s*[:=]\s*|^)(?P<status>[45]\d\d)\b(?!-)",

@@ -1,18 +1,20 @@
-"""The rules that tell one failure from another, read from data: what to look at, and what it then means.
+"""The rules that tell one failure from another: what to look at, and what it then means.
 
 A rule holds when all that it names is there; the first that holds decides. Texts are tried before numbers, because
-one exit code has many meanings. Bad rules are refused when they are read, with the place; none is guessed at.
+one exit code has many meanings. The rules themselves are data (`error_table`); no extension is named here.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from fnmatch import fnmatchcase
 
 from onboarding.core.evidence import Evidence
 from onboarding.core.handler_report import HandlerReport
+from onboarding.core.masking import cut, mask
 
 
 class FailureClass(StrEnum):
@@ -25,7 +27,7 @@ class FailureClass(StrEnum):
 
 
 class Cause(StrEnum):
-    """Why it failed. `core/data/arm_errors.yaml` says of each what it means and what to do."""
+    """Why it failed. `data/arm_errors.yaml` says of each what it means and what to do."""
 
     UNSUPPORTED_OS = "unsupported-os"
     PACKAGE_INSTALL_FAILED = "package-install-failed"
@@ -60,7 +62,10 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What a rule concludes. `max_attempts` bounds the tries of a transient failure; the others are not tried."""
+    """What a rule concludes. `{name}` in meaning and advice stands for the group of that name in the rule's text.
+
+    `max_attempts` bounds the tries of a transient failure; the others have none. `exit_code` is the one that the
+    words imply where they do not tell it."""
 
     cause: Cause
     kind: FailureClass
@@ -70,41 +75,61 @@ class Diagnosis:
     max_attempts: int | None = None
     exit_code: int | None = None
 
+    def filled(self, words: Mapping[str, str]) -> Diagnosis:
+        """With the failure's own words in place; they are foreign, so they are masked and kept short."""
+        meaning, advice = self.meaning, self.advice
+        for name, value in words.items():
+            shown = cut(mask(" ".join(value.split())), 200)
+            meaning, advice = (text.replace(f"{{{name}}}", shown) for text in (meaning, advice))
+        return replace(self, meaning=meaning, advice=advice)
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """A condition and its diagnosis; an empty part of the condition holds for everything.
 
-    `since` is the first handler version that speaks so; it is looked at only where the failure names a version."""
+    `codes` may have `*` in them, without regard to case. `since` is the first handler version that speaks so; it is
+    looked at only where the failure names a version. `place` is where the rule stands in the data."""
 
     diagnosis: Diagnosis
     statuses: frozenset[int] = frozenset()
-    codes: frozenset[str] = frozenset()
+    codes: tuple[str, ...] = ()
     text: re.Pattern[str] | None = None
     operations: frozenset[str] = frozenset()
     exit_codes: frozenset[int] = frozenset()
     since: tuple[int, ...] = ()
-    place: str = field(default="", compare=False)
+    place: str = ""
 
     def holds(self, evidence: Evidence, report: HandlerReport) -> bool:
+        """Whether everything but the text is as the rule wants it."""
         return (
             (not self.statuses or evidence.http_status in self.statuses)
-            and (not self.codes or any(code.lower() in self.codes for code in evidence.codes))
+            and (not self.codes or _any_matches(evidence.codes, self.codes))
             and (not self.exit_codes or report.exit_code in self.exit_codes)
             and (not self.operations or not report.operation or report.operation in self.operations)
             and (not self.since or not report.version or report.version >= self.since)
-            and (self.text is None or self.text.search(evidence.text) is not None)
         )
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorTable:
-    """Every rule that applies to one extension, in the order of decision; the last one always holds."""
+    """Every rule that applies to one extension, in the order of decision."""
 
     rules: tuple[Rule, ...]
     causes: Mapping[Cause, Diagnosis]
 
     def find(self, evidence: Evidence, report: HandlerReport) -> Diagnosis:
-        """The diagnosis of the first rule that holds."""
-        holding = (rule.diagnosis for rule in self.rules if rule.holds(evidence, report))
-        return next(holding, self.causes[Cause.UNKNOWN])
+        """The diagnosis of the first rule that holds; `unknown` if none does."""
+        text = evidence.text
+        for rule in self.rules:
+            if not rule.holds(evidence, report):
+                continue
+            if rule.text is None:
+                return rule.diagnosis
+            if found := rule.text.search(text):
+                return rule.diagnosis.filled({name: value or "" for name, value in found.groupdict().items()})
+        return self.causes[Cause.UNKNOWN]
+
+
+def _any_matches(codes: Iterable[str], patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(code.lower(), pattern) for code in codes for pattern in patterns)

@@ -13,35 +13,42 @@ MASK = "***"
 # One character of base64, also as JSON (`\/`, `\u002B`) and as URLs (`%2F`) spell it.
 _UNIT = r"(?:[A-Za-z0-9+/]|\\/|\\u002[BbFf]|%2[BbFf])"
 _PADDING = r"(?:=|\\u003[Dd]|%3[Dd]){1,2}"
-_NAMES = (
+_BEFORE = r"(?<![A-Za-z0-9+/])"
+_LONG_NAMES = (
     r"AccountKey|SharedAccessKey|SharedAccessSignature|workspace_?key|shared_?key|client_?secret|access_?token"
-    r"|refresh_?token|pass(?:word|wd)|pwd|secret|sig|api_?key"
+    r"|refresh_?token|password|passwd|api_?key"
 )
-_NAMED = re.compile(rf"""(?P<name>\b(?:{_NAMES})\\?["']?\s*[=:]\s*\\?["']?)(?P<value>[^\s"'&;,\\}}]+)""", re.IGNORECASE)
-_SCHEME = re.compile(r"\b(?P<name>Bearer|SharedKey|SharedKeyLite|Basic)\s+(?P<value>[\w.~+/=:-]{8,})", re.IGNORECASE)
-_USER = re.compile(r"""(?P<name>(?:\b|//))[^\s/:@"'<>]+:[^\s@"'<>]+@(?=[\w\[])""")
+_SHORT_NAMES = r"sig|pwd|secret"
+
 _TOKEN = re.compile(r"\beyJ[\w-]{8,}(?:\.[\w-]+){1,4}")
-_PADDED = re.compile(rf"{_UNIT}{{24,}}{_PADDING}")
-_LONG = re.compile(rf"{_UNIT}{{40,}}")
-_LONG_URL_SAFE = re.compile(r"(?<![\w-])[\w-]{64,}={0,2}")
+_SCHEME = re.compile(r"\b(?P<name>Bearer|Basic|SharedKey(?:Lite)?)\s+(?!\*)[\w.~+/=:-]{8,}", re.IGNORECASE)
+_PADDED = re.compile(rf"{_BEFORE}{_UNIT}{{24,}}+{_PADDING}")
+_NAMED = re.compile(
+    rf"""\b(?P<name>(?:(?:{_LONG_NAMES})\\?["']?\s*[=:]|(?:{_SHORT_NAMES})=)\s*\\?["']?)[^\s"'&;,\\}}]+""",
+    re.IGNORECASE,
+)
+_USER = re.compile(r"""(?P<name>\b|//)[^\s/:@"'<>]{1,64}:[^\s@"'<>]{1,256}@(?=[\w\[])""")
+_LONG = re.compile(rf"{_BEFORE}{_UNIT}{{40,}}+")
+_LONG_URL_SAFE = re.compile(r"(?<![\w-])[\w-]{43,}+=?")
+_GUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
 def mask(text: str) -> str:
     """The text without workspace keys, tokens, signatures, account keys and passwords."""
     text = _TOKEN.sub(MASK, text)
     text = _SCHEME.sub(rf"\g<name> {MASK}", text)
+    text = _PADDED.sub(MASK, text)
     text = _NAMED.sub(rf"\g<name>{MASK}", text)
     text = _USER.sub(rf"\g<name>{MASK}@", text)
-    text = _PADDED.sub(MASK, text)
     text = _LONG.sub(_mask_if_random, text)
     return _LONG_URL_SAFE.sub(_mask_if_random, text)
 
 
 def cut(text: str, limit: int = 8192) -> str:
-    """The text in at most `limit` characters: its head and its tail, and between them how much is missing."""
+    """The text in at most `limit` characters: its head, its tail, and between them a note that something is missing."""
     if len(text) <= limit:
         return text
-    note = f"\n[… {len(text) - limit:,} characters and more cut …]\n"
+    note = f"\n[… cut, {len(text):,} characters in all …]\n"
     room = limit - len(note)
     if room < 2:
         return text[: max(limit, 0)]
@@ -50,7 +57,8 @@ def cut(text: str, limit: int = 8192) -> str:
 
 
 def _mask_if_random(found: re.Match[str]) -> str:
-    """Paths and camel-case names are mostly lower-case letters; of a random key's characters, two in five are."""
+    """Paths, names and hashes stay: they are mostly lower-case letters or lack a kind of character that keys have."""
     run = found.group()
-    words = sum(character.islower() or character in "-_" for character in run)
-    return run if words > 0.65 * len(run) else MASK
+    lower = sum(character.islower() for character in run)
+    mixed = lower and any(c.isupper() for c in run) and any(c.isdigit() for c in run)
+    return MASK if mixed and lower < 0.6 * len(run) and not _GUID.search(run) else run
