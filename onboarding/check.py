@@ -30,6 +30,21 @@ class NotAnImage(OnboardingError):
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """An image, a guest agent's report, or both."""
+
+    image: ImageReference
+    os_name: str = ""
+    os_version: str = ""
+
+    def __str__(self) -> str:
+        image = self.image
+        if image.kind is ImageKind.MARKETPLACE:
+            return ":".join(part for part in (image.publisher, image.offer, image.sku, image.version) if part)
+        return image.id or " ".join(part for part in (self.os_name, self.os_version) if part) or "(nothing)"
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What was asked, as a person would name it, and what we say to it."""
 
@@ -66,14 +81,14 @@ class Checker:
 
     def check(self, item: object) -> Answer:
         """Answer for one item: a URN, or a mapping with any of the keys that `NotAnImage` lists."""
-        facts = facts_of(item)
-        image = facts.image
-        if facts.body:
-            release, judgement = self._judged(facts)
-        else:
-            names = (image.publisher, image.offer, image.sku, image.id)
-            release, judgement = self._judged_name(names, facts.guest_os_name, facts.guest_os_version)
-        return Answer(_subject(facts), image.publisher, release, judgement)
+        asked = read_question(item)
+        if isinstance(asked, MachineFacts):
+            release, judgement = self._judged(asked)
+            return Answer(_name_of(asked), asked.image.publisher, release, judgement)
+        image = asked.image
+        names = (image.publisher, image.offer, image.sku, image.id)
+        release, judgement = self._judged_name(names, asked.os_name, asked.os_version)
+        return Answer(str(asked), image.publisher, release, judgement)
 
     def _judge_name(
         self, names: tuple[str, str, str, str], os_name: str, os_version: str
@@ -110,34 +125,23 @@ def check_query(
     }
 
 
-def facts_of(item: object) -> MachineFacts:
-    """What an item tells of a machine; all else is absent."""
+def read_question(item: object) -> Question | MachineFacts:
+    """What an item tells of a machine."""
     if isinstance(item, str):
-        return _facts_of_image(_parse_urn(item))
+        return Question(_parse_urn(item))
     if not isinstance(item, Mapping):
         raise NotAnImage(f"{type(item).__name__} is no image; {_MEND}")
     body = _vm_body(item)
     if body is not None:
         return read_facts(body)
     image = _image_of(item)
-    guest_name, guest_version = _text(item, "osName"), _text(item, "osVersion")
     if image is None and "osName" not in item and "osVersion" not in item:
         raise NotAnImage(f"no image among the keys {', '.join(map(str, item)) or '(none)'}; {_MEND}")
-    facts = _facts_of_image(image or ImageReference())
-    return replace(facts, guest_os_name=guest_name, guest_os_version=guest_version) if guest_name else facts
+    return Question(image or ImageReference(), _text(item, "osName"), _text(item, "osVersion"))
 
 
-def _subject(facts: MachineFacts) -> str:
-    image = facts.image
-    if facts.id.name:
-        return str(facts.id)
-    if image.kind is ImageKind.MARKETPLACE:
-        return ":".join(part for part in (image.publisher, image.offer, image.sku, image.version) if part)
-    return image.id or " ".join(part for part in (facts.guest_os_name, facts.guest_os_version) if part) or "(nothing)"
-
-
-def _facts_of_image(image: ImageReference) -> MachineFacts:
-    return replace(_NOTHING_KNOWN, image=image)
+def _name_of(facts: MachineFacts) -> str:
+    return str(facts.id) if facts.id.name else str(Question(facts.image, facts.guest_os_name, facts.guest_os_version))
 
 
 def _parse_urn(text: str) -> ImageReference:

@@ -152,7 +152,11 @@ def _trigger(raw: Mapping[str, Any], data: Mapping[str, Any], time: datetime) ->
 def _as_key(identity: str) -> str:
     """The id as it can stand in a row key; one that had to be changed keeps its difference as a hash."""
     key = re.sub(r"[^a-z0-9._:-]", "-", identity.lower())[:80]
-    return key if key == identity.lower() else f"{key}.{hashlib.sha256(identity.encode(errors="replace")).hexdigest()[:12]}"
+    return (
+        key
+        if key == identity.lower()
+        else f"{key}.{hashlib.sha256(identity.encode(errors='replace')).hexdigest()[:12]}"
+    )
 
 
 def _time(raw: Mapping[str, Any], received: datetime) -> datetime:

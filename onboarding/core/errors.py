@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from onboarding.core.failures import Evidence
+    from onboarding.core.evidence import Evidence
 
 
 class OnboardingError(Exception):

@@ -50,8 +50,10 @@ class WaitingFor(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One row. Times are UTC. `event_id` and `event_time` name what opened the episode; looks and settling events
-    show in the history under their own."""
+    """One row. Times are UTC; `waiting_since` is what the caps of `core.waits` are measured from.
+
+    `event_id` and `event_time` name what opened the episode; looks and settling events show in the history under
+    their own."""
 
     resource_id: str
     vm_name: str
@@ -60,6 +62,7 @@ class Row:
     outcome: Outcome
     reason: str
     waiting_for: WaitingFor | None = None
+    waiting_since: datetime | None = None
     next_attempt_at: datetime | None = None
     attempt: int = 0
     vm_id: str = ""
@@ -93,9 +96,7 @@ class Row:
     def to_properties(self) -> dict[str, Any]:
         """The table's columns; empty ones are left out."""
         values = {_column(f.name): getattr(self, f.name) for f in fields(self)}
-        return {
-            k: v.value if isinstance(v, StrEnum) else v for k, v in values.items() if v is not None and v != ""
-        }
+        return {k: v.value if isinstance(v, StrEnum) else v for k, v in values.items() if v is not None and v != ""}
 
     @classmethod
     def from_properties(cls, properties: dict[str, Any]) -> Self:
@@ -111,7 +112,7 @@ class Row:
         return other is None or _told(self) != _told(other)
 
 
-_TIMES = {"event_id", "event_time", "correlation_id", "requested_at", "finished_at", "duration_ms", "next_attempt_at"}
+_TIMES = {"event_id", "event_time", "correlation_id", "requested_at", "finished_at", "duration_ms"}
 
 
 def _told(row: Row) -> tuple[Any, ...]:

@@ -28,6 +28,10 @@ class Schedule:
     pauses: tuple[float, ...]
     give_up_after: float
 
+    @property
+    def first(self) -> timedelta:
+        return timedelta(seconds=self.pauses[0])
+
     def next_pause(self, elapsed: timedelta) -> timedelta | None:
         """The pause until the next look, `elapsed` after the waiting began; None when it is time to give up."""
         seconds = elapsed.total_seconds()

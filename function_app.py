@@ -1,0 +1,52 @@
+"""The triggers, and nothing else: take what the host hands over, give it to the line, map the answer.
+
+Nothing here can fail at import, since that would take every function down.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from datetime import UTC, datetime
+
+import azure.functions as func
+
+from onboarding import events
+from onboarding.health import health
+from onboarding.messages import decode_look
+from onboarding.settings import QUEUE, storage_connection
+from onboarding.wiring import worker
+
+app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
+
+_log = logging.getLogger("onboarding")
+_EVERY_TEN_MINUTES = "0 */10 * * * *"
+
+
+@app.event_grid_trigger(arg_name="event")
+async def on_resource_event(event: str) -> None:
+    """Raw JSON in either schema. Returns nothing: a value would fail the invocation after the work was done."""
+    notification = events.parse(event, datetime.now(UTC))
+    if isinstance(notification, events.Ignored):
+        _log.debug("ignored: %s", notification.reason)
+        return
+    await worker.application.onboarding.handle(notification)
+
+
+@app.queue_trigger(arg_name="message", queue_name=QUEUE, connection=storage_connection(os.environ))
+async def on_deferral(message: func.QueueMessage) -> None:
+    """A look whose time has come. A message that is none of ours fails, and ends in the poison queue to be seen."""
+    await worker.application.onboarding.look(decode_look(message.get_body().decode()))
+
+
+@app.timer_trigger(arg_name="timer", schedule=os.environ.get("SWEEP_SCHEDULE") or _EVERY_TEN_MINUTES)
+async def sweep(timer: func.TimerRequest) -> None:
+    await worker.application.sweep.run()
+
+
+@app.route(route="health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+async def get_health(req: func.HttpRequest) -> func.HttpResponse:
+    body = health(worker.configuration)
+    status = 200 if body["status"] == "healthy" else 503
+    return func.HttpResponse(json.dumps(body, indent=2), status_code=status, mimetype="application/json")

@@ -1,0 +1,133 @@
+"""Azure Resource Manager through `azure-mgmt-compute`: read one VM, ask for one extension.
+
+One HTTP request per call, always: no polling (an install takes minutes) and none of the SDK's own retries (they
+sleep a whole Retry-After inside the invocation). Every failure leaves as an ArmError with the evidence in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+from azure.core.credentials_async import AsyncTokenCredential
+from azure.core.exceptions import (
+    AzureError,
+    ClientAuthenticationError,
+    HttpResponseError,
+    ServiceRequestError,
+    ServiceResponseError,
+)
+from azure.core.pipeline import PipelineResponse
+from azure.core.pipeline.policies import ContentDecodePolicy, HeadersPolicy, RequestIdPolicy, UserAgentPolicy
+from azure.core.pipeline.transport import AioHttpTransport
+from azure.mgmt.compute.aio import ComputeManagementClient
+from azure.mgmt.compute.models import VirtualMachineExtension
+from azure.mgmt.core.policies import AsyncARMChallengeAuthenticationPolicy
+
+from onboarding.core.errors import ArmError
+from onboarding.core.evidence import Evidence
+from onboarding.core.resource_id import VmId
+
+_CONNECT_TIMEOUT_S = 5
+_READ_TIMEOUT_S = 15  # Event Grid waits 30 s for the whole invocation
+_MOST_CONNECTIONS = 200  # a Consumption instance has 600
+
+
+class ArmAdapter:
+    """Implements `ports.Arm`. One client per subscription over one connection pool, made when first needed."""
+
+    def __init__(self, credential: AsyncTokenCredential, endpoint: str, scope: str) -> None:
+        self._credential = credential
+        self._endpoint = endpoint
+        self._scope = scope
+        self._session: aiohttp.ClientSession | None = None
+        self._clients: dict[str, ComputeManagementClient] = {}
+
+    async def read_machine(self, vm: VmId) -> Mapping[str, Any]:
+        async with _as_arm_errors():
+            body: Mapping[str, Any] = await self._client(vm.subscription).virtual_machines.get(
+                vm.resource_group, vm.name, expand="instanceView", cls=_raw_body
+            )
+            return body
+
+    async def start_install(self, vm: VmId, name: str, body: Mapping[str, Any]) -> None:
+        async with _as_arm_errors():
+            await self._client(vm.subscription).virtual_machine_extensions.begin_create_or_update(
+                vm.resource_group, vm.name, name, VirtualMachineExtension(body), polling=False
+            )
+
+    async def close(self) -> None:
+        for client in self._clients.values():
+            await client.close()
+        if self._session is not None:
+            await self._session.close()
+
+    def _client(self, subscription: str) -> ComputeManagementClient:
+        key = subscription.lower()
+        if key not in self._clients:
+            self._clients[key] = ComputeManagementClient(
+                self._credential,
+                subscription,
+                base_url=self._endpoint,
+                credential_scopes=[self._scope],
+                policies=[
+                    RequestIdPolicy(),
+                    HeadersPolicy(),
+                    UserAgentPolicy("vm-onboarding"),
+                    ContentDecodePolicy(),
+                    AsyncARMChallengeAuthenticationPolicy(self._credential, self._scope),
+                ],
+                transport=AioHttpTransport(
+                    session=self._pool(),
+                    session_owner=False,
+                    connection_timeout=_CONNECT_TIMEOUT_S,
+                    read_timeout=_READ_TIMEOUT_S,
+                ),
+            )
+        return self._clients[key]
+
+    def _pool(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            connector = aiohttp.TCPConnector(limit=_MOST_CONNECTIONS)
+            self._session = aiohttp.ClientSession(connector=connector, trust_env=True, auto_decompress=False)
+        return self._session
+
+
+def _raw_body(response: PipelineResponse[Any, Any], _model: object, _headers: object) -> Any:
+    """The body as ARM sent it: policy rules look at aliases that typed models leave out."""
+    return response.http_response.json()
+
+
+@asynccontextmanager
+async def _as_arm_errors() -> AsyncIterator[None]:
+    try:
+        yield
+    except HttpResponseError as error:
+        raise ArmError(_evidence(error)) from None
+    except ClientAuthenticationError as error:
+        raise ArmError(Evidence(code="AuthenticationFailed", message=str(error.message))) from None
+    except (ServiceRequestError, ServiceResponseError, AzureError, TimeoutError) as error:
+        raise ArmError(Evidence(code=type(error).__name__, message=str(error))) from None
+    except ValueError:
+        raise ArmError(Evidence(http_status=200, message="ARM's answer was not JSON")) from None
+
+
+def _evidence(error: HttpResponseError) -> Evidence:
+    response: Any = error.response  # its declared type leaves out what every transport's response has
+    if response is None:
+        return Evidence(code=type(error).__name__, message=str(error.message))
+    try:
+        body: object = response.json()
+    except (ValueError, AzureError):
+        body = _text(response)
+    return Evidence.from_body(response.status_code, body, dict(response.headers))
+
+
+def _text(response: Any) -> str:
+    try:
+        text: str = response.text()
+    except (ValueError, AzureError):
+        return ""
+    return text

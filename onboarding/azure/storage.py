@@ -1,0 +1,34 @@
+"""The storage account's clients, from a connection string or with the app's identity."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from azure.core.credentials_async import AsyncTokenCredential
+from azure.data.tables.aio import TableClient
+from azure.storage.queue.aio import QueueClient
+
+from onboarding.azure.queues import QueueDeferrals
+from onboarding.azure.tables import TableLedger
+from onboarding.settings import QUEUE, TABLE, Storage
+
+# Storage answers in milliseconds; three quick tries outlast a hiccup and stay well inside Event Grid's 30 s.
+_RETRIES: dict[str, Any] = {
+    "retry_total": 2,
+    "retry_backoff_factor": 0.2,
+    "retry_backoff_max": 1,
+    "connection_timeout": 5,
+}
+
+
+def onboarding_table(storage: Storage, credential: AsyncTokenCredential) -> TableLedger:
+    if storage.connection_string is not None:
+        return TableLedger(TableClient.from_connection_string(storage.connection_string.reveal(), TABLE, **_RETRIES))
+    return TableLedger(TableClient(storage.table_endpoint, TABLE, credential=credential, **_RETRIES))
+
+
+def deferrals_queue(storage: Storage, credential: AsyncTokenCredential) -> QueueDeferrals:
+    if storage.connection_string is not None:
+        client = QueueClient.from_connection_string(storage.connection_string.reveal(), QUEUE, **_RETRIES)
+        return QueueDeferrals(client)
+    return QueueDeferrals(QueueClient(storage.queue_endpoint, QUEUE, credential=credential, **_RETRIES))

@@ -1,0 +1,52 @@
+"""Outcome events: each final outcome as a CloudEvent on an Event Grid topic of the user's."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from azure.core.credentials import AzureKeyCredential
+from azure.core.credentials_async import AsyncTokenCredential
+from azure.core.exceptions import AzureError
+from azure.core.messaging import CloudEvent
+from azure.eventgrid.aio import EventGridPublisherClient
+
+from onboarding.core.outcome import Row
+
+_log = logging.getLogger(__name__)
+
+EVENT_TYPE = "VmOnboarding.OutcomeRecorded"
+
+
+class TopicAnnouncer:
+    """Implements `ports.Announcer`. The event's id names the row's state, so a reader can tell doubles."""
+
+    def __init__(self, endpoint: str, credential: AzureKeyCredential | AsyncTokenCredential) -> None:
+        self._client = EventGridPublisherClient(endpoint, credential, retry_total=1)
+
+    async def announce(self, row: Row) -> None:
+        try:
+            await self._client.send(outcome_event(row))
+        except (AzureError, TimeoutError) as error:
+            _log.warning("%s: the outcome event was not taken: %s", row.vm_name, type(error).__name__)
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+class SilentAnnouncer:
+    """Stands in where no topic is set."""
+
+    async def announce(self, row: Row) -> None:
+        return
+
+    async def close(self) -> None:
+        return
+
+
+def outcome_event(row: Row) -> CloudEvent[dict[str, Any]]:
+    """The row as a CloudEvent: the VM as subject, the row's columns as data."""
+    times = {"NextAttemptAt", "WaitingSince", "EventTime", "RequestedAt", "FinishedAt"}
+    data = {k: v.isoformat() if k in times else v for k, v in row.to_properties().items()}
+    identity = f"{row.event_id}/{row.extension}/{row.outcome}/{row.attempt}"
+    return CloudEvent(source="/vm-onboarding", type=EVENT_TYPE, subject=row.resource_id, data=data, id=identity)

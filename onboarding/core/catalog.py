@@ -1,0 +1,194 @@
+"""Extensions as data: one entry says everything that the line needs to know of one VM extension.
+
+No extension is named in code. An entry is read from a mapping (a YAML file of `onboarding/catalog/`), checked as a
+whole, and builds the body that ARM is sent. Values of protected settings are held as `Secret`s.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from onboarding.core.errors import ConfigurationError
+from onboarding.core.facts import OsType
+from onboarding.core.failures import ErrorTable, parse_errors
+from onboarding.core.secret import Secret
+from onboarding.core.support import SupportTable, parse_table
+
+_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_FORMATS = ("", "guid", "base64")
+_TYPES = ("string", "boolean")
+_KEYS = {
+    "name",
+    "displayName",
+    "publisher",
+    "type",
+    "version",
+    "autoUpgradeMinorVersion",
+    "resourceName",
+    "osType",
+    "retired",
+    "settings",
+    "protectedSettings",
+    "defaultSupportTable",
+    "supportTables",
+    "errors",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SettingSpec:
+    """One setting of an extension. `format`: `guid`, `base64` or none."""
+
+    name: str
+    type: str = "string"
+    format: str = ""
+    required: bool = False
+
+    def problem(self, value: object) -> str:
+        """What is wrong with a value; empty if nothing is. Never quotes the value, which may be secret."""
+        if self.type == "boolean":
+            return "" if isinstance(value, bool) else "must be the JSON boolean true or false, not a string"
+        if not isinstance(value, str) or not value.strip():
+            return "must be a text that is not empty"
+        if self.format == "guid" and not _GUID.fullmatch(value):
+            return "must be a GUID such as 6f680a37-00c6-41c7-a93f-1437e3462574"
+        if self.format == "base64":
+            return _base64_problem(value)
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueEntry:
+    """One extension: what it is called, what it takes, what it supports, and what its errors mean."""
+
+    name: str
+    display_name: str
+    publisher: str
+    type: str
+    version: str
+    auto_upgrade_minor_version: bool
+    resource_name: str
+    os_type: OsType
+    retired: str
+    settings: tuple[SettingSpec, ...]
+    protected_settings: tuple[SettingSpec, ...]
+    support_tables: Mapping[str, SupportTable]
+    default_support_table: str
+    errors: ErrorTable
+
+    def support_table(self, name: str) -> SupportTable:
+        """The table of that date; the entry's default for an empty name."""
+        try:
+            return self.support_tables[name or self.default_support_table]
+        except KeyError:
+            known = ", ".join(self.support_tables)
+            raise ConfigurationError(f"supportTable {name!r}", f"{self.name} has none", f"use one of {known}") from None
+
+    def problems(self, public: Mapping[str, Any], protected: Mapping[str, Secret]) -> tuple[str, ...]:
+        """Everything that the handler would refuse in these settings, so that it is never sent."""
+        found = [_check(spec, "settings", public.get(spec.name)) for spec in self.settings]
+        found += [
+            _check(spec, "protectedSettings", secret.reveal() if (secret := protected.get(spec.name)) else None)
+            for spec in self.protected_settings
+        ]
+        found += [f"settings.{name} is unknown to {self.name}" for name in _unknown(public, self.settings)]
+        found += [
+            f"protectedSettings.{name} is unknown to {self.name}"
+            for name in _unknown(protected, self.protected_settings)
+        ]
+        return tuple(problem for problem in found if problem)
+
+
+def extension_body(
+    entry: CatalogueEntry,
+    location: str,
+    public: Mapping[str, Any],
+    protected: Mapping[str, Secret],
+    force_update_tag: str = "",
+) -> dict[str, Any]:
+    """The body of `PUT …/virtualMachines/{vm}/extensions/{name}`. Holds secrets in clear: for the wire alone.
+
+    Keys as in the extension's schema; `workspaceId` and `workspaceKey` are case-sensitive. A changed
+    `forceUpdateTag` makes the handler run again where nothing else changed."""
+    properties: dict[str, Any] = {
+        "publisher": entry.publisher,
+        "type": entry.type,
+        "typeHandlerVersion": entry.version,
+        "autoUpgradeMinorVersion": entry.auto_upgrade_minor_version,
+        "settings": dict(public),
+        "protectedSettings": {name: secret.reveal() for name, secret in protected.items()},
+    }
+    if force_update_tag:
+        properties["forceUpdateTag"] = force_update_tag
+    return {"location": location, "properties": properties}
+
+
+def parse_entry(raw: Mapping[str, Any], place: str) -> CatalogueEntry:
+    """Read one catalogue file; `place` is its name, for errors."""
+    for key in sorted(set(raw) - _KEYS):
+        raise ConfigurationError(f"{place}: {key}", "is no key of a catalogue entry", f"use {', '.join(sorted(_KEYS))}")
+    for key in ("name", "publisher", "type", "version", "resourceName", "osType", "supportTables"):
+        if not raw.get(key):
+            raise ConfigurationError(f"{place}: {key}", "is missing", "add it")
+    tables = {str(name): parse_table(str(name), table) for name, table in raw["supportTables"].items()}
+    default = str(raw.get("defaultSupportTable", next(iter(tables))))
+    if default not in tables:
+        raise ConfigurationError(f"{place}: defaultSupportTable", "names no table", f"use one of {', '.join(tables)}")
+    return CatalogueEntry(
+        name=raw["name"],
+        display_name=raw.get("displayName", raw["name"]),
+        publisher=raw["publisher"],
+        type=raw["type"],
+        version=str(raw["version"]),
+        auto_upgrade_minor_version=bool(raw.get("autoUpgradeMinorVersion", True)),
+        resource_name=raw["resourceName"],
+        os_type=OsType(raw["osType"]),
+        retired=_retirement(raw),
+        settings=_specs(raw.get("settings"), f"{place}: settings"),
+        protected_settings=_specs(raw.get("protectedSettings"), f"{place}: protectedSettings"),
+        support_tables=tables,
+        default_support_table=default,
+        errors=parse_errors(raw.get("errors") or {}),
+    )
+
+
+def _retirement(raw: Mapping[str, Any]) -> str:
+    retired = raw.get("retired")
+    if not retired:
+        return ""
+    successor = f"; its successor is {retired['successor']}" if retired.get("successor") else ""
+    return f"{raw.get('displayName', raw['name'])} was retired on {retired['date']}{successor}"
+
+
+def _specs(raw: Mapping[str, Any] | None, place: str) -> tuple[SettingSpec, ...]:
+    specs = tuple(SettingSpec(name=name, **(spec or {})) for name, spec in (raw or {}).items())
+    for spec in specs:
+        if spec.type not in _TYPES or spec.format not in _FORMATS:
+            raise ConfigurationError(f"{place}.{spec.name}", "has an unknown type or format", "use string or boolean")
+    return specs
+
+
+def _check(spec: SettingSpec, group: str, value: object) -> str:
+    if value is None:
+        return f"{group}.{spec.name} is missing" if spec.required else ""
+    problem = spec.problem(value)
+    return f"{group}.{spec.name} {problem}" if problem else ""
+
+
+def _unknown(given: Mapping[str, Any], specs: tuple[SettingSpec, ...]) -> list[str]:
+    return sorted(set(given) - {spec.name for spec in specs})
+
+
+def _base64_problem(value: str) -> str:
+    if value.startswith("@Microsoft.KeyVault("):
+        return "is a Key Vault reference that was not resolved: give the app's identity the right to read the secret"
+    try:
+        same = base64.b64encode(base64.b64decode(value, validate=True)).decode() == value
+    except (binascii.Error, ValueError):
+        same = False
+    return "" if same else "must be base64 that decodes and encodes to itself (copy the whole key, = signs included)"

@@ -1,0 +1,181 @@
+"""From a situation and what was decided to the row that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from typing import Any
+
+from onboarding.core.decision import AlreadyInstalled, Install, Situation, Skip, Trouble, Wait
+from onboarding.core.masking import cut, mask
+from onboarding.core.outcome import Outcome, Row, WaitingFor
+from onboarding.core.policy import Policy
+from onboarding.core.resource_id import VmId
+
+type Opening = tuple[str, datetime, str]  # id, time (UTC) and correlation id of the event that opened the episode
+
+
+def row_of(situation: Situation, decision: AlreadyInstalled | Wait | Skip, opening: Opening) -> Row:
+    """The row for a decision; `opening` is used unless the last row's episode goes on."""
+    last = situation.last
+    known = {**_told_by(situation), "attempt": last.attempt if last else 0}
+    return concluded(situation.facts.id, known, decision, Episode.of(last, opening, situation.now))
+
+
+def claim_of(situation: Situation, install: Install, until: datetime, opening: Opening) -> Row:
+    """The row that claims an install: whoever writes it first asks ARM, and the look at `until` finishes the job."""
+    now = situation.now
+    waiting = Wait(WaitingFor.CLAIM, now, until, install.reason)
+    known = {
+        **_told_by(situation),
+        "attempt": install.attempt,
+        "extension_name": install.name,
+        "extension_version": situation.entry.version,
+    }
+    return concluded(situation.facts.id, known, waiting, Episode.of(situation.last, opening, now))
+
+
+def unread(vm: VmId, policy: Policy, last: Row | None, decision: Wait | Skip, episode: Episode) -> Row:
+    """The row for a VM that could not be read: what the last row knew, and why nothing more is known."""
+    told = {f.name: getattr(last, f.name) for f in fields(Row) if f.name in _FACTS} if last else {}
+    known = {**told, "extension": policy.extension, "policy": policy.name, "effect": policy.effect.value}
+    if last is not None:
+        known |= {"attempt": last.attempt, "extension_name": last.extension_name}
+    return concluded(vm, known, decision, episode)
+
+
+def closed(row: Row, outcome: Outcome, reason: str, now: datetime) -> Row:
+    """An open row, ended by what an event says, with all that it knew of the VM."""
+    opened = row.event_time or now
+    return replace(
+        row,
+        outcome=outcome,
+        reason=reason,
+        waiting_for=None,
+        waiting_since=None,
+        next_attempt_at=None,
+        finished_at=now,
+        duration_ms=_milliseconds(opened, now),
+        error_code="",
+        error_meaning="",
+        advice="",
+        message="",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """What carries over while a row stays open: the event that opened it, and when ARM was asked."""
+
+    opening: Opening
+    requested_at: datetime | None
+    now: datetime
+
+    @classmethod
+    def of(cls, last: Row | None, opening: Opening, now: datetime) -> Episode:
+        if last is None or last.outcome.final or last.event_time is None:
+            return cls(opening, None, now)
+        return cls((last.event_id, last.event_time, last.correlation_id), last.requested_at, now)
+
+
+def concluded(vm: VmId, known: Mapping[str, Any], decision: AlreadyInstalled | Wait | Skip, episode: Episode) -> Row:
+    """A row with everything that does not depend on having read the VM."""
+    outcome = _outcome(decision)
+    event_id, event_time, correlation_id = episode.opening
+    finished = episode.now if outcome.final else None
+    waiting = decision if isinstance(decision, Wait) else None
+    return Row(
+        resource_id=str(vm),
+        vm_name=vm.name,
+        resource_group=vm.resource_group,
+        outcome=outcome,
+        reason=cut(mask(decision.reason)),
+        waiting_for=waiting.waiting_for if waiting else None,
+        waiting_since=waiting.since if waiting else None,
+        next_attempt_at=waiting.until if waiting else None,
+        event_id=event_id,
+        event_time=event_time,
+        correlation_id=correlation_id,
+        requested_at=episode.requested_at,
+        finished_at=finished,
+        duration_ms=_milliseconds(event_time, finished) if finished else None,
+        **{**known, **_trouble(None if isinstance(decision, AlreadyInstalled) else decision.trouble)},
+    )
+
+
+_FACTS = frozenset(
+    [
+        "vm_id",
+        "location",
+        "image_publisher",
+        "image_offer",
+        "image_sku",
+        "image_version",
+        "image_id",
+        "distribution",
+        "os_version",
+        "architecture",
+        "witness",
+        "verdict",
+        "support_table",
+    ]
+)
+
+
+def _milliseconds(start: datetime, end: datetime) -> int:
+    return max(0, int((end - start).total_seconds() * 1000))
+
+
+def _outcome(decision: AlreadyInstalled | Wait | Skip) -> Outcome:
+    match decision:
+        case AlreadyInstalled(ours=ours):
+            return Outcome.INSTALLED if ours else Outcome.ALREADY_INSTALLED
+        case Wait(waiting_for=waiting_for):
+            return Outcome.REQUESTED if waiting_for is WaitingFor.INSTALL else Outcome.WAITING
+        case Skip(outcome=outcome):
+            return outcome
+
+
+def _trouble(trouble: Trouble | None) -> dict[str, str]:
+    if trouble is None:
+        return {}
+    return {
+        "error_code": trouble.code,
+        "error_meaning": cut(mask(trouble.meaning)),
+        "advice": cut(mask(trouble.advice)),
+        "message": cut(mask(trouble.message)),
+    }
+
+
+def _told_by(situation: Situation) -> dict[str, Any]:
+    facts, release, policy = situation.facts, situation.release, situation.assignment.policy
+    image, present = facts.image, situation.extension
+    return {
+        "extension": situation.entry.name,
+        "vm_id": facts.vm_id,
+        "location": facts.location,
+        "image_publisher": image.publisher,
+        "image_offer": image.offer,
+        "image_sku": image.sku,
+        "image_version": image.exact_version or image.version,
+        "image_id": image.id,
+        "distribution": release.distribution,
+        "os_version": release.version or "",
+        "architecture": release.architecture or "",
+        "witness": release.witness.value,
+        "verdict": situation.judgement.verdict.value,
+        "support_table": situation.judgement.table,
+        "extension_name": present.name if present else _name_of(situation.last),
+        "extension_version": (present.handler_version or present.version) if present else _version_of(situation.last),
+        "policy": policy.name,
+        "effect": policy.effect.value,
+    }
+
+
+def _name_of(last: Row | None) -> str:
+    return last.extension_name if last is not None and not last.outcome.final else ""
+
+
+def _version_of(last: Row | None) -> str:
+    return last.extension_version if last is not None and not last.outcome.final else ""

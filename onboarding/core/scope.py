@@ -1,0 +1,46 @@
+"""Scopes: which part of Azure a policy or an exemption speaks of, as an ARM id whose segments may hold `*` and `?`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from onboarding.core.errors import ConfigurationError
+from onboarding.core.resource_id import VmId
+
+_FORMS = "/subscriptions/<id>, …/resourceGroups/<name or glob>, or the id of one VM"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """A subscription, resource group or VM, and all that is in it; `/` is everything."""
+
+    segments: tuple[str, ...]
+
+    def contains(self, vm: VmId) -> bool:
+        path = tuple(vm.key.strip("/").split("/"))
+        if len(self.segments) > len(path):
+            return False
+        return all(fnmatchcase(part, pattern) for part, pattern in zip(path, self.segments, strict=False))
+
+    @property
+    def subscription(self) -> str:
+        """The one subscription that the scope is in; empty if it may be in several."""
+        named = self.segments[1] if len(self.segments) > 1 else ""
+        return "" if "*" in named or "?" in named else named
+
+    def __str__(self) -> str:
+        return "/" + "/".join(self.segments)
+
+
+def parse_scope(text: object, place: str) -> Scope:
+    """Read a scope; what is no such id is an error that names `place`."""
+    if not isinstance(text, str) or not text.startswith("/"):
+        raise ConfigurationError(place, f"{text!r} is no scope", f"write {_FORMS}")
+    segments = tuple(part for part in text.lower().strip("/").split("/") if part)
+    if segments[:2] == ("providers", "microsoft.management"):
+        raise ConfigurationError(place, "a management group cannot be looked into here", "list its subscriptions")
+    shape = segments[0::2]
+    if shape != ("subscriptions", "resourcegroups", "providers", "virtualmachines")[: len(shape)]:
+        raise ConfigurationError(place, f"{text!r} is no scope", f"write {_FORMS}")
+    return Scope(segments)

@@ -1,0 +1,152 @@
+"""The line's door: what each kind of notification, and each timed look, asks for.
+
+It raises only when nothing could be written down (StorageError), so that the event is delivered again; everything
+else ends as an outcome. It works from what ARM says, not from what the table expects.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import timedelta
+from typing import assert_never
+
+from onboarding.core.errors import LostRace
+from onboarding.core.outcome import Outcome, Row, WaitingFor
+from onboarding.core.record import closed
+from onboarding.core.resource_id import VmId
+from onboarding.enforce import Enforcement, Rules, Visit
+from onboarding.events import (
+    ExtensionDeleted,
+    ExtensionWritten,
+    Ignored,
+    Notification,
+    PolicyStateChanged,
+    Trigger,
+    VmDeleted,
+    VmStarted,
+    VmWritten,
+)
+from onboarding.ports import Look, Ports, Stored
+
+_log = logging.getLogger(__name__)
+
+# A queue hides a message for 7 days at the most: a look that is due later comes early and is put back.
+_EARLY = timedelta(minutes=10)
+
+
+class Onboarding:
+    """Takes notifications and looks. One per process; holds no state of its own."""
+
+    def __init__(self, ports: Ports, rules: Rules) -> None:
+        self._ports = ports
+        self._enforcement = Enforcement(ports, rules)
+
+    async def handle(self, notification: Notification) -> None:
+        """Do what a notification asks for."""
+        match notification:
+            case Ignored(reason):
+                _log.debug("ignored: %s", reason)
+            case VmWritten(vm, trigger, created):
+                await self._consider(await self._arrive(vm, trigger, created=created))
+            case VmStarted(vm, trigger):
+                await self._wake(await self._arrive(vm, trigger))
+            case VmDeleted(vm, trigger):
+                await self._close(await self._arrive(vm, trigger))
+            case ExtensionWritten(extension, trigger, succeeded):
+                await self._settle(await self._arrive(extension.vm, trigger), extension.name, succeeded)
+            case ExtensionDeleted(extension, trigger):
+                await self._restore(await self._arrive(extension.vm, trigger), extension.name)
+            case PolicyStateChanged(vm, trigger, compliant):
+                if not compliant:
+                    await self._consider(await self._arrive(vm, trigger))
+            case _:
+                assert_never(notification)
+
+    async def look(self, look: Look) -> None:
+        """Take up a row whose time has come; a look that the row no longer waits for is dropped."""
+        stored = await self._ports.ledger.read(look.vm)
+        waiting = stored.get(look.extension)
+        if waiting is None or waiting.row.outcome.final or waiting.row.next_attempt_at != look.due:
+            _log.debug("%s %s: nothing waits for this look any more", look.vm.name, look.extension)
+            return
+        if look.due - self._ports.clock() > _EARLY:
+            await self._ports.deferrals.schedule(look, self._ports.clock())
+            return
+        trigger = Trigger(f"look.{look.due:%Y%m%dt%H%M%S.%fz}", look.due)
+        # A clock that runs behind the queue's must not find the row "not due yet" and lose the look.
+        now = max(self._ports.clock(), look.due)
+        await self._enforcement.visit(Visit(look.vm, trigger, stored, now))
+
+    async def _arrive(self, vm: VmId, trigger: Trigger, *, created: bool = False) -> Visit:
+        stored = await self._ports.ledger.read(vm)
+        return Visit(vm, trigger, stored, self._ports.clock(), created)
+
+    async def _consider(self, visit: Visit) -> None:
+        known = [stored.row for stored in visit.stored.values() if stored.row.event_id == visit.trigger.id]
+        if not known:
+            await self._enforcement.visit(visit)
+        for row in known:
+            # This event was here before. Its worker may have died between the claim and the look.
+            if row.next_attempt_at and not row.outcome.final:
+                look = Look(visit.vm, row.extension, row.next_attempt_at)
+                await self._ports.deferrals.schedule(look, visit.now)
+
+    async def _wake(self, visit: Visit) -> None:
+        if any(not stored.row.outcome.final for stored in visit.stored.values()):
+            await self._enforcement.visit(visit)
+
+    async def _close(self, visit: Visit) -> None:
+        """The VM was deleted. A deletion older than the row's own event was that of a VM of the same name."""
+        for stored in visit.stored.values():
+            row = stored.row
+            if row.outcome is not Outcome.GONE and (row.event_time is None or row.event_time <= visit.trigger.time):
+                await self._end(visit, stored, closed(row, Outcome.GONE, "the VM was deleted", visit.now))
+
+    async def _settle(self, visit: Visit, name: str, succeeded: bool) -> None:
+        """An extension operation ended. Success of what we asked for needs no call: the event is ARM's own word."""
+        doubtful = False
+        for stored in visit.stored.values():
+            row = stored.row
+            named = row.extension_name.lower() == name.lower()
+            if succeeded and named and _asked(row, visit.trigger):
+                done = closed(row, Outcome.INSTALLED, "the handler reports success", visit.now)
+                await self._end(visit, stored, done)
+            elif _unsettled(row, named=named, succeeded=succeeded):
+                doubtful = True
+        if doubtful:
+            await self._enforcement.visit(visit)
+
+    async def _restore(self, visit: Visit, name: str) -> None:
+        """Our extension was removed: policy may still want it, so the VM is looked at again."""
+        if any(stored.row.extension_name.lower() == name.lower() for stored in visit.stored.values()):
+            await self._enforcement.visit(visit)
+
+    async def _end(self, visit: Visit, stored: Stored, row: Row) -> None:
+        try:
+            await self._enforcement.write(visit, row, version=stored.version)
+        except LostRace:
+            # Another worker wrote meanwhile; what it wrote may rest on an older read than this event.
+            _log.info("%s %s: overtaken, reading again", visit.vm.name, row.extension)
+            again = await self._ports.ledger.read(visit.vm)
+            current = again.get(row.extension)
+            if current is not None and not current.row.outcome.final:
+                await self._enforcement.write(visit, _onto(current.row, row), version=current.version, again=True)
+
+
+def _asked(row: Row, trigger: Trigger) -> bool:
+    """Whether we asked for this extension before the event says that it was written."""
+    asking = row.waiting_for in (WaitingFor.CLAIM, WaitingFor.INSTALL)
+    return asking and row.event_time is not None and row.event_time < trigger.time
+
+
+def _unsettled(row: Row, *, named: bool, succeeded: bool) -> bool:
+    """Whether the end of an extension operation can change what the row says."""
+    if row.outcome.present:
+        return named and not succeeded
+    return not row.outcome.final or row.outcome is Outcome.FAILED
+
+
+def _onto(current: Row, ended: Row) -> Row:
+    """The end that an event told, on top of what was recorded meanwhile."""
+    return replace(ended, requested_at=current.requested_at, attempt=current.attempt)

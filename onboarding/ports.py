@@ -1,0 +1,84 @@
+"""What the line needs of the world, as protocols: ARM, the ledger, the deferrals, and who is told of outcomes.
+
+The adapters in `onboarding.azure` implement them; tests bring their own. Every method may raise what its docstring
+names and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from onboarding.core.outcome import Row
+from onboarding.core.resource_id import VmId
+from onboarding.events import Trigger
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A current row as it is in the table; `version` must still be the same when it is written over."""
+
+    row: Row
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A timed message: look at this VM's extension again. It counts only while the row still waits for `due`."""
+
+    vm: VmId
+    extension: str
+    due: datetime
+
+
+class Arm(Protocol):
+    async def read_machine(self, vm: VmId) -> Mapping[str, Any]:
+        """The VM's body with its instance view: one GET. Raises ArmError."""
+
+    async def start_install(self, vm: VmId, name: str, body: Mapping[str, Any]) -> None:
+        """Ask for an extension and do not wait: one PUT. Raises ArmError."""
+
+
+class Ledger(Protocol):
+    async def read(self, vm: VmId) -> Mapping[str, Stored]:
+        """The VM's current rows by extension. Raises StorageError."""
+
+    async def write(self, row: Row, trigger: Trigger, version: str | None, *, again: bool = False) -> str:
+        """Write the current row and its line of history in one transaction; the new version.
+
+        `version` is the one that was read (None: there was no row). `again` says that this trigger's line of history
+        may be there already. Raises LostRace and StorageError."""
+
+    async def append(self, row: Row, trigger: Trigger) -> None:
+        """Write the line of history alone. Raises StorageError."""
+
+    def overdue(self, before: datetime) -> AsyncIterator[Row]:
+        """Rows that are not final and whose look is past. Raises StorageError."""
+
+
+class Deferrals(Protocol):
+    async def schedule(self, look: Look, now: datetime) -> None:
+        """Have `look` come back when it is due. Raises StorageError."""
+
+
+class Announcer(Protocol):
+    async def announce(self, row: Row) -> None:
+        """Tell of a final outcome. Never raises: the table is the record, this is a courtesy."""
+
+
+class Clock(Protocol):
+    def __call__(self) -> datetime:
+        """Now, in UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """All of them together, as the composition root hands them over."""
+
+    arm: Arm
+    ledger: Ledger
+    deferrals: Deferrals
+    announcer: Announcer
+    clock: Clock

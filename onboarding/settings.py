@@ -1,0 +1,141 @@
+"""The app settings, read once and checked; what is wrong is listed, never raised.
+
+A bad setting is named at `/api/health` and in the outcome of the VM that it keeps from being onboarded. Values that
+are secret are held as `Secret`s, and no problem quotes a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from onboarding.core.secret import Secret
+
+TABLE = "onboarding"
+QUEUE = "deferrals"
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """One Azure cloud: where ARM, the identity provider and storage live."""
+
+    name: str
+    arm_endpoint: str
+    authority: str
+    storage_suffix: str
+
+    @property
+    def arm_scope(self) -> str:
+        """The token scope for ARM; it stays the cloud's own where `ARM_ENDPOINT` points elsewhere."""
+        return f"{self.arm_endpoint}/.default"
+
+
+CLOUDS = {
+    cloud.name: cloud
+    for cloud in (
+        Cloud(
+            "AzurePublicCloud", "https://management.azure.com", "https://login.microsoftonline.com", "core.windows.net"
+        ),
+        Cloud(
+            "AzureUSGovernment",
+            "https://management.usgovcloudapi.net",
+            "https://login.microsoftonline.us",
+            "core.usgovcloudapi.net",
+        ),
+        Cloud(
+            "AzureChinaCloud",
+            "https://management.chinacloudapi.cn",
+            "https://login.chinacloudapi.cn",
+            "core.chinacloudapi.cn",
+        ),
+    )
+}
+
+# The emulator's account name and key are public and the same everywhere.
+_EMULATOR_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+_EMULATOR = (
+    f"DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey={_EMULATOR_KEY};"
+    "BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1;QueueEndpoint=http://127.0.0.1:10001/devstoreaccount1;"
+    "TableEndpoint=http://127.0.0.1:10002/devstoreaccount1;"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """The storage account: a connection string, or endpoints that the app's identity may use."""
+
+    connection_string: Secret | None = None
+    table_endpoint: str = ""
+    queue_endpoint: str = ""
+    client_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every app setting that the product itself reads; policies may name more (`{NAME}`)."""
+
+    cloud: Cloud
+    arm_endpoint: str
+    client_id: str
+    storage: Storage
+    policies: str
+    topic_endpoint: str
+    topic_key: Secret | None
+    problems: tuple[str, ...]
+    values: Mapping[str, str] = field(repr=False)
+
+
+def storage_connection(environment: Mapping[str, str]) -> str:
+    """The name of the connection that holds the table and the queue, as triggers name it."""
+    own = any(name == "ONBOARDING_STORAGE" or name.startswith("ONBOARDING_STORAGE__") for name in environment)
+    return "ONBOARDING_STORAGE" if own else "AzureWebJobsStorage"
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """Read and check the app settings."""
+    problems: list[str] = []
+    cloud = CLOUDS.get(environment.get("AZURE_CLOUD") or "AzurePublicCloud")
+    if cloud is None:
+        problems.append(f"AZURE_CLOUD is none that we know: set it to one of {', '.join(CLOUDS)}")
+        cloud = CLOUDS["AzurePublicCloud"]
+    arm_endpoint = environment.get("ARM_ENDPOINT", "").rstrip("/") or cloud.arm_endpoint
+    problems += _https("ARM_ENDPOINT", arm_endpoint)
+    topic_endpoint = environment.get("OUTCOME_TOPIC_ENDPOINT", "")
+    problems += _https("OUTCOME_TOPIC_ENDPOINT", topic_endpoint) if topic_endpoint else []
+    key = environment.get("OUTCOME_TOPIC_KEY", "")
+    return Settings(
+        cloud=cloud,
+        arm_endpoint=arm_endpoint,
+        client_id=environment.get("AZURE_CLIENT_ID", ""),
+        storage=_storage(environment, cloud, problems),
+        policies=environment.get("ONBOARDING_POLICIES") or "policies",
+        topic_endpoint=topic_endpoint,
+        topic_key=Secret(key) if key else None,
+        problems=tuple(problems),
+        values=dict(environment),
+    )
+
+
+def _storage(environment: Mapping[str, str], cloud: Cloud, problems: list[str]) -> Storage:
+    name = storage_connection(environment)
+    connection = environment.get(name, "")
+    if connection:
+        emulator = "usedevelopmentstorage=true" in connection.lower()
+        return Storage(connection_string=Secret(_EMULATOR if emulator else connection))
+    account = environment.get(f"{name}__accountName", "")
+    endpoints = {
+        service: environment.get(f"{name}__{service}ServiceUri")
+        or (f"https://{account}.{service}.{cloud.storage_suffix}" if account else "")
+        for service in ("table", "queue")
+    }
+    for service, endpoint in endpoints.items():
+        if not endpoint:
+            problems.append(f"{name} is not set: set it, or {name}__accountName, or {name}__{service}ServiceUri")
+    client_id = environment.get(f"{name}__clientId") or environment.get("AZURE_CLIENT_ID", "")
+    return Storage(table_endpoint=endpoints["table"], queue_endpoint=endpoints["queue"], client_id=client_id)
+
+
+def _https(name: str, endpoint: str) -> list[str]:
+    parts = urlsplit(endpoint)
+    return [] if parts.scheme == "https" and parts.netloc else [f"{name} must be an https URL: set it to https://…"]

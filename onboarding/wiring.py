@@ -1,0 +1,133 @@
+"""The composition root: settings, policies and catalogue in, the line with its adapters out.
+
+Nothing is made at import, and nothing fails there: what is wrong with a setting or a file is a problem with a name,
+shown at `/api/health` and in the rows of the VMs that it keeps from being onboarded.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from onboarding.core.catalog import CatalogueEntry
+from onboarding.core.configuration import resolve_settings
+from onboarding.core.errors import StorageError
+from onboarding.core.policy import Effect
+from onboarding.enforce import Rules
+from onboarding.files import load_catalogue, load_policies
+from onboarding.onboard import Onboarding
+from onboarding.ports import Announcer, Ports
+from onboarding.settings import Settings, read_settings
+from onboarding.sweep import Sweep
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """Everything that was read from settings and files, and what is wrong with it."""
+
+    settings: Settings
+    rules: Rules
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """The line, ready to take notifications, looks and timers."""
+
+    onboarding: Onboarding
+    sweep: Sweep
+
+
+def read_configuration(environment: Mapping[str, str]) -> Configuration:
+    """Read settings, catalogue and policies; a file that cannot be used is left out and named."""
+    settings = read_settings(environment)
+    catalogue = load_catalogue()
+    policies, problems = load_policies(Path(settings.policies), catalogue)
+    rules = Rules(policies, catalogue, environment)
+    return Configuration(settings, rules, (*settings.problems, *problems, *_setting_problems(rules)))
+
+
+def connect(configuration: Configuration) -> Application:
+    """Make the adapters; no request is sent before the first event. Raises StorageError without a storage account."""
+    # Here and not above: the SDKs take half a second to load, and an ignored event needs none of them.
+    from azure.core.credentials import AzureKeyCredential
+
+    from onboarding.azure.arm import ArmAdapter
+    from onboarding.azure.identity import credential
+    from onboarding.azure.storage import deferrals_queue, onboarding_table
+    from onboarding.azure.topics import SilentAnnouncer, TopicAnnouncer
+
+    settings = configuration.settings
+    identity = credential(settings.cloud, settings.client_id, settings.values)
+    if settings.storage.connection_string is None and not settings.storage.table_endpoint:
+        raise StorageError("; ".join(settings.problems))
+    announcer: Announcer = SilentAnnouncer()
+    if settings.topic_endpoint:
+        key = settings.topic_key
+        announcer = TopicAnnouncer(settings.topic_endpoint, AzureKeyCredential(key.reveal()) if key else identity)
+    ports = Ports(
+        arm=ArmAdapter(identity, settings.arm_endpoint, settings.cloud.arm_scope),
+        ledger=onboarding_table(settings.storage, identity),
+        deferrals=deferrals_queue(settings.storage, identity),
+        announcer=announcer,
+        clock=now,
+    )
+    onboarding = Onboarding(ports, configuration.rules)
+    return Application(onboarding, Sweep(ports.ledger, onboarding, now))
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Worker:
+    """What one worker process has: its configuration and its application, each made when first asked for."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self._configuration: Configuration | None = None
+        self._application: Application | None = None
+
+    @property
+    def configuration(self) -> Configuration:
+        if self._configuration is None:
+            self._configuration = read_configuration(self._environment)
+            _say_at_start(self._configuration)
+        return self._configuration
+
+    @property
+    def application(self) -> Application:
+        if self._application is None:
+            self._application = connect(self.configuration)
+        return self._application
+
+
+worker = Worker(os.environ)
+
+
+def _setting_problems(rules: Rules) -> list[str]:
+    return [
+        f"policy {policy.name}: {problem}"
+        for policy in rules.policies.policies
+        if policy.effect is Effect.DEPLOY
+        for problem in resolve_settings(rules.catalogue[policy.extension], policy, rules.app_settings).problems
+    ]
+
+
+def _say_at_start(configuration: Configuration) -> None:
+    for problem in configuration.problems:
+        _log.error("configuration: %s", problem)
+    for entry in _in_use(configuration.rules):
+        if entry.retired:
+            _log.warning("%s; it can still be installed, without support", entry.retired)
+
+
+def _in_use(rules: Rules) -> list[CatalogueEntry]:
+    names = dict.fromkeys(policy.extension for policy in rules.policies.policies)
+    return [rules.catalogue[name] for name in names]

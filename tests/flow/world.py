@@ -1,0 +1,238 @@
+"""A small world for the line: its ports in memory, a clock that is set by hand, and VMs as ARM would report them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from onboarding.core.errors import ArmError, LostRace, StorageError
+from onboarding.core.evidence import Evidence
+from onboarding.core.outcome import Row
+from onboarding.core.policy import PolicySet, parse_policy
+from onboarding.core.resource_id import ExtensionId, VmId
+from onboarding.core.rule import compile_rule
+from onboarding.enforce import Rules
+from onboarding.events import ExtensionDeleted, ExtensionWritten, Trigger, VmDeleted, VmStarted, VmWritten
+from onboarding.files import load_catalogue
+from onboarding.onboard import Onboarding
+from onboarding.ports import Look, Ports, Stored
+from onboarding.sweep import Sweep
+
+SUBSCRIPTION = "11112222-3333-4444-5555-666677778888"
+START = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
+WORKSPACE_ID = "6f680a37-00c6-41c7-a93f-1437e3462574"
+WORKSPACE_KEY = "bm90IGEgcmVhbCB3b3Jrc3BhY2Uga2V5LCBvbmx5IDY0IGJ5dGVzIG9mIHRleHQgZm9yIHRoZSB0ZXN0cyBvZiB0aGlzISE="
+OMS = "oms-agent-linux"
+POLICY: dict[str, Any] = {
+    "name": "linux-monitoring",
+    "extension": OMS,
+    "rule": {"field": "tags['onboarding']", "notEquals": "skip"},
+    "settings": {"workspaceId": "{OMS_WORKSPACE_ID}"},
+    "protectedSettings": {"workspaceKey": "{OMS_WORKSPACE_KEY}"},
+}
+XENIAL = {"publisher": "Canonical", "offer": "UbuntuServer", "sku": "16.04-LTS", "version": "latest"}
+BIONIC = {"publisher": "Canonical", "offer": "UbuntuServer", "sku": "18.04-LTS", "version": "latest"}
+
+
+def vm_id(name: str = "web01") -> VmId:
+    return VmId(SUBSCRIPTION, "app-rg", name)
+
+
+def vm_body(name: str = "web01", **changes: Any) -> dict[str, Any]:
+    """A running Linux VM with a ready agent; `changes`: image, tags, power, agent, os_type, vm_id, os_profile."""
+    statuses = [{"code": "ProvisioningState/succeeded"}, {"code": f"PowerState/{changes.get('power', 'running')}"}]
+    view: dict[str, Any] = {"statuses": statuses}
+    agent = changes.get("agent", "ready")
+    if agent == "ready":
+        view["vmAgent"] = {"statuses": [{"code": "ProvisioningState/succeeded", "displayStatus": "Ready"}]}
+        view |= {key: changes[key] for key in ("osName", "osVersion") if key in changes}
+    elif agent == "not_ready":
+        view["vmAgent"] = {"statuses": [{"code": "ProvisioningState/Unavailable", "displayStatus": "Not Ready"}]}
+    return {
+        "id": str(vm_id(name)),
+        "name": name,
+        "type": "Microsoft.Compute/virtualMachines",
+        "location": "westeurope",
+        "tags": changes.get("tags", {}),
+        "properties": {
+            "vmId": changes.get("vm_id", f"id-of-{name}"),
+            "provisioningState": "Succeeded",
+            "storageProfile": {
+                "imageReference": changes.get("image", XENIAL),
+                "osDisk": {"osType": changes.get("os_type", "Linux")},
+            },
+            "osProfile": changes.get("os_profile", {"linuxConfiguration": {"provisionVMAgent": True}}),
+            "instanceView": view,
+        },
+    }
+
+
+def extension(name: str = "OMSExtension", state: str = "Succeeded", **properties: Any) -> dict[str, Any]:
+    return {
+        "id": f"{vm_id()}/extensions/{name}",
+        "name": name,
+        "type": "Microsoft.Compute/virtualMachines/extensions",
+        "properties": {
+            "publisher": "Microsoft.EnterpriseCloud.Monitoring",
+            "type": "OmsAgentForLinux",
+            "typeHandlerVersion": "1.3",
+            "provisioningState": state,
+            **properties,
+        },
+    }
+
+
+class ArmInMemory:
+    """ARM's answers as set by the test, and every call that was made."""
+
+    def __init__(self) -> None:
+        self.machines: dict[str, dict[str, Any]] = {}
+        self.read_errors: list[Evidence] = []
+        self.install_errors: list[Evidence] = []
+        self.calls: list[str] = []
+        self.bodies: list[Mapping[str, Any]] = []
+        self.after_put: Callable[[], Awaitable[None]] | None = None
+
+    async def read_machine(self, vm: VmId) -> Mapping[str, Any]:
+        self.calls.append("GET")
+        if self.read_errors:
+            raise ArmError(self.read_errors.pop(0))
+        if vm.key not in self.machines:
+            raise ArmError(Evidence(http_status=404, code="ResourceNotFound", message="was not found"))
+        return copy.deepcopy(self.machines[vm.key])
+
+    async def start_install(self, vm: VmId, name: str, body: Mapping[str, Any]) -> None:
+        self.calls.append("PUT")
+        self.bodies.append(body)
+        if self.install_errors:
+            raise ArmError(self.install_errors.pop(0))
+        self.set_extension(vm, extension(name, "Creating"))
+        if self.after_put is not None:
+            await self.after_put()
+
+    def set_extension(self, vm: VmId, resource: dict[str, Any], message: str = "", code: str = "") -> None:
+        machine = self.machines[vm.key]
+        machine["resources"] = [resource]
+        if code:
+            status = {"code": code, "level": "Error", "displayStatus": "x", "message": message}
+            machine["properties"]["instanceView"]["extensions"] = [{"name": resource["name"], "statuses": [status]}]
+
+
+class LedgerInMemory:
+    """The table's promises: one transaction, versions, and lines of history that are created once."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, str], Stored] = {}
+        self.history: dict[tuple[str, str, str], Row] = {}
+        self.reachable = True
+        self.writes = 0
+
+    async def read(self, vm: VmId) -> Mapping[str, Stored]:
+        self._check()
+        return {extension: stored for (key, extension), stored in self.rows.items() if key == vm.key}
+
+    async def write(self, row: Row, trigger: Trigger, version: str | None, *, again: bool = False) -> str:
+        self._check()
+        key, line = (row.resource_id.lower(), row.extension), (row.resource_id.lower(), row.extension, trigger.id)
+        current = self.rows.get(key)
+        if (current.version if current else None) != version or (line in self.history and not again):
+            raise LostRace("lost")
+        self.writes += 1
+        self.rows[key] = Stored(Row.from_properties(row.to_properties()), f"v{self.writes}")
+        self.history[line] = row
+        return f"v{self.writes}"
+
+    async def append(self, row: Row, trigger: Trigger) -> None:
+        self._check()
+        self.history[(row.resource_id.lower(), row.extension, trigger.id)] = row
+
+    async def overdue(self, before: datetime) -> AsyncIterator[Row]:
+        self._check()
+        for stored in list(self.rows.values()):
+            if stored.row.next_attempt_at and stored.row.next_attempt_at < before:
+                yield stored.row
+
+    def _check(self) -> None:
+        if not self.reachable:
+            raise StorageError("the table could not be reached")
+
+
+class DeferralsInMemory:
+    def __init__(self) -> None:
+        self.looks: list[Look] = []
+        self.reachable = True
+
+    async def schedule(self, look: Look, now: datetime) -> None:
+        if not self.reachable:
+            raise StorageError("the queue could not be reached")
+        self.looks.append(look)
+
+
+class AnnouncementsInMemory:
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+
+    async def announce(self, row: Row) -> None:
+        self.rows.append(row)
+
+
+@dataclass
+class World:
+    """The line over ports in memory. `now` moves only when a test moves it."""
+
+    policies: list[dict[str, Any]] = field(default_factory=lambda: [POLICY])
+    app_settings: dict[str, str] = field(
+        default_factory=lambda: {"OMS_WORKSPACE_ID": WORKSPACE_ID, "OMS_WORKSPACE_KEY": WORKSPACE_KEY}
+    )
+    now: datetime = START
+    arm: ArmInMemory = field(default_factory=ArmInMemory)
+    ledger: LedgerInMemory = field(default_factory=LedgerInMemory)
+    deferrals: DeferralsInMemory = field(default_factory=DeferralsInMemory)
+    announced: AnnouncementsInMemory = field(default_factory=AnnouncementsInMemory)
+
+    def __post_init__(self) -> None:
+        parsed = tuple(parse_policy(raw, f"{raw['name']}.yaml", compile_rule) for raw in self.policies)
+        rules = Rules(PolicySet(parsed), load_catalogue(), self.app_settings)
+        ports = Ports(self.arm, self.ledger, self.deferrals, self.announced, lambda: self.now)
+        self.line = Onboarding(ports, rules)
+        self.sweep = Sweep(self.ledger, self.line, lambda: self.now)
+        self._events = 0
+
+    def add(self, name: str = "web01", **changes: Any) -> VmId:
+        vm = vm_id(name)
+        self.arm.machines[vm.key] = vm_body(name, **changes)
+        return vm
+
+    def trigger(self, after: float = 0) -> Trigger:
+        self._events += 1
+        return Trigger(f"event-{self._events}", self.now + timedelta(seconds=after), "correlation")
+
+    async def created(self, vm: VmId, trigger: Trigger | None = None) -> None:
+        await self.line.handle(VmWritten(vm, trigger or self.trigger(), created=True))
+
+    async def updated(self, vm: VmId) -> None:
+        await self.line.handle(VmWritten(vm, self.trigger(), created=False))
+
+    async def started(self, vm: VmId) -> None:
+        await self.line.handle(VmStarted(vm, self.trigger()))
+
+    async def deleted(self, vm: VmId, after: float = 1) -> None:
+        await self.line.handle(VmDeleted(vm, self.trigger(after)))
+
+    async def extension_written(self, vm: VmId, name: str = "OMSExtension", *, succeeded: bool = True) -> None:
+        await self.line.handle(ExtensionWritten(ExtensionId(vm, name), self.trigger(1), succeeded))
+
+    async def extension_deleted(self, vm: VmId, name: str = "OMSExtension") -> None:
+        await self.line.handle(ExtensionDeleted(ExtensionId(vm, name), self.trigger(1)))
+
+    async def due(self) -> None:
+        """Let the latest look come at its time."""
+        look = self.deferrals.looks[-1]
+        self.now = max(self.now, look.due)
+        await self.line.look(look)
+
+    def row(self, vm: VmId, extension: str = OMS) -> Row:
+        return self.ledger.rows[(vm.key, extension)].row
