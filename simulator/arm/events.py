@@ -72,10 +72,15 @@ class Events:
         self._clock = clock
         self._random = random.Random(f"{seed}|events")
         self._tenant = tenant
-        self._publish = publish
+        self._publish: Publish | None = publish
 
     def raise_for(self, change: Change) -> None:
-        self._publish(self._event(change))
+        if self._publish is not None:
+            self._publish(self._event(change))
+
+    def close(self) -> None:
+        """Nobody listens any more."""
+        self._publish = None
 
     def _event(self, change: Change) -> dict[str, Any]:
         resource = self._respelled(change.resource_id)

@@ -16,7 +16,7 @@ from simulator.arm.operations import Operation
 from simulator.arm.options import ConcurrentWrites
 from simulator.arm.platform import Platform, deleted, written
 from simulator.arm.provisioning import Provisioning
-from simulator.arm.spec import ExtensionSpec, HandlerRun, Power
+from simulator.arm.spec import GOALS, ExtensionSpec, HandlerRun, Power
 
 EXTENSIONS = "virtualMachines/extensions"
 _PUBLIC = (
@@ -114,8 +114,7 @@ class Extensions:
             raise errors.extensions_disallowed()
         if machine.generalized:
             raise errors.vm_generalized("Update VM", machine.name)
-        if machine.power in (Power.STOPPING, Power.DEALLOCATING):
-            goal = "stopped" if machine.power is Power.STOPPING else "deallocated"
+        if machine.provisioning_state != "Creating" and (goal := GOALS.get(machine.power)):
             raise errors.changing_power(machine.name, goal)
         if machine.power is not Power.RUNNING:
             raise errors.vm_not_running()
@@ -161,8 +160,8 @@ def _new(machine: Machine, name: str, properties: Mapping[str, Any]) -> Extensio
 
 def _store(extension: Extension, body: Mapping[str, Any]) -> None:
     properties = body["properties"]
-    extension.properties = {k: properties[k] for k in _PUBLIC if k in properties}
-    if "protectedSettings" in properties:
+    extension.properties = {k: properties[k] for k in _PUBLIC if properties.get(k) is not None}
+    if properties.get("protectedSettings") is not None:
         extension.protected_settings = dict(properties["protectedSettings"])
     extension.tags = dict(body.get("tags") or {})
     extension.attempt += 1

@@ -14,7 +14,7 @@ from simulator.arm.events import Caller
 from simulator.arm.machines import Machine
 from simulator.arm.operations import Operation
 from simulator.arm.platform import Platform, acted, deleted, written
-from simulator.arm.spec import Agent, Power, VmSpec
+from simulator.arm.spec import GOALS, Agent, Power, VmSpec
 
 VMS = "virtualMachines"
 
@@ -171,12 +171,7 @@ class Lifecycle:
 
     @staticmethod
     def _refuse_if_moving(machine: Machine) -> None:
-        goals = {
-            Power.STARTING: "running",
-            Power.STOPPING: "stopped",
-            Power.DEALLOCATING: "deallocated",
-        }
-        if goal := goals.get(machine.power):
+        if goal := GOALS.get(machine.power):
             raise errors.changing_power(machine.name, goal)
 
     def _later(self, what: str, machine: Machine, ended: Callable[[], None]) -> None:

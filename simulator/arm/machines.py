@@ -5,7 +5,7 @@ Ids come in any spelling, so everything is kept under folded keys while the stor
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -110,9 +110,10 @@ class Machine:
 
 
 class Machines:
-    """All virtual machines, by id in any spelling."""
+    """All virtual machines, by id in any spelling, and the subscriptions and groups they live in."""
 
-    def __init__(self) -> None:
+    def __init__(self, subscriptions: Iterable[str] = ()) -> None:
+        self._subscriptions = {subscription.lower() for subscription in subscriptions}
         self._machines: dict[str, Machine] = {}
         self._groups: dict[str, tuple[str, str]] = {}
 
@@ -129,7 +130,9 @@ class Machines:
         return self._machines.get(resource_id.lower())
 
     def add(self, machine: Machine) -> None:
-        machine.group = self.add_group(machine.subscription, machine.group)
+        machine.group = self.add_group(machine.subscription, machine.group, machine.location)
+        if machine.key in self._machines:
+            raise ValueError(f"{machine.id} is there already: give the VM another name, or delete the first")
         self._machines[machine.key] = machine
 
     def remove(self, machine: Machine) -> None:
@@ -142,9 +145,13 @@ class Machines:
             (m for m in chosen if group is None or m.group.lower() == group.lower()), key=lambda machine: machine.key
         )
 
-    def add_group(self, subscription: str, group: str, location: str = "westeurope") -> str:
+    def add_group(self, subscription: str, group: str, location: str) -> str:
         """Remember a group; the first spelling is the one that stays."""
+        self._subscriptions.add(subscription.lower())
         return self._groups.setdefault(_group_key(subscription, group), (group, location))[0]
+
+    def knows(self, subscription: str) -> bool:
+        return subscription.lower() in self._subscriptions
 
     def find_group(self, subscription: str, group: str) -> tuple[str, str] | None:
         """A group's stored name and location."""

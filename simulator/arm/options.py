@@ -33,6 +33,7 @@ class Options:
     to key; empty means that any well-formed key is accepted. `operation_lifetime` is in simulated seconds,
     `token_lifetime` in real ones, because the credential's own clock decides about renewal."""
 
+    subscriptions: tuple[str, ...] = ("00000000-0000-4000-8000-000000000001",)
     tenant_id: str = "72f988bf-0000-4000-8000-00000000a3c1"
     principal_id: str = "9c2f7c1e-0000-4000-8000-0000000000aa"
     identities: Mapping[str, str] = field(default_factory=dict)

@@ -16,7 +16,7 @@ from simulator.arm.handler import Job, natural_run, report
 from simulator.arm.machines import Extension, Machine
 from simulator.arm.operations import Operation
 from simulator.arm.platform import Platform
-from simulator.arm.spec import Ending, HandlerRun, Power
+from simulator.arm.spec import Ending, HandlerRun
 
 
 class _Flight:
@@ -98,9 +98,10 @@ class Provisioning:
     def _report(self, flight: _Flight, job: Job, run: HandlerRun) -> None:
         if flight.overtaken:
             return
-        if flight.machine.power is not Power.RUNNING:
-            error = failures.agent_silent(flight.machine.name)
-            self._later(flight, AGENT_SILENT, lambda: self._end(flight, "Failed", error))
+        if not flight.machine.agent_ready(self._platform.clock.seconds()):
+            self._await_agent(
+                flight, waited=0.0
+            )  # stopped or restarted meanwhile: it runs again when the agent is back
             return
         result = report(job, run, flight.extension.name, self._platform.clock.now())
         flight.extension.statuses = [dict(result.status)]

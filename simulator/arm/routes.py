@@ -17,6 +17,7 @@ from simulator.arm.machines import Machine
 from simulator.arm.operations import Operation
 from simulator.arm.platform import Platform
 from simulator.arm.spec import VmSpec
+from simulator.arm.surroundings import Surroundings
 from simulator.arm.targets import Kind, Target, missing_vm
 from simulator.arm.validation import check_extension, check_vm
 
@@ -45,12 +46,14 @@ class Answer:
 
 
 class Routes:
-    def __init__(self, platform: Platform, lifecycle: Lifecycle, extensions: Extensions) -> None:
+    def __init__(
+        self, platform: Platform, lifecycle: Lifecycle, extensions: Extensions, surroundings: Surroundings
+    ) -> None:
         self._platform = platform
         self._lifecycle = lifecycle
         self._extensions = extensions
+        self._surroundings = surroundings
         self._pages: dict[str, str] = {}
-        self.images: dict[str, dict[str, Any]] = {}
         self._routes: dict[Kind, Callable[[Exchange], Answer]] = {
             Kind.VM_GET: self._get_vm,
             Kind.VM_INSTANCE_VIEW: self._get_instance_view,
@@ -95,8 +98,7 @@ class Routes:
         if stored is not None:
             operation = self._lifecycle.update(stored, body, exchange.caller)
             return self._accepted(exchange, 200, operation, views.vm_body(stored, self._platform.clock))
-        if self._platform.machines.find_group(target.subscription, target.names["group"]) is None:
-            raise errors.group_not_found(target.names["group"])
+        self._surroundings.find_group(target)
         spec = VmSpec(
             name=target.names["vm"],
             group=target.names["group"],
@@ -125,8 +127,8 @@ class Routes:
     def _list_vms(self, exchange: Exchange) -> Answer:
         target, machines, clock = exchange.target, self._platform.machines, self._platform.clock
         group = target.names.get("group")
-        if group is not None and machines.find_group(target.subscription, group) is None:
-            raise errors.group_not_found(group)
+        if group is not None:
+            self._surroundings.find_group(target)
         page, link = self._page(exchange, machines.listed(target.subscription, group))
         items = [views.vm_list_item(machine, clock, whole_subscription=group is None) for machine in page]
         if group is None and exchange.query.get("statusOnly", "").lower() == "true":
@@ -198,49 +200,26 @@ class Routes:
 
     def _get_image(self, exchange: Exchange) -> Answer:
         path = exchange.caller.url.removeprefix(exchange.origin).partition("?")[0]
-        body = self.images.get(path.lower())
-        if body is None:
-            raise errors.resource_not_found(path.partition("/providers/")[2], exchange.target.names["group"])
-        return Answer(200, body)
+        return Answer(200, self._surroundings.get_image(exchange.target, path))
 
     def _get_group(self, exchange: Exchange) -> Answer:
-        target = exchange.target
-        found = self._platform.machines.find_group(target.subscription, target.names["group"])
-        if found is None:
-            raise errors.group_not_found(target.names["group"])
-        name, location = found
-        return Answer(200, _group_body(target.subscription, name, location))
+        return Answer(200, self._surroundings.get_group(exchange.target))
 
     def _put_group(self, exchange: Exchange) -> Answer:
-        target, machines = exchange.target, self._platform.machines
-        if not exchange.body.get("location"):
-            raise errors.location_required()
-        new = machines.find_group(target.subscription, target.names["group"]) is None
-        machines.add_group(target.subscription, target.names["group"], str(exchange.body["location"]))
-        return Answer(201 if new else 200, self._get_group(exchange).body)
+        new = self._surroundings.put_group(exchange.target, exchange.body)
+        return Answer(201 if new else 200, self._surroundings.get_group(exchange.target))
 
-    @staticmethod
-    def _get_provider(exchange: Exchange) -> Answer:
-        scope = f"/subscriptions/{exchange.target.subscription}/providers/Microsoft.Compute"
-        return Answer(200, {"id": scope, "namespace": "Microsoft.Compute", "registrationState": "Registered"})
+    def _get_provider(self, exchange: Exchange) -> Answer:
+        return Answer(200, self._surroundings.get_provider(exchange.target))
 
     def _get_subscription(self, exchange: Exchange) -> Answer:
-        subscription = exchange.target.subscription
-        body = {
-            "id": f"/subscriptions/{subscription}",
-            "subscriptionId": subscription,
-            "tenantId": self._platform.options.tenant_id,
-            "displayName": "Simulated subscription",
-            "state": "Enabled",
-        }
-        return Answer(200, body)
+        return Answer(200, self._surroundings.get_subscription(exchange.target))
 
     def _machine(self, target: Target) -> Machine:
         machine = self._platform.machines.find(target.vm_id)
         if machine is not None:
             return machine
-        if self._platform.machines.find_group(target.subscription, target.names["group"]) is None:
-            raise errors.group_not_found(target.names["group"])
+        self._surroundings.find_group(target)
         raise missing_vm(target)
 
     @staticmethod
@@ -249,13 +228,3 @@ class Routes:
         url = exchange.origin + operation.url
         headers = {"Azure-AsyncOperation": url, "Azure-AsyncNotification": "Enabled", "x-ms-request-id": operation.id}
         return Answer(status, body, headers | ({"Location": f"{url}&monitor=true"} if body is None else {}))
-
-
-def _group_body(subscription: str, name: str, location: str) -> dict[str, Any]:
-    return {
-        "id": f"/subscriptions/{subscription}/resourceGroups/{name}",
-        "name": name,
-        "type": "Microsoft.Resources/resourceGroups",
-        "location": location,
-        "properties": {"provisioningState": "Succeeded"},
-    }

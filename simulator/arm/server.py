@@ -12,7 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
-from simulator.arm.errors import ArmError
+from simulator.arm.errors import ArmError, subscription_not_found
 from simulator.arm.events import Caller
 from simulator.arm.faults import Cut, FaultRule, Faults
 from simulator.arm.journal import RecordedRequest, Requests
@@ -93,6 +93,8 @@ class Door:
             check_version(target.type, version or "2024-11-01")
             raise no_such_route(target, request.method, request.path, version or "")
         check_version(target.type, version)
+        if not self.platform.machines.knows(target.subscription):
+            raise subscription_not_found(target.subscription)
         body = parse_body(await request.read()) if request.method in ("PUT", "PATCH") else {}
         self.scopes.check(target, request.method, visit.principal, body)
         visit.headers = self.limits.take(self._draw(request, visit))

@@ -31,6 +31,7 @@ from simulator.arm.routes import Routes
 from simulator.arm.scopes import Scopes
 from simulator.arm.server import Door
 from simulator.arm.spec import ExtensionSpec, VmSpec
+from simulator.arm.surroundings import Surroundings
 from simulator.arm.tokens import IdentityEndpoint, Tokens
 from simulator.arm.validation import check_vm
 from simulator.clock import Clock
@@ -63,26 +64,29 @@ class ArmSimulator:
     ) -> None:
         self.options = options or Options()
         self.clock = clock
-        self.machines = Machines()
+        self.machines = Machines(self.options.subscriptions)
         self.requests = Requests()
         self.faults = Faults(seed)
         self.scopes = Scopes()
         self.tokens = Tokens(clock, self.options)
         self.limits = Limits(clock, self.options)
+        events = Events(clock, seed, self.options.tenant_id, publish)
         platform = Platform(
             self.options,
             clock,
             Durations(seed),
             self.machines,
             Operations(clock, self.options.operation_lifetime),
-            Events(clock, seed, self.options.tenant_id, publish),
+            events,
             Artifacts(self.options.newest),
         )
         self._lifecycle = Lifecycle(platform)
         self._extensions = Extensions(platform)
-        self._routes = Routes(platform, self._lifecycle, self._extensions)
+        self._surroundings = Surroundings(self.machines, self.scopes, self.options)
+        routes = Routes(platform, self._lifecycle, self._extensions, self._surroundings)
+        self._events = events
         self._identity = IdentityEndpoint(self.tokens, self.options)
-        self._door = Door(platform, self._routes, self.tokens, self.scopes, self.limits, self.faults, self.requests)
+        self._door = Door(platform, routes, self.tokens, self.scopes, self.limits, self.faults, self.requests)
         self._runners: list[web.AppRunner] = []
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
@@ -102,6 +106,8 @@ class ArmSimulator:
         )
 
     async def stop(self) -> None:
+        """Hang up; what was under way ends without an event."""
+        self._events.close()
         for runner in self._runners:
             await runner.cleanup()
         self._runners.clear()
@@ -151,6 +157,10 @@ class ArmSimulator:
     def delete_extension_as_other_deployer(self, vm_id: str, name: str) -> Operation | None:
         return self._extensions.delete(self.machines[vm_id], name, other_deployer())
 
+    def break_identity(self, status: int | None) -> None:
+        """From now on the token endpoint answers with that error status; None mends it."""
+        self._identity.broken = status
+
     def drain(self, vm_id: str, group: str, tokens: float) -> None:
         """Other people's load on a VM's bucket (UpdateVM, LowCostGet, GetOperation …)."""
         machine = self.machines[vm_id]
@@ -159,14 +169,14 @@ class ArmSimulator:
 
     def add_image(self, resource_id: str, body: Mapping[str, Any]) -> None:
         """A managed image or a gallery image definition, as its GET shall show it."""
-        self._routes.images[resource_id.lower()] = copy.deepcopy(dict(body))
+        self._surroundings.images[resource_id.lower()] = copy.deepcopy(dict(body))
 
     def _preinstall(self, machine: Machine, specs: tuple[ExtensionSpec, ...]) -> None:
         for spec in specs:
             self._extensions.installed(machine, spec)
 
     async def _serve(self, application: web.Application, context: Any) -> int:
-        runner = web.AppRunner(application, access_log=None)
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         self._runners.append(runner)
         site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)

@@ -22,6 +22,10 @@ class Power(StrEnum):
     DEALLOCATED = "deallocated"
 
 
+# where a machine on its way is going
+GOALS = {Power.STARTING: Power.RUNNING, Power.STOPPING: Power.STOPPED, Power.DEALLOCATING: Power.DEALLOCATED}
+
+
 class Agent(StrEnum):
     """How the guest agent behaves: `STALE` leaves its last "Ready" behind when the VM is deallocated, `NAMELESS` is
     an old one that never reports osName and osVersion, `ABSENT` was never installed."""

@@ -49,6 +49,11 @@ class Tokens:
         self._grants[value] = _Grant(owner, audience.rstrip("/"), home, expires)
         return Token(value, expires)
 
+    def accepts(self, value: str, audience: str) -> bool:
+        """Whether a token is good for another service of the laptop, such as an Event Grid topic."""
+        grant = self._grants.get(value)
+        return grant is not None and grant.expires > self._clock.now() and grant.audience == audience.rstrip("/")
+
     def expire_all(self) -> None:
         """Every token issued so far has run out a moment ago."""
         ended = self._clock.now() - timedelta(seconds=1)
@@ -111,6 +116,7 @@ class IdentityEndpoint:
         self.header = secrets.token_hex(16)
         self.path = _PATH
         self.issued = 0
+        self.broken: int | None = None
         self._tokens = tokens
         self._options = options
 
@@ -120,6 +126,8 @@ class IdentityEndpoint:
         return application
 
     async def _answer(self, request: web.Request) -> web.Response:
+        if self.broken is not None:
+            return _refused(self.broken, "The managed identity service is not available.")
         if request.headers.get("X-IDENTITY-HEADER") != self.header:
             return _refused(401, "The X-IDENTITY-HEADER header is missing or wrong.")
         query = request.query

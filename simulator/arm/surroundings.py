@@ -1,0 +1,70 @@
+"""What a VM stands among: subscription, resource groups, the provider's registration, images. As far as clients read
+it, and no further."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from simulator.arm import errors
+from simulator.arm.machines import Machines
+from simulator.arm.options import Options
+from simulator.arm.scopes import Scopes
+from simulator.arm.targets import Kind, Target
+
+
+class Surroundings:
+    def __init__(self, machines: Machines, scopes: Scopes, options: Options) -> None:
+        self._machines = machines
+        self._scopes = scopes
+        self._tenant = options.tenant_id
+        self.images: dict[str, dict[str, Any]] = {}
+
+    def get_subscription(self, target: Target) -> dict[str, Any]:
+        return {
+            "id": f"/subscriptions/{target.subscription}",
+            "subscriptionId": target.subscription,
+            "tenantId": self._tenant,
+            "displayName": "Simulated subscription",
+            "state": "Disabled" if target.subscription.lower() in self._scopes.disabled else "Enabled",
+        }
+
+    def get_group(self, target: Target) -> dict[str, Any]:
+        name, location = self.find_group(target)
+        return {
+            "id": f"/subscriptions/{target.subscription}/resourceGroups/{name}",
+            "name": name,
+            "type": "Microsoft.Resources/resourceGroups",
+            "location": location,
+            "properties": {"provisioningState": "Succeeded"},
+        }
+
+    def put_group(self, target: Target, body: dict[str, Any]) -> bool:
+        """Make or keep a group; tells whether it is new."""
+        if not body.get("location"):
+            raise errors.location_required()
+        new = self._machines.find_group(target.subscription, target.names["group"]) is None
+        self._machines.add_group(target.subscription, target.names["group"], str(body["location"]))
+        return new
+
+    def find_group(self, target: Target) -> tuple[str, str]:
+        """A group's stored name and location; raises ARM's 404 for one that is not there."""
+        found = self._machines.find_group(target.subscription, target.names["group"])
+        if found is None:
+            raise errors.group_not_found(target.names["group"])
+        return found
+
+    def get_provider(self, target: Target) -> dict[str, Any]:
+        """The provider's registration; asking to register does it at once."""
+        subscription = target.subscription.lower()
+        if target.kind is Kind.PROVIDER_REGISTER:
+            self._scopes.unregistered.discard(subscription)
+        state = "NotRegistered" if subscription in self._scopes.unregistered else "Registered"
+        scope = f"/subscriptions/{target.subscription}/providers/Microsoft.Compute"
+        return {"id": scope, "namespace": "Microsoft.Compute", "registrationState": state}
+
+    def get_image(self, target: Target, path: str) -> dict[str, Any]:
+        """A managed image or a gallery image definition."""
+        body = self.images.get(path.lower())
+        if body is None:
+            raise errors.resource_not_found(path.partition("/providers/")[2], target.names["group"])
+        return body
