@@ -13,10 +13,11 @@ from typing import Any, Final
 
 from onboarding.core.conditions.compiler import Node, compile_node, decided
 from onboarding.core.conditions.environment import Environment
-from onboarding.core.conditions.errors import ConditionError
+from onboarding.core.conditions.errors import ConditionError, Undecided
 from onboarding.core.conditions.explanation import Explanation, decisive, render
 from onboarding.core.conditions.fields import Scope
 from onboarding.core.conditions.resource import Context, Resource
+from onboarding.core.conditions.template import Template, compile_template
 from onboarding.core.conditions.values import NOT_GIVEN, fold
 
 __all__ = [
@@ -27,7 +28,10 @@ __all__ = [
     "Evaluation",
     "Explanation",
     "Resource",
+    "Template",
+    "Undecided",
     "compile_condition",
+    "compile_template",
     "decisive",
     "render",
 ]

@@ -1,0 +1,130 @@
+"""What a definition says of one resource: does it apply, with which effect, and is the resource compliant?
+
+Semantics, after Azure's documentation of effects and of applicability:
+- the whole `if` decides whether the definition applies; where it does not, there is no compliance (None);
+- `auditIfNotExists` and `deployIfNotExists`: compliant when any related resource satisfies `existenceCondition`, or,
+  without one, when there is any. Related are the children of the VM of that type; extensions are all in its body,
+  other types mostly are not, and then compliance is unknown (None) unless the body happens to show a match;
+- `audit`, `deny`, `append`, `modify`: what the `if` matches is non-compliant;
+- `disabled`, `manual`, `denyAction`, …: no compliance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from onboarding.core.conditions import Condition, Evaluation, Resource, Template, Undecided, decisive
+from onboarding.core.conditions.resource import EXTENSIONS
+
+_IF_NOT_EXISTS = ("auditifnotexists", "deployifnotexists")
+_MATCH_IS_VIOLATION = ("audit", "deny", "append", "modify")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`because` holds the lines that decided, in the order in which they were asked."""
+
+    applies: bool
+    effect: str
+    compliant: bool | None
+    because: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "applies": self.applies,
+            "effect": self.effect,
+            "compliant": self.compliant,
+            "because": list(self.because),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Existence:
+    """The related resource that an `…IfNotExists` effect looks for."""
+
+    type: Template
+    name: Template | None
+    condition: Condition | None
+
+    def judge(self, subject: Resource) -> tuple[bool | None, tuple[str, ...]]:
+        """Whether it exists as it should, None where the body cannot tell, and why."""
+        try:
+            type_, name = str(self.type.of(subject)), self._name(subject)
+        except Undecided as reason:
+            return None, (f"the related resource cannot be named: {reason}",)
+        found, complete = _related(subject, type_)
+        candidates = [each for each in found if name is None or _is_named(each, name)]
+        words = f"{type_} '{name}'" if name else type_
+        if not candidates:
+            if complete:
+                return False, (f"there is no {words}",)
+            return None, (f"whether there is {words} cannot be seen in the body of the resource",)
+        return self._best(candidates, subject, words)
+
+    def _name(self, subject: Resource) -> str | None:
+        return None if self.name is None else str(self.name.of(subject))
+
+    def _best(self, candidates: list[Resource], subject: Resource, words: str) -> tuple[bool | None, tuple[str, ...]]:
+        """The first candidate that satisfies the condition; else why the others do not."""
+        if self.condition is None:
+            return True, (f"there is {words}: {candidates[0].name}",)
+        refusals, undecided = [], False
+        for candidate in candidates:
+            evaluation = self.condition.evaluate(candidate, subject)
+            reasons = "; ".join(decisive(evaluation.tree))
+            if evaluation.matched:
+                return True, (f"existenceCondition holds for '{candidate.name}': {reasons}",)
+            undecided = undecided or not evaluation.decided
+            refusals.append(f"existenceCondition does not hold for '{candidate.name}': {reasons}")
+        return (None if undecided else False), tuple(refusals)
+
+
+@dataclass(frozen=True, slots=True)
+class BoundDefinition:
+    """A definition compiled for one set of parameter values."""
+
+    effect: Template
+    condition: Condition
+    existence: Existence | None
+
+    def evaluate(self, resource: Resource) -> Answer:
+        effect, reasons = self._effect(resource)
+        evaluation = self.condition.evaluate(resource)
+        because = (*reasons, *_because(evaluation))
+        if not evaluation.matched:
+            return Answer(False, effect, None, because)
+        if effect.lower() in _MATCH_IS_VIOLATION:
+            return Answer(True, effect, False, because)
+        if self.existence is None or effect.lower() not in (*_IF_NOT_EXISTS, str(self.effect.source).lower()):
+            return Answer(True, effect, None, (*because, f"effect {effect} says nothing of compliance"))
+        compliant, found = self.existence.judge(resource)
+        return Answer(True, effect, compliant, because + found)
+
+    def _effect(self, resource: Resource) -> tuple[str, tuple[str, ...]]:
+        """The effect as written where its parameter has no value."""
+        try:
+            return str(self.effect.of(resource)), ()
+        except Undecided as reason:
+            return str(self.effect.source), (f"effect: {reason}",)
+
+
+def _because(evaluation: Evaluation) -> tuple[str, ...]:
+    lines = tuple(f"if: {line}" for line in decisive(evaluation.tree))
+    return (*lines, f"if: cannot be decided: {evaluation.problem}") if evaluation.problem else lines
+
+
+def _related(subject: Resource, type_: str) -> tuple[tuple[Resource, ...], bool]:
+    """The related resources in the body, and whether these are all there are."""
+    if type_.lower() == subject.type.lower():
+        return (subject,), True
+    found = subject.children(type_)
+    return found, bool(found) or type_.lower() == EXTENSIONS.lower()
+
+
+def _is_named(resource: Resource, name: str) -> bool:
+    """By its own or its full name; `?` stands for any last segment ("parentResourceName/?")."""
+    parent, _, last = name.lower().rpartition("/")
+    if last == "?":
+        return not parent or resource.full_name.lower().startswith(f"{parent}/")
+    return name.lower() in (resource.name.lower(), resource.full_name.lower())

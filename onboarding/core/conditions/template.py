@@ -1,0 +1,31 @@
+"""A value of a definition that may be an expression: its effect, the type and name of the related resource."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from onboarding.core.conditions.environment import Environment, Value
+from onboarding.core.conditions.expressions import compile_value
+from onboarding.core.conditions.fields import Scope
+from onboarding.core.conditions.resource import Resource
+from onboarding.core.conditions.values import fold
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A compiled value; `source` is how it is written."""
+
+    source: Any
+    value: Value
+
+    def of(self, resource: Resource) -> Any:
+        """The value for one resource; `Undecided` where it has none."""
+        return self.value.of(Scope(resource, resource))
+
+
+def compile_template(source: Any, parameters: Mapping[str, Any], place: str) -> Template:
+    """Compile a JSON value whose strings may be expressions."""
+    values = {fold(name): value for name, value in parameters.items()}
+    return Template(source, compile_value(source, Environment(values, place=place)))
