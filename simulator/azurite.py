@@ -103,7 +103,9 @@ def _command(package: Path | None, location: Path | None, ports: tuple[int, int,
 def _find_node() -> str:
     node = shutil.which("node")
     if node is None:
-        raise AzuriteMissing("node is not on the PATH: install Node.js 20 or newer (https://nodejs.org), then `make setup`")
+        raise AzuriteMissing(
+            "node is not on the PATH: install Node.js 20 or newer (https://nodejs.org), then `make setup`"
+        )
     return node
 
 
@@ -113,6 +115,10 @@ def _find_main(package: Path | None) -> Path:
     folder = named or _ROOT / "node_modules" / "azurite"
     main = folder / _MAIN
     if not main.is_file():
-        mend = "is not azurite's package folder" if named else "is missing: run `make setup`, or name its folder in AZURITE"
+        mend = (
+            "is not azurite's package folder"
+            if named
+            else "is missing: run `make setup`, or name its folder in AZURITE"
+        )
         raise AzuriteMissing(f"{folder} {mend} (looked for {main})")
     return main

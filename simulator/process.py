@@ -52,6 +52,7 @@ class ChildProcess:
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._output: IO[bytes] | None = None
         self.log = Path(os.devnull)
+        self._written = ""
 
     def start(self) -> Self:
         """Start the child and return at once; `wait_ready` waits for it."""
@@ -94,8 +95,8 @@ class ChildProcess:
         return self._live().wait(timeout)
 
     def output(self) -> str:
-        """All that the child has written so far."""
-        return self.log.read_text("utf-8", errors="replace")
+        """All that the child has written, also after its end."""
+        return self._written if self._process is None else self.log.read_text("utf-8", errors="replace")
 
     def tail(self, lines: int = _TAIL) -> str:
         return "\n".join(self.output().splitlines()[-lines:])
@@ -107,6 +108,7 @@ class ChildProcess:
             return
         _running.remove(self)
         _end(process, self._grace)
+        self._written = self.log.read_text("utf-8", errors="replace")
         if self._output is not None:
             self._output.close()
         if self._scratch is not None:
