@@ -31,5 +31,8 @@ class DeadLetters:
 
     def read(self) -> Iterator[dict[str, Any]]:
         """Every event that was given up, in no order."""
-        for path in self.folder.rglob("*.json"):
+        for path in self.files():
             yield from json.loads(path.read_text("utf-8"))
+
+    def files(self) -> list[Path]:
+        return sorted(self.folder.rglob("*.json"))

@@ -6,6 +6,7 @@ raises for what the other side does.
 
 from __future__ import annotations
 
+import io
 import json
 import uuid
 from collections.abc import Sequence
@@ -77,7 +78,10 @@ class Endpoint:
     async def _post(self, body: bytes, headers: dict[str, str]) -> tuple[Answer, str]:
         url = self._subscription.endpoint
         try:
-            request = self._session.post(url, data=body, headers=headers, timeout=self._timeout, allow_redirects=False)
+            content = io.BytesIO(body)  # aiohttp warns of bytes as large as the largest event
+            request = self._session.post(
+                url, data=content, headers=headers, timeout=self._timeout, allow_redirects=False
+            )
             async with request as response:
                 text = await response.text(errors="replace")
                 return retry.answer(response.status), text

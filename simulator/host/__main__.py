@@ -36,7 +36,7 @@ def main() -> int:
     try:
         options = read_host_options(app)
         if args.settings:
-            apply_settings(Path(args.settings))
+            apply_settings(Path(args.settings), os.environ)
     except BadConfiguration as error:
         print(f"host: {error}", file=sys.stderr)
         return 1
@@ -70,7 +70,7 @@ async def _serve(host: Host, args: argparse.Namespace, announce: Callable[[str],
 
 def _watch_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
     """Standard input closes when the parent has gone; then stop, and if the loop is blocked, end."""
-    while sys.stdin.buffer.read(4096):
+    while os.read(0, 4096):  # not sys.stdin: a thread in its buffer would break the interpreter's end
         pass
     loop.call_soon_threadsafe(stop.set)
     threading.Event().wait(_DRAIN + _LAST_RESORT)

@@ -7,9 +7,8 @@ extensions that are not loaded. An environment variable wins over the same name 
 from __future__ import annotations
 
 import json
-import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,7 +68,7 @@ def read_host_options(app: Path) -> HostOptions:
     )
 
 
-def apply_settings(path: Path) -> None:
+def apply_settings(path: Path, environment: MutableMapping[str, str]) -> None:
     """Put the settings file's values into the environment, where they are not set already."""
     root = _Section(str(path), "", _load(path))
     if root.values.get("IsEncrypted"):
@@ -77,7 +76,7 @@ def apply_settings(path: Path) -> None:
     for name, value in root.section("Values").values.items():
         if not isinstance(value, str):
             raise root.section("Values").wrong(name, "a string: settings are environment variables")
-        os.environ.setdefault(name, value)
+        environment.setdefault(name, value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,9 +107,12 @@ async def load(app: Path) -> Worker:
     init = Message(capabilities={}, function_app_directory=str(app))
     response = await runtime.worker_init_request(_request(worker_init_request=init))
     if response.result.status != StatusResult.Success:
-        raise LoadFailed(_explained(response.result.exception))
+        exception = response.result.exception
+        raise LoadFailed(f"{exception.message}\n{exception.stack_trace}")
     metadata = await runtime.functions_metadata_request(_request())
-    return Worker([_function(entry) for entry in metadata.function_metadata_results or ()])
+    if not metadata.function_metadata_results:
+        raise LoadFailed("function_app.py registers no functions")
+    return Worker([_function(entry) for entry in metadata.function_metadata_results])
 
 
 def _request(**members: Any) -> Message:
@@ -123,12 +126,6 @@ def _function(metadata: Any) -> Function:
     return Function(
         metadata.name, metadata.function_id, tuple(json.loads(binding) for binding in metadata.raw_bindings)
     )
-
-
-def _explained(exception: Any) -> str:
-    if "'NoneType' object is not iterable" in exception.message:
-        return "function_app.py registers no functions"
-    return f"{exception.message}\n{exception.stack_trace}"
 
 
 def _setting(match: re.Match[str]) -> str:
