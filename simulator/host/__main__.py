@@ -1,6 +1,6 @@
 """`python -m simulator.host --app DIR`: run the functions of an app until told to stop.
 
-When all is open, one line of JSON on standard output says where: `{"url": …, "functions": […], "errors": {…}}`.
+When all is open, one line of JSON on standard output says where: `{"url": …, "errors": {function: reason}}`.
 Everything else, the app's `print` included, goes to standard error. Exit code 1: the app or its configuration
 cannot be loaded, and standard error says why.
 """
@@ -19,10 +19,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from simulator.host import logs
-from simulator.host.configuration import BadConfiguration, apply_settings, read_host_options
+from simulator.host.configuration import BadConfiguration, HostOptions, apply_settings, read_host_options
 from simulator.host.keys import Keys
-from simulator.host.server import Host
-from simulator.host.worker import LoadFailed
+from simulator.host.server import CannotListen, Host
+from simulator.host.worker import LoadFailed, load
 
 _STORAGE = "AzureWebJobsStorage"
 _DRAIN = 10.0
@@ -44,24 +44,29 @@ def main() -> int:
         os.environ[_STORAGE] = args.storage
     logs.configure(options.log_levels, args.quiet)
     key = (args.key or secrets.token_urlsafe(32)) if args.enable_auth else None
-    host = Host(app, options, Keys(key), _DRAIN)
     try:
-        asyncio.run(_serve(host, args, announce, key))
+        asyncio.run(_serve(app, options, args, Keys(key), announce))
     except LoadFailed as error:
         print(f"host: {app} cannot be loaded: {error}", file=sys.stderr)
+        return 1
+    except CannotListen as error:
+        print(f"host: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-async def _serve(host: Host, args: argparse.Namespace, announce: Callable[[str], None], key: str | None) -> None:
+async def _serve(
+    app: Path, options: HostOptions, args: argparse.Namespace, keys: Keys, announce: Callable[[str], None]
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     if args.end_with_parent:
         threading.Thread(target=_watch_parent, args=(loop, stop), daemon=True).start()
-    errors = await host.start(args.address, args.port)
-    announce(json.dumps({"url": host.url, "errors": errors} | ({"key": key} if key else {})))
+    host = Host(await load(app), options, keys, _DRAIN)
+    await host.start(args.address, args.port)
+    announce(json.dumps({"url": host.url, "errors": host.errors} | ({"key": keys.master} if keys.master else {})))
     try:
         await host.run_until(stop)
     finally:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 from aiohttp import web
@@ -18,14 +17,13 @@ from simulator.host import eventgrid_webhook
 from simulator.host.admin import Administration
 from simulator.host.configuration import HostOptions
 from simulator.host.eventgrid_webhook import EventGridWebhook
-from simulator.host.http_routes import BadRoute, HttpFunctions, Route, route_of
+from simulator.host.http_routes import HttpFunctions, Route, route_of
 from simulator.host.invoker import Invoker
 from simulator.host.keys import Keys
 from simulator.host.logs import host_logger
-from simulator.host.ncrontab import BadSchedule
 from simulator.host.queue_listener import NoConnection, QueueListener
 from simulator.host.timer_listener import TimerListener
-from simulator.host.worker import Function, UnresolvedSetting, Worker, load
+from simulator.host.worker import Function, UnresolvedSetting, Worker
 
 _MAX_BODY = 100 * 1024 * 1024  # the real host's limit
 
@@ -46,29 +44,38 @@ class _Served:
     errors: dict[str, str] = field(default_factory=dict)
 
 
-class Host:
-    """Start, then stop; `url` is known after the start."""
+class CannotListen(Exception):
+    """The address or port is not to be had."""
 
-    def __init__(self, app: Path, options: HostOptions, keys: Keys, drain: float) -> None:
-        """`drain` is how many seconds running functions get when the host stops."""
-        self._drain = drain
-        self._app = app
+
+class Host:
+    """Start, then stop; `url` is known after the start. `drain` is how many seconds running functions then get."""
+
+    def __init__(self, worker: Worker, options: HostOptions, keys: Keys, drain: float) -> None:
         self._options = options
         self._keys = keys
+        self._drain = drain
+        self._invoker = Invoker(worker, options.function_timeout)
+        self._served = self._serve(worker)
+        self._runner = web.AppRunner(self._web(worker), access_log=None, shutdown_timeout=drain)
         self._tasks: list[asyncio.Task[None]] = []
         self.url = ""
 
-    async def start(self, address: str, port: int) -> Mapping[str, str]:
-        """Load the app and open all doors; the functions that are in error, by name. LoadFailed if there are none."""
-        worker = await load(self._app)
-        self._invoker = Invoker(worker, self._options.function_timeout)
-        self._served = self._serve(worker)
-        self._runner = web.AppRunner(self._web(worker), access_log=None, shutdown_timeout=self._drain)
+    @property
+    def errors(self) -> Mapping[str, str]:
+        """The functions that cannot be served, and why."""
+        return self._served.errors
+
+    async def start(self, address: str, port: int) -> None:
+        """Open all doors; CannotListen if the port is taken."""
         await self._runner.setup()
-        await web.TCPSite(self._runner, address, port).start()
+        try:
+            await web.TCPSite(self._runner, address, port).start()
+        except OSError as error:
+            await self._runner.cleanup()
+            raise CannotListen(f"cannot listen on {address}:{port}: {error.strerror}") from None
         self.url = f"http://{address}:{self._runner.addresses[0][1]}"
         self._tasks = [asyncio.create_task(listener.listen()) for listener in self._served.listeners]
-        return self._served.errors
 
     async def run_until(self, stop: asyncio.Event) -> None:
         """Serve until asked to stop; a listener that breaks breaks the host."""
@@ -94,7 +101,7 @@ class Host:
         for function in worker.functions.values():
             try:
                 self._open(function, served)
-            except (BadSchedule, BadRoute, NoConnection, UnresolvedSetting, ValueError) as error:
+            except (NoConnection, UnresolvedSetting, ValueError) as error:  # a bad schedule or route is a ValueError
                 host_logger.error("The '%s' function is in error: %s", function.name, error)
                 served.errors[function.name] = str(error)
         return served

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,14 @@ def test_a_folder_without_an_app_is_named(tmp_path: Path) -> None:
 def test_a_bad_host_json_stops_the_host(tmp_path: Path) -> None:
     with pytest.raises(StartFailed, match=r'host\.json: version is "1\.0"'):
         FunctionsHost(app(tmp_path, "", '{"version": "1.0"}')).__enter__()
+
+
+def test_a_taken_port_is_named(tmp_path: Path) -> None:
+    folder = app(tmp_path, '@app.route(route="x")\ndef x(req: func.HttpRequest) -> str: ...\n')
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(StartFailed, match=f"cannot listen on 127.0.0.1:{port}"):
+            FunctionsHost(folder, arguments=["--port", str(port)]).__enter__()
 
 
 @pytest.mark.parametrize(
