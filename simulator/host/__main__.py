@@ -34,9 +34,9 @@ def main() -> int:
     app = Path(args.app).resolve()
     announce = _reserve_output()
     try:
-        options = read_host_options(app)
         if args.settings:
             apply_settings(Path(args.settings), os.environ)
+        options = read_host_options(app, os.environ)
     except BadConfiguration as error:
         print(f"host: {error}", file=sys.stderr)
         return 1

@@ -1,7 +1,8 @@
 """What configures the host: `host.json` and, as with Core Tools, the `Values` of `local.settings.json`.
 
 Only what this host honours is read; other sections of host.json are accepted unread, as the real host does with
-extensions that are not loaded. An environment variable wins over the same name in the settings file.
+extensions that are not loaded. An environment variable wins over the same name in the settings file, and settings
+named `AzureFunctionsJobHost__section__name` win over host.json.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 _TIMESPAN = re.compile(r"(?:(\d+)\.)?(\d{1,2}):(\d{1,2}):(\d{1,2})(\.\d+)?")
+_OVERRIDE = "AzureFunctionsJobHost__"
 _LEVELS = {
     "trace": 5,
     "debug": 10,
@@ -51,12 +53,11 @@ class HostOptions:
     log_levels: Mapping[str, int] = field(default_factory=dict)
 
 
-def read_host_options(app: Path) -> HostOptions:
+def read_host_options(app: Path, environment: Mapping[str, str]) -> HostOptions:
     """Read `host.json` of an app; an app without one gets the defaults, as with the real host."""
     path = app / "host.json"
-    if not path.exists():
-        return HostOptions()
-    root = _Section(str(path), "", _load(path))
+    values = _load(path) if path.exists() else {"version": "2.0"}
+    root = _Section(str(path), "", _overridden(values, environment))
     if root.values.get("version") != "2.0":
         raise root.wrong("version", '"2.0"')
     extensions = root.section("extensions")
@@ -152,6 +153,20 @@ def _log_levels(levels: _Section) -> dict[str, int]:
             raise levels.wrong(category, f"one of {', '.join(level.capitalize() for level in _LEVELS)}")
         read[category] = _LEVELS[name]
     return read
+
+
+def _overridden(values: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    """host.json with the settings that override it; a section that is not one is left for the reader to refuse."""
+    for name, text in environment.items():
+        *sections, last = name.removeprefix(_OVERRIDE).split("__")
+        if not name.startswith(_OVERRIDE) or not last:
+            continue
+        place: Any = values
+        for section in sections:
+            place = place.setdefault(section, {}) if isinstance(place, dict) else None
+        if isinstance(place, dict):
+            place[last] = int(text) if text.isdecimal() else text
+    return values
 
 
 def _load(path: Path) -> dict[str, Any]:

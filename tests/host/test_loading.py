@@ -81,7 +81,7 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
 def test_a_bad_host_json_names_the_place(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "host.json").write_text(text)
     with pytest.raises(BadConfiguration, match=message):
-        read_host_options(tmp_path)
+        read_host_options(tmp_path, {})
 
 
 def test_host_json_is_read(tmp_path: Path) -> None:
@@ -93,11 +93,25 @@ def test_host_json_is_read(tmp_path: Path) -> None:
         "logging": {"logLevel": {"default": "Warning", "Function.sweep": "Debug"}},
     }
     (tmp_path / "host.json").write_text(json.dumps(text))
-    options = read_host_options(tmp_path)
+    options = read_host_options(tmp_path, {})
     assert options.function_timeout == 300
     assert options.route_prefix == ""
     assert options.queues == QueueOptions(4, 2, 7, 60.0, 30.0, base64=False)
     assert options.log_levels == {"default": 30, "Function.sweep": 10}
+
+
+def test_settings_override_host_json(tmp_path: Path) -> None:
+    (tmp_path / "host.json").write_text('{"version": "2.0", "extensions": {"queues": {"batchSize": 4}}}')
+    environment = {
+        "AzureFunctionsJobHost__extensions__queues__maxPollingInterval": "00:00:00.500",
+        "AzureFunctionsJobHost__extensions__queues__maxDequeueCount": "2",
+        "AzureFunctionsJobHost__logging__logLevel__default": "Error",
+        "AzureFunctionsJobHost__": "nothing",
+        "AzureFunctionsJobHost__version__more": "nothing",
+    }
+    options = read_host_options(tmp_path, environment)
+    assert options.queues == QueueOptions(4, 2, 2, 0.5)
+    assert options.log_levels == {"default": 40}
 
 
 def test_a_settings_file_does_not_override_the_environment(tmp_path: Path) -> None:
