@@ -50,22 +50,32 @@ class Existence:
     def judge(self, subject: Resource) -> tuple[bool | None, tuple[str, ...]]:
         """Whether it exists as it should, None where the body cannot tell, and why."""
         try:
-            type_, name = str(self.type.of(subject)), self._name(subject)
+            words = self._words(subject)
+            candidates, complete = self.candidates(subject)
         except Undecided as reason:
             return None, (f"the related resource cannot be named: {reason}",)
+        if candidates:
+            return self._best(candidates, subject, words)
+        if complete:
+            return False, (f"there is no {words}",)
+        return None, (f"whether there is {words} cannot be seen in the body of the resource",)
+
+    def candidates(self, subject: Resource) -> tuple[tuple[Resource, ...], bool]:
+        """The related resources in the body that have the name, and whether there can be no others."""
+        type_, name = str(self.type.of(subject)), self._name(subject)
         found, complete = _related(subject, type_)
-        candidates = [each for each in found if name is None or _is_named(each, name)]
-        words = f"{type_} '{name}'" if name else type_
-        if not candidates:
-            if complete:
-                return False, (f"there is no {words}",)
-            return None, (f"whether there is {words} cannot be seen in the body of the resource",)
-        return self._best(candidates, subject, words)
+        return tuple(each for each in found if name is None or _is_named(each, name)), complete
+
+    def _words(self, subject: Resource) -> str:
+        name = self._name(subject)
+        return f"{self.type.of(subject)} '{name}'" if name else str(self.type.of(subject))
 
     def _name(self, subject: Resource) -> str | None:
         return None if self.name is None else str(self.name.of(subject))
 
-    def _best(self, candidates: list[Resource], subject: Resource, words: str) -> tuple[bool | None, tuple[str, ...]]:
+    def _best(
+        self, candidates: tuple[Resource, ...], subject: Resource, words: str
+    ) -> tuple[bool | None, tuple[str, ...]]:
         """The first candidate that satisfies the condition; else why the others do not."""
         if self.condition is None:
             return True, (f"there is {words}: {candidates[0].name}",)

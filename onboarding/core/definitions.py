@@ -12,6 +12,7 @@ from typing import Any
 
 from onboarding.core.compliance import Answer, BoundDefinition, Existence
 from onboarding.core.conditions import NOT_GIVEN, ConditionError, Context, Resource, compile_condition, compile_template
+from onboarding.core.conditions.check import condition_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +72,10 @@ class Definition:
     def bind(self, values: Mapping[str, Any] | None = None) -> BoundDefinition:
         """Compile the definition for an assignment's parameter values, which are checked."""
         given = self.resolve(values or {})
-        then = f"{self.place}.then"
+        then = _below(self.place, "then")
         return BoundDefinition(
             effect=compile_template(self.effect, given, f"{then}.effect"),
-            condition=compile_condition(self.rule, given, f"{self.place}.if"),
+            condition=compile_condition(self.rule, given, _below(self.place, "if")),
             existence=_existence(self.details, given, f"{then}.details"),
         )
 
@@ -99,16 +100,8 @@ class Definition:
 
 def read_definition(raw: object) -> Definition:
     """Read a definition; compiling it once here finds what is wrong in its rule before any VM is looked at."""
-    whole = _mapping(raw, "definition")
-    properties = _mapping(whole["properties"], "properties") if "properties" in whole else whole
-    place = "properties.policyRule" if "properties" in whole else "policyRule"
-    if "policyDefinitions" in properties:
-        raise ConditionError(place, "this is an initiative (a set of definitions): import it, or give one definition")
-    if "policyRule" not in properties and "if" in properties:
-        rule, place = properties, "rule"
-    else:
-        rule = _mapping(properties.get("policyRule"), place)
-    then = _mapping(rule.get("then"), f"{place}.then")
+    whole, properties, rule, place = _parts(raw)
+    then = _mapping(rule.get("then"), _below(place, "then"))
     details = then.get("details")
     metadata = properties.get("metadata")
     definition = Definition(
@@ -119,13 +112,46 @@ def read_definition(raw: object) -> Definition:
         or _text(properties.get("version")),
         mode=_text(properties.get("mode")),
         parameters=_parameters(properties.get("parameters")),
-        rule=_mapping(rule.get("if"), f"{place}.if"),
-        effect=_effect(then.get("effect"), f"{place}.then.effect"),
+        rule=_mapping(rule.get("if"), _below(place, "if")),
+        effect=_effect(then.get("effect"), _below(place, "then.effect")),
         details=details if isinstance(details, Mapping) else {},
         place=place,
     )
     definition.bind()
     return definition
+
+
+def definition_errors(raw: object) -> tuple[ConditionError, ...]:
+    """Every error of both conditions; when they have none, the first one of the rest."""
+    try:
+        _, properties, rule, place = _parts(raw)
+        values = {name: parameter.default for name, parameter in _parameters(properties.get("parameters")).items()}
+        details = _mapping(_mapping(rule.get("then"), _below(place, "then")).get("details", {}), "details")
+        errors = condition_errors(rule["if"], values, _below(place, "if")) if "if" in rule else ()
+        if "existenceCondition" in details:
+            below = _below(place, "then.details.existenceCondition")
+            errors += condition_errors(details["existenceCondition"], values, below)
+        if not errors:
+            read_definition(raw)
+    except ConditionError as error:
+        return (error,)
+    return errors
+
+
+def _parts(raw: object) -> tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any], str]:
+    """The whole, its properties, its rule, and the place of the rule, for each of the three forms."""
+    whole = _mapping(raw, "definition")
+    properties = _mapping(whole["properties"], "properties") if "properties" in whole else whole
+    if "policyDefinitions" in properties:
+        raise ConditionError("policyDefinitions", "this is an initiative: import it, or give one of its definitions")
+    if "policyRule" not in properties and "if" in properties:
+        return whole, properties, properties, "properties" if "properties" in whole else ""
+    place = "properties.policyRule" if "properties" in whole else "policyRule"
+    return whole, properties, _mapping(properties.get("policyRule"), place), place
+
+
+def _below(place: str, step: str) -> str:
+    return f"{place}.{step}" if place else step
 
 
 def _existence(details: Mapping[str, Any], parameters: Mapping[str, Any], place: str) -> Existence | None:

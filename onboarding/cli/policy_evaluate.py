@@ -1,0 +1,55 @@
+"""`onboard policy evaluate`: what an Azure Policy definition says of VMs.
+
+One answer a line, in the order of the VMs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from onboarding.cli.io import BadInput, Commands
+from onboarding.cli.policy_input import Source, load_definition, read_parameters, read_vms
+from onboarding.core.compliance import Answer, BoundDefinition
+from onboarding.core.conditions import ConditionError, Context, Resource
+from onboarding.core.definitions import Definition
+
+
+def add(actions: Commands) -> None:
+    parser = actions.add_parser("evaluate", help="evaluate an Azure Policy definition for VMs")
+    parser.add_argument("--definition", metavar="FILE", required=True, help="the definition, as Azure publishes it")
+    parser.add_argument(
+        "--vm", metavar="FILE", required=True, help="VM bodies: one, an array or JSON Lines; - is stdin"
+    )
+    parser.add_argument("--parameters", metavar="JSON", help="parameter values, or @file with them")
+    parser.add_argument("--format", choices=("text", "json"), default="text")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    source, definition = load_definition(args.definition)
+    bound = bind(source, definition, read_parameters(args.parameters))
+    context = Context(now=datetime.now(UTC))
+    for body in read_vms(args.vm):
+        resource = Resource(body, context)
+        answer = bound.evaluate(resource)
+        print(json.dumps(answer.as_dict(), ensure_ascii=False) if args.format == "json" else _text(resource, answer))
+    return 0
+
+
+def bind(source: Source, definition: Definition, values: Mapping[str, Any]) -> BoundDefinition:
+    try:
+        return definition.bind(values)
+    except ConditionError as error:
+        if error.place.startswith("parameters"):
+            raise BadInput(f"--parameters: {error.message}") from None
+        raise source.error(error.place, error.message) from None
+
+
+def _text(resource: Resource, answer: Answer) -> str:
+    compliant = {True: "compliant", False: "not compliant", None: "no compliance"}[answer.compliant]
+    verdict = f"applies ({answer.effect}), {compliant}" if answer.applies else f"does not apply ({answer.effect})"
+    return "\n".join([f"{resource.name or '(no name)'}: {verdict}", *(f"  {line}" for line in answer.because)])

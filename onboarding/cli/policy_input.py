@@ -1,0 +1,136 @@
+"""What the policy commands read: definition and policy files (with the line of every place in them), VMs, parameters.
+
+JSON with or without a byte order mark, and YAML. Whatever is wrong becomes `BadInput` with file and line.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from onboarding.cli.check_input import read_items
+from onboarding.cli.io import BadInput
+from onboarding.core.conditions import ConditionError
+from onboarding.core.definitions import Definition, read_definition
+
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file that was read: its text for finding lines, and the data in it."""
+
+    name: str
+    text: str
+    data: Any
+
+    def line_of(self, place: str) -> int:
+        """The line of a path such as `rule.allOf[2].field`; that of the nearest part above it that is there."""
+        node = yaml.compose(_untabbed(self.text), Loader=_LOADER)
+        return _line(node, re.findall(r"[^.\[\]]+|\[\d+\]", place))
+
+    def error(self, place: str, message: str) -> BadInput:
+        return BadInput(f"{self.name}:{self.line_of(place)}: {place}: {message}")
+
+
+def read_source(path: str) -> Source:
+    """Read a JSON or YAML file."""
+    text = read_text(path)
+    try:
+        data = json.loads(text) if text.lstrip()[:1] in ("{", "[") else yaml.load(text, Loader=_LOADER)
+    except json.JSONDecodeError as error:
+        raise BadInput(f"{path}:{error.lineno}: is no JSON: {error.msg} (column {error.colno})") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark else 1
+        raise BadInput(f"{path}:{line}: is no YAML: {getattr(error, 'problem', error)}") from None
+    except RecursionError:
+        raise BadInput(f"{path}:1: is nested too deeply") from None
+    return Source(path, text, data)
+
+
+def read_text(path: str) -> str:
+    """A file's text, or standard input's for `-`; a byte order mark is dropped."""
+    try:
+        if path == "-":
+            return sys.stdin.buffer.read().decode("utf-8-sig")
+        with open(path, encoding="utf-8-sig") as file:
+            return file.read()
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror}); give a file, or - for standard input") from None
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path}: is not UTF-8 (byte {error.start}); save it as UTF-8") from None
+
+
+def load_definition(path: str) -> tuple[Source, Definition]:
+    source = read_source(path)
+    try:
+        return source, read_definition(source.data)
+    except ConditionError as error:
+        raise source.error(error.place, error.message) from None
+
+
+def read_vms(path: str) -> Iterator[Mapping[str, Any]]:
+    """VM bodies: one, an array, an ARM list (`value`) or JSON Lines; one wrapped in `body` is unwrapped."""
+    name = "standard input" if path == "-" else path
+    for item in read_items(io.StringIO(read_text(path)), name):
+        yield from _bodies(item.value, f"{name}, line {item.line}")
+
+
+def _bodies(value: Any, place: str) -> Iterator[Mapping[str, Any]]:
+    if not isinstance(value, Mapping):
+        raise BadInput(f"{place}: is no VM body; give what a GET of the VM answers, as JSON")
+    if isinstance(value.get("value"), list) and "properties" not in value:
+        for body in value["value"]:
+            yield from _bodies(body, place)
+    elif isinstance(value.get("body"), Mapping) and "properties" not in value:
+        yield value["body"]
+    else:
+        yield value
+
+
+def read_parameters(text: str | None) -> Mapping[str, Any]:
+    """`--parameters`: JSON, or `@file` with JSON in it; an assignment's `{"name": {"value": …}}` is as good."""
+    if not text:
+        return {}
+    source = read_text(text[1:]) if text.startswith("@") else text
+    try:
+        values = json.loads(source)
+    except json.JSONDecodeError as error:
+        raise BadInput(f'--parameters: is no JSON ({error}); write {{"name": value}}, or @file') from None
+    if not isinstance(values, dict):
+        raise BadInput('--parameters: is no object; write {"name": value}')
+    return values
+
+
+def _untabbed(text: str) -> str:
+    """YAML has no tabs for indentation, JSON does; they are white space there, never part of a string."""
+    return text.replace("\t", " ")
+
+
+def _line(node: Any, steps: list[str]) -> int:
+    line = 1
+    for step in steps:
+        line, node = _step(node, step, line)
+        if node is None:
+            break
+    return line
+
+
+def _step(node: Any, step: str, line: int) -> tuple[int, Any]:
+    if isinstance(node, yaml.SequenceNode) and step.startswith("["):
+        index = int(step[1:-1])
+        if index < len(node.value):
+            return node.value[index].start_mark.line + 1, node.value[index]
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.value == step:
+                return key.start_mark.line + 1, value
+    return line, None

@@ -1,0 +1,119 @@
+"""`onboard policy test`: cases that stand beside the policies: a VM body and what is expected for it.
+
+A `*.cases.yaml` names a `policy` or a `definition` (with `parameters`) and lists `cases`, each with `name`, `vm` (a
+body, or a file with one) and `expect`: `selected` and `because` for a policy; `applies`, `effect` and `compliant` for
+a definition.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from onboarding.cli.io import BadInput, Commands
+from onboarding.cli.policy_evaluate import bind
+from onboarding.cli.policy_input import Source, load_definition, read_source, read_vms
+from onboarding.core.conditions import Context, Resource
+from onboarding.core.errors import ConfigurationError
+from onboarding.core.facts import read_facts
+from onboarding.core.policy import parse_policy
+from onboarding.core.rule import compile_rule
+
+type Decide = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One case: `differences` are empty when it came out as expected."""
+
+    file: str
+    line: int
+    case: str
+    differences: tuple[str, ...]
+
+    def __str__(self) -> str:
+        sign = "✗" if self.differences else "✓"
+        return "\n    ".join([f"{sign} {self.file}:{self.line}: {self.case}", *self.differences])
+
+
+def add(actions: Commands) -> None:
+    parser = actions.add_parser("test", help="check the cases that stand beside the policies")
+    parser.add_argument("files", nargs="*", metavar="FILE", help="*.cases.yaml files or folders (default: policies)")
+    parser.add_argument("--format", choices=("text", "json"), default="text")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    files = [file for name in args.files or ["policies"] for file in _case_files(Path(name))]
+    outcomes = [outcome for file in files for outcome in _outcomes(file)]
+    failed = sum(bool(outcome.differences) for outcome in outcomes)
+    if args.format == "json":
+        print(json.dumps({"cases": len(outcomes), "failed": failed, "outcomes": [asdict(each) for each in outcomes]}))
+    else:
+        print("\n".join([*map(str, outcomes), f"{len(outcomes)} cases, {failed} failed"]))
+    return 1 if failed else 0
+
+
+def _case_files(path: Path) -> list[Path]:
+    if path.is_dir():
+        return sorted(each for each in path.iterdir() if each.stem.endswith(".cases"))
+    if not path.exists():
+        raise BadInput(f"{path}: is not there; give *.cases.yaml files, or a folder of them")
+    return [path]
+
+
+def _outcomes(path: Path) -> Iterator[Outcome]:
+    source = read_source(str(path))
+    if not isinstance(source.data, dict) or not isinstance(source.data.get("cases"), list):
+        raise BadInput(f"{path}:1: holds no cases; write `policy: FILE` and a list `cases:`")
+    decide = _decider(source, path.parent)
+    for index, case in enumerate(source.data["cases"]):
+        place = f"cases[{index}]"
+        if not isinstance(case, dict) or not isinstance(case.get("expect"), dict) or "vm" not in case:
+            raise source.error(place, "a case has name, vm and expect")
+        told = decide(_vm(case["vm"], path.parent))
+        name = str(case.get("name", place))
+        yield Outcome(str(path), source.line_of(place), name, tuple(_differences(case["expect"], told)))
+
+
+def _decider(source: Source, folder: Path) -> Decide:
+    if "definition" in source.data:
+        loaded = load_definition(str(folder / source.data["definition"]))
+        bound = bind(*loaded, source.data.get("parameters") or {})
+        return lambda body: bound.evaluate(Resource(body, Context(now=_NOW))).as_dict()
+    if "policy" not in source.data:
+        raise source.error("", "names neither 'policy' nor 'definition'")
+    path = str(folder / source.data["policy"])
+    try:
+        policy = parse_policy(read_source(path).data, path, compile_rule)
+    except ConfigurationError as error:
+        raise BadInput(str(error)) from None
+
+    def decide(body: Mapping[str, Any]) -> Mapping[str, Any]:
+        assignment = policy.select(read_facts(body), _NOW)
+        return {"selected": assignment.selected, "because": assignment.reason}
+
+    return decide
+
+
+_NOW = datetime.now(UTC)
+
+
+def _vm(vm: Any, folder: Path) -> Mapping[str, Any]:
+    return next(read_vms(str(folder / vm))) if isinstance(vm, str) else vm if isinstance(vm, dict) else {}
+
+
+def _differences(expected: Mapping[str, Any], told: Mapping[str, Any]) -> Iterator[str]:
+    for key, wanted in expected.items():
+        if key not in told:
+            yield f"{key}: cannot be expected here; use {', '.join(told)}"
+        elif key == "because":
+            if str(wanted).lower() not in str(told[key]).lower():
+                yield f"because: expected {wanted!r} in {told[key]!r}"
+        elif told[key] != wanted:
+            yield f"{key}: expected {wanted!r}, is {told[key]!r} ({told.get('because', '')})"

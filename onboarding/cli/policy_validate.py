@@ -1,0 +1,90 @@
+"""`onboard policy validate`: every error of policy and definition files, each with file and line. Needs no cloud."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from onboarding.cli.io import BadInput, Commands
+from onboarding.cli.policy_input import Source, read_source
+from onboarding.core.conditions import ConditionError
+from onboarding.core.conditions.check import condition_errors
+from onboarding.core.definitions import definition_errors
+from onboarding.core.errors import ConfigurationError
+from onboarding.core.policy import parse_policy
+from onboarding.core.rule import compile_rule
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    file: str
+    line: int
+    place: str
+    message: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.file}:{self.line}: {self.place}: {self.message}" if self.place else f"{self.file}: {self.message}"
+        )
+
+
+def add(actions: Commands) -> None:
+    parser = actions.add_parser("validate", help="find every error in policy and definition files")
+    parser.add_argument("files", nargs="*", metavar="FILE", help="files or folders (default: policies)")
+    parser.add_argument("--format", choices=("text", "json"), default="text")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    paths = [path for name in args.files or ["policies"] for path in _files(Path(name))]
+    faults = [fault for path in paths for fault in _faults(str(path))]
+    if args.format == "json":
+        print(json.dumps({"files": len(paths), "errors": [asdict(fault) for fault in faults]}, ensure_ascii=False))
+    else:
+        print("\n".join([*map(str, faults), f"{len(paths)} files, {len(faults)} errors"]))
+    return 1 if faults else 0
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.exists():
+        raise BadInput(f"{path}: is not there; give policy files, or a folder of them")
+    if not path.is_dir():
+        return [path]
+    found = (each for each in path.iterdir() if each.suffix in (".json", ".yaml", ".yml"))
+    return sorted(each for each in found if not each.stem.endswith(".cases"))
+
+
+def _faults(path: str) -> Iterator[Fault]:
+    try:
+        source = read_source(path)
+    except BadInput as unreadable:
+        line, _, message = str(unreadable).removeprefix(f"{path}:").partition(": ")
+        yield Fault(path, int(line) if line.isdigit() else 1, "", message)
+        return
+    for error in definition_errors(source.data) if _is_definition(source.data) else _policy_errors(source):
+        yield Fault(path, source.line_of(error.place), error.place, error.message)
+
+
+def _is_definition(data: Any) -> bool:
+    return isinstance(data, dict) and bool({"properties", "policyRule", "if"} & set(data))
+
+
+def _part(value: Any, key: str) -> dict[str, Any]:
+    part = value.get(key) if isinstance(value, dict) else None
+    return part if isinstance(part, dict) else {}
+
+
+def _policy_errors(source: Source) -> Iterator[ConditionError]:
+    """The errors of the rule, and the first of the rest."""
+    data = source.data
+    rule = data.get("rule") if isinstance(data, dict) else None
+    yield from condition_errors(rule, _part(data, "parameters"), "rule") if rule is not None else ()
+    try:
+        parse_policy({**data, "rule": None} if rule is not None else data, source.name, compile_rule)
+    except ConfigurationError as error:
+        place = error.place.removeprefix(source.name).lstrip(": ")
+        yield ConditionError(place, f"{error.problem}; {error.mend}")
