@@ -18,7 +18,7 @@ from onboarding.core.configuration import resolve_settings
 from onboarding.core.errors import StorageError
 from onboarding.core.policy import Effect
 from onboarding.enforce import Rules
-from onboarding.files import load_catalogue, load_policies
+from onboarding.files import load_catalogue, load_overrides, load_policies
 from onboarding.onboard import Onboarding
 from onboarding.ports import Announcer, Ports
 from onboarding.settings import Settings, read_settings
@@ -49,8 +49,9 @@ def read_configuration(environment: Mapping[str, str]) -> Configuration:
     settings = read_settings(environment)
     catalogue = load_catalogue()
     policies, problems = load_policies(Path(settings.policies), catalogue)
-    rules = Rules(policies, catalogue, environment)
-    return Configuration(settings, rules, (*settings.problems, *problems, *_setting_problems(rules)))
+    overrides, untaught = load_overrides(Path(settings.policies))
+    rules = Rules(policies, catalogue, environment, overrides)
+    return Configuration(settings, rules, (*settings.problems, *problems, *untaught, *_setting_problems(rules)))
 
 
 def connect(configuration: Configuration) -> Application:
@@ -72,7 +73,7 @@ def connect(configuration: Configuration) -> Application:
         key = settings.topic_key
         announcer = TopicAnnouncer(settings.topic_endpoint, AzureKeyCredential(key.reveal()) if key else identity)
     ports = Ports(
-        arm=ArmAdapter(identity, settings.arm_endpoint, settings.cloud.arm_scope),
+        arm=ArmAdapter(identity, settings.arm_endpoint, settings.cloud.arm_scope, now),
         ledger=onboarding_table(settings.storage, identity),
         deferrals=deferrals_queue(settings.storage, identity),
         announcer=announcer,

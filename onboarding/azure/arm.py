@@ -1,11 +1,13 @@
 """Azure Resource Manager through `azure-mgmt-compute`: read one VM, ask for one extension.
 
-One HTTP request per call, always: no polling (an install takes minutes) and none of the SDK's own retries (they
-sleep a whole Retry-After inside the invocation). Every failure leaves as an ArmError with the evidence in it.
+One HTTP request per call, at most: no polling (an install takes minutes), none of the SDK's own retries (they sleep a
+whole Retry-After inside the invocation), and none at all while a subscription's gate is closed. Every failure leaves
+as an ArmError with the evidence in it.
 """
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,8 +21,14 @@ from azure.core.exceptions import (
     ServiceRequestError,
     ServiceResponseError,
 )
-from azure.core.pipeline import PipelineResponse
-from azure.core.pipeline.policies import ContentDecodePolicy, HeadersPolicy, RequestIdPolicy, UserAgentPolicy
+from azure.core.pipeline import PipelineRequest, PipelineResponse
+from azure.core.pipeline.policies import (
+    ContentDecodePolicy,
+    HeadersPolicy,
+    RequestIdPolicy,
+    SansIOHTTPPolicy,
+    UserAgentPolicy,
+)
 from azure.core.pipeline.transport import AioHttpTransport
 from azure.mgmt.compute.aio import ComputeManagementClient
 from azure.mgmt.compute.models import VirtualMachineExtension
@@ -28,32 +36,38 @@ from azure.mgmt.core.policies import AsyncARMChallengeAuthenticationPolicy
 
 from onboarding.core.errors import ArmError
 from onboarding.core.evidence import Evidence
+from onboarding.core.rate import Gates
 from onboarding.core.resource_id import VmId
+from onboarding.core.retry_after import read_retry_after
+from onboarding.ports import Clock
 
 _CONNECT_TIMEOUT_S = 5
 _READ_TIMEOUT_S = 15  # Event Grid waits 30 s for the whole invocation
+_TOO_MANY = (429, 503)
 _MOST_CONNECTIONS = 200  # a Consumption instance has 600
 
 
 class ArmAdapter:
     """Implements `ports.Arm`. One client per subscription over one connection pool, made when first needed."""
 
-    def __init__(self, credential: AsyncTokenCredential, endpoint: str, scope: str) -> None:
+    def __init__(self, credential: AsyncTokenCredential, endpoint: str, scope: str, clock: Clock) -> None:
         self._credential = credential
         self._endpoint = endpoint
         self._scope = scope
+        self._clock = clock
+        self._gates = Gates()
         self._session: aiohttp.ClientSession | None = None
         self._clients: dict[str, ComputeManagementClient] = {}
 
     async def read_machine(self, vm: VmId) -> Mapping[str, Any]:
-        async with _as_arm_errors():
+        async with self._sent(vm, write=False):
             body: Mapping[str, Any] = await self._client(vm.subscription).virtual_machines.get(
                 vm.resource_group, vm.name, expand="instanceView", cls=_raw_body
             )
             return body
 
     async def start_install(self, vm: VmId, name: str, body: Mapping[str, Any]) -> None:
-        async with _as_arm_errors():
+        async with self._sent(vm, write=True):
             await self._client(vm.subscription).virtual_machine_extensions.begin_create_or_update(
                 vm.resource_group, vm.name, name, VirtualMachineExtension(body), polling=False
             )
@@ -63,6 +77,20 @@ class ArmAdapter:
             await client.close()
         if self._session is not None:
             await self._session.close()
+
+    @asynccontextmanager
+    async def _sent(self, vm: VmId, *, write: bool) -> AsyncIterator[None]:
+        """One request through the subscription's gate; every failure of it as an ArmError."""
+        gate = self._gates.of(vm.subscription, write=write)
+        if wait := gate.wait(self._clock()).total_seconds():
+            raise ArmError(held_back(wait))
+        try:
+            async with _as_arm_errors():
+                yield
+        except ArmError as error:
+            if error.evidence.http_status in _TOO_MANY:
+                gate.close(self._clock(), read_retry_after(error.evidence, self._clock()))
+            raise
 
     def _client(self, subscription: str) -> ComputeManagementClient:
         key = subscription.lower()
@@ -77,6 +105,7 @@ class ArmAdapter:
                     HeadersPolicy(),
                     UserAgentPolicy("vm-onboarding"),
                     ContentDecodePolicy(),
+                    _CounterPolicy(self._gates, key, self._clock),
                     AsyncARMChallengeAuthenticationPolicy(self._credential, self._scope),
                 ],
                 transport=AioHttpTransport(
@@ -90,9 +119,32 @@ class ArmAdapter:
 
     def _pool(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = aiohttp.TCPConnector(limit=_MOST_CONNECTIONS)
+            connector = aiohttp.TCPConnector(limit=_MOST_CONNECTIONS, ssl=self._tls or True)
             self._session = aiohttp.ClientSession(connector=connector, trust_env=True, auto_decompress=False)
         return self._session
+
+
+class _CounterPolicy(SansIOHTTPPolicy[Any, Any]):
+    """Shows every answer's counters to the gates."""
+
+    def __init__(self, gates: Gates, subscription: str, clock: Clock) -> None:
+        self._gates = gates
+        self._subscription = subscription
+        self._clock = clock
+
+    def on_response(self, request: PipelineRequest[Any], response: PipelineResponse[Any, Any]) -> None:
+        self._gates.answered(
+            self._subscription,
+            write=request.http_request.method != "GET",
+            headers=response.http_response.headers,
+            now=self._clock(),
+        )
+
+
+def held_back(seconds: float) -> Evidence:
+    """The evidence for a request that was not sent: ARM would only have said "too many"."""
+    message = "held back: ARM asked this subscription's callers to slow down"
+    return Evidence(http_status=429, code="HeldBack", message=message, headers={"retry-after": f"{seconds:.3f}"})
 
 
 def _raw_body(response: PipelineResponse[Any, Any], _model: object, _headers: object) -> Any:

@@ -101,7 +101,8 @@ class ArmInMemory:
         if self.read_errors:
             raise ArmError(self.read_errors.pop(0))
         if vm.key not in self.machines:
-            raise ArmError(Evidence(http_status=404, code="ResourceNotFound", message="was not found"))
+            message = f"The Resource 'Microsoft.Compute/virtualMachines/{vm.name}' under resource group 'app-rg' was not found."
+            raise ArmError(Evidence(http_status=404, code="ResourceNotFound", message=message))
         return copy.deepcopy(self.machines[vm.key])
 
     async def start_install(self, vm: VmId, name: str, body: Mapping[str, Any]) -> None:
