@@ -8,11 +8,15 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import azure.functions as func
 
 from onboarding import events
+from onboarding.check import NotAnImage, check_query
+from onboarding.core.errors import ConfigurationError
 from onboarding.health import health
 from onboarding.messages import decode_look
 from onboarding.settings import QUEUE, storage_connection
@@ -21,6 +25,8 @@ from onboarding.wiring import worker
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
 
 _log = logging.getLogger("onboarding")
+# The SDKs tell of every request at Information.
+logging.getLogger("azure").setLevel(logging.WARNING)
 _EVERY_TEN_MINUTES = "0 */10 * * * *"
 
 
@@ -48,5 +54,18 @@ async def sweep(timer: func.TimerRequest) -> None:
 @app.route(route="health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 async def get_health(req: func.HttpRequest) -> func.HttpResponse:
     body = health(worker.configuration)
-    status = 200 if body["status"] == "healthy" else 503
+    return _json(body, 200 if body["status"] == "healthy" else 503)
+
+
+@app.route(route="check", methods=["GET"])
+async def get_check(req: func.HttpRequest) -> func.HttpResponse:
+    """Would this image be onboarded, and why? `?image=publisher:offer:sku[:version]`; see docs/supported-images.md."""
+    rules = worker.configuration.rules
+    try:
+        return _json(check_query(dict(req.params), rules.catalogue, rules.overrides), 200)
+    except (NotAnImage, ConfigurationError) as error:
+        return _json({"error": str(error)}, 400)
+
+
+def _json(body: Mapping[str, Any], status: int) -> func.HttpResponse:
     return func.HttpResponse(json.dumps(body, indent=2), status_code=status, mimetype="application/json")

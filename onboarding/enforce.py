@@ -18,7 +18,7 @@ from onboarding.core.decision import Install, Pace, Situation, Wait, after_refus
 from onboarding.core.errors import ArmError, LostRace, StorageError
 from onboarding.core.facts import MachineFacts, read_facts
 from onboarding.core.failures import classify
-from onboarding.core.images import identify
+from onboarding.core.images import NO_OVERRIDES, Overrides, identify
 from onboarding.core.outcome import Outcome, Row, WaitingFor
 from onboarding.core.policy import Assignment, PolicySet
 from onboarding.core.record import Episode, Opening, claim_of, row_of, unread
@@ -32,11 +32,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What to enforce, and with which app settings."""
+    """What to enforce, with which app settings, and what people taught about their own images."""
 
     policies: PolicySet
     catalogue: Mapping[str, CatalogueEntry]
     app_settings: Mapping[str, str]
+    overrides: Overrides = NO_OVERRIDES
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ class Enforcement:
     def _case(self, visit: Visit, facts: MachineFacts, assignment: Assignment) -> Case:
         policy = assignment.policy
         entry = self._rules.catalogue[policy.extension]
-        release = identify(facts)
+        release = identify(facts, self._rules.overrides)
         settings = resolve_settings(entry, policy, self._rules.app_settings)
         situation = Situation(
             facts=facts,

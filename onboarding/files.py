@@ -11,10 +11,12 @@ import yaml
 
 from onboarding.core.catalog import CatalogueEntry, parse_entry
 from onboarding.core.errors import ConfigurationError
+from onboarding.core.overrides import NO_OVERRIDES, Overrides, parse_overrides
 from onboarding.core.policy import Policy, PolicySet, parse_policy
 from onboarding.core.rule import compile_rule
 
 _SUFFIXES = (".yaml", ".yml", ".json")
+OVERRIDES = "image-overrides.yaml"
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -36,7 +38,7 @@ def load_policies(folder: Path, catalogue: Mapping[str, CatalogueEntry]) -> tupl
         return PolicySet(()), (f"ONBOARDING_POLICIES: there is no folder {str(folder)!r}; name one with policy files",)
     policies: list[Policy] = []
     problems: list[str] = []
-    for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES):
+    for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES and p.name != OVERRIDES):
         try:
             policies.append(_load_policy(path, catalogue))
         except ConfigurationError as error:
@@ -46,6 +48,19 @@ def load_policies(folder: Path, catalogue: Mapping[str, CatalogueEntry]) -> tupl
     if not policies:
         problems.append(f"ONBOARDING_POLICIES: folder {str(folder)!r} holds no usable policy; no VM is onboarded")
     return PolicySet(tuple(policies)), tuple(problems)
+
+
+def load_overrides(folder: Path) -> tuple[Overrides, tuple[str, ...]]:
+    """What people taught about their own images, in the policy folder's `image-overrides.yaml` if there is one."""
+    path = folder / OVERRIDES
+    if not path.is_file():
+        return NO_OVERRIDES, ()
+    try:
+        return parse_overrides(_parse(path.read_text(encoding="utf-8"), path.name), path.name), ()
+    except ConfigurationError as error:
+        return NO_OVERRIDES, (str(error),)
+    except (OSError, UnicodeDecodeError) as error:
+        return NO_OVERRIDES, (f"{path.name}: cannot be read ({type(error).__name__})",)
 
 
 def _load_policy(path: Path, catalogue: Mapping[str, CatalogueEntry]) -> Policy:

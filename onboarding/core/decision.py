@@ -279,6 +279,14 @@ def _try_again(s: Situation, failure: Failure, trouble: Trouble) -> Decision:
     return Wait(kind, s.now, s.now + pause, f"try {max(s.attempts, 1)} failed: {failure.meaning}", trouble)
 
 
+def _fresh(s: Situation) -> Decision | None:
+    """Two package managers at once break the owner's first-boot installs; a policy can leave them time."""
+    delay, born = s.assignment.policy.settle_delay, s.facts.time_created
+    if not delay or born is None or born + delay <= s.now:
+        return None
+    return Wait(WaitingFor.SETTLE_DELAY, born, born + delay, f"the VM is new; the policy leaves it {delay} to settle")
+
+
 def _held(s: Situation) -> Decision | None:
     """A row that another look is going to take up: a claim that has not run out, or a pause that ARM asked for."""
     last = s.last
@@ -348,6 +356,7 @@ _QUESTIONS: tuple[Callable[[Situation], Decision | None], ...] = (
     _not_running,
     _agent_silent,
     _broken,
+    _fresh,
     _held,
     _exhausted,
 )

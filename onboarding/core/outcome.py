@@ -46,6 +46,8 @@ class WaitingFor(StrEnum):
     PACKAGE_MANAGER = "package-manager"
     THROTTLING = "throttling"
     PLATFORM = "platform"
+    SETTLE_DELAY = "settle-delay"
+    SCOPE_PAUSED = "scope-paused"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

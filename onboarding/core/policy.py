@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from onboarding.core.errors import ConfigurationError
 from onboarding.core.facts import MachineFacts
 from onboarding.core.resource_id import VmId
 from onboarding.core.scope import Scope, parse_scope
-from onboarding.core.waits import Waits, parse_waits
+from onboarding.core.waits import Waits, parse_duration, parse_waits
 
 _KEYS = {
     "name",
@@ -30,6 +30,7 @@ _KEYS = {
     "supportTable",
     "exemptions",
     "waits",
+    "settleDelay",
 }
 
 
@@ -70,7 +71,8 @@ class Exemption:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One policy file. `settings` may hold `{NAME}`, which stands for an app setting."""
+    """One policy file. `settings` may hold `{NAME}`, which stands for an app setting; `settle_delay` is how long a
+    new VM is left to its owner's own first-boot installs."""
 
     name: str
     effect: Effect
@@ -83,6 +85,7 @@ class Policy:
     support_table: str
     exemptions: tuple[Exemption, ...]
     waits: Waits
+    settle_delay: timedelta
 
     def in_scope(self, vm: VmId) -> bool:
         inside = not self.scopes or any(scope.contains(vm) for scope in self.scopes)
@@ -159,6 +162,7 @@ def parse_policy(raw: object, place: str, compile_rule: RuleCompiler) -> Policy:
         support_table=str(raw.get("supportTable") or ""),
         exemptions=tuple(_exemptions(raw.get("exemptions"), f"{place}: exemptions")),
         waits=parse_waits(raw.get("waits"), f"{place}: waits"),
+        settle_delay=_settle_delay(raw.get("settleDelay"), f"{place}: settleDelay"),
     )
 
 
@@ -167,6 +171,10 @@ def _effect(value: object, place: str) -> Effect:
         if str(value).lower() == effect.lower():
             return effect
     raise ConfigurationError(place, f"{value!r} is no effect", f"use one of {', '.join(Effect)}")
+
+
+def _settle_delay(value: object, place: str) -> timedelta:
+    return timedelta(seconds=parse_duration(value, place)) if value else timedelta()
 
 
 def _scopes(raw: Mapping[str, Any], key: str, place: str) -> tuple[Scope, ...]:

@@ -63,6 +63,9 @@ DEFAULTS: Mapping[WaitingFor, Schedule] = {
     WaitingFor.OPERATION: Schedule((_MINUTE, 2 * _MINUTE, 5 * _MINUTE, 10 * _MINUTE, 30 * _MINUTE), 24 * _HOUR),
     WaitingFor.PACKAGE_MANAGER: Schedule((5 * _MINUTE, 10 * _MINUTE, 20 * _MINUTE, 40 * _MINUTE), 24 * _HOUR),
     WaitingFor.THROTTLING: Schedule((30, _MINUTE, 2 * _MINUTE, 5 * _MINUTE), 24 * _HOUR),
+    # How long is in the policy (`settleDelay`); the schedule is there for its cap alone.
+    WaitingFor.SETTLE_DELAY: Schedule((_MINUTE,), 24 * _HOUR),
+    WaitingFor.SCOPE_PAUSED: Schedule((10 * _MINUTE, 20 * _MINUTE, 30 * _MINUTE), 7 * 24 * _HOUR),
     WaitingFor.PLATFORM: Schedule((30, _MINUTE, 2 * _MINUTE, 5 * _MINUTE, 10 * _MINUTE, 30 * _MINUTE), 6 * _HOUR),
 }
 
