@@ -9,7 +9,6 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from importlib.resources import files
 from typing import IO, Any
 
 import yaml
@@ -18,10 +17,11 @@ from onboarding.check import DEFAULT_EXTENSION, Checker, NotAnImage
 from onboarding.cli.check_input import Item, read_items
 from onboarding.cli.check_output import CsvWriter, JsonWriter, TableWriter, Writer
 from onboarding.cli.io import BadInput, Commands
-from onboarding.core.catalog import CatalogueEntry, parse_entry
+from onboarding.core.catalog import CatalogueEntry
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.overrides import NO_OVERRIDES, Overrides, parse_overrides
 from onboarding.core.support import SupportTable
+from onboarding.files import load_catalogue
 
 
 def add(commands: Commands) -> None:
@@ -63,12 +63,11 @@ def run(args: argparse.Namespace) -> int:
 
 def load_entry(name: str) -> CatalogueEntry:
     """The catalogue entry of that name, as the package ships it."""
-    folder = files("onboarding").joinpath("catalog")
-    known = sorted(path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml"))
-    if name not in known:
-        raise ConfigurationError("--extension", f"{name!r} is not in the catalogue", f"use one of {', '.join(known)}")
-    text = folder.joinpath(f"{name}.yaml").read_text(encoding="utf-8")
-    return parse_entry(_load_yaml(text), f"{name}.yaml")
+    catalogue = load_catalogue()
+    if name not in catalogue:
+        known = ", ".join(catalogue)
+        raise ConfigurationError("--extension", f"{name!r} is not in the catalogue", f"use one of {known}")
+    return catalogue[name]
 
 
 def _overrides(path: str | None) -> Overrides:
@@ -76,14 +75,10 @@ def _overrides(path: str | None) -> Overrides:
         return NO_OVERRIDES
     try:
         with open(path, encoding="utf-8") as file:
-            raw = _load_yaml(file.read())
+            raw = yaml.safe_load(file)
     except (OSError, yaml.YAMLError) as error:
         raise ConfigurationError(path, f"cannot be read ({error})", "give an override file in YAML") from error
     return parse_overrides(raw, path)
-
-
-def _load_yaml(text: str) -> Any:
-    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def _asked(args: argparse.Namespace) -> list[tuple[Any, str]] | None:

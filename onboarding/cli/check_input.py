@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import IO, Any
 
 from onboarding.cli.io import BadInput
@@ -19,6 +20,7 @@ _COLUMNS = {"publisher", "offer", "sku", "version", "urn", "osname", "osversion"
 _CANONICAL = {"osname": "osName", "osversion": "osVersion"}
 _DECODER = json.JSONDecoder()
 _CHUNK = 1 << 16
+_SPACES = re.compile(r"[\s,\ufeff]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,8 @@ def _json_lines(lines: Iterable[str], name: str, head: int) -> Iterator[Item]:
         try:
             yield Item(json.loads(line), number)
         except (json.JSONDecodeError, RecursionError) as error:
-            raise BadInput(f"{name}, line {number}: is no JSON ({error}); give one object a line") from None
+            problem = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
+            raise BadInput(f"{name}, line {number}: is no JSON ({problem}); give one object a line") from None
 
 
 def _csv_rows(header: str, source: IO[str], head: int) -> Iterator[Item]:
@@ -78,35 +81,71 @@ def _csv_rows(header: str, source: IO[str], head: int) -> Iterator[Item]:
 
 
 def _json_values(chunks: Iterable[str], name: str, head: int) -> Iterator[Item]:
-    """The elements of the arrays, and the single values, that a text holds."""
-    pending = iter(chunks)
-    buffer, at, line = "", 0, head
-    while True:
-        start = _skip(buffer, at)
-        line += buffer.count("\n", at, start)
-        at = start
-        if at < len(buffer):
+    """The elements of the arrays, and the single values, that a text holds one after the other."""
+    text = _Text(iter(chunks), head)
+    in_array = False
+    while text.skip_spaces():
+        if text.next_is("]" if in_array else "["):
+            in_array = not in_array
+            continue
+        line = text.line
+        try:
+            value = text.take_value()
+        except (json.JSONDecodeError, RecursionError) as error:
+            problem = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
+            raise BadInput(f"{name}, line {line}: is no JSON ({problem}); give an array or objects") from None
+        yield Item(value, line)
+    if in_array:
+        raise BadInput(f"{name}, line {text.line}: the array is not closed; is the file whole?")
+
+
+class _Text:
+    """A window on a text that comes in chunks; `line` is where the window stands."""
+
+    def __init__(self, chunks: Iterator[str], line: int) -> None:
+        self._chunks = chunks
+        self._buffer = ""
+        self._at = 0
+        self.line = line
+
+    def skip_spaces(self) -> bool:
+        """Go to the next character that counts; False at the end."""
+        while True:
+            match = _SPACES.match(self._buffer, self._at)
+            self._advance(match.end() if match else self._at)
+            if self._at < len(self._buffer):
+                return True
+            if not self._read_more():
+                return False
+
+    def next_is(self, character: str) -> bool:
+        found = self._buffer[self._at] == character
+        if found:
+            self._advance(self._at + 1)
+        return found
+
+    def take_value(self) -> Any:
+        """The value that begins here. A value may be cut by the end of the window, so failure means: read on."""
+        while True:
             try:
-                value, end = _DECODER.raw_decode(buffer, at)
-            except (json.JSONDecodeError, RecursionError) as error:
-                failure: Exception = error
+                value, end = _DECODER.raw_decode(self._buffer, self._at)
+            except json.JSONDecodeError:
+                if not self._read_more():
+                    raise
             else:
-                yield Item(value, line)
-                line += buffer.count("\n", at, end)
-                at = end
-                continue
-        more = "".join(text for _, text in zip(range(1 + (len(buffer) - at) // _CHUNK), pending, strict=False))
-        if not more:
-            break
-        buffer, at = buffer[at:] + more, 0
-    if at < len(buffer):
-        raise BadInput(f"{name}, line {line}: is no JSON ({failure}); give an array, or one object a line")
+                self._advance(end)
+                return value
 
+    def _advance(self, to: int) -> None:
+        self.line += self._buffer.count("\n", self._at, to)
+        self._at = to
 
-def _skip(buffer: str, at: int) -> int:
-    while at < len(buffer) and buffer[at] in " \t\r\n,[]\ufeff":
-        at += 1
-    return at
+    def _read_more(self) -> bool:
+        """Each time as much again as is there, so that one long value is not tried at every chunk."""
+        rest = self._buffer[self._at :]
+        more = "".join(islice(self._chunks, 1 + len(rest) // _CHUNK))
+        self._buffer, self._at = rest + more, 0
+        return bool(more)
 
 
 def _chunks(source: IO[str]) -> Iterator[str]:

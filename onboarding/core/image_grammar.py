@@ -53,12 +53,16 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What a publisher's name adds: `distribution` for the offers that fit, if its images are all that
+    """What a publisher's name adds: `distribution` for the names that fit, if these images are all that
     (`certain`), or if the words are silent."""
 
     offer: re.Pattern[str]
+    sku: re.Pattern[str]
     distribution: Distribution
     certain: bool
+
+    def fits(self, names: Names) -> bool:
+        return bool(self.offer.match(names.offer) and self.sku.match(names.sku))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,7 @@ class Grammar:
         rules = self.publishers.get(names.publisher)
         if rules is None:
             rules = next((found for glob, found in self.publisher_globs if glob.match(names.publisher)), ())
-        return next((rule for rule in rules if rule.offer.match(names.offer)), None)
+        return next((rule for rule in rules if rule.fits(names)), None)
 
     def _distributions_in(self, names: Names) -> set[Distribution]:
         """The sku is the image, the offer its family: where the sku names a distribution, the offer's word is less."""
@@ -183,7 +187,7 @@ def _family(spec: Mapping[str, Any], endings: str) -> Family:
     return Family(
         versions=versions,
         worded=re.compile(f"(?:{_any(spec['words'])}){between}{number}") if number else None,
-        bare=re.compile(f"^(?:{fillers}|{_JOINT})*{number}") if number else None,
+        bare=re.compile(f"^(?:{fillers}|gen[12]|[-_. ])*{number}") if number and fillers else None,
         alone=re.compile(rf"^{number}(?:{_JOINT}(?:{endings}))*$") if number else None,
         codenames=re.compile(rf"(?<![a-z])(?:{'|'.join(codenames)})(?![a-z])") if codenames else None,
         codename_versions=codenames,
@@ -194,6 +198,7 @@ def _rule(raw: Mapping[str, str]) -> Rule:
     certain = "is" in raw
     return Rule(
         offer=re.compile(translate(raw.get("offer", "*"))),
+        sku=re.compile(translate(raw.get("sku", "*"))),
         distribution=Distribution(raw["is"] if certain else raw["otherwise"]),
         certain=certain,
     )

@@ -104,7 +104,9 @@ def identify(
         told = _with_guest(named, release_of_guest(facts.guest_os_name, facts.guest_os_version))
         told = _with_disk(told, _disk_type(facts, definition))
         told = _explained(told, facts, definition)
-    return replace(told, architecture=told.architecture or _architecture_of(facts, definition))
+    if told.architecture is None and (architecture := _architecture_of(facts, definition)):
+        return replace(told, architecture=architecture)
+    return told
 
 
 def _overridden(facts: MachineFacts, overrides: Overrides, definition: ImageDefinition | None) -> OsRelease | None:
@@ -139,7 +141,7 @@ def _of_plan(plan: Plan | None) -> OsRelease:
 def _with_guest(named: OsRelease, guest: OsRelease) -> OsRelease:
     """Names first; the guest agent where they are silent, or wrong."""
     if not guest.known:
-        return replace(named, needs_agent=named.version is None and named.os_type is not OsType.WINDOWS)
+        return named
     if not named.known:
         return guest
     if _agree(named, guest):
@@ -166,7 +168,9 @@ def _with_disk(told: OsRelease, os_type: OsType) -> OsRelease:
     if os_type is OsType.LINUX and told.os_type is OsType.WINDOWS:
         reason = f"the {told.witness} tells Windows, but the OS disk is a Linux disk; the guest agent would settle it"
         return replace(_silent(reason), architecture=told.architecture, os_type=OsType.LINUX)
-    return replace(told, os_type=os_type) if told.os_type is OsType.UNKNOWN else told
+    if told.os_type is OsType.UNKNOWN and os_type is not OsType.UNKNOWN:
+        return replace(told, os_type=os_type)
+    return told
 
 
 def _explained(told: OsRelease, facts: MachineFacts, definition: ImageDefinition | None) -> OsRelease:

@@ -1,0 +1,35 @@
+"""`onboard document`: bring the generated parts of a documentation page up to date with the data.
+
+Exit codes: 0 the page is current (now), 1 with --check when it was not, 2 bad input.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from onboarding.cli.io import BadInput, Commands
+from onboarding.core.grammar_data import grammar_source
+from onboarding.core.support_page import fill_page, page_parts
+from onboarding.files import load_catalogue
+
+
+def add(commands: Commands) -> None:
+    parser = commands.add_parser("document", help="fill the generated parts of a documentation page")
+    parser.add_argument("page", nargs="?", type=Path, default=Path("docs/supported-images.md"))
+    parser.add_argument("--check", action="store_true", help="write nothing; say whether the page is current")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    page: Path = args.page
+    try:
+        before = page.read_text(encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"{page}: cannot be read ({error.strerror}); give a page with marked parts") from error
+    after = fill_page(before, page_parts(load_catalogue().values(), grammar_source()))
+    if args.check:
+        return 0 if before == after else 1
+    if before != after:
+        page.write_text(after, encoding="utf-8")
+    return 0

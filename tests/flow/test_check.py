@@ -1,0 +1,253 @@
+"""`onboard check`, from its arguments and files to its lines and exit code."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onboarding.check import NotAnImage, check_query
+from onboarding.cli.main import main
+from onboarding.core.errors import ConfigurationError
+from onboarding.files import load_catalogue
+
+GOOD = "Canonical:UbuntuServer:16.04-LTS:latest"
+OLD = "Canonical:UbuntuServer:18.04-LTS:latest"
+MUTE = "fortinet:fortigate:fg-vm:7.0.0"
+FIELDS = ["distribution", "version", "architecture", "os_type", "verdict", "witness", "reason"]
+
+
+def _json(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def _file(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "images"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def _image(urn: str) -> dict[str, str]:
+    publisher, offer, sku, version = urn.split(":")
+    return {"publisher": publisher, "offer": offer, "sku": sku, "version": version, "urn": urn}
+
+
+@pytest.mark.parametrize(("urns", "code"), [([GOOD], 0), ([GOOD, OLD], 1), ([MUTE], 1)])
+def test_the_exit_code_says_whether_all_are_supported(urns: list[str], code: int) -> None:
+    assert main(["check", *(part for urn in urns for part in ("--image", urn))]) == code
+
+
+def test_the_table_says_why_and_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["check", "--image", GOOD, "--image", OLD, "--image", MUTE])
+    out = capsys.readouterr().out
+    assert "which table 2017-04 (2017-04-26) names in row ubuntu 16.04" in out
+    assert "3 checked against table 2017-04 (2017-04-26): 1 supported, 1 unsupported, 1 unknown" in out
+    assert "unknown by publisher: fortinet 1" in out
+    assert "\x1b" not in out
+
+
+def test_a_guest_report_can_be_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--os-name", "centos", "--os-version", "7.9.2009", "--format", "json"]) == 0
+    [answer] = _json(capsys)
+    assert (answer["distribution"], answer["version"], answer["witness"]) == ("centos", "7.9", "guest agent")
+
+
+def test_another_table_can_be_asked() -> None:
+    assert main(["check", "--image", OLD, "--support-table", "2023-11"]) == 0
+
+
+_ITEMS = [_image(urn) for urn in (GOOD, OLD, MUTE)]
+_CSV = "publisher,offer,sku,version\n" + "\n".join(urn.replace(":", ",") for urn in (GOOD, OLD, MUTE))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps(_ITEMS),
+        json.dumps(_ITEMS, indent=2),
+        "\n".join(map(json.dumps, _ITEMS)),
+        "\n".join([json.dumps(_ITEMS[0]), "", json.dumps(_ITEMS[1]), json.dumps(_ITEMS[2])]),
+        "\n".join(json.dumps(item, indent=1) for item in _ITEMS),
+        "\ufeff" + json.dumps(_ITEMS),
+        json.dumps([GOOD, OLD, MUTE]),
+        json.dumps([{"imageReference": _image(urn)} for urn in (GOOD, OLD, MUTE)]),
+        json.dumps([{"properties": {"storageProfile": {"imageReference": _image(urn)}}} for urn in (GOOD, OLD, MUTE)]),
+        json.dumps([{"name": "vm", "storageProfile": {"imageReference": _image(urn)}} for urn in (GOOD, OLD, MUTE)]),
+        "\n".join([GOOD, OLD, MUTE]),
+        f"\n{GOOD}\n\n{OLD}\r\n{MUTE}\n",
+        _CSV,
+        "Urn\n" + "\n".join([GOOD, OLD, MUTE]),
+    ],
+    ids=[
+        "array",
+        "pretty",
+        "lines",
+        "blank",
+        "objects",
+        "bom",
+        "texts",
+        "refs",
+        "vms",
+        "az",
+        "urns",
+        "crlf",
+        "csv",
+        "urn",
+    ],
+)
+def test_every_form_of_input_gives_the_same_answers(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", _file(tmp_path, text), "--format", "json"]) == 1
+    assert [answer["verdict"] for answer in _json(capsys)] == ["supported", "unsupported", "unknown"]
+
+
+def test_standard_input_is_read() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "onboarding", "check", "-", "--format", "csv"],
+        input=GOOD,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert done.returncode == 0
+    assert list(rows[0]) == ["image", *FIELDS]
+    assert rows[0]["image"] == GOOD
+
+
+def test_json_keeps_the_items_own_keys_and_the_images_version(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    item = {"publisher": "OpenLogic", "offer": "CentOS", "sku": "7.5", "version": "7.5.2018", "note": 1}
+    main(["check", _file(tmp_path, json.dumps(item)), "--format", "json"])
+    [answer] = _json(capsys)
+    assert answer["note"] == 1
+    assert answer["version"] == "7.5"
+    assert answer["urn"] == "OpenLogic:CentOS:7.5:7.5.2018"
+    assert set(FIELDS) <= set(answer)
+
+
+def test_a_whole_vm_uses_every_witness(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    vm = {
+        "id": "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/web",
+        "properties": {
+            "storageProfile": {"imageReference": _image(GOOD), "osDisk": {"osType": "Linux"}},
+            "instanceView": {"osName": "ubuntu", "osVersion": "18.04"},
+        },
+    }
+    assert main(["check", _file(tmp_path, json.dumps(vm))]) == 1
+    assert "Ubuntu 18.04" in capsys.readouterr().out
+
+
+def test_an_override_file_teaches_an_image(tmp_path: Path) -> None:
+    taught = tmp_path / "mine.yaml"
+    taught.write_text('images: [{match: "fortinet:*", distribution: centos, version: "7"}]')
+    assert main(["check", "--image", MUTE, "--overrides", str(taught)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        (f"{GOOD}\nnonsense\n", "line 2: 'nonsense' is no image"),
+        (f'{json.dumps(_ITEMS[0])}\n{{"publisher": \n', "line 2: is no JSON"),
+        (json.dumps(_ITEMS, indent=1)[:-20], "line 16: is no JSON"),
+        (json.dumps([_ITEMS[0], {"color": "red"}], indent=1), "no image among the keys color"),
+        (json.dumps([_ITEMS[0], 7]), "int is no image"),
+        ("[" * 100_000, "is no JSON"),
+        (json.dumps(_ITEMS)[:-1], "the array is not closed"),
+    ],
+)
+def test_bad_input_is_named_by_its_line(
+    text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", _file(tmp_path, text)]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["/no/such/file"], "/no/such/file: cannot be read"),
+        (["--image", "a:b"], "--image a:b: 'a:b' is no image"),
+        (["x", "--image", GOOD], "give either a file or"),
+        (["--image", GOOD, "--extension", "nope"], "use one of"),
+        (["--image", GOOD, "--support-table", "1999-01"], "use one of 2017-04, 2023-11"),
+        (["--image", GOOD, "--overrides", "/no/such"], "/no/such: cannot be read"),
+    ],
+)
+def test_bad_arguments_are_named(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_names_of_others_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["check", "--image", "a\x1b[31m:b:c"])
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_the_http_door_gives_the_same_answer() -> None:
+    catalogue = load_catalogue()
+    body = check_query({"image": OLD, "supportTable": "2023-11"}, catalogue)
+    assert body["verdict"] == "supported"
+    assert body["row"] == "ubuntu 18.04"
+    assert body["supportTable"] == "2023-11"
+    assert check_query({"osName": "ubuntu", "osVersion": "18.04"}, catalogue)["verdict"] == "unsupported"
+    with pytest.raises(NotAnImage):
+        check_query({}, catalogue)
+    with pytest.raises(ConfigurationError):
+        check_query({"image": OLD, "extension": "nope"}, catalogue)
+
+
+def test_the_page_of_supported_images_is_current() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "supported-images.md"
+    assert main(["document", str(page), "--check"]) == 0
+
+
+def test_the_page_is_brought_up_to_date(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("<!-- begin: tables -->\nold\n<!-- end: tables -->\n")
+    assert main(["document", str(page), "--check"]) == 1
+    assert main(["document", str(page)]) == 0
+    assert main(["document", str(page), "--check"]) == 0
+    assert "oms-agent-linux" in page.read_text()
+
+
+# The peak is asked of the child itself: what the parent sees includes the parent's own size at the fork.
+_MEASURED = """
+import sys
+from onboarding.cli.main import main
+code = main(sys.argv[1:])
+peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(peak.split()[1], file=sys.stderr)
+sys.exit(code)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is read from /proc")
+@pytest.mark.parametrize("form", ["urns", "lines", "array"])
+def test_a_hundred_thousand_take_seconds_and_little_memory(form: str, tmp_path: Path) -> None:
+    urns = [f"Canonical:UbuntuServer:1{n % 8}.04-LTS:{n}" if n % 5 else f"maker{n}:offer:sku:1" for n in range(100_000)]
+    texts = {
+        "urns": lambda: "\n".join(urns),
+        "lines": lambda: "\n".join(json.dumps(_image(urn)) for urn in urns),
+        "array": lambda: json.dumps([_image(urn) for urn in urns], indent=2),
+    }
+    path = _file(tmp_path, texts[form]())
+    command = [sys.executable, "-c", _MEASURED, "check", path, "--format", "json"]
+    with (tmp_path / "out").open("w") as out:
+        began = time.perf_counter()
+        done = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, text=True, check=False)
+        seconds = time.perf_counter() - began
+    assert done.returncode == 1
+    assert (tmp_path / "out").read_text().count("\n") == 100_000
+    assert seconds < 5
+    assert int(done.stderr) < 150 * 1024
