@@ -130,7 +130,7 @@ def _mapping(value: object, place: str, known: frozenset[str] | None = None) -> 
     return value
 
 
-def _one_of[E: (Cause, FailureClass)](kind: type[E], value: object, place: str) -> E:
+def _one_of[E: (Cause, FailureClass)](kind: type[E], value: Any, place: str) -> E:
     try:
         return kind(value)
     except ValueError:

@@ -15,7 +15,8 @@ from typing import Any, Self
 
 from onboarding.core.facts import Status
 
-_DEPTH = 6
+_DEPTH = 16
+_JSON_TRIES = 6
 _MOST_DETAILS = 50
 _TAG = re.compile(r"<(?:style|script)\b.*?</(?:style|script)>|<[^>]*>", re.IGNORECASE | re.DOTALL)
 _ERROR_CODE = r"(?P<code>[A-Za-z][A-Za-z0-9]{3,79})"
@@ -96,12 +97,15 @@ class Evidence:
         return cls(code=first.code, message=first.message, details=tuple(details[1:]))
 
     @classmethod
-    def from_text(cls, text: str) -> Self:
+    def from_text(cls, text: str, http_status: int | None = None, headers: Mapping[str, str] | None = None) -> Self:
         """Read what a person pasted: a message, a body, or what `az`, PowerShell or Terraform printed."""
-        evidence = cls.from_body(None, text)
-        code = evidence.code or _first(_CODE_IN_TEXT, text, "code")
-        status = _first((_STATUS_IN_TEXT,), text.strip(), "status")
-        return replace(evidence, code=code, http_status=int(status) if status else None)
+        evidence = cls.from_body(http_status, text, headers)
+        told = _first((_STATUS_IN_TEXT,), text.strip(), "status")
+        return replace(
+            evidence,
+            code=evidence.code or _first(_CODE_IN_TEXT, text, "code"),
+            http_status=int(told) if told and http_status is None else http_status,
+        )
 
 
 def _errors(value: object, depth: int) -> Iterator[Detail]:
@@ -147,7 +151,7 @@ def _inner_code(value: object, depth: int) -> str:
 def _json_in(text: str) -> Iterator[object]:
     """The JSON objects in a text, alone or after some words."""
     decoder, start = json.JSONDecoder(), text.find("{")
-    for _ in range(_DEPTH):
+    for _ in range(_JSON_TRIES):
         if start < 0:
             return
         try:

@@ -1,4 +1,4 @@
-"""What the handler inside the VM said: operation, exit code and version, out of ARM's wrapping.
+"""What the handler inside the VM said: its name, operation, exit code and version, out of ARM's wrapping.
 
 Messages are localised, cut at the head and full of numbers that are not exit codes (time limits, rpm's status, quoted
 source lines). Only the forms that handlers and the guest agent write are read; anything else is no exit code.
@@ -11,32 +11,31 @@ from dataclasses import dataclass
 
 from onboarding.core.evidence import Evidence
 
+_OPERATIONS = "Install|Enable|Disable|Uninstall|Update"
 # The most reliable first: the handler's own log line, the guest agent's line, then sentences.
-_EXIT_CODES = (
-    re.compile(r"\b(?P<operation>Install|Enable|Disable|Uninstall|Update),failed,(?P<exit>-?\d{1,5})\b", re.IGNORECASE),
-    re.compile(
-        r"Non-zero exit code:\s*(?P<exit>-?\d{1,5})(?:[^\n]*?\s-(?P<operation>install|enable|disable|uninstall|update)\b)?",
-        re.IGNORECASE,
-    ),
-    re.compile(
-        r"\b(?P<operation>Install|Enable|Disable|Uninstall|Update)\s+failed with exit code:?\s*(?P<exit>-?\d{1,5})\b",
-        re.IGNORECASE,
-    ),
-    re.compile(r"\bexit(?:ing)?(?: with)? code\s*[:=]?\s*(?P<exit>0x[0-9a-f]{1,8}|-?\d{1,5})\b", re.IGNORECASE),
-    re.compile(r"\bexit status\s*[:=]?\s*(?P<exit>\d{1,5})\b", re.IGNORECASE),
+_EXIT_CODES = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        rf"\b(?P<operation>{_OPERATIONS}),failed,(?P<exit>-?\d{{1,5}})\b",
+        rf"Non-zero exit code:\s*(?P<exit>-?\d{{1,5}})(?:[^\n]{{0,400}}?\s-?(?P<operation>{_OPERATIONS})\b)?",
+        rf"\b(?P<operation>{_OPERATIONS})\s+failed with exit code:?\s*(?P<exit>-?\d{{1,5}})\b",
+        r"\bexit(?:ing)?(?: with)? code\s*[:=]?\s*(?P<exit>0x[0-9a-f]{1,8}|-?\d{1,5})\b",
+        r"\bexit status\s*[:=]?\s*(?P<exit>\d{1,5})\b",
+    )
 )
 _IN_STATUS_CODE = re.compile(r"^ProvisioningState/failed/(?P<exit>-?\d{1,5})$", re.IGNORECASE)
-_OPERATION = re.compile(
-    r"\b(?P<operation>Install|Enable|Disable|Uninstall|Update) failed\b|\s-(?P<argument>install|enable|update)\b",
-    re.IGNORECASE,
+_OPERATION = re.compile(rf"\b(?P<operation>{_OPERATIONS}) failed\b|\s-(?P<argument>{_OPERATIONS})\b", re.IGNORECASE)
+_HANDLER = re.compile(
+    r"\b(?P<name>[A-Za-z]\w*(?:\.[A-Za-z]\w*){1,5})-(?P<version>\d{1,5}(?:\.\d{1,9}){1,3})(?=[\]/\s])"
 )
-_VERSION = re.compile(r"[A-Za-z]+\.[A-Za-z.]+-(?P<version>\d{1,5}(?:\.\d{1,9}){1,3})(?=[\]/\s])")
+_HANDLER_NAMED = re.compile(r"'(?P<name>[A-Za-z]\w*(?:\.[A-Za-z]\w*){2,5})'")
 
 
 @dataclass(frozen=True, slots=True)
 class HandlerReport:
-    """Absent parts are None, an empty text and an empty tuple."""
+    """Absent parts are None, an empty text and an empty tuple. `handler` is publisher and type."""
 
+    handler: str = ""
     operation: str = ""
     exit_code: int | None = None
     version: tuple[int, ...] = ()
@@ -46,11 +45,13 @@ def read_report(evidence: Evidence) -> HandlerReport:
     """Find what the handler said in the evidence's texts and status codes."""
     text = evidence.text
     found = next(filter(None, (pattern.search(text) for pattern in _EXIT_CODES)), None)
-    version = _VERSION.search(text)
+    handler = _HANDLER.search(text)
+    named = handler or _HANDLER_NAMED.search(text)
     return HandlerReport(
+        handler=named["name"] if named else "",
         operation=_operation(found, text),
         exit_code=_number(found["exit"]) if found else _from_status_code(evidence),
-        version=tuple(int(part) for part in version["version"].split(".")) if version else (),
+        version=tuple(int(part) for part in handler["version"].split(".")) if handler else (),
     )
 
 
