@@ -40,12 +40,14 @@ def parse_body(text: bytes) -> dict[str, Any]:
         if member not in _TOP:
             reason = f"Could not find member '{member}' on object of type 'ResourceDefinition'. Path '{member}'"
             raise errors.invalid_content(reason)
+    if not isinstance(body.get("properties", {}), dict):
+        raise errors.invalid_content("Error converting value to type 'properties'. Path 'properties'")
     return body
 
 
 def check_extension(body: Mapping[str, Any], machine: Machine, name: str, *, patch: bool = False) -> None:
     """Raise what ARM says to an extension body that it does not take."""
-    properties = _properties(body)
+    properties = body.get("properties", {})
     for member in properties:
         if member not in _EXTENSION:
             raise errors.unknown_member(member, "VirtualMachineExtensionProperties")
@@ -66,7 +68,7 @@ def check_extension(body: Mapping[str, Any], machine: Machine, name: str, *, pat
 
 def check_vm(body: Mapping[str, Any], stored: Machine | None) -> dict[str, Any]:
     """The part of a VM body that is stored; raises what ARM says to one that it does not take."""
-    properties = _properties(body)
+    properties = body.get("properties", {})
     location = body.get("location")
     if stored is None and not location:
         raise errors.location_required()
@@ -80,10 +82,3 @@ def check_vm(body: Mapping[str, Any], stored: Machine | None) -> dict[str, Any]:
         raise errors.invalid_parameter("allowExtensionOperations")
     kept = {k: v for k, v in body.items() if k not in ("id", "name", "type", "resources", "properties")}
     return {**kept, "properties": {k: v for k, v in properties.items() if k not in _READ_ONLY}}
-
-
-def _properties(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    properties = body.get("properties", {})
-    if not isinstance(properties, Mapping):
-        raise errors.invalid_content("Error converting value to type 'properties'. Path 'properties'")
-    return properties
