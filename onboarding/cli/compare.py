@@ -1,0 +1,80 @@
+"""`onboard compare`: ours and an Azure Policy definition over labelled images, as a section of a documentation page.
+
+Exit codes: 0 done, 1 with --check when the page is not current, 2 bad input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from onboarding.check import DEFAULT_EXTENSION
+from onboarding.cli.check import load_entry
+from onboarding.cli.check_input import read_items
+from onboarding.cli.io import BadInput, Commands
+from onboarding.cli.policy_evaluate import bind
+from onboarding.cli.policy_input import load_definition, read_parameters
+from onboarding.core.comparison import LabelledImage, by_name, by_rule, compare, read_label
+from onboarding.core.conditions import Context, Resource
+from onboarding.core.support_page import fill_page
+
+
+def add(commands: Commands) -> None:
+    parser = commands.add_parser("compare", help="compare our reading of image names with an Azure Policy definition")
+    parser.add_argument("labels", metavar="LABELS", help="images with distro and os_version; JSON Lines or an array")
+    parser.add_argument("--definition", metavar="FILE", required=True, help="the definition, as Azure publishes it")
+    parser.add_argument("--parameters", metavar="JSON", help="its parameter values, or @file with them")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="fill the page's part `comparison` (default: print)")
+    parser.add_argument("--check", action="store_true", help="write nothing; say whether the page is current")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    labels = _labels(args.labels)
+    source, definition = load_definition(args.definition)
+    bound = bind(source, definition, read_parameters(args.parameters))
+    rule = by_rule(_matcher(lambda resource: bound.condition.evaluate(resource).matched))
+    entry = load_entry(DEFAULT_EXTENSION)
+    sections = [
+        compare(labels, table, {"`onboard check`": by_name(table), f"`{Path(args.definition).name}`": rule})
+        for table in entry.support_tables.values()
+    ]
+    if args.page is None:
+        print("\n".join(sections), end="")
+        return 0
+    return _into_page(args.page, "\n".join(sections), write=not args.check)
+
+
+def _matcher(matches: Callable[[Resource], bool]) -> Callable[[Mapping[str, Any]], bool]:
+    context = Context(now=datetime.now(UTC))
+    return lambda body: matches(Resource(body, context))
+
+
+def _labels(path: str) -> list[LabelledImage]:
+    labels: list[LabelledImage] = []
+    try:
+        with open(path, encoding="utf-8-sig") as source:
+            for item in read_items(source, path):
+                label = read_label(item.value) if isinstance(item.value, Mapping) else None
+                if label is None:
+                    shown = json.dumps(item.value)[:60]
+                    raise BadInput(f"{path}, line {item.line}: {shown} has no publisher and distro; label it")
+                labels.append(label)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror}); give labelled images") from error
+    return labels
+
+
+def _into_page(page: Path, text: str, *, write: bool) -> int:
+    try:
+        before = page.read_text(encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"{page}: cannot be read ({error.strerror}); give a page with a part `comparison`") from error
+    after = fill_page(before, {"comparison": text})
+    if write and after != before:
+        page.write_text(after, encoding="utf-8")
+    return 0 if write or after == before else 1
