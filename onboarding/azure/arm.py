@@ -1,43 +1,34 @@
 """Azure Resource Manager through `azure-mgmt-compute`: read one VM, ask for one extension.
 
 One HTTP request per call, at most: no polling (an install takes minutes), none of the SDK's own retries (they sleep a
-whole Retry-After inside the invocation), and none at all while a subscription's gate is closed. Every failure leaves
-as an ArmError with the evidence in it.
+whole Retry-After inside the invocation), and none at all while a subscription's gate is closed. Only where ARM hangs
+up without an answer does aiohttp ask once more, which GET and PUT bear. Every failure leaves as an ArmError with the
+evidence in it.
 """
 
 from __future__ import annotations
 
 import ssl
+import zlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
 from azure.core.credentials_async import AsyncTokenCredential
-from azure.core.exceptions import (
-    AzureError,
-    ClientAuthenticationError,
-    HttpResponseError,
-    ServiceRequestError,
-    ServiceResponseError,
-)
+from azure.core.exceptions import AzureError, HttpResponseError
 from azure.core.pipeline import PipelineRequest, PipelineResponse
-from azure.core.pipeline.policies import (
-    ContentDecodePolicy,
-    HeadersPolicy,
-    RequestIdPolicy,
-    SansIOHTTPPolicy,
-    UserAgentPolicy,
-)
+from azure.core.pipeline.policies import HeadersPolicy, RequestIdPolicy, SansIOHTTPPolicy, UserAgentPolicy
 from azure.core.pipeline.transport import AioHttpTransport
 from azure.mgmt.compute.aio import ComputeManagementClient
 from azure.mgmt.compute.models import VirtualMachineExtension
 from azure.mgmt.core.policies import AsyncARMChallengeAuthenticationPolicy
 
+from onboarding.azure.identity import ArmTokens
 from onboarding.core.errors import ArmError
 from onboarding.core.evidence import Evidence
 from onboarding.core.rate import Gates
-from onboarding.core.resource_id import VmId
+from onboarding.core.resource_id import VmId, parse_id
 from onboarding.core.retry_after import read_retry_after
 from onboarding.ports import Clock
 
@@ -45,16 +36,27 @@ _CONNECT_TIMEOUT_S = 5
 _READ_TIMEOUT_S = 15  # Event Grid waits 30 s for the whole invocation
 _TOO_MANY = (429, 503)
 _MOST_CONNECTIONS = 200  # a Consumption instance has 600
+_UNREADABLE = (ValueError, RecursionError, zlib.error)  # what decoding a body raises that is not what it says
 
 
 class ArmAdapter:
     """Implements `ports.Arm`. One client per subscription over one connection pool, made when first needed."""
 
-    def __init__(self, credential: AsyncTokenCredential, endpoint: str, scope: str, clock: Clock) -> None:
-        self._credential = credential
+    def __init__(
+        self,
+        credential: AsyncTokenCredential,
+        endpoint: str,
+        scope: str,
+        clock: Clock,
+        *,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """`tls` says whom to trust; without it, the authorities of the system do."""
+        self._credential = ArmTokens(credential)
         self._endpoint = endpoint
         self._scope = scope
         self._clock = clock
+        self._tls = tls
         self._gates = Gates()
         self._session: aiohttp.ClientSession | None = None
         self._clients: dict[str, ComputeManagementClient] = {}
@@ -104,7 +106,6 @@ class ArmAdapter:
                     RequestIdPolicy(),
                     HeadersPolicy(),
                     UserAgentPolicy("vm-onboarding"),
-                    ContentDecodePolicy(),
                     _CounterPolicy(self._gates, key, self._clock),
                     AsyncARMChallengeAuthenticationPolicy(self._credential, self._scope),
                 ],
@@ -149,7 +150,10 @@ def held_back(seconds: float) -> Evidence:
 
 def _raw_body(response: PipelineResponse[Any, Any], _model: object, _headers: object) -> Any:
     """The body as ARM sent it: policy rules look at aliases that typed models leave out."""
-    return response.http_response.json()
+    body = response.http_response.json()
+    if not isinstance(body, Mapping) or not isinstance(parse_id(str(body.get("id"))), VmId):
+        raise ValueError("not a virtual machine")
+    return body
 
 
 @asynccontextmanager
@@ -158,12 +162,10 @@ async def _as_arm_errors() -> AsyncIterator[None]:
         yield
     except HttpResponseError as error:
         raise ArmError(_evidence(error)) from None
-    except ClientAuthenticationError as error:
-        raise ArmError(Evidence(code="AuthenticationFailed", message=str(error.message))) from None
-    except (ServiceRequestError, ServiceResponseError, AzureError, TimeoutError) as error:
+    except (AzureError, TimeoutError) as error:
         raise ArmError(Evidence(code=type(error).__name__, message=str(error))) from None
-    except ValueError:
-        raise ArmError(Evidence(http_status=200, message="ARM's answer was not JSON")) from None
+    except _UNREADABLE:
+        raise ArmError(Evidence(code="DecodeError", message="ARM's answer was not that of a virtual machine")) from None
 
 
 def _evidence(error: HttpResponseError) -> Evidence:
@@ -172,7 +174,7 @@ def _evidence(error: HttpResponseError) -> Evidence:
         return Evidence(code=type(error).__name__, message=str(error.message))
     try:
         body: object = response.json()
-    except (ValueError, AzureError):
+    except (AzureError, *_UNREADABLE):
         body = _text(response)
     return Evidence.from_body(response.status_code, body, dict(response.headers))
 
@@ -180,6 +182,6 @@ def _evidence(error: HttpResponseError) -> Evidence:
 def _text(response: Any) -> str:
     try:
         text: str = response.text()
-    except (ValueError, AzureError):
+    except (AzureError, *_UNREADABLE):
         return ""
     return text
