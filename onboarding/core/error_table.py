@@ -66,14 +66,17 @@ def _cause(name: str, value: object) -> Diagnosis:
     return _bounded(replace(plain, scope_wide=bool(raw.get("scopeWide"))), raw.get("maxAttempts"), place)
 
 
-def _editions(value: object, causes: Mapping[Cause, Diagnosis]) -> Iterator[Rule]:
-    """The code tables, the newest first: a code that a later edition does not mention keeps its earlier meaning."""
-    places = [f"errors.editions[{i}]" for i in range(len(_list(value)))]
-    editions = [(_mapping(e, place, _EDITION_KEYS), place) for e, place in zip(_list(value), places, strict=True)]
-    for edition, place in sorted(editions, key=lambda pair: str(pair[0].get("date", "")), reverse=True):
+def _editions(value: object, causes: Mapping[Cause, Diagnosis]) -> list[Rule]:
+    """The code tables, the newest first: a code that a later edition does not mention keeps its earlier meaning.
+
+    What no edition of a handler's own time knows is then read by the later ones."""
+    rules: list[Rule] = []
+    editions = [(f"errors.editions[{i}]", edition) for i, edition in enumerate(_list(value))]
+    read = [(_mapping(edition, place, _EDITION_KEYS), place) for place, edition in editions]
+    for edition, place in sorted(read, key=lambda pair: str(pair[0].get("date", "")), reverse=True):
         since = _version(edition.get("handlerVersion"), place)
-        for rule in _rules(edition.get("codes"), f"{place}.codes", causes):
-            yield replace(rule, since=since)
+        rules += (replace(rule, since=since) for rule in _rules(edition.get("codes"), f"{place}.codes", causes))
+    return [*rules, *(replace(rule, since=()) for rule in rules if rule.since)]
 
 
 def _rules(value: object, place: str, causes: Mapping[Cause, Diagnosis]) -> Iterator[Rule]:

@@ -13,7 +13,11 @@ MASK = "***"
 # One character of base64, also as JSON (`\/`, `\u002B`) and as URLs (`%2F`) spell it.
 _UNIT = r"(?:[A-Za-z0-9+/]|\\/|\\u002[BbFf]|%2[BbFf])"
 _PADDING = r"(?:=|\\u003[Dd]|%3[Dd]){1,2}"
-_BEFORE = r"(?<![A-Za-z0-9+/])"
+# A run begins where no unit of it can have ended: at a plain boundary, or behind an escape that is no unit.
+_BEFORE = (
+    r"(?:(?<![A-Za-z0-9+/\\%])|(?<=\\[nrt])"
+    r"|(?<=%[0-9A-Fa-f]{2})(?<!%2[BbFf])|(?<=\\u00[0-9A-Fa-f]{2})(?<!\\u002[BbFf]))"
+)
 _LONG_NAMES = (
     r"AccountKey|SharedAccessKey|SharedAccessSignature|workspace_?key|shared_?key|client_?secret|access_?token"
     r"|refresh_?token|password|passwd|api_?key"
@@ -29,7 +33,7 @@ _NAMED = re.compile(
 )
 _USER = re.compile(r"""(?P<name>\b|//)[^\s/:@"'<>]{1,64}:[^\s@"'<>]{1,256}@(?=[\w\[])""")
 _LONG = re.compile(rf"{_BEFORE}{_UNIT}{{40,}}+")
-_LONG_URL_SAFE = re.compile(r"(?<![\w-])[\w-]{43,}+=?")
+_URL_SAFE = re.compile(r"(?<![\w+/-])[\w-]{43,}+={0,2}(?![\w+/=%\\-])")
 _GUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
@@ -37,11 +41,11 @@ def mask(text: str) -> str:
     """The text without workspace keys, tokens, signatures, account keys and passwords."""
     text = _TOKEN.sub(MASK, text)
     text = _SCHEME.sub(rf"\g<name> {MASK}", text)
+    text = _URL_SAFE.sub(_mask_if_random, text)
     text = _PADDED.sub(MASK, text)
     text = _NAMED.sub(rf"\g<name>{MASK}", text)
     text = _USER.sub(rf"\g<name>{MASK}@", text)
-    text = _LONG.sub(_mask_if_random, text)
-    return _LONG_URL_SAFE.sub(_mask_if_random, text)
+    return _LONG.sub(_mask_if_random, text)
 
 
 def cut(text: str, limit: int = 8192) -> str:

@@ -1,0 +1,123 @@
+"""`onboard diagnose`, from the pasted text to the printed answer."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from onboarding.cli.main import main
+from onboarding.core.failures import FailureClass
+from tests.shared_samples import needs_samples, read_lines
+
+type Capture = pytest.CaptureFixture[str]
+KEYS = {"class", "cause", "exit_code", "meaning", "advice", "code", "retry_after", "scope_wide", "max_attempts"}
+NOT_RUNNING = "Cannot modify extensions in the VM when the VM is not running."
+
+
+@pytest.fixture
+def diagnose(capsys: Capture) -> Any:
+    """Run the command on a text, and read its JSON."""
+
+    def run(text: str, *arguments: str) -> list[dict[str, Any]]:
+        assert main(["diagnose", "--format", "json", *arguments, text]) == 0
+        return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    return run
+
+
+FORMS = [
+    json.dumps({"http_status": 409, "code": "OperationNotAllowed", "message": NOT_RUNNING, "headers": {}}),
+    json.dumps({"error": {"code": "OperationNotAllowed", "message": NOT_RUNNING}}),
+    json.dumps({"status": "Failed", "error": {"code": "OperationNotAllowed", "message": NOT_RUNNING}}, indent=2),
+    json.dumps({"message": NOT_RUNNING}),
+    json.dumps([{"message": NOT_RUNNING}]),
+    json.dumps([NOT_RUNNING]),
+    json.dumps({"statuses": [{"code": "ProvisioningState/failed/0", "message": NOT_RUNNING}]}),
+    json.dumps({"properties": {"instanceView": {"statuses": [{"code": "x", "message": NOT_RUNNING}]}}}),
+    f"ERROR: (OperationNotAllowed) {NOT_RUNNING}\nCode: OperationNotAllowed\nMessage: {NOT_RUNNING}",
+    f'{{"error": {{"code": "OperationNotAllowed", "message": "{NOT_RUNNING}',
+    NOT_RUNNING,
+]
+
+
+@pytest.mark.parametrize("text", FORMS)
+def test_every_form_of_input_is_understood(diagnose: Any, text: str) -> None:
+    [answer] = diagnose(text)
+    assert set(answer) == KEYS
+    assert (answer["class"], answer["cause"], answer["exit_code"]) == ("waiting", "vm-not-running", None)
+
+
+def test_one_line_comes_out_for_each_object_in_its_order(diagnose: Any) -> None:
+    objects = [{"http_status": 429, "code": ""}, {"message": NOT_RUNNING}, {"http_status": "503"}]
+    causes = ["throttled", "vm-not-running", "platform-error"]
+    assert [answer["cause"] for answer in diagnose(json.dumps(objects))] == causes
+    assert [answer["cause"] for answer in diagnose("\n".join(map(json.dumps, objects)))] == causes
+
+
+def test_the_wait_and_the_reach_are_told(diagnose: Any) -> None:
+    [throttled, denied] = diagnose(
+        json.dumps([{"http_status": 429, "headers": {"Retry-After": "1200"}}, {"http_status": 403}])
+    )
+    assert (throttled["retry_after"], throttled["scope_wide"]) == (1200, False)
+    assert (denied["retry_after"], denied["scope_wide"]) == (None, True)
+
+
+def test_the_handler_that_the_text_names_chooses_the_table(diagnose: Any) -> None:
+    line = "Non-zero exit code: 17, /var/lib/waagent/{}-1.2.3/x -install"
+    assert diagnose(line.format("Microsoft.EnterpriseCloud.Monitoring.OmsAgentForLinux"))[0]["cause"] != "unknown"
+    assert diagnose(line.format("Contoso.Agent.Linux"))[0]["cause"] == "unknown"
+    assert diagnose(line.format("Contoso.Agent.Linux"), "--extension", "oms-agent-linux")[0]["cause"] != "unknown"
+
+
+def test_standard_input_is_read_whatever_bytes_it_has() -> None:
+    command = [sys.executable, "-m", "onboarding.cli.main", "diagnose", "-", "--format", "json"]
+    text = b'\xef\xbb\xbf{"message": "\xff no space left on device"}\n'
+    done = subprocess.run(command, input=text, capture_output=True, check=True, timeout=30)
+    assert json.loads(done.stdout)["cause"] == "low-disk-space"
+
+
+def test_people_get_the_meaning_and_the_advice(capsys: Capture) -> None:
+    assert main(["diagnose", "Install failed with exit code 62"]) == 0
+    text = capsys.readouterr().out
+    assert "Missing tar program" in text
+    assert "Install tar." in text
+    assert "exit code 62" in text
+
+
+BAD = [
+    (["diagnose", "  "], "TEXT: is empty"),
+    (["diagnose", "--extension", "nope", "x"], "--extension: 'nope' is not in the catalogue"),
+    (["diagnose", '{"message": "x"}\n17'], "TEXT, item 2: is a int"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "problem"), BAD)
+def test_bad_input_is_named_with_its_place(capsys: Capture, arguments: Sequence[str], problem: str) -> None:
+    assert main(arguments) == 2
+    assert problem in capsys.readouterr().err
+
+
+@needs_samples
+def test_the_class_of_real_arm_errors_is_right(diagnose: Any) -> None:
+    samples = read_lines("arm_errors.jsonl")
+    answers = diagnose("\n".join(json.dumps(sample) for sample in samples))
+    wrong = [
+        sample["id"]
+        for sample, answer in zip(samples, answers, strict=True)
+        if answer["class"] not in (sample["expected_class"], *sample.get("also_acceptable", ()))
+    ]
+    assert not wrong
+    assert all(answer["max_attempts"] for answer in answers if answer["class"] == FailureClass.TRANSIENT)
+
+
+@needs_samples
+def test_the_cause_of_real_extension_messages_is_right(diagnose: Any) -> None:
+    samples = read_lines("extension_status.jsonl")
+    answers = diagnose("\n".join(json.dumps({"message": sample["message"]}) for sample in samples))
+    expected = [(sample["expected_meaning"].split(":")[0], sample["exit_code"]) for sample in samples]
+    assert [(answer["cause"], answer["exit_code"]) for answer in answers] == expected
