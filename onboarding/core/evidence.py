@@ -25,7 +25,7 @@ _CODE_IN_TEXT = (
     re.compile(rf"\b(?:Error ?)?Code\\?[\"']?\s*[:=]\s*\\?[\"']?{_ERROR_CODE}\b", re.IGNORECASE),
 )
 _STATUS_IN_TEXT = re.compile(
-    r"(?:\bStatus ?Code\s*[=:]\s*|\bHTTP(?:/\d(?:\.\d)?)?\s+|\bstatus\s*[:=]\s*|^)(?P<status>[45]\d\d)\b(?!-)",
+    r"(?:\bStatus ?Code\s*[=:]\s*|^(?:HTTP(?:/\d(?:\.\d)?)?\s+)?)(?P<status>[45]\d\d)\b(?!-)",
     re.IGNORECASE,
 )
 
