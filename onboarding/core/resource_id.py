@@ -1,8 +1,8 @@
 """ARM ids of virtual machines and of what hangs below them.
 
 ARM, Event Grid, Resource Graph and lists all spell the same id in different case, so ids are compared and
-stored by their folded form. Only characters that ARM allows in names are taken, so every id that parses can stand in
-a row key. Parsing never raises: an id that is not one we act on is `None`.
+stored by their folded form. Only what ARM allows in names is taken, in characters and length, so every id that parses
+can stand in a row key and in a URL. Parsing never raises: an id that is not one we act on is `None`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+# No name ends in a period: `..` would be another path.
+_NAME = r"[-\w.()]{0,89}[-\w()]"
 _VM_ID = re.compile(
-    r"/subscriptions/(?P<subscription>[-\w.()]+)"
-    r"/resourceGroups/(?P<group>[-\w.()]+)"
-    r"/providers/Microsoft\.Compute/virtualMachines/(?P<name>[-\w.()]+)"
-    r"(?:/extensions/(?P<extension>[-\w.()]+))?/?",
+    rf"/subscriptions/(?P<subscription>{_NAME})"
+    rf"/resourceGroups/(?P<group>{_NAME})"
+    rf"/providers/Microsoft\.Compute/virtualMachines/(?P<name>{_NAME})"
+    rf"(?:/extensions/(?P<extension>{_NAME}))?/?",
     re.IGNORECASE,
 )
 
