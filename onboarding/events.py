@@ -84,7 +84,10 @@ type Notification = (
 
 _VM = "microsoft.compute/virtualmachines"
 _EXTENSION = f"{_VM}/extensions"
-_POLICY_EVENT = "microsoft.policyinsights.policystate"
+# A third type, PolicyStateDeleted, ends a finding and says nothing of the VM.
+_POLICY_EVENTS = ("microsoft.policyinsights.policystatecreated", "microsoft.policyinsights.policystatechanged")
+# The table takes no earlier time.
+_FIRST_TIME = datetime(1601, 1, 1, tzinfo=UTC)
 
 
 def parse(text: str, received: datetime) -> Notification:
@@ -99,7 +102,7 @@ def parse(text: str, received: datetime) -> Notification:
     data = raw.get("data")
     if not isinstance(data, Mapping):
         return Ignored("the event has no data")
-    if kind.startswith(_POLICY_EVENT):
+    if kind in _POLICY_EVENTS:
         return _policy_state(raw, data, received)
     if not kind.startswith("microsoft.resources.resource"):
         return Ignored(f"event type {kind[:80]!r} is none that we act on")
@@ -152,11 +155,10 @@ def _trigger(raw: Mapping[str, Any], data: Mapping[str, Any], time: datetime) ->
 def _as_key(identity: str) -> str:
     """The id as it can stand in a row key; one that had to be changed keeps its difference as a hash."""
     key = re.sub(r"[^a-z0-9._:-]", "-", identity.lower())[:80]
-    return (
-        key
-        if key == identity.lower()
-        else f"{key}.{hashlib.sha256(identity.encode(errors='replace')).hexdigest()[:12]}"
-    )
+    if key == identity.lower():
+        return key
+    difference = hashlib.sha256(identity.lower().encode(errors="backslashreplace")).hexdigest()[:12]
+    return f"{key}.{difference}"
 
 
 def _time(raw: Mapping[str, Any], received: datetime) -> datetime:
@@ -166,9 +168,10 @@ def _time(raw: Mapping[str, Any], received: datetime) -> datetime:
 def _parse_time(value: object) -> datetime | None:
     try:
         moment = datetime.fromisoformat(_text(value))
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+        moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         return None
+    return moment if moment >= _FIRST_TIME else None
 
 
 def _text(value: object) -> str:
