@@ -1,31 +1,29 @@
-"""One visit to one VM: read it, decide per extension, and act.
-
-The order is what keeps every promise: the look that will close the row is scheduled and the row is claimed before
-ARM is asked, so a crash at any line leaves something written down that finishes the job.
-"""
+"""One visit to one VM: read it once, decide per extension, and act."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
 
-from onboarding.core.catalog import CatalogueEntry, extension_body
-from onboarding.core.configuration import ExtensionSettings, resolve_settings
-from onboarding.core.decision import Install, Pace, Situation, Wait, after_refusal, decide
-from onboarding.core.errors import ArmError, LostRace, StorageError
+from onboarding.core.catalog import CatalogueEntry
+from onboarding.core.configuration import resolve_settings
+from onboarding.core.decision import Decision, Install, Pace, Situation, Skip, Wait, after_refusal, decide
+from onboarding.core.errors import ArmError, LostRace
 from onboarding.core.facts import MachineFacts, read_facts
 from onboarding.core.failures import classify
 from onboarding.core.images import NO_OVERRIDES, Overrides, identify
-from onboarding.core.outcome import Outcome, Row, WaitingFor
-from onboarding.core.policy import Assignment, PolicySet
-from onboarding.core.record import Episode, Opening, claim_of, row_of, unread
-from onboarding.core.resource_id import VmId
+from onboarding.core.outcome import Outcome, WaitingFor
+from onboarding.core.pause import Pause
+from onboarding.core.policy import Assignment, Policy, PolicySet
+from onboarding.core.record import Episode, row_of, unread
 from onboarding.core.support import judge
-from onboarding.events import Trigger
-from onboarding.ports import Look, Ports, Stored
+from onboarding.install import Installer
+from onboarding.pauses import Pauses
+from onboarding.ports import Ports
+from onboarding.recording import Recorder
+from onboarding.visit import Case, Visit
 
 _log = logging.getLogger(__name__)
 
@@ -40,83 +38,58 @@ class Rules:
     overrides: Overrides = NO_OVERRIDES
 
 
-@dataclass(frozen=True, slots=True)
-class Visit:
-    """One reason to look at one VM, and what the table knew of it before. `created` is what the event said."""
-
-    vm: VmId
-    trigger: Trigger
-    stored: Mapping[str, Stored]
-    now: datetime
-    created: bool = False
-
-    def last(self, extension: str, vm_id: str = "") -> Row | None:
-        """The extension's row, unless it is that of another VM that had this name before."""
-        stored = self.stored.get(extension)
-        if stored is None or (vm_id and stored.row.vm_id not in ("", vm_id)):
-            return None
-        return stored.row
-
-    def version(self, extension: str) -> str | None:
-        return self.stored[extension].version if extension in self.stored else None
-
-    @property
-    def opening(self) -> Opening:
-        return self.trigger.id, self.trigger.time, self.trigger.correlation_id
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """A situation and the settings that would be sent."""
-
-    situation: Situation
-    settings: ExtensionSettings
-
-
 class Enforcement:
-    """Visits VMs. Holds no state of its own."""
+    """Visits VMs. Holds no state but what it remembers of paused scopes for some seconds."""
 
     def __init__(self, ports: Ports, rules: Rules) -> None:
-        self._ports = ports
+        self._arm = ports.arm
         self._rules = rules
+        self._pauses = Pauses(ports.pauses)
+        self.recorder = Recorder(ports, self._pauses)
+        self._installer = Installer(ports.arm, self.recorder, self._pauses, ports.clock)
 
     async def visit(self, visit: Visit) -> None:
         """Read the VM once and see to every extension. Raises StorageError if nothing could be written down."""
+        paused = {e for e, stored in visit.stored.items() if stored.row.waiting_for is WaitingFor.SCOPE_PAUSED}
+        if paused:
+            cleared = frozenset([e for e in paused if not await self._still_paused(visit, e)])
+            if not cleared and len(paused) == len(visit.stored):
+                return
+            visit = replace(visit, cleared=cleared)
         try:
-            body = await self._ports.arm.read_machine(visit.vm)
+            facts = read_facts(await self._arm.read_machine(visit.vm))
         except ArmError as error:
             await self._could_not_read(visit, error)
             return
-        facts = read_facts(body)
+        if facts.id.key != visit.vm.key:
+            facts = replace(facts, id=visit.vm)
         for assignment in self._rules.policies.assign(facts, visit.now):
             try:
                 await self._enforce(visit, facts, assignment)
             except LostRace:
                 _log.info("%s %s: another worker has this row", visit.vm.name, assignment.policy.extension)
 
-    async def write(self, visit: Visit, row: Row, *, version: str | None, again: bool = False) -> str:
-        """Write a row with its line of history, schedule its look first, and tell of a final outcome."""
-        if row.next_attempt_at:
-            await self._ports.deferrals.schedule(Look(visit.vm, row.extension, row.next_attempt_at), visit.now)
-        written = await self._ports.ledger.write(row, visit.trigger, version, again=again)
-        _log.info("%s %s: %s, %s", visit.vm.name, row.extension, row.outcome, row.reason)
-        if row.outcome.final:
-            await self._ports.announcer.announce(row)
-        return written
-
     async def _enforce(self, visit: Visit, facts: MachineFacts, assignment: Assignment) -> None:
         case = self._case(visit, facts, assignment)
-        decision = decide(case.situation)
+        decision = await self._decide(case)
         if isinstance(decision, Install):
-            await self._install(visit, case, decision)
+            await self._installer.install(case, decision)
             return
-        extension = assignment.policy.extension
-        stored = visit.stored.get(extension)
+        await self._pauses.heed(visit.vm, case.extension, decision, visit.now)
+        stored = visit.stored.get(case.extension)
         row = row_of(case.situation, decision, visit.opening)
         if stored is None and row.outcome is Outcome.OUT_OF_SCOPE and not visit.created:
             return
         if row.differs(stored.row if stored else None):
-            await self.write(visit, row, version=visit.version(extension))
+            await self.recorder.write(visit, row, visit.version(case.extension))
+
+    async def _decide(self, case: Case) -> Decision:
+        """The decision, unless the scope is paused: then the VM waits with all the others."""
+        decision = decide(case.situation)
+        if not isinstance(decision, Install) or case.extension in case.visit.cleared:
+            return decision
+        pause = await self._pauses.blocks(case.visit.vm, case.extension, case.visit.now)
+        return decision if pause is None else _wait_for_scope(case.situation.pace, pause)
 
     def _case(self, visit: Visit, facts: MachineFacts, assignment: Assignment) -> Case:
         policy = assignment.policy
@@ -132,64 +105,17 @@ class Enforcement:
             problems=settings.problems,
             pace=Pace(visit.last(policy.extension, facts.vm_id), policy.waits, visit.now),
         )
-        return Case(situation, settings)
+        return Case(visit, situation, settings)
 
-    async def _install(self, visit: Visit, case: Case, install: Install) -> None:
-        situation, extension = case.situation, case.situation.entry.name
-        claim_ends = visit.now + situation.pace.waits[WaitingFor.CLAIM].first
-        claim = claim_of(situation, install, claim_ends, visit.opening)
-        version = await self._claim(visit, claim)
-        row = await self._ask_arm(case, install, claim)
-        try:
-            await self._record(visit, row, claim, version)
-        except StorageError as error:
-            # ARM has the request, and the claim's look is scheduled: it settles from what ARM says.
-            _log.warning("%s %s: the request could not be recorded: %s", visit.vm.name, extension, error)
-
-    async def _claim(self, visit: Visit, claim: Row) -> str:
-        """Schedule the look and claim the row, side by side: whichever is lost, the other leads back here. A look
-        without a claim is dropped; a claim without a look gets one when its event is delivered again."""
-        due = claim.next_attempt_at or visit.now
-        scheduled, claimed = await asyncio.gather(
-            self._ports.deferrals.schedule(Look(visit.vm, claim.extension, due), visit.now),
-            self._ports.ledger.write(claim, visit.trigger, visit.version(claim.extension)),
-            return_exceptions=True,
-        )
-        for result in (claimed, scheduled):
-            if isinstance(result, BaseException):
-                raise result
-        return str(claimed)
-
-    async def _ask_arm(self, case: Case, install: Install, claim: Row) -> Row:
-        """One PUT; the row that tells how ARM took it."""
-        situation, entry = case.situation, case.situation.entry
-        vm, location = situation.facts.id, situation.facts.location
-        tag = f"try-{install.attempt}-{situation.now:%Y%m%d%H%M%S}" if install.force else ""
-        body = extension_body(entry, location, case.settings.public, case.settings.protected, tag)
-        try:
-            await self._ports.arm.start_install(vm, install.name, body)
-        except ArmError as error:
-            asked = self._after_asking(situation, claim)
-            return _refused(asked, error, claim)
-        asked = self._after_asking(situation, claim)
-        until = claim.next_attempt_at or asked.now
-        accepted = Wait(WaitingFor.INSTALL, asked.now, until, "ARM accepted the request; the handler is at work")
-        row = row_of(asked, accepted, (claim.event_id, claim.event_time or asked.now, claim.correlation_id))
-        return replace(row, requested_at=asked.now)
-
-    def _after_asking(self, situation: Situation, claim: Row) -> Situation:
-        return replace(situation, pace=Pace(claim, situation.pace.waits, self._ports.clock()))
-
-    async def _record(self, visit: Visit, row: Row, claim: Row, version: str) -> None:
-        try:
-            if row.next_attempt_at == claim.next_attempt_at:
-                await self._ports.ledger.write(row, visit.trigger, version, again=True)
-                _log.info("%s %s: %s, %s", visit.vm.name, row.extension, row.outcome, row.reason)
-            else:
-                await self.write(visit, row, version=version, again=True)
-        except LostRace:
-            # The install's own event overtook us and wrote the truth; only the history is ours to complete.
-            await self._ports.ledger.append(row, visit.trigger)
+    async def _still_paused(self, visit: Visit, extension: str) -> bool:
+        """Whether a row that waits for its scope has to wait on. Does not ask ARM."""
+        policy = next((p for p in self._rules.policies.for_unread(visit.vm) if p.extension == extension), None)
+        pause = await self._pauses.blocks(visit.vm, extension, visit.now) if policy else None
+        if policy is None or pause is None:
+            return False
+        pace = Pace(visit.last(extension), policy.waits, visit.now)
+        await self._record_unread(visit, policy, _wait_for_scope(pace, pause))
+        return True
 
     async def _could_not_read(self, visit: Visit, error: ArmError) -> None:
         """ARM did not give us the VM: every policy that could want something of it waits, or learns that it is gone."""
@@ -197,22 +123,20 @@ class Enforcement:
             last = visit.last(policy.extension)
             if last is None and not visit.created:
                 continue
-            pace = Pace(last, policy.waits, visit.now)
             failure = classify(error.evidence, self._rules.catalogue[policy.extension].errors, visit.now)
-            decision = after_refusal(pace, failure, error.evidence.text)
-            row = unread(visit.vm, policy, last, decision, Episode.of(last, visit.opening, visit.now))
-            try:
-                if row.differs(last):
-                    await self.write(visit, row, version=visit.version(policy.extension))
-            except LostRace:
-                _log.info("%s %s: another worker has this row", visit.vm.name, policy.extension)
+            decision = after_refusal(Pace(last, policy.waits, visit.now), failure, error.evidence.text)
+            await self._pauses.heed(visit.vm, policy.extension, decision, visit.now)
+            await self._record_unread(visit, policy, decision)
+
+    async def _record_unread(self, visit: Visit, policy: Policy, decision: Wait | Skip) -> None:
+        last = visit.last(policy.extension)
+        row = unread(visit.vm, policy, last, decision, Episode.of(last, visit.opening, visit.now))
+        if row.differs(last):
+            with suppress(LostRace):  # whoever won has written what becomes of this row
+                await self.recorder.write(visit, row, visit.version(policy.extension))
 
 
-def _refused(situation: Situation, error: ArmError, claim: Row) -> Row:
-    """A refusal that says "not now" is no attempt; one whose effect is unknown may have been one."""
-    failure = classify(error.evidence, situation.entry.errors, situation.now)
-    fresh = replace(situation, pace=Pace(None, situation.pace.waits, situation.now))
-    decision = after_refusal(fresh.pace, failure, error.evidence.text)
-    row = row_of(situation, decision, (claim.event_id, claim.event_time or situation.now, claim.correlation_id))
-    unused = isinstance(decision, Wait) and decision.waiting_for is not WaitingFor.PLATFORM
-    return replace(row, attempt=claim.attempt - 1) if unused else row
+def _wait_for_scope(pace: Pace, pause: Pause) -> Wait | Skip:
+    trouble = pause.trouble
+    later = pace.wait(WaitingFor.SCOPE_PAUSED, str(pause), trouble)
+    return later or Skip(Outcome.FAILED, f"gave up: {pause}", trouble)

@@ -15,7 +15,7 @@ from onboarding.core.errors import LostRace
 from onboarding.core.outcome import Outcome, Row, WaitingFor
 from onboarding.core.record import closed
 from onboarding.core.resource_id import VmId
-from onboarding.enforce import Enforcement, Rules, Visit
+from onboarding.enforce import Enforcement, Rules
 from onboarding.events import (
     ExtensionDeleted,
     ExtensionWritten,
@@ -28,6 +28,7 @@ from onboarding.events import (
     VmWritten,
 )
 from onboarding.ports import Look, Ports, Stored
+from onboarding.visit import Visit
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class Onboarding:
     def __init__(self, ports: Ports, rules: Rules) -> None:
         self._ports = ports
         self._enforcement = Enforcement(ports, rules)
+        self._recorder = self._enforcement.recorder
 
     async def handle(self, notification: Notification) -> None:
         """Do what a notification asks for."""
@@ -124,14 +126,14 @@ class Onboarding:
 
     async def _end(self, visit: Visit, stored: Stored, row: Row) -> None:
         try:
-            await self._enforcement.write(visit, row, version=stored.version)
+            await self._recorder.write(visit, row, stored.version)
         except LostRace:
             # Another worker wrote meanwhile; what it wrote may rest on an older read than this event.
             _log.info("%s %s: overtaken, reading again", visit.vm.name, row.extension)
             again = await self._ports.ledger.read(visit.vm)
             current = again.get(row.extension)
             if current is not None and not current.row.outcome.final:
-                await self._enforcement.write(visit, _onto(current.row, row), version=current.version, again=True)
+                await self._recorder.write(visit, _onto(current.row, row), current.version, again=True)
 
 
 def _asked(row: Row, trigger: Trigger) -> bool:

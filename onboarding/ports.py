@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from onboarding.core.outcome import Row
+from onboarding.core.pause import Pause
 from onboarding.core.resource_id import VmId
 from onboarding.events import Trigger
 
@@ -58,6 +59,25 @@ class Ledger(Protocol):
         """Rows that are not final and whose look is past. Raises StorageError."""
 
 
+@dataclass(frozen=True, slots=True)
+class StoredPause:
+    """A pause as it is in the table; `version` must still be the same when it is written over."""
+
+    pause: Pause
+    version: str
+
+
+class PauseStore(Protocol):
+    async def read(self, subscription: str) -> tuple[StoredPause, ...]:
+        """The pauses of one subscription. Raises StorageError."""
+
+    async def write(self, pause: Pause, version: str | None) -> None:
+        """Write a pause, new (None) or over the version that was read. Raises LostRace and StorageError."""
+
+    async def delete(self, pause: Pause) -> None:
+        """Remove a pause; one that is gone already is no error. Raises StorageError."""
+
+
 class Deferrals(Protocol):
     async def schedule(self, look: Look, now: datetime) -> None:
         """Have `look` come back when it is due. Raises StorageError."""
@@ -80,5 +100,6 @@ class Ports:
     arm: Arm
     ledger: Ledger
     deferrals: Deferrals
+    pauses: PauseStore
     announcer: Announcer
     clock: Clock

@@ -61,7 +61,9 @@ def connect(configuration: Configuration) -> Application:
 
     from onboarding.azure.arm import ArmAdapter
     from onboarding.azure.identity import credential
+    from onboarding.azure.pauses import TablePauses
     from onboarding.azure.storage import deferrals_queue, onboarding_table
+    from onboarding.azure.tables import TableLedger
     from onboarding.azure.topics import SilentAnnouncer, TopicAnnouncer
 
     settings = configuration.settings
@@ -72,10 +74,12 @@ def connect(configuration: Configuration) -> Application:
     if settings.topic_endpoint:
         key = settings.topic_key
         announcer = TopicAnnouncer(settings.topic_endpoint, AzureKeyCredential(key.reveal()) if key else identity)
+    table = onboarding_table(settings.storage, identity)
     ports = Ports(
         arm=ArmAdapter(identity, settings.arm_endpoint, settings.cloud.arm_scope, now),
-        ledger=onboarding_table(settings.storage, identity),
+        ledger=TableLedger(table),
         deferrals=deferrals_queue(settings.storage, identity),
+        pauses=TablePauses(table),
         announcer=announcer,
         clock=now,
     )

@@ -9,7 +9,6 @@ from azure.data.tables.aio import TableClient
 from azure.storage.queue.aio import QueueClient
 
 from onboarding.azure.queues import QueueDeferrals
-from onboarding.azure.tables import TableLedger
 from onboarding.settings import QUEUE, TABLE, Storage
 
 # Storage answers in milliseconds; three quick tries outlast a hiccup and stay well inside Event Grid's 30 s.
@@ -21,10 +20,10 @@ _RETRIES: dict[str, Any] = {
 }
 
 
-def onboarding_table(storage: Storage, credential: AsyncTokenCredential) -> TableLedger:
+def onboarding_table(storage: Storage, credential: AsyncTokenCredential) -> TableClient:
     if storage.connection_string is not None:
-        return TableLedger(TableClient.from_connection_string(storage.connection_string.reveal(), TABLE, **_RETRIES))
-    return TableLedger(TableClient(storage.table_endpoint, TABLE, credential=credential, **_RETRIES))
+        return TableClient.from_connection_string(storage.connection_string.reveal(), TABLE, **_RETRIES)
+    return TableClient(storage.table_endpoint, TABLE, credential=credential, **_RETRIES)
 
 
 def deferrals_queue(storage: Storage, credential: AsyncTokenCredential) -> QueueDeferrals:

@@ -7,22 +7,19 @@ and not overwritten, so that of two workers with the same event, or with the sam
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from azure.core import MatchConditions
-from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError, ResourceNotFoundError
-from azure.data.tables import TableTransactionError, UpdateMode
+from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient
 
-from onboarding.core.errors import LostRace, StorageError
+from onboarding.azure.entities import as_storage_errors, plain, with_table
 from onboarding.core.outcome import Row
 from onboarding.core.resource_id import VmId, parse_id
 from onboarding.events import Trigger
 from onboarding.ports import Stored
 
-_CONFLICTS = (409, 412)
 _END_OF_TIME_MS = 9_999_999_999_999
 
 
@@ -38,7 +35,7 @@ class TableLedger:
         query = "PartitionKey eq @partition and RowKey ge @first and RowKey lt @last"
         parameters = {"partition": vm.subscription.lower(), "first": f"{prefix}|", "last": f"{prefix}}}"}
         rows: dict[str, Stored] = {}
-        async with _as_storage_errors("read"):
+        async with as_storage_errors("read"):
             async for entity in self._table.query_entities(query, parameters=parameters):
                 rows[entity["Extension"]] = Stored(_row(entity), str(entity.metadata["etag"]))
         return rows
@@ -53,38 +50,29 @@ class TableLedger:
             else ("update", current, {"mode": UpdateMode.REPLACE, "etag": version, "match_condition": _SAME})
         )
         logged: Any = ("upsert", history, {"mode": UpdateMode.REPLACE}) if again else ("create", history)
-        async with _as_storage_errors("write"):
-            results = await self._transact([written, logged])
+        async with as_storage_errors("write"):
+            results = await with_table(self._table, lambda: self._table.submit_transaction([written, logged]))
         return str(results[0]["etag"])
 
     async def append(self, row: Row, trigger: Trigger) -> None:
-        async with _as_storage_errors("write"):
-            await self._table.upsert_entity(_history(row, trigger), mode=UpdateMode.REPLACE)
+        async with as_storage_errors("write"):
+            history = _history(row, trigger)
+            await with_table(self._table, lambda: self._table.upsert_entity(history, mode=UpdateMode.REPLACE))
 
     async def overdue(self, before: datetime) -> AsyncIterator[Row]:
         query = "RowKey ge 'vm|' and RowKey lt 'vm}' and NextAttemptAt lt @before"
-        async with _as_storage_errors("read"):
+        async with as_storage_errors("read"):
             async for entity in self._table.query_entities(query, parameters={"before": before}):
                 yield _row(entity)
 
     async def current(self) -> AsyncIterator[Row]:
         """Every current row, by subscription, group, VM and extension. Raises StorageError."""
-        async with _as_storage_errors("read"):
+        async with as_storage_errors("read"):
             async for entity in self._table.query_entities("RowKey ge 'vm|' and RowKey lt 'vm}'"):
                 yield _row(entity)
 
     async def close(self) -> None:
         await self._table.close()
-
-    async def _transact(self, operations: list[Any]) -> list[Mapping[str, Any]]:
-        try:
-            return await self._table.submit_transaction(operations)
-        except TableTransactionError as error:
-            if error.status_code != 404:
-                raise
-        with suppress(ResourceExistsError):
-            await self._table.create_table()
-        return await self._table.submit_transaction(operations)
 
 
 _SAME = MatchConditions.IfNotModified
@@ -116,28 +104,4 @@ def _vm(row: Row) -> VmId:
 
 
 def _row(entity: Mapping[str, Any]) -> Row:
-    return Row.from_properties({name: _plain(value) for name, value in entity.items()})
-
-
-def _plain(value: Any) -> Any:
-    """The SDK's datetime carries its wire text along; rows compare by the moment alone."""
-    if isinstance(value, datetime):
-        moment = value.astimezone(UTC)
-        return datetime(*moment.timetuple()[:6], moment.microsecond, tzinfo=UTC)
-    return value
-
-
-@asynccontextmanager
-async def _as_storage_errors(doing: str) -> AsyncIterator[None]:
-    try:
-        yield
-    except ResourceNotFoundError as error:
-        if doing != "read":
-            raise StorageError(f"the table could not be written: {error.reason}") from None
-        # No table yet: nothing was ever written.
-    except HttpResponseError as error:
-        if error.status_code in _CONFLICTS:
-            raise LostRace("the row was written by somebody else") from None
-        raise StorageError(f"the table could not be {doing}: {error.status_code} {error.reason}") from None
-    except (AzureError, TimeoutError) as error:
-        raise StorageError(f"the table could not be {doing}: {type(error).__name__}") from None
+    return Row.from_properties({name: plain(value) for name, value in entity.items()})

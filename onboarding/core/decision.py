@@ -35,6 +35,7 @@ class Trouble:
     """What went wrong, in the table's words. `message` is the foreign text, not yet cut or masked."""
 
     code: str
+    cause: Cause
     meaning: str
     advice: str
     message: str = ""
@@ -141,7 +142,7 @@ def decide(situation: Situation) -> Decision:
 def trouble_of(failure: Failure, message: str = "") -> Trouble:
     """A classified failure in the table's words: the handler's exit code where there is one, else ARM's code."""
     code = str(failure.exit_code) if failure.exit_code is not None else failure.code
-    return Trouble(code or failure.cause, failure.meaning, failure.advice, message)
+    return Trouble(code or failure.cause, failure.cause, failure.meaning, failure.advice, message)
 
 
 def after_refusal(pace: Pace, failure: Failure, message: str) -> Wait | Skip:
@@ -149,7 +150,7 @@ def after_refusal(pace: Pace, failure: Failure, message: str) -> Wait | Skip:
     trouble = trouble_of(failure, message)
     if failure.cause is Cause.VM_GONE:
         return Skip(Outcome.GONE, "ARM knows no such VM (any more)")
-    waiting_for = _WAITS_AFTER.get(failure.cause)
+    waiting_for = WaitingFor.SCOPE_PAUSED if failure.scope_wide else _WAITS_AFTER.get(failure.cause)
     if waiting_for is None and failure.kind is not FailureClass.PERMANENT:
         waiting_for = WaitingFor.PLATFORM
     if waiting_for is None:
@@ -233,7 +234,8 @@ def _misconfigured(s: Situation) -> Decision | None:
     if not s.problems:
         return None
     problem = "; ".join(s.problems)
-    trouble = Trouble(Cause.BAD_CONFIGURATION, problem, "mend what is named here, then write the VM or retry the row")
+    advice = "mend what is named here, then write the VM or retry the row"
+    trouble = Trouble(Cause.BAD_CONFIGURATION, Cause.BAD_CONFIGURATION, problem, advice)
     return Skip(Outcome.FAILED, f"our own settings are not usable: {problem}", trouble)
 
 
@@ -262,7 +264,17 @@ def _broken(s: Situation) -> Decision | None:
     trouble = trouble_of(failure, "\n".join(status.message for status in extension.statuses if status.message))
     if failure.kind in (FailureClass.TRANSIENT, FailureClass.WAITING):
         return _try_again(s, failure, trouble)
+    if failure.scope_wide and (later := _paused(s, failure, trouble)):
+        return later
     return Skip(Outcome.FAILED, f"the handler failed: {failure.meaning}", trouble)
+
+
+def _paused(s: Situation, failure: Failure, trouble: Trouble) -> Decision | None:
+    """The handler proved trouble of the whole scope. When its look has come, asking again is what probes it."""
+    last = s.last
+    if last and last.waiting_for is WaitingFor.SCOPE_PAUSED and last.next_attempt_at and last.next_attempt_at <= s.now:
+        return _install(s, f"try {s.attempts + 1} after: {failure.meaning}", force=True)
+    return s.pace.wait(WaitingFor.SCOPE_PAUSED, failure.meaning, trouble)
 
 
 def _try_again(s: Situation, failure: Failure, trouble: Trouble) -> Decision:
@@ -317,7 +329,7 @@ def _free_name(s: Situation) -> str:
 
 def _failed(s: Situation, cause: Cause, reason: str) -> Skip:
     known = s.entry.errors.causes[cause]
-    return Skip(Outcome.FAILED, reason, Trouble(cause, known.meaning, known.advice))
+    return Skip(Outcome.FAILED, reason, Trouble(cause, cause, known.meaning, known.advice))
 
 
 def _gave_up(s: Situation, cause: Cause, reason: str) -> Skip:

@@ -31,11 +31,12 @@ class Gate:
     def wait(self, now: datetime) -> timedelta:
         """How long a request has to wait; zero lets it through and counts it."""
         if self.closed_until is not None and now < self.closed_until:
-            return self.closed_until - now
+            return self._slot(self.closed_until) - now
         if self._left_at(now) > _LEFT_FOR_OTHERS:
             self.left, self.seen = self._left_at(now) - 1, now
             return timedelta()
-        return self._slot(now)
+        missing = max(1.0, _LEFT_FOR_OTHERS + 1 - self._left_at(now))
+        return self._slot(now + timedelta(seconds=missing / _REFILLS[self.bucket])) - now
 
     def close(self, now: datetime, retry_after: float | None) -> None:
         """ARM said "too many", and asked for a pause of that many seconds if it asked for any."""
@@ -50,13 +51,11 @@ class Gate:
             return self.left
         return self.left + max(0.0, (now - self.seen).total_seconds()) * _REFILLS[self.bucket]
 
-    def _slot(self, now: datetime) -> timedelta:
-        """The next free place in the queue that forms at the refill rate."""
+    def _slot(self, earliest: datetime) -> datetime:
+        """The next free place in the queue that forms at the refill rate: those held back do not return as one."""
         pause = timedelta(seconds=1 / _REFILLS[self.bucket])
-        missing = max(1.0, _LEFT_FOR_OTHERS + 1 - self._left_at(now))
-        earliest = now + missing * pause
-        self.next_slot = max(earliest, (self.next_slot or earliest) + pause)
-        return self.next_slot - now
+        self.next_slot = max(earliest, self.next_slot + pause) if self.next_slot else earliest
+        return self.next_slot
 
 
 @dataclass(slots=True)

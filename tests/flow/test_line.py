@@ -129,7 +129,9 @@ async def test_a_failed_install_is_read_and_explained(world: World) -> None:
 async def test_a_locked_package_manager_is_tried_again_later(world: World) -> None:
     vm = world.add()
     await world.created(vm)
-    locked = "Non-zero exit code: 55, omsagent.py -install\ndpkg: status database area is locked by another process"
+    locked = (
+        "Non-zero exit code: 55, omsagent.py -install\ndpkg: error: dpkg status database is locked by another process"
+    )
     world.arm.set_extension(vm, extension(state="Failed"), locked, "ProvisioningState/failed/55")
     await world.extension_written(vm, succeeded=False)
     row = world.row(vm)

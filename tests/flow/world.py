@@ -11,6 +11,7 @@ from typing import Any
 from onboarding.core.errors import ArmError, LostRace, StorageError
 from onboarding.core.evidence import Evidence
 from onboarding.core.outcome import Row
+from onboarding.core.pause import Pause
 from onboarding.core.policy import PolicySet, parse_policy
 from onboarding.core.resource_id import ExtensionId, VmId
 from onboarding.core.rule import compile_rule
@@ -18,7 +19,7 @@ from onboarding.enforce import Rules
 from onboarding.events import ExtensionDeleted, ExtensionWritten, Trigger, VmDeleted, VmStarted, VmWritten
 from onboarding.files import load_catalogue
 from onboarding.onboard import Onboarding
-from onboarding.ports import Look, Ports, Stored
+from onboarding.ports import Look, Ports, Stored, StoredPause
 from onboarding.sweep import Sweep
 
 SUBSCRIPTION = "11112222-3333-4444-5555-666677778888"
@@ -101,7 +102,9 @@ class ArmInMemory:
         if self.read_errors:
             raise ArmError(self.read_errors.pop(0))
         if vm.key not in self.machines:
-            message = f"The Resource 'Microsoft.Compute/virtualMachines/{vm.name}' under resource group 'app-rg' was not found."
+            message = (
+                f"The Resource 'Microsoft.Compute/virtualMachines/{vm.name}' under resource group 'rg' was not found."
+            )
             raise ArmError(Evidence(http_status=404, code="ResourceNotFound", message=message))
         return copy.deepcopy(self.machines[vm.key])
 
@@ -172,6 +175,26 @@ class DeferralsInMemory:
         self.looks.append(look)
 
 
+class PausesInMemory:
+    def __init__(self) -> None:
+        self.stored: dict[tuple[str, str, str], StoredPause] = {}
+        self.writes = 0
+
+    async def read(self, subscription: str) -> tuple[StoredPause, ...]:
+        return tuple(stored for (owner, _, _), stored in self.stored.items() if owner == subscription)
+
+    async def write(self, pause: Pause, version: str | None) -> None:
+        key = (pause.subscription, pause.resource_group, pause.extension)
+        current = self.stored.get(key)
+        if (current.version if current else None) != version:
+            raise LostRace("lost")
+        self.writes += 1
+        self.stored[key] = StoredPause(pause, f"v{self.writes}")
+
+    async def delete(self, pause: Pause) -> None:
+        self.stored.pop((pause.subscription, pause.resource_group, pause.extension), None)
+
+
 class AnnouncementsInMemory:
     def __init__(self) -> None:
         self.rows: list[Row] = []
@@ -192,12 +215,13 @@ class World:
     arm: ArmInMemory = field(default_factory=ArmInMemory)
     ledger: LedgerInMemory = field(default_factory=LedgerInMemory)
     deferrals: DeferralsInMemory = field(default_factory=DeferralsInMemory)
+    pauses: PausesInMemory = field(default_factory=PausesInMemory)
     announced: AnnouncementsInMemory = field(default_factory=AnnouncementsInMemory)
 
     def __post_init__(self) -> None:
         parsed = tuple(parse_policy(raw, f"{raw['name']}.yaml", compile_rule) for raw in self.policies)
         rules = Rules(PolicySet(parsed), load_catalogue(), self.app_settings)
-        ports = Ports(self.arm, self.ledger, self.deferrals, self.announced, lambda: self.now)
+        ports = Ports(self.arm, self.ledger, self.deferrals, self.pauses, self.announced, lambda: self.now)
         self.line = Onboarding(ports, rules)
         self.sweep = Sweep(self.ledger, self.line, lambda: self.now)
         self._events = 0

@@ -1,0 +1,76 @@
+"""Who may ask ARM on behalf of a paused scope, and who waits.
+
+Each worker keeps what it read for some seconds, so that an event of a healthy scope costs no extra trip to storage. The
+row is the truth: of all that want to probe, the one whose conditional write wins does.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+
+from onboarding.core.decision import Decision, Wait
+from onboarding.core.errors import LostRace
+from onboarding.core.outcome import WaitingFor
+from onboarding.core.pause import Pause, pause_for
+from onboarding.core.resource_id import VmId
+from onboarding.ports import PauseStore, StoredPause
+
+_log = logging.getLogger(__name__)
+
+_FRESH = timedelta(seconds=15)
+
+
+class Pauses:
+    """The pauses of all subscriptions, as far as this worker knows."""
+
+    def __init__(self, store: PauseStore) -> None:
+        self._store = store
+        self._known: dict[str, tuple[datetime, tuple[StoredPause, ...]]] = {}
+
+    async def blocks(self, vm: VmId, extension: str, now: datetime) -> Pause | None:
+        """The pause that keeps this VM waiting; None if there is none, or if this VM is the one that probes it."""
+        found = next((s for s in await self._read(vm, now) if s.pause.covers(vm, extension)), None)
+        if found is None:
+            return None
+        if now < found.pause.next_probe_at:
+            return found.pause
+        try:
+            await self._store.write(found.pause.probed(now), found.version)
+        except LostRace:
+            return found.pause
+        finally:
+            self._known.pop(vm.subscription.lower(), None)
+        _log.info("%s: probing, since %s", vm.name, found.pause)
+        return None
+
+    async def heed(self, vm: VmId, extension: str, decision: Decision, now: datetime) -> None:
+        """If a decision says that the trouble is the whole scope's, pause it. The first proof is what is written."""
+        if not isinstance(decision, Wait) or decision.waiting_for is not WaitingFor.SCOPE_PAUSED:
+            return
+        trouble = decision.trouble
+        if trouble is None:
+            return
+        pause = pause_for(vm, extension, trouble, now)
+        self._known.pop(vm.subscription.lower(), None)
+        try:
+            await self._store.write(pause, None)
+        except LostRace:
+            return
+        _log.error("%s. %s", pause, pause.advice)
+
+    async def lift(self, vm: VmId, extension: str, now: datetime, *, installed: bool) -> None:
+        """ARM took a request, or the handler reported success: what was paused for this VM goes on."""
+        for stored in await self._read(vm, now):
+            if stored.pause.covers(vm, extension) and (installed or stored.pause.lifted_by_request):
+                await self._store.delete(stored.pause)
+                self._known.pop(vm.subscription.lower(), None)
+                _log.warning("no longer: %s", stored.pause)
+
+    async def _read(self, vm: VmId, now: datetime) -> tuple[StoredPause, ...]:
+        subscription = vm.subscription.lower()
+        at, known = self._known.get(subscription, (None, ()))
+        if at is None or now - at > _FRESH:
+            known = await self._store.read(subscription)
+            self._known[subscription] = (now, known)
+        return known

@@ -1,0 +1,138 @@
+"""Trouble that is the scope's: one proof pauses it, its VMs wait without asking ARM, a probe resumes it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from onboarding.core.evidence import Evidence
+from onboarding.core.outcome import Outcome, WaitingFor
+from onboarding.core.resource_id import VmId
+from tests.flow.world import World, extension
+
+NOT_AUTHORIZED = Evidence(
+    http_status=403,
+    code="AuthorizationFailed",
+    message="The client 'a' with object id 'b' does not have authorization to perform action "
+    "'Microsoft.Compute/virtualMachines/extensions/write' over scope '/subscriptions/s' or the scope is invalid.",
+)
+WRONG_KEY = "Enable failed with exit code 53 InvalidWorkspaceKey: the workspace key was refused (403)"
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+async def paused(world: World) -> VmId:
+    vm = world.add("first")
+    world.arm.install_errors = [NOT_AUTHORIZED]
+    await world.created(vm)
+    return vm
+
+
+async def test_the_first_proof_pauses_the_scope_and_says_what_to_mend(world: World) -> None:
+    vm = await paused(world)
+    (stored,) = world.pauses.stored.values()
+    assert (stored.pause.resource_group, stored.pause.cause) == ("app-rg", "not-authorized")
+    assert "Virtual Machine Contributor" in stored.pause.advice
+    row = world.row(vm)
+    assert (row.outcome, row.waiting_for, row.attempt) == (Outcome.WAITING, WaitingFor.SCOPE_PAUSED, 0)
+
+
+async def test_the_other_vms_wait_and_ask_for_nothing(world: World) -> None:
+    await paused(world)
+    for name in ("second", "third"):
+        await world.created(world.add(name))
+        assert world.row(world.add(name)).waiting_for is WaitingFor.SCOPE_PAUSED
+    assert world.arm.calls.count("PUT") == 1
+
+
+async def test_a_vm_that_needs_nothing_is_not_held_up(world: World) -> None:
+    await paused(world)
+    vm = world.add("windows", os_type="Windows")
+    await world.created(vm)
+    assert world.row(vm).outcome is Outcome.OUT_OF_SCOPE
+
+
+async def test_a_look_at_a_paused_vm_makes_no_call(world: World) -> None:
+    await paused(world)
+    vm = world.add("second")
+    await world.created(vm)
+    calls = list(world.arm.calls)
+    look = world.deferrals.looks[-1]
+    (key,) = world.pauses.stored
+    world.now = look.due
+    stored = world.pauses.stored[key]
+    world.pauses.stored[key] = type(stored)(stored.pause.probed(world.now), "v9")
+    await world.line.look(look)
+    assert world.arm.calls == calls
+    assert world.row(vm).waiting_for is WaitingFor.SCOPE_PAUSED
+    assert world.row(vm).next_attempt_at == world.now + timedelta(minutes=20)
+
+
+async def test_a_probe_that_arm_takes_resumes_the_scope(world: World) -> None:
+    vm = await paused(world)
+    await world.due()
+    assert world.row(vm).outcome is Outcome.REQUESTED
+    assert not world.pauses.stored
+    other = world.add("second")
+    await world.created(other)
+    assert world.row(other).outcome is Outcome.REQUESTED
+
+
+async def test_a_probe_that_is_refused_leaves_the_scope_paused(world: World) -> None:
+    vm = await paused(world)
+    world.arm.install_errors = [NOT_AUTHORIZED]
+    await world.due()
+    (stored,) = world.pauses.stored.values()
+    assert stored.pause.probes == 1
+    assert world.row(vm).waiting_for is WaitingFor.SCOPE_PAUSED
+    assert world.arm.calls.count("PUT") == 2
+
+
+async def test_only_one_of_many_probes_at_a_time(world: World) -> None:
+    await paused(world)
+    for name in ("second", "third", "fourth"):
+        await world.created(world.add(name))
+    world.arm.install_errors = [NOT_AUTHORIZED] * 9
+    world.now += timedelta(minutes=10)
+    for look in list(world.deferrals.looks):
+        await world.line.look(look)
+    assert world.arm.calls.count("PUT") == 2
+
+
+async def test_a_scope_that_cannot_be_read_is_paused_too(world: World) -> None:
+    vm = world.add()
+    world.arm.read_errors = [NOT_AUTHORIZED]
+    await world.created(vm)
+    assert world.row(vm).waiting_for is WaitingFor.SCOPE_PAUSED
+    assert world.pauses.stored
+    await world.due()
+    assert world.row(vm).outcome is Outcome.REQUESTED
+
+
+async def test_a_wrong_key_is_proved_by_the_handler_and_probed_by_a_new_request(world: World) -> None:
+    vm = world.add()
+    await world.created(vm)
+    world.arm.set_extension(vm, extension(state="Failed"), WRONG_KEY, "ProvisioningState/failed/53")
+    await world.extension_written(vm, succeeded=False)
+    assert world.row(vm).waiting_for is WaitingFor.SCOPE_PAUSED
+    (stored,) = world.pauses.stored.values()
+    assert stored.pause.resource_group == "*"
+    await world.due()
+    assert world.arm.calls.count("PUT") == 2
+    assert world.pauses.stored, "an accepted request does not prove a key"
+    await world.extension_written(vm)
+    assert world.row(vm).outcome is Outcome.INSTALLED
+    assert not world.pauses.stored
+
+
+async def test_a_scope_that_nobody_mends_is_given_up_after_a_week(world: World) -> None:
+    vm = await paused(world)
+    world.arm.install_errors = [NOT_AUTHORIZED] * 5000
+    while not world.row(vm).outcome.final:
+        await world.due()
+    assert world.row(vm).outcome is Outcome.FAILED
+    assert world.row(vm).error_code in ("AuthorizationFailed", "not-authorized")
