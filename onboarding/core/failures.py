@@ -12,22 +12,19 @@ from datetime import datetime
 from enum import StrEnum
 
 from onboarding.core.error_table import parse_errors
-from onboarding.core.evidence import Detail, Evidence
+from onboarding.core.evidence import Evidence
 from onboarding.core.facts import InstalledExtension, Status
-from onboarding.core.failure_rules import Cause, Diagnosis, ErrorTable, FailureClass, Rule
+from onboarding.core.failure_rules import Cause, ErrorTable, FailureClass
 from onboarding.core.handler_report import read_report
 from onboarding.core.retry_after import read_retry_after
 
 __all__ = [
     "Cause",
-    "Detail",
-    "Diagnosis",
     "ErrorTable",
     "Evidence",
     "ExtensionState",
     "Failure",
     "FailureClass",
-    "Rule",
     "classify",
     "parse_errors",
     "read_extension_state",
@@ -38,7 +35,7 @@ _TERMINAL = re.compile(
     r"|Unsupported operating system|Indeterminate operating system|terminal (?:failure|error)",
     re.IGNORECASE,
 )
-_AT_WORK = frozenset(("creating", "updating", "deleting", "accepted", "running", "inprogress"))
+_CHANGING = frozenset(("updating", "deleting", "accepted", "running", "inprogress"))
 
 
 class ExtensionState(StrEnum):
@@ -86,7 +83,7 @@ def read_extension_state(extension: InstalledExtension) -> ExtensionState:
     A handler may report a final error as "transitioning", and may have failed long before ARM ends the operation. But
     while an *update* runs, a failed status can be the one before it, so it is not yet believed."""
     arm = extension.provisioning_state.lower()
-    if arm in _AT_WORK and arm != "creating":
+    if arm in _CHANGING:
         return ExtensionState.IN_PROGRESS
     if arm in ("failed", "canceled") or any(_reports_failure(status) for status in extension.statuses):
         return ExtensionState.FAILED
