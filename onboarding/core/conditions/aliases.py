@@ -24,7 +24,9 @@ from onboarding.core.conditions.values import fold
 
 EACH = "[*]"
 type Path = tuple[str, ...]
-type Tree = Mapping[str, Tree]
+type Tree = Mapping[str, Tree]  # by the spelled name; `_ANYTHING` stands for whatever a publisher puts there
+
+_ANYTHING = "*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,8 @@ def _split(alias: str) -> tuple[str, str]:
         type_ = _types().get(fold(alias[:end]))
         if type_ is not None:
             return type_, alias[end + 1 :]
+    if known_type(alias):
+        raise UnknownAlias(f"unknown alias '{alias}': this is a resource type; name a property of it")
     namespace = alias.partition("/")[0]
     if not any(known.startswith(fold(namespace) + "/") for known in _types()):
         raise UnknownAlias(f"unknown alias '{alias}': no resource provider '{namespace}' is known here")
@@ -104,7 +108,7 @@ def _path(type_: str, path: str, alias: str) -> Path:
             return _steps(new + rest)
     steps = _steps(path)
     if not steps:
-        raise UnknownAlias(f"unknown alias '{alias}': '{type_}' is a type; name a property of it")
+        raise UnknownAlias(f"unknown alias '{alias}': name a property of '{type_}'")
     own = ALL_IN_PROPERTIES.get(type_, frozenset())
     if _in(steps[0], BESIDE_PROPERTIES) and not _in(steps[0], own):
         return steps
@@ -126,13 +130,14 @@ def _check(steps: Path, tree: Tree, alias: str) -> None:
     for step in steps:
         if step == EACH:
             continue
-        if "*" in tree:
+        if _ANYTHING in tree:
             return
-        if fold(step) not in tree:
-            near = get_close_matches(fold(step), tree, n=1)
+        known = next((name for name in tree if fold(name) == fold(step)), None)
+        if known is None:
+            near = get_close_matches(step, tree, n=1)
             hint = f"; did you mean '{near[0]}'?" if near else ""
             raise UnknownAlias(f"unknown alias '{alias}': there is no property '{step}'{hint}")
-        tree = tree[fold(step)]
+        tree = tree[known]
 
 
 @cache
@@ -149,6 +154,6 @@ def _read_tree(tokens: Iterator[str]) -> Tree:
         if token == "(":
             tree[last] = _read_tree(tokens)
         else:
-            last = fold(token)
+            last = token
             tree[last] = {}
     return tree

@@ -188,8 +188,9 @@ def compile_right(source: Mapping[str, Any], others: Mapping[str, str], env: Env
         raise env.error(f"a condition has exactly one operator (equals, in, like, exists, …); here is {found}")
     word, key = next(iter(others.items()))
     operator, right = OPERATORS[word], compile_value(source[key], env.at(key))
-    reason = misfit(operator, right.of(NOWHERE)) if right.constant else None
-    if reason and not is_expression(str(source[key])):
+    worked_out = isinstance(source[key], str) and is_expression(source[key])
+    reason = misfit(operator, right.of(NOWHERE)) if right.constant and not worked_out else None
+    if reason:
         raise env.at(key).error(reason)
     return operator, right
 

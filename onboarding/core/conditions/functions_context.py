@@ -157,6 +157,6 @@ CONTEXT_FUNCTIONS: Final[Mapping[str, ContextFunction]] = {
     "utcnow": _around(lambda resource: written(resource.context.now)),
     "resourcegroup": _around(lambda resource: resource.resource_group()),
     "subscription": _around(lambda resource: resource.subscription()),
-    "requestcontext": _around(lambda resource: resource.context.request),
+    "requestcontext": _around(lambda resource: resource.request()),
     "policy": _around(lambda resource: resource.context.policy),
 }

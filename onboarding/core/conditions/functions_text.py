@@ -109,6 +109,11 @@ def to_bool(value: Any) -> bool:
     return flag
 
 
+def unique_string(*_: Any) -> str:
+    """Assignments are named with it; Azure does not say how it hashes, so only Azure knows the value."""
+    raise ValueError("Azure alone works it out")
+
+
 TEXT_FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
     "base64": lambda value: base64.b64encode(as_string(value).encode()).decode(),
     "base64ToJson": lambda value: json.loads(base64_to_string(value)),
@@ -133,6 +138,7 @@ TEXT_FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
     "toLower": lambda value: text(value).lower(),
     "toUpper": lambda value: text(value).upper(),
     "trim": lambda value: text(value).strip(),
+    "uniqueString": unique_string,
     "uri": lambda base, relative: urljoin(text(base) if text(base).endswith("/") else base + "/", text(relative)),
     "uriComponent": lambda value: quote(text(value), safe="~()*!.'-_"),
     "uriComponentToString": lambda value: unquote(text(value)),

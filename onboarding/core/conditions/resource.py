@@ -19,6 +19,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PROVIDERS = "/providers/"
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
 
+LATEST_API_VERSION = "2025-04-01"
 EXTENSIONS = "Microsoft.Compute/virtualMachines/extensions"
 
 
@@ -69,6 +70,10 @@ class Resource:
         value = _after(self.id, "resourcegroups")
         path = f"/subscriptions/{_after(self.id, 'subscriptions')}/resourceGroups/{value}"
         return {"id": path, "name": value, **self.context.resource_group}
+
+    def request(self) -> Mapping[str, Any]:
+        """ "The latest API version is always used during compliance evaluation on existing resources." """
+        return {"apiVersion": LATEST_API_VERSION, "identity": {}, **self.context.request}
 
     def children(self, type_: str) -> tuple[Resource, ...]:
         """The child resources of a type that the body itself carries."""
