@@ -86,15 +86,12 @@ class Checker:
             release, judgement = self._judged(asked)
             return Answer(_name_of(asked), asked.image.publisher, release, judgement)
         image = asked.image
-        names = (image.publisher, image.offer, image.sku, image.id)
-        release, judgement = self._judged_name(names, asked.os_name, asked.os_version)
+        # The version is no part of what a name tells, and would keep the same answer once for each build.
+        named = ImageReference(image.publisher, image.offer, image.sku, id=image.id, kind=image.kind)
+        release, judgement = self._judged_name(named, asked.os_name, asked.os_version)
         return Answer(str(asked), image.publisher, release, judgement)
 
-    def _judge_name(
-        self, names: tuple[str, str, str, str], os_name: str, os_version: str
-    ) -> tuple[OsRelease, Judgement]:
-        publisher, offer, sku, image_id = names
-        image = read_image({"publisher": publisher, "offer": offer, "sku": sku, "id": image_id})
+    def _judge_name(self, image: ImageReference, os_name: str, os_version: str) -> tuple[OsRelease, Judgement]:
         facts = replace(_NOTHING_KNOWN, image=image, guest_os_name=os_name, guest_os_version=os_version)
         return self._judged(facts)
 

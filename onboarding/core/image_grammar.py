@@ -17,6 +17,7 @@ from onboarding.core.release import Distribution
 from onboarding.core.versions import Notation, VersionReader, compatible, refines
 
 _JOINT = r"[-_. ]*"
+_NO_LETTER_BEFORE = "(?<![a-z])"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ class Grammar:
     """The whole of `image_grammar.yaml`, compiled."""
 
     words: re.Pattern[str]
+    starts: re.Pattern[str]
     families: Mapping[Distribution, Family]
     publishers: Mapping[str, tuple[Rule, ...]]
     publisher_globs: tuple[tuple[re.Pattern[str], tuple[Rule, ...]], ...]
@@ -99,15 +101,16 @@ class Grammar:
         return next((rule for rule in rules if rule.fits(names)), None)
 
     def _distributions_in(self, names: Names) -> set[Distribution]:
-        """The sku is the image, the offer its family: where the sku names a distribution, the offer's word is less."""
+        """The sku is the image, the offer its family: where the sku names one distribution, the offer is not asked."""
         in_sku = self._words_in(names.sku)
+        if len(in_sku) == 1:
+            return in_sku
         in_offer = self._words_in(names.offer)
-        if in_sku and in_offer:
-            return (in_sku & in_offer) or in_sku
-        return in_sku or in_offer
+        return (in_sku & in_offer) or in_sku or in_offer
 
     def _words_in(self, name: str) -> set[Distribution]:
-        return {Distribution(match.lastgroup) for match in self.words.finditer(name) if match.lastgroup}
+        found = (*self.words.finditer(name), *self.starts.finditer(name))
+        return {Distribution(match.lastgroup) for match in found if match.lastgroup}
 
     def _reading(self, distribution: Distribution, names: Names, architecture: str | None, *, certain: bool) -> Reading:
         family = self.families[distribution]
@@ -169,7 +172,8 @@ def _compile(raw: Mapping[str, Any]) -> Grammar:
         else:
             exact[publisher] = compiled
     return Grammar(
-        words=re.compile("|".join(f"(?P<{name}>{_any(spec['words'])})" for name, spec in distributions.items())),
+        words=re.compile(_named(distributions, "words")),
+        starts=re.compile(f"{_NO_LETTER_BEFORE}(?:{_named(distributions, 'starts')})"),
         families={name: _family(spec, endings) for name, spec in distributions.items()},
         publishers=exact,
         publisher_globs=tuple(globs),
@@ -186,7 +190,7 @@ def _family(spec: Mapping[str, Any], endings: str) -> Family:
     codenames = spec.get("codenames", {})
     return Family(
         versions=versions,
-        worded=re.compile(f"(?:{_any(spec['words'])}){between}{number}") if number else None,
+        worded=re.compile(f"(?:{_word(spec)}){between}{number}") if number else None,
         bare=re.compile(f"^(?:{fillers}|gen[12]|[-_. ])*{number}") if number and fillers else None,
         alone=re.compile(rf"^{number}(?:{_JOINT}(?:{endings}))*$") if number else None,
         codenames=re.compile(rf"(?<![a-z])(?:{'|'.join(codenames)})(?![a-z])") if codenames else None,
@@ -202,6 +206,16 @@ def _rule(raw: Mapping[str, str]) -> Rule:
         distribution=Distribution(raw["is"] if certain else raw["otherwise"]),
         certain=certain,
     )
+
+
+def _named(distributions: Mapping[Distribution, Mapping[str, Any]], key: str) -> str:
+    """One expression for all distributions, whose group tells which of them it found."""
+    return "|".join(f"(?P<{name}>{_any(spec[key])})" for name, spec in distributions.items() if spec.get(key))
+
+
+def _word(spec: Mapping[str, Any]) -> str:
+    starts = (f"{_NO_LETTER_BEFORE}{pattern}" for pattern in spec.get("starts", ()))
+    return _any((*spec.get("words", ()), *starts))
 
 
 def _any(patterns: Iterable[str]) -> str:

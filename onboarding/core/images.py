@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 from onboarding.core.facts import (
@@ -111,7 +110,7 @@ def identify(
 
 def _overridden(facts: MachineFacts, overrides: Overrides, definition: ImageDefinition | None) -> OsRelease | None:
     identifier = definition.identifier if definition else None
-    rule = overrides.find(facts.image.id, _urn(facts.image), _urn(identifier))
+    rule = overrides.find(facts.image.id, _definition_of(facts.image.id), _urn(facts.image))
     if rule is None:
         return None
     if not rule.believe_identifier:
@@ -228,9 +227,13 @@ def _architecture_of(facts: MachineFacts, definition: ImageDefinition | None) ->
     return "arm64" if _ARM_SIZE.match(folded) else "x86_64"
 
 
-@lru_cache(maxsize=65_536)
 def _read(publisher: str, offer: str, sku: str) -> Reading:
     return image_grammar().read(publisher, offer, sku)
+
+
+def _definition_of(image_id: str) -> str:
+    """The gallery definition of an image version."""
+    return re.split("/versions/", image_id, maxsplit=1, flags=re.IGNORECASE)[0]
 
 
 def _urn(reference: ImageReference | None) -> str:

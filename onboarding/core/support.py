@@ -82,9 +82,10 @@ def _judge_rows(release: OsRelease, rows: tuple[SupportRow, ...], table: Support
     if row is not None and _runs(row, architecture):
         return _judgement(Verdict.SUPPORTED, str(row), table, f"{release.reason}, which {table} names in row {row}")
     if row is not None or any(refines(row.version, release.version) for row in fitting):
-        asked = "the architecture" if row is not None else "a fuller version"
+        missing = "the architecture" if row is not None else "a fuller version"
         rest = ", ".join(row.version for row in fitting)
-        return _judgement(Verdict.UNKNOWN, "", table, f"{release.reason}; {table} has {rest}, so {asked} must be known")
+        cure = f"the guest agent or the override file must tell {missing}"
+        return _judgement(Verdict.UNKNOWN, "", table, f"{release.reason}; {table} has {rest}, so {cure}")
     title = title_of(release.distribution, release.version)
     return _judgement(Verdict.UNSUPPORTED, "", table, f"{release.reason}, and {table} has no row for {title}")
 

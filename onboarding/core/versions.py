@@ -64,8 +64,3 @@ def refines(version: str | None, other: str | None) -> bool:
 def compatible(one: str | None, other: str | None) -> bool:
     """Whether both can be the version of one system."""
     return refines(one, other) or refines(other, one)
-
-
-def parts_of(version: str) -> tuple[str, ...]:
-    """The numbers of a version, without leading zeros in the first."""
-    return tuple(version.split("."))

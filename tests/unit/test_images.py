@@ -170,6 +170,18 @@ def test_an_override_comes_first() -> None:
     assert "mine.yaml" in release.reason
 
 
+@pytest.mark.parametrize("glob", ["/subscriptions/s/*/galleries/golden/images/base", "*/images/base/versions/1.0.0"])
+def test_an_override_names_a_definition_or_one_of_its_versions(glob: str) -> None:
+    overrides = parse_overrides({"images": [{"match": glob, "distribution": "rhel", "version": "7"}]}, "mine.yaml")
+    assert identify(_vm({"id": _GALLERY}), overrides).distribution == "rhel"
+
+
+def test_an_override_by_name_does_not_reach_a_gallerys_free_text() -> None:
+    overrides = parse_overrides({"images": [{"match": "Canonical:*", "distribution": "ubuntu"}]}, "mine.yaml")
+    definition = read_definition({"properties": {"identifier": {"publisher": "Canonical", "offer": "x", "sku": "y"}}})
+    assert identify(_vm({"id": _GALLERY}), overrides, definition).distribution == "unknown"
+
+
 def test_an_override_for_another_image_is_not_asked() -> None:
     overrides = parse_overrides({"images": [{"match": "*/galleries/other/*", "distribution": "debian"}]}, "mine.yaml")
     assert identify(_vm(_UBUNTU), overrides) == identify(_vm(_UBUNTU), NO_OVERRIDES)
