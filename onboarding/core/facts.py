@@ -7,7 +7,7 @@ leave half of it out, and from people's files. What cannot be read is absent, ne
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -146,6 +146,7 @@ def read_facts(body: object) -> MachineFacts:
     linux = _mapping(_mapping(properties.get("osProfile")).get("linuxConfiguration"))
     windows = _mapping(_mapping(properties.get("osProfile")).get("windowsConfiguration"))
     agent = _mapping(view.get("vmAgent"))
+    extensions = tuple(_extensions(vm, view))
     statuses = _statuses(view.get("statuses"))
     identity = parse_id(_text(vm.get("id")))
     if isinstance(identity, ExtensionId):
@@ -159,7 +160,8 @@ def read_facts(body: object) -> MachineFacts:
         image=read_image(storage.get("imageReference")),
         plan=read_plan(vm.get("plan")),
         power=_power(statuses),
-        agent=_agent("instanceView" in properties, agent),
+        # A body read without the view has none, or null as the CLI prints it.
+        agent=_agent(isinstance(properties.get("instanceView"), Mapping), agent),
         guest_os_name=_text(view.get("osName")),
         guest_os_version=_text(view.get("osVersion")),
         os_provisioning=any("osprovisioninginprogress" in s.code.lower() for s in statuses),
@@ -169,8 +171,8 @@ def read_facts(body: object) -> MachineFacts:
         extension_operations_allowed=_flag(_mapping(properties.get("osProfile")).get("allowExtensionOperations")),
         managed_by=_text(vm.get("managedBy")),
         scale_set=_text(_mapping(properties.get("virtualMachineScaleSet")).get("id")),
-        extensions=tuple(_extensions(vm, view)),
-        handlers=tuple(_handlers(agent, view)),
+        extensions=extensions,
+        handlers=_handlers(agent, extensions),
         body=vm,
     )
 
@@ -189,7 +191,7 @@ def read_image(value: object) -> ImageReference:
         exact_version=_text(raw.get("exactVersion")),
         id=community or shared or own,
     )
-    return _with_kind(reference, community=bool(community), shared=bool(shared))
+    return replace(reference, kind=_image_kind(reference, community=bool(community), shared=bool(shared)))
 
 
 def read_plan(value: object) -> Plan | None:
@@ -200,29 +202,17 @@ def read_plan(value: object) -> Plan | None:
     return Plan(_text(raw.get("publisher")), _text(raw.get("product")), _text(raw.get("name")))
 
 
-def _with_kind(reference: ImageReference, *, community: bool, shared: bool) -> ImageReference:
+def _image_kind(reference: ImageReference, *, community: bool, shared: bool) -> ImageKind:
     path = reference.id.lower()
     if community or path.startswith("/communitygalleries/"):
-        kind = ImageKind.COMMUNITY_GALLERY
-    elif shared or path.startswith("/sharedgalleries/"):
-        kind = ImageKind.SHARED_GALLERY
-    elif "/galleries/" in path:
-        kind = ImageKind.GALLERY
-    elif path:
-        kind = ImageKind.MANAGED_IMAGE
-    elif reference.publisher or reference.offer:
-        kind = ImageKind.MARKETPLACE
-    else:
-        kind = ImageKind.NONE
-    return ImageReference(
-        reference.publisher,
-        reference.offer,
-        reference.sku,
-        reference.version,
-        reference.exact_version,
-        reference.id,
-        kind,
-    )
+        return ImageKind.COMMUNITY_GALLERY
+    if shared or path.startswith("/sharedgalleries/"):
+        return ImageKind.SHARED_GALLERY
+    if "/microsoft.compute/galleries/" in path:
+        return ImageKind.GALLERY
+    if path:
+        return ImageKind.MANAGED_IMAGE
+    return ImageKind.MARKETPLACE if reference.publisher or reference.offer else ImageKind.NONE
 
 
 def _os_type(value: object, linux: Mapping[str, Any], windows: Mapping[str, Any]) -> OsType:
@@ -248,7 +238,7 @@ def _agent(expanded: bool, agent: Mapping[str, Any]) -> AgentState:
     if not agent:
         return AgentState.ABSENT
     statuses = _statuses(agent.get("statuses"))
-    ready = any(s.code.lower() == "provisioningstate/succeeded" or s.display == "Ready" for s in statuses)
+    ready = any(s.code.lower() == "provisioningstate/succeeded" or s.display.lower() == "ready" for s in statuses)
     return AgentState.READY if ready else AgentState.NOT_READY
 
 
@@ -264,13 +254,14 @@ def _extensions(vm: Mapping[str, Any], view: Mapping[str, Any]) -> Iterator[Inst
             yield _extension(name, {}, entry)
 
 
-def _handlers(agent: Mapping[str, Any], view: Mapping[str, Any]) -> Iterator[str]:
-    seen: set[str] = set()
-    for entry in (*_items(agent.get("extensionHandlers")), *_items(view.get("extensions"))):
-        handler = _text(entry.get("type"))
-        if handler and handler.lower() not in seen:
-            seen.add(handler.lower())
-            yield handler
+def _handlers(agent: Mapping[str, Any], extensions: Iterable[InstalledExtension]) -> tuple[str, ...]:
+    """Every handler on the VM, as `Publisher.Type`; a silent agent names none, but the model knows what was asked."""
+    told = (_text(entry.get("type")) for entry in _items(agent.get("extensionHandlers")))
+    asked = (f"{extension.publisher}.{extension.type}" for extension in extensions if extension.type)
+    by_key: dict[str, str] = {}
+    for handler in filter(None, (*told, *asked)):
+        by_key.setdefault(handler.lower(), handler)
+    return tuple(by_key.values())
 
 
 def _extension(name: str, resource: Mapping[str, Any], seen: Mapping[str, Any]) -> InstalledExtension:
@@ -290,7 +281,8 @@ def _extension(name: str, resource: Mapping[str, Any], seen: Mapping[str, Any]) 
 
 
 def _is_extension(raw: Mapping[str, Any]) -> bool:
-    return "extensions" in (_text(raw.get("type")) or _text(raw.get("id"))).lower()
+    type_ = _text(raw.get("type"))
+    return f"/{type_}".lower().endswith("/extensions") if type_ else "/extensions/" in _text(raw.get("id")).lower()
 
 
 def _name_of(resource_id: object) -> str:
