@@ -44,7 +44,7 @@ def make_certificates(folder: Path, hosts: tuple[str, ...] = ("localhost", "127.
     authority_key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     authority = _authority(authority_key)
     server = _server(server_key.public_key(), hosts, authority, authority_key)
-    files = Certificates(folder / "ca.pem", folder / "server.pem", folder / "server.key")
+    files = certificates_in(folder)
     files.ca_file.write_bytes(authority.public_bytes(serialization.Encoding.PEM))
     files.certificate_file.write_bytes(server.public_bytes(serialization.Encoding.PEM))
     files.key_file.touch(mode=0o600)
@@ -54,6 +54,11 @@ def make_certificates(folder: Path, hosts: tuple[str, ...] = ("localhost", "127.
         )
     )
     return files
+
+
+def certificates_in(folder: Path) -> Certificates:
+    """The files that `make_certificates` writes into that folder."""
+    return Certificates(folder / "ca.pem", folder / "server.pem", folder / "server.key")
 
 
 def _authority(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:

@@ -23,7 +23,8 @@ from simulator.eventgrid.subscription import Subscription
 
 
 class EventGrid:
-    """Use as `async with EventGrid(clock, seed, options) as grid`; leaving drops what is still under way."""
+    """Use as `async with EventGrid(clock, seed, options) as grid`; leaving drops what is still under way. `repeated`
+    holds the events that were delivered once more, a copy for each time."""
 
     def __init__(self, clock: Clock, seed: int = 0, options: Options | None = None) -> None:
         self._clock = clock
@@ -33,6 +34,7 @@ class EventGrid:
         self._tasks: set[asyncio.Task[None]] = set()
         self._session: aiohttp.ClientSession | None = None
         self.counters = Counters()
+        self.repeated: list[Event] = []
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
@@ -87,6 +89,7 @@ class EventGrid:
         fate = self._oracle.fate(delivery.subscription.name, event)
         self.counters.lost += not fate.delays
         self.counters.duplicated += max(0, len(fate.delays) - 1)
+        self.repeated += [event] * (len(fate.delays) - 1)
         parcel = Parcel(event, self._clock.now(), self._clock.seconds())
         for delay in fate.delays:
             self._spawn(delivery.carry(parcel, delay))

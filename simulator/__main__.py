@@ -1,0 +1,73 @@
+"""`python -m simulator demo` and `python -m simulator up`: Azure on a laptop, with our functions host or without one.
+
+Ctrl-C and SIGTERM end a command in order: whatever it started ends first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from types import FrameType
+
+_INTERRUPTED = 130
+
+
+def main() -> int:
+    args = _arguments()
+    # Imported here: help and usage errors shall not wait for the SDKs.
+    from simulator.azurite import AzuriteMissing
+    from simulator.laptop import forget_settings
+    from simulator.process import StartFailed
+
+    forget_settings(os.environ)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return _run(args)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except (AzuriteMissing, StartFailed) as error:
+        print(f"simulator: {error}", file=sys.stderr)
+        return 1
+
+
+def _run(args: argparse.Namespace) -> int:
+    if args.command == "demo":
+        from simulator.demo.run import run
+    else:
+        from simulator.up import run
+    return run(args)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """As Ctrl-C: the event loop cancels what runs, and each part ends what it started."""
+    signal.raise_signal(signal.SIGINT)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m simulator", description="Azure on a laptop.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    demo = commands.add_parser("demo", help="onboard a simulated fleet and judge every row of the table")
+    demo.add_argument("--vms", type=_positive, default=40, metavar="N", help="size of the fleet (default: 40)")
+    demo.add_argument("--seed", type=int, default=1, metavar="N", help="another seed, another run (default: 1)")
+    demo.add_argument("--json", action="store_true", help="print one JSON object; progress goes to standard error")
+    demo.add_argument("--keep", action="store_true", help="leave it all running, and print how to send an event")
+    up = commands.add_parser("up", help="start Azurite, ARM and Event Grid for a host of your own, such as func start")
+    up.add_argument("--to", default="http://localhost:7071", metavar="URL", help="the host (default: %(default)s)")
+    up.add_argument("--schema", choices=("eventgrid", "cloudevents"), default="eventgrid", help="schema of the events")
+    up.add_argument("--vms", type=_positive, default=0, metavar="N", help="create that many VMs once the host answers")
+    up.add_argument("--seed", type=int, default=1, metavar="N", help="another seed, other VMs (default: 1)")
+    up.add_argument("--write", metavar="FILE", help="write the settings there, as a local.settings.json")
+    return parser.parse_args()
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

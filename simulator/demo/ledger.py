@@ -1,0 +1,93 @@
+"""The storage table, read as anybody would read it: with the storage SDK, and without the product's code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from azure.core.exceptions import ResourceNotFoundError
+from azure.data.tables.aio import TableClient
+
+TABLE = "onboarding"
+FINAL = frozenset(
+    {"Installed", "AlreadyInstalled", "Unsupported", "Undetermined", "OutOfScope", "Audited", "Failed", "Gone"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One VM's current state, as the table holds it."""
+
+    columns: Mapping[str, Any]
+
+    @property
+    def vm(self) -> str:
+        """The VM's id in lower case."""
+        return self.text("ResourceId").lower()
+
+    @property
+    def outcome(self) -> str:
+        return self.text("Outcome")
+
+    @property
+    def final(self) -> bool:
+        return self.outcome in FINAL
+
+    @property
+    def image(self) -> str:
+        offered = [self.text(f"Image{part}") for part in ("Publisher", "Offer", "Sku")]
+        return ":".join(offered) if any(offered) else self.text("ImageId").rpartition("/")[2]
+
+    @property
+    def system(self) -> str:
+        return f"{self.text('Distribution')} {self.text('OsVersion')}".strip()
+
+    @property
+    def seconds_to_put(self) -> float | None:
+        """From the VM's creation, which its event tells, to our request."""
+        return self._since_event("RequestedAt")
+
+    @property
+    def seconds_to_end(self) -> float | None:
+        return self._since_event("FinishedAt")
+
+    def text(self, column: str) -> str:
+        return str(self.columns.get(column, ""))
+
+    def as_json(self) -> dict[str, Any]:
+        """Every column, with times as text."""
+        return {name: v.isoformat() if isinstance(v, datetime) else v for name, v in self.columns.items()}
+
+    def _since_event(self, column: str) -> float | None:
+        began, then = self.columns.get("EventTime"), self.columns.get(column)
+        return (then - began).total_seconds() if began and then else None
+
+
+class Ledger:
+    """Reads the table; use with `async with`."""
+
+    def __init__(self, connection_string: str) -> None:
+        self._table = TableClient.from_connection_string(connection_string, TABLE)
+
+    async def __aenter__(self) -> Ledger:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._table.close()
+
+    async def current(self) -> dict[str, Row]:
+        """The current row of each VM, by id."""
+        rows = [Row(entity) for entity in await self._read("RowKey ge 'vm|' and RowKey lt 'vm}'")]
+        return {row.vm: row for row in rows}
+
+    async def everything(self) -> list[Mapping[str, Any]]:
+        """Every entity, history too."""
+        return await self._read("")
+
+    async def _read(self, query: str) -> list[Mapping[str, Any]]:
+        try:
+            return [dict(entity) async for entity in self._table.query_entities(query)]
+        except ResourceNotFoundError:
+            return []  # nothing was ever written

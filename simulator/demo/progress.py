@@ -1,0 +1,136 @@
+"""What is seen while the demo runs: counts, the last changes and the time, as a live picture or as plain lines.
+
+Progress knows the table alone: what it shows is what the product has written down.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Protocol, Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from simulator.demo.ledger import FINAL, Row
+
+STYLES = {
+    "Requested": "cyan",
+    "Waiting": "yellow",
+    "Installed": "green",
+    "AlreadyInstalled": "green",
+    "Unsupported": "magenta",
+    "Undetermined": "yellow",
+    "OutOfScope": "blue",
+    "Failed": "red",
+    "Gone": "bright_black",
+}
+_LAST = 8
+_LINE_EVERY = 2.0
+
+
+class Progress(Protocol):
+    """Shows how far the demo is."""
+
+    def say(self, line: str) -> None: ...
+
+    def update(self, created: int, rows: Mapping[str, Row]) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def progress_for(console: Console, size: int) -> Progress:
+    """A live picture on a terminal, lines elsewhere."""
+    return LiveProgress(console, size) if console.is_terminal else LineProgress(console, size)
+
+
+class LineProgress:
+    """One line now and then."""
+
+    def __init__(self, console: Console, size: int) -> None:
+        self._console = console
+        self._size = size
+        self._began = time.monotonic()
+        self._next = 0.0
+        self._last = ""
+
+    def say(self, line: str) -> None:
+        self._console.print(line, highlight=False)
+
+    def update(self, created: int, rows: Mapping[str, Row]) -> None:
+        counts = Counter(row.outcome for row in rows.values())
+        told = ", ".join(f"{outcome} {counts[outcome]}" for outcome in STYLES if counts[outcome])
+        line = f"{created} of {self._size} created{'; ' if told else ''}{told}"
+        if line != self._last and time.monotonic() >= self._next:
+            self._next, self._last = time.monotonic() + _LINE_EVERY, line
+            self.say(f"{time.monotonic() - self._began:5.1f} s  {line}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+
+class LiveProgress:
+    """One picture that is painted again and again."""
+
+    def __init__(self, console: Console, size: int) -> None:
+        self._console = console
+        self._size = size
+        self._began = time.monotonic()
+        self._seen: dict[str, str] = {}
+        self._changes: deque[Text] = deque(maxlen=_LAST)
+        self._created = 0
+        self._live = Live(get_renderable=self._picture, console=console, refresh_per_second=10, transient=True)
+
+    def say(self, line: str) -> None:
+        self._console.print(line, highlight=False)
+
+    def update(self, created: int, rows: Mapping[str, Row]) -> None:
+        self._created = created
+        for vm, row in rows.items():
+            if self._seen.get(vm) != row.outcome:
+                self._changes.append(_change(self._seen.get(vm, ""), row))
+                self._seen[vm] = row.outcome
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def _picture(self) -> Group:
+        counts = Counter(self._seen.values())
+        bars = Table.grid(padding=(0, 2))
+        bars.add_row("created", str(self._created), ProgressBar(self._size, self._created, width=40))
+        for outcome, style in STYLES.items():
+            bar = ProgressBar(self._size, counts[outcome], width=40, complete_style=style, finished_style=style)
+            bars.add_row(Text(outcome, style), str(counts[outcome]), bar)
+        done = sum(counts[outcome] for outcome in FINAL)
+        head = f"{time.monotonic() - self._began:.1f} s   {done} of {self._size} VMs have their final outcome"
+        return Group(Text(head, "bold"), bars, *self._changes)
+
+
+def _change(before: str, row: Row) -> Text:
+    line = Text.assemble((row.text("VmName"), "bold"), "  ")
+    if before:
+        line.append(f"{before} → ", "bright_black")
+    line.append(row.outcome, STYLES.get(row.outcome, ""))
+    line.append(f"  {row.text('Reason')}", "bright_black")
+    line.no_wrap, line.overflow = True, "ellipsis"
+    return line

@@ -1,0 +1,122 @@
+"""The end of the demo: the table, the figures and the verdict, for people or as one JSON object."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from simulator.demo.ledger import Row
+from simulator.demo.progress import STYLES
+from simulator.demo.verdict import Check, Figures
+
+WIDTH = 120
+_REASON = 84
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the demo has to show."""
+
+    rows: Sequence[Row]
+    figures: Figures
+    checks: Sequence[Check]
+    seconds: float
+    scale: float
+
+    @property
+    def ok(self) -> bool:
+        return all(check.ok for check in self.checks)
+
+    def as_text(self, console: Console) -> str:
+        """As a terminal of that kind shows it."""
+        with console.capture() as capture:
+            console.print(Group(_table(self.rows), Text(_summary(self)), *map(_verdict, self.checks)))
+        return capture.get()
+
+    def as_json(self) -> str:
+        figures = self.figures
+        value: dict[str, Any] = {
+            "ok": self.ok,
+            "rows": [
+                {**row.as_json(), "SecondsToPut": row.seconds_to_put, "SecondsToEnd": row.seconds_to_end}
+                for row in self.rows
+            ],
+            "counts": dict(figures.counts),
+            "arm_calls": figures.calls,
+            "arm_calls_per_onboarded_vm": figures.calls_per_onboarded,
+            "duplicates_delivered": figures.duplicates,
+            "outcome_events": figures.announced,
+            "median_seconds_to_put": figures.median_to_put,
+            "checks": [{"name": check.name, "ok": check.ok, "problems": [*check.problems]} for check in self.checks],
+            "seconds": round(self.seconds, 1),
+            "simulated": {"parts": ["ARM", "Event Grid", "functions host"], "scale": self.scale},
+        }
+        return json.dumps(value, ensure_ascii=False)
+
+
+def sort_rows(rows: Mapping[str, Row]) -> list[Row]:
+    """By outcome, in the order of STYLES, then by name."""
+    order = {outcome: index for index, outcome in enumerate(STYLES)}
+    return sorted(rows.values(), key=lambda row: (order.get(row.outcome, len(order)), row.text("VmName")))
+
+
+def _table(rows: Sequence[Row]) -> Table:
+    table = Table(
+        box=box.ROUNDED, width=WIDTH, header_style="bold", caption="read from the storage table", padding=(0, 1)
+    )
+    for name, width in (("VM", 14), ("Image", 22), ("OS", 12), ("Outcome", 16), ("Reason", 27)):
+        table.add_column(name, width=width, overflow="fold")
+    for name in ("PUT s", "end s"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row, following in zip(rows, [*rows[1:], None], strict=True):
+        outcome = Text(row.outcome, STYLES.get(row.outcome, ""))
+        times = (_seconds(row.seconds_to_put), _seconds(row.seconds_to_end))
+        last = following is None or following.outcome != row.outcome
+        cells: tuple[RenderableType, ...] = (row.text("VmName"), row.image, row.system, outcome, _reason(row), *times)
+        table.add_row(*cells, end_section=last)
+    return table
+
+
+def _reason(row: Row) -> str:
+    code = row.text("ErrorCode")
+    reason = row.text("Reason")
+    return _cut(f"{code}: {reason}" if code and row.outcome == "Failed" else reason)
+
+
+def _cut(text: str) -> str:
+    """At most so many characters, cut at a word."""
+    if len(text) <= _REASON:
+        return text
+    return f"{text[:_REASON].rpartition(' ')[0].rstrip(',;:')} …"
+
+
+def _seconds(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}"
+
+
+def _summary(report: Report) -> str:
+    figures = report.figures
+    counts = ", ".join(f"{figures.counts[outcome]} {outcome}" for outcome in STYLES if figures.counts.get(outcome))
+    each = "–" if figures.calls_per_onboarded is None else f"{figures.calls_per_onboarded:.1f}"
+    return (
+        f"{len(report.rows)} VMs: {counts}.\n"
+        f"{figures.calls} ARM calls, {each} per onboarded VM; {figures.duplicates} events delivered twice; "
+        f"{figures.announced} outcome events arrived; {_seconds(figures.median_to_put)} s from creation to PUT "
+        "(median of those installed at first sight).\n"
+        f"{report.seconds:.1f} s in all. ARM, Event Grid and the functions host were simulated, at {report.scale:.0f} "
+        "seconds of the cloud in one second; storage was Azurite; the product ran unchanged.\n"
+    )
+
+
+def _verdict(check: Check) -> Text:
+    line = Text.assemble(("✓ ", "green") if check.ok else ("✗ ", "bold red"), check.name)
+    for problem in check.problems:
+        line.append(f"\n    {problem}", "red")
+    return line

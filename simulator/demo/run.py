@@ -1,0 +1,144 @@
+"""`python -m simulator demo`: from an empty machine to the verdict.
+
+Exit code 0 only if every check holds; 1 if one does not, or if a part could not be started.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from collections.abc import Mapping
+
+from azure.core.exceptions import ResourceNotFoundError
+from azure.storage.queue.aio import QueueClient
+from rich.console import Console
+
+from simulator.arm import PERSON
+from simulator.demo.fleet import make_fleet
+from simulator.demo.guide import guide
+from simulator.demo.ledger import Ledger, Row
+from simulator.demo.progress import Progress, progress_for
+from simulator.demo.report import WIDTH, Report, sort_rows
+from simulator.demo.scene import Scene
+from simulator.demo.verdict import Check, Evidence, figures, judge, search_secrets
+from simulator.eventgrid import Faults
+from simulator.host_process import FunctionsHost
+from simulator.laptop import ROOT, SUBSCRIPTIONS, Laptop, Scenery
+
+POLICIES = ROOT / "samples" / "policies" / "demo"
+
+# Some events come twice, and all come in an order of their own: up to 20 seconds of the cloud late.
+_FAULTS = Faults(duplicate=0.15, jitter=20.0)
+_SETTINGS = {
+    "AzureFunctionsJobHost__extensions__queues__maxPollingInterval": "00:00:01",
+    "SWEEP_SCHEDULE": "*/20 * * * * *",
+}
+_QUEUES = ("deferrals", "deferrals-poison")
+_LOOK = 0.25
+_ARRIVAL = 5.0  # seconds that the last outcome events may take
+
+
+def run(args: argparse.Namespace) -> int:
+    """The command."""
+    console = Console(stderr=args.json)
+    if not console.is_terminal:
+        console = Console(stderr=args.json, width=WIDTH)
+    return asyncio.run(_demo(args, console))
+
+
+async def _demo(args: argparse.Namespace, console: Console) -> int:
+    began = time.monotonic()
+    scene = Scene(make_fleet(args.vms, args.seed, tuple(SUBSCRIPTIONS)))
+    async with Laptop(Scenery(seed=args.seed, faults=_FAULTS, observe=scene.observe)) as laptop:
+        console.print(
+            "Starting the functions host; Azurite, ARM, Event Grid and an outcome topic are up", highlight=False
+        )
+        host = await laptop.start_host(POLICIES, _SETTINGS)
+        async with Ledger(laptop.azurite.connection_string) as ledger:
+            with progress_for(console, args.vms) as progress:
+                await _play(laptop, scene, ledger, progress)
+            report = await _report(laptop, scene, ledger, host, began)
+        _show(report, console, as_json=args.json)
+        if args.keep:
+            console.print(guide(laptop, host.url), highlight=False, markup=False, soft_wrap=True)
+            await asyncio.Event().wait()
+    return 0 if report.ok else 1
+
+
+async def _play(laptop: Laptop, scene: Scene, ledger: Ledger, progress: Progress) -> None:
+    """Until all is told and every row is final and nothing is on its way; or until that can no longer be hoped for."""
+    deadline = time.monotonic() + 60 + 0.5 * len(scene.fleet)
+    playing = asyncio.create_task(scene.play(laptop.arm, laptop.clock))
+    try:
+        while time.monotonic() < deadline:
+            quiet = playing.done() and not laptop.grid.in_flight
+            rows = await ledger.current()
+            progress.update(scene.created, rows)
+            if quiet and len(rows) >= len(scene.fleet) and all(row.final for row in rows.values()):
+                break
+            await asyncio.sleep(_LOOK)
+    finally:
+        playing.cancel()
+    await _all_announced(laptop, await ledger.current())
+
+
+async def _all_announced(laptop: Laptop, rows: Mapping[str, Row]) -> None:
+    """An outcome is announced after it is written, so the last ones may still be on their way."""
+    deadline = time.monotonic() + _ARRIVAL
+    while time.monotonic() < deadline:
+        arrived = {(str(event["subject"]).lower(), event["data"].get("Outcome")) for event in laptop.topic.events}
+        if {(vm, row.outcome) for vm, row in rows.items() if row.final} <= arrived:
+            return
+        await asyncio.sleep(_LOOK)
+
+
+async def _report(laptop: Laptop, scene: Scene, ledger: Ledger, host: FunctionsHost, began: float) -> Report:
+    counters = laptop.grid.counters
+    rows = await ledger.current()
+    evidence = Evidence(
+        fleet=scene.fleet,
+        rows=rows,
+        requests=laptop.arm.requests,
+        repeated=laptop.grid.repeated,
+        announced=laptop.topic.events,
+        undelivered=counters.lost + counters.dropped + counters.dead_lettered,
+    )
+    checks = [*judge(evidence), await _secrets(laptop, ledger, host)]
+    return Report(sort_rows(rows), figures(evidence), checks, time.monotonic() - began, laptop.scenery.scale)
+
+
+async def _secrets(laptop: Laptop, ledger: Ledger, host: FunctionsHost) -> Check:
+    """Search what the run has left for the workspace key and its like, and for the personal data of the events."""
+    person = {f"event's {name.rpartition('/')[2]}": value for name, value in PERSON.items()}
+    secrets = {
+        "workspace key": laptop.workspace.key,
+        "topic key": laptop.topic_key,
+        "identity header": laptop.endpoints.identity_header,
+        **person,
+    }
+    texts = {
+        "table": repr(await ledger.everything()),
+        "queue": await _messages(laptop.azurite.connection_string),
+        "host's log": host.output(),
+        "outcome events": repr(laptop.topic.events),
+    }
+    return search_secrets(secrets, texts)
+
+
+async def _messages(connection_string: str) -> str:
+    """The messages that can be seen: a look shows when its time has come."""
+    seen: list[str] = []
+    for name in _QUEUES:
+        async with QueueClient.from_connection_string(connection_string, name) as queue:
+            try:
+                seen += [str(message.content) for message in await queue.peek_messages(max_messages=32)]
+            except ResourceNotFoundError:
+                continue  # never used
+    return "\n".join(seen)
+
+
+def _show(report: Report, console: Console, *, as_json: bool) -> None:
+    sys.stdout.write(report.as_json() + "\n" if as_json else report.as_text(console))
+    sys.stdout.flush()

@@ -1,0 +1,124 @@
+"""Whether the demo holds: each row against what the simulator knows to be true, each call and event counted, and no
+secret anywhere. What the product did is judged here by its traces alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from simulator.arm import Kind
+from simulator.arm.journal import Requests
+from simulator.demo.fleet import Member
+from simulator.demo.ledger import Row
+from simulator.eventgrid.schema import Event
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that is known when the demo has come to its end. `texts` is what was searched for secrets, by its place."""
+
+    fleet: Sequence[Member]
+    rows: Mapping[str, Row]
+    requests: Requests
+    repeated: Sequence[Event]
+    announced: Sequence[Mapping[str, Any]]
+    undelivered: int
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that must hold, and where it does not."""
+
+    name: str
+    problems: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What the summary tells."""
+
+    counts: Mapping[str, int]
+    calls: int
+    calls_per_onboarded: float | None
+    duplicates: int
+    announced: int
+    median_to_put: float | None
+
+
+def judge(evidence: Evidence) -> list[Check]:
+    """Every check but that of secrets."""
+    return [
+        Check("every row is what the simulator knows to be true", tuple(_wrong_rows(evidence))),
+        Check("two ARM calls for an install at first sight, one where nothing is to do", tuple(_odd_calls(evidence))),
+        Check("every outcome arrived on the topic", tuple(_unannounced(evidence))),
+        Check("every event was delivered", (f"{evidence.undelivered} were not",) if evidence.undelivered else ()),
+    ]
+
+
+def search_secrets(secrets: Mapping[str, str], texts: Mapping[str, str]) -> Check:
+    """No secret in any of the texts; both come with the name that a finding shows."""
+    found = [
+        f"the {name} is in the {place}" for place, text in texts.items() for name, s in secrets.items() if s in text
+    ]
+    return Check(f"no secret in {', '.join(texts)}", tuple(found))
+
+
+def figures(evidence: Evidence) -> Figures:
+    onboarded = [vm for vm, row in evidence.rows.items() if row.outcome == "Installed"]
+    calls = [evidence.requests.count(vm=vm) for vm in onboarded]
+    first_sight = {member.id for member in evidence.fleet if member.expected.calls == 2}
+    to_put = [s for vm, row in evidence.rows.items() if vm in first_sight and (s := row.seconds_to_put) is not None]
+    return Figures(
+        counts=Counter(row.outcome for row in evidence.rows.values()),
+        calls=len(evidence.requests),
+        calls_per_onboarded=sum(calls) / len(calls) if calls else None,
+        duplicates=len(evidence.repeated),
+        announced=len(evidence.announced),
+        median_to_put=median(to_put) if to_put else None,
+    )
+
+
+def matches(member: Member, row: Row) -> bool:
+    """Whether the row says what must come of that VM."""
+    return row.outcome == member.expected.outcome and row.text("ErrorCode") == member.expected.error
+
+
+def _wrong_rows(evidence: Evidence) -> list[str]:
+    wrong = []
+    for member in evidence.fleet:
+        row = evidence.rows.get(member.id)
+        must = f"{member.expected.outcome} {member.expected.error}".strip()
+        if row is None:
+            wrong.append(f"{member.spec.name} has no row; it must be {must}")
+        elif not matches(member, row):
+            found = f"{row.outcome} {row.text('ErrorCode')}".strip()
+            wrong.append(f"{member.spec.name} is {found} ({row.text('Reason')}); it must be {must}")
+    known = {member.id for member in evidence.fleet}
+    return wrong + [f"{vm} has a row, but there is no such VM" for vm in evidence.rows if vm not in known]
+
+
+def _odd_calls(evidence: Evidence) -> list[str]:
+    """A copy of an event costs one read at most, if it comes at the same moment as the first; never a second PUT."""
+    copies = Counter(str(event["data"]["resourceUri"]).lower() for event in evidence.repeated)
+    odd = []
+    for member in evidence.fleet:
+        if (expected := member.expected.calls) is None:
+            continue
+        calls = evidence.requests.count(vm=member.id)
+        puts = evidence.requests.count(vm=member.id, kind=Kind.EXTENSION_PUT)
+        if not expected <= calls <= expected + copies[member.id] or puts != expected - 1:
+            odd.append(f"{member.spec.name} took {calls} calls, {puts} of them PUT; {expected} were right")
+    return odd
+
+
+def _unannounced(evidence: Evidence) -> list[str]:
+    told = {(str(e["subject"]).lower(), e["data"].get("Outcome")) for e in evidence.announced}
+    return [f"{row.text('VmName')} {row.outcome}" for vm, row in evidence.rows.items() if (vm, row.outcome) not in told]

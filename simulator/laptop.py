@@ -1,0 +1,159 @@
+"""All that stands in for Azure on a laptop, started and ended together: Azurite, ARM, Event Grid, a topic for the
+outcomes, and on request the functions host with the product in it.
+
+Every port is a free one, every file is in a folder of this run. What is started here ends here, however it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import secrets
+import uuid
+from collections.abc import Callable, Mapping, MutableMapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlencode
+
+from simulator import arm, eventgrid
+from simulator.azurite import Azurite
+from simulator.clock import Clock
+from simulator.eventgrid import CustomTopic, EventFilter, EventGrid, EventSchema, Faults, Subscription
+from simulator.eventgrid.schema import Event
+from simulator.host_process import FunctionsHost
+from simulator.tls import certificates_in
+
+ROOT = Path(__file__).resolve().parent.parent
+FUNCTION = "on_resource_event"
+
+# One Azure subscription whose events come in the Event Grid schema, one with CloudEvents.
+SUBSCRIPTIONS = {
+    "00000000-0000-4000-8000-000000000001": EventSchema.EVENT_GRID,
+    "00000000-0000-4000-8000-000000000002": EventSchema.CLOUD_EVENTS,
+}
+
+_STARTED_WITHIN = 60.0
+_SETTINGS = (
+    "ONBOARDING_",
+    "OMS_",
+    "OUTCOME_",
+    "SWEEP_",
+    "AZURE_",
+    "IDENTITY_",
+    "AzureWebJobs",
+    "AzureFunctionsJobHost__",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """A workspace of this run: a made-up id, and a key of the real length that exists nowhere else."""
+
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    key: str = field(default_factory=lambda: base64.b64encode(secrets.token_bytes(64)).decode(), repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenery:
+    """How the simulated cloud behaves. `scale` is how many of its seconds pass in one of ours; `storage` is a folder
+    that keeps Azurite's data; `observe` sees each event of ARM before it is published."""
+
+    scale: float = 60.0
+    seed: int = 0
+    faults: Faults = field(default_factory=Faults)
+    storage: Path | None = None
+    observe: Callable[[Event], object] = lambda event: None
+
+
+class Laptop:
+    """Use as `async with Laptop(scenery) as laptop`; then, for a host of ours, `await laptop.start_host(…)`."""
+
+    def __init__(self, scenery: Scenery | None = None) -> None:
+        self.scenery = scenery or Scenery()
+        self.workspace = Workspace()
+        self.topic_key = secrets.token_urlsafe(32)
+        self.clock = Clock(self.scenery.scale)
+        self.azurite = Azurite(self.scenery.storage)
+        options = eventgrid.Options(faults=self.scenery.faults)
+        self.grid = EventGrid(self.clock, self.scenery.seed, options)
+        self.topic = CustomTopic(self.topic_key)
+        subscriptions = arm.Options(subscriptions=tuple(SUBSCRIPTIONS))
+        self.arm = arm.ArmSimulator(self.clock, seed=self.scenery.seed, publish=self._publish, options=subscriptions)
+        self.endpoints: arm.Endpoints
+        self._ending = AsyncExitStack()
+
+    async def start_host(self, policies: Path, settings: Mapping[str, str] | None = None) -> FunctionsHost:
+        """Run the product under our functions host, and subscribe it to the events of every VM."""
+        environment = {
+            **self.connections(),
+            "NO_PROXY": "localhost,127.0.0.1",
+            "ONBOARDING_POLICIES": str(policies),
+            "OMS_WORKSPACE_ID": self.workspace.id,
+            "OMS_WORKSPACE_KEY": self.workspace.key,
+            **(settings or {}),
+        }
+        host = FunctionsHost(ROOT, environment)
+        self._ending.push_async_callback(asyncio.to_thread, host.stop)
+        host.start()
+        await asyncio.to_thread(host.wait_ready, _STARTED_WITHIN)
+        await self.subscribe(host.event_grid_endpoint(FUNCTION), SUBSCRIPTIONS)
+        return host
+
+    async def subscribe(self, endpoint: str, schemas: Mapping[str, EventSchema]) -> None:
+        """An event subscription for each Azure subscription, in that schema; HandshakeFailed if nobody answers."""
+        for number, (subscription, schema) in enumerate(schemas.items(), start=1):
+            of_it = EventFilter(subject_begins_with=f"/subscriptions/{subscription}/")
+            await self.grid.subscribe(Subscription(f"onboarding-{number}", endpoint, schema, of_it))
+
+    def connections(self) -> dict[str, str]:
+        """The settings that lead the product here instead of to Azure."""
+        return {
+            "AzureWebJobsStorage": self.azurite.connection_string,
+            **self.endpoints.environment(),
+            "OUTCOME_TOPIC_ENDPOINT": self.topic.endpoint,
+            "OUTCOME_TOPIC_KEY": self.topic_key,
+        }
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self._ending.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._ending.aclose()
+
+    async def _start(self) -> None:
+        ending = self._ending
+        folder = Path(ending.enter_context(TemporaryDirectory(prefix="vm-onboarding-")))
+        ending.push_async_callback(asyncio.to_thread, self.azurite.stop)
+        self.azurite.start()
+        await ending.enter_async_context(self.grid)
+        ending.push_async_callback(self.arm.stop)
+        self.endpoints = await self.arm.start(folder)
+        ending.push_async_callback(self.topic.close)
+        await self.topic.start(certificates_in(folder).server_context())
+        await asyncio.to_thread(self.azurite.wait_ready, _STARTED_WITHIN)
+
+    def _publish(self, event: Event) -> None:
+        self.scenery.observe(event)
+        self.grid.publish(event)
+
+
+def webhook(host: str) -> str:
+    """Where the host at that address takes events for the product."""
+    return f"{host.rstrip('/')}/runtime/webhooks/eventgrid?{urlencode({'functionName': FUNCTION})}"
+
+
+def forget_settings(environment: MutableMapping[str, str]) -> None:
+    """Drop the settings of a real deployment that the caller's shell may hold: the laptop shall not reach it."""
+    for name in [name for name in environment if name.startswith(_SETTINGS)]:
+        del environment[name]

@@ -1,0 +1,68 @@
+"""`python -m simulator up`: Azurite, ARM and Event Grid for a functions host of your own, such as `func start`.
+
+Prints the settings that lead the host here, waits for the host to answer the handshake of the event subscriptions,
+and then, if asked, creates a fleet. It runs until Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from simulator.demo.fleet import make_fleet
+from simulator.demo.scene import Scene
+from simulator.eventgrid import EventSchema, HandshakeFailed
+from simulator.laptop import ROOT, SUBSCRIPTIONS, Laptop, Scenery, webhook
+
+_SAMPLE = ROOT / "local.settings.sample.json"
+_SCHEMAS = {"eventgrid": EventSchema.EVENT_GRID, "cloudevents": EventSchema.CLOUD_EVENTS}
+_KNOCK = 1.0
+
+
+def run(args: argparse.Namespace) -> int:
+    """The command."""
+    asyncio.run(_up(args))
+    return 0
+
+
+async def _up(args: argparse.Namespace) -> None:
+    scene = Scene(make_fleet(args.vms, args.seed, tuple(SUBSCRIPTIONS)) if args.vms else ())
+    scenery = Scenery(seed=args.seed, observe=scene.observe)
+    async with Laptop(scenery) as laptop:
+        if args.write:
+            _write(laptop.connections(), Path(args.write))
+        else:
+            _show(laptop.connections())
+        print(f"The cloud's clock runs {scenery.scale:.0f} times as fast as ours. Ctrl-C ends it all.")
+        print(f"Waiting for a host at {args.to} …", flush=True)
+        await _subscribe(laptop, webhook(args.to), _SCHEMAS[args.schema])
+        print("It answered the handshake: the events of every VM go there.", flush=True)
+        await scene.play(laptop.arm, laptop.clock)
+        if args.vms:
+            print(f"{scene.created} VMs were created.", flush=True)
+        await asyncio.Event().wait()
+
+
+def _show(connections: Mapping[str, str]) -> None:
+    print('Azurite, ARM and Event Grid are up. Add these to "Values" in local.settings.json:\n')
+    print(",\n".join(f"    {json.dumps(name)}: {json.dumps(value)}" for name, value in connections.items()) + "\n")
+
+
+def _write(connections: Mapping[str, str], file: Path) -> None:
+    """The sample's settings, with these instead of its own where both have one."""
+    settings = json.loads(_SAMPLE.read_text("utf-8"))
+    settings["Values"] |= connections
+    file.write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
+    print(f"Azurite, ARM and Event Grid are up; {file} leads there.")
+
+
+async def _subscribe(laptop: Laptop, endpoint: str, schema: EventSchema) -> None:
+    """Knock until the host is there and has loaded the function."""
+    while True:
+        try:
+            return await laptop.subscribe(endpoint, dict.fromkeys(SUBSCRIPTIONS, schema))
+        except HandshakeFailed:
+            await asyncio.sleep(_KNOCK)
