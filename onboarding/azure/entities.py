@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError, ResourceNotFoundError
+from azure.data.tables import EdmType, EntityProperty, TableErrorCode
 from azure.data.tables.aio import TableClient
 
 from onboarding.core.errors import LostRace, StorageError
-
-_CONFLICTS = (409, 412)
 
 
 async def with_table[T](table: TableClient, write: Callable[[], Awaitable[T]]) -> T:
@@ -27,25 +26,49 @@ async def with_table[T](table: TableClient, write: Callable[[], Awaitable[T]]) -
     return await write()
 
 
-@asynccontextmanager
-async def as_storage_errors(doing: str) -> AsyncIterator[None]:
-    """`doing` is `read` or `write`. Reading a table that is not there finds nothing."""
+@contextmanager
+def reading() -> Iterator[None]:
+    """For reads. A table that is not there yet holds nothing."""
     try:
         yield
-    except ResourceNotFoundError as error:
-        if doing != "read":
-            raise StorageError(f"the table could not be written: {error.reason}") from None
+    except ResourceNotFoundError:
+        return
     except HttpResponseError as error:
-        if error.status_code in _CONFLICTS:
-            raise LostRace("the row was written by somebody else") from None
-        raise StorageError(f"the table could not be {doing}: {error.status_code} {error.reason}") from None
+        raise StorageError(f"the table could not be read: {error.status_code} {error.reason}") from None
     except (AzureError, TimeoutError) as error:
-        raise StorageError(f"the table could not be {doing}: {type(error).__name__}") from None
+        raise StorageError(f"the table could not be read: {type(error).__name__}") from None
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """For writes. One that was overtaken is a LostRace."""
+    try:
+        yield
+    except HttpResponseError as error:
+        if _overtaken(error):
+            raise LostRace("the row was written by somebody else") from None
+        raise StorageError(f"the table could not be written: {error.status_code} {error.reason}") from None
+    except (AzureError, TimeoutError) as error:
+        raise StorageError(f"the table could not be written: {type(error).__name__}") from None
 
 
 def plain(value: Any) -> Any:
-    """The SDK's datetime carries its wire text along; rows compare by the moment alone."""
+    """The SDK's datetime carries its wire text along, its long number its type; rows compare by the value alone."""
+    if isinstance(value, EntityProperty):
+        return value.value
     if isinstance(value, datetime):
         moment = value.astimezone(UTC)
         return datetime(*moment.timetuple()[:6], moment.microsecond, tzinfo=UTC)
     return value
+
+
+def typed(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as the SDK takes them: a plain number is 32 bits to it, and a wait of a month has more milliseconds."""
+    return {name: (value, EdmType.INT64) if type(value) is int else value for name, value in properties.items()}
+
+
+def _overtaken(error: HttpResponseError) -> bool:
+    """A table that is being deleted answers 409 too, but then nobody else has written."""
+    if error.status_code == 409:
+        return getattr(error, "error_code", None) != TableErrorCode.TABLE_BEING_DELETED
+    return error.status_code == 412

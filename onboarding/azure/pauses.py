@@ -8,7 +8,7 @@ from azure.core import MatchConditions
 from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient
 
-from onboarding.azure.entities import as_storage_errors, plain, with_table
+from onboarding.azure.entities import plain, reading, with_table, writing
 from onboarding.core.pause import Pause
 from onboarding.ports import StoredPause
 
@@ -22,7 +22,7 @@ class TablePauses:
     async def read(self, subscription: str) -> tuple[StoredPause, ...]:
         query = "PartitionKey eq @partition and RowKey ge 'pause|' and RowKey lt 'pause}'"
         found: list[StoredPause] = []
-        async with as_storage_errors("read"):
+        with reading():
             async for entity in self._table.query_entities(query, parameters={"partition": subscription}):
                 properties = {name: plain(value) for name, value in entity.items()}
                 pause = Pause.from_properties(subscription, properties)
@@ -31,7 +31,7 @@ class TablePauses:
 
     async def write(self, pause: Pause, version: str | None) -> None:
         entity = {**_keys(pause), **pause.to_properties()}
-        async with as_storage_errors("write"):
+        with writing():
             if version is None:
                 await with_table(self._table, lambda: self._table.create_entity(entity))
             else:
@@ -40,7 +40,7 @@ class TablePauses:
                 )
 
     async def delete(self, pause: Pause) -> None:
-        async with as_storage_errors("write"):
+        with writing():
             await self._table.delete_entity(_keys(pause))
 
 

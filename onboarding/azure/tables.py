@@ -6,19 +6,26 @@ and not overwritten, so that of two workers with the same event, or with the sam
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from azure.core import MatchConditions
-from azure.data.tables import UpdateMode
+from azure.core.async_paging import AsyncItemPaged
+from azure.data.tables import TableEntity, UpdateMode
 from azure.data.tables.aio import TableClient
 
-from onboarding.azure.entities import as_storage_errors, plain, with_table
+from onboarding.azure.entities import plain, reading, typed, with_table, writing
+from onboarding.core.errors import StorageError
 from onboarding.core.outcome import Row
 from onboarding.core.resource_id import VmId, parse_id
+from onboarding.core.selection import EVERYTHING, Selection
 from onboarding.events import Trigger
 from onboarding.ports import Stored
+
+_log = logging.getLogger(__name__)
 
 _END_OF_TIME_MS = 9_999_999_999_999
 
@@ -30,19 +37,15 @@ class TableLedger:
         self._table = table
 
     async def read(self, vm: VmId) -> Mapping[str, Stored]:
-        prefix = _row_prefix(vm)
-        # "}" follows "|": everything between the two begins with the prefix.
-        query = "PartitionKey eq @partition and RowKey ge @first and RowKey lt @last"
-        parameters = {"partition": vm.subscription.lower(), "first": f"{prefix}|", "last": f"{prefix}}}"}
+        query = _Query(f"{_row_prefix(vm)}|", vm.subscription.lower())
         rows: dict[str, Stored] = {}
-        async with as_storage_errors("read"):
-            async for entity in self._table.query_entities(query, parameters=parameters):
+        with reading():
+            async for entity in self._entities(query):
                 rows[entity["Extension"]] = Stored(_row(entity), str(entity.metadata["etag"]))
         return rows
 
     async def write(self, row: Row, trigger: Trigger, version: str | None, *, again: bool = False) -> str:
-        properties = row.to_properties()
-        current = {**_keys(row), **properties}
+        current = {**_keys(row), **typed(row.to_properties())}
         history = _history(row, trigger)
         written: Any = (
             ("create", current)
@@ -50,32 +53,82 @@ class TableLedger:
             else ("update", current, {"mode": UpdateMode.REPLACE, "etag": version, "match_condition": _SAME})
         )
         logged: Any = ("upsert", history, {"mode": UpdateMode.REPLACE}) if again else ("create", history)
-        async with as_storage_errors("write"):
+        with writing():
             results = await with_table(self._table, lambda: self._table.submit_transaction([written, logged]))
         return str(results[0]["etag"])
 
     async def append(self, row: Row, trigger: Trigger) -> None:
-        async with as_storage_errors("write"):
-            history = _history(row, trigger)
+        history = _history(row, trigger)
+        with writing():
             await with_table(self._table, lambda: self._table.upsert_entity(history, mode=UpdateMode.REPLACE))
 
     async def overdue(self, before: datetime) -> AsyncIterator[Row]:
-        query = "RowKey ge 'vm|' and RowKey lt 'vm}' and NextAttemptAt lt @before"
-        async with as_storage_errors("read"):
-            async for entity in self._table.query_entities(query, parameters={"before": before}):
-                yield _row(entity)
+        query = _Query("vm|", condition="NextAttemptAt lt @before", values={"before": before})
+        async for row in self._rows(query):
+            yield row
 
-    async def current(self) -> AsyncIterator[Row]:
-        """Every current row, by subscription, group, VM and extension. Raises StorageError."""
-        async with as_storage_errors("read"):
-            async for entity in self._table.query_entities("RowKey ge 'vm|' and RowKey lt 'vm}'"):
-                yield _row(entity)
+    async def current(self, selection: Selection = EVERYTHING) -> AsyncIterator[Row]:
+        """The current rows, by subscription, group, VM and extension, a page at a time. Raises StorageError."""
+        async for row in self._rows(_select(selection)):
+            if selection.vm_name.lower() in ("", row.vm_name.lower()):
+                yield row
+
+    async def history(self, vm: VmId) -> AsyncIterator[Row]:
+        """The VM's lines of history, within an extension the newest first; event and time are those of each line's
+        own trigger. Raises StorageError."""
+        prefix = f"log|{vm.resource_group}|{vm.name}|".lower()
+        async for row in self._rows(_Query(prefix, vm.subscription.lower())):
+            yield row
 
     async def close(self) -> None:
         await self._table.close()
 
+    async def _rows(self, query: _Query) -> AsyncIterator[Row]:
+        """Rows for a list: one that cannot be read, perhaps a newer version's, must not hide the others."""
+        with reading():
+            async for entity in self._entities(query):
+                try:
+                    row = _row(entity)
+                except StorageError as error:
+                    _log.warning("left out: %s", error)
+                else:
+                    yield row
+
+    def _entities(self, query: _Query) -> AsyncItemPaged[TableEntity]:
+        return self._table.query_entities(query.text, parameters=query.parameters)
+
 
 _SAME = MatchConditions.IfNotModified
+
+
+@dataclass(frozen=True, slots=True)
+class _Query:
+    """Entities whose row key begins with `prefix`, which ends in "|", of one partition or of all."""
+
+    prefix: str
+    partition: str = ""
+    condition: str = ""
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        partition = "PartitionKey eq @partition" if self.partition else ""
+        return " and ".join(filter(None, (partition, "RowKey ge @first and RowKey lt @last", self.condition)))
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        # "}" follows "|": everything between the two begins with the prefix.
+        keys = {"first": self.prefix, "last": f"{self.prefix[:-1]}}}"}
+        return {**keys, **({"partition": self.partition} if self.partition else {}), **self.values}
+
+
+def _select(selection: Selection) -> _Query:
+    """The outcomes, and as much of the names as a row key begins with: a VM's name counts once its group is known."""
+    group, vm = selection.resource_group.lower(), selection.vm_name.lower()
+    names = f"{group}|{vm}|" if group and vm else f"{group}|" if group else ""
+    outcomes = {f"outcome{number}": outcome.value for number, outcome in enumerate(selection.outcomes)}
+    condition = " or ".join(f"Outcome eq @{name}" for name in outcomes)
+    return _Query(f"vm|{names}", selection.subscription.lower(), f"({condition})" if condition else "", outcomes)
 
 
 def _keys(row: Row) -> dict[str, str]:
@@ -93,7 +146,7 @@ def _history(row: Row, trigger: Trigger) -> dict[str, Any]:
     inverted = max(0, _END_OF_TIME_MS - int(trigger.time.timestamp() * 1000))
     key = f"log|{vm.resource_group}|{vm.name}|{row.extension}|{inverted:013d}|{trigger.id}".lower()
     told = {"EventId": trigger.id, "EventTime": trigger.time, "CorrelationId": trigger.correlation_id}
-    return {"PartitionKey": vm.subscription.lower(), "RowKey": key, **row.to_properties(), **told}
+    return {"PartitionKey": vm.subscription.lower(), "RowKey": key, **typed(row.to_properties()), **told}
 
 
 def _vm(row: Row) -> VmId:
@@ -104,4 +157,8 @@ def _vm(row: Row) -> VmId:
 
 
 def _row(entity: Mapping[str, Any]) -> Row:
-    return Row.from_properties({name: plain(value) for name, value in entity.items()})
+    try:
+        return Row.from_properties({name: plain(value) for name, value in entity.items()})
+    except (ValueError, TypeError, LookupError) as error:
+        key = f"{entity['PartitionKey']} {entity['RowKey']}"
+        raise StorageError(f"the row {key} is none that this version can read: {error!r}") from None
