@@ -20,6 +20,8 @@ _ASKED = (
     (re.compile(r"\.(customerId|workspaceId)\]$", re.IGNORECASE), "{OMS_WORKSPACE_ID}"),
     (re.compile(r"\.(primary|secondary)SharedKey\]$", re.IGNORECASE), "{OMS_WORKSPACE_KEY}"),
 )
+# Functions whose value differs from VM to VM, or from day to day.
+_LOOKING_AROUND = {"field", "resourcegroup", "subscription", "policy", "requestcontext", "utcnow", "current"}
 _NOTHING = Resource({})
 
 
@@ -76,7 +78,7 @@ def _extension(resource: Mapping[str, Any], names: _Names) -> TemplateExtension:
         if value is NOT_GIVEN:
             asked = next((setting for sign, setting in _ASKED if sign.search(str(source))), None)
             still_open.append(
-                f"{key}: {source} is asked of Azure; {f'{asked} stands for it' if asked else 'fill it in'}"
+                f"{key}: {source} is not known here; {f'{asked} stands for it' if asked else 'fill it in'}"
             )
             return asked or "FILL-IN"
         return value
@@ -130,7 +132,7 @@ def _value(tree: Call | Access | Literal, names: _Names) -> Any:
     """Literals, `variables`, `parameters` and functions of these."""
     if isinstance(tree, Literal):
         return tree.value
-    if isinstance(tree, Access):
+    if isinstance(tree, Access) or tree.name.lower() in _LOOKING_AROUND:
         raise _Open
     arguments = [_value(argument, names) for argument in tree.arguments]
     if tree.name.lower() in ("variables", "parameters"):
