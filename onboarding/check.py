@@ -14,7 +14,7 @@ from typing import Any
 from onboarding.core.catalog import CatalogueEntry
 from onboarding.core.errors import ConfigurationError, OnboardingError
 from onboarding.core.facts import ImageKind, ImageReference, MachineFacts, read_facts, read_image
-from onboarding.core.images import NO_OVERRIDES, OsRelease, Overrides, identify
+from onboarding.core.images import NO_OVERRIDES, ImageDefinition, OsRelease, Overrides, identify, read_definition
 from onboarding.core.support import Judgement, SupportTable, Verdict, judge
 
 DEFAULT_EXTENSION = "oms-agent-linux"
@@ -36,6 +36,7 @@ class Question:
     image: ImageReference
     os_name: str = ""
     os_version: str = ""
+    definition: ImageDefinition | None = None
 
     def __str__(self) -> str:
         image = self.image
@@ -88,15 +89,17 @@ class Checker:
         image = asked.image
         # The version is no part of what a name tells, and would keep the same answer once for each build.
         named = ImageReference(image.publisher, image.offer, image.sku, id=image.id, kind=image.kind)
-        release, judgement = self._judged_name(named, asked.os_name, asked.os_version)
+        release, judgement = self._judged_name(Question(named, asked.os_name, asked.os_version, asked.definition))
         return Answer(str(asked), image.publisher, release, judgement)
 
-    def _judge_name(self, image: ImageReference, os_name: str, os_version: str) -> tuple[OsRelease, Judgement]:
-        facts = replace(_NOTHING_KNOWN, image=image, guest_os_name=os_name, guest_os_version=os_version)
-        return self._judged(facts)
+    def _judge_name(self, asked: Question) -> tuple[OsRelease, Judgement]:
+        facts = replace(
+            _NOTHING_KNOWN, image=asked.image, guest_os_name=asked.os_name, guest_os_version=asked.os_version
+        )
+        return self._judged(facts, asked.definition)
 
-    def _judged(self, facts: MachineFacts) -> tuple[OsRelease, Judgement]:
-        release = identify(facts, self._overrides)
+    def _judged(self, facts: MachineFacts, definition: ImageDefinition | None = None) -> tuple[OsRelease, Judgement]:
+        release = identify(facts, self._overrides, definition)
         return release, judge(release, self._table)
 
 
@@ -134,7 +137,9 @@ def read_question(item: object) -> Question | MachineFacts:
     image = _image_of(item)
     if image is None and "osName" not in item and "osVersion" not in item:
         raise NotAnImage(f"no image among the keys {', '.join(map(str, item)) or '(none)'}; {_MEND}")
-    return Question(image or ImageReference(), _text(item, "osName"), _text(item, "osVersion"))
+    known = {"architecture": item["architecture"]} if "architecture" in item else None
+    definition = read_definition({"properties": known}) if known else None
+    return Question(image or ImageReference(), _text(item, "osName"), _text(item, "osVersion"), definition)
 
 
 def _name_of(facts: MachineFacts) -> str:

@@ -44,7 +44,7 @@ __all__ = [
 # Standard_D4ps_v5: the letter p among the small ones is an Arm processor.
 _ARM_SIZE = re.compile(r"(?:standard|basic)_[A-Z]+\d+(?:-\d+)?[a-z]*p[a-z]*_", re.ASCII)
 _SIZE_PREFIX = re.compile(r"^(standard|basic)_", re.IGNORECASE)
-_ARCHITECTURES = {"x64": "x86_64", "arm64": "arm64"}
+_ARCHITECTURES = {"x64": "x86_64", "x86_64": "x86_64", "arm64": "arm64"}  # ARM's words, and ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,8 @@ def _with_guest(named: OsRelease, guest: OsRelease) -> OsRelease:
     if not named.known:
         return guest
     if _agree(named, guest):
-        return named if named.version else replace(guest, architecture=named.architecture)
+        adds_version = named.version is None and guest.version is not None and named.os_type is not OsType.WINDOWS
+        return replace(guest, architecture=named.architecture) if adds_version else replace(named, needs_agent=False)
     reason = f"{guest.reason}, against the {named.witness} that tells {named.title}: the running system wins"
     return replace(guest, architecture=named.architecture, reason=reason)
 

@@ -135,6 +135,23 @@ def test_json_keeps_the_items_own_keys_and_the_images_version(
     assert set(FIELDS) <= set(answer)
 
 
+@pytest.mark.parametrize(
+    ("told", "architecture", "verdict"),
+    [
+        ("Arm64", "arm64", "unsupported"),
+        ("x64", "x86_64", "supported"),
+        (None, None, "supported"),
+        (7, None, "supported"),
+    ],
+)
+def test_an_image_lists_architecture_counts(
+    told: object, architecture: str | None, verdict: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["check", _file(tmp_path, json.dumps({**_image(GOOD), "architecture": told})), "--format", "json"])
+    [answer] = _json(capsys)
+    assert (answer["architecture"], answer["verdict"]) == (architecture, verdict)
+
+
 def test_a_whole_vm_uses_every_witness(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     vm = {
         "id": "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/web",

@@ -97,6 +97,24 @@ def test_an_agent_that_knows_more_digits_is_no_contradiction() -> None:
     assert (release.version, release.witness) == ("8", Witness.IMAGE)
 
 
+@pytest.mark.parametrize(
+    ("image", "guest"),
+    [
+        (
+            ("MicrosoftWindowsServer", "WindowsServer", "2019-Datacenter"),
+            ("Windows Server 2019 Datacenter", "10.0.17763"),
+        ),
+        (("microsoft-dsvm", "aml-workstation", "ubuntu"), ("ubuntu", "")),
+    ],
+)
+def test_an_agent_that_adds_nothing_leaves_the_image_the_witness(
+    image: tuple[str, str, str], guest: tuple[str, str]
+) -> None:
+    reference = dict(zip(("publisher", "offer", "sku"), image, strict=True))
+    release = identify(_vm(reference, guest=guest, os_type=""))
+    assert (release.witness, release.needs_agent) == (Witness.IMAGE, False)
+
+
 def test_an_old_agent_calls_opensuse_suse() -> None:
     image = {"publisher": "SUSE", "offer": "openSUSE-Leap", "sku": "15-2"}
     assert identify(_vm(image, guest=("suse", "15.2"))).distribution == "opensuse"
