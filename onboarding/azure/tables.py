@@ -7,7 +7,7 @@ and not overwritten, so that of two workers with the same event, or with the sam
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -19,9 +19,8 @@ from azure.data.tables.aio import TableClient
 
 from onboarding.azure.entities import plain, reading, typed, with_table, writing
 from onboarding.core.errors import StorageError
-from onboarding.core.outcome import Row
+from onboarding.core.outcome import Outcome, Row
 from onboarding.core.resource_id import VmId, parse_id
-from onboarding.core.selection import EVERYTHING, Selection
 from onboarding.events import Trigger
 from onboarding.ports import Stored
 
@@ -31,10 +30,11 @@ _END_OF_TIME_MS = 9_999_999_999_999
 
 
 class TableLedger:
-    """Implements `ports.Ledger`. Makes the table when it is missing."""
+    """Implements `ports.Ledger` and `ports.LedgerReader`. Makes the table when it is missing. `outbox`: outcomes are told to somebody."""
 
-    def __init__(self, table: TableClient) -> None:
+    def __init__(self, table: TableClient, *, outbox: bool = False) -> None:
         self._table = table
+        self._outbox = outbox
 
     async def read(self, vm: VmId) -> Mapping[str, Stored]:
         query = _Query(f"{_row_prefix(vm)}|", vm.subscription.lower())
@@ -52,9 +52,15 @@ class TableLedger:
             if version is None
             else ("update", current, {"mode": UpdateMode.REPLACE, "etag": version, "match_condition": _SAME})
         )
-        logged: Any = ("upsert", history, {"mode": UpdateMode.REPLACE}) if again else ("create", history)
+        operations: list[Any] = [
+            written,
+            ("upsert", history, {"mode": UpdateMode.REPLACE}) if again else ("create", history),
+        ]
+        if self._outbox and row.outcome.final:
+            note = {**_note_keys(row), **typed(row.to_properties())}
+            operations.append(("upsert", note, {"mode": UpdateMode.REPLACE}))
         with writing():
-            results = await with_table(self._table, lambda: self._table.submit_transaction([written, logged]))
+            results = await with_table(self._table, lambda: self._table.submit_transaction(operations))
         return str(results[0]["etag"])
 
     async def append(self, row: Row, trigger: Trigger) -> None:
@@ -67,15 +73,30 @@ class TableLedger:
         async for row in self._rows(query):
             yield row
 
-    async def current(self, selection: Selection = EVERYTHING) -> AsyncIterator[Row]:
-        """The current rows, by subscription, group, VM and extension, a page at a time. Raises StorageError."""
-        async for row in self._rows(_select(selection)):
-            if selection.vm_name.lower() in ("", row.vm_name.lower()):
+    async def untold(self, before: datetime) -> AsyncIterator[Row]:
+        query = _Query("untold|", condition="FinishedAt lt @before", values={"before": before})
+        async for row in self._rows(query):
+            yield row
+
+    async def told(self, row: Row) -> None:
+        if self._outbox:
+            with writing():
+                await self._table.delete_entity(_note_keys(row))
+
+    async def current(
+        self, subscription: str = "", *, resource_group: str = "", vm_name: str = "", outcomes: Sequence[Outcome] = ()
+    ) -> AsyncIterator[Row]:
+        group, vm = resource_group.lower(), vm_name.lower()
+        # A row key begins with the group: without it, VMs of that name can be anywhere.
+        names = f"{group}|{vm}|" if group and vm else f"{group}|" if group else ""
+        values = {f"outcome{number}": outcome.value for number, outcome in enumerate(outcomes)}
+        condition = " or ".join(f"Outcome eq @{name}" for name in values)
+        query = _Query(f"vm|{names}", subscription.lower(), f"({condition})" if condition else "", values)
+        async for row in self._rows(query):
+            if vm in ("", row.vm_name.lower()):
                 yield row
 
     async def history(self, vm: VmId) -> AsyncIterator[Row]:
-        """The VM's lines of history, within an extension the newest first; event and time are those of each line's
-        own trigger. Raises StorageError."""
         prefix = f"log|{vm.resource_group}|{vm.name}|".lower()
         async for row in self._rows(_Query(prefix, vm.subscription.lower())):
             yield row
@@ -122,18 +143,17 @@ class _Query:
         return {**keys, **({"partition": self.partition} if self.partition else {}), **self.values}
 
 
-def _select(selection: Selection) -> _Query:
-    """The outcomes, and as much of the names as a row key begins with: a VM's name counts once its group is known."""
-    group, vm = selection.resource_group.lower(), selection.vm_name.lower()
-    names = f"{group}|{vm}|" if group and vm else f"{group}|" if group else ""
-    outcomes = {f"outcome{number}": outcome.value for number, outcome in enumerate(selection.outcomes)}
-    condition = " or ".join(f"Outcome eq @{name}" for name in outcomes)
-    return _Query(f"vm|{names}", selection.subscription.lower(), f"({condition})" if condition else "", outcomes)
-
-
 def _keys(row: Row) -> dict[str, str]:
     vm = _vm(row)
     return {"PartitionKey": vm.subscription.lower(), "RowKey": f"{_row_prefix(vm)}|{row.extension.lower()}"}
+
+
+def _note_keys(row: Row) -> dict[str, str]:
+    """The note that an outcome is still to be told; the same outcome written twice is one note."""
+    vm = _vm(row)
+    moment = f"{row.finished_at:%Y%m%dt%H%M%S%f}" if row.finished_at else ""
+    key = f"untold|{vm.resource_group}|{vm.name}|{row.extension}|{moment}".lower()
+    return {"PartitionKey": vm.subscription.lower(), "RowKey": key}
 
 
 def _row_prefix(vm: VmId) -> str:
