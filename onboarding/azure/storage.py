@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from azure.core.credentials_async import AsyncTokenCredential
@@ -9,6 +11,7 @@ from azure.data.tables.aio import TableClient
 from azure.storage.queue.aio import QueueClient
 
 from onboarding.azure.queues import QueueDeferrals
+from onboarding.core.errors import StorageError
 from onboarding.settings import QUEUE, TABLE, Storage
 
 # Storage answers in milliseconds; three quick tries outlast a hiccup and stay well inside Event Grid's 30 s.
@@ -17,17 +20,33 @@ _RETRIES: dict[str, Any] = {
     "retry_backoff_factor": 0.2,
     "retry_backoff_max": 1,
     "connection_timeout": 5,
+    "read_timeout": 5,
 }
 
 
-def onboarding_table(storage: Storage, credential: AsyncTokenCredential) -> TableClient:
-    if storage.connection_string is not None:
-        return TableClient.from_connection_string(storage.connection_string.reveal(), TABLE, **_RETRIES)
-    return TableClient(storage.table_endpoint, TABLE, credential=credential, **_RETRIES)
+def onboarding_table(storage: Storage, credential: AsyncTokenCredential | None) -> TableClient:
+    """The table's client; `credential` is needed where there is no connection string. Raises StorageError."""
+    with _said_plainly():
+        if storage.connection_string is not None:
+            return TableClient.from_connection_string(storage.connection_string.reveal(), TABLE, **_RETRIES)
+        return TableClient(storage.table_endpoint, TABLE, credential=credential, **_RETRIES)
 
 
-def deferrals_queue(storage: Storage, credential: AsyncTokenCredential) -> QueueDeferrals:
-    if storage.connection_string is not None:
-        client = QueueClient.from_connection_string(storage.connection_string.reveal(), QUEUE, **_RETRIES)
-        return QueueDeferrals(client)
-    return QueueDeferrals(QueueClient(storage.queue_endpoint, QUEUE, credential=credential, **_RETRIES))
+def deferrals_queue(storage: Storage, credential: AsyncTokenCredential | None) -> QueueDeferrals:
+    with _said_plainly():
+        if storage.connection_string is not None:
+            client = QueueClient.from_connection_string(storage.connection_string.reveal(), QUEUE, **_RETRIES)
+            return QueueDeferrals(client)
+        return QueueDeferrals(QueueClient(storage.queue_endpoint, QUEUE, credential=credential, **_RETRIES))
+
+
+@contextmanager
+def _said_plainly() -> Iterator[None]:
+    """The SDK's complaint about a connection string or an endpoint, without the string in it."""
+    try:
+        yield
+    except ValueError:
+        raise StorageError(
+            "the storage setting is malformed: copy the connection string of the account as the portal shows it,"
+            " or name the account in <setting>__accountName"
+        ) from None
