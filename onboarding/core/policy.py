@@ -25,6 +25,9 @@ _KEYS = {
     "scope",
     "notScopes",
     "rule",
+    "parameters",
+    "existenceCondition",
+    "source",
     "settings",
     "protectedSettings",
     "supportTable",
@@ -49,7 +52,7 @@ class Rule(Protocol):
 
 
 class RuleCompiler(Protocol):
-    def __call__(self, source: Mapping[str, Any], place: str) -> Rule: ...
+    def __call__(self, source: Mapping[str, Any], place: str, parameters: Mapping[str, Any]) -> Rule: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +152,7 @@ def parse_policy(raw: object, place: str, compile_rule: RuleCompiler) -> Policy:
     for key in ("name", "extension"):
         if not isinstance(raw.get(key), str) or not raw[key]:
             raise ConfigurationError(f"{place}: {key}", "is missing", "add it as a text")
+    parameters = _mapping(raw, "parameters", place)
     rule = raw.get("rule")
     return Policy(
         name=raw["name"],
@@ -156,7 +160,7 @@ def parse_policy(raw: object, place: str, compile_rule: RuleCompiler) -> Policy:
         extension=raw["extension"],
         scopes=_scopes(raw, "scope", place),
         not_scopes=_scopes(raw, "notScopes", place),
-        rule=None if rule is None else compile_rule(_mapping(raw, "rule", place), f"{place}: rule"),
+        rule=None if rule is None else compile_rule(_mapping(raw, "rule", place), f"{place}: rule", parameters),
         settings=_mapping(raw, "settings", place),
         protected_settings=_mapping(raw, "protectedSettings", place),
         support_table=str(raw.get("supportTable") or ""),

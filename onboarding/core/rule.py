@@ -23,9 +23,9 @@ class ConditionRule:
         return evaluation.matched, "" if evaluation.matched else "; ".join(decisive(evaluation.tree))
 
 
-def compile_rule(source: Mapping[str, Any], place: str) -> ConditionRule:
+def compile_rule(source: Mapping[str, Any], place: str, parameters: Mapping[str, Any]) -> ConditionRule:
     """Compile a rule; what is unknown in it is an error that names the path."""
     try:
-        return ConditionRule(compile_condition(source, place=place))
+        return ConditionRule(compile_condition(source, parameters, place))
     except ConditionError as error:
         raise ConfigurationError(error.place, error.message, "write it in Azure Policy's condition grammar") from None

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
+from onboarding.core.conditions.comparison import comparison, compile_right, unspaced
 from onboarding.core.conditions.count import compile_members, counted, explained
-from onboarding.core.conditions.environment import NOWHERE, Environment, Value
+from onboarding.core.conditions.environment import Environment, Value
 from onboarding.core.conditions.errors import Undecided
 from onboarding.core.conditions.explanation import Explanation
-from onboarding.core.conditions.expression_syntax import is_expression
 from onboarding.core.conditions.expressions import compile_value
 from onboarding.core.conditions.fields import Field, Scope
 from onboarding.core.conditions.functions_context import compile_field
-from onboarding.core.conditions.operators import OPERATORS, Operator, Test, misfit
+from onboarding.core.conditions.operators import Operator
 from onboarding.core.conditions.values import MISSING, fold, shown
 
 
@@ -123,7 +123,7 @@ def _compile_field(source: Mapping[str, Any], others: Mapping[str, str], key: st
         raise env.at(key).error(f"'field' takes a name, not {shown(name)}")
     get = compile_field(compile_value(name, env.at(key)), env.at(key))
     operator, right = compile_right(source, others, env)
-    compare = _comparison(operator, right)
+    compare = comparison(operator, right)
 
     def read(scope: Scope) -> tuple[Field, Any]:
         field = get(scope)
@@ -134,7 +134,7 @@ def _compile_field(source: Mapping[str, Any], others: Mapping[str, str], key: st
         holds = compare(scope, field.is_location)
         if field.is_array:
             return all(holds(item) for item in value)
-        return holds(_unspaced(value) if field.is_location else value)
+        return holds(unspaced(value) if field.is_location else value)
 
     return Node(test, leaf(name, operator, right, test, lambda scope: read(scope)[1]))
 
@@ -142,7 +142,7 @@ def _compile_field(source: Mapping[str, Any], others: Mapping[str, str], key: st
 def _compile_value(source: Mapping[str, Any], others: Mapping[str, str], key: str, env: Environment) -> Node:
     left = compile_value(source[key], env.at(key))
     operator, right = compile_right(source, others, env)
-    compare = _comparison(operator, right)
+    compare = comparison(operator, right)
 
     def test(scope: Scope) -> bool:
         return compare(scope, False)(left.of(scope))
@@ -155,7 +155,7 @@ def _compile_count(source: Mapping[str, Any], others: Mapping[str, str], key: st
     conditions = [compile_node(item, env.at(key).at(word).inside(name)) for word, item in _where(source[key])]
     where = conditions[0] if conditions else _ALWAYS
     operator, right = compile_right(source, others, env)
-    compare = _comparison(operator, right)
+    compare = comparison(operator, right)
 
     def number(scope: Scope) -> int:
         return counted(members, where.test, scope)
@@ -174,40 +174,6 @@ def _where(source: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 
 _ALWAYS = Node(lambda _: True, lambda _: Explanation("every member", True, True, True))
-
-
-def compile_right(source: Mapping[str, Any], others: Mapping[str, str], env: Environment) -> tuple[Operator, Value]:
-    """The one operator of a condition and what stands right of it."""
-    unknown = [key for word, key in others.items() if word not in OPERATORS]
-    if unknown:
-        near = get_close_matches(fold(unknown[0]), OPERATORS, n=1)
-        hint = f"; did you mean '{OPERATORS[near[0]].name}'?" if near else ""
-        raise env.error(f"unknown operator '{unknown[0]}'{hint}")
-    if len(others) != 1:
-        found = ", ".join(others.values()) or "none"
-        raise env.error(f"a condition has exactly one operator (equals, in, like, exists, …); here is {found}")
-    word, key = next(iter(others.items()))
-    operator, right = OPERATORS[word], compile_value(source[key], env.at(key))
-    worked_out = isinstance(source[key], str) and is_expression(source[key])
-    reason = misfit(operator, right.of(NOWHERE)) if right.constant and not worked_out else None
-    if reason:
-        raise env.at(key).error(reason)
-    return operator, right
-
-
-def _comparison(operator: Operator, right: Value) -> Callable[[Scope, bool], Test]:
-    """The right side made ready once where it is constant. Locations compare without spaces: East US 2 is eastus2."""
-    if not right.constant:
-        return lambda scope, spaceless: operator.against(_unspaced(right.of(scope)) if spaceless else right.of(scope))
-    value = right.of(NOWHERE)
-    plain, unspaced = operator.against(value), operator.against(_unspaced(value))
-    return lambda _, spaceless: unspaced if spaceless else plain
-
-
-def _unspaced(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.replace(" ", "")
-    return [_unspaced(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def leaf(

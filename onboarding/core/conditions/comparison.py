@@ -1,0 +1,48 @@
+"""The right half of a condition: its one operator, and the value that the left side is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from onboarding.core.conditions.environment import NOWHERE, Environment, Value
+from onboarding.core.conditions.expression_syntax import is_expression
+from onboarding.core.conditions.expressions import compile_value
+from onboarding.core.conditions.fields import Scope
+from onboarding.core.conditions.operators import OPERATORS, Operator, Test, misfit
+from onboarding.core.conditions.values import fold
+
+
+def compile_right(source: Mapping[str, Any], others: Mapping[str, str], env: Environment) -> tuple[Operator, Value]:
+    """The one operator of a condition and what stands right of it."""
+    unknown = [key for word, key in others.items() if word not in OPERATORS]
+    if unknown:
+        near = get_close_matches(fold(unknown[0]), OPERATORS, n=1)
+        hint = f"; did you mean '{OPERATORS[near[0]].name}'?" if near else ""
+        raise env.error(f"unknown operator '{unknown[0]}'{hint}")
+    if len(others) != 1:
+        found = ", ".join(others.values()) or "none"
+        raise env.error(f"a condition has exactly one operator (equals, in, like, exists, …); here is {found}")
+    word, key = next(iter(others.items()))
+    operator, right = OPERATORS[word], compile_value(source[key], env.at(key))
+    worked_out = isinstance(source[key], str) and is_expression(source[key])
+    reason = misfit(operator, right.of(NOWHERE)) if right.constant and not worked_out else None
+    if reason:
+        raise env.at(key).error(reason)
+    return operator, right
+
+
+def comparison(operator: Operator, right: Value) -> Callable[[Scope, bool], Test]:
+    """The right side made ready once where it is constant. Locations compare without spaces: East US 2 is eastus2."""
+    if not right.constant:
+        return lambda scope, spaceless: operator.against(unspaced(right.of(scope)) if spaceless else right.of(scope))
+    value = right.of(NOWHERE)
+    as_written, squeezed = operator.against(value), operator.against(unspaced(value))
+    return lambda _, spaceless: squeezed if spaceless else as_written
+
+
+def unspaced(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace(" ", "")
+    return [unspaced(item) for item in value] if isinstance(value, (list, tuple)) else value
