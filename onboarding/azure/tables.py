@@ -7,7 +7,7 @@ and not overwritten, so that of two workers with the same event, or with the sam
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -19,8 +19,9 @@ from azure.data.tables.aio import TableClient
 
 from onboarding.azure.entities import plain, reading, typed, with_table, writing
 from onboarding.core.errors import StorageError
-from onboarding.core.outcome import Outcome, Row
+from onboarding.core.outcome import Row
 from onboarding.core.resource_id import VmId, parse_id
+from onboarding.core.selection import EVERYTHING, Selection
 from onboarding.events import Trigger
 from onboarding.ports import Stored
 
@@ -30,7 +31,8 @@ _END_OF_TIME_MS = 9_999_999_999_999
 
 
 class TableLedger:
-    """Implements `ports.Ledger` and `ports.LedgerReader`. Makes the table when it is missing. `outbox`: outcomes are told to somebody."""
+    """Implements `ports.Ledger` and `ports.LedgerReader`. Makes the table when it is missing. With `outbox`, final
+    outcomes are to be told to somebody, and each leaves a note until it was."""
 
     def __init__(self, table: TableClient, *, outbox: bool = False) -> None:
         self._table = table
@@ -83,17 +85,9 @@ class TableLedger:
             with writing():
                 await self._table.delete_entity(_note_keys(row))
 
-    async def current(
-        self, subscription: str = "", *, resource_group: str = "", vm_name: str = "", outcomes: Sequence[Outcome] = ()
-    ) -> AsyncIterator[Row]:
-        group, vm = resource_group.lower(), vm_name.lower()
-        # A row key begins with the group: without it, VMs of that name can be anywhere.
-        names = f"{group}|{vm}|" if group and vm else f"{group}|" if group else ""
-        values = {f"outcome{number}": outcome.value for number, outcome in enumerate(outcomes)}
-        condition = " or ".join(f"Outcome eq @{name}" for name in values)
-        query = _Query(f"vm|{names}", subscription.lower(), f"({condition})" if condition else "", values)
-        async for row in self._rows(query):
-            if vm in ("", row.vm_name.lower()):
+    async def current(self, selection: Selection = EVERYTHING) -> AsyncIterator[Row]:
+        async for row in self._rows(_select(selection)):
+            if selection.vm_name.lower() in ("", row.vm_name.lower()):
                 yield row
 
     async def history(self, vm: VmId) -> AsyncIterator[Row]:
@@ -141,6 +135,15 @@ class _Query:
         # "}" follows "|": everything between the two begins with the prefix.
         keys = {"first": self.prefix, "last": f"{self.prefix[:-1]}}}"}
         return {**keys, **({"partition": self.partition} if self.partition else {}), **self.values}
+
+
+def _select(selection: Selection) -> _Query:
+    """The outcomes, and as much of the names as a row key begins with: a VM's name counts once its group is known."""
+    group, vm = selection.resource_group.lower(), selection.vm_name.lower()
+    names = f"{group}|{vm}|" if group and vm else f"{group}|" if group else ""
+    outcomes = {f"outcome{number}": outcome.value for number, outcome in enumerate(selection.outcomes)}
+    condition = " or ".join(f"Outcome eq @{name}" for name in outcomes)
+    return _Query(f"vm|{names}", selection.subscription.lower(), f"({condition})" if condition else "", outcomes)
 
 
 def _keys(row: Row) -> dict[str, str]:
