@@ -79,12 +79,15 @@ def _part(value: Any, key: str) -> dict[str, Any]:
 
 
 def _policy_errors(source: Source) -> Iterator[ConditionError]:
-    """The errors of the rule, and the first of the rest."""
-    data = source.data
-    rule = data.get("rule") if isinstance(data, dict) else None
-    yield from condition_errors(rule, _part(data, "parameters"), "rule") if rule is not None else ()
+    """The errors of both conditions, and the first of the rest."""
+    data = source.data if isinstance(source.data, dict) else {}
+    parameters = _part(data, "parameters")
+    conditions = {key: data[key] for key in ("rule", "existenceCondition") if data.get(key) is not None}
+    for key, condition in conditions.items():
+        yield from condition_errors(condition, parameters, key)
+    rest = {key: value for key, value in data.items() if key not in conditions} if conditions else source.data
     try:
-        parse_policy({**data, "rule": None} if rule is not None else data, source.name, compile_rule)
+        parse_policy(rest, source.name, compile_rule)
     except ConfigurationError as error:
         place = error.place.removeprefix(source.name).lstrip(": ")
         yield ConditionError(place, f"{error.problem}; {error.mend}")

@@ -172,11 +172,18 @@ def test_test_runs_the_cases_beside_the_policies(files: Path, capsys: pytest.Cap
     assert "x: cannot be expected here" in told
 
 
-def test_import_writes_a_policy_that_validates(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_import_writes_a_policy_that_validates_once_nothing_is_missing(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (files / "deploy.json").write_text(json.dumps(deploying(TEMPLATE)))
     out = files / "policy.yaml"
     assert main(["policy", "import", str(files / "deploy.json"), "-o", str(out)]) == 0
     assert "no value and no default for publisher" in capsys.readouterr().err
+    assert main(["policy", "validate", str(out)]) == 1
+    assert "unknown parameter 'publisher'" in capsys.readouterr().out
+    given = ["--parameters", '{"publisher": "P"}']
+    assert main(["policy", "import", str(files / "deploy.json"), "-o", str(out), *given]) == 0
+    assert main(["policy", "validate", str(out)]) == 0
     policy = yaml.safe_load(out.read_text())
     assert (policy["extension"], policy["source"]["version"]) == ("oms-agent-linux", "3.1.0")
 
