@@ -109,6 +109,8 @@ def identify(
 
 
 def _overridden(facts: MachineFacts, overrides: Overrides, definition: ImageDefinition | None) -> OsRelease | None:
+    if not overrides.rules:
+        return None
     identifier = definition.identifier if definition else None
     rule = overrides.find(facts.image.id, _definition_of(facts.image.id), _urn(facts.image))
     if rule is None:
