@@ -80,6 +80,10 @@ class Onboarding:
         now = max(self._ports.clock(), look.due)
         await self._enforcement.visit(Visit(look.vm, trigger, stored, now))
 
+    async def revisit(self, vm: VmId, trigger: Trigger) -> None:
+        """Look at a VM for a reason that is no event: a sweep, or a person."""
+        await self._enforcement.visit(await self._arrive(vm, trigger))
+
     async def _arrive(self, vm: VmId, trigger: Trigger, *, created: bool = False) -> Visit:
         stored = await self._ports.ledger.read(vm)
         return Visit(vm, trigger, stored, self._ports.clock(), created)

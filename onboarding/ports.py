@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from onboarding.core.outcome import Row
 from onboarding.core.pause import Pause
 from onboarding.core.resource_id import VmId
+from onboarding.core.selection import EVERYTHING, Selection
 from onboarding.events import Trigger
 
 
@@ -41,6 +42,12 @@ class Arm(Protocol):
     async def start_install(self, vm: VmId, name: str, body: Mapping[str, Any]) -> None:
         """Ask for an extension and do not wait: one PUT. Raises ArmError."""
 
+    def list_machines(self, subscription: str) -> AsyncIterator[Mapping[str, Any]]:
+        """The bodies of all VMs, as lists have them: no instance view, extensions by id alone. Raises ArmError."""
+
+    async def list_subscriptions(self) -> tuple[str, ...]:
+        """The subscriptions that the identity can see. Raises ArmError."""
+
 
 class Ledger(Protocol):
     async def read(self, vm: VmId) -> Mapping[str, Stored]:
@@ -49,6 +56,7 @@ class Ledger(Protocol):
     async def write(self, row: Row, trigger: Trigger, version: str | None, *, again: bool = False) -> str:
         """Write the current row and its line of history in one transaction; the new version.
 
+        With a final row goes a note that its outcome is still to be told, where anybody is told of outcomes.
         `version` is the one that was read (None: there was no row). `again` says that this trigger's line of history
         may be there already. Raises LostRace and StorageError."""
 
@@ -57,6 +65,24 @@ class Ledger(Protocol):
 
     def overdue(self, before: datetime) -> AsyncIterator[Row]:
         """Rows that are not final and whose look is past. Raises StorageError."""
+
+    def current(self, selection: Selection = EVERYTHING) -> AsyncIterator[Row]:
+        """The current rows, a page at a time. Raises StorageError."""
+
+    def untold(self, before: datetime) -> AsyncIterator[Row]:
+        """Final rows, written before that time, whose outcome event nobody has taken yet. Raises StorageError."""
+
+    async def told(self, row: Row) -> None:
+        """The outcome event of a final row was taken. Raises StorageError."""
+
+
+class LedgerReader(Protocol):
+    def current(self, selection: Selection = EVERYTHING) -> AsyncIterator[Row]:
+        """The current rows, a page at a time. Raises StorageError."""
+
+    def history(self, vm: VmId) -> AsyncIterator[Row]:
+        """The VM's lines of history, within an extension the newest first; event and time are those of each line's
+        own trigger. Raises StorageError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +110,8 @@ class Deferrals(Protocol):
 
 
 class Announcer(Protocol):
-    async def announce(self, row: Row) -> None:
-        """Tell of a final outcome. Never raises: the table is the record, this is a courtesy."""
+    async def announce(self, row: Row) -> bool:
+        """Tell of a final outcome; whether it was taken. Never raises: the table is the record."""
 
 
 class Clock(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from onboarding.core.errors import StorageError
 from onboarding.core.outcome import Outcome, Row
 from onboarding.pauses import Pauses
 from onboarding.ports import Look, Ports
@@ -35,8 +36,16 @@ class Recorder:
         if row.outcome is Outcome.INSTALLED:
             await self._pauses.lift(visit.vm, row.extension, visit.now, installed=True)
         if row.outcome.final:
-            await self._ports.announcer.announce(row)
+            await self._tell(row)
         return written
+
+    async def _tell(self, row: Row) -> None:
+        """Tell at once; if that fails at any point, the note in the table has the sweep tell it again."""
+        try:
+            if await self._ports.announcer.announce(row):
+                await self._ports.ledger.told(row)
+        except StorageError as error:
+            _log.warning("%s %s: %s", row.vm_name, row.extension, error)
 
     async def claim(self, visit: Visit, claim: Row) -> str:
         """Schedule the look and claim the row, side by side: whichever is lost, the other leads back here. A look

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from onboarding.core.policy import Effect
 from onboarding.enforce import Rules
 from onboarding.files import load_catalogue, load_overrides, load_policies
 from onboarding.onboard import Onboarding
-from onboarding.ports import Announcer, Ports
+from onboarding.ports import Announcer, LedgerReader, Ports
 from onboarding.settings import Settings, read_settings
 from onboarding.sweep import Sweep
 
@@ -77,14 +78,35 @@ def connect(configuration: Configuration) -> Application:
     table = onboarding_table(settings.storage, identity)
     ports = Ports(
         arm=ArmAdapter(identity, settings.arm_endpoint, settings.cloud.arm_scope, now),
-        ledger=TableLedger(table),
+        ledger=TableLedger(table, outbox=bool(settings.topic_endpoint)),
         deferrals=deferrals_queue(settings.storage, identity),
         pauses=TablePauses(table),
         announcer=announcer,
         clock=now,
     )
     onboarding = Onboarding(ports, configuration.rules)
-    return Application(onboarding, Sweep(ports.ledger, onboarding, now))
+    return Application(onboarding, Sweep(ports, configuration.rules, onboarding))
+
+
+@asynccontextmanager
+async def open_ledger(environment: Mapping[str, str]) -> AsyncIterator[LedgerReader]:
+    """The table alone, for reading, and closed in the end. Raises StorageError if the settings name no account."""
+    from onboarding.azure.identity import credential
+    from onboarding.azure.storage import onboarding_table
+    from onboarding.azure.tables import TableLedger
+
+    settings = read_settings(environment)
+    storage = settings.storage
+    if storage.connection_string is None and not storage.table_endpoint:
+        raise StorageError("; ".join(settings.problems))
+    async with AsyncExitStack() as stack:
+        identity = None
+        if storage.connection_string is None:
+            identity = credential(settings.cloud, storage.client_id, settings.values)
+            stack.push_async_callback(identity.close)
+        ledger = TableLedger(onboarding_table(storage, identity))
+        stack.push_async_callback(ledger.close)
+        yield ledger
 
 
 def now() -> datetime:

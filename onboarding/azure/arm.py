@@ -20,6 +20,7 @@ from azure.core.exceptions import AzureError, HttpResponseError
 from azure.core.pipeline import PipelineRequest, PipelineResponse
 from azure.core.pipeline.policies import HeadersPolicy, RequestIdPolicy, SansIOHTTPPolicy, UserAgentPolicy
 from azure.core.pipeline.transport import AioHttpTransport
+from azure.core.rest import HttpRequest
 from azure.mgmt.compute.aio import ComputeManagementClient
 from azure.mgmt.compute.models import VirtualMachineExtension
 from azure.mgmt.core.policies import AsyncARMChallengeAuthenticationPolicy
@@ -34,6 +35,8 @@ from onboarding.ports import Clock
 
 _CONNECT_TIMEOUT_S = 5
 _READ_TIMEOUT_S = 15  # Event Grid waits 30 s for the whole invocation
+_COMPUTE_VERSION = "2026-04-01"  # what the SDK's own operations send
+_SUBSCRIPTIONS_VERSION = "2022-12-01"
 _TOO_MANY = (429, 503)
 _MOST_CONNECTIONS = 200  # a Consumption instance has 600
 _UNREADABLE = (ValueError, RecursionError, zlib.error)  # what decoding a body raises that is not what it says
@@ -62,17 +65,38 @@ class ArmAdapter:
         self._clients: dict[str, ComputeManagementClient] = {}
 
     async def read_machine(self, vm: VmId) -> Mapping[str, Any]:
-        async with self._sent(vm, write=False):
+        async with self._sent(vm.subscription, write=False):
             body: Mapping[str, Any] = await self._client(vm.subscription).virtual_machines.get(
                 vm.resource_group, vm.name, expand="instanceView", cls=_raw_body
             )
             return body
 
     async def start_install(self, vm: VmId, name: str, body: Mapping[str, Any]) -> None:
-        async with self._sent(vm, write=True):
+        async with self._sent(vm.subscription, write=True):
             await self._client(vm.subscription).virtual_machine_extensions.begin_create_or_update(
                 vm.resource_group, vm.name, name, VirtualMachineExtension(body), polling=False
             )
+
+    async def list_machines(self, subscription: str) -> AsyncIterator[Mapping[str, Any]]:
+        path = f"/subscriptions/{subscription}/providers/Microsoft.Compute/virtualMachines"
+        url = f"{self._endpoint}{path}?api-version={_COMPUTE_VERSION}"
+        while url:
+            page = await self._page(subscription, url)
+            for body in page.get("value", ()):
+                yield body
+            url = page.get("nextLink") or ""
+
+    async def list_subscriptions(self) -> tuple[str, ...]:
+        page = await self._page("", f"{self._endpoint}/subscriptions?api-version={_SUBSCRIPTIONS_VERSION}")
+        return tuple(item["subscriptionId"] for item in page.get("value", ()) if item.get("state") != "Disabled")
+
+    async def _page(self, subscription: str, url: str) -> Mapping[str, Any]:
+        """One page of a list, raw: typed models of thousands of VMs would be made to be thrown away."""
+        async with self._sent(subscription, write=False):
+            response = await self._client(subscription).send_request(HttpRequest("GET", url))
+            response.raise_for_status()
+            page: Mapping[str, Any] = response.json()
+            return page
 
     async def close(self) -> None:
         for client in self._clients.values():
@@ -81,9 +105,9 @@ class ArmAdapter:
             await self._session.close()
 
     @asynccontextmanager
-    async def _sent(self, vm: VmId, *, write: bool) -> AsyncIterator[None]:
+    async def _sent(self, subscription: str, *, write: bool) -> AsyncIterator[None]:
         """One request through the subscription's gate; every failure of it as an ArmError."""
-        gate = self._gates.of(vm.subscription, write=write)
+        gate = self._gates.of(subscription, write=write)
         if wait := gate.wait(self._clock()).total_seconds():
             raise ArmError(held_back(wait))
         try:

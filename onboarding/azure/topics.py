@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
 from azure.core.credentials import AzureKeyCredential
 from azure.core.credentials_async import AsyncTokenCredential
@@ -19,16 +20,18 @@ EVENT_TYPE = "VmOnboarding.OutcomeRecorded"
 
 
 class TopicAnnouncer:
-    """Implements `ports.Announcer`. The event's id names the row's state, so a reader can tell doubles."""
+    """Implements `ports.Announcer`. The event's id follows from the row, so a reader can tell doubles."""
 
     def __init__(self, endpoint: str, credential: AzureKeyCredential | AsyncTokenCredential) -> None:
         self._client = EventGridPublisherClient(endpoint, credential, retry_total=1)
 
-    async def announce(self, row: Row) -> None:
+    async def announce(self, row: Row) -> bool:
         try:
             await self._client.send(outcome_event(row))
         except (AzureError, TimeoutError) as error:
             _log.warning("%s: the outcome event was not taken: %s", row.vm_name, type(error).__name__)
+            return False
+        return True
 
     async def close(self) -> None:
         await self._client.close()
@@ -37,8 +40,8 @@ class TopicAnnouncer:
 class SilentAnnouncer:
     """Stands in where no topic is set."""
 
-    async def announce(self, row: Row) -> None:
-        return
+    async def announce(self, row: Row) -> bool:
+        return False
 
     async def close(self) -> None:
         return
@@ -48,5 +51,6 @@ def outcome_event(row: Row) -> CloudEvent[dict[str, Any]]:
     """The row as a CloudEvent: the VM as subject, the row's columns as data."""
     times = {"NextAttemptAt", "WaitingSince", "EventTime", "RequestedAt", "FinishedAt"}
     data = {k: v.isoformat() if k in times else v for k, v in row.to_properties().items()}
-    identity = f"{row.event_id}/{row.extension}/{row.outcome}/{row.attempt}"
+    state = f"{row.resource_id}/{row.extension}/{row.outcome}/{data.get('FinishedAt', '')}".lower()
+    identity = str(uuid5(NAMESPACE_URL, state))
     return CloudEvent(source="/vm-onboarding", type=EVENT_TYPE, subject=row.resource_id, data=data, id=identity)

@@ -15,6 +15,7 @@ from onboarding.core.pause import Pause
 from onboarding.core.policy import PolicySet, parse_policy
 from onboarding.core.resource_id import ExtensionId, VmId
 from onboarding.core.rule import compile_rule
+from onboarding.core.selection import EVERYTHING, Selection
 from onboarding.enforce import Rules
 from onboarding.events import ExtensionDeleted, ExtensionWritten, Trigger, VmDeleted, VmStarted, VmWritten
 from onboarding.files import load_catalogue
@@ -92,6 +93,7 @@ class ArmInMemory:
     def __init__(self) -> None:
         self.machines: dict[str, dict[str, Any]] = {}
         self.read_errors: list[Evidence] = []
+        self.list_errors: list[Evidence] = []
         self.install_errors: list[Evidence] = []
         self.calls: list[str] = []
         self.bodies: list[Mapping[str, Any]] = []
@@ -117,6 +119,19 @@ class ArmInMemory:
         if self.after_put is not None:
             await self.after_put()
 
+    async def list_machines(self, subscription: str) -> AsyncIterator[Mapping[str, Any]]:
+        self.calls.append("LIST")
+        if self.list_errors:
+            raise ArmError(self.list_errors.pop(0))
+        for body in [body for body in self.machines.values() if f"/{subscription}/" in body["id"]]:
+            listed = copy.deepcopy(body)
+            listed["properties"].pop("instanceView", None)
+            listed["resources"] = [{"id": resource["id"]} for resource in listed.get("resources", [])]
+            yield listed
+
+    async def list_subscriptions(self) -> tuple[str, ...]:
+        return (SUBSCRIPTION,)
+
     def set_extension(self, vm: VmId, resource: dict[str, Any], message: str = "", code: str = "") -> None:
         machine = self.machines[vm.key]
         machine["resources"] = [resource]
@@ -131,6 +146,7 @@ class LedgerInMemory:
     def __init__(self) -> None:
         self.rows: dict[tuple[str, str], Stored] = {}
         self.history: dict[tuple[str, str, str], Row] = {}
+        self.notes: dict[tuple[str, str, datetime | None], Row] = {}
         self.reachable = True
         self.writes = 0
 
@@ -147,6 +163,8 @@ class LedgerInMemory:
         self.writes += 1
         self.rows[key] = Stored(Row.from_properties(row.to_properties()), f"v{self.writes}")
         self.history[line] = row
+        if row.outcome.final:
+            self.notes[(row.resource_id, row.extension, row.finished_at)] = row
         return f"v{self.writes}"
 
     async def append(self, row: Row, trigger: Trigger) -> None:
@@ -158,6 +176,22 @@ class LedgerInMemory:
         for stored in list(self.rows.values()):
             if stored.row.next_attempt_at and stored.row.next_attempt_at < before:
                 yield stored.row
+
+    async def current(self, selection: Selection = EVERYTHING) -> AsyncIterator[Row]:
+        self._check()
+        for (key, _), stored in list(self.rows.items()):
+            if f"/{selection.subscription}/" in key:
+                yield stored.row
+
+    async def untold(self, before: datetime) -> AsyncIterator[Row]:
+        self._check()
+        for row in list(self.notes.values()):
+            if row.finished_at and row.finished_at < before:
+                yield row
+
+    async def told(self, row: Row) -> None:
+        self._check()
+        self.notes.pop((row.resource_id, row.extension, row.finished_at), None)
 
     def _check(self) -> None:
         if not self.reachable:
@@ -198,9 +232,12 @@ class PausesInMemory:
 class AnnouncementsInMemory:
     def __init__(self) -> None:
         self.rows: list[Row] = []
+        self.reachable = True
 
-    async def announce(self, row: Row) -> None:
-        self.rows.append(row)
+    async def announce(self, row: Row) -> bool:
+        if self.reachable:
+            self.rows.append(row)
+        return self.reachable
 
 
 @dataclass
@@ -223,7 +260,7 @@ class World:
         rules = Rules(PolicySet(parsed), load_catalogue(), self.app_settings)
         ports = Ports(self.arm, self.ledger, self.deferrals, self.pauses, self.announced, lambda: self.now)
         self.line = Onboarding(ports, rules)
-        self.sweep = Sweep(self.ledger, self.line, lambda: self.now)
+        self.sweep = Sweep(ports, rules, self.line)
         self._events = 0
 
     def add(self, name: str = "web01", **changes: Any) -> VmId:
