@@ -70,6 +70,9 @@ class ManualClock(Clock):
         return timer
 
     async def sleep(self, seconds: float) -> None:
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
         woken = asyncio.Event()
         self.call_later(seconds, woken.set)
         await woken.wait()
