@@ -128,29 +128,40 @@ def extension_body(
     return {"location": location, "properties": properties}
 
 
-def parse_entry(raw: Mapping[str, Any], place: str) -> CatalogueEntry:
+def parse_entry(raw: object, place: str) -> CatalogueEntry:
     """Read one catalogue file; `place` is its name, for errors."""
-    for key in sorted(set(raw) - _KEYS):
-        raise ConfigurationError(f"{place}: {key}", "is no key of a catalogue entry", f"use {', '.join(sorted(_KEYS))}")
-    for key in ("name", "publisher", "type", "version", "resourceName", "osType", "supportTables"):
-        if not raw.get(key):
-            raise ConfigurationError(f"{place}: {key}", "is missing", "add it")
-    tables = {str(name): parse_table(str(name), table) for name, table in raw["supportTables"].items()}
-    default = str(raw.get("defaultSupportTable", next(iter(tables))))
+    try:
+        return _entry(_mapping(raw, "the entry", _KEYS))
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{place}: {error.place}", error.problem, error.mend) from None
+
+
+def _entry(raw: Mapping[str, Any]) -> CatalogueEntry:
+    for key in ("name", "publisher", "type", "version", "resourceName", "osType"):
+        if not isinstance(raw.get(key), str) or not raw[key]:
+            # An unquoted 1.10 is the number 1.1 to YAML.
+            raise ConfigurationError(key, "is missing or no text", "add it, a version in quotes")
+    if raw["osType"] not in OsType:
+        raise ConfigurationError("osType", f"{raw['osType']!r} is none", f"use {OsType.LINUX} or {OsType.WINDOWS}")
+    tables = {
+        str(name): parse_table(str(name), table)
+        for name, table in _mapping(raw.get("supportTables"), "supportTables").items()
+    }
+    default = str(raw.get("defaultSupportTable", next(iter(tables), "")))
     if default not in tables:
-        raise ConfigurationError(f"{place}: defaultSupportTable", "names no table", f"use one of {', '.join(tables)}")
+        raise ConfigurationError("defaultSupportTable", "names no table", f"use one of {', '.join(tables)}")
     return CatalogueEntry(
         name=raw["name"],
         display_name=raw.get("displayName", raw["name"]),
         publisher=raw["publisher"],
         type=raw["type"],
-        version=str(raw["version"]),
+        version=raw["version"],
         auto_upgrade_minor_version=bool(raw.get("autoUpgradeMinorVersion", True)),
         resource_name=raw["resourceName"],
         os_type=OsType(raw["osType"]),
         retired=_retirement(raw),
-        settings=_specs(raw.get("settings"), f"{place}: settings"),
-        protected_settings=_specs(raw.get("protectedSettings"), f"{place}: protectedSettings"),
+        settings=_specs(raw.get("settings"), "settings"),
+        protected_settings=_specs(raw.get("protectedSettings"), "protectedSettings"),
         support_tables=tables,
         default_support_table=default,
         errors=parse_errors(raw.get("errors") or {}),
@@ -158,19 +169,37 @@ def parse_entry(raw: Mapping[str, Any], place: str) -> CatalogueEntry:
 
 
 def _retirement(raw: Mapping[str, Any]) -> str:
-    retired = raw.get("retired")
+    retired = _mapping(raw.get("retired"), "retired", {"date", "successor"})
     if not retired:
         return ""
+    if "date" not in retired:
+        raise ConfigurationError("retired.date", "is missing", "add it as 2024-08-31")
     successor = f"; its successor is {retired['successor']}" if retired.get("successor") else ""
     return f"{raw.get('displayName', raw['name'])} was retired on {retired['date']}{successor}"
 
 
-def _specs(raw: Mapping[str, Any] | None, place: str) -> tuple[SettingSpec, ...]:
-    specs = tuple(SettingSpec(name=name, **(spec or {})) for name, spec in (raw or {}).items())
+def _specs(raw: object, place: str) -> tuple[SettingSpec, ...]:
+    keys = {"type", "format", "required"}
+    specs = tuple(
+        SettingSpec(name=str(name), **_mapping(spec, f"{place}.{name}", keys))
+        for name, spec in _mapping(raw, place).items()
+    )
     for spec in specs:
         if spec.type not in _TYPES or spec.format not in _FORMATS:
             raise ConfigurationError(f"{place}.{spec.name}", "has an unknown type or format", "use string or boolean")
     return specs
+
+
+def _mapping(raw: object, place: str, keys: set[str] | None = None) -> Mapping[str, Any]:
+    """A mapping with no other keys than these; an empty one where nothing is given."""
+    if raw is None:
+        return {}
+    if not isinstance(raw, Mapping):
+        raise ConfigurationError(place, "is not a mapping", "write it as `key: value` lines")
+    for key in raw:
+        if keys is not None and key not in keys:
+            raise ConfigurationError(str(key), f"is no key of {place}", f"use one of {', '.join(sorted(keys))}")
+    return raw
 
 
 def _check(spec: SettingSpec, group: str, value: object) -> str:
