@@ -33,8 +33,13 @@ def resolve_settings(entry: CatalogueEntry, policy: Policy, app_settings: Mappin
         for name in _references({**policy.settings, **policy.protected_settings})
         if not app_settings.get(name)
     )
-    public = {key: _fill(value, app_settings) for key, value in policy.settings.items()}
-    protected = {key: Secret(str(_fill(value, app_settings))) for key, value in policy.protected_settings.items()}
+    # A key without a value, `workspaceKey:`, is null to YAML: not given, and certainly not the text "None".
+    public = {key: _fill(value, app_settings) for key, value in policy.settings.items() if value is not None}
+    protected = {
+        key: Secret(str(_fill(value, app_settings)))
+        for key, value in policy.protected_settings.items()
+        if value is not None
+    }
     if missing:
         return ExtensionSettings(public, protected, missing)
     problems = tuple(_named(problem, policy) for problem in entry.problems(public, protected))

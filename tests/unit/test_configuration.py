@@ -1,0 +1,94 @@
+"""From a policy's settings to what an extension is sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from onboarding.core.configuration import ExtensionSettings, resolve_settings
+from onboarding.core.policy import parse_policy
+from onboarding.core.rule import compile_rule
+from onboarding.files import load_catalogue
+
+OMS = load_catalogue()["oms-agent-linux"]
+ID = "6f680a37-00c6-41c7-a93f-1437e3462574"
+KEY = "bm90IGEgcmVhbCB3b3Jrc3BhY2Uga2V5"
+APP_SETTINGS = {"OMS_WORKSPACE_ID": ID, "OMS_WORKSPACE_KEY": KEY}
+REFERENCES = {"workspaceId": "{OMS_WORKSPACE_ID}"}, {"workspaceKey": "{OMS_WORKSPACE_KEY}"}
+
+
+def _resolve(settings: Any, protected: Any, app_settings: dict[str, str]) -> ExtensionSettings:
+    raw = {"name": "p", "extension": OMS.name, "settings": settings, "protectedSettings": protected}
+    return resolve_settings(OMS, parse_policy(raw, "p.yaml", compile_rule), app_settings)
+
+
+def test_references_are_filled_in_and_the_key_is_hidden() -> None:
+    found = _resolve(*REFERENCES, APP_SETTINGS)
+    assert found.public == {"workspaceId": ID}
+    assert {name: secret.reveal() for name, secret in found.protected.items()} == {"workspaceKey": KEY}
+    assert found.problems == ()
+    assert KEY not in repr(found)
+
+
+def test_space_around_an_app_setting_is_not_part_of_it() -> None:
+    found = _resolve(*REFERENCES, {"OMS_WORKSPACE_ID": f" {ID}\n", "OMS_WORKSPACE_KEY": f"{KEY}\n"})
+    assert (found.public["workspaceId"], found.protected["workspaceKey"].reveal()) == (ID, KEY)
+    assert found.problems == ()
+
+
+def test_a_reference_can_be_a_part_of_a_text_and_is_filled_in_once() -> None:
+    protected = {"workspaceKey": KEY, "proxy": "{USER}:{WORD}@proxy:80"}
+    found = _resolve({"workspaceId": ID}, protected, {"USER": "u", "WORD": "{USER}"})
+    assert found.protected["proxy"].reveal() == "u:{USER}@proxy:80"
+
+
+def test_values_that_are_no_text_stay_as_they_are() -> None:
+    found = _resolve({"workspaceId": ID, "stopOnMultipleConnections": True}, {"workspaceKey": KEY}, {})
+    assert found.public["stopOnMultipleConnections"] is True
+    assert found.problems == ()
+
+
+def test_what_is_null_is_not_given() -> None:
+    found = _resolve({"workspaceId": None}, {"workspaceKey": None, "proxy": None}, {})
+    assert (found.public, found.protected) == ({}, {})
+    assert found.problems == ("settings.workspaceId is missing", "protectedSettings.workspaceKey is missing")
+
+
+@pytest.mark.parametrize(
+    ("app_settings", "problems"),
+    [
+        ({}, ("app setting OMS_WORKSPACE_ID is not set", "app setting OMS_WORKSPACE_KEY is not set")),
+        ({**APP_SETTINGS, "OMS_WORKSPACE_KEY": ""}, ("app setting OMS_WORKSPACE_KEY is not set",)),
+    ],
+)
+def test_a_missing_app_setting_is_named(app_settings: dict[str, str], problems: tuple[str, ...]) -> None:
+    assert _resolve(*REFERENCES, app_settings).problems == problems
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"OMS_WORKSPACE_ID": "my-very-own-workspace"}, "OMS_WORKSPACE_ID"),
+        ({"OMS_WORKSPACE_ID": "  "}, "OMS_WORKSPACE_ID"),
+        ({"OMS_WORKSPACE_KEY": "my-very-own-key"}, "OMS_WORKSPACE_KEY"),
+        ({"OMS_WORKSPACE_KEY": "@Microsoft.KeyVault(SecretUri=my-very-own-vault)"}, "OMS_WORKSPACE_KEY"),
+    ],
+)
+def test_a_problem_names_the_app_setting_and_never_the_value(change: dict[str, str], named: str) -> None:
+    found = _resolve(*REFERENCES, {**APP_SETTINGS, **change})
+    (problem,) = found.problems
+    assert f"(app setting {named})" in problem
+    assert "my-very-own" not in problem
+
+
+def test_a_boolean_from_an_app_setting_is_a_text_and_refused() -> None:
+    settings = {"workspaceId": ID, "stopOnMultipleConnections": "{STOP}"}
+    (problem,) = _resolve(settings, {"workspaceKey": KEY}, {"STOP": "true"}).problems
+    assert "JSON boolean" in problem
+    assert "(app setting STOP)" in problem
+
+
+def test_a_problem_of_a_literal_names_no_app_setting() -> None:
+    (problem,) = _resolve({"workspaceId": "x"}, {"workspaceKey": KEY}, {}).problems
+    assert "app setting" not in problem
