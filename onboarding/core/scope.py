@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.resource_id import VmId
 
+_SHAPE = ("subscriptions", "resourcegroups", "providers", "virtualmachines")
 _FORMS = "/subscriptions/<id>, …/resourceGroups/<name or glob>, or the id of one VM"
 
 
@@ -41,6 +42,6 @@ def parse_scope(text: object, place: str) -> Scope:
     if segments[:2] == ("providers", "microsoft.management"):
         raise ConfigurationError(place, "a management group cannot be looked into here", "list its subscriptions")
     shape = segments[0::2]
-    if shape != ("subscriptions", "resourcegroups", "providers", "virtualmachines")[: len(shape)]:
+    if shape != _SHAPE[: len(shape)] or segments[5:6] not in ((), ("microsoft.compute",)):
         raise ConfigurationError(place, f"{text!r} is no scope", f"write {_FORMS}")
     return Scope(segments)

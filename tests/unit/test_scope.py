@@ -1,0 +1,79 @@
+"""Scopes, and which VMs are in them."""
+
+from __future__ import annotations
+
+import pytest
+
+from onboarding.core.errors import ConfigurationError
+from onboarding.core.resource_id import VmId
+from onboarding.core.scope import parse_scope
+
+VM = VmId("11112222-3333-4444-5555-666677778888", "App-RG", "web01")
+SUBSCRIPTION = f"/subscriptions/{VM.subscription}"
+
+
+@pytest.mark.parametrize(
+    ("scope", "inside"),
+    [
+        ("/", True),
+        ("/subscriptions", True),
+        (SUBSCRIPTION, True),
+        (f"{SUBSCRIPTION.upper()}/", True),
+        ("/subscriptions/11112222-*", True),
+        ("/subscriptions/99992222-*", False),
+        (SUBSCRIPTION[:-1], False),
+        (f"{SUBSCRIPTION}/resourceGroups/app-rg", True),
+        (f"{SUBSCRIPTION}/resourcegroups/APP-*", True),
+        (f"{SUBSCRIPTION}/resourceGroups/app-r?", True),
+        (f"{SUBSCRIPTION}/resourceGroups/app", False),
+        (f"{SUBSCRIPTION}/resourceGroups/aks-*", False),
+        ("/subscriptions/*/resourceGroups/app-rg", True),
+        (f"{VM}", True),
+        (str(VM).replace("web01", "web*"), True),
+        (str(VM).replace("web01", "db*"), False),
+    ],
+)
+def test_what_is_inside(scope: str, inside: bool) -> None:
+    assert parse_scope(scope, "p.yaml: scope").contains(VM) is inside
+
+
+def test_a_star_stays_within_its_segment() -> None:
+    assert not parse_scope(f"{SUBSCRIPTION}/resourceGroups/*-rg", "p").contains(VmId(VM.subscription, "x", "a-rg"))
+
+
+@pytest.mark.parametrize(
+    ("scope", "subscription"),
+    [("/", ""), (SUBSCRIPTION, VM.subscription), (str(VM), VM.subscription), ("/subscriptions/1*", "")],
+)
+def test_the_one_subscription_that_it_is_in(scope: str, subscription: str) -> None:
+    assert parse_scope(scope, "p").subscription == subscription
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        None,
+        "",
+        5,
+        [],
+        "subscriptions/x",
+        VM.subscription,
+        "/resourceGroups/x",
+        f"{SUBSCRIPTION}/resourceGroups/g/providers/Microsoft.Network",
+        f"{SUBSCRIPTION}/resourceGroups/g/providers/Microsoft.HybridCompute/virtualMachines/x",
+        f"{SUBSCRIPTION}/resourceGroups/g/virtualMachines/x",
+        f"{VM}/extensions/x",
+    ],
+)
+def test_what_is_no_scope_is_an_error_that_names_its_place(scope: object) -> None:
+    with pytest.raises(ConfigurationError, match=r"^p\.yaml: scope\[0\]: .*is no scope; write /subscriptions/<id>"):
+        parse_scope(scope, "p.yaml: scope[0]")
+
+
+def test_a_management_group_is_refused_with_a_way_out() -> None:
+    with pytest.raises(ConfigurationError, match="list its subscriptions"):
+        parse_scope("/providers/Microsoft.Management/managementGroups/mg", "p.yaml: scope[0]")
+
+
+def test_a_scope_prints_as_it_is_compared() -> None:
+    assert str(parse_scope("/subscriptions/A/resourceGroups/B*/", "p")) == "/subscriptions/a/resourcegroups/b*"
