@@ -18,6 +18,7 @@ from onboarding.core.outcome import WaitingFor
 _MINUTE = 60
 _HOUR = 60 * _MINUTE
 _DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|m|h|d)")
+_LONGEST = 3650 * 24 * _HOUR
 _SECONDS = {"ms": 0.001, "s": 1, "m": _MINUTE, "h": _HOUR, "d": 24 * _HOUR}
 
 
@@ -96,11 +97,12 @@ def parse_waits(raw: object, place: str) -> Waits:
 
 
 def parse_duration(text: object, place: str) -> float:
-    """Seconds of `500ms`, `90s`, `5m`, `1h`, `2d`."""
+    """Seconds of `500ms`, `90s`, `5m`, `1h`, `2d`; from a millisecond to ten years."""
     match = _DURATION.fullmatch(str(text).strip())
-    if match is None or not float(match["number"]):
+    seconds = float(match["number"]) * _SECONDS[match["unit"]] if match else 0
+    if not 0.001 <= seconds <= _LONGEST:
         raise ConfigurationError(place, f"{text!r} is no duration", "write it as 90s, 5m, 1h or 2d")
-    return float(match["number"]) * _SECONDS[match["unit"]]
+    return seconds
 
 
 def _parse_schedule(raw: Any, default: Schedule, place: str) -> Schedule:
@@ -110,5 +112,7 @@ def _parse_schedule(raw: Any, default: Schedule, place: str) -> Schedule:
     if not isinstance(every, list):
         raise ConfigurationError(f"{place}.every", "is not a list", "write it as [1m, 2m, 1h]")
     pauses = tuple(parse_duration(pause, f"{place}.every") for pause in every) or default.pauses
-    give_up = parse_duration(raw["giveUpAfter"], place) if "giveUpAfter" in raw else default.give_up_after
+    give_up = (
+        parse_duration(raw["giveUpAfter"], f"{place}.giveUpAfter") if "giveUpAfter" in raw else default.give_up_after
+    )
     return Schedule(pauses, give_up)
