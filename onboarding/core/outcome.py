@@ -6,7 +6,7 @@ names in snake case, so that the two never drift apart.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Self
@@ -96,9 +96,10 @@ class Row:
     duration_ms: int | None = None
 
     def to_properties(self) -> dict[str, Any]:
-        """The table's columns; empty ones are left out."""
-        values = {_column(f.name): getattr(self, f.name) for f in fields(self)}
-        return {k: v.value if isinstance(v, StrEnum) else v for k, v in values.items() if v is not None and v != ""}
+        """The table's columns; empty ones are left out, but for those that every row has."""
+        told = [f for f in fields(self) if f.default is MISSING or getattr(self, f.name) not in (None, "")]
+        values = {_column(f.name): getattr(self, f.name) for f in told}
+        return {k: v.value if isinstance(v, StrEnum) else v for k, v in values.items()}
 
     @classmethod
     def from_properties(cls, properties: dict[str, Any]) -> Self:
