@@ -122,12 +122,8 @@ def _read_versions() -> dict[str, str]:
 
 
 def _shares(weights: Sequence[int], size: int) -> list[int]:
-    """`size` shared out by weight, and one to each as long as there are enough."""
-    least = [1 if index < size else 0 for index in range(len(weights))]
-    rest = max(0, size - len(weights))
-    exact = [(weight - 1) * rest / (sum(weights) - len(weights)) for weight in weights]
-    shares = [one + int(more) for one, more in zip(least, exact, strict=True)]
-    by_remainder = sorted(range(len(weights)), key=lambda index: int(exact[index]) - exact[index])
-    for index in by_remainder[: size - sum(shares)]:
-        shares[index] += 1
+    """`size` shared out by weight (D'Hondt's way), after one to each as long as there are enough."""
+    shares = [1 if index < size else 0 for index in range(len(weights))]
+    for _ in range(size - sum(shares)):
+        shares[max(range(len(weights)), key=lambda index: weights[index] / (shares[index] + 1))] += 1
     return shares

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from azure.core.exceptions import ResourceNotFoundError
+from azure.data.tables import EntityProperty
 from azure.data.tables.aio import TableClient
 
 TABLE = "onboarding"
@@ -88,6 +89,11 @@ class Ledger:
 
     async def _read(self, query: str) -> list[Mapping[str, Any]]:
         try:
-            return [dict(entity) async for entity in self._table.query_entities(query)]
+            return [_plain(entity) async for entity in self._table.query_entities(query)]
         except ResourceNotFoundError:
             return []  # nothing was ever written
+
+
+def _plain(entity: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the wrapper in which the SDK returns 64-bit numbers."""
+    return {name: v.value if isinstance(v, EntityProperty) else v for name, v in entity.items()}

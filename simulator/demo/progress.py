@@ -54,7 +54,7 @@ def progress_for(console: Console, size: int) -> Progress:
 
 
 class LineProgress:
-    """One line now and then."""
+    """A line now and then."""
 
     def __init__(self, console: Console, size: int) -> None:
         self._console = console
@@ -64,7 +64,7 @@ class LineProgress:
         self._last = ""
 
     def say(self, line: str) -> None:
-        self._console.print(line, highlight=False)
+        self._console.print(line, highlight=False, soft_wrap=True)
 
     def update(self, created: int, rows: Mapping[str, Row]) -> None:
         counts = Counter(row.outcome for row in rows.values())

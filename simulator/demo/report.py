@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
@@ -17,12 +18,14 @@ from simulator.demo.progress import STYLES
 from simulator.demo.verdict import Check, Figures
 
 WIDTH = 120
-_REASON = 84
+_IMAGE = 21
+_REASON = 31
+_LONGEST = 3 * (_REASON - 2)
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the demo has to show."""
+    """What the demo has to show. `seconds` is the time it took."""
 
     rows: Sequence[Row]
     figures: Figures
@@ -68,33 +71,35 @@ def sort_rows(rows: Mapping[str, Row]) -> list[Row]:
 
 
 def _table(rows: Sequence[Row]) -> Table:
-    table = Table(
-        box=box.ROUNDED, width=WIDTH, header_style="bold", caption="read from the storage table", padding=(0, 1)
-    )
-    for name, width in (("VM", 14), ("Image", 22), ("OS", 12), ("Outcome", 16), ("Reason", 27)):
+    table = Table(box=box.ROUNDED, width=WIDTH, header_style="bold", caption="read from the storage table")
+    columns = {"VM": 14, "Image": _IMAGE, "OS": 11, "Outcome": 16, "Reason": _REASON}
+    for name, width in columns.items():
         table.add_column(name, width=width, overflow="fold")
-    for name in ("PUT s", "end s"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("PUT, end", justify="right", no_wrap=True)
     for row, following in zip(rows, [*rows[1:], None], strict=True):
         outcome = Text(row.outcome, STYLES.get(row.outcome, ""))
-        times = (_seconds(row.seconds_to_put), _seconds(row.seconds_to_end))
+        times = f"{_seconds(row.seconds_to_put)} {_seconds(row.seconds_to_end):>4}"
         last = following is None or following.outcome != row.outcome
-        cells: tuple[RenderableType, ...] = (row.text("VmName"), row.image, row.system, outcome, _reason(row), *times)
-        table.add_row(*cells, end_section=last)
+        table.add_row(row.text("VmName"), _image(row), row.system, outcome, _reason(row), times, end_section=last)
     return table
 
 
+def _image(row: Row) -> str:
+    """Broken after a colon where it is too long for its column."""
+    lines = [""]
+    for part in re.findall(r"[^:]+:?", row.image):
+        if lines[-1] and len(lines[-1] + part) > _IMAGE:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
+
+
 def _reason(row: Row) -> str:
+    """In front the handler's exit code; without the image, which has a column of its own; cut at a word."""
     code = row.text("ErrorCode")
-    reason = row.text("Reason")
-    return _cut(f"{code}: {reason}" if code and row.outcome == "Failed" else reason)
-
-
-def _cut(text: str) -> str:
-    """At most so many characters, cut at a word."""
-    if len(text) <= _REASON:
-        return text
-    return f"{text[:_REASON].rpartition(' ')[0].rstrip(',;:')} …"
+    text = f"{code}: {row.text('Reason')}" if code.isdecimal() else row.text("Reason")
+    text = text.replace(f" {row.image}", "").replace(row.text("ImageId") or "\0", row.image)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST].rpartition(' ')[0].rstrip(',;:')} …"
 
 
 def _seconds(value: float | None) -> str:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.queue.aio import QueueClient
@@ -22,7 +24,7 @@ from simulator.demo.ledger import Ledger, Row
 from simulator.demo.progress import Progress, progress_for
 from simulator.demo.report import WIDTH, Report, sort_rows
 from simulator.demo.scene import Scene
-from simulator.demo.verdict import Check, Evidence, figures, judge, search_secrets
+from simulator.demo.verdict import Evidence, figures, judge, search_secrets
 from simulator.eventgrid import Faults
 from simulator.host_process import FunctionsHost
 from simulator.laptop import ROOT, SUBSCRIPTIONS, Laptop, Scenery
@@ -96,35 +98,36 @@ async def _all_announced(laptop: Laptop, rows: Mapping[str, Row]) -> None:
 
 async def _report(laptop: Laptop, scene: Scene, ledger: Ledger, host: FunctionsHost, began: float) -> Report:
     counters = laptop.grid.counters
-    rows = await ledger.current()
     evidence = Evidence(
         fleet=scene.fleet,
-        rows=rows,
+        rows=await ledger.current(),
         requests=laptop.arm.requests,
         repeated=laptop.grid.repeated,
         announced=laptop.topic.events,
         undelivered=counters.lost + counters.dropped + counters.dead_lettered,
+        failures=re.findall(r"Executed '.*\(Failed, .*", host.output()),
     )
-    checks = [*judge(evidence), await _secrets(laptop, ledger, host)]
-    return Report(sort_rows(rows), figures(evidence), checks, time.monotonic() - began, laptop.scenery.scale)
-
-
-async def _secrets(laptop: Laptop, ledger: Ledger, host: FunctionsHost) -> Check:
-    """Search what the run has left for the workspace key and its like, and for the personal data of the events."""
-    person = {f"event's {name.rpartition('/')[2]}": value for name, value in PERSON.items()}
-    secrets = {
-        "workspace key": laptop.workspace.key,
-        "topic key": laptop.topic_key,
-        "identity header": laptop.endpoints.identity_header,
-        **person,
-    }
+    took = time.monotonic() - began
+    report = Report(sort_rows(evidence.rows), figures(evidence), judge(evidence), took, laptop.scenery.scale)
     texts = {
         "table": repr(await ledger.everything()),
         "queue": await _messages(laptop.azurite.connection_string),
         "host's log": host.output(),
         "outcome events": repr(laptop.topic.events),
+        "output": report.as_json(),
     }
-    return search_secrets(secrets, texts)
+    return replace(report, checks=[*report.checks, search_secrets(_secrets(laptop), texts)])
+
+
+def _secrets(laptop: Laptop) -> dict[str, str]:
+    """What must not be found anywhere: keys, and the personal data that every event of ARM carries."""
+    person = {f"event's {name.rpartition('/')[2]}": value for name, value in PERSON.items()}
+    return {
+        "workspace key": laptop.workspace.key,
+        "topic key": laptop.topic_key,
+        "identity header": laptop.endpoints.identity_header,
+        **person,
+    }
 
 
 async def _messages(connection_string: str) -> str:

@@ -19,7 +19,7 @@ from simulator.eventgrid.schema import Event
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that is known when the demo has come to its end. `texts` is what was searched for secrets, by its place."""
+    """All that is known when the demo has come to its end. `failures` are the host's lines on runs that raised."""
 
     fleet: Sequence[Member]
     rows: Mapping[str, Row]
@@ -27,6 +27,7 @@ class Evidence:
     repeated: Sequence[Event]
     announced: Sequence[Mapping[str, Any]]
     undelivered: int
+    failures: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ def judge(evidence: Evidence) -> list[Check]:
         Check("two ARM calls for an install at first sight, one where nothing is to do", tuple(_odd_calls(evidence))),
         Check("every outcome arrived on the topic", tuple(_unannounced(evidence))),
         Check("every event was delivered", (f"{evidence.undelivered} were not",) if evidence.undelivered else ()),
+        Check("no run of a function failed", tuple(evidence.failures)),
     ]
 
 

@@ -1,0 +1,148 @@
+"""The demo as a command: what it prints, what it exits with, and that nothing of it is left, however it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from simulator.demo.fleet import make_fleet
+from simulator.laptop import SUBSCRIPTIONS
+
+ROOT = Path(__file__).parents[2]
+VMS, SEED = 20, 4
+MARK = "DEMO_RUN"
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds child processes in /proc")
+
+
+@dataclass(frozen=True)
+class Demo:
+    """One run of the command. Its children inherit a mark by which they are found."""
+
+    arguments: tuple[str, ...]
+    environment: dict[str, str] = field(default_factory=dict)
+    mark: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def start(self, errors: Path) -> subprocess.Popen[bytes]:
+        with errors.open("wb") as file:
+            return subprocess.Popen(
+                [sys.executable, "-m", "simulator", "demo", *self.arguments],
+                cwd=ROOT,
+                env={**os.environ, **self.environment, MARK: self.mark},
+                stdout=subprocess.PIPE,
+                stderr=file,
+            )
+
+    def processes(self) -> list[str]:
+        """What still runs of it, by command line."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if f"{MARK}={self.mark}".encode() in (folder / "environ").read_bytes():
+                    found.append((folder / "cmdline").read_text().replace("\0", " "))
+            except OSError:
+                continue  # it has just ended, or is not ours to read
+        return found
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    output: str
+    errors: str
+    report: dict[str, Any]
+    left: list[str]
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    """One whole run, with settings in the environment that must not lead it to a real deployment."""
+    errors = tmp_path_factory.mktemp("demo") / "errors.txt"
+    real = {"ONBOARDING_STORAGE": "AccountName=real", "AZURE_CLOUD": "AzureChinaCloud", "OMS_WORKSPACE_KEY": "real"}
+    demo = Demo(("--vms", str(VMS), "--seed", str(SEED), "--json"), real)
+    with demo.start(errors) as process:
+        output = process.communicate(timeout=90)[0].decode()
+    return Ended(process.returncode, output, errors.read_text(), json.loads(output), demo.processes())
+
+
+def test_every_row_is_what_the_simulator_knows_to_be_true(ended: Ended) -> None:
+    assert ended.report["checks"]
+    assert [check for check in ended.report["checks"] if not check["ok"]] == []
+    assert ended.report["ok"]
+    assert ended.code == 0
+
+
+def test_the_counts_are_those_of_the_fleet(ended: Ended) -> None:
+    fleet = make_fleet(VMS, SEED, tuple(SUBSCRIPTIONS))
+    assert ended.report["counts"] == Counter(member.expected.outcome for member in fleet)
+    assert {row["VmName"]: row["Outcome"] for row in ended.report["rows"]} == {
+        member.spec.name: member.expected.outcome for member in fleet
+    }
+
+
+def test_both_schemas_and_every_kind_of_fault_were_at_work(ended: Ended) -> None:
+    assert {row["ResourceId"].split("/")[2] for row in ended.report["rows"]} == set(SUBSCRIPTIONS)
+    assert ended.report["duplicates_delivered"] > 0
+    assert ended.report["outcome_events"] >= VMS
+
+
+def test_standard_output_is_one_json_object_and_progress_is_beside_it(ended: Ended) -> None:
+    assert len(ended.output.splitlines()) == 1
+    assert f"of {VMS} created" in ended.errors
+
+
+@needs_proc
+def test_nothing_is_left_of_it(ended: Ended) -> None:
+    assert ended.left == []
+
+
+@needs_proc
+@pytest.mark.parametrize(
+    ("number", "code", "when"),
+    [
+        (signal.SIGINT, 130, "Starting the functions host"),
+        (signal.SIGINT, 130, "of 60 created"),
+        (signal.SIGTERM, 130, "of 60 created"),
+        (signal.SIGKILL, -9, "of 60 created"),
+    ],
+)
+def test_a_signal_ends_everything(number: signal.Signals, code: int, when: str, tmp_path: Path) -> None:
+    errors = tmp_path / "errors.txt"
+    demo = Demo(("--vms", "60", "--json"))
+    with demo.start(errors) as process:
+        wait_for(lambda: when in errors.read_text())
+        assert len(demo.processes()) > 1
+        process.send_signal(number)
+        assert process.wait(20) == code
+    wait_for(lambda: demo.processes() == [], 20 if number is signal.SIGKILL else 0.1)
+    assert "Traceback" not in errors.read_text()
+
+
+@needs_proc
+def test_a_part_that_cannot_start_is_named(tmp_path: Path) -> None:
+    errors = tmp_path / "errors.txt"
+    demo = Demo(("--json",), {"AZURITE": str(tmp_path)})
+    with demo.start(errors) as process:
+        assert process.communicate(timeout=30)[0] == b""
+    assert process.returncode == 1
+    assert f"{tmp_path} is not azurite's package folder" in errors.read_text()
+    assert demo.processes() == []
+
+
+def wait_for(holds: Callable[[], bool], within: float = 30.0) -> None:
+    deadline = time.monotonic() + within
+    while not holds():
+        assert time.monotonic() < deadline, f"not in {within:.0f} s"
+        time.sleep(0.02)
