@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -35,6 +35,7 @@ _KEYS = {
     "waits",
     "settleDelay",
 }
+_EXEMPTION_KEYS = ("scope", "category", "expiresOn", "reason")
 
 
 class Effect(StrEnum):
@@ -203,6 +204,11 @@ def _exemptions(raw: object, place: str) -> Iterable[Exemption]:
         raise ConfigurationError(place, "is not a list of exemptions", "write `- {scope: …, category: …, reason: …}`")
     for index, item in enumerate(raw):
         here = f"{place}[{index}]"
+        for key in item:
+            if key not in _EXEMPTION_KEYS:
+                # A misspelt `expiresOn` would be an exemption for ever.
+                mend = f"use {', '.join(_EXEMPTION_KEYS)}"
+                raise ConfigurationError(f"{here}.{key}", "is no key of an exemption", mend)
         category = str(item.get("category", "Waiver"))
         if category not in ("Waiver", "Mitigated"):
             raise ConfigurationError(f"{here}.category", f"{category!r} is no category", "use Waiver or Mitigated")
@@ -218,6 +224,4 @@ def _expiry(value: object, place: str) -> datetime | None:
         moment = datetime.fromisoformat(str(value))
     except ValueError:
         raise ConfigurationError(place, f"{value!r} is no date", "write it as 2027-01-01 (UTC)") from None
-    if isinstance(value, date) and not isinstance(value, datetime):
-        moment = datetime.combine(value, time.min)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
