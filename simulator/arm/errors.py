@@ -68,6 +68,7 @@ def invalid_content(reason: str) -> ArmError:
     return ArmError(400, "InvalidRequestContent", message, gateway=True)
 
 
+# Invented: sources only agree that such a body does not work.
 def unknown_member(member: str, kind: str) -> ArmError:
     return ArmError(400, "BadRequest", f"Could not find member '{member}' on object of type '{kind}'.", target=member)
 
@@ -77,6 +78,7 @@ def location_required() -> ArmError:
     return ArmError(400, "LocationRequired", message, gateway=True)
 
 
+# For an extension whose location differs from its VM's no source gives the words; these are those for any resource.
 def location_conflict(name: str, stored: str, group: str, asked: str) -> ArmError:
     message = (
         f"The resource '{name}' already exists in location '{stored}' in resource group '{group}'. "
@@ -134,6 +136,7 @@ def extension_marked_for_deletion(operation: str, extension: str) -> ArmError:
     return ArmError(409, "OperationNotAllowed", message)
 
 
+# The documented template of its neighbours, with its own reason.
 def vm_generalized(operation: str, vm: str) -> ArmError:
     message = f"Operation '{operation}' is not allowed on VM '{vm}' since the VM is generalized."
     return ArmError(409, "OperationNotAllowed", message)

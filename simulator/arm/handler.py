@@ -97,7 +97,7 @@ def _install_failure(job: Job, run: HandlerRun, extension: str, now: datetime, m
     level, display = (
         ("Info", "Transitioning") if run.ending is Ending.TRANSITIONING else ("Error", "Provisioning failed")
     )
-    handler = {
+    handler = {  # inferred: the guest agent's own code for a failed install, in the place of its handler status
         "code": "ProvisioningState/failed/1007",
         "level": "Error",
         "displayStatus": "Not Ready",

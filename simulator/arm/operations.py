@@ -66,13 +66,14 @@ class Operations:
         self._clock = clock
         self._lifetime = lifetime
         self._operations: dict[str, Operation] = {}
+        self._running: dict[str, Operation] = {}
         self._secret = secrets.token_bytes(32)
 
     def start(self, change: Change, region: str, *, retry_after: float | None = None) -> Operation:
         identity, started = str(uuid.uuid4()), self._clock.now()
         query = self._sign(identity, started)
         operation = Operation(identity, change, region, started, query, retry_after=retry_after)
-        self._operations[identity] = operation
+        self._operations[identity] = self._running[identity] = operation
         return operation
 
     def finish(self, operation: Operation, error: Mapping[str, Any] | None = None, *, canceled: bool = False) -> None:
@@ -80,11 +81,12 @@ class Operations:
         operation.error = error
         operation.ended = self._clock.now()
         operation.ended_at = self._clock.seconds()
+        self._running.pop(operation.id, None)
 
     def under_way(self, resource: str) -> list[Operation]:
         """Operations still running on that resource or below it."""
         key = resource.lower()
-        running = (operation for operation in self._operations.values() if operation.running)
+        running = self._running.values()
         return [o for o in running if f"{o.change.resource_id.lower()}/".startswith(f"{key}/")]
 
     def named(self, identity: str) -> Operation | None:

@@ -119,7 +119,7 @@ def read_target(method: str, path: str) -> Target:
 
 def no_such_route(target: Target, method: str, path: str, api_version: str) -> ArmError:
     """What ARM says to a path that leads nowhere, or to a method that a resource does not have."""
-    if target.type:
+    if target.type:  # invented words, as for a path without any provider
         message = f"The requested resource does not support http method '{method}'."
         return ArmError(405, "MethodNotAllowed", message)
     provider = re.search(r"/providers/([^/]+)(?:/([^/]+))?", path, re.IGNORECASE)
