@@ -142,8 +142,9 @@ def _select(selection: Selection) -> _Query:
     group, vm = selection.resource_group.lower(), selection.vm_name.lower()
     names = f"{group}|{vm}|" if group and vm else f"{group}|" if group else ""
     outcomes = {f"outcome{number}": outcome.value for number, outcome in enumerate(selection.outcomes)}
-    condition = " or ".join(f"Outcome eq @{name}" for name in outcomes)
-    return _Query(f"vm|{names}", selection.subscription.lower(), f"({condition})" if condition else "", outcomes)
+    either = " or ".join(f"Outcome eq @{name}" for name in outcomes)
+    # The SDK finds parameters between spaces only.
+    return _Query(f"vm|{names}", selection.subscription.lower(), f"( {either} )" if either else "", outcomes)
 
 
 def _keys(row: Row) -> dict[str, str]:

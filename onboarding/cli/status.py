@@ -1,0 +1,108 @@
+"""`onboard status`: what the table says of the VMs, or the story of one of them.
+
+Exit codes: 0 something was found, 1 nothing matched, 2 bad settings or arguments, or the table cannot be reached.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING
+
+from onboarding.cli.io import BadInput, Commands
+from onboarding.cli.policy_input import read_text
+from onboarding.core.errors import StorageError
+from onboarding.core.outcome import Outcome, Row
+from onboarding.core.resource_id import VmId, parse_id
+from onboarding.core.selection import Selection
+from onboarding.settings import storage_connection
+
+if TYPE_CHECKING:
+    from onboarding.cli.status_output import Writer
+    from onboarding.ports import LedgerReader
+
+
+def add(commands: Commands) -> None:
+    parser = commands.add_parser("status", help="show what the table says of the VMs")
+    parser.add_argument("--outcome", nargs="+", action="extend", type=_outcome, metavar="NAME", help="only these")
+    parser.add_argument("--subscription", metavar="ID", default="")
+    parser.add_argument("--resource-group", metavar="NAME", default="")
+    parser.add_argument("--vm", metavar="NAME", default="")
+    parser.add_argument("--history", action="store_true", help="all that happened to the VM, the oldest first")
+    parser.add_argument("--json", action="store_true", help="every column; an object a line, as the table gives them")
+    parser.add_argument("--settings", metavar="FILE", help="local.settings.json to use over the environment")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    # Here and not above: the table's SDK and rich take long to load, and every command would pay.
+    from onboarding.cli.status_output import writer
+
+    if args.history and not args.vm:
+        raise BadInput("--history: tells of one VM; name it with --vm")
+    environment = {**os.environ, **(_read_settings(args.settings) if args.settings else {})}
+    try:
+        return asyncio.run(_show(args, environment, writer(as_json=args.json, history=args.history)))
+    except StorageError as error:
+        raise BadInput(f"{error} (setting {storage_connection(environment)})") from None
+
+
+async def _show(args: argparse.Namespace, environment: Mapping[str, str], writer: Writer) -> int:
+    from onboarding.wiring import open_ledger
+
+    selection = Selection(
+        subscription=args.subscription,
+        resource_group=args.resource_group,
+        vm_name=args.vm,
+        outcomes=tuple(args.outcome or ()),
+    )
+    found = False
+    async with open_ledger(environment) as ledger:
+        rows = _story(ledger, selection) if args.history else ledger.current(selection)
+        async for row in rows:
+            writer.write(row)
+            found = True
+    writer.end()
+    return 0 if found else 1
+
+
+async def _story(ledger: LedgerReader, selection: Selection) -> AsyncIterator[Row]:
+    """The lines of history of the one VM that is selected, the oldest first."""
+    named = Selection(
+        subscription=selection.subscription, resource_group=selection.resource_group, vm_name=selection.vm_name
+    )
+    vms = {vm.key: vm async for row in ledger.current(named) if isinstance(vm := parse_id(row.resource_id), VmId)}
+    if len(vms) > 1:
+        listed = ", ".join(f"{vm.subscription}/{vm.resource_group}" for vm in vms.values())
+        raise BadInput(f"--vm {selection.vm_name}: is in {listed}; add --subscription or --resource-group")
+    for vm in vms.values():
+        lines = [line async for line in ledger.history(vm)]
+        lines.reverse()  # so that what happened at the same time keeps its order
+        lines.sort(key=lambda line: line.event_time.timestamp() if line.event_time else 0)
+        for line in lines:
+            if not selection.outcomes or line.outcome in selection.outcomes:
+                yield line
+
+
+def _outcome(name: str) -> Outcome:
+    known = {outcome.lower(): outcome for outcome in Outcome}
+    if name.lower() not in known:
+        raise argparse.ArgumentTypeError(f"{name!r} is no outcome; use {', '.join(Outcome)}")
+    return known[name.lower()]
+
+
+def _read_settings(path: str) -> dict[str, str]:
+    """The `Values` of a file in the format of Core Tools."""
+    try:
+        raw = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{path}: is no JSON ({error}); give a local.settings.json") from None
+    values = raw.get("Values") if isinstance(raw, Mapping) else None
+    if not isinstance(values, Mapping) or not all(isinstance(value, str) for value in values.values()):
+        raise BadInput(f'{path}: has no "Values" that are texts; give a local.settings.json')
+    if raw.get("IsEncrypted"):
+        raise BadInput(f"{path}: is encrypted; decrypt it with `func settings decrypt`")
+    return dict(values)
