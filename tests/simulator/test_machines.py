@@ -141,7 +141,7 @@ async def test_pages_are_small_their_links_opaque_and_a_vm_may_vanish_between_th
     first = await scene.call("GET", machines[0].id.rpartition("/")[0])
     link = first.body["nextLink"]
     assert link.startswith(scene.endpoints.arm)
-    assert not any(f"={number}" in link.partition("skiptoken")[2] for number in range(10))
+    assert not link.partition("skiptoken=")[2].isdecimal()
     scene.arm.delete_vm(machines[2].id)
     await scene.clock.advance(300)
     second = await scene.call("GET", link)

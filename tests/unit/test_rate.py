@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -53,7 +54,7 @@ def test_few_tokens_left_give_every_request_a_slot_of_its_own_at_the_refill_rate
     gates = Gates()
     gates.answered("s", write=True, headers={HEADER: "Microsoft.Compute/UpdateVMSubscriptionMaximum;25"}, now=NOW)
     waits = [gates.of("s", write=True).wait(NOW).total_seconds() for _ in range(100)]
-    steps = [later - earlier for earlier, later in zip(waits, waits[1:], strict=False)]
+    steps = [later - earlier for earlier, later in itertools.pairwise(waits)]
     assert waits[0] > 0
     assert all(step == pytest.approx(60 / 500, abs=1e-5) for step in steps)
 
