@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -17,7 +18,19 @@ from onboarding.core.rule import compile_rule
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 OVERRIDES = "image-overrides.yaml"
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_MEND = "write it as YAML or JSON"
+_FASTEST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_FASTEST):  # type: ignore[misc]  # libyaml's, where PyYAML was built with it
+    """Says the line of a value that no type of YAML's can hold, such as the date 2027-13-45."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep=deep)
+        except (ValueError, LookupError, AttributeError) as error:
+            problem = f"{node.value!r} cannot be read ({error})"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None
 
 
 def load_catalogue() -> Mapping[str, CatalogueEntry]:
@@ -43,7 +56,7 @@ def load_policies(folder: Path, catalogue: Mapping[str, CatalogueEntry]) -> tupl
             policies.append(_load_policy(path, catalogue))
         except ConfigurationError as error:
             problems.append(str(error))
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, UnicodeDecodeError, RecursionError) as error:
             problems.append(f"{path.name}: cannot be read ({type(error).__name__})")
     if not policies:
         problems.append(f"ONBOARDING_POLICIES: folder {str(folder)!r} holds no usable policy; no VM is onboarded")
@@ -56,28 +69,36 @@ def load_overrides(folder: Path) -> tuple[Overrides, tuple[str, ...]]:
     if not path.is_file():
         return NO_OVERRIDES, ()
     try:
-        return parse_overrides(_parse(path.read_text(encoding="utf-8"), path.name), path.name), ()
+        return parse_overrides(_parse(path.read_text(encoding="utf-8-sig"), path.name), path.name), ()
     except ConfigurationError as error:
         return NO_OVERRIDES, (str(error),)
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError) as error:
         return NO_OVERRIDES, (f"{path.name}: cannot be read ({type(error).__name__})",)
 
 
 def _load_policy(path: Path, catalogue: Mapping[str, CatalogueEntry]) -> Policy:
-    policy = parse_policy(_parse(path.read_text(encoding="utf-8"), path.name), path.name, compile_rule)
+    policy = parse_policy(_parse(path.read_text(encoding="utf-8-sig"), path.name), path.name, compile_rule)
     entry = catalogue.get(policy.extension)
     if entry is None:
         known = ", ".join(catalogue)
         raise ConfigurationError(f"{path.name}: extension", f"{policy.extension!r} is not known", f"use one of {known}")
-    entry.support_table(policy.support_table)
+    if policy.support_table and policy.support_table not in entry.support_tables:
+        known = ", ".join(entry.support_tables)
+        place, problem = f"{path.name}: supportTable", f"{entry.name} has no table {policy.support_table!r}"
+        raise ConfigurationError(place, problem, f"use one of {known}, in quotes")
     return policy
 
 
 def _parse(text: str, place: str) -> Any:
     try:
-        return yaml.load(text, Loader=_LOADER)
+        # Not all JSON is YAML: it may be indented with tabs.
+        return json.loads(text) if place.lower().endswith(".json") else yaml.load(text, Loader=_Loader)
+    except ValueError as error:
+        line = error.lineno if isinstance(error, json.JSONDecodeError) else 1
+        raise ConfigurationError(f"{place}: line {line}", str(error), _MEND) from None
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 0
-        raise ConfigurationError(f"{place}: line {line}", str(error.problem), "write it as YAML or JSON") from None
+        # What is missing at the end is missed after it.
+        line = min(error.problem_mark.line, text.count("\n")) + 1 if error.problem_mark else 1
+        raise ConfigurationError(f"{place}: line {line}", str(error.problem), _MEND) from None
     except yaml.YAMLError as error:
-        raise ConfigurationError(place, str(error), "write it as YAML or JSON") from None
+        raise ConfigurationError(place, str(error).partition("\n")[0], _MEND) from None
