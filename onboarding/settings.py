@@ -88,7 +88,7 @@ class Settings:
 
 def storage_connection(environment: Mapping[str, str]) -> str:
     """The name of the connection that holds the table and the queue, as triggers name it."""
-    own = any(name == "ONBOARDING_STORAGE" or name.startswith("ONBOARDING_STORAGE__") for name in environment)
+    own = any(value and name.partition("__")[0] == "ONBOARDING_STORAGE" for name, value in environment.items())
     return "ONBOARDING_STORAGE" if own else "AzureWebJobsStorage"
 
 
@@ -119,10 +119,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
 
 def _storage(environment: Mapping[str, str], cloud: Cloud, problems: list[str]) -> Storage:
     name = storage_connection(environment)
-    connection = environment.get(name, "")
-    if connection:
-        emulator = "usedevelopmentstorage=true" in connection.lower()
-        return Storage(connection_string=Secret(_EMULATOR if emulator else connection))
+    if environment.get(name):
+        return _storage_by_key(name, environment[name], problems)
     account = environment.get(f"{name}__accountName", "")
     endpoints = {
         service: environment.get(f"{name}__{service}ServiceUri")
@@ -132,10 +130,26 @@ def _storage(environment: Mapping[str, str], cloud: Cloud, problems: list[str]) 
     for service, endpoint in endpoints.items():
         if not endpoint:
             problems.append(f"{name} is not set: set it, or {name}__accountName, or {name}__{service}ServiceUri")
+        else:
+            problems += _https(f"{name}__{service}ServiceUri", endpoint)
     client_id = environment.get(f"{name}__clientId") or environment.get("AZURE_CLIENT_ID", "")
     return Storage(table_endpoint=endpoints["table"], queue_endpoint=endpoints["queue"], client_id=client_id)
 
 
+def _storage_by_key(name: str, connection: str, problems: list[str]) -> Storage:
+    if "usedevelopmentstorage=true" in connection.lower():
+        return Storage(connection_string=Secret(_EMULATOR))
+    keys = {part.partition("=")[0].strip().lower() for part in connection.split(";") if "=" in part}
+    if {"accountname", "accountkey"} <= keys or "sharedaccesssignature" in keys:
+        return Storage(connection_string=Secret(connection))
+    problems.append(f"{name} is no connection string of a storage account: copy it from the account's access keys")
+    return Storage()
+
+
 def _https(name: str, endpoint: str) -> list[str]:
-    parts = urlsplit(endpoint)
-    return [] if parts.scheme == "https" and parts.netloc else [f"{name} must be an https URL: set it to https://…"]
+    try:
+        parts = urlsplit(endpoint)
+        usable = parts.scheme == "https" and bool(parts.hostname)
+    except ValueError:
+        usable = False
+    return [] if usable else [f"{name} must be an https URL: set it to https://…"]

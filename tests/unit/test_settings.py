@@ -1,0 +1,153 @@
+"""The app settings: what is read, what is wrong, and that no value shows."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onboarding.settings import read_settings, storage_connection
+
+KEY = "c3RvcmFnZSBrZXk="
+CONNECTION = f"DefaultEndpointsProtocol=https;AccountName=a;AccountKey={KEY};EndpointSuffix=core.windows.net"
+SAS = "TableEndpoint=https://a.table.core.windows.net/;SharedAccessSignature=sv=2022-11-02&sig=abc"
+STORAGE = {"AzureWebJobsStorage": CONNECTION}
+
+
+def test_the_defaults() -> None:
+    settings = read_settings(STORAGE)
+    assert settings.problems == ()
+    assert (settings.cloud.name, settings.arm_endpoint) == ("AzurePublicCloud", "https://management.azure.com")
+    assert settings.cloud.arm_scope == "https://management.azure.com/.default"
+    assert settings.policies == "policies"
+    assert (settings.client_id, settings.topic_endpoint, settings.topic_key) == ("", "", None)
+
+
+@pytest.mark.parametrize(
+    ("cloud", "arm", "authority", "table"),
+    [
+        ("", "https://management.azure.com", "https://login.microsoftonline.com", "core.windows.net"),
+        ("AzurePublicCloud", "https://management.azure.com", "https://login.microsoftonline.com", "core.windows.net"),
+        (
+            "AzureUSGovernment",
+            "https://management.usgovcloudapi.net",
+            "https://login.microsoftonline.us",
+            "core.usgovcloudapi.net",
+        ),
+        (
+            "AzureChinaCloud",
+            "https://management.chinacloudapi.cn",
+            "https://login.chinacloudapi.cn",
+            "core.chinacloudapi.cn",
+        ),
+    ],
+)
+def test_clouds(cloud: str, arm: str, authority: str, table: str) -> None:
+    settings = read_settings({"AZURE_CLOUD": cloud, "AzureWebJobsStorage__accountName": "a"})
+    assert settings.problems == ()
+    assert (settings.arm_endpoint, settings.cloud.authority) == (arm, authority)
+    assert settings.storage.table_endpoint == f"https://a.table.{table}"
+    assert settings.storage.queue_endpoint == f"https://a.queue.{table}"
+
+
+def test_an_own_endpoint_leaves_the_clouds_token_scope() -> None:
+    settings = read_settings({**STORAGE, "ARM_ENDPOINT": "https://localhost:8443/"})
+    assert settings.arm_endpoint == "https://localhost:8443"
+    assert settings.cloud.arm_scope == "https://management.azure.com/.default"
+
+
+def test_the_topic_key_is_a_secret() -> None:
+    topic = {"OUTCOME_TOPIC_ENDPOINT": "https://t.example/api/events", "OUTCOME_TOPIC_KEY": KEY}
+    settings = read_settings({**STORAGE, **topic})
+    assert settings.topic_key is not None
+    assert settings.topic_key.reveal() == KEY
+    assert KEY not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("environment", "connection"),
+    [
+        ({}, "AzureWebJobsStorage"),
+        (STORAGE, "AzureWebJobsStorage"),
+        ({"ONBOARDING_STORAGE": ""}, "AzureWebJobsStorage"),
+        ({"ONBOARDING_STORAGE__accountName": ""}, "AzureWebJobsStorage"),
+        ({"ONBOARDING_STORAGES": "x"}, "AzureWebJobsStorage"),
+        ({**STORAGE, "ONBOARDING_STORAGE": CONNECTION}, "ONBOARDING_STORAGE"),
+        ({**STORAGE, "ONBOARDING_STORAGE__accountName": "a"}, "ONBOARDING_STORAGE"),
+    ],
+)
+def test_which_connection_holds_table_and_queue(environment: dict[str, str], connection: str) -> None:
+    assert storage_connection(environment) == connection
+
+
+@pytest.mark.parametrize("connection", [CONNECTION, SAS])
+def test_a_connection_string_is_a_secret(connection: str) -> None:
+    settings = read_settings({"AzureWebJobsStorage": connection})
+    assert settings.storage.connection_string is not None
+    assert settings.storage.connection_string.reveal() == connection
+    assert settings.problems == ()
+    assert connection not in repr(settings)
+
+
+def test_the_emulators_shorthand_is_written_out() -> None:
+    found = read_settings({"AzureWebJobsStorage": "UseDevelopmentStorage=true"}).storage.connection_string
+    assert found is not None
+    assert "TableEndpoint=http://127.0.0.1:10002/devstoreaccount1" in found.reveal()
+
+
+def test_storage_with_an_identity() -> None:
+    storage = read_settings(
+        {
+            "AZURE_CLIENT_ID": "general",
+            "ONBOARDING_STORAGE__tableServiceUri": "https://t.example",
+            "ONBOARDING_STORAGE__queueServiceUri": "https://q.example",
+            "ONBOARDING_STORAGE__clientId": "own",
+        }
+    ).storage
+    assert (storage.table_endpoint, storage.queue_endpoint) == ("https://t.example", "https://q.example")
+    assert (storage.connection_string, storage.client_id) == (None, "own")
+    assert read_settings({"AZURE_CLIENT_ID": "general"}).storage.client_id == "general"
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"AZURE_CLOUD": "AzureMoonCloud"}, "AZURE_CLOUD is none that we know: set it to one of AzurePublicCloud"),
+        ({"ARM_ENDPOINT": "http://moon.example"}, "ARM_ENDPOINT must be an https URL"),
+        ({"ARM_ENDPOINT": "moon.example"}, "ARM_ENDPOINT must be an https URL"),
+        ({"ARM_ENDPOINT": "https://[moon"}, "ARM_ENDPOINT must be an https URL"),
+        ({"ARM_ENDPOINT": "https://:443"}, "ARM_ENDPOINT must be an https URL"),
+        ({"OUTCOME_TOPIC_ENDPOINT": "http://moon.example"}, "OUTCOME_TOPIC_ENDPOINT must be an https URL"),
+        ({"AzureWebJobsStorage": "moon"}, "AzureWebJobsStorage is no connection string"),
+        ({"AzureWebJobsStorage": "AccountName=moon"}, "AzureWebJobsStorage is no connection string"),
+        ({"ONBOARDING_STORAGE": "@Microsoft.KeyVault(moon)"}, "ONBOARDING_STORAGE is no connection string"),
+        (
+            {"ONBOARDING_STORAGE__tableServiceUri": "https://moon.example"},
+            "ONBOARDING_STORAGE is not set: set it, or ONBOARDING_STORAGE__accountName, or "
+            "ONBOARDING_STORAGE__queueServiceUri",
+        ),
+        (
+            {
+                "ONBOARDING_STORAGE__accountName": "moon",
+                "ONBOARDING_STORAGE__tableServiceUri": "http://moon.example",
+            },
+            "ONBOARDING_STORAGE__tableServiceUri must be an https URL",
+        ),
+    ],
+)
+def test_a_problem_names_the_setting_and_never_the_value(change: dict[str, str], named: str) -> None:
+    (problem,) = read_settings({**STORAGE, **change}).problems
+    assert problem.startswith(named)
+    assert "moon" not in problem
+
+
+def test_nothing_set_is_named_once_for_each_need() -> None:
+    assert [problem.partition(" ")[0] for problem in read_settings({}).problems] == ["AzureWebJobsStorage"] * 2
+
+
+NAMES = ["AZURE_CLOUD", "ARM_ENDPOINT", "OUTCOME_TOPIC_ENDPOINT", "AzureWebJobsStorage", "ONBOARDING_STORAGE"]
+
+
+@given(st.dictionaries(st.sampled_from([*NAMES, "ONBOARDING_STORAGE__accountName"]), st.text()))
+def test_no_value_makes_reading_raise(environment: dict[str, str]) -> None:
+    read_settings(environment)
