@@ -18,7 +18,7 @@ def decode_look(text: str) -> Look:
     try:
         raw = json.loads(text)
         vm, extension, due = parse_id(raw["vm"]), raw["extension"], datetime.fromisoformat(raw["due"])
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ValueError("a message of the deferrals queue is no look") from None
     if not isinstance(vm, VmId) or not isinstance(extension, str) or due.tzinfo is None:
         raise ValueError("a message of the deferrals queue is no look")
