@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from onboarding.core.catalog import CatalogueEntry
 from onboarding.core.configuration import resolve_settings
@@ -34,7 +34,7 @@ class Rules:
 
     policies: PolicySet
     catalogue: Mapping[str, CatalogueEntry]
-    app_settings: Mapping[str, str]
+    app_settings: Mapping[str, str] = field(repr=False)
     overrides: Overrides = NO_OVERRIDES
 
 
