@@ -6,7 +6,6 @@ Ctrl-C and SIGTERM end a command in order: whatever it started ends first.
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 from types import FrameType
@@ -18,10 +17,9 @@ def main() -> int:
     args = _arguments()
     # Imported here: help and usage errors shall not wait for the SDKs.
     from simulator.azurite import AzuriteMissing
-    from simulator.laptop import forget_settings
     from simulator.process import StartFailed
 
-    forget_settings(os.environ)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it otherwise
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         return _run(args)

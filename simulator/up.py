@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from simulator.demo.fleet import make_fleet
@@ -36,14 +38,21 @@ async def _up(args: argparse.Namespace) -> None:
             _write(laptop.connections(), Path(args.write))
         else:
             _show(laptop.connections())
+        for name in sorted(laptop.connections().keys() & os.environ.keys()):
+            print(f"{name} is set in this shell, and would win over that file: unset it where you start the host.")
         print(f"The cloud's clock runs {scenery.scale:.0f} times as fast as ours. Ctrl-C ends it all.")
-        print(f"Waiting for a host at {args.to} …", flush=True)
-        await _subscribe(laptop, webhook(args.to), _SCHEMAS[args.schema])
-        print("It answered the handshake: the events of every VM go there.", flush=True)
-        await scene.play(laptop.arm, laptop.clock)
-        if args.vms:
-            print(f"{scene.created} VMs were created.", flush=True)
-        await asyncio.Event().wait()
+        with suppress(asyncio.CancelledError):  # Ctrl-C is how this ends well
+            await _serve(laptop, scene, args)
+
+
+async def _serve(laptop: Laptop, scene: Scene, args: argparse.Namespace) -> None:
+    print(f"Waiting for a host at {args.to} …", flush=True)
+    await _subscribe(laptop, webhook(args.to), _SCHEMAS[args.schema])
+    print("It answered the handshake: the events of every VM go there.", flush=True)
+    await scene.play(laptop.arm, laptop.clock)
+    if args.vms:
+        print(f"{scene.created} VMs were created.", flush=True)
+    await asyncio.Event().wait()
 
 
 def _show(connections: Mapping[str, str]) -> None:

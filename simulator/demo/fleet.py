@@ -83,7 +83,7 @@ class _Place:
 
 
 def _member(kind: Mapping[str, Any], image: Mapping[str, str], place: _Place, versions: Mapping[str, str]) -> Member:
-    os_name, _, os_version = kind.get("system", image["system"]).rpartition(" ")
+    os_name, _, os_version = image["system"].rpartition(" ")
     spec = VmSpec(
         name=place.name,
         group=place.group,

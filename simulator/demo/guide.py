@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import uuid
+from datetime import UTC, datetime
 
 from simulator.arm import VmSpec
 from simulator.laptop import SUBSCRIPTIONS, Laptop, webhook
 
+_IMAGE = {"publisher": "OpenLogic", "offer": "CentOS", "sku": "7_9-gen2", "version": "latest"}
 _TOKEN = """python3 -c 'import json, sys; print(json.load(sys.stdin)["access_token"])'"""
 
 
 def guide(laptop: Laptop, host: str) -> str:
     """The text; it holds the identity header of this run, which opens this run's simulator and nothing else."""
-    vm = VmSpec(name="mine-01", group="rg-mine", subscription=next(iter(SUBSCRIPTIONS)))
+    vm = VmSpec(name="mine-01", group="rg-mine", subscription=next(iter(SUBSCRIPTIONS)), image=_IMAGE)
     endpoints, storage = laptop.endpoints, laptop.azurite.endpoints
     return f"""
 All of it is still running; Ctrl-C ends it.
@@ -51,7 +53,7 @@ def _event(vm: VmSpec) -> dict[str, object]:
         "topic": f"/subscriptions/{vm.subscription}",
         "subject": vm.id,
         "eventType": "Microsoft.Resources.ResourceWriteSuccess",
-        "eventTime": "2026-11-20T10:00:00Z",
+        "eventTime": datetime.now(UTC).isoformat(),
         "data": {"operationName": "Microsoft.Compute/virtualMachines/write", "resourceUri": vm.id},
         "dataVersion": "2",
         "metadataVersion": "1",

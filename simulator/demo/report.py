@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,9 +18,9 @@ from simulator.demo.progress import STYLES
 from simulator.demo.verdict import Check, Figures
 
 WIDTH = 120
+_CAPTION = "Read from the storage table. PUT and end: seconds after the VM's creation."
 _IMAGE = 21
 _REASON = 31
-_LONGEST = 3 * (_REASON - 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +71,10 @@ def sort_rows(rows: Mapping[str, Row]) -> list[Row]:
 
 
 def _table(rows: Sequence[Row]) -> Table:
-    table = Table(box=box.ROUNDED, width=WIDTH, header_style="bold", caption="read from the storage table")
+    table = Table(box=box.ROUNDED, width=WIDTH, header_style="bold", caption=_CAPTION)
     columns = {"VM": 14, "Image": _IMAGE, "OS": 11, "Outcome": 16, "Reason": _REASON}
     for name, width in columns.items():
-        table.add_column(name, width=width, overflow="fold")
+        table.add_column(name, width=width, no_wrap=name == "Image")
     table.add_column("PUT, end", justify="right", no_wrap=True)
     for row, following in zip(rows, [*rows[1:], None], strict=True):
         outcome = Text(row.outcome, STYLES.get(row.outcome, ""))
@@ -85,21 +85,19 @@ def _table(rows: Sequence[Row]) -> Table:
 
 
 def _image(row: Row) -> str:
-    """Broken after a colon where it is too long for its column."""
-    lines = [""]
-    for part in re.findall(r"[^:]+:?", row.image):
-        if lines[-1] and len(lines[-1] + part) > _IMAGE:
-            lines.append("")
-        lines[-1] += part
-    return "\n".join(lines)
+    """On two lines if need be, the SKU on the second; what is still too long loses its publisher, then its end."""
+    name, _, sku = row.image.rpartition(":")
+    if len(row.image) <= _IMAGE or not name:
+        return row.image
+    return f"{name if len(name) <= _IMAGE else name.rpartition(':')[2]}\n{sku}"
 
 
 def _reason(row: Row) -> str:
-    """In front the handler's exit code; without the image, which has a column of its own; cut at a word."""
+    """In front the handler's exit code; without the image's name, which has a column of its own."""
     code = row.text("ErrorCode")
     text = f"{code}: {row.text('Reason')}" if code.isdecimal() else row.text("Reason")
-    text = text.replace(f" {row.image}", "").replace(row.text("ImageId") or "\0", row.image)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST].rpartition(' ')[0].rstrip(',;:')} …"
+    text = text.replace(f"image {row.image}", "image").replace(row.text("ImageId") or "\0", row.image)
+    return "\n".join(textwrap.wrap(text, _REASON, max_lines=3, placeholder=" …", break_on_hyphens=False))
 
 
 def _seconds(value: float | None) -> str:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import re
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from azure.core.exceptions import ResourceNotFoundError
@@ -27,7 +29,7 @@ from simulator.demo.scene import Scene
 from simulator.demo.verdict import Evidence, figures, judge, search_secrets
 from simulator.eventgrid import Faults
 from simulator.host_process import FunctionsHost
-from simulator.laptop import ROOT, SUBSCRIPTIONS, Laptop, Scenery
+from simulator.laptop import ROOT, SUBSCRIPTIONS, Laptop, Scenery, forget_settings
 
 POLICIES = ROOT / "samples" / "policies" / "demo"
 
@@ -44,6 +46,7 @@ _ARRIVAL = 5.0  # seconds that the last outcome events may take
 
 def run(args: argparse.Namespace) -> int:
     """The command."""
+    forget_settings(os.environ)
     console = Console(stderr=args.json)
     if not console.is_terminal:
         console = Console(stderr=args.json, width=WIDTH)
@@ -65,7 +68,8 @@ async def _demo(args: argparse.Namespace, console: Console) -> int:
         _show(report, console, as_json=args.json)
         if args.keep:
             console.print(guide(laptop, host.url), highlight=False, markup=False, soft_wrap=True)
-            await asyncio.Event().wait()
+            with suppress(asyncio.CancelledError):  # Ctrl-C is how this ends well
+                await asyncio.Event().wait()
     return 0 if report.ok else 1
 
 

@@ -1,0 +1,132 @@
+"""The demo's own truth: its fleet is what it says, and its verdict finds what is wrong."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import yaml
+
+from simulator.arm import Agent, Kind
+from simulator.arm.journal import RecordedRequest, Requests
+from simulator.demo.fleet import Expectation, Member, make_fleet
+from simulator.demo.ledger import Row
+from simulator.demo.verdict import Evidence, figures, judge, search_secrets
+from simulator.laptop import ROOT, SUBSCRIPTIONS, forget_settings
+from tests.shared_samples import SAMPLES, needs_samples
+
+FLEET = make_fleet(40, 1, tuple(SUBSCRIPTIONS))
+WEB = next(member for member in FLEET if member.kind == "web")
+CREATED = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
+
+
+def row(member: Member, **columns: Any) -> Row:
+    expected = {"Outcome": member.expected.outcome, "ErrorCode": member.expected.error}
+    return Row({"ResourceId": member.spec.id, "VmName": member.spec.name, **expected, **columns})
+
+
+def request(member: Member, kind: Kind) -> RecordedRequest:
+    return RecordedRequest(CREATED, "", kind, member.id, "", 200, "", "", "")
+
+
+def evidence(*rows: Row, calls: tuple[Kind, ...] = (Kind.VM_GET, Kind.EXTENSION_PUT), **changes: Any) -> Evidence:
+    """What one web server leaves behind when all goes well."""
+    requests = Requests()
+    for kind in calls:
+        requests.add(request(WEB, kind))
+    shown = rows or (row(WEB),)
+    told = [{"subject": r.text("ResourceId"), "data": {"Outcome": r.outcome}} for r in shown]
+    well = Evidence((WEB,), {r.vm: r for r in shown}, requests, [], told, 0, [])
+    return replace(well, **changes)
+
+
+def problems(seen: Evidence) -> list[str]:
+    return [problem for check in judge(seen) for problem in check.problems]
+
+
+def test_the_fleet_of_forty_has_every_kind_in_its_number() -> None:
+    kinds = yaml.safe_load((ROOT / "simulator" / "demo" / "fleet.yaml").read_text())["kinds"]
+    assert Counter(member.kind for member in FLEET) == {kind["name"]: kind["vms"] for kind in kinds}
+    assert len({member.id for member in FLEET}) == 40
+    assert {member.spec.subscription for member in FLEET} == set(SUBSCRIPTIONS)
+
+
+@pytest.mark.parametrize("size", [1, 5, 17, 39, 41, 200])
+def test_a_fleet_has_the_size_asked_for(size: int) -> None:
+    fleet = make_fleet(size, 1, tuple(SUBSCRIPTIONS))
+    assert len(fleet) == size
+    assert len({member.kind for member in fleet}) == min(size, len({member.kind for member in FLEET}))
+
+
+def test_a_seed_gives_the_same_fleet_and_another_seed_another() -> None:
+    assert make_fleet(40, 1, tuple(SUBSCRIPTIONS)) == FLEET
+    assert make_fleet(40, 2, tuple(SUBSCRIPTIONS)) != FLEET
+
+
+@needs_samples
+def test_the_expectations_agree_with_the_images_labels() -> None:
+    labels = {}
+    for label in map(json.loads, (SAMPLES / "images.jsonl").read_text().splitlines()):
+        labels[label["publisher"], label["offer"], label["sku"]] = label["supported_by_seed"]
+    for member in make_fleet(400, 1, tuple(SUBSCRIPTIONS)):
+        image = member.spec.image or {}
+        if "publisher" not in image or member.spec.guest.agent is Agent.NAMELESS:
+            continue
+        unlisted = member.expected.outcome == "Unsupported" or member.spec.os_type == "Windows"
+        assert labels[image["publisher"], image["offer"], image["sku"]] is not unlisted, image
+
+
+def test_nothing_is_wrong_when_all_went_well() -> None:
+    assert problems(evidence()) == []
+
+
+@pytest.mark.parametrize(
+    ("seen", "found"),
+    [
+        (evidence(row(WEB, Outcome="Failed", ErrorCode="51", Reason="no")), "is Failed 51 (no); it must be Installed"),
+        (evidence(rows={}), "has no row; it must be Installed"),
+        (evidence(row(WEB), row(WEB, ResourceId="/x/vm-2")), "/x/vm-2 has a row, but there is no such VM"),
+        (evidence(calls=(Kind.VM_GET,)), "took 1 calls, 0 of them PUT; 2 were right"),
+        (evidence(calls=(Kind.VM_GET, Kind.VM_GET, Kind.EXTENSION_PUT)), "took 3 calls, 1 of them PUT"),
+        (evidence(calls=(Kind.EXTENSION_PUT, Kind.EXTENSION_PUT)), "took 2 calls, 2 of them PUT"),
+        (evidence(announced=[]), f"{WEB.spec.name} Installed"),
+        (evidence(undelivered=2), "2 were not"),
+        (evidence(failures=["Executed 'Functions.sweep' (Failed"]), "sweep"),
+    ],
+)
+def test_what_is_wrong_is_told(seen: Evidence, found: str) -> None:
+    assert any(found in problem for problem in problems(seen)), problems(seen)
+
+
+def test_a_copy_of_an_event_may_cost_a_read_and_never_a_request() -> None:
+    copy = {"data": {"resourceUri": WEB.spec.id.upper()}}
+    reads = (Kind.VM_GET, Kind.VM_GET, Kind.EXTENSION_PUT)
+    assert problems(evidence(calls=reads, repeated=[copy])) == []
+    assert problems(evidence(calls=(*reads, Kind.EXTENSION_PUT), repeated=[copy, copy])) != []
+
+
+def test_a_failure_must_have_the_right_code() -> None:
+    member = replace(WEB, expected=Expectation("Failed", "51"))
+    assert problems(evidence(row(member), fleet=(member,))) == []
+    assert problems(evidence(row(member, ErrorCode="10"), fleet=(member,))) != []
+
+
+def test_a_secret_is_found_where_it_is() -> None:
+    check = search_secrets({"key": "abc="}, {"table": "x abc= y", "log": "x"})
+    assert check.problems == ("the key is in the table",)
+
+
+def test_the_figures_come_from_the_rows_and_the_requests() -> None:
+    times = {"EventTime": CREATED, "RequestedAt": CREATED.replace(second=2), "FinishedAt": CREATED.replace(second=9)}
+    told = figures(evidence(row(WEB, **times)))
+    assert (told.counts, told.calls, told.calls_per_onboarded, told.median_to_put) == ({"Installed": 1}, 2, 2, 2.0)
+
+
+def test_settings_of_a_real_deployment_are_dropped_and_others_stay() -> None:
+    environment = {"ONBOARDING_STORAGE__accountName": "x", "AZURE_CLIENT_ID": "x", "AZURITE": "/a", "PATH": "/b"}
+    forget_settings(environment)
+    assert environment == {"AZURITE": "/a", "PATH": "/b"}
