@@ -34,7 +34,7 @@ from onboarding.core.retry_after import read_retry_after
 from onboarding.ports import Clock
 
 _CONNECT_TIMEOUT_S = 5
-_READ_TIMEOUT_S = 15  # Event Grid waits 30 s for the whole invocation
+_READ_TIMEOUT_S = 15.0  # Event Grid waits 30 s for the whole invocation
 _COMPUTE_VERSION = "2026-04-01"  # what the SDK's own operations send
 _SUBSCRIPTIONS_VERSION = "2022-12-01"
 _TOO_MANY = (429, 503)
@@ -53,13 +53,16 @@ class ArmAdapter:
         clock: Clock,
         *,
         tls: ssl.SSLContext | None = None,
+        patience: float = _READ_TIMEOUT_S,
     ) -> None:
-        """`tls` says whom to trust; without it, the authorities of the system do."""
+        """`tls` says whom to trust; without it, the authorities of the system do. `patience` is how many seconds an
+        answer may take."""
         self._credential = ArmTokens(credential)
         self._endpoint = endpoint
         self._scope = scope
         self._clock = clock
         self._tls = tls
+        self._patience = patience
         self._gates = Gates()
         self._session: aiohttp.ClientSession | None = None
         self._clients: dict[str, ComputeManagementClient] = {}
@@ -81,22 +84,21 @@ class ArmAdapter:
         path = f"/subscriptions/{subscription}/providers/Microsoft.Compute/virtualMachines"
         url = f"{self._endpoint}{path}?api-version={_COMPUTE_VERSION}"
         while url:
-            page = await self._page(subscription, url)
-            for body in page.get("value", ()):
+            bodies, url = await self._page(subscription, url)
+            for body in bodies:
                 yield body
-            url = page.get("nextLink") or ""
 
     async def list_subscriptions(self) -> tuple[str, ...]:
-        page = await self._page("", f"{self._endpoint}/subscriptions?api-version={_SUBSCRIPTIONS_VERSION}")
-        return tuple(item["subscriptionId"] for item in page.get("value", ()) if item.get("state") != "Disabled")
+        found, _ = await self._page("", f"{self._endpoint}/subscriptions?api-version={_SUBSCRIPTIONS_VERSION}")
+        return tuple(str(item.get("subscriptionId", "")) for item in found if item.get("state") != "Disabled")
 
-    async def _page(self, subscription: str, url: str) -> Mapping[str, Any]:
-        """One page of a list, raw: typed models of thousands of VMs would be made to be thrown away."""
+    async def _page(self, subscription: str, url: str) -> tuple[list[Mapping[str, Any]], str]:
+        """One page of a list and the link to the next, raw: typed models of thousands of VMs would be made to be
+        thrown away."""
         async with self._sent(subscription, write=False):
             response = await self._client(subscription).send_request(HttpRequest("GET", url))
             response.raise_for_status()
-            page: Mapping[str, Any] = response.json()
-            return page
+            return _items(response.json())
 
     async def close(self) -> None:
         for client in self._clients.values():
@@ -137,7 +139,7 @@ class ArmAdapter:
                     session=self._pool(),
                     session_owner=False,
                     connection_timeout=_CONNECT_TIMEOUT_S,
-                    read_timeout=_READ_TIMEOUT_S,
+                    read_timeout=self._patience,
                 ),
             )
         return self._clients[key]
@@ -180,6 +182,14 @@ def _raw_body(response: PipelineResponse[Any, Any], _model: object, _headers: ob
     return body
 
 
+def _items(page: object) -> tuple[list[Mapping[str, Any]], str]:
+    items = page.get("value") if isinstance(page, Mapping) else None
+    if not isinstance(items, list) or not all(isinstance(item, Mapping) for item in items):
+        raise ValueError("not a list of resources")
+    link = page.get("nextLink") if isinstance(page, Mapping) else None
+    return items, link if isinstance(link, str) else ""
+
+
 @asynccontextmanager
 async def _as_arm_errors() -> AsyncIterator[None]:
     try:
@@ -189,7 +199,7 @@ async def _as_arm_errors() -> AsyncIterator[None]:
     except (AzureError, TimeoutError) as error:
         raise ArmError(Evidence(code=type(error).__name__, message=str(error))) from None
     except _UNREADABLE:
-        raise ArmError(Evidence(code="DecodeError", message="ARM's answer was not that of a virtual machine")) from None
+        raise ArmError(Evidence(code="DecodeError", message="ARM's answer was not that of a resource")) from None
 
 
 def _evidence(error: HttpResponseError) -> Evidence:
