@@ -1,4 +1,4 @@
-"""Where the labelled samples are, beside the checkout; a user's clone has none, and tests that need them are skipped."""
+"""Where the labelled samples are, beside the checkout. A user has none, and tests that need them are skipped."""
 
 from __future__ import annotations
 
