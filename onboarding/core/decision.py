@@ -158,7 +158,8 @@ def after_refusal(pace: Pace, failure: Failure, message: str) -> Wait | Skip:
     later = pace.wait(waiting_for, failure.meaning, trouble)
     if later is None:
         return Skip(Outcome.FAILED, f"gave up: {failure.meaning}", trouble)
-    asked = pace.now + timedelta(seconds=failure.retry_after or 0)
+    longest = pace.waits[waiting_for].give_up_after
+    asked = pace.now + timedelta(seconds=min(failure.retry_after or 0, longest))
     return later if asked <= later.until else Wait(waiting_for, later.since, asked, later.reason, trouble)
 
 
@@ -182,8 +183,10 @@ def _present(s: Situation) -> Decision | None:
     extension = s.extension
     if extension is None or read_extension_state(extension) is not ExtensionState.SUCCEEDED:
         return None
-    ours = s.last is not None and (s.last.outcome is Outcome.INSTALLED or (not s.last.outcome.final and s.attempts > 0))
-    if ours:
+    last = s.last
+    # A handler may report success after we gave it up.
+    asked = last is not None and last.attempt > 0 and (not last.outcome.final or last.outcome is Outcome.FAILED)
+    if asked or (last is not None and last.outcome is Outcome.INSTALLED):
         return AlreadyInstalled(extension, True, "the handler reports success")
     return AlreadyInstalled(extension, False, f"{s.entry.type} was there before we looked, as {extension.name}")
 
@@ -306,13 +309,22 @@ def _held(s: Situation) -> Decision | None:
         return None
     if last.next_attempt_at is None or last.next_attempt_at <= s.now:
         return None
-    return Wait(last.waiting_for, last.waiting_since or s.now, last.next_attempt_at, last.reason)
+    return Wait(last.waiting_for, last.waiting_since or s.now, last.next_attempt_at, last.reason, _told(last))
 
 
 def _exhausted(s: Situation) -> Decision | None:
-    if s.attempts < MOST_ATTEMPTS or (s.last is not None and s.last.outcome.final):
+    if s.last is None or s.last.outcome.final or s.attempts < MOST_ATTEMPTS:
         return None
+    if (trouble := _told(s.last)) is not None:
+        return Skip(Outcome.FAILED, f"gave up after {s.attempts} requests: {trouble.meaning}", trouble)
     return _failed(s, Cause.UNKNOWN, f"gave up: ARM took {s.attempts} requests and the extension is still not there")
+
+
+def _told(last: Row) -> Trouble | None:
+    """The trouble that the row tells of; which cause it had is in its words alone."""
+    if not last.error_code:
+        return None
+    return Trouble(last.error_code, Cause.UNKNOWN, last.error_meaning, last.advice, last.message)
 
 
 def _install(s: Situation, reason: str, *, force: bool = False) -> Install:
