@@ -19,7 +19,7 @@ type Opening = tuple[str, datetime, str]  # id, time (UTC) and correlation id of
 def row_of(situation: Situation, decision: AlreadyInstalled | Wait | Skip, opening: Opening) -> Row:
     """The row for a decision; `opening` is used unless the last row's episode goes on."""
     last = situation.last
-    known = {**_told_by(situation), "attempt": last.attempt if last else 0}
+    known = {**_told_by(situation), "attempt": _attempts(last, decision)}
     return concluded(situation.facts.id, known, decision, Episode.of(last, opening, situation.now))
 
 
@@ -41,7 +41,7 @@ def unread(vm: VmId, policy: Policy, last: Row | None, decision: Wait | Skip, ep
     told = {f.name: getattr(last, f.name) for f in fields(Row) if f.name in _FACTS} if last else {}
     known = {**told, "extension": policy.extension, "policy": policy.name, "effect": policy.effect.value}
     if last is not None:
-        known |= {"attempt": last.attempt, "extension_name": last.extension_name}
+        known |= {"attempt": _attempts(last, decision), "extension_name": last.extension_name}
     return concluded(vm, known, decision, episode)
 
 
@@ -171,6 +171,12 @@ def _told_by(situation: Situation) -> dict[str, Any]:
         "policy": policy.name,
         "effect": policy.effect.value,
     }
+
+
+def _attempts(last: Row | None, decision: AlreadyInstalled | Wait | Skip) -> int:
+    """The tries so far. What failed for good and opens again has all of them before it."""
+    reopened = last is not None and last.outcome is Outcome.FAILED and isinstance(decision, Wait)
+    return 0 if last is None or reopened else last.attempt
 
 
 def _name_of(last: Row | None) -> str:
