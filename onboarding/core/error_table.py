@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from onboarding.core.errors import ConfigurationError
-from onboarding.core.failure_rules import Cause, Diagnosis, ErrorTable, FailureClass, Rule
+from onboarding.core.failure_rules import Cause, Diagnosis, Edition, ErrorTable, FailureClass, Rule
 
 _DIAGNOSIS_KEYS = frozenset(("class", "meaning", "advice", "scopeWide", "maxAttempts"))
 _CONDITION_KEYS = frozenset(("status", "code", "text", "operation", "exitCode"))
@@ -29,16 +29,18 @@ def parse_errors(mapping: object) -> ErrorTable:
     """Join a catalogue entry's `errors:` section with the shared rules. An empty section is a table too."""
     section = _mapping(mapping, "errors", _SECTION_KEYS)
     shared, causes = _shared(), shared_causes()
+    editions = _editions(section.get("editions"), causes)
     return ErrorTable(
         (
             *_rules(shared.get("refusals"), "refusals", causes),
             *_rules(section.get("texts"), "errors.texts", causes),
             *_rules(shared.get("reports"), "reports", causes),
-            *_editions(section.get("editions"), causes),
+            *_newest_first(editions),
             *_rules(shared.get("exitCodes"), "exitCodes", causes),
             *_rules(shared.get("fallbacks"), "fallbacks", causes),
         ),
         causes,
+        editions,
     )
 
 
@@ -66,16 +68,23 @@ def _cause(name: str, value: object) -> Diagnosis:
     return _bounded(replace(plain, scope_wide=bool(raw.get("scopeWide"))), raw.get("maxAttempts"), place)
 
 
-def _editions(value: object, causes: Mapping[Cause, Diagnosis]) -> list[Rule]:
-    """The code tables, the newest first: a code that a later edition does not mention keeps its earlier meaning.
+def _editions(value: object, causes: Mapping[Cause, Diagnosis]) -> tuple[Edition, ...]:
+    """The code tables, the oldest first."""
+    editions = [_edition(item, f"errors.editions[{i}]", causes) for i, item in enumerate(_list(value))]
+    return tuple(sorted(editions, key=lambda edition: edition.date))
 
-    What no edition of a handler's own time knows is then read by the later ones."""
-    rules: list[Rule] = []
-    editions = [(f"errors.editions[{i}]", edition) for i, edition in enumerate(_list(value))]
-    read = [(_mapping(edition, place, _EDITION_KEYS), place) for place, edition in editions]
-    for edition, place in sorted(read, key=lambda pair: str(pair[0].get("date", "")), reverse=True):
-        since = _version(edition.get("handlerVersion"), place)
-        rules += (replace(rule, since=since) for rule in _rules(edition.get("codes"), f"{place}.codes", causes))
+
+def _edition(value: object, place: str, causes: Mapping[Cause, Diagnosis]) -> Edition:
+    raw = _mapping(value, place, _EDITION_KEYS)
+    since = _version(raw.get("handlerVersion"), place)
+    rules = tuple(replace(rule, since=since) for rule in _rules(raw.get("codes"), f"{place}.codes", causes))
+    return Edition(str(raw.get("date", "")), str(raw.get("source", "")), str(raw.get("handlerVersion", "")), rules)
+
+
+def _newest_first(editions: tuple[Edition, ...]) -> list[Rule]:
+    """A code that a later edition does not mention keeps its earlier meaning. What no edition of a handler's own time
+    knows is then read by the later ones."""
+    rules = [rule for edition in reversed(editions) for rule in edition.rules]
     return [*rules, *(replace(rule, since=()) for rule in rules if rule.since)]
 
 

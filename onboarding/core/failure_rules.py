@@ -112,11 +112,23 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
+class Edition:
+    """A code table as it was published: `handler_version` is the first that speaks so, empty for all."""
+
+    date: str
+    source: str
+    handler_version: str
+    rules: tuple[Rule, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ErrorTable:
-    """Every rule that applies to one extension, in the order of decision."""
+    """Every rule that applies to one extension, in the order of decision; `editions`, the oldest first, are the code
+    tables that some of them come from."""
 
     rules: tuple[Rule, ...]
     causes: Mapping[Cause, Diagnosis]
+    editions: tuple[Edition, ...] = ()
 
     def find(self, evidence: Evidence, report: HandlerReport) -> Diagnosis:
         """The diagnosis of the first rule that holds; `unknown` if none does."""
