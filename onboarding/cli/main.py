@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from onboarding.cli.io import BadInput
 
-COMMANDS: tuple[str, ...] = ("check", "compare", "diagnose", "document", "policy", "replay", "status")
+COMMANDS: tuple[str, ...] = ("check", "compare", "diagnose", "document", "errors", "policy", "replay", "status")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,0 +1,28 @@
+"""What goes to people: a terminal in its own width, everything else in 120 columns. Texts come from images, handlers
+and ARM: nothing in them may steer the terminal."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_WIDTH = 120
+
+
+def open_console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=False)
+
+
+def plain_table(*columns: str) -> Table:
+    """A table without lines; a column takes what it needs."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    return table
+
+
+def printable(text: str, style: str = "") -> Text:
+    return Text("".join(c if c.isprintable() or c == "\n" else "?" for c in text), style)
