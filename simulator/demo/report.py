@@ -54,6 +54,7 @@ class Report:
             "counts": dict(figures.counts),
             "arm_calls": figures.calls,
             "arm_calls_per_onboarded_vm": figures.calls_per_onboarded,
+            "arm_calls_per_vm_installed_at_first_sight": figures.calls_at_first_sight,
             "duplicates_delivered": figures.duplicates,
             "outcome_events": figures.announced,
             "median_seconds_to_put": figures.median_to_put,
@@ -78,7 +79,7 @@ def _table(rows: Sequence[Row]) -> Table:
     table.add_column("PUT, end", justify="right", no_wrap=True)
     for row, following in zip(rows, [*rows[1:], None], strict=True):
         outcome = Text(row.outcome, STYLES.get(row.outcome, ""))
-        times = f"{_seconds(row.seconds_to_put)} {_seconds(row.seconds_to_end):>4}"
+        times = f"{_number(row.seconds_to_put)} {_number(row.seconds_to_end):>4}"
         last = following is None or following.outcome != row.outcome
         table.add_row(row.text("VmName"), _image(row), row.system, outcome, _reason(row), times, end_section=last)
     return table
@@ -100,21 +101,22 @@ def _reason(row: Row) -> str:
     return "\n".join(textwrap.wrap(text, _REASON, max_lines=3, placeholder=" …", break_on_hyphens=False))
 
 
-def _seconds(value: float | None) -> str:
+def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.1f}"
 
 
 def _summary(report: Report) -> str:
     figures = report.figures
     counts = ", ".join(f"{figures.counts[outcome]} {outcome}" for outcome in STYLES if figures.counts.get(outcome))
-    each = "–" if figures.calls_per_onboarded is None else f"{figures.calls_per_onboarded:.1f}"
+    each, at_first_sight = _number(figures.calls_per_onboarded), _number(figures.calls_at_first_sight)
     return (
         f"{len(report.rows)} VMs: {counts}.\n"
-        f"{figures.calls} ARM calls, {each} per onboarded VM; {figures.duplicates} events delivered twice; "
-        f"{figures.announced} outcome events arrived; {_seconds(figures.median_to_put)} s from creation to PUT "
-        "(median of those installed at first sight).\n"
-        f"{report.seconds:.1f} s in all. ARM, Event Grid and the functions host were simulated, at {report.scale:.0f} "
-        "seconds of the cloud in one second; storage was Azurite; the product ran unchanged.\n"
+        f"{figures.calls} ARM calls: {each} per onboarded VM, {at_first_sight} per VM installed at first sight.\n"
+        f"{_number(figures.median_to_put)} s from creation to PUT at first sight (median); "
+        f"{figures.duplicates} events delivered twice; {figures.announced} outcome events arrived.\n"
+        f"{report.seconds:.1f} s in all. ARM, Event Grid and the functions host are simulated, "
+        f"{report.scale:.0f} seconds of the cloud in one of ours.\n"
+        "Storage is Azurite, the worker library is the real one, and the product's code runs unchanged.\n"
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 from simulator.arm import Kind
@@ -44,11 +44,12 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What the summary tells."""
+    """What the summary tells; an average of nothing is None."""
 
     counts: Mapping[str, int]
     calls: int
     calls_per_onboarded: float | None
+    calls_at_first_sight: float | None
     duplicates: int
     announced: int
     median_to_put: float | None
@@ -75,13 +76,14 @@ def search_secrets(secrets: Mapping[str, str], texts: Mapping[str, str]) -> Chec
 
 def figures(evidence: Evidence) -> Figures:
     onboarded = [vm for vm, row in evidence.rows.items() if row.outcome == "Installed"]
-    calls = [evidence.requests.count(vm=vm) for vm in onboarded]
-    first_sight = {member.id for member in evidence.fleet if member.expected.calls == 2}
-    to_put = [s for vm, row in evidence.rows.items() if vm in first_sight and (s := row.seconds_to_put) is not None]
+    at_first_sight = {member.id for member in evidence.fleet if member.expected.calls == 2}.intersection(onboarded)
+    calls = {vm: evidence.requests.count(vm=vm) for vm in onboarded}
+    to_put = [seconds for vm in at_first_sight if (seconds := evidence.rows[vm].seconds_to_put) is not None]
     return Figures(
         counts=Counter(row.outcome for row in evidence.rows.values()),
         calls=len(evidence.requests),
-        calls_per_onboarded=sum(calls) / len(calls) if calls else None,
+        calls_per_onboarded=mean(calls.values()) if calls else None,
+        calls_at_first_sight=mean(calls[vm] for vm in at_first_sight) if at_first_sight else None,
         duplicates=len(evidence.repeated),
         announced=len(evidence.announced),
         median_to_put=median(to_put) if to_put else None,
