@@ -23,6 +23,7 @@ BIONIC = {**XENIAL, "sku": "18.04-LTS"}
 CUSTOM = {"id": "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/images/golden"}
 READY = {"code": "ProvisioningState/succeeded", "displayStatus": "Ready"}
 LOCKED = "Non-zero exit code: 55, omsagent.py -install\ndpkg: error: dpkg status database is locked by another process"
+WRONG_KEY = "Non-zero exit code: 53, omsagent.py -enable\nInstallation failed due to incorrect workspace key."
 CONNECTED = "[ExtensionOperationError] Non-zero exit code: 10, omsagent.py -enable\n[stdout]\nEnable,failed,10,"
 
 

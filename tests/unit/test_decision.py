@@ -33,6 +33,7 @@ from tests.unit.situations import (
     LOCKED,
     OPENING,
     START,
+    WRONG_KEY,
     extension,
     row,
     situation,
@@ -62,10 +63,16 @@ FACTORS: list[tuple[str, dict[str, Any], Answer]] = [
         {"profile": {"allowExtensionOperations": False}},
         ("Skip", "Failed", "extension-operations-disallowed"),
     ),
+    (
+        "made without an agent",
+        {"profile": {"linuxConfiguration": {"provisionVMAgent": False}}, "agent": "absent"},
+        ("Skip", "Failed", "extension-operations-disallowed"),
+    ),
     ("misconfigured", {"problems": ("OMS_WORKSPACE_ID is not set",)}, ("Skip", "Failed", "bad-configuration")),
     ("not running", {"power": "stopped"}, ("Wait", "vm-running", "")),
     ("agent silent", {"agent": "silent"}, ("Wait", "agent-ready", "")),
     ("broken for good", {"extensions": [extension("Failed", message=CONNECTED)]}, ("Skip", "Failed", "10")),
+    ("a wrong key", {"extensions": [extension("Failed", message=WRONG_KEY)]}, ("Wait", "scope-paused", "53")),
     ("locked", {"extensions": [extension("Failed", message=LOCKED)]}, ("Wait", "package-manager", "55")),
     ("new", NEW, ("Wait", "settle-delay", "")),
     ("held", {"last": HELD}, ("Wait", "throttling", "")),
@@ -79,6 +86,7 @@ SPECIAL = {
     ("present", "exhausted"),
     ("under way", "exhausted"),
     ("locked", "exhausted"),
+    ("undetermined", "made without an agent"),
 }
 ANSWERS = {name: answer for name, _, answer in FACTORS}
 
@@ -201,9 +209,12 @@ def test_tries_are_counted_within_an_episode(last: Row | None, attempt: int) -> 
     assert (decision.attempt, decision.force) == (attempt, False)
 
 
-def test_a_failed_handler_is_run_again_by_force_under_its_own_name() -> None:
-    last = row(waiting_for=WaitingFor.PACKAGE_MANAGER, waiting_since=START, next_attempt_at=START, attempt=1)
-    decision = decide(situation(extensions=[extension("Failed", "monitoring", LOCKED)], last=last))
+@pytest.mark.parametrize(
+    ("kind", "message"), [(WaitingFor.PACKAGE_MANAGER, LOCKED), (WaitingFor.SCOPE_PAUSED, WRONG_KEY)]
+)
+def test_a_failed_handler_is_run_again_by_force_under_its_own_name(kind: WaitingFor, message: str) -> None:
+    last = row(waiting_for=kind, waiting_since=START, next_attempt_at=START, attempt=1)
+    decision = decide(situation(extensions=[extension("Failed", "monitoring", message)], last=last))
     assert isinstance(decision, Install)
     assert (decision.name, decision.attempt, decision.force) == ("monitoring", 2, True)
 

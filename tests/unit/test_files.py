@@ -112,5 +112,10 @@ def test_bad_overrides_are_named_and_teach_nothing(tmp_path: Path, text: str) ->
     assert problem.startswith(OVERRIDES)
 
 
+def test_overrides_that_are_no_text_are_named(tmp_path: Path) -> None:
+    (tmp_path / OVERRIDES).write_bytes(b"\xff\xfe\x00")
+    assert load_overrides(tmp_path) == (NO_OVERRIDES, (f"{OVERRIDES}: cannot be read (UnicodeDecodeError)",))
+
+
 def test_no_overrides_are_no_problem(tmp_path: Path) -> None:
     assert load_overrides(tmp_path) == (NO_OVERRIDES, ())
