@@ -20,8 +20,6 @@ class Scope:
 
     def contains(self, vm: VmId) -> bool:
         path = tuple(vm.key.strip("/").split("/"))
-        if len(self.segments) > len(path):
-            return False
         return all(fnmatchcase(part, pattern) for part, pattern in zip(path, self.segments, strict=False))
 
     @property
