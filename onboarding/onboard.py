@@ -147,10 +147,13 @@ def _asked(row: Row, trigger: Trigger) -> bool:
 
 
 def _unsettled(row: Row, *, named: bool, succeeded: bool) -> bool:
-    """Whether the end of an extension operation can change what the row says."""
+    """Whether the end of an extension operation can change what the row says. Under a name that is not ours it can
+    only be somebody's own install of the same handler."""
     if row.outcome.present:
         return named and not succeeded
-    return not row.outcome.final or row.outcome is Outcome.FAILED
+    if named and not row.outcome.final:
+        return True
+    return row.outcome is Outcome.FAILED or row.waiting_for is WaitingFor.OPERATION
 
 
 def _onto(current: Row, ended: Row) -> Row:

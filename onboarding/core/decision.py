@@ -183,12 +183,18 @@ def _present(s: Situation) -> Decision | None:
     extension = s.extension
     if extension is None or read_extension_state(extension) is not ExtensionState.SUCCEEDED:
         return None
-    last = s.last
-    # A handler may report success after we gave it up.
-    asked = last is not None and last.attempt > 0 and (not last.outcome.final or last.outcome is Outcome.FAILED)
-    if asked or (last is not None and last.outcome is Outcome.INSTALLED):
+    if _asked_for(s, extension):
         return AlreadyInstalled(extension, True, "the handler reports success")
     return AlreadyInstalled(extension, False, f"{s.entry.type} was there before we looked, as {extension.name}")
+
+
+def _asked_for(s: Situation, extension: InstalledExtension) -> bool:
+    """Whether this is the extension of our own request; a handler may report success after we gave it up."""
+    last = s.last
+    if last is None or last.extension_name.lower() != extension.name.lower():
+        return False
+    open_or_given_up = not last.outcome.final or last.outcome is Outcome.FAILED
+    return last.outcome is Outcome.INSTALLED or (last.attempt > 0 and open_or_given_up)
 
 
 def _under_way(s: Situation) -> Decision | None:

@@ -353,3 +353,24 @@ async def test_an_extension_of_somebody_elses_makes_no_call(world: World) -> Non
     calls = list(world.arm.calls)
     await world.extension_written(vm, "CustomScript")
     assert world.arm.calls == calls
+
+
+async def test_another_extensions_end_while_ours_is_under_way_makes_no_call(world: World) -> None:
+    vm = world.add()
+    await world.created(vm)
+    calls = list(world.arm.calls)
+    await world.extension_written(vm, "CustomScript")
+    assert world.arm.calls == calls
+    assert world.row(vm).outcome is Outcome.REQUESTED
+
+
+async def test_a_failed_vm_that_somebody_mends_under_another_name_is_seen(world: World) -> None:
+    vm = world.add()
+    await world.created(vm)
+    message = "Non-zero exit code: 20, omsagent.py -install"
+    world.arm.set_extension(vm, extension(state="Failed"), message, "ProvisioningState/failed/20")
+    await world.extension_written(vm, succeeded=False)
+    assert world.row(vm).outcome is Outcome.FAILED
+    world.arm.set_extension(vm, extension("by-hand"))
+    await world.extension_written(vm, "by-hand")
+    assert world.row(vm).outcome is Outcome.ALREADY_INSTALLED
