@@ -34,8 +34,8 @@ def reading() -> Iterator[None]:
     except ResourceNotFoundError:
         return
     except HttpResponseError as error:
-        raise StorageError(f"the table could not be read: {error.status_code} {error.reason}") from None
-    except (AzureError, TimeoutError) as error:
+        raise StorageError(f"the table could not be read: {_told(error)}") from None
+    except (AzureError, ValueError, TimeoutError) as error:  # a ValueError: the answer was none of a table
         raise StorageError(f"the table could not be read: {type(error).__name__}") from None
 
 
@@ -47,8 +47,8 @@ def writing() -> Iterator[None]:
     except HttpResponseError as error:
         if _overtaken(error):
             raise LostRace("the row was written by somebody else") from None
-        raise StorageError(f"the table could not be written: {error.status_code} {error.reason}") from None
-    except (AzureError, TimeoutError) as error:
+        raise StorageError(f"the table could not be written: {_told(error)}") from None
+    except (AzureError, ValueError, TimeoutError) as error:
         raise StorageError(f"the table could not be written: {type(error).__name__}") from None
 
 
@@ -65,6 +65,11 @@ def plain(value: Any) -> Any:
 def typed(properties: Mapping[str, Any]) -> dict[str, Any]:
     """Values as the SDK takes them: a plain number is 32 bits to it, and a wait of a month has more milliseconds."""
     return {name: (value, EdmType.INT64) if type(value) is int else value for name, value in properties.items()}
+
+
+def _told(error: HttpResponseError) -> str:
+    """What the table answered; the SDK's own errors, such as that of a key that signs nothing, have no answer."""
+    return f"{error.status_code} {error.reason}" if error.status_code else type(error).__name__
 
 
 def _overtaken(error: HttpResponseError) -> bool:

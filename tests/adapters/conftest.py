@@ -1,0 +1,123 @@
+"""One Azurite and one simulated ARM over TLS for the adapters: the real SDKs, the real wire, nothing replaced."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from azure.core.credentials import AccessToken
+from azure.core.exceptions import ResourceNotFoundError
+from azure.data.tables.aio import TableClient
+from azure.storage.queue.aio import QueueClient
+
+from onboarding.azure.arm import ArmAdapter
+from onboarding.azure.queues import QueueDeferrals
+from onboarding.azure.storage import deferrals_queue, onboarding_table
+from onboarding.azure.tables import TableLedger
+from onboarding.settings import QUEUE, Storage, read_settings
+from simulator.arm import ArmSimulator, Endpoints, Options
+from simulator.azurite import Azurite
+from simulator.clock import ManualClock
+
+AUDIENCE = "https://management.azure.com"
+SCOPE = f"{AUDIENCE}/.default"
+SUBSCRIPTIONS = ("00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002")
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[Azurite]:
+    with Azurite() as running:
+        yield running
+
+
+@pytest.fixture
+def storage(azurite: Azurite) -> Storage:
+    return storage_of(azurite.connection_string)
+
+
+def storage_of(connection: str) -> Storage:
+    settings = read_settings({"AzureWebJobsStorage": connection})
+    assert not settings.problems
+    return settings.storage
+
+
+@pytest.fixture
+async def table(storage: Storage) -> AsyncIterator[TableClient]:
+    """The client that the product makes; its table is not there yet."""
+    async with onboarding_table(storage, None) as client:
+        await client.delete_table()
+        yield client
+
+
+@pytest.fixture
+def ledger(table: TableClient) -> TableLedger:
+    return TableLedger(table)
+
+
+@pytest.fixture
+async def deferrals(storage: Storage) -> AsyncIterator[QueueDeferrals]:
+    adapter = deferrals_queue(storage, None)
+    yield adapter
+    await adapter.close()
+
+
+@pytest.fixture
+async def queue(azurite: Azurite) -> AsyncIterator[QueueClient]:
+    """The queue as its trigger sees it; it is not there yet."""
+    async with QueueClient.from_connection_string(azurite.connection_string, QUEUE) as client:
+        with suppress(ResourceNotFoundError):
+            await client.delete_queue()
+        yield client
+
+
+class Credential:
+    """A managed identity whose tokens the simulator accepts; `failure` is raised in place of one."""
+
+    def __init__(self, arm: ArmSimulator) -> None:
+        self._arm = arm
+        self.failure: Exception | None = None
+        self.tokens: list[str] = []
+
+    async def get_token(self, *scopes: str, **_: Any) -> AccessToken:
+        if self.failure is not None:
+            raise self.failure
+        token = self._arm.tokens.issue(scopes[0].removesuffix("/.default"))
+        self.tokens.append(token.value)
+        return AccessToken(token.value, int(token.expires.timestamp()))
+
+    async def close(self) -> None: ...
+
+    async def __aenter__(self) -> Credential:
+        return self
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+
+@dataclass(frozen=True)
+class Azure:
+    """The simulated ARM, and the adapter that talks to it."""
+
+    arm: ArmSimulator
+    clock: ManualClock
+    endpoints: Endpoints
+    tls: ssl.SSLContext
+    credential: Credential
+    adapter: ArmAdapter
+
+
+@pytest.fixture
+async def azure() -> AsyncIterator[Azure]:
+    clock = ManualClock(datetime(2026, 11, 20, 10, 0, tzinfo=UTC))
+    arm = ArmSimulator(clock, options=Options(subscriptions=SUBSCRIPTIONS))
+    endpoints = await arm.start()
+    tls = ssl.create_default_context(cafile=str(endpoints.ca_file))
+    credential = Credential(arm)
+    adapter = ArmAdapter(credential, endpoints.arm, SCOPE, clock.now, tls=tls)
+    yield Azure(arm, clock, endpoints, tls, credential, adapter)
+    await adapter.close()
+    await arm.stop()

@@ -1,0 +1,62 @@
+"""A storage account that answers as a test wants, for what Azurite never says, and keeps what it was asked."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+CHANGESET = (
+    "--batchresponse_1\r\nContent-Type: multipart/mixed; boundary=changesetresponse_1\r\n\r\n"
+    "--changesetresponse_1\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n"
+    "HTTP/1.1 {status} Refused\r\nContent-Type: application/json;odata=minimalmetadata\r\n\r\n{body}\r\n"
+    "--changesetresponse_1--\r\n--batchresponse_1--\r\n"
+)
+
+
+@dataclass
+class StorageStub:
+    """`connection` leads there; `answer` makes each answer."""
+
+    connection: str
+    answer: Callable[[], web.Response]
+    asked: list[web.Request] = field(default_factory=list)
+    bodies: list[str] = field(default_factory=list)
+
+    async def handle(self, request: web.Request) -> web.Response:
+        self.asked.append(request)
+        self.bodies.append(await request.text())
+        return self.answer()
+
+
+@asynccontextmanager
+async def storage_stub(answer: Callable[[], web.Response]) -> AsyncIterator[StorageStub]:
+    stub = StorageStub("", answer)
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", stub.handle)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    endpoint = f"http://127.0.0.1:{runner.addresses[0][1]}/account"
+    account = "DefaultEndpointsProtocol=http;AccountName=account;AccountKey=c2VjcmV0IGtleQ=="
+    stub.connection = f"{account};TableEndpoint={endpoint};QueueEndpoint={endpoint};"
+    try:
+        yield stub
+    finally:
+        await runner.cleanup()
+
+
+def refusal(status: int, code: str) -> web.Response:
+    """The table service's refusal of a whole request."""
+    return web.json_response(
+        {"odata.error": {"code": code, "message": {"lang": "en-US", "value": code}}}, status=status
+    )
+
+
+def refused_transaction(status: int, code: str) -> web.Response:
+    """Its refusal of one operation of a transaction, which it wraps into an answer of 202."""
+    body = f'{{"odata.error":{{"code":"{code}","message":{{"lang":"en-US","value":"0:{code}"}}}}}}'
+    text = CHANGESET.format(status=status, body=body)
+    return web.Response(status=202, text=text, headers={"Content-Type": "multipart/mixed; boundary=batchresponse_1"})

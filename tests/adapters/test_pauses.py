@@ -1,0 +1,83 @@
+"""Paused scopes in the table: written once, read by subscription, lifted by whoever comes first."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from azure.data.tables.aio import TableClient
+
+from onboarding.azure.pauses import TablePauses
+from onboarding.azure.tables import TableLedger
+from onboarding.core.errors import LostRace
+from onboarding.core.failures import Cause
+from onboarding.core.pause import EVERYWHERE, Pause
+from tests.adapters.rows import OMS, TIME, new_vm, row_of, trigger
+
+
+@pytest.fixture
+def pauses(table: TableClient) -> TablePauses:
+    return TablePauses(table)
+
+
+def pause_of(subscription: str, group: str = "shop-prod") -> Pause:
+    return Pause(
+        subscription=subscription,
+        resource_group=group,
+        extension=OMS,
+        cause=Cause.NOT_AUTHORIZED,
+        meaning="The identity has no role there.",
+        advice="Give it one.",
+        message="AuthorizationFailed: …",
+        since=TIME,
+        next_probe_at=TIME + timedelta(minutes=5),
+    )
+
+
+async def test_a_pause_comes_back_as_it_was_written(pauses: TablePauses) -> None:
+    subscription = new_vm().subscription
+    assert await pauses.read(subscription) == ()
+
+    for group in ("shop-prod", EVERYWHERE):
+        await pauses.write(pause_of(subscription, group), None)
+
+    assert {stored.pause for stored in await pauses.read(subscription)} == {
+        pause_of(subscription),
+        pause_of(subscription, EVERYWHERE),
+    }
+    assert await pauses.read(new_vm().subscription) == ()
+
+
+async def test_of_many_that_pause_or_probe_a_scope_exactly_one_does(pauses: TablePauses) -> None:
+    pause = pause_of(new_vm().subscription)
+
+    first = await asyncio.gather(*(pauses.write(pause, None) for _ in range(4)), return_exceptions=True)
+    (stored,) = await pauses.read(pause.subscription)
+    probed = replace(pause, probes=1)
+    second = await asyncio.gather(*(pauses.write(probed, stored.version) for _ in range(4)), return_exceptions=True)
+
+    for results in (first, second):
+        assert sum(isinstance(result, LostRace) for result in results) == 3
+        assert sum(result is None for result in results) == 1
+    assert [stored.pause for stored in await pauses.read(pause.subscription)] == [probed]
+
+
+async def test_a_pause_is_lifted_once_or_twice(pauses: TablePauses) -> None:
+    pause = pause_of(new_vm().subscription)
+    await pauses.write(pause, None)
+
+    await pauses.delete(pause)
+    await pauses.delete(pause)
+
+    assert await pauses.read(pause.subscription) == ()
+
+
+async def test_a_pause_is_no_row_of_a_vm(pauses: TablePauses, ledger: TableLedger) -> None:
+    vm = new_vm()
+    await ledger.write(row_of(vm), trigger(), None)
+    await pauses.write(pause_of(vm.subscription), None)
+
+    assert [row async for row in ledger.current()] == [row_of(vm)]
+    assert set(await ledger.read(vm)) == {OMS}

@@ -1,0 +1,395 @@
+"""The ledger on a real table service: what the port promises, and what happens when two want the same row."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import fields, replace
+from datetime import UTC, timedelta
+from traceback import format_exception
+from typing import Any
+
+import pytest
+from azure.core.exceptions import ResourceNotFoundError
+from azure.data.tables.aio import TableClient
+
+from onboarding.azure.storage import onboarding_table
+from onboarding.azure.tables import TableLedger
+from onboarding.core.errors import LostRace, StorageError
+from onboarding.core.outcome import Outcome, Row
+from onboarding.core.resource_id import VmId, parse_id
+from onboarding.core.selection import Selection
+from onboarding.settings import Storage
+from tests.adapters.conftest import storage_of
+from tests.adapters.rows import OMS, TIME, final, new_vm, row_of, trigger
+
+NOWHERE = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=c2VjcmV0;TableEndpoint=http://127.0.0.1:9/a;"
+
+
+async def listed(rows: AsyncIterator[Row]) -> list[Row]:
+    return [row async for row in rows]
+
+
+def full_row(vm: VmId) -> Row:
+    """A row with something in every column."""
+    given: dict[str, Any] = {"resource_id": str(vm), "vm_name": vm.name, "resource_group": vm.resource_group}
+    base = row_of(vm, duration_ms=1, attempt=3)
+    for number, column in enumerate(fields(Row)):
+        value = getattr(base, column.name)
+        if "_at" in column.name or "_time" in column.name or "_since" in column.name:
+            given[column.name] = TIME + timedelta(minutes=number, microseconds=number)
+        elif value == "":
+            given[column.name] = f"{column.name} é 😀 'quoted' \"twice\" <&> %2F"
+    return replace(base, **given)
+
+
+async def test_a_row_comes_back_as_it_was_written_in_every_column(ledger: TableLedger) -> None:
+    vm = new_vm()
+    row = full_row(vm)
+    assert all(getattr(row, column.name) not in (None, "") for column in fields(Row))
+
+    version = await ledger.write(row, trigger(), None)
+
+    stored = (await ledger.read(vm))[OMS]
+    assert stored.row == row
+    assert stored.version == version
+    assert stored.row.event_time is not None
+    assert stored.row.event_time.microsecond != 0
+    assert stored.row.event_time.tzinfo is UTC
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x" * 8192,
+        "é" * 8192,
+        "😀" * 4096,
+        "a\r\nb\rc\td",
+        "\x00\x1b[31m\uffff",
+        "\ud800",
+        "--batch\r\n\r\nHTTP/1.1 404",
+    ],
+    ids=["8 KiB", "8 Ki of two bytes", "emoji", "line ends", "control characters", "lone surrogate", "looks like HTTP"],
+)
+async def test_any_text_of_a_handler_can_be_written(ledger: TableLedger, text: str) -> None:
+    vm = new_vm()
+    row = row_of(vm, message=text)
+
+    await ledger.write(row, trigger(), None)
+
+    assert (await ledger.read(vm))[OMS].row == row
+
+
+async def test_a_duration_of_a_year_can_be_written(ledger: TableLedger) -> None:
+    vm = new_vm()
+    row = final(vm, duration_ms=365 * 24 * 3600 * 1000)
+
+    await ledger.write(row, trigger(), None)
+
+    assert (await ledger.read(vm))[OMS].row == row
+    assert [line.duration_ms async for line in ledger.history(vm)] == [row.duration_ms]
+
+
+async def test_a_missing_table_is_empty_and_made_by_the_first_write(ledger: TableLedger) -> None:
+    vm = new_vm()
+    assert await ledger.read(vm) == {}
+    assert await listed(ledger.current()) == []
+    assert await listed(ledger.overdue(TIME)) == []
+    assert await listed(ledger.history(vm)) == []
+
+    await ledger.write(row_of(vm), trigger(), None)
+
+    assert len(await ledger.read(vm)) == 1
+
+
+async def test_a_line_of_history_alone_makes_the_table_too(ledger: TableLedger) -> None:
+    vm = new_vm()
+
+    await ledger.append(row_of(vm), trigger())
+
+    assert await ledger.read(vm) == {}
+    assert len(await listed(ledger.history(vm))) == 1
+
+
+async def test_workers_that_find_no_table_make_it_once(ledger: TableLedger) -> None:
+    vms = [new_vm() for _ in range(4)]
+
+    await asyncio.gather(*(ledger.write(row_of(vm), trigger(), None) for vm in vms))
+
+    assert len(await listed(ledger.current())) == 4
+
+
+async def test_a_second_claim_of_a_new_row_is_lost(ledger: TableLedger) -> None:
+    vm = new_vm()
+    await ledger.write(row_of(vm, reason="first"), trigger("event-1"), None)
+
+    with pytest.raises(LostRace):
+        await ledger.write(row_of(vm, reason="second"), trigger("event-2"), None)
+
+    assert (await ledger.read(vm))[OMS].row.reason == "first"
+    assert len(await listed(ledger.history(vm))) == 1
+
+
+async def test_a_write_over_a_version_that_is_no_more_is_lost(ledger: TableLedger) -> None:
+    vm = new_vm()
+    old = await ledger.write(row_of(vm), trigger("event-1"), None)
+    await ledger.write(row_of(vm, reason="newer"), trigger("event-2"), old)
+
+    with pytest.raises(LostRace):
+        await ledger.write(row_of(vm, reason="stale"), trigger("event-3"), old)
+
+    assert (await ledger.read(vm))[OMS].row.reason == "newer"
+    assert len(await listed(ledger.history(vm))) == 2
+
+
+async def test_an_event_whose_line_is_there_already_is_lost_and_changes_nothing(ledger: TableLedger) -> None:
+    vm = new_vm()
+    version = await ledger.write(row_of(vm, reason="as it was"), trigger(), None)
+
+    with pytest.raises(LostRace):
+        await ledger.write(row_of(vm, reason="redelivered"), trigger(), version)
+
+    assert (await ledger.read(vm))[OMS].version == version
+    assert (await ledger.read(vm))[OMS].row.reason == "as it was"
+
+
+async def test_the_same_event_may_write_again_where_it_says_so(ledger: TableLedger) -> None:
+    vm = new_vm()
+    version = await ledger.write(row_of(vm, reason="claimed"), trigger(), None)
+
+    await ledger.write(row_of(vm, reason="requested"), trigger(), version, again=True)
+
+    assert (await ledger.read(vm))[OMS].row.reason == "requested"
+    assert [line.reason async for line in ledger.history(vm)] == ["requested"]
+
+
+@pytest.mark.parametrize("new", [True, False], ids=["a new row", "a row that is there"])
+async def test_of_many_writers_of_one_row_exactly_one_wins(ledger: TableLedger, new: bool) -> None:
+    vm = new_vm()
+    version = None if new else await ledger.write(row_of(vm), trigger("before"), None)
+    writes = [ledger.write(row_of(vm, reason=f"{n}"), trigger(f"event-{n}"), version) for n in range(6)]
+
+    results = await asyncio.gather(*writes, return_exceptions=True)
+
+    lost = [result for result in results if isinstance(result, LostRace)]
+    winners = [f"{n}" for n, result in enumerate(results) if isinstance(result, str)]
+    assert len(lost) == 5
+    assert [(await ledger.read(vm))[OMS].row.reason] == winners
+    assert len(await listed(ledger.history(vm))) == (1 if new else 2)
+
+
+async def test_of_many_deliveries_of_one_event_exactly_one_wins(ledger: TableLedger) -> None:
+    vm = new_vm()
+    writes = [ledger.write(row_of(vm), trigger(), None) for _ in range(4)]
+
+    results = await asyncio.gather(*writes, return_exceptions=True)
+
+    assert sum(isinstance(result, str) for result in results) == 1
+    assert sum(isinstance(result, LostRace) for result in results) == 3
+
+
+async def test_a_row_that_somebody_deleted_is_not_written_over(ledger: TableLedger, table: TableClient) -> None:
+    vm = new_vm()
+    version = await ledger.write(row_of(vm), trigger("event-1"), None)
+    async for entity in table.query_entities("RowKey ge 'vm|' and RowKey lt 'vm}'"):
+        await table.delete_entity(entity)
+
+    with pytest.raises(StorageError):
+        await ledger.write(row_of(vm), trigger("event-2"), version)
+
+
+async def test_the_extensions_of_a_vm_are_rows_of_their_own(ledger: TableLedger) -> None:
+    vm = new_vm()
+    await ledger.write(row_of(vm), trigger(), None)
+    await ledger.write(row_of(vm, extension="azure-monitor-agent-linux"), trigger(), None)
+
+    assert set(await ledger.read(vm)) == {OMS, "azure-monitor-agent-linux"}
+
+
+@pytest.mark.parametrize("name", ["web-01", "WEB-01", "web.01_(new)", "wéb-漢", "a", "x" * 64])
+async def test_a_vm_is_found_by_any_spelling_of_its_id(ledger: TableLedger, table: TableClient, name: str) -> None:
+    vm = new_vm(name, "Group_(1).2-ü")
+    await ledger.write(row_of(vm), trigger(), None)
+
+    for spelled in (str(vm).upper(), str(vm).lower()):
+        found = parse_id(spelled)
+        assert isinstance(found, VmId)
+        assert [stored.row.vm_name for stored in (await ledger.read(found)).values()] == [name]
+    keys = [entity["PartitionKey"] + entity["RowKey"] async for entity in table.list_entities()]
+    assert len(keys) == 2
+    assert all(key == key.lower() and not set(key) & set("/\\#?") for key in keys)
+
+
+async def test_a_vm_does_not_read_the_rows_of_one_whose_name_begins_like_its_own(ledger: TableLedger) -> None:
+    vm = new_vm("web")
+    for name in ("web", "web-01", "web1", "we"):
+        await ledger.write(row_of(replace(vm, name=name)), trigger(), None)
+
+    assert [stored.row.vm_name for stored in (await ledger.read(vm)).values()] == ["web"]
+    assert [line.vm_name async for line in ledger.history(vm)] == ["web"]
+
+
+async def test_the_history_has_the_newest_line_first_with_what_triggered_it(ledger: TableLedger) -> None:
+    vm, version = new_vm(), None
+    moments = [TIME, TIME + timedelta(milliseconds=1), TIME + timedelta(days=400)]
+    for number, moment in enumerate(moments):
+        version = await ledger.write(row_of(vm, event_id="opened"), trigger(f"event-{number}", moment), version)
+    await ledger.append(row_of(vm), trigger("late", TIME - timedelta(hours=1)))
+
+    lines = await listed(ledger.history(vm))
+
+    assert [line.event_id for line in lines] == ["event-2", "event-1", "event-0", "late"]
+    assert [line.event_time for line in lines] == [*reversed(moments), TIME - timedelta(hours=1)]
+
+
+async def test_what_is_overdue_is_found_in_every_subscription(ledger: TableLedger) -> None:
+    late, later, in_time, done = (new_vm(name) for name in ("late", "later", "in-time", "done"))
+    await ledger.write(row_of(late, next_attempt_at=TIME - timedelta(milliseconds=1)), trigger(), None)
+    await ledger.write(row_of(later, next_attempt_at=TIME - timedelta(days=9)), trigger(), None)
+    await ledger.write(row_of(in_time, next_attempt_at=TIME), trigger(), None)
+    await ledger.write(final(done), trigger(), None)
+
+    assert {row.vm_name async for row in ledger.overdue(TIME)} == {"late", "later"}
+
+
+@pytest.fixture
+async def fleet(ledger: TableLedger) -> tuple[VmId, ...]:
+    """Three VMs, two of them with the same name, and an outcome for each."""
+    first = new_vm("web", "prod")
+    vms = (first, replace(first, resource_group="test"), VmId(new_vm().subscription, "prod", "db"))
+    outcomes = (Outcome.INSTALLED, Outcome.FAILED, Outcome.UNSUPPORTED)
+    for vm, outcome in zip(vms, outcomes, strict=True):
+        await ledger.write(final(vm, outcome), trigger(), None)
+    return vms
+
+
+@pytest.mark.parametrize(
+    ("selection", "found"),
+    [
+        (Selection(), {0, 1, 2}),
+        (Selection(vm_name="WEB"), {0, 1}),
+        (Selection(resource_group="PROD"), {0, 2}),
+        (Selection(resource_group="prod", vm_name="Web"), {0}),
+        (Selection(outcomes=(Outcome.FAILED,)), {1}),
+        (Selection(outcomes=(Outcome.FAILED, Outcome.UNSUPPORTED)), {1, 2}),
+        (Selection(outcomes=(Outcome.FAILED, Outcome.UNSUPPORTED), resource_group="prod"), {2}),
+        (Selection(vm_name="web", outcomes=(Outcome.GONE,)), set()),
+        (Selection(resource_group="pro"), set()),
+    ],
+)
+async def test_rows_are_selected_by_name_and_outcome(
+    ledger: TableLedger, fleet: tuple[VmId, ...], selection: Selection, found: set[int]
+) -> None:
+    expected = {fleet[number].key for number in found}
+    assert {row.resource_id.lower() async for row in ledger.current(selection)} == expected
+
+
+async def test_rows_are_selected_by_subscription(ledger: TableLedger, fleet: tuple[VmId, ...]) -> None:
+    selection = Selection(subscription=fleet[2].subscription.upper())
+    assert [row.vm_name async for row in ledger.current(selection)] == ["db"]
+
+
+async def test_more_rows_than_a_page_holds_are_all_listed(ledger: TableLedger, table: TableClient) -> None:
+    vm = new_vm()
+    await ledger.write(row_of(vm), trigger(), None)
+    base = next(iter([entity async for entity in table.query_entities("RowKey ge 'vm|' and RowKey lt 'vm}'")]))
+    more = [{**base, "RowKey": f"vm|shop-prod|web-{n:04}|{OMS}"} for n in range(1000)]
+    for start in range(0, len(more), 100):
+        await table.submit_transaction([("create", entity) for entity in more[start : start + 100]])
+
+    assert len(await listed(ledger.current(Selection(subscription=vm.subscription)))) == 1001
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"Outcome": "Postponed"}, {"Outcome": None}, {"ResourceId": None}, {"WaitingFor": "godot"}],
+    ids=["unknown outcome", "no outcome", "no id", "unknown wait"],
+)
+async def test_a_row_that_cannot_be_read_hides_no_others_and_is_named(
+    ledger: TableLedger, table: TableClient, caplog: pytest.LogCaptureFixture, change: dict[str, Any]
+) -> None:
+    good, bad = new_vm("good"), new_vm("bad")
+    await ledger.write(row_of(good), trigger(), None)
+    await ledger.write(row_of(bad), trigger(), None)
+    entity = await table.get_entity(bad.subscription, f"vm|shop-prod|bad|{OMS}")
+    await table.delete_entity(entity)
+    await table.create_entity({name: change.get(name, value) for name, value in entity.items()})
+
+    assert [row.vm_name async for row in ledger.current()] == ["good"]
+    assert [row.vm_name async for row in ledger.overdue(TIME + timedelta(days=1))] == ["good"]
+    assert f"vm|shop-prod|bad|{OMS}" in caplog.text
+    with pytest.raises(StorageError, match=r"vm\|shop-prod\|bad"):
+        await ledger.read(bad)
+
+
+async def test_columns_of_a_newer_version_are_no_hindrance(ledger: TableLedger, table: TableClient) -> None:
+    vm = new_vm()
+    await ledger.write(row_of(vm), trigger(), None)
+    entity = await table.get_entity(vm.subscription, f"vm|shop-prod|web-01|{OMS}")
+    await table.update_entity({**entity, "Shoesize": 43})
+
+    assert (await ledger.read(vm))[OMS].row == row_of(vm)
+
+
+async def test_a_final_outcome_leaves_a_note_until_it_was_told(table: TableClient) -> None:
+    ledger, vm = TableLedger(table, outbox=True), new_vm()
+    done = final(vm)
+    await ledger.write(row_of(vm), trigger("event-1"), None)
+    version = (await ledger.read(vm))[OMS].version
+    await ledger.write(done, trigger("event-2"), version)
+
+    assert await listed(ledger.untold(TIME + timedelta(days=1))) == [done]
+    assert await listed(ledger.untold(TIME)) == []
+
+    await ledger.told(done)
+    await ledger.told(done)
+    assert await listed(ledger.untold(TIME + timedelta(days=1))) == []
+    assert (await ledger.read(vm))[OMS].row == done
+
+
+async def test_where_nobody_is_told_no_note_is_left(ledger: TableLedger, table: TableClient) -> None:
+    await ledger.write(final(new_vm()), trigger(), None)
+
+    assert not [entity async for entity in table.list_entities() if entity["RowKey"].startswith("untold")]
+
+
+CALLS: dict[str, Callable[[TableLedger, VmId], Awaitable[object]]] = {
+    "read": lambda ledger, vm: ledger.read(vm),
+    "write": lambda ledger, vm: ledger.write(row_of(vm), trigger(), None),
+    "append": lambda ledger, vm: ledger.append(row_of(vm), trigger()),
+    "overdue": lambda ledger, vm: listed(ledger.overdue(TIME)),
+    "current": lambda ledger, vm: listed(ledger.current()),
+    "history": lambda ledger, vm: listed(ledger.history(vm)),
+    "untold": lambda ledger, vm: listed(ledger.untold(TIME)),
+    "told": lambda ledger, vm: ledger.told(final(vm)),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+async def test_an_account_that_cannot_be_reached_is_a_storage_error_long_before_event_grid_gives_up(
+    call: Callable[[TableLedger, VmId], Awaitable[object]],
+) -> None:
+    async with onboarding_table(storage_of(NOWHERE), None) as table:
+        with pytest.raises(StorageError):
+            async with asyncio.timeout(10):
+                await call(TableLedger(table, outbox=True), new_vm())
+
+
+@pytest.mark.filterwarnings("ignore:Testing an element's truth value:DeprecationWarning")  # the SDK, reading XML
+@pytest.mark.parametrize("key", ["d3Jvbmc=", "no base64!"], ids=["another key", "no key"])
+async def test_a_wrong_key_is_a_storage_error_that_does_not_show_it(storage: Storage, key: str) -> None:
+    assert storage.connection_string is not None
+    parts = storage.connection_string.reveal().split(";")
+    connection = ";".join(f"AccountKey={key}" if part.startswith("AccountKey=") else part for part in parts)
+    async with onboarding_table(storage_of(connection), None) as table:
+        for call in (CALLS["read"], CALLS["write"]):
+            with pytest.raises(StorageError) as raised:
+                await call(TableLedger(table), new_vm())
+            assert key not in "".join(format_exception(raised.value))
+
+
+async def test_nothing_is_written_by_reading(ledger: TableLedger, table: TableClient) -> None:
+    await ledger.read(new_vm())
+
+    with pytest.raises(ResourceNotFoundError):
+        await anext(aiter(table.list_entities()))
