@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import combinations
 from typing import Any
@@ -159,11 +160,19 @@ def test_an_agent_that_never_tells_leaves_it_undetermined() -> None:
     ],
 )
 def test_whose_extension_it_is(last: Row | None, ours: bool) -> None:
-    decision = decide(situation(extensions=[extension("Succeeded", name="monitoring")], last=last))
+    named = last and replace(last, extension_name="Monitoring")
+    decision = decide(situation(extensions=[extension("Succeeded", name="monitoring")], last=named))
     assert isinstance(decision, AlreadyInstalled)
     assert decision.ours is ours
     assert decision.extension.name == "monitoring"
     assert ours or "monitoring" in decision.reason
+
+
+def test_an_extension_under_another_name_than_we_asked_for_is_somebody_elses() -> None:
+    asked = replace(ASKED, extension_name="OMSExtension")
+    decision = decide(situation(extensions=[extension("Succeeded", name="by-hand")], last=asked))
+    assert isinstance(decision, AlreadyInstalled)
+    assert not decision.ours
 
 
 @pytest.mark.parametrize(
