@@ -7,15 +7,16 @@ import uuid
 from datetime import UTC, datetime
 
 from simulator.arm import VmSpec
-from simulator.laptop import SUBSCRIPTIONS, Laptop, webhook
+from simulator.laptop import Laptop, webhook
 
 _IMAGE = {"publisher": "OpenLogic", "offer": "CentOS", "sku": "7_9-gen2", "version": "latest"}
 _TOKEN = """python3 -c 'import json, sys; print(json.load(sys.stdin)["access_token"])'"""
 
 
-def guide(laptop: Laptop, host: str) -> str:
-    """The text; it holds the identity header of this run, which opens this run's simulator and nothing else."""
-    vm = VmSpec(name="mine-01", group="rg-mine", subscription=next(iter(SUBSCRIPTIONS)), image=_IMAGE)
+def guide(laptop: Laptop, host: str, neighbour: VmSpec) -> str:
+    """The text; it holds the identity header of this run, which opens this run's simulator and nothing else.
+    `neighbour` is a VM that is there, whose resource group a new one can share."""
+    vm = VmSpec(name="mine-01", group=neighbour.group, subscription=neighbour.subscription, image=_IMAGE)
     endpoints, storage = laptop.endpoints, laptop.azurite.endpoints
     return f"""
 All of it is still running; Ctrl-C ends it.

@@ -67,7 +67,8 @@ async def _demo(args: argparse.Namespace, console: Console) -> int:
             report = await _report(laptop, scene, ledger, host, began)
         _show(report, console, as_json=args.json)
         if args.keep:
-            console.print(guide(laptop, host.url), highlight=False, markup=False, soft_wrap=True)
+            text = guide(laptop, host.url, scene.fleet[0].spec)
+            console.print(text, highlight=False, markup=False, soft_wrap=True)
             with suppress(asyncio.CancelledError):  # Ctrl-C is how this ends well
                 await asyncio.Event().wait()
     return 0 if report.ok else 1
