@@ -97,7 +97,8 @@ class ArmAdapter:
         thrown away."""
         async with self._sent(subscription, write=False):
             response = await self._client(subscription).send_request(HttpRequest("GET", url))
-            response.raise_for_status()
+            if response.status_code != 200:
+                raise HttpResponseError(response=response)
             return _items(response.json())
 
     async def close(self) -> None:

@@ -23,7 +23,10 @@ class TopicAnnouncer:
     """Implements `ports.Announcer`. The event's id follows from the row, so a reader can tell doubles."""
 
     def __init__(self, endpoint: str, credential: AzureKeyCredential | AsyncTokenCredential) -> None:
-        self._client = EventGridPublisherClient(endpoint, credential, retry_total=1)
+        # Once: the SDK would sleep a whole Retry-After in the trigger, and what was not taken is told again later.
+        self._client = EventGridPublisherClient(
+            endpoint, credential, retry_total=0, connection_timeout=5, read_timeout=5
+        )
 
     async def announce(self, row: Row) -> bool:
         try:

@@ -6,7 +6,6 @@ import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -112,7 +111,7 @@ class Azure:
 
 @pytest.fixture
 async def azure() -> AsyncIterator[Azure]:
-    clock = ManualClock(datetime(2026, 11, 20, 10, 0, tzinfo=UTC))
+    clock = ManualClock()  # from now on: the SDK reads the wall clock to see whether a token is still good
     arm = ArmSimulator(clock, options=Options(subscriptions=SUBSCRIPTIONS))
     endpoints = await arm.start()
     tls = ssl.create_default_context(cafile=str(endpoints.ca_file))

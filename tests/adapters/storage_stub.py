@@ -18,30 +18,33 @@ CHANGESET = (
 
 @dataclass
 class StorageStub:
-    """`connection` leads there; `answer` makes each answer."""
+    """`answer` makes each answer."""
 
-    connection: str
     answer: Callable[[], web.Response]
+    endpoint: str = ""
     asked: list[web.Request] = field(default_factory=list)
-    bodies: list[str] = field(default_factory=list)
+
+    @property
+    def connection(self) -> str:
+        """The connection string that leads here."""
+        account = "DefaultEndpointsProtocol=http;AccountName=account;AccountKey=c2VjcmV0IGtleQ=="
+        return f"{account};TableEndpoint={self.endpoint}/account;QueueEndpoint={self.endpoint}/account;"
 
     async def handle(self, request: web.Request) -> web.Response:
         self.asked.append(request)
-        self.bodies.append(await request.text())
+        await request.read()
         return self.answer()
 
 
 @asynccontextmanager
 async def storage_stub(answer: Callable[[], web.Response]) -> AsyncIterator[StorageStub]:
-    stub = StorageStub("", answer)
+    stub = StorageStub(answer)
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", stub.handle)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    endpoint = f"http://127.0.0.1:{runner.addresses[0][1]}/account"
-    account = "DefaultEndpointsProtocol=http;AccountName=account;AccountKey=c2VjcmV0IGtleQ=="
-    stub.connection = f"{account};TableEndpoint={endpoint};QueueEndpoint={endpoint};"
+    stub.endpoint = f"http://127.0.0.1:{runner.addresses[0][1]}"
     try:
         yield stub
     finally:

@@ -1,0 +1,100 @@
+"""Outcome events on a topic of the user's, as the real SDK sends them; a topic that takes none stops nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+from aiohttp import web
+from azure.core.credentials import AzureKeyCredential
+
+from onboarding.azure.topics import EVENT_TYPE, SilentAnnouncer, TopicAnnouncer
+from onboarding.core.outcome import Outcome
+from simulator.eventgrid import CustomTopic
+from tests.adapters.rows import OMS, TIME, final, new_vm
+from tests.adapters.storage_stub import refusal, storage_stub
+
+KEY = "dG9waWMga2V5IHRoYXQgbm9ib2R5IG1heSBzZWU="
+
+
+@pytest.fixture
+async def topic() -> AsyncIterator[CustomTopic]:
+    async with CustomTopic(KEY) as topic:
+        yield await topic.start(None)
+
+
+@pytest.fixture
+async def announcer(topic: CustomTopic) -> AsyncIterator[TopicAnnouncer]:
+    announcer = TopicAnnouncer(topic.endpoint, AzureKeyCredential(KEY))
+    yield announcer
+    await announcer.close()
+
+
+async def test_a_final_outcome_arrives_as_a_cloud_event(topic: CustomTopic, announcer: TopicAnnouncer) -> None:
+    vm = new_vm()
+    row = final(vm, requested_at=TIME + timedelta(seconds=2), duration_ms=118_000, attempt=1)
+
+    assert await announcer.announce(row)
+
+    (event,) = topic.events
+    assert event["specversion"] == "1.0"
+    assert (event["type"], event["source"], event["subject"]) == (EVENT_TYPE, "/vm-onboarding", str(vm))
+    assert event["data"] | {"Outcome": "Installed", "DurationMs": 118_000, "Extension": OMS} == event["data"]
+    assert event["data"]["RequestedAt"] == "2026-11-20T09:14:09.331820+00:00"
+    assert set(event["data"]) == set(row.to_properties())
+
+
+async def test_the_same_outcome_told_twice_has_the_same_id_and_another_has_another(
+    topic: CustomTopic, announcer: TopicAnnouncer
+) -> None:
+    vm = new_vm()
+    for row in (final(vm), final(vm), final(vm, Outcome.FAILED), final(new_vm())):
+        assert await announcer.announce(row)
+
+    first, second, *others = (event["id"] for event in topic.events)
+    assert first == second
+    assert len({first, *others}) == 3
+
+
+async def test_a_topic_that_refuses_the_key_stops_nothing_and_its_key_is_not_shown(
+    topic: CustomTopic, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    wrong = "d3Jvbmcga2V5IHRoYXQgbm9ib2R5IG1heSBzZWU="
+    announcer = TopicAnnouncer(topic.endpoint, AzureKeyCredential(wrong))
+
+    assert not await announcer.announce(final(new_vm()))
+
+    await announcer.close()
+    assert topic.events == []
+    assert "web-01" in caplog.text.lower()
+    assert wrong not in caplog.text + repr(announcer) + repr(vars(announcer))
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 413, 429, 500, 503])
+async def test_a_topic_that_refuses_is_asked_once_and_not_waited_for(status: int) -> None:
+    def busy() -> web.Response:
+        answer = refusal(status, "Refused")
+        answer.headers["Retry-After"] = "600"
+        return answer
+
+    async with storage_stub(busy) as stub:
+        announcer = TopicAnnouncer(f"{stub.endpoint}/api/events", AzureKeyCredential(KEY))
+        async with asyncio.timeout(10):
+            assert not await announcer.announce(final(new_vm()))
+        await announcer.close()
+    assert len(stub.asked) == 1
+
+
+async def test_a_topic_that_is_not_there_stops_nothing() -> None:
+    announcer = TopicAnnouncer("http://127.0.0.1:9/api/events", AzureKeyCredential(KEY))
+    assert not await announcer.announce(final(new_vm()))
+    await announcer.close()
+
+
+async def test_where_no_topic_is_set_nobody_is_told() -> None:
+    announcer = SilentAnnouncer()
+    assert not await announcer.announce(final(new_vm()))
+    await announcer.close()
