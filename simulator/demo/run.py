@@ -35,6 +35,7 @@ POLICIES = ROOT / "samples" / "policies" / "demo"
 
 # Some events come twice, and all come in an order of their own: up to 20 seconds of the cloud late.
 _FAULTS = Faults(duplicate=0.15, jitter=20.0)
+# Settings that every host knows: the queue is looked at each second, and the sweep comes by while we watch.
 _SETTINGS = {
     "AzureFunctionsJobHost__extensions__queues__maxPollingInterval": "00:00:01",
     "SWEEP_SCHEDULE": "*/20 * * * * *",
