@@ -22,6 +22,9 @@ from onboarding.core.support import SupportTable, parse_table
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _FORMATS = ("", "guid", "base64")
 _TYPES = ("string", "boolean")
+_API_VERSION = "2024-07-01"
+# A log's name becomes part of a command on the VM: nothing in it may be a command itself.
+_LOG = re.compile(r"/[-\w./*]+")
 _KEYS = {
     "name",
     "displayName",
@@ -29,11 +32,14 @@ _KEYS = {
     "type",
     "version",
     "autoUpgradeMinorVersion",
+    "apiVersion",
     "resourceName",
     "osType",
     "retired",
     "settings",
     "protectedSettings",
+    "reconnectSettings",
+    "logs",
     "defaultSupportTable",
     "supportTables",
     "errors",
@@ -42,12 +48,14 @@ _KEYS = {
 
 @dataclass(frozen=True, slots=True)
 class SettingSpec:
-    """One setting of an extension. `format`: `guid`, `base64` or none."""
+    """One setting of an extension. `format`: `guid`, `base64` or none. `destination`: it says where the agent reports
+    to, so a VM whose value differs is connected elsewhere."""
 
     name: str
     type: str = "string"
     format: str = ""
     required: bool = False
+    destination: bool = False
 
     def problem(self, value: object) -> str:
         """What is wrong with a value; empty if nothing is. Never quotes the value, which may be secret."""
@@ -64,7 +72,10 @@ class SettingSpec:
 
 @dataclass(frozen=True, slots=True)
 class CatalogueEntry:
-    """One extension: what it is called, what it takes, what it supports, and what its errors mean."""
+    """One extension: what it is called, what it takes, what it supports, and what its errors mean.
+
+    `api_version` is the one that templates name; `reconnect_settings` go with a request that moves a VM from another
+    destination; `logs` are the files on the VM that the handler writes, `*` allowed."""
 
     name: str
     display_name: str
@@ -72,11 +83,14 @@ class CatalogueEntry:
     type: str
     version: str
     auto_upgrade_minor_version: bool
+    api_version: str
     resource_name: str
     os_type: OsType
     retired: str
     settings: tuple[SettingSpec, ...]
     protected_settings: tuple[SettingSpec, ...]
+    reconnect_settings: Mapping[str, Any]
+    logs: tuple[str, ...]
     support_tables: Mapping[str, SupportTable]
     default_support_table: str
     errors: ErrorTable
@@ -157,11 +171,14 @@ def _entry(raw: Mapping[str, Any]) -> CatalogueEntry:
         type=raw["type"],
         version=raw["version"],
         auto_upgrade_minor_version=bool(raw.get("autoUpgradeMinorVersion", True)),
+        api_version=str(raw.get("apiVersion", _API_VERSION)),
         resource_name=raw["resourceName"],
         os_type=OsType(raw["osType"]),
         retired=_retirement(raw),
         settings=_specs(raw.get("settings"), "settings"),
         protected_settings=_specs(raw.get("protectedSettings"), "protectedSettings"),
+        reconnect_settings=_mapping(raw.get("reconnectSettings"), "reconnectSettings"),
+        logs=_logs(raw.get("logs")),
         support_tables=tables,
         default_support_table=default,
         errors=parse_errors(raw.get("errors") or {}),
@@ -179,7 +196,7 @@ def _retirement(raw: Mapping[str, Any]) -> str:
 
 
 def _specs(raw: object, place: str) -> tuple[SettingSpec, ...]:
-    keys = {"type", "format", "required"}
+    keys = {"type", "format", "required", "destination"}
     specs = tuple(
         SettingSpec(name=str(name), **_mapping(spec, f"{place}.{name}", keys))
         for name, spec in _mapping(raw, place).items()
@@ -188,6 +205,13 @@ def _specs(raw: object, place: str) -> tuple[SettingSpec, ...]:
         if spec.type not in _TYPES or spec.format not in _FORMATS:
             raise ConfigurationError(f"{place}.{spec.name}", "has an unknown type or format", "use string or boolean")
     return specs
+
+
+def _logs(raw: object) -> tuple[str, ...]:
+    listed = [] if raw is None else raw
+    if not isinstance(listed, list) or not all(isinstance(path, str) and _LOG.fullmatch(path) for path in listed):
+        raise ConfigurationError("logs", "is no list of absolute paths", "write them without spaces and quotes")
+    return tuple(listed)
 
 
 def _mapping(raw: object, place: str, keys: set[str] | None = None) -> Mapping[str, Any]:

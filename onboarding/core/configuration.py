@@ -40,10 +40,21 @@ def resolve_settings(entry: CatalogueEntry, policy: Policy, app_settings: Mappin
         for key, value in policy.protected_settings.items()
         if value is not None
     }
+    if policy.reconnect:
+        public |= entry.reconnect_settings
     if missing:
         return ExtensionSettings(public, protected, missing)
     problems = tuple(_named(problem, policy) for problem in entry.problems(public, protected))
     return ExtensionSettings(public, protected, problems)
+
+
+def known_settings(settings: Mapping[str, Any], app_settings: Mapping[str, str]) -> Mapping[str, Any]:
+    """Of a policy's public settings, filled in, those whose app settings are there."""
+    return {
+        key: _fill(value, app_settings)
+        for key, value in settings.items()
+        if value is not None and all(app_settings.get(name) for name in _references({key: value}))
+    }
 
 
 def _fill(value: Any, app_settings: Mapping[str, str]) -> Any:

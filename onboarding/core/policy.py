@@ -17,6 +17,7 @@ from onboarding.core.facts import MachineFacts
 from onboarding.core.resource_id import VmId
 from onboarding.core.scope import Scope, parse_scope
 from onboarding.core.waits import Waits, parse_duration, parse_waits
+from onboarding.core.workspace import Workspace, parse_switch, parse_workspaces
 
 _KEYS = {
     "name",
@@ -34,6 +35,9 @@ _KEYS = {
     "exemptions",
     "waits",
     "settleDelay",
+    "workspaces",
+    "reconnect",
+    "autoUpgradeMinorVersion",
 }
 _EXEMPTION_KEYS = ("scope", "category", "expiresOn", "reason")
 
@@ -90,6 +94,9 @@ class Policy:
     exemptions: tuple[Exemption, ...]
     waits: Waits
     settle_delay: timedelta
+    workspaces: tuple[Workspace, ...] = ()
+    reconnect: bool = False  # whether a VM that reports to another workspace is moved to ours
+    auto_upgrade_minor_version: bool | None = None  # None: as the catalogue has it
 
     def in_scope(self, vm: VmId) -> bool:
         inside = not self.scopes or any(scope.contains(vm) for scope in self.scopes)
@@ -168,6 +175,15 @@ def parse_policy(raw: object, place: str, compile_rule: RuleCompiler) -> Policy:
         exemptions=tuple(_exemptions(raw.get("exemptions"), f"{place}: exemptions")),
         waits=parse_waits(raw.get("waits"), f"{place}: waits"),
         settle_delay=_settle_delay(raw.get("settleDelay"), f"{place}: settleDelay"),
+        workspaces=parse_workspaces(
+            raw.get("workspaces"),
+            f"{place}: workspaces",
+            lambda source, here: compile_rule(source, here, parameters),
+        ),
+        reconnect=parse_switch(raw.get("reconnect"), f"{place}: reconnect") or False,
+        auto_upgrade_minor_version=parse_switch(
+            raw.get("autoUpgradeMinorVersion"), f"{place}: autoUpgradeMinorVersion"
+        ),
     )
 
 
