@@ -104,6 +104,7 @@ class Enforcement:
             entry=entry,
             problems=settings.problems,
             pace=Pace(visit.last(policy.extension, facts.vm_id), policy.waits, visit.now),
+            settings=settings.public,
         )
         return Case(visit, situation, settings)
 

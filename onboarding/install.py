@@ -59,7 +59,7 @@ class Installer:
             await self._pauses.lift(visit.vm, case.extension, visit.now, installed=False)
         now = self._clock()
         until = claim.next_attempt_at or now
-        accepted = Wait(WaitingFor.INSTALL, now, until, "ARM accepted the request; the handler is at work")
+        accepted = Wait(WaitingFor.INSTALL, now, until, f"ARM accepted the request ({install.reason})")
         return replace(_row(situation, claim, accepted), requested_at=now)
 
     async def _refused(self, case: Case, error: ArmError, claim: Row) -> Row:

@@ -6,11 +6,13 @@ It sees what ARM says, what policy says and what the last row says, and it does 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from onboarding.core.catalog import CatalogueEntry
+from onboarding.core.existence import differences, instead, unmet
 from onboarding.core.facts import AgentState, InstalledExtension, MachineFacts, OsType, PowerState
 from onboarding.core.failures import (
     Cause,
@@ -104,7 +106,8 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """Everything that a decision rests on. `problems` are what is wrong with the settings that would be sent."""
+    """Everything that a decision rests on. `settings` are the public ones that would be sent, and `problems` what is
+    wrong with these and the protected ones."""
 
     facts: MachineFacts
     release: OsRelease
@@ -113,10 +116,18 @@ class Situation:
     entry: CatalogueEntry
     problems: tuple[str, ...]
     pace: Pace
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def extension(self) -> InstalledExtension | None:
         return self.facts.find_extension(self.entry.publisher, self.entry.type)
+
+    @property
+    def unmet(self) -> str:
+        """Why an extension that is there and healthy still is not as the policy wants it; empty if it is."""
+        extension = self.extension
+        healthy = extension is not None and read_extension_state(extension) is ExtensionState.SUCCEEDED
+        return unmet(self.assignment.policy, self.facts, extension, self.now) if healthy else ""
 
     @property
     def last(self) -> Row | None:
@@ -136,7 +147,7 @@ def decide(situation: Situation) -> Decision:
     for question in _QUESTIONS:
         if (answer := question(situation)) is not None:
             return answer
-    return _install(situation, "policy wants it and the OS supports it")
+    return _install(situation, situation.unmet or f"{situation.assignment.reason}, and the OS supports it")
 
 
 def trouble_of(failure: Failure, message: str = "") -> Trouble:
@@ -179,13 +190,23 @@ def _deleting(s: Situation) -> Decision | None:
     return Skip(Outcome.GONE, "the VM is being deleted")
 
 
+def _accepted_instead(s: Situation) -> Decision | None:
+    policy = s.assignment.policy
+    other = instead(policy, s.facts, s.extension, s.now)
+    if other is None:
+        return None
+    return AlreadyInstalled(other, False, f"existenceCondition of policy {policy.name} holds for {other.name}")
+
+
 def _present(s: Situation) -> Decision | None:
     extension = s.extension
-    if extension is None or read_extension_state(extension) is not ExtensionState.SUCCEEDED:
+    if extension is None or read_extension_state(extension) is not ExtensionState.SUCCEEDED or s.unmet:
         return None
+    different = "".join(f"; {each}" for each in differences(s.assignment.policy, s.settings, extension))
     if _asked_for(s, extension):
-        return AlreadyInstalled(extension, True, "the handler reports success")
-    return AlreadyInstalled(extension, False, f"{s.entry.type} was there before we looked, as {extension.name}")
+        return AlreadyInstalled(extension, True, f"the handler reports success{different}")
+    there = f"{s.entry.type} was there before we looked, as {extension.name}"
+    return AlreadyInstalled(extension, False, there + different)
 
 
 def _asked_for(s: Situation, extension: InstalledExtension) -> bool:
@@ -225,7 +246,8 @@ def _undetermined(s: Situation) -> Decision | None:
 def _audited(s: Situation) -> Decision | None:
     if s.assignment.policy.effect is not Effect.AUDIT:
         return None
-    return Skip(Outcome.AUDITED, f"policy {s.assignment.policy.name} only audits: {s.entry.type} would be installed")
+    would = f"would be updated: {s.unmet}" if s.unmet else "would be installed"
+    return Skip(Outcome.AUDITED, f"policy {s.assignment.policy.name} only audits: {s.entry.type} {would}")
 
 
 def _disallowed(s: Situation) -> Decision | None:
@@ -246,6 +268,18 @@ def _misconfigured(s: Situation) -> Decision | None:
     advice = "mend what is named here, then write the VM or retry the row"
     trouble = Trouble(Cause.BAD_CONFIGURATION, Cause.BAD_CONFIGURATION, problem, advice)
     return Skip(Outcome.FAILED, f"our own settings are not usable: {problem}", trouble)
+
+
+def _unmendable(s: Situation) -> Decision | None:
+    """The extension has all that we would send, and still is not as the policy wants it: sending it again is idle."""
+    extension = s.extension
+    if extension is None or not s.unmet or any(differences(s.assignment.policy, s.settings, extension)):
+        return None
+    if extension.version != s.entry.version or set(s.settings) - set(extension.settings):
+        return None
+    advice = "let the policy's settings and its existenceCondition agree, then retry the row"
+    trouble = Trouble(Cause.BAD_CONFIGURATION, Cause.BAD_CONFIGURATION, s.unmet, advice)
+    return Skip(Outcome.FAILED, f"it has the policy's settings, and yet {s.unmet}", trouble)
 
 
 def _not_running(s: Situation) -> Decision | None:
@@ -376,6 +410,7 @@ _QUESTIONS: tuple[Callable[[Situation], Decision | None], ...] = (
     _deleting,
     _not_selected,
     _other_os,
+    _accepted_instead,
     _present,
     _under_way,
     _unsupported,
@@ -383,6 +418,7 @@ _QUESTIONS: tuple[Callable[[Situation], Decision | None], ...] = (
     _audited,
     _disallowed,
     _misconfigured,
+    _unmendable,
     _not_running,
     _agent_silent,
     _broken,

@@ -6,25 +6,28 @@ is pure: VM facts in, one assignment per extension out, with the reason that the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol
 
 from onboarding.core.errors import ConfigurationError
+from onboarding.core.exemption import Exemption, parse_exemptions
 from onboarding.core.facts import MachineFacts
+from onboarding.core.managed import manager_of
 from onboarding.core.resource_id import VmId
 from onboarding.core.scope import Scope, parse_scope
 from onboarding.core.waits import Waits, parse_duration, parse_waits
 from onboarding.core.workspace import Workspace, parse_switch, parse_workspaces
 
-_KEYS = {
+KEYS = {
     "name",
     "effect",
     "extension",
     "scope",
     "notScopes",
+    "includeManaged",
     "rule",
     "parameters",
     "existenceCondition",
@@ -39,7 +42,6 @@ _KEYS = {
     "reconnect",
     "autoUpgradeMinorVersion",
 }
-_EXEMPTION_KEYS = ("scope", "category", "expiresOn", "reason")
 
 
 class Effect(StrEnum):
@@ -51,9 +53,13 @@ class Effect(StrEnum):
 
 
 class Rule(Protocol):
-    """A compiled condition: does the VM match, and which part of the rule decided?"""
+    """A compiled condition: does it hold, and which part of it decided?"""
 
-    def decide(self, facts: MachineFacts, now: datetime) -> tuple[bool, str]: ...
+    def decide(self, facts: MachineFacts, now: datetime) -> tuple[bool, str]:
+        """For the VM."""
+
+    def decide_extension(self, facts: MachineFacts, name: str, now: datetime) -> tuple[bool, str]:
+        """For the VM's extension of that name."""
 
 
 class RuleCompiler(Protocol):
@@ -61,33 +67,19 @@ class RuleCompiler(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Exemption:
-    """A scope that a policy leaves alone until `expires_on` (UTC; never if None)."""
-
-    scope: Scope
-    category: str
-    reason: str
-    expires_on: datetime | None
-
-    def holds(self, vm: VmId, now: datetime) -> bool:
-        return self.scope.contains(vm) and (self.expires_on is None or now < self.expires_on)
-
-    def __str__(self) -> str:
-        until = f" until {self.expires_on:%Y-%m-%d}" if self.expires_on else ""
-        return f"{self.category}{until}: {self.reason}"
-
-
-@dataclass(frozen=True, slots=True)
 class Policy:
-    """One policy file. `settings` may hold `{NAME}`, which stands for an app setting; `settle_delay` is how long a
-    new VM is left to its owner's own first-boot installs."""
+    """One policy file. `existence` says when an extension that is there is as it should be; `settings` may hold
+    `{NAME}`, which stands for an app setting; `settle_delay` is how long a new VM is left to its owner's own
+    first-boot installs."""
 
     name: str
     effect: Effect
     extension: str
     scopes: tuple[Scope, ...]
     not_scopes: tuple[Scope, ...]
+    include_managed: bool
     rule: Rule | None
+    existence: Rule | None
     settings: Mapping[str, Any]
     protected_settings: Mapping[str, str]
     support_table: str
@@ -108,14 +100,21 @@ class Policy:
             return Assignment(self, False, f"policy {self.name} is disabled", nearness=0)
         if not self.in_scope(facts.id):
             return Assignment(self, False, f"outside the scope of policy {self.name}", nearness=1)
+        if not self.include_managed and (why := manager_of(facts)):
+            reason = f"policy {self.name} leaves it alone: {why} (includeManaged: true would take it in)"
+            return Assignment(self, False, reason, nearness=2)
         for exemption in self.exemptions:
             if exemption.holds(facts.id, now):
-                return Assignment(self, False, f"exempt from policy {self.name} ({exemption})", nearness=3)
+                return Assignment(self, False, f"exempt from policy {self.name} ({exemption})", nearness=4)
         if self.rule is not None:
             matched, why = self.rule.decide(facts, now)
             if not matched:
-                return Assignment(self, False, f"the rule of policy {self.name} leaves it out: {why}", nearness=2)
-        return Assignment(self, True, f"policy {self.name} selects it", nearness=4)
+                return Assignment(self, False, f"the rule of policy {self.name} leaves it out: {why}", nearness=3)
+        return Assignment(self, True, f"policy {self.name} selects it{self._once_exempt(facts.id, now)}", nearness=5)
+
+    def _once_exempt(self, vm: VmId, now: datetime) -> str:
+        ended = [str(exemption) for exemption in self.exemptions if exemption.has_ended(vm, now)]
+        return f"; its exemption has ended ({', '.join(ended)})" if ended else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,24 +154,29 @@ def parse_policy(raw: object, place: str, compile_rule: RuleCompiler) -> Policy:
     if not isinstance(raw, Mapping):
         raise ConfigurationError(place, "is not a policy", "write a mapping with name, effect and extension")
     for key in raw:
-        if key not in _KEYS:
-            raise ConfigurationError(f"{place}: {key}", "is no key of a policy", f"use {', '.join(sorted(_KEYS))}")
+        if key not in KEYS:
+            raise ConfigurationError(f"{place}: {key}", "is no key of a policy", f"use {', '.join(sorted(KEYS))}")
     for key in ("name", "extension"):
         if not isinstance(raw.get(key), str) or not raw[key]:
             raise ConfigurationError(f"{place}: {key}", "is missing", "add it as a text")
     parameters = _mapping(raw, "parameters", place)
-    rule = raw.get("rule")
+
+    def condition(key: str) -> Rule | None:
+        return None if raw.get(key) is None else compile_rule(_mapping(raw, key, place), f"{place}: {key}", parameters)
+
     return Policy(
         name=raw["name"],
         effect=_effect(raw.get("effect", Effect.DEPLOY), f"{place}: effect"),
         extension=raw["extension"],
         scopes=_scopes(raw, "scope", place),
         not_scopes=_scopes(raw, "notScopes", place),
-        rule=None if rule is None else compile_rule(_mapping(raw, "rule", place), f"{place}: rule", parameters),
+        include_managed=_flag(raw, "includeManaged", place),
+        rule=condition("rule"),
+        existence=condition("existenceCondition"),
         settings=_mapping(raw, "settings", place),
         protected_settings=_mapping(raw, "protectedSettings", place),
         support_table=str(raw.get("supportTable") or ""),
-        exemptions=tuple(_exemptions(raw.get("exemptions"), f"{place}: exemptions")),
+        exemptions=parse_exemptions(raw.get("exemptions"), f"{place}: exemptions"),
         waits=parse_waits(raw.get("waits"), f"{place}: waits"),
         settle_delay=_settle_delay(raw.get("settleDelay"), f"{place}: settleDelay"),
         workspaces=parse_workspaces(
@@ -204,6 +208,13 @@ def _scopes(raw: Mapping[str, Any], key: str, place: str) -> tuple[Scope, ...]:
     return tuple(parse_scope(item, f"{place}: {key}[{index}]") for index, item in enumerate(listed))
 
 
+def _flag(raw: Mapping[str, Any], key: str, place: str) -> bool:
+    value = raw.get(key, False)
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{place}: {key}", f"{value!r} is neither true nor false", "write true or false")
+    return value
+
+
 def _mapping(raw: Mapping[str, Any], key: str, place: str) -> Mapping[str, Any]:
     value = raw.get(key)
     if value is None:
@@ -211,33 +222,3 @@ def _mapping(raw: Mapping[str, Any], key: str, place: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise ConfigurationError(f"{place}: {key}", "is not a mapping", "write it as `key: value` lines")
     return value
-
-
-def _exemptions(raw: object, place: str) -> Iterable[Exemption]:
-    if raw is None:
-        return
-    if not isinstance(raw, list) or not all(isinstance(item, Mapping) for item in raw):
-        raise ConfigurationError(place, "is not a list of exemptions", "write `- {scope: …, category: …, reason: …}`")
-    for index, item in enumerate(raw):
-        here = f"{place}[{index}]"
-        for key in item:
-            if key not in _EXEMPTION_KEYS:
-                # A misspelt `expiresOn` would be an exemption for ever.
-                mend = f"use {', '.join(_EXEMPTION_KEYS)}"
-                raise ConfigurationError(f"{here}.{key}", "is no key of an exemption", mend)
-        category = str(item.get("category", "Waiver"))
-        if category not in ("Waiver", "Mitigated"):
-            raise ConfigurationError(f"{here}.category", f"{category!r} is no category", "use Waiver or Mitigated")
-        expires_on = _expiry(item.get("expiresOn"), f"{here}.expiresOn")
-        scope = parse_scope(item.get("scope"), f"{here}.scope")
-        yield Exemption(scope, category, str(item.get("reason", "no reason given")), expires_on)
-
-
-def _expiry(value: object, place: str) -> datetime | None:
-    if value is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(str(value))
-    except ValueError:
-        raise ConfigurationError(place, f"{value!r} is no date", "write it as 2027-01-01 (UTC)") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

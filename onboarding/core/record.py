@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from onboarding.core.decision import AlreadyInstalled, Install, Situation, Skip, Trouble, Wait
+from onboarding.core.facts import InstalledExtension
 from onboarding.core.masking import cut, mask
 from onboarding.core.outcome import Outcome, Row, WaitingFor
 from onboarding.core.policy import Policy
@@ -20,6 +21,8 @@ def row_of(situation: Situation, decision: AlreadyInstalled | Wait | Skip, openi
     """The row for a decision; `opening` is used unless the last row's episode goes on."""
     last = situation.last
     known = {**_told_by(situation), "attempt": _attempts(last, decision)}
+    if isinstance(decision, AlreadyInstalled):
+        known |= _named(decision.extension)
     return concluded(situation.facts.id, known, decision, Episode.of(last, opening, situation.now))
 
 
@@ -166,11 +169,16 @@ def _told_by(situation: Situation) -> dict[str, Any]:
         "witness": release.witness.value,
         "verdict": situation.judgement.verdict.value,
         "support_table": situation.judgement.table,
-        "extension_name": present.name if present else _name_of(situation.last),
-        "extension_version": (present.handler_version or present.version) if present else _version_of(situation.last),
+        "extension_name": _name_of(situation.last),
+        "extension_version": _version_of(situation.last),
         "policy": policy.name,
         "effect": policy.effect.value,
+        **(_named(present) if present else {}),
     }
+
+
+def _named(extension: InstalledExtension) -> dict[str, Any]:
+    return {"extension_name": extension.name, "extension_version": extension.handler_version or extension.version}
 
 
 def _attempts(last: Row | None, decision: AlreadyInstalled | Wait | Skip) -> int:

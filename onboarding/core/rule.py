@@ -1,4 +1,4 @@
-"""A policy's `rule:` as a compiled condition of Azure Policy's grammar, looking at the VM's body."""
+"""A policy's `rule:` and `existenceCondition:` as compiled conditions of Azure Policy's grammar."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from onboarding.core.conditions import Condition, ConditionError, Context, Resource, compile_condition, decisive
+from onboarding.core.conditions.resource import EXTENSIONS
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.facts import MachineFacts
 
@@ -19,12 +20,26 @@ class ConditionRule:
     condition: Condition
 
     def decide(self, facts: MachineFacts, now: datetime) -> tuple[bool, str]:
-        evaluation = self.condition.evaluate(Resource(facts.body, Context(now=now)))
+        return self._decide(_vm(facts, now), None)
+
+    def decide_extension(self, facts: MachineFacts, name: str, now: datetime) -> tuple[bool, str]:
+        vm = _vm(facts, now)
+        found = (each for each in vm.children(EXTENSIONS) if each.name.lower() == name.lower())
+        extension = next(found, None)
+        return (False, "it is not in the VM's body") if extension is None else self._decide(extension, vm)
+
+    def _decide(self, resource: Resource, subject: Resource | None) -> tuple[bool, str]:
+        """A reason is worked out for refusals alone: most conditions hold, and nobody asks why."""
+        evaluation = self.condition.evaluate(resource, subject)
         return evaluation.matched, "" if evaluation.matched else "; ".join(decisive(evaluation.tree))
 
 
+def _vm(facts: MachineFacts, now: datetime) -> Resource:
+    return Resource(facts.body, Context(now=now))
+
+
 def compile_rule(source: Mapping[str, Any], place: str, parameters: Mapping[str, Any]) -> ConditionRule:
-    """Compile a rule; what is unknown in it is an error that names the path."""
+    """Compile a condition; what is unknown in it is an error that names the path."""
     try:
         return ConditionRule(compile_condition(source, parameters, place))
     except ConditionError as error:

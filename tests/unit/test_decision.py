@@ -104,7 +104,7 @@ def _answer(decision: Decision) -> Answer:
 
 def test_a_running_supported_vm_gets_the_extension() -> None:
     decision = decide(situation())
-    assert decision == Install("OMSExtension", 1, False, "policy wants it and the OS supports it")
+    assert decision == Install("OMSExtension", 1, False, "policy linux selects it, and the OS supports it")
 
 
 @pytest.mark.parametrize(("name", "factors", "answer"), FACTORS, ids=[name for name, _, _ in FACTORS])
