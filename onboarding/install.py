@@ -63,7 +63,7 @@ class Installer:
         return replace(_row(situation, claim, accepted), requested_at=now)
 
     async def _refused(self, case: Case, error: ArmError, claim: Row) -> Row:
-        """A refusal that says "not now" is no attempt; one whose effect is unknown may have been one."""
+        """A refusal that says "not now" is no attempt; one whose effect is unknown may have been the first."""
         situation, now = case.situation, self._clock()
         failure = classify(error.evidence, situation.entry.errors, now)
         decision = after_refusal(replace(situation.pace, now=now), failure, error.evidence.text)

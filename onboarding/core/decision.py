@@ -30,6 +30,7 @@ from onboarding.core.support import Judgement, Verdict
 from onboarding.core.waits import Waits
 
 MOST_ATTEMPTS = 5
+_MOST_PROBES = 50  # handler runs by which one VM finds out whether its scope was mended; an hour apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +284,7 @@ def _unmendable(s: Situation) -> Decision | None:
 
 
 def _not_running(s: Situation) -> Decision | None:
-    if s.facts.power is PowerState.RUNNING:
+    if s.facts.power in (PowerState.RUNNING, PowerState.UNKNOWN):
         return None
     reason = f"the VM is {s.facts.power}; extensions need it running, and its start event wakes this row"
     return s.pace.wait(WaitingFor.VM_RUNNING, reason) or _gave_up(
@@ -292,7 +293,8 @@ def _not_running(s: Situation) -> Decision | None:
 
 
 def _agent_silent(s: Situation) -> Decision | None:
-    if s.facts.agent is AgentState.READY and not s.facts.os_provisioning:
+    running = s.facts.power is PowerState.RUNNING
+    if running and s.facts.agent is AgentState.READY and not s.facts.os_provisioning:
         return None
     later = s.pace.wait(WaitingFor.AGENT_READY, "the guest agent has not reported ready yet")
     return later or _gave_up(s, Cause.VM_AGENT_UNREACHABLE, "the guest agent has not reported ready for too long")
@@ -315,6 +317,8 @@ def _broken(s: Situation) -> Decision | None:
 def _paused(s: Situation, failure: Failure, trouble: Trouble) -> Decision | None:
     """The handler proved trouble of the whole scope. When its look has come, asking again is what probes it."""
     last = s.last
+    if s.attempts >= _MOST_PROBES:
+        return None
     if last and last.waiting_for is WaitingFor.SCOPE_PAUSED and last.next_attempt_at and last.next_attempt_at <= s.now:
         return _install(s, f"try {s.attempts + 1} after: {failure.meaning}", force=True)
     return s.pace.wait(WaitingFor.SCOPE_PAUSED, failure.meaning, trouble)

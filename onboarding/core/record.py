@@ -49,8 +49,9 @@ def unread(vm: VmId, policy: Policy, last: Row | None, decision: Wait | Skip, ep
 
 
 def closed(row: Row, outcome: Outcome, reason: str, now: datetime) -> Row:
-    """An open row, ended by what an event says, with all that it knew of the VM."""
-    opened = row.event_time or now
+    """A row, ended by what an event says, with all that it knew of the VM. One that was final before tells no
+    duration: its episode ended long ago."""
+    took = None if row.outcome.final or row.event_time is None else _milliseconds(row.event_time, now)
     return replace(
         row,
         outcome=outcome,
@@ -59,7 +60,7 @@ def closed(row: Row, outcome: Outcome, reason: str, now: datetime) -> Row:
         waiting_since=None,
         next_attempt_at=None,
         finished_at=now,
-        duration_ms=_milliseconds(opened, now),
+        duration_ms=took,
         error_code="",
         error_meaning="",
         advice="",
