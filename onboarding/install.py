@@ -69,8 +69,10 @@ class Installer:
         decision = after_refusal(replace(situation.pace, now=now), failure, error.evidence.text)
         await self._pauses.heed(case.visit.vm, case.extension, decision, now)
         row = _row(situation, claim, decision)
-        unused = isinstance(decision, Wait) and decision.waiting_for is not WaitingFor.PLATFORM
-        return replace(row, attempt=claim.attempt - 1) if unused else row
+        if not isinstance(decision, Wait):
+            return row
+        least = 1 if decision.waiting_for is WaitingFor.PLATFORM else 0
+        return replace(row, attempt=max(least, claim.attempt - 1))
 
     async def _record(self, case: Case, row: Row, claim: Row, version: str) -> None:
         write = self._recorder.write

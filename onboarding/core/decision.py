@@ -330,7 +330,8 @@ def _try_again(s: Situation, failure: Failure, trouble: Trouble) -> Decision:
     last = s.last
     if last and last.waiting_for is kind and last.next_attempt_at and last.next_attempt_at <= s.now:
         return _install(s, f"try {s.attempts + 1} after: {failure.meaning}", force=True)
-    pause = s.pace.waits[kind].pause_before(max(s.attempts, 1))
+    spent = failure.max_attempts is not None and s.attempts >= failure.max_attempts
+    pause = None if spent else s.pace.waits[kind].pause_before(max(s.attempts, 1))
     if pause is None:
         return Skip(Outcome.FAILED, f"gave up after {s.attempts} tries: {failure.meaning}", trouble)
     if last and last.waiting_for is kind and last.next_attempt_at and last.waiting_since:
