@@ -374,3 +374,27 @@ async def test_a_failed_vm_that_somebody_mends_under_another_name_is_seen(world:
     world.arm.set_extension(vm, extension("by-hand"))
     await world.extension_written(vm, "by-hand")
     assert world.row(vm).outcome is Outcome.ALREADY_INSTALLED
+
+
+async def test_an_incident_of_the_platform_is_outlasted(world: World) -> None:
+    vm = world.add()
+    world.arm.install_errors = [Evidence(http_status=500, code="InternalServerError")] * 12
+    await world.created(vm)
+    while world.arm.install_errors:
+        assert world.row(vm).waiting_for is WaitingFor.PLATFORM
+        await world.due()
+    await world.due()
+    assert world.now - START > timedelta(hours=3)
+    assert world.row(vm).outcome is Outcome.REQUESTED
+    await world.extension_written(vm)
+    assert world.row(vm).outcome is Outcome.INSTALLED
+
+
+async def test_a_platform_that_never_recovers_is_given_up(world: World) -> None:
+    vm = world.add()
+    world.arm.install_errors = [Evidence(http_status=500, code="InternalServerError")] * 500
+    await world.created(vm)
+    while not world.row(vm).outcome.final:
+        await world.due()
+    assert world.row(vm).outcome is Outcome.FAILED
+    assert timedelta(hours=6) <= world.now - START < timedelta(hours=8)

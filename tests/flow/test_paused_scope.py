@@ -136,3 +136,13 @@ async def test_a_scope_that_nobody_mends_is_given_up_after_a_week(world: World) 
         await world.due()
     assert world.row(vm).outcome is Outcome.FAILED
     assert world.row(vm).error_code in ("AuthorizationFailed", "not-authorized")
+
+
+async def test_a_wrong_key_that_nobody_mends_is_given_up(world: World) -> None:
+    vm = world.add()
+    await world.created(vm)
+    while not world.row(vm).outcome.final:
+        world.arm.set_extension(vm, extension(state="Failed"), WRONG_KEY, "ProvisioningState/failed/53")
+        await world.due()
+    assert world.row(vm).outcome is Outcome.FAILED
+    assert world.arm.calls.count("PUT") == 50
