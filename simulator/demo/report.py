@@ -6,6 +6,7 @@ import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 from rich import box
@@ -19,6 +20,7 @@ from simulator.demo.verdict import Check, Figures
 
 WIDTH = 120
 _CAPTION = "Read from the storage table. PUT and end: seconds after the VM's creation."
+_PROBLEMS = 12
 _IMAGE = 21
 _REASON = 31
 
@@ -77,7 +79,7 @@ def _table(rows: Sequence[Row]) -> Table:
     for name, width in columns.items():
         table.add_column(name, width=width, no_wrap=name == "Image")
     table.add_column("PUT, end", justify="right", no_wrap=True)
-    for row, following in zip(rows, [*rows[1:], None], strict=True):
+    for row, following in zip_longest(rows, rows[1:]):
         outcome = Text(row.outcome, STYLES.get(row.outcome, ""))
         times = f"{_number(row.seconds_to_put)} {_number(row.seconds_to_end):>4}"
         last = following is None or following.outcome != row.outcome
@@ -122,6 +124,8 @@ def _summary(report: Report) -> str:
 
 def _verdict(check: Check) -> Text:
     line = Text.assemble(("✓ ", "green") if check.ok else ("✗ ", "bold red"), check.name)
-    for problem in check.problems:
+    for problem in check.problems[:_PROBLEMS]:
         line.append(f"\n    {problem}", "red")
+    if more := len(check.problems[_PROBLEMS:]):
+        line.append(f"\n    and {more} more", "red")
     return line

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 import yaml
+from rich.console import Console
 
 from simulator.arm import Agent, Kind
 from simulator.arm.journal import RecordedRequest, Requests
 from simulator.demo.fleet import Expectation, Member, make_fleet
 from simulator.demo.ledger import Row
+from simulator.demo.report import Report, sort_rows
 from simulator.demo.verdict import Evidence, figures, judge, search_secrets
 from simulator.laptop import ROOT, SUBSCRIPTIONS, forget_settings
 from tests.shared_samples import SAMPLES, needs_samples
@@ -125,6 +127,17 @@ def test_the_figures_come_from_the_rows_and_the_requests() -> None:
     told = figures(evidence(row(WEB, **times)))
     assert (told.counts, told.calls, told.median_to_put) == ({"Installed": 1}, 2, 2.0)
     assert (told.calls_per_onboarded, told.calls_at_first_sight) == (2, 2)
+
+
+@pytest.mark.parametrize("fleet", [(WEB,), FLEET])
+def test_a_run_that_wrote_nothing_is_reported_too(fleet: tuple[Member, ...]) -> None:
+    seen = evidence(rows={}, fleet=fleet)
+    report = Report(sort_rows(seen.rows), figures(seen), judge(seen), 1.0, 60.0)
+    text = report.as_text(Console(width=120))
+    assert not report.ok
+    assert f"{fleet[0].spec.name} has no row; it must be {fleet[0].expected.outcome}" in text
+    assert ("more" in text) == (len(fleet) > 1)
+    assert max(map(len, text.splitlines())) <= 120
 
 
 def test_settings_of_a_real_deployment_are_dropped_and_others_stay() -> None:
