@@ -4,21 +4,36 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import sys
 from collections.abc import Sequence
 
 from onboarding.cli.io import BadInput
+from onboarding.core.masking import mask
 
-COMMANDS: tuple[str, ...] = ("check", "compare", "diagnose", "document", "errors", "policy", "replay", "status")
+COMMANDS: tuple[str, ...] = (
+    "check",
+    "compare",
+    "diagnose",
+    "document",
+    "errors",
+    "policy",
+    "replay",
+    "status",
+    "template",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code is the process's. 2 means that the input was bad, and says where."""
     parser = argparse.ArgumentParser(prog="onboard", description="Onboarding of Azure VMs, by hand and by eye.")
+    parser.add_argument("--debug", action="store_true", help="log every step to standard error, secrets masked")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in COMMANDS:
         importlib.import_module(f"onboarding.cli.{name}").add(commands)
     args = parser.parse_args(argv)
+    if args.debug:
+        _log_everything()
     try:
         code: int = args.run(args)
     except BadInput as error:
@@ -28,6 +43,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     return code
+
+
+class _MaskingFormatter(logging.Formatter):
+    """Other people's libraries log too, and what they quote is not known beforehand."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return mask(super().format(record))
+
+
+def _log_everything() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_MaskingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.DEBUG, handlers=[handler], force=True)
 
 
 if __name__ == "__main__":

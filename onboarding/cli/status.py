@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import os
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING
 
+from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, Commands
-from onboarding.cli.policy_input import read_text
 from onboarding.core.errors import StorageError
 from onboarding.core.outcome import Outcome, Row
 from onboarding.core.resource_id import VmId, parse_id
@@ -33,7 +31,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--vm", metavar="NAME", default="")
     parser.add_argument("--history", action="store_true", help="all that happened to the VM, the oldest first")
     parser.add_argument("--json", action="store_true", help="every column; an object a line, as the table gives them")
-    parser.add_argument("--settings", metavar="FILE", help="local.settings.json to use over the environment")
+    add_settings(parser)
     parser.set_defaults(run=run)
 
 
@@ -43,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.history and not args.vm:
         raise BadInput("--history: tells of one VM; name it with --vm")
-    environment = {**os.environ, **(_read_settings(args.settings) if args.settings else {})}
+    environment = environment_of(args)
     try:
         return asyncio.run(_show(args, environment, writer(as_json=args.json, history=args.history)))
     except StorageError as error:
@@ -92,17 +90,3 @@ def _outcome(name: str) -> Outcome:
     if name.lower() not in known:
         raise argparse.ArgumentTypeError(f"{name!r} is no outcome; use {', '.join(Outcome)}")
     return known[name.lower()]
-
-
-def _read_settings(path: str) -> dict[str, str]:
-    """The `Values` of a file in the format of Core Tools."""
-    try:
-        raw = json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"{path}: is no JSON ({error}); give a local.settings.json") from None
-    values = raw.get("Values") if isinstance(raw, Mapping) else None
-    if not isinstance(values, Mapping) or not all(isinstance(value, str) for value in values.values()):
-        raise BadInput(f'{path}: has no "Values" that are texts; give a local.settings.json')
-    if raw.get("IsEncrypted"):
-        raise BadInput(f"{path}: is encrypted; decrypt it with `func settings decrypt`")
-    return dict(values)
