@@ -15,9 +15,10 @@ from onboarding.core.errors import StorageError
 from onboarding.settings import QUEUE, TABLE, Storage
 
 # Storage answers in milliseconds; three quick tries outlast a hiccup and stay well inside Event Grid's 30 s. The two
-# SDKs name the pause between tries differently; the queue's own would be 15 s and more.
+# SDKs name the pause between tries differently; the queue's own would be 15 s and more. The table's would sleep a whole
+# Retry-After, so that what it refuses is left to Event Grid, which delivers again.
 _TRIES: dict[str, Any] = {"retry_total": 2, "connection_timeout": 5, "read_timeout": 5}
-_TABLE_TRIES: dict[str, Any] = {**_TRIES, "retry_backoff_factor": 0.2, "retry_backoff_max": 1}
+_TABLE_TRIES: dict[str, Any] = {**_TRIES, "retry_status": 0, "retry_backoff_factor": 0.2, "retry_backoff_max": 1}
 _QUEUE_TRIES: dict[str, Any] = {**_TRIES, "initial_backoff": 0.3, "increment_base": 0, "random_jitter_range": 0.2}
 
 

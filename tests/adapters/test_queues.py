@@ -11,7 +11,7 @@ from azure.storage.queue.aio import QueueClient
 
 from onboarding.azure.storage import deferrals_queue
 from onboarding.core.errors import StorageError
-from onboarding.messages import decode_look
+from onboarding.messages import decode
 from onboarding.ports import Deferrals, Look
 from tests.adapters.conftest import storage_of
 from tests.adapters.rows import OMS, TIME, new_vm
@@ -26,7 +26,7 @@ async def test_a_look_that_is_due_is_seen_as_it_was_scheduled(deferrals: Deferra
 
     message = await queue.receive_message()
     assert message is not None
-    assert decode_look(message.content) == look
+    assert decode(message.content) == look
 
 
 async def test_the_message_is_plain_json_that_never_expires(deferrals: Deferrals, queue: QueueClient) -> None:
@@ -53,7 +53,7 @@ async def test_workers_that_find_no_queue_make_it_once(deferrals: Deferrals, que
 
     await asyncio.gather(*(deferrals.schedule(look, TIME) for look in looks))
 
-    found = [decode_look(message.content) async for message in queue.receive_messages(max_messages=10)]
+    found = [decode(message.content) async for message in queue.receive_messages(max_messages=10)]
     assert sorted(map(str, found)) == sorted(map(str, looks))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -59,6 +60,19 @@ async def test_a_read_that_is_refused_is_a_storage_error_whatever_the_status(sta
     ):
         with pytest.raises(StorageError, match=str(status)):
             await TableLedger(table).read(new_vm())
+
+
+async def test_the_wait_that_a_busy_table_asks_for_is_not_slept_in_the_trigger() -> None:
+    def busy() -> web.Response:
+        answer = refusal(503, "ServerBusy")
+        answer.headers["Retry-After"] = "600"
+        return answer
+
+    async with storage_stub(busy) as stub, onboarding_table(storage_of(stub.connection), None) as table:
+        for call in (TableLedger(table).read(new_vm()), TableLedger(table).write(row_of(new_vm()), trigger(), None)):
+            with pytest.raises(StorageError):
+                async with asyncio.timeout(10):
+                    await call
 
 
 @pytest.mark.parametrize("text", ["{", "<html>", "[]"])

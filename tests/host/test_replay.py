@@ -1,0 +1,167 @@
+"""`onboard replay` against a running host: what arrives, and what is said when it is not taken."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+
+from onboarding.cli.main import main
+from simulator.host_process import FunctionsHost
+
+SAMPLES = Path(__file__).parent.parent.parent / "samples" / "events"
+
+
+def replay(host: FunctionsHost, file: Path, *arguments: str) -> int:
+    return main(["replay", str(file), "--to", host.url, "--function", "on_event", *arguments])
+
+
+def seen(host: FunctionsHost, identity: str) -> list[dict[str, Any]]:
+    """What the function was given under that id."""
+    with urlopen(f"{host.url}/api/seen") as response:
+        entries = json.load(response)
+    events = [entry["event"] for entry in entries if entry["function"] == "on_event"]
+    return [event for event in events if event["id"] == identity]
+
+
+def event(identity: str, **data: Any) -> dict[str, Any]:
+    return {"id": identity, "eventType": "Test", "eventTime": "2026-11-20T10:00:00Z", "subject": "/", "data": data}
+
+
+@pytest.mark.parametrize("schema", ["keep", "eventgrid", "cloudevents"])
+@pytest.mark.parametrize("form", ["one", "array", "lines"])
+def test_every_form_of_file_arrives_event_by_event_in_the_schema_that_is_asked_for(
+    host: FunctionsHost, tmp_path: Path, schema: str, form: str
+) -> None:
+    names = [f"{schema}-{form}-{number}" for number in range(1 if form == "one" else 3)]
+    events = [event(name, a=[1, None]) for name in names]
+    file = tmp_path / "events.json"
+    texts = {"one": json.dumps(events[0], indent=1), "array": json.dumps(events, indent=1)}
+    file.write_text(texts.get(form) or "\n".join(map(json.dumps, events)) + "\n")
+
+    assert replay(host, file, "--schema", schema) == 0
+
+    for name in names:
+        (arrived,) = seen(host, name)
+        assert arrived["data"] == {"a": [1, None]}
+        assert ("specversion" in arrived) == (schema == "cloudevents")
+        assert arrived["time" if schema == "cloudevents" else "eventTime"] == "2026-11-20T10:00:00Z"
+
+
+def test_what_dead_lettering_added_is_not_sent(host: FunctionsHost) -> None:
+    assert replay(host, SAMPLES / "dead-lettered.json") == 0
+
+    (grid,) = seen(host, "e7e27000-0000-4000-8000-000000000009")
+    (cloud,) = seen(host, "e7e27000-0000-4000-8000-000000000010")
+    assert not {name for name in (*grid, *cloud) if "deliver" in name.lower() or "dead" in name.lower()}
+    assert set(grid) == {"id", "topic", "subject", "eventType", "eventTime", "dataVersion", "metadataVersion", "data"}
+    assert set(cloud) == {"id", "source", "subject", "type", "time", "specversion", "data"}
+
+
+def test_an_event_that_fails_is_shown_with_the_host_s_words_and_the_others_go_on(
+    host: FunctionsHost, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "events.jsonl"
+    file.write_text("\n".join(json.dumps(e) for e in (event("bad-1", fail=True), event("good-1"))))
+
+    assert replay(host, file) == 1
+
+    out = capsys.readouterr().out
+    assert out.startswith("500 ")
+    assert "cannot take bad-1" in out
+    assert f"2 sent to {host.url}: 1 taken, 1 refused" in out
+    assert seen(host, "good-1")
+
+
+def test_a_function_that_the_host_does_not_have_is_a_404(
+    host: FunctionsHost, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "event.json"
+    file.write_text(json.dumps(event("lost-1")))
+
+    assert main(["replay", str(file), "--to", host.url, "--function", "ON_EVENT", "--format", "json"]) == 1
+
+    (line,) = capsys.readouterr().out.splitlines()
+    answer = json.loads(line)
+    assert (answer["line"], answer["id"], answer["status"]) == (1, "lost-1", 404)
+    assert "ON_EVENT" in answer["message"]
+
+
+@pytest.mark.parametrize(
+    ("file", "read_as"),
+    [
+        ("vm-created.json", ["VmWritten shop-prod/web-01"]),
+        ("vm-created.cloudevent.json", ["VmWritten shop-prod/web-02"]),
+        ("vm-updated.json", ["VmWritten shop-prod/web-01"]),
+        ("vm-started.json", ["VmStarted shop-prod/web-01"]),
+        ("vm-deleted.json", ["VmDeleted shop-prod/web-01"]),
+        ("extension-succeeded.json", ["ExtensionWritten shop-prod/web-01/OMSExtension"]),
+        ("extension-failed.cloudevent.json", ["ExtensionWritten shop-prod/web-02/OMSExtension"]),
+        ("policy-state.json", ["PolicyStateChanged shop-prod/web-01"]),
+        ("tag-write.json", ["Ignored"]),
+        ("dead-lettered.json", ["VmWritten etl/batch-17", "VmDeleted etl/batch-09"]),
+        ("odd.jsonl", ["VmWritten ops/legacy-db", "Ignored", "VmWritten shop-prod/build-4", *["Ignored"] * 3]),
+    ],
+)
+def test_the_samples_are_read_as_their_page_says(
+    host: FunctionsHost, capsys: pytest.CaptureFixture[str], file: str, read_as: list[str]
+) -> None:
+    replay(host, SAMPLES / file, "--format", "json")
+
+    told = [json.loads(line)["readAs"].partition(":")[0] for line in capsys.readouterr().out.splitlines()]
+    assert told == read_as
+    assert f"`{file}`" in (SAMPLES / "README.md").read_text()
+
+
+def test_every_sample_is_in_the_table_of_its_page() -> None:
+    files = {path.name for path in SAMPLES.iterdir()} - {"README.md"}
+    page = (SAMPLES / "README.md").read_text()
+    assert {name for name in files if f"`{name}`" not in page} == set()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "is empty"),
+        ("  \n", "is empty"),
+        ('[\n{"eventType": "x"},\n{"eventType": }\n]', "line 3: is no JSON"),
+        ('{"eventType": "x"}\n\n{"a": 1}\n', "line 3: is no event"),
+        ("17", "line 1: is no event"),
+        ("hello", "line 1: is no event"),
+        ("[[]]", "line 1: is no event"),
+    ],
+)
+def test_what_is_no_event_is_named_by_its_line_before_anything_is_sent(
+    host: FunctionsHost, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, told: str
+) -> None:
+    file = tmp_path / "events.json"
+    file.write_text(text)
+
+    assert replay(host, file) == 2
+
+    captured = capsys.readouterr()
+    assert f"{file}" in captured.err
+    assert told in captured.err
+    assert captured.out == ""
+
+
+def test_where_no_host_listens_it_says_how_to_start_one(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://user:key@127.0.0.1:{free.getsockname()[1]}/?code=key"
+
+        assert main(["replay", str(SAMPLES / "vm-created.json"), "--to", url]) == 2
+
+    error = capsys.readouterr().err
+    assert "func start" in error
+    assert "key" not in error
+
+
+@pytest.mark.parametrize("url", ["localhost:7071", "ftp://localhost", "http://", "http://localhost:port", "/"])
+def test_a_url_that_is_none_is_bad_input(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", str(SAMPLES / "vm-created.json"), "--to", url]) == 2
+    assert "--to" in capsys.readouterr().err
