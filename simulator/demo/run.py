@@ -110,7 +110,7 @@ async def _report(laptop: Laptop, scene: Scene, ledger: Ledger, host: FunctionsH
         requests=laptop.arm.requests,
         repeated=laptop.grid.repeated,
         announced=laptop.topic.events,
-        undelivered=counters.lost + counters.dropped + counters.dead_lettered,
+        undelivered=counters.lost + counters.dropped + counters.dead_lettered + laptop.grid.in_flight,
         failures=re.findall(r"Executed '.*\(Failed, .*", host.output()),
     )
     took = time.monotonic() - began
