@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -42,3 +43,7 @@ def final(vm: VmId, outcome: Outcome = Outcome.INSTALLED, **changes: Any) -> Row
 
 def trigger(identity: str = "event-1", time: datetime = TIME) -> Trigger:
     return Trigger(identity, time, "correlation-1")
+
+
+async def listed(rows: AsyncIterator[Row]) -> list[Row]:
+    return [row async for row in rows]

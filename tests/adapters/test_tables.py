@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import fields, replace
 from datetime import UTC, timedelta
 from traceback import format_exception
@@ -16,18 +16,13 @@ from azure.data.tables.aio import TableClient
 from onboarding.azure.storage import onboarding_table
 from onboarding.azure.tables import TableLedger
 from onboarding.core.errors import LostRace, StorageError
-from onboarding.core.outcome import Outcome, Row
+from onboarding.core.outcome import Row
 from onboarding.core.resource_id import VmId, parse_id
-from onboarding.core.selection import Selection
 from onboarding.settings import Storage
 from tests.adapters.conftest import storage_of
-from tests.adapters.rows import OMS, TIME, final, new_vm, row_of, trigger
+from tests.adapters.rows import OMS, TIME, final, listed, new_vm, row_of, trigger
 
 NOWHERE = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=c2VjcmV0;TableEndpoint=http://127.0.0.1:9/a;"
-
-
-async def listed(rows: AsyncIterator[Row]) -> list[Row]:
-    return [row async for row in rows]
 
 
 def full_row(vm: VmId) -> Row:
@@ -227,130 +222,6 @@ async def test_a_vm_does_not_read_the_rows_of_one_whose_name_begins_like_its_own
 
     assert [stored.row.vm_name for stored in (await ledger.read(vm)).values()] == ["web"]
     assert [line.vm_name async for line in ledger.history(vm)] == ["web"]
-
-
-async def test_the_history_has_the_newest_line_first_with_what_triggered_it(ledger: TableLedger) -> None:
-    vm, version = new_vm(), None
-    moments = [TIME, TIME + timedelta(milliseconds=1), TIME + timedelta(days=400)]
-    for number, moment in enumerate(moments):
-        version = await ledger.write(row_of(vm, event_id="opened"), trigger(f"event-{number}", moment), version)
-    await ledger.append(row_of(vm), trigger("late", TIME - timedelta(hours=1)))
-
-    lines = await listed(ledger.history(vm))
-
-    assert [line.event_id for line in lines] == ["event-2", "event-1", "event-0", "late"]
-    assert [line.event_time for line in lines] == [*reversed(moments), TIME - timedelta(hours=1)]
-
-
-async def test_what_is_overdue_is_found_in_every_subscription(ledger: TableLedger) -> None:
-    late, later, in_time, done = (new_vm(name) for name in ("late", "later", "in-time", "done"))
-    await ledger.write(row_of(late, next_attempt_at=TIME - timedelta(milliseconds=1)), trigger(), None)
-    await ledger.write(row_of(later, next_attempt_at=TIME - timedelta(days=9)), trigger(), None)
-    await ledger.write(row_of(in_time, next_attempt_at=TIME), trigger(), None)
-    await ledger.write(final(done), trigger(), None)
-
-    assert {row.vm_name async for row in ledger.overdue(TIME)} == {"late", "later"}
-
-
-@pytest.fixture
-async def fleet(ledger: TableLedger) -> tuple[VmId, ...]:
-    """Three VMs, two of them with the same name, and an outcome for each."""
-    first = new_vm("web", "prod")
-    vms = (first, replace(first, resource_group="test"), VmId(new_vm().subscription, "prod", "db"))
-    outcomes = (Outcome.INSTALLED, Outcome.FAILED, Outcome.UNSUPPORTED)
-    for vm, outcome in zip(vms, outcomes, strict=True):
-        await ledger.write(final(vm, outcome), trigger(), None)
-    return vms
-
-
-@pytest.mark.parametrize(
-    ("selection", "found"),
-    [
-        (Selection(), {0, 1, 2}),
-        (Selection(vm_name="WEB"), {0, 1}),
-        (Selection(resource_group="PROD"), {0, 2}),
-        (Selection(resource_group="prod", vm_name="Web"), {0}),
-        (Selection(outcomes=(Outcome.FAILED,)), {1}),
-        (Selection(outcomes=(Outcome.FAILED, Outcome.UNSUPPORTED)), {1, 2}),
-        (Selection(outcomes=(Outcome.FAILED, Outcome.UNSUPPORTED), resource_group="prod"), {2}),
-        (Selection(vm_name="web", outcomes=(Outcome.GONE,)), set()),
-        (Selection(resource_group="pro"), set()),
-    ],
-)
-async def test_rows_are_selected_by_name_and_outcome(
-    ledger: TableLedger, fleet: tuple[VmId, ...], selection: Selection, found: set[int]
-) -> None:
-    expected = {fleet[number].key for number in found}
-    assert {row.resource_id.lower() async for row in ledger.current(selection)} == expected
-
-
-async def test_rows_are_selected_by_subscription(ledger: TableLedger, fleet: tuple[VmId, ...]) -> None:
-    selection = Selection(subscription=fleet[2].subscription.upper())
-    assert [row.vm_name async for row in ledger.current(selection)] == ["db"]
-
-
-async def test_more_rows_than_a_page_holds_are_all_listed(ledger: TableLedger, table: TableClient) -> None:
-    vm = new_vm()
-    await ledger.write(row_of(vm), trigger(), None)
-    base = next(iter([entity async for entity in table.query_entities("RowKey ge 'vm|' and RowKey lt 'vm}'")]))
-    more = [{**base, "RowKey": f"vm|shop-prod|web-{n:04}|{OMS}"} for n in range(1000)]
-    for start in range(0, len(more), 100):
-        await table.submit_transaction([("create", entity) for entity in more[start : start + 100]])
-
-    assert len(await listed(ledger.current(Selection(subscription=vm.subscription)))) == 1001
-
-
-@pytest.mark.parametrize(
-    "change",
-    [{"Outcome": "Postponed"}, {"Outcome": None}, {"ResourceId": None}, {"WaitingFor": "godot"}],
-    ids=["unknown outcome", "no outcome", "no id", "unknown wait"],
-)
-async def test_a_row_that_cannot_be_read_hides_no_others_and_is_named(
-    ledger: TableLedger, table: TableClient, caplog: pytest.LogCaptureFixture, change: dict[str, Any]
-) -> None:
-    good, bad = new_vm("good"), new_vm("bad")
-    await ledger.write(row_of(good), trigger(), None)
-    await ledger.write(row_of(bad), trigger(), None)
-    entity = await table.get_entity(bad.subscription, f"vm|shop-prod|bad|{OMS}")
-    await table.delete_entity(entity)
-    await table.create_entity({name: change.get(name, value) for name, value in entity.items()})
-
-    assert [row.vm_name async for row in ledger.current()] == ["good"]
-    assert [row.vm_name async for row in ledger.overdue(TIME + timedelta(days=1))] == ["good"]
-    assert f"vm|shop-prod|bad|{OMS}" in caplog.text
-    with pytest.raises(StorageError, match=r"vm\|shop-prod\|bad"):
-        await ledger.read(bad)
-
-
-async def test_columns_of_a_newer_version_are_no_hindrance(ledger: TableLedger, table: TableClient) -> None:
-    vm = new_vm()
-    await ledger.write(row_of(vm), trigger(), None)
-    entity = await table.get_entity(vm.subscription, f"vm|shop-prod|web-01|{OMS}")
-    await table.update_entity({**entity, "Shoesize": 43})
-
-    assert (await ledger.read(vm))[OMS].row == row_of(vm)
-
-
-async def test_a_final_outcome_leaves_a_note_until_it_was_told(table: TableClient) -> None:
-    ledger, vm = TableLedger(table, outbox=True), new_vm()
-    done = final(vm)
-    await ledger.write(row_of(vm), trigger("event-1"), None)
-    version = (await ledger.read(vm))[OMS].version
-    await ledger.write(done, trigger("event-2"), version)
-
-    assert await listed(ledger.untold(TIME + timedelta(days=1))) == [done]
-    assert await listed(ledger.untold(TIME)) == []
-
-    await ledger.told(done)
-    await ledger.told(done)
-    assert await listed(ledger.untold(TIME + timedelta(days=1))) == []
-    assert (await ledger.read(vm))[OMS].row == done
-
-
-async def test_where_nobody_is_told_no_note_is_left(ledger: TableLedger, table: TableClient) -> None:
-    await ledger.write(final(new_vm()), trigger(), None)
-
-    assert not [entity async for entity in table.list_entities() if entity["RowKey"].startswith("untold")]
 
 
 CALLS: dict[str, Callable[[TableLedger, VmId], Awaitable[object]]] = {
