@@ -18,6 +18,7 @@ from onboarding.core.outcome import Outcome, WaitingFor
 from onboarding.core.pause import Pause
 from onboarding.core.policy import Assignment, Policy, PolicySet
 from onboarding.core.record import Episode, row_of, unread
+from onboarding.core.routing import routed, tuned
 from onboarding.core.support import judge
 from onboarding.install import Installer
 from onboarding.pauses import Pauses
@@ -49,9 +50,10 @@ class Enforcement:
         self._installer = Installer(ports.arm, self.recorder, self._pauses, ports.clock)
 
     async def visit(self, visit: Visit) -> None:
-        """Read the VM once and see to every extension. Raises StorageError if nothing could be written down."""
+        """Read the VM once and see to every extension. Raises StorageError if nothing could be written down, and
+        ArmError where a person asks for a VM that cannot be read and was never heard of."""
         paused = {e for e, stored in visit.stored.items() if stored.row.waiting_for is WaitingFor.SCOPE_PAUSED}
-        if paused:
+        if paused and visit.asked is None:
             cleared = frozenset([e for e in paused if not await self._still_paused(visit, e)])
             if not cleared and len(paused) == len(visit.stored):
                 return
@@ -59,11 +61,15 @@ class Enforcement:
         try:
             facts = read_facts(await self._arm.read_machine(visit.vm))
         except ArmError as error:
+            if visit.asked is not None and not visit.stored:
+                raise  # a slip of the pen is no row
             await self._could_not_read(visit, error)
             return
         if facts.id.key != visit.vm.key:
             facts = replace(facts, id=visit.vm)
         for assignment in self._rules.policies.assign(facts, visit.now):
+            if not visit.concerns(assignment.policy.name):
+                continue
             try:
                 await self._enforce(visit, facts, assignment)
             except LostRace:
@@ -78,7 +84,8 @@ class Enforcement:
         await self._pauses.heed(visit.vm, case.extension, decision, visit.now)
         stored = visit.stored.get(case.extension)
         row = row_of(case.situation, decision, visit.opening)
-        if stored is None and row.outcome is Outcome.OUT_OF_SCOPE and not visit.created:
+        wanted = visit.created or visit.asked is not None
+        if stored is None and row.outcome is Outcome.OUT_OF_SCOPE and not wanted:
             return
         if row.differs(stored.row if stored else None):
             await self.recorder.write(visit, row, visit.version(case.extension))
@@ -92,19 +99,22 @@ class Enforcement:
         return decision if pause is None else _wait_for_scope(case.situation.pace, pause)
 
     def _case(self, visit: Visit, facts: MachineFacts, assignment: Assignment) -> Case:
-        policy = assignment.policy
-        entry = self._rules.catalogue[policy.extension]
+        policy = routed(assignment.policy, facts, visit.now)
+        if visit.asked is not None and visit.asked.reconnect:
+            policy = replace(policy, reconnect=True)
+        entry = tuned(self._rules.catalogue[policy.extension], policy)
         release = identify(facts, self._rules.overrides)
         settings = resolve_settings(entry, policy, self._rules.app_settings)
         situation = Situation(
             facts=facts,
             release=release,
             judgement=judge(release, entry.support_table(policy.support_table)),
-            assignment=assignment,
+            assignment=replace(assignment, policy=policy),
             entry=entry,
             problems=settings.problems,
             pace=Pace(visit.last(policy.extension, facts.vm_id), policy.waits, visit.now),
             settings=settings.public,
+            asked=visit.asked,
         )
         return Case(visit, situation, settings)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from onboarding.core.asked import Asked
 from onboarding.core.configuration import ExtensionSettings
 from onboarding.core.decision import Situation
 from onboarding.core.outcome import Row
@@ -17,7 +18,8 @@ from onboarding.ports import Stored
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """`created` is what the event said; `cleared` are the extensions whose paused scope this visit probes."""
+    """`created` is what the event said; `cleared` are the extensions whose paused scope this visit probes; `asked` is
+    there when a person is the reason."""
 
     vm: VmId
     trigger: Trigger
@@ -25,6 +27,7 @@ class Visit:
     now: datetime
     created: bool = False
     cleared: frozenset[str] = frozenset()
+    asked: Asked | None = None
 
     def last(self, extension: str, vm_id: str = "") -> Row | None:
         """The extension's row, unless it is that of another VM that had this name before."""
@@ -32,6 +35,10 @@ class Visit:
         if stored is None or (vm_id and stored.row.vm_id not in ("", vm_id)):
             return None
         return stored.row
+
+    def concerns(self, policy: str) -> bool:
+        """Whether what that policy decides is looked at."""
+        return self.asked is None or self.asked.policy in ("", policy)
 
     def version(self, extension: str) -> str | None:
         return self.stored[extension].version if extension in self.stored else None

@@ -18,6 +18,7 @@ from onboarding.core.catalog import CatalogueEntry
 from onboarding.core.configuration import resolve_settings
 from onboarding.core.errors import StorageError
 from onboarding.core.policy import Effect
+from onboarding.core.routing import routes
 from onboarding.enforce import Rules
 from onboarding.files import load_catalogue, load_overrides, load_policies
 from onboarding.onboard import Onboarding
@@ -143,7 +144,8 @@ def _setting_problems(rules: Rules) -> list[str]:
         f"policy {policy.name}: {problem}"
         for policy in rules.policies.policies
         if policy.effect is Effect.DEPLOY
-        for problem in resolve_settings(rules.catalogue[policy.extension], policy, rules.app_settings).problems
+        for variant in routes(policy)
+        for problem in resolve_settings(rules.catalogue[policy.extension], variant, rules.app_settings).problems
     ]
 
 

@@ -45,6 +45,8 @@ def resolve_settings(entry: CatalogueEntry, policy: Policy, app_settings: Mappin
     if missing:
         return ExtensionSettings(public, protected, missing)
     problems = tuple(_named(problem, policy) for problem in entry.problems(public, protected))
+    if problems and policy.workspaces:
+        problems = (*problems, f"none of the workspaces of policy {policy.name} takes this VM")
     return ExtensionSettings(public, protected, problems)
 
 

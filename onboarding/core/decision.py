@@ -7,11 +7,13 @@ It sees what ARM says, what policy says and what the last row says, and it does 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from onboarding.core.asked import Asked
 from onboarding.core.catalog import CatalogueEntry
+from onboarding.core.connection import MOVE, advice_on, differs, elsewhere
 from onboarding.core.existence import differences, instead, unmet
 from onboarding.core.facts import AgentState, InstalledExtension, MachineFacts, OsType, PowerState
 from onboarding.core.failures import (
@@ -56,11 +58,12 @@ class Install:
 
 @dataclass(frozen=True, slots=True)
 class AlreadyInstalled:
-    """The extension is on the VM and healthy; `ours` if we asked for it."""
+    """The extension is on the VM and healthy; `ours` if we asked for it. `trouble`: it reports to somebody else."""
 
     extension: InstalledExtension
     ours: bool
     reason: str
+    trouble: Trouble | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,7 @@ class Pace:
 @dataclass(frozen=True, slots=True)
 class Situation:
     """Everything that a decision rests on. `settings` are the public ones that would be sent, and `problems` what is
-    wrong with these and the protected ones."""
+    wrong with these and the protected ones. `asked` is there when a person wants it."""
 
     facts: MachineFacts
     release: OsRelease
@@ -118,6 +121,7 @@ class Situation:
     problems: tuple[str, ...]
     pace: Pace
     settings: Mapping[str, Any] = field(default_factory=dict)
+    asked: Asked | None = None
 
     @property
     def extension(self) -> InstalledExtension | None:
@@ -129,6 +133,13 @@ class Situation:
         extension = self.extension
         healthy = extension is not None and read_extension_state(extension) is ExtensionState.SUCCEEDED
         return unmet(self.assignment.policy, self.facts, extension, self.now) if healthy else ""
+
+    @property
+    def elsewhere(self) -> str:
+        """To whom an extension that is there and healthy reports in our place; empty if to us."""
+        extension = self.extension
+        healthy = extension is not None and read_extension_state(extension) is ExtensionState.SUCCEEDED
+        return elsewhere(self.entry, self.settings, extension) if healthy and extension is not None else ""
 
     @property
     def last(self) -> Row | None:
@@ -203,11 +214,19 @@ def _present(s: Situation) -> Decision | None:
     extension = s.extension
     if extension is None or read_extension_state(extension) is not ExtensionState.SUCCEEDED or s.unmet:
         return None
+    if s.elsewhere and s.assignment.policy.reconnect:
+        return None
+    trouble = _connected_elsewhere(s) if s.elsewhere else None
     different = "".join(f"; {each}" for each in differences(s.assignment.policy, s.settings, extension))
     if _asked_for(s, extension):
-        return AlreadyInstalled(extension, True, f"the handler reports success{different}")
+        return AlreadyInstalled(extension, True, f"the handler reports success{different}", trouble)
     there = f"{s.entry.type} was there before we looked, as {extension.name}"
-    return AlreadyInstalled(extension, False, there + different)
+    return AlreadyInstalled(extension, False, there + different, trouble)
+
+
+def _connected_elsewhere(s: Situation) -> Trouble:
+    known = advice_on(s.entry)
+    return Trouble(Cause.ALREADY_CONNECTED, Cause.ALREADY_CONNECTED, known.meaning, f"{known.advice} {MOVE}")
 
 
 def _asked_for(s: Situation, extension: InstalledExtension) -> bool:
@@ -235,13 +254,19 @@ def _unsupported(s: Situation) -> Decision | None:
 
 
 def _undetermined(s: Situation) -> Decision | None:
-    if s.judgement.verdict is not Verdict.UNKNOWN:
+    if s.judgement.verdict is not Verdict.UNKNOWN or _forced(s):
         return None
     if s.release.needs_agent:
         later = _not_running(s) or _agent_silent(s)
         if isinstance(later, Wait):
             return later
     return Skip(Outcome.UNDETERMINED, s.judgement.reason)
+
+
+def _forced(s: Situation) -> bool:
+    """A person vouches for the operating system, or did when this row's request was sent."""
+    under_way = s.last is not None and not s.last.outcome.final and s.attempts > 0
+    return under_way or (s.asked is not None and s.asked.force)
 
 
 def _audited(s: Situation) -> Decision | None:
@@ -307,8 +332,14 @@ def _broken(s: Situation) -> Decision | None:
         return None
     failure = classify(Evidence.from_status(extension.statuses), s.entry.errors, s.now)
     trouble = trouble_of(failure, "\n".join(status.message for status in extension.statuses if status.message))
+    if s.asked is not None and _held(s) is None:
+        return _install(s, f"a person asks again after: {failure.meaning}", force=True)
     if failure.kind in (FailureClass.TRANSIENT, FailureClass.WAITING):
         return _try_again(s, failure, trouble)
+    if failure.cause is Cause.ALREADY_CONNECTED:
+        if s.assignment.policy.reconnect and differs(s.settings, extension):
+            return _install(s, f"connects it here as well: {failure.meaning}", force=True)
+        trouble = replace(trouble, advice=f"{trouble.advice} {MOVE}")
     if failure.scope_wide and (later := _paused(s, failure, trouble)):
         return later
     return Skip(Outcome.FAILED, f"the handler failed: {failure.meaning}", trouble)

@@ -104,7 +104,7 @@ def concluded(vm: VmId, known: Mapping[str, Any], decision: AlreadyInstalled | W
         requested_at=episode.requested_at,
         finished_at=finished,
         duration_ms=_milliseconds(event_time, finished) if finished else None,
-        **{**known, **_trouble(None if isinstance(decision, AlreadyInstalled) else decision.trouble)},
+        **{**known, **_trouble(decision.trouble)},
     )
 
 

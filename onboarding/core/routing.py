@@ -51,4 +51,5 @@ def _with(policy: Policy, workspace: Workspace) -> Policy:
         policy,
         settings={**policy.settings, **workspace.settings},
         protected_settings={**policy.protected_settings, **workspace.protected_settings},
+        workspaces=(),  # chosen
     )
