@@ -50,7 +50,8 @@ def unread(vm: VmId, policy: Policy, last: Row | None, decision: Wait | Skip, ep
 
 def closed(row: Row, outcome: Outcome, reason: str, now: datetime) -> Row:
     """A row, ended by what an event says, with all that it knew of the VM. One that was final before tells no
-    duration: its episode ended long ago."""
+    duration: its episode ended long ago. Where the end overtook the record of our request, the claim tells its time."""
+    asked = row.waiting_since if outcome is Outcome.INSTALLED else None
     took = None if row.outcome.final or row.event_time is None else _milliseconds(row.event_time, now)
     return replace(
         row,
@@ -59,6 +60,7 @@ def closed(row: Row, outcome: Outcome, reason: str, now: datetime) -> Row:
         waiting_for=None,
         waiting_since=None,
         next_attempt_at=None,
+        requested_at=row.requested_at or asked,
         finished_at=now,
         duration_ms=took,
         error_code="",
