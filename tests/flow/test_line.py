@@ -110,6 +110,7 @@ async def test_the_settling_event_may_overtake_our_own_record(world: World) -> N
     world.arm.after_put = lambda: world.extension_written(vm)
     await world.created(vm)
     assert world.row(vm).outcome is Outcome.INSTALLED
+    assert world.row(vm).requested_at == START
     assert [row.outcome for row in world.ledger.history.values()] == [Outcome.REQUESTED, Outcome.INSTALLED]
 
 
