@@ -265,8 +265,9 @@ def _undetermined(s: Situation) -> Decision | None:
 
 def _forced(s: Situation) -> bool:
     """A person vouches for the operating system, or did when this row's request was sent."""
-    under_way = s.last is not None and not s.last.outcome.final and s.attempts > 0
-    return under_way or (s.asked is not None and s.asked.force)
+    last = s.last
+    sent = last is not None and not last.outcome.final and last.attempt > 0 and last.verdict == Verdict.UNKNOWN
+    return sent or (s.asked is not None and s.asked.force)
 
 
 def _audited(s: Situation) -> Decision | None:
