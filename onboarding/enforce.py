@@ -76,6 +76,8 @@ class Enforcement:
                 _log.info("%s %s: another worker has this row", visit.vm.name, assignment.policy.extension)
 
     async def _enforce(self, visit: Visit, facts: MachineFacts, assignment: Assignment) -> None:
+        if not visit.concerns(assignment.policy):
+            return
         case = self._case(visit, facts, assignment)
         decision = await self._decide(case)
         if isinstance(decision, Install):
@@ -132,7 +134,7 @@ class Enforcement:
         """ARM did not give us the VM: every policy that could want something of it waits, or learns that it is gone."""
         for policy in self._rules.policies.for_unread(visit.vm):
             last = visit.last(policy.extension)
-            if last is None and not visit.created:
+            if (last is None and not visit.created) or not visit.concerns(policy):
                 continue
             failure = classify(error.evidence, self._rules.catalogue[policy.extension].errors, visit.now)
             decision = after_refusal(Pace(last, policy.waits, visit.now), failure, error.evidence.text)

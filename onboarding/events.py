@@ -71,6 +71,7 @@ class PolicyStateChanged:
     trigger: Trigger
     compliant: bool
     definition_id: str
+    assignment_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,7 @@ def _policy_state(raw: Mapping[str, Any], data: Mapping[str, Any], received: dat
         trigger=_trigger(raw, data, found),
         compliant=_text(data.get("complianceState")).lower() != "noncompliant",
         definition_id=_text(data.get("policyDefinitionId")).lower(),
+        assignment_id=_text(data.get("policyAssignmentId")).lower(),
     )
 
 

@@ -41,6 +41,7 @@ class Onboarding:
 
     def __init__(self, ports: Ports, rules: Rules) -> None:
         self._ports = ports
+        self._policies = rules.policies
         self._enforcement = Enforcement(ports, rules)
         self._recorder = self._enforcement.recorder
 
@@ -59,9 +60,8 @@ class Onboarding:
                 await self._settle(await self._arrive(extension.vm, trigger), extension.name, succeeded)
             case ExtensionDeleted(extension, trigger):
                 await self._restore(await self._arrive(extension.vm, trigger), extension.name)
-            case PolicyStateChanged(vm, trigger, compliant):
-                if not compliant:
-                    await self._consider(await self._arrive(vm, trigger))
+            case PolicyStateChanged():
+                await self._hear(notification)
             case _:
                 assert_never(notification)
 
@@ -97,6 +97,18 @@ class Onboarding:
             if row.next_attempt_at and not row.outcome.final:
                 look = Look(visit.vm, row.extension, row.next_attempt_at)
                 await self._ports.deferrals.schedule(look, visit.now)
+
+    async def _hear(self, finding: PolicyStateChanged) -> None:
+        """Azure Policy's finding, if it is of a policy of ours and not older than what we did since."""
+        meant = self._policies.for_finding(finding.definition_id, finding.assignment_id)
+        if finding.compliant or meant == frozenset():
+            _log.debug("%s: a finding of Azure Policy that is not for us", finding.vm.name)
+            return
+        visit = await self._arrive(finding.vm, finding.trigger)
+        settled = frozenset(e for e, s in visit.stored.items() if s.row.changed_since(finding.trigger.time))
+        visit = replace(visit, policies=meant, settled=settled)
+        if any(visit.concerns(policy) for policy in self._policies.policies):
+            await self._consider(visit)
 
     async def _wake(self, visit: Visit) -> None:
         if any(not stored.row.outcome.final for stored in visit.stored.values()):

@@ -10,6 +10,7 @@ from onboarding.core.asked import Asked
 from onboarding.core.configuration import ExtensionSettings
 from onboarding.core.decision import Situation
 from onboarding.core.outcome import Row
+from onboarding.core.policy import Policy
 from onboarding.core.record import Opening
 from onboarding.core.resource_id import VmId
 from onboarding.events import Trigger
@@ -19,7 +20,8 @@ from onboarding.ports import Stored
 @dataclass(frozen=True, slots=True)
 class Visit:
     """`created` is what the event said; `cleared` are the extensions whose paused scope this visit probes; `asked` is
-    there when a person is the reason."""
+    there when a person is the reason. `policies` are the names of those it is about, and None is all; `settled` are
+    extensions that it is not about."""
 
     vm: VmId
     trigger: Trigger
@@ -28,6 +30,11 @@ class Visit:
     created: bool = False
     cleared: frozenset[str] = frozenset()
     asked: Asked | None = None
+    policies: frozenset[str] | None = None
+    settled: frozenset[str] = frozenset()
+
+    def concerns(self, policy: Policy) -> bool:
+        return policy.extension not in self.settled and (self.policies is None or policy.name in self.policies)
 
     def last(self, extension: str, vm_id: str = "") -> Row | None:
         """The extension's row, unless it is that of another VM that had this name before."""

@@ -6,6 +6,7 @@ is pure: VM facts in, one assignment per extension out, with the reason that the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -31,6 +32,7 @@ KEYS = {
     "rule",
     "parameters",
     "existenceCondition",
+    "azurePolicy",
     "source",
     "settings",
     "protectedSettings",
@@ -42,6 +44,7 @@ KEYS = {
     "reconnect",
     "autoUpgradeMinorVersion",
 }
+_AZURE_POLICY = re.compile(r"/providers/microsoft\.authorization/policy(definitions|assignments)/[^/]+$", re.IGNORECASE)
 
 
 class Effect(StrEnum):
@@ -88,6 +91,7 @@ class Policy:
     settle_delay: timedelta
     workspaces: tuple[Workspace, ...] = ()
     reconnect: bool = False  # whether a VM that reports to another workspace is moved to ours
+    azure_policy: frozenset[str] = frozenset()  # ids of Azure Policy's definitions and assignments, lower case
     auto_upgrade_minor_version: bool | None = None  # None: as the catalogue has it
 
     def in_scope(self, vm: VmId) -> bool:
@@ -143,6 +147,13 @@ class PolicySet:
                 by_extension[policy.extension] = said
         return tuple(by_extension.values())
 
+    def for_finding(self, *ids: str) -> frozenset[str] | None:
+        """The names of the policies that stand for what Azure Policy found, which ids of its definition and assignment
+        name; None where no policy says what it stands for, and so each may be meant."""
+        if not any(policy.azure_policy for policy in self.policies):
+            return None
+        return frozenset(policy.name for policy in self.policies if policy.azure_policy.intersection(ids))
+
     def for_unread(self, vm: VmId) -> tuple[Policy, ...]:
         """The policies that could want something of a VM of which only the id is known; one per extension."""
         wanted = {p.extension: p for p in reversed(self.policies) if p.effect is not Effect.DISABLED and p.in_scope(vm)}
@@ -170,7 +181,7 @@ def parse_policy(raw: object, place: str, compile_rule: RuleCompiler) -> Policy:
         extension=raw["extension"],
         scopes=_scopes(raw, "scope", place),
         not_scopes=_scopes(raw, "notScopes", place),
-        include_managed=_flag(raw, "includeManaged", place),
+        include_managed=parse_switch(raw.get("includeManaged"), f"{place}: includeManaged") or False,
         rule=condition("rule"),
         existence=condition("existenceCondition"),
         settings=_mapping(raw, "settings", place),
@@ -184,11 +195,22 @@ def parse_policy(raw: object, place: str, compile_rule: RuleCompiler) -> Policy:
             f"{place}: workspaces",
             lambda source, here: compile_rule(source, here, parameters),
         ),
+        azure_policy=_azure_policy(raw, place),
         reconnect=parse_switch(raw.get("reconnect"), f"{place}: reconnect") or False,
         auto_upgrade_minor_version=parse_switch(
             raw.get("autoUpgradeMinorVersion"), f"{place}: autoUpgradeMinorVersion"
         ),
     )
+
+
+def _azure_policy(raw: Mapping[str, Any], place: str) -> frozenset[str]:
+    value = raw.get("azurePolicy")
+    ids = value if isinstance(value, list) else [] if value is None else [value]
+    for index, each in enumerate(ids):
+        if not isinstance(each, str) or not _AZURE_POLICY.search(each):
+            mend = "write the id of a definition or assignment, …/providers/Microsoft.Authorization/policyDefinitions/…"
+            raise ConfigurationError(f"{place}: azurePolicy[{index}]", f"{each!r} is no id of Azure Policy's", mend)
+    return frozenset(each.lower() for each in ids)
 
 
 def _effect(value: object, place: str) -> Effect:
@@ -206,13 +228,6 @@ def _scopes(raw: Mapping[str, Any], key: str, place: str) -> tuple[Scope, ...]:
     value = raw.get(key)
     listed = value if isinstance(value, list) else [] if value is None else [value]
     return tuple(parse_scope(item, f"{place}: {key}[{index}]") for index, item in enumerate(listed))
-
-
-def _flag(raw: Mapping[str, Any], key: str, place: str) -> bool:
-    value = raw.get(key, False)
-    if not isinstance(value, bool):
-        raise ConfigurationError(f"{place}: {key}", f"{value!r} is neither true nor false", "write true or false")
-    return value
 
 
 def _mapping(raw: Mapping[str, Any], key: str, place: str) -> Mapping[str, Any]:

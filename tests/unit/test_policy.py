@@ -193,3 +193,9 @@ def _place_of_error(raw: dict[str, Any]) -> str:
     except ConfigurationError as error:
         return error.place
     return "p.yaml: nothing"
+
+
+@pytest.mark.parametrize("wrong", ["linux-monitoring", "/providers/Microsoft.Authorization/policySetDefinitions/x", 7])
+def test_an_id_that_is_none_of_azure_policys_is_named(wrong: object) -> None:
+    with pytest.raises(ConfigurationError, match=r"p\.yaml: azurePolicy\[0\]: .* is no id of Azure Policy's"):
+        _policy(azurePolicy=[wrong])
