@@ -68,7 +68,7 @@ class Enforcement:
         if facts.id.key != visit.vm.key:
             facts = replace(facts, id=visit.vm)
         for assignment in self._rules.policies.assign(facts, visit.now):
-            if not visit.concerns(assignment.policy.name):
+            if not visit.concerns(assignment.policy):
                 continue
             try:
                 await self._enforce(visit, facts, assignment)
@@ -76,8 +76,6 @@ class Enforcement:
                 _log.info("%s %s: another worker has this row", visit.vm.name, assignment.policy.extension)
 
     async def _enforce(self, visit: Visit, facts: MachineFacts, assignment: Assignment) -> None:
-        if not visit.concerns(assignment.policy):
-            return
         case = self._case(visit, facts, assignment)
         decision = await self._decide(case)
         if isinstance(decision, Install):

@@ -33,9 +33,6 @@ class Visit:
     policies: frozenset[str] | None = None
     settled: frozenset[str] = frozenset()
 
-    def concerns(self, policy: Policy) -> bool:
-        return policy.extension not in self.settled and (self.policies is None or policy.name in self.policies)
-
     def last(self, extension: str, vm_id: str = "") -> Row | None:
         """The extension's row, unless it is that of another VM that had this name before."""
         stored = self.stored.get(extension)
@@ -43,9 +40,11 @@ class Visit:
             return None
         return stored.row
 
-    def concerns(self, policy: str) -> bool:
+    def concerns(self, policy: Policy) -> bool:
         """Whether what that policy decides is looked at."""
-        return self.asked is None or self.asked.policy in ("", policy)
+        if self.asked is not None and self.asked.policy not in ("", policy.name):
+            return False
+        return policy.extension not in self.settled and (self.policies is None or policy.name in self.policies)
 
     def version(self, extension: str) -> str | None:
         return self.stored[extension].version if extension in self.stored else None
