@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 
 from onboarding.core.catalog import CatalogueEntry
 from onboarding.core.configuration import resolve_settings
-from onboarding.core.decision import Decision, Install, Pace, Situation, Skip, Wait, after_refusal, decide
+from onboarding.core.deciding import decide
+from onboarding.core.decision import Decision, Install, Pace, Situation, Skip, Wait
 from onboarding.core.errors import ArmError, LostRace
 from onboarding.core.facts import MachineFacts, read_facts
 from onboarding.core.failures import classify
@@ -19,6 +20,7 @@ from onboarding.core.pause import Pause
 from onboarding.core.policy import Assignment, Policy, PolicySet
 from onboarding.core.record import Episode, row_of, unread
 from onboarding.core.routing import routed, tuned
+from onboarding.core.retries import after_refusal
 from onboarding.core.support import judge
 from onboarding.install import Installer
 from onboarding.pauses import Pauses

@@ -10,11 +10,12 @@ import logging
 from dataclasses import replace
 
 from onboarding.core.catalog import extension_body
-from onboarding.core.decision import Install, Pace, Situation, Skip, Wait, after_refusal
+from onboarding.core.decision import Install, Pace, Situation, Skip, Wait
 from onboarding.core.errors import ArmError, LostRace, StorageError
 from onboarding.core.failures import classify
 from onboarding.core.outcome import Row, WaitingFor
 from onboarding.core.record import claim_of, row_of
+from onboarding.core.retries import after_refusal
 from onboarding.pauses import Pauses
 from onboarding.ports import Arm, Clock
 from onboarding.recording import Recorder

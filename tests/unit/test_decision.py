@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from onboarding.core.deciding import decide
 from onboarding.core.decision import (
     AlreadyInstalled,
     Decision,
@@ -18,13 +19,12 @@ from onboarding.core.decision import (
     Situation,
     Skip,
     Wait,
-    after_refusal,
-    decide,
 )
 from onboarding.core.evidence import Evidence
 from onboarding.core.failures import classify
 from onboarding.core.outcome import Outcome, Row, WaitingFor
 from onboarding.core.record import claim_of, row_of
+from onboarding.core.retries import after_refusal
 from onboarding.core.waits import Waits
 from tests.unit.situations import (
     BIONIC,

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from onboarding.core.decision import AlreadyInstalled, Install, Skip, Trouble, Wait, decide
+from onboarding.core.deciding import decide
+from onboarding.core.decision import AlreadyInstalled, Install, Skip, Trouble, Wait
 from onboarding.core.failures import Cause
 from onboarding.core.outcome import Outcome, Row, WaitingFor
 from onboarding.core.policy import parse_policy

@@ -1,0 +1,199 @@
+"""The decision for one extension on one VM.
+
+Asks one question after the other, the cheap and final ones first; the first that has an answer decides. It sees what
+ARM says, what policy says and what the last row says, and it does no I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from onboarding.core.connection import MOVE, advice_on
+from onboarding.core.decision import AlreadyInstalled, Decision, Situation, Skip, Trouble, Wait
+from onboarding.core.existence import differences, instead
+from onboarding.core.facts import AgentState, InstalledExtension, OsType, PowerState
+from onboarding.core.failures import (
+    Cause,
+    ExtensionState,
+    read_extension_state,
+)
+from onboarding.core.outcome import Outcome, WaitingFor
+from onboarding.core.policy import Effect
+from onboarding.core.retries import broken, exhausted, failed, gave_up, held, install
+from onboarding.core.support import Verdict
+
+
+def decide(situation: Situation) -> Decision:
+    """The decision for one extension on one VM."""
+    for question in _QUESTIONS:
+        if (answer := question(situation)) is not None:
+            return answer
+    return install(situation, situation.unmet or f"{situation.assignment.reason}, and the OS supports it")
+
+
+def _not_selected(s: Situation) -> Decision | None:
+    return None if s.assignment.selected else Skip(Outcome.OUT_OF_SCOPE, s.assignment.reason)
+
+
+def _other_os(s: Situation) -> Decision | None:
+    if s.facts.os_type in (s.entry.os_type, OsType.UNKNOWN):
+        return None
+    return Skip(Outcome.OUT_OF_SCOPE, f"a {s.facts.os_type} VM; {s.entry.display_name} is for {s.entry.os_type}")
+
+
+def _deleting(s: Situation) -> Decision | None:
+    if s.facts.provisioning_state.lower() != "deleting":
+        return None
+    return Skip(Outcome.GONE, "the VM is being deleted")
+
+
+def _accepted_instead(s: Situation) -> Decision | None:
+    policy = s.assignment.policy
+    other = instead(policy, s.facts, s.extension, s.now)
+    if other is None:
+        return None
+    return AlreadyInstalled(other, False, f"existenceCondition of policy {policy.name} holds for {other.name}")
+
+
+def _present(s: Situation) -> Decision | None:
+    extension = s.extension
+    if extension is None or read_extension_state(extension) is not ExtensionState.SUCCEEDED or s.unmet:
+        return None
+    if s.elsewhere and s.assignment.policy.reconnect:
+        return None
+    trouble = _connected_elsewhere(s) if s.elsewhere else None
+    different = "".join(f"; {each}" for each in differences(s.assignment.policy, s.settings, extension))
+    if _asked_for(s, extension):
+        return AlreadyInstalled(extension, True, f"the handler reports success{different}", trouble)
+    there = f"{s.entry.type} was there before we looked, as {extension.name}"
+    return AlreadyInstalled(extension, False, there + different, trouble)
+
+
+def _connected_elsewhere(s: Situation) -> Trouble:
+    known = advice_on(s.entry)
+    return Trouble(Cause.ALREADY_CONNECTED, Cause.ALREADY_CONNECTED, known.meaning, f"{known.advice} {MOVE}")
+
+
+def _asked_for(s: Situation, extension: InstalledExtension) -> bool:
+    """Whether this is the extension of our own request; a handler may report success after we gave it up."""
+    last = s.last
+    if last is None or last.extension_name.lower() != extension.name.lower():
+        return False
+    open_or_given_up = not last.outcome.final or last.outcome is Outcome.FAILED
+    return last.outcome is Outcome.INSTALLED or (last.attempt > 0 and open_or_given_up)
+
+
+def _under_way(s: Situation) -> Decision | None:
+    extension = s.extension
+    if extension is None or read_extension_state(extension) is not ExtensionState.IN_PROGRESS:
+        return None
+    if s.last is not None and s.attempts and not s.last.outcome.final:
+        later = s.pace.wait(WaitingFor.INSTALL, "ARM accepted the request; the handler is at work")
+        return later or gave_up(s, Cause.TIMEOUT, "the handler has not reported for too long")
+    later = s.pace.wait(WaitingFor.OPERATION, f"another deployment is writing extension {extension.name}")
+    return later or gave_up(s, Cause.OPERATION_IN_PROGRESS, "another deployment has not ended for too long")
+
+
+def _unsupported(s: Situation) -> Decision | None:
+    return Skip(Outcome.UNSUPPORTED, s.judgement.reason) if s.judgement.verdict is Verdict.UNSUPPORTED else None
+
+
+def _undetermined(s: Situation) -> Decision | None:
+    if s.judgement.verdict is not Verdict.UNKNOWN or _forced(s):
+        return None
+    if s.release.needs_agent:
+        later = _not_running(s) or _agent_silent(s)
+        if isinstance(later, Wait):
+            return later
+    return Skip(Outcome.UNDETERMINED, s.judgement.reason)
+
+
+def _forced(s: Situation) -> bool:
+    """A person vouches for the operating system, or did when this row's request was sent."""
+    last = s.last
+    sent = last is not None and not last.outcome.final and last.attempt > 0 and last.verdict == Verdict.UNKNOWN
+    return sent or (s.asked is not None and s.asked.force)
+
+
+def _audited(s: Situation) -> Decision | None:
+    if s.assignment.policy.effect is not Effect.AUDIT:
+        return None
+    would = f"would be updated: {s.unmet}" if s.unmet else "would be installed"
+    return Skip(Outcome.AUDITED, f"policy {s.assignment.policy.name} only audits: {s.entry.type} {would}")
+
+
+def _disallowed(s: Situation) -> Decision | None:
+    facts = s.facts
+    if facts.extension_operations_allowed is False:
+        cause = Cause.EXTENSION_OPERATIONS_DISALLOWED
+        return failed(s, cause, "the VM's owner switched extension operations off (allowExtensionOperations is false)")
+    if facts.provision_vm_agent is False and facts.agent is not AgentState.READY:
+        cause = Cause.EXTENSION_OPERATIONS_DISALLOWED
+        return failed(s, cause, "the VM was made without the guest agent (provisionVMAgent is false)")
+    return None
+
+
+def _misconfigured(s: Situation) -> Decision | None:
+    if not s.problems:
+        return None
+    problem = "; ".join(s.problems)
+    advice = "mend what is named here, then write the VM or retry the row"
+    trouble = Trouble(Cause.BAD_CONFIGURATION, Cause.BAD_CONFIGURATION, problem, advice)
+    return Skip(Outcome.FAILED, f"our own settings are not usable: {problem}", trouble)
+
+
+def _unmendable(s: Situation) -> Decision | None:
+    """The extension has all that we would send, and still is not as the policy wants it: sending it again is idle."""
+    extension = s.extension
+    if extension is None or not s.unmet or any(differences(s.assignment.policy, s.settings, extension)):
+        return None
+    if extension.version != s.entry.version or set(s.settings) - set(extension.settings):
+        return None
+    advice = "let the policy's settings and its existenceCondition agree, then retry the row"
+    trouble = Trouble(Cause.BAD_CONFIGURATION, Cause.BAD_CONFIGURATION, s.unmet, advice)
+    return Skip(Outcome.FAILED, f"it has the policy's settings, and yet {s.unmet}", trouble)
+
+
+def _not_running(s: Situation) -> Decision | None:
+    if s.facts.power in (PowerState.RUNNING, PowerState.UNKNOWN):
+        return None
+    reason = f"the VM is {s.facts.power}; extensions need it running, and its start event wakes this row"
+    return s.pace.wait(WaitingFor.VM_RUNNING, reason) or gave_up(s, Cause.VM_NOT_RUNNING, "the VM has not been started")
+
+
+def _agent_silent(s: Situation) -> Decision | None:
+    running = s.facts.power is PowerState.RUNNING
+    if running and s.facts.agent is AgentState.READY and not s.facts.os_provisioning:
+        return None
+    later = s.pace.wait(WaitingFor.AGENT_READY, "the guest agent has not reported ready yet")
+    return later or gave_up(s, Cause.VM_AGENT_UNREACHABLE, "the guest agent has not reported ready for too long")
+
+
+def _fresh(s: Situation) -> Decision | None:
+    """Two package managers at once break the owner's first-boot installs; a policy can leave them time."""
+    delay, born = s.assignment.policy.settle_delay, s.facts.time_created
+    if not delay or born is None or born + delay <= s.now:
+        return None
+    return Wait(WaitingFor.SETTLE_DELAY, born, born + delay, f"the VM is new; the policy leaves it {delay} to settle")
+
+
+_QUESTIONS: tuple[Callable[[Situation], Decision | None], ...] = (
+    _deleting,
+    _not_selected,
+    _other_os,
+    _accepted_instead,
+    _present,
+    _under_way,
+    _unsupported,
+    _undetermined,
+    _audited,
+    _disallowed,
+    _misconfigured,
+    _unmendable,
+    _not_running,
+    _agent_silent,
+    broken,
+    _fresh,
+    held,
+    exhausted,
+)
