@@ -19,8 +19,8 @@ from onboarding.core.outcome import Outcome, WaitingFor
 from onboarding.core.pause import Pause
 from onboarding.core.policy import Assignment, Policy, PolicySet
 from onboarding.core.record import Episode, row_of, unread
-from onboarding.core.routing import routed, tuned
 from onboarding.core.retries import after_refusal
+from onboarding.core.routing import routed, tuned
 from onboarding.core.support import judge
 from onboarding.install import Installer
 from onboarding.pauses import Pauses
