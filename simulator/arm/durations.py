@@ -24,6 +24,7 @@ _RANGES: dict[str, tuple[float, float, float]] = {
     "refusal": (15.0, 30.0, 70.0),
     "enable-failure": (40.0, 90.0, 222.0),
     "extension-delete": (14.0, 40.0, 101.0),
+    "run-command": (15.0, 25.0, 60.0),
     "report-lag": (4.0, 10.0, 25.0),
     "retry-after": (30.0, 35.0, 37.0),
 }

@@ -25,7 +25,8 @@ _CERTIFICATE = base64.urlsafe_b64encode(secrets.token_bytes(2_900)).decode().rst
 
 @dataclass(slots=True, eq=False)
 class Operation:
-    """One accepted write; `error` only when it failed. `retry_after` (simulated seconds) is what polls advise."""
+    """One accepted write; `error` only when it failed. `retry_after` (simulated seconds) is what polls advise; `result`
+    is what the operation was for, where that is no resource."""
 
     id: str
     change: Change
@@ -37,6 +38,7 @@ class Operation:
     ended_at: float = 0.0
     error: Mapping[str, Any] | None = field(default=None, repr=False)
     retry_after: float | None = None
+    result: Mapping[str, Any] | None = field(default=None, repr=False)
 
     @property
     def running(self) -> bool:
@@ -56,6 +58,8 @@ class Operation:
         body["status"] = self.status
         if self.error is not None:
             body["error"] = dict(self.error)
+        if self.result is not None:
+            body["properties"] = {"output": dict(self.result)}
         return {**body, "name": self.id}
 
 

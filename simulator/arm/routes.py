@@ -16,6 +16,7 @@ from simulator.arm.lifecycle import Lifecycle
 from simulator.arm.machines import Machine
 from simulator.arm.operations import Operation
 from simulator.arm.platform import Platform
+from simulator.arm.run_commands import RunCommands
 from simulator.arm.spec import VmSpec
 from simulator.arm.surroundings import Surroundings
 from simulator.arm.targets import Kind, Target, missing_vm
@@ -53,6 +54,7 @@ class Routes:
         self._lifecycle = lifecycle
         self._extensions = extensions
         self._surroundings = surroundings
+        self._run_commands = RunCommands(platform)
         self._pages: dict[str, str] = {}
         self._routes: dict[Kind, Callable[[Exchange], Answer]] = {
             Kind.VM_GET: self._get_vm,
@@ -66,6 +68,7 @@ class Routes:
             Kind.VM_RESTART: self._power,
             Kind.VM_POWER_OFF: self._power,
             Kind.VM_DEALLOCATE: self._power,
+            Kind.VM_RUN_COMMAND: self._run_command,
             Kind.EXTENSION_GET: self._get_extension,
             Kind.EXTENSION_LIST: self._list_extensions,
             Kind.EXTENSION_PUT: self._put_extension,
@@ -123,6 +126,10 @@ class Routes:
         machine = self._machine(exchange.target)
         action = {Kind.VM_POWER_OFF: "powerOff"}.get(exchange.target.kind, exchange.target.kind.removeprefix("vm-"))
         return self._accepted(exchange, 202, self._lifecycle.power(machine, action, exchange.caller))
+
+    def _run_command(self, exchange: Exchange) -> Answer:
+        machine = self._machine(exchange.target)
+        return self._accepted(exchange, 202, self._run_commands.run(machine, exchange.body, exchange.caller))
 
     def _list_vms(self, exchange: Exchange) -> Answer:
         target, machines, clock = exchange.target, self._platform.machines, self._platform.clock
@@ -190,7 +197,7 @@ class Routes:
         if operation is None:
             raise errors.entity_not_found()
         if exchange.query.get("monitor") == "true":
-            return Answer(202 if operation.running else 200, None, self._wait(operation))
+            return Answer(202 if operation.running else 200, operation.result, self._wait(operation))
         return Answer(200, operation.body(), self._wait(operation))
 
     def _wait(self, operation: Operation) -> dict[str, str]:

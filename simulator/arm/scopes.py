@@ -26,6 +26,7 @@ _ACTIONS = {
     Kind.VM_RESTART: "virtualMachines/restart/action",
     Kind.VM_POWER_OFF: "virtualMachines/powerOff/action",
     Kind.VM_DEALLOCATE: "virtualMachines/deallocate/action",
+    Kind.VM_RUN_COMMAND: "virtualMachines/runCommand/action",
     Kind.EXTENSION_GET: "virtualMachines/extensions/read",
     Kind.EXTENSION_LIST: "virtualMachines/extensions/read",
     Kind.EXTENSION_PUT: "virtualMachines/extensions/write",

@@ -22,7 +22,7 @@ from simulator.arm.routes import Answer, Exchange, Routes
 from simulator.arm.scopes import Scopes
 from simulator.arm.targets import Kind, Target, no_such_route, read_target
 from simulator.arm.tokens import Tokens
-from simulator.arm.validation import parse_body
+from simulator.arm.validation import parse_body, parse_object
 from simulator.arm.versions import check_version
 
 _GROUPS = {
@@ -31,6 +31,7 @@ _GROUPS = {
     **dict.fromkeys((Kind.VM_LIST, Kind.VM_LIST_GROUP), "HighCostGet"),
     **dict.fromkeys((Kind.EXTENSION_PUT, Kind.EXTENSION_PATCH, Kind.EXTENSION_DELETE), "UpdateVM"),
     **dict.fromkeys((Kind.VM_PATCH, Kind.VM_START, Kind.VM_RESTART, Kind.VM_POWER_OFF), "UpdateVM"),
+    Kind.VM_RUN_COMMAND: "UpdateVM",
     **dict.fromkeys((Kind.VM_DELETE, Kind.VM_DEALLOCATE), "DeleteVM"),
     Kind.VM_PUT: "PutVM",
     Kind.OPERATION_POLL: "GetOperation",
@@ -95,7 +96,7 @@ class Door:
         check_version(target.type, version)
         if not self.platform.machines.knows(target.subscription):
             raise subscription_not_found(target.subscription)
-        body = parse_body(await request.read()) if request.method in ("PUT", "PATCH") else {}
+        body = await _read_body(request, target)
         self.scopes.check(target, request.method, visit.principal, body)
         visit.headers = self.limits.take(self._draw(request, visit))
         origin = f"{request.scheme}://{request.host}"
@@ -152,6 +153,12 @@ class Door:
                 visit.correlation,
             )
         )
+
+
+async def _read_body(request: web.Request, target: Target) -> dict[str, Any]:
+    if target.kind is Kind.VM_RUN_COMMAND:
+        return parse_object(await request.read())
+    return parse_body(await request.read()) if request.method in ("PUT", "PATCH") else {}
 
 
 def _spoiled(fault: FaultRule) -> Answer:

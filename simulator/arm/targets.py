@@ -26,6 +26,7 @@ class Kind(StrEnum):
     VM_RESTART = "vm-restart"
     VM_POWER_OFF = "vm-power-off"
     VM_DEALLOCATE = "vm-deallocate"
+    VM_RUN_COMMAND = "vm-run-command"
     EXTENSION_GET = "extension-get"
     EXTENSION_PUT = "extension-put"
     EXTENSION_PATCH = "extension-patch"
@@ -83,6 +84,7 @@ _ROUTES: tuple[tuple[str, str, dict[str, Kind]], ...] = (
     ("virtualMachines", f"{_VM}/restart", {"POST": Kind.VM_RESTART}),
     ("virtualMachines", f"{_VM}/powerOff", {"POST": Kind.VM_POWER_OFF}),
     ("virtualMachines", f"{_VM}/deallocate", {"POST": Kind.VM_DEALLOCATE}),
+    ("virtualMachines", f"{_VM}/runCommand", {"POST": Kind.VM_RUN_COMMAND}),
     ("virtualMachines/extensions", f"{_VM}/extensions", {"GET": Kind.EXTENSION_LIST}),
     (
         "virtualMachines/extensions",

@@ -26,8 +26,8 @@ _EXTENSION = {
 _READ_ONLY = {"vmId", "timeCreated", "provisioningState", "instanceView"}
 
 
-def parse_body(text: bytes) -> dict[str, Any]:
-    """The JSON object of a write."""
+def parse_object(text: bytes) -> dict[str, Any]:
+    """The JSON object that a request brings."""
     try:
         body = json.loads(text or b"{}")
     except ValueError as problem:
@@ -36,6 +36,12 @@ def parse_body(text: bytes) -> dict[str, Any]:
         raise errors.invalid_content(
             "Error converting value to type 'ResourceDefinition'. Path '', line 1, position 1."
         )
+    return body
+
+
+def parse_body(text: bytes) -> dict[str, Any]:
+    """The JSON object of a write."""
+    body = parse_object(text)
     for member in body:
         if member not in _TOP:
             reason = f"Could not find member '{member}' on object of type 'ResourceDefinition'. Path '{member}'"

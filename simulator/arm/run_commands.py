@@ -1,0 +1,138 @@
+"""Run commands: a shell script run in the VM through its guest agent, and its output as the operation's result.
+
+No shell runs here. A script that prints files with `tail` gets what such a VM has in them: the logs of its extension
+handlers, told by how their runs went. Anything else prints nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatch
+from typing import Any
+
+from simulator.arm import errors, failures
+from simulator.arm.artifacts import Handler
+from simulator.arm.errors import ArmError
+from simulator.arm.events import Caller
+from simulator.arm.machines import Extension, Machine
+from simulator.arm.operations import Operation
+from simulator.arm.platform import Platform, acted
+from simulator.arm.spec import Power
+
+_MOST_BYTES = 4_096  # of standard output, its end
+_PATH = re.compile(r"/[-\w./*]+")
+_LINES = re.compile(r"\btail\b.*?-n\s*(\d+)")
+
+
+class RunCommands:
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+
+    def run(self, machine: Machine, body: Mapping[str, Any], caller: Caller) -> Operation:
+        """Begin to run a script; raises what ARM refuses at once."""
+        script = _script(body)
+        self._refuse(machine)
+        platform = self._platform
+        operation = platform.start(machine, acted(machine.id, "runCommand", caller))
+
+        def ended() -> None:
+            if not machine.agent_ready(platform.clock.seconds()):
+                platform.end(operation, failures.agent_silent(machine.name))
+                return
+            operation.result = _result(_printed(script, self._files(machine)))
+            platform.end(operation)
+
+        platform.clock.call_later(platform.durations.draw("run-command", machine.key, operation.id), ended)
+        return operation
+
+    def _refuse(self, machine: Machine) -> None:
+        if machine.deleting:
+            raise errors.vm_marked_for_deletion("Run command", machine.name)
+        if not machine.extensions_allowed:
+            raise errors.extensions_disallowed()
+        if machine.power is not Power.RUNNING:
+            message = "The operation requires the VM to be running (or set to run)."
+            raise ArmError(409, "OperationNotAllowed", message)
+        running = self._platform.operations.under_way(machine.id)
+        if any(operation.change.action == "runCommand" for operation in running):
+            message = (
+                "Run command extension execution is in progress. Please wait for completion before invoking a run "
+                "command."
+            )
+            raise ArmError(409, "Conflict", message)
+
+    def _files(self, machine: Machine) -> dict[str, str]:
+        """The logs that the handlers on this VM have written."""
+        files: dict[str, str] = {}
+        for extension in machine.extensions.values():
+            handler = self._platform.artifacts.find(extension.publisher, extension.type)
+            if handler is not None and extension.handler_version:
+                files |= _logs(handler, extension)
+        return files
+
+
+def _script(body: Mapping[str, Any]) -> str:
+    if str(body.get("commandId", "")).lower() != "runshellscript":
+        raise errors.invalid_parameter("commandId")
+    script = body.get("script")
+    if not isinstance(script, list) or not script:
+        raise errors.invalid_parameter("script")
+    return "\n".join(map(str, script))
+
+
+def _printed(script: str, files: Mapping[str, str]) -> str:
+    """What `tail -v -n N` prints of the files that the script names."""
+    wanted = _PATH.findall(script)
+    lines = _LINES.search(script)
+    count = int(lines[1]) if lines else 10
+    parts = []
+    for pattern in wanted:
+        for path, text in files.items():
+            if path == pattern or (path.count("/") == pattern.count("/") and fnmatch(path, pattern)):
+                tail = "\n".join(text.splitlines()[-count:])
+                parts.append(f"==> {path} <==\n{tail}\n")
+    return "\n".join(parts)
+
+
+def _result(output: str) -> dict[str, Any]:
+    kept = output.encode()[-_MOST_BYTES:].decode(errors="ignore")
+    status = {
+        "code": "ProvisioningState/succeeded",
+        "level": "Info",
+        "displayStatus": "Provisioning succeeded",
+        "message": f"Enable succeeded: \n[stdout]\n{kept}\n[stderr]\n",
+    }
+    return {"value": [status]}
+
+
+def _logs(handler: Handler, extension: Extension) -> dict[str, str]:
+    stamp = f"2026/11/20 10:00:00 [{handler.name}-{extension.handler_version}]"
+    log = "\n".join(f"{stamp} {line}" for line in _handler_lines(handler, extension))
+    files = {f"/var/log/azure/{handler.name}/extension.log": f"{log}\n"}
+    if handler.wants_workspace:
+        files["/opt/microsoft/omsagent/bin/stdout"] = "\n".join(_bundle_lines(extension)) + "\n"
+    return files
+
+
+def _handler_lines(handler: Handler, extension: Extension) -> Iterator[str]:
+    yield f"cwd is /var/lib/waagent/{handler.name}-{extension.handler_version}"
+    yield f"{handler.command} -install"
+    yield from _words(extension)
+
+
+def _bundle_lines(extension: Extension) -> Iterator[str]:
+    """The agent's installer is as talkative as it was: it quotes the command line that it was called with."""
+    yield "Extracting..."
+    yield "Installing OMS agent for Linux"
+    workspace = extension.properties.get("settings", {}).get("workspaceId", "")
+    key = extension.protected_settings.get("workspaceKey", "")
+    yield f"/opt/microsoft/omsagent/bin/omsadmin.sh -w {workspace} -s {key}"
+    yield from _words(extension)
+
+
+def _words(extension: Extension) -> Iterator[str]:
+    for status in extension.statuses:
+        for line in str(status.get("message", "")).splitlines():
+            if line.strip():
+                yield line

@@ -1,0 +1,92 @@
+"""Run commands: what a script prints of the handlers' logs, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+from azure.mgmt.compute.models import RunCommandInput
+
+from simulator.arm import ExtensionSpec, HandlerRun, Machine, Power
+from tests.simulator.conftest import KEY, OMS, WORKSPACE, Scene
+
+LOGS = "tail -v -n 40 /opt/microsoft/omsagent/bin/stdout /var/log/azure/*/extension.log"
+
+
+def failed(scene: Scene, code: int) -> Machine:
+    """A VM on which the handler failed long ago."""
+    broken = ExtensionSpec(
+        name="OMSExtension",
+        **OMS,
+        version="1.3",
+        settings={"workspaceId": WORKSPACE},
+        protected_settings={"workspaceKey": KEY},
+        failed_with=HandlerRun(exit_code=code),
+    )
+    return scene.add(extensions=(broken,))
+
+
+async def output(scene: Scene, machine: Machine, script: str) -> str:
+    accepted = await scene.call("POST", f"{machine.id}/runCommand", {"commandId": "RunShellScript", "script": [script]})
+    assert (accepted.status, accepted.body) == (202, "")
+    await scene.clock.advance(60)
+    assert (await scene.poll(accepted)).body["status"] == "Succeeded"
+    final = await scene.call("GET", accepted.headers["Location"])
+    return str(final.body["value"][0]["message"])
+
+
+async def test_a_script_that_prints_logs_gets_what_the_handler_said(scene: Scene) -> None:
+    text = await output(scene, failed(scene, 51), LOGS)
+    assert text.startswith("Enable succeeded: \n[stdout]\n==> /opt/microsoft/omsagent/bin/stdout <==")
+    assert "==> /var/log/azure/Microsoft.EnterpriseCloud.Monitoring.OmsAgentForLinux/extension.log <==" in text
+    assert "Install,failed,51,Unsupported operating system: ubuntu 16.04" in text
+    assert text.endswith("\n[stderr]\n")
+
+
+async def test_only_the_lines_that_were_asked_for(scene: Scene) -> None:
+    text = await output(scene, failed(scene, 51), "tail -v -n 1 /opt/microsoft/omsagent/bin/stdout")
+    assert "Extracting" not in text
+
+
+async def test_the_output_is_cut_to_its_last_4_096_bytes(scene: Scene) -> None:
+    machine = failed(scene, 51)
+    machine.extensions["omsextension"].statuses[0]["message"] = "\n".join(f"line {n}" for n in range(2_000))
+    text = await output(scene, machine, "tail -v -n 2000 /opt/microsoft/omsagent/bin/stdout")
+    assert len(text.partition("[stdout]\n")[2].partition("\n[stderr]")[0]) <= 4_096
+    assert "line 1999" in text
+
+
+async def test_a_vm_without_handlers_and_any_other_script_print_nothing(scene: Scene) -> None:
+    assert "[stdout]\n\n[stderr]" in await output(scene, scene.add("empty"), LOGS)
+    assert "[stdout]\n\n[stderr]" in await output(scene, failed(scene, 51), "uname -a")
+
+
+async def test_the_real_sdk_gets_the_result(scene: Scene) -> None:
+    machine = failed(scene, 62)
+    async with scene.client() as client:
+        poller = await client.virtual_machines.begin_run_command(
+            machine.group, machine.name, RunCommandInput(command_id="RunShellScript", script=[LOGS]), polling_interval=0
+        )
+        await scene.clock.advance(60)
+        result = await poller.result()
+    assert "exit code 62" in result.value[0].message
+
+
+@pytest.mark.parametrize("power", [Power.STOPPED, Power.DEALLOCATED])
+async def test_a_vm_that_does_not_run_is_refused(scene: Scene, power: Power) -> None:
+    machine = scene.add(power=power)
+    reply = await scene.call("POST", f"{machine.id}/runCommand", {"commandId": "RunShellScript", "script": ["x"]})
+    assert (reply.status, reply.code) == (409, "OperationNotAllowed")
+
+
+async def test_only_one_runs_at_a_time(scene: Scene) -> None:
+    machine = scene.add()
+    body = {"commandId": "RunShellScript", "script": ["x"]}
+    assert (await scene.call("POST", f"{machine.id}/runCommand", body)).status == 202
+    assert (await scene.call("POST", f"{machine.id}/runCommand", body)).code == "Conflict"
+
+
+async def test_the_right_to_run_commands_is_one_of_its_own(scene: Scene) -> None:
+    machine = scene.add()
+    scene.arm.scopes.grant(scene.arm.options.principal_id, "/", "Microsoft.Compute/virtualMachines/read")
+    reply = await scene.call("POST", f"{machine.id}/runCommand", {"commandId": "RunShellScript", "script": ["x"]})
+    assert reply.code == "AuthorizationFailed"
+    assert "Microsoft.Compute/virtualMachines/runCommand/action" in reply.message
