@@ -12,6 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from onboarding.core.foreign import flag, items, mapping, text, time
 from onboarding.core.resource_id import ExtensionId, VmId, parse_id
 
 
@@ -139,38 +140,38 @@ _NOWHERE = VmId("", "", "")
 
 def read_facts(body: object) -> MachineFacts:
     """Read a VM body (`GET …/virtualMachines/{vm}`, with or without `$expand=instanceView`, or a list's item)."""
-    vm = _mapping(body)
-    properties = _mapping(vm.get("properties"))
-    storage = _mapping(properties.get("storageProfile"))
-    view = _mapping(properties.get("instanceView"))
-    linux = _mapping(_mapping(properties.get("osProfile")).get("linuxConfiguration"))
-    windows = _mapping(_mapping(properties.get("osProfile")).get("windowsConfiguration"))
-    agent = _mapping(view.get("vmAgent"))
+    vm = mapping(body)
+    properties = mapping(vm.get("properties"))
+    storage = mapping(properties.get("storageProfile"))
+    view = mapping(properties.get("instanceView"))
+    linux = mapping(mapping(properties.get("osProfile")).get("linuxConfiguration"))
+    windows = mapping(mapping(properties.get("osProfile")).get("windowsConfiguration"))
+    agent = mapping(view.get("vmAgent"))
     extensions = tuple(_extensions(vm, view))
     statuses = _statuses(view.get("statuses"))
-    identity = parse_id(_text(vm.get("id")))
+    identity = parse_id(text(vm.get("id")))
     if isinstance(identity, ExtensionId):
         identity = None
     return MachineFacts(
         id=identity or _NOWHERE,
-        vm_id=_text(properties.get("vmId")),
-        location=_text(vm.get("location")),
-        tags={k: _text(v) for k, v in _mapping(vm.get("tags")).items()},
-        os_type=_os_type(_mapping(storage.get("osDisk")).get("osType"), linux, windows),
+        vm_id=text(properties.get("vmId")),
+        location=text(vm.get("location")),
+        tags={k: text(v) for k, v in mapping(vm.get("tags")).items()},
+        os_type=_os_type(mapping(storage.get("osDisk")).get("osType"), linux, windows),
         image=read_image(storage.get("imageReference")),
         plan=read_plan(vm.get("plan")),
         power=_power(statuses),
         # A body read without the view has none, or null as the CLI prints it.
         agent=_agent(isinstance(properties.get("instanceView"), Mapping), agent),
-        guest_os_name=_text(view.get("osName")),
-        guest_os_version=_text(view.get("osVersion")),
+        guest_os_name=text(view.get("osName")),
+        guest_os_version=text(view.get("osVersion")),
         os_provisioning=any("osprovisioninginprogress" in s.code.lower() for s in statuses),
-        provisioning_state=_text(properties.get("provisioningState")),
-        time_created=_time(properties.get("timeCreated")),
-        provision_vm_agent=_flag(linux.get("provisionVMAgent")),
-        extension_operations_allowed=_flag(_mapping(properties.get("osProfile")).get("allowExtensionOperations")),
-        managed_by=_text(vm.get("managedBy")),
-        scale_set=_text(_mapping(properties.get("virtualMachineScaleSet")).get("id")),
+        provisioning_state=text(properties.get("provisioningState")),
+        time_created=time(properties.get("timeCreated")),
+        provision_vm_agent=flag(linux.get("provisionVMAgent")),
+        extension_operations_allowed=flag(mapping(properties.get("osProfile")).get("allowExtensionOperations")),
+        managed_by=text(vm.get("managedBy")),
+        scale_set=text(mapping(properties.get("virtualMachineScaleSet")).get("id")),
         extensions=extensions,
         handlers=_handlers(agent, extensions),
         body=vm,
@@ -179,16 +180,16 @@ def read_facts(body: object) -> MachineFacts:
 
 def read_image(value: object) -> ImageReference:
     """Read an `imageReference` object of any of its five forms."""
-    raw = _mapping(value)
-    community = _text(raw.get("communityGalleryImageId"))
-    shared = _text(raw.get("sharedGalleryImageId"))
-    own = _text(raw.get("id"))
+    raw = mapping(value)
+    community = text(raw.get("communityGalleryImageId"))
+    shared = text(raw.get("sharedGalleryImageId"))
+    own = text(raw.get("id"))
     reference = ImageReference(
-        publisher=_text(raw.get("publisher")),
-        offer=_text(raw.get("offer")),
-        sku=_text(raw.get("sku")),
-        version=_text(raw.get("version")),
-        exact_version=_text(raw.get("exactVersion")),
+        publisher=text(raw.get("publisher")),
+        offer=text(raw.get("offer")),
+        sku=text(raw.get("sku")),
+        version=text(raw.get("version")),
+        exact_version=text(raw.get("exactVersion")),
         id=community or shared or own,
     )
     return replace(reference, kind=_image_kind(reference, community=bool(community), shared=bool(shared)))
@@ -196,10 +197,10 @@ def read_image(value: object) -> ImageReference:
 
 def read_plan(value: object) -> Plan | None:
     """Read a `plan` (VM) or `purchasePlan` (gallery image definition)."""
-    raw = _mapping(value)
+    raw = mapping(value)
     if not raw:
         return None
-    return Plan(_text(raw.get("publisher")), _text(raw.get("product")), _text(raw.get("name")))
+    return Plan(text(raw.get("publisher")), text(raw.get("product")), text(raw.get("name")))
 
 
 def _image_kind(reference: ImageReference, *, community: bool, shared: bool) -> ImageKind:
@@ -216,7 +217,7 @@ def _image_kind(reference: ImageReference, *, community: bool, shared: bool) -> 
 
 
 def _os_type(value: object, linux: Mapping[str, Any], windows: Mapping[str, Any]) -> OsType:
-    name = _text(value).lower()
+    name = text(value).lower()
     if name == "linux" or (not name and linux):
         return OsType.LINUX
     if name == "windows" or (not name and windows):
@@ -243,20 +244,20 @@ def _agent(expanded: bool, agent: Mapping[str, Any]) -> AgentState:
 
 
 def _extensions(vm: Mapping[str, Any], view: Mapping[str, Any]) -> Iterator[InstalledExtension]:
-    seen_by_agent = {_text(e.get("name")).lower(): e for e in _items(view.get("extensions"))}
-    for raw in _items(vm.get("resources")):
-        name = _text(raw.get("name")).rpartition("/")[2] or _name_of(raw.get("id"))
+    seen_by_agent = {text(e.get("name")).lower(): e for e in items(view.get("extensions"))}
+    for raw in items(vm.get("resources")):
+        name = text(raw.get("name")).rpartition("/")[2] or _name_of(raw.get("id"))
         if name and _is_extension(raw):
             yield _extension(name, raw, seen_by_agent.pop(name.lower(), {}))
     for entry in seen_by_agent.values():
         # The agent names extensions that the model does not (yet, or any more) list.
-        if name := _text(entry.get("name")):
+        if name := text(entry.get("name")):
             yield _extension(name, {}, entry)
 
 
 def _handlers(agent: Mapping[str, Any], extensions: Iterable[InstalledExtension]) -> tuple[str, ...]:
     """Every handler on the VM, as `Publisher.Type`; a silent agent names none, but the model knows what was asked."""
-    told = (_text(entry.get("type")) for entry in _items(agent.get("extensionHandlers")))
+    told = (text(entry.get("type")) for entry in items(agent.get("extensionHandlers")))
     asked = (f"{extension.publisher}.{extension.type}" for extension in extensions if extension.type)
     by_key: dict[str, str] = {}
     for handler in filter(None, (*told, *asked)):
@@ -265,62 +266,37 @@ def _handlers(agent: Mapping[str, Any], extensions: Iterable[InstalledExtension]
 
 
 def _extension(name: str, resource: Mapping[str, Any], seen: Mapping[str, Any]) -> InstalledExtension:
-    properties = _mapping(resource.get("properties"))
-    view = seen or _mapping(properties.get("instanceView"))
-    handler_publisher, _, handler_type = _text(view.get("type")).rpartition(".")
+    properties = mapping(resource.get("properties"))
+    view = seen or mapping(properties.get("instanceView"))
+    handler_publisher, _, handler_type = text(view.get("type")).rpartition(".")
     return InstalledExtension(
         name=name,
-        publisher=_text(properties.get("publisher")) or handler_publisher,
-        type=_text(properties.get("type")) or handler_type,
-        version=_text(properties.get("typeHandlerVersion")),
-        handler_version=_text(view.get("typeHandlerVersion")),
-        provisioning_state=_text(properties.get("provisioningState")),
-        settings=_mapping(properties.get("settings")),
+        publisher=text(properties.get("publisher")) or handler_publisher,
+        type=text(properties.get("type")) or handler_type,
+        version=text(properties.get("typeHandlerVersion")),
+        handler_version=text(view.get("typeHandlerVersion")),
+        provisioning_state=text(properties.get("provisioningState")),
+        settings=mapping(properties.get("settings")),
         statuses=_statuses(view.get("statuses")),
     )
 
 
 def _is_extension(raw: Mapping[str, Any]) -> bool:
-    type_ = _text(raw.get("type"))
-    return f"/{type_}".lower().endswith("/extensions") if type_ else "/extensions/" in _text(raw.get("id")).lower()
+    type_ = text(raw.get("type"))
+    return f"/{type_}".lower().endswith("/extensions") if type_ else "/extensions/" in text(raw.get("id")).lower()
 
 
 def _name_of(resource_id: object) -> str:
-    return _text(resource_id).rstrip("/").rpartition("/")[2]
+    return text(resource_id).rstrip("/").rpartition("/")[2]
 
 
 def _statuses(value: object) -> tuple[Status, ...]:
     return tuple(
         Status(
-            _text(s.get("code")),
-            _text(s.get("level")),
-            _text(s.get("displayStatus")),
-            _text(s.get("message")),
+            text(s.get("code")),
+            text(s.get("level")),
+            text(s.get("displayStatus")),
+            text(s.get("message")),
         )
-        for s in _items(value)
+        for s in items(value)
     )
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _items(value: object) -> Iterator[Mapping[str, Any]]:
-    if isinstance(value, (list, tuple)):
-        yield from (item for item in value if isinstance(item, Mapping))
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _flag(value: object) -> bool | None:
-    return value if isinstance(value, bool) else None
-
-
-def _time(value: object) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(_text(value))
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else None
