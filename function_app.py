@@ -18,7 +18,7 @@ from onboarding import events
 from onboarding.check import NotAnImage, check_query
 from onboarding.core.errors import ConfigurationError
 from onboarding.health import health
-from onboarding.messages import decode_look
+from onboarding.messages import decode
 from onboarding.settings import QUEUE, storage_connection
 from onboarding.wiring import worker
 
@@ -42,8 +42,9 @@ async def on_resource_event(event: str) -> None:
 
 @app.queue_trigger(arg_name="message", queue_name=QUEUE, connection=storage_connection(os.environ))
 async def on_deferral(message: func.QueueMessage) -> None:
-    """A look whose time has come. A message that is none of ours fails, and ends in the poison queue to be seen."""
-    await worker.application.onboarding.look(decode_look(message.get_body().decode()))
+    """A look whose time has come, or a visit that the sweep asks for. A message that is none of ours fails, and ends in
+    the poison queue to be seen."""
+    await worker.application.onboarding.take(decode(message.get_body().decode()))
 
 
 @app.timer_trigger(arg_name="timer", schedule=os.environ.get("SWEEP_SCHEDULE") or _EVERY_TEN_MINUTES)

@@ -13,18 +13,19 @@ from onboarding.core.deciding import decide
 from onboarding.core.decision import Decision, Install, Pace, Situation, Skip, Wait
 from onboarding.core.errors import ArmError, LostRace
 from onboarding.core.facts import MachineFacts, read_facts
-from onboarding.core.failures import classify
+from onboarding.core.failures import Cause, classify
 from onboarding.core.images import NO_OVERRIDES, Overrides, identify
 from onboarding.core.outcome import Outcome, WaitingFor
 from onboarding.core.pause import Pause
 from onboarding.core.policy import Assignment, Policy, PolicySet
-from onboarding.core.record import Episode, row_of, unread
+from onboarding.core.record import Episode, closed, row_of, unread
 from onboarding.core.retries import after_refusal
 from onboarding.core.routing import routed, tuned
 from onboarding.core.support import judge
 from onboarding.install import Installer
 from onboarding.pauses import Pauses
 from onboarding.ports import Ports
+from onboarding.reach import Reach
 from onboarding.recording import Recorder
 from onboarding.visit import Case, Visit
 
@@ -47,6 +48,7 @@ class Enforcement:
     def __init__(self, ports: Ports, rules: Rules) -> None:
         self._arm = ports.arm
         self._rules = rules
+        self._reach = Reach(rules.policies, ports.inventory)
         self._pauses = Pauses(ports.pauses)
         self.recorder = Recorder(ports, self._pauses)
         self._installer = Installer(ports.arm, self.recorder, self._pauses, ports.clock)
@@ -69,7 +71,7 @@ class Enforcement:
             return
         if facts.id.key != visit.vm.key:
             facts = replace(facts, id=visit.vm)
-        for assignment in self._rules.policies.assign(facts, visit.now):
+        for assignment in (await self._reach.policies(visit.now)).assign(facts, visit.now):
             if not visit.concerns(assignment.policy):
                 continue
             try:
@@ -122,7 +124,7 @@ class Enforcement:
 
     async def _still_paused(self, visit: Visit, extension: str) -> bool:
         """Whether a row that waits for its scope has to wait on. Does not ask ARM."""
-        policy = next((p for p in self._rules.policies.for_unread(visit.vm) if p.extension == extension), None)
+        policy = next((p for p in await self._unread(visit) if p.extension == extension), None)
         pause = await self._pauses.blocks(visit.vm, extension, visit.now) if policy else None
         if policy is None or pause is None:
             return False
@@ -132,7 +134,9 @@ class Enforcement:
 
     async def _could_not_read(self, visit: Visit, error: ArmError) -> None:
         """ARM did not give us the VM: every policy that could want something of it waits, or learns that it is gone."""
-        for policy in self._rules.policies.for_unread(visit.vm):
+        policies = await self._unread(visit)
+        await self._close_abandoned(visit, error, {policy.extension for policy in policies})
+        for policy in policies:
             last = visit.last(policy.extension)
             if (last is None and not visit.created) or not visit.concerns(policy):
                 continue
@@ -140,6 +144,20 @@ class Enforcement:
             decision = after_refusal(Pace(last, policy.waits, visit.now), failure, error.evidence.text)
             await self._pauses.heed(visit.vm, policy.extension, decision, visit.now)
             await self._record_unread(visit, policy, decision)
+
+    async def _close_abandoned(self, visit: Visit, error: ArmError, wanted: set[str]) -> None:
+        """Rows that no policy speaks of any more learn that their VM is gone, too."""
+        abandoned = [s for e, s in visit.stored.items() if e not in wanted and s.row.outcome is not Outcome.GONE]
+        errors = next(iter(self._rules.catalogue.values())).errors  # ARM's own codes mean the same in all of them
+        if not abandoned or classify(error.evidence, errors, visit.now).cause is not Cause.VM_GONE:
+            return
+        for stored in abandoned:
+            with suppress(LostRace):
+                row = closed(stored.row, Outcome.GONE, "ARM knows no such VM any more", visit.now)
+                await self.recorder.write(visit, row, stored.version)
+
+    async def _unread(self, visit: Visit) -> tuple[Policy, ...]:
+        return (await self._reach.policies(visit.now)).for_unread(visit.vm)
 
     async def _record_unread(self, visit: Visit, policy: Policy, decision: Wait | Skip) -> None:
         last = visit.last(policy.extension)

@@ -27,7 +27,7 @@ from onboarding.events import (
     VmStarted,
     VmWritten,
 )
-from onboarding.ports import Look, Ports, Stored
+from onboarding.ports import Look, Message, Ports, Revisit, Stored
 from onboarding.visit import Visit
 
 _log = logging.getLogger(__name__)
@@ -65,6 +65,17 @@ class Onboarding:
             case _:
                 assert_never(notification)
 
+    async def take(self, message: Message) -> None:
+        """Do what a message of the deferrals queue asks for."""
+        match message:
+            case Look():
+                await self.look(message)
+            case Revisit(vm, reason, due):
+                trigger = Trigger(f"sweep.{reason}.{due:%Y%m%dt%H%M%S.%fz}", due)
+                await self._consider(await self._arrive(vm, trigger))
+            case _:
+                assert_never(message)
+
     async def look(self, look: Look) -> None:
         """Take up a row whose time has come; a look that the row no longer waits for is dropped."""
         stored = await self._ports.ledger.read(look.vm)
@@ -79,10 +90,6 @@ class Onboarding:
         # A clock that runs behind the queue's must not find the row "not due yet" and lose the look.
         now = max(self._ports.clock(), look.due)
         await self._enforcement.visit(Visit(look.vm, trigger, stored, now))
-
-    async def revisit(self, vm: VmId, trigger: Trigger) -> None:
-        """Look at a VM for a reason that is no event: a sweep, or a person."""
-        await self._enforcement.visit(await self._arrive(vm, trigger))
 
     async def _arrive(self, vm: VmId, trigger: Trigger, *, created: bool = False) -> Visit:
         stored = await self._ports.ledger.read(vm)

@@ -6,7 +6,7 @@ names and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ from onboarding.core.outcome import Row
 from onboarding.core.pause import Pause
 from onboarding.core.resource_id import VmId
 from onboarding.core.selection import EVERYTHING, Selection
+from onboarding.core.survey import Standing
 from onboarding.events import Trigger
 
 
@@ -33,6 +34,18 @@ class Look:
     vm: VmId
     extension: str
     due: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Revisit:
+    """A message: look at this VM, for a reason that no event told. `due` also names it: the same one twice is one."""
+
+    vm: VmId
+    reason: str
+    due: datetime
+
+
+type Message = Look | Revisit
 
 
 class Arm(Protocol):
@@ -75,6 +88,9 @@ class Ledger(Protocol):
     async def told(self, row: Row) -> None:
         """The outcome event of a final row was taken. Raises StorageError."""
 
+    def standings(self, subscription: str) -> AsyncIterator[tuple[str, Standing]]:
+        """The current rows of a subscription, as short as they go, each with its `resource_id`. Raises StorageError."""
+
 
 class LedgerReader(Protocol):
     def current(self, selection: Selection = EVERYTHING) -> AsyncIterator[Row]:
@@ -104,9 +120,53 @@ class PauseStore(Protocol):
         """Remove a pause; one that is gone already is no error. Raises StorageError."""
 
 
+class Inventory(Protocol):
+    """All VMs at once, from an index that lags by minutes: for sweeps, not for decisions."""
+
+    def machines(self, subscriptions: Sequence[str]) -> AsyncIterator[Mapping[str, Any]]:
+        """The bodies of all VMs in shape of a GET, with their extensions and without instance view, a page at a time;
+        at most `SUBSCRIPTIONS_AT_ONCE` subscriptions. One that cannot be seen is passed over. Raises ArmError."""
+
+    async def members(self, groups: Iterable[str]) -> Mapping[str, frozenset[str]]:
+        """The subscriptions in each of these management groups, all in lower case; a group that is unknown or empty is
+        left out. Raises ArmError."""
+
+
+# More make a query dearer than two of half the size (Resource Graph's guidance for throttled requests).
+SUBSCRIPTIONS_AT_ONCE = 300
+
+
+@dataclass(frozen=True, slots=True)
+class SweepState:
+    """Which sweep is under way, and where the next one goes on.
+
+    `held_until`: a run has it until then; `busy_until`: what was queued is on its way until then; `resume_at`: the
+    subscription to begin with."""
+
+    held_until: datetime | None = None
+    busy_until: datetime | None = None
+    resume_at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSweep:
+    """The state as it is in the table; `version` must still be the same when it is written over (None: no row)."""
+
+    state: SweepState
+    version: str | None
+
+
+class SweepStore(Protocol):
+    async def read(self) -> StoredSweep:
+        """Raises StorageError."""
+
+    async def write(self, state: SweepState, version: str | None) -> str:
+        """Write the state over the version that was read; the new version. Raises LostRace and StorageError."""
+
+
 class Deferrals(Protocol):
-    async def schedule(self, look: Look, now: datetime) -> None:
-        """Have `look` come back when it is due. Raises StorageError."""
+    async def schedule(self, message: Message, now: datetime) -> None:
+        """Have `message` come back when it is due. Raises StorageError."""
 
 
 class Announcer(Protocol):
@@ -129,3 +189,5 @@ class Ports:
     pauses: PauseStore
     announcer: Announcer
     clock: Clock
+    inventory: Inventory
+    sweeps: SweepStore

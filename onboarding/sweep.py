@@ -1,174 +1,129 @@
-"""The sweep: the timer that takes up what events and timed messages missed.
+"""The sweep: what takes up what events and timed messages missed. The timer runs it, or a person.
 
-It looks at rows whose look is past, tells of outcomes that were not told, and compares what ARM lists with what the
-table says: a VM without a row was never announced, a row without a VM missed its deletion, an installed extension that
-is no longer there has drifted. It does nothing that an event would not do, so it may run twice or beside one.
+It finds rows whose look is past, outcomes that were not told, and VMs that an inventory and the table disagree about.
+It visits none of them: each becomes a message on the deferrals queue, so that Functions scales the visits out, and a
+VM that needs nothing costs no call at all. What it finds is a reason to look, never a decision, so it may run twice,
+beside an event, or from an inventory that lags.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Any
+from dataclasses import replace
+from datetime import timedelta
+from itertools import batched
 
-from onboarding.core.errors import ArmError, StorageError
-from onboarding.core.facts import MachineFacts, read_facts
-from onboarding.core.outcome import Outcome, Row
+from onboarding.core.errors import ArmError, LostRace
+from onboarding.core.management_groups import NOWHERE
+from onboarding.core.policy import PolicySet
 from onboarding.core.resource_id import VmId, parse_id
-from onboarding.core.selection import Selection
 from onboarding.enforce import Rules
-from onboarding.events import Trigger, VmDeleted
-from onboarding.onboard import Onboarding
-from onboarding.ports import Look, Ports
+from onboarding.plan import Budget, Order, Plan, Stopped, SweepReport, Watch
+from onboarding.ports import SUBSCRIPTIONS_AT_ONCE, Look, Ports, StoredSweep, SweepState
+from onboarding.reach import Reach
+from onboarding.survey import Survey
 
 _log = logging.getLogger(__name__)
 
 # A message is late by the queue's polling interval at the most; a look that is later than this is not coming.
 _GRACE = timedelta(minutes=2)
-# What an event is about to tell is left to the event.
-_SETTLED = timedelta(minutes=10)
-_AT_ONCE = 16
-_MOST_VISITS = 1000  # a run; the next one goes on where this one stopped, since what is done has a row
-
-
-@dataclass(slots=True)
-class SweepReport:
-    """How many rows and VMs a run took up, and why."""
-
-    overdue: int = 0
-    announced: int = 0
-    missed: int = 0
-    drifted: int = 0
-    gone: int = 0
-    unread: list[str] = field(default_factory=list)
-
-    @property
-    def visits(self) -> int:
-        return self.missed + self.drifted
-
-    def __str__(self) -> str:
-        parts = [f"{getattr(self, name)} {name}" for name in ("overdue", "announced", "missed", "drifted", "gone")]
-        return ", ".join(parts) + (f"; could not read {', '.join(self.unread)}" if self.unread else "")
+_HELD = timedelta(minutes=6)  # longer than any run, so that only a run that died is taken over from
 
 
 class Sweep:
-    """One run over everything that the policies reach."""
+    """One run over everything that the policies reach. Never two at once."""
 
-    def __init__(self, ports: Ports, rules: Rules, onboarding: Onboarding) -> None:
+    def __init__(self, ports: Ports, rules: Rules, budget: Budget | None = None) -> None:
         self._ports = ports
         self._rules = rules
-        self._onboarding = onboarding
+        self._budget = budget or Budget()
+        self._reach = Reach(rules.policies, ports.inventory)
 
-    async def run(self) -> SweepReport:
-        """Raises StorageError if the table cannot be read; what ARM does not list is named in the report."""
-        report = SweepReport()
-        await self._look_at_overdue(report)
-        await self._announce(report)
-        for subscription in await self._subscriptions():
-            try:
-                await self._reconcile(subscription, report)
-            except ArmError as error:
-                report.unread.append(f"{subscription} ({error})")
-        _log.info("sweep: %s", report)
-        return report
+    async def run(self, order: Order | None = None, watch: Watch | None = None) -> SweepReport:
+        """Raises StorageError if storage cannot be reached; what cannot be read is named in the report."""
+        plan = Plan(self._ports, self._budget, order or Order(), watch or Watch())
+        if plan.order.dry_run:
+            await self._survey(plan, "")
+        else:
+            await self._run_alone(plan)
+        _log.info("sweep: %s", plan.report)
+        return plan.report
 
-    async def _look_at_overdue(self, report: SweepReport) -> None:
-        looks = []
-        async for row in self._ports.ledger.overdue(self._ports.clock() - _GRACE):
+    async def _run_alone(self, plan: Plan) -> None:
+        stored = await self._ports.sweeps.read()
+        now = self._ports.clock()
+        if (stored.state.held_until or now) > now:
+            plan.report.held = True
+            return
+        try:
+            version = await self._ports.sweeps.write(replace(stored.state, held_until=now + _HELD), stored.version)
+        except LostRace:
+            plan.report.held = True
+            return
+        held = StoredSweep(stored.state, version)
+        try:
+            held = StoredSweep(await self._run_held(plan, stored.state), version)
+        finally:
+            await self._release(held)
+
+    async def _release(self, held: StoredSweep) -> None:
+        try:
+            await self._ports.sweeps.write(replace(held.state, held_until=None), held.version)
+        except LostRace:
+            _log.warning("sweep: it took so long that another one began")
+
+    async def _run_held(self, plan: Plan, state: SweepState) -> SweepState:
+        """The whole run; what the next one has to know."""
+        await self._look_at_overdue(plan)
+        await self._announce(plan)
+        if state.busy_until and state.busy_until > plan.started:
+            plan.report.busy = True
+            return state
+        resume_at = await self._survey(plan, state.resume_at if plan.order.whole else "")
+        await plan.send()
+        return SweepState(None, plan.busy_until, resume_at if plan.order.whole else state.resume_at)
+
+    async def _look_at_overdue(self, plan: Plan) -> None:
+        async for row in self._ports.ledger.overdue(plan.started - _GRACE):
             vm = parse_id(row.resource_id)
             if isinstance(vm, VmId) and row.next_attempt_at:
-                looks.append(self._onboarding.look(Look(vm, row.extension, row.next_attempt_at)))
-        report.overdue = len(looks)
-        await _all(looks)
+                await plan.put(Look(vm, row.extension, row.next_attempt_at))
+                plan.report.overdue += 1
+        await plan.send()
 
-    async def _announce(self, report: SweepReport) -> None:
-        untold = [row async for row in self._ports.ledger.untold(self._ports.clock() - _GRACE)]
-        for row in untold:
+    async def _announce(self, plan: Plan) -> None:
+        async for row in self._ports.ledger.untold(plan.started - _GRACE):
             if await self._ports.announcer.announce(row):
                 await self._ports.ledger.told(row)
-                report.announced += 1
+                plan.report.announced += 1
 
-    async def _subscriptions(self) -> list[str]:
+    async def _survey(self, plan: Plan, resume_at: str) -> str:
+        """Compare everything; where to go on if there was too much for one run, empty if there was not."""
+        policies = await self._reach.policies(plan.started)
+        plan.report.unread += self._reach.problems
+        subscriptions = await self._subscriptions(plan, policies)
+        at = next((n for n, each in enumerate(subscriptions) if each >= resume_at), 0)
+        for some in batched(subscriptions[at:] + subscriptions[:at], SUBSCRIPTIONS_AT_ONCE, strict=False):
+            try:
+                await Survey(self._ports, self._rules, policies, plan).run(some)
+            except Stopped as stopped:
+                plan.report.stopped = str(stopped)
+                return some[0]
+        return ""
+
+    async def _subscriptions(self, plan: Plan, policies: PolicySet) -> list[str]:
         """The subscriptions that the policies name; where one names none, all that the identity can see."""
+        if plan.order.subscription:
+            return [plan.order.subscription.lower()]
         named: set[str] = set()
         everywhere = False
-        for policy in self._rules.policies.policies:
-            subscriptions = {scope.subscription for scope in policy.scopes}
-            everywhere |= not subscriptions or "" in subscriptions
+        for policy in policies.policies:
+            subscriptions = {scope.subscription for scope in policy.scopes if scope != NOWHERE}
+            everywhere |= not policy.scopes or "" in subscriptions
             named |= subscriptions - {""}
         if everywhere:
             try:
                 named |= {subscription.lower() for subscription in await self._ports.arm.list_subscriptions()}
             except ArmError as error:
-                _log.warning("sweep: the subscriptions could not be listed: %s", error)
+                plan.report.unread.append(f"the list of subscriptions ({error})")
         return sorted(named)
-
-    async def _reconcile(self, subscription: str, report: SweepReport) -> None:
-        rows: dict[str, list[Row]] = {}
-        async for row in self._ports.ledger.current(Selection(subscription=subscription)):
-            rows.setdefault(row.resource_id.lower(), []).append(row)
-        now = self._ports.clock()
-        visits: list[Awaitable[None]] = []
-        async for body in self._ports.arm.list_machines(subscription):
-            facts = read_facts(body)
-            known = rows.pop(facts.id.key, [])
-            if report.visits < _MOST_VISITS and (reason := self._reason(facts, known, now)):
-                setattr(report, reason, getattr(report, reason) + 1)
-                visits.append(self._onboarding.revisit(facts.id, Trigger(f"sweep.{reason}.{now:%Y%m%dt%H%M%Sz}", now)))
-        await _all(visits)
-        await self._close(rows.values(), now, report)
-
-    def _reason(self, facts: MachineFacts, known: list[Row], now: datetime) -> str:
-        """Why a listed VM has to be visited: `missed`, `drifted`, or empty."""
-        if facts.time_created and now - facts.time_created < _SETTLED:
-            return ""
-        by_extension = {row.extension: row for row in known if row.vm_id in ("", facts.vm_id)}
-        for assignment in self._rules.policies.assign(facts, now):
-            entry = self._rules.catalogue[assignment.policy.extension]
-            if not assignment.selected or facts.os_type is not entry.os_type:
-                continue
-            row = by_extension.get(entry.name)
-            if row is None or row.outcome is Outcome.GONE or row.outcome is Outcome.OUT_OF_SCOPE:
-                return "missed"
-            if row.outcome.present and _drifted(facts, row, now):
-                return "drifted"
-        return ""
-
-    async def _close(self, orphans: Iterable[list[Row]], now: datetime, report: SweepReport) -> None:
-        """Rows whose VM is not listed any more: its deletion was missed."""
-        for rows in orphans:
-            old = all(row.event_time is None or now - row.event_time > _SETTLED for row in rows)
-            vm = parse_id(rows[0].resource_id)
-            if old and isinstance(vm, VmId) and any(row.outcome is not Outcome.GONE for row in rows):
-                report.gone += 1
-                await self._onboarding.handle(VmDeleted(vm, Trigger(f"sweep.gone.{now:%Y%m%dt%H%M%Sz}", now)))
-
-
-def _drifted(facts: MachineFacts, row: Row, now: datetime) -> bool:
-    """Whether an extension that the row says is there is not listed with the VM (lists name extensions by id)."""
-    if row.finished_at is None or now - row.finished_at < _SETTLED:
-        return False
-    return row.extension_name.lower() not in _listed_extensions(facts.body)
-
-
-def _listed_extensions(body: Mapping[str, Any]) -> set[str]:
-    resources = body.get("resources")
-    ids = [item.get("id") for item in resources if isinstance(item, Mapping)] if isinstance(resources, list) else []
-    return {str(resource_id).rpartition("/")[2].lower() for resource_id in ids}
-
-
-async def _all(jobs: Iterable[Awaitable[None]]) -> None:
-    """Do them all, some at a time. What storage refuses stays as it is: the next sweep finds it again."""
-    slots = asyncio.Semaphore(_AT_ONCE)
-
-    async def one(job: Awaitable[None]) -> None:
-        async with slots:
-            try:
-                await job
-            except StorageError as error:
-                _log.warning("sweep: %s", error)
-
-    await asyncio.gather(*(one(job) for job in jobs))

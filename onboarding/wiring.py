@@ -62,9 +62,12 @@ def connect(configuration: Configuration) -> Application:
     from azure.core.credentials import AzureKeyCredential
 
     from onboarding.azure.arm import ArmAdapter
+    from onboarding.azure.connections import Connections
+    from onboarding.azure.graph import GraphAdapter
     from onboarding.azure.identity import credential
     from onboarding.azure.pauses import TablePauses
     from onboarding.azure.storage import deferrals_queue, onboarding_table
+    from onboarding.azure.sweeps import TableSweeps
     from onboarding.azure.tables import TableLedger
     from onboarding.azure.topics import SilentAnnouncer, TopicAnnouncer
 
@@ -76,17 +79,20 @@ def connect(configuration: Configuration) -> Application:
     if settings.topic_endpoint:
         key = settings.topic_key
         announcer = TopicAnnouncer(settings.topic_endpoint, AzureKeyCredential(key.reveal()) if key else identity)
-    table = onboarding_table(settings.storage, identity)
+    connections = Connections()
+    table = onboarding_table(settings.storage, identity, connections)
     ports = Ports(
-        arm=ArmAdapter(identity, settings.arm_endpoint, settings.cloud.arm_scope, now),
+        arm=ArmAdapter(identity, settings.arm_endpoint, settings.cloud.arm_scope, now, connections=connections),
         ledger=TableLedger(table, outbox=bool(settings.topic_endpoint)),
-        deferrals=deferrals_queue(settings.storage, identity),
+        deferrals=deferrals_queue(settings.storage, identity, connections),
         pauses=TablePauses(table),
         announcer=announcer,
         clock=now,
+        inventory=GraphAdapter(identity, settings.arm_endpoint, settings.cloud.arm_scope, now),
+        sweeps=TableSweeps(table),
     )
     onboarding = Onboarding(ports, configuration.rules)
-    return Application(onboarding, Sweep(ports, configuration.rules, onboarding))
+    return Application(onboarding, Sweep(ports, configuration.rules))
 
 
 @asynccontextmanager

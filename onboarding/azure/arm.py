@@ -114,7 +114,7 @@ class ArmAdapter:
         if wait := gate.wait(self._clock()).total_seconds():
             raise ArmError(held_back(wait))
         try:
-            async with _as_arm_errors():
+            async with as_arm_errors():
                 yield
         except ArmError as error:
             if error.evidence.http_status in _TOO_MANY:
@@ -192,7 +192,8 @@ def _items(page: object) -> tuple[list[Mapping[str, Any]], str]:
 
 
 @asynccontextmanager
-async def _as_arm_errors() -> AsyncIterator[None]:
+async def as_arm_errors() -> AsyncIterator[None]:
+    """What a management SDK raises for one request, as an ArmError."""
     try:
         yield
     except HttpResponseError as error:

@@ -10,8 +10,8 @@ from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFo
 from azure.storage.queue.aio import QueueClient
 
 from onboarding.core.errors import StorageError
-from onboarding.messages import encode_look
-from onboarding.ports import Look
+from onboarding.messages import encode
+from onboarding.ports import Message
 
 # The service's own bound is 7 days; a look that comes early is put back by the line.
 _LONGEST = timedelta(days=6)
@@ -23,10 +23,10 @@ class QueueDeferrals:
     def __init__(self, queue: QueueClient) -> None:
         self._queue = queue
 
-    async def schedule(self, look: Look, now: datetime) -> None:
-        text = encode_look(look)
-        hidden = min(max(look.due - now, timedelta()), _LONGEST)
-        # Whole seconds, rounded up: a look is never early. Kept until it is taken (-1), not for the default 7 days.
+    async def schedule(self, message: Message, now: datetime) -> None:
+        text = encode(message)
+        hidden = min(max(message.due - now, timedelta()), _LONGEST)
+        # Whole seconds, rounded up: a message is never early. Kept until it is taken (-1), not for the default 7 days.
         seconds = math.ceil(hidden.total_seconds())
         try:
             try:
@@ -35,7 +35,7 @@ class QueueDeferrals:
                 await self._create()
                 await self._queue.send_message(text, visibility_timeout=seconds, time_to_live=-1)
         except (AzureError, TimeoutError) as error:
-            raise StorageError(f"the look could not be scheduled: {type(error).__name__}") from None
+            raise StorageError(f"the message could not be scheduled: {type(error).__name__}") from None
 
     async def close(self) -> None:
         await self._queue.close()

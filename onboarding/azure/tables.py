@@ -7,6 +7,7 @@ and not overwritten, so that of two workers with the same event, or with the sam
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,9 +20,10 @@ from azure.data.tables.aio import TableClient
 
 from onboarding.azure.entities import plain, reading, typed, with_table, writing
 from onboarding.core.errors import StorageError
-from onboarding.core.outcome import Row
+from onboarding.core.outcome import Outcome, Row
 from onboarding.core.resource_id import VmId, parse_id
 from onboarding.core.selection import EVERYTHING, Selection
+from onboarding.core.survey import Standing
 from onboarding.events import Trigger
 from onboarding.ports import Stored
 
@@ -90,6 +92,13 @@ class TableLedger:
             if selection.vm_name.lower() in ("", row.vm_name.lower()):
                 yield row
 
+    async def standings(self, subscription: str) -> AsyncIterator[tuple[str, Standing]]:
+        query = _Query("vm|", subscription.lower())
+        with reading():
+            async for entity in self._entities(query, _STANDING):
+                if (standing := _standing(entity)) is not None:
+                    yield str(entity["ResourceId"]), standing
+
     async def history(self, vm: VmId) -> AsyncIterator[Row]:
         prefix = f"log|{vm.resource_group}|{vm.name}|".lower()
         async for row in self._rows(_Query(prefix, vm.subscription.lower())):
@@ -109,10 +118,11 @@ class TableLedger:
                 else:
                     yield row
 
-    def _entities(self, query: _Query) -> AsyncItemPaged[TableEntity]:
-        return self._table.query_entities(query.text, parameters=query.parameters)
+    def _entities(self, query: _Query, select: list[str] | None = None) -> AsyncItemPaged[TableEntity]:
+        return self._table.query_entities(query.text, parameters=query.parameters, select=select)
 
 
+_STANDING = ["ResourceId", "Extension", "Outcome", "VmId", "ExtensionName", "FinishedAt", "EventTime"]
 _SAME = MatchConditions.IfNotModified
 
 
@@ -186,3 +196,18 @@ def _row(entity: Mapping[str, Any]) -> Row:
     except (ValueError, TypeError, LookupError) as error:
         key = f"{entity['PartitionKey']} {entity['RowKey']}"
         raise StorageError(f"the row {key} is none that this version can read: {error!r}") from None
+
+
+def _standing(entity: Mapping[str, Any]) -> Standing | None:
+    """What the sweep needs of a row, sharing the texts that most rows have in common; None if it cannot be read."""
+    try:
+        return Standing(
+            extension=sys.intern(str(entity["Extension"])),
+            outcome=Outcome(entity["Outcome"]),
+            vm_id=str(entity.get("VmId", "")),
+            extension_name=sys.intern(str(entity.get("ExtensionName", ""))),
+            since=entity.get("FinishedAt") or entity.get("EventTime"),
+        )
+    except (ValueError, LookupError) as error:
+        _log.warning("left out: the row %s cannot be read: %r", entity.get("ResourceId"), error)
+        return None

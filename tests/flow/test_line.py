@@ -322,9 +322,9 @@ async def test_a_lost_look_is_made_up_by_the_sweep(world: World) -> None:
     await world.created(vm)
     world.arm.set_extension(vm, extension())
     world.now += timedelta(hours=1)
-    assert (await world.sweep.run()).overdue == 1
+    assert (await world.swept()).overdue == 1
     assert world.row(vm).outcome is Outcome.INSTALLED
-    assert (await world.sweep.run()).overdue == 0
+    assert (await world.swept()).overdue == 0
 
 
 async def test_a_look_that_nothing_waits_for_makes_no_call(world: World) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,11 +16,22 @@ from onboarding.core.policy import PolicySet, parse_policy
 from onboarding.core.resource_id import ExtensionId, VmId
 from onboarding.core.rule import compile_rule
 from onboarding.core.selection import EVERYTHING, Selection
+from onboarding.core.survey import Standing
 from onboarding.enforce import Rules
 from onboarding.events import ExtensionDeleted, ExtensionWritten, Trigger, VmDeleted, VmStarted, VmWritten
 from onboarding.files import load_catalogue
 from onboarding.onboard import Onboarding
-from onboarding.ports import Look, Ports, Stored, StoredPause
+from onboarding.plan import Budget, SweepReport
+from onboarding.ports import (
+    Look,
+    Message,
+    Ports,
+    Revisit,
+    Stored,
+    StoredPause,
+    StoredSweep,
+    SweepState,
+)
 from onboarding.sweep import Sweep
 
 SUBSCRIPTION = "11112222-3333-4444-5555-666677778888"
@@ -149,6 +160,7 @@ class LedgerInMemory:
         self.notes: dict[tuple[str, str, datetime | None], Row] = {}
         self.reachable = True
         self.writes = 0
+        self.calls: list[str] = []
 
     async def read(self, vm: VmId) -> Mapping[str, Stored]:
         self._check()
@@ -183,6 +195,13 @@ class LedgerInMemory:
             if f"/{selection.subscription}/" in key:
                 yield stored.row
 
+    async def standings(self, subscription: str) -> AsyncIterator[tuple[str, Standing]]:
+        self._check()
+        self.calls.append(f"rows of {subscription}")
+        for (key, _), stored in list(self.rows.items()):
+            if f"/{subscription}/" in key:
+                yield stored.row.resource_id, Standing.of(stored.row)
+
     async def untold(self, before: datetime) -> AsyncIterator[Row]:
         self._check()
         for row in list(self.notes.values()):
@@ -201,12 +220,64 @@ class LedgerInMemory:
 class DeferralsInMemory:
     def __init__(self) -> None:
         self.looks: list[Look] = []
+        self.revisits: list[Revisit] = []
         self.reachable = True
 
-    async def schedule(self, look: Look, now: datetime) -> None:
+    async def schedule(self, message: Message, now: datetime) -> None:
         if not self.reachable:
             raise StorageError("the queue could not be reached")
-        self.looks.append(look)
+        if isinstance(message, Look):
+            self.looks.append(message)
+        else:
+            self.revisits.append(message)
+
+
+class InventoryInMemory:
+    """Resource Graph's answers over ARM's machines, or over those that the test froze: an index lags."""
+
+    def __init__(self, arm: ArmInMemory) -> None:
+        self._arm = arm
+        self.frozen: dict[str, dict[str, Any]] | None = None
+        self.hidden: set[str] = set()
+        self.errors: list[Evidence] = []
+        self.groups: dict[str, frozenset[str]] = {}
+
+    async def machines(self, subscriptions: Sequence[str]) -> AsyncIterator[Mapping[str, Any]]:
+        self._asked()
+        seen = set(subscriptions) - self.hidden
+        for body in list((self._arm.machines if self.frozen is None else self.frozen).values()):
+            if any(f"/{subscription}/" in body["id"] for subscription in seen):
+                indexed = copy.deepcopy(body)
+                indexed["properties"].pop("instanceView", None)
+                yield indexed
+
+    async def members(self, groups: Iterable[str]) -> Mapping[str, frozenset[str]]:
+        self._asked()
+        return {name: self.groups[name] for name in groups if name in self.groups}
+
+    def freeze(self) -> None:
+        self.frozen = copy.deepcopy(self._arm.machines)
+
+    def _asked(self) -> None:
+        self._arm.calls.append("GRAPH")
+        if self.errors:
+            raise ArmError(self.errors.pop(0))
+
+
+class SweepsInMemory:
+    def __init__(self) -> None:
+        self.stored = StoredSweep(SweepState(), None)
+        self.writes = 0
+
+    async def read(self) -> StoredSweep:
+        return self.stored
+
+    async def write(self, state: SweepState, version: str | None) -> str:
+        if version != self.stored.version:
+            raise LostRace("lost")
+        self.writes += 1
+        self.stored = StoredSweep(state, f"v{self.writes}")
+        return f"v{self.writes}"
 
 
 class PausesInMemory:
@@ -254,13 +325,25 @@ class World:
     deferrals: DeferralsInMemory = field(default_factory=DeferralsInMemory)
     pauses: PausesInMemory = field(default_factory=PausesInMemory)
     announced: AnnouncementsInMemory = field(default_factory=AnnouncementsInMemory)
+    sweeps: SweepsInMemory = field(default_factory=SweepsInMemory)
+    budget: Budget = field(default_factory=Budget)
 
     def __post_init__(self) -> None:
         parsed = tuple(parse_policy(raw, f"{raw['name']}.yaml", compile_rule) for raw in self.policies)
         rules = Rules(PolicySet(parsed), load_catalogue(), self.app_settings)
-        ports = Ports(self.arm, self.ledger, self.deferrals, self.pauses, self.announced, lambda: self.now)
+        self.inventory = InventoryInMemory(self.arm)
+        ports = Ports(
+            arm=self.arm,
+            ledger=self.ledger,
+            deferrals=self.deferrals,
+            pauses=self.pauses,
+            announcer=self.announced,
+            clock=lambda: self.now,
+            inventory=self.inventory,
+            sweeps=self.sweeps,
+        )
         self.line = Onboarding(ports, rules)
-        self.sweep = Sweep(ports, rules, self.line)
+        self.sweep = Sweep(ports, rules, self.budget)
         self._events = 0
 
     def add(self, name: str = "web01", **changes: Any) -> VmId:
@@ -295,6 +378,16 @@ class World:
         look = self.deferrals.looks[-1]
         self.now = max(self.now, look.due)
         await self.line.look(look)
+
+    async def swept(self) -> SweepReport:
+        """Sweep, and let everything come that it asked for."""
+        looks = len(self.deferrals.looks)
+        report = await self.sweep.run()
+        messages: list[Message] = [*self.deferrals.looks[looks:], *self.deferrals.revisits]
+        self.deferrals.revisits.clear()
+        for message in messages:
+            await self.line.take(message)
+        return report
 
     def row(self, vm: VmId, extension: str = OMS) -> Row:
         return self.ledger.rows[(vm.key, extension)].row

@@ -1,4 +1,4 @@
-"""The text of timed messages, ours and foreign ones."""
+"""The text of the queue's messages, ours and foreign ones."""
 
 from __future__ import annotations
 
@@ -10,24 +10,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onboarding.core.resource_id import VmId
-from onboarding.messages import decode_look, encode_look
-from onboarding.ports import Look
+from onboarding.messages import decode, encode
+from onboarding.ports import Look, Message, Revisit
 
 names = st.from_regex(r"[-\w.()]{0,20}[-\w()]", fullmatch=True)
-looks = st.builds(Look, st.builds(VmId, names, names, names), st.text(), st.datetimes(timezones=st.just(UTC)))
+parts = (st.builds(VmId, names, names, names), st.text(), st.datetimes(timezones=st.just(UTC)))
+messages = st.builds(Look, *parts) | st.builds(Revisit, *parts)
 LOOK = Look(VmId("s", "g", "v"), "oms-agent-linux", datetime(2026, 11, 20, 10, 0, tzinfo=UTC))
 ODD: tuple[object, ...] = (None, 5, [], {})
-RAW = json.loads(encode_look(LOOK))
+REVISIT = Revisit(LOOK.vm, "missed", LOOK.due)
+RAW = json.loads(encode(LOOK))
 
 
-@given(looks)
-def test_a_look_comes_back_as_it_went(look: Look) -> None:
-    assert decode_look(encode_look(look)) == look
+@given(messages)
+def test_a_message_comes_back_as_it_went(message: Message) -> None:
+    assert decode(encode(message)) == message
 
 
-def test_the_message_is_as_documented() -> None:
-    documented = {"vm": str(LOOK.vm), "extension": "oms-agent-linux", "due": "2026-11-20T10:00:00+00:00"}
-    assert documented == RAW
+def test_the_messages_are_as_documented() -> None:
+    vm_and_due = {"vm": str(LOOK.vm), "due": "2026-11-20T10:00:00+00:00"}
+    assert {**vm_and_due, "extension": "oms-agent-linux"} == RAW
+    assert {**vm_and_due, "reason": "missed"} == json.loads(encode(REVISIT))
 
 
 @pytest.mark.parametrize(
@@ -41,6 +44,7 @@ def test_the_message_is_as_documented() -> None:
         "5",
         "[" * 100_000,
         *(json.dumps({**RAW, key: value}) for key in RAW for value in ODD),
+        *(json.dumps({**json.loads(encode(REVISIT)), "reason": value}) for value in ODD),
         *(json.dumps({**RAW, key: "x"}) for key in ("vm", "due")),
         *(json.dumps({k: v for k, v in RAW.items() if k != missing}) for missing in RAW),
         json.dumps({**RAW, "due": "2026-11-20T10:00:00"}),
@@ -48,11 +52,11 @@ def test_the_message_is_as_documented() -> None:
     ],
 )
 def test_a_foreign_message_is_told_apart(text: str) -> None:
-    with pytest.raises(ValueError, match="is no look"):
-        decode_look(text)
+    with pytest.raises(ValueError, match="is none of ours"):
+        decode(text)
 
 
 @given(st.text())
 def test_no_text_raises_anything_else(text: str) -> None:
-    with pytest.raises(ValueError, match="is no look"):
-        decode_look(text)
+    with pytest.raises(ValueError, match="is none of ours"):
+        decode(text)

@@ -70,9 +70,16 @@ def test_what_is_no_scope_is_an_error_that_names_its_place(scope: object) -> Non
         parse_scope(scope, "p.yaml: scope[0]")
 
 
-def test_a_management_group_is_refused_with_a_way_out() -> None:
-    with pytest.raises(ConfigurationError, match="list its subscriptions"):
-        parse_scope("/providers/Microsoft.Management/managementGroups/mg", "p.yaml: scope[0]")
+def test_a_management_group_is_a_scope_that_no_id_is_in() -> None:
+    scope = parse_scope("/providers/Microsoft.Management/managementGroups/Corp_1", "p.yaml: scope[0]")
+    assert (scope.management_group, scope.subscription) == ("corp_1", "")
+    assert not scope.contains(VM)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a'b", "a*", "a b", "x" * 91])
+def test_what_cannot_be_a_management_group_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="is no scope"):
+        parse_scope(f"/providers/Microsoft.Management/managementGroups/{name}", "p.yaml: scope[0]")
 
 
 def test_a_scope_prints_as_it_is_compared() -> None:

@@ -1,0 +1,184 @@
+"""Azure Resource Graph through `azure-mgmt-resourcegraph`: all VMs with their extensions, a thousand a call.
+
+Its index lags by minutes, so what it says is a reason to look and never a decision. Its quota is counted in seconds:
+a short wait is waited out, a longer one is an ArmError, and the next sweep goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+import aiohttp
+from azure.core.credentials_async import AsyncTokenCredential
+from azure.core.pipeline import PipelineResponse
+from azure.core.pipeline.policies import HeadersPolicy, RequestIdPolicy, UserAgentPolicy
+from azure.core.pipeline.transport import AioHttpTransport
+from azure.mgmt.core.policies import AsyncARMChallengeAuthenticationPolicy
+from azure.mgmt.resourcegraph.aio import ResourceGraphClient
+from azure.mgmt.resourcegraph.models import QueryRequest, QueryRequestOptions
+
+from onboarding.azure import kql
+from onboarding.azure.arm import as_arm_errors, held_back
+from onboarding.azure.identity import ArmTokens
+from onboarding.core.errors import ArmError
+from onboarding.core.evidence import Evidence
+from onboarding.core.retry_after import read_retry_after
+from onboarding.ports import SUBSCRIPTIONS_AT_ONCE, Clock
+
+_PAGE = 1000  # the most that Resource Graph gives
+_CONNECT_TIMEOUT_S = 5
+_READ_TIMEOUT_S = 60  # a page of a large tenant takes its time; no event waits for it
+_PATIENCE = timedelta(seconds=6)  # the quota's window is 5 s
+_WINDOW = timedelta(seconds=5)
+_TRIES = 3
+_REMAINING, _RESETS_AFTER = "x-ms-user-quota-remaining", "x-ms-user-quota-resets-after"
+
+type Sleep = Callable[[float], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    rows: list[dict[str, Any]]
+    following: str
+    truncated: bool
+
+
+class GraphAdapter:
+    """Implements `ports.Inventory`. One client, made when first needed."""
+
+    def __init__(
+        self,
+        credential: AsyncTokenCredential,
+        endpoint: str,
+        scope: str,
+        clock: Clock,
+        *,
+        tls: ssl.SSLContext | None = None,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self._credential = ArmTokens(credential)
+        self._endpoint = endpoint
+        self._scope = scope
+        self._clock = clock
+        self._tls = tls
+        self._sleep = sleep
+        self._session: aiohttp.ClientSession | None = None
+        self._made: ResourceGraphClient | None = None
+        self._not_before: datetime | None = None
+
+    async def machines(self, subscriptions: Sequence[str]) -> AsyncIterator[Mapping[str, Any]]:
+        if not 0 < len(subscriptions) <= SUBSCRIPTIONS_AT_ONCE:
+            raise ValueError(f"{len(subscriptions)} subscriptions at once")
+        async for row in self._rows(kql.MACHINES, subscriptions):
+            yield _machine(row)
+
+    async def members(self, groups: Iterable[str]) -> Mapping[str, frozenset[str]]:
+        found: dict[str, set[str]] = {}
+        async for row in self._rows(kql.members(groups), None):
+            found.setdefault(row["managementGroup"], set()).add(row["subscriptionId"].lower())
+        return {group: frozenset(inside) for group, inside in found.items()}
+
+    async def close(self) -> None:
+        if self._made is not None:
+            await self._made.close()
+        if self._session is not None:
+            await self._session.close()
+
+    async def _rows(self, query: str, subscriptions: Sequence[str] | None) -> AsyncIterator[dict[str, Any]]:
+        """The rows of all pages; `subscriptions` None asks all that the identity can see."""
+        options = QueryRequestOptions(top=_PAGE, result_format="objectArray")
+        asked = None if subscriptions is None else list(subscriptions)
+        request = QueryRequest(query=query, subscriptions=asked, options=options)
+        page = await self._page(request)
+        for row in page.rows:
+            yield row
+        while page.following:
+            options.skip_token = page.following
+            page = await self._page(request)
+            for row in page.rows:
+                yield row
+        if page.truncated:
+            raise ArmError(Evidence(code="ResultTruncated", message="Resource Graph left rows out"))
+
+    async def _page(self, request: QueryRequest) -> _Page:
+        for left in reversed(range(_TRIES)):
+            await self._wait()
+            try:
+                async with as_arm_errors():
+                    answer: object = await self._client().resources(request, cls=self._read)
+                    return cast(_Page, answer)
+            except ArmError as error:
+                if error.evidence.http_status != 429:
+                    raise
+                self._heed_refusal(error.evidence)
+                if not left:
+                    raise
+        raise AssertionError("the last try raises or returns")
+
+    async def _wait(self) -> None:
+        now = self._clock()
+        wait = self._not_before - now if self._not_before else timedelta()
+        if wait > _PATIENCE:
+            raise ArmError(held_back(wait.total_seconds()))
+        if wait > timedelta():
+            await self._sleep(wait.total_seconds())
+        self._not_before = None
+
+    def _read(self, response: PipelineResponse[Any, Any], answer: Any, _headers: object) -> _Page:
+        """Take notice of the quota; an answer without rows is none."""
+        headers = response.http_response.headers
+        if headers.get(_REMAINING, "").strip() == "0":
+            self._not_before = self._clock() + _duration(headers.get(_RESETS_AFTER, ""))
+        if not isinstance(answer.data, list) or not all(isinstance(row, dict) for row in answer.data):
+            raise ValueError("no rows")
+        return _Page(answer.data, answer.skip_token or "", str(answer.result_truncated).lower().endswith("true"))
+
+    def _heed_refusal(self, evidence: Evidence) -> None:
+        asked = read_retry_after(evidence, self._clock())
+        resets = _duration(evidence.headers.get(_RESETS_AFTER, ""))
+        self._not_before = self._clock() + (timedelta(seconds=asked) if asked else resets)
+
+    def _client(self) -> ResourceGraphClient:
+        if self._made is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=self._tls or True), trust_env=True, auto_decompress=False
+            )
+            self._made = ResourceGraphClient(
+                self._credential,
+                base_url=self._endpoint,
+                credential_scopes=[self._scope],
+                policies=[
+                    RequestIdPolicy(),
+                    HeadersPolicy(),
+                    UserAgentPolicy("vm-onboarding"),
+                    AsyncARMChallengeAuthenticationPolicy(self._credential, self._scope),
+                ],
+                transport=AioHttpTransport(
+                    session=self._session,
+                    session_owner=False,
+                    connection_timeout=_CONNECT_TIMEOUT_S,
+                    read_timeout=_READ_TIMEOUT_S,
+                ),
+            )
+        return self._made
+
+
+def _machine(row: dict[str, Any]) -> Mapping[str, Any]:
+    """A row in the shape of a GET."""
+    resources = row.pop("extensions", None) or []
+    body = {name: value for name, value in row.items() if value not in (None, "")}
+    return {**body, "resources": resources}
+
+
+def _duration(text: str) -> timedelta:
+    """`00:00:05`; what is none is the usual window."""
+    try:
+        hours, minutes, seconds = (int(part) for part in text.split(":"))
+    except ValueError:
+        return _WINDOW
+    return timedelta(hours=hours, minutes=minutes, seconds=seconds)

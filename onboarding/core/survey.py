@@ -1,0 +1,103 @@
+"""What an inventory and the table say of one VM, compared: does it have to be visited, and why?
+
+Pure, and cautious in one direction only: an inventory lags by minutes, so a reason to visit is no decision. The visit
+reads the VM and decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from onboarding.core.catalog import CatalogueEntry
+from onboarding.core.facts import MachineFacts
+from onboarding.core.failures import ExtensionState, read_extension_state
+from onboarding.core.outcome import Outcome, Row
+from onboarding.core.policy import Assignment
+
+# What happened this short ago may not be in the inventory yet, and an event is about to tell of it.
+SETTLED = timedelta(minutes=10)
+
+
+class Reason(StrEnum):
+    """Why a VM has to be visited."""
+
+    MISSED = "missed"  # it lacks the extension, and no row speaks of this VM
+    DRIFTED = "drifted"  # the row says that the extension is there, and it is not
+    FAILED = "failed"  # the extension is there and failed, and the row does not say so
+    GONE = "gone"  # there is a row and no VM
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the table says of one VM and one extension, as short as a comparison needs it."""
+
+    extension: str
+    outcome: Outcome
+    vm_id: str
+    extension_name: str
+    since: datetime | None
+
+    @classmethod
+    def of(cls, row: Row) -> Standing:
+        return cls(row.extension, row.outcome, row.vm_id, row.extension_name, row.finished_at or row.event_time)
+
+    def settled(self, now: datetime) -> bool:
+        return self.since is None or now - self.since > SETTLED
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    reason: Reason
+    policy: str
+
+
+def find(
+    facts: MachineFacts,
+    assignments: Iterable[Assignment],
+    catalogue: Mapping[str, CatalogueEntry],
+    standings: Iterable[Standing],
+    now: datetime,
+) -> Finding | None:
+    """The first reason to visit a VM that is in the inventory, if there is one."""
+    if facts.time_created and now - facts.time_created < SETTLED:
+        return None
+    known = {standing.extension: standing for standing in standings}
+    for assignment in assignments:
+        entry = catalogue[assignment.policy.extension]
+        if assignment.selected and facts.os_type is entry.os_type:
+            standing = known.get(entry.name)
+            reason = _reason(facts, entry, standing) if standing is None or standing.settled(now) else None
+            if reason is not None:
+                return Finding(reason, assignment.policy.name)
+    return None
+
+
+def gone(standings: Iterable[Standing], now: datetime) -> bool:
+    """Whether the rows of a VM that is not in the inventory have to be looked at."""
+    listed = list(standings)
+    return all(each.settled(now) for each in listed) and any(each.outcome is not Outcome.GONE for each in listed)
+
+
+def _reason(facts: MachineFacts, entry: CatalogueEntry, standing: Standing | None) -> Reason | None:
+    state = _state(facts, entry, standing)
+    if standing is None:
+        return {None: Reason.MISSED, ExtensionState.FAILED: Reason.FAILED}.get(state)
+    if standing.vm_id not in ("", facts.vm_id) or standing.outcome in (Outcome.GONE, Outcome.OUT_OF_SCOPE):
+        return Reason.MISSED
+    if standing.outcome.present:
+        return {None: Reason.DRIFTED, ExtensionState.FAILED: Reason.FAILED}.get(state)
+    return None
+
+
+def _state(facts: MachineFacts, entry: CatalogueEntry, standing: Standing | None) -> ExtensionState | None:
+    """How the extension stands; None if it is not there. ARM's lists name extensions by id alone: there the name that
+    the row knows has to do."""
+    found = facts.find_extension(entry.publisher, entry.type)
+    if found is not None:
+        return read_extension_state(found)
+    name = standing.extension_name.lower() if standing else ""
+    listed = any(not extension.type and extension.name.lower() == name for extension in facts.extensions)
+    return ExtensionState.SUCCEEDED if listed else None

@@ -1,0 +1,63 @@
+"""The policies with their management groups looked into: what is in a group changes seldom, so it is kept for an hour.
+
+A group that nobody can look into stops nothing: its policies keep to the safe side (`core.management_groups`), and
+what is wrong is said by name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from onboarding.core.errors import ArmError
+from onboarding.core.management_groups import groups_named, problems, resolve
+from onboarding.core.policy import PolicySet
+from onboarding.ports import Inventory
+
+_log = logging.getLogger(__name__)
+
+_FRESH = timedelta(hours=1)
+_AGAIN = timedelta(minutes=1)  # after it could not be asked
+
+
+class Reach:
+    """The policies as far as this process knows what they reach."""
+
+    def __init__(self, policies: PolicySet, inventory: Inventory) -> None:
+        self._inventory = inventory
+        self._named = policies
+        self._groups = groups_named(policies)
+        self._members: Mapping[str, frozenset[str]] = {}
+        self._resolved = resolve(policies, {}) if self._groups else policies
+        self._until: datetime | None = None
+        self._asking = asyncio.Lock()
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong with the groups that policies name, as far as anybody asked."""
+        return problems(self._named, self._members) if self._groups else ()
+
+    async def policies(self, now: datetime) -> PolicySet:
+        """The policies with subscriptions in the place of management groups. Without any, this asks nobody."""
+        if self._groups and not self._fresh(now):
+            async with self._asking:
+                if not self._fresh(now):
+                    await self._ask(now)
+        return self._resolved
+
+    def _fresh(self, now: datetime) -> bool:
+        return self._until is not None and now < self._until
+
+    async def _ask(self, now: datetime) -> None:
+        try:
+            self._members = await self._inventory.members(sorted(self._groups))
+        except ArmError as error:
+            self._until = now + _AGAIN
+            _log.error("the management groups of policies could not be looked into: %s", error)
+            return
+        self._until = now + _FRESH
+        self._resolved = resolve(self._named, self._members)
+        for problem in self.problems:
+            _log.error("%s", problem)

@@ -1,0 +1,116 @@
+"""A set of subscriptions, compared: every VM of the inventory with its rows, and every row with the inventory.
+
+The inventory is Resource Graph's where the identity may ask it; else ARM's lists do, a subscription at a time. VMs are
+streamed; of the rows, no more than their standings is held.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from onboarding.core.errors import ArmError
+from onboarding.core.facts import MachineFacts, read_facts
+from onboarding.core.outcome import Outcome
+from onboarding.core.policy import Assignment, PolicySet
+from onboarding.core.resource_id import VmId, parse_id
+from onboarding.core.survey import Finding, Reason, Standing, find, gone
+from onboarding.enforce import Rules
+from onboarding.plan import Plan, Stopped
+from onboarding.ports import Ports
+
+_log = logging.getLogger(__name__)
+
+_TOO_MANY = 429
+
+
+@dataclass(slots=True)
+class _Known:
+    """What the table says of one VM."""
+
+    resource_id: str
+    standings: list[Standing] = field(default_factory=list)
+    listed: bool = False
+
+
+type _Rows = dict[str, _Known]  # by the VM's key
+
+
+class Survey:
+    """Compares, and puts on the plan what has to be visited."""
+
+    def __init__(self, ports: Ports, rules: Rules, policies: PolicySet, plan: Plan) -> None:
+        self._ports = ports
+        self._rules = rules
+        self._policies = policies
+        self._plan = plan
+
+    async def run(self, subscriptions: Sequence[str]) -> None:
+        """Raises StorageError, and Stopped when there is more to do than this run may."""
+        known = {subscription: await self._read_table(subscription) for subscription in subscriptions}
+        before = self._plan.report.machines
+        try:
+            seen = await self._compare(self._ports.inventory.machines(subscriptions), known)
+        except ArmError as error:
+            if error.evidence.http_status == _TOO_MANY or self._plan.report.machines > before:
+                raise Stopped(f"Resource Graph: {error}") from None
+            _log.warning("sweep: Resource Graph cannot be asked (%s); reading ARM's lists", error)
+            for subscription, rows in known.items():
+                await self._read_list(subscription, rows)
+            return
+        for subscription, rows in known.items():
+            await (self._close(rows) if subscription in seen else self._doubt(subscription, rows))
+
+    async def _doubt(self, subscription: str, rows: _Rows) -> None:
+        """Resource Graph passes over what our identity may not see: that it knows no VM of ours is no proof."""
+        if any(_open(known) for known in rows.values()):
+            await self._read_list(subscription, rows)
+
+    async def _read_list(self, subscription: str, rows: _Rows) -> None:
+        try:
+            await self._compare(self._ports.arm.list_machines(subscription), {subscription: rows})
+        except ArmError as error:
+            self._plan.report.unread.append(f"{subscription} ({error})")
+        else:
+            await self._close(rows)
+
+    async def _read_table(self, subscription: str) -> _Rows:
+        rows: _Rows = {}
+        async for resource_id, standing in self._ports.ledger.standings(subscription):
+            rows.setdefault(resource_id.lower(), _Known(resource_id)).standings.append(standing)
+        return rows
+
+    async def _compare(self, machines: AsyncIterator[Mapping[str, Any]], known: Mapping[str, _Rows]) -> set[str]:
+        """Compare what comes; the subscriptions that it came from."""
+        now, seen = self._plan.started, set[str]()
+        async for body in machines:
+            self._plan.compared()
+            facts = read_facts(body)
+            subscription = facts.id.subscription.lower()
+            seen.add(subscription)
+            row = known.get(subscription, {}).get(facts.id.key)
+            if row is not None:
+                row.listed = True
+            finding = find(facts, self._assignments(facts), self._rules.catalogue, row.standings if row else (), now)
+            if finding is not None and facts.id.name:
+                await self._plan.visit(facts.id, finding)
+        return seen
+
+    def _assignments(self, facts: MachineFacts) -> Iterable[Assignment]:
+        assignments = self._policies.assign(facts, self._plan.started)
+        only = self._plan.order.policy
+        return [a for a in assignments if a.policy.name == only] if only else assignments
+
+    async def _close(self, rows: _Rows) -> None:
+        """Rows whose VM is not listed: the visit asks ARM, and only what ARM does not know is closed."""
+        for known in rows.values():
+            vm = parse_id(known.resource_id)
+            missing = not known.listed and not self._plan.order.policy and gone(known.standings, self._plan.started)
+            if missing and isinstance(vm, VmId):
+                await self._plan.visit(vm, Finding(Reason.GONE, ""))
+
+
+def _open(known: _Known) -> bool:
+    return any(standing.outcome is not Outcome.GONE for standing in known.standings)
