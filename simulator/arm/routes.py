@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from simulator.arm import errors, views
+from simulator.arm.deployments import Deployments
 from simulator.arm.errors import ArmError
 from simulator.arm.events import Caller
 from simulator.arm.extensions import Extensions
@@ -19,7 +20,7 @@ from simulator.arm.platform import Platform
 from simulator.arm.run_commands import RunCommands
 from simulator.arm.spec import VmSpec
 from simulator.arm.surroundings import Surroundings
-from simulator.arm.targets import Kind, Target, missing_vm
+from simulator.arm.targets import Kind, Target, missing_vm, read_target
 from simulator.arm.validation import check_extension, check_vm
 
 
@@ -55,6 +56,7 @@ class Routes:
         self._extensions = extensions
         self._surroundings = surroundings
         self._run_commands = RunCommands(platform)
+        self._deployments = Deployments(platform, self._put_resource)
         self._pages: dict[str, str] = {}
         self._routes: dict[Kind, Callable[[Exchange], Answer]] = {
             Kind.VM_GET: self._get_vm,
@@ -82,6 +84,9 @@ class Routes:
             Kind.PROVIDER_GET: self._get_provider,
             Kind.PROVIDER_REGISTER: self._get_provider,
             Kind.SUBSCRIPTION_GET: self._get_subscription,
+            Kind.DEPLOYMENT_PUT: self._put_deployment,
+            Kind.DEPLOYMENT_GET: self._get_deployment,
+            Kind.DEPLOYMENT_STATUS: self._get_deployment,
         }
 
     def answer(self, exchange: Exchange) -> Answer:
@@ -96,11 +101,15 @@ class Routes:
 
     def _put_vm(self, exchange: Exchange) -> Answer:
         target = exchange.target
+        machine, operation, new = self._write_vm(target, exchange.body, exchange.caller)
+        return self._accepted(exchange, 201 if new else 200, operation, views.vm_body(machine, self._platform.clock))
+
+    def _write_vm(self, target: Target, raw: Mapping[str, Any], caller: Caller) -> tuple[Machine, Operation, bool]:
+        """Create or update a VM; the last value says whether it is new."""
         stored = self._platform.machines.find(target.vm_id)
-        body = check_vm(exchange.body, stored)
+        body = check_vm(raw, stored)
         if stored is not None:
-            operation = self._lifecycle.update(stored, body, exchange.caller)
-            return self._accepted(exchange, 200, operation, views.vm_body(stored, self._platform.clock))
+            return stored, self._lifecycle.update(stored, body, caller), False
         self._surroundings.find_group(target)
         spec = VmSpec(
             name=target.names["vm"],
@@ -108,8 +117,7 @@ class Routes:
             subscription=target.subscription,
             guest=guest_of(body),
         )
-        machine, operation = self._lifecycle.create(spec, body, exchange.caller)
-        return self._accepted(exchange, 201, operation, views.vm_body(machine, self._platform.clock))
+        return (*self._lifecycle.create(spec, body, caller), True)
 
     def _patch_vm(self, exchange: Exchange) -> Answer:
         machine = self._machine(exchange.target)
@@ -221,6 +229,30 @@ class Routes:
 
     def _get_subscription(self, exchange: Exchange) -> Answer:
         return Answer(200, self._surroundings.get_subscription(exchange.target))
+
+    def _put_resource(self, resource_id: str, body: Mapping[str, Any], caller: Caller) -> Operation:
+        """A resource of a deployment, as its own PUT would put it."""
+        target = read_target("PUT", resource_id)
+        if target.kind is Kind.VM_PUT:
+            return self._write_vm(target, body, caller)[1]
+        machine, name = self._machine(target), target.names["extension"]
+        check_extension(body, machine, name)
+        return self._extensions.put(machine, name, body, caller)[1]
+
+    def _put_deployment(self, exchange: Exchange) -> Answer:
+        target = exchange.target
+        group, location = self._surroundings.find_group(target)
+        scope = (target.subscription, group, location)
+        deployment = self._deployments.begin(scope, target.names["deployment"], exchange.body, exchange.caller)
+        status = f"{exchange.origin}{deployment.id}/operationStatuses/{deployment.operation}"
+        url = f"{status}?api-version={exchange.query['api-version']}"
+        return Answer(201, deployment.body(), {"Azure-AsyncOperation": url})
+
+    def _get_deployment(self, exchange: Exchange) -> Answer:
+        path = exchange.caller.url.removeprefix(exchange.origin).partition("?")[0]
+        deployment = self._deployments.find(path.partition("/operationStatuses/")[0])
+        whole = exchange.target.kind is Kind.DEPLOYMENT_GET
+        return Answer(200, deployment.body() if whole else deployment.status())
 
     def _machine(self, target: Target) -> Machine:
         machine = self._platform.machines.find(target.vm_id)

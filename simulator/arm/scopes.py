@@ -36,6 +36,11 @@ _ACTIONS = {
     Kind.IMAGE_GET: "images/read",
     Kind.GALLERY_IMAGE_GET: "galleries/images/read",
 }
+_DEPLOYMENTS = {
+    Kind.DEPLOYMENT_PUT: "deployments/write",
+    Kind.DEPLOYMENT_GET: "deployments/read",
+    Kind.DEPLOYMENT_STATUS: "deployments/operationstatuses/read",
+}
 
 
 @dataclass(slots=True)
@@ -73,6 +78,8 @@ class Scopes:
 
     def _check_role(self, target: Target, path: str, principal: str) -> None:
         action = f"Microsoft.Compute/{_ACTIONS.get(target.kind, 'unknown')}"
+        if target.kind in _DEPLOYMENTS:
+            action = f"Microsoft.Resources/{_DEPLOYMENTS[target.kind]}"
         roles = self.roles.get(principal)
         if roles is None or any(_within(path, s) and fnmatch(action.lower(), a) for s, a in roles):
             return

@@ -40,12 +40,15 @@ class Kind(StrEnum):
     PROVIDER_GET = "provider-get"
     PROVIDER_REGISTER = "provider-register"
     SUBSCRIPTION_GET = "subscription-get"
+    DEPLOYMENT_PUT = "deployment-put"
+    DEPLOYMENT_GET = "deployment-get"
+    DEPLOYMENT_STATUS = "deployment-status"
     UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """`names` holds the path's parts by role: group, vm, extension, region, operation, image, gallery."""
+    """`names` holds the path's parts by role: group, vm, extension, region, operation, image, gallery, deployment."""
 
     kind: Kind
     type: str
@@ -64,6 +67,7 @@ class Target:
 _COMPUTE = "/providers/Microsoft.Compute"
 _GROUP = "/resourceGroups/{group}"
 _VM = f"{_GROUP}{_COMPUTE}/virtualMachines/{{vm}}"
+_DEPLOYMENT = f"{_GROUP}/providers/Microsoft.Resources/deployments/{{deployment}}"
 
 # type (for the api-version), path after the subscription, kinds by method
 _ROUTES: tuple[tuple[str, str, dict[str, Kind]], ...] = (
@@ -71,6 +75,8 @@ _ROUTES: tuple[tuple[str, str, dict[str, Kind]], ...] = (
     ("resourceGroups", _GROUP, {"GET": Kind.GROUP_GET, "HEAD": Kind.GROUP_GET, "PUT": Kind.GROUP_PUT}),
     ("providers", _COMPUTE, {"GET": Kind.PROVIDER_GET}),
     ("providers", f"{_COMPUTE}/register", {"POST": Kind.PROVIDER_REGISTER}),
+    ("deployments", _DEPLOYMENT, {"GET": Kind.DEPLOYMENT_GET, "PUT": Kind.DEPLOYMENT_PUT}),
+    ("deployments", f"{_DEPLOYMENT}/operationStatuses/{{operation}}", {"GET": Kind.DEPLOYMENT_STATUS}),
     ("virtualMachines", f"{_COMPUTE}/virtualMachines", {"GET": Kind.VM_LIST}),
     ("operations", f"{_COMPUTE}/locations/{{region}}/operations/{{operation}}", {"GET": Kind.OPERATION_POLL}),
     ("virtualMachines", f"{_GROUP}{_COMPUTE}/virtualMachines", {"GET": Kind.VM_LIST_GROUP}),

@@ -22,6 +22,7 @@ _RESOURCES = (
 _BY_TYPE = {
     "galleries/images": _GALLERIES,
     "resourceGroups": _RESOURCES,
+    "deployments": _RESOURCES,
     "providers": _RESOURCES,
     "subscriptions": _RESOURCES,
 }
