@@ -136,11 +136,12 @@ PROPERTIES: Final[Mapping[str, str]] = {
           extensions[](name type typeHandlerVersion substatuses[]{_STATUS} statuses[]{_STATUS})
           statuses[]{_STATUS} vmHealth(status{_STATUS}) assignedHost disks[](*) bootDiagnostics(*) patchStatus(*)
           maintenanceRedeployStatus(*) *)
+        extensions(*) diagnosticSettings(*) metrics(*) metricDefinitions(*)
     """,
     f"{VIRTUAL_MACHINES}/extensions": f"""
         forceUpdateTag publisher type typeHandlerVersion autoUpgradeMinorVersion enableAutomaticUpgrade settings(*)
         protectedSettings(*) provisioningState suppressFailures protectedSettingsFromKeyVault(*)
-        provisionAfterExtensions[]
+        provisionAfterExtensions[] resources[](*)
         instanceView(name type typeHandlerVersion substatuses[]{_STATUS} statuses[]{_STATUS})
     """,
 }

@@ -52,6 +52,8 @@ def test_field(field: str, value: str) -> None:
         "Microsoft.Compute/imageId",
         "Microsoft.HybridCompute/imageOffer",
         "Microsoft.Compute/virtualMachines/extensions/type",
+        "Microsoft.Compute/virtualMachines/extensions/resources[*].typeHandlerVersion",
+        "Microsoft.Compute/virtualMachines/diagnosticSettings",
         "Microsoft.Compute/virtualMachineScaleSets/sku.name",
         "Microsoft.Insights/dataCollectionRuleAssociations/dataCollectionRuleId",
         "Microsoft.GuestConfiguration/guestConfigurationAssignments/complianceStatus",
