@@ -1,12 +1,14 @@
 """What a definition says of one resource: does it apply, with which effect, and is the resource compliant?
 
-Semantics, after Azure's documentation of effects and of applicability:
-- the whole `if` decides whether the definition applies; where it does not, there is no compliance (None);
+Semantics, after Azure's documentation of effects:
+- the whole `if` decides whether the definition applies; where it does not, there is no compliance (None). Azure counts
+  a VM of the right type that an `audit` does not match as compliant, which is not told apart here;
 - `auditIfNotExists` and `deployIfNotExists`: compliant when any related resource satisfies `existenceCondition`, or,
-  without one, when there is any. Related are the children of the VM of that type; extensions are all in its body,
-  other types mostly are not, and then compliance is unknown (None) unless the body happens to show a match;
+  without one, when there is any; not compliant when none is there. Related are the children of the VM of that type, or
+  the VM itself; of other types than extensions a VM's body lists none, and the answer says so;
 - `audit`, `deny`, `append`, `modify`: what the `if` matches is non-compliant;
-- `disabled`, `manual`, `denyAction`, …: no compliance.
+- `disabled`, `manual`, `denyAction`, …: no compliance;
+- what cannot be decided, for want of a parameter's value mostly, has no compliance either.
 """
 
 from __future__ import annotations
@@ -58,7 +60,9 @@ class Existence:
             return self._best(candidates, subject, words)
         if complete:
             return False, (f"there is no {words}",)
-        return None, (f"whether there is {words} cannot be seen in the body of the resource",)
+        return False, (
+            f"there is no {words} in the body of the resource, which does not list what Azure has of that type",
+        )
 
     def candidates(self, subject: Resource) -> tuple[tuple[Resource, ...], bool]:
         """The related resources in the body that have the name, and whether there can be no others."""

@@ -123,7 +123,7 @@ def test_where_the_rule_does_not_match_there_is_no_compliance() -> None:
         ({"effect": "auditIfNotExists", "details": {"type": EXTENSIONS, "name": "other/?"}}, False),
         (
             {"effect": "auditIfNotExists", "details": {"type": "Microsoft.Insights/dataCollectionRuleAssociations"}},
-            None,
+            False,
         ),
         ({"effect": "auditIfNotExists", "details": {"type": EXTENSIONS, "name": "[uniqueString('a')]"}}, None),
         (
@@ -142,6 +142,30 @@ def test_where_the_rule_does_not_match_there_is_no_compliance() -> None:
 def test_effects(then: dict[str, Any], compliant: bool | None) -> None:
     answer = read_definition(definition(then)).evaluate(with_extensions(AGENT))
     assert (answer.applies, answer.compliant) == (True, compliant)
+
+
+def test_of_what_a_vms_body_does_not_list_there_is_none_and_the_answer_says_so() -> None:
+    details = {
+        "type": "Microsoft.GuestConfiguration/guestConfigurationAssignments",
+        "name": "Baseline",
+        "existenceCondition": {
+            "field": "Microsoft.GuestConfiguration/guestConfigurationAssignments/parameterHash",
+            "equals": "[base64(concat('[Baseline]Rule;Members', '=', parameters('publisher')))]",
+        },
+    }
+    read = read_definition(definition({"effect": "deployIfNotExists", "details": details}))
+    answer = read.evaluate(with_extensions(AGENT))
+    assert answer.compliant is False
+    assert (
+        "guestConfigurationAssignments 'Baseline' in the body of the resource, which does not list"
+        in answer.because[-1]
+    )
+    assignment = {
+        "type": details["type"],
+        "name": "baseline",
+        "properties": {"parameterHash": "W0Jhc2VsaW5lXVJ1bGU7TWVtYmVycz1taWNyb3NvZnQuYXp1cmUubW9uaXRvcg=="},
+    }
+    assert read.evaluate(VM | {"resources": [assignment]}, GIVEN).compliant is True
 
 
 def test_inside_an_existence_condition_the_field_function_asks_the_vm() -> None:
