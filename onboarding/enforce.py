@@ -79,6 +79,13 @@ class Enforcement:
             except LostRace:
                 _log.info("%s %s: another worker has this row", visit.vm.name, assignment.policy.extension)
 
+    async def preview(self, visit: Visit) -> tuple[tuple[Case, Decision], ...]:
+        """What a visit would decide, and do nothing. Raises ArmError."""
+        facts = replace(read_facts(await self._arm.read_machine(visit.vm)), id=visit.vm)
+        assigned = (await self._reach.policies(visit.now)).assign(facts, visit.now)
+        cases = (self._case(visit, facts, said) for said in assigned if visit.concerns(said.policy))
+        return tuple((case, decide(case.situation)) for case in cases)
+
     async def _enforce(self, visit: Visit, facts: MachineFacts, assignment: Assignment) -> None:
         case = self._case(visit, facts, assignment)
         decision = await self._decide(case)

@@ -62,6 +62,11 @@ class Arm(Protocol):
         """The subscriptions that the identity can see. Raises ArmError."""
 
 
+class Shell(Protocol):
+    async def run(self, vm: VmId, script: str) -> str:
+        """Run a shell script in the VM and wait for what it prints. For people only. Raises ArmError."""
+
+
 class Ledger(Protocol):
     async def read(self, vm: VmId) -> Mapping[str, Stored]:
         """The VM's current rows by extension. Raises StorageError."""

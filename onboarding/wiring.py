@@ -22,7 +22,7 @@ from onboarding.core.routing import routes
 from onboarding.enforce import Rules
 from onboarding.files import load_catalogue, load_overrides, load_policies
 from onboarding.onboard import Onboarding
-from onboarding.ports import Announcer, LedgerReader, Ports
+from onboarding.ports import Announcer, Arm, LedgerReader, Ports, Shell
 from onboarding.settings import Settings, read_settings
 from onboarding.sweep import Sweep
 
@@ -57,7 +57,39 @@ def read_configuration(environment: Mapping[str, str]) -> Configuration:
 
 
 def connect(configuration: Configuration) -> Application:
-    """Make the adapters; no request is sent before the first event. Raises StorageError without a storage account."""
+    """The line for a process that lives long; no request is sent before the first event. Raises StorageError without
+    a storage account."""
+    ports = _ports(configuration, AsyncExitStack())
+    return Application(Onboarding(ports, configuration.rules), Sweep(ports, configuration.rules))
+
+
+@asynccontextmanager
+async def open_ports(configuration: Configuration) -> AsyncIterator[Ports]:
+    """All that the line needs, for one command, and closed in the end. Raises StorageError."""
+    async with AsyncExitStack() as ending:
+        yield _ports(configuration, ending)
+
+
+@asynccontextmanager
+async def open_machines(configuration: Configuration) -> AsyncIterator[tuple[Arm, Shell]]:
+    """ARM alone, for commands that only look at VMs, and closed in the end."""
+    from onboarding.azure.arm import ArmAdapter
+    from onboarding.azure.connections import Connections
+    from onboarding.azure.identity import credential
+    from onboarding.azure.run_commands import RunCommands
+
+    settings = configuration.settings
+    connections, scope = Connections(), settings.cloud.arm_scope
+    identity = credential(settings.cloud, settings.client_id, settings.values)
+    async with AsyncExitStack() as ending:
+        ending.push_async_callback(identity.close)
+        ending.push_async_callback(connections.close)
+        arm = ArmAdapter(identity, settings.arm_endpoint, scope, now, connections=connections)
+        yield arm, RunCommands(identity, settings.arm_endpoint, scope, connections)
+
+
+def _ports(configuration: Configuration, ending: AsyncExitStack) -> Ports:
+    """Make the adapters; what they hold open is closed with `ending`."""
     # Here and not above: the SDKs take half a second to load, and an ignored event needs none of them.
     from azure.core.credentials import AzureKeyCredential
 
@@ -72,16 +104,18 @@ def connect(configuration: Configuration) -> Application:
     from onboarding.azure.topics import SilentAnnouncer, TopicAnnouncer
 
     settings = configuration.settings
-    identity = credential(settings.cloud, settings.client_id, settings.values)
     if settings.storage.connection_string is None and not settings.storage.table_endpoint:
         raise StorageError("; ".join(settings.problems))
+    identity = credential(settings.cloud, settings.client_id, settings.values)
+    ending.push_async_callback(identity.close)
     announcer: Announcer = SilentAnnouncer()
     if settings.topic_endpoint:
         key = settings.topic_key
         announcer = TopicAnnouncer(settings.topic_endpoint, AzureKeyCredential(key.reveal()) if key else identity)
     connections = Connections()
+    ending.push_async_callback(connections.close)
     table = onboarding_table(settings.storage, identity, connections)
-    ports = Ports(
+    return Ports(
         arm=ArmAdapter(identity, settings.arm_endpoint, settings.cloud.arm_scope, now, connections=connections),
         ledger=TableLedger(table, outbox=bool(settings.topic_endpoint)),
         deferrals=deferrals_queue(settings.storage, identity, connections),
@@ -91,8 +125,6 @@ def connect(configuration: Configuration) -> Application:
         inventory=GraphAdapter(identity, settings.arm_endpoint, settings.cloud.arm_scope, now),
         sweeps=TableSweeps(table),
     )
-    onboarding = Onboarding(ports, configuration.rules)
-    return Application(onboarding, Sweep(ports, configuration.rules))
 
 
 @asynccontextmanager

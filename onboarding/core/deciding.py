@@ -28,7 +28,16 @@ def decide(situation: Situation) -> Decision:
     for question in _QUESTIONS:
         if (answer := question(situation)) is not None:
             return answer
-    return install(situation, situation.unmet or f"{situation.assignment.reason}, and the OS supports it")
+    return install(situation, situation.unmet or _moved(situation) or _wanted(situation))
+
+
+def _moved(s: Situation) -> str:
+    return f"moves it here: {s.elsewhere}" if s.elsewhere else ""
+
+
+def _wanted(s: Situation) -> str:
+    supported = "a person vouches for its OS" if s.judgement.verdict is Verdict.UNKNOWN else "the OS supports it"
+    return f"{s.assignment.reason}, and {supported}"
 
 
 def _not_selected(s: Situation) -> Decision | None:

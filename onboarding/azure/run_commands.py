@@ -1,0 +1,68 @@
+"""Run commands: a shell script in a VM, for a person who waits for what it prints.
+
+The one place that polls: nothing of the line waits for a run command, and a function must never do so.
+"""
+
+from __future__ import annotations
+
+from azure.core.credentials_async import AsyncTokenCredential
+from azure.core.pipeline.policies import HeadersPolicy, ProxyPolicy, RequestIdPolicy, UserAgentPolicy
+from azure.mgmt.compute.aio import ComputeManagementClient
+from azure.mgmt.compute.models import RunCommandInput
+from azure.mgmt.core.policies import AsyncARMChallengeAuthenticationPolicy
+
+from onboarding.azure.arm import as_arm_errors
+from onboarding.azure.connections import Connections, proxies_for
+from onboarding.azure.identity import ArmTokens
+from onboarding.core.resource_id import VmId
+
+_READ_TIMEOUT_S = 15.0
+
+
+class RunCommands:
+    """Implements `ports.Shell`."""
+
+    def __init__(
+        self,
+        credential: AsyncTokenCredential,
+        endpoint: str,
+        scope: str,
+        connections: Connections,
+        *,
+        pause: float = 5.0,
+    ) -> None:
+        """`pause` is how many seconds lie between two polls."""
+        self._credential = ArmTokens(credential)
+        self._endpoint = endpoint
+        self._scope = scope
+        self._connections = connections
+        self._pause = pause
+
+    async def run(self, vm: VmId, script: str) -> str:
+        async with as_arm_errors(), self._client(vm.subscription) as client:
+            poller = await client.virtual_machines.begin_run_command(
+                vm.resource_group,
+                vm.name,
+                RunCommandInput(command_id="RunShellScript", script=[script]),
+                polling_interval=self._pause,
+                read_timeout=_READ_TIMEOUT_S,
+            )
+            result = await poller.result()
+        return "\n".join(status.message or "" for status in result.value or ())
+
+    def _client(self, subscription: str) -> ComputeManagementClient:
+        proxies = proxies_for(self._endpoint)
+        return ComputeManagementClient(
+            self._credential,
+            subscription,
+            base_url=self._endpoint,
+            credential_scopes=[self._scope],
+            policies=[
+                RequestIdPolicy(),
+                HeadersPolicy(),
+                UserAgentPolicy("vm-onboarding"),
+                *([ProxyPolicy(proxies)] if proxies else []),
+                AsyncARMChallengeAuthenticationPolicy(self._credential, self._scope),
+            ],
+            transport=self._connections,
+        )
