@@ -8,23 +8,22 @@ evidence in it.
 
 from __future__ import annotations
 
-import ssl
 import zlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import quote
 
-import aiohttp
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import AzureError, HttpResponseError
 from azure.core.pipeline import PipelineRequest, PipelineResponse
-from azure.core.pipeline.policies import HeadersPolicy, RequestIdPolicy, SansIOHTTPPolicy, UserAgentPolicy
-from azure.core.pipeline.transport import AioHttpTransport
+from azure.core.pipeline.policies import HeadersPolicy, ProxyPolicy, RequestIdPolicy, SansIOHTTPPolicy, UserAgentPolicy
 from azure.core.rest import HttpRequest
 from azure.mgmt.compute.aio import ComputeManagementClient
 from azure.mgmt.compute.models import VirtualMachineExtension
 from azure.mgmt.core.policies import AsyncARMChallengeAuthenticationPolicy
 
+from onboarding.azure.connections import Connections, proxies_for
 from onboarding.azure.identity import ArmTokens
 from onboarding.core.errors import ArmError
 from onboarding.core.evidence import Evidence
@@ -38,7 +37,6 @@ _READ_TIMEOUT_S = 15.0  # Event Grid waits 30 s for the whole invocation
 _COMPUTE_VERSION = "2026-04-01"  # what the SDK's own operations send
 _SUBSCRIPTIONS_VERSION = "2022-12-01"
 _TOO_MANY = (429, 503)
-_MOST_CONNECTIONS = 200  # a Consumption instance has 600
 _UNREADABLE = (ValueError, RecursionError, zlib.error)  # what decoding a body raises that is not what it says
 
 
@@ -52,32 +50,29 @@ class ArmAdapter:
         scope: str,
         clock: Clock,
         *,
-        tls: ssl.SSLContext | None = None,
+        connections: Connections | None = None,
         patience: float = _READ_TIMEOUT_S,
     ) -> None:
-        """`tls` says whom to trust; without it, the authorities of the system do. `patience` is how many seconds an
-        answer may take."""
+        """`connections` may be shared with others; `patience` is how many seconds an answer may take."""
         self._credential = ArmTokens(credential)
         self._endpoint = endpoint
         self._scope = scope
         self._clock = clock
-        self._tls = tls
-        self._patience = patience
+        self._connections = connections or Connections()
+        self._timeouts: dict[str, Any] = {"connection_timeout": _CONNECT_TIMEOUT_S, "read_timeout": patience}
         self._gates = Gates()
-        self._session: aiohttp.ClientSession | None = None
         self._clients: dict[str, ComputeManagementClient] = {}
 
     async def read_machine(self, vm: VmId) -> Mapping[str, Any]:
         async with self._sent(vm.subscription, write=False):
-            body: Mapping[str, Any] = await self._client(vm.subscription).virtual_machines.get(
-                vm.resource_group, vm.name, expand="instanceView", cls=_raw_body
-            )
-            return body
+            path = quote(str(vm), safe="/()")
+            url = f"{self._endpoint}{path}?$expand=instanceView&api-version={_COMPUTE_VERSION}"
+            return _machine(await self._get(vm.subscription, url))
 
     async def start_install(self, vm: VmId, name: str, body: Mapping[str, Any]) -> None:
         async with self._sent(vm.subscription, write=True):
             await self._client(vm.subscription).virtual_machine_extensions.begin_create_or_update(
-                vm.resource_group, vm.name, name, VirtualMachineExtension(body), polling=False
+                vm.resource_group, vm.name, name, VirtualMachineExtension(body), polling=False, **self._timeouts
             )
 
     async def list_machines(self, subscription: str) -> AsyncIterator[Mapping[str, Any]]:
@@ -93,19 +88,21 @@ class ArmAdapter:
         return tuple(str(item.get("subscriptionId", "")) for item in found if item.get("state") != "Disabled")
 
     async def _page(self, subscription: str, url: str) -> tuple[list[Mapping[str, Any]], str]:
-        """One page of a list and the link to the next, raw: typed models of thousands of VMs would be made to be
-        thrown away."""
+        """One page of a list and the link to the next."""
         async with self._sent(subscription, write=False):
-            response = await self._client(subscription).send_request(HttpRequest("GET", url))
-            if response.status_code != 200:
-                raise HttpResponseError(response=response)
-            return _items(response.json())
+            return _items(await self._get(subscription, url))
+
+    async def _get(self, subscription: str, url: str) -> object:
+        """Raw: typed models would be made to be thrown away, and rules look at aliases that they leave out."""
+        request = HttpRequest("GET", url)
+        response = await self._client(subscription).send_request(request, **self._timeouts)
+        if response.status_code != 200:
+            raise HttpResponseError(response=response)
+        body: object = response.json()
+        return body
 
     async def close(self) -> None:
-        for client in self._clients.values():
-            await client.close()
-        if self._session is not None:
-            await self._session.close()
+        await self._connections.close()
 
     @asynccontextmanager
     async def _sent(self, subscription: str, *, write: bool) -> AsyncIterator[None]:
@@ -133,23 +130,13 @@ class ArmAdapter:
                     RequestIdPolicy(),
                     HeadersPolicy(),
                     UserAgentPolicy("vm-onboarding"),
+                    *([ProxyPolicy(proxies)] if (proxies := proxies_for(self._endpoint)) else []),
                     _CounterPolicy(self._gates, key, self._clock),
                     AsyncARMChallengeAuthenticationPolicy(self._credential, self._scope),
                 ],
-                transport=AioHttpTransport(
-                    session=self._pool(),
-                    session_owner=False,
-                    connection_timeout=_CONNECT_TIMEOUT_S,
-                    read_timeout=self._patience,
-                ),
+                transport=self._connections,
             )
         return self._clients[key]
-
-    def _pool(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            connector = aiohttp.TCPConnector(limit=_MOST_CONNECTIONS, ssl=self._tls or True)
-            self._session = aiohttp.ClientSession(connector=connector, trust_env=True, auto_decompress=False)
-        return self._session
 
 
 class _CounterPolicy(SansIOHTTPPolicy[Any, Any]):
@@ -175,9 +162,7 @@ def held_back(seconds: float) -> Evidence:
     return Evidence(http_status=429, code="HeldBack", message=message, headers={"retry-after": f"{seconds:.3f}"})
 
 
-def _raw_body(response: PipelineResponse[Any, Any], _model: object, _headers: object) -> Any:
-    """The body as ARM sent it: policy rules look at aliases that typed models leave out."""
-    body = response.http_response.json()
+def _machine(body: object) -> Mapping[str, Any]:
     if not isinstance(body, Mapping) or not isinstance(parse_id(str(body.get("id"))), VmId):
         raise ValueError("not a virtual machine")
     return body

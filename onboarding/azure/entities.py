@@ -67,6 +67,34 @@ def typed(properties: Mapping[str, Any]) -> dict[str, Any]:
     return {name: (value, EdmType.INT64) if type(value) is int else value for name, value in properties.items()}
 
 
+def to_wire(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """An entity as the service takes it: what JSON has no type for is text with its type beside it."""
+    wire: dict[str, Any] = {}
+    for name, value in properties.items():
+        if isinstance(value, datetime):
+            wire[f"{name}@odata.type"] = "Edm.DateTime"
+            wire[name] = f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+        elif type(value) is int:
+            wire[f"{name}@odata.type"] = "Edm.Int64"
+            wire[name] = str(value)
+        else:
+            wire[name] = value
+    return wire
+
+
+def from_wire(entity: Mapping[str, Any]) -> dict[str, Any]:
+    """The same, read back; the version is under `odata.etag`. Raises ValueError for a value that is not of its type."""
+    properties = {name: value for name, value in entity.items() if "@" not in name}
+    for name, kind in entity.items():
+        told, _, suffix = name.partition("@")
+        if suffix == "odata.type" and told in properties:
+            if kind == "Edm.DateTime":
+                properties[told] = datetime.fromisoformat(properties[told])
+            elif kind == "Edm.Int64":
+                properties[told] = int(properties[told])
+    return properties
+
+
 def _told(error: HttpResponseError) -> str:
     """What the table answered; the SDK's own errors, such as that of a key that signs nothing, have no answer."""
     return f"{error.status_code} {error.reason}" if error.status_code else type(error).__name__

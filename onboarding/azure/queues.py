@@ -5,23 +5,28 @@ from __future__ import annotations
 import math
 from contextlib import suppress
 from datetime import datetime, timedelta
+from xml.sax.saxutils import escape
 
 from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFoundError
 from azure.storage.queue.aio import QueueClient
 
+from onboarding.azure.storage_requests import StorageRequests
 from onboarding.core.errors import StorageError
 from onboarding.messages import encode
 from onboarding.ports import Message
 
 # The service's own bound is 7 days; a look that comes early is put back by the line.
 _LONGEST = timedelta(days=6)
+_XML = {"Content-Type": "application/xml"}
 
 
 class QueueDeferrals:
     """Implements `ports.Deferrals`. Makes the queue when it is missing."""
 
-    def __init__(self, queue: QueueClient) -> None:
+    def __init__(self, queue: QueueClient, requests: StorageRequests) -> None:
+        """`requests` go to that queue."""
         self._queue = queue
+        self._requests = requests
 
     async def schedule(self, message: Message, now: datetime) -> None:
         text = encode(message)
@@ -30,15 +35,20 @@ class QueueDeferrals:
         seconds = math.ceil(hidden.total_seconds())
         try:
             try:
-                await self._queue.send_message(text, visibility_timeout=seconds, time_to_live=-1)
+                await self._send(text, seconds)
             except ResourceNotFoundError:
                 await self._create()
-                await self._queue.send_message(text, visibility_timeout=seconds, time_to_live=-1)
-        except (AzureError, TimeoutError) as error:
+                await self._send(text, seconds)
+        except (AzureError, ValueError, TimeoutError) as error:  # a ValueError: a key that is none
             raise StorageError(f"the message could not be scheduled: {type(error).__name__}") from None
 
     async def close(self) -> None:
         await self._queue.close()
+
+    async def _send(self, text: str, seconds: int) -> None:
+        content = f"<QueueMessage><MessageText>{escape(text)}</MessageText></QueueMessage>"
+        query = f"visibilitytimeout={seconds}&messagettl=-1"
+        await self._requests.send("POST", "/messages", query, headers=_XML, content=content.encode())
 
     async def _create(self) -> None:
         with suppress(ResourceExistsError):

@@ -1,41 +1,80 @@
-"""The storage account's clients, from a connection string or with the app's identity."""
+"""The storage account's clients, from a connection string or with the app's identity.
+
+Each is the SDK's, with the requests that every event makes beside it: those do without the SDK's ways.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
+from azure.core.credentials import AzureNamedKeyCredential
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.data.tables.aio import TableClient
 from azure.storage.queue.aio import QueueClient
 
+from onboarding.azure.connections import Connections, proxies_for
 from onboarding.azure.queues import QueueDeferrals
+from onboarding.azure.storage_requests import Service, StorageRequests
 from onboarding.core.errors import StorageError
 from onboarding.settings import QUEUE, TABLE, Storage
 
-# Storage answers in milliseconds; three quick tries outlast a hiccup and stay well inside Event Grid's 30 s. The two
-# SDKs name the pause between tries differently; the queue's own would be 15 s and more. The table's would sleep a whole
-# Retry-After, so that what it refuses is left to Event Grid, which delivers again.
-_TRIES: dict[str, Any] = {"retry_total": 2, "connection_timeout": 5, "read_timeout": 5}
-_TABLE_TRIES: dict[str, Any] = {**_TRIES, "retry_status": 0, "retry_backoff_factor": 0.2, "retry_backoff_max": 1}
-_QUEUE_TRIES: dict[str, Any] = {**_TRIES, "initial_backoff": 0.3, "increment_base": 0, "random_jitter_range": 0.2}
+# Storage answers in milliseconds; three quick tries outlast a hiccup and stay well inside Event Grid's 30 s. No try
+# follows an answer: azure-core would sleep a whole Retry-After, so what storage refuses is left to Event Grid, which
+# delivers again.
+_TRIES: dict[str, Any] = {
+    "retry_total": 2,
+    "retry_status": 0,
+    "retry_backoff_factor": 0.2,
+    "retry_backoff_max": 1,
+    "connection_timeout": 5,
+    "read_timeout": 5,
+}
 
 
-def onboarding_table(storage: Storage, credential: AsyncTokenCredential | None) -> TableClient:
+class OnboardingTable(TableClient):
+    """The SDK's client of the table."""
+
+    def __init__(self, endpoint: str, *, connections: Connections, **options: Any) -> None:
+        super().__init__(endpoint, transport=connections, proxies=proxies_for(endpoint), **_TRIES, **options)
+        self.requests = StorageRequests(Service.TABLE, self.url, self.credential, connections, **_TRIES)
+
+
+def onboarding_table(
+    storage: Storage, credential: AsyncTokenCredential | None, connections: Connections | None = None
+) -> OnboardingTable:
     """The table's client; `credential` is needed where there is no connection string. Raises StorageError."""
+    shared = connections or Connections()
     with _said_plainly():
         if storage.connection_string is not None:
-            return TableClient.from_connection_string(storage.connection_string.reveal(), TABLE, **_TABLE_TRIES)
-        return TableClient(storage.table_endpoint, TABLE, credential=credential, **_TABLE_TRIES)
+            text = storage.connection_string.reveal()
+            table = OnboardingTable.from_connection_string(text, TABLE, connections=shared)
+            return cast(OnboardingTable, table)
+        return OnboardingTable(storage.table_endpoint, table_name=TABLE, credential=credential, connections=shared)
 
 
-def deferrals_queue(storage: Storage, credential: AsyncTokenCredential | None) -> QueueDeferrals:
+def deferrals_queue(
+    storage: Storage, credential: AsyncTokenCredential | None, connections: Connections | None = None
+) -> QueueDeferrals:
+    """As `onboarding_table`, for the queue."""
+    shared = connections or Connections()
+    key: AzureNamedKeyCredential | AsyncTokenCredential | None = credential
     with _said_plainly():
         if storage.connection_string is not None:
-            client = QueueClient.from_connection_string(storage.connection_string.reveal(), QUEUE, **_QUEUE_TRIES)
-            return QueueDeferrals(client)
-        return QueueDeferrals(QueueClient(storage.queue_endpoint, QUEUE, credential=credential, **_QUEUE_TRIES))
+            text = storage.connection_string.reveal()
+            queue = QueueClient.from_connection_string(text, QUEUE, transport=shared)
+            key = _named_key(text)
+        else:
+            queue = QueueClient(storage.queue_endpoint, QUEUE, credential=credential, transport=shared)
+    return QueueDeferrals(queue, StorageRequests(Service.QUEUE, queue.url, key, shared, **_TRIES))
+
+
+def _named_key(connection_string: str) -> AzureNamedKeyCredential | None:
+    """The account's key, unless the string has a SAS, which is in the client's URL then."""
+    parts = dict(part.split("=", 1) for part in connection_string.split(";") if "=" in part)
+    name, key = parts.get("AccountName"), parts.get("AccountKey")
+    return AzureNamedKeyCredential(name, key) if name and key else None
 
 
 @contextmanager

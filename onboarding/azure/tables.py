@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from azure.core import MatchConditions
-from azure.core.async_paging import AsyncItemPaged
-from azure.data.tables import TableEntity, UpdateMode
-from azure.data.tables.aio import TableClient
+from azure.data.tables import UpdateMode
 
-from onboarding.azure.entities import plain, reading, typed, with_table, writing
+from onboarding.azure.entities import reading, typed, with_table, writing
+from onboarding.azure.queries import Query, entities, literal
+from onboarding.azure.storage import OnboardingTable
+from onboarding.azure.transactions import Write, transact
 from onboarding.core.errors import StorageError
 from onboarding.core.outcome import Outcome, Row
 from onboarding.core.resource_id import VmId, parse_id
@@ -36,49 +35,44 @@ class TableLedger:
     """Implements `ports.Ledger` and `ports.LedgerReader`. Makes the table when it is missing. With `outbox`, final
     outcomes are to be told to somebody, and each leaves a note until it was."""
 
-    def __init__(self, table: TableClient, *, outbox: bool = False) -> None:
+    def __init__(self, table: OnboardingTable, *, outbox: bool = False) -> None:
         self._table = table
         self._outbox = outbox
 
     async def read(self, vm: VmId) -> Mapping[str, Stored]:
-        query = _Query(f"{_row_prefix(vm)}|", vm.subscription.lower())
+        query = Query(f"{_row_prefix(vm)}|", vm.subscription.lower())
         rows: dict[str, Stored] = {}
         with reading():
             async for entity in self._entities(query):
-                rows[entity["Extension"]] = Stored(_row(entity), str(entity.metadata["etag"]))
+                rows[entity["Extension"]] = Stored(_row(entity), str(entity["odata.etag"]))
         return rows
 
     async def write(self, row: Row, trigger: Trigger, version: str | None, *, again: bool = False) -> str:
-        current = {**_keys(row), **typed(row.to_properties())}
-        history = _history(row, trigger)
-        written: Any = (
-            ("create", current)
-            if version is None
-            else ("update", current, {"mode": UpdateMode.REPLACE, "etag": version, "match_condition": _SAME})
-        )
-        operations: list[Any] = [
-            written,
-            ("upsert", history, {"mode": UpdateMode.REPLACE}) if again else ("create", history),
+        told = row.to_properties()
+        writes = [
+            Write({**_keys(row), **told}, create=version is None, version=version),
+            Write(_history(row, trigger, told), create=not again),
         ]
         if self._outbox and row.outcome.final:
-            note = {**_note_keys(row), **typed(row.to_properties())}
-            operations.append(("upsert", note, {"mode": UpdateMode.REPLACE}))
+            writes.append(Write({**_note_keys(row), **told}))
         with writing():
-            results = await with_table(self._table, lambda: self._table.submit_transaction(operations))
-        return str(results[0]["etag"])
+            versions = await with_table(
+                self._table, lambda: transact(self._table.requests, self._table.table_name, writes)
+            )
+        return versions[0]
 
     async def append(self, row: Row, trigger: Trigger) -> None:
-        history = _history(row, trigger)
+        history = typed(_history(row, trigger, row.to_properties()))
         with writing():
             await with_table(self._table, lambda: self._table.upsert_entity(history, mode=UpdateMode.REPLACE))
 
     async def overdue(self, before: datetime) -> AsyncIterator[Row]:
-        query = _Query("vm|", condition="NextAttemptAt lt @before", values={"before": before})
+        query = Query("vm|", condition=f"NextAttemptAt lt {literal(before)}")
         async for row in self._rows(query):
             yield row
 
     async def untold(self, before: datetime) -> AsyncIterator[Row]:
-        query = _Query("untold|", condition="FinishedAt lt @before", values={"before": before})
+        query = Query("untold|", condition=f"FinishedAt lt {literal(before)}")
         async for row in self._rows(query):
             yield row
 
@@ -93,7 +87,7 @@ class TableLedger:
                 yield row
 
     async def standings(self, subscription: str) -> AsyncIterator[tuple[str, Standing]]:
-        query = _Query("vm|", subscription.lower())
+        query = Query("vm|", subscription.lower())
         with reading():
             async for entity in self._entities(query, _STANDING):
                 if (standing := _standing(entity)) is not None:
@@ -101,13 +95,13 @@ class TableLedger:
 
     async def history(self, vm: VmId) -> AsyncIterator[Row]:
         prefix = f"log|{vm.resource_group}|{vm.name}|".lower()
-        async for row in self._rows(_Query(prefix, vm.subscription.lower())):
+        async for row in self._rows(Query(prefix, vm.subscription.lower())):
             yield row
 
     async def close(self) -> None:
         await self._table.close()
 
-    async def _rows(self, query: _Query) -> AsyncIterator[Row]:
+    async def _rows(self, query: Query) -> AsyncIterator[Row]:
         """Rows for a list: one that cannot be read, perhaps a newer version's, must not hide the others."""
         with reading():
             async for entity in self._entities(query):
@@ -118,43 +112,29 @@ class TableLedger:
                 else:
                     yield row
 
-    def _entities(self, query: _Query, select: list[str] | None = None) -> AsyncItemPaged[TableEntity]:
-        return self._table.query_entities(query.text, parameters=query.parameters, select=select)
+    def _entities(self, query: Query, select: Sequence[str] = ()) -> AsyncIterator[Mapping[str, Any]]:
+        return entities(self._table.requests, self._table.table_name, query, select)
 
 
-_STANDING = ["ResourceId", "Extension", "Outcome", "VmId", "ExtensionName", "FinishedAt", "EventTime"]
-_SAME = MatchConditions.IfNotModified
+_STANDING = (
+    "PartitionKey",
+    "RowKey",
+    "ResourceId",
+    "Extension",
+    "Outcome",
+    "VmId",
+    "ExtensionName",
+    "FinishedAt",
+    "EventTime",
+)
 
 
-@dataclass(frozen=True, slots=True)
-class _Query:
-    """Entities whose row key begins with `prefix`, which ends in "|", of one partition or of all."""
-
-    prefix: str
-    partition: str = ""
-    condition: str = ""
-    values: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def text(self) -> str:
-        partition = "PartitionKey eq @partition" if self.partition else ""
-        return " and ".join(filter(None, (partition, "RowKey ge @first and RowKey lt @last", self.condition)))
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        # "}" follows "|": everything between the two begins with the prefix.
-        keys = {"first": self.prefix, "last": f"{self.prefix[:-1]}}}"}
-        return {**keys, **({"partition": self.partition} if self.partition else {}), **self.values}
-
-
-def _select(selection: Selection) -> _Query:
+def _select(selection: Selection) -> Query:
     """The outcomes, and as much of the names as a row key begins with: a VM's name counts once its group is known."""
     group, vm = selection.resource_group.lower(), selection.vm_name.lower()
     names = f"{group}|{vm}|" if group and vm else f"{group}|" if group else ""
-    outcomes = {f"outcome{number}": outcome.value for number, outcome in enumerate(selection.outcomes)}
-    either = " or ".join(f"Outcome eq @{name}" for name in outcomes)
-    # The SDK finds parameters between spaces only.
-    return _Query(f"vm|{names}", selection.subscription.lower(), f"( {either} )" if either else "", outcomes)
+    either = " or ".join(f"Outcome eq {literal(outcome.value)}" for outcome in selection.outcomes)
+    return Query(f"vm|{names}", selection.subscription.lower(), f"({either})" if either else "")
 
 
 def _keys(row: Row) -> dict[str, str]:
@@ -174,13 +154,13 @@ def _row_prefix(vm: VmId) -> str:
     return f"vm|{vm.resource_group}|{vm.name}".lower()
 
 
-def _history(row: Row, trigger: Trigger) -> dict[str, Any]:
+def _history(row: Row, trigger: Trigger, properties: Mapping[str, Any]) -> dict[str, Any]:
     """The line of history: the row as this trigger left it, newest first within a VM."""
     vm = _vm(row)
     inverted = max(0, _END_OF_TIME_MS - int(trigger.time.timestamp() * 1000))
     key = f"log|{vm.resource_group}|{vm.name}|{row.extension}|{inverted:013d}|{trigger.id}".lower()
     told = {"EventId": trigger.id, "EventTime": trigger.time, "CorrelationId": trigger.correlation_id}
-    return {"PartitionKey": vm.subscription.lower(), "RowKey": key, **typed(row.to_properties()), **told}
+    return {"PartitionKey": vm.subscription.lower(), "RowKey": key, **properties, **told}
 
 
 def _vm(row: Row) -> VmId:
@@ -192,7 +172,7 @@ def _vm(row: Row) -> VmId:
 
 def _row(entity: Mapping[str, Any]) -> Row:
     try:
-        return Row.from_properties({name: plain(value) for name, value in entity.items()})
+        return Row.from_properties(dict(entity))
     except (ValueError, TypeError, LookupError) as error:
         key = f"{entity['PartitionKey']} {entity['RowKey']}"
         raise StorageError(f"the row {key} is none that this version can read: {error!r}") from None

@@ -97,22 +97,21 @@ class Row:
 
     def to_properties(self) -> dict[str, Any]:
         """The table's columns; empty ones are left out, but for those that every row has."""
-        told = [f for f in fields(self) if f.default is MISSING or getattr(self, f.name) not in (None, "")]
-        values = {_column(f.name): getattr(self, f.name) for f in told}
-        return {k: v.value if isinstance(v, StrEnum) else v for k, v in values.items()}
+        told: dict[str, Any] = {}
+        for name, column in _COLUMNS.items():
+            value = getattr(self, name)
+            if name in _REQUIRED or value not in (None, ""):
+                told[column] = value.value if isinstance(value, StrEnum) else value
+        return told
 
     @classmethod
     def from_properties(cls, properties: dict[str, Any]) -> Self:
         """Read a stored row back; columns that this version does not know are left alone."""
-        known = {f.name: properties[c] for f in fields(cls) if (c := _column(f.name)) in properties}
+        known = {name: properties[column] for name, column in _COLUMNS.items() if column in properties}
         known["outcome"] = Outcome(known["outcome"])
         if waiting_for := known.get("waiting_for"):
             known["waiting_for"] = WaitingFor(waiting_for)
         return cls(**known)
-
-    def changed_since(self, time: datetime) -> bool:
-        """Whether this row tells of something that happened after that time."""
-        return any(at is not None and at > time for at in (self.event_time, self.requested_at, self.finished_at))
 
     def differs(self, other: Row | None) -> bool:
         """Whether this row tells anything that the other does not; times and event ids tell nothing new."""
@@ -126,5 +125,5 @@ def _told(row: Row) -> tuple[Any, ...]:
     return tuple(getattr(row, f.name) for f in fields(row) if f.name not in _TIMES)
 
 
-def _column(name: str) -> str:
-    return "".join(part.title() for part in name.split("_"))
+_COLUMNS = {f.name: "".join(part.title() for part in f.name.split("_")) for f in fields(Row)}
+_REQUIRED = frozenset(f.name for f in fields(Row) if f.default is MISSING)

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import ResourceNotFoundError
-from azure.data.tables.aio import TableClient
 from azure.storage.queue.aio import QueueClient
 
 from onboarding.azure.arm import ArmAdapter
+from onboarding.azure.connections import Connections
 from onboarding.azure.queues import QueueDeferrals
-from onboarding.azure.storage import deferrals_queue, onboarding_table
+from onboarding.azure.storage import OnboardingTable, deferrals_queue, onboarding_table
 from onboarding.azure.tables import TableLedger
 from onboarding.settings import QUEUE, Storage, read_settings
 from simulator.arm import ArmSimulator, Endpoints, Options
@@ -46,7 +46,7 @@ def storage_of(connection: str) -> Storage:
 
 
 @pytest.fixture
-async def table(storage: Storage) -> AsyncIterator[TableClient]:
+async def table(storage: Storage) -> AsyncIterator[OnboardingTable]:
     """The client that the product makes; its table is not there yet."""
     async with onboarding_table(storage, None) as client:
         await client.delete_table()
@@ -54,7 +54,7 @@ async def table(storage: Storage) -> AsyncIterator[TableClient]:
 
 
 @pytest.fixture
-def ledger(table: TableClient) -> TableLedger:
+def ledger(table: OnboardingTable) -> TableLedger:
     return TableLedger(table)
 
 
@@ -116,7 +116,7 @@ async def azure() -> AsyncIterator[Azure]:
     endpoints = await arm.start()
     tls = ssl.create_default_context(cafile=str(endpoints.ca_file))
     credential = Credential(arm)
-    adapter = ArmAdapter(credential, endpoints.arm, SCOPE, clock.now, tls=tls)
+    adapter = ArmAdapter(credential, endpoints.arm, SCOPE, clock.now, connections=Connections(tls))
     yield Azure(arm, clock, endpoints, tls, credential, adapter)
     await adapter.close()
     await arm.stop()

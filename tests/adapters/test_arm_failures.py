@@ -8,6 +8,7 @@ import pytest
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ServiceRequestError
 
 from onboarding.azure.arm import ArmAdapter
+from onboarding.azure.connections import Connections
 from onboarding.core.resource_id import VmId
 from simulator.arm import Cut, FaultRule, Power
 from tests.adapters.arm_calls import (
@@ -148,7 +149,9 @@ async def test_a_connection_that_breaks_is_an_error_without_a_status(azure: Azur
 async def test_an_answer_that_does_not_come_is_an_error_without_a_status(azure: Azure, call: Call) -> None:
     vm = add(azure)
     azure.arm.faults.add(FaultRule(delay=60))
-    adapter = ArmAdapter(azure.credential, azure.endpoints.arm, SCOPE, azure.clock.now, tls=azure.tls, patience=0.1)
+    adapter = ArmAdapter(
+        azure.credential, azure.endpoints.arm, SCOPE, azure.clock.now, connections=Connections(azure.tls), patience=0.1
+    )
 
     evidence = await refusal(call, adapter, vm)
 
@@ -180,7 +183,9 @@ async def test_an_arm_that_cannot_be_reached_is_an_error_without_a_status(
 ) -> None:
     vm = add(azure)
     tls = azure.tls if elsewhere.trusted else None
-    adapter = ArmAdapter(azure.credential, elsewhere.url or azure.endpoints.arm, SCOPE, azure.clock.now, tls=tls)
+    adapter = ArmAdapter(
+        azure.credential, elsewhere.url or azure.endpoints.arm, SCOPE, azure.clock.now, connections=Connections(tls)
+    )
 
     evidence = await refusal(call, adapter, vm)
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from azure.data.tables.aio import TableClient
 
+from onboarding.azure.storage import OnboardingTable
 from onboarding.azure.tables import TableLedger
 from onboarding.core.errors import StorageError
 from onboarding.core.outcome import Outcome
@@ -119,7 +120,7 @@ async def test_columns_of_a_newer_version_are_no_hindrance(ledger: TableLedger, 
     assert (await ledger.read(vm))[OMS].row == row_of(vm)
 
 
-async def test_a_final_outcome_leaves_a_note_until_it_was_told(table: TableClient) -> None:
+async def test_a_final_outcome_leaves_a_note_until_it_was_told(table: OnboardingTable) -> None:
     ledger, vm = TableLedger(table, outbox=True), new_vm()
     done = final(vm)
     await ledger.write(row_of(vm), trigger("event-1"), None)

@@ -1,0 +1,40 @@
+"""The connections of one process, kept open between events and shared by every client.
+
+The SDK's own sessions look for a `.netrc` on disk at every request, in a thread; this one reads the environment's
+proxies once per client and nothing else.
+"""
+
+from __future__ import annotations
+
+import ssl
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+from azure.core.pipeline.transport import AioHttpTransport
+
+_MOST = 300  # a Consumption instance has 600
+_KEPT_S = 60.0
+
+
+class Connections(AioHttpTransport):  # type: ignore[misc]  # azure-core loads it lazily, which hides its type
+    """A transport that several clients may close, and use again: it opens when it is needed."""
+
+    session: aiohttp.ClientSession | None
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        """`tls` says whom to trust; without it, the authorities of the system do."""
+        super().__init__()
+        self._tls = tls
+
+    async def open(self) -> None:
+        if self.session is None:
+            connector = aiohttp.TCPConnector(limit=_MOST, ssl=self._tls or True, keepalive_timeout=_KEPT_S)
+            jar = aiohttp.DummyCookieJar()
+            self.session = aiohttp.ClientSession(connector=connector, cookie_jar=jar, auto_decompress=False)
+
+
+def proxies_for(endpoint: str) -> dict[str, str] | None:
+    """The proxies that the environment names for requests to that endpoint, if any."""
+    proxies = getproxies()
+    return proxies if proxies and not proxy_bypass(urlsplit(endpoint).hostname or "") else None
