@@ -22,7 +22,7 @@ from onboarding.core.routing import routes
 from onboarding.enforce import Rules
 from onboarding.files import load_catalogue, load_overrides, load_policies
 from onboarding.onboard import Onboarding
-from onboarding.ports import Announcer, Arm, LedgerReader, Ports, Shell
+from onboarding.ports import Arm, LedgerReader, Ports, Shell
 from onboarding.settings import Settings, read_settings
 from onboarding.sweep import Sweep
 
@@ -108,12 +108,15 @@ def _ports(configuration: Configuration, ending: AsyncExitStack) -> Ports:
         raise StorageError("; ".join(settings.problems))
     identity = credential(settings.cloud, settings.client_id, settings.values)
     ending.push_async_callback(identity.close)
-    announcer: Announcer = SilentAnnouncer()
+    announcer: SilentAnnouncer | TopicAnnouncer = SilentAnnouncer()
     if settings.topic_endpoint:
         key = settings.topic_key
         announcer = TopicAnnouncer(settings.topic_endpoint, AzureKeyCredential(key.reveal()) if key else identity)
+    ending.push_async_callback(announcer.close)
     connections = Connections()
     ending.push_async_callback(connections.close)
+    inventory = GraphAdapter(identity, settings.arm_endpoint, settings.cloud.arm_scope, now)
+    ending.push_async_callback(inventory.close)
     table = onboarding_table(settings.storage, identity, connections)
     return Ports(
         arm=ArmAdapter(identity, settings.arm_endpoint, settings.cloud.arm_scope, now, connections=connections),
@@ -122,7 +125,7 @@ def _ports(configuration: Configuration, ending: AsyncExitStack) -> Ports:
         pauses=TablePauses(table),
         announcer=announcer,
         clock=now,
-        inventory=GraphAdapter(identity, settings.arm_endpoint, settings.cloud.arm_scope, now),
+        inventory=inventory,
         sweeps=TableSweeps(table),
     )
 
