@@ -117,10 +117,6 @@ class Row:
         """Whether this row tells of something that happened after that time."""
         return any(at is not None and at > time for at in (self.event_time, self.requested_at, self.finished_at))
 
-    def changed_since(self, time: datetime) -> bool:
-        """Whether this row tells of something that happened after that time."""
-        return any(at is not None and at > time for at in (self.event_time, self.requested_at, self.finished_at))
-
     def differs(self, other: Row | None) -> bool:
         """Whether this row tells anything that the other does not; times and event ids tell nothing new."""
         return other is None or _told(self) != _told(other)
