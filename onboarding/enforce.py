@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+from onboarding.brakes import Brakes
+from onboarding.core.brake import Hold, spread
 from onboarding.core.catalog import CatalogueEntry
 from onboarding.core.configuration import resolve_settings
 from onboarding.core.deciding import decide
@@ -19,6 +21,7 @@ from onboarding.core.outcome import Outcome, WaitingFor
 from onboarding.core.pause import Pause
 from onboarding.core.policy import Assignment, Policy, PolicySet
 from onboarding.core.record import Episode, closed, row_of, unread
+from onboarding.core.resource_id import VmId
 from onboarding.core.retries import after_refusal
 from onboarding.core.routing import routed, tuned
 from onboarding.core.support import judge
@@ -50,7 +53,8 @@ class Enforcement:
         self._rules = rules
         self._reach = Reach(rules.policies, ports.inventory)
         self._pauses = Pauses(ports.pauses)
-        self.recorder = Recorder(ports, self._pauses)
+        self._brakes = Brakes(ports.brakes, rules.policies.policies)
+        self.recorder = Recorder(ports, self._pauses, self._brakes)
         self._installer = Installer(ports.arm, self.recorder, self._pauses, ports.clock)
 
     async def visit(self, visit: Visit) -> None:
@@ -102,12 +106,17 @@ class Enforcement:
             await self.recorder.write(visit, row, visit.version(case.extension))
 
     async def _decide(self, case: Case) -> Decision:
-        """The decision, unless the scope is paused: then the VM waits with all the others."""
+        """The decision, unless the scope is paused or the policy's brake holds: then the VM waits with the others."""
         decision = decide(case.situation)
-        if not isinstance(decision, Install) or case.extension in case.visit.cleared:
+        if not isinstance(decision, Install):
             return decision
-        pause = await self._pauses.blocks(case.visit.vm, case.extension, case.visit.now)
-        return decision if pause is None else _wait_for_scope(case.situation.pace, pause)
+        visit, pace = case.visit, case.situation.pace
+        if case.extension not in visit.cleared:
+            pause = await self._pauses.blocks(visit.vm, case.extension, visit.now)
+            if pause is not None:
+                return _wait_for_scope(pace, pause)
+        hold = await self._brakes.hold(case.situation.assignment.policy.name, visit.now)
+        return decision if hold is None else _wait_for_brake(pace, hold, visit.vm)
 
     def _case(self, visit: Visit, facts: MachineFacts, assignment: Assignment) -> Case:
         policy = routed(assignment.policy, facts, visit.now)
@@ -178,3 +187,11 @@ def _wait_for_scope(pace: Pace, pause: Pause) -> Wait | Skip:
     trouble = pause.trouble
     later = pace.wait(WaitingFor.SCOPE_PAUSED, str(pause), trouble)
     return later or Skip(Outcome.FAILED, f"gave up: {pause}", trouble)
+
+
+def _wait_for_brake(pace: Pace, hold: Hold, vm: VmId) -> Wait | Skip:
+    later = pace.wait(WaitingFor.BRAKE, hold.reason)
+    if later is None:
+        return Skip(Outcome.FAILED, f"gave up: {hold.reason}")
+    planned = pace.last is not None and pace.last.next_attempt_at == later.until
+    return later if planned or hold.until is None else replace(later, until=spread(hold.until, vm))

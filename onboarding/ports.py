@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from onboarding.core.brake import BrakeState
 from onboarding.core.outcome import Row
 from onboarding.core.pause import Pause
 from onboarding.core.resource_id import VmId
@@ -169,6 +170,25 @@ class SweepStore(Protocol):
         """Write the state over the version that was read; the new version. Raises LostRace and StorageError."""
 
 
+@dataclass(frozen=True, slots=True)
+class StoredBrake:
+    """What is counted for a policy's brake; `version` must still be the same when it is written over."""
+
+    state: BrakeState
+    version: str | None
+
+
+class BrakeStore(Protocol):
+    async def read(self, policy: str) -> StoredBrake | None:
+        """What is counted for the policy of that name. Raises StorageError."""
+
+    async def write(self, state: BrakeState, version: str | None) -> str:
+        """Write it, new (None) or over the version that was read; the new version. Raises LostRace, StorageError."""
+
+    async def every(self) -> tuple[BrakeState, ...]:
+        """What is counted for all policies. Raises StorageError."""
+
+
 class Deferrals(Protocol):
     async def schedule(self, message: Message, now: datetime) -> None:
         """Have `message` come back when it is due. Raises StorageError."""
@@ -192,6 +212,7 @@ class Ports:
     ledger: Ledger
     deferrals: Deferrals
     pauses: PauseStore
+    brakes: BrakeStore
     announcer: Announcer
     clock: Clock
     inventory: Inventory

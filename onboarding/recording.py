@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from onboarding.brakes import Brakes
 from onboarding.core.errors import StorageError
 from onboarding.core.outcome import Outcome, Row
 from onboarding.pauses import Pauses
@@ -17,9 +18,10 @@ _log = logging.getLogger(__name__)
 class Recorder:
     """The one way by which rows are written."""
 
-    def __init__(self, ports: Ports, pauses: Pauses) -> None:
+    def __init__(self, ports: Ports, pauses: Pauses, brakes: Brakes) -> None:
         self._ports = ports
         self._pauses = pauses
+        self._brakes = brakes
 
     async def write(self, visit: Visit, row: Row, version: str | None, *, again: bool = False) -> str:
         """Write a row over the version that was read; the new version. `again`: this trigger wrote one before.
@@ -36,6 +38,7 @@ class Recorder:
         if row.outcome is Outcome.INSTALLED:
             await self._pauses.lift(visit.vm, row.extension, visit.now, installed=True)
         if row.outcome.final:
+            await self._brakes.heed(row, visit.last(row.extension), visit.now)
             await self._tell(row)
         return written
 

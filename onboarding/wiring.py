@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from onboarding.core.catalog import CatalogueEntry
 from onboarding.core.configuration import resolve_settings
@@ -22,9 +23,12 @@ from onboarding.core.routing import routes
 from onboarding.enforce import Rules
 from onboarding.files import load_catalogue, load_overrides, load_policies
 from onboarding.onboard import Onboarding
-from onboarding.ports import Arm, LedgerReader, Ports, Shell
+from onboarding.ports import Arm, BrakeStore, LedgerReader, Ports, Shell
 from onboarding.settings import Settings, read_settings
 from onboarding.sweep import Sweep
+
+if TYPE_CHECKING:
+    from onboarding.azure.storage import OnboardingTable
 
 _log = logging.getLogger(__name__)
 
@@ -94,6 +98,7 @@ def _ports(configuration: Configuration, ending: AsyncExitStack) -> Ports:
     from azure.core.credentials import AzureKeyCredential
 
     from onboarding.azure.arm import ArmAdapter
+    from onboarding.azure.brakes import TableBrakes
     from onboarding.azure.connections import Connections
     from onboarding.azure.graph import GraphAdapter
     from onboarding.azure.identity import credential
@@ -123,6 +128,7 @@ def _ports(configuration: Configuration, ending: AsyncExitStack) -> Ports:
         ledger=TableLedger(table, outbox=bool(settings.topic_endpoint)),
         deferrals=deferrals_queue(settings.storage, identity, connections),
         pauses=TablePauses(table),
+        brakes=TableBrakes(table),
         announcer=announcer,
         clock=now,
         inventory=inventory,
@@ -133,9 +139,41 @@ def _ports(configuration: Configuration, ending: AsyncExitStack) -> Ports:
 @asynccontextmanager
 async def open_ledger(environment: Mapping[str, str]) -> AsyncIterator[LedgerReader]:
     """The table alone, for reading, and closed in the end. Raises StorageError if the settings name no account."""
+    from onboarding.azure.tables import TableLedger
+
+    async with _open_table(environment) as table:
+        yield TableLedger(table)
+
+
+@asynccontextmanager
+async def open_brakes(environment: Mapping[str, str]) -> AsyncIterator[BrakeStore]:
+    """What is counted for the policies' brakes, as `open_ledger`."""
+    from onboarding.azure.brakes import TableBrakes
+
+    async with _open_table(environment) as table:
+        yield TableBrakes(table)
+
+
+@asynccontextmanager
+async def open_arm(environment: Mapping[str, str]) -> AsyncIterator[Arm]:
+    """ARM alone, closed in the end."""
+    from onboarding.azure.arm import ArmAdapter
+    from onboarding.azure.identity import credential
+
+    settings = read_settings(environment)
+    identity = credential(settings.cloud, settings.client_id, settings.values)
+    arm = ArmAdapter(identity, settings.arm_endpoint, settings.cloud.arm_scope, now)
+    try:
+        yield arm
+    finally:
+        await arm.close()
+        await identity.close()
+
+
+@asynccontextmanager
+async def _open_table(environment: Mapping[str, str]) -> AsyncIterator[OnboardingTable]:
     from onboarding.azure.identity import credential
     from onboarding.azure.storage import onboarding_table
-    from onboarding.azure.tables import TableLedger
 
     settings = read_settings(environment)
     storage = settings.storage
@@ -146,9 +184,9 @@ async def open_ledger(environment: Mapping[str, str]) -> AsyncIterator[LedgerRea
         if storage.connection_string is None:
             identity = credential(settings.cloud, storage.client_id, settings.values)
             stack.push_async_callback(identity.close)
-        ledger = TableLedger(onboarding_table(storage, identity))
-        stack.push_async_callback(ledger.close)
-        yield ledger
+        table = onboarding_table(storage, identity)
+        stack.push_async_callback(table.close)
+        yield table
 
 
 def now() -> datetime:

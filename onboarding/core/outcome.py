@@ -48,6 +48,7 @@ class WaitingFor(StrEnum):
     PLATFORM = "platform"
     SETTLE_DELAY = "settle-delay"
     SCOPE_PAUSED = "scope-paused"
+    BRAKE = "brake"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol
 
+from onboarding.core.brake import Brake, parse_brake
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.exemption import Exemption, parse_exemptions
 from onboarding.core.facts import MachineFacts
@@ -33,6 +34,7 @@ KEYS = {
     "parameters",
     "existenceCondition",
     "azurePolicy",
+    "brake",
     "source",
     "settings",
     "protectedSettings",
@@ -91,6 +93,7 @@ class Policy:
     settle_delay: timedelta
     workspaces: tuple[Workspace, ...] = ()
     reconnect: bool = False  # whether a VM that reports to another workspace is moved to ours
+    brake: Brake | None = None
     azure_policy: frozenset[str] = frozenset()  # ids of Azure Policy's definitions and assignments, lower case
     auto_upgrade_minor_version: bool | None = None  # None: as the catalogue has it
 
@@ -195,6 +198,7 @@ def parse_policy(raw: object, place: str, compile_rule: RuleCompiler) -> Policy:
             f"{place}: workspaces",
             lambda source, here: compile_rule(source, here, parameters),
         ),
+        brake=parse_brake(raw.get("brake"), f"{place}: brake"),
         azure_policy=_azure_policy(raw, place),
         reconnect=parse_switch(raw.get("reconnect"), f"{place}: reconnect") or False,
         auto_upgrade_minor_version=parse_switch(

@@ -67,6 +67,8 @@ DEFAULTS: Mapping[WaitingFor, Schedule] = {
     # How long is in the policy (`settleDelay`); the schedule is there for its cap alone.
     WaitingFor.SETTLE_DELAY: Schedule((_MINUTE,), 24 * _HOUR),
     WaitingFor.SCOPE_PAUSED: Schedule((10 * _MINUTE, 20 * _MINUTE, 30 * _MINUTE), 7 * 24 * _HOUR),
+    # Where the policy's hour is used up, each VM waits for its own moment of the next one.
+    WaitingFor.BRAKE: Schedule((5 * _MINUTE, 10 * _MINUTE, 30 * _MINUTE), 30 * 24 * _HOUR),
     WaitingFor.PLATFORM: Schedule((30, _MINUTE, 2 * _MINUTE, 5 * _MINUTE, 10 * _MINUTE, 30 * _MINUTE), 6 * _HOUR),
 }
 

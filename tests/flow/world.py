@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from onboarding.core.brake import BrakeState
 from onboarding.core.errors import ArmError, LostRace, StorageError
 from onboarding.core.evidence import Evidence
 from onboarding.core.outcome import Row
@@ -28,6 +29,7 @@ from onboarding.ports import (
     Ports,
     Revisit,
     Stored,
+    StoredBrake,
     StoredPause,
     StoredSweep,
     SweepState,
@@ -300,6 +302,27 @@ class PausesInMemory:
         self.stored.pop((pause.subscription, pause.resource_group, pause.extension), None)
 
 
+class BrakesInMemory:
+    def __init__(self) -> None:
+        self.stored: dict[str, StoredBrake] = {}
+        self.trips = 0
+
+    async def read(self, policy: str) -> StoredBrake | None:
+        self.trips += 1
+        return self.stored.get(policy)
+
+    async def write(self, state: BrakeState, version: str | None) -> str:
+        self.trips += 1
+        current = self.stored.get(state.policy)
+        if (current.version if current else None) != version:
+            raise LostRace("lost")
+        self.stored[state.policy] = StoredBrake(state, f"v{self.trips}")
+        return f"v{self.trips}"
+
+    async def every(self) -> tuple[BrakeState, ...]:
+        return tuple(stored.state for stored in self.stored.values())
+
+
 class AnnouncementsInMemory:
     def __init__(self) -> None:
         self.rows: list[Row] = []
@@ -324,6 +347,7 @@ class World:
     ledger: LedgerInMemory = field(default_factory=LedgerInMemory)
     deferrals: DeferralsInMemory = field(default_factory=DeferralsInMemory)
     pauses: PausesInMemory = field(default_factory=PausesInMemory)
+    brakes: BrakesInMemory = field(default_factory=BrakesInMemory)
     announced: AnnouncementsInMemory = field(default_factory=AnnouncementsInMemory)
     sweeps: SweepsInMemory = field(default_factory=SweepsInMemory)
     budget: Budget = field(default_factory=Budget)
@@ -341,6 +365,7 @@ class World:
             clock=lambda: self.now,
             inventory=self.inventory,
             sweeps=self.sweeps,
+            brakes=self.brakes,
         )
         self.line = Onboarding(ports, rules)
         self.sweep = Sweep(ports, rules, self.budget)
