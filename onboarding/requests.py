@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from onboarding.core.asked import Asked
 from onboarding.core.decision import Decision, Situation
 from onboarding.core.outcome import Row
-from onboarding.core.resource_id import VmId
+from onboarding.core.resource_id import VmId, parse_id
+from onboarding.core.selection import Selection
 from onboarding.enforce import Enforcement, Rules
 from onboarding.events import Trigger
 from onboarding.ports import Ports
@@ -53,6 +54,14 @@ class Requests:
         """What `ask` would do. Nothing is written, and ARM is asked for nothing but to be read. Raises as `ask`."""
         cases = await self._enforcement.preview(await self._visit(vm, asked))
         return tuple(Preview(case.situation, decision) for case, decision in cases)
+
+    async def select(self, selection: Selection) -> tuple[VmId, ...]:
+        """The VMs of the rows that are selected, each once. Raises StorageError."""
+        found: dict[str, VmId] = {}
+        async for row in self._ports.ledger.current(selection):
+            if isinstance(vm := parse_id(row.resource_id), VmId):
+                found[vm.key] = vm
+        return tuple(found.values())
 
     async def rows(self, vm: VmId) -> Mapping[str, Row]:
         return {extension: stored.row for extension, stored in (await self._ports.ledger.read(vm)).items()}

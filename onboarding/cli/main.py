@@ -17,8 +17,10 @@ COMMANDS: tuple[str, ...] = (
     "diagnose",
     "document",
     "errors",
+    "install",
     "policy",
     "replay",
+    "retry",
     "status",
     "template",
 )

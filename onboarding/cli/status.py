@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, Commands
+from onboarding.cli.outcomes import outcome_named
 from onboarding.core.errors import StorageError
-from onboarding.core.outcome import Outcome, Row
+from onboarding.core.outcome import Row
 from onboarding.core.resource_id import VmId, parse_id
 from onboarding.core.selection import Selection
 from onboarding.settings import storage_connection
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     parser = commands.add_parser("status", help="show what the table says of the VMs")
-    parser.add_argument("--outcome", nargs="+", action="extend", type=_outcome, metavar="NAME", help="only these")
+    parser.add_argument("--outcome", nargs="+", action="extend", type=outcome_named, metavar="NAME", help="only these")
     parser.add_argument("--subscription", metavar="ID", default="")
     parser.add_argument("--resource-group", metavar="NAME", default="")
     parser.add_argument("--vm", metavar="NAME", default="")
@@ -83,10 +84,3 @@ async def _story(ledger: LedgerReader, selection: Selection) -> AsyncIterator[Ro
         for line in lines:
             if not selection.outcomes or line.outcome in selection.outcomes:
                 yield line
-
-
-def _outcome(name: str) -> Outcome:
-    known = {outcome.lower(): outcome for outcome in Outcome}
-    if name.lower() not in known:
-        raise argparse.ArgumentTypeError(f"{name!r} is no outcome; use {', '.join(Outcome)}")
-    return known[name.lower()]

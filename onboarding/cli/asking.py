@@ -1,0 +1,123 @@
+"""What `install` and `retry` share: ask for each VM, follow it while the person waits, and judge how it all went."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from onboarding.core.asked import Asked
+from onboarding.core.errors import ArmError
+from onboarding.core.failures import classify, parse_errors
+from onboarding.core.outcome import Outcome, Row
+from onboarding.core.resource_id import VmId
+from onboarding.requests import Requests
+
+_AT_ONCE = 8
+DONE, REFUSED, UNDER_WAY = 0, 1, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait for all, and how often to look; `None` does not wait."""
+
+    timeout: float | None
+    interval: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of one VM: its rows, or why there are none."""
+
+    vm: VmId
+    rows: Mapping[str, Row] = field(default_factory=dict)
+    problem: str = ""
+
+    @property
+    def code(self) -> int:
+        """`DONE` when the extension is there and reports to the wanted place."""
+        if self.problem or not self.rows:
+            return REFUSED
+        rows = self.rows.values()
+        if all(row.outcome.present and not row.error_code for row in rows):
+            return DONE
+        return UNDER_WAY if all(_open(row) or row.outcome.present for row in rows) else REFUSED
+
+
+def exit_code(answers: Iterable[Answer]) -> int:
+    """0: all are onboarded; 1: some will not be; 3: some are still on their way."""
+    codes = {answer.code for answer in answers}
+    return REFUSED if REFUSED in codes else UNDER_WAY if UNDER_WAY in codes else DONE
+
+
+class Asking:
+    """Asks for several VMs at once; `tell` hears of every change."""
+
+    def __init__(self, requests: Requests, asked: Asked, patience: Patience, tell: Callable[[Row], None]) -> None:
+        self._requests = requests
+        self._asked = asked
+        self._patience = patience
+        self._tell = tell
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def all(self, vms: Iterable[VmId]) -> list[Answer]:
+        """In the order of the VMs. Raises StorageError."""
+        return list(await asyncio.gather(*(self._one(vm) for vm in vms)))
+
+    async def _one(self, vm: VmId) -> Answer:
+        async with self._slots:
+            try:
+                rows = self._meant(await self._requests.ask(vm, self._asked))
+            except ArmError as error:
+                return Answer(vm, problem=explain(error))
+        if not rows:
+            return Answer(vm, problem=self._undecided())
+        for row in rows.values():
+            self._tell(row)
+        return Answer(vm, await self._follow(vm, rows))
+
+    async def _follow(self, vm: VmId, rows: Mapping[str, Row]) -> Mapping[str, Row]:
+        if self._patience.timeout is None:
+            return rows
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self._patience.timeout
+        while _worth_waiting(rows, left := deadline - clock()):
+            await asyncio.sleep(min(self._patience.interval, left))
+            seen = self._meant(await self._requests.follow(vm))
+            for extension, row in seen.items():
+                if row.differs(rows.get(extension)):
+                    self._tell(row)
+            rows = seen
+        return rows
+
+    def _meant(self, rows: Mapping[str, Row]) -> Mapping[str, Row]:
+        """The rows that the request is about: of a policy that was named, those that it decided."""
+        name = self._asked.policy
+        return {extension: row for extension, row in rows.items() if name in ("", row.policy)}
+
+    def _undecided(self) -> str:
+        if self._asked.policy:
+            return f"policy {self._asked.policy} does not decide for this VM: another one comes first"
+        return "no policy speaks of this VM"
+
+
+def explain(error: ArmError) -> str:
+    """What ARM refused, and what to do about it."""
+    failure = classify(error.evidence, parse_errors({}), datetime.now(UTC))
+    return f"ARM said {error}: {failure.meaning} {failure.advice}"
+
+
+def _open(row: Row) -> bool:
+    return not row.outcome.final
+
+
+def _worth_waiting(rows: Mapping[str, Row], left: float) -> bool:
+    """Whether anything can change before the time is up. A request under way may end at any moment."""
+    soon = datetime.now(UTC) + timedelta(seconds=left)
+    looks = (row.outcome is Outcome.REQUESTED or _due(row) <= soon for row in rows.values() if _open(row))
+    return left > 0 and any(looks)
+
+
+def _due(row: Row) -> datetime:
+    return row.next_attempt_at or datetime.now(UTC)

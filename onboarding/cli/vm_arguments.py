@@ -1,0 +1,64 @@
+"""How commands are told which VMs: by id, by name with a resource group, or as ids on standard input."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping
+
+from onboarding.cli.io import BadInput
+from onboarding.core.resource_id import VmId, parse_id
+
+_SUBSCRIPTION = "AZURE_SUBSCRIPTION_ID"
+
+
+def add_vms(parser: argparse.ArgumentParser, *, several: bool) -> None:
+    """The arguments; `vms` is what they become."""
+    what = "ids, or names with -g; - reads ids from standard input" if several else "its id, or its name with -g"
+    parser.add_argument("vms", nargs="*" if several else "?", metavar="VM", help=what)
+    parser.add_argument("-g", "--resource-group", metavar="GROUP", default="")
+    parser.add_argument("-n", "--name", metavar="NAME", default="", help="the VM's name in that group")
+    parser.add_argument("--subscription", metavar="ID", default="", help=f"with -g (default: {_SUBSCRIPTION})")
+
+
+def read_vms(args: argparse.Namespace, environment: Mapping[str, str]) -> tuple[VmId, ...]:
+    """The VMs that the arguments name, each once."""
+    given = args.vms if isinstance(args.vms, list) else [args.vms] if args.vms else []
+    texts = [*_with_input(given), *([args.name] if args.name else [])]
+    vms = (_vm(text, place, args, environment) for text, place in _placed(texts))
+    return tuple({vm.key: vm for vm in vms}.values())
+
+
+def read_vm(args: argparse.Namespace, environment: Mapping[str, str]) -> VmId:
+    vms = read_vms(args, environment)
+    if len(vms) != 1:
+        raise BadInput("name one VM: by its id, or by -g GROUP -n NAME")
+    return vms[0]
+
+
+def _with_input(given: list[str]) -> Iterator[str]:
+    for text in given:
+        if text == "-":
+            yield from (line.strip().strip('",') for line in sys.stdin if line.strip(' \t\r\n[]",'))
+        else:
+            yield text
+
+
+def _placed(texts: list[str]) -> Iterator[tuple[str, str]]:
+    for number, text in enumerate(texts, 1):
+        yield text, f"VM {number}"
+
+
+def _vm(text: str, place: str, args: argparse.Namespace, environment: Mapping[str, str]) -> VmId:
+    if text.startswith("/"):
+        vm = parse_id(text)
+    else:
+        if not args.resource_group:
+            raise BadInput(f"{place}: {text[:80]!r} is a name; add -g GROUP, or give the VM's id")
+        subscription = args.subscription or environment.get(_SUBSCRIPTION, "")
+        if not subscription:
+            raise BadInput(f"{place}: {text[:80]!r} needs --subscription, or the setting {_SUBSCRIPTION}")
+        vm = parse_id(str(VmId(subscription, args.resource_group, text)))
+    if not isinstance(vm, VmId):
+        raise BadInput(f"{place}: {text[:120]!r} is no VM; write /subscriptions/…/virtualMachines/NAME")
+    return vm
