@@ -1,0 +1,126 @@
+// The function app with all that it needs, in a resource group of its own. Deployed once, and again for each upgrade.
+// Rights on virtual machines and the events that tell of them: subscription.bicep, once the code is there.
+targetScope = 'subscription'
+
+@description('Names the resource group, and tells installations apart.')
+@minLength(1)
+@maxLength(60)
+param environmentName string
+
+@description('A region that offers Flex Consumption.')
+@metadata({ azd: { type: 'location' } })
+param location string
+
+@description('The GUID of the Log Analytics workspace that agents report to. Empty where no policy asks for it.')
+param omsWorkspaceId string
+
+@description('Its primary or secondary key. Goes into the vault and nowhere else. Empty where no policy asks for it.')
+@secure()
+param omsWorkspaceKey string
+
+@description('Create an Event Grid topic that final outcomes are published to.')
+param outcomeTopic bool = false
+
+@description('More app settings: those that policies name as {NAME}, SWEEP_SCHEDULE, ONBOARDING_POLICIES. No secrets.')
+param settings object = {}
+
+var token = uniqueString(subscription().id, environmentName, location)
+var tags = { 'azd-env-name': environmentName }
+
+resource group 'Microsoft.Resources/resourceGroups@2024-03-01' = {
+  name: 'rg-${environmentName}'
+  location: location
+  tags: tags
+}
+
+module identities 'modules/identities.bicep' = {
+  name: 'identities'
+  scope: group
+  params: {
+    appName: 'id-app-${token}'
+    eventsName: 'id-events-${token}'
+    location: location
+    tags: tags
+  }
+}
+
+module storage 'modules/storage.bicep' = {
+  name: 'storage'
+  scope: group
+  params: {
+    name: 'st${token}'
+    location: location
+    tags: tags
+    appPrincipalId: identities.outputs.appPrincipalId
+    eventsPrincipalId: identities.outputs.eventsPrincipalId
+  }
+}
+
+module monitoring 'modules/monitoring.bicep' = {
+  name: 'monitoring'
+  scope: group
+  params: {
+    workspaceName: 'log-${token}'
+    insightsName: 'appi-${token}'
+    location: location
+    tags: tags
+    appPrincipalId: identities.outputs.appPrincipalId
+  }
+}
+
+module vault 'modules/vault.bicep' = if (!empty(omsWorkspaceKey)) {
+  name: 'vault'
+  scope: group
+  params: {
+    name: 'kv-${token}'
+    location: location
+    tags: tags
+    appPrincipalId: identities.outputs.appPrincipalId
+    omsWorkspaceKey: omsWorkspaceKey
+  }
+}
+
+module topic 'modules/topic.bicep' = if (outcomeTopic) {
+  name: 'topic'
+  scope: group
+  params: {
+    name: 'evgt-${token}'
+    location: location
+    tags: tags
+    appPrincipalId: identities.outputs.appPrincipalId
+  }
+}
+
+module app 'modules/app.bicep' = {
+  name: 'app'
+  scope: group
+  params: {
+    name: 'func-${token}'
+    planName: 'plan-${token}'
+    location: location
+    tags: tags
+    identityId: identities.outputs.appId
+    clientId: identities.outputs.appClientId
+    storageEndpoints: storage.outputs.endpoints
+    packages: storage.outputs.packages
+    insightsConnectionString: monitoring.outputs.connectionString
+    settings: union(
+      empty(omsWorkspaceId) ? {} : { OMS_WORKSPACE_ID: omsWorkspaceId },
+      empty(omsWorkspaceKey) ? {} : { OMS_WORKSPACE_KEY: vault!.outputs.omsWorkspaceKeyReference },
+      outcomeTopic ? { OUTCOME_TOPIC_ENDPOINT: topic!.outputs.endpoint } : {},
+      settings
+    )
+  }
+}
+
+// What scripts/subscribe hands to subscription.bicep.
+output AZURE_RESOURCE_GROUP string = group.name
+output APP_PRINCIPAL_ID string = identities.outputs.appPrincipalId
+output EVENTS_IDENTITY_ID string = identities.outputs.eventsId
+output FUNCTION_APP_ID string = app.outputs.id
+output STORAGE_ACCOUNT_ID string = storage.outputs.id
+
+// What a person asks for next.
+output FUNCTION_APP_NAME string = app.outputs.name
+output STORAGE_ACCOUNT_NAME string = storage.outputs.name
+output HEALTH_URL string = 'https://${app.outputs.hostName}/api/health'
