@@ -6,7 +6,10 @@ Resource Graph gives no $skipToken or gives rows twice.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+
+_NAME = re.compile(r"[-\w.() ]+")
 
 # Each VM with its extensions as one row, in the shape of a GET where that is possible: policy rules look at any alias.
 # The extensions are gathered before they are joined, so that a VM without any keeps its row.
@@ -42,6 +45,7 @@ def members(groups: Iterable[str]) -> str:
 
 
 def literal(text: str) -> str:
-    """A text as a string literal that it cannot break out of."""
-    inner = "".join(c if c.isalnum() or c in "-_.()" else f"\\u{ord(c):04x}" for c in text if ord(c) < 0x10000)
-    return f"'{inner}'"
+    """A name as a string literal. Raises ValueError for what no name of Azure's has: it might end the literal."""
+    if not _NAME.fullmatch(text):
+        raise ValueError(f"{text!r} is no name")
+    return f"'{text}'"

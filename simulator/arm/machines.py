@@ -150,6 +150,10 @@ class Machines:
         self._subscriptions.add(subscription.lower())
         return self._groups.setdefault(_group_key(subscription, group), (group, location))[0]
 
+    @property
+    def subscriptions(self) -> list[str]:
+        return sorted(self._subscriptions)
+
     def knows(self, subscription: str) -> bool:
         return subscription.lower() in self._subscriptions
 

@@ -30,8 +30,10 @@ class ThrottleWait(StrEnum):
 class Options:
     """`identities` maps a user-assigned identity's client id to its principal id. `newest` pins the newest handler
     version that the artifact repository knows, so that a run can take place in 2017. `workspaces` maps workspace id
-    to key; empty means that any well-formed key is accepted. `operation_lifetime` is in simulated seconds,
-    `token_lifetime` in real ones, because the credential's own clock decides about renewal."""
+    to key; empty means that any well-formed key is accepted. `index_lag` is how many simulated seconds Resource Graph
+    may be behind; `management_groups` maps a subscription to the groups that it is in, the nearest first.
+    `operation_lifetime` is in simulated seconds, `token_lifetime` in real ones, because the credential's own clock
+    decides about renewal."""
 
     subscriptions: tuple[str, ...] = ("00000000-0000-4000-8000-000000000001",)
     tenant_id: str = "72f988bf-0000-4000-8000-00000000a3c1"
@@ -42,6 +44,8 @@ class Options:
     throttle_wait: ThrottleWait = ThrottleWait.RETRY_AFTER
     concurrent_writes: ConcurrentWrites = ConcurrentWrites.REFUSE
     page_size: int = 50
+    index_lag: float = 0.0
+    management_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     token_lifetime: float = 86_400.0
     operation_lifetime: float = 86_400.0
     newest: Mapping[str, str] = field(default_factory=lambda: {OMS_HANDLER: "1.3"})

@@ -12,6 +12,7 @@ from simulator.arm.deployments import Deployments
 from simulator.arm.errors import ArmError
 from simulator.arm.events import Caller
 from simulator.arm.extensions import Extensions
+from simulator.arm.graph import Graph
 from simulator.arm.guests import guest_of
 from simulator.arm.lifecycle import Lifecycle
 from simulator.arm.machines import Machine
@@ -49,12 +50,18 @@ class Answer:
 
 class Routes:
     def __init__(
-        self, platform: Platform, lifecycle: Lifecycle, extensions: Extensions, surroundings: Surroundings
+        self,
+        platform: Platform,
+        lifecycle: Lifecycle,
+        extensions: Extensions,
+        surroundings: Surroundings,
+        graph: Graph,
     ) -> None:
         self._platform = platform
         self._lifecycle = lifecycle
         self._extensions = extensions
         self._surroundings = surroundings
+        self._graph = graph
         self._run_commands = RunCommands(platform)
         self._deployments = Deployments(platform, self._put_resource)
         self._pages: dict[str, str] = {}
@@ -84,6 +91,8 @@ class Routes:
             Kind.PROVIDER_GET: self._get_provider,
             Kind.PROVIDER_REGISTER: self._get_provider,
             Kind.SUBSCRIPTION_GET: self._get_subscription,
+            Kind.SUBSCRIPTION_LIST: self._list_subscriptions,
+            Kind.GRAPH_QUERY: self._query_graph,
             Kind.DEPLOYMENT_PUT: self._put_deployment,
             Kind.DEPLOYMENT_GET: self._get_deployment,
             Kind.DEPLOYMENT_STATUS: self._get_deployment,
@@ -253,6 +262,13 @@ class Routes:
         deployment = self._deployments.find(path.partition("/operationStatuses/")[0])
         whole = exchange.target.kind is Kind.DEPLOYMENT_GET
         return Answer(200, deployment.body() if whole else deployment.status())
+
+    def _list_subscriptions(self, exchange: Exchange) -> Answer:
+        return Answer(200, {"value": self._surroundings.list_subscriptions()})
+
+    def _query_graph(self, exchange: Exchange) -> Answer:
+        body, headers = self._graph.answer(exchange.body, exchange.caller.principal)
+        return Answer(200, body, headers)
 
     def _machine(self, target: Target) -> Machine:
         machine = self._platform.machines.find(target.vm_id)

@@ -66,8 +66,16 @@ class Scopes:
         """A deny policy on extensions of that publisher.type."""
         self.denied[scope.lower()] = handler.lower()
 
+    def may_read(self, principal: str, resource_id: str) -> bool:
+        """Whether a role of that principal lets it read the VM or extension."""
+        action = "microsoft.compute/virtualmachines/read"
+        roles = self.roles.get(principal)
+        return roles is None or any(_within(resource_id, s) and fnmatch(action, a) for s, a in roles)
+
     def check(self, target: Target, method: str, principal: str, body: Mapping[str, Any]) -> None:
         """Raise ARM's refusal of this request, if there is one."""
+        if target.kind in (Kind.GRAPH_QUERY, Kind.SUBSCRIPTION_LIST):
+            return  # these leave out what the caller may not see
         path = _path(target)
         self._check_role(target, path, principal)
         if method == "GET" or target.kind is Kind.PROVIDER_REGISTER:

@@ -20,6 +20,7 @@ from simulator.arm.durations import Durations
 from simulator.arm.events import Events, Publish, other_deployer, owner
 from simulator.arm.extensions import Extensions
 from simulator.arm.faults import Faults
+from simulator.arm.graph import Graph
 from simulator.arm.journal import Requests
 from simulator.arm.lifecycle import Lifecycle
 from simulator.arm.limits import Draw, Limits
@@ -83,7 +84,8 @@ class ArmSimulator:
         self._lifecycle = Lifecycle(platform)
         self._extensions = Extensions(platform)
         self._surroundings = Surroundings(self.machines, self.scopes, self.options)
-        routes = Routes(platform, self._lifecycle, self._extensions, self._surroundings)
+        graph = Graph(platform, self.scopes)
+        routes = Routes(platform, self._lifecycle, self._extensions, self._surroundings, graph)
         self._events = events
         self._identity = IdentityEndpoint(self.tokens, self.options)
         self._door = Door(platform, routes, self.tokens, self.scopes, self.limits, self.faults, self.requests)

@@ -20,12 +20,18 @@ class Surroundings:
         self.images: dict[str, dict[str, Any]] = {}
 
     def get_subscription(self, target: Target) -> dict[str, Any]:
+        return self._subscription(target.subscription)
+
+    def list_subscriptions(self) -> list[dict[str, Any]]:
+        return [self._subscription(subscription) for subscription in self._machines.subscriptions]
+
+    def _subscription(self, subscription: str) -> dict[str, Any]:
         return {
-            "id": f"/subscriptions/{target.subscription}",
-            "subscriptionId": target.subscription,
+            "id": f"/subscriptions/{subscription}",
+            "subscriptionId": subscription,
             "tenantId": self._tenant,
             "displayName": "Simulated subscription",
-            "state": "Disabled" if target.subscription.lower() in self._scopes.disabled else "Enabled",
+            "state": "Disabled" if subscription.lower() in self._scopes.disabled else "Enabled",
         }
 
     def get_group(self, target: Target) -> dict[str, Any]:

@@ -40,6 +40,8 @@ class Kind(StrEnum):
     PROVIDER_GET = "provider-get"
     PROVIDER_REGISTER = "provider-register"
     SUBSCRIPTION_GET = "subscription-get"
+    SUBSCRIPTION_LIST = "subscription-list"
+    GRAPH_QUERY = "graph-query"
     DEPLOYMENT_PUT = "deployment-put"
     DEPLOYMENT_GET = "deployment-get"
     DEPLOYMENT_STATUS = "deployment-status"
@@ -107,6 +109,13 @@ _ROUTES: tuple[tuple[str, str, dict[str, Kind]], ...] = (
 )
 
 
+# what is asked of the whole tenant, by path
+_TENANT = {
+    "/subscriptions": ("subscriptions", {"GET": Kind.SUBSCRIPTION_LIST}),
+    "/providers/microsoft.resourcegraph/resources": ("resourceGraph", {"POST": Kind.GRAPH_QUERY}),
+}
+
+
 def _pattern(path: str) -> re.Pattern[str]:
     body = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(path))
     return re.compile(rf"/subscriptions/(?P<subscription>[^/]+){body}/?", re.IGNORECASE)
@@ -121,6 +130,9 @@ def read_target(method: str, path: str) -> Target:
         if match := pattern.fullmatch(path):
             names = match.groupdict()
             return Target(kinds.get(method, Kind.UNKNOWN), type_, names.pop("subscription"), names)
+    if found := _TENANT.get(path.lower().rstrip("/")):
+        type_, kinds = found
+        return Target(kinds.get(method, Kind.UNKNOWN), type_, "", {})
     subscription = re.match(r"/subscriptions/([^/]+)", path, re.IGNORECASE)
     return Target(Kind.UNKNOWN, "", subscription[1] if subscription else "", {})
 
