@@ -52,10 +52,10 @@ class Existence:
     def judge(self, subject: Resource) -> tuple[bool | None, tuple[str, ...]]:
         """Whether it exists as it should, None where the body cannot tell, and why."""
         try:
-            words = self._words(subject)
             candidates, complete = self.candidates(subject)
         except Undecided as reason:
             return None, (f"the related resource cannot be named: {reason}",)
+        words = self._words(subject)
         if candidates:
             return self._best(candidates, subject, words)
         if complete:
@@ -66,12 +66,15 @@ class Existence:
 
     def candidates(self, subject: Resource) -> tuple[tuple[Resource, ...], bool]:
         """The related resources in the body that have the name, and whether there can be no others."""
-        type_, name = str(self.type.of(subject)), self._name(subject)
-        found, complete = _related(subject, type_)
+        found, complete = _related(subject, str(self.type.of(subject)))
+        name = self._name(subject) if found else None  # where there is none of the type, the name does not matter
         return tuple(each for each in found if name is None or _is_named(each, name)), complete
 
     def _words(self, subject: Resource) -> str:
-        name = self._name(subject)
+        try:
+            name = self._name(subject)
+        except Undecided:
+            name = None
         return f"{self.type.of(subject)} '{name}'" if name else str(self.type.of(subject))
 
     def _name(self, subject: Resource) -> str | None:

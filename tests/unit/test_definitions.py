@@ -168,6 +168,14 @@ def test_of_what_a_vms_body_does_not_list_there_is_none_and_the_answer_says_so()
     assert read.evaluate(VM | {"resources": [assignment]}, GIVEN).compliant is True
 
 
+def test_a_name_that_only_azure_can_work_out_matters_only_where_there_is_something_to_be_named() -> None:
+    for type_, compliant in ((EXTENSIONS, None), ("Microsoft.Insights/dataCollectionRuleAssociations", False)):
+        details = {"type": type_, "name": "[concat('assoc-', uniqueString(field('id')))]"}
+        answer = read_definition(definition({"effect": "auditIfNotExists", "details": details}))
+        assert answer.evaluate(with_extensions(AGENT)).compliant is compliant
+        assert answer.evaluate(VM).compliant is False
+
+
 def test_inside_an_existence_condition_the_field_function_asks_the_vm() -> None:
     same_place = {"field": "location", "equals": "[field('location')]"}
     then = {"effect": "auditIfNotExists", "details": {"type": EXTENSIONS, "existenceCondition": same_place}}
