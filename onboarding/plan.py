@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from onboarding.core.resource_id import VmId
 from onboarding.core.survey import Finding, Reason
 from onboarding.ports import Message, Ports, Revisit
+from onboarding.settings import Settings
 
 _LONGEST = timedelta(minutes=4)  # a run; the host ends one after five
 _DIGESTED = timedelta(minutes=5)  # after the last visit was due, what came of it is in the table
@@ -22,6 +23,12 @@ class Budget:
 
     visits: int = 5000
     per_minute: int = 400
+
+    @classmethod
+    def of(cls, settings: Settings) -> Budget:
+        default = cls()
+        per_minute = settings.sweep_visits_per_minute or default.per_minute
+        return cls(settings.sweep_visits or default.visits, per_minute)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ are secret are held as `Secret`s, and no problem quotes a value.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -82,6 +83,8 @@ class Settings:
     policies: str
     topic_endpoint: str
     topic_key: Secret | None
+    sweep_visits: int | None
+    sweep_visits_per_minute: int | None
     problems: tuple[str, ...]
     values: Mapping[str, str] = field(repr=False)
 
@@ -112,9 +115,22 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         policies=environment.get("ONBOARDING_POLICIES") or "policies",
         topic_endpoint=topic_endpoint,
         topic_key=Secret(key) if key else None,
+        sweep_visits=_count("SWEEP_VISITS", environment, problems),
+        sweep_visits_per_minute=_count("SWEEP_VISITS_PER_MINUTE", environment, problems),
         problems=tuple(problems),
         values=dict(environment),
     )
+
+
+def _count(name: str, environment: Mapping[str, str], problems: list[str]) -> int | None:
+    """A number from 1 on; None leaves it to the default."""
+    text = environment.get(name, "").strip()
+    if not text:
+        return None
+    if re.fullmatch("[1-9][0-9]{0,8}", text):
+        return int(text)
+    problems.append(f"{name} must be a whole number from 1 on: set it to 1000, or remove it")
+    return None
 
 
 def _storage(environment: Mapping[str, str], cloud: Cloud, problems: list[str]) -> Storage:

@@ -23,6 +23,7 @@ from onboarding.core.routing import routes
 from onboarding.enforce import Rules
 from onboarding.files import load_catalogue, load_overrides, load_policies
 from onboarding.onboard import Onboarding
+from onboarding.plan import Budget
 from onboarding.ports import Arm, BrakeStore, LedgerReader, Ports, Shell
 from onboarding.settings import Settings, read_settings
 from onboarding.sweep import Sweep
@@ -64,7 +65,11 @@ def connect(configuration: Configuration) -> Application:
     """The line for a process that lives long; no request is sent before the first event. Raises StorageError without
     a storage account."""
     ports = _ports(configuration, AsyncExitStack())
-    return Application(Onboarding(ports, configuration.rules), Sweep(ports, configuration.rules))
+    return Application(Onboarding(ports, configuration.rules), make_sweep(ports, configuration))
+
+
+def make_sweep(ports: Ports, configuration: Configuration) -> Sweep:
+    return Sweep(ports, configuration.rules, Budget.of(configuration.settings))
 
 
 @asynccontextmanager

@@ -22,6 +22,7 @@ COMMANDS: tuple[str, ...] = (
     "replay",
     "retry",
     "status",
+    "sweep",
     "template",
 )
 

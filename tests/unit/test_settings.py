@@ -151,3 +151,14 @@ NAMES = ["AZURE_CLOUD", "ARM_ENDPOINT", "OUTCOME_TOPIC_ENDPOINT", "AzureWebJobsS
 @given(st.dictionaries(st.sampled_from([*NAMES, "ONBOARDING_STORAGE__accountName"]), st.text()))
 def test_no_value_makes_reading_raise(environment: dict[str, str]) -> None:
     read_settings(environment)
+
+
+@pytest.mark.parametrize("name", ["SWEEP_VISITS", "SWEEP_VISITS_PER_MINUTE"])
+@pytest.mark.parametrize(
+    ("text", "number"), [("", None), (" 250 ", 250), ("1", 1), ("0", None), ("-5", None), ("many", None), ("1e3", None)]
+)
+def test_how_much_a_sweep_may_ask_for(name: str, text: str, number: int | None) -> None:
+    settings = read_settings({"AzureWebJobsStorage": "UseDevelopmentStorage=true", name: text})
+    told = {"SWEEP_VISITS": settings.sweep_visits, "SWEEP_VISITS_PER_MINUTE": settings.sweep_visits_per_minute}
+    assert told[name] == number
+    assert bool(settings.problems) is (number is None and text != "")

@@ -1,0 +1,85 @@
+"""`onboard sweep`: what the timer does, once and by hand: find what events missed, and have it visited.
+
+The visits go to the function app's queue; a dry run only says what would be visited and why. Exit codes: 0 everything
+was compared, 1 something is left (it could not be read, the budget is used up, or another sweep is under way), 2 bad
+input or settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from onboarding.cli.environment import add_settings, environment_of
+from onboarding.cli.io import BadInput, Commands
+from onboarding.core.errors import StorageError
+from onboarding.core.resource_id import VmId
+from onboarding.core.survey import Finding
+from onboarding.plan import Order, SweepReport, Watch
+from onboarding.wiring import Configuration, make_sweep, open_ports, read_configuration
+
+if TYPE_CHECKING:
+    from rich.status import Status
+
+_EVERY = 500  # VMs between two lines of progress
+
+
+def add(commands: Commands) -> None:
+    parser = commands.add_parser("sweep", help="find what events missed, drifted or failed, and have it visited")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be visited and why, and do nothing")
+    parser.add_argument("--policy", metavar="NAME", default="", help="only what this policy wants")
+    parser.add_argument("--subscription", metavar="ID", default="", help="only this subscription")
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="json: an object a line")
+    add_settings(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    configuration = read_configuration(environment_of(args))
+    _check_policy(args.policy, configuration)
+    order = Order(args.policy, args.subscription, args.dry_run)
+    try:
+        report = asyncio.run(_sweep(configuration, order, as_json=args.format == "json"))
+    except StorageError as error:
+        raise BadInput(str(error)) from None
+    return 0 if report.complete else 1
+
+
+def _check_policy(name: str, configuration: Configuration) -> None:
+    names = [policy.name for policy in configuration.rules.policies.policies]
+    if not names:
+        raise BadInput("; ".join(configuration.problems) or "there is no policy")
+    if name not in ("", *names):
+        raise BadInput(f"--policy {name!r}: no such policy; there are {', '.join(names)}")
+
+
+async def _sweep(configuration: Configuration, order: Order, *, as_json: bool) -> SweepReport:
+    from rich.console import Console
+
+    async with open_ports(configuration) as ports:
+        with Console(stderr=True).status("comparing") as status:
+            report = await make_sweep(ports, configuration).run(order, _Written(status, as_json=as_json))
+    print(json.dumps({"summary": asdict(report)}) if as_json else report, file=sys.stdout if as_json else sys.stderr)
+    return report
+
+
+class _Written(Watch):
+    """Writes what is found as it is found: a fleet is too large to be kept."""
+
+    def __init__(self, status: Status, *, as_json: bool) -> None:
+        self._status = status
+        self._as_json = as_json
+
+    def compared(self, report: SweepReport) -> None:
+        if report.machines % _EVERY == 0:
+            self._status.update(f"compared {report.machines:,} VMs, {report.visits:,} to be visited")
+
+    def found(self, vm: VmId, finding: Finding) -> None:
+        if self._as_json:
+            print(json.dumps({"vm": str(vm), "reason": finding.reason.value, "policy": finding.policy}))
+        else:
+            print(f"{finding.reason:8} {vm}" + (f" ({finding.policy})" if finding.policy else ""))
