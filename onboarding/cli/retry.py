@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     vms = read_vms(args, environment)
 
     async def work(requests: Requests) -> int:
-        chosen = vms or await requests.select(_selection(args))
+        chosen = vms or await requests.select(selection(args))
         if not chosen:
             print("nothing to retry")
             return 0
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     return run_with(args, environment, work)
 
 
-def _selection(args: argparse.Namespace) -> Selection:
+def selection(args: argparse.Namespace) -> Selection:
     return Selection(
         subscription=args.subscription,
         resource_group=args.resource_group,

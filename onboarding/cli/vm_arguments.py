@@ -25,8 +25,11 @@ def read_vms(args: argparse.Namespace, environment: Mapping[str, str]) -> tuple[
     """The VMs that the arguments name, each once."""
     given = args.vms if isinstance(args.vms, list) else [args.vms] if args.vms else []
     texts = [*_with_input(given), *([args.name] if args.name else [])]
-    vms = (_vm(text, place, args, environment) for text, place in _placed(texts))
-    return tuple({vm.key: vm for vm in vms}.values())
+    found: dict[str, VmId] = {}
+    for number, text in enumerate(texts, 1):
+        vm = _vm(text, f"VM {number}", args, environment)
+        found.setdefault(vm.key, vm)
+    return tuple(found.values())
 
 
 def read_vm(args: argparse.Namespace, environment: Mapping[str, str]) -> VmId:
@@ -42,11 +45,6 @@ def _with_input(given: list[str]) -> Iterator[str]:
             yield from (line.strip().strip('",') for line in sys.stdin if line.strip(' \t\r\n[]",'))
         else:
             yield text
-
-
-def _placed(texts: list[str]) -> Iterator[tuple[str, str]]:
-    for number, text in enumerate(texts, 1):
-        yield text, f"VM {number}"
 
 
 def _vm(text: str, place: str, args: argparse.Namespace, environment: Mapping[str, str]) -> VmId:

@@ -34,6 +34,7 @@ from onboarding.ports import (
     StoredSweep,
     SweepState,
 )
+from onboarding.requests import Requests
 from onboarding.sweep import Sweep
 
 SUBSCRIPTION = "11112222-3333-4444-5555-666677778888"
@@ -194,7 +195,8 @@ class LedgerInMemory:
     async def current(self, selection: Selection = EVERYTHING) -> AsyncIterator[Row]:
         self._check()
         for (key, _), stored in list(self.rows.items()):
-            if f"/{selection.subscription}/" in key:
+            wanted = not selection.outcomes or stored.row.outcome in selection.outcomes
+            if wanted and f"/{selection.subscription}/" in key:
                 yield stored.row
 
     async def standings(self, subscription: str) -> AsyncIterator[tuple[str, Standing]]:
@@ -368,6 +370,7 @@ class World:
             brakes=self.brakes,
         )
         self.line = Onboarding(ports, rules)
+        self.requests = Requests(ports, rules)
         self.sweep = Sweep(ports, rules, self.budget)
         self._events = 0
 
