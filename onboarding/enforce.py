@@ -8,9 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from onboarding.brakes import Brakes
+from onboarding.core.asked import Asked
 from onboarding.core.brake import Hold, spread
 from onboarding.core.catalog import CatalogueEntry
-from onboarding.core.configuration import resolve_settings
+from onboarding.core.configuration import ExtensionSettings, resolve_settings
 from onboarding.core.deciding import decide
 from onboarding.core.decision import Decision, Install, Pace, Situation, Skip, Wait
 from onboarding.core.errors import ArmError, LostRace
@@ -43,6 +44,30 @@ class Rules:
     catalogue: Mapping[str, CatalogueEntry]
     app_settings: Mapping[str, str] = field(repr=False)
     overrides: Overrides = NO_OVERRIDES
+
+
+def situation_of(
+    rules: Rules, facts: MachineFacts, assignment: Assignment, pace: Pace, asked: Asked | None = None
+) -> tuple[Situation, ExtensionSettings]:
+    """All that the decision on an assignment rests on, and the settings that would be sent."""
+    policy = routed(assignment.policy, facts, pace.now)
+    if asked is not None and asked.reconnect:
+        policy = replace(policy, reconnect=True)
+    entry = tuned(rules.catalogue[policy.extension], policy)
+    release = identify(facts, rules.overrides)
+    settings = resolve_settings(entry, policy, rules.app_settings)
+    situation = Situation(
+        facts=facts,
+        release=release,
+        judgement=judge(release, entry.support_table(policy.support_table)),
+        assignment=replace(assignment, policy=policy),
+        entry=entry,
+        problems=settings.problems,
+        pace=pace,
+        settings=settings.public,
+        asked=asked,
+    )
+    return situation, settings
 
 
 class Enforcement:
@@ -119,23 +144,8 @@ class Enforcement:
         return decision if hold is None else _wait_for_brake(pace, hold, visit.vm)
 
     def _case(self, visit: Visit, facts: MachineFacts, assignment: Assignment) -> Case:
-        policy = routed(assignment.policy, facts, visit.now)
-        if visit.asked is not None and visit.asked.reconnect:
-            policy = replace(policy, reconnect=True)
-        entry = tuned(self._rules.catalogue[policy.extension], policy)
-        release = identify(facts, self._rules.overrides)
-        settings = resolve_settings(entry, policy, self._rules.app_settings)
-        situation = Situation(
-            facts=facts,
-            release=release,
-            judgement=judge(release, entry.support_table(policy.support_table)),
-            assignment=replace(assignment, policy=policy),
-            entry=entry,
-            problems=settings.problems,
-            pace=Pace(visit.last(policy.extension, facts.vm_id), policy.waits, visit.now),
-            settings=settings.public,
-            asked=visit.asked,
-        )
+        pace = Pace(visit.last(assignment.policy.extension, facts.vm_id), assignment.policy.waits, visit.now)
+        situation, settings = situation_of(self._rules, facts, assignment, pace, visit.asked)
         return Case(visit, situation, settings)
 
     async def _still_paused(self, visit: Visit, extension: str) -> bool:

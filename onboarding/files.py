@@ -51,9 +51,12 @@ def load_policies(folder: Path, catalogue: Mapping[str, CatalogueEntry]) -> tupl
         return PolicySet(()), (f"ONBOARDING_POLICIES: there is no folder {str(folder)!r}; name one with policy files",)
     policies: list[Policy] = []
     problems: list[str] = []
-    for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES and p.name != OVERRIDES):
+    for path in policy_files(folder):
         try:
-            policies.append(_load_policy(path, catalogue))
+            policy = _load_policy(path, catalogue)
+            if any(policy.name == other.name for other in policies):
+                raise ConfigurationError(f"{path.name}: name", f"{policy.name!r} is taken", "give each policy its own")
+            policies.append(policy)
         except ConfigurationError as error:
             problems.append(str(error))
         except (OSError, UnicodeDecodeError, RecursionError) as error:
@@ -61,6 +64,12 @@ def load_policies(folder: Path, catalogue: Mapping[str, CatalogueEntry]) -> tupl
     if not policies:
         problems.append(f"ONBOARDING_POLICIES: folder {str(folder)!r} holds no usable policy; no VM is onboarded")
     return PolicySet(tuple(policies)), tuple(problems)
+
+
+def policy_files(folder: Path) -> list[Path]:
+    """The files of a folder that are to be policies: not what people taught of images, nor the policies' own tests."""
+    named = (path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
+    return sorted(path for path in named if path.name != OVERRIDES and not path.stem.endswith(".cases"))
 
 
 def load_overrides(folder: Path) -> tuple[Overrides, tuple[str, ...]]:

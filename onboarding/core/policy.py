@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from onboarding.core.brake import Brake, parse_brake
+from onboarding.core.conditions import Explanation
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.exemption import Exemption, parse_exemptions
 from onboarding.core.facts import MachineFacts
@@ -65,6 +66,12 @@ class Rule(Protocol):
 
     def decide_extension(self, facts: MachineFacts, name: str, now: datetime) -> tuple[bool, str]:
         """For the VM's extension of that name."""
+
+    def explain(self, facts: MachineFacts, now: datetime) -> Explanation:
+        """The whole condition, for the VM, with the value that each part found."""
+
+    def explain_extension(self, facts: MachineFacts, name: str, now: datetime) -> Explanation | None:
+        """The same for an extension; None if the VM's body has none of that name."""
 
 
 class RuleCompiler(Protocol):

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from onboarding.core.conditions import Condition, ConditionError, Context, Resource, compile_condition, decisive
+from onboarding.core.conditions import (
+    Condition,
+    ConditionError,
+    Context,
+    Evaluation,
+    Explanation,
+    Resource,
+    compile_condition,
+    decisive,
+)
 from onboarding.core.conditions.resource import EXTENSIONS
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.facts import MachineFacts
@@ -20,22 +29,33 @@ class ConditionRule:
     condition: Condition
 
     def decide(self, facts: MachineFacts, now: datetime) -> tuple[bool, str]:
-        return self._decide(_vm(facts, now), None)
+        return _told(self.condition.evaluate(_vm(facts, now)))
 
     def decide_extension(self, facts: MachineFacts, name: str, now: datetime) -> tuple[bool, str]:
-        vm = _vm(facts, now)
-        found = (each for each in vm.children(EXTENSIONS) if each.name.lower() == name.lower())
-        extension = next(found, None)
-        return (False, "it is not in the VM's body") if extension is None else self._decide(extension, vm)
+        evaluation = self._of_extension(facts, name, now)
+        return (False, "it is not in the VM's body") if evaluation is None else _told(evaluation)
 
-    def _decide(self, resource: Resource, subject: Resource | None) -> tuple[bool, str]:
-        """A reason is worked out for refusals alone: most conditions hold, and nobody asks why."""
-        evaluation = self.condition.evaluate(resource, subject)
-        return evaluation.matched, "" if evaluation.matched else "; ".join(decisive(evaluation.tree))
+    def explain(self, facts: MachineFacts, now: datetime) -> Explanation:
+        return self.condition.evaluate(_vm(facts, now)).tree
+
+    def explain_extension(self, facts: MachineFacts, name: str, now: datetime) -> Explanation | None:
+        evaluation = self._of_extension(facts, name, now)
+        return None if evaluation is None else evaluation.tree
+
+    def _of_extension(self, facts: MachineFacts, name: str, now: datetime) -> Evaluation | None:
+        vm = _vm(facts, now)
+        named = (each for each in vm.children(EXTENSIONS) if each.name.lower() == name.lower())
+        extension = next(named, None)
+        return None if extension is None else self.condition.evaluate(extension, vm)
 
 
 def _vm(facts: MachineFacts, now: datetime) -> Resource:
     return Resource(facts.body, Context(now=now))
+
+
+def _told(evaluation: Evaluation) -> tuple[bool, str]:
+    """A reason is worked out for refusals alone: most conditions hold, and nobody asks why."""
+    return evaluation.matched, "" if evaluation.matched else "; ".join(decisive(evaluation.tree))
 
 
 def compile_rule(source: Mapping[str, Any], place: str, parameters: Mapping[str, Any]) -> ConditionRule:
