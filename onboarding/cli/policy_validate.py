@@ -70,7 +70,7 @@ def _faults(path: str) -> Iterator[Fault]:
 
 
 def _is_definition(data: Any) -> bool:
-    return isinstance(data, dict) and bool({"properties", "policyRule", "if"} & set(data))
+    return isinstance(data, dict) and bool({"properties", "policyrule", "if"} & {str(key).lower() for key in data})
 
 
 def _part(value: Any, key: str) -> dict[str, Any]:

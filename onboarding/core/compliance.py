@@ -113,8 +113,10 @@ class BoundDefinition:
             return Answer(False, effect, None, because)
         if effect.lower() in _MATCH_IS_VIOLATION:
             return Answer(True, effect, False, because)
-        if self.existence is None or effect.lower() not in (*_IF_NOT_EXISTS, str(self.effect.source).lower()):
+        if effect.lower() not in (*_IF_NOT_EXISTS, str(self.effect.source).lower()):
             return Answer(True, effect, None, (*because, f"effect {effect} says nothing of compliance"))
+        if self.existence is None:
+            return Answer(True, effect, None, (*because, "then.details does not name the type of the related resource"))
         compliant, found = self.existence.judge(resource)
         return Answer(True, effect, compliant, because + found)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from onboarding.core.compliance import Answer, BoundDefinition, Existence
 from onboarding.core.conditions import NOT_GIVEN, ConditionError, Context, Resource, compile_condition, compile_template
@@ -101,8 +101,7 @@ class Definition:
 def read_definition(raw: object) -> Definition:
     """Read a definition; compiling it once here finds what is wrong in its rule before any VM is looked at."""
     whole, properties, rule, place = _parts(raw)
-    then = _mapping(rule.get("then"), _below(place, "then"))
-    details = then.get("details")
+    then, details = _then(rule, place)
     metadata = properties.get("metadata")
     definition = Definition(
         id=_text(whole.get("id")),
@@ -114,7 +113,7 @@ def read_definition(raw: object) -> Definition:
         parameters=_parameters(properties.get("parameters")),
         rule=_mapping(rule.get("if"), _below(place, "if")),
         effect=_effect(then.get("effect"), _below(place, "then.effect")),
-        details=details if isinstance(details, Mapping) else {},
+        details=details,
         place=place,
     )
     definition.bind()
@@ -126,7 +125,7 @@ def definition_errors(raw: object) -> tuple[ConditionError, ...]:
     try:
         _, properties, rule, place = _parts(raw)
         values = {name: parameter.default for name, parameter in _parameters(properties.get("parameters")).items()}
-        details = _mapping(_mapping(rule.get("then"), _below(place, "then")).get("details", {}), "details")
+        _, details = _then(rule, place)
         errors = condition_errors(rule["if"], values, _below(place, "if")) if "if" in rule else ()
         if "existenceCondition" in details:
             below = _below(place, "then.details.existenceCondition")
@@ -140,14 +139,21 @@ def definition_errors(raw: object) -> tuple[ConditionError, ...]:
 
 def _parts(raw: object) -> tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any], str]:
     """The whole, its properties, its rule, and the place of the rule, for each of the three forms."""
-    whole = _mapping(raw, "definition")
-    properties = _mapping(whole["properties"], "properties") if "properties" in whole else whole
+    whole = _spelled(_mapping(raw, "definition"))
+    properties = _spelled(_mapping(whole["properties"], "properties")) if "properties" in whole else whole
     if "policyDefinitions" in properties:
         raise ConditionError("policyDefinitions", "this is an initiative: import it, or give one of its definitions")
     if "policyRule" not in properties and "if" in properties:
         return whole, properties, properties, "properties" if "properties" in whole else ""
     place = "properties.policyRule" if "properties" in whole else "policyRule"
-    return whole, properties, _mapping(properties.get("policyRule"), place), place
+    return whole, properties, _spelled(_mapping(properties.get("policyRule"), place)), place
+
+
+def _then(rule: Mapping[str, Any], place: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """What follows, and its details: `append` has a list there, which says nothing of other resources."""
+    then = _spelled(_mapping(rule.get("then"), _below(place, "then")))
+    details = then.get("details")
+    return then, _spelled(details) if isinstance(details, Mapping) else {}
 
 
 def _below(place: str, step: str) -> str:
@@ -172,7 +178,7 @@ def _parameters(raw: object) -> dict[str, Parameter]:
         return {}
     found = {}
     for name, spec in _mapping(raw, "parameters").items():
-        spec = _mapping(spec, f"parameters.{name}")
+        spec = _spelled(_mapping(spec, f"parameters.{name}"))
         allowed = spec.get("allowedValues")
         found[name] = Parameter(
             name=name,
@@ -199,6 +205,21 @@ def _mapping(value: object, place: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise ConditionError(place, "is missing" if value is None else "is not an object")
     return value
+
+
+def _spelled(value: Mapping[Any, Any]) -> Mapping[str, Any]:
+    """With the words of a definition as they are documented: to Azure their case does not matter."""
+    return {_WORDS.get(str(key).lower(), key): item for key, item in value.items()}
+
+
+_WORDS: Final = {
+    word.lower(): word
+    for word in (
+        *("properties", "displayName", "mode", "version", "metadata", "parameters", "policyRule", "policyDefinitions"),
+        *("if", "then", "effect", "details", "type", "name", "existenceCondition", "deployment"),
+        *("defaultValue", "allowedValues"),
+    )
+}
 
 
 def _text(value: object) -> str:

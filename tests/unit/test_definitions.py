@@ -77,6 +77,22 @@ def test_a_definition_is_read_with_its_identity_in_each_of_its_forms() -> None:
     assert read_definition({"if": IF, "then": {"effect": "audit"}}).effect == "audit"
 
 
+def test_the_case_of_a_definitions_words_does_not_matter() -> None:
+    spelled = {
+        "Properties": {
+            "Parameters": {"Type": {"Type": "String", "DefaultValue": EXTENSIONS, "allowedvalues": [EXTENSIONS]}},
+            "policyrule": {
+                "If": IF,
+                "Then": {"Effect": "auditIfNotExists", "Details": {"Type": "[parameters('type')]", "Name": "ama"}},
+            },
+        }
+    }
+    read = read_definition(spelled)
+    assert list(read.parameters) == ["Type"]
+    assert (read.evaluate(VM).compliant, read.evaluate(with_extensions(AGENT)).compliant) == (False, True)
+    assert definition_errors(spelled) == ()
+
+
 @pytest.mark.parametrize(
     ("body", "compliant", "reason"),
     [
@@ -112,6 +128,7 @@ def test_where_the_rule_does_not_match_there_is_no_compliance() -> None:
         ({"effect": "disabled", "details": DETAILS}, None),
         ({"effect": "manual"}, None),
         ({"effect": "denyAction", "details": {"actionNames": ["delete"]}}, None),
+        ({"effect": "auditIfNotExists", "details": "[parameters('publisher')]"}, None),
         ({"effect": "auditIfNotExists", "details": {"type": EXTENSIONS}}, True),
         ({"effect": "auditIfNotExists", "details": {"type": EXTENSIONS, "name": "AMA"}}, True),
         ({"effect": "auditIfNotExists", "details": {"type": EXTENSIONS, "name": "vm-1/ama"}}, True),
