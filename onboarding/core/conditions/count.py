@@ -43,14 +43,28 @@ def compile_members(source: Any, env: Environment) -> tuple[str, str, Members]:
 
 def _field_members(name: Any, env: Environment) -> tuple[str, str, Members]:
     value = compile_value(name, env)
-    text = str(value.of(NOWHERE)) if value.constant else ""
+    if not value.constant:
+        return str(name), "", lambda scope: _members_late(str(value.of(scope)), scope)
     try:
-        alias = find_alias(text)
+        alias = _array(str(value.of(NOWHERE)))
     except UnknownAlias as error:
         raise env.error(str(error)) from None
+    return alias.name, fold(alias.name), lambda scope: _members_of(alias, fold(alias.name), scope)
+
+
+def _members_late(name: str, scope: Scope) -> Iterator[tuple[Member, ...]]:
+    """Of an array whose name is known only once a parameter has its value."""
+    try:
+        return _members_of(_array(name), fold(name), scope)
+    except UnknownAlias as error:
+        raise Undecided(str(error)) from None
+
+
+def _array(name: str) -> Alias:
+    alias = find_alias(name)
     if not alias.is_array:
-        raise env.error(f"'{text}' is not an array alias: write '{text}[*]'")
-    return alias.name, fold(text), lambda scope: _members_of(alias, fold(text), scope)
+        raise UnknownAlias(f"'{name}' is not an array alias: write '{name}[*]'")
+    return alias
 
 
 def _members_of(alias: Alias, name: str, scope: Scope) -> Iterator[tuple[Member, ...]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from onboarding.core.conditions import ConditionError, compile_condition, render
+from onboarding.core.conditions import NOT_GIVEN, ConditionError, compile_condition, render
 from tests.unit.conditions.bodies import VM, evaluate, holds
 
 DISKS = "Microsoft.Compute/virtualMachines/storageProfile.dataDisks[*]"
@@ -104,6 +104,15 @@ def test_what_is_wrong_with_a_count_is_named(count: Any, message: str) -> None:
     with pytest.raises(ConditionError, match=r"^rule\.count") as caught:
         compile_condition({"count": count, "equals": 1})
     assert message in str(caught.value)
+
+
+def test_an_array_may_be_named_by_a_parameter_that_gets_its_value_later() -> None:
+    named = "[concat('Microsoft.Compute/virtualMachines/storageProfile.', parameters('array'))]"
+    rule = {"count": {"field": named, "where": {"value": "[current().lun]", "less": 2}}, "equals": 2}
+    assert holds(rule, array="dataDisks[*]")
+    assert "neither a value nor a default" in evaluate(rule, parameters={"array": NOT_GIVEN}).problem
+    of_each = {"count": {"field": "[if(equals(field('name'), 'vm-1'), 'nowhere[*]', 'x')]"}, "equals": 0}
+    assert "unknown alias" in evaluate(of_each).problem
 
 
 def test_a_count_is_explained_member_by_member() -> None:
