@@ -125,8 +125,6 @@ def _ports(configuration: Configuration, ending: AsyncExitStack) -> Ports:
     ending.push_async_callback(announcer.close)
     connections = Connections()
     ending.push_async_callback(connections.close)
-    inventory = GraphAdapter(identity, settings.arm_endpoint, settings.cloud.arm_scope, now)
-    ending.push_async_callback(inventory.close)
     table = onboarding_table(settings.storage, identity, connections)
     return Ports(
         arm=ArmAdapter(identity, settings.arm_endpoint, settings.cloud.arm_scope, now, connections=connections),
@@ -136,7 +134,7 @@ def _ports(configuration: Configuration, ending: AsyncExitStack) -> Ports:
         brakes=TableBrakes(table),
         announcer=announcer,
         clock=now,
-        inventory=inventory,
+        inventory=GraphAdapter(identity, settings.arm_endpoint, settings.cloud.arm_scope, now, connections=connections),
         sweeps=TableSweeps(table),
     )
 

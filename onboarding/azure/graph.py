@@ -7,23 +7,21 @@ a short wait is waited out, a longer one is an ArmError, and the next sweep goes
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-import aiohttp
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.pipeline import PipelineResponse
-from azure.core.pipeline.policies import HeadersPolicy, RequestIdPolicy, UserAgentPolicy
-from azure.core.pipeline.transport import AioHttpTransport
+from azure.core.pipeline.policies import HeadersPolicy, ProxyPolicy, RequestIdPolicy, UserAgentPolicy
 from azure.mgmt.core.policies import AsyncARMChallengeAuthenticationPolicy
 from azure.mgmt.resourcegraph.aio import ResourceGraphClient
 from azure.mgmt.resourcegraph.models import QueryRequest, QueryRequestOptions
 
 from onboarding.azure import kql
 from onboarding.azure.arm import as_arm_errors, held_back
+from onboarding.azure.connections import Connections, proxies_for
 from onboarding.azure.identity import ArmTokens
 from onboarding.core.errors import ArmError
 from onboarding.core.evidence import Evidence
@@ -31,8 +29,8 @@ from onboarding.core.retry_after import read_retry_after
 from onboarding.ports import SUBSCRIPTIONS_AT_ONCE, Clock
 
 _PAGE = 1000  # the most that Resource Graph gives
-_CONNECT_TIMEOUT_S = 5
-_READ_TIMEOUT_S = 60  # a page of a large tenant takes its time; no event waits for it
+# A page of a large tenant takes its time, and no event waits for it.
+_TIMEOUTS: dict[str, Any] = {"connection_timeout": 5, "read_timeout": 60}
 _PATIENCE = timedelta(seconds=6)  # the quota's window is 5 s
 _WINDOW = timedelta(seconds=5)
 _TRIES = 3
@@ -58,16 +56,16 @@ class GraphAdapter:
         scope: str,
         clock: Clock,
         *,
-        tls: ssl.SSLContext | None = None,
+        connections: Connections | None = None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
+        """`connections` may be shared with others."""
         self._credential = ArmTokens(credential)
         self._endpoint = endpoint
         self._scope = scope
         self._clock = clock
-        self._tls = tls
+        self._connections = connections or Connections()
         self._sleep = sleep
-        self._session: aiohttp.ClientSession | None = None
         self._made: ResourceGraphClient | None = None
         self._not_before: datetime | None = None
 
@@ -84,10 +82,7 @@ class GraphAdapter:
         return {group: frozenset(inside) for group, inside in found.items()}
 
     async def close(self) -> None:
-        if self._made is not None:
-            await self._made.close()
-        if self._session is not None:
-            await self._session.close()
+        await self._connections.close()
 
     async def _rows(self, query: str, subscriptions: Sequence[str] | None) -> AsyncIterator[dict[str, Any]]:
         """The rows of all pages; `subscriptions` None asks all that the identity can see."""
@@ -110,7 +105,7 @@ class GraphAdapter:
             await self._wait()
             try:
                 async with as_arm_errors():
-                    answer: object = await self._client().resources(request, cls=self._read)
+                    answer: object = await self._client().resources(request, cls=self._read, **_TIMEOUTS)
                     return cast(_Page, answer)
             except ArmError as error:
                 if error.evidence.http_status != 429:
@@ -145,9 +140,6 @@ class GraphAdapter:
 
     def _client(self) -> ResourceGraphClient:
         if self._made is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=self._tls or True), trust_env=True, auto_decompress=False
-            )
             self._made = ResourceGraphClient(
                 self._credential,
                 base_url=self._endpoint,
@@ -156,14 +148,10 @@ class GraphAdapter:
                     RequestIdPolicy(),
                     HeadersPolicy(),
                     UserAgentPolicy("vm-onboarding"),
+                    *([ProxyPolicy(proxies)] if (proxies := proxies_for(self._endpoint)) else []),
                     AsyncARMChallengeAuthenticationPolicy(self._credential, self._scope),
                 ],
-                transport=AioHttpTransport(
-                    session=self._session,
-                    session_owner=False,
-                    connection_timeout=_CONNECT_TIMEOUT_S,
-                    read_timeout=_READ_TIMEOUT_S,
-                ),
+                transport=self._connections,
             )
         return self._made
 

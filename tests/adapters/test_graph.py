@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from onboarding.azure.connections import Connections
 from onboarding.azure.graph import GraphAdapter
 from onboarding.core.errors import ArmError
 from onboarding.core.facts import read_facts
@@ -68,7 +69,7 @@ async def _graph(options: Options) -> AsyncIterator[Graph]:
         await clock.advance(seconds)
 
     tls = ssl.create_default_context(cafile=str(endpoints.ca_file))
-    adapter = GraphAdapter(Credential(arm), endpoints.arm, SCOPE, clock.now, tls=tls, sleep=sleep)
+    adapter = GraphAdapter(Credential(arm), endpoints.arm, SCOPE, clock.now, connections=Connections(tls), sleep=sleep)
     yield Graph(arm, clock, adapter, slept)
     await adapter.close()
     await arm.stop()

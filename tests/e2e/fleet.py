@@ -1,0 +1,155 @@
+"""A fleet of existing VMs under the line's real adapters: ARM and Resource Graph over TLS, the ledger in Azurite.
+
+Time is the simulator's, and moves when it is told to; the queue is in memory, because Azurite's messages would stay
+hidden by the wall clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import groupby
+from typing import Any
+
+from onboarding.azure.arm import ArmAdapter
+from onboarding.azure.brakes import TableBrakes
+from onboarding.azure.connections import Connections
+from onboarding.azure.graph import GraphAdapter
+from onboarding.azure.pauses import TablePauses
+from onboarding.azure.storage import onboarding_table
+from onboarding.azure.sweeps import TableSweeps
+from onboarding.azure.tables import TableLedger
+from onboarding.azure.topics import SilentAnnouncer
+from onboarding.core.outcome import Outcome
+from onboarding.core.policy import PolicySet, parse_policy
+from onboarding.core.rule import compile_rule
+from onboarding.enforce import Rules
+from onboarding.events import parse
+from onboarding.files import load_catalogue
+from onboarding.onboard import Onboarding
+from onboarding.plan import Budget, SweepReport
+from onboarding.ports import Message, Ports
+from onboarding.settings import Storage
+from onboarding.sweep import Sweep
+from simulator.arm import ArmSimulator, Guest, Machine, Options, VmSpec
+from simulator.clock import ManualClock
+from tests.adapters.conftest import SCOPE, SUBSCRIPTIONS, Credential
+from tests.flow.world import POLICY, WORKSPACE_ID, WORKSPACE_KEY
+
+_AT_ONCE = 32
+_LONG_AGO = timedelta(days=30)
+
+
+class Queue:
+    """Implements `ports.Deferrals`."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+
+    async def schedule(self, message: Message, now: Any) -> None:
+        self.messages.append(message)
+
+
+@dataclass
+class Fleet:
+    arm: ArmSimulator
+    clock: ManualClock
+    ports: Ports
+    queue: Queue
+    line: Onboarding
+    sweep: Sweep
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, count: int, prefix: str = "vm", **spec: Any) -> list[Machine]:
+        """Running VMs that have been there for long."""
+        guest = Guest(os_name="ubuntu", os_version="16.04", agent_delay=0)
+        machines = [self.arm.add_vm(VmSpec(name=f"{prefix}-{n:05}", guest=guest, **spec)) for n in range(count)]
+        for machine in machines:
+            machine.created -= _LONG_AGO
+        return machines
+
+    async def swept(self) -> SweepReport:
+        """One sweep, and all that it asked for, each at its time."""
+        report = await self.sweep.run()
+        await self.deliver(timedelta(hours=1))
+        return report
+
+    async def deliver(self, within: timedelta) -> None:
+        """Let time pass, and messages come when they are due; what they cause to be asked for comes too."""
+        until = self.clock.now() + within
+        while due := [message for message in self.queue.messages if message.due <= until]:
+            self.queue.messages = [message for message in self.queue.messages if message.due > until]
+            due.sort(key=lambda message: message.due)
+            for moment, some in groupby(due, key=lambda message: message.due.replace(microsecond=0)):
+                await self.pass_time((moment + timedelta(seconds=1) - self.clock.now()).total_seconds())
+                await self._take([*some])
+        await self.pass_time((until - self.clock.now()).total_seconds())
+
+    async def deliver_events(self) -> int:
+        """One round: every event that is there by now."""
+        events, self.events[:] = list(self.events), []
+        for event in events:
+            await self.line.handle(parse(json.dumps(event), self.clock.now()))
+        return len(events)
+
+    async def pass_time(self, seconds: float) -> None:
+        if seconds > 0:
+            await self.clock.advance(seconds)
+
+    async def outcomes(self) -> Counter[Outcome]:
+        return Counter([row.outcome async for row in self.ports.ledger.current()])
+
+    def calls(self) -> Counter[str]:
+        """How often ARM was asked for what, since the last time."""
+        counted = self.arm.requests.kinds()
+        self.arm.requests.clear()
+        return counted
+
+    async def _take(self, messages: Sequence[Message]) -> None:
+        slots = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(message: Message) -> None:
+            async with slots:
+                await self.line.take(message)
+
+        await asyncio.gather(*(one(message) for message in messages))
+
+
+@asynccontextmanager
+async def open_fleet(storage: Storage, *, budget: Budget | None = None, limits: bool = True) -> AsyncIterator[Fleet]:
+    events: list[dict[str, Any]] = []
+    clock = ManualClock()
+    arm = ArmSimulator(clock, publish=events.append, options=Options(subscriptions=SUBSCRIPTIONS, limits=limits))
+    endpoints = await arm.start()
+    connections = Connections(ssl.create_default_context(cafile=str(endpoints.ca_file)))
+    credential, queue = Credential(arm), Queue()
+    rules = Rules(
+        PolicySet((parse_policy(POLICY, "policy.yaml", compile_rule),)),
+        load_catalogue(),
+        {"OMS_WORKSPACE_ID": WORKSPACE_ID, "OMS_WORKSPACE_KEY": WORKSPACE_KEY},
+    )
+    table = onboarding_table(storage, None)
+    async with table:
+        await table.delete_table()
+        ports = Ports(
+            arm=ArmAdapter(credential, endpoints.arm, SCOPE, clock.now, connections=connections),
+            ledger=TableLedger(table),
+            deferrals=queue,
+            pauses=TablePauses(table),
+            brakes=TableBrakes(table),
+            announcer=SilentAnnouncer(),
+            clock=clock.now,
+            inventory=GraphAdapter(
+                credential, endpoints.arm, SCOPE, clock.now, connections=connections, sleep=clock.advance
+            ),
+            sweeps=TableSweeps(table),
+        )
+        yield Fleet(arm, clock, ports, queue, Onboarding(ports, rules), Sweep(ports, rules, budget), events)
+    await connections.close()
+    await arm.stop()
