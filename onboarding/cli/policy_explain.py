@@ -1,83 +1,111 @@
-"""`onboard policy explain`: the rule of a policy or definition as a tree, with a tick or a cross at every condition."""
+"""`onboard policy explain`: what the policies say of a VM and why: conditions as trees with ticks and crosses, which
+policy decides, exemptions, what the operating system is and who told, and what would happen.
+
+The VM is a body in a file, or an id: then it is read from Azure with the app's own settings.
+"""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
+from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, Commands
 from onboarding.cli.policy_evaluate import bind
-from onboarding.cli.policy_input import load_definition, read_parameters, read_source, read_vms
-from onboarding.core.compliance import BoundDefinition
-from onboarding.core.conditions import (
-    Condition,
-    ConditionError,
-    Context,
-    Explanation,
-    Resource,
-    Undecided,
-    compile_condition,
-    render,
+from onboarding.cli.policy_explanation import definition_trees, explain, trees_as_json, trees_as_text
+from onboarding.cli.policy_input import (
+    load_definition,
+    load_policy,
+    load_rules,
+    policy_folder,
+    read_parameters,
+    read_vms,
 )
+from onboarding.core.conditions import Context, Resource
+from onboarding.core.errors import ArmError
+from onboarding.core.facts import read_facts
+from onboarding.core.policy import PolicySet
+from onboarding.core.resource_id import VmId, parse_id
+from onboarding.enforce import Rules
 
 
 def add(actions: Commands) -> None:
     parser = actions.add_parser("explain", help="show which condition decided, as a tree")
-    what = parser.add_mutually_exclusive_group(required=True)
+    what = parser.add_mutually_exclusive_group()
     what.add_argument("--definition", metavar="FILE", help="an Azure Policy definition")
-    what.add_argument("--policy", metavar="FILE", help="one of our policy files")
+    what.add_argument("--policy", metavar="NAME|FILE", help="one policy alone (default: all of them)")
+    parser.add_argument("--policies", metavar="FOLDER", help="the policy folder (default: the app's)")
     parser.add_argument(
-        "--vm", metavar="FILE", required=True, help="VM bodies: one, an array or JSON Lines; - is stdin"
+        "--vm", metavar="FILE|ID", required=True, help="VM bodies (one, an array, JSON Lines; - is stdin), or a VM's id"
     )
-    parser.add_argument("--parameters", metavar="JSON", help="parameter values, or @file with them")
+    parser.add_argument("--parameters", metavar="JSON", help="a definition's parameter values, or @file with them")
     parser.add_argument("--format", choices=("text", "json"), default="text")
+    add_settings(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    bound = None if args.policy else bind(*load_definition(args.definition), read_parameters(args.parameters))
-    rule = bound.condition if bound else _rule(args.policy)
-    context = Context(now=datetime.now(UTC))
-    for body in read_vms(args.vm):
-        resource = Resource(body, context)
-        trees = {"if": rule.evaluate(resource).tree} if rule else {}
-        if bound:
-            trees |= dict(_existence(bound, resource))
-        print(_json(resource, trees) if args.format == "json" else _text(resource, trees))
+    environment = environment_of(args)
+    now = datetime.now(UTC)
+    if args.definition:
+        bound = bind(*load_definition(args.definition), read_parameters(args.parameters))
+        for body in _bodies(args.vm, environment):
+            resource = Resource(body, Context(now=now))
+            trees = dict(definition_trees(bound, resource))
+            print(trees_as_json(resource, trees) if args.format == "json" else trees_as_text(resource, trees))
+        return 0
+    rules, problems = _rules(args, environment)
+    for body in _bodies(args.vm, environment):
+        explanation = explain(rules, read_facts(body), now)
+        told: dict[str, Any] = {"problems": list(problems)} if problems else {}
+        if args.format == "json":
+            print(json.dumps({**told, **explanation.as_dict()}, ensure_ascii=False))
+        else:
+            print("\n".join([*(f"not usable: {problem}" for problem in problems), explanation.as_text()]))
     return 0
 
 
-def _rule(path: str) -> Condition | None:
-    source = read_source(path)
-    if not isinstance(source.data, dict):
-        raise BadInput(f"{path}: is no policy; give a mapping with name, effect, extension and rule")
-    if "rule" not in source.data:
-        return None
+def _rules(args: argparse.Namespace, environment: Mapping[str, str]) -> tuple[Rules, tuple[str, ...]]:
+    """The folder's policies, or the one that is asked for."""
+    folder = args.policies or policy_folder(environment)
+    if args.policy and Path(args.policy).is_file():
+        policy = load_policy(args.policy)
+        rules, _ = load_rules(str(Path(args.policy).parent), environment)
+        if policy.extension not in rules.catalogue:
+            known = ", ".join(rules.catalogue)
+            raise BadInput(f"{args.policy}: extension: {policy.extension!r} is not known; use one of {known}")
+        return replace(rules, policies=PolicySet((policy,))), ()
+    rules, problems = load_rules(folder, environment)
+    if not args.policy:
+        return rules, problems
+    named = tuple(policy for policy in rules.policies.policies if policy.name == args.policy)
+    if not named:
+        known = ", ".join(policy.name for policy in rules.policies.policies) or "none that can be used"
+        raise BadInput(f"--policy {args.policy}: is no file and no policy of {folder}; there are: {known}")
+    return replace(rules, policies=PolicySet(named)), ()
+
+
+def _bodies(vm: str, environment: Mapping[str, str]) -> Iterable[Mapping[str, Any]]:
+    if not vm.lower().startswith("/subscriptions/"):
+        return read_vms(vm)
+    target = parse_id(vm)
+    if not isinstance(target, VmId):
+        raise BadInput(f"--vm {vm}: is no VM's id; give …/providers/Microsoft.Compute/virtualMachines/NAME, or a file")
     try:
-        return compile_condition(source.data["rule"], source.data.get("parameters") or {}, "rule")
-    except ConditionError as error:
-        raise source.error(error.place, error.message) from None
+        return [asyncio.run(_read(target, environment))]
+    except ArmError as error:
+        raise BadInput(f"--vm {vm}: cannot be read ({error}: {error.evidence.text[:300]})") from None
 
 
-def _existence(bound: BoundDefinition, resource: Resource) -> Iterator[tuple[str, Explanation]]:
-    """The existence condition for every related resource that the body shows."""
-    if bound.existence is None or bound.existence.condition is None:
-        return
-    try:
-        candidates, _ = bound.existence.candidates(resource)
-    except Undecided:
-        return
-    for candidate in candidates:
-        yield f"existenceCondition for '{candidate.name}'", bound.existence.condition.evaluate(candidate, resource).tree
+async def _read(vm: VmId, environment: Mapping[str, str]) -> Mapping[str, Any]:
+    # Here and not above: the SDK takes long to load, and a file needs none of it.
+    from onboarding.wiring import open_arm
 
-
-def _json(resource: Resource, trees: dict[str, Explanation]) -> str:
-    answer = {"name": resource.name, "id": resource.id, **{name: tree.as_dict() for name, tree in trees.items()}}
-    return json.dumps(answer, ensure_ascii=False)
-
-
-def _text(resource: Resource, trees: dict[str, Explanation]) -> str:
-    blocks = [f"{name}\n{render(tree)}" for name, tree in trees.items()] or ["no rule: every VM in scope matches"]
-    return "\n".join([resource.name or "(no name)", *blocks])
+    async with open_arm(environment) as arm:
+        return await arm.read_machine(vm)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from onboarding.cli.policy_input import load_definition, read_parameters, read_s
 from onboarding.core.conditions import NOT_GIVEN, ConditionError, Resource, Undecided, compile_template
 from onboarding.core.definition_import import Imported, import_definition
 from onboarding.core.definitions import Definition, read_definition
+from onboarding.files import load_catalogue
 
 
 def add(actions: Commands) -> None:
@@ -44,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         return _write_all(_members(properties, values, folder), args.out)
     _, definition = load_definition(args.file)
     try:
-        imported = import_definition(definition, values, catalogue())
+        imported = _fitted(import_definition(definition, values, catalogue()))
     except ConditionError as error:
         raise BadInput(f"{args.file}: {error}") from None
     _write(imported, Path(args.out) if args.out else None)
@@ -59,6 +61,17 @@ def catalogue() -> dict[tuple[str, str], str]:
             raw = yaml.safe_load(path.read_text(encoding="utf-8"))
             entries[str(raw.get("publisher", "")).lower(), str(raw.get("type", "")).lower()] = str(raw.get("name", ""))
     return entries
+
+
+def _fitted(imported: Imported) -> Imported:
+    """With JSON booleans where the extension takes no others; templates like to write them as texts."""
+    entry = load_catalogue().get(imported.policy["extension"])
+    booleans = {spec.name for spec in entry.settings if spec.type == "boolean"} if entry else set()
+    settings = imported.policy.get("settings", {})
+    told = {key: str(value).lower() == "true" for key, value in settings.items() if key in booleans}
+    if not told:
+        return imported
+    return replace(imported, policy={**imported.policy, "settings": {**settings, **told}})
 
 
 def _write(imported: Imported, path: Path | None) -> None:
@@ -108,7 +121,8 @@ def _members(
             yield reference, f"definition {id_} is not in {folder}; put its file there, or name the folder"
             continue
         try:
-            yield reference, import_definition(definition, _passed(member.get("parameters"), given), entries)
+            passed = _passed(member.get("parameters"), given)
+            yield reference, _fitted(import_definition(definition, passed, entries))
         except (ConditionError, Undecided) as error:
             yield reference, f"cannot be imported: {error}"
 

@@ -11,14 +11,21 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from onboarding.cli.check_input import read_items
 from onboarding.cli.io import BadInput
+from onboarding.cli.vm_bodies import arm_shape
 from onboarding.core.conditions import ConditionError
 from onboarding.core.definitions import Definition, read_definition
+from onboarding.core.errors import ConfigurationError
+from onboarding.core.policy import Policy, parse_policy
+from onboarding.core.rule import compile_rule
+from onboarding.enforce import Rules
+from onboarding.files import load_catalogue, load_overrides, load_policies
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -77,6 +84,28 @@ def load_definition(path: str) -> tuple[Source, Definition]:
         raise source.error(error.place, error.message) from None
 
 
+def load_policy(path: str) -> Policy:
+    """One policy file; what is wrong with it, with its line."""
+    source = read_source(path)
+    try:
+        return parse_policy(source.data, source.name, compile_rule)
+    except ConfigurationError as error:
+        place = error.place.removeprefix(source.name).lstrip(": ")
+        raise source.error(place, error.problem) from None
+
+
+def load_rules(folder: str, environment: Mapping[str, str]) -> tuple[Rules, tuple[str, ...]]:
+    """The policies and image overrides of a folder as the function app would use them, and what is wrong with them."""
+    catalogue = load_catalogue()
+    policies, problems = load_policies(Path(folder), catalogue)
+    overrides, untaught = load_overrides(Path(folder))
+    return Rules(policies, catalogue, environment, overrides), (*problems, *untaught)
+
+
+def policy_folder(environment: Mapping[str, str]) -> str:
+    return environment.get("ONBOARDING_POLICIES") or "policies"
+
+
 def read_vms(path: str) -> Iterator[Mapping[str, Any]]:
     """VM bodies: one, an array, an ARM list (`value`) or JSON Lines; one wrapped in `body` is unwrapped."""
     name = "standard input" if path == "-" else path
@@ -91,9 +120,9 @@ def _bodies(value: Any, place: str) -> Iterator[Mapping[str, Any]]:
         for body in value["value"]:
             yield from _bodies(body, place)
     elif isinstance(value.get("body"), Mapping) and "properties" not in value:
-        yield value["body"]
+        yield arm_shape(value["body"])
     else:
-        yield value
+        yield arm_shape(value)
 
 
 def read_parameters(text: str | None) -> Mapping[str, Any]:

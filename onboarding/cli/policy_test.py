@@ -17,12 +17,9 @@ from typing import Any
 
 from onboarding.cli.io import BadInput, Commands
 from onboarding.cli.policy_evaluate import bind
-from onboarding.cli.policy_input import Source, load_definition, read_source, read_vms
+from onboarding.cli.policy_input import Source, load_definition, load_policy, read_source, read_vms
 from onboarding.core.conditions import Context, Resource
-from onboarding.core.errors import ConfigurationError
 from onboarding.core.facts import read_facts
-from onboarding.core.policy import parse_policy
-from onboarding.core.rule import compile_rule
 
 type Decide = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
@@ -88,11 +85,7 @@ def _decider(source: Source, folder: Path) -> Decide:
         return lambda body: bound.evaluate(Resource(body, Context(now=_NOW))).as_dict()
     if "policy" not in source.data:
         raise source.error("", "names neither 'policy' nor 'definition'")
-    path = str(folder / source.data["policy"])
-    try:
-        policy = parse_policy(read_source(path).data, path, compile_rule)
-    except ConfigurationError as error:
-        raise BadInput(str(error)) from None
+    policy = load_policy(str(folder / source.data["policy"]))
 
     def decide(body: Mapping[str, Any]) -> Mapping[str, Any]:
         assignment = policy.select(read_facts(body), _NOW)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ from onboarding.core.conditions import ConditionError
 from onboarding.core.conditions.check import condition_errors
 from onboarding.core.definitions import definition_errors
 from onboarding.core.errors import ConfigurationError
+from onboarding.core.overrides import parse_overrides
 from onboarding.core.policy import parse_policy
 from onboarding.core.rule import compile_rule
+from onboarding.files import OVERRIDES, policy_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +56,8 @@ def _files(path: Path) -> list[Path]:
         raise BadInput(f"{path}: is not there; give policy files, or a folder of them")
     if not path.is_dir():
         return [path]
-    found = (each for each in path.iterdir() if each.suffix in (".json", ".yaml", ".yml"))
-    return sorted(each for each in found if not each.stem.endswith(".cases"))
+    overrides = path / OVERRIDES
+    return [*policy_files(path), *([overrides] if overrides.is_file() else [])]
 
 
 def _faults(path: str) -> Iterator[Fault]:
@@ -65,8 +67,14 @@ def _faults(path: str) -> Iterator[Fault]:
         line, _, message = str(unreadable).removeprefix(f"{path}:").partition(": ")
         yield Fault(path, int(line) if line.isdigit() else 1, "", message)
         return
-    for error in definition_errors(source.data) if _is_definition(source.data) else _policy_errors(source):
+    for error in _errors(source):
         yield Fault(path, source.line_of(error.place), error.place, error.message)
+
+
+def _errors(source: Source) -> Iterable[ConditionError]:
+    if Path(source.name).name == OVERRIDES:
+        return _first_error(source, lambda data: parse_overrides(data, source.name))
+    return definition_errors(source.data) if _is_definition(source.data) else _policy_errors(source)
 
 
 def _is_definition(data: Any) -> bool:
@@ -86,8 +94,12 @@ def _policy_errors(source: Source) -> Iterator[ConditionError]:
     for key, condition in conditions.items():
         yield from condition_errors(condition, parameters, key)
     rest = {key: value for key, value in data.items() if key not in conditions} if conditions else source.data
+    yield from _first_error(source, lambda _: parse_policy(rest, source.name, compile_rule))
+
+
+def _first_error(source: Source, parse: Callable[[Any], object]) -> Iterator[ConditionError]:
     try:
-        parse_policy(rest, source.name, compile_rule)
+        parse(source.data)
     except ConfigurationError as error:
         place = error.place.removeprefix(source.name).lstrip(": ")
         yield ConditionError(place, f"{error.problem}; {error.mend}")

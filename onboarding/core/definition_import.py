@@ -52,6 +52,8 @@ def import_definition(
     if found:
         policy |= {"settings": dict(found.settings), "protectedSettings": dict(found.protected_settings)}
     policy["source"] = _source(definition, found)
+    if "/policydefinitions/" in definition.id.lower():
+        policy["azurePolicy"] = [definition.id]
     return Imported({key: value for key, value in policy.items() if value not in ({}, None)}, tuple(notes), found)
 
 

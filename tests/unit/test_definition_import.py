@@ -78,6 +78,7 @@ def test_the_template_tells_the_extension_and_its_settings() -> None:
             "displayName": "[Deprecated]: Deploy the agent (Linux)",
             "extension": "Microsoft.EnterpriseCloud.Monitoring.OmsAgentForLinux.1.13",
         },
+        "azurePolicy": ["/providers/Microsoft.Authorization/policyDefinitions/abc"],
     }
     assert imported.extension is not None
     assert imported.extension.name == "OMSAgentForLinux"

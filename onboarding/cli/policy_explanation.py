@@ -1,0 +1,139 @@
+"""The explanation of one VM: as values, as JSON, and as text with ticks and crosses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from onboarding.core.compliance import BoundDefinition
+from onboarding.core.conditions import Explanation, Resource, Undecided, render
+from onboarding.core.facts import MachineFacts
+from onboarding.core.images import identify
+from onboarding.core.policy import Assignment, Policy
+from onboarding.core.release import OsRelease
+from onboarding.enforce import Rules
+from onboarding.forecast import Forecast, forecast
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What one policy says of the VM. `decides`: it is the one that is heeded for its extension."""
+
+    assignment: Assignment
+    decides: bool
+    trees: Mapping[str, Explanation]
+
+    def as_dict(self) -> dict[str, Any]:
+        policy = self.assignment.policy
+        return {
+            "policy": policy.name,
+            "extension": policy.extension,
+            "selected": self.assignment.selected,
+            "decides": self.decides,
+            "reason": self.assignment.reason,
+            **{name: tree.as_dict() for name, tree in self.trees.items()},
+        }
+
+    def as_text(self) -> str:
+        sign = "✓" if self.assignment.selected else "✗"
+        rank = "decides" if self.decides else "does not decide"
+        head = f"{sign} policy {self.assignment.policy.name} ({rank}): {self.assignment.reason}"
+        return "\n".join([head, *(_indented(f"{name}\n{render(tree)}") for name, tree in self.trees.items())])
+
+
+@dataclass(frozen=True, slots=True)
+class VmExplanation:
+    """Everything that is to say of one VM."""
+
+    facts: MachineFacts
+    release: OsRelease
+    statements: tuple[Statement, ...]
+    forecasts: tuple[Forecast, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        release = self.release
+        return {
+            "name": _name(self.facts),
+            "id": str(self.facts.id) if self.facts.id.name else "",
+            "os": {
+                "distribution": release.distribution,
+                "version": release.version,
+                "architecture": release.architecture,
+                "witness": release.witness,
+                "reason": release.reason,
+            },
+            "policies": [statement.as_dict() for statement in self.statements],
+            "decisions": [_decision(each) for each in self.forecasts],
+        }
+
+    def as_text(self) -> str:
+        lines = [_name(self.facts), f"  system: {self.release.reason}"]
+        for each in self.forecasts:
+            extension = each.policy.extension
+            lines.append(f"  {extension}")
+            mine = [s for s in self.statements if s.assignment.policy.extension == extension]
+            lines += [_indented(statement.as_text(), 4) for statement in mine]
+            lines.append(f"    support: {each.situation.judgement.reason}")
+            lines.append(f"    → {each.word}: {each.decision.reason}")
+        return "\n".join(lines)
+
+
+def explain(rules: Rules, facts: MachineFacts, now: datetime) -> VmExplanation:
+    """What every policy says of a VM, and what would be done."""
+    forecasts = forecast(rules, facts, now)
+    deciding = {each.policy.name for each in forecasts}
+    statements = tuple(
+        Statement(policy.select(facts, now), policy.name in deciding, dict(_trees(policy, facts, now)))
+        for policy in rules.policies.policies
+    )
+    return VmExplanation(facts, identify(facts, rules.overrides), statements, forecasts)
+
+
+def definition_trees(bound: BoundDefinition, resource: Resource) -> Iterator[tuple[str, Explanation]]:
+    """The trees of an Azure Policy definition: `if`, and the existence condition for every related resource."""
+    yield "if", bound.condition.evaluate(resource).tree
+    if bound.existence is None or bound.existence.condition is None:
+        return
+    try:
+        candidates, _ = bound.existence.candidates(resource)
+    except Undecided:
+        return
+    for candidate in candidates:
+        yield f"existenceCondition for '{candidate.name}'", bound.existence.condition.evaluate(candidate, resource).tree
+
+
+def trees_as_json(resource: Resource, trees: Mapping[str, Explanation]) -> str:
+    answer = {"name": resource.name, "id": resource.id, **{name: tree.as_dict() for name, tree in trees.items()}}
+    return json.dumps(answer, ensure_ascii=False)
+
+
+def trees_as_text(resource: Resource, trees: Mapping[str, Explanation]) -> str:
+    return "\n".join([resource.name or "(no name)", *(f"{name}\n{render(tree)}" for name, tree in trees.items())])
+
+
+def _trees(policy: Policy, facts: MachineFacts, now: datetime) -> Iterator[tuple[str, Explanation]]:
+    if policy.rule is not None:
+        yield "rule", policy.rule.explain(facts, now)
+    if policy.existence is not None:
+        for extension in facts.extensions:
+            tree = policy.existence.explain_extension(facts, extension.name, now)
+            if tree is not None:
+                yield f"existenceCondition for '{extension.name}'", tree
+
+
+def _decision(each: Forecast) -> dict[str, Any]:
+    judgement = each.situation.judgement
+    support = {"verdict": judgement.verdict, "supportTable": judgement.table, "row": judgement.row or None}
+    return {"extension": each.policy.extension, **each.as_dict(), **support, "support": judgement.reason}
+
+
+def _name(facts: MachineFacts) -> str:
+    name = facts.body.get("name")
+    return facts.id.name or (name if isinstance(name, str) else "") or "(no name)"
+
+
+def _indented(text: str, by: int = 2) -> str:
+    return "\n".join(" " * by + line for line in text.split("\n"))

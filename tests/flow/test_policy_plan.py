@@ -1,0 +1,200 @@
+"""`onboard policy plan` and `explain`: what the files would do, said before they are deployed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from onboarding.cli.main import main
+from tests.flow.world import BIONIC, POLICY, WORKSPACE_ID, extension, vm_body, vm_id
+from tests.shared_samples import SAMPLES, needs_samples
+
+WEST = vm_body("west")
+TAGGED = vm_body("tagged", tags={"onboarding": "skip"})
+NEW = vm_body("new", image=BIONIC)
+FLEET = [WEST, TAGGED, NEW]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write(tmp_path / "new", linux=POLICY)
+    (tmp_path / "fleet.json").write_text(json.dumps(FLEET))
+    return tmp_path
+
+
+def write(folder: Path, **policies: dict[str, Any]) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name, policy in policies.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(policy))
+    return folder
+
+
+def plan(folder: Path, *more: str) -> int:
+    options = ["--vm-list", str(folder / "fleet.json"), "--policies", str(folder / "new")]
+    return main(["policy", "plan", *options, *more])
+
+
+def test_without_old_files_everything_is_new(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert plan(folder, "--format", "json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["machines"], told["changed"]) == (3, 3)
+    assert [change["after"]["decision"] for change in told["changes"]] == ["Install", "OutOfScope", "Unsupported"]
+    assert {change["before"] for change in told["changes"]} == {None}
+
+
+def test_a_plan_shows_what_a_change_would_do_and_to_whom(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(folder / "old", linux={**POLICY, "rule": {"field": "location", "equals": "eastus"}})
+    assert plan(folder, "--against", str(folder / "old")) == 0
+    told = capsys.readouterr().out
+    assert f"{WEST['id']}  oms-agent-linux: OutOfScope → Install  (linux-monitoring)" in told
+    assert "policy linux-monitoring selects it, and the OS supports it" in told
+    assert TAGGED["id"] not in told
+    assert "3 VMs, 2 changes" in told
+    assert plan(folder, "--against", str(folder / "new"), "--format", "json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["changed"], told["changes"]) == (0, [])
+    assert {"before": "Install", "after": "Install", "vms": 1} in told["counts"]
+
+
+def test_another_workspace_is_a_change_even_where_the_decision_is_the_same(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(folder / "old", linux={**POLICY, "settings": {"workspaceId": WORKSPACE_ID}})
+    assert plan(folder, "--against", str(folder / "old"), "--all", "--format", "json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [change["changed"] for change in told["changes"]] == [True, True, True]
+
+
+def test_an_extension_that_no_policy_names_any_more(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(folder / "old", linux=POLICY)
+    (folder / "new" / "linux.yaml").unlink()
+    assert plan(folder, "--against", str(folder / "old")) == 1
+    captured = capsys.readouterr()
+    assert "oms-agent-linux: Install → no policy" in captured.out
+    assert "holds no usable policy" in captured.err
+
+
+def test_a_file_that_cannot_be_used_is_named_and_the_rest_is_planned(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(folder / "new", broken={"name": "x"}, linux_again=POLICY)
+    assert plan(folder) == 1
+    captured = capsys.readouterr()
+    assert "broken.yaml: extension: is missing" in captured.err
+    assert "linux_again.yaml: name: 'linux-monitoring' is taken" in captured.err
+    assert "3 VMs, 3 changes" in captured.out
+
+
+CLI_EXTENSION = {
+    "id": f"{vm_id('west')}/extensions/OMSExtension",
+    "name": "OMSExtension",
+    "type": "Microsoft.Compute/virtualMachines/extensions",
+    "publisher": "Microsoft.EnterpriseCloud.Monitoring",
+    "typePropertiesType": "OmsAgentForLinux",
+    "provisioningState": "Succeeded",
+    "settings": {"workspaceId": WORKSPACE_ID},
+}
+LISTED = {"id": CLI_EXTENSION["id"]}
+
+
+@pytest.mark.parametrize("resource", [CLI_EXTENSION, LISTED, extension()])
+def test_the_fleet_may_be_what_the_azure_cli_lists(folder: Path, resource: dict[str, Any]) -> None:
+    flat = {key: value for key, value in WEST.items() if key != "properties"}
+    flat |= {key: value for key, value in WEST["properties"].items() if key != "instanceView"}
+    command = [sys.executable, "-m", "onboarding", "policy", "plan", "--policies", str(folder / "new")]
+    done = subprocess.run(
+        [*command, "--format", "json"],
+        input=json.dumps([{**flat, "resources": [resource]}]).encode(),
+        capture_output=True,
+        check=True,
+    )
+    (change,) = json.loads(done.stdout)["changes"]
+    assert change["vm"] == WEST["id"]
+    assert change["after"]["decision"] == "AlreadyInstalled"
+
+
+def explain(folder: Path, body: dict[str, Any], *more: str) -> int:
+    (folder / "vm.json").write_text(json.dumps(body))
+    return main(["policy", "explain", "--vm", str(folder / "vm.json"), "--policies", str(folder / "new"), *more])
+
+
+def test_explain_shows_precedence_exemption_system_and_decision(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exempt = {"scope": str(vm_id("west")), "reason": "by hand", "expiresOn": "2099-01-01"}
+    write(
+        folder / "new",
+        a={**POLICY, "name": "a", "exemptions": [exempt]},
+        z={**POLICY, "name": "z", "rule": {"field": "location", "in": ["westeurope"]}},
+    )
+    assert explain(folder, WEST) == 0
+    told = capsys.readouterr().out
+    assert "✗ policy a (does not decide): exempt from policy a (Waiver until 2099-01-01: by hand)" in told
+    assert "✓ policy linux-monitoring (decides): policy linux-monitoring selects it" in told
+    assert "✓ policy z (does not decide)" in told
+    assert "✓ location in ['westeurope']: 'westeurope'" in told
+    assert "names in row ubuntu 16.04" in told
+    assert "→ Install: policy linux-monitoring selects it" in told
+
+
+def test_explain_answers_in_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    condition = {"field": "Microsoft.Compute/virtualMachines/extensions/provisioningState", "equals": "Succeeded"}
+    write(folder / "new", linux={**POLICY, "existenceCondition": condition})
+    assert explain(folder, {**WEST, "resources": [extension()]}, "--format", "json") == 0
+    told = json.loads(capsys.readouterr().out)
+    (policy,) = told["policies"]
+    assert (policy["decides"], policy["rule"]["matched"]) == (True, True)
+    assert policy["existenceCondition for 'OMSExtension'"]["matched"] is True
+    assert told["os"]["version"] == "16.04"
+    (decision,) = told["decisions"]
+    assert (decision["decision"], decision["verdict"], decision["row"]) == (
+        "AlreadyInstalled",
+        "supported",
+        "ubuntu 16.04",
+    )
+
+
+def test_explain_takes_one_policy_by_its_name(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(folder / "new", z={**POLICY, "name": "z"})
+    assert explain(folder, WEST, "--policy", "z") == 0
+    assert "policy z (decides)" in capsys.readouterr().out
+    assert explain(folder, WEST, "--policy", "y") == 2
+    assert "there are: linux-monitoring, z" in capsys.readouterr().err
+
+
+def test_explain_names_an_id_that_is_no_vms(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["policy", "explain", "--vm", "/subscriptions/s/resourceGroups/g"]) == 2
+    assert "is no VM's id" in capsys.readouterr().err
+
+
+@needs_samples
+def test_azures_own_rule_in_front_says_why_an_image_was_skipped(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its list of images in front, our reading of images and the support table behind it."""
+    definition = SAMPLES / "policies" / "LogAnalyticsExtension_Linux_VM_DINE.json"
+    values = json.dumps({"effect": "DeployIfNotExists", "logAnalytics": "/subscriptions/s/workspaces/w"})
+    (folder / "new" / "linux.yaml").unlink()
+    target = str(folder / "new" / "imported.yaml")
+    assert main(["policy", "import", str(definition), "-o", target, "--parameters", values]) == 0
+    capsys.readouterr()
+
+    fedora = {"publisher": "tunnelbiz", "offer": "fedora", "sku": "fedoragen2", "version": "latest"}
+    for image, word, reason in [
+        (fedora, "OutOfScope", "leaves it out: ✗ none of"),
+        (BIONIC, "Unsupported", "18.04"),
+        (WEST["properties"]["storageProfile"]["imageReference"], "Install", "selects it"),
+    ]:
+        assert explain(folder, vm_body("web01", image=image), "--format", "json") == 0
+        told = json.loads(capsys.readouterr().out)
+        (decision,) = told["decisions"]
+        assert decision["decision"] == word
+        assert reason in decision["reason"]
+    assert explain(folder, vm_body("web01", image=fedora)) == 0
+    assert "✗ Microsoft.Compute/imagePublisher equals 'Canonical': 'tunnelbiz'" in capsys.readouterr().out
