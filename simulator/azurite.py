@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -57,6 +58,12 @@ class Azurite:
         return self._process.pid
 
     def stop(self) -> None:
+        self._process.stop()
+
+    def close(self, timeout: float = 30.0) -> None:
+        """End it so that all it holds is in its folder, which it writes every few seconds only. Blocks."""
+        os.kill(self.pid, signal.SIGTERM)
+        self._process.wait(timeout)
         self._process.stop()
 
     def __enter__(self) -> Self:

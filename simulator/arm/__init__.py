@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from simulator.arm.errors import ArmError
 from simulator.arm.events import PERSON
+from simulator.arm.extensions import Attempt
 from simulator.arm.faults import Cut, FaultRule
 from simulator.arm.machines import Extension, Machine
 from simulator.arm.options import ConcurrentWrites, Options, ThrottleWait
@@ -25,6 +26,7 @@ __all__ = [
     "Agent",
     "ArmError",
     "ArmSimulator",
+    "Attempt",
     "ConcurrentWrites",
     "Cut",
     "Ending",

@@ -7,6 +7,7 @@ poll's body), in this order of time.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from simulator.arm import errors, failures
@@ -32,16 +33,32 @@ _PUBLIC = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One write of an extension, taken or refused, and the state in which it found that handler on the VM: `found` is
+    ARM's provisioning state, empty where there was none, `status` the code that the handler had reported."""
+
+    vm: str
+    handler: str
+    principal: str
+    found: str
+    status: str
+
+
 class Extensions:
+    """`attempts` records who asked for what, so that a test can tell a needless request from a needed one."""
+
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
         self._provisioning = Provisioning(platform)
+        self.attempts: list[Attempt] = []
 
     def put(
         self, machine: Machine, name: str, body: Mapping[str, Any], caller: Caller
     ) -> tuple[Extension, Operation, bool]:
         """Create or replace an extension; the last value says whether it is new. The body was validated."""
         properties = body["properties"]
+        self.attempts.append(_attempt(machine, f"{properties['publisher']}.{properties['type']}", caller))
         self._refuse(machine, name, "Update VM")
         self._refuse_handler(machine, name, properties)
         self._yield_or_refuse(machine, name)
@@ -152,6 +169,14 @@ class Extensions:
 
 def extension_id(machine: Machine, extension: Extension) -> str:
     return f"{machine.id}/extensions/{extension.name}"
+
+
+def _attempt(machine: Machine, handler: str, caller: Caller) -> Attempt:
+    found = machine.find_handler(handler, other_than="")
+    if found is None:
+        return Attempt(machine.key, handler, caller.principal, "", "")
+    status = found.statuses[0]["code"] if found.statuses else ""
+    return Attempt(machine.key, handler, caller.principal, found.provisioning_state, status)
 
 
 def _new(machine: Machine, name: str, properties: Mapping[str, Any]) -> Extension:

@@ -13,6 +13,7 @@ A rule answers in place of the simulator, or, with `after: true`, once the reque
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
@@ -60,6 +61,12 @@ class FaultRule:
     def answers(self) -> bool:
         return self.status is not None
 
+    @property
+    def label(self) -> str:
+        """What it does, in two words: for counts."""
+        what = f"{self.status} {self.code}".strip() if self.answers else str(self.cut or "slow")
+        return f"{what} after the effect" if self.after else what
+
     def content(self) -> Any:
         """The body of the answer."""
         if self.body is not None:
@@ -68,12 +75,13 @@ class FaultRule:
 
 
 class Faults:
-    """The rules in force. The first rule that matches and is due decides."""
+    """The rules in force. The first rule that matches and is due decides. `injected` counts what was done, by label."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(f"{seed}|faults")
         self._rules: list[FaultRule] = []
         self._seen: dict[int, int] = {}
+        self.injected: Counter[str] = Counter()
 
     def add(self, *rules: FaultRule) -> None:
         self._rules.extend(rules)
@@ -84,11 +92,12 @@ class Faults:
 
     def load(self, file: Path) -> None:
         """Add the rules of a YAML or JSON file."""
-        self.add(*read_rules(yaml.safe_load(file.read_text()), str(file)))
+        self.add(*read_rule_file(file))
 
     def pick(self, target: Target, method: str) -> FaultRule | None:
         for rule in self._rules:
             if rule.matches(target, method) and self._due(rule):
+                self.injected[rule.label] += 1
                 return rule
         return None
 
@@ -98,6 +107,11 @@ class Faults:
 
 
 _KNOWN = {f.name for f in fields(FaultRule)}
+
+
+def read_rule_file(file: Path) -> Iterable[FaultRule]:
+    """Rules of a YAML or JSON file; raises ValueError as `read_rules` does."""
+    return read_rules(yaml.safe_load(file.read_text("utf-8")), str(file))
 
 
 def read_rules(raw: object, source: str) -> Iterable[FaultRule]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from aiohttp import web
 from simulator.arm.artifacts import Artifacts
 from simulator.arm.durations import Durations
 from simulator.arm.events import Events, Publish, other_deployer, owner
-from simulator.arm.extensions import Extensions
+from simulator.arm.extensions import Attempt, Extensions
 from simulator.arm.faults import Faults
 from simulator.arm.graph import Graph
 from simulator.arm.journal import Requests
@@ -91,6 +91,11 @@ class ArmSimulator:
         self._door = Door(platform, routes, self.tokens, self.scopes, self.limits, self.faults, self.requests)
         self._runners: list[web.AppRunner] = []
         self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    @property
+    def attempts(self) -> Sequence[Attempt]:
+        """Every write of an extension that reached a VM, whoever sent it, and what it found there."""
+        return self._extensions.attempts
 
     async def start(self, folder: Path | None = None) -> Endpoints:
         """Serve on free loopback ports; certificates go to `folder`, or to one that `stop` removes."""

@@ -24,7 +24,7 @@ from simulator.eventgrid.subscription import Subscription
 
 class EventGrid:
     """Use as `async with EventGrid(clock, seed, options) as grid`; leaving drops what is still under way. `repeated`
-    holds the events that were delivered once more, a copy for each time."""
+    holds the events that were delivered once more, a copy for each time, and `lost` those that never will be."""
 
     def __init__(self, clock: Clock, seed: int = 0, options: Options | None = None) -> None:
         self._clock = clock
@@ -35,6 +35,7 @@ class EventGrid:
         self._session: aiohttp.ClientSession | None = None
         self.counters = Counters()
         self.repeated: list[Event] = []
+        self.lost: list[Event] = []
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
@@ -87,7 +88,9 @@ class EventGrid:
 
     def _send(self, delivery: Delivery, event: Event) -> None:
         fate = self._oracle.fate(delivery.subscription.name, event)
-        self.counters.lost += not fate.delays
+        if not fate.delays:
+            self.counters.lost += 1
+            self.lost.append(event)
         self.counters.duplicated += max(0, len(fate.delays) - 1)
         self.repeated += [event] * (len(fate.delays) - 1)
         parcel = Parcel(event, self._clock.now(), self._clock.seconds())
