@@ -88,20 +88,33 @@ class Laptop:
 
     async def start_host(self, policies: Path, settings: Mapping[str, str] | None = None) -> FunctionsHost:
         """Run the product under our functions host, and subscribe it to the events of every VM."""
-        environment = {
-            **self.connections(),
-            "NO_PROXY": "localhost,127.0.0.1",
-            "ONBOARDING_POLICIES": str(policies),
-            "OMS_WORKSPACE_ID": self.workspace.id,
-            "OMS_WORKSPACE_KEY": self.workspace.key,
-            **(settings or {}),
-        }
-        host = FunctionsHost(ROOT, environment)
+        host = FunctionsHost(ROOT, self.host_environment(policies, settings or {}))
         self._ending.push_async_callback(asyncio.to_thread, host.stop)
         host.start()
         await asyncio.to_thread(host.wait_ready, _STARTED_WITHIN)
         await self.subscribe(host.event_grid_endpoint(FUNCTION), SUBSCRIPTIONS)
         return host
+
+    def host_environment(self, policies: Path, settings: Mapping[str, str]) -> dict[str, str]:
+        """The settings of a host that shall run the product here."""
+        return {
+            **self.connections(),
+            "NO_PROXY": "localhost,127.0.0.1",
+            "ONBOARDING_POLICIES": str(policies),
+            "OMS_WORKSPACE_ID": self.workspace.id,
+            "OMS_WORKSPACE_KEY": self.workspace.key,
+            **settings,
+        }
+
+    def secrets(self) -> dict[str, str]:
+        """What must not be found anywhere: keys, and the personal data that every event of ARM carries."""
+        person = {f"event's {name.rpartition('/')[2]}": value for name, value in arm.PERSON.items()}
+        return {
+            "workspace key": self.workspace.key,
+            "topic key": self.topic_key,
+            "identity header": self.endpoints.identity_header,
+            **person,
+        }
 
     async def subscribe(self, endpoint: str, schemas: Mapping[str, EventSchema]) -> None:
         """An event subscription for each Azure subscription, in that schema; HandshakeFailed if nobody answers."""

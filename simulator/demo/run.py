@@ -19,7 +19,6 @@ from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.queue.aio import QueueClient
 from rich.console import Console
 
-from simulator.arm import PERSON
 from simulator.demo.fleet import make_fleet
 from simulator.demo.guide import guide
 from simulator.demo.ledger import Ledger, Row
@@ -122,18 +121,7 @@ async def _report(laptop: Laptop, scene: Scene, ledger: Ledger, host: FunctionsH
         "outcome events": repr(laptop.topic.events),
         "output": report.as_json(),
     }
-    return replace(report, checks=[*report.checks, search_secrets(_secrets(laptop), texts)])
-
-
-def _secrets(laptop: Laptop) -> dict[str, str]:
-    """What must not be found anywhere: keys, and the personal data that every event of ARM carries."""
-    person = {f"event's {name.rpartition('/')[2]}": value for name, value in PERSON.items()}
-    return {
-        "workspace key": laptop.workspace.key,
-        "topic key": laptop.topic_key,
-        "identity header": laptop.endpoints.identity_header,
-        **person,
-    }
+    return replace(report, checks=[*report.checks, search_secrets(laptop.secrets(), texts)])
 
 
 async def _messages(connection_string: str) -> str:
