@@ -29,6 +29,10 @@ setup: $(python_ready) $(azurite_ready) ## Install what the other targets need, 
 demo: setup ## Onboard a simulated fleet and print what the table says (ARGS="--vms 200 --seed 7 --json --keep")
 	@$(python) -m simulator demo $(ARGS)
 
+.PHONY: storm
+storm: setup ## Onboard a fleet under faults, lost events and kills, and check what is left (ARGS="--vms 500 --seed 11")
+	@$(python) -m simulator storm $(ARGS)
+
 .PHONY: simulator
 simulator: setup ## Start Azurite, ARM and Event Grid for func start (ARGS="--to URL")
 	@$(python) -m simulator up $(ARGS)

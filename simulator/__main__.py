@@ -33,6 +33,8 @@ def main() -> int:
 def _run(args: argparse.Namespace) -> int:
     if args.command == "demo":
         from simulator.demo.run import run
+    elif args.command == "storm":
+        from simulator.storm.run import run
     else:
         from simulator.up import run
     return run(args)
@@ -57,6 +59,17 @@ def _arguments() -> argparse.Namespace:
     up.add_argument("--vms", type=_positive, default=0, metavar="N", help="create that many VMs once the host answers")
     up.add_argument("--seed", type=int, default=1, metavar="N", help="another seed, other VMs (default: 1)")
     up.add_argument("--write", metavar="FILE", help="write the settings there, as a local.settings.json")
+    storm = commands.add_parser("storm", help="let a fleet be onboarded under faults and kills, and check what is left")
+    storm.add_argument("--vms", type=_positive, default=200, metavar="N", help="size of the fleet (default: 200)")
+    storm.add_argument("--seed", type=int, default=1, metavar="N", help="another seed, another storm (default: 1)")
+    for name, default, what in (
+        ("--faults", 0.2, "requests to ARM that fail"),
+        ("--duplicates", 0.1, "events that come twice"),
+        ("--lost", 0.05, "events that never come"),
+    ):
+        storm.add_argument(name, type=_share, default=default, metavar="SHARE", help=f"{what} (default: {default})")
+    storm.add_argument("--kills", type=int, default=3, metavar="N", help="how often the host is killed (default: 3)")
+    storm.add_argument("--json", action="store_true", help="print one JSON object; progress goes to standard error")
     return parser.parse_args()
 
 
@@ -64,6 +77,13 @@ def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
+def _share(text: str) -> float:
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError("must be between 0 and 1")
     return number
 
 

@@ -1,0 +1,120 @@
+"""`python -m simulator storm`: a storm and its verdict. Exit code 0 only if the invariant holds whole."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rich.console import Console
+
+from simulator.demo.fleet import make_fleet
+from simulator.demo.ledger import Ledger, Row
+from simulator.demo.progress import progress_for
+from simulator.demo.report import WIDTH
+from simulator.demo.scene import Scene
+from simulator.eventgrid import Faults
+from simulator.laptop import SUBSCRIPTIONS, Laptop, Scenery, forget_settings
+from simulator.storm.hosts import Hosts
+from simulator.storm.invariant import Aftermath, Finding, judge
+from simulator.storm.report import Report
+from simulator.storm.storage import everything, looks
+from simulator.storm.storm import POLICIES, SETTINGS, Storm, Weather, truths
+
+_JITTER = 60.0  # seconds of the cloud by which events come late, and so out of order
+_LIMIT = 180.0  # seconds, and as much again as the fleet takes
+
+
+def run(args: argparse.Namespace) -> int:
+    """The command."""
+    forget_settings(os.environ)
+    console = Console(stderr=args.json)
+    if not console.is_terminal:
+        console = Console(stderr=args.json, width=WIDTH)
+    weather = Weather(args.seed, args.faults, args.duplicates, args.lost, args.kills)
+    with TemporaryDirectory(prefix="storm-") as folder:
+        report = asyncio.run(storm(weather, args.vms, Path(folder), console))
+    sys.stdout.write(report.as_json() + "\n" if args.json else report.as_text(console))
+    return 0 if report.ok else 1
+
+
+async def storm(weather: Weather, vms: int, folder: Path, console: Console) -> Report:
+    """One storm over a fleet of that size; what is written on the way goes to `folder`."""
+    began = time.monotonic()
+    scene = Scene(make_fleet(vms, weather.seed, tuple(SUBSCRIPTIONS)))
+    events = Faults(duplicate=weather.duplicates, lose=weather.lost, jitter=_JITTER)
+    scenery = Scenery(seed=weather.seed, faults=events, storage=folder / "storage", observe=scene.observe)
+    async with Laptop(scenery) as laptop, Ledger(laptop.azurite.connection_string) as ledger:
+        hosts = Hosts(laptop, POLICIES, SETTINGS, folder)
+        raging = Storm(weather, laptop, scene, hosts)
+        try:
+            console.print("Starting the functions host", highlight=False)
+            await hosts.start()
+            with progress_for(console, vms) as progress:
+                await raging.rage(ledger, progress, _LIMIT + vms)
+        finally:
+            await hosts.stop()
+        rows, entities = await ledger.current(), await ledger.everything()
+        await asyncio.to_thread(laptop.azurite.close)
+        aftermath = _aftermath(laptop, scene, hosts, list(rows.values()), folder / "storage")
+        findings = judge(aftermath)
+        return Report(
+            figures=_figures(laptop, hosts, raging, time.monotonic() - began),
+            faults=dict(laptop.arm.faults.injected.most_common()),
+            outcomes=dict(Counter(row.outcome for row in rows.values()).most_common()),
+            findings=findings,
+            histories=_histories(findings, entities),
+        )
+
+
+def _aftermath(laptop: Laptop, scene: Scene, hosts: Hosts, rows: Sequence[Row], storage: Path) -> Aftermath:
+    ours = laptop.arm.options.principal_id
+    return Aftermath(
+        truths=truths(scene.fleet, laptop),
+        rows=rows,
+        looks=looks(storage),
+        attempts=[attempt for attempt in laptop.arm.attempts if attempt.principal == ours],
+        announced=laptop.topic.events,
+        kills=hosts.kills,
+        texts={
+            "storage": everything(storage),
+            "host's log": hosts.output(),
+            "outcome events": str(laptop.topic.events),
+        },
+        secrets=laptop.secrets(),
+    )
+
+
+def _figures(laptop: Laptop, hosts: Hosts, raging: Storm, seconds: float) -> dict[str, int | float]:
+    requests, counters, log = laptop.arm.requests, laptop.grid.counters, hosts.output()
+    announced = Counter(str(event["id"]) for event in laptop.topic.events)
+    return {
+        "VMs": len(laptop.arm.machines),
+        "events": counters.published,
+        "delivered twice": counters.duplicated,
+        "lost": counters.lost,
+        "delivered again": counters.retried,
+        "hosts killed": hosts.kills,
+        "sweeps": log.count("'Functions.sweep' (Succeeded"),
+        "failed runs": log.count(" (Failed, "),
+        "ARM calls": len(requests),
+        "throttled (429)": sum(request.status == 429 for request in requests),
+        "outcomes told": len(announced),
+        "told twice": sum(times > 1 for times in announced.values()),
+        "seconds until calm": raging.seconds,
+        "seconds": seconds,
+    }
+
+
+def _histories(findings: Sequence[Finding], entities: Sequence[Mapping[str, object]]) -> dict[str, list[Row]]:
+    """The lines of history of the VMs with a violation, oldest first."""
+    wanted = {violation.vm for finding in findings for violation in finding.violations}
+    lines = [Row(entity) for entity in entities if str(entity["RowKey"]).startswith("log|")]
+    lines.sort(key=lambda row: row.text("EventTime"))
+    return {vm: [line for line in lines if line.vm == vm] for vm in wanted if vm}

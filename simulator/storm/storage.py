@@ -1,0 +1,54 @@
+"""What storage holds when everything has ended, read from Azurite's own folder: messages that are still hidden too,
+which no client can see."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+_QUEUES = "__azurite_db_queue__.json"
+_TEXTS = "__queuestorage__"
+_MESSAGES = "$MESSAGES_COLLECTION$"
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledLook:
+    """A message that asks to look at one VM's extension at a time."""
+
+    vm: str
+    extension: str
+    due: datetime
+
+
+def looks(folder: Path) -> list[ScheduledLook]:
+    """Every look on the deferrals queue, hidden or not."""
+    found = []
+    for text in messages(folder, "deferrals"):
+        raw = json.loads(text)
+        if "extension" in raw:
+            found.append(ScheduledLook(raw["vm"].lower(), raw["extension"], datetime.fromisoformat(raw["due"])))
+    return found
+
+
+def messages(folder: Path, queue: str) -> Iterator[str]:
+    """The texts of a queue's messages. Azurite must have ended in order."""
+    file = folder / _QUEUES
+    stored = json.loads(file.read_text("utf-8"))["collections"] if file.is_file() else []
+    for collection in stored:
+        if collection["name"] == _MESSAGES:
+            for message in collection["data"]:
+                if message["queueName"] == queue:
+                    yield _text(folder, message["persistency"])
+
+
+def everything(folder: Path) -> str:
+    """All that is on disk, for a search."""
+    return "\n".join(file.read_text("utf-8", errors="replace") for file in folder.rglob("*") if file.is_file())
+
+
+def _text(folder: Path, place: dict[str, object]) -> str:
+    start, size = int(str(place["offset"])), int(str(place["count"]))
+    return (folder / _TEXTS / str(place["id"])).read_bytes()[start : start + size].decode()

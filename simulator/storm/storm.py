@@ -1,0 +1,148 @@
+"""The storm itself: a fleet is created under faults, the host is killed again and again, then it has to become calm.
+
+What happens hangs on the seed as far as real processes allow: which VMs there are, which events come twice or never,
+how often each kind of request fails, and after how many requests a host dies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from simulator.arm import FaultRule, Kind
+from simulator.arm.faults import read_rule_file
+from simulator.demo.fleet import Member
+from simulator.demo.ledger import Ledger, Row
+from simulator.demo.progress import Progress
+from simulator.demo.scene import Scene
+from simulator.laptop import ROOT, Laptop
+from simulator.storm.hosts import Hosts
+from simulator.storm.invariant import Truth, is_true
+
+FAULTS = ROOT / "samples" / "faults" / "storm.yaml"
+POLICIES = ROOT / "samples" / "policies" / "storm"
+
+# The queue is looked at every second, the sweep comes every few, and takes up what is only some seconds late.
+SETTINGS = {
+    "AzureFunctionsJobHost__extensions__queues__maxPollingInterval": "00:00:01",
+    "SWEEP_SCHEDULE": "*/5 * * * * *",
+    "SWEEP_PATIENCE": "15s",
+}
+
+_WATCH = 0.02
+_LOOK = 1.0
+_CALM = 4  # looks in a row at which nothing is left to do
+_DARK = 0.5  # seconds between a host's death and the start of the next
+_REQUESTS_EACH = 1.5  # a little less than ARM gets for each VM, so that every kill finds its moment
+
+
+@dataclass(frozen=True, slots=True)
+class Weather:
+    """How bad it gets. `faults`, `duplicates` and `lost` are shares; `file` holds the faults of ARM."""
+
+    seed: int = 1
+    faults: float = 0.2
+    duplicates: float = 0.1
+    lost: float = 0.05
+    kills: int = 3
+    file: Path = FAULTS
+
+    def rules(self) -> list[FaultRule]:
+        """The file's rules, with their shares stretched so that of each kind of request that share fails."""
+        rules = list(read_rule_file(self.file))
+        shares = {
+            kind: sum(rule.probability for rule in rules if rule.kind == kind) for kind in {r.kind for r in rules}
+        }
+        return [replace(r, probability=min(1.0, r.probability * self.faults / shares[r.kind])) for r in rules]
+
+    def moments(self, vms: int) -> list[int]:
+        """After how many requests to ARM the host dies, in rising order."""
+        chance = random.Random(f"{self.seed}|kills")
+        return sorted(int(chance.uniform(0.05, 0.95) * _REQUESTS_EACH * vms) for _ in range(self.kills))
+
+
+class Storm:
+    """Everything that is at work, until `rage` returns. `sweeps` and such are counted from what the parts tell."""
+
+    def __init__(self, weather: Weather, laptop: Laptop, scene: Scene, hosts: Hosts) -> None:
+        self._weather = weather
+        self._laptop = laptop
+        self._scene = scene
+        self._hosts = hosts
+        self.calm = False
+        self.seconds = 0.0
+
+    async def rage(self, ledger: Ledger, progress: Progress, limit: float) -> None:
+        """Play it all; returns when it has been calm for some seconds, or after `limit` seconds."""
+        self._laptop.arm.faults.add(*self._weather.rules())
+        began = time.monotonic()
+        playing = asyncio.create_task(self._scene.play(self._laptop.arm, self._laptop.clock))
+        killing = asyncio.create_task(self._kill(progress))
+        try:
+            async with asyncio.timeout(limit):
+                await self._until_calm(ledger, progress, (playing, killing))
+        except TimeoutError:
+            progress.say(f"It has not become calm in {limit:.0f} s")
+        finally:
+            self.seconds = time.monotonic() - began
+            for task in (playing, killing):
+                task.cancel()
+            await asyncio.gather(playing, killing, return_exceptions=True)
+
+    async def _kill(self, progress: Progress) -> None:
+        """Kill the host at each of its moments."""
+        for number, moment in enumerate(self._weather.moments(len(self._scene.fleet)), start=1):
+            await self._until(moment)
+            await self._hosts.kill()
+            progress.say(f"Killed the host, {number} of {self._weather.kills}, after {moment} requests to ARM")
+            await asyncio.sleep(_DARK)
+            await self._hosts.restart()
+
+    async def _until(self, requests: int) -> None:
+        while len(self._laptop.arm.requests) < requests:  # noqa: ASYNC110  # the simulator tells nobody
+            await asyncio.sleep(_WATCH)
+
+    async def _until_calm(self, ledger: Ledger, progress: Progress, tasks: Sequence[asyncio.Task[None]]) -> None:
+        calm = 0
+        while calm < _CALM:
+            for task in tasks:
+                if task.done():
+                    task.result()
+            rows = await ledger.current()
+            progress.update(self._scene.created, rows)
+            still = all(task.done() for task in tasks) and not self._laptop.grid.in_flight
+            calm = calm + 1 if still and self._is_settled(rows) else 0
+            await asyncio.sleep(_LOOK)
+        self.calm = True
+
+    def _is_settled(self, rows: Mapping[str, Row]) -> bool:
+        told = {(str(e["subject"]).lower(), e["data"].get("Outcome")) for e in self._laptop.topic.events}
+        if any((vm, row.outcome) not in told for vm, row in rows.items()):
+            return False
+        return all(
+            is_true(truth, rows[truth.vm]) if truth.vm in rows else truth.may_be_unknown
+            for truth in truths(self._scene.fleet, self._laptop)
+        )
+
+
+def truths(fleet: Iterable[Member], laptop: Laptop) -> list[Truth]:
+    """What must come of each VM of a fleet, after all that happened to its events and requests."""
+    lost = {str(event["data"]["resourceUri"]).lower() for event in laptop.grid.lost}
+    return [
+        Truth(
+            vm=member.id,
+            name=member.spec.name,
+            outcome=member.expected.outcome,
+            error=member.expected.error,
+            may_be_unknown=member.expected.outcome == "OutOfScope" and member.id in lost,
+            refusals=sum(
+                request.status == 0 or request.status >= 500
+                for request in laptop.arm.requests.select(vm=member.id, kind=Kind.EXTENSION_PUT)
+            ),
+        )
+        for member in fleet
+    ]
