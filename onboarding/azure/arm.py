@@ -2,8 +2,8 @@
 
 One HTTP request per call, at most: no polling (an install takes minutes), none of the SDK's own retries (they sleep a
 whole Retry-After inside the invocation), and none at all while a subscription's gate is closed. Only where ARM hangs
-up without an answer does aiohttp ask once more, which GET and PUT bear. Every failure leaves as an ArmError with the
-evidence in it.
+up on a GET does aiohttp ask once more; a PUT is never sent twice. Every failure leaves as an ArmError with the evidence
+in it.
 """
 
 from __future__ import annotations

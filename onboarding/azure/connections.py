@@ -31,7 +31,20 @@ class Connections(AioHttpTransport):  # type: ignore[misc]  # azure-core loads i
         if self.session is None:
             connector = aiohttp.TCPConnector(limit=_MOST, ssl=self._tls or True, keepalive_timeout=_KEPT_S)
             jar = aiohttp.DummyCookieJar()
-            self.session = aiohttp.ClientSession(connector=connector, cookie_jar=jar, auto_decompress=False)
+            self.session = aiohttp.ClientSession(
+                connector=connector, cookie_jar=jar, auto_decompress=False, middlewares=(_send_once,)
+            )
+
+
+async def _send_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Where the other side hangs up, aiohttp sends a PUT again by itself, and ARM, which has taken the first, refuses
+    the second: an install of our own would look like somebody else's. It leaves other errors than these two alone."""
+    try:
+        return await send(request)
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        if request.method != "PUT" or isinstance(error, aiohttp.ClientConnectorError):
+            raise
+        raise aiohttp.ClientConnectionError(f"ARM hung up: {type(error).__name__}") from None
 
 
 def proxies_for(endpoint: str) -> dict[str, str] | None:

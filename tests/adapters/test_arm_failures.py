@@ -142,7 +142,17 @@ async def test_a_connection_that_breaks_is_an_error_without_a_status(azure: Azur
     evidence = await refusal(call, azure.adapter, vm)
 
     assert (evidence.http_status, evidence.code) == (None, "ServiceRequestError")
-    assert len(azure.arm.requests) <= 2  # aiohttp asks once more where there was no answer at all
+    assert len(azure.arm.requests) <= 2  # aiohttp reads once more where there was no answer at all
+
+
+async def test_a_request_that_may_have_had_its_effect_is_not_sent_again(azure: Azure) -> None:
+    vm = add(azure)
+    azure.arm.faults.add(FaultRule(kind="extension-put", cut=Cut.RESET, after=True))
+
+    evidence = await refusal(install, azure.adapter, vm)
+
+    assert (evidence.http_status, evidence.code) == (None, "ServiceRequestError")
+    assert len(azure.arm.attempts) == 1
 
 
 @READ_AND_INSTALL
