@@ -7,28 +7,44 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from onboarding.core.resource_id import VmId
-from onboarding.core.survey import Finding, Reason
+from onboarding.core.survey import PATIENCE, Finding, Reason
 from onboarding.ports import Message, Ports, Revisit
 from onboarding.settings import Settings
 
 _LONGEST = timedelta(minutes=4)  # a run; the host ends one after five
-_DIGESTED = timedelta(minutes=5)  # after the last visit was due, what came of it is in the table
 _AT_ONCE = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
     """How many visits a run may ask for, and how many of them a subscription bears in a minute. A visit costs a read
-    and at the most one write, and ARM takes 500 writes to VMs a minute: what is left is for events and for others."""
+    and at the most one write, and ARM takes 500 writes to VMs a minute: what is left is for events and for others.
+    `patience` is how long events and looks have to do their work before a sweep does it."""
 
     visits: int = 5000
     per_minute: int = 400
+    patience: timedelta = PATIENCE
+
+    @property
+    def grace(self) -> timedelta:
+        """A look is late by the queue's polling interval at the most; one that is later than this is not coming."""
+        return self.patience / 5
+
+    @property
+    def held(self) -> timedelta:
+        """Longer than any run, so that only a run that died is taken over from."""
+        return self.patience * 3 / 5
+
+    @property
+    def digested(self) -> timedelta:
+        """So long after the last visit was due, what came of it is in the table."""
+        return self.patience / 2
 
     @classmethod
     def of(cls, settings: Settings) -> Budget:
         default = cls()
         per_minute = settings.sweep_visits_per_minute or default.per_minute
-        return cls(settings.sweep_visits or default.visits, per_minute)
+        return cls(settings.sweep_visits or default.visits, per_minute, settings.sweep_patience)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +119,7 @@ class Plan:
         self.order = order
         self.report = SweepReport()
         self.started = ports.clock()
+        self.settled = self.started - budget.patience
         self.busy_until: datetime | None = None
         self._asked: dict[str, int] = {}
         self._waiting: list[Message] = []
@@ -141,5 +158,5 @@ class Plan:
         before = self._asked.get(vm.subscription.lower(), 0)
         self._asked[vm.subscription.lower()] = before + 1
         due = self.started + timedelta(minutes=before / self._budget.per_minute)
-        self.busy_until = max(self.busy_until or due, due + _DIGESTED)
+        self.busy_until = max(self.busy_until or due, due + self._budget.digested)
         return due

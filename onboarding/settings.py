@@ -9,9 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from urllib.parse import urlsplit
 
+from onboarding.core.errors import ConfigurationError
 from onboarding.core.secret import Secret
+from onboarding.core.survey import PATIENCE
+from onboarding.core.waits import parse_duration
 
 TABLE = "onboarding"
 QUEUE = "deferrals"
@@ -85,6 +89,7 @@ class Settings:
     topic_key: Secret | None
     sweep_visits: int | None
     sweep_visits_per_minute: int | None
+    sweep_patience: timedelta
     problems: tuple[str, ...]
     values: Mapping[str, str] = field(repr=False)
 
@@ -117,6 +122,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         topic_key=Secret(key) if key else None,
         sweep_visits=_count("SWEEP_VISITS", environment, problems),
         sweep_visits_per_minute=_count("SWEEP_VISITS_PER_MINUTE", environment, problems),
+        sweep_patience=_duration("SWEEP_PATIENCE", environment, PATIENCE, problems),
         problems=tuple(problems),
         values=dict(environment),
     )
@@ -160,6 +166,16 @@ def _storage_by_key(name: str, connection: str, problems: list[str]) -> Storage:
         return Storage(connection_string=Secret(connection))
     problems.append(f"{name} is no connection string of a storage account: copy it from the account's access keys")
     return Storage()
+
+
+def _duration(name: str, environment: Mapping[str, str], default: timedelta, problems: list[str]) -> timedelta:
+    if not environment.get(name):
+        return default
+    try:
+        return timedelta(seconds=parse_duration(environment[name], name))
+    except ConfigurationError as error:
+        problems.append(f"{name} is no duration: {error.mend}")
+        return default
 
 
 def _https(name: str, endpoint: str) -> list[str]:

@@ -84,7 +84,7 @@ class Survey:
 
     async def _compare(self, machines: AsyncIterator[Mapping[str, Any]], known: Mapping[str, _Rows]) -> set[str]:
         """Compare what comes; the subscriptions that it came from."""
-        now, seen = self._plan.started, set[str]()
+        before, seen = self._plan.settled, set[str]()
         async for body in machines:
             self._plan.compared()
             facts = read_facts(body)
@@ -93,7 +93,7 @@ class Survey:
             row = known.get(subscription, {}).get(facts.id.key)
             if row is not None:
                 row.listed = True
-            finding = find(facts, self._assignments(facts), self._rules.catalogue, row.standings if row else (), now)
+            finding = find(facts, self._assignments(facts), self._rules.catalogue, row.standings if row else (), before)
             if finding is not None and facts.id.name:
                 await self._plan.visit(facts.id, finding)
         return seen
@@ -107,7 +107,7 @@ class Survey:
         """Rows whose VM is not listed: the visit asks ARM, and only what ARM does not know is closed."""
         for known in rows.values():
             vm = parse_id(known.resource_id)
-            missing = not known.listed and not self._plan.order.policy and gone(known.standings, self._plan.started)
+            missing = not known.listed and not self._plan.order.policy and gone(known.standings, self._plan.settled)
             if missing and isinstance(vm, VmId):
                 await self._plan.visit(vm, Finding(Reason.GONE, ""))
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from datetime import timedelta
 from itertools import batched
 
 from onboarding.core.errors import ArmError, LostRace
@@ -24,10 +23,6 @@ from onboarding.reach import Reach
 from onboarding.survey import Survey
 
 _log = logging.getLogger(__name__)
-
-# A message is late by the queue's polling interval at the most; a look that is later than this is not coming.
-_GRACE = timedelta(minutes=2)
-_HELD = timedelta(minutes=6)  # longer than any run, so that only a run that died is taken over from
 
 
 class Sweep:
@@ -56,7 +51,9 @@ class Sweep:
             plan.report.held = True
             return
         try:
-            version = await self._ports.sweeps.write(replace(stored.state, held_until=now + _HELD), stored.version)
+            version = await self._ports.sweeps.write(
+                replace(stored.state, held_until=now + self._budget.held), stored.version
+            )
         except LostRace:
             plan.report.held = True
             return
@@ -84,7 +81,7 @@ class Sweep:
         return SweepState(None, plan.busy_until, resume_at if plan.order.whole else state.resume_at)
 
     async def _look_at_overdue(self, plan: Plan) -> None:
-        async for row in self._ports.ledger.overdue(plan.started - _GRACE):
+        async for row in self._ports.ledger.overdue(plan.started - self._budget.grace):
             vm = parse_id(row.resource_id)
             if isinstance(vm, VmId) and row.next_attempt_at:
                 await plan.put(Look(vm, row.extension, row.next_attempt_at))
@@ -92,7 +89,7 @@ class Sweep:
         await plan.send()
 
     async def _announce(self, plan: Plan) -> None:
-        async for row in self._ports.ledger.untold(plan.started - _GRACE):
+        async for row in self._ports.ledger.untold(plan.started - self._budget.grace):
             if await self._ports.announcer.announce(row):
                 await self._ports.ledger.told(row)
                 plan.report.announced += 1

@@ -18,7 +18,7 @@ from onboarding.core.outcome import Outcome, Row
 from onboarding.core.policy import Assignment
 
 # What happened this short ago may not be in the inventory yet, and an event is about to tell of it.
-SETTLED = timedelta(minutes=10)
+PATIENCE = timedelta(minutes=10)
 
 
 class Reason(StrEnum):
@@ -44,8 +44,8 @@ class Standing:
     def of(cls, row: Row) -> Standing:
         return cls(row.extension, row.outcome, row.vm_id, row.extension_name, row.finished_at or row.event_time)
 
-    def settled(self, now: datetime) -> bool:
-        return self.since is None or now - self.since > SETTLED
+    def settled(self, before: datetime) -> bool:
+        return self.since is None or self.since < before
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,26 +59,27 @@ def find(
     assignments: Iterable[Assignment],
     catalogue: Mapping[str, CatalogueEntry],
     standings: Iterable[Standing],
-    now: datetime,
+    before: datetime,
 ) -> Finding | None:
-    """The first reason to visit a VM that is in the inventory, if there is one."""
-    if facts.time_created and now - facts.time_created < SETTLED:
+    """The first reason to visit a VM that is in the inventory, if there is one. What happened later than `before` is
+    left to its event."""
+    if facts.time_created and facts.time_created > before:
         return None
     known = {standing.extension: standing for standing in standings}
     for assignment in assignments:
         entry = catalogue[assignment.policy.extension]
         if assignment.selected and facts.os_type is entry.os_type:
             standing = known.get(entry.name)
-            reason = _reason(facts, entry, standing) if standing is None or standing.settled(now) else None
+            reason = _reason(facts, entry, standing) if standing is None or standing.settled(before) else None
             if reason is not None:
                 return Finding(reason, assignment.policy.name)
     return None
 
 
-def gone(standings: Iterable[Standing], now: datetime) -> bool:
+def gone(standings: Iterable[Standing], before: datetime) -> bool:
     """Whether the rows of a VM that is not in the inventory have to be looked at."""
     listed = list(standings)
-    return all(each.settled(now) for each in listed) and any(each.outcome is not Outcome.GONE for each in listed)
+    return all(each.settled(before) for each in listed) and any(each.outcome is not Outcome.GONE for each in listed)
 
 
 def _reason(facts: MachineFacts, entry: CatalogueEntry, standing: Standing | None) -> Reason | None:

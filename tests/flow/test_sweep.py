@@ -367,3 +367,16 @@ async def test_an_outcome_that_nobody_took_is_told_by_the_sweep(world: World) ->
     assert (await world.swept()).announced == 1
     assert [row.outcome for row in world.announced.rows] == [Outcome.UNSUPPORTED]
     assert (await world.swept()).announced == 0
+
+
+async def test_a_patience_of_seconds_is_enough_where_events_take_no_longer() -> None:
+    world = World(budget=Budget(patience=timedelta(seconds=10)))
+    vm = world.add()
+    await world.created(vm)
+    world.arm.set_extension(vm, extension())
+    row = world.row(vm)
+    assert row.next_attempt_at is not None
+    world.now = row.next_attempt_at + timedelta(seconds=1)
+    assert (await world.sweep.run()).overdue == 0
+    world.now += timedelta(seconds=2)
+    assert (await world.sweep.run()).overdue == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -139,6 +141,13 @@ def test_a_problem_names_the_setting_and_never_the_value(change: dict[str, str],
     (problem,) = read_settings({**STORAGE, **change}).problems
     assert problem.startswith(named)
     assert "moon" not in problem
+
+
+@pytest.mark.parametrize(("text", "minutes"), [("", 10), ("90s", 1.5), ("1h", 60), ("moon", 10)])
+def test_the_sweeps_patience_is_a_duration(text: str, minutes: float) -> None:
+    settings = read_settings({**STORAGE, "SWEEP_PATIENCE": text})
+    assert settings.sweep_patience == timedelta(minutes=minutes)
+    assert [*settings.problems] == (["SWEEP_PATIENCE is no duration: write it as 90s, 5m, 1h or 2d"] * (text == "moon"))
 
 
 def test_nothing_set_is_named_once_for_each_need() -> None:
