@@ -7,7 +7,6 @@ import io
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -251,7 +250,7 @@ sys.exit(code)
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is read from /proc")
 @pytest.mark.parametrize("form", ["urns", "lines", "array"])
-def test_a_hundred_thousand_take_seconds_and_little_memory(form: str, tmp_path: Path) -> None:
+def test_a_hundred_thousand_take_little_memory(form: str, tmp_path: Path) -> None:
     urns = [f"Canonical:UbuntuServer:1{n % 8}.04-LTS:{n}" if n % 5 else f"maker{n}:offer:sku:1" for n in range(100_000)]
     texts = {
         "urns": lambda: "\n".join(urns),
@@ -261,10 +260,7 @@ def test_a_hundred_thousand_take_seconds_and_little_memory(form: str, tmp_path: 
     path = _file(tmp_path, texts[form]())
     command = [sys.executable, "-c", _MEASURED, "check", path, "--format", "json"]
     with (tmp_path / "out").open("w") as out:
-        began = time.perf_counter()
         done = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, text=True, check=False)
-        seconds = time.perf_counter() - began
     assert done.returncode == 1
     assert (tmp_path / "out").read_text().count("\n") == 100_000
-    assert seconds < 5
     assert int(done.stderr) < 150 * 1024
