@@ -29,7 +29,7 @@ class RunCommands:
         scope: str,
         connections: Connections,
         *,
-        pause: float = 5.0,
+        pause: float = 2.0,
     ) -> None:
         """`pause` is how many seconds lie between two polls."""
         self._credential = ArmTokens(credential)

@@ -39,10 +39,10 @@ class Answer:
         """`DONE` when the extension is there and reports to the wanted place."""
         if self.problem or not self.rows:
             return REFUSED
-        rows = self.rows.values()
-        if all(row.outcome.present and not row.error_code for row in rows):
-            return DONE
-        return UNDER_WAY if all(_open(row) or row.outcome.present for row in rows) else REFUSED
+        missing = [row for row in self.rows.values() if not row.outcome.present or row.error_code]
+        if any(row.outcome.final for row in missing):
+            return REFUSED
+        return UNDER_WAY if missing else DONE
 
 
 def exit_code(answers: Iterable[Answer]) -> int:

@@ -1,0 +1,56 @@
+"""A handler's own log, fetched from the VM: the script that prints it, and what its lines mean.
+
+The script only reads, and prints no more than was asked for. Lines are foreign text: they are masked before they are
+shown, and diagnosed one by one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from onboarding.core.catalog import CatalogueEntry
+from onboarding.core.evidence import Evidence
+from onboarding.core.failures import Cause, ErrorTable, Failure, classify
+from onboarding.core.masking import mask
+
+_STDOUT = re.compile(r"\[stdout\]\n(?P<text>.*?)\n?\[stderr\]", re.DOTALL)
+# A line that tells of nothing bad is not diagnosed, whatever words are in it.
+_BAD = re.compile(
+    r"\bfail|\berror|exit(?:ing)?(?: with)? code|non-zero|cannot|can't|unable|unsupported|not supported|denied|locked"
+    r"|missing|multiple connections|timeout",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line, safe to show; `failure` where it tells of one that is known and was not told above."""
+
+    text: str
+    failure: Failure | None = None
+
+
+def log_script(entry: CatalogueEntry, lines: int) -> str:
+    """Prints the end of each of the handler's logs that is there; the catalogue allows no path that is a command."""
+    return f"tail -v -n {lines:d} {' '.join(entry.logs)} 2>/dev/null; true"
+
+
+def read_output(message: str) -> str:
+    """What the script printed, out of what the run command's status says."""
+    found = _STDOUT.search(message)
+    return (found["text"] if found else message).strip("\n")
+
+
+def diagnose_lines(text: str, errors: ErrorTable, now: datetime) -> Iterator[LogLine]:
+    """Every line, masked; each failure is explained where it is first told."""
+    explained: set[str] = set()
+    for line in mask(text).splitlines():
+        failure = classify(Evidence.from_text(line), errors, now) if _BAD.search(line) else None
+        if failure is None or failure.cause is Cause.UNKNOWN or failure.meaning in explained:
+            yield LogLine(line)
+        else:
+            explained.add(failure.meaning)
+            yield LogLine(line, failure)
