@@ -7,11 +7,13 @@ else ends as an outcome. It works from what ARM says, not from what the table ex
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import assert_never
 
-from onboarding.core.errors import LostRace
+from onboarding.core.errors import LostRace, StorageError
 from onboarding.core.outcome import Outcome, Row, WaitingFor
 from onboarding.core.record import closed
 from onboarding.core.resource_id import VmId
@@ -27,13 +29,14 @@ from onboarding.events import (
     VmStarted,
     VmWritten,
 )
-from onboarding.ports import Look, Message, Ports, Revisit, Stored
+from onboarding.ports import Look, Message, Ports, Revisit
 from onboarding.visit import Visit
 
 _log = logging.getLogger(__name__)
 
 # A queue hides a message for 7 days at the most: a look that is due later comes early and is put back.
 _EARLY = timedelta(minutes=10)
+_TRIES = 5
 
 
 class Onboarding:
@@ -55,9 +58,10 @@ class Onboarding:
             case VmStarted(vm, trigger):
                 await self._wake(await self._arrive(vm, trigger))
             case VmDeleted(vm, trigger):
-                await self._close(await self._arrive(vm, trigger))
+                await self._insist(vm, trigger, self._close)
             case ExtensionWritten(extension, trigger, succeeded):
-                await self._settle(await self._arrive(extension.vm, trigger), extension.name, succeeded)
+                settle = partial(self._settle, name=extension.name, succeeded=succeeded)
+                await self._insist(extension.vm, trigger, settle)
             case ExtensionDeleted(extension, trigger):
                 await self._restore(await self._arrive(extension.vm, trigger), extension.name)
             case PolicyStateChanged():
@@ -100,8 +104,9 @@ class Onboarding:
         if not known:
             await self._enforcement.visit(visit)
         for row in known:
-            # This event was here before. Its worker may have died between the claim and the look.
-            if row.next_attempt_at and not row.outcome.final:
+            # This event was here before. Its worker may have died between the claim and the look; later rows are
+            # written after their look.
+            if row.next_attempt_at and row.waiting_for is WaitingFor.CLAIM:
                 look = Look(visit.vm, row.extension, row.next_attempt_at)
                 await self._ports.deferrals.schedule(look, visit.now)
 
@@ -121,14 +126,27 @@ class Onboarding:
         if any(not stored.row.outcome.final for stored in visit.stored.values()):
             await self._enforcement.visit(visit)
 
-    async def _close(self, visit: Visit) -> None:
+    async def _insist(self, vm: VmId, trigger: Trigger, end: Callable[[Visit, bool], Awaitable[None]]) -> None:
+        """End rows by what an event says. Whoever overtakes us may have read ARM before the event, so it is done again
+        on what was written meanwhile, and never dropped."""
+        for again in range(_TRIES):
+            try:
+                await end(await self._arrive(vm, trigger), again > 0)
+            except LostRace:
+                _log.info("%s: overtaken, reading again", vm.name)
+            else:
+                return
+        raise StorageError(f"{vm.name}: overtaken {_TRIES} times")
+
+    async def _close(self, visit: Visit, again: bool) -> None:
         """The VM was deleted. A deletion older than the row's own event was that of a VM of the same name."""
         for stored in visit.stored.values():
             row = stored.row
             if row.outcome is not Outcome.GONE and (row.event_time is None or row.event_time <= visit.trigger.time):
-                await self._end(visit, stored, closed(row, Outcome.GONE, "the VM was deleted", visit.now))
+                gone = closed(row, Outcome.GONE, "the VM was deleted", visit.now)
+                await self._recorder.write(visit, gone, stored.version, again=again)
 
-    async def _settle(self, visit: Visit, name: str, succeeded: bool) -> None:
+    async def _settle(self, visit: Visit, again: bool, *, name: str, succeeded: bool) -> None:
         """An extension operation ended. Success of what we asked for needs no call: the event is ARM's own word."""
         doubtful = False
         for stored in visit.stored.values():
@@ -136,7 +154,7 @@ class Onboarding:
             named = row.extension_name.lower() == name.lower()
             if succeeded and named and _asked(row, visit.trigger):
                 done = closed(row, Outcome.INSTALLED, "the handler reports success", visit.now)
-                await self._end(visit, stored, done)
+                await self._recorder.write(visit, done, stored.version, again=again)
             elif _unsettled(row, named=named, succeeded=succeeded):
                 doubtful = True
         if doubtful:
@@ -146,17 +164,6 @@ class Onboarding:
         """Our extension was removed: policy may still want it, so the VM is looked at again."""
         if any(stored.row.extension_name.lower() == name.lower() for stored in visit.stored.values()):
             await self._enforcement.visit(visit)
-
-    async def _end(self, visit: Visit, stored: Stored, row: Row) -> None:
-        try:
-            await self._recorder.write(visit, row, stored.version)
-        except LostRace:
-            # Another worker wrote meanwhile; what it wrote may rest on an older read than this event.
-            _log.info("%s %s: overtaken, reading again", visit.vm.name, row.extension)
-            again = await self._ports.ledger.read(visit.vm)
-            current = again.get(row.extension)
-            if current is not None and not current.row.outcome.final:
-                await self._recorder.write(visit, _onto(current.row, row), current.version, again=True)
 
 
 def _asked(row: Row, trigger: Trigger) -> bool:
@@ -173,8 +180,3 @@ def _unsettled(row: Row, *, named: bool, succeeded: bool) -> bool:
     if named and not row.outcome.final:
         return True
     return row.outcome is Outcome.FAILED or row.waiting_for is WaitingFor.OPERATION
-
-
-def _onto(current: Row, ended: Row) -> Row:
-    """The end that an event told, on top of what was recorded meanwhile."""
-    return replace(ended, requested_at=current.requested_at, attempt=current.attempt)

@@ -80,11 +80,11 @@ async def test_a_finding_older_than_what_we_did_since_is_ignored() -> None:
     assert world.row(vm).outcome is Outcome.REQUESTED
 
 
-async def test_the_same_finding_twice_is_one_install_and_one_more_look() -> None:
+async def test_the_same_finding_twice_is_one_install_and_one_look() -> None:
     world = World()
     vm = world.add()
     found = finding(world, vm, after=60)
     await world.line.handle(found)
     await world.line.handle(found)
     assert world.arm.calls == ["GET", "PUT"]
-    assert len(world.deferrals.looks) == 2
+    assert len(world.deferrals.looks) == 1

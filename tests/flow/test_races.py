@@ -1,0 +1,97 @@
+"""Two workers at one row: whoever comes second works on what the first wrote, and no end of a VM is forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+import pytest
+
+from onboarding.core.errors import StorageError
+from onboarding.core.outcome import Outcome, WaitingFor
+from onboarding.core.resource_id import VmId
+from onboarding.ports import Stored
+from tests.flow.world import LedgerInMemory, World, extension
+
+
+class Overtaken(LedgerInMemory):
+    """A table where somebody else is at work between our read and our write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.meanwhile: list[Callable[[], Awaitable[None]]] = []
+
+    async def read(self, vm: VmId) -> Mapping[str, Stored]:
+        stored = await super().read(vm)
+        if self.meanwhile:
+            await self.meanwhile.pop(0)()
+        return stored
+
+
+@pytest.fixture
+def ledger() -> Overtaken:
+    return Overtaken()
+
+
+@pytest.fixture
+def world(ledger: Overtaken) -> World:
+    return World(ledger=ledger)
+
+
+async def test_a_deletion_is_not_lost_to_an_install_that_ends_at_the_same_moment(
+    world: World, ledger: Overtaken
+) -> None:
+    vm = world.add()
+    await world.created(vm)
+    ledger.meanwhile = [lambda: world.extension_written(vm)]
+    await world.deleted(vm)
+    assert world.row(vm).outcome is Outcome.GONE
+
+
+async def test_an_install_that_ends_while_its_vm_is_closed_does_not_open_it(world: World, ledger: Overtaken) -> None:
+    vm = world.add()
+    await world.created(vm)
+    ledger.meanwhile = [lambda: world.deleted(vm)]
+    await world.extension_written(vm)
+    assert world.row(vm).outcome is Outcome.GONE
+
+
+async def test_an_end_that_overtakes_a_look_is_not_lost(world: World, ledger: Overtaken) -> None:
+    vm = world.add()
+    await world.created(vm)
+
+    async def look() -> None:
+        """The look has read ARM before the install ended."""
+        world.arm.set_extension(vm, extension(state="Creating"))
+        await world.due()
+
+    ledger.meanwhile = [look]
+    await world.extension_written(vm)
+    assert world.row(vm).outcome is Outcome.INSTALLED
+
+
+async def test_an_event_that_is_overtaken_all_the_time_comes_again(world: World, ledger: Overtaken) -> None:
+    vm = world.add(agent="not_ready")
+    await world.created(vm)
+
+    async def look() -> None:
+        await world.due()
+
+    ledger.meanwhile = [look, _nothing] * 9
+    with pytest.raises(StorageError, match="overtaken"):
+        await world.deleted(vm, after=1_000_000)
+    ledger.meanwhile = []
+    await world.deleted(vm, after=1_000_000)
+    assert world.row(vm).outcome is Outcome.GONE
+
+
+async def test_copies_of_an_event_add_no_looks(world: World) -> None:
+    vm = world.add(agent="not_ready")
+    trigger = world.trigger()
+    for _ in range(5):
+        await world.created(vm, trigger)
+    assert world.row(vm).waiting_for is WaitingFor.AGENT_READY
+    assert len(world.deferrals.looks) == 1
+
+
+async def _nothing() -> None:
+    return
