@@ -10,7 +10,7 @@ import importlib
 
 from onboarding.cli.io import Commands
 
-_ACTIONS = ("evaluate", "explain", "plan", "validate", "test", "import", "resume")
+_ACTIONS = ("evaluate", "explain", "plan", "validate", "test", "import", "schema", "resume")
 
 
 def add(commands: Commands) -> None:

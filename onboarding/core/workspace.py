@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.facts import MachineFacts
 
-_KEYS = ("name", "when", "settings", "protectedSettings")
+KEYS = ("name", "when", "settings", "protectedSettings")
 
 
 class Condition(Protocol):
@@ -57,10 +57,10 @@ def parse_workspaces(raw: object, place: str, compile_condition: Compiler) -> tu
 
 def _workspace(raw: object, place: str, compile_condition: Compiler) -> Workspace:
     if not isinstance(raw, Mapping):
-        raise ConfigurationError(place, "is not a workspace", f"give it {', '.join(_KEYS)}")
+        raise ConfigurationError(place, "is not a workspace", f"give it {', '.join(KEYS)}")
     for key in raw:
-        if key not in _KEYS:
-            raise ConfigurationError(f"{place}.{key}", "is no key of a workspace", f"use {', '.join(_KEYS)}")
+        if key not in KEYS:
+            raise ConfigurationError(f"{place}.{key}", "is no key of a workspace", f"use {', '.join(KEYS)}")
     name = raw.get("name")
     if not isinstance(name, str) or not name:
         raise ConfigurationError(f"{place}.name", "is missing", "add it as a text")

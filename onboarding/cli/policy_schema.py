@@ -1,0 +1,33 @@
+"""`onboard policy schema`: bring the JSON Schema of policy files up to date with the code and the catalogue.
+
+Exit codes: 0 the file is current (now), 1 with --check when it was not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from onboarding.cli.io import BadInput, Commands
+from onboarding.core.policy_schema import policy_schema
+from onboarding.files import load_catalogue
+
+
+def add(actions: Commands) -> None:
+    parser = actions.add_parser("schema", help="write the JSON Schema of policy files, for editors")
+    parser.add_argument("file", nargs="?", type=Path, default=Path("docs/policy.schema.json"))
+    parser.add_argument("--check", action="store_true", help="write nothing; say whether the file is current")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    file: Path = args.file
+    wanted = json.dumps(policy_schema(load_catalogue()), indent=2, ensure_ascii=False) + "\n"
+    try:
+        current = file.is_file() and file.read_text(encoding="utf-8") == wanted
+        if not current and not args.check:
+            file.write_text(wanted, encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"{file}: cannot be read or written ({error.strerror})") from None
+    return 1 if args.check and not current else 0
