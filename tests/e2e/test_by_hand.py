@@ -1,0 +1,270 @@
+"""The commands for the night on real parts: Azurite and the simulated ARM, each command a process of its own, and no
+function app, so that nothing but the commands themselves can have done the work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from onboarding.cli.main import main
+from simulator.arm import ExtensionSpec, Guest, HandlerRun, Machine, Power, VmSpec
+from simulator.laptop import ROOT, Laptop, Scenery
+from tests.flow.test_errors import DOCUMENT
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SCALE = 3000
+LISTED = {"publisher": "OpenLogic", "offer": "CentOS", "sku": "7_9-gen2", "version": "7.9.2021020401"}
+CENTOS = Guest(os_name="centos", os_version="7.9", agent_delay=0)
+OMS: dict[str, Any] = {"publisher": "Microsoft.EnterpriseCloud.Monitoring", "type": "OmsAgentForLinux"}
+
+
+@dataclass(frozen=True)
+class Told:
+    code: int
+    out: str
+    err: str
+
+
+@dataclass
+class Night:
+    """`everything` is all that any command printed."""
+
+    laptop: Laptop
+    environment: Mapping[str, str]
+    settings: Path
+    everything: list[str] = field(default_factory=list)
+
+    def add(self, name: str, **spec: Any) -> Machine:
+        usual: dict[str, Any] = {"group": f"rg-{name}", "image": LISTED, "guest": CENTOS}
+        return self.laptop.arm.add_vm(VmSpec(name=name, **(usual | spec)))
+
+    async def onboard(self, *arguments: str, text: str = "") -> Told:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-W", "error", "-m", "onboarding", "--debug", *arguments),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            cwd=ROOT,
+            env=dict(self.environment),
+        )
+        out, err = await process.communicate(text.encode())
+        self.everything += [out.decode(), err.decode()]
+        return Told(process.returncode or 0, out.decode(), err.decode())
+
+    def status(self, vm: str) -> str:
+        """What `status` prints for people; in this process, because it needs no TLS and is asked often."""
+        values = {"AzureWebJobsStorage": self.environment["AzureWebJobsStorage"]}
+        self.settings.write_text(json.dumps({"Values": values}))
+        with redirect_stdout(io.StringIO()) as out:
+            assert main(["status", "--vm", vm, "--settings", str(self.settings)]) == 0
+        return out.getvalue()
+
+    async def rows(self, *arguments: str) -> list[dict[str, Any]]:
+        told = await self.onboard("status", "--json", *arguments)
+        return [json.loads(line) for line in told.out.splitlines()]
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def night(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Night]:
+    async with Laptop(Scenery(scale=SCALE)) as laptop:
+        environment = {
+            **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
+            **laptop.connections(),
+            "NO_PROXY": "localhost,127.0.0.1",
+            "ONBOARDING_POLICIES": str(ROOT / "policies"),
+            "OMS_WORKSPACE_ID": laptop.workspace.id,
+            "OMS_WORKSPACE_KEY": laptop.workspace.key,
+        }
+        yield Night(laptop, environment, tmp_path_factory.mktemp("night") / "settings.json")
+
+
+# Where the handler's words say more than the number does: it names the system.
+WORDS = {51: "The extension does not support centos 7.9."}
+FAST = ("--interval", "0.1", "--timeout", "60")
+
+
+async def test_a_vm_is_onboarded_and_followed_to_the_end(night: Night) -> None:
+    machine = night.add("by-hand")
+    told = await night.onboard("install", machine.id, *FAST)
+    assert told.code == 0, told.err
+    assert "by-hand: Requested (install)" in told.err
+    (row,) = await night.rows("--vm", "by-hand")
+    assert (row["Outcome"], row["EventId"].partition(".")[0]) == ("Installed", "request")
+    kinds = night.laptop.arm.requests.kinds(vm=machine.id)
+    assert kinds["extension-put"] == 1
+
+
+async def test_three_requests_at_once_are_one_put(night: Night) -> None:
+    machine = night.add("at-once")
+    told = await asyncio.gather(*(night.onboard("install", machine.id, *FAST) for _ in range(3)))
+    assert [each.code for each in told] == [0, 0, 0]
+    assert night.laptop.arm.requests.kinds(vm=machine.id)["extension-put"] == 1
+
+
+async def test_what_is_forbidden_is_refused_with_the_reason(night: Night) -> None:
+    skipped = night.add("skipped", tags={"onboarding": "skip"})
+    told = await night.onboard("install", "--force", skipped.id, *FAST)
+    assert told.code == 1
+    assert "OutOfScope" in told.out
+    assert night.laptop.arm.requests.kinds(vm=skipped.id)["extension-put"] == 0
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def failures(night: Night) -> dict[str, Any]:
+    """A VM for each code of the document's table, onboarded by one command; what three commands say of them all."""
+    machines = {code: night.add(f"code-{code}", runs=(HandlerRun(exit_code=code),)) for code in DOCUMENT}
+    ids = "\n".join(machine.id for machine in machines.values())
+    installed = await night.onboard("install", "-", *FAST, text=ids)
+    assert installed.code == 1, installed.err
+    extensions = await night.onboard("extensions", "-", "-o", "json", text=ids)
+    assert extensions.code == 1
+    return {
+        "rows": {row["VmName"]: row for row in await night.rows()},
+        "status": {code: await asyncio.to_thread(night.status, f"code-{code}") for code in DOCUMENT},
+        "extensions": {found["vm"]: found for found in json.loads(extensions.out)},
+    }
+
+
+@pytest.mark.parametrize("code", DOCUMENT)
+async def test_each_code_of_the_document_shows_its_meaning_and_action(failures: dict[str, Any], code: int) -> None:
+    meaning, action = WORDS.get(code, DOCUMENT[code][0]), DOCUMENT[code][1]
+    row, extension = failures["rows"][f"code-{code}"], failures["extensions"][f"code-{code}"]
+    assert (row["ErrorCode"], row["ErrorMeaning"]) == (str(code), meaning)
+    assert (extension["exitCode"], extension["meaning"]) == (code, meaning)
+    assert extension["advice"]
+    if action:
+        assert row["Advice"].startswith(action)
+        assert extension["advice"].startswith(action)
+
+
+async def test_status_shows_them_too(failures: dict[str, Any]) -> None:
+    for code, out in failures["status"].items():
+        meaning, action = WORDS.get(code, DOCUMENT[code][0]), DOCUMENT[code][1]
+        words = f"{meaning} {action or ''}".split()
+        assert [word for word in words if len(word) < 30 and word not in out] == []  # a long one is folded
+
+
+async def test_a_failed_row_is_retried_after_it_was_mended(night: Night) -> None:
+    machine = night.add("mended", runs=(HandlerRun(exit_code=62), HandlerRun()))
+    assert (await night.onboard("install", machine.id, *FAST)).code == 1
+    assert (await night.rows("--vm", "mended"))[0]["Outcome"] == "Failed"
+    told = await night.onboard("retry", "-g", machine.group, "--subscription", machine.subscription, *FAST)
+    assert told.code == 0, told.err
+    assert (await night.rows("--vm", "mended"))[0]["Outcome"] == "Installed"
+
+
+async def test_the_handlers_log_is_shown_masked_and_explained(night: Night) -> None:
+    machine = night.add("logged", runs=(HandlerRun(exit_code=62),))
+    await night.onboard("install", machine.id, *FAST)
+    told = await night.onboard("logs", machine.id)
+    assert told.code == 0, told.err
+    assert "==> /opt/microsoft/omsagent/bin/stdout <==" in told.out
+    assert "omsadmin.sh -w" in told.out
+    assert "***" in told.out
+    assert "means exit code 62: Missing tar program" in told.out
+    assert told.out.count("Missing tar program") == 1
+
+
+async def test_a_vm_that_does_not_run_gives_no_log_and_says_why(night: Night) -> None:
+    machine = night.add("asleep", power=Power.STOPPED)
+    told = await night.onboard("logs", machine.id)
+    assert told.code == 2
+    assert "Microsoft.Compute/virtualMachines/runCommand/action" in told.err
+    assert "a VM that runs" in told.err
+
+
+async def test_a_whole_template_ends_as_the_line_does(night: Night) -> None:
+    """The root template on a VM that is there; then the line looks at it, as it would for its event."""
+    by_template, by_line = night.add("templated"), night.add("lined")
+    made = await night.onboard("template", "--placement", "root", "--complete", "--vm", "templated")
+    await deploy(night, by_template, json.loads(made.out), {"workspaceKey": night.laptop.workspace.key})
+    await night.onboard("install", by_template.id, by_line.id, *FAST)
+    (first,), (second,) = by_template.extensions.values(), by_line.extensions.values()
+    assert first.properties == second.properties
+    assert first.protected_settings == second.protected_settings
+    assert (first.name, first.provisioning_state, first.handler_version) == (
+        second.name,
+        second.provisioning_state,
+        second.handler_version,
+    )
+    assert night.laptop.arm.requests.kinds(vm=by_template.id)["extension-put"] == 0
+    (row,), (other,) = await night.rows("--vm", "templated"), await night.rows("--vm", "lined")
+    assert (row["Outcome"], other["Outcome"]) == ("AlreadyInstalled", "Installed")
+    own = {"ResourceId", "VmName", "VmId", "ResourceGroup", "Outcome", "Reason", "Attempt", "EventId", "EventTime"}
+    own |= {"RequestedAt", "FinishedAt", "DurationMs"}
+    assert {k: v for k, v in row.items() if k not in own} == {k: v for k, v in other.items() if k not in own}
+
+
+async def test_a_whole_nested_template_makes_a_vm_that_is_onboarded(night: Night) -> None:
+    neighbour = night.add("neighbour", group="rg-new")
+    made = await night.onboard("template", "--complete", "--vm", "newborn")
+    image = {"imagePublisher": "OpenLogic", "imageOffer": "CentOS", "imageSku": "7_9-gen2"}
+    given = {"adminUsername": "a", "sshPublicKey": "ssh-rsa x", "networkInterfaceId": "/nic", **image}
+    await deploy(night, neighbour, json.loads(made.out), {**given, "workspaceKey": night.laptop.workspace.key})
+    machine = night.laptop.arm.machines[neighbour.id.replace("neighbour", "newborn")]
+    assert machine.extensions["omsextension"].provisioning_state == "Succeeded"
+    assert (await night.onboard("install", machine.id, *FAST)).code == 0
+
+
+async def test_a_vm_that_reports_elsewhere_is_moved_when_asked(night: Night) -> None:
+    settings = {"workspaceId": "00000000-aaaa-bbbb-cccc-000000000000"}
+    elsewhere = ExtensionSpec(
+        name="theirs", **OMS, version="1.3", settings=settings, protected_settings={"workspaceKey": "dGhlaXJz"}
+    )
+    machine = night.add("elsewhere", extensions=(elsewhere,))
+    told = await night.onboard("install", machine.id, *FAST)
+    assert told.code == 1
+    assert "billed once for each workspace" in " ".join(told.out.split())
+    told = await night.onboard("install", "--reconnect", machine.id, *FAST)
+    assert told.code == 0, told.err
+    (moved,) = machine.extensions.values()
+    assert moved.properties["settings"]["workspaceId"] == night.laptop.workspace.id
+    assert moved.protected_settings == {"workspaceKey": night.laptop.workspace.key}
+
+
+async def test_no_secret_was_printed_by_any_command(night: Night) -> None:
+    """Every command above ran with --debug; this one is the last."""
+    secrets = [night.laptop.workspace.key, night.laptop.topic_key, night.laptop.endpoints.identity_header, "eyJ"]
+    secrets.append(night.laptop.azurite.connection_string.partition("AccountKey=")[2].partition(";")[0])
+    assert all(secrets)
+    assert len(night.everything) > 40
+    assert "DEBUG" in "".join(night.everything)
+    assert [secret[:4] for secret in secrets for text in night.everything if secret in text] == []
+
+
+async def deploy(night: Night, machine: Machine, template: dict[str, Any], parameters: Mapping[str, str]) -> None:
+    """Deploy a template into that VM's group, as `az deployment group create` would."""
+    import ssl
+
+    import aiohttp
+
+    values = {name: {"value": value} for name, value in parameters.items()}
+    body = {"properties": {"mode": "Incremental", "template": template, "parameters": values}}
+    scope = machine.id.partition("/providers/")[0]
+    url = f"{night.laptop.endpoints.arm}{scope}/providers/Microsoft.Resources/deployments/d?api-version=2024-11-01"
+    token = night.laptop.arm.tokens.issue("https://management.azure.com").value
+    context = ssl.create_default_context(cafile=str(night.laptop.endpoints.ca_file))
+    headers = {"Authorization": f"Bearer {token}"}
+    async with aiohttp.ClientSession(headers=headers, connector=aiohttp.TCPConnector(ssl=context)) as session:
+        async with session.put(url, json=body) as answer:
+            assert answer.status == 201, await answer.text()
+        for _ in range(200):
+            async with session.get(url) as answer:
+                properties = (await answer.json())["properties"]
+            if properties["provisioningState"] in ("Succeeded", "Failed"):
+                break
+            await asyncio.sleep(0.05)
+    assert properties["provisioningState"] == "Succeeded", properties
