@@ -1,0 +1,57 @@
+"""`onboard policy explain --vm ID`: the VM is read from (simulated) Azure with the app's own identity and settings."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+
+import pytest
+
+from simulator.arm import ArmSimulator, Guest, Options, VmSpec
+from simulator.clock import Clock
+
+SUBSCRIPTION = "00000000-0000-4000-8000-000000000001"
+CENTOS = {"publisher": "OpenLogic", "offer": "CentOS", "sku": "7_9-gen2", "version": "7.9.2021020401"}
+
+
+@pytest.fixture
+async def arm() -> AsyncIterator[tuple[ArmSimulator, dict[str, str]]]:
+    simulator = ArmSimulator(Clock(scale=3000), options=Options(subscriptions=(SUBSCRIPTION,)))
+    endpoints = await simulator.start()
+    yield simulator, endpoints.environment()
+    await simulator.stop()
+
+
+async def explain(vm: str, environment: dict[str, str]) -> tuple[int, str, str]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "onboarding", "policy", "explain", "--vm", vm, "--format", "json"),
+        env={**os.environ, **environment},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    return process.returncode or 0, out.decode(), err.decode()
+
+
+async def test_a_vm_is_explained_by_its_id(arm: tuple[ArmSimulator, dict[str, str]]) -> None:
+    simulator, environment = arm
+    spec = VmSpec(name="web01", image=CENTOS, guest=Guest(os_name="centos", os_version="7.9", agent_delay=0))
+    simulator.add_vm(spec)
+    code, out, err = await explain(spec.id, environment)
+    assert (code, err) == (0, "")
+    told = json.loads(out)
+    (decision,) = told["decisions"]
+    assert (told["name"], told["os"]["version"]) == ("web01", "7.9")
+    assert (decision["policy"], decision["verdict"]) == ("linux-monitoring", "supported")
+    assert dict(simulator.requests.kinds(vm=spec.id)) == {"vm-get": 1}
+
+
+async def test_a_vm_that_azure_does_not_know_is_named(arm: tuple[ArmSimulator, dict[str, str]]) -> None:
+    _, environment = arm
+    gone = VmSpec(name="gone", image=CENTOS).id
+    code, out, err = await explain(gone, environment)
+    assert (code, out) == (2, "")
+    assert f"--vm {gone}: cannot be read (404" in err
