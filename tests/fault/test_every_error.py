@@ -1,0 +1,157 @@
+"""Every way in which ARM can refuse a read or a request, in a world where nothing else happens: what is written down is
+true, who waits has one look, and once ARM answers again the VM is onboarded.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+
+from onboarding.core.evidence import Evidence
+from onboarding.core.outcome import Outcome, Row, WaitingFor
+from onboarding.core.resource_id import VmId
+from tests.flow.world import OMS, START, WORKSPACE_KEY, World, extension
+from tests.shared_samples import needs_samples, read_lines
+
+SAMPLES = read_lines("arm_errors.jsonl")
+NESTED: dict[str, Any] = {"error": {"code": "Deep", "message": "x"}}
+for _ in range(60):
+    NESTED = {"error": {"code": "Deep", "message": "x", "details": [NESTED]}}
+
+# status (None: no answer at all) and body, as no sample has them
+ODD: dict[str, tuple[int | None, object]] = {
+    "no answer": (None, None),
+    "nothing": (500, ""),
+    "a proxy's page": (502, "<html><head><title>502</title></head><body><h1>Bad Gateway</h1></body></html>"),
+    "half an object": (500, '{"error": {"code": "Internal'),
+    "a list": (500, [{"code": "InternalServerError"}]),
+    "a number": (503, 42),
+    "null": (500, None),
+    "an error that is text": (500, {"error": "it went wrong"}),
+    "an error without words": (500, {"error": {"code": None, "message": None}}),
+    "errors within errors": (500, NESTED),
+    "bytes that are no text": (500, b"\xff\xfe\x00broken"),
+    "a long message": (500, {"error": {"code": "InternalServerError", "message": "x" * 500_000}}),
+    "a status that nobody knows": (599, {"error": {"code": "Unheard", "message": "of"}}),
+    "a teapot": (418, {"error": {"code": "Teapot", "message": "short and stout"}}),
+    "a redirect": (302, ""),
+    "a refusal that quotes the key": (500, {"error": {"code": "Echo", "message": f"workspaceKey: {WORKSPACE_KEY}"}}),
+}
+
+# What a final or waiting row may be after an error of that class.
+MEANS = {
+    "transient": {Outcome.WAITING},
+    "waiting": {Outcome.WAITING},
+    "already_done": {Outcome.WAITING},
+    "permanent": {Outcome.FAILED, Outcome.GONE, Outcome.WAITING},  # waiting for its scope, if all of it is concerned
+}
+
+
+@needs_samples
+@pytest.mark.parametrize("sample", SAMPLES, ids=[sample["id"] for sample in SAMPLES])
+@pytest.mark.parametrize("at", ["read", "request"])
+async def test_every_sample(sample: dict[str, Any], at: str) -> None:
+    world, vm = await refused(at, evidence_of(sample))
+    classes = {sample["expected_class"], *sample.get("also_acceptable", ())}
+    assert world.row(vm).outcome in set().union(*(MEANS[each] for each in classes))
+    await assert_well(world, vm)
+
+
+@needs_samples
+@pytest.mark.parametrize("sample", SAMPLES, ids=[sample["id"] for sample in SAMPLES])
+async def test_every_sample_as_what_the_handler_says(sample: dict[str, Any]) -> None:
+    world = World()
+    vm = world.add()
+    await world.created(vm)
+    failed = f"{sample['code']}: {sample['message']}"
+    world.arm.set_extension(vm, extension(state="Failed"), failed, "ProvisioningState/failed/1")
+    await world.extension_written(vm, succeeded=False)
+    await assert_told(world, vm)
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+@pytest.mark.parametrize("at", ["read", "request"])
+async def test_every_odd_answer(odd: tuple[int | None, object], at: str) -> None:
+    world, vm = await refused(at, Evidence.from_body(*odd))
+    await assert_well(world, vm)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("at", ["read", "request"])
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("1", 1),
+        ("60", 60),
+        (None, 0),
+        (format_datetime(START + timedelta(minutes=7), usegmt=True), 420),
+        (format_datetime(datetime(2020, 1, 1, tzinfo=UTC), usegmt=True), 0),
+        ("soon", 0),
+        ("-5", 0),
+        ("999999999", 24 * 3600),
+    ],
+)
+async def test_throttling_is_waited_out_in_full(status: int, at: str, header: str | None, seconds: int) -> None:
+    headers = {} if header is None else {"Retry-After": header}
+    world, vm = await refused(at, Evidence.from_body(status, {"error": {"code": "TooManyRequests"}}, headers))
+    row = world.row(vm)
+    assert (row.outcome, row.attempt) == (Outcome.WAITING, 0)
+    assert row.next_attempt_at is not None
+    assert row.next_attempt_at >= START + timedelta(seconds=seconds)
+    await assert_well(world, vm)
+
+
+def evidence_of(sample: dict[str, Any]) -> Evidence:
+    error = {name: sample[name] for name in ("code", "message", "target") if name in sample}
+    return Evidence.from_body(sample["http_status"], {"error": error}, sample.get("headers"))
+
+
+async def refused(at: str, evidence: Evidence) -> tuple[World, VmId]:
+    """A VM is created, and ARM answers with that."""
+    world = World()
+    vm = world.add()
+    (world.arm.read_errors if at == "read" else world.arm.install_errors).append(evidence)
+    await world.created(vm)
+    return world, vm
+
+
+async def assert_well(world: World, vm: VmId) -> None:
+    """What is written down is true, and leads to the end."""
+    await assert_told(world, vm)
+    row = world.row(vm)
+    if row.outcome is Outcome.FAILED:
+        return
+    if row.outcome is Outcome.GONE:
+        await world.created(vm)  # it was there all the time: the next event takes it up
+    for _ in range(9):
+        if world.row(vm).outcome is Outcome.REQUESTED:
+            break
+        await world.due()
+    assert world.row(vm).outcome is Outcome.REQUESTED
+    await world.extension_written(vm)
+    assert world.row(vm).outcome is Outcome.INSTALLED
+    assert len(world.arm.bodies) <= 2
+
+
+async def assert_told(world: World, vm: VmId) -> None:
+    row = world.row(vm)
+    looks = [look for look in world.deferrals.looks if look.due == row.next_attempt_at]
+    if row.outcome.final:
+        assert row.next_attempt_at is None
+    else:
+        assert len(looks) == 1
+        assert looks[0].due > world.now
+    assert _explained(row)
+    assert WORKSPACE_KEY not in repr(world.ledger.history)
+    assert len(repr(row)) < 50_000
+
+
+def _explained(row: Row) -> bool:
+    """Whether a person who reads the row knows what is the matter."""
+    assert row.extension == OMS
+    if row.outcome in (Outcome.GONE, Outcome.REQUESTED) or row.waiting_for is WaitingFor.INSTALL:
+        return bool(row.reason)
+    return bool(row.reason and row.error_code and row.error_meaning and row.advice)
