@@ -13,6 +13,7 @@ import signal
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit
 
 from simulator.process import ChildProcess
 
@@ -37,7 +38,8 @@ class Azurite:
         self, location: Path | None = None, *, package: Path | None = None, ports: tuple[int, int, int] = (0, 0, 0)
     ) -> None:
         """`location` keeps the data; `package` is azurite's folder; `ports` are blob, queue, table (0: a free one)."""
-        self._process = ChildProcess("azurite", _command(package, location, ports), _READY, grace=3.0)
+        self._location, self._package = location, package
+        self._process = self._child(ports)
         self.endpoints: dict[str, str] = {}
 
     def start(self) -> Self:
@@ -65,6 +67,16 @@ class Azurite:
         os.kill(self.pid, signal.SIGTERM)
         self._process.wait(timeout)
         self._process.stop()
+
+    def reopen(self, timeout: float = 60.0) -> None:
+        """Start it again after `close`, at the same addresses. Blocks."""
+        blob, queue, table = (urlsplit(self.endpoints[kind]).port or 0 for kind in ("blob", "queue", "table"))
+        self._process = self._child((blob, queue, table))
+        self.start()
+        self.wait_ready(timeout)
+
+    def _child(self, ports: tuple[int, int, int]) -> ChildProcess:
+        return ChildProcess("azurite", _command(self._package, self._location, ports), _READY, grace=3.0)
 
     def __enter__(self) -> Self:
         self.start()

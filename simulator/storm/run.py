@@ -21,11 +21,11 @@ from simulator.demo.report import WIDTH
 from simulator.demo.scene import Scene
 from simulator.eventgrid import Faults
 from simulator.laptop import SUBSCRIPTIONS, Laptop, Scenery, forget_settings
+from simulator.storm.aftermath import look_back, truths
 from simulator.storm.hosts import Hosts
-from simulator.storm.invariant import Aftermath, Finding, judge
+from simulator.storm.invariant import Finding, judge
 from simulator.storm.report import Report
-from simulator.storm.storage import everything, looks
-from simulator.storm.storm import POLICIES, SETTINGS, Storm, Weather, truths
+from simulator.storm.storm import POLICIES, SETTINGS, Storm, Weather
 
 _JITTER = 60.0  # seconds of the cloud by which events come late, and so out of order
 _LIMIT = 180.0  # seconds, and as much again as the fleet takes
@@ -60,35 +60,16 @@ async def storm(weather: Weather, vms: int, folder: Path, console: Console) -> R
                 await raging.rage(ledger, progress, _LIMIT + vms)
         finally:
             await hosts.stop()
-        rows, entities = await ledger.current(), await ledger.everything()
-        await asyncio.to_thread(laptop.azurite.close)
-        aftermath = _aftermath(laptop, scene, hosts, list(rows.values()), folder / "storage")
+        entities = await ledger.everything()
+        aftermath = await look_back(laptop, hosts, truths(scene.fleet, laptop), folder / "storage")
         findings = judge(aftermath)
         return Report(
             figures=_figures(laptop, hosts, raging, time.monotonic() - began),
             faults=dict(laptop.arm.faults.injected.most_common()),
-            outcomes=dict(Counter(row.outcome for row in rows.values()).most_common()),
+            outcomes=dict(Counter(row.outcome for row in aftermath.rows).most_common()),
             findings=findings,
             histories=_histories(findings, entities),
         )
-
-
-def _aftermath(laptop: Laptop, scene: Scene, hosts: Hosts, rows: Sequence[Row], storage: Path) -> Aftermath:
-    ours = laptop.arm.options.principal_id
-    return Aftermath(
-        truths=truths(scene.fleet, laptop),
-        rows=rows,
-        looks=looks(storage),
-        attempts=[attempt for attempt in laptop.arm.attempts if attempt.principal == ours],
-        announced=laptop.topic.events,
-        kills=hosts.kills,
-        texts={
-            "storage": everything(storage),
-            "host's log": hosts.output(),
-            "outcome events": str(laptop.topic.events),
-        },
-        secrets=laptop.secrets(),
-    )
 
 
 def _figures(laptop: Laptop, hosts: Hosts, raging: Storm, seconds: float) -> dict[str, int | float]:

@@ -9,19 +9,19 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from simulator.arm import FaultRule, Kind
+from simulator.arm import FaultRule
 from simulator.arm.faults import read_rule_file
-from simulator.demo.fleet import Member
 from simulator.demo.ledger import Ledger, Row
 from simulator.demo.progress import Progress
 from simulator.demo.scene import Scene
 from simulator.laptop import ROOT, Laptop
+from simulator.storm.aftermath import truths
 from simulator.storm.hosts import Hosts
-from simulator.storm.invariant import Truth, is_true
+from simulator.storm.invariant import is_true
 
 FAULTS = ROOT / "samples" / "faults" / "storm.yaml"
 POLICIES = ROOT / "samples" / "policies" / "storm"
@@ -127,22 +127,3 @@ class Storm:
             is_true(truth, rows[truth.vm]) if truth.vm in rows else truth.may_be_unknown
             for truth in truths(self._scene.fleet, self._laptop)
         )
-
-
-def truths(fleet: Iterable[Member], laptop: Laptop) -> list[Truth]:
-    """What must come of each VM of a fleet, after all that happened to its events and requests."""
-    lost = {str(event["data"]["resourceUri"]).lower() for event in laptop.grid.lost}
-    return [
-        Truth(
-            vm=member.id,
-            name=member.spec.name,
-            outcome=member.expected.outcome,
-            error=member.expected.error,
-            may_be_unknown=member.expected.outcome == "OutOfScope" and member.id in lost,
-            refusals=sum(
-                request.status == 0 or request.status >= 500
-                for request in laptop.arm.requests.select(vm=member.id, kind=Kind.EXTENSION_PUT)
-            ),
-        )
-        for member in fleet
-    ]

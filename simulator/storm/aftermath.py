@@ -1,0 +1,54 @@
+"""Looking back when nothing moves any more: what truly became of every VM, and what storage, log and topic tell."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from simulator.arm import Kind
+from simulator.demo.fleet import Member
+from simulator.demo.ledger import Ledger
+from simulator.laptop import Laptop
+from simulator.storm.hosts import Hosts
+from simulator.storm.invariant import Aftermath, Truth
+from simulator.storm.storage import everything, looks
+
+
+async def look_back(laptop: Laptop, hosts: Hosts, known: Sequence[Truth], storage: Path) -> Aftermath:
+    """Everything that the invariant is judged by. Ends the host and Azurite, whose data is in `storage`."""
+    await hosts.stop()
+    async with Ledger(laptop.azurite.connection_string) as ledger:
+        rows = await ledger.current()
+    await asyncio.to_thread(laptop.azurite.close)
+    ours = laptop.arm.options.principal_id
+    told = laptop.topic.events
+    return Aftermath(
+        truths=known,
+        rows=list(rows.values()),
+        looks=looks(storage),
+        attempts=[attempt for attempt in laptop.arm.attempts if attempt.principal == ours],
+        announced=told,
+        kills=hosts.kills,
+        texts={"storage": everything(storage), "host's log": hosts.output(), "outcome events": str(told)},
+        secrets=laptop.secrets(),
+    )
+
+
+def truths(fleet: Iterable[Member], laptop: Laptop) -> list[Truth]:
+    """What must come of each VM of a fleet, after all that happened to its events and requests."""
+    lost = {str(event["data"]["resourceUri"]).lower() for event in laptop.grid.lost}
+    return [
+        Truth(
+            vm=member.id,
+            name=member.spec.name,
+            outcome=member.expected.outcome,
+            error=member.expected.error,
+            may_be_unknown=member.expected.outcome == "OutOfScope" and member.id in lost,
+            refusals=sum(
+                request.status == 0 or request.status >= 500
+                for request in laptop.arm.requests.select(vm=member.id, kind=Kind.EXTENSION_PUT)
+            ),
+        )
+        for member in fleet
+    ]
