@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from onboarding.core.asked import Asked
 from onboarding.core.errors import ArmError
-from onboarding.core.failures import classify, parse_errors
+from onboarding.core.failures import Cause, classify, parse_errors
 from onboarding.core.outcome import Outcome, Row
 from onboarding.core.resource_id import VmId
 from onboarding.requests import Requests
@@ -105,6 +105,8 @@ class Asking:
 def explain(error: ArmError) -> str:
     """What ARM refused, and what to do about it."""
     failure = classify(error.evidence, parse_errors({}), datetime.now(UTC))
+    if failure.cause is Cause.VM_GONE:
+        return f"ARM said {error}: there is no such VM; check subscription, resource group and name"
     return f"ARM said {error}: {failure.meaning} {failure.advice}"
 
 

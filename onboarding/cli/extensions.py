@@ -49,7 +49,7 @@ class Finding:
     @property
     def message(self) -> str:
         told = "\n".join(status.message or status.display for status in self.extension.statuses)
-        return mask(told).strip()
+        return "\n".join(line for line in mask(told).splitlines() if line.strip())
 
     def fields(self) -> dict[str, Any]:
         found, failure = self.extension, self.failure

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from onboarding.cli.asking import Answer, Asking, Patience, exit_code, explain
+from onboarding.cli.asking import UNDER_WAY, Answer, Asking, Patience, exit_code, explain
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, Commands
 from onboarding.cli.vm_arguments import add_vms, read_vms
@@ -110,6 +110,8 @@ def _print_answers(answers: list[Answer], *, as_json: bool) -> None:
     for answer in answers:
         if answer.problem:
             print(f"{answer.vm.name}: {mask(answer.problem)}", file=sys.stderr)
+    if UNDER_WAY in {answer.code for answer in answers}:
+        print("Not all have ended: the function app goes on, or run this again to go on watching.", file=sys.stderr)
 
 
 async def _preview(

@@ -127,6 +127,8 @@ def _reason(row: Row) -> Text:
 
 def _event(row: Row) -> str:
     """The beginning of the event's id; the whole is in the JSON."""
+    if row.event_id.startswith("request."):
+        return "by hand"
     return "timed look" if row.event_id.startswith("look.") else f"event {_printable(row.event_id[:8])}"
 
 

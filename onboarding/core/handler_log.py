@@ -16,7 +16,8 @@ from onboarding.core.evidence import Evidence
 from onboarding.core.failures import Cause, ErrorTable, Failure, classify
 from onboarding.core.masking import mask
 
-_STDOUT = re.compile(r"\[stdout\]\n(?P<text>.*?)\n?\[stderr\]", re.DOTALL)
+# Logs quote the same two words: the first and the last are the run command's own.
+_STDOUT = re.compile(r"\[stdout\]\n(?P<text>.*)\n?\[stderr\]", re.DOTALL)
 # A line that tells of nothing bad is not diagnosed, whatever words are in it.
 _BAD = re.compile(
     r"\bfail|\berror|exit(?:ing)?(?: with)? code|non-zero|cannot|can't|unable|unsupported|not supported|denied|locked"

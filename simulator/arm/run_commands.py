@@ -107,7 +107,9 @@ def _result(output: str) -> dict[str, Any]:
 
 
 def _logs(handler: Handler, extension: Extension) -> dict[str, str]:
-    stamp = f"2026/11/20 10:00:00 [{handler.name}-{extension.handler_version}]"
+    told = (str(status["time"]) for status in extension.statuses if "time" in status)
+    moment = next(told, "")[:19].replace("-", "/").replace("T", " ")
+    stamp = f"{moment} [{handler.name}-{extension.handler_version}]"
     log = "\n".join(f"{stamp} {line}" for line in _handler_lines(handler, extension))
     files = {f"/var/log/azure/{handler.name}/extension.log": f"{log}\n"}
     if handler.wants_workspace:

@@ -27,6 +27,7 @@ def test_the_script_reads_the_documents_log_and_no_more_than_asked_for() -> None
     [
         ("Enable succeeded: \n[stdout]\n==> a <==\nx\n\n[stderr]\n", "==> a <==\nx"),
         ("Enable succeeded: \n[stdout]\n\n[stderr]\nsome noise\n", ""),
+        ("x\n[stdout]\na\n[stdout]\nb\n[stderr]\nc\n\n[stderr]\n", "a\n[stdout]\nb\n[stderr]\nc"),
         ("something else", "something else"),
     ],
 )
