@@ -12,10 +12,11 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from onboarding.core.catalog import CatalogueEntry
+from onboarding.core.existence import instead, unmet
 from onboarding.core.facts import MachineFacts
 from onboarding.core.failures import ExtensionState, read_extension_state
 from onboarding.core.outcome import Outcome, Row
-from onboarding.core.policy import Assignment
+from onboarding.core.policy import Assignment, Policy
 
 # What happened this short ago may not be in the inventory yet, and an event is about to tell of it.
 PATIENCE = timedelta(minutes=10)
@@ -24,8 +25,8 @@ PATIENCE = timedelta(minutes=10)
 class Reason(StrEnum):
     """Why a VM has to be visited."""
 
-    MISSED = "missed"  # it lacks the extension, and no row speaks of this VM
-    DRIFTED = "drifted"  # the row says that the extension is there, and it is not
+    MISSED = "missed"  # it lacks the extension as the policy wants it, and no row speaks of this VM
+    DRIFTED = "drifted"  # the row says that the extension is there, and it is not, or not as the policy wants it
     FAILED = "failed"  # the extension is there and failed, and the row does not say so
     GONE = "gone"  # there is a row and no VM
 
@@ -70,8 +71,10 @@ def find(
         entry = catalogue[assignment.policy.extension]
         if assignment.selected and facts.os_type is entry.os_type:
             standing = known.get(entry.name)
-            reason = _reason(facts, entry, standing) if standing is None or standing.settled(before) else None
-            if reason is not None:
+            if standing is not None and not standing.settled(before):
+                continue
+            state = _state(facts, assignment.policy, entry, standing, before)
+            if reason := _reason(facts, state, standing):
                 return Finding(reason, assignment.policy.name)
     return None
 
@@ -82,8 +85,7 @@ def gone(standings: Iterable[Standing], before: datetime) -> bool:
     return all(each.settled(before) for each in listed) and any(each.outcome is not Outcome.GONE for each in listed)
 
 
-def _reason(facts: MachineFacts, entry: CatalogueEntry, standing: Standing | None) -> Reason | None:
-    state = _state(facts, entry, standing)
+def _reason(facts: MachineFacts, state: ExtensionState | None, standing: Standing | None) -> Reason | None:
     if standing is None:
         return {None: Reason.MISSED, ExtensionState.FAILED: Reason.FAILED}.get(state)
     if standing.vm_id not in ("", facts.vm_id) or standing.outcome in (Outcome.GONE, Outcome.OUT_OF_SCOPE):
@@ -93,12 +95,17 @@ def _reason(facts: MachineFacts, entry: CatalogueEntry, standing: Standing | Non
     return None
 
 
-def _state(facts: MachineFacts, entry: CatalogueEntry, standing: Standing | None) -> ExtensionState | None:
-    """How the extension stands; None if it is not there. ARM's lists name extensions by id alone: there the name that
-    the row knows has to do."""
+def _state(
+    facts: MachineFacts, policy: Policy, entry: CatalogueEntry, standing: Standing | None, now: datetime
+) -> ExtensionState | None:
+    """How the extension stands; None if it is not there, or not as the policy wants it. ARM's lists name extensions by
+    id alone: there the name that the row knows has to do."""
     found = facts.find_extension(entry.publisher, entry.type)
+    if instead(policy, facts, found, now) is not None:
+        return ExtensionState.SUCCEEDED
     if found is not None:
-        return read_extension_state(found)
+        state = read_extension_state(found)
+        return None if state is ExtensionState.SUCCEEDED and unmet(policy, facts, found, now) else state
     name = standing.extension_name.lower() if standing else ""
     listed = any(not extension.type and extension.name.lower() == name for extension in facts.extensions)
     return ExtensionState.SUCCEEDED if listed else None

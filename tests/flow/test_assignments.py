@@ -47,6 +47,35 @@ async def test_one_that_does_not_is_updated_under_the_name_it_has() -> None:
     assert world.arm.calls.count("PUT") == 1
 
 
+async def test_the_sweep_finds_what_does_not_meet_the_condition_and_leaves_what_does() -> None:
+    world = World(policies=[policy(existenceCondition=HERE)])
+    wrong, right = world.add("wrong"), world.add("right")
+    world.arm.set_extension(wrong, extension(settings={"workspaceId": ELSEWHERE}))
+    world.arm.set_extension(right, extension(settings={"workspaceId": WORKSPACE_ID}))
+    assert (await world.swept()).missed == 1
+    assert world.row(wrong).outcome is Outcome.REQUESTED
+    world.arm.set_extension(wrong, extension(settings={"workspaceId": WORKSPACE_ID}))
+    await world.extension_written(wrong)
+    world.now += timedelta(hours=1)
+    assert (await world.swept()).missed == 0
+    world.arm.set_extension(wrong, extension(settings={"workspaceId": ELSEWHERE}))
+    world.now += timedelta(hours=1)
+    assert (await world.swept()).drifted == 1
+    assert world.arm.calls.count("PUT") == 2
+
+
+async def test_the_sweep_takes_another_handlers_extension_for_what_the_policy_takes_it() -> None:
+    either = {"field": TYPE, "in": ["OmsAgentForLinux", "AzureMonitorLinuxAgent"]}
+    world = World(policies=[policy(existenceCondition=either)])
+    vm = world.add()
+    successor = {"publisher": "Microsoft.Azure.Monitor", "type": "AzureMonitorLinuxAgent"}
+    world.arm.set_extension(vm, extension("ama", **successor))
+    await world.created(vm)
+    world.now += timedelta(hours=1)
+    report = await world.swept()
+    assert (report.missed, report.drifted) == (0, 0)
+
+
 async def test_an_audit_says_what_would_be_updated() -> None:
     world = World(policies=[policy(existenceCondition=HERE, effect="auditIfNotExists")])
     vm = world.add()
