@@ -266,6 +266,25 @@ async def test_visits_are_spread_over_the_minutes_that_arm_needs(world: World) -
     assert dues[-1] == timedelta(minutes=2.4)
 
 
+class Clockwork(Watch):
+    """Time passes with every VM that is compared."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def compared(self, report: SweepReport) -> None:
+        self._world.now += timedelta(minutes=3)
+
+
+async def test_a_run_that_takes_too_long_stops_and_says_where_to_go_on(world: World) -> None:
+    for number in range(4):
+        world.add(f"vm-{number}")
+    report = await world.sweep.run(watch=Clockwork(world))
+    assert (report.machines, report.stopped) == (2, "after 0:04:00")
+    assert world.sweeps.stored.state.resume_at == SUBSCRIPTION
+    assert world.sweeps.stored.state.held_until is None
+
+
 async def test_what_is_still_to_be_visited_is_not_asked_for_again(world: World) -> None:
     world.add()
     await world.sweep.run()
@@ -328,6 +347,20 @@ async def test_a_management_group_stands_for_its_subscriptions() -> None:
     assert world.row(vm).outcome is Outcome.REQUESTED
     await world.created(world.add("second"))
     assert world.row(vm_id("second")).outcome is Outcome.REQUESTED
+
+
+async def test_a_group_that_cannot_be_asked_for_now_is_asked_for_again_soon() -> None:
+    world = World(policies=[{**POLICY, "scope": [GROUP]}])
+    world.inventory.groups = {"corp": frozenset([SUBSCRIPTION])}
+    world.inventory.errors = [TOO_MANY]
+    vm = world.add()
+    assert (await world.swept()).visits == 0
+    world.now += timedelta(minutes=2)
+    assert (await world.swept()).missed == 1
+    world.inventory.errors = [TOO_MANY]
+    world.now += timedelta(hours=2)
+    await world.updated(vm)
+    assert world.row(vm).outcome is Outcome.REQUESTED  # what was known before holds on
 
 
 async def test_groups_are_asked_for_once_an_hour() -> None:
