@@ -16,14 +16,22 @@ _STARTED_WITHIN = 60.0
 
 
 class Hosts:
-    """`kills` counts how often the host was killed; `output` has the log of all of them."""
+    """`output` has the log of all of them."""
 
     def __init__(self, laptop: Laptop, policies: Path, settings: Mapping[str, str], logs: Path) -> None:
         self._laptop = laptop
         self._environment = laptop.host_environment(policies, settings)
         self._logs = logs
         self._hosts: list[FunctionsHost] = []
-        self.kills = 0
+
+    @property
+    def pid(self) -> int:
+        return self._hosts[-1].pid
+
+    @property
+    def kills(self) -> int:
+        """How often another one had to be started."""
+        return len(self._hosts) - 1
 
     async def start(self) -> None:
         """Start the first host, and subscribe it to the events of every VM."""
@@ -32,12 +40,12 @@ class Hosts:
 
     async def kill(self) -> None:
         """End the host as a power cut does."""
-        os.kill(self._hosts[-1].pid, signal.SIGKILL)
-        self.kills += 1
-        await asyncio.to_thread(self._hosts[-1].stop)
+        os.kill(self.pid, signal.SIGKILL)
+        await self.stop()
 
     async def restart(self) -> None:
-        """Start another in the place of the last."""
+        """Start another in the place of the last, which was killed."""
+        await self.stop()
         await self._launch("--port", str(urlsplit(self._hosts[-1].url).port))
 
     async def stop(self) -> None:
@@ -47,7 +55,7 @@ class Hosts:
 
     @property
     def alive(self) -> bool:
-        """Whether the last host still runs; a test may have it killed from elsewhere."""
+        """Whether the last host still runs; others may kill it, too."""
         return self._hosts[-1].exit_code is None
 
     def output(self) -> str:

@@ -1,0 +1,120 @@
+"""Reverse proxies before storage and ARM that kill the functions host at one exact step of one VM's way, before the
+request has had its effect or after. The product runs unchanged and knows nothing of it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+from urllib.parse import unquote
+
+import aiohttp
+from aiohttp import web
+from yarl import URL
+
+# What storage requests are signed with, and aiohttp would add.
+_SIGNED = ("Content-Type", "Accept", "Accept-Encoding", "User-Agent")
+_HOP = {"transfer-encoding", "connection", "keep-alive", "content-length"}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One request on a VM's way: the service, the method, a word of path or body besides the VM's name, and which of
+    those. `forwarded`: the host dies after the request had its effect, else before."""
+
+    service: str
+    method: str
+    word: str = ""
+    nth: int = 1
+    forwarded: bool = False
+
+    def matches(self, service: str, method: str, text: str) -> bool:
+        return (service, method) == (self.service, self.method) and self.word in text
+
+    def __str__(self) -> str:
+        side = "after" if self.forwarded else "before"
+        return f"{side} {self.service} {self.method} {self.word} {self.nth}".replace("  ", " ")
+
+
+@dataclass
+class Snare:
+    """A step of one VM at which the host dies, once."""
+
+    vm: str
+    step: Step
+    seen: int = 0
+    sprung: bool = False
+
+    def holds(self, service: str, method: str, text: str) -> bool:
+        if self.sprung or self.vm not in text or not self.step.matches(service, method, text):
+            return False
+        self.seen += 1
+        self.sprung = self.seen == self.step.nth
+        return self.sprung
+
+
+@dataclass
+class Tripwire:
+    """Use as `async with`; `place` puts a proxy before a service and gives its address."""
+
+    pid: Callable[[], int]
+    snares: list[Snare] = field(default_factory=list)
+    trusted: ssl.SSLContext | None = None
+    _runners: list[web.AppRunner] = field(default_factory=list)
+
+    async def __aenter__(self) -> Self:
+        connector = aiohttp.TCPConnector(limit=0, ssl=self.trusted or True)
+        self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for runner in self._runners:
+            await runner.cleanup()
+        await self._session.close()
+
+    async def place(self, service: str, upstream: str, tls: ssl.SSLContext | None = None) -> str:
+        async def carry(request: web.Request) -> web.StreamResponse:
+            return await self._carry(request, service, upstream)
+
+        application = web.Application(client_max_size=8 * 1024 * 1024)
+        application.router.add_route("*", "/{path:.*}", carry)
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        self._runners.append(runner)
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+        return f"{'https' if tls else 'http'}://127.0.0.1:{runner.addresses[0][1]}"
+
+    async def _carry(self, request: web.Request, service: str, upstream: str) -> web.StreamResponse:
+        body = await request.read()
+        text = unquote(request.raw_path) + body.decode(errors="replace")
+        snare = next((s for s in self.snares if s.holds(service, request.method, text)), None)
+        if snare is not None and not snare.step.forwarded:
+            return self._spring(request)
+        url = URL(upstream + request.raw_path, encoded=True)
+        async with self._session.request(
+            request.method,
+            url,
+            data=body or None,
+            headers=request.headers,
+            skip_auto_headers=_SIGNED,
+            allow_redirects=False,
+        ) as answer:
+            content = await answer.read()
+            if snare is not None:
+                return self._spring(request)
+            headers = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP}
+            return web.Response(status=answer.status, headers=headers, body=content)
+
+    def _spring(self, request: web.Request) -> web.Response:
+        """The host dies here and now; nobody is left to hear the answer."""
+        os.kill(self.pid(), signal.SIGKILL)
+        if request.transport is not None:
+            request.transport.abort()
+        return web.Response(status=500)
