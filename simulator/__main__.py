@@ -68,7 +68,12 @@ def _arguments() -> argparse.Namespace:
         ("--lost", 0.05, "events that never come"),
     ):
         storm.add_argument(name, type=_share, default=default, metavar="SHARE", help=f"{what} (default: {default})")
-    storm.add_argument("--kills", type=int, default=3, metavar="N", help="how often the host is killed (default: 3)")
+    for name, default, what in (
+        ("--kills", 3, "how often the host is killed"),
+        ("--outages", 0, "how often storage is away for a while"),
+        ("--copies", 2, "how often a duplicated event comes"),
+    ):
+        storm.add_argument(name, type=int, default=default, metavar="N", help=f"{what} (default: {default})")
     storm.add_argument("--json", action="store_true", help="print one JSON object; progress goes to standard error")
     return parser.parse_args()
 

@@ -17,9 +17,10 @@ from simulator.eventgrid.schema import Event
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """Shares are 0 to 1; `delay` and `jitter` are seconds of the cloud."""
+    """Shares are 0 to 1; `delay` and `jitter` are seconds of the cloud. A duplicated event comes `copies` times."""
 
     duplicate: float = 0.0
+    copies: float = 2
     lose: float = 0.0
     delay: float = 0.0
     jitter: float = 0.0
@@ -64,5 +65,5 @@ class Oracle:
         self._seen[key] += 1
         draw = random.Random(f"{self._seed}|{key}|{self._seen[key]}")
         lost, doubled = draw.random() < self._faults.lose, draw.random() < self._faults.duplicate
-        copies = 0 if lost else 2 if doubled else 1
+        copies = 0 if lost else int(self._faults.copies) if doubled else 1
         return Fate(tuple(self._faults.delay + draw.uniform(0, self._faults.jitter) for _ in range(copies)))

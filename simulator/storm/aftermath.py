@@ -14,6 +14,9 @@ from simulator.storm.hosts import Hosts
 from simulator.storm.invariant import Aftermath, Truth
 from simulator.storm.storage import everything, looks
 
+# What a sweep finds nothing amiss with, so that a VM whose event was lost has no row.
+_NOTHING_TO_DO = ("AlreadyInstalled", "OutOfScope")
+
 
 async def look_back(laptop: Laptop, hosts: Hosts, known: Sequence[Truth], storage: Path) -> Aftermath:
     """Everything that the invariant is judged by. Ends the host and Azurite, whose data is in `storage`."""
@@ -44,7 +47,7 @@ def truths(fleet: Iterable[Member], laptop: Laptop) -> list[Truth]:
             name=member.spec.name,
             outcome=member.expected.outcome,
             error=member.expected.error,
-            may_be_unknown=member.expected.outcome == "OutOfScope" and member.id in lost,
+            may_be_unknown=member.expected.outcome in _NOTHING_TO_DO and member.id in lost,
             refusals=sum(
                 request.status == 0 or request.status >= 500
                 for request in laptop.arm.requests.select(vm=member.id, kind=Kind.EXTENSION_PUT)

@@ -28,7 +28,7 @@ from simulator.storm.report import Report
 from simulator.storm.storm import POLICIES, SETTINGS, Storm, Weather
 
 _JITTER = 60.0  # seconds of the cloud by which events come late, and so out of order
-_LIMIT = 180.0  # seconds, and as much again as the fleet takes
+_LIMIT = 90.0  # seconds, and half a second for each VM
 
 
 def run(args: argparse.Namespace) -> int:
@@ -37,7 +37,9 @@ def run(args: argparse.Namespace) -> int:
     console = Console(stderr=args.json)
     if not console.is_terminal:
         console = Console(stderr=args.json, width=WIDTH)
-    weather = Weather(args.seed, args.faults, args.duplicates, args.lost, args.kills)
+    weather = Weather(
+        args.seed, args.faults, args.duplicates, args.lost, args.kills, copies=args.copies, outages=args.outages
+    )
     with TemporaryDirectory(prefix="storm-") as folder:
         report = asyncio.run(storm(weather, args.vms, Path(folder), console))
     sys.stdout.write(report.as_json() + "\n" if args.json else report.as_text(console))
@@ -48,7 +50,7 @@ async def storm(weather: Weather, vms: int, folder: Path, console: Console) -> R
     """One storm over a fleet of that size; what is written on the way goes to `folder`."""
     began = time.monotonic()
     scene = Scene(make_fleet(vms, weather.seed, tuple(SUBSCRIPTIONS)))
-    events = Faults(duplicate=weather.duplicates, lose=weather.lost, jitter=_JITTER)
+    events = Faults(weather.duplicates, weather.copies, weather.lost, jitter=_JITTER)
     scenery = Scenery(seed=weather.seed, faults=events, storage=folder / "storage", observe=scene.observe)
     async with Laptop(scenery) as laptop, Ledger(laptop.azurite.connection_string) as ledger:
         hosts = Hosts(laptop, POLICIES, SETTINGS, folder)
@@ -57,7 +59,7 @@ async def storm(weather: Weather, vms: int, folder: Path, console: Console) -> R
             console.print("Starting the functions host", highlight=False)
             await hosts.start()
             with progress_for(console, vms) as progress:
-                await raging.rage(ledger, progress, _LIMIT + vms)
+                await raging.rage(ledger, progress, _LIMIT + vms / 2)
         finally:
             await hosts.stop()
         entities = await ledger.everything()

@@ -36,19 +36,23 @@ SETTINGS = {
 _WATCH = 0.02
 _LOOK = 1.0
 _CALM = 4  # looks in a row at which nothing is left to do
+_OUTAGE = 2.0
 _DARK = 0.5  # seconds between a host's death and the start of the next
 _REQUESTS_EACH = 1.5  # a little less than ARM gets for each VM, so that every kill finds its moment
 
 
 @dataclass(frozen=True, slots=True)
 class Weather:
-    """How bad it gets. `faults`, `duplicates` and `lost` are shares; `file` holds the faults of ARM."""
+    """How bad it gets. `faults`, `duplicates` and `lost` are shares; a duplicate comes `copies` times; `kills` end the
+    functions host, `outages` all of storage for a while; `file` holds the faults of ARM."""
 
     seed: int = 1
     faults: float = 0.2
     duplicates: float = 0.1
     lost: float = 0.05
     kills: int = 3
+    copies: int = 2
+    outages: int = 0
     file: Path = FAULTS
 
     def rules(self) -> list[FaultRule]:
@@ -59,48 +63,59 @@ class Weather:
         }
         return [replace(r, probability=min(1.0, r.probability * self.faults / shares[r.kind])) for r in rules]
 
-    def moments(self, vms: int) -> list[int]:
-        """After how many requests to ARM the host dies, in rising order."""
-        chance = random.Random(f"{self.seed}|kills")
-        return sorted(int(chance.uniform(0.05, 0.95) * _REQUESTS_EACH * vms) for _ in range(self.kills))
+    def moments(self, what: str, count: int, vms: int) -> list[int]:
+        """After how many requests to ARM something breaks, in rising order."""
+        chance = random.Random(f"{self.seed}|{what}")
+        return sorted(int(chance.uniform(0.05, 0.95) * _REQUESTS_EACH * vms) for _ in range(count))
 
 
 class Storm:
-    """Everything that is at work, until `rage` returns. `sweeps` and such are counted from what the parts tell."""
+    """Everything that is at work, until `rage` returns."""
 
     def __init__(self, weather: Weather, laptop: Laptop, scene: Scene, hosts: Hosts) -> None:
         self._weather = weather
         self._laptop = laptop
         self._scene = scene
         self._hosts = hosts
-        self.calm = False
+        self._storage = asyncio.Lock()  # held while it is away
         self.seconds = 0.0
 
     async def rage(self, ledger: Ledger, progress: Progress, limit: float) -> None:
         """Play it all; returns when it has been calm for some seconds, or after `limit` seconds."""
         self._laptop.arm.faults.add(*self._weather.rules())
         began = time.monotonic()
-        playing = asyncio.create_task(self._scene.play(self._laptop.arm, self._laptop.clock))
-        killing = asyncio.create_task(self._kill(progress))
+        playing = self._scene.play(self._laptop.arm, self._laptop.clock)
+        work = (playing, self._kill(progress), self._cut_storage(progress))
+        tasks = [asyncio.create_task(each) for each in work]
         try:
             async with asyncio.timeout(limit):
-                await self._until_calm(ledger, progress, (playing, killing))
+                await self._until_calm(ledger, progress, tasks)
         except TimeoutError:
             progress.say(f"It has not become calm in {limit:.0f} s")
         finally:
             self.seconds = time.monotonic() - began
-            for task in (playing, killing):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(playing, killing, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _kill(self, progress: Progress) -> None:
         """Kill the host at each of its moments."""
-        for number, moment in enumerate(self._weather.moments(len(self._scene.fleet)), start=1):
+        for moment in self._weather.moments("kills", self._weather.kills, len(self._scene.fleet)):
             await self._until(moment)
             await self._hosts.kill()
-            progress.say(f"Killed the host, {number} of {self._weather.kills}, after {moment} requests to ARM")
+            progress.say(f"Killed the host after {moment} requests to ARM")
             await asyncio.sleep(_DARK)
             await self._hosts.restart()
+
+    async def _cut_storage(self, progress: Progress) -> None:
+        """End Azurite at each of its moments. It keeps what it had accepted, as Azure's storage does."""
+        for moment in self._weather.moments("outages", self._weather.outages, len(self._scene.fleet)):
+            await self._until(moment)
+            async with self._storage:
+                await asyncio.to_thread(self._laptop.azurite.close)
+                progress.say(f"Cut off storage after {moment} requests to ARM")
+                await asyncio.sleep(_OUTAGE)
+                await asyncio.to_thread(self._laptop.azurite.reopen)
 
     async def _until(self, requests: int) -> None:
         while len(self._laptop.arm.requests) < requests:  # noqa: ASYNC110  # the simulator tells nobody
@@ -112,12 +127,12 @@ class Storm:
             for task in tasks:
                 if task.done():
                     task.result()
-            rows = await ledger.current()
+            async with self._storage:
+                rows = await ledger.current()
             progress.update(self._scene.created, rows)
             still = all(task.done() for task in tasks) and not self._laptop.grid.in_flight
             calm = calm + 1 if still and self._is_settled(rows) else 0
             await asyncio.sleep(_LOOK)
-        self.calm = True
 
     def _is_settled(self, rows: Mapping[str, Row]) -> bool:
         told = {(str(e["subject"]).lower(), e["data"].get("Outcome")) for e in self._laptop.topic.events}
