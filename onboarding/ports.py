@@ -194,6 +194,12 @@ class Deferrals(Protocol):
         """Have `message` come back when it is due. Raises StorageError."""
 
 
+class Poison(Protocol):
+    def give_back(self) -> AsyncIterator[bool]:
+        """Put each message that was laid aside back on the queue; whether it was one of ours, else it stays. Raises
+        StorageError."""
+
+
 class Announcer(Protocol):
     async def announce(self, row: Row) -> bool:
         """Tell of a final outcome; whether it was taken. Never raises: the table is the record."""

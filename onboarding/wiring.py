@@ -24,11 +24,13 @@ from onboarding.enforce import Rules
 from onboarding.files import load_catalogue, load_overrides, load_policies
 from onboarding.onboard import Onboarding
 from onboarding.plan import Budget
-from onboarding.ports import Arm, BrakeStore, LedgerReader, Ports, Shell
-from onboarding.settings import Settings, read_settings
+from onboarding.ports import Arm, BrakeStore, LedgerReader, Poison, Ports, Shell
+from onboarding.settings import Settings, Storage, read_settings
 from onboarding.sweep import Sweep
 
 if TYPE_CHECKING:
+    from azure.core.credentials_async import AsyncTokenCredential
+
     from onboarding.azure.storage import OnboardingTable
 
 _log = logging.getLogger(__name__)
@@ -158,6 +160,19 @@ async def open_brakes(environment: Mapping[str, str]) -> AsyncIterator[BrakeStor
 
 
 @asynccontextmanager
+async def open_poison(environment: Mapping[str, str]) -> AsyncIterator[Poison]:
+    """The queue of what was laid aside, as `open_ledger`."""
+    from onboarding.azure.storage import poison_queue
+
+    async with _open_storage(environment) as (storage, identity):
+        queue = poison_queue(storage, identity)
+        try:
+            yield queue
+        finally:
+            await queue.close()
+
+
+@asynccontextmanager
 async def open_arm(environment: Mapping[str, str]) -> AsyncIterator[Arm]:
     """ARM alone, closed in the end."""
     from onboarding.azure.arm import ArmAdapter
@@ -175,21 +190,33 @@ async def open_arm(environment: Mapping[str, str]) -> AsyncIterator[Arm]:
 
 @asynccontextmanager
 async def _open_table(environment: Mapping[str, str]) -> AsyncIterator[OnboardingTable]:
-    from onboarding.azure.identity import credential
     from onboarding.azure.storage import onboarding_table
+
+    async with _open_storage(environment) as (storage, identity):
+        table = onboarding_table(storage, identity)
+        try:
+            yield table
+        finally:
+            await table.close()
+
+
+@asynccontextmanager
+async def _open_storage(environment: Mapping[str, str]) -> AsyncIterator[tuple[Storage, AsyncTokenCredential | None]]:
+    """Where storage is, and who asks, if it is not asked by key."""
+    from onboarding.azure.identity import credential
 
     settings = read_settings(environment)
     storage = settings.storage
     if storage.connection_string is None and not storage.table_endpoint:
         raise StorageError("; ".join(settings.problems))
-    async with AsyncExitStack() as stack:
-        identity = None
-        if storage.connection_string is None:
-            identity = credential(settings.cloud, storage.client_id, settings.values)
-            stack.push_async_callback(identity.close)
-        table = onboarding_table(storage, identity)
-        stack.push_async_callback(table.close)
-        yield table
+    if storage.connection_string is not None:
+        yield storage, None
+        return
+    identity = credential(settings.cloud, storage.client_id, settings.values)
+    try:
+        yield storage, identity
+    finally:
+        await identity.close()
 
 
 def now() -> datetime:

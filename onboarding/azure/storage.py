@@ -15,6 +15,7 @@ from azure.data.tables.aio import TableClient
 from azure.storage.queue.aio import QueueClient
 
 from onboarding.azure.connections import Connections, proxies_for
+from onboarding.azure.poison import PoisonQueue
 from onboarding.azure.queues import QueueDeferrals
 from onboarding.azure.storage_requests import Service, StorageRequests
 from onboarding.core.errors import StorageError
@@ -59,15 +60,28 @@ def deferrals_queue(
 ) -> QueueDeferrals:
     """As `onboarding_table`, for the queue."""
     shared = connections or Connections()
-    key: AzureNamedKeyCredential | AsyncTokenCredential | None = credential
+    queue = _queue(QUEUE, storage, credential, shared)
+    text = storage.connection_string
+    key = credential if text is None else _named_key(text.reveal())
+    return QueueDeferrals(queue, StorageRequests(Service.QUEUE, queue.url, key, shared, **_TRIES))
+
+
+def poison_queue(storage: Storage, credential: AsyncTokenCredential | None) -> PoisonQueue:
+    """As `onboarding_table`, for what the functions host laid aside."""
+    shared = Connections()
+    return PoisonQueue(
+        _queue(f"{QUEUE}-poison", storage, credential, shared), _queue(QUEUE, storage, credential, shared)
+    )
+
+
+def _queue(
+    name: str, storage: Storage, credential: AsyncTokenCredential | None, connections: Connections
+) -> QueueClient:
     with _said_plainly():
         if storage.connection_string is not None:
             text = storage.connection_string.reveal()
-            queue = QueueClient.from_connection_string(text, QUEUE, transport=shared)
-            key = _named_key(text)
-        else:
-            queue = QueueClient(storage.queue_endpoint, QUEUE, credential=credential, transport=shared)
-    return QueueDeferrals(queue, StorageRequests(Service.QUEUE, queue.url, key, shared, **_TRIES))
+            return QueueClient.from_connection_string(text, name, transport=connections)
+        return QueueClient(storage.queue_endpoint, name, credential=credential, transport=connections)
 
 
 def _named_key(connection_string: str) -> AzureNamedKeyCredential | None:

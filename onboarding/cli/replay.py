@@ -1,4 +1,5 @@
-"""`onboard replay`: post events to a functions host as Event Grid would, one request an event.
+"""`onboard replay`: post events to a functions host as Event Grid would, one request an event; dead letters once each.
+With `--poison`, put looks that were laid aside back on their queue.
 
 Exit codes: 0 the host took all, 1 it refused one, 2 bad input, or no host listens.
 """
@@ -7,16 +8,20 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 from onboarding import events
+from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, Commands
 from onboarding.cli.policy_input import read_text
+from onboarding.cli.replay_dead_letters import send_letters
 from onboarding.cli.replay_input import Event, Schema, read_events
+from onboarding.cli.replay_poison import give_back
 
 _DOOR = "/runtime/webhooks/eventgrid"
 _HOST = "http://localhost:7071"
@@ -27,13 +32,17 @@ _PATIENCE_S = 30  # Event Grid's own
 
 def add(commands: Commands) -> None:
     parser = commands.add_parser("replay", help="post events to a functions host, as Event Grid would")
-    parser.add_argument("file", help="an event, an array or JSON Lines, dead letters too; - is standard input")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("file", nargs="?", help="an event, an array or JSON Lines, dead letters too; - is standard input")
+    what.add_argument("--dead-letter", metavar="FOLDER", help="send what Event Grid gave up; taken files go to sent/")
+    what.add_argument("--poison", action="store_true", help="put looks that failed too often back on their queue")
     parser.add_argument("--to", metavar="URL", default=_HOST, help="the functions host (default: %(default)s)")
     parser.add_argument("--function", metavar="NAME", default=_FUNCTION, help="default: %(default)s")
     parser.add_argument(
         "--schema", choices=[s.value for s in Schema], default="keep", help="send in this schema (default: as it is)"
     )
     parser.add_argument("--format", choices=("text", "json"), default="text", help="json: an object a line")
+    add_settings(parser)
     parser.set_defaults(run=run)
 
 
@@ -52,16 +61,24 @@ class Answer:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.poison:
+        return give_back(environment_of(args))
     url = delivery_url(args.to, args.function)
-    read = list(read_events(read_text(args.file), args.file, Schema(args.schema)))
     show = _show_json if args.format == "json" else _show_text
     taken = refused = 0
-    for answer in _send(url, read):
+    for answer in _answers(args, partial(_send, url)):
         show(answer)
         taken, refused = taken + answer.taken, refused + (not answer.taken)
     if args.format == "text":
         print(f"\n{taken + refused} sent to {_origin(url)}: {taken} taken, {refused} refused")
     return 1 if refused else 0
+
+
+def _answers(args: argparse.Namespace, send: Callable[[Sequence[Event]], Iterable[Answer]]) -> Iterable[Answer]:
+    schema = Schema(args.schema)
+    if args.dead_letter:
+        return send_letters(args.dead_letter, schema, send, lambda answer: answer.taken)
+    return send(list(read_events(read_text(args.file), args.file, schema)))
 
 
 def delivery_url(host: str, function: str) -> str:

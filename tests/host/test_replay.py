@@ -9,8 +9,10 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
+from azure.storage.queue import QueueClient
 
 from onboarding.cli.main import main
+from simulator.azurite import Azurite
 from simulator.host_process import FunctionsHost
 
 SAMPLES = Path(__file__).parent.parent.parent / "samples" / "events"
@@ -165,3 +167,62 @@ def test_where_no_host_listens_it_says_how_to_start_one(capsys: pytest.CaptureFi
 def test_a_url_that_is_none_is_bad_input(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["replay", str(SAMPLES / "vm-created.json"), "--to", url]) == 2
     assert "--to" in capsys.readouterr().err
+
+
+def test_dead_letters_are_sent_once_each_and_filed_away(host: FunctionsHost, tmp_path: Path) -> None:
+    folder = tmp_path / "SUBSCRIPTION" / "2026" / "11" / "20" / "10"
+    folder.mkdir(parents=True)
+    for name in ("one", "two"):
+        letter = event(f"letter-{name}") | {"deadLetterReason": "MaxDeliveryAttemptsExceeded", "deliveryAttempts": 30}
+        (folder / f"{name}.json").write_text(json.dumps([letter]))
+
+    arguments = ["replay", "--dead-letter", str(tmp_path), "--to", host.url, "--function", "on_event"]
+    assert main(arguments) == 0
+    assert main(arguments) == 0
+
+    assert len(seen(host, "letter-one")) == len(seen(host, "letter-two")) == 1
+    assert not list(folder.iterdir())
+    kept = tmp_path / "sent" / folder.relative_to(tmp_path) / "one.json"
+    assert json.loads(kept.read_text())[0]["deadLetterReason"] == "MaxDeliveryAttemptsExceeded"
+
+
+def test_a_dead_letter_that_is_refused_stays(host: FunctionsHost, tmp_path: Path) -> None:
+    letters = [event("letter-good"), event("letter-bad", fail=True)]
+    (tmp_path / "letters.json").write_text(json.dumps(letters))
+
+    arguments = ["replay", "--dead-letter", str(tmp_path), "--to", host.url, "--function", "on_event"]
+    assert main(arguments) == 1
+
+    assert [each["id"] for each in json.loads((tmp_path / "letters.json").read_text())] == ["letter-bad"]
+    assert [each["id"] for each in json.loads((tmp_path / "sent" / "letters.json").read_text())] == ["letter-good"]
+
+
+def test_a_container_is_to_be_downloaded_first(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", "--dead-letter", "https://a.blob.core.windows.net/dead-letters"]) == 2
+    assert "az storage blob download-batch" in capsys.readouterr().err
+
+
+def test_poison_is_put_back_and_what_is_none_of_ours_stays(
+    azurite: Azurite, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vm = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/web01"
+    look = json.dumps({"vm": vm, "extension": "oms-agent-linux", "due": "2026-11-20T09:14:07+00:00"})
+    settings = tmp_path / "local.settings.json"
+    settings.write_text(json.dumps({"Values": {"AzureWebJobsStorage": azurite.connection_string}}))
+    arguments = ["replay", "--poison", "--settings", str(settings)]
+    assert main(arguments) == 0  # no queue yet
+
+    with (
+        QueueClient.from_connection_string(azurite.connection_string, "deferrals") as queue,
+        QueueClient.from_connection_string(azurite.connection_string, "deferrals-poison") as poison,
+    ):
+        queue.create_queue()
+        poison.create_queue()
+        poison.send_message(look)
+        poison.send_message("somebody else's")
+        assert main(arguments) == 1
+        assert [message.content for message in queue.receive_messages()] == [look]
+        assert poison.get_queue_properties().approximate_message_count == 1
+        queue.delete_queue()
+        poison.delete_queue()
+    assert "1 messages put back" in capsys.readouterr().out
