@@ -54,9 +54,8 @@ async def test_the_run_itself_visits_nothing(world: World) -> None:
     assert len(world.deferrals.revisits) == 20
 
 
-async def test_a_second_sweep_costs_a_query_and_a_read_of_the_partition(world: World) -> None:
-    world.policies[0]["scope"] = [f"/subscriptions/{SUBSCRIPTION}"]
-    world = World(policies=world.policies)
+async def test_a_second_sweep_costs_a_query_and_a_read_of_the_partition() -> None:
+    world = World(policies=[{**POLICY, "scope": [f"/subscriptions/{SUBSCRIPTION}"]}])
     world.add("supported", image=BIONIC)
     world.add("windows", os_type="Windows")
     world.add("opted-out", tags={"onboarding": "skip"})
