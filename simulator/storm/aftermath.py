@@ -18,7 +18,7 @@ from simulator.storm.storage import everything, looks
 _NOTHING_TO_DO = ("AlreadyInstalled", "OutOfScope")
 
 
-async def look_back(laptop: Laptop, hosts: Hosts, known: Sequence[Truth], storage: Path) -> Aftermath:
+async def look_back(laptop: Laptop, hosts: Hosts, known: Sequence[Truth], storage: Path, outages: int = 0) -> Aftermath:
     """Everything that the invariant is judged by. Ends the host and Azurite, whose data is in `storage`."""
     await hosts.stop()
     async with Ledger(laptop.azurite.connection_string) as ledger:
@@ -32,7 +32,7 @@ async def look_back(laptop: Laptop, hosts: Hosts, known: Sequence[Truth], storag
         looks=looks(storage),
         attempts=[attempt for attempt in laptop.arm.attempts if attempt.principal == ours],
         announced=told,
-        kills=hosts.kills,
+        interruptions=hosts.kills + outages,
         texts={"storage": everything(storage), "host's log": hosts.output(), "outcome events": str(told)},
         secrets=laptop.secrets(),
     )

@@ -34,14 +34,15 @@ class Truth:
 
 @dataclass(frozen=True, slots=True)
 class Aftermath:
-    """All that is known when nothing moves any more. `attempts` are the product's own."""
+    """All that is known when nothing moves any more. `attempts` are the product's own; each of the `interruptions`, a
+    host's death or an outage of storage, may have had an outcome told once more."""
 
     truths: Sequence[Truth]
     rows: Sequence[Row]
     looks: Sequence[ScheduledLook]
     attempts: Sequence[Attempt]
     announced: Sequence[Mapping[str, Any]]
-    kills: int
+    interruptions: int
     texts: Mapping[str, str] = field(repr=False)
     secrets: Mapping[str, str] = field(repr=False)
 
@@ -126,7 +127,7 @@ def _untold(aftermath: Aftermath) -> Iterator[Violation]:
         if row.final and not told[(row.vm, row.outcome)]:
             yield Violation(row.vm, f"nobody was told that {row.text('VmName')} is {row.outcome}")
     for event, times in Counter(str(event["id"]) for event in aftermath.announced).items():
-        if times > 1 + aftermath.kills:
+        if times > 1 + aftermath.interruptions:
             yield Violation("", f"the outcome event {event} came {times} times")
 
 

@@ -63,7 +63,7 @@ async def storm(weather: Weather, vms: int, folder: Path, console: Console) -> R
         finally:
             await hosts.stop()
         entities = await ledger.everything()
-        aftermath = await look_back(laptop, hosts, truths(scene.fleet, laptop), folder / "storage")
+        aftermath = await look_back(laptop, hosts, truths(scene.fleet, laptop), folder / "storage", weather.outages)
         findings = judge(aftermath)
         return Report(
             figures=_figures(laptop, hosts, raging, time.monotonic() - began),
