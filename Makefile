@@ -37,6 +37,10 @@ storm: setup ## Onboard a fleet under faults, lost events and kills, and check w
 simulator: setup ## Start Azurite, ARM and Event Grid for func start (ARGS="--to URL")
 	@$(python) -m simulator up $(ARGS)
 
+.PHONY: bench
+bench: setup ## Measure the line beside its floors, and write docs/performance.md (ARGS=quick)
+	@$(python) -m bench $(ARGS)
+
 .PHONY: test
 test: setup ## Run the tests, quick ones first (ARGS="-k name tests/unit")
 	@$(python) -m pytest $(ARGS)

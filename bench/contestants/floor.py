@@ -1,0 +1,75 @@
+"""The floor: bare aiohttp, the same requests in the same order, no logic. Nothing in Python is done for less."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+from bench.contestants import wire
+from bench.load import Once
+from bench.workload import EXTENSION_NAME, vm_name, vm_path
+
+_AGENT = {"User-Agent": "floor"}
+
+
+async def prepare(run: str) -> tuple[Once, Callable[[], Awaitable[None]]]:
+    tls = ssl.create_default_context(cafile=os.environ["SSL_CERT_FILE"])
+    session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=300, ssl=tls), headers=_AGENT)
+    requests = Requests(session, await _token(session))
+
+    async def once(number: int) -> None:
+        await requests.onboard(vm_name(run, number))
+
+    return once, session.close
+
+
+class Requests:
+    """One VM: read it, claim its row beside a message, ask for the extension, write the row."""
+
+    def __init__(self, session: aiohttp.ClientSession, token: str) -> None:
+        self._session = session
+        self._token = {"Authorization": f"Bearer {token}"}
+        self._arm = os.environ["ARM_ENDPOINT"]
+        self._table = wire.endpoint("Table").rsplit("/", 1)[0]
+        self._queue = wire.endpoint("Queue").rsplit("/", 1)[0]
+
+    async def onboard(self, name: str) -> None:
+        path = vm_path(name)
+        current, history = wire.keys(name)
+        json.loads(await self._ask("GET", f"{self._arm}{path}?$expand=instanceView&{wire.COMPUTE}", self._token))
+        await asyncio.gather(self._message(name), self._write(name, current))
+        url = f"{self._arm}{path}/extensions/{EXTENSION_NAME}?{wire.COMPUTE}"
+        headers = {**self._token, "Content-Type": "application/json"}
+        json.loads(await self._ask("PUT", url, headers, json.dumps(wire.EXTENSION).encode()))
+        await self._write(name, history)
+
+    async def _write(self, name: str, key: str) -> None:
+        path = wire.entity_path(key)
+        body = json.dumps(wire.row(name, key)).encode()
+        headers = wire.signed_for_tables(path)
+        await self._ask("PUT", f"{self._table}{path}", headers, body)
+
+    async def _message(self, name: str) -> None:
+        path = "/devstoreaccount1/deferrals/messages"
+        headers = wire.signed_for_queues("POST", path)
+        await self._ask("POST", f"{self._queue}{path}?visibilitytimeout=1800", headers, wire.message(name))
+
+    async def _ask(self, method: str, url: str, headers: dict[str, str], body: bytes | None = None) -> bytes:
+        target: Any = URL(url, encoded=True)
+        async with self._session.request(method, target, headers=headers, data=body) as response:
+            content = await response.read()
+            if response.status >= 300:
+                raise RuntimeError(f"{method} {url}: {response.status} {content[:300]!r}")
+            return content
+
+
+async def _token(session: aiohttp.ClientSession) -> str:
+    async with session.get(os.environ["IDENTITY_ENDPOINT"]) as response:
+        return str((await response.json())["access_token"])

@@ -1,0 +1,40 @@
+"""The product: `function_app.py` under the real worker library, which is handed one event after the other."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Awaitable, Callable
+from io import StringIO
+
+from bench.load import Once
+from bench.workload import created_event, vm_name
+from simulator.host.messages import TypedData
+from simulator.host.worker import load
+from simulator.laptop import FUNCTION, ROOT
+
+
+class _Nowhere(logging.StreamHandler[StringIO]):
+    """Makes log lines, as the host's pipe would get them, and forgets them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.format(record)
+
+
+async def prepare(run: str) -> tuple[Once, Callable[[], Awaitable[None]]]:
+    worker = await load(ROOT)
+    function = worker.functions[FUNCTION]
+    handler = _Nowhere(StringIO())
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+
+    async def once(number: int) -> None:
+        data = TypedData(json=created_event(vm_name(run, number)))
+        result = await worker.run(function, str(uuid.uuid4()), data, {"data": data})
+        if not result.succeeded:
+            raise RuntimeError(result.message)
+
+    async def close() -> None:
+        return
+
+    return once, close

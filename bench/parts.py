@@ -1,0 +1,109 @@
+"""What the line's bench runs on: Azurite and the lean ARM in processes of their own, and the environment of both.
+
+Children may write byte code, whatever this shell says: an import without it is another import.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
+from azure.data.tables import TableClient
+from azure.storage.queue import QueueClient
+
+from simulator.azurite import Azurite
+from simulator.laptop import ROOT, forget_settings
+from simulator.process import ChildProcess
+
+_NO_BYTE_CODE = "PYTHONDONTWRITEBYTECODE"
+_TABLE, _QUEUE = "onboarding", "deferrals"
+
+
+class BenchFailed(Exception):
+    """A part of the bench ended badly; its output says why."""
+
+
+def environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """Ours, without the settings of any deployment and with byte code, and these settings."""
+    own = dict(os.environ)
+    forget_settings(own)
+    own.pop(_NO_BYTE_CODE, None)
+    return {**own, "NO_PROXY": "localhost,127.0.0.1", "PYTHONPATH": str(ROOT), **settings}
+
+
+def run_child(module: str, arguments: Mapping[str, object], settings: Mapping[str, str]) -> dict[str, Any]:
+    """Run a module of the bench in a process of its own; the JSON of its last line."""
+    given = [f"--{name.replace('_', '-')}={value}" for name, value in arguments.items()]
+    command = [sys.executable, "-m", module, *given]
+    done = subprocess.run(command, env=environment(settings), cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise BenchFailed(f"{module} {' '.join(given)}:\n{done.stderr[-4000:]}")
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Azurite and the lean ARM, running."""
+
+    azurite: Azurite
+    arm: str
+    other_door: str
+    certificates: Path
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The app settings that lead the product here."""
+        return {
+            "AzureWebJobsStorage": self.azurite.connection_string,
+            "ARM_ENDPOINT": self.arm,
+            "IDENTITY_ENDPOINT": f"{self.other_door}/token",
+            "IDENTITY_HEADER": "header",
+            "SSL_CERT_FILE": str(self.certificates / "ca.pem"),
+            "REQUESTS_CA_BUNDLE": str(self.certificates / "ca.pem"),
+            "OMS_WORKSPACE_ID": "3e7e0000-0000-4000-8000-000000000001",
+            "OMS_WORKSPACE_KEY": base64.b64encode(bytes(64)).decode(),
+        }
+
+    def record(self, latency_ms: float | None = None) -> dict[str, Any]:
+        """What ARM was asked; with a latency, a new record begins."""
+        query = "" if latency_ms is None else f"?latency={latency_ms / 1000}"
+        with urllib.request.urlopen(f"{self.other_door}/record{query}") as answer:
+            record: dict[str, Any] = json.load(answer)
+        return record
+
+    def empty_storage(self) -> None:
+        """An empty table and queue: Azurite's queries slow down with every row."""
+        connection = self.azurite.connection_string
+        with TableClient.from_connection_string(connection, _TABLE) as table:
+            with suppress(ResourceNotFoundError):
+                table.delete_table()
+            table.create_table()
+        with QueueClient.from_connection_string(connection, _QUEUE) as queue:
+            with suppress(ResourceExistsError):
+                queue.create_queue()
+            queue.clear_messages()
+
+
+@contextmanager
+def running_parts() -> Iterator[Parts]:
+    """Start both, and end both."""
+    with ExitStack() as ending:
+        folder = Path(ending.enter_context(TemporaryDirectory(prefix="bench-")))
+        arm = ChildProcess("arm", [sys.executable, "-m", "bench.arm", str(folder)], r"^ready (\d+) (\d+)$")
+        ending.callback(arm.stop)
+        arm.start()
+        azurite = ending.enter_context(Azurite())
+        ready = arm.wait_ready()
+        yield Parts(azurite, f"https://127.0.0.1:{ready[1]}", f"http://127.0.0.1:{ready[2]}", folder)

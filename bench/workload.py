@@ -1,0 +1,55 @@
+"""The VMs of a run and the events that announce them: what every contestant of the line gets to do."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+SUBSCRIPTION = "00000000-0000-4000-8000-000000000001"
+GROUP = "rg-bench"
+EXTENSION_NAME = "OmsAgentForLinux"
+_OPERATION = "Microsoft.Compute/virtualMachines/write"
+
+
+def vm_name(run: str, number: int) -> str:
+    return f"{run}-{number:06d}"
+
+
+def vm_path(name: str) -> str:
+    """The VM's ARM id."""
+    scope = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}"
+    return f"{scope}/providers/Microsoft.Compute/virtualMachines/{name}"
+
+
+def created_event(name: str, operation: str = _OPERATION) -> str:
+    """The event of a VM that was created, as long as those of Azure. Another operation makes one that is ignored."""
+    path = vm_path(name)
+    claims = {
+        "aud": "https://management.core.windows.net/",
+        "iss": "https://sts.windows.net/8e0b7c2a-6d4f-4f7e-8f11-5b1f6a2c9d33/",
+        "appid": "1950a258-227b-4e31-a9cf-717495945fc2",
+        "http://schemas.microsoft.com/identity/claims/objectidentifier": "11111111-0000-4000-8000-000000000001",
+        "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/name": "person@example.com",
+        "ver": "1.0",
+    }
+    event = {
+        "id": f"event-{name}",
+        "topic": f"/subscriptions/{SUBSCRIPTION}",
+        "subject": path,
+        "eventType": "Microsoft.Resources.ResourceWriteSuccess",
+        "eventTime": datetime.now(UTC).isoformat(),
+        "dataVersion": "2",
+        "metadataVersion": "1",
+        "data": {
+            "authorization": {"scope": path, "action": operation, "evidence": {"role": "Contributor"}},
+            "claims": claims,
+            "correlationId": f"correlation-{name}",
+            "resourceProvider": "Microsoft.Compute",
+            "resourceUri": path,
+            "operationName": operation,
+            "status": "Succeeded",
+            "subscriptionId": SUBSCRIPTION,
+            "tenantId": "8e0b7c2a-6d4f-4f7e-8f11-5b1f6a2c9d33",
+        },
+    }
+    return json.dumps(event, indent=2)
