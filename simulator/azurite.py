@@ -11,11 +11,10 @@ import re
 import shutil
 import signal
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-from simulator.process import ChildProcess
+from simulator.process import ChildProcess, Runnable
 
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -31,7 +30,7 @@ class AzuriteMissing(Exception):
     """Azurite cannot be started here; says what to install."""
 
 
-class Azurite:
+class Azurite(Runnable):
     """A running Azurite with blob, queue and table services, each on a port of its own."""
 
     def __init__(
@@ -77,20 +76,6 @@ class Azurite:
 
     def _child(self, ports: tuple[int, int, int]) -> ChildProcess:
         return ChildProcess("azurite", _command(self._package, self._location, ports), _READY, grace=3.0)
-
-    def __enter__(self) -> Self:
-        self.start()
-        try:
-            self.wait_ready()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
 
 def connection_string(endpoints: dict[str, str]) -> str:

@@ -7,18 +7,17 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 from urllib.parse import urlencode
 
-from simulator.process import ChildProcess
+from simulator.process import ChildProcess, Runnable
 
 _ROOT = Path(__file__).resolve().parent.parent
 _READY = r'^\{"url": .*\}$'
 _GRACE = 15.0  # a little more than the host itself gives to running functions
 
 
-class FunctionsHost:
+class FunctionsHost(Runnable):
     """Runs the app in `app`; `environment` holds its settings, the storage connection among them."""
 
     def __init__(
@@ -66,17 +65,3 @@ class FunctionsHost:
 
     def stop(self) -> None:
         self._process.stop()
-
-    def __enter__(self) -> Self:
-        self.start()
-        try:
-            self.wait_ready()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -28,7 +29,34 @@ class StartFailed(Exception):
     """A child ended, or stayed silent, before it was ready."""
 
 
-class ChildProcess:
+class Runnable(ABC):
+    """What is started, is ready some time later, and is stopped; as a context manager, all of it."""
+
+    @abstractmethod
+    def start(self) -> Self: ...
+
+    @abstractmethod
+    def wait_ready(self) -> object: ...
+
+    @abstractmethod
+    def stop(self) -> None: ...
+
+    def __enter__(self) -> Self:
+        self.start()
+        try:
+            self.wait_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+class ChildProcess(Runnable):
     """One child; as a context manager it is started, ready on entry, and stopped on exit."""
 
     def __init__(
@@ -113,20 +141,6 @@ class ChildProcess:
             self._output.close()
         if self._scratch is not None:
             self._scratch.cleanup()
-
-    def __enter__(self) -> Self:
-        self.start()
-        try:
-            self.wait_ready()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def _live(self) -> subprocess.Popen[bytes]:
         if self._process is None:

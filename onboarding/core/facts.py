@@ -292,11 +292,6 @@ def _name_of(resource_id: object) -> str:
 
 def _statuses(value: object) -> tuple[Status, ...]:
     return tuple(
-        Status(
-            text(s.get("code")),
-            text(s.get("level")),
-            text(s.get("displayStatus")),
-            text(s.get("message")),
-        )
+        Status(text(s.get("code")), text(s.get("level")), text(s.get("displayStatus")), text(s.get("message")))
         for s in items(value)
     )
