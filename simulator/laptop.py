@@ -118,9 +118,9 @@ class Laptop:
 
     async def subscribe(self, endpoint: str, schemas: Mapping[str, EventSchema]) -> None:
         """An event subscription for each Azure subscription, in that schema; HandshakeFailed if nobody answers."""
-        for number, (subscription, schema) in enumerate(schemas.items(), start=1):
+        for subscription, schema in schemas.items():
             of_it = EventFilter(subject_begins_with=f"/subscriptions/{subscription}/")
-            await self.grid.subscribe(Subscription(f"onboarding-{number}", endpoint, schema, of_it))
+            await self.grid.subscribe(Subscription(f"onboarding-{subscription}", endpoint, schema, of_it))
 
     def connections(self) -> dict[str, str]:
         """The settings that lead the product here instead of to Azure."""

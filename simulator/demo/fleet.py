@@ -23,6 +23,8 @@ _MANAGED = "managed"
 _PLACES = ("westeurope", "northeurope", "eastus")
 _GROUPS = ("rg-shop", "rg-data", "rg-ops")
 
+CROWDED = "00000000-0000-4000-8000-000000000003"  # the subscription that ARM throttles
+
 
 class Story(StrEnum):
     """What happens to a VM besides being created."""
@@ -68,7 +70,8 @@ def make_fleet(size: int, seed: int, subscriptions: Sequence[str]) -> tuple[Memb
         for number in range(count):
             image = images[(offset + number) % len(images)]
             name = f"{kind['name']}-{number + 1:0{2 if size <= 300 else 4}}"
-            place = _Place(name, chance.choice(subscriptions), chance.choice(_GROUPS), chance.choice(_PLACES))
+            subscription = CROWDED if kind.get("crowded") else chance.choice(subscriptions)
+            place = _Place(name, subscription, chance.choice(_GROUPS), chance.choice(_PLACES))
             members.append(_member(kind, image, place, versions))
     chance.shuffle(members)
     return tuple(members)

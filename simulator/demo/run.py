@@ -19,18 +19,19 @@ from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.queue.aio import QueueClient
 from rich.console import Console
 
-from simulator.demo.fleet import make_fleet
+from simulator.demo.fleet import CROWDED, make_fleet
 from simulator.demo.guide import guide
 from simulator.demo.ledger import Ledger, Row
 from simulator.demo.progress import Progress, progress_for
 from simulator.demo.report import WIDTH, Report, sort_rows
 from simulator.demo.scene import Scene
 from simulator.demo.verdict import Evidence, figures, judge, search_secrets
-from simulator.eventgrid import Faults
+from simulator.eventgrid import EventSchema, Faults
 from simulator.host_process import FunctionsHost
-from simulator.laptop import ROOT, SUBSCRIPTIONS, Laptop, Scenery, forget_settings
+from simulator.laptop import FUNCTION, ROOT, SUBSCRIPTIONS, Laptop, Scenery, forget_settings
 
 POLICIES = ROOT / "samples" / "policies" / "demo"
+FAULTS = ROOT / "samples" / "faults" / "demo.yaml"
 
 # Some events come twice, and all come in an order of their own: up to 20 seconds of the cloud late.
 _FAULTS = Faults(duplicate=0.15, jitter=20.0)
@@ -60,7 +61,9 @@ async def _demo(args: argparse.Namespace, console: Console) -> int:
         console.print(
             "Starting the functions host; Azurite, ARM, Event Grid and an outcome topic are up", highlight=False
         )
+        laptop.arm.faults.load(FAULTS)
         host = await laptop.start_host(POLICIES, _SETTINGS)
+        await laptop.subscribe(host.event_grid_endpoint(FUNCTION), {CROWDED: EventSchema.EVENT_GRID})
         async with Ledger(laptop.azurite.connection_string) as ledger:
             with progress_for(console, args.vms) as progress:
                 await _play(laptop, scene, ledger, progress)

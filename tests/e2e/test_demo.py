@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from simulator.demo.fleet import make_fleet
+from simulator.demo.fleet import CROWDED, make_fleet
 from simulator.laptop import SUBSCRIPTIONS
 
 ROOT = Path(__file__).parents[2]
@@ -93,7 +93,7 @@ def test_the_counts_are_those_of_the_fleet(ended: Ended) -> None:
 
 
 def test_both_schemas_and_every_kind_of_fault_were_at_work(ended: Ended) -> None:
-    assert {row["ResourceId"].split("/")[2] for row in ended.report["rows"]} == set(SUBSCRIPTIONS)
+    assert {row["ResourceId"].split("/")[2] for row in ended.report["rows"]} == {*SUBSCRIPTIONS, CROWDED}
     assert ended.report["duplicates_delivered"] > 0
     assert ended.report["outcome_events"] >= VMS
 

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from simulator.arm import Agent, Kind
 from simulator.arm.journal import RecordedRequest, Requests
-from simulator.demo.fleet import Expectation, Member, make_fleet
+from simulator.demo.fleet import CROWDED, Expectation, Member, make_fleet
 from simulator.demo.ledger import Row
 from simulator.demo.report import Report, sort_rows
 from simulator.demo.verdict import Evidence, figures, judge, search_secrets
@@ -54,7 +54,7 @@ def test_the_fleet_of_forty_has_every_kind_in_its_number() -> None:
     kinds = yaml.safe_load((ROOT / "simulator" / "demo" / "fleet.yaml").read_text())["kinds"]
     assert Counter(member.kind for member in FLEET) == {kind["name"]: kind["vms"] for kind in kinds}
     assert len({member.id for member in FLEET}) == 40
-    assert {member.spec.subscription for member in FLEET} == set(SUBSCRIPTIONS)
+    assert {member.spec.subscription for member in FLEET} == {*SUBSCRIPTIONS, CROWDED}
 
 
 @pytest.mark.parametrize("size", [1, 5, 17, 39, 41, 200])
