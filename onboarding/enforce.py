@@ -17,7 +17,7 @@ from onboarding.core.decision import Decision, Install, Pace, Situation, Skip, W
 from onboarding.core.errors import ArmError, LostRace
 from onboarding.core.facts import MachineFacts, read_facts
 from onboarding.core.failures import Cause, classify
-from onboarding.core.images import NO_OVERRIDES, Overrides, identify
+from onboarding.core.images import NO_OVERRIDES, ImageDefinition, Overrides, identify
 from onboarding.core.outcome import Outcome, WaitingFor
 from onboarding.core.pause import Pause
 from onboarding.core.policy import Assignment, Policy, PolicySet
@@ -26,6 +26,7 @@ from onboarding.core.resource_id import VmId
 from onboarding.core.retries import after_refusal
 from onboarding.core.routing import routed, tuned
 from onboarding.core.support import judge
+from onboarding.definitions import Definitions
 from onboarding.install import Installer
 from onboarding.pauses import Pauses
 from onboarding.ports import Ports
@@ -47,14 +48,19 @@ class Rules:
 
 
 def situation_of(
-    rules: Rules, facts: MachineFacts, assignment: Assignment, pace: Pace, asked: Asked | None = None
+    rules: Rules,
+    facts: MachineFacts,
+    assignment: Assignment,
+    pace: Pace,
+    asked: Asked | None = None,
+    definition: ImageDefinition | None = None,
 ) -> tuple[Situation, ExtensionSettings]:
     """All that the decision on an assignment rests on, and the settings that would be sent."""
     policy = routed(assignment.policy, facts, pace.now)
     if asked is not None and asked.reconnect:
         policy = replace(policy, reconnect=True)
     entry = tuned(rules.catalogue[policy.extension], policy)
-    release = identify(facts, rules.overrides)
+    release = identify(facts, rules.overrides, definition)
     settings = resolve_settings(entry, policy, rules.app_settings)
     situation = Situation(
         facts=facts,
@@ -76,6 +82,7 @@ class Enforcement:
     def __init__(self, ports: Ports, rules: Rules) -> None:
         self._arm = ports.arm
         self._rules = rules
+        self._definitions = Definitions(ports.arm, rules.overrides)
         self._reach = Reach(rules.policies, ports.inventory)
         self._pauses = Pauses(ports.pauses)
         self._brakes = Brakes(ports.brakes, rules.policies.policies)
@@ -100,6 +107,7 @@ class Enforcement:
             return
         if facts.id.key != visit.vm.key:
             facts = replace(facts, id=visit.vm)
+        visit = replace(visit, definition=await self._definitions.of(facts))
         for assignment in (await self._reach.policies(visit.now)).assign(facts, visit.now):
             if not visit.concerns(assignment.policy):
                 continue
@@ -111,6 +119,7 @@ class Enforcement:
     async def preview(self, visit: Visit) -> tuple[tuple[Case, Decision], ...]:
         """What a visit would decide, and do nothing. Raises ArmError."""
         facts = replace(read_facts(await self._arm.read_machine(visit.vm)), id=visit.vm)
+        visit = replace(visit, definition=await self._definitions.of(facts))
         assigned = (await self._reach.policies(visit.now)).assign(facts, visit.now)
         cases = (self._case(visit, facts, said) for said in assigned if visit.concerns(said.policy))
         return tuple((case, decide(case.situation)) for case in cases)
@@ -145,7 +154,7 @@ class Enforcement:
 
     def _case(self, visit: Visit, facts: MachineFacts, assignment: Assignment) -> Case:
         pace = Pace(visit.last(assignment.policy.extension, facts.vm_id), assignment.policy.waits, visit.now)
-        situation, settings = situation_of(self._rules, facts, assignment, pace, visit.asked)
+        situation, settings = situation_of(self._rules, facts, assignment, pace, visit.asked, visit.definition)
         return Case(visit, situation, settings)
 
     async def _still_paused(self, visit: Visit, extension: str) -> bool:

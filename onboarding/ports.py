@@ -53,6 +53,9 @@ class Arm(Protocol):
     async def read_machine(self, vm: VmId) -> Mapping[str, Any]:
         """The VM's body with its instance view: one GET. Raises ArmError."""
 
+    async def read_image(self, image_id: str) -> Mapping[str, Any]:
+        """The body of a managed image or of a gallery image definition: one GET. Raises ArmError."""
+
     async def start_install(self, vm: VmId, name: str, body: Mapping[str, Any]) -> None:
         """Ask for an extension and do not wait: one PUT. Raises ArmError."""
 

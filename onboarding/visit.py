@@ -9,6 +9,7 @@ from datetime import datetime
 from onboarding.core.asked import Asked
 from onboarding.core.configuration import ExtensionSettings
 from onboarding.core.decision import Situation
+from onboarding.core.images import ImageDefinition
 from onboarding.core.outcome import Row
 from onboarding.core.policy import Policy
 from onboarding.core.record import Opening
@@ -29,6 +30,7 @@ class Visit:
     now: datetime
     created: bool = False
     cleared: frozenset[str] = frozenset()
+    definition: ImageDefinition | None = None
     asked: Asked | None = None
     policies: frozenset[str] | None = None
     settled: frozenset[str] = frozenset()

@@ -35,6 +35,7 @@ from onboarding.ports import Clock
 _CONNECT_TIMEOUT_S = 5
 _READ_TIMEOUT_S = 15.0  # Event Grid waits 30 s for the whole invocation
 _COMPUTE_VERSION = "2026-04-01"  # what the SDK's own operations send
+_GALLERIES_VERSION = "2026-03-03"
 _SUBSCRIPTIONS_VERSION = "2022-12-01"
 _TOO_MANY = (429, 503)
 _UNREADABLE = (ValueError, RecursionError, zlib.error)  # what decoding a body raises that is not what it says
@@ -68,6 +69,14 @@ class ArmAdapter:
             path = quote(str(vm), safe="/()")
             url = f"{self._endpoint}{path}?$expand=instanceView&api-version={_COMPUTE_VERSION}"
             return _machine(await self._get(vm.subscription, url))
+
+    async def read_image(self, image_id: str) -> Mapping[str, Any]:
+        version = _GALLERIES_VERSION if "/galleries/" in image_id.lower() else _COMPUTE_VERSION
+        subscription = image_id.strip("/").split("/")[1]
+        async with self._sent(subscription, write=False):
+            url = f"{self._endpoint}{quote(image_id, safe='/()')}?api-version={version}"
+            body = await self._get(subscription, url)
+            return body if isinstance(body, Mapping) else {}
 
     async def start_install(self, vm: VmId, name: str, body: Mapping[str, Any]) -> None:
         async with self._sent(vm.subscription, write=True):

@@ -10,6 +10,7 @@ import pytest
 
 from onboarding.core.errors import ArmError
 from onboarding.core.facts import read_facts
+from onboarding.core.images import read_definition
 from onboarding.core.resource_id import VmId
 from simulator.arm import Cut, FaultRule, VmSpec
 from tests.adapters.arm_calls import BODY, KEY, OMS, Call, add, install, read, refusal
@@ -29,6 +30,20 @@ async def test_a_machine_is_read_as_arm_has_it_in_one_request(azure: Azure) -> N
     assert facts.id == vm
     assert facts.image.offer == "UbuntuServer"
     assert facts.power.value == "running"
+
+
+@pytest.mark.parametrize("path", ["galleries/gold/images/base", "images/golden"])
+async def test_the_definition_of_a_custom_image_is_read_in_one_request(azure: Azure, path: str) -> None:
+    image = f"/subscriptions/{SUBSCRIPTIONS[0]}/resourceGroups/rg-fleet/providers/Microsoft.Compute/{path}"
+    azure.arm.add_image(image, {"properties": {"osType": "Linux", "architecture": "Arm64"}})
+    add(azure)
+
+    body = await azure.adapter.read_image(image)
+
+    assert read_definition(body).architecture == "arm64"
+    with pytest.raises(ArmError) as caught:
+        await azure.adapter.read_image(f"{image}-not-there")
+    assert caught.value.evidence.http_status == 404
 
 
 async def test_an_install_is_one_request_that_waits_for_nothing(azure: Azure) -> None:

@@ -74,7 +74,8 @@ async def test_a_vm_that_needs_nothing_takes_one_call(
     await world.created(vm)
     assert world.row(vm).outcome is outcome
     assert says in world.row(vm).reason
-    assert world.arm.calls == ["GET"]
+    # The definition of a custom image that nobody tells of is read once for all of its VMs.
+    assert [call for call in world.arm.calls if call != "IMAGE"] == ["GET"]
     assert not world.deferrals.looks
 
 

@@ -106,6 +106,7 @@ class ArmInMemory:
 
     def __init__(self) -> None:
         self.machines: dict[str, dict[str, Any]] = {}
+        self.images: dict[str, Mapping[str, Any]] = {}
         self.read_errors: list[Evidence] = []
         self.list_errors: list[Evidence] = []
         self.install_errors: list[Evidence] = []
@@ -123,6 +124,12 @@ class ArmInMemory:
             )
             raise ArmError(Evidence(http_status=404, code="ResourceNotFound", message=message))
         return copy.deepcopy(self.machines[vm.key])
+
+    async def read_image(self, image_id: str) -> Mapping[str, Any]:
+        self.calls.append("IMAGE")
+        if image_id.lower() not in self.images:
+            raise ArmError(Evidence(http_status=404, code="ResourceNotFound", message="The image was not found."))
+        return self.images[image_id.lower()]
 
     async def start_install(self, vm: VmId, name: str, body: Mapping[str, Any]) -> None:
         self.calls.append("PUT")
