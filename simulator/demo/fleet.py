@@ -58,8 +58,8 @@ class Member:
         return self.spec.id.lower()
 
 
-def make_fleet(size: int, seed: int, subscriptions: Sequence[str]) -> tuple[Member, ...]:
-    """A fleet of that size, in the order in which its VMs are created."""
+def make_fleet(size: int, seed: int, subscriptions: Sequence[str], crowded: str = CROWDED) -> tuple[Member, ...]:
+    """A fleet of that size, in the order in which its VMs are created; `crowded` is the throttled VMs' subscription."""
     raw = yaml.safe_load(_FILE.read_text("utf-8"))
     chance = random.Random(f"{seed}|fleet")
     versions = _read_versions()
@@ -70,7 +70,7 @@ def make_fleet(size: int, seed: int, subscriptions: Sequence[str]) -> tuple[Memb
         for number in range(count):
             image = images[(offset + number) % len(images)]
             name = f"{kind['name']}-{number + 1:0{2 if size <= 300 else 4}}"
-            subscription = CROWDED if kind.get("crowded") else chance.choice(subscriptions)
+            subscription = crowded if kind.get("crowded") else chance.choice(subscriptions)
             place = _Place(name, subscription, chance.choice(_GROUPS), chance.choice(_PLACES))
             members.append(_member(kind, image, place, versions))
     chance.shuffle(members)

@@ -49,7 +49,8 @@ def run(args: argparse.Namespace) -> int:
 async def storm(weather: Weather, vms: int, folder: Path, console: Console) -> Report:
     """One storm over a fleet of that size; what is written on the way goes to `folder`."""
     began = time.monotonic()
-    scene = Scene(make_fleet(vms, weather.seed, tuple(SUBSCRIPTIONS)))
+    subscriptions = tuple(SUBSCRIPTIONS)
+    scene = Scene(make_fleet(vms, weather.seed, subscriptions, crowded=subscriptions[0]))
     events = Faults(weather.duplicates, weather.copies, weather.lost, jitter=_JITTER)
     scenery = Scenery(seed=weather.seed, faults=events, storage=folder / "storage", observe=scene.observe)
     async with Laptop(scenery) as laptop, Ledger(laptop.azurite.connection_string) as ledger:
