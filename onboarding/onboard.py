@@ -7,7 +7,7 @@ else ends as an outcome. It works from what ARM says, not from what the table ex
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -45,6 +45,7 @@ class Onboarding:
     def __init__(self, ports: Ports, rules: Rules) -> None:
         self._ports = ports
         self._policies = rules.policies
+        self._wanted = frozenset(policy.extension for policy in rules.policies.policies)
         self._enforcement = Enforcement(ports, rules)
         self._recorder = self._enforcement.recorder
 
@@ -54,7 +55,9 @@ class Onboarding:
             case Ignored(reason):
                 _log.debug("ignored: %s", reason)
             case VmWritten(vm, trigger, created):
-                await self._consider(await self._arrive(vm, trigger, created=created))
+                # Of a VM that is new, a row of an extension that no policy names any more has nothing to tell.
+                only = self._wanted if created else ()
+                await self._consider(await self._arrive(vm, trigger, created=created, only=only))
             case VmStarted(vm, trigger):
                 await self._wake(await self._arrive(vm, trigger))
             case VmDeleted(vm, trigger):
@@ -95,8 +98,8 @@ class Onboarding:
         now = max(self._ports.clock(), look.due)
         await self._enforcement.visit(Visit(look.vm, trigger, stored, now))
 
-    async def _arrive(self, vm: VmId, trigger: Trigger, *, created: bool = False) -> Visit:
-        stored = await self._ports.ledger.read(vm)
+    async def _arrive(self, vm: VmId, trigger: Trigger, *, created: bool = False, only: Collection[str] = ()) -> Visit:
+        stored = await self._ports.ledger.read(vm, only)
         return Visit(vm, trigger, stored, self._ports.clock(), created)
 
     async def _consider(self, visit: Visit) -> None:

@@ -6,7 +6,7 @@ names and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -72,8 +72,8 @@ class Shell(Protocol):
 
 
 class Ledger(Protocol):
-    async def read(self, vm: VmId) -> Mapping[str, Stored]:
-        """The VM's current rows by extension. Raises StorageError."""
+    async def read(self, vm: VmId, only: Collection[str] = ()) -> Mapping[str, Stored]:
+        """The VM's current rows by extension; with `only`, of these extensions alone. Raises StorageError."""
 
     async def write(self, row: Row, trigger: Trigger, version: str | None, *, again: bool = False) -> str:
         """Write the current row and its line of history in one transaction; the new version.
@@ -81,6 +81,10 @@ class Ledger(Protocol):
         With a final row goes a note that its outcome is still to be told, where anybody is told of outcomes.
         `version` is the one that was read (None: there was no row). `again` says that this trigger's line of history
         may be there already. Raises LostRace and StorageError."""
+
+    async def claim(self, row: Row, version: str | None) -> str:
+        """Write the current row alone, over the version that was read; the new version. What becomes of the claim is
+        history, a moment later. Raises LostRace and StorageError."""
 
     async def append(self, row: Row, trigger: Trigger) -> None:
         """Write the line of history alone. Raises StorageError."""

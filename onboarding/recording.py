@@ -56,7 +56,7 @@ class Recorder:
         due = claim.next_attempt_at or visit.now
         scheduled, claimed = await asyncio.gather(
             self._ports.deferrals.schedule(Look(visit.vm, claim.extension, due), visit.now),
-            self._ports.ledger.write(claim, visit.trigger, visit.version(claim.extension)),
+            self._ports.ledger.claim(claim, visit.version(claim.extension)),
             return_exceptions=True,
         )
         for result in (claimed, scheduled):

@@ -15,7 +15,7 @@ _WARM_UP = 32
 
 async def _run(args: argparse.Namespace) -> None:
     contestant = importlib.import_module(f"bench.contestants.{args.name}")
-    once, close = await contestant.prepare(args.run)
+    once, close = await contestant.prepare(args.run, args.events + _WARM_UP)
     try:
         warm = min(_WARM_UP, max(1, args.concurrency))
         await drive(lambda n: once(args.events + n), warm, concurrency=warm, rate=0, seconds=60)

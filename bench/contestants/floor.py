@@ -19,7 +19,7 @@ from bench.workload import EXTENSION_NAME, vm_name, vm_path
 _AGENT = {"User-Agent": "floor"}
 
 
-async def prepare(run: str) -> tuple[Once, Callable[[], Awaitable[None]]]:
+async def prepare(run: str, events: int) -> tuple[Once, Callable[[], Awaitable[None]]]:
     tls = ssl.create_default_context(cafile=os.environ["SSL_CERT_FILE"])
     session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=300, ssl=tls), headers=_AGENT)
     requests = Requests(session, await _token(session))

@@ -21,7 +21,7 @@ from bench.workload import EXTENSION_NAME, GROUP, SUBSCRIPTION, vm_name
 _SCOPE = "https://management.azure.com/.default"
 
 
-async def prepare(run: str) -> tuple[Once, Callable[[], Awaitable[None]]]:
+async def prepare(run: str, events: int) -> tuple[Once, Callable[[], Awaitable[None]]]:
     arm = ComputeManagementClient(
         ManagedIdentityCredential(), SUBSCRIPTION, base_url=os.environ["ARM_ENDPOINT"], credential_scopes=[_SCOPE]
     )

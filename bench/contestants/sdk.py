@@ -22,7 +22,7 @@ from bench.workload import EXTENSION_NAME, GROUP, SUBSCRIPTION, vm_name
 _SCOPE = "https://management.azure.com/.default"
 
 
-async def prepare(run: str) -> tuple[Once, Callable[[], Awaitable[None]]]:
+async def prepare(run: str, events: int) -> tuple[Once, Callable[[], Awaitable[None]]]:
     stack = AsyncExitStack()
     connection = os.environ["AzureWebJobsStorage"]
     credential = await stack.enter_async_context(ManagedIdentityCredential())

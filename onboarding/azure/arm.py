@@ -13,17 +13,18 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote
+from uuid import uuid4
 
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import AzureError, HttpResponseError
 from azure.core.pipeline import PipelineRequest, PipelineResponse
-from azure.core.pipeline.policies import HeadersPolicy, ProxyPolicy, RequestIdPolicy, SansIOHTTPPolicy, UserAgentPolicy
+from azure.core.pipeline.policies import AsyncHTTPPolicy, ProxyPolicy
 from azure.core.rest import HttpRequest
 from azure.mgmt.compute.aio import ComputeManagementClient
 from azure.mgmt.compute.models import VirtualMachineExtension
 from azure.mgmt.core.policies import AsyncARMChallengeAuthenticationPolicy
 
-from onboarding.azure.connections import Connections, proxies_for
+from onboarding.azure.connections import USER_AGENT, Connections, proxies_for
 from onboarding.azure.identity import ArmTokens
 from onboarding.core.errors import ArmError
 from onboarding.core.evidence import Evidence
@@ -136,11 +137,8 @@ class ArmAdapter:
                 base_url=self._endpoint,
                 credential_scopes=[self._scope],
                 policies=[
-                    RequestIdPolicy(),
-                    HeadersPolicy(),
-                    UserAgentPolicy("vm-onboarding"),
                     *([ProxyPolicy(proxies)] if (proxies := proxies_for(self._endpoint)) else []),
-                    _CounterPolicy(self._gates, key, self._clock),
+                    _GatePolicy(self._gates, key, self._clock),
                     AsyncARMChallengeAuthenticationPolicy(self._credential, self._scope),
                 ],
                 transport=self._connections,
@@ -148,21 +146,24 @@ class ArmAdapter:
         return self._clients[key]
 
 
-class _CounterPolicy(SansIOHTTPPolicy[Any, Any]):
-    """Shows every answer's counters to the gates."""
+class _GatePolicy(AsyncHTTPPolicy[Any, Any]):
+    """Says who asks, numbers the request for whoever has to find it in Azure's logs, and shows the answer's counters to
+    the gates. One policy, since each of the SDK's own for this costs as much as all three things together."""
 
     def __init__(self, gates: Gates, subscription: str, clock: Clock) -> None:
+        super().__init__()
         self._gates = gates
         self._subscription = subscription
         self._clock = clock
 
-    def on_response(self, request: PipelineRequest[Any], response: PipelineResponse[Any, Any]) -> None:
-        self._gates.answered(
-            self._subscription,
-            write=request.http_request.method != "GET",
-            headers=response.http_response.headers,
-            now=self._clock(),
-        )
+    async def send(self, request: PipelineRequest[Any]) -> PipelineResponse[Any, Any]:
+        sent = request.http_request
+        sent.headers["User-Agent"] = USER_AGENT
+        sent.headers["x-ms-client-request-id"] = str(uuid4())
+        response = await self.next.send(request)
+        headers = response.http_response.headers
+        self._gates.answered(self._subscription, write=sent.method != "GET", headers=headers, now=self._clock())
+        return response
 
 
 def held_back(seconds: float) -> Evidence:

@@ -11,10 +11,12 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+from azure.core.pipeline.policies import UserAgentPolicy
 from azure.core.pipeline.transport import AioHttpTransport
 
 _MOST = 300  # a Consumption instance has 600
 _KEPT_S = 60.0
+USER_AGENT = UserAgentPolicy("vm-onboarding").user_agent
 
 
 class Connections(AioHttpTransport):  # type: ignore[misc]  # azure-core loads it lazily, which hides its type

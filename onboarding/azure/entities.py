@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError, ResourceNotFoundError
 from azure.data.tables import EdmType, EntityProperty, TableErrorCode
@@ -65,6 +66,12 @@ def plain(value: Any) -> Any:
 def typed(properties: Mapping[str, Any]) -> dict[str, Any]:
     """Values as the SDK takes them: a plain number is 32 bits to it, and a wait of a month has more milliseconds."""
     return {name: (value, EdmType.INT64) if type(value) is int else value for name, value in properties.items()}
+
+
+def entity_path(entity: Mapping[str, Any]) -> str:
+    """The keys as they stand behind a table's name in a URL."""
+    partition, row = (quote(entity[name].replace("'", "''"), safe="") for name in ("PartitionKey", "RowKey"))
+    return f"(PartitionKey='{partition}',RowKey='{row}')"
 
 
 def to_wire(properties: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Reading entities of the table: a filter in OData, page after page, values made plain.
+"""Reading entities of the table: one by its keys, or many by a filter in OData, page after page; values made plain.
 
 Raises azure-core's errors, and ValueError for an answer that is none of a table.
 """
@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-from onboarding.azure.entities import from_wire
+from onboarding.azure.entities import entity_path, from_wire
 from onboarding.azure.storage_requests import StorageRequests
 
 _HEADERS = {"Accept": "application/json;odata=minimalmetadata", "DataServiceVersion": "3.0"}
@@ -40,6 +40,15 @@ def literal(value: str | datetime) -> str:
     if isinstance(value, datetime):
         return f"datetime'{value.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}'"
     return "'{}'".format(value.replace("'", "''"))
+
+
+async def entity(requests: StorageRequests, table: str, keys: Mapping[str, str]) -> Mapping[str, Any]:
+    """The entity with that PartitionKey and RowKey, its version in `odata.etag`; ResourceNotFoundError without one."""
+    response = await requests.send("GET", f"/{table}{entity_path(keys)}", headers=_HEADERS)
+    found = json.loads(response.content)
+    if not isinstance(found, dict):
+        raise ValueError("not an entity of a table")
+    return from_wire(found)
 
 
 async def entities(

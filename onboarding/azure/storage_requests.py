@@ -19,18 +19,17 @@ from azure.core import AsyncPipelineClient
 from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
-from azure.core.pipeline import PipelineRequest
+from azure.core.pipeline import PipelineRequest, PipelineResponse
 from azure.core.pipeline.policies import (
     AsyncBearerTokenCredentialPolicy,
+    AsyncHTTPPolicy,
     AsyncRetryPolicy,
     AzureSasCredentialPolicy,
     ProxyPolicy,
-    SansIOHTTPPolicy,
-    UserAgentPolicy,
 )
 from azure.core.rest import HttpRequest
 
-from onboarding.azure.connections import Connections, proxies_for
+from onboarding.azure.connections import USER_AGENT, Connections, proxies_for
 
 type Credential = AzureNamedKeyCredential | AzureSasCredential | AsyncTokenCredential | None
 
@@ -56,7 +55,6 @@ class StorageRequests:
         self._timeouts = {name: tries.pop(name) for name in ("connection_timeout", "read_timeout") if name in tries}
         proxies = proxies_for(url)
         policies = [
-            UserAgentPolicy("vm-onboarding"),
             *([ProxyPolicy(proxies)] if proxies else []),
             AsyncRetryPolicy(**tries),
             *_authentication(credential, kind),
@@ -71,7 +69,7 @@ class StorageRequests:
         """The answer to one request; `path` and `query` are quoted already. Raises what azure-core does."""
         asked = "&".join(filter(None, (query, self._sas)))
         url = f"{self.url}{path}?{asked}" if asked else f"{self.url}{path}"
-        sent = {**headers, "x-ms-version": _VERSION}
+        sent = {**headers, "User-Agent": USER_AGENT, "x-ms-version": _VERSION}
         response = await self._client.send_request(
             HttpRequest(method, url, headers=sent, content=content), **self._timeouts
         )
@@ -101,15 +99,19 @@ def _authentication(credential: Credential, kind: Service) -> list[Any]:
     return [AsyncBearerTokenCredentialPolicy(credential, _SCOPE)] if credential is not None else []
 
 
-class _SharedKey(SansIOHTTPPolicy[HttpRequest, Any]):
+class _SharedKey(AsyncHTTPPolicy[HttpRequest, Any]):
     """Signs with the account's key, in the short form that Azure calls Shared Key Lite."""
 
     def __init__(self, credential: AzureNamedKeyCredential, kind: Service) -> None:
+        super().__init__()
         self._credential = credential
         self._kind = kind
 
-    def on_request(self, request: PipelineRequest[HttpRequest]) -> None:
-        sent = request.http_request
+    async def send(self, request: PipelineRequest[HttpRequest]) -> PipelineResponse[HttpRequest, Any]:
+        self._sign(request.http_request)
+        return await self.next.send(request)
+
+    def _sign(self, sent: HttpRequest) -> None:
         name, key = self._credential.named_key
         date = sent.headers["x-ms-date"] = format_datetime(datetime.now(UTC), usegmt=True)
         told = f"{date}\n"

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from azure.data.tables import UpdateMode
 
 from onboarding.azure.entities import reading, typed, with_table, writing
-from onboarding.azure.queries import Query, entities, literal
+from onboarding.azure.queries import Query, entities, entity, literal
 from onboarding.azure.storage import OnboardingTable
-from onboarding.azure.transactions import Write, transact
+from onboarding.azure.writes import Write, transact, write_one
 from onboarding.core.errors import StorageError
 from onboarding.core.outcome import Outcome, Row
 from onboarding.core.resource_id import VmId, parse_id
@@ -39,13 +39,21 @@ class TableLedger:
         self._table = table
         self._outbox = outbox
 
-    async def read(self, vm: VmId) -> Mapping[str, Stored]:
-        query = Query(f"{_row_prefix(vm)}|", vm.subscription.lower())
+    async def read(self, vm: VmId, only: Collection[str] = ()) -> Mapping[str, Stored]:
         rows: dict[str, Stored] = {}
         with reading():
-            async for entity in self._entities(query):
-                rows[entity["Extension"]] = Stored(_row(entity), str(entity["odata.etag"]))
+            async for found in self._named(vm, *only) if len(only) == 1 else self._all(vm):
+                if not only or found["Extension"] in only:
+                    rows[found["Extension"]] = Stored(_row(found), str(found["odata.etag"]))
         return rows
+
+    async def _named(self, vm: VmId, extension: str) -> AsyncIterator[Mapping[str, Any]]:
+        """By its whole key, which the service finds sooner than any filter."""
+        keys = {"PartitionKey": vm.subscription.lower(), "RowKey": f"{_row_prefix(vm)}|{extension.lower()}"}
+        yield await entity(self._table.requests, self._table.table_name, keys)
+
+    def _all(self, vm: VmId) -> AsyncIterator[Mapping[str, Any]]:
+        return self._entities(Query(f"{_row_prefix(vm)}|", vm.subscription.lower()))
 
     async def write(self, row: Row, trigger: Trigger, version: str | None, *, again: bool = False) -> str:
         told = row.to_properties()
@@ -60,6 +68,11 @@ class TableLedger:
                 self._table, lambda: transact(self._table.requests, self._table.table_name, writes)
             )
         return versions[0]
+
+    async def claim(self, row: Row, version: str | None) -> str:
+        claim = Write({**_keys(row), **row.to_properties()}, create=version is None, version=version)
+        with writing():
+            return await with_table(self._table, lambda: write_one(self._table.requests, self._table.table_name, claim))
 
     async def append(self, row: Row, trigger: Trigger) -> None:
         history = typed(_history(row, trigger, row.to_properties()))
@@ -89,9 +102,9 @@ class TableLedger:
     async def standings(self, subscription: str) -> AsyncIterator[tuple[str, Standing]]:
         query = Query("vm|", subscription.lower())
         with reading():
-            async for entity in self._entities(query, _STANDING):
-                if (standing := _standing(entity)) is not None:
-                    yield str(entity["ResourceId"]), standing
+            async for found in self._entities(query, _STANDING):
+                if (standing := _standing(found)) is not None:
+                    yield str(found["ResourceId"]), standing
 
     async def history(self, vm: VmId) -> AsyncIterator[Row]:
         prefix = f"log|{vm.resource_group}|{vm.name}|".lower()
@@ -104,9 +117,9 @@ class TableLedger:
     async def _rows(self, query: Query) -> AsyncIterator[Row]:
         """Rows for a list: one that cannot be read, perhaps a newer version's, must not hide the others."""
         with reading():
-            async for entity in self._entities(query):
+            async for found in self._entities(query):
                 try:
-                    row = _row(entity)
+                    row = _row(found)
                 except StorageError as error:
                     _log.warning("left out: %s", error)
                 else:

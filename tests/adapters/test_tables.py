@@ -53,6 +53,21 @@ async def test_a_row_comes_back_as_it_was_written_in_every_column(ledger: TableL
     assert stored.row.event_time.tzinfo is UTC
 
 
+async def test_rows_are_read_for_the_extensions_that_are_named(ledger: TableLedger) -> None:
+    vm, other = new_vm(), new_vm()
+    assert await ledger.read(vm, [OMS]) == {}
+    for extension in (OMS, "another", "a third"):
+        await ledger.write(replace(row_of(vm), extension=extension), trigger(), None)
+    await ledger.write(row_of(other), trigger(), None)
+
+    everything = await ledger.read(vm)
+
+    assert set(everything) == {OMS, "another", "a third"}
+    assert await ledger.read(vm, [OMS]) == {OMS: everything[OMS]}
+    assert await ledger.read(vm, [OMS, "another"]) == {name: everything[name] for name in (OMS, "another")}
+    assert await ledger.read(vm, ["unheard of"]) == {}
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -108,10 +123,13 @@ async def test_a_line_of_history_alone_makes_the_table_too(ledger: TableLedger) 
 
 async def test_workers_that_find_no_table_make_it_once(ledger: TableLedger) -> None:
     vms = [new_vm() for _ in range(4)]
+    claimed = new_vm()
 
-    await asyncio.gather(*(ledger.write(row_of(vm), trigger(), None) for vm in vms))
+    await asyncio.gather(
+        *(ledger.write(row_of(vm), trigger(), None) for vm in vms), ledger.claim(row_of(claimed), None)
+    )
 
-    assert len(await listed(ledger.current())) == 4
+    assert len(await listed(ledger.current())) == 5
 
 
 async def test_a_second_claim_of_a_new_row_is_lost(ledger: TableLedger) -> None:
@@ -123,6 +141,40 @@ async def test_a_second_claim_of_a_new_row_is_lost(ledger: TableLedger) -> None:
 
     assert (await ledger.read(vm))[OMS].row.reason == "first"
     assert len(await listed(ledger.history(vm))) == 1
+
+
+async def test_a_claim_is_a_row_without_history_and_the_next_write_follows_it(ledger: TableLedger) -> None:
+    vm = new_vm()
+
+    version = await ledger.claim(full_row(vm), None)
+
+    assert (await ledger.read(vm))[OMS].row == full_row(vm)
+    assert await listed(ledger.history(vm)) == []
+    after = await ledger.write(row_of(vm, reason="asked"), trigger(), version)
+    assert (await ledger.read(vm))[OMS].version == after
+    assert [line.reason async for line in ledger.history(vm)] == ["asked"]
+
+
+async def test_of_two_claims_of_a_new_row_one_is_lost(ledger: TableLedger) -> None:
+    vm = new_vm()
+    claims = [ledger.claim(row_of(vm, reason=reason), None) for reason in ("this", "that")]
+
+    ended = await asyncio.gather(*claims, return_exceptions=True)
+
+    assert [type(each) for each in ended].count(LostRace) == 1
+    assert len(await ledger.read(vm)) == 1
+
+
+async def test_a_claim_over_a_version_that_is_no_more_is_lost(ledger: TableLedger) -> None:
+    vm = new_vm()
+    old = await ledger.claim(row_of(vm), None)
+    newer = await ledger.claim(row_of(vm, reason="newer"), old)
+
+    with pytest.raises(LostRace):
+        await ledger.claim(row_of(vm, reason="stale"), old)
+
+    assert (await ledger.read(vm))[OMS].row.reason == "newer"
+    assert (await ledger.read(vm))[OMS].version == newer
 
 
 async def test_a_write_over_a_version_that_is_no_more_is_lost(ledger: TableLedger) -> None:

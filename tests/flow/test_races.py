@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 
 import pytest
 
@@ -20,8 +20,8 @@ class Overtaken(LedgerInMemory):
         super().__init__()
         self.meanwhile: list[Callable[[], Awaitable[None]]] = []
 
-    async def read(self, vm: VmId) -> Mapping[str, Stored]:
-        stored = await super().read(vm)
+    async def read(self, vm: VmId, only: Collection[str] = ()) -> Mapping[str, Stored]:
+        stored = await super().read(vm, only)
         if self.meanwhile:
             await self.meanwhile.pop(0)()
         return stored

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -172,21 +172,33 @@ class LedgerInMemory:
         self.writes = 0
         self.calls: list[str] = []
 
-    async def read(self, vm: VmId) -> Mapping[str, Stored]:
+    async def read(self, vm: VmId, only: Collection[str] = ()) -> Mapping[str, Stored]:
         self._check()
-        return {extension: stored for (key, extension), stored in self.rows.items() if key == vm.key}
+        rows = {extension: stored for (key, extension), stored in self.rows.items() if key == vm.key}
+        return {extension: stored for extension, stored in rows.items() if not only or extension in only}
 
     async def write(self, row: Row, trigger: Trigger, version: str | None, *, again: bool = False) -> str:
         self._check()
-        key, line = (row.resource_id.lower(), row.extension), (row.resource_id.lower(), row.extension, trigger.id)
-        current = self.rows.get(key)
-        if (current.version if current else None) != version or (line in self.history and not again):
+        line = (row.resource_id.lower(), row.extension, trigger.id)
+        if line in self.history and not again:
             raise LostRace("lost")
-        self.writes += 1
-        self.rows[key] = Stored(Row.from_properties(row.to_properties()), f"v{self.writes}")
+        written = self._replace(row, version)
         self.history[line] = row
         if row.outcome.final:
             self.notes[(row.resource_id, row.extension, row.finished_at)] = row
+        return written
+
+    async def claim(self, row: Row, version: str | None) -> str:
+        self._check()
+        return self._replace(row, version)
+
+    def _replace(self, row: Row, version: str | None) -> str:
+        key = (row.resource_id.lower(), row.extension)
+        current = self.rows.get(key)
+        if (current.version if current else None) != version:
+            raise LostRace("lost")
+        self.writes += 1
+        self.rows[key] = Stored(Row.from_properties(row.to_properties()), f"v{self.writes}")
         return f"v{self.writes}"
 
     async def append(self, row: Row, trigger: Trigger) -> None:

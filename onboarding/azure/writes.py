@@ -1,7 +1,7 @@
-"""Entity group transactions as they go over the wire: up to 100 writes to one partition, all of them or none.
+"""Writes of entities as they go over the wire: a single one, or up to 100 of one partition, all of them or none.
 
-The SDK writes and reads the same text by way of `email.message`, which takes longer than the rest of an event.
-Reading never raises anything but ValueError for an answer that is none, and the service's own refusal.
+The SDK makes and reads a transaction's text by way of `email.message`, which takes longer than the rest of an event.
+Raises azure-core's errors, and ValueError for an answer that is none.
 """
 
 from __future__ import annotations
@@ -11,15 +11,21 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 from uuid import uuid4
 
-from onboarding.azure.entities import to_wire
+from onboarding.azure.entities import entity_path, to_wire
 from onboarding.azure.storage_requests import StorageRequests, refusal
 
 _PART = re.compile(r"^HTTP/1\.1 (\d{3}) ?([^\r\n]*)", re.MULTILINE)
 _ETAG = re.compile(r"^ETag: *(.+?)\r?$", re.MULTILINE | re.IGNORECASE)
 _JSON = "application/json;odata=minimalmetadata"
+_ENTITY = {
+    "Content-Type": "application/json",
+    "Accept": _JSON,
+    "Prefer": "return-no-content",
+    "DataServiceVersion": "3.0",
+}
+_ENTITY_LINES = "".join(f"{name}: {value}\r\n" for name, value in _ENTITY.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +37,20 @@ class Write:
     version: str | None = None
 
 
+async def write_one(requests: StorageRequests, table: str, write: Write) -> str:
+    """Carry out one write, which costs the service less than half of a transaction of two; the new version."""
+    method, path = _target(table, write)
+    headers = dict(_ENTITY, **({"If-Match": write.version} if write.version else {}))
+    response = await requests.send(method, f"/{path}", headers=headers, content=_content(write).encode())
+    if version := response.headers.get("ETag"):
+        return str(version)
+    raise ValueError("the answer is none to a write")
+
+
 async def transact(requests: StorageRequests, table: str, writes: Sequence[Write]) -> list[str]:
-    """Carry out the writes; the new version of each. Raises azure-core's errors, and ValueError for nonsense."""
+    """Carry out the writes in one transaction; the new version of each."""
     batch, changeset = f"batch_{uuid4()}", f"changeset_{uuid4()}"
-    parts = "".join(f"--{changeset}\r\n{_part(f'{requests.url}/{table}', write)}\r\n" for write in writes)
+    parts = "".join(f"--{changeset}\r\n{_part(requests.url, table, write)}\r\n" for write in writes)
     text = (
         f"--{batch}\r\nContent-Type: multipart/mixed; boundary={changeset}\r\n\r\n"
         f"{parts}--{changeset}--\r\n--{batch}--\r\n"
@@ -44,19 +60,20 @@ async def transact(requests: StorageRequests, table: str, writes: Sequence[Write
     return _versions(response.content.decode(errors="replace"), len(writes))
 
 
-def entity_path(entity: Mapping[str, Any]) -> str:
-    """The keys as they stand behind a table's name in a URL."""
-    partition, row = (quote(entity[name].replace("'", "''"), safe="") for name in ("PartitionKey", "RowKey"))
-    return f"(PartitionKey='{partition}',RowKey='{row}')"
+def _target(table: str, write: Write) -> tuple[str, str]:
+    return ("POST", table) if write.create else ("PUT", table + entity_path(write.entity))
 
 
-def _part(url: str, write: Write) -> str:
-    method, target = ("POST", url) if write.create else ("PUT", url + entity_path(write.entity))
+def _content(write: Write) -> str:
+    return json.dumps(to_wire(write.entity))
+
+
+def _part(url: str, table: str, write: Write) -> str:
+    method, path = _target(table, write)
     condition = f"If-Match: {write.version}\r\n" if write.version else ""
     return (
         "Content-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n"
-        f"{method} {target} HTTP/1.1\r\nContent-Type: application/json\r\nAccept: {_JSON}\r\n{condition}"
-        f"Prefer: return-no-content\r\nDataServiceVersion: 3.0\r\n\r\n{json.dumps(to_wire(write.entity))}"
+        f"{method} {url}/{path} HTTP/1.1\r\n{_ENTITY_LINES}{condition}\r\n{_content(write)}"
     )
 
 
