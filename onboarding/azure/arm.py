@@ -11,7 +11,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -21,7 +21,6 @@ from azure.core.pipeline import PipelineRequest, PipelineResponse
 from azure.core.pipeline.policies import AsyncHTTPPolicy, ProxyPolicy
 from azure.core.rest import HttpRequest
 from azure.mgmt.compute.aio import ComputeManagementClient
-from azure.mgmt.compute.models import VirtualMachineExtension
 from azure.mgmt.core.policies import AsyncARMChallengeAuthenticationPolicy
 
 from onboarding.azure.connections import USER_AGENT, Connections, proxies_for
@@ -32,6 +31,9 @@ from onboarding.core.rate import Gates
 from onboarding.core.resource_id import VmId, parse_id
 from onboarding.core.retry_after import read_retry_after
 from onboarding.ports import Clock
+
+if TYPE_CHECKING:
+    from azure.mgmt.compute.types import VirtualMachineExtension
 
 _CONNECT_TIMEOUT_S = 5
 _READ_TIMEOUT_S = 15.0  # Event Grid waits 30 s for the whole invocation
@@ -81,8 +83,9 @@ class ArmAdapter:
 
     async def start_install(self, vm: VmId, name: str, body: Mapping[str, Any]) -> None:
         async with self._sent(vm.subscription, write=True):
+            resource = cast("VirtualMachineExtension", body)  # in ARM's own words, which a model would only repeat
             await self._client(vm.subscription).virtual_machine_extensions.begin_create_or_update(
-                vm.resource_group, vm.name, name, VirtualMachineExtension(body), polling=False, **self._timeouts
+                vm.resource_group, vm.name, name, resource, polling=False, **self._timeouts
             )
 
     async def list_machines(self, subscription: str) -> AsyncIterator[Mapping[str, Any]]:

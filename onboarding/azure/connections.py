@@ -30,12 +30,17 @@ class Connections(AioHttpTransport):  # type: ignore[misc]  # azure-core loads i
         self._tls = tls
 
     async def open(self) -> None:
+        await self.opened()
+
+    async def opened(self) -> aiohttp.ClientSession:
+        """The session; it stays ours to close."""
         if self.session is None:
             connector = aiohttp.TCPConnector(limit=_MOST, ssl=self._tls or True, keepalive_timeout=_KEPT_S)
             jar = aiohttp.DummyCookieJar()
             self.session = aiohttp.ClientSession(
                 connector=connector, cookie_jar=jar, auto_decompress=False, middlewares=(_send_once,)
             )
+        return self.session
 
 
 async def _send_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:

@@ -39,7 +39,7 @@ class OnboardingTable(TableClient):
 
     def __init__(self, endpoint: str, *, connections: Connections, **options: Any) -> None:
         super().__init__(endpoint, transport=connections, proxies=proxies_for(endpoint), **_TRIES, **options)
-        self.requests = StorageRequests(Service.TABLE, self.url, self.credential, connections, **_TRIES)
+        self.requests = StorageRequests(Service.TABLE, self.url, self.credential, connections)
 
 
 def onboarding_table(
@@ -63,7 +63,7 @@ def deferrals_queue(
     queue = _queue(QUEUE, storage, credential, shared)
     text = storage.connection_string
     key = credential if text is None else _named_key(text.reveal())
-    return QueueDeferrals(queue, StorageRequests(Service.QUEUE, queue.url, key, shared, **_TRIES))
+    return QueueDeferrals(queue, StorageRequests(Service.QUEUE, queue.url, key, shared))
 
 
 def poison_queue(storage: Storage, credential: AsyncTokenCredential | None) -> PoisonQueue:

@@ -1,33 +1,34 @@
-"""Requests to the storage account without the SDK's clients around them, for the few that every event makes.
+"""Requests to the storage account over bare connections, for the few that every event makes.
 
-Those clients spend three to ten times what the request takes (docs/performance.md). Same pipeline, same credentials,
-same tries; what the service refuses leaves as azure-core's HttpResponseError, with the service's own `error_code`.
+The SDK's clients and azure-core's pipeline spend several times what such a request takes (docs/performance.md). What
+goes wrong leaves as azure-core's errors all the same, so that whoever asks need not know which way a request went.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hmac
 import re
-from datetime import UTC, datetime
-from email.utils import format_datetime
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import formatdate
 from enum import Enum, auto
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
-from azure.core import AsyncPipelineClient
-from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
+import aiohttp
+from azure.core.credentials import AccessToken, AzureNamedKeyCredential, AzureSasCredential
 from azure.core.credentials_async import AsyncTokenCredential
-from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
-from azure.core.pipeline import PipelineRequest, PipelineResponse
-from azure.core.pipeline.policies import (
-    AsyncBearerTokenCredentialPolicy,
-    AsyncHTTPPolicy,
-    AsyncRetryPolicy,
-    AzureSasCredentialPolicy,
-    ProxyPolicy,
+from azure.core.exceptions import (
+    HttpResponseError,
+    ResourceNotFoundError,
+    ServiceRequestError,
+    ServiceResponseTimeoutError,
 )
-from azure.core.rest import HttpRequest
+from yarl import URL
 
 from onboarding.azure.connections import USER_AGENT, Connections, proxies_for
 
@@ -36,6 +37,13 @@ type Credential = AzureNamedKeyCredential | AzureSasCredential | AsyncTokenCrede
 _SCOPE = "https://storage.azure.com/.default"  # in every cloud
 _VERSION = "2019-02-02"
 _CODE = re.compile(r'"code"\s*:\s*"(\w+)"|<Code>(\w+)</Code>')
+_COMMON = {"User-Agent": USER_AGENT, "x-ms-version": _VERSION, "Accept-Encoding": "identity"}
+_RENEWED_S = 300.0  # before a token runs out
+# Storage answers in milliseconds; three quick tries outlast a hiccup and stay well inside Event Grid's 30 s. No try
+# follows an answer: what storage refuses is left to Event Grid, which delivers again.
+_PAUSES_S = (0.0, 0.4)
+_TIMEOUT = aiohttp.ClientTimeout(sock_connect=5, sock_read=5)
+_REPEATABLE = ("GET", "PUT")  # also where nobody knows whether the first was carried out
 
 
 class Service(Enum):
@@ -43,42 +51,83 @@ class Service(Enum):
     QUEUE = auto()
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the service said; `headers` without case."""
+
+    status: int
+    reason: str
+    headers: Mapping[str, str]
+    content: bytes
+
+
 class StorageRequests:
     """One service of the account."""
 
-    def __init__(self, kind: Service, url: str, credential: Credential, connections: Connections, **tries: Any) -> None:
-        """`url` has the SAS in its query, if that is the credential; `tries` are azure-core's retry options and the
-        two timeouts."""
+    def __init__(self, kind: Service, url: str, credential: Credential, connections: Connections) -> None:
+        """`url` has the SAS in its query, if that is the credential."""
         parts = urlsplit(url)
         self.url = f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
-        self._sas = parts.query
-        self._timeouts = {name: tries.pop(name) for name in ("connection_timeout", "read_timeout") if name in tries}
-        proxies = proxies_for(url)
-        policies = [
-            *([ProxyPolicy(proxies)] if proxies else []),
-            AsyncRetryPolicy(**tries),
-            *_authentication(credential, kind),
-        ]
-        self._client: AsyncPipelineClient[HttpRequest, Any] = AsyncPipelineClient(
-            self.url, policies=policies, transport=connections
-        )
+        self._kind = kind
+        self._sas = credential.signature.lstrip("?") if isinstance(credential, AzureSasCredential) else parts.query
+        self._credential = credential
+        self._connections = connections
+        self._proxy = (proxies_for(url) or {}).get(parts.scheme)
+        self._token: AccessToken | None = None
 
     async def send(
-        self, method: str, path: str, query: str = "", *, headers: dict[str, str], content: bytes | None = None
-    ) -> Any:
+        self, method: str, path: str, query: str = "", *, headers: Mapping[str, str], content: bytes | None = None
+    ) -> Answer:
         """The answer to one request; `path` and `query` are quoted already. Raises what azure-core does."""
         asked = "&".join(filter(None, (query, self._sas)))
-        url = f"{self.url}{path}?{asked}" if asked else f"{self.url}{path}"
-        sent = {**headers, "User-Agent": USER_AGENT, "x-ms-version": _VERSION}
-        response = await self._client.send_request(
-            HttpRequest(method, url, headers=sent, content=content), **self._timeouts
-        )
-        if response.status_code >= 300:
-            raise refusal(response.status_code, response.text(), response.reason)
-        return response
+        url = f"{self.url}{path}"
+        sent = {**_COMMON, **headers, **await self._authorization(method, url, headers)}
+        target = URL(f"{url}?{asked}" if asked else url, encoded=True)
+        answer = await self._insist(method, target, sent, content)
+        if answer.status == 401:
+            self._token = None
+        if answer.status >= 300:
+            raise refusal(answer.status, answer.content.decode(errors="replace"), answer.reason)
+        return answer
 
-    async def close(self) -> None:
-        await self._client.close()
+    async def _insist(self, method: str, url: URL, headers: dict[str, str], content: bytes | None) -> Answer:
+        for pause in _PAUSES_S:
+            try:
+                return await self._once(method, url, headers, content)
+            except ServiceRequestError:
+                await asyncio.sleep(pause)
+            except ServiceResponseTimeoutError:
+                if method not in _REPEATABLE:
+                    raise
+                await asyncio.sleep(pause)
+        return await self._once(method, url, headers, content)
+
+    async def _once(self, method: str, url: URL, headers: dict[str, str], content: bytes | None) -> Answer:
+        session = await self._connections.opened()
+        try:
+            asking: Any = session.request(
+                method, url, headers=headers, data=content, timeout=_TIMEOUT, proxy=self._proxy, allow_redirects=False
+            )
+            async with asking as response:
+                return Answer(response.status, response.reason or "", response.headers, await response.read())
+        except aiohttp.ConnectionTimeoutError as error:
+            raise ServiceRequestError(type(error).__name__) from None
+        except TimeoutError as error:
+            raise ServiceResponseTimeoutError(type(error).__name__) from None
+        except aiohttp.ClientError as error:
+            raise ServiceRequestError(type(error).__name__) from None
+
+    async def _authorization(self, method: str, url: str, headers: Mapping[str, str]) -> dict[str, str]:
+        credential = self._credential
+        if credential is None or isinstance(credential, AzureSasCredential):
+            return {}
+        if isinstance(credential, AzureNamedKeyCredential):
+            return _shared_key(credential, self._kind, method, url, headers.get("Content-Type", ""))
+        if not url.startswith("https:"):
+            raise ServiceRequestError("a token is not sent over a connection that anybody can read")
+        if self._token is None or self._token.expires_on - time.time() < _RENEWED_S:
+            self._token = await credential.get_token(_SCOPE)
+        return {"Authorization": f"Bearer {self._token.token}"}
 
 
 def refusal(status: int, text: str, reason: str | None = None) -> HttpResponseError:
@@ -91,33 +140,20 @@ def refusal(status: int, text: str, reason: str | None = None) -> HttpResponseEr
     return error
 
 
-def _authentication(credential: Credential, kind: Service) -> list[Any]:
-    if isinstance(credential, AzureNamedKeyCredential):
-        return [_SharedKey(credential, kind)]
-    if isinstance(credential, AzureSasCredential):
-        return [AzureSasCredentialPolicy(credential)]
-    return [AsyncBearerTokenCredentialPolicy(credential, _SCOPE)] if credential is not None else []
+@lru_cache(maxsize=1)
+def _date(second: int) -> str:
+    return formatdate(second, usegmt=True)
 
 
-class _SharedKey(AsyncHTTPPolicy[HttpRequest, Any]):
-    """Signs with the account's key, in the short form that Azure calls Shared Key Lite."""
-
-    def __init__(self, credential: AzureNamedKeyCredential, kind: Service) -> None:
-        super().__init__()
-        self._credential = credential
-        self._kind = kind
-
-    async def send(self, request: PipelineRequest[HttpRequest]) -> PipelineResponse[HttpRequest, Any]:
-        self._sign(request.http_request)
-        return await self.next.send(request)
-
-    def _sign(self, sent: HttpRequest) -> None:
-        name, key = self._credential.named_key
-        date = sent.headers["x-ms-date"] = format_datetime(datetime.now(UTC), usegmt=True)
-        told = f"{date}\n"
-        if self._kind is Service.QUEUE:
-            own = f"x-ms-date:{date}\nx-ms-version:{sent.headers['x-ms-version']}"
-            told = f"{sent.method}\n\n{sent.headers['Content-Type']}\n\n{own}\n"
-        text = f"{told}/{name}{urlsplit(sent.url).path}"
-        signature = hmac.digest(base64.b64decode(key), text.encode(), "sha256")
-        sent.headers["Authorization"] = f"SharedKeyLite {name}:{base64.b64encode(signature).decode()}"
+def _shared_key(
+    credential: AzureNamedKeyCredential, kind: Service, method: str, url: str, content_type: str
+) -> dict[str, str]:
+    """Signed with the account's key, in the short form that Azure calls Shared Key Lite."""
+    name, key = credential.named_key
+    date = _date(int(time.time()))
+    told = f"{date}\n"
+    if kind is Service.QUEUE:
+        told = f"{method}\n\n{content_type}\n\nx-ms-date:{date}\nx-ms-version:{_VERSION}\n"
+    text = f"{told}/{name}{urlsplit(url).path}"
+    signature = hmac.digest(base64.b64decode(key), text.encode(), "sha256")
+    return {"x-ms-date": date, "Authorization": f"SharedKeyLite {name}:{base64.b64encode(signature).decode()}"}

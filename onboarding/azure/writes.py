@@ -11,7 +11,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
 
 from onboarding.azure.entities import entity_path, to_wire
 from onboarding.azure.storage_requests import StorageRequests, refusal
@@ -25,6 +24,9 @@ _ENTITY = {
     "Prefer": "return-no-content",
     "DataServiceVersion": "3.0",
 }
+# Always the same: no line of ours can begin with one, since JSON writes line ends as \\r and \\n.
+_BATCH, _CHANGESET = "batch_onboarding", "changeset_onboarding"
+_TRANSACTION = {"Content-Type": f"multipart/mixed; boundary={_BATCH}", "Accept": _JSON, "DataServiceVersion": "3.0"}
 _ENTITY_LINES = "".join(f"{name}: {value}\r\n" for name, value in _ENTITY.items())
 
 
@@ -49,14 +51,12 @@ async def write_one(requests: StorageRequests, table: str, write: Write) -> str:
 
 async def transact(requests: StorageRequests, table: str, writes: Sequence[Write]) -> list[str]:
     """Carry out the writes in one transaction; the new version of each."""
-    batch, changeset = f"batch_{uuid4()}", f"changeset_{uuid4()}"
-    parts = "".join(f"--{changeset}\r\n{_part(requests.url, table, write)}\r\n" for write in writes)
+    parts = "".join(f"--{_CHANGESET}\r\n{_part(requests.url, table, write)}\r\n" for write in writes)
     text = (
-        f"--{batch}\r\nContent-Type: multipart/mixed; boundary={changeset}\r\n\r\n"
-        f"{parts}--{changeset}--\r\n--{batch}--\r\n"
+        f"--{_BATCH}\r\nContent-Type: multipart/mixed; boundary={_CHANGESET}\r\n\r\n"
+        f"{parts}--{_CHANGESET}--\r\n--{_BATCH}--\r\n"
     )
-    headers = {"Content-Type": f"multipart/mixed; boundary={batch}", "Accept": _JSON, "DataServiceVersion": "3.0"}
-    response = await requests.send("POST", "/$batch", headers=headers, content=text.encode())
+    response = await requests.send("POST", "/$batch", headers=_TRANSACTION, content=text.encode())
     return _versions(response.content.decode(errors="replace"), len(writes))
 
 
