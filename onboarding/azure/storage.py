@@ -1,6 +1,6 @@
 """The storage account's clients, from a connection string or with the app's identity.
 
-Each is the SDK's, with the requests that every event makes beside it: those do without the SDK's ways.
+Each is the SDK's, with the requests that every event makes beside it.
 """
 
 from __future__ import annotations
@@ -21,9 +21,7 @@ from onboarding.azure.storage_requests import Service, StorageRequests
 from onboarding.core.errors import StorageError
 from onboarding.settings import QUEUE, TABLE, Storage
 
-# Storage answers in milliseconds; three quick tries outlast a hiccup and stay well inside Event Grid's 30 s. No try
-# follows an answer: azure-core would sleep a whole Retry-After, so what storage refuses is left to Event Grid, which
-# delivers again.
+# As few and as short as those of `StorageRequests`. No try follows an answer: azure-core would sleep a whole Retry-After.
 _TRIES: dict[str, Any] = {
     "retry_total": 2,
     "retry_status": 0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,10 +19,11 @@ CHANGESET = (
 
 @dataclass
 class StorageStub:
-    """`answer` makes each answer."""
+    """`answer` makes each answer; so many connections as `broken` says are cut off before it."""
 
     answer: Callable[[], web.Response]
     endpoint: str = ""
+    broken: int = 0
     asked: list[web.Request] = field(default_factory=list)
 
     @property
@@ -33,18 +35,24 @@ class StorageStub:
     async def handle(self, request: web.Request) -> web.Response:
         self.asked.append(request)
         await request.read()
+        if self.broken:
+            self.broken -= 1
+            assert request.transport is not None
+            request.transport.close()
         return self.answer()
 
 
 @asynccontextmanager
-async def storage_stub(answer: Callable[[], web.Response]) -> AsyncIterator[StorageStub]:
+async def storage_stub(
+    answer: Callable[[], web.Response], tls: ssl.SSLContext | None = None
+) -> AsyncIterator[StorageStub]:
     stub = StorageStub(answer)
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", stub.handle)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    stub.endpoint = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+    stub.endpoint = f"{'https' if tls else 'http'}://127.0.0.1:{runner.addresses[0][1]}"
     try:
         yield stub
     finally:

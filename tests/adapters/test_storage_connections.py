@@ -1,0 +1,110 @@
+"""How storage is reached: what a broken connection costs, and whom a token is shown to."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from azure.core.credentials import AccessToken
+
+from onboarding.azure.connections import Connections
+from onboarding.azure.storage import onboarding_table
+from onboarding.azure.tables import TableLedger
+from onboarding.core.errors import StorageError
+from onboarding.settings import Storage
+from simulator.tls import make_certificates
+from tests.adapters.conftest import storage_of
+from tests.adapters.rows import new_vm, row_of, trigger
+from tests.adapters.storage_stub import StorageStub, refusal, storage_stub
+
+HOUR = 3600
+
+
+class Identity:
+    """Gives a new token each time that it is asked."""
+
+    def __init__(self, lifetime: float = 24 * HOUR) -> None:
+        self.lifetime = lifetime
+        self.scopes: list[str] = []
+
+    async def get_token(self, *scopes: str, **_: Any) -> AccessToken:
+        self.scopes += scopes
+        return AccessToken(f"token-{len(self.scopes)}", int(time.time() + self.lifetime))
+
+    async def close(self) -> None: ...
+
+    async def __aenter__(self) -> Identity:
+        return self
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+
+def nothing() -> web.Response:
+    return web.json_response({"value": []})
+
+
+def trusting(folder: Path) -> Connections:
+    return Connections(ssl.create_default_context(cafile=str(folder / "ca.pem")))
+
+
+def shown(stub: StorageStub) -> list[str]:
+    return [request.headers["Authorization"] for request in stub.asked]
+
+
+async def read(stub: StorageStub, identity: Identity, connections: Connections, times: int = 1) -> None:
+    storage = Storage(None, table_endpoint=f"{stub.endpoint}", queue_endpoint=stub.endpoint)
+    async with onboarding_table(storage, identity, connections) as table:
+        for _ in range(times):
+            await TableLedger(table).read(new_vm())
+
+
+async def test_one_token_serves_many_requests(tmp_path: Path) -> None:
+    identity = Identity()
+    async with storage_stub(nothing, make_certificates(tmp_path).server_context()) as stub:
+        await read(stub, identity, trusting(tmp_path), times=3)
+    assert shown(stub) == ["Bearer token-1"] * 3
+    assert identity.scopes == ["https://storage.azure.com/.default"]
+
+
+async def test_a_token_that_is_about_to_run_out_is_renewed(tmp_path: Path) -> None:
+    async with storage_stub(nothing, make_certificates(tmp_path).server_context()) as stub:
+        await read(stub, Identity(lifetime=60), trusting(tmp_path), times=2)
+    assert shown(stub) == ["Bearer token-1", "Bearer token-2"]
+
+
+async def test_a_token_that_was_refused_is_not_shown_again(tmp_path: Path) -> None:
+    async with storage_stub(lambda: refusal(401, "InvalidToken"), make_certificates(tmp_path).server_context()) as stub:
+        identity, connections = Identity(), trusting(tmp_path)
+        storage = Storage(None, table_endpoint=stub.endpoint, queue_endpoint=stub.endpoint)
+        async with onboarding_table(storage, identity, connections) as table:
+            for _ in range(2):
+                with pytest.raises(StorageError, match="401"):
+                    await TableLedger(table).read(new_vm())
+    assert shown(stub) == ["Bearer token-1", "Bearer token-2"]
+
+
+async def test_a_token_is_not_sent_where_anybody_can_read_it() -> None:
+    async with storage_stub(nothing) as stub:
+        with pytest.raises(StorageError):
+            await read(stub, Identity(), Connections())
+    assert stub.asked == []
+
+
+@pytest.mark.parametrize("broken", [1, 2])
+async def test_a_connection_that_breaks_is_made_again(broken: int) -> None:
+    async with storage_stub(nothing) as stub, onboarding_table(storage_of(stub.connection), None) as table:
+        stub.broken = broken
+        assert await TableLedger(table).read(new_vm()) == {}
+    assert len(stub.asked) == broken + 1
+
+
+async def test_connections_that_keep_breaking_are_a_storage_error() -> None:
+    async with storage_stub(nothing) as stub, onboarding_table(storage_of(stub.connection), None) as table:
+        stub.broken = 100
+        with pytest.raises(StorageError):
+            await TableLedger(table).write(row_of(new_vm()), trigger(), None)
+    assert len(stub.asked) == 3
