@@ -21,7 +21,7 @@ from onboarding.azure.storage_requests import Service, StorageRequests
 from onboarding.core.errors import StorageError
 from onboarding.settings import QUEUE, TABLE, Storage
 
-# As few and as short as those of `StorageRequests`. No try follows an answer: azure-core would sleep a whole Retry-After.
+# As few and short as those of `StorageRequests`. No try follows an answer: azure-core would sleep a whole Retry-After.
 _TRIES: dict[str, Any] = {
     "retry_total": 2,
     "retry_status": 0,
