@@ -16,7 +16,7 @@ from typing import Any
 
 from aiohttp import web
 
-from bench.workload import EXTENSION_NAME, GROUP, SUBSCRIPTION, vm_path
+from bench.workload import EQUIPPED, EXTENSION_NAME, GROUP, SUBSCRIPTION, WORKSPACE, vm_path
 from simulator.arm import ArmSimulator, Guest, VmSpec
 from simulator.arm.views import vm_body
 from simulator.clock import ManualClock
@@ -33,11 +33,12 @@ _LEFT = (
 class LeanArm:
     """`latency` is how long each answer takes, in seconds; `installing` how long an operation is under way."""
 
-    def __init__(self, vm: bytes) -> None:
+    def __init__(self, vm: bytes, equipped: bytes) -> None:
         self.latency = 0.0
         self.calls: Counter[str] = Counter()
         self.puts: dict[str, float] = {}
         self._vm = vm
+        self._equipped = equipped
 
     async def answer(self, request: web.BaseRequest) -> web.Response:
         """GET of a VM, PUT and GET of an extension, and the operation of a PUT, which has always ended."""
@@ -59,7 +60,8 @@ class LeanArm:
         if "extensions" in parts:
             content = json.dumps({"name": EXTENSION_NAME, "properties": {"provisioningState": "Succeeded"}}).encode()
             return self._answered("get", content, "LowCostGet", 23_000)
-        return self._answered("get", self._vm.replace(_NAME.encode(), parts[8].encode()), "LowCostGet", 23_000)
+        vm = self._equipped if parts[8].startswith(EQUIPPED) else self._vm
+        return self._answered("get", vm.replace(_NAME.encode(), parts[8].encode()), "LowCostGet", 23_000)
 
     def _answered(
         self,
@@ -89,8 +91,8 @@ class LeanArm:
         return answer
 
 
-async def template() -> bytes:
-    """A VM that runs and has no extensions, in the simulator's own words."""
+async def templates() -> tuple[bytes, bytes]:
+    """A VM that runs and has no extensions, and the same with the extension, in the simulator's own words."""
     clock = ManualClock()
     simulator = ArmSimulator(clock)
     image = {"publisher": "OpenLogic", "offer": "CentOS", "sku": "7_9-gen2", "version": "7.9.2021020401"}
@@ -98,11 +100,26 @@ async def template() -> bytes:
     spec = VmSpec(name=_NAME, group=GROUP, subscription=SUBSCRIPTION, image=image, guest=guest)
     machine = simulator.add_vm(spec)
     await clock.advance(60)
-    return json.dumps(vm_body(machine, clock, expanded=True)).encode()
+    body = vm_body(machine, clock, expanded=True)
+    extension = {
+        "id": f"{body['id']}/extensions/{EXTENSION_NAME}",
+        "name": EXTENSION_NAME,
+        "type": "Microsoft.Compute/virtualMachines/extensions",
+        "location": body["location"],
+        "properties": {
+            "publisher": "Microsoft.EnterpriseCloud.Monitoring",
+            "type": "OmsAgentForLinux",
+            "typeHandlerVersion": "1.0",
+            "autoUpgradeMinorVersion": True,
+            "provisioningState": "Succeeded",
+            "settings": {"workspaceId": WORKSPACE},
+        },
+    }
+    return json.dumps(body).encode(), json.dumps({**body, "resources": [extension]}).encode()
 
 
 async def _serve(folder: Path) -> None:
-    arm = LeanArm(await template())
+    arm = LeanArm(*await templates())
     loop = asyncio.get_running_loop()
     context = make_certificates(folder).server_context()
     doors = [

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,8 @@ from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.data.tables import TableClient
 from azure.storage.queue import QueueClient
 
-from simulator.azurite import Azurite
+from bench.workload import WORKSPACE
+from simulator.azurite import Azurite, connection_string
 from simulator.laptop import ROOT, forget_settings
 from simulator.process import ChildProcess
 
@@ -72,7 +73,7 @@ class Parts:
             "IDENTITY_HEADER": "header",
             "SSL_CERT_FILE": str(self.certificates / "ca.pem"),
             "REQUESTS_CA_BUNDLE": str(self.certificates / "ca.pem"),
-            "OMS_WORKSPACE_ID": "3e7e0000-0000-4000-8000-000000000001",
+            "OMS_WORKSPACE_ID": WORKSPACE,
             "OMS_WORKSPACE_KEY": base64.b64encode(bytes(64)).decode(),
         }
 
@@ -94,6 +95,23 @@ class Parts:
             with suppress(ResourceExistsError):
                 queue.create_queue()
             queue.clear_messages()
+
+
+@contextmanager
+def watched_storage(parts: Parts) -> Iterator[tuple[dict[str, str], Callable[[], list[list[Any]]]]]:
+    """The settings that lead to storage by way of a proxy, and what it has written down since it was last asked."""
+    endpoints = {kind: parts.azurite.endpoints[kind] for kind in ("queue", "table")}
+    command = [sys.executable, "-m", "bench.proxy", *endpoints.values()]
+    with ChildProcess("proxy", command, r"^ready (\d+) (\d+)$") as proxy:
+        ports = proxy.wait_ready().groups()
+        doors = {kind: f"http://127.0.0.1:{port}" for kind, port in zip(endpoints, ports, strict=True)}
+
+        def record() -> list[list[Any]]:
+            with urllib.request.urlopen(f"{doors['table']}/record") as answer:
+                told: list[list[Any]] = json.load(answer)
+            return told
+
+        yield {**parts.settings, "AzureWebJobsStorage": connection_string(doors)}, record
 
 
 @contextmanager

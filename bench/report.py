@@ -37,6 +37,8 @@ class Figure:
 
     @property
     def bound(self) -> str:
+        if self.at_least is not None and self.at_least == self.at_most:
+            return f"= {self.at_least:g}"
         bounds = (("≥", self.at_least), ("≤", self.at_most))
         return ", ".join(f"{sign} {value:g}" for sign, value in bounds if value is not None)
 

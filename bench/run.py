@@ -15,4 +15,4 @@ class Run:
     console: Console
 
     def say(self, text: str) -> None:
-        self.console.print(text, highlight=False)
+        self.console.print(text, highlight=False, soft_wrap=True)

@@ -7,8 +7,11 @@ from datetime import UTC, datetime
 
 SUBSCRIPTION = "00000000-0000-4000-8000-000000000001"
 GROUP = "rg-bench"
+WORKSPACE = "3e7e0000-0000-4000-8000-000000000001"
 EXTENSION_NAME = "OmsAgentForLinux"
-_OPERATION = "Microsoft.Compute/virtualMachines/write"
+EQUIPPED = "equipped"  # VMs whose names begin so have the extension
+IGNORED = "ignored"  # events of such names are none of a VM
+_VM, _DISK = "Microsoft.Compute/virtualMachines/write", "Microsoft.Compute/disks/write"
 
 
 def vm_name(run: str, number: int) -> str:
@@ -21,9 +24,10 @@ def vm_path(name: str) -> str:
     return f"{scope}/providers/Microsoft.Compute/virtualMachines/{name}"
 
 
-def created_event(name: str, operation: str = _OPERATION) -> str:
-    """The event of a VM that was created, as long as those of Azure. Another operation makes one that is ignored."""
+def created_event(name: str) -> str:
+    """The event of a VM that was created, as long as those of Azure."""
     path = vm_path(name)
+    operation = _DISK if name.startswith(IGNORED) else _VM
     claims = {
         "aud": "https://management.core.windows.net/",
         "iss": "https://sts.windows.net/8e0b7c2a-6d4f-4f7e-8f11-5b1f6a2c9d33/",

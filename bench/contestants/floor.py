@@ -20,14 +20,18 @@ _AGENT = {"User-Agent": "floor"}
 
 
 async def prepare(run: str, events: int) -> tuple[Once, Callable[[], Awaitable[None]]]:
-    tls = ssl.create_default_context(cafile=os.environ["SSL_CERT_FILE"])
-    session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=300, ssl=tls), headers=_AGENT)
-    requests = Requests(session, await _token(session))
+    session = open_session()
+    requests = Requests(session, await token_of(session))
 
     async def once(number: int) -> None:
         await requests.onboard(vm_name(run, number))
 
     return once, session.close
+
+
+def open_session() -> aiohttp.ClientSession:
+    tls = ssl.create_default_context(cafile=os.environ["SSL_CERT_FILE"])
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=300, ssl=tls), headers=_AGENT)
 
 
 class Requests:
@@ -61,15 +65,17 @@ class Requests:
         headers = wire.signed_for_queues("POST", path)
         await self._ask("POST", f"{self._queue}{path}?visibilitytimeout=1800", headers, wire.message(name))
 
-    async def _ask(self, method: str, url: str, headers: dict[str, str], body: bytes | None = None) -> bytes:
+    async def _ask(
+        self, method: str, url: str, headers: dict[str, str], body: bytes | None = None, *, missing: bool = False
+    ) -> bytes:
         target: Any = URL(url, encoded=True)
         async with self._session.request(method, target, headers=headers, data=body) as response:
             content = await response.read()
-            if response.status >= 300:
+            if response.status >= 300 and not (missing and response.status == 404):
                 raise RuntimeError(f"{method} {url}: {response.status} {content[:300]!r}")
             return content
 
 
-async def _token(session: aiohttp.ClientSession) -> str:
+async def token_of(session: aiohttp.ClientSession) -> str:
     async with session.get(os.environ["IDENTITY_ENDPOINT"]) as response:
         return str((await response.json())["access_token"])

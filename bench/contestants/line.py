@@ -28,11 +28,12 @@ async def prepare(run: str, events: int) -> tuple[Once, Callable[[], Awaitable[N
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
-    # Made beforehand: in Azure, too, somebody else makes them.
-    created = [created_event(vm_name(run, number)) for number in range(events)]
+    # Made beforehand: in Azure, too, somebody else makes them. Beyond those that were announced, as they come.
+    made = [created_event(vm_name(run, number)) for number in range(events)]
 
     async def once(number: int) -> None:
-        data = TypedData(json=created[number])
+        event = made[number] if number < len(made) else created_event(vm_name(run, number))
+        data = TypedData(json=event)
         result = await worker.run(function, str(uuid.uuid4()), data, {"data": data})
         if not result.succeeded:
             raise RuntimeError(result.message)

@@ -12,10 +12,11 @@ from email.utils import format_datetime
 from typing import Any
 from urllib.parse import quote
 
-from bench.workload import EXTENSION_NAME, GROUP, SUBSCRIPTION, vm_name, vm_path
+from bench.workload import EXTENSION_NAME, GROUP, SUBSCRIPTION, vm_path
 from simulator.azurite import ACCOUNT, KEY
 
 _KEY = base64.b64decode(KEY)
+BATCH, CHANGESET = "batch_bench", "changeset_bench"
 COMPUTE = "api-version=2026-04-01"
 
 EXTENSION: dict[str, Any] = {
@@ -114,8 +115,18 @@ def message(name: str) -> bytes:
     return f"<QueueMessage><MessageText>{look.replace('"', '&quot;')}</MessageText></QueueMessage>".encode()
 
 
-def name_of(run: str, number: int) -> str:
-    return vm_name(run, number)
+def transaction(endpoint: str, name: str, current: str, history: str) -> bytes:
+    """The current row over the one that is there, and a new line of history, all or nothing."""
+    writes = (("PUT", entity_path(current), current), ("POST", f"/{ACCOUNT}/onboarding", history))
+    parts = "".join(
+        f"--{CHANGESET}\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n"
+        f"{method} {endpoint}{path} HTTP/1.1\r\nContent-Type: application/json\r\n"
+        "Accept: application/json;odata=minimalmetadata\r\nPrefer: return-no-content\r\nDataServiceVersion: 3.0\r\n\r\n"
+        f"{json.dumps(row(name, key))}\r\n"
+        for method, path, key in writes
+    )
+    head = f"--{BATCH}\r\nContent-Type: multipart/mixed; boundary={CHANGESET}\r\n\r\n"
+    return f"{head}{parts}--{CHANGESET}--\r\n--{BATCH}--\r\n".encode()
 
 
 def _sign(text: str) -> str:

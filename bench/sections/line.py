@@ -1,59 +1,210 @@
-"""The way of a new VM through the product, beside the floor, the SDK floor and the script."""
+"""The way of a new VM through the product, beside the floor, the SDK floor, the script, and its own requests alone."""
 
 from __future__ import annotations
 
 import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
-from bench.parts import Parts, run_child, running_parts
-from bench.report import Figure, Section
+from bench.charts import Chart
+from bench.measures import percentile, round_trips
+from bench.parts import Parts, run_child, running_parts, watched_storage
+from bench.report import Figure, Grid, Section
 from bench.run import Run
+from bench.workload import EQUIPPED, IGNORED
 
 _CONTESTANTS = ("floor", "sdk", "line")
-_LATENCY_MS = 20
-_CONCURRENCY = 64
-_WARM_UP = 32
+_LATENCY_MS, _CONCURRENCY = 20, 64  # where the bounds hold
+_COUNTED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much of each is run; no cell of the matrix takes longer than `cell_s`."""
+
+    events: int
+    rounds: int
+    latencies: tuple[int, ...]
+    concurrencies: tuple[int, ...]
+    cell_s: float
+    half_load_s: float
+
+
+_FULL = Size(1000, 5, (0, 20, 100), (1, 16, 64, 256), 20, 20)
+_QUICK = Size(300, 2, (20,), (1,), 1, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What one contestant took. `ways` are the milliseconds from each delivery to ARM's having the PUT."""
+
+    rate: float
+    cpu_ms: float
+    ways: list[float]
+
+    def way(self, share: float) -> float:
+        return percentile(self.ways, share)
 
 
 def measure(run: Run) -> Section:
-    events, rounds = (300, 2) if run.quick else (1000, 3)
+    size = _QUICK if run.quick else _FULL
     with running_parts() as parts:
-        return Section("line", _race(parts, events, rounds, run))
+        course = Course(parts, run)
+        course.run("floor", 300, latency_ms=0, concurrency=_CONCURRENCY)  # Azurite's own warm-up
+        race, line_rate = _race(course, size)
+        figures = [*race, *_half_load(course, size, line_rate), *_calls(parts, run)]
+        cells = list(_matrix(course, size))
+    rows = [_row(cell) for cell in cells]
+    header = ("contestant", "ARM, ms", "at once", "events/s", "p50, ms", "p95, ms", "p99, ms", "CPU, ms an event")
+    grid = Grid(
+        "From delivery to ARM's having the PUT, by how long ARM takes and how many events are at work:", header, rows
+    )
+    return Section("line", figures, [grid], [_chart(cells)])
 
 
-def _race(parts: Parts, events: int, rounds: int, run: Run) -> list[Figure]:
-    """Every contestant in turn, `rounds` times; the medians."""
-    rates: dict[str, list[float]] = {name: [] for name in _CONTESTANTS}
-    cpu: dict[str, list[float]] = {name: [] for name in _CONTESTANTS}
-    calls = 0.0
-    for number in range(rounds):
+class Course:
+    """Runs contestants, each on empty storage and in a process of its own."""
+
+    def __init__(self, parts: Parts, run: Run) -> None:
+        self._parts = parts
+        self._run = run
+        self._number = 0
+
+    def run(
+        self, name: str, events: int, *, latency_ms: int, concurrency: int, rate: float = 0, seconds: float = 120
+    ) -> Taken:
+        """`rate`: so many a second, whatever is still under way; 0 is as fast as `concurrency` allows."""
+        self._number += 1
+        self._parts.empty_storage()
+        self._parts.record(latency_ms)
+        name_of_run = f"{name}{self._number}"
+        given = {"name": name, "run": name_of_run, "events": events, "concurrency": concurrency}
+        told = run_child("bench.contestants", {**given, "rate": rate, "seconds": seconds}, self._parts.settings)
+        taken = Taken(told["events"] / told["seconds"], told["cpu_ms"], self._ways(name_of_run, told))
+        how = f"{rate:.0f} a second" if rate else f"{concurrency} at once"
+        self._run.say(
+            f"{name:6} {latency_ms:4} ms of ARM, {how:15} {taken.rate:6.1f} events/s, {taken.cpu_ms:5.2f} ms CPU each"
+        )
+        return taken
+
+    def _ways(self, run: str, told: dict[str, Any]) -> list[float]:
+        """The script has no PUT for an event that nobody delivers."""
+        puts = self._parts.record()["puts"]
+        started = {f"{run}-{int(number):06d}": at for number, at in told["started"].items()}
+        return [1000 * (puts[name] - at) for name, at in started.items() if name in puts]
+
+
+def _race(course: Course, size: Size) -> tuple[list[Figure], float]:
+    """Every contestant in turn, `rounds` times; each round has its ratios, and the median of those counts."""
+    taken: dict[str, list[Taken]] = {name: [] for name in _CONTESTANTS}
+    for _ in range(size.rounds):
         for name in _CONTESTANTS:
-            parts.empty_storage()
-            parts.record(_LATENCY_MS)
-            taken = _run(name, f"{name}{number}", events, parts, concurrency=_CONCURRENCY)
-            rates[name].append(taken["events"] / taken["seconds"])
-            cpu[name].append(taken["cpu_ms"])
-            if name == "line":
-                # The warm-up's events are in the record, too.
-                calls = sum(parts.record()["calls"].values()) / (taken["events"] + _WARM_UP)
-            run.say(f"{name:6} {rates[name][-1]:7.1f} events/s  {cpu[name][-1]:5.2f} ms CPU an event")
-    parts.empty_storage()
-    parts.record(_LATENCY_MS)
-    script = _run("script", "script", 20, parts, concurrency=1)
-    one_by_one = script["events"] / script["seconds"]
-    rate = {name: statistics.median(values) for name, values in rates.items()}
+            taken[name].append(course.run(name, size.events, latency_ms=_LATENCY_MS, concurrency=_CONCURRENCY))
+    script = course.run("script", 20, latency_ms=_LATENCY_MS, concurrency=1)
+    rate = statistics.median(each.rate for each in taken["line"])
+
+    def ratio(other: str) -> float:
+        pairs = zip(taken["line"], taken[other], strict=True)
+        return statistics.median(line.rate / floor.rate for line, floor in pairs)
+
+    def cpu(name: str) -> float:
+        return statistics.median(each.cpu_ms for each in taken[name])
+
+    load = f"at {_LATENCY_MS} ms of ARM and {_CONCURRENCY} at once"
     return [
-        Figure("line.events_per_s", rate["line"], f"at {_LATENCY_MS} ms of ARM and {_CONCURRENCY} at once"),
-        Figure("line.ratio_to_sdk_floor", rate["line"] / rate["sdk"], "the SDK's clients as they come", at_least=0.9),
-        Figure("line.ratio_to_floor", rate["line"] / rate["floor"], "bare aiohttp, the same requests", at_least=0.5),
-        Figure("line.ratio_to_script", rate["line"] / one_by_one, "one VM after the other", at_least=10),
-        Figure("line.arm_calls_per_vm", calls, "GET and PUT", at_least=2, at_most=2),
-        Figure("line.cpu_ms_per_event", statistics.median(cpu["line"]), "CPU of the worker's process"),
-        Figure("line.floor_cpu_ms_per_event", statistics.median(cpu["floor"]), "CPU of the floor's process"),
-        Figure("line.sdk_cpu_ms_per_event", statistics.median(cpu["sdk"]), "CPU of the SDK floor's process"),
+        Figure("line.events_per_s", rate, load),
+        Figure("line.ratio_to_floor", ratio("floor"), "to bare aiohttp with the least requests", at_least=0.5),
+        Figure("line.ratio_to_sdk_floor", ratio("sdk"), "to the same through the SDK's clients", at_least=0.9),
+        Figure("line.ratio_to_script", rate / script.rate, "to one VM after the other, as scripts do", at_least=10),
+        Figure("line.cpu_ms_per_event", cpu("line"), "CPU of the worker's process"),
+        Figure("line.floor_cpu_ms_per_event", cpu("floor"), "CPU of the floor's process"),
+        Figure("line.sdk_cpu_ms_per_event", cpu("sdk"), "CPU of the SDK floor's process"),
+    ], rate
+
+
+def _half_load(course: Course, size: Size, rate: float) -> list[Figure]:
+    """What the product adds to its own requests when it has half of what it can do."""
+    half = rate / 2
+    events = int(half * size.half_load_s)
+
+    def paced(name: str) -> Taken:
+        return course.run(name, events, latency_ms=_LATENCY_MS, concurrency=_CONCURRENCY, rate=half)
+
+    bare, line = paced("bare"), paced("line")
+    beside = f"of deliveries to PUT at {half:.0f} events/s, beyond the median of the same requests by bare aiohttp"
+    usual = bare.way(0.5)
+    return [
+        Figure("line.overhead_p50_ms", line.way(0.5) - usual, f"median {beside}", at_most=10),
+        Figure("line.overhead_p99_ms", line.way(0.99) - usual, f"99th percentile {beside}", at_most=50),
     ]
 
 
-def _run(name: str, run: str, events: int, parts: Parts, *, concurrency: int) -> dict[str, Any]:
-    given = {"name": name, "run": run, "events": events, "concurrency": concurrency}
-    return run_child("bench.contestants", given, parts.settings)
+def _calls(parts: Parts, run: Run) -> list[Figure]:
+    """What one event asks of ARM and of storage, one at a time."""
+    figures = []
+    with watched_storage(parts) as (settings, record):
+        wanted = (("vm", "new VM", 2), (EQUIPPED, "VM that needs nothing", 1), (IGNORED, "event of something else", 0))
+        for name, what, exactly in wanted:
+            parts.empty_storage()
+            parts.record(0)
+            given = {"name": "line", "run": name, "events": _COUNTED, "concurrency": 1}
+            told = run_child("bench.contestants", given, {**settings})
+            asked = parts.record()
+            record_of_storage = [(begin, end) for begin, end, _, _ in record()]
+            vms = _COUNTED + 1  # with the warm-up's
+            of_arm = sum(asked["calls"].values()) / vms
+            figures.append(
+                Figure(f"line.arm_calls_per_{_key(name)}", of_arm, f"calls to ARM, {what}", exactly, exactly)
+            )
+            if name == "vm":
+                figures += _storage_trips(told, asked["puts"], record_of_storage)
+            run.say(f"{what}: {of_arm:g} calls to ARM")
+    return figures
+
+
+def _key(name: str) -> str:
+    return {"vm": "vm", EQUIPPED: "equipped_vm", IGNORED: "ignored_event"}[name]
+
+
+def _storage_trips(told: dict[str, Any], puts: dict[str, float], requests: list[tuple[float, float]]) -> list[Figure]:
+    before, after = [], []
+    for number, began in told["started"].items():
+        put, ended = puts[f"vm-{int(number):06d}"], told["ended"][number]
+        own = [(begin, end) for begin, end in requests if began <= begin <= ended]
+        before.append(round_trips(each for each in own if each[0] < put))
+        after.append(round_trips(each for each in own if each[0] >= put))
+    return [
+        Figure("line.storage_trips_before_put", max(before), "ways to storage and back, new VM", at_most=2),
+        Figure("line.storage_trips_after_put", max(after), "ways to storage and back, new VM", at_most=1),
+    ]
+
+
+type _Cell = tuple[str, int, int, Taken]
+
+
+def _matrix(course: Course, size: Size) -> Iterator[_Cell]:
+    for latency, concurrency, name in product(size.latencies, size.concurrencies, _CONTESTANTS):
+        yield (
+            name,
+            latency,
+            concurrency,
+            course.run(name, size.events, latency_ms=latency, concurrency=concurrency, seconds=size.cell_s),
+        )
+
+
+def _row(cell: _Cell) -> tuple[str, ...]:
+    name, latency, concurrency, taken = cell
+    ways = (f"{taken.way(share):.1f}" for share in (0.5, 0.95, 0.99))
+    return name, str(latency), str(concurrency), f"{taken.rate:.0f}", *ways, f"{taken.cpu_ms:.2f}"
+
+
+def _chart(cells: list[_Cell]) -> Chart:
+    lines = {
+        name: [
+            (at_once, taken.rate) for each, latency, at_once, taken in cells if (each, latency) == (name, _LATENCY_MS)
+        ]
+        for name in _CONTESTANTS
+    }
+    return Chart("line-rate", f"Events a second at {_LATENCY_MS} ms of ARM", "events at once", "events a second", lines)

@@ -80,7 +80,7 @@ def to_wire(properties: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in properties.items():
         if isinstance(value, datetime):
             wire[f"{name}@odata.type"] = "Edm.DateTime"
-            wire[name] = f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+            wire[name] = value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
         elif type(value) is int:
             wire[f"{name}@odata.type"] = "Edm.Int64"
             wire[name] = str(value)

@@ -22,7 +22,9 @@ def test_a_lower_bound_is_met_or_not(value: float, met: bool) -> None:
 
 @pytest.mark.parametrize(("value", "met"), [(1.99, False), (2, True), (2.01, False)])
 def test_two_bounds_are_one_number(value: float, met: bool) -> None:
-    assert Figure("line.calls", value, "", at_least=2, at_most=2).met is met
+    figure = Figure("line.calls", value, "", at_least=2, at_most=2)
+    assert figure.met is met
+    assert figure.bound == "= 2"
 
 
 def test_a_figure_without_a_bound_is_neither() -> None:

@@ -1,0 +1,33 @@
+"""What the worker's memory comes to after many events."""
+
+from __future__ import annotations
+
+from bench.charts import Chart
+from bench.parts import run_child, running_parts
+from bench.report import Figure, Section
+from bench.run import Run
+
+_EVENTS, _EACH = 10_000, 250
+_SETTLED = 2_000  # by then everything that is kept is there: connections, caches, compiled patterns
+
+
+def measure(run: Run) -> Section:
+    """As many events in a quick run, too: that memory does not grow shows in no fewer."""
+    with running_parts() as parts:
+        parts.record(0)
+        parts.empty_storage()
+        told = run_child("bench.memory", {"events": _EVENTS, "each": _EACH}, parts.settings)
+    grown = [(int(number), float(megabytes)) for number, megabytes in told["resident_mb"]]
+    first, last = grown[0][1], grown[-1][1]
+    settled = next(megabytes for number, megabytes in grown if number >= _SETTLED)
+    growth = 1024 * (last - settled) / ((_EVENTS - _SETTLED) / 1000)
+    run.say(
+        f"{first:.1f} MB after the first event, {settled:.1f} MB after {_SETTLED:,}, {last:.1f} MB after {_EVENTS:,}"
+    )
+    figures = [
+        Figure("memory.after_first_mb", first, "resident memory of the worker's process after its first event"),
+        Figure("memory.after_10000_mb", last, f"the same after {_EVENTS:,} new VMs, 64 at once"),
+        Figure("memory.growth_kb_per_1000", growth, f"from event {_SETTLED:,} to event {_EVENTS:,}", at_most=256),
+    ]
+    title = "Resident memory of the worker"
+    return Section("memory", figures, charts=[Chart("memory", title, "events", "MB", {"worker": grown}, dots=False)])
