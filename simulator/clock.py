@@ -77,6 +77,11 @@ class ManualClock(Clock):
         self.call_later(seconds, woken.set)
         await woken.wait()
 
+    @property
+    def next_due(self) -> float | None:
+        """The simulated second of the next timer, if there is one."""
+        return self._due[0][0] if self._due else None
+
     async def advance(self, seconds: float) -> None:
         """Let that much simulated time pass; what timers start gets its turn before the next one is due."""
         until = self._elapsed + seconds

@@ -38,6 +38,11 @@ _COMPUTE: Mapping[str, tuple[Rate | None, Rate]] = {
 _ARM = {"reads": Rate(1_500, 250), "writes": Rate(600, 200), "deletes": Rate(600, 200)}
 
 
+def write_buckets() -> tuple[Rate, Rate]:
+    """What all extension writes to one subscription's VMs draw on: Compute's bucket and ARM's."""
+    return _COMPUTE["UpdateVM"][1], _ARM["writes"]
+
+
 @dataclass(slots=True)
 class Bucket:
     rate: Rate

@@ -1,0 +1,61 @@
+"""A burst: so many VMs of one subscription within a minute, against the buckets that ARM and Compute count by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.charts import Chart
+from bench.parts import run_child, running_parts
+from bench.report import Figure, Section
+from bench.run import Run
+from simulator.arm.limits import write_buckets
+
+
+def measure(run: Run) -> Section:
+    vms, fewer = (1_000, 500) if run.quick else (10_000, 2_000)
+    one = _play(vms, 1, run)
+    two = _play(fewer, 2, run)
+    limit = _earliest(vms)
+    last = max(one["puts"])
+    share = one["refused"] / one["calls"]
+    beside = f"last PUT for {vms:,} VMs after {last:,.0f} s, and the buckets allow it after {limit:,.0f} s"
+    figures = [
+        Figure("burst.ratio_to_limit", last / limit, beside, at_most=1.15),
+        Figure("burst.share_429", share, "of all calls to ARM", at_most=0.02),
+        Figure("burst.lost", vms - one["whole"], "VMs that ended otherwise than installed by one PUT", 0, 0),
+        Figure("burst.arm_calls_per_vm", one["calls"] / vms, "GET and PUT, and what came to nothing"),
+        Figure("burst.looks_per_vm", one["looks"] / vms, "messages on the queue, two of them without a burst"),
+        Figure(
+            "burst.share_429_of_two_workers",
+            two["refused"] / two["calls"],
+            f"{fewer:,} VMs; each knows its own calls and what ARM tells",
+        ),
+        Figure("burst.lost_by_two_workers", fewer - two["whole"], f"of {fewer:,} VMs", 0, 0),
+    ]
+    return Section("burst", figures, charts=[_chart(one["puts"], vms)])
+
+
+def _play(vms: int, workers: int, run: Run) -> dict[str, Any]:
+    with running_parts() as parts:
+        parts.empty_storage()
+        told = run_child("bench.burst", {"vms": vms, "workers": workers}, parts.settings)
+    run.say(
+        f"{vms:,} VMs, {workers} worker(s): last PUT after {max(told['puts']):,.0f} s, {told['calls']:,} calls,"
+        f" {told['refused']:,} refused, {told['whole']:,} onboarded, {told['looks']:,} looks"
+    )
+    return told
+
+
+def _earliest(puts: int) -> float:
+    """The second before which nobody can have sent that many."""
+    return max(max(0.0, puts - rate.capacity) * 60 / rate.refill for rate in write_buckets())
+
+
+def _chart(puts: list[float], vms: int) -> Chart:
+    steps = range(1, vms + 1, max(1, vms // 100))
+    sent = sorted(puts)
+    lines = {
+        "sent": [(sent[count - 1], float(count)) for count in steps if count <= len(sent)],
+        "the buckets' limit": [(_earliest(count), float(count)) for count in steps],
+    }
+    return Chart("burst", f"{vms:,} VMs created within a minute", "seconds", "extensions asked for", lines, dots=False)
