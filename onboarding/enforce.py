@@ -99,7 +99,7 @@ class Enforcement:
                 return
             visit = replace(visit, cleared=cleared)
         try:
-            facts = read_facts(await self._arm.read_machine(visit.vm))
+            facts = read_facts(await self._arm.read_machine(visit.vm, to_install=visit.to_install))
         except ArmError as error:
             if visit.asked is not None and not visit.stored:
                 raise  # a slip of the pen is no row

@@ -50,8 +50,9 @@ type Message = Look | Revisit
 
 
 class Arm(Protocol):
-    async def read_machine(self, vm: VmId) -> Mapping[str, Any]:
-        """The VM's body with its instance view: one GET. Raises ArmError."""
+    async def read_machine(self, vm: VmId, *, to_install: bool = False) -> Mapping[str, Any]:
+        """The VM's body with its instance view: one GET. Raises ArmError; with `to_install` also where an install could
+        not follow yet, so that a VM is read when it is its turn, and not before."""
 
     async def read_image(self, image_id: str) -> Mapping[str, Any]:
         """The body of a managed image or of a gallery image definition: one GET. Raises ArmError."""

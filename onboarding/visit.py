@@ -10,7 +10,7 @@ from onboarding.core.asked import Asked
 from onboarding.core.configuration import ExtensionSettings
 from onboarding.core.decision import Situation
 from onboarding.core.images import ImageDefinition
-from onboarding.core.outcome import Row
+from onboarding.core.outcome import Row, WaitingFor
 from onboarding.core.policy import Policy
 from onboarding.core.record import Opening
 from onboarding.core.resource_id import VmId
@@ -34,6 +34,12 @@ class Visit:
     asked: Asked | None = None
     policies: frozenset[str] | None = None
     settled: frozenset[str] = frozenset()
+
+    @property
+    def to_install(self) -> bool:
+        """Whether an install is likely to follow: nothing is known of the VM yet, or it was held back before."""
+        held_back = any(stored.row.waiting_for is WaitingFor.THROTTLING for stored in self.stored.values())
+        return self.asked is None and (held_back or not self.stored)
 
     def last(self, extension: str, vm_id: str = "") -> Row | None:
         """The extension's row, unless it is that of another VM that had this name before."""

@@ -8,6 +8,7 @@ in it.
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -27,7 +28,7 @@ from onboarding.azure.connections import USER_AGENT, Connections, proxies_for
 from onboarding.azure.identity import ArmTokens
 from onboarding.core.errors import ArmError
 from onboarding.core.evidence import Evidence
-from onboarding.core.rate import Gates
+from onboarding.core.rate import HELD_BACK, Gates
 from onboarding.core.resource_id import VmId, parse_id
 from onboarding.core.retry_after import read_retry_after
 from onboarding.ports import Clock
@@ -67,8 +68,8 @@ class ArmAdapter:
         self._gates = Gates()
         self._clients: dict[str, ComputeManagementClient] = {}
 
-    async def read_machine(self, vm: VmId) -> Mapping[str, Any]:
-        async with self._sent(vm.subscription, write=False):
+    async def read_machine(self, vm: VmId, *, to_install: bool = False) -> Mapping[str, Any]:
+        async with self._sent(vm.subscription, vm.key, write=False, to_install=to_install):
             path = quote(str(vm), safe="/()")
             url = f"{self._endpoint}{path}?$expand=instanceView&api-version={_COMPUTE_VERSION}"
             return _machine(await self._get(vm.subscription, url))
@@ -82,7 +83,7 @@ class ArmAdapter:
             return body if isinstance(body, Mapping) else {}
 
     async def start_install(self, vm: VmId, name: str, body: Mapping[str, Any]) -> None:
-        async with self._sent(vm.subscription, write=True):
+        async with self._sent(vm.subscription, vm.key, write=True):
             resource = cast("VirtualMachineExtension", body)  # in ARM's own words, which a model would only repeat
             await self._client(vm.subscription).virtual_machine_extensions.begin_create_or_update(
                 vm.resource_group, vm.name, name, resource, polling=False, **self._timeouts
@@ -118,18 +119,23 @@ class ArmAdapter:
         await self._connections.close()
 
     @asynccontextmanager
-    async def _sent(self, subscription: str, *, write: bool) -> AsyncIterator[None]:
+    async def _sent(
+        self, subscription: str, who: str = "", *, write: bool, to_install: bool = False
+    ) -> AsyncIterator[None]:
         """One request through the subscription's gate; every failure of it as an ArmError."""
-        gate = self._gates.of(subscription, write=write)
-        if wait := gate.wait(self._clock()).total_seconds():
-            raise ArmError(held_back(wait))
+        wait = self._gates.ask(subscription, who, self._clock(), write=write, to_install=to_install)
+        if wait:
+            raise ArmError(held_back(math.ceil(wait.total_seconds())))  # the queue knows whole seconds alone
+        lane = self._gates.of(subscription, write=write)
         try:
             async with as_arm_errors():
                 yield
         except ArmError as error:
             if error.evidence.http_status in _TOO_MANY:
-                gate.close(self._clock(), read_retry_after(error.evidence, self._clock()))
+                lane.close(self._clock(), read_retry_after(error.evidence, self._clock()))
             raise
+        finally:
+            lane.ended()
 
     def _client(self, subscription: str) -> ComputeManagementClient:
         key = subscription.lower()
@@ -165,14 +171,14 @@ class _GatePolicy(AsyncHTTPPolicy[Any, Any]):
         sent.headers["x-ms-client-request-id"] = str(uuid4())
         response = await self.next.send(request)
         headers = response.http_response.headers
-        self._gates.answered(self._subscription, write=sent.method != "GET", headers=headers, now=self._clock())
+        self._gates.count(self._subscription, write=sent.method != "GET", headers=headers, now=self._clock())
         return response
 
 
 def held_back(seconds: float) -> Evidence:
     """The evidence for a request that was not sent: ARM would only have said "too many"."""
     message = "held back: ARM asked this subscription's callers to slow down"
-    return Evidence(http_status=429, code="HeldBack", message=message, headers={"retry-after": f"{seconds:.3f}"})
+    return Evidence(http_status=429, code=HELD_BACK, message=message, headers={"retry-after": f"{seconds:.3f}"})
 
 
 def _machine(body: object) -> Mapping[str, Any]:

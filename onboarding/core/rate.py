@@ -1,90 +1,210 @@
-"""How fast ARM may be asked: one gate per subscription, reads and writes apart.
+"""How fast ARM may be asked: token buckets as ARM and Compute keep them, and a queue in front of them.
 
-After a 429 or 503 nothing more is sent until the time that ARM asked for is over. Before that wall, the counters that
-ARM returns with every answer are watched: when few are left, requests are given slots at the bucket's own refill rate.
-Pure: time comes in as an argument. A gate knows what its process saw; the counters tell what all the others did.
+A request passes while every bucket that it draws on has a token that was promised to nobody else. One that has to wait
+is promised the next such token, and is told when: it returns at that moment and finds it, and what was held back does
+not come again as one wave. The counters that ARM returns with every answer keep the estimates true, whoever else draws
+on the same buckets; after a 429 nothing passes until the time that ARM asked for is over.
+Pure: time comes in as an argument. Promises live in this process alone; who returns to another one queues anew.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-# Refill per second of Compute's subscription buckets (facts of 2024: 500 updates and 8,000 low-cost reads a minute).
-_REFILLS = {"updatevm": 500 / 60, "lowcostget": 8000 / 60}
-_LEFT_FOR_OTHERS = 25  # tokens that the owner, the portal and Azure Policy find when they need some
-_REMAINING = "x-ms-ratelimit-remaining-resource"
+HELD_BACK = "HeldBack"  # the error code of a request that was not sent, since ARM would only have said "too many"
+_RESERVED = timedelta(seconds=10)  # how long a token is kept for a request that may follow within the same visit
+_PATIENCE = timedelta(minutes=2)  # how long a promised token waits for one who is late
 _WITHOUT_RETRY_AFTER_S = 30
+_OF_COMPUTE = "x-ms-ratelimit-remaining-resource"
+_OF_ARM = "x-ms-ratelimit-remaining-subscription-"
+_NEARLY = 1e-3  # of a token: times are whole microseconds
 
 
 @dataclass(slots=True)
-class Gate:
-    """The traffic of one kind to one subscription."""
+class Bucket:
+    """Tokens of one kind. `refill` is per second; `kept` are left for others, such as the owner and the portal.
 
-    bucket: str
-    left: float = float("inf")
-    seen: datetime | None = None
-    closed_until: datetime | None = None
-    next_slot: datetime | None = None
+    `left` is as of `seen`, which is later than now while ARM lets nobody through."""
 
-    def wait(self, now: datetime) -> timedelta:
-        """How long a request has to wait; zero lets it through and counts it."""
-        if self.closed_until is not None and now < self.closed_until:
-            return self._slot(self.closed_until) - now
-        if self._left_at(now) > _LEFT_FOR_OTHERS:
-            self.left, self.seen = self._left_at(now) - 1, now
-            return timedelta()
-        missing = max(1.0, _LEFT_FOR_OTHERS + 1 - self._left_at(now))
-        return self._slot(now + timedelta(seconds=missing / _REFILLS[self.bucket])) - now
+    counter: str
+    capacity: float
+    refill: float
+    kept: int
+    left: float = field(init=False)
+    seen: datetime | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.left = self.capacity
+
+    def free_at(self, now: datetime, others: int) -> datetime:
+        """When there is a token beyond those promised to so many others."""
+        self._refill(now)
+        missing = others + 1 + self.kept - self.left
+        return max(now, self.seen or now) + timedelta(seconds=missing / self.refill if missing > _NEARLY else 0)
+
+    def count(self, now: datetime, left: int, under_way: int) -> None:
+        """ARM said how many whole tokens it has; it may not have seen those under way yet."""
+        self._refill(now)
+        if self.seen == now:
+            self.capacity = max(self.capacity, left)
+            self.left = min(max(self.left, left - under_way), left + 1)
+
+    def close(self, until: datetime) -> None:
+        """Nothing until then, and from then on a token at a time, unless ARM tells of more."""
+        if self.seen is None or until > self.seen:
+            self.left, self.seen = self.kept + 1, until
+
+    def _refill(self, now: datetime) -> None:
+        if self.seen is None:
+            self.seen = now
+        if now > self.seen:
+            self.left = min(self.capacity, self.left + (now - self.seen).total_seconds() * self.refill)
+            self.seen = now
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Promise:
+    """A token that is kept for one who comes between these times."""
+
+    until: datetime
+    due: datetime
+    who: str
+
+
+@dataclass(slots=True)
+class Lane:
+    """The requests of one kind to one subscription."""
+
+    buckets: tuple[Bucket, ...]
+    under_way: int = 0
+    promises: dict[str, Promise] = field(default_factory=dict)
+    _ending: list[Promise] = field(default_factory=list)
+    _last: datetime | None = None
+
+    def ask(self, who: str, now: datetime) -> timedelta:
+        """How long the request has to wait; zero lets it through, and `ended` is due once it was answered. Who has to
+        wait is promised a token; nobody ("") is not."""
+        wait = self._wait(who, now)
+        if not wait:
+            self.promises.pop(who, None)
+            self.under_way += 1
+            for bucket in self.buckets:
+                bucket.left -= 1
+        return wait
+
+    def reserve(self, who: str, now: datetime, until: timedelta = timedelta()) -> timedelta:
+        """As `ask`, for a request that may follow, soon or soon after `until`: its token is kept for that long."""
+        wait = self._wait(who, now)
+        if not wait:
+            self._promise(Promise(now + until + _RESERVED, now, who))
+        return wait
+
+    def ended(self) -> None:
+        """A request that was let through was answered, or failed."""
+        self.under_way -= 1
 
     def close(self, now: datetime, retry_after: float | None) -> None:
         """ARM said "too many", and asked for a pause of that many seconds if it asked for any."""
-        until = now + timedelta(seconds=retry_after or _WITHOUT_RETRY_AFTER_S)
-        self.closed_until = max(until, self.closed_until or until)
+        for bucket in self.buckets:
+            bucket.close(now + timedelta(seconds=retry_after or _WITHOUT_RETRY_AFTER_S))
 
-    def saw(self, now: datetime, left: int) -> None:
-        self.left, self.seen = left, now
+    def count(self, now: datetime, counters: Mapping[str, int]) -> None:
+        """The counters of an answer, whose own request is one of those under way."""
+        for bucket in self.buckets:
+            if bucket.counter in counters:
+                bucket.count(now, counters[bucket.counter], max(0, self.under_way - 1))
 
-    def _left_at(self, now: datetime) -> float:
-        if self.seen is None:
-            return self.left
-        return self.left + max(0.0, (now - self.seen).total_seconds()) * _REFILLS[self.bucket]
+    def _wait(self, who: str, now: datetime) -> timedelta:
+        self._forget(now)
+        mine = self.promises.get(who)
+        if mine is not None and now < mine.due:
+            return mine.due - now
+        if self._free_at(now, 0) <= now and (mine or not self.promises or self._spare(now)):
+            return timedelta()
+        # A promise that could not be kept, since others drew on the bucket, begins again at the end of the queue.
+        self.promises.pop(who, None)
+        due = max(self._free_at(now, len(self.promises)), self._last or now)
+        if who:
+            self._last = due
+            self._promise(Promise(due + _PATIENCE, due, who))
+        return due - now
 
-    def _slot(self, earliest: datetime) -> datetime:
-        """The next free place in the queue that forms at the refill rate: those held back do not return as one."""
-        pause = timedelta(seconds=1 / _REFILLS[self.bucket])
-        self.next_slot = max(earliest, self.next_slot + pause) if self.next_slot else earliest
-        return self.next_slot
+    def _spare(self, now: datetime) -> bool:
+        """Whether a token can go to somebody new without making those wait longer who were promised one."""
+        return self._free_at(now, len(self.promises)) <= max(now, self._last or now)
+
+    def _free_at(self, now: datetime, others: int) -> datetime:
+        return max(bucket.free_at(now, others) for bucket in self.buckets)
+
+    def _promise(self, promise: Promise) -> None:
+        self.promises[promise.who] = promise
+        heapq.heappush(self._ending, promise)
+
+    def _forget(self, now: datetime) -> None:
+        while self._ending and self._ending[0].until < now:
+            ended = heapq.heappop(self._ending)
+            if self.promises.get(ended.who) == ended:
+                del self.promises[ended.who]
 
 
 @dataclass(slots=True)
 class Gates:
-    """The gates of every subscription."""
+    """The lanes of every subscription."""
 
-    gates: dict[tuple[str, bool], Gate] = field(default_factory=dict)
+    lanes: dict[tuple[str, bool], Lane] = field(default_factory=dict)
 
-    def of(self, subscription: str, *, write: bool) -> Gate:
+    def of(self, subscription: str, *, write: bool) -> Lane:
         key = (subscription.lower(), write)
-        if key not in self.gates:
-            self.gates[key] = Gate("updatevm" if write else "lowcostget")
-        return self.gates[key]
+        if key not in self.lanes:
+            self.lanes[key] = Lane(_writes() if write else _reads())
+        return self.lanes[key]
 
-    def answered(self, subscription: str, *, write: bool, headers: Mapping[str, str], now: datetime) -> None:
+    def ask(self, subscription: str, who: str, now: datetime, *, write: bool, to_install: bool = False) -> timedelta:
+        """As `Lane.ask`. A read `to_install` waits until a write could follow it: what a read finds is worth nothing
+        once its write had to wait, and to read twice what is written once is as far from ARM's limits again."""
+        lane, writes = self.of(subscription, write=write), self.of(subscription, write=True)
+        if to_install and (wait := writes.reserve(who, now)):
+            return wait
+        wait = lane.ask(who, now)
+        if wait and to_install:
+            writes.reserve(who, now, wait)
+        return wait
+
+    def count(self, subscription: str, *, write: bool, headers: Mapping[str, str], now: datetime) -> None:
         """Take notice of the counters in an answer."""
-        gate = self.of(subscription, write=write)
-        left = remaining(headers).get(f"{gate.bucket}subscriptionmaximum")
-        if left is not None:
-            gate.saw(now, left)
+        self.of(subscription, write=write).count(now, remaining(headers))
 
 
 def remaining(headers: Mapping[str, str]) -> dict[str, int]:
-    """`Microsoft.Compute/UpdateVMSubscriptionMaximum;1499,…` as numbers by bucket, lower case; what is no number is
-    left out."""
-    text = next((value for name, value in headers.items() if name.lower() == _REMAINING), "")
+    """`Microsoft.Compute/UpdateVMSubscriptionMaximum;1499,…` as numbers by bucket, and ARM's own counters as `reads`
+    and `writes`; lower case. What is no number is left out."""
     counts: dict[str, int] = {}
-    for part in text.split(","):
-        bucket, _, number = part.partition(";")
-        if number.strip().isdecimal():
-            counts[bucket.rpartition("/")[2].strip().lower()] = int(number)
+    for name, value in headers.items():
+        lower = name.lower()
+        if lower == _OF_COMPUTE:
+            counts |= _parts(value)
+        elif lower.startswith(_OF_ARM) and value.strip().isdecimal():
+            counts[lower.removeprefix(_OF_ARM)] = int(value)
     return counts
+
+
+def _parts(text: str) -> dict[str, int]:
+    named = (part.partition(";") for part in text.split(","))
+    return {
+        bucket.rpartition("/")[2].strip().lower(): int(number)
+        for bucket, _, number in named
+        if number.strip().isdecimal()
+    }
+
+
+def _reads() -> tuple[Bucket, ...]:
+    """Facts of 2024: ARM's 250 and 25 a second, Compute's 24,000 and 8,000 a minute for reads of one VM."""
+    return Bucket("reads", 250, 25, 5), Bucket("lowcostgetsubscriptionmaximum", 24_000, 8_000 / 60, 25)
+
+
+def _writes() -> tuple[Bucket, ...]:
+    """Facts of 2024: ARM's 200 and 10 a second, Compute's 1,500 and 500 a minute for updates of VMs."""
+    return Bucket("writes", 200, 10, 5), Bucket("updatevmsubscriptionmaximum", 1_500, 500 / 60, 25)

@@ -20,6 +20,7 @@ from onboarding.core.failures import (
     read_extension_state,
 )
 from onboarding.core.outcome import Outcome, Row, WaitingFor
+from onboarding.core.rate import HELD_BACK
 
 MOST_ATTEMPTS = 5
 _MOST_PROBES = 50  # handler runs by which one VM finds out whether its scope was mended; an hour apart
@@ -63,7 +64,9 @@ def after_refusal(pace: Pace, failure: Failure, message: str) -> Wait | Skip:
         return Skip(Outcome.FAILED, f"gave up: {failure.meaning}", trouble)
     longest = pace.waits[waiting_for].give_up_after
     asked = pace.now + timedelta(seconds=min(failure.retry_after or 0, longest))
-    return later if asked <= later.until else Wait(waiting_for, later.since, asked, later.reason, trouble)
+    # Who was held back was promised that moment, and would find the token gone later.
+    exactly = failure.code == HELD_BACK
+    return Wait(waiting_for, later.since, asked, later.reason, trouble) if exactly or asked > later.until else later
 
 
 def broken(s: Situation) -> Decision | None:

@@ -123,6 +123,21 @@ async def test_reads_and_writes_and_subscriptions_are_held_back_apart(azure: Azu
     await azure.adapter.start_install(VmId(SUBSCRIPTIONS[1], other.group, other.name), OMS, BODY)
 
 
+async def test_a_vm_is_not_read_to_install_while_nothing_can_be_written(azure: Azure) -> None:
+    vm = add(azure)
+    azure.arm.faults.add(FaultRule(kind="extension-put", nth=(1,), status=429, headers={"Retry-After": "600"}))
+    await refusal(install, azure.adapter, vm)
+
+    with pytest.raises(ArmError) as raised:
+        await azure.adapter.read_machine(vm, to_install=True)
+    assert (raised.value.evidence.code, raised.value.evidence.headers["retry-after"]) == ("HeldBack", "600.000")
+    assert azure.arm.requests.count(kind="vm-get") == 0
+
+    await azure.clock.advance(600)
+    await azure.adapter.read_machine(vm, to_install=True)
+    await install(azure.adapter, vm)
+
+
 async def test_nothing_that_is_raised_or_shown_holds_a_secret(azure: Azure, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
     vm = add(azure)

@@ -114,7 +114,7 @@ class ArmInMemory:
         self.bodies: list[Mapping[str, Any]] = []
         self.after_put: Callable[[], Awaitable[None]] | None = None
 
-    async def read_machine(self, vm: VmId) -> Mapping[str, Any]:
+    async def read_machine(self, vm: VmId, *, to_install: bool = False) -> Mapping[str, Any]:
         self.calls.append("GET")
         if self.read_errors:
             raise ArmError(self.read_errors.pop(0))

@@ -23,6 +23,7 @@ from onboarding.core.decision import (
 from onboarding.core.evidence import Evidence
 from onboarding.core.failures import classify
 from onboarding.core.outcome import Outcome, Row, WaitingFor
+from onboarding.core.rate import HELD_BACK
 from onboarding.core.record import claim_of, row_of
 from onboarding.core.retries import after_refusal
 from onboarding.core.waits import Waits
@@ -297,6 +298,13 @@ def test_arm_is_asked_again_when_it_said_so_but_within_the_cap(seconds: str, unt
     decision = after_refusal(Pace(None, Waits(), START), classify(evidence, ENTRY.errors, START), "")
     assert isinstance(decision, Wait)
     assert decision.until - START == until
+
+
+def test_who_was_held_back_returns_at_the_moment_that_was_promised() -> None:
+    evidence = Evidence(429, HELD_BACK, headers={"retry-after": "3"})
+    decision = after_refusal(Pace(None, Waits(), START), classify(evidence, ENTRY.errors, START), "")
+    assert isinstance(decision, Wait)
+    assert (decision.waiting_for, decision.until) == (WaitingFor.THROTTLING, START + timedelta(seconds=3))
 
 
 type Step = Callable[[Row | None, datetime], tuple[Situation, Decision]]
