@@ -49,7 +49,7 @@ async def test_the_look_is_scheduled_and_the_row_claimed_before_arm_is_asked(wor
     world.arm.install_errors = [Evidence(http_status=500, code="InternalServerError")]
     await world.created(vm)
     first_line = next(iter(world.ledger.history.values()))
-    assert world.deferrals.looks[0] == Look(vm, OMS, START + timedelta(minutes=2))
+    assert world.deferrals.looks[0] == Look(vm, OMS, START + timedelta(minutes=4))
     assert first_line.attempt == 1
 
 
