@@ -21,7 +21,7 @@ async def _run(events: int, each: int) -> list[tuple[int, float]]:
     once, close = await line.prepare("memory", 0)
     try:
         await once(0)
-        grown = [(1, _resident_mb())]
+        grown = [(1, resident_mb())]
         for begun in range(1, events, each):
             most = min(each, events - begun)
 
@@ -29,13 +29,13 @@ async def _run(events: int, each: int) -> list[tuple[int, float]]:
                 await once(begun + number)
 
             await drive(from_here, most, concurrency=_AT_ONCE, rate=0, seconds=600)
-            grown.append((begun + most, _resident_mb()))
+            grown.append((begun + most, resident_mb()))
     finally:
         await close()
     return grown
 
 
-def _resident_mb() -> float:
+def resident_mb() -> float:
     """What is in use now, not the peak; garbage does not count."""
     gc.collect()
     if _STATM.exists():

@@ -6,12 +6,15 @@ import logging
 import uuid
 from collections.abc import Awaitable, Callable
 from io import StringIO
+from pathlib import Path
 
 from bench.load import Once
 from bench.workload import created_event, vm_name
 from simulator.host.messages import TypedData
 from simulator.host.worker import load
-from simulator.laptop import FUNCTION, ROOT
+
+_ROOT = Path(__file__).resolve().parents[2]
+_FUNCTION = "on_resource_event"
 
 
 class _Nowhere(logging.StreamHandler[StringIO]):
@@ -22,8 +25,8 @@ class _Nowhere(logging.StreamHandler[StringIO]):
 
 
 async def prepare(run: str, events: int) -> tuple[Once, Callable[[], Awaitable[None]]]:
-    worker = await load(ROOT)
-    function = worker.functions[FUNCTION]
+    worker = await load(_ROOT)
+    function = worker.functions[_FUNCTION]
     handler = _Nowhere(StringIO())
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

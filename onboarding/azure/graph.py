@@ -10,14 +10,12 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.pipeline import PipelineResponse
 from azure.core.pipeline.policies import HeadersPolicy, ProxyPolicy, RequestIdPolicy, UserAgentPolicy
 from azure.mgmt.core.policies import AsyncARMChallengeAuthenticationPolicy
-from azure.mgmt.resourcegraph.aio import ResourceGraphClient
-from azure.mgmt.resourcegraph.models import QueryRequest, QueryRequestOptions
 
 from onboarding.azure import kql
 from onboarding.azure.arm import as_arm_errors, held_back
@@ -27,6 +25,10 @@ from onboarding.core.errors import ArmError
 from onboarding.core.evidence import Evidence
 from onboarding.core.retry_after import read_retry_after
 from onboarding.ports import SUBSCRIPTIONS_AT_ONCE, Clock
+
+if TYPE_CHECKING:
+    from azure.mgmt.resourcegraph.aio import ResourceGraphClient
+    from azure.mgmt.resourcegraph.models import QueryRequest
 
 _PAGE = 1000  # the most that Resource Graph gives
 # A page of a large tenant takes its time, and no event waits for it.
@@ -86,6 +88,9 @@ class GraphAdapter:
 
     async def _rows(self, query: str, subscriptions: Sequence[str] | None) -> AsyncIterator[dict[str, Any]]:
         """The rows of all pages; `subscriptions` None asks all that the identity can see."""
+        # Here and in `_client`, not above: events of VMs need no inventory.
+        from azure.mgmt.resourcegraph.models import QueryRequest, QueryRequestOptions
+
         options = QueryRequestOptions(top=_PAGE, result_format="objectArray")
         asked = None if subscriptions is None else list(subscriptions)
         request = QueryRequest(query=query, subscriptions=asked, options=options)
@@ -140,6 +145,8 @@ class GraphAdapter:
 
     def _client(self) -> ResourceGraphClient:
         if self._made is None:
+            from azure.mgmt.resourcegraph.aio import ResourceGraphClient
+
             self._made = ResourceGraphClient(
                 self._credential,
                 base_url=self._endpoint,

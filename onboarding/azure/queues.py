@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from contextlib import suppress
 from datetime import datetime, timedelta
 from xml.sax.saxutils import escape
 
-from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFoundError
-from azure.storage.queue.aio import QueueClient
+from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
 
 from onboarding.azure.storage_requests import StorageRequests
 from onboarding.core.errors import StorageError
@@ -21,11 +19,12 @@ _XML = {"Content-Type": "application/xml"}
 
 
 class QueueDeferrals:
-    """Implements `ports.Deferrals`. Makes the queue when it is missing."""
+    """Implements `ports.Deferrals`. Makes the queue when it is missing.
 
-    def __init__(self, queue: QueueClient, requests: StorageRequests) -> None:
+    Without the SDK's client: loading that takes a seventh of a cold start."""
+
+    def __init__(self, requests: StorageRequests) -> None:
         """`requests` go to that queue."""
-        self._queue = queue
         self._requests = requests
 
     async def schedule(self, message: Message, now: datetime) -> None:
@@ -43,7 +42,7 @@ class QueueDeferrals:
             raise StorageError(f"the message could not be scheduled: {type(error).__name__}") from None
 
     async def close(self) -> None:
-        await self._queue.close()
+        await self._requests.close()
 
     async def _send(self, text: str, seconds: int) -> None:
         content = f"<QueueMessage><MessageText>{escape(text)}</MessageText></QueueMessage>"
@@ -51,5 +50,8 @@ class QueueDeferrals:
         await self._requests.send("POST", "/messages", query, headers=_XML, content=content.encode())
 
     async def _create(self) -> None:
-        with suppress(ResourceExistsError):
-            await self._queue.create_queue()
+        try:
+            await self._requests.send("PUT", "", headers=_XML)
+        except HttpResponseError as error:
+            if error.status_code != 409:  # somebody else has made it
+                raise

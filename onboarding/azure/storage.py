@@ -7,20 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from azure.core.credentials import AzureNamedKeyCredential
+from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
 from azure.core.credentials_async import AsyncTokenCredential
+from azure.core.utils import parse_connection_string
 from azure.data.tables.aio import TableClient
-from azure.storage.queue.aio import QueueClient
 
 from onboarding.azure.connections import Connections, proxies_for
-from onboarding.azure.poison import PoisonQueue
 from onboarding.azure.queues import QueueDeferrals
-from onboarding.azure.storage_requests import Service, StorageRequests
+from onboarding.azure.storage_requests import Credential, Service, StorageRequests
 from onboarding.core.errors import StorageError
 from onboarding.settings import QUEUE, TABLE, Storage
 
+if TYPE_CHECKING:
+    from onboarding.azure.poison import PoisonQueue
+
+_SUFFIX = "core.windows.net"
 # As few and short as those of `StorageRequests`. No try follows an answer: azure-core would sleep a whole Retry-After.
 _TRIES: dict[str, Any] = {
     "retry_total": 2,
@@ -58,35 +61,43 @@ def deferrals_queue(
 ) -> QueueDeferrals:
     """As `onboarding_table`, for the queue."""
     shared = connections or Connections()
-    queue = _queue(QUEUE, storage, credential, shared)
-    text = storage.connection_string
-    key = credential if text is None else _named_key(text.reveal())
-    return QueueDeferrals(queue, StorageRequests(Service.QUEUE, queue.url, key, shared))
+    endpoint, key = storage.queue_endpoint, cast(Credential, credential)
+    if storage.connection_string is not None:
+        with _said_plainly():
+            endpoint, key = _queue_service(storage.connection_string.reveal())
+    return QueueDeferrals(StorageRequests(Service.QUEUE, f"{endpoint.rstrip('/')}/{QUEUE}", key, shared))
 
 
 def poison_queue(storage: Storage, credential: AsyncTokenCredential | None) -> PoisonQueue:
     """As `onboarding_table`, for what the functions host laid aside."""
+    # Here and not above: no event needs it, and it takes a seventh of a cold start to load.
+    from azure.storage.queue.aio import QueueClient
+
+    from onboarding.azure.poison import PoisonQueue
+
     shared = Connections()
-    return PoisonQueue(
-        _queue(f"{QUEUE}-poison", storage, credential, shared), _queue(QUEUE, storage, credential, shared)
-    )
+
+    def queue(name: str) -> QueueClient:
+        with _said_plainly():
+            if storage.connection_string is not None:
+                text = storage.connection_string.reveal()
+                return QueueClient.from_connection_string(text, name, transport=shared)
+            return QueueClient(storage.queue_endpoint, name, credential=credential, transport=shared)
+
+    return PoisonQueue(queue(f"{QUEUE}-poison"), queue(QUEUE))
 
 
-def _queue(
-    name: str, storage: Storage, credential: AsyncTokenCredential | None, connections: Connections
-) -> QueueClient:
-    with _said_plainly():
-        if storage.connection_string is not None:
-            text = storage.connection_string.reveal()
-            return QueueClient.from_connection_string(text, name, transport=connections)
-        return QueueClient(storage.queue_endpoint, name, credential=credential, transport=connections)
-
-
-def _named_key(connection_string: str) -> AzureNamedKeyCredential | None:
-    """The account's key, unless the string has a SAS, which is in the client's URL then."""
-    parts = dict(part.split("=", 1) for part in connection_string.split(";") if "=" in part)
-    name, key = parts.get("AccountName"), parts.get("AccountKey")
-    return AzureNamedKeyCredential(name, key) if name and key else None
+def _queue_service(connection_string: str) -> tuple[str, Credential]:
+    """Where the account's queues are, and how to ask: with its key, or with a SAS. Raises ValueError."""
+    parts = parse_connection_string(connection_string)
+    name, key, sas = (parts.get(each, "") for each in ("accountname", "accountkey", "sharedaccesssignature"))
+    endpoint = parts.get("queueendpoint", "")
+    if not endpoint:
+        if not name:
+            raise ValueError("no account")
+        protocol, suffix = parts.get("defaultendpointsprotocol", "https"), parts.get("endpointsuffix", _SUFFIX)
+        endpoint = f"{protocol}://{name}.queue.{suffix}"
+    return endpoint, AzureSasCredential(sas) if sas else AzureNamedKeyCredential(name, key)
 
 
 @contextmanager

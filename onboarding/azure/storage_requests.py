@@ -90,6 +90,9 @@ class StorageRequests:
             raise refusal(answer.status, answer.content.decode(errors="replace"), answer.reason)
         return answer
 
+    async def close(self) -> None:
+        await self._connections.close()
+
     async def _insist(self, method: str, url: URL, headers: dict[str, str], content: bytes | None) -> Answer:
         for pause in _PAUSES_S:
             try:

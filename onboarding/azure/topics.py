@@ -10,7 +10,6 @@ from azure.core.credentials import AzureKeyCredential
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import AzureError
 from azure.core.messaging import CloudEvent
-from azure.eventgrid.aio import EventGridPublisherClient
 
 from onboarding.core.outcome import Row
 
@@ -23,6 +22,9 @@ class TopicAnnouncer:
     """Implements `ports.Announcer`. The event's id follows from the row, so a reader can tell doubles."""
 
     def __init__(self, endpoint: str, credential: AzureKeyCredential | AsyncTokenCredential) -> None:
+        # Here and not above: most have no topic, and would load this for nothing at every cold start.
+        from azure.eventgrid.aio import EventGridPublisherClient
+
         # Once: the SDK would sleep a whole Retry-After in the trigger, and what was not taken is told again later.
         self._client = EventGridPublisherClient(
             endpoint, credential, retry_total=0, connection_timeout=5, read_timeout=5

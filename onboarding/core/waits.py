@@ -53,7 +53,7 @@ class Schedule:
         return timedelta(seconds=self.pauses[attempt - 1])
 
 
-# ARM ends an install that never reports after about 90 minutes. Real ones take 45 to 451 s (median 104 s), and their own
+# ARM ends an install that never reports after about 90 minutes. Others take 45 to 451 s (median 104 s), and their own
 # event tells of the end: a look at 2 minutes would read two VMs of five for nothing.
 DEFAULTS: Mapping[WaitingFor, Schedule] = {
     WaitingFor.CLAIM: Schedule((4 * _MINUTE,), 24 * _HOUR),

@@ -1,0 +1,50 @@
+"""What a worker loads: an ignored event must not wait for SDKs that it does not need."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+from simulator.laptop import ROOT, forget_settings
+
+DISK = "/subscriptions/00000000-0000-4000-8000-000000000001/resourceGroups/rg/providers/Microsoft.Compute/disks/data"
+EVENT = json.dumps(
+    {
+        "id": "event-1",
+        "topic": DISK.partition("/resourceGroups")[0],
+        "subject": DISK,
+        "eventType": "Microsoft.Resources.ResourceWriteSuccess",
+        "eventTime": "2026-11-20T10:00:00Z",
+        "dataVersion": "2",
+        "metadataVersion": "1",
+        "data": {"resourceUri": DISK, "operationName": "Microsoft.Compute/disks/write", "status": "Succeeded"},
+    }
+)
+SCRIPT = """
+import asyncio, json, pathlib, sys
+from simulator.host.messages import TypedData
+from simulator.host.worker import load
+
+async def main():
+    worker = await load(pathlib.Path.cwd())
+    data = TypedData(json=sys.stdin.read())
+    result = await worker.run(worker.functions["on_resource_event"], "1", data, {"data": data})
+    print(json.dumps([result.succeeded, result.message, sorted(sys.modules)]))
+
+asyncio.run(main())
+"""
+
+
+def test_an_ignored_event_loads_no_sdk_of_azure() -> None:
+    own = dict(os.environ)
+    forget_settings(own)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], input=EVENT, env=own, cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    succeeded, message, modules = json.loads(done.stdout.splitlines()[-1])
+    assert succeeded, message
+    assert "onboarding.events" in modules
+    for sdk in ("azure.mgmt.compute", "azure.identity", "azure.data.tables", "azure.core", "aiohttp"):
+        assert sdk not in modules
