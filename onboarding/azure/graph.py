@@ -1,4 +1,6 @@
-"""Azure Resource Graph through `azure-mgmt-resourcegraph`: all VMs with their extensions, a thousand a call.
+"""Azure Resource Graph: all VMs with their extensions, a thousand a call.
+
+Asked through azure-core's pipeline; the models of `azure-mgmt-resourcegraph` take longer to make than all that follows.
 
 Its index lags by minutes, so what it says is a reason to look and never a decision. Its quota is counted in seconds:
 a short wait is waited out, a longer one is an ArmError, and the next sweep goes on.
@@ -10,11 +12,13 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
+from azure.core import AsyncPipelineClient
 from azure.core.credentials_async import AsyncTokenCredential
-from azure.core.pipeline import PipelineResponse
+from azure.core.exceptions import HttpResponseError
 from azure.core.pipeline.policies import HeadersPolicy, ProxyPolicy, RequestIdPolicy, UserAgentPolicy
+from azure.core.rest import HttpRequest
 from azure.mgmt.core.policies import AsyncARMChallengeAuthenticationPolicy
 
 from onboarding.azure import kql
@@ -23,13 +27,11 @@ from onboarding.azure.connections import Connections, proxies_for
 from onboarding.azure.identity import ArmTokens
 from onboarding.core.errors import ArmError
 from onboarding.core.evidence import Evidence
+from onboarding.core.foreign import mapping
 from onboarding.core.retry_after import read_retry_after
 from onboarding.ports import SUBSCRIPTIONS_AT_ONCE, Clock
 
-if TYPE_CHECKING:
-    from azure.mgmt.resourcegraph.aio import ResourceGraphClient
-    from azure.mgmt.resourcegraph.models import QueryRequest
-
+_RESOURCES = "/providers/Microsoft.ResourceGraph/resources?api-version=2021-03-01"
 _PAGE = 1000  # the most that Resource Graph gives
 # A page of a large tenant takes its time, and no event waits for it.
 _TIMEOUTS: dict[str, Any] = {"connection_timeout": 5, "read_timeout": 60}
@@ -49,7 +51,7 @@ class _Page:
 
 
 class GraphAdapter:
-    """Implements `ports.Inventory`. One client, made when first needed."""
+    """Implements `ports.Inventory`."""
 
     def __init__(
         self,
@@ -62,14 +64,19 @@ class GraphAdapter:
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         """`connections` may be shared with others."""
-        self._credential = ArmTokens(credential)
         self._endpoint = endpoint
-        self._scope = scope
         self._clock = clock
         self._connections = connections or Connections()
         self._sleep = sleep
-        self._made: ResourceGraphClient | None = None
         self._not_before: datetime | None = None
+        policies = [
+            RequestIdPolicy(),
+            HeadersPolicy(),
+            UserAgentPolicy("vm-onboarding"),
+            *([ProxyPolicy(proxies)] if (proxies := proxies_for(endpoint)) else []),
+            AsyncARMChallengeAuthenticationPolicy(ArmTokens(credential), scope),
+        ]
+        self._client: Any = AsyncPipelineClient(endpoint, policies=policies, transport=self._connections)
 
     async def machines(self, subscriptions: Sequence[str]) -> AsyncIterator[Mapping[str, Any]]:
         if not 0 < len(subscriptions) <= SUBSCRIPTIONS_AT_ONCE:
@@ -88,30 +95,26 @@ class GraphAdapter:
 
     async def _rows(self, query: str, subscriptions: Sequence[str] | None) -> AsyncIterator[dict[str, Any]]:
         """The rows of all pages; `subscriptions` None asks all that the identity can see."""
-        # Here and in `_client`, not above: events of VMs need no inventory.
-        from azure.mgmt.resourcegraph.models import QueryRequest, QueryRequestOptions
-
-        options = QueryRequestOptions(top=_PAGE, result_format="objectArray")
-        asked = None if subscriptions is None else list(subscriptions)
-        request = QueryRequest(query=query, subscriptions=asked, options=options)
-        page = await self._page(request)
+        options: dict[str, Any] = {"$top": _PAGE, "resultFormat": "objectArray"}
+        asked = {} if subscriptions is None else {"subscriptions": list(subscriptions)}
+        question = {"query": query, "options": options, **asked}
+        page = await self._page(question)
         for row in page.rows:
             yield row
         while page.following:
-            options.skip_token = page.following
-            page = await self._page(request)
+            options["$skipToken"] = page.following
+            page = await self._page(question)
             for row in page.rows:
                 yield row
         if page.truncated:
             raise ArmError(Evidence(code="ResultTruncated", message="Resource Graph left rows out"))
 
-    async def _page(self, request: QueryRequest) -> _Page:
+    async def _page(self, question: Mapping[str, Any]) -> _Page:
         for left in reversed(range(_TRIES)):
             await self._wait()
             try:
                 async with as_arm_errors():
-                    answer: object = await self._client().resources(request, cls=self._read, **_TIMEOUTS)
-                    return cast(_Page, answer)
+                    return await self._ask(question)
             except ArmError as error:
                 if error.evidence.http_status != 429:
                     raise
@@ -129,38 +132,24 @@ class GraphAdapter:
             await self._sleep(wait.total_seconds())
         self._not_before = None
 
-    def _read(self, response: PipelineResponse[Any, Any], answer: Any, _headers: object) -> _Page:
+    async def _ask(self, question: Mapping[str, Any]) -> _Page:
         """Take notice of the quota; an answer without rows is none."""
-        headers = response.http_response.headers
-        if headers.get(_REMAINING, "").strip() == "0":
-            self._not_before = self._clock() + _duration(headers.get(_RESETS_AFTER, ""))
-        if not isinstance(answer.data, list) or not all(isinstance(row, dict) for row in answer.data):
+        request = HttpRequest("POST", f"{self._endpoint}{_RESOURCES}", json=question)
+        response = await self._client.send_request(request, **_TIMEOUTS)
+        if response.status_code != 200:
+            raise HttpResponseError(response=response)
+        if response.headers.get(_REMAINING, "").strip() == "0":
+            self._not_before = self._clock() + _duration(response.headers.get(_RESETS_AFTER, ""))
+        answer = mapping(response.json())
+        rows = answer.get("data")
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise ValueError("no rows")
-        return _Page(answer.data, answer.skip_token or "", str(answer.result_truncated).lower().endswith("true"))
+        return _Page(rows, answer.get("$skipToken") or "", str(answer.get("resultTruncated")).lower() == "true")
 
     def _heed_refusal(self, evidence: Evidence) -> None:
         asked = read_retry_after(evidence, self._clock())
         resets = _duration(evidence.headers.get(_RESETS_AFTER, ""))
         self._not_before = self._clock() + (timedelta(seconds=asked) if asked else resets)
-
-    def _client(self) -> ResourceGraphClient:
-        if self._made is None:
-            from azure.mgmt.resourcegraph.aio import ResourceGraphClient
-
-            self._made = ResourceGraphClient(
-                self._credential,
-                base_url=self._endpoint,
-                credential_scopes=[self._scope],
-                policies=[
-                    RequestIdPolicy(),
-                    HeadersPolicy(),
-                    UserAgentPolicy("vm-onboarding"),
-                    *([ProxyPolicy(proxies)] if (proxies := proxies_for(self._endpoint)) else []),
-                    AsyncARMChallengeAuthenticationPolicy(self._credential, self._scope),
-                ],
-                transport=self._connections,
-            )
-        return self._made
 
 
 def _machine(row: dict[str, Any]) -> Mapping[str, Any]:

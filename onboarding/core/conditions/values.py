@@ -77,12 +77,15 @@ def as_number(value: Any) -> int | float | None:
 
 def property_of(value: Any, name: str) -> Any:
     """A property by name, whatever its spelling; `MISSING` where there is none."""
-    if not isinstance(value, Mapping):
+    if type(value) is not dict and not isinstance(value, Mapping):  # what JSON makes is seen at once
         return MISSING
     if name in value:
         return value[name]
     wanted = fold(name)
-    return next((item for key, item in value.items() if isinstance(key, str) and fold(key) == wanted), MISSING)
+    for key, item in value.items():
+        if isinstance(key, str) and fold(key) == wanted:
+            return item
+    return MISSING
 
 
 def shown(value: Any, limit: int = 80) -> str:
