@@ -1,7 +1,8 @@
-"""`python -m bench.arm FOLDER`: an ARM that costs next to nothing, so that it is not what the line's bench measures.
+"""`python -m bench.arm FOLDER`: an ARM that costs next to nothing, so that it is not what the bench measures.
 
-TLS, a token check, the bodies of the simulator (made once), a latency that can be set, and a record of what was asked
-when. Managed identities and the record have a door of their own. Ends when its standard input does.
+TLS, a token check, the bodies of the simulator (made once), Resource Graph's pages of a fleet, a latency that can be
+set, and a record of what was asked when. Managed identities and the record have a door of their own. Ends when its
+standard input does.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import Any
 
 from aiohttp import web
 
-from bench.workload import EQUIPPED, EXTENSION_NAME, GROUP, SUBSCRIPTION, WORKSPACE, vm_path
+from bench.fleet import PAGE, page_of
+from bench.workload import EQUIPPED, EXTENSION_NAME, GROUP, SUBSCRIPTION, VM_ID, WORKSPACE, vm_path
 from simulator.arm import ArmSimulator, Guest, VmSpec
 from simulator.arm.views import vm_body
 from simulator.clock import ManualClock
@@ -31,10 +33,11 @@ _LEFT = (
 
 
 class LeanArm:
-    """`latency` is how long each answer takes, in seconds; `installing` how long an operation is under way."""
+    """`latency` is how long each answer takes, in seconds; `fleet` how many VMs Resource Graph knows."""
 
     def __init__(self, vm: bytes, equipped: bytes) -> None:
         self.latency = 0.0
+        self.fleet = 0
         self.calls: Counter[str] = Counter()
         self.puts: dict[str, float] = {}
         self._vm = vm
@@ -49,6 +52,11 @@ class LeanArm:
         if self.latency:
             await asyncio.sleep(self.latency)
         parts = request.path.split("/")
+        if request.path.endswith("/Microsoft.ResourceGraph/resources"):
+            return self._graph(json.loads(body))
+        if request.path == "/subscriptions":
+            listed = json.dumps({"value": [{"subscriptionId": SUBSCRIPTION, "state": "Enabled"}]}).encode()
+            return self._answered("subscriptions", listed, "LowCostGet", 23_000)
         if "operations" in parts:
             return self._answered("poll", b'{"status":"Succeeded"}', "GetOperation", 14_000)
         if request.method == "PUT":
@@ -62,6 +70,17 @@ class LeanArm:
             return self._answered("get", content, "LowCostGet", 23_000)
         vm = self._equipped if parts[8].startswith(EQUIPPED) else self._vm
         return self._answered("get", vm.replace(_NAME.encode(), parts[8].encode()), "LowCostGet", 23_000)
+
+    def _graph(self, asked: dict[str, Any]) -> web.Response:
+        """A page of the fleet, from where the token says."""
+        first = int(asked["options"].get("$skipToken") or 0)
+        last = min(first + PAGE, self.fleet)
+        following = b',"$skipToken":"%d"' % last if last < self.fleet else b""
+        told = b'{"totalRecords":%d,"count":%d,"resultTruncated":"false","facets":[]%b,"data":%b}'
+        rows = page_of(_as_row(self._vm), _as_row(self._equipped), _NAME.encode(), first, last)
+        quota = {"x-ms-user-quota-remaining": "14", "x-ms-user-quota-resets-after": "00:00:05"}
+        content = told % (self.fleet, last - first, following, rows)
+        return self._answered("graph", content, "LowCostGet", 23_000, headers=quota)
 
     def _answered(
         self,
@@ -79,7 +98,7 @@ class LeanArm:
         return web.Response(body=body, status=status, headers=known, content_type="application/json")
 
     async def tell(self, request: web.BaseRequest) -> web.Response:
-        """The other door: a token, or the record (`?latency=` begins a new one)."""
+        """The other door: a token, or the record (`?latency=&fleet=` begins a new one)."""
         if request.path == "/token":
             grant = {"access_token": _TOKEN, "expires_on": str(int(time.time()) + 86_400), "token_type": "Bearer"}
             return web.json_response(grant | {"resource": request.query.get("resource", "")})
@@ -87,8 +106,19 @@ class LeanArm:
         answer = web.json_response(record)
         if "latency" in request.query:
             self.latency = float(request.query["latency"])
+            self.fleet = int(request.query.get("fleet", "0"))
             self.calls, self.puts = Counter(), {}
         return answer
+
+
+def _as_row(body: bytes) -> bytes:
+    """A VM as the product's query has it: extensions and power state at other places, created long ago."""
+    vm = json.loads(body)
+    properties = {**vm["properties"], "timeCreated": "2026-01-01T00:00:00Z"}
+    view = properties.pop("instanceView")
+    properties["extended"] = {"instanceView": {"powerState": view["statuses"][-1]}}
+    kept = {name: value for name, value in vm.items() if name != "resources"}
+    return json.dumps({**kept, "properties": properties, "extensions": vm.get("resources") or []}).encode()
 
 
 async def templates() -> tuple[bytes, bytes]:
@@ -101,6 +131,7 @@ async def templates() -> tuple[bytes, bytes]:
     machine = simulator.add_vm(spec)
     await clock.advance(60)
     body = vm_body(machine, clock, expanded=True)
+    body["properties"]["vmId"] = VM_ID
     extension = {
         "id": f"{body['id']}/extensions/{EXTENSION_NAME}",
         "name": EXTENSION_NAME,

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 SUBSCRIPTION = "00000000-0000-4000-8000-000000000001"
 GROUP = "rg-bench"
 WORKSPACE = "3e7e0000-0000-4000-8000-000000000001"
+VM_ID = "3e7e0000-0000-4000-8000-000000000002"
 EXTENSION_NAME = "OmsAgentForLinux"
 EQUIPPED = "equipped"  # VMs whose names begin so have the extension
 IGNORED = "ignored"  # events of such names are none of a VM

@@ -12,7 +12,7 @@ from email.utils import format_datetime
 from typing import Any
 from urllib.parse import quote
 
-from bench.workload import EXTENSION_NAME, GROUP, SUBSCRIPTION, vm_path
+from bench.workload import EXTENSION_NAME, GROUP, SUBSCRIPTION, VM_ID, vm_path
 from simulator.azurite import ACCOUNT, KEY
 
 _KEY = base64.b64decode(KEY)
@@ -44,7 +44,7 @@ def row(name: str, key: str) -> dict[str, Any]:
     texts = {
         "ResourceId": vm_path(name),
         "VmName": name,
-        "VmId": "3e7e0000-0000-4000-8000-000000000001",
+        "VmId": VM_ID,
         "ResourceGroup": GROUP,
         "Location": "westeurope",
         "Outcome": "Requested",
