@@ -24,7 +24,7 @@ from simulator.arm.views import vm_body
 from simulator.clock import ManualClock
 from simulator.tls import make_certificates
 
-_NAME = "vm-of-the-template"
+TEMPLATE_NAME = "vm-of-the-template"
 _TOKEN = "token-of-the-bench"
 _LEFT = (
     "Microsoft.Compute/{0}SubscriptionMaximum;{1},Microsoft.Compute/{0}Resource;11",
@@ -69,7 +69,7 @@ class LeanArm:
             content = json.dumps({"name": EXTENSION_NAME, "properties": {"provisioningState": "Succeeded"}}).encode()
             return self._answered("get", content, "LowCostGet", 23_000)
         vm = self._equipped if parts[8].startswith(EQUIPPED) else self._vm
-        return self._answered("get", vm.replace(_NAME.encode(), parts[8].encode()), "LowCostGet", 23_000)
+        return self._answered("get", vm.replace(TEMPLATE_NAME.encode(), parts[8].encode()), "LowCostGet", 23_000)
 
     def _graph(self, asked: dict[str, Any]) -> web.Response:
         """A page of the fleet, from where the token says."""
@@ -77,7 +77,7 @@ class LeanArm:
         last = min(first + PAGE, self.fleet)
         following = b',"$skipToken":"%d"' % last if last < self.fleet else b""
         told = b'{"totalRecords":%d,"count":%d,"resultTruncated":"false","facets":[]%b,"data":%b}'
-        rows = page_of(_as_row(self._vm), _as_row(self._equipped), _NAME.encode(), first, last)
+        rows = page_of(_as_row(self._vm), _as_row(self._equipped), TEMPLATE_NAME.encode(), first, last)
         quota = {"x-ms-user-quota-remaining": "14", "x-ms-user-quota-resets-after": "00:00:05"}
         content = told % (self.fleet, last - first, following, rows)
         return self._answered("graph", content, "LowCostGet", 23_000, headers=quota)
@@ -127,7 +127,7 @@ async def templates() -> tuple[bytes, bytes]:
     simulator = ArmSimulator(clock)
     image = {"publisher": "OpenLogic", "offer": "CentOS", "sku": "7_9-gen2", "version": "7.9.2021020401"}
     guest = Guest(os_name="centos", os_version="7.9", agent_delay=0)
-    spec = VmSpec(name=_NAME, group=GROUP, subscription=SUBSCRIPTION, image=image, guest=guest)
+    spec = VmSpec(name=TEMPLATE_NAME, group=GROUP, subscription=SUBSCRIPTION, image=image, guest=guest)
     machine = simulator.add_vm(spec)
     await clock.advance(60)
     body = vm_body(machine, clock, expanded=True)
@@ -163,7 +163,7 @@ async def _serve(folder: Path) -> None:
 
 
 def main() -> None:
-    assert vm_path(_NAME).split("/")[8] == _NAME
+    assert vm_path(TEMPLATE_NAME).split("/")[8] == TEMPLATE_NAME
     asyncio.run(_serve(Path(sys.argv[1])))
 
 

@@ -5,7 +5,6 @@ Children may write byte code, whatever this shell says: an import without it is 
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import subprocess
@@ -22,7 +21,7 @@ from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.data.tables import TableClient
 from azure.storage.queue import QueueClient
 
-from bench.workload import WORKSPACE
+from bench.workload import WORKSPACE, WORKSPACE_KEY
 from simulator.azurite import Azurite, connection_string
 from simulator.laptop import ROOT, forget_settings
 from simulator.process import ChildProcess
@@ -74,7 +73,7 @@ class Parts:
             "SSL_CERT_FILE": str(self.certificates / "ca.pem"),
             "REQUESTS_CA_BUNDLE": str(self.certificates / "ca.pem"),
             "OMS_WORKSPACE_ID": WORKSPACE,
-            "OMS_WORKSPACE_KEY": base64.b64encode(bytes(64)).decode(),
+            "OMS_WORKSPACE_KEY": WORKSPACE_KEY,
         }
 
     def record(self, latency_ms: float | None = None, fleet: int = 0) -> dict[str, Any]:

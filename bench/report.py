@@ -97,7 +97,7 @@ def verdict(figures: Sequence[Figure]) -> str:
     bounded = [figure for figure in figures if figure.met is not None]
     missed = [figure for figure in bounded if not figure.met]
     if not missed:
-        return f"all {len(bounded)} bounds are met"
+        return f"{len(bounded)} of {len(bounded)} bounds are met"
     told = ", ".join(f"{figure.name} {figure.text} ({figure.bound})" for figure in missed)
     return f"{len(missed)} of {len(bounded)} bounds are not met: {told}"
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from datetime import UTC, datetime
 
 SUBSCRIPTION = "00000000-0000-4000-8000-000000000001"
 GROUP = "rg-bench"
 WORKSPACE = "3e7e0000-0000-4000-8000-000000000001"
+WORKSPACE_KEY = base64.b64encode(bytes(64)).decode()
 VM_ID = "3e7e0000-0000-4000-8000-000000000002"
 EXTENSION_NAME = "OmsAgentForLinux"
 EQUIPPED = "equipped"  # VMs whose names begin so have the extension

@@ -77,7 +77,7 @@ def as_number(value: Any) -> int | float | None:
 
 def property_of(value: Any, name: str) -> Any:
     """A property by name, whatever its spelling; `MISSING` where there is none."""
-    if type(value) is not dict and not isinstance(value, Mapping):  # what JSON makes is seen at once
+    if not isinstance(value, (dict, Mapping)):  # dict first: it is told without asking the ABC
         return MISSING
     if name in value:
         return value[name]
