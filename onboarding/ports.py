@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from onboarding.core.brake import BrakeState
-from onboarding.core.outcome import Row
+from onboarding.core.outcome import Outcome, Row
 from onboarding.core.pause import Pause
 from onboarding.core.resource_id import VmId
 from onboarding.core.selection import EVERYTHING, Selection
@@ -109,6 +109,9 @@ class Ledger(Protocol):
 class LedgerReader(Protocol):
     def current(self, selection: Selection = EVERYTHING) -> AsyncIterator[Row]:
         """The current rows, a page at a time. Raises StorageError."""
+
+    async def totals(self, selection: Selection = EVERYTHING) -> Mapping[Outcome, int]:
+        """How many current rows there are of each outcome; none of an outcome is left out. Raises StorageError."""
 
     def history(self, vm: VmId) -> AsyncIterator[Row]:
         """The VM's lines of history, within an extension the newest first; event and time are those of each line's

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -99,6 +100,16 @@ class TableLedger:
             if selection.vm_name.lower() in ("", row.vm_name.lower()):
                 yield row
 
+    async def totals(self, selection: Selection = EVERYTHING) -> Mapping[Outcome, int]:
+        counts: Counter[str] = Counter()
+        with reading():
+            async for found in self._entities(_select(selection), ("Outcome", "VmName")):
+                if selection.vm_name.lower() in ("", str(found.get("VmName", "")).lower()):
+                    counts[str(found.get("Outcome"))] += 1
+        if unread := {outcome: count for outcome, count in counts.items() if outcome not in _OUTCOMES}:
+            _log.warning("left out: outcomes that this version does not know: %s", unread)
+        return {outcome: counts[outcome.value] for outcome in Outcome if counts[outcome.value]}
+
     async def standings(self, subscription: str) -> AsyncIterator[tuple[str, Standing]]:
         query = Query("vm|", subscription.lower())
         with reading():
@@ -129,6 +140,7 @@ class TableLedger:
         return entities(self._table.requests, self._table.table_name, query, select)
 
 
+_OUTCOMES = frozenset(outcome.value for outcome in Outcome)
 _STANDING = (
     "PartitionKey",
     "RowKey",

@@ -30,26 +30,27 @@ def add(commands: Commands) -> None:
     parser.add_argument("--subscription", metavar="ID", default="")
     parser.add_argument("--resource-group", metavar="NAME", default="")
     parser.add_argument("--vm", metavar="NAME", default="")
-    parser.add_argument("--history", action="store_true", help="all that happened to the VM, the oldest first")
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--history", action="store_true", help="all that happened to the VM, the oldest first")
+    shown.add_argument("--totals", action="store_true", help="only how many there are of each outcome")
     parser.add_argument("--json", action="store_true", help="every column; an object a line, as the table gives them")
     add_settings(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    # Here and not above: the table's SDK and rich take long to load, and every command would pay.
-    from onboarding.cli.status_output import writer
-
     if args.history and not args.vm:
         raise BadInput("--history: tells of one VM; name it with --vm")
     environment = environment_of(args)
     try:
-        return asyncio.run(_show(args, environment, writer(as_json=args.json, history=args.history)))
+        return asyncio.run(_show(args, environment))
     except StorageError as error:
         raise BadInput(f"{error} (setting {storage_connection(environment)})") from None
 
 
-async def _show(args: argparse.Namespace, environment: Mapping[str, str], writer: Writer) -> int:
+async def _show(args: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    # Here and not above: the table's SDK and rich take long to load, and every command would pay.
+    from onboarding.cli.status_output import write_totals, writer
     from onboarding.wiring import open_ledger
 
     selection = Selection(
@@ -58,12 +59,20 @@ async def _show(args: argparse.Namespace, environment: Mapping[str, str], writer
         vm_name=args.vm,
         outcomes=tuple(args.outcome or ()),
     )
-    found = False
     async with open_ledger(environment) as ledger:
+        if args.totals:
+            totals = await ledger.totals(selection)
+            write_totals(totals, as_json=args.json)
+            return 0 if totals else 1
         rows = _story(ledger, selection) if args.history else ledger.current(selection)
-        async for row in rows:
-            writer.write(row)
-            found = True
+        return await _write(rows, writer(as_json=args.json, history=args.history))
+
+
+async def _write(rows: AsyncIterator[Row], writer: Writer) -> int:
+    found = False
+    async for row in rows:
+        writer.write(row)
+        found = True
     writer.end()
     return 0 if found else 1
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -19,6 +20,7 @@ from rich.text import Text
 from onboarding.core.outcome import Outcome, Row
 
 _WIDTH = 120
+_PAGE = 500  # rows, below a line of headings
 _STYLES = {
     Outcome.REQUESTED: "cyan",
     Outcome.WAITING: "yellow",
@@ -45,8 +47,7 @@ def writer(*, as_json: bool, history: bool) -> Writer:
     """The writer that was asked for, to standard output."""
     if as_json:
         return JsonWriter()
-    console = Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=False)
-    return StoryWriter(console) if history else TableWriter(console)
+    return StoryWriter(_console()) if history else TableWriter(_console())
 
 
 class JsonWriter:
@@ -60,15 +61,18 @@ class JsonWriter:
 
 
 class TableWriter:
-    """A line a row, what is advised below its reason, and how many there are of each outcome."""
+    """A line a row, what is advised below its reason, and how many there are of each outcome. It is shown page by page
+    as it is read: nobody waits for the last of many rows, and no more than a page is held."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._counts: Counter[Outcome] = Counter()
-        self._table = _table("VM", "OS", "Outcome", "Reason", "Look/end (UTC)", "ms")
-        self._table.columns[-1].justify = "right"
+        self._table = self._page()
 
     def write(self, row: Row) -> None:
+        if self._table.row_count == _PAGE:
+            self._console.print(self._table)
+            self._table = self._page()
         self._counts[row.outcome] += 1
         name = Text.assemble((f"{_printable(row.resource_group)}/", "dim"), _text(row.vm_name))
         system = _text(" ".join(filter(None, (row.distribution, row.os_version))) or "–")
@@ -80,10 +84,22 @@ class TableWriter:
             self._console.print("nothing in the table matches")
             return
         self._console.print(self._table)
-        counts = [Text.assemble(f"{self._counts[o]:,} ", _painted(o)) for o in Outcome if self._counts[o]]
-        total = sum(self._counts.values())
-        summary = Text.assemble(f"\n{total:,} row{'s' if total > 1 else ''}: ", Text(", ").join(counts))
-        self._console.print(summary, soft_wrap=True)
+        self._console.print()
+        self._console.print(_summary(self._counts), soft_wrap=True)
+
+    def _page(self) -> Table:
+        page = _table("VM", "OS", "Outcome", "Reason", "Look/end (UTC)", "ms")
+        page.columns[-1].justify = "right"
+        return page
+
+
+def write_totals(totals: Mapping[Outcome, int], *, as_json: bool) -> None:
+    """How many rows there are of each outcome, to standard output."""
+    if as_json:
+        outcomes = {outcome.value: totals[outcome] for outcome in Outcome if totals.get(outcome)}
+        print(json.dumps({"rows": sum(outcomes.values()), "outcomes": outcomes}))
+    else:
+        _console().print(_summary(totals) if totals else "nothing in the table matches", soft_wrap=True)
 
 
 class StoryWriter:
@@ -110,6 +126,16 @@ class StoryWriter:
             table.add_row(time, after, _event(row), *extension, _painted(row.outcome), _reason(row))
         self._console.print(_text(self._rows[0].resource_id), soft_wrap=True)
         self._console.print(table)
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=False)
+
+
+def _summary(counts: Mapping[Outcome, int]) -> Text:
+    each = [Text.assemble(f"{counts[o]:,} ", _painted(o)) for o in Outcome if counts.get(o)]
+    total = sum(counts.values())
+    return Text.assemble(f"{total:,} row{'s' if total > 1 else ''}: ", Text(", ").join(each))
 
 
 def _table(*columns: str) -> Table:

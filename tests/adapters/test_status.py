@@ -6,14 +6,17 @@ import asyncio
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from onboarding.azure.storage import onboarding_table
 from onboarding.azure.tables import TableLedger
 from onboarding.cli.main import main
+from onboarding.cli.status_output import TableWriter
 from onboarding.core.outcome import Outcome, Row
 from onboarding.core.resource_id import VmId
 from onboarding.events import Trigger
@@ -86,6 +89,40 @@ def test_the_table_shows_every_vm_and_counts_the_outcomes_in_120_columns(status:
         assert words in out
     assert "118,432" in out
     assert "3 rows: 1 Waiting, 1 Installed, 1 Failed" in out
+
+
+@pytest.mark.usefixtures("written")
+def test_totals_alone(status: Status) -> None:
+    assert status("--totals") == (0, "3 rows: 1 Waiting, 1 Installed, 1 Failed\n", "")
+    assert status("--totals", "--vm", "web-02") == (0, "1 row: 1 Failed\n", "")
+    assert status("--totals", "--outcome", "Gone")[:2] == (1, "nothing in the table matches\n")
+
+
+@pytest.mark.usefixtures("written")
+def test_totals_for_machines(status: Status) -> None:
+    _, out, _ = status("--totals", "--json")
+    assert json.loads(out) == {"rows": 3, "outcomes": {"Waiting": 1, "Installed": 1, "Failed": 1}}
+
+    code, out, _ = status("--totals", "--json", "--vm", "nobody")
+    assert (code, json.loads(out)) == (1, {"rows": 0, "outcomes": {}})
+
+
+def test_many_rows_are_shown_a_page_at_a_time() -> None:
+    shown = StringIO()
+    table = TableWriter(Console(file=shown, width=120))
+    rows = [final(new_vm(f"vm-{number:04}")) for number in range(1100)]
+
+    for row in rows[:501]:
+        table.write(row)
+    assert "vm-0499" in shown.getvalue()
+    for row in rows[501:]:
+        table.write(row)
+    table.end()
+
+    lines = shown.getvalue().splitlines()
+    assert [line.split()[0][-4:] for line in lines if "vm-" in line] == [f"{number:04}" for number in range(1100)]
+    assert sum(line.startswith("VM ") for line in lines) == 3
+    assert lines[-1] == "1,100 rows: 1,100 Installed"
 
 
 @pytest.mark.usefixtures("written")

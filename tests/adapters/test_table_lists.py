@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -70,7 +71,19 @@ async def test_rows_are_selected_by_name_and_outcome(
     ledger: TableLedger, fleet: tuple[VmId, ...], selection: Selection, found: set[int]
 ) -> None:
     expected = {fleet[number].key for number in found}
-    assert {row.resource_id.lower() async for row in ledger.current(selection)} == expected
+    rows = await listed(ledger.current(selection))
+    assert {row.resource_id.lower() for row in rows} == expected
+    assert await ledger.totals(selection) == Counter(row.outcome for row in rows)
+
+
+async def test_totals_leave_out_outcomes_of_a_newer_version_and_say_so(
+    ledger: TableLedger, fleet: tuple[VmId, ...], table: TableClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    entity = await table.get_entity(fleet[2].subscription, f"vm|prod|db|{OMS}")
+    await table.update_entity({**entity, "Outcome": "Postponed"})
+
+    assert await ledger.totals() == {Outcome.INSTALLED: 1, Outcome.FAILED: 1}
+    assert "Postponed" in caplog.text
 
 
 async def test_rows_are_selected_by_subscription(ledger: TableLedger, fleet: tuple[VmId, ...]) -> None:
