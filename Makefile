@@ -37,8 +37,12 @@ storm: setup ## Onboard a fleet under faults, lost events and kills, and check w
 simulator: setup ## Start Azurite, ARM and Event Grid for func start (ARGS="--to URL")
 	@$(python) -m simulator up $(ARGS)
 
+.PHONY: package
+package: $(python_ready) ## Build the zip that Azure runs, with its packages and byte code, in dist/ (ARGS=--json)
+	@$(python) scripts/package.py $(ARGS)
+
 .PHONY: bench
-bench: setup ## Measure the line beside its floors, and write docs/performance.md (ARGS=quick)
+bench: setup ## Measure the product beside its floors, and write docs/performance.md (ARGS=quick)
 	@$(python) -m bench $(ARGS)
 
 .PHONY: test

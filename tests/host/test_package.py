@@ -1,0 +1,116 @@
+"""The zip that Azure runs: what is in it, that it loads with nothing besides, and that it is the same each time.
+
+The packages are those of the test's own environment: building one downloads nothing here.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ".python_packages/lib/site-packages/"
+for_this_machine = pytest.mark.skipif(
+    (platform.system(), platform.machine()) != ("Linux", "x86_64"), reason="the package is for Linux x86-64"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    told: dict[str, Any]
+    path: Path
+    names: list[str]
+
+
+def build(site_packages: Path, output: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "scripts" / "package.py"), "--json", f"--site-packages={site_packages}"]
+    return subprocess.run([*command, f"--output={output}"], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def site_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What requirements.txt pins, as it is installed here."""
+    folder = tmp_path_factory.mktemp("packages")
+    for name in re.findall(r"^([\w.-]+)==", (ROOT / "requirements.txt").read_text(), re.MULTILINE):
+        for file in importlib.metadata.distribution(name).files or ():
+            if ".." not in file.parts and file.suffix != ".pyc":
+                target = folder / file
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(str(file.locate()), target)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built(site_packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    path = tmp_path_factory.mktemp("built") / "app.zip"
+    done = build(site_packages, path)
+    assert done.returncode == 0, done.stderr
+    with zipfile.ZipFile(path) as archive:
+        return Built(json.loads(done.stdout), path, archive.namelist())
+
+
+def test_it_holds_the_app_and_its_packages_and_nothing_else(built: Built) -> None:
+    top = {name.partition("/")[0] for name in built.names}
+    ours = {"function_app.py", "host.json", "requirements.txt", "onboarding", "policies"}
+    assert top == {*ours, "__pycache__", ".python_packages"}
+    assert "onboarding/core/data/image_grammar.yaml" in built.names
+    assert "policies/linux-monitoring.yaml" in built.names
+    assert PACKAGES + "azure/functions/__init__.py" in built.names
+    assert not any(name.startswith(PACKAGES + "bin/") for name in built.names)
+
+
+def test_it_holds_what_the_deployment_without_it_holds(built: Built) -> None:
+    patterns = (ROOT / ".funcignore").read_text().splitlines()
+    top = {name.partition("/")[0] for name in built.names} - {"__pycache__"}
+    assert not [name for name in top for pattern in patterns if fnmatch(name, pattern)]
+
+
+def test_every_module_has_byte_code_that_is_not_checked_against_its_source(built: Built) -> None:
+    """PEP 552: the second word of the file is 1."""
+    unchecked = 1
+    with zipfile.ZipFile(built.path) as archive:
+        words = {name: archive.read(name)[4:8] for name in built.names if name.endswith(".pyc")}
+    assert {int.from_bytes(word, "little") for word in words.values()} == {unchecked}
+    compiled = {re.sub(r"__pycache__/(.+)\.cpython-313\.pyc$", r"\1.py", name) for name in words}
+    assert compiled == {name for name in built.names if name.endswith(".py")}
+
+
+@for_this_machine
+def test_it_loads_with_nothing_but_its_own_packages(built: Built) -> None:
+    assert set(built.told["functions"]) == {"on_resource_event", "on_deferral", "sweep", "get_health", "get_check"}
+
+
+def test_the_same_sources_make_the_same_zip(built: Built, site_packages: Path, tmp_path: Path) -> None:
+    done = build(site_packages, tmp_path / "deeper" / "again.zip")
+
+    assert json.loads(done.stdout)["sha256"] == built.told["sha256"]
+
+
+@for_this_machine
+def test_a_package_that_lacks_something_is_not_built(tmp_path: Path) -> None:
+    (tmp_path / "packages").mkdir()
+    done = build(tmp_path / "packages", tmp_path / "app.zip")
+
+    assert done.returncode == 1
+    assert "No module named 'azure'" in done.stderr
+    assert not (tmp_path / "app.zip").exists()
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    done = build(tmp_path / "nowhere", tmp_path / "app.zip")
+
+    assert done.returncode == 1
+    assert f"{tmp_path / 'nowhere'} is not there" in done.stderr
+    assert "Traceback" not in done.stderr
