@@ -67,7 +67,8 @@ class StorageRequests:
     def __init__(self, kind: Service, url: str, credential: Credential, connections: Connections) -> None:
         """`url` has the SAS in its query, if that is the credential."""
         parts = urlsplit(url)
-        self.url = f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
+        self._path = parts.path.rstrip("/")
+        self.url = f"{parts.scheme}://{parts.netloc}{self._path}"
         self._kind = kind
         self._sas = credential.signature.lstrip("?") if isinstance(credential, AzureSasCredential) else parts.query
         self._credential = credential
@@ -80,9 +81,8 @@ class StorageRequests:
     ) -> Answer:
         """The answer to one request; `path` and `query` are quoted already. Raises what azure-core does."""
         asked = "&".join(filter(None, (query, self._sas)))
-        url = f"{self.url}{path}"
-        sent = {**_COMMON, **headers, **await self._authorization(method, url, headers)}
-        target = URL(f"{url}?{asked}" if asked else url, encoded=True)
+        sent = {**_COMMON, **headers, **await self._authorization(method, path, headers)}
+        target = URL(f"{self.url}{path}?{asked}" if asked else f"{self.url}{path}", encoded=True)
         answer = await self._insist(method, target, sent, content)
         if answer.status == 401:
             self._token = None
@@ -120,13 +120,14 @@ class StorageRequests:
         except aiohttp.ClientError as error:
             raise ServiceRequestError(type(error).__name__) from None
 
-    async def _authorization(self, method: str, url: str, headers: Mapping[str, str]) -> dict[str, str]:
+    async def _authorization(self, method: str, path: str, headers: Mapping[str, str]) -> dict[str, str]:
         credential = self._credential
         if credential is None or isinstance(credential, AzureSasCredential):
             return {}
         if isinstance(credential, AzureNamedKeyCredential):
-            return _shared_key(credential, self._kind, method, url, headers.get("Content-Type", ""))
-        if not url.startswith("https:"):
+            content_type = headers.get("Content-Type", "")
+            return _shared_key(credential, self._kind, method, self._path + path, content_type)
+        if not self.url.startswith("https:"):
             raise ServiceRequestError("a token is not sent over a connection that anybody can read")
         if self._token is None or self._token.expires_on - time.time() < _RENEWED_S:
             self._token = await credential.get_token(_SCOPE)
@@ -149,7 +150,7 @@ def _date(second: int) -> str:
 
 
 def _shared_key(
-    credential: AzureNamedKeyCredential, kind: Service, method: str, url: str, content_type: str
+    credential: AzureNamedKeyCredential, kind: Service, method: str, path: str, content_type: str
 ) -> dict[str, str]:
     """Signed with the account's key, in the short form that Azure calls Shared Key Lite."""
     name, key = credential.named_key
@@ -157,6 +158,6 @@ def _shared_key(
     told = f"{date}\n"
     if kind is Service.QUEUE:
         told = f"{method}\n\n{content_type}\n\nx-ms-date:{date}\nx-ms-version:{_VERSION}\n"
-    text = f"{told}/{name}{urlsplit(url).path}"
+    text = f"{told}/{name}{path}"
     signature = hmac.digest(base64.b64decode(key), text.encode(), "sha256")
     return {"x-ms-date": date, "Authorization": f"SharedKeyLite {name}:{base64.b64encode(signature).decode()}"}

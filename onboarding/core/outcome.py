@@ -101,7 +101,7 @@ class Row:
         told: dict[str, Any] = {}
         for name, column in _COLUMNS.items():
             value = getattr(self, name)
-            if name in _REQUIRED or value not in (None, ""):
+            if (value is not None and value != "") or name in _REQUIRED:
                 told[column] = value.value if isinstance(value, StrEnum) else value
         return told
 

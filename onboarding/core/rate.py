@@ -19,7 +19,7 @@ _RESERVED = timedelta(seconds=10)  # how long a token is kept for a request that
 _PATIENCE = timedelta(minutes=2)  # how long a promised token waits for one who is late
 _WITHOUT_RETRY_AFTER_S = 30
 _OF_COMPUTE = "x-ms-ratelimit-remaining-resource"
-_OF_ARM = "x-ms-ratelimit-remaining-subscription-"
+_OF_ARM = ("reads", "writes")
 _NEARLY = 1e-3  # of a token: times are whole microseconds
 
 
@@ -179,15 +179,13 @@ class Gates:
 
 
 def remaining(headers: Mapping[str, str]) -> dict[str, int]:
-    """`Microsoft.Compute/UpdateVMSubscriptionMaximum;1499,…` as numbers by bucket, and ARM's own counters as `reads`
-    and `writes`; lower case. What is no number is left out."""
-    counts: dict[str, int] = {}
-    for name, value in headers.items():
-        lower = name.lower()
-        if lower == _OF_COMPUTE:
-            counts |= _parts(value)
-        elif lower.startswith(_OF_ARM) and value.strip().isdecimal():
-            counts[lower.removeprefix(_OF_ARM)] = int(value)
+    """`Microsoft.Compute/UpdateVMSubscriptionMaximum;1499,…` as numbers by bucket, in lower case, and ARM's own
+    counters as `reads` and `writes`. What is no number is left out. Headers are found without case."""
+    counts = _parts(told) if (told := headers.get(_OF_COMPUTE)) else {}
+    for counter in _OF_ARM:
+        number = headers.get(f"x-ms-ratelimit-remaining-subscription-{counter}")
+        if number and number.strip().isdecimal():
+            counts[counter] = int(number)
     return counts
 
 

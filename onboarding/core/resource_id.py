@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 # No name ends in a period: `..` would be another path.
 _NAME = r"[-\w.()]{0,89}[-\w()]"
@@ -51,6 +52,7 @@ class ExtensionId:
         return f"{self.vm}/extensions/{self.name}"
 
 
+@lru_cache(maxsize=1024)  # the same id is read several times on a VM's way
 def parse_id(text: str) -> VmId | ExtensionId | None:
     """The VM or VM extension that an ARM id names; None for anything else, scale-set instances included."""
     match = _VM_ID.fullmatch(text.strip())

@@ -198,14 +198,14 @@ def test_every_promise_is_kept_in_the_order_in_which_it_was_given(
         assert tried.ask(who, NOW + wait) == AT_ONCE
 
 
-@given(st.dictionaries(st.sampled_from([COMPUTE, COMPUTE.title(), WRITES, "other"]), st.text()))
+@given(st.dictionaries(st.sampled_from([COMPUTE, WRITES, "other"]), st.text()))
 def test_counters_are_read_from_anything(headers: Mapping[str, str]) -> None:
     assert all(count >= 0 for count in remaining(headers).values())
 
 
 def test_counters_are_read_from_the_real_form() -> None:
     text = "Microsoft.Compute/UpdateVMResource;11,Microsoft.Compute/UpdateVMSubscriptionMaximum;1499"
-    assert remaining({COMPUTE: text, WRITES.upper(): "199"}) == {
+    assert remaining({COMPUTE: text, WRITES: "199"}) == {
         "updatevmresource": 11,
         "updatevmsubscriptionmaximum": 1499,
         "writes": 199,
