@@ -32,7 +32,7 @@ def _peak_mb() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--name", choices=("line", "bare", "floor", "sdk", "script"), required=True)
+    parser.add_argument("--name", choices=("line", "bare", "floor", "sdk", "script", "visits"), required=True)
     parser.add_argument("--run", required=True)
     parser.add_argument("--events", type=int, required=True)
     parser.add_argument("--concurrency", type=int, default=1)

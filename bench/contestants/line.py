@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.load import Once
 from bench.workload import created_event, vm_name
 from simulator.host.messages import TypedData
-from simulator.host.worker import load
+from simulator.host.worker import Worker, load
 
 _ROOT = Path(__file__).resolve().parents[2]
 _FUNCTION = "on_resource_event"
@@ -24,12 +24,18 @@ class _Nowhere(logging.StreamHandler[StringIO]):
         self.format(record)
 
 
-async def prepare(run: str, events: int) -> tuple[Once, Callable[[], Awaitable[None]]]:
+async def load_product() -> Worker:
+    """The app, with its log lines made as for a host that listens."""
     worker = await load(_ROOT)
-    function = worker.functions[_FUNCTION]
     handler = _Nowhere(StringIO())
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    return worker
+
+
+async def prepare(run: str, events: int) -> tuple[Once, Callable[[], Awaitable[None]]]:
+    worker = await load_product()
+    function = worker.functions[_FUNCTION]
 
     # Made beforehand: in Azure, too, somebody else makes them. Beyond those that were announced, as they come.
     made = [created_event(vm_name(run, number)) for number in range(events)]

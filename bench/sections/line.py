@@ -9,7 +9,8 @@ from itertools import product
 from typing import Any
 
 from bench.charts import Chart
-from bench.measures import percentile, round_trips
+from bench.course import Course, Taken
+from bench.measures import round_trips
 from bench.parts import Parts, run_child, running_parts, watched_storage
 from bench.report import Figure, Grid, Section
 from bench.run import Run
@@ -32,20 +33,8 @@ class Size:
     half_load_s: float
 
 
-_FULL = Size(1000, 5, (0, 20, 100), (1, 16, 64, 256), 20, 20)
+_FULL = Size(1000, 7, (0, 20, 100), (1, 16, 64, 256), 20, 20)
 _QUICK = Size(300, 2, (20,), (1,), 1, 3)
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """What one contestant took. `ways` are the milliseconds from each delivery to ARM's having the PUT."""
-
-    rate: float
-    cpu_ms: float
-    ways: list[float]
-
-    def way(self, share: float) -> float:
-        return percentile(self.ways, share)
 
 
 def measure(run: Run) -> Section:
@@ -62,38 +51,6 @@ def measure(run: Run) -> Section:
         "From delivery to ARM's having the PUT, by how long ARM takes and how many events are at work:", header, rows
     )
     return Section("line", figures, [grid], [_chart(cells)])
-
-
-class Course:
-    """Runs contestants, each on empty storage and in a process of its own."""
-
-    def __init__(self, parts: Parts, run: Run) -> None:
-        self._parts = parts
-        self._run = run
-        self._number = 0
-
-    def run(
-        self, name: str, events: int, *, latency_ms: int, concurrency: int, rate: float = 0, seconds: float = 120
-    ) -> Taken:
-        """`rate`: so many a second, whatever is still under way; 0 is as fast as `concurrency` allows."""
-        self._number += 1
-        self._parts.empty_storage()
-        self._parts.record(latency_ms)
-        name_of_run = f"{name}{self._number}"
-        given = {"name": name, "run": name_of_run, "events": events, "concurrency": concurrency}
-        told = run_child("bench.contestants", {**given, "rate": rate, "seconds": seconds}, self._parts.settings)
-        taken = Taken(told["events"] / told["seconds"], told["cpu_ms"], self._ways(name_of_run, told))
-        how = f"{rate:.0f} a second" if rate else f"{concurrency} at once"
-        self._run.say(
-            f"{name:6} {latency_ms:4} ms of ARM, {how:15} {taken.rate:6.1f} events/s, {taken.cpu_ms:5.2f} ms CPU each"
-        )
-        return taken
-
-    def _ways(self, run: str, told: dict[str, Any]) -> list[float]:
-        """The script has no PUT for an event that nobody delivers."""
-        puts = self._parts.record()["puts"]
-        started = {f"{run}-{int(number):06d}": at for number, at in told["started"].items()}
-        return [1000 * (puts[name] - at) for name, at in started.items() if name in puts]
 
 
 def _race(course: Course, size: Size) -> tuple[list[Figure], float]:
