@@ -22,7 +22,7 @@ from bench.report import Occasion, Section, table, verdict, write
 from bench.run import Run
 
 ROOT = Path(__file__).resolve().parents[1]
-SECTIONS = ("line", "cold", "memory", "burst", "sweep", "table", "decision")
+SECTIONS = ("line", "queue", "cold", "memory", "burst", "sweep", "table", "decision")
 
 
 def main() -> int:

@@ -44,7 +44,8 @@ def measure(run: Run) -> Section:
         course.run("floor", 300, latency_ms=0, concurrency=_CONCURRENCY)  # Azurite's own warm-up
         race, line_rate = _race(course, size)
         figures = [*race, *_half_load(course, size, line_rate), *_calls(parts, run)]
-        cells = list(_matrix(course, size))
+    with running_parts() as parts:
+        cells = list(_matrix(Course(parts, run), size))
     rows = [_row(cell) for cell in cells]
     header = ("contestant", "ARM, ms", "at once", "events/s", "p50, ms", "p95, ms", "p99, ms", "CPU, ms an event")
     grid = Grid(
