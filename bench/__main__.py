@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,9 @@ def main() -> int:
     sections = []
     for name in args.only or SECTIONS:
         console.rule(name)
+        began = time.monotonic()
         sections.append(measured := _measure(name, run))
+        run.say(f"{name} took {time.monotonic() - began:.0f} s")
         write(measured, occasion, ROOT)
     figures = [figure for section in sections for figure in section.figures]
     if args.json:

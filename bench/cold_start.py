@@ -47,7 +47,7 @@ def _event(run: str) -> None:
     from bench.contestants import line
 
     async def once() -> None:
-        first, close = await line.prepare(run, 0)
+        first, close = await line.prepare(run, 1)
         await first(0)
         await close()
 

@@ -1,4 +1,4 @@
-"""`python -m bench.memory --events N --each M`: the line over many events; its resident memory after each so many."""
+"""`python -m bench.memory --events N --each M --new K`: the line over many events; its memory after each M."""
 
 from __future__ import annotations
 
@@ -12,26 +12,29 @@ from pathlib import Path
 
 from bench.contestants import line
 from bench.load import drive
+from bench.workload import IGNORED, created_event, vm_name
 
 _AT_ONCE = 64
 _STATM = Path("/proc/self/statm")  # of Linux
 
 
-async def _run(events: int, each: int) -> list[tuple[int, float]]:
-    once, close = await line.prepare("memory", 0)
-    try:
-        await once(0)
-        grown = [(1, resident_mb())]
-        for begun in range(1, events, each):
-            most = min(each, events - begun)
+async def _run(events: int, each: int, new: int) -> list[tuple[int, float]]:
+    """Every `new`-th event is that of a new VM, and those between are of something else."""
+    deliver = line.door(await line.load_product())
 
-            async def from_here(number: int, begun: int = begun) -> None:
-                await once(begun + number)
+    async def once(number: int) -> None:
+        await deliver(created_event(vm_name(IGNORED if number % new else "memory", number)))
 
-            await drive(from_here, most, concurrency=_AT_ONCE, rate=0, seconds=600)
-            grown.append((begun + most, resident_mb()))
-    finally:
-        await close()
+    await once(0)
+    grown = [(1, resident_mb())]
+    for begun in range(1, events, each):
+        most = min(each, events - begun)
+
+        async def from_here(number: int, begun: int = begun) -> None:
+            await once(begun + number)
+
+        await drive(from_here, most, concurrency=_AT_ONCE, rate=0, seconds=600)
+        grown.append((begun + most, resident_mb()))
     return grown
 
 
@@ -48,8 +51,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--events", type=int, required=True)
     parser.add_argument("--each", type=int, required=True)
+    parser.add_argument("--new", type=int, default=1)
     args = parser.parse_args()
-    print(json.dumps({"resident_mb": asyncio.run(_run(args.events, args.each))}))
+    print(json.dumps({"resident_mb": asyncio.run(_run(args.events, args.each, args.new))}))
 
 
 if __name__ == "__main__":

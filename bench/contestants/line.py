@@ -33,19 +33,26 @@ async def load_product() -> Worker:
     return worker
 
 
-async def prepare(run: str, events: int) -> tuple[Once, Callable[[], Awaitable[None]]]:
-    worker = await load_product()
+def door(worker: Worker) -> Callable[[str], Awaitable[None]]:
+    """Where events are delivered."""
     function = worker.functions[_FUNCTION]
 
-    # Made beforehand: in Azure, too, somebody else makes them. Beyond those that were announced, as they come.
-    made = [created_event(vm_name(run, number)) for number in range(events)]
-
-    async def once(number: int) -> None:
-        event = made[number] if number < len(made) else created_event(vm_name(run, number))
+    async def deliver(event: str) -> None:
         data = TypedData(json=event)
         result = await worker.run(function, str(uuid.uuid4()), data, {"data": data})
         if not result.succeeded:
             raise RuntimeError(result.message)
+
+    return deliver
+
+
+async def prepare(run: str, events: int) -> tuple[Once, Callable[[], Awaitable[None]]]:
+    deliver = door(await load_product())
+    # Made beforehand: in Azure, too, somebody else makes them.
+    made = [created_event(vm_name(run, number)) for number in range(events)]
+
+    async def once(number: int) -> None:
+        await deliver(made[number])
 
     async def close() -> None:
         return

@@ -12,27 +12,34 @@ from simulator.arm.limits import write_buckets
 
 
 def measure(run: Run) -> Section:
-    vms, fewer = (1_000, 500) if run.quick else (10_000, 2_000)
-    one = _play(vms, 1, run)
-    two = _play(fewer, 2, run)
-    limit = _earliest(vms)
-    last = max(one["puts"])
-    share = one["refused"] / one["calls"]
+    vms = 800 if run.quick else 10_000
+    figures, puts = _one_worker(vms, run)
+    if not run.quick:
+        figures += _two_workers(2_000, run)
+    return Section("burst", figures, charts=[_chart(puts, vms)])
+
+
+def _one_worker(vms: int, run: Run) -> tuple[list[Figure], list[float]]:
+    told = _play(vms, 1, run)
+    limit, last = _earliest(vms), max(told["puts"])
     beside = f"last PUT for {vms:,} VMs after {last:,.0f} s, and the buckets allow it after {limit:,.0f} s"
-    figures = [
+    return [
         Figure("burst.ratio_to_limit", last / limit, beside, at_most=1.15),
-        Figure("burst.share_429", share, "of all calls to ARM", at_most=0.02),
-        Figure("burst.lost", vms - one["whole"], "VMs that ended otherwise than installed by one PUT", 0, 0),
-        Figure("burst.arm_calls_per_vm", one["calls"] / vms, "GET and PUT, and what came to nothing"),
-        Figure("burst.looks_per_vm", one["looks"] / vms, "messages on the queue, two of them without a burst"),
-        Figure(
-            "burst.share_429_of_two_workers",
-            two["refused"] / two["calls"],
-            f"{fewer:,} VMs; each knows its own calls and what ARM tells",
-        ),
-        Figure("burst.lost_by_two_workers", fewer - two["whole"], f"of {fewer:,} VMs", 0, 0),
+        Figure("burst.share_429", told["refused"] / told["calls"], "of all calls to ARM", at_most=0.02),
+        Figure("burst.lost", vms - told["whole"], "VMs that ended otherwise than installed by one PUT", 0, 0),
+        Figure("burst.arm_calls_per_vm", told["calls"] / vms, "GET and PUT, and what came to nothing"),
+        Figure("burst.looks_per_vm", told["looks"] / vms, "messages on the queue, two of them without a burst"),
+    ], told["puts"]
+
+
+def _two_workers(vms: int, run: Run) -> list[Figure]:
+    """Each knows its own calls, and what ARM tells it."""
+    told = _play(vms, 2, run)
+    share = told["refused"] / told["calls"]
+    return [
+        Figure("burst.share_429_of_two_workers", share, f"{vms:,} VMs; each knows its own calls and what ARM tells"),
+        Figure("burst.lost_by_two_workers", vms - told["whole"], f"of {vms:,} VMs", 0, 0),
     ]
-    return Section("burst", figures, charts=[_chart(one["puts"], vms)])
 
 
 def _play(vms: int, workers: int, run: Run) -> dict[str, Any]:

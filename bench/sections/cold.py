@@ -25,7 +25,7 @@ _MOST = 14
 
 
 def measure(run: Run) -> Section:
-    rounds = 3 if run.quick else 9
+    rounds = 3 if run.quick else 15
     with running_parts() as parts, TemporaryDirectory(prefix="no-byte-code-") as empty:
         parts.empty_storage()
         parts.record(0)
@@ -37,7 +37,7 @@ def measure(run: Run) -> Section:
             for what, told in taken.items():
                 told.append(start.play(what))
         without = bare.play("first")
-        loads, loads_without = start.loads(), bare.loads()
+        grids = [] if run.quick else [_grid(start.loads(), bare.loads())]
     seconds = {what: statistics.median(each["seconds"] for each in told) for what, told in taken.items()}
     ratios = [
         first["seconds"] / imports["seconds"] for first, imports in zip(taken["first"], taken["imports"], strict=True)
@@ -69,7 +69,7 @@ def measure(run: Run) -> Section:
             0,
         ),
     ]
-    return Section("cold", figures, [_grid(loads, loads_without)])
+    return Section("cold", figures, grids)
 
 
 class Start:

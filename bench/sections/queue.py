@@ -28,7 +28,7 @@ class Plan:
 
 
 _FULL = Plan(500, 10, {20: 3, 100: 1}, (1, 8, 16, 32, 48, 64))
-_QUICK = Plan(200, 10, {20: 1}, (8, 48))
+_QUICK = Plan(200, 10, {20: 1}, (48,))
 
 
 @dataclass(frozen=True, slots=True)

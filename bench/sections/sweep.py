@@ -42,7 +42,7 @@ class Swept:
 
 
 def measure(run: Run) -> Section:
-    sizes = (1_000, 4_000, 10_000) if run.quick else (1_000, 10_000, 100_000)
+    sizes = (500, 2_000, 5_000) if run.quick else (1_000, 10_000, 100_000)
     with running_parts() as parts:
         swept = [_sweep(parts, vms, run) for vms in sizes]
     return Section("sweep", _figures(swept), [_grid(swept)], [_chart(swept)])
