@@ -106,7 +106,8 @@ class ArmAdapter:
 
     async def _get(self, subscription: str, url: str) -> object:
         """Raw: typed models would be made to be thrown away, and rules look at aliases that they leave out."""
-        body: object = (await self._ask(subscription, _Request("GET", url), (200,))).json()
+        response = await self._ask(subscription, _Request("GET", url), (200,))
+        body: object = json.loads(response.content)  # JSON says itself how it is encoded
         return body
 
     async def _ask(self, subscription: str, request: HttpRequest, good: Collection[int]) -> AsyncHttpResponse:
