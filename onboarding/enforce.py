@@ -66,7 +66,7 @@ def situation_of(
         facts=facts,
         release=release,
         judgement=judge(release, entry.support_table(policy.support_table)),
-        assignment=replace(assignment, policy=policy),
+        assignment=assignment if policy is assignment.policy else replace(assignment, policy=policy),
         entry=entry,
         problems=settings.problems,
         pace=pace,
@@ -107,7 +107,8 @@ class Enforcement:
             return
         if facts.id.key != visit.vm.key:
             facts = replace(facts, id=visit.vm)
-        visit = replace(visit, definition=await self._definitions.of(facts))
+        if definition := await self._definitions.of(facts):
+            visit = replace(visit, definition=definition)
         for assignment in (await self._reach.policies(visit.now)).assign(facts, visit.now):
             if not visit.concerns(assignment.policy):
                 continue

@@ -14,7 +14,7 @@ from onboarding.core.decision import Install, Pace, Situation, Skip, Wait
 from onboarding.core.errors import ArmError, LostRace, StorageError
 from onboarding.core.failures import classify
 from onboarding.core.outcome import Row, WaitingFor
-from onboarding.core.record import claim_of, row_of
+from onboarding.core.record import claim_of, requested, row_of
 from onboarding.core.retries import after_refusal
 from onboarding.pauses import Pauses
 from onboarding.ports import Arm, Clock
@@ -58,10 +58,7 @@ class Installer:
             return await self._refused(case, error, claim)
         if case.extension in visit.cleared:
             await self._pauses.lift(visit.vm, case.extension, visit.now, installed=False)
-        now = self._clock()
-        until = claim.next_attempt_at or now
-        accepted = Wait(WaitingFor.INSTALL, now, until, f"ARM accepted the request ({install.reason})")
-        return replace(_row(situation, claim, accepted), requested_at=now)
+        return requested(claim, f"ARM accepted the request ({install.reason})", self._clock())
 
     async def _refused(self, case: Case, error: ArmError, claim: Row) -> Row:
         """A refusal that says "not now" is no attempt; one whose effect is unknown may have been the first."""

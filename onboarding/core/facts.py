@@ -7,7 +7,7 @@ leave half of it out, and from people's files. What cannot be read is absent, ne
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -183,16 +183,17 @@ def read_image(value: object) -> ImageReference:
     raw = mapping(value)
     community = text(raw.get("communityGalleryImageId"))
     shared = text(raw.get("sharedGalleryImageId"))
-    own = text(raw.get("id"))
-    reference = ImageReference(
-        publisher=text(raw.get("publisher")),
-        offer=text(raw.get("offer")),
+    path = community or shared or text(raw.get("id"))
+    publisher, offer = text(raw.get("publisher")), text(raw.get("offer"))
+    return ImageReference(
+        publisher=publisher,
+        offer=offer,
         sku=text(raw.get("sku")),
         version=text(raw.get("version")),
         exact_version=text(raw.get("exactVersion")),
-        id=community or shared or own,
+        id=path,
+        kind=_image_kind(path.lower(), community=bool(community), shared=bool(shared), named=bool(publisher or offer)),
     )
-    return replace(reference, kind=_image_kind(reference, community=bool(community), shared=bool(shared)))
 
 
 def read_plan(value: object) -> Plan | None:
@@ -203,8 +204,7 @@ def read_plan(value: object) -> Plan | None:
     return Plan(text(raw.get("publisher")), text(raw.get("product")), text(raw.get("name")))
 
 
-def _image_kind(reference: ImageReference, *, community: bool, shared: bool) -> ImageKind:
-    path = reference.id.lower()
+def _image_kind(path: str, *, community: bool, shared: bool, named: bool) -> ImageKind:
     if community or path.startswith("/communitygalleries/"):
         return ImageKind.COMMUNITY_GALLERY
     if shared or path.startswith("/sharedgalleries/"):
@@ -213,7 +213,7 @@ def _image_kind(reference: ImageReference, *, community: bool, shared: bool) -> 
         return ImageKind.GALLERY
     if path:
         return ImageKind.MANAGED_IMAGE
-    return ImageKind.MARKETPLACE if reference.publisher or reference.offer else ImageKind.NONE
+    return ImageKind.MARKETPLACE if named else ImageKind.NONE
 
 
 def _os_type(value: object, linux: Mapping[str, Any], windows: Mapping[str, Any]) -> OsType:

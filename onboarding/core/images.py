@@ -147,7 +147,9 @@ def _with_guest(named: OsRelease, guest: OsRelease) -> OsRelease:
         return guest
     if _agree(named, guest):
         adds_version = named.version is None and guest.version is not None and named.os_type is not OsType.WINDOWS
-        return replace(guest, architecture=named.architecture) if adds_version else replace(named, needs_agent=False)
+        if adds_version:
+            return replace(guest, architecture=named.architecture)
+        return replace(named, needs_agent=False) if named.needs_agent else named
     reason = f"{guest.reason}, against the {named.witness} that tells {named.title}: the running system wins"
     return replace(guest, architecture=named.architecture, reason=reason)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass, fields
 from datetime import datetime
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any, Self
 
 
@@ -98,11 +99,11 @@ class Row:
 
     def to_properties(self) -> dict[str, Any]:
         """The table's columns; empty ones are left out, but for those that every row has."""
-        told: dict[str, Any] = {}
-        for name, column in _COLUMNS.items():
-            value = getattr(self, name)
-            if (value is not None and value != "") or name in _REQUIRED:
-                told[column] = value.value if isinstance(value, StrEnum) else value
+        columns = zip(_COLUMNS.values(), _values(self), strict=True)
+        told = {column: value for column, value in columns if (value is not None and value != "") or column in _ALWAYS}
+        told["Outcome"] = self.outcome.value
+        if self.waiting_for is not None:
+            told["WaitingFor"] = self.waiting_for.value
         return told
 
     @classmethod
@@ -131,4 +132,5 @@ def _told(row: Row) -> tuple[Any, ...]:
 
 
 _COLUMNS = {f.name: "".join(part.title() for part in f.name.split("_")) for f in fields(Row)}
-_REQUIRED = frozenset(f.name for f in fields(Row) if f.default is MISSING)
+_ALWAYS = frozenset(_COLUMNS[f.name] for f in fields(Row) if f.default is MISSING)
+_values = attrgetter(*_COLUMNS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from onboarding.core.decision import AlreadyInstalled, Install, Situation, Skip, Trouble, Wait
@@ -37,6 +38,18 @@ def claim_of(situation: Situation, install: Install, until: datetime, opening: O
         "extension_version": situation.entry.version,
     }
     return concluded(situation.facts.id, known, waiting, Episode.of(situation.last, opening, now))
+
+
+def requested(claim: Row, reason: str, now: datetime) -> Row:
+    """The claim, once ARM has taken the request: the handler is at work, and the look stays as it is."""
+    return replace(
+        claim,
+        outcome=Outcome.REQUESTED,
+        reason=_written(reason),
+        waiting_for=WaitingFor.INSTALL,
+        waiting_since=now,
+        requested_at=now,
+    )
 
 
 def unread(vm: VmId, policy: Policy, last: Row | None, decision: Wait | Skip, episode: Episode) -> Row:
@@ -96,7 +109,7 @@ def concluded(vm: VmId, known: Mapping[str, Any], decision: AlreadyInstalled | W
         vm_name=vm.name,
         resource_group=vm.resource_group,
         outcome=outcome,
-        reason=cut(mask(decision.reason)),
+        reason=_written(decision.reason),
         waiting_for=waiting.waiting_for if waiting else None,
         waiting_since=waiting.since if waiting else None,
         next_attempt_at=waiting.until if waiting else None,
@@ -127,6 +140,12 @@ _FACTS = frozenset(
         "support_table",
     ]
 )
+
+
+@lru_cache(maxsize=512)
+def _written(reason: str) -> str:
+    """As it may be written down; VMs of the same image have the same reason."""
+    return cut(mask(reason))
 
 
 def _milliseconds(start: datetime, end: datetime) -> int:
