@@ -16,7 +16,7 @@ from typing import Any
 
 from bench.contestants import wire
 from bench.workload import vm_name
-from onboarding.azure.entities import with_table
+from onboarding.azure.entities import to_wire, with_table
 from onboarding.azure.storage import OnboardingTable, onboarding_table
 from onboarding.azure.writes import Write, transact
 from onboarding.core.outcome import Outcome
@@ -69,7 +69,7 @@ def page_of(vm: bytes, equipped: bytes, name: bytes, first: int, last: int) -> b
 
 async def _fill(table: OnboardingTable, vms: int) -> None:
     async def put(rows: tuple[dict[str, Any], ...]) -> None:
-        writes = [Write(row, create=True) for row in rows]
+        writes = [Write(to_wire(row), create=True) for row in rows]
         await with_table(table, lambda: transact(table.requests, table.table_name, writes))
 
     for some in batched(batched(entities(vms), _TRANSACTION, strict=False), _AT_ONCE, strict=False):

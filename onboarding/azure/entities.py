@@ -78,7 +78,9 @@ def to_wire(properties: Mapping[str, Any]) -> dict[str, Any]:
     """An entity as the service takes it: what JSON has no type for is text with its type beside it."""
     wire: dict[str, Any] = {}
     for name, value in properties.items():
-        if isinstance(value, datetime):
+        if type(value) is str:  # most are
+            wire[name] = value
+        elif isinstance(value, datetime):
             wire[f"{name}@odata.type"] = "Edm.DateTime"
             wire[name] = value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
         elif type(value) is int:

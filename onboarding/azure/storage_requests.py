@@ -80,14 +80,18 @@ class StorageRequests:
         self, method: str, path: str, query: str = "", *, headers: Mapping[str, str], content: bytes | None = None
     ) -> Answer:
         """The answer to one request; `path` and `query` are quoted already. Raises what azure-core does."""
+        return good(await self.ask(method, path, query, headers=headers, content=content))
+
+    async def ask(
+        self, method: str, path: str, query: str = "", *, headers: Mapping[str, str], content: bytes | None = None
+    ) -> Answer:
+        """As `send`, for whom a refusal is an answer, too."""
         asked = "&".join(filter(None, (query, self._sas)))
         sent = {**_COMMON, **headers, **await self._authorization(method, path, headers)}
         target = URL(f"{self.url}{path}?{asked}" if asked else f"{self.url}{path}", encoded=True)
         answer = await self._insist(method, target, sent, content)
         if answer.status == 401:
             self._token = None
-        if answer.status >= 300:
-            raise refusal(answer.status, answer.content.decode(errors="replace"), answer.reason)
         return answer
 
     async def close(self) -> None:
@@ -132,6 +136,13 @@ class StorageRequests:
         if self._token is None or self._token.expires_on - time.time() < _RENEWED_S:
             self._token = await credential.get_token(_SCOPE)
         return {"Authorization": f"Bearer {self._token.token}"}
+
+
+def good(answer: Answer) -> Answer:
+    """The answer, unless it is a refusal: that is raised."""
+    if answer.status >= 300:
+        raise refusal(answer.status, answer.content.decode(errors="replace"), answer.reason)
+    return answer
 
 
 def refusal(status: int, text: str, reason: str | None = None) -> HttpResponseError:

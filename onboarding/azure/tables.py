@@ -13,9 +13,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from azure.data.tables import UpdateMode
-
-from onboarding.azure.entities import reading, typed, with_table, writing
+from onboarding.azure.entities import reading, to_wire, with_table, writing
 from onboarding.azure.queries import Query, entities, entity, literal
 from onboarding.azure.storage import OnboardingTable
 from onboarding.azure.writes import Write, transact, write_one
@@ -51,13 +49,14 @@ class TableLedger:
     async def _named(self, vm: VmId, extension: str) -> AsyncIterator[Mapping[str, Any]]:
         """By its whole key, which the service finds sooner than any filter."""
         keys = {"PartitionKey": vm.subscription.lower(), "RowKey": f"{_row_prefix(vm)}|{extension.lower()}"}
-        yield await entity(self._table.requests, self._table.table_name, keys)
+        if found := await entity(self._table.requests, self._table.table_name, keys):
+            yield found
 
     def _all(self, vm: VmId) -> AsyncIterator[Mapping[str, Any]]:
         return self._entities(Query(f"{_row_prefix(vm)}|", vm.subscription.lower()))
 
     async def write(self, row: Row, trigger: Trigger, version: str | None, *, again: bool = False) -> str:
-        told = row.to_properties()
+        told = to_wire(row.to_properties())
         writes = [
             Write({**_keys(row), **told}, create=version is None, version=version),
             Write(_history(row, trigger, told), create=not again),
@@ -71,14 +70,15 @@ class TableLedger:
         return versions[0]
 
     async def claim(self, row: Row, version: str | None) -> str:
-        claim = Write({**_keys(row), **row.to_properties()}, create=version is None, version=version)
-        with writing():
-            return await with_table(self._table, lambda: write_one(self._table.requests, self._table.table_name, claim))
+        told = to_wire(row.to_properties())
+        return await self._write(Write({**_keys(row), **told}, create=version is None, version=version))
 
     async def append(self, row: Row, trigger: Trigger) -> None:
-        history = typed(_history(row, trigger, row.to_properties()))
+        await self._write(Write(_history(row, trigger, to_wire(row.to_properties()))))
+
+    async def _write(self, write: Write) -> str:
         with writing():
-            await with_table(self._table, lambda: self._table.upsert_entity(history, mode=UpdateMode.REPLACE))
+            return await with_table(self._table, lambda: write_one(self._table.requests, self._table.table_name, write))
 
     async def overdue(self, before: datetime) -> AsyncIterator[Row]:
         query = Query("vm|", condition=f"NextAttemptAt lt {literal(before)}")
@@ -179,13 +179,13 @@ def _row_prefix(vm: VmId) -> str:
     return f"vm|{vm.resource_group}|{vm.name}".lower()
 
 
-def _history(row: Row, trigger: Trigger, properties: Mapping[str, Any]) -> dict[str, Any]:
-    """The line of history: the row as this trigger left it, newest first within a VM."""
+def _history(row: Row, trigger: Trigger, told: Mapping[str, Any]) -> dict[str, Any]:
+    """The line of history: what is told of the row as this trigger left it, newest first within a VM."""
     vm = _vm(row)
     inverted = max(0, _END_OF_TIME_MS - int(trigger.time.timestamp() * 1000))
     key = f"log|{vm.resource_group}|{vm.name}|{row.extension}|{inverted:013d}|{trigger.id}".lower()
-    told = {"EventId": trigger.id, "EventTime": trigger.time, "CorrelationId": trigger.correlation_id}
-    return {"PartitionKey": vm.subscription.lower(), "RowKey": key, **properties, **told}
+    own = to_wire({"EventId": trigger.id, "EventTime": trigger.time, "CorrelationId": trigger.correlation_id})
+    return {"PartitionKey": vm.subscription.lower(), "RowKey": key, **told, **own}
 
 
 def _vm(row: Row) -> VmId:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from onboarding.azure.entities import entity_path, to_wire
+from onboarding.azure.entities import entity_path
 from onboarding.azure.storage_requests import StorageRequests, refusal
 
 _PART = re.compile(r"^HTTP/1\.1 (\d{3}) ?([^\r\n]*)", re.MULTILINE)
@@ -32,7 +32,8 @@ _ENTITY_LINES = "".join(f"{name}: {value}\r\n" for name, value in _ENTITY.items(
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One write. `create` fails where the entity exists, `version` where it is another; else it is put in any case."""
+    """One write of an entity as the service takes it (`entities.to_wire`). `create` fails where the entity exists,
+    `version` where it is another; else it is put in any case."""
 
     entity: Mapping[str, Any]
     create: bool = False
@@ -43,7 +44,7 @@ async def write_one(requests: StorageRequests, table: str, write: Write) -> str:
     """Carry out one write, which costs the service less than half of a transaction of two; the new version."""
     method, path = _target(table, write)
     headers = dict(_ENTITY, **({"If-Match": write.version} if write.version else {}))
-    response = await requests.send(method, f"/{path}", headers=headers, content=_content(write).encode())
+    response = await requests.send(method, f"/{path}", headers=headers, content=json.dumps(write.entity).encode())
     if version := response.headers.get("ETag"):
         return str(version)
     raise ValueError("the answer is none to a write")
@@ -64,16 +65,12 @@ def _target(table: str, write: Write) -> tuple[str, str]:
     return ("POST", table) if write.create else ("PUT", table + entity_path(write.entity))
 
 
-def _content(write: Write) -> str:
-    return json.dumps(to_wire(write.entity))
-
-
 def _part(url: str, table: str, write: Write) -> str:
     method, path = _target(table, write)
     condition = f"If-Match: {write.version}\r\n" if write.version else ""
     return (
         "Content-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n"
-        f"{method} {url}/{path} HTTP/1.1\r\n{_ENTITY_LINES}{condition}\r\n{_content(write)}"
+        f"{method} {url}/{path} HTTP/1.1\r\n{_ENTITY_LINES}{condition}\r\n{json.dumps(write.entity)}"
     )
 
 
