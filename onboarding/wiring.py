@@ -6,10 +6,11 @@ shown at `/api/health` and in the rows of the VMs that it keeps from being onboa
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -241,11 +242,24 @@ class Worker:
     @property
     def application(self) -> Application:
         if self._application is None:
-            self._application = connect(self.configuration)
+            with _undisturbed():
+                self._application = connect(self.configuration)
         return self._application
 
 
 worker = Worker(os.environ)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """For loading: the SDKs' modules are a hundred thousand objects that stay. Python's collector rests meanwhile, and
+    leaves them alone from then on: each of its full passes over them would stop all events for a tenth of a second."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 def _setting_problems(rules: Rules) -> list[str]:

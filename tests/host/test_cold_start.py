@@ -1,4 +1,4 @@
-"""What a worker loads: an ignored event must not wait for SDKs that it does not need."""
+"""What a worker loads, and what becomes of it: an ignored event must not wait for SDKs that it does not need."""
 
 from __future__ import annotations
 
@@ -35,6 +35,28 @@ async def main():
 
 asyncio.run(main())
 """
+
+STORAGE = (
+    "DefaultEndpointsProtocol=https;AccountName=account;AccountKey=c2VjcmV0IGtleQ==;EndpointSuffix=core.windows.net"
+)
+LOADED = """
+import gc, json, os
+from onboarding.wiring import Worker
+
+Worker(os.environ).application
+told = {"enabled": gc.isenabled(), "left_alone": gc.get_freeze_count(), "looked_at": len(gc.get_objects())}
+print(json.dumps(told))
+"""
+
+
+def test_the_collector_works_on_after_the_sdks_were_loaded_and_leaves_them_alone() -> None:
+    own = dict(os.environ)
+    forget_settings(own)
+    own |= {"AzureWebJobsStorage": STORAGE}
+    done = subprocess.run([sys.executable, "-c", LOADED], env=own, cwd=ROOT, capture_output=True, text=True, check=True)
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["enabled"]
+    assert told["left_alone"] > 100 * told["looked_at"]
 
 
 def test_an_ignored_event_loads_no_sdk_of_azure() -> None:
