@@ -16,7 +16,13 @@ from azure.data.tables.aio import TableClient
 
 from onboarding.azure.connections import Connections, proxies_for
 from onboarding.azure.queues import QueueDeferrals
-from onboarding.azure.storage_requests import Credential, Service, StorageRequests
+from onboarding.azure.storage_requests import (
+    CONNECT_TIMEOUT_S,
+    READ_TIMEOUT_S,
+    Credential,
+    Service,
+    StorageRequests,
+)
 from onboarding.core.errors import StorageError
 from onboarding.settings import QUEUE, TABLE, Storage
 
@@ -30,8 +36,8 @@ _TRIES: dict[str, Any] = {
     "retry_status": 0,
     "retry_backoff_factor": 0.2,
     "retry_backoff_max": 1,
-    "connection_timeout": 5,
-    "read_timeout": 5,
+    "connection_timeout": CONNECT_TIMEOUT_S,
+    "read_timeout": READ_TIMEOUT_S,
 }
 
 

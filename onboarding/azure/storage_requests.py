@@ -39,10 +39,12 @@ _VERSION = "2019-02-02"
 _CODE = re.compile(r'"code"\s*:\s*"(\w+)"|<Code>(\w+)</Code>')
 _COMMON = {"User-Agent": USER_AGENT, "x-ms-version": _VERSION, "Accept-Encoding": "identity"}
 _RENEWED_S = 300.0  # before a token runs out
-# Storage answers in milliseconds; three quick tries outlast a hiccup and stay well inside Event Grid's 30 s. No try
-# follows an answer: what storage refuses is left to Event Grid, which delivers again.
+# Storage answers in milliseconds; three quick tries outlast a hiccup and stay inside Event Grid's 30 s. No try follows
+# an answer: what storage refuses is left to Event Grid, which delivers again.
 _PAUSES_S = (0.0, 0.4)
-_TIMEOUT = aiohttp.ClientTimeout(sock_connect=5, sock_read=5)
+CONNECT_TIMEOUT_S = 5
+READ_TIMEOUT_S = 8  # the table service works on a query for up to five seconds before it gives a part of the answer
+_TIMEOUT = aiohttp.ClientTimeout(sock_connect=CONNECT_TIMEOUT_S, sock_read=READ_TIMEOUT_S)
 _REPEATABLE = ("GET", "PUT")  # also where nobody knows whether the first was carried out
 
 
