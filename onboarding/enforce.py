@@ -84,10 +84,10 @@ class Enforcement:
         self._rules = rules
         self._definitions = Definitions(ports.arm, rules.overrides)
         self._reach = Reach(rules.policies, ports.inventory)
-        self._pauses = Pauses(ports.pauses)
+        self.pauses = Pauses(ports.pauses)
         self._brakes = Brakes(ports.brakes, rules.policies.policies)
-        self.recorder = Recorder(ports, self._pauses, self._brakes)
-        self._installer = Installer(ports.arm, self.recorder, self._pauses, ports.clock)
+        self.recorder = Recorder(ports, self.pauses, self._brakes)
+        self._installer = Installer(ports.arm, self.recorder, self.pauses, ports.clock)
 
     async def visit(self, visit: Visit) -> None:
         """Read the VM once and see to every extension. Raises StorageError if nothing could be written down, and
@@ -131,7 +131,7 @@ class Enforcement:
         if isinstance(decision, Install):
             await self._installer.install(case, decision)
             return
-        await self._pauses.heed(visit.vm, case.extension, decision, visit.now)
+        await self.pauses.heed(visit.vm, case.extension, decision, visit.now)
         stored = visit.stored.get(case.extension)
         row = row_of(case.situation, decision, visit.opening)
         wanted = visit.created or visit.asked is not None
@@ -147,7 +147,7 @@ class Enforcement:
             return decision
         visit, pace = case.visit, case.situation.pace
         if case.extension not in visit.cleared:
-            pause = await self._pauses.blocks(visit.vm, case.extension, visit.now)
+            pause = await self.pauses.blocks(visit.vm, case.extension, visit.now)
             if pause is not None:
                 return _wait_for_scope(pace, pause)
         hold = await self._brakes.hold(case.situation.assignment.policy.name, visit.now)
@@ -161,7 +161,7 @@ class Enforcement:
     async def _still_paused(self, visit: Visit, extension: str) -> bool:
         """Whether a row that waits for its scope has to wait on. Does not ask ARM."""
         policy = next((p for p in await self._unread(visit) if p.extension == extension), None)
-        pause = await self._pauses.blocks(visit.vm, extension, visit.now) if policy else None
+        pause = await self.pauses.blocks(visit.vm, extension, visit.now) if policy else None
         if policy is None or pause is None:
             return False
         pace = Pace(visit.last(extension), policy.waits, visit.now)
@@ -178,7 +178,7 @@ class Enforcement:
                 continue
             failure = classify(error.evidence, self._rules.catalogue[policy.extension].errors, visit.now)
             decision = after_refusal(Pace(last, policy.waits, visit.now), failure, error.evidence.text)
-            await self._pauses.heed(visit.vm, policy.extension, decision, visit.now)
+            await self.pauses.heed(visit.vm, policy.extension, decision, visit.now)
             await self._record_unread(visit, policy, decision)
 
     async def _close_abandoned(self, visit: Visit, error: ArmError, wanted: set[str]) -> None:

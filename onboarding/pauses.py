@@ -1,12 +1,15 @@
 """Who may ask ARM on behalf of a paused scope, and who waits.
 
-Each worker keeps what it read for some seconds, so that an event of a healthy scope costs no extra trip to storage. The
-row is the truth: of all that want to probe, the one whose conditional write wins does.
+Each worker keeps what it read for some seconds, and reads again beside something else that an event has to wait for, so
+that an event of a healthy scope costs no extra trip to storage. The row is the truth: of all that want to probe, the
+one whose conditional write wins does.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Awaitable
 from datetime import datetime, timedelta
 
 from onboarding.core.decision import Decision, Wait
@@ -27,6 +30,14 @@ class Pauses:
     def __init__(self, store: PauseStore) -> None:
         self._store = store
         self._known: dict[str, tuple[datetime, tuple[StoredPause, ...]]] = {}
+        self._reading: dict[str, asyncio.Lock] = {}
+
+    async def beside[T](self, other: Awaitable[T], vm: VmId, now: datetime) -> T:
+        """The result of `other`; the pauses are read meanwhile if it is time. Raises StorageError."""
+        if self._fresh(vm.subscription.lower(), now):
+            return await other
+        result, _ = await asyncio.gather(other, self._read(vm, now))
+        return result
 
     async def blocks(self, vm: VmId, extension: str, now: datetime) -> Pause | None:
         """The pause that keeps this VM waiting; None if there is none, or if this VM is the one that probes it."""
@@ -68,9 +79,13 @@ class Pauses:
                 _log.warning("no longer: %s", stored.pause)
 
     async def _read(self, vm: VmId, now: datetime) -> tuple[StoredPause, ...]:
+        """What is known; of all that find it too old at once, one reads."""
         subscription = vm.subscription.lower()
-        at, known = self._known.get(subscription, (None, ()))
-        if at is None or now - at > _FRESH:
-            known = await self._store.read(subscription)
-            self._known[subscription] = (now, known)
-        return known
+        if not self._fresh(subscription, now):
+            async with self._reading.setdefault(subscription, asyncio.Lock()):
+                if not self._fresh(subscription, now):
+                    self._known[subscription] = (now, await self._store.read(subscription))
+        return self._known[subscription][1]
+
+    def _fresh(self, subscription: str, now: datetime) -> bool:
+        return subscription in self._known and now - self._known[subscription][0] <= _FRESH

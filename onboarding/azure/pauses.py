@@ -6,9 +6,10 @@ from typing import Any
 
 from azure.core import MatchConditions
 from azure.data.tables import UpdateMode
-from azure.data.tables.aio import TableClient
 
-from onboarding.azure.entities import plain, reading, with_table, writing
+from onboarding.azure.entities import reading, with_table, writing
+from onboarding.azure.queries import Query, entities
+from onboarding.azure.storage import OnboardingTable
 from onboarding.core.pause import Pause
 from onboarding.ports import StoredPause
 
@@ -16,17 +17,15 @@ from onboarding.ports import StoredPause
 class TablePauses:
     """Implements `ports.PauseStore`."""
 
-    def __init__(self, table: TableClient) -> None:
+    def __init__(self, table: OnboardingTable) -> None:
         self._table = table
 
     async def read(self, subscription: str) -> tuple[StoredPause, ...]:
-        query = "PartitionKey eq @partition and RowKey ge 'pause|' and RowKey lt 'pause}'"
         found: list[StoredPause] = []
         with reading():
-            async for entity in self._table.query_entities(query, parameters={"partition": subscription}):
-                properties = {name: plain(value) for name, value in entity.items()}
-                pause = Pause.from_properties(subscription, properties)
-                found.append(StoredPause(pause, str(entity.metadata["etag"])))
+            async for entity in entities(self._table.requests, self._table.table_name, Query("pause|", subscription)):
+                pause = Pause.from_properties(subscription, entity)
+                found.append(StoredPause(pause, str(entity["odata.etag"])))
         return tuple(found)
 
     async def write(self, pause: Pause, version: str | None) -> None:

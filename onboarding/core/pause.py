@@ -6,6 +6,7 @@ VM at a time) finds out whether it was. Pure values; who may probe is settled by
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Self
@@ -71,7 +72,7 @@ class Pause:
         }
 
     @classmethod
-    def from_properties(cls, subscription: str, properties: dict[str, Any]) -> Self:
+    def from_properties(cls, subscription: str, properties: Mapping[str, Any]) -> Self:
         return cls(
             subscription=subscription,
             resource_group=properties["ResourceGroup"],

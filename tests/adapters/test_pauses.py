@@ -7,9 +7,9 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from azure.data.tables.aio import TableClient
 
 from onboarding.azure.pauses import TablePauses
+from onboarding.azure.storage import OnboardingTable
 from onboarding.azure.tables import TableLedger
 from onboarding.core.errors import LostRace
 from onboarding.core.failures import Cause
@@ -18,7 +18,7 @@ from tests.adapters.rows import OMS, TIME, new_vm, row_of, trigger
 
 
 @pytest.fixture
-def pauses(table: TableClient) -> TablePauses:
+def pauses(table: OnboardingTable) -> TablePauses:
     return TablePauses(table)
 
 

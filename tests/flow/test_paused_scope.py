@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 
 import pytest
@@ -9,7 +11,8 @@ import pytest
 from onboarding.core.evidence import Evidence
 from onboarding.core.outcome import Outcome, WaitingFor
 from onboarding.core.resource_id import VmId
-from tests.flow.world import World, extension
+from onboarding.ports import Stored, StoredPause
+from tests.flow.world import LedgerInMemory, PausesInMemory, World, extension
 
 NOT_AUTHORIZED = Evidence(
     http_status=403,
@@ -47,6 +50,31 @@ async def test_the_other_vms_wait_and_ask_for_nothing(world: World) -> None:
         await world.created(world.add(name))
         assert world.row(world.add(name)).waiting_for is WaitingFor.SCOPE_PAUSED
     assert world.arm.calls.count("PUT") == 1
+
+
+async def test_of_many_new_vms_at_once_one_reads_the_pauses(world: World) -> None:
+    await asyncio.gather(*(world.created(world.add(f"web{number}")) for number in range(8)))
+    assert world.arm.calls.count("PUT") == 8
+    assert world.pauses.reads == 1
+
+
+async def test_the_pauses_are_read_beside_the_row_of_a_new_vm() -> None:
+    both = asyncio.Barrier(2)
+
+    class Pauses(PausesInMemory):
+        async def read(self, subscription: str) -> tuple[StoredPause, ...]:
+            await both.wait()
+            return await super().read(subscription)
+
+    class Ledger(LedgerInMemory):
+        async def read(self, vm: VmId, only: Collection[str] = ()) -> Mapping[str, Stored]:
+            await both.wait()
+            return await super().read(vm, only)
+
+    world = World(ledger=Ledger(), pauses=Pauses())
+    async with asyncio.timeout(5):
+        await world.created(world.add())
+    assert world.arm.calls == ["GET", "PUT"]
 
 
 async def test_a_vm_that_needs_nothing_is_not_held_up(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -306,9 +307,12 @@ class SweepsInMemory:
 class PausesInMemory:
     def __init__(self) -> None:
         self.stored: dict[tuple[str, str, str], StoredPause] = {}
+        self.reads = 0
         self.writes = 0
 
     async def read(self, subscription: str) -> tuple[StoredPause, ...]:
+        self.reads += 1
+        await asyncio.sleep(0)  # as over a wire: others get their turn
         return tuple(stored for (owner, _, _), stored in self.stored.items() if owner == subscription)
 
     async def write(self, pause: Pause, version: str | None) -> None:
