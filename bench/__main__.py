@@ -19,7 +19,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bench.report import Occasion, Section, table, verdict, write
+from bench.report import Figure, Occasion, Section, table, verdict, write
 from bench.run import Run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,16 +29,16 @@ SECTIONS = ("line", "queue", "cold", "memory", "burst", "sweep", "table", "decis
 def main() -> int:
     args = _arguments().parse_args()
     console = Console(stderr=args.json)
-    run = Run(args.size == "quick", console)
     occasion = Occasion(datetime.now(UTC).date().isoformat(), _machine(), args.size)
-    sections = []
-    for name in args.only or SECTIONS:
-        console.rule(name)
-        began = time.monotonic()
-        sections.append(measured := _measure(name, run))
-        run.say(f"{name} took {time.monotonic() - began:.0f} s")
-        write(measured, occasion, ROOT)
-    figures = [figure for section in sections for figure in section.figures]
+    figures: list[Figure] = []
+    with Run(args.size == "quick", console) as run:
+        for name in args.only or SECTIONS:
+            console.rule(name)
+            began = time.monotonic()
+            measured = _measure(name, run)
+            run.say(f"{name} took {time.monotonic() - began:.0f} s")
+            write(measured, occasion, ROOT)
+            figures += measured.figures
     if args.json:
         print(json.dumps({figure.name: round(figure.value, 4) for figure in figures}, indent=2))
     console.print(table(figures))

@@ -1,4 +1,4 @@
-"""`python -m bench.burst --vms N --workers M`: a burst in virtual time, against the simulator's own token buckets.
+"""`python -m bench.burst --vms N --within S --workers M`: a burst in virtual time, against the simulator's own buckets.
 
 Time stands still while the product works, and moves to whatever is due next: an event, a look, the end of an install.
 Real are the product, its ARM adapter, the SDK and TLS, the table (Azurite) and the buckets; the queue is a list that
@@ -36,7 +36,6 @@ from simulator.arm.options import Options
 from simulator.arm.targets import Kind
 from simulator.clock import ManualClock
 
-_MINUTE = 60.0
 _SCOPE = "https://management.azure.com/.default"
 _AT_ONCE = 24  # events and messages at work in one worker, as host.json has it for messages
 _IMAGE = {"publisher": "OpenLogic", "offer": "CentOS", "sku": "7_9-gen2", "version": "7.9.2021020401"}
@@ -92,9 +91,9 @@ class Burst:
     published: list[Any]
     workers: Iterator[Onboarding]
 
-    async def play(self, vms: int) -> None:
-        """All VMs are created within a minute; ends when nothing is due any more."""
-        created = deque((_MINUTE * number / vms, vm_name("burst", number)) for number in range(vms))
+    async def play(self, vms: int, within: float) -> None:
+        """All VMs are created within so many seconds; ends when nothing is due any more."""
+        created = deque((within * number / vms, vm_name("burst", number)) for number in range(vms))
         while True:
             now = self.clock.seconds()
             jobs = [next(self.workers).take(message) for message in self.deferrals.due()]
@@ -125,7 +124,7 @@ async def _at_once(jobs: list[Coroutine[Any, Any, None]]) -> None:
     await asyncio.gather(*(one(job) for job in jobs))
 
 
-async def _run(vms: int, workers: int) -> dict[str, Any]:
+async def _run(vms: int, within: float, workers: int) -> dict[str, Any]:
     clock, published = ManualClock(), list[Any]()
     arm = ArmSimulator(clock, publish=published.append, options=Options(subscriptions=(SUBSCRIPTION,)))
     for number in range(vms):
@@ -146,7 +145,7 @@ async def _run(vms: int, workers: int) -> dict[str, Any]:
                 adapter = ArmAdapter(Credential(arm), endpoints.arm, _SCOPE, clock.now, connections=Connections(tls))
                 own = replace(ports, arm=adapter, deferrals=deferrals, clock=clock.now)
                 lines.append(Onboarding(own, configuration.rules))
-            await Burst(clock, deferrals, published, itertools.cycle(lines)).play(vms)
+            await Burst(clock, deferrals, published, itertools.cycle(lines)).play(vms, within)
             return await _told(arm, ports, began, deferrals.scheduled)
     finally:
         await arm.stop()
@@ -171,9 +170,10 @@ async def _told(arm: ArmSimulator, ports: Ports, began: datetime, looks: int) ->
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--vms", type=int, required=True)
+    parser.add_argument("--within", type=float, default=60)
     parser.add_argument("--workers", type=int, default=1)
     args = parser.parse_args()
-    print(json.dumps(asyncio.run(_run(args.vms, args.workers))))
+    print(json.dumps(asyncio.run(_run(args.vms, args.within, args.workers))))
 
 
 if __name__ == "__main__":

@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
 
 from rich.console import Console
 
+from bench.parts import Parts, running_parts
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Run:
-    """How large to measure, and where to tell of progress."""
+    """How large to measure, on what, and where to tell of progress."""
 
     quick: bool
     console: Console
+    _shared: Parts | None = None
+    _ending: ExitStack = field(default_factory=ExitStack)
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ending.close()
+
+    @contextmanager
+    def parts(self) -> Iterator[Parts]:
+        """Azurite and the lean ARM: new ones, or in a quick run the same for all sections."""
+        if not self.quick:
+            with running_parts() as parts:
+                yield parts
+            return
+        if self._shared is None:
+            self._shared = self._ending.enter_context(running_parts())
+        yield self._shared
 
     def say(self, text: str) -> None:
         self.console.print(text, highlight=False, soft_wrap=True)

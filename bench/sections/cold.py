@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench.cold_start import NEEDED
-from bench.parts import BenchFailed, environment, running_parts
+from bench.parts import BenchFailed, environment
 from bench.report import Figure, Grid, Section
 from bench.run import Run
 
@@ -25,8 +25,8 @@ _MOST = 14
 
 
 def measure(run: Run) -> Section:
-    rounds = 3 if run.quick else 15
-    with running_parts() as parts, TemporaryDirectory(prefix="no-byte-code-") as empty:
+    rounds = 2 if run.quick else 15
+    with run.parts() as parts, TemporaryDirectory(prefix="no-byte-code-") as empty:
         parts.empty_storage()
         parts.record(0)
         start = Start(environment(parts.settings))

@@ -11,7 +11,7 @@ from typing import Any
 from bench.charts import Chart
 from bench.course import Course, Taken
 from bench.measures import round_trips
-from bench.parts import Parts, run_child, running_parts, watched_storage
+from bench.parts import Parts, run_child, watched_storage
 from bench.report import Figure, Grid, Section
 from bench.run import Run
 from bench.workload import EQUIPPED, IGNORED
@@ -23,7 +23,8 @@ _COUNTED = 20
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much of each is run; no cell of the matrix takes longer than `cell_s`."""
+    """How much of each is run; no cell of the matrix takes longer than `cell_s`. `anew`: each paced round finds the
+    product's rate for itself, since a machine that others share is not as fast all the time."""
 
     events: int
     rounds: int
@@ -32,34 +33,36 @@ class Size:
     cell_s: float
     paced_rounds: int
     paced_s: float
+    anew: bool
 
 
-_FULL = Size(1000, 7, (0, 20, 100), (1, 16, 64, 256), 20, 5, 8)
-_QUICK = Size(200, 2, (), (), 0, 1, 4)
+_FULL = Size(1000, 7, (0, 20, 100), (1, 16, 64, 256), 20, 5, 8, anew=True)
+_QUICK = Size(120, 2, (), (), 0, 2, 2, anew=False)
 
 
 def measure(run: Run) -> Section:
     size = _QUICK if run.quick else _FULL
-    with running_parts() as parts:
+    with run.parts() as parts:
         course = Course(parts, run)
-        course.run("floor", 300, latency_ms=0, concurrency=_CONCURRENCY)  # Azurite's own warm-up
-        figures = [*_race(course, size), *_half_load(course, size), *_calls(parts, run)]
+        course.run("floor", size.events, latency_ms=0, concurrency=_CONCURRENCY)  # Azurite's own warm-up
+        race, line_rate = _race(course, size)
+        figures = [*race, *_half_load(course, size, line_rate), *_calls(parts, run)]
     if run.quick:
         return Section("line", figures)
-    with running_parts() as parts:
+    with run.parts() as parts:
         cells = list(_matrix(Course(parts, run), size))
     header = ("contestant", "ARM, ms", "at once", "events/s", "p50, ms", "p95, ms", "p99, ms", "CPU, ms an event")
     title = "From delivery to ARM's having the PUT, by how long ARM takes and how many events are at work:"
     return Section("line", figures, [Grid(title, header, [_row(cell) for cell in cells])], [_chart(cells)])
 
 
-def _race(course: Course, size: Size) -> list[Figure]:
+def _race(course: Course, size: Size) -> tuple[list[Figure], float]:
     """Every contestant in turn, `rounds` times; each round has its ratios, and the median of those counts."""
     taken: dict[str, list[Taken]] = {name: [] for name in _CONTESTANTS}
     for _ in range(size.rounds):
         for name in _CONTESTANTS:
             taken[name].append(course.run(name, size.events, latency_ms=_LATENCY_MS, concurrency=_CONCURRENCY))
-    script = course.run("script", 20, latency_ms=_LATENCY_MS, concurrency=1)
+    script = course.run("script", min(20, size.events // 10), latency_ms=_LATENCY_MS, concurrency=1)
     rate = statistics.median(each.rate for each in taken["line"])
 
     def ratio(other: str) -> float:
@@ -78,12 +81,11 @@ def _race(course: Course, size: Size) -> list[Figure]:
         Figure("line.cpu_ms_per_event", cpu("line"), "CPU of the worker's process"),
         Figure("line.floor_cpu_ms_per_event", cpu("floor"), "CPU of the floor's process"),
         Figure("line.sdk_cpu_ms_per_event", cpu("sdk"), "CPU of the SDK floor's process"),
-    ]
+    ], rate
 
 
-def _half_load(course: Course, size: Size) -> list[Figure]:
-    """What the product adds to its own requests when it has half of what it can do, which each round finds anew: a
-    machine that others share is not as fast all the time."""
+def _half_load(course: Course, size: Size, line_rate: float) -> list[Figure]:
+    """What the product adds to its own requests when it has half of what it can do."""
 
     def paced(name: str, rate: float) -> Taken:
         events = int(rate * size.paced_s)
@@ -91,9 +93,9 @@ def _half_load(course: Course, size: Size) -> list[Figure]:
 
     rounds = []
     for _ in range(size.paced_rounds):
-        flat_out = course.run("line", size.events // 2, latency_ms=_LATENCY_MS, concurrency=_CONCURRENCY)
-        half = flat_out.rate / 2
-        rounds.append((paced("bare", half), paced("line", half)))
+        if size.anew:
+            line_rate = course.run("line", size.events // 2, latency_ms=_LATENCY_MS, concurrency=_CONCURRENCY).rate
+        rounds.append((paced("bare", line_rate / 2), paced("line", line_rate / 2)))
 
     def beyond(share: float) -> float:
         return statistics.median(line.way(share) - bare.way(0.5) for bare, line in rounds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.charts import Chart
-from bench.parts import BenchFailed, run_child, running_parts
+from bench.parts import BenchFailed, run_child
 from bench.report import Figure, Section
 from bench.run import Run
 
@@ -13,8 +13,8 @@ _SETTLED = 2_000  # by then everything that is kept is there: connections, cache
 
 def measure(run: Run) -> Section:
     """As many events in a quick run, too, but most of them of something else than a VM."""
-    new = 10 if run.quick else 1
-    with running_parts() as parts:
+    new = 20 if run.quick else 1
+    with run.parts() as parts:
         parts.record(0)
         parts.empty_storage()
         told = run_child("bench.memory", {"events": _EVENTS, "each": _EACH, "new": new}, parts.settings)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from bench.charts import Chart
 from bench.course import Course, Taken
-from bench.parts import running_parts
 from bench.report import Figure, Grid, Section
 from bench.run import Run
 
@@ -49,9 +48,10 @@ class Cell:
 def measure(run: Run) -> Section:
     chosen = _chosen()
     plan = _QUICK if run.quick else _FULL
-    with running_parts() as parts:
+    with run.parts() as parts:
         course = Course(parts, run)
-        course.run("visits", plan.events, latency_ms=_LATENCY_MS, concurrency=chosen)  # Azurite's own warm-up
+        if not run.quick:
+            course.run("visits", plan.events, latency_ms=_LATENCY_MS, concurrency=chosen)  # Azurite's own warm-up
         cells = [cell for latency, rounds in plan.rounds.items() for cell in _cells(course, plan, latency, rounds)]
     return Section("queue", _figures(cells, chosen), [_grid(cells, chosen)], [_chart(cells)])
 

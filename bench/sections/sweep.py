@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.charts import Chart
 from bench.fleet import LACKING, PAGE
-from bench.parts import Parts, run_child, running_parts
+from bench.parts import Parts, run_child
 from bench.report import Figure, Grid, Section
 from bench.run import Run
 
@@ -42,8 +42,8 @@ class Swept:
 
 
 def measure(run: Run) -> Section:
-    sizes = (500, 2_000, 5_000) if run.quick else (1_000, 10_000, 100_000)
-    with running_parts() as parts:
+    sizes = (500, 1_500, 4_000) if run.quick else (1_000, 10_000, 100_000)
+    with run.parts() as parts:
         swept = [_sweep(parts, vms, run) for vms in sizes]
     return Section("sweep", _figures(swept), [_grid(swept)], [_chart(swept)])
 

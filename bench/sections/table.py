@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from bench.fleet import totals
-from bench.parts import BenchFailed, Parts, run_child, running_parts
+from bench.parts import BenchFailed, Parts, run_child
 from bench.report import Figure, Section
 from bench.run import Run
 
@@ -14,8 +14,8 @@ _MOST_MB = 100
 
 
 def measure(run: Run) -> Section:
-    rows = 4_000 if run.quick else 100_000
-    with running_parts() as parts:
+    rows = 2_000 if run.quick else 100_000
+    with run.parts() as parts:
         parts.empty_storage()
         run_child("bench.fleet", {"vms": rows}, parts.settings)
         told = {what: _status(what, parts, run) for what in ("reading", "totals", "json", "text")}
