@@ -18,8 +18,8 @@ class Run:
 
     quick: bool
     console: Console
-    _shared: Parts | None = None
-    _ending: ExitStack = field(default_factory=ExitStack)
+    _shared: Parts | None = field(default=None, init=False)
+    _ending: ExitStack = field(default_factory=ExitStack, init=False)
 
     def __enter__(self) -> Run:
         return self
