@@ -257,9 +257,9 @@ def _undisturbed() -> Iterator[None]:
     gc.disable()
     try:
         yield
+        gc.freeze()  # not where it failed: each event tries again, and the garbage of every try would be kept
     finally:
         gc.enable()
-        gc.freeze()
 
 
 def _setting_problems(rules: Rules) -> list[str]:

@@ -59,6 +59,27 @@ def test_the_collector_works_on_after_the_sdks_were_loaded_and_leaves_them_alone
     assert told["left_alone"] > 100 * told["looked_at"]
 
 
+FAILED = """
+import gc, json
+from onboarding.core.errors import StorageError
+from onboarding.wiring import Worker
+
+worker = Worker({})
+for _ in range(2):
+    try:
+        worker.application
+    except StorageError:
+        print(json.dumps({"enabled": gc.isenabled(), "left_alone": gc.get_freeze_count()}))
+"""
+
+
+def test_what_could_not_be_loaded_is_not_kept_however_often_it_is_tried() -> None:
+    own = dict(os.environ)
+    forget_settings(own)
+    done = subprocess.run([sys.executable, "-c", FAILED], env=own, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [{"enabled": True, "left_alone": 0}] * 2
+
+
 def test_an_ignored_event_loads_no_sdk_of_azure() -> None:
     own = dict(os.environ)
     forget_settings(own)
