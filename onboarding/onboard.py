@@ -99,10 +99,10 @@ class Onboarding:
         await self._enforcement.visit(Visit(look.vm, trigger, stored, now))
 
     async def _arrive(self, vm: VmId, trigger: Trigger, *, created: bool = False, only: Collection[str] = ()) -> Visit:
-        stored = self._ports.ledger.read(vm, only)
-        if created:
-            stored = self._enforcement.pauses.beside(stored, vm, self._ports.clock())
-        return Visit(vm, trigger, await stored, self._ports.clock(), created)
+        reading = self._ports.ledger.read(vm, only)
+        if created:  # an install is likely to follow, and asks what is paused
+            reading = self._enforcement.pauses.beside(reading, vm, self._ports.clock())
+        return Visit(vm, trigger, await reading, self._ports.clock(), created)
 
     async def _consider(self, visit: Visit) -> None:
         known = [stored.row for stored in visit.stored.values() if stored.row.event_id == visit.trigger.id]
