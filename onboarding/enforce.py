@@ -1,11 +1,11 @@
-"""One visit to one VM: read it once, decide per extension, and act."""
+"""One pass over one VM: read it once, decide for each extension, send at most one request, record."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 from onboarding.brakes import Brakes
 from onboarding.core.asked import Asked
@@ -13,28 +13,36 @@ from onboarding.core.brake import Hold, spread
 from onboarding.core.catalog import CatalogueEntry
 from onboarding.core.configuration import ExtensionSettings, resolve_settings
 from onboarding.core.deciding import decide
-from onboarding.core.decision import Decision, Install, Pace, Situation, Skip, Wait
-from onboarding.core.errors import ArmError, LostRace
-from onboarding.core.facts import MachineFacts, read_facts
-from onboarding.core.failures import Cause, classify
+from onboarding.core.decision import AlreadyInstalled, Decision, Install, Pace, Situation, Skip, Wait
+from onboarding.core.digest import digest
+from onboarding.core.errors import ArmError
+from onboarding.core.facts import InstalledExtension, MachineFacts, read_extension, read_facts
+from onboarding.core.failures import Cause, ExtensionState, Failure, classify, read_extension_state
 from onboarding.core.images import NO_OVERRIDES, ImageDefinition, Overrides, identify
-from onboarding.core.outcome import Outcome, WaitingFor
+from onboarding.core.machine_row import MachineRow
+from onboarding.core.outcome import Outcome, Row, WaitingFor
 from onboarding.core.pause import Pause
-from onboarding.core.policy import Assignment, Policy, PolicySet
+from onboarding.core.policy import Assignment, Effect, Policy, PolicySet
 from onboarding.core.record import Episode, closed, row_of, unread
 from onboarding.core.resource_id import VmId
-from onboarding.core.retries import after_refusal
+from onboarding.core.retries import MOST_SENDS, after_refusal, proves_gone
 from onboarding.core.routing import routed, tuned
 from onboarding.core.support import judge
+from onboarding.core.survey import Reason
+from onboarding.core.waits import Waits
 from onboarding.definitions import Definitions
-from onboarding.install import Installer
+from onboarding.install import OF_THE_CALLER, Installer
 from onboarding.pauses import Pauses
-from onboarding.ports import Ports
+from onboarding.ports import Ports, Revisit, Stored
 from onboarding.reach import Reach
 from onboarding.recording import Recorder
-from onboarding.visit import Case, Visit
+from onboarding.visit import DELETION, UNCONFIRMED, Case, Visit
 
 _log = logging.getLogger(__name__)
+
+_LOOK_AGAIN = timedelta(minutes=5)
+_A_DAY = timedelta(days=1)
+_MAY_BE_GONE = (DELETION, UNCONFIRMED, Reason.GONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +85,13 @@ def situation_of(
 
 
 class Enforcement:
-    """Visits VMs. Holds no state but what it remembers of paused scopes for some seconds."""
+    """Reconciles VMs: reads one, decides for each extension, sends at most one request, and records what came of it.
+
+    Holds no state but what it remembers of pauses for some seconds."""
 
     def __init__(self, ports: Ports, rules: Rules) -> None:
         self._arm = ports.arm
+        self._deferrals = ports.deferrals
         self._rules = rules
         self._definitions = Definitions(ports.arm, rules.overrides)
         self._reach = Reach(rules.policies, ports.inventory)
@@ -90,117 +101,322 @@ class Enforcement:
         self._installer = Installer(ports.arm, self.recorder, self.pauses, ports.clock)
 
     async def visit(self, visit: Visit) -> None:
-        """Read the VM once and see to every extension. Raises StorageError if nothing could be written down, and
-        ArmError where a person asks for a VM that cannot be read and was never heard of."""
-        paused = {e for e, stored in visit.stored.items() if stored.row.waiting_for is WaitingFor.SCOPE_PAUSED}
-        if paused and visit.asked is None:
-            cleared = frozenset([e for e in paused if not await self._still_paused(visit, e)])
-            if not cleared and len(paused) == len(visit.stored):
-                return
-            visit = replace(visit, cleared=cleared)
-        try:
-            facts = read_facts(await self._arm.read_machine(visit.vm, to_install=visit.to_install))
-        except ArmError as error:
-            if visit.asked is not None and not visit.stored:
-                raise  # a slip of the pen is no row
-            await self._could_not_read(visit, error)
+        """One pass over one VM: read it once and see to every extension.
+
+        Raises LostRace if another worker wrote meanwhile, StorageError if nothing could be written down, and ArmError
+        where a person asks for a VM that cannot be read."""
+        policies = await self._reach.policies(visit.now)
+        reaching = policies.reaching(visit.vm)
+        wanted = policies.for_unread(visit.vm)
+        orphans = self._orphans(visit, policies, wanted)
+        if visit.asked is None and not self._to_be_read(visit, reaching, orphans):
+            await self.recorder.record(visit, _machine(visit), [ended for _, ended in orphans])
             return
+        if (cleared := await self._probed(visit, wanted)) is None:
+            return
+        visit = replace(visit, cleared=visit.cleared | cleared)
+        try:
+            reading = await self._arm.read_machine(visit.vm, to_install=visit.to_install)
+        except ArmError as error:
+            await self._could_not_read(visit, wanted, orphans, error)
+            return
+        facts = read_facts(reading.body)
         if facts.id.key != visit.vm.key:
             facts = replace(facts, id=visit.vm)
         if definition := await self._definitions.of(facts):
             visit = replace(visit, definition=definition)
-        for assignment in (await self._reach.policies(visit.now)).assign(facts, visit.now):
-            if not visit.concerns(assignment.policy):
-                continue
-            try:
-                await self._enforce(visit, facts, assignment)
-            except LostRace:
-                _log.info("%s %s: another worker has this row", visit.vm.name, assignment.policy.extension)
+        await self._reconcile(visit, facts, policies, orphans, reading.at)
+
+    async def confirm(self, visit: Visit, stored: Stored) -> None:
+        """An event says that the extension we asked for was written: ARM's word on it settles the row. Where that is
+        anything but a clean success, the VM is reconciled. Raises as `visit`."""
+        row = stored.row
+        try:
+            reading = await self._arm.read_extension(visit.vm, row.extension_name)
+        except ArmError as error:
+            if error.evidence.http_status == 404:
+                await self.visit(visit)
+            return  # else the row has its check
+        extension = read_extension(reading.body)
+        state = read_extension_state(extension)
+        if state is ExtensionState.IN_PROGRESS:
+            return
+        if state is not ExtensionState.SUCCEEDED or not self._is_as_sent(row, extension):
+            await self.visit(visit)
+            return
+        version = extension.handler_version or extension.version
+        done = closed(row, Outcome.INSTALLED, "the handler reports success", visit.now, version)
+        await self.recorder.record(visit, _machine(visit, read_at=reading.at), [done])
 
     async def preview(self, visit: Visit) -> tuple[tuple[Case, Decision], ...]:
         """What a visit would decide, and do nothing. Raises ArmError."""
-        facts = replace(read_facts(await self._arm.read_machine(visit.vm)), id=visit.vm)
+        reading = await self._arm.read_machine(visit.vm)
+        facts = replace(read_facts(reading.body), id=visit.vm)
         visit = replace(visit, definition=await self._definitions.of(facts))
         assigned = (await self._reach.policies(visit.now)).assign(facts, visit.now)
         cases = (self._case(visit, facts, said) for said in assigned if visit.concerns(said.policy))
         return tuple((case, decide(case.situation)) for case in cases)
 
-    async def _enforce(self, visit: Visit, facts: MachineFacts, assignment: Assignment) -> None:
-        case = self._case(visit, facts, assignment)
-        decision = await self._decide(case)
-        if isinstance(decision, Install):
-            await self._installer.install(case, decision)
-            return
-        await self.pauses.heed(visit.vm, case.extension, decision, visit.now)
-        stored = visit.stored.get(case.extension)
-        row = row_of(case.situation, decision, visit.opening)
-        wanted = visit.created or visit.asked is not None
-        if stored is None and row.outcome is Outcome.OUT_OF_SCOPE and not wanted:
-            return
-        if row.differs(stored.row if stored else None):
-            await self.recorder.write(visit, row, visit.version(case.extension))
+    def _is_as_sent(self, row: Row, extension: InstalledExtension) -> bool:
+        entry = self._rules.catalogue.get(row.extension)
+        if entry is None:
+            return False
+        handler = (extension.publisher.lower(), extension.type.lower()) == (entry.publisher.lower(), entry.type.lower())
+        return handler and (not row.sent_digest or digest(extension.settings) == row.sent_digest)
+
+    def _orphans(self, visit: Visit, policies: PolicySet, wanted: Sequence[Policy]) -> list[tuple[Row, Row]]:
+        """Open rows of extensions that nobody wants of this VM any more, and how they end."""
+        names = {policy.extension for policy in wanted}
+        found = []
+        for stored in visit.stored.values():
+            row = stored.row
+            if row.outcome.final or row.extension in names or row.extension in visit.settled:
+                continue
+            naming = next((p for p in policies.policies if p.extension == row.extension), None)
+            reason = f"no policy names {row.extension} any more (a file that cannot be read is named at /api/health)"
+            if naming is not None:
+                off = naming.effect is Effect.DISABLED
+                reason = f"policy {naming.name} is disabled" if off else f"outside the scope of policy {naming.name}"
+            found.append((row, closed(row, Outcome.OUT_OF_SCOPE, reason, visit.now)))
+        return found
+
+    def _to_be_read(self, visit: Visit, reaching: Sequence[Policy], orphans: Sequence[tuple[Row, Row]]) -> bool:
+        """Whether ARM has anything to tell: of a VM outside every scope, only what became of a request of ours and
+        whether it is gone."""
+        if any(visit.concerns(policy) for policy in reaching) or any(row.in_flight for row, _ in orphans):
+            return True
+        return bool(_gone(visit, "")) and (visit.deletion or bool(visit.revisit))
+
+    async def _probed(self, visit: Visit, wanted: Sequence[Policy]) -> frozenset[str] | None:
+        """Of the extensions that wait for a pause, those that this visit probes or whose pause is over. None where all
+        of the VM's rows wait on: then ARM is not asked."""
+        waiting = {e for e, stored in visit.stored.items() if stored.row.waiting_for is WaitingFor.SCOPE_PAUSED}
+        if not waiting or visit.asked is not None:
+            return frozenset()
+        policies = {policy.extension: policy for policy in wanted}
+        cleared, rows = set[str](), []
+        for extension in waiting:
+            row, policy = visit.stored[extension].row, policies.get(extension)
+            if policy is None:
+                cleared.add(extension)
+                continue
+            pause = await self.pauses.blocks(visit.vm, extension, row.sent_digest, visit.now)
+            if pause is None:
+                cleared.add(extension)
+                continue
+            pace = Pace(row, policy.waits, visit.now)
+            rows.append(_unread(visit, policy, _wait_for_scope(pace, pause)))
+        if cleared or len(waiting) < len(visit.stored):
+            return frozenset(cleared)
+        await self.recorder.record(visit, _machine(visit), rows)
+        return None
+
+    async def _reconcile(
+        self,
+        visit: Visit,
+        facts: MachineFacts,
+        policies: PolicySet,
+        orphans: Sequence[tuple[Row, Row]],
+        read_at: datetime | None,
+    ) -> None:
+        """Decide for each extension, and carry out what can be carried out now."""
+        deleting = facts.provisioning_state.lower() == "deleting"
+        if visit.deletion or deleting:
+            await self._look_again(visit)
+        rows = [_ended_by(row, ended, facts, visit) for row, ended in orphans]
+        busy = next((row for row in rows if row.in_flight), None) or self._busy_elsewhere(visit, facts, policies)
+        cases = []
+        for assignment in policies.assign(facts, visit.now):
+            if visit.concerns(assignment.policy) and not self._left_alone(visit, facts, assignment, deleting):
+                cases.append(self._case(visit, facts, assignment))
+        # What we are writing already is looked at first: whether it has ended decides over all others.
+        cases.sort(key=lambda case: not (case.situation.last and case.situation.last.in_flight))
+        sending: tuple[Case, Install, Row] | None = None
+        for case in cases:
+            case = replace(case, situation=replace(case.situation, in_flight=busy))
+            decision = await self._decide(case)
+            if isinstance(decision, Install):
+                busy = self._installer.claimed(case, decision)
+                sending = (case, decision, busy)
+                continue
+            if visit.asked is None:
+                await self.pauses.heed(visit.vm, case.extension, digest(case.situation.settings), decision, visit.now)
+            row = self._row(case, decision)
+            if row.in_flight:
+                busy = row
+            wanted = visit.created or visit.asked is not None
+            if case.extension in visit.stored or row.outcome is not Outcome.OUT_OF_SCOPE or wanted:
+                rows.append(row)
+        machine = _machine(visit, facts, read_at, rows)
+        if sending is None:
+            await self.recorder.record(visit, machine, rows)
+        else:
+            await self._installer.install(*sending, machine, rows)
+
+    def _row(self, case: Case, decision: AlreadyInstalled | Wait | Skip) -> Row:
+        row = row_of(case.situation, decision, case.visit.opening)
+        if row.waiting_for is WaitingFor.SCOPE_PAUSED:
+            # Names the pause that it waits for, so that its checks need not read the VM.
+            return replace(row, sent_digest=digest(case.situation.settings))
+        return row
+
+    def _busy_elsewhere(self, visit: Visit, facts: MachineFacts, policies: PolicySet) -> Row | None:
+        """A request of ours that this visit is not about."""
+        concerned = {p.extension for p in policies.policies if visit.concerns(p)}
+        for extension, stored in visit.stored.items():
+            row = stored.row
+            if row.in_flight and extension not in concerned and row.vm_id in ("", facts.vm_id):
+                return row
+        return None
+
+    def _left_alone(self, visit: Visit, facts: MachineFacts, assignment: Assignment, deleting: bool) -> bool:
+        """Final rows that an event cannot change: of a VM that is being deleted, and of another version of the policy,
+        which another host may work with. A changed policy takes rows up by way of the sweep."""
+        last = visit.last(assignment.policy.extension, facts.vm_id)
+        if last is None or not last.outcome.final or last.outcome is Outcome.GONE or visit.asked is not None:
+            return False
+        other = last.policy == assignment.policy.name and last.policy_hash not in ("", assignment.policy.digest)
+        return deleting or (other and not visit.revisit)
+
+    async def _look_again(self, visit: Visit) -> None:
+        """ARM still knows a VM that is said to be gone, or that is being deleted: it is read once more."""
+        if any(s.row.outcome.final and s.row.outcome is not Outcome.GONE for s in visit.stored.values()):
+            due = visit.now + _LOOK_AGAIN
+            await self._deferrals.schedule(Revisit(visit.vm, DELETION, due), visit.now)
 
     async def _decide(self, case: Case) -> Decision:
-        """The decision, unless the scope is paused or the policy's brake holds: then the VM waits with the others."""
+        """The decision, unless its scope or settings are paused or the policy's brake holds: then the VM waits."""
         decision = decide(case.situation)
         if not isinstance(decision, Install):
             return decision
         visit, pace = case.visit, case.situation.pace
         if case.extension not in visit.cleared:
-            pause = await self.pauses.blocks(visit.vm, case.extension, visit.now)
+            settings = digest(case.situation.settings)
+            pause = await self.pauses.blocks(visit.vm, case.extension, settings, visit.now)
             if pause is not None:
                 return _wait_for_scope(pace, pause)
         hold = await self._brakes.hold(case.situation.assignment.policy.name, visit.now)
         return decision if hold is None else _wait_for_brake(pace, hold, visit.vm)
 
     def _case(self, visit: Visit, facts: MachineFacts, assignment: Assignment) -> Case:
-        pace = Pace(visit.last(assignment.policy.extension, facts.vm_id), assignment.policy.waits, visit.now)
+        extension = assignment.policy.extension
+        claim = visit.claim
+        resend = claim is not None and claim.target == extension and claim.sends < MOST_SENDS
+        pace = Pace(visit.last(extension, facts.vm_id), assignment.policy.waits, visit.now, resend)
         situation, settings = situation_of(self._rules, facts, assignment, pace, visit.asked, visit.definition)
         return Case(visit, situation, settings)
 
-    async def _still_paused(self, visit: Visit, extension: str) -> bool:
-        """Whether a row that waits for its scope has to wait on. Does not ask ARM."""
-        policy = next((p for p in await self._unread(visit) if p.extension == extension), None)
-        pause = await self.pauses.blocks(visit.vm, extension, visit.now) if policy else None
-        if policy is None or pause is None:
-            return False
-        pace = Pace(visit.last(extension), policy.waits, visit.now)
-        await self._record_unread(visit, policy, _wait_for_scope(pace, pause))
+    async def _could_not_read(
+        self, visit: Visit, wanted: Sequence[Policy], orphans: Sequence[tuple[Row, Row]], error: ArmError
+    ) -> None:
+        """ARM did not give us the VM: every policy that could want something of it waits, or learns that it is gone."""
+        failure = self._judge(error, visit)
+        if visit.asked is not None and (not visit.stored or failure.cause in OF_THE_CALLER):
+            raise error  # a slip of the pen is no row, and what a person may not do is no truth about the machine
+        gone = proves_gone(failure)
+        if not gone and (visit.deletion or visit.revisit in _MAY_BE_GONE) and await self._still_unsure(visit, failure):
+            return
+        rows = [_ended_unread(row, ended, visit) for row, ended in orphans]
+        if gone:
+            why = "the VM was deleted" if visit.deletion else "ARM knows no such VM any more"
+            rows = _gone(visit, why)
+            wanted = [policy for policy in wanted if visit.created and policy.extension not in visit.stored]
+        for policy in wanted:
+            if not visit.concerns(policy):
+                continue
+            last = visit.last(policy.extension)
+            told = classify(error.evidence, self._rules.catalogue[policy.extension].errors, visit.now)
+            decision = after_refusal(Pace(last, policy.waits, visit.now), told, error.evidence.text)
+            if visit.asked is None:
+                settings = last.sent_digest if last else ""
+                await self.pauses.heed(visit.vm, policy.extension, settings, decision, visit.now)
+            rows.append(_unread(visit, policy, decision))
+        await self.recorder.record(visit, _machine(visit, rows=rows), rows)
+
+    async def _still_unsure(self, visit: Visit, failure: Failure) -> bool:
+        """Whether a VM that is said to be gone, and that cannot be read, is left as it is for now. Who is deleted with
+        its group takes our role along: nothing is paused for that, and nothing is said before a second read a day
+        later, or before the list of its subscription leaves it out."""
+        if failure.cause is not Cause.NOT_AUTHORIZED:
+            if visit.deletion:
+                await self._look_again(visit)
+            return visit.deletion
+        rows = []
+        if visit.revisit == UNCONFIRMED:
+            rows = _gone(visit, "gone (unconfirmed): its deletion was told, and for a day ARM has not let us read it")
+        elif visit.revisit == Reason.GONE:
+            rows = _gone(
+                visit, "gone (unconfirmed): its subscription does not list it, and ARM does not let us read it"
+            )
+        elif _gone(visit, ""):
+            await self._deferrals.schedule(Revisit(visit.vm, UNCONFIRMED, visit.now + _A_DAY), visit.now)
+        await self.recorder.record(visit, _machine(visit, rows=rows), rows)
         return True
 
-    async def _could_not_read(self, visit: Visit, error: ArmError) -> None:
-        """ARM did not give us the VM: every policy that could want something of it waits, or learns that it is gone."""
-        policies = await self._unread(visit)
-        await self._close_abandoned(visit, error, {policy.extension for policy in policies})
-        for policy in policies:
-            last = visit.last(policy.extension)
-            if (last is None and not visit.created) or not visit.concerns(policy):
-                continue
-            failure = classify(error.evidence, self._rules.catalogue[policy.extension].errors, visit.now)
-            decision = after_refusal(Pace(last, policy.waits, visit.now), failure, error.evidence.text)
-            await self.pauses.heed(visit.vm, policy.extension, decision, visit.now)
-            await self._record_unread(visit, policy, decision)
+    def _judge(self, error: ArmError, visit: Visit) -> Failure:
+        """By ARM's own codes, which mean the same for every extension."""
+        errors = next(iter(self._rules.catalogue.values())).errors
+        return classify(error.evidence, errors, visit.now)
 
-    async def _close_abandoned(self, visit: Visit, error: ArmError, wanted: set[str]) -> None:
-        """Rows that no policy speaks of any more learn that their VM is gone, too."""
-        abandoned = [s for e, s in visit.stored.items() if e not in wanted and s.row.outcome is not Outcome.GONE]
-        errors = next(iter(self._rules.catalogue.values())).errors  # ARM's own codes mean the same in all of them
-        if not abandoned or classify(error.evidence, errors, visit.now).cause is not Cause.VM_GONE:
-            return
-        for stored in abandoned:
-            with suppress(LostRace):
-                row = closed(stored.row, Outcome.GONE, "ARM knows no such VM any more", visit.now)
-                await self.recorder.write(visit, row, stored.version)
 
-    async def _unread(self, visit: Visit) -> tuple[Policy, ...]:
-        return (await self._reach.policies(visit.now)).for_unread(visit.vm)
+def _machine(
+    visit: Visit, facts: MachineFacts | None = None, read_at: datetime | None = None, rows: Iterable[Row] = ()
+) -> MachineRow:
+    """The machine's own row after this pass, with the claim of the write that is still in flight."""
+    before = visit.known.machine.row if visit.known.machine else MachineRow(resource_id=str(visit.vm))
+    now = {row.extension: row for row in rows}
+    claim = visit.claim
+    if claim is not None and claim.target in now and not now[claim.target].in_flight:
+        claim = None
+    if facts is not None and before.vm_id not in ("", facts.vm_id):
+        claim = None
+    return replace(
+        before,
+        vm_id=facts.vm_id if facts is not None else before.vm_id,
+        last_read_at=read_at or before.last_read_at,
+        claim=claim,
+    )
 
-    async def _record_unread(self, visit: Visit, policy: Policy, decision: Wait | Skip) -> None:
-        last = visit.last(policy.extension)
-        row = unread(visit.vm, policy, last, decision, Episode.of(last, visit.opening, visit.now))
-        if row.differs(last):
-            with suppress(LostRace):  # whoever won has written what becomes of this row
-                await self.recorder.write(visit, row, visit.version(policy.extension))
+
+def _gone(visit: Visit, why: str) -> list[Row]:
+    """The rows that do not say so yet, ended since the VM is gone."""
+    rows = [stored.row for extension, stored in visit.stored.items() if extension not in visit.settled]
+    return [closed(row, Outcome.GONE, why, visit.now) for row in rows if row.outcome is not Outcome.GONE]
+
+
+def _ended_by(row: Row, ended: Row, facts: MachineFacts, visit: Visit) -> Row:
+    """An open row that nobody wants any more. A request of ours ends by what became of it all the same."""
+    name = row.extension_name.lower()
+    extension = next((e for e in facts.extensions if e.name.lower() == name), None)
+    if not row.in_flight or extension is None or row.vm_id not in ("", facts.vm_id):
+        return ended
+    match read_extension_state(extension):
+        case ExtensionState.SUCCEEDED:
+            version = extension.handler_version or extension.version
+            return closed(row, Outcome.INSTALLED, "the handler reports success", visit.now, version)
+        case ExtensionState.IN_PROGRESS:
+            return _ended_unread(row, ended, visit)
+        case _:
+            return ended
+
+
+def _ended_unread(row: Row, ended: Row, visit: Visit) -> Row:
+    """The same where nothing new is known: a request of ours is waited for as long as any."""
+    later = Pace(row, Waits(), visit.now).wait(WaitingFor.INSTALL, row.reason) if row.in_flight else None
+    if later is None:
+        return ended
+    return replace(
+        row,
+        waiting_for=later.waiting_for,
+        waiting_since=later.since,
+        next_attempt_at=later.until,
+        outcome=Outcome.REQUESTED,
+    )
+
+
+def _unread(visit: Visit, policy: Policy, decision: Wait | Skip) -> Row:
+    last = visit.last(policy.extension)
+    return unread(visit.vm, policy, last, decision, Episode.of(last, visit.opening, visit.now))
 
 
 def _wait_for_scope(pace: Pace, pause: Pause) -> Wait | Skip:

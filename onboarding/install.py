@@ -1,27 +1,43 @@
-"""Asking ARM for an extension: claim the row, send one PUT, record how ARM took it.
+"""Asking ARM for an extension: claim the write, send one PUT, record how ARM took it.
 
-The look that will close the row is scheduled and the row is claimed before ARM is asked, so a crash at any line leaves
-something written down that finishes the job.
+The check that will close the row is scheduled and the write is claimed before ARM is asked, so a crash at any line
+leaves something written down that finishes the job. The claim stands in the machine's own row: one write of a machine
+is in flight at a time.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 
 from onboarding.core.catalog import extension_body
 from onboarding.core.decision import Install, Pace, Situation, Skip, Wait
+from onboarding.core.digest import digest
 from onboarding.core.errors import ArmError, LostRace, StorageError
-from onboarding.core.failures import classify
+from onboarding.core.evidence import Evidence
+from onboarding.core.failures import Cause, classify
+from onboarding.core.machine_row import Claim, MachineRow
 from onboarding.core.outcome import Row, WaitingFor
-from onboarding.core.record import claim_of, requested, row_of
-from onboarding.core.retries import after_refusal
+from onboarding.core.record import claim_of, requested, row_of, unanswered
+from onboarding.core.retries import after_refusal, trouble_of
 from onboarding.pauses import Pauses
 from onboarding.ports import Arm, Clock
-from onboarding.recording import Recorder
+from onboarding.recording import Recorder, after
 from onboarding.visit import Case
 
 _log = logging.getLogger(__name__)
+
+# What a person lacks is no truth about the machine: the function's own identity may well have it.
+OF_THE_CALLER = (Cause.NOT_AUTHORIZED,)
+# The request may have reached ARM although no answer came back.
+_MAYBE_SENT = (
+    "ServiceRequestError",
+    "ServiceResponseError",
+    "ServiceResponseTimeoutError",
+    "IncompleteReadError",
+    "TimeoutError",
+)
 
 
 class Installer:
@@ -33,54 +49,93 @@ class Installer:
         self._pauses = pauses
         self._clock = clock
 
-    async def install(self, case: Case, install: Install) -> None:
-        """Raises LostRace when another worker has the row, StorageError when it could not be claimed."""
+    def claimed(self, case: Case, install: Install) -> Row:
+        """The row that claims the install."""
         visit, situation = case.visit, case.situation
-        claim_ends = visit.now + situation.pace.waits[WaitingFor.CLAIM].first
-        claim = claim_of(situation, install, claim_ends, visit.opening)
-        version = await self._recorder.claim(visit, claim)
-        row = await self._ask(case, install, claim)
-        try:
-            await self._record(case, row, claim, version)
-        except StorageError as error:
-            # ARM has the request, and the claim's look is scheduled: it settles from what ARM says.
-            _log.warning("%s %s: the request could not be recorded: %s", visit.vm.name, case.extension, error)
+        ends = visit.now + situation.pace.waits[WaitingFor.CLAIM].first
+        return claim_of(situation, install, ends, visit.opening)
 
-    async def _ask(self, case: Case, install: Install, claim: Row) -> Row:
-        """One PUT; the row that tells how ARM took it."""
-        situation, visit = case.situation, case.visit
+    async def install(
+        self, case: Case, install: Install, claim: Row, machine: MachineRow, others: Sequence[Row]
+    ) -> None:
+        """Send one request; `others` are what this pass says of the machine's other extensions.
+
+        Raises LostRace when another worker has the machine, StorageError when nothing could be claimed, and ArmError
+        where a person may not ask for it: then nothing has changed."""
+        visit, situation = case.visit, case.situation
         tag = f"try-{install.attempt}-{situation.now:%Y%m%d%H%M%S}" if install.force else ""
-        settings = case.settings
-        body = extension_body(situation.entry, situation.facts.location, settings.public, settings.protected, tag)
+        body = extension_body(
+            situation.entry, situation.facts.location, case.settings.public, case.settings.protected, tag
+        )
+        machine = replace(machine, claim=_claim(case, install, tag))
+        versions = await self._recorder.claim(visit, machine, claim, others)
+        case = replace(case, visit=after(visit, machine, versions, [claim, *others]))
         try:
             await self._arm.start_install(visit.vm, install.name, body)
         except ArmError as error:
-            return await self._refused(case, error, claim)
-        if case.extension in visit.cleared:
-            await self._pauses.lift(visit.vm, case.extension, visit.now, installed=False)
-        return requested(claim, f"ARM accepted the request ({install.reason})", self._clock())
+            if visit.asked is not None and self._is_the_callers(situation, error):
+                free = replace(machine, claim=None)
+                await self._recorder.undo(visit, free, versions, case.extension)
+                raise
+            row = await self._refused(case, error, claim)
+        else:
+            if case.extension in visit.cleared:
+                now = self._clock()
+                await self._pauses.lift(visit.vm, case.extension, claim.sent_digest, now, now, installed=False)
+            row = requested(claim, f"ARM accepted the request ({install.reason})", self._clock())
+        try:
+            await self._record(case, machine, row)
+        except StorageError as error:
+            # ARM has the request, and the claim's check is scheduled: it settles from what ARM says.
+            _log.warning("%s %s: the request could not be recorded: %s", visit.vm.name, case.extension, error)
+
+    def _is_the_callers(self, situation: Situation, error: ArmError) -> bool:
+        return classify(error.evidence, situation.entry.errors, self._clock()).cause in OF_THE_CALLER
 
     async def _refused(self, case: Case, error: ArmError, claim: Row) -> Row:
         """A refusal that says "not now" is no attempt; one whose effect is unknown may have been the first."""
         situation, now = case.situation, self._clock()
         failure = classify(error.evidence, situation.entry.errors, now)
+        if _maybe_sent(error.evidence):
+            return unanswered(claim, trouble_of(failure, error.evidence.text))
         decision = after_refusal(replace(situation.pace, now=now), failure, error.evidence.text)
-        await self._pauses.heed(case.visit.vm, case.extension, decision, now)
+        if case.visit.asked is None:
+            await self._pauses.heed(case.visit.vm, case.extension, claim.sent_digest, decision, now)
         row = _row(situation, claim, decision)
         if not isinstance(decision, Wait):
             return row
         least = 1 if decision.waiting_for is WaitingFor.PLATFORM else 0
         return replace(row, attempt=max(least, claim.attempt - 1))
 
-    async def _record(self, case: Case, row: Row, claim: Row, version: str) -> None:
-        write = self._recorder.write
-        if row.next_attempt_at == claim.next_attempt_at:
-            write = self._recorder.write_scheduled
+    async def _record(self, case: Case, machine: MachineRow, row: Row) -> None:
+        if not row.in_flight:
+            machine = replace(machine, claim=None)
         try:
-            await write(case.visit, row, version, again=True)
+            await self._recorder.record(case.visit, machine, [row], again=True)
         except LostRace:
             # The install's own event overtook us and wrote the truth; only the history is ours to complete.
             await self._recorder.append(case.visit, row)
+
+
+def _claim(case: Case, install: Install, tag: str) -> Claim:
+    situation, visit = case.situation, case.visit
+    before = visit.known.machine.row.claim if visit.known.machine else None
+    same = before is not None and (before.target, before.attempt) == (case.extension, install.attempt)
+    last = situation.last
+    resent = before is not None and same and last is not None and last.waiting_for is WaitingFor.CLAIM
+    return Claim(
+        target=case.extension,
+        step="extension",
+        attempt=install.attempt,
+        digest=digest([install.name, situation.entry.version, dict(situation.settings), tag]),
+        at=visit.now,
+        trigger=visit.trigger.id,
+        sends=before.sends + 1 if before is not None and resent else 1,
+    )
+
+
+def _maybe_sent(evidence: Evidence) -> bool:
+    return evidence.http_status is None and evidence.code in _MAYBE_SENT
 
 
 def _row(situation: Situation, claim: Row, decision: Wait | Skip) -> Row:

@@ -7,7 +7,7 @@ else ends as an outcome. It works from what ARM says, not from what the table ex
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -15,7 +15,6 @@ from typing import assert_never
 
 from onboarding.core.errors import LostRace, StorageError
 from onboarding.core.outcome import Outcome, Row, WaitingFor
-from onboarding.core.record import closed
 from onboarding.core.resource_id import VmId
 from onboarding.enforce import Enforcement, Rules
 from onboarding.events import (
@@ -45,7 +44,6 @@ class Onboarding:
     def __init__(self, ports: Ports, rules: Rules) -> None:
         self._ports = ports
         self._policies = rules.policies
-        self._wanted = frozenset(policy.extension for policy in rules.policies.policies)
         self._enforcement = Enforcement(ports, rules)
         self._recorder = self._enforcement.recorder
 
@@ -55,18 +53,17 @@ class Onboarding:
             case Ignored(reason):
                 _log.debug("ignored: %s", reason)
             case VmWritten(vm, trigger, created):
-                # Of a VM that is new, a row of an extension that no policy names any more has nothing to tell.
-                only = self._wanted if created else ()
-                await self._consider(await self._arrive(vm, trigger, created=created, only=only))
+                await self._insist(lambda again: self._arrive(vm, trigger, again, created=created), self._written)
             case VmStarted(vm, trigger):
-                await self._wake(await self._arrive(vm, trigger))
+                await self._insist(lambda again: self._arrive(vm, trigger, again), self._wake)
             case VmDeleted(vm, trigger):
-                await self._insist(vm, trigger, self._close)
+                await self._insist(lambda again: self._arrive(vm, trigger, again, deletion=True), self._close)
             case ExtensionWritten(extension, trigger, succeeded):
                 settle = partial(self._settle, name=extension.name, succeeded=succeeded)
-                await self._insist(extension.vm, trigger, settle)
+                await self._insist(lambda again: self._arrive(extension.vm, trigger, again), settle)
             case ExtensionDeleted(extension, trigger):
-                await self._restore(await self._arrive(extension.vm, trigger), extension.name)
+                restore = partial(self._restore, name=extension.name)
+                await self._insist(lambda again: self._arrive(extension.vm, trigger, again), restore)
             case PolicyStateChanged():
                 await self._hear(notification)
             case _:
@@ -79,41 +76,67 @@ class Onboarding:
                 await self.look(message)
             case Revisit(vm, reason, due):
                 trigger = Trigger(f"sweep.{reason}.{due:%Y%m%dt%H%M%S.%fz}", due)
-                await self._consider(await self._arrive(vm, trigger))
+                await self._insist(lambda again: self._arrive(vm, trigger, again, revisit=reason), self._consider)
             case _:
                 assert_never(message)
 
     async def look(self, look: Look) -> None:
-        """Take up a row whose time has come; a look that the row no longer waits for is dropped."""
-        stored = await self._ports.ledger.read(look.vm)
-        waiting = stored.get(look.extension)
-        if waiting is None or waiting.row.outcome.final or waiting.row.next_attempt_at != look.due:
-            _log.debug("%s %s: nothing waits for this look any more", look.vm.name, look.extension)
-            return
-        if look.due - self._ports.clock() > _EARLY:
-            await self._ports.deferrals.schedule(look, self._ports.clock())
-            return
+        """Take up a row whose time has come; a check that the row no longer waits for is dropped."""
         trigger = Trigger(f"look.{look.due:%Y%m%dt%H%M%S.%fz}", look.due)
-        # A clock that runs behind the queue's must not find the row "not due yet" and lose the look.
-        now = max(self._ports.clock(), look.due)
-        await self._enforcement.visit(Visit(look.vm, trigger, stored, now))
+        await self._insist(lambda again: self._arrive(look.vm, trigger, again), partial(self._look, look=look))
 
-    async def _arrive(self, vm: VmId, trigger: Trigger, *, created: bool = False, only: Collection[str] = ()) -> Visit:
-        reading = self._ports.ledger.read(vm, only)
+    async def _look(self, visit: Visit, *, look: Look) -> None:
+        waiting = visit.stored.get(look.extension)
+        if waiting is None or waiting.row.outcome.final or waiting.row.next_attempt_at != look.due:
+            if not await self._resume(visit):
+                _log.debug("%s %s: nothing waits for this check any more", look.vm.name, look.extension)
+            return
+        if look.due - visit.now > _EARLY:
+            await self._ports.deferrals.schedule(look, visit.now)
+            return
+        # A clock that runs behind the queue's must not find the row "not due yet" and lose the check.
+        await self._enforcement.visit(replace(visit, now=max(visit.now, look.due)))
+
+    async def _arrive(
+        self,
+        vm: VmId,
+        trigger: Trigger,
+        again: bool,
+        *,
+        created: bool = False,
+        deletion: bool = False,
+        revisit: str = "",
+    ) -> Visit:
+        now = self._ports.clock()
+        reading = self._ports.ledger.read(vm, new=created and not again)
         if created:  # an install is likely to follow, and asks what is paused
-            reading = self._enforcement.pauses.beside(reading, vm, self._ports.clock())
-        return Visit(vm, trigger, await reading, self._ports.clock(), created)
+            reading = self._enforcement.pauses.beside(reading, vm, now)
+        return Visit(vm, trigger, await reading, now, created=created, deletion=deletion, again=again, revisit=revisit)
+
+    async def _written(self, visit: Visit) -> None:
+        if visit.stale:
+            await self._resume(visit)
+        else:
+            await self._consider(visit)
 
     async def _consider(self, visit: Visit) -> None:
-        known = [stored.row for stored in visit.stored.values() if stored.row.event_id == visit.trigger.id]
-        if not known:
-            await self._enforcement.visit(visit)
-        for row in known:
-            # This event was here before. Its worker may have died between the claim and the look; later rows are
-            # written after their look.
-            if row.next_attempt_at and row.waiting_for is WaitingFor.CLAIM:
-                look = Look(visit.vm, row.extension, row.next_attempt_at)
-                await self._ports.deferrals.schedule(look, visit.now)
+        """Reconcile the VM for each extension for which this event has not been here before."""
+        await self._resume(visit)
+        settled = {e for e, stored in visit.stored.items() if stored.row.event_id == visit.trigger.id}
+        if (claim := visit.claim) and claim.trigger == visit.trigger.id:
+            settled.add(claim.target)
+        await self._enforcement.visit(replace(visit, settled=visit.settled | settled))
+
+    async def _resume(self, visit: Visit) -> bool:
+        """If this event or check was here before and claimed, the checks that it may not have scheduled. Its worker may
+        have died in between; rows that are further on were written after their check."""
+        claim = visit.claim
+        if visit.again or claim is None or claim.trigger != visit.trigger.id:
+            return False
+        if visit.stored[claim.target].row.waiting_for is not WaitingFor.CLAIM:
+            return False
+        await self._recorder.renew_checks(visit)
+        return True
 
     async def _hear(self, finding: PolicyStateChanged) -> None:
         """Azure Policy's finding, if it is of a policy of ours and not older than what we did since."""
@@ -121,67 +144,58 @@ class Onboarding:
         if finding.compliant or meant == frozenset():
             _log.debug("%s: a finding of Azure Policy that is not for us", finding.vm.name)
             return
-        visit = await self._arrive(finding.vm, finding.trigger)
-        settled = frozenset(e for e, s in visit.stored.items() if s.row.changed_since(finding.trigger.time))
-        visit = replace(visit, policies=meant, settled=settled)
-        if any(visit.concerns(policy) for policy in self._policies.policies):
-            await self._consider(visit)
+
+        async def arrive(again: bool) -> Visit:
+            visit = await self._arrive(finding.vm, finding.trigger, again)
+            settled = frozenset(e for e, s in visit.stored.items() if s.row.changed_since(finding.trigger.time))
+            return replace(visit, policies=meant, settled=settled)
+
+        await self._insist(arrive, self._consider)
 
     async def _wake(self, visit: Visit) -> None:
         if any(not stored.row.outcome.final for stored in visit.stored.values()):
             await self._enforcement.visit(visit)
 
-    async def _insist(self, vm: VmId, trigger: Trigger, end: Callable[[Visit, bool], Awaitable[None]]) -> None:
-        """End rows by what an event says. Whoever overtakes us may have read ARM before the event, so it is done again
-        on what was written meanwhile, and never dropped."""
+    async def _insist(
+        self, arrive: Callable[[bool], Awaitable[Visit]], act: Callable[[Visit], Awaitable[None]]
+    ) -> None:
+        """Do what an event or check asks for. Whoever overtakes us may have read ARM before the event, so it is done
+        again on what was written meanwhile, and never dropped."""
         for again in range(_TRIES):
+            visit = await arrive(again > 0)
             try:
-                await end(await self._arrive(vm, trigger), again > 0)
+                await act(visit)
             except LostRace:
-                _log.info("%s: overtaken, reading again", vm.name)
+                _log.info("%s: overtaken, reading again", visit.vm.name)
             else:
                 return
-        raise StorageError(f"{vm.name}: overtaken {_TRIES} times")
+        raise StorageError(f"{visit.vm.name}: overtaken {_TRIES} times")
 
-    async def _close(self, visit: Visit, again: bool) -> None:
-        """The VM was deleted. A deletion older than the row's own event was that of a VM of the same name."""
-        for stored in visit.stored.values():
-            row = stored.row
-            if row.outcome is not Outcome.GONE and (row.event_time is None or row.event_time <= visit.trigger.time):
-                gone = closed(row, Outcome.GONE, "the VM was deleted", visit.now)
-                await self._recorder.write(visit, gone, stored.version, again=again)
-
-    async def _settle(self, visit: Visit, again: bool, *, name: str, succeeded: bool) -> None:
-        """An extension operation ended. Success of what we asked for needs no call: the event is ARM's own word."""
-        doubtful = False
-        for stored in visit.stored.values():
-            row = stored.row
-            named = row.extension_name.lower() == name.lower()
-            if succeeded and named and _asked(row, visit.trigger):
-                done = closed(row, Outcome.INSTALLED, "the handler reports success", visit.now)
-                await self._recorder.write(visit, done, stored.version, again=again)
-            elif _unsettled(row, named=named, succeeded=succeeded):
-                doubtful = True
-        if doubtful:
+    async def _close(self, visit: Visit) -> None:
+        """The VM is said to be deleted: ARM is asked whether it is. A VM that has no row is not asked for."""
+        if any(stored.row.outcome is not Outcome.GONE for stored in visit.stored.values()):
             await self._enforcement.visit(visit)
 
-    async def _restore(self, visit: Visit, name: str) -> None:
-        """Our extension was removed: policy may still want it, so the VM is looked at again."""
-        if any(stored.row.extension_name.lower() == name.lower() for stored in visit.stored.values()):
+    async def _settle(self, visit: Visit, *, name: str, succeeded: bool) -> None:
+        """An extension operation ended. It is a hint: what became of our request, ARM is asked."""
+        if visit.stale:
+            return
+        rows = {e: s for e, s in visit.stored.items() if _waits_for(s.row, name)}
+        waiting = any(s.row.waiting_for is WaitingFor.OPERATION for s in visit.stored.values())
+        sent = [stored for stored in rows.values() if stored.row.in_flight]
+        if succeeded and len(sent) == len(rows) == 1 and not waiting:
+            await self._enforcement.confirm(visit, sent[0])
+        elif rows or waiting:
+            await self._enforcement.visit(visit)
+
+    async def _restore(self, visit: Visit, *, name: str) -> None:
+        """An extension was removed: policy may still want it, so the VM is looked at again."""
+        named = (s.row for s in visit.stored.values() if s.row.extension_name.lower() == name.lower())
+        waiting = any(s.row.waiting_for is WaitingFor.OPERATION for s in visit.stored.values())
+        if waiting or any(row.outcome.present or _waits_for(row, name) for row in named):
             await self._enforcement.visit(visit)
 
 
-def _asked(row: Row, trigger: Trigger) -> bool:
-    """Whether we asked for this extension before the event says that it was written."""
-    asking = row.waiting_for in (WaitingFor.CLAIM, WaitingFor.INSTALL)
-    return asking and row.event_time is not None and row.event_time < trigger.time
-
-
-def _unsettled(row: Row, *, named: bool, succeeded: bool) -> bool:
-    """Whether the end of an extension operation can change what the row says. Under a name that is not ours it can
-    only be somebody's own install of the same handler."""
-    if row.outcome.present:
-        return named and not succeeded
-    if named and not row.outcome.final:
-        return True
-    return row.outcome is Outcome.FAILED or row.waiting_for is WaitingFor.OPERATION
+def _waits_for(row: Row, name: str) -> bool:
+    """Whether the end of an operation on the extension of that name can change what the row says."""
+    return row.extension_name.lower() == name.lower() and (not row.outcome.final or row.outcome is Outcome.FAILED)

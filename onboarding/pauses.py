@@ -22,6 +22,7 @@ from onboarding.ports import PauseStore, StoredPause
 _log = logging.getLogger(__name__)
 
 _FRESH = timedelta(seconds=15)
+_MOST_KNOWN = 512  # subscriptions
 
 
 class Pauses:
@@ -31,6 +32,7 @@ class Pauses:
         self._store = store
         self._known: dict[str, tuple[datetime, tuple[StoredPause, ...]]] = {}
         self._reading: dict[str, asyncio.Lock] = {}
+        self._changes = 0  # of ours: what was read before one of them is old
 
     async def beside[T](self, other: Awaitable[T], vm: VmId, now: datetime) -> T:
         """The result of `other`; the pauses are read meanwhile if it is time. Raises StorageError."""
@@ -39,9 +41,11 @@ class Pauses:
         result, _ = await asyncio.gather(other, self._read(vm, now))
         return result
 
-    async def blocks(self, vm: VmId, extension: str, now: datetime) -> Pause | None:
-        """The pause that keeps this VM waiting; None if there is none, or if this VM is the one that probes it."""
-        found = next((s for s in await self._read(vm, now) if s.pause.covers(vm, extension)), None)
+    async def blocks(self, vm: VmId, extension: str, settings: str, now: datetime) -> Pause | None:
+        """The pause that keeps this VM waiting; None if there is none, or if this VM is the one that probes it.
+        `settings` is the digest of those that would be sent."""
+        read = await self._read(vm, now)
+        found = next((s for s in read if s.pause.covers(vm, extension, settings)), None)
         if found is None:
             return None
         if now < found.pause.next_probe_at:
@@ -51,41 +55,65 @@ class Pauses:
         except LostRace:
             return found.pause
         finally:
-            self._known.pop(vm.subscription.lower(), None)
+            self._forget(vm)
         _log.info("%s: probing, since %s", vm.name, found.pause)
         return None
 
-    async def heed(self, vm: VmId, extension: str, decision: Decision, now: datetime) -> None:
-        """If a decision says that the trouble is the whole scope's, pause it. The first proof is what is written."""
+    async def heed(self, vm: VmId, extension: str, settings: str, decision: Decision, now: datetime) -> None:
+        """If a decision says that the trouble is not this VM's alone, pause what is at fault. The first proof is what
+        is written."""
         if not isinstance(decision, Wait) or decision.waiting_for is not WaitingFor.SCOPE_PAUSED:
             return
         trouble = decision.trouble
         if trouble is None:
             return
-        pause = pause_for(vm, extension, trouble, now)
-        self._known.pop(vm.subscription.lower(), None)
+        pause = pause_for(vm, extension, trouble, settings, now)
+        self._forget(vm)
         try:
             await self._store.write(pause, None)
         except LostRace:
             return
         _log.error("%s. %s", pause, pause.advice)
 
-    async def lift(self, vm: VmId, extension: str, now: datetime, *, installed: bool) -> None:
-        """ARM took a request, or the handler reported success: what was paused for this VM goes on."""
+    async def lift(
+        self, vm: VmId, extension: str, settings: str, requested_at: datetime | None, now: datetime, *, installed: bool
+    ) -> None:
+        """ARM took a request, or the handler reported success: what was paused for this VM before that request goes
+        on. A pause that was written since it was read stays."""
         for stored in await self._read(vm, now):
-            if stored.pause.covers(vm, extension) and (installed or stored.pause.lifted_by_request):
-                await self._store.delete(stored.pause)
-                self._known.pop(vm.subscription.lower(), None)
-                _log.warning("no longer: %s", stored.pause)
+            pause = stored.pause
+            if pause.covers(vm, extension, settings) and pause.ended_by(requested_at, installed=installed):
+                self._forget(vm)
+                try:
+                    await self._store.delete(pause, stored.version)
+                except LostRace:
+                    continue
+                _log.warning("no longer: %s", pause)
 
     async def _read(self, vm: VmId, now: datetime) -> tuple[StoredPause, ...]:
         """What is known; of all that find it too old at once, one reads."""
         subscription = vm.subscription.lower()
-        if not self._fresh(subscription, now):
-            async with self._reading.setdefault(subscription, asyncio.Lock()):
-                if not self._fresh(subscription, now):
-                    self._known[subscription] = (now, await self._store.read(subscription))
-        return self._known[subscription][1]
+        if self._fresh(subscription, now):
+            return self._known[subscription][1]
+        async with self._reading.setdefault(subscription, asyncio.Lock()):
+            if self._fresh(subscription, now):
+                return self._known[subscription][1]
+            changes = self._changes
+            read = await self._store.read(subscription)
+            if changes == self._changes:  # else it may be from before a change of ours: good for once
+                self._keep(subscription, now, read)
+            return read
+
+    def _keep(self, subscription: str, now: datetime, read: tuple[StoredPause, ...]) -> None:
+        while len(self._known) >= _MOST_KNOWN:
+            del self._known[next(iter(self._known))]
+        self._known[subscription] = (now, read)
+        for idle in [each for each, lock in self._reading.items() if each not in self._known and not lock.locked()]:
+            del self._reading[idle]
+
+    def _forget(self, vm: VmId) -> None:
+        self._changes += 1
+        self._known.pop(vm.subscription.lower(), None)
 
     def _fresh(self, subscription: str, now: datetime) -> bool:
         return subscription in self._known and now - self._known[subscription][0] <= _FRESH

@@ -6,12 +6,13 @@ names and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
 from onboarding.core.brake import BrakeState
+from onboarding.core.machine_row import MachineRow
 from onboarding.core.outcome import Outcome, Row
 from onboarding.core.pause import Pause
 from onboarding.core.resource_id import VmId
@@ -22,10 +23,66 @@ from onboarding.events import Trigger
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A current row as it is in the table; `version` must still be the same when it is written over."""
+    """A current row as it is in the table; `version` must still be the same when it is written over. `rest` are the
+    columns that this version does not know, as the table gave them: they are written back."""
 
     row: Row
     version: str
+    rest: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMachine:
+    """The machine's own row, likewise."""
+
+    row: MachineRow
+    version: str
+    rest: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the table says of one machine: its own row, if there is one, and the current row of each extension.
+
+    `unreadable` are the versions of rows that are there and cannot be read, by extension in lower case: they count as
+    absent, and are replaced."""
+
+    machine: StoredMachine | None = None
+    targets: Mapping[str, Stored] = field(default_factory=dict)
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+
+    def version(self, extension: str) -> str | None:
+        """What a write of this extension's row has to name; None if there is no row."""
+        stored = self.targets.get(extension)
+        return stored.version if stored else self.unreadable.get(extension.lower())
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A row to be written over the version that was read (None: there was none). `history`: with its line of history;
+    `ended` is the row of another machine of the same name, which ends with a line of its own."""
+
+    row: Row
+    version: str | None = None
+    history: bool = True
+    rest: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    ended: Row | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """What the rows are after a write."""
+
+    machine: str
+    targets: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One answer of ARM: the body, and when ARM gave it by its own clock (UTC; None if it does not say)."""
+
+    body: Mapping[str, Any]
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +107,12 @@ type Message = Look | Revisit
 
 
 class Arm(Protocol):
-    async def read_machine(self, vm: VmId, *, to_install: bool = False) -> Mapping[str, Any]:
-        """The VM's body with its instance view: one GET. Raises ArmError; with `to_install` also where an install could
+    async def read_machine(self, vm: VmId, *, to_install: bool = False) -> Reading:
+        """The VM with its instance view: one GET. Raises ArmError; with `to_install` also where an install could
         not follow yet, so that a VM is read when it is its turn, and not before."""
+
+    async def read_extension(self, vm: VmId, name: str) -> Reading:
+        """One extension of the VM with its instance view: one GET. Raises ArmError."""
 
     async def read_image(self, image_id: str) -> Mapping[str, Any]:
         """The body of a managed image or of a gallery image definition: one GET. Raises ArmError."""
@@ -73,19 +133,30 @@ class Shell(Protocol):
 
 
 class Ledger(Protocol):
-    async def read(self, vm: VmId, only: Collection[str] = ()) -> Mapping[str, Stored]:
-        """The VM's current rows by extension; with `only`, of these extensions alone. Raises StorageError."""
+    async def read(self, vm: VmId, *, new: bool = False) -> Known:
+        """What the table says of the VM. With `new` its own row is looked for first, and where there is none nothing
+        more is read: of a VM that was just made there is nothing. Raises StorageError."""
 
-    async def write(self, row: Row, trigger: Trigger, version: str | None, *, again: bool = False) -> str:
-        """Write the current row and its line of history in one transaction; the new version.
+    async def commit(
+        self,
+        machine: MachineRow,
+        version: str | None,
+        entries: Sequence[Entry],
+        trigger: Trigger,
+        *,
+        again: bool = False,
+        rest: Mapping[str, Any] | None = None,
+    ) -> Versions:
+        """Write the machine's own row, the rows of `entries` and their lines of history in one transaction.
 
         With a final row goes a note that its outcome is still to be told, where anybody is told of outcomes.
-        `version` is the one that was read (None: there was no row). `again` says that this trigger's line of history
-        may be there already. Raises LostRace and StorageError."""
+        `version` is that of the machine's own row as it was read (None: there was none), `rest` its columns that this
+        version does not know. `again` says that this trigger's lines of history may be there already. Raises LostRace
+        and StorageError."""
 
-    async def claim(self, row: Row, version: str | None) -> str:
-        """Write the current row alone, over the version that was read; the new version. What becomes of the claim is
-        history, a moment later. Raises LostRace and StorageError."""
+    async def undo(self, machine: MachineRow, version: str, extension: str, before: Stored | None, at: str) -> None:
+        """Take a claim back that was not sent: the extension's row as it was `before` (None: no row), over the version
+        `at`. Raises LostRace and StorageError."""
 
     async def append(self, row: Row, trigger: Trigger) -> None:
         """Write the line of history alone. Raises StorageError."""
@@ -133,8 +204,9 @@ class PauseStore(Protocol):
     async def write(self, pause: Pause, version: str | None) -> None:
         """Write a pause, new (None) or over the version that was read. Raises LostRace and StorageError."""
 
-    async def delete(self, pause: Pause) -> None:
-        """Remove a pause; one that is gone already is no error. Raises StorageError."""
+    async def delete(self, pause: Pause, version: str) -> None:
+        """Remove the pause that was read; one that is gone already is no error. Raises LostRace where it was written
+        since, and StorageError."""
 
 
 class Inventory(Protocol):

@@ -1,15 +1,20 @@
-"""Writing a row down: its look first, then the row with its line of history, then telling of a final outcome."""
+"""Writing down what a pass over a machine came to: the checks first, then all of its rows with their lines of history
+in one transaction, then the outcome events."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from onboarding.brakes import Brakes
 from onboarding.core.errors import StorageError
+from onboarding.core.machine_row import MachineRow
 from onboarding.core.outcome import Outcome, Row
+from onboarding.core.record import closed
 from onboarding.pauses import Pauses
-from onboarding.ports import Look, Ports
+from onboarding.ports import Entry, Known, Look, Ports, Stored, StoredMachine, Versions
 from onboarding.visit import Visit
 
 _log = logging.getLogger(__name__)
@@ -23,46 +28,127 @@ class Recorder:
         self._pauses = pauses
         self._brakes = brakes
 
-    async def write(self, visit: Visit, row: Row, version: str | None, *, again: bool = False) -> str:
-        """Write a row over the version that was read; the new version. `again`: this trigger wrote one before.
+    async def record(
+        self, visit: Visit, machine: MachineRow, rows: Sequence[Row], *, again: bool = False
+    ) -> Versions | None:
+        """Write the rows that tell something new over those that were read. `again`: this trigger wrote before.
 
-        Raises LostRace and StorageError; a look whose row was not written is dropped when it comes."""
-        if row.next_attempt_at:
-            await self._ports.deferrals.schedule(Look(visit.vm, row.extension, row.next_attempt_at), visit.now)
-        return await self.write_scheduled(visit, row, version, again=again)
+        None where there was nothing to write. Raises LostRace and StorageError; a check whose row was not written is
+        dropped when it comes."""
+        entries = _entries(visit, machine, rows)
+        if not entries:
+            return None
+        await self._schedule(visit, entries)
+        versions = await self._commit(visit, machine, entries, again=again or visit.again)
+        await self._publish(visit, entries)
+        return versions
 
-    async def write_scheduled(self, visit: Visit, row: Row, version: str | None, *, again: bool = False) -> str:
-        """As `write`, for a row whose look is under way already."""
-        written = await self._ports.ledger.write(row, visit.trigger, version, again=again)
-        _log.info("%s %s: %s, %s", visit.vm.name, row.extension, row.outcome, row.reason)
-        if row.outcome is Outcome.INSTALLED:
-            await self._pauses.lift(visit.vm, row.extension, visit.now, installed=True)
-        if row.outcome.final:
-            await self._brakes.heed(row, visit.last(row.extension), visit.now)
-            await self._tell(row)
+    async def claim(self, visit: Visit, machine: MachineRow, claim: Row, others: Sequence[Row]) -> Versions:
+        """Schedule the checks and claim the write, side by side: whichever is lost, the other leads back here. A check
+        without a claim is dropped; a claim without a check gets one when its event or check is delivered again."""
+        entries = [*_entries(visit, machine, [claim], history=False), *_entries(visit, machine, others)]
+        scheduled, written = await asyncio.gather(
+            self._schedule(visit, entries),
+            self._commit(visit, machine, entries, again=visit.again),
+            return_exceptions=True,
+        )
+        if isinstance(written, BaseException):
+            raise written
+        if isinstance(scheduled, BaseException):
+            raise scheduled
+        await self._publish(visit, entries[1:])
         return written
 
+    async def append(self, visit: Visit, row: Row) -> None:
+        """Write the line of history alone."""
+        await self._ports.ledger.append(row, visit.trigger)
+
+    async def undo(self, visit: Visit, machine: MachineRow, versions: Versions, extension: str) -> None:
+        """Take a claim back whose request was not carried out. Raises LostRace and StorageError."""
+        before = visit.stored.get(extension)
+        await self._ports.ledger.undo(machine, versions.machine, extension, before, versions.targets[extension])
+
+    async def renew_checks(self, visit: Visit) -> None:
+        """Schedule the checks of all open rows again: whoever wrote them may have died before it did."""
+        open_rows = [stored.row for stored in visit.stored.values() if not stored.row.outcome.final]
+        await self._schedule_looks(visit, open_rows)
+
+    async def _schedule(self, visit: Visit, entries: Iterable[Entry]) -> None:
+        """Schedule what is not under way already."""
+        new = []
+        for entry in entries:
+            stored = visit.stored.get(entry.row.extension)
+            planned = stored is not None and stored.row.next_attempt_at == entry.row.next_attempt_at
+            if not planned:
+                new.append(entry.row)
+        await self._schedule_looks(visit, new)
+
+    async def _schedule_looks(self, visit: Visit, rows: Iterable[Row]) -> None:
+        looks = [Look(visit.vm, row.extension, row.next_attempt_at) for row in rows if row.next_attempt_at]
+        jobs = (self._ports.deferrals.schedule(look, visit.now) for look in looks)
+        for result in await asyncio.gather(*jobs, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+
+    async def _commit(self, visit: Visit, machine: MachineRow, entries: Sequence[Entry], *, again: bool) -> Versions:
+        own = visit.known.machine
+        written = await self._ports.ledger.commit(
+            machine, own.version if own else None, entries, visit.trigger, again=again, rest=own.rest if own else None
+        )
+        for entry in entries:
+            row = entry.row
+            level = logging.INFO if entry.history else logging.DEBUG
+            _log.log(level, "%s %s: %s, %s", visit.vm.name, row.extension, row.outcome, row.reason)
+        return written
+
+    async def _publish(self, visit: Visit, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            row = entry.row
+            if not (entry.history and row.outcome.final):
+                continue
+            if row.outcome is Outcome.INSTALLED:
+                await self._pauses.lift(
+                    visit.vm, row.extension, row.sent_digest, row.requested_at, visit.now, installed=True
+                )
+            await self._brakes.heed(row, visit.last(row.extension), visit.now)
+            await self._tell(row)
+
     async def _tell(self, row: Row) -> None:
-        """Tell at once; if that fails at any point, the note in the table has the sweep tell it again."""
+        """Publish at once; if that fails at any point, the note in the table has the sweep do it."""
         try:
             if await self._ports.announcer.announce(row):
                 await self._ports.ledger.told(row)
         except StorageError as error:
             _log.warning("%s %s: %s", row.vm_name, row.extension, error)
 
-    async def claim(self, visit: Visit, claim: Row) -> str:
-        """Schedule the look and claim the row, side by side: whichever is lost, the other leads back here. A look
-        without a claim is dropped; a claim without a look gets one when its event is delivered again."""
-        due = claim.next_attempt_at or visit.now
-        scheduled, claimed = await asyncio.gather(
-            self._ports.deferrals.schedule(Look(visit.vm, claim.extension, due), visit.now),
-            self._ports.ledger.claim(claim, visit.version(claim.extension)),
-            return_exceptions=True,
-        )
-        for result in (claimed, scheduled):
-            if isinstance(result, BaseException):
-                raise result
-        return str(claimed)
 
-    async def append(self, visit: Visit, row: Row) -> None:
-        await self._ports.ledger.append(row, visit.trigger)
+def after(visit: Visit, machine: MachineRow, versions: Versions, rows: Iterable[Row]) -> Visit:
+    """The visit once these rows were written: what the table says now."""
+    own = visit.known.machine
+    targets = dict(visit.stored)
+    for row in rows:
+        if version := versions.targets.get(row.extension):
+            stored = targets.get(row.extension)
+            targets[row.extension] = Stored(row, version, stored.rest if stored else {})
+    known = Known(StoredMachine(machine, versions.machine, own.rest if own else {}), targets)
+    return replace(visit, known=known)
+
+
+def _entries(visit: Visit, machine: MachineRow, rows: Iterable[Row], *, history: bool = True) -> list[Entry]:
+    """The rows that tell something that the stored ones do not. A wait that only moves on writes no line of history."""
+    entries = []
+    for row in rows:
+        stored = visit.stored.get(row.extension)
+        last = stored.row if stored else None
+        if history and not row.differs(last):
+            continue
+        another = last is not None and machine.vm_id and last.vm_id not in ("", machine.vm_id)
+        ended = None
+        if another and last is not None and last.outcome is not Outcome.GONE:
+            ended = closed(last, Outcome.GONE, "another VM has this name now", visit.now)
+        tells = history and (another or row.tells_more_than(last))
+        if last is not None and last.outcome.final and not tells and history:
+            row = replace(row, finished_at=last.finished_at, duration_ms=last.duration_ms)
+        version = visit.known.version(row.extension)
+        entries.append(Entry(row, version, bool(tells), stored.rest if stored else {}, ended))
+    return entries

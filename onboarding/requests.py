@@ -7,10 +7,12 @@ come by event or timed message is looked for as well, so that the request ends e
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from onboarding.core.asked import Asked
 from onboarding.core.decision import Decision, Situation
+from onboarding.core.errors import LostRace
 from onboarding.core.outcome import Row
 from onboarding.core.resource_id import VmId, parse_id
 from onboarding.core.selection import Selection
@@ -39,7 +41,8 @@ class Requests:
     async def ask(self, vm: VmId, asked: Asked) -> Mapping[str, Row]:
         """Do what a person asks for; the VM's rows by extension. Raises StorageError, and ArmError for a VM that
         cannot be read and has no row."""
-        await self._enforcement.visit(await self._visit(vm, asked))
+        with suppress(LostRace):  # whoever won has the VM in hand
+            await self._enforcement.visit(await self._visit(vm, asked))
         return await self.rows(vm)
 
     async def follow(self, vm: VmId) -> Mapping[str, Row]:
@@ -47,7 +50,8 @@ class Requests:
         rows = await self.rows(vm)
         if all(row.outcome.final for row in rows.values()):
             return rows
-        await self._enforcement.visit(await self._visit(vm, None))
+        with suppress(LostRace):
+            await self._enforcement.visit(await self._visit(vm, None))
         return await self.rows(vm)
 
     async def preview(self, vm: VmId, asked: Asked) -> tuple[Preview, ...]:
@@ -64,7 +68,8 @@ class Requests:
         return tuple(found.values())
 
     async def rows(self, vm: VmId) -> Mapping[str, Row]:
-        return {extension: stored.row for extension, stored in (await self._ports.ledger.read(vm)).items()}
+        known = await self._ports.ledger.read(vm)
+        return {extension: stored.row for extension, stored in known.targets.items()}
 
     async def _visit(self, vm: VmId, asked: Asked | None) -> Visit:
         now = self._ports.clock()

@@ -4,31 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from onboarding.core.asked import Asked
 from onboarding.core.configuration import ExtensionSettings
 from onboarding.core.decision import Situation
 from onboarding.core.images import ImageDefinition
+from onboarding.core.machine_row import Claim
 from onboarding.core.outcome import Row, WaitingFor
 from onboarding.core.policy import Policy
 from onboarding.core.record import Opening
 from onboarding.core.resource_id import VmId
 from onboarding.events import Trigger
-from onboarding.ports import Stored
+from onboarding.ports import Known, Stored
+
+# The Date header of an answer and the time of an event are of two clocks of Azure's.
+_STALE = timedelta(seconds=10)
+# Why a VM is read again by a queued message: its deletion was told and it was there, or might not be read.
+DELETION, UNCONFIRMED = "deletion", "deletion-unconfirmed"
 
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """`created` is what the event said; `cleared` are the extensions whose paused scope this visit probes; `asked` is
-    there when a person is the reason. `policies` are the names of those it is about, and None is all; `settled` are
-    extensions that it is not about."""
+    """One reason to reconcile one VM, and what the table says of it.
+
+    `created`: the event may be that of a new VM. `deletion`: somebody says that the VM is gone. `again`: this reason
+    was here before and was overtaken. `revisit` is the reason that a queued message gave, empty for events and checks.
+    `cleared` are the extensions whose pause this visit probes. `asked` is there when a person is the reason.
+    `policies` are the names of those that it is about, and None is all; `settled` are extensions that it leaves out."""
 
     vm: VmId
     trigger: Trigger
-    stored: Mapping[str, Stored]
+    known: Known
     now: datetime
     created: bool = False
+    deletion: bool = False
+    again: bool = False
+    revisit: str = ""
     cleared: frozenset[str] = frozenset()
     definition: ImageDefinition | None = None
     asked: Asked | None = None
@@ -36,10 +48,29 @@ class Visit:
     settled: frozenset[str] = frozenset()
 
     @property
+    def stored(self) -> Mapping[str, Stored]:
+        return self.known.targets
+
+    @property
+    def claim(self) -> Claim | None:
+        """The write that is in flight; None where the row that it is for has ended."""
+        claim = self.known.machine.row.claim if self.known.machine else None
+        stored = self.stored.get(claim.target) if claim else None
+        return claim if stored and stored.row.in_flight else None
+
+    @property
     def to_install(self) -> bool:
         """Whether an install is likely to follow: nothing is known of the VM yet, or it was held back before."""
         held_back = any(stored.row.waiting_for is WaitingFor.THROTTLING for stored in self.stored.values())
         return self.asked is None and (held_back or not self.stored)
+
+    @property
+    def stale(self) -> bool:
+        """Whether ARM was read well after what the event tells of, and every row is final or has its check. By ARM's
+        clock and the event's, never by ours."""
+        read_at = self.known.machine.row.last_read_at if self.known.machine else None
+        cared_for = all(s.row.outcome.final or s.row.next_attempt_at for s in self.stored.values())
+        return read_at is not None and cared_for and self.trigger.time < read_at - _STALE
 
     def last(self, extension: str, vm_id: str = "") -> Row | None:
         """The extension's row, unless it is that of another VM that had this name before."""
@@ -53,9 +84,6 @@ class Visit:
         if self.asked is not None and self.asked.policy not in ("", policy.name):
             return False
         return policy.extension not in self.settled and (self.policies is None or policy.name in self.policies)
-
-    def version(self, extension: str) -> str | None:
-        return self.stored[extension].version if extension in self.stored else None
 
     @property
     def opening(self) -> Opening:

@@ -13,6 +13,8 @@ import math
 import zlib
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
@@ -30,9 +32,9 @@ from onboarding.azure.identity import ArmTokens
 from onboarding.core.errors import ArmError
 from onboarding.core.evidence import Evidence
 from onboarding.core.rate import HELD_BACK, Gates
-from onboarding.core.resource_id import VmId, parse_id
+from onboarding.core.resource_id import ExtensionId, VmId, parse_id
 from onboarding.core.retry_after import read_retry_after
-from onboarding.ports import Clock
+from onboarding.ports import Clock, Reading
 
 _CONNECT_TIMEOUT_S = 5
 _READ_TIMEOUT_S = 15.0  # Event Grid waits 30 s for the whole invocation
@@ -68,10 +70,18 @@ class ArmAdapter:
         self._gates = Gates()
         self._clients: dict[str, ComputeManagementClient] = {}
 
-    async def read_machine(self, vm: VmId, *, to_install: bool = False) -> Mapping[str, Any]:
+    async def read_machine(self, vm: VmId, *, to_install: bool = False) -> Reading:
         async with self._sent(vm.subscription, vm.key, write=False, to_install=to_install):
             url = f"{self._endpoint}{_quoted(vm)}?$expand=instanceView&api-version={_COMPUTE_VERSION}"
-            return _machine(await self._get(vm.subscription, url))
+            body, at = await self._read(vm.subscription, url)
+            return Reading(_machine(body), at)
+
+    async def read_extension(self, vm: VmId, name: str) -> Reading:
+        async with self._sent(vm.subscription, vm.key, write=False):
+            path = f"{_quoted(vm)}/extensions/{quote(name, safe='')}"
+            url = f"{self._endpoint}{path}?$expand=instanceView&api-version={_COMPUTE_VERSION}"
+            body, at = await self._read(vm.subscription, url)
+            return Reading(_extension(body), at)
 
     async def read_image(self, image_id: str) -> Mapping[str, Any]:
         version = _GALLERIES_VERSION if "/galleries/" in image_id.lower() else _COMPUTE_VERSION
@@ -105,10 +115,14 @@ class ArmAdapter:
             return _items(await self._get(subscription, url))
 
     async def _get(self, subscription: str, url: str) -> object:
-        """Raw: typed models would be made to be thrown away, and rules look at aliases that they leave out."""
+        return (await self._read(subscription, url))[0]
+
+    async def _read(self, subscription: str, url: str) -> tuple[object, datetime | None]:
+        """Raw: typed models would be made to be thrown away, and rules look at aliases that they leave out. With it the
+        time of the answer by ARM's clock."""
         response = await self._ask(subscription, _Request("GET", url), (200,))
         body: object = json.loads(response.content)  # JSON says itself how it is encoded
-        return body
+        return body, _date(response.headers.get("Date", ""))
 
     async def _ask(self, subscription: str, request: HttpRequest, good: Collection[int]) -> AsyncHttpResponse:
         """Not by the operations' own methods: they make models, and pollers that nobody waits for."""
@@ -198,6 +212,21 @@ def _machine(body: object) -> Mapping[str, Any]:
     if not isinstance(body, Mapping) or not isinstance(parse_id(str(body.get("id"))), VmId):
         raise ValueError("not a virtual machine")
     return body
+
+
+def _extension(body: object) -> Mapping[str, Any]:
+    if not isinstance(body, Mapping) or not isinstance(parse_id(str(body.get("id"))), ExtensionId):
+        raise ValueError("not an extension of a virtual machine")
+    return body
+
+
+def _date(text: str) -> datetime | None:
+    """The time of a Date header; None for one that cannot be read."""
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError):
+        return None
+    return moment.astimezone(UTC) if moment.tzinfo else None
 
 
 def _items(page: object) -> tuple[list[Mapping[str, Any]], str]:

@@ -1,7 +1,8 @@
-"""Paused scopes in the ledger's table: one entity each, `pause|<resource group or *>|<extension>`."""
+"""What is paused, in the ledger's table: one entity each, `pause|<resource group, * or =digest>|<extension>`."""
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from azure.core import MatchConditions
@@ -12,6 +13,8 @@ from onboarding.azure.queries import Query, entities
 from onboarding.azure.storage import OnboardingTable
 from onboarding.core.pause import Pause
 from onboarding.ports import StoredPause
+
+_log = logging.getLogger(__name__)
 
 
 class TablePauses:
@@ -24,7 +27,11 @@ class TablePauses:
         found: list[StoredPause] = []
         with reading():
             async for entity in entities(self._table.requests, self._table.table_name, Query("pause|", subscription)):
-                pause = Pause.from_properties(subscription, entity)
+                try:
+                    pause = Pause.from_properties(subscription, entity)
+                except (ValueError, TypeError, LookupError) as error:  # perhaps a newer version's
+                    _log.warning("left out: the pause %s cannot be read: %r", entity.get("RowKey"), error)
+                    continue
                 found.append(StoredPause(pause, str(entity["odata.etag"])))
         return tuple(found)
 
@@ -38,9 +45,9 @@ class TablePauses:
                     entity, mode=UpdateMode.REPLACE, etag=version, match_condition=MatchConditions.IfNotModified
                 )
 
-    async def delete(self, pause: Pause) -> None:
+    async def delete(self, pause: Pause, version: str) -> None:
         with writing():
-            await self._table.delete_entity(_keys(pause))
+            await self._table.delete_entity(_keys(pause), etag=version, match_condition=MatchConditions.IfNotModified)
 
 
 def _keys(pause: Pause) -> dict[str, Any]:

@@ -43,27 +43,35 @@ def literal(value: str | datetime) -> str:
 
 
 async def entity(requests: StorageRequests, table: str, keys: Mapping[str, str]) -> Mapping[str, Any] | None:
-    """The entity with that PartitionKey and RowKey, its version in `odata.etag`; None if there is none, or no table."""
+    """The entity with these keys as it comes over the wire, its version in `odata.etag`; None if there is none."""
     answer = await requests.ask("GET", f"/{table}{entity_path(keys)}", headers=_HEADERS)
     if answer.status == 404:  # said of each new VM: no error, which takes its time and leaves a cycle to be collected
         return None
     found = json.loads(good(answer).content)
     if not isinstance(found, dict):
         raise ValueError("not an entity of a table")
-    return from_wire(found)
+    return found
 
 
 async def entities(
     requests: StorageRequests, table: str, query: Query, select: Sequence[str] = ()
 ) -> AsyncIterator[Mapping[str, Any]]:
-    """What the query finds; each entity's version is its `odata.etag`. A page may be empty and not the last."""
+    """What the query finds; each entity's version is its `odata.etag`."""
+    async for found in wire_entities(requests, table, query, select):
+        yield from_wire(found)
+
+
+async def wire_entities(
+    requests: StorageRequests, table: str, query: Query, select: Sequence[str] = ()
+) -> AsyncIterator[Mapping[str, Any]]:
+    """The same, as they come over the wire. A page may be empty and not the last."""
     asked = f"$filter={quote(query.text, safe='')}" + (f"&$select={','.join(select)}" if select else "")
     following: dict[str, str] = {}
     while True:
         continued = "".join(f"&{name}={quote(value, safe='')}" for name, value in following.items())
         response = await requests.send("GET", f"/{table}()", asked + continued, headers=_HEADERS)
-        for entity in _found(json.loads(response.content)):
-            yield from_wire(entity)
+        for found in _found(json.loads(response.content)):
+            yield found
         told = {name: response.headers.get(f"x-ms-continuation-{name}") for name in _CONTINUED}
         following = {name: value for name, value in told.items() if value}
         if not following:

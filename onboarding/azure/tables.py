@@ -1,7 +1,8 @@
-"""The ledger on Azure Table Storage: one entity for the current state, one for each line of history.
+"""The ledger on Azure Table Storage: for each machine its own row, one row for each extension, and lines of history.
 
-Both are written in one transaction. The current row carries the ETag that was read, a line of history is created
-and not overwritten, so that of two workers with the same event, or with the same row, one loses.
+What one pass over a machine writes goes in one transaction, under the version of the machine's own row: of two workers
+with the same machine, one loses. A line of history is created and not overwritten, so that of two workers with the same
+event one loses, too.
 """
 
 from __future__ import annotations
@@ -9,25 +10,38 @@ from __future__ import annotations
 import logging
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
+from itertools import batched
 from typing import Any
+from uuid import uuid4
 
-from onboarding.azure.entities import reading, to_wire, with_table, writing
-from onboarding.azure.queries import Query, entities, entity, literal
+from azure.core.exceptions import HttpResponseError, ServiceResponseError
+
+from onboarding.azure.entities import from_wire, reading, to_wire, with_table, writing
+from onboarding.azure.queries import Query, entities, entity, literal, wire_entities
 from onboarding.azure.storage import OnboardingTable
 from onboarding.azure.writes import Write, transact, write_one
 from onboarding.core.errors import StorageError
-from onboarding.core.outcome import Outcome, Row
+from onboarding.core.machine_row import MACHINE_COLUMNS, MachineRow
+from onboarding.core.outcome import ROW_COLUMNS, Outcome, Row
 from onboarding.core.resource_id import VmId, parse_id
 from onboarding.core.selection import EVERYTHING, Selection
 from onboarding.core.survey import Standing
 from onboarding.events import Trigger
-from onboarding.ports import Stored
+from onboarding.ports import Entry, Known, Stored, StoredMachine, Versions
 
 _log = logging.getLogger(__name__)
 
 _END_OF_TIME_MS = 9_999_999_999_999
+# A transaction takes 100 entities; an entry may be a row, two lines of history and a note.
+_ENTRIES_AT_ONCE = 10
+# Names one write of the machine's own row, to find out whether it was carried out where no answer came.
+_WRITE_ID = "WriteId"
+_KEYS = frozenset({"PartitionKey", "RowKey"})
+_COLUMNS_OF_OURS = _KEYS | ROW_COLUMNS | MACHINE_COLUMNS | {_WRITE_ID, "Timestamp"}
+_REFUSED_FOR_GOOD = (400, 413)
+_SURELY_TAKEN = 256  # characters of a text that the table refused as it was
 
 
 class TableLedger:
@@ -38,47 +52,104 @@ class TableLedger:
         self._table = table
         self._outbox = outbox
 
-    async def read(self, vm: VmId, only: Collection[str] = ()) -> Mapping[str, Stored]:
-        rows: dict[str, Stored] = {}
+    async def read(self, vm: VmId, *, new: bool = False) -> Known:
+        known = Known()
         with reading():
-            async for found in self._named(vm, *only) if len(only) == 1 else self._all(vm):
-                if not only or found["Extension"] in only:
-                    rows[found["Extension"]] = Stored(_row(found), str(found["odata.etag"]))
-        return rows
+            # By its whole key, which the service finds sooner than any filter.
+            if new and await entity(self._table.requests, self._table.table_name, _machine_keys(vm)) is None:
+                return known
+            query = Query(f"{_row_prefix(vm)}|", vm.subscription.lower())
+            found = wire_entities(self._table.requests, self._table.table_name, query)
+            known = _known(vm, [each async for each in found])
+        return known
 
-    async def _named(self, vm: VmId, extension: str) -> AsyncIterator[Mapping[str, Any]]:
-        """By its whole key, which the service finds sooner than any filter."""
-        keys = {"PartitionKey": vm.subscription.lower(), "RowKey": f"{_row_prefix(vm)}|{extension.lower()}"}
-        if found := await entity(self._table.requests, self._table.table_name, keys):
-            yield found
-
-    def _all(self, vm: VmId) -> AsyncIterator[Mapping[str, Any]]:
-        return self._entities(Query(f"{_row_prefix(vm)}|", vm.subscription.lower()))
-
-    async def write(self, row: Row, trigger: Trigger, version: str | None, *, again: bool = False) -> str:
-        told = to_wire(row.to_properties())
-        writes = [
-            Write({**_keys(row), **told}, create=version is None, version=version),
-            Write(_history(row, trigger, told), create=not again),
-        ]
-        if self._outbox and row.outcome.final:
-            writes.append(Write({**_note_keys(row), **told}))
-        with writing():
-            versions = await with_table(
-                self._table, lambda: transact(self._table.requests, self._table.table_name, writes)
+    async def commit(
+        self,
+        machine: MachineRow,
+        version: str | None,
+        entries: Sequence[Entry],
+        trigger: Trigger,
+        *,
+        again: bool = False,
+        rest: Mapping[str, Any] | None = None,
+    ) -> Versions:
+        vm = _vm_id(machine.resource_id)
+        targets: dict[str, str] = {}
+        for some in list(batched(entries, _ENTRIES_AT_ONCE, strict=False)) or [()]:
+            own = Write(
+                {**(rest or {}), **_machine_keys(vm), **to_wire(machine.to_properties()), _WRITE_ID: uuid4().hex},
+                create=version is None,
+                version=version,
             )
-        return versions[0]
+            writes = [own]
+            for entry in some:
+                writes += self._writes(entry, trigger, again=again)
+            versions = await self._transact(vm, writes)
+            version = versions[0]
+            rows = (each for write, each in zip(writes, versions, strict=True) if _target_of(write.entity))
+            targets |= {entry.row.extension: each for entry, each in zip(some, rows, strict=True)}
+        return Versions(version or "", targets)
 
-    async def claim(self, row: Row, version: str | None) -> str:
-        told = to_wire(row.to_properties())
-        return await self._write(Write({**_keys(row), **told}, create=version is None, version=version))
+    async def undo(self, machine: MachineRow, version: str, extension: str, before: Stored | None, at: str) -> None:
+        vm = _vm_id(machine.resource_id)
+        own = {**_machine_keys(vm), **to_wire(machine.to_properties()), _WRITE_ID: uuid4().hex}
+        keys = _target_keys(vm, extension)
+        restored = {**before.rest, **to_wire(before.row.to_properties())} if before else {}
+        writes = [Write(own, version=version), Write({**restored, **keys}, version=at, delete=before is None)]
+        await self._transact(vm, writes)
 
     async def append(self, row: Row, trigger: Trigger) -> None:
-        await self._write(Write(_history(row, trigger, to_wire(row.to_properties()))))
-
-    async def _write(self, write: Write) -> str:
+        write = Write(_history(row, trigger, to_wire(row.to_properties())))
         with writing():
-            return await with_table(self._table, lambda: write_one(self._table.requests, self._table.table_name, write))
+            await with_table(self._table, lambda: write_one(self._table.requests, self._table.table_name, write))
+
+    def _writes(self, entry: Entry, trigger: Trigger, *, again: bool) -> list[Write]:
+        row = entry.row
+        told = to_wire(row.to_properties())
+        keys = _target_keys(_vm(row), row.extension)
+        writes = [Write({**entry.rest, **told, **keys}, create=entry.version is None, version=entry.version)]
+        if entry.history:
+            writes.append(Write(_history(row, trigger, told), create=not again))
+        if entry.ended is not None:
+            end = Trigger(f"{trigger.id}.ended", trigger.time, trigger.correlation_id)
+            writes.append(Write(_history(entry.ended, end, to_wire(entry.ended.to_properties()))))
+        if self._outbox and row.outcome.final:
+            writes.append(Write({**told, **_note_keys(row)}))
+        return writes
+
+    async def _transact(self, vm: VmId, writes: Sequence[Write]) -> list[str]:
+        """All of them or none. What the table refuses for what it holds is written once more with less in it: it
+        would be refused as often as it came."""
+        with writing():
+            try:
+                return await self._send(vm, writes)
+            except HttpResponseError as error:
+                if error.status_code not in _REFUSED_FOR_GOOD:
+                    raise
+                _log.error(
+                    "%s: the table refused a row (%s %s); writing less of it", vm, error.status_code, error.reason
+                )
+            return await self._send(vm, [_less(write) for write in writes])
+
+    async def _send(self, vm: VmId, writes: Sequence[Write]) -> list[str]:
+        requests, table = self._table.requests, self._table.table_name
+        try:
+            return await with_table(self._table, lambda: transact(requests, table, writes))
+        except ServiceResponseError:
+            # Sent, and no answer came: it may have been carried out.
+            if (versions := await self._carried_out(vm, writes)) is not None:
+                return versions
+            return await transact(requests, table, writes)
+
+    async def _carried_out(self, vm: VmId, writes: Sequence[Write]) -> list[str] | None:
+        """The versions that these writes made; None if they were not carried out."""
+        query = Query(f"{_row_prefix(vm)}|", vm.subscription.lower())
+        found = wire_entities(self._table.requests, self._table.table_name, query)
+        rows = {str(each["RowKey"]): each async for each in found}
+        own = writes[0].entity
+        if rows.get(own["RowKey"], {}).get(_WRITE_ID) != own[_WRITE_ID]:
+            return None
+        return [str(rows.get(write.entity["RowKey"], {}).get("odata.etag", "")) for write in writes]
 
     async def overdue(self, before: datetime) -> AsyncIterator[Row]:
         query = Query("vm|", condition=f"NextAttemptAt lt {literal(before)}")
@@ -104,8 +175,8 @@ class TableLedger:
         counts: Counter[str] = Counter()
         with reading():
             async for found in self._entities(_select(selection), ("Outcome", "VmName")):
-                if selection.vm_name.lower() in ("", str(found.get("VmName", "")).lower()):
-                    counts[str(found.get("Outcome"))] += 1
+                if "Outcome" in found and selection.vm_name.lower() in ("", str(found.get("VmName", "")).lower()):
+                    counts[str(found["Outcome"])] += 1
         if unread := {outcome: count for outcome, count in counts.items() if outcome not in _OUTCOMES}:
             _log.warning("left out: outcomes that this version does not know: %s", unread)
         return {outcome: counts[outcome.value] for outcome in Outcome if counts[outcome.value]}
@@ -114,7 +185,7 @@ class TableLedger:
         query = Query("vm|", subscription.lower())
         with reading():
             async for found in self._entities(query, _STANDING):
-                if (standing := _standing(found)) is not None:
+                if _target_of(found) and (standing := _standing(found)) is not None:
                     yield str(found["ResourceId"]), standing
 
     async def history(self, vm: VmId) -> AsyncIterator[Row]:
@@ -129,6 +200,8 @@ class TableLedger:
         """Rows for a list: one that cannot be read, perhaps a newer version's, must not hide the others."""
         with reading():
             async for found in self._entities(query):
+                if _is_machine_row(found):
+                    continue
                 try:
                     row = _row(found)
                 except StorageError as error:
@@ -162,9 +235,62 @@ def _select(selection: Selection) -> Query:
     return Query(f"vm|{names}", selection.subscription.lower(), f"({either})" if either else "")
 
 
-def _keys(row: Row) -> dict[str, str]:
-    vm = _vm(row)
-    return {"PartitionKey": vm.subscription.lower(), "RowKey": f"{_row_prefix(vm)}|{row.extension.lower()}"}
+def _known(vm: VmId, found: Sequence[Mapping[str, Any]]) -> Known:
+    """The rows of one machine, out of what stands under its name."""
+    machine: StoredMachine | None = None
+    targets: dict[str, Stored] = {}
+    unreadable: dict[str, str] = {}
+    for wire in found:
+        target, version = _target_of(wire), str(wire["odata.etag"])
+        rest = {name: value for name, value in wire.items() if _is_foreign(name)}
+        try:
+            plain = from_wire(wire)
+            if wire["RowKey"] == f"{_row_prefix(vm)}|":
+                machine = StoredMachine(MachineRow.from_properties(plain), version, rest)
+            elif target:
+                row = Row.from_properties(plain)
+                targets[row.extension] = Stored(row, version, rest)
+        except (ValueError, TypeError, LookupError) as error:
+            _log.warning("the row %s cannot be read and will be replaced: %r", wire["RowKey"], error)
+            unreadable[target] = version
+    return Known(machine, targets, unreadable)
+
+
+def _target_of(entity: Mapping[str, Any]) -> str:
+    """The extension that a current row is about, as its key spells it; empty for every other row."""
+    parts = str(entity.get("RowKey", "")).split("|")
+    return parts[3] if len(parts) == 4 and parts[0] == "vm" else ""
+
+
+def _is_machine_row(entity: Mapping[str, Any]) -> bool:
+    key = str(entity.get("RowKey", ""))
+    return key.startswith("vm|") and key.endswith("|")
+
+
+def _is_foreign(name: str) -> bool:
+    """Whether a column is one that this version does not know."""
+    column = name.partition("@")[0]
+    return column not in _COLUMNS_OF_OURS and not column.startswith("odata.")
+
+
+def _less(write: Write) -> Write:
+    """The same write with nothing in it but our own columns, and in these no text that the table might refuse."""
+
+    def least(name: str, value: Any) -> Any:
+        if type(value) is not str or name in _KEYS or "@" in name or f"{name}@odata.type" in write.entity:
+            return value
+        return value[:_SURELY_TAKEN].encode("ascii", "replace").decode()
+
+    kept = {name: least(name, value) for name, value in write.entity.items() if not _is_foreign(name)}
+    return Write(kept, write.create, write.version, write.delete)
+
+
+def _target_keys(vm: VmId, extension: str) -> dict[str, str]:
+    return {"PartitionKey": vm.subscription.lower(), "RowKey": f"{_row_prefix(vm)}|{extension.lower()}"}
+
+
+def _machine_keys(vm: VmId) -> dict[str, str]:
+    return {"PartitionKey": vm.subscription.lower(), "RowKey": f"{_row_prefix(vm)}|"}
 
 
 def _note_keys(row: Row) -> dict[str, str]:
@@ -189,9 +315,13 @@ def _history(row: Row, trigger: Trigger, told: Mapping[str, Any]) -> dict[str, A
 
 
 def _vm(row: Row) -> VmId:
-    vm = parse_id(row.resource_id)
+    return _vm_id(row.resource_id)
+
+
+def _vm_id(resource_id: str) -> VmId:
+    vm = parse_id(resource_id)
     if not isinstance(vm, VmId):
-        raise ValueError(f"{row.resource_id!r} is not the id of a VM")
+        raise ValueError(f"{resource_id!r} is not the id of a VM")
     return vm
 
 

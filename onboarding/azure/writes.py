@@ -33,11 +33,12 @@ _ENTITY_LINES = "".join(f"{name}: {value}\r\n" for name, value in _ENTITY.items(
 @dataclass(frozen=True, slots=True)
 class Write:
     """One write of an entity as the service takes it (`entities.to_wire`). `create` fails where the entity exists,
-    `version` where it is another; else it is put in any case."""
+    `version` where it is another; else it is put in any case. `delete` removes that version."""
 
     entity: Mapping[str, Any]
     create: bool = False
     version: str | None = None
+    delete: bool = False
 
 
 async def write_one(requests: StorageRequests, table: str, write: Write) -> str:
@@ -51,26 +52,32 @@ async def write_one(requests: StorageRequests, table: str, write: Write) -> str:
 
 
 async def transact(requests: StorageRequests, table: str, writes: Sequence[Write]) -> list[str]:
-    """Carry out the writes in one transaction; the new version of each."""
+    """Carry out the writes in one transaction; the new version of each, empty for what was removed."""
     parts = "".join(f"--{_CHANGESET}\r\n{_part(requests.url, table, write)}\r\n" for write in writes)
     text = (
         f"--{_BATCH}\r\nContent-Type: multipart/mixed; boundary={_CHANGESET}\r\n\r\n"
         f"{parts}--{_CHANGESET}--\r\n--{_BATCH}--\r\n"
     )
     response = await requests.send("POST", "/$batch", headers=_TRANSACTION, content=text.encode())
-    return _versions(response.content.decode(errors="replace"), len(writes))
+    versions = _versions(response.content.decode(errors="replace"), len(writes))
+    if any(not version and not write.delete for version, write in zip(versions, writes, strict=True)):
+        raise ValueError("the answer is none to a transaction")
+    return versions
 
 
 def _target(table: str, write: Write) -> tuple[str, str]:
+    if write.delete:
+        return "DELETE", table + entity_path(write.entity)
     return ("POST", table) if write.create else ("PUT", table + entity_path(write.entity))
 
 
 def _part(url: str, table: str, write: Write) -> str:
     method, path = _target(table, write)
     condition = f"If-Match: {write.version}\r\n" if write.version else ""
+    content = "" if write.delete else json.dumps(write.entity)
     return (
         "Content-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n"
-        f"{method} {url}/{path} HTTP/1.1\r\n{_ENTITY_LINES}{condition}\r\n{json.dumps(write.entity)}"
+        f"{method} {url}/{path} HTTP/1.1\r\n{_ENTITY_LINES}{condition}\r\n{content}"
     )
 
 
@@ -82,8 +89,8 @@ def _versions(text: str, count: int) -> list[str]:
         told = text[part.end() : end]
         if not part[1].startswith("2"):
             raise refusal(int(part[1]), told, part[2])
-        if etag := _ETAG.search(told):
-            found.append(etag[1])
+        etag = _ETAG.search(told)
+        found.append(etag[1] if etag else "")
     if len(found) != count:
         raise ValueError("the answer is none to a transaction")
     return found

@@ -118,7 +118,7 @@ async def _read(configuration: Configuration, vms: tuple[VmId, ...]) -> list[Mac
 
 async def _read_one(arm: Arm, vm: VmId) -> MachineFacts:
     try:
-        return read_facts(await arm.read_machine(vm))
+        return read_facts((await arm.read_machine(vm)).body)
     except ArmError as error:
         raise BadInput(mask(f"{vm.name}: {explain(error)}")) from None
 

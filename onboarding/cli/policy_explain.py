@@ -108,4 +108,4 @@ async def _read(vm: VmId, environment: Mapping[str, str]) -> Mapping[str, Any]:
     from onboarding.wiring import open_arm
 
     async with open_arm(environment) as arm:
-        return await arm.read_machine(vm)
+        return (await arm.read_machine(vm)).body

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from onboarding.core.connection import MOVE, advice_on
-from onboarding.core.decision import AlreadyInstalled, Decision, Situation, Skip, Trouble, Wait
+from onboarding.core.decision import AlreadyInstalled, Decision, Install, Situation, Skip, Trouble, Wait
 from onboarding.core.existence import differences, instead
 from onboarding.core.facts import AgentState, InstalledExtension, OsType, PowerState
 from onboarding.core.failures import (
@@ -19,16 +19,24 @@ from onboarding.core.failures import (
 )
 from onboarding.core.outcome import Outcome, WaitingFor
 from onboarding.core.policy import Effect
-from onboarding.core.retries import broken, exhausted, failed, gave_up, held, install
+from onboarding.core.retries import broken, exhausted, failed, gave_up, held, install, undoing, undone
 from onboarding.core.support import Verdict
+
+_MOST_UNDONE = 3
+_BUSY = ("creating", "updating")
 
 
 def decide(situation: Situation) -> Decision:
     """The decision for one extension on one VM."""
+    decision = _decide(situation)
+    return (_somebody_writes(situation) or decision) if isinstance(decision, Install) else decision
+
+
+def _decide(situation: Situation) -> Decision:
     for question in _QUESTIONS:
         if (answer := question(situation)) is not None:
             return answer
-    return install(situation, situation.unmet or _moved(situation) or _wanted(situation))
+    return install(situation, situation.unmet or _moved(situation) or situation.drift or _wanted(situation))
 
 
 def _moved(s: Situation) -> str:
@@ -51,9 +59,17 @@ def _other_os(s: Situation) -> Decision | None:
 
 
 def _deleting(s: Situation) -> Decision | None:
+    """Gone is what ARM does not know any more: until then its deletion is waited for, and may fail."""
     if s.facts.provisioning_state.lower() != "deleting":
         return None
-    return Skip(Outcome.GONE, "the VM is being deleted")
+    return s.pace.wait_on(WaitingFor.OPERATION, "the VM is being deleted")
+
+
+def _sent(s: Situation) -> Decision | None:
+    """A request of ours ends by what became of it, whoever still wants it."""
+    if s.last is None or not s.last.in_flight:
+        return None
+    return _under_way(s) or (None if s.assignment.selected else _present(s))
 
 
 def _accepted_instead(s: Situation) -> Decision | None:
@@ -68,11 +84,11 @@ def _present(s: Situation) -> Decision | None:
     extension = s.extension
     if extension is None or read_extension_state(extension) is not ExtensionState.SUCCEEDED or s.unmet:
         return None
-    if s.elsewhere and s.assignment.policy.reconnect:
+    if (s.elsewhere and s.assignment.policy.reconnect) or (s.drift and not s.elsewhere):
         return None
     trouble = _connected_elsewhere(s) if s.elsewhere else None
     different = "".join(f"; {each}" for each in differences(s.assignment.policy, s.settings, extension))
-    if _asked_for(s, extension):
+    if _asked_for(s, extension) and not s.drift:
         return AlreadyInstalled(extension, True, f"the handler reports success{different}", trouble)
     there = f"{s.entry.type} was there before we looked, as {extension.name}"
     return AlreadyInstalled(extension, False, there + different, trouble)
@@ -99,8 +115,7 @@ def _under_way(s: Situation) -> Decision | None:
     if s.last is not None and s.attempts and not s.last.outcome.final:
         later = s.pace.wait(WaitingFor.INSTALL, "ARM accepted the request; the handler is at work")
         return later or gave_up(s, Cause.TIMEOUT, "the handler has not reported for too long")
-    later = s.pace.wait(WaitingFor.OPERATION, f"another deployment is writing extension {extension.name}")
-    return later or gave_up(s, Cause.OPERATION_IN_PROGRESS, "another deployment has not ended for too long")
+    return s.pace.wait_on(WaitingFor.OPERATION, f"another deployment is writing extension {extension.name}")
 
 
 def _unsupported(s: Situation) -> Decision | None:
@@ -167,7 +182,7 @@ def _not_running(s: Situation) -> Decision | None:
     if s.facts.power in (PowerState.RUNNING, PowerState.UNKNOWN):
         return None
     reason = f"the VM is {s.facts.power}; extensions need it running, and its start event wakes this row"
-    return s.pace.wait(WaitingFor.VM_RUNNING, reason) or gave_up(s, Cause.VM_NOT_RUNNING, "the VM has not been started")
+    return s.pace.wait_on(WaitingFor.VM_RUNNING, reason)
 
 
 def _agent_silent(s: Situation) -> Decision | None:
@@ -186,10 +201,39 @@ def _fresh(s: Situation) -> Decision | None:
     return Wait(WaitingFor.SETTLE_DELAY, born, born + delay, f"the VM is new; the policy leaves it {delay} to settle")
 
 
+def _somebody_writes(s: Situation) -> Decision | None:
+    """ARM takes one write of a machine at a time, and one that it is carrying out is not to be disturbed."""
+    ours = s.in_flight
+    if ours is not None and ours.next_attempt_at is not None:
+        reason = f"one write at a time: the request for {ours.extension} has not ended yet"
+        return Wait(WaitingFor.OPERATION, s.pace.since(WaitingFor.OPERATION), ours.next_attempt_at, reason)
+    writing = [e for e in s.facts.extensions if read_extension_state(e) is ExtensionState.IN_PROGRESS]
+    if writing:
+        return s.pace.wait_on(WaitingFor.OPERATION, f"another deployment is writing extension {writing[0].name}")
+    if s.facts.provisioning_state.lower() in _BUSY:
+        return s.pace.wait_on(WaitingFor.OPERATION, "another deployment is writing the VM")
+    return None
+
+
+def _contested(s: Situation) -> Decision | None:
+    """Two owners who undo each other's work never end: the third time within a week we stop, and a person decides."""
+    last = s.last
+    if last is None or s.asked is not None:
+        return None
+    changed = last.policy_hash and last.policy_hash != s.assignment.policy.digest
+    if last.outcome is Outcome.FAILED and last.error_code == Cause.CONTESTED and not changed:
+        return failed(s, Cause.CONTESTED, last.reason)
+    if not undoing(s) or len(undone(last, s.now)) < _MOST_UNDONE - 1:
+        return None
+    reason = f"somebody undid our install {_MOST_UNDONE} times in 7 days, seen last at {s.now:%Y-%m-%d %H:%M} UTC"
+    return failed(s, Cause.CONTESTED, reason)
+
+
 _QUESTIONS: tuple[Callable[[Situation], Decision | None], ...] = (
-    _deleting,
+    _sent,
     _not_selected,
     _other_os,
+    _deleting,
     _accepted_instead,
     _present,
     _under_way,
@@ -199,6 +243,7 @@ _QUESTIONS: tuple[Callable[[Situation], Decision | None], ...] = (
     _disallowed,
     _misconfigured,
     _unmendable,
+    _contested,
     _not_running,
     _agent_silent,
     broken,

@@ -13,6 +13,7 @@ from typing import Any
 from onboarding.core.asked import Asked
 from onboarding.core.catalog import CatalogueEntry
 from onboarding.core.connection import elsewhere
+from onboarding.core.digest import digest
 from onboarding.core.existence import unmet
 from onboarding.core.facts import InstalledExtension, MachineFacts
 from onboarding.core.failures import (
@@ -20,11 +21,11 @@ from onboarding.core.failures import (
     ExtensionState,
     read_extension_state,
 )
-from onboarding.core.outcome import Outcome, Row, WaitingFor
+from onboarding.core.outcome import SENT, Outcome, Row, WaitingFor
 from onboarding.core.policy import Assignment
 from onboarding.core.release import OsRelease
 from onboarding.core.support import Judgement
-from onboarding.core.waits import Waits
+from onboarding.core.waits import WITHOUT_CAP, Waits
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,27 +84,45 @@ type Decision = Install | AlreadyInstalled | Wait | Skip
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Where a row stands in time. `last` is the row of this very VM, not of one that had its name before."""
+    """Where a row stands in time. `last` is the row of this very VM, not of one that had its name before; `resend`
+    says that the attempt which its claim names may be sent once more."""
 
     last: Row | None
     waits: Waits
     now: datetime
+    resend: bool = False
 
     def wait(self, waiting_for: WaitingFor, reason: str, trouble: Trouble | None = None) -> Wait | None:
-        """The next look of this kind of waiting; None when its time is up. A look that is planned already stays."""
-        since, last = self.now, self.last
-        if last is not None and last.waiting_for is waiting_for and last.waiting_since:
-            since = last.waiting_since
-            if last.next_attempt_at and last.next_attempt_at > self.now:
-                return Wait(waiting_for, since, last.next_attempt_at, reason, trouble)
-        pause = self.waits[waiting_for].next_pause(self.now - since)
-        return Wait(waiting_for, since, self.now + pause, reason, trouble) if pause else None
+        """The next check of this kind of waiting; None when its time is up. A check that is planned already stays."""
+        since = self.since(waiting_for)
+        if waiting_for not in WITHOUT_CAP and self.waits[waiting_for].next_pause(self.now - since) is None:
+            last = self.last
+            planned = last.next_attempt_at if last is not None and last.waiting_for is waiting_for else None
+            if not planned or planned <= self.now:
+                return None
+        return self.wait_on(waiting_for, reason, trouble)
+
+    def wait_on(self, waiting_for: WaitingFor, reason: str, trouble: Trouble | None = None) -> Wait:
+        """The same without an end: for what is in other people's hands."""
+        since, last = self.since(waiting_for), self.last
+        planned = last.next_attempt_at if last is not None and last.waiting_for is waiting_for else None
+        if planned and planned > self.now:
+            return Wait(waiting_for, since, planned, reason, trouble)
+        pause = self.waits[waiting_for].pause_at(self.now - since)
+        return Wait(waiting_for, since, self.now + pause, reason, trouble)
+
+    def since(self, waiting_for: WaitingFor) -> datetime:
+        """When this kind of waiting began."""
+        last = self.last
+        same = last is not None and last.waiting_for is waiting_for
+        return last.waiting_since if same and last is not None and last.waiting_since else self.now
 
 
 @dataclass(frozen=True, slots=True)
 class Situation:
     """Everything that a decision rests on. `settings` are the public ones that would be sent, and `problems` what is
-    wrong with these and the protected ones. `asked` is there when a person wants it."""
+    wrong with these and the protected ones. `asked` is there when a person wants it; `in_flight` is the row of another
+    extension that we are writing on this VM."""
 
     facts: MachineFacts
     release: OsRelease
@@ -114,6 +133,7 @@ class Situation:
     pace: Pace
     settings: Mapping[str, Any] = field(default_factory=dict)
     asked: Asked | None = None
+    in_flight: Row | None = None
 
     @property
     def extension(self) -> InstalledExtension | None:
@@ -132,6 +152,20 @@ class Situation:
         extension = self.extension
         healthy = extension is not None and read_extension_state(extension) is ExtensionState.SUCCEEDED
         return elsewhere(self.entry, self.settings, extension) if healthy and extension is not None else ""
+
+    @property
+    def drift(self) -> str:
+        """Why an extension that we installed is no longer what we sent; empty if it is, or if nobody knows."""
+        extension, last = self.extension, self.last
+        ours = last is not None and (last.outcome is Outcome.INSTALLED or last.waiting_for in SENT)
+        if extension is None or last is None or not ours or not last.sent_digest:
+            return ""
+        if read_extension_state(extension) is not ExtensionState.SUCCEEDED:
+            return ""
+        if last.extension_name.lower() != extension.name.lower():
+            return ""
+        same = digest(extension.settings) == last.sent_digest
+        return "" if same else f"the settings of {extension.name} are not those that we sent"
 
     @property
     def last(self) -> Row | None:

@@ -178,6 +178,12 @@ def read_facts(body: object) -> MachineFacts:
     )
 
 
+def read_extension(body: object) -> InstalledExtension:
+    """Read an extension's body (`GET …/extensions/{name}`, with or without `$expand=instanceView`)."""
+    raw = mapping(body)
+    return _extension(text(raw.get("name")).rpartition("/")[2] or _name_of(raw.get("id")), raw, {})
+
+
 def read_image(value: object) -> ImageReference:
     """Read an `imageReference` object of any of its five forms."""
     raw = mapping(value)

@@ -51,6 +51,7 @@ class Cause(StrEnum):
     THROTTLED = "throttled"
     OPERATION_IN_PROGRESS = "operation-in-progress"
     VM_GONE = "vm-gone"
+    CONTESTED = "contested"
     NOT_AUTHORIZED = "not-authorized"
     BLOCKED_BY_POLICY = "blocked-by-policy"
     RESOURCE_LOCKED = "resource-locked"

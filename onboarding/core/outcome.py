@@ -6,11 +6,14 @@ names in snake case, so that the two never drift apart.
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields, replace
 from datetime import datetime
 from enum import StrEnum
 from operator import attrgetter
 from typing import Any, Self
+
+from onboarding.core.masking import cut
 
 
 class Outcome(StrEnum):
@@ -52,12 +55,17 @@ class WaitingFor(StrEnum):
     BRAKE = "brake"
 
 
+# A request of ours is about to be sent, or was sent and has not ended: no other write may go to this machine.
+SENT = (WaitingFor.CLAIM, WaitingFor.INSTALL)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One row. Times are UTC; `waiting_since` is what the caps of `core.waits` are measured from.
 
     `event_id` and `event_time` name what opened the episode; looks and settling events show in the history under
-    their own."""
+    their own. `policy_hash` is the digest of the policy that decided, `sent_digest` that of the public settings that we
+    sent last. `undone_at` holds the times at which somebody undid what we did, in ISO 8601 with blanks between them."""
 
     resource_id: str
     vm_name: str
@@ -96,11 +104,18 @@ class Row:
     requested_at: datetime | None = None
     finished_at: datetime | None = None
     duration_ms: int | None = None
+    policy_hash: str = ""
+    sent_digest: str = ""
+    undone_at: str = ""
 
     def to_properties(self) -> dict[str, Any]:
-        """The table's columns; empty ones are left out, but for those that every row has."""
+        """The table's columns; empty ones are left out, but for those that every row has. Texts are cut, since what
+        guests and people write has any length, and the table takes 32,768 characters."""
         columns = zip(_COLUMNS.values(), _values(self), strict=True)
         told = {column: value for column, value in columns if (value is not None and value != "") or column in _ALWAYS}
+        for column, value in told.items():
+            if type(value) is str and len(value) > _NAME_LIMIT:
+                told[column] = cut(value, _TEXT_LIMIT if column in _TEXTS else _NAME_LIMIT)
         told["Outcome"] = self.outcome.value
         if self.waiting_for is not None:
             told["WaitingFor"] = self.waiting_for.value
@@ -108,12 +123,21 @@ class Row:
 
     @classmethod
     def from_properties(cls, properties: dict[str, Any]) -> Self:
-        """Read a stored row back; columns that this version does not know are left alone."""
+        """Read a stored row back; columns that this version does not know are left alone. Raises ValueError, TypeError
+        and LookupError for a row that it cannot read."""
         known = {name: properties[column] for name, column in _COLUMNS.items() if column in properties}
+        for name, kind in _TYPES.items():
+            if name in known and not isinstance(known[name], kind):
+                raise ValueError(f"{_COLUMNS[name]} is {known[name]!r}")
         known["outcome"] = Outcome(known["outcome"])
         if waiting_for := known.get("waiting_for"):
             known["waiting_for"] = WaitingFor(waiting_for)
         return cls(**known)
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether a request of ours is about to be sent or has not ended."""
+        return self.waiting_for in SENT
 
     def changed_since(self, time: datetime) -> bool:
         """Whether this row tells of something that happened after that time."""
@@ -123,6 +147,14 @@ class Row:
         """Whether this row tells anything that the other does not; times and event ids tell nothing new."""
         return other is None or _told(self) != _told(other)
 
+    def tells_more_than(self, other: Row | None) -> bool:
+        """Whether it is worth a line of history: more than the next check of the same wait, or another digest."""
+        if other is None or self.outcome is not other.outcome:
+            return True
+        later = self.next_attempt_at if self.outcome is Outcome.WAITING else other.next_attempt_at
+        alike = replace(other, next_attempt_at=later, policy_hash=self.policy_hash, sent_digest=self.sent_digest)
+        return self.differs(alike)
+
 
 _TIMES = {"event_id", "event_time", "correlation_id", "requested_at", "finished_at", "duration_ms"}
 
@@ -131,6 +163,15 @@ def _told(row: Row) -> tuple[Any, ...]:
     return tuple(getattr(row, f.name) for f in fields(row) if f.name not in _TIMES)
 
 
+# Columns of prose; everything else is a name, a number or an id.
+_TEXTS = frozenset({"Reason", "ErrorMeaning", "Advice", "Message"})
+_NAME_LIMIT, _TEXT_LIMIT = 1024, 8192
+
+
 _COLUMNS = {f.name: "".join(part.title() for part in f.name.split("_")) for f in fields(Row)}
+_TYPES: Mapping[str, type] = {
+    f.name: datetime if "datetime" in str(f.type) else int for f in fields(Row) if str(f.type)[:3] in ("dat", "int")
+}
+ROW_COLUMNS = frozenset(_COLUMNS.values())
 _ALWAYS = frozenset(_COLUMNS[f.name] for f in fields(Row) if f.default is MISSING)
 _values = attrgetter(*_COLUMNS)

@@ -1,7 +1,8 @@
-"""Trouble that is the scope's and not one VM's: a missing role, a deny policy, a lock, a wrong workspace key.
+"""Trouble that is not one VM's: of its scope (a missing role, a deny policy, a lock), or of the settings that are sent
+(a wrong workspace).
 
-After the first proof the scope is paused: its VMs wait without asking ARM, one row says what to mend, and a probe (one
-VM at a time) finds out whether it was. Pure values; who may probe is settled by a conditional write.
+After the first proof what is at fault is paused: its VMs wait without asking ARM, one row says what to mend, and a
+probe (one VM at a time) finds out whether it was. Pure values; who may probe is settled by a conditional write.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ from onboarding.core.masking import cut, mask
 from onboarding.core.resource_id import VmId
 
 EVERYWHERE = "*"
-_WHOLE_SUBSCRIPTION = (Cause.BAD_CONFIGURATION, Cause.SUBSCRIPTION_NOT_REGISTERED, Cause.SUBSCRIPTION_DISABLED)
+_SETTINGS = "="  # begins the place of a pause for settings; no resource group's name may hold it
+_WHOLE_SUBSCRIPTION = (Cause.SUBSCRIPTION_NOT_REGISTERED, Cause.SUBSCRIPTION_DISABLED)
 _PROBES = (timedelta(minutes=5), timedelta(minutes=10), timedelta(minutes=30), timedelta(hours=1))
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """One paused scope: a resource group (or `*`, all of the subscription) for one extension. Times are UTC."""
+    """What is paused for one extension: a resource group, all of the subscription (`*`), or within the subscription
+    whoever would be sent the same settings (`=` and their digest). Times are UTC."""
 
     subscription: str
     resource_group: str
@@ -36,14 +39,16 @@ class Pause:
     next_probe_at: datetime
     probes: int = 0
 
-    def covers(self, vm: VmId, extension: str) -> bool:
-        group = self.resource_group in (EVERYWHERE, vm.resource_group.lower())
-        return group and self.extension == extension and self.subscription == vm.subscription.lower()
+    def covers(self, vm: VmId, extension: str, settings: str) -> bool:
+        """Whether a request for that extension of the VM, with settings of that digest, would meet the same trouble."""
+        place = self.resource_group in (EVERYWHERE, vm.resource_group.lower(), f"{_SETTINGS}{settings}")
+        return place and self.extension == extension and self.subscription == vm.subscription.lower()
 
-    @property
-    def lifted_by_request(self) -> bool:
-        """Whether an accepted request proves that the trouble is over; a wrong key shows only in the handler."""
-        return self.cause is not Cause.BAD_CONFIGURATION
+    def ended_by(self, requested_at: datetime | None, *, installed: bool) -> bool:
+        """Whether a success proves that the trouble is over: one that was asked for after it began. Wrong settings show
+        in the handler alone, so that an accepted request says nothing of them."""
+        proves = installed or self.cause is not Cause.BAD_CONFIGURATION
+        return proves and requested_at is not None and requested_at > self.since
 
     @property
     def trouble(self) -> Trouble:
@@ -55,6 +60,8 @@ class Pause:
         return replace(self, next_probe_at=now + rest, probes=self.probes + 1)
 
     def __str__(self) -> str:
+        if self.resource_group.startswith(_SETTINGS):
+            return f"the settings that {self.extension} is sent are paused: {self.meaning}"
         where = "the subscription" if self.resource_group == EVERYWHERE else f"resource group {self.resource_group}"
         return f"{where} is paused for {self.extension}: {self.meaning}"
 
@@ -87,12 +94,17 @@ class Pause:
         )
 
 
-def pause_for(vm: VmId, extension: str, trouble: Trouble, now: datetime) -> Pause:
-    """The pause that a trouble calls for. Only what surely holds for all of a subscription pauses all of it."""
-    whole = trouble.cause in _WHOLE_SUBSCRIPTION
+def pause_for(vm: VmId, extension: str, trouble: Trouble, settings: str, now: datetime) -> Pause:
+    """The pause that a trouble calls for, keyed by what is at fault: the settings where the handler refused them, the
+    subscription where that is surely the whole trouble, else the resource group."""
+    place = vm.resource_group.lower()
+    if trouble.cause is Cause.BAD_CONFIGURATION:
+        place = f"{_SETTINGS}{settings}"
+    elif trouble.cause in _WHOLE_SUBSCRIPTION:
+        place = EVERYWHERE
     return Pause(
         subscription=vm.subscription.lower(),
-        resource_group=EVERYWHERE if whole else vm.resource_group.lower(),
+        resource_group=place,
         extension=extension,
         cause=trouble.cause,
         meaning=trouble.meaning,

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from onboarding.core.brake import Brake, parse_brake
 from onboarding.core.conditions import Explanation
+from onboarding.core.digest import digest
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.exemption import Exemption, parse_exemptions
 from onboarding.core.facts import MachineFacts
@@ -103,6 +104,7 @@ class Policy:
     brake: Brake | None = None
     azure_policy: frozenset[str] = frozenset()  # ids of Azure Policy's definitions and assignments, lower case
     auto_upgrade_minor_version: bool | None = None  # None: as the catalogue has it
+    digest: str = ""  # names the file's content: another one is another policy
 
     def in_scope(self, vm: VmId) -> bool:
         inside = not self.scopes or any(scope.contains(vm) for scope in self.scopes)
@@ -164,10 +166,13 @@ class PolicySet:
             return None
         return frozenset(policy.name for policy in self.policies if policy.azure_policy.intersection(ids))
 
+    def reaching(self, vm: VmId) -> tuple[Policy, ...]:
+        """The policies that could want something of a VM of which only the id is known."""
+        return tuple(p for p in self.policies if p.effect is not Effect.DISABLED and p.in_scope(vm))
+
     def for_unread(self, vm: VmId) -> tuple[Policy, ...]:
-        """The policies that could want something of a VM of which only the id is known; one per extension."""
-        wanted = {p.extension: p for p in reversed(self.policies) if p.effect is not Effect.DISABLED and p.in_scope(vm)}
-        return tuple(wanted.values())
+        """The same, one for each extension: the first."""
+        return tuple({policy.extension: policy for policy in reversed(self.reaching(vm))}.values())
 
 
 def parse_policy(raw: object, place: str, compile_rule: RuleCompiler) -> Policy:
@@ -211,6 +216,7 @@ def parse_policy(raw: object, place: str, compile_rule: RuleCompiler) -> Policy:
         auto_upgrade_minor_version=parse_switch(
             raw.get("autoUpgradeMinorVersion"), f"{place}: autoUpgradeMinorVersion"
         ),
+        digest=digest(raw),
     )
 
 

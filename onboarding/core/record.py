@@ -9,11 +9,13 @@ from functools import lru_cache
 from typing import Any
 
 from onboarding.core.decision import AlreadyInstalled, Install, Situation, Skip, Trouble, Wait
+from onboarding.core.digest import digest
 from onboarding.core.facts import InstalledExtension
 from onboarding.core.masking import cut, mask
 from onboarding.core.outcome import Outcome, Row, WaitingFor
 from onboarding.core.policy import Policy
 from onboarding.core.resource_id import VmId
+from onboarding.core.retries import undoing, undone
 
 type Opening = tuple[str, datetime, str]  # id, time (UTC) and correlation id of the event that opened the episode
 
@@ -36,6 +38,8 @@ def claim_of(situation: Situation, install: Install, until: datetime, opening: O
         "attempt": install.attempt,
         "extension_name": install.name,
         "extension_version": situation.entry.version,
+        "sent_digest": digest(situation.settings),
+        "undone_at": _undone(situation),
     }
     return concluded(situation.facts.id, known, waiting, Episode.of(situation.last, opening, now))
 
@@ -52,18 +56,29 @@ def requested(claim: Row, reason: str, now: datetime) -> Row:
     )
 
 
+def unanswered(claim: Row, trouble: Trouble) -> Row:
+    """The claim, where no answer came: ARM may have the request, so its check asks ARM before it is sent again."""
+    reason = _written("no answer came to the request; ARM is read before it is sent again")
+    meaning, advice, message = (cut(mask(text)) for text in (trouble.meaning, trouble.advice, trouble.message))
+    return replace(claim, reason=reason, error_code=trouble.code, error_meaning=meaning, advice=advice, message=message)
+
+
 def unread(vm: VmId, policy: Policy, last: Row | None, decision: Wait | Skip, episode: Episode) -> Row:
     """The row for a VM that could not be read: what the last row knew, and why nothing more is known."""
     told = {f.name: getattr(last, f.name) for f in fields(Row) if f.name in _FACTS} if last else {}
     known = {**told, "extension": policy.extension, "policy": policy.name, "effect": policy.effect.value}
+    known["policy_hash"] = policy.digest
     if last is not None:
-        known |= {"attempt": _attempts(last, decision), "extension_name": last.extension_name}
+        kept = ("extension_name", "sent_digest", "undone_at")
+        known |= {"attempt": _attempts(last, decision), **{name: getattr(last, name) for name in kept}}
     return concluded(vm, known, decision, episode)
 
 
-def closed(row: Row, outcome: Outcome, reason: str, now: datetime) -> Row:
-    """A row, ended by what an event says, with all that it knew of the VM. One that was final before tells no
-    duration: its episode ended long ago. Where the end overtook the record of our request, the claim tells its time."""
+def closed(row: Row, outcome: Outcome, reason: str, now: datetime, extension_version: str = "") -> Row:
+    """A row that ends, with all that it knew of the VM; `extension_version` is the handler's, where it is known.
+
+    One that was final before tells no duration: its episode ended long ago. Where the end overtook the record of our
+    request, the claim tells its time."""
     asked = row.waiting_since if outcome is Outcome.INSTALLED else None
     took = None if row.outcome.final or row.event_time is None else _milliseconds(row.event_time, now)
     return replace(
@@ -80,6 +95,7 @@ def closed(row: Row, outcome: Outcome, reason: str, now: datetime) -> Row:
         error_meaning="",
         advice="",
         message="",
+        extension_version=extension_version or row.extension_version,
     )
 
 
@@ -194,13 +210,24 @@ def _told_by(situation: Situation) -> dict[str, Any]:
         "extension_name": _name_of(situation.last),
         "extension_version": _version_of(situation.last),
         "policy": policy.name,
+        "policy_hash": policy.digest,
         "effect": policy.effect.value,
+        "sent_digest": situation.last.sent_digest if situation.last else "",
+        "undone_at": situation.last.undone_at if situation.last else "",
         **(_named(present) if present else {}),
     }
 
 
 def _named(extension: InstalledExtension) -> dict[str, Any]:
     return {"extension_name": extension.name, "extension_version": extension.handler_version or extension.version}
+
+
+def _undone(situation: Situation) -> str:
+    """The times at which somebody undid what we did, this one too if it is one."""
+    times = undone(situation.last, situation.now)
+    if undoing(situation):
+        times = (*times, situation.now)
+    return " ".join(time.isoformat() for time in times)
 
 
 def _attempts(last: Row | None, decision: AlreadyInstalled | Wait | Skip) -> int:

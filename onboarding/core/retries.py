@@ -5,8 +5,9 @@ What a handler or ARM said is judged by the error table; how long to wait follow
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from onboarding.core.connection import MOVE, differs
 from onboarding.core.decision import Decision, Install, Pace, Situation, Skip, Trouble, Wait
@@ -23,6 +24,8 @@ from onboarding.core.outcome import Outcome, Row, WaitingFor
 from onboarding.core.rate import HELD_BACK
 
 MOST_ATTEMPTS = 5
+MOST_SENDS = 2  # of one attempt: a request that nobody answered is sent again once
+_WAR = timedelta(days=7)
 _MOST_PROBES = 50  # handler runs by which one VM finds out whether its scope was mended; an hour apart
 
 _WAITS_AFTER = {
@@ -33,6 +36,9 @@ _WAITS_AFTER = {
     Cause.ALREADY_INSTALLED_UNDER_OTHER_NAME: WaitingFor.OPERATION,
     Cause.PACKAGE_MANAGER_LOCKED: WaitingFor.PACKAGE_MANAGER,
 }
+
+# That a VM is about to be deleted, or that something near it is missing, proves nothing: the next read does.
+_PROVES_GONE = ("resourcenotfound", "resourcegroupnotfound")
 
 _HOLDING = (
     WaitingFor.CLAIM,
@@ -53,7 +59,9 @@ def after_refusal(pace: Pace, failure: Failure, message: str) -> Wait | Skip:
     """What becomes of a row whose read or request ARM refused."""
     trouble = trouble_of(failure, message)
     if failure.cause is Cause.VM_GONE:
-        return Skip(Outcome.GONE, "ARM knows no such VM (any more)")
+        if proves_gone(failure):
+            return Skip(Outcome.GONE, "ARM knows no such VM (any more)")
+        return pace.wait_on(WaitingFor.OPERATION, failure.meaning, trouble)
     waiting_for = WaitingFor.SCOPE_PAUSED if failure.scope_wide else _WAITS_AFTER.get(failure.cause)
     if waiting_for is None and failure.kind is not FailureClass.PERMANENT:
         waiting_for = WaitingFor.PLATFORM
@@ -67,6 +75,11 @@ def after_refusal(pace: Pace, failure: Failure, message: str) -> Wait | Skip:
     # Who was held back was promised that moment, and would find the token gone later.
     exactly = failure.code == HELD_BACK
     return Wait(waiting_for, later.since, asked, later.reason, trouble) if exactly or asked > later.until else later
+
+
+def proves_gone(failure: Failure) -> bool:
+    """Whether ARM said that there is no such VM, or no such group: nothing else ends a row as gone."""
+    return failure.cause is Cause.VM_GONE and failure.code.lower() in _PROVES_GONE
 
 
 def broken(s: Situation) -> Decision | None:
@@ -140,9 +153,30 @@ def _told(last: Row) -> Trouble | None:
 
 
 def install(s: Situation, reason: str, *, force: bool = False) -> Install:
-    present = s.extension
-    attempt = 1 if s.last is None or s.last.outcome.final else s.attempts + 1
-    return Install(present.name if present else _free_name(s), attempt, force, reason)
+    present, last = s.extension, s.last
+    name = present.name if present else _free_name(s)
+    if last is None or last.outcome.final:
+        return Install(name, 1, force, reason)
+    unanswered = last.waiting_for is WaitingFor.CLAIM and present is None and s.pace.resend
+    return Install(name, max(s.attempts, 1) if unanswered else s.attempts + 1, force, reason)
+
+
+def undoing(s: Situation) -> bool:
+    """Whether what we installed was removed or changed by somebody else."""
+    if s.last is None or s.last.outcome is not Outcome.INSTALLED:
+        return False
+    return s.extension is None or read_extension_state(s.extension) is ExtensionState.SUCCEEDED
+
+
+def undone(last: Row | None, now: datetime) -> tuple[datetime, ...]:
+    """When, within the last seven days, somebody undid what we did; what cannot be read counts as never."""
+    found = []
+    for text in last.undone_at.split() if last else ():
+        with suppress(ValueError):
+            moment = datetime.fromisoformat(text)
+            if moment.tzinfo and now - moment < _WAR:
+                found.append(moment)
+    return tuple(found)
 
 
 def _free_name(s: Situation) -> str:

@@ -90,6 +90,8 @@ def _reason(facts: MachineFacts, state: ExtensionState | None, standing: Standin
         return {None: Reason.MISSED, ExtensionState.FAILED: Reason.FAILED}.get(state)
     if standing.vm_id not in ("", facts.vm_id) or standing.outcome in (Outcome.GONE, Outcome.OUT_OF_SCOPE):
         return Reason.MISSED
+    if standing.outcome is Outcome.FAILED and state is ExtensionState.SUCCEEDED:
+        return Reason.DRIFTED  # somebody made it work, perhaps under another name, of which no event speaks
     if standing.outcome.present:
         return {None: Reason.DRIFTED, ExtensionState.FAILED: Reason.FAILED}.get(state)
     return None

@@ -22,6 +22,11 @@ _LONGEST = 3650 * 24 * _HOUR
 _SECONDS = {"ms": 0.001, "s": 1, "m": _MINUTE, "h": _HOUR, "d": 24 * _HOUR}
 
 
+# These waits are for others: the VM's owner, who starts it, or somebody else's deployment. No cap makes a failure of
+# that, whatever a policy file says.
+WITHOUT_CAP = frozenset({WaitingFor.VM_RUNNING, WaitingFor.OPERATION})
+
+
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """Pauses in seconds between looks, the last one repeating, until `give_up_after` seconds have passed."""
@@ -38,7 +43,11 @@ class Schedule:
         seconds = elapsed.total_seconds()
         if seconds >= self.give_up_after:
             return None
-        reached = 0.0
+        return self.pause_at(elapsed)
+
+    def pause_at(self, elapsed: timedelta) -> timedelta:
+        """The same, without an end."""
+        seconds, reached = elapsed.total_seconds(), 0.0
         for pause in self.pauses:
             reached += pause
             # A look is never a moment early: one that comes just before its step counts as on it.
@@ -58,11 +67,13 @@ class Schedule:
 DEFAULTS: Mapping[WaitingFor, Schedule] = {
     WaitingFor.CLAIM: Schedule((4 * _MINUTE,), 24 * _HOUR),
     WaitingFor.INSTALL: Schedule((4 * _MINUTE, 4 * _MINUTE, 10 * _MINUTE, 30 * _MINUTE), 3 * _HOUR),
-    WaitingFor.VM_RUNNING: Schedule((_HOUR,), 365 * 24 * _HOUR),
+    WaitingFor.VM_RUNNING: Schedule((_HOUR, 6 * _HOUR, 24 * _HOUR), _LONGEST),
     WaitingFor.AGENT_READY: Schedule(
         (_MINUTE, 2 * _MINUTE, 4 * _MINUTE, 8 * _MINUTE, 15 * _MINUTE, 30 * _MINUTE, _HOUR), 48 * _HOUR
     ),
-    WaitingFor.OPERATION: Schedule((_MINUTE, 2 * _MINUTE, 5 * _MINUTE, 10 * _MINUTE, 30 * _MINUTE), 24 * _HOUR),
+    WaitingFor.OPERATION: Schedule(
+        (_MINUTE, 2 * _MINUTE, 5 * _MINUTE, 10 * _MINUTE, 30 * _MINUTE, _HOUR, 6 * _HOUR, 24 * _HOUR), _LONGEST
+    ),
     WaitingFor.PACKAGE_MANAGER: Schedule((5 * _MINUTE, 10 * _MINUTE, 20 * _MINUTE, 40 * _MINUTE), 24 * _HOUR),
     WaitingFor.THROTTLING: Schedule((30, _MINUTE, 2 * _MINUTE, 5 * _MINUTE), 24 * _HOUR),
     # How long is in the policy (`settleDelay`); the schedule is there for its cap alone.

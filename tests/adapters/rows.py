@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from onboarding.azure.tables import TableLedger
+from onboarding.core.machine_row import MachineRow
 from onboarding.core.outcome import Outcome, Row, WaitingFor
-from onboarding.core.resource_id import VmId
+from onboarding.core.resource_id import VmId, parse_id
 from onboarding.events import Trigger
+from onboarding.ports import Entry, Stored
 
 TIME = datetime(2026, 11, 20, 9, 14, 7, 331820, tzinfo=UTC)
 OMS = "oms-agent-linux"
@@ -43,6 +46,31 @@ def final(vm: VmId, outcome: Outcome = Outcome.INSTALLED, **changes: Any) -> Row
 
 def trigger(identity: str = "event-1", time: datetime = TIME) -> Trigger:
     return Trigger(identity, time, "correlation-1")
+
+
+async def write(
+    ledger: TableLedger, row: Row, trigger: Trigger, version: str | None, *, again: bool = False, history: bool = True
+) -> str:
+    """Write one row over the version that was read, as a pass over its VM does; the new version."""
+    vm = parse_id(row.resource_id)
+    assert isinstance(vm, VmId)
+    own = (await ledger.read(vm)).machine
+    machine, entry = MachineRow(resource_id=str(vm)), Entry(row, version, history)
+    written = await ledger.commit(machine, own.version if own else None, [entry], trigger, again=again)
+    return written.targets[row.extension]
+
+
+async def create(ledger: TableLedger, row: Row, trigger: Trigger) -> None:
+    """The same for a VM of which nothing is known, without a look at what is."""
+    await ledger.commit(MachineRow(resource_id=row.resource_id), None, [Entry(row)], trigger)
+
+
+async def claim(ledger: TableLedger, row: Row, version: str | None) -> str:
+    return await write(ledger, row, trigger("claimed"), version, history=False)
+
+
+async def rows(ledger: TableLedger, vm: VmId) -> Mapping[str, Stored]:
+    return (await ledger.read(vm)).targets
 
 
 async def listed(rows: AsyncIterator[Row]) -> list[Row]:

@@ -20,7 +20,7 @@ from tests.adapters.conftest import SUBSCRIPTIONS, Azure
 async def test_a_machine_is_read_as_arm_has_it_in_one_request(azure: Azure) -> None:
     vm = add(azure, tags={"env": "prod"}, zones=("1",))
 
-    body = await azure.adapter.read_machine(vm)
+    body = (await azure.adapter.read_machine(vm)).body
 
     assert azure.arm.requests.kinds() == {"vm-get": 1}
     assert body["properties"]["vmId"] == azure.arm.machines[str(vm)].vm_id
@@ -73,7 +73,7 @@ async def test_the_body_of_an_install_arrives_as_it_was_given(azure: Azure) -> N
 async def test_all_subscriptions_share_one_adapter(azure: Azure) -> None:
     for subscription in SUBSCRIPTIONS:
         machine = azure.arm.add_vm(VmSpec(name="web-01", subscription=subscription))
-        body = await azure.adapter.read_machine(VmId(subscription.upper(), "rg-fleet", "WEB-01"))
+        body = (await azure.adapter.read_machine(VmId(subscription.upper(), "rg-fleet", "WEB-01"))).body
         assert body["properties"]["vmId"] == machine.vm_id
 
     assert len(azure.credential.tokens) <= len(SUBSCRIPTIONS)

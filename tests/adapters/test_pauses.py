@@ -14,7 +14,7 @@ from onboarding.azure.tables import TableLedger
 from onboarding.core.errors import LostRace
 from onboarding.core.failures import Cause
 from onboarding.core.pause import EVERYWHERE, Pause
-from tests.adapters.rows import OMS, TIME, new_vm, row_of, trigger
+from tests.adapters.rows import OMS, TIME, new_vm, row_of, rows, trigger, write
 
 
 @pytest.fixture
@@ -68,16 +68,37 @@ async def test_a_pause_is_lifted_once_or_twice(pauses: TablePauses) -> None:
     pause = pause_of(new_vm().subscription)
     await pauses.write(pause, None)
 
-    await pauses.delete(pause)
-    await pauses.delete(pause)
+    (stored,) = await pauses.read(pause.subscription)
+    await pauses.delete(pause, stored.version)
+    await pauses.delete(pause, stored.version)
 
     assert await pauses.read(pause.subscription) == ()
 
 
+async def test_a_pause_that_was_written_since_it_was_read_stays(pauses: TablePauses) -> None:
+    pause = pause_of(new_vm().subscription)
+    await pauses.write(pause, None)
+    (stored,) = await pauses.read(pause.subscription)
+    await pauses.write(replace(pause, since=pause.since + timedelta(minutes=9)), stored.version)
+
+    with pytest.raises(LostRace):
+        await pauses.delete(pause, stored.version)
+
+    assert len(await pauses.read(pause.subscription)) == 1
+
+
+async def test_a_pause_that_cannot_be_read_hides_no_others(pauses: TablePauses, table: OnboardingTable) -> None:
+    pause = pause_of(new_vm().subscription)
+    await pauses.write(pause, None)
+    await table.create_entity({"PartitionKey": pause.subscription, "RowKey": "pause|newer|x", "ErrorCode": "mood"})
+
+    assert [stored.pause for stored in await pauses.read(pause.subscription)] == [pause]
+
+
 async def test_a_pause_is_no_row_of_a_vm(pauses: TablePauses, ledger: TableLedger) -> None:
     vm = new_vm()
-    await ledger.write(row_of(vm), trigger(), None)
+    await write(ledger, row_of(vm), trigger(), None)
     await pauses.write(pause_of(vm.subscription), None)
 
     assert [row async for row in ledger.current()] == [row_of(vm)]
-    assert set(await ledger.read(vm)) == {OMS}
+    assert set(await rows(ledger, vm)) == {OMS}

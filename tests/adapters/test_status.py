@@ -22,7 +22,7 @@ from onboarding.core.resource_id import VmId
 from onboarding.events import Trigger
 from simulator.azurite import Azurite
 from tests.adapters.conftest import storage_of
-from tests.adapters.rows import TIME, final, new_vm, row_of, trigger
+from tests.adapters.rows import TIME, final, new_vm, row_of, trigger, write
 
 WAITING, FAILED, DONE = new_vm("web-01"), new_vm("web-02", "shop-test"), new_vm("db-01")
 HOUR = timedelta(hours=1)
@@ -55,18 +55,18 @@ async def fill(connection: str) -> None:
         await table.delete_table()
         ledger = TableLedger(table)
         waiting = row_of(WAITING, distribution="Ubuntu", os_version="16.04")
-        await ledger.write(waiting, trigger("11111111-aaaa"), None)
+        await write(ledger, waiting, trigger("11111111-aaaa"), None)
         await story(ledger, FAILED)
-        await ledger.write(final(DONE, duration_ms=118_432), trigger("22222222-bbbb"), None)
+        await write(ledger, final(DONE, duration_ms=118_432), trigger("22222222-bbbb"), None)
 
 
 async def story(ledger: TableLedger, vm: VmId) -> None:
     failed = final(
         vm, Outcome.FAILED, reason="exit code 51", advice="Use a supported \x1b[31mrelease.", error_code="51"
     )
-    version = await ledger.write(row_of(vm), trigger("33333333-cccc"), None)
-    version = await ledger.write(row_of(vm, reason="still not running"), Trigger("look.1", TIME + HOUR), version)
-    await ledger.write(failed, Trigger("44444444-dddd", TIME + 26 * HOUR), version)
+    version = await write(ledger, row_of(vm), trigger("33333333-cccc"), None)
+    version = await write(ledger, row_of(vm, reason="still not running"), Trigger("look.1", TIME + HOUR), version)
+    await write(ledger, failed, Trigger("44444444-dddd", TIME + 26 * HOUR), version)
 
 
 def objects(out: str) -> list[dict[str, Any]]:
@@ -195,7 +195,7 @@ def test_a_name_that_several_vms_have_is_asked_about(status: Status, azurite: Az
         async with onboarding_table(storage_of(azurite.connection_string), None) as table:
             await table.delete_table()
             for group in ("blue", "green"):
-                await TableLedger(table).write(row_of(VmId(WAITING.subscription, group, "web")), trigger(), None)
+                await write(TableLedger(table), row_of(VmId(WAITING.subscription, group, "web")), trigger(), None)
 
     asyncio.run(twins())
 
@@ -258,15 +258,15 @@ def test_a_story_needs_a_vm(status: Status) -> None:
 
 
 def test_every_outcome_can_be_shown(azurite: Azurite, status: Status) -> None:
-    async def write() -> None:
+    async def fill_in() -> None:
         async with onboarding_table(storage_of(azurite.connection_string), None) as table:
             await table.delete_table()
             for outcome in Outcome:
                 vm = new_vm(outcome.value)
                 row: Row = final(vm, outcome) if outcome.final else row_of(vm, outcome=outcome)
-                await TableLedger(table).write(row, trigger(), None)
+                await write(TableLedger(table), row, trigger(), None)
 
-    asyncio.run(write())
+    asyncio.run(fill_in())
 
     _, out, _ = status()
     assert f"{len(Outcome)} rows" in out

@@ -15,10 +15,11 @@ from onboarding.azure.connections import Connections
 from onboarding.azure.storage import onboarding_table
 from onboarding.azure.tables import TableLedger
 from onboarding.core.errors import StorageError
+from onboarding.ports import Known
 from onboarding.settings import Storage
 from simulator.tls import make_certificates
 from tests.adapters.conftest import storage_of
-from tests.adapters.rows import new_vm, row_of, trigger
+from tests.adapters.rows import create, new_vm, row_of, trigger
 from tests.adapters.storage_stub import StorageStub, refusal, storage_stub
 
 HOUR = 3600
@@ -98,7 +99,7 @@ async def test_a_token_is_not_sent_where_anybody_can_read_it() -> None:
 async def test_a_connection_that_breaks_is_made_again(broken: int) -> None:
     async with storage_stub(nothing) as stub, onboarding_table(storage_of(stub.connection), None) as table:
         stub.broken = broken
-        assert await TableLedger(table).read(new_vm()) == {}
+        assert await TableLedger(table).read(new_vm()) == Known()
     assert len(stub.asked) == broken + 1
 
 
@@ -106,5 +107,5 @@ async def test_connections_that_keep_breaking_are_a_storage_error() -> None:
     async with storage_stub(nothing) as stub, onboarding_table(storage_of(stub.connection), None) as table:
         stub.broken = 100
         with pytest.raises(StorageError):
-            await TableLedger(table).write(row_of(new_vm()), trigger(), None)
+            await create(TableLedger(table), row_of(new_vm()), trigger())
     assert len(stub.asked) == 3

@@ -14,7 +14,7 @@ from onboarding.azure.tables import TableLedger
 from onboarding.core.errors import LostRace, OnboardingError, StorageError
 from onboarding.ports import Look
 from tests.adapters.conftest import storage_of
-from tests.adapters.rows import OMS, TIME, new_vm, row_of, trigger
+from tests.adapters.rows import OMS, TIME, create, new_vm, row_of, trigger
 from tests.adapters.storage_stub import refusal, refused_transaction, storage_stub
 
 SENT = (
@@ -49,7 +49,7 @@ async def test_only_who_was_overtaken_has_lost_a_race(
     vm = new_vm()
     async with storage_stub(answer) as stub, onboarding_table(storage_of(stub.connection), None) as table:
         with pytest.raises(raised):
-            await TableLedger(table).write(row_of(vm), trigger(), None)
+            await create(TableLedger(table), row_of(vm), trigger())
 
 
 @pytest.mark.parametrize("status", [400, 403, 409, 412, 500, 503])
@@ -69,7 +69,7 @@ async def test_the_wait_that_a_busy_table_asks_for_is_not_slept_in_the_trigger()
         return answer
 
     async with storage_stub(busy) as stub, onboarding_table(storage_of(stub.connection), None) as table:
-        for call in (TableLedger(table).read(new_vm()), TableLedger(table).write(row_of(new_vm()), trigger(), None)):
+        for call in (TableLedger(table).read(new_vm()), create(TableLedger(table), row_of(new_vm()), trigger())):
             with pytest.raises(StorageError):
                 async with asyncio.timeout(10):
                     await call

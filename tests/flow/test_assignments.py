@@ -55,7 +55,7 @@ async def test_the_sweep_finds_what_does_not_meet_the_condition_and_leaves_what_
     assert (await world.swept()).missed == 1
     assert world.row(wrong).outcome is Outcome.REQUESTED
     world.arm.set_extension(wrong, extension(settings={"workspaceId": WORKSPACE_ID}))
-    await world.extension_written(wrong)
+    await world.installed(wrong)
     world.now += timedelta(hours=1)
     assert (await world.swept()).missed == 0
     world.arm.set_extension(wrong, extension(settings={"workspaceId": ELSEWHERE}))

@@ -71,11 +71,11 @@ async def test_a_finding_older_than_what_we_did_since_is_ignored() -> None:
     vm = world.add()
     await world.created(vm)
     world.now += timedelta(minutes=2)
-    await world.extension_written(vm)
+    await world.installed(vm)
     world.arm.machines[vm.key]["resources"] = []
     await world.line.handle(finding(world, vm, after=-60))
     assert world.row(vm).outcome is Outcome.INSTALLED
-    assert world.arm.calls == ["GET", "PUT"]
+    assert world.arm.calls == ["GET", "PUT", "GET extension"]
     await world.line.handle(finding(world, vm, after=60))
     assert world.row(vm).outcome is Outcome.REQUESTED
 

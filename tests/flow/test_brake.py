@@ -110,7 +110,7 @@ async def test_a_success_between_them_begins_the_count_anew() -> None:
     await failed(world, "vm1")
     vm = world.add("vm2")
     await world.created(vm)
-    await world.extension_written(vm)
+    await world.installed(vm)
     await failed(world, "vm3")
     state = world.brakes.stored[NAME].state
     assert (state.failures, state.stopped_at) == (1, None)
@@ -122,7 +122,7 @@ async def test_a_success_of_what_was_under_way_resumes_the_policy() -> None:
     await world.created(good)
     await failed(world, "bad")
     assert world.brakes.stored[NAME].state.stopped_at
-    await world.extension_written(good)
+    await world.installed(good)
     vm = world.add("next")
     await world.created(vm)
     assert world.row(vm).outcome is Outcome.REQUESTED

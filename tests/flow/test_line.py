@@ -20,17 +20,17 @@ def world() -> World:
     return World()
 
 
-async def test_a_new_vm_is_onboarded_with_two_calls(world: World) -> None:
+async def test_a_new_vm_is_onboarded_with_two_calls_and_one_that_confirms(world: World) -> None:
     vm = world.add()
     await world.created(vm)
     assert world.row(vm).outcome is Outcome.REQUESTED
     world.now += timedelta(seconds=100)
-    await world.extension_written(vm)
+    await world.installed(vm)
     row = world.row(vm)
     assert (row.outcome, row.extension_name, row.attempt) == (Outcome.INSTALLED, "OMSExtension", 1)
     assert (row.distribution, row.os_version, row.verdict) == ("ubuntu", "16.04", "supported")
     assert (row.requested_at, row.finished_at, row.duration_ms) == (START, world.now, 100_000)
-    assert world.arm.calls == ["GET", "PUT"]
+    assert world.arm.calls == ["GET", "PUT", "GET extension"]
 
 
 async def test_the_request_is_the_documents_schema(world: World) -> None:
@@ -102,13 +102,13 @@ async def test_the_same_event_five_times_twice_at_once_is_one_install(world: Wor
         await world.created(vm, trigger)
     assert world.arm.calls.count("PUT") == 1
     assert len(world.ledger.history) == 1
-    await world.extension_written(vm)
+    await world.installed(vm)
     assert world.row(vm).outcome is Outcome.INSTALLED
 
 
 async def test_the_settling_event_may_overtake_our_own_record(world: World) -> None:
     vm = world.add()
-    world.arm.after_put = lambda: world.extension_written(vm)
+    world.arm.after_put = lambda: world.installed(vm)
     await world.created(vm)
     assert world.row(vm).outcome is Outcome.INSTALLED
     assert world.row(vm).requested_at == START
@@ -144,7 +144,7 @@ async def test_a_locked_package_manager_is_tried_again_later(world: World) -> No
     assert world.arm.calls.count("PUT") == 2
     assert world.arm.bodies[1]["properties"]["forceUpdateTag"]
     assert world.row(vm).attempt == 2
-    await world.extension_written(vm)
+    await world.installed(vm)
     assert world.row(vm).outcome is Outcome.INSTALLED
 
 
@@ -215,26 +215,25 @@ async def test_audit_asks_for_nothing(world: World) -> None:
     assert world.arm.calls == ["GET"]
 
 
-async def test_a_deleted_vm_is_gone_without_a_call(world: World) -> None:
+async def test_a_deleted_vm_is_gone_once_arm_says_so(world: World) -> None:
     vm = world.add()
     await world.created(vm)
-    calls = list(world.arm.calls)
     await world.deleted(vm)
     assert world.row(vm).outcome is Outcome.GONE
-    assert world.arm.calls == calls
+    assert world.arm.calls == ["GET", "PUT", "GET"]
 
 
 async def test_an_old_deletion_is_not_that_of_the_new_vm(world: World) -> None:
     vm = world.add()
     await world.created(vm)
-    await world.deleted(vm, after=-60)
+    await world.said_deleted(vm, after=-60)
     assert world.row(vm).outcome is Outcome.REQUESTED
 
 
 async def test_a_vm_made_again_under_the_same_name_is_onboarded_again(world: World) -> None:
     vm = world.add()
     await world.created(vm)
-    await world.extension_written(vm)
+    await world.installed(vm)
     world.add(vm_id="another")
     world.now += timedelta(hours=1)
     await world.created(vm)
@@ -247,17 +246,17 @@ async def test_an_update_of_an_onboarded_vm_writes_nothing(world: World) -> None
     vm = world.add()
     await world.created(vm)
     world.arm.set_extension(vm, extension())
-    await world.extension_written(vm)
+    await world.installed(vm)
     writes = world.ledger.writes
     await world.updated(vm)
     assert world.ledger.writes == writes
-    assert world.arm.calls == ["GET", "PUT", "GET"]
+    assert world.arm.calls == ["GET", "PUT", "GET extension", "GET"]
 
 
 async def test_a_removed_extension_comes_back(world: World) -> None:
     vm = world.add()
     await world.created(vm)
-    await world.extension_written(vm)
+    await world.installed(vm)
     world.add()
     await world.extension_deleted(vm)
     assert world.row(vm).outcome is Outcome.REQUESTED
@@ -332,7 +331,7 @@ async def test_a_lost_look_is_made_up_by_the_sweep(world: World) -> None:
 async def test_a_look_that_nothing_waits_for_makes_no_call(world: World) -> None:
     vm = world.add()
     await world.created(vm)
-    await world.extension_written(vm)
+    await world.installed(vm)
     calls = list(world.arm.calls)
     await world.due()
     assert world.arm.calls == calls
@@ -342,8 +341,8 @@ async def test_final_outcomes_are_announced_once(world: World) -> None:
     vm = world.add()
     await world.created(vm)
     assert world.announced.rows == []
-    await world.extension_written(vm)
-    await world.extension_written(vm)
+    await world.installed(vm)
+    await world.installed(vm)
     assert [row.outcome for row in world.announced.rows] == [Outcome.INSTALLED]
 
 
@@ -352,7 +351,7 @@ async def test_an_extension_of_somebody_elses_makes_no_call(world: World) -> Non
     await world.extension_written(vm, "CustomScript")
     assert world.arm.calls == []
     await world.created(vm)
-    await world.extension_written(vm)
+    await world.installed(vm)
     calls = list(world.arm.calls)
     await world.extension_written(vm, "CustomScript")
     assert world.arm.calls == calls
@@ -375,7 +374,11 @@ async def test_a_failed_vm_that_somebody_mends_under_another_name_is_seen(world:
     await world.extension_written(vm, succeeded=False)
     assert world.row(vm).outcome is Outcome.FAILED
     world.arm.set_extension(vm, extension("by-hand"))
+    calls = list(world.arm.calls)
     await world.extension_written(vm, "by-hand")
+    assert world.arm.calls == calls
+    world.now += timedelta(hours=1)
+    await world.swept()
     assert world.row(vm).outcome is Outcome.ALREADY_INSTALLED
 
 
@@ -389,7 +392,7 @@ async def test_an_incident_of_the_platform_is_outlasted(world: World) -> None:
     await world.due()
     assert world.now - START > timedelta(hours=3)
     assert world.row(vm).outcome is Outcome.REQUESTED
-    await world.extension_written(vm)
+    await world.installed(vm)
     assert world.row(vm).outcome is Outcome.INSTALLED
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 import pytest
 
 from onboarding.core.errors import StorageError
 from onboarding.core.outcome import Outcome, WaitingFor
 from onboarding.core.resource_id import VmId
-from onboarding.ports import Stored
+from onboarding.ports import Known
 from tests.flow.world import LedgerInMemory, World, extension
 
 
@@ -20,8 +21,8 @@ class Overtaken(LedgerInMemory):
         super().__init__()
         self.meanwhile: list[Callable[[], Awaitable[None]]] = []
 
-    async def read(self, vm: VmId, only: Collection[str] = ()) -> Mapping[str, Stored]:
-        stored = await super().read(vm, only)
+    async def read(self, vm: VmId, *, new: bool = False) -> Known:
+        stored = await super().read(vm, new=new)
         if self.meanwhile:
             await self.meanwhile.pop(0)()
         return stored
@@ -51,7 +52,7 @@ async def test_an_install_that_ends_while_its_vm_is_closed_does_not_open_it(worl
     vm = world.add()
     await world.created(vm)
     ledger.meanwhile = [lambda: world.deleted(vm)]
-    await world.extension_written(vm)
+    await world.installed(vm)
     assert world.row(vm).outcome is Outcome.GONE
 
 
@@ -63,9 +64,11 @@ async def test_an_end_that_overtakes_a_look_is_not_lost(world: World, ledger: Ov
         """The look has read ARM before the install ended."""
         world.arm.set_extension(vm, extension(state="Creating"))
         await world.due()
+        world.arm.set_extension(vm, extension())
 
     ledger.meanwhile = [look]
-    await world.extension_written(vm)
+    world.now += timedelta(minutes=4)
+    await world.installed(vm)
     assert world.row(vm).outcome is Outcome.INSTALLED
 
 
@@ -74,7 +77,10 @@ async def test_an_event_that_is_overtaken_all_the_time_comes_again(world: World,
     await world.created(vm)
 
     async def look() -> None:
+        """It has read ARM before the VM was deleted."""
+        world.add(agent="not_ready")
         await world.due()
+        world.arm.machines.clear()
 
     ledger.meanwhile = [look, _nothing] * 9
     with pytest.raises(StorageError, match="overtaken"):

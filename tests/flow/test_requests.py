@@ -51,7 +51,7 @@ async def test_a_request_and_an_event_at_the_same_time_are_one_install(world: Wo
     vm = world.add()
     await asyncio.gather(world.created(vm), world.requests.ask(vm, ASKED), world.requests.ask(vm, ASKED))
     assert world.arm.calls.count("PUT") == 1
-    await world.extension_written(vm)
+    await world.installed(vm)
     assert world.row(vm).outcome is Outcome.INSTALLED
 
 

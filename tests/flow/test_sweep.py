@@ -29,7 +29,7 @@ async def onboarded(world: World, name: str = "web01") -> VmId:
     vm = world.add(name)
     await world.created(vm)
     world.arm.set_extension(vm, extension())
-    await world.extension_written(vm)
+    await world.installed(vm)
     world.now += timedelta(hours=1)
     world.arm.calls.clear()
     return vm

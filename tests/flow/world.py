@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from onboarding.core.brake import BrakeState
 from onboarding.core.errors import ArmError, LostRace, StorageError
 from onboarding.core.evidence import Evidence
+from onboarding.core.machine_row import MachineRow
 from onboarding.core.outcome import Row
 from onboarding.core.pause import Pause
 from onboarding.core.policy import PolicySet, parse_policy
@@ -25,15 +26,20 @@ from onboarding.files import load_catalogue
 from onboarding.onboard import Onboarding
 from onboarding.plan import Budget, SweepReport
 from onboarding.ports import (
+    Entry,
+    Known,
     Look,
     Message,
     Ports,
+    Reading,
     Revisit,
     Stored,
     StoredBrake,
+    StoredMachine,
     StoredPause,
     StoredSweep,
     SweepState,
+    Versions,
 )
 from onboarding.requests import Requests
 from onboarding.sweep import Sweep
@@ -114,8 +120,9 @@ class ArmInMemory:
         self.calls: list[str] = []
         self.bodies: list[Mapping[str, Any]] = []
         self.after_put: Callable[[], Awaitable[None]] | None = None
+        self.clock: Callable[[], datetime] = lambda: START
 
-    async def read_machine(self, vm: VmId, *, to_install: bool = False) -> Mapping[str, Any]:
+    async def read_machine(self, vm: VmId, *, to_install: bool = False) -> Reading:
         self.calls.append("GET")
         if self.read_errors:
             raise ArmError(self.read_errors.pop(0))
@@ -124,7 +131,20 @@ class ArmInMemory:
                 f"The Resource 'Microsoft.Compute/virtualMachines/{vm.name}' under resource group 'rg' was not found."
             )
             raise ArmError(Evidence(http_status=404, code="ResourceNotFound", message=message))
-        return copy.deepcopy(self.machines[vm.key])
+        return Reading(copy.deepcopy(self.machines[vm.key]), self.clock())
+
+    async def read_extension(self, vm: VmId, name: str) -> Reading:
+        self.calls.append("GET extension")
+        if self.read_errors:
+            raise ArmError(self.read_errors.pop(0))
+        machine = self.machines.get(vm.key, {"properties": {}})
+        found = next((r for r in machine.get("resources", []) if r["name"].lower() == name.lower()), None)
+        if found is None:
+            raise ArmError(Evidence(http_status=404, code="ResourceNotFound", message="The extension was not found."))
+        body = copy.deepcopy(found)
+        views = machine["properties"].get("instanceView", {}).get("extensions", [])
+        body["properties"]["instanceView"] = next((v for v in views if v["name"] == found["name"]), {})
+        return Reading(body, self.clock())
 
     async def read_image(self, image_id: str) -> Mapping[str, Any]:
         self.calls.append("IMAGE")
@@ -137,7 +157,9 @@ class ArmInMemory:
         self.bodies.append(body)
         if self.install_errors:
             raise ArmError(self.install_errors.pop(0))
-        self.set_extension(vm, extension(name, "Creating"))
+        asked = body["properties"]
+        kept = {key: asked[key] for key in ("publisher", "type", "typeHandlerVersion", "settings")}
+        self.set_extension(vm, extension(name, "Creating", **kept))
         if self.after_put is not None:
             await self.after_put()
 
@@ -155,17 +177,25 @@ class ArmInMemory:
         return (SUBSCRIPTION,)
 
     def set_extension(self, vm: VmId, resource: dict[str, Any], message: str = "", code: str = "") -> None:
+        """In the place of the one with the same handler. What it does not say of its settings stays as it was."""
         machine = self.machines[vm.key]
-        machine["resources"] = [resource]
+        resources = {r["properties"]["type"]: r for r in machine.get("resources", [])}
+        before = resources.get(resource["properties"]["type"], {"properties": {}})
+        properties = {"settings": before["properties"].get("settings", {}), **resource["properties"]}
+        resources[resource["properties"]["type"]] = {**resource, "properties": properties}
+        machine["resources"] = list(resources.values())
         if code:
             status = {"code": code, "level": "Error", "displayStatus": "x", "message": message}
-            machine["properties"]["instanceView"]["extensions"] = [{"name": resource["name"], "statuses": [status]}]
+            view = machine["properties"]["instanceView"]
+            views = [v for v in view.get("extensions", []) if v["name"] != resource["name"]]
+            view["extensions"] = [*views, {"name": resource["name"], "statuses": [status]}]
 
 
 class LedgerInMemory:
     """The table's promises: one transaction, versions, and lines of history that are created once."""
 
     def __init__(self) -> None:
+        self.machines: dict[str, StoredMachine] = {}
         self.rows: dict[tuple[str, str], Stored] = {}
         self.history: dict[tuple[str, str, str], Row] = {}
         self.notes: dict[tuple[str, str, datetime | None], Row] = {}
@@ -173,34 +203,58 @@ class LedgerInMemory:
         self.writes = 0
         self.calls: list[str] = []
 
-    async def read(self, vm: VmId, only: Collection[str] = ()) -> Mapping[str, Stored]:
+    async def read(self, vm: VmId, *, new: bool = False) -> Known:
         self._check()
+        machine = self.machines.get(vm.key)
+        if new and machine is None:
+            return Known()
         rows = {extension: stored for (key, extension), stored in self.rows.items() if key == vm.key}
-        return {extension: stored for extension, stored in rows.items() if not only or extension in only}
+        return Known(machine, rows)
 
-    async def write(self, row: Row, trigger: Trigger, version: str | None, *, again: bool = False) -> str:
+    async def commit(
+        self,
+        machine: MachineRow,
+        version: str | None,
+        entries: Sequence[Entry],
+        trigger: Trigger,
+        *,
+        again: bool = False,
+        rest: Mapping[str, Any] | None = None,
+    ) -> Versions:
         self._check()
-        line = (row.resource_id.lower(), row.extension, trigger.id)
-        if line in self.history and not again:
+        key = machine.resource_id.lower()
+        current = self.machines.get(key)
+        lines = [(key, entry.row.extension, trigger.id) for entry in entries if entry.history]
+        if (current.version if current else None) != version or (not again and any(x in self.history for x in lines)):
             raise LostRace("lost")
-        written = self._replace(row, version)
-        self.history[line] = row
-        if row.outcome.final:
-            self.notes[(row.resource_id, row.extension, row.finished_at)] = row
-        return written
+        for entry in entries:
+            stored = self.rows.get((key, entry.row.extension))
+            if (stored.version if stored else None) != entry.version:
+                raise LostRace("lost")
+        self.writes += 1
+        written = f"v{self.writes}"
+        self.machines[key] = StoredMachine(MachineRow.from_properties(machine.to_properties()), written)
+        for entry in entries:
+            row = entry.row
+            self.rows[(key, row.extension)] = Stored(Row.from_properties(row.to_properties()), written)
+            if entry.history:
+                self.history[(key, row.extension, trigger.id)] = row
+            if entry.ended is not None:
+                self.history[(key, row.extension, f"{trigger.id}.ended")] = entry.ended
+            if entry.history and row.outcome.final:
+                self.notes[(row.resource_id, row.extension, row.finished_at)] = row
+        return Versions(written, {entry.row.extension: written for entry in entries})
 
-    async def claim(self, row: Row, version: str | None) -> str:
+    async def undo(self, machine: MachineRow, version: str, extension: str, before: Stored | None, at: str) -> None:
         self._check()
-        return self._replace(row, version)
-
-    def _replace(self, row: Row, version: str | None) -> str:
-        key = (row.resource_id.lower(), row.extension)
-        current = self.rows.get(key)
-        if (current.version if current else None) != version:
+        key = machine.resource_id.lower()
+        if self.machines[key].version != version or self.rows[(key, extension)].version != at:
             raise LostRace("lost")
         self.writes += 1
-        self.rows[key] = Stored(Row.from_properties(row.to_properties()), f"v{self.writes}")
-        return f"v{self.writes}"
+        self.machines[key] = StoredMachine(machine, f"v{self.writes}")
+        del self.rows[(key, extension)]
+        if before is not None:
+            self.rows[(key, extension)] = Stored(before.row, f"v{self.writes}")
 
     async def append(self, row: Row, trigger: Trigger) -> None:
         self._check()
@@ -323,8 +377,11 @@ class PausesInMemory:
         self.writes += 1
         self.stored[key] = StoredPause(pause, f"v{self.writes}")
 
-    async def delete(self, pause: Pause) -> None:
-        self.stored.pop((pause.subscription, pause.resource_group, pause.extension), None)
+    async def delete(self, pause: Pause, version: str) -> None:
+        key = (pause.subscription, pause.resource_group, pause.extension)
+        if key in self.stored and self.stored[key].version != version:
+            raise LostRace("lost")
+        self.stored.pop(key, None)
 
 
 class BrakesInMemory:
@@ -392,6 +449,7 @@ class World:
             sweeps=self.sweeps,
             brakes=self.brakes,
         )
+        self.arm.clock = lambda: self.now
         self.line = Onboarding(ports, rules)
         self.requests = Requests(ports, rules)
         self.sweep = Sweep(ports, rules, self.budget)
@@ -416,7 +474,24 @@ class World:
         await self.line.handle(VmStarted(vm, self.trigger()))
 
     async def deleted(self, vm: VmId, after: float = 1) -> None:
+        """ARM deleted the VM, and Event Grid says so."""
+        self.arm.machines.pop(vm.key, None)
+        await self.said_deleted(vm, after)
+
+    async def said_deleted(self, vm: VmId, after: float = 1) -> None:
+        """An event says that the VM was deleted."""
         await self.line.handle(VmDeleted(vm, self.trigger(after)))
+
+    async def installed(self, vm: VmId, name: str = "OMSExtension", **properties: Any) -> None:
+        """The handler reports success, and Event Grid says so."""
+        machine = self.arm.machines[vm.key]
+        found = next(r for r in machine["resources"] if r["name"] == name)
+        view = machine["properties"]["instanceView"]
+        view["extensions"] = [each for each in view.get("extensions", []) if each["name"] != name]
+        self.arm.set_extension(
+            vm, {**found, "properties": {**found["properties"], **properties, "provisioningState": "Succeeded"}}
+        )
+        await self.extension_written(vm, name)
 
     async def extension_written(self, vm: VmId, name: str = "OMSExtension", *, succeeded: bool = True) -> None:
         await self.line.handle(ExtensionWritten(ExtensionId(vm, name), self.trigger(1), succeeded))

@@ -52,9 +52,9 @@ NEW: dict[str, Any] = {"policy": {"settleDelay": "5m"}, "created": "2026-11-20T0
 
 # In the order of the questions: what makes each of them answer, and its answer.
 FACTORS: list[tuple[str, dict[str, Any], Answer]] = [
-    ("deleting", {"state": "Deleting"}, ("Skip", "Gone", "")),
     ("not selected", {"policy": {"scope": "/subscriptions/other"}}, ("Skip", "OutOfScope", "")),
     ("another OS", {"os_type": "Windows"}, ("Skip", "OutOfScope", "")),
+    ("deleting", {"state": "Deleting"}, ("Wait", "operation", "")),
     ("present", {"extensions": [extension("Succeeded")]}, ("AlreadyInstalled", "theirs", "")),
     ("under way", {"extensions": [extension("Creating")]}, ("Wait", "operation", "")),
     ("unsupported", {"image": BIONIC}, ("Skip", "Unsupported", "")),
@@ -209,6 +209,7 @@ def test_the_extensions_name_is_a_free_one(names: list[str], name: str) -> None:
         (None, 1),
         (row(waiting_for=WaitingFor.AGENT_READY), 1),
         (row(waiting_for=WaitingFor.CLAIM, next_attempt_at=START, attempt=2), 3),
+        (row(waiting_for=WaitingFor.INSTALL, next_attempt_at=START, attempt=2), 3),
         (row(Outcome.FAILED, attempt=5), 1),
         (row(Outcome.INSTALLED, attempt=1), 1),
     ],
@@ -327,10 +328,6 @@ def _to_the_end(step: Step, last: Row | None = None) -> tuple[Row, set[WaitingFo
     raise AssertionError("it never ends")
 
 
-# A year of hourly looks would take long.
-SHORT = {"waits": {"vm-running": {"giveUpAfter": "2d"}}}
-
-
 @pytest.mark.parametrize(
     ("kind", "vm", "last", "code", "says"),
     [
@@ -341,20 +338,6 @@ SHORT = {"waits": {"vm-running": {"giveUpAfter": "2d"}}}
             ASKED,
             "timeout",
             "the handler has not reported for too long (waited since 2026-11-20 10:00 UTC)",
-        ),
-        (
-            WaitingFor.OPERATION,
-            {"extensions": [extension("Creating")]},
-            None,
-            "operation-in-progress",
-            "another deployment has not ended for too long",
-        ),
-        (
-            WaitingFor.VM_RUNNING,
-            {"power": "deallocated", "policy": SHORT},
-            None,
-            "vm-not-running",
-            "the VM has not been started (waited since",
         ),
         (WaitingFor.AGENT_READY, {"agent": "absent"}, None, "vm-agent-unreachable", "the guest agent has not reported"),
         (
@@ -385,7 +368,6 @@ def test_every_wait_ends_in_a_row_that_says_so(
     [
         (WaitingFor.THROTTLING, Evidence(429, "TooManyRequests")),
         (WaitingFor.PLATFORM, Evidence(503, "ServerBusy")),
-        (WaitingFor.OPERATION, Evidence(409, "AnotherOperationInProgress")),
         (WaitingFor.SCOPE_PAUSED, Evidence(403, "AuthorizationFailed")),
     ],
 )
@@ -398,6 +380,49 @@ def test_every_refusal_ends_in_a_row_that_says_so(kind: WaitingFor, evidence: Ev
     assert seen == {kind}
     assert (ended.outcome, ended.error_code) == (Outcome.FAILED, evidence.code)
     assert ended.reason.startswith("gave up: ")
+
+
+SHORT = {"waits": {"vm-running": {"giveUpAfter": "2d"}, "operation": {"giveUpAfter": "2d"}}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "vm"),
+    [
+        (WaitingFor.VM_RUNNING, {"power": "deallocated"}),
+        (WaitingFor.OPERATION, {"extensions": [extension("Creating")]}),
+        (WaitingFor.OPERATION, {"extensions": [extension("Updating", type_="Other")]}),
+        (WaitingFor.OPERATION, {"state": "Updating"}),
+        (WaitingFor.OPERATION, {"state": "Deleting"}),
+    ],
+)
+@pytest.mark.parametrize("policy", [{}, SHORT])
+def test_what_is_in_other_hands_is_waited_for_without_end_and_ever_more_seldom(
+    kind: WaitingFor, vm: dict[str, Any], policy: dict[str, Any]
+) -> None:
+    now, last, checks = START, None, 0
+    while now < START + timedelta(days=365):
+        s = situation(last=last, now=now, policy=policy, **vm)
+        decision = decide(s)
+        assert isinstance(decision, Wait)
+        assert decision.waiting_for is kind
+        last, now, checks = row_of(s, decision, OPENING), decision.until, checks + 1
+    assert checks < 380
+
+
+@pytest.mark.parametrize(("resend", "attempt"), [(True, 2), (False, 3)])
+def test_an_unanswered_request_is_sent_again_once_as_the_same_attempt(resend: bool, attempt: int) -> None:
+    s = situation(last=row(waiting_for=WaitingFor.CLAIM, next_attempt_at=START, attempt=2))
+    decision = decide(replace(s, pace=replace(s.pace, resend=resend)))
+    assert isinstance(decision, Install)
+    assert decision.attempt == attempt
+
+
+@pytest.mark.parametrize("code", ["ResourceGroupBeingDeleted", "ParentResourceNotFound", "VMNotFound"])
+def test_what_only_hints_at_a_deletion_is_waited_out(code: str) -> None:
+    evidence = Evidence(409, code, "The VM is going away.")
+    decision = after_refusal(Pace(None, Waits(), START), classify(evidence, ENTRY.errors, START), "")
+    assert isinstance(decision, Wait)
+    assert decision.waiting_for is WaitingFor.OPERATION
 
 
 def test_the_time_to_settle_ends_with_the_request() -> None:

@@ -30,6 +30,7 @@ COLUMNS = {
     *("ImagePublisher", "ImageOffer", "ImageSku", "ImageVersion", "ImageId", "Witness", "Verdict", "SupportTable"),
     *("Extension", "ExtensionName", "ExtensionVersion", "Policy", "Effect", "RequestedAt"),
     *("ErrorCode", "ErrorMeaning", "Advice", "Message", "EventId", "EventTime", "CorrelationId"),
+    *("PolicyHash", "SentDigest", "UndoneAt"),
 }
 
 _texts = st.text(max_size=20)

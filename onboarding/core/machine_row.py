@@ -1,0 +1,100 @@
+"""What the table says of a machine itself, beside the rows of what its policies want: who it is, when ARM was read
+last, and the one write that is in flight.
+
+The row is written in the same transaction as the targets' rows, under its version: of two workers, whichever host,
+event or person they serve, one alone claims a write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """One write of the machine that is about to be sent, or was sent and has not ended.
+
+    `target` is the extension that it is for, `step` what is written, `digest` of which body. `trigger` is the id of
+    the event or check that claimed it; `sends` counts how often the same attempt was sent, since an unanswered one is
+    sent again once."""
+
+    target: str
+    step: str
+    attempt: int
+    digest: str
+    at: datetime
+    trigger: str
+    sends: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineRow:
+    """The machine's own row. `last_read_at` is by ARM's clock (UTC), as its answer dates it."""
+
+    resource_id: str
+    vm_id: str = ""
+    last_read_at: datetime | None = None
+    claim: Claim | None = None
+
+    def to_properties(self) -> dict[str, Any]:
+        """The table's columns; empty ones are left out."""
+        claim = self.claim
+        columns = {
+            "ResourceId": self.resource_id,
+            "VmId": self.vm_id,
+            "LastReadAt": self.last_read_at,
+            "ClaimTarget": claim.target if claim else None,
+            "ClaimStep": claim.step if claim else None,
+            "ClaimAttempt": claim.attempt if claim else None,
+            "ClaimDigest": claim.digest if claim else None,
+            "ClaimedAt": claim.at if claim else None,
+            "ClaimTrigger": claim.trigger if claim else None,
+            "ClaimSends": claim.sends if claim else None,
+        }
+        return {name: value for name, value in columns.items() if value not in (None, "")}
+
+    @classmethod
+    def from_properties(cls, properties: Mapping[str, Any]) -> Self:
+        """Read a stored row back; a claim that cannot be read is none. Never raises."""
+        read_at = properties.get("LastReadAt")
+        return cls(
+            resource_id=str(properties.get("ResourceId", "")),
+            vm_id=str(properties.get("VmId", "")),
+            last_read_at=read_at if isinstance(read_at, datetime) else None,
+            claim=_claim(properties),
+        )
+
+
+MACHINE_COLUMNS = frozenset(
+    [
+        "ResourceId",
+        "VmId",
+        "LastReadAt",
+        "ClaimTarget",
+        "ClaimStep",
+        "ClaimAttempt",
+        "ClaimDigest",
+        "ClaimedAt",
+        "ClaimTrigger",
+        "ClaimSends",
+    ]
+)
+
+
+def _claim(properties: Mapping[str, Any]) -> Claim | None:
+    at, attempt, sends = (properties.get(name) for name in ("ClaimedAt", "ClaimAttempt", "ClaimSends"))
+    target = properties.get("ClaimTarget")
+    if not isinstance(target, str) or not isinstance(at, datetime):
+        return None
+    return Claim(
+        target=target,
+        step=str(properties.get("ClaimStep", "")),
+        attempt=attempt if isinstance(attempt, int) else 1,
+        digest=str(properties.get("ClaimDigest", "")),
+        at=at,
+        trigger=str(properties.get("ClaimTrigger", "")),
+        sends=sends if isinstance(sends, int) else 1,
+    )
