@@ -42,7 +42,7 @@ _LOOK = 1.0
 _CALM = 4  # looks in a row at which nothing is left to do
 _OUTAGE = 2.0
 _DARK = 0.5  # seconds between a host's death and the start of the next
-_REQUESTS_EACH = 1.5  # a little less than ARM gets for each VM, so that every kill finds its moment
+_REQUESTS_EACH = 2.5  # less than ARM gets for each VM, so that every kill finds its moment
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,7 +151,8 @@ async def test_what_is_written_down_finishes_the_job(ended: Ended, name: str, fo
         installs = max(1, len(spec.runs)) if row.outcome == "Installed" else 0
         assert row.text("ExtensionName") == (target.resource if installs else "")
         assert accepted(ended.aftermath, vm, target) == installs
-        assert 1 <= ended.told[(vm, target.extension)] <= 2
+        # Once, once more after the death, and by a sweep that comes at that moment.
+        assert 1 <= ended.told[(vm, target.extension)] <= 3
 
 
 def accepted(aftermath: Aftermath, vm: str, target: Target) -> int:

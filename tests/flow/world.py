@@ -10,9 +10,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from onboarding.core.brake import BrakeState
+from onboarding.core.catalog import parse_entry
 from onboarding.core.errors import ArmError, LostRace, StorageError
 from onboarding.core.evidence import Evidence
-from onboarding.core.outcome import Row
+from onboarding.core.outcome import Outcome, Row
 from onboarding.core.pause import Pause
 from onboarding.core.policy import PolicySet, parse_policy
 from onboarding.core.resource_id import ExtensionId, VmId
@@ -50,6 +51,23 @@ POLICY: dict[str, Any] = {
     "settings": {"workspaceId": "{OMS_WORKSPACE_ID}"},
     "protectedSettings": {"workspaceKey": "{OMS_WORKSPACE_KEY}"},
 }
+# A second extension, as a user would add one; its handler takes the same systems and needs no settings.
+SECOND = parse_entry(
+    {
+        "name": "inventory-agent",
+        "publisher": "Contoso.Inventory",
+        "type": "InventoryAgentLinux",
+        "version": "2.0",
+        "resourceName": "InventoryAgent",
+        "osType": "Linux",
+        "supportTables": {"2026-01": {"date": "2026-01-15", "source": "s", "versions": {"ubuntu": ["16.04", "18.04"]}}},
+    },
+    "inventory-agent.yaml",
+)
+CATALOGUE = {**load_catalogue(), SECOND.name: SECOND}
+SECOND_POLICY: dict[str, Any] = {"name": "inventory", "extension": SECOND.name, "rule": POLICY["rule"]}
+# The two shapes of a world that each race and each fault has to do with.
+SHAPES: dict[str, list[dict[str, Any]]] = {"one policy": [POLICY], "two policies": [POLICY, SECOND_POLICY]}
 XENIAL = {"publisher": "Canonical", "offer": "UbuntuServer", "sku": "16.04-LTS", "version": "latest"}
 BIONIC = {"publisher": "Canonical", "offer": "UbuntuServer", "sku": "18.04-LTS", "version": "latest"}
 
@@ -102,6 +120,10 @@ def extension(name: str = "OMSExtension", state: str = "Succeeded", **properties
     }
 
 
+def _handler(resource: Mapping[str, Any]) -> tuple[str, str]:
+    return resource["properties"]["publisher"], resource["properties"]["type"]
+
+
 class ArmInMemory:
     """ARM's answers as set by the test, and every call that was made."""
 
@@ -114,6 +136,7 @@ class ArmInMemory:
         self.calls: list[str] = []
         self.bodies: list[Mapping[str, Any]] = []
         self.after_put: Callable[[], Awaitable[None]] | None = None
+        self.conflicts = 0  # requests that met another extension's write of ours under way
 
     async def read_machine(self, vm: VmId, *, to_install: bool = False) -> Mapping[str, Any]:
         self.calls.append("GET")
@@ -137,9 +160,19 @@ class ArmInMemory:
         self.bodies.append(body)
         if self.install_errors:
             raise ArmError(self.install_errors.pop(0))
-        self.set_extension(vm, extension(name, "Creating"))
+        self._refuse_second_writer(vm, name)
+        properties = {key: body["properties"][key] for key in ("publisher", "type", "typeHandlerVersion")}
+        self.set_extension(vm, extension(name, "Creating", **properties))
         if self.after_put is not None:
             await self.after_put()
+
+    def _refuse_second_writer(self, vm: VmId, name: str) -> None:
+        resources = self.machines.get(vm.key, {}).get("resources", [])
+        others = [each["properties"]["provisioningState"] for each in resources if each["name"] != name]
+        if "Creating" in others:
+            self.conflicts += 1
+            message = "The request failed due to conflict with a concurrent request."
+            raise ArmError(Evidence(http_status=409, code="Conflict", message=message))
 
     async def list_machines(self, subscription: str) -> AsyncIterator[Mapping[str, Any]]:
         self.calls.append("LIST")
@@ -155,11 +188,15 @@ class ArmInMemory:
         return (SUBSCRIPTION,)
 
     def set_extension(self, vm: VmId, resource: dict[str, Any], message: str = "", code: str = "") -> None:
+        """Beside those of other handlers that are there: a VM has a handler once."""
         machine = self.machines[vm.key]
-        machine["resources"] = [resource]
+        name, handler = resource["name"], _handler(resource)
+        machine["resources"] = [*(r for r in machine.get("resources", []) if _handler(r) != handler), resource]
         if code:
             status = {"code": code, "level": "Error", "displayStatus": "x", "message": message}
-            machine["properties"]["instanceView"]["extensions"] = [{"name": resource["name"], "statuses": [status]}]
+            view = machine["properties"]["instanceView"]
+            others = [each for each in view.get("extensions", []) if each["name"] != name]
+            view["extensions"] = [*others, {"name": name, "statuses": [status]}]
 
 
 class LedgerInMemory:
@@ -379,7 +416,7 @@ class World:
 
     def __post_init__(self) -> None:
         parsed = tuple(parse_policy(raw, f"{raw['name']}.yaml", compile_rule) for raw in self.policies)
-        rules = Rules(PolicySet(parsed), load_catalogue(), self.app_settings)
+        rules = Rules(PolicySet(parsed), CATALOGUE, self.app_settings)
         self.inventory = InventoryInMemory(self.arm)
         ports = Ports(
             arm=self.arm,
@@ -429,6 +466,29 @@ class World:
         look = self.deferrals.looks[-1]
         self.now = max(self.now, look.due)
         await self.line.look(look)
+
+    async def ends(self, vm: VmId, name: str = OMS, state: str = "Succeeded") -> None:
+        """The handler of a catalogue entry comes to its end, and ARM tells so by an event."""
+        entry = CATALOGUE[name]
+        handler = {"publisher": entry.publisher, "type": entry.type, "typeHandlerVersion": entry.version}
+        self.arm.set_extension(vm, extension(entry.resource_name, state, **handler))
+        await self.extension_written(vm, entry.resource_name, succeeded=state == "Succeeded")
+
+    async def goes_on(self, vm: VmId) -> None:
+        """What comes next of a VM: a handler at work ends well, or else its earliest look comes at its time."""
+        rows = [self.row(vm, extension) for extension in self.extensions if not self.row(vm, extension).outcome.final]
+        for row in rows:
+            if row.outcome is Outcome.REQUESTED:
+                return await self.ends(vm, row.extension)
+        due = min(row.next_attempt_at for row in rows if row.next_attempt_at)
+        look = next(each for each in self.deferrals.looks if each.vm == vm and each.due == due)
+        self.now = max(self.now, look.due)
+        return await self.line.look(look)
+
+    @property
+    def extensions(self) -> list[str]:
+        """The catalogue's names of what the policies want."""
+        return [policy["extension"] for policy in self.policies]
 
     async def swept(self) -> SweepReport:
         """Sweep, and let everything come that it asked for."""
