@@ -39,7 +39,6 @@ _COLUMNS = {
     "sweeps": "sweeps",
     "ARM calls": "ARM calls",
     "throttled (429)": "429",
-    "seconds until calm": "calm after",
     "seconds": "seconds",
 }
 
@@ -134,7 +133,7 @@ class Reports:
         table = Table(box=box.ROUNDED, header_style="bold")
         table.add_column("")
         for title in ("seed", *_COLUMNS, "violations"):
-            table.add_column(_COLUMNS.get(title, title), justify="right")
+            table.add_column(_COLUMNS.get(title, title), justify="right", no_wrap=True)
         for seed, report in self.runs.items():
             verdict = Text("✓", "green") if report.ok else Text("✗", "bold red")
             figures = (_number(report.figures[name]) for name in _COLUMNS)
