@@ -30,7 +30,7 @@ demo: setup ## Onboard a simulated fleet and print what the table says (ARGS="--
 	@$(python) -m simulator demo $(ARGS)
 
 .PHONY: storm
-storm: setup ## Onboard a fleet under faults, lost events and kills, and check what is left (ARGS="--vms 500 --seed 11")
+storm: setup ## Onboard a fleet under faults, lost events and kills, and check what is left (ARGS="--vms 500 --seeds 1-10")
 	@$(python) -m simulator storm $(ARGS)
 
 .PHONY: simulator

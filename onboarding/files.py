@@ -1,4 +1,5 @@
-"""Reads the catalogue that ships with the package and the policy folder; one bad file never takes the others down."""
+"""Reads the catalogue that ships with the package and the policy folder, which may hold catalogue entries of its own;
+one bad file never takes the others down."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ from onboarding.core.rule import compile_rule
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 OVERRIDES = "image-overrides.yaml"
+EXTENSIONS = "extensions"  # the folder below the policies that holds the user's own catalogue entries
 _MEND = "write it as YAML or JSON"
 _FASTEST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -34,7 +36,7 @@ class _Loader(_FASTEST):  # type: ignore[misc]  # libyaml's, where PyYAML was bu
 
 
 def load_catalogue() -> Mapping[str, CatalogueEntry]:
-    """Every extension that this package knows, by name."""
+    """Every extension that ships with this package, by name."""
     folder = files("onboarding") / "catalog"
     found = sorted(folder.iterdir(), key=lambda file: file.name)
     entries = [
@@ -43,6 +45,32 @@ def load_catalogue() -> Mapping[str, CatalogueEntry]:
         if file.name.endswith(_SUFFIXES)
     ]
     return {entry.name: entry for entry in entries}
+
+
+def load_catalogue_of(folder: Path) -> tuple[Mapping[str, CatalogueEntry], tuple[str, ...]]:
+    """The shipped extensions and those of a policy folder's `extensions/`, by name; and what is wrong with the files
+    that were left out."""
+    catalogue = dict(load_catalogue())
+    problems: list[str] = []
+    for path in extension_files(folder):
+        place = f"{EXTENSIONS}/{path.name}"
+        try:
+            entry = parse_entry(_parse(path.read_text(encoding="utf-8-sig"), place), place)
+            _refuse_duplicate(entry, catalogue, place)
+            catalogue[entry.name] = entry
+        except ConfigurationError as error:
+            problems.append(str(error))
+        except (OSError, UnicodeDecodeError, RecursionError) as error:
+            problems.append(f"{place}: cannot be read ({type(error).__name__})")
+    return catalogue, tuple(problems)
+
+
+def extension_files(folder: Path) -> list[Path]:
+    """The files of a policy folder that are to be catalogue entries, in the order of their names."""
+    try:
+        return sorted(path for path in (folder / EXTENSIONS).iterdir() if path.suffix.lower() in _SUFFIXES)
+    except OSError:
+        return []  # most folders have none
 
 
 def load_policies(folder: Path, catalogue: Mapping[str, CatalogueEntry]) -> tuple[PolicySet, tuple[str, ...]]:
@@ -83,6 +111,16 @@ def load_overrides(folder: Path) -> tuple[Overrides, tuple[str, ...]]:
         return NO_OVERRIDES, (str(error),)
     except (OSError, UnicodeDecodeError, RecursionError) as error:
         return NO_OVERRIDES, (f"{path.name}: cannot be read ({type(error).__name__})",)
+
+
+def _refuse_duplicate(entry: CatalogueEntry, catalogue: Mapping[str, CatalogueEntry], place: str) -> None:
+    """One name is one extension, and a VM takes one handler once: two entries for it would undo each other's work."""
+    if entry.name in catalogue:
+        raise ConfigurationError(f"{place}: name", f"{entry.name!r} is taken", "give each extension its own")
+    for other in catalogue.values():
+        if (entry.publisher.lower(), entry.type.lower()) == (other.publisher.lower(), other.type.lower()):
+            problem = f"{entry.publisher}.{entry.type} is the handler of {other.name!r} already"
+            raise ConfigurationError(f"{place}: type", problem, f"name {other.name!r} in the policy instead")
 
 
 def _load_policy(path: Path, catalogue: Mapping[str, CatalogueEntry]) -> Policy:

@@ -22,7 +22,7 @@ from onboarding.core.errors import StorageError
 from onboarding.core.policy import Effect
 from onboarding.core.routing import routes
 from onboarding.enforce import Rules
-from onboarding.files import load_catalogue, load_overrides, load_policies
+from onboarding.files import load_catalogue_of, load_overrides, load_policies
 from onboarding.onboard import Onboarding
 from onboarding.plan import Budget
 from onboarding.ports import Arm, BrakeStore, LedgerReader, Poison, Ports, Shell
@@ -57,11 +57,13 @@ class Application:
 def read_configuration(environment: Mapping[str, str]) -> Configuration:
     """Read settings, catalogue and policies; a file that cannot be used is left out and named."""
     settings = read_settings(environment)
-    catalogue = load_catalogue()
-    policies, problems = load_policies(Path(settings.policies), catalogue)
-    overrides, untaught = load_overrides(Path(settings.policies))
+    folder = Path(settings.policies)
+    catalogue, unknown = load_catalogue_of(folder)
+    policies, problems = load_policies(folder, catalogue)
+    overrides, untaught = load_overrides(folder)
     rules = Rules(policies, catalogue, environment, overrides)
-    return Configuration(settings, rules, (*settings.problems, *problems, *untaught, *_setting_problems(rules)))
+    found = (*settings.problems, *unknown, *problems, *untaught, *_setting_problems(rules))
+    return Configuration(settings, rules, found)
 
 
 def connect(configuration: Configuration) -> Application:

@@ -11,6 +11,7 @@ import sys
 from types import FrameType
 
 _INTERRUPTED = 130
+_MOST_SEEDS = 1000
 
 
 def main() -> int:
@@ -61,7 +62,11 @@ def _arguments() -> argparse.Namespace:
     up.add_argument("--write", metavar="FILE", help="write the settings there, as a local.settings.json")
     storm = commands.add_parser("storm", help="let a fleet be onboarded under faults and kills, and check what is left")
     storm.add_argument("--vms", type=_positive, default=200, metavar="N", help="size of the fleet (default: 200)")
-    storm.add_argument("--seed", type=int, default=1, metavar="N", help="another seed, another storm (default: 1)")
+    which = storm.add_mutually_exclusive_group()
+    which.add_argument("--seed", type=int, default=1, metavar="N", help="another seed, another storm (default: 1)")
+    which.add_argument(
+        "--seeds", type=_numbers, metavar="LIST", help="several storms and one table of all, such as 1-10 or 1,4,7"
+    )
     for name, default, what in (
         ("--faults", 0.2, "requests to ARM that fail"),
         ("--duplicates", 0.1, "events that come twice"),
@@ -83,6 +88,19 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError("must be 1 or more")
     return number
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """`1-10`, `3` or `1,4,7-9`, each once and in that order."""
+    numbers: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()) or int(last or first) < int(first):
+            raise argparse.ArgumentTypeError(f"{part.strip()!r} is not a number or a range such as 1-10")
+        if int(last or first) - int(first) >= _MOST_SEEDS:
+            raise argparse.ArgumentTypeError(f"{part.strip()!r} is too many storms; {_MOST_SEEDS} are the most")
+        numbers += range(int(first), int(last or first) + 1)
+    return tuple(dict.fromkeys(numbers))
 
 
 def _share(text: str) -> float:

@@ -60,13 +60,14 @@ class Workspace:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenery:
     """How the simulated cloud behaves. `scale` is how many of its seconds pass in one of ours; `storage` is a folder
-    that keeps Azurite's data; `observe` sees each event of ARM before it is published."""
+    that keeps Azurite's data; `observe` sees each event of ARM before it is published; `options` are those of ARM."""
 
     scale: float = 60.0
     seed: int = 0
     faults: Faults = field(default_factory=Faults)
     storage: Path | None = None
     observe: Callable[[Event], object] = lambda event: None
+    options: arm.Options = field(default_factory=lambda: arm.Options(subscriptions=tuple(SUBSCRIPTIONS)))
 
 
 class Laptop:
@@ -81,8 +82,9 @@ class Laptop:
         options = eventgrid.Options(faults=self.scenery.faults)
         self.grid = EventGrid(self.clock, self.scenery.seed, options)
         self.topic = CustomTopic(self.topic_key)
-        subscriptions = arm.Options(subscriptions=tuple(SUBSCRIPTIONS))
-        self.arm = arm.ArmSimulator(self.clock, seed=self.scenery.seed, publish=self._publish, options=subscriptions)
+        self.arm = arm.ArmSimulator(
+            self.clock, seed=self.scenery.seed, publish=self._publish, options=self.scenery.options
+        )
         self.endpoints: arm.Endpoints
         self._ending = AsyncExitStack()
 

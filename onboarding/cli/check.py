@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import IO, Any
 
 import yaml
@@ -17,11 +18,12 @@ from onboarding.check import DEFAULT_EXTENSION, Checker, NotAnImage
 from onboarding.cli.check_input import Item, read_items
 from onboarding.cli.check_output import CsvWriter, JsonWriter, TableWriter, Writer
 from onboarding.cli.io import BadInput, Commands
+from onboarding.cli.policy_input import policy_folder
 from onboarding.core.catalog import CatalogueEntry
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.overrides import NO_OVERRIDES, Overrides, parse_overrides
 from onboarding.core.support import SupportTable
-from onboarding.files import load_catalogue
+from onboarding.files import load_catalogue_of
 
 
 def add(commands: Commands) -> None:
@@ -62,11 +64,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def load_entry(name: str) -> CatalogueEntry:
-    """The catalogue entry of that name, as the package ships it."""
-    catalogue = load_catalogue()
+    """The catalogue entry of that name: one that ships with the package, or one of the policy folder's own."""
+    catalogue, problems = load_catalogue_of(Path(policy_folder(os.environ)))
     if name not in catalogue:
         known = ", ".join(catalogue)
-        raise ConfigurationError("--extension", f"{name!r} is not in the catalogue", f"use one of {known}")
+        left_out = "".join(f"; left out: {problem}" for problem in problems)
+        raise ConfigurationError("--extension", f"{name!r} is not in the catalogue", f"use one of {known}{left_out}")
     return catalogue[name]
 
 

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from onboarding.check import DEFAULT_EXTENSION
 from onboarding.cli.diagnose_input import read_evidence
 from onboarding.cli.io import BadInput, Commands
+from onboarding.cli.policy_input import policy_folder
 from onboarding.core.catalog import CatalogueEntry
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.evidence import Evidence
 from onboarding.core.failures import ErrorTable, Failure, FailureClass, classify, parse_errors
 from onboarding.core.handler_report import read_report
-from onboarding.files import load_catalogue
+from onboarding.files import load_catalogue_of
 
 _COLOURS = {
     FailureClass.TRANSIENT: "yellow",
@@ -79,7 +82,7 @@ class _Tables:
 
     def __init__(self, name: str | None) -> None:
         try:
-            catalogue = load_catalogue()
+            catalogue, _ = load_catalogue_of(Path(policy_folder(os.environ)))
         except ConfigurationError as error:
             raise BadInput(str(error)) from error
         if name is not None and name not in catalogue:

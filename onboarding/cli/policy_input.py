@@ -25,7 +25,7 @@ from onboarding.core.errors import ConfigurationError
 from onboarding.core.policy import Policy, parse_policy
 from onboarding.core.rule import compile_rule
 from onboarding.enforce import Rules
-from onboarding.files import load_catalogue, load_overrides, load_policies
+from onboarding.files import load_catalogue_of, load_overrides, load_policies
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -95,11 +95,12 @@ def load_policy(path: str) -> Policy:
 
 
 def load_rules(folder: str, environment: Mapping[str, str]) -> tuple[Rules, tuple[str, ...]]:
-    """The policies and image overrides of a folder as the function app would use them, and what is wrong with them."""
-    catalogue = load_catalogue()
+    """Policies, own extensions and image overrides of a folder as the function app would use them, and what is wrong
+    with them."""
+    catalogue, unknown = load_catalogue_of(Path(folder))
     policies, problems = load_policies(Path(folder), catalogue)
     overrides, untaught = load_overrides(Path(folder))
-    return Rules(policies, catalogue, environment, overrides), (*problems, *untaught)
+    return Rules(policies, catalogue, environment, overrides), (*unknown, *problems, *untaught)
 
 
 def policy_folder(environment: Mapping[str, str]) -> str:

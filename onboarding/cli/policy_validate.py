@@ -1,4 +1,5 @@
-"""`onboard policy validate`: every error of policy and definition files, each with file and line. Needs no cloud."""
+"""`onboard policy validate`: every error of policy, extension and definition files, each with file and line. Needs no
+cloud."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from typing import Any
 
 from onboarding.cli.io import BadInput, Commands
 from onboarding.cli.policy_input import Source, read_source
+from onboarding.core.catalog import parse_entry
 from onboarding.core.conditions import ConditionError
 from onboarding.core.conditions.check import condition_errors
 from onboarding.core.definitions import definition_errors
@@ -18,7 +20,7 @@ from onboarding.core.errors import ConfigurationError
 from onboarding.core.overrides import parse_overrides
 from onboarding.core.policy import parse_policy
 from onboarding.core.rule import compile_rule
-from onboarding.files import OVERRIDES, policy_files
+from onboarding.files import EXTENSIONS, OVERRIDES, extension_files, policy_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     overrides = path / OVERRIDES
-    return [*policy_files(path), *([overrides] if overrides.is_file() else [])]
+    return [*policy_files(path), *extension_files(path), *([overrides] if overrides.is_file() else [])]
 
 
 def _faults(path: str) -> Iterator[Fault]:
@@ -74,6 +76,8 @@ def _faults(path: str) -> Iterator[Fault]:
 def _errors(source: Source) -> Iterable[ConditionError]:
     if Path(source.name).name == OVERRIDES:
         return _first_error(source, lambda data: parse_overrides(data, source.name))
+    if Path(source.name).parent.name == EXTENSIONS:
+        return _first_error(source, lambda data: parse_entry(data, source.name))
     return definition_errors(source.data) if _is_definition(source.data) else _policy_errors(source)
 
 

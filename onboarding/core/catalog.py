@@ -1,7 +1,8 @@
 """Extensions as data: one entry says everything that the line needs to know of one VM extension.
 
-No extension is named in code. An entry is read from a mapping (a YAML file of `onboarding/catalog/`), checked as a
-whole, and builds the body that ARM is sent. Values of protected settings are held as `Secret`s.
+No extension is named in code. An entry is read from a mapping (a YAML file of `onboarding/catalog/`, or of the folder
+`extensions/` below the user's policies), checked as a whole, and builds the body that ARM is sent. Values of protected
+settings are held as `Secret`s.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ _TYPES = ("string", "boolean")
 _API_VERSION = "2024-07-01"
 # A log's name becomes part of a command on the VM: nothing in it may be a command itself.
 _LOG = re.compile(r"/[-\w./*]+")
-_KEYS = {
+# The name becomes part of a row's key, the resource's name part of a URL.
+_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,79}")
+_RESOURCE_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,79}", re.ASCII)
+KEYS = {
     "name",
     "displayName",
     "publisher",
@@ -145,7 +149,7 @@ def extension_body(
 def parse_entry(raw: object, place: str) -> CatalogueEntry:
     """Read one catalogue file; `place` is its name, for errors."""
     try:
-        return _entry(_mapping(raw, "the entry", _KEYS))
+        return _entry(_mapping(raw, "the entry", KEYS))
     except ConfigurationError as error:
         raise ConfigurationError(f"{place}: {error.place}", error.problem, error.mend) from None
 
@@ -155,6 +159,11 @@ def _entry(raw: Mapping[str, Any]) -> CatalogueEntry:
         if not isinstance(raw.get(key), str) or not raw[key]:
             # An unquoted 1.10 is the number 1.1 to YAML.
             raise ConfigurationError(key, "is missing or no text", "add it, a version in quotes")
+    if not _NAME.fullmatch(raw["name"]):
+        raise ConfigurationError("name", f"{raw['name'][:80]!r} is not a name", "use lower case letters, digits and -")
+    if not _RESOURCE_NAME.fullmatch(raw["resourceName"]):
+        problem = f"{raw['resourceName'][:80]!r} is not a name"
+        raise ConfigurationError("resourceName", problem, "use letters, digits, - and _")
     if raw["osType"] not in OsType:
         raise ConfigurationError("osType", f"{raw['osType']!r} is none", f"use {OsType.LINUX} or {OsType.WINDOWS}")
     tables = {

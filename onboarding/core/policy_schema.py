@@ -60,7 +60,9 @@ def policy_schema(catalogue: Mapping[str, CatalogueEntry]) -> Schema:
     properties = {
         key: {"description": told, **schema, **composed.get(key, {})} for key, (told, schema) in _KEYS.items()
     }
-    properties["extension"] = {"description": "What is installed.", "enum": list(catalogue)}
+    # Editors offer the names of the enum; the entries of the user's own are in their folder, which no schema knows.
+    own = {"type": "string", "pattern": r"^[a-z0-9][a-z0-9.-]*$"}
+    properties["extension"] = {"description": "What is installed.", "anyOf": [{"enum": list(catalogue)}, own]}
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Policy of vm-onboarding",

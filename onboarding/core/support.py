@@ -110,7 +110,9 @@ def parse_table(name: str, raw: Mapping[str, Any]) -> SupportTable:
     for key in ("date", "source", "versions"):
         if not raw.get(key):
             raise ConfigurationError(f"{place}.{key}", "is missing", "add it")
-    architectures = tuple(raw.get("architectures") or ("x86_64",))
+    architectures = tuple(_listed(f"{place}.architectures", raw.get("architectures") or ["x86_64"]))
+    if not isinstance(raw["versions"], Mapping):
+        raise ConfigurationError(f"{place}.versions", "is no mapping", 'write `ubuntu: ["22.04"]` lines')
     rows: list[SupportRow] = []
     for distribution, versions in raw["versions"].items():
         rows.extend(_rows(f"{place}.versions.{distribution}", distribution, versions, architectures))
@@ -139,5 +141,5 @@ def _row(place: str, distribution: str, version: str, architectures: tuple[str, 
 def _listed(place: str, versions: Any) -> list[str]:
     if not isinstance(versions, list) or not all(isinstance(version, str) for version in versions):
         # An unquoted 8.10 is the number 8.1 to YAML.
-        raise ConfigurationError(place, "is no list of texts", 'write versions in quotes: ["7", "8.10"]')
+        raise ConfigurationError(place, "is no list of texts", 'write it with quotes: ["7", "8.10"]')
     return versions

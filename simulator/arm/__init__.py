@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from simulator.arm.errors import ArmError
 from simulator.arm.events import PERSON
-from simulator.arm.extensions import Attempt
+from simulator.arm.extensions import Attempt, Collision
 from simulator.arm.faults import Cut, FaultRule
 from simulator.arm.machines import Extension, Machine
 from simulator.arm.options import ConcurrentWrites, Options, ThrottleWait
@@ -27,6 +27,7 @@ __all__ = [
     "ArmError",
     "ArmSimulator",
     "Attempt",
+    "Collision",
     "ConcurrentWrites",
     "Cut",
     "Ending",

@@ -7,13 +7,19 @@ happens at the same time.
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
 
 AGENT_SILENT = 1_524.0
 EXTENSION_SILENT = 5_400.0
 INSTALL_LIMIT = 900.0
 
-# low, most often, high
-_RANGES: dict[str, tuple[float, float, float]] = {
+Range = tuple[float, float, float]  # low, most often, high
+
+_RANGES: dict[str, Range] = {
     "vm-create": (35.0, 50.0, 130.0),
     "vm-update": (4.0, 8.0, 30.0),
     "vm-delete": (40.0, 70.0, 140.0),
@@ -31,15 +37,39 @@ _RANGES: dict[str, tuple[float, float, float]] = {
 
 
 class Durations:
-    """Seeded durations by name."""
+    """Seeded durations by name; `ranges` replace the measured ones."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, ranges: Mapping[str, Range] | None = None) -> None:
         self._seed = seed
+        self._ranges = {**_RANGES, **(ranges or {})}
 
-    def draw(self, what: str, *about: object) -> float:
-        low, mode, high = _RANGES[what]
+    def draw(self, what: str, *about: object, handler: str = "") -> float:
+        """How long that takes; some handlers have times of their own."""
+        low, mode, high = self._ranges.get(_of(what, handler), self._ranges[what])
         return self.chance(what, *about).triangular(low, high, mode)
 
     def chance(self, *about: object) -> random.Random:
         """A source of its own for one question."""
         return random.Random("|".join(map(str, (self._seed, *about))))
+
+
+def read_ranges(file: Path) -> dict[str, Range]:
+    """The ranges of a file: `name: [low, most often, high]`, or one such range for each handler below the name."""
+    ranges: dict[str, Range] = {}
+    for what, given in yaml.safe_load(file.read_text("utf-8")).items():
+        if what not in _RANGES:
+            raise ValueError(f"{file}: {what!r} is not a duration; use one of {', '.join(_RANGES)}")
+        for handler, limits in given.items() if isinstance(given, Mapping) else [("", given)]:
+            ranges[_of(what, handler)] = _range(limits, f"{file}: {what} {handler}".rstrip())
+    return ranges
+
+
+def _range(limits: Any, place: str) -> Range:
+    match limits:
+        case [int() | float() as low, int() | float() as mode, int() | float() as high] if 0 <= low <= mode <= high:
+            return float(low), float(mode), float(high)
+    raise ValueError(f"{place}: {limits!r} is not a range; write it as [low, most often, high]")
+
+
+def _of(what: str, handler: str) -> str:
+    return f"{what} of {handler.lower()}" if handler else what

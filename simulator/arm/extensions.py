@@ -45,13 +45,27 @@ class Attempt:
     status: str
 
 
+@dataclass(frozen=True, slots=True)
+class Collision:
+    """A write of an extension that came while others were under way on its VM; `principals` are those who had sent
+    them. Whether it was refused or has preempted them is up to the simulator's options."""
+
+    vm: str
+    handler: str
+    principal: str
+    under_way: tuple[str, ...]
+    principals: frozenset[str]
+
+
 class Extensions:
-    """`attempts` records who asked for what, so that a test can tell a needless request from a needed one."""
+    """`attempts` records who asked for what, so that a test can tell a needless request from a needed one, and
+    `collisions` who came too early."""
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
         self._provisioning = Provisioning(platform)
         self.attempts: list[Attempt] = []
+        self.collisions: list[Collision] = []
 
     def put(
         self, machine: Machine, name: str, body: Mapping[str, Any], caller: Caller
@@ -61,7 +75,7 @@ class Extensions:
         self.attempts.append(_attempt(machine, f"{properties['publisher']}.{properties['type']}", caller))
         self._refuse(machine, name, "Update VM")
         self._refuse_handler(machine, name, properties)
-        self._yield_or_refuse(machine, name)
+        self._yield_or_refuse(machine, name, f"{properties['publisher']}.{properties['type']}", caller)
         stored = machine.extensions.get(name.lower())
         extension = stored or _new(machine, name, properties)
         extension.provisioning_state = "Updating" if stored else "Creating"
@@ -85,7 +99,7 @@ class Extensions:
             return None
         platform = self._platform
         self._refuse(machine, name, "Delete")
-        self._yield_or_refuse(machine, name)
+        self._yield_or_refuse(machine, name, extension.handler, caller)
         extension.provisioning_state = "Deleting"
         extension.attempt += 1
         resource = extension_id(machine, extension)
@@ -154,11 +168,15 @@ class Extensions:
         if self._platform.artifacts.find(publisher, type_) is None:
             raise errors.artifact_not_found(publisher, type_, machine.location)
 
-    def _yield_or_refuse(self, machine: Machine, name: str) -> None:
+    def _yield_or_refuse(self, machine: Machine, name: str, handler: str, caller: Caller) -> None:
         """A second writer is refused, or the first one's operation is preempted."""
         running = self._platform.operations.under_way(machine.id)
         if not running:
             return
+        changes = [operation.change for operation in running]
+        under_way = tuple(change.resource_id.removeprefix(f"{machine.id}/") for change in changes)
+        principals = frozenset(change.caller.principal for change in changes)
+        self.collisions.append(Collision(machine.key, handler, caller.principal, under_way, principals))
         mode = self._platform.options.concurrent_writes
         dice = self._platform.durations.chance("preempt", machine.key, name, len(running))
         if mode is ConcurrentWrites.REFUSE or (mode is ConcurrentWrites.MIXED and dice.random() < 0.5):

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from simulator.arm.durations import Range
+
 OMS_HANDLER = "Microsoft.EnterpriseCloud.Monitoring.OmsAgentForLinux"
+AMA_HANDLER = "Microsoft.Azure.Monitor.AzureMonitorLinuxAgent"
 
 
 class ConcurrentWrites(StrEnum):
@@ -31,9 +34,9 @@ class Options:
     """`identities` maps a user-assigned identity's client id to its principal id. `newest` pins the newest handler
     version that the artifact repository knows, so that a run can take place in 2017. `workspaces` maps workspace id
     to key; empty means that any well-formed key is accepted. `index_lag` is how many simulated seconds Resource Graph
-    may be behind; `management_groups` maps a subscription to the groups that it is in, the nearest first.
-    `operation_lifetime` is in simulated seconds, `token_lifetime` in real ones, because the credential's own clock
-    decides about renewal."""
+    may be behind; `management_groups` maps a subscription to the groups that it is in, the nearest first. `durations`
+    replace what was measured (`durations.read_ranges`). `operation_lifetime` is in simulated seconds, `token_lifetime`
+    in real ones, because the credential's own clock decides about renewal."""
 
     subscriptions: tuple[str, ...] = ("00000000-0000-4000-8000-000000000001",)
     tenant_id: str = "72f988bf-0000-4000-8000-00000000a3c1"
@@ -49,4 +52,5 @@ class Options:
     token_lifetime: float = 86_400.0
     operation_lifetime: float = 86_400.0
     newest: Mapping[str, str] = field(default_factory=lambda: {OMS_HANDLER: "1.3"})
+    durations: Mapping[str, Range] = field(default_factory=dict)
     workspaces: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -125,7 +125,9 @@ class Provisioning:
         return self._draw(flight, "refusal" if run.operation == "Install" else "enable-failure")
 
     def _draw(self, flight: _Flight, what: str) -> float:
-        return self._platform.durations.draw(what, flight.machine.key, flight.extension.name, flight.attempt)
+        extension = flight.extension
+        about = (flight.machine.key, extension.name, flight.attempt)
+        return self._platform.durations.draw(what, *about, handler=extension.handler)
 
     def _later(self, flight: _Flight, seconds: float, step: Callable[[], None]) -> None:
         self._platform.clock.call_later(seconds, lambda: None if flight.overtaken else step())

@@ -18,7 +18,7 @@ from aiohttp import web
 from simulator.arm.artifacts import Artifacts
 from simulator.arm.durations import Durations
 from simulator.arm.events import Events, Publish, other_deployer, owner
-from simulator.arm.extensions import Attempt, Extensions
+from simulator.arm.extensions import Attempt, Collision, Extensions
 from simulator.arm.faults import Faults
 from simulator.arm.graph import Graph
 from simulator.arm.journal import Requests
@@ -75,7 +75,7 @@ class ArmSimulator:
         platform = Platform(
             self.options,
             clock,
-            Durations(seed),
+            Durations(seed, self.options.durations),
             self.machines,
             Operations(clock, self.options.operation_lifetime),
             events,
@@ -96,6 +96,11 @@ class ArmSimulator:
     def attempts(self) -> Sequence[Attempt]:
         """Every write of an extension that reached a VM, whoever sent it, and what it found there."""
         return self._extensions.attempts
+
+    @property
+    def collisions(self) -> Sequence[Collision]:
+        """Every write of an extension that came while others were under way on its VM, refused or not."""
+        return self._extensions.collisions
 
     async def start(self, folder: Path | None = None) -> Endpoints:
         """Serve on free loopback ports; certificates go to `folder`, or to one that `stop` removes."""

@@ -1,4 +1,5 @@
-"""The storage table, read as anybody would read it: with the storage SDK, and without the product's code."""
+"""The storage table, read as anybody would read it: with the storage SDK, and without the product's code. Keys and
+outcomes that are not known here are passed over."""
 
 from __future__ import annotations
 
@@ -13,13 +14,27 @@ from azure.data.tables.aio import TableClient
 
 TABLE = "onboarding"
 FINAL = frozenset(
-    {"Installed", "AlreadyInstalled", "Unsupported", "Undetermined", "OutOfScope", "Audited", "Failed", "Gone"}
+    {
+        "Installed",
+        "AlreadyInstalled",
+        "InModel",
+        "Removed",
+        "Unsupported",
+        "Undetermined",
+        "OutOfScope",
+        "Audited",
+        "Failed",
+        "Gone",
+    }
 )
+OPEN = frozenset({"Requested", "Waiting"})
+
+_CURRENT = "RowKey ge 'vm|' and RowKey lt 'vm}'"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One VM's current state, as the table holds it."""
+    """The current state of one VM and one extension, as the table holds it."""
 
     columns: Mapping[str, Any]
 
@@ -27,6 +42,11 @@ class Row:
     def vm(self) -> str:
         """The VM's id in lower case."""
         return self.text("ResourceId").lower()
+
+    @property
+    def extension(self) -> str:
+        """The catalogue's name of the extension."""
+        return self.text("Extension")
 
     @property
     def outcome(self) -> str:
@@ -79,9 +99,16 @@ class Ledger:
         await self._table.close()
 
     async def current(self) -> dict[str, Row]:
-        """The current row of each VM, by id."""
-        rows = [Row(entity) for entity in await self._read("RowKey ge 'vm|' and RowKey lt 'vm}'")]
-        return {row.vm: row for row in rows}
+        """The current row of each VM, by id, where one policy is in force."""
+        return {row.vm: row for row in await self.rows()}
+
+    async def rows(self) -> list[Row]:
+        """The current row of each VM and extension."""
+        return [Row(entity) for entity in await self._read(_CURRENT) if is_row(entity)]
+
+    async def machines(self) -> list[Row]:
+        """The VMs' own rows, which have no outcome, where the product writes such."""
+        return [Row(entity) for entity in await self._read(_CURRENT) if _parts(entity)[3:] == [""]]
 
     async def everything(self) -> list[Mapping[str, Any]]:
         """Every entity, history too."""
@@ -92,6 +119,16 @@ class Ledger:
             return [_plain(entity) async for entity in self._table.query_entities(query)]
         except ResourceNotFoundError:
             return []  # nothing was ever written
+
+
+def is_row(entity: Mapping[str, Any]) -> bool:
+    """Whether an entity is a current row that is understood here: `vm|<group>|<name>|<extension>`, and its outcome."""
+    prefix, *_, extension = parts = _parts(entity)
+    return len(parts) == 4 and prefix == "vm" and bool(extension) and entity.get("Outcome") in FINAL | OPEN
+
+
+def _parts(entity: Mapping[str, Any]) -> list[str]:
+    return str(entity.get("RowKey", "")).split("|")
 
 
 def _plain(entity: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Collection
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -39,7 +39,7 @@ class Progress(Protocol):
 
     def say(self, line: str) -> None: ...
 
-    def update(self, created: int, rows: Mapping[str, Row]) -> None: ...
+    def update(self, created: int, rows: Collection[Row]) -> None: ...
 
     def __enter__(self) -> Self: ...
 
@@ -48,9 +48,9 @@ class Progress(Protocol):
     ) -> None: ...
 
 
-def progress_for(console: Console, size: int) -> Progress:
-    """A live picture on a terminal, lines elsewhere."""
-    return LiveProgress(console, size) if console.is_terminal else LineProgress(console, size)
+def progress_for(console: Console, size: int, rows_each: int = 1) -> Progress:
+    """A live picture on a terminal, lines elsewhere; `rows_each` is how many rows each VM gets."""
+    return LiveProgress(console, size, rows_each) if console.is_terminal else LineProgress(console, size)
 
 
 class LineProgress:
@@ -66,8 +66,8 @@ class LineProgress:
     def say(self, line: str) -> None:
         self._console.print(line, highlight=False, soft_wrap=True)
 
-    def update(self, created: int, rows: Mapping[str, Row]) -> None:
-        counts = Counter(row.outcome for row in rows.values())
+    def update(self, created: int, rows: Collection[Row]) -> None:
+        counts = Counter(row.outcome for row in rows)
         told = ", ".join(f"{outcome} {counts[outcome]}" for outcome in STYLES if counts[outcome])
         line = f"{created} of {self._size} created{'; ' if told else ''}{told}"
         if line != self._last and time.monotonic() >= self._next:
@@ -86,11 +86,12 @@ class LineProgress:
 class LiveProgress:
     """One picture that is painted again and again."""
 
-    def __init__(self, console: Console, size: int) -> None:
+    def __init__(self, console: Console, size: int, rows_each: int = 1) -> None:
         self._console = console
         self._size = size
+        self._rows = size * rows_each
         self._began = time.monotonic()
-        self._seen: dict[str, str] = {}
+        self._seen: dict[tuple[str, str], str] = {}
         self._changes: deque[Text] = deque(maxlen=_LAST)
         self._created = 0
         self._live = Live(get_renderable=self._picture, console=console, refresh_per_second=10, transient=True)
@@ -98,12 +99,13 @@ class LiveProgress:
     def say(self, line: str) -> None:
         self._console.print(line, highlight=False)
 
-    def update(self, created: int, rows: Mapping[str, Row]) -> None:
+    def update(self, created: int, rows: Collection[Row]) -> None:
         self._created = created
-        for vm, row in rows.items():
-            if self._seen.get(vm) != row.outcome:
-                self._changes.append(_change(self._seen.get(vm, ""), row))
-                self._seen[vm] = row.outcome
+        for row in rows:
+            key = (row.vm, row.extension)
+            if self._seen.get(key) != row.outcome:
+                self._changes.append(_change(self._seen.get(key, ""), row))
+                self._seen[key] = row.outcome
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -119,10 +121,10 @@ class LiveProgress:
         bars = Table.grid(padding=(0, 2))
         bars.add_row("created", str(self._created), ProgressBar(self._size, self._created, width=40))
         for outcome, style in STYLES.items():
-            bar = ProgressBar(self._size, counts[outcome], width=40, complete_style=style, finished_style=style)
+            bar = ProgressBar(self._rows, counts[outcome], width=40, complete_style=style, finished_style=style)
             bars.add_row(Text(outcome, style), str(counts[outcome]), bar)
         done = sum(counts[outcome] for outcome in FINAL)
-        head = f"{time.monotonic() - self._began:.1f} s   {done} of {self._size} VMs have their final outcome"
+        head = f"{time.monotonic() - self._began:.1f} s   {done} of {self._rows} rows have their final outcome"
         return Group(Text(head, "bold"), bars, *self._changes)
 
 

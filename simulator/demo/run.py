@@ -85,7 +85,7 @@ async def _play(laptop: Laptop, scene: Scene, ledger: Ledger, progress: Progress
         while time.monotonic() < deadline:
             quiet = playing.done() and not laptop.grid.in_flight
             rows = await ledger.current()
-            progress.update(scene.created, rows)
+            progress.update(scene.created, rows.values())
             if quiet and len(rows) >= len(scene.fleet) and all(row.final for row in rows.values()):
                 break
             await asyncio.sleep(_LOOK)

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from simulator.arm import Kind
-from simulator.demo.fleet import Member
+from simulator.demo.fleet import Expectation, Member
 from simulator.demo.ledger import Ledger
 from simulator.laptop import Laptop
 from simulator.storm.hosts import Hosts
 from simulator.storm.invariant import Aftermath, Truth
 from simulator.storm.storage import everything, looks
+from simulator.storm.targets import TARGETS, Target, expected
 
 # What a sweep finds nothing amiss with, so that a VM whose event was lost has no row.
 _NOTHING_TO_DO = ("AlreadyInstalled", "OutOfScope")
@@ -22,15 +23,17 @@ async def look_back(laptop: Laptop, hosts: Hosts, known: Sequence[Truth], storag
     """Everything that the invariant is judged by. Ends the host and Azurite, whose data is in `storage`."""
     await hosts.stop()
     async with Ledger(laptop.azurite.connection_string) as ledger:
-        rows = await ledger.current()
+        rows, machines = await ledger.rows(), await ledger.machines()
     await asyncio.to_thread(laptop.azurite.close)
     ours = laptop.arm.options.principal_id
     told = laptop.topic.events
     return Aftermath(
         truths=known,
-        rows=list(rows.values()),
+        rows=rows,
+        machines=machines,
         looks=looks(storage),
         attempts=[attempt for attempt in laptop.arm.attempts if attempt.principal == ours],
+        collisions=[each for each in laptop.arm.collisions if each.principal == ours and ours in each.principals],
         announced=told,
         interruptions=hosts.kills + outages,
         texts={"storage": everything(storage), "host's log": hosts.output(), "outcome events": str(told)},
@@ -39,19 +42,27 @@ async def look_back(laptop: Laptop, hosts: Hosts, known: Sequence[Truth], storag
 
 
 def truths(fleet: Iterable[Member], laptop: Laptop) -> list[Truth]:
-    """What must come of each VM of a fleet, after all that happened to its events and requests."""
+    """What must come of each VM of a fleet and each extension, after all that happened to its events and requests."""
     lost = {str(event["data"]["resourceUri"]).lower() for event in laptop.grid.lost}
     return [
         Truth(
             vm=member.id,
             name=member.spec.name,
-            outcome=member.expected.outcome,
-            error=member.expected.error,
-            may_be_unknown=member.expected.outcome in _NOTHING_TO_DO and member.id in lost,
+            extension=target.extension,
+            outcome=must.outcome,
+            error=must.error,
+            may_be_unknown=_may_be_unknown(must, target, lost=member.id in lost),
             refusals=sum(
-                request.status == 0 or request.status >= 500
+                (request.status == 0 or request.status >= 500) and request.path.endswith(f"/{target.resource}")
                 for request in laptop.arm.requests.select(vm=member.id, kind=Kind.EXTENSION_PUT)
             ),
         )
         for member in fleet
+        for target in TARGETS
+        for must in (expected(member, target),)
     ]
+
+
+def _may_be_unknown(must: Expectation, target: Target, *, lost: bool) -> bool:
+    """A VM may also be gone before its second extension was looked at."""
+    return (must.outcome in _NOTHING_TO_DO and lost) or (must.outcome == "Gone" and target is not TARGETS[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,34 @@ from rich.table import Table
 from rich.text import Text
 
 from simulator.demo.ledger import Row
-from simulator.storm.invariant import Finding
+from simulator.storm.invariant import Finding, Violation
 
 _MOST_SHOWN = 20
-_SHOWN = ("EventTime", "EventId", "Outcome", "WaitingFor", "Attempt", "NextAttemptAt", "ErrorCode", "Reason")
+_SHOWN = (
+    "EventTime",
+    "EventId",
+    "Extension",
+    "Outcome",
+    "WaitingFor",
+    "Attempt",
+    "NextAttemptAt",
+    "ErrorCode",
+    "Reason",
+)
+
+# Of each storm's figures, those in the table of several, and their titles there.
+_COLUMNS = {
+    "VMs": "VMs",
+    "policies": "policies",
+    "events": "events",
+    "delivered twice": "twice",
+    "lost": "lost",
+    "hosts killed": "kills",
+    "sweeps": "sweeps",
+    "ARM calls": "ARM calls",
+    "throttled (429)": "429",
+    "seconds": "seconds",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +57,21 @@ class Report:
     def ok(self) -> bool:
         return all(finding.ok for finding in self.findings)
 
+    @property
+    def violations(self) -> int:
+        return sum(len(finding.violations) for finding in self.findings)
+
     def as_text(self, console: Console) -> str:
         """As a terminal of that kind shows it."""
         with console.capture() as capture:
-            console.print(Group(self._counters(), *map(self._verdict, self.findings)), highlight=False)
+            console.print(Group(self._counters(), *map(self.verdict, self.findings)), highlight=False)
         return capture.get()
 
     def as_json(self) -> str:
-        value: dict[str, Any] = {
+        return json.dumps(self.as_value(), ensure_ascii=False)
+
+    def as_value(self) -> dict[str, Any]:
+        return {
             "ok": self.ok,
             "figures": dict(self.figures),
             "faults": dict(self.faults),
@@ -51,7 +82,6 @@ class Report:
             ],
             "histories": {vm: [line.as_json() for line in lines] for vm, lines in self.histories.items()},
         }
-        return json.dumps(value, ensure_ascii=False)
 
     def _counters(self) -> Table:
         table = Table(box=box.ROUNDED, header_style="bold")
@@ -64,15 +94,60 @@ class Report:
             table.add_row(*(text for name, count in cells for text in (name, _number(count))))
         return table
 
-    def _verdict(self, finding: Finding) -> Text:
+    def verdict(self, finding: Finding) -> Text:
         line = Text.assemble(("✓ ", "green") if finding.ok else ("✗ ", "bold red"), finding.name)
+        by_vm: dict[str, list[Violation]] = {}
         for violation in finding.violations[:_MOST_SHOWN]:
-            line.append(f"\n    {violation.says}", "red")
-            for entry in self.histories.get(violation.vm, ()):
+            by_vm.setdefault(violation.vm, []).append(violation)
+        for vm, violations in by_vm.items():
+            for violation in violations:
+                line.append(f"\n    {violation.says}", "red")
+            for entry in self.histories.get(vm, ()):
                 line.append(f"\n      {_history(entry)}", "bright_black")
         if len(finding.violations) > _MOST_SHOWN:
             line.append(f"\n    and {len(finding.violations) - _MOST_SHOWN} more", "red")
         return line
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """Several storms by their seeds: one table, then what did not hold, with histories."""
+
+    runs: Mapping[int, Report]
+
+    @property
+    def ok(self) -> bool:
+        return all(report.ok for report in self.runs.values())
+
+    def as_text(self, console: Console) -> str:
+        """As a terminal of that kind shows it."""
+        with console.capture() as capture:
+            console.print(Group(self._table(), *self._verdicts()), highlight=False)
+        return capture.get()
+
+    def as_json(self) -> str:
+        runs = [{"seed": seed, **report.as_value()} for seed, report in self.runs.items()]
+        return json.dumps({"ok": self.ok, "runs": runs}, ensure_ascii=False)
+
+    def _table(self) -> Table:
+        table = Table(box=box.ROUNDED, header_style="bold")
+        table.add_column("")
+        for title in ("seed", *_COLUMNS, "violations"):
+            table.add_column(_COLUMNS.get(title, title), justify="right", no_wrap=True)
+        for seed, report in self.runs.items():
+            verdict = Text("✓", "green") if report.ok else Text("✗", "bold red")
+            figures = (_number(report.figures[name]) for name in _COLUMNS)
+            table.add_row(verdict, str(seed), *figures, str(report.violations))
+        return table
+
+    def _verdicts(self) -> Iterator[Text]:
+        """What did not hold, storm by storm; one line if all did."""
+        if self.ok:
+            yield Text.assemble(("✓ ", "green"), "the invariant is whole in each")
+        for seed, report in self.runs.items():
+            if not report.ok:
+                yield Text(f"seed {seed}", "bold")
+                yield from (report.verdict(finding) for finding in report.findings if not finding.ok)
 
 
 def _history(row: Row) -> str:

@@ -1,4 +1,5 @@
-"""`python -m simulator storm`: a storm and its verdict. Exit code 0 only if the invariant holds whole."""
+"""`python -m simulator storm`: a storm and its verdict, or several one after the other. Exit code 0 only if the
+invariant holds whole in each."""
 
 from __future__ import annotations
 
@@ -24,8 +25,9 @@ from simulator.laptop import SUBSCRIPTIONS, Laptop, Scenery, forget_settings
 from simulator.storm.aftermath import look_back, truths
 from simulator.storm.hosts import Hosts
 from simulator.storm.invariant import Finding, judge
-from simulator.storm.report import Report
-from simulator.storm.storm import POLICIES, SETTINGS, Storm, Weather
+from simulator.storm.report import Report, Reports
+from simulator.storm.storm import POLICIES, SETTINGS, Storm, Weather, options
+from simulator.storm.targets import TARGETS, for_both
 
 _JITTER = 60.0  # seconds of the cloud by which events come late, and so out of order
 _LIMIT = 90.0  # seconds, and half a second for each VM
@@ -37,29 +39,45 @@ def run(args: argparse.Namespace) -> int:
     console = Console(stderr=args.json)
     if not console.is_terminal:
         console = Console(stderr=args.json, width=WIDTH)
-    weather = Weather(
-        args.seed, args.faults, args.duplicates, args.lost, args.kills, copies=args.copies, outages=args.outages
-    )
-    with TemporaryDirectory(prefix="storm-") as folder:
-        report = asyncio.run(storm(weather, args.vms, Path(folder), console))
+    report = _one(args, args.seed, console) if args.seeds is None else _several(args, console)
     sys.stdout.write(report.as_json() + "\n" if args.json else report.as_text(console))
     return 0 if report.ok else 1
+
+
+def _one(args: argparse.Namespace, seed: int, console: Console) -> Report:
+    weather = Weather(
+        seed, args.faults, args.duplicates, args.lost, args.kills, copies=args.copies, outages=args.outages
+    )
+    with TemporaryDirectory(prefix="storm-") as folder:
+        return asyncio.run(storm(weather, args.vms, Path(folder), console))
+
+
+def _several(args: argparse.Namespace, console: Console) -> Reports:
+    runs: dict[int, Report] = {}
+    for number, seed in enumerate(args.seeds, 1):
+        console.print(f"Storm {number} of {len(args.seeds)}: seed {seed}", highlight=False)
+        runs[seed] = report = _one(args, seed, console)
+        said = "whole" if report.ok else f"{report.violations} violations"
+        console.print(f"Seed {seed}: {said} after {report.figures['seconds']:.1f} s", highlight=False)
+    return Reports(runs)
 
 
 async def storm(weather: Weather, vms: int, folder: Path, console: Console) -> Report:
     """One storm over a fleet of that size; what is written on the way goes to `folder`."""
     began = time.monotonic()
     subscriptions = tuple(SUBSCRIPTIONS)
-    scene = Scene(make_fleet(vms, weather.seed, subscriptions, crowded=subscriptions[0]))
+    scene = Scene(for_both(make_fleet(vms, weather.seed, subscriptions, crowded=subscriptions[0])))
     events = Faults(weather.duplicates, weather.copies, weather.lost, jitter=_JITTER)
-    scenery = Scenery(seed=weather.seed, faults=events, storage=folder / "storage", observe=scene.observe)
+    scenery = Scenery(
+        seed=weather.seed, faults=events, storage=folder / "storage", observe=scene.observe, options=options()
+    )
     async with Laptop(scenery) as laptop, Ledger(laptop.azurite.connection_string) as ledger:
         hosts = Hosts(laptop, POLICIES, SETTINGS, folder)
         raging = Storm(weather, laptop, scene, hosts)
         try:
             console.print("Starting the functions host", highlight=False)
             await hosts.start()
-            with progress_for(console, vms) as progress:
+            with progress_for(console, vms, len(TARGETS)) as progress:
                 await raging.rage(ledger, progress, _LIMIT + vms / 2)
         finally:
             await hosts.stop()
@@ -67,7 +85,7 @@ async def storm(weather: Weather, vms: int, folder: Path, console: Console) -> R
         aftermath = await look_back(laptop, hosts, truths(scene.fleet, laptop), folder / "storage", weather.outages)
         findings = judge(aftermath)
         return Report(
-            figures=_figures(laptop, hosts, raging, time.monotonic() - began),
+            figures=_figures(laptop, hosts, raging, time.monotonic() - began, len(aftermath.collisions)),
             faults=dict(laptop.arm.faults.injected.most_common()),
             outcomes=dict(Counter(row.outcome for row in aftermath.rows).most_common()),
             findings=findings,
@@ -75,11 +93,12 @@ async def storm(weather: Weather, vms: int, folder: Path, console: Console) -> R
         )
 
 
-def _figures(laptop: Laptop, hosts: Hosts, raging: Storm, seconds: float) -> dict[str, int | float]:
+def _figures(laptop: Laptop, hosts: Hosts, raging: Storm, seconds: float, collisions: int) -> dict[str, int | float]:
     requests, counters, log = laptop.arm.requests, laptop.grid.counters, hosts.output()
     announced = Counter(str(event["id"]) for event in laptop.topic.events)
     return {
-        "VMs": len(laptop.arm.machines),
+        "VMs": len(raging.fleet),
+        "policies": len(TARGETS),
         "events": counters.published,
         "delivered twice": counters.duplicated,
         "lost": counters.lost,
@@ -89,6 +108,8 @@ def _figures(laptop: Laptop, hosts: Hosts, raging: Storm, seconds: float) -> dic
         "failed runs": log.count(" (Failed, "),
         "ARM calls": len(requests),
         "throttled (429)": sum(request.status == 429 for request in requests),
+        "met others' writes": len(laptop.arm.collisions) - collisions,
+        "met our own writes": collisions,
         "outcomes told": len(announced),
         "told twice": sum(times > 1 for times in announced.values()),
         "seconds until calm": raging.seconds,

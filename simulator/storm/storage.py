@@ -16,7 +16,7 @@ _MESSAGES = "$MESSAGES_COLLECTION$"
 
 @dataclass(frozen=True, slots=True)
 class ScheduledLook:
-    """A message that asks to look at one VM's extension at a time."""
+    """A message that asks to look at one VM at a time; `extension` is empty if it is about all of them."""
 
     vm: str
     extension: str
@@ -28,8 +28,9 @@ def looks(folder: Path) -> list[ScheduledLook]:
     found = []
     for text in messages(folder, "deferrals"):
         raw = json.loads(text)
-        if "extension" in raw:
-            found.append(ScheduledLook(raw["vm"].lower(), raw["extension"], datetime.fromisoformat(raw["due"])))
+        if "vm" in raw and "due" in raw and "reason" not in raw:
+            extension = raw.get("extension") or ""
+            found.append(ScheduledLook(raw["vm"].lower(), extension, datetime.fromisoformat(raw["due"])))
     return found
 
 

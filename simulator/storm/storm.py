@@ -9,21 +9,25 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from simulator.arm import FaultRule
+from simulator.arm import FaultRule, Options
+from simulator.arm.durations import read_ranges
 from simulator.arm.faults import read_rule_file
+from simulator.demo.fleet import Member
 from simulator.demo.ledger import Ledger, Row
 from simulator.demo.progress import Progress
 from simulator.demo.scene import Scene
-from simulator.laptop import ROOT, Laptop
+from simulator.laptop import ROOT, SUBSCRIPTIONS, Laptop
 from simulator.storm.aftermath import truths
 from simulator.storm.hosts import Hosts
-from simulator.storm.invariant import is_true
+from simulator.storm.invariant import announced_outcomes, is_true
+from simulator.storm.targets import NEWEST
 
 FAULTS = ROOT / "samples" / "faults" / "storm.yaml"
+DURATIONS = ROOT / "samples" / "durations" / "storm.yaml"
 POLICIES = ROOT / "samples" / "policies" / "storm"
 
 # The queue is looked at every second, the sweep comes every few, and takes up what is only some seconds late.
@@ -38,7 +42,7 @@ _LOOK = 1.0
 _CALM = 4  # looks in a row at which nothing is left to do
 _OUTAGE = 2.0
 _DARK = 0.5  # seconds between a host's death and the start of the next
-_REQUESTS_EACH = 1.5  # a little less than ARM gets for each VM, so that every kill finds its moment
+_REQUESTS_EACH = 2.5  # less than ARM gets for each VM, so that every kill finds its moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,11 @@ class Weather:
         return sorted(int(chance.uniform(0.05, 0.95) * _REQUESTS_EACH * vms) for _ in range(count))
 
 
+def options() -> Options:
+    """ARM as the storm has it: with the handlers that its support tables describe, and with its own durations."""
+    return Options(subscriptions=tuple(SUBSCRIPTIONS), newest=NEWEST, durations=read_ranges(DURATIONS))
+
+
 class Storm:
     """Everything that is at work, until `rage` returns."""
 
@@ -79,6 +88,10 @@ class Storm:
         self._hosts = hosts
         self._storage = asyncio.Lock()  # held while it is away
         self.seconds = 0.0
+
+    @property
+    def fleet(self) -> Sequence[Member]:
+        return self._scene.fleet
 
     async def rage(self, ledger: Ledger, progress: Progress, limit: float) -> None:
         """Play it all; returns when it has been calm for some seconds, or after `limit` seconds."""
@@ -128,17 +141,18 @@ class Storm:
                 if task.done():
                     task.result()
             async with self._storage:
-                rows = await ledger.current()
+                rows = await ledger.rows()
             progress.update(self._scene.created, rows)
             still = all(task.done() for task in tasks) and not self._laptop.grid.in_flight
             calm = calm + 1 if still and self._is_settled(rows) else 0
             await asyncio.sleep(_LOOK)
 
-    def _is_settled(self, rows: Mapping[str, Row]) -> bool:
-        told = {(str(e["subject"]).lower(), e["data"].get("Outcome")) for e in self._laptop.topic.events}
-        if any((vm, row.outcome) not in told for vm, row in rows.items()):
+    def _is_settled(self, rows: Sequence[Row]) -> bool:
+        told = announced_outcomes(self._laptop.topic.events)
+        if any((row.vm, row.extension, row.outcome) not in told for row in rows):
             return False
+        found = {(row.vm, row.extension): row for row in rows}
         return all(
-            is_true(truth, rows[truth.vm]) if truth.vm in rows else truth.may_be_unknown
+            is_true(truth, row) if (row := found.get((truth.vm, truth.extension))) else truth.may_be_unknown
             for truth in truths(self._scene.fleet, self._laptop)
         )

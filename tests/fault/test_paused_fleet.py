@@ -1,9 +1,10 @@
-"""A whole scope in trouble: a fleet waits at the price of a few probes, and once the trouble is mended all of it is
-onboarded, each VM by one request."""
+"""A whole scope in trouble, with one policy and with two: a fleet waits at the price of a few probes, and once the
+trouble is mended all of it is onboarded, each VM by one request for each extension."""
 
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from onboarding.core.evidence import Evidence
 from onboarding.core.outcome import Outcome, WaitingFor
 from onboarding.core.resource_id import VmId
 from onboarding.ports import Look
-from tests.flow.world import World
+from tests.flow.world import SHAPES, World
 
 VMS = 30
 TROUBLE = {
@@ -35,37 +36,46 @@ TROUBLE = {
 }
 
 
+@pytest.mark.parametrize("policies", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("trouble", TROUBLE.values(), ids=TROUBLE)
-async def test_a_fleet_waits_for_its_scope_and_goes_on_when_it_is_mended(trouble: Evidence) -> None:
-    world = World()
+async def test_a_fleet_waits_for_its_scope_and_goes_on_when_it_is_mended(
+    trouble: Evidence, policies: list[dict[str, Any]]
+) -> None:
+    world = World(policies=policies)
+    extensions = world.extensions
     world.arm.install_errors = [trouble] * 1000
     fleet = [world.add(f"web-{number:02}") for number in range(VMS)]
     for vm in fleet:
         await world.created(vm)
-    assert {world.row(vm).waiting_for for vm in fleet} == {WaitingFor.SCOPE_PAUSED}
-    assert world.arm.calls.count("PUT") == 1
+    assert {world.row(vm, each).waiting_for for vm in fleet for each in extensions} == {WaitingFor.SCOPE_PAUSED}
+    assert world.arm.calls.count("PUT") <= len(extensions)
 
     await pass_time(world, fleet, timedelta(hours=6))
     refused = world.arm.calls.count("PUT")
-    assert refused < 20
-    assert {world.row(vm).outcome for vm in fleet} == {Outcome.WAITING}
+    assert refused < 20 * len(extensions)
+    assert {world.row(vm, each).outcome for vm in fleet for each in extensions} == {Outcome.WAITING}
 
     world.arm.install_errors.clear()
     await pass_time(world, fleet, timedelta(hours=3))
-    assert {world.row(vm).outcome for vm in fleet} == {Outcome.REQUESTED}
-    assert world.arm.calls.count("PUT") == refused + VMS
+    assert {world.row(vm, each).outcome for vm in fleet for each in extensions} == {Outcome.INSTALLED}
+    assert world.arm.calls.count("PUT") - world.arm.conflicts == refused + VMS * len(extensions)
     assert not world.pauses.stored
 
 
 async def pass_time(world: World, fleet: list[VmId], span: timedelta) -> None:
-    """Every look comes at its time, as long as somebody waits for his scope."""
+    """Every look comes at its time, as long as somebody waits; who was asked for is done before the next."""
     end = world.now + span
-    while looks := [
-        Look(vm, row.extension, row.next_attempt_at)
-        for vm in fleet
-        if (row := world.row(vm)).waiting_for is WaitingFor.SCOPE_PAUSED and row.next_attempt_at
-    ]:
-        look = min(looks, key=lambda each: each.due)
+    while True:
+        rows = {(vm, each): world.row(vm, each) for vm in fleet for each in world.extensions}
+        if requested := [key for key, row in rows.items() if row.outcome is Outcome.REQUESTED]:
+            for key in requested:
+                await world.ends(*key)
+            continue
+        waiting = [(row.next_attempt_at, *key) for key, row in rows.items() if row.next_attempt_at]
+        if not waiting:
+            break
+        due, vm, extension = min(waiting, key=lambda each: each[0])
+        look = Look(vm, extension, due)
         if look.due > end:
             break
         assert look in world.deferrals.looks

@@ -10,10 +10,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from onboarding.core.brake import BrakeState
+from onboarding.core.catalog import parse_entry
 from onboarding.core.errors import ArmError, LostRace, StorageError
 from onboarding.core.evidence import Evidence
 from onboarding.core.machine_row import MachineRow
-from onboarding.core.outcome import Row
+from onboarding.core.outcome import Outcome, Row
 from onboarding.core.pause import Pause
 from onboarding.core.policy import PolicySet, parse_policy
 from onboarding.core.resource_id import ExtensionId, VmId
@@ -56,6 +57,23 @@ POLICY: dict[str, Any] = {
     "settings": {"workspaceId": "{OMS_WORKSPACE_ID}"},
     "protectedSettings": {"workspaceKey": "{OMS_WORKSPACE_KEY}"},
 }
+# A second extension, as a user would add one; its handler takes the same systems and needs no settings.
+SECOND = parse_entry(
+    {
+        "name": "inventory-agent",
+        "publisher": "Contoso.Inventory",
+        "type": "InventoryAgentLinux",
+        "version": "2.0",
+        "resourceName": "InventoryAgent",
+        "osType": "Linux",
+        "supportTables": {"2026-01": {"date": "2026-01-15", "source": "s", "versions": {"ubuntu": ["16.04", "18.04"]}}},
+    },
+    "inventory-agent.yaml",
+)
+CATALOGUE = {**load_catalogue(), SECOND.name: SECOND}
+SECOND_POLICY: dict[str, Any] = {"name": "inventory", "extension": SECOND.name, "rule": POLICY["rule"]}
+# The two shapes of a world that each race and each fault has to do with.
+SHAPES: dict[str, list[dict[str, Any]]] = {"one policy": [POLICY], "two policies": [POLICY, SECOND_POLICY]}
 XENIAL = {"publisher": "Canonical", "offer": "UbuntuServer", "sku": "16.04-LTS", "version": "latest"}
 BIONIC = {"publisher": "Canonical", "offer": "UbuntuServer", "sku": "18.04-LTS", "version": "latest"}
 
@@ -108,6 +126,10 @@ def extension(name: str = "OMSExtension", state: str = "Succeeded", **properties
     }
 
 
+def _handler(resource: Mapping[str, Any]) -> tuple[str, str]:
+    return resource["properties"]["publisher"], resource["properties"]["type"]
+
+
 class ArmInMemory:
     """ARM's answers as set by the test, and every call that was made."""
 
@@ -121,6 +143,7 @@ class ArmInMemory:
         self.bodies: list[Mapping[str, Any]] = []
         self.after_put: Callable[[], Awaitable[None]] | None = None
         self.clock: Callable[[], datetime] = lambda: START
+        self.conflicts = 0  # requests that met another extension's write of ours under way
 
     async def read_machine(self, vm: VmId, *, to_install: bool = False) -> Reading:
         self.calls.append("GET")
@@ -157,11 +180,20 @@ class ArmInMemory:
         self.bodies.append(body)
         if self.install_errors:
             raise ArmError(self.install_errors.pop(0))
+        self._refuse_second_writer(vm, name)
         asked = body["properties"]
         kept = {key: asked[key] for key in ("publisher", "type", "typeHandlerVersion", "settings")}
         self.set_extension(vm, extension(name, "Creating", **kept))
         if self.after_put is not None:
             await self.after_put()
+
+    def _refuse_second_writer(self, vm: VmId, name: str) -> None:
+        resources = self.machines.get(vm.key, {}).get("resources", [])
+        others = [each["properties"]["provisioningState"] for each in resources if each["name"] != name]
+        if "Creating" in others:
+            self.conflicts += 1
+            message = "The request failed due to conflict with a concurrent request."
+            raise ArmError(Evidence(http_status=409, code="Conflict", message=message))
 
     async def list_machines(self, subscription: str) -> AsyncIterator[Mapping[str, Any]]:
         self.calls.append("LIST")
@@ -177,18 +209,21 @@ class ArmInMemory:
         return (SUBSCRIPTION,)
 
     def set_extension(self, vm: VmId, resource: dict[str, Any], message: str = "", code: str = "") -> None:
-        """In the place of the one with the same handler. What it does not say of its settings stays as it was."""
+        """Beside those of other handlers that are there: a VM has a handler once. What it does not say of its settings
+        stays as it was."""
         machine = self.machines[vm.key]
-        resources = {r["properties"]["type"]: r for r in machine.get("resources", [])}
-        before = resources.get(resource["properties"]["type"], {"properties": {}})
+        name, handler = resource["name"], _handler(resource)
+        before: dict[str, Any] = next(
+            (r for r in machine.get("resources", []) if _handler(r) == handler), {"properties": {}}
+        )
         properties = {"settings": before["properties"].get("settings", {}), **resource["properties"]}
-        resources[resource["properties"]["type"]] = {**resource, "properties": properties}
-        machine["resources"] = list(resources.values())
+        others = [r for r in machine.get("resources", []) if _handler(r) != handler]
+        machine["resources"] = [*others, {**resource, "properties": properties}]
         if code:
             status = {"code": code, "level": "Error", "displayStatus": "x", "message": message}
             view = machine["properties"]["instanceView"]
-            views = [v for v in view.get("extensions", []) if v["name"] != resource["name"]]
-            view["extensions"] = [*views, {"name": resource["name"], "statuses": [status]}]
+            views = [each for each in view.get("extensions", []) if each["name"] != name]
+            view["extensions"] = [*views, {"name": name, "statuses": [status]}]
 
 
 class LedgerInMemory:
@@ -436,7 +471,7 @@ class World:
 
     def __post_init__(self) -> None:
         parsed = tuple(parse_policy(raw, f"{raw['name']}.yaml", compile_rule) for raw in self.policies)
-        rules = Rules(PolicySet(parsed), load_catalogue(), self.app_settings)
+        rules = Rules(PolicySet(parsed), CATALOGUE, self.app_settings)
         self.inventory = InventoryInMemory(self.arm)
         ports = Ports(
             arm=self.arm,
@@ -504,6 +539,29 @@ class World:
         look = self.deferrals.looks[-1]
         self.now = max(self.now, look.due)
         await self.line.look(look)
+
+    async def ends(self, vm: VmId, name: str = OMS, state: str = "Succeeded") -> None:
+        """The handler of a catalogue entry comes to its end, and ARM tells so by an event."""
+        entry = CATALOGUE[name]
+        handler = {"publisher": entry.publisher, "type": entry.type, "typeHandlerVersion": entry.version}
+        self.arm.set_extension(vm, extension(entry.resource_name, state, **handler))
+        await self.extension_written(vm, entry.resource_name, succeeded=state == "Succeeded")
+
+    async def goes_on(self, vm: VmId) -> None:
+        """What comes next of a VM: a handler at work ends well, or else its earliest look comes at its time."""
+        rows = [self.row(vm, extension) for extension in self.extensions if not self.row(vm, extension).outcome.final]
+        for row in rows:
+            if row.outcome is Outcome.REQUESTED:
+                return await self.ends(vm, row.extension)
+        due, extension = min((row.next_attempt_at, row.extension) for row in rows if row.next_attempt_at)
+        look = next(each for each in self.deferrals.looks if each == Look(vm, extension, due))
+        self.now = max(self.now, look.due)
+        return await self.line.look(look)
+
+    @property
+    def extensions(self) -> list[str]:
+        """The catalogue's names of what the policies want."""
+        return [policy["extension"] for policy in self.policies]
 
     async def swept(self) -> SweepReport:
         """Sweep, and let everything come that it asked for."""

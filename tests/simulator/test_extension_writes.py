@@ -190,6 +190,33 @@ async def test_a_second_writer_is_refused_with_a_conflict(scene: Scene) -> None:
     assert "conflict with a concurrent request" in reply.message
 
 
+async def test_a_second_extension_is_refused_while_the_first_is_under_way_and_the_collision_is_kept(
+    scene: Scene,
+) -> None:
+    machine = scene.add()
+    await scene.put_oms(machine)
+    other = f"{machine.id}/extensions/AzureMonitorLinuxAgent"
+    reply = await scene.call("PUT", other, oms_body(**AMA, typeHandlerVersion="1.36"))
+    assert (reply.status, reply.code) == (409, "Conflict")
+    (collision,) = scene.arm.collisions
+    assert (collision.vm, collision.handler) == (machine.key, "Microsoft.Azure.Monitor.AzureMonitorLinuxAgent")
+    assert collision.under_way == ("extensions/OMSExtension",)
+    assert collision.principals == {collision.principal} == {scene.arm.options.principal_id}
+    await scene.clock.advance(1_000)
+    assert (await scene.call("PUT", other, oms_body(**AMA, typeHandlerVersion="1.36"))).status == 201
+    assert len(scene.arm.collisions) == 1
+
+
+async def test_a_collision_with_somebody_else_names_them(scene: Scene) -> None:
+    machine = scene.add()
+    script = ExtensionSpec(name="script", publisher="Microsoft.Azure.Extensions", type="CustomScript", version="2.1")
+    scene.arm.put_extension_as_other_deployer(machine.id, script)
+    assert (await scene.put_oms(machine)).status == 409
+    (collision,) = scene.arm.collisions
+    assert collision.under_way == ("extensions/script",)
+    assert collision.principal not in collision.principals
+
+
 async def test_or_the_second_writer_preempts_the_first_whose_extension_may_still_succeed(make_scene: MakeScene) -> None:
     scene: Scene = await make_scene(concurrent_writes=ConcurrentWrites.PREEMPT)
     machine = scene.add()

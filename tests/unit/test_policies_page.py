@@ -13,6 +13,8 @@ import yaml
 
 from onboarding.cli.main import main
 from onboarding.core.brake import KEYS as BRAKE_KEYS
+from onboarding.core.catalog import KEYS as CATALOGUE_KEYS
+from onboarding.core.catalog import parse_entry
 from onboarding.core.overrides import parse_overrides
 from onboarding.core.policy import KEYS, parse_policy
 from onboarding.core.policy_schema import policy_schema
@@ -38,7 +40,7 @@ def is_valid(policy: dict[str, Any]) -> bool:
 
 def test_there_are_examples() -> None:
     assert len(POLICIES) >= 9
-    assert len(EXAMPLES) == len(POLICIES) + 2
+    assert len(EXAMPLES) == len(POLICIES) + 3
 
 
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: "-".join(sorted(set(policy) - set(HERE))[:3]))
@@ -50,6 +52,13 @@ def test_every_example_is_a_policy(policy: dict[str, Any]) -> None:
 def test_the_example_of_image_overrides_is_one() -> None:
     (images,) = [example for example in EXAMPLES if "images" in example]
     assert len(parse_overrides(images, "docs/policies.md").rules) == 2
+
+
+def test_the_example_of_an_own_extension_is_one_and_its_keys_are_all_that_there_are() -> None:
+    (own,) = [example for example in EXAMPLES if "publisher" in example]
+    assert parse_entry(own, "docs/policies.md").name == own["name"]
+    section = PAGE.split("## Your own extension")[1].split("## Commands")[0]
+    assert not [key for key in CATALOGUE_KEYS if f"`{key}`" not in section]
 
 
 def test_the_example_of_cases_holds(tmp_path: Path) -> None:
@@ -100,7 +109,8 @@ def test_the_policies_that_ship_are_valid(file: Path) -> None:
     [
         {"efect": "disabled"},
         {"effect": "deploy"},
-        {"extension": "other"},
+        {"extension": ["oms-agent-linux"]},
+        {"extension": "no name"},
         {"scope": ["subscriptions/s"]},
         {"rule": {"field": "location", "equal": "x"}},
         {"rule": {"field": "location"}},
@@ -122,3 +132,7 @@ def test_the_policies_that_ship_are_valid(file: Path) -> None:
 def test_the_schema_marks_what_would_be_refused(wrong: dict[str, Any]) -> None:
     assert is_valid(HERE)
     assert not is_valid({**HERE, **wrong})
+
+
+def test_the_schema_takes_extensions_of_the_user_with_any_settings() -> None:
+    assert is_valid({"name": "p", "extension": "inventory-agent", "settings": {"endpoint": "x"}})

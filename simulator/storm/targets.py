@@ -1,0 +1,79 @@
+"""What the storm's two policies want on each VM, and what must come of each: known from the fleet's own description and
+from the handlers of the simulated artifact repository. No code of the product has a say in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from simulator.arm import VmSpec
+from simulator.arm.artifacts import Artifacts, Handler, Release
+from simulator.arm.options import AMA_HANDLER, OMS_HANDLER
+from simulator.demo.fleet import Expectation, Member
+
+# The versions that the artifact repository has in a storm: those that the storm's support tables describe.
+NEWEST = {OMS_HANDLER: "1.3", AMA_HANDLER: "1.40"}
+
+# What becomes of a VM whatever extension is asked for.
+_OF_THE_VM = ("OutOfScope", "Undetermined", "Gone")
+# A locked package manager is locked for every handler.
+_LOCKED = 55
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One extension that a policy wants: its catalogue entry, its name on the VM, its handler."""
+
+    extension: str
+    resource: str
+    handler: str
+
+
+OMS = Target("oms-agent-linux", "OMSExtension", OMS_HANDLER)
+AMA = Target("azure-monitor-agent-linux", "AzureMonitorLinuxAgent", AMA_HANDLER)
+TARGETS = (OMS, AMA)
+
+
+def for_both(fleet: Iterable[Member]) -> tuple[Member, ...]:
+    """The demo's fleet, made for two extensions: whoever finds the package manager locked does so for both."""
+    return tuple(
+        replace(member, spec=replace(member.spec, runs_of="*"))
+        if any(run.exit_code == _LOCKED for run in member.spec.runs)
+        else member
+        for member in fleet
+    )
+
+
+def expected(member: Member, target: Target) -> Expectation:
+    """What must come of that extension on that VM. The fleet tells it for the first; for the second it follows."""
+    if target is OMS or member.expected.outcome in _OF_THE_VM:
+        return member.expected
+    if not _release(target).installs_on(*_system(member.spec)):
+        return Expectation("Unsupported")
+    if not member.spec.allow_extension_operations:
+        return member.expected
+    return Expectation("Installed")
+
+
+def _system(spec: VmSpec) -> tuple[str, str, str]:
+    return spec.guest.os_name, spec.guest.os_version, spec.guest.architecture
+
+
+def _release(target: Target) -> Release:
+    handler = _handler(target)
+    release = _ARTIFACTS.resolve(handler, handler.releases[0].version, auto_upgrade=True)
+    if release is None:
+        raise LookupError(f"{target.handler} has no release in handlers.yaml that a storm may install")
+    return release
+
+
+def _handler(target: Target) -> Handler:
+    publisher, _, type_ = target.handler.rpartition(".")
+    handler = _ARTIFACTS.find(publisher, type_)
+    if handler is None:
+        raise LookupError(f"{target.handler} is not in handlers.yaml")
+    return handler
+
+
+_ARTIFACTS = Artifacts(NEWEST)

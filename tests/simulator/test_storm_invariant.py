@@ -1,0 +1,218 @@
+"""The storm's invariant over two extensions, by hand: each way in which it can be broken is found, for the right one of
+the two."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from simulator.arm import Attempt, Collision, Guest, VmSpec
+from simulator.demo.fleet import Expectation, Member, Story, make_fleet
+from simulator.demo.ledger import Row, is_row
+from simulator.demo.report import WIDTH
+from simulator.storm.invariant import Aftermath, Finding, Truth, Violation, judge
+from simulator.storm.report import Report, Reports
+from simulator.storm.storage import ScheduledLook
+from simulator.storm.targets import AMA, OMS, TARGETS, expected, for_both
+
+VM = "/subscriptions/s/resourcegroups/g/providers/microsoft.compute/virtualmachines/web"
+DUE = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
+FIRST, SECOND = (target.extension for target in TARGETS)
+
+
+def row(extension: str, outcome: str = "Installed", **columns: Any) -> Row:
+    key = f"vm|g|web|{extension}"
+    return Row(
+        {"RowKey": key, "ResourceId": VM, "VmName": "web", "Extension": extension, "Outcome": outcome, **columns}
+    )
+
+
+def told(extension: str, outcome: str = "Installed") -> dict[str, Any]:
+    return {
+        "id": f"{extension}-{outcome}",
+        "subject": VM.upper(),
+        "data": {"Extension": extension, "Outcome": outcome},
+    }
+
+
+WHOLE = Aftermath(
+    truths=[Truth(VM, "web", FIRST, "Installed"), Truth(VM, "web", SECOND, "Installed")],
+    rows=[row(FIRST), row(SECOND)],
+    machines=[],
+    looks=[],
+    attempts=[],
+    collisions=[],
+    announced=[told(FIRST), told(SECOND)],
+    interruptions=0,
+    texts={},
+    secrets={},
+)
+WAITING = replace(WHOLE, rows=[row(FIRST), row(SECOND, "Waiting", NextAttemptAt=DUE)])
+SECOND_COLLIDES = Collision(VM, AMA.handler, "us", ("extensions/OMSExtension",), frozenset({"us"}))
+
+
+def broken(aftermath: Aftermath) -> dict[str, list[str]]:
+    """What does not hold, but for the rows that are not final."""
+    return {
+        finding.name.partition(" ")[2]: [violation.says for violation in finding.violations]
+        for finding in judge(aftermath)
+        if not finding.ok
+    }
+
+
+def test_two_extensions_of_one_vm_are_whole() -> None:
+    assert broken(WHOLE) == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "part", "says"),
+    [
+        ({"rows": [row(FIRST)]}, "VM has one true final row for each policy", f"{SECOND} on web has no row"),
+        (
+            {"rows": [row(FIRST), row(SECOND), row(SECOND)]},
+            "VM has one true final row for each policy",
+            f"{SECOND} on web has 2 rows",
+        ),
+        (
+            {"rows": [row(FIRST), row(SECOND), row("third")], "announced": [*WHOLE.announced, told("third")]},
+            "VM has one true final row for each policy",
+            "third on web has a row, and nobody wants it there",
+        ),
+        (
+            {"announced": [told(FIRST)]},
+            "outcome was told",
+            f"nobody was told that {SECOND} on web is Installed",
+        ),
+        (
+            {"attempts": [Attempt(VM, AMA.handler, "us", "Creating", "")]},
+            "VM was asked for a second install",
+            f"web was asked for {AMA.handler} that was Creating",
+        ),
+        (
+            {"collisions": [SECOND_COLLIDES]},
+            "VM had two of our writes under way",
+            f"web was asked for {AMA.handler} while we had extensions/OMSExtension under way",
+        ),
+    ],
+)
+def test_each_part_is_found_for_the_extension_that_breaks_it(change: dict[str, Any], part: str, says: str) -> None:
+    found = broken(replace(WHOLE, **change))
+    assert list(found) == [part]
+    assert found[part][0].startswith(says)
+
+
+LOOKS = {
+    "of the row": ([ScheduledLook(VM, SECOND, DUE)], []),
+    "of the whole VM, at that time": ([ScheduledLook(VM, "", DUE)], []),
+    "of the VM's own row, before": (
+        [ScheduledLook(VM, "", DUE - timedelta(minutes=1))],
+        [Row({"RowKey": "vm|g|web|", "ResourceId": VM, "NextAttemptAt": DUE - timedelta(minutes=1)})],
+    ),
+}
+NO_LOOKS = {
+    "none": ([], []),
+    "two": ([ScheduledLook(VM, SECOND, DUE), ScheduledLook(VM, SECOND, DUE)], []),
+    "one of the row and one of the VM": ([ScheduledLook(VM, SECOND, DUE), ScheduledLook(VM, "", DUE)], []),
+    "the other extension's": ([ScheduledLook(VM, FIRST, DUE)], []),
+    "another time's": ([ScheduledLook(VM, SECOND, DUE - timedelta(minutes=1))], []),
+    "of the VM's own row, too late": (
+        [ScheduledLook(VM, "", DUE + timedelta(minutes=1))],
+        [Row({"RowKey": "vm|g|web|", "ResourceId": VM, "NextAttemptAt": DUE + timedelta(minutes=1)})],
+    ),
+}
+
+
+@pytest.mark.parametrize(("looks", "machines"), LOOKS.values(), ids=LOOKS)
+def test_who_waits_has_one_look(looks: list[ScheduledLook], machines: list[Row]) -> None:
+    assert "waits has exactly one look" not in broken(replace(WAITING, looks=looks, machines=machines))
+
+
+@pytest.mark.parametrize(("looks", "machines"), NO_LOOKS.values(), ids=NO_LOOKS)
+def test_who_waits_otherwise_is_found(looks: list[ScheduledLook], machines: list[Row]) -> None:
+    (says,) = broken(replace(WAITING, looks=looks, machines=machines))["waits has exactly one look"]
+    assert says.startswith(f"{SECOND} on web is Waiting")
+
+
+@pytest.mark.parametrize(
+    ("key", "outcome", "known"),
+    [
+        ("vm|g|web|oms-agent-linux", "Installed", True),
+        ("vm|g|web|oms-agent-linux", "Waiting", True),
+        ("vm|g|web|oms-agent-linux", "Levitating", False),
+        ("vm|g|web|oms-agent-linux", None, False),
+        ("vm|g|web|", "Installed", False),
+        ("vm|g|web|", None, False),
+        ("vm|g|web", "Installed", False),
+        ("vm|g|web|oms-agent-linux|identity", "Installed", False),
+        ("arc|g|web|oms-agent-linux", "Installed", False),
+        ("due|1", None, False),
+    ],
+)
+def test_rows_keys_and_outcomes_that_are_not_known_are_passed_over(key: str, outcome: str | None, known: bool) -> None:
+    assert is_row({"RowKey": key} | ({"Outcome": outcome} if outcome else {})) is known
+
+
+def member(outcome: str, error: str = "", **spec: Any) -> Member:
+    return Member("web", VmSpec(name="web", **spec), Story.NONE, Expectation(outcome, error))
+
+
+def test_what_must_come_of_the_second_extension_follows_from_its_handler() -> None:
+    xenial, trusty = Guest(os_name="ubuntu", os_version="16.04"), Guest(os_name="ubuntu", os_version="14.04")
+    assert expected(member("Installed", guest=xenial), AMA).outcome == "Installed"
+    assert expected(member("Installed", guest=trusty), AMA).outcome == "Unsupported"
+    assert expected(member("Unsupported", guest=Guest(os_version="22.04")), AMA).outcome == "Installed"
+    assert expected(member("Failed", "10", guest=xenial), AMA).outcome == "Installed"
+    assert expected(member("AlreadyInstalled", guest=xenial), AMA).outcome == "Installed"
+    sealed = member("Failed", "disallowed", guest=xenial, allow_extension_operations=False)
+    assert expected(sealed, AMA).error == "disallowed"
+    for outcome in ("OutOfScope", "Undetermined", "Gone"):
+        assert expected(member(outcome, guest=xenial), AMA).outcome == outcome
+
+
+def test_a_fleet_has_vms_for_both_for_either_and_for_none() -> None:
+    fleet = for_both(make_fleet(200, 1, ("a", "b"), crowded="a"))
+    installed = {tuple(expected(each, target).outcome == "Installed" for target in (OMS, AMA)) for each in fleet}
+    assert installed == {(True, True), (True, False), (False, True), (False, False)}
+    assert {each.spec.runs_of for each in fleet if each.kind == "locked"} == {"*"}
+
+
+TITLES = ["VMs", "policies", "events", "twice", "lost", "kills", "sweeps", "ARM calls", "429", "seconds"]
+
+
+def report(seconds: float = 61.5, *violations: Violation) -> Report:
+    names = ("VMs", "policies", "events", "delivered twice", "lost", "hosts killed", "sweeps", "ARM calls")
+    figures = {name: number for number, name in enumerate(names, 10)}
+    more = {"throttled (429)": 99, "seconds until calm": 50.0, "seconds": seconds}
+    lines = {VM: [row(FIRST, Reason="because")]}
+    return Report({**figures, **more}, {}, {}, [Finding("all is well", violations)], lines)
+
+
+def test_several_storms_are_one_table_and_then_what_did_not_hold() -> None:
+    reports = Reports({4: report(), 7: report(62.5, Violation(VM, "web is not well"), Violation(VM, "nor is it"))})
+    text = reports.as_text(Console(file=StringIO(), width=WIDTH))
+    lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines() if line.startswith("│")]
+    assert lines[0] == ["", "seed", *TITLES, "violations"]
+    assert lines[1] == ["✓", "4", "10", "11", "12", "13", "14", "15", "16", "17", "99", "61.5", "0"]
+    assert lines[2] == ["✗", "7", "10", "11", "12", "13", "14", "15", "16", "17", "99", "62.5", "2"]
+    below = text[text.index("seed 7") :]
+    assert [line.strip() for line in below.splitlines()] == [
+        "seed 7",
+        "✗ all is well",
+        "web is not well",
+        "nor is it",
+        f"{FIRST}  Installed  because",
+    ]
+    assert not reports.ok
+
+
+def test_several_storms_are_one_object() -> None:
+    value = json.loads(Reports({4: report(), 7: report()}).as_json())
+    assert (value["ok"], [run["seed"] for run in value["runs"]]) == (True, [4, 7])
+    assert value["runs"][0]["figures"]["VMs"] == 10
+    assert "whole in each" in Reports({4: report()}).as_text(Console(file=StringIO(), width=160))
