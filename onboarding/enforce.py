@@ -110,7 +110,8 @@ class Enforcement:
         wanted = policies.for_unread(visit.vm)
         orphans = self._orphans(visit, policies, wanted)
         if visit.asked is None and not self._to_be_read(visit, reaching, orphans):
-            await self.recorder.record(visit, _machine(visit), [ended for _, ended in orphans])
+            ended = [row for _, row in orphans]
+            await self.recorder.record(visit, _machine(visit, rows=ended), ended)
             return
         if (cleared := await self._probed(visit, wanted)) is None:
             return
@@ -146,7 +147,7 @@ class Enforcement:
             return
         version = extension.handler_version or extension.version
         done = closed(row, Outcome.INSTALLED, "the handler reports success", visit.now, version)
-        await self.recorder.record(visit, _machine(visit, read_at=reading.at), [done])
+        await self.recorder.record(visit, _machine(visit, read_at=reading.at, rows=[done]), [done])
 
     async def preview(self, visit: Visit) -> tuple[tuple[Case, Decision], ...]:
         """What a visit would decide, and do nothing. Raises ArmError."""

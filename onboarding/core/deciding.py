@@ -113,7 +113,8 @@ def _under_way(s: Situation) -> Decision | None:
     if extension is None or read_extension_state(extension) is not ExtensionState.IN_PROGRESS:
         return None
     if s.last is not None and s.attempts and not s.last.outcome.final:
-        later = s.pace.wait(WaitingFor.INSTALL, "ARM accepted the request; the handler is at work")
+        known = s.last.reason if s.last.waiting_for is WaitingFor.INSTALL else ""
+        later = s.pace.wait(WaitingFor.INSTALL, known or "ARM accepted the request; the handler is at work")
         return later or gave_up(s, Cause.TIMEOUT, "the handler has not reported for too long")
     return s.pace.wait_on(WaitingFor.OPERATION, f"another deployment is writing extension {extension.name}")
 

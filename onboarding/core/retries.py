@@ -134,6 +134,8 @@ def held(s: Situation) -> Decision | None:
         return None
     if last.waiting_for is WaitingFor.OPERATION and not last.error_code:
         return None  # for somebody else's write, of which this very read tells whether it has ended
+    if last.waiting_for is WaitingFor.INSTALL and s.drift:
+        return None  # our request has ended, and somebody wrote over it
     if last.next_attempt_at is None or last.next_attempt_at <= s.now:
         return None
     return Wait(last.waiting_for, last.waiting_since or s.now, last.next_attempt_at, last.reason, _told(last))

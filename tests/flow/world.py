@@ -219,11 +219,12 @@ class ArmInMemory:
         properties = {"settings": before["properties"].get("settings", {}), **resource["properties"]}
         others = [r for r in machine.get("resources", []) if _handler(r) != handler]
         machine["resources"] = [*others, {**resource, "properties": properties}]
+        view = machine["properties"]["instanceView"]
+        views = [each for each in view.get("extensions", []) if each["name"] != name]
         if code:
             status = {"code": code, "level": "Error", "displayStatus": "x", "message": message}
-            view = machine["properties"]["instanceView"]
-            views = [each for each in view.get("extensions", []) if each["name"] != name]
-            view["extensions"] = [*views, {"name": name, "statuses": [status]}]
+            views.append({"name": name, "statuses": [status]})
+        view["extensions"] = views
 
 
 class LedgerInMemory:
@@ -521,8 +522,6 @@ class World:
         """The handler reports success, and Event Grid says so."""
         machine = self.arm.machines[vm.key]
         found = next(r for r in machine["resources"] if r["name"] == name)
-        view = machine["properties"]["instanceView"]
-        view["extensions"] = [each for each in view.get("extensions", []) if each["name"] != name]
         self.arm.set_extension(
             vm, {**found, "properties": {**found["properties"], **properties, "provisioningState": "Succeeded"}}
         )
