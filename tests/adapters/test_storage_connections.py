@@ -179,8 +179,8 @@ async def test_a_look_is_sent_again_since_two_do_no_harm() -> None:
 async def test_nobody_is_followed_to_another_host_with_a_token(tmp_path: Path) -> None:
     tls = make_certificates(tmp_path).server_context()
     async with storage_stub(nothing, tls) as elsewhere:
-        away = web.Response(status=302, headers={"Location": f"{elsewhere.endpoint}/x"})
-        async with storage_stub(lambda: away, tls) as stub:
+        headers = {"Location": f"{elsewhere.endpoint}/x"}
+        async with storage_stub(lambda: web.Response(status=302, headers=headers), tls) as stub:
             with pytest.raises(StorageError):
                 await read(stub, Identity(), trusting(tmp_path))
             storage = Storage(None, table_endpoint=stub.endpoint, queue_endpoint=stub.endpoint)

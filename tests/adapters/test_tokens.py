@@ -202,8 +202,14 @@ async def test_a_burst_of_events_asks_once_for_arm(azure: Azure) -> None:
 
 
 async def test_a_burst_of_events_asks_once_for_storage(tmp_path: Path) -> None:
+    class Distant(Identity):
+        async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+            token = await super().get_token(*scopes, **options)
+            await all_waiting()
+            return token
+
     async with storage_stub(nothing, make_certificates(tmp_path).server_context()) as stub:
-        identity = Identity()
+        identity = Distant()
         storage = Storage(None, table_endpoint=stub.endpoint, queue_endpoint=stub.endpoint)
         async with onboarding_table(storage, identity, trusting(tmp_path)) as table:
             await asyncio.gather(*(TableLedger(table).read(new_vm()) for _ in range(64)))
@@ -307,8 +313,8 @@ async def test_resource_graph_is_not_asked_elsewhere_either(tmp_path: Path) -> N
     """Its endpoint is ARM's own, so only a redirect could lead away."""
     tls = make_certificates(tmp_path).server_context()
     async with storage_stub(nothing, tls) as elsewhere:
-        away = web.Response(status=307, headers={"Location": f"{elsewhere.endpoint}/x"})
-        async with storage_stub(lambda: away, tls) as stub:
+        headers = {"Location": f"{elsewhere.endpoint}/x"}
+        async with storage_stub(lambda: web.Response(status=307, headers=headers), tls) as stub:
             graph = GraphAdapter(Identity(), stub.endpoint, SCOPE, lambda: NOW, connections=trusting(tmp_path))
             with pytest.raises(ArmError):
                 await anext(aiter(graph.machines(["s"])))
