@@ -17,6 +17,7 @@ import azure.functions as func
 from onboarding import events
 from onboarding.check import NotAnImage, check_query
 from onboarding.core.errors import ConfigurationError
+from onboarding.deadline import EVENT_S, deadline
 from onboarding.health import health
 from onboarding.messages import decode
 from onboarding.settings import QUEUE, storage_connection
@@ -37,14 +38,16 @@ async def on_resource_event(event: str) -> None:
     if isinstance(notification, events.Ignored):
         _log.debug("ignored: %s", notification.reason)
         return
-    await worker.application.onboarding.handle(notification)
+    with deadline(EVENT_S):
+        await worker.application.onboarding.handle(notification)
 
 
 @app.queue_trigger(arg_name="message", queue_name=QUEUE, connection=storage_connection(os.environ))
 async def on_deferral(message: func.QueueMessage) -> None:
     """A look whose time has come, or a visit that the sweep asks for. A message that is none of ours fails, and ends in
     the poison queue to be seen."""
-    await worker.application.onboarding.take(decode(message.get_body().decode()))
+    with deadline(EVENT_S):
+        await worker.application.onboarding.take(decode(message.get_body().decode()))
 
 
 @app.timer_trigger(arg_name="timer", schedule=os.environ.get("SWEEP_SCHEDULE") or _EVERY_TEN_MINUTES)

@@ -1,15 +1,16 @@
-"""Azure Resource Manager through `azure-mgmt-compute`: read one VM, ask for one extension.
+"""Azure Resource Manager: read one VM, ask for one extension.
 
 One HTTP request per call, at most: no polling (an install takes minutes), none of the SDK's own retries (they sleep a
 whole Retry-After inside the invocation), and none at all while a subscription's gate is closed. Only where ARM hangs
 up on a GET does aiohttp ask once more; a PUT is never sent twice. Every failure leaves as an ArmError with the evidence
-in it.
+in it. One pipeline serves all subscriptions, and its token goes to ARM's host alone.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 import zlib
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
@@ -19,19 +20,18 @@ from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
+from azure.core import AsyncPipelineClient
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import AzureError, HttpResponseError
 from azure.core.pipeline import PipelineRequest, PipelineResponse
 from azure.core.pipeline.policies import AsyncHTTPPolicy, ProxyPolicy
 from azure.core.rest import AsyncHttpResponse, HttpRequest
-from azure.mgmt.compute.aio import ComputeManagementClient
-from azure.mgmt.core.policies import AsyncARMChallengeAuthenticationPolicy
 
-from onboarding.azure.connections import USER_AGENT, Connections, proxies_for
-from onboarding.azure.identity import ArmTokens
+from onboarding.azure.connections import USER_AGENT, Connections, in_time, proxies_for
+from onboarding.azure.identity import ArmTokens, BearerPolicy
 from onboarding.core.errors import ArmError
 from onboarding.core.evidence import Evidence
-from onboarding.core.rate import HELD_BACK, Gates
+from onboarding.core.rate import HELD_BACK, Gates, one_resource_is_busy
 from onboarding.core.resource_id import ExtensionId, VmId, parse_id
 from onboarding.core.retry_after import read_retry_after
 from onboarding.ports import Clock, Reading
@@ -44,11 +44,12 @@ _SUBSCRIPTIONS_VERSION = "2022-12-01"
 _ACCEPTED = (200, 201, 202)
 _JSON = {"Content-Type": "application/json", "Accept": "application/json"}
 _TOO_MANY = (429, 503)
+_IMAGE = re.compile(r"/subscriptions/(?P<subscription>[^/]+)(?:/(?!\.\.?(?:/|$))[^/]+)+", re.IGNORECASE)
 _UNREADABLE = (ValueError, RecursionError, zlib.error)  # what decoding a body raises that is not what it says
 
 
 class ArmAdapter:
-    """Implements `ports.Arm`. One client per subscription over one connection pool, made when first needed."""
+    """Implements `ports.Arm`."""
 
     def __init__(
         self,
@@ -61,14 +62,17 @@ class ArmAdapter:
         patience: float = _READ_TIMEOUT_S,
     ) -> None:
         """`connections` may be shared with others; `patience` is how many seconds an answer may take."""
-        self._credential = ArmTokens(credential)
         self._endpoint = endpoint
-        self._scope = scope
         self._clock = clock
         self._connections = connections or Connections()
         self._timeouts: dict[str, Any] = {"connection_timeout": _CONNECT_TIMEOUT_S, "read_timeout": patience}
         self._gates = Gates()
-        self._clients: dict[str, ComputeManagementClient] = {}
+        policies = [
+            *([ProxyPolicy(proxies)] if (proxies := proxies_for(endpoint)) else []),
+            _GatePolicy(self._gates, clock),
+            BearerPolicy(ArmTokens(credential), endpoint, scope),
+        ]
+        self._client: Any = AsyncPipelineClient(endpoint, policies=policies, transport=self._connections)
 
     async def read_machine(self, vm: VmId, *, to_install: bool = False) -> Reading:
         async with self._sent(vm.subscription, vm.key, write=False, to_install=to_install):
@@ -85,16 +89,18 @@ class ArmAdapter:
 
     async def read_image(self, image_id: str) -> Mapping[str, Any]:
         version = _GALLERIES_VERSION if "/galleries/" in image_id.lower() else _COMPUTE_VERSION
-        subscription = image_id.strip("/").split("/")[1]
-        async with self._sent(subscription, write=False):
+        image = _IMAGE.fullmatch(image_id)
+        if image is None:
+            raise ArmError(Evidence(code="InvalidImageId", message="the image's id is not that of a resource"))
+        async with self._sent(image["subscription"], write=False):
             url = f"{self._endpoint}{quote(image_id, safe='/()')}?api-version={version}"
-            body = await self._get(subscription, url)
+            body = await self._get(image["subscription"], url)
             return body if isinstance(body, Mapping) else {}
 
     async def start_install(self, vm: VmId, name: str, body: Mapping[str, Any]) -> None:
         async with self._sent(vm.subscription, vm.key, write=True):
             url = f"{self._endpoint}{_quoted(vm)}/extensions/{quote(name, safe='')}?api-version={_COMPUTE_VERSION}"
-            request = _Request("PUT", url, headers=_JSON, content=json.dumps(body).encode())
+            request = HttpRequest("PUT", url, headers=_JSON, content=json.dumps(body).encode())
             await self._ask(vm.subscription, request, _ACCEPTED)
 
     async def list_machines(self, subscription: str) -> AsyncIterator[Mapping[str, Any]]:
@@ -120,13 +126,16 @@ class ArmAdapter:
     async def _read(self, subscription: str, url: str) -> tuple[object, datetime | None]:
         """Raw: typed models would be made to be thrown away, and rules look at aliases that they leave out. With it the
         time of the answer by ARM's clock."""
-        response = await self._ask(subscription, _Request("GET", url), (200,))
+        response = await self._ask(subscription, HttpRequest("GET", url), (200,))
         body: object = json.loads(response.content)  # JSON says itself how it is encoded
         return body, _date(response.headers.get("Date", ""))
 
     async def _ask(self, subscription: str, request: HttpRequest, good: Collection[int]) -> AsyncHttpResponse:
-        """Not by the operations' own methods: they make models, and pollers that nobody waits for."""
-        response = await self._client(subscription).send_request(request, **self._timeouts)
+        """Not by the SDK's operations: they make models, and pollers that nobody waits for."""
+        async with in_time():
+            response: AsyncHttpResponse = await self._client.send_request(
+                request, subscription=subscription, **self._timeouts
+            )
         if response.status_code not in good:
             raise HttpResponseError(response=response)
         return response
@@ -147,54 +156,29 @@ class ArmAdapter:
             async with as_arm_errors():
                 yield
         except ArmError as error:
-            if error.evidence.http_status in _TOO_MANY:
+            if error.evidence.http_status in _TOO_MANY and not one_resource_is_busy(error.evidence):
                 lane.close(self._clock(), read_retry_after(error.evidence, self._clock()))
             raise
         finally:
             lane.ended()
-
-    def _client(self, subscription: str) -> ComputeManagementClient:
-        key = subscription.lower()
-        if key not in self._clients:
-            self._clients[key] = ComputeManagementClient(
-                self._credential,
-                subscription,
-                base_url=self._endpoint,
-                credential_scopes=[self._scope],
-                policies=[
-                    *([ProxyPolicy(proxies)] if (proxies := proxies_for(self._endpoint)) else []),
-                    _GatePolicy(self._gates, key, self._clock),
-                    AsyncARMChallengeAuthenticationPolicy(self._credential, self._scope),
-                ],
-                transport=self._connections,
-            )
-        return self._clients[key]
-
-
-class _Request(HttpRequest):
-    """Sent once and by nobody else: the client need not send a copy, which costs it as much as its pipeline."""
-
-    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> _Request:
-        return self
 
 
 class _GatePolicy(AsyncHTTPPolicy[Any, Any]):
     """Says who asks, numbers the request for whoever has to find it in Azure's logs, and shows the answer's counters to
     the gates. One policy, since each of the SDK's own for this costs as much as all three things together."""
 
-    def __init__(self, gates: Gates, subscription: str, clock: Clock) -> None:
+    def __init__(self, gates: Gates, clock: Clock) -> None:
         super().__init__()
         self._gates = gates
-        self._subscription = subscription
         self._clock = clock
 
     async def send(self, request: PipelineRequest[Any]) -> PipelineResponse[Any, Any]:
-        sent = request.http_request
+        sent, subscription = request.http_request, request.context.options.pop("subscription")
         sent.headers["User-Agent"] = USER_AGENT
         sent.headers["x-ms-client-request-id"] = str(uuid4())
         response = await self.next.send(request)
         headers = response.http_response.headers
-        self._gates.count(self._subscription, write=sent.method != "GET", headers=headers, now=self._clock())
+        self._gates.count(subscription, write=sent.method != "GET", headers=headers, now=self._clock())
         return response
 
 

@@ -1,21 +1,29 @@
 """The connections of one process, kept open between events and shared by every client.
 
 The SDK's own sessions look for a `.netrc` on disk at every request, in a thread; this one reads the environment's
-proxies once per client and nothing else.
+proxies once per client and nothing else. Whatever goes over them ends within the time that its event has.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+from azure.core.exceptions import ServiceRequestTimeoutError, ServiceResponseTimeoutError
 from azure.core.pipeline.policies import UserAgentPolicy
 from azure.core.pipeline.transport import AioHttpTransport
 
+from onboarding.deadline import limit
+
 _MOST = 300  # a Consumption instance has 600
 _KEPT_S = 60.0
+TIME_IS_UP = "the time of this event is up"
 USER_AGENT = UserAgentPolicy("vm-onboarding").user_agent
 
 
@@ -32,6 +40,19 @@ class Connections(AioHttpTransport):  # type: ignore[misc]  # azure-core loads i
     async def open(self) -> None:
         await self.opened()
 
+    async def send(self, request: Any, **options: Any) -> Any:
+        """As the SDK's, within the time that is left. Raises what azure-core does."""
+        left = limit(None)
+        if left is None:
+            return await super().send(request, **options)
+        if not left:
+            raise ServiceRequestTimeoutError(TIME_IS_UP)
+        try:
+            async with asyncio.timeout(left):
+                return await super().send(request, **options)
+        except TimeoutError:
+            raise ServiceResponseTimeoutError(TIME_IS_UP) from None
+
     async def opened(self) -> aiohttp.ClientSession:
         """The session; it stays ours to close."""
         if self.session is None:
@@ -44,14 +65,26 @@ class Connections(AioHttpTransport):  # type: ignore[misc]  # azure-core loads i
 
 
 async def _send_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Where the other side hangs up, aiohttp sends a PUT again by itself, and ARM, which has taken the first, refuses
-    the second: an install of our own would look like somebody else's. It leaves other errors than these two alone."""
+    """Where the other side hangs up, aiohttp sends a PUT or DELETE again by itself, and ARM, which has taken the first,
+    refuses the second: an install of our own would look like somebody else's. It leaves other errors than these two
+    alone."""
     try:
         return await send(request)
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        if request.method != "PUT" or isinstance(error, aiohttp.ClientConnectorError):
+        if request.method == "GET" or isinstance(error, aiohttp.ClientConnectorError):
             raise
-        raise aiohttp.ClientConnectionError(f"ARM hung up: {type(error).__name__}") from None
+        raise aiohttp.ClientConnectionError(f"the other side hung up: {type(error).__name__}") from None
+
+
+@asynccontextmanager
+async def in_time() -> AsyncIterator[None]:
+    """For asking anybody but the storage account, whose share of the event's time is left alone. Raises TimeoutError
+    where the answer took too long, and azure-core's error where there was no time to ask."""
+    left = limit(None, for_others=True)
+    if left is not None and not left:
+        raise ServiceRequestTimeoutError(TIME_IS_UP)
+    async with asyncio.timeout(left):
+        yield
 
 
 def proxies_for(endpoint: str) -> dict[str, str] | None:

@@ -19,21 +19,21 @@ from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import HttpResponseError
 from azure.core.pipeline.policies import HeadersPolicy, ProxyPolicy, RequestIdPolicy, UserAgentPolicy
 from azure.core.rest import HttpRequest
-from azure.mgmt.core.policies import AsyncARMChallengeAuthenticationPolicy
 
 from onboarding.azure import kql
 from onboarding.azure.arm import as_arm_errors, held_back
-from onboarding.azure.connections import Connections, proxies_for
-from onboarding.azure.identity import ArmTokens
+from onboarding.azure.connections import Connections, in_time, proxies_for
+from onboarding.azure.identity import ArmTokens, BearerPolicy
 from onboarding.core.errors import ArmError
 from onboarding.core.evidence import Evidence
 from onboarding.core.foreign import mapping
 from onboarding.core.retry_after import read_retry_after
+from onboarding.deadline import remaining
 from onboarding.ports import SUBSCRIPTIONS_AT_ONCE, Clock
 
 _RESOURCES = "/providers/Microsoft.ResourceGraph/resources?api-version=2021-03-01"
 _PAGE = 1000  # the most that Resource Graph gives
-# A page of a large tenant takes its time, and no event waits for it.
+# A page of a large tenant takes its time. An event that asks what is in a management group has its own deadline.
 _TIMEOUTS: dict[str, Any] = {"connection_timeout": 5, "read_timeout": 60}
 _PATIENCE = timedelta(seconds=6)  # the quota's window is 5 s
 _WINDOW = timedelta(seconds=5)
@@ -74,7 +74,7 @@ class GraphAdapter:
             HeadersPolicy(),
             UserAgentPolicy("vm-onboarding"),
             *([ProxyPolicy(proxies)] if (proxies := proxies_for(endpoint)) else []),
-            AsyncARMChallengeAuthenticationPolicy(ArmTokens(credential), scope),
+            BearerPolicy(ArmTokens(credential), endpoint, scope),
         ]
         self._client: Any = AsyncPipelineClient(endpoint, policies=policies, transport=self._connections)
 
@@ -126,7 +126,7 @@ class GraphAdapter:
     async def _wait(self) -> None:
         now = self._clock()
         wait = self._not_before - now if self._not_before else timedelta()
-        if wait > _PATIENCE:
+        if wait > _PATIENCE or wait.total_seconds() > remaining(for_others=True):
             raise ArmError(held_back(wait.total_seconds()))
         if wait > timedelta():
             await self._sleep(wait.total_seconds())
@@ -135,7 +135,8 @@ class GraphAdapter:
     async def _ask(self, question: Mapping[str, Any]) -> _Page:
         """Take notice of the quota; an answer without rows is none."""
         request = HttpRequest("POST", f"{self._endpoint}{_RESOURCES}", json=question)
-        response = await self._client.send_request(request, **_TIMEOUTS)
+        async with in_time():
+            response = await self._client.send_request(request, **_TIMEOUTS)
         if response.status_code != 200:
             raise HttpResponseError(response=response)
         if response.headers.get(_REMAINING, "").strip() == "0":

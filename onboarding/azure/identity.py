@@ -1,18 +1,55 @@
-"""The app's identity: one credential per process, for ARM, storage and Event Grid alike."""
+"""The app's identity: one credential per process, for ARM, storage and Event Grid alike, and its tokens.
+
+However many events wait for a token, the credential is asked once. A token is shown to the endpoint that it is for, and
+to no other host.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import re
+import time
+from collections.abc import Callable, Mapping
+from contextvars import Context
 from types import TracebackType
 from typing import Any
 
 from azure.core.credentials import AccessToken
 from azure.core.credentials_async import AsyncTokenCredential
-from azure.core.exceptions import AzureError
+from azure.core.exceptions import AzureError, ClientAuthenticationError, ServiceRequestError
+from azure.core.pipeline import PipelineRequest, PipelineResponse
+from azure.mgmt.core.policies import AsyncARMChallengeAuthenticationPolicy
+from yarl import URL
 
 from onboarding.core.errors import ArmError
 from onboarding.core.evidence import Evidence
+from onboarding.deadline import limit
 from onboarding.settings import Cloud
+
+_PATIENCE_S = 10.0  # for one token, everything included: an event has 25 s, and asks for two at the most
+_PATIENCE_WITH_PEOPLE_S = 25.0  # a developer's credential tries one way after the other, and starts `az`
+# No try follows an answer, since the SDK would sleep between them: whoever wants a token waits with its row instead.
+_ASKING: dict[str, Any] = {"connection_timeout": 5, "read_timeout": 8, "retry_total": 1, "retry_status": 0}
+_RENEWED_S = 300.0  # before a token runs out
+_LEAST_S = 30.0  # a token that lasts for less is not shown while a new one is on its way
+
+TOKEN_UNAVAILABLE = "TokenUnavailable"  # the code of "no token for now"
+IDENTITY_UNUSABLE = "IdentityUnusable"  # the code of "no token until somebody mends the identity"
+_PASSES = re.compile(
+    r"AADSTS(?:90012|90024|90033|90055|50196)\b|temporar|timed? ?out|too many requests|\b(?:429|50[0234])\b",
+    re.IGNORECASE,
+)
+# What Microsoft Entra ID and the managed identity's endpoint say of an identity that is not there or may not sign in.
+_FINAL = re.compile(
+    r"\b(?:invalid_client|unauthorized_client|invalid_grant|interaction_required|consent_required)\b"
+    r"|AADSTS(?:50\d{3,4}|53\d{3,4}|65\d{3}|70\d{3,5}|90002)\b"
+    r"|identity not found|unable to load the proper managed identity|no identity has been assigned"
+    r"|no (?:msi|(?:user[- ]assigned (?:or delegated )?)?managed identity)\b.{0,20}\b(?:found|assigned)"
+    r"|managed identity configuration not found"
+    r"|DefaultAzureCredential failed to retrieve a token",
+    re.IGNORECASE,
+)
+_WRAPPED = re.compile(r"no identity has been assigned to this resource\. Error: ", re.IGNORECASE)
 
 
 def credential(cloud: Cloud, client_id: str, environment: Mapping[str, str]) -> AsyncTokenCredential:
@@ -20,24 +57,109 @@ def credential(cloud: Cloud, client_id: str, environment: Mapping[str, str]) -> 
     if "IDENTITY_ENDPOINT" in environment:
         from azure.identity.aio import ManagedIdentityCredential
 
-        return ManagedIdentityCredential(client_id=client_id or None)
+        return Tokens(ManagedIdentityCredential(client_id=client_id or None, **_ASKING))
     from azure.identity.aio import DefaultAzureCredential
 
-    return DefaultAzureCredential(authority=cloud.authority, managed_identity_client_id=client_id or None)
+    chain = DefaultAzureCredential(authority=cloud.authority, managed_identity_client_id=client_id or None, **_ASKING)
+    return Tokens(chain, patience=_PATIENCE_WITH_PEOPLE_S)
+
+
+class NoToken(ClientAuthenticationError):
+    """The credential gave no token; the text says what it said. Nothing was sent to whom the token is for."""
+
+
+class Tokens:
+    """A credential, asked by one at a time: whoever comes meanwhile waits for the same answer, or takes the old token
+    as long as it is good. Who stops waiting stops nobody else's wait. Implements `AsyncTokenCredential`."""
+
+    def __init__(
+        self, credential: AsyncTokenCredential, *, patience: float = _PATIENCE_S, clock: Callable[[], float] = time.time
+    ) -> None:
+        """`patience` is how many seconds the credential may take; `clock` tells the time since 1970."""
+        self._credential = credential
+        self._patience = patience
+        self._clock = clock
+        self._known: dict[tuple[str, ...], AccessToken] = {}
+        self._asking: dict[tuple[tuple[str, ...], str | None], asyncio.Task[AccessToken]] = {}
+
+    @classmethod
+    def of(cls, credential: AsyncTokenCredential) -> Tokens:
+        """The credential's tokens; the same ones for all who share such a credential."""
+        return credential if isinstance(credential, Tokens) else cls(credential)
+
+    async def get_token(self, *scopes: str, claims: str | None = None, **options: Any) -> AccessToken:
+        """A token that is still good, or a new one: with `claims` always. Raises NoToken."""
+        known = self._good(scopes) if claims is None else None
+        asking = self._asking.get((scopes, claims))
+        if known is not None and (asking or known.expires_on - self._clock() > _RENEWED_S):
+            return known
+        if asking is None:
+            # Not a part of the event that happens to come first: others wait for it, whose time ends later.
+            asking = asyncio.create_task(self._ask(scopes, claims, options), context=Context())
+            asking.add_done_callback(_looked_at)
+            self._asking[scopes, claims] = asking
+        try:
+            async with asyncio.timeout(limit(None)):
+                return await asyncio.shield(asking)
+        except (AzureError, OSError, ValueError) as error:
+            if known is not None:
+                return known
+            raise NoToken(_told(error)) from None
+
+    def forget(self, token: AccessToken) -> None:
+        """Somebody refused it."""
+        self._known = {scopes: known for scopes, known in self._known.items() if known.token != token.token}
+
+    async def close(self) -> None:
+        for asking in self._asking.values():
+            asking.cancel()
+        await self._credential.close()
+
+    async def __aenter__(self) -> Tokens:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        trace: TracebackType | None = None,
+    ) -> None:
+        await self.close()
+
+    def _good(self, scopes: tuple[str, ...]) -> AccessToken | None:
+        known = self._known.get(scopes)
+        return known if known is not None and known.expires_on - self._clock() > _LEAST_S else None
+
+    async def _ask(self, scopes: tuple[str, ...], claims: str | None, options: Mapping[str, Any]) -> AccessToken:
+        more: dict[str, Any] = {"claims": claims} if claims is not None else {}
+        try:
+            async with asyncio.timeout(self._patience) as patience:
+                self._known[scopes] = token = await self._credential.get_token(*scopes, **more, **options)
+            return token
+        except TimeoutError:
+            if not patience.expired():
+                raise
+            raise TimeoutError(f"the credential did not answer within {self._patience:g} s (timed out)") from None
+        finally:
+            del self._asking[scopes, claims]
 
 
 class ArmTokens:
-    """The credential as ARM's client uses it. That no token was to be had is an ArmError of its own: the token
+    """The credential as ARM's clients use it. That no token was to be had is an ArmError of its own: the token
     endpoint's answer, with its status and its Retry-After, must not pass for one of ARM."""
 
     def __init__(self, credential: AsyncTokenCredential) -> None:
-        self._credential = credential
+        self._tokens = Tokens.of(credential)
 
     async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
         try:
-            return await self._credential.get_token(*scopes, **options)
-        except (AzureError, OSError, ValueError) as error:
+            async with asyncio.timeout(limit(None, for_others=True)):
+                return await self._tokens.get_token(*scopes, **options)
+        except (NoToken, TimeoutError) as error:
             raise ArmError(_no_token(error)) from None
+
+    def forget(self, token: AccessToken) -> None:
+        self._tokens.forget(token)
 
     async def close(self) -> None:
         """Nothing: the credential belongs to whoever made it."""
@@ -54,7 +176,58 @@ class ArmTokens:
         await self.close()
 
 
-def _no_token(error: Exception) -> Evidence:
+class BearerPolicy(AsyncARMChallengeAuthenticationPolicy):
+    """Shows the token to the endpoint's own host and to nobody else, whatever link an answer had; asks for another one
+    where a claims challenge wants it. The SDK's own policy would let all events wait for one renewal after the other.
+    """
+
+    def __init__(self, tokens: ArmTokens, endpoint: str, scope: str) -> None:
+        super().__init__(tokens, scope)
+        self._tokens = tokens
+        self._origin = URL(endpoint).origin()
+        self._scope = scope
+
+    async def on_request(self, request: PipelineRequest[Any]) -> None:
+        self._stay_home(request.http_request.url)
+        await self.authorize_request(request, self._scope)
+
+    async def authorize_request(self, request: PipelineRequest[Any], *scopes: str, **options: Any) -> None:
+        token = await self._tokens.get_token(*scopes, **options)
+        request.context["token"] = token
+        request.http_request.headers["Authorization"] = f"Bearer {token.token}"
+
+    def on_response(self, request: PipelineRequest[Any], response: PipelineResponse[Any, Any]) -> None:
+        if response.http_response.status_code == 401:
+            self._tokens.forget(request.context["token"])
+
+    def _stay_home(self, url: str) -> None:
+        """Raises ArmError for a link elsewhere; aiohttp reads URLs by the same rules."""
+        if self._origin.scheme != "https":
+            raise ServiceRequestError("a token is not sent over a connection that anybody can read")
+        try:
+            target = URL(url)
+            at_home = target.origin() == self._origin and target.user is None
+        except ValueError:
+            at_home = False
+        if not at_home:
+            raise ArmError(Evidence(code="InvalidLink", message=f"the link leads away from {self._origin}"))
+
+
+def _looked_at(asking: asyncio.Task[AccessToken]) -> None:
+    """Where nobody waits any more, the error is nobody's."""
+    if not asking.cancelled():
+        asking.exception()
+
+
+def _told(error: Exception) -> str:
     status = getattr(error, "status_code", None)
-    told = f"{status} {error}" if status else str(error) or type(error).__name__
-    return Evidence(code="AuthenticationFailed", message=f"no token: {told}")
+    return f"{status} {error}" if status else str(error) or type(error).__name__
+
+
+def _no_token(error: Exception) -> Evidence:
+    """Without a final word of the identity's own authority, the trouble passes."""
+    told = _told(error)
+    # On a VM, the SDK says this of every refusal, and only then what the endpoint really said.
+    said = told[wrapped.end() :] if (wrapped := _WRAPPED.search(told)) else told
+    final = _FINAL.search(said) and not _PASSES.search(said)
+    return Evidence(code=IDENTITY_UNUSABLE if final else TOKEN_UNAVAILABLE, message=f"no token: {told}")

@@ -47,7 +47,9 @@ class QueueDeferrals:
     async def _send(self, text: str, seconds: int) -> None:
         content = f"<QueueMessage><MessageText>{escape(text)}</MessageText></QueueMessage>"
         query = f"visibilitytimeout={seconds}&messagettl=-1"
-        await self._requests.send("POST", "/messages", query, headers=_XML, content=content.encode())
+        # Sent again also where the first may have arrived: the second of two looks finds nothing to do, while giving up
+        # would bring the event again, which schedules the same look once more, and leave its claim to run out first.
+        await self._requests.send("POST", "/messages", query, headers=_XML, content=content.encode(), repeatable=True)
 
     async def _create(self) -> None:
         try:

@@ -9,11 +9,10 @@ from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.pipeline.policies import HeadersPolicy, ProxyPolicy, RequestIdPolicy, UserAgentPolicy
 from azure.mgmt.compute.aio import ComputeManagementClient
 from azure.mgmt.compute.models import RunCommandInput
-from azure.mgmt.core.policies import AsyncARMChallengeAuthenticationPolicy
 
 from onboarding.azure.arm import as_arm_errors
 from onboarding.azure.connections import Connections, proxies_for
-from onboarding.azure.identity import ArmTokens
+from onboarding.azure.identity import ArmTokens, BearerPolicy
 from onboarding.core.resource_id import VmId
 
 _READ_TIMEOUT_S = 15.0
@@ -62,7 +61,7 @@ class RunCommands:
                 HeadersPolicy(),
                 UserAgentPolicy("vm-onboarding"),
                 *([ProxyPolicy(proxies)] if proxies else []),
-                AsyncARMChallengeAuthenticationPolicy(self._credential, self._scope),
+                BearerPolicy(self._credential, self._endpoint, self._scope),
             ],
             transport=self._connections,
         )

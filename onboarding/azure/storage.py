@@ -38,6 +38,7 @@ _TRIES: dict[str, Any] = {
     "retry_backoff_max": 1,
     "connection_timeout": CONNECT_TIMEOUT_S,
     "read_timeout": READ_TIMEOUT_S,
+    "permit_redirects": False,  # a token goes to the account alone
 }
 
 
@@ -87,8 +88,10 @@ def poison_queue(storage: Storage, credential: AsyncTokenCredential | None) -> P
         with _said_plainly():
             if storage.connection_string is not None:
                 text = storage.connection_string.reveal()
-                return QueueClient.from_connection_string(text, name, transport=shared)
-            return QueueClient(storage.queue_endpoint, name, credential=credential, transport=shared)
+                return QueueClient.from_connection_string(text, name, transport=shared, permit_redirects=False)
+            return QueueClient(
+                storage.queue_endpoint, name, credential=credential, transport=shared, permit_redirects=False
+            )
 
     return PoisonQueue(queue(f"{QUEUE}-poison"), queue(QUEUE))
 

@@ -11,6 +11,7 @@ from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import AzureError
 from azure.core.messaging import CloudEvent
 
+from onboarding.azure.connections import in_time
 from onboarding.core.outcome import Row
 
 _log = logging.getLogger(__name__)
@@ -32,7 +33,8 @@ class TopicAnnouncer:
 
     async def announce(self, row: Row) -> bool:
         try:
-            await self._client.send(outcome_event(row))
+            async with in_time():
+                await self._client.send(outcome_event(row))
         except (AzureError, TimeoutError) as error:
             _log.warning("%s: the outcome event was not taken: %s", row.vm_name, type(error).__name__)
             return False

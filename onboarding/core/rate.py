@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from onboarding.core.evidence import Evidence
+
 HELD_BACK = "HeldBack"  # the error code of a request that was not sent, since ARM would only have said "too many"
 _RESERVED = timedelta(seconds=10)  # how long a token is kept for a request that may follow within the same visit
 _PATIENCE = timedelta(minutes=2)  # how long a promised token waits for one who is late
@@ -21,6 +23,7 @@ _WITHOUT_RETRY_AFTER_S = 30
 _OF_COMPUTE = "x-ms-ratelimit-remaining-resource"
 _OF_ARM = ("reads", "writes")
 _NEARLY = 1e-3  # of a token: times are whole microseconds
+_MOST_LANES = 256  # of those that nothing is known of; each is a few hundred bytes
 
 
 @dataclass(slots=True)
@@ -44,6 +47,11 @@ class Bucket:
         self._refill(now)
         missing = others + 1 + self.kept - self.left
         return max(now, self.seen or now) + timedelta(seconds=missing / self.refill if missing > _NEARLY else 0)
+
+    def full(self, now: datetime) -> bool:
+        """Whether it is as one that nothing was taken from."""
+        self._refill(now)
+        return self.seen == now and self.left >= self.capacity
 
     def count(self, now: datetime, left: int, under_way: int) -> None:
         """ARM said how many whole tokens it has; it may not have seen those under way yet."""
@@ -111,6 +119,11 @@ class Lane:
         for bucket in self.buckets:
             bucket.close(now + timedelta(seconds=retry_after or _WITHOUT_RETRY_AFTER_S))
 
+    def idle(self, now: datetime) -> bool:
+        """Whether a new lane would do as well: nothing under way, promised, closed or spent."""
+        self._forget(now)
+        return not self.under_way and not self.promises and all(bucket.full(now) for bucket in self.buckets)
+
     def count(self, now: datetime, counters: Mapping[str, int]) -> None:
         """The counters of an answer, whose own request is one of those under way."""
         for bucket in self.buckets:
@@ -152,9 +165,10 @@ class Lane:
 
 @dataclass(slots=True)
 class Gates:
-    """The lanes of every subscription."""
+    """The lanes of every subscription that was asked lately."""
 
     lanes: dict[tuple[str, bool], Lane] = field(default_factory=dict)
+    _most: int = _MOST_LANES
 
     def of(self, subscription: str, *, write: bool) -> Lane:
         key = (subscription.lower(), write)
@@ -165,6 +179,8 @@ class Gates:
     def ask(self, subscription: str, who: str, now: datetime, *, write: bool, to_install: bool = False) -> timedelta:
         """As `Lane.ask`. A read `to_install` waits until a write could follow it: what a read finds is worth nothing
         once its write had to wait, and to read twice what is written once is as far from ARM's limits again."""
+        if len(self.lanes) > self._most:
+            self._drop_idle(now)
         lane, writes = self.of(subscription, write=write), self.of(subscription, write=True)
         if to_install and (wait := writes.reserve(who, now)):
             return wait
@@ -177,6 +193,11 @@ class Gates:
         """Take notice of the counters in an answer."""
         self.of(subscription, write=write).count(now, remaining(headers))
 
+    def _drop_idle(self, now: datetime) -> None:
+        """Again when there are twice as many as are in use, so that it costs each request next to nothing."""
+        self.lanes = {key: lane for key, lane in self.lanes.items() if not lane.idle(now)}
+        self._most = max(_MOST_LANES, 2 * len(self.lanes))
+
 
 def remaining(headers: Mapping[str, str]) -> dict[str, int]:
     """`Microsoft.Compute/UpdateVMSubscriptionMaximum;1499,…` as numbers by bucket, in lower case, and ARM's own
@@ -187,6 +208,17 @@ def remaining(headers: Mapping[str, str]) -> dict[str, int]:
         if number and number.strip().isdecimal():
             counts[counter] = int(number)
     return counts
+
+
+def one_resource_is_busy(evidence: Evidence) -> bool:
+    """Whether a "too many" is about one resource, and says nothing of the rest of its subscription: it is a lock and no
+    quota, or the resource's own bucket is empty and none of the subscription's is. Whoever asked waits alone."""
+    if "exclusive lock" in evidence.text.lower():
+        return True
+    counts = remaining(evidence.headers)
+    resource = [left for bucket, left in counts.items() if bucket.endswith("resource")]
+    others = [left for bucket, left in counts.items() if not bucket.endswith("resource")]
+    return 0 in resource and bool(others) and 0 not in others and "retry-after" not in evidence.headers
 
 
 def _parts(text: str) -> dict[str, int]:

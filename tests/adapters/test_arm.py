@@ -113,6 +113,16 @@ async def test_after_a_429_nothing_is_sent_until_the_wait_is_over(azure: Azure, 
     assert azure.arm.requests.count(kind=kind) == 2
 
 
+async def test_a_vm_that_is_throttled_by_itself_leaves_the_others_going(azure: Azure) -> None:
+    vm, other = add(azure), add(azure, "db-01")
+    counters = "Microsoft.Compute/UpdateVMSubscriptionMaximum;1400,Microsoft.Compute/UpdateVMResource;0"
+    headers = {"x-ms-ratelimit-remaining-resource": counters}
+    azure.arm.faults.add(FaultRule(kind="extension-put", status=429, headers=headers, vm="web-*"))
+    assert (await refusal(install, azure.adapter, vm)).http_status == 429
+
+    await install(azure.adapter, other)
+
+
 async def test_reads_and_writes_and_subscriptions_are_held_back_apart(azure: Azure) -> None:
     vm = add(azure)
     other = azure.arm.add_vm(VmSpec(name="db-01", subscription=SUBSCRIPTIONS[1]))

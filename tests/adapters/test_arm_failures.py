@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import pytest
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ServiceRequestError
+from azure.identity import CredentialUnavailableError
 
 from onboarding.azure.arm import ArmAdapter
 from onboarding.azure.connections import Connections
+from onboarding.core.failures import classify, parse_errors
 from onboarding.core.resource_id import VmId
 from simulator.arm import Cut, FaultRule, Power
 from tests.adapters.arm_calls import (
@@ -203,6 +205,18 @@ async def test_an_arm_that_cannot_be_reached_is_an_error_without_a_status(
     await adapter.close()
 
 
+async def test_a_certificate_that_is_not_trusted_is_said_so(azure: Azure) -> None:
+    adapter = ArmAdapter(
+        azure.credential, azure.endpoints.arm, SCOPE, azure.clock.now, connections=Connections(tls=None)
+    )
+
+    told = classify(await refusal(read, adapter, add(azure)), parse_errors({}), azure.clock.now())
+
+    assert (told.kind, told.cause) == ("transient", "platform-error")
+    assert "TLS inspection" in told.advice
+    await adapter.close()
+
+
 def token_refused(status: int, message: str) -> HttpResponseError:
     error = HttpResponseError(message)
     error.status_code = status
@@ -210,28 +224,69 @@ def token_refused(status: int, message: str) -> HttpResponseError:
 
 
 NO_TOKEN = {
-    "none is to be had": ClientAuthenticationError("ManagedIdentityCredential authentication unavailable"),
-    "the endpoint refuses": token_refused(400, "Unable to load the proper Managed Identity"),
-    "the endpoint is throttled": token_refused(429, "too many"),
-    "the endpoint is upset": token_refused(500, "upset"),
-    "the endpoint is away": ServiceRequestError("connection refused"),
-    "the file of the credential is": OSError("permission denied"),
-    "its answer is no token": ValueError("expires_on"),
+    "none is to be had": (ClientAuthenticationError("ManagedIdentityCredential authentication unavailable"), True),
+    "nobody answers": (CredentialUnavailableError("no response from the IMDS endpoint"), True),
+    "it is not ready": (token_refused(400, "not ready"), True),
+    "it is throttled": (token_refused(429, "busy"), True),
+    "it is upset": (token_refused(500, "upset"), True),
+    "it is gone for now": (token_refused(410, "gone"), True),
+    "it is away": (ServiceRequestError("Cannot connect to host 169.254.169.254:80"), True),
+    "it hangs up": (ServiceRequestError("Server disconnected"), True),
+    "the connection breaks": (ConnectionResetError("Connection reset by peer"), True),
+    "Entra ID has a hiccup": (ClientAuthenticationError("AADSTS90033: A transient error has occurred."), True),
+    "the file of the credential is not readable": (OSError("permission denied"), True),
+    "its answer is no token": (ValueError("expires_on"), True),
+    "a VM's endpoint is not ready": (
+        CredentialUnavailableError("No identity has been assigned to this resource. Error: not ready"),
+        True,
+    ),
+    "a VM has no identity": (
+        CredentialUnavailableError("No identity has been assigned to this resource. Error: Identity not found"),
+        False,
+    ),
+    "the identity is not the app's": (token_refused(400, "Unable to load the proper Managed Identity."), False),
+    "there is no such identity": (
+        token_refused(400, "No User Assigned or Delegated Managed Identity found for specified ClientId"),
+        False,
+    ),
+    "its secret is wrong": (ClientAuthenticationError("AADSTS7000215: Invalid client secret provided."), False),
+    "it is not in the tenant": (ClientAuthenticationError("AADSTS700016: Application 'x' was not found"), False),
+    "it may not sign in": (ClientAuthenticationError("unauthorized_client: no"), False),
+    "nobody is signed in": (
+        ClientAuthenticationError("DefaultAzureCredential failed to retrieve a token. Please run 'az login'"),
+        False,
+    ),
 }
 
 
-@EVERY_CALL
-@pytest.mark.parametrize("failure", NO_TOKEN.values(), ids=NO_TOKEN)
-async def test_a_token_that_is_not_to_be_had_is_not_taken_for_arm_s_answer(
-    azure: Azure, call: Call, failure: Exception
+@pytest.mark.parametrize(("failure", "passes"), NO_TOKEN.values(), ids=NO_TOKEN)
+async def test_a_token_that_is_not_to_be_had_is_trouble_of_nobody_s_scope(
+    azure: Azure, failure: Exception, passes: bool
 ) -> None:
     vm = add(azure)
     azure.credential.failure = failure
 
+    evidence = await refusal(read, azure.adapter, vm)
+
+    told = classify(evidence, parse_errors({}), azure.clock.now())
+    if passes:
+        assert (evidence.code, told.kind, told.cause) == ("TokenUnavailable", "transient", "platform-error")
+    else:
+        assert (evidence.code, told.kind, told.cause) == ("IdentityUnusable", "waiting", "not-authorized")
+        assert "Assign the managed identity" in told.advice
+    assert not told.scope_wide
+    assert "Virtual Machine Contributor" not in told.advice
+
+
+@EVERY_CALL
+async def test_a_token_that_is_not_to_be_had_is_not_taken_for_arm_s_answer(azure: Azure, call: Call) -> None:
+    vm = add(azure)
+    azure.credential.failure = token_refused(429, "too many")
+
     evidence = await refusal(call, azure.adapter, vm)
 
-    assert (evidence.http_status, evidence.code) == (None, "AuthenticationFailed")
-    assert str(failure) in evidence.message
+    assert (evidence.http_status, evidence.code) == (None, "TokenUnavailable")
+    assert "too many" in evidence.message
     assert len(azure.arm.requests) == 0
     azure.credential.failure = None
     await read(azure.adapter, vm)

@@ -173,3 +173,79 @@ STATES = [
 def test_how_an_extension_stands(arm: str, statuses: list[tuple[str, str]], state: ExtensionState) -> None:
     view = tuple(Status(code=code, message=message) for code, message in statuses)
     assert read_extension_state(InstalledExtension("e", provisioning_state=arm, statuses=view)) is state
+
+
+NO_ROLE_HELPS = {
+    "a deny assignment": (
+        403,
+        "DenyAssignmentAuthorizationFailed",
+        "The client 'c' with object id 'o' has permission to perform action 'A/write'"
+        " on scope '/subscriptions/0/x'; however, the access is denied because of the deny assignment with name"
+        " 'managed by a service' and Id 'i' at scope '/subscriptions/0/resourceGroups/g'.",
+        ("managed by a service", "/subscriptions/0/resourceGroups/g", "deny assignment"),
+    ),
+    "a deny assignment without words": (403, "DenyAssignmentAuthorizationFailed", "no", ("deny assignment",)),
+    "a linked scope": (
+        403,
+        "LinkedAuthorizationFailed",
+        "The client 'c' has permission to perform action 'A/write' on scope '/subscriptions/0/vm'; however, it does not"
+        " have permission to perform action(s) 'B/read' on the linked scope(s) '/subscriptions/1/rule' (respectively)"
+        " or the linked scope(s) are invalid.",
+        ("B/read", "/subscriptions/1/rule"),
+    ),
+    "a linked scope without words": (403, "LinkedAuthorizationFailed", "no", ("points to",)),
+    "a linked subscription of another tenant": (
+        403,
+        "LinkedAuthorizationFailed",
+        "The client has permission to perform action 'A/write' on scope '/s'; however the current tenant 't1' is not"
+        " authorized to access linked subscription 's2'.",
+        ("s2", "another tenant"),
+    ),
+    "a claims challenge": (
+        401,
+        "InvalidAuthenticationToken",
+        "Continuous access evaluation resulted in claims challenge with result: InteractionRequired",
+        ("conditional access",),
+    ),
+    "another tenant": (401, "InvalidAuthenticationTokenTenant", "wrong issuer", ("tenant",)),
+    "another audience": (401, "InvalidAuthenticationTokenAudience", "wrong audience", ("token",)),
+    "no token": (401, "AuthenticationFailed", "The 'Authorization' header is missing.", ("Authorization",)),
+    "something new": (401, "SomethingNew", "", ("does not accept",)),
+    "a sign-in that fails": (None, "", "AADSTS7000222: The provided client secret keys are expired.", ("identity",)),
+    "Azure itself": (403, "RequestDisallowedByAzure", "Resource 'x' was disallowed by Azure.", ("support",)),
+    "no identity": (None, "IdentityUnusable", "no token", ("Assign the managed identity",)),
+    "a busy identity": (None, "TokenUnavailable", "429 too many requests have been received", ("nothing to grant",)),
+    "another action": (
+        403,
+        "AuthorizationFailed",
+        "does not have authorization to perform action 'Microsoft.Compute/galleries/images/read' over scope '/s' or",
+        ("this action",),
+    ),
+}
+
+
+@pytest.mark.parametrize(("status", "code", "message", "says"), NO_ROLE_HELPS.values(), ids=NO_ROLE_HELPS)
+def test_no_role_is_advised_where_it_cannot_help(
+    status: int | None, code: str, message: str, says: tuple[str, ...]
+) -> None:
+    failure = refused(status, code, message)
+    told = f"{failure.meaning} {failure.advice}"
+    assert all(words in told for words in says), told
+    assert "Virtual Machine Contributor" not in told
+
+
+def test_trouble_of_our_own_identity_is_no_scope_s() -> None:
+    for code in ("TokenUnavailable", "IdentityUnusable", "invalid_client", "CredentialUnavailableError"):
+        assert not refused(None, code, "no token: too many requests").scope_wide
+
+
+def test_a_right_that_is_missing_on_the_vm_names_the_role_and_how_long_a_grant_takes() -> None:
+    failure = refused(
+        403,
+        "AuthorizationFailed",
+        "does not have authorization to perform action 'Microsoft.Compute/virtualMachines/extensions/write' over scope"
+        " '/subscriptions/0' or the scope is invalid.",
+    )
+    assert "Virtual Machine Contributor" in failure.advice
+    assert "30 minutes" in failure.advice
+    assert failure.scope_wide

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onboarding.core.rate import Bucket, Gates, Lane, remaining
+from onboarding.core.evidence import Evidence
+from onboarding.core.rate import Bucket, Gates, Lane, one_resource_is_busy, remaining
 
 NOW = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
 COMPUTE = "x-ms-ratelimit-remaining-resource"
@@ -210,3 +211,53 @@ def test_counters_are_read_from_the_real_form() -> None:
         "updatevmsubscriptionmaximum": 1499,
         "writes": 199,
     }
+
+
+def test_what_is_known_of_nobody_is_not_kept() -> None:
+    gates = Gates()
+    for number in range(5_000):
+        now = after(number)
+        gates.ask(f"s{number}", "vm", now, write=True)
+        gates.of(f"s{number}", write=True).ended()
+    assert len(gates.lanes) < 600
+
+
+def test_a_lane_that_is_closed_or_promised_or_in_use_is_kept_whoever_comes() -> None:
+    gates = Gates()
+    gates.ask("closed", "vm", NOW, write=True)
+    gates.of("closed", write=True).ended()
+    gates.of("closed", write=True).close(NOW, 3_600)
+    gates.ask("promised", "vm", NOW, write=False)
+    gates.of("promised", write=False).ended()
+    gates.of("promised", write=False).reserve("vm", NOW, timedelta(hours=1))
+    gates.ask("in use", "vm", NOW, write=True)
+    for number in range(2_000):
+        gates.ask(f"s{number}", "vm", after(60 + number / 10), write=False)
+        gates.of(f"s{number}", write=False).ended()
+
+    assert gates.ask("closed", "vm", after(300), write=True) == timedelta(seconds=3_300)
+    assert gates.of("promised", write=False).promises
+    assert gates.of("in use", write=True).under_way == 1
+
+
+RESOURCE = "Microsoft.Compute/UpdateVMSubscriptionMaximum;{},Microsoft.Compute/UpdateVMResource;{}"
+
+
+@pytest.mark.parametrize(
+    ("headers", "text", "alone"),
+    [
+        ({COMPUTE: RESOURCE.format(1_400, 0)}, "", True),
+        ({COMPUTE: RESOURCE.format(1_400, 0), WRITES: "0"}, "", False),
+        ({COMPUTE: RESOURCE.format(0, 0)}, "", False),
+        ({COMPUTE: RESOURCE.format(0, 5)}, "", False),
+        ({COMPUTE: RESOURCE.format(1_400, 0), "retry-after": "60"}, "", False),
+        ({COMPUTE: "Microsoft.Compute/UpdateVMResource;0"}, "", False),
+        ({}, "", False),
+        ({}, "Cannot acquire exclusive lock to create or update this resource.", True),
+        ({}, "Number of requests exceeded. Please try again after 5 minutes.", False),
+    ],
+)
+def test_only_what_is_surely_one_resource_s_own_leaves_the_others_alone(
+    headers: dict[str, str], text: str, alone: bool
+) -> None:
+    assert one_resource_is_busy(Evidence(429, "TooManyRequests", text, headers=headers)) is alone

@@ -1,0 +1,158 @@
+"""The time of an event: whoever it asks, it gets an answer or the usual error before its time is up."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from onboarding.azure.arm import ArmAdapter
+from onboarding.azure.connections import Connections
+from onboarding.azure.graph import GraphAdapter
+from onboarding.azure.pauses import TablePauses
+from onboarding.azure.storage import deferrals_queue, onboarding_table
+from onboarding.azure.tables import TableLedger
+from onboarding.core.errors import ArmError, StorageError
+from onboarding.core.failures import classify, parse_errors
+from onboarding.deadline import deadline
+from onboarding.ports import Look
+from simulator.tls import make_certificates
+from tests.adapters.arm_calls import EVERY_CALL, Call
+from tests.adapters.conftest import SCOPE, storage_of
+from tests.adapters.rows import OMS, TIME, create, new_vm, row_of, trigger
+from tests.adapters.test_storage_connections import Identity, trusting
+
+NOW = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
+SHORT = 0.3  # seconds that an event has
+SOON = 3.0  # far less than the shortest timeout of a step
+
+
+class Silent:
+    """A server that takes every request and answers none; `dribble` sends a byte of an answer now and then."""
+
+    def __init__(self, *, dribble: bool = False) -> None:
+        self.asked: list[str] = []
+        self.over = asyncio.Event()
+        self.dribble = dribble
+        self.endpoint = ""
+
+    @property
+    def connection(self) -> str:
+        account = "DefaultEndpointsProtocol=http;AccountName=account;AccountKey=c2VjcmV0IGtleQ=="
+        return f"{account};TableEndpoint={self.endpoint}/account;QueueEndpoint={self.endpoint}/account;"
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append(request.method)
+        answer = web.StreamResponse()
+        if self.dribble:
+            await answer.prepare(request)
+        while not self.over.is_set() and self.dribble:
+            await answer.write(b" ")
+            await asyncio.wait([asyncio.ensure_future(self.over.wait())], timeout=0.02)
+        await self.over.wait()
+        return answer
+
+
+@asynccontextmanager
+async def silent(folder: Path | None = None, *, dribble: bool = False) -> AsyncIterator[Silent]:
+    server = Silent(dribble=dribble)
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", server.handle)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    tls = make_certificates(folder).server_context() if folder else None
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+    server.endpoint = f"{'https' if tls else 'http'}://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        yield server
+    finally:
+        server.over.set()
+        await runner.cleanup()
+
+
+async def in_time(work: Awaitable[object], seconds: float = SHORT) -> None:
+    began = time.monotonic()
+    with deadline(seconds):
+        await work
+    assert time.monotonic() - began < SOON
+
+
+async def fails(work: Callable[[], Awaitable[object]], error: type[Exception], seconds: float = SHORT) -> Exception:
+    async def failing() -> None:
+        with pytest.raises(error) as raised:
+            await work()
+        told.append(raised.value)
+
+    told: list[Exception] = []
+    await in_time(failing(), seconds)
+    return told[0]
+
+
+@EVERY_CALL
+@pytest.mark.parametrize("dribble", [False, True], ids=["silent", "dribbling"])
+async def test_arm_s_answer_is_waited_for_as_long_as_the_event_lasts(tmp_path: Path, call: Call, dribble: bool) -> None:
+    async with silent(tmp_path, dribble=dribble) as server:
+        adapter = ArmAdapter(Identity(), server.endpoint, SCOPE, lambda: NOW, connections=trusting(tmp_path))
+        error = await fails(lambda: call(adapter, new_vm()), ArmError)
+        await adapter.close()
+    assert isinstance(error, ArmError)
+    told = classify(error.evidence, parse_errors({}), NOW)
+    assert (told.kind, told.cause, told.scope_wide) == ("transient", "platform-error", False)
+    assert len(server.asked) == 1
+
+
+async def test_resource_graph_s_answer_is_waited_for_as_long_as_the_event_lasts(tmp_path: Path) -> None:
+    async with silent(tmp_path) as server:
+        graph = GraphAdapter(Identity(), server.endpoint, SCOPE, lambda: NOW, connections=trusting(tmp_path))
+        await fails(lambda: graph.members(["group"]), ArmError)
+        await graph.close()
+
+
+@EVERY_CALL
+async def test_arm_is_not_asked_when_only_the_time_to_write_it_down_is_left(tmp_path: Path, call: Call) -> None:
+    async with silent(tmp_path) as server:
+        adapter = ArmAdapter(Identity(), server.endpoint, SCOPE, lambda: NOW, connections=trusting(tmp_path))
+        await fails(lambda: call(adapter, new_vm()), ArmError, seconds=0)
+        await adapter.close()
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("dribble", [False, True], ids=["silent", "dribbling"])
+async def test_storage_s_answer_is_waited_for_as_long_as_the_event_lasts(dribble: bool) -> None:
+    async with silent(dribble=dribble) as server, onboarding_table(storage_of(server.connection), None) as table:
+        await fails(lambda: TableLedger(table).read(new_vm()), StorageError)
+        await fails(lambda: create(TableLedger(table), row_of(new_vm()), trigger()), StorageError)
+        await fails(lambda: TablePauses(table).read("s"), StorageError)
+        deferrals = deferrals_queue(storage_of(server.connection), None)
+        await fails(lambda: deferrals.schedule(Look(new_vm(), OMS, TIME), TIME), StorageError)
+        await deferrals.close()
+
+
+async def test_storage_is_not_asked_when_no_time_is_left() -> None:
+    async with silent() as server, onboarding_table(storage_of(server.connection), None) as table:
+        await fails(lambda: TableLedger(table).read(new_vm()), StorageError, seconds=0)
+        await fails(lambda: TablePauses(table).read("s"), StorageError, seconds=0)
+    assert server.asked == []
+
+
+async def test_storage_has_time_left_when_arm_had_none(tmp_path: Path) -> None:
+    """What ARM was given ends before the event does: its row can still be written."""
+
+    async def event() -> None:
+        with pytest.raises(ArmError):
+            await adapter.read_machine(new_vm())
+        with pytest.raises(StorageError):
+            await TableLedger(table).read(new_vm())
+        assert storage.asked
+
+    async with silent(tmp_path) as server, silent() as storage:
+        adapter = ArmAdapter(Identity(), server.endpoint, SCOPE, lambda: NOW, connections=trusting(tmp_path))
+        async with onboarding_table(storage_of(storage.connection), None, Connections()) as table:
+            await in_time(event())
+        await adapter.close()
