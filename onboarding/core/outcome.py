@@ -96,6 +96,7 @@ class Row:
     requested_at: datetime | None = None
     finished_at: datetime | None = None
     duration_ms: int | None = None
+    policy_hash: str = ""
 
     def to_properties(self) -> dict[str, Any]:
         """The table's columns; empty ones are left out, but for those that every row has."""

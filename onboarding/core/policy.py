@@ -6,11 +6,13 @@ is pure: VM facts in, one assignment per extension out, with the reason that the
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from hashlib import sha256
 from typing import Any, Protocol
 
 from onboarding.core.brake import Brake, parse_brake
@@ -47,6 +49,7 @@ KEYS = {
     "reconnect",
     "autoUpgradeMinorVersion",
 }
+_REFERENCE = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
 _AZURE_POLICY = re.compile(r"/providers/microsoft\.authorization/policy(definitions|assignments)/[^/]+$", re.IGNORECASE)
 
 
@@ -103,6 +106,7 @@ class Policy:
     brake: Brake | None = None
     azure_policy: frozenset[str] = frozenset()  # ids of Azure Policy's definitions and assignments, lower case
     auto_upgrade_minor_version: bool | None = None  # None: as the catalogue has it
+    digest: str = ""  # of the file's content, without secret values: another one is another policy
 
     def in_scope(self, vm: VmId) -> bool:
         inside = not self.scopes or any(scope.contains(vm) for scope in self.scopes)
@@ -211,7 +215,25 @@ def parse_policy(raw: object, place: str, compile_rule: RuleCompiler) -> Policy:
         auto_upgrade_minor_version=parse_switch(
             raw.get("autoUpgradeMinorVersion"), f"{place}: autoUpgradeMinorVersion"
         ),
+        digest=_digest(raw),
     )
+
+
+def _digest(raw: Mapping[str, Any]) -> str:
+    """The same for the same content, whatever the order of its keys, its comments and its format."""
+    text = json.dumps(_canonical(raw), sort_keys=True, separators=(",", ":"))
+    return sha256(text.encode()).hexdigest()[:16]
+
+
+def _canonical(value: object, *, secret: bool = False) -> Any:
+    """A value as JSON can hold it. Of a secret setting only its name counts, and the app setting that it refers to."""
+    if isinstance(value, Mapping):
+        return {str(key): _canonical(each, secret=secret or key == "protectedSettings") for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_canonical(each, secret=secret) for each in value]
+    if secret:
+        return value if isinstance(value, str) and _REFERENCE.fullmatch(value) else "***"
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 
 def _azure_policy(raw: Mapping[str, Any], place: str) -> frozenset[str]:
