@@ -228,7 +228,7 @@ class Enforcement:
         busy = next((row for row in rows if row.in_flight), None) or self._busy_elsewhere(visit, facts, policies)
         cases = []
         for assignment in policies.assign(facts, visit.now):
-            if visit.concerns(assignment.policy) and not self._left_alone(visit, facts, assignment, deleting):
+            if visit.concerns(assignment.policy) and not self._left_alone(visit, facts, assignment, policies, deleting):
                 cases.append(self._case(visit, facts, assignment))
         # What we are writing already is looked at first: whether it has ended decides over all others.
         cases.sort(key=lambda case: not (case.situation.last and case.situation.last.in_flight))
@@ -270,13 +270,16 @@ class Enforcement:
                 return row
         return None
 
-    def _left_alone(self, visit: Visit, facts: MachineFacts, assignment: Assignment, deleting: bool) -> bool:
+    def _left_alone(
+        self, visit: Visit, facts: MachineFacts, assignment: Assignment, policies: PolicySet, deleting: bool
+    ) -> bool:
         """Final rows that an event cannot change: of a VM that is being deleted, and of another version of the policy,
         which another host may work with. A changed policy takes rows up by way of the sweep."""
         last = visit.last(assignment.policy.extension, facts.vm_id)
         if last is None or not last.outcome.final or last.outcome is Outcome.GONE or visit.asked is not None:
             return False
-        other = last.policy == assignment.policy.name and last.policy_hash not in ("", assignment.policy.digest)
+        ours = {policy.name: policy.digest for policy in policies.policies}
+        other = last.policy_hash not in ("", ours.get(last.policy))
         return deleting or (other and not visit.revisit)
 
     async def _look_again(self, visit: Visit) -> None:

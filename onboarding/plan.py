@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from onboarding.core.resource_id import VmId
-from onboarding.core.survey import PATIENCE, Finding, Reason
+from onboarding.core.survey import PATIENCE, Finding, Reason, Standing
+from onboarding.core.unanswered import MOST, Unanswered, visit_key
 from onboarding.ports import Message, Ports, Revisit
 from onboarding.settings import Settings
 
-_LONGEST = timedelta(minutes=4)  # a run; the host ends one after five
-_AT_ONCE = 32
+AT_ONCE = 32  # messages
+_NAMED = 50  # of what could not be read; the others are counted
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
     """How many visits a run may ask for, and how many of them a subscription bears in a minute. A visit costs a read
     and at the most one write, and ARM takes 500 writes to VMs a minute: what is left is for events and for others.
-    `patience` is how long events and looks have to do their work before a sweep does it."""
+    `patience` is how long events and looks have to do their work before a sweep does it. `longest` is how long a run
+    may take; the host ends one after five minutes, and with it all that its process is at."""
 
     visits: int = 5000
     per_minute: int = 400
     patience: timedelta = PATIENCE
+    longest: timedelta = timedelta(minutes=4)
 
     @property
     def grace(self) -> timedelta:
@@ -39,6 +43,21 @@ class Budget:
     def digested(self) -> timedelta:
         """So long after the last visit was due, what came of it is in the table."""
         return self.patience / 2
+
+    @property
+    def asked_again(self) -> timedelta:
+        """So long after it was asked for, what has no answer is asked for once more: its message may be lost."""
+        return self.patience * 6
+
+    @property
+    def repeated(self) -> timedelta:
+        """What has no answer then either needs more than a message: from now on it is asked for once in so long."""
+        return self.patience * 144
+
+    @property
+    def stable(self) -> timedelta:
+        """Longer than workers of two versions are at work at a time: a policy that is that old is everybody's."""
+        return self.patience * 3 / 2
 
     @classmethod
     def of(cls, settings: Settings) -> Budget:
@@ -62,8 +81,11 @@ class Order:
 
 @dataclass(slots=True)
 class SweepReport:
-    """How many rows and VMs a run took up, and why. `held`: another run is under way. `busy`: what an earlier run asked
-    for is on its way. `stopped`: why there is something left for the next run."""
+    """How many rows and VMs a run took up, and why.
+
+    `skipped`: an earlier run asked for it, nobody has answered, and it is too early to ask again; `repeated`: asked for
+    once more. `poison`: messages of the poison queue that nobody needed any more. `held`: another run is under way.
+    `busy`: what an earlier run asked for is on its way. `stopped`: why there is something left for the next run."""
 
     machines: int = 0
     overdue: int = 0
@@ -72,6 +94,11 @@ class SweepReport:
     drifted: int = 0
     failed: int = 0
     gone: int = 0
+    changed: int = 0
+    skipped: int = 0
+    repeated: int = 0
+    poison: int = 0
+    unnamed: int = 0
     held: bool = False
     busy: bool = False
     stopped: str = ""
@@ -79,20 +106,34 @@ class SweepReport:
 
     @property
     def visits(self) -> int:
-        return self.missed + self.drifted + self.failed + self.gone
+        return self.missed + self.drifted + self.failed + self.gone + self.changed
 
     @property
     def complete(self) -> bool:
         return not (self.held or self.busy or self.stopped or self.unread)
+
+    def could_not_read(self, what: str) -> None:
+        """Name something that could not be read; a long list of names is cut, and the rest counted."""
+        if len(self.unread) < _NAMED:
+            self.unread.append(what)
+        else:
+            self.unnamed += 1
+
+    def stop(self, why: str) -> None:
+        self.stopped = f"{self.stopped}, {why}" if self.stopped else why
 
     def __str__(self) -> str:
         if self.held:
             return "another sweep is under way"
         names = ("machines", "overdue", "announced", *Reason)
         parts = [", ".join(f"{getattr(self, name)} {name}" for name in names)]
+        parts += [f"{self.skipped} asked for before and not answered yet"] if self.skipped else []
+        parts += [f"{self.repeated} asked for once more"] if self.repeated else []
+        parts += [f"{self.poison} removed from the poison queue, as nothing waits for them"] if self.poison else []
         parts += ["what an earlier sweep found is still being visited"] if self.busy else []
         parts += [f"stopped: {self.stopped}"] if self.stopped else []
-        return "; ".join([*parts, *(f"could not read {each}" for each in self.unread)])
+        parts += [f"could not read {each}" for each in self.unread]
+        return "; ".join([*parts, *([f"could not read {self.unnamed} more"] if self.unnamed else [])])
 
 
 class Watch:
@@ -109,6 +150,14 @@ class Stopped(Exception):
     """This run has done its share; the next one goes on."""
 
 
+class OutOfTime(Stopped):
+    """The run has taken as long as it may."""
+
+
+class Refused(Stopped):
+    """The inventory answers nobody for a while."""
+
+
 class Plan:
     """What one run asks for: spread over time so that ARM bears it, and sent some at a time."""
 
@@ -121,35 +170,67 @@ class Plan:
         self.started = ports.clock()
         self.settled = self.started - budget.patience
         self.busy_until: datetime | None = None
+        self.remember(b"")
         self._asked: dict[str, int] = {}
-        self._waiting: list[Message] = []
+        self._waiting: list[tuple[int, Message]] = []
+        self._keys: set[int] = set()  # what this run has asked for
+
+    def remember(self, unanswered: bytes) -> None:
+        """What earlier runs asked for and nobody has answered."""
+        self.unanswered = Unanswered(unanswered, self.started, self._budget.asked_again, self._budget.repeated)
+
+    def check(self, share: float = 1) -> None:
+        """Raises OutOfTime when the run has used up that share of its time."""
+        if self._ports.clock() - self.started > self._budget.longest * share:
+            raise OutOfTime(f"after {self._budget.longest * share}")
 
     def compared(self) -> None:
-        """One more VM was compared. Raises Stopped when the run has gone on for too long."""
+        """One more VM was compared. Raises OutOfTime when the run has gone on for too long."""
         self.report.machines += 1
         self._watch.compared(self.report)
-        if self._ports.clock() - self.started > _LONGEST:
-            raise Stopped(f"after {_LONGEST}")
+        self.check()
 
-    async def visit(self, vm: VmId, finding: Finding) -> None:
-        """Ask for a visit. Raises Stopped when the budget is used up."""
-        if not self.order.dry_run and self.report.visits >= self._budget.visits:
-            raise Stopped(f"after {self._budget.visits} visits")
+    async def visit(self, vm: VmId, finding: Finding, vm_id: str, standings: Iterable[Standing]) -> None:
+        """Ask for a visit, unless it was asked for already. Raises Stopped when the budget is used up."""
+        key = visit_key(vm, finding, vm_id, standings)
+        if key in self._keys:
+            return
+        if self.unanswered.pending(key):
+            self.report.skipped += 1
+            return
+        if not self.order.dry_run:
+            self._check_budget()
+        self._keys.add(key)
+        self.report.repeated += key in self.unanswered
         setattr(self.report, finding.reason, getattr(self.report, finding.reason) + 1)
         self._watch.found(vm, finding)
         if not self.order.dry_run:
-            await self.put(Revisit(vm, finding.reason.value, self._due(vm)))
+            await self._put(Revisit(vm, finding.reason.value, self._due(vm)), key)
 
-    async def put(self, message: Message) -> None:
-        self._waiting.append(message)
-        if len(self._waiting) >= _AT_ONCE:
+    def _check_budget(self) -> None:
+        if self.report.visits >= self._budget.visits:
+            raise Stopped(f"after {self._budget.visits} visits")
+        if self.unanswered.full:
+            raise Stopped(f"{MOST} visits have no answer")
+
+    async def _put(self, message: Message, key: int) -> None:
+        self._waiting.append((key, message))
+        if len(self._waiting) >= AT_ONCE:
             await self.send()
 
     async def send(self) -> None:
-        """Put on the queue what waits. Raises StorageError after it has tried them all: the next run finds the rest."""
-        now, batch = self._ports.clock(), self._waiting
-        self._waiting = []
-        jobs = (self._ports.deferrals.schedule(message, now) for message in batch)
+        """Put on the queue what waits. Raises StorageError; the next run finds again what was not sent."""
+        batch, self._waiting = self._waiting, []
+        await self.schedule(message for _, message in batch)
+        self.unanswered.remember(key for key, _ in batch)
+        if batch:
+            sent = max(message.due for _, message in batch) + self._budget.digested
+            self.busy_until = max(self.busy_until or sent, sent)
+
+    async def schedule(self, messages: Iterable[Message]) -> None:
+        """Put them on the queue at once. Raises StorageError after it has tried them all."""
+        now = self._ports.clock()
+        jobs = (self._ports.deferrals.schedule(message, now) for message in messages)
         for failure in await asyncio.gather(*jobs, return_exceptions=True):
             if failure is not None:
                 raise failure
@@ -157,6 +238,4 @@ class Plan:
     def _due(self, vm: VmId) -> datetime:
         before = self._asked.get(vm.subscription.lower(), 0)
         self._asked[vm.subscription.lower()] = before + 1
-        due = self.started + timedelta(minutes=before / self._budget.per_minute)
-        self.busy_until = max(self.busy_until or due, due + self._budget.digested)
-        return due
+        return self.started + timedelta(minutes=before / self._budget.per_minute)

@@ -6,15 +6,17 @@ names and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
 from onboarding.core.brake import BrakeState
+from onboarding.core.lateness import Mark
 from onboarding.core.machine_row import MachineRow
 from onboarding.core.outcome import Outcome, Row
 from onboarding.core.pause import Pause
+from onboarding.core.policy_state import PolicyState
 from onboarding.core.resource_id import VmId
 from onboarding.core.selection import EVERYTHING, Selection
 from onboarding.core.survey import Standing
@@ -230,11 +232,14 @@ class SweepState:
     """Which sweep is under way, and where the next one goes on.
 
     `held_until`: a run has it until then; `busy_until`: what was queued is on its way until then; `resume_at`: the
-    subscription to begin with."""
+    subscription to begin with; `overdue`: how far looks of overdue rows were sent; `unanswered`: the visits that were
+    asked for, as `core.unanswered` writes them."""
 
     held_until: datetime | None = None
     busy_until: datetime | None = None
     resume_at: str = ""
+    overdue: Mark | None = None
+    unanswered: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +277,14 @@ class BrakeStore(Protocol):
         """What is counted for all policies. Raises StorageError."""
 
 
+class PolicyStore(Protocol):
+    async def every(self) -> Mapping[str, PolicyState]:
+        """What was seen last of each policy, by its name. Raises StorageError."""
+
+    async def write(self, state: PolicyState) -> None:
+        """Write it over what was there. Raises StorageError."""
+
+
 class Deferrals(Protocol):
     async def schedule(self, message: Message, now: datetime) -> None:
         """Have `message` come back when it is due. Raises StorageError."""
@@ -281,6 +294,10 @@ class Poison(Protocol):
     def give_back(self) -> AsyncIterator[bool]:
         """Put each message that was laid aside back on the queue; whether it was one of ours, else it stays. Raises
         StorageError."""
+
+    async def remove(self, settled: Callable[[Message], Awaitable[bool]], most: int) -> int:
+        """Look through at most so many messages, and remove those that are settled; how many that were. A message that
+        cannot be decoded stays. Raises StorageError, and what `settled` raises."""
 
 
 class Announcer(Protocol):
@@ -306,3 +323,5 @@ class Ports:
     clock: Clock
     inventory: Inventory
     sweeps: SweepStore
+    poison: Poison | None = None
+    policy_states: PolicyStore | None = None

@@ -13,8 +13,9 @@ from datetime import datetime, timedelta
 
 from onboarding.core.errors import ArmError
 from onboarding.core.management_groups import groups_named, problems, resolve
-from onboarding.core.policy import PolicySet
-from onboarding.ports import Inventory
+from onboarding.core.policy import Policy, PolicySet
+from onboarding.core.policy_state import PolicyState, seen
+from onboarding.ports import Inventory, PolicyStore
 
 _log = logging.getLogger(__name__)
 
@@ -61,3 +62,32 @@ class Reach:
         self._resolved = resolve(self._named, self._members)
         for problem in self.problems:
             _log.error("%s", problem)
+
+
+class PolicyAges:
+    """Since when each policy is as it is, over all workers: kept in a store, which the sweep keeps up to date."""
+
+    def __init__(self, policies: PolicySet, store: PolicyStore | None, stable: timedelta) -> None:
+        """Without a store every policy counts as settled. `stable` is how long one has to be the same for that."""
+        self._policies = policies
+        self._store = store
+        self._stable = stable
+        self._states: Mapping[str, PolicyState] = {}
+
+    async def read(self, now: datetime, *, write: bool) -> None:
+        """Compare the policies with those that were seen last, and keep what is new. Raises StorageError."""
+        if self._store is None:
+            return
+        last = await self._store.every()
+        self._states = {policy.name: seen(policy, last.get(policy.name), now) for policy in self._policies.policies}
+        for name, state in self._states.items():
+            if write and state != last.get(name):
+                _log.info("policy %s has changed, or is new: %s", name, state.digest)
+                await self._store.write(state)
+
+    def settled(self, policy: Policy, now: datetime) -> bool:
+        """Whether final rows may be opened again for it: no other version of it was seen for a while."""
+        if self._store is None:
+            return True
+        state = self._states.get(policy.name)
+        return state is not None and state.settled(policy, now, self._stable)

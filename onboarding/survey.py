@@ -1,29 +1,30 @@
 """A set of subscriptions, compared: every VM of the inventory with its rows, and every row with the inventory.
 
-The inventory is Resource Graph's where the identity may ask it; else ARM's lists do, a subscription at a time. VMs are
+The inventory is Resource Graph's where it answers; else ARM's lists are read, a subscription at a time. VMs are
 streamed; of the rows, no more than their standings is held.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from onboarding.core.errors import ArmError
 from onboarding.core.facts import MachineFacts, read_facts
 from onboarding.core.outcome import Outcome
-from onboarding.core.policy import Assignment, PolicySet
+from onboarding.core.policy import Assignment, Policy, PolicySet
 from onboarding.core.resource_id import VmId, parse_id
 from onboarding.core.survey import Finding, Reason, Standing, find, gone
 from onboarding.enforce import Rules
-from onboarding.plan import Plan, Stopped
+from onboarding.plan import Plan, Refused
 from onboarding.ports import Ports
 
 _log = logging.getLogger(__name__)
 
 _TOO_MANY = 429
+_NOT_ALLOWED = (401, 403)
 
 
 @dataclass(slots=True)
@@ -39,40 +40,61 @@ type _Rows = dict[str, _Known]  # by the VM's key
 
 
 class Survey:
-    """Compares, and puts on the plan what has to be visited."""
+    """Compares, and puts on the plan what has to be visited. `at` is the subscription that a run which stopped was at,
+    and `width` how many it was at, beginning with that one."""
 
-    def __init__(self, ports: Ports, rules: Rules, policies: PolicySet, plan: Plan) -> None:
+    def __init__(
+        self, ports: Ports, rules: Rules, policies: PolicySet, plan: Plan, stable: Callable[[Policy], bool]
+    ) -> None:
         self._ports = ports
         self._rules = rules
         self._policies = policies
         self._plan = plan
+        self._stable = stable
+        self.at, self.width = "", 0
 
     async def run(self, subscriptions: Sequence[str]) -> None:
         """Raises StorageError, and Stopped when there is more to do than this run may."""
-        known = {subscription: await self._read_table(subscription) for subscription in subscriptions}
-        before = self._plan.report.machines
+        self.at, self.width = subscriptions[0], len(subscriptions)
+        known: dict[str, _Rows] = {}
+        for subscription in subscriptions:
+            self._plan.check()
+            known[subscription] = await self._read_table(subscription)
         try:
             seen = await self._compare(self._ports.inventory.machines(subscriptions), known)
         except ArmError as error:
-            if error.evidence.http_status == _TOO_MANY or self._plan.report.machines > before:
-                raise Stopped(f"Resource Graph: {error}") from None
-            _log.warning("sweep: Resource Graph cannot be asked (%s); reading ARM's lists", error)
-            for subscription, rows in known.items():
-                await self._read_list(subscription, rows)
+            if error.evidence.http_status == _TOO_MANY:
+                raise Refused(f"Resource Graph: {error}") from None
+            await self._read_lists(known, error)
             return
         for subscription, rows in known.items():
             await (self._close(rows) if subscription in seen else self._doubt(subscription, rows))
 
+    async def _read_lists(self, known: Mapping[str, _Rows], error: ArmError) -> None:
+        """Resource Graph gave nothing, or a part only, and a part closes no row. ARM's lists say it all, but for the
+        state of extensions."""
+        _log.warning("sweep: Resource Graph cannot be asked (%s); reading ARM's lists", error)
+        if error.evidence.http_status not in _NOT_ALLOWED:
+            what = (
+                f"Resource Graph for {self.width} subscriptions from {self.at} ({error}); ARM's lists were read instead"
+            )
+            self._plan.report.could_not_read(what)
+        for subscription, rows in known.items():
+            self.at, self.width = subscription, 1
+            self._plan.check()
+            await self._read_list(subscription, rows)
+
     async def _doubt(self, subscription: str, rows: _Rows) -> None:
         """Resource Graph passes over what our identity may not see: that it knows no VM of ours is no proof."""
         if any(_open(known) for known in rows.values()):
+            self._plan.check()
             await self._read_list(subscription, rows)
 
     async def _read_list(self, subscription: str, rows: _Rows) -> None:
         try:
             await self._compare(self._ports.arm.list_machines(subscription), {subscription: rows})
         except ArmError as error:
-            self._plan.report.unread.append(f"{subscription} ({error})")
+            self._plan.report.could_not_read(f"{subscription} ({error})")
         else:
             await self._close(rows)
 
@@ -84,7 +106,7 @@ class Survey:
 
     async def _compare(self, machines: AsyncIterator[Mapping[str, Any]], known: Mapping[str, _Rows]) -> set[str]:
         """Compare what comes; the subscriptions that it came from."""
-        before, seen = self._plan.settled, set[str]()
+        seen = set[str]()
         async for body in machines:
             self._plan.compared()
             facts = read_facts(body)
@@ -93,10 +115,15 @@ class Survey:
             row = known.get(subscription, {}).get(facts.id.key)
             if row is not None:
                 row.listed = True
-            finding = find(facts, self._assignments(facts), self._rules.catalogue, row.standings if row else (), before)
+            standings = row.standings if row else ()
+            finding = self._find(facts, standings)
             if finding is not None and facts.id.name:
-                await self._plan.visit(facts.id, finding)
+                await self._plan.visit(facts.id, finding, facts.vm_id, standings)
         return seen
+
+    def _find(self, facts: MachineFacts, standings: Iterable[Standing]) -> Finding | None:
+        assignments = self._assignments(facts)
+        return find(facts, assignments, self._rules.catalogue, standings, self._plan.settled, self._stable)
 
     def _assignments(self, facts: MachineFacts) -> Iterable[Assignment]:
         assignments = self._policies.assign(facts, self._plan.started)
@@ -109,7 +136,7 @@ class Survey:
             vm = parse_id(known.resource_id)
             missing = not known.listed and not self._plan.order.policy and gone(known.standings, self._plan.settled)
             if missing and isinstance(vm, VmId):
-                await self._plan.visit(vm, Finding(Reason.GONE, ""))
+                await self._plan.visit(vm, Finding(Reason.GONE, ""), "", known.standings)
 
 
 def _open(known: _Known) -> bool:

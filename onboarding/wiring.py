@@ -113,7 +113,8 @@ def _ports(configuration: Configuration, ending: AsyncExitStack) -> Ports:
     from onboarding.azure.graph import GraphAdapter
     from onboarding.azure.identity import credential
     from onboarding.azure.pauses import TablePauses
-    from onboarding.azure.storage import deferrals_queue, onboarding_table
+    from onboarding.azure.policy_states import TablePolicyStates
+    from onboarding.azure.storage import deferrals_queue, onboarding_table, poison_queue
     from onboarding.azure.sweeps import TableSweeps
     from onboarding.azure.tables import TableLedger
     from onboarding.azure.topics import SilentAnnouncer, TopicAnnouncer
@@ -131,6 +132,8 @@ def _ports(configuration: Configuration, ending: AsyncExitStack) -> Ports:
     connections = Connections()
     ending.push_async_callback(connections.close)
     table = onboarding_table(settings.storage, identity, connections)
+    poison = poison_queue(settings.storage, identity, connections)
+    ending.push_async_callback(poison.close)
     return Ports(
         arm=ArmAdapter(identity, settings.arm_endpoint, settings.cloud.arm_scope, now, connections=connections),
         ledger=TableLedger(table, outbox=bool(settings.topic_endpoint)),
@@ -141,6 +144,8 @@ def _ports(configuration: Configuration, ending: AsyncExitStack) -> Ports:
         clock=now,
         inventory=GraphAdapter(identity, settings.arm_endpoint, settings.cloud.arm_scope, now, connections=connections),
         sweeps=TableSweeps(table),
+        poison=poison,
+        policy_states=TablePolicyStates(table),
     )
 
 

@@ -15,6 +15,7 @@ from azure.core.utils import parse_connection_string
 from azure.data.tables.aio import TableClient
 
 from onboarding.azure.connections import Connections, proxies_for
+from onboarding.azure.poison import PoisonQueue
 from onboarding.azure.queues import QueueDeferrals
 from onboarding.azure.storage_requests import (
     CONNECT_TIMEOUT_S,
@@ -27,7 +28,7 @@ from onboarding.core.errors import StorageError
 from onboarding.settings import QUEUE, TABLE, Storage
 
 if TYPE_CHECKING:
-    from onboarding.azure.poison import PoisonQueue
+    from azure.storage.queue.aio import QueueClient
 
 _SUFFIX = "core.windows.net"
 # As few and short as those of `StorageRequests`. No try follows an answer: azure-core would sleep a whole Retry-After.
@@ -75,16 +76,16 @@ def deferrals_queue(
     return QueueDeferrals(StorageRequests(Service.QUEUE, f"{endpoint.rstrip('/')}/{QUEUE}", key, shared))
 
 
-def poison_queue(storage: Storage, credential: AsyncTokenCredential | None) -> PoisonQueue:
+def poison_queue(
+    storage: Storage, credential: AsyncTokenCredential | None, connections: Connections | None = None
+) -> PoisonQueue:
     """As `onboarding_table`, for what the functions host laid aside."""
-    # Here and not above: no event needs it, and it takes a seventh of a cold start to load.
-    from azure.storage.queue.aio import QueueClient
-
-    from onboarding.azure.poison import PoisonQueue
-
-    shared = Connections()
+    shared = connections or Connections()
 
     def queue(name: str) -> QueueClient:
+        # Here and not above: no event needs it, and it takes a seventh of a cold start to load.
+        from azure.storage.queue.aio import QueueClient
+
         with _said_plainly():
             if storage.connection_string is not None:
                 text = storage.connection_string.reveal()
@@ -93,7 +94,7 @@ def poison_queue(storage: Storage, credential: AsyncTokenCredential | None) -> P
                 storage.queue_endpoint, name, credential=credential, transport=shared, permit_redirects=False
             )
 
-    return PoisonQueue(queue(f"{QUEUE}-poison"), queue(QUEUE))
+    return PoisonQueue(lambda: (queue(f"{QUEUE}-poison"), queue(QUEUE)))
 
 
 def _queue_service(connection_string: str) -> tuple[str, Credential]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from azure.core import MatchConditions
@@ -9,9 +10,11 @@ from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient
 
 from onboarding.azure.entities import plain, reading, with_table, writing
+from onboarding.core.lateness import Mark
 from onboarding.ports import StoredSweep, SweepState
 
 _KEYS = {"PartitionKey": "sweep", "RowKey": "state"}
+_CHUNK = 65_536  # a property holds no more bytes; an entity holds sixteen of that
 
 
 class TableSweeps:
@@ -40,13 +43,35 @@ class TableSweeps:
 
 
 def _properties(state: SweepState) -> dict[str, Any]:
-    told = {"HeldUntil": state.held_until, "BusyUntil": state.busy_until, "ResumeAt": state.resume_at}
+    chunks = range(0, len(state.unanswered), _CHUNK)
+    told = {
+        "HeldUntil": state.held_until,
+        "BusyUntil": state.busy_until,
+        "ResumeAt": state.resume_at,
+        "OverdueSent": state.overdue.moment if state.overdue else None,
+        "OverdueSentKey": state.overdue.key if state.overdue else None,
+        **{f"Unanswered{n}": state.unanswered[at : at + _CHUNK] for n, at in enumerate(chunks)},
+    }
     return {name: value for name, value in told.items() if value}
 
 
 def _state(entity: Any) -> SweepState:
+    """What an entity says. A column of another type than ours, perhaps another version's, counts as absent."""
+    chunks = [entity.get(f"Unanswered{n}") for n in range(16)]
     return SweepState(
-        held_until=plain(entity.get("HeldUntil")),
-        busy_until=plain(entity.get("BusyUntil")),
+        held_until=_time(entity, "HeldUntil"),
+        busy_until=_time(entity, "BusyUntil"),
         resume_at=str(entity.get("ResumeAt", "")),
+        overdue=_overdue(entity),
+        unanswered=b"".join(chunk for chunk in chunks if isinstance(chunk, bytes)),
     )
+
+
+def _overdue(entity: Any) -> Mark | None:
+    moment = _time(entity, "OverdueSent")
+    return Mark(moment, str(entity.get("OverdueSentKey", ""))) if moment else None
+
+
+def _time(entity: Any, name: str) -> datetime | None:
+    value = plain(entity.get(name))
+    return value if isinstance(value, datetime) else None

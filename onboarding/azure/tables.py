@@ -224,6 +224,8 @@ _STANDING = (
     "ExtensionName",
     "FinishedAt",
     "EventTime",
+    "Policy",
+    "PolicyHash",
 )
 
 
@@ -342,6 +344,8 @@ def _standing(entity: Mapping[str, Any]) -> Standing | None:
             vm_id=str(entity.get("VmId", "")),
             extension_name=sys.intern(str(entity.get("ExtensionName", ""))),
             since=entity.get("FinishedAt") or entity.get("EventTime"),
+            policy=sys.intern(str(entity.get("Policy", ""))),
+            policy_hash=sys.intern(str(entity.get("PolicyHash", ""))),
         )
     except (ValueError, LookupError) as error:
         _log.warning("left out: the row %s cannot be read: %r", entity.get("ResourceId"), error)

@@ -48,6 +48,7 @@ KEYS = {
     "reconnect",
     "autoUpgradeMinorVersion",
 }
+_REFERENCE = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
 _AZURE_POLICY = re.compile(r"/providers/microsoft\.authorization/policy(definitions|assignments)/[^/]+$", re.IGNORECASE)
 
 
@@ -104,7 +105,7 @@ class Policy:
     brake: Brake | None = None
     azure_policy: frozenset[str] = frozenset()  # ids of Azure Policy's definitions and assignments, lower case
     auto_upgrade_minor_version: bool | None = None  # None: as the catalogue has it
-    digest: str = ""  # names the file's content: another one is another policy
+    digest: str = ""  # of the file's content, without secret values: another one is another policy
 
     def in_scope(self, vm: VmId) -> bool:
         inside = not self.scopes or any(scope.contains(vm) for scope in self.scopes)
@@ -216,8 +217,24 @@ def parse_policy(raw: object, place: str, compile_rule: RuleCompiler) -> Policy:
         auto_upgrade_minor_version=parse_switch(
             raw.get("autoUpgradeMinorVersion"), f"{place}: autoUpgradeMinorVersion"
         ),
-        digest=digest(raw),
+        digest=_digest(raw),
     )
+
+
+def _digest(raw: Mapping[str, Any]) -> str:
+    """The same for the same content, whatever the order of its keys, its comments and its format."""
+    return digest(_canonical(raw))
+
+
+def _canonical(value: object, *, secret: bool = False) -> Any:
+    """A value as JSON can hold it. Of a secret setting only its name counts, and the app setting that it refers to."""
+    if isinstance(value, Mapping):
+        return {str(key): _canonical(each, secret=secret or key == "protectedSettings") for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_canonical(each, secret=secret) for each in value]
+    if secret:
+        return value if isinstance(value, str) and _REFERENCE.fullmatch(value) else "***"
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 
 def _azure_policy(raw: Mapping[str, Any], place: str) -> frozenset[str]:

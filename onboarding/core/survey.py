@@ -6,7 +6,7 @@ reads the VM and decides.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -29,6 +29,7 @@ class Reason(StrEnum):
     DRIFTED = "drifted"  # the row says that the extension is there, and it is not, or not as the policy wants it
     FAILED = "failed"  # the extension is there and failed, and the row does not say so
     GONE = "gone"  # there is a row and no VM
+    CHANGED = "changed"  # the row is final, and the policy that it came from has changed since
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +41,20 @@ class Standing:
     vm_id: str
     extension_name: str
     since: datetime | None
+    policy: str = ""
+    policy_hash: str = ""  # empty in rows of the version before
 
     @classmethod
     def of(cls, row: Row) -> Standing:
-        return cls(row.extension, row.outcome, row.vm_id, row.extension_name, row.finished_at or row.event_time)
+        since = row.finished_at or row.event_time
+        return cls(row.extension, row.outcome, row.vm_id, row.extension_name, since, row.policy, row.policy_hash)
 
     def settled(self, before: datetime) -> bool:
         return self.since is None or self.since < before
+
+    def decided_by_another(self, policy: Policy) -> bool:
+        """Whether the row is final, and came from a policy that is not this one as it is now."""
+        return self.outcome.final and self.policy_hash not in ("", policy.digest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +69,27 @@ def find(
     catalogue: Mapping[str, CatalogueEntry],
     standings: Iterable[Standing],
     before: datetime,
+    stable: Callable[[Policy], bool] = lambda _: True,
 ) -> Finding | None:
     """The first reason to visit a VM that is in the inventory, if there is one. What happened later than `before` is
-    left to its event."""
+    left to its event. A policy that is not `stable` yet leaves final rows of another version of it alone."""
     if facts.time_created and facts.time_created > before:
         return None
     known = {standing.extension: standing for standing in standings}
     for assignment in assignments:
-        entry = catalogue[assignment.policy.extension]
-        if assignment.selected and facts.os_type is entry.os_type:
-            standing = known.get(entry.name)
-            if standing is not None and not standing.settled(before):
-                continue
-            state = _state(facts, assignment.policy, entry, standing, before)
-            if reason := _reason(facts, state, standing):
-                return Finding(reason, assignment.policy.name)
+        policy = assignment.policy
+        entry = catalogue[policy.extension]
+        standing = known.get(entry.name)
+        if standing is not None and not standing.settled(before):
+            continue
+        reason = None
+        if not assignment.selected:
+            reason = _left_out(policy, standing, stable)
+        elif facts.os_type is entry.os_type:
+            state = _state(facts, policy, entry, standing, before)
+            reason = _reason(facts, state, standing, policy, stable)
+        if reason:
+            return Finding(reason, policy.name)
     return None
 
 
@@ -85,16 +99,37 @@ def gone(standings: Iterable[Standing], before: datetime) -> bool:
     return all(each.settled(before) for each in listed) and any(each.outcome is not Outcome.GONE for each in listed)
 
 
-def _reason(facts: MachineFacts, state: ExtensionState | None, standing: Standing | None) -> Reason | None:
+def _reason(
+    facts: MachineFacts,
+    state: ExtensionState | None,
+    standing: Standing | None,
+    policy: Policy,
+    stable: Callable[[Policy], bool],
+) -> Reason | None:
     if standing is None:
         return {None: Reason.MISSED, ExtensionState.FAILED: Reason.FAILED}.get(state)
-    if standing.vm_id not in ("", facts.vm_id) or standing.outcome in (Outcome.GONE, Outcome.OUT_OF_SCOPE):
+    if standing.vm_id not in ("", facts.vm_id) or standing.outcome is Outcome.GONE:
+        return Reason.MISSED
+    if standing.decided_by_another(policy):
+        if not stable(policy):
+            return None
+        if not standing.outcome.present:
+            return Reason.CHANGED
+    if standing.outcome is Outcome.OUT_OF_SCOPE:
         return Reason.MISSED
     if standing.outcome is Outcome.FAILED and state is ExtensionState.SUCCEEDED:
         return Reason.DRIFTED  # somebody made it work, perhaps under another name, of which no event speaks
     if standing.outcome.present:
         return {None: Reason.DRIFTED, ExtensionState.FAILED: Reason.FAILED}.get(state)
     return None
+
+
+def _left_out(policy: Policy, standing: Standing | None, stable: Callable[[Policy], bool]) -> Reason | None:
+    """A VM that the policy does not want any more: what its row says of it is to be said anew. What is on the VM
+    stays there, and so does its row."""
+    if standing is None or standing.outcome.present or standing.outcome in (Outcome.OUT_OF_SCOPE, Outcome.GONE):
+        return None
+    return Reason.CHANGED if standing.decided_by_another(policy) and stable(policy) else None
 
 
 def _state(

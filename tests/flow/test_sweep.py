@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from onboarding.core.errors import StorageError
 from onboarding.core.evidence import Evidence
 from onboarding.core.outcome import Outcome
+from onboarding.core.policy import parse_policy
+from onboarding.core.policy_state import PolicyState
 from onboarding.core.resource_id import VmId
+from onboarding.core.rule import compile_rule
 from onboarding.core.survey import Finding, Reason
 from onboarding.plan import Budget, Order, SweepReport, Watch
-from onboarding.ports import SweepState
-from tests.flow.world import BIONIC, OMS, POLICY, SUBSCRIPTION, World, extension, vm_id
+from onboarding.ports import SUBSCRIPTIONS_AT_ONCE, Look, Stored, SweepState
+from tests.flow.world import BIONIC, OMS, POLICY, SUBSCRIPTION, World, extension, vm_body, vm_id
 
 NOT_ALLOWED = Evidence(http_status=403, code="AuthorizationFailed")
 TOO_MANY = Evidence(http_status=429, code="RateLimiting")
@@ -412,3 +419,387 @@ async def test_a_patience_of_seconds_is_enough_where_events_take_no_longer() -> 
     assert (await world.sweep.run()).overdue == 0
     world.now += timedelta(seconds=2)
     assert (await world.sweep.run()).overdue == 1
+
+
+# What was asked for and has no answer yet is asked for again at growing distances.
+
+DAY = timedelta(days=1)
+
+
+async def sweeps_for(world: World, time: timedelta) -> None:
+    """A sweep every ten minutes, of whose messages nobody takes any."""
+    until = world.now + time
+    while world.now < until:
+        await world.sweep.run()
+        world.now += timedelta(minutes=10)
+
+
+async def overdue(world: World, count: int, prefix: str = "vm") -> list[VmId]:
+    """VMs whose row waits for a look that is late, and whose message is lost."""
+    vms = [world.add(f"{prefix}-{number}", power="deallocated") for number in range(count)]
+    for vm in vms:
+        await world.created(vm)
+    world.now = max(look.due for look in world.deferrals.looks) + timedelta(minutes=3)
+    world.deferrals.looks.clear()
+    return vms
+
+
+async def test_overdue_looks_that_nobody_takes_are_sent_twice_a_day_at_the_most(world: World) -> None:
+    vms = await overdue(world, 60)
+    await sweeps_for(world, timedelta(minutes=40))
+    assert len(world.deferrals.looks) == 60
+    await sweeps_for(world, DAY - timedelta(minutes=40))
+    assert Counter(look.vm for look in world.deferrals.looks) == dict.fromkeys(vms, 2)
+    await sweeps_for(world, DAY)
+    assert len(world.deferrals.looks) <= 60 * 4
+
+
+async def test_a_row_that_became_overdue_is_not_held_up_by_those_that_were_sent(world: World) -> None:
+    early = world.add("early", power="deallocated")
+    await world.created(early)
+    world.now += timedelta(minutes=20)
+    late = world.add("late", power="deallocated")
+    await world.created(late)
+    world.deferrals.looks.clear()
+    world.now += timedelta(minutes=50)
+    assert (await world.sweep.run()).overdue == 1
+    world.now += timedelta(minutes=20)
+    report = await world.sweep.run()
+    assert [look.vm for look in world.deferrals.looks] == [early, late]
+    assert (report.overdue, report.skipped, report.repeated) == (1, 1, 0)
+    assert "1 asked for before and not answered yet" in str(report)
+
+
+async def test_a_look_that_was_lost_a_second_time_is_sent_again_an_hour_later(world: World) -> None:
+    (vm,) = await overdue(world, 1)
+    await world.sweep.run()
+    world.deferrals.looks.clear()
+    world.arm.machines[vm.key] = vm_body(vm.name)
+    world.now += timedelta(hours=1)
+    await world.swept()
+    assert world.row(vm).outcome is Outcome.REQUESTED
+
+
+async def test_a_run_that_fails_later_on_does_not_forget_what_it_sent() -> None:
+    world = World(budget=Budget(longest=timedelta(seconds=0.05)))
+    await overdue(world, 40)
+    world.inventory.hangs = True
+    for _ in range(3):
+        report = await world.sweep.run()
+    assert "a request took too long" in report.stopped
+    assert len(world.deferrals.looks) == 40
+
+
+async def test_looks_that_the_queue_refused_are_sent_by_the_next_run(world: World) -> None:
+    await overdue(world, 3)
+    world.deferrals.reachable = False
+    with pytest.raises(StorageError):
+        await world.sweep.run()
+    world.deferrals.reachable = True
+    assert (await world.sweep.run()).overdue == 3
+
+
+async def test_of_many_overdue_rows_each_run_sends_its_share_and_the_next_one_the_next() -> None:
+    world = World(budget=Budget(visits=8))
+    vms = await overdue(world, 20)
+    sent = []
+    for _ in range(4):
+        sent.append((await world.sweep.run()).overdue)
+        world.now += timedelta(minutes=10)
+    assert sent == [8, 8, 4, 0]
+    assert {look.vm for look in world.deferrals.looks} == set(vms)
+
+
+async def test_visits_that_nobody_makes_are_asked_for_twice_a_day_at_the_most(world: World) -> None:
+    for number in range(30):
+        world.add(f"vm-{number}")
+    await sweeps_for(world, timedelta(minutes=50))
+    assert len(world.deferrals.revisits) == 30
+    await sweeps_for(world, DAY - timedelta(minutes=50))
+    assert len(world.deferrals.revisits) == 60
+
+
+async def test_a_vm_that_turns_up_later_is_asked_for_at_once(world: World) -> None:
+    world.add("first")
+    await sweeps_for(world, timedelta(minutes=20))
+    world.add("second")
+    report = await world.sweep.run()
+    assert (report.missed, report.skipped) == (1, 1)
+    assert world.deferrals.revisits[-1].vm == vm_id("second")
+
+
+async def test_a_visit_that_was_lost_is_asked_for_again_an_hour_later(world: World) -> None:
+    vm = world.add()
+    await world.sweep.run()
+    world.deferrals.revisits.clear()
+    world.now += timedelta(hours=1)
+    report = await world.swept()
+    assert (report.missed, report.repeated) == (1, 1)
+    assert world.row(vm).outcome is Outcome.REQUESTED
+
+
+async def test_a_vm_that_drifts_again_after_its_visit_is_asked_for_again_at_once(world: World) -> None:
+    vm = await onboarded(world)
+    for _ in range(2):
+        world.arm.machines[vm.key].pop("resources")
+        assert (await world.swept()).drifted == 1
+        world.arm.set_extension(vm, extension())
+        await world.extension_written(vm)
+        world.now += timedelta(minutes=20)
+
+
+async def test_a_dry_run_shows_what_was_asked_for_too(world: World) -> None:
+    world.add()
+    await world.sweep.run()
+    assert (await world.sweep.run(Order(dry_run=True))).missed == 1
+
+
+# A run ends in time, whatever it is at.
+
+
+async def test_reading_overdue_rows_leaves_time_for_the_rest(world: World) -> None:
+    await overdue(world, 4)
+    world.add("missed")
+    world.ledger.takes = lambda: setattr(world, "now", world.now + timedelta(seconds=50))
+    report = await world.sweep.run()
+    assert report.overdue < 4
+    assert "after 0:01:00 of reading overdue rows" in report.stopped
+    assert report.missed == 1
+
+
+async def test_publishing_outcomes_leaves_time_for_the_rest(world: World) -> None:
+    world.announced.reachable = False
+    for number in range(5):
+        await world.created(world.add(f"vm-{number}", image=BIONIC))
+    world.now += timedelta(hours=1)
+    world.announced.reachable = True
+    world.add("missed")
+    world.ledger.takes = lambda: setattr(world, "now", world.now + timedelta(seconds=50))
+    report = await world.sweep.run()
+    assert 0 < report.announced < 5
+    assert "after 0:02:00 of publishing outcomes" in report.stopped
+    assert report.missed == 1
+
+
+async def test_a_request_that_hangs_ends_the_run_and_the_next_one_begins_behind_it() -> None:
+    world = many_subscriptions(Budget(longest=timedelta(seconds=0.05)))
+    world.inventory.hangs = True
+    async with asyncio.timeout(10):
+        report = await world.sweep.run()
+    assert "a request took too long" in report.stopped
+    assert world.sweeps.stored.state.held_until is None
+    assert world.sweeps.stored.state.resume_at == numbered(SUBSCRIPTIONS_AT_ONCE)
+
+
+# Resource Graph that fails for some subscriptions.
+
+BROKEN = Evidence(http_status=500, code="InternalServerError")
+
+
+def numbered(number: int) -> str:
+    return f"00000000-0000-0000-0000-{number:012}"
+
+
+def many_subscriptions(budget: Budget | None = None, count: int = SUBSCRIPTIONS_AT_ONCE + 1) -> World:
+    """A policy over more subscriptions than are asked for at once; the VMs' own is the last of them."""
+    scopes = [f"/subscriptions/{numbered(number)}" for number in range(count)]
+    policy = {**POLICY, "scope": [*scopes, f"/subscriptions/{SUBSCRIPTION}"]}
+    return World(policies=[policy], budget=budget or Budget())
+
+
+async def test_subscriptions_that_resource_graph_fails_for_are_listed_and_the_others_compared() -> None:
+    world = many_subscriptions()
+    world.add()
+    world.inventory.errors = [BROKEN]
+    report = await world.sweep.run()
+    assert (world.arm.calls.count("GRAPH"), world.arm.calls.count("LIST")) == (2, SUBSCRIPTIONS_AT_ONCE)
+    assert report.missed == 1
+    assert f"{SUBSCRIPTIONS_AT_ONCE} subscriptions from {numbered(0)}" in report.unread[0]
+    assert report.stopped == ""
+
+
+async def test_what_resource_graph_breaks_off_is_read_by_arms_list(world: World) -> None:
+    gone, well = await onboarded(world, "gone"), await onboarded(world, "well")
+    world.add("missed")
+    del world.arm.machines[gone.key]
+    world.inventory.errors_midway = [Evidence(code="ResultTruncated", message="Resource Graph left rows out")]
+    report = await world.swept()
+    assert (report.missed, report.gone) == (1, 1)
+    assert world.row(well).outcome is Outcome.INSTALLED
+    assert world.row(gone).outcome is Outcome.GONE
+
+
+async def test_rows_are_not_closed_by_an_inventory_that_broke_off(world: World) -> None:
+    for name in ("first", "second", "third"):
+        await onboarded(world, name)
+    world.inventory.errors_midway = [BROKEN]
+    world.arm.list_errors = [BROKEN]
+    report = await world.sweep.run()
+    assert report.gone == 0
+    assert [SUBSCRIPTION in each for each in report.unread] == [True, True]
+
+
+async def test_one_subscription_that_cannot_be_listed_does_not_stop_the_next() -> None:
+    world = many_subscriptions(count=3)
+    world.add()
+    world.inventory.errors = [BROKEN]
+    world.arm.list_errors = [BROKEN]
+    report = await world.sweep.run()
+    assert report.missed == 1
+    assert report.unread[1].startswith(numbered(0))
+
+
+async def test_a_run_that_resource_graph_slows_down_is_followed_by_one_that_begins_behind_it() -> None:
+    world = many_subscriptions()
+    world.add()
+    world.inventory.errors = [TOO_MANY]
+    report = await world.sweep.run()
+    assert "429" in report.stopped
+    assert world.sweeps.stored.state.resume_at == numbered(SUBSCRIPTIONS_AT_ONCE)
+    world.inventory.errors = []
+    assert (await world.sweep.run()).missed == 1
+
+
+async def test_lists_that_take_too_long_are_read_on_from_where_the_run_stopped() -> None:
+    world = many_subscriptions(count=3)
+    world.inventory.errors = [NOT_ALLOWED]
+    world.add()
+    world.add("second")
+    order = sorted([*(numbered(n) for n in range(3)), SUBSCRIPTION])
+    report = await world.sweep.run(watch=Clockwork(world))
+    assert report.stopped == "after 0:04:00"
+    assert world.sweeps.stored.state.resume_at == order[-1] == SUBSCRIPTION
+
+
+async def test_a_long_list_of_what_could_not_be_read_is_cut() -> None:
+    world = many_subscriptions(count=80)
+    world.inventory.errors = [BROKEN]
+    world.arm.list_errors = [BROKEN] * 80
+    report = await world.sweep.run()
+    assert len(report.unread) + report.unnamed == 81
+    assert len(report.unread) == 50
+    assert str(report).endswith("could not read 31 more")
+
+
+# The poison queue holds what needs a person, and no more.
+
+
+async def test_looks_that_nothing_waits_for_any_more_leave_the_poison_queue(world: World) -> None:
+    healed, waiting = await overdue(world, 2)
+    looks = {vm: Look(vm, OMS, due) for vm in (healed, waiting) if (due := world.row(vm).next_attempt_at)}
+    world.poison.messages = [*looks.values(), looks[waiting], Look(vm_id("unknown"), OMS, world.now), "not a message"]
+    world.arm.machines[healed.key] = vm_body(healed.name)
+    await world.line.take(looks[healed])
+    report = await world.sweep.run()
+    assert world.poison.messages == [looks[waiting], "not a message"]
+    assert report.poison == 3
+    assert "3 removed from the poison queue" in str(report)
+
+
+async def test_a_visit_leaves_the_poison_queue_when_the_vm_was_visited_since(world: World) -> None:
+    vm, other = world.add(), world.add("other")
+    await world.sweep.run()
+    world.poison.messages = [*world.deferrals.revisits]
+    world.deferrals.revisits.clear()
+    world.now += timedelta(hours=1)
+    await world.created(vm)
+    await world.sweep.run()
+    assert [message.vm for message in world.poison.messages if not isinstance(message, str)] == [other]
+    world.now += timedelta(hours=25)
+    await world.sweep.run()
+    assert world.poison.messages == []
+
+
+async def test_a_poison_queue_that_cannot_be_read_stops_nothing(world: World) -> None:
+    world.add()
+    world.poison.errors = [StorageError("the poison queue could not be emptied: 403")]
+    report = await world.sweep.run()
+    assert report.missed == 1
+    assert "the poison queue could not be emptied: 403" in report.unread
+
+
+async def test_the_poison_queue_is_looked_through_also_while_visits_are_on_their_way(world: World) -> None:
+    world.add()
+    await world.sweep.run()
+    world.poison.messages = [Look(vm_id("unknown"), OMS, world.now)]
+    report = await world.sweep.run()
+    assert (report.busy, report.poison) == (True, 1)
+
+
+# A policy that changes, and a deployment during which two versions of it are at work.
+
+CHANGED = {**POLICY, "settings": {**POLICY["settings"], "another": "value"}}
+
+
+async def unsupported_by(world: World, digest: str, **changes: Any) -> VmId:
+    """A VM whose row was written long ago, by the version of the policy that has this digest."""
+    vm = world.add(image=BIONIC)
+    await world.created(vm)
+    key = (vm.key, OMS)
+    stored = world.ledger.rows[key]
+    world.ledger.rows[key] = Stored(replace(stored.row, policy_hash=digest, **changes), stored.version)
+    world.now += timedelta(hours=1)
+    return vm
+
+
+def digest_of(raw: dict[str, Any]) -> str:
+    return parse_policy(raw, "p.yaml", compile_rule).digest
+
+
+async def test_final_rows_are_opened_again_by_a_policy_that_has_been_the_same_for_a_while(world: World) -> None:
+    await unsupported_by(world, digest_of(CHANGED))
+    world.policy_states.stored = {POLICY["name"]: PolicyState(POLICY["name"], digest_of(CHANGED))}
+    assert (await world.sweep.run()).changed == 0
+    world.now += timedelta(minutes=14)
+    assert (await world.sweep.run()).changed == 0
+    world.now += timedelta(minutes=1)
+    report = await world.sweep.run()
+    assert (report.changed, [visit.reason for visit in world.deferrals.revisits]) == (1, ["changed"])
+
+
+async def test_while_two_versions_are_at_work_neither_opens_the_others_rows(world: World) -> None:
+    await unsupported_by(world, "of a version that is not seen")
+    other = World(
+        policies=[CHANGED], now=world.now, ledger=world.ledger, arm=world.arm, policy_states=world.policy_states
+    )
+    world.policy_states.stored = {POLICY["name"]: PolicyState(POLICY["name"], "older")}
+    for _ in range(6):
+        for each in (world, other):
+            each.now = world.now
+            assert (await each.sweep.run()).changed == 0
+        world.now += timedelta(minutes=10)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.INSTALLED, Outcome.OUT_OF_SCOPE])
+async def test_rows_of_another_version_are_left_alone_until_the_policy_is_everybodys(
+    world: World, outcome: Outcome
+) -> None:
+    await unsupported_by(world, digest_of(CHANGED), outcome=outcome)
+    world.policy_states.stored = {POLICY["name"]: PolicyState(POLICY["name"], digest_of(CHANGED))}
+    assert (await world.sweep.run()).visits == 0
+    world.now += timedelta(minutes=15)
+    assert (await world.sweep.run()).visits == 1
+
+
+async def test_a_policy_that_was_never_seen_before_is_settled_at_once(world: World) -> None:
+    await unsupported_by(world, "another")
+    assert (await world.sweep.run()).changed == 1
+    assert world.policy_states.stored == {POLICY["name"]: PolicyState(POLICY["name"], digest_of(POLICY))}
+
+
+@pytest.mark.parametrize("digest", ["", digest_of(POLICY)], ids=["of the version before", "the same"])
+async def test_rows_of_the_same_policy_and_of_the_version_before_rest(world: World, digest: str) -> None:
+    await unsupported_by(world, digest)
+    assert (await world.sweep.run()).visits == 0
+
+
+async def test_a_row_of_a_vm_that_the_changed_policy_leaves_out_is_said_anew(world: World) -> None:
+    vm = await unsupported_by(world, "another")
+    world.arm.machines[vm.key]["tags"] = {"onboarding": "skip"}
+    assert (await world.swept()).changed == 1
+    assert world.row(vm).outcome is Outcome.OUT_OF_SCOPE
+
+
+async def test_a_dry_run_keeps_nothing_of_the_policies(world: World) -> None:
+    await world.sweep.run(Order(dry_run=True))
+    assert world.policy_states.stored == {}

@@ -17,6 +17,7 @@ from onboarding.core.machine_row import MachineRow
 from onboarding.core.outcome import Outcome, Row
 from onboarding.core.pause import Pause
 from onboarding.core.policy import PolicySet, parse_policy
+from onboarding.core.policy_state import PolicyState
 from onboarding.core.resource_id import ExtensionId, VmId
 from onboarding.core.rule import compile_rule
 from onboarding.core.selection import EVERYTHING, Selection
@@ -236,6 +237,7 @@ class LedgerInMemory:
         self.history: dict[tuple[str, str, str], Row] = {}
         self.notes: dict[tuple[str, str, datetime | None], Row] = {}
         self.reachable = True
+        self.takes: Callable[[], None] = lambda: None  # what happens while a list's next row is read
         self.writes = 0
         self.calls: list[str] = []
 
@@ -300,6 +302,7 @@ class LedgerInMemory:
         self._check()
         for stored in list(self.rows.values()):
             if stored.row.next_attempt_at and stored.row.next_attempt_at < before:
+                self.takes()
                 yield stored.row
 
     async def current(self, selection: Selection = EVERYTHING) -> AsyncIterator[Row]:
@@ -320,6 +323,7 @@ class LedgerInMemory:
         self._check()
         for row in list(self.notes.values()):
             if row.finished_at and row.finished_at < before:
+                self.takes()
                 yield row
 
     async def told(self, row: Row) -> None:
@@ -354,12 +358,18 @@ class InventoryInMemory:
         self.frozen: dict[str, dict[str, Any]] | None = None
         self.hidden: set[str] = set()
         self.errors: list[Evidence] = []
+        self.errors_midway: list[Evidence] = []  # after the first VM
+        self.hangs = False
         self.groups: dict[str, frozenset[str]] = {}
 
     async def machines(self, subscriptions: Sequence[str]) -> AsyncIterator[Mapping[str, Any]]:
         self._asked()
+        if self.hangs:
+            await asyncio.Event().wait()
         seen = set(subscriptions) - self.hidden
-        for body in list((self._arm.machines if self.frozen is None else self.frozen).values()):
+        for number, body in enumerate(list((self._arm.machines if self.frozen is None else self.frozen).values())):
+            if number and self.errors_midway:
+                raise ArmError(self.errors_midway.pop(0))
             if any(f"/{subscription}/" in body["id"] for subscription in seen):
                 indexed = copy.deepcopy(body)
                 indexed["properties"].pop("instanceView", None)
@@ -392,6 +402,36 @@ class SweepsInMemory:
         self.writes += 1
         self.stored = StoredSweep(state, f"v{self.writes}")
         return f"v{self.writes}"
+
+
+class PoisonInMemory:
+    """What was laid aside: messages, and texts that are none."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message | str] = []
+        self.errors: list[StorageError] = []
+
+    async def give_back(self) -> AsyncIterator[bool]:
+        for message in list(self.messages):
+            yield not isinstance(message, str)
+
+    async def remove(self, settled: Callable[[Message], Awaitable[bool]], most: int) -> int:
+        if self.errors:
+            raise self.errors.pop(0)
+        kept = [m for m in self.messages[:most] if isinstance(m, str) or not await settled(m)]
+        before, self.messages = len(self.messages), kept + self.messages[most:]
+        return before - len(self.messages)
+
+
+class PolicyStatesInMemory:
+    def __init__(self) -> None:
+        self.stored: dict[str, PolicyState] = {}
+
+    async def every(self) -> Mapping[str, PolicyState]:
+        return dict(self.stored)
+
+    async def write(self, state: PolicyState) -> None:
+        self.stored[state.policy] = state
 
 
 class PausesInMemory:
@@ -468,6 +508,8 @@ class World:
     brakes: BrakesInMemory = field(default_factory=BrakesInMemory)
     announced: AnnouncementsInMemory = field(default_factory=AnnouncementsInMemory)
     sweeps: SweepsInMemory = field(default_factory=SweepsInMemory)
+    poison: PoisonInMemory = field(default_factory=PoisonInMemory)
+    policy_states: PolicyStatesInMemory = field(default_factory=PolicyStatesInMemory)
     budget: Budget = field(default_factory=Budget)
 
     def __post_init__(self) -> None:
@@ -484,6 +526,8 @@ class World:
             inventory=self.inventory,
             sweeps=self.sweeps,
             brakes=self.brakes,
+            poison=self.poison,
+            policy_states=self.policy_states,
         )
         self.arm.clock = lambda: self.now
         self.line = Onboarding(ports, rules)

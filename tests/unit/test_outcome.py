@@ -28,7 +28,7 @@ COLUMNS = {
     *("Outcome", "Reason", "WaitingFor", "WaitingSince", "NextAttemptAt", "Attempt", "FinishedAt", "DurationMs"),
     *("VmId", "ResourceId", "VmName", "ResourceGroup", "Location", "Distribution", "OsVersion", "Architecture"),
     *("ImagePublisher", "ImageOffer", "ImageSku", "ImageVersion", "ImageId", "Witness", "Verdict", "SupportTable"),
-    *("Extension", "ExtensionName", "ExtensionVersion", "Policy", "Effect", "RequestedAt"),
+    *("Extension", "ExtensionName", "ExtensionVersion", "Policy", "PolicyHash", "Effect", "RequestedAt"),
     *("ErrorCode", "ErrorMeaning", "Advice", "Message", "EventId", "EventTime", "CorrelationId"),
     *("PolicyHash", "SentDigest", "UndoneAt"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -199,3 +200,57 @@ def _place_of_error(raw: dict[str, Any]) -> str:
 def test_an_id_that_is_none_of_azure_policys_is_named(wrong: object) -> None:
     with pytest.raises(ConfigurationError, match=r"p\.yaml: azurePolicy\[0\]: .* is no id of Azure Policy's"):
         _policy(azurePolicy=[wrong])
+
+
+# The digest names the content of a policy file.
+
+
+def test_the_digest_is_the_same_for_the_same_content_in_another_order() -> None:
+    raw = {**HERE, "rule": RULE, "scope": ["/subscriptions/a", "/subscriptions/b"]}
+    turned = {key: raw[key] for key in reversed(raw)}
+    assert parse_policy(raw, "p.yaml", compile_rule).digest == parse_policy(turned, "q.json", compile_rule).digest
+
+
+def test_the_digest_changes_with_whatever_the_file_says() -> None:
+    changes: list[dict[str, Any]] = [
+        {},
+        {"name": "there"},
+        {"effect": "auditIfNotExists"},
+        {"scope": ["/subscriptions/a"]},
+        {"scope": ["/subscriptions/a", "/subscriptions/b"]},
+        {"rule": RULE},
+        {"rule": {**RULE, "notEquals": "leave"}},
+        {"settings": {"a": "1"}},
+        {"settings": {"a": 1}},
+        {"protectedSettings": {"key": "{ONE}"}},
+        {"protectedSettings": {"key": "{ANOTHER}"}},
+        {"protectedSettings": {"another": "{ONE}"}},
+        {"workspaces": [{"name": "w", "protectedSettings": {"key": "{ONE}"}}]},
+        {
+            "exemptions": [
+                {"scope": "/subscriptions/a", "category": "Waiver", "reason": "lab", "expiresOn": date(2027, 1, 1)}
+            ]
+        },
+    ]
+    digests = [_policy(**change).digest for change in changes]
+    assert len(set(digests)) == len(changes)
+    assert all(re.fullmatch("[0-9a-f]{16}", digest) for digest in digests)
+
+
+def test_no_secret_value_goes_into_the_digest() -> None:
+    secrets = [{"protectedSettings": {"key": value}} for value in ("one secret", "another secret")]
+    assert _policy(**secrets[0]).digest == _policy(**secrets[1]).digest
+    inside = [{"workspaces": [{"name": "w", **secret}]} for secret in secrets]
+    assert _policy(**inside[0]).digest == _policy(**inside[1]).digest
+
+
+@given(
+    st.dictionaries(
+        st.one_of(st.text(), st.integers()),
+        st.recursive(
+            st.one_of(st.none(), st.booleans(), st.floats(), st.text(), st.dates()), lambda inner: st.lists(inner)
+        ),
+    )
+)
+def test_every_file_that_is_a_policy_has_a_digest(settings: dict[Any, Any]) -> None:
+    assert len(_policy(settings=settings).digest) == 16
