@@ -111,6 +111,9 @@ class ArmInMemory:
         self.read_errors: list[Evidence] = []
         self.list_errors: list[Evidence] = []
         self.install_errors: list[Evidence] = []
+        self.access_errors: list[Evidence] = []
+        self.subscriptions: tuple[str, ...] = (SUBSCRIPTION,)
+        self.checked: list[str] = []
         self.calls: list[str] = []
         self.bodies: list[Mapping[str, Any]] = []
         self.after_put: Callable[[], Awaitable[None]] | None = None
@@ -152,7 +155,12 @@ class ArmInMemory:
             yield listed
 
     async def list_subscriptions(self) -> tuple[str, ...]:
-        return (SUBSCRIPTION,)
+        return self.subscriptions
+
+    async def check_access(self, subscription: str) -> None:
+        self.checked.append(subscription)
+        if self.access_errors:
+            raise ArmError(self.access_errors.pop(0))
 
     def set_extension(self, vm: VmId, resource: dict[str, Any], message: str = "", code: str = "") -> None:
         machine = self.machines[vm.key]
