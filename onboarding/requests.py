@@ -6,18 +6,24 @@ come by event or timed message is looked for as well, so that the request ends e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from onboarding.core.asked import Asked
 from onboarding.core.decision import Decision, Situation
+from onboarding.core.errors import ArmError, OnboardingError
+from onboarding.core.failures import Cause, classify, parse_errors
 from onboarding.core.outcome import Row
 from onboarding.core.resource_id import VmId, parse_id
 from onboarding.core.selection import Selection
 from onboarding.enforce import Enforcement, Rules
 from onboarding.events import Trigger
-from onboarding.ports import Ports
+from onboarding.ports import Arm, Clock, Ports
 from onboarding.visit import Visit
+
+_NO_TOKEN = "AuthenticationFailed"
+_FORBIDDEN, _TOO_MANY, _SERVER_ERROR = 403, 429, 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,26 +34,99 @@ class Preview:
     decision: Decision
 
 
+class NoAccess(OnboardingError):
+    """ARM does not serve the person for that subscription, or for none at all; nothing was asked of it but that.
+    Without an error, ARM knows the login and shows it nothing."""
+
+    def __init__(self, subscription: str, error: ArmError | None) -> None:
+        super().__init__(f"subscription {subscription}: {error}")
+        self.subscription = subscription
+        self.error = error
+
+
+async def check_access(arm: Arm, subscriptions: Iterable[str]) -> None:
+    """Ask for each subscription once, before anything is written. Raises NoAccess for the first that ARM does not
+    show to whoever is signed in, and where ARM does not answer at all; throttling and platform trouble are waited for
+    as with any VM."""
+    seen: frozenset[str] | None = None
+    for subscription in sorted({each.lower() for each in subscriptions}):
+        try:
+            await arm.check_access(subscription)
+        except ArmError as error:
+            if _passes(error):
+                continue
+            if (
+                error.evidence.http_status == _FORBIDDEN
+            ):  # no proof: a role on a group or on a VM alone does for an onboarding
+                seen = await _seen(arm) if seen is None else seen
+                if subscription in seen:
+                    continue
+            raise NoAccess(subscription, error) from None
+
+
+async def check_sight(arm: Arm) -> None:
+    """Ask which subscriptions there are to see. Raises NoAccess if there are none, or as `check_access`."""
+    try:
+        if await arm.list_subscriptions():
+            return
+    except ArmError as error:
+        if _passes(error):
+            return
+        raise NoAccess("", error) from None
+    raise NoAccess("", None)
+
+
+def _passes(error: ArmError) -> bool:
+    status = error.evidence.http_status
+    return status is not None and (status == _TOO_MANY or status >= _SERVER_ERROR)
+
+
+async def _seen(arm: Arm) -> frozenset[str]:
+    try:
+        return frozenset(subscription.lower() for subscription in await arm.list_subscriptions())
+    except ArmError:
+        return frozenset()
+
+
+def no_token(error: ArmError) -> bool:
+    """Whether there was no token to ask ARM with."""
+    return error.evidence.http_status is None and error.evidence.code == _NO_TOKEN
+
+
+def refuses_caller(error: ArmError, clock: Clock) -> bool:
+    """Whether the refusal is about who asks: a login or a right is missing. It says nothing about the VM."""
+    return no_token(error) or classify(error.evidence, parse_errors({}), clock()).cause is Cause.NOT_AUTHORIZED
+
+
 class Requests:
     """One per command."""
 
     def __init__(self, ports: Ports, rules: Rules) -> None:
         self._ports = ports
         self._enforcement = Enforcement(ports, rules)
+        self._following = Enforcement(replace(ports, arm=_PersonalArm(ports.arm, ports.clock)), rules)
         self._extensions = frozenset(rules.catalogue)
+
+    async def check_access(self, vms: Iterable[VmId]) -> None:
+        """Raises NoAccess where ARM does not serve the person for one of the VMs' subscriptions."""
+        await check_access(self._ports.arm, (vm.subscription for vm in vms))
 
     async def ask(self, vm: VmId, asked: Asked) -> Mapping[str, Row]:
         """Do what a person asks for; the VM's rows by extension. Raises StorageError, and ArmError for a VM that
-        cannot be read and has no row."""
+        cannot be read and has no row, or that the person may not read or write."""
         await self._enforcement.visit(await self._visit(vm, asked))
         return await self.rows(vm)
 
     async def follow(self, vm: VmId) -> Mapping[str, Row]:
-        """The VM's rows; one that is not final yet costs a look at the VM. Raises StorageError."""
+        """The VM's rows; one that is not final yet costs a look at the VM. Raises StorageError, and ArmError if ARM
+        refuses the person meanwhile: the rows stay as they are, and the function app goes on."""
         rows = await self.rows(vm)
         if all(row.outcome.final for row in rows.values()):
             return rows
-        await self._enforcement.visit(await self._visit(vm, None))
+        try:
+            await self._following.visit(await self._visit(vm, None))
+        except _Refused as refused:
+            raise refused.error from None
         return await self.rows(vm)
 
     async def preview(self, vm: VmId, asked: Asked) -> tuple[Preview, ...]:
@@ -55,11 +134,12 @@ class Requests:
         cases = await self._enforcement.preview(await self._visit(vm, asked))
         return tuple(Preview(case.situation, decision) for case, decision in cases)
 
-    async def select(self, selection: Selection) -> tuple[VmId, ...]:
-        """The VMs of the rows that are selected, each once. Raises StorageError."""
+    async def select(self, selection: Selection, policy: str = "") -> tuple[VmId, ...]:
+        """The VMs of the rows that are selected, each once; with `policy`, of those that it decided. Raises
+        StorageError."""
         found: dict[str, VmId] = {}
         async for row in self._ports.ledger.current(selection):
-            if isinstance(vm := parse_id(row.resource_id), VmId):
+            if policy in ("", row.policy) and isinstance(vm := parse_id(row.resource_id), VmId):
                 found[vm.key] = vm
         return tuple(found.values())
 
@@ -72,3 +152,46 @@ class Requests:
         trigger = Trigger(f"{reason}.{now:%Y%m%dt%H%M%S.%fz}", now)
         probed = self._extensions if asked else frozenset()
         return Visit(vm, trigger, await self._ports.ledger.read(vm), now, cleared=probed, asked=asked)
+
+
+class _Refused(Exception):
+    """ARM refuses the person. No ArmError: the line takes that for its own identity's trouble, and pauses the scope."""
+
+    def __init__(self, error: ArmError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class _PersonalArm:
+    """ARM as a person's login sees it, for looks at VMs that no person's reason opens."""
+
+    def __init__(self, arm: Arm, clock: Clock) -> None:
+        self._arm = arm
+        self._clock = clock
+
+    async def read_machine(self, vm: VmId, *, to_install: bool = False) -> Mapping[str, Any]:
+        try:
+            return await self._arm.read_machine(vm, to_install=to_install)
+        except ArmError as error:
+            raise self._told(error) from None
+
+    async def start_install(self, vm: VmId, name: str, body: Mapping[str, Any]) -> None:
+        try:
+            await self._arm.start_install(vm, name, body)
+        except ArmError as error:
+            raise self._told(error) from None
+
+    async def read_image(self, image_id: str) -> Mapping[str, Any]:
+        return await self._arm.read_image(image_id)
+
+    def list_machines(self, subscription: str) -> AsyncIterator[Mapping[str, Any]]:
+        return self._arm.list_machines(subscription)
+
+    async def list_subscriptions(self) -> tuple[str, ...]:
+        return await self._arm.list_subscriptions()
+
+    async def check_access(self, subscription: str) -> None:
+        await self._arm.check_access(subscription)
+
+    def _told(self, error: ArmError) -> ArmError | _Refused:
+        return _Refused(error) if refuses_caller(error, self._clock) else error

@@ -71,7 +71,7 @@ class StorageRequests:
         parts = urlsplit(url)
         self._path = parts.path.rstrip("/")
         self.url = f"{parts.scheme}://{parts.netloc}{self._path}"
-        self._kind = kind
+        self.kind = kind
         self._sas = credential.signature.lstrip("?") if isinstance(credential, AzureSasCredential) else parts.query
         self._credential = credential
         self._connections = connections
@@ -132,7 +132,7 @@ class StorageRequests:
             return {}
         if isinstance(credential, AzureNamedKeyCredential):
             content_type = headers.get("Content-Type", "")
-            return _shared_key(credential, self._kind, method, self._path + path, content_type)
+            return _shared_key(credential, self.kind, method, self._path + path, content_type)
         if not self.url.startswith("https:"):
             raise ServiceRequestError("a token is not sent over a connection that anybody can read")
         if self._token is None or self._token.expires_on - time.time() < _RENEWED_S:
