@@ -8,6 +8,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
+from onboarding.cli.environment import own_environment
 from onboarding.cli.io import BadInput
 from onboarding.core.masking import mask
 
@@ -40,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.debug:
         _log_everything()
     try:
-        code: int = args.run(args)
+        with own_environment():
+            code: int = args.run(args)
     except BadInput as error:
         print(f"onboard {args.command}: {error}", file=sys.stderr)
         return 2
