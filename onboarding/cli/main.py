@@ -40,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.debug:
         _log_everything()
+    else:  # it tells in a page of warnings what it tried; what came of it is said by the command
+        logging.getLogger("azure.identity").setLevel(logging.ERROR)
     try:
         with own_environment():
             code: int = args.run(args)
