@@ -16,8 +16,16 @@ from onboarding.core.deciding import decide
 from onboarding.core.decision import AlreadyInstalled, Decision, Install, Pace, Situation, Skip, Wait
 from onboarding.core.digest import digest
 from onboarding.core.errors import ArmError
+from onboarding.core.evidence import NO_TOKEN
 from onboarding.core.facts import InstalledExtension, MachineFacts, read_extension, read_facts
-from onboarding.core.failures import Cause, ExtensionState, Failure, classify, read_extension_state
+from onboarding.core.failures import (
+    Cause,
+    ExtensionState,
+    Failure,
+    classify,
+    is_the_callers,
+    read_extension_state,
+)
 from onboarding.core.images import NO_OVERRIDES, ImageDefinition, Overrides, identify
 from onboarding.core.machine_row import MachineRow
 from onboarding.core.outcome import Outcome, Row, WaitingFor
@@ -31,7 +39,7 @@ from onboarding.core.support import judge
 from onboarding.core.survey import Reason
 from onboarding.core.waits import Waits
 from onboarding.definitions import Definitions
-from onboarding.install import OF_THE_CALLER, Installer
+from onboarding.install import Installer
 from onboarding.pauses import Pauses
 from onboarding.ports import Ports, Revisit, Stored
 from onboarding.reach import Reach
@@ -240,7 +248,7 @@ class Enforcement:
                 busy = self._installer.claimed(case, decision)
                 sending = (case, decision, busy)
                 continue
-            if visit.asked is None:
+            if not visit.personal:
                 await self.pauses.heed(visit.vm, case.extension, digest(case.situation.settings), decision, visit.now)
             row = self._row(case, decision)
             if row.in_flight:
@@ -273,11 +281,13 @@ class Enforcement:
     def _left_alone(
         self, visit: Visit, facts: MachineFacts, assignment: Assignment, policies: PolicySet, deleting: bool
     ) -> bool:
-        """Final rows that an event cannot change: of a VM that is being deleted, and of another version of the policy,
-        which another host may work with. A changed policy takes rows up by way of the sweep."""
+        """Final rows that this visit cannot change: which it is not about, of a VM that is being deleted, and of another
+        version of the policy, which another host may work with. A changed policy takes rows up by way of the sweep."""
         last = visit.last(assignment.policy.extension, facts.vm_id)
         if last is None or not last.outcome.final or last.outcome is Outcome.GONE or visit.asked is not None:
             return False
+        if visit.reopens is not None and last.extension not in visit.reopens:
+            return True
         ours = {policy.name: policy.digest for policy in policies.policies}
         other = last.policy_hash not in ("", ours.get(last.policy))
         return deleting or (other and not visit.revisit)
@@ -315,7 +325,7 @@ class Enforcement:
     ) -> None:
         """ARM did not give us the VM: every policy that could want something of it waits, or learns that it is gone."""
         failure = self._judge(error, visit)
-        if visit.asked is not None and (not visit.stored or failure.cause in OF_THE_CALLER):
+        if visit.personal and (is_the_callers(error.evidence, failure) or not visit.stored):
             raise error  # a slip of the pen is no row, and what a person may not do is no truth about the machine
         gone = proves_gone(failure)
         if not gone and (visit.deletion or visit.revisit in _MAY_BE_GONE) and await self._still_unsure(visit, failure):
@@ -331,7 +341,7 @@ class Enforcement:
             last = visit.last(policy.extension)
             told = classify(error.evidence, self._rules.catalogue[policy.extension].errors, visit.now)
             decision = after_refusal(Pace(last, policy.waits, visit.now), told, error.evidence.text)
-            if visit.asked is None:
+            if not visit.personal:
                 settings = last.sent_digest if last else ""
                 await self.pauses.heed(visit.vm, policy.extension, settings, decision, visit.now)
             rows.append(_unread(visit, policy, decision))
@@ -341,7 +351,7 @@ class Enforcement:
         """Whether a VM that is said to be gone, and that cannot be read, is left as it is for now. Who is deleted with
         its group takes our role along: nothing is paused for that, and nothing is said before a second read a day
         later, or before the list of its subscription leaves it out."""
-        if failure.cause is not Cause.NOT_AUTHORIZED:
+        if failure.cause is not Cause.NOT_AUTHORIZED or failure.code in NO_TOKEN:
             if visit.deletion:
                 await self._look_again(visit)
             return visit.deletion
@@ -384,8 +394,8 @@ def _machine(
 
 def _gone(visit: Visit, why: str) -> list[Row]:
     """The rows that do not say so yet, ended since the VM is gone."""
-    rows = [stored.row for extension, stored in visit.stored.items() if extension not in visit.settled]
-    return [closed(row, Outcome.GONE, why, visit.now) for row in rows if row.outcome is not Outcome.GONE]
+    rows = [stored.row for stored in visit.stored.values() if stored.row.outcome is not Outcome.GONE]
+    return [closed(row, Outcome.GONE, why, visit.now) for row in rows]
 
 
 def _ended_by(row: Row, ended: Row, facts: MachineFacts, visit: Visit) -> Row:

@@ -15,8 +15,8 @@ from onboarding.core.catalog import extension_body
 from onboarding.core.decision import Install, Pace, Situation, Skip, Wait
 from onboarding.core.digest import digest
 from onboarding.core.errors import ArmError, LostRace, StorageError
-from onboarding.core.evidence import Evidence
-from onboarding.core.failures import Cause, classify
+from onboarding.core.evidence import NO_TOKEN, Evidence
+from onboarding.core.failures import classify, is_the_callers
 from onboarding.core.machine_row import Claim, MachineRow
 from onboarding.core.outcome import Row, WaitingFor
 from onboarding.core.record import claim_of, requested, row_of, unanswered
@@ -28,8 +28,6 @@ from onboarding.visit import Case
 
 _log = logging.getLogger(__name__)
 
-# What a person lacks is no truth about the machine: the function's own identity may well have it.
-OF_THE_CALLER = (Cause.NOT_AUTHORIZED,)
 # The request may have reached ARM although no answer came back.
 _MAYBE_SENT = (
     "ServiceRequestError",
@@ -73,7 +71,8 @@ class Installer:
         try:
             await self._arm.start_install(visit.vm, install.name, body)
         except ArmError as error:
-            if visit.asked is not None and self._is_the_callers(situation, error):
+            if visit.personal and self._is_the_callers(situation, error):
+                # What a person may not do is no truth about the machine: the app's own identity may well do it.
                 free = replace(machine, claim=None)
                 await self._recorder.undo(visit, free, versions, case.extension)
                 raise
@@ -90,7 +89,7 @@ class Installer:
             _log.warning("%s %s: the request could not be recorded: %s", visit.vm.name, case.extension, error)
 
     def _is_the_callers(self, situation: Situation, error: ArmError) -> bool:
-        return classify(error.evidence, situation.entry.errors, self._clock()).cause in OF_THE_CALLER
+        return is_the_callers(error.evidence, classify(error.evidence, situation.entry.errors, self._clock()))
 
     async def _refused(self, case: Case, error: ArmError, claim: Row) -> Row:
         """A refusal that says "not now" is no attempt; one whose effect is unknown may have been the first."""
@@ -99,12 +98,13 @@ class Installer:
         if _maybe_sent(error.evidence):
             return unanswered(claim, trouble_of(failure, error.evidence.text))
         decision = after_refusal(replace(situation.pace, now=now), failure, error.evidence.text)
-        if case.visit.asked is None:
+        if not case.visit.personal:
             await self._pauses.heed(case.visit.vm, case.extension, claim.sent_digest, decision, now)
         row = _row(situation, claim, decision)
         if not isinstance(decision, Wait):
             return row
-        least = 1 if decision.waiting_for is WaitingFor.PLATFORM else 0
+        sent = error.evidence.code not in NO_TOKEN
+        least = 1 if sent and decision.waiting_for is WaitingFor.PLATFORM else 0
         return replace(row, attempt=max(least, claim.attempt - 1))
 
     async def _record(self, case: Case, machine: MachineRow, row: Row) -> None:

@@ -95,7 +95,7 @@ class Onboarding:
             await self._ports.deferrals.schedule(look, visit.now)
             return
         # A clock that runs behind the queue's must not find the row "not due yet" and lose the check.
-        await self._enforcement.visit(replace(visit, now=max(visit.now, look.due)))
+        await self._enforcement.visit(replace(visit, now=max(visit.now, look.due), reopens=frozenset()))
 
     async def _arrive(
         self,
@@ -154,7 +154,7 @@ class Onboarding:
 
     async def _wake(self, visit: Visit) -> None:
         if any(not stored.row.outcome.final for stored in visit.stored.values()):
-            await self._enforcement.visit(visit)
+            await self._enforcement.visit(replace(visit, reopens=frozenset()))
 
     async def _insist(
         self, arrive: Callable[[bool], Awaitable[Visit]], act: Callable[[Visit], Awaitable[None]]
@@ -186,14 +186,14 @@ class Onboarding:
         if succeeded and len(sent) == len(rows) == 1 and not waiting:
             await self._enforcement.confirm(visit, sent[0])
         elif rows or waiting:
-            await self._enforcement.visit(visit)
+            await self._enforcement.visit(replace(visit, reopens=frozenset(rows)))
 
     async def _restore(self, visit: Visit, *, name: str) -> None:
         """An extension was removed: policy may still want it, so the VM is looked at again."""
-        named = (s.row for s in visit.stored.values() if s.row.extension_name.lower() == name.lower())
-        waiting = any(s.row.waiting_for is WaitingFor.OPERATION for s in visit.stored.values())
-        if waiting or any(row.outcome.present or _waits_for(row, name) for row in named):
-            await self._enforcement.visit(visit)
+        named = {e: s.row for e, s in visit.stored.items() if s.row.extension_name.lower() == name.lower()}
+        touched = frozenset(e for e, row in named.items() if row.outcome.present or _waits_for(row, name))
+        if touched or any(s.row.waiting_for is WaitingFor.OPERATION for s in visit.stored.values()):
+            await self._enforcement.visit(replace(visit, reopens=touched))
 
 
 def _waits_for(row: Row, name: str) -> bool:

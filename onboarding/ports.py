@@ -128,6 +128,9 @@ class Arm(Protocol):
     async def list_subscriptions(self) -> tuple[str, ...]:
         """The subscriptions that the identity can see. Raises ArmError."""
 
+    async def check_access(self, subscription: str) -> None:
+        """Whether ARM knows the identity and shows it that subscription: one GET. Raises ArmError if not."""
+
 
 class Shell(Protocol):
     async def run(self, vm: VmId, script: str) -> str:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
 
     from onboarding.azure.storage import OnboardingTable
+    from onboarding.azure.storage_requests import StorageRequests
 
 _log = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ def read_configuration(environment: Mapping[str, str]) -> Configuration:
 def connect(configuration: Configuration) -> Application:
     """The line for a process that lives long; no request is sent before the first event. Raises StorageError without
     a storage account."""
-    ports = _ports(configuration, AsyncExitStack())
+    ports, _ = _ports(configuration, AsyncExitStack())
     return Application(Onboarding(ports, configuration.rules), make_sweep(ports, configuration))
 
 
@@ -78,10 +79,16 @@ def make_sweep(ports: Ports, configuration: Configuration) -> Sweep:
 
 
 @asynccontextmanager
-async def open_ports(configuration: Configuration) -> AsyncIterator[Ports]:
-    """All that the line needs, for one command, and closed in the end. Raises StorageError."""
+async def open_ports(configuration: Configuration, *, check: bool = False) -> AsyncIterator[Ports]:
+    """All that the line needs, for one command, and closed in the end. Raises StorageError; with `check` also where
+    the table or the queue cannot be read, so that a command finds out before it writes."""
+    from onboarding.azure.storage_check import check_storage
+
     async with AsyncExitStack() as ending:
-        yield _ports(configuration, ending)
+        ports, services = _ports(configuration, ending)
+        if check:
+            await check_storage(configuration.settings.storage, *services)
+        yield ports
 
 
 @asynccontextmanager
@@ -102,8 +109,8 @@ async def open_machines(configuration: Configuration) -> AsyncIterator[tuple[Arm
         yield arm, RunCommands(identity, settings.arm_endpoint, scope, connections)
 
 
-def _ports(configuration: Configuration, ending: AsyncExitStack) -> Ports:
-    """Make the adapters; what they hold open is closed with `ending`."""
+def _ports(configuration: Configuration, ending: AsyncExitStack) -> tuple[Ports, tuple[StorageRequests, ...]]:
+    """Make the adapters, and name the storage services that they use; what they hold open is closed with `ending`."""
     # Here and not above: the SDKs take half a second to load, and an ignored event needs none of them.
     from azure.core.credentials import AzureKeyCredential
 
@@ -114,7 +121,8 @@ def _ports(configuration: Configuration, ending: AsyncExitStack) -> Ports:
     from onboarding.azure.identity import credential
     from onboarding.azure.pauses import TablePauses
     from onboarding.azure.policy_states import TablePolicyStates
-    from onboarding.azure.storage import deferrals_queue, onboarding_table, poison_queue
+    from onboarding.azure.queues import QueueDeferrals
+    from onboarding.azure.storage import onboarding_table, poison_queue, queue_requests
     from onboarding.azure.sweeps import TableSweeps
     from onboarding.azure.tables import TableLedger
     from onboarding.azure.topics import SilentAnnouncer, TopicAnnouncer
@@ -134,10 +142,11 @@ def _ports(configuration: Configuration, ending: AsyncExitStack) -> Ports:
     table = onboarding_table(settings.storage, identity, connections)
     poison = poison_queue(settings.storage, identity, connections)
     ending.push_async_callback(poison.close)
-    return Ports(
+    queue = queue_requests(settings.storage, identity, connections)
+    ports = Ports(
         arm=ArmAdapter(identity, settings.arm_endpoint, settings.cloud.arm_scope, now, connections=connections),
         ledger=TableLedger(table, outbox=bool(settings.topic_endpoint)),
-        deferrals=deferrals_queue(settings.storage, identity, connections),
+        deferrals=QueueDeferrals(queue),
         pauses=TablePauses(table),
         brakes=TableBrakes(table),
         announcer=announcer,
@@ -147,6 +156,7 @@ def _ports(configuration: Configuration, ending: AsyncExitStack) -> Ports:
         poison=poison,
         policy_states=TablePolicyStates(table),
     )
+    return ports, (table.requests, queue)
 
 
 @asynccontextmanager
@@ -178,6 +188,24 @@ async def open_poison(environment: Mapping[str, str]) -> AsyncIterator[Poison]:
             yield queue
         finally:
             await queue.close()
+
+
+async def storage_trouble(environment: Mapping[str, str]) -> str:
+    """What is in the way of the table and the queue, and what to do; empty if nothing is. For a command that failed."""
+    from onboarding.azure.connections import Connections
+    from onboarding.azure.storage import onboarding_table, queue_requests
+    from onboarding.azure.storage_check import check_storage
+
+    connections = Connections()
+    try:
+        async with _open_storage(environment) as (storage, identity):
+            table = onboarding_table(storage, identity, connections)
+            await check_storage(storage, table.requests, queue_requests(storage, identity, connections))
+    except StorageError as error:
+        return str(error)
+    finally:
+        await connections.close()
+    return ""
 
 
 @asynccontextmanager

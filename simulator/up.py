@@ -39,7 +39,7 @@ async def _up(args: argparse.Namespace) -> None:
         else:
             _show(laptop.connections())
         for name in sorted(laptop.connections().keys() & os.environ.keys()):
-            print(f"{name} is set in this shell, and would win over that file: unset it where you start the host.")
+            print(f"{name} is set in this shell, and would win over that file in a host: unset it where you start one.")
         print(f"The cloud's clock runs {scenery.scale:.0f} times as fast as ours. Ctrl-C ends it all.")
         with suppress(asyncio.CancelledError):  # Ctrl-C is how this ends well
             await _serve(laptop, scene, args)
@@ -65,7 +65,7 @@ def _write(connections: Mapping[str, str], file: Path) -> None:
     settings = json.loads(_SAMPLE.read_text("utf-8"))
     settings["Values"] |= connections
     file.write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
-    print(f"Azurite, ARM and Event Grid are up; {file} leads there.")
+    print(f"Azurite, ARM and Event Grid are up; {file} leads there, also as `onboard … --settings {file}`.")
 
 
 async def _subscribe(laptop: Laptop, endpoint: str, schema: EventSchema) -> None:

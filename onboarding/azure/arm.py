@@ -115,6 +115,11 @@ class ArmAdapter:
         found, _ = await self._page("", f"{self._endpoint}/subscriptions?api-version={_SUBSCRIPTIONS_VERSION}")
         return tuple(str(item.get("subscriptionId", "")) for item in found if item.get("state") != "Disabled")
 
+    async def check_access(self, subscription: str) -> None:
+        async with self._sent(subscription, write=False):
+            path = f"/subscriptions/{quote(subscription, safe='')}"
+            await self._get(subscription, f"{self._endpoint}{path}?api-version={_SUBSCRIPTIONS_VERSION}")
+
     async def _page(self, subscription: str, url: str) -> tuple[list[Mapping[str, Any]], str]:
         """One page of a list and the link to the next."""
         async with self._sent(subscription, write=False):

@@ -22,7 +22,7 @@ from azure.mgmt.core.policies import AsyncARMChallengeAuthenticationPolicy
 from yarl import URL
 
 from onboarding.core.errors import ArmError
-from onboarding.core.evidence import Evidence
+from onboarding.core.evidence import IDENTITY_UNUSABLE, TOKEN_UNAVAILABLE, Evidence
 from onboarding.deadline import limit
 from onboarding.settings import Cloud
 
@@ -33,8 +33,6 @@ _ASKING: dict[str, Any] = {"connection_timeout": 5, "read_timeout": 8, "retry_to
 _RENEWED_S = 300.0  # before a token runs out
 _LEAST_S = 30.0  # a token that lasts for less is not shown while a new one is on its way
 
-TOKEN_UNAVAILABLE = "TokenUnavailable"  # the code of "no token for now"
-IDENTITY_UNUSABLE = "IdentityUnusable"  # the code of "no token until somebody mends the identity"
 _PASSES = re.compile(
     r"AADSTS(?:90012|90024|90033|90055|50196)\b|temporar|timed? ?out|too many requests|\b(?:429|50[0234])\b",
     re.IGNORECASE,

@@ -68,12 +68,19 @@ def deferrals_queue(
     storage: Storage, credential: AsyncTokenCredential | None, connections: Connections | None = None
 ) -> QueueDeferrals:
     """As `onboarding_table`, for the queue."""
+    return QueueDeferrals(queue_requests(storage, credential, connections))
+
+
+def queue_requests(
+    storage: Storage, credential: AsyncTokenCredential | None, connections: Connections | None = None
+) -> StorageRequests:
+    """Requests to the queue alone."""
     shared = connections or Connections()
     endpoint, key = storage.queue_endpoint, cast(Credential, credential)
     if storage.connection_string is not None:
         with _said_plainly():
             endpoint, key = _queue_service(storage.connection_string.reveal())
-    return QueueDeferrals(StorageRequests(Service.QUEUE, f"{endpoint.rstrip('/')}/{QUEUE}", key, shared))
+    return StorageRequests(Service.QUEUE, f"{endpoint.rstrip('/')}/{QUEUE}", key, shared)
 
 
 def poison_queue(

@@ -79,7 +79,7 @@ class StorageRequests:
         parts = urlsplit(url)
         self._path = parts.path.rstrip("/")
         self.url = f"{parts.scheme}://{parts.netloc}{self._path}"
-        self._kind = kind
+        self.kind = kind
         self._sas = credential.signature.lstrip("?") if isinstance(credential, AzureSasCredential) else parts.query
         self._key = credential if isinstance(credential, AzureNamedKeyCredential) else None
         self._tokens: Tokens | None = None
@@ -189,7 +189,7 @@ class StorageRequests:
         if self._key is None:
             return {}
         content_type = headers.get("Content-Type", "")
-        return _shared_key(self._key, self._kind, method, self._path + path, content_type)
+        return _shared_key(self._key, self.kind, method, self._path + path, content_type)
 
 
 def _timeout(left: float | None) -> aiohttp.ClientTimeout:

@@ -7,15 +7,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from onboarding.cli.preflight import login_trouble
 from onboarding.core.asked import Asked
 from onboarding.core.errors import ArmError
 from onboarding.core.failures import Cause, classify, parse_errors
 from onboarding.core.outcome import Outcome, Row
 from onboarding.core.resource_id import VmId
-from onboarding.requests import Requests
+from onboarding.requests import Requests, refuses_caller
 
 _AT_ONCE = 8
-DONE, REFUSED, UNDER_WAY = 0, 1, 3
+DONE, REFUSED, NOTHING_DONE, UNDER_WAY = 0, 1, 2, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +29,17 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of one VM: its rows, or why there are none."""
+    """What became of one VM: its rows, or why there are none. `denied`: ARM refused the person, nothing was done."""
 
     vm: VmId
     rows: Mapping[str, Row] = field(default_factory=dict)
     problem: str = ""
+    denied: bool = False
 
     @property
     def code(self) -> int:
         """`DONE` when the extension is there and reports to the wanted place."""
-        if self.problem or not self.rows:
+        if not self.rows:
             return REFUSED
         missing = [row for row in self.rows.values() if not row.outcome.present or row.error_code]
         if any(row.outcome.final for row in missing):
@@ -46,8 +48,12 @@ class Answer:
 
 
 def exit_code(answers: Iterable[Answer]) -> int:
-    """0: all are onboarded; 1: some will not be; 3: some are still on their way."""
-    codes = {answer.code for answer in answers}
+    """0: all are onboarded; 1: some will not be; 2: the person may do nothing to any of them; 3: some are still on
+    their way."""
+    given = list(answers)
+    if given and all(answer.denied for answer in given):
+        return NOTHING_DONE
+    codes = {answer.code for answer in given}
     return REFUSED if REFUSED in codes else UNDER_WAY if UNDER_WAY in codes else DONE
 
 
@@ -70,26 +76,30 @@ class Asking:
             try:
                 rows = self._meant(await self._requests.ask(vm, self._asked))
             except ArmError as error:
-                return Answer(vm, problem=explain(error))
+                denied = refuses_caller(error, _now)
+                return Answer(vm, problem=explain(error) + (" Nothing was written." if denied else ""), denied=denied)
         if not rows:
             return Answer(vm, problem=self._undecided())
         for row in rows.values():
             self._tell(row)
-        return Answer(vm, await self._follow(vm, rows))
+        return await self._follow(vm, rows)
 
-    async def _follow(self, vm: VmId, rows: Mapping[str, Row]) -> Mapping[str, Row]:
+    async def _follow(self, vm: VmId, rows: Mapping[str, Row]) -> Answer:
         if self._patience.timeout is None:
-            return rows
+            return Answer(vm, rows)
         clock = asyncio.get_running_loop().time
         deadline = clock() + self._patience.timeout
         while _worth_waiting(rows, left := deadline - clock()):
             await asyncio.sleep(min(self._patience.interval, left))
-            seen = self._meant(await self._requests.follow(vm))
+            try:
+                seen = self._meant(await self._requests.follow(vm))
+            except ArmError as error:
+                return Answer(vm, rows, problem=f"cannot be followed any further: {explain(error)}")
             for extension, row in seen.items():
                 if row.differs(rows.get(extension)):
                     self._tell(row)
             rows = seen
-        return rows
+        return Answer(vm, rows)
 
     def _meant(self, rows: Mapping[str, Row]) -> Mapping[str, Row]:
         """The rows that the request is about: of a policy that was named, those that it decided."""
@@ -104,10 +114,16 @@ class Asking:
 
 def explain(error: ArmError) -> str:
     """What ARM refused, and what to do about it."""
+    if (told := login_trouble(error)) is not None:
+        return f"{told}."
     failure = classify(error.evidence, parse_errors({}), datetime.now(UTC))
     if failure.cause is Cause.VM_GONE:
         return f"ARM said {error}: there is no such VM; check subscription, resource group and name"
     return f"ARM said {error}: {failure.meaning} {failure.advice}"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _open(row: Row) -> bool:

@@ -5,18 +5,39 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from onboarding.cli.io import BadInput
 from onboarding.cli.policy_input import read_text
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--settings", metavar="FILE", help="local.settings.json to use over the environment")
+    what = "local.settings.json whose values are used; they win over variables of the same names in the environment"
+    parser.add_argument("--settings", metavar="FILE", help=what)
 
 
 def environment_of(args: argparse.Namespace) -> Mapping[str, str]:
-    return {**os.environ, **(read_settings_file(args.settings) if args.settings else {})}
+    """The settings. Those of a file become the process's own, before the libraries are loaded that look there: for the
+    identity to use, for certificate authorities, for proxies."""
+    if args.settings:
+        for name, value in read_settings_file(args.settings).items():
+            try:
+                os.environ[name] = value
+            except (ValueError, OSError):
+                raise BadInput(f"{args.settings}: {name!r} is no name or value of a setting; remove it") from None
+    return dict(os.environ)
+
+
+@contextmanager
+def own_environment() -> Iterator[None]:
+    """What becomes part of the process's environment in here is gone afterwards."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def read_settings_file(path: str) -> dict[str, str]:

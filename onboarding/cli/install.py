@@ -1,7 +1,8 @@
 """`onboard install`: the automatic line for chosen VMs: the same decision, the same claim, the same row.
 
 What policy or operating system forbids is refused, and the row says why; --force only vouches for a system that nothing
-tells. Exit codes: 0 all are onboarded, 1 some will not be, 2 bad input or settings, 3 some are still on their way.
+tells. Exit codes: 0 all are onboarded, 1 some will not be, 2 bad input, settings or login, and nothing was done, 3 some
+are still on their way.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from onboarding.cli.asking import UNDER_WAY, Answer, Asking, Patience, exit_code, explain
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, Commands
+from onboarding.cli.preflight import access_trouble, check_configuration, check_policy, in_words
 from onboarding.cli.vm_arguments import add_vms, read_vms
 from onboarding.core.asked import Asked
 from onboarding.core.az_command import az_extension_set
@@ -24,7 +26,7 @@ from onboarding.core.errors import ArmError, StorageError
 from onboarding.core.masking import mask
 from onboarding.core.outcome import Row
 from onboarding.core.resource_id import VmId
-from onboarding.requests import Preview, Requests
+from onboarding.requests import NoAccess, Preview, Requests
 from onboarding.wiring import Configuration, open_ports, read_configuration
 
 if TYPE_CHECKING:
@@ -63,25 +65,27 @@ def run(args: argparse.Namespace) -> int:
 
 
 def run_with(args: argparse.Namespace, environment: Mapping[str, str], work: Work) -> int:
-    """Open the line for some work; every error in the words of the settings that cause it."""
+    """Open the line for some work, once settings and storage are as they have to be."""
     configuration = read_configuration(environment)
-    names = [policy.name for policy in configuration.rules.policies.policies]
-    if not names or args.policy not in ("", *names):
-        told = "; ".join(configuration.problems) if not names else f"there are {', '.join(names)}"
-        raise BadInput(f"--policy {args.policy!r}: no such policy; {told}")
+    check_policy(configuration, args.policy)
+    if not args.dry_run:
+        check_configuration(configuration, args.policy)
     try:
         return asyncio.run(_opened(configuration, work))
     except StorageError as error:
-        raise BadInput(str(error)) from None
+        raise BadInput(in_words(error, environment)) from None
+    except NoAccess as refused:
+        raise BadInput(access_trouble(refused, configuration)) from None
 
 
 async def _opened(configuration: Configuration, work: Work) -> int:
-    async with open_ports(configuration) as ports:
+    async with open_ports(configuration, check=True) as ports:
         return await work(Requests(ports, configuration.rules))
 
 
 async def ask(args: argparse.Namespace, requests: Requests, vms: tuple[VmId, ...]) -> int:
-    """The whole command, once the line is open."""
+    """The whole command, once the line is open. Raises NoAccess before anything is written."""
+    await requests.check_access(vms)
     asked = Asked(args.policy, args.force, args.reconnect)
     if args.dry_run:
         return await _preview(args, requests, vms, asked)

@@ -8,6 +8,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
+from onboarding.cli.environment import own_environment
 from onboarding.cli.io import BadInput
 from onboarding.core.masking import mask
 
@@ -39,8 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.debug:
         _log_everything()
+    else:  # it tells in a page of warnings what it tried; what came of it is said by the command
+        logging.getLogger("azure.identity").setLevel(logging.ERROR)
     try:
-        code: int = args.run(args)
+        with own_environment():
+            code: int = args.run(args)
     except BadInput as error:
         print(f"onboard {args.command}: {error}", file=sys.stderr)
         return 2

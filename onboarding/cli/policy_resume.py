@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from onboarding.cli.environment import add_settings, environment_of
-from onboarding.cli.io import BadInput, Commands
+from onboarding.cli.io import Commands
+from onboarding.cli.preflight import explained
 from onboarding.core.errors import LostRace, StorageError
-from onboarding.settings import storage_connection
 
 if TYPE_CHECKING:
     from onboarding.ports import BrakeStore
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         return asyncio.run(_run(args.policy, environment))
     except StorageError as error:
-        raise BadInput(f"{error} (setting {storage_connection(environment)})") from None
+        raise asyncio.run(explained(error, environment)) from None
 
 
 async def _run(policy: str | None, environment: Mapping[str, str]) -> int:

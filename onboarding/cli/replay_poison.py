@@ -6,9 +6,9 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping
 
-from onboarding.cli.io import BadInput
+from onboarding.cli.preflight import explained
 from onboarding.core.errors import StorageError
-from onboarding.settings import QUEUE, storage_connection
+from onboarding.settings import QUEUE
 
 
 def give_back(environment: Mapping[str, str]) -> int:
@@ -16,7 +16,7 @@ def give_back(environment: Mapping[str, str]) -> int:
     try:
         counts = asyncio.run(_give_back(environment))
     except StorageError as error:
-        raise BadInput(f"{error} (setting {storage_connection(environment)})") from None
+        raise asyncio.run(explained(error, environment)) from None
     print(f"{counts[True]} messages put back on the queue {QUEUE}")
     if counts[False]:
         print(f"{counts[False]} stay in {QUEUE}-poison: they are none of ours")

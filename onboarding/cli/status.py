@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, Commands
 from onboarding.cli.outcomes import outcome_named
+from onboarding.cli.preflight import explained
 from onboarding.core.errors import StorageError
 from onboarding.core.outcome import Row
 from onboarding.core.resource_id import VmId, parse_id
 from onboarding.core.selection import Selection
-from onboarding.settings import storage_connection
 
 if TYPE_CHECKING:
     from onboarding.cli.status_output import Writer
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         return asyncio.run(_show(args, environment))
     except StorageError as error:
-        raise BadInput(f"{error} (setting {storage_connection(environment)})") from None
+        raise asyncio.run(explained(error, environment)) from None
 
 
 async def _show(args: argparse.Namespace, environment: Mapping[str, str]) -> int:

@@ -2,7 +2,7 @@
 
 The visits go to the function app's queue; a dry run only says what would be visited and why. Exit codes: 0 everything
 was compared, 1 something is left (it could not be read, the budget is used up, or another sweep is under way), 2 bad
-input or settings.
+input, settings or login, and nothing was done.
 """
 
 from __future__ import annotations
@@ -16,10 +16,15 @@ from typing import TYPE_CHECKING
 
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, Commands
+from onboarding.cli.preflight import access_trouble, check_configuration, check_policy, in_words
 from onboarding.core.errors import StorageError
+from onboarding.core.management_groups import NOWHERE
 from onboarding.core.resource_id import VmId
 from onboarding.core.survey import Finding
 from onboarding.plan import Order, SweepReport, Watch
+from onboarding.ports import Ports
+from onboarding.reach import Reach
+from onboarding.requests import NoAccess, check_access, check_sight
 from onboarding.wiring import Configuration, make_sweep, open_ports, read_configuration
 
 if TYPE_CHECKING:
@@ -39,32 +44,46 @@ def add(commands: Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    configuration = read_configuration(environment_of(args))
-    _check_policy(args.policy, configuration)
+    environment = environment_of(args)
+    configuration = read_configuration(environment)
+    check_policy(configuration, args.policy)
+    if not args.dry_run:
+        check_configuration(configuration, args.policy)
     order = Order(args.policy, args.subscription, args.dry_run)
     try:
         report = asyncio.run(_sweep(configuration, order, as_json=args.format == "json"))
     except StorageError as error:
-        raise BadInput(str(error)) from None
+        raise BadInput(in_words(error, environment)) from None
+    except NoAccess as refused:
+        raise BadInput(access_trouble(refused, configuration)) from None
     return 0 if report.complete else 1
-
-
-def _check_policy(name: str, configuration: Configuration) -> None:
-    names = [policy.name for policy in configuration.rules.policies.policies]
-    if not names:
-        raise BadInput("; ".join(configuration.problems) or "there is no policy")
-    if name not in ("", *names):
-        raise BadInput(f"--policy {name!r}: no such policy; there are {', '.join(names)}")
 
 
 async def _sweep(configuration: Configuration, order: Order, *, as_json: bool) -> SweepReport:
     from rich.console import Console
 
-    async with open_ports(configuration) as ports:
+    async with open_ports(configuration, check=True) as ports:
+        sweep = make_sweep(ports, configuration)
+        await _check_access(ports, configuration, order)
         with Console(stderr=True).status("comparing") as status:
-            report = await make_sweep(ports, configuration).run(order, _Written(status, as_json=as_json))
+            report = await sweep.run(order, _Written(status, as_json=as_json))
     print(json.dumps({"summary": asdict(report)}) if as_json else report, file=sys.stdout if as_json else sys.stderr)
     return report
+
+
+async def _check_access(ports: Ports, configuration: Configuration, order: Order) -> None:
+    """Raises NoAccess for the first subscription to be compared that ARM does not show to whoever is signed in."""
+    if order.subscription:
+        return await check_access(ports.arm, [order.subscription])
+    policies = await Reach(configuration.rules.policies, ports.inventory).policies(ports.clock())
+    scopes = [scope for policy in policies.policies for scope in policy.scopes if scope != NOWHERE]
+    named = {scope.subscription for scope in scopes} - {""}
+    await check_access(ports.arm, named)
+    everywhere = any(not policy.scopes for policy in policies.policies) or any(
+        not scope.subscription for scope in scopes
+    )
+    if everywhere or not named:
+        await check_sight(ports.arm)
 
 
 class _Written(Watch):

@@ -15,6 +15,11 @@ from typing import Any, Self
 
 from onboarding.core.facts import Status
 
+# The codes of our own identity's trouble: no token for now, and none until somebody mends the identity. ARM was not
+# asked.
+TOKEN_UNAVAILABLE, IDENTITY_UNUSABLE = "TokenUnavailable", "IdentityUnusable"
+NO_TOKEN = (TOKEN_UNAVAILABLE, IDENTITY_UNUSABLE)
+
 _DEPTH = 16
 _JSON_TRIES = 6
 _MOST_DETAILS = 50

@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from onboarding.core.error_table import parse_errors
-from onboarding.core.evidence import Evidence
+from onboarding.core.evidence import NO_TOKEN, Evidence
 from onboarding.core.facts import InstalledExtension, Status
 from onboarding.core.failure_rules import Cause, ErrorTable, FailureClass
 from onboarding.core.handler_report import read_report
@@ -96,3 +96,8 @@ def _reports_failure(status: Status) -> bool:
     if state.startswith("provisioningstate/failed"):
         return True
     return state == "provisioningstate/transitioning" and _TERMINAL.search(status.message) is not None
+
+
+def is_the_callers(evidence: Evidence, failure: Failure) -> bool:
+    """Whether the refusal is about who asks: a login or a right is missing. It says nothing about the VM."""
+    return evidence.code in NO_TOKEN or failure.cause is Cause.NOT_AUTHORIZED

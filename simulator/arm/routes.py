@@ -264,7 +264,7 @@ class Routes:
         return Answer(200, deployment.body() if whole else deployment.status())
 
     def _list_subscriptions(self, exchange: Exchange) -> Answer:
-        return Answer(200, {"value": self._surroundings.list_subscriptions()})
+        return Answer(200, {"value": self._surroundings.list_subscriptions(exchange.caller.principal)})
 
     def _query_graph(self, exchange: Exchange) -> Answer:
         body, headers = self._graph.answer(exchange.body, exchange.caller.principal)

@@ -36,7 +36,8 @@ _ACTIONS = {
     Kind.IMAGE_GET: "images/read",
     Kind.GALLERY_IMAGE_GET: "galleries/images/read",
 }
-_DEPLOYMENTS = {
+_RESOURCES = {
+    Kind.SUBSCRIPTION_GET: "subscriptions/read",
     Kind.DEPLOYMENT_PUT: "deployments/write",
     Kind.DEPLOYMENT_GET: "deployments/read",
     Kind.DEPLOYMENT_STATUS: "deployments/operationstatuses/read",
@@ -72,6 +73,11 @@ class Scopes:
         roles = self.roles.get(principal)
         return roles is None or any(_within(resource_id, s) and fnmatch(action, a) for s, a in roles)
 
+    def may_see(self, principal: str, subscription: str) -> bool:
+        """Whether that principal has any role in the subscription, on whatever it may be."""
+        roles = self.roles.get(principal)
+        return roles is None or any(_within(scope, f"/subscriptions/{subscription}".lower()) for scope, _ in roles)
+
     def check(self, target: Target, method: str, principal: str, body: Mapping[str, Any]) -> None:
         """Raise ARM's refusal of this request, if there is one."""
         if target.kind in (Kind.GRAPH_QUERY, Kind.SUBSCRIPTION_LIST):
@@ -86,8 +92,8 @@ class Scopes:
 
     def _check_role(self, target: Target, path: str, principal: str) -> None:
         action = f"Microsoft.Compute/{_ACTIONS.get(target.kind, 'unknown')}"
-        if target.kind in _DEPLOYMENTS:
-            action = f"Microsoft.Resources/{_DEPLOYMENTS[target.kind]}"
+        if target.kind in _RESOURCES:
+            action = f"Microsoft.Resources/{_RESOURCES[target.kind]}"
         roles = self.roles.get(principal)
         if roles is None or any(_within(path, s) and fnmatch(action.lower(), a) for s, a in roles):
             return

@@ -173,6 +173,10 @@ class ArmSimulator:
         """From now on the token endpoint answers with that error status; None mends it."""
         self._identity.broken = status
 
+    def move_identity(self, tenant: str | None) -> None:
+        """From now on the token endpoint gives tokens of that tenant; None brings it home."""
+        self._identity.tenant = tenant or self.options.tenant_id
+
     def drain(self, vm_id: str, group: str, tokens: float) -> None:
         """Other people's load on a VM's bucket (UpdateVM, LowCostGet, GetOperation …)."""
         machine = self.machines[vm_id]

@@ -22,8 +22,10 @@ class Surroundings:
     def get_subscription(self, target: Target) -> dict[str, Any]:
         return self._subscription(target.subscription)
 
-    def list_subscriptions(self) -> list[dict[str, Any]]:
-        return [self._subscription(subscription) for subscription in self._machines.subscriptions]
+    def list_subscriptions(self, principal: str) -> list[dict[str, Any]]:
+        """Those that the principal has a role in."""
+        seen = (each for each in self._machines.subscriptions if self._scopes.may_see(principal, each))
+        return [self._subscription(subscription) for subscription in seen]
 
     def _subscription(self, subscription: str) -> dict[str, Any]:
         return {

@@ -117,6 +117,7 @@ class IdentityEndpoint:
         self.path = _PATH
         self.issued = 0
         self.broken: int | None = None
+        self.tenant = options.tenant_id
         self._tokens = tokens
         self._options = options
 
@@ -141,7 +142,7 @@ class IdentityEndpoint:
         return web.json_response(self._grant(resource, principal, client))
 
     def _grant(self, resource: str, principal: str, client: str) -> dict[str, Any]:
-        token = self._tokens.issue(resource, principal)
+        token = self._tokens.issue(resource, principal, tenant=self.tenant)
         grant = {
             "access_token": token.value,
             "expires_on": str(int(token.expires.timestamp())),

@@ -1,22 +1,29 @@
-"""What to do with a laptop that was left running: commands to copy, with the real ports in them."""
+"""What to do with a laptop that was left running: commands to copy, with the real ports in them, and the settings file
+that leads `onboard` there."""
 
 from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 from simulator.arm import VmSpec
+from simulator.demo.fleet import Member
 from simulator.laptop import Laptop, webhook
 
 _IMAGE = {"publisher": "OpenLogic", "offer": "CentOS", "sku": "7_9-gen2", "version": "latest"}
 _TOKEN = """python3 -c 'import json, sys; print(json.load(sys.stdin)["access_token"])'"""
 
 
-def guide(laptop: Laptop, host: str, neighbour: VmSpec) -> str:
-    """The text; it holds the identity header of this run, which opens this run's simulator and nothing else.
-    `neighbour` is a VM that is there, whose resource group a new one can share."""
+def guide(laptop: Laptop, host: str, fleet: Sequence[Member], policies: Path) -> str:
+    """The text; it holds the identity header of this run, which opens this run's simulator and nothing else. What
+    `onboard` needs is written to a file beside the certificates, which goes with them."""
+    neighbour = fleet[0].spec  # whose resource group a new VM can share
     vm = VmSpec(name="mine-01", group=neighbour.group, subscription=neighbour.subscription, image=_IMAGE)
+    chosen = _telling(fleet).spec.id
+    settings = _write_settings(laptop, policies)
     endpoints, storage = laptop.endpoints, laptop.azurite.endpoints
     return f"""
 All of it is still running; Ctrl-C ends it.
@@ -41,10 +48,31 @@ Send an event of your own, or a file of events:
     -d '{json.dumps([_event(vm)])}'
   .venv/bin/onboard replay FILE --to {host}
 
-Read the table:
+By hand, as docs/by-hand.md tells it; the file has the settings and the login of this run:
 
-  AzureWebJobsStorage='{laptop.azurite.connection_string}' .venv/bin/onboard status
+  .venv/bin/onboard status --settings {settings}
+  .venv/bin/onboard extensions {chosen} --settings {settings}
+  .venv/bin/onboard logs {chosen} --settings {settings}
+  .venv/bin/onboard retry {chosen} --interval 1 --settings {settings}
+  .venv/bin/onboard retry --all --dry-run --settings {settings}
+  .venv/bin/onboard install {vm.id} --interval 1 --settings {settings}
+  .venv/bin/onboard sweep --dry-run --settings {settings}
 """
+
+
+def _telling(fleet: Sequence[Member]) -> Member:
+    """A VM of which there is much to see: one whose handler failed, else one that has the extension."""
+    for seen in (lambda m: m.spec.runs and m.expected.outcome == "Failed", lambda m: m.expected.outcome == "Installed"):
+        if found := next(filter(seen, fleet), None):
+            return found
+    return fleet[0]
+
+
+def _write_settings(laptop: Laptop, policies: Path) -> Path:
+    file = laptop.endpoints.ca_file.with_name("local.settings.json")
+    values = laptop.host_environment(policies, {})
+    file.write_text(json.dumps({"IsEncrypted": False, "Values": values}, indent=2) + "\n", "utf-8")
+    return file
 
 
 def _event(vm: VmSpec) -> dict[str, object]:

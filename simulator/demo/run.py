@@ -70,7 +70,7 @@ async def _demo(args: argparse.Namespace, console: Console) -> int:
             report = await _report(laptop, scene, ledger, host, began)
         _show(report, console, as_json=args.json)
         if args.keep:
-            text = guide(laptop, host.url, scene.fleet[0].spec)
+            text = guide(laptop, host.url, scene.fleet, POLICIES)
             console.print(text, highlight=False, markup=False, soft_wrap=True)
             with suppress(asyncio.CancelledError):  # Ctrl-C is how this ends well
                 await asyncio.Event().wait()

@@ -48,7 +48,18 @@ async def subscriptions(adapter: ArmAdapter, _: VmId) -> object:
     return await adapter.list_subscriptions()
 
 
-CALLS: dict[str, Call] = {"read": read, "install": install, "list": list_all, "subscriptions": subscriptions}
+async def access(adapter: ArmAdapter, vm: VmId) -> object:
+    await adapter.check_access(vm.subscription)
+    return None
+
+
+CALLS: dict[str, Call] = {
+    "read": read,
+    "install": install,
+    "list": list_all,
+    "subscriptions": subscriptions,
+    "access": access,
+}
 EVERY_CALL = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 READ_AND_INSTALL = pytest.mark.parametrize("call", [read, install], ids=["read", "install"])
 

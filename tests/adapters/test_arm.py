@@ -86,6 +86,14 @@ async def test_the_subscriptions_that_are_not_disabled_are_listed(azure: Azure) 
     assert await azure.adapter.list_subscriptions() == ("a", "c")
 
 
+async def test_a_subscription_is_asked_for_in_one_request(azure: Azure) -> None:
+    await azure.adapter.check_access(SUBSCRIPTIONS[0])
+    assert azure.arm.requests.kinds() == {"subscription-get": 1}
+    with pytest.raises(ArmError) as caught:
+        await azure.adapter.check_access("99")
+    assert caught.value.evidence.http_status == 404
+
+
 async def test_a_list_has_every_machine_of_every_page(azure: Azure) -> None:
     for number in range(120):
         add(azure, f"web-{number:03}")

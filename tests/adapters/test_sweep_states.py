@@ -24,7 +24,7 @@ from onboarding.messages import encode
 from onboarding.ports import Look, Message, Revisit, SweepState
 from onboarding.settings import QUEUE, Storage
 from simulator.azurite import Azurite
-from tests.adapters.rows import OMS, TIME, final, new_vm, trigger
+from tests.adapters.rows import OMS, TIME, final, new_vm, trigger, write
 
 
 async def test_the_largest_state_of_a_sweep_comes_back(table: OnboardingTable) -> None:
@@ -74,7 +74,7 @@ async def test_what_another_version_keeps_of_a_policy_stays(table: OnboardingTab
 async def test_a_standing_names_the_policy_and_its_hash(ledger: TableLedger) -> None:
     vm = new_vm()
     row = final(vm, policy="p", policy_hash="0123456789abcdef")
-    await ledger.write(row, trigger(), None)
+    await write(ledger, row, trigger(), None)
     found = {resource_id: standing async for resource_id, standing in ledger.standings(vm.subscription)}
     assert (found[str(vm)].policy, found[str(vm)].policy_hash) == ("p", "0123456789abcdef")
 

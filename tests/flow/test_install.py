@@ -147,3 +147,30 @@ def test_vms_are_named_by_id_or_by_name_and_group() -> None:
 def test_what_is_no_vm_is_said(given: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["install", *given]) == 2
     assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ([], "name VMs, or select rows"),
+        (["--force"], "give --all"),
+        (["--all", str(vm_id())], "--all: is the whole table"),
+        (["--all", "-g", "app-rg"], "--all: is the whole table"),
+    ],
+)
+def test_a_retry_of_nothing_in_particular_is_refused(
+    given: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["retry", *given]) == 2
+    assert says in capsys.readouterr().err
+
+
+async def test_a_retry_of_a_policy_takes_up_what_that_policy_decided(world: World) -> None:
+    vm = world.add()
+    world.arm.set_extension(
+        vm, extension(state="Failed"), "Install failed with exit code 62", "ProvisioningState/failed/1"
+    )
+    await world.created(vm)
+    selected = retry.selection(arguments("retry", "--subscription", vm.subscription))
+    assert await world.requests.select(selected, "linux-monitoring") == (vm,)
+    assert await world.requests.select(selected, "another") == ()

@@ -140,6 +140,9 @@ class ArmInMemory:
         self.read_errors: list[Evidence] = []
         self.list_errors: list[Evidence] = []
         self.install_errors: list[Evidence] = []
+        self.access_errors: list[Evidence] = []
+        self.subscriptions: tuple[str, ...] = (SUBSCRIPTION,)
+        self.checked: list[str] = []
         self.calls: list[str] = []
         self.bodies: list[Mapping[str, Any]] = []
         self.after_put: Callable[[], Awaitable[None]] | None = None
@@ -207,7 +210,12 @@ class ArmInMemory:
             yield listed
 
     async def list_subscriptions(self) -> tuple[str, ...]:
-        return (SUBSCRIPTION,)
+        return self.subscriptions
+
+    async def check_access(self, subscription: str) -> None:
+        self.checked.append(subscription)
+        if self.access_errors:
+            raise ArmError(self.access_errors.pop(0))
 
     def set_extension(self, vm: VmId, resource: dict[str, Any], message: str = "", code: str = "") -> None:
         """Beside those of other handlers that are there: a VM has a handler once. What it does not say of its settings

@@ -178,3 +178,37 @@ async def test_tokens_and_secrets_are_in_no_repr(scene: Scene) -> None:
     told = repr((token, scene.endpoints, list(scene.arm.requests), scene.arm.options))
     assert token.value not in told
     assert scene.endpoints.identity_header not in told
+
+
+async def test_a_token_of_another_tenant_comes_from_the_identity_endpoint_when_it_moved(scene: Scene) -> None:
+    async def code() -> tuple[int, str]:
+        query = {"api-version": "2019-08-01", "resource": AUDIENCE}
+        headers = {"X-IDENTITY-HEADER": scene.endpoints.identity_header}
+        async with scene.session.get(scene.endpoints.identity, params=query, headers=headers) as response:
+            token = (await response.json())["access_token"]
+        reply = await scene.call(
+            "GET", SUBSCRIPTION, version="2022-12-01", headers={"Authorization": f"Bearer {token}"}
+        )
+        return reply.status, "" if reply.status == 200 else reply.code
+
+    scene.arm.move_identity("11111111-0000-4000-8000-000000000000")
+    assert await code() == (401, "InvalidAuthenticationTokenTenant")
+    scene.arm.move_identity(None)
+    assert await code() == (200, "")
+
+
+async def test_a_subscription_is_listed_for_any_role_in_it_and_read_for_a_right_on_itself(scene: Scene) -> None:
+    machine = scene.add()
+    grants = {
+        "narrow": (machine.id, "Microsoft.Compute/virtualMachines/read"),
+        "reader": (SUBSCRIPTION, "*/read"),
+        "stranger": ("/subscriptions/99", "*"),
+    }
+    found = {}
+    for principal, (scope, action) in grants.items():
+        scene.arm.scopes.grant(principal, scope, action)
+        header = {"Authorization": f"Bearer {scene.arm.tokens.issue(AUDIENCE, principal).value}"}
+        listed = await scene.call("GET", "/subscriptions", version="2022-12-01", headers=header)
+        read = await scene.call("GET", SUBSCRIPTION, version="2022-12-01", headers=header)
+        found[principal] = (len(listed.body["value"]), read.status)
+    assert found == {"narrow": (1, 403), "reader": (1, 200), "stranger": (0, 403)}
