@@ -31,9 +31,10 @@ class Visit:
     `created`: the event may be that of a new VM. `deletion`: somebody says that the VM is gone. `again`: this reason
     was here before and was overtaken. `revisit` is the reason that a queued message gave, empty for events and checks.
     `cleared` are the extensions whose pause this visit probes. `asked` is there when a person is the reason, and
-    `personal` says that ARM is asked with a person's login.
-    `reopens` are the extensions whose final rows may open again, and None is all: an event that speaks of one extension
-    is no reason to try again what failed for good with another. `policies` are the names of those that it is about, and None is all; `settled` are extensions that it leaves out."""
+    `personal` says that ARM is asked with a person's login. `reopens` are the extensions whose final rows may open
+    again, and None is all: an event that speaks of one extension is no reason to try again what failed for good with
+    another. `policies` are the names of those that it is about, and None is all; `settled` are extensions that it
+    leaves out."""
 
     vm: VmId
     trigger: Trigger

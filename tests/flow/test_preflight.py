@@ -26,7 +26,7 @@ from onboarding.wiring import read_configuration
 from tests.flow.world import POLICY, SUBSCRIPTION, WORKSPACE_ID, WORKSPACE_KEY, World, extension
 
 TENANT = "72f988bf-0000-4000-8000-00000000a3c1"
-NO_TOKEN = Evidence(code="AuthenticationFailed", message="no token: nobody is signed in\nAttempted credentials: …")
+NO_TOKEN = Evidence(code="TokenUnavailable", message="no token: nobody is signed in\nAttempted credentials: …")
 OTHER_TENANT = Evidence(
     http_status=401,
     code="InvalidAuthenticationTokenTenant",

@@ -3,15 +3,19 @@ of a VM is forgotten."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from onboarding.core.errors import StorageError
+from onboarding.core.machine_row import MachineRow
 from onboarding.core.outcome import Outcome, WaitingFor
 from onboarding.core.resource_id import VmId
-from onboarding.ports import Known
+from onboarding.events import Trigger
+from onboarding.ports import Entry, Known, Versions
 from tests.flow.world import SHAPES, LedgerInMemory, World, extension
 
 
@@ -108,6 +112,41 @@ async def test_copies_of_an_event_add_no_looks(world: World) -> None:
     for extension_name in world.extensions:
         assert world.row(vm, extension_name).waiting_for is WaitingFor.AGENT_READY
     assert 1 <= len(world.deferrals.looks) <= len(world.extensions)
+
+
+@pytest.mark.parametrize("reached", range(3))
+async def test_an_event_that_comes_again_takes_up_what_the_first_time_did_not_reach(reached: int) -> None:
+    """Storage goes away after each of the first writes of a pass over two extensions."""
+    ledger = Failing(reached)
+    world = World(ledger=ledger, policies=SHAPES["two policies"])
+    vm, trigger = world.add(), world.trigger()
+    with suppress(StorageError):
+        await world.created(vm, trigger)
+    ledger.writes_left = None
+    await world.created(vm, trigger)
+    for _ in range(9):
+        if outcomes(world, vm) != {Outcome.INSTALLED}:
+            await world.goes_on(vm)
+    assert outcomes(world, vm) == {Outcome.INSTALLED}
+    assert world.arm.calls.count("PUT") == 2
+    assert world.arm.conflicts == 0
+
+
+class Failing(LedgerInMemory):
+    """A table that takes some writes, and then cannot be reached."""
+
+    def __init__(self, writes_left: int) -> None:
+        super().__init__()
+        self.writes_left: int | None = writes_left
+
+    async def commit(
+        self, machine: MachineRow, version: str | None, entries: Sequence[Entry], trigger: Trigger, **options: Any
+    ) -> Versions:
+        if self.writes_left is not None:
+            if self.writes_left == 0:
+                raise StorageError("the table could not be reached")
+            self.writes_left -= 1
+        return await super().commit(machine, version, entries, trigger, **options)
 
 
 async def _nothing() -> None:
