@@ -13,12 +13,17 @@ from datetime import timedelta
 from urllib.parse import urlsplit
 
 from onboarding.core.errors import ConfigurationError
+from onboarding.core.known_secrets import KNOWN, secret_parts
 from onboarding.core.secret import Secret
 from onboarding.core.survey import PATIENCE
 from onboarding.core.waits import parse_duration
 
 TABLE = "onboarding"
 QUEUE = "deferrals"
+
+# What the process is given besides: its texts may end in a log, whoever uses them.
+_SECRET_NAMES = ("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "IDENTITY_HEADER", "MSI_SECRET")
+_NAMES_WITH_SECRETS = re.compile(r"(?:https?|all)_proxy|AzureWebJobs\w+|ONBOARDING_STORAGE", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +107,7 @@ def storage_connection(environment: Mapping[str, str]) -> str:
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """Read and check the app settings."""
+    _remember_secrets(environment)
     problems: list[str] = []
     cloud = CLOUDS.get(environment.get("AZURE_CLOUD") or "AzurePublicCloud")
     if cloud is None:
@@ -126,6 +132,15 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         problems=tuple(problems),
         values=dict(environment),
     )
+
+
+def _remember_secrets(environment: Mapping[str, str]) -> None:
+    for name, value in environment.items():
+        if name in _SECRET_NAMES:
+            KNOWN.remember(value)
+        elif _NAMES_WITH_SECRETS.fullmatch(name):
+            for part in secret_parts(value):
+                KNOWN.remember(part)
 
 
 def _count(name: str, environment: Mapping[str, str], problems: list[str]) -> int | None:
@@ -160,10 +175,10 @@ def _storage(environment: Mapping[str, str], cloud: Cloud, problems: list[str]) 
 
 def _storage_by_key(name: str, connection: str, problems: list[str]) -> Storage:
     if "usedevelopmentstorage=true" in connection.lower():
-        return Storage(connection_string=Secret(_EMULATOR))
+        return Storage(connection_string=Secret(_EMULATOR, secret_parts(_EMULATOR)))
     keys = {part.partition("=")[0].strip().lower() for part in connection.split(";") if "=" in part}
     if {"accountname", "accountkey"} <= keys or "sharedaccesssignature" in keys:
-        return Storage(connection_string=Secret(connection))
+        return Storage(connection_string=Secret(connection, secret_parts(connection)))
     problems.append(f"{name} is no connection string of a storage account: copy it from the account's access keys")
     return Storage()
 
