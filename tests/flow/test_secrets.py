@@ -6,6 +6,7 @@ import base64
 import json
 import logging
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -127,3 +128,37 @@ async def test_what_is_no_secret_stays_readable(caplog: pytest.LogCaptureFixture
     world.arm.install_errors = [Evidence(http_status=400, code="x", message=text)]
     await world.created(vm)
     assert text in world.row(vm).message
+
+
+REFERENCES = [
+    "@Microsoft.KeyVault(SecretUri=https://v.vault.azure.net/secrets/s)",
+    "@Microsoft.KeyVault(VaultName=v;SecretName=s)",
+    "  @microsoft.keyvault(VaultName=v;SecretName=s) \n",
+]
+
+
+@pytest.mark.parametrize("reference", REFERENCES)
+@pytest.mark.parametrize("name", ["OMS_WORKSPACE_ID", "OMS_WORKSPACE_KEY", "PROXY"])
+async def test_a_key_vault_reference_that_was_not_resolved_is_never_sent(name: str, reference: str) -> None:
+    protected: dict[str, Any] = {"workspaceKey": "{OMS_WORKSPACE_KEY}", "proxy": "http://svc:{PROXY}@proxy.example:80"}
+    settings = {"OMS_WORKSPACE_ID": WORKSPACE_ID, "OMS_WORKSPACE_KEY": KEY, "PROXY": "pw", name: reference}
+    world = World([{**POLICY, "protectedSettings": protected}], settings)
+    vm = world.add()
+    await world.created(vm)
+    row = world.row(vm)
+    assert world.arm.calls == ["GET"]
+    assert (row.outcome, row.error_code) == (Outcome.FAILED, "bad-configuration")
+    assert f"app setting {name}" in row.reason
+    assert "Key Vault Secrets User" in row.reason
+    assert "vault.azure.net" not in row.reason
+
+
+async def test_an_unresolved_workspace_is_not_taken_for_another_one() -> None:
+    """The agent is there already; where it should report to is not known."""
+    settings = {"OMS_WORKSPACE_ID": REFERENCES[0], "OMS_WORKSPACE_KEY": KEY}
+    world = World(app_settings=settings)
+    vm = world.add()
+    world.arm.set_extension(vm, extension(settings={"workspaceId": WORKSPACE_ID}))
+    await world.created(vm)
+    row = world.row(vm)
+    assert (row.outcome, row.error_code) == (Outcome.ALREADY_INSTALLED, "")
