@@ -132,7 +132,7 @@ def test_a_key_vault_reference_in_a_policy_file_is_named_too(value: Any) -> None
 def test_an_unresolved_reference_is_no_known_setting_and_no_secret() -> None:
     assert known_settings({"workspaceId": "{X}", "a": "{Y}"}, {"X": VAULT, "Y": "y"}) == {"a": "y"}
     _resolve({"workspaceId": ID}, {"workspaceKey": "{X}"}, {"X": VAULT})
-    assert mask("Microsoft.KeyVault/vaults") == "Microsoft.KeyVault/vaults"
+    assert mask(f"The reference {VAULT[20:]} was not resolved.") == f"The reference {VAULT[20:]} was not resolved."
 
 
 @given(
@@ -141,4 +141,4 @@ def test_an_unresolved_reference_is_no_known_setting_and_no_secret() -> None:
     )
 )
 def test_no_value_makes_resolving_raise(value: Any) -> None:
-    _resolve({"workspaceId": value}, {"workspaceKey": "{X}"}, {"X": str(value)})
+    _resolve({"workspaceId": value, "more": "{X}"}, {"workspaceKey": KEY}, {"X": str(value)})
