@@ -12,13 +12,23 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from urllib.parse import urlsplit
 
+from onboarding.core.configuration import UNRESOLVED, is_unresolved
 from onboarding.core.errors import ConfigurationError
+from onboarding.core.known_secrets import KNOWN, secret_parts
 from onboarding.core.secret import Secret
 from onboarding.core.survey import PATIENCE
 from onboarding.core.waits import parse_duration
 
 TABLE = "onboarding"
 QUEUE = "deferrals"
+
+# What this module reads, and what the host reads for it. Settings of other names are the policies' business.
+_OURS = re.compile(
+    r"AZURE_\w+|ARM_ENDPOINT|OUTCOME_TOPIC_\w+|SWEEP_\w+|(?:ONBOARDING|AzureWebJobs|APPLICATIONINSIGHTS)_?\w+"
+)
+# What the process is given besides: its texts may end in a log, whoever uses them.
+_SECRET_NAMES = ("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "IDENTITY_HEADER", "MSI_SECRET")
+_NAMES_WITH_SECRETS = re.compile(r"(?:https?|all)_proxy|AzureWebJobs\w+|ONBOARDING_STORAGE", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,30 +112,49 @@ def storage_connection(environment: Mapping[str, str]) -> str:
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """Read and check the app settings."""
-    problems: list[str] = []
-    cloud = CLOUDS.get(environment.get("AZURE_CLOUD") or "AzurePublicCloud")
+    _remember_secrets(environment)
+    unresolved = [name for name in environment if _OURS.fullmatch(name) and is_unresolved(environment[name])]
+    problems = [f"{name} {UNRESOLVED}" for name in unresolved]
+    usable = {name: value for name, value in environment.items() if name not in unresolved}
+    cloud = CLOUDS.get(usable.get("AZURE_CLOUD") or "AzurePublicCloud")
     if cloud is None:
         problems.append(f"AZURE_CLOUD is none that we know: set it to one of {', '.join(CLOUDS)}")
         cloud = CLOUDS["AzurePublicCloud"]
-    arm_endpoint = environment.get("ARM_ENDPOINT", "").rstrip("/") or cloud.arm_endpoint
+    arm_endpoint = usable.get("ARM_ENDPOINT", "").rstrip("/") or cloud.arm_endpoint
     problems += _https("ARM_ENDPOINT", arm_endpoint)
-    topic_endpoint = environment.get("OUTCOME_TOPIC_ENDPOINT", "")
+    topic_endpoint = usable.get("OUTCOME_TOPIC_ENDPOINT", "")
     problems += _https("OUTCOME_TOPIC_ENDPOINT", topic_endpoint) if topic_endpoint else []
-    key = environment.get("OUTCOME_TOPIC_KEY", "")
+    key = usable.get("OUTCOME_TOPIC_KEY", "")
+    storage = storage_connection(environment)
     return Settings(
         cloud=cloud,
         arm_endpoint=arm_endpoint,
-        client_id=environment.get("AZURE_CLIENT_ID", ""),
-        storage=_storage(environment, cloud, problems),
+        client_id=usable.get("AZURE_CLIENT_ID", ""),
+        # Another account than the one that is meant would be worse than none.
+        storage=Storage() if _of(storage, unresolved) else _storage(storage, usable, cloud, problems),
+        # Other policies than those that are meant, too: the folder of that name is not there.
         policies=environment.get("ONBOARDING_POLICIES") or "policies",
         topic_endpoint=topic_endpoint,
         topic_key=Secret(key) if key else None,
-        sweep_visits=_count("SWEEP_VISITS", environment, problems),
-        sweep_visits_per_minute=_count("SWEEP_VISITS_PER_MINUTE", environment, problems),
-        sweep_patience=_duration("SWEEP_PATIENCE", environment, PATIENCE, problems),
+        sweep_visits=_count("SWEEP_VISITS", usable, problems),
+        sweep_visits_per_minute=_count("SWEEP_VISITS_PER_MINUTE", usable, problems),
+        sweep_patience=_duration("SWEEP_PATIENCE", usable, PATIENCE, problems),
         problems=tuple(problems),
         values=dict(environment),
     )
+
+
+def _remember_secrets(environment: Mapping[str, str]) -> None:
+    for name, value in environment.items():
+        if name in _SECRET_NAMES and not is_unresolved(value):
+            KNOWN.remember(value)
+        elif _NAMES_WITH_SECRETS.fullmatch(name):
+            for part in secret_parts(value):
+                KNOWN.remember(part)
+
+
+def _of(connection: str, names: list[str]) -> bool:
+    return any(name.partition("__")[0] == connection for name in names)
 
 
 def _count(name: str, environment: Mapping[str, str], problems: list[str]) -> int | None:
@@ -139,8 +168,7 @@ def _count(name: str, environment: Mapping[str, str], problems: list[str]) -> in
     return None
 
 
-def _storage(environment: Mapping[str, str], cloud: Cloud, problems: list[str]) -> Storage:
-    name = storage_connection(environment)
+def _storage(name: str, environment: Mapping[str, str], cloud: Cloud, problems: list[str]) -> Storage:
     if environment.get(name):
         return _storage_by_key(name, environment[name], problems)
     account = environment.get(f"{name}__accountName", "")
@@ -160,10 +188,10 @@ def _storage(environment: Mapping[str, str], cloud: Cloud, problems: list[str]) 
 
 def _storage_by_key(name: str, connection: str, problems: list[str]) -> Storage:
     if "usedevelopmentstorage=true" in connection.lower():
-        return Storage(connection_string=Secret(_EMULATOR))
+        return Storage(connection_string=Secret(_EMULATOR, secret_parts(_EMULATOR)))
     keys = {part.partition("=")[0].strip().lower() for part in connection.split(";") if "=" in part}
     if {"accountname", "accountkey"} <= keys or "sharedaccesssignature" in keys:
-        return Storage(connection_string=Secret(connection))
+        return Storage(connection_string=Secret(connection, secret_parts(connection)))
     problems.append(f"{name} is no connection string of a storage account: copy it from the account's access keys")
     return Storage()
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from onboarding.core.configuration import ExtensionSettings, resolve_settings
+from onboarding.core.configuration import ExtensionSettings, known_settings, resolve_settings
+from onboarding.core.masking import mask
 from onboarding.core.policy import parse_policy
 from onboarding.core.rule import compile_rule
 from onboarding.files import load_catalogue
@@ -92,3 +95,50 @@ def test_a_boolean_from_an_app_setting_is_a_text_and_refused() -> None:
 def test_a_problem_of_a_literal_names_no_app_setting() -> None:
     (problem,) = _resolve({"workspaceId": "x"}, {"workspaceKey": KEY}, {}).problems
     assert "app setting" not in problem
+
+
+VAULT = "@Microsoft.KeyVault(VaultName=my-very-own;SecretName=s)"
+
+
+@pytest.mark.parametrize("reference", [VAULT, f"  {VAULT}\n", VAULT.lower(), VAULT.replace("(", " (")])
+@pytest.mark.parametrize(
+    ("place", "settings", "protected"),
+    [
+        ("settings.workspaceId", {"workspaceId": "{X}"}, {"workspaceKey": KEY}),
+        ("settings.stopOnMultipleConnections", {"workspaceId": ID, "stopOnMultipleConnections": "{X}"}, {}),
+        ("protectedSettings.workspaceKey", {"workspaceId": ID}, {"workspaceKey": "{X}"}),
+        ("protectedSettings.proxy", {"workspaceId": ID}, {"workspaceKey": KEY, "proxy": "{X}"}),
+        ("protectedSettings.proxy", {"workspaceId": ID}, {"workspaceKey": KEY, "proxy": "http://u:{X}@proxy:80"}),
+    ],
+)
+def test_an_unresolved_key_vault_reference_is_named_and_left_out(
+    place: str, settings: Any, protected: Any, reference: str
+) -> None:
+    found = _resolve(settings, protected, {"X": reference})
+    (problem,) = found.problems
+    assert problem.startswith(f"{place} (app setting X) is a Key Vault reference that was not resolved: ")
+    assert "Key Vault Secrets User" in problem
+    assert "my-very-own" not in problem
+    assert place.partition(".")[2] not in {**found.public, **found.protected}
+
+
+@pytest.mark.parametrize("value", [VAULT, [VAULT], {"key": VAULT}])
+def test_a_key_vault_reference_in_a_policy_file_is_named_too(value: Any) -> None:
+    (problem,) = _resolve({"workspaceId": ID, "more": value}, {"workspaceKey": KEY}, {}).problems
+    assert problem.startswith("settings.more is a Key Vault reference, which a policy file cannot hold: ")
+    assert "my-very-own" not in problem
+
+
+def test_an_unresolved_reference_is_no_known_setting_and_no_secret() -> None:
+    assert known_settings({"workspaceId": "{X}", "a": "{Y}"}, {"X": VAULT, "Y": "y"}) == {"a": "y"}
+    _resolve({"workspaceId": ID}, {"workspaceKey": "{X}"}, {"X": VAULT})
+    assert mask(f"The reference {VAULT[20:]} was not resolved.") == f"The reference {VAULT[20:]} was not resolved."
+
+
+@given(
+    st.recursive(
+        st.one_of(st.text(), st.none(), st.integers()), lambda each: st.lists(each) | st.dictionaries(st.text(), each)
+    )
+)
+def test_no_value_makes_resolving_raise(value: Any) -> None:
+    _resolve({"workspaceId": value, "more": "{X}"}, {"workspaceKey": KEY}, {"X": str(value)})

@@ -43,6 +43,8 @@ def test_all_is_well() -> None:
         ({"OMS_WORKSPACE_ID": "sesame"}, ["linux-monitoring", "GUID", "OMS_WORKSPACE_ID"]),
         ({"OMS_WORKSPACE_KEY": "sesame!"}, ["linux-monitoring", "base64", "OMS_WORKSPACE_KEY"]),
         ({"OMS_WORKSPACE_KEY": "@Microsoft.KeyVault(sesame)"}, ["Key Vault", "OMS_WORKSPACE_KEY"]),
+        ({"OMS_WORKSPACE_ID": " @microsoft.keyvault(sesame)"}, ["linux-monitoring", "Key Vault", "OMS_WORKSPACE_ID"]),
+        ({"OUTCOME_TOPIC_KEY": "@Microsoft.KeyVault(sesame)"}, ["Key Vault", "OUTCOME_TOPIC_KEY"]),
         ({"AzureWebJobsStorage": "sesame"}, ["AzureWebJobsStorage", "connection string"]),
         ({"ARM_ENDPOINT": "sesame"}, ["ARM_ENDPOINT", "https"]),
     ],
@@ -75,3 +77,14 @@ def test_settings_that_nothing_is_deployed_with_are_no_problem(tmp_path: Path, e
 
 def test_no_secret_shows_in_the_configuration() -> None:
     assert KEY not in repr(read_configuration(GOOD))
+
+
+def test_a_proxy_that_key_vault_did_not_give_is_named_with_its_policy(tmp_path: Path) -> None:
+    protected = "protectedSettings: {workspaceKey: '{OMS_WORKSPACE_KEY}', proxy: '{P}'}"
+    given = f"settings: {{workspaceId: '{{OMS_WORKSPACE_ID}}'}}\n{protected}"
+    (tmp_path / "p.yaml").write_text(f"name: by-proxy\nextension: oms-agent-linux\n{given}")
+    body = _health(ONBOARDING_POLICIES=str(tmp_path), P="@Microsoft.KeyVault(SecretUri=https://sesame/secrets/p)")
+    assert body["status"] == "unhealthy"
+    (problem,) = body["problems"]
+    assert problem.startswith("policy by-proxy: protectedSettings.proxy (app setting P) is a Key Vault reference")
+    assert "sesame" not in json.dumps(body)

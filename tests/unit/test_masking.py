@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onboarding.core.masking import MASK, cut, mask
+from onboarding.core.known_secrets import MASK
+from onboarding.core.masking import cut, mask
+from onboarding.core.secret import Secret
+from onboarding.settings import read_settings
 
 KEYS = st.binary(min_size=64, max_size=64).map(lambda raw: base64.b64encode(raw).decode())
 WORDS = st.text(alphabet=st.characters(categories=["L", "Zs", "Po"]), max_size=40)
@@ -53,6 +56,14 @@ SECRETS = [
     (f"escaped\\n{KEY}", KEY),
     (f"key%3D{KEY}&x=1", KEY),
     (f"key: \\u0022{KEY}\\u0022", KEY),
+    ("omsadmin.sh -p hunter22 -w x", "hunter22"),
+    ("curl --proxy-password x", " x"),
+    ("install --workspace-key=abc", "abc"),
+    ("the password hunter22 was refused", "hunter22"),
+    ("password is p4ssw0rd!", "p4ssw0rd!"),
+    ("asked for by user:pw12345 proxy refused", "pw12345"),
+    ("proxy http://user:p@ss-W0rd/xyz@proxy:8080", "ss-W0rd/xyz"),
+    ("proxy http://user:my pass word@proxy:8080", "pass word"),
     (f"url-safe {KEY.replace('+', '-').replace('/', '_')}", KEY[:20].replace("+", "-").replace("/", "_")),
 ]
 
@@ -72,12 +83,38 @@ READABLE = [
     "sha256 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
     "a-resource-group-with-a-very-long-name-for-production-in-west-europe-001",
     "2022/04/05 12:56:36 user@host:/var/log and a: b@c",
+    "mkdir -p /opt/x1234 and ssh -p 2222 host, through -p proxy01:8080 or -p http://proxy01:8080",
+    "the option --password is required, the password is wrong, password authentication failed for user",
+    "status:failed proxy unreachable; see http://proxy.example:8080 and write to someone@example.com",
 ]
 
 
 @pytest.mark.parametrize("text", READABLE)
 def test_what_is_no_secret_stays_readable(text: str) -> None:
     assert mask(text) == text
+
+
+def test_a_secret_that_is_held_is_masked_by_its_value_from_then_on() -> None:
+    value = "correct horse battery staple"
+    text = f"login failed: {value.encode().hex()}, that is\n{value[:18]}\n{value[18:]}!"
+    assert mask(text) == text
+    Secret(value)
+    assert mask(text) == "login failed: ***, that is\n***!"
+
+
+def test_of_a_connection_string_the_key_alone_is_secret() -> None:
+    key = "c2VjcmV0IG9mIGEgc3RvcmFnZQ=="
+    connection = f"AccountName=myonlyaccount;AccountKey={key};EndpointSuffix=core.windows.net"
+    read_settings({"AzureWebJobsStorage": connection})
+    text = f"https://myonlyaccount.table.core.windows.net refused {key.encode().hex()}"
+    assert mask(text) == "https://myonlyaccount.table.core.windows.net refused ***"
+
+
+@pytest.mark.parametrize("name", ["AZURE_CLIENT_SECRET", "OUTCOME_TOPIC_KEY", "IDENTITY_HEADER"])
+def test_what_the_process_is_given_is_masked_too(name: str) -> None:
+    value = f"{name.lower().replace('_', '~')}~of~the~process"
+    read_settings({name: value})
+    assert mask(value.encode().hex()) == "***"
 
 
 @given(st.text(max_size=400), st.integers(0, 300))

@@ -122,7 +122,7 @@ def test_storage_with_an_identity() -> None:
         ({"OUTCOME_TOPIC_ENDPOINT": "http://moon.example"}, "OUTCOME_TOPIC_ENDPOINT must be an https URL"),
         ({"AzureWebJobsStorage": "moon"}, "AzureWebJobsStorage is no connection string"),
         ({"AzureWebJobsStorage": "AccountName=moon"}, "AzureWebJobsStorage is no connection string"),
-        ({"ONBOARDING_STORAGE": "@Microsoft.KeyVault(moon)"}, "ONBOARDING_STORAGE is no connection string"),
+        ({"ONBOARDING_STORAGE": "@Microsoft.KeyVault(moon)"}, "ONBOARDING_STORAGE is a Key Vault reference"),
         (
             {"ONBOARDING_STORAGE__tableServiceUri": "https://moon.example"},
             "ONBOARDING_STORAGE is not set: set it, or ONBOARDING_STORAGE__accountName, or "
@@ -141,6 +141,45 @@ def test_a_problem_names_the_setting_and_never_the_value(change: dict[str, str],
     (problem,) = read_settings({**STORAGE, **change}).problems
     assert problem.startswith(named)
     assert "moon" not in problem
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "@Microsoft.KeyVault(SecretUri=https://moon.vault.azure.net/secrets/s)",
+        "@Microsoft.KeyVault(VaultName=moon;SecretName=s)",
+        " @MICROSOFT.KEYVAULT(VaultName=moon;SecretName=s)\n",
+    ],
+)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "AZURE_CLOUD",
+        "ARM_ENDPOINT",
+        "AZURE_CLIENT_ID",
+        "OUTCOME_TOPIC_ENDPOINT",
+        "OUTCOME_TOPIC_KEY",
+        "AzureWebJobsStorage",
+        "AzureWebJobsStorage__accountName",
+        "ONBOARDING_STORAGE",
+        "ONBOARDING_STORAGE__tableServiceUri",
+        "ONBOARDING_POLICIES",
+        "SWEEP_SCHEDULE",
+        "SWEEP_VISITS",
+        "SWEEP_PATIENCE",
+    ],
+)
+def test_an_unresolved_key_vault_reference_is_named_once_and_not_used(name: str, reference: str) -> None:
+    settings = read_settings({"AzureWebJobsStorage": CONNECTION, name: reference})
+    (problem,) = settings.problems
+    assert problem.startswith(f"{name} is a Key Vault reference that was not resolved: ")
+    assert "Key Vault Secrets User" in problem
+    used = (settings.arm_endpoint, settings.client_id, settings.topic_endpoint, settings.topic_key, settings.storage)
+    assert "moon" not in repr(used)
+    if "torage" in name.lower():
+        assert (settings.storage.connection_string, settings.storage.table_endpoint) == (None, "")
+    if name == "ONBOARDING_POLICIES":
+        assert settings.policies != "policies"
 
 
 @pytest.mark.parametrize(("text", "minutes"), [("", 10), ("90s", 1.5), ("1h", 60), ("moon", 10)])
