@@ -20,7 +20,7 @@ from onboarding.core.errors import ConfigurationError
 from onboarding.deadline import EVENT_S, deadline
 from onboarding.health import health
 from onboarding.messages import decode
-from onboarding.settings import QUEUE, storage_connection
+from onboarding.settings import QUEUE, storage_connection, sweep_schedule
 from onboarding.wiring import worker
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
@@ -28,7 +28,6 @@ app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
 _log = logging.getLogger("onboarding")
 # The SDKs tell of every request at Information.
 logging.getLogger("azure").setLevel(logging.WARNING)
-_EVERY_TEN_MINUTES = "0 */10 * * * *"
 
 
 @app.event_grid_trigger(arg_name="event")
@@ -50,7 +49,7 @@ async def on_deferral(message: func.QueueMessage) -> None:
         await worker.application.onboarding.take(decode(message.get_body().decode()))
 
 
-@app.timer_trigger(arg_name="timer", schedule=os.environ.get("SWEEP_SCHEDULE") or _EVERY_TEN_MINUTES)
+@app.timer_trigger(arg_name="timer", schedule=sweep_schedule(os.environ))
 async def sweep(timer: func.TimerRequest) -> None:
     await worker.application.sweep.run()
 

@@ -282,7 +282,8 @@ class Enforcement:
         self, visit: Visit, facts: MachineFacts, assignment: Assignment, policies: PolicySet, deleting: bool
     ) -> bool:
         """Final rows that this visit cannot change: those it is not about, those of a VM that is being deleted, and
-        those of another version of the policy, which another host may work with. A changed policy takes rows up by way of the sweep."""
+        those of another version of the policy, which another host may work with. A changed policy takes rows up by
+        way of the sweep."""
         last = visit.last(assignment.policy.extension, facts.vm_id)
         if last is None or not last.outcome.final or last.outcome is Outcome.GONE or visit.asked is not None:
             return False

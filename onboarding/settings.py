@@ -19,6 +19,7 @@ from onboarding.core.secret import Secret
 from onboarding.core.survey import PATIENCE
 from onboarding.core.waits import parse_duration
 
+_EVERY_TEN_MINUTES = "0 */10 * * * *"
 TABLE = "onboarding"
 QUEUE = "deferrals"
 
@@ -108,6 +109,12 @@ def storage_connection(environment: Mapping[str, str]) -> str:
     """The name of the connection that holds the table and the queue, as triggers name it."""
     own = any(value and name.partition("__")[0] == "ONBOARDING_STORAGE" for name, value in environment.items())
     return "ONBOARDING_STORAGE" if own else "AzureWebJobsStorage"
+
+
+def sweep_schedule(environment: Mapping[str, str]) -> str:
+    """When the sweep runs, as its trigger is told: six-field NCRONTAB. What Key Vault did not give is no schedule."""
+    schedule = environment.get("SWEEP_SCHEDULE", "")
+    return schedule if schedule and not is_unresolved(schedule) else _EVERY_TEN_MINUTES
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:

@@ -247,8 +247,6 @@ def _unknown(given: Mapping[str, Any], specs: tuple[SettingSpec, ...]) -> list[s
 
 
 def _base64_problem(value: str) -> str:
-    if value.startswith("@Microsoft.KeyVault("):
-        return "is a Key Vault reference that was not resolved: give the app's identity the right to read the secret"
     try:
         same = base64.b64encode(base64.b64decode(value, validate=True)).decode() == value
     except (binascii.Error, ValueError):

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from onboarding.core.masking import cut, mask
+
 if TYPE_CHECKING:
     from onboarding.core.evidence import Evidence
 
@@ -35,7 +37,7 @@ class ArmError(OnboardingError):
     """ARM answered with an error, or did not answer at all."""
 
     def __init__(self, evidence: Evidence) -> None:
-        super().__init__(f"{evidence.http_status or 'no answer'} {evidence.code}".strip())
+        super().__init__(f"{evidence.http_status or 'no answer'} {cut(mask(evidence.code), 256)}".strip())
         self.evidence = evidence
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from functools import lru_cache
 from typing import Any
 
 from onboarding.core.decision import AlreadyInstalled, Install, Situation, Skip, Trouble, Wait
@@ -60,7 +59,9 @@ def unanswered(claim: Row, trouble: Trouble) -> Row:
     """The claim, where no answer came: ARM may have the request, so its check asks ARM before it is sent again."""
     reason = _written("no answer came to the request; ARM is read before it is sent again")
     meaning, advice, message = (cut(mask(text)) for text in (trouble.meaning, trouble.advice, trouble.message))
-    return replace(claim, reason=reason, error_code=trouble.code, error_meaning=meaning, advice=advice, message=message)
+    return replace(
+        claim, reason=reason, error_code=_code(trouble), error_meaning=meaning, advice=advice, message=message
+    )
 
 
 def unread(vm: VmId, policy: Policy, last: Row | None, decision: Wait | Skip, episode: Episode) -> Row:
@@ -84,7 +85,7 @@ def closed(row: Row, outcome: Outcome, reason: str, now: datetime, extension_ver
     return replace(
         row,
         outcome=outcome,
-        reason=reason,
+        reason=_written(reason),
         waiting_for=None,
         waiting_since=None,
         next_attempt_at=None,
@@ -158,9 +159,8 @@ _FACTS = frozenset(
 )
 
 
-@lru_cache(maxsize=512)
 def _written(reason: str) -> str:
-    """As it may be written down; VMs of the same image have the same reason."""
+    """As it may be written down."""
     return cut(mask(reason))
 
 
@@ -182,11 +182,16 @@ def _trouble(trouble: Trouble | None) -> dict[str, str]:
     if trouble is None:
         return {}
     return {
-        "error_code": trouble.code,
+        "error_code": _code(trouble),
         "error_meaning": cut(mask(trouble.meaning)),
         "advice": cut(mask(trouble.advice)),
         "message": cut(mask(trouble.message)),
     }
+
+
+def _code(trouble: Trouble) -> str:
+    """Mostly ours; ARM's own where we know none, which is foreign text."""
+    return cut(mask(trouble.code), 256)
 
 
 def _told_by(situation: Situation) -> dict[str, Any]:

@@ -103,12 +103,6 @@ def test_an_empty_workspace_key_is_missing(oms: CatalogueEntry) -> None:
     assert _problems(oms, key="") == ("protectedSettings.workspaceKey is missing",)
 
 
-def test_an_unresolved_key_vault_reference_is_told_apart(oms: CatalogueEntry) -> None:
-    (problem,) = _problems(oms, key="@Microsoft.KeyVault(SecretUri=https://vault.example/secrets/k)")
-    assert "Key Vault reference" in problem
-    assert "vault.example" not in problem
-
-
 @pytest.mark.parametrize("value", ["true", "false", "", 1, None])
 def test_a_boolean_is_a_boolean(oms: CatalogueEntry, value: object) -> None:
     problems = _problems(oms, public={"stopOnMultipleConnections": value})
