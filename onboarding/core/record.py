@@ -181,12 +181,18 @@ def _outcome(decision: AlreadyInstalled | Wait | Skip) -> Outcome:
 def _trouble(trouble: Trouble | None) -> dict[str, str]:
     if trouble is None:
         return {}
+    meaning, advice, message = _texts(trouble)
     return {
         "error_code": _code(trouble),
-        "error_meaning": cut(mask(trouble.meaning)),
-        "advice": cut(mask(trouble.advice)),
-        "message": cut(mask(trouble.message)),
+        "error_meaning": meaning,
+        "advice": advice,
+        "message": message,
     }
+
+
+def _texts(trouble: Trouble) -> tuple[str, str, str]:
+    """Meaning, advice and message as they may be written down."""
+    return cut(mask(trouble.meaning)), cut(mask(trouble.advice)), cut(mask(trouble.message))
 
 
 def _code(trouble: Trouble) -> str:
