@@ -43,10 +43,14 @@ async def on_resource_event(event: str) -> None:
 
 @app.queue_trigger(arg_name="message", queue_name=QUEUE, connection=storage_connection(os.environ))
 async def on_deferral(message: func.QueueMessage) -> None:
-    """A look whose time has come, or a visit that the sweep asks for. A message that is none of ours fails, and ends in
-    the poison queue to be seen."""
+    """A look whose time has come, or a visit that the sweep asks for. What is not such a message fails, and ends in the
+    poison queue to be seen; what a newer version says of resources that this one does not know is passed over."""
+    asked = decode(message.get_body().decode())
+    if asked is None:
+        _log.warning("passed over: a message about a resource of a kind that this version does not know")
+        return
     with deadline(EVENT_S):
-        await worker.application.onboarding.take(decode(message.get_body().decode()))
+        await worker.application.onboarding.take(asked)
 
 
 @app.timer_trigger(arg_name="timer", schedule=sweep_schedule(os.environ))

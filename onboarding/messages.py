@@ -9,20 +9,30 @@ from datetime import datetime
 from onboarding.core.resource_id import VmId, parse_id
 from onboarding.ports import Look, Message, Revisit
 
+_NEWER = "newer-message"
+
 
 def encode(message: Message) -> str:
     about = {"extension": message.extension} if isinstance(message, Look) else {"reason": message.reason}
     return json.dumps({"vm": str(message.vm), **about, "due": message.due.isoformat()})
 
 
-def decode(text: str) -> Message:
-    """Read a message back. Raises ValueError for one that is none of ours."""
+def decode(text: str) -> Message | None:
+    """Read a message back.
+
+    A newer version may say more than this one understands: a VM that it names is read again, and None is a message
+    about a resource of another kind. Raises ValueError for what is not a message of this queue."""
     try:
         raw = json.loads(text)
-        vm, due = parse_id(raw["vm"]), datetime.fromisoformat(raw["due"])
-        kind, about = (Look, raw["extension"]) if "extension" in raw else (Revisit, raw["reason"])
+        resource, due = raw["vm"], datetime.fromisoformat(raw["due"])
+        vm = parse_id(resource)
+        kind, about = (Look, raw["extension"]) if "extension" in raw else (Revisit, raw.get("reason", _NEWER))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise ValueError("a message of the deferrals queue is none of ours") from None
-    if not isinstance(vm, VmId) or not isinstance(about, str) or due.tzinfo is None:
-        raise ValueError("a message of the deferrals queue is none of ours")
-    return kind(vm, about, due)
+        raise ValueError("this is not a message of the deferrals queue") from None
+    if not isinstance(about, str) or due.tzinfo is None:
+        raise ValueError("this is not a message of the deferrals queue")
+    if isinstance(vm, VmId):
+        return kind(vm, about, due)
+    if isinstance(resource, str) and resource.lower().startswith("/subscriptions/"):
+        return None
+    raise ValueError("this is not a message of the deferrals queue")

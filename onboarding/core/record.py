@@ -58,10 +58,8 @@ def requested(claim: Row, reason: str, now: datetime) -> Row:
 def unanswered(claim: Row, trouble: Trouble) -> Row:
     """The claim, where no answer came: ARM may have the request, so its check asks ARM before it is sent again."""
     reason = _written("no answer came to the request; ARM is read before it is sent again")
-    meaning, advice, message = (cut(mask(text)) for text in (trouble.meaning, trouble.advice, trouble.message))
-    return replace(
-        claim, reason=reason, error_code=_code(trouble), error_meaning=meaning, advice=advice, message=message
-    )
+    code, (meaning, advice, message) = _code(trouble), _texts(trouble)
+    return replace(claim, reason=reason, error_code=code, error_meaning=meaning, advice=advice, message=message)
 
 
 def unread(vm: VmId, policy: Policy, last: Row | None, decision: Wait | Skip, episode: Episode) -> Row:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 import time
 from pathlib import Path
@@ -17,6 +18,7 @@ from onboarding.azure.connections import Connections
 from onboarding.azure.pauses import TablePauses
 from onboarding.azure.storage import OnboardingTable, deferrals_queue, onboarding_table
 from onboarding.azure.storage_requests import Answer, Service, StorageRequests
+from onboarding.azure.storage_requests import refusal as refused
 from onboarding.azure.tables import TableLedger
 from onboarding.core.errors import LostRace, StorageError
 from onboarding.core.machine_row import MachineRow
@@ -156,6 +158,36 @@ async def test_a_transaction_whose_answer_is_lost_is_one_write(table: Onboarding
     assert known.machine.version == versions.machine
     assert {name: stored.version for name, stored in known.targets.items()} == versions.targets
     assert len(await listed(ledger.history(vm))) == 2
+
+
+class RefusesLongTexts(StorageRequests):
+    """A table that takes no text of more than 300 characters."""
+
+    def __init__(self, real: StorageRequests) -> None:
+        self.__dict__.update(real.__dict__)
+        self._real = real
+        self.refused = 0
+
+    async def send(self, method: str, path: str, query: str = "", **options: Any) -> Answer:
+        if path == "/$batch" and re.search(rb"x{300}", options["content"]):
+            self.refused += 1
+            raise refused(400, "PropertyValueTooLarge")
+        return await self._real.send(method, path, query, **options)
+
+
+async def test_a_row_that_the_table_refuses_is_written_with_less_in_it(table: OnboardingTable) -> None:
+    ledger, vm = TableLedger(table), new_vm()
+    await create(ledger, row_of(new_vm()), trigger())  # the table is there
+    table.requests = refusing = RefusesLongTexts(table.requests)
+    row = row_of(vm, message="x" * 8000, image_sku="x" * 900, reason="the VM is not running")
+
+    await create(ledger, row, trigger())
+
+    written = (await ledger.read(vm)).targets[OMS].row
+    assert refusing.refused == 1
+    assert (written.outcome, written.reason, written.next_attempt_at) == (row.outcome, row.reason, row.next_attempt_at)
+    assert len(written.message) == len(written.image_sku) == 256
+    assert len(await listed(ledger.history(vm))) == 1
 
 
 async def test_a_transaction_that_somebody_overtook_while_its_answer_was_lost_is_a_lost_race(

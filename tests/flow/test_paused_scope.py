@@ -10,8 +10,9 @@ import pytest
 from onboarding.core.evidence import Evidence
 from onboarding.core.outcome import Outcome, WaitingFor
 from onboarding.core.resource_id import VmId
+from onboarding.pauses import Pauses
 from onboarding.ports import Known, StoredPause
-from tests.flow.world import LedgerInMemory, PausesInMemory, World, extension
+from tests.flow.world import OMS, POLICY, LedgerInMemory, PausesInMemory, World, extension
 
 NOT_AUTHORIZED = Evidence(
     http_status=403,
@@ -60,7 +61,7 @@ async def test_of_many_new_vms_at_once_one_reads_the_pauses(world: World) -> Non
 async def test_the_pauses_are_read_beside_the_row_of_a_new_vm() -> None:
     both = asyncio.Barrier(2)
 
-    class Pauses(PausesInMemory):
+    class ReadPauses(PausesInMemory):
         async def read(self, subscription: str) -> tuple[StoredPause, ...]:
             await both.wait()
             return await super().read(subscription)
@@ -70,7 +71,7 @@ async def test_the_pauses_are_read_beside_the_row_of_a_new_vm() -> None:
             await both.wait()
             return await super().read(vm, new=new)
 
-    world = World(ledger=Ledger(), pauses=Pauses())
+    world = World(ledger=Ledger(), pauses=ReadPauses())
     async with asyncio.timeout(5):
         await world.created(world.add())
     assert world.arm.calls == ["GET", "PUT"]
@@ -173,3 +174,63 @@ async def test_a_wrong_key_that_nobody_mends_is_given_up(world: World) -> None:
         await world.due()
     assert world.row(vm).outcome is Outcome.FAILED
     assert world.arm.calls.count("PUT") == 50
+
+
+async def test_settings_that_are_refused_stop_nobody_who_is_sent_others() -> None:
+    """Two workspaces for one extension: the wrong one stops its own VMs alone, whatever the other does."""
+    bad = {"workspaceId": "00000000-0000-4000-8000-000000000bad"}
+    world = World(
+        policies=[
+            {**POLICY, "name": "bad", "rule": {"field": "tags['site']", "equals": "bad"}, "settings": bad},
+            {**POLICY, "name": "good"},
+        ]
+    )
+    wrong = world.add("wrong", tags={"site": "bad"})
+    await world.created(wrong)
+    world.arm.set_extension(wrong, extension(state="Failed"), WRONG_KEY, "ProvisioningState/failed/53")
+    await world.extension_written(wrong, succeeded=False)
+    assert world.row(wrong).waiting_for is WaitingFor.SCOPE_PAUSED
+    right, alike = world.add("right"), world.add("alike", tags={"site": "bad"})
+    await world.created(right)
+    await world.created(alike)
+    assert world.row(right).outcome is Outcome.REQUESTED
+    assert world.row(alike).waiting_for is WaitingFor.SCOPE_PAUSED
+    world.now += timedelta(minutes=2)
+    await world.installed(right)
+    assert world.row(right).outcome is Outcome.INSTALLED
+    assert len(world.pauses.stored) == 1
+
+
+async def test_a_success_that_was_asked_for_before_the_trouble_lifts_nothing(world: World) -> None:
+    under_way = world.add("under-way")
+    await world.created(under_way)
+    world.now += timedelta(minutes=1)
+    await paused(world)
+    world.now += timedelta(minutes=1)
+    await world.installed(under_way)
+    assert world.row(under_way).outcome is Outcome.INSTALLED
+    assert len(world.pauses.stored) == 1
+    await world.created(world.add("second"))
+    assert world.arm.calls.count("PUT") == 2
+
+
+async def test_trouble_that_comes_back_is_not_ended_by_a_request_from_before(world: World) -> None:
+    vm = await paused(world)
+    await world.due()  # the probe: its request is accepted, and the pause ends
+    assert not world.pauses.stored
+    world.now += timedelta(minutes=1)
+    world.arm.install_errors = [NOT_AUTHORIZED]
+    await world.created(world.add("other"))
+    assert len(world.pauses.stored) == 1
+    await world.installed(vm)
+    assert world.row(vm).outcome is Outcome.INSTALLED
+    assert len(world.pauses.stored) == 1
+
+
+async def test_what_is_known_of_subscriptions_has_a_bound(world: World) -> None:
+    vms = [VmId(f"00000000-0000-4000-8000-{number:012}", "app-rg", "web") for number in range(2000)]
+    store = Pauses(world.pauses)
+    for vm in vms:
+        assert await store.blocks(vm, OMS, "", world.now) is None
+    kept = [value for value in vars(store).values() if isinstance(value, dict)]
+    assert max(map(len, kept)) <= 1024

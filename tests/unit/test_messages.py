@@ -46,17 +46,29 @@ def test_the_messages_are_as_documented() -> None:
         *(json.dumps({**RAW, key: value}) for key in RAW for value in ODD),
         *(json.dumps({**json.loads(encode(REVISIT)), "reason": value}) for value in ODD),
         *(json.dumps({**RAW, key: "x"}) for key in ("vm", "due")),
-        *(json.dumps({k: v for k, v in RAW.items() if k != missing}) for missing in RAW),
+        *(json.dumps({k: v for k, v in RAW.items() if k != missing}) for missing in ("vm", "due")),
         json.dumps({**RAW, "due": "2026-11-20T10:00:00"}),
-        json.dumps({**RAW, "vm": f"{LOOK.vm}/extensions/x"}),
     ],
 )
 def test_a_foreign_message_is_told_apart(text: str) -> None:
-    with pytest.raises(ValueError, match="is none of ours"):
+    with pytest.raises(ValueError, match="not a message"):
         decode(text)
+
+
+def test_a_message_of_a_newer_version_is_a_reason_to_read_the_vm_again() -> None:
+    newer = {name: value for name, value in RAW.items() if name != "extension"} | {"traceparent": "00-1-2-01"}
+    message = decode(json.dumps(newer))
+    assert isinstance(message, Revisit)
+    assert (message.vm, message.due) == (LOOK.vm, LOOK.due)
+
+
+@pytest.mark.parametrize("provider", ["Microsoft.HybridCompute/machines", "Microsoft.Compute/virtualMachineScaleSets"])
+def test_a_message_about_another_kind_of_resource_is_passed_over(provider: str) -> None:
+    other = f"/subscriptions/{LOOK.vm.subscription}/resourceGroups/g/providers/{provider}/m"
+    assert decode(json.dumps({**RAW, "vm": other})) is None
 
 
 @given(st.text())
 def test_no_text_raises_anything_else(text: str) -> None:
-    with pytest.raises(ValueError, match="is none of ours"):
+    with pytest.raises(ValueError, match="not a message"):
         decode(text)
