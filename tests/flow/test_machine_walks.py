@@ -1,0 +1,38 @@
+"""Whatever befalls a machine with two extensions, in any order: never two writes of ours at once, no row that ARM does
+not bear out, no open row without its check, and in the end every row is final and true.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from tests.flow.walk import OMS, SECOND, VERSIONS, Step, defect
+
+AGENT = SECOND.name
+
+WALKS: dict[str, list[Step]] = {
+    "one after the other": [
+        ("event", "created", 0, 0),
+        ("ends", OMS, "well", True),
+        ("hear", 0, 1),
+        ("ends", AGENT, "well", True),
+        ("hear", 0, 0),
+    ],
+}
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """So many walks would fill the log."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.parametrize("steps", WALKS.values(), ids=tuple(WALKS))
+@pytest.mark.parametrize("versions", VERSIONS)
+def test_a_walk_that_once_went_wrong(steps: list[Step], versions: int) -> None:
+    assert defect(steps, versions) == ""

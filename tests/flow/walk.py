@@ -1,0 +1,774 @@
+"""A machine's life as a list of steps, drawn at random or written down, and what must hold after each of them.
+
+Two hosts share table, queue and ARM. ARM is as strict as the real one: it takes one write of a machine at a time, and
+none while the machine is stopped, written or gone. Storage fails, a process dies, events are lost, late, early, forged
+or told twice. A walk is plain data, so that one that fails can be cut down to what matters (`shorten`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import random
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from onboarding.core.asked import Asked
+from onboarding.core.digest import digest
+from onboarding.core.errors import ArmError, StorageError
+from onboarding.core.evidence import Evidence
+from onboarding.core.facts import InstalledExtension, read_facts
+from onboarding.core.failures import ExtensionState, read_extension_state
+from onboarding.core.machine_row import MachineRow
+from onboarding.core.outcome import Outcome, Row
+from onboarding.core.resource_id import ExtensionId, VmId
+from onboarding.events import (
+    ExtensionDeleted,
+    ExtensionWritten,
+    Notification,
+    PolicyStateChanged,
+    Trigger,
+    VmDeleted,
+    VmStarted,
+    VmWritten,
+)
+from onboarding.ports import Entry, Known, Look, Message, Reading, Versions
+from tests.flow.world import (
+    CATALOGUE,
+    OMS,
+    POLICY,
+    SECOND,
+    SECOND_POLICY,
+    ArmInMemory,
+    DeferralsInMemory,
+    LedgerInMemory,
+    World,
+    extension,
+    vm_body,
+    vm_id,
+)
+
+type Step = tuple[Any, ...]
+
+VM = vm_id()
+OURS = (OMS, SECOND.name)
+NAMES = {OMS: CATALOGUE[OMS].resource_name, SECOND.name: SECOND.resource_name, "other": "CustomScript"}
+WHICH = (*OURS, "other")
+# As a host has them that runs another version of the policy files.
+CHANGED = [{**POLICY, "waits": {"operation": {"every": ["2m", "20m"]}}}, {**SECOND_POLICY, "settleDelay": "2m"}]
+VERSIONS = {1: [POLICY, SECOND_POLICY], 2: CHANGED, 3: [POLICY]}  # what the second host works with
+_WRITING = ("creating", "updating")
+
+REFUSALS: dict[str, Evidence] = {
+    "429": Evidence(http_status=429, code="TooManyRequests", message="slow down", headers={"retry-after": "120"}),
+    "429 bare": Evidence(http_status=429, code="TooManyRequests", message="slow down"),
+    "429 long": Evidence(http_status=429, code="TooManyRequests", message="slow down", headers={"retry-after": "9000"}),
+    "500": Evidence(http_status=500, code="InternalServerError", message="oops"),
+    "503": Evidence(http_status=503, code="ServiceUnavailable", headers={"retry-after": "30"}),
+    "no answer": Evidence(code="ServiceResponseTimeoutError"),
+    "403": Evidence(
+        http_status=403,
+        code="AuthorizationFailed",
+        message="The client 'a' with object id 'b' does not have authorization to perform action 'x' over scope 's'.",
+    ),
+    "404": Evidence(http_status=404, code="ResourceGroupBeingDeleted", message="The group is being deleted."),
+    "404 gone": Evidence(
+        http_status=404,
+        code="ResourceNotFound",
+        message="The Resource 'Microsoft.Compute/virtualMachines/web01' under resource group 'app-rg' was not found.",
+    ),
+    "409": Evidence(http_status=409, code="Conflict", message="conflict with a concurrent request."),
+    "400": Evidence(http_status=400, code="BadRequest", message="The request is not valid."),
+    "no token": Evidence(code="TokenUnavailable", message="no token"),
+}
+ENDS: dict[str, tuple[str, str]] = {  # how a handler ends: its status code and its words
+    "well": ("", ""),
+    "locked": (
+        "ProvisioningState/failed/51",
+        "[ExtensionOperationError] Non-zero exit code: 51, omsagent.py\n[stdout]\ndpkg: error: dpkg frontend lock is "
+        "locked by another process",
+    ),
+    "network": (
+        "ProvisioningState/failed/55",
+        "[ExtensionOperationError] Non-zero exit code: 55, omsagent.py\n[stdout]\ncurl: (6) Could not resolve host",
+    ),
+    "dependency": ("ProvisioningState/failed/52", "[ExtensionOperationError] Non-zero exit code: 52, omsagent.py"),
+    "settings": ("ProvisioningState/failed/11", "[ExtensionOperationError] Non-zero exit code: 11, omsagent.py"),
+    "elsewhere": ("ProvisioningState/failed/10", "[stdout]\nMachine is already connected to some other workspace"),
+    "unknown": ("ProvisioningState/failed/99", "it broke"),
+    "timeout": ("ProvisioningState/transitioning", "Timeout(30) of the handler; terminal error"),
+}
+
+
+class Defect(AssertionError):
+    """Something that must hold does not."""
+
+
+class Died(BaseException):
+    """The process ended here."""
+
+
+class Turns:
+    """Lets others go on at each call over a wire, in an order that a walk names."""
+
+    def __init__(self) -> None:
+        self._random: random.Random | None = None
+
+    def shuffle(self, seed: int | None) -> None:
+        self._random = random.Random(seed) if seed is not None else None
+
+    async def pass_on(self) -> None:
+        for _ in range(self._random.randrange(4) if self._random else 0):
+            await asyncio.sleep(0)
+
+
+class StrictArm(ArmInMemory):
+    def __init__(self, turns: Turns) -> None:
+        super().__init__()
+        self._turns = turns
+        self.read_faults: list[str] = []
+        self.put_faults: list[str] = []
+        self.ours: set[str] = set()  # the names of extensions that we are writing
+        self.unanswered: dict[str, datetime] = {}  # until when a request that nobody answered may still be on its way
+
+    @property
+    def machine(self) -> dict[str, Any] | None:
+        return self.machines.get(VM.key)
+
+    def found(self, which: str) -> InstalledExtension | None:
+        if self.machine is None:
+            return None
+        facts = read_facts(copy.deepcopy(self.machine))
+        if which == "other":
+            return facts.find_extension("Microsoft.Azure.Extensions", "CustomScript")
+        return facts.find_extension(CATALOGUE[which].publisher, CATALOGUE[which].type)
+
+    def writing(self) -> list[str]:
+        resources = self.machine.get("resources", []) if self.machine else []
+        return [r["name"] for r in resources if r["properties"]["provisioningState"].lower() in _WRITING]
+
+    def free(self) -> bool:
+        """Whether ARM would take somebody's write of an extension."""
+        return self.machine is not None and self._busy() == ""
+
+    def _busy(self) -> str:
+        assert self.machine is not None
+        properties = self.machine["properties"]
+        if writing := self.writing():
+            return f"{writing[0]} is being written"
+        if properties["provisioningState"] != "Succeeded":
+            return f"the machine is {properties['provisioningState']}"
+        return "" if "running" in str(properties["instanceView"]["statuses"]) else "the machine is stopped"
+
+    async def read_machine(self, vm: VmId, *, to_install: bool = False) -> Reading:
+        await self._turns.pass_on()
+        self._fail_read()
+        return await super().read_machine(vm, to_install=to_install)
+
+    async def read_extension(self, vm: VmId, name: str) -> Reading:
+        await self._turns.pass_on()
+        self._fail_read()
+        return await super().read_extension(vm, name)
+
+    def _fail_read(self) -> None:
+        if not self.read_faults:
+            return
+        fault = self.read_faults.pop(0)
+        if fault == "dies":
+            raise Died
+        raise ArmError(REFUSALS[fault])
+
+    async def start_install(self, vm: VmId, name: str, body: Mapping[str, Any]) -> None:
+        await self._turns.pass_on()
+        fault = self.put_faults.pop(0) if self.put_faults else ""
+        if fault == "dies before":
+            raise Died
+        if self.clock() < self.unanswered.get(name, self.clock()):
+            raise Defect(f"PUT {name} again, less than 4 minutes after one that nobody answered")
+        if fault == "no answer":
+            self.unanswered[name] = self.clock() + timedelta(minutes=4)
+        if fault in REFUSALS:
+            raise ArmError(REFUSALS[fault])
+        if self.machine is None:
+            raise Defect(f"PUT {name} for a machine that is gone")
+        if busy := self._busy():
+            mine = " by us" if any(each in self.ours for each in self.writing()) else ""
+            self.conflicts += bool(mine)
+            raise Defect(f"PUT {name} while {busy}{mine}")
+        which = next(e for e in OURS if CATALOGUE[e].type == body["properties"]["type"])
+        there = self.found(which)
+        done = there is not None and read_extension_state(there) is ExtensionState.SUCCEEDED
+        if done and there is not None and digest(there.settings) == digest(body["properties"]["settings"]):
+            raise Defect(f"PUT {name}, which is there as it was sent")
+        self.ours.add(name)
+        await super().start_install(vm, name, body)
+        await self._turns.pass_on()
+        if fault == "dies after":
+            raise Died
+        if fault == "no answer, done":
+            raise ArmError(REFUSALS["no answer"])
+
+
+class StrictLedger(LedgerInMemory):
+    """Compares with ARM what is written, at the moment when it is."""
+
+    def __init__(self, turns: Turns, arm: StrictArm) -> None:
+        super().__init__()
+        self._turns = turns
+        self._arm = arm
+        self.faults: list[str] = []
+        self.lines = 0
+
+    async def read(self, vm: VmId, *, new: bool = False) -> Known:
+        await self._turns.pass_on()
+        return await super().read(vm, new=new)
+
+    async def commit(
+        self,
+        machine: MachineRow,
+        version: str | None,
+        entries: Sequence[Entry],
+        trigger: Trigger,
+        *,
+        again: bool = False,
+        rest: Mapping[str, Any] | None = None,
+    ) -> Versions:
+        await self._turns.pass_on()
+        fault = self.faults.pop(0) if self.faults else ""
+        if fault == "fails":
+            raise StorageError("the table could not be reached")
+        if fault == "dies before":
+            raise Died
+        before = dict(self.rows)
+        written = await super().commit(machine, version, entries, trigger, again=again, rest=rest)
+        for entry in entries:
+            stored = before.get((VM.key, entry.row.extension))
+            if stored is None or stored.row.outcome is not entry.row.outcome:
+                self._check_truth(entry.row)
+            if stored and entry.history and entry.ended is None and not entry.row.tells_more_than(stored.row):
+                raise Defect(f"a line of history that tells nothing new: {entry.row.reason}")
+        self.lines += sum(entry.history for entry in entries)
+        if fault == "dies after":
+            raise Died
+        if fault == "no answer":
+            raise StorageError("the table did not answer, and has it")
+        return written
+
+    def _check_truth(self, row: Row) -> None:
+        if row.outcome is Outcome.GONE and self._arm.machine is not None and "unconfirmed" not in row.reason:
+            raise Defect(f"{row.extension} Gone, and the machine is there: {row.reason}")
+        if row.outcome.present:
+            there = self._arm.found(row.extension)
+            if there is None or read_extension_state(there) is not ExtensionState.SUCCEEDED:
+                raise Defect(f"{row.extension} {row.outcome}, and ARM says {there and there.provisioning_state}")
+            if row.outcome is Outcome.INSTALLED and row.sent_digest not in ("", digest(there.settings)):
+                raise Defect(f"{row.extension} Installed, with settings that we did not send")
+
+
+class Queue(DeferralsInMemory):
+    """Holds a message until it was taken without an error."""
+
+    def __init__(self, turns: Turns) -> None:
+        super().__init__()
+        self._turns = turns
+        self.pending: list[Message] = []
+        self.faults: list[str] = []
+
+    async def schedule(self, message: Message, now: Any) -> None:
+        await self._turns.pass_on()
+        fault = self.faults.pop(0) if self.faults else ""
+        if fault == "fails":
+            raise StorageError("the queue could not be reached")
+        if fault == "dies":
+            raise Died
+        self.pending.append(message)
+        if fault == "no answer":
+            raise StorageError("the queue did not answer, and has it")
+        await super().schedule(message, now)
+
+
+class Walk:
+    """One machine, two hosts, and a list of steps."""
+
+    def __init__(self, policies: Sequence[list[dict[str, Any]]]) -> None:
+        self.turns = Turns()
+        self.arm = StrictArm(self.turns)
+        self.ledger = StrictLedger(self.turns, self.arm)
+        self.queue = Queue(self.turns)
+        first = World(policies=policies[0], arm=self.arm, ledger=self.ledger, deferrals=self.queue)
+        shared = {"pauses": first.pauses, "arm": self.arm, "ledger": self.ledger, "deferrals": self.queue}
+        second = World(policies=policies[1], **shared)  # type: ignore[arg-type]
+        self.hosts = [first, second]
+        self.untold: list[Notification] = []  # true events that have not come yet
+        self.told: list[Notification] = []
+        self.owed: list[Notification] = []  # events whose delivery failed
+        self.unsure = False  # a person's process died, or a message that failed has not come again
+        self.failed: list[Message] = []
+        self.numbers = 0
+        self.vms = 0
+        self.arm.machines[VM.key] = vm_body()
+        self._set_clock()
+
+    # -- time and events
+
+    def _set_clock(self) -> None:
+        # A World's clock is its own field; ARM's clock is the last one made.
+        self.arm.clock = lambda: self.hosts[0].now
+
+    @property
+    def now(self) -> Any:
+        return self.hosts[0].now
+
+    def move(self, time: Any) -> None:
+        for host in self.hosts:
+            host.now = max(host.now, time)
+
+    def trigger(self, minutes: float = 0) -> Trigger:
+        self.numbers += 1
+        return Trigger(f"event-{self.numbers}", self.now + timedelta(minutes=minutes), "c")
+
+    def happened(self, event: Notification, told: bool) -> None:
+        if told:
+            self.untold.append(event)
+
+    # -- steps
+
+    async def step(self, step: Step) -> None:
+        name, *rest = step
+        await getattr(self, f"do_{name}")(*rest)
+        self.check(step)
+
+    async def do_pass(self, minutes: float) -> None:
+        self.move(self.now + timedelta(minutes=minutes))
+
+    async def do_ends(self, which: str, how: str, told: bool) -> None:
+        self.end(which, how, told)
+
+    def end(self, which: str, how: str, told: bool) -> None:
+        name = NAMES[which]
+        if self.arm.machine is None or not any(each.lower() == name.lower() for each in self.arm.writing()):
+            return
+        found = next(r for r in self.arm.machine["resources"] if r["name"] == name)
+        code, words = ENDS[how]
+        state = "Failed" if code else "Succeeded"
+        resource = {**found, "properties": {**found["properties"], "provisioningState": state}}
+        self.arm.ours.discard(name)
+        self.arm.set_extension(VM, resource, words, code)
+        self.happened(ExtensionWritten(ExtensionId(VM, name), self.trigger(), not code), told)
+
+    async def do_other_writes(self, which: str, settings: int, done: bool, told: bool) -> None:
+        """Somebody else writes an extension; `settings` 0 are those that are there."""
+        if not self.arm.free():
+            return
+        name = NAMES[which]
+        handler = {"publisher": "Microsoft.Azure.Extensions", "type": "CustomScript", "typeHandlerVersion": "2.1"}
+        if which != "other":
+            entry = CATALOGUE[which]
+            handler = {"publisher": entry.publisher, "type": entry.type, "typeHandlerVersion": entry.version}
+        state = "Creating" if self.arm.found(which) is None else "Updating"
+        there = {"settings": {"theirs": settings}} if settings else {}
+        self.arm.set_extension(VM, extension(name, state, **handler, **there))
+        if done:
+            self.end(which, "well", told)
+
+    async def do_other_removes(self, which: str, told: bool) -> None:
+        if not self.arm.free() or self.arm.machine is None or self.arm.found(which) is None:
+            return
+        name = NAMES[which]
+        resources = self.arm.machine["resources"]
+        self.arm.machine["resources"] = [each for each in resources if each["name"] != name]
+        view = self.arm.machine["properties"]["instanceView"]
+        view["extensions"] = [each for each in view.get("extensions", []) if each["name"] != name]
+        self.happened(ExtensionDeleted(ExtensionId(VM, name), self.trigger()), told)
+
+    async def do_power(self, state: str, told: bool) -> None:
+        if self.arm.machine is None:
+            return
+        statuses = self.arm.machine["properties"]["instanceView"]["statuses"]
+        statuses[1] = {"code": f"PowerState/{state}"}
+        if state == "running":
+            self.happened(VmStarted(VM, self.trigger()), told)
+
+    async def do_agent(self, ready: bool) -> None:
+        if self.arm.machine is not None:
+            view = self.arm.machine["properties"]["instanceView"]
+            view.pop("vmAgent", None)
+            if ready:
+                view["vmAgent"] = vm_body()["properties"]["instanceView"]["vmAgent"]
+
+    async def do_state(self, state: str) -> None:
+        if self.arm.machine is not None and not self.arm.writing():
+            self.arm.machine["properties"]["provisioningState"] = state
+
+    async def do_skip(self, skip: bool, told: bool) -> None:
+        """Its owner's tag takes it out of the policies, or back in."""
+        if self.arm.machine is not None:
+            self.arm.machine["tags"] = {"onboarding": "skip"} if skip else {}
+            self.happened(VmWritten(VM, self.trigger(), created=False), told)
+
+    async def do_delete(self, told: bool) -> None:
+        if self.arm.machines.pop(VM.key, None) is not None:
+            self.arm.ours.clear()
+            self.arm.unanswered.clear()
+            self.happened(VmDeleted(VM, self.trigger()), told)
+
+    async def do_make(self, told: bool) -> None:
+        if self.arm.machine is None:
+            self.vms += 1
+            self.arm.machines[VM.key] = vm_body(vm_id=f"again-{self.vms}")
+            self.happened(VmWritten(VM, self.trigger(), created=True), told)
+
+    async def do_fault(self, where: str, what: str) -> None:
+        places = {"read": self.arm.read_faults, "put": self.arm.put_faults}
+        places |= {"commit": self.ledger.faults, "schedule": self.queue.faults}
+        places[where].append(what)
+
+    async def do_old(self) -> None:
+        """The machine's own row is not there, as a version before left its rows; their checks are."""
+        if not (self.owed or self.failed or self.unsure):
+            self.ledger.machines.clear()
+
+    async def do_event(self, kind: str, minutes: float, host: int) -> None:
+        """An event that comes at once, whether or not it is true."""
+        await self.deliver(self.event(kind, minutes), host)
+
+    def event(self, kind: str, minutes: float) -> Notification:
+        trigger = self.trigger(minutes)
+        match kind.split():
+            case ["created"]:
+                return VmWritten(VM, trigger, created=True)
+            case ["updated"]:
+                return VmWritten(VM, trigger, created=False)
+            case ["started"]:
+                return VmStarted(VM, trigger)
+            case ["deleted"]:
+                return VmDeleted(VM, trigger)
+            case ["written", which, how]:
+                return ExtensionWritten(ExtensionId(VM, NAMES[which]), trigger, how == "well")
+            case ["finding"]:
+                return PolicyStateChanged(VM, trigger, compliant=False, definition_id="d")
+            case ["removed", which]:
+                return ExtensionDeleted(ExtensionId(VM, NAMES[which]), trigger)
+            case _:
+                raise ValueError(kind)
+
+    async def do_hear(self, at: int, host: int) -> None:
+        """A true event comes, in any order."""
+        if self.untold:
+            await self.deliver(self.untold.pop(at % len(self.untold)), host)
+
+    async def do_again(self, at: int, host: int) -> None:
+        """An event that was delivered comes again."""
+        if self.told:
+            await self.deliver(self.told[at % len(self.told)], host)
+
+    async def do_redeliver(self, at: int, host: int) -> None:
+        if self.owed:
+            await self.deliver(self.owed[at % len(self.owed)], host)
+
+    async def deliver(self, event: Notification, host: int) -> None:
+        if event not in self.told:
+            self.told.append(event)
+        if await self.survives(self.hosts[host].line.handle(event), host):
+            self.owed = [each for each in self.owed if each != event]
+        elif event not in self.owed:
+            self.owed.append(event)
+
+    async def do_look(self, at: int, host: int, twice: bool) -> None:
+        """A message whose time has come is taken."""
+        due = [each for each in self.queue.pending if each.due <= self.now]
+        if due:
+            await self.take(due[at % len(due)], host, twice)
+
+    async def do_next(self, host: int) -> None:
+        """The earliest message comes at its time."""
+        if self.queue.pending:
+            message = min(self.queue.pending, key=lambda each: each.due)
+            self.move(message.due)
+            await self.take(message, host)
+
+    async def take(self, message: Message, host: int, twice: bool = False) -> None:
+        if message not in self.queue.pending:
+            return
+        if not twice:
+            self.queue.pending.remove(message)
+        if await self.survives(self.hosts[host].line.take(message), host):
+            self.failed = [each for each in self.failed if each != message]
+        else:
+            self.failed.append(message)
+            if not twice:
+                self.queue.pending.append(message)
+
+    async def survives(self, work: Awaitable[None], host: int) -> bool:
+        """Whether it ended without an error that brings it again."""
+        try:
+            await work
+        except (StorageError, Died) as error:
+            if isinstance(error, Died):
+                self.restart(host)
+            return False
+        return True
+
+    def restart(self, host: int) -> None:
+        """The host's memory is lost."""
+        self.hosts[host].__post_init__()
+        self._set_clock()
+
+    async def do_sweep(self, host: int) -> None:
+        try:
+            await self.hosts[host].sweep.run()
+        except (StorageError, Died):
+            self.restart(host)
+
+    async def do_ask(self, policy: str, host: int) -> None:
+        try:
+            await self.hosts[host].requests.ask(VM, Asked(policy=policy))
+        except ArmError:
+            pass
+        except (StorageError, Died) as error:
+            self.unsure = True  # nothing brings a person's command again; the sweep takes its rows up
+            if isinstance(error, Died):
+                self.restart(host)
+
+    async def do_both(self, one: Step, other: Step, seed: int) -> None:
+        """Two steps of the hosts at the same time."""
+        self.turns.shuffle(seed)
+        try:
+            jobs = [getattr(self, f"do_{name}")(*rest) for name, *rest in (one, other)]
+            for result in await asyncio.gather(*jobs, return_exceptions=True):
+                if isinstance(result, BaseException):
+                    raise result
+        finally:
+            self.turns.shuffle(None)
+
+    # -- what must hold
+
+    def rows(self) -> dict[str, Row]:
+        return {e: s.row for (key, e), s in self.ledger.rows.items() if key == VM.key}
+
+    def check(self, step: Step) -> None:
+        self.unsure = self.unsure and not self.tended()
+        if self.owed or self.failed or self.unsure:
+            return
+        if missing := self.untended():
+            raise Defect(f"after {step}: no check for {missing}")
+
+    def tended(self) -> bool:
+        return not self.untended()
+
+    def untended(self) -> list[str]:
+        """Open rows without their check."""
+        looks = {(m.extension, m.due) for m in self.queue.pending if isinstance(m, Look)}
+        return [
+            f"{e}: {row.outcome} {row.waiting_for} {row.next_attempt_at}"
+            for e, row in self.rows().items()
+            if not row.outcome.final and (e, row.next_attempt_at) not in looks
+        ]
+
+    # -- the end
+
+    async def finish(self) -> None:
+        """All trouble is over: what was written down is enough to bring every row to a true end."""
+        for faults in (self.arm.read_faults, self.arm.put_faults, self.ledger.faults, self.queue.faults):
+            faults.clear()
+        if self.arm.machine is not None:
+            await self.do_state("Succeeded")
+            self.arm.machine["properties"]["provisioningState"] = "Succeeded"
+            await self.do_power("running", True)
+            await self.do_agent(True)
+        self.untold.clear()
+        for event in list(self.owed):
+            await self.deliver(event, 0)
+        self.check(("owed",))
+        await self.play()
+        for _ in range(3):
+            self.move(self.now + timedelta(hours=7))
+            await self.do_sweep(0)
+            await self.play()
+        self.check(("end",))
+        self.check_end()
+
+    async def play(self) -> None:
+        for _ in range(400):
+            if self.arm.writing():
+                self.move(self.now + timedelta(minutes=2))
+                for which in WHICH:
+                    self.end(which, "well", told=False)
+            if not self.queue.pending:
+                return
+            await self.do_next(0)
+            self.check(("next", 0))
+        raise Defect(f"it does not end: {[(r.extension, r.outcome, r.reason) for r in self.rows().values()]}")
+
+    def check_end(self) -> None:
+        rows = self.rows()
+        if self.arm.machine is None:
+            wrong = [f"{r.extension} {r.outcome}" for r in rows.values() if r.outcome is not Outcome.GONE]
+            if wrong:
+                raise Defect(f"the machine is gone, and the table says {wrong}")
+            return
+        skipped = self.arm.machine["tags"] != {}
+        vm = self.arm.machine["properties"]["vmId"]
+        for which in OURS:
+            row, there = rows.get(which), self.arm.found(which)
+            installed = there is not None and read_extension_state(there) is ExtensionState.SUCCEEDED
+            if row is None:
+                if installed or skipped:
+                    continue
+                raise Defect(f"nothing is known of {which}")
+            if not row.outcome.final:
+                raise Defect(f"{which} is {row.outcome} for {row.waiting_for} at the end: {row.reason}")
+            if row.vm_id not in ("", vm) and not skipped:
+                raise Defect(f"{which} speaks of another machine")
+            if skipped:
+                continue
+            if installed != row.outcome.present:
+                said = there.provisioning_state if there else "absent"
+                if row.outcome is Outcome.FAILED and row.error_code and not installed:
+                    continue
+                raise Defect(f"{which} is {row.outcome} ({row.reason}), and ARM says {said}")
+
+
+# -- walks at random
+
+
+def draw(seed: int, length: int = 40) -> list[Step]:
+    """A walk. Half of them begin as most machines do, and many steps are the ordinary ones."""
+    dice = random.Random(seed)
+    steps: list[Step] = [("event", "created", 0, 0)] if dice.random() < 0.6 else []
+    calm = dice.random()  # how much of the world's trouble this walk has
+    while len(steps) < length:
+        steps.append(_troubled(dice) if dice.random() > 0.3 + calm / 2 else _ordinary(dice))
+    return steps
+
+
+def _ordinary(dice: random.Random) -> Step:
+    kind = dice.choice(["ends", "ends", "hear", "hear", "next", "look", "pass", "redeliver", "both", "updated"])
+    match kind:
+        case "ends":
+            return ("ends", dice.choice(WHICH), dice.choice(["well", "well", *ENDS]), dice.random() < 0.8)
+        case "both":
+            return ("both", _host_step(dice), _host_step(dice), dice.randrange(1000))
+        case "pass":
+            return ("pass", dice.choice([0.1, 1, 4, 5, 10, 60, 300, 1500]))
+        case "updated":
+            return ("event", dice.choice(["created", "updated"]), 0, _host(dice))
+        case _:
+            return _host_step(dice, kind)
+
+
+def _host(dice: random.Random) -> int:
+    return dice.randrange(2)
+
+
+def _host_step(dice: random.Random, kind: str = "") -> Step:
+    kind = kind or dice.choice(["hear", "again", "redeliver", "look", "look", "next", "ask", "event", "event"])
+    match kind:
+        case "hear" | "again" | "redeliver":
+            return (kind, dice.randrange(20), _host(dice))
+        case "look":
+            return ("look", dice.randrange(20), _host(dice), dice.random() < 0.2)
+        case "next":
+            return ("next", _host(dice))
+        case "ask":
+            return ("ask", dice.choice(["", POLICY["name"], SECOND_POLICY["name"]]), _host(dice))
+        case _:
+            return _event(dice)
+
+
+def _event(dice: random.Random) -> Step:
+    kinds = ["created", "updated", "started", "deleted", "finding"]
+    kinds += [f"written {which} {how}" for which in WHICH for how in ("well", "badly")]
+    kinds += [f"removed {which}" for which in WHICH]
+    return ("event", dice.choice(kinds), dice.choice([0, 0, 0, -1, -30, -400, 2, 200]), _host(dice))
+
+
+def _troubled(dice: random.Random) -> Step:
+    told = dice.random() < 0.6
+    kind = dice.choice(
+        [
+            "other",
+            "other",
+            "removes",
+            "power",
+            "state",
+            "delete",
+            "make",
+            "skip",
+            "agent",
+            "sweep",
+            "ask",
+            "event",
+            "old",
+        ]
+        + ["fault"] * 6
+    )
+    match kind:
+        case "other":
+            which = dice.choice(WHICH)
+            return ("other_writes", which, dice.randrange(3), dice.random() < 0.5, told)
+        case "removes":
+            return ("other_removes", dice.choice(OURS), told)
+        case "power":
+            return ("power", dice.choice(["running", "running", "deallocated"]), told)
+        case "state":
+            return ("state", dice.choice(["Succeeded", "Succeeded", "Updating", "Deleting"]))
+        case "skip":
+            return ("skip", dice.random() < 0.4, told)
+        case "old":
+            return ("old",) if dice.random() < 0.3 else ("sweep", _host(dice))
+        case "agent":
+            return ("agent", dice.random() < 0.6)
+        case "delete" | "make":
+            return (kind if dice.random() < 0.5 else "make", told)
+        case "sweep":
+            return ("sweep", _host(dice))
+        case "fault":
+            return _fault(dice)
+        case _:
+            return _host_step(dice, kind)
+
+
+def _fault(dice: random.Random) -> Step:
+    where = dice.choice(["read", "put", "put", "commit", "commit", "schedule", "schedule"])
+    whats = {
+        "read": [*[each for each in REFUSALS if each != "404 gone"], "dies"],
+        "put": [*REFUSALS, "dies before", "dies after", "no answer, done", "no answer, done"],
+        "commit": ["fails", "dies before", "dies after", "no answer"],
+        "schedule": ["fails", "dies", "no answer"],
+    }
+    return ("fault", where, dice.choice(whats[where]))
+
+
+def defect(steps: Iterable[Step], versions: int = 1) -> str:
+    """What is wrong after that walk; empty if nothing is. `versions` names what the second host works with."""
+
+    async def run() -> str:
+        walk = Walk([VERSIONS[1], VERSIONS[versions]])
+        try:
+            for step in steps:
+                await walk.step(step)
+            await walk.finish()
+        except Defect as found:
+            return str(found)
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+        return ""
+
+    return asyncio.run(run())
+
+
+def shorten(steps: list[Step], fails: Callable[[list[Step]], bool]) -> list[Step]:
+    """The same walk without what it fails without."""
+    size = max(1, len(steps) // 2)
+    while size:
+        at = 0
+        while at < len(steps):
+            shorter = steps[:at] + steps[at + size :]
+            if fails(shorter):
+                steps = shorter
+            else:
+                at += size
+        size //= 2
+    return steps
