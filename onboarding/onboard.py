@@ -88,8 +88,7 @@ class Onboarding:
     async def _look(self, visit: Visit, *, look: Look) -> None:
         waiting = visit.stored.get(look.extension)
         if waiting is None or waiting.row.outcome.final or waiting.row.next_attempt_at != look.due:
-            if not await self._resume(visit):
-                _log.debug("%s %s: nothing waits for this check any more", look.vm.name, look.extension)
+            _log.debug("%s %s: nothing waits for this check any more", look.vm.name, look.extension)
             return
         if look.due - visit.now > _EARLY:
             await self._ports.deferrals.schedule(look, visit.now)
@@ -114,29 +113,24 @@ class Onboarding:
         return Visit(vm, trigger, await reading, now, created=created, deletion=deletion, again=again, revisit=revisit)
 
     async def _written(self, visit: Visit) -> None:
-        if visit.stale:
-            await self._resume(visit)
-        else:
+        if not visit.stale:
             await self._consider(visit)
 
     async def _consider(self, visit: Visit) -> None:
         """Reconcile the VM for each extension for which this event has not been here before."""
-        await self._resume(visit)
         settled = {e for e, stored in visit.stored.items() if stored.row.event_id == visit.trigger.id}
         if (claim := visit.claim) and claim.trigger == visit.trigger.id:
             settled.add(claim.target)
         await self._enforcement.visit(replace(visit, settled=visit.settled | settled))
 
-    async def _resume(self, visit: Visit) -> bool:
+    async def _resume(self, visit: Visit) -> None:
         """If this event or check was here before and claimed, the checks that it may not have scheduled. Its worker may
         have died in between; rows that are further on were written after their check."""
         claim = visit.claim
         if visit.again or claim is None or claim.trigger != visit.trigger.id:
-            return False
-        if visit.stored[claim.target].row.waiting_for is not WaitingFor.CLAIM:
-            return False
-        await self._recorder.renew_checks(visit)
-        return True
+            return
+        if visit.stored[claim.target].row.waiting_for is WaitingFor.CLAIM:
+            await self._recorder.renew_checks(visit)
 
     async def _hear(self, finding: PolicyStateChanged) -> None:
         """Azure Policy's finding, if it is of a policy of ours and not older than what we did since."""
@@ -163,6 +157,7 @@ class Onboarding:
         again on what was written meanwhile, and never dropped."""
         for again in range(_TRIES):
             visit = await arrive(again > 0)
+            await self._resume(visit)
             try:
                 await act(visit)
             except LostRace:

@@ -21,6 +21,23 @@ WALKS: dict[str, list[Step]] = {
         ("ends", AGENT, "well", True),
         ("hear", 0, 0),
     ],
+    "the end of a write claims the next, and its checks are lost": [
+        ("event", "created", 0, 0),
+        ("ends", OMS, "settings", True),
+        ("fault", "schedule", "fails"),
+        ("hear", 0, 1),
+    ],
+    "a deletion claims a write, and its checks are lost": [
+        ("event", "created", 0, 0),
+        ("ends", OMS, "well", True),
+        ("hear", 0, 0),
+        ("ends", AGENT, "well", True),
+        ("hear", 0, 0),
+        ("pass", 1),
+        ("other_removes", OMS, True),
+        ("fault", "schedule", "fails"),
+        ("hear", 0, 1),
+    ],
 }
 
 
