@@ -11,7 +11,7 @@ from dataclasses import replace
 from onboarding.brakes import Brakes
 from onboarding.core.errors import StorageError
 from onboarding.core.machine_row import MachineRow
-from onboarding.core.outcome import Outcome, Row
+from onboarding.core.outcome import Outcome, Row, WaitingFor
 from onboarding.core.record import closed
 from onboarding.pauses import Pauses
 from onboarding.ports import Entry, Known, Look, Ports, Stored, StoredMachine, Versions
@@ -75,6 +75,8 @@ class Recorder:
 
     async def _schedule(self, visit: Visit, entries: Iterable[Entry]) -> None:
         """Schedule what is not under way already."""
+        if _left_behind(visit):
+            await self.renew_checks(visit)
         new = []
         for entry in entries:
             stored = visit.stored.get(entry.row.extension)
@@ -120,6 +122,15 @@ class Recorder:
                 await self._ports.ledger.told(row)
         except StorageError as error:
             _log.warning("%s %s: %s", row.vm_name, row.extension, error)
+
+
+def _left_behind(visit: Visit) -> bool:
+    """Whether another event or check claimed a write and did not come to send it: the checks that it wrote down may
+    not have been scheduled, and its own redelivery is going to find our claim in place of its own."""
+    claim = visit.claim
+    if claim is None or claim.trigger == visit.trigger.id:
+        return False
+    return visit.stored[claim.target].row.waiting_for is WaitingFor.CLAIM
 
 
 def after(visit: Visit, machine: MachineRow, versions: Versions, rows: Iterable[Row]) -> Visit:

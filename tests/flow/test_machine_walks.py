@@ -38,6 +38,21 @@ WALKS: dict[str, list[Step]] = {
         ("fault", "schedule", "fails"),
         ("hear", 0, 1),
     ],
+    "a claim is taken over from an event that lost its checks": [
+        ("event", "created", 0, 0),
+        ("ends", OMS, "settings", True),
+        ("fault", "schedule", "fails"),
+        ("hear", 0, 1),
+        ("next", 0),
+    ],
+    "a claim is taken over from an event that lost its checks, and nobody may read": [
+        ("event", "created", 0, 0),
+        ("ends", OMS, "settings", True),
+        ("fault", "schedule", "fails"),
+        ("hear", 0, 1),
+        ("fault", "read", "403"),
+        ("next", 0),
+    ],
 }
 
 
