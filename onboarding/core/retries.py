@@ -40,6 +40,10 @@ _WAITS_AFTER = {
 # That a VM is about to be deleted, or that something near it is missing, proves nothing: the next read does.
 _PROVES_GONE = ("resourcenotfound", "resourcegroupnotfound")
 
+# What a try may meet whose time has come. When that is over it is sent: to wait anew would use up a paused scope's
+# probe for nothing, each time.
+_HELD_UP = (WaitingFor.SCOPE_PAUSED, WaitingFor.BRAKE, WaitingFor.OPERATION, WaitingFor.THROTTLING)
+
 _HOLDING = (
     WaitingFor.CLAIM,
     WaitingFor.INSTALL,
@@ -116,12 +120,16 @@ def _try_again(s: Situation, failure: Failure, trouble: Trouble) -> Decision:
     locked = failure.cause is Cause.PACKAGE_MANAGER_LOCKED
     kind = WaitingFor.PACKAGE_MANAGER if locked else WaitingFor.PLATFORM
     last = s.last
-    if last and last.waiting_for is kind and last.next_attempt_at and last.next_attempt_at <= s.now:
-        return install(s, f"try {s.attempts + 1} after: {failure.meaning}", force=True)
+    again = install(s, f"try {s.attempts + 1} after: {failure.meaning}", force=True)
+    due = last is not None and last.next_attempt_at is not None and last.next_attempt_at <= s.now
+    if due and last is not None and last.waiting_for is kind:
+        return again
     spent = failure.max_attempts is not None and s.attempts >= failure.max_attempts
     pause = None if spent else s.pace.waits[kind].pause_before(max(s.attempts, 1))
     if pause is None:
         return Skip(Outcome.FAILED, f"gave up after {s.attempts} tries: {failure.meaning}", trouble)
+    if due and last is not None and last.waiting_for in _HELD_UP:
+        return again
     if last and last.waiting_for is kind and last.next_attempt_at and last.waiting_since:
         return Wait(kind, last.waiting_since, last.next_attempt_at, last.reason, trouble)
     return Wait(kind, s.now, s.now + pause, f"try {max(s.attempts, 1)} failed: {failure.meaning}", trouble)

@@ -53,6 +53,12 @@ WALKS: dict[str, list[Step]] = {
         ("fault", "read", "403"),
         ("next", 0),
     ],
+    "a handler that failed for now, in a scope that is paused": [
+        ("event", "created", 0, 0),
+        ("ends", OMS, "timeout", True),
+        ("fault", "read", "403"),
+        ("hear", 0, 1),
+    ],
 }
 
 
