@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from onboarding.core.connection import MOVE, advice_on
 from onboarding.core.decision import AlreadyInstalled, Decision, Install, Situation, Skip, Trouble, Wait
+from onboarding.core.digest import digest
 from onboarding.core.existence import differences, instead
 from onboarding.core.facts import AgentState, InstalledExtension, OsType, PowerState
 from onboarding.core.failures import (
@@ -104,6 +105,8 @@ def _asked_for(s: Situation, extension: InstalledExtension) -> bool:
     last = s.last
     if last is None or last.extension_name.lower() != extension.name.lower():
         return False
+    if last.sent_digest and digest(extension.settings) != last.sent_digest:
+        return False  # ours failed, and somebody else wrote it since
     open_or_given_up = not last.outcome.final or last.outcome is Outcome.FAILED
     return last.outcome is Outcome.INSTALLED or (last.attempt > 0 and open_or_given_up)
 

@@ -59,6 +59,13 @@ WALKS: dict[str, list[Step]] = {
         ("fault", "read", "403"),
         ("hear", 0, 1),
     ],
+    "somebody else's settings are not what we installed": [
+        ("event", "created", 0, 0),
+        ("ends", OMS, "settings", True),
+        ("agent", False),
+        ("other_writes", OMS, 1, True, True),
+        ("hear", 1, 0),
+    ],
 }
 
 
