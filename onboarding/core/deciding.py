@@ -70,7 +70,19 @@ def _sent(s: Situation) -> Decision | None:
     """A request of ours ends by what became of it, whoever still wants it."""
     if s.last is None or not s.last.in_flight:
         return None
-    return _under_way(s) or (None if s.assignment.selected else _present(s))
+    return _under_way(s) or (None if s.assignment.selected else _present(s)) or _claimed(s)
+
+
+def _claimed(s: Situation) -> Decision | None:
+    """Until a claim runs out, its request may be on its way, and what ARM shows may be as it was before: only its
+    success ends the row. That the extension failed, for one, may be why it was claimed."""
+    last, extension = s.last, s.extension
+    if last is None or last.waiting_for is not WaitingFor.CLAIM:
+        return None
+    done = extension is not None and read_extension_state(extension) is ExtensionState.SUCCEEDED
+    if done and extension is not None and digest(extension.settings) == last.sent_digest:
+        return None
+    return held(s)
 
 
 def _accepted_instead(s: Situation) -> Decision | None:

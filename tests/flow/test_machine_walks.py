@@ -66,6 +66,34 @@ WALKS: dict[str, list[Step]] = {
         ("other_writes", OMS, 1, True, True),
         ("hear", 1, 0),
     ],
+    "a failed extension is claimed, and somebody reads it before it is sent": [
+        ("event", "created", 0, 0),
+        ("ends", OMS, "locked", True),
+        ("fault", "put", "404"),
+        ("next", 1),
+        ("state", "Deleting"),
+        ("event", "updated", 0, 1),
+        ("state", "Succeeded"),
+        ("both", ("ask", "", 0), ("event", "updated", 0, 1), 741),
+    ],
+    "nobody answered, and the guest agent went silent": [
+        ("event", "created", 0, 0),
+        ("fault", "put", "no answer"),
+        ("ends", OMS, "well", True),
+        ("hear", 0, 0),
+        ("agent", False),
+        ("event", "updated", 0, 0),
+        ("agent", True),
+        ("event", "updated", 0, 0),
+    ],
+    "nobody answered, and it was left out and taken in again": [
+        ("fault", "put", "no answer"),
+        ("event", "created", 0, 0),
+        ("skip", True, True),
+        ("hear", 0, 0),
+        ("skip", False, True),
+        ("hear", 0, 0),
+    ],
 }
 
 
