@@ -340,6 +340,8 @@ class Enforcement:
             if not visit.concerns(policy):
                 continue
             last = visit.last(policy.extension)
+            if last is not None and last.in_flight and last.next_attempt_at and last.next_attempt_at > visit.now:
+                continue  # nothing new is known of our request, and it has its check
             told = classify(error.evidence, self._rules.catalogue[policy.extension].errors, visit.now)
             decision = after_refusal(Pace(last, policy.waits, visit.now), told, error.evidence.text)
             if not visit.personal:

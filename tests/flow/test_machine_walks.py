@@ -94,6 +94,14 @@ WALKS: dict[str, list[Step]] = {
         ("skip", False, True),
         ("hear", 0, 0),
     ],
+    "nobody answered, and then ARM is not to be read": [
+        ("fault", "put", "no answer"),
+        ("event", "created", 0, 0),
+        ("fault", "read", "429 bare"),
+        ("event", "updated", 0, 0),
+        ("pass", 1),
+        ("next", 0),
+    ],
 }
 
 
