@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -233,7 +233,8 @@ class Enforcement:
         if visit.deletion or deleting:
             await self._look_again(visit)
         rows = [_ended_by(row, ended, facts, visit) for row, ended in orphans]
-        busy = next((row for row in rows if row.in_flight), None) or self._busy_elsewhere(visit, facts, policies)
+        busy = next((row for row in rows if row.in_flight), None)
+        busy = busy or self._busy_elsewhere(visit, facts, policies, {row.extension for row in rows})
         cases = []
         for assignment in policies.assign(facts, visit.now):
             if visit.concerns(assignment.policy) and not self._left_alone(visit, facts, assignment, policies, deleting):
@@ -269,9 +270,11 @@ class Enforcement:
             return replace(row, sent_digest=digest(case.situation.settings))
         return row
 
-    def _busy_elsewhere(self, visit: Visit, facts: MachineFacts, policies: PolicySet) -> Row | None:
+    def _busy_elsewhere(
+        self, visit: Visit, facts: MachineFacts, policies: PolicySet, seen: Collection[str]
+    ) -> Row | None:
         """A request of ours that this visit is not about."""
-        concerned = {p.extension for p in policies.policies if visit.concerns(p)}
+        concerned = {p.extension for p in policies.policies if visit.concerns(p)}.union(seen)
         for extension, stored in visit.stored.items():
             row = stored.row
             if row.in_flight and extension not in concerned and row.vm_id in ("", facts.vm_id):
@@ -405,10 +408,14 @@ def _ended_by(row: Row, ended: Row, facts: MachineFacts, visit: Visit) -> Row:
     """An open row that nobody wants any more. A request of ours ends by what became of it all the same."""
     name = row.extension_name.lower()
     extension = next((e for e in facts.extensions if e.name.lower() == name), None)
-    if not row.in_flight or extension is None or row.vm_id not in ("", facts.vm_id):
+    if not row.in_flight or row.vm_id not in ("", facts.vm_id):
+        return ended
+    if row.waiting_for is WaitingFor.CLAIM and row.next_attempt_at and row.next_attempt_at > visit.now:
+        return row  # until its claim runs out, the request may be on its way
+    if extension is None:
         return ended
     match read_extension_state(extension):
-        case ExtensionState.SUCCEEDED:
+        case ExtensionState.SUCCEEDED if row.sent_digest in ("", digest(extension.settings)):
             version = extension.handler_version or extension.version
             return closed(row, Outcome.INSTALLED, "the handler reports success", visit.now, version)
         case ExtensionState.IN_PROGRESS:

@@ -102,6 +102,20 @@ WALKS: dict[str, list[Step]] = {
         ("pass", 1),
         ("next", 0),
     ],
+    "nobody answered, and a host of another version no longer wants it": [
+        ("event", "created", 0, 0),
+        ("ends", OMS, "well", True),
+        ("fault", "put", "no answer"),
+        ("hear", 0, 0),
+        ("event", "updated", 0, 1),
+        ("event", "updated", 0, 0),
+    ],
+    "somebody else's settings are not what we installed for a policy that is gone": [
+        ("ask", "inventory", 0),
+        ("ends", AGENT, "settings", True),
+        ("other_writes", AGENT, 1, True, True),
+        ("event", "updated", 0, 1),
+    ],
 }
 
 
