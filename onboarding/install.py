@@ -20,7 +20,7 @@ from onboarding.core.failures import classify, is_the_callers
 from onboarding.core.machine_row import Claim, MachineRow
 from onboarding.core.outcome import Row, WaitingFor
 from onboarding.core.record import claim_of, requested, row_of, unanswered
-from onboarding.core.retries import after_refusal, trouble_of
+from onboarding.core.retries import after_refusal, proves_gone, trouble_of
 from onboarding.pauses import Pauses
 from onboarding.ports import Arm, Clock
 from onboarding.recording import Recorder, after
@@ -97,7 +97,10 @@ class Installer:
         failure = classify(error.evidence, situation.entry.errors, now)
         if _maybe_sent(error.evidence):
             return unanswered(claim, trouble_of(failure, error.evidence.text))
-        decision = after_refusal(replace(situation.pace, now=now), failure, error.evidence.text)
+        pace = replace(situation.pace, now=now)
+        decision = after_refusal(pace, failure, error.evidence.text)
+        if proves_gone(failure):  # of the machine, only a read of it does
+            decision = pace.wait_on(WaitingFor.OPERATION, failure.meaning, trouble_of(failure, error.evidence.text))
         if not case.visit.personal:
             await self._pauses.heed(case.visit.vm, case.extension, claim.sent_digest, decision, now)
         row = _row(situation, claim, decision)

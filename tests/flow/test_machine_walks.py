@@ -116,6 +116,10 @@ WALKS: dict[str, list[Step]] = {
         ("other_writes", AGENT, 1, True, True),
         ("event", "updated", 0, 1),
     ],
+    "ARM's word on a write is no word on the machine": [
+        ("fault", "put", "404 gone"),
+        ("event", "created", 0, 0),
+    ],
 }
 
 
