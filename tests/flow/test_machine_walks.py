@@ -1,16 +1,24 @@
 """Whatever befalls a machine with two extensions, in any order: never two writes of ours at once, no row that ARM does
 not bear out, no open row without its check, and in the end every row is final and true.
+
+`MACHINE_WALKS=20000 pytest tests/flow/test_machine_walks.py` draws that many walks instead of the few that are tried
+each time (about 25 a second), and `MACHINE_WALKS_FROM` names the first seed. A walk that fails is cut down to what it
+fails by; it belongs in `WALKS`, with what it is about.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 
 import pytest
 
-from tests.flow.walk import OMS, SECOND, VERSIONS, Step, defect
+from tests.flow.walk import VERSIONS, Step, defect, draw, shorten
+from tests.flow.world import OMS, SECOND
 
+_WALKS = int(os.environ.get("MACHINE_WALKS", "90"))
+_FROM = int(os.environ.get("MACHINE_WALKS_FROM", "0"))
 AGENT = SECOND.name
 
 WALKS: dict[str, list[Step]] = {
@@ -20,6 +28,13 @@ WALKS: dict[str, list[Step]] = {
         ("hear", 0, 1),
         ("ends", AGENT, "well", True),
         ("hear", 0, 0),
+    ],
+    "somebody else's settings are not what we installed": [
+        ("event", "created", 0, 0),
+        ("ends", OMS, "settings", True),
+        ("agent", False),
+        ("other_writes", OMS, 1, True, True),
+        ("hear", 1, 0),
     ],
     "the end of a write claims the next, and its checks are lost": [
         ("event", "created", 0, 0),
@@ -58,13 +73,6 @@ WALKS: dict[str, list[Step]] = {
         ("ends", OMS, "timeout", True),
         ("fault", "read", "403"),
         ("hear", 0, 1),
-    ],
-    "somebody else's settings are not what we installed": [
-        ("event", "created", 0, 0),
-        ("ends", OMS, "settings", True),
-        ("agent", False),
-        ("other_writes", OMS, 1, True, True),
-        ("hear", 1, 0),
     ],
     "a failed extension is claimed, and somebody reads it before it is sent": [
         ("event", "created", 0, 0),
@@ -135,3 +143,12 @@ def quiet() -> Iterator[None]:
 @pytest.mark.parametrize("versions", VERSIONS)
 def test_a_walk_that_once_went_wrong(steps: list[Step], versions: int) -> None:
     assert defect(steps, versions) == ""
+
+
+@pytest.mark.parametrize("seed", range(_FROM, _FROM + _WALKS))
+def test_a_walk_at_random(seed: int) -> None:
+    versions = seed % 3 + 1
+    steps = draw(seed, 15 + seed % 50)
+    if defect(steps, versions):
+        steps = shorten(steps, lambda shorter: defect(shorter, versions) != "")
+        pytest.fail(f"{defect(steps, versions)}, with versions {versions}, after\n" + "\n".join(map(str, steps)))

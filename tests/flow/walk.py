@@ -16,7 +16,7 @@ from typing import Any
 
 from onboarding.core.asked import Asked
 from onboarding.core.digest import digest
-from onboarding.core.errors import ArmError, StorageError
+from onboarding.core.errors import ArmError, OnboardingError, StorageError
 from onboarding.core.evidence import Evidence
 from onboarding.core.facts import InstalledExtension, read_facts
 from onboarding.core.failures import ExtensionState, read_extension_state
@@ -752,7 +752,7 @@ def defect(steps: Iterable[Step], versions: int = 1) -> str:
             await walk.finish()
         except Defect as found:
             return str(found)
-        except Exception as error:
+        except (OnboardingError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             return f"{type(error).__name__}: {error}"
         return ""
 
