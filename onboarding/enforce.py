@@ -155,7 +155,7 @@ class Enforcement:
             return
         version = extension.handler_version or extension.version
         done = closed(row, Outcome.INSTALLED, "the handler reports success", visit.now, version)
-        await self.recorder.record(visit, _machine(visit, read_at=reading.at, rows=[done]), [done])
+        await self.recorder.record(visit, _machine(visit, rows=[done]), [done])
 
     async def preview(self, visit: Visit) -> tuple[tuple[Case, Decision], ...]:
         """What a visit would decide, and do nothing. Raises ArmError."""
@@ -393,7 +393,7 @@ def _machine(
     return replace(
         before,
         vm_id=facts.vm_id if facts is not None else before.vm_id,
-        last_read_at=read_at or before.last_read_at,
+        last_read_at=(read_at if visit.whole else None) or before.last_read_at,
         claim=claim,
     )
 

@@ -70,8 +70,15 @@ class Visit:
         return self.asked is None and (held_back or not self.stored)
 
     @property
+    def whole(self) -> bool:
+        """Whether this visit looks at all that policies want of the VM. After one that does not, no event is stale:
+        what it tells of may be what was left out."""
+        of_one = self.asked is not None and self.asked.policy != ""
+        return self.reopens is None and self.policies is None and not self.settled and not of_one
+
+    @property
     def stale(self) -> bool:
-        """Whether ARM was read well after what the event tells of, and every row is final or has its check. By ARM's
+        """Whether the VM was read as a whole well after what the event tells of, and every row is final or has its check. By ARM's
         clock and the event's, never by ours."""
         read_at = self.known.machine.row.last_read_at if self.known.machine else None
         cared_for = all(s.row.outcome.final or s.row.next_attempt_at for s in self.stored.values())

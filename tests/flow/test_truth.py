@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
+from onboarding.core.asked import Asked
 from onboarding.core.errors import ArmError
 from onboarding.core.evidence import Evidence
 from onboarding.core.outcome import Outcome, WaitingFor
-from onboarding.core.resource_id import VmId
-from onboarding.events import PolicyStateChanged, Trigger
+from onboarding.core.resource_id import ExtensionId, VmId
+from onboarding.events import ExtensionWritten, PolicyStateChanged, Trigger, VmWritten
 from onboarding.ports import Look, Revisit
 from tests.flow.test_requests import ASKED
-from tests.flow.world import OMS, POLICY, SHAPES, START, World, extension, vm_id
+from tests.flow.world import CATALOGUE, OMS, POLICY, SHAPES, START, World, extension, vm_id
 
 ELSEWHERE = "/subscriptions/99999999-0000-0000-0000-000000000000"
 FORBIDDEN = Evidence(
@@ -425,3 +426,46 @@ def _with(world: World, policies: list[dict[str, Any]]) -> World:
     """The same world, for a host with other policies."""
     shared = ("arm", "ledger", "deferrals", "pauses", "announced", "sweeps", "brakes")
     return World(policies=policies, now=world.now, **{name: getattr(world, name) for name in shared})
+
+
+async def test_the_reading_of_one_extension_makes_no_event_of_the_machine_old() -> None:
+    tagged = {**SHAPES["two policies"][1], "rule": {"field": "tags['inventory']", "equals": "yes"}}
+    world = World(policies=[POLICY, tagged])
+    vm = world.add()
+    await world.created(vm)
+    assert world.row(vm, tagged["extension"]).outcome is Outcome.OUT_OF_SCOPE
+    world.now += timedelta(minutes=2)
+    world.arm.machines[vm.key]["tags"] = {"inventory": "yes"}
+    late = world.trigger()
+    world.now += timedelta(seconds=15)
+    await world.installed(vm)
+    await world.line.handle(VmWritten(vm, late, created=False))
+    assert world.row(vm, tagged["extension"]).outcome is Outcome.REQUESTED
+
+
+async def test_the_reading_for_one_policy_makes_no_event_old() -> None:
+    world = World(policies=SHAPES["two policies"])
+    vm, late = world.add(), world.trigger()
+    world.now += timedelta(seconds=30)
+    await world.requests.ask(vm, Asked(policy=POLICY["name"]))
+    await world.created(vm, late)
+    assert world.row(vm, "inventory-agent").waiting_for is WaitingFor.OPERATION
+
+
+async def test_the_reading_for_one_extensions_event_does_not_make_that_of_another_old() -> None:
+    """Two extensions failed for good; somebody repairs both, and of the first the event comes late."""
+    world = World(policies=SHAPES["two policies"])
+    vm = world.add()
+    await world.created(vm)
+    await world.ends(vm, OMS, "Failed")
+    await world.ends(vm, "inventory-agent", "Failed")
+    world.now += timedelta(minutes=2)
+    for name in world.extensions:
+        entry = CATALOGUE[name]
+        handler = {"publisher": entry.publisher, "type": entry.type, "typeHandlerVersion": entry.version}
+        world.arm.set_extension(vm, extension(entry.resource_name, **handler))
+    late = world.trigger()
+    world.now += timedelta(seconds=15)
+    await world.extension_written(vm)
+    await world.line.handle(ExtensionWritten(ExtensionId(vm, "InventoryAgent"), late, succeeded=True))
+    assert {world.row(vm, each).outcome for each in world.extensions} == {Outcome.INSTALLED}
