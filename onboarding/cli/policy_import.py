@@ -22,6 +22,7 @@ from onboarding.core.conditions import NOT_GIVEN, ConditionError, Resource, Unde
 from onboarding.core.definition_import import Imported, import_definition
 from onboarding.core.definitions import Definition, read_definition
 from onboarding.files import load_catalogue
+from onboarding.reading import parse_yaml
 
 
 def add(actions: Commands) -> None:
@@ -58,7 +59,7 @@ def catalogue() -> dict[tuple[str, str], str]:
     entries = {}
     for path in files("onboarding").joinpath("catalog").iterdir():
         if path.name.endswith(".yaml"):
-            raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+            raw = parse_yaml(path.read_text(encoding="utf-8"))
             entries[str(raw.get("publisher", "")).lower(), str(raw.get("type", "")).lower()] = str(raw.get("name", ""))
     return entries
 

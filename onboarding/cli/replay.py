@@ -18,7 +18,7 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 from onboarding import events
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, Commands
-from onboarding.cli.policy_input import read_text
+from onboarding.cli.policy_input import MAX_LIST, read_text
 from onboarding.cli.replay_dead_letters import send_letters
 from onboarding.cli.replay_input import Event, Schema, read_events
 from onboarding.cli.replay_poison import give_back
@@ -78,7 +78,7 @@ def _answers(args: argparse.Namespace, send: Callable[[Sequence[Event]], Iterabl
     schema = Schema(args.schema)
     if args.dead_letter:
         return send_letters(args.dead_letter, schema, send, lambda answer: answer.taken)
-    return send(list(read_events(read_text(args.file), args.file, schema)))
+    return send(list(read_events(read_text(args.file, MAX_LIST), args.file, schema)))
 
 
 def delivery_url(host: str, function: str) -> str:
