@@ -22,6 +22,7 @@ from onboarding.core.evidence import Evidence
 from onboarding.core.failures import ErrorTable, Failure, FailureClass, classify, parse_errors
 from onboarding.core.handler_report import read_report
 from onboarding.files import load_catalogue
+from onboarding.reading import MAX_BYTES, too_large
 
 _COLOURS = {
     FailureClass.TRANSIENT: "yellow",
@@ -107,7 +108,10 @@ def _given(text: str) -> Iterable[Evidence]:
         return read_evidence(text, "TEXT")
     if sys.stdin.isatty():
         raise BadInput("nothing to diagnose; give the message as an argument, or pipe it in")
-    return read_evidence(sys.stdin.buffer.read().decode("utf-8", errors="replace"), "standard input")
+    content = sys.stdin.buffer.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise BadInput(f"standard input: {too_large()}; give the message, not the whole log")
+    return read_evidence(content.decode("utf-8", errors="replace"), "standard input")
 
 
 def _print_for_people(failures: Iterable[Failure]) -> None:
