@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from onboarding.cli.io import BadInput
+from onboarding.core.foreign import printable
 from onboarding.core.masking import mask
 
 COMMANDS: tuple[str, ...] = (
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code: int = args.run(args)
     except BadInput as error:
-        print(f"onboard {args.command}: {error}", file=sys.stderr)
+        print(printable(f"onboard {args.command}: {error}", lines=True), file=sys.stderr)
         return 2
     except BrokenPipeError:
         sys.stderr.close()
@@ -54,7 +55,7 @@ class _MaskingFormatter(logging.Formatter):
     """Other people's libraries log too, and what they quote is not known beforehand."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return mask(super().format(record))
+        return printable(mask(super().format(record)), lines=True)
 
 
 def _log_everything() -> None:
