@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 
@@ -55,7 +56,7 @@ FILES = {
     "brackets.yaml": "name: x\na:\n - " + "[" * 100_000,
     "brackets.json": "[" * 100_000,
     "objects.json": '{"a":' * 5000 + "1" + "}" * 5000,
-    "aliases.yaml": ALIASES,
+    "aliases.yaml": "name: p\nextension: oms-agent-linux\nparameters:\n" + indent(ALIASES, "  "),
     "large.yaml": "# " + "x" * 5 * 1024 * 1024,
     "digits.yaml": "a: " + "9" * 5000,
     "digits.json": '{"a": ' + "9" * 5000 + "}",
@@ -73,6 +74,7 @@ def test_a_command_names_the_file_that_it_does_not_read(name: str, tmp_path: Pat
         assert (code, out) == (2, ""), command
         assert name in err
         assert len(err.splitlines()) == 1
+        assert any(bound in err for bound in ("100 deep", "100,000 values", "4 MiB", "digits"))
     ((_, code, out, _),) = _answers([["policy", "validate", str(bad)]])
     assert code == 1
     assert name in out
