@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 
 from onboarding.core.decision import Decision, Wait
 from onboarding.core.errors import LostRace
+from onboarding.core.foreign import printable
 from onboarding.core.outcome import WaitingFor
 from onboarding.core.pause import Pause, pause_for
 from onboarding.core.resource_id import VmId
@@ -56,7 +57,7 @@ class Pauses:
             return found.pause
         finally:
             self._forget(vm)
-        _log.info("%s: probing, since %s", vm.name, found.pause)
+        _log.info("%s: probing, since %s", vm.name, printable(str(found.pause)))
         return None
 
     async def heed(self, vm: VmId, extension: str, settings: str, decision: Decision, now: datetime) -> None:
@@ -73,7 +74,7 @@ class Pauses:
             await self._store.write(pause, None)
         except LostRace:
             return
-        _log.error("%s. %s", pause, pause.advice)
+        _log.error("%s %s", printable(str(pause)), printable(pause.advice))
 
     async def lift(
         self, vm: VmId, extension: str, settings: str, requested_at: datetime | None, now: datetime, *, installed: bool
@@ -88,7 +89,7 @@ class Pauses:
                     await self._store.delete(pause, stored.version)
                 except LostRace:
                     continue
-                _log.warning("no longer: %s", pause)
+                _log.warning("no longer: %s", printable(str(pause)))
 
     async def _read(self, vm: VmId, now: datetime) -> tuple[StoredPause, ...]:
         """What is known; of all that find it too old at once, one reads."""

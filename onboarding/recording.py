@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from onboarding.brakes import Brakes
 from onboarding.core.errors import StorageError
+from onboarding.core.foreign import printable
 from onboarding.core.machine_row import MachineRow
 from onboarding.core.outcome import Outcome, Row
 from onboarding.core.record import closed
@@ -98,7 +99,7 @@ class Recorder:
         for entry in entries:
             row = entry.row
             level = logging.INFO if entry.history else logging.DEBUG
-            _log.log(level, "%s %s: %s, %s", visit.vm.name, row.extension, row.outcome, row.reason)
+            _log.log(level, "%s %s: %s, %s", visit.vm.name, row.extension, row.outcome, printable(row.reason))
         return written
 
     async def _publish(self, visit: Visit, entries: Iterable[Entry]) -> None:
