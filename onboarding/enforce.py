@@ -48,7 +48,7 @@ from onboarding.visit import DELETION, UNCONFIRMED, Case, Visit
 
 _log = logging.getLogger(__name__)
 
-_LOOK_AGAIN = timedelta(minutes=5)
+_LOOK_AGAIN, _LOOK_AGAIN_LATER = timedelta(minutes=5), timedelta(hours=1)
 _A_DAY = timedelta(days=1)
 _MAY_BE_GONE = (DELETION, UNCONFIRMED, Reason.GONE)
 
@@ -139,7 +139,9 @@ class Enforcement:
     async def confirm(self, visit: Visit, stored: Stored) -> None:
         """An event says that the extension we asked for was written: ARM's word on it settles the row. Where that is
         anything but a clean success, the VM is reconciled. Raises as `visit`."""
-        row = stored.row
+        row, claim = stored.row, visit.claim
+        if row.waiting_for is WaitingFor.CLAIM and claim is not None and claim.at > visit.trigger.time:
+            return  # of an earlier write: the request that this row is about was not sent yet
         try:
             reading = await self._arm.read_extension(visit.vm, row.extension_name)
         except ArmError as error:
@@ -249,7 +251,9 @@ class Enforcement:
                 sending = (case, decision, busy)
                 continue
             if not visit.personal:
-                await self.pauses.heed(visit.vm, case.extension, digest(case.situation.settings), decision, visit.now)
+                sent = case.situation.last.sent_digest if case.situation.last else ""
+                settings = sent or digest(case.situation.settings)
+                await self.pauses.heed(visit.vm, case.extension, settings, decision, visit.now)
             row = self._row(case, decision)
             if row.in_flight:
                 busy = row
@@ -259,8 +263,13 @@ class Enforcement:
         machine = _machine(visit, facts, read_at, rows)
         if sending is None:
             await self.recorder.record(visit, machine, rows)
-        else:
-            await self._installer.install(*sending, machine, rows)
+            return
+        case, install, claim = sending
+        following = await self._installer.install(case, install, claim, machine, rows)
+        if following is not None and any(row.waiting_for is WaitingFor.OPERATION for row in rows):
+            # ARM took nothing, so that the next of the machine's extensions has its turn, by what was read just now.
+            settled = visit.settled | {case.extension}
+            await self._reconcile(replace(following, settled=settled, again=True), facts, policies, (), read_at)
 
     def _row(self, case: Case, decision: AlreadyInstalled | Wait | Skip) -> Row:
         row = row_of(case.situation, decision, case.visit.opening)
@@ -287,7 +296,7 @@ class Enforcement:
         last = visit.last(assignment.policy.extension, facts.vm_id)
         if last is None or not last.outcome.final or last.outcome is Outcome.GONE or visit.asked is not None:
             return False
-        if visit.reopens is not None and last.extension not in visit.reopens:
+        if not visit.may_reopen(last.extension):
             return True
         ours = {policy.name: policy.digest for policy in policies.policies}
         other = last.policy_hash not in ("", ours.get(last.policy))
@@ -296,7 +305,7 @@ class Enforcement:
     async def _look_again(self, visit: Visit) -> None:
         """ARM still knows a VM that is said to be gone, or that is being deleted: it is read once more."""
         if any(s.row.outcome.final and s.row.outcome is not Outcome.GONE for s in visit.stored.values()):
-            due = visit.now + _LOOK_AGAIN
+            due = visit.now + (_LOOK_AGAIN_LATER if visit.revisit == DELETION else _LOOK_AGAIN)
             await self._deferrals.schedule(Revisit(visit.vm, DELETION, due), visit.now)
 
     async def _decide(self, case: Case) -> Decision:
@@ -340,6 +349,8 @@ class Enforcement:
             if not visit.concerns(policy):
                 continue
             last = visit.last(policy.extension)
+            if last is not None and last.outcome.final and not visit.may_reopen(policy.extension):
+                continue
             told = classify(error.evidence, self._rules.catalogue[policy.extension].errors, visit.now)
             decision = after_refusal(Pace(last, policy.waits, visit.now), told, error.evidence.text)
             if not visit.personal:

@@ -90,6 +90,10 @@ class Visit:
             return False
         return policy.extension not in self.settled and (self.policies is None or policy.name in self.policies)
 
+    def may_reopen(self, extension: str) -> bool:
+        """Whether a final row of that extension may open again."""
+        return self.reopens is None or extension in self.reopens
+
     @property
     def opening(self) -> Opening:
         return self.trigger.id, self.trigger.time, self.trigger.correlation_id
