@@ -196,7 +196,9 @@ class Enforcement:
         whether it is gone."""
         if any(visit.concerns(policy) for policy in reaching) or any(row.in_flight for row, _ in orphans):
             return True
-        return bool(_gone(visit, "")) and (visit.deletion or bool(visit.revisit))
+        rows = [stored.row for extension, stored in visit.stored.items() if extension not in visit.settled]
+        known = any(row.outcome is not Outcome.GONE for row in rows)
+        return known and (visit.deletion or bool(visit.revisit))
 
     async def _probed(self, visit: Visit, wanted: Sequence[Policy]) -> frozenset[str] | None:
         """Of the extensions that wait for a pause, those that this visit probes or whose pause is over. None where all
