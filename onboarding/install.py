@@ -87,7 +87,7 @@ class Installer:
                 await self._pauses.lift(visit.vm, case.extension, claim.sent_digest, now, now, installed=False)
             row = requested(claim, f"ARM accepted the request ({install.reason})", self._clock())
         try:
-            written = await self._record(case, machine, row)
+            written = await self._record(case, machine, row, situation.last)
         except StorageError as error:
             # ARM has the request, and the claim's check is scheduled: it settles from what ARM says.
             _log.warning("%s %s: the request could not be recorded: %s", visit.vm.name, case.extension, error)
@@ -113,12 +113,13 @@ class Installer:
         least = 1 if sent and decision.waiting_for is WaitingFor.PLATFORM else 0
         return replace(row, attempt=max(least, claim.attempt - 1))
 
-    async def _record(self, case: Case, machine: MachineRow, row: Row) -> Visit | None:
-        """The visit after it; None where somebody else goes on."""
+    async def _record(self, case: Case, machine: MachineRow, row: Row, before: Row | None) -> Visit | None:
+        """The visit after it; None where somebody else goes on. A request that came to nothing but the same wait again,
+        such as the probe of a pause, is no line of history."""
         if not row.in_flight:
             machine = replace(machine, claim=None)
         try:
-            versions = await self._recorder.record(case.visit, machine, [row], again=True)
+            versions = await self._recorder.record(case.visit, machine, [row], again=True, beyond=before)
         except LostRace:
             # The install's own event overtook us and wrote the truth; only the history is ours to complete.
             await self._recorder.append(case.visit, row)

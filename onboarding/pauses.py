@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 
 from onboarding.core.decision import Decision, Wait
 from onboarding.core.errors import LostRace
+from onboarding.core.failures import Cause
 from onboarding.core.foreign import printable
 from onboarding.core.outcome import WaitingFor
 from onboarding.core.pause import Pause, pause_for
@@ -66,8 +67,8 @@ class Pauses:
         if not isinstance(decision, Wait) or decision.waiting_for is not WaitingFor.SCOPE_PAUSED:
             return
         trouble = decision.trouble
-        if trouble is None:
-            return
+        if trouble is None or trouble.cause is Cause.UNKNOWN:
+            return  # a row that waits on, whose own words tell no cause any more
         pause = pause_for(vm, extension, trouble, settings, now)
         self._forget(vm)
         try:
