@@ -88,6 +88,7 @@ def situation_of(
         pace=pace,
         settings=settings.public,
         asked=asked,
+        settings_digest=digest(settings.public),
     )
     return situation, settings
 
@@ -254,7 +255,7 @@ class Enforcement:
                 continue
             if not visit.personal:
                 sent = case.situation.last.sent_digest if case.situation.last else ""
-                settings = sent or digest(case.situation.settings)
+                settings = sent or case.situation.settings_digest
                 await self.pauses.heed(visit.vm, case.extension, settings, decision, visit.now)
             row = self._row(case, decision)
             if row.in_flight:
@@ -277,7 +278,7 @@ class Enforcement:
         row = row_of(case.situation, decision, case.visit.opening)
         if row.waiting_for is WaitingFor.SCOPE_PAUSED:
             # Names the pause that it waits for, so that its checks need not read the VM.
-            return replace(row, sent_digest=digest(case.situation.settings))
+            return replace(row, sent_digest=case.situation.settings_digest)
         return row
 
     def _busy_elsewhere(self, visit: Visit, facts: MachineFacts, policies: PolicySet) -> Row | None:
@@ -317,7 +318,7 @@ class Enforcement:
             return decision
         visit, pace = case.visit, case.situation.pace
         if case.extension not in visit.cleared:
-            settings = digest(case.situation.settings)
+            settings = case.situation.settings_digest
             pause = await self.pauses.blocks(visit.vm, case.extension, settings, visit.now)
             if pause is not None:
                 return _wait_for_scope(pace, pause)

@@ -137,7 +137,7 @@ def _claim(case: Case, install: Install, tag: str) -> Claim:
         target=case.extension,
         step="extension",
         attempt=install.attempt,
-        digest=digest([install.name, situation.entry.version, dict(situation.settings), tag]),
+        digest=digest([install.name, situation.entry.version, situation.settings_digest, tag]),
         at=visit.now,
         trigger=visit.trigger.id,
         sends=before.sends + 1 if before is not None and resent else 1,

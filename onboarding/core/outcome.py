@@ -113,9 +113,8 @@ class Row:
         guests and people write has any length, and the table takes 32,768 characters."""
         columns = zip(_COLUMNS.values(), _values(self), strict=True)
         told = {column: value for column, value in columns if (value is not None and value != "") or column in _ALWAYS}
-        for column, value in told.items():
-            if type(value) is str and len(value) > _NAME_LIMIT:
-                told[column] = cut(value, _TEXT_LIMIT if column in _TEXTS else _NAME_LIMIT)
+        for column in [column for column, value in told.items() if type(value) is str and len(value) > _NAME_LIMIT]:
+            told[column] = cut(told[column], _TEXT_LIMIT if column in _TEXTS else _NAME_LIMIT)
         told["Outcome"] = self.outcome.value
         if self.waiting_for is not None:
             told["WaitingFor"] = self.waiting_for.value
