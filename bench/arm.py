@@ -70,7 +70,7 @@ class LeanArm:
             url += "?api-version=2026-04-01"
             return self._answered("put", body, "UpdateVM", 100_000, status=201, headers={"Azure-AsyncOperation": url})
         if "extensions" in parts:
-            content = json.dumps({"name": EXTENSION_NAME, "properties": {"provisioningState": "Succeeded"}}).encode()
+            content = json.dumps(_installed(request.path)).encode()
             return self._answered("get", content, "LowCostGet", 100_000)
         vm = self._equipped if parts[8].startswith(EQUIPPED) else self._vm
         return self._answered("get", vm.replace(TEMPLATE_NAME.encode(), parts[8].encode()), "LowCostGet", 100_000)
@@ -113,6 +113,18 @@ class LeanArm:
             self.fleet = int(request.query.get("fleet", "0"))
             self.calls, self.puts = Counter(), {}
         return answer
+
+
+def _installed(path: str) -> dict[str, Any]:
+    """The extension as the product asked for it, once its handler has succeeded."""
+    properties = {
+        "publisher": "Microsoft.EnterpriseCloud.Monitoring",
+        "type": "OmsAgentForLinux",
+        "typeHandlerVersion": "1.3",
+        "provisioningState": "Succeeded",
+        "settings": {"workspaceId": WORKSPACE},
+    }
+    return {"id": path, "name": EXTENSION_NAME, "properties": properties}
 
 
 def _as_row(body: bytes) -> bytes:

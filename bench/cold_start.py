@@ -14,7 +14,6 @@ import time
 NEEDED = (
     "azure_functions_runtime",
     "azure.functions",
-    "azure.mgmt.compute.aio",
     "azure.identity.aio",
     "azure.data.tables.aio",
     "aiohttp",

@@ -12,9 +12,12 @@ WORKSPACE = "3e7e0000-0000-4000-8000-000000000001"
 WORKSPACE_KEY = base64.b64encode(bytes(64)).decode()
 VM_ID = "3e7e0000-0000-4000-8000-000000000002"
 EXTENSION_NAME = "OmsAgentForLinux"
+RESOURCE_NAME = "OMSExtension"  # what the product calls it
 EQUIPPED = "equipped"  # VMs whose names begin so have the extension
 IGNORED = "ignored"  # events of such names are none of a VM
-_VM, _DISK = "Microsoft.Compute/virtualMachines/write", "Microsoft.Compute/disks/write"
+CONFIRMED = "confirmed"  # runs of such VMs end with the event of the extension's success
+_VM_TYPE = "Microsoft.Compute/virtualMachines"
+_VM, _DISK = f"{_VM_TYPE}/write", "Microsoft.Compute/disks/write"
 
 
 def vm_name(run: str, number: int) -> str:
@@ -29,8 +32,15 @@ def vm_path(name: str) -> str:
 
 def created_event(name: str) -> str:
     """The event of a VM that was created, as long as those of Azure."""
-    path = vm_path(name)
-    operation = _DISK if name.startswith(IGNORED) else _VM
+    return _event(name, vm_path(name), _DISK if name.startswith(IGNORED) else _VM)
+
+
+def installed_event(name: str) -> str:
+    """The event of the extension's success on that VM."""
+    return _event(f"{name}-end", f"{vm_path(name)}/extensions/{RESOURCE_NAME}", f"{_VM_TYPE}/extensions/write")
+
+
+def _event(name: str, path: str, operation: str) -> str:
     claims = {
         "aud": "https://management.core.windows.net/",
         "iss": "https://sts.windows.net/8e0b7c2a-6d4f-4f7e-8f11-5b1f6a2c9d33/",

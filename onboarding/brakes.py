@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 from onboarding.core.brake import Brake, BrakeState, Hold
 from onboarding.core.errors import LostRace, StorageError
+from onboarding.core.foreign import printable
 from onboarding.core.outcome import Outcome, Row
 from onboarding.core.policy import Policy
 from onboarding.ports import BrakeStore, StoredBrake
@@ -52,7 +53,7 @@ class Brakes:
                 elif _is_new_failure(row, last):
                     state = await self._change(row.policy, now, lambda state: state.failed(row, brake, now))
                     if state.stopped_at == now:
-                        _log.error("%s", state)
+                        _log.error("%s", printable(str(state)))
         except (StorageError, LostRace) as error:
             _log.warning("policy %s: its brake could not be written: %s", row.policy, error)
 

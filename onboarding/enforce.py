@@ -48,7 +48,7 @@ from onboarding.visit import DELETION, UNCONFIRMED, Case, Visit
 
 _log = logging.getLogger(__name__)
 
-_LOOK_AGAIN = timedelta(minutes=5)
+_LOOK_AGAIN, _LOOK_AGAIN_LATER = timedelta(minutes=5), timedelta(hours=1)
 _A_DAY = timedelta(days=1)
 _MAY_BE_GONE = (DELETION, UNCONFIRMED, Reason.GONE)
 
@@ -88,6 +88,7 @@ def situation_of(
         pace=pace,
         settings=settings.public,
         asked=asked,
+        settings_digest=digest(settings.public),
     )
     return situation, settings
 
@@ -139,7 +140,9 @@ class Enforcement:
     async def confirm(self, visit: Visit, stored: Stored) -> None:
         """An event says that the extension we asked for was written: ARM's word on it settles the row. Where that is
         anything but a clean success, the VM is reconciled. Raises as `visit`."""
-        row = stored.row
+        row, claim = stored.row, visit.claim
+        if row.waiting_for is WaitingFor.CLAIM and claim is not None and claim.at > visit.trigger.time:
+            return  # of an earlier write: the request that this row is about was not sent yet
         try:
             reading = await self._arm.read_extension(visit.vm, row.extension_name)
         except ArmError as error:
@@ -194,7 +197,9 @@ class Enforcement:
         whether it is gone."""
         if any(visit.concerns(policy) for policy in reaching) or any(row.in_flight for row, _ in orphans):
             return True
-        return bool(_gone(visit, "")) and (visit.deletion or bool(visit.revisit))
+        rows = [stored.row for extension, stored in visit.stored.items() if extension not in visit.settled]
+        known = any(row.outcome is not Outcome.GONE for row in rows)
+        return known and (visit.deletion or bool(visit.revisit))
 
     async def _probed(self, visit: Visit, wanted: Sequence[Policy]) -> frozenset[str] | None:
         """Of the extensions that wait for a pause, those that this visit probes or whose pause is over. None where all
@@ -250,7 +255,9 @@ class Enforcement:
                 sending = (case, decision, busy)
                 continue
             if not visit.personal:
-                await self.pauses.heed(visit.vm, case.extension, digest(case.situation.settings), decision, visit.now)
+                sent = case.situation.last.sent_digest if case.situation.last else ""
+                settings = sent or case.situation.settings_digest
+                await self.pauses.heed(visit.vm, case.extension, settings, decision, visit.now)
             row = self._row(case, decision)
             if row.in_flight:
                 busy = row
@@ -260,14 +267,19 @@ class Enforcement:
         machine = _machine(visit, facts, read_at, rows)
         if sending is None:
             await self.recorder.record(visit, machine, rows)
-        else:
-            await self._installer.install(*sending, machine, rows)
+            return
+        case, install, claim = sending
+        following = await self._installer.install(case, install, claim, machine, rows)
+        if following is not None and any(row.waiting_for is WaitingFor.OPERATION for row in rows):
+            # ARM took nothing, so that the next of the machine's extensions has its turn, by what was read just now.
+            settled = visit.settled | {case.extension}
+            await self._reconcile(replace(following, settled=settled, again=True), facts, policies, (), read_at)
 
     def _row(self, case: Case, decision: AlreadyInstalled | Wait | Skip) -> Row:
         row = row_of(case.situation, decision, case.visit.opening)
         if row.waiting_for is WaitingFor.SCOPE_PAUSED:
             # Names the pause that it waits for, so that its checks need not read the VM.
-            return replace(row, sent_digest=digest(case.situation.settings))
+            return replace(row, sent_digest=case.situation.settings_digest)
         return row
 
     def _busy_elsewhere(
@@ -290,7 +302,7 @@ class Enforcement:
         last = visit.last(assignment.policy.extension, facts.vm_id)
         if last is None or not last.outcome.final or last.outcome is Outcome.GONE or visit.asked is not None:
             return False
-        if visit.reopens is not None and last.extension not in visit.reopens:
+        if not visit.may_reopen(last.extension):
             return True
         ours = {policy.name: policy.digest for policy in policies.policies}
         other = last.policy_hash not in ("", ours.get(last.policy))
@@ -299,7 +311,7 @@ class Enforcement:
     async def _look_again(self, visit: Visit) -> None:
         """ARM still knows a VM that is said to be gone, or that is being deleted: it is read once more."""
         if any(s.row.outcome.final and s.row.outcome is not Outcome.GONE for s in visit.stored.values()):
-            due = visit.now + _LOOK_AGAIN
+            due = visit.now + (_LOOK_AGAIN_LATER if visit.revisit == DELETION else _LOOK_AGAIN)
             await self._deferrals.schedule(Revisit(visit.vm, DELETION, due), visit.now)
 
     async def _decide(self, case: Case) -> Decision:
@@ -309,7 +321,7 @@ class Enforcement:
             return decision
         visit, pace = case.visit, case.situation.pace
         if case.extension not in visit.cleared:
-            settings = digest(case.situation.settings)
+            settings = case.situation.settings_digest
             pause = await self.pauses.blocks(visit.vm, case.extension, settings, visit.now)
             if pause is not None:
                 return _wait_for_scope(pace, pause)
@@ -345,6 +357,8 @@ class Enforcement:
             last = visit.last(policy.extension)
             if last is not None and last.in_flight and last.next_attempt_at and last.next_attempt_at > visit.now:
                 continue  # nothing new is known of our request, and it has its check
+            if last is not None and last.outcome.final and not visit.may_reopen(policy.extension):
+                continue
             told = classify(error.evidence, self._rules.catalogue[policy.extension].errors, visit.now)
             decision = after_refusal(Pace(last, policy.waits, visit.now), told, error.evidence.text)
             if not visit.personal:

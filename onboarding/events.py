@@ -3,6 +3,10 @@
 Reads both schemas (Event Grid and CloudEvents 1.0). Every field may be missing or of any type; nothing here
 raises, does I/O or keeps `claims`, which hold personal data. What counts is the operation's name: a tag write has
 the VM as its subject too.
+
+Whoever has the function's key can send any event. One that says it comes from another subscription than its VM's is not
+believed; a topic that names no subscription (a management group's, a custom one) proves nothing either way. A time that
+has not come yet is taken for now, since it would hide the true events that follow.
 """
 
 from __future__ import annotations
@@ -12,8 +16,9 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import unquote
 
 from onboarding.core.resource_id import ExtensionId, VmId, parse_id
 
@@ -87,6 +92,10 @@ _VM = "microsoft.compute/virtualmachines"
 _EXTENSION = f"{_VM}/extensions"
 # A third type, PolicyStateDeleted, ends a finding and says nothing of the VM.
 _POLICY_EVENTS = ("microsoft.policyinsights.policystatecreated", "microsoft.policyinsights.policystatechanged")
+_GUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_TOPIC = re.compile(r"/subscriptions/([^/]+)(?:/.*)?", re.IGNORECASE | re.DOTALL)
+_LONGEST_ID = 2048  # characters
+_CLOCKS_DIFFER = timedelta(minutes=5)
 # The table takes no earlier time.
 _FIRST_TIME = datetime(1601, 1, 1, tzinfo=UTC)
 
@@ -112,7 +121,10 @@ def parse(text: str, received: datetime) -> Notification:
 
 def _resource(kind: str, raw: Mapping[str, Any], data: Mapping[str, Any], received: datetime) -> Notification:
     operation = _text(data.get("operationName")).lower()
-    target = parse_id(_text(data.get("resourceUri"))) or parse_id(_text(raw.get("subject")))
+    subject = _text(raw.get("subject"))
+    target = _target(_text(data.get("resourceUri"))) or _target(subject) or _target(_without_verb(subject, operation))
+    if target is not None and (foreign := _foreign(raw, target)):
+        return foreign
     trigger = _trigger(raw, data, _time(raw, received))
     match (kind, operation, target):
         case ("writesuccess", "microsoft.compute/virtualmachines/write", VmId()):
@@ -136,10 +148,12 @@ def _resource(kind: str, raw: Mapping[str, Any], data: Mapping[str, Any], receiv
 
 
 def _policy_state(raw: Mapping[str, Any], data: Mapping[str, Any], received: datetime) -> Notification:
-    target = parse_id(_text(raw.get("subject")))
+    target = _target(_text(raw.get("subject")))
     if not isinstance(target, VmId):
         return Ignored("the policy state is not a virtual machine's")
-    found = _parse_time(data.get("timestamp")) or _time(raw, received)
+    if foreign := _foreign(raw, target):
+        return foreign
+    found = _not_later(_parse_time(data.get("timestamp")), received) or _time(raw, received)
     return PolicyStateChanged(
         vm=target,
         trigger=_trigger(raw, data, found),
@@ -147,6 +161,28 @@ def _policy_state(raw: Mapping[str, Any], data: Mapping[str, Any], received: dat
         definition_id=_text(data.get("policyDefinitionId")).lower(),
         assignment_id=_text(data.get("policyAssignmentId")).lower(),
     )
+
+
+def _target(text: str) -> VmId | ExtensionId | None:
+    """The id as ARM would take it. Some writers encode it; what is then no name is refused as ever."""
+    target = parse_id(unquote(text) if "%" in text and len(text) <= _LONGEST_ID else text)
+    vm = target.vm if isinstance(target, ExtensionId) else target
+    return target if vm is not None and _GUID.fullmatch(vm.subscription) else None
+
+
+def _without_verb(subject: str, operation: str) -> str:
+    """The subject of an action ends with its verb: `…/virtualMachines/web01/start`."""
+    path, _, last = subject.rpartition("/")
+    return path if last and operation.endswith(f"/{last.lower()}/action") else ""
+
+
+def _foreign(raw: Mapping[str, Any], target: VmId | ExtensionId) -> Ignored | None:
+    """Why the event cannot be about its target: it comes from another subscription."""
+    vm = target.vm if isinstance(target, ExtensionId) else target
+    named = _TOPIC.fullmatch(_text(raw.get("source") if "specversion" in raw else raw.get("topic")).strip())
+    if named is None or named[1].lower() == vm.subscription.lower():
+        return None
+    return Ignored(f"an event of subscription {named[1][:40]!r} speaks of one in {vm.subscription}")
 
 
 def _trigger(raw: Mapping[str, Any], data: Mapping[str, Any], time: datetime) -> Trigger:
@@ -164,7 +200,12 @@ def _as_key(identity: str) -> str:
 
 
 def _time(raw: Mapping[str, Any], received: datetime) -> datetime:
-    return _parse_time(raw.get("time")) or _parse_time(raw.get("eventTime")) or received
+    told = _parse_time(raw.get("time")) or _parse_time(raw.get("eventTime"))
+    return _not_later(told, received) or received
+
+
+def _not_later(moment: datetime | None, received: datetime) -> datetime | None:
+    return received if moment is not None and moment > received + _CLOCKS_DIFFER else moment
 
 
 def _parse_time(value: object) -> datetime | None:

@@ -3,36 +3,21 @@ one bad file never takes the others down."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from onboarding.core.catalog import CatalogueEntry, parse_entry
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.overrides import NO_OVERRIDES, Overrides, parse_overrides
 from onboarding.core.policy import Policy, PolicySet, parse_policy
 from onboarding.core.rule import compile_rule
+from onboarding.reading import Unreadable, parse_json, parse_yaml, read_file
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 OVERRIDES = "image-overrides.yaml"
 EXTENSIONS = "extensions"  # the folder below the policies that holds the user's own catalogue entries
-_MEND = "write it as YAML or JSON"
-_FASTEST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-class _Loader(_FASTEST):  # type: ignore[misc]  # libyaml's, where PyYAML was built with it
-    """Says the line of a value that no type of YAML's can hold, such as the date 2027-13-45."""
-
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        try:
-            return super().construct_object(node, deep=deep)
-        except (ValueError, LookupError, AttributeError) as error:
-            problem = f"{node.value!r} cannot be read ({error})"
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None
 
 
 def load_catalogue() -> Mapping[str, CatalogueEntry]:
@@ -55,7 +40,7 @@ def load_catalogue_of(folder: Path) -> tuple[Mapping[str, CatalogueEntry], tuple
     for path in extension_files(folder):
         place = f"{EXTENSIONS}/{path.name}"
         try:
-            entry = parse_entry(_parse(path.read_text(encoding="utf-8-sig"), place), place)
+            entry = parse_entry(_read(path, place), place)
             _refuse_duplicate(entry, catalogue, place)
             catalogue[entry.name] = entry
         except ConfigurationError as error:
@@ -106,7 +91,7 @@ def load_overrides(folder: Path) -> tuple[Overrides, tuple[str, ...]]:
     if not path.is_file():
         return NO_OVERRIDES, ()
     try:
-        return parse_overrides(_parse(path.read_text(encoding="utf-8-sig"), path.name), path.name), ()
+        return parse_overrides(_read(path), path.name), ()
     except ConfigurationError as error:
         return NO_OVERRIDES, (str(error),)
     except (OSError, UnicodeDecodeError, RecursionError) as error:
@@ -124,7 +109,7 @@ def _refuse_duplicate(entry: CatalogueEntry, catalogue: Mapping[str, CatalogueEn
 
 
 def _load_policy(path: Path, catalogue: Mapping[str, CatalogueEntry]) -> Policy:
-    policy = parse_policy(_parse(path.read_text(encoding="utf-8-sig"), path.name), path.name, compile_rule)
+    policy = parse_policy(_read(path), path.name, compile_rule)
     entry = catalogue.get(policy.extension)
     if entry is None:
         known = ", ".join(catalogue)
@@ -136,16 +121,19 @@ def _load_policy(path: Path, catalogue: Mapping[str, CatalogueEntry]) -> Policy:
     return policy
 
 
+def _read(path: Path, place: str = "") -> Any:
+    """What the file holds; errors name it by `place`, or by its name."""
+    place = place or path.name
+    try:
+        return _parse(read_file(path), place)
+    except Unreadable as error:
+        raise ConfigurationError(place, error.problem, error.mend) from None
+
+
 def _parse(text: str, place: str) -> Any:
     try:
         # Not all JSON is YAML: it may be indented with tabs.
-        return json.loads(text) if place.lower().endswith(".json") else yaml.load(text, Loader=_Loader)
-    except ValueError as error:
-        line = error.lineno if isinstance(error, json.JSONDecodeError) else 1
-        raise ConfigurationError(f"{place}: line {line}", str(error), _MEND) from None
-    except yaml.MarkedYAMLError as error:
-        # What is missing at the end is missed after it.
-        line = min(error.problem_mark.line, text.count("\n")) + 1 if error.problem_mark else 1
-        raise ConfigurationError(f"{place}: line {line}", str(error.problem), _MEND) from None
-    except yaml.YAMLError as error:
-        raise ConfigurationError(place, str(error).partition("\n")[0], _MEND) from None
+        return parse_json(text) if place.lower().endswith(".json") else parse_yaml(text)
+    except Unreadable as error:
+        where = f"{place}: line {error.line}" if error.line else place
+        raise ConfigurationError(where, error.problem, error.mend) from None

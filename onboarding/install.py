@@ -24,10 +24,11 @@ from onboarding.core.retries import after_refusal, proves_gone, trouble_of
 from onboarding.pauses import Pauses
 from onboarding.ports import Arm, Clock
 from onboarding.recording import Recorder, after
-from onboarding.visit import Case
+from onboarding.visit import Case, Visit
 
 _log = logging.getLogger(__name__)
 
+_REFUSALS = range(400, 500)
 # The request may have reached ARM although no answer came back.
 _MAYBE_SENT = (
     "ServiceRequestError",
@@ -55,8 +56,9 @@ class Installer:
 
     async def install(
         self, case: Case, install: Install, claim: Row, machine: MachineRow, others: Sequence[Row]
-    ) -> None:
-        """Send one request; `others` are what this pass says of the machine's other extensions.
+    ) -> Visit | None:
+        """Send one request; `others` are what this pass says of the machine's other extensions. Where ARM surely did
+        not take it, the visit that may go on with these.
 
         Raises LostRace when another worker has the machine, StorageError when nothing could be claimed, and ArmError
         where a person may not ask for it: then nothing has changed."""
@@ -68,6 +70,7 @@ class Installer:
         machine = replace(machine, claim=_claim(case, install, tag))
         versions = await self._recorder.claim(visit, machine, claim, others)
         case = replace(case, visit=after(visit, machine, versions, [claim, *others]))
+        refused = False
         try:
             await self._arm.start_install(visit.vm, install.name, body)
         except ArmError as error:
@@ -77,16 +80,19 @@ class Installer:
                 await self._recorder.undo(visit, free, versions, case.extension)
                 raise
             row = await self._refused(case, error, claim)
+            refused = error.evidence.http_status in _REFUSALS and not row.in_flight
         else:
             if case.extension in visit.cleared:
                 now = self._clock()
                 await self._pauses.lift(visit.vm, case.extension, claim.sent_digest, now, now, installed=False)
             row = requested(claim, f"ARM accepted the request ({install.reason})", self._clock())
         try:
-            await self._record(case, machine, row)
+            written = await self._record(case, machine, row, situation.last)
         except StorageError as error:
             # ARM has the request, and the claim's check is scheduled: it settles from what ARM says.
             _log.warning("%s %s: the request could not be recorded: %s", visit.vm.name, case.extension, error)
+            return None
+        return written if refused else None
 
     def _is_the_callers(self, situation: Situation, error: ArmError) -> bool:
         return is_the_callers(error.evidence, classify(error.evidence, situation.entry.errors, self._clock()))
@@ -110,14 +116,18 @@ class Installer:
         least = 1 if sent and decision.waiting_for is WaitingFor.PLATFORM else 0
         return replace(row, attempt=max(least, claim.attempt - 1))
 
-    async def _record(self, case: Case, machine: MachineRow, row: Row) -> None:
+    async def _record(self, case: Case, machine: MachineRow, row: Row, before: Row | None) -> Visit | None:
+        """The visit after it; None where somebody else goes on. A request that came to nothing but the same wait again,
+        such as the probe of a pause, is no line of history."""
         if not row.in_flight:
             machine = replace(machine, claim=None)
         try:
-            await self._recorder.record(case.visit, machine, [row], again=True)
+            versions = await self._recorder.record(case.visit, machine, [row], again=True, beyond=before)
         except LostRace:
             # The install's own event overtook us and wrote the truth; only the history is ours to complete.
             await self._recorder.append(case.visit, row)
+            return None
+        return after(case.visit, machine, versions, [row]) if versions else None
 
 
 def _claim(case: Case, install: Install, tag: str) -> Claim:
@@ -130,7 +140,7 @@ def _claim(case: Case, install: Install, tag: str) -> Claim:
         target=case.extension,
         step="extension",
         attempt=install.attempt,
-        digest=digest([install.name, situation.entry.version, dict(situation.settings), tag]),
+        digest=digest([install.name, situation.entry.version, situation.settings_digest, tag]),
         at=visit.now,
         trigger=visit.trigger.id,
         sends=before.sends + 1 if before is not None and resent else 1,

@@ -14,6 +14,8 @@ from datetime import datetime, timedelta
 
 from onboarding.core.decision import Decision, Wait
 from onboarding.core.errors import LostRace
+from onboarding.core.failures import Cause
+from onboarding.core.foreign import printable
 from onboarding.core.outcome import WaitingFor
 from onboarding.core.pause import Pause, pause_for
 from onboarding.core.resource_id import VmId
@@ -56,7 +58,7 @@ class Pauses:
             return found.pause
         finally:
             self._forget(vm)
-        _log.info("%s: probing, since %s", vm.name, found.pause)
+        _log.info("%s: probing, since %s", vm.name, printable(str(found.pause)))
         return None
 
     async def heed(self, vm: VmId, extension: str, settings: str, decision: Decision, now: datetime) -> None:
@@ -65,15 +67,15 @@ class Pauses:
         if not isinstance(decision, Wait) or decision.waiting_for is not WaitingFor.SCOPE_PAUSED:
             return
         trouble = decision.trouble
-        if trouble is None:
-            return
+        if trouble is None or trouble.cause is Cause.UNKNOWN:
+            return  # a row that waits on, whose own words tell no cause any more
         pause = pause_for(vm, extension, trouble, settings, now)
         self._forget(vm)
         try:
             await self._store.write(pause, None)
         except LostRace:
             return
-        _log.error("%s. %s", pause, pause.advice)
+        _log.error("%s %s", printable(str(pause)), printable(pause.advice))
 
     async def lift(
         self, vm: VmId, extension: str, settings: str, requested_at: datetime | None, now: datetime, *, installed: bool
@@ -88,7 +90,7 @@ class Pauses:
                     await self._store.delete(pause, stored.version)
                 except LostRace:
                     continue
-                _log.warning("no longer: %s", pause)
+                _log.warning("no longer: %s", printable(str(pause)))
 
     async def _read(self, vm: VmId, now: datetime) -> tuple[StoredPause, ...]:
         """What is known; of all that find it too old at once, one reads."""

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from onboarding.brakes import Brakes
 from onboarding.core.errors import StorageError
+from onboarding.core.foreign import printable
 from onboarding.core.machine_row import MachineRow
 from onboarding.core.outcome import Outcome, Row, WaitingFor
 from onboarding.core.record import closed
@@ -29,13 +30,20 @@ class Recorder:
         self._brakes = brakes
 
     async def record(
-        self, visit: Visit, machine: MachineRow, rows: Sequence[Row], *, again: bool = False
+        self,
+        visit: Visit,
+        machine: MachineRow,
+        rows: Sequence[Row],
+        *,
+        again: bool = False,
+        beyond: Row | None = None,
     ) -> Versions | None:
         """Write the rows that tell something new over those that were read. `again`: this trigger wrote before.
+        `beyond` is what a row said before it was claimed: only what goes beyond that is history.
 
         None where there was nothing to write. Raises LostRace and StorageError; a check whose row was not written is
         dropped when it comes."""
-        entries = _entries(visit, machine, rows)
+        entries = _entries(visit, machine, rows, beyond=beyond)
         if not entries:
             return None
         await self._schedule(visit, entries)
@@ -100,7 +108,7 @@ class Recorder:
         for entry in entries:
             row = entry.row
             level = logging.INFO if entry.history else logging.DEBUG
-            _log.log(level, "%s %s: %s, %s", visit.vm.name, row.extension, row.outcome, row.reason)
+            _log.log(level, "%s %s: %s, %s", visit.vm.name, row.extension, row.outcome, printable(row.reason))
         return written
 
     async def _publish(self, visit: Visit, entries: Iterable[Entry]) -> None:
@@ -145,7 +153,9 @@ def after(visit: Visit, machine: MachineRow, versions: Versions, rows: Iterable[
     return replace(visit, known=known)
 
 
-def _entries(visit: Visit, machine: MachineRow, rows: Iterable[Row], *, history: bool = True) -> list[Entry]:
+def _entries(
+    visit: Visit, machine: MachineRow, rows: Iterable[Row], *, history: bool = True, beyond: Row | None = None
+) -> list[Entry]:
     """The rows that tell something that the stored ones do not. A wait that only moves on writes no line of history."""
     entries = []
     for row in rows:
@@ -157,7 +167,7 @@ def _entries(visit: Visit, machine: MachineRow, rows: Iterable[Row], *, history:
         ended = None
         if another and last is not None and last.outcome is not Outcome.GONE:
             ended = closed(last, Outcome.GONE, "another VM has this name now", visit.now)
-        tells = history and (another or row.tells_more_than(last))
+        tells = history and (another or row.tells_more_than(beyond or last))
         if last is not None and last.outcome.final and not tells and history:
             row = replace(row, finished_at=last.finished_at, duration_ms=last.duration_ms)
         version = visit.known.version(row.extension)

@@ -78,8 +78,8 @@ class Visit:
 
     @property
     def stale(self) -> bool:
-        """Whether the VM was read as a whole well after what the event tells of, and every row is final or has its check. By ARM's
-        clock and the event's, never by ours."""
+        """Whether the VM was read as a whole well after what the event tells of, and every row is final or has its
+        check. By ARM's clock and the event's, never by ours."""
         read_at = self.known.machine.row.last_read_at if self.known.machine else None
         cared_for = all(s.row.outcome.final or s.row.next_attempt_at for s in self.stored.values())
         return read_at is not None and cared_for and self.trigger.time < read_at - _STALE
@@ -96,6 +96,10 @@ class Visit:
         if self.asked is not None and self.asked.policy not in ("", policy.name):
             return False
         return policy.extension not in self.settled and (self.policies is None or policy.name in self.policies)
+
+    def may_reopen(self, extension: str) -> bool:
+        """Whether a final row of that extension may open again."""
+        return self.reopens is None or extension in self.reopens
 
     @property
     def opening(self) -> Opening:

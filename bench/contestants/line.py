@@ -9,7 +9,7 @@ from io import StringIO
 from pathlib import Path
 
 from bench.load import Once
-from bench.workload import created_event, vm_name
+from bench.workload import CONFIRMED, created_event, installed_event, vm_name
 from simulator.host.messages import TypedData
 from simulator.host.worker import Worker, load
 
@@ -53,6 +53,8 @@ async def prepare(run: str, events: int) -> tuple[Once, Callable[[], Awaitable[N
 
     async def once(number: int) -> None:
         await deliver(made[number])
+        if run == CONFIRMED:
+            await deliver(installed_event(vm_name(run, number)))
 
     async def close() -> None:
         return

@@ -14,7 +14,7 @@ from bench.measures import round_trips
 from bench.parts import Parts, run_child, watched_storage
 from bench.report import Figure, Grid, Section
 from bench.run import Run
-from bench.workload import EQUIPPED, IGNORED
+from bench.workload import CONFIRMED, EQUIPPED, IGNORED
 
 _CONTESTANTS = ("floor", "sdk", "line")
 _LATENCY_MS, _CONCURRENCY = 20, 64  # where the bounds hold
@@ -112,7 +112,12 @@ def _calls(parts: Parts, run: Run) -> list[Figure]:
     """What one event asks of ARM and of storage, one at a time."""
     figures = []
     with watched_storage(parts) as (settings, record):
-        wanted = (("vm", "new VM", 2), (EQUIPPED, "VM that needs nothing", 1), (IGNORED, "event of something else", 0))
+        wanted = (
+            ("vm", "new VM, until its install is under way", 2),
+            (CONFIRMED, "new VM, until its install is confirmed", 3),
+            (EQUIPPED, "VM that needs nothing", 1),
+            (IGNORED, "event of something else", 0),
+        )
         for name, what, exactly in wanted:
             parts.empty_storage()
             parts.record(0)
@@ -132,7 +137,7 @@ def _calls(parts: Parts, run: Run) -> list[Figure]:
 
 
 def _key(name: str) -> str:
-    return {"vm": "vm", EQUIPPED: "equipped_vm", IGNORED: "ignored_event"}[name]
+    return {"vm": "vm", CONFIRMED: "confirmed_vm", EQUIPPED: "equipped_vm", IGNORED: "ignored_event"}[name]
 
 
 def _storage_trips(told: dict[str, Any], puts: dict[str, float], requests: list[tuple[float, float]]) -> list[Figure]:

@@ -11,7 +11,7 @@ from onboarding.cli.preflight import login_trouble
 from onboarding.core.asked import Asked
 from onboarding.core.errors import ArmError
 from onboarding.core.failures import Cause, classify, parse_errors
-from onboarding.core.outcome import Outcome, Row
+from onboarding.core.outcome import Row
 from onboarding.core.resource_id import VmId
 from onboarding.requests import Requests, refuses_caller
 
@@ -131,9 +131,10 @@ def _open(row: Row) -> bool:
 
 
 def _worth_waiting(rows: Mapping[str, Row], left: float) -> bool:
-    """Whether anything can change before the time is up. A request under way may end at any moment."""
+    """Whether anything can change before the time is up. A request that somebody sends, or has sent, may end at any
+    moment."""
     soon = datetime.now(UTC) + timedelta(seconds=left)
-    looks = (row.outcome is Outcome.REQUESTED or _due(row) <= soon for row in rows.values() if _open(row))
+    looks = (row.in_flight or _due(row) <= soon for row in rows.values() if _open(row))
     return left > 0 and any(looks)
 
 

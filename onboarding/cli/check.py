@@ -12,8 +12,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-import yaml
-
 from onboarding.check import DEFAULT_EXTENSION, Checker, NotAnImage
 from onboarding.cli.check_input import Item, read_items
 from onboarding.cli.check_output import CsvWriter, JsonWriter, TableWriter, Writer
@@ -24,6 +22,7 @@ from onboarding.core.errors import ConfigurationError
 from onboarding.core.overrides import NO_OVERRIDES, Overrides, parse_overrides
 from onboarding.core.support import SupportTable
 from onboarding.files import load_catalogue_of
+from onboarding.reading import Unreadable, parse_yaml, read_file
 
 
 def add(commands: Commands) -> None:
@@ -77,11 +76,10 @@ def _overrides(path: str | None) -> Overrides:
     if path is None:
         return NO_OVERRIDES
     try:
-        with open(path, encoding="utf-8") as file:
-            raw = yaml.safe_load(file)
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigurationError(path, f"cannot be read ({error})", "give an override file in YAML") from error
-    return parse_overrides(raw, path)
+        return parse_overrides(parse_yaml(read_file(Path(path))), path)
+    except (OSError, ValueError) as error:
+        line = f"{path}: line {error.line}" if isinstance(error, Unreadable) and error.line else path
+        raise ConfigurationError(line, f"cannot be read ({error})", "give an override file in YAML") from error
 
 
 def _asked(args: argparse.Namespace) -> list[tuple[Any, str]] | None:

@@ -15,11 +15,13 @@ from itertools import chain, islice
 from typing import IO, Any
 
 from onboarding.cli.io import BadInput
+from onboarding.reading import MAX_DEPTH, Unreadable, check_depth
 
 _COLUMNS = {"publisher", "offer", "sku", "version", "urn", "osname", "osversion"}
 _CANONICAL = {"osname": "osName", "osversion": "osVersion"}
 _DECODER = json.JSONDecoder()
 _CHUNK = 1 << 16
+_MAX_ITEM = 256 * 1024 * 1024  # characters of one line, or of one value
 _SPACES = re.compile(r"[\s,\ufeff]*")
 
 
@@ -39,20 +41,27 @@ def read_items(source: IO[str], name: str) -> Iterator[Item]:
         yield from _json_values(chain([first], _chunks(source)), name, head)
     elif text.startswith("{"):
         if _is_json(text):
-            yield from _json_lines(chain([first], source), name, head)
+            yield from _json_lines(chain([first], _lines(source, name)), name, head)
         else:
             yield from _json_values(chain([first], _chunks(source)), name, head)
     elif _is_header(text):
-        yield from _csv_rows(text, source, head)
+        yield from _csv_rows(text, _lines(source, name), name, head)
     else:
-        yield from _plain_lines(chain([first], source), head)
+        yield from _plain_lines(chain([first], _lines(source, name)), head)
 
 
 def _first_line(source: IO[str], name: str) -> tuple[int, str]:
-    for number, line in enumerate(source, 1):
+    for number, line in enumerate(_lines(source, name), 1):
         if line.strip():
             return number, line
     raise BadInput(f"{name}: is empty; give images as JSON, JSON Lines, CSV or one URN a line")
+
+
+def _lines(source: IO[str], name: str) -> Iterator[str]:
+    while line := source.readline(_MAX_ITEM + 1):
+        if len(line) > _MAX_ITEM:
+            raise BadInput(f"{name}: has a line of more than {_MAX_ITEM // 1024**2} MiB; give one item a line")
+        yield line
 
 
 def _plain_lines(lines: Iterable[str], head: int) -> Iterator[Item]:
@@ -66,18 +75,33 @@ def _json_lines(lines: Iterable[str], name: str, head: int) -> Iterator[Item]:
         if not line.strip():
             continue
         try:
-            yield Item(json.loads(line), number)
-        except (json.JSONDecodeError, RecursionError) as error:
-            problem = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
-            raise BadInput(f"{name}, line {number}: is no JSON ({problem}); give one object a line") from None
+            value = json.loads(line)
+            _check(value, line.count("[") + line.count("{"))
+        except (ValueError, RecursionError) as error:
+            raise BadInput(f"{name}, line {number}: is no JSON ({_told(error)}); give one object a line") from None
+        yield Item(value, number)
 
 
-def _csv_rows(header: str, source: IO[str], head: int) -> Iterator[Item]:
+def _check(value: Any, brackets: int) -> None:
+    if brackets > MAX_DEPTH:
+        check_depth(value)
+
+
+def _told(error: ValueError | RecursionError) -> str:
+    if isinstance(error, (json.JSONDecodeError, Unreadable)):
+        return error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+    return "nested too deeply" if isinstance(error, RecursionError) else "a number has too many digits"
+
+
+def _csv_rows(header: str, lines: Iterator[str], name: str, head: int) -> Iterator[Item]:
     columns = [_CANONICAL.get(column.strip().lower(), column.strip()) for column in next(csv.reader([header]))]
     columns = [column.lower() if column.lower() in _COLUMNS else column for column in columns]
-    reader = csv.DictReader(source, fieldnames=columns)
-    for row in reader:
-        yield Item({key: value for key, value in row.items() if key is not None and value}, head + reader.line_num)
+    reader = csv.DictReader(lines, fieldnames=columns)
+    try:
+        for row in reader:
+            yield Item({key: value for key, value in row.items() if key is not None and value}, head + reader.line_num)
+    except csv.Error as error:
+        raise BadInput(f"{name}, line {head + reader.line_num}: is no CSV ({error}); is a quote not closed?") from None
 
 
 def _json_values(chunks: Iterable[str], name: str, head: int) -> Iterator[Item]:
@@ -91,9 +115,8 @@ def _json_values(chunks: Iterable[str], name: str, head: int) -> Iterator[Item]:
         line = text.line
         try:
             value = text.take_value()
-        except (json.JSONDecodeError, RecursionError) as error:
-            problem = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
-            raise BadInput(f"{name}, line {line}: is no JSON ({problem}); give an array or objects") from None
+        except (ValueError, RecursionError) as error:
+            raise BadInput(f"{name}, line {line}: is no JSON ({_told(error)}); give an array or objects") from None
         yield Item(value, line)
     if in_array:
         raise BadInput(f"{name}, line {text.line}: the array is not closed; is the file whole?")
@@ -133,6 +156,7 @@ class _Text:
                 if not self._read_more():
                     raise
             else:
+                _check(value, self._buffer.count("[", self._at, end) + self._buffer.count("{", self._at, end))
                 self._advance(end)
                 return value
 
@@ -143,6 +167,8 @@ class _Text:
     def _read_more(self) -> bool:
         """Each time as much again as is there, so that one long value is not tried at every chunk."""
         rest = self._buffer[self._at :]
+        if len(rest) > _MAX_ITEM:
+            return False
         more = "".join(islice(self._chunks, 1 + len(rest) // _CHUNK))
         self._buffer, self._at = rest + more, 0
         return bool(more)
@@ -156,7 +182,7 @@ def _chunks(source: IO[str]) -> Iterator[str]:
 def _is_json(text: str) -> bool:
     try:
         json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return False
     return True
 

@@ -9,10 +9,13 @@ from collections.abc import Mapping
 from typing import IO, Any, Protocol
 
 from onboarding.check import Answer
+from onboarding.core.foreign import printable
 from onboarding.core.support import SupportTable, Verdict
 
 _COLOURS = {Verdict.SUPPORTED: "32", Verdict.UNSUPPORTED: "31", Verdict.UNKNOWN: "33"}
 _PUBLISHERS_SHOWN = 12
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # also in full width, as East Asian spreadsheets take them
+_FORMULA_STARTS = ("\t", "\r", "\n")
 
 
 class Writer(Protocol):
@@ -52,10 +55,20 @@ class CsvWriter:
         if self._header_due:
             self._rows.writerow(["image", *fields])
             self._header_due = False
-        self._rows.writerow([answer.subject, *("" if value is None else value for value in fields.values())])
+        self._rows.writerow([cell(answer.subject), *map(cell, fields.values())])
 
     def end(self) -> None:
         return
+
+
+def cell(value: Any) -> Any:
+    """A cell that a spreadsheet takes for text: one that begins like a formula gets an apostrophe before it."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text.lstrip().startswith(_FORMULA) or value[:1] in _FORMULA_STARTS else text
 
 
 class TableWriter:
@@ -75,10 +88,10 @@ class TableWriter:
         if verdict is Verdict.UNKNOWN:
             self._unknown[answer.publisher.lower() or "(no marketplace image)"] += 1
         shown = self._painted(f"{verdict:<11}", verdict)
-        line = f"{shown}  {answer.release.title:<36}  {answer.release.witness:<17}  {_printable(answer.subject)}\n"
-        self._out.write(line)
+        line = f"{shown}  {printable(answer.release.title):<36}  {answer.release.witness:<17}  "
+        self._out.write(f"{line}{printable(answer.subject)}\n")
         if self._reasons:
-            self._out.write(f"             {_printable(answer.judgement.reason)}\n")
+            self._out.write(f"             {printable(answer.judgement.reason)}\n")
 
     def end(self) -> None:
         total = sum(self._verdicts.values())
@@ -87,13 +100,8 @@ class TableWriter:
         if self._unknown:
             most = self._unknown.most_common(_PUBLISHERS_SHOWN)
             rest = len(self._unknown) - len(most)
-            listed = ", ".join(f"{_printable(name)} {count}" for name, count in most)
+            listed = ", ".join(f"{printable(name)} {count}" for name, count in most)
             self._out.write(f"unknown by publisher: {listed}{f', and {rest} more publishers' if rest else ''}\n")
 
     def _painted(self, text: str, verdict: Verdict) -> str:
         return f"\x1b[{_COLOURS[verdict]}m{text}\x1b[0m" if self._colours else text
-
-
-def _printable(text: str) -> str:
-    """Names come from files of others: nothing in them may steer the terminal."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)

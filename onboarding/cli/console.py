@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from onboarding.core import foreign
+
 _WIDTH = 120
 
 
@@ -25,4 +27,4 @@ def plain_table(*columns: str) -> Table:
 
 
 def printable(text: str, style: str = "") -> Text:
-    return Text("".join(c if c.isprintable() or c == "\n" else "?" for c in text), style)
+    return Text(foreign.printable(text, lines=True), style)

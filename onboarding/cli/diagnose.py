@@ -7,7 +7,6 @@ for failures that no rule knows), 2 bad input.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Iterable, Mapping
@@ -17,7 +16,7 @@ from typing import Any
 
 from onboarding.check import DEFAULT_EXTENSION
 from onboarding.cli.diagnose_input import read_evidence
-from onboarding.cli.io import BadInput, Commands
+from onboarding.cli.io import BadInput, Commands, as_json
 from onboarding.cli.policy_input import policy_folder
 from onboarding.core.catalog import CatalogueEntry
 from onboarding.core.errors import ConfigurationError
@@ -25,6 +24,7 @@ from onboarding.core.evidence import Evidence
 from onboarding.core.failures import ErrorTable, Failure, FailureClass, classify, parse_errors
 from onboarding.core.handler_report import read_report
 from onboarding.files import load_catalogue_of
+from onboarding.reading import MAX_BYTES, too_large
 
 _COLOURS = {
     FailureClass.TRANSIENT: "yellow",
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     failures = (classify(evidence, tables.choose(evidence), now) for evidence in _given(args.text))
     if args.format == "json":
         for failure in failures:
-            print(json.dumps(as_fields(failure), ensure_ascii=False))
+            print(as_json(as_fields(failure)))
     else:
         _print_for_people(failures)
     return 0
@@ -110,23 +110,27 @@ def _given(text: str) -> Iterable[Evidence]:
         return read_evidence(text, "TEXT")
     if sys.stdin.isatty():
         raise BadInput("nothing to diagnose; give the message as an argument, or pipe it in")
-    return read_evidence(sys.stdin.buffer.read().decode("utf-8", errors="replace"), "standard input")
+    content = sys.stdin.buffer.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise BadInput(f"standard input: {too_large()}; give the message, not the whole log")
+    return read_evidence(content.decode("utf-8", errors="replace"), "standard input")
 
 
 def _print_for_people(failures: Iterable[Failure]) -> None:
     from rich.console import Console
     from rich.padding import Padding
     from rich.table import Table
-    from rich.text import Text
+
+    from onboarding.cli.console import printable
 
     console = Console(highlight=False)
     for failure in failures:
         told = [failure.code, "" if failure.exit_code is None else f"exit code {failure.exit_code}"]
-        title = Text(failure.cause, style=f"bold {_COLOURS[failure.kind]}")
-        title.append("".join(f" · {part}" for part in told if part), style="not bold dim")
+        title = printable(failure.cause, style=f"bold {_COLOURS[failure.kind]}")
+        title.append(printable("".join(f" · {part}" for part in told if part), "not bold dim"))
         grid = Table.grid(padding=(0, 2))
         for name, text in _lines(failure):
-            grid.add_row(Text(name, style="dim"), Text(text))
+            grid.add_row(printable(name, "dim"), printable(text))
         console.print(title, Padding(grid, (0, 0, 1, 2)))
 
 

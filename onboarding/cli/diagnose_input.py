@@ -62,7 +62,7 @@ def _evidence(value: object, place: str) -> Evidence:
 def _http_status(value: Mapping[str, Any]) -> int | None:
     for key in _STATUS_KEYS:
         status = value.get(key)
-        if isinstance(status, int) or (isinstance(status, str) and status.isdecimal()):
+        if isinstance(status, int) or (isinstance(status, str) and len(status) <= 9 and status.isdecimal()):
             return int(status)
     return None
 

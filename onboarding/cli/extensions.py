@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from typing import Any
 
 from onboarding.cli.asking import explain
 from onboarding.cli.environment import add_settings, environment_of
-from onboarding.cli.io import BadInput, Commands
+from onboarding.cli.io import BadInput, Commands, as_json
 from onboarding.cli.vm_arguments import add_vms, read_vms
 from onboarding.core.catalog import CatalogueEntry
 from onboarding.core.errors import ArmError
@@ -86,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     found = [(facts, find(facts, configuration.rules.catalogue)) for facts in asyncio.run(_read(configuration, vms))]
     if args.output == "json":
         every = [{"vm": facts.id.name, **finding.fields()} for facts, findings in found for finding in findings]
-        print(json.dumps(every, indent=2, ensure_ascii=False))
+        print(as_json(every, indent=2))
     else:
         for facts, findings in found:
             _print_table(facts, findings)

@@ -23,6 +23,7 @@ from onboarding.core.asked import Asked
 from onboarding.core.az_command import az_extension_set
 from onboarding.core.decision import AlreadyInstalled, Install, Skip
 from onboarding.core.errors import ArmError, StorageError
+from onboarding.core.foreign import printable
 from onboarding.core.masking import mask
 from onboarding.core.outcome import Row
 from onboarding.core.resource_id import VmId
@@ -99,7 +100,9 @@ async def ask(args: argparse.Namespace, requests: Requests, vms: tuple[VmId, ...
 
 def _progress(row: Row) -> None:
     waiting = f" ({row.waiting_for})" if row.waiting_for else ""
-    print(f"{datetime.now(UTC):%H:%M:%S} {row.vm_name}: {row.outcome}{waiting}, {row.reason}", file=sys.stderr)
+    print(
+        f"{datetime.now(UTC):%H:%M:%S} {row.vm_name}: {row.outcome}{waiting}, {printable(row.reason)}", file=sys.stderr
+    )
 
 
 def _print_answers(answers: list[Answer], *, as_json: bool) -> None:
@@ -113,7 +116,7 @@ def _print_answers(answers: list[Answer], *, as_json: bool) -> None:
         output.end()
     for answer in answers:
         if answer.problem:
-            print(f"{answer.vm.name}: {mask(answer.problem)}", file=sys.stderr)
+            print(f"{answer.vm.name}: {printable(mask(answer.problem))}", file=sys.stderr)
     if UNDER_WAY in {answer.code for answer in answers}:
         print("Not all have ended: the function app goes on, or run this again to go on watching.", file=sys.stderr)
 

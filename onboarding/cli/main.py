@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from onboarding.cli.environment import own_environment
 from onboarding.cli.io import BadInput
+from onboarding.core.foreign import printable
 from onboarding.core.masking import mask
 
 COMMANDS: tuple[str, ...] = (
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with own_environment():
             code: int = args.run(args)
     except BadInput as error:
-        print(f"onboard {args.command}: {error}", file=sys.stderr)
+        print(printable(f"onboard {args.command}: {error}", lines=True), file=sys.stderr)
         return 2
     except BrokenPipeError:
         sys.stderr.close()
@@ -58,7 +59,7 @@ class _MaskingFormatter(logging.Formatter):
     """Other people's libraries log too, and what they quote is not known beforehand."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return mask(super().format(record))
+        return printable(mask(super().format(record)), lines=True)
 
 
 def _log_everything() -> None:

@@ -6,16 +6,16 @@ One answer a line, in the order of the VMs.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from onboarding.cli.io import BadInput, Commands
+from onboarding.cli.io import BadInput, Commands, as_json
 from onboarding.cli.policy_input import Source, load_definition, read_parameters, read_vms
 from onboarding.core.compliance import Answer, BoundDefinition
 from onboarding.core.conditions import ConditionError, Context, Resource
 from onboarding.core.definitions import Definition
+from onboarding.core.foreign import printable
 
 
 def add(actions: Commands) -> None:
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     for body in read_vms(args.vm):
         resource = Resource(body, context)
         answer = bound.evaluate(resource)
-        print(json.dumps(answer.as_dict(), ensure_ascii=False) if args.format == "json" else _text(resource, answer))
+        print(as_json(answer.as_dict()) if args.format == "json" else _text(resource, answer))
     return 0
 
 
@@ -52,4 +52,5 @@ def bind(source: Source, definition: Definition, values: Mapping[str, Any]) -> B
 def _text(resource: Resource, answer: Answer) -> str:
     compliant = {True: "compliant", False: "not compliant", None: "no compliance"}[answer.compliant]
     verdict = f"applies ({answer.effect}), {compliant}" if answer.applies else f"does not apply ({answer.effect})"
-    return "\n".join([f"{resource.name or '(no name)'}: {verdict}", *(f"  {line}" for line in answer.because)])
+    lines = [f"{resource.name or '(no name)'}: {verdict}", *(f"  {line}" for line in answer.because)]
+    return "\n".join(map(printable, lines))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from onboarding.cli.environment import add_settings, environment_of
-from onboarding.cli.io import BadInput, Commands
+from onboarding.cli.io import BadInput, Commands, as_json
 from onboarding.cli.policy_evaluate import bind
 from onboarding.cli.policy_explanation import definition_trees, explain, trees_as_json, trees_as_text
 from onboarding.cli.policy_input import (
@@ -30,6 +29,7 @@ from onboarding.cli.policy_input import (
 from onboarding.core.conditions import Context, Resource
 from onboarding.core.errors import ArmError
 from onboarding.core.facts import read_facts
+from onboarding.core.foreign import printable
 from onboarding.core.policy import PolicySet
 from onboarding.core.resource_id import VmId, parse_id
 from onboarding.enforce import Rules
@@ -65,9 +65,9 @@ def run(args: argparse.Namespace) -> int:
         explanation = explain(rules, read_facts(body), now)
         told: dict[str, Any] = {"problems": list(problems)} if problems else {}
         if args.format == "json":
-            print(json.dumps({**told, **explanation.as_dict()}, ensure_ascii=False))
+            print(as_json({**told, **explanation.as_dict()}))
         else:
-            print("\n".join([*(f"not usable: {problem}" for problem in problems), explanation.as_text()]))
+            print("\n".join([*(printable(f"not usable: {problem}") for problem in problems), explanation.as_text()]))
     return 0
 
 

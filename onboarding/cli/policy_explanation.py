@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from onboarding.cli.io import as_json
 from onboarding.core.compliance import BoundDefinition
 from onboarding.core.conditions import Explanation, Resource, Undecided, render
 from onboarding.core.facts import MachineFacts
+from onboarding.core.foreign import printable
 from onboarding.core.images import identify
 from onboarding.core.policy import Assignment, Policy
 from onboarding.core.release import OsRelease
@@ -41,7 +42,7 @@ class Statement:
         sign = "✓" if self.assignment.selected else "✗"
         rank = "decides" if self.decides else "does not decide"
         head = f"{sign} policy {self.assignment.policy.name} ({rank}): {self.assignment.reason}"
-        return "\n".join([head, *(_indented(f"{name}\n{render(tree)}") for name, tree in self.trees.items())])
+        return "\n".join([printable(head), *(_indented(_told(name, tree)) for name, tree in self.trees.items())])
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +71,14 @@ class VmExplanation:
         }
 
     def as_text(self) -> str:
-        lines = [_name(self.facts), f"  system: {self.release.reason}"]
+        lines = [printable(_name(self.facts)), printable(f"  system: {self.release.reason}")]
         for each in self.forecasts:
             extension = each.policy.extension
             lines.append(f"  {extension}")
             mine = [s for s in self.statements if s.assignment.policy.extension == extension]
             lines += [_indented(statement.as_text(), 4) for statement in mine]
-            lines.append(f"    support: {each.situation.judgement.reason}")
-            lines.append(f"    → {each.word}: {each.decision.reason}")
+            lines.append(printable(f"    support: {each.situation.judgement.reason}"))
+            lines.append(printable(f"    → {each.word}: {each.decision.reason}"))
         return "\n".join(lines)
 
 
@@ -107,11 +108,16 @@ def definition_trees(bound: BoundDefinition, resource: Resource) -> Iterator[tup
 
 def trees_as_json(resource: Resource, trees: Mapping[str, Explanation]) -> str:
     answer = {"name": resource.name, "id": resource.id, **{name: tree.as_dict() for name, tree in trees.items()}}
-    return json.dumps(answer, ensure_ascii=False)
+    return as_json(answer)
 
 
 def trees_as_text(resource: Resource, trees: Mapping[str, Explanation]) -> str:
-    return "\n".join([resource.name or "(no name)", *(f"{name}\n{render(tree)}" for name, tree in trees.items())])
+    name = printable(resource.name or "(no name)")
+    return "\n".join([name, *(_told(what, tree) for what, tree in trees.items())])
+
+
+def _told(name: str, tree: Explanation) -> str:
+    return f"{printable(name)}\n{render(tree)}"
 
 
 def _trees(policy: Policy, facts: MachineFacts, now: datetime) -> Iterator[tuple[str, Explanation]]:

@@ -21,7 +21,9 @@ from onboarding.cli.policy_input import load_definition, read_parameters, read_s
 from onboarding.core.conditions import NOT_GIVEN, ConditionError, Resource, Undecided, compile_template
 from onboarding.core.definition_import import Imported, import_definition
 from onboarding.core.definitions import Definition, read_definition
+from onboarding.core.foreign import printable
 from onboarding.files import load_catalogue
+from onboarding.reading import parse_yaml
 
 
 def add(actions: Commands) -> None:
@@ -58,7 +60,7 @@ def catalogue() -> dict[tuple[str, str], str]:
     entries = {}
     for path in files("onboarding").joinpath("catalog").iterdir():
         if path.name.endswith(".yaml"):
-            raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+            raw = parse_yaml(path.read_text(encoding="utf-8"))
             entries[str(raw.get("publisher", "")).lower(), str(raw.get("type", "")).lower()] = str(raw.get("name", ""))
     return entries
 
@@ -75,8 +77,11 @@ def _fitted(imported: Imported) -> Imported:
 
 
 def _write(imported: Imported, path: Path | None) -> None:
-    head = "".join(f"# {note}\n" for note in imported.notes)
-    text = head + yaml.safe_dump(dict(imported.policy), sort_keys=False, allow_unicode=True, width=120)
+    head = "".join(f"# {printable(note)}\n" for note in imported.notes)
+    body = yaml.safe_dump(dict(imported.policy), sort_keys=False, allow_unicode=True, width=120)
+    if not body.replace("\n", "").isprintable():
+        body = yaml.safe_dump(dict(imported.policy), sort_keys=False, width=120)  # escapes what is not ASCII
+    text = head + body
     if path is None:
         sys.stdout.write(text)
         return
@@ -85,7 +90,7 @@ def _write(imported: Imported, path: Path | None) -> None:
     except OSError as error:
         raise BadInput(f"{path}: cannot be written ({error.strerror})") from None
     for note in imported.notes:
-        print(f"{imported.policy['name']}: {note}", file=sys.stderr)
+        print(printable(f"{imported.policy['name']}: {note}"), file=sys.stderr)
 
 
 def _write_all(members: Iterator[tuple[str, Imported | str]], out: str | None) -> int:
@@ -97,7 +102,7 @@ def _write_all(members: Iterator[tuple[str, Imported | str]], out: str | None) -
     for reference, member in members:
         if isinstance(member, str):
             missing += 1
-            print(f"{reference}: {member}", file=sys.stderr)
+            print(printable(f"{reference}: {member}"), file=sys.stderr)
             continue
         if folder is None:
             sys.stdout.write("---\n")

@@ -6,11 +6,11 @@ JSON with or without a byte order mark, and YAML. Whatever is wrong becomes `Bad
 from __future__ import annotations
 
 import io
-import json
 import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,12 @@ from onboarding.core.policy import Policy, parse_policy
 from onboarding.core.rule import compile_rule
 from onboarding.enforce import Rules
 from onboarding.files import load_catalogue_of, load_overrides, load_policies
+from onboarding.reading import MAX_BYTES, Unreadable, compose_yaml, parse_json, parse_yaml, too_large
 
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+MAX_LIST = 256 * 1024 * 1024  # bytes of a list of VMs or events: each of them is small
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Source:
     """A file that was read: its text for finding lines, and the data in it."""
 
@@ -40,8 +41,11 @@ class Source:
 
     def line_of(self, place: str) -> int:
         """The line of a path such as `rule.allOf[2].field`; that of the nearest part above it that is there."""
-        node = yaml.compose(_untabbed(self.text), Loader=_LOADER)
-        return _line(node, re.findall(r"[^.\[\]]+|\[\d+\]", place))
+        return _line(self._nodes, re.findall(r"[^.\[\]]+|\[\d+\]", place))
+
+    @cached_property
+    def _nodes(self) -> yaml.Node | None:
+        return compose_yaml(_untabbed(self.text))
 
     def error(self, place: str, message: str) -> BadInput:
         return BadInput(f"{self.name}:{self.line_of(place)}: {place}: {message}")
@@ -50,26 +54,25 @@ class Source:
 def read_source(path: str) -> Source:
     """Read a JSON or YAML file."""
     text = read_text(path)
+    is_json = text.lstrip()[:1] in ("{", "[")
     try:
-        data = json.loads(text) if text.lstrip()[:1] in ("{", "[") else yaml.load(text, Loader=_LOADER)
-    except json.JSONDecodeError as error:
-        raise BadInput(f"{path}:{error.lineno}: is no JSON: {error.msg} (column {error.colno})") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark else 1
-        raise BadInput(f"{path}:{line}: is no YAML: {getattr(error, 'problem', error)}") from None
-    except RecursionError:
-        raise BadInput(f"{path}:1: is nested too deeply") from None
-    return Source(path, text, data)
+        return Source(path, text, parse_json(text) if is_json else parse_yaml(text))
+    except Unreadable as error:
+        kind = f"is no {'JSON' if is_json else 'YAML'}: " if error.line else ""
+        raise BadInput(f"{path}:{error.line or 1}: {kind}{error}; {error.mend}") from None
 
 
-def read_text(path: str) -> str:
+def read_text(path: str, limit: int = MAX_BYTES) -> str:
     """A file's text, or standard input's for `-`; a byte order mark is dropped."""
     try:
         if path == "-":
-            return sys.stdin.buffer.read().decode("utf-8-sig")
-        with open(path, encoding="utf-8-sig") as file:
-            return file.read()
+            content = sys.stdin.buffer.read(limit + 1)
+        else:
+            with open(path, "rb") as file:
+                content = file.read(limit + 1)
+        if len(content) > limit:
+            raise BadInput(f"{path}: {too_large(limit)}; {too_large(limit).mend}")
+        return content.decode("utf-8-sig").replace("\r\n", "\n")
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror}); give a file, or - for standard input") from None
     except UnicodeDecodeError as error:
@@ -110,7 +113,7 @@ def policy_folder(environment: Mapping[str, str]) -> str:
 def read_vms(path: str) -> Iterator[Mapping[str, Any]]:
     """VM bodies: one, an array, an ARM list (`value`) or JSON Lines; one wrapped in `body` is unwrapped."""
     name = "standard input" if path == "-" else path
-    for item in read_items(io.StringIO(read_text(path)), name):
+    for item in read_items(io.StringIO(read_text(path, MAX_LIST)), name):
         yield from _bodies(item.value, f"{name}, line {item.line}")
 
 
@@ -132,8 +135,8 @@ def read_parameters(text: str | None) -> Mapping[str, Any]:
         return {}
     source = read_text(text[1:]) if text.startswith("@") else text
     try:
-        values = json.loads(source)
-    except json.JSONDecodeError as error:
+        values = parse_json(source)
+    except Unreadable as error:
         raise BadInput(f'--parameters: is no JSON ({error}); write {{"name": value}}, or @file') from None
     if not isinstance(values, dict):
         raise BadInput('--parameters: is no object; write {"name": value}')

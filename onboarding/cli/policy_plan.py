@@ -7,7 +7,6 @@ is (`--against`) and as it is to be. Exit codes: 0; 1 where a policy file cannot
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,9 +15,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from onboarding.cli.environment import add_settings, environment_of
-from onboarding.cli.io import Commands
+from onboarding.cli.io import Commands, as_json
 from onboarding.cli.policy_input import load_rules, policy_folder, read_vms
 from onboarding.core.facts import MachineFacts, read_facts
+from onboarding.core.foreign import printable
 from onboarding.enforce import Rules
 from onboarding.forecast import Forecast, forecast
 
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     new, problems = load_rules(args.policies or policy_folder(environment), environment)
     old, others = load_rules(args.against, environment) if args.against else (None, ())
     for problem in (*problems, *others):
-        print(f"onboard policy plan: {problem}", file=sys.stderr)
+        print(printable(f"onboard policy plan: {problem}"), file=sys.stderr)
     now = datetime.now(UTC)
     machines = [read_facts(body) for body in read_vms(args.vm_list)]
     changes = [change for facts in machines for change in compare(facts, old, new, now)]
@@ -105,7 +105,7 @@ def _counts(changes: Iterable[Change]) -> Counter[tuple[str, str]]:
 def _json(machines: int, changes: list[Change], shown: list[Change]) -> str:
     counts = [{"before": b, "after": a, "vms": n} for (b, a), n in sorted(_counts(changes).items())]
     told = {"machines": machines, "changed": sum(change.is_one for change in changes), "counts": counts}
-    return json.dumps({**told, "changes": [change.as_dict() for change in shown]}, ensure_ascii=False)
+    return as_json({**told, "changes": [change.as_dict() for change in shown]})
 
 
 def _table(machines: int, changes: list[Change], shown: list[Change]) -> str:
@@ -118,4 +118,4 @@ def _table(machines: int, changes: list[Change], shown: list[Change]) -> str:
     lines.append(f"{machines} VMs, {sum(change.is_one for change in changes)} changes")
     for (before, after), number in sorted(_counts(changes).items(), key=lambda item: -item[1]):
         lines.append(f"  {number:6} {before} → {after}" if before != after else f"  {number:6} {after}, as before")
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))

@@ -14,6 +14,7 @@ from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import Commands
 from onboarding.cli.preflight import explained
 from onboarding.core.errors import LostRace, StorageError
+from onboarding.core.foreign import printable
 
 if TYPE_CHECKING:
     from onboarding.ports import BrakeStore
@@ -43,7 +44,7 @@ async def _run(policy: str | None, environment: Mapping[str, str]) -> int:
 
 async def _show(brakes: BrakeStore) -> int:
     states = await brakes.every()
-    print("\n".join(map(str, states)) or "no policy with a brake has installed anything yet")
+    print("\n".join(printable(str(state)) for state in states) or "no policy with a brake has installed anything yet")
     return 0 if states else 1
 
 
@@ -57,5 +58,5 @@ async def _resume(brakes: BrakeStore, policy: str) -> int:
             await brakes.write(stored.state.recovered(), stored.version)
         except LostRace:
             continue
-        print(f"policy {policy} goes on; it was stopped by {stored.state.because}")
+        print(printable(f"policy {policy} goes on; it was stopped by {stored.state.because}"))
         return 0

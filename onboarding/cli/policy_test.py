@@ -20,6 +20,7 @@ from onboarding.cli.policy_evaluate import bind
 from onboarding.cli.policy_input import Source, load_definition, load_policy, read_source, read_vms
 from onboarding.core.conditions import Context, Resource
 from onboarding.core.facts import read_facts
+from onboarding.core.foreign import printable
 
 type Decide = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
@@ -35,7 +36,7 @@ class Outcome:
 
     def __str__(self) -> str:
         sign = "✗" if self.differences else "✓"
-        return "\n    ".join([f"{sign} {self.file}:{self.line}: {self.case}", *self.differences])
+        return "\n    ".join(map(printable, [f"{sign} {self.file}:{self.line}: {self.case}", *self.differences]))
 
 
 def add(actions: Commands) -> None:

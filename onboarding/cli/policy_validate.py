@@ -4,19 +4,19 @@ cloud."""
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from onboarding.cli.io import BadInput, Commands
+from onboarding.cli.io import BadInput, Commands, as_json
 from onboarding.cli.policy_input import Source, read_source
 from onboarding.core.catalog import parse_entry
 from onboarding.core.conditions import ConditionError
 from onboarding.core.conditions.check import condition_errors
 from onboarding.core.definitions import definition_errors
 from onboarding.core.errors import ConfigurationError
+from onboarding.core.foreign import printable
 from onboarding.core.overrides import parse_overrides
 from onboarding.core.policy import parse_policy
 from onboarding.core.rule import compile_rule
@@ -47,9 +47,9 @@ def run(args: argparse.Namespace) -> int:
     paths = [path for name in args.files or ["policies"] for path in _files(Path(name))]
     faults = [fault for path in paths for fault in _faults(str(path))]
     if args.format == "json":
-        print(json.dumps({"files": len(paths), "errors": [asdict(fault) for fault in faults]}, ensure_ascii=False))
+        print(as_json({"files": len(paths), "errors": [asdict(fault) for fault in faults]}))
     else:
-        print("\n".join([*map(str, faults), f"{len(paths)} files, {len(faults)} errors"]))
+        print("\n".join([*(printable(str(fault)) for fault in faults), f"{len(paths)} files, {len(faults)} errors"]))
     return 1 if faults else 0
 
 

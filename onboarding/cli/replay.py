@@ -18,10 +18,11 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 from onboarding import events
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, Commands
-from onboarding.cli.policy_input import read_text
+from onboarding.cli.policy_input import MAX_LIST, read_text
 from onboarding.cli.replay_dead_letters import send_letters
 from onboarding.cli.replay_input import Event, Schema, read_events
 from onboarding.cli.replay_poison import give_back
+from onboarding.core.foreign import printable
 
 _DOOR = "/runtime/webhooks/eventgrid"
 _HOST = "http://localhost:7071"
@@ -78,7 +79,7 @@ def _answers(args: argparse.Namespace, send: Callable[[Sequence[Event]], Iterabl
     schema = Schema(args.schema)
     if args.dead_letter:
         return send_letters(args.dead_letter, schema, send, lambda answer: answer.taken)
-    return send(list(read_events(read_text(args.file), args.file, schema)))
+    return send(list(read_events(read_text(args.file, MAX_LIST), args.file, schema)))
 
 
 def delivery_url(host: str, function: str) -> str:
@@ -132,9 +133,9 @@ def _headers(event: Event) -> dict[str, str]:
 
 
 def _show_text(answer: Answer) -> None:
-    print(f"{answer.status or '---'}  {_printable(_read_as(answer.event))}")
+    print(f"{answer.status or '---'}  {printable(_read_as(answer.event))}")
     if answer.message.strip():
-        print("     " + "\n     ".join(_printable(line) for line in answer.message.strip().splitlines()))
+        print("     " + "\n     ".join(printable(line) for line in answer.message.strip().splitlines()))
 
 
 def _show_json(answer: Answer) -> None:
@@ -165,8 +166,3 @@ def _origin(url: str) -> str:
     """The host without user, path and query, which may hold a key."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-
-
-def _printable(text: str) -> str:
-    """Events and answers come from others: nothing in them may steer the terminal."""
-    return "".join(c if c.isprintable() else "?" for c in text)

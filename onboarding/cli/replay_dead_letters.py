@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from onboarding.cli.io import BadInput
-from onboarding.cli.policy_input import read_text
+from onboarding.cli.policy_input import MAX_LIST, read_text
 from onboarding.cli.replay_input import Event, Schema, read_events
 
 _SENT = "sent"
@@ -23,7 +23,7 @@ def send_letters[A](
     """Send every event of every letter. All files are read and checked before the first event is sent."""
     root = _folder(folder)
     files = [file for file in sorted(root.rglob("*.json")) if _SENT not in file.relative_to(root).parts]
-    letters = [(file, list(read_events(read_text(str(file)), str(file), schema))) for file in files]
+    letters = [(file, list(read_events(read_text(str(file), MAX_LIST), str(file), schema))) for file in files]
     for file, events in letters:
         answers = []
         for answer in send(events):

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from onboarding.core.foreign import printable
 from onboarding.core.outcome import Outcome, Row
 
 _WIDTH = 120
@@ -74,7 +75,7 @@ class TableWriter:
             self._console.print(self._table)
             self._table = self._page()
         self._counts[row.outcome] += 1
-        name = Text.assemble((f"{_printable(row.resource_group)}/", "dim"), _text(row.vm_name))
+        name = Text.assemble((f"{printable(row.resource_group)}/", "dim"), _text(row.vm_name))
         system = _text(" ".join(filter(None, (row.distribution, row.os_version))) or "–")
         duration = "" if row.duration_ms is None else f"{row.duration_ms:,}"
         self._table.add_row(name, system, _painted(row.outcome), _reason(row), _when(row), duration)
@@ -147,7 +148,7 @@ def _table(*columns: str) -> Table:
 
 def _reason(row: Row) -> Text:
     waiting = f" ({row.waiting_for})" if row.waiting_for else ""
-    advice = f"\n{_printable(row.advice)}" if row.advice else ""
+    advice = f"\n{printable(row.advice, lines=True)}" if row.advice else ""
     return Text.assemble(_text(row.reason), (waiting, "dim"), (advice, "dim"))
 
 
@@ -155,7 +156,7 @@ def _event(row: Row) -> str:
     """The beginning of the event's id; the whole is in the JSON."""
     if row.event_id.startswith("request."):
         return "by hand"
-    return "timed look" if row.event_id.startswith("look.") else f"event {_printable(row.event_id[:8])}"
+    return "timed look" if row.event_id.startswith("look.") else f"event {printable(row.event_id[:8])}"
 
 
 def _span(length: timedelta) -> str:
@@ -175,11 +176,7 @@ def _painted(outcome: Outcome) -> Text:
 
 
 def _text(value: str) -> Text:
-    return Text(_printable(value))
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+    return Text(printable(value, lines=True))
 
 
 def _as_json(value: object) -> str:

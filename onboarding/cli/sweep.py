@@ -18,6 +18,7 @@ from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, Commands
 from onboarding.cli.preflight import access_trouble, check_configuration, check_policy, in_words
 from onboarding.core.errors import StorageError
+from onboarding.core.foreign import printable
 from onboarding.core.management_groups import NOWHERE
 from onboarding.core.resource_id import VmId
 from onboarding.core.survey import Finding
@@ -67,7 +68,10 @@ async def _sweep(configuration: Configuration, order: Order, *, as_json: bool) -
         await _check_access(ports, configuration, order)
         with Console(stderr=True).status("comparing") as status:
             report = await sweep.run(order, _Written(status, as_json=as_json))
-    print(json.dumps({"summary": asdict(report)}) if as_json else report, file=sys.stdout if as_json else sys.stderr)
+    print(
+        json.dumps({"summary": asdict(report)}) if as_json else printable(str(report)),
+        file=sys.stdout if as_json else sys.stderr,
+    )
     return report
 
 
@@ -101,4 +105,4 @@ class _Written(Watch):
         if self._as_json:
             print(json.dumps({"vm": str(vm), "reason": finding.reason.value, "policy": finding.policy}))
         else:
-            print(f"{finding.reason:8} {vm}" + (f" ({finding.policy})" if finding.policy else ""))
+            print(printable(f"{finding.reason:8} {vm}" + (f" ({finding.policy})" if finding.policy else "")))

@@ -7,13 +7,12 @@ would ask for. No secret is in it: the protected settings are secure parameters.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping
 from typing import Any
 
 from onboarding.cli.environment import add_settings, environment_of
-from onboarding.cli.io import BadInput, Commands
+from onboarding.cli.io import BadInput, Commands, as_json
 from onboarding.core.arm_json import arm_parameters, arm_template
 from onboarding.core.bicep import bicep_template
 from onboarding.core.catalog import CatalogueEntry
@@ -48,9 +47,9 @@ def run(args: argparse.Namespace) -> int:
     if args.format == "bicep":
         print(bicep_template(template), end="")
         return 0
-    print(json.dumps(arm_template(template), indent=2, ensure_ascii=False))
+    print(as_json(arm_template(template), indent=2))
     if template.parameters and not template.complete:
-        needed = json.dumps(arm_parameters(template.parameters), ensure_ascii=False)
+        needed = as_json(arm_parameters(template.parameters))
         print(f'Add to the template\'s "parameters": {needed}', file=sys.stderr)
     return 0
 

@@ -20,7 +20,7 @@ from onboarding.core.failures import (
 )
 from onboarding.core.outcome import Outcome, WaitingFor
 from onboarding.core.policy import Effect
-from onboarding.core.retries import broken, exhausted, failed, gave_up, held, install, undoing, undone
+from onboarding.core.retries import broken, exhausted, failed, gave_up, held, install, told, undoing, undone
 from onboarding.core.support import Verdict
 
 _MOST_UNDONE = 3
@@ -219,7 +219,11 @@ def _fresh(s: Situation) -> Decision | None:
 
 def _somebody_writes(s: Situation) -> Decision | None:
     """ARM takes one write of a machine at a time, and one that it is carrying out is not to be disturbed."""
-    ours = s.in_flight
+    ours, last = s.in_flight, s.last
+    if ours is not None and last is not None and last.waiting_for is WaitingFor.SCOPE_PAUSED:
+        # It waits for more than its turn, and its cap goes on.
+        later = s.pace.wait(WaitingFor.SCOPE_PAUSED, last.reason, told(last))
+        return later or Skip(Outcome.FAILED, f"gave up: {last.reason}", told(last))
     if ours is not None and ours.next_attempt_at is not None:
         reason = f"one write at a time: the request for {ours.extension} has not ended yet"
         return Wait(WaitingFor.OPERATION, s.pace.since(WaitingFor.OPERATION), ours.next_attempt_at, reason)

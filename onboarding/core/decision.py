@@ -122,7 +122,7 @@ class Pace:
 class Situation:
     """Everything that a decision rests on. `settings` are the public ones that would be sent, and `problems` what is
     wrong with these and the protected ones. `asked` is there when a person wants it; `in_flight` is the row of another
-    extension that we are writing on this VM."""
+    extension that we are writing on this VM, `settings_digest` names the public settings."""
 
     facts: MachineFacts
     release: OsRelease
@@ -134,6 +134,7 @@ class Situation:
     settings: Mapping[str, Any] = field(default_factory=dict)
     asked: Asked | None = None
     in_flight: Row | None = None
+    settings_digest: str = ""
 
     @property
     def extension(self) -> InstalledExtension | None:

@@ -23,7 +23,8 @@ NO_TOKEN = (TOKEN_UNAVAILABLE, IDENTITY_UNUSABLE)
 _DEPTH = 16
 _JSON_TRIES = 6
 _MOST_DETAILS = 50
-_TAG = re.compile(r"<(?:style|script)\b.*?</(?:style|script)>|<[^>]*>", re.IGNORECASE | re.DOTALL)
+_HIDDEN = re.compile(r"<(?:style|script)\b", re.IGNORECASE)
+_HIDDEN_END = re.compile(r"</(?:style|script)>", re.IGNORECASE)
 _ERROR_CODE = r"(?P<code>[A-Za-z][A-Za-z0-9]{3,79})"
 _CODE_IN_TEXT = (
     re.compile(rf"^(?:ERROR:\s*)?\({_ERROR_CODE}\)\s", re.MULTILINE),
@@ -172,8 +173,24 @@ def _plain(value: object) -> str:
     """The words of an answer that is not JSON; of a proxy's HTML page, what a reader would see."""
     text = _decoded(value) if isinstance(value, str | bytes) else ""
     if text.lstrip().startswith("<"):
-        text = " ".join(_TAG.sub(" ", text).split())
+        text = " ".join(word for part in _outside_tags(text) for word in part.split())
     return text.strip()
+
+
+def _outside_tags(page: str) -> Iterator[str]:
+    """The text between the tags, without styles and scripts. Each character is looked at once or twice, however many
+    tags are never closed: what is not found behind one place is not looked for behind the next."""
+    at, hidden_ends = 0, True
+    while (start := page.find("<", at)) >= 0:
+        hides = hidden_ends and _HIDDEN.match(page, start)
+        found = _HIDDEN_END.search(page, start) if hides else None
+        hidden_ends = hidden_ends and not (hides and found is None)
+        end = found.end() if found else page.find(">", start) + 1
+        if not end:
+            break
+        yield page[at:start]
+        at = end
+    yield page[at:]
 
 
 def _decoded(value: str | bytes) -> str:

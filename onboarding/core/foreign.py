@@ -1,4 +1,4 @@
-"""Reading foreign JSON without ever raising: what is not of the expected type counts as absent."""
+"""Reading foreign JSON without ever raising (what is not of the expected type counts as absent), and showing it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,14 @@ def items(value: object) -> Iterator[Mapping[str, Any]]:
 
 def text(value: object) -> str:
     return value if isinstance(value, str) else ""
+
+
+def printable(value: str, *, lines: bool = False) -> str:
+    """The text as it may be shown or logged: no control character, no mark of direction (U+202E turns what follows
+    around) and no line break steers the terminal. With `lines` the line breaks stay."""
+    if value.isprintable():
+        return value
+    return "".join(c if c.isprintable() or (lines and c == "\n") else "?" for c in value)
 
 
 def flag(value: object) -> bool | None:

@@ -17,7 +17,7 @@ from onboarding.core.failures import Cause, ErrorTable, Failure, classify
 from onboarding.core.masking import mask
 
 # Logs quote the same two words: the first and the last are the run command's own.
-_STDOUT = re.compile(r"\[stdout\]\n(?P<text>.*)\n?\[stderr\]", re.DOTALL)
+_STDOUT, _STDERR = "[stdout]\n", "[stderr]"
 # A line that tells of nothing bad is not diagnosed, whatever words are in it.
 _BAD = re.compile(
     r"\bfail|\berror|exit(?:ing)?(?: with)? code|non-zero|cannot|can't|unable|unsupported|not supported|denied|locked"
@@ -41,8 +41,8 @@ def log_script(entry: CatalogueEntry, lines: int) -> str:
 
 def read_output(message: str) -> str:
     """What the script printed, out of what the run command's status says."""
-    found = _STDOUT.search(message)
-    return (found["text"] if found else message).strip("\n")
+    start, end = message.find(_STDOUT), message.rfind(_STDERR)
+    return (message[start + len(_STDOUT) : end] if 0 <= start < end else message).strip("\n")
 
 
 def diagnose_lines(text: str, errors: ErrorTable, now: datetime) -> Iterator[LogLine]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from onboarding.core.evidence import Evidence
 
 _OPERATIONS = "Install|Enable|Disable|Uninstall|Update"
+# What is repeated without end is followed by something else, or never given back (`*+`): texts are of any length.
 # The most reliable first: the handler's own log line, the guest agent's line, then sentences.
 _EXIT_CODES = tuple(
     re.compile(pattern, re.IGNORECASE)
@@ -19,8 +20,8 @@ _EXIT_CODES = tuple(
         rf"\b(?P<operation>{_OPERATIONS}),failed,(?P<exit>-?\d{{1,5}})\b",
         rf"Non-zero exit code:\s*(?P<exit>-?\d{{1,5}})(?:[^\n]{{0,400}}?\s-?(?P<operation>{_OPERATIONS})\b)?",
         rf"\b(?P<operation>{_OPERATIONS})\s+failed with exit code:?\s*(?P<exit>-?\d{{1,5}})\b",
-        r"\bexit(?:ing)?(?: with)? code\s*[:=]?\s*(?P<exit>0x[0-9a-f]{1,8}|-?\d{1,5})\b",
-        r"\bexit status\s*[:=]?\s*(?P<exit>\d{1,5})\b",
+        r"\bexit(?:ing)?(?: with)? code\s*+(?:[:=]\s*+)?(?P<exit>0x[0-9a-f]{1,8}|-?\d{1,5})\b",
+        r"\bexit status\s*+(?:[:=]\s*+)?(?P<exit>\d{1,5})\b",
     )
 )
 _IN_STATUS_CODE = re.compile(r"^ProvisioningState/failed/(?P<exit>-?\d{1,5})$", re.IGNORECASE)

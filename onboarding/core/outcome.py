@@ -113,9 +113,8 @@ class Row:
         guests and people write has any length, and the table takes 32,768 characters."""
         columns = zip(_COLUMNS.values(), _values(self), strict=True)
         told = {column: value for column, value in columns if (value is not None and value != "") or column in _ALWAYS}
-        for column, value in told.items():
-            if type(value) is str and len(value) > _NAME_LIMIT:
-                told[column] = cut(value, _TEXT_LIMIT if column in _TEXTS else _NAME_LIMIT)
+        for column in [column for column, value in told.items() if type(value) is str and len(value) > _NAME_LIMIT]:
+            told[column] = cut(told[column], _TEXT_LIMIT if column in _TEXTS else _NAME_LIMIT)
         told["Outcome"] = self.outcome.value
         if self.waiting_for is not None:
             told["WaitingFor"] = self.waiting_for.value
@@ -148,12 +147,17 @@ class Row:
         return other is None or _told(self) != _told(other)
 
     def tells_more_than(self, other: Row | None) -> bool:
-        """Whether it is worth a line of history: more than the next check of the same wait, or another digest."""
+        """Whether it is worth a line of history: more than that the same wait goes on, in whatever words, or that it is
+        said under another digest."""
         if other is None or self.outcome is not other.outcome:
             return True
-        later = self.next_attempt_at if self.outcome is Outcome.WAITING else other.next_attempt_at
-        alike = replace(other, next_attempt_at=later, policy_hash=self.policy_hash, sent_digest=self.sent_digest)
-        return self.differs(alike)
+        if self.outcome is Outcome.WAITING:
+            return self._wait != other._wait
+        return self.differs(replace(other, policy_hash=self.policy_hash, sent_digest=self.sent_digest))
+
+    @property
+    def _wait(self) -> tuple[WaitingFor | None, datetime | None, int, str]:
+        return self.waiting_for, self.waiting_since, self.attempt, self.policy
 
 
 _TIMES = {"event_id", "event_time", "correlation_id", "requested_at", "finished_at", "duration_ms"}

@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any
 
 from onboarding.core.decision import AlreadyInstalled, Install, Situation, Skip, Trouble, Wait
-from onboarding.core.digest import digest
 from onboarding.core.facts import InstalledExtension
 from onboarding.core.masking import cut, mask
 from onboarding.core.outcome import Outcome, Row, WaitingFor
@@ -37,7 +36,7 @@ def claim_of(situation: Situation, install: Install, until: datetime, opening: O
         "attempt": install.attempt,
         "extension_name": install.name,
         "extension_version": situation.entry.version,
-        "sent_digest": digest(situation.settings),
+        "sent_digest": situation.settings_digest,
         "undone_at": _undone(situation),
     }
     return concluded(situation.facts.id, known, waiting, Episode.of(situation.last, opening, now))

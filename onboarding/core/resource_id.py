@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 # No name ends in a period: `..` would be another path.
-_NAME = r"[-\w.()]{0,89}[-\w()]"
+_GROUP = r"[-\w.()]{0,89}[-\w()]"
+_NAME = r"[-\w.()]{0,79}[-\w()]"
 _VM_ID = re.compile(
-    rf"/subscriptions/(?P<subscription>{_NAME})"
-    rf"/resourceGroups/(?P<group>{_NAME})"
+    rf"/subscriptions/(?P<subscription>[-0-9a-z_]{{1,64}})"
+    rf"/resourceGroups/(?P<group>{_GROUP})"
     rf"/providers/Microsoft\.Compute/virtualMachines/(?P<name>{_NAME})"
     rf"(?:/extensions/(?P<extension>{_NAME}))?/?",
     re.IGNORECASE,

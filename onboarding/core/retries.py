@@ -146,18 +146,18 @@ def held(s: Situation) -> Decision | None:
         return None  # our request has ended, and somebody wrote over it
     if last.next_attempt_at is None or last.next_attempt_at <= s.now:
         return None
-    return Wait(last.waiting_for, last.waiting_since or s.now, last.next_attempt_at, last.reason, _told(last))
+    return Wait(last.waiting_for, last.waiting_since or s.now, last.next_attempt_at, last.reason, told(last))
 
 
 def exhausted(s: Situation) -> Decision | None:
     if s.last is None or s.last.outcome.final or s.attempts < MOST_ATTEMPTS:
         return None
-    if (trouble := _told(s.last)) is not None:
+    if (trouble := told(s.last)) is not None:
         return Skip(Outcome.FAILED, f"gave up after {s.attempts} requests: {trouble.meaning}", trouble)
     return failed(s, Cause.UNKNOWN, f"gave up: ARM took {s.attempts} requests and the extension is still not there")
 
 
-def _told(last: Row) -> Trouble | None:
+def told(last: Row) -> Trouble | None:
     """The trouble that the row tells of; which cause it had is in its words alone."""
     if not last.error_code:
         return None

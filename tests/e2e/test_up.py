@@ -47,7 +47,8 @@ def test_a_host_that_starts_later_gets_the_events_of_the_fleet(tmp_path: Path) -
 
 def outcomes(table: TableClient) -> list[str]:
     try:
-        return [row["Outcome"] for row in table.query_entities("RowKey ge 'vm|' and RowKey lt 'vm}'")]
+        rows = table.query_entities("RowKey ge 'vm|' and RowKey lt 'vm}'")
+        return [row["Outcome"] for row in rows if "Outcome" in row]  # the machine's own row has none
     except ResourceNotFoundError:
         return []
 

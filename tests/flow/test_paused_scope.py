@@ -12,7 +12,7 @@ from onboarding.core.outcome import Outcome, WaitingFor
 from onboarding.core.resource_id import VmId
 from onboarding.pauses import Pauses
 from onboarding.ports import Known, StoredPause
-from tests.flow.world import OMS, POLICY, LedgerInMemory, PausesInMemory, World, extension
+from tests.flow.world import OMS, POLICY, SHAPES, LedgerInMemory, PausesInMemory, World, extension
 
 NOT_AUTHORIZED = Evidence(
     http_status=403,
@@ -234,3 +234,20 @@ async def test_what_is_known_of_subscriptions_has_a_bound(world: World) -> None:
         assert await store.blocks(vm, OMS, "", world.now) is None
     kept = [value for value in vars(store).values() if isinstance(value, dict)]
     assert max(map(len, kept)) <= 1024
+
+
+@pytest.mark.parametrize("at", ["read", "request"])
+async def test_a_scope_that_nobody_mends_is_a_week_of_few_lines_with_two_policies_too(at: str) -> None:
+    world = World(policies=SHAPES["two policies"])
+    vm = world.add()
+    (world.arm.read_errors if at == "read" else world.arm.install_errors).extend([NOT_AUTHORIZED] * 9000)
+    began = world.now
+    await world.created(vm)
+    while not all(world.row(vm, each).outcome.final for each in world.extensions):
+        await world.goes_on(vm)
+    assert world.now - began < timedelta(days=7, hours=2)
+    assert {world.row(vm, each).outcome for each in world.extensions} == {Outcome.FAILED}
+    assert len(world.ledger.history) <= 8
+    assert len(world.arm.calls) <= 2 * 24 * 7 * 2 + 20, (
+        "a probe an hour for each of both, which is a read and a request"
+    )

@@ -205,6 +205,27 @@ async def test_an_unanswered_request_that_arm_took_is_not_sent_again(world: Worl
     assert world.arm.calls.count("PUT") == 1
 
 
+async def test_what_failed_for_good_with_one_is_not_tried_again_for_the_other(world: World) -> None:
+    """Neither by its events, nor by its checks, nor where the VM cannot be read."""
+    vm = world.add()
+    refusal = Evidence(http_status=400, code="InvalidParameter", message="typeHandlerVersion is invalid.")
+    world.arm.install_errors = [refusal]
+    await world.created(vm)
+    assert told(world, vm) == {FIRST: (Outcome.FAILED, None), SECOND: (Outcome.REQUESTED, WaitingFor.INSTALL)}
+    assert world.arm.calls == ["GET", "PUT", "PUT"], "nothing is under way, so the second has its turn at once"
+    failed = world.row(vm, FIRST)
+    look = world.deferrals.looks[-1]
+    assert look.extension == SECOND
+    world.now = look.due
+    world.arm.read_errors = [Evidence(http_status=503, code="ServerBusy")]
+    await world.line.look(look)
+    assert world.row(vm, FIRST) == failed
+    await to_the_end(world, vm)
+    assert world.row(vm, FIRST) == failed
+    assert world.row(vm, SECOND).outcome is Outcome.INSTALLED
+    assert world.arm.calls.count("PUT") == 2
+
+
 async def test_another_owners_write_of_the_vm_is_waited_for(world: World) -> None:
     vm = world.add()
     world.arm.machines[vm.key]["properties"]["provisioningState"] = "Updating"

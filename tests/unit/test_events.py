@@ -346,3 +346,100 @@ def test_derived_events(sample: dict[str, Any]) -> None:
     expected = DERIVED.get(sample["kind"]) or DERIVED.get(sample["expected"])
     # Some spell the VM in another case.
     assert isinstance(said, Ignored) if expected is None else repr(said).lower() == repr(expected).lower()
+
+
+FOREIGN = "/subscriptions/99998888-7777-6666-5555-444433332222"
+KINDS = {
+    "resource": lambda schema: _event("WriteSuccess", f"{VM_OPERATION}/write", VM, schema),
+    "extension": lambda schema: _event("DeleteSuccess", f"{VM_OPERATION}/extensions/delete", EXTENSION, schema),
+    "policy": lambda schema: _policy_event("Changed", "NonCompliant", schema),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("schema", "name"), [("eventgrid", "topic"), ("cloudevents", "source")])
+def test_an_event_of_another_subscription_is_not_believed(kind: str, schema: str, name: str) -> None:
+    event = KINDS[kind](schema)
+    for topic in (FOREIGN, f"{FOREIGN}/resourceGroups/app-rg", f"{FOREIGN}/providers/Microsoft.EventGrid/topics/t"):
+        said = _parse(event | {name: topic})
+        assert isinstance(said, Ignored)
+        assert FOREIGN.rpartition("/")[2] in said.reason
+        assert ID.subscription in said.reason
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("schema", "name"), [("eventgrid", "topic"), ("cloudevents", "source")])
+@pytest.mark.parametrize(
+    "topic",
+    [
+        SUBSCRIPTION.upper(),
+        f"{SUBSCRIPTION}/resourceGroups/other-rg",
+        "/tenants/t/providers/Microsoft.Management/managementGroups/m",
+        "https://custom.example.com/api/events",
+        "",
+        None,
+        7,
+    ],
+)
+def test_a_topic_that_names_the_same_subscription_or_none_is_believed(
+    kind: str, schema: str, name: str, topic: object
+) -> None:
+    event = KINDS[kind](schema)
+    assert _parse(event | {name: topic}) == _parse(event)
+
+
+@pytest.mark.parametrize("subscription", ["..x", "s", "..", f"{ID.subscription}x", "{subscription-id}"])
+def test_a_subscription_of_an_event_is_a_guid(subscription: str) -> None:
+    for event in (
+        _event("WriteSuccess", f"{VM_OPERATION}/write", VM.replace(ID.subscription, subscription)),
+        _policy_event("Changed", "NonCompliant") | {"subject": VM.replace(ID.subscription, subscription)},
+    ):
+        assert isinstance(_parse(event | {"topic": f"/subscriptions/{subscription}"}), Ignored)
+
+
+@pytest.mark.parametrize(
+    ("time", "read"),
+    [
+        ("9000-01-01T00:00:00Z", RECEIVED),
+        ("2026-11-20T12:05:01Z", RECEIVED),
+        ("2026-11-20T12:04:59Z", datetime(2026, 11, 20, 12, 4, 59, tzinfo=UTC)),
+        ("2019-01-01T00:00:00Z", datetime(2019, 1, 1, tzinfo=UTC)),  # a dead letter that is sent again
+    ],
+)
+def test_a_time_that_has_not_come_is_that_of_the_arrival(time: str, read: datetime) -> None:
+    events = [
+        _event("DeleteSuccess", f"{VM_OPERATION}/delete") | {"eventTime": time},
+        _event("DeleteSuccess", f"{VM_OPERATION}/delete", VM, "cloudevents") | {"time": time},
+        _policy_event("Changed", "NonCompliant"),
+    ]
+    events[2]["data"]["timestamp"] = time
+    for event in events:
+        said = _parse(event)
+        assert isinstance(said, VmDeleted | PolicyStateChanged)
+        assert said.trigger.time == read
+
+
+def test_the_subject_of_an_action_may_be_all_that_names_the_vm() -> None:
+    event = _event("ActionSuccess", f"{VM_OPERATION}/start/action") | {"subject": f"{VM}/start"}
+    del event["data"]["resourceUri"]
+    assert _parse(event) == VmStarted(ID, TRIGGER)
+    assert isinstance(_parse(event | {"subject": f"{VM}/stop"}), Ignored)
+
+
+def test_an_encoded_id_is_the_vm_that_it_stands_for() -> None:
+    vm = VmId(ID.subscription, "app(prod)", "web01")
+    uri = str(vm).replace("(", "%28").replace(")", "%29")
+    assert _parse(_event("WriteSuccess", f"{VM_OPERATION}/write", uri)) == VmWritten(vm, TRIGGER, created=True)
+    for bad in ("%2e%2e", "a%2fb", "a%3Fb", "%2528", "a%00b", "%"):
+        said = _parse(_event("WriteSuccess", f"{VM_OPERATION}/write", VM.replace("web01", bad)))
+        assert isinstance(said, Ignored)
+
+
+@needs_samples
+@pytest.mark.parametrize("sample", read_lines("field/event.jsonl"), ids=lambda sample: str(sample["id"]))
+def test_events_of_the_field(sample: dict[str, Any]) -> None:
+    said = _parse(sample["input"])
+    (want,) = sample["want"]
+    assert type(said).__name__ == want["notice"]
+    assert isinstance(said, VmWritten | VmStarted)
+    assert f"{said.vm.resource_group}/{said.vm.name}" == want["vm"]

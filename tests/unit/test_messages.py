@@ -14,7 +14,8 @@ from onboarding.messages import decode, encode
 from onboarding.ports import Look, Message, Revisit
 
 names = st.from_regex(r"[-\w.()]{0,20}[-\w()]", fullmatch=True)
-parts = (st.builds(VmId, names, names, names), st.text(), st.datetimes(timezones=st.just(UTC)))
+subscriptions = st.from_regex(r"[-0-9a-f]{1,36}", fullmatch=True)
+parts = (st.builds(VmId, subscriptions, names, names), st.text(), st.datetimes(timezones=st.just(UTC)))
 messages = st.builds(Look, *parts) | st.builds(Revisit, *parts)
 LOOK = Look(VmId("s", "g", "v"), "oms-agent-linux", datetime(2026, 11, 20, 10, 0, tzinfo=UTC))
 ODD: tuple[object, ...] = (None, 5, [], {})

@@ -7,15 +7,16 @@ I/O; `now` comes with the resource's context. What cannot be compiled is a `Cond
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final
 
 from onboarding.core.conditions.compiler import Node, compile_node, decided
 from onboarding.core.conditions.environment import Environment
-from onboarding.core.conditions.errors import ConditionError, Undecided
+from onboarding.core.conditions.errors import TOO_DEEP, ConditionError, Undecided
 from onboarding.core.conditions.explanation import Explanation, decisive, render
 from onboarding.core.conditions.fields import Scope
+from onboarding.core.conditions.limits import MAX_STEPS, Budget
 from onboarding.core.conditions.resource import Context, Resource
 from onboarding.core.conditions.template import Template, compile_template
 from onboarding.core.conditions.values import NOT_GIVEN, fold
@@ -36,6 +37,7 @@ __all__ = [
     "render",
 ]
 
+_TO_EXPLAIN: Final = 8 * MAX_STEPS  # each part is decided again, with every part of it
 NO_PARAMETERS: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
@@ -69,7 +71,19 @@ class Condition:
         """`subject` is the resource of the `if` when this is an `existenceCondition` over a related `resource`."""
         scope = Scope(resource, subject or resource)
         matched, problem = decided(self.node.test, scope)
-        return Evaluation(bool(matched), problem, explain=lambda: self.node.explain(scope))
+        return Evaluation(bool(matched), problem, explain=lambda: self._explained(scope, matched, problem))
+
+    def _explained(self, scope: Scope, matched: bool | None, problem: str) -> Explanation:
+        """The tree; where it would cost too much, its outcome alone."""
+        try:
+            if not scope.budget.exhausted:
+                scope = replace(scope, budget=Budget(_TO_EXPLAIN))
+                tree = self.node.explain(scope)
+                if not scope.budget.exhausted:
+                    return tree
+        except (RecursionError, MemoryError):
+            pass
+        return Explanation(self.place, matched, problem=problem or "takes too many steps to be explained")
 
 
 def compile_condition(
@@ -78,4 +92,8 @@ def compile_condition(
     """Compile a condition. `parameters` are values by name; `NOT_GIVEN` marks one that has no value, which matters
     only where the outcome depends on it."""
     values = {fold(name): value for name, value in parameters.items()}
-    return Condition(compile_node(source, Environment(values, place=place)), place)
+    env = Environment(values, place=place)
+    try:
+        return Condition(compile_node(source, env), place)
+    except RecursionError:
+        raise env.error(TOO_DEEP) from None

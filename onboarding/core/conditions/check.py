@@ -7,7 +7,7 @@ from typing import Any
 
 from onboarding.core.conditions.compiler import compile_node
 from onboarding.core.conditions.environment import Environment
-from onboarding.core.conditions.errors import ConditionError
+from onboarding.core.conditions.errors import TOO_DEEP, ConditionError
 from onboarding.core.conditions.values import fold
 
 
@@ -27,6 +27,8 @@ def _errors(source: Any, env: Environment) -> Iterator[ConditionError]:
         compile_node(source, env)
     except ConditionError as error:
         yield error
+    except RecursionError:
+        yield env.error(TOO_DEEP)
 
 
 def _parts(source: Any, env: Environment) -> Iterator[tuple[Any, Environment]]:

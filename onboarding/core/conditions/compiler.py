@@ -19,8 +19,11 @@ from onboarding.core.conditions.explanation import Explanation
 from onboarding.core.conditions.expressions import compile_value
 from onboarding.core.conditions.fields import Field, Scope
 from onboarding.core.conditions.functions_context import compile_field
+from onboarding.core.conditions.limits import weight
 from onboarding.core.conditions.operators import Operator
 from onboarding.core.conditions.values import MISSING, fold, shown
+
+_SHORT = 256  # characters of a text that is looked through in no time, however often
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,8 @@ def decided(test: Callable[[Scope], bool], scope: Scope) -> tuple[bool | None, s
         return test(scope), ""
     except Undecided as reason:
         return None, str(reason)
+    except (RecursionError, MemoryError):
+        return None, "the values are too large to be looked at"
 
 
 def _all(nodes: Sequence[Node], scope: Scope) -> bool:
@@ -117,6 +122,12 @@ def _any(nodes: Sequence[Node], scope: Scope) -> bool:
     return False
 
 
+def _paid(scope: Scope, left: Any, price: int, passes: int) -> bool:
+    """True, once the steps of one comparison are taken from the budget."""
+    scope.budget.spend(price if type(left) is str and len(left) < _SHORT else price + weight(left, passes))
+    return True
+
+
 def _compile_field(source: Mapping[str, Any], others: Mapping[str, str], key: str, env: Environment) -> Node:
     name = source[key]
     if not isinstance(name, str):
@@ -131,9 +142,10 @@ def _compile_field(source: Mapping[str, Any], others: Mapping[str, str], key: st
 
     def test(scope: Scope) -> bool:
         field, value = read(scope)
-        holds = compare(scope, field.is_location)
+        holds, price, passes = compare(scope, field.is_location)
         if field.is_array:
-            return all(holds(item) for item in value)
+            return all(_paid(scope, item, price, passes) and holds(item) for item in value)
+        _paid(scope, value, price, passes)
         return holds(unspaced(value) if field.is_location else value)
 
     return Node(test, leaf(name, operator, right, test, lambda scope: read(scope)[1]))
@@ -145,7 +157,10 @@ def _compile_value(source: Mapping[str, Any], others: Mapping[str, str], key: st
     compare = comparison(operator, right)
 
     def test(scope: Scope) -> bool:
-        return compare(scope, False)(left.of(scope))
+        value = left.of(scope)
+        holds, price, passes = compare(scope, False)
+        _paid(scope, value, price, passes)
+        return holds(value)
 
     return Node(test, leaf(_spelled(source[key]), operator, right, test, left.of))
 
@@ -161,7 +176,7 @@ def _compile_count(source: Mapping[str, Any], others: Mapping[str, str], key: st
         return counted(members, where.test, scope)
 
     def test(scope: Scope) -> bool:
-        return compare(scope, False)(number(scope))
+        return compare(scope, False)[0](number(scope))
 
     def children(scope: Scope) -> Iterator[Explanation]:
         return explained(members, where.explain, scope)

@@ -108,7 +108,11 @@ def _value_members(source: Any, name: Any, env: Environment) -> tuple[str, str, 
 
 
 def counted(members: Members, where: Callable[[Scope], bool], scope: Scope) -> int:
-    return sum(where(replace(scope, members=scope.members + inner)) for inner in members(scope))
+    number = 0
+    for inner in members(scope):
+        scope.budget.spend(1)
+        number += where(replace(scope, members=scope.members + inner))
+    return number
 
 
 def explained(members: Members, where: Callable[[Scope], Explanation], scope: Scope) -> Iterator[Explanation]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final
 
 from onboarding.core.conditions.errors import ConditionError, Undecided
 from onboarding.core.conditions.fields import Scope
+from onboarding.core.conditions.limits import Budget
+from onboarding.core.conditions.resource import Resource
 from onboarding.core.conditions.values import fold
+
+_COMPILE_STEPS: Final = 1_000_000  # for all that is constant in one rule
+_NOTHING: Final = Resource({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +24,7 @@ class Environment:
     parameters: Mapping[str, Any] = MappingProxyType({})
     counted: tuple[str, ...] = ()
     place: str = "rule"
+    budget: Budget = field(default_factory=lambda: Budget(_COMPILE_STEPS), repr=False, compare=False)
 
     def at(self, step: str | int) -> Environment:
         return replace(self, place=f"{self.place}[{step}]" if isinstance(step, int) else f"{self.place}.{step}")
@@ -41,12 +47,12 @@ class Value:
 NOWHERE: Final[Any] = None  # the scope of a constant, which looks at none
 
 
-def constant_or_late(of: Callable[[Scope], Any], constant: bool) -> Value:
+def constant_or_late(of: Callable[[Scope], Any], constant: bool, env: Environment) -> Value:
     """A constant is worked out now; one that has no value says so when, and only if, it is needed."""
     if not constant:
         return Value(of)
     try:
-        value = of(NOWHERE)
+        value = of(Scope(_NOTHING, _NOTHING, budget=env.budget))
     except Undecided:
         return Value(of)
     return Value(lambda _: value, True)

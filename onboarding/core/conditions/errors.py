@@ -5,6 +5,10 @@ Nothing here is raised past `Condition.evaluate`: an undecided condition is an a
 
 from __future__ import annotations
 
+from typing import Final
+
+TOO_DEEP: Final = "the condition is nested too deeply; write it flatter"
+
 
 class ConditionError(Exception):
     """A condition that cannot be compiled: `place` is its path in the source, `message` names what is wrong."""

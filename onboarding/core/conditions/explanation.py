@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from onboarding.core.conditions.values import Special, shown
+from onboarding.core.foreign import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +60,10 @@ _SIGNS: Mapping[bool | None, str] = {True: "✓", False: "✗", None: "?"}
 
 
 def line(node: Explanation) -> str:
-    """One node in words; for a leaf with the value that was found."""
+    """One node in words, on one line; for a leaf with the value that was found."""
     if node.problem:
-        return f"{node.text}: {node.problem}"
-    return node.text if node.text in _LOGICAL else f"{node.text}: {shown(node.actual)}"
+        return printable(f"{node.text}: {node.problem}")
+    return node.text if node.text in _LOGICAL else printable(f"{node.text}: {shown(node.actual)}")
 
 
 def decisive(tree: Explanation, limit: int = 5) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from typing import Final
 
 MAX_LENGTH: Final = 81920
 MAX_DEPTH: Final = 64
+_MAX_DIGITS: Final = 300
 
 
 class SyntaxFault(ValueError):
@@ -76,6 +77,12 @@ def _tokens(text: str) -> list[tuple[str, str, int]]:
     return tokens
 
 
+def _number(text: str, position: int) -> int | float:
+    if len(text) > _MAX_DIGITS:
+        raise SyntaxFault(f"the number at position {position} has more than {_MAX_DIGITS} digits")
+    return float(text) if "." in text else int(text)
+
+
 class _Parser:
     """Recursive descent over the token list."""
 
@@ -91,7 +98,7 @@ class _Parser:
         if kind == "string":
             tree = Literal(text[1:-1].replace("''", "'"))
         elif kind == "number":
-            tree = Literal(float(text) if "." in text else int(text))
+            tree = Literal(_number(text, position))
         elif kind == "name":
             tree = self._call(text, position, depth)
         elif text == "(":
@@ -118,7 +125,7 @@ class _Parser:
         return Call(name, tuple(arguments))
 
     def _accesses(self, tree: Expression, depth: int) -> Expression:
-        while True:
+        for _ in range(MAX_DEPTH):
             if self._skip(".?"):
                 tree = Access(tree, Literal(self._name()), safe=True)
             elif self._skip("."):
@@ -129,6 +136,7 @@ class _Parser:
                 self._expect("]")
             else:
                 return tree
+        raise SyntaxFault(f"more than {MAX_DEPTH} properties of properties")
 
     def _name(self) -> str:
         kind, text, position = self._take("a property name")

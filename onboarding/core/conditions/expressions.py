@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -22,6 +22,7 @@ from onboarding.core.conditions.expression_syntax import (
 from onboarding.core.conditions.fields import Scope
 from onboarding.core.conditions.functions import FUNCTIONS, NOT_IN_RULES, call
 from onboarding.core.conditions.functions_context import CONTEXT_FUNCTIONS
+from onboarding.core.conditions.limits import bounded
 from onboarding.core.conditions.values import MISSING, fold, property_of, shown
 
 
@@ -31,12 +32,27 @@ def compile_value(source: Any, env: Environment) -> Value:
         return _compile_text(source, env)
     if isinstance(source, (list, tuple)):
         parts = [compile_value(item, env.at(index)) for index, item in enumerate(source)]
-        return constant_or_late(lambda scope: [part.of(scope) for part in parts], all(part.constant for part in parts))
+        constant = all(part.constant for part in parts)
+        return _collection(lambda scope: [part.of(scope) for part in parts], constant, env)
     if isinstance(source, Mapping):
         named = {key: compile_value(item, env.at(str(key))) for key, item in source.items()}
         constant = all(part.constant for part in named.values())
-        return constant_or_late(lambda scope: {key: part.of(scope) for key, part in named.items()}, constant)
+        return _collection(lambda scope: {key: part.of(scope) for key, part in named.items()}, constant, env)
     return Value(lambda _: source, True)
+
+
+def _collection(of: Callable[[Scope], Any], constant: bool, env: Environment) -> Value:
+    """A list or an object; one with expressions in it may grow, as the result of a function may."""
+    if constant:
+        return constant_or_late(of, True, env)
+
+    def measured(scope: Scope) -> Any:
+        try:
+            return bounded(of(scope), scope.budget)
+        except ValueError as error:
+            raise Undecided(str(error)) from None
+
+    return Value(measured)
 
 
 def _compile_text(source: str, env: Environment) -> Value:
@@ -78,8 +94,9 @@ def _pure(name: str, arguments: Sequence[Value], env: Environment) -> Value:
     except TypeError as error:
         raise env.error(f"{name}() with {len(arguments)} arguments: {error}") from None
     return constant_or_late(
-        lambda scope: call(name, function, [argument.of(scope) for argument in arguments]),
+        lambda scope: call(name, function, [argument.of(scope) for argument in arguments], scope.budget),
         all(argument.constant for argument in arguments),
+        env,
     )
 
 
@@ -104,7 +121,7 @@ def _access(base: Expression, key: Expression, safe: bool, env: Environment) -> 
             raise Undecided(f"{shown(value)} has no {shown(name)}")
         return None if found is MISSING else found
 
-    return constant_or_late(of, holder.constant and step.constant)
+    return constant_or_late(of, holder.constant and step.constant, env)
 
 
 def _root(tree: Expression) -> str:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from onboarding.core.conditions.aliases import EACH, Alias, Path, UnknownAlias, find_alias, is_alias
+from onboarding.core.conditions.limits import Budget
 from onboarding.core.conditions.resource import Resource
 from onboarding.core.conditions.values import MISSING, fold, property_of
 
@@ -38,6 +39,7 @@ class Scope:
     resource: Resource
     subject: Resource
     members: tuple[Member, ...] = ()
+    budget: Budget = field(default_factory=Budget, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from onboarding.core.conditions.functions_collection import COLLECTION_FUNCTIONS
 from onboarding.core.conditions.functions_network import NETWORK_FUNCTIONS
 from onboarding.core.conditions.functions_number import NUMBER_FUNCTIONS
 from onboarding.core.conditions.functions_text import TEXT_FUNCTIONS
+from onboarding.core.conditions.limits import Budget, bounded, weight
 from onboarding.core.conditions.values import NOT_GIVEN, fold, shown
 
 FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
@@ -32,12 +33,13 @@ NOT_IN_RULES: Final = frozenset(
 )
 
 
-def call(name: str, function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
+def call(name: str, function: Callable[..., Any], arguments: Sequence[Any], budget: Budget) -> Any:
     """The function's value, or `Undecided` with its name and arguments."""
     if any(argument is NOT_GIVEN for argument in arguments):
         raise Undecided(f"{name}() needs a parameter that has no value")
+    budget.spend(1 + sum(map(weight, arguments)))
     try:
-        return function(*arguments)
+        return bounded(function(*arguments), budget)
     except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, RecursionError) as error:
         given = ", ".join(shown(argument) for argument in arguments)
         raise Undecided(f"{name}({given}) has no value: {error}") from error

@@ -4,12 +4,11 @@ object functions). Wrong arguments raise built-in exceptions; the caller turns t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from onboarding.core.conditions.values import MISSING, fold, property_of
-
-_MAX_ITEMS = 32768
 
 
 def same(left: Any, right: Any) -> bool:
@@ -79,9 +78,21 @@ def union(*values: Any) -> Any:
             merged = _merged(merged, value)
         return merged
     found: list[Any] = []
+    seen: set[Any] = set()
     for value in values:
-        found += [item for item in _array(value) if not contains(found, item)]
+        for item in _array(value):
+            key = _key(item)
+            if key not in seen:
+                seen.add(key)
+                found.append(item)
     return found
+
+
+def _key(item: Any) -> Any:
+    """What is the same for items that are `same`, and can stand in a set."""
+    if isinstance(item, (list, tuple, Mapping)):
+        return ("json", json.dumps(item, sort_keys=True, default=str))
+    return ("truth", item) if isinstance(item, bool) else item
 
 
 def _merged(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,9 +108,14 @@ def _merged(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]
 
 def intersection(head: Any, *others: Any) -> Any:
     if isinstance(head, Mapping):
-        return {k: v for k, v in head.items() if all(same(property_of(other, k), v) for other in others)}
-    kept = [item for item in _array(head) if all(contains(_array(other), item) for other in others)]
-    return union(kept)
+        folded = [_folded(other) for other in others]
+        return {k: v for k, v in head.items() if all(same(other.get(fold(str(k)), MISSING), v) for other in folded)}
+    known = [set(map(_key, _array(other))) for other in others]
+    return union([item for item in _array(head) if all(_key(item) in keys for keys in known)])
+
+
+def _folded(value: Any) -> Mapping[str, Any]:
+    return {fold(str(key)): inner for key, inner in value.items()} if isinstance(value, Mapping) else {}
 
 
 def _array(value: Any) -> Any:

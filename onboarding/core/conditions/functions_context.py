@@ -122,25 +122,26 @@ def _current_property(name: str, env: Environment) -> Value:
 def _if(arguments: Arguments, env: Environment) -> Value:
     condition, yes, no = arguments
     return constant_or_late(
-        lambda scope: (yes if call("if", truth, [condition.of(scope)]) else no).of(scope),
+        lambda scope: (yes if call("if", truth, [condition.of(scope)], scope.budget) else no).of(scope),
         all(part.constant for part in arguments),
+        env,
     )
 
 
 def _and(arguments: Arguments, env: Environment) -> Value:
     return constant_or_late(
-        lambda scope: all(_truths("and", arguments, scope)), all(part.constant for part in arguments)
+        lambda scope: all(_truths("and", arguments, scope)), all(part.constant for part in arguments), env
     )
 
 
 def _or(arguments: Arguments, env: Environment) -> Value:
     return constant_or_late(
-        lambda scope: any(_truths("or", arguments, scope)), all(part.constant for part in arguments)
+        lambda scope: any(_truths("or", arguments, scope)), all(part.constant for part in arguments), env
     )
 
 
 def _truths(name: str, arguments: Arguments, scope: Scope) -> Iterator[bool]:
-    return (call(name, truth, [argument.of(scope)]) for argument in arguments)
+    return (call(name, truth, [argument.of(scope)], scope.budget) for argument in arguments)
 
 
 def _around(read: Callable[[Resource], Any]) -> ContextFunction:

@@ -10,13 +10,15 @@ import base64
 import json
 import re
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import quote, unquote, urljoin
 
+from onboarding.core.conditions.limits import MAX_TEXT
 from onboarding.core.conditions.values import as_bool
 
-_MAX_TEXT = 131072
+_MAX_DELIMITERS = 64
+_COMPACT = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 _GUIDS = uuid.UUID("11fb06fb-712d-4ddd-98c7-e71bbd588830")  # the namespace that ARM's guid() hashes in
 
 
@@ -33,7 +35,25 @@ def as_string(value: Any) -> str:
         return value
     if isinstance(value, bool):
         return "True" if value else "False"
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    if not isinstance(value, (list, tuple, Mapping)):
+        return json.dumps(value)
+    return _joined(_COMPACT.iterencode(value))
+
+
+def _joined(parts: Iterable[str], delimiter: str = "") -> str:
+    """The parts in one text; it is given up as soon as it is too long, not when all of it is there."""
+    kept: list[str] = []
+    length = 0
+    for part in parts:
+        kept.append(part)
+        length += len(part) + len(delimiter)
+        if length > MAX_TEXT + len(delimiter):
+            raise too_long()
+    return delimiter.join(kept)
+
+
+def too_long() -> ValueError:
+    return ValueError(f"the text is longer than {MAX_TEXT:,} characters")
 
 
 def concat(*parts: Any) -> Any:
@@ -42,10 +62,7 @@ def concat(*parts: Any) -> Any:
         return [item for part in parts for item in part]
     if any(isinstance(part, (list, tuple, Mapping)) for part in parts):
         raise TypeError("strings and arrays cannot be mixed")
-    joined = "".join("" if part is None else as_string(part) for part in parts)
-    if len(joined) > _MAX_TEXT:
-        raise ValueError(f"the string is longer than {_MAX_TEXT} characters")
-    return joined
+    return _joined("" if part is None else as_string(part) for part in parts)
 
 
 def substring(value: Any, start: Any, length: Any = None) -> str:
@@ -59,17 +76,28 @@ def substring(value: Any, start: Any, length: Any = None) -> str:
 def split(value: Any, delimiters: Any) -> list[str]:
     signs = [delimiters] if isinstance(delimiters, str) else [text(sign) for sign in delimiters]
     signs = [sign for sign in signs if sign]
+    if len(signs) > _MAX_DELIMITERS:
+        raise ValueError(f"there are more than {_MAX_DELIMITERS} delimiters")
     return re.split("|".join(map(re.escape, signs)), text(value)) if signs else [text(value)]
 
 
 def join(items: Any, delimiter: Any) -> str:
     if not isinstance(items, (list, tuple)):
         raise TypeError("an array is needed")
-    return text(delimiter).join("" if item is None else as_string(item) for item in items)
+    return _joined(("" if item is None else as_string(item) for item in items), text(delimiter))
+
+
+def replace(value: Any, old: Any, new: Any) -> str:
+    source, part, other = text(value), text(old), text(new)
+    if not part:
+        return source
+    if len(source) + source.count(part) * (len(other) - len(part)) > MAX_TEXT:
+        raise too_long()
+    return source.replace(part, other)
 
 
 def pad_left(value: Any, width: Any, sign: Any = " ") -> str:
-    if width > _MAX_TEXT:
+    if width > MAX_TEXT:
         raise ValueError("the width is too large")
     return as_string(value).rjust(width, text(sign))
 
@@ -77,12 +105,22 @@ def pad_left(value: Any, width: Any, sign: Any = " ") -> str:
 def format_text(pattern: Any, *arguments: Any) -> str:
     """.NET's composite format, without format strings of its own beside zero-padding (`{0:D4}`)."""
 
+    length = 0
+
     def insert(match: re.Match[str]) -> str:
+        nonlocal length
+        part = inserted(match)
+        length += len(part)
+        if length > MAX_TEXT:
+            raise too_long()
+        return part
+
+    def inserted(match: re.Match[str]) -> str:
         if match[0] in ("{{", "}}"):
             return match[0][0]
         value = arguments[int(match[1])]
         padded = re.fullmatch(r"[dD](\d{1,3})", match[2] or "")
-        return str(value).rjust(int(padded[1]), "0") if padded else as_string(value)
+        return as_string(value).rjust(int(padded[1]), "0") if padded else as_string(value)
 
     return re.sub(r"\{\{|\}\}|\{(\d+)(?::([^{}]*))?\}", insert, text(pattern))
 
@@ -130,7 +168,7 @@ TEXT_FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
     "json": lambda value: json.loads(text(value)),
     "lastIndexOf": lambda value, part: text(value).lower().rfind(text(part).lower()),
     "padLeft": pad_left,
-    "replace": lambda value, old, new: text(value).replace(text(old), text(new)) if old else text(value),
+    "replace": replace,
     "split": split,
     "startsWith": lambda value, start: text(value).lower().startswith(text(start).lower()),
     "string": as_string,

@@ -27,6 +27,8 @@ class Operator:
     name: str
     against: Callable[[Any], Test]
     expects: str = ""
+    # Whether the right side is tried at every place of the left one.
+    is_search: bool = False
 
 
 def _equals(right: Any) -> Test:
@@ -53,16 +55,16 @@ def _in(right: Any) -> Test:
     return test
 
 
-def _patterned(compiled: Callable[[str], re.Pattern[str]]) -> Callable[[Any], Test]:
+def _patterned(compiled: Callable[[str], Callable[[str], object]]) -> Callable[[Any], Test]:
     def against(right: Any) -> Test:
         pattern = as_text(right)
         if pattern is None:
             return lambda left: False
-        matches = compiled(pattern).fullmatch
+        matches = compiled(pattern)
 
         def test(left: Any) -> bool:
             text = left if type(left) is str else as_text(left)
-            return text is not None and matches(text) is not None
+            return text is not None and bool(matches(text))
 
         return test
 
@@ -122,23 +124,37 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 @lru_cache(maxsize=4096)
-def _wildcards(pattern: str) -> re.Pattern[str]:
-    """`*` is any run of characters, `?` any one."""
-    runs = re.sub(r"\*+", "*", pattern)
-    return _compiled(runs, {"*": ".*", "?": "."}, re.IGNORECASE)
+def _wildcards(pattern: str) -> Callable[[str], object]:
+    """`*` is any run of characters, `?` any one.
+
+    What stands between the stars is looked for from left to right and never again, since a regular expression would
+    try every share of the text for every star."""
+    head, *rest = (_compiled(part, {"?": "."}, re.IGNORECASE) for part in re.split(r"\*+", pattern))
+    if not rest:
+        return head.fullmatch
+    *middle, tail = rest
+    ending = len(re.split(r"\*+", pattern)[-1])  # a part matches as many characters as it has itself
+
+    def matches(text: str) -> bool:
+        found, last = head.match(text), len(text) - ending
+        for part in middle:
+            found = part.search(text, found.end(), max(last, 0)) if found else None
+        return found is not None and found.end() <= last and tail.fullmatch(text, last) is not None
+
+    return matches
 
 
 @lru_cache(maxsize=4096)
-def _places(pattern: str, flags: int = 0) -> re.Pattern[str]:
+def _places(pattern: str, flags: int = 0) -> Callable[[str], object]:
     """`#` is a digit, `?` a letter, `.` anything."""
-    return _compiled(pattern, {"#": "[0-9]", "?": "[A-Za-z]", ".": "."}, flags)
+    return _compiled(pattern, {"#": "[0-9]", "?": "[A-Za-z]", ".": "."}, flags).fullmatch
 
 
 def _compiled(pattern: str, signs: Mapping[str, str], flags: int) -> re.Pattern[str]:
     return re.compile("".join(signs.get(sign) or re.escape(sign) for sign in pattern), flags | re.DOTALL)
 
 
-def _places_insensitively(pattern: str) -> re.Pattern[str]:
+def _places_insensitively(pattern: str) -> Callable[[str], object]:
     return _places(pattern, re.IGNORECASE)
 
 
@@ -152,7 +168,7 @@ def _negated(against: Callable[[Any], Test]) -> Callable[[Any], Test]:
 
 _NEGATABLE = (
     Operator("equals", _equals),
-    Operator("like", _patterned(_wildcards), "text"),
+    Operator("like", _patterned(_wildcards), "text", is_search=True),
     Operator("match", _patterned(_places), "text"),
     Operator("matchInsensitively", _patterned(_places_insensitively), "text"),
     Operator("contains", _contains, "text"),
@@ -170,7 +186,7 @@ _PLAIN = (
 
 def _negation(operator: Operator) -> Operator:
     name = "not" + operator.name[0].upper() + operator.name[1:]
-    return Operator(name, _negated(operator.against), operator.expects)
+    return Operator(name, _negated(operator.against), operator.expects, operator.is_search)
 
 
 OPERATORS: Final[Mapping[str, Operator]] = {

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from onboarding.core.conditions.environment import Environment, Value
+from onboarding.core.conditions.errors import TOO_DEEP
 from onboarding.core.conditions.expressions import compile_value
 from onboarding.core.conditions.fields import Scope
 from onboarding.core.conditions.resource import Resource
@@ -28,4 +29,8 @@ class Template:
 def compile_template(source: Any, parameters: Mapping[str, Any], place: str) -> Template:
     """Compile a JSON value whose strings may be expressions."""
     values = {fold(name): value for name, value in parameters.items()}
-    return Template(source, compile_value(source, Environment(values, place=place)))
+    env = Environment(values, place=place)
+    try:
+        return Template(source, compile_value(source, env))
+    except RecursionError:
+        raise env.error(TOO_DEEP) from None

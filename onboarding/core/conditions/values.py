@@ -88,16 +88,16 @@ def property_of(value: Any, name: str) -> Any:
     return MISSING
 
 
-def shown(value: Any, limit: int = 80) -> str:
+def shown(value: Any, limit: int = 80, depth: int = 3) -> str:
     """A value as a person reads it in an explanation; long ones keep their beginning."""
     if isinstance(value, Special):
         return f"({value.value})"
     if isinstance(value, str):
-        text = f"'{value}'"
+        text = f"'{value[: limit * 3]}'"
     elif value is None or isinstance(value, bool):
         text = {None: "null", True: "true", False: "false"}[value]
     elif isinstance(value, (list, tuple)):
-        head = ", ".join(shown(item, limit) for item in value[:4])
+        head = ", ".join(shown(item, limit, depth - 1) for item in value[:4]) if depth else "…"
         text = f"[{head}{f', … {len(value)} in all' if len(value) > 4 else ''}]"
     elif isinstance(value, Mapping):
         text = "{" + ", ".join(str(key) for key in list(value)[:4]) + ("…}" if len(value) > 4 else "}")

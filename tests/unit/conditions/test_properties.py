@@ -34,7 +34,9 @@ FIELDS = st.sampled_from(
     ]
 )
 TEXT_OPERATORS = ["equals", "like", "match", "matchInsensitively", "contains", "containsKey"]
-TEXTS = st.sampled_from(["Linux", "linux*", "#", "a", "", "true", "3"]) | st.text(max_size=5)
+TEXTS = st.sampled_from(["Linux", "linux*", "#", "a", "", "true", "3"]) | st.text(max_size=5).filter(
+    lambda text: not text.startswith("[")
+)
 LEAVES = st.one_of(
     st.builds(lambda field, op, right: {"field": field, op: right}, FIELDS, st.sampled_from(TEXT_OPERATORS), TEXTS),
     st.builds(lambda field, right: {"field": field, "in": right}, FIELDS, st.lists(SCALARS, max_size=3)),

@@ -1,0 +1,177 @@
+"""Turns the text of a file into data, and refuses what would take the process down instead of being read.
+
+A file is bounded in size, in depth and in what its aliases come to, all of it before anything is built: libyaml crashes
+on brackets that are nested too deeply, and a few aliases of aliases fill any memory.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, ValuesView
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+MAX_BYTES: Final = 4 * 1024 * 1024
+MAX_DEPTH: Final = 100
+MAX_VALUES: Final = 100_000
+_MAX_NUMBER = 300  # digits; `1:1:1…` is a number to base 60, and takes quadratic time
+_MAX_DIRECTIVES = 100
+_FASTEST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+
+_AS_YAML = "write it as YAML or JSON"
+_SMALLER = "split it, or leave out what is not needed"
+_FLATTER = "write it flatter"
+
+
+class Unreadable(ValueError):
+    """A text that is not read. `line` is 0 where it is not known."""
+
+    def __init__(self, problem: str, mend: str = _AS_YAML, line: int = 0) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.mend = mend
+        self.line = line
+
+
+class _Loader(_FASTEST):  # type: ignore[misc]  # libyaml's, where PyYAML was built with it
+    """Says the line of a value that no type of YAML's can hold, such as the date 2027-13-45."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        if node.tag in _NUMBERS and len(node.value) > _MAX_NUMBER:
+            problem = f"a number has more than {_MAX_NUMBER} digits"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+        try:
+            return super().construct_object(node, deep=deep)
+        except (ValueError, LookupError, AttributeError, OverflowError) as error:
+            problem = f"{node.value!r} cannot be read ({error})"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None
+
+
+def read_file(path: Path) -> str:
+    """The text of a file without its byte order mark. Raises OSError, UnicodeDecodeError and Unreadable."""
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise too_large()
+    return content.decode("utf-8-sig")
+
+
+def too_large(limit: int = MAX_BYTES) -> Unreadable:
+    return Unreadable(f"is larger than {limit // 1024**2} MiB", _SMALLER)
+
+
+def parse_json(text: str) -> Any:
+    """The value of a JSON text, or Unreadable."""
+    if len(text) > MAX_BYTES:
+        raise too_large()
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise Unreadable(str(error), line=error.lineno) from None
+    except ValueError:
+        raise Unreadable("a number in it has too many digits", line=1) from None
+    except RecursionError:
+        raise _too_deep() from None
+    check_size(value)
+    return value
+
+
+def parse_yaml(text: str) -> Any:
+    """The value of a YAML text, or Unreadable."""
+    if len(text) > MAX_BYTES:
+        raise too_large()
+    if text.count("\n%") > _MAX_DIRECTIVES:
+        raise Unreadable(f"has more than {_MAX_DIRECTIVES} lines that begin with %")
+    try:
+        _check_events(text)
+        return yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        # What is missing at the end is missed after it.
+        line = min(error.problem_mark.line, text.count("\n")) + 1 if error.problem_mark else 1
+        raise Unreadable(str(error.problem), line=line) from None
+    except yaml.YAMLError as error:
+        raise Unreadable(str(error).partition("\n")[0]) from None
+
+
+def compose_yaml(text: str) -> yaml.Node | None:
+    """The nodes of a YAML text, which know their lines; None where it cannot be read."""
+    try:
+        if len(text) > MAX_BYTES or text.count("\n%") > _MAX_DIRECTIVES:
+            return None
+        _check_events(text)
+        node: yaml.Node | None = yaml.compose(text, Loader=_FASTEST)
+        return node
+    except (yaml.YAMLError, Unreadable):
+        return None
+
+
+def check_size(value: Any) -> None:
+    """Unreadable where a value is nested too deeply or holds too many values."""
+    count = 0
+    for depth, width in enumerate(_levels(value), 1):
+        count += width
+        if depth > MAX_DEPTH:
+            raise _too_deep()
+        if count > MAX_VALUES:
+            raise _too_many()
+
+
+def check_depth(value: Any) -> None:
+    """Unreadable where a value is nested too deeply, however many others there are beside it."""
+    if any(depth > MAX_DEPTH for depth, _ in enumerate(_levels(value), 1)):
+        raise _too_deep()
+
+
+def _levels(value: Any) -> Iterator[int]:
+    """How many values there are at each depth, without recursion."""
+    level = [value]
+    while level:
+        yield len(level)
+        holders = [found.values() if isinstance(found, dict) else found for found in level]
+        level = [inner for found in holders if isinstance(found, (list, ValuesView)) for inner in found]
+
+
+def _check_events(text: str) -> None:
+    """The parser's events come without recursion and one by one, so that they can be counted before anything is built.
+
+    An alias counts as much as what it stands for."""
+    sizes: dict[str, int | None] = {}  # by anchor; None while what it names is still open
+    open_: list[tuple[str | None, int]] = []  # the anchor of each open collection, and the values before it
+    count = 0
+    for event in yaml.parse(text, Loader=_FASTEST):
+        line = event.start_mark.line + 1 if event.start_mark else 0
+        if isinstance(event, yaml.AliasEvent):
+            size = sizes.get(event.anchor or "", 1)
+            if size is None:
+                raise Unreadable(f"'*{event.anchor}' stands inside what it names", _FLATTER, line)
+            count += size
+        elif isinstance(event, yaml.ScalarEvent):
+            count += 1
+            if event.anchor:
+                sizes[event.anchor] = 1
+        elif isinstance(event, yaml.CollectionStartEvent):
+            if event.anchor:
+                sizes[event.anchor] = None
+            open_.append((event.anchor, count))
+            count += 1
+            if len(open_) > MAX_DEPTH:
+                raise _too_deep(line)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = open_.pop()
+            if anchor:
+                sizes[anchor] = count - before
+        if count > MAX_VALUES:
+            raise _too_many(line)
+
+
+def _too_deep(line: int = 0) -> Unreadable:
+    return Unreadable(f"is nested more than {MAX_DEPTH} deep", _FLATTER, line)
+
+
+def _too_many(line: int = 0) -> Unreadable:
+    return Unreadable(
+        f"holds more than {MAX_VALUES:,} values, aliases counted as often as they are used", _SMALLER, line
+    )
