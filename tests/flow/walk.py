@@ -21,7 +21,7 @@ from onboarding.core.evidence import Evidence
 from onboarding.core.facts import InstalledExtension, read_facts
 from onboarding.core.failures import ExtensionState, read_extension_state
 from onboarding.core.machine_row import MachineRow
-from onboarding.core.outcome import Outcome, Row
+from onboarding.core.outcome import Outcome, Row, WaitingFor
 from onboarding.core.resource_id import ExtensionId, VmId
 from onboarding.events import (
     ExtensionDeleted,
@@ -246,7 +246,9 @@ class StrictLedger(LedgerInMemory):
             stored = before.get((VM.key, entry.row.extension))
             if stored is None or stored.row.outcome is not entry.row.outcome:
                 self._check_truth(entry.row)
-            if stored and entry.history and entry.ended is None and not entry.row.tells_more_than(stored.row):
+            claimed = stored is not None and stored.row.waiting_for is WaitingFor.CLAIM  # which has no line itself
+            idle = stored is not None and not claimed and not entry.row.tells_more_than(stored.row)
+            if idle and entry.history and entry.ended is None:
                 raise Defect(f"a line of history that tells nothing new: {entry.row.reason}")
         self.lines += sum(entry.history for entry in entries)
         if fault == "dies after":
