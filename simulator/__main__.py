@@ -79,6 +79,13 @@ def _arguments() -> argparse.Namespace:
         ("--copies", 2, "how often a duplicated event comes"),
     ):
         storm.add_argument(name, type=int, default=default, metavar="N", help=f"{what} (default: {default})")
+    storm.add_argument(
+        "--at-once",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="of several storms, how many side by side (default: 1)",
+    )
     storm.add_argument("--json", action="store_true", help="print one JSON object; progress goes to standard error")
     return parser.parse_args()
 

@@ -10,6 +10,9 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from io import StringIO
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -54,12 +57,28 @@ def _one(args: argparse.Namespace, seed: int, console: Console) -> Report:
 
 def _several(args: argparse.Namespace, console: Console) -> Reports:
     runs: dict[int, Report] = {}
-    for number, seed in enumerate(args.seeds, 1):
-        console.print(f"Storm {number} of {len(args.seeds)}: seed {seed}", highlight=False)
-        runs[seed] = report = _one(args, seed, console)
+
+    def ended(seed: int, report: Report) -> None:
+        runs[seed] = report
         said = "whole" if report.ok else f"{report.violations} violations"
         console.print(f"Seed {seed}: {said} after {report.figures['seconds']:.1f} s", highlight=False)
-    return Reports(runs)
+
+    if args.at_once == 1:
+        for number, seed in enumerate(args.seeds, 1):
+            console.print(f"Storm {number} of {len(args.seeds)}: seed {seed}", highlight=False)
+            ended(seed, _one(args, seed, console))
+        return Reports(runs)
+    console.print(f"{len(args.seeds)} storms, {args.at_once} at once", highlight=False)
+    with ProcessPoolExecutor(args.at_once, mp_context=get_context("spawn")) as pool:
+        under_way = {pool.submit(_one_unseen, args, seed): seed for seed in args.seeds}
+        for future in as_completed(under_way):
+            ended(under_way[future], future.result())
+    return Reports({seed: runs[seed] for seed in args.seeds})
+
+
+def _one_unseen(args: argparse.Namespace, seed: int) -> Report:
+    """One of several at once: their progress would be a muddle."""
+    return _one(args, seed, Console(file=StringIO()))
 
 
 async def storm(weather: Weather, vms: int, folder: Path, console: Console) -> Report:
