@@ -378,13 +378,21 @@ class Enforcement:
         rows = []
         if visit.revisit == UNCONFIRMED:
             rows = _gone(visit, "gone (unconfirmed): its deletion was told, and for a day ARM has not let us read it")
-        elif visit.revisit == Reason.GONE:
+        elif visit.revisit == Reason.GONE and await self._is_shown(visit.vm.subscription):
             rows = _gone(
                 visit, "gone (unconfirmed): its subscription does not list it, and ARM does not let us read it"
             )
         elif _gone(visit, ""):
             await self._deferrals.schedule(Revisit(visit.vm, UNCONFIRMED, visit.now + _A_DAY), visit.now)
         await self.recorder.record(visit, _machine(visit, rows=rows), rows)
+        return True
+
+    async def _is_shown(self, subscription: str) -> bool:
+        """Whether ARM shows us the subscription: else that its list leaves a VM out says nothing."""
+        try:
+            await self._arm.check_access(subscription)
+        except ArmError:
+            return False
         return True
 
     def _judge(self, error: ArmError, visit: Visit) -> Failure:

@@ -164,6 +164,22 @@ async def test_a_deletion_that_may_not_be_read_is_said_a_day_later_and_pauses_no
     assert not world.pauses.stored
 
 
+@pytest.mark.parametrize("shown", [True, False])
+async def test_a_vm_that_the_list_leaves_out_and_that_may_not_be_read_is_gone_where_its_subscription_is_shown(
+    world: World, shown: bool
+) -> None:
+    vm = world.add()
+    await world.created(vm)
+    await to_the_end(world, vm)
+    world.arm.read_errors = [FORBIDDEN]
+    if not shown:
+        world.arm.access_errors = [FORBIDDEN]
+    await world.line.take(Revisit(vm, "gone", world.now))
+    assert {world.row(vm, each).outcome for each in world.extensions} == {Outcome.GONE if shown else Outcome.INSTALLED}
+    assert not world.pauses.stored
+    assert [message.reason for message in world.deferrals.revisits] == ([] if shown else ["deletion-unconfirmed"])
+
+
 async def test_a_deletion_whose_read_fails_for_now_is_read_again(world: World) -> None:
     vm = world.add()
     await world.created(vm)
