@@ -91,7 +91,7 @@ BAD: dict[str, tuple[str, str]] = {
         "extensions/bad.yaml: type: CONTOSO.inventory.InventoryAgentLinux is the handler of 'inventory-agent' already",
     ),
     "no UTF-8": ("\udcff", "extensions/bad.yaml: cannot be read (UnicodeDecodeError)"),
-    "no bottom": ("&a [*a]", "extensions/bad.yaml: the entry: is not a mapping"),
+    "no bottom": ("&a [*a]", "extensions/bad.yaml: line 1: '*a' stands inside what it names"),
 }
 
 
