@@ -62,6 +62,9 @@ def _several(args: argparse.Namespace, console: Console) -> Reports:
         runs[seed] = report
         said = "whole" if report.ok else f"{report.violations} violations"
         console.print(f"Seed {seed}: {said} after {report.figures['seconds']:.1f} s", highlight=False)
+        for finding in report.findings:
+            if not finding.ok:  # at once: what a long run ends with may never be seen
+                console.print(report.verdict(finding), highlight=False)
 
     if args.at_once == 1:
         for number, seed in enumerate(args.seeds, 1):
