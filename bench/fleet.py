@@ -28,7 +28,7 @@ _TRANSACTION = 100  # the most that one takes
 _AT_ONCE = 4
 _OF_WAITING = ("WaitingFor", "WaitingSince", "NextAttemptAt")
 # In the last two digits of a VM's number: who ended how.
-_ENDS = {90: Outcome.INSTALLED, 94: Outcome.ALREADY_INSTALLED, 98: Outcome.UNSUPPORTED, 100: Outcome.FAILED}
+_ENDS = {90: Outcome.INSTALLED, 94: Outcome.ALREADY_INSTALLED, 98: Outcome.UNSUPPORTED, 100: Outcome.UNDETERMINED}
 
 
 def fleet_name(number: int) -> str:
