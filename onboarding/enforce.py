@@ -174,7 +174,7 @@ class Enforcement:
         if entry is None:
             return False
         handler = (extension.publisher.lower(), extension.type.lower()) == (entry.publisher.lower(), entry.type.lower())
-        return handler and (not row.sent_digest or digest(extension.settings) == row.sent_digest)
+        return handler and row.has_sent(extension.settings)
 
     def _orphans(self, visit: Visit, policies: PolicySet, wanted: Sequence[Policy]) -> list[tuple[Row, Row]]:
         """Open rows of extensions that nobody wants of this VM any more, and how they end."""
@@ -437,7 +437,7 @@ def _ended_by(row: Row, ended: Row, facts: MachineFacts, visit: Visit) -> Row:
     if extension is None:
         return ended
     match read_extension_state(extension):
-        case ExtensionState.SUCCEEDED if row.sent_digest in ("", digest(extension.settings)):
+        case ExtensionState.SUCCEEDED if row.has_sent(extension.settings):
             version = extension.handler_version or extension.version
             return closed(row, Outcome.INSTALLED, "the handler reports success", visit.now, version)
         case ExtensionState.IN_PROGRESS:

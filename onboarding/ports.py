@@ -159,7 +159,16 @@ class Ledger(Protocol):
         version does not know. `again` says that this trigger's lines of history may be there already. Raises LostRace
         and StorageError."""
 
-    async def undo(self, machine: MachineRow, version: str, extension: str, before: Stored | None, at: str) -> None:
+    async def undo(
+        self,
+        machine: MachineRow,
+        version: str,
+        extension: str,
+        before: Stored | None,
+        at: str,
+        *,
+        rest: Mapping[str, Any] | None = None,
+    ) -> None:
         """Take a claim back that was not sent: the extension's row as it was `before` (None: no row), over the version
         `at`. Raises LostRace and StorageError."""
 

@@ -74,7 +74,9 @@ class Recorder:
     async def undo(self, visit: Visit, machine: MachineRow, versions: Versions, extension: str) -> None:
         """Take a claim back whose request was not carried out. Raises LostRace and StorageError."""
         before = visit.stored.get(extension)
-        await self._ports.ledger.undo(machine, versions.machine, extension, before, versions.targets[extension])
+        own, at = visit.known.machine, versions.targets[extension]
+        rest = own.rest if own else None
+        await self._ports.ledger.undo(machine, versions.machine, extension, before, at, rest=rest)
 
     async def renew_checks(self, visit: Visit) -> None:
         """Schedule the checks of all open rows again: whoever wrote them may have died before it did."""

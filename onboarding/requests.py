@@ -55,9 +55,8 @@ async def check_access(arm: Arm, subscriptions: Iterable[str]) -> None:
         except ArmError as error:
             if _passes(error):
                 continue
-            if (
-                error.evidence.http_status == _FORBIDDEN
-            ):  # no proof: a role on a group or on a VM alone does for an onboarding
+            if error.evidence.http_status == _FORBIDDEN:
+                # No proof: a role on a group or on a VM alone does for an onboarding.
                 seen = await _seen(arm) if seen is None else seen
                 if subscription in seen:
                     continue

@@ -76,12 +76,7 @@ class TableLedger:
         vm = _vm_id(machine.resource_id)
         targets: dict[str, str] = {}
         for some in list(batched(entries, _ENTRIES_AT_ONCE, strict=False)) or [()]:
-            own = Write(
-                {**(rest or {}), **_machine_keys(vm), **to_wire(machine.to_properties()), _WRITE_ID: uuid4().hex},
-                create=version is None,
-                version=version,
-            )
-            writes = [own]
+            writes = [_own_write(vm, machine, version, rest)]
             for entry in some:
                 writes += self._writes(entry, trigger, again=again)
             versions = await self._transact(vm, writes)
@@ -90,13 +85,21 @@ class TableLedger:
             targets |= {entry.row.extension: each for entry, each in zip(some, rows, strict=True)}
         return Versions(version or "", targets)
 
-    async def undo(self, machine: MachineRow, version: str, extension: str, before: Stored | None, at: str) -> None:
+    async def undo(
+        self,
+        machine: MachineRow,
+        version: str,
+        extension: str,
+        before: Stored | None,
+        at: str,
+        *,
+        rest: Mapping[str, Any] | None = None,
+    ) -> None:
         vm = _vm_id(machine.resource_id)
-        own = {**_machine_keys(vm), **to_wire(machine.to_properties()), _WRITE_ID: uuid4().hex}
         keys = _target_keys(vm, extension)
         restored = {**before.rest, **to_wire(before.row.to_properties())} if before else {}
-        writes = [Write(own, version=version), Write({**restored, **keys}, version=at, delete=before is None)]
-        await self._transact(vm, writes)
+        target = Write({**restored, **keys}, version=at, delete=before is None)
+        await self._transact(vm, [_own_write(vm, machine, version, rest), target])
 
     async def append(self, row: Row, trigger: Trigger) -> None:
         write = Write(_history(row, trigger, to_wire(row.to_properties())))
@@ -285,6 +288,12 @@ def _less(write: Write) -> Write:
 
     kept = {name: least(name, value) for name, value in write.entity.items() if not _is_foreign(name)}
     return Write(kept, write.create, write.version, write.delete)
+
+
+def _own_write(vm: VmId, machine: MachineRow, version: str | None, rest: Mapping[str, Any] | None) -> Write:
+    """The machine's own row, with the columns that this version does not know and a name of its own for the write."""
+    entity = {**(rest or {}), **_machine_keys(vm), **to_wire(machine.to_properties()), _WRITE_ID: uuid4().hex}
+    return Write(entity, create=version is None, version=version)
 
 
 def _target_keys(vm: VmId, extension: str) -> dict[str, str]:

@@ -117,7 +117,7 @@ def _asked_for(s: Situation, extension: InstalledExtension) -> bool:
     last = s.last
     if last is None or last.extension_name.lower() != extension.name.lower():
         return False
-    if last.sent_digest and digest(extension.settings) != last.sent_digest:
+    if not last.has_sent(extension.settings):
         return False  # ours failed, and somebody else wrote it since
     open_or_given_up = not last.outcome.final or last.outcome is Outcome.FAILED
     return last.outcome is Outcome.INSTALLED or (last.attempt > 0 and open_or_given_up)

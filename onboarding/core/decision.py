@@ -13,7 +13,6 @@ from typing import Any
 from onboarding.core.asked import Asked
 from onboarding.core.catalog import CatalogueEntry
 from onboarding.core.connection import elsewhere
-from onboarding.core.digest import digest
 from onboarding.core.existence import unmet
 from onboarding.core.facts import InstalledExtension, MachineFacts
 from onboarding.core.failures import (
@@ -159,14 +158,15 @@ class Situation:
         """Why an extension that we installed is no longer what we sent; empty if it is, or if nobody knows."""
         extension, last = self.extension, self.last
         ours = last is not None and (last.outcome is Outcome.INSTALLED or last.waiting_for in SENT)
-        if extension is None or last is None or not ours or not last.sent_digest:
+        if extension is None or last is None or not ours:
             return ""
         if read_extension_state(extension) is not ExtensionState.SUCCEEDED:
             return ""
         if last.extension_name.lower() != extension.name.lower():
             return ""
-        same = digest(extension.settings) == last.sent_digest
-        return "" if same else f"the settings of {extension.name} are not those that we sent"
+        return (
+            "" if last.has_sent(extension.settings) else f"the settings of {extension.name} are not those that we sent"
+        )
 
     @property
     def last(self) -> Row | None:

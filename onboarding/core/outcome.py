@@ -13,6 +13,7 @@ from enum import StrEnum
 from operator import attrgetter
 from typing import Any, Self
 
+from onboarding.core.digest import digest
 from onboarding.core.masking import cut
 
 
@@ -137,6 +138,10 @@ class Row:
     def in_flight(self) -> bool:
         """Whether a request of ours is about to be sent or has not ended."""
         return self.waiting_for in SENT
+
+    def has_sent(self, settings: Mapping[str, Any]) -> bool:
+        """Whether these are the public settings that we sent last; also where nobody knows which they were."""
+        return self.sent_digest in ("", digest(settings))
 
     def changed_since(self, time: datetime) -> bool:
         """Whether this row tells of something that happened after that time."""

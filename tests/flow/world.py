@@ -291,7 +291,16 @@ class LedgerInMemory:
                 self.notes[(row.resource_id, row.extension, row.finished_at)] = row
         return Versions(written, {entry.row.extension: written for entry in entries})
 
-    async def undo(self, machine: MachineRow, version: str, extension: str, before: Stored | None, at: str) -> None:
+    async def undo(
+        self,
+        machine: MachineRow,
+        version: str,
+        extension: str,
+        before: Stored | None,
+        at: str,
+        *,
+        rest: Mapping[str, Any] | None = None,
+    ) -> None:
         self._check()
         key = machine.resource_id.lower()
         if self.machines[key].version != version or self.rows[(key, extension)].version != at:
