@@ -183,6 +183,25 @@ async def test_columns_of_a_newer_version_are_no_hindrance(ledger: TableLedger, 
     assert (await rows(ledger, vm))[OMS].row == row_of(vm)
 
 
+async def test_columns_of_a_newer_version_stay_when_a_claim_is_taken_back(
+    ledger: TableLedger, table: TableClient
+) -> None:
+    vm = new_vm()
+    await write(ledger, row_of(vm), trigger(), None)
+    own_key = "vm|shop-prod|web-01|"
+    await table.update_entity({"PartitionKey": vm.subscription, "RowKey": own_key, "Steps": "identity: done"})
+    known = await ledger.read(vm)
+    own, stored = known.machine, known.targets[OMS]
+    assert own is not None
+    claimed = Entry(row_of(vm, reason="claimed"), stored.version, history=False)
+    versions = await ledger.commit(own.row, own.version, [claimed], trigger("claim"), rest=own.rest)
+
+    await ledger.undo(own.row, versions.machine, OMS, stored, versions.targets[OMS], rest=own.rest)
+
+    assert (await table.get_entity(vm.subscription, own_key))["Steps"] == "identity: done"
+    assert (await rows(ledger, vm))[OMS].row == stored.row
+
+
 async def test_a_final_outcome_leaves_a_note_until_it_was_told(table: OnboardingTable) -> None:
     ledger, vm = TableLedger(table, outbox=True), new_vm()
     done = final(vm)
