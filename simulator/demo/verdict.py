@@ -116,7 +116,7 @@ def _wrong_rows(evidence: Evidence) -> list[str]:
 
 def _odd_calls(evidence: Evidence) -> list[str]:
     """A copy of an event costs one read at most, if it comes at the same moment as the first; never a second PUT."""
-    copies = Counter(str(event["data"]["resourceUri"]).lower() for event in evidence.repeated)
+    copies = Counter(_machine(event) for event in evidence.repeated)
     odd = []
     for member in evidence.fleet:
         if (expected := member.expected.calls) is None:
@@ -126,6 +126,11 @@ def _odd_calls(evidence: Evidence) -> list[str]:
         if not expected <= calls <= expected + copies[member.id] or puts != (expected == AT_FIRST_SIGHT):
             odd.append(f"{member.spec.name} took {calls} calls, {puts} of them PUT; {expected} were right")
     return odd
+
+
+def _machine(event: Event) -> str:
+    """The id of the VM that an event of ARM is about, in lower case, be it about the VM or about its extension."""
+    return str(event["data"]["resourceUri"]).lower().partition("/extensions/")[0]
 
 
 def _unannounced(evidence: Evidence) -> list[str]:

@@ -106,8 +106,9 @@ def test_what_is_wrong_is_told(seen: Evidence, found: str) -> None:
     assert any(found in problem for problem in problems(seen)), problems(seen)
 
 
-def test_a_copy_of_an_event_may_cost_a_read_and_never_a_request() -> None:
-    copy = {"data": {"resourceUri": WEB.spec.id.upper()}}
+@pytest.mark.parametrize("about", [WEB.spec.id.upper(), f"{WEB.spec.id}/extensions/OMSExtension"])
+def test_a_copy_of_an_event_may_cost_a_read_and_never_a_request(about: str) -> None:
+    copy = {"data": {"resourceUri": about}}
     reads = (Kind.VM_GET, *INSTALL)
     assert problems(evidence(calls=reads, repeated=[copy])) == []
     assert problems(evidence(calls=(*reads, Kind.EXTENSION_PUT), repeated=[copy, copy])) != []
