@@ -257,7 +257,8 @@ class Enforcement:
             if not visit.personal:
                 sent = case.situation.last.sent_digest if case.situation.last else ""
                 settings = sent or case.situation.settings_digest
-                await self.pauses.heed(visit.vm, case.extension, settings, decision, visit.now)
+                now_sent = case.situation.settings if settings == case.situation.settings_digest else None
+                await self.pauses.heed(visit.vm, case.extension, settings, decision, visit.now, sent=now_sent)
             row = self._row(case, decision)
             if row.in_flight:
                 busy = row

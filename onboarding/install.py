@@ -108,7 +108,9 @@ class Installer:
         if proves_gone(failure):  # of the machine, only a read of it does
             decision = pace.wait_on(WaitingFor.OPERATION, failure.meaning, trouble_of(failure, error.evidence.text))
         if not case.visit.personal:
-            await self._pauses.heed(case.visit.vm, case.extension, claim.sent_digest, decision, now)
+            await self._pauses.heed(
+                case.visit.vm, case.extension, claim.sent_digest, decision, now, sent=situation.settings
+            )
         row = _row(situation, claim, decision)
         if not isinstance(decision, Wait):
             return row

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 from onboarding.core.decision import Decision, Wait
 from onboarding.core.errors import LostRace
 from onboarding.core.failures import Cause
 from onboarding.core.foreign import printable
 from onboarding.core.outcome import WaitingFor
-from onboarding.core.pause import Pause, pause_for
+from onboarding.core.pause import EVERYWHERE, Pause, pause_for
 from onboarding.core.resource_id import VmId
 from onboarding.ports import PauseStore, StoredPause
 
@@ -38,7 +39,7 @@ class Pauses:
 
     async def beside[T](self, other: Awaitable[T], vm: VmId, now: datetime) -> T:
         """The result of `other`; the pauses are read meanwhile if it is time. Raises StorageError."""
-        if self._fresh(vm.subscription.lower(), now):
+        if all(self._fresh(each, now) for each in _subscriptions(vm)):
             return await other
         result, _ = await asyncio.gather(other, self._read(vm, now))
         return result
@@ -57,20 +58,29 @@ class Pauses:
         except LostRace:
             return found.pause
         finally:
-            self._forget(vm)
+            self._forget(found.pause)
         _log.info("%s: probing, since %s", vm.name, printable(str(found.pause)))
         return None
 
-    async def heed(self, vm: VmId, extension: str, settings: str, decision: Decision, now: datetime) -> None:
+    async def heed(
+        self,
+        vm: VmId,
+        extension: str,
+        settings: str,
+        decision: Decision,
+        now: datetime,
+        *,
+        sent: Mapping[str, Any] | None = None,
+    ) -> None:
         """If a decision says that the trouble is not this VM's alone, pause what is at fault. The first proof is what
-        is written."""
+        is written. `sent` are the public settings of a request that was refused, None where none was."""
         if not isinstance(decision, Wait) or decision.waiting_for is not WaitingFor.SCOPE_PAUSED:
             return
         trouble = decision.trouble
         if trouble is None or trouble.cause is Cause.UNKNOWN:
             return  # a row that waits on, whose own words tell no cause any more
-        pause = pause_for(vm, extension, trouble, settings, now)
-        self._forget(vm)
+        pause = pause_for(vm, extension, trouble, settings, sent or {}, now)
+        self._forget(pause)
         try:
             await self._store.write(pause, None)
         except LostRace:
@@ -85,7 +95,7 @@ class Pauses:
         for stored in await self._read(vm, now):
             pause = stored.pause
             if pause.covers(vm, extension, settings) and pause.ended_by(requested_at, installed=installed):
-                self._forget(vm)
+                self._forget(pause)
                 try:
                     await self._store.delete(pause, stored.version)
                 except LostRace:
@@ -93,8 +103,12 @@ class Pauses:
                 _log.warning("no longer: %s", printable(str(pause)))
 
     async def _read(self, vm: VmId, now: datetime) -> tuple[StoredPause, ...]:
+        """The pauses of the VM's subscription, and those of every subscription."""
+        own, common = await asyncio.gather(*(self._read_one(each, now) for each in _subscriptions(vm)))
+        return own + common
+
+    async def _read_one(self, subscription: str, now: datetime) -> tuple[StoredPause, ...]:
         """What is known; of all that find it too old at once, one reads."""
-        subscription = vm.subscription.lower()
         if self._fresh(subscription, now):
             return self._known[subscription][1]
         async with self._reading.setdefault(subscription, asyncio.Lock()):
@@ -107,15 +121,21 @@ class Pauses:
             return read
 
     def _keep(self, subscription: str, now: datetime, read: tuple[StoredPause, ...]) -> None:
+        self._known.pop(subscription, None)
         while len(self._known) >= _MOST_KNOWN:
             del self._known[next(iter(self._known))]
         self._known[subscription] = (now, read)
         for idle in [each for each, lock in self._reading.items() if each not in self._known and not lock.locked()]:
             del self._reading[idle]
 
-    def _forget(self, vm: VmId) -> None:
+    def _forget(self, pause: Pause) -> None:
         self._changes += 1
-        self._known.pop(vm.subscription.lower(), None)
+        self._known.pop(pause.subscription, None)
 
     def _fresh(self, subscription: str, now: datetime) -> bool:
         return subscription in self._known and now - self._known[subscription][0] <= _FRESH
+
+
+def _subscriptions(vm: VmId) -> tuple[str, str]:
+    """Where a pause that concerns the VM can stand."""
+    return vm.subscription.lower(), EVERYWHERE

@@ -213,7 +213,7 @@ class StoredPause:
 
 class PauseStore(Protocol):
     async def read(self, subscription: str) -> tuple[StoredPause, ...]:
-        """The pauses of one subscription. Raises StorageError."""
+        """The pauses of one subscription, or those that hold in all of them (`*`). Raises StorageError."""
 
     async def write(self, pause: Pause, version: str | None) -> None:
         """Write a pause, new (None) or over the version that was read. Raises LostRace and StorageError."""

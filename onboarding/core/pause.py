@@ -1,5 +1,5 @@
-"""Trouble that is not one VM's: of its scope (a missing role, a deny policy, a lock), or of the settings that are sent
-(a wrong workspace).
+"""Trouble that is not one VM's: of its scope (a missing role, a deny policy, a lock), of the settings that are sent (a
+wrong workspace), or of a resource that those settings point to.
 
 After the first proof what is at fault is paused: its VMs wait without asking ARM, one row says what to mend, and a
 probe (one VM at a time) finds out whether it was. Pure values; who may probe is settled by a conditional write.
@@ -7,7 +7,8 @@ probe (one VM at a time) finds out whether it was. Pure values; who may probe is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Self
@@ -20,13 +21,14 @@ from onboarding.core.resource_id import VmId
 EVERYWHERE = "*"
 _SETTINGS = "="  # begins the place of a pause for settings; no resource group's name may hold it
 _WHOLE_SUBSCRIPTION = (Cause.SUBSCRIPTION_NOT_REGISTERED, Cause.SUBSCRIPTION_DISABLED)
+_LINKED_SUBSCRIPTION = re.compile(r"linked subscription '([0-9a-f-]{36})'")
 _PROBES = (timedelta(minutes=5), timedelta(minutes=10), timedelta(minutes=30), timedelta(hours=1))
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """What is paused for one extension: a resource group, all of the subscription (`*`), or within the subscription
-    whoever would be sent the same settings (`=` and their digest). Times are UTC."""
+    """What is paused for one extension: a resource group, all of the subscription (`*`), or whoever would be sent the
+    same settings (`=` and their digest), in one subscription or in all of them (`*`). Times are UTC."""
 
     subscription: str
     resource_group: str
@@ -42,7 +44,7 @@ class Pause:
     def covers(self, vm: VmId, extension: str, settings: str) -> bool:
         """Whether a request for that extension of the VM, with settings of that digest, would meet the same trouble."""
         place = self.resource_group in (EVERYWHERE, vm.resource_group.lower(), f"{_SETTINGS}{settings}")
-        return place and self.extension == extension and self.subscription == vm.subscription.lower()
+        return place and self.extension == extension and self.subscription in (EVERYWHERE, vm.subscription.lower())
 
     def ended_by(self, requested_at: datetime | None, *, installed: bool) -> bool:
         """Whether a success proves that the trouble is over: one that was asked for after it began. Wrong settings show
@@ -61,7 +63,8 @@ class Pause:
 
     def __str__(self) -> str:
         if self.resource_group.startswith(_SETTINGS):
-            return f"the settings that {self.extension} is sent are paused: {self.meaning}"
+            spread = " in every subscription" if self.subscription == EVERYWHERE else ""
+            return f"the settings that {self.extension} is sent are paused{spread}: {self.meaning}"
         where = "the subscription" if self.resource_group == EVERYWHERE else f"resource group {self.resource_group}"
         return f"{where} is paused for {self.extension}: {self.meaning}"
 
@@ -94,16 +97,21 @@ class Pause:
         )
 
 
-def pause_for(vm: VmId, extension: str, trouble: Trouble, settings: str, now: datetime) -> Pause:
-    """The pause that a trouble calls for, keyed by what is at fault: the settings where the handler refused them, the
-    subscription where that is surely the whole trouble, else the resource group."""
-    place = vm.resource_group.lower()
-    if trouble.cause is Cause.BAD_CONFIGURATION:
+def pause_for(
+    vm: VmId, extension: str, trouble: Trouble, settings: str, sent: Mapping[str, Any], now: datetime
+) -> Pause:
+    """The pause that a trouble calls for, keyed by what is at fault: a resource that the settings `sent` point to, in
+    whatever subscription; the settings where the handler refused them; the subscription where that is
+    surely the whole trouble; else the resource group. `settings` is the digest of those that were sent."""
+    subscription, place = vm.subscription.lower(), vm.resource_group.lower()
+    if trouble.cause is Cause.NOT_AUTHORIZED and _names_a_link(trouble.message, sent, vm):
+        subscription, place = EVERYWHERE, f"{_SETTINGS}{settings}"
+    elif trouble.cause is Cause.BAD_CONFIGURATION:
         place = f"{_SETTINGS}{settings}"
     elif trouble.cause in _WHOLE_SUBSCRIPTION:
         place = EVERYWHERE
     return Pause(
-        subscription=vm.subscription.lower(),
+        subscription=subscription,
         resource_group=place,
         extension=extension,
         cause=trouble.cause,
@@ -113,3 +121,26 @@ def pause_for(vm: VmId, extension: str, trouble: Trouble, settings: str, now: da
         since=now,
         next_probe_at=now + _PROBES[0],
     )
+
+
+def _names_a_link(message: str, sent: Mapping[str, Any], vm: VmId) -> bool:
+    """Whether a refusal names a resource, or a foreign subscription of one, that the settings point to. A refusal that
+    names a link of the machine's own (its identity, its network) is that machine's."""
+    refused = message.lower()
+    foreign = {each for each in _LINKED_SUBSCRIPTION.findall(refused) if each != vm.subscription.lower()}
+    for link in _links(sent):
+        if re.search(re.escape(link) + r"(?![\w.()/-])", refused) or link.split("/")[2] in foreign:
+            return True
+    return False
+
+
+def _links(value: object) -> Iterator[str]:
+    """The resource ids in settings, in lower case and without a trailing slash."""
+    if isinstance(value, Mapping):
+        for each in value.values():
+            yield from _links(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _links(each)
+    elif isinstance(value, str) and value.lower().startswith("/subscriptions/"):
+        yield value.strip().rstrip("/").lower()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,21 @@ from onboarding.core.outcome import Outcome, WaitingFor
 from onboarding.core.resource_id import VmId
 from onboarding.pauses import Pauses
 from onboarding.ports import Known, StoredPause
-from tests.flow.world import OMS, POLICY, SHAPES, LedgerInMemory, PausesInMemory, World, extension
+from tests.flow.world import (
+    OMS,
+    POLICY,
+    SECOND_POLICY,
+    SHAPES,
+    SUBSCRIPTION,
+    LedgerInMemory,
+    PausesInMemory,
+    World,
+    extension,
+    vm_body,
+    vm_id,
+)
+
+SECOND = SECOND_POLICY["extension"]
 
 NOT_AUTHORIZED = Evidence(
     http_status=403,
@@ -55,11 +70,11 @@ async def test_the_other_vms_wait_and_ask_for_nothing(world: World) -> None:
 async def test_of_many_new_vms_at_once_one_reads_the_pauses(world: World) -> None:
     await asyncio.gather(*(world.created(world.add(f"web{number}")) for number in range(8)))
     assert world.arm.calls.count("PUT") == 8
-    assert world.pauses.reads == 1
+    assert world.pauses.reads == 2, "those of the subscription, and those of every subscription"
 
 
 async def test_the_pauses_are_read_beside_the_row_of_a_new_vm() -> None:
-    both = asyncio.Barrier(2)
+    both = asyncio.Barrier(3)  # the row, the subscription's pauses, those of every subscription
 
     class ReadPauses(PausesInMemory):
         async def read(self, subscription: str) -> tuple[StoredPause, ...]:
@@ -199,6 +214,89 @@ async def test_settings_that_are_refused_stop_nobody_who_is_sent_others() -> Non
     await world.installed(right)
     assert world.row(right).outcome is Outcome.INSTALLED
     assert len(world.pauses.stored) == 1
+
+
+def linked_refusal(resource: str) -> Evidence:
+    return Evidence(
+        http_status=403,
+        code="LinkedAuthorizationFailed",
+        message="The client 'a' with object id 'b' has permission to perform action 'Microsoft.Compute/virtualMachines/"
+        f"extensions/write' on scope '{vm_id()}/extensions/InventoryAgent'; however, it does not have permission to "
+        f"perform action(s) 'Microsoft.KeyVault/vaults/read' on the linked scope(s) '{resource}' (respectively) or the "
+        "linked scope(s) are invalid.",
+    )
+
+
+def in_subscription(world: World, subscription: str, name: str, **changes: Any) -> VmId:
+    vm = VmId(subscription, "app-rg", name)
+    world.arm.machines[vm.key] = {**vm_body(name, **changes), "id": str(vm)}
+    return vm
+
+
+VAULT = (
+    "/subscriptions/00000000-0000-4000-8000-0000000000cc/resourceGroups/Keys/providers/Microsoft.KeyVault/vaults/fleet"
+)
+OTHER_SUBSCRIPTION = "00000000-0000-4000-8000-0000000000dd"
+
+
+def of_two_vaults() -> World:
+    """Machines with the tag site=other are sent the id of another vault, whose name begins like the first's."""
+    base = {**SECOND_POLICY, "rule": POLICY["rule"]}
+    other = {**base, "name": "elsewhere", "rule": {"field": "tags['site']", "equals": "other"}}
+    return World(policies=[{**other, "settings": {"vaultId": f"{VAULT}-2"}}, {**base, "settings": {"vaultId": VAULT}}])
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        linked_refusal(VAULT),
+        linked_refusal(f"{vm_id()}/x,{VAULT.upper()}"),
+        Evidence(
+            http_status=403,
+            code="LinkedAuthorizationFailed",
+            message=f"The client has permission to perform action 'x' on scope '{vm_id()}', however the current tenant "
+            "'t' is not authorized to access linked subscription '00000000-0000-4000-8000-0000000000cc'.",
+        ),
+    ],
+    ids=["named", "among others", "its subscription"],
+)
+async def test_a_linked_resource_that_is_refused_stops_all_who_point_to_it_wherever_they_are(refusal: Evidence) -> None:
+    world = of_two_vaults()
+    first, far = world.add("first"), in_subscription(world, OTHER_SUBSCRIPTION, "far")
+    world.arm.install_errors = [refusal]
+    await world.created(first)
+    await world.created(far)
+    assert [world.row(vm, SECOND).waiting_for for vm in (first, far)] == [WaitingFor.SCOPE_PAUSED] * 2
+    assert world.arm.calls.count("PUT") == 1
+    assert "in every subscription" in world.row(far, SECOND).reason
+
+    await world.due()  # one of them probes: the right was given
+    assert not world.pauses.stored
+    assert world.arm.calls.count("PUT") == 2
+
+
+async def test_who_points_to_another_resource_is_not_stopped() -> None:
+    world = of_two_vaults()
+    world.arm.install_errors = [linked_refusal(VAULT)]
+    await world.created(world.add("first"))
+    elsewhere = world.add("elsewhere", tags={"site": "other"})
+    await world.created(elsewhere)
+    assert world.row(elsewhere, SECOND).outcome is Outcome.REQUESTED
+
+
+@pytest.mark.parametrize(
+    "resource", [f"{VAULT}-2", f"{VAULT}/secrets/x", f"{vm_id()}/identities/x", OTHER_SUBSCRIPTION]
+)
+async def test_a_link_of_the_machines_own_stops_its_resource_group_alone(resource: str) -> None:
+    """What the refusal names is not in our settings, so that it says nothing of anybody else."""
+    world = of_two_vaults()
+    world.arm.install_errors = [linked_refusal(resource)]
+    await world.created(world.add("first"))
+    far = in_subscription(world, OTHER_SUBSCRIPTION, "far")
+    await world.created(far)
+    assert world.row(far, SECOND).outcome is Outcome.REQUESTED
+    (stored,) = world.pauses.stored.values()
+    assert (stored.pause.subscription, stored.pause.resource_group) == (SUBSCRIPTION, "app-rg")
 
 
 async def test_a_success_that_was_asked_for_before_the_trouble_lifts_nothing(world: World) -> None:

@@ -58,7 +58,8 @@ POLICY: dict[str, Any] = {
     "settings": {"workspaceId": "{OMS_WORKSPACE_ID}"},
     "protectedSettings": {"workspaceKey": "{OMS_WORKSPACE_KEY}"},
 }
-# A second extension, as a user would add one; its handler takes the same systems and needs no settings.
+# A second extension, as a user would add one; its handler takes the same systems and needs no settings;
+# it may be given the id of a resource that it works with.
 SECOND = parse_entry(
     {
         "name": "inventory-agent",
@@ -67,6 +68,7 @@ SECOND = parse_entry(
         "version": "2.0",
         "resourceName": "InventoryAgent",
         "osType": "Linux",
+        "settings": {"vaultId": {"type": "string"}},
         "supportTables": {"2026-01": {"date": "2026-01-15", "source": "s", "versions": {"ubuntu": ["16.04", "18.04"]}}},
     },
     "inventory-agent.yaml",
