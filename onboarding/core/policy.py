@@ -19,7 +19,7 @@ from onboarding.core.digest import digest
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.exemption import Exemption, parse_exemptions
 from onboarding.core.facts import MachineFacts
-from onboarding.core.managed import manager_of
+from onboarding.core.managed import parse_included, recognise
 from onboarding.core.resource_id import VmId
 from onboarding.core.scope import Scope, parse_scope
 from onboarding.core.waits import Waits, parse_duration, parse_waits
@@ -91,7 +91,7 @@ class Policy:
     extension: str
     scopes: tuple[Scope, ...]
     not_scopes: tuple[Scope, ...]
-    include_managed: bool
+    include_managed: frozenset[str]  # the kinds of managed machine that it takes in
     rule: Rule | None
     existence: Rule | None
     settings: Mapping[str, Any]
@@ -117,9 +117,10 @@ class Policy:
             return Assignment(self, False, f"policy {self.name} is disabled", nearness=0)
         if not self.in_scope(facts.id):
             return Assignment(self, False, f"outside the scope of policy {self.name}", nearness=1)
-        if not self.include_managed and (why := manager_of(facts)):
-            reason = f"policy {self.name} leaves it alone: {why} (includeManaged: true would take it in)"
-            return Assignment(self, False, reason, nearness=2)
+        managed = recognise(facts)
+        if managed and managed.kind not in self.include_managed:
+            way = f"includeManaged: [{managed.kind}] would take it in"
+            return Assignment(self, False, f"policy {self.name} leaves it alone: {managed.reason}; {way}", nearness=2)
         for exemption in self.exemptions:
             if exemption.holds(facts.id, now):
                 return Assignment(self, False, f"exempt from policy {self.name} ({exemption})", nearness=4)
@@ -197,7 +198,7 @@ def parse_policy(raw: object, place: str, compile_rule: RuleCompiler) -> Policy:
         extension=raw["extension"],
         scopes=_scopes(raw, "scope", place),
         not_scopes=_scopes(raw, "notScopes", place),
-        include_managed=parse_switch(raw.get("includeManaged"), f"{place}: includeManaged") or False,
+        include_managed=parse_included(raw.get("includeManaged"), f"{place}: includeManaged"),
         rule=condition("rule"),
         existence=condition("existenceCondition"),
         settings=_mapping(raw, "settings", place),

@@ -11,6 +11,7 @@ from typing import Any
 from onboarding.core import brake, exemption, workspace
 from onboarding.core.catalog import CatalogueEntry, SettingSpec
 from onboarding.core.conditions.operators import OPERATORS, Operator
+from onboarding.core.managed import managed_kinds
 from onboarding.core.outcome import WaitingFor
 from onboarding.core.policy import Effect
 
@@ -29,7 +30,7 @@ _KEYS: Mapping[str, tuple[str, Schema]] = {
     "effect": ("Install, only say what would be installed, or nothing.", {"enum": list(Effect)}),
     "scope": ("Where it holds; everywhere if there is none.", {"$ref": "#/$defs/scopes"}),
     "notScopes": ("Where it does not hold, within its scope.", {"$ref": "#/$defs/scopes"}),
-    "includeManaged": ("Whether VMs of AKS, Databricks and other platforms are taken in.", _SWITCH),
+    "includeManaged": ("Which kinds of managed and short-lived VMs are taken in: true for all, or their names.", {}),
     "rule": ("Which VMs: a condition of Azure Policy.", _CONDITION),
     "parameters": ("Values of the parameters that the conditions name.", _OBJECT),
     "existenceCondition": ("When an extension that is there is as it should be.", _CONDITION),
@@ -53,6 +54,7 @@ def policy_schema(catalogue: Mapping[str, CatalogueEntry]) -> Schema:
     composed = {
         "azurePolicy": _one_or_many({"type": "string", "pattern": _IDS}),
         "brake": _closed({key: {"type": "integer", "minimum": 1} for key in brake.KEYS}),
+        "includeManaged": {"anyOf": [_SWITCH, _one_or_many({"enum": [kind.name for kind in managed_kinds()]})]},
         "exemptions": _list(_closed(_EXEMPTION, required=["scope"])),
         "waits": _closed({kind.value: _SCHEDULE for kind in WaitingFor}),
         "workspaces": _list(_closed({key: _WORKSPACE[key] for key in workspace.KEYS}, required=["name"])),

@@ -1,4 +1,5 @@
-"""The parts of `docs/supported-images.md` that follow from data: support tables and what publishers' names tell.
+"""The parts of documentation pages that follow from data: support tables and what publishers' names tell
+(`docs/supported-images.md`), kinds of managed machine (`docs/policies.md`).
 
 The prose is written by hand; the parts between `<!-- begin: name -->` and `<!-- end: name -->` are filled in from here.
 """
@@ -10,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from onboarding.core.catalog import CatalogueEntry
+from onboarding.core.managed import ManagedKind, managed_kinds
 from onboarding.core.release import TITLES, Distribution
 from onboarding.core.support import SupportTable
 
@@ -23,7 +25,11 @@ def fill_page(page: str, parts: Mapping[str, str]) -> str:
 
 def page_parts(entries: Iterable[CatalogueEntry], grammar: Mapping[str, Any]) -> dict[str, str]:
     """Every generated part by its name."""
-    return {"tables": _tables(entries), "publishers": _publishers(grammar["publishers"])}
+    return {
+        "tables": _tables(entries),
+        "publishers": _publishers(grammar["publishers"]),
+        "managed": _managed(managed_kinds()),
+    }
 
 
 def _tables(entries: Iterable[CatalogueEntry]) -> str:
@@ -47,6 +53,14 @@ def _publishers(publishers: Mapping[str, Sequence[Mapping[str, str]]]) -> str:
     lines = ["| Publisher | Offer and sku | Read as |", "|---|---|---|"]
     for publisher, rules in sorted(publishers.items()):
         lines += [f"| `{publisher}` | {_names(rule)} | {_meaning(rule)} |" for rule in rules]
+    return "\n".join(lines) + "\n"
+
+
+def _managed(kinds: Iterable[ManagedKind]) -> str:
+    lines = ["| Kind | What it is, and why it is left alone | Known by, any one of |", "|---|---|---|"]
+    for kind in kinds:
+        evidence = "<br>".join(map(str, kind.evidence))
+        lines.append(f"| `{kind.name}` | {kind.what}: {kind.why.rstrip('.')} | {evidence} |")
     return "\n".join(lines) + "\n"
 
 

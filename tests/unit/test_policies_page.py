@@ -15,6 +15,7 @@ from onboarding.cli.main import main
 from onboarding.core.brake import KEYS as BRAKE_KEYS
 from onboarding.core.catalog import KEYS as CATALOGUE_KEYS
 from onboarding.core.catalog import parse_entry
+from onboarding.core.managed import managed_kinds
 from onboarding.core.overrides import parse_overrides
 from onboarding.core.policy import KEYS, parse_policy
 from onboarding.core.policy_schema import policy_schema
@@ -126,12 +127,25 @@ def test_the_policies_that_ship_are_valid(file: Path) -> None:
         {"brake": {"maxInstallsPerHour": 0}},
         {"azurePolicy": ["linux"]},
         {"includeManaged": "yes"},
+        {"includeManaged": ["aks-node", "aks"]},
+        {"includeManaged": 1},
     ],
     ids=str,
 )
 def test_the_schema_marks_what_would_be_refused(wrong: dict[str, Any]) -> None:
     assert is_valid(HERE)
     assert not is_valid({**HERE, **wrong})
+
+
+@pytest.mark.parametrize("include", [True, False, "aks-node", ["aks-node", "packer-build"]], ids=str)
+def test_the_schema_takes_kinds_of_managed_machines(include: object) -> None:
+    assert is_valid({**HERE, "includeManaged": include})
+
+
+def test_the_kinds_of_managed_machines_on_the_page_are_those_of_the_data() -> None:
+    assert main(["document", "--check", str(ROOT / "docs" / "policies.md")]) == 0
+    table = PAGE.split("<!-- begin: managed -->")[1].split("<!-- end: managed -->")[0]
+    assert [kind.name for kind in managed_kinds()] == re.findall(r"^\| `([\w-]+)` \|", table, re.MULTILINE)
 
 
 def test_the_schema_takes_extensions_of_the_user_with_any_settings() -> None:
