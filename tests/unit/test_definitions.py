@@ -140,7 +140,7 @@ def test_where_the_rule_does_not_match_there_is_no_compliance() -> None:
         ({"effect": "auditIfNotExists", "details": {"type": EXTENSIONS, "name": "other/?"}}, False),
         (
             {"effect": "auditIfNotExists", "details": {"type": "Microsoft.Insights/dataCollectionRuleAssociations"}},
-            False,
+            None,
         ),
         ({"effect": "auditIfNotExists", "details": {"type": EXTENSIONS, "name": "[uniqueString('a')]"}}, None),
         (
@@ -161,7 +161,7 @@ def test_effects(then: dict[str, Any], compliant: bool | None) -> None:
     assert (answer.applies, answer.compliant) == (True, compliant)
 
 
-def test_of_what_a_vms_body_does_not_list_there_is_none_and_the_answer_says_so() -> None:
+def test_what_lies_beside_a_vm_is_not_read_and_the_answer_says_so() -> None:
     details = {
         "type": "Microsoft.GuestConfiguration/guestConfigurationAssignments",
         "name": "Baseline",
@@ -172,7 +172,7 @@ def test_of_what_a_vms_body_does_not_list_there_is_none_and_the_answer_says_so()
     }
     read = read_definition(definition({"effect": "deployIfNotExists", "details": details}))
     answer = read.evaluate(with_extensions(AGENT))
-    assert answer.compliant is False
+    assert (answer.applies, answer.compliant) == (True, None)
     assert (
         "guestConfigurationAssignments 'Baseline' in the body of the resource, which does not list"
         in answer.because[-1]
@@ -186,11 +186,11 @@ def test_of_what_a_vms_body_does_not_list_there_is_none_and_the_answer_says_so()
 
 
 def test_a_name_that_only_azure_can_work_out_matters_only_where_there_is_something_to_be_named() -> None:
-    for type_, compliant in ((EXTENSIONS, None), ("Microsoft.Insights/dataCollectionRuleAssociations", False)):
+    for type_, without in ((EXTENSIONS, False), ("Microsoft.Insights/dataCollectionRuleAssociations", None)):
         details = {"type": type_, "name": "[concat('assoc-', uniqueString(field('id')))]"}
         answer = read_definition(definition({"effect": "auditIfNotExists", "details": details}))
-        assert answer.evaluate(with_extensions(AGENT)).compliant is compliant
-        assert answer.evaluate(VM).compliant is False
+        assert answer.evaluate(with_extensions(AGENT)).compliant is None
+        assert answer.evaluate(VM).compliant is without
 
 
 def test_inside_an_existence_condition_the_field_function_asks_the_vm() -> None:
@@ -241,7 +241,8 @@ def test_parameter_values_come_plain_or_as_an_assignment_writes_them() -> None:
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
-        ([], "definition: is not an object"),
+        ([], "definition: holds no definition"),
+        (3, "definition: is not an object"),
         ({"properties": {}}, "properties.policyRule: is missing"),
         ({"policyRule": {"if": IF}}, "policyRule.then: is missing"),
         ({"policyRule": {"then": {"effect": "audit"}}}, "policyRule.if: is missing"),
