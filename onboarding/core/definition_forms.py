@@ -68,9 +68,16 @@ class Kept:
         return next((value for key in ("name", "id") if (value := self.whole.get(key)) and isinstance(value, str)), "")
 
     @property
-    def rule(self) -> Mapping[str, Any]:
-        rule = self.properties.get("policyRule", self.properties)
-        return rule if isinstance(rule, Mapping) else {}
+    def missing_parameters(self) -> tuple[str, ...]:
+        """The parameters that its rule names, where it defines none at all: they are kept in a file of their own."""
+        if self.is_initiative or self.properties.get("parameters"):
+            return ()
+        return used_parameters(self.properties.get("policyRule", self.properties))
+
+    def with_parameters(self, parameters: Mapping[str, Any]) -> Kept:
+        properties = {**self.properties, "parameters": parameters}
+        nested = self.properties is not self.whole
+        return Kept({**self.whole, "properties": properties} if nested else properties, self.place)
 
 
 def kept_in(raw: object) -> tuple[Kept, ...]:
@@ -105,8 +112,9 @@ def is_specification(value: object) -> bool:
     """Whether this defines a parameter (type, default, …) and is no value of one."""
     if not isinstance(value, Mapping):
         return False
-    words = {str(key).lower() for key in spelled(value)}
-    return isinstance(spelled(value).get("type"), str) and words <= _SPECIFICATION
+    words = spelled(value)
+    known = {str(key).lower() for key in words} <= _SPECIFICATION
+    return known and str(words.get("type")).lower() in _PARAMETER_TYPES
 
 
 def used_parameters(source: object) -> tuple[str, ...]:
@@ -532,5 +540,6 @@ _WORDS: Final = {
     "policy_definition_id": "policyDefinitionId",
     "policy_definition_reference_id": "policyDefinitionReferenceId",
 }
+_PARAMETER_TYPES: Final = frozenset(("string", "array", "object", "boolean", "integer", "float", "datetime"))
 _SPECIFICATION: Final = {"type", "defaultvalue", "allowedvalues", "metadata", "schema", "additionalproperties"}
 _SIGNS: Final = {"properties", "policyrule", "policy_rule", "if", "value", "data", "resources"}

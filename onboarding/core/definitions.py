@@ -123,11 +123,17 @@ class Definition:
 
 def read_definition(raw: object) -> Definition:
     """Read the only definition in a file's data. What is wrong in its rule is found before any VM is looked at."""
-    kept = kept_in(raw)
+    return read_kept(only(kept_in(raw)))
+
+
+def only(kept: tuple[Kept, ...]) -> Kept:
+    """The one definition, or `ConditionError` that names those there are."""
     if len(kept) > 1:
         names = ", ".join(each.name or each.place for each in kept[:8]) + (", …" if len(kept) > 8 else "")
-        raise ConditionError("definition", f"this is a list of {len(kept)} definitions ({names}): give one of them")
-    return read_kept(kept[0])
+        raise ConditionError(
+            "definition", f"this is a list of {len(kept)} definitions ({names}): give one of them, or import them all"
+        )
+    return kept[0]
 
 
 def read_kept(kept: Kept) -> Definition:
