@@ -45,10 +45,14 @@ def load_kept(
         raise BadInput(f"{path}: is {language}")
     source = read_source(path)
     try:
-        kept = kept_in(source.data)
-        return source, tuple(_completed(each, path, values, quiet) for each in kept)
+        return source, kept_of(source, values, quiet=quiet)
     except ConditionError as error:
         raise source.error(error.place, error.message) from None
+
+
+def kept_of(source: Source, values: Mapping[str, Any] = _NOTHING, *, quiet: bool = False) -> tuple[Kept, ...]:
+    """The same for a file that was read; `ConditionError` where it is none of the forms."""
+    return tuple(_completed(each, source.name, values, quiet) for each in kept_in(source.data))
 
 
 def _completed(kept: Kept, path: str, values: Mapping[str, Any], quiet: bool) -> Kept:

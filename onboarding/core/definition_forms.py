@@ -542,4 +542,4 @@ _WORDS: Final = {
 }
 _PARAMETER_TYPES: Final = frozenset(("string", "array", "object", "boolean", "integer", "float", "datetime"))
 _SPECIFICATION: Final = {"type", "defaultvalue", "allowedvalues", "metadata", "schema", "additionalproperties"}
-_SIGNS: Final = {"properties", "policyrule", "policy_rule", "if", "value", "data", "resources"}
+_SIGNS: Final = {"properties", "policyrule", "policy_rule", "if", "value", "data", "resources", "contentversion"}

@@ -50,7 +50,7 @@ def import_definition(
     kept = {name: value for name, value in given.items() if value is not NOT_GIVEN}
     if kept:
         policy["parameters"] = kept
-    if definition.details.get("existenceCondition") and _subject(definition).lower() == EXTENSIONS.lower():
+    if definition.details.get("existenceCondition") and _is_about_extensions(definition):
         policy["existenceCondition"] = definition.details["existenceCondition"]
     if found:
         policy |= {"settings": dict(found.settings), "protectedSettings": dict(found.protected_settings)}
@@ -104,8 +104,8 @@ def _notes(
     missing = [name for name, value in given.items() if value is NOT_GIVEN]
     if missing:
         yield f"parameters: no value and no default for {', '.join(missing)}"
-    if definition.details.get("existenceCondition") and _subject(definition).lower() != EXTENSIONS.lower():
-        yield f"existenceCondition: it is about {_subject(definition)}, which is not read here; left out"
+    if definition.details.get("existenceCondition") and not _is_about_extensions(definition):
+        yield f"existenceCondition: it is about {_subject(definition)}, not about an extension; left out"
     if found is None:
         yield f"extension: nothing in the definition tells publisher and type (it speaks of {_subject(definition)})"
         return
@@ -113,6 +113,10 @@ def _notes(
     if not entry:
         handler = f"{found.publisher}/{found.type} {found.version}".rstrip()
         yield f"extension: the catalogue has no entry for {handler}; add one"
+
+
+def _is_about_extensions(definition: Definition) -> bool:
+    return _subject(definition).lower().endswith("/extensions")
 
 
 def _subject(definition: Definition) -> str:

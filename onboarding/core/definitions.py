@@ -160,16 +160,8 @@ def read_kept(kept: Kept) -> Definition:
     return definition
 
 
-def definition_errors(raw: object) -> tuple[ConditionError, ...]:
-    """Every error of both conditions of each definition; when they have none, the first one of the rest."""
-    try:
-        kept = kept_in(raw)
-    except ConditionError as error:
-        return (error,)
-    return tuple(error for each in kept if not each.is_initiative or len(kept) == 1 for error in _errors(each))
-
-
-def _errors(kept: Kept) -> tuple[ConditionError, ...]:
+def kept_errors(kept: Kept) -> tuple[ConditionError, ...]:
+    """Every error of both conditions; when they have none, the first one of the rest."""
     try:
         rule, place = _rule(kept)
         defined = _parameters(kept.properties.get("parameters"))

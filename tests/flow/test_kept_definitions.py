@@ -266,6 +266,19 @@ def test_a_rule_alone_takes_all_its_values_or_says_what_is_missing(tmp_path: Pat
     assert json.loads(capsys.readouterr().out)["effect"] == "DeployIfNotExists"
 
 
+def test_validate_reads_every_form(tmp_path: Path, capsys: Capture) -> None:
+    for number, form in enumerate(FORMS.values()):
+        lay(tmp_path, form, f"{number}.json")
+    lay(tmp_path, RULE, "azurepolicy.rules.json")
+    lay(tmp_path, PARAMETERS, "azurepolicy.parameters.json")
+    assert main(["policy", "validate", str(tmp_path)]) == 0, capsys.readouterr().out
+    assert f"{len(FORMS) + 2} files, 0 errors" in capsys.readouterr().out
+    broken = template(resource(policyRule=doubled(RULE | {"then": {"effect": "audits"}})))
+    assert main(["policy", "validate", lay(tmp_path, broken)]) == 1
+    line = next(n for n, text in enumerate(json.dumps(broken, indent=1).splitlines(), 1) if "audits" in text)
+    assert f"d.json:{line}: resources[0].properties.policyRule.then.effect: unknown effect" in capsys.readouterr().out
+
+
 def audit(then: Any, **parameters: Any) -> dict[str, Any]:
     return {"parameters": parameters, "policyRule": {"if": RULE["if"]["allOf"][0], "then": then}}
 
