@@ -49,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
     source, kept = load_kept(args.file, values)
     if len(kept) > 1 or kept[0].is_initiative:
         folder = Path(args.definitions) if args.definitions else Path(args.file).parent
+        if not any(_members_of(each) for each in kept if each.is_initiative) and len(kept) == 1:
+            raise BadInput(f"{args.file}: policyDefinitions: the initiative has no members")
         return _write_all(_all(kept, values, folder), args.out)
     try:
         definition = _titled(read_kept(kept[0]), Path(args.file))

@@ -126,7 +126,8 @@ def spelled(value: Mapping[Any, Any]) -> dict[str, Any]:
     """With the words of a definition as they are documented: to Azure their case does not matter."""
     named: dict[str, Any] = {}
     for key, item in value.items():
-        word = _WORDS.get(str(key).lower(), key)
+        folded = str(key).lower()
+        word = key if folded in _OF_LISTS and not isinstance(item, (list, str)) else _WORDS.get(folded, key)
         if named.get(word) is None:
             named[word] = item
     return named
@@ -263,11 +264,16 @@ def _deployed_properties(properties: Mapping[str, Any], place: str, names: Names
     own = properties.get("parameters")
     known = {str(name).lower() for name in own} if isinstance(own, Mapping) else set()
     deployment = _Deployment(names, known)
-    deployed = {key: deployment.of(value, _below(place, key), key) for key, value in properties.items()}
+    deployed = {
+        key: deployment.of(value, _below(place, key), key) for key, value in properties.items() if key != "parameters"
+    }
     if isinstance(own, Mapping):
+        below = _below(place, "parameters")
         deployed["parameters"] = {
-            name: deployment.specification(spec, _below(place, f"parameters.{name}")) for name, spec in own.items()
+            name: deployment.specification(spec, _below(below, name)) for name, spec in own.items()
         }
+    elif own is not None:
+        deployed["parameters"] = own
     return deployed
 
 
@@ -540,6 +546,7 @@ _WORDS: Final = {
     "policy_definition_id": "policyDefinitionId",
     "policy_definition_reference_id": "policyDefinitionReferenceId",
 }
+_OF_LISTS: Final = frozenset(("policydefinition",))  # the name of an initiative's list alone
 _PARAMETER_TYPES: Final = frozenset(("string", "array", "object", "boolean", "integer", "float", "datetime"))
 _SPECIFICATION: Final = {"type", "defaultvalue", "allowedvalues", "metadata", "schema", "additionalproperties"}
 _SIGNS: Final = {"properties", "policyrule", "policy_rule", "if", "value", "data", "resources", "contentversion"}

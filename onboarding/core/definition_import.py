@@ -77,11 +77,11 @@ def _source(definition: Definition, found: TemplateExtension | None) -> dict[str
 def _effect(definition: Definition, given: Mapping[str, Any], notes: list[str]) -> str:
     effect = compile_template(definition.effect, given, "effect")
     try:
-        if not effect.value.constant:
-            raise Undecided(f"{definition.effect} differs from machine to machine, or has no value")
         value = str(effect.of(_NOTHING))
+        if not effect.value.constant:
+            raise Undecided(f"{definition.effect} differs from machine to machine")
     except Undecided as reason:
-        raise ConditionError("effect", f"{reason}; say --parameters '{_example(definition)}'") from None
+        raise ConditionError("effect", f"{reason}; {_way_out(definition)}") from None
     for effect_name in ("deployIfNotExists", "auditIfNotExists", "disabled"):
         if value.lower() == effect_name.lower():
             return effect_name
@@ -89,12 +89,14 @@ def _effect(definition: Definition, given: Mapping[str, Any], notes: list[str]) 
     return "auditIfNotExists"
 
 
-def _example(definition: Definition) -> str:
+def _way_out(definition: Definition) -> str:
     """A value for the parameter that decides the effect, as it would be written."""
-    name = next(iter(used_parameters(definition.effect)), "effect")
+    name = next(iter(used_parameters(definition.effect)), "")
+    if not name:
+        return "write a policy for each of the effects"
     parameter = next((each for key, each in definition.parameters.items() if key.lower() == name.lower()), None)
     allowed = parameter.allowed if parameter else ()
-    return f'{{"{name}": "{allowed[0] if allowed else "DeployIfNotExists"}"}}'
+    return f'say --parameters \'{{"{name}": "{allowed[0] if allowed else "DeployIfNotExists"}"}}\''
 
 
 def _notes(

@@ -170,7 +170,7 @@ def kept_errors(kept: Kept) -> tuple[ConditionError, ...]:
         errors = condition_errors(rule["if"], values, _below(place, "if")) if "if" in rule else ()
         if "existenceCondition" in details:
             below = _below(place, "then.details.existenceCondition")
-            errors += condition_errors(details["existenceCondition"], values, below, _beside(details))
+            errors += condition_errors(details["existenceCondition"], values, below, _beside(details, values))
         if not errors:
             read_kept(kept)
     except ConditionError as error:
@@ -250,14 +250,19 @@ def _existence(details: Mapping[str, Any], parameters: Mapping[str, Any], place:
         name=compile_template(details["name"], parameters, f"{place}.name") if "name" in details else None,
         condition=None
         if condition is None
-        else compile_condition(condition, parameters, f"{place}.existenceCondition", _beside(details)),
+        else compile_condition(condition, parameters, f"{place}.existenceCondition", _beside(details, parameters)),
     )
 
 
-def _beside(details: Mapping[str, Any]) -> str:
-    """The type of the related resource, where it is written out."""
-    type_ = details.get("type")
-    return type_ if isinstance(type_, str) and not is_expression(type_) else ""
+def _beside(details: Mapping[str, Any], parameters: Mapping[str, Any]) -> str:
+    """The type of the related resource, where it is known before there is a machine."""
+    if not isinstance(details.get("type"), str):
+        return ""
+    type_ = compile_template(details["type"], parameters, "type")
+    try:
+        return str(type_.of(_NOTHING)) if type_.value.constant else ""
+    except Undecided:
+        return ""
 
 
 def _parameters(raw: object) -> dict[str, Parameter]:

@@ -326,6 +326,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
         [FORMS["list"][0], POWERSHELL | {"Name": "other"}],
         "a list of 2 definitions (watch, other): give one of them",
     ),
+    "wrapped": ({"policyDefinition": {"properties": PROPERTIES}}, "policyRule: is missing; give a definition"),
     "initiative": ({"properties": {"policyDefinitions": []}}, "this is an initiative"),
 }
 
@@ -369,9 +370,11 @@ def test_a_value_that_is_no_effect_is_refused(tmp_path: Path, capsys: Capture) -
 def test_what_lies_beside_the_vm_is_not_known(
     type_: str, alias: str, effect: str, tmp_path: Path, capsys: Capture
 ) -> None:
-    condition = {"anyOf": [{"field": alias, "equals": "x"}, {"count": {"field": f"{type_}/a[*]"}, "greater": 0}]}
+    named = {"type": {"type": "String", "defaultValue": "Microsoft.DevTestLab/schedules"}}
+    array = f"{type_.replace("[parameters('type')]", named['type']['defaultValue'])}/a[*]"
+    condition = {"anyOf": [{"field": alias, "equals": "x"}, {"count": {"field": array}, "greater": 0}]}
     details = {"type": type_, "existenceCondition": condition}
-    file = lay(tmp_path, audit({"effect": effect, "details": details}))
+    file = lay(tmp_path, audit({"effect": effect, "details": details}, **named))
     assert evaluate(tmp_path, file) == 0
     answer = json.loads(capsys.readouterr().out)
     assert (answer["applies"], answer["effect"], answer["compliant"]) == (True, effect, None)
@@ -382,7 +385,25 @@ def test_what_lies_beside_the_vm_is_not_known(
     assert "existenceCondition" not in yaml.safe_load(told)
     assert main(["policy", "validate", file]) == 0
     details["existenceCondition"] = {"field": "Microsft.Compute/virtualMachines/vmSize", "equals": "x"}
-    assert evaluate(tmp_path, lay(tmp_path, audit({"effect": effect, "details": details}))) == 2
+    assert evaluate(tmp_path, lay(tmp_path, audit({"effect": effect, "details": details}, **named))) == 2
+
+
+def test_a_default_that_only_arm_knows_asks_for_a_value(tmp_path: Path, capsys: Capture) -> None:
+    effect = {"type": "String", "defaultValue": "[parameters('e')]"}
+    parameters = {"e": {"type": "string"}}
+    file = lay(tmp_path, template(resource(parameters=PARAMETERS | {"effect": effect}), parameters=parameters))
+    assert main(["policy", "import", file]) == 2
+    assert "parameter 'effect' has neither a value nor a default; say --parameters" in capsys.readouterr().err
+    assert main(["policy", "import", file, "--parameters", '{"effect": "DeployIfNotExists"}']) == 0
+    assert "\neffect: deployIfNotExists\n" in capsys.readouterr().out
+
+
+def test_an_effect_that_differs_from_machine_to_machine_is_not_imported(tmp_path: Path, capsys: Capture) -> None:
+    file = lay(tmp_path, audit({"effect": "[if(equals(field('location'), 'westeurope'), 'deny', 'audit')]"}))
+    assert evaluate(tmp_path, file) == 0
+    assert json.loads(capsys.readouterr().out)["effect"] == "deny"
+    assert main(["policy", "import", file]) == 2
+    assert "write a policy for each of the effects" in capsys.readouterr().err
 
 
 def test_every_definition_of_a_list_gets_a_file_of_its_own(tmp_path: Path, capsys: Capture) -> None:
