@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, ValuesView
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ from onboarding.core.conditions.limits import Budget
 from onboarding.core.deployment_template import Names, worked_out
 
 _STEPS: Final = 1_000_000  # for all expressions of one file's templates
+_MAX_DEPTH: Final = 100  # of a text of JSON within the file, as of the file itself
 _CONTENT: Final = ("policyRule", "policyDefinitions")
 _AUTHORIZATION: Final = "microsoft.authorization/"
 _DEFINITIONS: Final = ("policydefinitions", "policysetdefinitions")
@@ -204,9 +205,18 @@ def _read_text(value: object) -> object:
     if not isinstance(value, str) or value.lstrip()[:1] not in ("{", "["):
         return value
     try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
+        read = json.loads(value)
+    except RecursionError:
+        raise ConditionError("definition", TOO_DEEP) from None
+    except ValueError:
         return value
+    level = [read]
+    for _ in range(_MAX_DEPTH):
+        holders = [found.values() if isinstance(found, dict) else found for found in level]
+        level = [inner for found in holders if isinstance(found, (list, ValuesView)) for inner in found]
+        if not level:
+            return read
+    raise ConditionError("definition", TOO_DEEP)
 
 
 def _refuse_cut(holder: Mapping[str, Any], place: str) -> None:

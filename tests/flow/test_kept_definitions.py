@@ -499,6 +499,16 @@ def test_variables_that_double_each_other_are_left_open(tmp_path: Path, capsys: 
     assert "only ARM can work out" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("depth", [200, 900, 5000])
+def test_a_rule_in_a_text_is_bounded_in_depth(depth: int, tmp_path: Path, capsys: Capture) -> None:
+    deep = '{"not":' * depth + "{}" + "}" * depth
+    for content in ({"policyRule": deep}, looped(all=[], text='{"policyRule":' + deep + "}")):
+        file = lay(tmp_path, content)
+        assert (evaluate(tmp_path, file), main(["policy", "import", file])) == (2, 2)
+        assert main(["policy", "validate", file]) == 1
+        assert "nested too deeply" in capsys.readouterr().err
+
+
 def _right(want: dict[str, Any], code: int, out: str, err: str) -> bool:
     if "refused" in want:
         pattern = want["refused"]
