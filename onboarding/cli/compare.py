@@ -15,9 +15,10 @@ from typing import Any
 from onboarding.check import DEFAULT_EXTENSION
 from onboarding.cli.check import load_entry
 from onboarding.cli.check_input import read_items
+from onboarding.cli.definition_input import load_definition
 from onboarding.cli.io import BadInput, Commands
 from onboarding.cli.policy_evaluate import bind
-from onboarding.cli.policy_input import load_definition, read_parameters
+from onboarding.cli.policy_input import read_parameters
 from onboarding.core.comparison import LabelledImage, by_name, by_rule, compare, read_label
 from onboarding.core.conditions import Context, Resource
 from onboarding.core.support_page import fill_page
@@ -35,8 +36,8 @@ def add(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     labels = _labels(args.labels)
-    source, definition = load_definition(args.definition)
-    bound = bind(source, definition, read_parameters(args.parameters))
+    values = read_parameters(args.parameters)
+    bound = bind(*load_definition(args.definition, values), values)
     rule = by_rule(_matcher(lambda resource: bound.condition.evaluate(resource).matched))
     entry = load_entry(DEFAULT_EXTENSION)
     sections = [

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from onboarding.cli.definition_input import load_definition
 from onboarding.cli.io import BadInput, Commands, as_json
-from onboarding.cli.policy_input import Source, load_definition, read_parameters, read_vms
+from onboarding.cli.policy_input import Source, read_parameters, read_vms
 from onboarding.core.compliance import Answer, BoundDefinition
 from onboarding.core.conditions import ConditionError, Context, Resource
 from onboarding.core.definitions import Definition
@@ -30,8 +31,8 @@ def add(actions: Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    source, definition = load_definition(args.definition)
-    bound = bind(source, definition, read_parameters(args.parameters))
+    values = read_parameters(args.parameters)
+    bound = bind(*load_definition(args.definition, values), values)
     context = Context(now=datetime.now(UTC))
     for body in read_vms(args.vm):
         resource = Resource(body, context)

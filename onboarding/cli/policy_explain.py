@@ -14,12 +14,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from onboarding.cli.definition_input import load_definition
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, Commands, as_json
 from onboarding.cli.policy_evaluate import bind
 from onboarding.cli.policy_explanation import definition_trees, explain, trees_as_json, trees_as_text
 from onboarding.cli.policy_input import (
-    load_definition,
     load_policy,
     load_rules,
     policy_folder,
@@ -54,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
     environment = environment_of(args)
     now = datetime.now(UTC)
     if args.definition:
-        bound = bind(*load_definition(args.definition), read_parameters(args.parameters))
+        values = read_parameters(args.parameters)
+        bound = bind(*load_definition(args.definition, values), values)
         for body in _bodies(args.vm, environment):
             resource = Resource(body, Context(now=now))
             trees = dict(definition_trees(bound, resource))

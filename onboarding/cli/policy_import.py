@@ -7,23 +7,28 @@ looked for by id in a folder of definition files; it holds only their ids.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
+from onboarding.cli.definition_input import load_kept
 from onboarding.cli.io import BadInput, Commands
-from onboarding.cli.policy_input import load_definition, read_parameters, read_source
+from onboarding.cli.policy_input import read_parameters
 from onboarding.core.conditions import NOT_GIVEN, ConditionError, Resource, Undecided, compile_template
+from onboarding.core.definition_forms import Kept, spelled
 from onboarding.core.definition_import import Imported, import_definition
-from onboarding.core.definitions import Definition, read_definition
+from onboarding.core.definitions import Definition, read_kept
 from onboarding.core.foreign import printable
 from onboarding.files import load_catalogue
 from onboarding.reading import parse_yaml
+
+_MAX_NAME: Final = 64
 
 
 def add(actions: Commands) -> None:
@@ -41,18 +46,30 @@ def add(actions: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     values = read_parameters(args.parameters)
-    source = read_source(args.file)
-    properties = source.data.get("properties", source.data) if isinstance(source.data, dict) else {}
-    if isinstance(properties, dict) and isinstance(properties.get("policyDefinitions"), list):
+    source, kept = load_kept(args.file, values)
+    if len(kept) > 1 or kept[0].is_initiative:
         folder = Path(args.definitions) if args.definitions else Path(args.file).parent
-        return _write_all(_members(properties, values, folder), args.out)
-    _, definition = load_definition(args.file)
+        if not any(_members_of(each) for each in kept if each.is_initiative) and len(kept) == 1:
+            raise BadInput(f"{args.file}: policyDefinitions: the initiative has no members")
+        return _write_all(_all(kept, values, folder), args.out)
+    try:
+        definition = _titled(read_kept(kept[0]), Path(args.file))
+    except ConditionError as error:
+        raise source.error(error.place, error.message) from None
     try:
         imported = _fitted(import_definition(definition, values, catalogue()))
     except ConditionError as error:
         raise BadInput(f"{args.file}: {error}") from None
     _write(imported, Path(args.out) if args.out else None)
     return 0
+
+
+def _titled(definition: Definition, path: Path) -> Definition:
+    """A rule alone has no name: it is that of its file, or of the folder where every file is an `azurepolicy…`."""
+    if definition.name or definition.display_name:
+        return definition
+    stem = path.name.partition(".")[0]
+    return replace(definition, name=path.absolute().parent.name if stem.lower() == "azurepolicy" else stem)
 
 
 def catalogue() -> dict[tuple[str, str], str]:
@@ -94,11 +111,16 @@ def _write(imported: Imported, path: Path | None) -> None:
 
 
 def _write_all(members: Iterator[tuple[str, Imported | str]], out: str | None) -> int:
-    """Every definition of an initiative; those that are not found are named, and the exit code is 1."""
+    """Every definition of a list or an initiative, each under a name of its own; those that cannot be written are
+    named, and the exit code is 1."""
     missing = 0
+    taken: set[str] = set()
     folder = Path(out) if out else None
-    if folder:
-        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        if folder:
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{folder}: cannot be made ({error.strerror}); several policies need a folder") from None
     for reference, member in members:
         if isinstance(member, str):
             missing += 1
@@ -106,38 +128,110 @@ def _write_all(members: Iterator[tuple[str, Imported | str]], out: str | None) -
             continue
         if folder is None:
             sys.stdout.write("---\n")
+        member = _renamed(member, taken)
         _write(member, folder / f"{member.policy['name']}.yaml" if folder else None)
     return 1 if missing else 0
 
 
+def _renamed(imported: Imported, taken: set[str]) -> Imported:
+    """With a number behind a name that another one has: long names are cut, and one definition may come twice."""
+    name = own = str(imported.policy["name"])
+    number = 1
+    while name in taken:
+        number += 1
+        name = f"{own[: _MAX_NAME - len(str(number)) - 1]}-{number}"
+    taken.add(name)
+    return replace(imported, policy={**imported.policy, "name": name})
+
+
+def _all(kept: tuple[Kept, ...], values: Mapping[str, Any], folder: Path) -> Iterator[tuple[str, Imported | str]]:
+    """The members of the initiatives, then the definitions that are in none of them."""
+    own: dict[str, Definition] = {}
+    alone: list[tuple[str, Definition]] = []
+    for each in kept:
+        if each.is_initiative:
+            continue
+        try:
+            definition = read_kept(each)
+        except ConditionError as error:
+            yield each.name or each.place, f"cannot be imported: {error}"
+            continue
+        alone.append((each.name or each.place, definition))
+        own |= dict.fromkeys(_keys(definition), definition)
+    named: set[str] = set()
+    for each in kept:
+        if each.is_initiative:
+            named |= {_key(member) for member in _members_of(each)}
+            yield from _members(each, values, {**_in_folder(folder), **own}, folder)
+    entries = catalogue()
+    for name, definition in alone:
+        if not _keys(definition) & named:
+            known = {key.lower() for key in definition.parameters}
+            given = {key: value for key, value in values.items() if key.lower() in known}
+            yield name, _imported(definition, given, entries)
+
+
+def _imported(
+    definition: Definition, values: Mapping[str, Any], entries: Mapping[tuple[str, str], str]
+) -> Imported | str:
+    try:
+        return _fitted(import_definition(definition, values, entries))
+    except (ConditionError, Undecided) as error:
+        return f"cannot be imported: {error}"
+
+
+def _members_of(initiative: Kept) -> list[Mapping[str, Any]]:
+    listed = initiative.properties.get("policyDefinitions")
+    return (
+        [spelled(member) if isinstance(member, Mapping) else {} for member in listed]
+        if isinstance(listed, list)
+        else []
+    )
+
+
 def _members(
-    properties: Mapping[str, Any], values: Mapping[str, Any], folder: Path
+    initiative: Kept, values: Mapping[str, Any], known: Mapping[str, Definition], folder: Path
 ) -> Iterator[tuple[str, Imported | str]]:
     """Each definition bound to what the initiative passes it, or why it cannot be."""
-    known = {key: definition for definition in _definitions(folder) for key in _keys(definition)}
-    given = _set_values(properties.get("parameters"), values)
+    given = _set_values(initiative.properties.get("parameters"), values)
     entries = catalogue()
-    for number, member in enumerate(properties["policyDefinitions"]):
-        member = member if isinstance(member, dict) else {}
+    for number, member in enumerate(_members_of(initiative)):
         id_ = str(member.get("policyDefinitionId", ""))
         reference = str(member.get("policyDefinitionReferenceId") or id_ or f"policyDefinitions[{number}]")
-        definition = known.get(id_.rpartition("/")[2].lower())
+        definition = known.get(_key(member))
         if definition is None:
             yield reference, f"definition {id_} is not in {folder}; put its file there, or name the folder"
             continue
         try:
             passed = _passed(member.get("parameters"), given)
-            yield reference, _fitted(import_definition(definition, passed, entries))
-        except (ConditionError, Undecided) as error:
+        except ConditionError as error:
             yield reference, f"cannot be imported: {error}"
+            continue
+        yield reference, _imported(definition, passed, entries)
+
+
+def _key(member: Mapping[str, Any]) -> str:
+    """The definition's name: the end of its id, in a template the last text of the expression that makes the id."""
+    id_ = str(member.get("policyDefinitionId", ""))
+    texts = re.findall(r"'([^']*)'", id_) if id_.startswith("[") else []
+    return (texts[-1] if texts else id_).rpartition("/")[2].lower()
+
+
+def _in_folder(folder: Path) -> dict[str, Definition]:
+    return {key: definition for definition in _definitions(folder) for key in _keys(definition)}
 
 
 def _definitions(folder: Path) -> Iterator[Definition]:
     for path in sorted(folder.glob("*.json")):
         try:
-            yield read_definition(read_source(str(path)).data)
-        except (ConditionError, BadInput):
-            continue  # the folder may hold initiatives and other files as well
+            _, kept = load_kept(str(path), quiet=True)
+        except BadInput:
+            continue  # the folder may hold other files as well
+        for each in kept:
+            try:
+                yield read_kept(each)
+            except ConditionError:
+                continue  # an initiative, or a definition that is missed only if it is named
 
 
 def _keys(definition: Definition) -> set[str]:
@@ -148,7 +242,9 @@ def _set_values(specs: Any, values: Mapping[str, Any]) -> dict[str, Any]:
     specs = specs if isinstance(specs, dict) else {}
     given = {name.lower(): value for name, value in values.items()}
     return {
-        name: given.get(name.lower(), spec.get("defaultValue", NOT_GIVEN) if isinstance(spec, dict) else NOT_GIVEN)
+        name: given.get(
+            name.lower(), spelled(spec).get("defaultValue", NOT_GIVEN) if isinstance(spec, dict) else NOT_GIVEN
+        )
         for name, spec in specs.items()
     }
 

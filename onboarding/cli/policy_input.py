@@ -19,8 +19,7 @@ import yaml
 from onboarding.cli.check_input import read_items
 from onboarding.cli.io import BadInput
 from onboarding.cli.vm_bodies import arm_shape
-from onboarding.core.conditions import ConditionError
-from onboarding.core.definitions import Definition, read_definition
+from onboarding.core.definition_forms import is_specification, spelled
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.policy import Policy, parse_policy
 from onboarding.core.rule import compile_rule
@@ -79,14 +78,6 @@ def read_text(path: str, limit: int = MAX_BYTES) -> str:
         raise BadInput(f"{path}: is not UTF-8 (byte {error.start}); save it as UTF-8") from None
 
 
-def load_definition(path: str) -> tuple[Source, Definition]:
-    source = read_source(path)
-    try:
-        return source, read_definition(source.data)
-    except ConditionError as error:
-        raise source.error(error.place, error.message) from None
-
-
 def load_policy(path: str) -> Policy:
     """One policy file; what is wrong with it, with its line."""
     source = read_source(path)
@@ -130,16 +121,27 @@ def _bodies(value: Any, place: str) -> Iterator[Mapping[str, Any]]:
 
 
 def read_parameters(text: str | None) -> Mapping[str, Any]:
-    """`--parameters`: JSON, or `@file` with JSON in it; an assignment's `{"name": {"value": …}}` is as good."""
+    """`--parameters`: JSON, or `@file` with JSON in it; an assignment's `{"name": {"value": …}}` is as good.
+
+    A deployment's parameter file is unwrapped; of a file with the parameters' definitions the defaults are taken."""
     if not text:
         return {}
     source = read_text(text[1:]) if text.startswith("@") else text
     try:
-        values = parse_json(source)
+        values: Any = parse_json(source)
     except Unreadable as error:
         raise BadInput(f'--parameters: is no JSON ({error}); write {{"name": value}}, or @file') from None
     if not isinstance(values, dict):
         raise BadInput('--parameters: is no object; write {"name": value}')
+    if isinstance(values.get("parameters"), dict) and {"$schema", "contentVersion", "properties"} & values.keys():
+        return _values(values["parameters"])
+    return _values(values)
+
+
+def _values(values: dict[str, Any]) -> Mapping[str, Any]:
+    if values and all(map(is_specification, values.values())):
+        told = {name: spelled(value).get("defaultValue") for name, value in values.items()}
+        return {name: value for name, value in told.items() if value is not None}
     return values
 
 
@@ -164,6 +166,6 @@ def _step(node: Any, step: str, line: int) -> tuple[int, Any]:
             return node.value[index].start_mark.line + 1, node.value[index]
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            if key.value == step:
+            if str(key.value).lower() == step.lower():
                 return key.start_mark.line + 1, value
     return line, None

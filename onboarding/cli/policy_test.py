@@ -15,9 +15,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from onboarding.cli.definition_input import load_definition
 from onboarding.cli.io import BadInput, Commands
 from onboarding.cli.policy_evaluate import bind
-from onboarding.cli.policy_input import Source, load_definition, load_policy, read_source, read_vms
+from onboarding.cli.policy_input import Source, load_policy, read_source, read_vms
 from onboarding.core.conditions import Context, Resource
 from onboarding.core.facts import read_facts
 from onboarding.core.foreign import printable
@@ -81,8 +82,8 @@ def _outcomes(path: Path) -> Iterator[Outcome]:
 
 def _decider(source: Source, folder: Path) -> Decide:
     if "definition" in source.data:
-        loaded = load_definition(str(folder / source.data["definition"]))
-        bound = bind(*loaded, source.data.get("parameters") or {})
+        values = source.data.get("parameters") or {}
+        bound = bind(*load_definition(str(folder / source.data["definition"]), values), values)
         return lambda body: bound.evaluate(Resource(body, Context(now=_NOW))).as_dict()
     if "policy" not in source.data:
         raise source.error("", "names neither 'policy' nor 'definition'")

@@ -9,12 +9,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from onboarding.cli.definition_input import kept_of
 from onboarding.cli.io import BadInput, Commands, as_json
 from onboarding.cli.policy_input import Source, read_source
 from onboarding.core.catalog import parse_entry
 from onboarding.core.conditions import ConditionError
 from onboarding.core.conditions.check import condition_errors
-from onboarding.core.definitions import definition_errors
+from onboarding.core.definition_forms import is_definition, parameters_in
+from onboarding.core.definitions import kept_errors
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.foreign import printable
 from onboarding.core.overrides import parse_overrides
@@ -78,11 +80,21 @@ def _errors(source: Source) -> Iterable[ConditionError]:
         return _first_error(source, lambda data: parse_overrides(data, source.name))
     if Path(source.name).parent.name == EXTENSIONS:
         return _first_error(source, lambda data: parse_entry(data, source.name))
-    return definition_errors(source.data) if _is_definition(source.data) else _policy_errors(source)
+    if is_definition(source.data):
+        return _definition_errors(source)
+    return () if parameters_in(source.data) is not None else _policy_errors(source)
 
 
-def _is_definition(data: Any) -> bool:
-    return isinstance(data, dict) and bool({"properties", "policyrule", "if"} & {str(key).lower() for key in data})
+def _definition_errors(source: Source) -> Iterator[ConditionError]:
+    """Of every definition in the file; an initiative beside its definitions has no rule of its own."""
+    try:
+        kept = kept_of(source, quiet=True)
+    except ConditionError as error:
+        yield error
+        return
+    for each in kept:
+        if len(kept) == 1 or not each.is_initiative:
+            yield from kept_errors(each)
 
 
 def _part(value: Any, key: str) -> dict[str, Any]:

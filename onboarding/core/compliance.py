@@ -5,7 +5,8 @@ Semantics, after Azure's documentation of effects:
   a VM of the right type that an `audit` does not match as compliant, which is not told apart here;
 - `auditIfNotExists` and `deployIfNotExists`: compliant when any related resource satisfies `existenceCondition`, or,
   without one, when there is any; not compliant when none is there. Related are the children of the VM of that type, or
-  the VM itself; of other types than extensions a VM's body lists none, and the answer says so;
+  the VM itself. What lies beside the VM (schedules, assignments, associations) is not in its body and is not read:
+  there is no compliance then, and the answer says so;
 - `audit`, `deny`, `append`, `modify`: what the `if` matches is non-compliant;
 - `disabled`, `manual`, `denyAction`, …: no compliance;
 - what cannot be decided, for want of a parameter's value mostly, has no compliance either.
@@ -19,6 +20,11 @@ from typing import Any
 from onboarding.core.conditions import Condition, Evaluation, Resource, Template, Undecided, decisive
 from onboarding.core.conditions.resource import EXTENSIONS
 
+# Every effect that Azure Policy knows; to Azure their case does not matter.
+EFFECTS = (
+    *("addToNetworkGroup", "append", "audit", "auditIfNotExists", "deny", "denyAction", "deployIfNotExists"),
+    *("disabled", "enforceOPAConstraint", "enforceRegoPolicy", "manual", "modify", "mutate"),
+)
 _IF_NOT_EXISTS = ("auditifnotexists", "deployifnotexists")
 _MATCH_IS_VIOLATION = ("audit", "deny", "append", "modify")
 
@@ -43,7 +49,9 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Existence:
-    """The related resource that an `…IfNotExists` effect looks for."""
+    """The related resource that an `…IfNotExists` effect looks for.
+
+    Of a type that lies beside the machine all that is known is that it is not in the machine's body."""
 
     type: Template
     name: Template | None
@@ -60,7 +68,7 @@ class Existence:
             return self._best(candidates, subject, words)
         if complete:
             return False, (f"there is no {words}",)
-        return False, (
+        return None, (
             f"there is no {words} in the body of the resource, which does not list what Azure has of that type",
         )
 

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from onboarding.core.conditions import NOT_GIVEN, Resource, Undecided, compile_template
+from onboarding.core.conditions import NOT_GIVEN, ConditionError, Resource, Undecided, compile_template
 from onboarding.core.conditions.expression_syntax import is_expression
 from onboarding.core.conditions.resource import EXTENSIONS
+from onboarding.core.definition_forms import used_parameters
 from onboarding.core.definitions import Definition
 from onboarding.core.deployment_template import TemplateExtension, read_template
 
@@ -32,13 +33,15 @@ class Imported:
 def import_definition(
     definition: Definition, values: Mapping[str, Any], catalogue: Mapping[tuple[str, str], str]
 ) -> Imported:
-    """One policy. `catalogue` names the entry of each (publisher, type), both lower case."""
+    """One policy. `catalogue` names the entry of each (publisher, type), both lower case.
+
+    An effect that is not decided is a `ConditionError`: a policy must not be weaker than what it was made from."""
     given = definition.resolve(values)
     found = read_template(definition.details, given) or _from_existence(definition)
     entry = catalogue.get((found.publisher.lower(), found.type.lower()), "") if found else ""
     notes = list(_notes(definition, given, found, entry))
     policy: dict[str, Any] = {
-        "name": slug(definition.display_name or definition.name or "policy"),
+        "name": slug(definition.display_name) or slug(definition.name) or "policy",
         "effect": _effect(definition, given, notes),
         "extension": entry or slug(found.type if found else "") or "FILL-IN",
         "scope": [],
@@ -47,7 +50,7 @@ def import_definition(
     kept = {name: value for name, value in given.items() if value is not NOT_GIVEN}
     if kept:
         policy["parameters"] = kept
-    if definition.details.get("existenceCondition"):
+    if definition.details.get("existenceCondition") and _is_about_extensions(definition):
         policy["existenceCondition"] = definition.details["existenceCondition"]
     if found:
         policy |= {"settings": dict(found.settings), "protectedSettings": dict(found.protected_settings)}
@@ -61,7 +64,7 @@ def slug(text: str) -> str:
     """A name in small letters and dashes, without the `[Deprecated]:` and the like that Azure puts in front."""
     bare = re.sub(r"^\[[^\]]*\]:?\s*", "", text)
     words = re.sub(r"[^a-z0-9]+", "-", bare.lower()).strip("-")
-    return words if len(words) <= 64 else words[:64].rpartition("-")[0]
+    return words if len(words) <= 64 else words[:64].rpartition("-")[0] or words[:64]
 
 
 def _source(definition: Definition, found: TemplateExtension | None) -> dict[str, Any]:
@@ -72,15 +75,28 @@ def _source(definition: Definition, found: TemplateExtension | None) -> dict[str
 
 
 def _effect(definition: Definition, given: Mapping[str, Any], notes: list[str]) -> str:
+    effect = compile_template(definition.effect, given, "effect")
     try:
-        value = str(compile_template(definition.effect, given, "effect").of(_NOTHING))
+        value = str(effect.of(_NOTHING))
+        if not effect.value.constant:
+            raise Undecided(f"{definition.effect} differs from machine to machine")
     except Undecided as reason:
-        value = str(reason)
-    for effect in ("deployIfNotExists", "auditIfNotExists", "disabled"):
-        if value.lower() == effect.lower():
-            return effect
+        raise ConditionError("effect", f"{reason}; {_way_out(definition)}") from None
+    for effect_name in ("deployIfNotExists", "auditIfNotExists", "disabled"):
+        if value.lower() == effect_name.lower():
+            return effect_name
     notes.append(f"effect: '{value}' has no counterpart; written as auditIfNotExists")
     return "auditIfNotExists"
+
+
+def _way_out(definition: Definition) -> str:
+    """A value for the parameter that decides the effect, as it would be written."""
+    name = next(iter(used_parameters(definition.effect)), "")
+    if not name:
+        return "write a policy for each of the effects"
+    parameter = next((each for key, each in definition.parameters.items() if key.lower() == name.lower()), None)
+    allowed = parameter.allowed if parameter else ()
+    return f'say --parameters \'{{"{name}": "{allowed[0] if allowed else "DeployIfNotExists"}"}}\''
 
 
 def _notes(
@@ -90,6 +106,8 @@ def _notes(
     missing = [name for name, value in given.items() if value is NOT_GIVEN]
     if missing:
         yield f"parameters: no value and no default for {', '.join(missing)}"
+    if definition.details.get("existenceCondition") and not _is_about_extensions(definition):
+        yield f"existenceCondition: it is about {_subject(definition)}, not about an extension; left out"
     if found is None:
         yield f"extension: nothing in the definition tells publisher and type (it speaks of {_subject(definition)})"
         return
@@ -97,6 +115,10 @@ def _notes(
     if not entry:
         handler = f"{found.publisher}/{found.type} {found.version}".rstrip()
         yield f"extension: the catalogue has no entry for {handler}; add one"
+
+
+def _is_about_extensions(definition: Definition) -> bool:
+    return _subject(definition).lower().endswith("/extensions")
 
 
 def _subject(definition: Definition) -> str:

@@ -1,18 +1,35 @@
 """Azure Policy definitions as they are: read from their JSON, checked as a whole, bound to parameter values.
 
-Reads a built-in's file (`properties.policyRule`), the form without `properties`, and a bare rule (`if`, `then`).
-A definition that cannot be read is a `ConditionError` naming the place.
+Reads every form of `definition_forms`. A definition that cannot be read is a `ConditionError` naming the place.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, Final
 
-from onboarding.core.compliance import Answer, BoundDefinition, Existence
-from onboarding.core.conditions import NOT_GIVEN, ConditionError, Context, Resource, compile_condition, compile_template
+from onboarding.core.compliance import EFFECTS, Answer, BoundDefinition, Existence
+from onboarding.core.conditions import (
+    NOT_GIVEN,
+    ConditionError,
+    Context,
+    Resource,
+    Template,
+    Undecided,
+    compile_condition,
+    compile_template,
+)
 from onboarding.core.conditions.check import condition_errors
+from onboarding.core.conditions.expression_syntax import is_expression, unescaped
+from onboarding.core.conditions.values import shown
+from onboarding.core.definition_forms import Kept, is_specification, kept_in, spelled, used_parameters
+
+_NOTHING: Final = Resource({})
+_EFFECTS: Final = {effect.lower(): effect for effect in EFFECTS}
+_NAMES_A_PARAMETER: Final = re.compile(r"\[\s*parameters\(\s*'[^']*'\s*\)\s*\]", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +47,10 @@ class Parameter:
         for each in values if self.allowed else ():
             if each not in self.allowed:
                 raise ConditionError(place, f"parameter '{self.name}' may not be {each!r}: use {self._choices()}")
+        if self.type != "object" and is_specification(value):
+            raise ConditionError(
+                place, f"'{self.name}' has the parameter's definition, not its value; write {{\"{self.name}\": value}}"
+            )
         expected = _TYPES.get(self.type)
         if expected is not None and (not isinstance(value, expected) or _is_bool_for_number(value, self.type)):
             raise ConditionError(place, f"parameter '{self.name}' is of type {self.type}, not {value!r}")
@@ -73,8 +94,10 @@ class Definition:
         """Compile the definition for an assignment's parameter values, which are checked."""
         given = self.resolve(values or {})
         then = _below(self.place, "then")
+        effect = compile_template(self.effect, given, f"{then}.effect")
+        _check_bound(effect, values or {}, f"{then}.effect")
         return BoundDefinition(
-            effect=compile_template(self.effect, given, f"{then}.effect"),
+            effect=effect,
             condition=compile_condition(self.rule, given, _below(self.place, "if")),
             existence=_existence(self.details, given, f"{then}.details"),
         )
@@ -99,8 +122,24 @@ class Definition:
 
 
 def read_definition(raw: object) -> Definition:
-    """Read a definition; compiling it once here finds what is wrong in its rule before any VM is looked at."""
-    whole, properties, rule, place = _parts(raw)
+    """Read the only definition in a file's data. What is wrong in its rule is found before any VM is looked at."""
+    return read_kept(only(kept_in(raw)))
+
+
+def only(kept: tuple[Kept, ...]) -> Kept:
+    """The one definition, or `ConditionError` that names those there are."""
+    if len(kept) > 1:
+        names = ", ".join(each.name or each.place for each in kept[:8]) + (", …" if len(kept) > 8 else "")
+        raise ConditionError(
+            "definition", f"this is a list of {len(kept)} definitions ({names}): give one of them, or import them all"
+        )
+    return kept[0]
+
+
+def read_kept(kept: Kept) -> Definition:
+    """Read one definition, brought to the plain form."""
+    whole, properties = kept.whole, kept.properties
+    rule, place = _rule(kept)
     then, details = _then(rule, place)
     metadata = properties.get("metadata")
     definition = Definition(
@@ -116,44 +155,86 @@ def read_definition(raw: object) -> Definition:
         details=details,
         place=place,
     )
+    _check_effect(definition, _below(kept.properties_place, "parameters"))
     definition.bind()
     return definition
 
 
-def definition_errors(raw: object) -> tuple[ConditionError, ...]:
+def kept_errors(kept: Kept) -> tuple[ConditionError, ...]:
     """Every error of both conditions; when they have none, the first one of the rest."""
     try:
-        _, properties, rule, place = _parts(raw)
-        values = {name: parameter.default for name, parameter in _parameters(properties.get("parameters")).items()}
+        rule, place = _rule(kept)
+        defined = _parameters(kept.properties.get("parameters"))
+        values = {name: parameter.default for name, parameter in defined.items()}
         _, details = _then(rule, place)
         errors = condition_errors(rule["if"], values, _below(place, "if")) if "if" in rule else ()
         if "existenceCondition" in details:
             below = _below(place, "then.details.existenceCondition")
-            errors += condition_errors(details["existenceCondition"], values, below)
+            errors += condition_errors(details["existenceCondition"], values, below, _beside(details, values))
         if not errors:
-            read_definition(raw)
+            read_kept(kept)
     except ConditionError as error:
         return (error,)
     return errors
 
 
-def _parts(raw: object) -> tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any], str]:
-    """The whole, its properties, its rule, and the place of the rule, for each of the three forms."""
-    whole = _spelled(_mapping(raw, "definition"))
-    properties = _spelled(_mapping(whole["properties"], "properties")) if "properties" in whole else whole
-    if "policyDefinitions" in properties:
-        raise ConditionError("policyDefinitions", "this is an initiative: import it, or give one of its definitions")
-    if "policyRule" not in properties and "if" in properties:
-        return whole, properties, properties, "properties" if "properties" in whole else ""
-    place = "properties.policyRule" if "properties" in whole else "policyRule"
-    return whole, properties, _spelled(_mapping(properties.get("policyRule"), place)), place
+def _rule(kept: Kept) -> tuple[Mapping[str, Any], str]:
+    """The rule and its place."""
+    if kept.is_initiative:
+        place = _below(kept.properties_place, "policyDefinitions")
+        raise ConditionError(place, "this is an initiative: import it, or give one of its definitions")
+    if "policyRule" not in kept.properties and "if" in kept.properties:
+        return kept.properties, kept.properties_place
+    place = _below(kept.properties_place, "policyRule")
+    return spelled(_mapping(kept.properties.get("policyRule"), place)), place
+
+
+def _check_effect(definition: Definition, parameters_place: str) -> None:
+    """Refuse an effect that no definition can have: as it is written, or among the values of its parameter."""
+    place = _below(definition.place, "then.effect")
+    if not is_expression(definition.effect):
+        check_effect(unescaped(definition.effect), place)
+        return
+    for name in used_parameters(definition.effect) if _NAMES_A_PARAMETER.fullmatch(definition.effect) else ():
+        parameter = next((each for key, each in definition.parameters.items() if key.lower() == name.lower()), None)
+        if parameter is not None:
+            below = f"{parameters_place}.{parameter.name}"
+            for value in parameter.allowed:
+                check_effect(value, f"{below}.allowedValues")
+            if parameter.default is not NOT_GIVEN:
+                check_effect(parameter.default, f"{below}.defaultValue")
+
+
+def _check_bound(effect: Template, values: Mapping[str, Any], place: str) -> None:
+    """Refuse values that make the effect one that no definition can have."""
+    if effect.value.constant:
+        try:
+            value = effect.of(_NOTHING)
+        except Undecided:
+            return
+        named = [name for name in values if name.lower() in map(str.lower, used_parameters(effect.source))]
+        check_effect(value, f"parameters.{named[0]}" if named else place)
+
+
+def check_effect(value: object, place: str) -> None:
+    """Refuse what is no effect of Azure Policy."""
+    if isinstance(value, str) and value.lower() in _EFFECTS:
+        return
+    near = get_close_matches(str(value).lower(), _EFFECTS, n=1)
+    hint = f"; did you mean '{_EFFECTS[near[0]]}'?" if near else ""
+    if isinstance(value, str) and value.startswith("["):
+        hint = (
+            "; two brackets are for an ARM template: take one off, or give the definition as an ARM resource, with"
+            " 'type' and 'apiVersion'"
+        )
+    raise ConditionError(place, f"unknown effect {shown(value)}{hint}; known effects: {', '.join(EFFECTS)}")
 
 
 def _then(rule: Mapping[str, Any], place: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """What follows, and its details: `append` has a list there, which says nothing of other resources."""
-    then = _spelled(_mapping(rule.get("then"), _below(place, "then")))
+    then = spelled(_mapping(rule.get("then"), _below(place, "then")))
     details = then.get("details")
-    return then, _spelled(details) if isinstance(details, Mapping) else {}
+    return then, spelled(details) if isinstance(details, Mapping) else {}
 
 
 def _below(place: str, step: str) -> str:
@@ -169,8 +250,19 @@ def _existence(details: Mapping[str, Any], parameters: Mapping[str, Any], place:
         name=compile_template(details["name"], parameters, f"{place}.name") if "name" in details else None,
         condition=None
         if condition is None
-        else compile_condition(condition, parameters, f"{place}.existenceCondition"),
+        else compile_condition(condition, parameters, f"{place}.existenceCondition", _beside(details, parameters)),
     )
+
+
+def _beside(details: Mapping[str, Any], parameters: Mapping[str, Any]) -> str:
+    """The type of the related resource, where it is known before there is a machine."""
+    if not isinstance(details.get("type"), str):
+        return ""
+    type_ = compile_template(details["type"], parameters, "type")
+    try:
+        return str(type_.of(_NOTHING)) if type_.value.constant else ""
+    except Undecided:
+        return ""
 
 
 def _parameters(raw: object) -> dict[str, Parameter]:
@@ -178,7 +270,7 @@ def _parameters(raw: object) -> dict[str, Parameter]:
         return {}
     found = {}
     for name, spec in _mapping(raw, "parameters").items():
-        spec = _spelled(_mapping(spec, f"parameters.{name}"))
+        spec = spelled(_mapping(spec, f"parameters.{name}"))
         allowed = spec.get("allowedValues")
         found[name] = Parameter(
             name=name,
@@ -205,21 +297,6 @@ def _mapping(value: object, place: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise ConditionError(place, "is missing" if value is None else "is not an object")
     return value
-
-
-def _spelled(value: Mapping[Any, Any]) -> Mapping[str, Any]:
-    """With the words of a definition as they are documented: to Azure their case does not matter."""
-    return {_WORDS.get(str(key).lower(), key): item for key, item in value.items()}
-
-
-_WORDS: Final = {
-    word.lower(): word
-    for word in (
-        *("properties", "displayName", "mode", "version", "metadata", "parameters", "policyRule", "policyDefinitions"),
-        *("if", "then", "effect", "details", "type", "name", "existenceCondition", "deployment"),
-        *("defaultValue", "allowedValues"),
-    )
-}
 
 
 def _text(value: object) -> str:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from onboarding.core.conditions import NOT_GIVEN, ConditionError, Resource, Undecided, compile_template
 from onboarding.core.conditions.expression_syntax import Access, Call, Literal, SyntaxFault, is_expression, parse
+from onboarding.core.conditions.limits import Budget
 from onboarding.core.conditions.resource import EXTENSIONS
+from onboarding.core.conditions.values import MISSING, property_of
 
 # What built-ins ask Azure for while they deploy, and the app setting that holds it here.
 _ASKED = (
@@ -23,6 +25,7 @@ _ASKED = (
 # Functions whose value differs from VM to VM, or from day to day.
 _LOOKING_AROUND = {"field", "resourcegroup", "subscription", "policy", "requestcontext", "utcnow", "current"}
 _NOTHING = Resource({})
+_STEPS = 1_000_000  # for all expressions of one template: variables that name variables grow with every level
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +45,13 @@ def read_template(details: Mapping[str, Any], given: Mapping[str, Any]) -> Templ
     """The first VM extension in `deployment.properties.template`, nested templates included."""
     properties = _mapping(_mapping(details.get("deployment")).get("properties"))
     passed = {
-        name: _worked_out(_mapping(value).get("value"), _Names({}, given))
+        name: worked_out(_mapping(value).get("value"), Names({}, given))
         for name, value in _mapping(properties.get("parameters")).items()
     }
     template = _mapping(properties.get("template"))
     for resource in _resources(template):
         if str(resource.get("type", "")).lower() == EXTENSIONS.lower():
-            return _extension(resource, _Names(_mapping(template.get("variables")), passed))
+            return _extension(resource, Names(_mapping(template.get("variables")), passed))
     return None
 
 
@@ -60,21 +63,25 @@ def _resources(template: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Names:
+class Names:
+    """What a template's expressions may name. `template`: there is one, and not a resource alone."""
+
     variables: Mapping[str, Any]
     parameters: Mapping[str, Any]
+    template: bool = False
+    budget: Budget = field(default_factory=lambda: Budget(_STEPS), repr=False, compare=False)
 
 
 class _Open(Exception):
     """An expression that needs Azure."""
 
 
-def _extension(resource: Mapping[str, Any], names: _Names) -> TemplateExtension:
+def _extension(resource: Mapping[str, Any], names: Names) -> TemplateExtension:
     properties = _mapping(resource.get("properties"))
     still_open: list[str] = []
 
     def read(key: str, source: Any) -> Any:
-        value = _worked_out(source, names)
+        value = worked_out(source, names)
         if value is NOT_GIVEN:
             asked = next((setting for sign, setting in _ASKED if sign.search(str(source))), None)
             still_open.append(
@@ -97,7 +104,7 @@ def _extension(resource: Mapping[str, Any], names: _Names) -> TemplateExtension:
     )
 
 
-def _last_segment(source: Any, names: _Names) -> str:
+def _last_segment(source: Any, names: Names) -> str:
     """The extension's own name; the VM's in front of it is not known here."""
     try:
         tree = parse(source) if isinstance(source, str) and is_expression(source) else Literal(str(source))
@@ -112,15 +119,16 @@ def _last_segment(source: Any, names: _Names) -> str:
     return str(tree.value).rpartition("/")[2] if isinstance(tree, Literal) else ""
 
 
-def _worked_out(source: Any, names: _Names) -> Any:
+def worked_out(source: Any, names: Names) -> Any:
     """A JSON value with its expressions worked out; `NOT_GIVEN` when one of them needs Azure."""
     try:
         return _resolved(source, names)
-    except (_Open, SyntaxFault, RecursionError):
+    except (_Open, SyntaxFault, RecursionError, Undecided):
         return NOT_GIVEN
 
 
-def _resolved(source: Any, names: _Names) -> Any:
+def _resolved(source: Any, names: Names) -> Any:
+    names.budget.spend(1)
     if isinstance(source, str):
         return _value(parse(source), names) if is_expression(source) else source
     if isinstance(source, Mapping):
@@ -128,11 +136,13 @@ def _resolved(source: Any, names: _Names) -> Any:
     return [_resolved(item, names) for item in source] if isinstance(source, list) else source
 
 
-def _value(tree: Call | Access | Literal, names: _Names) -> Any:
-    """Literals, `variables`, `parameters` and functions of these."""
+def _value(tree: Call | Access | Literal, names: Names) -> Any:
+    """Literals, `variables`, `parameters`, functions of these and what lies in them."""
     if isinstance(tree, Literal):
         return tree.value
-    if isinstance(tree, Access) or tree.name.lower() in _LOOKING_AROUND:
+    if isinstance(tree, Access):
+        return _inside(_value(tree.base, names), _value(tree.key, names))
+    if tree.name.lower() in _LOOKING_AROUND:
         raise _Open
     arguments = [_value(argument, names) for argument in tree.arguments]
     if tree.name.lower() in ("variables", "parameters"):
@@ -147,6 +157,15 @@ def _value(tree: Call | Access | Literal, names: _Names) -> Any:
         return compile_template(f"[{tree.name}({written})]", given, "template").of(_NOTHING)
     except (ConditionError, Undecided):
         raise _Open from None
+
+
+def _inside(holder: Any, key: Any) -> Any:
+    if isinstance(holder, list) and isinstance(key, int) and 0 <= key < len(holder):
+        return holder[key]
+    found = property_of(holder, key) if isinstance(key, str) else MISSING
+    if found is MISSING:
+        raise _Open
+    return found
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

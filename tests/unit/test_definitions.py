@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from onboarding.core.conditions import ConditionError
-from onboarding.core.definitions import definition_errors, read_definition
+from onboarding.core.definition_forms import kept_in
+from onboarding.core.definitions import kept_errors, read_definition
 from tests.unit.conditions.bodies import ID, VM
 
 EXTENSIONS = "Microsoft.Compute/virtualMachines/extensions"
@@ -64,6 +65,13 @@ def with_extensions(*extensions: tuple[str, str, str, str]) -> dict[str, Any]:
     }
 
 
+def errors_of(raw: Any) -> tuple[ConditionError, ...]:
+    try:
+        return tuple(error for kept in kept_in(raw) for error in kept_errors(kept))
+    except ConditionError as error:
+        return (error,)
+
+
 AGENT = ("ama", "Microsoft.Azure.Monitor", "AzureMonitorLinuxAgent", "Succeeded")
 GIVEN = {"publisher": "microsoft.azure.monitor"}
 
@@ -90,7 +98,7 @@ def test_the_case_of_a_definitions_words_does_not_matter() -> None:
     read = read_definition(spelled)
     assert list(read.parameters) == ["Type"]
     assert (read.evaluate(VM).compliant, read.evaluate(with_extensions(AGENT)).compliant) == (False, True)
-    assert definition_errors(spelled) == ()
+    assert errors_of(spelled) == ()
 
 
 @pytest.mark.parametrize(
@@ -140,7 +148,7 @@ def test_where_the_rule_does_not_match_there_is_no_compliance() -> None:
         ({"effect": "auditIfNotExists", "details": {"type": EXTENSIONS, "name": "other/?"}}, False),
         (
             {"effect": "auditIfNotExists", "details": {"type": "Microsoft.Insights/dataCollectionRuleAssociations"}},
-            False,
+            None,
         ),
         ({"effect": "auditIfNotExists", "details": {"type": EXTENSIONS, "name": "[uniqueString('a')]"}}, None),
         (
@@ -161,7 +169,7 @@ def test_effects(then: dict[str, Any], compliant: bool | None) -> None:
     assert (answer.applies, answer.compliant) == (True, compliant)
 
 
-def test_of_what_a_vms_body_does_not_list_there_is_none_and_the_answer_says_so() -> None:
+def test_what_lies_beside_a_vm_is_not_read_and_the_answer_says_so() -> None:
     details = {
         "type": "Microsoft.GuestConfiguration/guestConfigurationAssignments",
         "name": "Baseline",
@@ -172,7 +180,7 @@ def test_of_what_a_vms_body_does_not_list_there_is_none_and_the_answer_says_so()
     }
     read = read_definition(definition({"effect": "deployIfNotExists", "details": details}))
     answer = read.evaluate(with_extensions(AGENT))
-    assert answer.compliant is False
+    assert (answer.applies, answer.compliant) == (True, None)
     assert (
         "guestConfigurationAssignments 'Baseline' in the body of the resource, which does not list"
         in answer.because[-1]
@@ -186,11 +194,11 @@ def test_of_what_a_vms_body_does_not_list_there_is_none_and_the_answer_says_so()
 
 
 def test_a_name_that_only_azure_can_work_out_matters_only_where_there_is_something_to_be_named() -> None:
-    for type_, compliant in ((EXTENSIONS, None), ("Microsoft.Insights/dataCollectionRuleAssociations", False)):
+    for type_, without in ((EXTENSIONS, False), ("Microsoft.Insights/dataCollectionRuleAssociations", None)):
         details = {"type": type_, "name": "[concat('assoc-', uniqueString(field('id')))]"}
         answer = read_definition(definition({"effect": "auditIfNotExists", "details": details}))
-        assert answer.evaluate(with_extensions(AGENT)).compliant is compliant
-        assert answer.evaluate(VM).compliant is False
+        assert answer.evaluate(with_extensions(AGENT)).compliant is None
+        assert answer.evaluate(VM).compliant is without
 
 
 def test_inside_an_existence_condition_the_field_function_asks_the_vm() -> None:
@@ -241,7 +249,8 @@ def test_parameter_values_come_plain_or_as_an_assignment_writes_them() -> None:
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
-        ([], "definition: is not an object"),
+        ([], "definition: holds no definition"),
+        (3, "definition: is not an object"),
         ({"properties": {}}, "properties.policyRule: is missing"),
         ({"policyRule": {"if": IF}}, "policyRule.then: is missing"),
         ({"policyRule": {"then": {"effect": "audit"}}}, "policyRule.if: is missing"),
@@ -259,16 +268,16 @@ def test_what_is_wrong_is_named_with_its_place(raw: Any, message: str) -> None:
     with pytest.raises(ConditionError) as caught:
         read_definition(raw)
     assert message in str(caught.value)
-    assert any(message in str(error) for error in definition_errors(raw))
+    assert any(message in str(error) for error in errors_of(raw))
 
 
 def test_both_conditions_are_checked_to_the_end() -> None:
     broken = {"anyOf": [{"field": "nam", "exists": True}, {"field": "name", "exist": True}]}
     details = {"type": EXTENSIONS, "existenceCondition": {"field": "x", "equals": 1}}
-    errors = definition_errors(definition({"effect": "auditIfNotExists", "details": details}, broken))
+    errors = errors_of(definition({"effect": "auditIfNotExists", "details": details}, broken))
     assert [error.place.removeprefix("properties.policyRule.") for error in errors] == [
         "if.anyOf[0].field",
         "if.anyOf[1]",
         "then.details.existenceCondition.field",
     ]
-    assert definition_errors(definition()) == ()
+    assert errors_of(definition()) == ()

@@ -133,7 +133,7 @@ def expected(definition: Mapping[str, Any], parameters: Mapping[str, Any], body:
     if effect in ("audit", "deny"):
         return applies, False
     if details["type"].lower() != EXTENSIONS:
-        return applies, False
+        return applies, None
     names = [details["name"].lower()] if "name" in details else None
     found = [
         extension

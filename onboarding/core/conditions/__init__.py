@@ -87,12 +87,12 @@ class Condition:
 
 
 def compile_condition(
-    source: Mapping[str, Any], parameters: Mapping[str, Any] = NO_PARAMETERS, place: str = "rule"
+    source: Mapping[str, Any], parameters: Mapping[str, Any] = NO_PARAMETERS, place: str = "rule", beside: str = ""
 ) -> Condition:
     """Compile a condition. `parameters` are values by name; `NOT_GIVEN` marks one that has no value, which matters
-    only where the outcome depends on it."""
+    only where the outcome depends on it. `beside` is the type of the related resource that it looks at."""
     values = {fold(name): value for name, value in parameters.items()}
-    env = Environment(values, place=place)
+    env = Environment(values, place=place, beside=beside)
     try:
         return Condition(compile_node(source, env), place)
     except RecursionError:

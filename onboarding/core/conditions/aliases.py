@@ -45,11 +45,14 @@ class UnknownAlias(ValueError):
     """No table knows the alias; the text says which part of it, and what it may have meant."""
 
 
-def find_alias(name: str) -> Alias:
-    """The alias of that name, or `UnknownAlias`."""
+def find_alias(name: str, beside: str = "") -> Alias:
+    """The alias of that name, or `UnknownAlias`. `beside` is a resource type that a condition looks at besides the
+    known ones: whatever stands behind it is one of its properties."""
     shared = _shared().get(fold(name))
     if shared is not None:
         return shared
+    if beside and not known_type(beside) and fold(name).startswith((fold(beside) + "/", fold(beside) + ".")):
+        return Alias(name, ((fold(beside), ("properties", *_steps(name[len(beside) + 1 :]))),))
     type_, path = _split(name)
     return Alias(name, ((fold(type_), _path(type_, path, name)),))
 

@@ -11,10 +11,12 @@ from onboarding.core.conditions.errors import TOO_DEEP, ConditionError
 from onboarding.core.conditions.values import fold
 
 
-def condition_errors(source: Any, parameters: Mapping[str, Any], place: str) -> tuple[ConditionError, ...]:
-    """What compiling each part of the condition on its own finds wrong."""
+def condition_errors(
+    source: Any, parameters: Mapping[str, Any], place: str, beside: str = ""
+) -> tuple[ConditionError, ...]:
+    """What compiling each part of the condition on its own finds wrong. `beside` as for `compile_condition`."""
     values = {fold(name): value for name, value in parameters.items()}
-    return tuple(_errors(source, Environment(values, place=place)))
+    return tuple(_errors(source, Environment(values, place=place, beside=beside)))
 
 
 def _errors(source: Any, env: Environment) -> Iterator[ConditionError]:

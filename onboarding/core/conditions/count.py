@@ -44,24 +44,24 @@ def compile_members(source: Any, env: Environment) -> tuple[str, str, Members]:
 def _field_members(name: Any, env: Environment) -> tuple[str, str, Members]:
     value = compile_value(name, env)
     if not value.constant:
-        return str(name), "", lambda scope: _members_late(str(value.of(scope)), scope)
+        return str(name), "", lambda scope: _members_late(str(value.of(scope)), env.beside, scope)
     try:
-        alias = _array(str(value.of(NOWHERE)))
+        alias = _array(str(value.of(NOWHERE)), env.beside)
     except UnknownAlias as error:
         raise env.error(str(error)) from None
     return alias.name, fold(alias.name), lambda scope: _members_of(alias, fold(alias.name), scope)
 
 
-def _members_late(name: str, scope: Scope) -> Iterator[tuple[Member, ...]]:
+def _members_late(name: str, beside: str, scope: Scope) -> Iterator[tuple[Member, ...]]:
     """Of an array whose name is known only once a parameter has its value."""
     try:
-        return _members_of(_array(name), fold(name), scope)
+        return _members_of(_array(name, beside), fold(name), scope)
     except UnknownAlias as error:
         raise Undecided(str(error)) from None
 
 
-def _array(name: str) -> Alias:
-    alias = find_alias(name)
+def _array(name: str, beside: str) -> Alias:
+    alias = find_alias(name, beside)
     if not alias.is_array:
         raise UnknownAlias(f"'{name}' is not an array alias: write '{name}[*]'")
     return alias

@@ -19,11 +19,13 @@ _NOTHING: Final = Resource({})
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """What names mean at one place of a rule: the parameters (names folded), the counts around it, the place itself."""
+    """What names mean at one place of a rule: the parameters (names folded), the counts around it, the place itself,
+    and the resource type that the condition looks at besides the known ones."""
 
     parameters: Mapping[str, Any] = MappingProxyType({})
     counted: tuple[str, ...] = ()
     place: str = "rule"
+    beside: str = ""
     budget: Budget = field(default_factory=lambda: Budget(_COMPILE_STEPS), repr=False, compare=False)
 
     def at(self, step: str | int) -> Environment:

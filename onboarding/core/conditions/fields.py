@@ -53,10 +53,10 @@ class Field:
     alias: Alias | None = None
 
 
-def find_field(name: str) -> Field:
-    """The field of that name, or `UnknownAlias`."""
+def find_field(name: str, beside: str = "") -> Field:
+    """The field of that name, or `UnknownAlias`. `beside` as for `find_alias`."""
     if is_alias(name) and not fold(name).startswith("tags"):
-        return _alias_field(find_alias(name))
+        return _alias_field(find_alias(name, beside))
     tag = _TAG.fullmatch(name)
     if tag is not None:
         return _tag_field(name, tag["dotted"] if tag["bracket"] is None else _unquoted(tag["bracket"]))

@@ -73,14 +73,14 @@ def compile_field(name: Value, env: Environment) -> Callable[[Scope], Field]:
     """The field that a name or an expression stands for; an unknown name is found now where it can be."""
     if name.constant:
         try:
-            found = find_field(str(name.of(NOWHERE)))
+            found = find_field(str(name.of(NOWHERE)), env.beside)
         except UnknownAlias as error:
             raise env.error(str(error)) from None
         return lambda _: found
 
     def of(scope: Scope) -> Field:
         try:
-            return find_field(str(name.of(scope)))
+            return find_field(str(name.of(scope)), env.beside)
         except UnknownAlias as error:
             raise Undecided(str(error)) from None
 
@@ -103,7 +103,7 @@ def _current(arguments: Arguments, env: Environment) -> Value:
 def _current_property(name: str, env: Environment) -> Value:
     """`current('…array[*].property')`: a property of the member that is being counted."""
     try:
-        alias = find_alias(name)
+        alias = find_alias(name, env.beside)
     except UnknownAlias as error:
         raise env.error(str(error)) from None
 
