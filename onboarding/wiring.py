@@ -59,11 +59,11 @@ def read_configuration(environment: Mapping[str, str]) -> Configuration:
     """Read settings, catalogue and policies; a file that cannot be used is left out and named."""
     settings = read_settings(environment)
     folder = Path(settings.policies)
-    catalogue, unknown = load_catalogue_of(folder)
-    policies, problems = load_policies(folder, catalogue)
+    catalogue = load_catalogue_of(folder)
+    policies, problems = load_policies(folder, catalogue.entries, catalogue.unusable)
     overrides, untaught = load_overrides(folder)
-    rules = Rules(policies, catalogue, environment, overrides)
-    found = (*settings.problems, *unknown, *problems, *untaught, *_setting_problems(rules))
+    rules = Rules(policies, catalogue.entries, environment, overrides, catalogue.unusable)
+    found = (*settings.problems, *catalogue.problems, *problems, *untaught, *_setting_problems(rules))
     return Configuration(settings, rules, found)
 
 

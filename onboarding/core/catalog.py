@@ -17,6 +17,7 @@ from typing import Any
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.facts import OsType
 from onboarding.core.failures import ErrorTable, parse_errors
+from onboarding.core.names import use_one_of
 from onboarding.core.secret import Secret
 from onboarding.core.support import SupportTable, parse_table
 
@@ -104,8 +105,8 @@ class CatalogueEntry:
         try:
             return self.support_tables[name or self.default_support_table]
         except KeyError:
-            known = ", ".join(self.support_tables)
-            raise ConfigurationError(f"supportTable {name!r}", f"{self.name} has none", f"use one of {known}") from None
+            mend = use_one_of(self.support_tables, name)
+            raise ConfigurationError(f"supportTable {name!r}", f"{self.name} has none", mend) from None
 
     def problems(self, public: Mapping[str, Any], protected: Mapping[str, Secret]) -> tuple[str, ...]:
         """Everything that the handler would refuse in these settings, so that it is never sent."""
@@ -172,7 +173,8 @@ def _entry(raw: Mapping[str, Any]) -> CatalogueEntry:
     }
     default = str(raw.get("defaultSupportTable", next(iter(tables), "")))
     if default not in tables:
-        raise ConfigurationError("defaultSupportTable", "names no table", f"use one of {', '.join(tables)}")
+        mend = use_one_of(tables, default) if tables else "add a table to supportTables"
+        raise ConfigurationError("defaultSupportTable", "names no table", mend)
     return CatalogueEntry(
         name=raw["name"],
         display_name=raw.get("displayName", raw["name"]),
@@ -243,7 +245,7 @@ def _check(spec: SettingSpec, group: str, value: object) -> str:
 
 
 def _unknown(given: Mapping[str, Any], specs: tuple[SettingSpec, ...]) -> list[str]:
-    return sorted(set(given) - {spec.name for spec in specs})
+    return sorted(str(name) for name in set(given) - {spec.name for spec in specs})
 
 
 def _base64_problem(value: str) -> str:

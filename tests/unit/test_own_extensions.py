@@ -51,8 +51,8 @@ def read(folder: Path) -> Configuration:
 
 def test_a_folder_without_extensions_has_the_shipped_ones(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "nowhere"):
-        catalogue, problems = load_catalogue_of(folder)
-        assert (list(catalogue), problems) == (SHIPPED, ())
+        catalogue = load_catalogue_of(folder)
+        assert (list(catalogue.entries), catalogue.problems) == (SHIPPED, ())
 
 
 def test_an_own_extension_stands_beside_the_shipped_ones(folder: Path) -> None:
@@ -90,7 +90,7 @@ BAD: dict[str, tuple[str, str]] = {
         yaml.safe_dump({**ENTRY, "name": "twin", "publisher": "CONTOSO.inventory"}),
         "extensions/bad.yaml: type: CONTOSO.inventory.InventoryAgentLinux is the handler of 'inventory-agent' already",
     ),
-    "no UTF-8": ("\udcff", "extensions/bad.yaml: cannot be read (UnicodeDecodeError)"),
+    "no UTF-8": ("\udcff", "extensions/bad.yaml: is not UTF-8 (byte 0); save it as UTF-8"),
     "no bottom": ("&a [*a]", "extensions/bad.yaml: line 1: '*a' stands inside what it names"),
 }
 
@@ -109,7 +109,8 @@ def test_a_policy_of_an_extension_that_was_left_out_is_named_too(folder: Path) -
     write(folder / "extensions" / "a.yaml", {**ENTRY, "osType": "BSD"})
     own, policy, _ = read(folder).problems
     assert own.startswith("extensions/a.yaml: osType: 'BSD'")
-    assert policy.startswith("inventory.yaml: extension: 'inventory-agent' is not known")
+    assert policy.startswith("inventory.yaml: extension: 'inventory-agent' is not in the catalogue, since its file")
+    assert own in policy
 
 
 def test_the_command_line_knows_own_extensions(
