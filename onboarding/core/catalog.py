@@ -17,7 +17,6 @@ from typing import Any
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.facts import OsType
 from onboarding.core.failures import ErrorTable, parse_errors
-from onboarding.core.names import use_one_of
 from onboarding.core.secret import Secret
 from onboarding.core.support import SupportTable, parse_table
 
@@ -54,13 +53,15 @@ KEYS = {
 @dataclass(frozen=True, slots=True)
 class SettingSpec:
     """One setting of an extension. `format`: `guid`, `base64` or none. `destination`: it says where the agent reports
-    to, so a VM whose value differs is connected elsewhere."""
+    to, so a VM whose value differs is connected elsewhere. `secret`: its value may stand in no file and in no text;
+    protected settings are, unless the entry says otherwise."""
 
     name: str
     type: str = "string"
     format: str = ""
     required: bool = False
     destination: bool = False
+    secret: bool = False
 
     def problem(self, value: object) -> str:
         """What is wrong with a value; empty if nothing is. Never quotes the value, which may be secret."""
@@ -105,8 +106,8 @@ class CatalogueEntry:
         try:
             return self.support_tables[name or self.default_support_table]
         except KeyError:
-            mend = use_one_of(self.support_tables, name)
-            raise ConfigurationError(f"supportTable {name!r}", f"{self.name} has none", mend) from None
+            known = ", ".join(self.support_tables)
+            raise ConfigurationError(f"supportTable {name!r}", f"{self.name} has none", f"use one of {known}") from None
 
     def problems(self, public: Mapping[str, Any], protected: Mapping[str, Secret]) -> tuple[str, ...]:
         """Everything that the handler would refuse in these settings, so that it is never sent."""
@@ -173,8 +174,7 @@ def _entry(raw: Mapping[str, Any]) -> CatalogueEntry:
     }
     default = str(raw.get("defaultSupportTable", next(iter(tables), "")))
     if default not in tables:
-        mend = use_one_of(tables, default) if tables else "add a table to supportTables"
-        raise ConfigurationError("defaultSupportTable", "names no table", mend)
+        raise ConfigurationError("defaultSupportTable", "names no table", f"use one of {', '.join(tables)}")
     return CatalogueEntry(
         name=raw["name"],
         display_name=raw.get("displayName", raw["name"]),
@@ -207,12 +207,15 @@ def _retirement(raw: Mapping[str, Any]) -> str:
 
 
 def _specs(raw: object, place: str) -> tuple[SettingSpec, ...]:
-    keys = {"type", "format", "required", "destination"}
+    keys = {"type", "format", "required", "destination", "secret"}
+    secret = {"secret": place == "protectedSettings"}
     specs = tuple(
-        SettingSpec(name=str(name), **_mapping(spec, f"{place}.{name}", keys))
+        SettingSpec(name=str(name), **{**secret, **_mapping(spec, f"{place}.{name}", keys)})
         for name, spec in _mapping(raw, place).items()
     )
     for spec in specs:
+        if not isinstance(spec.secret, bool):
+            raise ConfigurationError(f"{place}.{spec.name}.secret", "is neither true nor false", "write it unquoted")
         if spec.type not in _TYPES or spec.format not in _FORMATS:
             raise ConfigurationError(f"{place}.{spec.name}", "has an unknown type or format", "use string or boolean")
     return specs

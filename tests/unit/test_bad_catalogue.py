@@ -101,6 +101,7 @@ def test_a_shipped_file_that_is_broken_takes_its_policies_alone(app: Path) -> No
         ["check", "--image", URN],
         ["diagnose", "ERROR 500"],
         ["errors", "--extension", "oms-agent-linux", "7"],
+        ["policy", "validate"],
         ["policy", "schema", "--check"],
         ["document", "--check", "README.md"],
     ],
