@@ -25,7 +25,7 @@ from onboarding.enforce import Rules
 from onboarding.files import load_catalogue_of, load_overrides, load_policies
 from onboarding.onboard import Onboarding
 from onboarding.plan import Budget
-from onboarding.ports import Arm, BrakeStore, LedgerReader, Poison, Ports, Shell
+from onboarding.ports import Arm, BrakeStore, Inventory, LedgerReader, Poison, Ports, Shell
 from onboarding.settings import Settings, Storage, read_settings
 from onboarding.sweep import Sweep
 
@@ -107,6 +107,23 @@ async def open_machines(configuration: Configuration) -> AsyncIterator[tuple[Arm
         ending.push_async_callback(connections.close)
         arm = ArmAdapter(identity, settings.arm_endpoint, scope, now, connections=connections)
         yield arm, RunCommands(identity, settings.arm_endpoint, scope, connections)
+
+
+@asynccontextmanager
+async def open_fleet(settings: Settings) -> AsyncIterator[tuple[Arm, Inventory]]:
+    """ARM and the inventory, for commands that look at many VMs and need no table; closed in the end."""
+    from onboarding.azure.arm import ArmAdapter
+    from onboarding.azure.connections import Connections
+    from onboarding.azure.graph import GraphAdapter
+    from onboarding.azure.identity import credential
+
+    connections, scope = Connections(), settings.cloud.arm_scope
+    identity = credential(settings.cloud, settings.client_id, settings.values)
+    async with AsyncExitStack() as ending:
+        ending.push_async_callback(identity.close)
+        ending.push_async_callback(connections.close)
+        arm = ArmAdapter(identity, settings.arm_endpoint, scope, now, connections=connections)
+        yield arm, GraphAdapter(identity, settings.arm_endpoint, scope, now, connections=connections)
 
 
 def _ports(configuration: Configuration, ending: AsyncExitStack) -> tuple[Ports, tuple[StorageRequests, ...]]:
