@@ -6,6 +6,7 @@ import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from onboarding.brakes import Brakes
 from onboarding.core.asked import Asked
@@ -20,6 +21,7 @@ from onboarding.core.evidence import NO_TOKEN
 from onboarding.core.facts import InstalledExtension, MachineFacts, read_extension, read_facts
 from onboarding.core.failures import (
     Cause,
+    ErrorTable,
     ExtensionState,
     Failure,
     classify,
@@ -104,13 +106,17 @@ class Enforcement:
         self._arm = ports.arm
         self._deferrals = ports.deferrals
         self._rules = rules
-        self._errors = parse_errors({})  # ARM's own, which mean the same for every extension
         self._definitions = Definitions(ports.arm, rules.overrides)
         self._reach = Reach(rules.policies, ports.inventory)
         self.pauses = Pauses(ports.pauses)
         self._brakes = Brakes(ports.brakes, rules.policies.policies)
         self.recorder = Recorder(ports, self.pauses, self._brakes)
         self._installer = Installer(ports.arm, self.recorder, self.pauses, ports.clock)
+
+    @cached_property
+    def _errors(self) -> ErrorTable:
+        """ARM's own, which mean the same for every extension."""
+        return parse_errors({})
 
     async def visit(self, visit: Visit) -> None:
         """One pass over one VM: read it once and see to every extension.

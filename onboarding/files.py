@@ -3,6 +3,7 @@ one bad file never takes the others down."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -20,6 +21,7 @@ from onboarding.reading import Unreadable, parse_json, parse_yaml, read_file
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 OVERRIDES = "image-overrides.yaml"
+_NAME = re.compile(r"""^[{ ]{0,9}["']?name["']?[ ]{0,9}:[ ]{0,9}["']?([a-z0-9][a-z0-9.-]{0,79})""", re.MULTILINE)
 EXTENSIONS = "extensions"  # the folder below the policies that holds the user's own catalogue entries
 
 
@@ -81,17 +83,22 @@ def _read_catalogue(
     left_out: list[LeftOut] = []
     for is_shipped, sources in ((True, shipped), (False, own)):
         for file, place in sources:
-            name = file.name.rpartition(".")[0]
             try:
-                raw = _read(file, place)
-                told = raw.get("name") if isinstance(raw, Mapping) else None
-                name = told if isinstance(told, str) and told else name
-                entry = parse_entry(raw, place)
+                entry = parse_entry(_read(file, place), place)
                 _refuse_duplicate(entry, entries, place)
                 entries[entry.name] = entry
             except ConfigurationError as error:
-                left_out.append(LeftOut(str(file), name, error, is_shipped))
+                left_out.append(LeftOut(str(file), _name_in(file), error, is_shipped))
     return Catalogue(entries, tuple(left_out))
+
+
+def _name_in(file: Traversable) -> str:
+    """The name that a file says, also one that is neither YAML nor JSON any more; else what it is called."""
+    try:
+        told = _NAME.search(read_file(file))
+    except (OSError, UnicodeDecodeError, Unreadable):
+        told = None
+    return told[1] if told else file.name.rpartition(".")[0]
 
 
 def extension_files(folder: Path) -> list[Path]:

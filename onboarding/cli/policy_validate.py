@@ -40,6 +40,8 @@ from onboarding.files import (
     policy_files,
 )
 
+_MOST = 100  # errors of one file
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -126,7 +128,10 @@ class _Validation:
         if isinstance(source, Fault):
             yield source
             return
-        for error in self._errors(path, source):
+        for number, error in enumerate(self._errors(path, source), 1):
+            if number > _MOST:
+                yield Fault(source.name, 1, "", f"has more than {_MOST} errors; mend those above first")
+                return
             yield Fault(source.name, source.line_of(error.place), error.place, error.message)
 
     def _errors(self, path: Path, source: Source) -> Iterable[ConditionError]:

@@ -19,7 +19,7 @@ from onboarding.core.policy import Effect
 
 _REFERENCE = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
 _GROUPS = ("settings", "protectedSettings")
-_KEY_VAULT = 'give the app setting a Key Vault reference, @Microsoft.KeyVault(…), and write its name here as "{NAME}"'
+_BY_NAME = 'write the name of an app setting here, as "{NAME}", and give that a Key Vault reference'
 
 
 def settings_errors(entry: CatalogueEntry, policy: Mapping[str, Any]) -> Iterator[ConfigurationError]:
@@ -64,7 +64,7 @@ def _wrong(entry: CatalogueEntry, part: Mapping[str, Any], prefix: str) -> Itera
                 continue
             secret = spec.secret if spec else group == "protectedSettings"
             if (problem := _in_clear(value)) and secret:
-                yield ConfigurationError(place, f"{problem}, and it is a secret", _KEY_VAULT)
+                yield ConfigurationError(place, f"{problem}, and it is a secret", _BY_NAME)
             elif spec is not None and (problem := _misfit(spec, value)):
                 yield ConfigurationError(place, problem, 'write it so, or name an app setting as "{NAME}"')
 

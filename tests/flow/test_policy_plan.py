@@ -174,6 +174,14 @@ def test_what_is_decided_without_the_extensions_is_known(
     assert json.loads(capsys.readouterr().out)["changed"] == 0
 
 
+def test_explain_says_it_too(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert explain(folder, {**flat_body(WEST), "resources": [ANOTHER_NAME]}) == 0
+    assert (
+        "→ unknown: what is given names the VM's extensions without handler or state (by-hand)"
+        in capsys.readouterr().out
+    )
+
+
 def test_a_known_handler_leaves_no_room_for_a_nameless_one(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "fleet.json").write_text(json.dumps([{**flat_body(WEST), "resources": [ANOTHER_NAME, extension()]}]))
     assert plan(folder, "--format", "json") == 0

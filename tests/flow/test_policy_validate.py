@@ -268,6 +268,14 @@ def test_whatever_stands_in_a_policy_it_ends_with_a_count(
     assert all(error.startswith(f"{path}:") for error in errors)
 
 
+def test_a_file_of_nothing_but_errors_ends(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    many = {f"unknown{number}": number for number in range(3000)}
+    path = write(folder / "p.yaml", {**GOOD, "settings": {**GOOD["settings"], **many}, **many})
+    errors = validate(path, capsys=capsys)
+    assert len(errors) == 101
+    assert "more than 100 errors" in errors[-1]["message"]
+
+
 def test_a_public_setting_that_is_secret_is_masked_everywhere(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(folder / "p.yaml", GOOD)
     monkeypatch.setenv("ONBOARDING_POLICIES", str(folder))

@@ -53,9 +53,10 @@ def run(app: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def ask(app: Path) -> dict[str, tuple[int, dict[str, Any]]]:
-    """What the functions answer over HTTP: status and JSON."""
+    """What the functions answer over HTTP: status and JSON. Whatever is wrong is in the log as well."""
     done = run(app, "-c", ASK, URN)
     assert done.returncode == 0, done.stderr
+    assert all(problem in done.stderr for problem in json.loads(done.stdout)["get_health"][1]["problems"])
     answers: dict[str, tuple[int, dict[str, Any]]] = json.loads(done.stdout)
     return answers
 

@@ -113,6 +113,38 @@ def test_a_policy_of_an_extension_that_was_left_out_is_named_too(folder: Path) -
     assert own in policy
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name: inventory-agent\nosType: [",
+        '{\n  "name": "inventory-agent",\n',
+        '{"name":"inventory-agent"',
+        "# ours\n'name' : \"inventory-agent\"\n\tx: y",
+        "",
+    ],
+)
+def test_a_broken_file_says_which_extension_is_missing(folder: Path, text: str) -> None:
+    name = "another.json" if text.startswith("{") else "another.yaml" if text else "inventory-agent.yaml"
+    (folder / "extensions" / name).write_text(text)
+    configuration = read(folder)
+    assert list(configuration.rules.unusable) == ["inventory-agent"]
+    assert configuration.rules.unusable["inventory-agent"] == configuration.problems[0]
+    assert name in configuration.problems[1]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    content=st.binary(max_size=60) | st.text(max_size=60).map(str.encode), name=st.sampled_from(["x.yaml", "x.json"])
+)
+def test_no_file_takes_the_catalogue_down(folder: Path, content: bytes, name: str) -> None:
+    for old in (folder / "extensions").iterdir():
+        old.unlink()
+    (folder / "extensions" / name).write_bytes(content)
+    catalogue = load_catalogue_of(folder)
+    assert list(catalogue.entries) == SHIPPED
+    assert len(catalogue.problems) == 1
+
+
 def test_the_command_line_knows_own_extensions(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
