@@ -107,6 +107,13 @@ def load_rules(folder: str, environment: Mapping[str, str]) -> tuple[Rules, tupl
     return rules, (*catalogue.problems, *problems, *untaught)
 
 
+def folder_or_file(name: str) -> Path:
+    """What an argument names. An empty one, as of a variable that is not set, is no name of this folder."""
+    if not name.strip():
+        raise BadInput(f"{name!r} names no file and no folder; give one")
+    return Path(name)
+
+
 def policy_folder(environment: Mapping[str, str]) -> str:
     return environment.get("ONBOARDING_POLICIES") or "policies"
 

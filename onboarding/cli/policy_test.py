@@ -17,7 +17,7 @@ from typing import Any
 
 from onboarding.cli.io import BadInput, Commands
 from onboarding.cli.policy_evaluate import bind
-from onboarding.cli.policy_input import Source, load_definition, load_policy, read_source, read_vms
+from onboarding.cli.policy_input import Source, folder_or_file, load_definition, load_policy, read_source, read_vms
 from onboarding.core.conditions import Context, Resource
 from onboarding.core.facts import read_facts
 from onboarding.core.foreign import printable
@@ -47,7 +47,7 @@ def add(actions: Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    files = [file for name in args.files or ["policies"] for file in _case_files(Path(name))]
+    files = [file for name in args.files or ["policies"] for file in _case_files(folder_or_file(name))]
     outcomes = [outcome for file in files for outcome in _outcomes(file)]
     failed = sum(bool(outcome.differences) for outcome in outcomes)
     if args.format == "json":

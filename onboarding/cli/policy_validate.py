@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from onboarding.cli.io import BadInput, Commands, as_json
-from onboarding.cli.policy_input import Source, read_source
+from onboarding.cli.policy_input import Source, folder_or_file, read_source
 from onboarding.core.catalog import parse_entry
 from onboarding.core.conditions import ConditionError
 from onboarding.core.conditions.check import condition_errors
@@ -62,7 +62,7 @@ def add(actions: Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    named = [path for name in args.files or ["policies"] for path in _files(Path(name))]
+    named = [path for name in args.files or ["policies"] for path in _files(folder_or_file(name))]
     paths = list({path.resolve(): path for path in named}.values())
     faults = list(_Validation(paths).faults())
     if args.format == "json":

@@ -66,7 +66,7 @@ def _wrong(entry: CatalogueEntry, part: Mapping[str, Any], prefix: str) -> Itera
             if (problem := _in_clear(value)) and secret:
                 yield ConfigurationError(place, f"{problem}, and it is a secret", _BY_NAME)
             elif spec is not None and (problem := _misfit(spec, value)):
-                yield ConfigurationError(place, problem, 'write it so, or name an app setting as "{NAME}"')
+                yield ConfigurationError(place, problem, _fix(spec))
 
 
 def _unknown(entry: CatalogueEntry, group: str, name: object, place: str) -> ConfigurationError:
@@ -101,6 +101,12 @@ def _misfit(spec: SettingSpec, value: object) -> str:
     if isinstance(value, str) and spec.type == "string" and _REFERENCE.search(value):
         return ""
     return spec.problem(value)
+
+
+def _fix(spec: SettingSpec) -> str:
+    if spec.type == "string":
+        return 'write it so, or name an app setting as "{NAME}"'
+    return "write it so; an app setting is a text and cannot stand for it"
 
 
 def _missing(entry: CatalogueEntry, given: list[Mapping[Any, Any]], prefix: str) -> Iterator[ConfigurationError]:

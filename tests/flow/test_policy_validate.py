@@ -225,6 +225,7 @@ def test_a_path_that_holds_nothing_is_an_error(tmp_path: Path, action: str, caps
         assert captured.out == ""
         assert f"{tmp_path / name}: " in captured.err
         assert "give" in captured.err
+    assert main(["policy", action, ""]) == 2
 
 
 @pytest.mark.parametrize(
