@@ -187,7 +187,8 @@ def known_extension(
 def check_support_table(name: str, place: str, entry: CatalogueEntry) -> None:
     """Raises ConfigurationError where a policy names a support table that the entry has not."""
     if name and name not in entry.support_tables:
-        mend = use_one_of((f'"{known}"' for known in entry.support_tables), name)
+        tables = [f'"{known}"' for known in entry.support_tables]
+        mend = use_one_of(tables, name) if tables else "leave it out"
         raise ConfigurationError(place, f"{entry.name} has no table {name!r}", mend)
 
 

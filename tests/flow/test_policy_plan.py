@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from onboarding.cli.live import FleetReader, listed
 from onboarding.cli.main import main
@@ -172,6 +174,29 @@ def test_what_is_decided_without_the_extensions_is_known(
     assert change["after"]["decision"] == decision
     assert plan(folder, "--against", str(folder / "new"), "--format", "json") == 0
     assert json.loads(capsys.readouterr().out)["changed"] == 0
+
+
+ANYTHING: st.SearchStrategy[object] = (
+    st.none() | st.booleans() | st.integers() | st.text(max_size=4) | st.just({}) | st.just([])
+)
+KEYS = ("id", "name", "type", "publisher", "typePropertiesType", "provisioningState", "properties", "settings")
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    known=st.fixed_dictionaries({}, optional={key: st.just(CLI_EXTENSION.get(key)) for key in KEYS}),
+    odd=st.dictionaries(st.sampled_from(KEYS), ANYTHING, max_size=3),
+)
+def test_what_a_list_tells_of_an_extension_in_part_is_never_taken_for_all(
+    folder: Path, known: dict[str, Any], odd: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    resource = {**LISTED, **known, **odd}
+    (folder / "fleet.json").write_text(json.dumps([{**flat_body(WEST), "resources": [resource, 5, None]}]))
+    assert plan(folder, "--format", "json") == 0
+    (change,) = json.loads(capsys.readouterr().out)["changes"]
+    if change["after"]["decision"] == "AlreadyInstalled":
+        told = ("publisher", "typePropertiesType", "provisioningState")
+        assert {key: resource.get(key) for key in told} == {key: CLI_EXTENSION[key] for key in told}
 
 
 def test_explain_says_it_too(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
