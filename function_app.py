@@ -17,8 +17,9 @@ import azure.functions as func
 from onboarding import events
 from onboarding.check import NotAnImage, check_query
 from onboarding.core.errors import ConfigurationError
+from onboarding.core.masking import cut, mask
 from onboarding.deadline import EVENT_S, deadline
-from onboarding.health import health
+from onboarding.health import health, unreadable
 from onboarding.messages import decode
 from onboarding.settings import QUEUE, storage_connection, sweep_schedule
 from onboarding.wiring import worker
@@ -60,7 +61,11 @@ async def sweep(timer: func.TimerRequest) -> None:
 
 @app.route(route="health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 async def get_health(req: func.HttpRequest) -> func.HttpResponse:
-    body = health(worker.configuration)
+    try:
+        body = health(worker.configuration)
+    except Exception as error:  # noqa: BLE001 - whatever it is, who asks for health is told
+        _log.error("health: %s: %s", type(error).__name__, mask(cut(str(error))))
+        body = unreadable(error)
     return _json(body, 200 if body["status"] == "healthy" else 503)
 
 

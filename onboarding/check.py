@@ -15,6 +15,7 @@ from onboarding.core.catalog import CatalogueEntry
 from onboarding.core.errors import ConfigurationError, OnboardingError
 from onboarding.core.facts import ImageKind, ImageReference, MachineFacts, read_facts, read_image
 from onboarding.core.images import NO_OVERRIDES, ImageDefinition, OsRelease, Overrides, identify, read_definition
+from onboarding.core.names import use_one_of
 from onboarding.core.support import Judgement, SupportTable, Verdict, judge
 
 DEFAULT_EXTENSION = "oms-agent-linux"
@@ -111,7 +112,7 @@ def check_query(
     name = query.get("extension") or DEFAULT_EXTENSION
     entry = catalogue.get(name)
     if entry is None:
-        raise ConfigurationError("extension", f"{name!r} is not in the catalogue", f"use one of {', '.join(catalogue)}")
+        raise ConfigurationError("extension", f"{name!r} is not in the catalogue", use_one_of(catalogue, name))
     table = entry.support_table(query.get("supportTable", ""))
     item = query["image"] if query.get("image") else {k: v for k, v in query.items() if v}
     answer = Checker(table, overrides).check(item)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from onboarding.brakes import Brakes
 from onboarding.core.asked import Asked
@@ -20,10 +21,12 @@ from onboarding.core.evidence import NO_TOKEN
 from onboarding.core.facts import InstalledExtension, MachineFacts, read_extension, read_facts
 from onboarding.core.failures import (
     Cause,
+    ErrorTable,
     ExtensionState,
     Failure,
     classify,
     is_the_callers,
+    parse_errors,
     read_extension_state,
 )
 from onboarding.core.images import NO_OVERRIDES, ImageDefinition, Overrides, identify
@@ -31,7 +34,7 @@ from onboarding.core.machine_row import MachineRow
 from onboarding.core.outcome import Outcome, Row, WaitingFor
 from onboarding.core.pause import Pause
 from onboarding.core.policy import Assignment, Effect, Policy, PolicySet
-from onboarding.core.record import Episode, closed, row_of, unread
+from onboarding.core.record import Episode, closed, row_of, unread, waiting
 from onboarding.core.resource_id import VmId
 from onboarding.core.retries import MOST_SENDS, after_refusal, proves_gone
 from onboarding.core.routing import routed, tuned
@@ -61,6 +64,7 @@ class Rules:
     catalogue: Mapping[str, CatalogueEntry]
     app_settings: Mapping[str, str] = field(repr=False)
     overrides: Overrides = NO_OVERRIDES
+    unusable: Mapping[str, str] = field(default_factory=dict)  # why an extension is not in the catalogue, by its name
 
 
 def situation_of(
@@ -108,6 +112,11 @@ class Enforcement:
         self._brakes = Brakes(ports.brakes, rules.policies.policies)
         self.recorder = Recorder(ports, self.pauses, self._brakes)
         self._installer = Installer(ports.arm, self.recorder, self.pauses, ports.clock)
+
+    @cached_property
+    def _errors(self) -> ErrorTable:
+        """ARM's own, which mean the same for every extension."""
+        return parse_errors({})
 
     async def visit(self, visit: Visit) -> None:
         """One pass over one VM: read it once and see to every extension.
@@ -177,7 +186,8 @@ class Enforcement:
         return handler and row.has_sent(extension.settings)
 
     def _orphans(self, visit: Visit, policies: PolicySet, wanted: Sequence[Policy]) -> list[tuple[Row, Row]]:
-        """Open rows of extensions that nobody wants of this VM any more, and how they end."""
+        """Open rows of extensions that nobody wants of this VM any more, and how they end. One whose extension has a
+        file that cannot be used does not: it waits until that is mended."""
         names = {policy.extension for policy in wanted}
         found = []
         for stored in visit.stored.values():
@@ -185,6 +195,9 @@ class Enforcement:
             if row.outcome.final or row.extension in names or row.extension in visit.settled:
                 continue
             naming = next((p for p in policies.policies if p.extension == row.extension), None)
+            if naming is None and (why := self._rules.unusable.get(row.extension)):
+                found.append((row, waiting(row, Pace(row, Waits(), visit.now).wait_on(WaitingFor.CONFIGURATION, why))))
+                continue
             reason = f"no policy names {row.extension} any more (a file that cannot be read is named at /api/health)"
             if naming is not None:
                 off = naming.effect is Effect.DISABLED
@@ -397,9 +410,7 @@ class Enforcement:
         return True
 
     def _judge(self, error: ArmError, visit: Visit) -> Failure:
-        """By ARM's own codes, which mean the same for every extension."""
-        errors = next(iter(self._rules.catalogue.values())).errors
-        return classify(error.evidence, errors, visit.now)
+        return classify(error.evidence, self._errors, visit.now)
 
 
 def _machine(

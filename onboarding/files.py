@@ -3,13 +3,17 @@ one bad file never takes the others down."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
 from onboarding.core.catalog import CatalogueEntry, parse_entry
 from onboarding.core.errors import ConfigurationError
+from onboarding.core.names import use_one_of
 from onboarding.core.overrides import NO_OVERRIDES, Overrides, parse_overrides
 from onboarding.core.policy import Policy, PolicySet, parse_policy
 from onboarding.core.rule import compile_rule
@@ -17,37 +21,84 @@ from onboarding.reading import Unreadable, parse_json, parse_yaml, read_file
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 OVERRIDES = "image-overrides.yaml"
+_NAME = re.compile(r"""^[{ ]{0,9}["']?name["']?[ ]{0,9}:[ ]{0,9}["']?([a-z0-9][a-z0-9.-]{0,79})""", re.MULTILINE)
 EXTENSIONS = "extensions"  # the folder below the policies that holds the user's own catalogue entries
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A file of the catalogue that cannot be used, why, and the name of the extension that it would be: what the file
+    says, or else what it is called. `shipped`: it came with this package."""
+
+    path: str
+    name: str
+    error: ConfigurationError
+    shipped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """The extensions that can be used, by name, and the files that cannot."""
+
+    entries: Mapping[str, CatalogueEntry]
+    left_out: tuple[LeftOut, ...]
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        return tuple(str(each.error) for each in self.left_out)
+
+    @property
+    def unusable(self) -> Mapping[str, str]:
+        """Why an extension is not there, by its name."""
+        return {each.name: str(each.error) for each in reversed(self.left_out) if each.name not in self.entries}
+
+
 def load_catalogue() -> Mapping[str, CatalogueEntry]:
-    """Every extension that ships with this package, by name."""
+    """Every extension that ships with this package, by name. Raises ConfigurationError for a file that cannot be
+    used: pages and schemas that are made from the catalogue are made from all of it."""
+    catalogue = _read_catalogue(_shipped())
+    if catalogue.left_out:
+        raise catalogue.left_out[0].error
+    return catalogue.entries
+
+
+def load_catalogue_of(folder: Path) -> Catalogue:
+    """The shipped extensions and those of a policy folder's `extensions/`. A file of either that cannot be used is left
+    out, and takes no other down."""
+    own = ((path, f"{EXTENSIONS}/{path.name}") for path in extension_files(folder))
+    return _read_catalogue(_shipped(), own)
+
+
+def _shipped() -> Iterator[tuple[Traversable, str]]:
     folder = files("onboarding") / "catalog"
-    found = sorted(folder.iterdir(), key=lambda file: file.name)
-    entries = [
-        parse_entry(_parse(file.read_text(encoding="utf-8"), file.name), file.name)
-        for file in found
-        if file.name.endswith(_SUFFIXES)
-    ]
-    return {entry.name: entry for entry in entries}
+    for file in sorted(folder.iterdir(), key=lambda file: file.name):
+        if file.name.lower().endswith(_SUFFIXES):
+            yield file, f"onboarding/catalog/{file.name}"
 
 
-def load_catalogue_of(folder: Path) -> tuple[Mapping[str, CatalogueEntry], tuple[str, ...]]:
-    """The shipped extensions and those of a policy folder's `extensions/`, by name; and what is wrong with the files
-    that were left out."""
-    catalogue = dict(load_catalogue())
-    problems: list[str] = []
-    for path in extension_files(folder):
-        place = f"{EXTENSIONS}/{path.name}"
-        try:
-            entry = parse_entry(_read(path, place), place)
-            _refuse_duplicate(entry, catalogue, place)
-            catalogue[entry.name] = entry
-        except ConfigurationError as error:
-            problems.append(str(error))
-        except (OSError, UnicodeDecodeError, RecursionError) as error:
-            problems.append(f"{place}: cannot be read ({type(error).__name__})")
-    return catalogue, tuple(problems)
+def _read_catalogue(
+    shipped: Iterable[tuple[Traversable, str]], own: Iterable[tuple[Traversable, str]] = ()
+) -> Catalogue:
+    entries: dict[str, CatalogueEntry] = {}
+    left_out: list[LeftOut] = []
+    for is_shipped, sources in ((True, shipped), (False, own)):
+        for file, place in sources:
+            try:
+                entry = parse_entry(_read(file, place), place)
+                _refuse_duplicate(entry, entries, place)
+                entries[entry.name] = entry
+            except ConfigurationError as error:
+                left_out.append(LeftOut(str(file), _name_in(file), error, is_shipped))
+    return Catalogue(entries, tuple(left_out))
+
+
+def _name_in(file: Traversable) -> str:
+    """The name that a file says, also one that is neither YAML nor JSON any more; else what it is called."""
+    try:
+        told = _NAME.search(read_file(file))
+    except (OSError, UnicodeDecodeError, Unreadable):
+        told = None
+    return told[1] if told else file.name.rpartition(".")[0]
 
 
 def extension_files(folder: Path) -> list[Path]:
@@ -58,22 +109,27 @@ def extension_files(folder: Path) -> list[Path]:
         return []  # most folders have none
 
 
-def load_policies(folder: Path, catalogue: Mapping[str, CatalogueEntry]) -> tuple[PolicySet, tuple[str, ...]]:
-    """The policies of a folder in the order of their files' names, and what is wrong with the files left out."""
+def load_policies(
+    folder: Path, catalogue: Mapping[str, CatalogueEntry], unusable: Mapping[str, str] | None = None
+) -> tuple[PolicySet, tuple[str, ...]]:
+    """The policies of a folder in the order of their files' names, and what is wrong with the files left out.
+    `unusable` says why an extension is not in the catalogue."""
     if not folder.is_dir():
         return PolicySet(()), (f"ONBOARDING_POLICIES: there is no folder {str(folder)!r}; name one with policy files",)
     policies: list[Policy] = []
     problems: list[str] = []
-    for path in policy_files(folder):
+    try:
+        paths = policy_files(folder)
+    except OSError as error:
+        return PolicySet(()), (f"ONBOARDING_POLICIES: folder {str(folder)!r} cannot be read ({error.strerror})",)
+    for path in paths:
         try:
-            policy = _load_policy(path, catalogue)
+            policy = _load_policy(path, catalogue, unusable or {})
             if any(policy.name == other.name for other in policies):
                 raise ConfigurationError(f"{path.name}: name", f"{policy.name!r} is taken", "give each policy its own")
             policies.append(policy)
         except ConfigurationError as error:
             problems.append(str(error))
-        except (OSError, UnicodeDecodeError, RecursionError) as error:
-            problems.append(f"{path.name}: cannot be read ({type(error).__name__})")
     if not policies:
         problems.append(f"ONBOARDING_POLICIES: folder {str(folder)!r} holds no usable policy; no VM is onboarded")
     return PolicySet(tuple(policies)), tuple(problems)
@@ -94,8 +150,6 @@ def load_overrides(folder: Path) -> tuple[Overrides, tuple[str, ...]]:
         return parse_overrides(_read(path), path.name), ()
     except ConfigurationError as error:
         return NO_OVERRIDES, (str(error),)
-    except (OSError, UnicodeDecodeError, RecursionError) as error:
-        return NO_OVERRIDES, (f"{path.name}: cannot be read ({type(error).__name__})",)
 
 
 def _refuse_duplicate(entry: CatalogueEntry, catalogue: Mapping[str, CatalogueEntry], place: str) -> None:
@@ -108,26 +162,48 @@ def _refuse_duplicate(entry: CatalogueEntry, catalogue: Mapping[str, CatalogueEn
             raise ConfigurationError(f"{place}: type", problem, f"name {other.name!r} in the policy instead")
 
 
-def _load_policy(path: Path, catalogue: Mapping[str, CatalogueEntry]) -> Policy:
-    policy = parse_policy(_read(path), path.name, compile_rule)
-    entry = catalogue.get(policy.extension)
-    if entry is None:
-        known = ", ".join(catalogue)
-        raise ConfigurationError(f"{path.name}: extension", f"{policy.extension!r} is not known", f"use one of {known}")
-    if policy.support_table and policy.support_table not in entry.support_tables:
-        known = ", ".join(entry.support_tables)
-        place, problem = f"{path.name}: supportTable", f"{entry.name} has no table {policy.support_table!r}"
-        raise ConfigurationError(place, problem, f"use one of {known}, in quotes")
+def _load_policy(path: Path, catalogue: Mapping[str, CatalogueEntry], unusable: Mapping[str, str]) -> Policy:
+    try:
+        policy = parse_policy(_read(path), path.name, compile_rule)
+    except RecursionError:
+        raise ConfigurationError(path.name, "is nested too deeply", "write it flatter") from None
+    entry = known_extension(policy.extension, f"{path.name}: extension", catalogue, unusable)
+    check_support_table(policy.support_table, f"{path.name}: supportTable", entry)
     return policy
 
 
-def _read(path: Path, place: str = "") -> Any:
-    """What the file holds; errors name it by `place`, or by its name."""
-    place = place or path.name
+def known_extension(
+    name: str, place: str, catalogue: Mapping[str, CatalogueEntry], unusable: Mapping[str, str]
+) -> CatalogueEntry:
+    """The entry that a policy names. Raises ConfigurationError where there is none."""
+    if (entry := catalogue.get(name)) is not None:
+        return entry
+    if (why := unusable.get(name)) is not None:
+        problem = f"{name!r} is not in the catalogue, since its file is left out ({why})"
+        raise ConfigurationError(place, problem, "mend that file")
+    raise ConfigurationError(place, f"{name!r} is not in the catalogue", use_one_of(catalogue, name))
+
+
+def check_support_table(name: str, place: str, entry: CatalogueEntry) -> None:
+    """Raises ConfigurationError where a policy names a support table that the entry has not."""
+    if name and name not in entry.support_tables:
+        tables = [f'"{known}"' for known in entry.support_tables]
+        mend = use_one_of(tables, name) if tables else "leave it out"
+        raise ConfigurationError(place, f"{entry.name} has no table {name!r}", mend)
+
+
+def _read(file: Traversable, place: str = "") -> Any:
+    """What the file holds; errors name it by `place`, or by its name. Raises ConfigurationError for whatever is wrong
+    with it."""
+    place = place or file.name
     try:
-        return _parse(read_file(path), place)
+        return _parse(read_file(file), place)
     except Unreadable as error:
         raise ConfigurationError(place, error.problem, error.mend) from None
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(place, f"is not UTF-8 (byte {error.start})", "save it as UTF-8") from None
+    except OSError as error:
+        raise ConfigurationError(place, f"cannot be read ({error.strerror})", "put a file there") from None
 
 
 def _parse(text: str, place: str) -> Any:

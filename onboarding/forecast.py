@@ -1,12 +1,13 @@
 """What would be decided for a VM that is only a body in a file: no row, no request, nothing written.
 
-What a list leaves out (power, guest agent, the extensions' own properties) is taken to be in order, and app settings
-that are not here are taken for set: the question is what the policies want.
+What a list leaves out of power and guest agent is taken to be in order, and app settings that are not here are taken
+for set: the question is what the policies want. What it leaves out of an extension, its handler and its state, is not
+guessed: where the decision hangs on it, it is unknown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -16,22 +17,41 @@ from onboarding.core.configuration import known_settings
 from onboarding.core.deciding import decide
 from onboarding.core.decision import AlreadyInstalled, Decision, Install, Pace, Situation, Skip, Wait
 from onboarding.core.facts import AgentState, InstalledExtension, MachineFacts, PowerState
+from onboarding.core.foreign import mapping
+from onboarding.core.images import ImageDefinition
 from onboarding.core.management_groups import resolve
 from onboarding.core.outcome import Outcome
-from onboarding.core.policy import Policy
+from onboarding.core.policy import Assignment, Policy
 from onboarding.enforce import Rules, situation_of
+
+UNKNOWN = "unknown"
+_NAMED = 3  # extensions in a reason
+_SILENT = "; what is given does not tell which extensions the VM has"
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What would be decided for one extension, and on what grounds."""
+    """What would be decided for one extension, and on what grounds. `untold`: the decision hangs on this, and nobody
+    told it."""
 
     situation: Situation
     decision: Decision
+    untold: str = ""
 
     @property
     def word(self) -> str:
-        """`Install`, `Update`, or the outcome."""
+        """`Install`, `Update`, the outcome, or `unknown`."""
+        return UNKNOWN if self.untold else self._decided
+
+    @property
+    def reason(self) -> str:
+        if self.untold:
+            return self.untold
+        silent = self.word not in (Outcome.OUT_OF_SCOPE, Outcome.UNSUPPORTED) and _tells_no_extensions(self.situation)
+        return self.decision.reason + (_SILENT if silent else "")
+
+    @property
+    def _decided(self) -> str:
         match self.decision:
             case Install():
                 return "Update" if self.situation.extension else "Install"
@@ -47,7 +67,7 @@ class Forecast:
         return self.situation.assignment.policy
 
     def as_dict(self) -> dict[str, Any]:
-        return {"decision": self.word, "policy": self.policy.name, "reason": self.decision.reason}
+        return {"decision": self.word, "policy": self.policy.name, "reason": self.reason}
 
     def differs(self, other: Forecast) -> bool:
         """Whether something else would be done, or the same with other settings."""
@@ -58,30 +78,66 @@ class Forecast:
         return self.word, policy.name, dict(policy.settings), dict(policy.protected_settings), policy.reconnect
 
 
-def forecast(rules: Rules, facts: MachineFacts, now: datetime) -> tuple[Forecast, ...]:
-    """One forecast for each extension that any policy names."""
+def forecast(
+    rules: Rules, facts: MachineFacts, now: datetime, definition: ImageDefinition | None = None
+) -> tuple[Forecast, ...]:
+    """One forecast for each extension that any policy names. `definition` is that of the VM's image, where it was
+    read."""
     if facts.agent is AgentState.NOT_EXPANDED:
         facts = replace(facts, power=PowerState.RUNNING, agent=AgentState.READY)
-    found = []
-    for assignment in resolve(rules.policies, {}).assign(facts, now):
-        seen = _recognised(facts, rules.catalogue[assignment.policy.extension])
-        situation, _ = situation_of(rules, seen, assignment, Pace(None, assignment.policy.waits, now))
+    assigned = resolve(rules.policies, {}).assign(facts, now)
+    return tuple(_of_assignment(rules, facts, said, now, definition) for said in assigned)
+
+
+def _of_assignment(
+    rules: Rules, facts: MachineFacts, assignment: Assignment, now: datetime, definition: ImageDefinition | None
+) -> Forecast:
+    def decided(*extensions: InstalledExtension) -> Forecast:
+        seen = replace(facts, extensions=extensions)
+        pace = Pace(None, assignment.policy.waits, now)
+        situation, _ = situation_of(rules, seen, assignment, pace, definition=definition)
         situation = _as_if_set(situation, rules.app_settings)
-        found.append(Forecast(situation, decide(situation)))
-    return tuple(found)
+        return Forecast(situation, decide(situation))
+
+    entry = rules.catalogue[assignment.policy.extension]
+    open_ = _open(facts, entry)
+    if not open_:
+        return decided(*facts.extensions)
+    # Whatever is not told may be this extension, and well: only what is decided either way is known.
+    told = [extension for extension in facts.extensions if extension not in open_]
+    there = replace(open_[0], publisher=entry.publisher, type=entry.type, provisioning_state="Succeeded")
+    missing, healthy = decided(*told), decided(*told, there)
+    if missing.word == healthy.word:
+        return missing
+    return replace(missing, untold=_not_told(open_))
 
 
-def _recognised(facts: MachineFacts, entry: CatalogueEntry) -> MachineFacts:
-    """Lists name extensions by id alone: one that is called as the entry's is taken for it."""
-    names = {entry.resource_name.lower(), entry.type.lower()}
+def _open(facts: MachineFacts, entry: CatalogueEntry) -> list[InstalledExtension]:
+    """The extensions of which it is not told whether they are the entry's, or how they stand. A VM has a handler once:
+    where one is known to be the entry's, no other can be."""
+    if (ours := facts.find_extension(entry.publisher, entry.type)) is not None:
+        return [] if ours.provisioning_state or ours.statuses else [ours]
+    return [each for each in facts.extensions if not each.type or _half_told(each, entry)]
 
-    def seen(extension: InstalledExtension) -> InstalledExtension:
-        if extension.type or extension.name.lower() not in names:
-            return extension
-        state = extension.provisioning_state or "Succeeded"
-        return replace(extension, publisher=entry.publisher, type=entry.type, provisioning_state=state)
 
-    return replace(facts, extensions=tuple(map(seen, facts.extensions)))
+def _tells_no_extensions(situation: Situation) -> bool:
+    """Rows of Resource Graph and projections of the CLI's lists have a resource group and no extensions; a body of
+    ARM's own leaves out what is not there."""
+    body = situation.facts.body
+    return "resources" not in body and ("resourceGroup" in body or "resourceGroup" in mapping(body.get("properties")))
+
+
+def _half_told(extension: InstalledExtension, entry: CatalogueEntry) -> bool:
+    return not extension.publisher and extension.type.lower() == entry.type.lower()
+
+
+def _not_told(extensions: Sequence[InstalledExtension]) -> str:
+    names = ", ".join(extension.name for extension in extensions[:_NAMED])
+    more = f" and {len(extensions) - _NAMED} more" if len(extensions) > _NAMED else ""
+    return (
+        f"what is given names the VM's extensions without handler or state ({names}{more}); read the VM from Azure"
+        " (`onboard policy plan --live`), or give its body as `az vm get-instance-view` prints it"
+    )
 
 
 def _as_if_set(situation: Situation, app_settings: Mapping[str, str]) -> Situation:

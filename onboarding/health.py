@@ -23,6 +23,17 @@ def health(configuration: Configuration) -> dict[str, Any]:
     }
 
 
+def unreadable(error: Exception) -> dict[str, Any]:
+    """The same body where not even that could be found out. The error's words may hold values, its kind does not."""
+    return {
+        "status": "unhealthy",
+        "problems": [f"settings and files could not be read ({type(error).__name__}); the log says more"],
+        "policies": [],
+        "notices": [],
+        "version": _version(),
+    }
+
+
 def _version() -> str:
     try:
         return version("vm-onboarding")

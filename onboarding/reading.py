@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, ValuesView
-from pathlib import Path
+from importlib.resources.abc import Traversable
 from typing import Any, Final
 
 import yaml
@@ -50,7 +50,7 @@ class _Loader(_FASTEST):  # type: ignore[misc]  # libyaml's, where PyYAML was bu
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None
 
 
-def read_file(path: Path) -> str:
+def read_file(path: Traversable) -> str:
     """The text of a file without its byte order mark. Raises OSError, UnicodeDecodeError and Unreadable."""
     with path.open("rb") as file:
         content = file.read(MAX_BYTES + 1)

@@ -25,7 +25,7 @@ from onboarding.enforce import Rules
 from onboarding.files import load_catalogue_of, load_overrides, load_policies
 from onboarding.onboard import Onboarding
 from onboarding.plan import Budget
-from onboarding.ports import Arm, BrakeStore, LedgerReader, Poison, Ports, Shell
+from onboarding.ports import Arm, BrakeStore, Inventory, LedgerReader, Poison, Ports, Shell
 from onboarding.settings import Settings, Storage, read_settings
 from onboarding.sweep import Sweep
 
@@ -59,11 +59,11 @@ def read_configuration(environment: Mapping[str, str]) -> Configuration:
     """Read settings, catalogue and policies; a file that cannot be used is left out and named."""
     settings = read_settings(environment)
     folder = Path(settings.policies)
-    catalogue, unknown = load_catalogue_of(folder)
-    policies, problems = load_policies(folder, catalogue)
+    catalogue = load_catalogue_of(folder)
+    policies, problems = load_policies(folder, catalogue.entries, catalogue.unusable)
     overrides, untaught = load_overrides(folder)
-    rules = Rules(policies, catalogue, environment, overrides)
-    found = (*settings.problems, *unknown, *problems, *untaught, *_setting_problems(rules))
+    rules = Rules(policies, catalogue.entries, environment, overrides, catalogue.unusable)
+    found = (*settings.problems, *catalogue.problems, *problems, *untaught, *_setting_problems(rules))
     return Configuration(settings, rules, found)
 
 
@@ -107,6 +107,23 @@ async def open_machines(configuration: Configuration) -> AsyncIterator[tuple[Arm
         ending.push_async_callback(connections.close)
         arm = ArmAdapter(identity, settings.arm_endpoint, scope, now, connections=connections)
         yield arm, RunCommands(identity, settings.arm_endpoint, scope, connections)
+
+
+@asynccontextmanager
+async def open_fleet(settings: Settings) -> AsyncIterator[tuple[Arm, Inventory]]:
+    """ARM and the inventory, for commands that look at many VMs and need no table; closed in the end."""
+    from onboarding.azure.arm import ArmAdapter
+    from onboarding.azure.connections import Connections
+    from onboarding.azure.graph import GraphAdapter
+    from onboarding.azure.identity import credential
+
+    connections, scope = Connections(), settings.cloud.arm_scope
+    identity = credential(settings.cloud, settings.client_id, settings.values)
+    async with AsyncExitStack() as ending:
+        ending.push_async_callback(identity.close)
+        ending.push_async_callback(connections.close)
+        arm = ArmAdapter(identity, settings.arm_endpoint, scope, now, connections=connections)
+        yield arm, GraphAdapter(identity, settings.arm_endpoint, scope, now, connections=connections)
 
 
 def _ports(configuration: Configuration, ending: AsyncExitStack) -> tuple[Ports, tuple[StorageRequests, ...]]:

@@ -21,7 +21,7 @@ from onboarding.core.catalog import CatalogueEntry
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.overrides import NO_OVERRIDES, Overrides, parse_overrides
 from onboarding.core.support import SupportTable
-from onboarding.files import load_catalogue_of
+from onboarding.files import known_extension, load_catalogue_of
 from onboarding.reading import Unreadable, parse_yaml, read_file
 
 
@@ -64,12 +64,8 @@ def run(args: argparse.Namespace) -> int:
 
 def load_entry(name: str) -> CatalogueEntry:
     """The catalogue entry of that name: one that ships with the package, or one of the policy folder's own."""
-    catalogue, problems = load_catalogue_of(Path(policy_folder(os.environ)))
-    if name not in catalogue:
-        known = ", ".join(catalogue)
-        left_out = "".join(f"; left out: {problem}" for problem in problems)
-        raise ConfigurationError("--extension", f"{name!r} is not in the catalogue", f"use one of {known}{left_out}")
-    return catalogue[name]
+    catalogue = load_catalogue_of(Path(policy_folder(os.environ)))
+    return known_extension(name, "--extension", catalogue.entries, catalogue.unusable)
 
 
 def _overrides(path: str | None) -> Overrides:

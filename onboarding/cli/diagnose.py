@@ -23,7 +23,7 @@ from onboarding.core.errors import ConfigurationError
 from onboarding.core.evidence import Evidence
 from onboarding.core.failures import ErrorTable, Failure, FailureClass, classify, parse_errors
 from onboarding.core.handler_report import read_report
-from onboarding.files import load_catalogue_of
+from onboarding.files import known_extension, load_catalogue_of
 from onboarding.reading import MAX_BYTES, too_large
 
 _COLOURS = {
@@ -82,15 +82,15 @@ class _Tables:
 
     def __init__(self, name: str | None) -> None:
         try:
-            catalogue, _ = load_catalogue_of(Path(policy_folder(os.environ)))
+            catalogue = load_catalogue_of(Path(policy_folder(os.environ)))
+            asked = known_extension(name, "--extension", catalogue.entries, catalogue.unusable) if name else None
         except ConfigurationError as error:
             raise BadInput(str(error)) from error
-        if name is not None and name not in catalogue:
-            raise BadInput(f"--extension: {name!r} is not in the catalogue; use one of {', '.join(catalogue)}")
-        self._asked = catalogue[name].errors if name else None
-        self._by_handler = {handler_of(entry): entry.errors for entry in catalogue.values()}
-        self._default = catalogue[DEFAULT_EXTENSION].errors
+        self._asked = asked.errors if asked else None
+        self._by_handler = {handler_of(entry): entry.errors for entry in catalogue.entries.values()}
         self._shared = parse_errors({})
+        default = catalogue.entries.get(DEFAULT_EXTENSION)
+        self._default = default.errors if default else self._shared
 
     def choose(self, evidence: Evidence) -> ErrorTable:
         if self._asked:

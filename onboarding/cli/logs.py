@@ -18,6 +18,7 @@ from onboarding.cli.vm_arguments import add_vms, read_vm
 from onboarding.core.errors import ArmError
 from onboarding.core.handler_log import LogLine, diagnose_lines, log_script, read_output
 from onboarding.core.masking import mask
+from onboarding.core.names import use_one_of
 from onboarding.core.resource_id import VmId
 from onboarding.wiring import Configuration, open_machines, read_configuration
 
@@ -49,8 +50,8 @@ def run(args: argparse.Namespace) -> int:
     configuration = read_configuration(environment)
     entry = configuration.rules.catalogue.get(args.extension)
     if entry is None or not entry.logs:
-        known = ", ".join(name for name, each in configuration.rules.catalogue.items() if each.logs)
-        raise BadInput(f"--extension {args.extension!r}: no logs of it are known; use one of {known}")
+        known = [name for name, each in configuration.rules.catalogue.items() if each.logs]
+        raise BadInput(f"--extension {args.extension!r}: no logs of it are known; {use_one_of(known, args.extension)}")
     text = read_output(asyncio.run(_fetch(configuration, vm, log_script(entry, args.lines))))
     if not text:
         print(f"{vm.name} has none of {', '.join(entry.logs)}: the handler has not run there")

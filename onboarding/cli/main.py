@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from onboarding.cli.environment import own_environment
 from onboarding.cli.io import BadInput
+from onboarding.core.errors import ConfigurationError
 from onboarding.core.foreign import printable
 from onboarding.core.masking import mask
 
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with own_environment():
             code: int = args.run(args)
-    except BadInput as error:
+    except (BadInput, ConfigurationError) as error:
         print(printable(f"onboard {args.command}: {error}", lines=True), file=sys.stderr)
         return 2
     except BrokenPipeError:

@@ -30,6 +30,7 @@ from onboarding.core.conditions import Context, Resource
 from onboarding.core.errors import ArmError
 from onboarding.core.facts import read_facts
 from onboarding.core.foreign import printable
+from onboarding.core.names import use_one_of
 from onboarding.core.policy import PolicySet
 from onboarding.core.resource_id import VmId, parse_id
 from onboarding.enforce import Rules
@@ -79,8 +80,8 @@ def _rules(args: argparse.Namespace, environment: Mapping[str, str]) -> tuple[Ru
         policy = load_policy(args.policy)
         rules, _ = load_rules(str(Path(args.policy).parent), environment)
         if policy.extension not in rules.catalogue:
-            known = ", ".join(rules.catalogue)
-            raise BadInput(f"{args.policy}: extension: {policy.extension!r} is not known; use one of {known}")
+            mend = use_one_of(rules.catalogue, policy.extension)
+            raise BadInput(f"{args.policy}: extension: {policy.extension!r} is not in the catalogue; {mend}")
         return replace(rules, policies=PolicySet((policy,))), ()
     rules, problems = load_rules(folder, environment)
     if not args.policy:

@@ -78,7 +78,7 @@ class VmExplanation:
             mine = [s for s in self.statements if s.assignment.policy.extension == extension]
             lines += [_indented(statement.as_text(), 4) for statement in mine]
             lines.append(printable(f"    support: {each.situation.judgement.reason}"))
-            lines.append(printable(f"    → {each.word}: {each.decision.reason}"))
+            lines.append(printable(f"    → {each.word}: {each.reason}"))
         return "\n".join(lines)
 
 

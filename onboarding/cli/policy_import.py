@@ -7,11 +7,11 @@ looked for by id in a folder of definition files; it holds only their ids.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,14 +19,14 @@ import yaml
 
 from onboarding.cli.definition_input import load_kept
 from onboarding.cli.io import BadInput, Commands
-from onboarding.cli.policy_input import read_parameters
+from onboarding.cli.policy_input import policy_folder, read_parameters
+from onboarding.core.catalog import CatalogueEntry
 from onboarding.core.conditions import NOT_GIVEN, ConditionError, Resource, Undecided, compile_template
 from onboarding.core.definition_forms import Kept, spelled
 from onboarding.core.definition_import import Imported, import_definition
 from onboarding.core.definitions import Definition, read_kept
 from onboarding.core.foreign import printable
-from onboarding.files import load_catalogue
-from onboarding.reading import parse_yaml
+from onboarding.files import load_catalogue_of
 
 _MAX_NAME: Final = 64
 
@@ -74,17 +74,16 @@ def _titled(definition: Definition, path: Path) -> Definition:
 
 def catalogue() -> dict[tuple[str, str], str]:
     """The name of the catalogue entry for each publisher and type, lower case."""
-    entries = {}
-    for path in files("onboarding").joinpath("catalog").iterdir():
-        if path.name.endswith(".yaml"):
-            raw = parse_yaml(path.read_text(encoding="utf-8"))
-            entries[str(raw.get("publisher", "")).lower(), str(raw.get("type", "")).lower()] = str(raw.get("name", ""))
-    return entries
+    return {(entry.publisher.lower(), entry.type.lower()): entry.name for entry in _entries().values()}
+
+
+def _entries() -> Mapping[str, CatalogueEntry]:
+    return load_catalogue_of(Path(policy_folder(os.environ))).entries
 
 
 def _fitted(imported: Imported) -> Imported:
     """With JSON booleans where the extension takes no others; templates like to write them as texts."""
-    entry = load_catalogue().get(imported.policy["extension"])
+    entry = _entries().get(imported.policy["extension"])
     booleans = {spec.name for spec in entry.settings if spec.type == "boolean"} if entry else set()
     settings = imported.policy.get("settings", {})
     told = {key: str(value).lower() == "true" for key, value in settings.items() if key in booleans}

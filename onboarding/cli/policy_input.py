@@ -91,10 +91,18 @@ def load_policy(path: str) -> Policy:
 def load_rules(folder: str, environment: Mapping[str, str]) -> tuple[Rules, tuple[str, ...]]:
     """Policies, own extensions and image overrides of a folder as the function app would use them, and what is wrong
     with them."""
-    catalogue, unknown = load_catalogue_of(Path(folder))
-    policies, problems = load_policies(Path(folder), catalogue)
+    catalogue = load_catalogue_of(Path(folder))
+    policies, problems = load_policies(Path(folder), catalogue.entries, catalogue.unusable)
     overrides, untaught = load_overrides(Path(folder))
-    return Rules(policies, catalogue, environment, overrides), (*unknown, *problems, *untaught)
+    rules = Rules(policies, catalogue.entries, environment, overrides, catalogue.unusable)
+    return rules, (*catalogue.problems, *problems, *untaught)
+
+
+def folder_or_file(name: str) -> Path:
+    """What an argument names. An empty one, as of a variable that is not set, is no name of this folder."""
+    if not name.strip():
+        raise BadInput(f"{name!r} names no file and no folder; give one")
+    return Path(name)
 
 
 def policy_folder(environment: Mapping[str, str]) -> str:

@@ -1,26 +1,38 @@
 """`onboard policy plan`: what a change of the policy files would do to a fleet, before it is deployed.
 
-Reads VM bodies (`az vm list -o json`, a Resource Graph result, JSON Lines) and decides for each with the folder as it
-is (`--against`) and as it is to be. Exit codes: 0; 1 where a policy file cannot be used; 2 bad input.
+Decides for each VM with the folder as it is (`--against`) and as it is to be. The VMs are bodies in a file
+(`az vm list -o json`, a Resource Graph result, JSON Lines), where what a list does not tell is `unknown`; with `--live`
+they are read from Azure one by one, and nothing is written. Exit codes: 0; 1 where a policy file cannot be used or a VM
+could not be read; 2 bad input, or a login that ARM does not take.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from onboarding.cli.environment import add_settings, environment_of
-from onboarding.cli.io import Commands, as_json
+from onboarding.cli.io import BadInput, Commands, as_json
+from onboarding.cli.live import FleetReader, Listed, Seen, listed
 from onboarding.cli.policy_input import load_rules, policy_folder, read_vms
+from onboarding.cli.preflight import refusal
+from onboarding.core.errors import ArmError
 from onboarding.core.facts import MachineFacts, read_facts
 from onboarding.core.foreign import printable
+from onboarding.core.outcome import Outcome
+from onboarding.definitions import Definitions
 from onboarding.enforce import Rules
 from onboarding.forecast import Forecast, forecast
+from onboarding.ports import Inventory
+from onboarding.reach import Reach
+from onboarding.requests import NoAccess
+from onboarding.settings import Settings, read_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +47,8 @@ class Change:
     @property
     def is_one(self) -> bool:
         if self.before is None or self.after is None:
-            return self.before is not self.after
+            # That a policy comes or goes which leaves the VM alone changes nothing.
+            return self.telling.word != Outcome.OUT_OF_SCOPE
         return self.after.differs(self.before)
 
     @property
@@ -57,8 +70,13 @@ class Change:
 def add(actions: Commands) -> None:
     parser = actions.add_parser("plan", help="show what a change of the policy files would do to a fleet")
     parser.add_argument(
-        "--vm-list", metavar="FILE", default="-", help="VM bodies, as `az vm list -o json` prints them (default: stdin)"
+        "--vm-list", metavar="FILE", help="VM bodies, as `az vm list -o json` prints them (default, or -: stdin)"
     )
+    live = (
+        "read the VMs from Azure: those of --vm-list if it is given, else all of --subscription, or of all that you see"
+    )
+    parser.add_argument("--live", action="store_true", help=live)
+    parser.add_argument("--subscription", metavar="ID", action="append", help="with --live; may be given several times")
     parser.add_argument("--policies", metavar="FOLDER", help="the files as they are to be (default: the app's)")
     parser.add_argument("--against", metavar="FOLDER", help="the files as they are; without them, all is new")
     parser.add_argument("--all", action="store_true", help="also the VMs for which nothing changes")
@@ -73,21 +91,94 @@ def run(args: argparse.Namespace) -> int:
     old, others = load_rules(args.against, environment) if args.against else (None, ())
     for problem in (*problems, *others):
         print(printable(f"onboard policy plan: {problem}"), file=sys.stderr)
+    seen, new, old = _seen(args, environment, new, old)
     now = datetime.now(UTC)
-    machines = [read_facts(body) for body in read_vms(args.vm_list)]
-    changes = [change for facts in machines for change in compare(facts, old, new, now)]
-    shown = [change for change in changes if args.all or change.is_one]
-    print(_json(len(machines), changes, shown) if args.format == "json" else _table(len(machines), changes, shown))
-    return 1 if problems or others else 0
+    for each in seen:
+        if each.unread:
+            print(printable(f"onboard policy plan: {_name(each.facts)}: {each.unread}"), file=sys.stderr)
+    changes = [change for each in seen for change in compare(each, old, new, now)]
+    # Without files to compare with, what is asked is what the policies come to.
+    shown = [change for change in changes if args.all or change.is_one or old is None]
+    print(_json(len(seen), changes, shown) if args.format == "json" else _table(len(seen), changes, shown))
+    return 1 if problems or others or any(each.unread for each in seen) else 0
 
 
-def compare(facts: MachineFacts, old: Rules | None, new: Rules, now: datetime) -> Iterator[Change]:
+def _seen(
+    args: argparse.Namespace, environment: Mapping[str, str], new: Rules, old: Rules | None
+) -> tuple[list[Seen], Rules, Rules | None]:
+    """The VMs, and the rules by which to decide: with management groups looked into, where Azure was asked."""
+    if not args.live:
+        if args.subscription:
+            raise BadInput("--subscription: says what to read from Azure; give --live as well")
+        return [Seen(read_facts(body)) for body in read_vms(args.vm_list or "-")], new, old
+    if args.vm_list and args.subscription:
+        raise BadInput("--subscription: the VMs are those of --vm-list; give one of the two")
+    named = {each.vm.key: each for each in _named(args.vm_list)} if args.vm_list else None
+    settings = read_settings(environment)
+    if wrong := [problem for problem in settings.problems if problem.startswith(("ARM_ENDPOINT", "AZURE_CLOUD"))]:
+        raise BadInput("; ".join(wrong))
+    fleet = None if named is None else list(named.values())
+    try:
+        return asyncio.run(_read(settings, new, old, fleet, args.subscription or ()))
+    except NoAccess as refused:
+        raise BadInput(refusal(refused, settings.arm_endpoint)) from None
+    except ArmError as error:
+        raise BadInput(f"the VMs cannot be listed ({error}); give their ids with --vm-list") from None
+
+
+def _named(path: str) -> Iterator[Listed]:
+    for number, body in enumerate(read_vms(path), 1):
+        if (each := listed(body)) is None:
+            raise BadInput(f"{path}: VM {number} has no id of a VM, and --live reads VMs by their ids")
+        yield each
+
+
+async def _read(
+    settings: Settings, new: Rules, old: Rules | None, fleet: list[Listed] | None, subscriptions: Sequence[str]
+) -> tuple[list[Seen], Rules, Rules | None]:
+    """Raises NoAccess, and ArmError where VMs cannot be listed."""
+    # Here and not above: the SDK takes long to load, and a file needs none of it.
+    from rich.console import Console
+
+    from onboarding.wiring import open_fleet
+
+    seen: list[Seen] = []
+    async with open_fleet(settings) as (arm, inventory):
+        new = await _looked_into(new, inventory)
+        old = await _looked_into(old, inventory) if old else None
+        policies = [rules.policies for rules in (new, old) if rules]
+        definitions = Definitions(arm, new.overrides)
+        reader = FleetReader(arm, definitions, lambda vm: any(each.reaching(vm) for each in policies))
+        with Console(stderr=True).status("listing VMs") as status:
+            fleet = await reader.all_of(subscriptions) if fleet is None else fleet
+            async for each in reader.read(fleet):
+                seen.append(each)
+                status.update(f"read {len(seen):,} of {len(fleet):,} VMs")
+    return seen, new, old
+
+
+async def _looked_into(rules: Rules, inventory: Inventory) -> Rules:
+    """The rules with subscriptions in the place of management groups; to be asked for where any is named."""
+    return replace(rules, policies=await Reach(rules.policies, inventory).policies(datetime.now(UTC)))
+
+
+def compare(seen: Seen, old: Rules | None, new: Rules, now: datetime) -> Iterator[Change]:
     """One change, or none that is one, for each extension that either side names."""
-    before = _by_extension(forecast(old, facts, now)) if old else {}
-    after = _by_extension(forecast(new, facts, now))
-    name = str(facts.id) if facts.id.name else str(facts.body.get("name", "(no id)"))
+    before = _by_extension(_forecasts(old, seen, now)) if old else {}
+    after = _by_extension(_forecasts(new, seen, now))
     for extension in dict.fromkeys([*before, *after]):
-        yield Change(name, extension, before.get(extension), after.get(extension))
+        yield Change(_name(seen.facts), extension, before.get(extension), after.get(extension))
+
+
+def _forecasts(rules: Rules, seen: Seen, now: datetime) -> Iterator[Forecast]:
+    for each in forecast(rules, seen.facts, now, seen.definition):
+        reached = rules.policies.reaching(seen.facts.id)
+        unread = bool(seen.unread) and any(policy.extension == each.policy.extension for policy in reached)
+        yield replace(each, untold=seen.unread) if unread else each
+
+
+def _name(facts: MachineFacts) -> str:
+    return str(facts.id) if facts.id.name else str(facts.body.get("name", "(no id)"))
 
 
 def _by_extension(forecasts: Iterable[Forecast]) -> Mapping[str, Forecast]:
@@ -114,7 +205,7 @@ def _table(machines: int, changes: list[Change], shown: list[Change]) -> str:
         before, after = change.words
         said = change.telling
         lines.append(f"{change.vm}  {change.extension}: {before} → {after}  ({said.policy.name})")
-        lines.append(f"    {said.decision.reason}")
+        lines.append(f"    {said.reason}")
     lines.append(f"{machines} VMs, {sum(change.is_one for change in changes)} changes")
     for (before, after), number in sorted(_counts(changes).items(), key=lambda item: -item[1]):
         lines.append(f"  {number:6} {before} → {after}" if before != after else f"  {number:6} {after}, as before")

@@ -18,7 +18,7 @@ from typing import Any
 from onboarding.cli.definition_input import load_definition
 from onboarding.cli.io import BadInput, Commands
 from onboarding.cli.policy_evaluate import bind
-from onboarding.cli.policy_input import Source, load_policy, read_source, read_vms
+from onboarding.cli.policy_input import Source, folder_or_file, load_policy, read_source, read_vms
 from onboarding.core.conditions import Context, Resource
 from onboarding.core.facts import read_facts
 from onboarding.core.foreign import printable
@@ -48,7 +48,7 @@ def add(actions: Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    files = [file for name in args.files or ["policies"] for file in _case_files(Path(name))]
+    files = [file for name in args.files or ["policies"] for file in _case_files(folder_or_file(name))]
     outcomes = [outcome for file in files for outcome in _outcomes(file)]
     failed = sum(bool(outcome.differences) for outcome in outcomes)
     if args.format == "json":
@@ -59,30 +59,41 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _case_files(path: Path) -> list[Path]:
-    if path.is_dir():
-        return sorted(each for each in path.iterdir() if each.stem.endswith(".cases"))
-    if not path.exists():
-        raise BadInput(f"{path}: is not there; give *.cases.yaml files, or a folder of them")
-    return [path]
+    try:
+        if not path.exists():
+            raise BadInput(f"{path}: is not there; give *.cases.yaml files, or a folder of them")
+        if not path.is_dir():
+            return [path]
+        found = sorted(each for each in path.iterdir() if each.stem.endswith(".cases"))
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path}: cannot be read ({error}); give *.cases.yaml files, or a folder of them") from None
+    if not found:
+        raise BadInput(f"{path}: holds no *.cases.yaml file, so nothing was tested; write one, or give another folder")
+    return found
 
 
 def _outcomes(path: Path) -> Iterator[Outcome]:
     source = read_source(str(path))
-    if not isinstance(source.data, dict) or not isinstance(source.data.get("cases"), list):
+    if not isinstance(source.data, dict) or not isinstance(source.data.get("cases"), list) or not source.data["cases"]:
         raise BadInput(f"{path}:1: holds no cases; write `policy: FILE` and a list `cases:`")
     decide = _decider(source, path.parent)
     for index, case in enumerate(source.data["cases"]):
         place = f"cases[{index}]"
         if not isinstance(case, dict) or not isinstance(case.get("expect"), dict) or "vm" not in case:
             raise source.error(place, "a case has name, vm and expect")
-        told = decide(_vm(case["vm"], path.parent))
+        told = decide(_vm(source, f"{place}.vm", case["vm"], path.parent))
         name = str(case.get("name", place))
         yield Outcome(str(path), source.line_of(place), name, tuple(_differences(case["expect"], told)))
 
 
 def _decider(source: Source, folder: Path) -> Decide:
+    for key in ("definition", "policy"):
+        if not isinstance(source.data.get(key, ""), str):
+            raise source.error(key, f"{key!r} is no name of a file; write it as a text")
     if "definition" in source.data:
         values = source.data.get("parameters") or {}
+        if not isinstance(values, dict):
+            raise source.error("parameters", "is not a mapping; write `name: value` lines")
         bound = bind(*load_definition(str(folder / source.data["definition"]), values), values)
         return lambda body: bound.evaluate(Resource(body, Context(now=_NOW))).as_dict()
     if "policy" not in source.data:
@@ -99,8 +110,12 @@ def _decider(source: Source, folder: Path) -> Decide:
 _NOW = datetime.now(UTC)
 
 
-def _vm(vm: Any, folder: Path) -> Mapping[str, Any]:
-    return next(read_vms(str(folder / vm))) if isinstance(vm, str) else vm if isinstance(vm, dict) else {}
+def _vm(source: Source, place: str, vm: Any, folder: Path) -> Mapping[str, Any]:
+    if isinstance(vm, str):
+        vm = next(read_vms(str(folder / vm)), None)
+    if not isinstance(vm, Mapping):
+        raise source.error(place, "is no VM; give its body, or the name of a file with one")
+    return vm
 
 
 def _differences(expected: Mapping[str, Any], told: Mapping[str, Any]) -> Iterator[str]:

@@ -1,17 +1,23 @@
 """`onboard policy validate`: every error of policy, extension and definition files, each with file and line. Needs no
-cloud."""
+cloud.
+
+What a policy says is compared with the catalogue: the shipped extensions and those of the folder's own `extensions/`.
+Exit codes: 0 fine, 1 an error was found, 2 there is nothing to validate.
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from onboarding.cli.definition_input import kept_of
 from onboarding.cli.io import BadInput, Commands, as_json
-from onboarding.cli.policy_input import Source, read_source
+from onboarding.cli.policy_input import Source, folder_or_file, read_source
 from onboarding.core.catalog import parse_entry
 from onboarding.core.conditions import ConditionError
 from onboarding.core.conditions.check import condition_errors
@@ -19,10 +25,24 @@ from onboarding.core.definition_forms import is_definition, parameters_in
 from onboarding.core.definitions import kept_errors
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.foreign import printable
+from onboarding.core.names import use_one_of
 from onboarding.core.overrides import parse_overrides
-from onboarding.core.policy import parse_policy
+from onboarding.core.policy import KEYS, parse_policy
+from onboarding.core.policy_settings import settings_errors
 from onboarding.core.rule import compile_rule
-from onboarding.files import EXTENSIONS, OVERRIDES, extension_files, policy_files
+from onboarding.files import (
+    EXTENSIONS,
+    OVERRIDES,
+    Catalogue,
+    LeftOut,
+    check_support_table,
+    extension_files,
+    known_extension,
+    load_catalogue_of,
+    policy_files,
+)
+
+_MOST = 100  # errors of one file
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +53,20 @@ class Fault:
     message: str
 
     def __str__(self) -> str:
-        return (
-            f"{self.file}:{self.line}: {self.place}: {self.message}" if self.place else f"{self.file}: {self.message}"
-        )
+        return ": ".join(part for part in (f"{self.file}:{self.line}", self.place, self.message) if part)
 
 
 def add(actions: Commands) -> None:
-    parser = actions.add_parser("validate", help="find every error in policy and definition files")
+    parser = actions.add_parser("validate", help="find every error in policy, extension and definition files")
     parser.add_argument("files", nargs="*", metavar="FILE", help="files or folders (default: policies)")
     parser.add_argument("--format", choices=("text", "json"), default="text")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    paths = [path for name in args.files or ["policies"] for path in _files(Path(name))]
-    faults = [fault for path in paths for fault in _faults(str(path))]
+    named = [path for name in args.files or ["policies"] for path in _files(folder_or_file(name))]
+    paths = list({path.resolve(): path for path in named}.values())
+    faults = list(_Validation(paths).faults())
     if args.format == "json":
         print(as_json({"files": len(paths), "errors": [asdict(fault) for fault in faults]}))
     else:
@@ -56,33 +75,126 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _files(path: Path) -> list[Path]:
-    if not path.exists():
-        raise BadInput(f"{path}: is not there; give policy files, or a folder of them")
-    if not path.is_dir():
-        return [path]
-    overrides = path / OVERRIDES
-    return [*policy_files(path), *extension_files(path), *([overrides] if overrides.is_file() else [])]
-
-
-def _faults(path: str) -> Iterator[Fault]:
     try:
-        source = read_source(path)
+        if not path.exists():
+            raise BadInput(f"{path}: is not there; give policy files, or a folder of them")
+        if not path.is_dir():
+            return [path]
+        policies = policy_files(path)
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path}: cannot be read ({error}); give policy files, or a folder of them") from None
+    if not policies:
+        raise BadInput(
+            f"{path}: holds no policy file; give a folder with files that end in .yaml, .yml or .json (those of folders"
+            " inside it do not count)"
+        )
+    overrides = path / OVERRIDES
+    return [*policies, *extension_files(path), *([overrides] if overrides.is_file() else [])]
+
+
+def _is_extension(path: Path) -> bool:
+    return path.parent.name == EXTENSIONS
+
+
+class _Folder:
+    """What the files of one policy folder have in common: the catalogue, and the names of the policies so far."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.policies: dict[str, str] = {}
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        return load_catalogue_of(self._path)
+
+
+class _Validation:
+    """One run over files, which may be of several folders."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self._paths = paths
+        self._folders: dict[Path, _Folder] = {}
+
+    def faults(self) -> Iterator[Fault]:
+        for path in self._paths:
+            yield from self._of_file(path)
+        yield from self._of_catalogues()
+
+    def _folder(self, path: Path) -> _Folder:
+        """The policy folder that a file belongs to."""
+        home = path.parent.parent if _is_extension(path) else path.parent
+        return self._folders.setdefault(home.resolve(), _Folder(home))
+
+    def _of_file(self, path: Path) -> Iterator[Fault]:
+        source = _read(str(path))
+        if isinstance(source, Fault):
+            yield source
+            return
+        for number, error in enumerate(self._errors(path, source), 1):
+            if number > _MOST:
+                yield Fault(source.name, 1, "", f"has more than {_MOST} errors; mend those above first")
+                return
+            yield Fault(source.name, source.line_of(error.place), error.place, error.message)
+
+    def _errors(self, path: Path, source: Source) -> Iterable[ConditionError]:
+        folder = self._folder(path)
+        if path.name == OVERRIDES:
+            return _errors_of(source, lambda: parse_overrides(source.data, source.name))
+        if _is_extension(path) or _is_entry(source.data):
+            return _entry_errors(source, _left_out(folder.catalogue, path))
+        if is_definition(source.data):
+            return _definition_errors(source)
+        if parameters_in(source.data) is not None:
+            return ()
+        if path.stem.endswith(".cases"):
+            return [ConditionError("", "holds cases and no policy; run `onboard policy test` on it")]
+        return _policy_errors(source, folder)
+
+    def _of_catalogues(self) -> Iterator[Fault]:
+        """The catalogue's files that are left out and are not among those validated: the policies rely on them."""
+        seen = {path.resolve() for path in self._paths}
+        for folder in self._folders.values():
+            for each in folder.catalogue.left_out:
+                path = Path(each.path).resolve()
+                if path not in seen:
+                    seen.add(path)
+                    yield _fault_of(each)
+
+
+def _read(path: str) -> Source | Fault:
+    try:
+        return read_source(path)
     except BadInput as unreadable:
-        line, _, message = str(unreadable).removeprefix(f"{path}:").partition(": ")
-        yield Fault(path, int(line) if line.isdigit() else 1, "", message)
-        return
-    for error in _errors(source):
-        yield Fault(path, source.line_of(error.place), error.place, error.message)
+        told = re.fullmatch(r"(?:(\d+):)?\s*(.*)", str(unreadable).removeprefix(f"{path}:"), re.DOTALL)
+        line, message = told.groups() if told else (None, str(unreadable))
+        return Fault(path, int(line or 1), "", message)
 
 
-def _errors(source: Source) -> Iterable[ConditionError]:
-    if Path(source.name).name == OVERRIDES:
-        return _first_error(source, lambda data: parse_overrides(data, source.name))
-    if Path(source.name).parent.name == EXTENSIONS:
-        return _first_error(source, lambda data: parse_entry(data, source.name))
-    if is_definition(source.data):
-        return _definition_errors(source)
-    return () if parameters_in(source.data) is not None else _policy_errors(source)
+def _fault_of(left_out: LeftOut) -> Fault:
+    """The error of a file of the catalogue, with its line."""
+    source = _read(left_out.path)
+    if isinstance(source, Fault):
+        return source
+    error = next(iter(_entry_errors(source, left_out)))
+    return Fault(source.name, source.line_of(error.place), error.place, error.message)
+
+
+def _left_out(catalogue: Catalogue, path: Path) -> LeftOut | None:
+    here = path.resolve()
+    return next((each for each in catalogue.left_out if Path(each.path).resolve() == here), None)
+
+
+def _entry_errors(source: Source, left_out: LeftOut | None) -> Iterator[ConditionError]:
+    """The first error of an extension's file; of one that is right in itself, why the catalogue has no room for it."""
+    found = list(_errors_of(source, lambda: parse_entry(source.data, source.name)))
+    if not found and left_out is not None:
+        error = left_out.error
+        found = [ConditionError(error.place.partition(": ")[2], f"{error.problem}; {error.mend}")]
+    yield from found
+
+
+def _is_entry(data: Any) -> bool:
+    return isinstance(data, dict) and {"publisher", "type"} <= data.keys() and "extension" not in data
 
 
 def _definition_errors(source: Source) -> Iterator[ConditionError]:
@@ -102,20 +214,50 @@ def _part(value: Any, key: str) -> dict[str, Any]:
     return part if isinstance(part, dict) else {}
 
 
-def _policy_errors(source: Source) -> Iterator[ConditionError]:
-    """The errors of both conditions, and the first of the rest."""
-    data = source.data if isinstance(source.data, dict) else {}
+def _policy_errors(source: Source, folder: _Folder) -> Iterator[ConditionError]:
+    """The errors of both conditions, of the keys, of what the catalogue tells, and the first of the rest."""
+    if not isinstance(source.data, dict):
+        yield from _errors_of(source, lambda: parse_policy(source.data, source.name, compile_rule))
+        return
+    data = source.data
     parameters = _part(data, "parameters")
     conditions = {key: data[key] for key in ("rule", "existenceCondition") if data.get(key) is not None}
     for key, condition in conditions.items():
         yield from condition_errors(condition, parameters, key)
-    rest = {key: value for key, value in data.items() if key not in conditions} if conditions else source.data
-    yield from _first_error(source, lambda _: parse_policy(rest, source.name, compile_rule))
+    for key in (key for key in data if key not in KEYS):
+        yield ConditionError(str(key), f"unknown key {key!r} of a policy; {use_one_of(sorted(KEYS), key)}")
+    rest = {key: value for key, value in data.items() if key in KEYS and key not in conditions}
+    yield from _errors_of(source, lambda: parse_policy(rest, source.name, compile_rule))
+    yield from _catalogue_errors(source, data, folder.catalogue)
+    name = data.get("name")
+    other = folder.policies.setdefault(name, source.name) if isinstance(name, str) and name else source.name
+    if other != source.name:
+        yield ConditionError("name", f"{name!r} is taken by {other}; give each policy its own")
 
 
-def _first_error(source: Source, parse: Callable[[Any], object]) -> Iterator[ConditionError]:
+def _catalogue_errors(source: Source, data: Mapping[str, Any], catalogue: Catalogue) -> Iterator[ConditionError]:
+    name = data.get("extension")
+    if not isinstance(name, str) or not name:
+        return  # said already
     try:
-        parse(source.data)
+        entry = known_extension(name, "extension", catalogue.entries, catalogue.unusable)
+    except ConfigurationError as error:
+        yield _told(error)
+        return
+    yield from _errors_of(
+        source, lambda: check_support_table(str(data.get("supportTable") or ""), "supportTable", entry)
+    )
+    yield from map(_told, settings_errors(entry, data))
+
+
+def _errors_of(source: Source, parse: Any) -> Iterator[ConditionError]:
+    """The first error, which is what parsing ends with."""
+    try:
+        parse()
     except ConfigurationError as error:
         place = error.place.removeprefix(source.name).lstrip(": ")
         yield ConditionError(place, f"{error.problem}; {error.mend}")
+
+
+def _told(error: ConfigurationError) -> ConditionError:
+    return ConditionError(error.place, f"{error.problem}; {error.mend}")

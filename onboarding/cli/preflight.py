@@ -48,10 +48,11 @@ def check_configuration(configuration: Configuration, policy: str) -> None:
 
 def access_trouble(refused: NoAccess, configuration: Configuration) -> str:
     """Why ARM does not serve whoever is signed in, and what to do."""
-    return f"{_refusal(refused, configuration.settings.arm_endpoint)}; nothing was written"
+    return f"{refusal(refused, configuration.settings.arm_endpoint)}; nothing was written"
 
 
-def _refusal(refused: NoAccess, endpoint: str) -> str:
+def refusal(refused: NoAccess, endpoint: str) -> str:
+    """The same for a command that writes nothing anyway."""
     error, subscription = refused.error, refused.subscription
     if error is None:
         return (

@@ -64,7 +64,9 @@ def _template(args: argparse.Namespace) -> ExtensionTemplate:
     except ConfigurationError as error:
         raise BadInput(str(error)) from None
     entry = configuration.rules.catalogue[policy.extension]
-    public = known_settings(policy.settings, environment)
+    secret = {spec.name for spec in entry.settings if spec.secret}
+    known = known_settings(policy.settings, environment)
+    public = {name: value for name, value in known.items() if name not in secret}
     _check(entry, public, policy)
     return ExtensionTemplate(
         entry=entry,

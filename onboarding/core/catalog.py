@@ -53,13 +53,15 @@ KEYS = {
 @dataclass(frozen=True, slots=True)
 class SettingSpec:
     """One setting of an extension. `format`: `guid`, `base64` or none. `destination`: it says where the agent reports
-    to, so a VM whose value differs is connected elsewhere."""
+    to, so a VM whose value differs is connected elsewhere. `secret`: its value may stand in no file and in no text;
+    protected settings are, unless the entry says otherwise."""
 
     name: str
     type: str = "string"
     format: str = ""
     required: bool = False
     destination: bool = False
+    secret: bool = False
 
     def problem(self, value: object) -> str:
         """What is wrong with a value; empty if nothing is. Never quotes the value, which may be secret."""
@@ -205,12 +207,15 @@ def _retirement(raw: Mapping[str, Any]) -> str:
 
 
 def _specs(raw: object, place: str) -> tuple[SettingSpec, ...]:
-    keys = {"type", "format", "required", "destination"}
+    keys = {"type", "format", "required", "destination", "secret"}
+    secret = {"secret": place == "protectedSettings"}
     specs = tuple(
-        SettingSpec(name=str(name), **_mapping(spec, f"{place}.{name}", keys))
+        SettingSpec(name=str(name), **{**secret, **_mapping(spec, f"{place}.{name}", keys)})
         for name, spec in _mapping(raw, place).items()
     )
     for spec in specs:
+        if not isinstance(spec.secret, bool):
+            raise ConfigurationError(f"{place}.{spec.name}.secret", "is neither true nor false", "write it unquoted")
         if spec.type not in _TYPES or spec.format not in _FORMATS:
             raise ConfigurationError(f"{place}.{spec.name}", "has an unknown type or format", "use string or boolean")
     return specs
@@ -243,7 +248,7 @@ def _check(spec: SettingSpec, group: str, value: object) -> str:
 
 
 def _unknown(given: Mapping[str, Any], specs: tuple[SettingSpec, ...]) -> list[str]:
-    return sorted(set(given) - {spec.name for spec in specs})
+    return sorted(str(name) for name in set(given) - {spec.name for spec in specs})
 
 
 def _base64_problem(value: str) -> str:

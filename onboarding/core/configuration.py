@@ -49,6 +49,9 @@ def resolve_settings(entry: CatalogueEntry, policy: Policy, app_settings: Mappin
         for key, value in policy.protected_settings.items()
         if value is not None and f"protectedSettings.{key}" not in unresolved
     }
+    for spec in entry.settings:
+        if spec.secret and spec.name in public:
+            Secret(str(public[spec.name]))  # ARM shows it to whoever may read the VM; our texts do not
     if policy.reconnect:
         public |= entry.reconnect_settings
     if missing or unresolved:

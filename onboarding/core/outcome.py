@@ -54,6 +54,7 @@ class WaitingFor(StrEnum):
     SETTLE_DELAY = "settle-delay"
     SCOPE_PAUSED = "scope-paused"
     BRAKE = "brake"
+    CONFIGURATION = "configuration"  # the file of its extension cannot be used
 
 
 # A request of ours is about to be sent, or was sent and has not ended: no other write may go to this machine.

@@ -97,6 +97,22 @@ def closed(row: Row, outcome: Outcome, reason: str, now: datetime, extension_ver
     )
 
 
+def waiting(row: Row, wait: Wait) -> Row:
+    """A row that goes on waiting, for something else than before, with all that it knew of the VM."""
+    return replace(
+        row,
+        outcome=Outcome.WAITING,
+        reason=_written(wait.reason),
+        waiting_for=wait.waiting_for,
+        waiting_since=wait.since,
+        next_attempt_at=wait.until,
+        error_code="",
+        error_meaning="",
+        advice="",
+        message="",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Episode:
     """What carries over while a row stays open: the event that opened it, and when ARM was asked."""

@@ -23,8 +23,8 @@ _SECONDS = {"ms": 0.001, "s": 1, "m": _MINUTE, "h": _HOUR, "d": 24 * _HOUR}
 
 
 # These waits are for others: the VM's owner, who starts it, or somebody else's deployment. No cap makes a failure of
-# that, whatever a policy file says.
-WITHOUT_CAP = frozenset({WaitingFor.VM_RUNNING, WaitingFor.OPERATION})
+# that, whatever a policy file says. So is a file that nobody can use before a person has mended it.
+WITHOUT_CAP = frozenset({WaitingFor.VM_RUNNING, WaitingFor.OPERATION, WaitingFor.CONFIGURATION})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,8 @@ DEFAULTS: Mapping[WaitingFor, Schedule] = {
     WaitingFor.SCOPE_PAUSED: Schedule((10 * _MINUTE, 20 * _MINUTE, 30 * _MINUTE), 7 * 24 * _HOUR),
     # Where the policy's hour is used up, each VM waits for its own moment of the next one.
     WaitingFor.BRAKE: Schedule((5 * _MINUTE, 10 * _MINUTE, 30 * _MINUTE), 30 * 24 * _HOUR),
+    # A check of one reads the table alone.
+    WaitingFor.CONFIGURATION: Schedule((10 * _MINUTE, 30 * _MINUTE, _HOUR, 2 * _HOUR, 6 * _HOUR, 24 * _HOUR), _LONGEST),
     WaitingFor.PLATFORM: Schedule((30, _MINUTE, 2 * _MINUTE, 5 * _MINUTE, 10 * _MINUTE, 30 * _MINUTE), 6 * _HOUR),
 }
 

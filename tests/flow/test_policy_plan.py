@@ -10,9 +10,15 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from onboarding.cli.live import FleetReader, listed
 from onboarding.cli.main import main
-from tests.flow.world import BIONIC, POLICY, WORKSPACE_ID, extension, vm_body, vm_id
+from onboarding.core.evidence import Evidence
+from onboarding.core.overrides import NO_OVERRIDES
+from onboarding.definitions import Definitions
+from tests.flow.world import BIONIC, POLICY, SUBSCRIPTION, WORKSPACE_ID, World, extension, vm_body, vm_id
 from tests.shared_samples import SAMPLES, needs_samples
 
 WEST = vm_body("west")
@@ -43,7 +49,8 @@ def plan(folder: Path, *more: str) -> int:
 def test_without_old_files_everything_is_new(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert plan(folder, "--format", "json") == 0
     told = json.loads(capsys.readouterr().out)
-    assert (told["machines"], told["changed"]) == (3, 3)
+    assert (told["machines"], told["changed"]) == (3, 2), "what is out of scope is left as it is"
+    assert [change["changed"] for change in told["changes"]] == [True, False, True]
     assert [change["after"]["decision"] for change in told["changes"]] == ["Install", "OutOfScope", "Unsupported"]
     assert {change["before"] for change in told["changes"]} == {None}
 
@@ -88,7 +95,7 @@ def test_a_file_that_cannot_be_used_is_named_and_the_rest_is_planned(
     captured = capsys.readouterr()
     assert "broken.yaml: extension: is missing" in captured.err
     assert "linux_again.yaml: name: 'linux-monitoring' is taken" in captured.err
-    assert "3 VMs, 3 changes" in captured.out
+    assert "3 VMs, 2 changes" in captured.out
 
 
 CLI_EXTENSION = {
@@ -101,12 +108,32 @@ CLI_EXTENSION = {
     "settings": {"workspaceId": WORKSPACE_ID},
 }
 LISTED = {"id": CLI_EXTENSION["id"]}
+ANOTHER_NAME = {"id": f"{vm_id('west')}/extensions/by-hand"}
 
 
-@pytest.mark.parametrize("resource", [CLI_EXTENSION, LISTED, extension()])
-def test_the_fleet_may_be_what_the_azure_cli_lists(folder: Path, resource: dict[str, Any]) -> None:
-    flat = {key: value for key, value in WEST.items() if key != "properties"}
-    flat |= {key: value for key, value in WEST["properties"].items() if key != "instanceView"}
+def flat_body(body: dict[str, Any]) -> dict[str, Any]:
+    """As `az vm list` prints it."""
+    flat = {key: value for key, value in body.items() if key != "properties"}
+    return {**flat, **{key: value for key, value in body["properties"].items() if key != "instanceView"}}
+
+
+@pytest.mark.parametrize(
+    ("resource", "decision"),
+    [
+        (CLI_EXTENSION, "AlreadyInstalled"),
+        (extension(), "AlreadyInstalled"),
+        (extension(name="by-hand"), "AlreadyInstalled"),
+        (extension(state="Updating"), "Waiting"),
+        ({**CLI_EXTENSION, "typePropertiesType": "CustomScript", "publisher": "Microsoft.Azure.Extensions"}, "Install"),
+        (LISTED, "unknown"),
+        (ANOTHER_NAME, "unknown"),
+        ({**LISTED, "name": None, "typePropertiesType": None, "provisioningState": None}, "unknown"),
+        ({key: value for key, value in CLI_EXTENSION.items() if key != "provisioningState"}, "unknown"),
+        ({key: value for key, value in CLI_EXTENSION.items() if key != "publisher"}, "unknown"),
+    ],
+)
+def test_the_fleet_may_be_what_the_azure_cli_lists(folder: Path, resource: dict[str, Any], decision: str) -> None:
+    flat = flat_body(WEST)
     command = [sys.executable, "-m", "onboarding", "policy", "plan", "--policies", str(folder / "new")]
     done = subprocess.run(
         [*command, "--format", "json"],
@@ -116,7 +143,125 @@ def test_the_fleet_may_be_what_the_azure_cli_lists(folder: Path, resource: dict[
     )
     (change,) = json.loads(done.stdout)["changes"]
     assert change["vm"] == WEST["id"]
+    assert change["after"]["decision"] == decision
+    assert ("--live" in change["after"]["reason"]) is (decision == "unknown")
+
+
+def test_a_failed_extension_of_a_list_is_not_taken_for_a_good_one(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = {**CLI_EXTENSION, "provisioningState": "Failed"}
+    (folder / "fleet.json").write_text(json.dumps([{**flat_body(WEST), "resources": [failed]}]))
+    assert plan(folder, "--format", "json") == 0
+    (change,) = json.loads(capsys.readouterr().out)["changes"]
+    assert change["after"]["decision"] == "Failed"
+
+
+@pytest.mark.parametrize(
+    ("body", "decision"),
+    [
+        (vm_body("west", tags={"onboarding": "skip"}), "OutOfScope"),
+        (vm_body("west", os_type="Windows"), "OutOfScope"),
+        (vm_body("west", image=BIONIC), "unknown"),
+    ],
+)
+def test_what_is_decided_without_the_extensions_is_known(
+    folder: Path, body: dict[str, Any], decision: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "fleet.json").write_text(json.dumps([{**flat_body(body), "resources": [ANOTHER_NAME]}]))
+    assert plan(folder, "--format", "json") == 0
+    (change,) = json.loads(capsys.readouterr().out)["changes"]
+    assert change["after"]["decision"] == decision
+    assert plan(folder, "--against", str(folder / "new"), "--format", "json") == 0
+    assert json.loads(capsys.readouterr().out)["changed"] == 0
+
+
+ANYTHING: st.SearchStrategy[object] = (
+    st.none() | st.booleans() | st.integers() | st.text(max_size=4) | st.just({}) | st.just([])
+)
+KEYS = ("id", "name", "type", "publisher", "typePropertiesType", "provisioningState", "properties", "settings")
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    known=st.fixed_dictionaries({}, optional={key: st.just(CLI_EXTENSION.get(key)) for key in KEYS}),
+    odd=st.dictionaries(st.sampled_from(KEYS), ANYTHING, max_size=3),
+)
+def test_what_a_list_tells_of_an_extension_in_part_is_never_taken_for_all(
+    folder: Path, known: dict[str, Any], odd: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    resource = {**LISTED, **known, **odd}
+    (folder / "fleet.json").write_text(json.dumps([{**flat_body(WEST), "resources": [resource, 5, None]}]))
+    assert plan(folder, "--format", "json") == 0
+    (change,) = json.loads(capsys.readouterr().out)["changes"]
+    if change["after"]["decision"] == "AlreadyInstalled":
+        told = ("publisher", "typePropertiesType", "provisioningState")
+        assert {key: resource.get(key) for key in told} == {key: CLI_EXTENSION[key] for key in told}
+
+
+def test_explain_says_it_too(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert explain(folder, {**flat_body(WEST), "resources": [ANOTHER_NAME]}) == 0
+    assert (
+        "→ unknown: what is given names the VM's extensions without handler or state (by-hand)"
+        in capsys.readouterr().out
+    )
+
+
+def test_a_known_handler_leaves_no_room_for_a_nameless_one(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "fleet.json").write_text(json.dumps([{**flat_body(WEST), "resources": [ANOTHER_NAME, extension()]}]))
+    assert plan(folder, "--format", "json") == 0
+    (change,) = json.loads(capsys.readouterr().out)["changes"]
     assert change["after"]["decision"] == "AlreadyInstalled"
+
+
+def test_a_row_of_resource_graph_says_what_it_does_not_tell(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    body = {key: value for key, value in WEST.items() if key != "resources"}
+    body["properties"] = {key: value for key, value in WEST["properties"].items() if key != "instanceView"}
+    for row, silent in ((body, False), ({**body, "resourceGroup": "app-rg", "tenantId": "t"}, True)):
+        (folder / "fleet.json").write_text(json.dumps([row]))
+        assert plan(folder, "--format", "json") == 0
+        (change,) = json.loads(capsys.readouterr().out)["changes"]
+        assert ("does not tell which extensions" in change["after"]["reason"]) is silent
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--subscription", SUBSCRIPTION], "give --live as well"),
+        (["--live", "--vm-list", "-", "--subscription", SUBSCRIPTION], "give one of the two"),
+    ],
+)
+def test_options_that_do_not_fit_are_named(
+    folder: Path, options: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["policy", "plan", "--policies", str(folder / "new"), *options]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_what_is_read_from_azure_is_named_by_its_id(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "fleet.json").write_text(json.dumps([WEST, {**WEST, "id": "/subscriptions/s"}]))
+    assert plan(folder, "--live") == 2
+    assert "fleet.json: VM 2 has no id of a VM" in capsys.readouterr().err
+
+
+async def test_whatever_arm_is_too_busy_for_is_read_again(caplog: pytest.LogCaptureFixture) -> None:
+    world, slept = World(), list[float]()
+    fleet = [each for name in ("a", "b", "gone") if (each := listed(vm_body(name)))]
+    world.add("a")
+    world.add("b", tags={"unread": "no"})
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    busy = Evidence(http_status=429, code="TooManyRequests", headers={"retry-after": "7"})
+    world.arm.read_errors = [busy, Evidence(http_status=503, code="ServerBusy")]
+    reader = FleetReader(world.arm, Definitions(world.arm, NO_OVERRIDES), lambda vm: vm.name != "b", sleep)
+    seen = [each async for each in reader.read(fleet)]
+    assert [each.facts.id.name for each in seen] == ["a", "b", "gone"]
+    assert [bool(each.unread) for each in seen] == [False, False, True]
+    assert "no such VM" in seen[2].unread
+    assert sorted(slept) == [5, 7]
+    assert seen[1].facts.tags == {}, "nobody wants it: the list has to do"
 
 
 def explain(folder: Path, body: dict[str, Any], *more: str) -> int:

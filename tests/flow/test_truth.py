@@ -17,7 +17,7 @@ from onboarding.core.resource_id import ExtensionId, VmId
 from onboarding.events import ExtensionWritten, PolicyStateChanged, Trigger, VmWritten
 from onboarding.ports import Look, Revisit
 from tests.flow.test_requests import ASKED
-from tests.flow.world import CATALOGUE, OMS, POLICY, SHAPES, START, World, extension, vm_id
+from tests.flow.world import CATALOGUE, OMS, POLICY, SHAPES, START, World, extension, vm_body, vm_id
 
 ELSEWHERE = "/subscriptions/99999999-0000-0000-0000-000000000000"
 FORBIDDEN = Evidence(
@@ -485,3 +485,57 @@ async def test_the_reading_for_one_extensions_event_does_not_make_that_of_anothe
     await world.extension_written(vm)
     await world.line.handle(ExtensionWritten(ExtensionId(vm, "InventoryAgent"), late, succeeded=True))
     assert {world.row(vm, each).outcome for each in world.extensions} == {Outcome.INSTALLED}
+
+
+BROKEN = "extensions/oms.yaml: line 3: mapping values are not allowed here; write it as YAML or JSON"
+
+
+def _broken(world: World, policies: list[dict[str, Any]]) -> World:
+    """The same world, for a host whose catalogue lacks the extension since its file cannot be used."""
+    after = _with(world, policies)
+    return World(
+        policies=policies,
+        unusable={POLICY["extension"]: BROKEN},
+        **{name: getattr(after, name) for name in ("now", "arm", "ledger", "deferrals", "announced")},
+    )
+
+
+async def test_a_row_whose_extension_has_a_broken_file_waits_until_it_is_mended() -> None:
+    world = World()
+    vm = world.add(agent="not_ready")
+    await world.created(vm)
+    calls = list(world.arm.calls)
+    broken = _broken(world, [])
+    for _ in range(3):
+        await broken.due()
+        row = broken.row(vm)
+        assert (row.outcome, row.waiting_for) == (Outcome.WAITING, WaitingFor.CONFIGURATION)
+        assert row.reason == BROKEN
+    assert world.arm.calls == calls
+    assert world.announced.rows == []
+    world.arm.machines[vm.key] = vm_body()
+    world.now = broken.now
+    mended = _with(world, [POLICY])
+    await mended.due()
+    assert mended.row(vm).outcome is Outcome.REQUESTED
+
+
+async def test_another_extensions_broken_file_holds_nothing_back() -> None:
+    world = World(policies=SHAPES["two policies"])
+    vm = world.add(agent="not_ready")
+    await world.created(vm)
+    broken = _broken(world, [SHAPES["two policies"][1]])
+    world.arm.machines[vm.key] = vm_body()
+    await broken.due()
+    assert broken.row(vm).waiting_for is WaitingFor.CONFIGURATION
+    assert broken.row(vm, SHAPES["two policies"][1]["extension"]).outcome is Outcome.REQUESTED
+
+
+async def test_a_request_under_way_ends_by_what_became_of_it_though_its_file_is_broken() -> None:
+    world = World()
+    vm = world.add()
+    await world.created(vm)
+    broken = _broken(world, [])
+    await broken.installed(vm)
+    await broken.due()
+    assert broken.row(vm).outcome is Outcome.INSTALLED

@@ -519,6 +519,7 @@ class World:
     app_settings: dict[str, str] = field(
         default_factory=lambda: {"OMS_WORKSPACE_ID": WORKSPACE_ID, "OMS_WORKSPACE_KEY": WORKSPACE_KEY}
     )
+    unusable: Mapping[str, str] = field(default_factory=dict)
     now: datetime = START
     arm: ArmInMemory = field(default_factory=ArmInMemory)
     ledger: LedgerInMemory = field(default_factory=LedgerInMemory)
@@ -533,7 +534,7 @@ class World:
 
     def __post_init__(self) -> None:
         parsed = tuple(parse_policy(raw, f"{raw['name']}.yaml", compile_rule) for raw in self.policies)
-        rules = Rules(PolicySet(parsed), CATALOGUE, self.app_settings)
+        rules = Rules(PolicySet(parsed), CATALOGUE, self.app_settings, unusable=self.unusable)
         self.inventory = InventoryInMemory(self.arm)
         ports = Ports(
             arm=self.arm,

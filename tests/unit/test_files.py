@@ -68,7 +68,11 @@ def test_policies_come_in_the_order_of_their_files(tmp_path: Path) -> None:
         ),
         ("p.json", "9" * 5000, "p.json: line 1: "),
         ("p.yaml", POLICY + "rule: {feild: location}", "p.yaml: rule"),
-        ("p.yaml", POLICY.replace("oms-agent-linux", "omsagent"), "p.yaml: extension: 'omsagent' is not known; use"),
+        (
+            "p.yaml",
+            POLICY.replace("oms-agent-linux", "omsagent"),
+            "p.yaml: extension: 'omsagent' is not in the catalogue; use",
+        ),
         ("p.yaml", POLICY + "supportTable: 2019-01", "p.yaml: supportTable: oms-agent-linux has no table '2019-01'"),
     ],
 )
@@ -88,8 +92,8 @@ def test_a_file_that_is_no_text_or_no_file_is_named(tmp_path: Path) -> None:
     names, problems = _load(tmp_path)
     assert names == ["good"]
     assert problems == (
-        "a.yaml: cannot be read (UnicodeDecodeError)",
-        "b.yaml: cannot be read (IsADirectoryError)",
+        "a.yaml: is not UTF-8 (byte 0); save it as UTF-8",
+        "b.yaml: cannot be read (Is a directory); put a file there",
     )
 
 
@@ -126,7 +130,7 @@ def test_bad_overrides_are_named_and_teach_nothing(tmp_path: Path, text: str) ->
 
 def test_overrides_that_are_no_text_are_named(tmp_path: Path) -> None:
     (tmp_path / OVERRIDES).write_bytes(b"\xff\xfe\x00")
-    assert load_overrides(tmp_path) == (NO_OVERRIDES, (f"{OVERRIDES}: cannot be read (UnicodeDecodeError)",))
+    assert load_overrides(tmp_path) == (NO_OVERRIDES, (f"{OVERRIDES}: is not UTF-8 (byte 0); save it as UTF-8",))
 
 
 def test_no_overrides_are_no_problem(tmp_path: Path) -> None:

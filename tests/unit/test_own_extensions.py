@@ -51,8 +51,8 @@ def read(folder: Path) -> Configuration:
 
 def test_a_folder_without_extensions_has_the_shipped_ones(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "nowhere"):
-        catalogue, problems = load_catalogue_of(folder)
-        assert (list(catalogue), problems) == (SHIPPED, ())
+        catalogue = load_catalogue_of(folder)
+        assert (list(catalogue.entries), catalogue.problems) == (SHIPPED, ())
 
 
 def test_an_own_extension_stands_beside_the_shipped_ones(folder: Path) -> None:
@@ -90,7 +90,7 @@ BAD: dict[str, tuple[str, str]] = {
         yaml.safe_dump({**ENTRY, "name": "twin", "publisher": "CONTOSO.inventory"}),
         "extensions/bad.yaml: type: CONTOSO.inventory.InventoryAgentLinux is the handler of 'inventory-agent' already",
     ),
-    "no UTF-8": ("\udcff", "extensions/bad.yaml: cannot be read (UnicodeDecodeError)"),
+    "no UTF-8": ("\udcff", "extensions/bad.yaml: is not UTF-8 (byte 0); save it as UTF-8"),
     "no bottom": ("&a [*a]", "extensions/bad.yaml: line 1: '*a' stands inside what it names"),
 }
 
@@ -109,7 +109,40 @@ def test_a_policy_of_an_extension_that_was_left_out_is_named_too(folder: Path) -
     write(folder / "extensions" / "a.yaml", {**ENTRY, "osType": "BSD"})
     own, policy, _ = read(folder).problems
     assert own.startswith("extensions/a.yaml: osType: 'BSD'")
-    assert policy.startswith("inventory.yaml: extension: 'inventory-agent' is not known")
+    assert policy.startswith("inventory.yaml: extension: 'inventory-agent' is not in the catalogue, since its file")
+    assert own in policy
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name: inventory-agent\nosType: [",
+        '{\n  "name": "inventory-agent",\n',
+        '{"name":"inventory-agent"',
+        "# ours\n'name' : \"inventory-agent\"\n\tx: y",
+        "",
+    ],
+)
+def test_a_broken_file_says_which_extension_is_missing(folder: Path, text: str) -> None:
+    name = "another.json" if text.startswith("{") else "another.yaml" if text else "inventory-agent.yaml"
+    (folder / "extensions" / name).write_text(text)
+    configuration = read(folder)
+    assert list(configuration.rules.unusable) == ["inventory-agent"]
+    assert configuration.rules.unusable["inventory-agent"] == configuration.problems[0]
+    assert name in configuration.problems[1]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    content=st.binary(max_size=60) | st.text(max_size=60).map(str.encode), name=st.sampled_from(["x.yaml", "x.json"])
+)
+def test_no_file_takes_the_catalogue_down(folder: Path, content: bytes, name: str) -> None:
+    for old in (folder / "extensions").iterdir():
+        old.unlink()
+    (folder / "extensions" / name).write_bytes(content)
+    catalogue = load_catalogue_of(folder)
+    assert list(catalogue.entries) == SHIPPED
+    assert len(catalogue.problems) == 1
 
 
 def test_the_command_line_knows_own_extensions(
