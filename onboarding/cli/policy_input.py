@@ -173,7 +173,7 @@ def _step(node: Any, step: str, line: int) -> tuple[int, Any]:
         if index < len(node.value):
             return node.value[index].start_mark.line + 1, node.value[index]
     if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            if str(key.value).lower() == step.lower():
-                return key.start_mark.line + 1, value
+        alike = [each for each in node.value if str(each[0].value).lower() == step.lower()]
+        for key, value in sorted(alike, key=lambda each: each[0].value != step):  # as it is spelled, if it is there so
+            return key.start_mark.line + 1, value
     return line, None
