@@ -115,9 +115,9 @@ def _load_policy(path: Path, catalogue: Mapping[str, CatalogueEntry]) -> Policy:
         known = ", ".join(catalogue)
         raise ConfigurationError(f"{path.name}: extension", f"{policy.extension!r} is not known", f"use one of {known}")
     if policy.support_table and policy.support_table not in entry.support_tables:
-        known = ", ".join(entry.support_tables)
         place, problem = f"{path.name}: supportTable", f"{entry.name} has no table {policy.support_table!r}"
-        raise ConfigurationError(place, problem, f"use one of {known}, in quotes")
+        known = ", ".join(entry.support_tables)
+        raise ConfigurationError(place, problem, f"use one of {known}, in quotes" if known else "leave it out")
     return policy
 
 

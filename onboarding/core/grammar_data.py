@@ -1,4 +1,4 @@
-"""The one place that reads the package's image grammar and releases of Windows; everything else in `core` takes values."""
+"""The one place that reads the package's image grammar and its releases of Windows; all else in `core` takes values."""
 
 from __future__ import annotations
 

@@ -71,7 +71,8 @@ class OsRelease:
 
     `version` has the numbers that the witness gave (`7` or `7.9`; SLES 12 SP5 is `12.5`; of Windows a build such as
     `10.0.17763`) and is None where it gave none. `product` is the release of Windows, such as `Server 2019` or
-    `10 22H2`, and empty for every other system and where nobody told. `needs_agent` is true when the guest agent has not spoken yet and could tell more than is known here."""
+    `10 22H2`; it is empty for every other system and where nobody told. `needs_agent` is true when the guest agent
+    has not spoken yet and could tell more than is known here."""
 
     distribution: str
     version: str | None

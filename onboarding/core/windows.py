@@ -112,8 +112,8 @@ class WindowsReleases:
         for match in self.clients.finditer(name):
             digits = next(filter(None, match.groups()))
             yield "8.1" if digits.startswith("8") and digits != "8" else digits
-        if bare and (match := re.match(r"1[01](?![\d._])", name)):
-            yield match.group()
+        if bare and (alone := re.match(r"1[01](?![\d._])", name)):
+            yield alone.group()
 
     def _of_year(self, match: re.Match[str], name: str) -> Iterator[str]:
         release = f"{SERVER}20{match['year'].removeprefix('2k')[-2:]:0>2}"
