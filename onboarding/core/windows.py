@@ -102,10 +102,10 @@ class WindowsReleases:
     def _told(self, name: str, *, bare: bool = False) -> Iterator[str]:
         """Each release that a name tells, as often as it does."""
         patterns = (*self.years, self.bare) if bare else self.years
-        found = False
+        found, apart = False, bool(_R2_APART.search(name))
         for match in (match for pattern in patterns for match in pattern.finditer(name)):
             found = True
-            yield from self._of_year(match, name)
+            yield from self._of_year(match, apart=apart)
         if not found:
             for match in self.semiannual.finditer(name):
                 yield self.written[next(filter(None, match.groups()))]
@@ -115,14 +115,14 @@ class WindowsReleases:
         if bare and (alone := re.match(r"1[01](?![\d._])", name)):
             yield alone.group()
 
-    def _of_year(self, match: re.Match[str], name: str) -> Iterator[str]:
+    def _of_year(self, match: re.Match[str], *, apart: bool) -> Iterator[str]:
         release = f"{SERVER}20{match['year'].removeprefix('2k')[-2:]:0>2}"
         later = f"{release} R2"
         if later not in self.spans:
             yield release
         elif match["r2"]:
             yield later
-        elif _R2_APART.search(name):
+        elif apart:
             yield from (release, later)  # 2012-datacenter-r2 may be either
         else:
             yield release
@@ -156,7 +156,7 @@ def parse_releases(raw: Mapping[str, Any], place: str) -> WindowsReleases:
     """Compile the data; `place` names its file, for errors."""
     try:
         return _compile(raw)
-    except (KeyError, ValueError, TypeError, AttributeError, re.error) as error:
+    except (LookupError, StopIteration, ValueError, TypeError, AttributeError, re.error) as error:
         raise ConfigurationError(place, f"is no list of releases ({error})", "see the head of the file") from error
 
 
