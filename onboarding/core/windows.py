@@ -28,20 +28,23 @@ _R2_APART = re.compile(r"(?<![a-z0-9])r2(?![a-z0-9])")
 _BUILD = re.compile(r"(?<![\d.])(?:6\.[0-3]|10\.0)\D{1,10}(?P<build>\d{4,5})(?!\d)")
 _MARKS = re.compile(r" ?\((?:r|tm|c)\)|[^a-z0-9._-]+")
 _APART = re.compile(r"[-_ ]+")
+_DIGIT = re.compile(r"[0-9]")
+_ALONE = re.compile(r"1[01](?![\d._])")
 _NEWEST = 10**6  # the newest client's builds go on
 
 
 @dataclass(frozen=True, slots=True)
 class WindowsReleases:
     """`windows_releases.yaml`, compiled. `spans` are the first and the last build of each release, `written` the
-    words for it in a table. Of the patterns, `years` read a release of the server line out of a name, `bare` out of a
-    sku whose offer is all Windows."""
+    words for it in a table. A release of the server line is read behind the word for Windows (`worded`), before the
+    word datacenter (`beside_datacenter`), and in a sku whose offer is all Windows (`bare`)."""
 
     spans: Mapping[str, tuple[int, int]]
     by_build: Mapping[int, tuple[str, ...]]
     written: Mapping[str, str]
     others: frozenset[int]
-    years: tuple[re.Pattern[str], ...]
+    worded: tuple[re.Pattern[str], ...]
+    beside_datacenter: re.Pattern[str]
     bare: re.Pattern[str]
     semiannual: re.Pattern[str]
     clients: re.Pattern[str]
@@ -57,6 +60,8 @@ class WindowsReleases:
         if self.unlike.search(f"{offer}/{sku}"):
             return ""
         found = {*self._told(sku, bare=bool(self.offers.fullmatch(offer))), *self._told(offer)}
+        if len(found) > 1 or any(release.startswith(SERVER) for release in found):
+            return found.pop() if len(found) == 1 else ""
         version = self._version_in(sku) or self._version_in(offer)
         if not found and version and publisher in self.client_publishers:
             found = {name.partition(" ")[0] for name in self.spans if name.endswith(f" {version}")} - {SERVER.strip()}
@@ -100,19 +105,26 @@ class WindowsReleases:
         return True if first >= bound else None if last >= bound else False
 
     def _told(self, name: str, *, bare: bool = False) -> Iterator[str]:
-        """Each release that a name tells, as often as it does."""
-        patterns = (*self.years, self.bare) if bare else self.years
-        found, apart = False, bool(_R2_APART.search(name))
-        for match in (match for pattern in patterns for match in pattern.finditer(name)):
-            found = True
+        """Each release that a name tells, as often as it does. What cannot be there is not looked for."""
+        if not _DIGIT.search(name):
+            return
+        worded, beside = "w" in name, "datacenter" in name
+        patterns = (
+            *(self.worded if worded else ()),
+            *((self.beside_datacenter,) if beside else ()),
+            *((self.bare,) if bare else ()),
+        )
+        years = [match for pattern in patterns for match in pattern.finditer(name)]
+        apart = bool(years and _R2_APART.search(name))
+        for match in years:
             yield from self._of_year(match, apart=apart)
-        if not found:
+        if not years and (worded or beside):
             for match in self.semiannual.finditer(name):
                 yield self.written[next(filter(None, match.groups()))]
-        for match in self.clients.finditer(name):
+        for match in self.clients.finditer(name) if worded else ():
             digits = next(filter(None, match.groups()))
             yield "8.1" if digits.startswith("8") and digits != "8" else digits
-        if bare and (alone := re.match(r"1[01](?![\d._])", name)):
+        if bare and (alone := _ALONE.match(name)):
             yield alone.group()
 
     def _of_year(self, match: re.Match[str], *, apart: bool) -> Iterator[str]:
@@ -198,13 +210,13 @@ def _patterns(raw: Mapping[str, Any]) -> dict[str, Any]:
     semiannual = _any(each.lower() for each in raw["semiannual"])
     versions = {name.partition(" ")[2].lower() for name in raw["client"]} - {""} | set(raw["versions"])
     return {
-        "years": (
+        "worded": (
             re.compile(f"(?:{_WINDOWS}|(?<![a-z0-9])w)(?:{_JOINT}{_FILLERS}){{0,4}}{_JOINT}{year}"),
             re.compile(f"{_WINDOWS}{short}"),
             re.compile(f"{_WINDOWS}{short_r2}"),
             re.compile(f"(?:(?<![a-z])ws|{_WINDOWS}{_JOINT}{_SERVER}){_JOINT}{short_server}"),
-            re.compile(f"(?<![a-z0-9.]){year}(?={_JOINT}(?:sp\\d{_JOINT})?datacenter)"),
         ),
+        "beside_datacenter": re.compile(f"(?<![a-z0-9.]){year}(?={_JOINT}(?:sp\\d{_JOINT})?datacenter)"),
         "bare": re.compile(f"(?:^|(?<![a-z]){_SERVER}{_JOINT}){year}"),
         "semiannual": re.compile(
             f"(?:datacenter{_JOINT}core|{_WINDOWS}{_JOINT}{_SERVER}){_JOINT}({semiannual})(?![a-z0-9])"
