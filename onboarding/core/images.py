@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from onboarding.core.facts import (
@@ -85,7 +86,7 @@ def release_of_guest(os_name: str, os_version: str) -> OsRelease:
         return _silent("the guest agent has not reported a system")
     said = " ".join(part for part in (os_name.strip(), os_version.strip()) if part)
     reason = f"the guest agent reports {said!r}"
-    product = windows_releases().of_guest(os_name, os_version) if distribution is Distribution.WINDOWS else ""
+    product = _windows_of_guest(os_name, os_version) if distribution is Distribution.WINDOWS else ""
     return OsRelease(distribution, version, None, os_type_of(distribution), Witness.AGENT, reason, product=product)
 
 
@@ -209,7 +210,7 @@ def _named(witness: Witness, subject: str, publisher: str, offer: str, sku: str)
         because = f" because {reading.doubt}" if reading.doubt else ""
         return _silent(f"the {subject} does not tell a system{because}", reading.architecture)
     of_windows = reading.distribution is Distribution.WINDOWS
-    product = windows_releases().of_names(publisher, offer, sku) if of_windows else ""
+    product = _windows_of_names(publisher, offer, sku) if of_windows else ""
     title = title_of(reading.distribution, product or reading.version, reading.architecture)
     missing = "" if reading.version or product else ", without a version"
     because = f" because {reading.doubt}" if missing and reading.doubt else ""
@@ -223,6 +224,17 @@ def _named(witness: Witness, subject: str, publisher: str, offer: str, sku: str)
         needs_agent=bool(missing),
         product=product,
     )
+
+
+# A fleet has few images and few systems, and its VMs are read again and again.
+@lru_cache(maxsize=512)
+def _windows_of_names(publisher: str, offer: str, sku: str) -> str:
+    return windows_releases().of_names(publisher, offer, sku)
+
+
+@lru_cache(maxsize=512)
+def _windows_of_guest(os_name: str, os_version: str) -> str:
+    return windows_releases().of_guest(os_name, os_version)
 
 
 def _silent(reason: str, architecture: str | None = None) -> OsRelease:
