@@ -41,6 +41,7 @@ _NAMES: tuple[tuple[str, Distribution], ...] = (
     ("hyperv", Distribution.WINDOWS),
     ("microsofthyperv", Distribution.WINDOWS),
     ("azurestack", Distribution.WINDOWS),
+    ("azurelocal", Distribution.WINDOWS),
     ("microsoftazurestack", Distribution.WINDOWS),
 )
 # What agents write when they could not tell either.

@@ -19,10 +19,11 @@ _JOINT = "[-_. ]{0,3}"
 _WINDOWS = "(?:windows|(?<![a-z])win|(?<![a-z])ws)"
 _SERVER = "(?:server|srv|svr)"
 # What may stand between the word for Windows and the release.
-_FILLERS = "(?:server|srv|svr|datacenter|standard|enterprise|core|client|desktop|pro|os|vm|image|version)"
+_FILLERS = "(?:server|srv|svr|datacenter|dc|standard|std|enterprise|core|client|desktop|pro|os|vm|image|version)"
 # 2022-06 and 2022.06.01 are dates, and so is 20220601.
 _YEAR_ENDS = r"(?!\d|[-_.](?:0[1-9]|1[0-2])(?!\d))"
-_NUMBER_ENDS = r"(?!\d|[._]\d)"
+# 22h2 is a client's version, and what a dot goes on with is another product's.
+_NUMBER_ENDS = r"(?!\d|[._]\d|h\d)"
 _R2 = f"(?P<r2>{_JOINT}r2(?![a-z0-9]|[-_.]?\\d)|r2)?"
 _R2_APART = re.compile(r"(?<![a-z0-9])r2(?![a-z0-9])")
 _BUILD = re.compile(r"(?<![\d.])(?:6\.[0-3]|10\.0)\D{1,10}(?P<build>\d{4,5})(?!\d)")
@@ -224,7 +225,7 @@ def _patterns(raw: Mapping[str, Any]) -> dict[str, Any]:
         ),
         "clients": re.compile(
             f"(?:windows|(?<![a-z])win)(?:{_JOINT}(?:client|desktop|enterprise|pro|os)){{0,2}}{_JOINT}(1[01])"
-            rf"(?!\d|[._]\d|{_JOINT}(?:r2|sp\d))"
+            rf"(?!\d|[._]\d(?!\dh\d)|{_JOINT}(?:r2|sp\d))"
             # Behind a hyphen, 7 and 8 are often the number of what runs on Windows.
             rf"|(?:windows|(?<![a-z])win) ?(7|8[._]?1|8)(?!\d|[._]\d|{_JOINT}r2)"
             r"|windows[-_](7|8[._]1)(?=[-_](?:enterprise|pro|ultimate))"
