@@ -64,6 +64,7 @@ class Answer:
         return {
             "distribution": self.release.distribution,
             "version": self.release.version,
+            "release": self.release.title,
             "architecture": self.release.architecture,
             "os_type": self.release.os_type,
             "verdict": self.judgement.verdict,
@@ -121,8 +122,8 @@ def check_query(
         **answer.fields(),
         "row": answer.judgement.row or None,
         "extension": entry.name,
-        "supportTable": table.name,
-        "supportTableDate": table.date,
+        "supportTable": table.name or None,
+        "supportTableDate": table.date or None,
     }
 
 

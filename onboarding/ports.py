@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from onboarding.core.brake import BrakeState
+from onboarding.core.facts import OsType
 from onboarding.core.lateness import Mark
 from onboarding.core.machine_row import MachineRow
 from onboarding.core.outcome import Outcome, Row
@@ -133,8 +134,9 @@ class Arm(Protocol):
 
 
 class Shell(Protocol):
-    async def run(self, vm: VmId, script: str) -> str:
-        """Run a shell script in the VM and wait for what it prints. For people only. Raises ArmError."""
+    async def run(self, vm: VmId, script: str, os_type: OsType = OsType.LINUX) -> str:
+        """Run a script in the VM, in the shell of its OS type, and wait for what it prints. For people only. Raises
+        ArmError."""
 
 
 class Ledger(Protocol):

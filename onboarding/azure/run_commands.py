@@ -1,4 +1,4 @@
-"""Run commands: a shell script in a VM, for a person who waits for what it prints.
+"""Run commands: a script of the shell or of PowerShell in a VM, for a person who waits for what it prints.
 
 The one place that polls: nothing of the line waits for a run command, and a function must never do so.
 """
@@ -13,9 +13,13 @@ from azure.mgmt.compute.models import RunCommandInput
 from onboarding.azure.arm import as_arm_errors
 from onboarding.azure.connections import Connections, proxies_for
 from onboarding.azure.identity import ArmTokens, BearerPolicy
+from onboarding.core.facts import OsType
 from onboarding.core.resource_id import VmId
 
 _READ_TIMEOUT_S = 15.0
+_COMMANDS = {OsType.LINUX: "RunShellScript", OsType.WINDOWS: "RunPowerShellScript"}
+# On Windows what the script printed and what it complained of come apart.
+_COMPLAINT = "componentstatus/stderr/"
 
 
 class RunCommands:
@@ -37,17 +41,18 @@ class RunCommands:
         self._connections = connections
         self._pause = pause
 
-    async def run(self, vm: VmId, script: str) -> str:
+    async def run(self, vm: VmId, script: str, os_type: OsType = OsType.LINUX) -> str:
         async with as_arm_errors(), self._client(vm.subscription) as client:
             poller = await client.virtual_machines.begin_run_command(
                 vm.resource_group,
                 vm.name,
-                RunCommandInput(command_id="RunShellScript", script=[script]),
+                RunCommandInput(command_id=_COMMANDS[os_type], script=[script]),
                 polling_interval=self._pause,
                 read_timeout=_READ_TIMEOUT_S,
             )
             result = await poller.result()
-        return "\n".join(status.message or "" for status in result.value or ())
+        told = (s for s in result.value or () if not (s.code or "").lower().startswith(_COMPLAINT))
+        return "\n".join(status.message or "" for status in told)
 
     def _client(self, subscription: str) -> ComputeManagementClient:
         proxies = proxies_for(self._endpoint)

@@ -6,12 +6,15 @@ Exit codes: 0 the page is current (now), 1 with --check when it was not, 2 bad i
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from pathlib import Path
 
 from onboarding.cli.io import BadInput, Commands
+from onboarding.cli.policy_input import policy_folder
 from onboarding.core.grammar_data import grammar_source
 from onboarding.core.support_page import fill_page, page_parts
-from onboarding.files import load_catalogue
+from onboarding.files import load_catalogue_of
 
 
 def add(commands: Commands) -> None:
@@ -27,7 +30,10 @@ def run(args: argparse.Namespace) -> int:
         before = page.read_text(encoding="utf-8")
     except OSError as error:
         raise BadInput(f"{page}: cannot be read ({error.strerror}); give a page with marked parts") from error
-    after = fill_page(before, page_parts(load_catalogue().values(), grammar_source()))
+    catalogue = load_catalogue_of(Path(policy_folder(os.environ)))
+    for problem in catalogue.problems:
+        print(f"left out: {problem}", file=sys.stderr)
+    after = fill_page(before, page_parts(catalogue.entries.values(), grammar_source()))
     if args.check:
         return 0 if before == after else 1
     if before != after:

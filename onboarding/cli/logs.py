@@ -15,6 +15,7 @@ from onboarding.cli.asking import explain
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, Commands
 from onboarding.cli.vm_arguments import add_vms, read_vm
+from onboarding.core.catalog import CatalogueEntry
 from onboarding.core.errors import ArmError
 from onboarding.core.handler_log import LogLine, diagnose_lines, log_script, read_output
 from onboarding.core.masking import mask
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     if entry is None or not entry.logs:
         known = [name for name, each in configuration.rules.catalogue.items() if each.logs]
         raise BadInput(f"--extension {args.extension!r}: no logs of it are known; {use_one_of(known, args.extension)}")
-    text = read_output(asyncio.run(_fetch(configuration, vm, log_script(entry, args.lines))))
+    text = read_output(asyncio.run(_fetch(configuration, vm, entry, args.lines)), entry.os_type)
     if not text:
         print(f"{vm.name} has none of {', '.join(entry.logs)}: the handler has not run there")
         return 1
@@ -60,12 +61,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-async def _fetch(configuration: Configuration, vm: VmId, script: str) -> str:
+async def _fetch(configuration: Configuration, vm: VmId, entry: CatalogueEntry, lines: int) -> str:
     async with open_machines(configuration) as (_, shell):
         try:
-            return await shell.run(vm, script)
+            return await shell.run(vm, log_script(entry, lines), entry.os_type)
         except ArmError as error:
-            raise BadInput(mask(f"{vm.name}: {explain(error)}\n{NEEDS}")) from None
+            needs = f"{NEEDS}; {entry.name} is for {entry.os_type}, so the VM must be one"
+            raise BadInput(mask(f"{vm.name}: {explain(error)}\n{needs}")) from None
 
 
 def show(lines: Iterable[LogLine]) -> None:

@@ -132,7 +132,7 @@ def _trees(policy: Policy, facts: MachineFacts, now: datetime) -> Iterator[tuple
 
 def _decision(each: Forecast) -> dict[str, Any]:
     judgement = each.situation.judgement
-    support = {"verdict": judgement.verdict, "supportTable": judgement.table, "row": judgement.row or None}
+    support = {"verdict": judgement.verdict, "supportTable": judgement.table or None, "row": judgement.row or None}
     return {"extension": each.policy.extension, **each.as_dict(), **support, "support": judgement.reason}
 
 

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import sys
 from pathlib import Path
 
 from onboarding.cli.io import BadInput, Commands
+from onboarding.cli.policy_input import policy_folder
 from onboarding.core.policy_schema import policy_schema
-from onboarding.files import load_catalogue
+from onboarding.files import load_catalogue_of
 
 
 def add(actions: Commands) -> None:
@@ -23,7 +26,10 @@ def add(actions: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     file: Path = args.file
-    wanted = json.dumps(policy_schema(load_catalogue()), indent=2, ensure_ascii=False) + "\n"
+    catalogue = load_catalogue_of(Path(policy_folder(os.environ)))
+    for problem in catalogue.problems:
+        print(f"left out: {problem}", file=sys.stderr)
+    wanted = json.dumps(policy_schema(catalogue.entries), indent=2, ensure_ascii=False) + "\n"
     try:
         current = file.is_file() and file.read_text(encoding="utf-8") == wanted
         if not current and not args.check:

@@ -18,14 +18,21 @@ from onboarding.core.errors import ConfigurationError
 from onboarding.core.facts import OsType
 from onboarding.core.failures import ErrorTable, parse_errors
 from onboarding.core.secret import Secret
-from onboarding.core.support import SupportTable, parse_table
+from onboarding.core.support import SupportTable, no_table, parse_table
 
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _FORMATS = ("", "guid", "base64")
 _TYPES = ("string", "boolean")
 _API_VERSION = "2024-07-01"
-# A log's name becomes part of a command on the VM: nothing in it may be a command itself.
-_LOG = re.compile(r"/[-\w./*]+")
+# A log's name becomes part of a command on the VM, on Windows between single quotes: nothing in it may be a command
+# itself. What each may look like, and an example.
+_LOGS = {
+    OsType.LINUX: (re.compile(r"/[-\w./*]+", re.ASCII), "/var/log/x/*.log, without spaces and quotes"),
+    OsType.WINDOWS: (
+        re.compile(r"[A-Za-z]:[\\/][-\w ./\\*()]+", re.ASCII),
+        r"'C:\WindowsAzure\Logs\Plugins\X\*\*.log'",
+    ),
+}
 # The name becomes part of a row's key, the resource's name part of a URL.
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,79}")
 _RESOURCE_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,79}", re.ASCII)
@@ -81,7 +88,8 @@ class CatalogueEntry:
     """One extension: what it is called, what it takes, what it supports, and what its errors mean.
 
     `api_version` is the one that templates name; `reconnect_settings` go with a request that moves a VM from another
-    destination; `logs` are the files on the VM that the handler writes, `*` allowed."""
+    destination; `logs` are the files on the VM that the handler writes, `*` allowed. Without `support_tables` it takes
+    every machine of its OS type."""
 
     name: str
     display_name: str
@@ -102,12 +110,14 @@ class CatalogueEntry:
     errors: ErrorTable
 
     def support_table(self, name: str) -> SupportTable:
-        """The table of that date; the entry's default for an empty name."""
+        """The table of that date; for an empty name the entry's default, or what stands for none."""
+        if not name and not self.support_tables:
+            return no_table(self.os_type)
         try:
             return self.support_tables[name or self.default_support_table]
         except KeyError:
-            known = ", ".join(self.support_tables)
-            raise ConfigurationError(f"supportTable {name!r}", f"{self.name} has none", f"use one of {known}") from None
+            mend = f"use one of {', '.join(self.support_tables)}" if self.support_tables else "leave it out"
+            raise ConfigurationError(f"supportTable {name!r}", f"{self.name} has none", mend) from None
 
     def problems(self, public: Mapping[str, Any], protected: Mapping[str, Secret]) -> tuple[str, ...]:
         """Everything that the handler would refuse in these settings, so that it is never sent."""
@@ -166,15 +176,17 @@ def _entry(raw: Mapping[str, Any]) -> CatalogueEntry:
     if not _RESOURCE_NAME.fullmatch(raw["resourceName"]):
         problem = f"{raw['resourceName'][:80]!r} is not a name"
         raise ConfigurationError("resourceName", problem, "use letters, digits, - and _")
-    if raw["osType"] not in OsType:
+    if raw["osType"] not in (OsType.LINUX, OsType.WINDOWS):
         raise ConfigurationError("osType", f"{raw['osType']!r} is none", f"use {OsType.LINUX} or {OsType.WINDOWS}")
+    os_type = OsType(raw["osType"])
     tables = {
-        str(name): parse_table(str(name), table)
+        str(name): parse_table(str(name), table, os_type)
         for name, table in _mapping(raw.get("supportTables"), "supportTables").items()
     }
     default = str(raw.get("defaultSupportTable", next(iter(tables), "")))
-    if default not in tables:
-        raise ConfigurationError("defaultSupportTable", "names no table", f"use one of {', '.join(tables)}")
+    if default not in tables and (tables or default):
+        mend = f"use one of {', '.join(tables)}" if tables else "leave it out, or add supportTables"
+        raise ConfigurationError("defaultSupportTable", "names no table", mend)
     return CatalogueEntry(
         name=raw["name"],
         display_name=raw.get("displayName", raw["name"]),
@@ -184,12 +196,12 @@ def _entry(raw: Mapping[str, Any]) -> CatalogueEntry:
         auto_upgrade_minor_version=bool(raw.get("autoUpgradeMinorVersion", True)),
         api_version=str(raw.get("apiVersion", _API_VERSION)),
         resource_name=raw["resourceName"],
-        os_type=OsType(raw["osType"]),
+        os_type=os_type,
         retired=_retirement(raw),
         settings=_specs(raw.get("settings"), "settings"),
         protected_settings=_specs(raw.get("protectedSettings"), "protectedSettings"),
         reconnect_settings=_mapping(raw.get("reconnectSettings"), "reconnectSettings"),
-        logs=_logs(raw.get("logs")),
+        logs=_logs(raw.get("logs"), os_type),
         support_tables=tables,
         default_support_table=default,
         errors=parse_errors(raw.get("errors") or {}),
@@ -221,10 +233,11 @@ def _specs(raw: object, place: str) -> tuple[SettingSpec, ...]:
     return specs
 
 
-def _logs(raw: object) -> tuple[str, ...]:
+def _logs(raw: object, os_type: OsType) -> tuple[str, ...]:
     listed = [] if raw is None else raw
-    if not isinstance(listed, list) or not all(isinstance(path, str) and _LOG.fullmatch(path) for path in listed):
-        raise ConfigurationError("logs", "is no list of absolute paths", "write them without spaces and quotes")
+    path_of, example = _LOGS[os_type]
+    if not isinstance(listed, list) or not all(isinstance(path, str) and path_of.fullmatch(path) for path in listed):
+        raise ConfigurationError("logs", f"is no list of absolute paths on {os_type}", f"write them as {example}")
     return tuple(listed)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from onboarding.core.facts import ImageReference, read_image
+from onboarding.core.facts import ImageReference, OsType, read_image
 from onboarding.core.images import release_of_image
 from onboarding.core.release import OsRelease, Witness, os_type_of
 from onboarding.core.support import SupportTable, Verdict, judge
@@ -105,11 +105,13 @@ def _urn(image: ImageReference) -> str:
 
 
 def _vm_of(image: ImageReference) -> dict[str, Any]:
+    told = release_of_image(image).os_type
+    os_type = OsType.LINUX if told is OsType.UNKNOWN else told
     reference = {"publisher": image.publisher, "offer": image.offer, "sku": image.sku, "version": "latest"}
     return {
         "id": "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/vm",
         "name": "vm",
         "type": "Microsoft.Compute/virtualMachines",
         "location": "westeurope",
-        "properties": {"storageProfile": {"imageReference": reference, "osDisk": {"osType": "Linux"}}},
+        "properties": {"storageProfile": {"imageReference": reference, "osDisk": {"osType": os_type.value}}},
     }

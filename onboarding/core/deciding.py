@@ -20,6 +20,7 @@ from onboarding.core.failures import (
 )
 from onboarding.core.outcome import Outcome, WaitingFor
 from onboarding.core.policy import Effect
+from onboarding.core.release import Witness
 from onboarding.core.retries import broken, exhausted, failed, gave_up, held, install, told, undoing, undone
 from onboarding.core.support import Verdict
 
@@ -141,7 +142,8 @@ def _unsupported(s: Situation) -> Decision | None:
 def _undetermined(s: Situation) -> Decision | None:
     if s.judgement.verdict is not Verdict.UNKNOWN or _forced(s):
         return None
-    if s.release.needs_agent:
+    too_coarse = s.release.witness in (Witness.IMAGE, Witness.PLAN) and not s.facts.guest_os_name
+    if s.release.needs_agent or too_coarse:
         later = _not_running(s) or _agent_silent(s)
         if isinstance(later, Wait):
             return later

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from onboarding.core.catalog import CatalogueEntry
+from onboarding.core.facts import OsType
 
 EXTENSIONS = "Microsoft.Compute/virtualMachines/extensions"
 MACHINES = "Microsoft.Compute/virtualMachines"
@@ -80,8 +81,13 @@ class ExtensionTemplate:
         ]
         machine = Parameter(_VM_NAME.name, _VM_NAME.description, default=self.vm or None)
         location = Parameter("location", "Region of the VM.", default=self.location or _GROUPS_LOCATION)
-        new = _NEW_MACHINE if self.placement is Placement.NESTED else ()
+        new = self._new_machine if self.placement is Placement.NESTED else ()
         return (machine, location, *new, *texts, *settings, *secure)
+
+    @property
+    def _new_machine(self) -> tuple[Parameter, ...]:
+        secret = _PASSWORD if self.entry.os_type is OsType.WINDOWS else _SSH_KEY
+        return (*_NEW_MACHINE, secret, _NETWORK_INTERFACE)
 
     @property
     def machine(self) -> str | Expression:
@@ -114,11 +120,7 @@ class ExtensionTemplate:
 
     def new_machine(self) -> dict[str, Any]:
         """The properties of the VM that a whole template with a nested extension creates."""
-        named = {parameter.name: parameter.reference for parameter in _NEW_MACHINE}
-        home = Expression(
-            "concat('/home/', parameters('adminUsername'), '/.ssh/authorized_keys')",
-            "'/home/${adminUsername}/.ssh/authorized_keys'",
-        )
+        named = {parameter.name: parameter.reference for parameter in self._new_machine}
         return {
             "hardwareProfile": {"vmSize": named["vmSize"]},
             "storageProfile": {
@@ -133,13 +135,20 @@ class ExtensionTemplate:
             "osProfile": {
                 "computerName": self.machine,
                 "adminUsername": named["adminUsername"],
-                "linuxConfiguration": {
-                    "disablePasswordAuthentication": True,
-                    "ssh": {"publicKeys": [{"path": home, "keyData": named["sshPublicKey"]}]},
-                },
+                **self._log_on(named),
             },
             "networkProfile": {"networkInterfaces": [{"id": named["networkInterfaceId"]}]},
         }
+
+    def _log_on(self, named: Mapping[str, Expression]) -> dict[str, Any]:
+        if self.entry.os_type is OsType.WINDOWS:
+            return {"adminPassword": named["adminPassword"], "windowsConfiguration": {"provisionVMAgent": True}}
+        home = Expression(
+            "concat('/home/', parameters('adminUsername'), '/.ssh/authorized_keys')",
+            "'/home/${adminUsername}/.ssh/authorized_keys'",
+        )
+        keys = {"publicKeys": [{"path": home, "keyData": named["sshPublicKey"]}]}
+        return {"linuxConfiguration": {"disablePasswordAuthentication": True, "ssh": keys}}
 
 
 _VM_NAME = Parameter("vmName", "Name of the VM.")
@@ -150,6 +159,7 @@ _NEW_MACHINE = (
     Parameter("imageOffer", "Its offer."),
     Parameter("imageSku", "Its SKU."),
     Parameter("adminUsername", "Who may log on."),
-    Parameter("sshPublicKey", "With which SSH key."),
-    Parameter("networkInterfaceId", "Resource id of the network interface."),
 )
+_SSH_KEY = Parameter("sshPublicKey", "With which SSH key.")
+_PASSWORD = Parameter("adminPassword", "With which password.", secure=True)
+_NETWORK_INTERFACE = Parameter("networkInterfaceId", "Resource id of the network interface.")

@@ -168,7 +168,7 @@ def read_facts(body: object) -> MachineFacts:
         os_provisioning=any("osprovisioninginprogress" in s.code.lower() for s in statuses),
         provisioning_state=text(properties.get("provisioningState")),
         time_created=time(properties.get("timeCreated")),
-        provision_vm_agent=flag(linux.get("provisionVMAgent")),
+        provision_vm_agent=_provision_vm_agent(linux, windows),
         extension_operations_allowed=flag(mapping(properties.get("osProfile")).get("allowExtensionOperations")),
         managed_by=text(vm.get("managedBy")),
         scale_set=text(mapping(properties.get("virtualMachineScaleSet")).get("id")),
@@ -229,6 +229,12 @@ def _os_type(value: object, linux: Mapping[str, Any], windows: Mapping[str, Any]
     if name == "windows" or (not name and windows):
         return OsType.WINDOWS
     return OsType.UNKNOWN
+
+
+def _provision_vm_agent(linux: Mapping[str, Any], windows: Mapping[str, Any]) -> bool | None:
+    """Every Windows VM's profile says true, asked or not: there only false is somebody's word."""
+    told = flag(linux.get("provisionVMAgent"))
+    return False if told is None and flag(windows.get("provisionVMAgent")) is False else told
 
 
 def _power(statuses: Iterable[Status]) -> PowerState:

@@ -1,4 +1,4 @@
-"""The one place that reads the package's image grammar; everything else in `core` takes values."""
+"""The one place that reads the package's image grammar and its releases of Windows; all else in `core` takes values."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import Any
 import yaml
 
 from onboarding.core.image_grammar import Grammar, parse_grammar
+from onboarding.core.windows import WindowsReleases, parse_releases
 
 _PATH = "data/image_grammar.yaml"
+_WINDOWS = "data/windows_releases.yaml"
 
 
 @cache
@@ -20,8 +22,18 @@ def image_grammar() -> Grammar:
     return parse_grammar(grammar_source(), _PATH)
 
 
+@cache
+def windows_releases() -> WindowsReleases:
+    """The releases of Windows that the package knows, compiled once."""
+    return parse_releases(_read(_WINDOWS), _WINDOWS)
+
+
 def grammar_source() -> Mapping[str, Any]:
     """The grammar as it is written, for those who explain it."""
-    text = files("onboarding.core").joinpath(_PATH).read_text(encoding="utf-8")
+    return _read(_PATH)
+
+
+def _read(path: str) -> Mapping[str, Any]:
+    text = files("onboarding.core").joinpath(path).read_text(encoding="utf-8")
     raw: Mapping[str, Any] = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     return raw

@@ -38,6 +38,11 @@ _NAMES: tuple[tuple[str, Distribution], ...] = (
     ("freebsd", Distribution.FREEBSD),
     ("windows", Distribution.WINDOWS),
     ("microsoftwindows", Distribution.WINDOWS),
+    ("hyperv", Distribution.WINDOWS),
+    ("microsofthyperv", Distribution.WINDOWS),
+    ("azurestack", Distribution.WINDOWS),
+    ("azurelocal", Distribution.WINDOWS),
+    ("microsoftazurestack", Distribution.WINDOWS),
 )
 # What agents write when they could not tell either.
 _SILENT = frozenset({"", "unknown", "linux", "na", "none", "null", "notavailable"})

@@ -13,6 +13,7 @@ from datetime import datetime
 
 from onboarding.core.catalog import CatalogueEntry
 from onboarding.core.evidence import Evidence
+from onboarding.core.facts import OsType
 from onboarding.core.failures import Cause, ErrorTable, Failure, classify
 from onboarding.core.masking import mask
 
@@ -35,12 +36,23 @@ class LogLine:
 
 
 def log_script(entry: CatalogueEntry, lines: int) -> str:
-    """Prints the end of each of the handler's logs that is there; the catalogue allows no path that is a command."""
+    """Prints the end of each of the handler's logs that is there, in the shell of the entry's OS type; the catalogue
+    allows no path that is a command."""
+    if entry.os_type is OsType.WINDOWS:
+        paths = ",".join(f"'{path}'" for path in entry.logs)
+        return (
+            f"Get-ChildItem -Path {paths} -File -ErrorAction SilentlyContinue | ForEach-Object "
+            '{ "==> $($_.FullName) <=="; '
+            f"Get-Content -LiteralPath $_.FullName -Tail {lines:d} -ErrorAction SilentlyContinue; "
+            '"" }'
+        )
     return f"tail -v -n {lines:d} {' '.join(entry.logs)} 2>/dev/null; true"
 
 
-def read_output(message: str) -> str:
-    """What the script printed, out of what the run command's status says."""
+def read_output(message: str, os_type: OsType = OsType.LINUX) -> str:
+    """What the script printed, out of what the run command's status says; on Windows that is all that it says."""
+    if os_type is OsType.WINDOWS:
+        return message.replace("\r\n", "\n").strip("\n")
     start, end = message.find(_STDOUT), message.rfind(_STDERR)
     return (message[start + len(_STDOUT) : end] if 0 <= start < end else message).strip("\n")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from onboarding.core.facts import (
@@ -22,12 +23,11 @@ from onboarding.core.facts import (
     read_image,
     read_plan,
 )
-from onboarding.core.grammar_data import image_grammar
+from onboarding.core.grammar_data import image_grammar, windows_releases
 from onboarding.core.guest import read_guest
-from onboarding.core.image_grammar import Reading
 from onboarding.core.overrides import NO_OVERRIDES, Override, Overrides
 from onboarding.core.release import Distribution, OsRelease, Witness, os_type_of, title_of
-from onboarding.core.versions import compatible
+from onboarding.core.versions import refines
 
 __all__ = [
     "NO_OVERRIDES",
@@ -76,9 +76,7 @@ def release_of_image(reference: ImageReference) -> OsRelease:
     if reference.kind is not ImageKind.MARKETPLACE:
         return _silent("there is no marketplace image")
     name = f"{reference.publisher}:{reference.offer}:{reference.sku}"
-    return _named(
-        Witness.IMAGE, f"marketplace image {name}", _read(reference.publisher, reference.offer, reference.sku)
-    )
+    return _named(Witness.IMAGE, f"marketplace image {name}", reference.publisher, reference.offer, reference.sku)
 
 
 def release_of_guest(os_name: str, os_version: str) -> OsRelease:
@@ -88,7 +86,8 @@ def release_of_guest(os_name: str, os_version: str) -> OsRelease:
         return _silent("the guest agent has not reported a system")
     said = " ".join(part for part in (os_name.strip(), os_version.strip()) if part)
     reason = f"the guest agent reports {said!r}"
-    return OsRelease(distribution, version, None, os_type_of(distribution), Witness.AGENT, reason)
+    product = _windows_of_guest(os_name, os_version) if distribution is Distribution.WINDOWS else ""
+    return OsRelease(distribution, version, None, os_type_of(distribution), Witness.AGENT, reason, product=product)
 
 
 def identify(
@@ -119,24 +118,26 @@ def _overridden(facts: MachineFacts, overrides: Overrides, definition: ImageDefi
         return _taught(rule, overrides.place)
     if identifier is None:
         return None
-    reading = _read(identifier.publisher, identifier.offer, identifier.sku)
-    if reading.distribution is Distribution.UNKNOWN:
-        return None
-    return _named(Witness.OVERRIDE, f"gallery identifier {_urn(identifier)}, believed by {overrides.place},", reading)
+    subject = f"gallery identifier {_urn(identifier)}, believed by {overrides.place},"
+    named = _named(Witness.OVERRIDE, subject, identifier.publisher, identifier.offer, identifier.sku)
+    return named if named.known else None
 
 
 def _taught(rule: Override, place: str) -> OsRelease:
-    title = title_of(rule.distribution, rule.version)
-    reason = f"{place} says that {rule.glob} is {title}"
+    of_windows = rule.distribution is Distribution.WINDOWS
+    product = windows_releases().named(rule.version or "") if of_windows else ""
+    reason = f"{place} says that {rule.glob} is {title_of(rule.distribution, product or rule.version)}"
     os_type = os_type_of(rule.distribution)
-    return OsRelease(rule.distribution, rule.version, rule.architecture, os_type, Witness.OVERRIDE, reason)
+    return OsRelease(
+        rule.distribution, rule.version, rule.architecture, os_type, Witness.OVERRIDE, reason, product=product
+    )
 
 
 def _of_plan(plan: Plan | None) -> OsRelease:
     if plan is None:
         return _silent("there is no purchase plan")
     name = f"{plan.publisher}:{plan.product}:{plan.name}"
-    return _named(Witness.PLAN, f"purchase plan {name}", _read(plan.publisher, plan.product, plan.name))
+    return _named(Witness.PLAN, f"purchase plan {name}", plan.publisher, plan.product, plan.name)
 
 
 def _with_guest(named: OsRelease, guest: OsRelease) -> OsRelease:
@@ -146,9 +147,12 @@ def _with_guest(named: OsRelease, guest: OsRelease) -> OsRelease:
     if not named.known:
         return guest
     if _agree(named, guest):
-        adds_version = named.version is None and guest.version is not None and named.os_type is not OsType.WINDOWS
-        if adds_version:
+        before, now = _told_by(named), _told_by(guest)
+        if now and not before:
             return replace(guest, architecture=named.architecture)
+        if now and now != before and not _includes(guest, named):
+            reason = f"{named.reason}, and {guest.reason}"
+            return replace(named, version=guest.version, product=guest.product, reason=reason, needs_agent=False)
         return replace(named, needs_agent=False) if named.needs_agent else named
     reason = f"{guest.reason}, against the {named.witness} that tells {named.title}: the running system wins"
     return replace(guest, architecture=named.architecture, reason=reason)
@@ -158,9 +162,19 @@ def _agree(named: OsRelease, guest: OsRelease) -> bool:
     if named.distribution != guest.distribution:
         # Old agents call openSUSE `suse`, like SLES.
         return {named.distribution, guest.distribution} == {Distribution.OPENSUSE, Distribution.SLES}
-    if named.distribution == Distribution.WINDOWS:
-        return True
-    return compatible(named.version, guest.version)
+    return _includes(named, guest) or _includes(guest, named)
+
+
+def _told_by(release: OsRelease) -> str:
+    """Which release it is, as far as it was told; a build of Windows is none."""
+    return release.product if release.distribution == Distribution.WINDOWS else release.version or ""
+
+
+def _includes(wider: OsRelease, finer: OsRelease) -> bool:
+    """Whether the one says the same as the other, or less, of one distribution."""
+    if wider.distribution == Distribution.WINDOWS:
+        return not wider.product or windows_releases().includes(wider.product, finer.product)
+    return refines(finer.version, wider.version)
 
 
 def _with_disk(told: OsRelease, os_type: OsType) -> OsRelease:
@@ -168,7 +182,8 @@ def _with_disk(told: OsRelease, os_type: OsType) -> OsRelease:
     if os_type is OsType.WINDOWS and told.os_type is not OsType.WINDOWS:
         against = f", against the {told.witness} that tells {told.title}" if told.known else ""
         reason = f"the OS disk is a Windows disk{against}"
-        return OsRelease(Distribution.WINDOWS, None, told.architecture, OsType.WINDOWS, Witness.DISK, reason)
+        architecture, witness, silent = told.architecture, Witness.DISK, told.witness is not Witness.AGENT
+        return OsRelease(Distribution.WINDOWS, None, architecture, OsType.WINDOWS, witness, reason, silent)
     if os_type is OsType.LINUX and told.os_type is OsType.WINDOWS:
         reason = f"the {told.witness} tells Windows, but the OS disk is a Linux disk; the guest agent would settle it"
         return replace(_silent(reason), architecture=told.architecture, os_type=OsType.LINUX)
@@ -189,12 +204,15 @@ def _explained(told: OsRelease, facts: MachineFacts, definition: ImageDefinition
     return replace(told, reason=f"{told.reason}{hint}; {cure} in the override file for {subject} would settle it")
 
 
-def _named(witness: Witness, subject: str, reading: Reading) -> OsRelease:
+def _named(witness: Witness, subject: str, publisher: str, offer: str, sku: str) -> OsRelease:
+    reading = image_grammar().read(publisher, offer, sku)
     if reading.distribution is Distribution.UNKNOWN:
         because = f" because {reading.doubt}" if reading.doubt else ""
         return _silent(f"the {subject} does not tell a system{because}", reading.architecture)
-    title = title_of(reading.distribution, reading.version, reading.architecture)
-    missing = "" if reading.version or reading.distribution is Distribution.WINDOWS else ", without a version"
+    of_windows = reading.distribution is Distribution.WINDOWS
+    product = _windows_of_names(publisher, offer, sku) if of_windows else ""
+    title = title_of(reading.distribution, product or reading.version, reading.architecture)
+    missing = "" if reading.version or product else ", without a version"
     because = f" because {reading.doubt}" if missing and reading.doubt else ""
     return OsRelease(
         distribution=reading.distribution,
@@ -204,7 +222,19 @@ def _named(witness: Witness, subject: str, reading: Reading) -> OsRelease:
         witness=witness,
         reason=f"the {subject} tells {title}{missing}{because}",
         needs_agent=bool(missing),
+        product=product,
     )
+
+
+# A fleet has few images and few systems, and its VMs are read again and again.
+@lru_cache(maxsize=512)
+def _windows_of_names(publisher: str, offer: str, sku: str) -> str:
+    return windows_releases().of_names(publisher, offer, sku)
+
+
+@lru_cache(maxsize=512)
+def _windows_of_guest(os_name: str, os_version: str) -> str:
+    return windows_releases().of_guest(os_name, os_version)
 
 
 def _silent(reason: str, architecture: str | None = None) -> OsRelease:
@@ -230,10 +260,6 @@ def _architecture_of(facts: MachineFacts, definition: ImageDefinition | None) ->
         return None
     folded = _SIZE_PREFIX.sub(lambda match: match.group(0).lower(), size)
     return "arm64" if _ARM_SIZE.match(folded) else "x86_64"
-
-
-def _read(publisher: str, offer: str, sku: str) -> Reading:
-    return image_grammar().read(publisher, offer, sku)
 
 
 def _definition_of(image_id: str) -> str:

@@ -62,7 +62,7 @@ def policy_schema(catalogue: Mapping[str, CatalogueEntry]) -> Schema:
     properties = {
         key: {"description": told, **schema, **composed.get(key, {})} for key, (told, schema) in _KEYS.items()
     }
-    # Editors offer the names of the enum; the entries of the user's own are in their folder, which no schema knows.
+    # Editors offer the names of the enum; a schema that was written elsewhere does not know the user's own entries.
     own = {"type": "string", "pattern": r"^[a-z0-9][a-z0-9.-]*$"}
     properties["extension"] = {"description": "What is installed.", "anyOf": [{"enum": list(catalogue)}, own]}
     return {
@@ -84,7 +84,7 @@ def _of_extension(entry: CatalogueEntry) -> Schema:
     then = {
         "settings": _closed({spec.name: _setting(spec) for spec in entry.settings}),
         "protectedSettings": _closed({spec.name: _setting(spec) for spec in entry.protected_settings}),
-        "supportTable": {"enum": list(entry.support_tables)},
+        "supportTable": {"enum": list(entry.support_tables)} if entry.support_tables else False,
     }
     chosen = {"properties": {"extension": {"const": entry.name}}}
     return {"if": chosen, "then": {"properties": then}}

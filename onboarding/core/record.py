@@ -226,7 +226,7 @@ def _told_by(situation: Situation) -> dict[str, Any]:
         "image_version": image.exact_version or image.version,
         "image_id": image.id,
         "distribution": release.distribution,
-        "os_version": release.version or "",
+        "os_version": release.product or release.version or "",
         "architecture": release.architecture or "",
         "witness": release.witness.value,
         "verdict": situation.judgement.verdict.value,

@@ -69,8 +69,10 @@ TITLES = {
 class OsRelease:
     """Distribution, version and architecture, and the witness that told them.
 
-    `version` has the numbers that the witness gave (`7` or `7.9`; SLES 12 SP5 is `12.5`) and is None where it gave
-    none. `needs_agent` is true when the guest agent has not spoken yet and could tell more than is known here."""
+    `version` has the numbers that the witness gave (`7` or `7.9`; SLES 12 SP5 is `12.5`; of Windows a build such as
+    `10.0.17763`) and is None where it gave none. `product` is the release of Windows, such as `Server 2019` or
+    `10 22H2`; it is empty for every other system and where nobody told. `needs_agent` is true when the guest agent
+    has not spoken yet and could tell more than is known here."""
 
     distribution: str
     version: str | None
@@ -79,6 +81,7 @@ class OsRelease:
     witness: Witness
     reason: str
     needs_agent: bool = False
+    product: str = ""
 
     @property
     def known(self) -> bool:
@@ -86,8 +89,8 @@ class OsRelease:
 
     @property
     def title(self) -> str:
-        """What a person calls it: `Ubuntu 16.04`, `CentOS 7.9 (arm64)`."""
-        return title_of(self.distribution, self.version, self.architecture)
+        """What a person calls it: `Ubuntu 16.04`, `CentOS 7.9 (arm64)`, `Windows Server 2019`."""
+        return title_of(self.distribution, self.product or self.version, self.architecture)
 
 
 def title_of(distribution: str, version: str | None, architecture: str | None = None) -> str:

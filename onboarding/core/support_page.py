@@ -33,17 +33,25 @@ def page_parts(entries: Iterable[CatalogueEntry], grammar: Mapping[str, Any]) ->
 
 
 def _tables(entries: Iterable[CatalogueEntry]) -> str:
-    sections = [_section(entry, table) for entry in entries for table in entry.support_tables.values()]
+    sections = [
+        _section(entry, table)
+        for entry in entries
+        for table in entry.support_tables.values() or [entry.support_table("")]
+    ]
     return "\n".join(sections)
 
 
 def _section(entry: CatalogueEntry, table: SupportTable) -> str:
+    if not table.name:
+        return f"### `{entry.name}`, without a table\n\nAny {table.os_type}.\n"
     default = ", the default" if table.name == entry.default_support_table else ""
     head = f"### `{entry.name}`, table `{table.name}`{default}\n\nAs of {table.date}. Source: {table.source}.\n\n"
+    if not table.rows:
+        return f"{head}Any {table.os_type}.\n"
     lines = ["| Distribution | Versions | Architectures |", "|---|---|---|"]
     by_kind: dict[tuple[Distribution, tuple[str, ...]], list[str]] = {}
     for row in table.rows:
-        by_kind.setdefault((row.distribution, row.architectures), []).append(row.version)
+        by_kind.setdefault((row.distribution, row.architectures), []).append(row.versions)
     for (distribution, architectures), versions in sorted(by_kind.items(), key=lambda kind: TITLES[kind[0][0]].lower()):
         lines.append(f"| {TITLES[distribution]} | {', '.join(versions)} | {', '.join(architectures)} |")
     return head + "\n".join(lines) + "\n"

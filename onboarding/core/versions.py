@@ -20,6 +20,8 @@ class Notation(StrEnum):
     NONE = "none"
 
 
+_NUMBERS = re.compile(r"\d{1,9}(?:\.\d{1,9})*", re.ASCII)
+
 # Nothing here looks at what follows except for further digits, so that endings such as -gen2 change nothing.
 _PATTERNS = {
     Notation.CALENDAR: r"(?P<major>\d\d)(?:[._-]?(?P<minor>04|10)(?:[._-]?\d)?)?(?!\d)",
@@ -59,6 +61,17 @@ def refines(version: str | None, other: str | None) -> bool:
     if other is None:
         return True
     return version is not None and (version == other or version.startswith(f"{other}."))
+
+
+def at_least(version: str | None, least: str) -> bool | None:
+    """Whether a version is `least` or newer, number by number; None where it is too coarse to tell: 8 may be 8.2."""
+    if version is None or not _NUMBERS.fullmatch(version):
+        return None
+    have, wanted = ([int(number) for number in each.split(".")] for each in (version, least))
+    shared = min(len(have), len(wanted))
+    if have[:shared] != wanted[:shared]:
+        return have[:shared] > wanted[:shared]
+    return None if any(wanted[shared:]) else True
 
 
 def compatible(one: str | None, other: str | None) -> bool:

@@ -120,8 +120,15 @@ def _timeout(job: Job, run: HandlerRun) -> str:
 
 
 def _command(job: Job, run: HandlerRun) -> str:
-    folder = f"/var/lib/waagent/{job.handler.name}-{job.release.version}"
+    folder = plugin_folder(job.guest, job.handler, job.release.version)
     return f"{folder}/{job.handler.command} -{run.operation.lower()}"
+
+
+def plugin_folder(guest: Guest, handler: Handler, version: str) -> str:
+    """Where the guest agent unpacks that version of a handler."""
+    if guest.os_name.lower().startswith("windows"):
+        return f"C:\\Packages\\Plugins\\{handler.name}\\{version}"
+    return f"/var/lib/waagent/{handler.name}-{version}"
 
 
 def _words(job: Job, run: HandlerRun) -> str:

@@ -1,28 +1,31 @@
-"""Run commands: a shell script run in the VM through its guest agent, and its output as the operation's result.
+"""Run commands: a script run in the VM through its guest agent, and its output as the operation's result.
 
-No shell runs here. A script that prints files with `tail` gets what such a VM has in them: the logs of its extension
-handlers, told by how their runs went. Anything else prints nothing.
+No shell runs here, and no PowerShell. A script that prints the end of files (`tail`, or `Get-Content -Tail` on Windows)
+gets what such a VM has in them: the logs of its extension handlers, told by how their runs went. Anything else prints
+nothing.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from fnmatch import fnmatch
+from fnmatch import fnmatchcase
 from typing import Any
 
 from simulator.arm import errors, failures
 from simulator.arm.artifacts import Handler
 from simulator.arm.errors import ArmError
 from simulator.arm.events import Caller
+from simulator.arm.handler import plugin_folder
 from simulator.arm.machines import Extension, Machine
 from simulator.arm.operations import Operation
 from simulator.arm.platform import Platform, acted
 from simulator.arm.spec import Power
 
 _MOST_BYTES = 4_096  # of standard output, its end
-_PATH = re.compile(r"/[-\w./*]+")
-_LINES = re.compile(r"\btail\b.*?-n\s*(\d+)")
+_COMMANDS = {"Linux": "runshellscript", "Windows": "runpowershellscript"}
+_PATH = {"Linux": re.compile(r"(/[-\w./*]+)"), "Windows": re.compile(r"'([A-Za-z]:[\\/][^']+)'")}
+_LINES = {"Linux": re.compile(r"\btail\b.*?-n\s*(\d+)"), "Windows": re.compile(r"\bGet-Content\b.*?-Tail\s+(\d+)")}
 
 
 class RunCommands:
@@ -31,7 +34,7 @@ class RunCommands:
 
     def run(self, machine: Machine, body: Mapping[str, Any], caller: Caller) -> Operation:
         """Begin to run a script; raises what ARM refuses at once."""
-        script = _script(body)
+        script = _script(machine, body)
         self._refuse(machine)
         platform = self._platform
         operation = platform.start(machine, acted(machine.id, "runCommand", caller))
@@ -40,7 +43,7 @@ class RunCommands:
             if not machine.agent_ready(platform.clock.seconds()):
                 platform.end(operation, failures.agent_silent(machine.name))
                 return
-            operation.result = _result(_printed(script, self._files(machine)))
+            operation.result = _result(machine, _printed(machine, script, self._files(machine)))
             platform.end(operation)
 
         platform.clock.call_later(platform.durations.draw("run-command", machine.key, operation.id), ended)
@@ -68,12 +71,13 @@ class RunCommands:
         for extension in machine.extensions.values():
             handler = self._platform.artifacts.find(extension.publisher, extension.type)
             if handler is not None and extension.handler_version:
-                files |= _logs(handler, extension)
+                files |= _logs(machine, handler, extension)
         return files
 
 
-def _script(body: Mapping[str, Any]) -> str:
-    if str(body.get("commandId", "")).lower() != "runshellscript":
+def _script(machine: Machine, body: Mapping[str, Any]) -> str:
+    # Inferred: that the shell of the other system is refused in these words.
+    if str(body.get("commandId", "")).lower() != _COMMANDS[machine.os_type]:
         raise errors.invalid_parameter("commandId")
     script = body.get("script")
     if not isinstance(script, list) or not script:
@@ -81,22 +85,31 @@ def _script(body: Mapping[str, Any]) -> str:
     return "\n".join(map(str, script))
 
 
-def _printed(script: str, files: Mapping[str, str]) -> str:
-    """What `tail -v -n N` prints of the files that the script names."""
-    wanted = _PATH.findall(script)
-    lines = _LINES.search(script)
+def _printed(machine: Machine, script: str, files: Mapping[str, str]) -> str:
+    """What is printed of the files that the script names, each below its name."""
+    wanted = _PATH[machine.os_type].findall(script)
+    lines = _LINES[machine.os_type].search(script)
+    if lines is None and machine.os_type == "Windows":
+        return ""
     count = int(lines[1]) if lines else 10
+    fold = str.lower if machine.os_type == "Windows" else str
     parts = []
     for pattern in wanted:
         for path, text in files.items():
-            if path == pattern or (path.count("/") == pattern.count("/") and fnmatch(path, pattern)):
+            if _depth(path) == _depth(pattern) and fnmatchcase(fold(path), fold(pattern)):
                 tail = "\n".join(text.splitlines()[-count:])
                 parts.append(f"==> {path} <==\n{tail}\n")
     return "\n".join(parts)
 
 
-def _result(output: str) -> dict[str, Any]:
+def _depth(path: str) -> int:
+    return path.count("/") + path.count("\\")
+
+
+def _result(machine: Machine, output: str) -> dict[str, Any]:
     kept = output.encode()[-_MOST_BYTES:].decode(errors="ignore")
+    if machine.os_type == "Windows":
+        return {"value": [_component("StdOut", kept), _component("StdErr", "")]}
     status = {
         "code": "ProvisioningState/succeeded",
         "level": "Info",
@@ -106,19 +119,27 @@ def _result(output: str) -> dict[str, Any]:
     return {"value": [status]}
 
 
-def _logs(handler: Handler, extension: Extension) -> dict[str, str]:
+def _component(stream: str, text: str) -> dict[str, str]:
+    code = f"ComponentStatus/{stream}/succeeded"
+    return {"code": code, "level": "Info", "displayStatus": "Provisioning succeeded", "message": text}
+
+
+def _logs(machine: Machine, handler: Handler, extension: Extension) -> dict[str, str]:
     told = (str(status["time"]) for status in extension.statuses if "time" in status)
     moment = next(told, "")[:19].replace("-", "/").replace("T", " ")
     stamp = f"{moment} [{handler.name}-{extension.handler_version}]"
-    log = "\n".join(f"{stamp} {line}" for line in _handler_lines(handler, extension))
+    log = "\n".join(f"{stamp} {line}" for line in _handler_lines(machine, handler, extension))
+    if machine.os_type == "Windows":
+        folder = f"C:\\WindowsAzure\\Logs\\Plugins\\{handler.name}\\{extension.handler_version}"
+        return {f"{folder}\\CommandExecution.log": f"{log}\n"}
     files = {f"/var/log/azure/{handler.name}/extension.log": f"{log}\n"}
     if handler.wants_workspace:
         files["/opt/microsoft/omsagent/bin/stdout"] = "\n".join(_bundle_lines(extension)) + "\n"
     return files
 
 
-def _handler_lines(handler: Handler, extension: Extension) -> Iterator[str]:
-    yield f"cwd is /var/lib/waagent/{handler.name}-{extension.handler_version}"
+def _handler_lines(machine: Machine, handler: Handler, extension: Extension) -> Iterator[str]:
+    yield f"cwd is {plugin_folder(machine.guest, handler, extension.handler_version)}"
     yield f"{handler.command} -install"
     yield from _words(extension)
 

@@ -20,7 +20,7 @@ from onboarding.files import load_catalogue
 GOOD = "Canonical:UbuntuServer:16.04-LTS:latest"
 OLD = "Canonical:UbuntuServer:18.04-LTS:latest"
 MUTE = "fortinet:fortigate:fg-vm:7.0.0"
-FIELDS = ["distribution", "version", "architecture", "os_type", "verdict", "witness", "reason"]
+FIELDS = ["distribution", "version", "release", "architecture", "os_type", "verdict", "witness", "reason"]
 
 
 def _json(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from onboarding.core.facts import OsType
 from onboarding.core.handler_log import diagnose_lines, log_script, read_output
 from onboarding.files import load_catalogue
+from tests.windows_entry import windows_entry
 
 OMS = load_catalogue()["oms-agent-linux"]
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
@@ -47,6 +49,21 @@ def test_keys_and_proxies_are_masked() -> None:
     assert KEY not in line.text
     assert "hush-hush" not in line.text
     assert "6f680a37" in line.text
+
+
+def test_on_windows_powershell_prints_the_files_and_runs_nothing_else() -> None:
+    script = log_script(windows_entry(), 20)
+    paths = windows_entry().logs
+    assert script.startswith(f"Get-ChildItem -Path '{paths[0]}','{paths[1]}' -File -ErrorAction SilentlyContinue |")
+    assert "-Tail 20 " in script
+    outside = script.replace(f"'{paths[0]}'", "").replace(f"'{paths[1]}'", "")
+    assert "'" not in outside
+    assert outside.count("$") == 3, "the file's name, shown and read"
+
+
+def test_on_windows_all_that_it_says_is_output() -> None:
+    said = "==> C:\\a.log <==\r\n[stdout]\r\nx\r\n[stderr]\r\ny\r\n"
+    assert read_output(said, OsType.WINDOWS) == "==> C:\\a.log <==\n[stdout]\nx\n[stderr]\ny"
 
 
 @given(st.text(max_size=400))

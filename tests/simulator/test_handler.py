@@ -10,6 +10,7 @@ from simulator.arm.artifacts import Artifacts
 from simulator.arm.guests import guest_of
 from simulator.arm.options import Options
 
+SERVER = "Windows Server"
 OLD = Artifacts(Options().newest)
 NEW = Artifacts({})
 
@@ -69,6 +70,10 @@ def test_any_system_gets_an_answer(name: str, version: str) -> None:
         ("SUSE", "sles-12-sp5", "gen2", ("sles", "12.5")),
         ("OpenLogic", "CentOS", "7.5", ("centos", "7.5")),
         ("unheard-of", "x", "y", ("ubuntu", "22.04")),
+        ("MicrosoftWindowsServer", "WindowsServer", "2019-Datacenter", (f"{SERVER} 2019 Datacenter", "10.0.17763")),
+        ("MicrosoftWindowsServer", "WindowsServer", "2012-R2-Datacenter", (f"{SERVER} 2012 R2 Datacenter", "6.3.9600")),
+        ("microsoftwindowsserver", "windowsserver", "x", (f"{SERVER} 2022 Datacenter", "10.0.20348")),
+        ("MicrosoftWindowsDesktop", "windows-11", "win11-23h2-pro", ("Windows 11 Enterprise", "10.0.22631")),
     ],
 )
 def test_a_vm_made_by_hand_runs_what_its_image_is_called(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from azure.mgmt.compute.models import RunCommandInput
 
-from simulator.arm import ExtensionSpec, HandlerRun, Machine, Power
+from simulator.arm import ExtensionSpec, Guest, HandlerRun, Machine, Power
 from tests.simulator.conftest import KEY, OMS, WORKSPACE, Scene
 
 LOGS = "tail -v -n 40 /opt/microsoft/omsagent/bin/stdout /var/log/azure/*/extension.log"
@@ -57,6 +57,37 @@ async def test_the_output_is_cut_to_its_last_4_096_bytes(scene: Scene) -> None:
 async def test_a_vm_without_handlers_and_any_other_script_print_nothing(scene: Scene) -> None:
     assert "[stdout]\n\n[stderr]" in await output(scene, scene.add("empty"), LOGS)
     assert "[stdout]\n\n[stderr]" in await output(scene, failed(scene, 51), "uname -a")
+
+
+async def test_powershell_prints_logs_on_windows_and_what_it_complains_of_comes_apart(scene: Scene) -> None:
+    broken = ExtensionSpec(
+        name="script",
+        publisher="Microsoft.Compute",
+        type="CustomScriptExtension",
+        version="1.10",
+        failed_with=HandlerRun(exit_code=3),
+    )
+    guest = Guest(os_name="Windows Server 2022 Datacenter", os_version="10.0.20348.1")
+    machine = scene.add(os_type="Windows", guest=guest, extensions=(broken,))
+    files = "'c:\\windowsazure\\Logs\\Plugins\\*\\*\\*.log'"
+    script = f"Get-ChildItem -Path {files} | ForEach-Object {{ Get-Content -LiteralPath $_ -Tail 50 }}"
+    body = {"commandId": "RunPowerShellScript", "script": [script]}
+    accepted = await scene.call("POST", f"{machine.id}/runCommand", body)
+    await scene.clock.advance(60)
+    printed, complained = (await scene.call("GET", accepted.headers["Location"])).body["value"]
+    assert printed["code"] == "ComponentStatus/StdOut/succeeded"
+    assert printed["message"].startswith(
+        "==> C:\\WindowsAzure\\Logs\\Plugins\\Microsoft.Compute.CustomScriptExtension\\1.10"
+    )
+    assert "cwd is C:\\Packages\\Plugins\\" in printed["message"]
+    assert (complained["code"], complained["message"]) == ("ComponentStatus/StdErr/succeeded", "")
+
+
+@pytest.mark.parametrize(("os_type", "command"), [("Windows", "RunShellScript"), ("Linux", "RunPowerShellScript")])
+async def test_the_shell_of_the_other_system_is_refused(scene: Scene, os_type: str, command: str) -> None:
+    machine = scene.add(os_type=os_type)
+    reply = await scene.call("POST", f"{machine.id}/runCommand", {"commandId": command, "script": ["x"]})
+    assert (reply.status, reply.code) == (400, "InvalidParameter")
 
 
 async def test_the_real_sdk_gets_the_result(scene: Scene) -> None:

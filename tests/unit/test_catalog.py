@@ -24,7 +24,10 @@ def oms() -> CatalogueEntry:
 def test_the_shipped_catalogue_loads() -> None:
     catalogue = load_catalogue()
     assert all(name == entry.name for name, entry in catalogue.items())
-    assert all(entry.os_type is OsType.LINUX for entry in catalogue.values())
+    for entry in catalogue.values():
+        tables = (*entry.support_tables.values(), entry.support_table(""))
+        assert {table.os_type for table in tables} == {entry.os_type}
+        assert entry.os_type in (OsType.LINUX, OsType.WINDOWS)
 
 
 def test_the_oms_entry_is_the_documents_schema(oms: CatalogueEntry) -> None:
@@ -142,6 +145,42 @@ def test_the_least_entry() -> None:
     assert (entry.settings, entry.protected_settings, entry.retired) == ((), (), "")
 
 
+@pytest.mark.parametrize("tables", [{}, {"supportTables": None}, {"supportTables": {}}])
+def test_an_entry_may_have_no_table(tables: dict[str, Any]) -> None:
+    raw = {**{key: value for key, value in ENTRY.items() if key != "supportTables"}, **tables}
+    entry = parse_entry(raw, "x.yaml")
+    assert (entry.support_table("").os_type, entry.support_table("").rows) == (OsType.LINUX, ())
+    with pytest.raises(ConfigurationError, match=r"x has none; leave it out"):
+        entry.support_table("2020")
+
+
+WINDOWS: dict[str, Any] = {
+    **ENTRY,
+    "osType": "Windows",
+    "supportTables": {"2020": {"date": "2020-01-01", "source": "s", "versions": {"windows": ["2019"]}}},
+}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "C:\\WindowsAzure\\Logs\\Plugins\\P.T\\*\\CommandExecution.log",
+        "C:\\Program Files (x86)\\Agent\\agent.log",
+        "d:/agent/*.log",
+    ],
+)
+def test_logs_on_windows_have_a_drive(path: str) -> None:
+    assert parse_entry({**WINDOWS, "logs": [path]}, "x.yaml").logs == (path,)
+
+
+@pytest.mark.parametrize(
+    "path", ["/var/log/x", "\\\\server\\x", "C:x", "C:\\a'; iex 'b", "C:\\a\u2019b", "C:\\$env:x", "C:\\`a"]
+)
+def test_what_is_no_path_on_windows_is_refused(path: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"logs: is no list of absolute paths on Windows; write them as 'C:"):
+        parse_entry({**WINDOWS, "logs": [path]}, "x.yaml")
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -151,7 +190,11 @@ def test_the_least_entry() -> None:
         ({"osType": "BSD"}, "osType: 'BSD' is none; use Linux or Windows"),
         ({"frobnicate": 1}, "frobnicate: is no key"),
         ({5: 1}, "5: is no key"),
-        ({"supportTables": None}, "defaultSupportTable: names no table"),
+        ({"supportTables": None, "defaultSupportTable": "2020"}, "defaultSupportTable: names no table; leave it out"),
+        ({"osType": "unknown"}, "osType: 'unknown' is none; use Linux or Windows"),
+        ({"osType": "Windows"}, "supportTables.2020.versions.ubuntu: is not Windows; use one of windows"),
+        ({"logs": ["C:\\x\\a.log"]}, "logs: is no list of absolute paths on Linux; write them as /var/log"),
+        ({"logs": ["/var/log/a b"]}, "logs: is no list of absolute paths on Linux"),
         ({"supportTables": ["2020"]}, "supportTables: is not a mapping"),
         ({"supportTables": {"2020": {"versions": {}}}}, "supportTables.2020.date: is missing"),
         ({"defaultSupportTable": "2021"}, "defaultSupportTable: names no table; use one of 2020"),

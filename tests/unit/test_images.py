@@ -94,7 +94,9 @@ def test_the_running_system_wins_over_the_name_and_the_reason_names_both(guest: 
 def test_an_agent_that_knows_more_digits_is_no_contradiction() -> None:
     image = {"publisher": "RedHat", "offer": "RHEL", "sku": "8-lvm-gen2"}
     release = identify(_vm(image, guest=("redhat", "8.10")))
-    assert (release.version, release.witness) == ("8", Witness.IMAGE)
+    assert (release.version, release.witness) == ("8.10", Witness.IMAGE)
+    assert "8-lvm-gen2" in release.reason
+    assert "'redhat 8.10'" in release.reason
 
 
 @pytest.mark.parametrize(
@@ -143,7 +145,7 @@ def test_a_gallery_identifier_is_a_hint_and_no_more() -> None:
 def test_a_windows_disk_is_windows_whatever_the_name_says(image: dict[str, str] | None) -> None:
     release = identify(_vm(image, os_type="Windows"))
     assert (release.distribution, release.os_type, release.witness) == ("windows", OsType.WINDOWS, Witness.DISK)
-    assert not release.needs_agent
+    assert release.needs_agent, "the disk does not tell which Windows"
 
 
 def test_a_windows_name_on_a_linux_disk_is_not_believed() -> None:

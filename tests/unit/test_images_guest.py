@@ -42,6 +42,8 @@ from onboarding.core.release import Distribution
         ("Windows Server 2019 Datacenter", "10.0.17763.1217", "windows", "10.0.17763"),
         ("Windows Server 2012 Datacenter", "Microsoft Windows NT 6.2.9200.0", "windows", "6.2.9200"),
         ("Windows Server 2016 Datacenter", "", "windows", None),
+        ("Microsoft Hyper-V Server 2019", "10.0.17763", "windows", "10.0.17763"),
+        ("Azure Stack HCI", "10.0.20349.1", "windows", "10.0.20349"),
         ("", "", "unknown", None),
         ("unknown", "1.0", "unknown", None),
         ("Linux", "5.4", "unknown", None),
