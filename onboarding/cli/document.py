@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 
 from onboarding.cli.io import BadInput, Commands
@@ -31,8 +30,8 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         raise BadInput(f"{page}: cannot be read ({error.strerror}); give a page with marked parts") from error
     catalogue = load_catalogue_of(Path(policy_folder(os.environ)))
-    for problem in catalogue.problems:
-        print(f"left out: {problem}", file=sys.stderr)
+    if catalogue.left_out:  # what is made from the catalogue is made from all of it
+        raise catalogue.left_out[0].error
     after = fill_page(before, page_parts(catalogue.entries.values(), grammar_source()))
     if args.check:
         return 0 if before == after else 1

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from pathlib import Path
 
 from onboarding.cli.io import BadInput, Commands
@@ -27,8 +26,8 @@ def add(actions: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     file: Path = args.file
     catalogue = load_catalogue_of(Path(policy_folder(os.environ)))
-    for problem in catalogue.problems:
-        print(f"left out: {problem}", file=sys.stderr)
+    if catalogue.left_out:  # what is made from the catalogue is made from all of it
+        raise catalogue.left_out[0].error
     wanted = json.dumps(policy_schema(catalogue.entries), indent=2, ensure_ascii=False) + "\n"
     try:
         current = file.is_file() and file.read_text(encoding="utf-8") == wanted

@@ -104,14 +104,16 @@ def test_the_schema_knows_own_entries(folder: Path, tmp_path: Path) -> None:
     assert tables["bare-windows"] is False
 
 
-def test_own_entries_that_are_left_out_are_named(
+def test_pages_are_made_from_all_entries_or_not_at_all(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "extensions" / "bare.yaml").write_text("name: broken\n")
     (tmp_path / "page.md").write_text(PAGE)
-    assert main(["document", str(tmp_path / "page.md")]) == 0
-    assert main(["policy", "schema", str(tmp_path / "schema.json")]) == 0
-    assert capsys.readouterr().err.count("left out: extensions/bare.yaml: publisher: is missing") == 2
+    assert main(["document", str(tmp_path / "page.md")]) == 2
+    assert main(["policy", "schema", str(tmp_path / "schema.json")]) == 2
+    assert capsys.readouterr().err.count("extensions/bare.yaml: publisher: is missing") == 2
+    assert (tmp_path / "page.md").read_text() == PAGE
+    assert not (tmp_path / "schema.json").exists()
 
 
 def _template(capsys: pytest.CaptureFixture[str], folder: Path, *arguments: str) -> str:
