@@ -13,7 +13,7 @@ from onboarding.core.errors import ConfigurationError
 from onboarding.core.overrides import NO_OVERRIDES, Overrides, parse_overrides
 from onboarding.core.policy import Policy, PolicySet, parse_policy
 from onboarding.core.rule import compile_rule
-from onboarding.reading import Unreadable, parse_json, parse_yaml, read_file
+from onboarding.reading import Unreadable, line_of, parse_json, parse_yaml, read_file
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 OVERRIDES = "image-overrides.yaml"
@@ -109,7 +109,14 @@ def _refuse_duplicate(entry: CatalogueEntry, catalogue: Mapping[str, CatalogueEn
 
 
 def _load_policy(path: Path, catalogue: Mapping[str, CatalogueEntry]) -> Policy:
-    policy = parse_policy(_read(path), path.name, compile_rule)
+    text = _text(path)
+    raw = _parse(text, path.name)
+    try:
+        policy = parse_policy(raw, path.name, compile_rule)
+    except ConfigurationError as error:
+        _, _, place = error.place.partition(": ")
+        where = f" ({path.name}:{line_of(text, place)})" if place else ""
+        raise ConfigurationError(error.place, f"{error.problem}{where}", error.mend) from None
     entry = catalogue.get(policy.extension)
     if entry is None:
         known = ", ".join(catalogue)
@@ -124,10 +131,14 @@ def _load_policy(path: Path, catalogue: Mapping[str, CatalogueEntry]) -> Policy:
 def _read(path: Path, place: str = "") -> Any:
     """What the file holds; errors name it by `place`, or by its name."""
     place = place or path.name
+    return _parse(_text(path, place), place)
+
+
+def _text(path: Path, place: str = "") -> str:
     try:
-        return _parse(read_file(path), place)
+        return read_file(path)
     except Unreadable as error:
-        raise ConfigurationError(place, error.problem, error.mend) from None
+        raise ConfigurationError(place or path.name, error.problem, error.mend) from None
 
 
 def _parse(text: str, place: str) -> Any:

@@ -7,6 +7,7 @@ on brackets that are nested too deeply, and a few aliases of aliases fill any me
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, ValuesView
 from pathlib import Path
 from typing import Any, Final
@@ -106,6 +107,29 @@ def compose_yaml(text: str) -> yaml.Node | None:
         return node
     except (yaml.YAMLError, Unreadable):
         return None
+
+
+def line_of(text: str, place: str) -> int:
+    """The line of a path such as `rule.allOf[2].field` in a JSON or YAML text, or of the nearest part above it."""
+    # YAML has no tabs for indentation, JSON does; they are white space there, never part of a string.
+    node, line = compose_yaml(text.replace("\t", " ")), 1
+    for step in re.findall(r"[^.\[\]]+|\[\d+\]", place):
+        line, node = _step(node, step, line)
+        if node is None:
+            break
+    return line
+
+
+def _step(node: Any, step: str, line: int) -> tuple[int, Any]:
+    if isinstance(node, yaml.SequenceNode) and step.startswith("["):
+        index = int(step[1:-1])
+        if index < len(node.value):
+            return node.value[index].start_mark.line + 1, node.value[index]
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.value == step:
+                return key.start_mark.line + 1, value
+    return line, None
 
 
 def check_size(value: Any) -> None:

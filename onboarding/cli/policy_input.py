@@ -6,15 +6,11 @@ JSON with or without a byte order mark, and YAML. Whatever is wrong becomes `Bad
 from __future__ import annotations
 
 import io
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from onboarding.cli.check_input import read_items
 from onboarding.cli.io import BadInput
@@ -26,7 +22,7 @@ from onboarding.core.policy import Policy, parse_policy
 from onboarding.core.rule import compile_rule
 from onboarding.enforce import Rules
 from onboarding.files import load_catalogue_of, load_overrides, load_policies
-from onboarding.reading import MAX_BYTES, Unreadable, compose_yaml, parse_json, parse_yaml, too_large
+from onboarding.reading import MAX_BYTES, Unreadable, line_of, parse_json, parse_yaml, too_large
 
 MAX_LIST = 256 * 1024 * 1024  # bytes of a list of VMs or events: each of them is small
 
@@ -41,11 +37,7 @@ class Source:
 
     def line_of(self, place: str) -> int:
         """The line of a path such as `rule.allOf[2].field`; that of the nearest part above it that is there."""
-        return _line(self._nodes, re.findall(r"[^.\[\]]+|\[\d+\]", place))
-
-    @cached_property
-    def _nodes(self) -> yaml.Node | None:
-        return compose_yaml(_untabbed(self.text))
+        return line_of(self.text, place)
 
     def error(self, place: str, message: str) -> BadInput:
         return BadInput(f"{self.name}:{self.line_of(place)}: {place}: {message}")
@@ -141,29 +133,3 @@ def read_parameters(text: str | None) -> Mapping[str, Any]:
     if not isinstance(values, dict):
         raise BadInput('--parameters: is no object; write {"name": value}')
     return values
-
-
-def _untabbed(text: str) -> str:
-    """YAML has no tabs for indentation, JSON does; they are white space there, never part of a string."""
-    return text.replace("\t", " ")
-
-
-def _line(node: Any, steps: list[str]) -> int:
-    line = 1
-    for step in steps:
-        line, node = _step(node, step, line)
-        if node is None:
-            break
-    return line
-
-
-def _step(node: Any, step: str, line: int) -> tuple[int, Any]:
-    if isinstance(node, yaml.SequenceNode) and step.startswith("["):
-        index = int(step[1:-1])
-        if index < len(node.value):
-            return node.value[index].start_mark.line + 1, node.value[index]
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            if key.value == step:
-                return key.start_mark.line + 1, value
-    return line, None

@@ -260,6 +260,9 @@ def _settle_delay(value: object, place: str) -> timedelta:
 
 def _scopes(raw: Mapping[str, Any], key: str, place: str) -> tuple[Scope, ...]:
     value = raw.get(key)
+    if value is None and key in raw:
+        mend = "leave the key out to mean every VM" if key == "scope" else "leave the key out"
+        raise ConfigurationError(f"{place}: {key}", "has no value", f"write a scope, or {mend}")
     listed = value if isinstance(value, list) else [] if value is None else [value]
     return tuple(parse_scope(item, f"{place}: {key}[{index}]") for index, item in enumerate(listed))
 
