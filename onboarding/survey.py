@@ -20,6 +20,7 @@ from onboarding.core.survey import Finding, Reason, Standing, find, gone
 from onboarding.enforce import Rules
 from onboarding.plan import Plan, Refused
 from onboarding.ports import Ports
+from onboarding.surroundings import SurroundingsReader
 
 _log = logging.getLogger(__name__)
 
@@ -44,13 +45,20 @@ class Survey:
     and `width` how many it was at, beginning with that one."""
 
     def __init__(
-        self, ports: Ports, rules: Rules, policies: PolicySet, plan: Plan, stable: Callable[[Policy], bool]
+        self,
+        ports: Ports,
+        rules: Rules,
+        policies: PolicySet,
+        plan: Plan,
+        stable: Callable[[Policy], bool],
+        surroundings: SurroundingsReader,
     ) -> None:
         self._ports = ports
         self._rules = rules
         self._policies = policies
         self._plan = plan
         self._stable = stable
+        self._surroundings = surroundings
         self.at, self.width = "", 0
 
     async def run(self, subscriptions: Sequence[str]) -> None:
@@ -112,6 +120,7 @@ class Survey:
             facts = read_facts(body)
             subscription = facts.id.subscription.lower()
             seen.add(subscription)
+            facts, _ = await self._surroundings.complete(facts, self._policies, self._plan.started)
             row = known.get(subscription, {}).get(facts.id.key)
             if row is not None:
                 row.listed = True

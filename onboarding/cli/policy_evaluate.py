@@ -51,6 +51,7 @@ def bind(source: Source, definition: Definition, values: Mapping[str, Any]) -> B
 
 def _text(resource: Resource, answer: Answer) -> str:
     compliant = {True: "compliant", False: "not compliant", None: "no compliance"}[answer.compliant]
-    verdict = f"applies ({answer.effect}), {compliant}" if answer.applies else f"does not apply ({answer.effect})"
+    applies = {True: "applies", False: "does not apply", None: "unknown whether it applies"}[answer.applies]
+    verdict = f"{applies} ({answer.effect})" + (f", {compliant}" if answer.applies else "")
     lines = [f"{resource.name or '(no name)'}: {verdict}", *(f"  {line}" for line in answer.because)]
     return "\n".join(map(printable, lines))
