@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from onboarding.cli.around import add_around, read_around
 from onboarding.cli.io import BadInput, Commands, as_json
 from onboarding.cli.policy_input import Source, load_definition, read_parameters, read_vms
 from onboarding.core.compliance import Answer, BoundDefinition
 from onboarding.core.conditions import ConditionError, Context, Resource
 from onboarding.core.definitions import Definition
+from onboarding.core.facts import read_facts
 from onboarding.core.foreign import printable
 
 
@@ -25,6 +27,7 @@ def add(actions: Commands) -> None:
         "--vm", metavar="FILE", required=True, help="VM bodies: one, an array or JSON Lines; - is stdin"
     )
     parser.add_argument("--parameters", metavar="JSON", help="parameter values, or @file with them")
+    add_around(parser)
     parser.add_argument("--format", choices=("text", "json"), default="text")
     parser.set_defaults(run=run)
 
@@ -32,9 +35,9 @@ def add(actions: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     source, definition = load_definition(args.definition)
     bound = bind(source, definition, read_parameters(args.parameters))
-    context = Context(now=datetime.now(UTC))
+    context, around = Context(now=datetime.now(UTC)), read_around(args.around)
     for body in read_vms(args.vm):
-        resource = Resource(body, context)
+        resource = Resource(body, around.context(read_facts(body), context))
         answer = bound.evaluate(resource)
         print(as_json(answer.as_dict()) if args.format == "json" else _text(resource, answer))
     return 0

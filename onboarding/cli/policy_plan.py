@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from onboarding.cli.around import add_around, read_around
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import Commands, as_json
 from onboarding.cli.policy_input import load_rules, policy_folder, read_vms
@@ -63,6 +64,7 @@ def add(actions: Commands) -> None:
     parser.add_argument("--against", metavar="FOLDER", help="the files as they are; without them, all is new")
     parser.add_argument("--all", action="store_true", help="also the VMs for which nothing changes")
     parser.add_argument("--format", choices=("table", "json"), default="table")
+    add_around(parser)
     add_settings(parser)
     parser.set_defaults(run=run)
 
@@ -74,7 +76,8 @@ def run(args: argparse.Namespace) -> int:
     for problem in (*problems, *others):
         print(printable(f"onboard policy plan: {problem}"), file=sys.stderr)
     now = datetime.now(UTC)
-    machines = [read_facts(body) for body in read_vms(args.vm_list)]
+    around = read_around(args.around)
+    machines = [around.facts(read_facts(body)) for body in read_vms(args.vm_list)]
     changes = [change for facts in machines for change in compare(facts, old, new, now)]
     shown = [change for change in changes if args.all or change.is_one]
     print(_json(len(machines), changes, shown) if args.format == "json" else _table(len(machines), changes, shown))

@@ -49,9 +49,13 @@ def id_of(what: str, vm: VmId) -> str:
     return subscription if what == SUBSCRIPTION else f"{subscription}/resourceGroups/{vm.resource_group}"
 
 
-def told_by(what: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+def told_by(what: str, body: Mapping[str, Any], *, whole: bool = True) -> Mapping[str, Any]:
     """What the body of a group or of a subscription tells. A tag that it lacks is not there; a name or a place that it
-    lacks is not known."""
-    given = {str(key).lower(): value for key, value in body.items() if value is not None}
-    told = {name: given.get(name.lower(), absent) for name, absent in _PROPERTIES[what].items()}
+    lacks is not known. A body that is not `whole`, as of a list that somebody made, tells only what is in it."""
+    given = {str(key).lower(): value for key, value in body.items()}
+    told = {
+        name: absent if given.get(name.lower()) is None else given[name.lower()]
+        for name, absent in _PROPERTIES[what].items()
+        if whole or name.lower() in given
+    }
     return {name: value for name, value in told.items() if value != ""}
