@@ -160,3 +160,87 @@ def test_a_case_may_say_what_is_around_the_vm(tmp_path: Path, capsys: pytest.Cap
     lay_out(tmp_path, {"p.cases.yaml": yaml.safe_dump({"policy": "p.yaml", "cases": cases})})
     assert main(["policy", "test", str(tmp_path)]) == 2
     assert "cases[0].resourceGroup: is no object" in capsys.readouterr().err
+
+
+def validated(folder: Path, capsys: pytest.CaptureFixture[str], rule: dict[str, Any]) -> list[dict[str, Any]]:
+    lay_out(folder, {"p.yaml": yaml.safe_dump({**POLICY, "rule": rule}, sort_keys=False)})
+    assert main(["policy", "validate", str(folder), "--format", "json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["errors"] == []
+    warnings: list[dict[str, Any]] = told["warnings"]
+    return warnings
+
+
+@pytest.mark.parametrize("rule", UNKNOWN, ids=lambda rule: json.dumps(rule)[:60])
+def test_validate_warns_of_each_value_that_may_not_be_known(
+    rule: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (warning,) = validated(tmp_path, capsys, rule)
+    value = re.search(r"(resourceGroup|subscription|policy|requestContext)\(\)\.\w+", json.dumps(rule))
+    assert value is not None
+    assert warning["message"].startswith(value[0])
+    assert warning["place"].startswith("rule.")
+    assert (
+        "resourceGroup" in (tmp_path / "p.yaml").read_text().splitlines()[warning["line"] - 1]
+        or value[1] != "resourceGroup"
+    )
+
+
+def test_the_warnings_say_what_it_costs_and_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parts = [
+        {"value": "[tryGet(resourceGroup(), 'tags', 'x')]", "equals": "y"},
+        {"value": "[concat(subscription().displayName, policy().assignmentId)]", "equals": "y"},
+        {"value": "[if(contains(resourceGroup(), 'location'), string(resourceGroup()), 'x')]", "equals": "y"},
+    ]
+    found = [
+        (each["place"], each["message"].partition(" is ")[0]) for each in validated(tmp_path, capsys, {"allOf": parts})
+    ]
+    assert found == [
+        ("rule.allOf[0].value", "resourceGroup().tags"),
+        ("rule.allOf[1].value", "subscription().displayName"),
+        ("rule.allOf[1].value", "policy().assignmentId"),
+        ("rule.allOf[2].value", "resourceGroup().location"),
+        ("rule.allOf[2].value", "resourceGroup()"),
+    ]
+    main(["policy", "validate", str(tmp_path)])
+    told = capsys.readouterr().out
+    assert "p.yaml:" in told
+    assert "the identity needs Microsoft.Resources/subscriptions/resourceGroups/read" in told
+    assert "policy().assignmentId is not known here: where it matters, the outcome is Undetermined" in told
+    assert told.endswith("1 files, 0 errors, 5 warnings\n")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "[resourceGroup().name]",
+        "[resourceGroup().ID]",
+        "[subscription().subscriptionId]",
+        "[requestContext().apiVersion]",
+        "[[resourceGroup().tags]",
+        "resourceGroup().tags",
+        "[field('tags')]",
+    ],
+)
+def test_what_a_vm_itself_tells_is_no_warning(value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert validated(tmp_path, capsys, {"value": value, "equals": "x"}) == []
+
+
+def test_a_definition_is_warned_of_too_but_not_of_its_template(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    template = {"properties": {"template": {"resources": [{"location": "[resourceGroup().location]"}]}}}
+    asks = {"value": "[resourceGroup().tags.x]", "equals": "y"}
+    details = {
+        "type": "Microsoft.Compute/virtualMachines/extensions",
+        "existenceCondition": asks,
+        "deployment": template,
+    }
+    then = {"effect": "deployIfNotExists", "details": details}
+    lay_out(tmp_path, {"d.json": {"properties": {"policyRule": {"if": asks, "then": then}}}})
+    assert main(["policy", "validate", str(tmp_path / "d.json"), "--format", "json"]) == 0
+    places = [each["place"] for each in json.loads(capsys.readouterr().out)["warnings"]]
+    assert places == [
+        "properties.policyRule.if.value",
+        "properties.policyRule.then.details.existenceCondition.value",
+    ]
