@@ -1,4 +1,4 @@
-"""`--around FILE`: what a command without a cloud may know of the resource groups and subscriptions that VMs are in.
+"""`--around FILE`, once or several times: what a command without a cloud may know of VMs' groups and subscriptions.
 
 The file holds what `az group list`, `az account list` or ARM's own lists print, in one array or as JSON Lines. What is
 not in it stays unknown.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from onboarding.core.resource_id import VmId
 from onboarding.core.surroundings import GROUP, SUBSCRIPTION, UNREAD, Surroundings, id_of, told_by
 
 _GROUP_ID = re.compile(r"/subscriptions/[^/]+/resourcegroups/[^/]+")
-_SUBSCRIPTION_ID = re.compile(r"(?:/subscriptions/)?([^/]+)")
+_SUBSCRIPTION_ID = re.compile(r"(?:/subscriptions/)?([-0-9a-f]{36})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,24 +50,18 @@ def add_around(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--around",
         metavar="FILE",
+        action="append",
+        default=[],
         help="resource groups and subscriptions that rules ask for (`az group list`, `az account list`)",
     )
 
 
-def read_around(path: str | None) -> Around:
-    """What the file tells; without one, nothing. Raises BadInput."""
-    if path is None:
-        return Around()
+def read_around(paths: Iterable[str]) -> Around:
+    """What the files tell; without one, nothing. Raises BadInput."""
     known: dict[str, Mapping[str, Any]] = {}
-    for item in read_items(io.StringIO(read_text(path, MAX_LIST)), path):
-        for body in _bodies(item.value):
-            found = _named(body)
-            if found is None:
-                raise BadInput(
-                    f"{path}, line {item.line}: is neither a resource group nor a subscription;"
-                    " give what `az group list` or `az account list` prints, as JSON"
-                )
-            known[found[0]] = found[1]
+    for path in paths:
+        for item in read_items(io.StringIO(read_text(path, MAX_LIST)), path):
+            known.update(_named(body, f"{path}, line {item.line}") for body in _bodies(item.value))
     return Around(known)
 
 
@@ -79,15 +73,17 @@ def _bodies(value: Any) -> Iterator[Any]:
     yield from wrapped if isinstance(wrapped, list) else [value]
 
 
-def _named(body: Any) -> tuple[str, Mapping[str, Any]] | None:
-    id_ = body.get("id") if isinstance(body, Mapping) else None
-    if not isinstance(id_, str):
-        return None
-    if _GROUP_ID.fullmatch(id_.lower()):
-        return id_.lower(), told_by(GROUP, body, whole=False)
-    subscription = _SUBSCRIPTION_ID.fullmatch(id_.lower())
+def _named(body: Any, place: str) -> tuple[str, Mapping[str, Any]]:
+    """The id in lower case, and what is known."""
+    id_ = str(body.get("id", "")).lower() if isinstance(body, Mapping) else ""
+    if _GROUP_ID.fullmatch(id_):
+        return id_, told_by(GROUP, body, whole=False)
+    subscription = _SUBSCRIPTION_ID.fullmatch(id_)
     if subscription is None:
-        return None
+        raise BadInput(
+            f"{place}: is neither a resource group nor a subscription;"
+            " give what `az group list` or `az account list` prints, as JSON"
+        )
     key = f"/subscriptions/{subscription[1]}"
     # The CLI calls the display name `name`, and the GUID `id`.
     told = {"displayName": body.get("name"), **body, "id": key, "subscriptionId": subscription[1]}

@@ -11,8 +11,10 @@ from onboarding.core.surroundings import GROUP, RIGHTS, SUBSCRIPTION
 
 # Parts of policies and definitions that hold no condition; templates are worked out by ARM.
 _SKIPPED = frozenset(
-    ("deployment", "description", "displayname", "exemptions", "metadata", "parameters", "source")
-    + ("settings", "protectedsettings")
+    (
+        *("deployment", "description", "displayname", "exemptions", "metadata"),
+        *("parameters", "source", "settings", "protectedsettings"),
+    )
 )
 _WHOSE = {GROUP: "resource group", SUBSCRIPTION: "subscription"}
 

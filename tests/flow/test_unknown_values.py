@@ -140,6 +140,18 @@ def test_what_is_no_group_is_named(text: str, tmp_path: Path, capsys: pytest.Cap
     assert "around.json" in capsys.readouterr().err
 
 
+def test_several_files_are_read_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parts = ["[resourceGroup().tags.env]", "[subscription().displayName]"]
+    rule = {"allOf": [{"value": part, "notEquals": "lab"} for part in parts]}
+    lay_out(tmp_path, {"vm.json": vm_body(), "policies/p.yaml": yaml.safe_dump({**POLICY, "rule": rule})})
+    lay_out(tmp_path, {"groups.json": json.dumps([GROUP], indent=2), "accounts.json": json.dumps([ACCOUNT], indent=2)})
+    options = ["--vm-list", str(tmp_path / "vm.json"), "--policies", str(tmp_path / "policies"), "--format", "json"]
+    given = [word for name in ("groups.json", "accounts.json") for word in ("--around", str(tmp_path / name))]
+    for some, decision in ((given, "Install"), (given[:2], "Undetermined"), (given[2:], "Undetermined")):
+        main(["policy", "plan", *options, *some])
+        assert json.loads(capsys.readouterr().out)["changes"][0]["after"]["decision"] == decision
+
+
 def test_a_case_may_say_what_is_around_the_vm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rule = {"value": "[resourceGroup().tags.env]", "notEquals": "lab"}
     cases = [

@@ -1,4 +1,4 @@
-"""Which values around a resource a condition asks for: no body tells them, so they may not be known when it is decided."""
+"""Which values around a resource a condition asks for. No body tells them, so they may not be known."""
 
 from __future__ import annotations
 
