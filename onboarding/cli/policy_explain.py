@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -34,6 +35,7 @@ from onboarding.core.foreign import printable
 from onboarding.core.management_groups import resolve
 from onboarding.core.policy import PolicySet
 from onboarding.core.resource_id import VmId, parse_id
+from onboarding.core.surroundings import RIGHTS, id_of
 from onboarding.enforce import Rules
 from onboarding.surroundings import SurroundingsReader
 
@@ -109,7 +111,11 @@ def _facts(
 
         async with open_arm(environment) as arm:
             facts = around.facts(read_facts((await arm.read_machine(target)).body))
-            facts, _ = await SurroundingsReader(arm).complete(facts, resolve(rules.policies, {}), now)
+            facts, failures = await SurroundingsReader(arm).complete(facts, resolve(rules.policies, {}), now)
+            for what, error in failures.items():
+                scope = id_of(what, facts.id)
+                told = f"{scope}: cannot be read ({error}), which takes the right {RIGHTS[what]}"
+                print(printable(f"onboard policy explain: {told}"), file=sys.stderr)
             return facts
 
     return [_asked(vm, read())]
