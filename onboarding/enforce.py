@@ -137,11 +137,12 @@ class Enforcement:
             facts = replace(facts, id=visit.vm)
         if definition := await self._definitions.of(facts):
             visit = replace(visit, definition=definition)
-        facts, failures = await self._surroundings.complete(facts, policies, visit.now)
-        for failed in failures.values():
+        completed = await self._surroundings.complete(facts, policies, visit.now)
+        for failed in completed.failures.values():
             if visit.personal and is_the_callers(failed.evidence, self._judge(failed, visit)):
                 raise failed  # what a person may not read is no truth about the machine
-        await self._reconcile(replace(visit, unread=failures), facts, policies, orphans, reading.at)
+        visit = replace(visit, unread=completed.failures)
+        await self._reconcile(visit, completed.facts, policies, orphans, reading.at)
 
     async def confirm(self, visit: Visit, stored: Stored) -> None:
         """An event says that the extension we asked for was written: ARM's word on it settles the row. Where that is
@@ -172,11 +173,11 @@ class Enforcement:
         facts = replace(read_facts(reading.body), id=visit.vm)
         visit = replace(visit, definition=await self._definitions.of(facts))
         policies = await self._reach.policies(visit.now)
-        facts, failures = await self._surroundings.complete(facts, policies, visit.now)
-        for error in failures.values():
+        completed = await self._surroundings.complete(facts, policies, visit.now)
+        for error in completed.failures.values():
             raise error
-        assigned = policies.assign(facts, visit.now)
-        cases = (self._case(visit, facts, said) for said in assigned if visit.concerns(said.policy))
+        wanted = (said for said in completed.assignments if visit.concerns(said.policy))
+        cases = (self._case(visit, completed.facts, said) for said in wanted)
         return tuple((case, decide(case.situation)) for case in cases)
 
     def _is_as_sent(self, row: Row, extension: InstalledExtension) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 from onboarding.core.errors import ArmError
 from onboarding.core.evidence import Evidence
 from onboarding.core.facts import MachineFacts
-from onboarding.core.policy import PolicySet
+from onboarding.core.policy import Assignment, PolicySet
 from onboarding.core.surroundings import id_of, told_by
 from onboarding.deadline import limit
 from onboarding.ports import Arm
@@ -25,6 +25,17 @@ _FRESH = timedelta(hours=1)
 _FORBIDDEN_FOR = timedelta(minutes=5)
 _MOST = 5000  # groups and subscriptions; a group's tags are a kilobyte or so
 _FORBIDDEN = 403
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The facts with what was read around the machine, what the policies say of it then, and why some of what they ask
+    for could not be read."""
+
+    facts: MachineFacts
+    assignments: tuple[Assignment, ...]
+    failures: Failures
+
 
 type Failures = Mapping[str, ArmError]  # by what could not be read: `resourceGroup`, `subscription`
 
@@ -43,16 +54,19 @@ class SurroundingsReader:
         self._kept: dict[str, _Kept] = {}
         self._reading: dict[str, asyncio.Task[_Kept]] = {}
 
-    async def complete(self, facts: MachineFacts, policies: PolicySet, now: datetime) -> tuple[MachineFacts, Failures]:
-        """The facts with all that the policies ask for around the machine, and why some of it could not be read."""
+    async def complete(self, facts: MachineFacts, policies: PolicySet, now: datetime) -> Completed:
+        """Read all that the policies ask for around the machine. Raises nothing: what cannot be read is told."""
         failures: dict[str, ArmError] = {}
-        while facts.id.name and (wanted := _asked_for(facts, policies, now) - failures.keys()):
+        assignments = policies.assign(facts, now)
+        while facts.id.name and (wanted := {said.unread for said in assignments} - {"", *failures}):
             what = min(wanted)
             try:
                 facts = replace(facts, around=facts.around.having(what, await self._read(what, facts, now)))
             except ArmError as error:
                 failures[what] = error
-        return facts, failures
+            else:
+                assignments = policies.assign(facts, now)
+        return Completed(facts, assignments, failures)
 
     async def _read(self, what: str, facts: MachineFacts, now: datetime) -> Mapping[str, Any]:
         scope = id_of(what, facts.id)
@@ -99,7 +113,3 @@ def _looked_at(reading: asyncio.Task[_Kept]) -> None:
     """Its failure is that of who waits for it; where nobody does any more, it is nobody's."""
     if not reading.cancelled():
         reading.exception()
-
-
-def _asked_for(facts: MachineFacts, policies: PolicySet, now: datetime) -> frozenset[str]:
-    return frozenset(said.unread for said in policies.assign(facts, now) if said.unread)

@@ -120,24 +120,22 @@ class Survey:
             facts = read_facts(body)
             subscription = facts.id.subscription.lower()
             seen.add(subscription)
-            facts, _ = await self._surroundings.complete(facts, self._policies, self._plan.started)
+            completed = await self._surroundings.complete(facts, self._policies, self._plan.started)
             row = known.get(subscription, {}).get(facts.id.key)
             if row is not None:
                 row.listed = True
             standings = row.standings if row else ()
-            finding = self._find(facts, standings)
+            finding = self._find(completed.facts, completed.assignments, standings)
             if finding is not None and facts.id.name:
                 await self._plan.visit(facts.id, finding, facts.vm_id, standings)
         return seen
 
-    def _find(self, facts: MachineFacts, standings: Iterable[Standing]) -> Finding | None:
-        assignments = self._assignments(facts)
+    def _find(
+        self, facts: MachineFacts, assignments: Iterable[Assignment], standings: Iterable[Standing]
+    ) -> Finding | None:
+        if only := self._plan.order.policy:
+            assignments = [each for each in assignments if each.policy.name == only]
         return find(facts, assignments, self._rules.catalogue, standings, self._plan.settled, self._stable)
-
-    def _assignments(self, facts: MachineFacts) -> Iterable[Assignment]:
-        assignments = self._policies.assign(facts, self._plan.started)
-        only = self._plan.order.policy
-        return [a for a in assignments if a.policy.name == only] if only else assignments
 
     async def _close(self, rows: _Rows) -> None:
         """Rows whose VM is not listed: the visit asks ARM, and only what ARM does not know is closed."""

@@ -111,12 +111,12 @@ def _facts(
 
         async with open_arm(environment) as arm:
             facts = around.facts(read_facts((await arm.read_machine(target)).body))
-            facts, failures = await SurroundingsReader(arm).complete(facts, resolve(rules.policies, {}), now)
-            for what, error in failures.items():
+            completed = await SurroundingsReader(arm).complete(facts, resolve(rules.policies, {}), now)
+            for what, error in completed.failures.items():
                 scope = id_of(what, facts.id)
                 told = f"{scope}: cannot be read ({error}), which takes the right {RIGHTS[what]}"
                 print(printable(f"onboard policy explain: {told}"), file=sys.stderr)
-            return facts
+            return completed.facts
 
     return [_asked(vm, read())]
 

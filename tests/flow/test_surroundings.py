@@ -309,8 +309,8 @@ async def test_all_who_wait_for_one_read_learn_what_came_of_it() -> None:
     it.arm.scope_errors = [BROKEN]
     reader = SurroundingsReader(it.arm)
     asking = (reader.complete(read_facts(vm_body(f"vm{number}")), POLICIES, it.now) for number in range(10))
-    for _, failures in await asyncio.gather(*asking):
-        assert failures["resourceGroup"].evidence is BROKEN
+    for completed in await asyncio.gather(*asking):
+        assert completed.failures["resourceGroup"].evidence is BROKEN
     assert it.arm.calls == ["SCOPE"]
 
 
