@@ -44,7 +44,7 @@ from onboarding.pauses import Pauses
 from onboarding.ports import Ports, Revisit, Stored
 from onboarding.reach import Reach
 from onboarding.recording import Recorder
-from onboarding.surroundings import SurroundingsReader
+from onboarding.surroundings import Completed, SurroundingsReader
 from onboarding.visit import DELETION, UNCONFIRMED, Case, Visit
 
 _log = logging.getLogger(__name__)
@@ -138,7 +138,7 @@ class Enforcement:
         if definition := await self._definitions.of(facts):
             visit = replace(visit, definition=definition)
         completed = await self._surroundings.complete(facts, policies, visit.now)
-        for failed in completed.failures.values():
+        for failed in _that_matter(visit, completed):
             if visit.personal and is_the_callers(failed.evidence, self._judge(failed, visit)):
                 raise failed  # what a person may not read is no truth about the machine
         visit = replace(visit, unread=completed.failures)
@@ -174,7 +174,7 @@ class Enforcement:
         visit = replace(visit, definition=await self._definitions.of(facts))
         policies = await self._reach.policies(visit.now)
         completed = await self._surroundings.complete(facts, policies, visit.now)
-        for error in completed.failures.values():
+        for error in _that_matter(visit, completed):
             raise error
         wanted = (said for said in completed.assignments if visit.concerns(said.policy))
         cases = (self._case(visit, completed.facts, said) for said in wanted)
@@ -440,6 +440,12 @@ def _machine(
         last_read_at=(read_at if visit.whole else None) or before.last_read_at,
         claim=claim,
     )
+
+
+def _that_matter(visit: Visit, completed: Completed) -> list[ArmError]:
+    """Why what the visit is about cannot be decided."""
+    asked = [said.unread for said in completed.assignments if visit.concerns(said.policy)]
+    return [completed.failures[what] for what in asked if what in completed.failures]
 
 
 def _gone(visit: Visit, why: str) -> list[Row]:

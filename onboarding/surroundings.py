@@ -1,7 +1,8 @@
 """Resource groups and subscriptions, read for the rules that ask for their tags, place or name.
 
 Read only where a policy cannot be decided without, and kept for an hour: of all that want the same at once, one reads.
-What ARM forbids is remembered for some minutes, so that a group that may not be read costs no read for each machine.
+What ARM forbids is remembered for some minutes, and other failures for some seconds: a group that cannot be read costs no
+read for each of its machines.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from onboarding.ports import Arm
 
 _FRESH = timedelta(hours=1)
 _FORBIDDEN_FOR = timedelta(minutes=5)
+_FAILED_FOR = timedelta(seconds=10)  # less than any check waits; a sweep of a large group asks no more for a while
 _MOST = 5000  # groups and subscriptions; a group's tags are a kilobyte or so
 _FORBIDDEN = 403
 
@@ -89,9 +91,8 @@ class SurroundingsReader:
         try:
             kept = _Kept(now + _FRESH, told_by(what, await self._arm.read_scope(scope)))
         except ArmError as error:
-            if error.evidence.http_status != _FORBIDDEN:
-                raise  # it passes: whoever needs it asks again
-            kept = _Kept(now + _FORBIDDEN_FOR, error)
+            forbidden = error.evidence.http_status == _FORBIDDEN
+            kept = _Kept(now + (_FORBIDDEN_FOR if forbidden else _FAILED_FOR), error)
         finally:
             del self._reading[key]
         self._kept.pop(key, None)

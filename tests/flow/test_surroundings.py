@@ -282,6 +282,25 @@ async def test_a_sweep_that_may_not_read_the_group_drops_no_vm() -> None:
     assert it.row(vm).outcome is Outcome.REQUESTED
 
 
+async def test_a_sweep_of_a_large_group_that_cannot_be_read_asks_once() -> None:
+    it = world()
+    it.arm.scope_errors = [BROKEN] * 99
+    for number in range(20):
+        it.add(f"vm{number}")
+    assert (await it.sweep.run()).missed == 20
+    assert it.arm.calls == ["GRAPH", "SCOPE"]
+
+
+async def test_a_person_is_told_of_what_the_asked_policy_needs_alone() -> None:
+    it = World(policies=[{**POLICY, "rule": NOT_LAB}, {"name": "inventory", "extension": SECOND.name}])
+    it.arm.scope_errors = [FORBIDDEN] * 9
+    vm = it.add()
+    (told,) = await it.requests.preview(vm, Asked(policy="inventory"))
+    assert told.situation.assignment.policy.name == "inventory"
+    await it.requests.ask(vm, Asked(policy="inventory"))
+    assert it.row(vm, SECOND.name).outcome is Outcome.REQUESTED
+
+
 async def test_a_person_without_the_right_replaces_no_row() -> None:
     it = world()
     vm = it.add()
