@@ -1,8 +1,8 @@
 """Resource groups and subscriptions, read for the rules that ask for their tags, place or name.
 
 Read only where a policy cannot be decided without, and kept for an hour: of all that want the same at once, one reads.
-What ARM forbids is remembered for some minutes, and other failures for some seconds: a group that cannot be read costs no
-read for each of its machines.
+What ARM forbids is remembered for some minutes, and other failures for some seconds: a group that cannot be read costs
+no read for each of its machines.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ RIGHTS: Final[Mapping[str, str]] = {
 # What the functions give, each with what it is where ARM leaves it out.
 _PROPERTIES: Final[Mapping[str, Mapping[str, Any]]] = {
     GROUP: {"id": "", "name": "", "type": "", "location": "", "tags": {}, "managedBy": None, "properties": {}},
-    SUBSCRIPTION: {"id": "", "subscriptionId": "", "tenantId": "", "displayName": "", "tags": {}},
+    SUBSCRIPTION: {"id": "", "subscriptionId": "", "tenantId": "", "displayName": "", "state": "", "tags": {}},
 }
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 

@@ -185,6 +185,8 @@ NOBODY_KNOWS = [
     ("if(contains(resourceGroup(), 'tags'), 'a', 'b')", "resourceGroup().tags", "resourceGroup"),
     ("resourceGroup()[concat('managed', 'By')]", "resourceGroup().managedBy", "resourceGroup"),
     ("resourceGroup().properties.provisioningState", "resourceGroup().properties", "resourceGroup"),
+    ("string(resourceGroup())", "resourceGroup()", "resourceGroup"),
+    ("string(createArray(policy()))", "policy()", ""),
     ("items(resourceGroup())", "resourceGroup()", "resourceGroup"),
     ("length(resourceGroup())", "resourceGroup()", "resourceGroup"),
     ("empty(resourceGroup())", "resourceGroup()", "resourceGroup"),
