@@ -36,7 +36,7 @@ from onboarding.core.pause import Pause
 from onboarding.core.policy import Assignment, Effect, Policy, PolicySet
 from onboarding.core.record import Episode, closed, row_of, unread, waiting
 from onboarding.core.resource_id import VmId
-from onboarding.core.retries import MOST_SENDS, after_refusal, proves_gone
+from onboarding.core.retries import MOST_SENDS, after_refusal, after_unread, proves_gone
 from onboarding.core.routing import routed, tuned
 from onboarding.core.support import judge
 from onboarding.core.survey import Reason
@@ -47,6 +47,7 @@ from onboarding.pauses import Pauses
 from onboarding.ports import Ports, Revisit, Stored
 from onboarding.reach import Reach
 from onboarding.recording import Recorder
+from onboarding.surroundings import Completed, SurroundingsReader
 from onboarding.visit import DELETION, UNCONFIRMED, Case, Visit
 
 _log = logging.getLogger(__name__)
@@ -107,6 +108,7 @@ class Enforcement:
         self._deferrals = ports.deferrals
         self._rules = rules
         self._definitions = Definitions(ports.arm, rules.overrides)
+        self._surroundings = SurroundingsReader(ports.arm)
         self._reach = Reach(rules.policies, ports.inventory)
         self.pauses = Pauses(ports.pauses)
         self._brakes = Brakes(ports.brakes, rules.policies.policies)
@@ -144,7 +146,12 @@ class Enforcement:
             facts = replace(facts, id=visit.vm)
         if definition := await self._definitions.of(facts):
             visit = replace(visit, definition=definition)
-        await self._reconcile(visit, facts, policies, orphans, reading.at)
+        completed = await self._surroundings.complete(facts, policies, visit.now)
+        for failed in _that_matter(visit, completed):
+            if visit.personal and is_the_callers(failed.evidence, self._judge(failed, visit)):
+                raise failed  # what a person may not read is no truth about the machine
+        visit = replace(visit, unread=completed.failures)
+        await self._reconcile(visit, completed.facts, policies, orphans, reading.at)
 
     async def confirm(self, visit: Visit, stored: Stored) -> None:
         """An event says that the extension we asked for was written: ARM's word on it settles the row. Where that is
@@ -174,8 +181,12 @@ class Enforcement:
         reading = await self._arm.read_machine(visit.vm)
         facts = replace(read_facts(reading.body), id=visit.vm)
         visit = replace(visit, definition=await self._definitions.of(facts))
-        assigned = (await self._reach.policies(visit.now)).assign(facts, visit.now)
-        cases = (self._case(visit, facts, said) for said in assigned if visit.concerns(said.policy))
+        policies = await self._reach.policies(visit.now)
+        completed = await self._surroundings.complete(facts, policies, visit.now)
+        for error in _that_matter(visit, completed):
+            raise error
+        wanted = (said for said in completed.assignments if visit.concerns(said.policy))
+        cases = (self._case(visit, completed.facts, said) for said in wanted)
         return tuple((case, decide(case.situation)) for case in cases)
 
     def _is_as_sent(self, row: Row, extension: InstalledExtension) -> bool:
@@ -331,6 +342,8 @@ class Enforcement:
     async def _decide(self, case: Case) -> Decision:
         """The decision, unless its scope or settings are paused or the policy's brake holds: then the VM waits."""
         decision = decide(case.situation)
+        if isinstance(decision, Skip) and decision.outcome is Outcome.UNDETERMINED:
+            return self._unless_unread(case, decision)
         if not isinstance(decision, Install):
             return decision
         visit, pace = case.visit, case.situation.pace
@@ -341,6 +354,15 @@ class Enforcement:
                 return _wait_for_scope(pace, pause)
         hold = await self._brakes.hold(case.situation.assignment.policy.name, visit.now)
         return decision if hold is None else _wait_for_brake(pace, hold, visit.vm)
+
+    def _unless_unread(self, case: Case, decision: Skip) -> Decision:
+        """The decision, unless it rests on what ARM did not let us read."""
+        said = case.situation.assignment
+        error = case.visit.unread.get(said.unread) if said.undecided else None
+        if error is None:
+            return decision
+        failure = classify(error.evidence, case.situation.entry.errors, case.visit.now)
+        return after_unread(case.situation, failure, error.evidence.http_status, error.evidence.text)
 
     def _case(self, visit: Visit, facts: MachineFacts, assignment: Assignment) -> Case:
         extension = assignment.policy.extension
@@ -430,6 +452,12 @@ def _machine(
         last_read_at=(read_at if visit.whole else None) or before.last_read_at,
         claim=claim,
     )
+
+
+def _that_matter(visit: Visit, completed: Completed) -> list[ArmError]:
+    """Why what the visit is about cannot be decided."""
+    asked = [said.unread for said in completed.assignments if visit.concerns(said.policy)]
+    return [completed.failures[what] for what in asked if what in completed.failures]
 
 
 def _gone(visit: Visit, why: str) -> list[Row]:

@@ -17,7 +17,7 @@ from onboarding.core.names import use_one_of
 from onboarding.core.overrides import NO_OVERRIDES, Overrides, parse_overrides
 from onboarding.core.policy import Policy, PolicySet, parse_policy
 from onboarding.core.rule import compile_rule
-from onboarding.reading import Unreadable, parse_json, parse_yaml, read_file
+from onboarding.reading import Unreadable, line_of, parse_json, parse_yaml, read_file
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 OVERRIDES = "image-overrides.yaml"
@@ -163,8 +163,14 @@ def _refuse_duplicate(entry: CatalogueEntry, catalogue: Mapping[str, CatalogueEn
 
 
 def _load_policy(path: Path, catalogue: Mapping[str, CatalogueEntry], unusable: Mapping[str, str]) -> Policy:
+    text = _text(path, path.name)
+    raw = _parse(text, path.name)
     try:
-        policy = parse_policy(_read(path), path.name, compile_rule)
+        policy = parse_policy(raw, path.name, compile_rule)
+    except ConfigurationError as error:
+        _, _, place = error.place.partition(": ")
+        where = f" ({path.name}:{line_of(text, place)})" if place else ""
+        raise ConfigurationError(error.place, f"{error.problem}{where}", error.mend) from None
     except RecursionError:
         raise ConfigurationError(path.name, "is nested too deeply", "write it flatter") from None
     entry = known_extension(policy.extension, f"{path.name}: extension", catalogue, unusable)
@@ -196,8 +202,12 @@ def _read(file: Traversable, place: str = "") -> Any:
     """What the file holds; errors name it by `place`, or by its name. Raises ConfigurationError for whatever is wrong
     with it."""
     place = place or file.name
+    return _parse(_text(file, place), place)
+
+
+def _text(file: Traversable, place: str) -> str:
     try:
-        return _parse(read_file(file), place)
+        return read_file(file)
     except Unreadable as error:
         raise ConfigurationError(place, error.problem, error.mend) from None
     except UnicodeDecodeError as error:

@@ -120,6 +120,9 @@ class Arm(Protocol):
     async def read_image(self, image_id: str) -> Mapping[str, Any]:
         """The body of a managed image or of a gallery image definition: one GET. Raises ArmError."""
 
+    async def read_scope(self, scope: str) -> Mapping[str, Any]:
+        """The body of a subscription or of a resource group, by its id: one GET. Raises ArmError."""
+
     async def start_install(self, vm: VmId, name: str, body: Mapping[str, Any]) -> None:
         """Ask for an extension and do not wait: one PUT. Raises ArmError."""
 

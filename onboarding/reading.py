@@ -7,6 +7,7 @@ on brackets that are nested too deeply, and a few aliases of aliases fill any me
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, ValuesView
 from importlib.resources.abc import Traversable
 from typing import Any, Final
@@ -106,6 +107,39 @@ def compose_yaml(text: str) -> yaml.Node | None:
         return node
     except (yaml.YAMLError, Unreadable):
         return None
+
+
+def line_of(text: str, place: str) -> int:
+    """The line of a path such as `rule.allOf[2].field` in a JSON or YAML text, or of the nearest part above it."""
+    return line_in(nodes_of(text), place)
+
+
+def nodes_of(text: str) -> yaml.Node | None:
+    """What `line_in` looks into, of a JSON or YAML text."""
+    # YAML has no tabs for indentation, JSON does; they are white space there, never part of a string.
+    return compose_yaml(text.replace("\t", " "))
+
+
+def line_in(nodes: yaml.Node | None, place: str) -> int:
+    """As `line_of`; for many places of one text."""
+    node, line = nodes, 1
+    for step in re.findall(r"[^.\[\]]+|\[\d+\]", place):
+        line, node = _step(node, step, line)
+        if node is None:
+            break
+    return line
+
+
+def _step(node: Any, step: str, line: int) -> tuple[int, Any]:
+    if isinstance(node, yaml.SequenceNode) and step.startswith("["):
+        index = int(step[1:-1])
+        if index < len(node.value):
+            return node.value[index].start_mark.line + 1, node.value[index]
+    if isinstance(node, yaml.MappingNode):
+        alike = [each for each in node.value if str(each[0].value).lower() == step.lower()]
+        for key, value in sorted(alike, key=lambda each: each[0].value != step):  # as it is spelled, if it is there so
+            return key.start_mark.line + 1, value
+    return line, None
 
 
 def check_size(value: Any) -> None:

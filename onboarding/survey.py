@@ -20,6 +20,7 @@ from onboarding.core.survey import Finding, Reason, Standing, find, gone
 from onboarding.enforce import Rules
 from onboarding.plan import Plan, Refused
 from onboarding.ports import Ports
+from onboarding.surroundings import SurroundingsReader
 
 _log = logging.getLogger(__name__)
 
@@ -44,13 +45,20 @@ class Survey:
     and `width` how many it was at, beginning with that one."""
 
     def __init__(
-        self, ports: Ports, rules: Rules, policies: PolicySet, plan: Plan, stable: Callable[[Policy], bool]
+        self,
+        ports: Ports,
+        rules: Rules,
+        policies: PolicySet,
+        plan: Plan,
+        stable: Callable[[Policy], bool],
+        surroundings: SurroundingsReader,
     ) -> None:
         self._ports = ports
         self._rules = rules
         self._policies = policies
         self._plan = plan
         self._stable = stable
+        self._surroundings = surroundings
         self.at, self.width = "", 0
 
     async def run(self, subscriptions: Sequence[str]) -> None:
@@ -112,23 +120,22 @@ class Survey:
             facts = read_facts(body)
             subscription = facts.id.subscription.lower()
             seen.add(subscription)
+            completed = await self._surroundings.complete(facts, self._policies, self._plan.started)
             row = known.get(subscription, {}).get(facts.id.key)
             if row is not None:
                 row.listed = True
             standings = row.standings if row else ()
-            finding = self._find(facts, standings)
+            finding = self._find(completed.facts, completed.assignments, standings)
             if finding is not None and facts.id.name:
                 await self._plan.visit(facts.id, finding, facts.vm_id, standings)
         return seen
 
-    def _find(self, facts: MachineFacts, standings: Iterable[Standing]) -> Finding | None:
-        assignments = self._assignments(facts)
+    def _find(
+        self, facts: MachineFacts, assignments: Iterable[Assignment], standings: Iterable[Standing]
+    ) -> Finding | None:
+        if only := self._plan.order.policy:
+            assignments = [each for each in assignments if each.policy.name == only]
         return find(facts, assignments, self._rules.catalogue, standings, self._plan.settled, self._stable)
-
-    def _assignments(self, facts: MachineFacts) -> Iterable[Assignment]:
-        assignments = self._policies.assign(facts, self._plan.started)
-        only = self._plan.order.policy
-        return [a for a in assignments if a.policy.name == only] if only else assignments
 
     async def _close(self, rows: _Rows) -> None:
         """Rows whose VM is not listed: the visit asks ARM, and only what ARM does not know is closed."""

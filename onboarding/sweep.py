@@ -24,6 +24,7 @@ from onboarding.enforce import Rules
 from onboarding.plan import AT_ONCE, Budget, Order, OutOfTime, Plan, Refused, Stopped, SweepReport, Watch
 from onboarding.ports import SUBSCRIPTIONS_AT_ONCE, Look, Message, Ports, SweepState, SweepStore
 from onboarding.reach import PolicyAges, Reach
+from onboarding.surroundings import SurroundingsReader
 from onboarding.survey import Survey
 
 _log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class Sweep:
         self._ports = ports
         self._rules = rules
         self._budget = budget or Budget()
+        self._surroundings = SurroundingsReader(ports.arm)
         self._reach = Reach(rules.policies, ports.inventory)
         self._ages = PolicyAges(rules.policies, ports.policy_states, self._budget.stable)
 
@@ -154,7 +156,12 @@ class Sweep:
         for problem in self._reach.problems:
             plan.report.could_not_read(problem)
         survey = Survey(
-            self._ports, self._rules, policies, plan, lambda policy: self._ages.settled(policy, plan.started)
+            self._ports,
+            self._rules,
+            policies,
+            plan,
+            lambda policy: self._ages.settled(policy, plan.started),
+            self._surroundings,
         )
         subscriptions = await self._subscriptions(plan, policies)
         resume_at = memory.state.resume_at if memory and plan.order.whole else ""

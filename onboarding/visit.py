@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from onboarding.core.asked import Asked
 from onboarding.core.configuration import ExtensionSettings
 from onboarding.core.decision import Situation
+from onboarding.core.errors import ArmError
 from onboarding.core.images import ImageDefinition
 from onboarding.core.machine_row import Claim
 from onboarding.core.outcome import Row, WaitingFor
@@ -34,7 +35,7 @@ class Visit:
     `personal` says that ARM is asked with a person's login. `reopens` are the extensions whose final rows may open
     again, and None is all: an event that speaks of one extension is no reason to try again what failed for good with
     another. `policies` are the names of those that it is about, and None is all; `settled` are extensions that it
-    leaves out."""
+    leaves out. `unread` is why the resource group or the subscription could not be read, where a policy asks for it."""
 
     vm: VmId
     trigger: Trigger
@@ -51,6 +52,7 @@ class Visit:
     reopens: frozenset[str] | None = None
     policies: frozenset[str] | None = None
     settled: frozenset[str] = frozenset()
+    unread: Mapping[str, ArmError] = field(default_factory=dict)
 
     @property
     def stored(self) -> Mapping[str, Stored]:

@@ -97,6 +97,11 @@ class ArmAdapter:
             body = await self._get(image["subscription"], url)
             return body if isinstance(body, Mapping) else {}
 
+    async def read_scope(self, scope: str) -> Mapping[str, Any]:
+        async with self._sent(_subscription_of(scope), write=False):
+            url = f"{self._endpoint}{quote(scope, safe='/()')}?api-version={_SUBSCRIPTIONS_VERSION}"
+            return _scope(await self._get(_subscription_of(scope), url))
+
     async def start_install(self, vm: VmId, name: str, body: Mapping[str, Any]) -> None:
         async with self._sent(vm.subscription, vm.key, write=True):
             url = f"{self._endpoint}{_quoted(vm)}/extensions/{quote(name, safe='')}?api-version={_COMPUTE_VERSION}"
@@ -200,6 +205,16 @@ def _quoted(vm: VmId) -> str:
 def _machine(body: object) -> Mapping[str, Any]:
     if not isinstance(body, Mapping) or not isinstance(parse_id(str(body.get("id"))), VmId):
         raise ValueError("not a virtual machine")
+    return body
+
+
+def _subscription_of(scope: str) -> str:
+    return scope.split("/")[2]
+
+
+def _scope(body: object) -> Mapping[str, Any]:
+    if not isinstance(body, Mapping) or not str(body.get("id")).lower().startswith("/subscriptions/"):
+        raise ValueError("neither a subscription nor a resource group")
     return body
 
 

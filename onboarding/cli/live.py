@@ -14,11 +14,13 @@ from typing import Any
 from onboarding.core.errors import ArmError
 from onboarding.core.facts import MachineFacts, read_facts
 from onboarding.core.images import ImageDefinition
+from onboarding.core.policy import PolicySet
 from onboarding.core.resource_id import VmId, parse_id
 from onboarding.core.retry_after import read_retry_after
 from onboarding.definitions import Definitions
 from onboarding.ports import Arm
 from onboarding.requests import NoAccess, check_access, check_sight, no_token
+from onboarding.surroundings import SurroundingsReader
 
 _AT_ONCE = 8
 _BUSY = (429, 503)
@@ -52,14 +54,16 @@ def listed(body: Mapping[str, Any]) -> Listed | None:
 
 
 class FleetReader:
-    """Lists VMs and reads them. A VM that is not `wanted` is not read: that no policy reaches it says it all."""
+    """Lists VMs and reads them, each with what the policies ask for around it. A VM that no policy reaches is not read:
+    that says it all."""
 
     def __init__(
-        self, arm: Arm, definitions: Definitions, wanted: Callable[[VmId], bool], sleep: Sleep = asyncio.sleep
+        self, arm: Arm, definitions: Definitions, policies: Sequence[PolicySet], sleep: Sleep = asyncio.sleep
     ) -> None:
         self._arm = arm
         self._definitions = definitions
-        self._wanted = wanted
+        self._policies = policies
+        self._surroundings = SurroundingsReader(arm)
         self._sleep = sleep
 
     async def all_of(self, subscriptions: Collection[str]) -> list[Listed]:
@@ -88,7 +92,7 @@ class FleetReader:
         return [body async for body in self._arm.list_machines(subscription)]
 
     async def _read(self, each: Listed) -> Seen:
-        if not self._wanted(each.vm):
+        if not any(policies.reaching(each.vm) for policies in self._policies):
             return Seen(read_facts(each.body))
         try:
             reading = await self._patiently(partial(self._arm.read_machine, each.vm))
@@ -99,6 +103,8 @@ class FleetReader:
             why = "ARM knows no such VM" if gone else f"ARM did not let it be read ({error})"
             return Seen(read_facts(each.body), unread=why)
         facts = read_facts(reading.body)
+        for policies in self._policies:
+            facts = (await self._surroundings.complete(facts, policies, datetime.now(UTC))).facts
         return Seen(facts, await self._definitions.of(facts))
 
     async def _patiently[T](self, ask: Callable[[], Awaitable[T]]) -> T:

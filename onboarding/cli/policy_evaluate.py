@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from onboarding.cli.around import add_around, read_around
 from onboarding.cli.definition_input import load_definition
 from onboarding.cli.io import BadInput, Commands, as_json
 from onboarding.cli.policy_input import Source, read_parameters, read_vms
 from onboarding.core.compliance import Answer, BoundDefinition
 from onboarding.core.conditions import ConditionError, Context, Resource
 from onboarding.core.definitions import Definition
+from onboarding.core.facts import read_facts
 from onboarding.core.foreign import printable
 
 
@@ -26,6 +28,7 @@ def add(actions: Commands) -> None:
         "--vm", metavar="FILE", required=True, help="VM bodies: one, an array or JSON Lines; - is stdin"
     )
     parser.add_argument("--parameters", metavar="JSON", help="parameter values, or @file with them")
+    add_around(parser)
     parser.add_argument("--format", choices=("text", "json"), default="text")
     parser.set_defaults(run=run)
 
@@ -33,9 +36,9 @@ def add(actions: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     values = read_parameters(args.parameters)
     bound = bind(*load_definition(args.definition, values), values)
-    context = Context(now=datetime.now(UTC))
+    context, around = Context(now=datetime.now(UTC)), read_around(args.around)
     for body in read_vms(args.vm):
-        resource = Resource(body, context)
+        resource = Resource(body, around.context(read_facts(body), context))
         answer = bound.evaluate(resource)
         print(as_json(answer.as_dict()) if args.format == "json" else _text(resource, answer))
     return 0
@@ -52,6 +55,7 @@ def bind(source: Source, definition: Definition, values: Mapping[str, Any]) -> B
 
 def _text(resource: Resource, answer: Answer) -> str:
     compliant = {True: "compliant", False: "not compliant", None: "no compliance"}[answer.compliant]
-    verdict = f"applies ({answer.effect}), {compliant}" if answer.applies else f"does not apply ({answer.effect})"
+    applies = {True: "applies", False: "does not apply", None: "unknown whether it applies"}[answer.applies]
+    verdict = f"{applies} ({answer.effect})" + (f", {compliant}" if answer.applies else "")
     lines = [f"{resource.name or '(no name)'}: {verdict}", *(f"  {line}" for line in answer.because)]
     return "\n".join(map(printable, lines))

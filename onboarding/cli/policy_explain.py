@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from onboarding.cli.around import Around, add_around, read_around
 from onboarding.cli.definition_input import load_definition
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, Commands, as_json
@@ -28,12 +30,15 @@ from onboarding.cli.policy_input import (
 )
 from onboarding.core.conditions import Context, Resource
 from onboarding.core.errors import ArmError
-from onboarding.core.facts import read_facts
+from onboarding.core.facts import MachineFacts, read_facts
 from onboarding.core.foreign import printable
+from onboarding.core.management_groups import resolve
 from onboarding.core.names import use_one_of
 from onboarding.core.policy import PolicySet
 from onboarding.core.resource_id import VmId, parse_id
+from onboarding.core.surroundings import RIGHTS, id_of
 from onboarding.enforce import Rules
+from onboarding.surroundings import SurroundingsReader
 
 
 def add(actions: Commands) -> None:
@@ -46,6 +51,7 @@ def add(actions: Commands) -> None:
         "--vm", metavar="FILE|ID", required=True, help="VM bodies (one, an array, JSON Lines; - is stdin), or a VM's id"
     )
     parser.add_argument("--parameters", metavar="JSON", help="a definition's parameter values, or @file with them")
+    add_around(parser)
     parser.add_argument("--format", choices=("text", "json"), default="text")
     add_settings(parser)
     parser.set_defaults(run=run)
@@ -54,17 +60,18 @@ def add(actions: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     environment = environment_of(args)
     now = datetime.now(UTC)
+    around = read_around(args.around)
     if args.definition:
         values = read_parameters(args.parameters)
         bound = bind(*load_definition(args.definition, values), values)
         for body in _bodies(args.vm, environment):
-            resource = Resource(body, Context(now=now))
+            resource = Resource(body, around.context(read_facts(body), Context(now=now)))
             trees = dict(definition_trees(bound, resource))
             print(trees_as_json(resource, trees) if args.format == "json" else trees_as_text(resource, trees))
         return 0
     rules, problems = _rules(args, environment)
-    for body in _bodies(args.vm, environment):
-        explanation = explain(rules, read_facts(body), now)
+    for facts in _facts(args.vm, around, environment, rules, now):
+        explanation = explain(rules, facts, now)
         told: dict[str, Any] = {"problems": list(problems)} if problems else {}
         if args.format == "json":
             print(as_json({**told, **explanation.as_dict()}))
@@ -93,21 +100,54 @@ def _rules(args: argparse.Namespace, environment: Mapping[str, str]) -> tuple[Ru
     return replace(rules, policies=PolicySet(named)), ()
 
 
+def _facts(
+    vm: str, around: Around, environment: Mapping[str, str], rules: Rules, now: datetime
+) -> Iterable[MachineFacts]:
+    """The VMs of a file; or one of Azure, with what the policies ask for around it."""
+    if (target := _id(vm)) is None:
+        return [around.facts(read_facts(body)) for body in read_vms(vm)]
+
+    async def read() -> MachineFacts:
+        # Here and not above: the SDK takes long to load, and a file needs none of it.
+        from onboarding.wiring import open_arm
+
+        async with open_arm(environment) as arm:
+            facts = around.facts(read_facts((await arm.read_machine(target)).body))
+            completed = await SurroundingsReader(arm).complete(facts, resolve(rules.policies, {}), now)
+            for what, error in completed.failures.items():
+                scope = id_of(what, facts.id)
+                told = f"{scope}: cannot be read ({error}), which takes the right {RIGHTS[what]}"
+                print(printable(f"onboard policy explain: {told}"), file=sys.stderr)
+            return completed.facts
+
+    return [_asked(vm, read())]
+
+
 def _bodies(vm: str, environment: Mapping[str, str]) -> Iterable[Mapping[str, Any]]:
-    if not vm.lower().startswith("/subscriptions/"):
+    if (target := _id(vm)) is None:
         return read_vms(vm)
+
+    async def read() -> Mapping[str, Any]:
+        from onboarding.wiring import open_arm
+
+        async with open_arm(environment) as arm:
+            return (await arm.read_machine(target)).body
+
+    return [_asked(vm, read())]
+
+
+def _id(vm: str) -> VmId | None:
+    """The VM that is meant; None for a file."""
+    if not vm.lower().startswith("/subscriptions/"):
+        return None
     target = parse_id(vm)
     if not isinstance(target, VmId):
         raise BadInput(f"--vm {vm}: is no VM's id; give …/providers/Microsoft.Compute/virtualMachines/NAME, or a file")
+    return target
+
+
+def _asked[T](vm: str, reading: Coroutine[Any, Any, T]) -> T:
     try:
-        return [asyncio.run(_read(target, environment))]
+        return asyncio.run(reading)
     except ArmError as error:
         raise BadInput(f"--vm {vm}: cannot be read ({error}: {error.evidence.text[:300]})") from None
-
-
-async def _read(vm: VmId, environment: Mapping[str, str]) -> Mapping[str, Any]:
-    # Here and not above: the SDK takes long to load, and a file needs none of it.
-    from onboarding.wiring import open_arm
-
-    async with open_arm(environment) as arm:
-        return (await arm.read_machine(vm)).body

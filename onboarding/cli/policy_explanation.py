@@ -32,14 +32,14 @@ class Statement:
         return {
             "policy": policy.name,
             "extension": policy.extension,
-            "selected": self.assignment.selected,
+            "selected": None if self.assignment.undecided else self.assignment.selected,
             "decides": self.decides,
             "reason": self.assignment.reason,
             **{name: tree.as_dict() for name, tree in self.trees.items()},
         }
 
     def as_text(self) -> str:
-        sign = "✓" if self.assignment.selected else "✗"
+        sign = "?" if self.assignment.undecided else "✓" if self.assignment.selected else "✗"
         rank = "decides" if self.decides else "does not decide"
         head = f"{sign} policy {self.assignment.policy.name} ({rank}): {self.assignment.reason}"
         return "\n".join([printable(head), *(_indented(_told(name, tree)) for name, tree in self.trees.items())])

@@ -6,7 +6,6 @@ JSON with or without a byte order mark, and YAML. Whatever is wrong becomes `Bad
 from __future__ import annotations
 
 import io
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from onboarding.core.policy import Policy, parse_policy
 from onboarding.core.rule import compile_rule
 from onboarding.enforce import Rules
 from onboarding.files import load_catalogue_of, load_overrides, load_policies
-from onboarding.reading import MAX_BYTES, Unreadable, compose_yaml, parse_json, parse_yaml, too_large
+from onboarding.reading import MAX_BYTES, Unreadable, line_in, nodes_of, parse_json, parse_yaml, too_large
 
 MAX_LIST = 256 * 1024 * 1024  # bytes of a list of VMs or events: each of them is small
 
@@ -40,11 +39,11 @@ class Source:
 
     def line_of(self, place: str) -> int:
         """The line of a path such as `rule.allOf[2].field`; that of the nearest part above it that is there."""
-        return _line(self._nodes, re.findall(r"[^.\[\]]+|\[\d+\]", place))
+        return line_in(self._nodes, place)
 
     @cached_property
     def _nodes(self) -> yaml.Node | None:
-        return compose_yaml(_untabbed(self.text))
+        return nodes_of(self.text)
 
     def error(self, place: str, message: str) -> BadInput:
         return BadInput(f"{self.name}:{self.line_of(place)}: {place}: {message}")
@@ -151,29 +150,3 @@ def _values(values: dict[str, Any]) -> Mapping[str, Any]:
         told = {name: spelled(value).get("defaultValue") for name, value in values.items()}
         return {name: value for name, value in told.items() if value is not None}
     return values
-
-
-def _untabbed(text: str) -> str:
-    """YAML has no tabs for indentation, JSON does; they are white space there, never part of a string."""
-    return text.replace("\t", " ")
-
-
-def _line(node: Any, steps: list[str]) -> int:
-    line = 1
-    for step in steps:
-        line, node = _step(node, step, line)
-        if node is None:
-            break
-    return line
-
-
-def _step(node: Any, step: str, line: int) -> tuple[int, Any]:
-    if isinstance(node, yaml.SequenceNode) and step.startswith("["):
-        index = int(step[1:-1])
-        if index < len(node.value):
-            return node.value[index].start_mark.line + 1, node.value[index]
-    if isinstance(node, yaml.MappingNode):
-        alike = [each for each in node.value if str(each[0].value).lower() == step.lower()]
-        for key, value in sorted(alike, key=lambda each: each[0].value != step):  # as it is spelled, if it is there so
-            return key.start_mark.line + 1, value
-    return line, None

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from onboarding.cli.around import add_around, read_around
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, Commands, as_json
 from onboarding.cli.live import FleetReader, Listed, Seen, listed
@@ -81,6 +82,7 @@ def add(actions: Commands) -> None:
     parser.add_argument("--against", metavar="FOLDER", help="the files as they are; without them, all is new")
     parser.add_argument("--all", action="store_true", help="also the VMs for which nothing changes")
     parser.add_argument("--format", choices=("table", "json"), default="table")
+    add_around(parser)
     add_settings(parser)
     parser.set_defaults(run=run)
 
@@ -110,7 +112,10 @@ def _seen(
     if not args.live:
         if args.subscription:
             raise BadInput("--subscription: says what to read from Azure; give --live as well")
-        return [Seen(read_facts(body)) for body in read_vms(args.vm_list or "-")], new, old
+        around = read_around(args.around)
+        return [Seen(around.facts(read_facts(body))) for body in read_vms(args.vm_list or "-")], new, old
+    if args.around:
+        raise BadInput("--around: is for lists; with --live, groups and subscriptions are read from Azure")
     if args.vm_list and args.subscription:
         raise BadInput("--subscription: the VMs are those of --vm-list; give one of the two")
     named = {each.vm.key: each for each in _named(args.vm_list)} if args.vm_list else None
@@ -148,7 +153,7 @@ async def _read(
         old = await _looked_into(old, inventory) if old else None
         policies = [rules.policies for rules in (new, old) if rules]
         definitions = Definitions(arm, new.overrides)
-        reader = FleetReader(arm, definitions, lambda vm: any(each.reaching(vm) for each in policies))
+        reader = FleetReader(arm, definitions, policies)
         with Console(stderr=True).status("listing VMs") as status:
             fleet = await reader.all_of(subscriptions) if fleet is None else fleet
             async for each in reader.read(fleet):

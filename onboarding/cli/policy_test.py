@@ -2,7 +2,8 @@
 
 A `*.cases.yaml` names a `policy` or a `definition` (with `parameters`) and lists `cases`, each with `name`, `vm` (a
 body, or a file with one) and `expect`: `selected` and `because` for a policy; `applies`, `effect` and `compliant` for
-a definition.
+a definition. A case may also have `resourceGroup` and `subscription`: what rules may know of the two; the rest of them
+is unknown, and a policy that rests on it has `selected: null`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,9 @@ from onboarding.cli.policy_input import Source, folder_or_file, load_policy, rea
 from onboarding.core.conditions import Context, Resource
 from onboarding.core.facts import read_facts
 from onboarding.core.foreign import printable
+from onboarding.core.surroundings import GROUP, SUBSCRIPTION, Surroundings, told_by
 
-type Decide = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+type Decide = Callable[[Mapping[str, Any], Surroundings], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ def _outcomes(path: Path) -> Iterator[Outcome]:
         place = f"cases[{index}]"
         if not isinstance(case, dict) or not isinstance(case.get("expect"), dict) or "vm" not in case:
             raise source.error(place, "a case has name, vm and expect")
-        told = decide(_vm(source, f"{place}.vm", case["vm"], path.parent))
+        told = decide(_vm(source, f"{place}.vm", case["vm"], path.parent), _around(case, source, place))
         name = str(case.get("name", place))
         yield Outcome(str(path), source.line_of(place), name, tuple(_differences(case["expect"], told)))
 
@@ -95,19 +97,34 @@ def _decider(source: Source, folder: Path) -> Decide:
         if not isinstance(values, dict):
             raise source.error("parameters", "is not a mapping; write `name: value` lines")
         bound = bind(*load_definition(str(folder / source.data["definition"]), values), values)
-        return lambda body: bound.evaluate(Resource(body, Context(now=_NOW))).as_dict()
+
+        def evaluate(body: Mapping[str, Any], around: Surroundings) -> Mapping[str, Any]:
+            context = Context(subscription=around.subscription, resource_group=around.resource_group, now=_NOW)
+            return bound.evaluate(Resource(body, context)).as_dict()
+
+        return evaluate
     if "policy" not in source.data:
         raise source.error("", "names neither 'policy' nor 'definition'")
     policy = load_policy(str(folder / source.data["policy"]))
 
-    def decide(body: Mapping[str, Any]) -> Mapping[str, Any]:
-        assignment = policy.select(read_facts(body), _NOW)
-        return {"selected": assignment.selected, "because": assignment.reason}
+    def decide(body: Mapping[str, Any], around: Surroundings) -> Mapping[str, Any]:
+        assignment = policy.select(replace(read_facts(body), around=around), _NOW)
+        return {"selected": None if assignment.undecided else assignment.selected, "because": assignment.reason}
 
     return decide
 
 
 _NOW = datetime.now(UTC)
+
+
+def _around(case: Mapping[str, Any], source: Source, place: str) -> Surroundings:
+    around = Surroundings()
+    for what in (GROUP, SUBSCRIPTION):
+        given = case.get(what, {})
+        if not isinstance(given, Mapping):
+            raise source.error(f"{place}.{what}", "is no object; write what ARM says of it, as `tags: {env: lab}`")
+        around = around.having(what, told_by(what, given, whole=False))
+    return around
 
 
 def _vm(source: Source, place: str, vm: Any, folder: Path) -> Mapping[str, Any]:

@@ -1,5 +1,5 @@
-"""`onboard policy validate`: every error of policy, extension and definition files, each with file and line. Needs no
-cloud.
+"""`onboard policy validate`: every error of policy, extension and definition files, each with file and line, and a
+warning of each value that a rule asks for and that may not be known. Needs no cloud.
 
 What a policy says is compared with the catalogue: the shipped extensions and those of the folder's own `extensions/`.
 Exit codes: 0 fine, 1 an error was found, 2 there is nothing to validate.
@@ -12,12 +12,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from onboarding.cli.definition_input import kept_of
 from onboarding.cli.io import BadInput, Commands, as_json
 from onboarding.cli.policy_input import Source, folder_or_file, read_source
+from onboarding.cli.policy_warnings import warnings
 from onboarding.core.catalog import parse_entry
 from onboarding.core.conditions import ConditionError
 from onboarding.core.conditions.check import condition_errors
@@ -43,6 +45,7 @@ from onboarding.files import (
 )
 
 _MOST = 100  # errors of one file
+_MOST_WARNINGS = 100  # of one file
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +70,27 @@ def run(args: argparse.Namespace) -> int:
     named = [path for name in args.files or ["policies"] for path in _files(folder_or_file(name))]
     paths = list({path.resolve(): path for path in named}.values())
     faults = list(_Validation(paths).faults())
+    doubts = [doubt for path in paths for doubt in _doubts(str(path))]
     if args.format == "json":
-        print(as_json({"files": len(paths), "errors": [asdict(fault) for fault in faults]}))
+        told = {"errors": [asdict(fault) for fault in faults], "warnings": [asdict(doubt) for doubt in doubts]}
+        print(as_json({"files": len(paths), **told}))
     else:
-        print("\n".join([*(printable(str(fault)) for fault in faults), f"{len(paths)} files, {len(faults)} errors"]))
+        lines = [*map(str, faults), *(f"warning: {doubt}" for doubt in doubts)]
+        counts = f"{len(paths)} files, {len(faults)} errors" + (f", {len(doubts)} warnings" if doubts else "")
+        print("\n".join([*map(printable, lines), counts]))
     return 1 if faults else 0
+
+
+def _doubts(path: str) -> Iterator[Fault]:
+    """What is no error, and may not do what is meant."""
+    try:
+        source = read_source(path)
+    except BadInput:
+        return  # an error
+    if Path(path).name == OVERRIDES or Path(path).parent.name == EXTENSIONS:
+        return
+    for doubt in islice(warnings(source.data), _MOST_WARNINGS):
+        yield Fault(path, source.line_of(doubt.place), doubt.place, doubt.message)
 
 
 def _files(path: Path) -> list[Path]:

@@ -9,7 +9,8 @@ Semantics, after Azure's documentation of effects:
   there is no compliance then, and the answer says so;
 - `audit`, `deny`, `append`, `modify`: what the `if` matches is non-compliant;
 - `disabled`, `manual`, `denyAction`, …: no compliance;
-- what cannot be decided, for want of a parameter's value mostly, has no compliance either.
+- what cannot be decided, for want of a value mostly (a parameter's, or one around the resource such as its group's
+  tags), has no compliance either; where that is the `if`, nobody knows whether the definition applies (None).
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ _MATCH_IS_VIOLATION = ("audit", "deny", "append", "modify")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`because` holds the lines that decided, in the order in which they were asked."""
+    """`because` holds the lines that decided, in the order in which they were asked. `applies` is None where that
+    cannot be told."""
 
-    applies: bool
+    applies: bool | None
     effect: str
     compliant: bool | None
     because: tuple[str, ...]
@@ -117,6 +119,8 @@ class BoundDefinition:
         effect, reasons = self._effect(resource)
         evaluation = self.condition.evaluate(resource)
         because = (*reasons, *_because(evaluation))
+        if not evaluation.decided:
+            return Answer(None, effect, None, because)
         if not evaluation.matched:
             return Answer(False, effect, None, because)
         if effect.lower() in _MATCH_IS_VIOLATION:

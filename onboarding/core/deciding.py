@@ -51,7 +51,9 @@ def _wanted(s: Situation) -> str:
 
 
 def _not_selected(s: Situation) -> Decision | None:
-    return None if s.assignment.selected else Skip(Outcome.OUT_OF_SCOPE, s.assignment.reason)
+    if s.assignment.selected or s.assignment.undecided:
+        return None
+    return Skip(Outcome.OUT_OF_SCOPE, s.assignment.reason)
 
 
 def _other_os(s: Situation) -> Decision | None:
@@ -65,6 +67,11 @@ def _deleting(s: Situation) -> Decision | None:
     if s.facts.provisioning_state.lower() != "deleting":
         return None
     return s.pace.wait_on(WaitingFor.OPERATION, "the VM is being deleted")
+
+
+def _unclear(s: Situation) -> Decision | None:
+    """A value that is not known may be the one that leaves the VM out: nothing is done on a guess."""
+    return Skip(Outcome.UNDETERMINED, s.assignment.reason) if s.assignment.undecided else None
 
 
 def _sent(s: Situation) -> Decision | None:
@@ -256,6 +263,7 @@ _QUESTIONS: tuple[Callable[[Situation], Decision | None], ...] = (
     _not_selected,
     _other_os,
     _deleting,
+    _unclear,
     _accepted_instead,
     _present,
     _under_way,

@@ -17,8 +17,10 @@ def unmet(policy: Policy, facts: MachineFacts, extension: InstalledExtension | N
     """Why the extension is not as the policy wants it; empty if it is, or is not there."""
     if policy.existence is None or extension is None:
         return ""
-    met, why = policy.existence.decide_extension(facts, extension.name, now)
-    return "" if met else f"existenceCondition of policy {policy.name} does not hold for {extension.name}: {why}"
+    match = policy.existence.decide_extension(facts, extension.name, now)
+    if match.holds is not False:
+        return ""  # what cannot be decided is no reason to write an extension anew; `Policy.select` says so
+    return f"existenceCondition of policy {policy.name} does not hold for {extension.name}: {match.why}"
 
 
 def instead(
@@ -28,7 +30,7 @@ def instead(
     if policy.existence is None:
         return None
     for other in facts.extensions:
-        if other != extension and policy.existence.decide_extension(facts, other.name, now)[0]:
+        if other != extension and policy.existence.decide_extension(facts, other.name, now).holds:
             return other
     return None
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from onboarding.core.foreign import flag, items, mapping, text, time
 from onboarding.core.resource_id import ExtensionId, VmId, parse_id
+from onboarding.core.surroundings import UNREAD, Surroundings
 
 
 class OsType(StrEnum):
@@ -128,6 +129,7 @@ class MachineFacts:
     extensions: tuple[InstalledExtension, ...]
     handlers: tuple[str, ...]
     body: Mapping[str, Any] = field(repr=False, compare=False)
+    around: Surroundings = UNREAD
 
     def find_extension(self, publisher: str, type_: str) -> InstalledExtension | None:
         """The extension with this handler, whatever its resource is called (one handler per VM)."""

@@ -20,10 +20,11 @@ from onboarding.core.errors import ConfigurationError
 from onboarding.core.exemption import Exemption, parse_exemptions
 from onboarding.core.facts import MachineFacts
 from onboarding.core.managed import parse_included, recognise
+from onboarding.core.match import Match
 from onboarding.core.resource_id import VmId
 from onboarding.core.scope import Scope, parse_scope
 from onboarding.core.waits import Waits, parse_duration, parse_waits
-from onboarding.core.workspace import Workspace, parse_switch, parse_workspaces
+from onboarding.core.workspace import Workspace, choose, parse_switch, parse_workspaces
 
 KEYS = {
     "name",
@@ -63,10 +64,10 @@ class Effect(StrEnum):
 class Rule(Protocol):
     """A compiled condition: does it hold, and which part of it decided?"""
 
-    def decide(self, facts: MachineFacts, now: datetime) -> tuple[bool, str]:
+    def decide(self, facts: MachineFacts, now: datetime) -> Match:
         """For the VM."""
 
-    def decide_extension(self, facts: MachineFacts, name: str, now: datetime) -> tuple[bool, str]:
+    def decide_extension(self, facts: MachineFacts, name: str, now: datetime) -> Match:
         """For the VM's extension of that name."""
 
     def explain(self, facts: MachineFacts, now: datetime) -> Explanation:
@@ -125,10 +126,30 @@ class Policy:
             if exemption.holds(facts.id, now):
                 return Assignment(self, False, f"exempt from policy {self.name} ({exemption})", nearness=4)
         if self.rule is not None:
-            matched, why = self.rule.decide(facts, now)
-            if not matched:
-                return Assignment(self, False, f"the rule of policy {self.name} leaves it out: {why}", nearness=3)
+            match = self.rule.decide(facts, now)
+            if match.holds is None:
+                return self._undecided("rule", match)
+            if not match.holds:
+                return Assignment(self, False, f"the rule of policy {self.name} leaves it out: {match.why}", nearness=3)
+        _, unclear = choose(self.workspaces, facts, now)
+        if unclear is not None:
+            return self._undecided("choice of workspaces", unclear)
+        if (unclear := self._existence_unclear(facts, now)) is not None:
+            return self._undecided("existenceCondition", unclear)
         return Assignment(self, True, f"policy {self.name} selects it{self._once_exempt(facts.id, now)}", nearness=5)
+
+    def _undecided(self, what: str, match: Match) -> Assignment:
+        reason = f"the {what} of policy {self.name} cannot be decided: {match.why}"
+        return Assignment(self, False, reason, nearness=5, undecided=True, unread=match.unread)
+
+    def _existence_unclear(self, facts: MachineFacts, now: datetime) -> Match | None:
+        """Why it is not clear whether any extension is as it should be: one is enough."""
+        if self.existence is None:
+            return None
+        matches = [self.existence.decide_extension(facts, extension.name, now) for extension in facts.extensions]
+        if any(match.holds for match in matches):
+            return None
+        return next((match for match in matches if match.holds is None), None)
 
     def _once_exempt(self, vm: VmId, now: datetime) -> str:
         ended = [str(exemption) for exemption in self.exemptions if exemption.has_ended(vm, now)]
@@ -137,17 +158,21 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """What one policy says of one VM. `nearness` orders refusals: how far the VM came before it was left out."""
+    """What one policy says of one VM. `nearness` orders refusals: how far the VM came before it was left out.
+    `undecided`: nobody can tell whether it is selected, and `unread` is what would have to be read, as in `Match`."""
 
     policy: Policy
     selected: bool
     reason: str
     nearness: int
+    undecided: bool = False
+    unread: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class PolicySet:
-    """All policies, in the order of their files' names: the first that selects a VM decides for its extension."""
+    """All policies, in the order of their files' names: the first that selects a VM decides for its extension. One of
+    which that is not known decides as well, since no other may say what that one might."""
 
     policies: tuple[Policy, ...]
 
@@ -261,6 +286,9 @@ def _settle_delay(value: object, place: str) -> timedelta:
 
 def _scopes(raw: Mapping[str, Any], key: str, place: str) -> tuple[Scope, ...]:
     value = raw.get(key)
+    if value is None and key in raw:
+        mend = "leave the key out to mean every VM" if key == "scope" else "leave the key out"
+        raise ConfigurationError(f"{place}: {key}", "has no value", f"write a scope, or {mend}")
     listed = value if isinstance(value, list) else [] if value is None else [value]
     return tuple(parse_scope(item, f"{place}: {key}[{index}]") for index, item in enumerate(listed))
 

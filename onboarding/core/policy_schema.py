@@ -72,7 +72,7 @@ def policy_schema(catalogue: Mapping[str, CatalogueEntry]) -> Schema:
         "allOf": [_of_extension(entry) for entry in catalogue.values()],
         "$defs": {
             "condition": _condition(),
-            "scope": {"type": "string", "pattern": "^/"},
+            "scope": {"type": "string", "pattern": r"^(/|(/[^/\s]+){2}|(/[^/\s]+){4}|(/[^/\s]+){8})$"},
             "scopes": _one_or_many(_SCOPE),
             "duration": {"type": "string", "pattern": r"^\d+(\.\d+)?\s*(ms|s|m|h|d)$"},
         },

@@ -22,9 +22,11 @@ from onboarding.core.failures import (
 )
 from onboarding.core.outcome import Outcome, Row, WaitingFor
 from onboarding.core.rate import HELD_BACK
+from onboarding.core.surroundings import RIGHTS, id_of
 
 MOST_ATTEMPTS = 5
 MOST_SENDS = 2  # of one attempt: a request that nobody answered is sent again once
+_FORBIDDEN = 403
 _WAR = timedelta(days=7)
 _MOST_PROBES = 50  # handler runs by which one VM finds out whether its scope was mended; an hour apart
 
@@ -79,6 +81,23 @@ def after_refusal(pace: Pace, failure: Failure, message: str) -> Wait | Skip:
     # Who was held back was promised that moment, and would find the token gone later.
     exactly = failure.code == HELD_BACK
     return Wait(waiting_for, later.since, asked, later.reason, trouble) if exactly or asked > later.until else later
+
+
+def after_unread(situation: Situation, failure: Failure, http_status: int | None, message: str) -> Wait | Skip:
+    """What becomes of a row whose rule rests on the resource group or the subscription, which ARM did not let us read.
+    Trouble that passes is waited for; without the right to read it the policy stays undecided."""
+    pace, said = situation.pace, situation.assignment
+    if failure.cause is Cause.VM_GONE:
+        # The machine was there a moment ago, so that it goes with its group, and its own read will tell.
+        later = pace.wait(WaitingFor.PLATFORM, failure.meaning, trouble_of(failure, message))
+        return later or Skip(Outcome.UNDETERMINED, said.reason, trouble_of(failure, message))
+    if http_status != _FORBIDDEN:
+        return after_refusal(pace, replace(failure, scope_wide=False), message)
+    right, scope = RIGHTS[said.unread], id_of(said.unread, situation.facts.id)
+    advice = f"Give the identity the right {right} on {scope} (the role Reader has it), then retry the row."
+    meaning = f"The identity may not read {scope}, which the policy asks for."
+    trouble = Trouble(failure.code or failure.cause, failure.cause, meaning, advice, message)
+    return Skip(Outcome.UNDETERMINED, f"{said.reason}, and ARM refuses to show it: {right} is missing", trouble)
 
 
 def proves_gone(failure: Failure) -> bool:

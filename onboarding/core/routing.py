@@ -13,15 +13,14 @@ from onboarding.core.catalog import CatalogueEntry
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.facts import MachineFacts
 from onboarding.core.policy import Policy
-from onboarding.core.workspace import Workspace
+from onboarding.core.workspace import Workspace, choose
 
 
 def routed(policy: Policy, facts: MachineFacts, now: datetime) -> Policy:
-    """The policy as it is for this VM. Where no workspace fits, its own settings have to do."""
-    for workspace in policy.workspaces:
-        if workspace.when is None or workspace.when.decide(facts, now)[0]:
-            return _with(policy, workspace)
-    return policy
+    """The policy as it is for this VM. Where no workspace fits, its own settings have to do; where that cannot be told,
+    the policy does not select the VM."""
+    workspace, _ = choose(policy.workspaces, facts, now)
+    return policy if workspace is None else _with(policy, workspace)
 
 
 def routed_to(policy: Policy, name: str) -> Policy:

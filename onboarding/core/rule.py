@@ -20,6 +20,7 @@ from onboarding.core.conditions import (
 from onboarding.core.conditions.resource import EXTENSIONS
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.facts import MachineFacts
+from onboarding.core.match import Match
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +29,12 @@ class ConditionRule:
 
     condition: Condition
 
-    def decide(self, facts: MachineFacts, now: datetime) -> tuple[bool, str]:
+    def decide(self, facts: MachineFacts, now: datetime) -> Match:
         return _told(self.condition.evaluate(_vm(facts, now)))
 
-    def decide_extension(self, facts: MachineFacts, name: str, now: datetime) -> tuple[bool, str]:
+    def decide_extension(self, facts: MachineFacts, name: str, now: datetime) -> Match:
         evaluation = self._of_extension(facts, name, now)
-        return (False, "it is not in the VM's body") if evaluation is None else _told(evaluation)
+        return Match(False, "it is not in the VM's body") if evaluation is None else _told(evaluation)
 
     def explain(self, facts: MachineFacts, now: datetime) -> Explanation:
         return self.condition.evaluate(_vm(facts, now)).tree
@@ -50,12 +51,20 @@ class ConditionRule:
 
 
 def _vm(facts: MachineFacts, now: datetime) -> Resource:
-    return Resource(facts.body, Context(now=now))
+    around = facts.around
+    return Resource(
+        facts.body, Context(subscription=around.subscription, resource_group=around.resource_group, now=now)
+    )
 
 
-def _told(evaluation: Evaluation) -> tuple[bool, str]:
+def _told(evaluation: Evaluation) -> Match:
     """A reason is worked out for refusals alone: most conditions hold, and nobody asks why."""
-    return evaluation.matched, "" if evaluation.matched else "; ".join(decisive(evaluation.tree))
+    if not evaluation.decided:
+        return Match(None, evaluation.problem, evaluation.unread)
+    return _HOLDS if evaluation.matched else Match(False, "; ".join(decisive(evaluation.tree)))
+
+
+_HOLDS = Match(True)
 
 
 def compile_rule(source: Mapping[str, Any], place: str, parameters: Mapping[str, Any]) -> ConditionRule:

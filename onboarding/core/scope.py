@@ -14,9 +14,11 @@ from onboarding.core.errors import ConfigurationError
 from onboarding.core.resource_id import VmId
 
 _SHAPE = ("subscriptions", "resourcegroups", "providers", "virtualmachines")
+_LENGTHS = (2, 4, 8)  # segments of a subscription, a group and a VM
+_SEGMENT = re.compile(r"[-\w.()*?]+")  # what ARM's names are made of, and what stands for any of it
 _FORMS = (
     "/subscriptions/<id>, …/resourceGroups/<name or glob>, the id of one VM,"
-    " or /providers/Microsoft.Management/managementGroups/<name>"
+    " /providers/Microsoft.Management/managementGroups/<name>, or / for everything"
 )
 _MANAGEMENT = ("providers", "microsoft.management", "managementgroups")
 _GROUP_NAME = re.compile(r"[-\w.()]{1,90}")
@@ -48,13 +50,26 @@ class Scope:
 
 
 def parse_scope(text: object, place: str) -> Scope:
-    """Read a scope; what is no such id is an error that names `place`."""
+    """Read a scope; what is no such id is an error that names `place`.
+
+    An id with an empty or missing part is none: that of a group without its name would be the whole subscription."""
     if not isinstance(text, str) or not text.startswith("/"):
         raise ConfigurationError(place, f"{text!r} is no scope", f"write {_FORMS}")
-    segments = tuple(part for part in text.lower().strip("/").split("/") if part)
+    if text == "/":
+        return Scope(())
+    segments = tuple(text.lower().split("/")[1:])
+    for number, segment in enumerate(segments):
+        if not _SEGMENT.fullmatch(segment):
+            before = "/".join(text.split("/")[: number + 1])
+            what = f"{segment!r}, which no name can be," if segment.strip() else "nothing"
+            problem = f"{text!r} is no scope, as it has {what} after '{before}/'"
+            raise ConfigurationError(place, problem, f"write {_FORMS}")
     if segments[:3] == _MANAGEMENT and len(segments) == 4 and _GROUP_NAME.fullmatch(segments[3]):
         return Scope(segments)
     shape = segments[0::2]
     if shape != _SHAPE[: len(shape)] or segments[5:6] not in ((), ("microsoft.compute",)):
         raise ConfigurationError(place, f"{text!r} is no scope", f"write {_FORMS}")
+    if len(segments) not in _LENGTHS:
+        problem = f"{text!r} is no scope, as nothing follows '{segments[-1]}'"
+        raise ConfigurationError(place, problem, f"write {_FORMS}")
     return Scope(segments)

@@ -83,7 +83,9 @@ def find(
         if standing is not None and not standing.settled(before):
             continue
         reason = None
-        if not assignment.selected:
+        if assignment.undecided:
+            reason = _unclear(facts, entry, standing)
+        elif not assignment.selected:
             reason = _left_out(policy, standing, stable)
         elif facts.os_type is entry.os_type:
             state = _state(facts, policy, entry, standing, before)
@@ -122,6 +124,14 @@ def _reason(
     if standing.outcome.present:
         return {None: Reason.DRIFTED, ExtensionState.FAILED: Reason.FAILED}.get(state)
     return None
+
+
+def _unclear(facts: MachineFacts, entry: CatalogueEntry, standing: Standing | None) -> Reason | None:
+    """Nobody can tell from here whether the policy wants the VM: the visit finds out, or says in a row why not."""
+    if facts.os_type is not entry.os_type:
+        return None
+    other = standing is None or standing.vm_id not in ("", facts.vm_id) or standing.outcome is Outcome.GONE
+    return Reason.MISSED if other else None
 
 
 def _left_out(policy: Policy, standing: Standing | None, stable: Callable[[Policy], bool]) -> Reason | None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.facts import MachineFacts
+from onboarding.core.match import Match
 
 KEYS = ("name", "when", "settings", "protectedSettings")
 
 
 class Condition(Protocol):
-    def decide(self, facts: MachineFacts, now: datetime) -> tuple[bool, str]: ...
+    def decide(self, facts: MachineFacts, now: datetime) -> Match: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,19 @@ class Workspace:
     when: Condition | None
     settings: Mapping[str, Any]
     protected_settings: Mapping[str, str]
+
+
+def choose(
+    workspaces: Iterable[Workspace], facts: MachineFacts, now: datetime
+) -> tuple[Workspace | None, Match | None]:
+    """The first workspace that takes the VM, if one does; or why that cannot be told."""
+    for workspace in workspaces:
+        match = workspace.when.decide(facts, now) if workspace.when else None
+        if match is None or match.holds:
+            return workspace, None
+        if match.holds is None:
+            return None, match
+    return None, None
 
 
 type Compiler = Callable[[Mapping[str, Any], str], Condition]

@@ -38,6 +38,8 @@ _ACTIONS = {
 }
 _RESOURCES = {
     Kind.SUBSCRIPTION_GET: "subscriptions/read",
+    Kind.GROUP_GET: "subscriptions/resourceGroups/read",
+    Kind.GROUP_PUT: "subscriptions/resourceGroups/write",
     Kind.DEPLOYMENT_PUT: "deployments/write",
     Kind.DEPLOYMENT_GET: "deployments/read",
     Kind.DEPLOYMENT_STATUS: "deployments/operationstatuses/read",

@@ -187,6 +187,10 @@ class ArmSimulator:
         """A managed image or a gallery image definition, as its GET shall show it."""
         self._surroundings.images[resource_id.lower()] = copy.deepcopy(dict(body))
 
+    def describe(self, scope: str, **properties: Any) -> None:
+        """What the owner says of a subscription or of a resource group: tags, displayName, managedBy."""
+        self._surroundings.describe(scope, copy.deepcopy(properties))
+
     def _preinstall(self, machine: Machine, specs: tuple[ExtensionSpec, ...]) -> None:
         for spec in specs:
             self._extensions.installed(machine, spec)

@@ -18,6 +18,12 @@ class Surroundings:
         self._scopes = scopes
         self._tenant = options.tenant_id
         self.images: dict[str, dict[str, Any]] = {}
+        self._described: dict[str, dict[str, Any]] = {}
+
+    def describe(self, scope: str, properties: dict[str, Any]) -> None:
+        """What the GET of a subscription or of a group shows beside what it shows anyway: tags, displayName, managedBy.
+        ARM leaves out what was never set."""
+        self._described[scope.lower()] = {**self._described.get(scope.lower(), {}), **properties}
 
     def get_subscription(self, target: Target) -> dict[str, Any]:
         return self._subscription(target.subscription)
@@ -34,15 +40,18 @@ class Surroundings:
             "tenantId": self._tenant,
             "displayName": "Simulated subscription",
             "state": "Disabled" if subscription.lower() in self._scopes.disabled else "Enabled",
+            **self._described.get(f"/subscriptions/{subscription}".lower(), {}),
         }
 
     def get_group(self, target: Target) -> dict[str, Any]:
         name, location = self.find_group(target)
+        id_ = f"/subscriptions/{target.subscription}/resourceGroups/{name}"
         return {
-            "id": f"/subscriptions/{target.subscription}/resourceGroups/{name}",
+            "id": id_,
             "name": name,
             "type": "Microsoft.Resources/resourceGroups",
             "location": location,
+            **self._described.get(id_.lower(), {}),
             "properties": {"provisioningState": "Succeeded"},
         }
 
@@ -52,6 +61,8 @@ class Surroundings:
             raise errors.location_required()
         new = self._machines.find_group(target.subscription, target.names["group"]) is None
         self._machines.add_group(target.subscription, target.names["group"], str(body["location"]))
+        scope = f"/subscriptions/{target.subscription}/resourceGroups/{target.names['group']}".lower()
+        self._described[scope] = {key: body[key] for key in ("tags", "managedBy") if body.get(key) is not None}
         return new
 
     def find_group(self, target: Target) -> tuple[str, str]:

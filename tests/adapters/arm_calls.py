@@ -53,7 +53,12 @@ async def access(adapter: ArmAdapter, vm: VmId) -> object:
     return None
 
 
+async def scope(adapter: ArmAdapter, vm: VmId) -> object:
+    return await adapter.read_scope(f"/subscriptions/{vm.subscription}/resourceGroups/{vm.resource_group}")
+
+
 CALLS: dict[str, Call] = {
+    "scope": scope,
     "read": read,
     "install": install,
     "list": list_all,

@@ -12,6 +12,7 @@ from onboarding.core.errors import ArmError
 from onboarding.core.facts import read_facts
 from onboarding.core.images import read_definition
 from onboarding.core.resource_id import VmId
+from onboarding.core.surroundings import GROUP, RIGHTS, SUBSCRIPTION, told_by
 from simulator.arm import Cut, FaultRule, VmSpec
 from tests.adapters.arm_calls import BODY, KEY, OMS, Call, add, install, read, refusal
 from tests.adapters.conftest import SUBSCRIPTIONS, Azure
@@ -44,6 +45,39 @@ async def test_the_definition_of_a_custom_image_is_read_in_one_request(azure: Az
     with pytest.raises(ArmError) as caught:
         await azure.adapter.read_image(f"{image}-not-there")
     assert caught.value.evidence.http_status == 404
+
+
+async def test_a_group_and_a_subscription_are_read_in_one_request_each(azure: Azure) -> None:
+    vm = add(azure)
+    subscription = f"/subscriptions/{vm.subscription}"
+    group = f"{subscription}/resourceGroups/{vm.resource_group}"
+    azure.arm.describe(group.upper(), tags={"env": "lab"})
+    azure.arm.describe(subscription, displayName="A sandbox")
+
+    bodies = [await azure.adapter.read_scope(scope) for scope in (group, subscription)]
+
+    assert [told_by(what, body)["tags"] for what, body in zip((GROUP, SUBSCRIPTION), bodies, strict=True)] == [
+        {"env": "lab"},
+        {},
+    ]
+    assert (bodies[0]["location"], bodies[1]["displayName"]) == ("westeurope", "A sandbox")
+    assert azure.arm.requests.kinds() == {"group-get": 1, "subscription-get": 1}
+    with pytest.raises(ArmError) as caught:
+        await azure.adapter.read_scope(f"{group}-not-there")
+    assert caught.value.evidence.code == "ResourceGroupNotFound"
+
+
+async def test_who_may_not_read_a_group_is_told_which_right_is_missing(azure: Azure) -> None:
+    vm = add(azure)
+    subscription = f"/subscriptions/{vm.subscription}"
+    azure.arm.scopes.grant(azure.arm.options.principal_id, subscription, "Microsoft.Compute/virtualMachines/*")
+    for what, scope in ((GROUP, f"{subscription}/resourceGroups/{vm.resource_group}"), (SUBSCRIPTION, subscription)):
+        with pytest.raises(ArmError) as caught:
+            await azure.adapter.read_scope(scope)
+        assert caught.value.evidence.http_status == 403
+        assert f"to perform action '{RIGHTS[what]}' over scope" in caught.value.evidence.message
+        azure.arm.scopes.grant(azure.arm.options.principal_id, subscription, RIGHTS[what])
+        assert str((await azure.adapter.read_scope(scope))["id"]).lower() == scope.lower()
 
 
 async def test_an_install_is_one_request_that_waits_for_nothing(azure: Azure) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -47,6 +48,27 @@ async def test_a_vm_is_explained_by_its_id(arm: tuple[ArmSimulator, dict[str, st
     assert (told["name"], told["os"]["version"]) == ("web01", "7.9")
     assert (decision["policy"], decision["verdict"]) == ("linux-monitoring", "supported")
     assert dict(simulator.requests.kinds(vm=spec.id)) == {"vm-get": 1}
+
+
+async def test_the_group_that_a_rule_asks_for_is_read_too(
+    arm: tuple[ArmSimulator, dict[str, str]], tmp_path: Path
+) -> None:
+    simulator, environment = arm
+    spec = VmSpec(name="web01", image=CENTOS, guest=Guest(os_name="centos", os_version="7.9", agent_delay=0))
+    simulator.add_vm(spec)
+    group = spec.id.partition("/providers/")[0]
+    simulator.describe(group, tags={"env": "lab"})
+    rule = 'rule: {value: "[resourceGroup().tags.env]", notEquals: lab}'
+    (tmp_path / "p.yaml").write_text(f"name: p\nextension: oms-agent-linux\n{rule}\n", encoding="utf-8")
+    environment = {**environment, "ONBOARDING_POLICIES": str(tmp_path)}
+    _, out, err = await explain(spec.id, environment)
+    assert (json.loads(out)["decisions"][0]["decision"], err) == ("OutOfScope", "")
+    assert dict(simulator.requests.kinds()) == {"vm-get": 1, "group-get": 1}
+    action = "Microsoft.Compute/virtualMachines/read"
+    simulator.scopes.grant(simulator.options.principal_id, f"/subscriptions/{SUBSCRIPTION}", action)
+    _, out, err = await explain(spec.id, environment)
+    assert json.loads(out)["decisions"][0]["decision"] == "Undetermined"
+    assert "which takes the right Microsoft.Resources/subscriptions/resourceGroups/read" in err
 
 
 async def test_a_vm_that_azure_does_not_know_is_named(arm: tuple[ArmSimulator, dict[str, str]]) -> None:

@@ -17,6 +17,8 @@ from onboarding.cli.live import FleetReader, listed
 from onboarding.cli.main import main
 from onboarding.core.evidence import Evidence
 from onboarding.core.overrides import NO_OVERRIDES
+from onboarding.core.policy import PolicySet, parse_policy
+from onboarding.core.rule import compile_rule
 from onboarding.definitions import Definitions
 from tests.flow.world import BIONIC, POLICY, SUBSCRIPTION, WORKSPACE_ID, World, extension, vm_body, vm_id
 from tests.shared_samples import SAMPLES, needs_samples
@@ -255,13 +257,29 @@ async def test_whatever_arm_is_too_busy_for_is_read_again(caplog: pytest.LogCapt
 
     busy = Evidence(http_status=429, code="TooManyRequests", headers={"retry-after": "7"})
     world.arm.read_errors = [busy, Evidence(http_status=503, code="ServerBusy")]
-    reader = FleetReader(world.arm, Definitions(world.arm, NO_OVERRIDES), lambda vm: vm.name != "b", sleep)
+    policy = parse_policy({**POLICY, "notScopes": [str(vm_id("b"))]}, "p.yaml", compile_rule)
+    reader = FleetReader(world.arm, Definitions(world.arm, NO_OVERRIDES), [PolicySet((policy,))], sleep)
     seen = [each async for each in reader.read(fleet)]
     assert [each.facts.id.name for each in seen] == ["a", "b", "gone"]
     assert [bool(each.unread) for each in seen] == [False, False, True]
     assert "no such VM" in seen[2].unread
     assert sorted(slept) == [5, 7]
     assert seen[1].facts.tags == {}, "nobody wants it: the list has to do"
+
+
+async def test_a_live_read_looks_around_where_a_rule_asks_for_it() -> None:
+    world = World()
+    vm = world.add("a")
+    world.arm.scopes[f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{vm.resource_group}".lower()] = {
+        "tags": {"env": "lab"}
+    }
+    rule = {"value": "[resourceGroup().tags.env]", "notEquals": "lab"}
+    policies = PolicySet((parse_policy({**POLICY, "rule": rule}, "p.yaml", compile_rule),))
+    reader = FleetReader(world.arm, Definitions(world.arm, NO_OVERRIDES), [policies])
+    ((seen,),) = [[each async for each in reader.read([each for each in [listed(vm_body("a"))] if each])]]
+    (said,) = policies.assign(seen.facts, world.now)
+    assert not said.selected
+    assert not said.undecided
 
 
 def explain(folder: Path, body: dict[str, Any], *more: str) -> int:

@@ -139,6 +139,8 @@ class ArmInMemory:
     def __init__(self) -> None:
         self.machines: dict[str, dict[str, Any]] = {}
         self.images: dict[str, Mapping[str, Any]] = {}
+        self.scopes: dict[str, Mapping[str, Any]] = {}  # groups and subscriptions, by id in lower case
+        self.scope_errors: list[Evidence] = []
         self.read_errors: list[Evidence] = []
         self.list_errors: list[Evidence] = []
         self.install_errors: list[Evidence] = []
@@ -180,6 +182,15 @@ class ArmInMemory:
         if image_id.lower() not in self.images:
             raise ArmError(Evidence(http_status=404, code="ResourceNotFound", message="The image was not found."))
         return self.images[image_id.lower()]
+
+    async def read_scope(self, scope: str) -> Mapping[str, Any]:
+        self.calls.append("SCOPE")
+        await asyncio.sleep(0)  # as over a wire: others get their turn
+        if self.scope_errors:
+            raise ArmError(self.scope_errors.pop(0))
+        if scope.lower() not in self.scopes:
+            raise ArmError(Evidence(http_status=404, code="ResourceGroupNotFound", message="The group was not found."))
+        return self.scopes[scope.lower()]
 
     async def start_install(self, vm: VmId, name: str, body: Mapping[str, Any]) -> None:
         self.calls.append("PUT")

@@ -111,6 +111,23 @@ async def test_a_narrow_principal_gets_403_even_for_a_group_that_does_not_exist(
     assert refused.headers["x-ms-failure-cause"] == "gateway"
 
 
+async def test_a_group_and_a_subscription_show_what_their_owner_says_of_them(scene: Scene) -> None:
+    machine = scene.add()
+    group = machine.id.partition("/providers/")[0]
+    body = (await scene.call("GET", group)).body
+    assert (body["name"], body["location"], "tags" in body) == ("rg-fleet", machine.location, False)
+    scene.arm.describe(group, tags={"env": "lab"}, managedBy="/x")
+    body = (await scene.call("GET", group.upper().replace("/SUBSCRIPTIONS", "/subscriptions"))).body
+    assert (body["tags"], body["managedBy"]) == ({"env": "lab"}, "/x")
+    assert (await scene.call("PUT", group, {"location": machine.location, "tags": {"env": "prod"}})).status == 200
+    body = (await scene.call("GET", group)).body
+    assert (body["tags"], "managedBy" in body) == ({"env": "prod"}, False)
+    assert "tags" not in (await scene.call("GET", SUBSCRIPTION)).body
+    scene.arm.describe(SUBSCRIPTION, displayName="Sandbox", tags={"a": "b"})
+    body = (await scene.call("GET", SUBSCRIPTION)).body
+    assert (body["displayName"], body["tags"]) == ("Sandbox", {"a": "b"})
+
+
 async def test_a_deny_policy_refuses_exactly_that_handler(scene: Scene) -> None:
     machine = scene.add()
     scene.arm.scopes.deny_handler(SUBSCRIPTION, f"{OMS['publisher']}.{OMS['type']}")

@@ -220,7 +220,7 @@ def test_a_parameter_without_value_matters_only_where_the_answer_depends_on_it()
     assert read_definition(unknown_effect).evaluate(VM).effect == "[parameters('publisher')]"
     in_rule = definition(rule={"field": "name", "equals": "[parameters('publisher')]"})
     answer = read_definition(in_rule).evaluate(VM)
-    assert (answer.applies, answer.compliant) == (False, None)
+    assert (answer.applies, answer.compliant) == (None, None)
     assert "cannot be decided" in answer.because[-1]
 
 

@@ -97,6 +97,32 @@ def test_a_file_that_is_no_text_or_no_file_is_named(tmp_path: Path) -> None:
     )
 
 
+def test_an_error_in_a_policy_names_file_and_line(tmp_path: Path) -> None:
+    _write(
+        tmp_path,
+        "p.yaml",
+        "name: p\nextension: oms-agent-linux\nnotScopes:\n  - /subscriptions/1\n  - /subscriptions/\n",
+    )
+    _, (problem, _) = _load(tmp_path)
+    assert problem.startswith("p.yaml: notScopes[1]: '/subscriptions/' is no scope, as it has nothing after")
+    assert "(p.yaml:5); write /subscriptions/<id>" in problem
+
+
+def test_a_scope_that_was_left_empty_is_not_everything(tmp_path: Path) -> None:
+    _write(tmp_path, "p.yaml", "name: p\nextension: oms-agent-linux\nscope:\n")
+    _, (problem, _) = _load(tmp_path)
+    assert problem.startswith("p.yaml: scope: has no value (p.yaml:3); write a scope, or leave the key out")
+
+
+def test_an_exemption_of_nothing_is_not_one_of_everything(tmp_path: Path) -> None:
+    for scope in ("/subscriptions/", "''", "~"):
+        text = f"name: p\nextension: oms-agent-linux\nexemptions:\n  - scope: {scope}\n    reason: moved\n"
+        _write(tmp_path, "p.yaml", text)
+        _, (problem, _) = _load(tmp_path)
+        assert problem.startswith("p.yaml: exemptions[0].scope: ")
+        assert "(p.yaml:4)" in problem
+
+
 def test_a_folder_without_a_policy_is_a_problem(tmp_path: Path) -> None:
     names, (problem,) = _load(tmp_path)
     assert names == []

@@ -16,9 +16,8 @@ SUBSCRIPTION = f"/subscriptions/{VM.subscription}"
     ("scope", "inside"),
     [
         ("/", True),
-        ("/subscriptions", True),
         (SUBSCRIPTION, True),
-        (f"{SUBSCRIPTION.upper()}/", True),
+        (SUBSCRIPTION.upper(), True),
         ("/subscriptions/11112222-*", True),
         ("/subscriptions/99992222-*", False),
         (SUBSCRIPTION[:-1], False),
@@ -83,4 +82,39 @@ def test_what_cannot_be_a_management_group_is_refused(name: str) -> None:
 
 
 def test_a_scope_prints_as_it_is_compared() -> None:
-    assert str(parse_scope("/subscriptions/A/resourceGroups/B*/", "p")) == "/subscriptions/a/resourcegroups/b*"
+    assert str(parse_scope("/subscriptions/A/resourceGroups/B*", "p")) == "/subscriptions/a/resourcegroups/b*"
+
+
+GROUP_ID = f"{SUBSCRIPTION}/resourceGroups/{VM.resource_group}"
+WHOLE = (SUBSCRIPTION, GROUP_ID, str(VM))
+
+
+@pytest.mark.parametrize("end", range(2, str(VM).count("/") + 1))
+@pytest.mark.parametrize("tail", ["", "/", "//", "/ ", "/\t"])
+def test_an_id_that_breaks_off_is_no_scope(end: int, tail: str) -> None:
+    """Not the subscription in place of a group whose name is empty, nor everything in place of a subscription."""
+    scope = "/".join(str(VM).split("/")[:end]) + tail
+    if scope in WHOLE:
+        assert parse_scope(scope, "p.yaml: scope[0]").contains(VM)
+        return
+    with pytest.raises(ConfigurationError, match=r"^p\.yaml: scope\[0\]: .*is no scope.*; write /subscriptions/<id>"):
+        parse_scope(scope, "p.yaml: scope[0]")
+
+
+@pytest.mark.parametrize("number", range(1, str(VM).count("/") + 1))
+@pytest.mark.parametrize("name", ["", " ", "{GROUP}", "${group}", "<group>", "a b", "[ab]", "a\nb"])
+def test_a_part_that_no_name_can_be_is_no_scope(number: int, name: str) -> None:
+    """A variable that nobody filled in names nothing; as `notScopes` it would leave nothing out."""
+    parts = str(VM).split("/")
+    parts[number] = name
+    with pytest.raises(ConfigurationError, match="is no scope"):
+        parse_scope("/".join(parts), "p.yaml: notScopes[0]")
+
+
+def test_the_empty_part_is_named() -> None:
+    with pytest.raises(ConfigurationError, match="as it has nothing after '/subscriptions/1/resourceGroups/'"):
+        parse_scope("/subscriptions/1/resourceGroups/", "p")
+    with pytest.raises(ConfigurationError, match="as nothing follows 'resourcegroups'"):
+        parse_scope("/subscriptions/1/resourceGroups", "p")
+    with pytest.raises(ConfigurationError, match=r"as it has '\{group\}', which no name can be, after"):
+        parse_scope("/subscriptions/1/resourceGroups/{GROUP}", "p")

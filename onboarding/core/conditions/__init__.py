@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
-from onboarding.core.conditions.compiler import Node, compile_node, decided
+from onboarding.core.conditions.compiler import Decided, Node, compile_node, decided
 from onboarding.core.conditions.environment import Environment
 from onboarding.core.conditions.errors import TOO_DEEP, ConditionError, Undecided
 from onboarding.core.conditions.explanation import Explanation, decisive, render
@@ -43,12 +44,14 @@ NO_PARAMETERS: Final[Mapping[str, Any]] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The outcome for one resource. Undecided counts as not matched, and `problem` says why.
+    """The outcome for one resource. Undecided counts as not matched: `problem` says why, and `unread` which of
+    `resourceGroup` and `subscription` would have to be read to tell (empty: neither helps).
 
     The tree is made when it is asked for: most evaluations are never explained."""
 
     matched: bool
     problem: str = ""
+    unread: str = ""
     explain: Callable[[], Explanation] = field(repr=False, compare=False, kw_only=True)
 
     @property
@@ -70,10 +73,11 @@ class Condition:
     def evaluate(self, resource: Resource, subject: Resource | None = None) -> Evaluation:
         """`subject` is the resource of the `if` when this is an `existenceCondition` over a related `resource`."""
         scope = Scope(resource, subject or resource)
-        matched, problem = decided(self.node.test, scope)
-        return Evaluation(bool(matched), problem, explain=lambda: self._explained(scope, matched, problem))
+        found = decided(self.node.test, scope)
+        explain = partial(self._explained, scope, found)
+        return Evaluation(bool(found.matched), found.problem, found.unread, explain=explain)
 
-    def _explained(self, scope: Scope, matched: bool | None, problem: str) -> Explanation:
+    def _explained(self, scope: Scope, found: Decided) -> Explanation:
         """The tree; where it would cost too much, its outcome alone."""
         try:
             if not scope.budget.exhausted:
@@ -83,7 +87,7 @@ class Condition:
                     return tree
         except (RecursionError, MemoryError):
             pass
-        return Explanation(self.place, matched, problem=problem or "takes too many steps to be explained")
+        return Explanation(self.place, found.matched, problem=found.problem or "takes too many steps to be explained")
 
 
 def compile_condition(

@@ -14,14 +14,14 @@ from typing import Any
 from onboarding.core.conditions.comparison import comparison, compile_right, unspaced
 from onboarding.core.conditions.count import compile_members, counted, explained
 from onboarding.core.conditions.environment import Environment, Value
-from onboarding.core.conditions.errors import Undecided
+from onboarding.core.conditions.errors import Undecided, telling
 from onboarding.core.conditions.explanation import Explanation
 from onboarding.core.conditions.expressions import compile_value
 from onboarding.core.conditions.fields import Field, Scope
 from onboarding.core.conditions.functions_context import compile_field
 from onboarding.core.conditions.limits import weight
 from onboarding.core.conditions.operators import Operator
-from onboarding.core.conditions.values import MISSING, fold, shown
+from onboarding.core.conditions.values import UNKNOWN, fold, shown
 
 _SHORT = 256  # characters of a text that is looked through in no time, however often
 
@@ -81,18 +81,31 @@ def _alone(others: Mapping[str, str], key: str, env: Environment) -> None:
 def _group(name: str, nodes: Sequence[Node], test: Callable[[Scope], bool]) -> Node:
     def explain(scope: Scope) -> Explanation:
         children = tuple(node.explain(scope) for node in nodes)
-        return Explanation(name, decided(test, scope)[0], children=children)
+        return Explanation(name, decided(test, scope).matched, children=children)
 
     return Node(test, explain)
 
 
-def decided(test: Callable[[Scope], bool], scope: Scope) -> tuple[bool | None, str]:
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What a test came to. `matched` is None where it cannot be decided: `problem` says why, and `unread` which of
+    `resourceGroup` and `subscription` would have to be read."""
+
+    matched: bool | None
+    problem: str = ""
+    unread: str = ""
+
+
+_TRUE, _FALSE = Decided(True), Decided(False)
+
+
+def decided(test: Callable[[Scope], bool], scope: Scope) -> Decided:
     try:
-        return test(scope), ""
+        return _TRUE if test(scope) else _FALSE
     except Undecided as reason:
-        return None, str(reason)
+        return Decided(None, str(reason), reason.unread)
     except (RecursionError, MemoryError):
-        return None, "the values are too large to be looked at"
+        return Decided(None, "the values are too large to be looked at")
 
 
 def _all(nodes: Sequence[Node], scope: Scope) -> bool:
@@ -103,7 +116,7 @@ def _all(nodes: Sequence[Node], scope: Scope) -> bool:
             if not node.test(scope):
                 return False
         except Undecided as undecided:
-            reason = reason or undecided
+            reason = telling(reason, undecided)
     if reason is not None:
         raise reason
     return True
@@ -116,7 +129,7 @@ def _any(nodes: Sequence[Node], scope: Scope) -> bool:
             if node.test(scope):
                 return True
         except Undecided as undecided:
-            reason = reason or undecided
+            reason = telling(reason, undecided)
     if reason is not None:
         raise reason
     return False
@@ -200,25 +213,25 @@ def leaf(
     children: Callable[[Scope], Iterator[Explanation]] = lambda _: iter(()),
 ) -> Callable[[Scope], Explanation]:
     def explain(scope: Scope) -> Explanation:
-        matched, problem = decided(test, scope)
-        expected = value_or_none(right.of, scope)
+        outcome = decided(test, scope)
+        expected = value_or_unknown(right.of, scope)
         return Explanation(
             f"{name} {operator.name} {shown(expected)}",
-            matched,
+            outcome.matched,
             expected,
-            value_or_none(left, scope),
+            value_or_unknown(left, scope),
             tuple(children(scope)),
-            problem,
+            outcome.problem,
         )
 
     return explain
 
 
-def value_or_none(read: Callable[[Scope], Any], scope: Scope) -> Any:
+def value_or_unknown(read: Callable[[Scope], Any], scope: Scope) -> Any:
     try:
         return read(scope)
     except Undecided:
-        return MISSING
+        return UNKNOWN
 
 
 def _spelled(source: Any) -> str:

@@ -22,5 +22,16 @@ class ConditionError(Exception):
 class Undecided(Exception):
     """This resource and these parameters give the condition no answer; the text says what is missing.
 
+    `unread` is `resourceGroup` or `subscription` where reading that might give the answer; else it is empty.
+
     Azure fails the whole evaluation here ("If the result of a template function is an error, policy evaluation
     fails"); we go on as long as another branch decides, and report the reason otherwise."""
+
+    def __init__(self, reason: str, unread: str = "") -> None:
+        super().__init__(reason)
+        self.unread = unread
+
+
+def telling(first: Undecided | None, other: Undecided) -> Undecided:
+    """Of two reasons the first, or else the one that a read might remove."""
+    return first if first is not None and (first.unread or not other.unread) else other

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from onboarding.core.conditions.values import Special, shown
+from onboarding.core.conditions.values import Partly, Special, shown
 from onboarding.core.foreign import printable
 
 
@@ -41,6 +41,8 @@ class Explanation:
 
 
 def plain(value: Any) -> Any:
+    if isinstance(value, Partly):
+        return shown(value)
     return f"({value.value})" if isinstance(value, Special) else value
 
 

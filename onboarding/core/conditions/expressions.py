@@ -108,7 +108,8 @@ def _unknown(name: str) -> str:
 
 
 def _access(base: Expression, key: Expression, safe: bool, env: Environment) -> Value:
-    """What the resource group or the request does not have is null, as tags often are; other things must be there."""
+    """What a resource group or a subscription that is known does not have is null, as tags often are; other things must
+    be there. What is not known of them is neither (`values.Partly`)."""
     lenient = safe or fold(_root(base)) in ("resourcegroup", "subscription", "requestcontext", "policy")
     holder, step = compile_expression(base, env), compile_expression(key, env)
 

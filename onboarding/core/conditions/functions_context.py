@@ -4,14 +4,14 @@ do not evaluate every argument (`if`, `and`, `or`). Each compiles its call once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Final
 
 from onboarding.core.conditions.aliases import UnknownAlias, find_alias, is_alias
 from onboarding.core.conditions.environment import NOWHERE, Environment, Value, constant_or_late
-from onboarding.core.conditions.errors import Undecided
+from onboarding.core.conditions.errors import Undecided, telling
 from onboarding.core.conditions.fields import Field, Scope, bound, collect, find_field, folded, steps_of
 from onboarding.core.conditions.functions import call
 from onboarding.core.conditions.functions_network import written
@@ -130,18 +130,28 @@ def _if(arguments: Arguments, env: Environment) -> Value:
 
 def _and(arguments: Arguments, env: Environment) -> Value:
     return constant_or_late(
-        lambda scope: all(_truths("and", arguments, scope)), all(part.constant for part in arguments), env
+        lambda scope: not _any_is("and", False, arguments, scope), all(part.constant for part in arguments), env
     )
 
 
 def _or(arguments: Arguments, env: Environment) -> Value:
     return constant_or_late(
-        lambda scope: any(_truths("or", arguments, scope)), all(part.constant for part in arguments), env
+        lambda scope: _any_is("or", True, arguments, scope), all(part.constant for part in arguments), env
     )
 
 
-def _truths(name: str, arguments: Arguments, scope: Scope) -> Iterator[bool]:
-    return (call(name, truth, [argument.of(scope)], scope.budget) for argument in arguments)
+def _any_is(name: str, decisive: bool, arguments: Arguments, scope: Scope) -> bool:
+    """Whether an argument decides by itself, also where another one has no value."""
+    reason: Undecided | None = None
+    for argument in arguments:
+        try:
+            if call(name, truth, [argument.of(scope)], scope.budget) is decisive:
+                return True
+        except Undecided as undecided:
+            reason = telling(reason, undecided)
+    if reason is not None:
+        raise reason
+    return False
 
 
 def _around(read: Callable[[Resource], Any]) -> ContextFunction:
@@ -159,5 +169,5 @@ CONTEXT_FUNCTIONS: Final[Mapping[str, ContextFunction]] = {
     "resourcegroup": _around(lambda resource: resource.resource_group()),
     "subscription": _around(lambda resource: resource.subscription()),
     "requestcontext": _around(lambda resource: resource.request()),
-    "policy": _around(lambda resource: resource.context.policy),
+    "policy": _around(lambda resource: resource.policy()),
 }

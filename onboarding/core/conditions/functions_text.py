@@ -37,7 +37,7 @@ def as_string(value: Any) -> str:
         return "True" if value else "False"
     if not isinstance(value, (list, tuple, Mapping)):
         return json.dumps(value)
-    return _joined(_COMPACT.iterencode(value))
+    return _joined(_COMPACT.iterencode(dict(value) if isinstance(value, Mapping) else value))
 
 
 def _joined(parts: Iterable[str], delimiter: str = "") -> str:

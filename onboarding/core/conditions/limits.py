@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from onboarding.core.conditions.errors import Undecided
+from onboarding.core.conditions.values import Partly
 
 MAX_TEXT: Final = 131_072
 MAX_VALUES: Final = 32_768
@@ -41,6 +42,8 @@ def weight(value: Any, factor: int = 1) -> int:
     """The steps that looking through a value takes."""
     if isinstance(value, str):
         return len(value) * factor // _TEXT_A_STEP
+    if isinstance(value, Partly):
+        return 0
     return len(value) // _ITEMS_A_STEP if isinstance(value, (list, tuple, Mapping)) else 0
 
 

@@ -13,7 +13,7 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
-from onboarding.core.conditions.values import fold, property_of
+from onboarding.core.conditions.values import Partly, fold, property_of
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PROVIDERS = "/providers/"
@@ -27,7 +27,7 @@ EXTENSIONS = "Microsoft.Compute/virtualMachines/extensions"
 class Context:
     """What `subscription()`, `resourceGroup()`, `requestContext()`, `policy()` and `utcNow()` answer.
 
-    Ids and names missing here are taken from the resource's own id."""
+    Ids and names missing here are taken from the resource's own id; whatever else is missing is unknown, not null."""
 
     subscription: Mapping[str, Any] = _EMPTY
     resource_group: Mapping[str, Any] = _EMPTY
@@ -62,18 +62,25 @@ class Resource:
         """The name with its parents' (`vm-1/extension`), from the id where there is one."""
         return "/".join(self._segments()[1::2]) or self.name
 
-    def subscription(self) -> Mapping[str, Any]:
-        value = _after(self.id, "subscriptions")
-        return {"id": f"/subscriptions/{value}", "subscriptionId": value, **self.context.subscription}
+    def subscription(self) -> Partly:
+        value, read = _after(self.id, "subscriptions"), self.context.subscription
+        known = {"id": f"/subscriptions/{value}", "subscriptionId": value} if value else {}
+        return Partly("subscription", {**known, **read}, unread=bool(value) and not read)
 
-    def resource_group(self) -> Mapping[str, Any]:
-        value = _after(self.id, "resourcegroups")
+    def resource_group(self) -> Partly:
+        value, read = _after(self.id, "resourcegroups"), self.context.resource_group
         path = f"/subscriptions/{_after(self.id, 'subscriptions')}/resourceGroups/{value}"
-        return {"id": path, "name": value, **self.context.resource_group}
+        known = {"id": path, "name": value} if value else {}
+        return Partly("resourceGroup", {**known, **read}, unread=bool(value) and not read)
 
-    def request(self) -> Mapping[str, Any]:
-        """ "The latest API version is always used during compliance evaluation on existing resources." """
-        return {"apiVersion": LATEST_API_VERSION, "identity": {}, **self.context.request}
+    def request(self) -> Partly:
+        """ "The latest API version is always used during compliance evaluation on existing resources." Who made the
+        request is not known: what events tell of people is not kept."""
+        return Partly("requestContext", {"apiVersion": LATEST_API_VERSION, **self.context.request})
+
+    def policy(self) -> Partly:
+        """Of Azure's own assignment, which there is none of here."""
+        return Partly("policy", self.context.policy)
 
     def children(self, type_: str) -> tuple[Resource, ...]:
         """The child resources of a type that the body itself carries."""

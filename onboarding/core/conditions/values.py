@@ -1,4 +1,4 @@
-"""The values a condition sees: JSON, plus two things JSON has no word for.
+"""The values a condition sees: JSON, plus what JSON has no word for.
 
 Comparing is Azure's: strings without case, numbers and booleans also in their string form, null as the empty string.
 """
@@ -6,16 +6,20 @@ Comparing is Azure's: strings without case, numbers and booleans also in their s
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any, Final
 
+from onboarding.core.conditions.errors import Undecided
+
 
 class Special(Enum):
-    """`MISSING`: the resource has no such property. `NOT_GIVEN`: the parameter has neither value nor default."""
+    """`MISSING`: the resource has no such property. `NOT_GIVEN`: the parameter has neither value nor default.
+    `UNKNOWN`: nobody can tell the value; it is only shown, and never compared."""
 
     MISSING = "missing"
     NOT_GIVEN = "not given"
+    UNKNOWN = "unknown"
 
     def __repr__(self) -> str:
         return self.value
@@ -23,8 +27,44 @@ class Special(Enum):
 
 MISSING: Final = Special.MISSING
 NOT_GIVEN: Final = Special.NOT_GIVEN
+UNKNOWN: Final = Special.UNKNOWN
 
 _NUMBER = re.compile(r"[+-]?\d{1,300}(\.\d{1,300})?([eE][+-]?\d{1,2})?", re.ASCII)
+
+
+class Partly(Mapping[str, Any]):
+    """An object of which some properties are known. The others are unknown, which is not null: whoever looks at one of
+    them, or at the object as a whole, gets `Undecided`.
+
+    `root` is the function that gives the object; `unread` says that a read of it would tell more."""
+
+    __slots__ = ("_known", "_root", "_unread")
+
+    def __init__(self, root: str, known: Mapping[str, Any], *, unread: bool = False) -> None:
+        self._root = root
+        self._known = {fold(name): value for name, value in known.items()}
+        self._unread = root if unread else ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._known)
+
+    def __contains__(self, name: object) -> bool:
+        if isinstance(name, str) and fold(name) in self._known:
+            return True
+        raise self._undecided(f".{name}" if isinstance(name, str) else "")
+
+    def __getitem__(self, name: str) -> Any:
+        return self._known[fold(name)] if name in self else None
+
+    def __iter__(self) -> Iterator[str]:
+        raise self._undecided()
+
+    def __len__(self) -> int:
+        raise self._undecided()
+
+    def _undecided(self, path: str = "") -> Undecided:
+        return Undecided(f"{self._root}(){path} is not known", self._unread)
 
 
 def equal(left: Any, right: Any) -> bool:
@@ -99,6 +139,8 @@ def shown(value: Any, limit: int = 80, depth: int = 3) -> str:
     elif isinstance(value, (list, tuple)):
         head = ", ".join(shown(item, limit, depth - 1) for item in value[:4]) if depth else "…"
         text = f"[{head}{f', … {len(value)} in all' if len(value) > 4 else ''}]"
+    elif isinstance(value, Partly):
+        text = "{" + ", ".join((*value.names, "…")) + "}"
     elif isinstance(value, Mapping):
         text = "{" + ", ".join(str(key) for key in list(value)[:4]) + ("…}" if len(value) > 4 else "}")
     else:

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from onboarding.core.conditions import NOT_GIVEN, ConditionError, Context, compile_condition
-from tests.unit.conditions.bodies import evaluate, holds, value_of
+from tests.unit.conditions.bodies import VM, evaluate, holds, value_of
 
 PARAMETERS = {"text": "Abc", "list": ["a", "b"], "empty": [], "object": {"Key": {"inner": 1}}, "flag": True, "n": 7}
 
@@ -90,10 +90,8 @@ PARAMETERS = {"text": "Abc", "list": ["a", "b"], "empty": [], "object": {"Key": 
         ("[field('tags').env]", "Prod"),
         ("[resourceGroup().name]", "rg-1"),
         ("[subscription().subscriptionId]", "sub-1"),
-        ("[resourceGroup().tags['none']]", None),
         ("[concat(resourceGroup().id, '/x')]", "/subscriptions/sub-1/resourceGroups/rg-1/x"),
         ("[utcNow()]", "1970-01-01T00:00:00.0000000Z"),
-        ("[tryGet(requestContext().identity, 'appid')]", None),
     ],
 )
 def test_value(expression: str, value: Any) -> None:
@@ -171,8 +169,112 @@ def test_the_context_answers_what_the_resource_cannot() -> None:
         resource_group={"tags": {"team": "core"}, "location": "westus"}, request={"identity": {"idtyp": "app"}}
     )
     assert value_of("[resourceGroup().tags['team']]", context) == "core"
+    assert value_of("[resourceGroup().tags['none']]", context) is None
     assert value_of("[requestContext().identity.idtyp]", context) == "app"
     assert value_of("[greater(requestContext().apiVersion, '2018-10-01')]") is True
+
+
+NOBODY_KNOWS = [
+    ("resourceGroup().tags.env", "resourceGroup().tags", "resourceGroup"),
+    ("resourceGroup().tags['env']", "resourceGroup().tags", "resourceGroup"),
+    ("RESOURCEGROUP()['TAGS'].env", "resourceGroup().TAGS", "resourceGroup"),
+    ("resourceGroup().?tags.?env", "resourceGroup().tags", "resourceGroup"),
+    ("tryGet(resourceGroup(), 'tags', 'env')", "resourceGroup().tags", "resourceGroup"),
+    ("coalesce(resourceGroup().tags.env, 'x')", "resourceGroup().tags", "resourceGroup"),
+    ("toLower(resourceGroup().location)", "resourceGroup().location", "resourceGroup"),
+    ("if(contains(resourceGroup(), 'tags'), 'a', 'b')", "resourceGroup().tags", "resourceGroup"),
+    ("resourceGroup()[concat('managed', 'By')]", "resourceGroup().managedBy", "resourceGroup"),
+    ("resourceGroup().properties.provisioningState", "resourceGroup().properties", "resourceGroup"),
+    ("string(resourceGroup())", "resourceGroup()", "resourceGroup"),
+    ("string(createArray(policy()))", "policy()", ""),
+    ("items(resourceGroup())", "resourceGroup()", "resourceGroup"),
+    ("length(resourceGroup())", "resourceGroup()", "resourceGroup"),
+    ("empty(resourceGroup())", "resourceGroup()", "resourceGroup"),
+    ("union(resourceGroup(), createObject('a', 'b'))", "resourceGroup()", "resourceGroup"),
+    ("subscription().displayName", "subscription().displayName", "subscription"),
+    ("subscription().tags.env", "subscription().tags", "subscription"),
+    ("subscription().tenantId", "subscription().tenantId", "subscription"),
+    ("policy().assignmentId", "policy().assignmentId", ""),
+    ("policy().definitionReferenceId", "policy().definitionReferenceId", ""),
+    ("last(split(policy().setDefinitionId, '/'))", "policy().setDefinitionId", ""),
+    ("requestContext().identity.appid", "requestContext().identity", ""),
+    ("requestContext().identity", "requestContext().identity", ""),
+]
+OPERATORS_ON_TEXT: list[dict[str, Any]] = [
+    {"equals": "lab"},
+    {"notEquals": "lab"},
+    {"in": ["lab"]},
+    {"notIn": ["lab"]},
+    {"like": "*lab*"},
+    {"notLike": "*lab*"},
+    {"match": "lab"},
+    {"notMatch": "lab"},
+    {"contains": "lab"},
+    {"notContains": "lab"},
+    {"containsKey": "lab"},
+    {"notContainsKey": "lab"},
+    {"exists": True},
+    {"exists": False},
+    {"equals": None},
+    {"notEquals": ""},
+    {"less": "lab"},
+    {"greaterOrEquals": "lab"},
+]
+
+
+@pytest.mark.parametrize(("expression", "names", "unread"), NOBODY_KNOWS)
+def test_what_nobody_knows_is_never_null(expression: str, names: str, unread: str) -> None:
+    """Whatever the operator, and on either side: neither the condition nor its opposite holds."""
+    conditions: list[dict[str, Any]] = [{"value": f"[{expression}]", **operator} for operator in OPERATORS_ON_TEXT]
+    conditions += [{"field": "name", word: f"[{expression}]"} for word in ("equals", "notEquals", "notLike", "notIn")]
+    conditions.append({"count": {"value": ["a"], "where": {"value": f"[{expression}]", "equals": "a"}}, "less": 1})
+    for condition in conditions:
+        for source in (condition, {"not": condition}, {"not": {"not": condition}}, {"allOf": [condition]}):
+            evaluation = evaluate(source)
+            assert (evaluation.matched, evaluation.tree.matched, evaluation.unread) == (False, None, unread), source
+            assert f"{names} is not known" in evaluation.problem
+
+
+def test_what_nobody_knows_matters_only_where_it_decides() -> None:
+    unknown = {"value": "[resourceGroup().tags.env]", "notEquals": "lab"}
+    no, yes = {"field": "name", "equals": "other"}, {"field": "name", "equals": "vm-1"}
+    for first, second in ((0, 1), (1, 0)):
+        assert holds({"anyOf": [[unknown, yes][first], [unknown, yes][second]]})
+        assert not holds({"allOf": [[unknown, no][first], [unknown, no][second]]})
+        assert holds({"not": {"allOf": [[unknown, no][first], [unknown, no][second]]}})
+    known = "equals(field('name'), 'vm-1')"
+    asked = "equals(subscription().displayName, 'x')"
+    assert value_of(f"[or({asked}, {known})]") is True
+    assert value_of(f"[and({asked}, not({known}))]") is False
+    assert value_of(f"[if({known}, 'yes', subscription().displayName)]") == "yes"
+    assert not evaluate({"value": f"[and({asked}, {known})]", "equals": False}).decided
+
+
+def test_of_two_values_that_are_missing_the_one_that_can_be_read_is_told() -> None:
+    never, unread = (
+        {"value": f"[{each}]", "equals": "x"} for each in ("policy().assignmentId", "resourceGroup().location")
+    )
+    for parts in ([never, unread], [unread, never]):
+        assert evaluate({"allOf": parts}).unread == evaluate({"anyOf": parts}).unread == "resourceGroup"
+
+
+def test_a_resource_without_an_id_has_no_group_that_could_be_read() -> None:
+    body = {key: value for key, value in VM.items() if key != "id"}
+    for expression in (
+        "resourceGroup().name",
+        "resourceGroup().id",
+        "subscription().subscriptionId",
+        "resourceGroup().tags",
+    ):
+        evaluation = evaluate({"value": f"[{expression}]", "notEquals": "x"}, body)
+        assert (evaluation.matched, evaluation.decided, evaluation.unread) == (False, False, "")
+
+
+def test_an_explanation_shows_what_is_known_of_a_group() -> None:
+    tree = evaluate({"value": "[resourceGroup()]", "exists": True}).tree
+    assert (tree.matched, tree.as_dict()["actual"]) == (True, "{id, name, …}")
+    asked = evaluate({"value": "[resourceGroup().tags.env]", "equals": "x"}).tree
+    assert asked.as_dict()["actual"] == "(unknown)"
 
 
 def test_expressions_stand_anywhere_in_the_right_side() -> None:

@@ -1,0 +1,90 @@
+"""`--around FILE`, once or several times: what a command without a cloud may know of VMs' groups and subscriptions.
+
+The file holds what `az group list`, `az account list` or ARM's own lists print, in one array or as JSON Lines. What is
+not in it stays unknown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from onboarding.cli.check_input import read_items
+from onboarding.cli.io import BadInput
+from onboarding.cli.policy_input import MAX_LIST, read_text
+from onboarding.core.conditions import Context
+from onboarding.core.facts import MachineFacts
+from onboarding.core.resource_id import VmId
+from onboarding.core.surroundings import GROUP, SUBSCRIPTION, UNREAD, Surroundings, id_of, told_by
+
+_GROUP_ID = re.compile(r"/subscriptions/[^/]+/resourcegroups/[^/]+")
+_SUBSCRIPTION_ID = re.compile(r"(?:/subscriptions/)?([-0-9a-f]{36})")
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What the file tells, by id in lower case."""
+
+    known: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def of(self, vm: VmId) -> Surroundings:
+        around = UNREAD
+        for what in (GROUP, SUBSCRIPTION):
+            if found := self.known.get(id_of(what, vm).lower()):
+                around = around.having(what, found)
+        return around
+
+    def facts(self, facts: MachineFacts) -> MachineFacts:
+        return replace(facts, around=self.of(facts.id))
+
+    def context(self, facts: MachineFacts, context: Context) -> Context:
+        around = self.of(facts.id)
+        return replace(context, subscription=around.subscription, resource_group=around.resource_group)
+
+
+def add_around(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--around",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="resource groups and subscriptions that rules ask for (`az group list`, `az account list`)",
+    )
+
+
+def read_around(paths: Iterable[str]) -> Around:
+    """What the files tell; without one, nothing. Raises BadInput."""
+    known: dict[str, Mapping[str, Any]] = {}
+    for path in paths:
+        for item in read_items(io.StringIO(read_text(path, MAX_LIST)), path):
+            known.update(_named(body, f"{path}, line {item.line}") for body in _bodies(item.value))
+    return Around(known)
+
+
+def _bodies(value: Any) -> Iterator[Any]:
+    """Those of a list of ARM's (`value`), or of Resource Graph (`data`), each."""
+    wrapped = (
+        next((value[key] for key in ("value", "data") if key in value), None) if isinstance(value, Mapping) else None
+    )
+    yield from wrapped if isinstance(wrapped, list) else [value]
+
+
+def _named(body: Any, place: str) -> tuple[str, Mapping[str, Any]]:
+    """The id in lower case, and what is known."""
+    id_ = str(body.get("id", "")).lower() if isinstance(body, Mapping) else ""
+    if _GROUP_ID.fullmatch(id_):
+        return id_, told_by(GROUP, body, whole=False)
+    subscription = _SUBSCRIPTION_ID.fullmatch(id_)
+    if subscription is None:
+        raise BadInput(
+            f"{place}: is neither a resource group nor a subscription;"
+            " give what `az group list` or `az account list` prints, as JSON"
+        )
+    key = f"/subscriptions/{subscription[1]}"
+    # The CLI calls the display name `name`, and the GUID `id`.
+    told = {"displayName": body.get("name"), **body, "id": key, "subscriptionId": subscription[1]}
+    return key, told_by(SUBSCRIPTION, told, whole=False)

@@ -1,0 +1,116 @@
+"""Resource groups and subscriptions, read for the rules that ask for their tags, place or name.
+
+Read only where a policy cannot be decided without, and kept for an hour: of all that want the same at once, one reads.
+What ARM forbids is remembered for some minutes, and other failures for some seconds: a group that cannot be read costs
+no read for each of its machines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextvars import Context
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from onboarding.core.errors import ArmError
+from onboarding.core.evidence import Evidence
+from onboarding.core.facts import MachineFacts
+from onboarding.core.policy import Assignment, PolicySet
+from onboarding.core.surroundings import id_of, told_by
+from onboarding.deadline import limit
+from onboarding.ports import Arm
+
+_FRESH = timedelta(hours=1)
+_FORBIDDEN_FOR = timedelta(minutes=5)
+_FAILED_FOR = timedelta(seconds=10)  # less than any check waits; a sweep of a large group asks no more for a while
+_MOST = 5000  # groups and subscriptions; a group's tags are a kilobyte or so
+_FORBIDDEN = 403
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The facts with what was read around the machine, what the policies say of it then, and why some of what they ask
+    for could not be read."""
+
+    facts: MachineFacts
+    assignments: tuple[Assignment, ...]
+    failures: Failures
+
+
+type Failures = Mapping[str, ArmError]  # by what could not be read: `resourceGroup`, `subscription`
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    until: datetime
+    found: Mapping[str, Any] | ArmError
+
+
+class SurroundingsReader:
+    """Holds what it read. Who asks about many machines asks one of these."""
+
+    def __init__(self, arm: Arm) -> None:
+        self._arm = arm
+        self._kept: dict[str, _Kept] = {}
+        self._reading: dict[str, asyncio.Task[_Kept]] = {}
+
+    async def complete(self, facts: MachineFacts, policies: PolicySet, now: datetime) -> Completed:
+        """Read all that the policies ask for around the machine. Raises nothing: what cannot be read is told."""
+        failures: dict[str, ArmError] = {}
+        assignments = policies.assign(facts, now)
+        while facts.id.name and (wanted := {said.unread for said in assignments} - {"", *failures}):
+            what = min(wanted)
+            try:
+                facts = replace(facts, around=facts.around.having(what, await self._read(what, facts, now)))
+            except ArmError as error:
+                failures[what] = error
+            else:
+                assignments = policies.assign(facts, now)
+        return Completed(facts, assignments, failures)
+
+    async def _read(self, what: str, facts: MachineFacts, now: datetime) -> Mapping[str, Any]:
+        scope = id_of(what, facts.id)
+        key = scope.lower()
+        kept = self._kept.get(key)
+        if kept is None or kept.until <= now:
+            reading = self._reading.get(key)
+            if reading is None:
+                # Not a part of the event that happens to come first: others wait for it, whose time ends later.
+                reading = asyncio.create_task(self._ask(what, scope, now), context=Context())
+                reading.add_done_callback(_looked_at)
+                self._reading[key] = reading
+            kept = await _in_time(reading)
+        if isinstance(kept.found, ArmError):
+            raise kept.found
+        return kept.found
+
+    async def _ask(self, what: str, scope: str, now: datetime) -> _Kept:
+        key = scope.lower()
+        try:
+            kept = _Kept(now + _FRESH, told_by(what, await self._arm.read_scope(scope)))
+        except ArmError as error:
+            forbidden = error.evidence.http_status == _FORBIDDEN
+            kept = _Kept(now + (_FORBIDDEN_FOR if forbidden else _FAILED_FOR), error)
+        finally:
+            del self._reading[key]
+        self._kept.pop(key, None)
+        while len(self._kept) >= _MOST:
+            del self._kept[next(iter(self._kept))]
+        self._kept[key] = kept
+        return kept
+
+
+async def _in_time(reading: asyncio.Task[_Kept]) -> _Kept:
+    try:
+        async with asyncio.timeout(limit(None, for_others=True)):
+            return await asyncio.shield(reading)
+    except TimeoutError:
+        raise ArmError(Evidence(code="TimeoutError", message="ARM did not answer in time")) from None
+
+
+def _looked_at(reading: asyncio.Task[_Kept]) -> None:
+    """Its failure is that of who waits for it; where nobody does any more, it is nobody's."""
+    if not reading.cancelled():
+        reading.exception()
