@@ -75,7 +75,10 @@ class Door:
         if fault is not None and not fault.after and (fault.answers or fault.cut is Cut.RESET):
             answer = _spoiled(fault)
         else:
-            answer = await self._answer(request, visit)
+            try:
+                answer = await self._answer(request, visit)
+            except ConnectionResetError:  # who asked died in the middle of the request, so that nothing was asked
+                return web.Response(status=500)
             if fault is not None and fault.after and fault.answers:
                 answer = _spoiled(fault)
         return await self._send(request, visit, answer, fault.cut if fault else None)

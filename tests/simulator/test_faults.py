@@ -3,17 +3,20 @@ goes through them unchanged."""
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 from azure.core.exceptions import HttpResponseError
+from yarl import URL
 
 from simulator.arm import Cut, FaultRule, Kind
 from simulator.arm.faults import read_rules
 from tests.shared_samples import needs_samples, read_lines
-from tests.simulator.conftest import Scene
+from tests.simulator.conftest import AUDIENCE, Scene
 
 
 async def test_the_nth_matching_request_is_spoiled_and_no_other(scene: Scene) -> None:
@@ -47,6 +50,28 @@ async def test_the_connection_is_reset_before_or_after_the_effect(scene: Scene, 
     assert ("omsextension" in machine.extensions) is after
     # aiohttp sends an idempotent request a second time by itself, so there may be two.
     assert {request.status for request in scene.arm.requests} == {0}
+
+
+async def test_a_caller_that_dies_in_the_middle_of_a_request_asked_for_nothing(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    machine, url = scene.add(), URL(scene.endpoints.arm)
+    assert url.host
+    tls = ssl.create_default_context(cafile=str(scene.endpoints.ca_file))
+    _, writer = await asyncio.open_connection(url.host, url.port, ssl=tls)
+    head = (
+        f"PUT {machine.id}/extensions/OMSExtension?api-version=2024-11-01 HTTP/1.1\r\nHost: {url.host}\r\n"
+        f"Authorization: Bearer {scene.arm.tokens.issue(AUDIENCE).value}\r\nContent-Length: 1000\r\n\r\n{{"
+    )
+    writer.write(head.encode())
+    await writer.drain()
+    assert (await scene.call("GET", machine.id)).status == 200  # what was written before has arrived by now
+    writer.transport.abort()
+    for _ in range(20):
+        assert (await scene.call("GET", machine.id)).status == 200
+    assert not machine.extensions
+    assert {request.method for request in scene.arm.requests} == {"GET"}
+    assert not caplog.records
 
 
 async def test_an_answer_can_end_in_the_middle(scene: Scene) -> None:
