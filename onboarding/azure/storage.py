@@ -93,13 +93,13 @@ def poison_queue(
         # Here and not above: no event needs it, and it takes a seventh of a cold start to load.
         from azure.storage.queue.aio import QueueClient
 
+        # By itself the SDK tries again for more than a minute.
+        retries = {"retry_total": 2, "initial_backoff": 1, "increment_base": 1}
+        options: dict[str, Any] = {"transport": shared, "permit_redirects": False, **retries}
         with _said_plainly():
             if storage.connection_string is not None:
-                text = storage.connection_string.reveal()
-                return QueueClient.from_connection_string(text, name, transport=shared, permit_redirects=False)
-            return QueueClient(
-                storage.queue_endpoint, name, credential=credential, transport=shared, permit_redirects=False
-            )
+                return QueueClient.from_connection_string(storage.connection_string.reveal(), name, **options)
+            return QueueClient(storage.queue_endpoint, name, credential=credential, **options)
 
     return PoisonQueue(lambda: (queue(f"{QUEUE}-poison"), queue(QUEUE)))
 

@@ -85,7 +85,7 @@ READABLE = [
     "2022/04/05 12:56:36 user@host:/var/log and a: b@c",
     "mkdir -p /opt/x1234 and ssh -p 2222 host, through -p proxy01:8080 or -p http://proxy01:8080",
     "the option --password is required, the password is wrong, password authentication failed for user",
-    "status:failed proxy unreachable; see http://status.example:8080 and write to someone@example.com",
+    "status:failed proxy unreachable; see http://status.test/health and write to someone@example.com",
 ]
 
 
