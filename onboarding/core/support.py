@@ -12,7 +12,7 @@ from typing import Any
 
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.facts import OsType
-from onboarding.core.release import TITLES, Distribution, OsRelease, title_of
+from onboarding.core.release import TITLES, Distribution, OsRelease, Witness, title_of
 from onboarding.core.versions import refines
 
 _ARCHITECTURES = ("x86_64", "arm64")
@@ -60,7 +60,9 @@ class Judgement:
 
 
 def judge(release: OsRelease, table: SupportTable) -> Judgement:
-    """Whether the table names this release."""
+    """Whether the table names this release. The name of an own image is free text, so it leaves the answer open."""
+    if release.witness is Witness.NAME:
+        return _judgement(Verdict.UNKNOWN, "", table, f"{release.reason}; until then {table} is not asked")
     if release.os_type is OsType.WINDOWS or release.distribution == Distribution.WINDOWS:
         return _judgement(Verdict.UNSUPPORTED, "", table, f"{release.reason}: Windows, and {table} is for Linux")
     if not release.known:
