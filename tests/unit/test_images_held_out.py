@@ -36,7 +36,8 @@ def _release(image: str) -> OsRelease:
     if image.startswith("/"):
         reference = read_image({"id": f"{_GROUP}{image}"})
     else:
-        reference = ImageReference(*image.split(":"), kind=ImageKind.MARKETPLACE)
+        publisher, offer, sku = image.split(":")
+        reference = ImageReference(publisher, offer, sku, kind=ImageKind.MARKETPLACE)
     return identify(replace(_NO_VM, image=reference))
 
 
