@@ -177,24 +177,28 @@ def _versions(family: Family, names: Names, *, certain: bool) -> Iterator[str]:
 
 def _numbers(family: Family, names: Names, *, certain: bool) -> Iterator[str]:
     offer, sku = names.offer, names.sku
-    yield from _found(family, family.worded, sku)
-    if certain:
-        yield from _found(family, family.bare, sku)
-    elif family.alone is not None and (match := family.alone.match(sku)):
-        if not family.is_all_of(offer):
-            yield from _found(family, family.full, sku)
-        elif not match["words"] or family.versions.is_whole(match):
-            yield from _found(family, family.alone, sku)
-    yield from _found(family, family.leading, sku)
-    yield from _found(family, family.worded, offer)
-    yield from _found(family, family.leading, offer)
+    whole = family.bare if certain else _alone(family, offer, sku)
+    for pattern, name in (
+        (family.worded, sku),
+        (whole, sku),
+        (family.leading if sku[:1].isdigit() else None, sku),
+        (family.worded, offer),
+        (family.leading if offer[:1].isdigit() else None, offer),
+    ):
+        if pattern is not None:
+            for match in pattern.finditer(name):
+                if version := family.versions.version_of(match):
+                    yield version
 
 
-def _found(family: Family, pattern: re.Pattern[str] | None, name: str) -> Iterator[str]:
-    if pattern is not None:
-        for match in pattern.finditer(name):
-            if version := family.versions.version_of(match):
-                yield version
+def _alone(family: Family, offer: str, sku: str) -> re.Pattern[str] | None:
+    """What reads a sku that begins with a version: how much of it is believed depends on what the offer names."""
+    match = family.alone.match(sku) if family.alone is not None else None
+    if match is None:
+        return None
+    if not family.is_all_of(offer):
+        return family.full
+    return family.alone if not match["words"] or family.versions.is_whole(match) else None
 
 
 def parse_grammar(raw: Mapping[str, Any], place: str) -> Grammar:
@@ -230,7 +234,7 @@ def _compile(raw: Mapping[str, Any]) -> Grammar:
         architectures=tuple((name, re.compile(_any(words))) for name, words in raw["architectures"].items()),
         numerals=re.compile(
             rf"{_NO_LETTER_BEFORE}(?:{'|'.join(f'({words})' for words in spelled)})"
-            rf"(?=$|[-_. ](?:{'|'.join((*spelled, endings))}){_NO_LETTER_AFTER})"
+            rf"(?=$|[-_. ](?:{'|'.join((*spelled, endings, '0?4', '10'))}){_NO_LETTER_AFTER})"
         ),
         numeral_words=frozenset(word for words in numerals for word in (words.split()[0], words.replace(" ", ""))),
         numeral_values=tuple(numerals.values()),

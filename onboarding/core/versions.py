@@ -35,7 +35,7 @@ _PATTERNS = {
     Notation.ENTERPRISE: rf"{_NO_MONTH}(?P<major>10|[5-9])(?:[._u-]?(?P<minor>1[01]|\d))?{_END}",
     Notation.SERVICE_PACK: (
         rf"{_NO_DATE}(?P<major>1\d)"
-        rf"(?:[-_. ]?sp[-_. ]?(?P<minor>\d)|[._-](?P<point>[0-7])|(?<=1[1256])(?P<pack>[1-7]))?{_END}"
+        rf"(?:[-_. ]?sp[-_. ]?(?P<minor>\d)|[._-](?P<point>[0-7])|(?P<pack>(?<=1[1256])[1-7]|(?<=16)0))?{_END}"
     ),
     Notation.DOTTED: rf"{_NO_DATE}(?P<major>\d{{1,2}})(?:[._-](?P<minor>\d{{1,2}}))?{_END}",
     Notation.LEAP: rf"(?P<major>15|42|1[1-3])(?:[._-]?(?P<minor>\d))?{_END}",
