@@ -176,7 +176,7 @@ def test_an_override_file_teaches_an_image(tmp_path: Path) -> None:
         ("", "is empty"),
         ("nonsense\n", "line 1: 'nonsense' is no image"),
         ("nonsense\nmore nonsense\n", "line 1: 'nonsense' is no image; write publisher:offer:sku"),
-        ("<html>\n" * 5000, "nor could any of the 999 items behind it be read"),
+        ("so much prose\n" * 5000, "nor could any of the 999 items behind it be read"),
         ('{"color": "red"}', "line 1: no image among the keys color"),
         ("[" * 100_000, "is no JSON"),
     ],
