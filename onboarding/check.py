@@ -6,6 +6,7 @@ caller brings the item, the support table and the overrides.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -23,6 +24,7 @@ DEFAULT_EXTENSION = "oms-agent-linux"
 _MEND = "give publisher, offer, sku; or urn; or imageReference; or osName, osVersion; or a VM body"
 _IMAGE_KEYS = ("publisher", "offer", "sku")
 _VM_KEYS = ("id", "name", "location", "tags", "plan", "resources", "managedBy")
+_IMAGE_ID = re.compile(r"/[^\s:]{1,500}?/images/[^\s/:]", re.IGNORECASE)
 _NOTHING_KNOWN = read_facts({})
 
 
@@ -130,7 +132,7 @@ def check_query(
 def read_question(item: object) -> Question | MachineFacts:
     """What an item tells of a machine."""
     if isinstance(item, str):
-        return Question(_parse_urn(item))
+        return Question(_own_image(item) or _parse_urn(item))
     if not isinstance(item, Mapping):
         raise NotAnImage(f"{type(item).__name__} is no image; {_MEND}")
     body = _vm_body(item)
@@ -148,6 +150,11 @@ def _name_of(facts: MachineFacts) -> str:
     return str(facts.id) if facts.id.name else str(Question(facts.image, facts.guest_os_name, facts.guest_os_version))
 
 
+def _own_image(text: str) -> ImageReference | None:
+    """The image that a resource id names: a managed image, or one of a gallery."""
+    return read_image({"id": text.strip()}) if _IMAGE_ID.match(text.strip()) else None
+
+
 def _parse_urn(text: str) -> ImageReference:
     parts = [part.strip() for part in text.strip().split(":")]
     if len(parts) not in (3, 4) or not all(parts[:3]):
@@ -160,6 +167,9 @@ def _image_of(item: Mapping[str, Any]) -> ImageReference | None:
     if isinstance(item.get("imageReference"), Mapping):
         return read_image(item["imageReference"])
     if any(key in item for key in _IMAGE_KEYS):
+        missing = [key for key in _IMAGE_KEYS if not _text(item, key).strip()]
+        if missing and "osName" not in item:
+            raise NotAnImage(f"the image has no {' and no '.join(missing)}; {_MEND}")
         return read_image({key: item.get(key) for key in (*_IMAGE_KEYS, "version")})
     return _parse_urn(item["urn"]) if isinstance(item.get("urn"), str) else None
 

@@ -1,7 +1,8 @@
 """Reads the items that `onboard check` is asked about, one at a time, whatever form the file has.
 
 A JSON array (also one spread over lines, as `az … -o json` prints it), JSON Lines, CSV with a header, or plain URNs.
-Nothing holds the whole file in memory; what cannot be read is named by its line.
+Nothing holds the whole file in memory; what cannot be read is named by its line, and ends the reading unless the caller
+goes on.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ _CANONICAL = {"osname": "osName", "osversion": "osVersion"}
 _DECODER = json.JSONDecoder()
 _CHUNK = 1 << 16
 _MAX_ITEM = 256 * 1024 * 1024  # characters of one line, or of one value
+_INDENT = 100  # characters of a line's beginning that are kept
+_LEAST_TRIED, _MOST_TRIED = 1 << 12, 1 << 24  # characters read in vain: what each bad value counts at least, and all
 _SPACES = re.compile(r"[\s,\ufeff]*")
 
 
@@ -33,19 +36,34 @@ class Item:
     line: int
 
 
-def read_items(source: IO[str], name: str) -> Iterator[Item]:
-    """Every item of a text, in its order."""
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """The value of an item that could not be read: what is wrong with it, and the fix."""
+
+    problem: str
+
+
+def read_items(source: IO[str], name: str, *, go_on: bool = False) -> Iterator[Item]:
+    """Every item of a text, in its order. One that cannot be read raises BadInput, or is `Unread` where the caller goes
+    on."""
+    for item in _items(source, name):
+        if isinstance(item.value, Unread) and not go_on:
+            raise BadInput(f"{name}, line {item.line}: {item.value.problem}")
+        yield item
+
+
+def _items(source: IO[str], name: str) -> Iterator[Item]:
     head, first = _first_line(source, name)
     text = first.strip()
     if text.startswith("["):
-        yield from _json_values(chain([first], _chunks(source)), name, head)
+        yield from _json_values(chain([first], _chunks(source)), head)
     elif text.startswith("{"):
         if _is_json(text):
-            yield from _json_lines(chain([first], _lines(source, name)), name, head)
+            yield from _json_lines(chain([first], _lines(source, name)), head)
         else:
-            yield from _json_values(chain([first], _chunks(source)), name, head)
+            yield from _json_values(chain([first], _chunks(source)), head)
     elif _is_header(text):
-        yield from _csv_rows(text, _lines(source, name), name, head)
+        yield from _csv_rows(text, _lines(source, name), head)
     else:
         yield from _plain_lines(chain([first], _lines(source, name)), head)
 
@@ -70,16 +88,21 @@ def _plain_lines(lines: Iterable[str], head: int) -> Iterator[Item]:
             yield Item(text, number)
 
 
-def _json_lines(lines: Iterable[str], name: str, head: int) -> Iterator[Item]:
+def _json_lines(lines: Iterable[str], head: int) -> Iterator[Item]:
     for number, line in enumerate(lines, head):
         if not line.strip():
             continue
-        try:
-            value = json.loads(line)
-            _check(value, line.count("[") + line.count("{"))
-        except (ValueError, RecursionError) as error:
-            raise BadInput(f"{name}, line {number}: is no JSON ({_told(error)}); give one object a line") from None
-        yield Item(value, number)
+        yield Item(read_line(line), number)
+
+
+def read_line(line: str) -> Any:
+    """The value of one line of JSON, or Unread."""
+    try:
+        value = json.loads(line)
+        _check(value, line.count("[") + line.count("{"))
+    except (ValueError, RecursionError) as error:
+        return Unread(f"is no JSON ({_told(error)}); give one object a line")
+    return value
 
 
 def _check(value: Any, brackets: int) -> None:
@@ -93,19 +116,24 @@ def _told(error: ValueError | RecursionError) -> str:
     return "nested too deeply" if isinstance(error, RecursionError) else "a number has too many digits"
 
 
-def _csv_rows(header: str, lines: Iterator[str], name: str, head: int) -> Iterator[Item]:
+def _csv_rows(header: str, lines: Iterator[str], head: int) -> Iterator[Item]:
     columns = [_CANONICAL.get(column.strip().lower(), column.strip()) for column in next(csv.reader([header]))]
     columns = [column.lower() if column.lower() in _COLUMNS else column for column in columns]
     reader = csv.DictReader(lines, fieldnames=columns)
-    try:
-        for row in reader:
-            yield Item({key: value for key, value in row.items() if key is not None and value}, head + reader.line_num)
-    except csv.Error as error:
-        raise BadInput(f"{name}, line {head + reader.line_num}: is no CSV ({error}); is a quote not closed?") from None
+    while True:
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            yield Item(Unread(f"is no CSV ({error}); is a quote not closed?"), head + reader.reader.line_num)
+            continue
+        if row is None:
+            return
+        yield Item({key: value for key, value in row.items() if key is not None and value}, head + reader.line_num)
 
 
-def _json_values(chunks: Iterable[str], name: str, head: int) -> Iterator[Item]:
-    """The elements of the arrays, and the single values, that a text holds one after the other."""
+def _json_values(chunks: Iterable[str], head: int) -> Iterator[Item]:
+    """The elements of the arrays, and the single values, that a text holds one after the other. Behind one that cannot
+    be read, the next begins on a line of its own that is indented as much."""
     text = _Text(iter(chunks), head)
     in_array = False
     while text.skip_spaces():
@@ -114,12 +142,15 @@ def _json_values(chunks: Iterable[str], name: str, head: int) -> Iterator[Item]:
             continue
         line = text.line
         try:
-            value = text.take_value()
+            yield Item(text.take_value(), line)
         except (ValueError, RecursionError) as error:
-            raise BadInput(f"{name}, line {line}: is no JSON ({_told(error)}); give an array or objects") from None
-        yield Item(value, line)
+            told = f"is no JSON ({_told(error)})"
+            if not text.skip_value():
+                yield Item(Unread(f"{told}, and nothing behind it is read; give an array or objects"), line)
+                return
+            yield Item(Unread(f"{told}; give an array or objects"), line)
     if in_array:
-        raise BadInput(f"{name}, line {text.line}: the array is not closed; is the file whole?")
+        yield Item(Unread("the array is not closed; is the file whole?"), text.line)
 
 
 class _Text:
@@ -129,6 +160,8 @@ class _Text:
         self._chunks = chunks
         self._buffer = ""
         self._at = 0
+        self._line_head = ""
+        self._tried = 0
         self.line = line
 
     def skip_spaces(self) -> bool:
@@ -152,16 +185,37 @@ class _Text:
         while True:
             try:
                 value, end = _DECODER.raw_decode(self._buffer, self._at)
-            except json.JSONDecodeError:
+            except json.JSONDecodeError as error:
                 if not self._read_more():
+                    self._tried += error.pos - self._at
                     raise
+            except RecursionError:
+                self._tried += _CHUNK
+                raise
             else:
                 _check(value, self._buffer.count("[", self._at, end) + self._buffer.count("{", self._at, end))
                 self._advance(end)
                 return value
 
+    def skip_value(self) -> bool:
+        """Go on behind a value that could not be taken; False where no line tells the next one's beginning, or where
+        too much was tried in vain."""
+        self._tried += _LEAST_TRIED
+        indent, first = self._line_head, self._buffer[self._at]
+        if indent.strip(" \t") or self._tried > _MOST_TRIED:
+            return False
+        found = self._buffer.find(f"\n{indent}{first}", self._at)
+        if found < 0:
+            return False
+        self._advance(found)
+        return True
+
     def _advance(self, to: int) -> None:
-        self.line += self._buffer.count("\n", self._at, to)
+        passed = self._buffer[self._at : to]
+        if breaks := passed.count("\n"):
+            self.line += breaks
+            self._line_head, passed = "", passed[passed.rfind("\n") + 1 :]
+        self._line_head = f"{self._line_head}{passed[:_INDENT]}"[:_INDENT]
         self._at = to
 
     def _read_more(self) -> bool:
