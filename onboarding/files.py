@@ -45,7 +45,7 @@ def load_catalogue_of(folder: Path) -> tuple[Mapping[str, CatalogueEntry], tuple
             catalogue[entry.name] = entry
         except ConfigurationError as error:
             problems.append(str(error))
-        except (OSError, UnicodeDecodeError, RecursionError) as error:
+        except (OSError, RecursionError) as error:
             problems.append(f"{place}: cannot be read ({type(error).__name__})")
     return catalogue, tuple(problems)
 
@@ -72,7 +72,7 @@ def load_policies(folder: Path, catalogue: Mapping[str, CatalogueEntry]) -> tupl
             policies.append(policy)
         except ConfigurationError as error:
             problems.append(str(error))
-        except (OSError, UnicodeDecodeError, RecursionError) as error:
+        except (OSError, RecursionError) as error:
             problems.append(f"{path.name}: cannot be read ({type(error).__name__})")
     if not policies:
         problems.append(f"ONBOARDING_POLICIES: folder {str(folder)!r} holds no usable policy; no VM is onboarded")
@@ -94,7 +94,7 @@ def load_overrides(folder: Path) -> tuple[Overrides, tuple[str, ...]]:
         return parse_overrides(_read(path), path.name), ()
     except ConfigurationError as error:
         return NO_OVERRIDES, (str(error),)
-    except (OSError, UnicodeDecodeError, RecursionError) as error:
+    except (OSError, RecursionError) as error:
         return NO_OVERRIDES, (f"{path.name}: cannot be read ({type(error).__name__})",)
 
 

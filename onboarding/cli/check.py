@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from onboarding.check import DEFAULT_EXTENSION, Checker, NotAnImage
-from onboarding.cli.check_input import Item, read_items
+from onboarding.cli.check_input import read_listed
 from onboarding.cli.check_output import CsvWriter, JsonWriter, TableWriter, Writer
-from onboarding.cli.io import BadInput, Commands
+from onboarding.cli.io import BadInput, Commands, open_text, shown
 from onboarding.cli.policy_input import policy_folder
 from onboarding.core.catalog import CatalogueEntry
 from onboarding.core.errors import ConfigurationError
@@ -96,20 +96,9 @@ def _asked(args: argparse.Namespace) -> list[tuple[Any, str]] | None:
 def _from_file(path: str | None) -> Iterator[tuple[Any, str]]:
     if path is None and sys.stdin.isatty():
         raise BadInput("nothing to check; give a file, - for standard input, or --image publisher:offer:sku")
-    if path in (None, "-"):
-        yield from _placed(read_items(sys.stdin, "standard input"), "standard input")
-        return
-    try:
-        # A byte that is no UTF-8 is no name of an image either, and must not stop the rest.
-        with open(str(path), encoding="utf-8-sig", errors="replace") as source:
-            yield from _placed(read_items(source, str(path)), str(path))
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror}); give a file, or - for standard input") from error
-
-
-def _placed(items: Iterator[Item], name: str) -> Iterator[tuple[Any, str]]:
-    for item in items:
-        yield item.value, f"{name}, line {item.line}"
+    with open_text(path or "-") as source:
+        for item in read_listed(source, shown(path or "-")):
+            yield item.value, f"{shown(path or '-')}, line {item.line}"
 
 
 def _writer(args: argparse.Namespace, table: SupportTable, *, reasons: bool) -> Writer:

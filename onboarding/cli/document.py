@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from onboarding.cli.io import BadInput, Commands
+from onboarding.cli.io import Commands, read_text
 from onboarding.core.grammar_data import grammar_source
 from onboarding.core.support_page import fill_page, page_parts
 from onboarding.files import load_catalogue
@@ -23,10 +23,7 @@ def add(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     page: Path = args.page
-    try:
-        before = page.read_text(encoding="utf-8")
-    except OSError as error:
-        raise BadInput(f"{page}: cannot be read ({error.strerror}); give a page with marked parts") from error
+    before = read_text(str(page))
     after = fill_page(before, page_parts(load_catalogue().values(), grammar_source()))
     if args.check:
         return 0 if before == after else 1

@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from onboarding.cli.policy_input import Source, load_definition, load_policy, re
 from onboarding.core.conditions import Context, Resource
 from onboarding.core.facts import read_facts
 from onboarding.core.foreign import printable
+from onboarding.core.vm_forms import Unrecognised, arm_form
 
 type Decide = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
@@ -74,7 +76,7 @@ def _outcomes(path: Path) -> Iterator[Outcome]:
         place = f"cases[{index}]"
         if not isinstance(case, dict) or not isinstance(case.get("expect"), dict) or "vm" not in case:
             raise source.error(place, "a case has name, vm and expect")
-        told = decide(_vm(case["vm"], path.parent))
+        told = decide(_vm(case["vm"], path.parent, source, f"{place}.vm"))
         name = str(case.get("name", place))
         yield Outcome(str(path), source.line_of(place), name, tuple(_differences(case["expect"], told)))
 
@@ -98,8 +100,19 @@ def _decider(source: Source, folder: Path) -> Decide:
 _NOW = datetime.now(UTC)
 
 
-def _vm(vm: Any, folder: Path) -> Mapping[str, Any]:
-    return next(read_vms(str(folder / vm))) if isinstance(vm, str) else vm if isinstance(vm, dict) else {}
+def _vm(vm: Any, folder: Path, source: Source, place: str) -> Mapping[str, Any]:
+    """The body in the case itself, which may be a part of one, or the only one of a file."""
+    if isinstance(vm, str):
+        found = list(islice(read_vms(str(folder / vm)), 2))
+        if len(found) != 1:
+            raise source.error(place, f"{vm} holds {'several VMs' if found else 'no VM'}; a case is of one")
+        return found[0]
+    if not isinstance(vm, dict):
+        raise source.error(place, "is no VM; write a body, or the name of a file with one")
+    try:
+        return arm_form(vm)
+    except Unrecognised as error:
+        raise source.error(place, str(error)) from None
 
 
 def _differences(expected: Mapping[str, Any], told: Mapping[str, Any]) -> Iterator[str]:

@@ -90,7 +90,7 @@ BAD: dict[str, tuple[str, str]] = {
         yaml.safe_dump({**ENTRY, "name": "twin", "publisher": "CONTOSO.inventory"}),
         "extensions/bad.yaml: type: CONTOSO.inventory.InventoryAgentLinux is the handler of 'inventory-agent' already",
     ),
-    "no UTF-8": ("\udcff", "extensions/bad.yaml: cannot be read (UnicodeDecodeError)"),
+    "no UTF-8": ("\udcff", "extensions/bad.yaml: is not UTF-8 (byte 0); save it as UTF-8"),
     "no bottom": ("&a [*a]", "extensions/bad.yaml: line 1: '*a' stands inside what it names"),
 }
 
