@@ -3,6 +3,7 @@ one bad file never takes the others down."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -60,7 +61,7 @@ def extension_files(folder: Path) -> list[Path]:
 
 def load_policies(folder: Path, catalogue: Mapping[str, CatalogueEntry]) -> tuple[PolicySet, tuple[str, ...]]:
     """The policies of a folder in the order of their files' names, and what is wrong with the files left out."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # False, too, for what cannot be a name
         return PolicySet(()), (f"ONBOARDING_POLICIES: there is no folder {str(folder)!r}; name one with policy files",)
     policies: list[Policy] = []
     problems: list[str] = []
@@ -88,7 +89,7 @@ def policy_files(folder: Path) -> list[Path]:
 def load_overrides(folder: Path) -> tuple[Overrides, tuple[str, ...]]:
     """What people taught about their own images, in the policy folder's `image-overrides.yaml` if there is one."""
     path = folder / OVERRIDES
-    if not path.is_file():
+    if not os.path.isfile(path):
         return NO_OVERRIDES, ()
     try:
         return parse_overrides(_read(path), path.name), ()

@@ -15,7 +15,7 @@ from typing import IO, Any
 from onboarding.check import DEFAULT_EXTENSION, Checker, NotAnImage
 from onboarding.cli.check_input import read_listed
 from onboarding.cli.check_output import CsvWriter, JsonWriter, TableWriter, Writer
-from onboarding.cli.io import BadInput, Commands, open_text, shown
+from onboarding.cli.io import BadInput, Commands, nobody_pipes, open_text, shown
 from onboarding.cli.policy_input import policy_folder
 from onboarding.core.catalog import CatalogueEntry
 from onboarding.core.errors import ConfigurationError
@@ -94,7 +94,7 @@ def _asked(args: argparse.Namespace) -> list[tuple[Any, str]] | None:
 
 
 def _from_file(path: str | None) -> Iterator[tuple[Any, str]]:
-    if path is None and sys.stdin.isatty():
+    if path is None and nobody_pipes():
         raise BadInput("nothing to check; give a file, - for standard input, or --image publisher:offer:sku")
     with open_text(path or "-") as source:
         for item in read_listed(source, shown(path or "-")):

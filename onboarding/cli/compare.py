@@ -16,7 +16,7 @@ from typing import Any
 from onboarding.check import DEFAULT_EXTENSION
 from onboarding.cli.check import load_entry
 from onboarding.cli.check_input import read_listed
-from onboarding.cli.io import MAX_LIST, BadInput, Commands, read_text, shown
+from onboarding.cli.io import MAX_LIST, BadInput, Commands, read_page, read_text, shown, write_text
 from onboarding.cli.policy_evaluate import bind
 from onboarding.cli.policy_input import load_definition, read_parameters
 from onboarding.core.comparison import LabelledImage, by_name, by_rule, compare, read_label
@@ -67,8 +67,8 @@ def _labels(path: str) -> list[LabelledImage]:
 
 
 def _into_page(page: Path, text: str, *, write: bool) -> int:
-    before = read_text(str(page))
+    before = read_page(page)
     after = fill_page(before, {"comparison": text})
     if write and after != before:
-        page.write_text(after, encoding="utf-8")
+        write_text(page, after)
     return 0 if write or after == before else 1

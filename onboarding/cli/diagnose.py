@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 from onboarding.check import DEFAULT_EXTENSION
 from onboarding.cli.diagnose_input import read_evidence
-from onboarding.cli.io import BadInput, Commands, as_json, read_text
+from onboarding.cli.io import BadInput, Commands, as_json, nobody_pipes, read_text
 from onboarding.cli.policy_input import policy_folder
 from onboarding.core.catalog import CatalogueEntry
 from onboarding.core.errors import ConfigurationError
@@ -107,7 +106,7 @@ def handler_of(entry: CatalogueEntry) -> str:
 def _given(text: str) -> Iterable[Evidence]:
     if text != "-":
         return read_evidence(text, "TEXT")
-    if sys.stdin.isatty():
+    if nobody_pipes():
         raise BadInput("nothing to diagnose; give the message as an argument, or pipe it in")
     return read_evidence(read_text("-", errors="replace"), "standard input")
 

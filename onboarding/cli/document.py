@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from onboarding.cli.io import Commands, read_text
+from onboarding.cli.io import Commands, read_page, write_text
 from onboarding.core.grammar_data import grammar_source
 from onboarding.core.support_page import fill_page, page_parts
 from onboarding.files import load_catalogue
@@ -23,10 +23,10 @@ def add(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     page: Path = args.page
-    before = read_text(str(page))
+    before = read_page(page)
     after = fill_page(before, page_parts(load_catalogue().values(), grammar_source()))
     if args.check:
         return 0 if before == after else 1
     if before != after:
-        page.write_text(after, encoding="utf-8")
+        write_text(page, after)
     return 0

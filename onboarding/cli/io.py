@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
 from onboarding.reading import MAX_BYTES, Unreadable, decode, encoding_of, too_large
@@ -37,6 +38,20 @@ def read_text(path: str, limit: int = MAX_BYTES, errors: str = "strict") -> str:
         raise BadInput(f"{shown(path)}: {error}; {error.mend}") from None
 
 
+def read_page(path: Path) -> str:
+    """The text of a file that is to be written again, which standard input cannot be."""
+    return read_text(str(path.absolute()))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file as UTF-8, or say why it cannot be."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise BadInput(f"{path}: cannot be written ({reason}); name another file") from None
+
+
 @contextmanager
 def open_text(path: str) -> Iterator[IO[str]]:
     """The same text to be read piece by piece. A byte that has no meaning is replaced, and does not stop the rest."""
@@ -49,6 +64,11 @@ def open_text(path: str) -> Iterator[IO[str]]:
             cast(IO[bytes], io.BufferedReader(_Joined(head, source))), encoding_of(head), errors="replace"
         )
         yield text
+
+
+def nobody_pipes() -> bool:
+    """Whether standard input is a terminal, at which a person would wait for an answer."""
+    return sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
 
 
 def shown(path: str) -> str:

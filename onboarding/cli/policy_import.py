@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from onboarding.cli.io import BadInput, Commands
+from onboarding.cli.io import BadInput, Commands, write_text
 from onboarding.cli.policy_input import load_definition, read_parameters, read_source
 from onboarding.core.conditions import NOT_GIVEN, ConditionError, Resource, Undecided, compile_template
 from onboarding.core.definition_import import Imported, import_definition
@@ -85,10 +85,7 @@ def _write(imported: Imported, path: Path | None) -> None:
     if path is None:
         sys.stdout.write(text)
         return
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be written ({error.strerror})") from None
+    write_text(path, text)
     for note in imported.notes:
         print(printable(f"{imported.policy['name']}: {note}"), file=sys.stderr)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -60,9 +61,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _case_files(path: Path) -> list[Path]:
-    if path.is_dir():
+    if os.path.isdir(path):
         return sorted(each for each in path.iterdir() if each.stem.endswith(".cases"))
-    if not path.exists():
+    if not os.path.exists(path):
         raise BadInput(f"{path}: is not there; give *.cases.yaml files, or a folder of them")
     return [path]
 
@@ -82,6 +83,11 @@ def _outcomes(path: Path) -> Iterator[Outcome]:
 
 
 def _decider(source: Source, folder: Path) -> Decide:
+    for key, kind in (("definition", str), ("policy", str), ("parameters", dict)):
+        if key in source.data and not isinstance(source.data[key], kind):
+            raise source.error(
+                key, f"is no {'file' if kind is str else 'object'}; write `policy: FILE` or `definition: FILE`"
+            )
     if "definition" in source.data:
         loaded = load_definition(str(folder / source.data["definition"]))
         bound = bind(*loaded, source.data.get("parameters") or {})

@@ -4,6 +4,7 @@ cloud."""
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _files(path: Path) -> list[Path]:
-    if not path.exists():
+    if not os.path.exists(path):
         raise BadInput(f"{path}: is not there; give policy files, or a folder of them")
     if not path.is_dir():
         return [path]
