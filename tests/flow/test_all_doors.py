@@ -108,6 +108,13 @@ NASTY: dict[str, bytes] = {
         b'"innererror": "x"}, "status": "99999999999"}'
     ),
 }
+UNREADABLE = frozenset(
+    [
+        *("empty", "blank", "nul", "latin-1", "half a mark", "utf-16 mark", "utf-16, odd", "utf-16, surrogate"),
+        *("utf-32, bad", "utf-8, surrogate", "digits", "brackets", "objects", "list without an end", "tags", "aliases"),
+        *("loop", "documents", "directives", "sixty", "tabs", "html", "lines", "deep content", "one long line"),
+    ]
+)
 # What a command wants besides; a file of this name is made by the fixture.
 GOOD: dict[str, str] = {
     "definition": "d.json",
@@ -275,6 +282,7 @@ def doors(folder: Path) -> dict[tuple[str, ...], tuple[bool, bool]]:
 
 
 def test_the_doors_are_those_that_the_parser_has(doors: dict[tuple[str, ...], tuple[bool, bool]]) -> None:
+    assert NASTY.keys() > UNREADABLE
     readers = {command[0] if command[0] != "policy" else " ".join(command[:2]) for command in doors}
     assert readers >= {"check", "compare", "diagnose", "document", "replay", "install", "template", "status"}
     assert readers >= {f"policy {name}" for name in ("evaluate", "explain", "plan", "validate", "test", "import")}
@@ -287,10 +295,13 @@ def _one_of_settings(doors: dict[tuple[str, ...], tuple[bool, bool]], number: in
 
 
 def test_nothing_that_a_door_is_given_breaks_it(folder: Path, doors: dict[tuple[str, ...], tuple[bool, bool]]) -> None:
-    """Each content at each door, by turns as a file and on standard input."""
+    """Each content at each door, by turns as a file and on standard input; what is no text or no JSON and YAML, which
+    few functions find out, at every third."""
     asked = []
-    for number, content in enumerate(NASTY.values()):
+    for number, (name, content) in enumerate(NASTY.items()):
         for turn, door in enumerate(_one_of_settings(doors, number)):
+            if name in UNREADABLE and (number + turn) % 3:
+                continue
             takes_file, takes_input = doors[door]
             if takes_file and (not takes_input or (number + turn) % 2):
                 asked.append(Asked(list(door), FILE, content))

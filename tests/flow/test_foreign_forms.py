@@ -292,7 +292,10 @@ for command, given in json.load(sys.stdin):
 def _piped(commands: list[tuple[list[str], bytes]]) -> list[tuple[int, str, str]]:
     """Run commands, each with what it finds on standard input."""
     given_ = json.dumps([(command, content.hex()) for command, content in commands])
-    done = subprocess.run([sys.executable, "-c", _RUN], input=given_, capture_output=True, text=True, check=True)
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-c", _RUN], input=given_, capture_output=True, text=True, check=True, env=environment
+    )
     return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
 
 
@@ -355,6 +358,18 @@ def test_a_text_is_read_as_it_was_saved(text: str) -> None:
 def test_bytes_are_a_text_or_are_refused(content: bytes) -> None:
     with contextlib.suppress(Unreadable):
         assert isinstance(decode(content), str)
+
+
+def test_ids_for_a_command_by_hand_may_be_a_list_in_any_form(folder: Path) -> None:
+    ids = [body["id"] for body in FLEET]
+    texts = ["\n".join(ids), json.dumps(ids, indent=1), *(json.dumps(form()) for form in FORMS.values())]
+    asked = [(["install", "-"], text.encode("utf-16")) for text in texts]
+    answers = _piped([*asked, (["install", "-"], json.dumps([{"name": "x"}]).encode())])
+    *named, (code, _, err) = [(code, out, err.partition("(")[0]) for code, out, err in answers]
+    assert set(named) == {named[0]}
+    assert "VM" not in named[0][2]
+    assert code == 2
+    assert "line 1: is no VM body" in err
 
 
 # --- images in the forms of tables ----------------------------------------------------------------------------------
