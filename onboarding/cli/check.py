@@ -21,6 +21,7 @@ from onboarding.core.catalog import CatalogueEntry
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.overrides import NO_OVERRIDES, Overrides, parse_overrides
 from onboarding.core.support import SupportTable
+from onboarding.core.vm_forms import Unrecognised, arm_form
 from onboarding.files import load_catalogue_of
 from onboarding.reading import Unreadable, parse_yaml, read_file
 
@@ -98,7 +99,18 @@ def _from_file(path: str | None) -> Iterator[tuple[Any, str]]:
         raise BadInput("nothing to check; give a file, - for standard input, or --image publisher:offer:sku")
     with open_text(path or "-") as source:
         for item in read_listed(source, shown(path or "-")):
-            yield item.value, f"{shown(path or '-')}, line {item.line}"
+            yield _spelled(item.value), f"{shown(path or '-')}, line {item.line}"
+
+
+def _spelled(item: Any) -> Any:
+    """An image of Azure PowerShell with its keys as all others write them; a VM and what cannot be read as it is."""
+    if not isinstance(item, Mapping) or any(key in item for key in ("publisher", "urn", "properties")):
+        return item
+    try:
+        shaped = arm_form(item)
+    except Unrecognised:
+        return item
+    return item if "properties" in shaped else shaped
 
 
 def _writer(args: argparse.Namespace, table: SupportTable, *, reasons: bool) -> Writer:

@@ -151,7 +151,7 @@ def arm_form(item: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _refuse_cut(item: Mapping[str, Any]) -> None:
     """Only on the way to what tells the image and the OS, and where rules look most."""
-    open_ = [item]
+    open_ = [item] if _MARKS & set(item) or "properties" in item or "imageReference" in item else []
     while open_:
         for key, value in open_.pop().items():
             if key not in _OBJECTS:

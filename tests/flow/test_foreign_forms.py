@@ -412,6 +412,23 @@ def test_images_in_any_form_are_read(name: str, tmp_path: Path, capsys: pytest.C
     assert [row[1:3] for row in rows] == [["ubuntu", "16.04"], ["centos", "7.5"]]
 
 
+@pytest.mark.parametrize("name", ["semicolons", "Export-Csv", "Excel", "ConvertTo-Json", "ImageReference"])
+def test_answers_name_an_image_by_the_same_keys(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "images").write_text(IMAGES[name])
+    assert main(["check", str(tmp_path / "images"), "--format", "json"]) == 0
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [":".join(each[key] for key in ("publisher", "offer", "sku")) for each in answers] == [
+        urn.rpartition(":")[0] for urn in URNS
+    ]
+
+
+def test_other_columns_of_an_image_may_be_called_as_parts_of_a_vm(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "images").write_text(f"publisher,offer,sku,Tags,plan\n{','.join(ROWS[0][:3])},a=b,none\n")
+    assert main(["check", str(tmp_path / "images")]) == 0
+
+
 TABLE = (
     "Architecture    Offer         Publisher\n--------------  ------------  ---------\nx64  UbuntuServer  Canonical\n"
 )
