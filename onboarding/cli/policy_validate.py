@@ -67,8 +67,9 @@ def _faults(path: str) -> Iterator[Fault]:
     try:
         source = read_source(path)
     except BadInput as unreadable:
-        line, _, message = str(unreadable).removeprefix(f"{path}:").partition(": ")
-        yield Fault(path, int(line) if line.isdigit() else 1, "", message)
+        told = str(unreadable).removeprefix(f"{path}:").strip()
+        line, _, message = told.partition(": ")
+        yield Fault(path, int(line), "", message) if line.isdigit() else Fault(path, 1, "", told)
         return
     for error in _errors(source):
         yield Fault(path, source.line_of(error.place), error.place, error.message)

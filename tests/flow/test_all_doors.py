@@ -328,6 +328,30 @@ def test_what_is_no_file_is_named(folder: Path, doors: dict[tuple[str, ...], tup
     _judge(_answers(folder, asked))
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["check", "--overrides", "bad", "--image", "a:b:c"],
+        ["compare", "bad", "--definition", "bad"],
+        ["policy", "validate", "bad"],
+        ["policy", "import", "bad"],
+        ["policy", "test", "bad"],
+        ["template", "--settings", "bad"],
+    ],
+    ids=" ".join,
+)
+def test_what_is_no_text_is_named_with_the_reason(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bad").write_bytes(NASTY["binary"])
+    with contextlib.chdir(tmp_path):
+        assert main(command) == (1 if "validate" in command else 2)
+    captured = capsys.readouterr()
+    (line, *_) = (captured.out + captured.err).splitlines()
+    assert "bad" in line
+    assert "is not UTF-8 (byte 20)" in line
+
+
 WORDS = st.sampled_from(
     [
         *("id", "name", "type", "tags", "properties", "storageProfile", "ImageReference", "value", "data", "Content"),
