@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import IO, Any
 
 from onboarding.check import DEFAULT_EXTENSION, Answer, Checker, NotAnImage
-from onboarding.cli.check_input import Item, Unread, read_items, read_line
+from onboarding.cli.check_input import Unread, read_line, read_listed
 from onboarding.cli.check_output import CsvWriter, JsonWriter, TableWriter, Writer
-from onboarding.cli.io import BadInput, Commands
+from onboarding.cli.io import BadInput, Commands, nobody_pipes, open_text, shown
 from onboarding.cli.policy_input import policy_folder
 from onboarding.core.catalog import CatalogueEntry
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.overrides import NO_OVERRIDES, Overrides, parse_overrides
 from onboarding.core.support import SupportTable
+from onboarding.core.vm_forms import Unrecognised, arm_form
 from onboarding.files import known_extension, load_catalogue_of
 from onboarding.reading import Unreadable, parse_yaml, read_file
 
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     checker = Checker(table, overrides)
     answered, all_supported, unread, first = 0, True, 0, ""
     for value, place in asked if asked is not None else _from_file(args.file):
-        item = _of_mixed_line(value)
+        item = _spelled(_of_mixed_line(value))
         try:
             answer = _answer(checker, item)
         except NotAnImage as error:
@@ -113,22 +114,22 @@ def _asked(args: argparse.Namespace) -> list[tuple[Any, str]] | None:
 
 
 def _from_file(path: str | None) -> Iterator[tuple[Any, str]]:
-    if path is None and sys.stdin.isatty():
+    if path is None and nobody_pipes():
         raise BadInput("nothing to check; give a file, - for standard input, or --image publisher:offer:sku")
-    if path in (None, "-"):
-        yield from _placed(read_items(sys.stdin, "standard input", go_on=True), "standard input")
-        return
+    with open_text(path or "-") as source:
+        for item in read_listed(source, shown(path or "-"), go_on=True):
+            yield item.value, f"{shown(path or '-')}, line {item.line}"
+
+
+def _spelled(item: Any) -> Any:
+    """An image of Azure PowerShell with its keys as all others write them; a VM and what cannot be read as it is."""
+    if not isinstance(item, Mapping) or any(key in item for key in ("publisher", "urn", "properties")):
+        return item
     try:
-        # A byte that is no UTF-8 is no name of an image either, and must not stop the rest.
-        with open(str(path), encoding="utf-8-sig", errors="replace") as source:
-            yield from _placed(read_items(source, str(path), go_on=True), str(path))
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror}); give a file, or - for standard input") from error
-
-
-def _placed(items: Iterator[Item], name: str) -> Iterator[tuple[Any, str]]:
-    for item in items:
-        yield item.value, f"{name}, line {item.line}"
+        shaped = arm_form(item)
+    except Unrecognised:
+        return item
+    return item if "properties" in shaped else shaped
 
 
 def _writer(args: argparse.Namespace, table: SupportTable, *, reasons: bool) -> Writer:

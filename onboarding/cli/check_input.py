@@ -1,8 +1,9 @@
-"""Reads the items that `onboard check` is asked about, one at a time, whatever form the file has.
+"""Reads the items of a text, one at a time, whatever form it has: images, VMs, events.
 
-A JSON array (also one spread over lines, as `az … -o json` prints it), JSON Lines, CSV with a header, or plain URNs.
-Nothing holds the whole file in memory; what cannot be read is named by its line, and ends the reading unless the caller
-goes on.
+A JSON array (also one spread over lines, as `az … -o json` prints it), JSON Lines, CSV with a header (with commas,
+semicolons or tabs), or plain URNs, also one among the columns of `-o tsv`. Nothing holds the whole text in memory; what
+cannot be read is named by its line, and ends the reading unless the caller goes on; forms for people (tables, YAML,
+colours) are refused as a whole.
 """
 
 from __future__ import annotations
@@ -10,16 +11,41 @@ from __future__ import annotations
 import csv
 import json
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import IO, Any
 
 from onboarding.cli.io import BadInput
+from onboarding.core.foreign import printable
+from onboarding.core.vm_forms import listed, missing_pages
 from onboarding.reading import MAX_DEPTH, Unreadable, check_depth
 
-_COLUMNS = {"publisher", "offer", "sku", "version", "urn", "osname", "osversion"}
-_CANONICAL = {"osname": "osName", "osversion": "osVersion"}
+# As people and Azure PowerShell head their columns.
+_COLUMNS = {
+    "publisher": "publisher",
+    "publishername": "publisher",
+    "imagepublisher": "publisher",
+    "offer": "offer",
+    "imageoffer": "offer",
+    "sku": "sku",
+    "skus": "sku",
+    "imagesku": "sku",
+    "version": "version",
+    "imageversion": "version",
+    "urn": "urn",
+    "architecture": "architecture",
+    "osname": "osName",
+    "osversion": "osVersion",
+}
+_TELLING = frozenset(_COLUMNS) - {"architecture"}
+_DELIMITERS = (",", ";", "\t")
+_URN = re.compile(r"[^\s:]+(?::[^\s:]+){2,3}")
+_RULE = frozenset("-=+|─━┼┬┌┐ \t")  # of these is the line above or below the heads of a table for people
+_NAMED = re.compile(r"(?:- *)?[\"']?[A-Za-z_]\w{0,80}[\"']? *:(?:\s|$)")  # so begin YAML and `Format-List`
+_NOTICES = ("WARNING: ", "#TYPE ", "sep=")  # lines before the data, of az, Export-Csv and Excel
+_JSON = "print it as JSON, with `-o json` or `ConvertTo-Json -Depth 100`"
 _DECODER = json.JSONDecoder()
 _CHUNK = 1 << 16
 _MAX_ITEM = 256 * 1024 * 1024  # characters of one line, or of one value
@@ -43,6 +69,15 @@ class Unread:
     problem: str
 
 
+def read_listed(source: IO[str], name: str, *, go_on: bool = False) -> Iterator[Item]:
+    """Every item of a text, those of lists within it one by one. A list that is not whole is said on standard error."""
+    for item in read_items(source, name, go_on=go_on):
+        if told := missing_pages(item.value):
+            print(printable(f"onboard: {name}, line {item.line}: {told}"), file=sys.stderr)
+        for value in listed(item.value):
+            yield Item(value, item.line)
+
+
 def read_items(source: IO[str], name: str, *, go_on: bool = False) -> Iterator[Item]:
     """Every item of a text, in its order. One that cannot be read raises BadInput, or is `Unread` where the caller goes
     on."""
@@ -62,17 +97,28 @@ def _items(source: IO[str], name: str) -> Iterator[Item]:
             yield from _json_lines(chain([first], _lines(source, name)), head)
         else:
             yield from _json_values(chain([first], _chunks(source)), head)
-    elif _is_header(text):
-        yield from _csv_rows(text, _lines(source, name), head)
+    elif delimiter := _delimiter(text):
+        yield from _csv_rows(text, delimiter, _lines(source, name), head)
     else:
-        yield from _plain_lines(chain([first], _lines(source, name)), head)
+        _refuse_forms_for_people(text, f"{name}, line {head}")
+        yield from _plain_lines(chain([first], _lines(source, name)), name, head)
 
 
 def _first_line(source: IO[str], name: str) -> tuple[int, str]:
     for number, line in enumerate(_lines(source, name), 1):
-        if line.strip():
-            return number, line
-    raise BadInput(f"{name}: is empty; give images as JSON, JSON Lines, CSV or one URN a line")
+        text = line.lstrip("\ufeff")
+        if text.strip() and not text.startswith(_NOTICES):
+            return number, text
+    raise BadInput(f"{name}: is empty; give JSON, JSON Lines, CSV or one image's URN a line")
+
+
+def _refuse_forms_for_people(text: str, place: str) -> None:
+    if "\x1b" in text:
+        raise BadInput(f"{place}: holds colours for a terminal; {_JSON}")
+    if text == "---" or (_NAMED.match(text) and text.count(":") not in (2, 3)):
+        raise BadInput(f"{place}: is YAML or a list for people; {_JSON}")
+    if text.startswith("<"):
+        raise BadInput(f"{place}: is XML or a web page; {_JSON}")
 
 
 def _lines(source: IO[str], name: str) -> Iterator[str]:
@@ -82,10 +128,20 @@ def _lines(source: IO[str], name: str) -> Iterator[str]:
         yield line
 
 
-def _plain_lines(lines: Iterable[str], head: int) -> Iterator[Item]:
-    for number, line in enumerate(lines, head):
-        if text := line.strip():
-            yield Item(text, number)
+def _plain_lines(lines: Iterable[str], name: str, head: int) -> Iterator[Item]:
+    texts = ((number, line.strip().strip("\ufeff")) for number, line in enumerate(lines, head))
+    told = ((number, text) for number, text in texts if text)
+    start = list(islice(told, 2))
+    if any(set(text) <= _RULE for _, text in start):
+        raise BadInput(f"{name}, line {head}: is a table for people; {_JSON}")
+    for number, text in chain(start, told):
+        yield Item(_urn_among(text), number)
+
+
+def _urn_among(text: str) -> str:
+    """The one URN among columns without heads, which `-o tsv` prints; a text that is no such line as it is."""
+    urns = [cell for cell in text.split("\t") if _URN.fullmatch(cell)]
+    return urns[0] if len(urns) == 1 else text
 
 
 def _json_lines(lines: Iterable[str], head: int) -> Iterator[Item]:
@@ -116,10 +172,10 @@ def _told(error: ValueError | RecursionError) -> str:
     return "nested too deeply" if isinstance(error, RecursionError) else "a number has too many digits"
 
 
-def _csv_rows(header: str, lines: Iterator[str], head: int) -> Iterator[Item]:
-    columns = [_CANONICAL.get(column.strip().lower(), column.strip()) for column in next(csv.reader([header]))]
-    columns = [column.lower() if column.lower() in _COLUMNS else column for column in columns]
-    reader = csv.DictReader(lines, fieldnames=columns)
+def _csv_rows(header: str, delimiter: str, lines: Iterator[str], head: int) -> Iterator[Item]:
+    heads = next(csv.reader([header], delimiter=delimiter))
+    columns = [_COLUMNS.get(_folded(column), column.strip()) for column in heads]
+    reader = csv.DictReader(lines, fieldnames=columns, delimiter=delimiter)
     while True:
         try:
             row = next(reader, None)
@@ -241,6 +297,12 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _is_header(text: str) -> bool:
-    columns = {column.strip().strip('"').lower() for column in text.split(",")}
-    return bool(columns & _COLUMNS) and ":" not in text
+def _delimiter(header: str) -> str:
+    """What separates the columns that the line heads; empty where it heads none that we know."""
+    if ":" in header:
+        return ""
+    return next((each for each in _DELIMITERS if _TELLING & set(map(_folded, header.split(each)))), "")
+
+
+def _folded(column: str) -> str:
+    return re.sub(r"[\s\"_]", "", column).lower()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 from onboarding.check import DEFAULT_EXTENSION
 from onboarding.cli.diagnose_input import read_evidence
-from onboarding.cli.io import BadInput, Commands, as_json
+from onboarding.cli.io import BadInput, Commands, as_json, nobody_pipes, read_text
 from onboarding.cli.policy_input import policy_folder
 from onboarding.core.catalog import CatalogueEntry
 from onboarding.core.errors import ConfigurationError
@@ -24,7 +23,6 @@ from onboarding.core.evidence import Evidence
 from onboarding.core.failures import ErrorTable, Failure, FailureClass, classify, parse_errors
 from onboarding.core.handler_report import read_report
 from onboarding.files import known_extension, load_catalogue_of
-from onboarding.reading import MAX_BYTES, too_large
 
 _COLOURS = {
     FailureClass.TRANSIENT: "yellow",
@@ -108,12 +106,9 @@ def handler_of(entry: CatalogueEntry) -> str:
 def _given(text: str) -> Iterable[Evidence]:
     if text != "-":
         return read_evidence(text, "TEXT")
-    if sys.stdin.isatty():
+    if nobody_pipes():
         raise BadInput("nothing to diagnose; give the message as an argument, or pipe it in")
-    content = sys.stdin.buffer.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise BadInput(f"standard input: {too_large()}; give the message, not the whole log")
-    return read_evidence(content.decode("utf-8", errors="replace"), "standard input")
+    return read_evidence(read_text("-", errors="replace"), "standard input")
 
 
 def _print_for_people(failures: Iterable[Failure]) -> None:

@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from onboarding.cli.policy_input import Source, folder_or_file, load_policy, rea
 from onboarding.core.conditions import Context, Resource
 from onboarding.core.facts import read_facts
 from onboarding.core.foreign import printable
+from onboarding.core.vm_forms import Unrecognised, arm_form
 
 type Decide = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
@@ -111,11 +113,18 @@ _NOW = datetime.now(UTC)
 
 
 def _vm(source: Source, place: str, vm: Any, folder: Path) -> Mapping[str, Any]:
+    """The body in the case itself, which may be a part of one, or the only one of a file."""
     if isinstance(vm, str):
-        vm = next(read_vms(str(folder / vm)), None)
-    if not isinstance(vm, Mapping):
-        raise source.error(place, "is no VM; give its body, or the name of a file with one")
-    return vm
+        found = list(islice(read_vms(str(folder / vm)), 2))
+        if len(found) != 1:
+            raise source.error(place, f"{vm} holds {'several VMs' if found else 'no VM'}; a case is of one")
+        return found[0]
+    if not isinstance(vm, dict):
+        raise source.error(place, "is no VM; write a body, or the name of a file with one")
+    try:
+        return arm_form(vm)
+    except Unrecognised as error:
+        raise source.error(place, str(error)) from None
 
 
 def _differences(expected: Mapping[str, Any], told: Mapping[str, Any]) -> Iterator[str]:
