@@ -25,8 +25,9 @@ _SECTION_KEYS = frozenset(("texts", "editions"))
 _EDITION_KEYS = frozenset(("date", "source", "handlerVersion", "codes"))
 
 
-def parse_errors(mapping: object) -> ErrorTable:
-    """Join a catalogue entry's `errors:` section with the shared rules. An empty section is a table too."""
+def parse_errors(mapping: object, *, conventions: bool = True) -> ErrorTable:
+    """Join a catalogue entry's `errors:` section with the shared rules. An empty section is a table too; without the
+    `conventions` of Microsoft's handlers it reads the words and numbers of another vendor's."""
     section = _mapping(mapping, "errors", _SECTION_KEYS)
     shared, causes = _shared(), shared_causes()
     editions = _editions(section.get("editions"), causes)
@@ -36,6 +37,7 @@ def parse_errors(mapping: object) -> ErrorTable:
             *_rules(section.get("texts"), "errors.texts", causes),
             *_rules(shared.get("reports"), "reports", causes),
             *_newest_first(editions),
+            *(_rules(shared.get("conventions"), "conventions", causes) if conventions else ()),
             *_rules(shared.get("exitCodes"), "exitCodes", causes),
             *_rules(shared.get("fallbacks"), "fallbacks", causes),
         ),

@@ -16,6 +16,7 @@ from tests.shared_samples import needs_samples, read_lines
 
 type Capture = pytest.CaptureFixture[str]
 KEYS = {"class", "cause", "exit_code", "meaning", "advice", "code", "retry_after", "scope_wide", "max_attempts"}
+KEYS |= {"handler", "table"}
 NOT_RUNNING = "Cannot modify extensions in the VM when the VM is not running."
 
 
