@@ -55,6 +55,7 @@ _MARK = re.compile(
 _PREFIXES = 4
 _MOST = 256 * 1024
 _NARROWEST = 20
+_WIDTHS = (80, 120)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ def unwrapped(text: str) -> tuple[str, ...]:
     if sum(bool(line.text) for line in lines) < 2:
         return ()
     between_words = _joined(lines, width=0)
-    within_words = _joined(lines, width=max(line.length for line in lines))
+    within_words = _joined(lines, width=max(_NARROWEST, *(line.length for line in lines)))
     return (between_words,) if between_words == within_words else (between_words, within_words)
 
 
@@ -99,7 +100,7 @@ def _joined(lines: list[_Line], width: int) -> str:
             continue
         if before is None or _MARK.match(words):
             parts.append("\n" if parts else "")
-        elif not (width >= _NARROWEST and before.length == width and not before.text[-1:].isspace()):
+        elif not (width and before.length in (width, *_WIDTHS) and not before.text[-1:].isspace()):
             parts.append(" ")
         parts.append(" ".join(words.split()))
         before = line

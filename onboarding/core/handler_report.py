@@ -13,6 +13,7 @@ from onboarding.core.evidence import Evidence
 from onboarding.core.handler_name import find_handler
 
 _OPERATIONS = "Install|Enable|Disable|Uninstall|Update"
+_NOT_CURLS = r"(?<!curl )(?<!curl failed with )(?<!curl returned )"
 # What is repeated without end is followed by something else, or never given back (`*+`): texts are of any length.
 # The most reliable first: the handler's own log line, the guest agent's line, then sentences.
 _EXIT_CODES = tuple(
@@ -21,8 +22,8 @@ _EXIT_CODES = tuple(
         rf"\b(?P<operation>{_OPERATIONS}),failed,(?P<exit>-?\d{{1,5}})\b",
         rf"Non-zero exit code:\s*(?P<exit>-?\d{{1,5}})(?:[^\n]{{0,400}}?\s-?(?P<operation>{_OPERATIONS})\b)?",
         rf"\b(?P<operation>{_OPERATIONS})\s+failed with exit code:?\s*(?P<exit>-?\d{{1,5}})\b",
-        r"(?<!curl )\bexit(?:ing|ed)?(?: with)? code\s*+(?:[:=]\s*+)?(?P<exit>0x[0-9a-f]{1,8}|-?\d{1,5})\b",
-        r"(?<!curl )\bexit status\s*+(?:[:=]\s*+)?(?P<exit>\d{1,5})\b",
+        rf"{_NOT_CURLS}\bexit(?:ing|ed)?(?: with)? code\s*+(?:[:=]\s*+)?(?P<exit>0x[0-9a-f]{{1,8}}|-?\d{{1,5}})\b",
+        rf"{_NOT_CURLS}\bexit status\s*+(?:[:=]\s*+)?(?P<exit>\d{{1,5}})\b",
         # ARM's own: `(publisher 'P' and type 'T'). Error code: '62'. Error message: '…'`; 0 is none.
         r"(?<!terminal )\bError code: ?\\?['\"](?P<exit>-?[1-9]\d{0,4})\\?['\"]",
         r"\bStatus=error, Code=(?P<exit>-?[1-9]\d{0,4})\b",
