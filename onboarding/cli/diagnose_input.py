@@ -49,28 +49,34 @@ def read_evidence(text: str, name: str) -> Iterator[Evidence]:
     """Every failure that the text tells of, in its order; none where it tells of successes alone."""
     if not text.strip():
         raise BadInput(f"{name}: is empty; give a message, an ARM body or what az printed")
-    values = _json_values(text)
+    values, broken = _json_values(text)
     if values is None:
         yield from _of_text(text, name)
     elif len(values) > 1 and all(is_status(folded(value)) for value in values):
         yield from _of_value(values, name)  # the statuses of one view
     else:
+        words = (Detail(message=" ".join(plain(text).split())),) if broken and len(values) == 1 else ()
         for number, value in enumerate(values, 1):
-            yield from _of_value(value, f"{name}, item {number}")
+            for found in _of_value(value, f"{name}, item {number}"):
+                yield replace(found, details=(*found.details, *words)) if words else found
 
 
-def _json_values(text: str) -> list[Any] | None:
+def _json_values(text: str) -> tuple[list[Any] | None, bool]:
     """The values of a JSON text or of JSON Lines, also in colours, in a box or with lines that a console broke; None
-    for a text that is neither."""
+    for a text that is neither. And whether lines were broken."""
     clean = text.lstrip("\ufeff \t\r\n")
     if not clean.startswith(_JSON_BEGINS):
         clean = plain(text)
         if not clean.startswith(_JSON_BEGINS):
-            return None
-    for read in (_json_of, _json_lines, _broken_json):
+            return None, False
+    for read in (_json_of, _json_lines):
         if (values := read(clean)) is not None:
-            return values
-    return None
+            return values, False
+    lines = plain(text).split("\n")
+    for whole in ("".join(lines), " ".join(lines)):
+        if (values := _json_of(whole)) is not None:
+            return values, True
+    return None, False
 
 
 def _json_of(text: str) -> list[Any] | None:
@@ -88,14 +94,6 @@ def _json_lines(text: str) -> list[Any] | None:
         return None
 
 
-def _broken_json(text: str) -> list[Any] | None:
-    """JSON whose lines a console broke, within texts or within anything."""
-    for whole in (" ".join(plain(text).split()), "".join(line.strip("\r\n") for line in plain(text).split("\n"))):
-        if (values := _json_of(whole)) is not None:
-            return values
-    return None
-
-
 def _of_text(text: str, name: str) -> Iterator[Evidence]:
     clean = plain(text)
     if (found := _view_within(clean)) is not None:
@@ -105,13 +103,14 @@ def _of_text(text: str, name: str) -> Iterator[Evidence]:
 
 
 def _of_words(text: str, clean: str) -> Evidence:
-    """A message; where a console broke its lines, with the message as it was."""
-    evidence = Evidence.from_text(clean or text)
-    if (clean or text).startswith("<"):
-        return evidence
-    whole = unwrapped(text)
-    code = evidence.code or next(filter(None, (Evidence.from_text(words).code for words in whole)), "")
-    return replace(evidence, code=code, details=(*evidence.details, *(Detail(message=words) for words in whole)))
+    """A message; where a console broke its lines, it is put together first, and then told as it was."""
+    if not clean or clean.startswith("<"):
+        return Evidence.from_text(clean or text)
+    whole = [Evidence.from_text(words) for words in (*unwrapped(text), clean)]
+    details = [detail for other in whole[1:] for detail in (Detail(message=other.message), *other.details)]
+    code = next((other.code for other in whole if other.code), "")
+    status = next((other.http_status for other in whole if other.http_status), None)
+    return replace(whole[0], code=code, http_status=status, details=(*whole[0].details, *details))
 
 
 def _view_within(text: str) -> object:

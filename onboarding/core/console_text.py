@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 # Also as editors and JSON spell the escape character, and without it, as it is lost on the way over a clipboard.
 _ESCAPE = re.compile(
@@ -27,12 +28,13 @@ _PREFIX = re.compile(
         (
             rf"\s{{0,40}}[{_BARS}]\s?",
             r"\s{0,12}\|(?:\s|$)",
-            r"\s{0,4}>{1,3}\s",
+            r"\s{0,4}(?:>{1,3}|#|//)\s",
             r"\s{0,8}[\[(]?\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?"
             r"(?:\s?(?:Z|UTC|[+-]\d\d:?\d\d))?[\])]?:?(?=\s|\[|$)\s?",
             r"\s{0,8}[\[(]?\d\d:\d\d:\d\d(?:[.,]\d{1,9})?[\])]?:?(?=\s|$)\s?",
             r"\s{0,8}[\[(]?\d{1,2}[/.]\d{1,2}[/.]\d{4},? \d{1,2}:\d\d:\d\d(?: [AP]M)?[\])]?:?(?=\s|$)\s?",
             rf"{_MONTH} [ \d]\d \d\d:\d\d:\d\d \S{{1,64}} [\w./@-]{{1,48}}(?:\[\d{{1,9}}\])?:\s",
+            r"[IWEF]\d{4} \d\d:\d\d:\d\d\.\d{1,9}\s{1,8}\d{1,9} \S{1,80}\] ",
             r"##\[\w{1,20}\]",
             r"::(?:error|warning|notice|debug)\b[^:\n]{0,120}::",
             r"\s{0,4}(?:==>\s)?azure-arm(?:\.[\w.-]{1,48})?:\s",
@@ -56,6 +58,7 @@ _PREFIXES = 4
 _MOST = 256 * 1024
 _NARROWEST = 20
 _WIDTHS = (80, 120)
+_ENDS_OF_A_START = ("] ", ": ", "| ", "> ", " - ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +73,46 @@ def plain(text: str) -> str:
 
 
 def unwrapped(text: str) -> tuple[str, ...]:
-    """The text with the breaks of a console taken out, as words end at a break and as they go on over it.
+    """The text with the breaks of a console taken out: once as words end at a break, once as they go on over it where a
+    line fills the width; the likelier first.
 
     Nothing where no line is broken, or where the text is too long for a console. A blank line, the mark of an output
     and a field such as `Message:` begin something new."""
     if len(text) > _MOST:
         return ()
-    lines = list(_lines(text))
+    lines = _without_their_common_start(list(_lines(text)))
     if sum(bool(line.text) for line in lines) < 2:
         return ()
-    between_words = _joined(lines, width=0)
-    within_words = _joined(lines, width=max(_NARROWEST, *(line.length for line in lines)))
-    return (between_words,) if between_words == within_words else (between_words, within_words)
+    width = max(_NARROWEST, *(line.length for line in lines))
+    between_words, within_words = _joined(lines, width=0), _joined(lines, width)
+    if between_words == within_words:
+        return (between_words,)
+    return (within_words, between_words) if _breaks_words(lines, width) else (between_words, within_words)
+
+
+def _breaks_words(lines: list[_Line], width: int) -> bool:
+    """Whether the console looks like one that breaks words: it fills line after line, or has broken a number."""
+    pairs = [(line, after) for line, after in pairwise(lines) if line.text.strip() and after.text.strip()]
+    filled = [line.length >= width - 1 for line, _ in pairs]
+    if sum(filled) > 1 and all(filled):
+        return True
+    return any(line.length == width and line.text[-1:].isdigit() and after.text[:1].isdigit() for line, after in pairs)
+
+
+def _without_their_common_start(lines: list[_Line]) -> list[_Line]:
+    """What every line begins with, such as the name of a job, is told once."""
+    told = [line.text for line in lines if line.text]
+    common = _common_start(min(told), max(told)) if len(told) > 1 else ""
+    end = max(common.rfind(mark) + len(mark) if mark in common else 0 for mark in _ENDS_OF_A_START)
+    if not end:
+        return lines
+    first = next(index for index, line in enumerate(lines) if line.text)
+    return [line if index <= first else _Line(line.text[end:], line.length) for index, line in enumerate(lines)]
+
+
+def _common_start(one: str, other: str) -> str:
+    length = next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    return one[:length]
 
 
 def _joined(lines: list[_Line], width: int) -> str:
@@ -110,10 +141,10 @@ def _joined(lines: list[_Line], width: int) -> str:
 def _lines(text: str) -> Iterator[_Line]:
     for raw in _BREAK.split(_ESCAPE.sub("", text.lstrip("\ufeff")).replace("\xa0", " ")):
         if not _ASIDE.match(raw):
-            yield _Line(_content(raw), len(raw))
+            yield _content(raw.rstrip())
 
 
-def _content(line: str) -> str:
+def _content(line: str) -> _Line:
     """What stands in the line behind its prefixes, and before the bar that closes its box."""
     at, boxed = 0, False
     for _ in range(_PREFIXES):
@@ -122,6 +153,6 @@ def _content(line: str) -> str:
             break
         at, boxed = found.end(), boxed or any(bar in found.group() for bar in _BARS)
     content = line[at:]
-    if boxed and content.rstrip().endswith(tuple(_BARS)):
-        content = content.rstrip()[:-1].rstrip()
-    return "" if _FRAME.fullmatch(content) else content
+    if boxed and content.endswith(tuple(_BARS)):
+        content = content[:-1].rstrip()
+    return _Line("" if _FRAME.fullmatch(content) else content, at + len(content))

@@ -22,15 +22,18 @@ _WITH_VERSION = re.compile(
 )
 _PUBLISHER = r"\bpublisher(?:Name)?"
 _TYPE = r"\b(?:extension)?type(?:PropertiesType|Name)?"
-_VALUE = rf"(?:{_QUOTE})?(?:\s{{0,4}}[:=]\s{{0,4}}(?:{_QUOTE})?|\s{{1,4}}{_QUOTE})"
-_AND = rf"(?:{_QUOTE})?[,;)]?\s{{0,40}}(?:and |with |of |from )?(?:the )?(?:{_QUOTE})?"
+_KEY_ENDS = rf"(?:{_QUOTE})?(?:\s{{0,4}}[:=]\s{{0,4}}|\s{{1,4}}(?=\\?['\"‘’“”`]))"
+_AND = rf"[,;)]?\s{{0,40}}(?:and |with |of |from )?(?:the )?(?:{_QUOTE})?"
+
+
+def _value(name: str) -> str:
+    """In quotes, or a word behind a colon or an equals sign. A quote that is not closed holds half a name."""
+    return rf"{_KEY_ENDS}(?:{_QUOTE}(?P<{name}>[\w.-]{{1,120}}){_QUOTE}|(?P<{name}_bare>[\w.-]{{1,120}}))"
+
+
 # `(publisher 'A.B' and type 'T')`; `publisher 'A.B', type 'T', and type handler version '1'`; `"publisher": "A.B", …`
-_PAIR = re.compile(
-    rf"{_PUBLISHER}{_VALUE}(?P<publisher>[\w.-]{{1,120}}){_AND}{_TYPE}{_VALUE}(?P<type>[\w.-]{{1,120}})", re.IGNORECASE
-)
-_PAIR_TURNED = re.compile(
-    rf"{_TYPE}{_VALUE}(?P<type>[\w.-]{{1,120}}){_AND}{_PUBLISHER}{_VALUE}(?P<publisher>[\w.-]{{1,120}})", re.IGNORECASE
-)
+_PAIR = re.compile(_PUBLISHER + _value("publisher") + _AND + _TYPE + _value("type"), re.IGNORECASE)
+_PAIR_TURNED = re.compile(_TYPE + _value("type") + _AND + _PUBLISHER + _value("publisher"), re.IGNORECASE)
 # `namespace A.B, type T`, as the classic API had it.
 _NAMESPACE = re.compile(
     rf"\bnamespace\s{_QUOTE}?(?P<publisher>[\w.-]{{1,120}}?){_QUOTE}?,?\s"
@@ -81,13 +84,17 @@ def _versioned(found: re.Match[str]) -> Handler:
 def _named(text: str) -> str:
     for pattern in (_PAIR, _PAIR_TURNED, _NAMESPACE):
         if found := pattern.search(text):
-            publisher, kind = found["publisher"].strip("."), found["type"].strip(".")
+            publisher, kind = (_part(found, name) for name in ("publisher", "type"))
             return kind if kind.lower().startswith(f"{publisher.lower()}.") else f"{publisher}.{kind}"
     if found := _SAID.search(text):
         return found["name"]
     if (found := _RESOURCE.search(text)) and (known := _of_resource(found["name"])):
         return known
     return next((found["name"] for found in islice(_QUOTED.finditer(text), _TRIES) if _may_be_one(found)), "")
+
+
+def _part(found: re.Match[str], name: str) -> str:
+    return (found[name] or found.groupdict().get(f"{name}_bare") or "").strip(".")
 
 
 def _may_be_one(found: re.Match[str]) -> bool:
