@@ -35,6 +35,7 @@ _CODE_IN_TEXT = (
     re.compile(rf"\b(?:Error ?)?Code\\?[\"']?\s*[:=]\s*\\?[\"']?{_ERROR_CODE}\b", re.IGNORECASE),
     re.compile(rf"<(?:\w{{1,20}}:)?(?:Error)?Code>\s*{_ERROR_CODE}\s*<", re.IGNORECASE),
     re.compile(rf"[>-] {_ERROR_CODE} ?: "),
+    re.compile(rf"^\s{{0,40}}{_TWO_WORDS}\s*$"),
     re.compile(rf"\b(?:error|with|and) code:? \\?[\"']?{_TWO_WORDS}\b"),
     re.compile(rf"\b(?:Status|Reason)\\?[\"']?\s?[:=]\s?\\?[\"']{_TWO_WORDS}\b"),
     re.compile(rf"(?:^|[:;>\"'] ?){_TWO_WORDS}: ", re.MULTILINE),
@@ -84,6 +85,10 @@ _STATUS_AS_WORDS = (
     ),
     re.compile(rf"\b(?P<number>[45]\d\d)[ :-]{{1,3}}(?:{_PHRASE})\b", re.IGNORECASE),
 )
+_STATUS_OF_A_PAGE = re.compile(rf"\bError:? (?P<number>[45]\d\d)\b|\b(?P<words>{_PHRASE})\b", re.IGNORECASE)
+_PAGE = re.compile(r"<!doctype html|<html\b", re.IGNORECASE)
+_HEAD = 4096
+WEB_PAGE = "WebPage"  # the code of an answer that is a page, of a proxy most often
 _OF_A_HANDLER = re.compile(
     r"\[std(?:out|err)\]|exit code|failed with|processing extension|terminal failure", re.IGNORECASE
 )
@@ -161,7 +166,7 @@ class Evidence:
     def from_text(cls, text: str, http_status: int | None = None, headers: Mapping[str, str] | None = None) -> Self:
         """Read what a person pasted: a message, a body, or what `az`, PowerShell or Terraform printed."""
         evidence = cls.from_body(http_status, text, headers)
-        codes = list(_codes_in(text))
+        codes = [*_codes_in(text), *([WEB_PAGE] if _PAGE.search(text[:_HEAD]) else [])]
         more = (Detail(code) for code in codes if code not in evidence.codes)
         told = evidence.code or next(iter(codes), "")
         return replace(
@@ -189,17 +194,21 @@ def _status_in(text: str, words: str) -> int | None:
     What a handler prints is full of the answers of other services: there only the surest form counts."""
     if told := _first(_STATUS_IN_TEXT[:1], text.strip(), "status") or _first(_STATUS_IN_TEXT[:1], words, "status"):
         return int(told)
+    if _PAGE.search(text[:_HEAD]):
+        found = _STATUS_IN_TEXT[1].search(words) or _STATUS_OF_A_PAGE.search(words)
+        return _number_of(found)
     if _OF_A_HANDLER.search(text):
         return None
-    if found := _STATUS_IN_TEXT[1].search(words):
-        return int(next(filter(None, found.groups())))
-    found = next(filter(None, (pattern.search(words) for pattern in _STATUS_AS_WORDS)), None)
+    patterns = (_STATUS_IN_TEXT[1], *_STATUS_AS_WORDS)
+    return _number_of(next(filter(None, (pattern.search(words) for pattern in patterns)), None))
+
+
+def _number_of(found: re.Match[str] | None) -> int | None:
+    """The status that was found, by its number or by its words."""
     if found is None:
         return None
-    if number := found.groupdict().get("number"):
-        return int(number)
-    name = "".join(filter(str.isalpha, found["words"])).lower()
-    return _PHRASES.get(name)
+    told = next(filter(None, found.groups()))
+    return int(told) if told.isdigit() else _PHRASES.get("".join(filter(str.isalpha, told)).lower())
 
 
 def _errors(value: object, depth: int) -> Iterator[Detail]:

@@ -26,6 +26,7 @@ _EXIT_CODES = tuple(
         rf"{_NOT_CURLS}\bexit status\s*+(?:[:=]\s*+)?(?P<exit>\d{{1,5}})\b",
         # ARM's own: `(publisher 'P' and type 'T'). Error code: '62'. Error message: '…'`; 0 is none.
         r"(?<!terminal )\bError code: ?\\?['\"](?P<exit>-?[1-9]\d{0,4})\\?['\"]",
+        r"(?<!terminal )\bError code: (?P<exit>[1-9]\d?|1\d\d|2[0-4]\d|25[0-5])(?![\d.x])",
         r"\bStatus=error, Code=(?P<exit>-?[1-9]\d{0,4})\b",
         r"\bProvisioningState/failed/(?P<exit>-?[1-9]\d{0,4})(?![\w/])",
     )
