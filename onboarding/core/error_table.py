@@ -20,7 +20,7 @@ from onboarding.core.failure_rules import Cause, Diagnosis, Edition, ErrorTable,
 
 _DIAGNOSIS_KEYS = frozenset(("class", "meaning", "advice", "scopeWide", "maxAttempts"))
 _CONDITION_KEYS = frozenset(("status", "code", "text", "operation", "exitCode"))
-_RULE_KEYS = _DIAGNOSIS_KEYS | _CONDITION_KEYS | {"cause", "implies"}
+_RULE_KEYS = _DIAGNOSIS_KEYS | _CONDITION_KEYS | {"cause", "implies", "refusal"}
 _SECTION_KEYS = frozenset(("texts", "editions"))
 _EDITION_KEYS = frozenset(("date", "source", "handlerVersion", "codes"))
 
@@ -105,6 +105,7 @@ def _rule(raw: Mapping[str, Any], place: str, causes: Mapping[Cause, Diagnosis])
         text=_pattern(raw, place),
         operations=frozenset(str(name).lower() for name in _list(raw.get("operation"))),
         exit_codes=_numbers(raw, "exitCode", place),
+        refusal=bool(raw.get("refusal")),
         place=place,
     )
 

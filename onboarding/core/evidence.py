@@ -166,13 +166,15 @@ class Evidence:
     def from_text(cls, text: str, http_status: int | None = None, headers: Mapping[str, str] | None = None) -> Self:
         """Read what a person pasted: a message, a body, or what `az`, PowerShell or Terraform printed."""
         evidence = cls.from_body(http_status, text, headers)
-        codes = [*_codes_in(text), *([WEB_PAGE] if _PAGE.search(text[:_HEAD]) else [])]
-        more = (Detail(code) for code in codes if code not in evidence.codes)
+        codes = list(_codes_in(text))
         told = evidence.code or next(iter(codes), "")
+        more = [Detail(code) for code in codes if code not in (told, *evidence.codes)]
+        if _PAGE.search(text[:_HEAD]):
+            more.append(Detail(WEB_PAGE))
         return replace(
             evidence,
             code=told,
-            details=(*evidence.details, *(detail for detail in more if detail.code != told)),
+            details=(*evidence.details, *more),
             http_status=_status_in(text, evidence.message) if http_status is None else http_status,
         )
 

@@ -394,7 +394,7 @@ def _list_of(value: object) -> list[Any]:
 def _from_powershell(text: str) -> dict[str, Any]:
     """`@{Code=ProvisioningState/failed/51; Level=Error; Message=…}`, which stands where the depth ended."""
     pairs = list(_PAIR.finditer(text))
-    ends = [pair.start() for pair in pairs[1:]] + [len(text)]
+    ends = [*(pair.start() for pair in pairs[1:]), len(text)] if pairs else []
     found: dict[str, Any] = {}
     for pair, end in zip(pairs, ends, strict=True):
         found.setdefault(pair["key"].lower(), text[pair.end() : end].rstrip(" }"))
