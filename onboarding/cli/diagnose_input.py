@@ -24,15 +24,16 @@ _STATUS_KEYS = ("httpstatus", "statuscode", "status")
 _GOOD = frozenset(
     ("succeeded", "success", "accepted", "started", "running", "inprogress", "updating", "creating", "ok")
 )
+_STATES = ("provisioningstate", "status", "state", "displaystatus")
 _QUIET = frozenset(("trace", "debug", "info", "information", "informational"))
-_JSON_BEGINS = ("{", "[{", "[\n", "[ ", "[\r", '["')
+_JSON_BEGINS = ("{", "[{", "[\n", "[ ", "[\r", '["', "[]")
 _BEGIN = re.compile(r"\[\s{0,80}\{|\{")
 _OF_A_VIEW = re.compile(r"statuses|formatted_?message|aggregate_?status|provisioning_?state", re.IGNORECASE)
-_YAML = re.compile(r"(?:---\s*\n)?(?:- )?[A-Za-z]\w{0,60}:(?:\s|$)")
+_YAML = re.compile(r"(?:---\s*\n)?(?:(?:- )?[A-Za-z]\w{0,60}:(?:\s|$)|[\[{])")
 _SUCCESS = re.compile(
     r"\b(?:Install|Enable|Update|Disable|Uninstall),success,0\b"
     r"|^\W{0,3}(?:Install|Enable|Update|Disable|Uninstall|Provisioning) succeeded\b"
-    r"|\bProvisioningState/succeeded\b|\bprovisioningState\W{1,8}Succeeded\b",
+    r"|\bSucceeded\b",
     re.IGNORECASE,
 )
 _TROUBLE = re.compile(
@@ -114,7 +115,8 @@ def _of_words(text: str, clean: str) -> Evidence:
 
 
 def _view_within(text: str) -> object:
-    """An instance view or status file behind a prompt or other words, or in YAML; None where there is none."""
+    """An instance view or status file behind a prompt or other words, in YAML, or as Python prints it (which is nearly
+    YAML); None where there is none."""
     if not _OF_A_VIEW.search(text):
         return None
     decoder = json.JSONDecoder(strict=False)
@@ -128,7 +130,7 @@ def _view_within(text: str) -> object:
         except (ValueError, RecursionError):
             at = begin.end()
         else:
-            if read_views(value) is not None:
+            if _tells(value, text):
                 return value
     if not _YAML.match(text):
         return None
@@ -136,7 +138,13 @@ def _view_within(text: str) -> object:
         value = parse_yaml(text)
     except Unreadable:
         return None
-    return value if read_views(value) is not None else None
+    return value if _tells(value, text) else None
+
+
+def _tells(value: object, text: str) -> bool:
+    """Whether a value is a view that tells of a failure; or of none, where its whole text tells of none."""
+    views = read_views(value)
+    return views is not None and (bool(views.failures) or not _TROUBLE.search(text))
 
 
 def _of_value(value: object, place: str) -> Iterator[Evidence]:
@@ -150,7 +158,7 @@ def _of_value(value: object, place: str) -> Iterator[Evidence]:
     elif not isinstance(value, Mapping):
         given = 'give objects such as {"message": "…"} or texts'
         raise BadInput(f"{place}: is a {type(value).__name__}; {given}")
-    elif not _is_no_failure(folded(value)):
+    elif value and not _is_no_failure(folded(value)):
         yield _evidence(value, place)
 
 
@@ -161,9 +169,9 @@ def _is_no_failure(raw: Mapping[str, Any]) -> bool:
     properties = folded(raw.get("properties"))
     if any(held.get(key) for held in (raw, properties) for key in ("error", "code", "statusmessage", "errors")):
         return False
-    states = [held.get(key) for held in (properties, raw) for key in ("provisioningstate", "status")]
+    states = [held.get(key) for held in (properties, raw) for key in _STATES]
     states = [folded(state).get("value") if isinstance(state, Mapping) else state for state in states]
-    told = [state.lower() for state in states if isinstance(state, str)]
+    told = [state.lower().removeprefix("provisioning ") for state in states if isinstance(state, str)]
     if told:
         return all(state in _GOOD for state in told)
     words = raw.get("message")

@@ -7,8 +7,10 @@ numbers for levels, `@{…}` where its depth ended). An extension that succeeded
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -91,6 +93,7 @@ class _Reader:
         raw = folded(value)
         if not raw:
             return
+        raw = _with_texts(raw)
         if reader := self._reader_of(raw):
             self.found = True
             reader(raw)
@@ -129,7 +132,7 @@ class _Reader:
         before = len(self.views.failures)
         nested = [*_list_of(view.get("extensions")), *_list_of(raw.get("resources")), *_list_of(raw.get("extensions"))]
         for extension in nested:
-            inner = folded(extension)
+            inner = _with_texts(folded(extension))
             if _is_extension(inner) or "statuses" in inner or "statusessummary" in inner:
                 self._extension(inner)
         for handler in handlers:
@@ -137,10 +140,14 @@ class _Reader:
         statuses = [_status(s) for s in _list_of(view.get("statuses"))]
         if len(self.views.failures) == before:
             self._own(statuses)
+        if len(self.views.failures) > before:
+            return
         if down := [s for s in map(_status, _list_of(agent.get("statuses"))) if _agent_is_down(s)]:
             self._add("", "vm-agent", _of_agent(down))
-        elif len(self.views.failures) == before and any(_is_stopped(s) for s in statuses):
+        elif any(_is_stopped(s) for s in statuses):
             self._add("", "vm", Evidence(code="VMNotRunning", message="The VM is not running."))
+        elif view.get("vmagent", "") is None and any(s.code.lower() == "powerstate/running" for s in statuses):
+            self._add("", "vm-agent", _of_agent([Status(message="The VM runs, and no VM agent has reported.")]))
 
     def _own(self, statuses: Sequence[Status]) -> None:
         failed = [s for s in statuses if stands(s) is Standing.FAILED]
@@ -398,6 +405,19 @@ def _from_powershell(text: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for pair, end in zip(pairs, ends, strict=True):
         found.setdefault(pair["key"].lower(), text[pair.end() : end].rstrip(" }"))
+    return found
+
+
+def _with_texts(raw: dict[str, Any]) -> dict[str, Any]:
+    """With what PowerShell keeps beside as JSON (`StatusesText`, `ExtensionsText`), where its depth had ended."""
+    found = dict(raw)
+    for key, text in raw.items():
+        name = key.removesuffix("text")
+        if name != key and isinstance(text, str) and text.lstrip().startswith(("[", "{")):
+            if isinstance(raw.get(name), list | Mapping) and not is_cut(raw[name]):
+                continue
+            with suppress(ValueError, RecursionError):
+                found[name] = json.loads(text)
     return found
 
 

@@ -70,7 +70,8 @@ MESSAGES = {
         None,
     ),
     "VM has reported a failure when processing extension 'OMSExtension' (publisher"
-    " 'Microsoft.EnterpriseCloud.Monitoring' and type 'OmsAgentForLinux'). Error message: 'Install failed with exit code 19'": (
+    " 'Microsoft.EnterpriseCloud.Monitoring' and type 'OmsAgentForLinux'). Error"
+    " message: 'Install failed with exit code 19'": (
         "package-install-failed",
         19,
     ),
