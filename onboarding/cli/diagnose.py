@@ -124,10 +124,11 @@ class _Tables:
         self._asked = name
         self._errors = {entry_name: entry.errors for entry_name, entry in catalogue.items()}
         self._by_handler = {handler_of(entry): entry_name for entry_name, entry in catalogue.items()}
+        self._default = DEFAULT_EXTENSION if DEFAULT_EXTENSION in catalogue else ""
 
     def explain(self, evidence: Evidence, now: datetime) -> Answer:
         handler = read_report(evidence).handler
-        table = self._asked or (self._by_handler.get(handler.lower(), "") if handler else DEFAULT_EXTENSION)
+        table = self._asked or (self._by_handler.get(handler.lower(), "") if handler else self._default)
         failure = classify(evidence, self._errors[table] if table else _shared_for(handler), now)
         if failure.cause is Cause.UNKNOWN and (words := _own_words(evidence)):
             failure = replace(failure, meaning=f"{failure.meaning} In its own words: {words}")
@@ -213,5 +214,5 @@ def _lines(answer: Answer) -> Iterable[tuple[str, str]]:
         yield "reach", "every VM of the scope, not just this one"
     if answer.handler and not answer.table:
         yield "of", f"{answer.handler}, which is not in the catalogue: its exit codes are not known here"
-    elif not answer.handler and failure.exit_code is not None:
+    elif not answer.handler and answer.table and failure.exit_code is not None:
         yield "read", f"as {answer.table}'s, since no handler is named (--extension NAME for another)"
