@@ -322,6 +322,7 @@ def test_policies_definitions_settings_and_messages_may_be_in_any_encoding(tmp_p
         "settings.json": json.dumps({"Values": {"A": "é"}}, ensure_ascii=False),
         "overrides.yaml": 'images: [{match: "a:*", distribution: ubuntu, version: "16.04"}]',
         "page.md": "é\n",
+        "message.txt": "Install failed with exit code 52 in Zürich",
     }
     commands = []
     for encoding in (name for name, mark in ENCODINGS.items() if not mark):
@@ -337,6 +338,7 @@ def test_policies_definitions_settings_and_messages_may_be_in_any_encoding(tmp_p
             (["check", "--overrides", str(root / "overrides.yaml"), "--image", "a:b:c"], b""),
             (["document", str(root / "page.md"), "--check"], b""),
             (["diagnose", "--format", "json"], "Install failed with exit code 52 in Zürich".encode(encoding)),
+            (["diagnose", str(root / "message.txt"), "--format", "json"], b""),
         ]
     for (command, _), (code, out, err) in zip(commands, _piped(commands), strict=True):
         assert (code, err) == (0, ""), command
