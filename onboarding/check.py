@@ -6,6 +6,7 @@ caller brings the item, the support table and the overrides.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -14,15 +15,19 @@ from typing import Any
 from onboarding.core.catalog import CatalogueEntry
 from onboarding.core.errors import ConfigurationError, OnboardingError
 from onboarding.core.facts import ImageKind, ImageReference, MachineFacts, read_facts, read_image
+from onboarding.core.foreign import mapping
 from onboarding.core.images import NO_OVERRIDES, ImageDefinition, OsRelease, Overrides, identify, read_definition
 from onboarding.core.names import use_one_of
 from onboarding.core.support import Judgement, SupportTable, Verdict, judge
+from onboarding.core.vm_forms import Unrecognised, arm_form
 
 DEFAULT_EXTENSION = "oms-agent-linux"
 
 _MEND = "give publisher, offer, sku; or urn; or imageReference; or osName, osVersion; or a VM body"
 _IMAGE_KEYS = ("publisher", "offer", "sku")
-_VM_KEYS = ("id", "name", "location", "tags", "plan", "resources", "managedBy")
+_IMAGE_ID = re.compile(r"/[^\s:]{1,500}?/images/[^\s/:]", re.IGNORECASE)
+_VM_MARKS = ("storageProfile", "vmId")
+_COLUMNS = re.compile(r"\t|\s\s")  # a line of a table, which may hold a URN in the middle
 _NOTHING_KNOWN = read_facts({})
 
 
@@ -130,12 +135,15 @@ def check_query(
 def read_question(item: object) -> Question | MachineFacts:
     """What an item tells of a machine."""
     if isinstance(item, str):
-        return Question(_parse_urn(item))
+        return Question(_own_image(item) or _parse_urn(item))
     if not isinstance(item, Mapping):
         raise NotAnImage(f"{type(item).__name__} is no image; {_MEND}")
-    body = _vm_body(item)
-    if body is not None:
-        return read_facts(body)
+    try:
+        item = arm_form(item)
+    except Unrecognised as error:
+        raise NotAnImage(str(error)) from None
+    if any(key in mapping(item.get("properties")) for key in _VM_MARKS):
+        return read_facts(item)
     image = _image_of(item)
     if image is None and "osName" not in item and "osVersion" not in item:
         raise NotAnImage(f"no image among the keys {', '.join(map(str, item)) or '(none)'}; {_MEND}")
@@ -148,9 +156,14 @@ def _name_of(facts: MachineFacts) -> str:
     return str(facts.id) if facts.id.name else str(Question(facts.image, facts.guest_os_name, facts.guest_os_version))
 
 
+def _own_image(text: str) -> ImageReference | None:
+    """The image that a resource id names: a managed image, or one of a gallery."""
+    return read_image({"id": text.strip()}) if _IMAGE_ID.match(text.strip()) else None
+
+
 def _parse_urn(text: str) -> ImageReference:
     parts = [part.strip() for part in text.strip().split(":")]
-    if len(parts) not in (3, 4) or not all(parts[:3]):
+    if len(parts) not in (3, 4) or not all(parts[:3]) or _COLUMNS.search(text.strip()):
         raise NotAnImage(f"{_cut(text)!r} is no image; write publisher:offer:sku or publisher:offer:sku:version")
     version = parts[3] if len(parts) == 4 else ""
     return ImageReference(parts[0], parts[1], parts[2], version, kind=ImageKind.MARKETPLACE)
@@ -160,18 +173,11 @@ def _image_of(item: Mapping[str, Any]) -> ImageReference | None:
     if isinstance(item.get("imageReference"), Mapping):
         return read_image(item["imageReference"])
     if any(key in item for key in _IMAGE_KEYS):
+        missing = [key for key in _IMAGE_KEYS if not _text(item, key).strip()]
+        if missing and "osName" not in item:
+            raise NotAnImage(f"the image has no {' and no '.join(missing)}; {_MEND}")
         return read_image({key: item.get(key) for key in (*_IMAGE_KEYS, "version")})
     return _parse_urn(item["urn"]) if isinstance(item.get("urn"), str) else None
-
-
-def _vm_body(item: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """ARM's body as it is; what the CLI prints has the same parts without `properties` around them."""
-    properties = item.get("properties")
-    if isinstance(properties, Mapping) and ("storageProfile" in properties or "vmId" in properties):
-        return item
-    if "storageProfile" in item or "vmId" in item:
-        return {**{key: item[key] for key in _VM_KEYS if key in item}, "properties": item}
-    return None
 
 
 def _text(item: Mapping[str, Any], key: str) -> str:

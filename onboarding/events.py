@@ -120,9 +120,11 @@ def parse(text: str, received: datetime) -> Notification:
 
 
 def _resource(kind: str, raw: Mapping[str, Any], data: Mapping[str, Any], received: datetime) -> Notification:
-    operation = _text(data.get("operationName")).lower()
-    subject = _text(raw.get("subject"))
-    target = _target(_text(data.get("resourceUri"))) or _target(subject) or _target(_without_verb(subject, operation))
+    operation = _operation(data)
+    named = [_decoded(_text(data.get("resourceUri"))), _decoded(_text(raw.get("subject")))]
+    operation = operation or next(filter(None, map(_action, named if kind.startswith("action") else ())), "")
+    ids = map(_target, (*named, *(_without_verb(text, operation) for text in named)))
+    target = next((each for each in ids if each is not None), None)
     if target is not None and (foreign := _foreign(raw, target)):
         return foreign
     trigger = _trigger(raw, data, _time(raw, received))
@@ -148,7 +150,7 @@ def _resource(kind: str, raw: Mapping[str, Any], data: Mapping[str, Any], receiv
 
 
 def _policy_state(raw: Mapping[str, Any], data: Mapping[str, Any], received: datetime) -> Notification:
-    target = _target(_text(raw.get("subject")))
+    target = _target(_decoded(_text(raw.get("subject"))))
     if not isinstance(target, VmId):
         return Ignored("the policy state is not a virtual machine's")
     if foreign := _foreign(raw, target):
@@ -163,17 +165,43 @@ def _policy_state(raw: Mapping[str, Any], data: Mapping[str, Any], received: dat
     )
 
 
-def _target(text: str) -> VmId | ExtensionId | None:
+def _operation(data: Mapping[str, Any]) -> str:
+    """The operation's name, lower case; it stands in what was authorized too, and in logs in an object of its own."""
+    told = data.get("operationName")
+    if isinstance(told, Mapping):
+        told = told.get("value")
+    authorized = data.get("authorization")
+    if not _text(told) and isinstance(authorized, Mapping):
+        told = authorized.get("action")
+    return _text(told).strip().lower()
+
+
+def _decoded(text: str) -> str:
     """The id as ARM would take it. Some writers encode it; what is then no name is refused as ever."""
-    target = parse_id(unquote(text) if "%" in text and len(text) <= _LONGEST_ID else text)
+    return unquote(text) if "%" in text and len(text) <= _LONGEST_ID else text
+
+
+def _target(text: str) -> VmId | ExtensionId | None:
+    target = parse_id(text)
     vm = target.vm if isinstance(target, ExtensionId) else target
     return target if vm is not None and _GUID.fullmatch(vm.subscription) else None
 
 
-def _without_verb(subject: str, operation: str) -> str:
-    """The subject of an action ends with its verb: `…/virtualMachines/web01/start`."""
-    path, _, last = subject.rpartition("/")
+def _without_verb(text: str, operation: str) -> str:
+    """The subject of an action ends with its verb: `…/virtualMachines/web01/start`, some write `…/start/action`."""
+    path, _, last = _unslashed(text).rpartition("/")
     return path if last and operation.endswith(f"/{last.lower()}/action") else ""
+
+
+def _action(text: str) -> str:
+    """The operation that a subject with a verb names, where nothing else does."""
+    path, _, verb = _unslashed(text).rpartition("/")
+    return f"{_VM}/{verb.lower()}/action" if isinstance(_target(path), VmId) else ""
+
+
+def _unslashed(text: str) -> str:
+    text = text.strip().rstrip("/")
+    return text[: -len("/action")] if text.lower().endswith("/action") else text
 
 
 def _foreign(raw: Mapping[str, Any], target: VmId | ExtensionId) -> Ignored | None:

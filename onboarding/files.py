@@ -3,6 +3,7 @@ one bad file never takes the others down."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -96,7 +97,7 @@ def _name_in(file: Traversable) -> str:
     """The name that a file says, also one that is neither YAML nor JSON any more; else what it is called."""
     try:
         told = _NAME.search(read_file(file))
-    except (OSError, UnicodeDecodeError, Unreadable):
+    except (OSError, Unreadable):
         told = None
     return told[1] if told else file.name.rpartition(".")[0]
 
@@ -114,7 +115,7 @@ def load_policies(
 ) -> tuple[PolicySet, tuple[str, ...]]:
     """The policies of a folder in the order of their files' names, and what is wrong with the files left out.
     `unusable` says why an extension is not in the catalogue."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # False, too, for what cannot be a name
         return PolicySet(()), (f"ONBOARDING_POLICIES: there is no folder {str(folder)!r}; name one with policy files",)
     policies: list[Policy] = []
     problems: list[str] = []
@@ -144,7 +145,7 @@ def policy_files(folder: Path) -> list[Path]:
 def load_overrides(folder: Path) -> tuple[Overrides, tuple[str, ...]]:
     """What people taught about their own images, in the policy folder's `image-overrides.yaml` if there is one."""
     path = folder / OVERRIDES
-    if not path.is_file():
+    if not os.path.isfile(path):
         return NO_OVERRIDES, ()
     try:
         return parse_overrides(_read(path), path.name), ()
@@ -210,8 +211,6 @@ def _text(file: Traversable, place: str) -> str:
         return read_file(file)
     except Unreadable as error:
         raise ConfigurationError(place, error.problem, error.mend) from None
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(place, f"is not UTF-8 (byte {error.start})", "save it as UTF-8") from None
     except OSError as error:
         raise ConfigurationError(place, f"cannot be read ({error.strerror})", "put a file there") from None
 

@@ -1,4 +1,5 @@
-"""Turns the text of a file into data, and refuses what would take the process down instead of being read.
+"""Turns the bytes of a file into text and the text into data, and refuses what would take the process down instead of
+being read.
 
 A file is bounded in size, in depth and in what its aliases come to, all of it before anything is built: libyaml crashes
 on brackets that are nested too deeply, and a few aliases of aliases fill any memory.
@@ -6,6 +7,7 @@ on brackets that are nested too deeply, and a few aliases of aliases fill any me
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Iterator, ValuesView
@@ -19,6 +21,15 @@ MAX_DEPTH: Final = 100
 MAX_VALUES: Final = 100_000
 _MAX_NUMBER = 300  # digits; `1:1:1…` is a number to base 60, and takes quadratic time
 _MAX_DIRECTIVES = 100
+# UTF-32's mark begins with that of UTF-16.
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_LOOKED_AT = 4096  # bytes that tell the encoding of a text without a mark
 _FASTEST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
@@ -52,12 +63,35 @@ class _Loader(_FASTEST):  # type: ignore[misc]  # libyaml's, where PyYAML was bu
 
 
 def read_file(path: Traversable) -> str:
-    """The text of a file without its byte order mark. Raises OSError, UnicodeDecodeError and Unreadable."""
+    """The text of a file without its byte order mark. Raises OSError and Unreadable."""
     with path.open("rb") as file:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         raise too_large()
-    return content.decode("utf-8-sig")
+    return decode(content)
+
+
+def decode(content: bytes, errors: str = "strict") -> str:
+    """The text of bytes in UTF-8, UTF-16 or UTF-32 without its byte order mark, or Unreadable."""
+    try:
+        return content.decode(encoding_of(content), errors).lstrip("\ufeff")
+    except UnicodeDecodeError as error:
+        name = "-".join(error.encoding.upper().split("-")[:2])
+        raise Unreadable(f"is not {name} (byte {error.start})", "save it as UTF-8") from None
+
+
+def encoding_of(head: bytes) -> str:
+    """The codec for a text that begins with these bytes: what its byte order mark says; UTF-16 where there is none and
+    every other byte of what should be ASCII is 0, as PowerShell and Excel leave it; else UTF-8."""
+    for mark, name in _MARKS:
+        if head.startswith(mark):
+            return name
+    even, odd = head[0:_LOOKED_AT:2], head[1:_LOOKED_AT:2]
+    if 0 not in even and odd.count(0) * 2 > len(odd):
+        return "utf-16-le"
+    if 0 not in odd and even.count(0) * 2 > len(even):
+        return "utf-16-be"
+    return "utf-8"
 
 
 def too_large(limit: int = MAX_BYTES) -> Unreadable:

@@ -9,13 +9,12 @@ from __future__ import annotations
 import argparse
 import io
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from onboarding.cli.check_input import read_items
-from onboarding.cli.io import BadInput
-from onboarding.cli.policy_input import MAX_LIST, read_text
+from onboarding.cli.check_input import read_listed
+from onboarding.cli.io import MAX_LIST, BadInput, read_text, shown
 from onboarding.core.conditions import Context
 from onboarding.core.facts import MachineFacts
 from onboarding.core.resource_id import VmId
@@ -60,17 +59,10 @@ def read_around(paths: Iterable[str]) -> Around:
     """What the files tell; without one, nothing. Raises BadInput."""
     known: dict[str, Mapping[str, Any]] = {}
     for path in paths:
-        for item in read_items(io.StringIO(read_text(path, MAX_LIST)), path):
-            known.update(_named(body, f"{path}, line {item.line}") for body in _bodies(item.value))
+        for item in read_listed(io.StringIO(read_text(path, MAX_LIST)), shown(path)):
+            id_, told = _named(item.value, f"{shown(path)}, line {item.line}")
+            known[id_] = told
     return Around(known)
-
-
-def _bodies(value: Any) -> Iterator[Any]:
-    """Those of a list of ARM's (`value`), or of Resource Graph (`data`), each."""
-    wrapped = (
-        next((value[key] for key in ("value", "data") if key in value), None) if isinstance(value, Mapping) else None
-    )
-    yield from wrapped if isinstance(wrapped, list) else [value]
 
 
 def _named(body: Any, place: str) -> tuple[str, Mapping[str, Any]]:

@@ -1,6 +1,8 @@
 """`onboard check`: would this image be onboarded, and why?
 
-Exit codes: 0 all supported, 1 some not, 2 bad input (the message names the line).
+What cannot be read is answered with an error that names its line, and the rest is read all the same.
+
+Exit codes: 0 all supported, 1 some not or not read, 2 bad arguments or nothing that could be read.
 """
 
 from __future__ import annotations
@@ -12,17 +14,20 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from onboarding.check import DEFAULT_EXTENSION, Checker, NotAnImage
-from onboarding.cli.check_input import Item, read_items
+from onboarding.check import DEFAULT_EXTENSION, Answer, Checker, NotAnImage
+from onboarding.cli.check_input import Unread, read_line, read_listed
 from onboarding.cli.check_output import CsvWriter, JsonWriter, TableWriter, Writer
-from onboarding.cli.io import BadInput, Commands
+from onboarding.cli.io import BadInput, Commands, nobody_pipes, open_text, shown
 from onboarding.cli.policy_input import policy_folder
 from onboarding.core.catalog import CatalogueEntry
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.overrides import NO_OVERRIDES, Overrides, parse_overrides
 from onboarding.core.support import SupportTable
+from onboarding.core.vm_forms import Unrecognised, arm_form
 from onboarding.files import known_extension, load_catalogue_of
 from onboarding.reading import Unreadable, parse_yaml, read_file
+
+_MOST_UNREAD = 1000  # at the beginning, before it is no list of images
 
 
 def add(commands: Commands) -> None:
@@ -50,16 +55,35 @@ def run(args: argparse.Namespace) -> int:
     asked = _asked(args)
     writer = _writer(args, table, reasons=args.why or asked is not None)
     checker = Checker(table, overrides)
-    all_supported = True
-    for item, place in asked if asked is not None else _from_file(args.file):
+    answered, all_supported, unread, first = 0, True, 0, ""
+    for value, place in asked if asked is not None else _from_file(args.file):
+        item = _spelled(_of_mixed_line(value))
         try:
-            answer = checker.check(item)
+            answer = _answer(checker, item)
         except NotAnImage as error:
-            raise BadInput(f"{place}: {error}") from error
-        writer.write(item, answer)
-        all_supported = all_supported and answer.supported
+            problem = f"{place}: {error}"
+            writer.fail(item, problem)
+            unread, first = unread + 1, first or problem
+            if not answered and unread == _MOST_UNREAD:
+                break
+        else:
+            writer.write(item, answer)
+            answered, all_supported = answered + 1, all_supported and answer.supported
     writer.end()
-    return 0 if all_supported else 1
+    if unread and not answered:
+        raise BadInput(first if unread == 1 else f"{first}; nor could any of the {unread - 1} items behind it be read")
+    return 0 if all_supported and not unread else 1
+
+
+def _of_mixed_line(value: Any) -> Any:
+    """An object on a line among URNs; whatever else was read as it is."""
+    return read_line(value) if isinstance(value, str) and value.startswith("{") else value
+
+
+def _answer(checker: Checker, item: Any) -> Answer:
+    if isinstance(item, Unread):
+        raise NotAnImage(item.problem)
+    return checker.check(item)
 
 
 def load_entry(name: str) -> CatalogueEntry:
@@ -90,22 +114,22 @@ def _asked(args: argparse.Namespace) -> list[tuple[Any, str]] | None:
 
 
 def _from_file(path: str | None) -> Iterator[tuple[Any, str]]:
-    if path is None and sys.stdin.isatty():
+    if path is None and nobody_pipes():
         raise BadInput("nothing to check; give a file, - for standard input, or --image publisher:offer:sku")
-    if path in (None, "-"):
-        yield from _placed(read_items(sys.stdin, "standard input"), "standard input")
-        return
+    with open_text(path or "-") as source:
+        for item in read_listed(source, shown(path or "-"), go_on=True):
+            yield item.value, f"{shown(path or '-')}, line {item.line}"
+
+
+def _spelled(item: Any) -> Any:
+    """An image of Azure PowerShell with its keys as all others write them; a VM and what cannot be read as it is."""
+    if not isinstance(item, Mapping) or any(key in item for key in ("publisher", "urn", "properties")):
+        return item
     try:
-        # A byte that is no UTF-8 is no name of an image either, and must not stop the rest.
-        with open(str(path), encoding="utf-8-sig", errors="replace") as source:
-            yield from _placed(read_items(source, str(path)), str(path))
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror}); give a file, or - for standard input") from error
-
-
-def _placed(items: Iterator[Item], name: str) -> Iterator[tuple[Any, str]]:
-    for item in items:
-        yield item.value, f"{name}, line {item.line}"
+        shaped = arm_form(item)
+    except Unrecognised:
+        return item
+    return item if "properties" in shaped else shaped
 
 
 def _writer(args: argparse.Namespace, table: SupportTable, *, reasons: bool) -> Writer:

@@ -9,7 +9,10 @@ from collections.abc import Mapping
 from typing import IO, Any, Protocol
 
 from onboarding.check import Answer
+from onboarding.cli.check_input import Unread
+from onboarding.core.facts import OsType
 from onboarding.core.foreign import printable
+from onboarding.core.release import TITLES, Distribution, Witness
 from onboarding.core.support import SupportTable, Verdict
 
 _COLOURS = {Verdict.SUPPORTED: "32", Verdict.UNSUPPORTED: "31", Verdict.UNKNOWN: "33"}
@@ -18,17 +21,23 @@ _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # also in full widt
 _FORMULA_STARTS = ("\t", "\r", "\n")
 
 
+ERROR = "error"  # in the place of a verdict
+_QUOTED = 80
+
+
 class Writer(Protocol):
-    """Takes the answers in the input's order."""
+    """Takes the answers in the input's order; `fail` takes the item that has none, and why."""
 
     def write(self, item: Any, answer: Answer) -> None: ...
+
+    def fail(self, item: Any, problem: str) -> None: ...
 
     def end(self) -> None: ...
 
 
 class JsonWriter:
     """JSON Lines: the item's own keys, and the answer's, which win. An image whose `version` key the OS version
-    replaces keeps it in `urn`."""
+    replaces keeps it in `urn`. An item that could not be read has `error` too."""
 
     def __init__(self, out: IO[str]) -> None:
         self._out = out
@@ -38,6 +47,10 @@ class JsonWriter:
         if "version" in own and "urn" not in own and ":" in answer.subject:
             own = {**own, "urn": answer.subject}
         self._out.write(json.dumps({**own, **answer.fields()}) + "\n")
+
+    def fail(self, item: Any, problem: str) -> None:
+        own = item if isinstance(item, Mapping) else {"urn": told} if (told := _quoted(item)) else {}
+        self._out.write(json.dumps({**own, **_no_answer(problem), "error": problem}) + "\n")
 
     def end(self) -> None:
         return
@@ -51,14 +64,41 @@ class CsvWriter:
         self._header_due = True
 
     def write(self, item: Any, answer: Answer) -> None:
-        fields = answer.fields()
+        self._row(answer.subject, answer.fields())
+
+    def fail(self, item: Any, problem: str) -> None:
+        self._row(_quoted(item), _no_answer(problem))
+
+    def _row(self, subject: str, fields: Mapping[str, str | None]) -> None:
         if self._header_due:
             self._rows.writerow(["image", *fields])
             self._header_due = False
-        self._rows.writerow([cell(answer.subject), *map(cell, fields.values())])
+        self._rows.writerow([cell(subject), *map(cell, fields.values())])
 
     def end(self) -> None:
         return
+
+
+def _no_answer(problem: str) -> dict[str, str | None]:
+    """The fields of an answer, for an item that has none."""
+    return {
+        "distribution": Distribution.UNKNOWN,
+        "version": None,
+        "release": TITLES[Distribution.UNKNOWN],
+        "architecture": None,
+        "os_type": OsType.UNKNOWN,
+        "verdict": ERROR,
+        "witness": Witness.NONE,
+        "reason": problem,
+    }
+
+
+def _quoted(item: Any) -> str:
+    """The beginning of an item that is no mapping; what could not be read at all is not shown."""
+    if isinstance(item, (Unread, Mapping)):
+        return ""
+    text = item if isinstance(item, str) else json.dumps(item, default=str)
+    return text if len(text) <= _QUOTED else f"{text[: _QUOTED - 3]}..."
 
 
 def cell(value: Any) -> Any:
@@ -81,6 +121,7 @@ class TableWriter:
         self._colours = colours
         self._verdicts: Counter[Verdict] = Counter()
         self._unknown: Counter[str] = Counter()
+        self._failed = 0
 
     def write(self, item: Any, answer: Answer) -> None:
         verdict = answer.judgement.verdict
@@ -93,10 +134,15 @@ class TableWriter:
         if self._reasons:
             self._out.write(f"             {printable(answer.judgement.reason)}\n")
 
+    def fail(self, item: Any, problem: str) -> None:
+        self._failed += 1
+        self._out.write(f"{ERROR:<11}  {printable(problem)}\n")
+
     def end(self) -> None:
         total = sum(self._verdicts.values())
         counts = ", ".join(self._painted(f"{self._verdicts[verdict]} {verdict}", verdict) for verdict in Verdict)
-        self._out.write(f"\n{total} checked against {self._table}: {counts}\n")
+        failed = f"; {self._failed} not read" if self._failed else ""
+        self._out.write(f"\n{total} checked against {self._table}: {counts}{failed}\n")
         if self._unknown:
             most = self._unknown.most_common(_PUBLISHERS_SHOWN)
             rest = len(self._unknown) - len(most)

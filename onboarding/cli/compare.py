@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 with --check when the page is not current, 2 bad input.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -14,9 +15,9 @@ from typing import Any
 
 from onboarding.check import DEFAULT_EXTENSION
 from onboarding.cli.check import load_entry
-from onboarding.cli.check_input import read_items
+from onboarding.cli.check_input import read_listed
 from onboarding.cli.definition_input import load_definition
-from onboarding.cli.io import BadInput, Commands
+from onboarding.cli.io import MAX_LIST, BadInput, Commands, read_page, read_text, shown, write_text
 from onboarding.cli.policy_evaluate import bind
 from onboarding.cli.policy_input import read_parameters
 from onboarding.core.comparison import LabelledImage, by_name, by_rule, compare, read_label
@@ -57,25 +58,18 @@ def _matcher(matches: Callable[[Resource], bool]) -> Callable[[Mapping[str, Any]
 
 def _labels(path: str) -> list[LabelledImage]:
     labels: list[LabelledImage] = []
-    try:
-        with open(path, encoding="utf-8-sig") as source:
-            for item in read_items(source, path):
-                label = read_label(item.value) if isinstance(item.value, Mapping) else None
-                if label is None:
-                    shown = json.dumps(item.value)[:60]
-                    raise BadInput(f"{path}, line {item.line}: {shown} has no publisher and distro; label it")
-                labels.append(label)
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror}); give labelled images") from error
+    for item in read_listed(io.StringIO(read_text(path, MAX_LIST)), shown(path)):
+        label = read_label(item.value) if isinstance(item.value, Mapping) else None
+        if label is None:
+            quoted = json.dumps(item.value)[:60]
+            raise BadInput(f"{shown(path)}, line {item.line}: {quoted} has no publisher and distro; label it")
+        labels.append(label)
     return labels
 
 
 def _into_page(page: Path, text: str, *, write: bool) -> int:
-    try:
-        before = page.read_text(encoding="utf-8")
-    except OSError as error:
-        raise BadInput(f"{page}: cannot be read ({error.strerror}); give a page with a part `comparison`") from error
+    before = read_page(page)
     after = fill_page(before, {"comparison": text})
     if write and after != before:
-        page.write_text(after, encoding="utf-8")
+        write_text(page, after)
     return 0 if write or after == before else 1

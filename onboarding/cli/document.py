@@ -9,7 +9,7 @@ import argparse
 import os
 from pathlib import Path
 
-from onboarding.cli.io import BadInput, Commands
+from onboarding.cli.io import Commands, read_page, write_text
 from onboarding.cli.policy_input import policy_folder
 from onboarding.core.grammar_data import grammar_source
 from onboarding.core.support_page import fill_page, page_parts
@@ -25,10 +25,7 @@ def add(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     page: Path = args.page
-    try:
-        before = page.read_text(encoding="utf-8")
-    except OSError as error:
-        raise BadInput(f"{page}: cannot be read ({error.strerror}); give a page with marked parts") from error
+    before = read_page(page)
     catalogue = load_catalogue_of(Path(policy_folder(os.environ)))
     if catalogue.left_out:  # what is made from the catalogue is made from all of it
         raise catalogue.left_out[0].error
@@ -36,5 +33,5 @@ def run(args: argparse.Namespace) -> int:
     if args.check:
         return 0 if before == after else 1
     if before != after:
-        page.write_text(after, encoding="utf-8")
+        write_text(page, after)
     return 0

@@ -8,8 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from onboarding.cli.io import BadInput
-from onboarding.cli.policy_input import read_text
+from onboarding.cli.io import BadInput, read_text
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:

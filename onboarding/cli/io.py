@@ -1,16 +1,116 @@
-"""What every command shares: the error for bad input, and JSON that steers no terminal."""
+"""What every command shares: the error for bad input, the one way in for files and standard input, and JSON that steers
+no terminal."""
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
-from typing import Any
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, BinaryIO, cast
+
+from onboarding.reading import MAX_BYTES, Unreadable, decode, encoding_of, too_large
 
 type Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+MAX_LIST = 256 * 1024 * 1024  # bytes of a list of VMs or events: each of them is small
+_HEAD = 4096
 
 
 class BadInput(Exception):
     """The caller's input is wrong; the text names the input, the place in it and the mend. Exit code 2."""
+
+
+def read_text(path: str, limit: int = MAX_BYTES, errors: str = "strict") -> str:
+    """A file's text, or standard input's for `-`, whatever its encoding; a byte order mark is dropped.
+
+    `errors="replace"` is for messages, of which one byte may be damaged; anything else is refused then."""
+    with _opened(path) as source:
+        content = source.read(limit + 1)
+    try:
+        if len(content) > limit:
+            raise too_large(limit)
+        return decode(content, errors).replace("\r\n", "\n")
+    except Unreadable as error:
+        raise BadInput(f"{shown(path)}: {error}; {error.mend}") from None
+
+
+def read_page(path: Path) -> str:
+    """The text of a file that is to be written again, which standard input cannot be."""
+    return read_text(str(path.absolute()))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file as UTF-8, or say why it cannot be."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise BadInput(f"{path}: cannot be written ({reason}); name another file") from None
+
+
+@contextmanager
+def open_text(path: str) -> Iterator[IO[str]]:
+    """The same text to be read piece by piece. A byte that has no meaning is replaced, and does not stop the rest."""
+    with _opened(path) as source:
+        head = b""
+        # A pipe may bring its first bytes one by one.
+        while len(head) < 4 and (more := source.read1(_HEAD)):  # type: ignore[attr-defined]
+            head += more
+        text = io.TextIOWrapper(
+            cast(IO[bytes], io.BufferedReader(_Joined(head, source))), encoding_of(head), errors="replace"
+        )
+        yield text
+
+
+def nobody_pipes() -> bool:
+    """Whether standard input is a terminal, at which a person would wait for an answer."""
+    return sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
+
+
+def shown(path: str) -> str:
+    """What messages call the input."""
+    return "standard input" if path == "-" else path
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[BinaryIO]:
+    """The bytes of a file or of standard input. Raises BadInput, also for what goes wrong while they are read."""
+    if path == "-" and (sys.stdin is None or sys.stdin.closed):
+        raise BadInput("standard input: is closed; give a file, or pipe the input in")
+    if "\0" in path:
+        raise BadInput(f"{path}: is no name of a file; give a file, or - for standard input")
+    try:
+        if path == "-":
+            yield sys.stdin.buffer
+        else:
+            with open(path, "rb") as file:
+                yield file
+    except BrokenPipeError:
+        raise  # it is the output that is gone
+    except OSError as error:
+        what = f"cannot be read ({error.strerror})"
+        raise BadInput(f"{shown(path)}: {what}; give a file, or - for standard input") from None
+
+
+class _Joined(io.RawIOBase):
+    """Bytes that were read already, and what follows them."""
+
+    def __init__(self, head: bytes, rest: BinaryIO) -> None:
+        self._head = head
+        self._rest = rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        found = self._head[: len(buffer)] or self._rest.read1(len(buffer))  # type: ignore[attr-defined]
+        self._head = self._head[len(buffer) :]
+        buffer[: len(found)] = found
+        return len(found)
 
 
 def as_json(value: Any, indent: int | None = None) -> str:

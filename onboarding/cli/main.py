@@ -34,12 +34,7 @@ COMMANDS: tuple[str, ...] = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code is the process's. 2 means that the input was bad, and says where."""
-    parser = argparse.ArgumentParser(prog="onboard", description="Onboarding of Azure VMs, by hand and by eye.")
-    parser.add_argument("--debug", action="store_true", help="log every step to standard error, secrets masked")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name in COMMANDS:
-        importlib.import_module(f"onboarding.cli.{name}").add(commands)
-    args = parser.parse_args(argv)
+    args = build_parser().parse_args(argv)
     if args.debug:
         _log_everything()
     else:  # it tells in a page of warnings what it tried; what came of it is said by the command
@@ -54,6 +49,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     return code
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The arguments of every command."""
+    parser = argparse.ArgumentParser(prog="onboard", description="Onboarding of Azure VMs, by hand and by eye.")
+    parser.add_argument("--debug", action="store_true", help="log every step to standard error, secrets masked")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in COMMANDS:
+        importlib.import_module(f"onboarding.cli.{name}").add(commands)
+    return parser
 
 
 class _MaskingFormatter(logging.Formatter):

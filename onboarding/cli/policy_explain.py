@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import replace
@@ -83,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
 def _rules(args: argparse.Namespace, environment: Mapping[str, str]) -> tuple[Rules, tuple[str, ...]]:
     """The folder's policies, or the one that is asked for."""
     folder = args.policies or policy_folder(environment)
-    if args.policy and Path(args.policy).is_file():
+    if args.policy and os.path.isfile(args.policy):
         policy = load_policy(args.policy)
         rules, _ = load_rules(str(Path(args.policy).parent), environment)
         if policy.extension not in rules.catalogue:

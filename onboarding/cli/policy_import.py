@@ -18,7 +18,7 @@ from typing import Any, Final
 import yaml
 
 from onboarding.cli.definition_input import load_kept
-from onboarding.cli.io import BadInput, Commands
+from onboarding.cli.io import BadInput, Commands, write_text
 from onboarding.cli.policy_input import policy_folder, read_parameters
 from onboarding.core.catalog import CatalogueEntry
 from onboarding.core.conditions import NOT_GIVEN, ConditionError, Resource, Undecided, compile_template
@@ -101,10 +101,7 @@ def _write(imported: Imported, path: Path | None) -> None:
     if path is None:
         sys.stdout.write(text)
         return
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be written ({error.strerror})") from None
+    write_text(path, text)
     for note in imported.notes:
         print(printable(f"{imported.policy['name']}: {note}"), file=sys.stderr)
 

@@ -1,12 +1,11 @@
 """What the policy commands read: definition and policy files (with the line of every place in them), VMs, parameters.
 
-JSON with or without a byte order mark, and YAML. Whatever is wrong becomes `BadInput` with file and line.
+JSON and YAML. Whatever is wrong becomes `BadInput` with file and line.
 """
 
 from __future__ import annotations
 
 import io
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,18 +14,16 @@ from typing import Any
 
 import yaml
 
-from onboarding.cli.check_input import read_items
-from onboarding.cli.io import BadInput
-from onboarding.cli.vm_bodies import arm_shape
+from onboarding.cli.check_input import read_listed
+from onboarding.cli.io import MAX_LIST, BadInput, read_text, shown
 from onboarding.core.definition_forms import is_specification, spelled
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.policy import Policy, parse_policy
 from onboarding.core.rule import compile_rule
+from onboarding.core.vm_forms import Unrecognised, read_vm
 from onboarding.enforce import Rules
 from onboarding.files import load_catalogue_of, load_overrides, load_policies
-from onboarding.reading import MAX_BYTES, Unreadable, line_in, nodes_of, parse_json, parse_yaml, too_large
-
-MAX_LIST = 256 * 1024 * 1024  # bytes of a list of VMs or events: each of them is small
+from onboarding.reading import Unreadable, line_in, nodes_of, parse_json, parse_yaml
 
 
 @dataclass(frozen=True)
@@ -58,23 +55,6 @@ def read_source(path: str) -> Source:
     except Unreadable as error:
         kind = f"is no {'JSON' if is_json else 'YAML'}: " if error.line else ""
         raise BadInput(f"{path}:{error.line or 1}: {kind}{error}; {error.mend}") from None
-
-
-def read_text(path: str, limit: int = MAX_BYTES) -> str:
-    """A file's text, or standard input's for `-`; a byte order mark is dropped."""
-    try:
-        if path == "-":
-            content = sys.stdin.buffer.read(limit + 1)
-        else:
-            with open(path, "rb") as file:
-                content = file.read(limit + 1)
-        if len(content) > limit:
-            raise BadInput(f"{path}: {too_large(limit)}; {too_large(limit).mend}")
-        return content.decode("utf-8-sig").replace("\r\n", "\n")
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror}); give a file, or - for standard input") from None
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{path}: is not UTF-8 (byte {error.start}); save it as UTF-8") from None
 
 
 def load_policy(path: str) -> Policy:
@@ -109,22 +89,12 @@ def policy_folder(environment: Mapping[str, str]) -> str:
 
 
 def read_vms(path: str) -> Iterator[Mapping[str, Any]]:
-    """VM bodies: one, an array, an ARM list (`value`) or JSON Lines; one wrapped in `body` is unwrapped."""
-    name = "standard input" if path == "-" else path
-    for item in read_items(io.StringIO(read_text(path, MAX_LIST)), name):
-        yield from _bodies(item.value, f"{name}, line {item.line}")
-
-
-def _bodies(value: Any, place: str) -> Iterator[Mapping[str, Any]]:
-    if not isinstance(value, Mapping):
-        raise BadInput(f"{place}: is no VM body; give what a GET of the VM answers, as JSON")
-    if isinstance(value.get("value"), list) and "properties" not in value:
-        for body in value["value"]:
-            yield from _bodies(body, place)
-    elif isinstance(value.get("body"), Mapping) and "properties" not in value:
-        yield arm_shape(value["body"])
-    else:
-        yield arm_shape(value)
+    """VM bodies in any form that `core.vm_forms` knows: one, a list, or JSON Lines; each in ARM's own form."""
+    for item in read_listed(io.StringIO(read_text(path, MAX_LIST)), shown(path)):
+        try:
+            yield read_vm(item.value)
+        except Unrecognised as error:
+            raise BadInput(f"{shown(path)}, line {item.line}: {error}") from None
 
 
 def read_parameters(text: str | None) -> Mapping[str, Any]:

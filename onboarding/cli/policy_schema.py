@@ -10,7 +10,7 @@ import json
 import os
 from pathlib import Path
 
-from onboarding.cli.io import BadInput, Commands
+from onboarding.cli.io import Commands, read_page, write_text
 from onboarding.cli.policy_input import policy_folder
 from onboarding.core.policy_schema import policy_schema
 from onboarding.files import load_catalogue_of
@@ -29,10 +29,7 @@ def run(args: argparse.Namespace) -> int:
     if catalogue.left_out:  # what is made from the catalogue is made from all of it
         raise catalogue.left_out[0].error
     wanted = json.dumps(policy_schema(catalogue.entries), indent=2, ensure_ascii=False) + "\n"
-    try:
-        current = file.is_file() and file.read_text(encoding="utf-8") == wanted
-        if not current and not args.check:
-            file.write_text(wanted, encoding="utf-8")
-    except OSError as error:
-        raise BadInput(f"{file}: cannot be read or written ({error.strerror})") from None
+    current = os.path.isfile(file) and read_page(file) == wanted
+    if not current and not args.check:
+        write_text(file, wanted)
     return 1 if args.check and not current else 0

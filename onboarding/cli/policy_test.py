@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from onboarding.core.conditions import Context, Resource
 from onboarding.core.facts import read_facts
 from onboarding.core.foreign import printable
 from onboarding.core.surroundings import GROUP, SUBSCRIPTION, Surroundings, told_by
+from onboarding.core.vm_forms import Unrecognised, arm_form
 
 type Decide = Callable[[Mapping[str, Any], Surroundings], Mapping[str, Any]]
 
@@ -128,11 +130,18 @@ def _around(case: Mapping[str, Any], source: Source, place: str) -> Surroundings
 
 
 def _vm(source: Source, place: str, vm: Any, folder: Path) -> Mapping[str, Any]:
+    """The body in the case itself, which may be a part of one, or the only one of a file."""
     if isinstance(vm, str):
-        vm = next(read_vms(str(folder / vm)), None)
-    if not isinstance(vm, Mapping):
-        raise source.error(place, "is no VM; give its body, or the name of a file with one")
-    return vm
+        found = list(islice(read_vms(str(folder / vm)), 2))
+        if len(found) != 1:
+            raise source.error(place, f"{vm} holds {'several VMs' if found else 'no VM'}; a case is of one")
+        return found[0]
+    if not isinstance(vm, dict):
+        raise source.error(place, "is no VM; write a body, or the name of a file with one")
+    try:
+        return arm_form(vm)
+    except Unrecognised as error:
+        raise source.error(place, str(error)) from None
 
 
 def _differences(expected: Mapping[str, Any], told: Mapping[str, Any]) -> Iterator[str]:

@@ -17,8 +17,7 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 from onboarding import events
 from onboarding.cli.environment import add_settings, environment_of
-from onboarding.cli.io import BadInput, Commands
-from onboarding.cli.policy_input import MAX_LIST, read_text
+from onboarding.cli.io import MAX_LIST, BadInput, Commands, read_text
 from onboarding.cli.replay_dead_letters import send_letters
 from onboarding.cli.replay_input import Event, Schema, read_events
 from onboarding.cli.replay_poison import give_back

@@ -10,8 +10,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from onboarding.cli.io import BadInput
-from onboarding.cli.policy_input import MAX_LIST, read_text
+from onboarding.cli.io import MAX_LIST, BadInput, read_text
 from onboarding.cli.replay_input import Event, Schema, read_events
 
 _SENT = "sent"

@@ -1,20 +1,27 @@
-"""How commands are told which VMs: by id, by name with a resource group, or as ids on standard input."""
+"""How commands are told which VMs: by id, by name with a resource group, or as ids or VMs on standard input."""
 
 from __future__ import annotations
 
 import argparse
-import sys
+import io
 from collections.abc import Iterator, Mapping
 
-from onboarding.cli.io import BadInput
+from onboarding.cli.check_input import Item, read_listed
+from onboarding.cli.io import MAX_LIST, BadInput, read_text
 from onboarding.core.resource_id import VmId, parse_id
+from onboarding.core.vm_forms import Unrecognised
+from onboarding.core.vm_forms import read_vm as read_body
 
 _SUBSCRIPTION = "AZURE_SUBSCRIPTION_ID"
 
 
 def add_vms(parser: argparse.ArgumentParser, *, several: bool) -> None:
     """The arguments; `vms` is what they become."""
-    what = "ids, or names with -g; - reads ids from standard input" if several else "its id, or its name with -g"
+    what = (
+        "ids, or names with -g; - reads ids, or a list of VMs, from standard input"
+        if several
+        else "its id, or its name with -g"
+    )
     parser.add_argument("vms", nargs="*" if several else "?", metavar="VM", help=what)
     parser.add_argument("-g", "--resource-group", metavar="GROUP", default="")
     parser.add_argument("-n", "--name", metavar="NAME", default="", help="the VM's name in that group")
@@ -42,9 +49,17 @@ def read_vm(args: argparse.Namespace, environment: Mapping[str, str]) -> VmId:
 def _with_input(given: list[str]) -> Iterator[str]:
     for text in given:
         if text == "-":
-            yield from (line.strip().strip('",') for line in sys.stdin if line.strip(' \t\r\n[]",'))
+            yield from map(_id_of, read_listed(io.StringIO(read_text("-", MAX_LIST)), "standard input"))
         else:
             yield text
+
+
+def _id_of(item: Item) -> str:
+    """An id, a name, or that of a VM in any form."""
+    try:
+        return item.value if isinstance(item.value, str) else str(read_body(item.value).get("id") or "")
+    except Unrecognised as error:
+        raise BadInput(f"standard input, line {item.line}: {error}") from None
 
 
 def _vm(text: str, place: str, args: argparse.Namespace, environment: Mapping[str, str]) -> VmId:

@@ -20,13 +20,14 @@ from onboarding.core.failure_rules import Cause, Diagnosis, Edition, ErrorTable,
 
 _DIAGNOSIS_KEYS = frozenset(("class", "meaning", "advice", "scopeWide", "maxAttempts"))
 _CONDITION_KEYS = frozenset(("status", "code", "text", "operation", "exitCode"))
-_RULE_KEYS = _DIAGNOSIS_KEYS | _CONDITION_KEYS | {"cause", "implies"}
+_RULE_KEYS = _DIAGNOSIS_KEYS | _CONDITION_KEYS | {"cause", "implies", "refusal"}
 _SECTION_KEYS = frozenset(("texts", "editions"))
 _EDITION_KEYS = frozenset(("date", "source", "handlerVersion", "codes"))
 
 
-def parse_errors(mapping: object) -> ErrorTable:
-    """Join a catalogue entry's `errors:` section with the shared rules. An empty section is a table too."""
+def parse_errors(mapping: object, *, conventions: bool = True) -> ErrorTable:
+    """Join a catalogue entry's `errors:` section with the shared rules. An empty section is a table too; without the
+    `conventions` of Microsoft's handlers it reads the words and numbers of another vendor's."""
     section = _mapping(mapping, "errors", _SECTION_KEYS)
     shared, causes = _shared(), shared_causes()
     editions = _editions(section.get("editions"), causes)
@@ -36,6 +37,7 @@ def parse_errors(mapping: object) -> ErrorTable:
             *_rules(section.get("texts"), "errors.texts", causes),
             *_rules(shared.get("reports"), "reports", causes),
             *_newest_first(editions),
+            *(_rules(shared.get("conventions"), "conventions", causes) if conventions else ()),
             *_rules(shared.get("exitCodes"), "exitCodes", causes),
             *_rules(shared.get("fallbacks"), "fallbacks", causes),
         ),
@@ -103,6 +105,7 @@ def _rule(raw: Mapping[str, Any], place: str, causes: Mapping[Cause, Diagnosis])
         text=_pattern(raw, place),
         operations=frozenset(str(name).lower() for name in _list(raw.get("operation"))),
         exit_codes=_numbers(raw, "exitCode", place),
+        refusal=bool(raw.get("refusal")),
         place=place,
     )
 

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from html import unescape
 from itertools import islice
 from typing import Any, Self
 
@@ -26,13 +27,70 @@ _MOST_DETAILS = 50
 _HIDDEN = re.compile(r"<(?:style|script)\b", re.IGNORECASE)
 _HIDDEN_END = re.compile(r"</(?:style|script)>", re.IGNORECASE)
 _ERROR_CODE = r"(?P<code>[A-Za-z][A-Za-z0-9]{3,79})"
+# Where tools put a code: `(Code) words`, `Code="X"`, `-> X : words` (Packer), `X: words`, `<Code>X</Code>`,
+# `error code X`, `Status: "X"` (Terraform). The last few want a name of two words, as codes are: `AnError`.
+_TWO_WORDS = r"(?P<code>[A-Z][A-Za-z0-9]{2,40}?[a-z0-9][A-Z][A-Za-z0-9]{2,40})"
 _CODE_IN_TEXT = (
     re.compile(rf"^(?:ERROR:\s*)?\({_ERROR_CODE}\)\s", re.MULTILINE),
     re.compile(rf"\b(?:Error ?)?Code\\?[\"']?\s*[:=]\s*\\?[\"']?{_ERROR_CODE}\b", re.IGNORECASE),
+    re.compile(rf"<(?:\w{{1,20}}:)?(?:Error)?Code>\s*{_ERROR_CODE}\s*<", re.IGNORECASE),
+    re.compile(rf"[>-] {_ERROR_CODE} ?: "),
+    re.compile(rf"^\s{{0,40}}{_TWO_WORDS}\s*$"),
+    re.compile(rf"\b(?:error|with|and) code:? \\?[\"']?{_TWO_WORDS}\b"),
+    re.compile(rf"\b(?:Status|Reason)\\?[\"']?\s?[:=]\s?\\?[\"']{_TWO_WORDS}\b"),
+    re.compile(rf"(?:^|[:;>\"'] ?){_TWO_WORDS}: ", re.MULTILINE),
 )
-_STATUS_IN_TEXT = re.compile(
-    r"(?:\bStatus ?Code\s*[=:]\s*|^(?:HTTP(?:/\d(?:\.\d)?)?\s+)?)(?P<status>[45]\d\d)\b(?!-)",
-    re.IGNORECASE,
+_MOST_CODES = 8
+_STATUS_IN_TEXT = (
+    re.compile(
+        r"(?:\bStatus ?Code\s*[=:]\s*|^(?:HTTP(?:/\d(?:\.\d)?)?\s+)?)(?P<status>[45]\d\d)\b(?!-)",
+        re.IGNORECASE,
+    ),
+    # `HTTP Error 503`, `HTTP/1.1 502`, `HTTP Status 503`, `(503) Server Unavailable`, `indicate success: 503 (…)`
+    re.compile(
+        r"\bHTTP(?:/\d(?:\.\d)?| error| status(?: code)?| response(?: code)?):? (?P<status>[45]\d\d)\b"
+        r"|\bstatus(?: code)?\\?[\"']?\s?[:=]?\s?\\?[\"'(]?(?P<second>[45]\d\d)\b"
+        r"|\((?P<third>[45]\d\d)\) [A-Z]|\bsuccess: (?P<fourth>[45]\d\d) \(",
+        re.IGNORECASE,
+    ),
+)
+# The words that stand for a number: `invalid status code 'Service Unavailable'`, `<title>502 Bad Gateway</title>`.
+_PHRASES = {
+    "badrequest": 400,
+    "unauthorized": 401,
+    "forbidden": 403,
+    "notfound": 404,
+    "proxyauthenticationrequired": 407,
+    "requesttimeout": 408,
+    "conflict": 409,
+    "preconditionfailed": 412,
+    "toomanyrequests": 429,
+    "internalservererror": 500,
+    "badgateway": 502,
+    "serviceunavailable": 503,
+    "servertemporarilyunavailable": 503,
+    "gatewaytimeout": 504,
+}
+_PHRASE = "|".join(
+    (
+        "Bad Request|Unauthorized|Forbidden|Not Found|Proxy Authentication Required|Request Time-?out|Conflict",
+        "Precondition Failed|Too Many Requests|(?:Internal )?Server Error|Bad Gateway|Service Unavailable",
+        "(?:Server|Service) Temporarily Unavailable|Gateway Time-?out",
+    )
+).replace(" ", "[ _-]?")
+_STATUS_AS_WORDS = (
+    re.compile(
+        rf"\b(?:status(?: code)?|returned|answered|response)(?: was| is)?\s?[:=]?\s?\\?[\"'(]?(?P<words>{_PHRASE})\b",
+        re.IGNORECASE,
+    ),
+    re.compile(rf"\b(?P<number>[45]\d\d)[ :-]{{1,3}}(?:{_PHRASE})\b", re.IGNORECASE),
+)
+_STATUS_OF_A_PAGE = re.compile(rf"\bError:? (?P<number>[45]\d\d)\b|\b(?P<words>{_PHRASE})\b", re.IGNORECASE)
+_PAGE = re.compile(r"<!doctype html|<html\b", re.IGNORECASE)
+_HEAD = 4096
+WEB_PAGE = "WebPage"  # the code of an answer that is a page, of a proxy most often
+_OF_A_HANDLER = re.compile(
+    r"\[std(?:out|err)\]|exit code|failed with|processing extension|terminal failure", re.IGNORECASE
 )
 
 
@@ -47,7 +105,8 @@ class Detail:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """One failure as it was told. Header names are lower case; `details` are ordered from the outside in."""
+    """One failure as it was told. Header names are lower case; `details` are ordered from the outside in; `handler` is
+    publisher, type and perhaps version (`A.B-1.2`), where something other than the words tells them."""
 
     http_status: int | None = None
     code: str = ""
@@ -56,6 +115,7 @@ class Evidence:
     details: tuple[Detail, ...] = ()
     inner_code: str = ""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    handler: str = ""
 
     @property
     def codes(self) -> tuple[str, ...]:
@@ -106,12 +166,51 @@ class Evidence:
     def from_text(cls, text: str, http_status: int | None = None, headers: Mapping[str, str] | None = None) -> Self:
         """Read what a person pasted: a message, a body, or what `az`, PowerShell or Terraform printed."""
         evidence = cls.from_body(http_status, text, headers)
-        told = _first((_STATUS_IN_TEXT,), text.strip(), "status")
+        codes = list(_codes_in(text))
+        told = evidence.code or next(iter(codes), "")
+        more = [Detail(code) for code in codes if code not in (told, *evidence.codes)]
+        if _PAGE.search(text[:_HEAD]):
+            more.append(Detail(WEB_PAGE))
         return replace(
             evidence,
-            code=evidence.code or _first(_CODE_IN_TEXT, text, "code"),
-            http_status=int(told) if told and http_status is None else http_status,
+            code=told,
+            details=(*evidence.details, *more),
+            http_status=_status_in(text, evidence.message) if http_status is None else http_status,
         )
+
+
+def _codes_in(text: str) -> Iterator[str]:
+    """The codes in a text, each once; what is sure before what may be one."""
+    seen: set[str] = set()
+    for pattern in _CODE_IN_TEXT:
+        for found in islice(pattern.finditer(text), _MOST_CODES):
+            code = found["code"]
+            if code not in seen:
+                seen.add(code)
+                yield code
+
+
+def _status_in(text: str, words: str) -> int | None:
+    """The HTTP status that a text tells, by its number or its name; `words` is the text as a reader sees it.
+
+    What a handler prints is full of the answers of other services: there only the surest form counts."""
+    if told := _first(_STATUS_IN_TEXT[:1], text.strip(), "status") or _first(_STATUS_IN_TEXT[:1], words, "status"):
+        return int(told)
+    if _PAGE.search(text[:_HEAD]):
+        found = _STATUS_IN_TEXT[1].search(words) or _STATUS_OF_A_PAGE.search(words)
+        return _number_of(found)
+    if _OF_A_HANDLER.search(text):
+        return None
+    patterns = (_STATUS_IN_TEXT[1], *_STATUS_AS_WORDS)
+    return _number_of(next(filter(None, (pattern.search(words) for pattern in patterns)), None))
+
+
+def _number_of(found: re.Match[str] | None) -> int | None:
+    """The status that was found, by its number or by its words."""
+    if found is None:
+        return None
+    told = next(filter(None, found.groups()))
+    return int(told) if told.isdigit() else _PHRASES.get("".join(filter(str.isalpha, told)).lower())
 
 
 def _errors(value: object, depth: int) -> Iterator[Detail]:
@@ -173,7 +272,7 @@ def _plain(value: object) -> str:
     """The words of an answer that is not JSON; of a proxy's HTML page, what a reader would see."""
     text = _decoded(value) if isinstance(value, str | bytes) else ""
     if text.lstrip().startswith("<"):
-        text = " ".join(word for part in _outside_tags(text) for word in part.split())
+        text = unescape(" ".join(word for part in _outside_tags(text) for word in part.split()))
     return text.strip()
 
 

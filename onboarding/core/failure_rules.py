@@ -16,6 +16,8 @@ from onboarding.core.evidence import Evidence
 from onboarding.core.handler_report import HandlerReport
 from onboarding.core.masking import cut, mask
 
+_HANDLERS_CODES = ("provisioningstate/*", "vmextension*")
+
 
 class FailureClass(StrEnum):
     """What can be done about a failure."""
@@ -89,7 +91,8 @@ class Diagnosis:
 class Rule:
     """A condition and its diagnosis; an empty part of the condition holds for everything.
 
-    `codes` may have `*` in them, without regard to case. `since` is the first handler version that speaks so; it is
+    `codes` may have `*` in them, without regard to case. A `refusal` is not looked for in what a handler said, which
+    may quote any service. `since` is the first handler version that speaks so; it is
     looked at only where the failure names a version. `place` is where the rule stands in the data."""
 
     diagnosis: Diagnosis
@@ -98,6 +101,7 @@ class Rule:
     text: re.Pattern[str] | None = None
     operations: frozenset[str] = frozenset()
     exit_codes: frozenset[int] = frozenset()
+    refusal: bool = False
     since: tuple[int, ...] = ()
     place: str = ""
 
@@ -108,6 +112,7 @@ class Rule:
             and (not self.codes or _any_matches(evidence.codes, self.codes))
             and (not self.exit_codes or report.exit_code in self.exit_codes)
             and (not self.operations or not report.operation or report.operation in self.operations)
+            and (not self.refusal or not _of_a_handler(evidence, report))
             and (not self.since or not report.version or report.version >= self.since)
         )
 
@@ -142,6 +147,10 @@ class ErrorTable:
             if found := rule.text.search(text):
                 return rule.diagnosis.filled({name: value or "" for name, value in found.groupdict().items()})
         return self.causes[Cause.UNKNOWN]
+
+
+def _of_a_handler(evidence: Evidence, report: HandlerReport) -> bool:
+    return report.exit_code is not None or _any_matches(evidence.codes, _HANDLERS_CODES)
 
 
 def _any_matches(codes: Iterable[str], patterns: tuple[str, ...]) -> bool:

@@ -28,6 +28,7 @@ __all__ = [
     "classify",
     "parse_errors",
     "read_extension_state",
+    "reports_failure",
 ]
 
 _TERMINAL = re.compile(
@@ -85,13 +86,14 @@ def read_extension_state(extension: InstalledExtension) -> ExtensionState:
     arm = extension.provisioning_state.lower()
     if arm in _CHANGING:
         return ExtensionState.IN_PROGRESS
-    if arm in ("failed", "canceled") or any(_reports_failure(status) for status in extension.statuses):
+    if arm in ("failed", "canceled") or any(reports_failure(status) for status in extension.statuses):
         return ExtensionState.FAILED
     reported = any(status.code.lower() == "provisioningstate/succeeded" for status in extension.statuses)
     return ExtensionState.SUCCEEDED if arm == "succeeded" or (reported and not arm) else ExtensionState.IN_PROGRESS
 
 
-def _reports_failure(status: Status) -> bool:
+def reports_failure(status: Status) -> bool:
+    """Whether a status tells of a failure, also one that it calls a transition."""
     state = status.code.lower()
     if state.startswith("provisioningstate/failed"):
         return True

@@ -61,7 +61,7 @@ def diagnose_lines(text: str, errors: ErrorTable, now: datetime) -> Iterator[Log
     """Every line, masked; each failure is explained where it is first told."""
     explained: set[str] = set()
     for line in mask(text).splitlines():
-        failure = classify(Evidence.from_text(line), errors, now) if _BAD.search(line) else None
+        failure = classify(Evidence(message=line), errors, now) if _BAD.search(line) else None
         if failure is None or failure.cause is Cause.UNKNOWN or failure.meaning in explained:
             yield LogLine(line)
         else:

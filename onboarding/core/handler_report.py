@@ -1,7 +1,7 @@
 """What the handler inside the VM said: its name, operation, exit code and version, out of ARM's wrapping.
 
 Messages are localised, cut at the head and full of numbers that are not exit codes (time limits, rpm's status, quoted
-source lines). Only the forms that handlers and the guest agent write are read; anything else is no exit code.
+source lines). Only the forms that handlers, the guest agent and ARM write are read; anything else is no exit code.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ import re
 from dataclasses import dataclass
 
 from onboarding.core.evidence import Evidence
+from onboarding.core.handler_name import find_handler
 
 _OPERATIONS = "Install|Enable|Disable|Uninstall|Update"
+_NOT_CURLS = r"(?<!curl )(?<!curl failed with )(?<!curl returned )"
 # What is repeated without end is followed by something else, or never given back (`*+`): texts are of any length.
 # The most reliable first: the handler's own log line, the guest agent's line, then sentences.
 _EXIT_CODES = tuple(
@@ -20,16 +22,17 @@ _EXIT_CODES = tuple(
         rf"\b(?P<operation>{_OPERATIONS}),failed,(?P<exit>-?\d{{1,5}})\b",
         rf"Non-zero exit code:\s*(?P<exit>-?\d{{1,5}})(?:[^\n]{{0,400}}?\s-?(?P<operation>{_OPERATIONS})\b)?",
         rf"\b(?P<operation>{_OPERATIONS})\s+failed with exit code:?\s*(?P<exit>-?\d{{1,5}})\b",
-        r"\bexit(?:ing)?(?: with)? code\s*+(?:[:=]\s*+)?(?P<exit>0x[0-9a-f]{1,8}|-?\d{1,5})\b",
-        r"\bexit status\s*+(?:[:=]\s*+)?(?P<exit>\d{1,5})\b",
+        rf"{_NOT_CURLS}\bexit(?:ing|ed)?(?: with)? code\s*+(?:[:=]\s*+)?(?P<exit>0x[0-9a-f]{{1,8}}|-?\d{{1,5}})\b",
+        rf"{_NOT_CURLS}\bexit status\s*+(?:[:=]\s*+)?(?P<exit>\d{{1,5}})\b",
+        # ARM's own: `(publisher 'P' and type 'T'). Error code: '62'. Error message: '…'`; 0 is none.
+        r"(?<!terminal )\bError code: ?\\?['\"](?P<exit>-?[1-9]\d{0,4})\\?['\"]",
+        r"(?<!terminal )\bError code: (?P<exit>[1-9]\d?|1\d\d|2[0-4]\d|25[0-5])(?![\d.x])",
+        r"\bStatus=error, Code=(?P<exit>-?[1-9]\d{0,4})\b",
+        r"\bProvisioningState/failed/(?P<exit>-?[1-9]\d{0,4})(?![\w/])",
     )
 )
 _IN_STATUS_CODE = re.compile(r"^ProvisioningState/failed/(?P<exit>-?\d{1,5})$", re.IGNORECASE)
 _OPERATION = re.compile(rf"\b(?P<operation>{_OPERATIONS}) failed\b|\s-(?P<argument>{_OPERATIONS})\b", re.IGNORECASE)
-_HANDLER = re.compile(
-    r"\b(?P<name>[A-Za-z]\w*(?:\.[A-Za-z]\w*){1,5})-(?P<version>\d{1,5}(?:\.\d{1,9}){1,3})(?=[\]/\s])"
-)
-_HANDLER_NAMED = re.compile(r"'(?P<name>[A-Za-z]\w*(?:\.[A-Za-z]\w*){2,5})'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +49,12 @@ def read_report(evidence: Evidence) -> HandlerReport:
     """Find what the handler said in the evidence's texts and status codes."""
     text = evidence.text
     found = next(filter(None, (pattern.search(text) for pattern in _EXIT_CODES)), None)
-    handler = _HANDLER.search(text)
-    named = handler or _HANDLER_NAMED.search(text)
+    handler = find_handler(text, evidence.handler)
     return HandlerReport(
-        handler=named["name"] if named else "",
+        handler=handler.name,
         operation=_operation(found, text),
         exit_code=_number(found["exit"]) if found else _from_status_code(evidence),
-        version=tuple(int(part) for part in handler["version"].split(".")) if handler else (),
+        version=handler.version,
     )
 
 

@@ -1,6 +1,7 @@
 """From machine facts to the OS release: which witness is asked, and which one wins.
 
-Order: override file, marketplace image, purchase plan, guest agent; each is asked only when the one before is silent.
+Order: override file, marketplace image, purchase plan, guest agent, the name that a person gave to an own image; each
+is asked only when the one before is silent, and the last only tells: it is free text, so nothing is decided by it.
 Names can be wrong or old, so a guest agent that contradicts them wins, and the reason says so. Never guesses: what
 nobody tells is `unknown`, with what would settle it.
 """
@@ -43,6 +44,9 @@ __all__ = [
 
 # Standard_D4ps_v5: the letter p among the small ones is an Arm processor.
 _ARM_SIZE = re.compile(r"(?:standard|basic)_[A-Z]+\d+(?:-\d+)?[a-z]*p[a-z]*_", re.ASCII)
+# The gallery and the image in any form of id; galleries that are shared carry a GUID in their names.
+_OWN_NAME = re.compile(r"(?:galleries/(?P<gallery>[^/]{0,200})/)?images/(?P<name>[^/]{1,200})", re.IGNORECASE)
+_GUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _SIZE_PREFIX = re.compile(r"^(standard|basic)_", re.IGNORECASE)
 _ARCHITECTURES = {"x64": "x86_64", "x86_64": "x86_64", "arm64": "arm64"}  # ARM's words, and ours
 
@@ -100,6 +104,8 @@ def identify(
         if not named.known:
             named = _better(_of_plan(facts.plan), _of_plan(definition.plan if definition else None), named)
         told = _with_guest(named, release_of_guest(facts.guest_os_name, facts.guest_os_version))
+        if not told.known:
+            told = _of_own_name(facts, told)
         told = _with_disk(told, _disk_type(facts, definition))
         told = _explained(told, facts, definition)
     if told.architecture is None and (architecture := _architecture_of(facts, definition)):
@@ -138,6 +144,20 @@ def _of_plan(plan: Plan | None) -> OsRelease:
         return _silent("there is no purchase plan")
     name = f"{plan.publisher}:{plan.product}:{plan.name}"
     return _named(Witness.PLAN, f"purchase plan {name}", plan.publisher, plan.product, plan.name)
+
+
+def _of_own_name(facts: MachineFacts, silent: OsRelease) -> OsRelease:
+    """What the name of an own image tells, its gallery's name included. Whether the system is Linux, the disk says."""
+    found = _OWN_NAME.search(_GUID.sub("", facts.image.id))
+    if found is None:
+        return silent
+    reading = image_grammar().read("", found["gallery"] or "", found["name"])
+    if reading.distribution in (Distribution.UNKNOWN, Distribution.WINDOWS):
+        return silent
+    distribution, version = reading.distribution, reading.version
+    told = f"the name of the own image {found['name']} reads as {title_of(distribution, version)}"
+    reason = f"{told}, but it is free text; {_cure(facts)} would settle it"
+    return OsRelease(distribution, version, None, OsType.UNKNOWN, Witness.NAME, reason, needs_agent=True)
 
 
 def _with_guest(named: OsRelease, guest: OsRelease) -> OsRelease:
@@ -198,10 +218,14 @@ def _explained(told: OsRelease, facts: MachineFacts, definition: ImageDefinition
         return told
     identifier = definition.identifier if definition else None
     hint = f"; its gallery definition calls itself {_urn(identifier)}, which is free text" if identifier else ""
+    return replace(told, reason=f"{told.reason}{hint}; {_cure(facts)} would settle it")
+
+
+def _cure(facts: MachineFacts) -> str:
     waits = facts.agent is not AgentState.READY
     cure = "the guest agent, once it reports, or a line" if waits else "a line"
     subject = facts.image.id or _urn(facts.image) or "this VM, which has no image"
-    return replace(told, reason=f"{told.reason}{hint}; {cure} in the override file for {subject} would settle it")
+    return f"{cure} in the override file for {subject}"
 
 
 def _named(witness: Witness, subject: str, publisher: str, offer: str, sku: str) -> OsRelease:

@@ -12,12 +12,14 @@ from onboarding.core.facts import OsType
 
 
 class Witness(StrEnum):
-    """Who told; each is asked only when the one before is silent."""
+    """Who told; each is asked only when the one before is silent. The name of a person's own image is free text: it is
+    told, and decides nothing."""
 
     OVERRIDE = "override"
     IMAGE = "marketplace image"
     PLAN = "plan"
     AGENT = "guest agent"
+    NAME = "own image's name"
     DISK = "OS disk"
     NONE = "none"
 

@@ -15,7 +15,7 @@ from typing import Any
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.facts import OsType
 from onboarding.core.grammar_data import windows_releases
-from onboarding.core.release import TITLES, Distribution, OsRelease, os_type_of, title_of
+from onboarding.core.release import TITLES, Distribution, OsRelease, Witness, os_type_of, title_of
 from onboarding.core.versions import at_least, refines
 
 ANY = "any"
@@ -103,7 +103,7 @@ class Judgement:
 
 
 def judge(release: OsRelease, table: SupportTable) -> Judgement:
-    """Whether the table names this release."""
+    """Whether the table names this release. The name of an own image is free text: only what the disk tells counts."""
     os_type = OsType.WINDOWS if release.distribution == Distribution.WINDOWS else release.os_type
     if os_type not in (table.os_type, OsType.UNKNOWN):
         asked = table if table.name else "the extension"
@@ -111,6 +111,8 @@ def judge(release: OsRelease, table: SupportTable) -> Judgement:
         return _judgement(Verdict.UNSUPPORTED, "", table, reason)
     if not table.rows:
         return _judge_os_type(release, os_type, table)
+    if release.witness is Witness.NAME:
+        return _judgement(Verdict.UNKNOWN, "", table, f"{release.reason}; until then {table} is not asked")
     if not release.known:
         return _judgement(Verdict.UNKNOWN, "", table, f"{release.reason}; {table} cannot be asked")
     rows = tuple(row for row in table.rows if row.distribution == release.distribution)

@@ -1,12 +1,14 @@
 """How a version is written in a name: one pattern a notation, and what its digits mean.
 
 Publishers write Ubuntu 18.04 as `18.04`, `18_04`, `1804` and `18`, CentOS 7.9 as `7.9`, `7_9` and `79`, and SLES 12 SP5
-as `12-SP5` and `12sp5`. Digits that are not a version of the distribution are not read as one.
+as `12-SP5`, `12sp5` and `125`. Digits that are not a version of the distribution (dates, sizes, counts) are not read as
+one.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -16,19 +18,30 @@ class Notation(StrEnum):
     ENTERPRISE = "enterprise"
     SERVICE_PACK = "service-pack"
     DOTTED = "dotted"
+    LEAP = "leap"
     NUMBER = "number"
     NONE = "none"
 
 
 _NUMBERS = re.compile(r"\d{1,9}(?:\.\d{1,9})*", re.ASCII)
 
-# Nothing here looks at what follows except for further digits, so that endings such as -gen2 change nothing.
+# A count of something: 16-cores, 64bit, 32gb.
+_UNIT = r"[-_ ]?(?:bits?|[gmt]i?b|v?cpus?|v?cores?|users?|seats?|days?|hours?|months?|years?)(?![a-z])"
+# Nothing else here looks at what follows except for further digits, so that endings such as -gen2 change nothing.
+_END = rf"(?!\d|{_UNIT})"
+# 16-04-2021 and 20-04-15 may be days; behind a dot the last is a build. 12-2016 may be a month.
+_NO_DATE = r"(?!\d\d(?P<date>[._-])\d\d(?P=date)(?:19|20)\d\d(?!\d)|\d\d(?P<day>[_-])\d\d(?P=day)\d\d(?!\d))"
+_NO_MONTH = r"(?!1[0-2][._-](?:19|20)\d\d(?!\d))"
 _PATTERNS = {
-    Notation.CALENDAR: r"(?P<major>\d\d)(?:[._-]?(?P<minor>04|10)(?:[._-]?\d)?)?(?!\d)",
-    Notation.ENTERPRISE: r"(?P<major>10|[5-9])(?:[._u-]?(?P<minor>1[01]|\d))?(?![\d]|[-_]?bit)",
-    Notation.SERVICE_PACK: r"(?P<major>1\d)(?:[-_. ]?sp[-_. ]?(?P<minor>\d)|[._-](?P<point>[0-7]))?(?!\d)",
-    Notation.DOTTED: r"(?P<major>\d{1,2})(?:[._-](?P<minor>\d{1,2}))?(?!\d)",
-    Notation.NUMBER: r"(?P<major>\d{1,2})(?!\d)",
+    Notation.CALENDAR: rf"{_NO_DATE}{_NO_MONTH}(?P<major>\d\d)(?:[._-]?(?P<minor>04|10)(?:[._-]?\d)?)?{_END}",
+    Notation.ENTERPRISE: rf"{_NO_MONTH}(?P<major>10|[5-9])(?:[._u-]?(?P<minor>1[01]|\d))?{_END}",
+    Notation.SERVICE_PACK: (
+        rf"{_NO_DATE}(?P<major>1\d)"
+        rf"(?:[-_. ]?sp[-_. ]?(?P<minor>\d)|[._-](?P<point>[0-7])|(?P<pack>(?<=1[1256])[1-7]|(?<=16)0))?{_END}"
+    ),
+    Notation.DOTTED: rf"{_NO_DATE}(?P<major>\d{{1,2}})(?:[._-](?P<minor>\d{{1,2}}))?{_END}",
+    Notation.LEAP: rf"(?P<major>15|42|1[1-3])(?:[._-]?(?P<minor>\d))?{_END}",
+    Notation.NUMBER: rf"(?P<major>\d{{1,2}})(?:[._]0)?{_END}",
 }
 
 
@@ -44,16 +57,30 @@ class VersionReader:
         """The expression to embed behind the words that may stand before the number; empty where there is none."""
         return _PATTERNS.get(self.notation, "")
 
+    def full_pattern(self) -> str:
+        """The expression of a version that its form alone tells from other numbers; empty where no form does."""
+        if self.notation is not Notation.CALENDAR:
+            return ""
+        return rf"{_NO_DATE}(?P<major>[12]\d)[._-](?P<minor>04|10)(?!\d)"
+
     def version_of(self, match: re.Match[str]) -> str | None:
         """What the digits mean, or None where no such release exists."""
         digits = match.groupdict()
         major = digits["major"]
         if not self.lowest <= int(major) <= self.highest:
             return None
-        minor = digits.get("minor") or digits.get("point")
+        minor = _minor(digits)
         if minor is None and self.notation is Notation.CALENDAR and int(major) % 2 == 0:
             return f"{major}.04"  # a bare even year is the LTS release: ubuntu18 is 18.04
         return major if minor is None else f"{major}.{minor}"
+
+    def is_whole(self, match: re.Match[str]) -> bool:
+        """Whether the digits tell more than the major number."""
+        return _minor(match.groupdict()) is not None
+
+
+def _minor(digits: Mapping[str, str | None]) -> str | None:
+    return digits.get("minor") or digits.get("point") or digits.get("pack")
 
 
 def refines(version: str | None, other: str | None) -> bool:

@@ -7,6 +7,7 @@ import io
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -173,20 +174,114 @@ def test_an_override_file_teaches_an_image(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("", "is empty"),
-        (f"{GOOD}\nnonsense\n", "line 2: 'nonsense' is no image"),
-        (f'{json.dumps(_ITEMS[0])}\n{{"publisher": \n', "line 2: is no JSON"),
-        (json.dumps(_ITEMS, indent=1)[:-20], "line 16: is no JSON"),
-        (json.dumps([_ITEMS[0], {"color": "red"}], indent=1), "no image among the keys color"),
-        (json.dumps([_ITEMS[0], 7]), "int is no image"),
+        ("nonsense\n", "line 1: 'nonsense' is no image"),
+        ("nonsense\nmore nonsense\n", "line 1: 'nonsense' is no image; write publisher:offer:sku"),
+        ("so much prose\n" * 5000, "nor could any of the 999 items behind it be read"),
+        ('{"color": "red"}', "line 1: no image among the keys color"),
         ("[" * 100_000, "is no JSON"),
-        (json.dumps(_ITEMS)[:-1], "the array is not closed"),
     ],
 )
-def test_bad_input_is_named_by_its_line(
+def test_input_that_holds_nothing_to_answer_is_bad(
     text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["check", _file(tmp_path, text)]) == 2
     assert message in capsys.readouterr().err
+
+
+_GOOD, _OLD = json.dumps(_ITEMS[0]), json.dumps(_ITEMS[1])
+_BAD_LINES = [
+    (f"{GOOD}\nnonsense\n{OLD}\n", "line 2: 'nonsense' is no image; write publisher:offer:sku"),
+    (f"nonsense\n{GOOD}\n{OLD}\n", "line 1: 'nonsense' is no image"),
+    (f"nonsense\n{_GOOD}\n{_OLD}\n", "line 1: 'nonsense' is no image"),
+    (f'{_GOOD}\n{{"publisher": \n{_OLD}\n', "line 2: is no JSON"),
+    (f'{{"publisher": \n{_GOOD}\n{_OLD}\n', "line 1: is no JSON"),
+    (f"{_GOOD}\n{'[' * 200}{']' * 200}\n{_OLD}\n", "line 2: is no JSON (is nested more than 100 deep)"),
+    (f"{_GOOD}\nnull\n{_OLD}\n", "line 2: NoneType is no image"),
+    (f'{_GOOD}\n{{"color": "red"}}\n{_OLD}\n', "line 2: no image among the keys color"),
+    (json.dumps([_ITEMS[0], {"color": "red"}, _ITEMS[1]], indent=1), "line 9: no image among the keys color"),
+    (json.dumps([GOOD, 7, OLD]), "line 1: int is no image"),
+    (f'[\n{_GOOD},\n{{"publisher": }},\n{_OLD}\n]', "line 3: is no JSON"),
+    (f'[\n  {{\n    "publisher": "x",,\n  }},\n  {_GOOD},\n  {_OLD}\n]', "line 2: is no JSON"),
+    (
+        f"{_CSV.splitlines()[0]}\n{GOOD.replace(':', ',')}\nnonsense\n{OLD.replace(':', ',')}\n",
+        "line 3: the image has no",
+    ),
+    (f"urn\n{GOOD}\n{'1' * 200_000}\n{OLD}\n", "line 3: is no CSV (field larger than field limit"),
+    (f"urn\n{GOOD}\nnonsense\n{OLD}\n", "line 3: 'nonsense' is no image"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), _BAD_LINES)
+def test_a_bad_line_is_answered_with_an_error_and_the_rest_is_read(
+    text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", _file(tmp_path, text), "--format", "json"]) == 1
+    answers = _json(capsys)
+    [failed] = [answer for answer in answers if "error" in answer]
+    assert sorted(answer["verdict"] for answer in answers) == ["error", "supported", "unsupported"]
+    assert f"images, {message}" in failed["error"]
+    assert failed["reason"] == failed["error"]
+    assert set(FIELDS) <= set(failed)
+
+
+def test_each_format_shows_the_error_where_the_line_stood(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = _file(tmp_path, f"{GOOD}\nnon\x1bsense\n=1+1\n{GOOD}\n")
+    assert main(["check", path, "--format", "csv"]) == 1
+    out = capsys.readouterr().out
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert [row["verdict"] for row in rows] == ["supported", "error", "error", "supported"]
+    assert list(rows[1]) == ["image", *FIELDS]
+    assert rows[2]["image"] == "'=1+1"
+    assert "line 2: 'non\\x1bsense' is no image; write publisher:offer:sku" in rows[1]["reason"]
+    assert main(["check", path]) == 1
+    table = capsys.readouterr().out
+    assert [line.split()[0] for line in table.splitlines()[:4]] == ["supported", "error", "error", "supported"]
+    assert "2 supported, 0 unsupported, 0 unknown; 2 not read" in table
+    assert "\x1b" not in out + table
+
+
+def test_a_bad_image_among_arguments_leaves_the_others_their_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--image", "a:b", "--image", GOOD, "--format", "json"]) == 1
+    failed, answer = _json(capsys)
+    assert "--image a:b: 'a:b' is no image" in failed["error"]
+    assert answer["verdict"] == "supported"
+
+
+def test_a_bad_line_on_standard_input_does_not_end_the_run() -> None:
+    command = [sys.executable, "-m", "onboarding", "check", "-", "--format", "json"]
+    done = subprocess.run(command, input=f"x\n{GOOD}\n", capture_output=True, text=True, check=False)
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 1
+    assert [answer["verdict"] for answer in answers] == ["error", "supported"]
+    assert "standard input, line 1: 'x' is no image" in answers[0]["error"]
+
+
+@pytest.mark.parametrize("bad", [['{"a": ,'], ["[1,"], ["[1,", "{"], ['{"a": [', '"'], ["]"], [","], ["nul"]])
+def test_many_bad_values_take_linear_time_and_come_to_an_end(
+    bad: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = _file(tmp_path, "[\n" + "".join(f"{_GOOD},\n{line}\n" for line in bad) + "\n".join(bad * 50_000))
+    began = time.process_time()
+    assert main(["check", path, "--format", "json"]) in (0, 1)
+    assert time.process_time() - began < 30
+    assert _json(capsys)[0]["verdict"] == "supported"
+
+
+def test_the_id_of_an_own_image_is_read_and_shown_and_decides_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/images/xenial-golden"
+    gallery = (
+        "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/galleries/AKSUbuntu/images/1804gen2containerd"
+    )
+    assert main(["check", _file(tmp_path, f"{image}\n{gallery}/versions/1.0.0\n"), "--format", "json"]) == 1
+    answers = _json(capsys)
+    assert [(answer["distribution"], answer["version"]) for answer in answers] == [
+        ("ubuntu", "16.04"),
+        ("ubuntu", "18.04"),
+    ]
+    assert {answer["verdict"] for answer in answers} == {"unknown"}
+    assert "xenial-golden reads as Ubuntu 16.04, but it is free text; the guest agent" in answers[0]["reason"]
 
 
 @pytest.mark.parametrize(

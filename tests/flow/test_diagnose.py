@@ -6,16 +6,19 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from onboarding.cli.main import main
 from onboarding.core.failures import FailureClass
+from onboarding.reading import MAX_BYTES
 from tests.shared_samples import needs_samples, read_lines
 
 type Capture = pytest.CaptureFixture[str]
 KEYS = {"class", "cause", "exit_code", "meaning", "advice", "code", "retry_after", "scope_wide", "max_attempts"}
+KEYS |= {"handler", "table"}
 NOT_RUNNING = "Cannot modify extensions in the VM when the VM is not running."
 
 
@@ -87,6 +90,71 @@ def test_people_get_the_meaning_and_the_advice(capsys: Capture) -> None:
     assert "Missing tar program" in text
     assert "Install tar." in text
     assert "exit code 62" in text
+
+
+def test_a_file_may_be_given_by_its_name(capsys: Capture, tmp_path: Path) -> None:
+    file = tmp_path / "0.status"
+    file.write_text(json.dumps([{"version": 1, "status": {"status": "error", "code": 62, "operation": "Install"}}]))
+    assert main(["diagnose", "--format", "json", str(file)]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["cause"], answer["exit_code"]) == ("missing-dependency", 62)
+
+
+@pytest.mark.parametrize("name", ["/nowhere/0.status", "./nowhere", "~/nowhere", "nowhere/0.status", "C:\\nowhere"])
+def test_a_file_that_is_not_there_is_no_message(capsys: Capture, name: str) -> None:
+    assert main(["diagnose", name]) == 2
+    assert f"{name}: no such file" in capsys.readouterr().err
+
+
+def test_a_folder_and_an_unreadable_file_are_named(capsys: Capture, tmp_path: Path) -> None:
+    assert main(["diagnose", str(tmp_path)]) == 2
+    assert "is a folder" in capsys.readouterr().err
+    (tmp_path / "large").write_bytes(b"x" * (MAX_BYTES + 1))
+    assert main(["diagnose", str(tmp_path / "large")]) == 2
+    assert "is larger than" in capsys.readouterr().err
+
+
+SUCCESS = json.dumps({"provisioningState": "Succeeded", "type": "x/extensions"})
+
+
+def test_where_nothing_failed_it_says_so(capsys: Capture) -> None:
+    assert main(["diagnose", SUCCESS]) == 0
+    assert "nothing failed" in capsys.readouterr().out
+    assert main(["diagnose", "--format", "json", SUCCESS]) == 0
+    told = capsys.readouterr()
+    assert (told.out, "nothing failed" in told.err) == ("", True)
+
+
+def test_what_powershell_cut_off_is_no_success(capsys: Capture) -> None:
+    statuses = "Microsoft.Azure.Management.Compute.Models.InstanceViewStatus"
+    view = {"Name": "w", "VMAgent": {"Statuses": [statuses]}, "Extensions": [{"Name": "x", "Statuses": [statuses]}]}
+    assert main(["diagnose", json.dumps(view)]) == 2
+    assert "ConvertTo-Json -Depth 10" in capsys.readouterr().err
+
+
+OTHERS = (
+    "VM has reported a failure when processing extension 'e' (publisher 'Contoso' and type 'Edr'). Error message: {}"
+)
+
+
+def test_an_unknown_failure_is_shown_in_its_own_words_and_without_its_secrets(capsys: Capture, diagnose: Any) -> None:
+    [answer] = diagnose(OTHERS.format("'Enable failed with exit code 62, --password hunter22'"))
+    assert (answer["cause"], answer["handler"], answer["table"]) == ("unknown", "Contoso.Edr", None)
+    assert "Enable failed with exit code 62" in answer["meaning"]
+    assert "hunter22" not in answer["meaning"]
+    assert main(["diagnose", OTHERS.format("'exit code 62'")]) == 0
+    assert "Contoso.Edr, which is not in the catalogue" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("code", [2, 5, 9, 10, 17, 19, 20, 52, 53, 55, 56, 60, 62, 65])
+def test_no_number_of_another_vendor_is_explained_by_a_table_that_is_not_its_own(diagnose: Any, code: int) -> None:
+    [answer] = diagnose(OTHERS.format(f"'Enable failed with exit code {code}'"))
+    assert (answer["cause"], answer["exit_code"]) == ("unknown", code)
+
+
+def test_which_table_was_read_is_said_where_no_handler_is_named(capsys: Capture) -> None:
+    assert main(["diagnose", "Install failed with exit code 62"]) == 0
+    assert "as oms-agent-linux's, since no handler is named" in " ".join(capsys.readouterr().out.split())
 
 
 BAD = [

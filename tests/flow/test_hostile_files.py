@@ -69,7 +69,7 @@ def test_a_command_names_the_file_that_it_does_not_read(name: str, tmp_path: Pat
     bad, vm, cases = tmp_path / name, tmp_path / "vm.json", tmp_path / "p.cases.yaml"
     bad.write_text(FILES[name], encoding="utf-8")
     vm.write_text(json.dumps(VM), encoding="utf-8")
-    cases.write_text(f"policy: {name}\ncases: [{{name: a, vm: {{}}, expect: {{}}}}]\n", encoding="utf-8")
+    cases.write_text(f"policy: {name}\ncases: [{{vm: {{}}, expect: {{}}}}]\n", encoding="utf-8")
     for command, code, out, err in _answers(_commands(str(bad), str(vm), str(cases))):
         assert (code, out) == (2, ""), command
         assert name in err

@@ -426,6 +426,40 @@ def test_the_subject_of_an_action_may_be_all_that_names_the_vm() -> None:
     assert isinstance(_parse(event | {"subject": f"{VM}/stop"}), Ignored)
 
 
+@pytest.mark.parametrize(
+    "subject",
+    [
+        f"{VM}/start/",
+        f"{VM}/START",
+        f"{VM}/start/action",
+        f"{VM}/Start/Action/",
+        f"{VM}/start".replace("/", "%2F"),
+        f"{VM}/start".replace("app-rg", "app%2drg"),
+        f" {VM}/ ",
+    ],
+)
+@pytest.mark.parametrize("place", ["subject", "resourceUri"])
+def test_the_verb_is_found_in_whatever_spelling(subject: str, place: str) -> None:
+    event = _event("ActionSuccess", f"{VM_OPERATION}/start/action", "") | {"subject": ""}
+    (event if place == "subject" else event["data"])[place] = subject
+    assert _parse(event) == VmStarted(ID, TRIGGER)
+
+
+def test_an_operation_is_found_where_its_name_is_missing() -> None:
+    event = _event("WriteSuccess", f"{VM_OPERATION}/write")
+    event["data"]["operationName"] = {"value": f"{VM_OPERATION}/write", "localizedValue": "Create VM"}
+    assert _parse(event) == VmWritten(ID, TRIGGER, created=True)
+    del event["data"]["operationName"]
+    assert _parse(event) == VmWritten(ID, TRIGGER, created=True)
+    del event["data"]["authorization"]
+    assert isinstance(_parse(event), Ignored)  # tags have the VM as their subject too
+    action = _event("ActionSuccess", "", "") | {"subject": f"{VM}/start"}
+    assert _parse(action) == VmStarted(ID, TRIGGER)
+    assert isinstance(_parse(action | {"subject": VM}), Ignored)
+    assert isinstance(_parse(action | {"subject": f"{VM}/deallocate"}), Ignored)
+    assert isinstance(_parse(action | {"subject": f"{EXTENSION}/start"}), Ignored)
+
+
 def test_an_encoded_id_is_the_vm_that_it_stands_for() -> None:
     vm = VmId(ID.subscription, "app(prod)", "web01")
     uri = str(vm).replace("(", "%28").replace(")", "%29")

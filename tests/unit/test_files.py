@@ -92,7 +92,7 @@ def test_a_file_that_is_no_text_or_no_file_is_named(tmp_path: Path) -> None:
     names, problems = _load(tmp_path)
     assert names == ["good"]
     assert problems == (
-        "a.yaml: is not UTF-8 (byte 0); save it as UTF-8",
+        "a.yaml: is not UTF-16 (byte 2); save it as UTF-8",
         "b.yaml: cannot be read (Is a directory); put a file there",
     )
 
@@ -156,7 +156,7 @@ def test_bad_overrides_are_named_and_teach_nothing(tmp_path: Path, text: str) ->
 
 def test_overrides_that_are_no_text_are_named(tmp_path: Path) -> None:
     (tmp_path / OVERRIDES).write_bytes(b"\xff\xfe\x00")
-    assert load_overrides(tmp_path) == (NO_OVERRIDES, (f"{OVERRIDES}: is not UTF-8 (byte 0); save it as UTF-8",))
+    assert load_overrides(tmp_path) == (NO_OVERRIDES, (f"{OVERRIDES}: is not UTF-16 (byte 2); save it as UTF-8",))
 
 
 def test_no_overrides_are_no_problem(tmp_path: Path) -> None:

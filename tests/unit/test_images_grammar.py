@@ -294,7 +294,21 @@ def test_suffixes_are_idempotent(urn: str, suffix: str, times: int) -> None:
     assert (once.distribution, once.version) == (often.distribution, often.version)
 
 
-@pytest.mark.parametrize("text", ["ubuntu-server" * 4000, "-" * 50_000, "7" * 50_000, "sap" * 9000, "12-sp" * 9000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ubuntu-server" * 4000,
+        "-" * 50_000,
+        "7" * 50_000,
+        "sap" * 9000,
+        "12-sp" * 9000,
+        "eighteen-" * 6000,
+        "focal-" * 9000,
+        "16-04-" * 9000,
+        "7" + "gen2-lvm" * 9000,
+        "7" + "-a" * 20_000,
+    ],
+)
 @pytest.mark.parametrize("publisher", ["RedHat", "SUSE", "Canonical", "contoso"])
 def test_a_very_long_name_is_no_burden(publisher: str, text: str) -> None:
     assert image_grammar().read(publisher, f"sles{text}", text).distribution in Distribution

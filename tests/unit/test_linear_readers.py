@@ -23,6 +23,7 @@ _READ = """
 import sys
 from datetime import UTC, datetime
 from onboarding.cli.diagnose_input import read_evidence
+from onboarding.core.console_text import plain, unwrapped
 from onboarding.core.evidence import Evidence
 from onboarding.core.failures import classify, parse_errors
 from onboarding.core.handler_log import diagnose_lines, read_output
@@ -39,6 +40,8 @@ for evidence in found:
     read_retry_after(evidence, now)
 read_retry_after(Evidence(headers={"retry-after": text}), now)
 read_output(text)
+plain(text)
+unwrapped(text)
 # Hundreds of patterns, each of them linear.
 classify(Evidence(message=short), parse_errors({}), now)
 list(diagnose_lines(short, parse_errors({}), now))
@@ -66,6 +69,23 @@ list(diagnose_lines(short, parse_errors({}), now))
         ("", '{"', ""),
         ("", "[", ""),
         ("Unit ", "a", "!"),
+        ("", "\x1b[1", "!"),
+        ("", "│ ", "!"),
+        ("", "│ a\n", "!"),
+        ("", "> ", "!"),
+        ("", "publisher 'a' ", "!"),
+        ("publisher '", "a", "!"),
+        ("", "type 'a.b' and ", "!"),
+        ("", "'a.b.c", "!"),
+        ("@{", "Code=", "!"),
+        ("", "[{", "statuses"),
+        ("statuses: ", '{"a": ', ""),
+        ("", "AaBb", ": "),
+        ("", "status ", "'"),
+        ("", "curl failed with", "!"),
+        ("another operation", " ", "!"),
+        ("perform action '", "a", "!"),
+        ("", "subscription '", "!"),
     ],
 )
 def test_a_reader_goes_through_a_text_once(head: str, part: str, tail: str) -> None:

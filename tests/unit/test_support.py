@@ -138,7 +138,7 @@ def _named(table: SupportTable, distribution: str, version: str | None, architec
 
 @given(st.text(max_size=25), st.text(max_size=40), st.text(max_size=40))
 def test_no_name_is_supported_without_a_row(publisher: str, offer: str, sku: str) -> None:
-    answer = Checker(OLD).check({"publisher": publisher, "offer": offer, "sku": sku})
+    answer = Checker(OLD).check({"imageReference": {"publisher": publisher, "offer": offer, "sku": sku}})
     release = answer.release
     assert not answer.supported or _named(OLD, release.distribution, release.version, release.architecture)
 
@@ -203,6 +203,7 @@ def test_the_other_os_type_never_fits(table: SupportTable) -> None:
     assert judgement.reason.endswith("is for Windows")
 
 
+@pytest.mark.parametrize("image", ["golden", "xenial-golden", "win2019-golden"])
 @pytest.mark.parametrize("tables", [None, {"x": {"date": "2026-01-15", "source": "s", "versions": "any"}}])
 @pytest.mark.parametrize(
     ("os_type", "body", "verdict"),
@@ -216,10 +217,10 @@ def test_the_other_os_type_never_fits(table: SupportTable) -> None:
     ],
 )
 def test_without_a_table_and_with_any_the_os_type_decides(
-    tables: dict[str, Any] | None, os_type: str, body: dict[str, str], verdict: str
+    tables: dict[str, Any] | None, os_type: str, body: dict[str, str], verdict: str, image: str
 ) -> None:
     table = windows_entry(osType=os_type, supportTables=tables, logs=[]).support_table("")
-    vm = {"properties": {"storageProfile": {"osDisk": body, "imageReference": {"id": "/x/images/golden"}}}}
+    vm = {"properties": {"storageProfile": {"osDisk": body, "imageReference": {"id": f"/x/images/{image}"}}}}
     judgement = Checker(table).check(vm).judgement
     assert judgement.verdict == verdict
     assert (judgement.row == f"any {os_type}") is (verdict == "supported")
