@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import io
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,15 +19,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 from onboarding.cli.around import add_around, read_around
+from onboarding.cli.check_input import read_listed
 from onboarding.cli.environment import add_settings, environment_of
-from onboarding.cli.io import BadInput, Commands, as_json
-from onboarding.cli.live import FleetReader, Listed, Seen, listed
+from onboarding.cli.io import MAX_LIST, BadInput, Commands, as_json, read_text, shown
+from onboarding.cli.live import FleetReader, Listed, Seen
 from onboarding.cli.policy_input import load_rules, policy_folder, read_vms
 from onboarding.cli.preflight import refusal
 from onboarding.core.errors import ArmError
 from onboarding.core.facts import MachineFacts, read_facts
 from onboarding.core.foreign import printable
 from onboarding.core.outcome import Outcome
+from onboarding.core.resource_id import VmId, parse_id
+from onboarding.core.vm_forms import Unrecognised, read_id, read_vm
 from onboarding.definitions import Definitions
 from onboarding.enforce import Rules
 from onboarding.forecast import Forecast, forecast
@@ -132,10 +136,23 @@ def _seen(
 
 
 def _named(path: str) -> Iterator[Listed]:
-    for number, body in enumerate(read_vms(path), 1):
-        if (each := listed(body)) is None:
-            raise BadInput(f"{path}: VM {number} has no id of a VM, and --live reads VMs by their ids")
-        yield each
+    """The VMs of a list, in which their ids are enough."""
+    for item in read_listed(io.StringIO(read_text(path, MAX_LIST)), shown(path)):
+        try:
+            vm = parse_id(read_id(item.value))
+        except Unrecognised as error:
+            raise BadInput(f"{shown(path)}, line {item.line}: {error}") from None
+        if not isinstance(vm, VmId):
+            raise BadInput(f"{shown(path)}, line {item.line}: has no id of a VM, and --live reads VMs by their ids")
+        yield Listed(vm, _body(item.value, vm))
+
+
+def _body(item: object, vm: VmId) -> Mapping[str, Any]:
+    """What a list says of a VM, for where ARM does not let it be read; it may be no more than its id."""
+    try:
+        return read_vm(item)
+    except Unrecognised:
+        return {"id": str(vm), "name": vm.name}
 
 
 async def _read(

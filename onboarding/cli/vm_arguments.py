@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping
 from onboarding.cli.check_input import Item, read_listed
 from onboarding.cli.io import MAX_LIST, BadInput, read_text
 from onboarding.core.resource_id import VmId, parse_id
-from onboarding.core.vm_forms import Unrecognised
-from onboarding.core.vm_forms import read_vm as read_body
+from onboarding.core.vm_forms import Unrecognised, read_id
 
 _SUBSCRIPTION = "AZURE_SUBSCRIPTION_ID"
 
@@ -57,7 +56,7 @@ def _with_input(given: list[str]) -> Iterator[str]:
 def _id_of(item: Item) -> str:
     """An id, a name, or that of a VM in any form."""
     try:
-        return item.value if isinstance(item.value, str) else str(read_body(item.value).get("id") or "")
+        return read_id(item.value)
     except Unrecognised as error:
         raise BadInput(f"standard input, line {item.line}: {error}") from None
 

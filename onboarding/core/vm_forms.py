@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from onboarding.core.errors import OnboardingError
+from onboarding.core.resource_id import VmId, parse_id
 
 _TOP: Final = frozenset(
     [
@@ -129,6 +130,18 @@ def read_vm(item: object) -> Mapping[str, Any]:
     if not any(isinstance(body.get(key), str) and body[key] for key in ("id", "name")):
         raise Unrecognised(f"is a VM without id and name; {_MEND}")
     return body
+
+
+def read_id(item: object) -> str:
+    """The id or name of a VM in any form; an object that holds nothing but its id is enough. Raises `Unrecognised`."""
+    if isinstance(item, str):
+        return item
+    if isinstance(item, Mapping):
+        found = _spelled(item)
+        given = found.get("id") or found.get("resourceId")
+        if isinstance(given, str) and isinstance(parse_id(given), VmId):
+            return given
+    return str(read_vm(item).get("id") or "")
 
 
 def arm_form(item: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -364,7 +364,8 @@ def test_bytes_are_a_text_or_are_refused(content: bytes) -> None:
 
 def test_ids_for_a_command_by_hand_may_be_a_list_in_any_form(folder: Path) -> None:
     ids = [body["id"] for body in FLEET]
-    texts = ["\n".join(ids), json.dumps(ids, indent=1), *(json.dumps(form()) for form in FORMS.values())]
+    no_more = [json.dumps([{key: id_} for id_ in ids]) for key in ("id", "ResourceId")]
+    texts = ["\n".join(ids), json.dumps(ids, indent=1), *no_more, *(json.dumps(form()) for form in FORMS.values())]
     asked = [(["install", "-"], text.encode("utf-16")) for text in texts]
     answers = _piped([*asked, (["install", "-"], json.dumps([{"name": "x"}]).encode())])
     *named, (code, _, err) = [(code, out, err.partition("(")[0]) for code, out, err in answers]

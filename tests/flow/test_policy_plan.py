@@ -243,7 +243,7 @@ def test_options_that_do_not_fit_are_named(
 def test_what_is_read_from_azure_is_named_by_its_id(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "fleet.json").write_text(json.dumps([WEST, {**WEST, "id": "/subscriptions/s"}]))
     assert plan(folder, "--live") == 2
-    assert "fleet.json: VM 2 has no id of a VM" in capsys.readouterr().err
+    assert "fleet.json, line 1: has no id of a VM" in capsys.readouterr().err
 
 
 async def test_whatever_arm_is_too_busy_for_is_read_again(caplog: pytest.LogCaptureFixture) -> None:
