@@ -46,8 +46,8 @@ bench: setup ## Measure the product beside its floors, and write docs/performanc
 	@$(python) -m bench $(ARGS)
 
 .PHONY: test
-test: setup ## Run the tests, quick ones first (ARGS="-k name tests/unit")
-	@$(python) -m pytest $(ARGS)
+test: setup ## Run the tests, each file on one of the cores (ARGS="-k name tests/unit")
+	@$(python) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: check
 check: $(python_ready) ## Check format, lint, types, layers, and what Azure would refuse
