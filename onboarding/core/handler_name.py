@@ -84,6 +84,15 @@ def find_handler(text: str, told: str = "") -> Handler:
     return Handler(_named(text))
 
 
+def named_after(name: str) -> str:
+    """The handler after whose type something is named, as an extension's resource or status file. Other names say
+    nothing, whatever dots they have."""
+    if name.lower().startswith("microsoft.") and name.count(".") > 1:
+        return name
+    plain = _plain(name)
+    return next((handler for kind, handler in _known().items() if _begins_with(plain, kind)), "")
+
+
 def _versioned(found: re.Match[str]) -> Handler:
     return Handler(found["name"], tuple(int(part) for part in found["version"].split(".")))
 
@@ -95,7 +104,7 @@ def _named(text: str) -> str:
             return kind if kind.lower().startswith(f"{publisher.lower()}.") else f"{publisher}.{kind}"
     if found := _SAID.search(text):
         return found["name"]
-    if (found := _RESOURCE.search(text)) and (known := _of_resource(found["name"])):
+    if (found := _RESOURCE.search(text)) and (known := named_after(found["name"])):
         return known
     if quoted := next((found["name"] for found in islice(_QUOTED.finditer(text), _TRIES) if _may_be_one(found)), ""):
         return quoted
@@ -118,14 +127,6 @@ def _is_one(found: re.Match[str]) -> bool:
         return name != name.lower() and not _HOST.search(name)
     microsofts = name.startswith("Microsoft.") and name.count(".") > 1 and not _MODULE.match(name)
     return microsofts or name.lower() in map(str.lower, _known().values())
-
-
-def _of_resource(name: str) -> str:
-    """The handler after which an extension's resource is named. Other names say nothing, whatever dots they have."""
-    if name.lower().startswith("microsoft.") and name.count(".") > 1:
-        return name
-    plain = _plain(name)
-    return next((handler for kind, handler in _known().items() if _begins_with(plain, kind)), "")
 
 
 def _begins_with(name: str, kind: str) -> bool:
