@@ -33,13 +33,23 @@ _YAML = re.compile(r"(?:---\s*\n)?(?:(?:- )?[A-Za-z]\w{0,60}:(?:\s|$)|[\[{])")
 _SUCCESS = re.compile(
     r"\b(?:Install|Enable|Update|Disable|Uninstall),success,0\b"
     r"|^\W{0,3}(?:Install|Enable|Update|Disable|Uninstall|Provisioning) succeeded\b"
-    r"|\bSucceeded\b",
+    r"|\bSucceeded\b"
+    # PowerShell's table or list.
+    r"|\bIsSuccessStatusCode\b[^\n:]{0,200}(?::\s{0,80}|\n[-\s]{0,400}(?:[\w-]{1,80}\s{1,80})?)True\b",
     re.IGNORECASE,
 )
 _TROUBLE = re.compile(
     r"fail|error|exit code|non-zero|cannot|can't|unable|unsupported|denied|disallowed|locked|refused|timed out"
     r"|not found|unavailable|not ready",
     re.IGNORECASE,
+)
+# What a terminal or a damaged byte leaves in a text is rare; a picture or an archive is full of it.
+_CONTROLS = re.compile(r"[\x00-\x06\x0e-\x1a\x1c-\x1f]")
+_RARE = 50
+_LOOKED_AT = 4096
+# An error record names its command as PowerShell names what it cut off; its message tells the failure all the same.
+_SENTENCE = re.compile(
+    rf"^(?=[^\n]{{0,2000}}?(?:{_TROUBLE.pattern}))\S{{1,200}}(?: \S{{1,200}}){{3}}", re.IGNORECASE | re.MULTILINE
 )
 _DEPTH = 8
 _MOST_WORDS = 50
@@ -50,6 +60,9 @@ def read_evidence(text: str, name: str) -> Iterator[Evidence]:
     """Every failure that the text tells of, in its order; none where it tells of successes alone."""
     if not text.strip():
         raise BadInput(f"{name}: is empty; give a message, an ARM body or what az printed")
+    head = text[:_LOOKED_AT]
+    if len(_CONTROLS.findall(head)) * _RARE > len(head):
+        raise BadInput(f"{name}: is no text; give a message, an ARM body or what az printed")
     values, broken = _json_values(text)
     if values is None:
         yield from _of_text(text, name)
@@ -158,8 +171,19 @@ def _of_value(value: object, place: str) -> Iterator[Evidence]:
     elif not isinstance(value, Mapping):
         given = 'give objects such as {"message": "…"} or texts'
         raise BadInput(f"{place}: is a {type(value).__name__}; {given}")
+    elif (listed := _listed(folded(value))) is not None:
+        for number, inner in enumerate(listed, 1):
+            yield from _of_value(inner, f"{place}.value[{number}]")
     elif value and not _is_no_failure(folded(value)):
         yield _evidence(value, place)
+
+
+def _listed(raw: Mapping[str, Any]) -> list[Any] | None:
+    """The items of ARM's lists (`{"value": […], "nextLink": …}`); None for any other object."""
+    items = raw.get("value")
+    if not isinstance(items, list) or not raw.keys() <= {"value", "nextlink", "count"}:
+        return None
+    return items if all(isinstance(item, Mapping) for item in items) else None
 
 
 def _is_no_failure(raw: Mapping[str, Any]) -> bool:
@@ -187,9 +211,9 @@ def _evidence(value: Mapping[str, Any], place: str) -> Evidence:
     evidence = Evidence.from_body(status, value, headers)
     if evidence.text or evidence.codes or status:
         return evidence
-    if is_cut(value):
-        raise BadInput(f"{place}: PowerShell cut off what would tell it; give ConvertTo-Json -Depth 10")
     words = "\n".join(islice(_words(value, _DEPTH), _MOST_WORDS))
+    if is_cut(value) and not _SENTENCE.search(words):
+        raise BadInput(f"{place}: PowerShell cut off what would tell it; give ConvertTo-Json -Depth 10")
     return Evidence.from_text(words, headers=headers)
 
 

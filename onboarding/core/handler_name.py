@@ -44,6 +44,12 @@ _SAID = re.compile(
     rf"(?:\bhandler|type|\btyp|\btipo|種類|类型|유형)\s{{0,3}}[:=]?\s{{0,3}}{_QUOTE}(?P<name>{_NAME}{{1,6}}){_QUOTE}",
     re.IGNORECASE,
 )
+# Logs write it without quotes: `HandlerName: A.B.C`, `name=A.B.C, op=Enable`, `[A.B.C] Install failed`.
+_BARE = re.compile(
+    rf"(?:\b(?P<said>handler|plug-?in)[ _-]?(?:name|type)?|\bextension[ _-]?(?:name|type)?|\bname|(?P<bracket>\[))"
+    rf"(?(bracket)|\s{{0,3}}[:=]?\s{{0,3}})(?P<name>{_NAME}{{1,6}})(?=[\s,;:)\]]|\.?$)",
+    re.IGNORECASE | re.MULTILINE,
+)
 _RESOURCE = re.compile(rf"\bextension\s{{0,3}}:?\s{{0,3}}{_QUOTE}(?P<name>[\w.-]{{1,120}}){_QUOTE}", re.IGNORECASE)
 _QUOTED = re.compile(rf"(?P<before>[^\s'\"]{{0,24}})[\s:=(]{{0,3}}{_QUOTE}(?P<name>{_NAME}{{2,6}}){_QUOTE}")
 _OTHER_THINGS = re.compile(
@@ -55,6 +61,7 @@ _OTHER_THINGS = re.compile(
 _HOST = re.compile(
     r"\.(?:com|net|org|io|local|internal|lan|corp|test|example|cloud|dev|eu|de|uk|fr|jp|cn|us|int|intra|home|ad)$", re.I
 )
+_MODULE = re.compile(r"Microsoft\.(?:Azure\.(?:Commands|Management|PowerShell)|Rest|PowerShell\.Commands)\.")
 _TRIES = 50
 _LONG = 10
 
@@ -77,6 +84,15 @@ def find_handler(text: str, told: str = "") -> Handler:
     return Handler(_named(text))
 
 
+def named_after(name: str) -> str:
+    """The handler after whose type something is named, as an extension's resource or status file. Other names say
+    nothing, whatever dots they have."""
+    if name.lower().startswith("microsoft.") and name.count(".") > 1:
+        return name
+    plain = _plain(name)
+    return next((handler for kind, handler in _known().items() if _begins_with(plain, kind)), "")
+
+
 def _versioned(found: re.Match[str]) -> Handler:
     return Handler(found["name"], tuple(int(part) for part in found["version"].split(".")))
 
@@ -88,9 +104,11 @@ def _named(text: str) -> str:
             return kind if kind.lower().startswith(f"{publisher.lower()}.") else f"{publisher}.{kind}"
     if found := _SAID.search(text):
         return found["name"]
-    if (found := _RESOURCE.search(text)) and (known := _of_resource(found["name"])):
+    if (found := _RESOURCE.search(text)) and (known := named_after(found["name"])):
         return known
-    return next((found["name"] for found in islice(_QUOTED.finditer(text), _TRIES) if _may_be_one(found)), "")
+    if quoted := next((found["name"] for found in islice(_QUOTED.finditer(text), _TRIES) if _may_be_one(found)), ""):
+        return quoted
+    return next((found["name"] for found in islice(_BARE.finditer(text), _TRIES) if _is_one(found)), "")
 
 
 def _part(found: re.Match[str], name: str) -> str:
@@ -102,12 +120,13 @@ def _may_be_one(found: re.Match[str]) -> bool:
     return not _OTHER_THINGS.search(found["before"]) and name != name.lower() and not _HOST.search(name)
 
 
-def _of_resource(name: str) -> str:
-    """The handler after which an extension's resource is named. Other names say nothing, whatever dots they have."""
-    if name.lower().startswith("microsoft.") and name.count(".") > 1:
-        return name
-    plain = _plain(name)
-    return next((handler for kind, handler in _known().items() if _begins_with(plain, kind)), "")
+def _is_one(found: re.Match[str]) -> bool:
+    """Whether a name without quotes is a handler: it is called so, or has Microsoft's three parts, or is known."""
+    name = found["name"]
+    if found["said"]:
+        return name != name.lower() and not _HOST.search(name)
+    microsofts = name.startswith("Microsoft.") and name.count(".") > 1 and not _MODULE.match(name)
+    return microsofts or name.lower() in map(str.lower, _known().values())
 
 
 def _begins_with(name: str, kind: str) -> bool:

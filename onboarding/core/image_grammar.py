@@ -46,7 +46,8 @@ class Family:
     """How names write one distribution. `worded` finds the version behind its word, `bare` at the start of a sku
     of a publisher that makes only this one, `alone` in a sku that holds nothing else (or `words` of letters, behind a
     whole version), where the offer is `name` and `plain` words, `full` where the offer names a product too; `leading`
-    before its word, at the start of a name. `rolling` finds a branch that is no release."""
+    before its word, at the start of a name; `elsewhere` a second version, with which no answer is right. `rolling`
+    finds a branch that is no release."""
 
     versions: VersionReader
     name: re.Pattern[str]
@@ -56,6 +57,7 @@ class Family:
     alone: re.Pattern[str] | None
     full: re.Pattern[str] | None
     leading: re.Pattern[str] | None
+    elsewhere: re.Pattern[str] | None
     codenames: re.Pattern[str] | None
     codename_versions: Mapping[str, str]
     rolling: re.Pattern[str] | None
@@ -150,6 +152,8 @@ class Grammar:
         candidates = list(_versions(family, names, certain=certain))
         if not candidates:
             return Reading(distribution, None, architecture)
+        if not certain and family.elsewhere is not None:
+            candidates.extend(_told(family, family.elsewhere, names.sku))
         version = candidates[0]
         for other in candidates[1:]:
             if not compatible(version, other):
@@ -186,9 +190,12 @@ def _numbers(family: Family, names: Names, *, certain: bool) -> Iterator[str]:
         (family.leading if offer[:1].isdigit() else None, offer),
     ):
         if pattern is not None:
-            for match in pattern.finditer(name):
-                if version := family.versions.version_of(match):
-                    yield version
+            yield from _told(family, pattern, name)
+
+
+def _told(family: Family, pattern: re.Pattern[str], name: str) -> Iterator[str]:
+    """The versions that exist among those which the pattern finds."""
+    return filter(None, map(family.versions.version_of, pattern.finditer(name)))
 
 
 def _alone(family: Family, offer: str, sku: str) -> re.Pattern[str] | None:
@@ -259,6 +266,7 @@ def _family(spec: Mapping[str, Any], endings: str, neutral: frozenset[str]) -> F
         alone=re.compile(f"^{before}{number}{tail}$") if number else None,
         full=re.compile(f"^{full}(?:{_JOINT}(?:{endings}))*+$") if full else None,
         leading=re.compile(f"^{full}{_JOINT}(?:{word})") if full else None,
+        elsewhere=re.compile(elsewhere) if (elsewhere := versions.elsewhere_pattern()) else None,
         codenames=re.compile(f"(?:{_NO_LETTER_BEFORE}|{word})({'|'.join(codenames)}){_NO_LETTER_AFTER}")
         if codenames
         else None,

@@ -18,6 +18,7 @@ from typing import Any
 from onboarding.core.evidence import Detail, Evidence
 from onboarding.core.facts import Status
 from onboarding.core.failures import reports_failure
+from onboarding.core.handler_name import named_after
 
 _DEPTH = 12
 _MOST = 2_000
@@ -206,7 +207,7 @@ class _Reader:
                 statuses.append(Status("", "Error", "", _formatted(part)))
         if operation.lower() in _OPERATIONS and "failed" not in words[:200].lower():
             statuses.append(Status("", "Error", "", f"{operation} failed"))
-        handler = _text(raw.get("handler")) or (name if name.count(".") > 1 else "")
+        handler = _text(raw.get("handler")) or (name if name.count(".") > 1 else named_after(name))
         self._add(handler, name, _evidence(statuses, handler))
 
     def _blob(self, raw: Mapping[str, Any]) -> None:
@@ -350,7 +351,9 @@ def _handler_name(raw: Mapping[str, Any]) -> str:
     told = [kind for kind in (_text(raw.get(key)) for key in kinds) if kind and "/" not in kind]
     if isinstance(raw.get("properties"), Mapping):
         told += [_text(folded(raw["properties"]).get("type"))]
-    kind = next(filter(None, told), "")
+    kind = next(filter(None, told), "") or named_after(_text(raw.get("name")))
+    if "." not in kind and not publisher:
+        kind = named_after(kind) or kind
     if publisher and kind and not kind.lower().startswith(f"{publisher.lower()}."):
         kind = f"{publisher}.{kind}"
     version = _text(raw.get("typehandlerversion"))

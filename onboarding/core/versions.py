@@ -63,6 +63,16 @@ class VersionReader:
             return ""
         return rf"{_NO_DATE}(?P<major>[12]\d)[._-](?P<minor>04|10)(?!\d)"
 
+    def elsewhere_pattern(self) -> str:
+        """The expression of a second version in a name: behind "to", as upgrades are called; or by its form alone,
+        where it is hardly a date, a build or a product's version. Empty where there is none."""
+        if not (number := self.pattern()):
+            return ""
+        if self.notation is not Notation.CALENDAR:
+            return rf"(?<=[-_. ]to[-_. ]){number}"
+        whole = r"(?<!\d)(?<!\d[._])(?=(?:1[3-9]|2\d)[._-](?:04|10)(?![._-]?\d))"
+        return rf"(?:(?<=[-_. ]to[-_. ])|{whole}){number}"
+
     def version_of(self, match: re.Match[str]) -> str | None:
         """What the digits mean, or None where no such release exists."""
         digits = match.groupdict()

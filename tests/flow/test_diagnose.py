@@ -161,6 +161,11 @@ BAD = [
     (["diagnose", "  "], "TEXT: is empty"),
     (["diagnose", "--extension", "nope", "x"], "--extension: 'nope' is not in the catalogue"),
     (["diagnose", '{"message": "x"}\n17'], "TEXT, item 2: is a int"),
+    (["diagnose", "\ufffdPNG\r\n\x1a\n\x00\x00\x00\rIHDR"], "TEXT: is no text"),
+    (
+        ["diagnose", '{"Exception": "Microsoft.Azure.Commands.Common.X", "State": "Failed"}'],
+        "give ConvertTo-Json -Depth 10",
+    ),
 ]
 
 

@@ -275,6 +275,43 @@ def test_a_withheld_answer_says_why() -> None:
     assert "do not tell" in _read("SUSE:SUSE-Manager-Server-BYOS:3.0").doubt
 
 
+TWO_VERSIONS = """
+ubuntu-16.04-and-18.04
+ubuntu-16-to-18-migration
+xenial-to-18
+agent-ubuntu1604-0.1-20.04
+rhel7-to-8-leapp
+centos-7-to-8
+sles12-to-15
+"""
+
+
+@pytest.mark.parametrize("sku", TWO_VERSIONS.split())
+def test_a_name_that_tells_two_versions_of_one_system_tells_none(sku: str) -> None:
+    reading = _read(f"contoso:golden:{sku}")
+    assert reading.version is None
+    assert reading.doubt.startswith("the names tell both version")
+
+
+ONE_VERSION = """
+ubuntu-16.04-build-2021.10.04
+ubuntu1604-20-04-2021
+ubuntu-1604-v1.16.10
+ubuntu-16.04-16.04.20210101
+ubuntu-16.04-to-azure
+tomcat-8-to-9-ubuntu-1604
+"""
+
+
+@pytest.mark.parametrize("sku", ONE_VERSION.split())
+def test_a_date_a_build_or_another_product_is_no_second_version(sku: str) -> None:
+    assert _read(f"contoso:golden:{sku}").version == "16.04"
+
+
+def test_ubuntu_core_is_no_ubuntu_with_packages() -> None:
+    assert _read("contoso:golden:ubuntu-core-16").distribution is Distribution.OTHER
+
+
 names = st.text(max_size=60) | st.text(alphabet=string.ascii_letters + string.digits + "-_.", max_size=60)
 known_words = st.sampled_from([urn for urn, _, _ in _cases(MAKERS, OTHERS, TRAPS)])
 
