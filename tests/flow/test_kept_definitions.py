@@ -139,6 +139,13 @@ FORMS: dict[str, Any] = {
     "template with a rule in its variables": template(
         resource(policyRule="[variables('rules').watch]"), variables={"rules": {"watch": doubled(RULE)}}
     ),
+    "template that loads a file": template(
+        resource(
+            parameters="[variables('$fxv#0').properties.parameters]",
+            policyRule="[variables('$fxv#0').properties.policyRule]",
+        ),
+        variables={"$fxv#0": resource()},
+    ),
     "values that a template passes on": template(
         nested(
             template(
