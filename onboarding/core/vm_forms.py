@@ -44,6 +44,7 @@ _OWN_TYPE: Final = (
     "extensionType",
     "type1",
 )  # by az or Az version
+_VM_TYPE: Final = "microsoft.compute/virtualmachines"
 _MARKS: Final = frozenset(["storageProfile", "vmId", "hardwareProfile", "osProfile", "networkProfile"])
 _OBJECTS: Final = frozenset(
     [
@@ -129,6 +130,16 @@ def read_vm(item: object) -> Mapping[str, Any]:
     if not any(isinstance(body.get(key), str) and body[key] for key in ("id", "name")):
         raise Unrecognised(f"is a VM without id and name; {_MEND}")
     return body
+
+
+def other_type(body: Mapping[str, Any]) -> str:
+    """The type of what says itself, by `type` or else by its id, that it is no VM; empty where neither does."""
+    told = body.get("type")
+    if not isinstance(told, str) or not told:
+        _, _, path = str(body.get("id") or "").rpartition("/providers/")
+        namespace, *types_and_names = path.split("/")
+        told = "/".join([namespace, *types_and_names[::2]]) if len(types_and_names) > 1 else ""
+    return "" if told.lower() in ("", _VM_TYPE) else told
 
 
 def arm_form(item: Mapping[str, Any]) -> Mapping[str, Any]:
