@@ -23,7 +23,7 @@ from onboarding.core.rule import compile_rule
 from onboarding.core.vm_forms import Unrecognised, other_type, read_vm
 from onboarding.enforce import Rules
 from onboarding.files import load_catalogue_of, load_overrides, load_policies
-from onboarding.reading import Unreadable, line_in, nodes_of, parse_json, parse_yaml
+from onboarding.reading import Unreadable, line_in, nodes_of, parse_json, parse_yaml, without_comments
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,11 @@ class Source:
         return BadInput(f"{self.name}:{self.line_of(place)}: {place}: {message}")
 
 
-def read_source(path: str) -> Source:
-    """Read a JSON or YAML file."""
+def read_source(path: str, *, with_comments: bool = False) -> Source:
+    """Read a JSON or YAML file; `with_comments` is for JSON of others, as our own files are read without."""
     text = read_text(path)
+    if with_comments and (bare := without_comments(text)).lstrip()[:1] in ("{", "["):
+        text = bare
     is_json = text.lstrip()[:1] in ("{", "[")
     try:
         return Source(path, text, parse_json(text) if is_json else parse_yaml(text))
