@@ -169,6 +169,8 @@ def _refuse_cut(item: Mapping[str, Any]) -> None:
                 continue
             if isinstance(value, Mapping) and key not in _KEPT:
                 open_.append(value)
+            elif isinstance(value, str) and value.lstrip().startswith("{"):
+                raise Unrecognised(f"has JSON as a text in {key} ({value[:60]!r}); give the object itself")
             elif isinstance(value, str) and value:
                 raise Unrecognised(f"was cut: {key} is the text {value[:60]!r}; {_DEEPER}")
 

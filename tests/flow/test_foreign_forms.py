@@ -176,6 +176,11 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "cut to a hash table": (_changed(WEST, "properties", "storageProfile", to="@{imageReference=; osDisk=}"), CUT),
     "tags cut": (_changed(powershell(WEST), "Tags", to="System.Collections.Hashtable"), CUT),
     "all cut": ({**WEST, "properties": "@{vmId=1}"}, CUT),
+    "properties as a text": (
+        {**WEST, "properties": json.dumps(WEST["properties"])},
+        "has JSON as a text in properties",
+    ),
+    "tags as a text": ({**WEST, "tags": '{"env": "x"}'}, "has JSON as a text in tags"),
     "no properties": ({**WEST, "properties": None}, "holds no properties"),
     "projected": ({"count": 1, "data": [{"id": WEST["id"], "imagePublisher": "Canonical"}]}, "holds no properties"),
     "queried": ([{"Name": "west", "Image": "UbuntuServer"}], "holds no properties"),
