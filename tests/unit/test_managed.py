@@ -277,3 +277,9 @@ def test_an_unknown_kind_is_refused_with_the_known_ones(raw: object, says: str) 
     with pytest.raises(ConfigurationError, match=says) as caught:
         parse_included(raw, "p.yaml: includeManaged")
     assert f"known kinds: {', '.join(KINDS)}" in str(caught.value)
+
+
+def test_a_name_is_read_where_there_is_no_id() -> None:
+    found = recognise(read_facts({"name": "pkrvmq8s1zk27dx", "properties": {}}))
+    assert found
+    assert found.kind == "packer-build"
