@@ -43,7 +43,7 @@ def load_kept(
     language = _LANGUAGES.get(Path(path).suffix.lower())
     if language:
         raise BadInput(f"{path}: is {language}")
-    source = read_source(path)
+    source = read_source(path, with_comments=True)
     try:
         return source, kept_of(source, values, quiet=quiet)
     except ConditionError as error:
@@ -108,6 +108,6 @@ def _names(path: str) -> list[str]:
 
 def _data(path: Path) -> Any:
     try:
-        return read_source(str(path)).data
+        return read_source(str(path), with_comments=True).data
     except BadInput:
         return None  # another file that happens to lie there

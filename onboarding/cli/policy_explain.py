@@ -106,7 +106,7 @@ def _facts(
 ) -> Iterable[MachineFacts]:
     """The VMs of a file; or one of Azure, with what the policies ask for around it."""
     if (target := _id(vm)) is None:
-        return [around.facts(read_facts(body)) for body in read_vms(vm)]
+        return [around.facts(read_facts(body)) for body in read_vms(vm, only_vms=True)]
 
     async def read() -> MachineFacts:
         # Here and not above: the SDK takes long to load, and a file needs none of it.

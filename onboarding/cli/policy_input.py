@@ -20,10 +20,10 @@ from onboarding.core.definition_forms import is_specification, spelled
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.policy import Policy, parse_policy
 from onboarding.core.rule import compile_rule
-from onboarding.core.vm_forms import Unrecognised, read_vm
+from onboarding.core.vm_forms import Unrecognised, other_type, read_vm
 from onboarding.enforce import Rules
 from onboarding.files import load_catalogue_of, load_overrides, load_policies
-from onboarding.reading import Unreadable, line_in, nodes_of, parse_json, parse_yaml
+from onboarding.reading import Unreadable, line_in, nodes_of, parse_json, parse_yaml, without_comments
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,11 @@ class Source:
         return BadInput(f"{self.name}:{self.line_of(place)}: {place}: {message}")
 
 
-def read_source(path: str) -> Source:
-    """Read a JSON or YAML file."""
+def read_source(path: str, *, with_comments: bool = False) -> Source:
+    """Read a JSON or YAML file; `with_comments` is for JSON of others, as our own files are read without."""
     text = read_text(path)
+    if with_comments and (bare := without_comments(text)).lstrip()[:1] in ("{", "["):
+        text = bare
     is_json = text.lstrip()[:1] in ("{", "[")
     try:
         return Source(path, text, parse_json(text) if is_json else parse_yaml(text))
@@ -88,13 +90,19 @@ def policy_folder(environment: Mapping[str, str]) -> str:
     return environment.get("ONBOARDING_POLICIES") or "policies"
 
 
-def read_vms(path: str) -> Iterator[Mapping[str, Any]]:
-    """VM bodies in any form that `core.vm_forms` knows: one, a list, or JSON Lines; each in ARM's own form."""
+def read_vms(path: str, *, only_vms: bool = False) -> Iterator[Mapping[str, Any]]:
+    """VM bodies in any form that `core.vm_forms` knows: one, a list, or JSON Lines; each in ARM's own form.
+
+    Azure's definitions may be asked about anything; `only_vms` is for our policies, which are about VMs."""
     for item in read_listed(io.StringIO(read_text(path, MAX_LIST)), shown(path)):
         try:
-            yield read_vm(item.value)
+            body = read_vm(item.value)
         except Unrecognised as error:
             raise BadInput(f"{shown(path)}, line {item.line}: {error}") from None
+        if only_vms and (other := other_type(body)):
+            told = f"is a {other[:100]} and no VM; give VMs only (type Microsoft.Compute/virtualMachines)"
+            raise BadInput(f"{shown(path)}, line {item.line}: {told}")
+        yield body
 
 
 def read_parameters(text: str | None) -> Mapping[str, Any]:

@@ -117,7 +117,7 @@ def _seen(
         if args.subscription:
             raise BadInput("--subscription: says what to read from Azure; give --live as well")
         around = read_around(args.around)
-        return [Seen(around.facts(read_facts(body))) for body in read_vms(args.vm_list or "-")], new, old
+        return [Seen(around.facts(read_facts(body))) for body in read_vms(args.vm_list or "-", only_vms=True)], new, old
     if args.around:
         raise BadInput("--around: is for lists; with --live, groups and subscriptions are read from Azure")
     if args.vm_list and args.subscription:

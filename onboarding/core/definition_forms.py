@@ -272,6 +272,8 @@ def _type(whole: Mapping[str, Any]) -> str:
 def _deployed_properties(properties: Mapping[str, Any], place: str, names: Names) -> dict[str, Any]:
     """The properties as ARM would have deployed them; a default that it alone can work out is none."""
     own = properties.get("parameters")
+    if isinstance(own, str):
+        own = _Deployment(names, set()).of(own, _below(place, "parameters"))
     known = {str(name).lower() for name in own} if isinstance(own, Mapping) else set()
     deployment = _Deployment(names, known)
     deployed = {

@@ -38,7 +38,7 @@ def _admin(facts: MachineFacts) -> str:
 
 # What evidence may name besides tags: in words, and where it is read.
 _FIELDS: Mapping[str, tuple[str, Callable[[MachineFacts], str]]] = {
-    "name": ("name", lambda facts: facts.id.name),
+    "name": ("name", lambda facts: facts.id.name or text(facts.body.get("name"))),
     "resourceGroup": ("resource group", lambda facts: facts.id.resource_group),
     "managedBy": ("managed by", _managed_by),
     "adminUsername": ("administrator", _admin),

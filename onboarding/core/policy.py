@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from onboarding.core.brake import Brake, parse_brake
 from onboarding.core.conditions import Explanation
+from onboarding.core.conditions.asked import is_call, places
 from onboarding.core.digest import digest
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.exemption import Exemption, parse_exemptions
@@ -212,7 +213,7 @@ def parse_policy(raw: object, place: str, compile_rule: RuleCompiler) -> Policy:
     for key in ("name", "extension"):
         if not isinstance(raw.get(key), str) or not raw[key]:
             raise ConfigurationError(f"{place}: {key}", "is missing", "add it as a text")
-    parameters = _mapping(raw, "parameters", place)
+    parameters = _parameters(raw, place)
 
     def condition(key: str) -> Rule | None:
         return None if raw.get(key) is None else compile_rule(_mapping(raw, key, place), f"{place}: {key}", parameters)
@@ -245,6 +246,19 @@ def parse_policy(raw: object, place: str, compile_rule: RuleCompiler) -> Policy:
         ),
         digest=_digest(raw),
     )
+
+
+def _parameters(raw: Mapping[str, Any], place: str) -> Mapping[str, Any]:
+    """Values, which nothing works out: an expression would be compared as the text that it is."""
+    parameters = _mapping(raw, "parameters", place)
+    for where, text in places(parameters, f"{place}: parameters"):
+        if is_call(text):
+            raise ConfigurationError(
+                where,
+                f"{text[:200]!r} is an expression, and a parameter is a value",
+                "write the expression in the rule",
+            )
+    return parameters
 
 
 def _digest(raw: Mapping[str, Any]) -> str:

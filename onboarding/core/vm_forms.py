@@ -45,6 +45,7 @@ _OWN_TYPE: Final = (
     "extensionType",
     "type1",
 )  # by az or Az version
+_VM_TYPE: Final = "microsoft.compute/virtualmachines"
 _MARKS: Final = frozenset(["storageProfile", "vmId", "hardwareProfile", "osProfile", "networkProfile"])
 _OBJECTS: Final = frozenset(
     [
@@ -144,6 +145,16 @@ def read_id(item: object) -> str:
     return str(read_vm(item).get("id") or "")
 
 
+def other_type(body: Mapping[str, Any]) -> str:
+    """The type of what says itself, by `type` or else by its id, that it is no VM; empty where neither does."""
+    told = body.get("type")
+    if not isinstance(told, str) or not told:
+        _, _, path = str(body.get("id") or "").rpartition("/providers/")
+        namespace, *types_and_names = path.split("/")
+        told = "/".join([namespace, *types_and_names[::2]]) if len(types_and_names) > 1 else ""
+    return "" if told.lower() in ("", _VM_TYPE) else told
+
+
 def arm_form(item: Mapping[str, Any]) -> Mapping[str, Any]:
     """The body as a GET answers it; what is no VM's, with the names as ARM writes them.
 
@@ -171,6 +182,8 @@ def _refuse_cut(item: Mapping[str, Any]) -> None:
                 continue
             if isinstance(value, Mapping) and key not in _KEPT:
                 open_.append(value)
+            elif isinstance(value, str) and value.lstrip().startswith("{"):
+                raise Unrecognised(f"has JSON as a text in {key} ({value[:60]!r}); give the object itself")
             elif isinstance(value, str) and value:
                 raise Unrecognised(f"was cut: {key} is the text {value[:60]!r}; {_DEEPER}")
 

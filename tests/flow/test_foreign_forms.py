@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -175,6 +176,11 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "cut to a hash table": (_changed(WEST, "properties", "storageProfile", to="@{imageReference=; osDisk=}"), CUT),
     "tags cut": (_changed(powershell(WEST), "Tags", to="System.Collections.Hashtable"), CUT),
     "all cut": ({**WEST, "properties": "@{vmId=1}"}, CUT),
+    "properties as a text": (
+        {**WEST, "properties": json.dumps(WEST["properties"])},
+        "has JSON as a text in properties",
+    ),
+    "tags as a text": ({**WEST, "tags": '{"env": "x"}'}, "has JSON as a text in tags"),
     "no properties": ({**WEST, "properties": None}, "holds no properties"),
     "projected": ({"count": 1, "data": [{"id": WEST["id"], "imagePublisher": "Canonical"}]}, "holds no properties"),
     "queried": ([{"Name": "west", "Image": "UbuntuServer"}], "holds no properties"),
@@ -201,6 +207,42 @@ def test_what_is_no_vm_or_was_cut_is_refused(name: str, folder: Path, capsys: py
     if message == CUT:
         with pytest.raises(NotAnImage, match=message):
             Checker(load_catalogue()["oms-agent-linux"].support_table("")).check(value)
+
+
+SCALE_SET = "Microsoft.Compute/virtualMachineScaleSets"
+OTHERS: dict[str, tuple[str | None, str, str]] = {
+    "an instance of a scale set": (f"{SCALE_SET}/virtualMachines", f"{SCALE_SET}/s/virtualMachines/0", SCALE_SET),
+    "the same by its id": (None, f"{SCALE_SET}/s/virtualMachines/0", f"{SCALE_SET}/virtualMachines"),
+    "Arc": ("Microsoft.HybridCompute/machines", "Microsoft.HybridCompute/machines/m", "Microsoft.HybridCompute"),
+    "Arc by its id": (None, "microsoft.hybridcompute/machines/m", "microsoft.hybridcompute/machines"),
+    "classic": ("microsoft.classiccompute/virtualmachines", "Microsoft.ClassicCompute/virtualMachines/m", "classic"),
+    "an extension": (None, "Microsoft.Compute/virtualMachines/m/extensions/e", "virtualMachines/extensions"),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_our_policies_are_asked_about_vms_only(name: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kind, path, said = OTHERS[name]
+    other = {**WEST, "type": kind, "id": f"/subscriptions/s/resourceGroups/g/providers/{path}"}
+    (folder / "other.jsonl").write_text(f"{json.dumps(WEST)}\n{json.dumps(other)}\n")
+    _, plan, evaluate, _, explain = doors(folder, str(folder / "other.jsonl"))
+    for command in (plan, explain):
+        assert main(command) == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert re.search(rf"line 2: is a .*{said}.* and no VM", captured.err)
+    assert main(evaluate) == 0  # Azure's own definitions may be about anything
+
+
+@pytest.mark.parametrize("path", ["Microsoft.Compute/virtualMachines/m", "MICROSOFT.COMPUTE/VIRTUALMACHINES/m"])
+def test_a_vm_may_leave_its_type_to_its_id(path: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    vm = {key: value for key, value in WEST.items() if key != "type"}
+    (folder / "typeless.json").write_text(
+        json.dumps([{**vm, "id": f"/subscriptions/s/resourceGroups/g/providers/{path}"}])
+    )
+    for command in doors(folder, str(folder / "typeless.json")):
+        assert main(command) == 0
+        assert capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

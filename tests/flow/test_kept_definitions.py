@@ -139,6 +139,13 @@ FORMS: dict[str, Any] = {
     "template with a rule in its variables": template(
         resource(policyRule="[variables('rules').watch]"), variables={"rules": {"watch": doubled(RULE)}}
     ),
+    "template that loads a file": template(
+        resource(
+            parameters="[variables('$fxv#0').properties.parameters]",
+            policyRule="[variables('$fxv#0').properties.policyRule]",
+        ),
+        variables={"$fxv#0": resource()},
+    ),
     "values that a template passes on": template(
         nested(
             template(
@@ -541,3 +548,23 @@ def test_the_field_samples_are_right(case: dict[str, Any], tmp_path: Path, capsy
     code = main(["policy", case["door"], *command(), *options])
     told = capsys.readouterr()
     assert any(_right(want, code, told.out, told.err) for want in case["want"]), (told.out, told.err)
+
+
+COMMENTED = """// Kept by the platform team
+{
+  /* as ARM
+     takes it */
+  "name": "watch", // https://example.org
+  "properties": %s
+}
+"""
+
+
+def test_a_definition_may_have_comments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "d.jsonc").write_text(COMMENTED % json.dumps(PROPERTIES, indent=1))
+    assert main(["policy", "import", str(tmp_path / "d.jsonc"), "-o", str(tmp_path / "p.yaml")]) == 0
+    assert yaml.safe_load((tmp_path / "p.yaml").read_text())["name"] == "watch"
+    wrong = COMMENTED % json.dumps({**PROPERTIES, "policyRule": {"if": {"field": "nope", "exists": True}, "then": {}}})
+    (tmp_path / "d.jsonc").write_text(wrong)
+    assert main(["policy", "import", str(tmp_path / "d.jsonc")]) == 2
+    assert "d.jsonc:6: " in capsys.readouterr().err

@@ -38,6 +38,7 @@ RECOGNISED: dict[str, list[MachineFacts]] = {
         facts(tags={"karpenter.sh_nodepool": "default", "compute.aks.billing": "linux"}),
         facts("aks-general-x7k2p", "MC_rg_c1_westeurope", tags={"karpenter.azure.com_aksmachine_nodeclaim": "n"}),
         facts(tags={"KARPENTER.SH_NodeClaim": ""}),
+        facts(tags={"karpenter.sh/nodepool": "default"}),
     ],
     "kubernetes-node": [
         facts(tags={"sigs.k8s.io_cluster-api-provider-azure_cluster_blue": "owned"}),
@@ -56,7 +57,9 @@ RECOGNISED: dict[str, list[MachineFacts]] = {
         tagged(vm="aks-pool1-48213377-0", orchestrator="Kubernetes:1.14.8"),
         tagged(group="MC_rg_c1_westeurope", creationSource="aks-pool1"),
         facts("aks-pool1-48213377-2", "mc_rg_c1_westeurope"),
+        facts("aks-pool1-0", "MC_RG_C1_WESTEUROPE"),
         facts("akswin000001", "MC_rg_c1_westeurope"),
+        tagged(orchestrator="kubernetes:1.14.8"),
         with_image(publisher="microsoft-aks", offer="aks", sku="aks-ubuntu-1604-201907"),
         with_image(
             id="/subscriptions/s/resourceGroups/AKS-Ubuntu/providers/Microsoft.Compute/galleries/AKSUbuntu"
@@ -116,7 +119,9 @@ OWN = [
     facts("MC_Donalds", "MC_Donalds"),
     facts("web01", "MC_rg_c1_westeurope"),  # a jump host that somebody put there
     facts("aks-jumphost", "aks-tools", tags={"aks-cluster": "c1", "poolName": "x", "aks-managed": "no"}),
-    tagged(orchestrator="Kubernetes:1.14.8"),
+    facts("aks-jumphost", "MC_rg_c1_westeurope"),
+    tagged(orchestrator="Kubernetes"),
+    tagged(orchestrator="Kubernetes:team"),
     tagged(orchestrator="terraform", poolName="web"),
     tagged(creationSource="portal", poolName="web"),
     tagged(creationSource="aks-team"),
@@ -272,3 +277,9 @@ def test_an_unknown_kind_is_refused_with_the_known_ones(raw: object, says: str) 
     with pytest.raises(ConfigurationError, match=says) as caught:
         parse_included(raw, "p.yaml: includeManaged")
     assert f"known kinds: {', '.join(KINDS)}" in str(caught.value)
+
+
+def test_a_name_is_read_where_there_is_no_id() -> None:
+    found = recognise(read_facts({"name": "pkrvmq8s1zk27dx", "properties": {}}))
+    assert found
+    assert found.kind == "packer-build"

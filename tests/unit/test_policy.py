@@ -139,6 +139,11 @@ def test_the_rest_of_a_file() -> None:
         ({"notScopes": 5}, "notScopes[0]: 5 is no scope"),
         ({"rule": "always"}, "rule: is not a mapping"),
         ({"rule": {"allOf": [{"field": "nonsense", "equals": "x"}]}}, "rule.allOf[0].field: "),
+        (
+            {"parameters": {"env": "[resourceGroup().tags.env]"}},
+            "parameters.env: '[resourceGroup().tags.env]' is an ex",
+        ),
+        ({"parameters": {"in": ["a", "[toLower('B')]"]}}, "parameters.in[1]: \"[toLower('B')]\" is an expression"),
         ({"settings": ["a"]}, "settings: is not a mapping"),
         ({"protectedSettings": "key"}, "protectedSettings: is not a mapping"),
         ({"exemptions": EXEMPT}, "exemptions: is not a list of exemptions"),
@@ -155,6 +160,12 @@ def test_a_bad_file_is_named_with_the_place(changes: dict[Any, Any], says: str) 
     with pytest.raises(ConfigurationError) as raised:
         parse_policy({**HERE, **changes}, "p.yaml", compile_rule)
     assert str(raised.value).startswith(f"p.yaml: {says}")
+
+
+@pytest.mark.parametrize("text", ["[a b]", "['a']", '["a"]', "[", "[]", "[[toLower('B')]", "resourceGroup()"])
+def test_a_parameter_may_be_a_text_in_brackets(text: str) -> None:
+    rule = {"field": "tags['env']", "notEquals": "[parameters('env')]"}
+    assert parse_policy({**HERE, "rule": rule, "parameters": {"env": text}}, "p.yaml", compile_rule).rule
 
 
 @pytest.mark.parametrize("raw", [None, [], "text", 5])

@@ -11,7 +11,16 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onboarding.reading import MAX_BYTES, Unreadable, check_depth, compose_yaml, parse_json, parse_yaml, read_file
+from onboarding.reading import (
+    MAX_BYTES,
+    Unreadable,
+    check_depth,
+    compose_yaml,
+    parse_json,
+    parse_yaml,
+    read_file,
+    without_comments,
+)
 
 NINE = [f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]" for level in range(1, 13)]
 ALIASES = "\n".join(["a0: &a0 x", *NINE])
@@ -91,3 +100,30 @@ def test_any_text_is_read_as_yaml_has_it_or_refused(text: str) -> None:
     except Unreadable:
         return
     assert repr(read) == repr(yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+
+
+@pytest.mark.parametrize(
+    ("text", "bare"),
+    [
+        ('{ // all\n"a": "b"}', '{ \n"a": "b"}'),
+        ('/* one\ntwo */ ["a"] //', '\n ["a"] '),
+        ('["https://x", "/*", "\\" // no", "*/"]', '["https://x", "/*", "\\" // no", "*/"]'),
+        ('["a" /* never closed\n]', '["a" \n'),
+        ('["never closed // ]', '["never closed // ]'),
+        ('"a\\', '"a\\'),
+    ],
+)
+def test_comments_are_taken_out_of_json_and_lines_stay(text: str, bare: str) -> None:
+    assert without_comments(text) == bare
+
+
+@given(st.recursive(st.text(alphabet='/*"\\a\n'), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+def test_json_has_no_comments_to_take_out(value: Any) -> None:
+    text = json.dumps(value, indent=1)
+    assert without_comments(text) == text
+
+
+@pytest.mark.parametrize("part", ['"', '\\"', "/*", "//", "/", '"\\'])
+def test_comments_are_looked_for_in_linear_time(part: str) -> None:
+    text = part * 200_000  # quadratic, this would take minutes
+    assert len(without_comments(text)) <= len(text)

@@ -37,6 +37,14 @@ def asked_for(text: str) -> Iterator[tuple[str, str]]:
     yield from _asked(tree)
 
 
+def is_call(text: str) -> bool:
+    """Whether a string is an expression that calls a function, and not just a text in brackets."""
+    try:
+        return is_expression(text) and not isinstance(parse(text), Literal)
+    except SyntaxFault:
+        return False
+
+
 def _asked(tree: Expression) -> Iterator[tuple[str, str]]:
     match tree:
         case Access(base=Call(name=name, arguments=()), key=key) if fold(name) in _ROOTS:
