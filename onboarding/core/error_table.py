@@ -10,13 +10,11 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cache
-from importlib import resources
 from typing import Any
-
-import yaml
 
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.failure_rules import Cause, Diagnosis, Edition, ErrorTable, FailureClass, Rule
+from onboarding.core.package_data import read_data
 
 _DIAGNOSIS_KEYS = frozenset(("class", "meaning", "advice", "scopeWide", "maxAttempts"))
 _CONDITION_KEYS = frozenset(("status", "code", "text", "operation", "exitCode"))
@@ -58,8 +56,7 @@ def shared_causes() -> Mapping[Cause, Diagnosis]:
 
 @cache
 def _shared() -> Mapping[str, Any]:
-    text = (resources.files("onboarding.core") / "data" / "arm_errors.yaml").read_text(encoding="utf-8")
-    return _mapping(yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)), "arm_errors.yaml")
+    return _mapping(read_data("data/arm_errors.yaml"), "arm_errors.yaml")
 
 
 def _cause(name: str, value: object) -> Diagnosis:

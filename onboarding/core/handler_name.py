@@ -10,10 +10,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from itertools import islice
 
-import yaml
+from onboarding.core.package_data import read_data
 
 _QUOTE = r"""\\?['"‘’“”`]"""
 _NAME = r"[A-Za-z][\w-]{0,80}+(?:\.[A-Za-z][\w-]{0,80}+)"
@@ -137,8 +136,8 @@ def _begins_with(name: str, kind: str) -> bool:
 @cache
 def _known() -> Mapping[str, str]:
     """Handlers by the plain form of their types, the longest first."""
-    text = (resources.files("onboarding.core") / "data" / "handlers.yaml").read_text(encoding="utf-8")
-    told = {_plain(kind): f"{publisher}.{kind}" for publisher, kinds in yaml.safe_load(text).items() for kind in kinds}
+    handlers = read_data("data/handlers.yaml").items()
+    told = {_plain(kind): f"{publisher}.{kind}" for publisher, kinds in handlers for kind in kinds}
     return dict(sorted(told.items(), key=lambda item: -len(item[0])))
 
 

@@ -11,14 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
 from functools import cache
-from importlib.resources import files
 from typing import Any
-
-import yaml
 
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.facts import MachineFacts
 from onboarding.core.foreign import mapping, printable, text
+from onboarding.core.package_data import read_data
 
 _PATH = "data/managed_machines.yaml"
 _KEYS = ("name", "is", "why", "source", "evidence")
@@ -52,10 +50,15 @@ _FIELDS: Mapping[str, tuple[str, Callable[[MachineFacts], str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """Texts with `*` and `?`, any of which may match; `matches` wants lower case."""
+    """Texts, any of which may match; those with `*` or `?` stand in `wild`, in lower case, the others in `plain`."""
 
     globs: tuple[str, ...]
-    matches: Callable[[str], object]
+    plain: frozenset[str]
+    wild: tuple[str, ...]
+
+    def matches(self, text: str) -> bool:
+        """Whether a text in lower case is like this."""
+        return text in self.plain or (bool(self.wild) and _compiled(self.wild)(text) is not None)
 
     def __str__(self) -> str:
         return " or ".join(f"`{glob}`" for glob in self.globs)
@@ -138,8 +141,7 @@ def recognise(facts: MachineFacts) -> Managed | None:
 @cache
 def managed_kinds() -> tuple[ManagedKind, ...]:
     """The kinds that ship with the package, in the order in which they are tried."""
-    source = files("onboarding.core").joinpath(_PATH).read_text(encoding="utf-8")
-    return parse_kinds(yaml.safe_load(source), _PATH)
+    return parse_kinds(read_data(_PATH), _PATH)
 
 
 def parse_kinds(raw: object, place: str) -> tuple[ManagedKind, ...]:
@@ -215,8 +217,15 @@ def _pattern(value: object, place: str) -> Pattern:
         raise ConfigurationError(
             place, "is no pattern", "write a text, with * and ? for what varies, or a list of texts"
         )
-    expression = re.compile("|".join(translate(glob.replace("[", "[[]").lower()) for glob in globs))
-    return Pattern(tuple(globs), expression.match)
+    folded = [glob.lower() for glob in globs]
+    wild = tuple(glob for glob in folded if _is_wild(glob))
+    return Pattern(tuple(globs), frozenset(folded).difference(wild), wild)
+
+
+@cache
+def _compiled(globs: tuple[str, ...]) -> Callable[[str], re.Match[str] | None]:
+    """When first needed: a new process looks at few of them."""
+    return re.compile("|".join(translate(glob.replace("[", "[[]")) for glob in globs)).match
 
 
 def _closed(raw: object, keys: Sequence[str], place: str) -> Mapping[str, Any]:
