@@ -151,7 +151,7 @@ class Enforcement:
             if visit.personal and is_the_callers(failed.evidence, self._judge(failed, visit)):
                 raise failed  # what a person may not read is no truth about the machine
         visit = replace(visit, unread=completed.failures)
-        await self._reconcile(visit, completed.facts, policies, orphans, reading.at)
+        await self._reconcile(visit, completed, policies, orphans, reading.at)
 
     async def confirm(self, visit: Visit, stored: Stored) -> None:
         """An event says that the extension we asked for was written: ARM's word on it settles the row. Where that is
@@ -252,12 +252,13 @@ class Enforcement:
     async def _reconcile(
         self,
         visit: Visit,
-        facts: MachineFacts,
+        completed: Completed,
         policies: PolicySet,
         orphans: Sequence[tuple[Row, Row]],
         read_at: datetime | None,
     ) -> None:
         """Decide for each extension, and carry out what can be carried out now."""
+        facts = completed.facts
         deleting = facts.provisioning_state.lower() == "deleting"
         if visit.deletion or deleting:
             await self._look_again(visit)
@@ -265,7 +266,7 @@ class Enforcement:
         busy = next((row for row in rows if row.in_flight), None)
         busy = busy or self._busy_elsewhere(visit, facts, policies, {row.extension for row in rows})
         cases = []
-        for assignment in policies.assign(facts, visit.now):
+        for assignment in completed.assignments:
             if visit.concerns(assignment.policy) and not self._left_alone(visit, facts, assignment, policies, deleting):
                 cases.append(self._case(visit, facts, assignment))
         # What we are writing already is looked at first: whether it has ended decides over all others.
@@ -298,7 +299,7 @@ class Enforcement:
         if following is not None and any(row.waiting_for is WaitingFor.OPERATION for row in rows):
             # ARM took nothing, so that the next of the machine's extensions has its turn, by what was read just now.
             settled = visit.settled | {case.extension}
-            await self._reconcile(replace(following, settled=settled, again=True), facts, policies, (), read_at)
+            await self._reconcile(replace(following, settled=settled, again=True), completed, policies, (), read_at)
 
     def _row(self, case: Case, decision: AlreadyInstalled | Wait | Skip) -> Row:
         row = row_of(case.situation, decision, case.visit.opening)

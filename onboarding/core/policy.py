@@ -7,10 +7,11 @@ is pure: VM facts in, one assignment per extension out, with the reason that the
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cache, partial
 from typing import Any, Protocol
 
 from onboarding.core.brake import Brake, parse_brake
@@ -20,7 +21,7 @@ from onboarding.core.digest import digest
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.exemption import Exemption, parse_exemptions
 from onboarding.core.facts import MachineFacts
-from onboarding.core.managed import parse_included, recognise
+from onboarding.core.managed import Managed, parse_included, recognise
 from onboarding.core.match import Match
 from onboarding.core.resource_id import VmId
 from onboarding.core.scope import Scope, parse_scope
@@ -113,13 +114,16 @@ class Policy:
         inside = not self.scopes or any(scope.contains(vm) for scope in self.scopes)
         return inside and not any(scope.contains(vm) for scope in self.not_scopes)
 
-    def select(self, facts: MachineFacts, now: datetime) -> Assignment:
-        """Whether this policy wants its extension on the VM; the order is from the coarse to the fine."""
+    def select(
+        self, facts: MachineFacts, now: datetime, recognised: Callable[[], Managed | None] | None = None
+    ) -> Assignment:
+        """Whether this policy wants its extension on the VM; the order is from the coarse to the fine. Who asks several
+        policies says by `recognised` what kind of managed machine it is, so that not each of them has to find out."""
         if self.effect is Effect.DISABLED:
             return Assignment(self, False, f"policy {self.name} is disabled", nearness=0)
         if not self.in_scope(facts.id):
             return Assignment(self, False, f"outside the scope of policy {self.name}", nearness=1)
-        managed = recognise(facts)
+        managed = recognised() if recognised else recognise(facts)
         if managed and managed.kind not in self.include_managed:
             way = f"includeManaged: [{managed.kind}] would take it in"
             return Assignment(self, False, f"policy {self.name} leaves it alone: {managed.reason}; {way}", nearness=2)
@@ -180,8 +184,9 @@ class PolicySet:
     def assign(self, facts: MachineFacts, now: datetime) -> tuple[Assignment, ...]:
         """One assignment per extension that any policy names."""
         by_extension: dict[str, Assignment] = {}
+        recognised = cache(partial(recognise, facts))  # once for all policies, and not for those out of scope
         for policy in self.policies:
-            said = policy.select(facts, now)
+            said = policy.select(facts, now, recognised)
             best = by_extension.get(policy.extension)
             if best is None or (not best.selected and said.nearness > best.nearness):
                 by_extension[policy.extension] = said
