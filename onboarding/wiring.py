@@ -32,6 +32,8 @@ from onboarding.sweep import Sweep
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
 
+    from onboarding.azure.arm import ArmAdapter
+    from onboarding.azure.connections import Connections
     from onboarding.azure.storage import OnboardingTable
     from onboarding.azure.storage_requests import StorageRequests
 
@@ -94,36 +96,37 @@ async def open_ports(configuration: Configuration, *, check: bool = False) -> As
 @asynccontextmanager
 async def open_machines(configuration: Configuration) -> AsyncIterator[tuple[Arm, Shell]]:
     """ARM alone, for commands that only look at VMs, and closed in the end."""
-    from onboarding.azure.arm import ArmAdapter
-    from onboarding.azure.connections import Connections
-    from onboarding.azure.identity import credential
     from onboarding.azure.run_commands import RunCommands
 
     settings = configuration.settings
-    connections, scope = Connections(), settings.cloud.arm_scope
-    identity = credential(settings.cloud, settings.client_id, settings.values)
-    async with AsyncExitStack() as ending:
-        ending.push_async_callback(identity.close)
-        ending.push_async_callback(connections.close)
-        arm = ArmAdapter(identity, settings.arm_endpoint, scope, now, connections=connections)
-        yield arm, RunCommands(identity, settings.arm_endpoint, scope, connections)
+    async with _open_azure(settings) as (arm, identity, connections):
+        yield arm, RunCommands(identity, settings.arm_endpoint, settings.cloud.arm_scope, connections)
 
 
 @asynccontextmanager
 async def open_fleet(settings: Settings) -> AsyncIterator[tuple[Arm, Inventory]]:
     """ARM and the inventory, for commands that look at many VMs and need no table; closed in the end."""
+    from onboarding.azure.graph import GraphAdapter
+
+    async with _open_azure(settings) as (arm, identity, connections):
+        scope = settings.cloud.arm_scope
+        yield arm, GraphAdapter(identity, settings.arm_endpoint, scope, now, connections=connections)
+
+
+@asynccontextmanager
+async def _open_azure(settings: Settings) -> AsyncIterator[tuple[ArmAdapter, AsyncTokenCredential, Connections]]:
+    """ARM, with the login and the connections that others may share; closed in the end."""
     from onboarding.azure.arm import ArmAdapter
     from onboarding.azure.connections import Connections
-    from onboarding.azure.graph import GraphAdapter
     from onboarding.azure.identity import credential
 
-    connections, scope = Connections(), settings.cloud.arm_scope
+    connections = Connections()
     identity = credential(settings.cloud, settings.client_id, settings.values)
     async with AsyncExitStack() as ending:
         ending.push_async_callback(identity.close)
         ending.push_async_callback(connections.close)
-        arm = ArmAdapter(identity, settings.arm_endpoint, scope, now, connections=connections)
-        yield arm, GraphAdapter(identity, settings.arm_endpoint, scope, now, connections=connections)
+        arm = ArmAdapter(identity, settings.arm_endpoint, settings.cloud.arm_scope, now, connections=connections)
+        yield arm, identity, connections
 
 
 def _ports(configuration: Configuration, ending: AsyncExitStack) -> tuple[Ports, tuple[StorageRequests, ...]]:
@@ -228,17 +231,8 @@ async def storage_trouble(environment: Mapping[str, str]) -> str:
 @asynccontextmanager
 async def open_arm(environment: Mapping[str, str]) -> AsyncIterator[Arm]:
     """ARM alone, closed in the end."""
-    from onboarding.azure.arm import ArmAdapter
-    from onboarding.azure.identity import credential
-
-    settings = read_settings(environment)
-    identity = credential(settings.cloud, settings.client_id, settings.values)
-    arm = ArmAdapter(identity, settings.arm_endpoint, settings.cloud.arm_scope, now)
-    try:
+    async with _open_azure(read_settings(environment)) as (arm, _, _):
         yield arm
-    finally:
-        await arm.close()
-        await identity.close()
 
 
 @asynccontextmanager
