@@ -47,17 +47,18 @@ def add(actions: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     values = read_parameters(args.parameters)
     source, kept = load_kept(args.file, values)
+    entries = load_catalogue_of(Path(policy_folder(os.environ))).entries
     if len(kept) > 1 or kept[0].is_initiative:
         folder = Path(args.definitions) if args.definitions else Path(args.file).parent
         if not any(_members_of(each) for each in kept if each.is_initiative) and len(kept) == 1:
             raise BadInput(f"{args.file}: policyDefinitions: the initiative has no members")
-        return _write_all(_all(kept, values, folder), args.out)
+        return _write_all(_all(kept, values, folder, entries), args.out)
     try:
         definition = _titled(read_kept(kept[0]), Path(args.file))
     except ConditionError as error:
         raise source.error(error.place, error.message) from None
     try:
-        imported = _fitted(import_definition(definition, values, catalogue()))
+        imported = _import(definition, values, entries)
     except ConditionError as error:
         raise BadInput(f"{args.file}: {error}") from None
     _write(imported, Path(args.out) if args.out else None)
@@ -72,18 +73,15 @@ def _titled(definition: Definition, path: Path) -> Definition:
     return replace(definition, name=path.absolute().parent.name if stem.lower() == "azurepolicy" else stem)
 
 
-def catalogue() -> dict[tuple[str, str], str]:
+def by_handler(entries: Mapping[str, CatalogueEntry]) -> dict[tuple[str, str], str]:
     """The name of the catalogue entry for each publisher and type, lower case."""
-    return {(entry.publisher.lower(), entry.type.lower()): entry.name for entry in _entries().values()}
+    return {(entry.publisher.lower(), entry.type.lower()): entry.name for entry in entries.values()}
 
 
-def _entries() -> Mapping[str, CatalogueEntry]:
-    return load_catalogue_of(Path(policy_folder(os.environ))).entries
-
-
-def _fitted(imported: Imported) -> Imported:
+def _import(definition: Definition, values: Mapping[str, Any], entries: Mapping[str, CatalogueEntry]) -> Imported:
     """With JSON booleans where the extension takes no others; templates like to write them as texts."""
-    entry = _entries().get(imported.policy["extension"])
+    imported = import_definition(definition, values, by_handler(entries))
+    entry = entries.get(imported.policy["extension"])
     booleans = {spec.name for spec in entry.settings if spec.type == "boolean"} if entry else set()
     settings = imported.policy.get("settings", {})
     told = {key: str(value).lower() == "true" for key, value in settings.items() if key in booleans}
@@ -140,7 +138,9 @@ def _renamed(imported: Imported, taken: set[str]) -> Imported:
     return replace(imported, policy={**imported.policy, "name": name})
 
 
-def _all(kept: tuple[Kept, ...], values: Mapping[str, Any], folder: Path) -> Iterator[tuple[str, Imported | str]]:
+def _all(
+    kept: tuple[Kept, ...], values: Mapping[str, Any], folder: Path, entries: Mapping[str, CatalogueEntry]
+) -> Iterator[tuple[str, Imported | str]]:
     """The members of the initiatives, then the definitions that are in none of them."""
     own: dict[str, Definition] = {}
     alone: list[tuple[str, Definition]] = []
@@ -158,8 +158,7 @@ def _all(kept: tuple[Kept, ...], values: Mapping[str, Any], folder: Path) -> Ite
     for each in kept:
         if each.is_initiative:
             named |= {_key(member) for member in _members_of(each)}
-            yield from _members(each, values, {**_in_folder(folder), **own}, folder)
-    entries = catalogue()
+            yield from _members(each, values, {**_in_folder(folder), **own}, folder, entries)
     for name, definition in alone:
         if not _keys(definition) & named:
             known = {key.lower() for key in definition.parameters}
@@ -168,10 +167,10 @@ def _all(kept: tuple[Kept, ...], values: Mapping[str, Any], folder: Path) -> Ite
 
 
 def _imported(
-    definition: Definition, values: Mapping[str, Any], entries: Mapping[tuple[str, str], str]
+    definition: Definition, values: Mapping[str, Any], entries: Mapping[str, CatalogueEntry]
 ) -> Imported | str:
     try:
-        return _fitted(import_definition(definition, values, entries))
+        return _import(definition, values, entries)
     except (ConditionError, Undecided) as error:
         return f"cannot be imported: {error}"
 
@@ -186,11 +185,14 @@ def _members_of(initiative: Kept) -> list[Mapping[str, Any]]:
 
 
 def _members(
-    initiative: Kept, values: Mapping[str, Any], known: Mapping[str, Definition], folder: Path
+    initiative: Kept,
+    values: Mapping[str, Any],
+    known: Mapping[str, Definition],
+    folder: Path,
+    entries: Mapping[str, CatalogueEntry],
 ) -> Iterator[tuple[str, Imported | str]]:
     """Each definition bound to what the initiative passes it, or why it cannot be."""
     given = _set_values(initiative.properties.get("parameters"), values)
-    entries = catalogue()
     for number, member in enumerate(_members_of(initiative)):
         id_ = str(member.get("policyDefinitionId", ""))
         reference = str(member.get("policyDefinitionReferenceId") or id_ or f"policyDefinitions[{number}]")
