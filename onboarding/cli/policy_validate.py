@@ -69,8 +69,8 @@ def add(actions: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     named = [path for name in args.files or ["policies"] for path in _files(folder_or_file(name))]
     paths = list({path.resolve(): path for path in named}.values())
-    faults = list(_Validation(paths).faults())
-    doubts = [doubt for path in paths for doubt in _doubts(str(path))]
+    validation = _Validation(paths)
+    faults, doubts = list(validation.faults()), validation.doubts
     if args.format == "json":
         told = {"errors": [asdict(fault) for fault in faults], "warnings": [asdict(doubt) for doubt in doubts]}
         print(as_json({"files": len(paths), **told}))
@@ -79,18 +79,6 @@ def run(args: argparse.Namespace) -> int:
         counts = f"{len(paths)} files, {len(faults)} errors" + (f", {len(doubts)} warnings" if doubts else "")
         print("\n".join([*map(printable, lines), counts]))
     return 1 if faults else 0
-
-
-def _doubts(path: str) -> Iterator[Fault]:
-    """What is no error, and may not do what is meant."""
-    try:
-        source = read_source(path)
-    except BadInput:
-        return  # an error
-    if Path(path).name == OVERRIDES or Path(path).parent.name == EXTENSIONS:
-        return
-    for doubt in islice(warnings(source.data), _MOST_WARNINGS):
-        yield Fault(path, source.line_of(doubt.place), doubt.place, doubt.message)
 
 
 def _files(path: Path) -> list[Path]:
@@ -128,11 +116,13 @@ class _Folder:
 
 
 class _Validation:
-    """One run over files, which may be of several folders."""
+    """One run over files, which may be of several folders. `doubts` is what is no error, and may not do what is meant,
+    in the files that were looked at so far."""
 
     def __init__(self, paths: list[Path]) -> None:
         self._paths = paths
         self._folders: dict[Path, _Folder] = {}
+        self.doubts: list[Fault] = []
 
     def faults(self) -> Iterator[Fault]:
         for path in self._paths:
@@ -149,11 +139,14 @@ class _Validation:
         if isinstance(source, Fault):
             yield source
             return
+        if path.name != OVERRIDES and not _is_extension(path):
+            found = islice(warnings(source.data), _MOST_WARNINGS)
+            self.doubts += (_fault(source, doubt) for doubt in found)
         for number, error in enumerate(self._errors(path, source), 1):
             if number > _MOST:
                 yield Fault(source.name, 1, "", f"has more than {_MOST} errors; mend those above first")
                 return
-            yield Fault(source.name, source.line_of(error.place), error.place, error.message)
+            yield _fault(source, error)
 
     def _errors(self, path: Path, source: Source) -> Iterable[ConditionError]:
         folder = self._folder(path)
@@ -194,7 +187,10 @@ def _fault_of(left_out: LeftOut) -> Fault:
     source = _read(left_out.path)
     if isinstance(source, Fault):
         return source
-    error = next(iter(_entry_errors(source, left_out)))
+    return _fault(source, next(iter(_entry_errors(source, left_out))))
+
+
+def _fault(source: Source, error: ConditionError) -> Fault:
     return Fault(source.name, source.line_of(error.place), error.place, error.message)
 
 
