@@ -14,7 +14,7 @@ from typing import Any
 from onboarding.core.conditions.comparison import comparison, compile_right, unspaced
 from onboarding.core.conditions.count import compile_members, counted, explained
 from onboarding.core.conditions.environment import Environment, Value
-from onboarding.core.conditions.errors import Undecided, telling
+from onboarding.core.conditions.errors import Undecided, joined
 from onboarding.core.conditions.explanation import Explanation
 from onboarding.core.conditions.expressions import compile_value
 from onboarding.core.conditions.fields import Field, Scope
@@ -55,14 +55,15 @@ def _unclear(kinds: list[str], keys: list[str]) -> str:
     return f"a condition has one of allOf, anyOf, not, field, value, count; here is {given}{hint}"
 
 
-def _logical(combine: Callable[[Sequence[Node], Scope], bool], name: str) -> Compile:
+def _logical(decisive: bool, name: str) -> Compile:
     def compile_logical(source: Mapping[str, Any], others: Mapping[str, str], key: str, env: Environment) -> Node:
         _alone(others, key, env)
         env = env.at(key)
         if not isinstance(source[key], (list, tuple)):
             raise env.error(f"'{key}' takes a list of conditions, not {shown(source[key])}")
         nodes = [compile_node(item, env.at(index)) for index, item in enumerate(source[key])]
-        return _group(name, nodes, lambda scope: combine(nodes, scope))
+        tests = [node.test for node in nodes]
+        return _group(name, nodes, lambda scope: joined(decisive, tests, scope))
 
     return compile_logical
 
@@ -106,33 +107,6 @@ def decided(test: Callable[[Scope], bool], scope: Scope) -> Decided:
         return Decided(None, str(reason), reason.unread)
     except (RecursionError, MemoryError):
         return Decided(None, "the values are too large to be looked at")
-
-
-def _all(nodes: Sequence[Node], scope: Scope) -> bool:
-    """False as soon as one is false, even where another cannot be decided."""
-    reason: Undecided | None = None
-    for node in nodes:
-        try:
-            if not node.test(scope):
-                return False
-        except Undecided as undecided:
-            reason = telling(reason, undecided)
-    if reason is not None:
-        raise reason
-    return True
-
-
-def _any(nodes: Sequence[Node], scope: Scope) -> bool:
-    reason: Undecided | None = None
-    for node in nodes:
-        try:
-            if node.test(scope):
-                return True
-        except Undecided as undecided:
-            reason = telling(reason, undecided)
-    if reason is not None:
-        raise reason
-    return False
 
 
 def _paid(scope: Scope, left: Any, price: int, passes: int) -> bool:
@@ -240,8 +214,8 @@ def _spelled(source: Any) -> str:
 
 type Compile = Callable[[Mapping[str, Any], Mapping[str, str], str, Environment], Node]
 _KINDS: dict[str, Compile] = {
-    "allof": _logical(_all, "allOf"),
-    "anyof": _logical(_any, "anyOf"),
+    "allof": _logical(False, "allOf"),
+    "anyof": _logical(True, "anyOf"),
     "not": _compile_not,
     "field": _compile_field,
     "value": _compile_value,

@@ -5,6 +5,7 @@ Nothing here is raised past `Condition.evaluate`: an undecided condition is an a
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Final
 
 TOO_DEEP: Final = "the condition is nested too deeply; write it flatter"
@@ -32,6 +33,20 @@ class Undecided(Exception):
         self.unread = unread
 
 
-def telling(first: Undecided | None, other: Undecided) -> Undecided:
-    """Of two reasons the first, or else the one that a read might remove."""
-    return first if first is not None and (first.unread or not other.unread) else other
+def joined[S](decisive: bool, tests: Iterable[Callable[[S], bool]], scope: S) -> bool:
+    """All tests (`decisive` False) or any of them (True): what the first that is decisive comes to, also where another
+    comes to nothing.
+
+    Raises Undecided where none is decisive and some come to nothing: the first reason, or the one that a read might
+    remove."""
+    reason: Undecided | None = None
+    for test in tests:
+        try:
+            if (not test(scope)) is not decisive:
+                return decisive
+        except Undecided as undecided:
+            if reason is None or (undecided.unread and not reason.unread):
+                reason = undecided
+    if reason is not None:
+        raise reason
+    return not decisive

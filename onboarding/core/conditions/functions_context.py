@@ -7,11 +7,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from typing import Any, Final
 
 from onboarding.core.conditions.aliases import UnknownAlias, find_alias, is_alias
 from onboarding.core.conditions.environment import NOWHERE, Environment, Value, constant_or_late
-from onboarding.core.conditions.errors import Undecided, telling
+from onboarding.core.conditions.errors import Undecided, joined
 from onboarding.core.conditions.fields import Field, Scope, bound, collect, find_field, folded, steps_of
 from onboarding.core.conditions.functions import call
 from onboarding.core.conditions.functions_network import written
@@ -128,30 +129,16 @@ def _if(arguments: Arguments, env: Environment) -> Value:
     )
 
 
-def _and(arguments: Arguments, env: Environment) -> Value:
-    return constant_or_late(
-        lambda scope: not _any_is("and", False, arguments, scope), all(part.constant for part in arguments), env
-    )
+def _joined(name: str, decisive: bool) -> ContextFunction:
+    def compile_joined(arguments: Arguments, env: Environment) -> Value:
+        tests = [partial(_truth, name, argument) for argument in arguments]
+        return constant_or_late(partial(joined, decisive, tests), all(part.constant for part in arguments), env)
+
+    return ContextFunction(1, 128, compile_joined)
 
 
-def _or(arguments: Arguments, env: Environment) -> Value:
-    return constant_or_late(
-        lambda scope: _any_is("or", True, arguments, scope), all(part.constant for part in arguments), env
-    )
-
-
-def _any_is(name: str, decisive: bool, arguments: Arguments, scope: Scope) -> bool:
-    """Whether an argument decides by itself, also where another one has no value."""
-    reason: Undecided | None = None
-    for argument in arguments:
-        try:
-            if call(name, truth, [argument.of(scope)], scope.budget) is decisive:
-                return True
-        except Undecided as undecided:
-            reason = telling(reason, undecided)
-    if reason is not None:
-        raise reason
-    return False
+def _truth(name: str, argument: Value, scope: Scope) -> bool:
+    return bool(call(name, truth, [argument.of(scope)], scope.budget))
 
 
 def _around(read: Callable[[Resource], Any]) -> ContextFunction:
@@ -163,8 +150,8 @@ CONTEXT_FUNCTIONS: Final[Mapping[str, ContextFunction]] = {
     "field": ContextFunction(1, 1, _field),
     "current": ContextFunction(0, 1, _current),
     "if": ContextFunction(3, 3, _if),
-    "and": ContextFunction(1, 128, _and),
-    "or": ContextFunction(1, 128, _or),
+    "and": _joined("and", decisive=False),
+    "or": _joined("or", decisive=True),
     "utcnow": _around(lambda resource: written(resource.context.now)),
     "resourcegroup": _around(lambda resource: resource.resource_group()),
     "subscription": _around(lambda resource: resource.subscription()),
