@@ -15,7 +15,6 @@ from typing import Any
 
 from onboarding.cli.check_input import read_listed
 from onboarding.cli.io import MAX_LIST, BadInput, read_text, shown
-from onboarding.core.conditions import Context
 from onboarding.core.facts import MachineFacts
 from onboarding.core.resource_id import VmId
 from onboarding.core.surroundings import GROUP, SUBSCRIPTION, UNREAD, Surroundings, id_of, told_by
@@ -39,10 +38,6 @@ class Around:
 
     def facts(self, facts: MachineFacts) -> MachineFacts:
         return replace(facts, around=self.of(facts.id))
-
-    def context(self, facts: MachineFacts, context: Context) -> Context:
-        around = self.of(facts.id)
-        return replace(context, subscription=around.subscription, resource_group=around.resource_group)
 
 
 def add_around(parser: argparse.ArgumentParser) -> None:

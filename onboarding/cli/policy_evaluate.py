@@ -15,10 +15,11 @@ from onboarding.cli.definition_input import load_definition
 from onboarding.cli.io import BadInput, Commands, as_json
 from onboarding.cli.policy_input import Source, read_parameters, read_vms
 from onboarding.core.compliance import Answer, BoundDefinition
-from onboarding.core.conditions import ConditionError, Context, Resource
+from onboarding.core.conditions import ConditionError, Resource
 from onboarding.core.definitions import Definition
 from onboarding.core.facts import read_facts
 from onboarding.core.foreign import printable
+from onboarding.core.rule import resource_of
 
 
 def add(actions: Commands) -> None:
@@ -36,9 +37,9 @@ def add(actions: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     values = read_parameters(args.parameters)
     bound = bind(*load_definition(args.definition, values), values)
-    context, around = Context(now=datetime.now(UTC)), read_around(args.around)
+    around, now = read_around(args.around), datetime.now(UTC)
     for body in read_vms(args.vm):
-        resource = Resource(body, around.context(read_facts(body), context))
+        resource = resource_of(around.facts(read_facts(body)), now)
         answer = bound.evaluate(resource)
         print(as_json(answer.as_dict()) if args.format == "json" else _text(resource, answer))
     return 0

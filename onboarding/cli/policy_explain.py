@@ -29,7 +29,6 @@ from onboarding.cli.policy_input import (
     read_parameters,
     read_vms,
 )
-from onboarding.core.conditions import Context, Resource
 from onboarding.core.errors import ArmError
 from onboarding.core.facts import MachineFacts, read_facts
 from onboarding.core.foreign import printable
@@ -37,6 +36,7 @@ from onboarding.core.management_groups import resolve
 from onboarding.core.names import use_one_of
 from onboarding.core.policy import PolicySet
 from onboarding.core.resource_id import VmId, parse_id
+from onboarding.core.rule import resource_of
 from onboarding.core.surroundings import RIGHTS, id_of
 from onboarding.enforce import Rules
 from onboarding.surroundings import SurroundingsReader
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         values = read_parameters(args.parameters)
         bound = bind(*load_definition(args.definition, values), values)
         for body in _bodies(args.vm, environment):
-            resource = Resource(body, around.context(read_facts(body), Context(now=now)))
+            resource = resource_of(around.facts(read_facts(body)), now)
             trees = dict(definition_trees(bound, resource))
             print(trees_as_json(resource, trees) if args.format == "json" else trees_as_text(resource, trees))
         return 0

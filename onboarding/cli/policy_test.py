@@ -21,9 +21,9 @@ from onboarding.cli.definition_input import load_definition
 from onboarding.cli.io import BadInput, Commands
 from onboarding.cli.policy_evaluate import bind
 from onboarding.cli.policy_input import Source, folder_or_file, load_policy, read_source, read_vms
-from onboarding.core.conditions import Context, Resource
-from onboarding.core.facts import read_facts
+from onboarding.core.facts import MachineFacts, read_facts
 from onboarding.core.foreign import printable
+from onboarding.core.rule import resource_of
 from onboarding.core.surroundings import GROUP, SUBSCRIPTION, Surroundings, told_by
 from onboarding.core.vm_forms import Unrecognised, arm_form
 
@@ -101,8 +101,7 @@ def _decider(source: Source, folder: Path) -> Decide:
         bound = bind(*load_definition(str(folder / source.data["definition"]), values), values)
 
         def evaluate(body: Mapping[str, Any], around: Surroundings) -> Mapping[str, Any]:
-            context = Context(subscription=around.subscription, resource_group=around.resource_group, now=_NOW)
-            return bound.evaluate(Resource(body, context)).as_dict()
+            return bound.evaluate(resource_of(_facts(body, around), _NOW)).as_dict()
 
         return evaluate
     if "policy" not in source.data:
@@ -110,13 +109,17 @@ def _decider(source: Source, folder: Path) -> Decide:
     policy = load_policy(str(folder / source.data["policy"]))
 
     def decide(body: Mapping[str, Any], around: Surroundings) -> Mapping[str, Any]:
-        assignment = policy.select(replace(read_facts(body), around=around), _NOW)
+        assignment = policy.select(_facts(body, around), _NOW)
         return {"selected": None if assignment.undecided else assignment.selected, "because": assignment.reason}
 
     return decide
 
 
 _NOW = datetime.now(UTC)
+
+
+def _facts(body: Mapping[str, Any], around: Surroundings) -> MachineFacts:
+    return replace(read_facts(body), around=around)
 
 
 def _around(case: Mapping[str, Any], source: Source, place: str) -> Surroundings:

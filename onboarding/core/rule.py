@@ -30,27 +30,28 @@ class ConditionRule:
     condition: Condition
 
     def decide(self, facts: MachineFacts, now: datetime) -> Match:
-        return _told(self.condition.evaluate(_vm(facts, now)))
+        return _told(self.condition.evaluate(resource_of(facts, now)))
 
     def decide_extension(self, facts: MachineFacts, name: str, now: datetime) -> Match:
         evaluation = self._of_extension(facts, name, now)
         return Match(False, "it is not in the VM's body") if evaluation is None else _told(evaluation)
 
     def explain(self, facts: MachineFacts, now: datetime) -> Explanation:
-        return self.condition.evaluate(_vm(facts, now)).tree
+        return self.condition.evaluate(resource_of(facts, now)).tree
 
     def explain_extension(self, facts: MachineFacts, name: str, now: datetime) -> Explanation | None:
         evaluation = self._of_extension(facts, name, now)
         return None if evaluation is None else evaluation.tree
 
     def _of_extension(self, facts: MachineFacts, name: str, now: datetime) -> Evaluation | None:
-        vm = _vm(facts, now)
+        vm = resource_of(facts, now)
         named = (each for each in vm.children(EXTENSIONS) if each.name.lower() == name.lower())
         extension = next(named, None)
         return None if extension is None else self.condition.evaluate(extension, vm)
 
 
-def _vm(facts: MachineFacts, now: datetime) -> Resource:
+def resource_of(facts: MachineFacts, now: datetime) -> Resource:
+    """The machine as conditions see it, with what is known around it."""
     around = facts.around
     return Resource(
         facts.body, Context(subscription=around.subscription, resource_group=around.resource_group, now=now)
