@@ -156,15 +156,15 @@ def _view_within(text: str) -> object:
 
 def _tells(value: object, text: str) -> bool:
     """Whether a value is a view that tells of a failure; or of none, where its whole text tells of none."""
-    views = read_views(value)
-    return views is not None and (bool(views.failures) or not _TROUBLE.search(text))
+    failures = read_views(value)
+    return failures is not None and (bool(failures) or not _TROUBLE.search(text))
 
 
 def _of_value(value: object, place: str) -> Iterator[Evidence]:
-    views = read_views([value] if is_status(folded(value)) else value)
-    if views is not None:
-        yield from views.failures
-        if not views.failures and is_cut(value):
+    failures = read_views([value] if is_status(folded(value)) else value)
+    if failures is not None:
+        yield from failures
+        if not failures and is_cut(value):
             raise BadInput(f"{place}: PowerShell cut off what would tell it; give ConvertTo-Json -Depth 10")
     elif isinstance(value, str):
         yield from _of_text(value, place)

@@ -11,7 +11,6 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -52,20 +51,11 @@ class Standing(StrEnum):
     FINE = "fine"
 
 
-@dataclass
-class Views:
-    """What the views tell: `failures` in their order, and how many extensions are fine and how many at work."""
-
-    failures: list[Evidence] = field(default_factory=list)
-    fine: int = 0
-    at_work: int = 0
-
-
-def read_views(value: object) -> Views | None:
-    """Every failed extension, handler and agent in a JSON value; None where it is no view at all."""
+def read_views(value: object) -> Sequence[Evidence] | None:
+    """Every failed extension, handler and agent in a JSON value, in its order; None where it is no view at all."""
     reader = _Reader()
     reader.look(value, _DEPTH)
-    return reader.views if reader.found else None
+    return reader.failures if reader.found else None
 
 
 def folded(value: object) -> dict[str, Any]:
@@ -79,7 +69,7 @@ def folded(value: object) -> dict[str, Any]:
 
 class _Reader:
     def __init__(self) -> None:
-        self.views = Views()
+        self.failures: list[Evidence] = []
         self.found = False
         self._left = _MOST
         self._told: set[tuple[str, str]] = set()
@@ -130,7 +120,7 @@ class _Reader:
         view = raw if _is_vm(raw) else _view_of(raw)
         agent = folded(view.get("vmagent"))
         handlers = [folded(handler) for handler in _list_of(agent.get("extensionhandlers"))]
-        before = len(self.views.failures)
+        before = len(self.failures)
         nested = [*_list_of(view.get("extensions")), *_list_of(raw.get("resources")), *_list_of(raw.get("extensions"))]
         for extension in nested:
             inner = _with_texts(folded(extension))
@@ -139,9 +129,9 @@ class _Reader:
         for handler in handlers:
             self._handler(handler, but_not_after=before)
         statuses = [_status(s) for s in _list_of(view.get("statuses"))]
-        if len(self.views.failures) == before:
+        if len(self.failures) == before:
             self._own(statuses)
-        if len(self.views.failures) > before:
+        if len(self.failures) > before:
             return
         if down := [s for s in map(_status, _list_of(agent.get("statuses"))) if _agent_is_down(s)]:
             self._add("", "vm-agent", _of_agent(down))
@@ -161,7 +151,7 @@ class _Reader:
         if stands(status) is not Standing.FAILED:
             return
         name = _text(raw.get("type"))
-        later = self.views.failures[but_not_after:]
+        later = self.failures[but_not_after:]
         if not any(not told.handler or told.handler.lower().startswith(name.lower()) for told in later):
             self._add(name, name, _evidence([status], _handler_name(raw)))
 
@@ -186,10 +176,6 @@ class _Reader:
             if not told:
                 told = [Status("ProvisioningState/failed", "Error", "", f"The extension {name} is in a failed state.")]
             self._add(handler, name, _evidence(told, handler))
-        elif state in _AT_WORK or any(stands(s) is Standing.AT_WORK for s in statuses):
-            self.views.at_work += 1
-        elif statuses or state in _GOOD:
-            self.views.fine += 1
 
     def _status_file(self, raw: Mapping[str, Any]) -> None:
         status = folded(raw["status"])
@@ -199,7 +185,6 @@ class _Reader:
         code = _text(status.get("code"))
         own = Status(f"ProvisioningState/{'failed' if state in _BAD else state}/{code}", "", "", words)
         if stands(own) is not Standing.FAILED:
-            self._count(state)
             return
         statuses = [own]
         for part in map(folded, _list_of(status.get("substatus"))):
@@ -218,12 +203,12 @@ class _Reader:
         for handler in map(folded, _list_of(whole.get("handleraggregatestatus"))):
             name = _text(handler.get("handlername"))
             full = "-".join(filter(None, (name, _text(handler.get("handlerversion")))))
-            before = len(self.views.failures)
+            before = len(self.failures)
             settings = folded(handler.get("runtimesettingsstatus"))
             status = folded(settings.get("settingsstatus")).get("status")
             if isinstance(status, Mapping) and _is_status_file(folded(status)):
                 self._status_file({"status": status, "handler": full})
-            if len(self.views.failures) == before:
+            if len(self.failures) == before:
                 self._heartbeat({**handler, "name": full})
 
     def _heartbeat(self, raw: Mapping[str, Any]) -> None:
@@ -234,21 +219,13 @@ class _Reader:
             name = "-".join(filter(None, (_text(raw.get("name")), _text(raw.get("version")))))
             status = Status(f"ProvisioningState/failed/{_text(raw.get('code')) or 0}", "Error", "Not ready", words)
             self._add(name, name, _evidence([status], name))
-        else:
-            self._count(state)
-
-    def _count(self, state: str) -> None:
-        if state in _AT_WORK:
-            self.views.at_work += 1
-        else:
-            self.views.fine += 1
 
     def _add(self, handler: str, name: str, evidence: Evidence) -> None:
         """A resource and its instance view tell the same failure."""
         key = (name.lower() or handler.lower(), evidence.message)
         if key not in self._told:
             self._told.add(key)
-            self.views.failures.append(evidence)
+            self.failures.append(evidence)
 
 
 def stands(status: Status) -> Standing:
