@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from onboarding.core.conditions import NOT_GIVEN, ConditionError
+from onboarding.core.conditions.asked import places
 from onboarding.core.conditions.errors import TOO_DEEP
 from onboarding.core.conditions.expression_syntax import Access, Call, Expression, SyntaxFault, is_expression, parse
 from onboarding.core.conditions.functions import FUNCTIONS
@@ -58,7 +59,7 @@ class Kept:
 
     @property
     def properties_place(self) -> str:
-        return self.place if self.properties is self.whole else _below(self.place, "properties")
+        return self.place if self.properties is self.whole else under(self.place, "properties")
 
     @property
     def is_initiative(self) -> bool:
@@ -147,7 +148,7 @@ def _found(raw: object, place: str, names: Names | None) -> Iterator[Kept]:
     elif "resources" in whole:
         yield from _in_template(whole, place, names)
     elif listed is not None:
-        yield from _listed(whole[listed], _below(place, listed), names)
+        yield from _listed(whole[listed], under(place, listed), names)
     elif _is_parameter_file(whole):
         yield from _in_parameter_file(whole, place)
     else:
@@ -184,7 +185,7 @@ def _plain(whole: dict[str, Any], place: str, names: Names | None) -> Kept:
     _refuse_cut(whole, place)
     for key in ("policyRule", "parameters", "metadata", "policyDefinitions"):
         inner[key] = _read_text(inner.get(key))
-    below = _below(place, "properties") if nested else place
+    below = under(place, "properties") if nested else place
     _refuse_cut(inner, below)
     inner = {key: value for key, value in inner.items() if value is not None}
     if names is not None or _is_escaped(whole, inner):
@@ -223,7 +224,7 @@ def _refuse_cut(holder: Mapping[str, Any], place: str) -> None:
     for key, value in _shallow(holder, 4):
         if isinstance(value, str) and _CUT.fullmatch(value):
             raise ConditionError(
-                _below(place, key), "PowerShell cut the definition off here; write it with ConvertTo-Json -Depth 100"
+                under(place, key), "PowerShell cut the definition off here; write it with ConvertTo-Json -Depth 100"
             )
 
 
@@ -246,19 +247,13 @@ def _is_escaped(whole: Mapping[str, Any], properties: Mapping[str, Any]) -> bool
         return True
     if "id" in whole or not _is_type(whole, _DEFINITIONS):
         return False
-    texts = list(_texts(properties.get("policyRule", properties.get("policyDefinitions"))))
+    rule = properties.get("policyRule", properties.get("policyDefinitions"))
+    texts = [text for _, text in places(rule)]
     return any(map(_is_doubled, texts)) and not any(map(is_expression, texts))
 
 
 def _is_doubled(text: str) -> bool:
     return text.startswith("[[") and text.endswith("]")
-
-
-def _texts(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    for inner in value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ():
-        yield from _texts(inner)
 
 
 def _is_type(whole: Mapping[str, Any], types: tuple[str, ...]) -> bool:
@@ -273,16 +268,16 @@ def _deployed_properties(properties: Mapping[str, Any], place: str, names: Names
     """The properties as ARM would have deployed them; a default that it alone can work out is none."""
     own = properties.get("parameters")
     if isinstance(own, str):
-        own = _Deployment(names, set()).of(own, _below(place, "parameters"))
+        own = _Deployment(names, set()).of(own, under(place, "parameters"))
     known = {str(name).lower() for name in own} if isinstance(own, Mapping) else set()
     deployment = _Deployment(names, known)
     deployed = {
-        key: deployment.of(value, _below(place, key), key) for key, value in properties.items() if key != "parameters"
+        key: deployment.of(value, under(place, key), key) for key, value in properties.items() if key != "parameters"
     }
     if isinstance(own, Mapping):
-        below = _below(place, "parameters")
+        below = under(place, "parameters")
         deployed["parameters"] = {
-            name: deployment.specification(spec, _below(below, name)) for name, spec in own.items()
+            name: deployment.specification(spec, under(below, name)) for name, spec in own.items()
         }
     elif own is not None:
         deployed["parameters"] = own
@@ -301,7 +296,7 @@ class _Deployment:
         if isinstance(value, str):
             return self._text(value, place, lenient)
         if isinstance(value, Mapping):
-            return {name: self.of(item, _below(place, str(name)), str(name), lenient) for name, item in value.items()}
+            return {name: self.of(item, under(place, str(name)), str(name), lenient) for name, item in value.items()}
         if isinstance(value, list):
             return [self.of(item, f"{place}[{index}]", "", lenient) for index, item in enumerate(value)]
         return value
@@ -312,7 +307,7 @@ class _Deployment:
         told = {}
         for key, value in spec.items():
             try:
-                told[key] = self.of(value, _below(place, str(key)), str(key))
+                told[key] = self.of(value, under(place, str(key)), str(key))
             except ConditionError:
                 continue  # without a default it asks for a value, without allowed values it takes any
         return told
@@ -370,7 +365,7 @@ def _calls(tree: Expression) -> Iterator[Call]:
 def _in_template(whole: Mapping[str, Any], place: str, outer: Names | None) -> Iterator[Kept]:
     """The definitions among a template's resources, nested templates and children included."""
     names = _names(whole, outer)
-    below = _below(place, "resources")
+    below = under(place, "resources")
     found = list(_in_resources(whole["resources"], below, names))
     if not found and outer is None:
         kinds = sorted({_type(resource) for _, resource in _resources(whole["resources"], below)} - {""})
@@ -408,9 +403,9 @@ def _in_resources(resources: object, place: str, names: Names) -> Iterator[Kept]
             yield _plain(_named(resource, names), where, names)
         elif isinstance(template, Mapping) and "resources" in spelled(template):
             within = Names({}, _passed(inner.get("parameters"), names), True, names.budget)
-            yield from _in_template(spelled(template), _below(where, "properties.template"), within)
+            yield from _in_template(spelled(template), under(where, "properties.template"), within)
         if "resources" in resource:
-            yield from _in_resources(resource["resources"], _below(where, "resources"), names)
+            yield from _in_resources(resource["resources"], under(where, "resources"), names)
     if opened:
         yield from _in_variables(names.variables, "variables", names)
 
@@ -435,7 +430,7 @@ def _passed(parameters: object, names: Names) -> dict[str, Any]:
 def _resources(resources: object, place: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """A list, or an object by symbolic names."""
     if isinstance(resources, Mapping):
-        items = [(_below(place, str(name)), item) for name, item in resources.items()]
+        items = [(under(place, str(name)), item) for name, item in resources.items()]
     else:
         items = [
             (f"{place}[{index}]", item) for index, item in enumerate(resources if isinstance(resources, list) else [])
@@ -453,7 +448,7 @@ def _in_variables(value: object, place: str, names: Names) -> Iterator[Kept]:
             yield _plain(_named(whole, names), place, names)
             return
         for name, item in value.items():
-            yield from _in_variables(item, _below(place, str(name)), names)
+            yield from _in_variables(item, under(place, str(name)), names)
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _in_variables(item, f"{place}[{index}]", names)
@@ -472,10 +467,10 @@ def _in_parameter_file(whole: Mapping[str, Any], place: str) -> Iterator[Kept]:
         value = wrapped.get("value") if isinstance(wrapped, Mapping) else None
         if isinstance(value, Mapping) and _looks_like_definition(spelled(value)):
             found = True
-            yield _plain(spelled(value), _below(place, f"parameters.{name}.value"), None)
+            yield _plain(spelled(value), under(place, f"parameters.{name}.value"), None)
     if not found:
         raise ConditionError(
-            _below(place, "parameters"), f"this file holds parameter values and no definition; {_FORMS}"
+            under(place, "parameters"), f"this file holds parameter values and no definition; {_FORMS}"
         )
 
 
@@ -495,9 +490,9 @@ def _refuse(whole: Mapping[str, Any], place: str) -> None:
             "these are the parameters of a definition, without its rule; give the file with the rule",
         )
     if _type(whole) and not _is_type(whole, _DEFINITIONS):
-        raise ConditionError(_below(place, "type"), f"'{_type(whole)[:100]}' is no policy definition; {_FORMS}")
-    below = _below(place, "properties") if "properties" in whole else place
-    raise ConditionError(_below(below, "policyRule"), f"is missing; {_FORMS}")
+        raise ConditionError(under(place, "type"), f"'{_type(whole)[:100]}' is no policy definition; {_FORMS}")
+    below = under(place, "properties") if "properties" in whole else place
+    raise ConditionError(under(below, "policyRule"), f"is missing; {_FORMS}")
 
 
 def _wrapped_parameters(raw: object) -> Iterator[Mapping[str, Any]]:
@@ -533,7 +528,8 @@ def _used(source: object) -> Iterator[str]:
             yield from _used(item)
 
 
-def _below(place: str, step: str) -> str:
+def under(place: str, step: str) -> str:
+    """The place of a part: of a key, or of an item such as `[0]`."""
     return f"{place}{step}" if step.startswith("[") else f"{place}.{step}" if place else step
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, Final
 
 from onboarding.core.compliance import EFFECTS, Answer, BoundDefinition, Existence
@@ -25,10 +24,11 @@ from onboarding.core.conditions import (
 from onboarding.core.conditions.check import condition_errors
 from onboarding.core.conditions.expression_syntax import is_expression, unescaped
 from onboarding.core.conditions.values import shown
-from onboarding.core.definition_forms import Kept, is_specification, kept_in, spelled, used_parameters
+from onboarding.core.definition_forms import Kept, is_specification, kept_in, spelled, under, used_parameters
+from onboarding.core.names import did_you_mean
 
 _NOTHING: Final = Resource({})
-_EFFECTS: Final = {effect.lower(): effect for effect in EFFECTS}
+_EFFECTS: Final = frozenset(effect.lower() for effect in EFFECTS)
 _NAMES_A_PARAMETER: Final = re.compile(r"\[\s*parameters\(\s*'[^']*'\s*\)\s*\]", re.IGNORECASE)
 
 
@@ -93,12 +93,12 @@ class Definition:
     def bind(self, values: Mapping[str, Any] | None = None) -> BoundDefinition:
         """Compile the definition for an assignment's parameter values, which are checked."""
         given = self.resolve(values or {})
-        then = _below(self.place, "then")
+        then = under(self.place, "then")
         effect = compile_template(self.effect, given, f"{then}.effect")
         _check_bound(effect, values or {}, f"{then}.effect")
         return BoundDefinition(
             effect=effect,
-            condition=compile_condition(self.rule, given, _below(self.place, "if")),
+            condition=compile_condition(self.rule, given, under(self.place, "if")),
             existence=_existence(self.details, given, f"{then}.details"),
         )
 
@@ -150,12 +150,12 @@ def read_kept(kept: Kept) -> Definition:
         or _text(properties.get("version")),
         mode=_text(properties.get("mode")),
         parameters=_parameters(properties.get("parameters")),
-        rule=_mapping(rule.get("if"), _below(place, "if")),
-        effect=_effect(then.get("effect"), _below(place, "then.effect")),
+        rule=_mapping(rule.get("if"), under(place, "if")),
+        effect=_effect(then.get("effect"), under(place, "then.effect")),
         details=details,
         place=place,
     )
-    _check_effect(definition, _below(kept.properties_place, "parameters"))
+    _check_effect(definition, under(kept.properties_place, "parameters"))
     definition.bind()
     return definition
 
@@ -167,9 +167,9 @@ def kept_errors(kept: Kept) -> tuple[ConditionError, ...]:
         defined = _parameters(kept.properties.get("parameters"))
         values = {name: parameter.default for name, parameter in defined.items()}
         _, details = _then(rule, place)
-        errors = condition_errors(rule["if"], values, _below(place, "if")) if "if" in rule else ()
+        errors = condition_errors(rule["if"], values, under(place, "if")) if "if" in rule else ()
         if "existenceCondition" in details:
-            below = _below(place, "then.details.existenceCondition")
+            below = under(place, "then.details.existenceCondition")
             errors += condition_errors(details["existenceCondition"], values, below, _beside(details, values))
         if not errors:
             read_kept(kept)
@@ -181,17 +181,17 @@ def kept_errors(kept: Kept) -> tuple[ConditionError, ...]:
 def _rule(kept: Kept) -> tuple[Mapping[str, Any], str]:
     """The rule and its place."""
     if kept.is_initiative:
-        place = _below(kept.properties_place, "policyDefinitions")
+        place = under(kept.properties_place, "policyDefinitions")
         raise ConditionError(place, "this is an initiative: import it, or give one of its definitions")
     if "policyRule" not in kept.properties and "if" in kept.properties:
         return kept.properties, kept.properties_place
-    place = _below(kept.properties_place, "policyRule")
+    place = under(kept.properties_place, "policyRule")
     return spelled(_mapping(kept.properties.get("policyRule"), place)), place
 
 
 def _check_effect(definition: Definition, parameters_place: str) -> None:
     """Refuse an effect that no definition can have: as it is written, or among the values of its parameter."""
-    place = _below(definition.place, "then.effect")
+    place = under(definition.place, "then.effect")
     if not is_expression(definition.effect):
         check_effect(unescaped(definition.effect), place)
         return
@@ -220,8 +220,8 @@ def check_effect(value: object, place: str) -> None:
     """Refuse what is no effect of Azure Policy."""
     if isinstance(value, str) and value.lower() in _EFFECTS:
         return
-    near = get_close_matches(str(value).lower(), _EFFECTS, n=1)
-    hint = f"; did you mean '{_EFFECTS[near[0]]}'?" if near else ""
+    near = did_you_mean(EFFECTS, value)
+    hint = f"; did you mean '{near}'?" if near else ""
     if isinstance(value, str) and value.startswith("["):
         hint = (
             "; two brackets are for an ARM template: take one off, or give the definition as an ARM resource, with"
@@ -232,13 +232,9 @@ def check_effect(value: object, place: str) -> None:
 
 def _then(rule: Mapping[str, Any], place: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """What follows, and its details: `append` has a list there, which says nothing of other resources."""
-    then = spelled(_mapping(rule.get("then"), _below(place, "then")))
+    then = spelled(_mapping(rule.get("then"), under(place, "then")))
     details = then.get("details")
     return then, spelled(details) if isinstance(details, Mapping) else {}
-
-
-def _below(place: str, step: str) -> str:
-    return f"{place}.{step}" if place else step
 
 
 def _existence(details: Mapping[str, Any], parameters: Mapping[str, Any], place: str) -> Existence | None:

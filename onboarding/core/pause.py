@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Self
 
+from onboarding.core.conditions.asked import places
 from onboarding.core.decision import Trouble
 from onboarding.core.failures import Cause
 from onboarding.core.masking import cut, mask
@@ -134,13 +135,7 @@ def _names_a_link(message: str, sent: Mapping[str, Any], vm: VmId) -> bool:
     return False
 
 
-def _links(value: object) -> Iterator[str]:
+def _links(settings: Mapping[str, Any]) -> Iterator[str]:
     """The resource ids in settings, in lower case and without a trailing slash."""
-    if isinstance(value, Mapping):
-        for each in value.values():
-            yield from _links(each)
-    elif isinstance(value, list):
-        for each in value:
-            yield from _links(each)
-    elif isinstance(value, str) and value.lower().startswith("/subscriptions/"):
-        yield value.strip().rstrip("/").lower()
+    texts = (text.lower() for _, text in places(settings))
+    return (text.strip().rstrip("/") for text in texts if text.startswith("/subscriptions/"))
