@@ -8,10 +8,10 @@ no read for each of its machines.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from contextvars import Context
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from onboarding.core.errors import ArmError
@@ -21,6 +21,7 @@ from onboarding.core.policy import Assignment, PolicySet
 from onboarding.core.surroundings import id_of, told_by
 from onboarding.deadline import limit
 from onboarding.ports import Arm
+from onboarding.single_flight import SingleFlight
 
 _FRESH = timedelta(hours=1)
 _FORBIDDEN_FOR = timedelta(minutes=5)
@@ -54,7 +55,7 @@ class SurroundingsReader:
     def __init__(self, arm: Arm) -> None:
         self._arm = arm
         self._kept: dict[str, _Kept] = {}
-        self._reading: dict[str, asyncio.Task[_Kept]] = {}
+        self._reading: SingleFlight[str, _Kept] = SingleFlight()
 
     async def complete(self, facts: MachineFacts, policies: PolicySet, now: datetime) -> Completed:
         """Read all that the policies ask for around the machine. Raises nothing: what cannot be read is told."""
@@ -75,13 +76,7 @@ class SurroundingsReader:
         key = scope.lower()
         kept = self._kept.get(key)
         if kept is None or kept.until <= now:
-            reading = self._reading.get(key)
-            if reading is None:
-                # Not a part of the event that happens to come first: others wait for it, whose time ends later.
-                reading = asyncio.create_task(self._ask(what, scope, now), context=Context())
-                reading.add_done_callback(_looked_at)
-                self._reading[key] = reading
-            kept = await _in_time(reading)
+            kept = await _in_time(self._reading.ask(key, partial(self._ask, what, scope, now)))
         if isinstance(kept.found, ArmError):
             raise kept.found
         return kept.found
@@ -93,8 +88,6 @@ class SurroundingsReader:
         except ArmError as error:
             forbidden = error.evidence.http_status == _FORBIDDEN
             kept = _Kept(now + (_FORBIDDEN_FOR if forbidden else _FAILED_FOR), error)
-        finally:
-            del self._reading[key]
         self._kept.pop(key, None)
         while len(self._kept) >= _MOST:
             del self._kept[next(iter(self._kept))]
@@ -102,15 +95,9 @@ class SurroundingsReader:
         return kept
 
 
-async def _in_time(reading: asyncio.Task[_Kept]) -> _Kept:
+async def _in_time(reading: Awaitable[_Kept]) -> _Kept:
     try:
         async with asyncio.timeout(limit(None, for_others=True)):
-            return await asyncio.shield(reading)
+            return await reading
     except TimeoutError:
         raise ArmError(Evidence(code="TimeoutError", message="ARM did not answer in time")) from None
-
-
-def _looked_at(reading: asyncio.Task[_Kept]) -> None:
-    """Its failure is that of who waits for it; where nobody does any more, it is nobody's."""
-    if not reading.cancelled():
-        reading.exception()

@@ -10,7 +10,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Mapping
-from contextvars import Context
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -25,6 +25,7 @@ from onboarding.core.errors import ArmError
 from onboarding.core.evidence import IDENTITY_UNUSABLE, TOKEN_UNAVAILABLE, Evidence
 from onboarding.deadline import limit
 from onboarding.settings import Cloud
+from onboarding.single_flight import SingleFlight
 
 _PATIENCE_S = 10.0  # for one token, everything included: an event has 25 s, and asks for two at the most
 _PATIENCE_WITH_PEOPLE_S = 25.0  # a developer's credential tries one way after the other, and starts `az`
@@ -78,7 +79,7 @@ class Tokens:
         self._patience = patience
         self._clock = clock
         self._known: dict[tuple[str, ...], AccessToken] = {}
-        self._asking: dict[tuple[tuple[str, ...], str | None], asyncio.Task[AccessToken]] = {}
+        self._asking: SingleFlight[tuple[tuple[str, ...], str | None], AccessToken] = SingleFlight()
 
     @classmethod
     def of(cls, credential: AsyncTokenCredential) -> Tokens:
@@ -88,17 +89,12 @@ class Tokens:
     async def get_token(self, *scopes: str, claims: str | None = None, **options: Any) -> AccessToken:
         """A token that is still good, or a new one: with `claims` always. Raises NoToken."""
         known = self._good(scopes) if claims is None else None
-        asking = self._asking.get((scopes, claims))
-        if known is not None and (asking or known.expires_on - self._clock() > _RENEWED_S):
+        key = (scopes, claims)
+        if known is not None and (key in self._asking or known.expires_on - self._clock() > _RENEWED_S):
             return known
-        if asking is None:
-            # Not a part of the event that happens to come first: others wait for it, whose time ends later.
-            asking = asyncio.create_task(self._ask(scopes, claims, options), context=Context())
-            asking.add_done_callback(_looked_at)
-            self._asking[scopes, claims] = asking
         try:
             async with asyncio.timeout(limit(None)):
-                return await asyncio.shield(asking)
+                return await self._asking.ask(key, partial(self._ask, scopes, claims, options))
         except (AzureError, OSError, ValueError) as error:
             if known is not None:
                 return known
@@ -109,8 +105,7 @@ class Tokens:
         self._known = {scopes: known for scopes, known in self._known.items() if known.token != token.token}
 
     async def close(self) -> None:
-        for asking in self._asking.values():
-            asking.cancel()
+        self._asking.close()
         await self._credential.close()
 
     async def __aenter__(self) -> Tokens:
@@ -138,8 +133,6 @@ class Tokens:
             if not patience.expired():
                 raise
             raise TimeoutError(f"the credential did not answer within {self._patience:g} s (timed out)") from None
-        finally:
-            del self._asking[scopes, claims]
 
 
 class ArmTokens:
@@ -209,12 +202,6 @@ class BearerPolicy(AsyncARMChallengeAuthenticationPolicy):
             at_home = False
         if not at_home:
             raise ArmError(Evidence(code="InvalidLink", message=f"the link leads away from {self._origin}"))
-
-
-def _looked_at(asking: asyncio.Task[AccessToken]) -> None:
-    """Where nobody waits any more, the error is nobody's."""
-    if not asking.cancelled():
-        asking.exception()
 
 
 def _told(error: Exception) -> str:
