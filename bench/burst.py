@@ -16,7 +16,8 @@ import os
 import ssl
 from collections import Counter, deque
 from collections.abc import Coroutine, Iterable, Iterator
-from dataclasses import dataclass, replace
+from copy import replace
+from dataclasses import dataclass
 from datetime import datetime
 from math import ceil
 from typing import Any

@@ -11,7 +11,7 @@ import json
 import os
 import resource
 import time
-from dataclasses import replace
+from copy import replace
 from datetime import datetime
 from typing import Any
 

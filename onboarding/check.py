@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from copy import replace
 from functools import lru_cache
 from typing import Any
+
+from msgspec import Struct
 
 from onboarding.core.catalog import CatalogueEntry
 from onboarding.core.errors import ConfigurationError, OnboardingError
@@ -35,8 +37,7 @@ class NotAnImage(OnboardingError):
     """The item names neither an image nor a guest nor a VM; the text says what it would have to hold."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True):
     """An image, a guest agent's report, or both."""
 
     image: ImageReference
@@ -51,8 +52,7 @@ class Question:
         return image.id or " ".join(part for part in (self.os_name, self.os_version) if part) or "(nothing)"
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What was asked, as a person would name it, and what we say to it."""
 
     subject: str

@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 EVENT_S = 25.0
 _KEPT = 0.2  # the share of an event's time that only its last steps may use: writing down what became of the others
@@ -20,8 +21,7 @@ _KEPT = 0.2  # the share of an event's time that only its last steps may use: wr
 type Monotonic = Callable[[], float]
 
 
-@dataclass(frozen=True, slots=True)
-class _Deadline:
+class _Deadline(Struct, frozen=True):
     ends: float
     kept: float
     clock: Monotonic

@@ -15,16 +15,16 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
 
+from msgspec import Struct
+
 from onboarding.core.resource_id import ExtensionId, VmId, parse_id
 
 
-@dataclass(frozen=True, slots=True)
-class Trigger:
+class Trigger(Struct, frozen=True):
     """What made us look: an event's id, time (UTC) and correlation id, or those of a timed look."""
 
     id: str
@@ -32,8 +32,7 @@ class Trigger:
     correlation_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class VmWritten:
+class VmWritten(Struct, frozen=True):
     """A VM was created or updated; no event says which. `created` is False where it surely was an update."""
 
     vm: VmId
@@ -41,20 +40,17 @@ class VmWritten:
     created: bool
 
 
-@dataclass(frozen=True, slots=True)
-class VmStarted:
+class VmStarted(Struct, frozen=True):
     vm: VmId
     trigger: Trigger
 
 
-@dataclass(frozen=True, slots=True)
-class VmDeleted:
+class VmDeleted(Struct, frozen=True):
     vm: VmId
     trigger: Trigger
 
 
-@dataclass(frozen=True, slots=True)
-class ExtensionWritten:
+class ExtensionWritten(Struct, frozen=True):
     """An extension operation ended. The event carries no reason for a failure."""
 
     extension: ExtensionId
@@ -62,14 +58,12 @@ class ExtensionWritten:
     succeeded: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ExtensionDeleted:
+class ExtensionDeleted(Struct, frozen=True):
     extension: ExtensionId
     trigger: Trigger
 
 
-@dataclass(frozen=True, slots=True)
-class PolicyStateChanged:
+class PolicyStateChanged(Struct, frozen=True):
     """Azure Policy found a VM compliant or not; `trigger.time` is the time of the finding."""
 
     vm: VmId
@@ -79,8 +73,7 @@ class PolicyStateChanged:
     assignment_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Ignored:
+class Ignored(Struct, frozen=True):
     reason: str
 
 

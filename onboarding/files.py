@@ -6,11 +6,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from onboarding.core.catalog import CatalogueEntry, parse_entry
 from onboarding.core.errors import ConfigurationError
@@ -26,8 +27,7 @@ _NAME = re.compile(r"""^[{ ]{0,9}["']?name["']?[ ]{0,9}:[ ]{0,9}["']?([a-z0-9][a
 EXTENSIONS = "extensions"  # the folder below the policies that holds the user's own catalogue entries
 
 
-@dataclass(frozen=True, slots=True)
-class LeftOut:
+class LeftOut(Struct, frozen=True):
     """A file of the catalogue that cannot be used, why, and the name of the extension that it would be: what the file
     says, or else what it is called. `shipped`: it came with this package."""
 
@@ -37,8 +37,7 @@ class LeftOut:
     shipped: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Catalogue:
+class Catalogue(Struct, frozen=True):
     """The extensions that can be used, by name, and the files that cannot."""
 
     entries: Mapping[str, CatalogueEntry]
@@ -85,7 +84,7 @@ def _read_catalogue(
     for is_shipped, sources in ((True, shipped), (False, own)):
         for file, place in sources:
             try:
-                entry = parse_entry(_read(file, place), place)
+                entry = parse_entry(_read(file, place), place, shipped=is_shipped)
                 _refuse_duplicate(entry, entries, place)
                 entries[entry.name] = entry
             except ConfigurationError as error:

@@ -8,9 +8,11 @@ guessed: where the decision hangs on it, it is unknown.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from copy import replace
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
 
 from onboarding.core.catalog import CatalogueEntry
 from onboarding.core.configuration import known_settings
@@ -29,8 +31,7 @@ _NAMED = 3  # extensions in a reason
 _SILENT = "; what is given does not tell which extensions the VM has"
 
 
-@dataclass(frozen=True, slots=True)
-class Forecast:
+class Forecast(Struct, frozen=True):
     """What would be decided for one extension, and on what grounds. `untold`: the decision hangs on this, and nobody
     told it."""
 

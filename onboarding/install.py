@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from copy import replace
 
 from onboarding.core.catalog import extension_body
 from onboarding.core.decision import Install, Pace, Situation, Skip, Wait

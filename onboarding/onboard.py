@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from copy import replace
 from datetime import timedelta
 from functools import partial
 from typing import assert_never

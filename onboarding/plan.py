@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from msgspec import Struct
+
 from onboarding.core.resource_id import VmId
 from onboarding.core.survey import PATIENCE, Finding, Reason, Standing
 from onboarding.core.unanswered import MOST, Unanswered, visit_key
@@ -17,8 +19,7 @@ AT_ONCE = 32  # messages
 _NAMED = 50  # of what could not be read; the others are counted
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
+class Budget(Struct, frozen=True):
     """How many visits a run may ask for, and how many of them a subscription bears in a minute. A visit costs a read
     and at the most one write, and ARM takes 500 writes to VMs a minute: what is left is for events and for others.
     `patience` is how long events and looks have to do their work before a sweep does it. `longest` is how long a run
@@ -66,8 +67,7 @@ class Budget:
         return cls(settings.sweep_visits or default.visits, per_minute, settings.sweep_patience)
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(Struct, frozen=True):
     """What a person may narrow a run to. A dry run asks for nothing and leaves no trace."""
 
     policy: str = ""

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from msgspec import Struct
+from msgspec import field as struct_field
+
 from onboarding.core.brake import BrakeState
 from onboarding.core.facts import OsType
 from onboarding.core.lateness import Mark
@@ -43,16 +46,15 @@ class StoredMachine:
     rest: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """What the table says of one machine: its own row, if there is one, and the current row of each extension.
 
     `unreadable` are the versions of rows that are there and cannot be read, by extension in lower case: they count as
     absent, and are replaced."""
 
     machine: StoredMachine | None = None
-    targets: Mapping[str, Stored] = field(default_factory=dict)
-    unreadable: Mapping[str, str] = field(default_factory=dict)
+    targets: Mapping[str, Stored] = struct_field(default_factory=dict)
+    unreadable: Mapping[str, str] = struct_field(default_factory=dict)
 
     def version(self, extension: str) -> str | None:
         """What a write of this extension's row has to name; None if there is no row."""
@@ -72,24 +74,21 @@ class Entry:
     ended: Row | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Versions:
+class Versions(Struct, frozen=True):
     """What the rows are after a write."""
 
     machine: str
     targets: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """One answer of ARM: the body, and when ARM gave it by its own clock (UTC; None if it does not say)."""
 
     body: Mapping[str, Any]
     at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Struct, frozen=True):
     """A timed message: look at this VM's extension again. It counts only while the row still waits for `due`."""
 
     vm: VmId
@@ -97,8 +96,7 @@ class Look:
     due: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Revisit:
+class Revisit(Struct, frozen=True):
     """A message: look at this VM, for a reason that no event told. `due` also names it: the same one twice is one."""
 
     vm: VmId
@@ -208,8 +206,7 @@ class LedgerReader(Protocol):
         own trigger. Raises StorageError."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredPause:
+class StoredPause(Struct, frozen=True):
     """A pause as it is in the table; `version` must still be the same when it is written over."""
 
     pause: Pause
@@ -244,8 +241,7 @@ class Inventory(Protocol):
 SUBSCRIPTIONS_AT_ONCE = 300
 
 
-@dataclass(frozen=True, slots=True)
-class SweepState:
+class SweepState(Struct, frozen=True):
     """Which sweep is under way, and where the next one goes on.
 
     `held_until`: a run has it until then; `busy_until`: what was queued is on its way until then; `resume_at`: the
@@ -259,8 +255,7 @@ class SweepState:
     unanswered: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredSweep:
+class StoredSweep(Struct, frozen=True):
     """The state as it is in the table; `version` must still be the same when it is written over (None: no row)."""
 
     state: SweepState
@@ -275,8 +270,7 @@ class SweepStore(Protocol):
         """Write the state over the version that was read; the new version. Raises LostRace and StorageError."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredBrake:
+class StoredBrake(Struct, frozen=True):
     """What is counted for a policy's brake; `version` must still be the same when it is written over."""
 
     state: BrakeState
@@ -327,8 +321,7 @@ class Clock(Protocol):
         """Now, in UTC."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ports:
+class Ports(Struct, frozen=True):
     """All of them together, as the composition root hands them over."""
 
     arm: Arm

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from copy import replace
 
 from onboarding.brakes import Brakes
 from onboarding.core.errors import StorageError

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from onboarding.core.asked import Asked
 from onboarding.core.decision import Decision, Situation
@@ -26,8 +27,7 @@ from onboarding.visit import Visit
 _FORBIDDEN, _TOO_MANY, _SERVER_ERROR = 403, 429, 500
 
 
-@dataclass(frozen=True, slots=True)
-class Preview:
+class Preview(Struct, frozen=True):
     """What would be done for one extension of a VM, and on what grounds."""
 
     situation: Situation

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from urllib.parse import urlsplit
 
+from msgspec import Struct
+
 from onboarding.core.configuration import UNRESOLVED, is_unresolved
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.known_secrets import KNOWN, secret_parts
@@ -32,8 +34,7 @@ _SECRET_NAMES = ("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "ID
 _NAMES_WITH_SECRETS = re.compile(r"(?:https?|all)_proxy|AzureWebJobs\w+|ONBOARDING_STORAGE", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Cloud:
+class Cloud(Struct, frozen=True):
     """One Azure cloud: where ARM, the identity provider and storage live."""
 
     name: str
@@ -77,8 +78,7 @@ _EMULATOR = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Storage:
+class Storage(Struct, frozen=True):
     """The storage account: a connection string, or endpoints that the app's identity may use."""
 
     connection_string: Secret | None = None

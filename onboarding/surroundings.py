@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass, replace
+from copy import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
+
+from msgspec import Struct
 
 from onboarding.core.errors import ArmError
 from onboarding.core.evidence import Evidence
@@ -30,8 +32,7 @@ _MOST = 5000  # groups and subscriptions; a group's tags are a kilobyte or so
 _FORBIDDEN = 403
 
 
-@dataclass(frozen=True, slots=True)
-class Completed:
+class Completed(Struct, frozen=True):
     """The facts with what was read around the machine, what the policies say of it then, and why some of what they ask
     for could not be read."""
 
@@ -43,8 +44,7 @@ class Completed:
 type Failures = Mapping[str, ArmError]  # by what could not be read: `resourceGroup`, `subscription`
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
+class _Kept(Struct, frozen=True):
     until: datetime
     found: Mapping[str, Any] | ArmError
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from copy import replace
 from itertools import batched
 from operator import itemgetter
 

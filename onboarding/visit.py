@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+
+from msgspec import Struct, field
 
 from onboarding.core.asked import Asked
 from onboarding.core.configuration import ExtensionSettings
@@ -25,8 +26,7 @@ _STALE = timedelta(seconds=10)
 DELETION, UNCONFIRMED = "deletion", "deletion-unconfirmed"
 
 
-@dataclass(frozen=True, slots=True)
-class Visit:
+class Visit(Struct, frozen=True):
     """One reason to reconcile one VM, and what the table says of it.
 
     `created`: the event may be that of a new VM. `deletion`: somebody says that the VM is gone. `again`: this reason
@@ -108,8 +108,7 @@ class Visit:
         return self.trigger.id, self.trigger.time, self.trigger.correlation_id
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(Struct, frozen=True):
     """A situation on a visit, and the settings that would be sent."""
 
     visit: Visit

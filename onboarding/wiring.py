@@ -11,10 +11,11 @@ import logging
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from onboarding.core.catalog import CatalogueEntry
 from onboarding.core.configuration import resolve_settings
@@ -40,8 +41,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Configuration:
+class Configuration(Struct, frozen=True):
     """Everything that was read from settings and files, and what is wrong with it."""
 
     settings: Settings
@@ -49,8 +49,7 @@ class Configuration:
     problems: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Application:
+class Application(Struct, frozen=True):
     """The line, ready to take notifications, looks and timers."""
 
     onboarding: Onboarding

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
+
+from msgspec import Struct
 
 from onboarding.azure.entities import entity_path, from_wire
 from onboarding.azure.storage_requests import StorageRequests, good
@@ -19,8 +20,7 @@ _HEADERS = {"Accept": "application/json;odata=minimalmetadata", "DataServiceVers
 _CONTINUED = ("NextPartitionKey", "NextRowKey")
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(Struct, frozen=True):
     """Entities whose row key begins with `prefix`, which ends in "|", of one partition or of all."""
 
     prefix: str

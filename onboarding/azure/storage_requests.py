@@ -15,7 +15,6 @@ import math
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from email.utils import formatdate
 from enum import Enum, auto
 from functools import lru_cache
@@ -34,6 +33,7 @@ from azure.core.exceptions import (
     ServiceResponseError,
     ServiceResponseTimeoutError,
 )
+from msgspec import Struct
 from yarl import URL
 
 from onboarding.azure.connections import TIME_IS_UP, USER_AGENT, Connections, proxies_for
@@ -61,8 +61,7 @@ class Service(Enum):
     QUEUE = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What the service said; `headers` without case."""
 
     status: int

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from onboarding.azure.entities import entity_path
 from onboarding.azure.storage_requests import StorageRequests, refusal
@@ -30,8 +31,7 @@ _TRANSACTION = {"Content-Type": f"multipart/mixed; boundary={_BATCH}", "Accept":
 _ENTITY_LINES = "".join(f"{name}: {value}\r\n" for name, value in _ENTITY.items())
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(Struct, frozen=True):
     """One write of an entity as the service takes it (`entities.to_wire`). `create` fails where the entity exists,
     `version` where it is another; else it is put in any case. `delete` removes that version."""
 

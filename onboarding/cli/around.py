@@ -10,8 +10,10 @@ import argparse
 import io
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from copy import replace
 from typing import Any
+
+from msgspec import Struct, field
 
 from onboarding.cli.check_input import read_listed
 from onboarding.cli.io import MAX_LIST, BadInput, read_text, shown
@@ -23,8 +25,7 @@ _GROUP_ID = re.compile(r"/subscriptions/[^/]+/resourcegroups/[^/]+")
 _SUBSCRIPTION_ID = re.compile(r"(?:/subscriptions/)?([-0-9a-f]{36})")
 
 
-@dataclass(frozen=True, slots=True)
-class Around:
+class Around(Struct, frozen=True):
     """What the file tells, by id in lower case."""
 
     known: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+
+from msgspec import Struct, field
 
 from onboarding.cli.preflight import login_trouble
 from onboarding.core.asked import Asked
@@ -19,16 +20,14 @@ _AT_ONCE = 8
 DONE, REFUSED, NOTHING_DONE, UNDER_WAY = 0, 1, 2, 3
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
+class Patience(Struct, frozen=True):
     """How long to wait for all, and how often to look; `None` does not wait."""
 
     timeout: float | None
     interval: float = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What became of one VM: its rows, or why there are none. `denied`: ARM refused the person, nothing was done."""
 
     vm: VmId

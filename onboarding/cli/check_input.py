@@ -13,9 +13,10 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import chain, islice
 from typing import IO, Any
+
+from msgspec import Struct
 
 from onboarding.cli.io import BadInput
 from onboarding.core.foreign import printable
@@ -54,16 +55,14 @@ _LEAST_TRIED, _MOST_TRIED = 1 << 12, 1 << 24  # characters read in vain: what ea
 _SPACES = re.compile(r"[\s,\ufeff]*")
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(Struct, frozen=True):
     """One thing to check, and where it stood."""
 
     value: Any
     line: int
 
 
-@dataclass(frozen=True, slots=True)
-class Unread:
+class Unread(Struct, frozen=True):
     """The value of an item that could not be read: what is wrong with it, and the fix."""
 
     problem: str

@@ -11,10 +11,12 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from copy import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from onboarding.check import DEFAULT_EXTENSION
 from onboarding.cli.diagnose_input import read_evidence
@@ -63,8 +65,7 @@ def add(commands: Commands) -> None:
     parser.set_defaults(run=run)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """A failure, the handler that its text names (or nothing), and the catalogue entry whose table was asked ('' where
     none is that handler's)."""
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from onboarding.check import DEFAULT_EXTENSION
 from onboarding.cli.check import load_entry
@@ -19,8 +20,7 @@ from onboarding.core.errors import ConfigurationError
 from onboarding.core.failure_rules import Diagnosis, Edition, Rule
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """What one edition says of one code. `action` is the edition's own; `advice` is what we say where it has none."""
 
     edition: Edition

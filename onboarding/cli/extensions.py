@@ -9,9 +9,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+from msgspec import Struct
 
 from onboarding.cli.asking import explain
 from onboarding.cli.environment import add_settings, environment_of
@@ -36,8 +37,7 @@ from onboarding.wiring import Configuration, open_machines, read_configuration
 _SHORT = 600
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One extension, whose it is in the catalogue, and what is wrong with it."""
 
     extension: InstalledExtension

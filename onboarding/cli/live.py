@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from msgspec import Struct
+
 from onboarding.core.errors import ArmError
 from onboarding.core.facts import MachineFacts, read_facts
 from onboarding.core.images import ImageDefinition
@@ -30,8 +32,7 @@ _PAUSE_S, _LONGEST_PAUSE_S = 5.0, 60.0
 type Sleep = Callable[[float], Awaitable[None]]
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Struct, frozen=True):
     """One VM. `unread`: why ARM did not tell it; then the facts are those of a list, or its id alone."""
 
     facts: MachineFacts

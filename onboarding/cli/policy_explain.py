@@ -11,7 +11,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Coroutine, Iterable, Mapping
-from dataclasses import replace
+from copy import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any

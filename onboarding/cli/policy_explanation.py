@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
 
 from onboarding.cli.io import as_json
 from onboarding.core.compliance import BoundDefinition
@@ -19,8 +20,7 @@ from onboarding.enforce import Rules
 from onboarding.forecast import Forecast, forecast
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(Struct, frozen=True):
     """What one policy says of the VM. `decides`: it is the one that is heeded for its extension."""
 
     assignment: Assignment
@@ -45,8 +45,7 @@ class Statement:
         return "\n".join([printable(head), *(_indented(_told(name, tree)) for name, tree in self.trees.items())])
 
 
-@dataclass(frozen=True, slots=True)
-class VmExplanation:
+class VmExplanation(Struct, frozen=True):
     """Everything that is to say of one VM."""
 
     facts: MachineFacts

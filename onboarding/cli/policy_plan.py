@@ -14,9 +14,11 @@ import io
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from copy import replace
 from datetime import UTC, datetime
 from typing import Any
+
+from msgspec import Struct
 
 from onboarding.cli.around import add_around, read_around
 from onboarding.cli.check_input import read_listed
@@ -40,8 +42,7 @@ from onboarding.requests import NoAccess
 from onboarding.settings import Settings, read_settings
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """What one VM and one extension come to; None where no policy of that side names the extension."""
 
     vm: str

@@ -11,11 +11,13 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from copy import replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, to_builtins
 
 from onboarding.cli.definition_input import load_definition
 from onboarding.cli.io import BadInput, Commands
@@ -30,8 +32,7 @@ from onboarding.core.vm_forms import Unrecognised, arm_form
 type Decide = Callable[[Mapping[str, Any], Surroundings], Mapping[str, Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """One case: `differences` are empty when it came out as expected."""
 
     file: str
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     outcomes = [outcome for file in files for outcome in _outcomes(file)]
     failed = sum(bool(outcome.differences) for outcome in outcomes)
     if args.format == "json":
-        print(json.dumps({"cases": len(outcomes), "failed": failed, "outcomes": [asdict(each) for each in outcomes]}))
+        print(json.dumps({"cases": len(outcomes), "failed": failed, "outcomes": to_builtins(outcomes)}))
     else:
         print("\n".join([*map(str, outcomes), f"{len(outcomes)} cases, {failed} failed"]))
     return 1 if failed else 0

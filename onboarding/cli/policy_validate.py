@@ -10,11 +10,12 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, to_builtins
 
 from onboarding.cli.definition_input import kept_of
 from onboarding.cli.io import BadInput, Commands, as_json
@@ -48,8 +49,7 @@ _MOST = 100  # errors of one file
 _MOST_WARNINGS = 100  # of one file
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Struct, frozen=True):
     file: str
     line: int
     place: str
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     validation = _Validation(paths)
     faults, doubts = list(validation.faults()), validation.doubts
     if args.format == "json":
-        told = {"errors": [asdict(fault) for fault in faults], "warnings": [asdict(doubt) for doubt in doubts]}
+        told = {"errors": to_builtins(faults), "warnings": to_builtins(doubts)}
         print(as_json({"files": len(paths), **told}))
     else:
         lines = [*map(str, faults), *(f"warning: {doubt}" for doubt in doubts)]

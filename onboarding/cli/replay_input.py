@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct
 
 from onboarding.cli.check_input import read_items
 from onboarding.cli.io import BadInput
@@ -30,8 +31,7 @@ class Schema(StrEnum):
     CLOUD_EVENTS = "cloudevents"
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True):
     """One event as it will be sent, and the line where it stood."""
 
     value: Mapping[str, Any]

@@ -3,11 +3,10 @@ overrides what policy or an operating system forbids."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """`policy` keeps to what that policy decides; `force` takes an operating system that nothing tells for a supported
     one; `reconnect` moves a VM that reports to another workspace."""
 

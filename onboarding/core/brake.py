@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from copy import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self
+from typing import Any
+
+from msgspec import Struct
 
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.masking import cut, mask
@@ -20,24 +22,21 @@ _HOUR = timedelta(hours=1)
 _BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Brake:
+class Brake(Struct, frozen=True):
     """What a policy file allows; None is without limit."""
 
     installs_per_hour: int | None
     failures_in_a_row: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(Struct, frozen=True):
     """Why an install has to wait. `until`: when there are installs again; None if nobody can tell."""
 
     reason: str
     until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class BrakeState:
+class BrakeState(Struct, frozen=True):
     """What has been counted for one policy. `because` tells of the last failure."""
 
     policy: str
@@ -59,12 +58,12 @@ class BrakeState:
     def installs_in(self, hour: datetime) -> int:
         return self.installs if self.hour == hour else 0
 
-    def installed(self, now: datetime) -> Self:
+    def installed(self, now: datetime) -> BrakeState:
         """One more install is asked for."""
         hour = _hour_of(now)
         return replace(self, hour=hour, installs=self.installs_in(hour) + 1)
 
-    def failed(self, row: Row, brake: Brake, now: datetime) -> Self:
+    def failed(self, row: Row, brake: Brake, now: datetime) -> BrakeState:
         """One more failure, which may be one too many."""
         failures = self.failures + 1
         limit = brake.failures_in_a_row
@@ -72,7 +71,7 @@ class BrakeState:
         because = cut(mask(f"{row.vm_name}: {row.reason}"))
         return replace(self, failures=failures, stopped_at=self.stopped_at or stopped, because=because)
 
-    def recovered(self) -> Self:
+    def recovered(self) -> BrakeState:
         """After a success, or when a person says so."""
         return replace(self, failures=0, stopped_at=None, because="")
 
@@ -88,7 +87,7 @@ class BrakeState:
         return {**told, "Because": self.because, **({"StoppedAt": self.stopped_at} if self.stopped_at else {})}
 
     @classmethod
-    def from_properties(cls, properties: Mapping[str, Any]) -> Self:
+    def from_properties(cls, properties: Mapping[str, Any]) -> BrakeState:
         return cls(
             policy=properties["Policy"],
             hour=properties["Hour"],

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from onboarding.core.facts import ImageReference, OsType, read_image
 from onboarding.core.images import release_of_image
@@ -32,8 +33,7 @@ _ROWS: tuple[tuple[Verdict, Verdict, str], ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class LabelledImage:
+class LabelledImage(Struct, frozen=True):
     """An image, and what a person says it holds."""
 
     image: ImageReference

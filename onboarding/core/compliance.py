@@ -15,8 +15,9 @@ Semantics, after Azure's documentation of effects:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from onboarding.core.conditions import Condition, Evaluation, Resource, Template, Undecided, decisive
 from onboarding.core.conditions.resource import EXTENSIONS
@@ -30,8 +31,7 @@ _IF_NOT_EXISTS = ("auditifnotexists", "deployifnotexists")
 _MATCH_IS_VIOLATION = ("audit", "deny", "append", "modify")
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """`because` holds the lines that decided, in the order in which they were asked. `applies` is None where that
     cannot be told."""
 
@@ -49,8 +49,7 @@ class Answer:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Existence:
+class Existence(Struct, frozen=True):
     """The related resource that an `…IfNotExists` effect looks for.
 
     Of a type that lies beside the machine all that is known is that it is not in the machine's body."""
@@ -107,8 +106,7 @@ class Existence:
         return (None if undecided else False), tuple(refusals)
 
 
-@dataclass(frozen=True, slots=True)
-class BoundDefinition:
+class BoundDefinition(Struct, frozen=True):
     """A definition compiled for one set of parameter values."""
 
     effect: Template

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from onboarding.core.catalog import CatalogueEntry
 from onboarding.core.policy import Policy
@@ -24,8 +25,7 @@ UNRESOLVED = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ExtensionSettings:
+class ExtensionSettings(Struct, frozen=True):
     """What would be sent, and what is wrong with it."""
 
     public: Mapping[str, Any]

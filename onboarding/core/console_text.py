@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
+
+from msgspec import Struct
 
 # Also as editors and JSON spell the escape character, and without it, as it is lost on the way over a clipboard.
 _ESCAPE = re.compile(
@@ -61,8 +62,7 @@ _WIDTHS = (80, 120)
 _ENDS_OF_A_START = ("] ", ": ", "| ", "> ", " - ")
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
+class _Line(Struct, frozen=True):
     text: str
     length: int  # as it stood on the screen
 

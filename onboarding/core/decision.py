@@ -6,9 +6,10 @@ Every decision has a reason that a person can read; nobody raises to steer. `cor
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct, field
 
 from onboarding.core.asked import Asked
 from onboarding.core.catalog import CatalogueEntry
@@ -27,8 +28,7 @@ from onboarding.core.support import Judgement
 from onboarding.core.waits import WITHOUT_CAP, Waits
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
+class Trouble(Struct, frozen=True):
     """What went wrong, in the table's words. `message` is the foreign text, not yet cut or masked."""
 
     code: str
@@ -38,8 +38,7 @@ class Trouble:
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Install:
+class Install(Struct, frozen=True):
     """Ask ARM for the extension. `force` makes the handler run again where the same request failed before."""
 
     name: str
@@ -48,8 +47,7 @@ class Install:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class AlreadyInstalled:
+class AlreadyInstalled(Struct, frozen=True):
     """The extension is on the VM and healthy; `ours` if we asked for it. `trouble`: it reports to somebody else."""
 
     extension: InstalledExtension
@@ -58,8 +56,7 @@ class AlreadyInstalled:
     trouble: Trouble | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(Struct, frozen=True):
     """Not now: look again at `until`. `since` is when this kind of waiting began."""
 
     waiting_for: WaitingFor
@@ -69,8 +66,7 @@ class Wait:
     trouble: Trouble | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Skip:
+class Skip(Struct, frozen=True):
     """Nothing to do, for good: the outcome says why."""
 
     outcome: Outcome
@@ -81,8 +77,7 @@ class Skip:
 type Decision = Install | AlreadyInstalled | Wait | Skip
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
+class Pace(Struct, frozen=True):
     """Where a row stands in time. `last` is the row of this very VM, not of one that had its name before; `resend`
     says that the attempt which its claim names may be sent once more."""
 
@@ -117,8 +112,7 @@ class Pace:
         return last.waiting_since if same and last is not None and last.waiting_since else self.now
 
 
-@dataclass(frozen=True, slots=True)
-class Situation:
+class Situation(Struct, frozen=True):
     """Everything that a decision rests on. `settings` are the public ones that would be sent, and `problems` what is
     wrong with these and the protected ones. `asked` is there when a person wants it; `in_flight` is the row of another
     extension that we are writing on this VM, `settings_digest` names the public settings."""

@@ -15,8 +15,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, ValuesView
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from onboarding.core.conditions import NOT_GIVEN, ConditionError
 from onboarding.core.conditions.asked import places
@@ -43,8 +44,7 @@ _TELLING_NOTHING: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(Struct, frozen=True):
     """One definition or initiative as it was kept: in the plain form, its words spelled as documented.
 
     `place` is where it lies in the file: "" for the file itself, or `resources[0]`, `value[1]`, …"""
@@ -284,8 +284,7 @@ def _deployed_properties(properties: Mapping[str, Any], place: str, names: Names
     return deployed
 
 
-@dataclass(frozen=True, slots=True)
-class _Deployment:
+class _Deployment(Struct, frozen=True):
     """What ARM makes of the strings of a resource. `own` are the definition's parameters, folded."""
 
     names: Names

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from onboarding.core.compliance import EFFECTS, Answer, BoundDefinition, Existence
 from onboarding.core.conditions import (
@@ -32,8 +33,7 @@ _EFFECTS: Final = frozenset(effect.lower() for effect in EFFECTS)
 _NAMES_A_PARAMETER: Final = re.compile(r"\[\s*parameters\(\s*'[^']*'\s*\)\s*\]", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(Struct, frozen=True):
     """One parameter of a definition; `default` is `NOT_GIVEN` when an assignment has to give the value."""
 
     name: str
@@ -75,8 +75,7 @@ def _is_bool_for_number(value: Any, type_: str) -> bool:
     return type_ in ("integer", "float") and isinstance(value, bool)
 
 
-@dataclass(frozen=True, slots=True)
-class Definition:
+class Definition(Struct, frozen=True):
     """One policy definition. `rule` is its `if`; `details` belongs to the effect."""
 
     id: str

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import Struct
+
 from onboarding.core.conditions import NOT_GIVEN, ConditionError, Resource, Undecided, compile_template
 from onboarding.core.conditions.expression_syntax import Access, Call, Literal, SyntaxFault, is_expression, parse
 from onboarding.core.conditions.limits import Budget
@@ -28,8 +30,7 @@ _NOTHING = Resource({})
 _STEPS = 1_000_000  # for all expressions of one template: variables that name variables grow with every level
 
 
-@dataclass(frozen=True, slots=True)
-class TemplateExtension:
+class TemplateExtension(Struct, frozen=True):
     """The VM extension that a deployment template puts, with its expressions worked out."""
 
     publisher: str

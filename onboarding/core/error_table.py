@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from copy import replace
 from functools import cache
 from typing import Any
 
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.failure_rules import Cause, Diagnosis, Edition, ErrorTable, FailureClass, Rule
 from onboarding.core.package_data import read_data
+from onboarding.core.pattern import Pattern
 
 _DIAGNOSIS_KEYS = frozenset(("class", "meaning", "advice", "scopeWide", "maxAttempts"))
 _CONDITION_KEYS = frozenset(("status", "code", "text", "operation", "exitCode"))
@@ -23,13 +24,14 @@ _SECTION_KEYS = frozenset(("texts", "editions"))
 _EDITION_KEYS = frozenset(("date", "source", "handlerVersion", "codes"))
 
 
-def parse_errors(mapping: object, *, conventions: bool = True) -> ErrorTable:
+def parse_errors(mapping: object, *, conventions: bool = True, tried: bool = False) -> ErrorTable:
     """Join a catalogue entry's `errors:` section with the shared rules. An empty section is a table too; without the
-    `conventions` of Microsoft's handlers it reads the words and numbers of another vendor's."""
+    `conventions` of Microsoft's handlers it reads the words and numbers of another vendor's. The section's regular
+    expressions are compiled to see that they can be, unless somebody has `tried` them already."""
     section = _mapping(mapping, "errors", _SECTION_KEYS)
     shared, causes = _shared(), shared_causes()
     editions = _editions(section.get("editions"), causes)
-    return ErrorTable(
+    table = ErrorTable(
         (
             *_rules(shared.get("refusals"), "refusals", causes),
             *_rules(section.get("texts"), "errors.texts", causes),
@@ -42,6 +44,19 @@ def parse_errors(mapping: object, *, conventions: bool = True) -> ErrorTable:
         causes,
         editions,
     )
+    if not tried:
+        _check_patterns(table)
+    return table
+
+
+def _check_patterns(table: ErrorTable) -> None:
+    for rule in table.rules:
+        if rule.text is not None and rule.place.startswith("errors."):
+            try:
+                rule.text.compiled()
+            except re.error as error:
+                place = f"{rule.place}.text"
+                raise ConfigurationError(place, f"is no regular expression ({error})", "mend it") from error
 
 
 @cache
@@ -174,16 +189,11 @@ def _numbers(raw: Mapping[str, Any], key: str, place: str) -> frozenset[int]:
     return frozenset(numbers)
 
 
-def _pattern(raw: Mapping[str, Any], place: str) -> re.Pattern[str] | None:
+def _pattern(raw: Mapping[str, Any], place: str) -> Pattern | None:
     alternatives = _list(raw.get("text"))
     if not all(isinstance(text, str) and text for text in alternatives):
         raise ConfigurationError(f"{place}.text", "is no text", "write a regular expression or a list of them")
-    if not alternatives:
-        return None
-    try:
-        return re.compile("|".join(alternatives), re.IGNORECASE)
-    except re.error as error:
-        raise ConfigurationError(f"{place}.text", f"is no regular expression ({error})", "mend it") from error
+    return Pattern("|".join(alternatives), re.IGNORECASE) if alternatives else None
 
 
 def _version(value: object, place: str) -> tuple[int, ...]:

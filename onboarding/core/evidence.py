@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from copy import replace
+from dataclasses import dataclass, field
 from html import unescape
 from itertools import islice
 from typing import Any, Self
 
 from onboarding.core.facts import Status
+from onboarding.core.pattern import Pattern
 
 # The codes of our own identity's trouble: no token for now, and none until somebody mends the identity. ARM was not
 # asked.
@@ -24,30 +26,30 @@ NO_TOKEN = (TOKEN_UNAVAILABLE, IDENTITY_UNUSABLE)
 _DEPTH = 16
 _JSON_TRIES = 6
 _MOST_DETAILS = 50
-_HIDDEN = re.compile(r"<(?:style|script)\b", re.IGNORECASE)
-_HIDDEN_END = re.compile(r"</(?:style|script)>", re.IGNORECASE)
+_HIDDEN = Pattern(r"<(?:style|script)\b", re.IGNORECASE)
+_HIDDEN_END = Pattern(r"</(?:style|script)>", re.IGNORECASE)
 _ERROR_CODE = r"(?P<code>[A-Za-z][A-Za-z0-9]{3,79})"
 # Where tools put a code: `(Code) words`, `Code="X"`, `-> X : words` (Packer), `X: words`, `<Code>X</Code>`,
 # `error code X`, `Status: "X"` (Terraform). The last few want a name of two words, as codes are: `AnError`.
 _TWO_WORDS = r"(?P<code>[A-Z][A-Za-z0-9]{2,40}?[a-z0-9][A-Z][A-Za-z0-9]{2,40})"
 _CODE_IN_TEXT = (
-    re.compile(rf"^(?:ERROR:\s*)?\({_ERROR_CODE}\)\s", re.MULTILINE),
-    re.compile(rf"\b(?:Error ?)?Code\\?[\"']?\s*[:=]\s*\\?[\"']?{_ERROR_CODE}\b", re.IGNORECASE),
-    re.compile(rf"<(?:\w{{1,20}}:)?(?:Error)?Code>\s*{_ERROR_CODE}\s*<", re.IGNORECASE),
-    re.compile(rf"[>-] {_ERROR_CODE} ?: "),
-    re.compile(rf"^\s{{0,40}}{_TWO_WORDS}\s*$"),
-    re.compile(rf"\b(?:error|with|and) code:? \\?[\"']?{_TWO_WORDS}\b"),
-    re.compile(rf"\b(?:Status|Reason)\\?[\"']?\s?[:=]\s?\\?[\"']{_TWO_WORDS}\b"),
-    re.compile(rf"(?:^|[:;>\"'] ?){_TWO_WORDS}: ", re.MULTILINE),
+    Pattern(rf"^(?:ERROR:\s*)?\({_ERROR_CODE}\)\s", re.MULTILINE),
+    Pattern(rf"\b(?:Error ?)?Code\\?[\"']?\s*[:=]\s*\\?[\"']?{_ERROR_CODE}\b", re.IGNORECASE),
+    Pattern(rf"<(?:\w{{1,20}}:)?(?:Error)?Code>\s*{_ERROR_CODE}\s*<", re.IGNORECASE),
+    Pattern(rf"[>-] {_ERROR_CODE} ?: "),
+    Pattern(rf"^\s{{0,40}}{_TWO_WORDS}\s*$"),
+    Pattern(rf"\b(?:error|with|and) code:? \\?[\"']?{_TWO_WORDS}\b"),
+    Pattern(rf"\b(?:Status|Reason)\\?[\"']?\s?[:=]\s?\\?[\"']{_TWO_WORDS}\b"),
+    Pattern(rf"(?:^|[:;>\"'] ?){_TWO_WORDS}: ", re.MULTILINE),
 )
 _MOST_CODES = 8
 _STATUS_IN_TEXT = (
-    re.compile(
+    Pattern(
         r"(?:\bStatus ?Code\s*[=:]\s*|^(?:HTTP(?:/\d(?:\.\d)?)?\s+)?)(?P<status>[45]\d\d)\b(?!-)",
         re.IGNORECASE,
     ),
     # `HTTP Error 503`, `HTTP/1.1 502`, `HTTP Status 503`, `(503) Server Unavailable`, `indicate success: 503 (…)`
-    re.compile(
+    Pattern(
         r"\bHTTP(?:/\d(?:\.\d)?| error| status(?: code)?| response(?: code)?):? (?P<status>[45]\d\d)\b"
         r"|\bstatus(?: code)?\\?[\"']?\s?[:=]?\s?\\?[\"'(]?(?P<second>[45]\d\d)\b"
         r"|\((?P<third>[45]\d\d)\) [A-Z]|\bsuccess: (?P<fourth>[45]\d\d) \(",
@@ -79,17 +81,17 @@ _PHRASE = "|".join(
     )
 ).replace(" ", "[ _-]?")
 _STATUS_AS_WORDS = (
-    re.compile(
+    Pattern(
         rf"\b(?:status(?: code)?|returned|answered|response)(?: was| is)?\s?[:=]?\s?\\?[\"'(]?(?P<words>{_PHRASE})\b",
         re.IGNORECASE,
     ),
-    re.compile(rf"\b(?P<number>[45]\d\d)[ :-]{{1,3}}(?:{_PHRASE})\b", re.IGNORECASE),
+    Pattern(rf"\b(?P<number>[45]\d\d)[ :-]{{1,3}}(?:{_PHRASE})\b", re.IGNORECASE),
 )
-_STATUS_OF_A_PAGE = re.compile(rf"\bError:? (?P<number>[45]\d\d)\b|\b(?P<words>{_PHRASE})\b", re.IGNORECASE)
-_PAGE = re.compile(r"<!doctype html|<html\b", re.IGNORECASE)
+_STATUS_OF_A_PAGE = Pattern(rf"\bError:? (?P<number>[45]\d\d)\b|\b(?P<words>{_PHRASE})\b", re.IGNORECASE)
+_PAGE = Pattern(r"<!doctype html|<html\b", re.IGNORECASE)
 _HEAD = 4096
 WEB_PAGE = "WebPage"  # the code of an answer that is a page, of a proxy most often
-_OF_A_HANDLER = re.compile(
+_OF_A_HANDLER = Pattern(
     r"\[std(?:out|err)\]|exit code|failed with|processing extension|terminal failure", re.IGNORECASE
 )
 
@@ -146,7 +148,7 @@ class Evidence:
         )
 
     @classmethod
-    def from_operation(cls, body: object) -> Self:
+    def from_operation(cls, body: object) -> Evidence:
         """Read the result of an asynchronous operation: HTTP 200, the failure is inside."""
         evidence = cls.from_body(200, body)
         if evidence.code:
@@ -163,7 +165,7 @@ class Evidence:
         return cls(code=first.code, message=first.message, details=tuple(details[1:]))
 
     @classmethod
-    def from_text(cls, text: str, http_status: int | None = None, headers: Mapping[str, str] | None = None) -> Self:
+    def from_text(cls, text: str, http_status: int | None = None, headers: Mapping[str, str] | None = None) -> Evidence:
         """Read what a person pasted: a message, a body, or what `az`, PowerShell or Terraform printed."""
         evidence = cls.from_body(http_status, text, headers)
         codes = list(_codes_in(text))
@@ -309,6 +311,6 @@ def _string(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _first(patterns: Iterable[re.Pattern[str]], text: str, group: str) -> str:
+def _first(patterns: Iterable[Pattern], text: str, group: str) -> str:
     found = next(filter(None, (pattern.search(text) for pattern in patterns)), None)
     return found[group] if found else ""

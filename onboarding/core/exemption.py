@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+from msgspec import Struct
 
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.resource_id import VmId
@@ -15,8 +16,7 @@ KEYS = ("scope", "category", "expiresOn", "reason")
 CATEGORIES = ("Waiver", "Mitigated")
 
 
-@dataclass(frozen=True, slots=True)
-class Exemption:
+class Exemption(Struct, frozen=True):
     """A scope that a policy leaves alone until `expires_on` (UTC; never if None)."""
 
     scope: Scope

@@ -8,9 +8,10 @@ and `core.bicep` write it down.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct, field
 
 from onboarding.core.catalog import CatalogueEntry
 from onboarding.core.facts import OsType
@@ -27,16 +28,14 @@ class Placement(StrEnum):
     ROOT = "root"
 
 
-@dataclass(frozen=True, slots=True)
-class Expression:
+class Expression(Struct, frozen=True):
     """Something that the deployment works out, in both languages."""
 
     arm: str
     bicep: str
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(Struct, frozen=True):
     """What whoever deploys gives; without a default, must give."""
 
     name: str
@@ -49,8 +48,7 @@ class Parameter:
         return Expression(f"parameters('{self.name}')", self.name)
 
 
-@dataclass(frozen=True, slots=True)
-class ExtensionTemplate:
+class ExtensionTemplate(Struct, frozen=True):
     """What to write. `vm` and `location` may be empty: then the deployment says. `public` are the settings that are
     known, `undecided` and `protected` the names of those that become parameters."""
 

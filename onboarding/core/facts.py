@@ -12,6 +12,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from msgspec import Struct
+from msgspec import field as struct_field
+
 from onboarding.core.foreign import flag, items, mapping, text, time
 from onboarding.core.resource_id import ExtensionId, VmId, parse_id
 from onboarding.core.surroundings import UNREAD, Surroundings
@@ -55,8 +58,7 @@ class ImageKind(StrEnum):
     NONE = "none"
 
 
-@dataclass(frozen=True, slots=True)
-class ImageReference:
+class ImageReference(Struct, frozen=True):
     """`imageReference` as ARM gives it; absent parts are empty strings. `id` is the image, gallery image,
     shared or community gallery id, whichever there is."""
 
@@ -69,8 +71,7 @@ class ImageReference:
     kind: ImageKind = ImageKind.NONE
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """The purchase plan of a marketplace image, which a VM keeps when the image was copied to a gallery."""
 
     publisher: str = ""
@@ -78,8 +79,7 @@ class Plan:
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(Struct, frozen=True):
     """One entry of an instance view's `statuses[]`."""
 
     code: str = ""
@@ -88,8 +88,7 @@ class Status:
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class InstalledExtension:
+class InstalledExtension(Struct, frozen=True):
     """An extension resource of the VM, joined with its instance view where there is one.
 
     `version` is what was asked for (major.minor); `handler_version` is what runs (full)."""
@@ -100,7 +99,7 @@ class InstalledExtension:
     version: str = ""
     handler_version: str = ""
     provisioning_state: str = ""
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = struct_field(default_factory=dict)
     statuses: tuple[Status, ...] = ()
 
 

@@ -6,15 +6,17 @@ one exit code has many meanings. The rules themselves are data (`error_table`); 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from copy import replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
+
+from msgspec import Struct
 
 from onboarding.core.evidence import Evidence
 from onboarding.core.handler_report import HandlerReport
 from onboarding.core.masking import cut, mask
+from onboarding.core.pattern import Pattern
 
 _HANDLERS_CODES = ("provisioningstate/*", "vmextension*")
 
@@ -63,8 +65,7 @@ class Cause(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
+class Diagnosis(Struct, frozen=True):
     """What a rule concludes. `{name}` in meaning and advice stands for the group of that name in the rule's text.
 
     `max_attempts` bounds the tries of a transient failure; the others have none. `exit_code` is the one that the
@@ -87,8 +88,7 @@ class Diagnosis:
         return replace(self, meaning=meaning, advice=advice)
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """A condition and its diagnosis; an empty part of the condition holds for everything.
 
     `codes` may have `*` in them, without regard to case. A `refusal` is not looked for in what a handler said, which
@@ -98,7 +98,7 @@ class Rule:
     diagnosis: Diagnosis
     statuses: frozenset[int] = frozenset()
     codes: tuple[str, ...] = ()
-    text: re.Pattern[str] | None = None
+    text: Pattern | None = None
     operations: frozenset[str] = frozenset()
     exit_codes: frozenset[int] = frozenset()
     refusal: bool = False
@@ -117,8 +117,7 @@ class Rule:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Edition:
+class Edition(Struct, frozen=True):
     """A code table as it was published: `handler_version` is the first that speaks so, empty for all."""
 
     date: str
@@ -127,8 +126,7 @@ class Edition:
     rules: tuple[Rule, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorTable:
+class ErrorTable(Struct, frozen=True):
     """Every rule that applies to one extension, in the order of decision; `editions`, the oldest first, are the code
     tables that some of them come from."""
 

@@ -7,9 +7,10 @@ enters as an argument, the rules as a table; no input makes it raise.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+from msgspec import Struct
 
 from onboarding.core.error_table import parse_errors
 from onboarding.core.evidence import NO_TOKEN, Evidence
@@ -45,8 +46,7 @@ class ExtensionState(StrEnum):
     IN_PROGRESS = "in_progress"
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """One failure, judged. `retry_after` is in seconds; `max_attempts` is there for every transient failure and only
     for those; `scope_wide` says that every VM of the scope would fail alike."""
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 
+from msgspec import Struct
+
 from onboarding.core.package_data import read_data
+from onboarding.core.pattern import Pattern
 
 _QUOTE = r"""\\?['"‘’“”`]"""
 _NAME = r"[A-Za-z][\w-]{0,80}+(?:\.[A-Za-z][\w-]{0,80}+)"
-_WITH_VERSION = re.compile(
+_WITH_VERSION = Pattern(
     r"\b(?P<name>[A-Za-z]\w*(?:\.[A-Za-z]\w*){1,5})-(?P<version>\d{1,5}(?:\.\d{1,9}){1,3})(?=[\]/\s])"
 )
 _PUBLISHER = r"\bpublisher(?:Name)?"
@@ -31,42 +33,41 @@ def _value(name: str) -> str:
 
 
 # `(publisher 'A.B' and type 'T')`; `publisher 'A.B', type 'T', and type handler version '1'`; `"publisher": "A.B", …`
-_PAIR = re.compile(_PUBLISHER + _value("publisher") + _AND + _TYPE + _value("type"), re.IGNORECASE)
-_PAIR_TURNED = re.compile(_TYPE + _value("type") + _AND + _PUBLISHER + _value("publisher"), re.IGNORECASE)
+_PAIR = Pattern(_PUBLISHER + _value("publisher") + _AND + _TYPE + _value("type"), re.IGNORECASE)
+_PAIR_TURNED = Pattern(_TYPE + _value("type") + _AND + _PUBLISHER + _value("publisher"), re.IGNORECASE)
 # `namespace A.B, type T`, as the classic API had it.
-_NAMESPACE = re.compile(
+_NAMESPACE = Pattern(
     rf"\bnamespace\s{_QUOTE}?(?P<publisher>[\w.-]{{1,120}}?){_QUOTE}?,?\s"
     rf"(?:and )?type\s{_QUOTE}?(?P<type>[\w.-]{{1,120}}\w)",
     re.IGNORECASE,
 )
-_SAID = re.compile(
+_SAID = Pattern(
     rf"(?:\bhandler|type|\btyp|\btipo|種類|类型|유형)\s{{0,3}}[:=]?\s{{0,3}}{_QUOTE}(?P<name>{_NAME}{{1,6}}){_QUOTE}",
     re.IGNORECASE,
 )
 # Logs write it without quotes: `HandlerName: A.B.C`, `name=A.B.C, op=Enable`, `[A.B.C] Install failed`.
-_BARE = re.compile(
+_BARE = Pattern(
     rf"(?:\b(?P<said>handler|plug-?in)[ _-]?(?:name|type)?|\bextension[ _-]?(?:name|type)?|\bname|(?P<bracket>\[))"
     rf"(?(bracket)|\s{{0,3}}[:=]?\s{{0,3}})(?P<name>{_NAME}{{1,6}})(?=[\s,;:)\]]|\.?$)",
     re.IGNORECASE | re.MULTILINE,
 )
-_RESOURCE = re.compile(rf"\bextension\s{{0,3}}:?\s{{0,3}}{_QUOTE}(?P<name>[\w.-]{{1,120}}){_QUOTE}", re.IGNORECASE)
-_QUOTED = re.compile(rf"(?P<before>[^\s'\"]{{0,24}})[\s:=(]{{0,3}}{_QUOTE}(?P<name>{_NAME}{{2,6}}){_QUOTE}")
-_OTHER_THINGS = re.compile(
+_RESOURCE = Pattern(rf"\bextension\s{{0,3}}:?\s{{0,3}}{_QUOTE}(?P<name>[\w.-]{{1,120}}){_QUOTE}", re.IGNORECASE)
+_QUOTED = Pattern(rf"(?P<before>[^\s'\"]{{0,24}})[\s:=(]{{0,3}}{_QUOTE}(?P<name>{_NAME}{{2,6}}){_QUOTE}")
+_OTHER_THINGS = Pattern(
     r"(?:VM|machine|extension|resource|instance|host|hostname|server|computer|name|group|scope|client|user|account"
     r"|namespace|provider|region|location|domain|file|path|module|package|service|to|from|at|property|parameter|url"
     r"|action|error|publisher|image|template|deployment|policy|assignment|definition|role|identity|vault)s?:?$",
     re.IGNORECASE,
 )
-_HOST = re.compile(
+_HOST = Pattern(
     r"\.(?:com|net|org|io|local|internal|lan|corp|test|example|cloud|dev|eu|de|uk|fr|jp|cn|us|int|intra|home|ad)$", re.I
 )
-_MODULE = re.compile(r"Microsoft\.(?:Azure\.(?:Commands|Management|PowerShell)|Rest|PowerShell\.Commands)\.")
+_MODULE = Pattern(r"Microsoft\.(?:Azure\.(?:Commands|Management|PowerShell)|Rest|PowerShell\.Commands)\.")
 _TRIES = 50
 _LONG = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Handler:
+class Handler(Struct, frozen=True):
     """`name` is publisher and type; empty where the text names none."""
 
     name: str = ""

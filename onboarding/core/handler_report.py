@@ -7,17 +7,19 @@ source lines). Only the forms that handlers, the guest agent and ARM write are r
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from onboarding.core.evidence import Evidence
 from onboarding.core.handler_name import find_handler
+from onboarding.core.pattern import Pattern
 
 _OPERATIONS = "Install|Enable|Disable|Uninstall|Update"
 _NOT_CURLS = r"(?<!curl )(?<!curl failed with )(?<!curl returned )"
 # What is repeated without end is followed by something else, or never given back (`*+`): texts are of any length.
 # The most reliable first: the handler's own log line, the guest agent's line, then sentences.
 _EXIT_CODES = tuple(
-    re.compile(pattern, re.IGNORECASE)
+    Pattern(pattern, re.IGNORECASE)
     for pattern in (
         rf"\b(?P<operation>{_OPERATIONS}),failed,(?P<exit>-?\d{{1,5}})\b",
         rf"Non-zero exit code:\s*(?P<exit>-?\d{{1,5}})(?:[^\n]{{0,400}}?\s-?(?P<operation>{_OPERATIONS})\b)?",
@@ -31,12 +33,11 @@ _EXIT_CODES = tuple(
         r"\bProvisioningState/failed/(?P<exit>-?[1-9]\d{0,4})(?![\w/])",
     )
 )
-_IN_STATUS_CODE = re.compile(r"^ProvisioningState/failed/(?P<exit>-?\d{1,5})$", re.IGNORECASE)
-_OPERATION = re.compile(rf"\b(?P<operation>{_OPERATIONS}) failed\b|\s-(?P<argument>{_OPERATIONS})\b", re.IGNORECASE)
+_IN_STATUS_CODE = Pattern(r"^ProvisioningState/failed/(?P<exit>-?\d{1,5})$", re.IGNORECASE)
+_OPERATION = Pattern(rf"\b(?P<operation>{_OPERATIONS}) failed\b|\s-(?P<argument>{_OPERATIONS})\b", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class HandlerReport:
+class HandlerReport(Struct, frozen=True):
     """Absent parts are None, an empty text and an empty tuple. `handler` is publisher and type."""
 
     handler: str = ""

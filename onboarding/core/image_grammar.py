@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from fnmatch import translate
 from typing import Any
+
+from msgspec import Struct
 
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.release import Distribution
@@ -22,8 +23,7 @@ _NO_LETTER_AFTER = "(?![a-z])"
 _LETTERS = re.compile("[a-z]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
+class Names(Struct, frozen=True):
     """The three names of an image, lower case."""
 
     publisher: str
@@ -31,8 +31,7 @@ class Names:
     sku: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """What the names tell. `doubt` says why an answer was withheld, in words that follow "because"."""
 
     distribution: Distribution = Distribution.UNKNOWN
@@ -41,8 +40,7 @@ class Reading:
     doubt: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Family:
+class Family(Struct, frozen=True):
     """How names write one distribution. `worded` finds the version behind its word, `bare` at the start of a sku
     of a publisher that makes only this one, `alone` in a sku that holds nothing else (or `words` of letters, behind a
     whole version), where the offer is `name` and `plain` words, `full` where the offer names a product too; `leading`
@@ -67,8 +65,7 @@ class Family:
         return offer.isascii() and self.plain.issuperset(_LETTERS.findall(self.name.sub("-", offer)))
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """What a publisher's name adds: `distribution` for the names that fit, if these images are all that
     (`certain`), or if the words are silent."""
 
@@ -81,8 +78,7 @@ class Rule:
         return bool(self.offer.match(names.offer) and self.sku.match(names.sku))
 
 
-@dataclass(frozen=True, slots=True)
-class Grammar:
+class Grammar(Struct, frozen=True):
     """The whole of `image_grammar.yaml`, compiled."""
 
     words: re.Pattern[str]

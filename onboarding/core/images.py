@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from copy import replace
 from functools import lru_cache
 from typing import Any
+
+from msgspec import Struct
 
 from onboarding.core.facts import (
     AgentState,
@@ -51,8 +53,7 @@ _SIZE_PREFIX = re.compile(r"^(standard|basic)_", re.IGNORECASE)
 _ARCHITECTURES = {"x64": "x86_64", "x86_64": "x86_64", "arm64": "arm64"}  # ARM's words, and ours
 
 
-@dataclass(frozen=True, slots=True)
-class ImageDefinition:
+class ImageDefinition(Struct, frozen=True):
     """What one GET of a gallery image definition or a managed image tells. `identifier` is free text."""
 
     os_type: OsType = OsType.UNKNOWN

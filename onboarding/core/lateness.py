@@ -6,14 +6,14 @@ longer one. A run sends what had a moment since the last run, so all that has to
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 _TICK = timedelta(microseconds=1)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Mark:
+class Mark(Struct, frozen=True, order=True):
     """How far looks were sent: all moments before `moment`, and at it those of the rows up to `key`."""
 
     moment: datetime

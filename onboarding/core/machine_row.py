@@ -8,13 +8,13 @@ event or person they serve, one alone claims a write.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+
+class Claim(Struct, frozen=True, kw_only=True):
     """One write of the machine that is about to be sent, or was sent and has not ended.
 
     `target` is the extension that it is for, `step` what is written, `digest` of which body. `trigger` is the id of
@@ -30,8 +30,7 @@ class Claim:
     sends: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MachineRow:
+class MachineRow(Struct, frozen=True, kw_only=True):
     """The machine's own row. `last_read_at` is by ARM's clock (UTC), as its answer dates it."""
 
     resource_id: str

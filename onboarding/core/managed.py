@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import translate
 from functools import cache
 from typing import Any
+
+from msgspec import Struct
 
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.facts import MachineFacts
@@ -48,8 +49,7 @@ _FIELDS: Mapping[str, tuple[str, Callable[[MachineFacts], str]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Pattern:
+class Pattern(Struct, frozen=True):
     """Texts, any of which may match; those with `*` or `?` stand in `wild`, in lower case, the others in `plain`."""
 
     globs: tuple[str, ...]
@@ -79,8 +79,7 @@ class _Seen:
         return next((each for each in keys if pattern.matches(self.tags[each])), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(Struct, frozen=True):
     """What marks a machine of a kind: all of it must hold."""
 
     fields: tuple[tuple[str, Pattern], ...]
@@ -109,8 +108,7 @@ class Evidence:
         return ", ".join(words)
 
 
-@dataclass(frozen=True, slots=True)
-class ManagedKind:
+class ManagedKind(Struct, frozen=True):
     """One kind of machine that policies leave alone, and any one piece of evidence of which is enough."""
 
     name: str
@@ -120,8 +118,7 @@ class ManagedKind:
     evidence: tuple[Evidence, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Managed:
+class Managed(Struct, frozen=True):
     """What a machine was recognised as, and by what."""
 
     kind: str

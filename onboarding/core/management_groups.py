@@ -7,7 +7,7 @@ group would take in stays out, and what it would leave out stays out as well.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from copy import replace
 
 from onboarding.core.policy import Policy, PolicySet
 from onboarding.core.scope import Scope

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(Struct, frozen=True):
     """`holds` is None where it cannot be decided. `why` is there unless it holds; `unread` says which of
     `resourceGroup` and `subscription` would have to be read to tell, and is empty where neither helps."""
 

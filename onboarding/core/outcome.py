@@ -7,11 +7,13 @@ names in snake case, so that the two never drift apart.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields, replace
+from copy import replace
 from datetime import datetime
 from enum import StrEnum
 from operator import attrgetter
 from typing import Any, Self
+
+from msgspec import Struct
 
 from onboarding.core.digest import digest
 from onboarding.core.masking import cut
@@ -61,8 +63,7 @@ class WaitingFor(StrEnum):
 SENT = (WaitingFor.CLAIM, WaitingFor.INSTALL)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(Struct, frozen=True, kw_only=True):
     """One row. Times are UTC; `waiting_since` is what the caps of `core.waits` are measured from.
 
     `event_id` and `event_time` name what opened the episode; looks and settling events show in the history under
@@ -170,7 +171,7 @@ _TIMES = {"event_id", "event_time", "correlation_id", "requested_at", "finished_
 
 
 def _told(row: Row) -> tuple[Any, ...]:
-    return tuple(getattr(row, f.name) for f in fields(row) if f.name not in _TIMES)
+    return tuple(getattr(row, name) for name in Row.__struct_fields__ if name not in _TIMES)
 
 
 # Columns of prose; everything else is a name, a number or an id.
@@ -178,10 +179,12 @@ _TEXTS = frozenset({"Reason", "ErrorMeaning", "Advice", "Message"})
 _NAME_LIMIT, _TEXT_LIMIT = 1024, 8192
 
 
-_COLUMNS = {f.name: "".join(part.title() for part in f.name.split("_")) for f in fields(Row)}
+_COLUMNS = {name: "".join(part.title() for part in name.split("_")) for name in Row.__struct_fields__}
 _TYPES: Mapping[str, type] = {
-    f.name: datetime if "datetime" in str(f.type) else int for f in fields(Row) if str(f.type)[:3] in ("dat", "int")
+    name: datetime if "datetime" in kind else int
+    for name, kind in Row.__annotations__.items()
+    if kind.startswith(("datetime", "int"))
 }
 ROW_COLUMNS = frozenset(_COLUMNS.values())
-_ALWAYS = frozenset(_COLUMNS[f.name] for f in fields(Row) if f.default is MISSING)
+_ALWAYS = frozenset(list(_COLUMNS.values())[: -len(Row.__struct_defaults__)])
 _values = attrgetter(*_COLUMNS)

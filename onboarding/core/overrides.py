@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from fnmatch import translate
 from typing import Any
+
+from msgspec import Struct
 
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.release import Distribution
@@ -18,8 +19,7 @@ _KEYS = {"match", "distribution", "version", "architecture", "believeIdentifier"
 _ARCHITECTURES = ("x86_64", "arm64")
 
 
-@dataclass(frozen=True, slots=True)
-class Override:
+class Override(Struct, frozen=True):
     """One taught image. With `believe_identifier` the gallery definition's own identifier is read like a
     marketplace image's name; otherwise the release is the one given."""
 
@@ -31,8 +31,7 @@ class Override:
     pattern: re.Pattern[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Overrides:
+class Overrides(Struct, frozen=True):
     """The override file, in its order."""
 
     rules: tuple[Override, ...] = ()

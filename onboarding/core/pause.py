@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from copy import replace
 from datetime import datetime, timedelta
 from typing import Any, Self
+
+from msgspec import Struct
 
 from onboarding.core.conditions.asked import places
 from onboarding.core.decision import Trouble
@@ -26,8 +28,7 @@ _LINKED_SUBSCRIPTION = re.compile(r"linked subscription '([0-9a-f-]{36})'")
 _PROBES = (timedelta(minutes=5), timedelta(minutes=10), timedelta(minutes=30), timedelta(hours=1))
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(Struct, frozen=True):
     """What is paused for one extension: a resource group, all of the subscription (`*`), or whoever would be sent the
     same settings (`=` and their digest), in one subscription or in all of them (`*`). Times are UTC."""
 
@@ -57,7 +58,7 @@ class Pause:
     def trouble(self) -> Trouble:
         return Trouble(self.cause, self.cause, self.meaning, self.advice)
 
-    def probed(self, now: datetime) -> Self:
+    def probed(self, now: datetime) -> Pause:
         """The pause with its next probe planned, as whoever probes now writes it."""
         rest = _PROBES[min(self.probes, len(_PROBES) - 1)]
         return replace(self, next_probe_at=now + rest, probes=self.probes + 1)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cache, partial
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from onboarding.core.brake import Brake, parse_brake
 from onboarding.core.conditions import Explanation
@@ -83,8 +84,7 @@ class RuleCompiler(Protocol):
     def __call__(self, source: Mapping[str, Any], place: str, parameters: Mapping[str, Any]) -> Rule: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Struct, frozen=True):
     """One policy file. `existence` says when an extension that is there is as it should be; `settings` may hold
     `{NAME}`, which stands for an app setting; `settle_delay` is how long a new VM is left to its owner's own
     first-boot installs."""
@@ -161,8 +161,7 @@ class Policy:
         return f"; its exemption has ended ({', '.join(ended)})" if ended else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
+class Assignment(Struct, frozen=True):
     """What one policy says of one VM. `nearness` orders refusals: how far the VM came before it was left out.
     `undecided`: nobody can tell whether it is selected, and `unread` is what would have to be read, as in `Match`."""
 
@@ -174,8 +173,7 @@ class Assignment:
     unread: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class PolicySet:
+class PolicySet(Struct, frozen=True):
     """All policies, in the order of their files' names: the first that selects a VM decides for its extension. One of
     which that is not known decides as well, since no other may say what that one might."""
 

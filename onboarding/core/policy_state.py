@@ -6,14 +6,14 @@ opened again only by a policy that has been the same for a while.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from onboarding.core.policy import Policy
 
 
-@dataclass(frozen=True, slots=True)
-class PolicyState:
+class PolicyState(Struct, frozen=True):
     """The digest of a policy that was seen last. `since` is when it replaced another; None if there was no other."""
 
     policy: str

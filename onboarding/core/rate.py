@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from msgspec import Struct
+
 from onboarding.core.evidence import Evidence
 
 HELD_BACK = "HeldBack"  # the error code of a request that was not sent, since ARM would only have said "too many"
@@ -73,8 +75,7 @@ class Bucket:
             self.seen = now
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Promise:
+class Promise(Struct, frozen=True, order=True):
     """A token that is kept for one who comes between these times."""
 
     until: datetime

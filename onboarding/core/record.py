@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from copy import replace
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
 
 from onboarding.core.decision import AlreadyInstalled, Install, Situation, Skip, Trouble, Wait
 from onboarding.core.facts import InstalledExtension
@@ -63,7 +65,7 @@ def unanswered(claim: Row, trouble: Trouble) -> Row:
 
 def unread(vm: VmId, policy: Policy, last: Row | None, decision: Wait | Skip, episode: Episode) -> Row:
     """The row for a VM that could not be read: what the last row knew, and why nothing more is known."""
-    told = {f.name: getattr(last, f.name) for f in fields(Row) if f.name in _FACTS} if last else {}
+    told = {name: getattr(last, name) for name in _FACTS} if last else {}
     known = {**told, "extension": policy.extension, "policy": policy.name, "effect": policy.effect.value}
     known["policy_hash"] = policy.digest
     if last is not None:
@@ -113,8 +115,7 @@ def waiting(row: Row, wait: Wait) -> Row:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Episode:
+class Episode(Struct, frozen=True):
     """What carries over while a row stays open: the event that opened it, and when ARM was asked."""
 
     opening: Opening

@@ -5,8 +5,9 @@ A release with distribution `unknown` or without a version is an answer too: it 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from onboarding.core.facts import OsType
 
@@ -67,8 +68,7 @@ TITLES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class OsRelease:
+class OsRelease(Struct, frozen=True):
     """Distribution, version and architecture, and the witness that told them.
 
     `version` has the numbers that the witness gave (`7` or `7.9`; SLES 12 SP5 is `12.5`; of Windows a build such as

@@ -8,8 +8,9 @@ can stand in a row key and in a URL. Parsing never raises: an id that is not one
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
+
+from msgspec import Struct
 
 # No name ends in a period: `..` would be another path.
 _GROUP = r"[-\w.()]{0,89}[-\w()]"
@@ -23,8 +24,7 @@ _VM_ID = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class VmId:
+class VmId(Struct, frozen=True):
     """One virtual machine, spelled as it came; `key` is the same for every spelling."""
 
     subscription: str
@@ -42,8 +42,7 @@ class VmId:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class ExtensionId:
+class ExtensionId(Struct, frozen=True):
     """One extension resource of a virtual machine."""
 
     vm: VmId

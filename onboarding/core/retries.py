@@ -6,7 +6,7 @@ What a handler or ARM said is judged by the error table; how long to wait follow
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
+from copy import replace
 from datetime import datetime, timedelta
 
 from onboarding.core.connection import MOVE, differs

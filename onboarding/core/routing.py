@@ -6,7 +6,7 @@ else of the VM; the first that holds decides, and its settings go over the polic
 
 from __future__ import annotations
 
-from dataclasses import replace
+from copy import replace
 from datetime import datetime
 
 from onboarding.core.catalog import CatalogueEntry

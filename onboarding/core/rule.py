@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
 
 from onboarding.core.conditions import (
     Condition,
@@ -23,8 +24,7 @@ from onboarding.core.facts import MachineFacts
 from onboarding.core.match import Match
 
 
-@dataclass(frozen=True, slots=True)
-class ConditionRule:
+class ConditionRule(Struct, frozen=True):
     """Implements `core.policy.Rule`."""
 
     condition: Condition

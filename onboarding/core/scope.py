@@ -7,8 +7,9 @@ subscriptions in its place.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
+
+from msgspec import Struct
 
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.resource_id import VmId
@@ -24,8 +25,7 @@ _MANAGEMENT = ("providers", "microsoft.management", "managementgroups")
 _GROUP_NAME = re.compile(r"[-\w.()]{1,90}")
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(Struct, frozen=True):
     """A management group, subscription, resource group or VM, and all that is in it; `/` is everything."""
 
     segments: tuple[str, ...]

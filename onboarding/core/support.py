@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct
 
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.facts import OsType
@@ -30,8 +31,7 @@ class Verdict(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class SupportRow:
+class SupportRow(Struct, frozen=True):
     """One release that the table names: version 7 covers 7.9; 20.04 does not cover a bare 20. With `least` it covers
     what is newer too. An empty version is any. Of Windows, the version is a release such as `Server 2019` or `10`."""
 
@@ -72,8 +72,7 @@ def _covers_windows(row: SupportRow, release: str) -> bool | None:
     return None if releases.includes(release, row.version) else False
 
 
-@dataclass(frozen=True, slots=True)
-class SupportTable:
+class SupportTable(Struct, frozen=True):
     """The releases an extension takes, as one source had them on one day. Without rows it takes every machine of its
     OS type, told or not; without a name, too, the entry has no table."""
 
@@ -92,8 +91,7 @@ def no_table(os_type: OsType) -> SupportTable:
     return SupportTable("", "", "", (), os_type)
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(Struct, frozen=True):
     """The verdict on one release; `row` is the table's row that decided, empty if none did."""
 
     verdict: Verdict

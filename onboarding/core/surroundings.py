@@ -6,7 +6,8 @@ What was not read is unknown, and a rule that rests on it cannot be decided. Pur
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from copy import replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 

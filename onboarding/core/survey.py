@@ -7,9 +7,10 @@ reads the VM and decides.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+
+from msgspec import Struct
 
 from onboarding.core.catalog import CatalogueEntry
 from onboarding.core.existence import instead, unmet
@@ -32,8 +33,7 @@ class Reason(StrEnum):
     CHANGED = "changed"  # the row is final, and the policy that it came from has changed since
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True):
     """What the table says of one VM and one extension, as short as a comparison needs it."""
 
     extension: str
@@ -57,8 +57,7 @@ class Standing:
         return self.outcome.final and self.policy_hash not in ("", policy.digest)
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     reason: Reason
     policy: str
 

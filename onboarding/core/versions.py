@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 
 class Notation(StrEnum):
@@ -45,8 +46,7 @@ _PATTERNS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class VersionReader:
+class VersionReader(Struct, frozen=True):
     """Reads versions of one distribution: its notation and the major numbers that exist."""
 
     notation: Notation

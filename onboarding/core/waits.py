@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
+
+from msgspec import Struct, field
 
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.outcome import WaitingFor
@@ -27,8 +28,7 @@ _SECONDS = {"ms": 0.001, "s": 1, "m": _MINUTE, "h": _HOUR, "d": 24 * _HOUR}
 WITHOUT_CAP = frozenset({WaitingFor.VM_RUNNING, WaitingFor.OPERATION, WaitingFor.CONFIGURATION})
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
+class Schedule(Struct, frozen=True):
     """Pauses in seconds between looks, the last one repeating, until `give_up_after` seconds have passed."""
 
     pauses: tuple[float, ...]
@@ -87,8 +87,7 @@ DEFAULTS: Mapping[WaitingFor, Schedule] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Waits:
+class Waits(Struct, frozen=True):
     """A policy's schedules; what it does not name is as in `DEFAULTS`."""
 
     schedules: Mapping[WaitingFor, Schedule] = field(default_factory=lambda: DEFAULTS)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from onboarding.core.errors import ConfigurationError
 
@@ -34,8 +35,7 @@ _ALONE = re.compile(r"1[01](?![\d._])")
 _NEWEST = 10**6  # the newest client's builds go on
 
 
-@dataclass(frozen=True, slots=True)
-class WindowsReleases:
+class WindowsReleases(Struct, frozen=True):
     """`windows_releases.yaml`, compiled. `spans` are the first and the last build of each release, `written` the
     words for it in a table. A release of the server line is read behind the word for Windows (`worded`), before the
     word datacenter (`beside_datacenter`), and in a sku whose offer is all Windows (`bare`)."""

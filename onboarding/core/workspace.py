@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from onboarding.core.errors import ConfigurationError
 from onboarding.core.facts import MachineFacts
@@ -18,8 +19,7 @@ class Condition(Protocol):
     def decide(self, facts: MachineFacts, now: datetime) -> Match: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Workspace:
+class Workspace(Struct, frozen=True):
     """Its settings go over the policy's own for every VM of which `when` holds; without a condition, for all."""
 
     name: str

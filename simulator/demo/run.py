@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
+from copy import replace
 
 from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.queue.aio import QueueClient

@@ -5,7 +5,8 @@ from the handlers of the simulated artifact repository. No code of the product h
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from copy import replace
+from dataclasses import dataclass
 
 from simulator.arm import VmSpec
 from simulator.arm.artifacts import Artifacts, Handler, Release

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import replace
+from copy import replace
 from datetime import timedelta
 
 import pytest

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from copy import replace
 from datetime import timedelta
 from typing import Any
 

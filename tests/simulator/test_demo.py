@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import replace
+from copy import replace
 from datetime import UTC, datetime
 from typing import Any
 

@@ -4,7 +4,7 @@ the two."""
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from copy import replace
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from typing import Any

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from copy import replace
 from datetime import datetime, timedelta
 from itertools import combinations
 from typing import Any

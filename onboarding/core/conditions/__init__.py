@@ -7,7 +7,8 @@ I/O; `now` comes with the resource's context. What cannot be compiled is a `Cond
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from copy import replace
+from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Final

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
+
+from msgspec import Struct
 
 from onboarding.core.conditions.alias_table import (
     ALL_IN_PROPERTIES,
@@ -29,8 +30,7 @@ type Tree = Mapping[str, Tree]  # by the spelled name; `_ANYTHING` stands for wh
 _ANYTHING = "*"
 
 
-@dataclass(frozen=True, slots=True)
-class Alias:
+class Alias(Struct, frozen=True):
     """`paths` says for each resource type (folded) where the value is; `[*]` stands for every member of an array."""
 
     name: str

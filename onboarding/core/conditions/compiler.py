@@ -7,9 +7,10 @@ Anything the grammar does not know is a `ConditionError` with its place.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
+
+from msgspec import Struct
 
 from onboarding.core.conditions.comparison import comparison, compile_right, unspaced
 from onboarding.core.conditions.count import compile_members, counted, explained
@@ -26,8 +27,7 @@ from onboarding.core.conditions.values import UNKNOWN, fold, shown
 _SHORT = 256  # characters of a text that is looked through in no time, however often
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(Struct, frozen=True):
     """A compiled condition. `test` may raise `Undecided`; `explain` never does."""
 
     test: Callable[[Scope], bool]
@@ -87,8 +87,7 @@ def _group(name: str, nodes: Sequence[Node], test: Callable[[Scope], bool]) -> N
     return Node(test, explain)
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(Struct, frozen=True):
     """What a test came to. `matched` is None where it cannot be decided: `problem` says why, and `unread` which of
     `resourceGroup` and `subscription` would have to be read."""
 

@@ -7,7 +7,7 @@ member alone, and `current()` names it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from copy import replace
 from itertools import islice
 from typing import Any
 

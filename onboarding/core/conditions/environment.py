@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from copy import replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
+
+from msgspec import Struct
 
 from onboarding.core.conditions.errors import ConditionError, Undecided
 from onboarding.core.conditions.fields import Scope
@@ -38,8 +41,7 @@ class Environment:
         return ConditionError(self.place, message)
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(Struct, frozen=True):
     """A compiled value: `of(scope)` may raise `Undecided`; a constant one is the same in every scope."""
 
     of: Callable[[Scope], Any]

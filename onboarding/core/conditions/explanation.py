@@ -6,15 +6,15 @@ Pure values; `render` writes one line a node, with ✓, ✗, or ? where nothing 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from onboarding.core.conditions.values import Partly, Special, shown
 from onboarding.core.foreign import printable
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
+class Explanation(Struct, frozen=True):
     """One node of the tree. `matched` is None where it could not be decided, and `problem` says why.
 
     Leaves carry what was `expected` and the `actual` value; the others have `children`."""

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 MAX_LENGTH: Final = 81920
 MAX_DEPTH: Final = 64
@@ -18,19 +19,16 @@ class SyntaxFault(ValueError):
     """The text is not an expression; the message names the position."""
 
 
-@dataclass(frozen=True, slots=True)
-class Literal:
+class Literal(Struct, frozen=True):
     value: str | int | float
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     name: str
     arguments: tuple[Expression, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
+class Access(Struct, frozen=True):
     """`base.name` and `base[index]`; `safe` is the `.?` form, whose missing property is null."""
 
     base: Expression

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import Struct
+
 from onboarding.core.conditions.aliases import EACH, Alias, Path, UnknownAlias, find_alias, is_alias
 from onboarding.core.conditions.limits import Budget
 from onboarding.core.conditions.resource import Resource
@@ -22,8 +24,7 @@ _ROOTS = ("identity", "sku", "plan", "zones", "managedBy", "extendedLocation")
 _TAG = re.compile(r"tags(?:\.(?P<dotted>.+)|\[(?P<bracket>.*)\])", re.IGNORECASE | re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(Struct, frozen=True):
     """The array member, or list item, that a `count` is looking at."""
 
     name: str
@@ -42,8 +43,7 @@ class Scope:
     budget: Budget = field(default_factory=Budget, repr=False, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(Struct, frozen=True):
     """A compiled field. `read` gives its value, or the list of its values when `is_array`."""
 
     name: str

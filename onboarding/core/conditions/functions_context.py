@@ -5,10 +5,11 @@ do not evaluate every argument (`if`, `and`, `or`). Each compiles its call once.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
 from typing import Any, Final
+
+from msgspec import Struct
 
 from onboarding.core.conditions.aliases import UnknownAlias, find_alias, is_alias
 from onboarding.core.conditions.environment import NOWHERE, Environment, Value, constant_or_late
@@ -23,8 +24,7 @@ from onboarding.core.conditions.values import MISSING, NOT_GIVEN, fold
 type Arguments = Sequence[Value]
 
 
-@dataclass(frozen=True, slots=True)
-class ContextFunction:
+class ContextFunction(Struct, frozen=True):
     """How a call with that many arguments is compiled."""
 
     least: int

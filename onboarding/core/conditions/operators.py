@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
+
+from msgspec import Struct
 
 from onboarding.core.conditions.errors import Undecided
 from onboarding.core.conditions.values import MISSING, as_bool, as_number, as_text, equal, fold, shown
@@ -20,8 +21,7 @@ from onboarding.core.conditions.values import MISSING, as_bool, as_number, as_te
 type Test = Callable[[Any], bool]
 
 
-@dataclass(frozen=True, slots=True)
-class Operator:
+class Operator(Struct, frozen=True):
     """`against(right)` gives the test of a left side; `expects` names what the right side must be, "" for anything."""
 
     name: str

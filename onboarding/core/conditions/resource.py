@@ -13,6 +13,8 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
+from msgspec import Struct
+
 from onboarding.core.conditions.values import Partly, fold, property_of
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -23,8 +25,7 @@ LATEST_API_VERSION = "2025-04-01"
 EXTENSIONS = "Microsoft.Compute/virtualMachines/extensions"
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(Struct, frozen=True):
     """What `subscription()`, `resourceGroup()`, `requestContext()`, `policy()` and `utcNow()` answer.
 
     Ids and names missing here are taken from the resource's own id; whatever else is missing is unknown, not null."""
@@ -36,12 +37,15 @@ class Context:
     now: datetime = _EPOCH
 
 
+_NO_CONTEXT = Context()
+
+
 @dataclass(frozen=True, slots=True)
 class Resource:
     """One ARM body. `known` remembers fields already looked up: rules ask for the same few over and over."""
 
     body: Mapping[str, Any]
-    context: Context = Context()
+    context: Context = _NO_CONTEXT
     known: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from onboarding.core.conditions.environment import Environment, Value
 from onboarding.core.conditions.errors import TOO_DEEP
@@ -14,8 +15,7 @@ from onboarding.core.conditions.resource import Resource
 from onboarding.core.conditions.values import fold
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
+class Template(Struct, frozen=True):
     """A compiled value; `source` is how it is written."""
 
     source: Any
