@@ -14,15 +14,15 @@ from typing import Any
 
 import azure.functions as func
 
-from onboarding import events
-from onboarding.check import NotAnImage, check_query
-from onboarding.core.errors import ConfigurationError
-from onboarding.core.masking import cut, mask
-from onboarding.deadline import EVENT_S, deadline
-from onboarding.health import health, unreadable
-from onboarding.messages import decode
+from onboarding.app import worker
+from onboarding.application import notifications
+from onboarding.application.image_check import NotAnImage, check_query
+from onboarding.application.messages import decode
+from onboarding.concurrency import EVENT_S, deadline
+from onboarding.domain.errors import ConfigurationError
+from onboarding.domain.masking import cut, mask
 from onboarding.settings import QUEUE, storage_connection, sweep_schedule
-from onboarding.wiring import worker
+from onboarding.web.health import health, unreadable
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
 
@@ -34,8 +34,8 @@ logging.getLogger("azure").setLevel(logging.WARNING)
 @app.event_grid_trigger(arg_name="event")
 async def on_resource_event(event: str) -> None:
     """Raw JSON in either schema. Returns nothing: a value would fail the invocation after the work was done."""
-    notification = events.parse(event, datetime.now(UTC))
-    if isinstance(notification, events.Ignored):
+    notification = notifications.parse(event, datetime.now(UTC))
+    if isinstance(notification, notifications.Ignored):
         _log.debug("ignored: %s", notification.reason)
         return
     with deadline(EVENT_S):

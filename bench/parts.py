@@ -99,7 +99,7 @@ class Parts:
 def watched_storage(parts: Parts) -> Iterator[tuple[dict[str, str], Callable[[], list[list[Any]]]]]:
     """The settings that lead to storage by way of a proxy, and what it has written down since it was last asked."""
     endpoints = {kind: parts.azurite.endpoints[kind] for kind in ("queue", "table")}
-    command = [sys.executable, "-m", "bench.proxy", *endpoints.values()]
+    command = [sys.executable, "-m", "bench.programs.proxy", *endpoints.values()]
     with ChildProcess("proxy", command, r"^ready (\d+) (\d+)$") as proxy:
         ports = proxy.wait_ready().groups()
         doors = {kind: f"http://127.0.0.1:{port}" for kind, port in zip(endpoints, ports, strict=True)}
@@ -117,7 +117,7 @@ def running_parts() -> Iterator[Parts]:
     """Start both, and end both."""
     with ExitStack() as ending:
         folder = Path(ending.enter_context(TemporaryDirectory(prefix="bench-")))
-        arm = ChildProcess("arm", [sys.executable, "-m", "bench.arm", str(folder)], r"^ready (\d+) (\d+)$")
+        arm = ChildProcess("arm", [sys.executable, "-m", "bench.programs.arm", str(folder)], r"^ready (\d+) (\d+)$")
         ending.callback(arm.stop)
         arm.start()
         azurite = ending.enter_context(Azurite())

@@ -14,12 +14,11 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from onboarding.core.configuration import UNRESOLVED, is_unresolved
-from onboarding.core.errors import ConfigurationError
-from onboarding.core.known_secrets import KNOWN, secret_parts
-from onboarding.core.secret import Secret
-from onboarding.core.survey import PATIENCE
-from onboarding.core.waits import parse_duration
+from onboarding.domain.catalog.extension_settings import UNRESOLVED, is_unresolved
+from onboarding.domain.errors import ConfigurationError
+from onboarding.domain.reconcile.drift import PATIENCE
+from onboarding.domain.reconcile.wait_schedule import parse_duration
+from onboarding.domain.secret import KNOWN, Secret, secret_parts
 
 _EVERY_TEN_MINUTES = "0 */10 * * * *"
 TABLE = "onboarding"

@@ -8,7 +8,7 @@ from bench.charts import Chart
 from bench.parts import run_child
 from bench.report import Figure, Section
 from bench.run import Run
-from simulator.arm.limits import write_buckets
+from simulator.arm.http.limits import write_buckets
 
 
 def measure(run: Run) -> Section:
@@ -47,7 +47,7 @@ def _two_workers(vms: int, within: int, run: Run) -> list[Figure]:
 def _play(vms: int, within: int, workers: int, run: Run) -> dict[str, Any]:
     with run.parts() as parts:
         parts.empty_storage()
-        told = run_child("bench.burst", {"vms": vms, "within": within, "workers": workers}, parts.settings)
+        told = run_child("bench.programs.burst", {"vms": vms, "within": within, "workers": workers}, parts.settings)
     run.say(
         f"{vms:,} VMs, {workers} worker(s): last PUT after {max(told['puts']):,.0f} s, {told['calls']:,} calls,"
         f" {told['refused']:,} refused, {told['whole']:,} onboarded, {told['looks']:,} looks"

@@ -14,8 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bench.cold_start import NEEDED
 from bench.parts import BenchFailed, environment
+from bench.programs.cold_start import NEEDED
 from bench.report import Figure, Grid, Section
 from bench.run import Run
 
@@ -92,7 +92,7 @@ class Start:
         return spent
 
     def _run(self, options: list[str], what: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, *options, "-m", "bench.cold_start", f"--what={what}"]
+        command = [sys.executable, *options, "-m", "bench.programs.cold_start", f"--what={what}"]
         done = subprocess.run(command, env=self.environment, cwd=_ROOT, capture_output=True, text=True, check=False)
         if done.returncode:
             raise BenchFailed(done.stderr[-4000:])

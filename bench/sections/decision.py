@@ -12,7 +12,7 @@ _SETTINGS = {"OMS_WORKSPACE_ID": WORKSPACE, "OMS_WORKSPACE_KEY": WORKSPACE_KEY}
 
 def measure(run: Run) -> Section:
     items = 10_000 if run.quick else 100_000
-    told = run_child("bench.decision", {"items": items}, _SETTINGS)
+    told = run_child("bench.programs.decision", {"items": items}, _SETTINGS)
     whole, parsing = told["whole_s"], told["parsing_s"]
 
     def each(what: str, count: int) -> float:

@@ -17,7 +17,7 @@ def measure(run: Run) -> Section:
     with run.parts() as parts:
         parts.record(0)
         parts.empty_storage()
-        told = run_child("bench.memory", {"events": _EVENTS, "each": _EACH, "new": new}, parts.settings)
+        told = run_child("bench.programs.memory", {"events": _EVENTS, "each": _EACH, "new": new}, parts.settings)
         onboarded = parts.record()["calls"]["put"]
     if onboarded != _EVENTS // new:
         raise BenchFailed(f"{onboarded} installs were asked for, and not {_EVENTS // new}")

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.charts import Chart
-from bench.fleet import LACKING, PAGE
 from bench.parts import Parts, run_child
+from bench.programs.fleet import LACKING, PAGE
 from bench.report import Figure, Grid, Section
 from bench.run import Run
 
@@ -50,11 +50,11 @@ def measure(run: Run) -> Section:
 
 def _sweep(parts: Parts, vms: int, run: Run) -> Swept:
     parts.empty_storage()
-    run_child("bench.fleet", {"vms": vms}, parts.settings)
+    run_child("bench.programs.fleet", {"vms": vms}, parts.settings)
     parts.record(0, vms)
-    reading = run_child("bench.sweep", {"what": "reading"}, parts.settings)
+    reading = run_child("bench.programs.sweep", {"what": "reading"}, parts.settings)
     parts.record(0, vms)
-    told = run_child("bench.sweep", {"what": "sweep", "visits": _VISITS}, parts.settings)
+    told = run_child("bench.programs.sweep", {"what": "sweep", "visits": _VISITS}, parts.settings)
     swept = Swept(vms, told, parts.record()["calls"], reading)
     run.say(
         f"{vms:,} VMs: {told['seconds']:.2f} s, of CPU {told['cpu_s']:.2f} s, {swept.graph_pages} pages,"

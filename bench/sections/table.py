@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from bench.fleet import totals
 from bench.parts import BenchFailed, Parts, run_child
+from bench.programs.fleet import totals
 from bench.report import Figure, Section
 from bench.run import Run
 
@@ -17,7 +17,7 @@ def measure(run: Run) -> Section:
     rows = 2_000 if run.quick else 100_000
     with run.parts() as parts:
         parts.empty_storage()
-        run_child("bench.fleet", {"vms": rows}, parts.settings)
+        run_child("bench.programs.fleet", {"vms": rows}, parts.settings)
         told = {what: _status(what, parts, run) for what in ("reading", "totals", "json", "text")}
     _check(told, rows)
     counted, listed, shown = told["totals"], told["json"], told["text"]
@@ -40,7 +40,7 @@ def measure(run: Run) -> Section:
 
 
 def _status(what: str, parts: Parts, run: Run) -> dict[str, Any]:
-    told = run_child("bench.table", {"what": what}, parts.settings)
+    told = run_child("bench.programs.table", {"what": what}, parts.settings)
     run.say(f"{what:8} {told['seconds']:6.2f} s")
     return told
 

@@ -1,0 +1,1 @@
+"""The adapters: the only part that knows the Azure SDKs and the wire."""

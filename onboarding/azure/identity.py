@@ -21,11 +21,10 @@ from azure.core.pipeline import PipelineRequest, PipelineResponse
 from azure.mgmt.core.policies import AsyncARMChallengeAuthenticationPolicy
 from yarl import URL
 
-from onboarding.core.errors import ArmError
-from onboarding.core.evidence import IDENTITY_UNUSABLE, TOKEN_UNAVAILABLE, Evidence
-from onboarding.deadline import limit
+from onboarding.concurrency import SingleFlight, limit
+from onboarding.domain.errors import ArmError
+from onboarding.domain.failures.evidence import IDENTITY_UNUSABLE, TOKEN_UNAVAILABLE, Evidence
 from onboarding.settings import Cloud
-from onboarding.single_flight import SingleFlight
 
 _PATIENCE_S = 10.0  # for one token, everything included: an event has 25 s, and asks for two at the most
 _PATIENCE_WITH_PEOPLE_S = 25.0  # a developer's credential tries one way after the other, and starts `az`

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from onboarding.core import foreign
+from onboarding.domain import json_access as foreign
 
 _WIDTH = 120
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
-from onboarding.reading import MAX_BYTES, Unreadable, decode, encoding_of, too_large
+from onboarding.loading.safe_reader import MAX_BYTES, Unreadable, decode, encoding_of, too_large
 
 type Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 

@@ -6,30 +6,31 @@ import argparse
 import importlib
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from onboarding.cli.environment import own_environment
 from onboarding.cli.io import BadInput
-from onboarding.core.errors import ConfigurationError
-from onboarding.core.foreign import printable
-from onboarding.core.masking import mask
+from onboarding.domain.errors import ConfigurationError
+from onboarding.domain.json_access import printable
+from onboarding.domain.masking import mask
 
-COMMANDS: tuple[str, ...] = (
-    "check",
-    "compare",
-    "diagnose",
-    "document",
-    "errors",
-    "extensions",
-    "install",
-    "logs",
-    "policy",
-    "replay",
-    "retry",
-    "status",
-    "sweep",
-    "template",
-)
+# Where each command is, in the order of the help.
+COMMANDS: Mapping[str, str] = {
+    "check": "images.check",
+    "compare": "images.compare",
+    "diagnose": "failures.diagnose",
+    "document": "export.document",
+    "errors": "failures.errors",
+    "extensions": "machines.extensions",
+    "install": "machines.install",
+    "logs": "machines.logs",
+    "policy": "policy",
+    "replay": "operations.replay",
+    "retry": "machines.retry",
+    "status": "machines.status",
+    "sweep": "operations.sweep",
+    "template": "export.template",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,8 +57,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="onboard", description="Onboarding of Azure VMs, by hand and by eye.")
     parser.add_argument("--debug", action="store_true", help="log every step to standard error, secrets masked")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name in COMMANDS:
-        importlib.import_module(f"onboarding.cli.{name}").add(commands)
+    for module in COMMANDS.values():
+        importlib.import_module(f"onboarding.cli.{module}").add(commands)
     return parser
 
 

@@ -6,10 +6,10 @@ import argparse
 import io
 from collections.abc import Iterator, Mapping
 
-from onboarding.cli.check_input import Item, read_listed
+from onboarding.cli.images.check_input import Item, read_listed
 from onboarding.cli.io import MAX_LIST, BadInput, read_text
-from onboarding.core.resource_id import VmId, parse_id
-from onboarding.core.vm_forms import Unrecognised, read_id
+from onboarding.domain.machine.machine_formats import Unrecognised, read_id
+from onboarding.domain.resource_id import VmId, parse_id
 
 _SUBSCRIPTION = "AZURE_SUBSCRIPTION_ID"
 

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from simulator.arm.errors import ArmError
-from simulator.arm.events import PERSON
-from simulator.arm.extensions import Attempt, Collision
-from simulator.arm.faults import Cut, FaultRule
-from simulator.arm.machines import Extension, Machine
-from simulator.arm.options import ConcurrentWrites, Options, ThrottleWait
-from simulator.arm.simulator import ArmSimulator, Endpoints
-from simulator.arm.spec import (
+from simulator.arm.compute.extensions import Attempt, Collision
+from simulator.arm.compute.machines import Extension, Machine
+from simulator.arm.compute.spec import (
     Agent,
     Ending,
     ExtensionSpec,
@@ -19,7 +14,12 @@ from simulator.arm.spec import (
     VmSpec,
     locked_package_manager,
 )
-from simulator.arm.targets import Kind
+from simulator.arm.events import PERSON
+from simulator.arm.http.errors import ArmError
+from simulator.arm.http.faults import Cut, FaultRule
+from simulator.arm.http.targets import Kind
+from simulator.arm.options import ConcurrentWrites, Options, ThrottleWait
+from simulator.arm.simulator import ArmSimulator, Endpoints
 
 __all__ = [
     "PERSON",

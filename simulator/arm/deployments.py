@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from simulator.arm.errors import ArmError
+from simulator.arm.compute.operations import Operation
 from simulator.arm.events import Caller
-from simulator.arm.operations import Operation
+from simulator.arm.http.errors import ArmError
 from simulator.arm.platform import Platform
 from simulator.arm.template_expressions import Surroundings, invalid_template
 

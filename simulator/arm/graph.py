@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from simulator.arm import views
-from simulator.arm.errors import ArmError
+from simulator.arm.compute.machines import Machine
+from simulator.arm.http import views
+from simulator.arm.http.errors import ArmError
 from simulator.arm.kusto import Refused, Row, Rows, Tables, evaluate
-from simulator.arm.machines import Machine
 from simulator.arm.platform import Platform
 from simulator.arm.scopes import Scopes
 

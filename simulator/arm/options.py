@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from simulator.arm.durations import Range
+from simulator.arm.compute.durations import Range
 
 OMS_HANDLER = "Microsoft.EnterpriseCloud.Monitoring.OmsAgentForLinux"
 AMA_HANDLER = "Microsoft.Azure.Monitor.AzureMonitorLinuxAgent"

@@ -7,11 +7,11 @@ from copy import replace
 from dataclasses import dataclass
 from typing import Any
 
-from simulator.arm.artifacts import Artifacts
-from simulator.arm.durations import Durations
+from simulator.arm.compute.artifacts import Artifacts
+from simulator.arm.compute.durations import Durations
+from simulator.arm.compute.machines import Machine, Machines
+from simulator.arm.compute.operations import Operation, Operations
 from simulator.arm.events import Caller, Change, Events
-from simulator.arm.machines import Machine, Machines
-from simulator.arm.operations import Operation, Operations
 from simulator.arm.options import Options
 from simulator.clock import Clock
 

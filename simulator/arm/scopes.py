@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from typing import Any
 
-from simulator.arm.errors import ArmError
-from simulator.arm.targets import Kind, Target
+from simulator.arm.http.errors import ArmError
+from simulator.arm.http.targets import Kind, Target
 
 _ACTIONS = {
     Kind.VM_GET: "virtualMachines/read",

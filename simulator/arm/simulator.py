@@ -15,26 +15,26 @@ from typing import Any
 
 from aiohttp import web
 
-from simulator.arm.artifacts import Artifacts
-from simulator.arm.durations import Durations
+from simulator.arm.compute.artifacts import Artifacts
+from simulator.arm.compute.durations import Durations
+from simulator.arm.compute.extensions import Attempt, Collision, Extensions
+from simulator.arm.compute.lifecycle import Lifecycle
+from simulator.arm.compute.machines import Machine, Machines
+from simulator.arm.compute.operations import Operation, Operations
+from simulator.arm.compute.spec import ExtensionSpec, VmSpec
 from simulator.arm.events import Events, Publish, other_deployer, owner
-from simulator.arm.extensions import Attempt, Collision, Extensions
-from simulator.arm.faults import Faults
 from simulator.arm.graph import Graph
-from simulator.arm.journal import Requests
-from simulator.arm.lifecycle import Lifecycle
-from simulator.arm.limits import Draw, Limits
-from simulator.arm.machines import Machine, Machines
-from simulator.arm.operations import Operation, Operations
+from simulator.arm.http.faults import Faults
+from simulator.arm.http.journal import Requests
+from simulator.arm.http.limits import Draw, Limits
+from simulator.arm.http.routes import Routes
+from simulator.arm.http.server import Door
+from simulator.arm.http.tokens import IdentityEndpoint, Tokens
+from simulator.arm.http.validation import check_vm
 from simulator.arm.options import Options
 from simulator.arm.platform import Platform
-from simulator.arm.routes import Routes
 from simulator.arm.scopes import Scopes
-from simulator.arm.server import Door
-from simulator.arm.spec import ExtensionSpec, VmSpec
 from simulator.arm.surroundings import Surroundings
-from simulator.arm.tokens import IdentityEndpoint, Tokens
-from simulator.arm.validation import check_vm
 from simulator.clock import Clock
 from simulator.tls import make_certificates
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from simulator.arm import errors
-from simulator.arm.machines import Machines
+from simulator.arm.compute.machines import Machines
+from simulator.arm.http import errors
+from simulator.arm.http.targets import Kind, Target
 from simulator.arm.options import Options
 from simulator.arm.scopes import Scopes
-from simulator.arm.targets import Kind, Target
 
 
 class Surroundings:

@@ -11,7 +11,7 @@ from statistics import mean, median
 from typing import Any
 
 from simulator.arm import Kind
-from simulator.arm.journal import Requests
+from simulator.arm.http.journal import Requests
 from simulator.demo.fleet import Member
 from simulator.demo.ledger import Row
 from simulator.eventgrid.schema import Event

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from simulator.arm import FaultRule, Options
-from simulator.arm.durations import read_ranges
-from simulator.arm.faults import read_rule_file
+from simulator.arm.compute.durations import read_ranges
+from simulator.arm.http.faults import read_rule_file
 from simulator.demo.fleet import Member
 from simulator.demo.ledger import Ledger, Row
 from simulator.demo.progress import Progress

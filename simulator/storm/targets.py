@@ -9,7 +9,7 @@ from copy import replace
 from dataclasses import dataclass
 
 from simulator.arm import VmSpec
-from simulator.arm.artifacts import Artifacts, Handler, Release
+from simulator.arm.compute.artifacts import Artifacts, Handler, Release
 from simulator.arm.options import AMA_HANDLER, OMS_HANDLER
 from simulator.demo.fleet import Expectation, Member
 

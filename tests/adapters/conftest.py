@@ -13,11 +13,11 @@ from azure.core.credentials import AccessToken
 from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.queue.aio import QueueClient
 
-from onboarding.azure.arm import ArmAdapter
-from onboarding.azure.connections import Connections
-from onboarding.azure.queues import QueueDeferrals
-from onboarding.azure.storage import OnboardingTable, deferrals_queue, onboarding_table
-from onboarding.azure.tables import TableLedger
+from onboarding.azure.arm.arm_client import ArmAdapter
+from onboarding.azure.http_connections import Connections
+from onboarding.azure.storage.schedule_queue import QueueDeferrals
+from onboarding.azure.storage.storage_clients import OnboardingTable, deferrals_queue, onboarding_table
+from onboarding.azure.storage.table_ledger import TableLedger
 from onboarding.settings import QUEUE, Storage, read_settings
 from simulator.arm import ArmSimulator, Endpoints, Options
 from simulator.azurite import Azurite

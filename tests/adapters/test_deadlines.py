@@ -12,21 +12,21 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from onboarding.azure.arm import ArmAdapter
-from onboarding.azure.connections import Connections
-from onboarding.azure.graph import GraphAdapter
-from onboarding.azure.pauses import TablePauses
-from onboarding.azure.storage import deferrals_queue, onboarding_table
-from onboarding.azure.tables import TableLedger
-from onboarding.core.errors import ArmError, StorageError
-from onboarding.core.failures import classify, parse_errors
-from onboarding.deadline import deadline
-from onboarding.ports import Look
+from onboarding.application.ports import Look
+from onboarding.azure.arm.arm_client import ArmAdapter
+from onboarding.azure.arm.resource_graph import GraphAdapter
+from onboarding.azure.http_connections import Connections
+from onboarding.azure.storage.breaker_store import TablePauses
+from onboarding.azure.storage.storage_clients import deferrals_queue, onboarding_table
+from onboarding.azure.storage.table_ledger import TableLedger
+from onboarding.concurrency import deadline
+from onboarding.domain.errors import ArmError, StorageError
+from onboarding.domain.failures.classification import classify, parse_errors
 from simulator.tls import make_certificates
-from tests.adapters.arm_calls import EVERY_CALL, Call
+from tests.adapters.arm.arm_calls import EVERY_CALL, Call
 from tests.adapters.conftest import SCOPE, storage_of
-from tests.adapters.rows import OMS, TIME, create, new_vm, row_of, trigger
-from tests.adapters.test_storage_connections import Identity, trusting
+from tests.adapters.storage.rows import OMS, TIME, create, new_vm, row_of, trigger
+from tests.adapters.storage.test_storage_connections import Identity, trusting
 
 NOW = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
 SHORT = 0.3  # seconds that an event has

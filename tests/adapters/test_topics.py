@@ -10,11 +10,11 @@ import pytest
 from aiohttp import web
 from azure.core.credentials import AzureKeyCredential
 
-from onboarding.azure.topics import EVENT_TYPE, SilentAnnouncer, TopicAnnouncer
-from onboarding.core.outcome import Outcome
+from onboarding.azure.outcome_topic import EVENT_TYPE, SilentAnnouncer, TopicAnnouncer
+from onboarding.domain.reconcile.row import Outcome
 from simulator.eventgrid import CustomTopic
-from tests.adapters.rows import OMS, TIME, final, new_vm
-from tests.adapters.storage_stub import refusal, storage_stub
+from tests.adapters.storage.rows import OMS, TIME, final, new_vm
+from tests.adapters.storage.storage_stub import refusal, storage_stub
 
 KEY = "dG9waWMga2V5IHRoYXQgbm9ib2R5IG1heSBzZWU="
 

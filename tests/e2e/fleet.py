@@ -17,26 +17,26 @@ from datetime import timedelta
 from itertools import groupby
 from typing import Any
 
-from onboarding.azure.arm import ArmAdapter
-from onboarding.azure.brakes import TableBrakes
-from onboarding.azure.connections import Connections
-from onboarding.azure.graph import GraphAdapter
-from onboarding.azure.pauses import TablePauses
-from onboarding.azure.storage import onboarding_table
-from onboarding.azure.sweeps import TableSweeps
-from onboarding.azure.tables import TableLedger
-from onboarding.azure.topics import SilentAnnouncer
-from onboarding.core.outcome import Outcome
-from onboarding.core.policy import PolicySet, parse_policy
-from onboarding.core.rule import compile_rule
-from onboarding.enforce import Rules
-from onboarding.events import parse
-from onboarding.files import load_catalogue
-from onboarding.onboard import Onboarding
-from onboarding.plan import Budget, SweepReport
-from onboarding.ports import Message, Ports
+from onboarding.application.dispatcher import Onboarding
+from onboarding.application.notifications import parse
+from onboarding.application.ports import Message, Ports
+from onboarding.application.reconciling.reconciler import Rules
+from onboarding.application.sweep.sweep_queue import Budget, SweepReport
+from onboarding.application.sweep.sweeper import Sweep
+from onboarding.azure.arm.arm_client import ArmAdapter
+from onboarding.azure.arm.resource_graph import GraphAdapter
+from onboarding.azure.http_connections import Connections
+from onboarding.azure.outcome_topic import SilentAnnouncer
+from onboarding.azure.storage.breaker_store import TablePauses
+from onboarding.azure.storage.rollout_store import TableBrakes
+from onboarding.azure.storage.storage_clients import onboarding_table
+from onboarding.azure.storage.sweep_store import TableSweeps
+from onboarding.azure.storage.table_ledger import TableLedger
+from onboarding.domain.policy.policy import PolicySet, parse_policy
+from onboarding.domain.policy.rule import compile_rule
+from onboarding.domain.reconcile.row import Outcome
+from onboarding.loading.policy_folder import load_catalogue
 from onboarding.settings import Storage
-from onboarding.sweep import Sweep
 from simulator.arm import ArmSimulator, Guest, Machine, Options, VmSpec
 from simulator.clock import ManualClock
 from tests.adapters.conftest import SCOPE, SUBSCRIPTIONS, Credential

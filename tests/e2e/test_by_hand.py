@@ -21,7 +21,7 @@ import pytest_asyncio
 from onboarding.cli.main import main
 from simulator.arm import ExtensionSpec, Guest, HandlerRun, Machine, Power, VmSpec
 from simulator.laptop import ROOT, Laptop, Scenery
-from tests.flow.test_errors import DOCUMENT
+from tests.flow.commands.test_errors import DOCUMENT
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from onboarding.core.outcome import Outcome
+from onboarding.domain.reconcile.row import Outcome
 from onboarding.settings import Storage
 from simulator.arm import ExtensionSpec
 from simulator.azurite import Azurite

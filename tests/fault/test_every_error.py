@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from onboarding.core.evidence import Evidence
-from onboarding.core.outcome import Outcome, Row, WaitingFor
-from onboarding.core.resource_id import VmId
+from onboarding.domain.failures.evidence import Evidence
+from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
+from onboarding.domain.resource_id import VmId
 from tests.flow.world import CATALOGUE, OMS, SHAPES, START, WORKSPACE_KEY, World, extension
 from tests.shared_samples import needs_samples, read_lines
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from onboarding.core.evidence import Evidence
-from onboarding.core.outcome import Outcome, WaitingFor
-from onboarding.core.resource_id import VmId
-from onboarding.ports import Look
+from onboarding.application.ports import Look
+from onboarding.domain.failures.evidence import Evidence
+from onboarding.domain.reconcile.row import Outcome, WaitingFor
+from onboarding.domain.resource_id import VmId
 from tests.flow.world import SHAPES, World
 
 VMS = 30

@@ -14,16 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from onboarding.core.asked import Asked
-from onboarding.core.digest import digest
-from onboarding.core.errors import ArmError, OnboardingError, StorageError
-from onboarding.core.evidence import Evidence
-from onboarding.core.facts import InstalledExtension, read_facts
-from onboarding.core.failures import ExtensionState, read_extension_state
-from onboarding.core.machine_row import MachineRow
-from onboarding.core.outcome import Outcome, Row, WaitingFor
-from onboarding.core.resource_id import ExtensionId, VmId
-from onboarding.events import (
+from onboarding.application.notifications import (
     ExtensionDeleted,
     ExtensionWritten,
     Notification,
@@ -33,7 +24,16 @@ from onboarding.events import (
     VmStarted,
     VmWritten,
 )
-from onboarding.ports import Entry, Known, Look, Message, Reading, Versions
+from onboarding.application.ports import Entry, Known, Look, Message, Reading, Versions
+from onboarding.domain.errors import ArmError, OnboardingError, StorageError
+from onboarding.domain.failures.classification import ExtensionState, read_extension_state
+from onboarding.domain.failures.evidence import Evidence
+from onboarding.domain.json_access import digest
+from onboarding.domain.machine.machine_facts import InstalledExtension, read_facts
+from onboarding.domain.reconcile.decision import Asked
+from onboarding.domain.reconcile.machine_row import MachineRow
+from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
+from onboarding.domain.resource_id import ExtensionId, VmId
 from tests.flow.world import (
     CATALOGUE,
     OMS,

@@ -9,25 +9,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from onboarding.core.brake import BrakeState
-from onboarding.core.catalog import parse_entry
-from onboarding.core.errors import ArmError, LostRace, StorageError
-from onboarding.core.evidence import Evidence
-from onboarding.core.machine_row import MachineRow
-from onboarding.core.outcome import Outcome, Row
-from onboarding.core.pause import Pause
-from onboarding.core.policy import PolicySet, parse_policy
-from onboarding.core.policy_state import PolicyState
-from onboarding.core.resource_id import ExtensionId, VmId
-from onboarding.core.rule import compile_rule
-from onboarding.core.selection import EVERYTHING, Selection
-from onboarding.core.survey import Standing
-from onboarding.enforce import Rules
-from onboarding.events import ExtensionDeleted, ExtensionWritten, Trigger, VmDeleted, VmStarted, VmWritten
-from onboarding.files import load_catalogue
-from onboarding.onboard import Onboarding
-from onboarding.plan import Budget, SweepReport
-from onboarding.ports import (
+from onboarding.application.dispatcher import Onboarding
+from onboarding.application.notifications import (
+    ExtensionDeleted,
+    ExtensionWritten,
+    Trigger,
+    VmDeleted,
+    VmStarted,
+    VmWritten,
+)
+from onboarding.application.operator_requests import Requests
+from onboarding.application.ports import (
     Entry,
     Known,
     Look,
@@ -43,8 +35,22 @@ from onboarding.ports import (
     SweepState,
     Versions,
 )
-from onboarding.requests import Requests
-from onboarding.sweep import Sweep
+from onboarding.application.reconciling.reconciler import Rules
+from onboarding.application.sweep.sweep_queue import Budget, SweepReport
+from onboarding.application.sweep.sweeper import Sweep
+from onboarding.domain.catalog.catalogue_entry import parse_entry
+from onboarding.domain.errors import ArmError, LostRace, StorageError
+from onboarding.domain.failures.evidence import Evidence
+from onboarding.domain.limits.circuit_breaker import Pause
+from onboarding.domain.limits.rollout_limit import BrakeState
+from onboarding.domain.policy.policy import PolicySet, parse_policy
+from onboarding.domain.policy.policy_version import PolicyState
+from onboarding.domain.policy.rule import compile_rule
+from onboarding.domain.reconcile.drift import Standing
+from onboarding.domain.reconcile.machine_row import MachineRow
+from onboarding.domain.reconcile.row import EVERYTHING, Outcome, Row, Selection
+from onboarding.domain.resource_id import ExtensionId, VmId
+from onboarding.loading.policy_folder import load_catalogue
 
 SUBSCRIPTION = "11112222-3333-4444-5555-666677778888"
 START = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)

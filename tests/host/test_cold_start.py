@@ -41,7 +41,7 @@ STORAGE = (
 )
 LOADED = """
 import gc, json, os
-from onboarding.wiring import Worker
+from onboarding.app import Worker
 
 Worker(os.environ).application
 told = {"enabled": gc.isenabled(), "left_alone": gc.get_freeze_count(), "looked_at": len(gc.get_objects())}
@@ -61,8 +61,8 @@ def test_the_collector_works_on_after_the_sdks_were_loaded_and_leaves_them_alone
 
 FAILED = """
 import gc, json
-from onboarding.core.errors import StorageError
-from onboarding.wiring import Worker
+from onboarding.domain.errors import StorageError
+from onboarding.app import Worker
 
 worker = Worker({})
 for _ in range(2):
@@ -88,6 +88,6 @@ def test_an_ignored_event_loads_no_sdk_of_azure() -> None:
     )
     succeeded, message, modules = json.loads(done.stdout.splitlines()[-1])
     assert succeeded, message
-    assert "onboarding.events" in modules
+    assert "onboarding.application.notifications" in modules
     for sdk in ("azure.mgmt.compute", "azure.identity", "azure.data.tables", "azure.core", "aiohttp"):
         assert sdk not in modules

@@ -13,7 +13,7 @@ import yaml
 from rich.console import Console
 
 from simulator.arm import Agent, Kind
-from simulator.arm.journal import RecordedRequest, Requests
+from simulator.arm.http.journal import RecordedRequest, Requests
 from simulator.demo.fleet import CROWDED, Expectation, Member, make_fleet
 from simulator.demo.ledger import Row
 from simulator.demo.report import Report, sort_rows

@@ -1,0 +1,1 @@
+"""What the bench runs as processes of their own."""

@@ -1,0 +1,187 @@
+"""`python -m bench.programs.arm FOLDER`: an ARM that costs next to nothing, so that it is not what the bench measures.
+
+TLS, a token check, the bodies of the simulator (made once), Resource Graph's pages of a fleet, a latency that can be
+set, and a record of what was asked when. Managed identities and the record have a door of their own. Ends when its
+standard input does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from bench.programs.fleet import PAGE, page_of
+from bench.workload import EQUIPPED, EXTENSION_NAME, GROUP, SUBSCRIPTION, VM_ID, WORKSPACE, vm_path
+from simulator.arm import ArmSimulator, Guest, VmSpec
+from simulator.arm.http.views import vm_body
+from simulator.clock import ManualClock
+from simulator.tls import make_certificates
+
+TEMPLATE_NAME = "vm-of-the-template"
+_TOKEN = "token-of-the-bench"
+_LEFT = (
+    "Microsoft.Compute/{0}SubscriptionMaximum;{1},Microsoft.Compute/{0}Resource;11",
+    "x-ms-ratelimit-remaining-resource",
+)
+
+
+# ARM's own limits are what the burst is about; here nobody may have to wait for them.
+_OUT_OF_REACH = {f"x-ms-ratelimit-remaining-subscription-{kind}": "100000" for kind in ("reads", "writes")}
+
+
+class LeanArm:
+    """`latency` is how long each answer takes, in seconds; `fleet` how many VMs Resource Graph knows."""
+
+    def __init__(self, vm: bytes, equipped: bytes) -> None:
+        self.latency = 0.0
+        self.fleet = 0
+        self.calls: Counter[str] = Counter()
+        self.puts: dict[str, float] = {}
+        self._vm = vm
+        self._equipped = equipped
+
+    async def answer(self, request: web.BaseRequest) -> web.Response:
+        """GET of a VM, PUT and GET of an extension, and the operation of a PUT, which has always ended."""
+        arrived = time.monotonic()
+        if request.headers.get("Authorization") != f"Bearer {_TOKEN}":
+            return web.json_response({"error": {"code": "AuthenticationFailed", "message": "no token"}}, status=401)
+        body = await request.read()
+        if self.latency:
+            await asyncio.sleep(self.latency)
+        parts = request.path.split("/")
+        if request.path.endswith("/Microsoft.ResourceGraph/resources"):
+            return self._graph(json.loads(body))
+        if request.path == "/subscriptions":
+            listed = json.dumps({"value": [{"subscriptionId": SUBSCRIPTION, "state": "Enabled"}]}).encode()
+            return self._answered("subscriptions", listed, "LowCostGet", 100_000)
+        if "operations" in parts:
+            return self._answered("poll", b'{"status":"Succeeded"}', "GetOperation", 100_000)
+        if request.method == "PUT":
+            self.puts[parts[8]] = arrived
+            host = request.headers["Host"]
+            url = f"https://{host}/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Compute/locations/x/operations/1"
+            url += "?api-version=2026-04-01"
+            return self._answered("put", body, "UpdateVM", 100_000, status=201, headers={"Azure-AsyncOperation": url})
+        if "extensions" in parts:
+            content = json.dumps(_installed(request.path)).encode()
+            return self._answered("get", content, "LowCostGet", 100_000)
+        vm = self._equipped if parts[8].startswith(EQUIPPED) else self._vm
+        return self._answered("get", vm.replace(TEMPLATE_NAME.encode(), parts[8].encode()), "LowCostGet", 100_000)
+
+    def _graph(self, asked: dict[str, Any]) -> web.Response:
+        """A page of the fleet, from where the token says."""
+        first = int(asked["options"].get("$skipToken") or 0)
+        last = min(first + PAGE, self.fleet)
+        following = b',"$skipToken":"%d"' % last if last < self.fleet else b""
+        told = b'{"totalRecords":%d,"count":%d,"resultTruncated":"false","facets":[]%b,"data":%b}'
+        rows = page_of(_as_row(self._vm), _as_row(self._equipped), TEMPLATE_NAME.encode(), first, last)
+        quota = {"x-ms-user-quota-remaining": "14", "x-ms-user-quota-resets-after": "00:00:05"}
+        content = told % (self.fleet, last - first, following, rows)
+        return self._answered("graph", content, "LowCostGet", 100_000, headers=quota)
+
+    def _answered(
+        self,
+        kind: str,
+        body: bytes,
+        bucket: str,
+        left: int,
+        *,
+        status: int = 200,
+        headers: dict[str, str] | None = None,
+    ) -> web.Response:
+        self.calls[kind] += 1
+        value, name = _LEFT
+        known = {name: value.format(bucket, left), **_OUT_OF_REACH, "x-ms-request-id": "bench", **(headers or {})}
+        return web.Response(body=body, status=status, headers=known, content_type="application/json")
+
+    async def tell(self, request: web.BaseRequest) -> web.Response:
+        """The other door: a token, or the record (`?latency=&fleet=` begins a new one)."""
+        if request.path == "/token":
+            grant = {"access_token": _TOKEN, "expires_on": str(int(time.time()) + 86_400), "token_type": "Bearer"}
+            return web.json_response(grant | {"resource": request.query.get("resource", "")})
+        record: dict[str, Any] = {"calls": dict(self.calls), "puts": self.puts}
+        answer = web.json_response(record)
+        if "latency" in request.query:
+            self.latency = float(request.query["latency"])
+            self.fleet = int(request.query.get("fleet", "0"))
+            self.calls, self.puts = Counter(), {}
+        return answer
+
+
+def _installed(path: str) -> dict[str, Any]:
+    """The extension as the product asked for it, once its handler has succeeded."""
+    properties = {
+        "publisher": "Microsoft.EnterpriseCloud.Monitoring",
+        "type": "OmsAgentForLinux",
+        "typeHandlerVersion": "1.3",
+        "provisioningState": "Succeeded",
+        "settings": {"workspaceId": WORKSPACE},
+    }
+    return {"id": path, "name": EXTENSION_NAME, "properties": properties}
+
+
+def _as_row(body: bytes) -> bytes:
+    """A VM as the product's query has it: extensions and power state at other places, created long ago."""
+    vm = json.loads(body)
+    properties = {**vm["properties"], "timeCreated": "2026-01-01T00:00:00Z"}
+    view = properties.pop("instanceView")
+    properties["extended"] = {"instanceView": {"powerState": view["statuses"][-1]}}
+    kept = {name: value for name, value in vm.items() if name != "resources"}
+    return json.dumps({**kept, "properties": properties, "extensions": vm.get("resources") or []}).encode()
+
+
+async def templates() -> tuple[bytes, bytes]:
+    """A VM that runs and has no extensions, and the same with the extension, in the simulator's own words."""
+    clock = ManualClock()
+    simulator = ArmSimulator(clock)
+    image = {"publisher": "OpenLogic", "offer": "CentOS", "sku": "7_9-gen2", "version": "7.9.2021020401"}
+    guest = Guest(os_name="centos", os_version="7.9", agent_delay=0)
+    spec = VmSpec(name=TEMPLATE_NAME, group=GROUP, subscription=SUBSCRIPTION, image=image, guest=guest)
+    machine = simulator.add_vm(spec)
+    await clock.advance(60)
+    body = vm_body(machine, clock, expanded=True)
+    body["properties"]["vmId"] = VM_ID
+    extension = {
+        "id": f"{body['id']}/extensions/{EXTENSION_NAME}",
+        "name": EXTENSION_NAME,
+        "type": "Microsoft.Compute/virtualMachines/extensions",
+        "location": body["location"],
+        "properties": {
+            "publisher": "Microsoft.EnterpriseCloud.Monitoring",
+            "type": "OmsAgentForLinux",
+            "typeHandlerVersion": "1.0",
+            "autoUpgradeMinorVersion": True,
+            "provisioningState": "Succeeded",
+            "settings": {"workspaceId": WORKSPACE},
+        },
+    }
+    return json.dumps(body).encode(), json.dumps({**body, "resources": [extension]}).encode()
+
+
+async def _serve(folder: Path) -> None:
+    arm = LeanArm(*await templates())
+    loop = asyncio.get_running_loop()
+    context = make_certificates(folder).server_context()
+    doors = [
+        await loop.create_server(web.Server(arm.answer, access_log=None), "127.0.0.1", 0, ssl=context),
+        await loop.create_server(web.Server(arm.tell, access_log=None), "127.0.0.1", 0),
+    ]
+    ports = [door.sockets[0].getsockname()[1] for door in doors]
+    print(f"ready {ports[0]} {ports[1]}", flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+
+
+def main() -> None:
+    assert vm_path(TEMPLATE_NAME).split("/")[8] == TEMPLATE_NAME
+    asyncio.run(_serve(Path(sys.argv[1])))
+
+
+if __name__ == "__main__":
+    main()

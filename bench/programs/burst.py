@@ -1,0 +1,182 @@
+"""`python -m bench.programs.burst --vms N --within S --workers M`: a burst in virtual time.
+
+It runs against the simulator's own token buckets. Time stands still while the product works, and moves to whatever is
+due next: an event, a scheduled check, the end of an install.
+Real are the product, its ARM adapter, the SDK and TLS, the table (Azurite) and the buckets; the queue is a list that
+knows when each message may be seen, in whole seconds, as Azure's does. Prints what happened as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import heapq
+import itertools
+import json
+import os
+import ssl
+from collections import Counter, deque
+from collections.abc import Coroutine, Iterable, Iterator
+from copy import replace
+from dataclasses import dataclass
+from datetime import datetime
+from math import ceil
+from typing import Any
+
+from azure.core.credentials import AccessToken
+
+from bench.workload import GROUP, SUBSCRIPTION, created_event, vm_name
+from onboarding.app import open_ports, read_configuration
+from onboarding.application import notifications
+from onboarding.application.dispatcher import Onboarding
+from onboarding.application.ports import Message, Ports
+from onboarding.azure.arm.arm_client import ArmAdapter
+from onboarding.azure.http_connections import Connections
+from onboarding.domain.reconcile.row import Outcome
+from simulator.arm import ArmSimulator, Guest, VmSpec
+from simulator.arm.http.targets import Kind
+from simulator.arm.options import Options
+from simulator.clock import ManualClock
+
+_SCOPE = "https://management.azure.com/.default"
+_AT_ONCE = 24  # events and messages at work in one worker, as host.json has it for messages
+_IMAGE = {"publisher": "OpenLogic", "offer": "CentOS", "sku": "7_9-gen2", "version": "7.9.2021020401"}
+
+
+class Deferrals:
+    """Implements `ports.Deferrals`: each message shows on a whole second, as those of Azure do."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self._clock = clock
+        self._order = itertools.count()
+        self._hidden: list[tuple[int, int, Message]] = []
+        self.scheduled = 0
+
+    async def schedule(self, message: Message, now: datetime) -> None:
+        self.scheduled += 1
+        hidden = max(0.0, (message.due - now).total_seconds())
+        heapq.heappush(self._hidden, (ceil(self._clock.seconds() + hidden), next(self._order), message))
+
+    @property
+    def next(self) -> float | None:
+        return self._hidden[0][0] if self._hidden else None
+
+    def due(self) -> Iterable[Message]:
+        while self._hidden and self._hidden[0][0] <= self._clock.seconds():
+            yield heapq.heappop(self._hidden)[2]
+
+
+class Credential:
+    """The simulator's managed identity."""
+
+    def __init__(self, arm: ArmSimulator) -> None:
+        self._arm = arm
+
+    async def get_token(self, *scopes: str, **_: Any) -> AccessToken:
+        token = self._arm.tokens.issue(scopes[0].removesuffix("/.default"))
+        return AccessToken(token.value, int(token.expires.timestamp()))
+
+    async def close(self) -> None: ...
+
+    async def __aenter__(self) -> Credential:
+        return self
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+
+@dataclass
+class Burst:
+    """Workers in front of one ARM and one table; what is due goes to them in turn."""
+
+    clock: ManualClock
+    deferrals: Deferrals
+    published: list[Any]
+    workers: Iterator[Onboarding]
+
+    async def play(self, vms: int, within: float) -> None:
+        """All VMs are created within so many seconds; ends when nothing is due any more."""
+        created = deque((within * number / vms, vm_name("burst", number)) for number in range(vms))
+        while True:
+            now = self.clock.seconds()
+            jobs = [next(self.workers).take(message) for message in self.deferrals.due()]
+            while created and created[0][0] <= now:
+                jobs.append(self._deliver(created_event(created.popleft()[1])))
+            jobs += [self._deliver(json.dumps(event)) for event in self.published]
+            self.published.clear()
+            if jobs:
+                await _at_once(jobs)
+                continue
+            upcoming = [self.deferrals.next, self.clock.next_due, created[0][0] if created else None]
+            due = min((each for each in upcoming if each is not None), default=None)
+            if due is None:
+                return
+            await self.clock.advance(due - now)
+
+    async def _deliver(self, event: str) -> None:
+        await next(self.workers).handle(notifications.parse(event, self.clock.now()))
+
+
+async def _at_once(jobs: list[Coroutine[Any, Any, None]]) -> None:
+    gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(job: Coroutine[Any, Any, None]) -> None:
+        async with gate:
+            await job
+
+    await asyncio.gather(*(one(job) for job in jobs))
+
+
+async def _run(vms: int, within: float, workers: int) -> dict[str, Any]:
+    clock, published = ManualClock(), list[Any]()
+    arm = ArmSimulator(clock, publish=published.append, options=Options(subscriptions=(SUBSCRIPTION,)))
+    for number in range(vms):
+        guest = Guest(os_name="centos", os_version="7.9", agent_delay=0)
+        spec = VmSpec(name=vm_name("burst", number), group=GROUP, subscription=SUBSCRIPTION, image=_IMAGE, guest=guest)
+        arm.add_vm(spec)
+    await clock.advance(1)
+    published.clear()
+    endpoints = await arm.start()
+    tls = ssl.create_default_context(cafile=str(endpoints.ca_file))
+    deferrals = Deferrals(clock)
+    began = clock.now()
+    try:
+        configuration = read_configuration(os.environ)
+        async with open_ports(configuration) as ports:
+            lines = []
+            for _ in range(workers):
+                adapter = ArmAdapter(Credential(arm), endpoints.arm, _SCOPE, clock.now, connections=Connections(tls))
+                own = replace(ports, arm=adapter, deferrals=deferrals, clock=clock.now)
+                lines.append(Onboarding(own, configuration.rules))
+            await Burst(clock, deferrals, published, itertools.cycle(lines)).play(vms, within)
+            return await _told(arm, ports, began, deferrals.scheduled)
+    finally:
+        await arm.stop()
+
+
+async def _told(arm: ArmSimulator, ports: Ports, began: datetime, looks: int) -> dict[str, Any]:
+    puts = [r for r in arm.requests if r.kind == Kind.EXTENSION_PUT and r.status < 300]
+    sent = Counter(r.vm for r in puts)
+    installed = set()
+    async for row in ports.ledger.current():
+        if row.outcome is Outcome.INSTALLED:
+            installed.add(row.resource_id.lower())
+    return {
+        "puts": [(r.at - began).total_seconds() for r in puts],
+        "calls": len(arm.requests),
+        "refused": sum(r.status == 429 for r in arm.requests),
+        "whole": sum(vm in installed and count == 1 for vm, count in sent.items()),
+        "looks": looks,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--vms", type=int, required=True)
+    parser.add_argument("--within", type=float, default=60)
+    parser.add_argument("--workers", type=int, default=1)
+    args = parser.parse_args()
+    print(json.dumps(asyncio.run(_run(args.vms, args.within, args.workers))))
+
+
+if __name__ == "__main__":
+    main()

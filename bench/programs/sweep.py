@@ -1,0 +1,86 @@
+"""`python -m bench.programs.sweep --what sweep|reading`: one sweep over the fleet, or its reading alone.
+
+After the sweep, some of the visits that it asked for are made, to see what they ask of ARM. Prints JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import resource
+import time
+from copy import replace
+from datetime import datetime
+from typing import Any
+
+from bench.parts import BenchFailed
+from bench.programs.reading import read_graph, read_table
+from onboarding.app import make_sweep, open_ports, read_configuration
+from onboarding.application.dispatcher import Onboarding
+from onboarding.application.ports import Deferrals, Message
+
+_OF_STANDINGS = [
+    "PartitionKey",
+    "RowKey",
+    "ResourceId",
+    "Extension",
+    "Outcome",
+    "VmId",
+    "ExtensionName",
+    "FinishedAt",
+    "EventTime",
+]
+
+
+class Noted:
+    """Implements `ports.Deferrals`: the queue, and what was put on it."""
+
+    def __init__(self, queue: Deferrals) -> None:
+        self._queue = queue
+        self.messages: list[Message] = []
+
+    async def schedule(self, message: Message, now: datetime) -> None:
+        await self._queue.schedule(message, now)
+        self.messages.append(message)
+
+
+async def _sweep(visits: int) -> dict[str, Any]:
+    configuration = read_configuration(os.environ)
+    async with open_ports(configuration) as opened:
+        noted = Noted(opened.deferrals)
+        ports = replace(opened, deferrals=noted)
+        began, cpu = time.monotonic(), time.process_time()
+        report = await make_sweep(ports, configuration).run()
+        taken = {"seconds": time.monotonic() - began, "cpu_s": time.process_time() - cpu, "peak_mb": _peak_mb()}
+        onboarding = Onboarding(ports, configuration.rules)
+        asked = noted.messages[:visits]
+        for message in asked:
+            await onboarding.take(message)
+    if not report.complete:
+        raise BenchFailed(f"the sweep left something: {report}")
+    return {**taken, "found": report.visits, "visited": len(asked)}
+
+
+async def _reading() -> dict[str, Any]:
+    began, cpu = time.monotonic(), time.process_time()
+    await read_graph()
+    await read_table(_OF_STANDINGS)
+    return {"seconds": time.monotonic() - began, "cpu_s": time.process_time() - cpu, "peak_mb": _peak_mb()}
+
+
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--what", choices=("sweep", "reading"), required=True)
+    parser.add_argument("--visits", type=int, default=0)
+    args = parser.parse_args()
+    print(json.dumps(asyncio.run(_sweep(args.visits) if args.what == "sweep" else _reading())))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,330 @@
+"""The composition root: settings, policies and catalogue in, the line with its adapters out.
+
+Nothing is made at import, and nothing fails there: what is wrong with a setting or a file is a problem with a name,
+shown at `/api/health` and in the rows of the VMs that it keeps from being onboarded.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from onboarding.application.dispatcher import Onboarding
+from onboarding.application.ports import Arm, BrakeStore, Inventory, LedgerReader, Poison, Ports, Shell
+from onboarding.application.reconciling.reconciler import Rules
+from onboarding.application.sweep.sweep_queue import Budget
+from onboarding.application.sweep.sweeper import Sweep
+from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
+from onboarding.domain.catalog.extension_settings import resolve_settings
+from onboarding.domain.errors import StorageError
+from onboarding.domain.policy.policy import Effect
+from onboarding.domain.policy.routing import routes
+from onboarding.loading.policy_folder import load_catalogue_of, load_overrides, load_policies
+from onboarding.settings import Settings, Storage, read_settings
+
+if TYPE_CHECKING:
+    from azure.core.credentials_async import AsyncTokenCredential
+
+    from onboarding.azure.arm.arm_client import ArmAdapter
+    from onboarding.azure.http_connections import Connections
+    from onboarding.azure.storage.storage_clients import OnboardingTable
+    from onboarding.azure.storage.storage_requests import StorageRequests
+
+_log = logging.getLogger(__name__)
+
+
+class Configuration(Struct, frozen=True):
+    """Everything that was read from settings and files, and what is wrong with it."""
+
+    settings: Settings
+    rules: Rules
+    problems: tuple[str, ...]
+
+
+class Application(Struct, frozen=True):
+    """The line, ready to take notifications, looks and timers."""
+
+    onboarding: Onboarding
+    sweep: Sweep
+
+
+def read_configuration(environment: Mapping[str, str]) -> Configuration:
+    """Read settings, catalogue and policies; a file that cannot be used is left out and named."""
+    settings = read_settings(environment)
+    folder = Path(settings.policies)
+    catalogue = load_catalogue_of(folder)
+    policies, problems = load_policies(folder, catalogue.entries, catalogue.unusable)
+    overrides, untaught = load_overrides(folder)
+    rules = Rules(policies, catalogue.entries, environment, overrides, catalogue.unusable)
+    found = (*settings.problems, *catalogue.problems, *problems, *untaught, *_setting_problems(rules))
+    return Configuration(settings, rules, found)
+
+
+def connect(configuration: Configuration) -> Application:
+    """The line for a process that lives long; no request is sent before the first event. Raises StorageError without
+    a storage account."""
+    ports, _ = _ports(configuration, AsyncExitStack())
+    return Application(Onboarding(ports, configuration.rules), make_sweep(ports, configuration))
+
+
+def make_sweep(ports: Ports, configuration: Configuration) -> Sweep:
+    return Sweep(ports, configuration.rules, Budget.of(configuration.settings))
+
+
+@asynccontextmanager
+async def open_ports(configuration: Configuration, *, check: bool = False) -> AsyncIterator[Ports]:
+    """All that the line needs, for one command, and closed in the end. Raises StorageError; with `check` also where
+    the table or the queue cannot be read, so that a command finds out before it writes."""
+    from onboarding.azure.storage.storage_check import check_storage
+
+    async with AsyncExitStack() as ending:
+        ports, services = _ports(configuration, ending)
+        if check:
+            await check_storage(configuration.settings.storage, *services)
+        yield ports
+
+
+@asynccontextmanager
+async def open_machines(configuration: Configuration) -> AsyncIterator[tuple[Arm, Shell]]:
+    """ARM alone, for commands that only look at VMs, and closed in the end."""
+    from onboarding.azure.arm.run_commands import RunCommands
+
+    settings = configuration.settings
+    async with _open_azure(settings) as (arm, identity, connections):
+        yield arm, RunCommands(identity, settings.arm_endpoint, settings.cloud.arm_scope, connections)
+
+
+@asynccontextmanager
+async def open_fleet(settings: Settings) -> AsyncIterator[tuple[Arm, Inventory]]:
+    """ARM and the inventory, for commands that look at many VMs and need no table; closed in the end."""
+    from onboarding.azure.arm.resource_graph import GraphAdapter
+
+    async with _open_azure(settings) as (arm, identity, connections):
+        scope = settings.cloud.arm_scope
+        yield arm, GraphAdapter(identity, settings.arm_endpoint, scope, now, connections=connections)
+
+
+@asynccontextmanager
+async def _open_azure(settings: Settings) -> AsyncIterator[tuple[ArmAdapter, AsyncTokenCredential, Connections]]:
+    """ARM, with the login and the connections that others may share; closed in the end."""
+    from onboarding.azure.arm.arm_client import ArmAdapter
+    from onboarding.azure.http_connections import Connections
+    from onboarding.azure.identity import credential
+
+    connections = Connections()
+    identity = credential(settings.cloud, settings.client_id, settings.values)
+    async with AsyncExitStack() as ending:
+        ending.push_async_callback(identity.close)
+        ending.push_async_callback(connections.close)
+        arm = ArmAdapter(identity, settings.arm_endpoint, settings.cloud.arm_scope, now, connections=connections)
+        yield arm, identity, connections
+
+
+def _ports(configuration: Configuration, ending: AsyncExitStack) -> tuple[Ports, tuple[StorageRequests, ...]]:
+    """Make the adapters, and name the storage services that they use; what they hold open is closed with `ending`."""
+    # Here and not above: the SDKs take half a second to load, and an ignored event needs none of them.
+    from azure.core.credentials import AzureKeyCredential
+
+    from onboarding.azure.arm.arm_client import ArmAdapter
+    from onboarding.azure.arm.resource_graph import GraphAdapter
+    from onboarding.azure.http_connections import Connections
+    from onboarding.azure.identity import credential
+    from onboarding.azure.outcome_topic import SilentAnnouncer, TopicAnnouncer
+    from onboarding.azure.storage.breaker_store import TablePauses
+    from onboarding.azure.storage.policy_version_store import TablePolicyStates
+    from onboarding.azure.storage.rollout_store import TableBrakes
+    from onboarding.azure.storage.schedule_queue import QueueDeferrals
+    from onboarding.azure.storage.storage_clients import onboarding_table, poison_queue, queue_requests
+    from onboarding.azure.storage.sweep_store import TableSweeps
+    from onboarding.azure.storage.table_ledger import TableLedger
+
+    settings = configuration.settings
+    if settings.storage.connection_string is None and not settings.storage.table_endpoint:
+        raise StorageError("; ".join(settings.problems))
+    identity = credential(settings.cloud, settings.client_id, settings.values)
+    ending.push_async_callback(identity.close)
+    announcer: SilentAnnouncer | TopicAnnouncer = SilentAnnouncer()
+    if settings.topic_endpoint:
+        key = settings.topic_key
+        announcer = TopicAnnouncer(settings.topic_endpoint, AzureKeyCredential(key.reveal()) if key else identity)
+    ending.push_async_callback(announcer.close)
+    connections = Connections()
+    ending.push_async_callback(connections.close)
+    table = onboarding_table(settings.storage, identity, connections)
+    poison = poison_queue(settings.storage, identity, connections)
+    ending.push_async_callback(poison.close)
+    queue = queue_requests(settings.storage, identity, connections)
+    ports = Ports(
+        arm=ArmAdapter(identity, settings.arm_endpoint, settings.cloud.arm_scope, now, connections=connections),
+        ledger=TableLedger(table, outbox=bool(settings.topic_endpoint)),
+        deferrals=QueueDeferrals(queue),
+        pauses=TablePauses(table),
+        brakes=TableBrakes(table),
+        announcer=announcer,
+        clock=now,
+        inventory=GraphAdapter(identity, settings.arm_endpoint, settings.cloud.arm_scope, now, connections=connections),
+        sweeps=TableSweeps(table),
+        poison=poison,
+        policy_states=TablePolicyStates(table),
+    )
+    return ports, (table.requests, queue)
+
+
+@asynccontextmanager
+async def open_ledger(environment: Mapping[str, str]) -> AsyncIterator[LedgerReader]:
+    """The table alone, for reading, and closed in the end. Raises StorageError if the settings name no account."""
+    from onboarding.azure.storage.table_ledger import TableLedger
+
+    async with _open_table(environment) as table:
+        yield TableLedger(table)
+
+
+@asynccontextmanager
+async def open_brakes(environment: Mapping[str, str]) -> AsyncIterator[BrakeStore]:
+    """What is counted for the policies' brakes, as `open_ledger`."""
+    from onboarding.azure.storage.rollout_store import TableBrakes
+
+    async with _open_table(environment) as table:
+        yield TableBrakes(table)
+
+
+@asynccontextmanager
+async def open_poison(environment: Mapping[str, str]) -> AsyncIterator[Poison]:
+    """The queue of what was laid aside, as `open_ledger`."""
+    from onboarding.azure.storage.storage_clients import poison_queue
+
+    async with _open_storage(environment) as (storage, identity):
+        queue = poison_queue(storage, identity)
+        try:
+            yield queue
+        finally:
+            await queue.close()
+
+
+async def storage_trouble(environment: Mapping[str, str]) -> str:
+    """What is in the way of the table and the queue, and what to do; empty if nothing is. For a command that failed."""
+    from onboarding.azure.http_connections import Connections
+    from onboarding.azure.storage.storage_check import check_storage
+    from onboarding.azure.storage.storage_clients import onboarding_table, queue_requests
+
+    connections = Connections()
+    try:
+        async with _open_storage(environment) as (storage, identity):
+            table = onboarding_table(storage, identity, connections)
+            await check_storage(storage, table.requests, queue_requests(storage, identity, connections))
+    except StorageError as error:
+        return str(error)
+    finally:
+        await connections.close()
+    return ""
+
+
+@asynccontextmanager
+async def open_arm(environment: Mapping[str, str]) -> AsyncIterator[Arm]:
+    """ARM alone, closed in the end."""
+    async with _open_azure(read_settings(environment)) as (arm, _, _):
+        yield arm
+
+
+@asynccontextmanager
+async def _open_table(environment: Mapping[str, str]) -> AsyncIterator[OnboardingTable]:
+    from onboarding.azure.storage.storage_clients import onboarding_table
+
+    async with _open_storage(environment) as (storage, identity):
+        table = onboarding_table(storage, identity)
+        try:
+            yield table
+        finally:
+            await table.close()
+
+
+@asynccontextmanager
+async def _open_storage(environment: Mapping[str, str]) -> AsyncIterator[tuple[Storage, AsyncTokenCredential | None]]:
+    """Where storage is, and who asks, if it is not asked by key."""
+    from onboarding.azure.identity import credential
+
+    settings = read_settings(environment)
+    storage = settings.storage
+    if storage.connection_string is None and not storage.table_endpoint:
+        raise StorageError("; ".join(settings.problems))
+    if storage.connection_string is not None:
+        yield storage, None
+        return
+    identity = credential(settings.cloud, storage.client_id, settings.values)
+    try:
+        yield storage, identity
+    finally:
+        await identity.close()
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Worker:
+    """What one worker process has: its configuration and its application, each made when first asked for."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self._configuration: Configuration | None = None
+        self._application: Application | None = None
+
+    @property
+    def configuration(self) -> Configuration:
+        if self._configuration is None:
+            self._configuration = read_configuration(self._environment)
+            _say_at_start(self._configuration)
+        return self._configuration
+
+    @property
+    def application(self) -> Application:
+        if self._application is None:
+            with _undisturbed():
+                self._application = connect(self.configuration)
+        return self._application
+
+
+worker = Worker(os.environ)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """For loading: the SDKs' modules are a hundred thousand objects that stay. Python's collector rests meanwhile, and
+    leaves them alone from then on: each of its full passes over them would stop all events for a tenth of a second."""
+    gc.disable()
+    try:
+        yield
+        gc.freeze()  # not where it failed: each event tries again, and the garbage of every try would be kept
+    finally:
+        gc.enable()
+
+
+def _setting_problems(rules: Rules) -> list[str]:
+    return [
+        f"policy {policy.name}: {problem}"
+        for policy in rules.policies.policies
+        if policy.effect is Effect.DEPLOY
+        for variant in routes(policy)
+        for problem in resolve_settings(rules.catalogue[policy.extension], variant, rules.app_settings).problems
+    ]
+
+
+def _say_at_start(configuration: Configuration) -> None:
+    for problem in configuration.problems:
+        _log.error("configuration: %s", problem)
+    for entry in _in_use(configuration.rules):
+        if entry.retired:
+            _log.warning("%s; it can still be installed, without support", entry.retired)
+
+
+def _in_use(rules: Rules) -> list[CatalogueEntry]:
+    names = dict.fromkeys(policy.extension for policy in rules.policies.policies)
+    return [rules.catalogue[name] for name in names]

@@ -1,0 +1,195 @@
+"""Would this image be onboarded, and why? One answer for one image, guest report or VM body.
+
+The command line and the HTTP door ask the same functions, and these ask the same core as the line does. No I/O: the
+caller brings the item, the support table and the overrides.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from copy import replace
+from functools import lru_cache
+from typing import Any
+
+from msgspec import Struct
+
+from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
+from onboarding.domain.catalog.support_table import Judgement, SupportTable, Verdict, judge
+from onboarding.domain.errors import ConfigurationError, OnboardingError, use_one_of
+from onboarding.domain.image.os_identification import (
+    NO_OVERRIDES,
+    ImageDefinition,
+    OsRelease,
+    Overrides,
+    identify,
+    read_definition,
+)
+from onboarding.domain.json_access import mapping
+from onboarding.domain.machine.machine_facts import ImageKind, ImageReference, MachineFacts, read_facts, read_image
+from onboarding.domain.machine.machine_formats import Unrecognised, arm_form
+
+DEFAULT_EXTENSION = "oms-agent-linux"
+
+_MEND = "give publisher, offer, sku; or urn; or imageReference; or osName, osVersion; or a VM body"
+_IMAGE_KEYS = ("publisher", "offer", "sku")
+_IMAGE_ID = re.compile(r"/[^\s:]{1,500}?/images/[^\s/:]", re.IGNORECASE)
+_VM_MARKS = ("storageProfile", "vmId")
+_COLUMNS = re.compile(r"\t|\s\s")  # a line of a table, which may hold a URN in the middle
+_NOTHING_KNOWN = read_facts({})
+
+
+class NotAnImage(OnboardingError):
+    """The item names neither an image nor a guest nor a VM; the text says what it would have to hold."""
+
+
+class Question(Struct, frozen=True):
+    """An image, a guest agent's report, or both."""
+
+    image: ImageReference
+    os_name: str = ""
+    os_version: str = ""
+    definition: ImageDefinition | None = None
+
+    def __str__(self) -> str:
+        image = self.image
+        if image.kind is ImageKind.MARKETPLACE:
+            return ":".join(part for part in (image.publisher, image.offer, image.sku, image.version) if part)
+        return image.id or " ".join(part for part in (self.os_name, self.os_version) if part) or "(nothing)"
+
+
+class Answer(Struct, frozen=True):
+    """What was asked, as a person would name it, and what we say to it."""
+
+    subject: str
+    publisher: str
+    release: OsRelease
+    judgement: Judgement
+
+    @property
+    def supported(self) -> bool:
+        return self.judgement.verdict is Verdict.SUPPORTED
+
+    def fields(self) -> dict[str, str | None]:
+        """The answer's own fields, in their order."""
+        return {
+            "distribution": self.release.distribution,
+            "version": self.release.version,
+            "release": self.release.title,
+            "architecture": self.release.architecture,
+            "os_type": self.release.os_type,
+            "verdict": self.judgement.verdict,
+            "witness": self.release.witness,
+            "reason": self.judgement.reason,
+        }
+
+
+class Checker:
+    """Answers for many items against one table. Lists name the same image hundreds of times, once for each of its
+    versions, so an answer by name alone is kept."""
+
+    def __init__(self, table: SupportTable, overrides: Overrides = NO_OVERRIDES) -> None:
+        self._table = table
+        self._overrides = overrides
+        self._judged_name = lru_cache(maxsize=8192)(self._judge_name)
+
+    def check(self, item: object) -> Answer:
+        """Answer for one item: a URN, or a mapping with any of the keys that `NotAnImage` lists."""
+        asked = read_question(item)
+        if isinstance(asked, MachineFacts):
+            release, judgement = self._judged(asked)
+            return Answer(_name_of(asked), asked.image.publisher, release, judgement)
+        image = asked.image
+        # The version is no part of what a name tells, and would keep the same answer once for each build.
+        named = ImageReference(image.publisher, image.offer, image.sku, id=image.id, kind=image.kind)
+        release, judgement = self._judged_name(Question(named, asked.os_name, asked.os_version, asked.definition))
+        return Answer(str(asked), image.publisher, release, judgement)
+
+    def _judge_name(self, asked: Question) -> tuple[OsRelease, Judgement]:
+        facts = replace(
+            _NOTHING_KNOWN, image=asked.image, guest_os_name=asked.os_name, guest_os_version=asked.os_version
+        )
+        return self._judged(facts, asked.definition)
+
+    def _judged(self, facts: MachineFacts, definition: ImageDefinition | None = None) -> tuple[OsRelease, Judgement]:
+        release = identify(facts, self._overrides, definition)
+        return release, judge(release, self._table)
+
+
+def check_query(
+    query: Mapping[str, str], catalogue: Mapping[str, CatalogueEntry], overrides: Overrides = NO_OVERRIDES
+) -> dict[str, Any]:
+    """The body of `GET /api/check`: query parameters `image` (publisher:offer:sku[:version]) or the item's own keys,
+    and `extension`, `supportTable`. Raises `NotAnImage` or `ConfigurationError` for what the caller must mend."""
+    name = query.get("extension") or DEFAULT_EXTENSION
+    entry = catalogue.get(name)
+    if entry is None:
+        raise ConfigurationError("extension", f"{name!r} is not in the catalogue", use_one_of(catalogue, name))
+    table = entry.support_table(query.get("supportTable", ""))
+    item = query["image"] if query.get("image") else {k: v for k, v in query.items() if v}
+    answer = Checker(table, overrides).check(item)
+    return {
+        "subject": answer.subject,
+        **answer.fields(),
+        "row": answer.judgement.row or None,
+        "extension": entry.name,
+        "supportTable": table.name or None,
+        "supportTableDate": table.date or None,
+    }
+
+
+def read_question(item: object) -> Question | MachineFacts:
+    """What an item tells of a machine."""
+    if isinstance(item, str):
+        return Question(_own_image(item) or _parse_urn(item))
+    if not isinstance(item, Mapping):
+        raise NotAnImage(f"{type(item).__name__} is no image; {_MEND}")
+    try:
+        item = arm_form(item)
+    except Unrecognised as error:
+        raise NotAnImage(str(error)) from None
+    if any(key in mapping(item.get("properties")) for key in _VM_MARKS):
+        return read_facts(item)
+    image = _image_of(item)
+    if image is None and "osName" not in item and "osVersion" not in item:
+        raise NotAnImage(f"no image among the keys {', '.join(map(str, item)) or '(none)'}; {_MEND}")
+    known = {"architecture": item["architecture"]} if "architecture" in item else None
+    definition = read_definition({"properties": known}) if known else None
+    return Question(image or ImageReference(), _text(item, "osName"), _text(item, "osVersion"), definition)
+
+
+def _name_of(facts: MachineFacts) -> str:
+    return str(facts.id) if facts.id.name else str(Question(facts.image, facts.guest_os_name, facts.guest_os_version))
+
+
+def _own_image(text: str) -> ImageReference | None:
+    """The image that a resource id names: a managed image, or one of a gallery."""
+    return read_image({"id": text.strip()}) if _IMAGE_ID.match(text.strip()) else None
+
+
+def _parse_urn(text: str) -> ImageReference:
+    parts = [part.strip() for part in text.strip().split(":")]
+    if len(parts) not in (3, 4) or not all(parts[:3]) or _COLUMNS.search(text.strip()):
+        raise NotAnImage(f"{_cut(text)!r} is no image; write publisher:offer:sku or publisher:offer:sku:version")
+    version = parts[3] if len(parts) == 4 else ""
+    return ImageReference(parts[0], parts[1], parts[2], version, kind=ImageKind.MARKETPLACE)
+
+
+def _image_of(item: Mapping[str, Any]) -> ImageReference | None:
+    if isinstance(item.get("imageReference"), Mapping):
+        return read_image(item["imageReference"])
+    if any(key in item for key in _IMAGE_KEYS):
+        missing = [key for key in _IMAGE_KEYS if not _text(item, key).strip()]
+        if missing and "osName" not in item:
+            raise NotAnImage(f"the image has no {' and no '.join(missing)}; {_MEND}")
+        return read_image({key: item.get(key) for key in (*_IMAGE_KEYS, "version")})
+    return _parse_urn(item["urn"]) if isinstance(item.get("urn"), str) else None
+
+
+def _text(item: Mapping[str, Any], key: str) -> str:
+    value = item.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:77]}..."

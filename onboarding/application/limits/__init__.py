@@ -1,0 +1,1 @@
+"""Circuit breakers and rollout limits, shared by all workers through their stores."""

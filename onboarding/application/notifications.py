@@ -1,0 +1,242 @@
+"""From the raw JSON of one event to what it says happened: a notification, or `Ignored` with the reason.
+
+Reads both schemas (Event Grid and CloudEvents 1.0). Every field may be missing or of any type; nothing here
+raises, does I/O or keeps `claims`, which hold personal data. What counts is the operation's name: a tag write has
+the VM as its subject too.
+
+Whoever has the function's key can send any event. One that says it comes from another subscription than its VM's is not
+believed; a topic that names no subscription (a management group's, a custom one) proves nothing either way. A time that
+has not come yet is taken for now, since it would hide the true events that follow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import unquote
+
+from msgspec import Struct
+
+from onboarding.domain.resource_id import ExtensionId, VmId, parse_id
+
+
+class Trigger(Struct, frozen=True):
+    """What made us look: an event's id, time (UTC) and correlation id, or those of a timed look."""
+
+    id: str
+    time: datetime
+    correlation_id: str = ""
+
+
+class VmWritten(Struct, frozen=True):
+    """A VM was created or updated; no event says which. `created` is False where it surely was an update."""
+
+    vm: VmId
+    trigger: Trigger
+    created: bool
+
+
+class VmStarted(Struct, frozen=True):
+    vm: VmId
+    trigger: Trigger
+
+
+class VmDeleted(Struct, frozen=True):
+    vm: VmId
+    trigger: Trigger
+
+
+class ExtensionWritten(Struct, frozen=True):
+    """An extension operation ended. The event carries no reason for a failure."""
+
+    extension: ExtensionId
+    trigger: Trigger
+    succeeded: bool
+
+
+class ExtensionDeleted(Struct, frozen=True):
+    extension: ExtensionId
+    trigger: Trigger
+
+
+class PolicyStateChanged(Struct, frozen=True):
+    """Azure Policy found a VM compliant or not; `trigger.time` is the time of the finding."""
+
+    vm: VmId
+    trigger: Trigger
+    compliant: bool
+    definition_id: str
+    assignment_id: str = ""
+
+
+class Ignored(Struct, frozen=True):
+    reason: str
+
+
+type Notification = (
+    VmWritten | VmStarted | VmDeleted | ExtensionWritten | ExtensionDeleted | PolicyStateChanged | Ignored
+)
+
+_VM = "microsoft.compute/virtualmachines"
+_EXTENSION = f"{_VM}/extensions"
+# A third type, PolicyStateDeleted, ends a finding and says nothing of the VM.
+_POLICY_EVENTS = ("microsoft.policyinsights.policystatecreated", "microsoft.policyinsights.policystatechanged")
+_GUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_TOPIC = re.compile(r"/subscriptions/([^/]+)(?:/.*)?", re.IGNORECASE | re.DOTALL)
+_LONGEST_ID = 2048  # characters
+_CLOCKS_DIFFER = timedelta(minutes=5)
+# The table takes no earlier time.
+_FIRST_TIME = datetime(1601, 1, 1, tzinfo=UTC)
+
+
+def parse(text: str, received: datetime) -> Notification:
+    """What one event says. `received` stands in for a time that the event does not give."""
+    try:
+        raw = json.loads(text)
+    except (ValueError, RecursionError):
+        return Ignored("not JSON")
+    if not isinstance(raw, Mapping):
+        return Ignored("not a JSON object")
+    kind = _text(raw.get("type") if "specversion" in raw else raw.get("eventType")).lower()
+    data = raw.get("data")
+    if not isinstance(data, Mapping):
+        return Ignored("the event has no data")
+    if kind in _POLICY_EVENTS:
+        return _policy_state(raw, data, received)
+    if not kind.startswith("microsoft.resources.resource"):
+        return Ignored(f"event type {kind[:80]!r} is none that we act on")
+    return _resource(kind.removeprefix("microsoft.resources.resource"), raw, data, received)
+
+
+def _resource(kind: str, raw: Mapping[str, Any], data: Mapping[str, Any], received: datetime) -> Notification:
+    operation = _operation(data)
+    named = [_decoded(_text(data.get("resourceUri"))), _decoded(_text(raw.get("subject")))]
+    operation = operation or next(filter(None, map(_action, named if kind.startswith("action") else ())), "")
+    ids = map(_target, (*named, *(_without_verb(text, operation) for text in named)))
+    target = next((each for each in ids if each is not None), None)
+    if target is not None and (foreign := _foreign(raw, target)):
+        return foreign
+    trigger = _trigger(raw, data, _time(raw, received))
+    match (kind, operation, target):
+        case ("writesuccess", "microsoft.compute/virtualmachines/write", VmId()):
+            return VmWritten(target, trigger, created=not data.get("httpRequest"))
+        case ("actionsuccess", "microsoft.compute/virtualmachines/start/action", VmId()):
+            return VmStarted(target, trigger)
+        case ("deletesuccess", "microsoft.compute/virtualmachines/delete", VmId()):
+            return VmDeleted(target, trigger)
+        case (
+            "writesuccess" | "writefailure" | "writecancel",
+            "microsoft.compute/virtualmachines/extensions/write",
+            ExtensionId(),
+        ):
+            return ExtensionWritten(target, trigger, succeeded=kind == "writesuccess")
+        case ("deletesuccess", "microsoft.compute/virtualmachines/extensions/delete", ExtensionId()):
+            return ExtensionDeleted(target, trigger)
+        case (_, _, None) if operation.startswith((f"{_VM}/", f"{_EXTENSION}/")):
+            return Ignored(f"operation {operation[:80]!r} names no virtual machine")
+        case _:
+            return Ignored(f"operation {operation[:80]!r} ({kind[:20]}) is none that we act on")
+
+
+def _policy_state(raw: Mapping[str, Any], data: Mapping[str, Any], received: datetime) -> Notification:
+    target = _target(_decoded(_text(raw.get("subject"))))
+    if not isinstance(target, VmId):
+        return Ignored("the policy state is not a virtual machine's")
+    if foreign := _foreign(raw, target):
+        return foreign
+    found = _not_later(_parse_time(data.get("timestamp")), received) or _time(raw, received)
+    return PolicyStateChanged(
+        vm=target,
+        trigger=_trigger(raw, data, found),
+        compliant=_text(data.get("complianceState")).lower() != "noncompliant",
+        definition_id=_text(data.get("policyDefinitionId")).lower(),
+        assignment_id=_text(data.get("policyAssignmentId")).lower(),
+    )
+
+
+def _operation(data: Mapping[str, Any]) -> str:
+    """The operation's name, lower case; it stands in what was authorized too, and in logs in an object of its own."""
+    told = data.get("operationName")
+    if isinstance(told, Mapping):
+        told = told.get("value")
+    authorized = data.get("authorization")
+    if not _text(told) and isinstance(authorized, Mapping):
+        told = authorized.get("action")
+    return _text(told).strip().lower()
+
+
+def _decoded(text: str) -> str:
+    """The id as ARM would take it. Some writers encode it; what is then no name is refused as ever."""
+    return unquote(text) if "%" in text and len(text) <= _LONGEST_ID else text
+
+
+def _target(text: str) -> VmId | ExtensionId | None:
+    target = parse_id(text)
+    vm = target.vm if isinstance(target, ExtensionId) else target
+    return target if vm is not None and _GUID.fullmatch(vm.subscription) else None
+
+
+def _without_verb(text: str, operation: str) -> str:
+    """The subject of an action ends with its verb: `…/virtualMachines/web01/start`, some write `…/start/action`."""
+    path, _, last = _unslashed(text).rpartition("/")
+    return path if last and operation.endswith(f"/{last.lower()}/action") else ""
+
+
+def _action(text: str) -> str:
+    """The operation that a subject with a verb names, where nothing else does."""
+    path, _, verb = _unslashed(text).rpartition("/")
+    return f"{_VM}/{verb.lower()}/action" if isinstance(_target(path), VmId) else ""
+
+
+def _unslashed(text: str) -> str:
+    text = text.strip().rstrip("/")
+    return text[: -len("/action")] if text.lower().endswith("/action") else text
+
+
+def _foreign(raw: Mapping[str, Any], target: VmId | ExtensionId) -> Ignored | None:
+    """Why the event cannot be about its target: it comes from another subscription."""
+    vm = target.vm if isinstance(target, ExtensionId) else target
+    named = _TOPIC.fullmatch(_text(raw.get("source") if "specversion" in raw else raw.get("topic")).strip())
+    if named is None or named[1].lower() == vm.subscription.lower():
+        return None
+    return Ignored(f"an event of subscription {named[1][:40]!r} speaks of one in {vm.subscription}")
+
+
+def _trigger(raw: Mapping[str, Any], data: Mapping[str, Any], time: datetime) -> Trigger:
+    identity = _text(raw.get("id")) or hashlib.sha256(json.dumps(raw, sort_keys=True).encode()).hexdigest()[:32]
+    return Trigger(_as_key(identity), time, _text(data.get("correlationId"))[:128])
+
+
+def _as_key(identity: str) -> str:
+    """The id as it can stand in a row key; one that had to be changed keeps its difference as a hash."""
+    key = re.sub(r"[^a-z0-9._:-]", "-", identity.lower())[:80]
+    if key == identity.lower():
+        return key
+    difference = hashlib.sha256(identity.lower().encode(errors="backslashreplace")).hexdigest()[:12]
+    return f"{key}.{difference}"
+
+
+def _time(raw: Mapping[str, Any], received: datetime) -> datetime:
+    told = _parse_time(raw.get("time")) or _parse_time(raw.get("eventTime"))
+    return _not_later(told, received) or received
+
+
+def _not_later(moment: datetime | None, received: datetime) -> datetime | None:
+    return received if moment is not None and moment > received + _CLOCKS_DIFFER else moment
+
+
+def _parse_time(value: object) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(_text(value))
+        moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
+    return moment if moment >= _FIRST_TIME else None
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,46 @@
+"""The definitions behind custom images: OS type, architecture and purchase plan of a gallery or managed image.
+
+Asked for only where nothing else tells the OS, or where people chose to believe them; once per image and process.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from onboarding.application.ports import Arm
+from onboarding.domain.errors import ArmError
+from onboarding.domain.image.os_identification import ImageDefinition, Overrides, identify, read_definition
+from onboarding.domain.machine.machine_facts import ImageKind, MachineFacts
+
+_log = logging.getLogger(__name__)
+
+_MOST = 1000
+_READABLE = (ImageKind.GALLERY, ImageKind.MANAGED_IMAGE)
+
+
+class Definitions:
+    """Reads image definitions and keeps them."""
+
+    def __init__(self, arm: Arm, overrides: Overrides) -> None:
+        self._arm = arm
+        self._overrides = overrides
+        self._believed = any(rule.believe_identifier for rule in overrides.rules)
+        self._known: dict[str, ImageDefinition] = {}
+
+    async def of(self, facts: MachineFacts) -> ImageDefinition | None:
+        """The definition of the VM's image, if it is of any use and may be read."""
+        if facts.image.kind not in _READABLE:
+            return None
+        if not self._believed and identify(facts, self._overrides).known:
+            return None
+        image = facts.image.id.partition("/versions/")[0]
+        if image.lower() not in self._known:
+            try:
+                body = await self._arm.read_image(image)
+            except ArmError as error:
+                _log.info("%s: its image could not be read: %s", facts.id.name, error)
+                return None
+            if len(self._known) >= _MOST:
+                self._known.clear()
+            self._known[image.lower()] = read_definition(body)
+        return self._known[image.lower()]

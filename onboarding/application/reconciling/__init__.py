@@ -1,0 +1,1 @@
+"""One pass over one machine: read, decide, schedule and claim, send, record."""

@@ -1,0 +1,1 @@
+"""The timer that finds what events missed."""

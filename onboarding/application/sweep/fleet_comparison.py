@@ -1,0 +1,150 @@
+"""A set of subscriptions, compared: every VM of the inventory with its rows, and every row with the inventory.
+
+The inventory is Resource Graph's where it answers; else ARM's lists are read, a subscription at a time. VMs are
+streamed; of the rows, no more than their standings is held.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from onboarding.application.ports import Ports
+from onboarding.application.readers.container_reader import SurroundingsReader
+from onboarding.application.reconciling.reconciler import Rules
+from onboarding.application.sweep.sweep_queue import Plan, Refused
+from onboarding.domain.errors import ArmError
+from onboarding.domain.machine.machine_facts import MachineFacts, read_facts
+from onboarding.domain.policy.policy import Assignment, Policy, PolicySet
+from onboarding.domain.reconcile.drift import Finding, Reason, Standing, find, gone
+from onboarding.domain.reconcile.row import Outcome
+from onboarding.domain.resource_id import VmId, parse_id
+
+_log = logging.getLogger(__name__)
+
+_TOO_MANY = 429
+_NOT_ALLOWED = (401, 403)
+
+
+@dataclass(slots=True)
+class _Known:
+    """What the table says of one VM."""
+
+    resource_id: str
+    standings: list[Standing] = field(default_factory=list)
+    listed: bool = False
+
+
+type _Rows = dict[str, _Known]  # by the VM's key
+
+
+class Survey:
+    """Compares, and puts on the plan what has to be visited. `at` is the subscription that a run which stopped was at,
+    and `width` how many it was at, beginning with that one."""
+
+    def __init__(
+        self,
+        ports: Ports,
+        rules: Rules,
+        policies: PolicySet,
+        plan: Plan,
+        stable: Callable[[Policy], bool],
+        surroundings: SurroundingsReader,
+    ) -> None:
+        self._ports = ports
+        self._rules = rules
+        self._policies = policies
+        self._plan = plan
+        self._stable = stable
+        self._surroundings = surroundings
+        self.at, self.width = "", 0
+
+    async def run(self, subscriptions: Sequence[str]) -> None:
+        """Raises StorageError, and Stopped when there is more to do than this run may."""
+        self.at, self.width = subscriptions[0], len(subscriptions)
+        known: dict[str, _Rows] = {}
+        for subscription in subscriptions:
+            self._plan.check()
+            known[subscription] = await self._read_table(subscription)
+        try:
+            seen = await self._compare(self._ports.inventory.machines(subscriptions), known)
+        except ArmError as error:
+            if error.evidence.http_status == _TOO_MANY:
+                raise Refused(f"Resource Graph: {error}") from None
+            await self._read_lists(known, error)
+            return
+        for subscription, rows in known.items():
+            await (self._close(rows) if subscription in seen else self._doubt(subscription, rows))
+
+    async def _read_lists(self, known: Mapping[str, _Rows], error: ArmError) -> None:
+        """Resource Graph gave nothing, or a part only, and a part closes no row. ARM's lists say it all, but for the
+        state of extensions."""
+        _log.warning("sweep: Resource Graph cannot be asked (%s); reading ARM's lists", error)
+        if error.evidence.http_status not in _NOT_ALLOWED:
+            what = (
+                f"Resource Graph for {self.width} subscriptions from {self.at} ({error}); ARM's lists were read instead"
+            )
+            self._plan.report.could_not_read(what)
+        for subscription, rows in known.items():
+            self.at, self.width = subscription, 1
+            self._plan.check()
+            await self._read_list(subscription, rows)
+
+    async def _doubt(self, subscription: str, rows: _Rows) -> None:
+        """Resource Graph passes over what our identity may not see: that it knows no VM of ours is no proof."""
+        if any(_open(known) for known in rows.values()):
+            self._plan.check()
+            await self._read_list(subscription, rows)
+
+    async def _read_list(self, subscription: str, rows: _Rows) -> None:
+        try:
+            await self._compare(self._ports.arm.list_machines(subscription), {subscription: rows})
+        except ArmError as error:
+            self._plan.report.could_not_read(f"{subscription} ({error})")
+        else:
+            await self._close(rows)
+
+    async def _read_table(self, subscription: str) -> _Rows:
+        rows: _Rows = {}
+        async for resource_id, standing in self._ports.ledger.standings(subscription):
+            rows.setdefault(resource_id.lower(), _Known(resource_id)).standings.append(standing)
+        return rows
+
+    async def _compare(self, machines: AsyncIterator[Mapping[str, Any]], known: Mapping[str, _Rows]) -> set[str]:
+        """Compare what comes; the subscriptions that it came from."""
+        seen = set[str]()
+        async for body in machines:
+            self._plan.compared()
+            facts = read_facts(body)
+            subscription = facts.id.subscription.lower()
+            seen.add(subscription)
+            completed = await self._surroundings.complete(facts, self._policies, self._plan.started)
+            row = known.get(subscription, {}).get(facts.id.key)
+            if row is not None:
+                row.listed = True
+            standings = row.standings if row else ()
+            finding = self._find(completed.facts, completed.assignments, standings)
+            if finding is not None and facts.id.name:
+                await self._plan.visit(facts.id, finding, facts.vm_id, standings)
+        return seen
+
+    def _find(
+        self, facts: MachineFacts, assignments: Iterable[Assignment], standings: Iterable[Standing]
+    ) -> Finding | None:
+        if only := self._plan.order.policy:
+            assignments = [each for each in assignments if each.policy.name == only]
+        return find(facts, assignments, self._rules.catalogue, standings, self._plan.settled, self._stable)
+
+    async def _close(self, rows: _Rows) -> None:
+        """Rows whose VM is not listed: the visit asks ARM, and only what ARM does not know is closed."""
+        for known in rows.values():
+            vm = parse_id(known.resource_id)
+            missing = not known.listed and not self._plan.order.policy and gone(known.standings, self._plan.settled)
+            if missing and isinstance(vm, VmId):
+                await self._plan.visit(vm, Finding(Reason.GONE, ""), "", known.standings)
+
+
+def _open(known: _Known) -> bool:
+    return any(standing.outcome is not Outcome.GONE for standing in known.standings)

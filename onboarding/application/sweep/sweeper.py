@@ -1,0 +1,284 @@
+"""The sweep: what takes up what events and timed messages missed. The timer runs it, or a person.
+
+It finds rows whose look is past, outcomes that were not told, and VMs that an inventory and the table disagree about.
+It visits none of them: each becomes a message on the deferrals queue, so that Functions scales the visits out, and a
+VM that needs nothing costs no call at all. What it finds is a reason to look, never a decision, so it may run twice,
+beside an event, or from an inventory that lags.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from copy import replace
+from itertools import batched
+from operator import itemgetter
+
+from onboarding.application.ports import SUBSCRIPTIONS_AT_ONCE, Look, Message, Ports, SweepState, SweepStore
+from onboarding.application.readers.container_reader import SurroundingsReader
+from onboarding.application.readers.policy_scopes import PolicyAges, Reach
+from onboarding.application.reconciling.reconciler import Rules
+from onboarding.application.sweep.fleet_comparison import Survey
+from onboarding.application.sweep.sweep_queue import (
+    AT_ONCE,
+    Budget,
+    Order,
+    OutOfTime,
+    Plan,
+    Refused,
+    Stopped,
+    SweepReport,
+    Watch,
+)
+from onboarding.domain.errors import ArmError, LostRace, StorageError
+from onboarding.domain.policy.management_groups import NOWHERE
+from onboarding.domain.policy.policy import PolicySet
+from onboarding.domain.reconcile.sweep_requests import Mark, last_moment
+from onboarding.domain.resource_id import VmId, parse_id
+
+_log = logging.getLogger(__name__)
+
+# The shares of a run's time after which its parts end, so that the next part has its turn.
+_OVERDUE, _ANNOUNCED, _HARD = 1 / 4, 1 / 2, 9 / 8
+_POISON_MOST = 256
+_POISON_S = 20
+
+
+class Sweep:
+    """One run over everything that the policies reach. Never two at once."""
+
+    def __init__(self, ports: Ports, rules: Rules, budget: Budget | None = None) -> None:
+        self._ports = ports
+        self._rules = rules
+        self._budget = budget or Budget()
+        self._surroundings = SurroundingsReader(ports.arm)
+        self._reach = Reach(rules.policies, ports.inventory)
+        self._ages = PolicyAges(rules.policies, ports.policy_states, self._budget.stable)
+
+    async def run(self, order: Order | None = None, watch: Watch | None = None) -> SweepReport:
+        """Raises StorageError if storage cannot be reached; what cannot be read is named in the report."""
+        plan = Plan(self._ports, self._budget, order or Order(), watch or Watch())
+        if plan.order.dry_run:
+            await self._ages.read(plan.started, write=False)
+            await self._survey(plan, None)
+        else:
+            await self._run_alone(plan)
+        _log.info("sweep: %s", plan.report)
+        return plan.report
+
+    async def _run_alone(self, plan: Plan) -> None:
+        stored = await self._ports.sweeps.read()
+        now = self._ports.clock()
+        if (stored.state.held_until or now) > now:
+            plan.report.held = True
+            return
+        memory = _Memory(self._ports.sweeps, replace(stored.state, held_until=now + self._budget.held), stored.version)
+        try:
+            await memory.save()
+        except LostRace:
+            plan.report.held = True
+            return
+        plan.remember(stored.state.unanswered)
+        try:
+            await self._run_in_time(plan, memory)
+        except LostRace:
+            plan.report.stop("another sweep began meanwhile")
+        finally:
+            await self._release(plan, memory)
+
+    async def _release(self, plan: Plan, memory: _Memory) -> None:
+        memory.note(plan)
+        memory.state = replace(memory.state, held_until=None)
+        try:
+            await memory.save()
+        except LostRace:
+            _log.warning("sweep: it took so long that another one began")
+
+    async def _run_in_time(self, plan: Plan, memory: _Memory) -> None:
+        """The whole run. Its parts end by themselves when their time is up; a request that hangs is cut off."""
+        try:
+            async with asyncio.timeout((self._budget.longest * _HARD).total_seconds()) as limit:
+                await self._run_held(plan, memory)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            plan.report.stop("a request took too long")
+            memory.note(plan, resume_at=memory.beyond)
+
+    async def _run_held(self, plan: Plan, memory: _Memory) -> None:
+        await self._ages.read(plan.started, write=True)
+        await self._look_at_overdue(plan, memory)
+        await self._announce(plan)
+        if memory.state.busy_until and memory.state.busy_until > plan.started:
+            plan.report.busy = True
+        else:
+            await self._survey(plan, memory)
+        await self._clear_poison(plan)
+
+    async def _look_at_overdue(self, plan: Plan, memory: _Memory) -> None:
+        """Put on the queue the looks that have had a moment since the last run, the earliest first."""
+        before, most, last = plan.started - self._budget.grace, self._budget.visits, memory.state.overdue
+        found: list[tuple[Mark, Look]] = []
+        left = 0
+        try:
+            async for row in self._ports.ledger.overdue(before):
+                plan.check(_OVERDUE)
+                vm, due = parse_id(row.resource_id), row.next_attempt_at
+                if not isinstance(vm, VmId) or due is None:
+                    continue
+                moment = last_moment(due, before, self._budget.asked_again, self._budget.repeated)
+                mark = Mark(moment, f"{vm.key}|{row.extension}")
+                if last is not None and mark <= last:
+                    plan.report.skipped += 1
+                    continue
+                found.append((mark, Look(vm, row.extension, due)))
+                if len(found) > 2 * most:
+                    left += _cut(found, most)
+        except OutOfTime as stopped:
+            plan.report.stop(f"{stopped} of reading overdue rows")
+        left += _cut(found, most)
+        for some in batched(found, AT_ONCE, strict=False):
+            await plan.schedule(look for _, look in some)
+            plan.report.overdue += len(some)
+            plan.report.repeated += sum(mark.moment > look.due for mark, look in some)
+            memory.state = replace(memory.state, overdue=some[-1][0])
+        if left:
+            plan.report.stop(f"after {most} looks")
+        else:
+            memory.state = replace(memory.state, overdue=Mark(before))
+        if found:
+            await memory.save()
+
+    async def _announce(self, plan: Plan) -> None:
+        try:
+            async for row in self._ports.ledger.untold(plan.started - self._budget.grace):
+                plan.check(_ANNOUNCED)
+                if await self._ports.announcer.announce(row):
+                    await self._ports.ledger.told(row)
+                    plan.report.announced += 1
+        except OutOfTime as stopped:
+            plan.report.stop(f"{stopped} of publishing outcomes")
+
+    async def _survey(self, plan: Plan, memory: _Memory | None) -> None:
+        """Compare everything, beginning where the last run stopped; a dry run has no memory and begins anywhere."""
+        policies = await self._reach.policies(plan.started)
+        for problem in self._reach.problems:
+            plan.report.could_not_read(problem)
+        survey = Survey(
+            self._ports,
+            self._rules,
+            policies,
+            plan,
+            lambda policy: self._ages.settled(policy, plan.started),
+            self._surroundings,
+        )
+        subscriptions = await self._subscriptions(plan, policies)
+        resume_at = memory.state.resume_at if memory and plan.order.whole else ""
+        at = next((n for n, each in enumerate(subscriptions) if each >= resume_at), 0)
+        subscriptions = subscriptions[at:] + subscriptions[:at]
+        following, done = "", 0
+        for some in batched(subscriptions, SUBSCRIPTIONS_AT_ONCE, strict=False):
+            if memory and plan.order.whole:
+                memory.beyond = subscriptions[(done + len(some)) % len(subscriptions)]
+            try:
+                await survey.run(some)
+                await plan.send()
+            except Stopped as stopped:
+                following = _after(stopped, survey, subscriptions)
+                plan.report.stop(str(stopped))
+                await plan.send()
+                break
+            done += len(some)
+            if memory and done < len(subscriptions):
+                memory.note(plan, resume_at=subscriptions[done] if plan.order.whole else None)
+                await memory.save()
+        if memory:
+            memory.note(plan, resume_at=following if plan.order.whole else None)
+
+    async def _clear_poison(self, plan: Plan) -> None:
+        """Remove from the poison queue what nobody needs any more: it is to hold what needs a person, and no more."""
+        if self._ports.poison is None:
+            return
+        seen: set[Message] = set()
+
+        async def settled(message: Message) -> bool:
+            if message in seen:
+                return True
+            seen.add(message)
+            return await self._settled(message, plan)
+
+        try:
+            async with asyncio.timeout(_POISON_S):
+                plan.report.poison = await self._ports.poison.remove(settled, _POISON_MOST)
+        except TimeoutError:
+            plan.report.could_not_read(f"the poison queue (in {_POISON_S} s)")
+        except StorageError as error:
+            plan.report.could_not_read(str(error))
+
+    async def _settled(self, message: Message, plan: Plan) -> bool:
+        """Whether nothing waits for this message: its row has gone on, or its visit was asked for again since."""
+        known = (await self._ports.ledger.read(message.vm)).targets
+        if isinstance(message, Look):
+            stored = known.get(message.extension)
+            return stored is None or stored.row.outcome.final or stored.row.next_attempt_at != message.due
+        if message.due < plan.started - self._budget.repeated:
+            return True
+        rows = [stored.row for stored in known.values()]
+        return any(row.changed_since(message.due) or row.event_time == message.due for row in rows)
+
+    async def _subscriptions(self, plan: Plan, policies: PolicySet) -> list[str]:
+        """The subscriptions that the policies name; where one names none, all that the identity can see."""
+        if plan.order.subscription:
+            return [plan.order.subscription.lower()]
+        named: set[str] = set()
+        everywhere = False
+        for policy in policies.policies:
+            subscriptions = {scope.subscription for scope in policy.scopes if scope != NOWHERE}
+            everywhere |= not policy.scopes or "" in subscriptions
+            named |= subscriptions - {""}
+        if everywhere:
+            try:
+                named |= {subscription.lower() for subscription in await self._ports.arm.list_subscriptions()}
+            except ArmError as error:
+                plan.report.could_not_read(f"the list of subscriptions ({error})")
+        return sorted(named)
+
+
+class _Memory:
+    """What the next run has to know. It is written while the run goes on, so that a run that dies is not repeated."""
+
+    def __init__(self, store: SweepStore, state: SweepState, version: str | None) -> None:
+        self._store = store
+        self._version = version
+        self.state = state
+        self.beyond: str | None = None  # where to go on if what the run is at does not come to an end
+
+    def note(self, plan: Plan, resume_at: str | None = None) -> None:
+        """Keep what the plan has asked for, and where to go on if that is known."""
+        self.state = replace(
+            self.state,
+            busy_until=plan.busy_until or self.state.busy_until,
+            resume_at=self.state.resume_at if resume_at is None else resume_at,
+            unanswered=plan.unanswered.to_bytes(),
+        )
+
+    async def save(self) -> None:
+        """Raises LostRace where another run has taken over, and StorageError."""
+        self._version = await self._store.write(self.state, self._version)
+
+
+def _cut(found: list[tuple[Mark, Look]], most: int) -> int:
+    """Sort them, and leave only the earliest; how many that left out."""
+    found.sort(key=itemgetter(0))
+    left = max(0, len(found) - most)
+    del found[most:]
+    return left
+
+
+def _after(stopped: Stopped, survey: Survey, subscriptions: Sequence[str]) -> str:
+    """Where the next run begins: with what this one was at, or behind it where that would end the same way."""
+    at = subscriptions.index(survey.at)
+    if isinstance(stopped, Refused) or (isinstance(stopped, OutOfTime) and at == 0):
+        at += survey.width
+    return subscriptions[at % len(subscriptions)]

@@ -1,0 +1,168 @@
+"""Azure Resource Graph: all VMs with their extensions, a thousand a call.
+
+Asked through azure-core's pipeline; the models of `azure-mgmt-resourcegraph` take longer to make than all that follows.
+
+Its index lags by minutes, so what it says is a reason to look and never a decision. Its quota is counted in seconds:
+a short wait is waited out, a longer one is an ArmError, and the next sweep goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from azure.core import AsyncPipelineClient
+from azure.core.credentials_async import AsyncTokenCredential
+from azure.core.exceptions import HttpResponseError
+from azure.core.pipeline.policies import HeadersPolicy, ProxyPolicy, RequestIdPolicy, UserAgentPolicy
+from azure.core.rest import HttpRequest
+from msgspec import Struct
+
+from onboarding.application.ports import SUBSCRIPTIONS_AT_ONCE, Clock
+from onboarding.azure.arm import graph_queries
+from onboarding.azure.arm.arm_client import as_arm_errors, held_back
+from onboarding.azure.http_connections import Connections, in_time, proxies_for
+from onboarding.azure.identity import ArmTokens, BearerPolicy
+from onboarding.concurrency import remaining
+from onboarding.domain.errors import ArmError
+from onboarding.domain.failures.evidence import Evidence
+from onboarding.domain.failures.retry_after import read_retry_after
+from onboarding.domain.json_access import mapping
+
+_RESOURCES = "/providers/Microsoft.ResourceGraph/resources?api-version=2021-03-01"
+_PAGE = 1000  # the most that Resource Graph gives
+# A page of a large tenant takes its time. An event that asks what is in a management group has its own deadline.
+_TIMEOUTS: dict[str, Any] = {"connection_timeout": 5, "read_timeout": 60}
+_PATIENCE = timedelta(seconds=6)  # the quota's window is 5 s
+_WINDOW = timedelta(seconds=5)
+_TRIES = 3
+_REMAINING, _RESETS_AFTER = "x-ms-user-quota-remaining", "x-ms-user-quota-resets-after"
+
+type Sleep = Callable[[float], Awaitable[None]]
+
+
+class _Page(Struct, frozen=True):
+    rows: list[dict[str, Any]]
+    following: str
+    truncated: bool
+
+
+class GraphAdapter:
+    """Implements `ports.Inventory`."""
+
+    def __init__(
+        self,
+        credential: AsyncTokenCredential,
+        endpoint: str,
+        scope: str,
+        clock: Clock,
+        *,
+        connections: Connections | None = None,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        """`connections` may be shared with others."""
+        self._endpoint = endpoint
+        self._clock = clock
+        self._connections = connections or Connections()
+        self._sleep = sleep
+        self._not_before: datetime | None = None
+        policies = [
+            RequestIdPolicy(),
+            HeadersPolicy(),
+            UserAgentPolicy("vm-onboarding"),
+            *([ProxyPolicy(proxies)] if (proxies := proxies_for(endpoint)) else []),
+            BearerPolicy(ArmTokens(credential), endpoint, scope),
+        ]
+        self._client: Any = AsyncPipelineClient(endpoint, policies=policies, transport=self._connections)
+
+    async def machines(self, subscriptions: Sequence[str]) -> AsyncIterator[Mapping[str, Any]]:
+        if not 0 < len(subscriptions) <= SUBSCRIPTIONS_AT_ONCE:
+            raise ValueError(f"{len(subscriptions)} subscriptions at once")
+        async for row in self._rows(graph_queries.MACHINES, subscriptions):
+            yield _machine(row)
+
+    async def members(self, groups: Iterable[str]) -> Mapping[str, frozenset[str]]:
+        found: dict[str, set[str]] = {}
+        async for row in self._rows(graph_queries.members(groups), None):
+            found.setdefault(row["managementGroup"], set()).add(row["subscriptionId"].lower())
+        return {group: frozenset(inside) for group, inside in found.items()}
+
+    async def close(self) -> None:
+        await self._connections.close()
+
+    async def _rows(self, query: str, subscriptions: Sequence[str] | None) -> AsyncIterator[dict[str, Any]]:
+        """The rows of all pages; `subscriptions` None asks all that the identity can see."""
+        options: dict[str, Any] = {"$top": _PAGE, "resultFormat": "objectArray"}
+        asked = {} if subscriptions is None else {"subscriptions": list(subscriptions)}
+        question = {"query": query, "options": options, **asked}
+        page = await self._page(question)
+        for row in page.rows:
+            yield row
+        while page.following:
+            options["$skipToken"] = page.following
+            page = await self._page(question)
+            for row in page.rows:
+                yield row
+        if page.truncated:
+            raise ArmError(Evidence(code="ResultTruncated", message="Resource Graph left rows out"))
+
+    async def _page(self, question: Mapping[str, Any]) -> _Page:
+        for left in reversed(range(_TRIES)):
+            await self._wait()
+            try:
+                async with as_arm_errors():
+                    return await self._ask(question)
+            except ArmError as error:
+                if error.evidence.http_status != 429:
+                    raise
+                self._heed_refusal(error.evidence)
+                if not left:
+                    raise
+        raise AssertionError("the last try raises or returns")
+
+    async def _wait(self) -> None:
+        now = self._clock()
+        wait = self._not_before - now if self._not_before else timedelta()
+        if wait > _PATIENCE or wait.total_seconds() > remaining(for_others=True):
+            raise ArmError(held_back(wait.total_seconds()))
+        if wait > timedelta():
+            await self._sleep(wait.total_seconds())
+        self._not_before = None
+
+    async def _ask(self, question: Mapping[str, Any]) -> _Page:
+        """Take notice of the quota; an answer without rows is none."""
+        request = HttpRequest("POST", f"{self._endpoint}{_RESOURCES}", json=question)
+        async with in_time():
+            response = await self._client.send_request(request, **_TIMEOUTS)
+        if response.status_code != 200:
+            raise HttpResponseError(response=response)
+        if response.headers.get(_REMAINING, "").strip() == "0":
+            self._not_before = self._clock() + _duration(response.headers.get(_RESETS_AFTER, ""))
+        answer = mapping(response.json())
+        rows = answer.get("data")
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise ValueError("no rows")
+        return _Page(rows, answer.get("$skipToken") or "", str(answer.get("resultTruncated")).lower() == "true")
+
+    def _heed_refusal(self, evidence: Evidence) -> None:
+        asked = read_retry_after(evidence, self._clock())
+        resets = _duration(evidence.headers.get(_RESETS_AFTER, ""))
+        self._not_before = self._clock() + (timedelta(seconds=asked) if asked else resets)
+
+
+def _machine(row: dict[str, Any]) -> Mapping[str, Any]:
+    """A row in the shape of a GET."""
+    resources = row.pop("extensions", None) or []
+    body = {name: value for name, value in row.items() if value not in (None, "")}
+    return {**body, "resources": resources}
+
+
+def _duration(text: str) -> timedelta:
+    """`00:00:05`; what is none is the usual window."""
+    try:
+        hours, minutes, seconds = (int(part) for part in text.split(":"))
+    except ValueError:
+        return _WINDOW
+    return timedelta(hours=hours, minutes=minutes, seconds=seconds)

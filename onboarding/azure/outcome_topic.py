@@ -1,0 +1,63 @@
+"""Outcome events: each final outcome as a CloudEvent on an Event Grid topic of the user's."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+from azure.core.credentials import AzureKeyCredential
+from azure.core.credentials_async import AsyncTokenCredential
+from azure.core.exceptions import AzureError
+from azure.core.messaging import CloudEvent
+
+from onboarding.azure.http_connections import in_time
+from onboarding.domain.reconcile.row import Row
+
+_log = logging.getLogger(__name__)
+
+EVENT_TYPE = "VmOnboarding.OutcomeRecorded"
+
+
+class TopicAnnouncer:
+    """Implements `ports.Announcer`. The event's id follows from the row, so a reader can tell doubles."""
+
+    def __init__(self, endpoint: str, credential: AzureKeyCredential | AsyncTokenCredential) -> None:
+        # Here and not above: most have no topic, and would load this for nothing at every cold start.
+        from azure.eventgrid.aio import EventGridPublisherClient
+
+        # Once: the SDK would sleep a whole Retry-After in the trigger, and what was not taken is told again later.
+        self._client = EventGridPublisherClient(
+            endpoint, credential, retry_total=0, connection_timeout=5, read_timeout=5
+        )
+
+    async def announce(self, row: Row) -> bool:
+        try:
+            async with in_time():
+                await self._client.send(outcome_event(row))
+        except (AzureError, TimeoutError) as error:
+            _log.warning("%s: the outcome event was not taken: %s", row.vm_name, type(error).__name__)
+            return False
+        return True
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+class SilentAnnouncer:
+    """Stands in where no topic is set."""
+
+    async def announce(self, row: Row) -> bool:
+        return False
+
+    async def close(self) -> None:
+        return
+
+
+def outcome_event(row: Row) -> CloudEvent[dict[str, Any]]:
+    """The row as a CloudEvent: the VM as subject, the row's columns as data."""
+    times = {"NextAttemptAt", "WaitingSince", "EventTime", "RequestedAt", "FinishedAt"}
+    data = {k: v.isoformat() if k in times else v for k, v in row.to_properties().items()}
+    state = f"{row.resource_id}/{row.extension}/{row.outcome}/{data.get('FinishedAt', '')}".lower()
+    identity = str(uuid5(NAMESPACE_URL, state))
+    return CloudEvent(source="/vm-onboarding", type=EVENT_TYPE, subject=row.resource_id, data=data, id=identity)

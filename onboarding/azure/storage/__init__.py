@@ -1,0 +1,1 @@
+"""The storage account: the table with its rows, and the queues."""

@@ -1,0 +1,56 @@
+"""What was seen last of each policy, in the ledger's table: one entity for each, in a partition of their own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+
+from azure.data.tables import UpdateMode
+from azure.data.tables.aio import TableClient
+
+from onboarding.azure.storage.table_entities import plain, reading, typed, with_table, writing
+from onboarding.domain.policy.policy_version import PolicyState
+
+_PARTITION = "policy"
+_NO_KEY = re.compile(r"[/\\#?%\x00-\x1f\x7f-\x9f]")
+_LONGEST_NAME = 200
+
+
+class TablePolicyStates:
+    """Implements `ports.PolicyStore`. Columns that this version does not know are kept."""
+
+    def __init__(self, table: TableClient) -> None:
+        self._table = table
+
+    async def every(self) -> Mapping[str, PolicyState]:
+        found: dict[str, PolicyState] = {}
+        with reading():
+            query = "PartitionKey eq @partition"
+            async for entity in self._table.query_entities(query, parameters={"partition": _PARTITION}):
+                state = _state(entity)
+                found[state.policy] = state
+        return found
+
+    async def write(self, state: PolicyState) -> None:
+        told: dict[str, Any] = {"Policy": state.policy, "Hash": state.digest}
+        if state.since is not None:
+            told["Since"] = state.since
+        entity = {"PartitionKey": _PARTITION, "RowKey": f"policy|{_key(state.policy)}", **typed(told)}
+        with writing():
+            await with_table(self._table, lambda: self._table.upsert_entity(entity, mode=UpdateMode.MERGE))
+
+
+def _key(policy: str) -> str:
+    """The name, as far as a key can hold it; what it cannot hold must not make two policies one."""
+    key = _NO_KEY.sub("-", policy.lower())[:_LONGEST_NAME]
+    return key if key == policy else f"{key}-{sha256(policy.encode('utf-8', 'replace')).hexdigest()[:8]}"
+
+
+def _state(entity: Mapping[str, Any]) -> PolicyState:
+    since = plain(entity.get("Since"))
+    return PolicyState(
+        str(entity.get("Policy", "")), str(entity.get("Hash", "")), since if isinstance(since, datetime) else None
+    )

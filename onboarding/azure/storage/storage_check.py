@@ -1,0 +1,56 @@
+"""Whether the table and the queue can be reached and read, asked before anything is written; and if not, what to do.
+
+A table or a queue that is not there yet is fine: whoever writes first makes it.
+"""
+
+from __future__ import annotations
+
+from azure.core.exceptions import AzureError, ClientAuthenticationError
+
+from onboarding.azure.storage.storage_requests import Answer, Service, StorageRequests, refusal
+from onboarding.domain.errors import StorageError
+from onboarding.domain.masking import cut, mask
+from onboarding.settings import TABLE, Storage
+
+_ACCEPT = {"Accept": "application/json;odata=nometadata", "DataServiceVersion": "3.0"}
+_ROLES = (
+    "ask for the roles Storage Table Data Contributor and Storage Queue Data Contributor on the account (a new grant"
+    " needs some minutes), or sign in as somebody who has them"
+)
+_SIGN_IN = "sign in with `az login`, or set AZURE_CLIENT_ID, AZURE_TENANT_ID and AZURE_CLIENT_SECRET of an application"
+_RENEW = "copy the connection string of the account as the portal shows it; a SAS may have ended"
+_LONGEST = 200
+
+
+async def check_storage(storage: Storage, *services: StorageRequests) -> None:
+    """One request to each service. Raises StorageError with the address that was tried and what to do."""
+    for service in services:
+        try:
+            answer = await _ask(service)
+        except ClientAuthenticationError as error:
+            raise _trouble(service, f"there is no token for storage ({_told(error)})", _SIGN_IN) from None
+        except (AzureError, TimeoutError) as error:
+            fix = "check the address and the network; an emulator has to be started first"
+            raise _trouble(service, f"does not answer ({_told(error)})", fix) from None
+        except ValueError:
+            raise _trouble(service, "the account's key is none", _RENEW) from None
+        if answer.status in (401, 403):
+            told = refusal(answer.status, answer.content.decode(errors="replace"), answer.reason)
+            fix = _ROLES if storage.connection_string is None else _RENEW
+            raise _trouble(service, f"refuses us ({answer.status} {_told(told)})", fix)
+
+
+async def _ask(service: StorageRequests) -> Answer:
+    if service.kind is Service.TABLE:
+        return await service.ask("GET", f"/{TABLE}()", "$top=1&$select=PartitionKey", headers=_ACCEPT)
+    return await service.ask("GET", "/messages", "peekonly=true", headers={})
+
+
+def _trouble(service: StorageRequests, what: str, fix: str) -> StorageError:
+    return StorageError(f"storage at {service.url}: {what}; {fix}")
+
+
+def _told(error: Exception) -> str:
+    """The first line: credentials tell a page of what they tried."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return cut(mask(lines[0]), _LONGEST)

@@ -1,0 +1,235 @@
+"""Requests to the storage account over bare connections, for the few that every event makes.
+
+The SDK's clients and azure-core's pipeline spend several times what such a request takes (docs/performance.md). What
+goes wrong leaves as azure-core's errors all the same, so that whoever asks need not know which way a request went:
+a `ServiceRequestError` or `ClientAuthenticationError` for what was surely not sent, a `ServiceResponseError` for what
+may have been carried out, an `HttpResponseError` for what the service refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hmac
+import math
+import re
+import time
+from collections.abc import Mapping
+from email.utils import formatdate
+from enum import Enum, auto
+from functools import lru_cache
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+from azure.core.credentials import AccessToken, AzureNamedKeyCredential, AzureSasCredential
+from azure.core.credentials_async import AsyncTokenCredential
+from azure.core.exceptions import (
+    AzureError,
+    HttpResponseError,
+    ResourceNotFoundError,
+    ServiceRequestError,
+    ServiceRequestTimeoutError,
+    ServiceResponseError,
+    ServiceResponseTimeoutError,
+)
+from msgspec import Struct
+from yarl import URL
+
+from onboarding.azure.http_connections import TIME_IS_UP, USER_AGENT, Connections, proxies_for
+from onboarding.azure.identity import Tokens
+from onboarding.concurrency import limit, remaining
+
+type Credential = AzureNamedKeyCredential | AzureSasCredential | AsyncTokenCredential | None
+
+_SCOPE = "https://storage.azure.com/.default"  # in every cloud
+_VERSION = "2019-02-02"
+_CODE = re.compile(r'"code"\s*:\s*"(\w+)"|<Code>(\w+)</Code>')
+_COMMON = {"User-Agent": USER_AGENT, "x-ms-version": _VERSION, "Accept-Encoding": "identity"}
+# Storage answers in milliseconds; three quick tries outlast a hiccup and stay inside Event Grid's 30 s. No try follows
+# an answer: what storage refuses is left to Event Grid, which delivers again.
+_PAUSES_S = (0.0, 0.4)
+CONNECT_TIMEOUT_S = 5
+READ_TIMEOUT_S = 8  # the table service works on a query for up to five seconds before it gives a part of the answer
+_TIMEOUT = aiohttp.ClientTimeout(sock_connect=CONNECT_TIMEOUT_S, sock_read=READ_TIMEOUT_S)
+# The connection was not made, or a proxy refused to make it.
+_NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError, aiohttp.InvalidURL)
+
+
+class Service(Enum):
+    TABLE = auto()
+    QUEUE = auto()
+
+
+class Answer(Struct, frozen=True):
+    """What the service said; `headers` without case."""
+
+    status: int
+    reason: str
+    headers: Mapping[str, str]
+    content: bytes
+
+
+class StorageRequests:
+    """One service of the account."""
+
+    def __init__(self, kind: Service, url: str, credential: Credential, connections: Connections) -> None:
+        """`url` has the SAS in its query, if that is the credential."""
+        parts = urlsplit(url)
+        self._path = parts.path.rstrip("/")
+        self.url = f"{parts.scheme}://{parts.netloc}{self._path}"
+        self.kind = kind
+        self._sas = credential.signature.lstrip("?") if isinstance(credential, AzureSasCredential) else parts.query
+        self._key = credential if isinstance(credential, AzureNamedKeyCredential) else None
+        self._tokens: Tokens | None = None
+        if credential is not None and not isinstance(credential, AzureNamedKeyCredential | AzureSasCredential):
+            self._tokens = Tokens.of(credential)
+        self._connections = connections
+        self._proxy = (proxies_for(url) or {}).get(parts.scheme)
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        query: str = "",
+        *,
+        headers: Mapping[str, str],
+        content: bytes | None = None,
+        repeatable: bool | None = None,
+    ) -> Answer:
+        """The answer to one request; `path` and `query` are quoted already. Raises what azure-core does.
+
+        `repeatable` says that to carry it out twice does no harm, so that it may be sent again where nobody knows
+        whether the first was carried out. Where it is not said, that holds for reads and for writes that ask for no
+        version: a write over a version would find its own work, and take it for somebody else's."""
+        answer = await self.ask(method, path, query, headers=headers, content=content, repeatable=repeatable)
+        return good(answer)
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        query: str = "",
+        *,
+        headers: Mapping[str, str],
+        content: bytes | None = None,
+        repeatable: bool | None = None,
+    ) -> Answer:
+        """As `send`, for whom a refusal is an answer, too."""
+        asked = "&".join(filter(None, (query, self._sas)))
+        token = await self._token()
+        sent = {**_COMMON, **headers, **self._authorization(method, path, headers, token)}
+        target = URL(f"{self.url}{path}?{asked}" if asked else f"{self.url}{path}", encoded=True)
+        if repeatable is None:
+            repeatable = method == "GET" or (method == "PUT" and headers.get("If-Match", "*") == "*")
+        answer = await self._insist(method, target, sent, content, repeatable=repeatable)
+        if answer.status == 401 and token is not None and self._tokens is not None:
+            self._tokens.forget(token)
+        return answer
+
+    async def close(self) -> None:
+        await self._connections.close()
+
+    async def _insist(
+        self, method: str, url: URL, headers: dict[str, str], content: bytes | None, *, repeatable: bool
+    ) -> Answer:
+        unknown: ServiceResponseError | None = None
+        for pause in (*_PAUSES_S, math.inf):
+            failure: AzureError
+            try:
+                return await self._once(method, url, headers, content)
+            except ServiceRequestError as error:
+                failure = unknown or error  # an earlier try may have arrived
+            except ServiceResponseError as error:
+                failure = unknown = error
+            if (unknown and not repeatable) or pause >= remaining():
+                raise failure
+            await asyncio.sleep(pause)
+        raise AssertionError("the last try raises or returns")
+
+    async def _once(self, method: str, url: URL, headers: dict[str, str], content: bytes | None) -> Answer:
+        left = limit(None)
+        if left is not None and not left:
+            raise ServiceRequestTimeoutError(TIME_IS_UP)
+        session = await self._connections.opened()
+        try:
+            asking: Any = session.request(
+                method,
+                url,
+                headers=headers,
+                data=content,
+                timeout=_timeout(left),
+                proxy=self._proxy,
+                allow_redirects=False,
+            )
+            async with asking as response:
+                return Answer(response.status, response.reason or "", response.headers, await response.read())
+        except aiohttp.ConnectionTimeoutError as error:
+            raise ServiceRequestTimeoutError(type(error).__name__) from None
+        except _NOT_SENT as error:
+            raise ServiceRequestError(type(error).__name__) from None
+        except TimeoutError as error:
+            raise ServiceResponseTimeoutError(type(error).__name__) from None
+        except aiohttp.ClientError as error:
+            raise ServiceResponseError(type(error).__name__) from None
+
+    async def _token(self) -> AccessToken | None:
+        if self._tokens is None:
+            return None
+        if not self.url.startswith("https:"):
+            raise ServiceRequestError("a token is not sent over a connection that anybody can read")
+        return await self._tokens.get_token(_SCOPE)
+
+    def _authorization(
+        self, method: str, path: str, headers: Mapping[str, str], token: AccessToken | None
+    ) -> dict[str, str]:
+        if token is not None:
+            return {"Authorization": f"Bearer {token.token}"}
+        if self._key is None:
+            return {}
+        content_type = headers.get("Content-Type", "")
+        return _shared_key(self._key, self.kind, method, self._path + path, content_type)
+
+
+def _timeout(left: float | None) -> aiohttp.ClientTimeout:
+    """Of one try, within the time of its event."""
+    if left is None:
+        return _TIMEOUT
+    connect, read = min(CONNECT_TIMEOUT_S, left), min(READ_TIMEOUT_S, left)
+    return aiohttp.ClientTimeout(total=left, sock_connect=connect, sock_read=read)
+
+
+def good(answer: Answer) -> Answer:
+    """The answer, unless it is a refusal: that is raised."""
+    if answer.status >= 300:
+        raise refusal(answer.status, answer.content.decode(errors="replace"), answer.reason)
+    return answer
+
+
+def refusal(status: int, text: str, reason: str | None = None) -> HttpResponseError:
+    """What the service refused, as azure-core's error."""
+    found = _CODE.search(text)
+    code = found[1] or found[2] if found else None
+    error = (ResourceNotFoundError if status == 404 else HttpResponseError)(code or str(status))
+    error.status_code, error.reason = status, reason or code
+    vars(error)["error_code"] = code  # where the SDK's own clients put it
+    return error
+
+
+@lru_cache(maxsize=1)
+def _date(second: int) -> str:
+    return formatdate(second, usegmt=True)
+
+
+def _shared_key(
+    credential: AzureNamedKeyCredential, kind: Service, method: str, path: str, content_type: str
+) -> dict[str, str]:
+    """Signed with the account's key, in the short form that Azure calls Shared Key Lite."""
+    name, key = credential.named_key
+    date = _date(int(time.time()))
+    told = f"{date}\n"
+    if kind is Service.QUEUE:
+        told = f"{method}\n\n{content_type}\n\nx-ms-date:{date}\nx-ms-version:{_VERSION}\n"
+    text = f"{told}/{name}{path}"
+    signature = hmac.digest(base64.b64decode(key), text.encode(), "sha256")
+    return {"x-ms-date": date, "Authorization": f"SharedKeyLite {name}:{base64.b64encode(signature).decode()}"}

@@ -1,0 +1,116 @@
+"""What every use of the table shares: the table made when it is missing, errors translated, values made plain."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError, ResourceNotFoundError
+from azure.data.tables import EdmType, EntityProperty, TableErrorCode
+from azure.data.tables.aio import TableClient
+
+from onboarding.domain.errors import LostRace, StorageError
+
+
+async def with_table[T](table: TableClient, write: Callable[[], Awaitable[T]]) -> T:
+    """Write; make the table first if there is none yet."""
+    try:
+        return await write()
+    except HttpResponseError as error:
+        if error.status_code != 404:
+            raise
+    with suppress(ResourceExistsError):
+        await table.create_table()
+    return await write()
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """For reads. A table that is not there yet holds nothing."""
+    try:
+        yield
+    except ResourceNotFoundError:
+        return
+    except HttpResponseError as error:
+        raise StorageError(f"the table could not be read: {_told(error)}") from None
+    except (AzureError, ValueError, TimeoutError) as error:  # a ValueError: the answer was none of a table
+        raise StorageError(f"the table could not be read: {type(error).__name__}") from None
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """For writes. One that was overtaken is a LostRace."""
+    try:
+        yield
+    except HttpResponseError as error:
+        if _overtaken(error):
+            raise LostRace("the row was written by somebody else") from None
+        raise StorageError(f"the table could not be written: {_told(error)}") from None
+    except (AzureError, ValueError, TimeoutError) as error:
+        raise StorageError(f"the table could not be written: {type(error).__name__}") from None
+
+
+def plain(value: Any) -> Any:
+    """The SDK's datetime carries its wire text along, its long number its type; rows compare by the value alone."""
+    if isinstance(value, EntityProperty):
+        return value.value
+    if isinstance(value, datetime):
+        moment = value.astimezone(UTC)
+        return datetime(*moment.timetuple()[:6], moment.microsecond, tzinfo=UTC)
+    return value
+
+
+def typed(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as the SDK takes them: a plain number is 32 bits to it, and a wait of a month has more milliseconds."""
+    return {name: (value, EdmType.INT64) if type(value) is int else value for name, value in properties.items()}
+
+
+def entity_path(entity: Mapping[str, Any]) -> str:
+    """The keys as they stand behind a table's name in a URL."""
+    partition, row = (quote(entity[name].replace("'", "''"), safe="") for name in ("PartitionKey", "RowKey"))
+    return f"(PartitionKey='{partition}',RowKey='{row}')"
+
+
+def to_wire(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """An entity as the service takes it: what JSON has no type for is text with its type beside it."""
+    wire: dict[str, Any] = {}
+    for name, value in properties.items():
+        if type(value) is str:  # most are
+            wire[name] = value
+        elif isinstance(value, datetime):
+            wire[f"{name}@odata.type"] = "Edm.DateTime"
+            wire[name] = value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+        elif type(value) is int:
+            wire[f"{name}@odata.type"] = "Edm.Int64"
+            wire[name] = str(value)
+        else:
+            wire[name] = value
+    return wire
+
+
+def from_wire(entity: Mapping[str, Any]) -> dict[str, Any]:
+    """The same, read back; the version is under `odata.etag`. Raises ValueError for a value that is not of its type."""
+    properties = {name: value for name, value in entity.items() if "@" not in name}
+    for name, kind in entity.items():
+        told, _, suffix = name.partition("@")
+        if suffix == "odata.type" and told in properties:
+            if kind == "Edm.DateTime":
+                properties[told] = datetime.fromisoformat(properties[told])
+            elif kind == "Edm.Int64":
+                properties[told] = int(properties[told])
+    return properties
+
+
+def _told(error: HttpResponseError) -> str:
+    """What the table answered; the SDK's own errors, such as that of a key that signs nothing, have no answer."""
+    return f"{error.status_code} {error.reason}" if error.status_code else type(error).__name__
+
+
+def _overtaken(error: HttpResponseError) -> bool:
+    """A table that is being deleted answers 409 too, but then nobody else has written."""
+    if error.status_code == 409:
+        return getattr(error, "error_code", None) != TableErrorCode.TABLE_BEING_DELETED
+    return error.status_code == 412

@@ -1,0 +1,360 @@
+"""The ledger on Azure Table Storage: for each machine its own row, one row for each extension, and lines of history.
+
+What one pass over a machine writes goes in one transaction, under the version of the machine's own row: of two workers
+with the same machine, one loses. A line of history is created and not overwritten, so that of two workers with the same
+event one loses, too.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
+from itertools import batched
+from typing import Any
+from uuid import uuid4
+
+from azure.core.exceptions import HttpResponseError, ServiceResponseError
+
+from onboarding.application.notifications import Trigger
+from onboarding.application.ports import Entry, Known, Stored, StoredMachine, Versions
+from onboarding.azure.storage.storage_clients import OnboardingTable
+from onboarding.azure.storage.table_entities import from_wire, reading, to_wire, with_table, writing
+from onboarding.azure.storage.table_queries import Query, entities, entity, literal, wire_entities
+from onboarding.azure.storage.table_writes import Write, transact, write_one
+from onboarding.domain.errors import StorageError
+from onboarding.domain.reconcile.drift import Standing
+from onboarding.domain.reconcile.machine_row import MACHINE_COLUMNS, MachineRow
+from onboarding.domain.reconcile.row import EVERYTHING, ROW_COLUMNS, Outcome, Row, Selection
+from onboarding.domain.resource_id import VmId, parse_id
+
+_log = logging.getLogger(__name__)
+
+_END_OF_TIME_MS = 9_999_999_999_999
+# A transaction takes 100 entities; an entry may be a row, two lines of history and a note.
+_ENTRIES_AT_ONCE = 10
+# Names one write of the machine's own row, to find out whether it was carried out where no answer came.
+_WRITE_ID = "WriteId"
+_KEYS = frozenset({"PartitionKey", "RowKey"})
+_COLUMNS_OF_OURS = _KEYS | ROW_COLUMNS | MACHINE_COLUMNS | {_WRITE_ID, "Timestamp"}
+_REFUSED_FOR_GOOD = (400, 413)
+_SURELY_TAKEN = 256  # characters of a text that the table refused as it was
+
+
+class TableLedger:
+    """Implements `ports.Ledger` and `ports.LedgerReader`. Makes the table when it is missing. With `outbox`, final
+    outcomes are to be told to somebody, and each leaves a note until it was."""
+
+    def __init__(self, table: OnboardingTable, *, outbox: bool = False) -> None:
+        self._table = table
+        self._outbox = outbox
+
+    async def read(self, vm: VmId, *, new: bool = False) -> Known:
+        known = Known()
+        with reading():
+            # By its whole key, which the service finds sooner than any filter.
+            if new and await entity(self._table.requests, self._table.table_name, _machine_keys(vm)) is None:
+                return known
+            query = Query(f"{_row_prefix(vm)}|", vm.subscription.lower())
+            found = wire_entities(self._table.requests, self._table.table_name, query)
+            known = _known(vm, [each async for each in found])
+        return known
+
+    async def commit(
+        self,
+        machine: MachineRow,
+        version: str | None,
+        entries: Sequence[Entry],
+        trigger: Trigger,
+        *,
+        again: bool = False,
+        rest: Mapping[str, Any] | None = None,
+    ) -> Versions:
+        vm = _vm_id(machine.resource_id)
+        targets: dict[str, str] = {}
+        for some in list(batched(entries, _ENTRIES_AT_ONCE, strict=False)) or [()]:
+            writes = [_own_write(vm, machine, version, rest)]
+            for entry in some:
+                writes += self._writes(entry, trigger, again=again)
+            versions = await self._transact(vm, writes)
+            version = versions[0]
+            rows = (each for write, each in zip(writes, versions, strict=True) if _target_of(write.entity))
+            targets |= {entry.row.extension: each for entry, each in zip(some, rows, strict=True)}
+        return Versions(version or "", targets)
+
+    async def undo(
+        self,
+        machine: MachineRow,
+        version: str,
+        extension: str,
+        before: Stored | None,
+        at: str,
+        *,
+        rest: Mapping[str, Any] | None = None,
+    ) -> None:
+        vm = _vm_id(machine.resource_id)
+        keys = _target_keys(vm, extension)
+        restored = {**before.rest, **to_wire(before.row.to_properties())} if before else {}
+        target = Write({**restored, **keys}, version=at, delete=before is None)
+        await self._transact(vm, [_own_write(vm, machine, version, rest), target])
+
+    async def append(self, row: Row, trigger: Trigger) -> None:
+        write = Write(_history(row, trigger, to_wire(row.to_properties())))
+        with writing():
+            await with_table(self._table, lambda: write_one(self._table.requests, self._table.table_name, write))
+
+    def _writes(self, entry: Entry, trigger: Trigger, *, again: bool) -> list[Write]:
+        row = entry.row
+        told = to_wire(row.to_properties())
+        keys = _target_keys(_vm(row), row.extension)
+        writes = [Write({**entry.rest, **told, **keys}, create=entry.version is None, version=entry.version)]
+        if entry.history:
+            writes.append(Write(_history(row, trigger, told), create=not again))
+        if entry.ended is not None:
+            end = Trigger(f"{trigger.id}.ended", trigger.time, trigger.correlation_id)
+            writes.append(Write(_history(entry.ended, end, to_wire(entry.ended.to_properties()))))
+        if self._outbox and row.outcome.final:
+            writes.append(Write({**told, **_note_keys(row)}))
+        return writes
+
+    async def _transact(self, vm: VmId, writes: Sequence[Write]) -> list[str]:
+        """All of them or none. What the table refuses for what it holds is written once more with less in it: it
+        would be refused as often as it came."""
+        with writing():
+            try:
+                return await self._send(vm, writes)
+            except HttpResponseError as error:
+                if error.status_code not in _REFUSED_FOR_GOOD:
+                    raise
+                _log.error(
+                    "%s: the table refused a row (%s %s); writing less of it", vm, error.status_code, error.reason
+                )
+            return await self._send(vm, [_less(write) for write in writes])
+
+    async def _send(self, vm: VmId, writes: Sequence[Write]) -> list[str]:
+        requests, table = self._table.requests, self._table.table_name
+        try:
+            return await with_table(self._table, lambda: transact(requests, table, writes))
+        except ServiceResponseError:
+            # Sent, and no answer came: it may have been carried out.
+            if (versions := await self._carried_out(vm, writes)) is not None:
+                return versions
+            return await transact(requests, table, writes)
+
+    async def _carried_out(self, vm: VmId, writes: Sequence[Write]) -> list[str] | None:
+        """The versions that these writes made; None if they were not carried out."""
+        query = Query(f"{_row_prefix(vm)}|", vm.subscription.lower())
+        found = wire_entities(self._table.requests, self._table.table_name, query)
+        rows = {str(each["RowKey"]): each async for each in found}
+        own = writes[0].entity
+        if rows.get(own["RowKey"], {}).get(_WRITE_ID) != own[_WRITE_ID]:
+            return None
+        return [str(rows.get(write.entity["RowKey"], {}).get("odata.etag", "")) for write in writes]
+
+    async def overdue(self, before: datetime) -> AsyncIterator[Row]:
+        query = Query("vm|", condition=f"NextAttemptAt lt {literal(before)}")
+        async for row in self._rows(query):
+            yield row
+
+    async def untold(self, before: datetime) -> AsyncIterator[Row]:
+        query = Query("untold|", condition=f"FinishedAt lt {literal(before)}")
+        async for row in self._rows(query):
+            yield row
+
+    async def told(self, row: Row) -> None:
+        if self._outbox:
+            with writing():
+                await self._table.delete_entity(_note_keys(row))
+
+    async def current(self, selection: Selection = EVERYTHING) -> AsyncIterator[Row]:
+        async for row in self._rows(_select(selection)):
+            if selection.vm_name.lower() in ("", row.vm_name.lower()):
+                yield row
+
+    async def totals(self, selection: Selection = EVERYTHING) -> Mapping[Outcome, int]:
+        counts: Counter[str] = Counter()
+        with reading():
+            async for found in self._entities(_select(selection), ("Outcome", "VmName")):
+                if "Outcome" in found and selection.vm_name.lower() in ("", str(found.get("VmName", "")).lower()):
+                    counts[str(found["Outcome"])] += 1
+        if unread := {outcome: count for outcome, count in counts.items() if outcome not in _OUTCOMES}:
+            _log.warning("left out: outcomes that this version does not know: %s", unread)
+        return {outcome: counts[outcome.value] for outcome in Outcome if counts[outcome.value]}
+
+    async def standings(self, subscription: str) -> AsyncIterator[tuple[str, Standing]]:
+        query = Query("vm|", subscription.lower())
+        with reading():
+            async for found in self._entities(query, _STANDING):
+                if _target_of(found) and (standing := _standing(found)) is not None:
+                    yield str(found["ResourceId"]), standing
+
+    async def history(self, vm: VmId) -> AsyncIterator[Row]:
+        prefix = f"log|{vm.resource_group}|{vm.name}|".lower()
+        async for row in self._rows(Query(prefix, vm.subscription.lower())):
+            yield row
+
+    async def close(self) -> None:
+        await self._table.close()
+
+    async def _rows(self, query: Query) -> AsyncIterator[Row]:
+        """Rows for a list: one that cannot be read, perhaps a newer version's, must not hide the others."""
+        with reading():
+            async for found in self._entities(query):
+                if _is_machine_row(found):
+                    continue
+                try:
+                    row = _row(found)
+                except StorageError as error:
+                    _log.warning("left out: %s", error)
+                else:
+                    yield row
+
+    def _entities(self, query: Query, select: Sequence[str] = ()) -> AsyncIterator[Mapping[str, Any]]:
+        return entities(self._table.requests, self._table.table_name, query, select)
+
+
+_OUTCOMES = frozenset(outcome.value for outcome in Outcome)
+_STANDING = (
+    "PartitionKey",
+    "RowKey",
+    "ResourceId",
+    "Extension",
+    "Outcome",
+    "VmId",
+    "ExtensionName",
+    "FinishedAt",
+    "EventTime",
+    "Policy",
+    "PolicyHash",
+)
+
+
+def _select(selection: Selection) -> Query:
+    """The outcomes, and as much of the names as a row key begins with: a VM's name counts once its group is known."""
+    group, vm = selection.resource_group.lower(), selection.vm_name.lower()
+    names = f"{group}|{vm}|" if group and vm else f"{group}|" if group else ""
+    either = " or ".join(f"Outcome eq {literal(outcome.value)}" for outcome in selection.outcomes)
+    return Query(f"vm|{names}", selection.subscription.lower(), f"({either})" if either else "")
+
+
+def _known(vm: VmId, found: Sequence[Mapping[str, Any]]) -> Known:
+    """The rows of one machine, out of what stands under its name."""
+    machine: StoredMachine | None = None
+    targets: dict[str, Stored] = {}
+    unreadable: dict[str, str] = {}
+    for wire in found:
+        target, version = _target_of(wire), str(wire["odata.etag"])
+        rest = {name: value for name, value in wire.items() if _is_foreign(name)}
+        try:
+            plain = from_wire(wire)
+            if wire["RowKey"] == f"{_row_prefix(vm)}|":
+                machine = StoredMachine(MachineRow.from_properties(plain), version, rest)
+            elif target:
+                row = Row.from_properties(plain)
+                targets[row.extension] = Stored(row, version, rest)
+        except (ValueError, TypeError, LookupError) as error:
+            _log.warning("the row %s cannot be read and will be replaced: %r", wire["RowKey"], error)
+            unreadable[target] = version
+    return Known(machine, targets, unreadable)
+
+
+def _target_of(entity: Mapping[str, Any]) -> str:
+    """The extension that a current row is about, as its key spells it; empty for every other row."""
+    parts = str(entity.get("RowKey", "")).split("|")
+    return parts[3] if len(parts) == 4 and parts[0] == "vm" else ""
+
+
+def _is_machine_row(entity: Mapping[str, Any]) -> bool:
+    key = str(entity.get("RowKey", ""))
+    return key.startswith("vm|") and key.endswith("|")
+
+
+def _is_foreign(name: str) -> bool:
+    """Whether a column is one that this version does not know."""
+    column = name.partition("@")[0]
+    return column not in _COLUMNS_OF_OURS and not column.startswith("odata.")
+
+
+def _less(write: Write) -> Write:
+    """The same write with nothing in it but our own columns, and in these no text that the table might refuse."""
+
+    def least(name: str, value: Any) -> Any:
+        if type(value) is not str or name in _KEYS or "@" in name or f"{name}@odata.type" in write.entity:
+            return value
+        return value[:_SURELY_TAKEN].encode("ascii", "replace").decode()
+
+    kept = {name: least(name, value) for name, value in write.entity.items() if not _is_foreign(name)}
+    return Write(kept, write.create, write.version, write.delete)
+
+
+def _own_write(vm: VmId, machine: MachineRow, version: str | None, rest: Mapping[str, Any] | None) -> Write:
+    """The machine's own row, with the columns that this version does not know and a name of its own for the write."""
+    entity = {**(rest or {}), **_machine_keys(vm), **to_wire(machine.to_properties()), _WRITE_ID: uuid4().hex}
+    return Write(entity, create=version is None, version=version)
+
+
+def _target_keys(vm: VmId, extension: str) -> dict[str, str]:
+    return {"PartitionKey": vm.subscription.lower(), "RowKey": f"{_row_prefix(vm)}|{extension.lower()}"}
+
+
+def _machine_keys(vm: VmId) -> dict[str, str]:
+    return {"PartitionKey": vm.subscription.lower(), "RowKey": f"{_row_prefix(vm)}|"}
+
+
+def _note_keys(row: Row) -> dict[str, str]:
+    """The note that an outcome is still to be told; the same outcome written twice is one note."""
+    vm = _vm(row)
+    moment = f"{row.finished_at:%Y%m%dt%H%M%S%f}" if row.finished_at else ""
+    key = f"untold|{vm.resource_group}|{vm.name}|{row.extension}|{moment}".lower()
+    return {"PartitionKey": vm.subscription.lower(), "RowKey": key}
+
+
+def _row_prefix(vm: VmId) -> str:
+    return f"vm|{vm.resource_group}|{vm.name}".lower()
+
+
+def _history(row: Row, trigger: Trigger, told: Mapping[str, Any]) -> dict[str, Any]:
+    """The line of history: what is told of the row as this trigger left it, newest first within a VM."""
+    vm = _vm(row)
+    inverted = max(0, _END_OF_TIME_MS - int(trigger.time.timestamp() * 1000))
+    key = f"log|{vm.resource_group}|{vm.name}|{row.extension}|{inverted:013d}|{trigger.id}".lower()
+    own = to_wire({"EventId": trigger.id, "EventTime": trigger.time, "CorrelationId": trigger.correlation_id})
+    return {"PartitionKey": vm.subscription.lower(), "RowKey": key, **told, **own}
+
+
+def _vm(row: Row) -> VmId:
+    return _vm_id(row.resource_id)
+
+
+def _vm_id(resource_id: str) -> VmId:
+    vm = parse_id(resource_id)
+    if not isinstance(vm, VmId):
+        raise ValueError(f"{resource_id!r} is not the id of a VM")
+    return vm
+
+
+def _row(entity: Mapping[str, Any]) -> Row:
+    try:
+        return Row.from_properties(dict(entity))
+    except (ValueError, TypeError, LookupError) as error:
+        key = f"{entity['PartitionKey']} {entity['RowKey']}"
+        raise StorageError(f"the row {key} is none that this version can read: {error!r}") from None
+
+
+def _standing(entity: Mapping[str, Any]) -> Standing | None:
+    """What the sweep needs of a row, sharing the texts that most rows have in common; None if it cannot be read."""
+    try:
+        return Standing(
+            extension=sys.intern(str(entity["Extension"])),
+            outcome=Outcome(entity["Outcome"]),
+            vm_id=str(entity.get("VmId", "")),
+            extension_name=sys.intern(str(entity.get("ExtensionName", ""))),
+            since=entity.get("FinishedAt") or entity.get("EventTime"),
+            policy=sys.intern(str(entity.get("Policy", ""))),
+            policy_hash=sys.intern(str(entity.get("PolicyHash", ""))),
+        )
+    except (ValueError, LookupError) as error:
+        _log.warning("left out: the row %s cannot be read: %r", entity.get("ResourceId"), error)
+        return None

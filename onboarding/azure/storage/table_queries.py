@@ -1,0 +1,85 @@
+"""Reading entities of the table: one by its keys, or many by a filter in OData, page after page; values made plain.
+
+Raises azure-core's errors, and ValueError for an answer that is none of a table.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from msgspec import Struct
+
+from onboarding.azure.storage.storage_requests import StorageRequests, good
+from onboarding.azure.storage.table_entities import entity_path, from_wire
+
+_HEADERS = {"Accept": "application/json;odata=minimalmetadata", "DataServiceVersion": "3.0"}
+_CONTINUED = ("NextPartitionKey", "NextRowKey")
+
+
+class Query(Struct, frozen=True):
+    """Entities whose row key begins with `prefix`, which ends in "|", of one partition or of all."""
+
+    prefix: str
+    partition: str = ""
+    condition: str = ""
+
+    @property
+    def text(self) -> str:
+        partition = f"PartitionKey eq {literal(self.partition)}" if self.partition else ""
+        # "}" follows "|": everything between the two begins with the prefix.
+        keys = f"RowKey ge {literal(self.prefix)} and RowKey lt {literal(f'{self.prefix[:-1]}}}')}"
+        return " and ".join(filter(None, (partition, keys, self.condition)))
+
+
+def literal(value: str | datetime) -> str:
+    """A value as it stands in a filter."""
+    if isinstance(value, datetime):
+        return f"datetime'{value.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}'"
+    return "'{}'".format(value.replace("'", "''"))
+
+
+async def entity(requests: StorageRequests, table: str, keys: Mapping[str, str]) -> Mapping[str, Any] | None:
+    """The entity with these keys as it comes over the wire, its version in `odata.etag`; None if there is none."""
+    answer = await requests.ask("GET", f"/{table}{entity_path(keys)}", headers=_HEADERS)
+    if answer.status == 404:  # said of each new VM: no error, which takes its time and leaves a cycle to be collected
+        return None
+    found = json.loads(good(answer).content)
+    if not isinstance(found, dict):
+        raise ValueError("not an entity of a table")
+    return found
+
+
+async def entities(
+    requests: StorageRequests, table: str, query: Query, select: Sequence[str] = ()
+) -> AsyncIterator[Mapping[str, Any]]:
+    """What the query finds; each entity's version is its `odata.etag`."""
+    async for found in wire_entities(requests, table, query, select):
+        yield from_wire(found)
+
+
+async def wire_entities(
+    requests: StorageRequests, table: str, query: Query, select: Sequence[str] = ()
+) -> AsyncIterator[Mapping[str, Any]]:
+    """The same, as they come over the wire. A page may be empty and not the last."""
+    asked = f"$filter={quote(query.text, safe='')}" + (f"&$select={','.join(select)}" if select else "")
+    following: dict[str, str] = {}
+    while True:
+        continued = "".join(f"&{name}={quote(value, safe='')}" for name, value in following.items())
+        response = await requests.send("GET", f"/{table}()", asked + continued, headers=_HEADERS)
+        for found in _found(json.loads(response.content)):
+            yield found
+        told = {name: response.headers.get(f"x-ms-continuation-{name}") for name in _CONTINUED}
+        following = {name: value for name, value in told.items() if value}
+        if not following:
+            return
+
+
+def _found(page: object) -> list[dict[str, Any]]:
+    found = page.get("value") if isinstance(page, Mapping) else None
+    if not isinstance(found, list):
+        raise ValueError("not a page of a table")
+    return found

@@ -1,0 +1,96 @@
+"""Writes of entities as they go over the wire: a single one, or up to 100 of one partition, all of them or none.
+
+The SDK makes and reads a transaction's text by way of `email.message`, which takes longer than the rest of an event.
+Raises azure-core's errors, and ValueError for an answer that is none.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from onboarding.azure.storage.storage_requests import StorageRequests, refusal
+from onboarding.azure.storage.table_entities import entity_path
+
+_PART = re.compile(r"^HTTP/1\.1 (\d{3}) ?([^\r\n]*)", re.MULTILINE)
+_ETAG = re.compile(r"^ETag: *(.+?)\r?$", re.MULTILINE | re.IGNORECASE)
+_JSON = "application/json;odata=minimalmetadata"
+_ENTITY = {
+    "Content-Type": "application/json",
+    "Accept": _JSON,
+    "Prefer": "return-no-content",
+    "DataServiceVersion": "3.0",
+}
+# Always the same: no line of ours can begin with one, since JSON writes line ends as \\r and \\n.
+_BATCH, _CHANGESET = "batch_onboarding", "changeset_onboarding"
+_TRANSACTION = {"Content-Type": f"multipart/mixed; boundary={_BATCH}", "Accept": _JSON, "DataServiceVersion": "3.0"}
+_ENTITY_LINES = "".join(f"{name}: {value}\r\n" for name, value in _ENTITY.items())
+
+
+class Write(Struct, frozen=True):
+    """One write of an entity as the service takes it (`entities.to_wire`). `create` fails where the entity exists,
+    `version` where it is another; else it is put in any case. `delete` removes that version."""
+
+    entity: Mapping[str, Any]
+    create: bool = False
+    version: str | None = None
+    delete: bool = False
+
+
+async def write_one(requests: StorageRequests, table: str, write: Write) -> str:
+    """Carry out one write, which costs the service less than half of a transaction of two; the new version."""
+    method, path = _target(table, write)
+    headers = dict(_ENTITY, **({"If-Match": write.version} if write.version else {}))
+    response = await requests.send(method, f"/{path}", headers=headers, content=json.dumps(write.entity).encode())
+    if version := response.headers.get("ETag"):
+        return str(version)
+    raise ValueError("the answer is none to a write")
+
+
+async def transact(requests: StorageRequests, table: str, writes: Sequence[Write]) -> list[str]:
+    """Carry out the writes in one transaction; the new version of each, empty for what was removed."""
+    parts = "".join(f"--{_CHANGESET}\r\n{_part(requests.url, table, write)}\r\n" for write in writes)
+    text = (
+        f"--{_BATCH}\r\nContent-Type: multipart/mixed; boundary={_CHANGESET}\r\n\r\n"
+        f"{parts}--{_CHANGESET}--\r\n--{_BATCH}--\r\n"
+    )
+    response = await requests.send("POST", "/$batch", headers=_TRANSACTION, content=text.encode())
+    versions = _versions(response.content.decode(errors="replace"), len(writes))
+    if any(not version and not write.delete for version, write in zip(versions, writes, strict=True)):
+        raise ValueError("the answer is none to a transaction")
+    return versions
+
+
+def _target(table: str, write: Write) -> tuple[str, str]:
+    if write.delete:
+        return "DELETE", table + entity_path(write.entity)
+    return ("POST", table) if write.create else ("PUT", table + entity_path(write.entity))
+
+
+def _part(url: str, table: str, write: Write) -> str:
+    method, path = _target(table, write)
+    condition = f"If-Match: {write.version}\r\n" if write.version else ""
+    content = "" if write.delete else json.dumps(write.entity)
+    return (
+        "Content-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n"
+        f"{method} {url}/{path} HTTP/1.1\r\n{_ENTITY_LINES}{condition}\r\n{content}"
+    )
+
+
+def _versions(text: str, count: int) -> list[str]:
+    parts = list(_PART.finditer(text))
+    ends = [part.start() for part in parts[1:]] + [len(text)]
+    found: list[str] = []
+    for part, end in zip(parts, ends, strict=True):
+        told = text[part.end() : end]
+        if not part[1].startswith("2"):
+            raise refusal(int(part[1]), told, part[2])
+        etag = _ETAG.search(told)
+        found.append(etag[1] if etag else "")
+    if len(found) != count:
+        raise ValueError("the answer is none to a transaction")
+    return found

@@ -1,0 +1,1 @@
+"""Commands that print templates and documentation."""

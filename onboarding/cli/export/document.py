@@ -1,0 +1,37 @@
+"""`onboard document`: bring the generated parts of a documentation page up to date with the data.
+
+Exit codes: 0 the page is current (now), 1 with --check when it was not, 2 bad input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from onboarding.cli.io import Commands, read_page, write_text
+from onboarding.cli.policy.policy_input import policy_folder
+from onboarding.domain.image.grammar_data import grammar_source
+from onboarding.export.documentation_page import fill_page, page_parts
+from onboarding.loading.policy_folder import load_catalogue_of
+
+
+def add(commands: Commands) -> None:
+    parser = commands.add_parser("document", help="fill the generated parts of a documentation page")
+    parser.add_argument("page", nargs="?", type=Path, default=Path("docs/supported-images.md"))
+    parser.add_argument("--check", action="store_true", help="write nothing; say whether the page is current")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    page: Path = args.page
+    before = read_page(page)
+    catalogue = load_catalogue_of(Path(policy_folder(os.environ)))
+    if catalogue.left_out:  # what is made from the catalogue is made from all of it
+        raise catalogue.left_out[0].error
+    after = fill_page(before, page_parts(catalogue.entries.values(), grammar_source()))
+    if args.check:
+        return 0 if before == after else 1
+    if before != after:
+        write_text(page, after)
+    return 0

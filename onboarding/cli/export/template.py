@@ -1,0 +1,102 @@
+"""`onboard template`: the extension's resource for a deployment template, from the catalogue and a policy's settings.
+
+By default the resource as the extension's document shows it; with --complete a template that deploys what the line
+would ask for. No secret is in it: the protected settings are secure parameters. Exit codes: 0, 2 bad input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from onboarding.app import read_configuration
+from onboarding.cli.environment import add_settings, environment_of
+from onboarding.cli.io import BadInput, Commands, as_json
+from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
+from onboarding.domain.catalog.extension_settings import known_settings
+from onboarding.domain.errors import ConfigurationError
+from onboarding.domain.policy.policy import Policy
+from onboarding.domain.policy.routing import routed_to
+from onboarding.domain.resource_id import VmId, parse_id
+from onboarding.export.arm_template import arm_parameters, arm_template
+from onboarding.export.bicep_template import bicep_template
+from onboarding.export.extension_template import ExtensionTemplate, Placement
+
+
+def add(commands: Commands) -> None:
+    parser = commands.add_parser("template", help="print the extension for a deployment template (ARM or Bicep)")
+    parser.add_argument("--placement", choices=tuple(Placement), type=Placement, default=Placement.NESTED)
+    parser.add_argument("--vm", metavar="NAME", default="", help="the VM (default: a parameter)")
+    parser.add_argument("--location", metavar="L", default="", help="its region (default: the resource group's)")
+    parser.add_argument("--policy", metavar="NAME", default="", help="whose settings (default: the only policy)")
+    parser.add_argument("--workspace", metavar="NAME", default="", help="one of the policy's workspaces")
+    parser.add_argument("--format", choices=("arm", "bicep"), default="arm")
+    parser.add_argument(
+        "--complete",
+        action="store_true",
+        help="a whole template: at the root for a VM that is there, nested with a new VM around it",
+    )
+    add_settings(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    template = _template(args)
+    if args.format == "bicep":
+        print(bicep_template(template), end="")
+        return 0
+    print(as_json(arm_template(template), indent=2))
+    if template.parameters and not template.complete:
+        needed = as_json(arm_parameters(template.parameters))
+        print(f'Add to the template\'s "parameters": {needed}', file=sys.stderr)
+    return 0
+
+
+def _template(args: argparse.Namespace) -> ExtensionTemplate:
+    environment = environment_of(args)
+    configuration = read_configuration(environment)
+    if args.vm and not isinstance(parse_id(str(VmId("s", "g", args.vm))), VmId):
+        raise BadInput(f"--vm {args.vm!r}: is no name of a VM; use letters, digits, - and _")
+    try:
+        policy = routed_to(_policy(configuration.rules.policies.policies, args.policy), args.workspace)
+    except ConfigurationError as error:
+        raise BadInput(str(error)) from None
+    entry = configuration.rules.catalogue[policy.extension]
+    secret = {spec.name for spec in entry.settings if spec.secret}
+    known = known_settings(policy.settings, environment)
+    public = {name: value for name, value in known.items() if name not in secret}
+    _check(entry, public, policy)
+    return ExtensionTemplate(
+        entry=entry,
+        placement=args.placement,
+        vm=args.vm,
+        location=args.location,
+        public=public,
+        undecided=_undecided(entry, policy, public),
+        protected=tuple(
+            dict.fromkeys((*policy.protected_settings, *(s.name for s in entry.protected_settings if s.required)))
+        ),
+        complete=args.complete,
+    )
+
+
+def _policy(policies: tuple[Policy, ...], name: str) -> Policy:
+    named = [policy for policy in policies if name in ("", policy.name)]
+    if len(named) == 1:
+        return named[0]
+    known = ", ".join(policy.name for policy in policies) or "none"
+    raise ConfigurationError("--policy", f"{name!r} names no policy" if name else "is needed", f"there are: {known}")
+
+
+def _undecided(entry: CatalogueEntry, policy: Policy, public: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the policy leaves to an app setting that is not set here, and what the extension needs besides."""
+    wanted = (*policy.settings, *(spec.name for spec in entry.settings if spec.required))
+    return tuple(dict.fromkeys(name for name in wanted if name not in public))
+
+
+def _check(entry: CatalogueEntry, public: Mapping[str, Any], policy: Policy) -> None:
+    problems = [p for p in entry.problems(public, {}) if p.startswith("settings.") and not p.endswith(" is missing")]
+    if problems:
+        raise BadInput(f"policy {policy.name}: {'; '.join(problems)}")

@@ -1,0 +1,245 @@
+"""Reads what a person pasted into `onboard diagnose` as evidence of failures, one after the other.
+
+One JSON value, an array, JSON Lines, YAML as `az -o yaml` writes it, or plain text, also with a prompt, colours or a
+box around it. An object may be an ARM answer (`{"error": …}`), an operation's result, an error with its HTTP status and
+headers, an instance view, a status file, or just `{"message": …}`. What succeeded is passed over.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from copy import replace
+from itertools import islice
+from typing import Any
+
+from onboarding.cli.io import BadInput
+from onboarding.domain.failures.console_text import plain, unwrapped
+from onboarding.domain.failures.evidence import Detail, Evidence
+from onboarding.domain.failures.instance_views import folded, is_cut, is_status, read_views
+from onboarding.loading.safe_reader import Unreadable, parse_yaml
+
+_STATUS_KEYS = ("httpstatus", "statuscode", "status")
+_GOOD = frozenset(
+    ("succeeded", "success", "accepted", "started", "running", "inprogress", "updating", "creating", "ok")
+)
+_STATES = ("provisioningstate", "status", "state", "displaystatus")
+_QUIET = frozenset(("trace", "debug", "info", "information", "informational"))
+_JSON_BEGINS = ("{", "[{", "[\n", "[ ", "[\r", '["', "[]")
+_BEGIN = re.compile(r"\[\s{0,80}\{|\{")
+_OF_A_VIEW = re.compile(r"statuses|formatted_?message|aggregate_?status|provisioning_?state", re.IGNORECASE)
+_YAML = re.compile(r"(?:---\s*\n)?(?:(?:- )?[A-Za-z]\w{0,60}:(?:\s|$)|[\[{])")
+_SUCCESS = re.compile(
+    r"\b(?:Install|Enable|Update|Disable|Uninstall),success,0\b"
+    r"|^\W{0,3}(?:Install|Enable|Update|Disable|Uninstall|Provisioning) succeeded\b"
+    r"|\bSucceeded\b"
+    # PowerShell's table or list.
+    r"|\bIsSuccessStatusCode\b[^\n:]{0,200}(?::\s{0,80}|\n[-\s]{0,400}(?:[\w-]{1,80}\s{1,80})?)True\b",
+    re.IGNORECASE,
+)
+_TROUBLE = re.compile(
+    r"fail|error|exit code|non-zero|cannot|can't|unable|unsupported|denied|disallowed|locked|refused|timed out"
+    r"|not found|unavailable|not ready",
+    re.IGNORECASE,
+)
+# What a terminal or a damaged byte leaves in a text is rare; a picture or an archive is full of it.
+_CONTROLS = re.compile(r"[\x00-\x06\x0e-\x1a\x1c-\x1f]")
+_RARE = 50
+_LOOKED_AT = 4096
+# An error record names its command as PowerShell names what it cut off; its message tells the failure all the same.
+_SENTENCE = re.compile(
+    rf"^(?=[^\n]{{0,2000}}?(?:{_TROUBLE.pattern}))\S{{1,200}}(?: \S{{1,200}}){{3}}", re.IGNORECASE | re.MULTILINE
+)
+_DEPTH = 8
+_MOST_WORDS = 50
+_TRIES = 5
+
+
+def read_evidence(text: str, name: str) -> Iterator[Evidence]:
+    """Every failure that the text tells of, in its order; none where it tells of successes alone."""
+    if not text.strip():
+        raise BadInput(f"{name}: is empty; give a message, an ARM body or what az printed")
+    head = text[:_LOOKED_AT]
+    if len(_CONTROLS.findall(head)) * _RARE > len(head):
+        raise BadInput(f"{name}: is no text; give a message, an ARM body or what az printed")
+    values, broken = _json_values(text)
+    if values is None:
+        yield from _of_text(text, name)
+    elif len(values) > 1 and all(is_status(folded(value)) for value in values):
+        yield from _of_value(values, name)  # the statuses of one view
+    else:
+        words = (Detail(message=" ".join(plain(text).split())),) if broken and len(values) == 1 else ()
+        for number, value in enumerate(values, 1):
+            for found in _of_value(value, f"{name}, item {number}"):
+                yield replace(found, details=(*found.details, *words)) if words else found
+
+
+def _json_values(text: str) -> tuple[list[Any] | None, bool]:
+    """The values of a JSON text or of JSON Lines, also in colours, in a box or with lines that a console broke; None
+    for a text that is neither. And whether lines were broken."""
+    clean = text.lstrip("\ufeff \t\r\n")
+    if not clean.startswith(_JSON_BEGINS):
+        clean = plain(text)
+        if not clean.startswith(_JSON_BEGINS):
+            return None, False
+    for read in (_json_of, _json_lines):
+        if (values := read(clean)) is not None:
+            return values, False
+    lines = plain(text).split("\n")
+    for whole in ("".join(lines), " ".join(lines)):
+        if (values := _json_of(whole)) is not None:
+            return values, True
+    return None, False
+
+
+def _json_of(text: str) -> list[Any] | None:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, list) else [value]
+
+
+def _json_lines(text: str) -> list[Any] | None:
+    try:
+        return [json.loads(line) for line in text.splitlines() if line.strip()]
+    except (ValueError, RecursionError):
+        return None
+
+
+def _of_text(text: str, name: str) -> Iterator[Evidence]:
+    clean = plain(text)
+    if (found := _view_within(clean)) is not None:
+        yield from _of_value(found, name)
+    elif _TROUBLE.search(clean) or not _SUCCESS.search(clean):
+        yield _of_words(text.strip(), clean)
+
+
+def _of_words(text: str, clean: str) -> Evidence:
+    """A message; where a console broke its lines, it is put together first, and then told as it was."""
+    if not clean or clean.startswith("<"):
+        return Evidence.from_text(clean or text)
+    whole = [Evidence.from_text(words) for words in (*unwrapped(text), clean)]
+    details = [detail for other in whole[1:] for detail in (Detail(message=other.message), *other.details)]
+    code = next((other.code for other in whole if other.code), "")
+    status = next((other.http_status for other in whole if other.http_status), None)
+    return replace(whole[0], code=code, http_status=status, details=(*whole[0].details, *details))
+
+
+def _view_within(text: str) -> object:
+    """An instance view or status file behind a prompt or other words, in YAML, or as Python prints it (which is nearly
+    YAML); None where there is none."""
+    if not _OF_A_VIEW.search(text):
+        return None
+    decoder = json.JSONDecoder(strict=False)
+    at = 0
+    for _ in range(_TRIES):
+        begin = _BEGIN.search(text, at)
+        if not begin:
+            break
+        try:
+            value, at = decoder.raw_decode(text, begin.start())
+        except (ValueError, RecursionError):
+            at = begin.end()
+        else:
+            if _tells(value, text):
+                return value
+    if not _YAML.match(text):
+        return None
+    try:
+        value = parse_yaml(text)
+    except Unreadable:
+        return None
+    return value if _tells(value, text) else None
+
+
+def _tells(value: object, text: str) -> bool:
+    """Whether a value is a view that tells of a failure; or of none, where its whole text tells of none."""
+    failures = read_views(value)
+    return failures is not None and (bool(failures) or not _TROUBLE.search(text))
+
+
+def _of_value(value: object, place: str) -> Iterator[Evidence]:
+    failures = read_views([value] if is_status(folded(value)) else value)
+    if failures is not None:
+        yield from failures
+        if not failures and is_cut(value):
+            raise BadInput(f"{place}: PowerShell cut off what would tell it; give ConvertTo-Json -Depth 10")
+    elif isinstance(value, str):
+        yield from _of_text(value, place)
+    elif not isinstance(value, Mapping):
+        given = 'give objects such as {"message": "…"} or texts'
+        raise BadInput(f"{place}: is a {type(value).__name__}; {given}")
+    elif (listed := _listed(folded(value))) is not None:
+        for number, inner in enumerate(listed, 1):
+            yield from _of_value(inner, f"{place}.value[{number}]")
+    elif value and not _is_no_failure(folded(value)):
+        yield _evidence(value, place)
+
+
+def _listed(raw: Mapping[str, Any]) -> list[Any] | None:
+    """The items of ARM's lists (`{"value": […], "nextLink": …}`); None for any other object."""
+    items = raw.get("value")
+    if not isinstance(items, list) or not raw.keys() <= {"value", "nextlink", "count"}:
+        return None
+    return items if all(isinstance(item, Mapping) for item in items) else None
+
+
+def _is_no_failure(raw: Mapping[str, Any]) -> bool:
+    """Whether an object tells of a success, of work under way, or of nothing that went wrong."""
+    if str(raw.get("@level", raw.get("level", ""))).lower() in _QUIET:
+        return True
+    properties = folded(raw.get("properties"))
+    if any(held.get(key) for held in (raw, properties) for key in ("error", "code", "statusmessage", "errors")):
+        return False
+    states = [held.get(key) for held in (properties, raw) for key in _STATES]
+    states = [folded(state).get("value") if isinstance(state, Mapping) else state for state in states]
+    told = [state.lower().removeprefix("provisioning ") for state in states if isinstance(state, str)]
+    if told:
+        return all(state in _GOOD for state in told)
+    words = raw.get("message")
+    return isinstance(words, str) and bool(_SUCCESS.search(words)) and not _TROUBLE.search(words)
+
+
+def _evidence(value: Mapping[str, Any], place: str) -> Evidence:
+    raw = folded(value)
+    status, headers = _http_status(raw), _headers(raw)
+    message = raw.get("message")
+    if not raw.get("code") and isinstance(message, str) and "error" not in raw:
+        return Evidence.from_text(message, http_status=status, headers=headers)
+    evidence = Evidence.from_body(status, value, headers)
+    if evidence.text or evidence.codes or status:
+        return evidence
+    words = "\n".join(islice(_words(value, _DEPTH), _MOST_WORDS))
+    if is_cut(value) and not _SENTENCE.search(words):
+        raise BadInput(f"{place}: PowerShell cut off what would tell it; give ConvertTo-Json -Depth 10")
+    return Evidence.from_text(words, headers=headers)
+
+
+def _words(value: object, depth: int) -> Iterator[str]:
+    """Every text in a value that looks like a sentence or a code, for the tools that have their own names for it."""
+    if depth == 0:
+        return
+    if isinstance(value, str):
+        if len(value) > 3:
+            yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _words(inner, depth - 1)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _words(inner, depth - 1)
+
+
+def _http_status(raw: Mapping[str, Any]) -> int | None:
+    for key in _STATUS_KEYS:
+        status = raw.get(key)
+        if isinstance(status, int) or (isinstance(status, str) and len(status) <= 9 and status.isdecimal()):
+            return int(status)
+    return None
+
+
+def _headers(raw: Mapping[str, Any]) -> dict[str, str]:
+    headers = raw.get("headers")
+    return {str(k): str(v) for k, v in headers.items()} if isinstance(headers, Mapping) else {}

@@ -1,0 +1,153 @@
+"""Writes the answers of `onboard check`: a table for people, JSON Lines or CSV for programs. One line at a time."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Mapping
+from typing import IO, Any, Protocol
+
+from onboarding.application.image_check import Answer
+from onboarding.cli.images.check_input import Unread
+from onboarding.domain.catalog.support_table import SupportTable, Verdict
+from onboarding.domain.image.os_release import TITLES, Distribution, Witness
+from onboarding.domain.json_access import printable
+from onboarding.domain.machine.machine_facts import OsType
+
+_COLOURS = {Verdict.SUPPORTED: "32", Verdict.UNSUPPORTED: "31", Verdict.UNKNOWN: "33"}
+_PUBLISHERS_SHOWN = 12
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # also in full width, as East Asian spreadsheets take them
+_FORMULA_STARTS = ("\t", "\r", "\n")
+
+
+ERROR = "error"  # in the place of a verdict
+_QUOTED = 80
+
+
+class Writer(Protocol):
+    """Takes the answers in the input's order; `fail` takes the item that has none, and why."""
+
+    def write(self, item: Any, answer: Answer) -> None: ...
+
+    def fail(self, item: Any, problem: str) -> None: ...
+
+    def end(self) -> None: ...
+
+
+class JsonWriter:
+    """JSON Lines: the item's own keys, and the answer's, which win. An image whose `version` key the OS version
+    replaces keeps it in `urn`. An item that could not be read has `error` too."""
+
+    def __init__(self, out: IO[str]) -> None:
+        self._out = out
+
+    def write(self, item: Any, answer: Answer) -> None:
+        own = item if isinstance(item, Mapping) else {"urn": item}
+        if "version" in own and "urn" not in own and ":" in answer.subject:
+            own = {**own, "urn": answer.subject}
+        self._out.write(json.dumps({**own, **answer.fields()}) + "\n")
+
+    def fail(self, item: Any, problem: str) -> None:
+        own = item if isinstance(item, Mapping) else {"urn": told} if (told := _quoted(item)) else {}
+        self._out.write(json.dumps({**own, **_no_answer(problem), "error": problem}) + "\n")
+
+    def end(self) -> None:
+        return
+
+
+class CsvWriter:
+    """One row an answer: what was asked, and the answer's fields."""
+
+    def __init__(self, out: IO[str]) -> None:
+        self._rows = csv.writer(out, lineterminator="\n")
+        self._header_due = True
+
+    def write(self, item: Any, answer: Answer) -> None:
+        self._row(answer.subject, answer.fields())
+
+    def fail(self, item: Any, problem: str) -> None:
+        self._row(_quoted(item), _no_answer(problem))
+
+    def _row(self, subject: str, fields: Mapping[str, str | None]) -> None:
+        if self._header_due:
+            self._rows.writerow(["image", *fields])
+            self._header_due = False
+        self._rows.writerow([cell(subject), *map(cell, fields.values())])
+
+    def end(self) -> None:
+        return
+
+
+def _no_answer(problem: str) -> dict[str, str | None]:
+    """The fields of an answer, for an item that has none."""
+    return {
+        "distribution": Distribution.UNKNOWN,
+        "version": None,
+        "release": TITLES[Distribution.UNKNOWN],
+        "architecture": None,
+        "os_type": OsType.UNKNOWN,
+        "verdict": ERROR,
+        "witness": Witness.NONE,
+        "reason": problem,
+    }
+
+
+def _quoted(item: Any) -> str:
+    """The beginning of an item that is no mapping; what could not be read at all is not shown."""
+    if isinstance(item, (Unread, Mapping)):
+        return ""
+    text = item if isinstance(item, str) else json.dumps(item, default=str)
+    return text if len(text) <= _QUOTED else f"{text[: _QUOTED - 3]}..."
+
+
+def cell(value: Any) -> Any:
+    """A cell that a spreadsheet takes for text: one that begins like a formula gets an apostrophe before it."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text.lstrip().startswith(_FORMULA) or value[:1] in _FORMULA_STARTS else text
+
+
+class TableWriter:
+    """For people: a line an answer, its reason below it where asked for, and a summary."""
+
+    def __init__(self, out: IO[str], table: SupportTable, *, reasons: bool, colours: bool) -> None:
+        self._out = out
+        self._table = table
+        self._reasons = reasons
+        self._colours = colours
+        self._verdicts: Counter[Verdict] = Counter()
+        self._unknown: Counter[str] = Counter()
+        self._failed = 0
+
+    def write(self, item: Any, answer: Answer) -> None:
+        verdict = answer.judgement.verdict
+        self._verdicts[verdict] += 1
+        if verdict is Verdict.UNKNOWN:
+            self._unknown[answer.publisher.lower() or "(no marketplace image)"] += 1
+        shown = self._painted(f"{verdict:<11}", verdict)
+        line = f"{shown}  {printable(answer.release.title):<36}  {answer.release.witness:<17}  "
+        self._out.write(f"{line}{printable(answer.subject)}\n")
+        if self._reasons:
+            self._out.write(f"             {printable(answer.judgement.reason)}\n")
+
+    def fail(self, item: Any, problem: str) -> None:
+        self._failed += 1
+        self._out.write(f"{ERROR:<11}  {printable(problem)}\n")
+
+    def end(self) -> None:
+        total = sum(self._verdicts.values())
+        counts = ", ".join(self._painted(f"{self._verdicts[verdict]} {verdict}", verdict) for verdict in Verdict)
+        failed = f"; {self._failed} not read" if self._failed else ""
+        self._out.write(f"\n{total} checked against {self._table}: {counts}{failed}\n")
+        if self._unknown:
+            most = self._unknown.most_common(_PUBLISHERS_SHOWN)
+            rest = len(self._unknown) - len(most)
+            listed = ", ".join(f"{printable(name)} {count}" for name, count in most)
+            self._out.write(f"unknown by publisher: {listed}{f', and {rest} more publishers' if rest else ''}\n")
+
+    def _painted(self, text: str, verdict: Verdict) -> str:
+        return f"\x1b[{_COLOURS[verdict]}m{text}\x1b[0m" if self._colours else text

@@ -1,0 +1,75 @@
+"""`onboard compare`: ours and an Azure Policy definition over labelled images, as a section of a documentation page.
+
+Exit codes: 0 done, 1 with --check when the page is not current, 2 bad input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from onboarding.application.image_check import DEFAULT_EXTENSION
+from onboarding.cli.images.check import load_entry
+from onboarding.cli.images.check_input import read_listed
+from onboarding.cli.io import MAX_LIST, BadInput, Commands, read_page, read_text, shown, write_text
+from onboarding.cli.policy.definition_input import load_definition
+from onboarding.cli.policy.evaluate import bind
+from onboarding.cli.policy.policy_input import read_parameters
+from onboarding.domain.image.identification_comparison import LabelledImage, by_name, by_rule, compare, read_label
+from onboarding.domain.policy.conditions import Context, Resource
+from onboarding.export.documentation_page import fill_page
+
+
+def add(commands: Commands) -> None:
+    parser = commands.add_parser("compare", help="compare our reading of image names with an Azure Policy definition")
+    parser.add_argument("labels", metavar="LABELS", help="images with distro and os_version; JSON Lines or an array")
+    parser.add_argument("--definition", metavar="FILE", required=True, help="the definition, as Azure publishes it")
+    parser.add_argument("--parameters", metavar="JSON", help="its parameter values, or @file with them")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="fill the page's part `comparison` (default: print)")
+    parser.add_argument("--check", action="store_true", help="write nothing; say whether the page is current")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    labels = _labels(args.labels)
+    values = read_parameters(args.parameters)
+    bound = bind(*load_definition(args.definition, values), values)
+    rule = by_rule(_matcher(lambda resource: bound.condition.evaluate(resource).matched))
+    entry = load_entry(DEFAULT_EXTENSION)
+    sections = [
+        compare(labels, table, {"`onboard check`": by_name(table), f"`{Path(args.definition).name}`": rule})
+        for table in entry.support_tables.values()
+    ]
+    if args.page is None:
+        print("\n".join(sections), end="")
+        return 0
+    return _into_page(args.page, "\n".join(sections), write=not args.check)
+
+
+def _matcher(matches: Callable[[Resource], bool]) -> Callable[[Mapping[str, Any]], bool]:
+    context = Context(now=datetime.now(UTC))
+    return lambda body: matches(Resource(body, context))
+
+
+def _labels(path: str) -> list[LabelledImage]:
+    labels: list[LabelledImage] = []
+    for item in read_listed(io.StringIO(read_text(path, MAX_LIST)), shown(path)):
+        label = read_label(item.value) if isinstance(item.value, Mapping) else None
+        if label is None:
+            quoted = json.dumps(item.value)[:60]
+            raise BadInput(f"{shown(path)}, line {item.line}: {quoted} has no publisher and distro; label it")
+        labels.append(label)
+    return labels
+
+
+def _into_page(page: Path, text: str, *, write: bool) -> int:
+    before = read_page(page)
+    after = fill_page(before, {"comparison": text})
+    if write and after != before:
+        write_text(page, after)
+    return 0 if write or after == before else 1

@@ -1,0 +1,155 @@
+"""`onboard extensions`: every extension of VMs as ARM tells them, ours marked, failures diagnosed in place.
+
+One request a VM, and no table: what is shown is the state now. Exit codes: 0, 1 if any extension failed, 2 bad input or
+a VM that cannot be read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from msgspec import Struct
+
+from onboarding.app import Configuration, open_machines, read_configuration
+from onboarding.application.ports import Arm
+from onboarding.cli.environment import add_settings, environment_of
+from onboarding.cli.io import BadInput, Commands, as_json
+from onboarding.cli.machines.asking import explain
+from onboarding.cli.vm_arguments import add_vms, read_vms
+from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
+from onboarding.domain.errors import ArmError
+from onboarding.domain.failures.classification import (
+    Evidence,
+    ExtensionState,
+    Failure,
+    classify,
+    parse_errors,
+    read_extension_state,
+)
+from onboarding.domain.machine.machine_facts import InstalledExtension, MachineFacts, read_facts
+from onboarding.domain.masking import cut, mask
+from onboarding.domain.resource_id import VmId
+
+_SHORT = 600
+
+
+class Finding(Struct, frozen=True):
+    """One extension, whose it is in the catalogue, and what is wrong with it."""
+
+    extension: InstalledExtension
+    entry: CatalogueEntry | None
+    state: ExtensionState
+    failure: Failure | None
+
+    @property
+    def message(self) -> str:
+        told = "\n".join(status.message or status.display for status in self.extension.statuses)
+        return "\n".join(line for line in mask(told).splitlines() if line.strip())
+
+    def fields(self) -> dict[str, Any]:
+        found, failure = self.extension, self.failure
+        return {
+            "name": found.name,
+            "publisher": found.publisher,
+            "type": found.type,
+            "version": found.handler_version or found.version,
+            "provisioningState": found.provisioning_state,
+            "state": self.state,
+            "entry": self.entry.name if self.entry else None,
+            "message": self.message,
+            "exitCode": failure.exit_code if failure else None,
+            "cause": failure.cause if failure else None,
+            "meaning": mask(failure.meaning) if failure else None,
+            "advice": mask(failure.advice) if failure else None,
+        }
+
+
+def add(commands: Commands) -> None:
+    parser = commands.add_parser("extensions", help="show the extensions of VMs, and what is wrong with them")
+    add_vms(parser, several=True)
+    parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    add_settings(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    environment = environment_of(args)
+    vms = read_vms(args, environment)
+    if not vms:
+        raise BadInput("no VM is named; give its id, or -g GROUP -n NAME")
+    configuration = read_configuration(environment)
+    found = [(facts, find(facts, configuration.rules.catalogue)) for facts in asyncio.run(_read(configuration, vms))]
+    if args.output == "json":
+        every = [{"vm": facts.id.name, **finding.fields()} for facts, findings in found for finding in findings]
+        print(as_json(every, indent=2))
+    else:
+        for facts, findings in found:
+            _print_table(facts, findings)
+    return 1 if any(finding.failure for _, findings in found for finding in findings) else 0
+
+
+def find(facts: MachineFacts, catalogue: Mapping[str, CatalogueEntry]) -> tuple[Finding, ...]:
+    """What there is to say of each extension."""
+    by_handler = {f"{entry.publisher}.{entry.type}".lower(): entry for entry in catalogue.values()}
+    return tuple(
+        _finding(extension, by_handler.get(f"{extension.publisher}.{extension.type}".lower()))
+        for extension in facts.extensions
+    )
+
+
+def _finding(extension: InstalledExtension, entry: CatalogueEntry | None) -> Finding:
+    state = read_extension_state(extension)
+    failure = None
+    if state is ExtensionState.FAILED:
+        errors = entry.errors if entry else parse_errors({})
+        failure = classify(Evidence.from_status(extension.statuses), errors, datetime.now(UTC))
+    return Finding(extension, entry, state, failure)
+
+
+async def _read(configuration: Configuration, vms: tuple[VmId, ...]) -> list[MachineFacts]:
+    async with open_machines(configuration) as (arm, _):
+        return [await _read_one(arm, vm) for vm in vms]
+
+
+async def _read_one(arm: Arm, vm: VmId) -> MachineFacts:
+    try:
+        return read_facts((await arm.read_machine(vm)).body)
+    except ArmError as error:
+        raise BadInput(mask(f"{vm.name}: {explain(error)}")) from None
+
+
+def _print_table(facts: MachineFacts, findings: tuple[Finding, ...]) -> None:
+    from rich.text import Text
+
+    from onboarding.cli.console import open_console, plain_table, printable
+
+    console = open_console()
+    console.print(printable(f"{facts.id.name}: VM {facts.power}, guest agent {facts.agent}", "bold"))
+    if not findings:
+        console.print("no extensions")
+        return
+    styles = {ExtensionState.SUCCEEDED: "green", ExtensionState.FAILED: "bold red", ExtensionState.IN_PROGRESS: "cyan"}
+    table = plain_table("", "Name", "Publisher.Type", "Version", "State", "Message")
+    table.columns[-1].ratio = 1
+    for finding in findings:
+        extension = finding.extension
+        told = [printable(cut(finding.message, _SHORT))]
+        if (failure := finding.failure) is not None:
+            code = "" if failure.exit_code is None else f"{failure.exit_code}: "
+            told.append(Text.assemble(("means ", "dim"), printable(mask(f"{code}{failure.meaning}"))))
+            told.append(Text.assemble(("do    ", "dim"), printable(mask(failure.advice))))
+        table.add_row(
+            "*" if finding.entry else "",
+            printable(extension.name),
+            printable(f"{extension.publisher}.\n{extension.type}"),
+            printable(extension.handler_version or extension.version),
+            Text(finding.state, styles[finding.state], no_wrap=True),
+            Text("\n").join(told),
+        )
+    console.print(table)
+    if ours := ", ".join(finding.entry.name for finding in findings if finding.entry):
+        console.print(Text(f"* ours: {ours}", "dim"))

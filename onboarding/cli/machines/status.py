@@ -1,0 +1,94 @@
+"""`onboard status`: what the table says of the VMs, or the story of one of them.
+
+Exit codes: 0 something was found, 1 nothing matched, 2 bad settings or arguments, or the table cannot be reached.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING
+
+from onboarding.cli.environment import add_settings, environment_of
+from onboarding.cli.io import BadInput, Commands
+from onboarding.cli.machines.asking import outcome_named
+from onboarding.cli.operations.preflight import explained
+from onboarding.domain.errors import StorageError
+from onboarding.domain.reconcile.row import Row, Selection
+from onboarding.domain.resource_id import VmId, parse_id
+
+if TYPE_CHECKING:
+    from onboarding.application.ports import LedgerReader
+    from onboarding.cli.machines.status_output import Writer
+
+
+def add(commands: Commands) -> None:
+    parser = commands.add_parser("status", help="show what the table says of the VMs")
+    parser.add_argument("--outcome", nargs="+", action="extend", type=outcome_named, metavar="NAME", help="only these")
+    parser.add_argument("--subscription", metavar="ID", default="")
+    parser.add_argument("--resource-group", metavar="NAME", default="")
+    parser.add_argument("--vm", metavar="NAME", default="")
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--history", action="store_true", help="all that happened to the VM, the oldest first")
+    shown.add_argument("--totals", action="store_true", help="only how many there are of each outcome")
+    parser.add_argument("--json", action="store_true", help="every column; an object a line, as the table gives them")
+    add_settings(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.history and not args.vm:
+        raise BadInput("--history: tells of one VM; name it with --vm")
+    environment = environment_of(args)
+    try:
+        return asyncio.run(_show(args, environment))
+    except StorageError as error:
+        raise asyncio.run(explained(error, environment)) from None
+
+
+async def _show(args: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    # Here and not above: the table's SDK and rich take long to load, and every command would pay.
+    from onboarding.app import open_ledger
+    from onboarding.cli.machines.status_output import write_totals, writer
+
+    selection = Selection(
+        subscription=args.subscription,
+        resource_group=args.resource_group,
+        vm_name=args.vm,
+        outcomes=tuple(args.outcome or ()),
+    )
+    async with open_ledger(environment) as ledger:
+        if args.totals:
+            totals = await ledger.totals(selection)
+            write_totals(totals, as_json=args.json)
+            return 0 if totals else 1
+        rows = _story(ledger, selection) if args.history else ledger.current(selection)
+        return await _write(rows, writer(as_json=args.json, history=args.history))
+
+
+async def _write(rows: AsyncIterator[Row], writer: Writer) -> int:
+    found = False
+    async for row in rows:
+        writer.write(row)
+        found = True
+    writer.end()
+    return 0 if found else 1
+
+
+async def _story(ledger: LedgerReader, selection: Selection) -> AsyncIterator[Row]:
+    """The lines of history of the one VM that is selected, the oldest first."""
+    named = Selection(
+        subscription=selection.subscription, resource_group=selection.resource_group, vm_name=selection.vm_name
+    )
+    vms = {vm.key: vm async for row in ledger.current(named) if isinstance(vm := parse_id(row.resource_id), VmId)}
+    if len(vms) > 1:
+        listed = ", ".join(f"{vm.subscription}/{vm.resource_group}" for vm in vms.values())
+        raise BadInput(f"--vm {selection.vm_name}: is in {listed}; add --subscription or --resource-group")
+    for vm in vms.values():
+        lines = [line async for line in ledger.history(vm)]
+        lines.reverse()  # so that what happened at the same time keeps its order
+        lines.sort(key=lambda line: line.event_time.timestamp() if line.event_time else 0)
+        for line in lines:
+            if not selection.outcomes or line.outcome in selection.outcomes:
+                yield line

@@ -1,0 +1,185 @@
+"""Writes the rows of `onboard status`: tables for people, JSON Lines for programs.
+
+JSON is written row by row, however many there are. Texts in the table come from images, handlers and ARM: nothing in
+them may steer the terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from onboarding.domain.json_access import printable
+from onboarding.domain.reconcile.row import Outcome, Row
+
+_WIDTH = 120
+_PAGE = 500  # rows, below a line of headings
+_STYLES = {
+    Outcome.REQUESTED: "cyan",
+    Outcome.WAITING: "yellow",
+    Outcome.INSTALLED: "green",
+    Outcome.ALREADY_INSTALLED: "green",
+    Outcome.UNSUPPORTED: "magenta",
+    Outcome.UNDETERMINED: "magenta",
+    Outcome.OUT_OF_SCOPE: "dim",
+    Outcome.AUDITED: "blue",
+    Outcome.FAILED: "bold red",
+    Outcome.GONE: "dim",
+}
+
+
+class Writer(Protocol):
+    """Takes the rows in their order."""
+
+    def write(self, row: Row) -> None: ...
+
+    def end(self) -> None: ...
+
+
+def writer(*, as_json: bool, history: bool) -> Writer:
+    """The writer that was asked for, to standard output."""
+    if as_json:
+        return JsonWriter()
+    return StoryWriter(_console()) if history else TableWriter(_console())
+
+
+class JsonWriter:
+    """One object a line with the columns of the table; empty ones are left out, as there."""
+
+    def write(self, row: Row) -> None:
+        print(json.dumps(row.to_properties(), default=_as_json))
+
+    def end(self) -> None:
+        return
+
+
+class TableWriter:
+    """A line a row, what is advised below its reason, and how many there are of each outcome. It is shown page by page
+    as it is read: nobody waits for the last of many rows, and no more than a page is held."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._counts: Counter[Outcome] = Counter()
+        self._table = self._page()
+
+    def write(self, row: Row) -> None:
+        if self._table.row_count == _PAGE:
+            self._console.print(self._table)
+            self._table = self._page()
+        self._counts[row.outcome] += 1
+        name = Text.assemble((f"{printable(row.resource_group)}/", "dim"), _text(row.vm_name))
+        system = _text(" ".join(filter(None, (row.distribution, row.os_version))) or "–")
+        duration = "" if row.duration_ms is None else f"{row.duration_ms:,}"
+        self._table.add_row(name, system, _painted(row.outcome), _reason(row), _when(row), duration)
+
+    def end(self) -> None:
+        if not self._counts:
+            self._console.print("nothing in the table matches")
+            return
+        self._console.print(self._table)
+        self._console.print()
+        self._console.print(_summary(self._counts), soft_wrap=True)
+
+    def _page(self) -> Table:
+        page = _table("VM", "OS", "Outcome", "Reason", "Look/end (UTC)", "ms")
+        page.columns[-1].justify = "right"
+        return page
+
+
+def write_totals(totals: Mapping[Outcome, int], *, as_json: bool) -> None:
+    """How many rows there are of each outcome, to standard output."""
+    if as_json:
+        outcomes = {outcome.value: totals[outcome] for outcome in Outcome if totals.get(outcome)}
+        print(json.dumps({"rows": sum(outcomes.values()), "outcomes": outcomes}))
+    else:
+        _console().print(_summary(totals) if totals else "nothing in the table matches", soft_wrap=True)
+
+
+class StoryWriter:
+    """What happened to one VM, line by line: when, how long after the first, through what, and what came of it."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._rows: list[Row] = []
+
+    def write(self, row: Row) -> None:
+        self._rows.append(row)
+
+    def end(self) -> None:
+        if not self._rows:
+            self._console.print("nothing in the history matches")
+            return
+        several = len({row.extension for row in self._rows}) > 1
+        table = _table("Time (UTC)", "After", "Event", *(["Extension"] if several else []), "Outcome", "Reason")
+        start = self._rows[0].event_time
+        for row in self._rows:
+            time = f"{row.event_time:%Y-%m-%d %H:%M:%S}" if row.event_time else "–"
+            after = _span(row.event_time - start) if row.event_time and start else ""
+            extension = [_text(row.extension)] if several else []
+            table.add_row(time, after, _event(row), *extension, _painted(row.outcome), _reason(row))
+        self._console.print(_text(self._rows[0].resource_id), soft_wrap=True)
+        self._console.print(table)
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=False)
+
+
+def _summary(counts: Mapping[Outcome, int]) -> Text:
+    each = [Text.assemble(f"{counts[o]:,} ", _painted(o)) for o in Outcome if counts.get(o)]
+    total = sum(counts.values())
+    return Text.assemble(f"{total:,} row{'s' if total > 1 else ''}: ", Text(", ").join(each))
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for name in columns:
+        table.add_column(name, overflow="fold", ratio=1 if name == "Reason" else None)
+    return table
+
+
+def _reason(row: Row) -> Text:
+    waiting = f" ({row.waiting_for})" if row.waiting_for else ""
+    advice = f"\n{printable(row.advice, lines=True)}" if row.advice else ""
+    return Text.assemble(_text(row.reason), (waiting, "dim"), (advice, "dim"))
+
+
+def _event(row: Row) -> str:
+    """The beginning of the event's id; the whole is in the JSON."""
+    if row.event_id.startswith("request."):
+        return "by hand"
+    return "timed look" if row.event_id.startswith("look.") else f"event {printable(row.event_id[:8])}"
+
+
+def _span(length: timedelta) -> str:
+    days, seconds = divmod(int(length.total_seconds()), 86_400)
+    clock = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+    return f"+{days}d {clock}" if days else f"+{clock}"
+
+
+def _when(row: Row) -> Text:
+    if not row.outcome.final and row.next_attempt_at:
+        return Text(f"next {row.next_attempt_at:%m-%d %H:%M}", "yellow")
+    return Text(f"{row.finished_at:%Y-%m-%d %H:%M}" if row.finished_at else "–")
+
+
+def _painted(outcome: Outcome) -> Text:
+    return Text(outcome.value, _STYLES[outcome], no_wrap=True)
+
+
+def _text(value: str) -> Text:
+    return Text(printable(value, lines=True))
+
+
+def _as_json(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} is no column's type")

@@ -1,0 +1,1 @@
+"""Commands that run what the function app runs by itself."""

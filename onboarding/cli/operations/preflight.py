@@ -1,0 +1,115 @@
+"""What a command makes sure of before it writes: its settings, its storage, its login.
+
+A laptop whose settings or login differ from the function app's would write its own trouble into the shared table as
+the truth about a VM. So whatever is wrong with the caller ends a command with exit code 2 while nothing is written.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from onboarding.app import Configuration, storage_trouble
+from onboarding.application.operator_requests import NoAccess, no_token
+from onboarding.cli.io import BadInput
+from onboarding.domain.errors import ArmError, StorageError
+from onboarding.domain.masking import cut, mask
+from onboarding.settings import storage_connection
+
+SIGN_IN = "sign in with `az login`, or set AZURE_CLIENT_ID, AZURE_TENANT_ID and AZURE_CLIENT_SECRET of an application"
+_LONGEST = 300
+_TENANT = re.compile(r"must match.{0,80}?https://sts\.windows\.net/([0-9A-Za-z-]{1,64})/")
+
+
+def check_policy(configuration: Configuration, name: str) -> None:
+    """There are policies, and one of that name if a name is given."""
+    names = [policy.name for policy in configuration.rules.policies.policies]
+    if not names:
+        raise BadInput("; ".join(configuration.problems) or "there is no policy")
+    if name not in ("", *names):
+        raise BadInput(f"--policy {name!r}: no such policy; there are {', '.join(names)}")
+
+
+def check_configuration(configuration: Configuration, policy: str) -> None:
+    """Nothing is wrong with what the command works with; with `policy`, other policies' settings do not matter."""
+    others = [each.name for each in configuration.rules.policies.policies if policy not in ("", each.name)]
+    found = [
+        problem
+        for problem in configuration.problems
+        if not any(problem.startswith(f"policy {other}: ") for other in others)
+    ]
+    if found:
+        listed = "".join(f"\n  {problem}" for problem in found)
+        raise BadInput(
+            f"settings or files are missing or wrong, so nothing was written:{listed}\ngive them as the function app"
+            " has them, in the environment or in a file with --settings; --policy NAME needs those of that policy alone"
+        )
+
+
+def access_trouble(refused: NoAccess, configuration: Configuration) -> str:
+    """Why ARM does not serve whoever is signed in, and what to do."""
+    return f"{refusal(refused, configuration.settings.arm_endpoint)}; nothing was written"
+
+
+def refusal(refused: NoAccess, endpoint: str) -> str:
+    """The same for a command that writes nothing anyway."""
+    error, subscription = refused.error, refused.subscription
+    if error is None:
+        return (
+            "whoever is signed in sees no subscription at all; sign in to their tenant with `az login --tenant TENANT`"
+        )
+    evidence = error.evidence
+    place = f"subscription {subscription}: " if subscription else ""
+    if (told := login_trouble(error)) is not None:
+        return f"{place}{told}"
+    if evidence.http_status is None:
+        return (
+            f"ARM at {endpoint} does not answer ({evidence.code}: {_short(evidence.message)}); check the network, the"
+            " proxy (HTTPS_PROXY) and the certificate authorities (SSL_CERT_FILE)"
+        )
+    if evidence.http_status == 403:
+        return (
+            f"you may see nothing of subscription {subscription} ({error}); ask for the role Virtual Machine"
+            " Contributor on it, on the group or on the VM (a new grant needs some minutes), or sign in as somebody who"
+            " has it"
+        )
+    if evidence.http_status == 404:
+        return (
+            f"whoever is signed in sees no subscription {subscription} ({error}); check the id, see `az account list`,"
+            " or sign in to its tenant with `az login --tenant TENANT`"
+        )
+    return f"{place}ARM said {error}: {_short(evidence.message)}"
+
+
+def login_trouble(error: ArmError) -> str | None:
+    """A refusal that is about the login, in words; None for any other."""
+    evidence = error.evidence
+    if no_token(error):
+        return f"you are not signed in to Azure ({_short(evidence.message)}); {SIGN_IN}"
+    if evidence.code == "InvalidAuthenticationTokenTenant":
+        found = _TENANT.search(evidence.message)
+        tenant = found[1] if found else "TENANT"
+        return (
+            f"you are signed in to another tenant than that of the subscription ({error}); use"
+            f" `az login --tenant {tenant}`, or `az account set --subscription ID` for a login that you have already"
+        )
+    if evidence.http_status == 401:
+        return f"ARM does not take your login ({error}); sign in again with `az login`"
+    return None
+
+
+def in_words(error: StorageError, environment: Mapping[str, str]) -> str:
+    """An error of storage with the setting that leads there."""
+    return f"{error} (setting {storage_connection(environment)})"
+
+
+async def explained(error: StorageError, environment: Mapping[str, str]) -> BadInput:
+    """The error, with what a fresh try of the table and the queue finds: the address, the reason, what to do."""
+    found = await storage_trouble(environment)
+    return BadInput(in_words(error, environment) + (f"\n{found}" if found and found != str(error) else ""))
+
+
+def _short(text: str) -> str:
+    """The first line: credentials tell a page of what they tried."""
+    lines = text.strip().splitlines() or [""]
+    return cut(mask(lines[0]), _LONGEST)

@@ -1,0 +1,166 @@
+"""`onboard replay`: post events to a functions host as Event Grid would, one request an event; dead letters once each.
+With `--poison`, put looks that were laid aside back on their queue.
+
+Exit codes: 0 the host took all, 1 it refused one, 2 bad input, or no host listens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
+
+from msgspec import Struct
+
+from onboarding.application import notifications
+from onboarding.cli.environment import add_settings, environment_of
+from onboarding.cli.io import MAX_LIST, BadInput, Commands, read_text
+from onboarding.cli.operations.replay_dead_letters import give_back, send_letters
+from onboarding.cli.operations.replay_input import Event, Schema, read_events
+from onboarding.domain.json_access import printable
+
+_DOOR = "/runtime/webhooks/eventgrid"
+_HOST = "http://localhost:7071"
+_FUNCTION = "on_resource_event"
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_PATIENCE_S = 30  # Event Grid's own
+
+
+def add(commands: Commands) -> None:
+    parser = commands.add_parser("replay", help="post events to a functions host, as Event Grid would")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("file", nargs="?", help="an event, an array or JSON Lines, dead letters too; - is standard input")
+    what.add_argument("--dead-letter", metavar="FOLDER", help="send what Event Grid gave up; taken files go to sent/")
+    what.add_argument("--poison", action="store_true", help="put looks that failed too often back on their queue")
+    parser.add_argument("--to", metavar="URL", default=_HOST, help="the functions host (default: %(default)s)")
+    parser.add_argument("--function", metavar="NAME", default=_FUNCTION, help="default: %(default)s")
+    parser.add_argument(
+        "--schema", choices=[s.value for s in Schema], default="keep", help="send in this schema (default: as it is)"
+    )
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="json: an object a line")
+    add_settings(parser)
+    parser.set_defaults(run=run)
+
+
+class Answer(Struct, frozen=True):
+    """What came of one event; status 0: the host did not answer in time."""
+
+    event: Event
+    status: int
+    message: str
+
+    @property
+    def taken(self) -> bool:
+        """Whether Event Grid would be content."""
+        return 200 <= self.status <= 204
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.poison:
+        return give_back(environment_of(args))
+    url = delivery_url(args.to, args.function)
+    show = _show_json if args.format == "json" else _show_text
+    taken = refused = 0
+    for answer in _answers(args, partial(_send, url)):
+        show(answer)
+        taken, refused = taken + answer.taken, refused + (not answer.taken)
+    if args.format == "text":
+        print(f"\n{taken + refused} sent to {_origin(url)}: {taken} taken, {refused} refused")
+    return 1 if refused else 0
+
+
+def _answers(args: argparse.Namespace, send: Callable[[Sequence[Event]], Iterable[Answer]]) -> Iterable[Answer]:
+    schema = Schema(args.schema)
+    if args.dead_letter:
+        return send_letters(args.dead_letter, schema, send, lambda answer: answer.taken)
+    return send(list(read_events(read_text(args.file, MAX_LIST), args.file, schema)))
+
+
+def delivery_url(host: str, function: str) -> str:
+    """Where the host takes a function's events; a key in the URL's query stays."""
+    parts = urlsplit(host)
+    if parts.scheme not in ("http", "https") or not _names_a_host(parts):
+        raise BadInput(f"--to {host}: is no URL of a host; give one such as {_HOST}")
+    path = parts.path.rstrip("/").removesuffix(_DOOR) + _DOOR
+    query = {"functionName": function} | dict(parse_qsl(parts.query))
+    return urlunsplit((parts.scheme, parts.netloc, path, urlencode(query), ""))
+
+
+def _send(url: str, read: Iterable[Event]) -> Iterable[Answer]:
+    from urllib.request import ProxyHandler, build_opener
+
+    opener = build_opener(ProxyHandler({})) if urlsplit(url).hostname in _LOOPBACK else build_opener()
+    for event in read:
+        status, message = _post(opener.open, url, event)
+        yield Answer(event, status, message)
+
+
+def _post(send: Callable[..., Any], url: str, event: Event) -> tuple[int, str]:
+    from http.client import HTTPException
+    from urllib.error import HTTPError, URLError
+    from urllib.request import Request
+
+    try:
+        with send(Request(url, _body(event), _headers(event), method="POST"), timeout=_PATIENCE_S) as response:
+            return response.status, response.read().decode(errors="replace")
+    except HTTPError as error:
+        with error:
+            return error.code, error.read().decode(errors="replace")
+    except TimeoutError:
+        return 0, f"the host did not answer in {_PATIENCE_S} s"
+    except (URLError, HTTPException, OSError) as error:
+        reason = error.reason if isinstance(error, URLError) else error
+        raise BadInput(
+            f"no host answers at {_origin(url)} ({reason}); start one with `func start`,"
+            " or with `python -m simulator.host --port 7071`, or give its URL with --to"
+        ) from None
+
+
+def _body(event: Event) -> bytes:
+    """One object for a CloudEvent, an array of one in the Event Grid schema."""
+    return json.dumps(event.value if event.is_cloud_event else [event.value]).encode()
+
+
+def _headers(event: Event) -> dict[str, str]:
+    kind = "application/cloudevents+json" if event.is_cloud_event else "application/json"
+    return {"Content-Type": f"{kind}; charset=utf-8", "aeg-event-type": "Notification"}
+
+
+def _show_text(answer: Answer) -> None:
+    print(f"{answer.status or '---'}  {printable(_read_as(answer.event))}")
+    if answer.message.strip():
+        print("     " + "\n     ".join(printable(line) for line in answer.message.strip().splitlines()))
+
+
+def _show_json(answer: Answer) -> None:
+    told = {"line": answer.event.line, "id": answer.event.value.get("id"), "status": answer.status}
+    print(json.dumps(told | {"message": answer.message, "readAs": _read_as(answer.event)}), flush=True)
+
+
+def _read_as(event: Event) -> str:
+    """What the function will make of the event: the notification and its VM, or why it is ignored."""
+    match notifications.parse(json.dumps(event.value), datetime.now(UTC)):
+        case notifications.Ignored(reason):
+            return f"Ignored: {reason}"
+        case notifications.ExtensionWritten(extension) | notifications.ExtensionDeleted(extension) as found:
+            vm = extension.vm
+            return f"{type(found).__name__} {vm.resource_group}/{vm.name}/{extension.name}"
+        case found:
+            return f"{type(found).__name__} {found.vm.resource_group}/{found.vm.name}"
+
+
+def _names_a_host(parts: SplitResult) -> bool:
+    try:
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _origin(url: str) -> str:
+    """The host without user, path and query, which may hold a key."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"

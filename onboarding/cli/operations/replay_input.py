@@ -1,0 +1,79 @@
+"""Reads the events that `onboard replay` sends: samples, captured requests, or the dead-letter blobs of Event Grid.
+
+One event, an array, or JSON Lines, in either schema. Every event is read and checked before the first is sent, and
+what is none is named by its line. Only the names around `data` are ever changed.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from typing import Any
+
+from msgspec import Struct
+
+from onboarding.cli.images.check_input import read_items
+from onboarding.cli.io import BadInput
+
+# What Event Grid adds to an event that it gave up; in lower case in CloudEvents.
+_DEAD_LETTER = frozenset(
+    ("deadletterreason", "deliveryattempts", "lastdeliveryoutcome", "publishtime", "lastdeliveryattempttime")
+)
+_CLOUD_NAMES = {"topic": "source", "eventType": "type", "eventTime": "time"}
+_GRID_NAMES = {cloud: grid for grid, cloud in _CLOUD_NAMES.items()}
+_GRID_FIELDS = frozenset(("id", "subject", "data", *_CLOUD_NAMES))
+
+
+class Schema(StrEnum):
+    KEEP = "keep"
+    EVENT_GRID = "eventgrid"
+    CLOUD_EVENTS = "cloudevents"
+
+
+class Event(Struct, frozen=True):
+    """One event as it will be sent, and the line where it stood."""
+
+    value: Mapping[str, Any]
+    line: int
+
+    @property
+    def is_cloud_event(self) -> bool:
+        return "specversion" in self.value
+
+
+def read_events(text: str, name: str, schema: Schema = Schema.KEEP) -> Iterator[Event]:
+    """Every event of a text, in its order and in the schema that is wanted."""
+    if not text.strip():
+        raise BadInput(f"{name}: is empty; give an event, an array of events, or one event a line")
+    for item in read_items(io.StringIO(text), name):
+        raw = _checked(item.value, f"{name}, line {item.line}")
+        yield Event(in_schema(raw, schema), item.line)
+
+
+def in_schema(event: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
+    """The event in that schema, without what dead-lettering added; `data` is the same in both."""
+    kept = {name: value for name, value in event.items() if name.lower() not in _DEAD_LETTER}
+    if schema is Schema.CLOUD_EVENTS and "specversion" not in kept:
+        named = {_CLOUD_NAMES.get(name, name): value for name, value in kept.items() if name in _GRID_FIELDS}
+        return {"specversion": "1.0", **named}
+    if schema is Schema.EVENT_GRID and "specversion" in kept:
+        named = {_GRID_NAMES.get(name, name): value for name, value in kept.items()}
+        named = {name: value for name, value in named.items() if name in _GRID_FIELDS}
+        return {**named, "dataVersion": "2", "metadataVersion": "1"}
+    return kept
+
+
+def _checked(value: object, place: str) -> Mapping[str, Any]:
+    mend = "give events in the Event Grid schema or as CloudEvents 1.0"
+    if not isinstance(value, Mapping):
+        raise BadInput(f"{place}: is no event but a {_kind(value)}; {mend}")
+    if "specversion" not in value and "eventType" not in value:
+        raise BadInput(f'{place}: is no event, it has neither "eventType" nor "specversion"; {mend}')
+    return value
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, str):
+        return "text"
+    return {"list": "list", "NoneType": "null", "bool": "truth value"}.get(type(value).__name__, "number")

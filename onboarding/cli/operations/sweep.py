@@ -1,0 +1,108 @@
+"""`onboard sweep`: what the timer does, once and by hand: find what events missed, and have it visited.
+
+The visits go to the function app's queue; a dry run only says what would be visited and why. Exit codes: 0 everything
+was compared, 1 something is left (it could not be read, the budget is used up, or another sweep is under way), 2 bad
+input, settings or login, and nothing was done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from onboarding.app import Configuration, make_sweep, open_ports, read_configuration
+from onboarding.application.operator_requests import NoAccess, check_access, check_sight
+from onboarding.application.ports import Ports
+from onboarding.application.readers.policy_scopes import Reach
+from onboarding.application.sweep.sweep_queue import Order, SweepReport, Watch
+from onboarding.cli.environment import add_settings, environment_of
+from onboarding.cli.io import BadInput, Commands
+from onboarding.cli.operations.preflight import access_trouble, check_configuration, check_policy, in_words
+from onboarding.domain.errors import StorageError
+from onboarding.domain.json_access import printable
+from onboarding.domain.policy.management_groups import NOWHERE
+from onboarding.domain.reconcile.drift import Finding
+from onboarding.domain.resource_id import VmId
+
+if TYPE_CHECKING:
+    from rich.status import Status
+
+_EVERY = 500  # VMs between two lines of progress
+
+
+def add(commands: Commands) -> None:
+    parser = commands.add_parser("sweep", help="find what events missed, drifted or failed, and have it visited")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be visited and why, and do nothing")
+    parser.add_argument("--policy", metavar="NAME", default="", help="only what this policy wants")
+    parser.add_argument("--subscription", metavar="ID", default="", help="only this subscription")
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="json: an object a line")
+    add_settings(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    environment = environment_of(args)
+    configuration = read_configuration(environment)
+    check_policy(configuration, args.policy)
+    if not args.dry_run:
+        check_configuration(configuration, args.policy)
+    order = Order(args.policy, args.subscription, args.dry_run)
+    try:
+        report = asyncio.run(_sweep(configuration, order, as_json=args.format == "json"))
+    except StorageError as error:
+        raise BadInput(in_words(error, environment)) from None
+    except NoAccess as refused:
+        raise BadInput(access_trouble(refused, configuration)) from None
+    return 0 if report.complete else 1
+
+
+async def _sweep(configuration: Configuration, order: Order, *, as_json: bool) -> SweepReport:
+    from rich.console import Console
+
+    async with open_ports(configuration, check=True) as ports:
+        sweep = make_sweep(ports, configuration)
+        await _check_access(ports, configuration, order)
+        with Console(stderr=True).status("comparing") as status:
+            report = await sweep.run(order, _Written(status, as_json=as_json))
+    print(
+        json.dumps({"summary": asdict(report)}) if as_json else printable(str(report)),
+        file=sys.stdout if as_json else sys.stderr,
+    )
+    return report
+
+
+async def _check_access(ports: Ports, configuration: Configuration, order: Order) -> None:
+    """Raises NoAccess for the first subscription to be compared that ARM does not show to whoever is signed in."""
+    if order.subscription:
+        return await check_access(ports.arm, [order.subscription])
+    policies = await Reach(configuration.rules.policies, ports.inventory).policies(ports.clock())
+    scopes = [scope for policy in policies.policies for scope in policy.scopes if scope != NOWHERE]
+    named = {scope.subscription for scope in scopes} - {""}
+    await check_access(ports.arm, named)
+    everywhere = any(not policy.scopes for policy in policies.policies) or any(
+        not scope.subscription for scope in scopes
+    )
+    if everywhere or not named:
+        await check_sight(ports.arm)
+
+
+class _Written(Watch):
+    """Writes what is found as it is found: a fleet is too large to be kept."""
+
+    def __init__(self, status: Status, *, as_json: bool) -> None:
+        self._status = status
+        self._as_json = as_json
+
+    def compared(self, report: SweepReport) -> None:
+        if report.machines % _EVERY == 0:
+            self._status.update(f"compared {report.machines:,} VMs, {report.visits:,} to be visited")
+
+    def found(self, vm: VmId, finding: Finding) -> None:
+        if self._as_json:
+            print(json.dumps({"vm": str(vm), "reason": finding.reason.value, "policy": finding.policy}))
+        else:
+            print(printable(f"{finding.reason:8} {vm}" + (f" ({finding.policy})" if finding.policy else "")))

@@ -1,0 +1,159 @@
+"""`onboard policy test`: cases that stand beside the policies: a VM body and what is expected for it.
+
+A `*.cases.yaml` names a `policy` or a `definition` (with `parameters`) and lists `cases`, each with `name`, `vm` (a
+body, or a file with one) and `expect`: `selected` and `because` for a policy; `applies`, `effect` and `compliant` for
+a definition. A case may also have `resourceGroup` and `subscription`: what rules may know of the two; the rest of them
+is unknown, and a policy that rests on it has `selected: null`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterator, Mapping
+from copy import replace
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct, to_builtins
+
+from onboarding.cli.io import BadInput, Commands
+from onboarding.cli.policy.definition_input import load_definition
+from onboarding.cli.policy.evaluate import bind
+from onboarding.cli.policy.policy_input import Source, folder_or_file, load_policy, read_source, read_vms
+from onboarding.domain.json_access import printable
+from onboarding.domain.machine.machine_facts import MachineFacts, read_facts
+from onboarding.domain.machine.machine_formats import Unrecognised, arm_form
+from onboarding.domain.machine.resource_containers import GROUP, SUBSCRIPTION, Surroundings, told_by
+from onboarding.domain.policy.rule import resource_of
+
+type Decide = Callable[[Mapping[str, Any], Surroundings], Mapping[str, Any]]
+
+
+class Outcome(Struct, frozen=True):
+    """One case: `differences` are empty when it came out as expected."""
+
+    file: str
+    line: int
+    case: str
+    differences: tuple[str, ...]
+
+    def __str__(self) -> str:
+        sign = "✗" if self.differences else "✓"
+        return "\n    ".join(map(printable, [f"{sign} {self.file}:{self.line}: {self.case}", *self.differences]))
+
+
+def add(actions: Commands) -> None:
+    parser = actions.add_parser("test", help="check the cases that stand beside the policies")
+    parser.add_argument("files", nargs="*", metavar="FILE", help="*.cases.yaml files or folders (default: policies)")
+    parser.add_argument("--format", choices=("text", "json"), default="text")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    files = [file for name in args.files or ["policies"] for file in _case_files(folder_or_file(name))]
+    outcomes = [outcome for file in files for outcome in _outcomes(file)]
+    failed = sum(bool(outcome.differences) for outcome in outcomes)
+    if args.format == "json":
+        print(json.dumps({"cases": len(outcomes), "failed": failed, "outcomes": to_builtins(outcomes)}))
+    else:
+        print("\n".join([*map(str, outcomes), f"{len(outcomes)} cases, {failed} failed"]))
+    return 1 if failed else 0
+
+
+def _case_files(path: Path) -> list[Path]:
+    try:
+        if not path.exists():
+            raise BadInput(f"{path}: is not there; give *.cases.yaml files, or a folder of them")
+        if not path.is_dir():
+            return [path]
+        found = sorted(each for each in path.iterdir() if each.stem.endswith(".cases"))
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path}: cannot be read ({error}); give *.cases.yaml files, or a folder of them") from None
+    if not found:
+        raise BadInput(f"{path}: holds no *.cases.yaml file, so nothing was tested; write one, or give another folder")
+    return found
+
+
+def _outcomes(path: Path) -> Iterator[Outcome]:
+    source = read_source(str(path))
+    if not isinstance(source.data, dict) or not isinstance(source.data.get("cases"), list) or not source.data["cases"]:
+        raise BadInput(f"{path}:1: holds no cases; write `policy: FILE` and a list `cases:`")
+    decide = _decider(source, path.parent)
+    for index, case in enumerate(source.data["cases"]):
+        place = f"cases[{index}]"
+        if not isinstance(case, dict) or not isinstance(case.get("expect"), dict) or "vm" not in case:
+            raise source.error(place, "a case has name, vm and expect")
+        told = decide(_vm(source, f"{place}.vm", case["vm"], path.parent), _around(case, source, place))
+        name = str(case.get("name", place))
+        yield Outcome(str(path), source.line_of(place), name, tuple(_differences(case["expect"], told)))
+
+
+def _decider(source: Source, folder: Path) -> Decide:
+    for key in ("definition", "policy"):
+        if not isinstance(source.data.get(key, ""), str):
+            raise source.error(key, f"{key!r} is no name of a file; write it as a text")
+    if "definition" in source.data:
+        values = source.data.get("parameters") or {}
+        if not isinstance(values, dict):
+            raise source.error("parameters", "is not a mapping; write `name: value` lines")
+        bound = bind(*load_definition(str(folder / source.data["definition"]), values), values)
+
+        def evaluate(body: Mapping[str, Any], around: Surroundings) -> Mapping[str, Any]:
+            return bound.evaluate(resource_of(_facts(body, around), _NOW)).as_dict()
+
+        return evaluate
+    if "policy" not in source.data:
+        raise source.error("", "names neither 'policy' nor 'definition'")
+    policy = load_policy(str(folder / source.data["policy"]))
+
+    def decide(body: Mapping[str, Any], around: Surroundings) -> Mapping[str, Any]:
+        assignment = policy.select(_facts(body, around), _NOW)
+        return {"selected": None if assignment.undecided else assignment.selected, "because": assignment.reason}
+
+    return decide
+
+
+_NOW = datetime.now(UTC)
+
+
+def _facts(body: Mapping[str, Any], around: Surroundings) -> MachineFacts:
+    return replace(read_facts(body), around=around)
+
+
+def _around(case: Mapping[str, Any], source: Source, place: str) -> Surroundings:
+    around = Surroundings()
+    for what in (GROUP, SUBSCRIPTION):
+        given = case.get(what, {})
+        if not isinstance(given, Mapping):
+            raise source.error(f"{place}.{what}", "is no object; write what ARM says of it, as `tags: {env: lab}`")
+        around = around.having(what, told_by(what, given, whole=False))
+    return around
+
+
+def _vm(source: Source, place: str, vm: Any, folder: Path) -> Mapping[str, Any]:
+    """The body in the case itself, which may be a part of one, or the only one of a file."""
+    if isinstance(vm, str):
+        found = list(islice(read_vms(str(folder / vm)), 2))
+        if len(found) != 1:
+            raise source.error(place, f"{vm} holds {'several VMs' if found else 'no VM'}; a case is of one")
+        return found[0]
+    if not isinstance(vm, dict):
+        raise source.error(place, "is no VM; write a body, or the name of a file with one")
+    try:
+        return arm_form(vm)
+    except Unrecognised as error:
+        raise source.error(place, str(error)) from None
+
+
+def _differences(expected: Mapping[str, Any], told: Mapping[str, Any]) -> Iterator[str]:
+    for key, wanted in expected.items():
+        if key not in told:
+            yield f"{key}: cannot be expected here; use {', '.join(told)}"
+        elif key == "because":
+            if str(wanted).lower() not in str(told[key]).lower():
+                yield f"because: expected {wanted!r} in {told[key]!r}"
+        elif told[key] != wanted:
+            yield f"{key}: expected {wanted!r}, is {told[key]!r} ({told.get('because', '')})"

@@ -1,0 +1,113 @@
+"""Reads a file of Azure Policy definitions, and what belongs to it in other files of its folder.
+
+A rule that is kept without its parameters' definitions (`azurepolicy.rules.json` beside `azurepolicy.parameters.json`,
+and the like) gets them from the file beside it, or needs none where `--parameters` gives every value.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from onboarding.cli.io import BadInput
+from onboarding.cli.policy.policy_input import Source, read_source
+from onboarding.domain.json_access import printable
+from onboarding.domain.policy.conditions import ConditionError
+from onboarding.domain.policy.definitions.definition import Definition, only, read_kept
+from onboarding.domain.policy.definitions.definition_forms import Kept, kept_in, parameters_in
+
+_NOTHING: Final[Mapping[str, Any]] = {}
+_LANGUAGES: Final = {
+    ".bicep": "Bicep; give the JSON that 'az bicep build' makes of it",
+    ".bicepparam": "Bicep; give the JSON that 'az bicep build' makes of the template",
+    ".tf": "Terraform; give the definition's JSON, as 'az policy definition show --name NAME' prints it",
+}
+
+
+def load_definition(path: str, values: Mapping[str, Any] = _NOTHING) -> tuple[Source, Definition]:
+    """The one definition in a file. `values` are those of `--parameters`."""
+    source, kept = load_kept(path, values)
+    try:
+        return source, read_kept(only(kept))
+    except ConditionError as error:
+        raise source.error(error.place, error.message) from None
+
+
+def load_kept(
+    path: str, values: Mapping[str, Any] = _NOTHING, *, quiet: bool = False
+) -> tuple[Source, tuple[Kept, ...]]:
+    """Every definition and initiative in a file, whole. Unless `quiet`, standard error says what else was read."""
+    language = _LANGUAGES.get(Path(path).suffix.lower())
+    if language:
+        raise BadInput(f"{path}: is {language}")
+    source = read_source(path, with_comments=True)
+    try:
+        return source, kept_of(source, values, quiet=quiet)
+    except ConditionError as error:
+        raise source.error(error.place, error.message) from None
+
+
+def kept_of(source: Source, values: Mapping[str, Any] = _NOTHING, *, quiet: bool = False) -> tuple[Kept, ...]:
+    """The same for a file that was read; `ConditionError` where it is none of the forms."""
+    return tuple(_completed(each, source.name, values, quiet) for each in kept_in(source.data))
+
+
+def _completed(kept: Kept, path: str, values: Mapping[str, Any], quiet: bool) -> Kept:
+    """The definition with the parameters that its rule names and does not define."""
+    names = kept.missing_parameters
+    if not names:
+        return kept
+    for beside in _beside(path):
+        parameters = parameters_in(_data(beside))
+        if parameters and {name.lower() for name in names} <= {name.lower() for name in parameters}:
+            if not quiet:
+                print(printable(f"{path}: the parameters' definitions are those of {beside}"), file=sys.stderr)
+            return kept.with_parameters(parameters)
+    if {name.lower() for name in names} <= {name.lower() for name in values}:
+        return kept.with_parameters({name: {} for name in values})
+    told = ", ".join(f"'{name}'" for name in names[:8])
+    raise ConditionError(
+        f"{kept.properties_place}.parameters".lstrip("."),
+        f"the rule names {told}, and the parameters' definitions are not in this file; put the parameters file "
+        f"({_names(path)[0]}) beside it, give a definition with 'parameters', or give all values with --parameters",
+    )
+
+
+def _beside(path: str) -> Iterator[Path]:
+    """The files that may hold the parameters: by their names' likeness first."""
+    if path == "-":
+        return
+    own = Path(path)
+    try:
+        there = {each.name.lower(): each for each in sorted(own.parent.iterdir()) if each.suffix.lower() in _SUFFIXES}
+    except OSError:
+        return
+    there.pop(own.name.lower(), None)
+    likely = [name.lower() for name in _names(path)]
+    yield from (there[name] for name in likely if name in there)
+    others = [each for name, each in there.items() if "param" in name and name not in likely]
+    if len(others) == 1:
+        yield others[0]
+
+
+_SUFFIXES: Final = frozenset((".json", ".jsonc", ".yaml", ".yml"))
+
+
+def _names(path: str) -> list[str]:
+    """`x.rules.json` → `x.parameters.json`, `policyRule.json` → `policyParameters.json`, and the like."""
+    own = Path("azurepolicy.rules.json" if path == "-" else path)
+    names = []
+    for word in ("parameters", "params", "parameter"):
+        replaced = re.sub(r"rules?(?=[^a-z]*$)", word, own.stem, flags=re.IGNORECASE)
+        names.append(f"{replaced if replaced != own.stem else f'{own.stem}.{word}'}{own.suffix or '.json'}")
+    return [*names, "parameters.json"]
+
+
+def _data(path: Path) -> Any:
+    try:
+        return read_source(str(path), with_comments=True).data
+    except BadInput:
+        return None  # another file that happens to lie there

@@ -1,0 +1,62 @@
+"""`onboard policy evaluate`: what an Azure Policy definition says of VMs.
+
+One answer a line, in the order of the VMs.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from onboarding.cli.io import BadInput, Commands, as_json
+from onboarding.cli.policy.around import add_around, read_around
+from onboarding.cli.policy.definition_input import load_definition
+from onboarding.cli.policy.policy_input import Source, read_parameters, read_vms
+from onboarding.domain.json_access import printable
+from onboarding.domain.machine.machine_facts import read_facts
+from onboarding.domain.policy.conditions import ConditionError, Resource
+from onboarding.domain.policy.definitions.compliance import Answer, BoundDefinition
+from onboarding.domain.policy.definitions.definition import Definition
+from onboarding.domain.policy.rule import resource_of
+
+
+def add(actions: Commands) -> None:
+    parser = actions.add_parser("evaluate", help="evaluate an Azure Policy definition for VMs")
+    parser.add_argument("--definition", metavar="FILE", required=True, help="the definition, as Azure publishes it")
+    parser.add_argument(
+        "--vm", metavar="FILE", required=True, help="VM bodies: one, an array or JSON Lines; - is stdin"
+    )
+    parser.add_argument("--parameters", metavar="JSON", help="parameter values, or @file with them")
+    add_around(parser)
+    parser.add_argument("--format", choices=("text", "json"), default="text")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    values = read_parameters(args.parameters)
+    bound = bind(*load_definition(args.definition, values), values)
+    around, now = read_around(args.around), datetime.now(UTC)
+    for body in read_vms(args.vm):
+        resource = resource_of(around.facts(read_facts(body)), now)
+        answer = bound.evaluate(resource)
+        print(as_json(answer.as_dict()) if args.format == "json" else _text(resource, answer))
+    return 0
+
+
+def bind(source: Source, definition: Definition, values: Mapping[str, Any]) -> BoundDefinition:
+    try:
+        return definition.bind(values)
+    except ConditionError as error:
+        if error.place.startswith("parameters"):
+            raise BadInput(f"--parameters: {error.message}") from None
+        raise source.error(error.place, error.message) from None
+
+
+def _text(resource: Resource, answer: Answer) -> str:
+    compliant = {True: "compliant", False: "not compliant", None: "no compliance"}[answer.compliant]
+    applies = {True: "applies", False: "does not apply", None: "unknown whether it applies"}[answer.applies]
+    verdict = f"{applies} ({answer.effect})" + (f", {compliant}" if answer.applies else "")
+    lines = [f"{resource.name or '(no name)'}: {verdict}", *(f"  {line}" for line in answer.because)]
+    return "\n".join(map(printable, lines))

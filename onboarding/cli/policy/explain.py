@@ -1,0 +1,153 @@
+"""`onboard policy explain`: what the policies say of a VM and why: conditions as trees with ticks and crosses, which
+policy decides, exemptions, what the operating system is and who told, and what would happen.
+
+The VM is a body in a file, or an id: then it is read from Azure with the app's own settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Coroutine, Iterable, Mapping
+from copy import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from onboarding.application.readers.container_reader import SurroundingsReader
+from onboarding.application.reconciling.reconciler import Rules
+from onboarding.cli.environment import add_settings, environment_of
+from onboarding.cli.io import BadInput, Commands, as_json
+from onboarding.cli.policy.around import Around, add_around, read_around
+from onboarding.cli.policy.definition_input import load_definition
+from onboarding.cli.policy.evaluate import bind
+from onboarding.cli.policy.explanation import definition_trees, explain, trees_as_json, trees_as_text
+from onboarding.cli.policy.policy_input import (
+    load_policy,
+    load_rules,
+    policy_folder,
+    read_parameters,
+    read_vms,
+)
+from onboarding.domain.errors import ArmError, use_one_of
+from onboarding.domain.json_access import printable
+from onboarding.domain.machine.machine_facts import MachineFacts, read_facts
+from onboarding.domain.machine.resource_containers import RIGHTS, id_of
+from onboarding.domain.policy.management_groups import resolve
+from onboarding.domain.policy.policy import PolicySet
+from onboarding.domain.policy.rule import resource_of
+from onboarding.domain.resource_id import VmId, parse_id
+
+
+def add(actions: Commands) -> None:
+    parser = actions.add_parser("explain", help="show which condition decided, as a tree")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--definition", metavar="FILE", help="an Azure Policy definition")
+    what.add_argument("--policy", metavar="NAME|FILE", help="one policy alone (default: all of them)")
+    parser.add_argument("--policies", metavar="FOLDER", help="the policy folder (default: the app's)")
+    parser.add_argument(
+        "--vm", metavar="FILE|ID", required=True, help="VM bodies (one, an array, JSON Lines; - is stdin), or a VM's id"
+    )
+    parser.add_argument("--parameters", metavar="JSON", help="a definition's parameter values, or @file with them")
+    add_around(parser)
+    parser.add_argument("--format", choices=("text", "json"), default="text")
+    add_settings(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    environment = environment_of(args)
+    now = datetime.now(UTC)
+    around = read_around(args.around)
+    if args.definition:
+        values = read_parameters(args.parameters)
+        bound = bind(*load_definition(args.definition, values), values)
+        for body in _bodies(args.vm, environment):
+            resource = resource_of(around.facts(read_facts(body)), now)
+            trees = dict(definition_trees(bound, resource))
+            print(trees_as_json(resource, trees) if args.format == "json" else trees_as_text(resource, trees))
+        return 0
+    rules, problems = _rules(args, environment)
+    for facts in _facts(args.vm, around, environment, rules, now):
+        explanation = explain(rules, facts, now)
+        told: dict[str, Any] = {"problems": list(problems)} if problems else {}
+        if args.format == "json":
+            print(as_json({**told, **explanation.as_dict()}))
+        else:
+            print("\n".join([*(printable(f"not usable: {problem}") for problem in problems), explanation.as_text()]))
+    return 0
+
+
+def _rules(args: argparse.Namespace, environment: Mapping[str, str]) -> tuple[Rules, tuple[str, ...]]:
+    """The folder's policies, or the one that is asked for."""
+    folder = args.policies or policy_folder(environment)
+    if args.policy and os.path.isfile(args.policy):
+        policy = load_policy(args.policy)
+        rules, _ = load_rules(str(Path(args.policy).parent), environment)
+        if policy.extension not in rules.catalogue:
+            mend = use_one_of(rules.catalogue, policy.extension)
+            raise BadInput(f"{args.policy}: extension: {policy.extension!r} is not in the catalogue; {mend}")
+        return replace(rules, policies=PolicySet((policy,))), ()
+    rules, problems = load_rules(folder, environment)
+    if not args.policy:
+        return rules, problems
+    named = tuple(policy for policy in rules.policies.policies if policy.name == args.policy)
+    if not named:
+        known = ", ".join(policy.name for policy in rules.policies.policies) or "none that can be used"
+        raise BadInput(f"--policy {args.policy}: is no file and no policy of {folder}; there are: {known}")
+    return replace(rules, policies=PolicySet(named)), ()
+
+
+def _facts(
+    vm: str, around: Around, environment: Mapping[str, str], rules: Rules, now: datetime
+) -> Iterable[MachineFacts]:
+    """The VMs of a file; or one of Azure, with what the policies ask for around it."""
+    if (target := _id(vm)) is None:
+        return [around.facts(read_facts(body)) for body in read_vms(vm, only_vms=True)]
+
+    async def read() -> MachineFacts:
+        # Here and not above: the SDK takes long to load, and a file needs none of it.
+        from onboarding.app import open_arm
+
+        async with open_arm(environment) as arm:
+            facts = around.facts(read_facts((await arm.read_machine(target)).body))
+            completed = await SurroundingsReader(arm).complete(facts, resolve(rules.policies, {}), now)
+            for what, error in completed.failures.items():
+                scope = id_of(what, facts.id)
+                told = f"{scope}: cannot be read ({error}), which takes the right {RIGHTS[what]}"
+                print(printable(f"onboard policy explain: {told}"), file=sys.stderr)
+            return completed.facts
+
+    return [_asked(vm, read())]
+
+
+def _bodies(vm: str, environment: Mapping[str, str]) -> Iterable[Mapping[str, Any]]:
+    if (target := _id(vm)) is None:
+        return read_vms(vm)
+
+    async def read() -> Mapping[str, Any]:
+        from onboarding.app import open_arm
+
+        async with open_arm(environment) as arm:
+            return (await arm.read_machine(target)).body
+
+    return [_asked(vm, read())]
+
+
+def _id(vm: str) -> VmId | None:
+    """The VM that is meant; None for a file."""
+    if not vm.lower().startswith("/subscriptions/"):
+        return None
+    target = parse_id(vm)
+    if not isinstance(target, VmId):
+        raise BadInput(f"--vm {vm}: is no VM's id; give …/providers/Microsoft.Compute/virtualMachines/NAME, or a file")
+    return target
+
+
+def _asked[T](vm: str, reading: Coroutine[Any, Any, T]) -> T:
+    try:
+        return asyncio.run(reading)
+    except ArmError as error:
+        raise BadInput(f"--vm {vm}: cannot be read ({error}: {error.evidence.text[:300]})") from None

@@ -1,0 +1,144 @@
+"""The explanation of one VM: as values, as JSON, and as text with ticks and crosses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct
+
+from onboarding.application.preview import Forecast, forecast
+from onboarding.application.reconciling.reconciler import Rules
+from onboarding.cli.io import as_json
+from onboarding.domain.image.os_identification import identify
+from onboarding.domain.image.os_release import OsRelease
+from onboarding.domain.json_access import printable
+from onboarding.domain.machine.machine_facts import MachineFacts
+from onboarding.domain.policy.conditions import Explanation, Resource, Undecided, render
+from onboarding.domain.policy.definitions.compliance import BoundDefinition
+from onboarding.domain.policy.policy import Assignment, Policy
+
+
+class Statement(Struct, frozen=True):
+    """What one policy says of the VM. `decides`: it is the one that is heeded for its extension."""
+
+    assignment: Assignment
+    decides: bool
+    trees: Mapping[str, Explanation]
+
+    def as_dict(self) -> dict[str, Any]:
+        policy = self.assignment.policy
+        return {
+            "policy": policy.name,
+            "extension": policy.extension,
+            "selected": None if self.assignment.undecided else self.assignment.selected,
+            "decides": self.decides,
+            "reason": self.assignment.reason,
+            **{name: tree.as_dict() for name, tree in self.trees.items()},
+        }
+
+    def as_text(self) -> str:
+        sign = "?" if self.assignment.undecided else "✓" if self.assignment.selected else "✗"
+        rank = "decides" if self.decides else "does not decide"
+        head = f"{sign} policy {self.assignment.policy.name} ({rank}): {self.assignment.reason}"
+        return "\n".join([printable(head), *(_indented(_told(name, tree)) for name, tree in self.trees.items())])
+
+
+class VmExplanation(Struct, frozen=True):
+    """Everything that is to say of one VM."""
+
+    facts: MachineFacts
+    release: OsRelease
+    statements: tuple[Statement, ...]
+    forecasts: tuple[Forecast, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        release = self.release
+        return {
+            "name": _name(self.facts),
+            "id": str(self.facts.id) if self.facts.id.name else "",
+            "os": {
+                "distribution": release.distribution,
+                "version": release.version,
+                "architecture": release.architecture,
+                "witness": release.witness,
+                "reason": release.reason,
+            },
+            "policies": [statement.as_dict() for statement in self.statements],
+            "decisions": [_decision(each) for each in self.forecasts],
+        }
+
+    def as_text(self) -> str:
+        lines = [printable(_name(self.facts)), printable(f"  system: {self.release.reason}")]
+        for each in self.forecasts:
+            extension = each.policy.extension
+            lines.append(f"  {extension}")
+            mine = [s for s in self.statements if s.assignment.policy.extension == extension]
+            lines += [_indented(statement.as_text(), 4) for statement in mine]
+            lines.append(printable(f"    support: {each.situation.judgement.reason}"))
+            lines.append(printable(f"    → {each.word}: {each.reason}"))
+        return "\n".join(lines)
+
+
+def explain(rules: Rules, facts: MachineFacts, now: datetime) -> VmExplanation:
+    """What every policy says of a VM, and what would be done."""
+    forecasts = forecast(rules, facts, now)
+    deciding = {each.policy.name for each in forecasts}
+    statements = tuple(
+        Statement(policy.select(facts, now), policy.name in deciding, dict(_trees(policy, facts, now)))
+        for policy in rules.policies.policies
+    )
+    return VmExplanation(facts, identify(facts, rules.overrides), statements, forecasts)
+
+
+def definition_trees(bound: BoundDefinition, resource: Resource) -> Iterator[tuple[str, Explanation]]:
+    """The trees of an Azure Policy definition: `if`, and the existence condition for every related resource."""
+    yield "if", bound.condition.evaluate(resource).tree
+    if bound.existence is None or bound.existence.condition is None:
+        return
+    try:
+        candidates, _ = bound.existence.candidates(resource)
+    except Undecided:
+        return
+    for candidate in candidates:
+        yield f"existenceCondition for '{candidate.name}'", bound.existence.condition.evaluate(candidate, resource).tree
+
+
+def trees_as_json(resource: Resource, trees: Mapping[str, Explanation]) -> str:
+    answer = {"name": resource.name, "id": resource.id, **{name: tree.as_dict() for name, tree in trees.items()}}
+    return as_json(answer)
+
+
+def trees_as_text(resource: Resource, trees: Mapping[str, Explanation]) -> str:
+    name = printable(resource.name or "(no name)")
+    return "\n".join([name, *(_told(what, tree) for what, tree in trees.items())])
+
+
+def _told(name: str, tree: Explanation) -> str:
+    return f"{printable(name)}\n{render(tree)}"
+
+
+def _trees(policy: Policy, facts: MachineFacts, now: datetime) -> Iterator[tuple[str, Explanation]]:
+    if policy.rule is not None:
+        yield "rule", policy.rule.explain(facts, now)
+    if policy.existence is not None:
+        for extension in facts.extensions:
+            tree = policy.existence.explain_extension(facts, extension.name, now)
+            if tree is not None:
+                yield f"existenceCondition for '{extension.name}'", tree
+
+
+def _decision(each: Forecast) -> dict[str, Any]:
+    judgement = each.situation.judgement
+    support = {"verdict": judgement.verdict, "supportTable": judgement.table or None, "row": judgement.row or None}
+    return {"extension": each.policy.extension, **each.as_dict(), **support, "support": judgement.reason}
+
+
+def _name(facts: MachineFacts) -> str:
+    name = facts.body.get("name")
+    return facts.id.name or (name if isinstance(name, str) else "") or "(no name)"
+
+
+def _indented(text: str, by: int = 2) -> str:
+    return "\n".join(" " * by + line for line in text.split("\n"))

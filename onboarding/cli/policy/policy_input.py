@@ -1,0 +1,130 @@
+"""What the policy commands read: definition and policy files (with the line of every place in them), VMs, parameters.
+
+JSON and YAML. Whatever is wrong becomes `BadInput` with file and line.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from onboarding.application.reconciling.reconciler import Rules
+from onboarding.cli.images.check_input import read_listed
+from onboarding.cli.io import MAX_LIST, BadInput, read_text, shown
+from onboarding.domain.errors import ConfigurationError
+from onboarding.domain.machine.machine_formats import Unrecognised, other_type, read_vm
+from onboarding.domain.policy.definitions.definition_forms import is_specification, spelled
+from onboarding.domain.policy.policy import Policy, parse_policy
+from onboarding.domain.policy.rule import compile_rule
+from onboarding.loading.policy_folder import load_catalogue_of, load_overrides, load_policies
+from onboarding.loading.safe_reader import Unreadable, line_in, nodes_of, parse_json, parse_yaml, without_comments
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that was read: its text for finding lines, and the data in it."""
+
+    name: str
+    text: str
+    data: Any
+
+    def line_of(self, place: str) -> int:
+        """The line of a path such as `rule.allOf[2].field`; that of the nearest part above it that is there."""
+        return line_in(self._nodes, place)
+
+    @cached_property
+    def _nodes(self) -> yaml.Node | None:
+        return nodes_of(self.text)
+
+    def error(self, place: str, message: str) -> BadInput:
+        return BadInput(f"{self.name}:{self.line_of(place)}: {place}: {message}")
+
+
+def read_source(path: str, *, with_comments: bool = False) -> Source:
+    """Read a JSON or YAML file; `with_comments` is for JSON of others, as our own files are read without."""
+    text = read_text(path)
+    if with_comments and (bare := without_comments(text)).lstrip()[:1] in ("{", "["):
+        text = bare
+    is_json = text.lstrip()[:1] in ("{", "[")
+    try:
+        return Source(path, text, parse_json(text) if is_json else parse_yaml(text))
+    except Unreadable as error:
+        kind = f"is no {'JSON' if is_json else 'YAML'}: " if error.line else ""
+        raise BadInput(f"{path}:{error.line or 1}: {kind}{error}; {error.mend}") from None
+
+
+def load_policy(path: str) -> Policy:
+    """One policy file; what is wrong with it, with its line."""
+    source = read_source(path)
+    try:
+        return parse_policy(source.data, source.name, compile_rule)
+    except ConfigurationError as error:
+        place = error.place.removeprefix(source.name).lstrip(": ")
+        raise source.error(place, error.problem) from None
+
+
+def load_rules(folder: str, environment: Mapping[str, str]) -> tuple[Rules, tuple[str, ...]]:
+    """Policies, own extensions and image overrides of a folder as the function app would use them, and what is wrong
+    with them."""
+    catalogue = load_catalogue_of(Path(folder))
+    policies, problems = load_policies(Path(folder), catalogue.entries, catalogue.unusable)
+    overrides, untaught = load_overrides(Path(folder))
+    rules = Rules(policies, catalogue.entries, environment, overrides, catalogue.unusable)
+    return rules, (*catalogue.problems, *problems, *untaught)
+
+
+def folder_or_file(name: str) -> Path:
+    """What an argument names. An empty one, as of a variable that is not set, is no name of this folder."""
+    if not name.strip():
+        raise BadInput(f"{name!r} names no file and no folder; give one")
+    return Path(name)
+
+
+def policy_folder(environment: Mapping[str, str]) -> str:
+    return environment.get("ONBOARDING_POLICIES") or "policies"
+
+
+def read_vms(path: str, *, only_vms: bool = False) -> Iterator[Mapping[str, Any]]:
+    """VM bodies in any form that `machine_formats` knows: one, a list, or JSON Lines; each in ARM's own form.
+
+    Azure's definitions may be asked about anything; `only_vms` is for our policies, which are about VMs."""
+    for item in read_listed(io.StringIO(read_text(path, MAX_LIST)), shown(path)):
+        try:
+            body = read_vm(item.value)
+        except Unrecognised as error:
+            raise BadInput(f"{shown(path)}, line {item.line}: {error}") from None
+        if only_vms and (other := other_type(body)):
+            told = f"is a {other[:100]} and no VM; give VMs only (type Microsoft.Compute/virtualMachines)"
+            raise BadInput(f"{shown(path)}, line {item.line}: {told}")
+        yield body
+
+
+def read_parameters(text: str | None) -> Mapping[str, Any]:
+    """`--parameters`: JSON, or `@file` with JSON in it; an assignment's `{"name": {"value": …}}` is as good.
+
+    A deployment's parameter file is unwrapped; of a file with the parameters' definitions the defaults are taken."""
+    if not text:
+        return {}
+    source = read_text(text[1:]) if text.startswith("@") else text
+    try:
+        values: Any = parse_json(source)
+    except Unreadable as error:
+        raise BadInput(f'--parameters: is no JSON ({error}); write {{"name": value}}, or @file') from None
+    if not isinstance(values, dict):
+        raise BadInput('--parameters: is no object; write {"name": value}')
+    if isinstance(values.get("parameters"), dict) and {"$schema", "contentVersion", "properties"} & values.keys():
+        return _values(values["parameters"])
+    return _values(values)
+
+
+def _values(values: dict[str, Any]) -> Mapping[str, Any]:
+    if values and all(map(is_specification, values.values())):
+        told = {name: spelled(value).get("defaultValue") for name, value in values.items()}
+        return {name: value for name, value in told.items() if value is not None}
+    return values

@@ -1,0 +1,304 @@
+"""`onboard policy validate`: every error of policy, extension and definition files, each with file and line, and a
+warning of each value that a rule asks for and that may not be known. Needs no cloud.
+
+What a policy says is compared with the catalogue: the shipped extensions and those of the folder's own `extensions/`.
+Exit codes: 0 fine, 1 an error was found, 2 there is nothing to validate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct, to_builtins
+
+from onboarding.cli.io import BadInput, Commands, as_json
+from onboarding.cli.policy.definition_input import kept_of
+from onboarding.cli.policy.policy_input import Source, folder_or_file, read_source
+from onboarding.domain.catalog.catalogue_entry import parse_entry
+from onboarding.domain.errors import ConfigurationError, use_one_of
+from onboarding.domain.image.overrides import parse_overrides
+from onboarding.domain.json_access import printable
+from onboarding.domain.machine.resource_containers import GROUP, RIGHTS, SUBSCRIPTION
+from onboarding.domain.policy.conditions import ConditionError
+from onboarding.domain.policy.conditions.compiler import condition_errors
+from onboarding.domain.policy.conditions.external_values import asked_for, places
+from onboarding.domain.policy.definitions.definition import kept_errors
+from onboarding.domain.policy.definitions.definition_forms import is_definition, parameters_in
+from onboarding.domain.policy.policy import KEYS, parse_policy
+from onboarding.domain.policy.policy_settings import settings_errors
+from onboarding.domain.policy.rule import compile_rule
+from onboarding.loading.policy_folder import (
+    EXTENSIONS,
+    OVERRIDES,
+    Catalogue,
+    LeftOut,
+    check_support_table,
+    extension_files,
+    known_extension,
+    load_catalogue_of,
+    policy_files,
+)
+
+_MOST = 100  # errors of one file
+_MOST_WARNINGS = 100  # of one file
+
+
+class Fault(Struct, frozen=True):
+    file: str
+    line: int
+    place: str
+    message: str
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (f"{self.file}:{self.line}", self.place, self.message) if part)
+
+
+def add(actions: Commands) -> None:
+    parser = actions.add_parser("validate", help="find every error in policy, extension and definition files")
+    parser.add_argument("files", nargs="*", metavar="FILE", help="files or folders (default: policies)")
+    parser.add_argument("--format", choices=("text", "json"), default="text")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    named = [path for name in args.files or ["policies"] for path in _files(folder_or_file(name))]
+    paths = list({path.resolve(): path for path in named}.values())
+    validation = _Validation(paths)
+    faults, doubts = list(validation.faults()), validation.doubts
+    if args.format == "json":
+        told = {"errors": to_builtins(faults), "warnings": to_builtins(doubts)}
+        print(as_json({"files": len(paths), **told}))
+    else:
+        lines = [*map(str, faults), *(f"warning: {doubt}" for doubt in doubts)]
+        counts = f"{len(paths)} files, {len(faults)} errors" + (f", {len(doubts)} warnings" if doubts else "")
+        print("\n".join([*map(printable, lines), counts]))
+    return 1 if faults else 0
+
+
+def _files(path: Path) -> list[Path]:
+    try:
+        if not path.exists():
+            raise BadInput(f"{path}: is not there; give policy files, or a folder of them")
+        if not path.is_dir():
+            return [path]
+        policies = policy_files(path)
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path}: cannot be read ({error}); give policy files, or a folder of them") from None
+    if not policies:
+        raise BadInput(
+            f"{path}: holds no policy file; give a folder with files that end in .yaml, .yml or .json (those of folders"
+            " inside it do not count)"
+        )
+    overrides = path / OVERRIDES
+    return [*policies, *extension_files(path), *([overrides] if overrides.is_file() else [])]
+
+
+def _is_extension(path: Path) -> bool:
+    return path.parent.name == EXTENSIONS
+
+
+class _Folder:
+    """What the files of one policy folder have in common: the catalogue, and the names of the policies so far."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.policies: dict[str, str] = {}
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        return load_catalogue_of(self._path)
+
+
+class _Validation:
+    """One run over files, which may be of several folders. `doubts` is what is no error, and may not do what is meant,
+    in the files that were looked at so far."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self._paths = paths
+        self._folders: dict[Path, _Folder] = {}
+        self.doubts: list[Fault] = []
+
+    def faults(self) -> Iterator[Fault]:
+        for path in self._paths:
+            yield from self._of_file(path)
+        yield from self._of_catalogues()
+
+    def _folder(self, path: Path) -> _Folder:
+        """The policy folder that a file belongs to."""
+        home = path.parent.parent if _is_extension(path) else path.parent
+        return self._folders.setdefault(home.resolve(), _Folder(home))
+
+    def _of_file(self, path: Path) -> Iterator[Fault]:
+        source = _read(str(path))
+        if isinstance(source, Fault):
+            yield source
+            return
+        if path.name != OVERRIDES and not _is_extension(path):
+            found = islice(warnings(source.data), _MOST_WARNINGS)
+            self.doubts += (_fault(source, doubt) for doubt in found)
+        for number, error in enumerate(self._errors(path, source), 1):
+            if number > _MOST:
+                yield Fault(source.name, 1, "", f"has more than {_MOST} errors; mend those above first")
+                return
+            yield _fault(source, error)
+
+    def _errors(self, path: Path, source: Source) -> Iterable[ConditionError]:
+        folder = self._folder(path)
+        if path.name == OVERRIDES:
+            return _errors_of(source, lambda: parse_overrides(source.data, source.name))
+        if _is_extension(path) or _is_entry(source.data):
+            return _entry_errors(source, _left_out(folder.catalogue, path))
+        if is_definition(source.data):
+            return _definition_errors(source)
+        if parameters_in(source.data) is not None:
+            return ()
+        if path.stem.endswith(".cases"):
+            return [ConditionError("", "holds cases and no policy; run `onboard policy test` on it")]
+        return _policy_errors(source, folder)
+
+    def _of_catalogues(self) -> Iterator[Fault]:
+        """The catalogue's files that are left out and are not among those validated: the policies rely on them."""
+        seen = {path.resolve() for path in self._paths}
+        for folder in self._folders.values():
+            for each in folder.catalogue.left_out:
+                path = Path(each.path).resolve()
+                if path not in seen:
+                    seen.add(path)
+                    yield _fault_of(each)
+
+
+def _read(path: str) -> Source | Fault:
+    try:
+        return read_source(path)
+    except BadInput as unreadable:
+        told = re.fullmatch(r"(?:(\d+):)?\s*(.*)", str(unreadable).removeprefix(f"{path}:"), re.DOTALL)
+        line, message = told.groups() if told else (None, str(unreadable))
+        return Fault(path, int(line or 1), "", message)
+
+
+def _fault_of(left_out: LeftOut) -> Fault:
+    """The error of a file of the catalogue, with its line."""
+    source = _read(left_out.path)
+    if isinstance(source, Fault):
+        return source
+    return _fault(source, next(iter(_entry_errors(source, left_out))))
+
+
+def _fault(source: Source, error: ConditionError) -> Fault:
+    return Fault(source.name, source.line_of(error.place), error.place, error.message)
+
+
+def _left_out(catalogue: Catalogue, path: Path) -> LeftOut | None:
+    here = path.resolve()
+    return next((each for each in catalogue.left_out if Path(each.path).resolve() == here), None)
+
+
+def _entry_errors(source: Source, left_out: LeftOut | None) -> Iterator[ConditionError]:
+    """The first error of an extension's file; of one that is right in itself, why the catalogue has no room for it."""
+    found = list(_errors_of(source, lambda: parse_entry(source.data, source.name)))
+    if not found and left_out is not None:
+        error = left_out.error
+        found = [ConditionError(error.place.partition(": ")[2], f"{error.problem}; {error.mend}")]
+    yield from found
+
+
+def _is_entry(data: Any) -> bool:
+    return isinstance(data, dict) and {"publisher", "type"} <= data.keys() and "extension" not in data
+
+
+def _definition_errors(source: Source) -> Iterator[ConditionError]:
+    """Of every definition in the file; an initiative beside its definitions has no rule of its own."""
+    try:
+        kept = kept_of(source, quiet=True)
+    except ConditionError as error:
+        yield error
+        return
+    for each in kept:
+        if len(kept) == 1 or not each.is_initiative:
+            yield from kept_errors(each)
+
+
+def _part(value: Any, key: str) -> dict[str, Any]:
+    part = value.get(key) if isinstance(value, dict) else None
+    return part if isinstance(part, dict) else {}
+
+
+def _policy_errors(source: Source, folder: _Folder) -> Iterator[ConditionError]:
+    """The errors of both conditions, of the keys, of what the catalogue tells, and the first of the rest."""
+    if not isinstance(source.data, dict):
+        yield from _errors_of(source, lambda: parse_policy(source.data, source.name, compile_rule))
+        return
+    data = source.data
+    parameters = _part(data, "parameters")
+    conditions = {key: data[key] for key in ("rule", "existenceCondition") if data.get(key) is not None}
+    for key, condition in conditions.items():
+        yield from condition_errors(condition, parameters, key)
+    for key in (key for key in data if key not in KEYS):
+        yield ConditionError(str(key), f"unknown key {key!r} of a policy; {use_one_of(sorted(KEYS), key)}")
+    rest = {key: value for key, value in data.items() if key in KEYS and key not in conditions}
+    yield from _errors_of(source, lambda: parse_policy(rest, source.name, compile_rule))
+    yield from _catalogue_errors(source, data, folder.catalogue)
+    name = data.get("name")
+    other = folder.policies.setdefault(name, source.name) if isinstance(name, str) and name else source.name
+    if other != source.name:
+        yield ConditionError("name", f"{name!r} is taken by {other}; give each policy its own")
+
+
+def _catalogue_errors(source: Source, data: Mapping[str, Any], catalogue: Catalogue) -> Iterator[ConditionError]:
+    name = data.get("extension")
+    if not isinstance(name, str) or not name:
+        return  # said already
+    try:
+        entry = known_extension(name, "extension", catalogue.entries, catalogue.unusable)
+    except ConfigurationError as error:
+        yield _told(error)
+        return
+    yield from _errors_of(
+        source, lambda: check_support_table(str(data.get("supportTable") or ""), "supportTable", entry)
+    )
+    yield from map(_told, settings_errors(entry, data))
+
+
+def _errors_of(source: Source, parse: Any) -> Iterator[ConditionError]:
+    """The first error, which is what parsing ends with."""
+    try:
+        parse()
+    except ConfigurationError as error:
+        place = error.place.removeprefix(source.name).lstrip(": ")
+        yield ConditionError(place, f"{error.problem}; {error.mend}")
+
+
+def _told(error: ConfigurationError) -> ConditionError:
+    return ConditionError(error.place, f"{error.problem}; {error.mend}")
+
+
+# Parts of policies and definitions that hold no condition; templates are worked out by ARM.
+_SKIPPED = frozenset(
+    (
+        *("deployment", "description", "displayname", "exemptions", "metadata"),
+        *("parameters", "source", "settings", "protectedsettings"),
+    )
+)
+_WHOSE = {GROUP: "resource group", SUBSCRIPTION: "subscription"}
+
+
+def warnings(data: Any) -> Iterator[ConditionError]:
+    """One for each value and place of a policy or definition file."""
+    for place, text in places(data, skipped=_SKIPPED):
+        for root, name in dict.fromkeys(asked_for(text)):
+            yield ConditionError(place, _warning(root, f"{root}().{name}" if name else f"{root}()"))
+
+
+def _warning(root: str, value: str) -> str:
+    if root in RIGHTS:
+        return (
+            f"{value} is no part of a VM: it costs one read an hour for each {_WHOSE[root]}, and the identity needs"
+            f" {RIGHTS[root]}; commands on files do not know it without --around"
+        )
+    return f"{value} is not known here: where it matters, the outcome is Undetermined; write the value that you mean"

@@ -1,0 +1,97 @@
+"""The time that one event has, which every step that it takes draws on.
+
+Event Grid waits 30 seconds and then delivers again, whatever became of the first delivery; so an event ends in time by
+itself. The deadline goes with the event through all its tasks (a context variable), not through every signature.
+Where none is set, as on the command line and in the sweep, each step has its own timeout alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Coroutine, Hashable, Iterator
+from contextlib import contextmanager
+from contextvars import Context, ContextVar
+from typing import Any
+
+from msgspec import Struct
+
+EVENT_S = 25.0
+_KEPT = 0.2  # the share of an event's time that only its last steps may use: writing down what became of the others
+
+type Monotonic = Callable[[], float]
+
+
+class _Deadline(Struct, frozen=True):
+    ends: float
+    kept: float
+    clock: Monotonic
+
+
+_current: ContextVar[_Deadline | None] = ContextVar("deadline", default=None)
+
+
+@contextmanager
+def deadline(seconds: float, clock: Monotonic = time.monotonic) -> Iterator[None]:
+    """Everything inside has to end within so many seconds. Inside another deadline, the earlier one holds."""
+    before = _current.get()
+    set_to = _Deadline(clock() + seconds, seconds * _KEPT, clock)
+    token = _current.set(set_to if before is None or remaining() > seconds else before)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def remaining(*, for_others: bool = False) -> float:
+    """The seconds that are left, zero at the least; infinite without a deadline. `for_others` leaves out what is kept
+    for writing down how it went: it is what a step may spend on asking anybody but the storage account."""
+    current = _current.get()
+    if current is None:
+        return math.inf
+    kept = current.kept if for_others else 0.0
+    return max(0.0, current.ends - kept - current.clock())
+
+
+def limit(seconds: float | None, *, for_others: bool = False) -> float | None:
+    """A step's own timeout, cut to what is left; None if neither bounds it. For `asyncio.timeout`."""
+    left = min(math.inf if seconds is None else seconds, remaining(for_others=for_others))
+    return None if math.isinf(left) else left
+
+
+class SingleFlight[K: Hashable, T]:
+    """Questions that are under way, each asked once. Who stops waiting stops nobody else's wait, and an error is that
+    of whoever waits for it; where nobody does any more, it is nobody's."""
+
+    def __init__(self) -> None:
+        self._asking: dict[K, asyncio.Task[T]] = {}
+
+    def __contains__(self, key: K) -> bool:
+        return key in self._asking
+
+    async def ask(self, key: K, question: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """The answer to the question that is under way for that key, or to this one."""
+        asking = self._asking.get(key)
+        if asking is None:
+            # Not a part of the event that happens to come first: others wait for it, whose time ends later.
+            asking = asyncio.create_task(self._answer(key, question), context=Context())
+            asking.add_done_callback(_looked_at)
+            self._asking[key] = asking
+        return await asyncio.shield(asking)
+
+    def close(self) -> None:
+        """Nobody waits for what is still under way."""
+        for asking in self._asking.values():
+            asking.cancel()
+
+    async def _answer(self, key: K, question: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        try:
+            return await question()
+        finally:
+            del self._asking[key]
+
+
+def _looked_at(asking: asyncio.Task[Any]) -> None:
+    if not asking.cancelled():
+        asking.exception()

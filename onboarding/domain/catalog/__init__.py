@@ -1,0 +1,1 @@
+"""Extensions as data: catalogue entries, their support tables and the settings that they are sent."""

@@ -1,0 +1,272 @@
+"""Extensions as data: one entry says everything that the line needs to know of one VM extension.
+
+No extension is named in code. An entry is read from a mapping (a YAML file of `onboarding/catalog/`, or of the folder
+`extensions/` below the user's policies), checked as a whole, and builds the body that ARM is sent. Values of protected
+settings are held as `Secret`s.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from onboarding.domain.catalog.support_table import SupportTable, no_table, parse_table
+from onboarding.domain.errors import ConfigurationError
+from onboarding.domain.failures.classification import ErrorTable, parse_errors
+from onboarding.domain.machine.machine_facts import OsType
+from onboarding.domain.secret import Secret
+
+_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_FORMATS = ("", "guid", "base64")
+_TYPES = ("string", "boolean")
+_API_VERSION = "2024-07-01"
+# A log's name becomes part of a command on the VM, on Windows between single quotes: nothing in it may be a command
+# itself. What each may look like, and an example.
+_LOGS = {
+    OsType.LINUX: (re.compile(r"/[-\w./*]+", re.ASCII), "/var/log/x/*.log, without spaces and quotes"),
+    OsType.WINDOWS: (
+        re.compile(r"[A-Za-z]:[\\/][-\w ./\\*()]+", re.ASCII),
+        r"'C:\WindowsAzure\Logs\Plugins\X\*\*.log'",
+    ),
+}
+# The name becomes part of a row's key, the resource's name part of a URL.
+_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,79}")
+_RESOURCE_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,79}", re.ASCII)
+KEYS = {
+    "name",
+    "displayName",
+    "publisher",
+    "type",
+    "version",
+    "autoUpgradeMinorVersion",
+    "apiVersion",
+    "resourceName",
+    "osType",
+    "retired",
+    "settings",
+    "protectedSettings",
+    "reconnectSettings",
+    "logs",
+    "defaultSupportTable",
+    "supportTables",
+    "errors",
+}
+
+
+class SettingSpec(Struct, frozen=True):
+    """One setting of an extension. `format`: `guid`, `base64` or none. `destination`: it says where the agent reports
+    to, so a VM whose value differs is connected elsewhere. `secret`: its value may stand in no file and in no text;
+    protected settings are, unless the entry says otherwise."""
+
+    name: str
+    type: str = "string"
+    format: str = ""
+    required: bool = False
+    destination: bool = False
+    secret: bool = False
+
+    def problem(self, value: object) -> str:
+        """What is wrong with a value; empty if nothing is. Never quotes the value, which may be secret."""
+        if self.type == "boolean":
+            return "" if isinstance(value, bool) else "must be the JSON boolean true or false, not a string"
+        if not isinstance(value, str) or not value.strip():
+            return "must be a text that is not empty"
+        if self.format == "guid" and not _GUID.fullmatch(value):
+            return "must be a GUID such as 6f680a37-00c6-41c7-a93f-1437e3462574"
+        if self.format == "base64":
+            return _base64_problem(value)
+        return ""
+
+
+class CatalogueEntry(Struct, frozen=True):
+    """One extension: what it is called, what it takes, what it supports, and what its errors mean.
+
+    `api_version` is the one that templates name; `reconnect_settings` go with a request that moves a VM from another
+    destination; `logs` are the files on the VM that the handler writes, `*` allowed. Without `support_tables` it takes
+    every machine of its OS type."""
+
+    name: str
+    display_name: str
+    publisher: str
+    type: str
+    version: str
+    auto_upgrade_minor_version: bool
+    api_version: str
+    resource_name: str
+    os_type: OsType
+    retired: str
+    settings: tuple[SettingSpec, ...]
+    protected_settings: tuple[SettingSpec, ...]
+    reconnect_settings: Mapping[str, Any]
+    logs: tuple[str, ...]
+    support_tables: Mapping[str, SupportTable]
+    default_support_table: str
+    errors: ErrorTable
+
+    def support_table(self, name: str) -> SupportTable:
+        """The table of that date; for an empty name the entry's default, or what stands for none."""
+        if not name and not self.support_tables:
+            return no_table(self.os_type)
+        try:
+            return self.support_tables[name or self.default_support_table]
+        except KeyError:
+            mend = f"use one of {', '.join(self.support_tables)}" if self.support_tables else "leave it out"
+            raise ConfigurationError(f"supportTable {name!r}", f"{self.name} has none", mend) from None
+
+    def problems(self, public: Mapping[str, Any], protected: Mapping[str, Secret]) -> tuple[str, ...]:
+        """Everything that the handler would refuse in these settings, so that it is never sent."""
+        found = [_check(spec, "settings", public.get(spec.name)) for spec in self.settings]
+        found += [
+            _check(spec, "protectedSettings", secret.reveal() if (secret := protected.get(spec.name)) else None)
+            for spec in self.protected_settings
+        ]
+        found += [f"settings.{name} is unknown to {self.name}" for name in _unknown(public, self.settings)]
+        found += [
+            f"protectedSettings.{name} is unknown to {self.name}"
+            for name in _unknown(protected, self.protected_settings)
+        ]
+        return tuple(problem for problem in found if problem)
+
+
+def extension_body(
+    entry: CatalogueEntry,
+    location: str,
+    public: Mapping[str, Any],
+    protected: Mapping[str, Secret],
+    force_update_tag: str = "",
+) -> dict[str, Any]:
+    """The body of `PUT …/virtualMachines/{vm}/extensions/{name}`. Holds secrets in clear: for the wire alone.
+
+    Keys as in the extension's schema; `workspaceId` and `workspaceKey` are case-sensitive. A changed
+    `forceUpdateTag` makes the handler run again where nothing else changed."""
+    properties: dict[str, Any] = {
+        "publisher": entry.publisher,
+        "type": entry.type,
+        "typeHandlerVersion": entry.version,
+        "autoUpgradeMinorVersion": entry.auto_upgrade_minor_version,
+        "settings": dict(public),
+        "protectedSettings": {name: secret.reveal() for name, secret in protected.items()},
+    }
+    if force_update_tag:
+        properties["forceUpdateTag"] = force_update_tag
+    return {"location": location, "properties": properties}
+
+
+def parse_entry(raw: object, place: str, *, shipped: bool = False) -> CatalogueEntry:
+    """Read one catalogue file; `place` is its name, for errors. What is `shipped` was tried by the tests: its regular
+    expressions, most of the work, wait until a failure needs them."""
+    try:
+        return _entry(_mapping(raw, "the entry", KEYS), shipped)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{place}: {error.place}", error.problem, error.mend) from None
+
+
+def _entry(raw: Mapping[str, Any], shipped: bool) -> CatalogueEntry:
+    for key in ("name", "publisher", "type", "version", "resourceName", "osType"):
+        if not isinstance(raw.get(key), str) or not raw[key]:
+            # An unquoted 1.10 is the number 1.1 to YAML.
+            raise ConfigurationError(key, "is missing or no text", "add it, a version in quotes")
+    if not _NAME.fullmatch(raw["name"]):
+        raise ConfigurationError("name", f"{raw['name'][:80]!r} is not a name", "use lower case letters, digits and -")
+    if not _RESOURCE_NAME.fullmatch(raw["resourceName"]):
+        problem = f"{raw['resourceName'][:80]!r} is not a name"
+        raise ConfigurationError("resourceName", problem, "use letters, digits, - and _")
+    if raw["osType"] not in (OsType.LINUX, OsType.WINDOWS):
+        raise ConfigurationError("osType", f"{raw['osType']!r} is none", f"use {OsType.LINUX} or {OsType.WINDOWS}")
+    os_type = OsType(raw["osType"])
+    tables = {
+        str(name): parse_table(str(name), table, os_type)
+        for name, table in _mapping(raw.get("supportTables"), "supportTables").items()
+    }
+    default = str(raw.get("defaultSupportTable", next(iter(tables), "")))
+    if default not in tables and (tables or default):
+        mend = f"use one of {', '.join(tables)}" if tables else "leave it out, or add supportTables"
+        raise ConfigurationError("defaultSupportTable", "names no table", mend)
+    return CatalogueEntry(
+        name=raw["name"],
+        display_name=raw.get("displayName", raw["name"]),
+        publisher=raw["publisher"],
+        type=raw["type"],
+        version=raw["version"],
+        auto_upgrade_minor_version=bool(raw.get("autoUpgradeMinorVersion", True)),
+        api_version=str(raw.get("apiVersion", _API_VERSION)),
+        resource_name=raw["resourceName"],
+        os_type=os_type,
+        retired=_retirement(raw),
+        settings=_specs(raw.get("settings"), "settings"),
+        protected_settings=_specs(raw.get("protectedSettings"), "protectedSettings"),
+        reconnect_settings=_mapping(raw.get("reconnectSettings"), "reconnectSettings"),
+        logs=_logs(raw.get("logs"), os_type),
+        support_tables=tables,
+        default_support_table=default,
+        errors=parse_errors(raw.get("errors") or {}, tried=shipped),
+    )
+
+
+def _retirement(raw: Mapping[str, Any]) -> str:
+    retired = _mapping(raw.get("retired"), "retired", {"date", "successor"})
+    if not retired:
+        return ""
+    if "date" not in retired:
+        raise ConfigurationError("retired.date", "is missing", "add it as 2024-08-31")
+    successor = f"; its successor is {retired['successor']}" if retired.get("successor") else ""
+    return f"{raw.get('displayName', raw['name'])} was retired on {retired['date']}{successor}"
+
+
+def _specs(raw: object, place: str) -> tuple[SettingSpec, ...]:
+    keys = {"type", "format", "required", "destination", "secret"}
+    secret = {"secret": place == "protectedSettings"}
+    specs = tuple(
+        SettingSpec(name=str(name), **{**secret, **_mapping(spec, f"{place}.{name}", keys)})
+        for name, spec in _mapping(raw, place).items()
+    )
+    for spec in specs:
+        if not isinstance(spec.secret, bool):
+            raise ConfigurationError(f"{place}.{spec.name}.secret", "is neither true nor false", "write it unquoted")
+        if spec.type not in _TYPES or spec.format not in _FORMATS:
+            raise ConfigurationError(f"{place}.{spec.name}", "has an unknown type or format", "use string or boolean")
+    return specs
+
+
+def _logs(raw: object, os_type: OsType) -> tuple[str, ...]:
+    listed = [] if raw is None else raw
+    path_of, example = _LOGS[os_type]
+    if not isinstance(listed, list) or not all(isinstance(path, str) and path_of.fullmatch(path) for path in listed):
+        raise ConfigurationError("logs", f"is no list of absolute paths on {os_type}", f"write them as {example}")
+    return tuple(listed)
+
+
+def _mapping(raw: object, place: str, keys: set[str] | None = None) -> Mapping[str, Any]:
+    """A mapping with no other keys than these; an empty one where nothing is given."""
+    if raw is None:
+        return {}
+    if not isinstance(raw, Mapping):
+        raise ConfigurationError(place, "is not a mapping", "write it as `key: value` lines")
+    for key in raw:
+        if keys is not None and key not in keys:
+            raise ConfigurationError(str(key), f"is no key of {place}", f"use one of {', '.join(sorted(keys))}")
+    return raw
+
+
+def _check(spec: SettingSpec, group: str, value: object) -> str:
+    if value is None:
+        return f"{group}.{spec.name} is missing" if spec.required else ""
+    problem = spec.problem(value)
+    return f"{group}.{spec.name} {problem}" if problem else ""
+
+
+def _unknown(given: Mapping[str, Any], specs: tuple[SettingSpec, ...]) -> list[str]:
+    return sorted(str(name) for name in set(given) - {spec.name for spec in specs})
+
+
+def _base64_problem(value: str) -> str:
+    try:
+        same = base64.b64encode(base64.b64decode(value, validate=True)).decode() == value
+    except (binascii.Error, ValueError):
+        same = False
+    return "" if same else "must be base64 that decodes and encodes to itself (copy the whole key, = signs included)"

@@ -1,0 +1,230 @@
+"""Dated support tables: which releases an extension's source names, and what that means for one machine.
+
+A table is data with a date, because lists drift. A release too coarse to decide is `unknown`, never a guess. An entry
+without a table, and one that says `any`, asks for the OS type alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+from msgspec import Struct
+
+from onboarding.domain.errors import ConfigurationError
+from onboarding.domain.image.grammar_data import windows_releases
+from onboarding.domain.image.os_release import TITLES, Distribution, OsRelease, Witness, os_type_of, title_of
+from onboarding.domain.image.version_notation import at_least, refines
+from onboarding.domain.machine.machine_facts import OsType
+
+ANY = "any"
+_LEAST = ">="
+_ARCHITECTURES = ("x86_64", "arm64")
+_NUMBERS = re.compile(r"\d+(?:\.\d+)*", re.ASCII)
+
+
+class Verdict(StrEnum):
+    SUPPORTED = "supported"
+    UNSUPPORTED = "unsupported"
+    UNKNOWN = "unknown"
+
+
+class SupportRow(Struct, frozen=True):
+    """One release that the table names: version 7 covers 7.9; 20.04 does not cover a bare 20. With `least` it covers
+    what is newer too. An empty version is any. Of Windows, the version is a release such as `Server 2019` or `10`."""
+
+    distribution: Distribution
+    version: str
+    architectures: tuple[str, ...]
+    least: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.distribution} {self.versions}"
+
+    @property
+    def versions(self) -> str:
+        """The versions as a table writes them: `18.04`, `>= 18.04`, `any`."""
+        return f"{_LEAST} {self.version}" if self.least else self.version or ANY
+
+    def covers(self, release: OsRelease) -> bool | None:
+        """Whether the row names a release of its distribution; None where the release is told too coarsely."""
+        if not self.version:
+            return True
+        if self.distribution is Distribution.WINDOWS:
+            return _covers_windows(self, release.product)
+        if self.least:
+            return at_least(release.version, self.version)
+        if refines(release.version, self.version):
+            return True
+        return None if refines(self.version, release.version) else False
+
+
+def _covers_windows(row: SupportRow, release: str) -> bool | None:
+    if not release:
+        return None
+    releases = windows_releases()
+    if releases.includes(row.version, release):
+        return True
+    if row.least:
+        return releases.at_least(release, row.version)
+    return None if releases.includes(release, row.version) else False
+
+
+class SupportTable(Struct, frozen=True):
+    """The releases an extension takes, as one source had them on one day. Without rows it takes every machine of its
+    OS type, told or not; without a name, too, the entry has no table."""
+
+    name: str
+    date: str
+    source: str
+    rows: tuple[SupportRow, ...]
+    os_type: OsType = OsType.LINUX
+
+    def __str__(self) -> str:
+        return f"table {self.name} ({self.date})" if self.name else f"any {self.os_type}"
+
+
+def no_table(os_type: OsType) -> SupportTable:
+    """What stands for the table of an entry that has none."""
+    return SupportTable("", "", "", (), os_type)
+
+
+class Judgement(Struct, frozen=True):
+    """The verdict on one release; `row` is the table's row that decided, empty if none did."""
+
+    verdict: Verdict
+    row: str
+    table: str
+    reason: str
+
+
+def judge(release: OsRelease, table: SupportTable) -> Judgement:
+    """Whether the table names this release. The name of an own image is free text: only what the disk tells counts."""
+    os_type = OsType.WINDOWS if release.distribution == Distribution.WINDOWS else release.os_type
+    if os_type not in (table.os_type, OsType.UNKNOWN):
+        asked = table if table.name else "the extension"
+        reason = f"{release.reason}: {os_type}, and {asked} is for {table.os_type}"
+        return _judgement(Verdict.UNSUPPORTED, "", table, reason)
+    if not table.rows:
+        return _judge_os_type(release, os_type, table)
+    if release.witness is Witness.NAME:
+        return _judgement(Verdict.UNKNOWN, "", table, f"{release.reason}; until then {table} is not asked")
+    if not release.known:
+        return _judgement(Verdict.UNKNOWN, "", table, f"{release.reason}; {table} cannot be asked")
+    rows = tuple(row for row in table.rows if row.distribution == release.distribution)
+    if not rows:
+        named = TITLES[Distribution(release.distribution)] if release.distribution in Distribution else "this system"
+        return _judgement(Verdict.UNSUPPORTED, "", table, f"{release.reason}, and {table} has no row for {named}")
+    return _judge_rows(release, rows, table)
+
+
+def _judge_os_type(release: OsRelease, os_type: OsType, table: SupportTable) -> Judgement:
+    if os_type is OsType.UNKNOWN:
+        return _judgement(Verdict.UNKNOWN, "", table, f"{release.reason}; any {table.os_type} would do, if it is one")
+    takes = f"{table} takes any {table.os_type}" if table.name else f"without a table any {table.os_type} will do"
+    return _judgement(Verdict.SUPPORTED, f"{ANY} {table.os_type}", table, f"{release.reason}; {takes}")
+
+
+def _judge_rows(release: OsRelease, rows: tuple[SupportRow, ...], table: SupportTable) -> Judgement:
+    architecture = release.architecture
+    fitting = tuple(row for row in rows if architecture is None or architecture in row.architectures)
+    if not fitting:
+        reason = f"{release.reason}, and {table} has no row for {architecture}"
+        return _judgement(Verdict.UNSUPPORTED, "", table, reason)
+    answers = tuple((row.covers(release), row) for row in fitting)
+    row = next((row for covers, row in answers if covers), None)
+    if row is not None and _runs(row, architecture):
+        return _judgement(Verdict.SUPPORTED, str(row), table, f"{release.reason}, which {table} names in row {row}")
+    if row is not None or any(covers is None for covers, _ in answers):
+        told = release.product or (release.version and release.distribution != Distribution.WINDOWS)
+        missing = "the architecture" if row is not None else "a fuller version" if told else "the version"
+        rest = ", ".join(row.versions for row in fitting)
+        cure = f"the guest agent or the override file must tell {missing}"
+        return _judgement(Verdict.UNKNOWN, "", table, f"{release.reason}; {table} has {rest}, so {cure}")
+    title = title_of(release.distribution, release.product or release.version)
+    return _judgement(Verdict.UNSUPPORTED, "", table, f"{release.reason}, and {table} has no row for {title}")
+
+
+def _runs(row: SupportRow, architecture: str | None) -> bool:
+    """Images for Arm say so in their names, so an image that says nothing is for x86_64."""
+    return (architecture or "x86_64") in row.architectures
+
+
+def _judgement(verdict: Verdict, row: str, table: SupportTable, reason: str) -> Judgement:
+    return Judgement(verdict, row, table.name, reason[:1].upper() + reason[1:])
+
+
+def parse_table(name: str, raw: Mapping[str, Any], os_type: OsType = OsType.LINUX) -> SupportTable:
+    """Read one table of a catalogue entry for that OS type.
+
+    `versions` maps a distribution to its versions, or to a mapping of architecture to versions; a plain list holds
+    for the table's `architectures`. A version may be `">= 18.04"`, and in the place of a list may stand one version,
+    or `any`. `versions: any` takes every machine of the OS type."""
+    place = f"supportTables.{name}"
+    if not isinstance(raw, Mapping):
+        raise ConfigurationError(place, "is no mapping", "give it date, source, architectures and versions")
+    for key in ("date", "source", "versions"):
+        if not raw.get(key):
+            raise ConfigurationError(f"{place}.{key}", "is missing", "add it")
+    date, source, versions = str(raw["date"]), str(raw["source"]), raw["versions"]
+    if versions == ANY:
+        if "architectures" in raw:
+            raise ConfigurationError(f"{place}.architectures", f"is not heeded by {ANY}", "name the distributions")
+        return SupportTable(name, date, source, (), os_type)
+    architectures = tuple(_listed(f"{place}.architectures", raw.get("architectures") or ["x86_64"]))
+    if not isinstance(versions, Mapping):
+        raise ConfigurationError(f"{place}.versions", "is no mapping", f'write `ubuntu: ["22.04"]` lines, or {ANY}')
+    rows: list[SupportRow] = []
+    for distribution, listed in versions.items():
+        rows.extend(_rows(f"{place}.versions.{distribution}", distribution, listed, architectures, os_type))
+    return SupportTable(name, date, source, tuple(rows), os_type)
+
+
+def _rows(
+    place: str, distribution: str, versions: Any, architectures: tuple[str, ...], os_type: OsType
+) -> list[SupportRow]:
+    known = [each for each in Distribution if os_type_of(each) is os_type]
+    if distribution not in known:
+        problem = f"is not {os_type}" if distribution in Distribution else "names no distribution"
+        raise ConfigurationError(place, problem, f"use one of {', '.join(known)}")
+    if not isinstance(versions, Mapping):
+        return [_row(place, distribution, version, architectures) for version in _versions(place, versions)]
+    by_version: dict[str, list[str]] = {}
+    for architecture, listed in versions.items():
+        for version in _versions(place, listed):
+            by_version.setdefault(version, []).append(architecture)
+    return [_row(place, distribution, version, tuple(names)) for version, names in by_version.items()]
+
+
+def _row(place: str, distribution: str, written: str, architectures: tuple[str, ...]) -> SupportRow:
+    for name in architectures:
+        if name not in _ARCHITECTURES:
+            raise ConfigurationError(place, f"has the architecture {name!r}", f"use {' or '.join(_ARCHITECTURES)}")
+    least = written.startswith(_LEAST)
+    version = "" if written == ANY else written.removeprefix(_LEAST).strip()
+    if distribution == Distribution.WINDOWS and version:
+        releases = windows_releases()
+        if not (named := releases.named(version)):
+            raise ConfigurationError(
+                place, f"{version[:40]!r} is no Windows", f"use one of {', '.join(releases.spans)}"
+            )
+        version = named
+    elif least and not _NUMBERS.fullmatch(version):
+        raise ConfigurationError(place, f"{written[:40]!r} is no least version", f'write it as "{_LEAST} 18.04"')
+    return SupportRow(Distribution(distribution), version, architectures, least)
+
+
+def _versions(place: str, versions: Any) -> list[str]:
+    one = isinstance(versions, str) and (versions == ANY or versions.startswith(_LEAST))
+    return [versions] if one else _listed(place, versions)
+
+
+def _listed(place: str, versions: Any) -> list[str]:
+    if not isinstance(versions, list) or not all(isinstance(version, str) for version in versions):
+        # An unquoted 8.10 is the number 8.1 to YAML.
+        raise ConfigurationError(
+            place, "is no list of texts", f'write it with quotes: ["7", "8.10"], "{_LEAST} 7", {ANY}'
+        )
+    return versions

@@ -1,0 +1,72 @@
+"""The errors that the parts of the product tell each other apart by.
+
+    OnboardingError
+    ├── ConfigurationError   a setting, policy or catalogue file is wrong: the place, the problem, the mend
+    ├── ArmError             ARM refused or could not be asked; carries the evidence
+    ├── LostRace             somebody else wrote the row first
+    └── StorageError         the table or the queue could not be reached
+
+Adapters translate every foreign error into one of these. Decisions are values, never errors.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from onboarding.domain.masking import cut, mask
+
+if TYPE_CHECKING:
+    from onboarding.domain.failures.evidence import Evidence
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class OnboardingError(Exception):
+    """Anything that a part of the product raises on purpose."""
+
+
+class ConfigurationError(OnboardingError):
+    """What somebody wrote cannot be used. `place` names the setting, or the file and the path in it."""
+
+    def __init__(self, place: str, problem: str, mend: str) -> None:
+        super().__init__(f"{place}: {problem}; {mend}")
+        self.place = place
+        self.problem = problem
+        self.mend = mend
+
+
+class ArmError(OnboardingError):
+    """ARM answered with an error, or did not answer at all."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        super().__init__(f"{evidence.http_status or 'no answer'} {cut(mask(evidence.code), 256)}".strip())
+        self.evidence = evidence
+
+
+class LostRace(OnboardingError):
+    """The row was written by somebody else since it was read, or this event is in its history already."""
+
+
+class StorageError(OnboardingError):
+    """The storage account did not take or give what was asked; nothing was written down."""
+
+
+_MOST = 50
+
+
+def use_one_of(known: Iterable[str], given: object = "") -> str:
+    """The fix for a name that is none of these."""
+    names = list(known)
+    if not names:
+        return "there is none that can be used"
+    listed = ", ".join(names[:_MOST]) + (f" and {len(names) - _MOST} more" if len(names) > _MOST else "")
+    close = did_you_mean(names, given)
+    return f"use one of {listed}{f'; did you mean {close}?' if close else ''}"
+
+
+def did_you_mean(known: Iterable[str], given: object) -> str:
+    """The known name that is nearest to the given one, upper and lower case alike; empty if none is near."""
+    by_folded = {name.strip('"').lower(): name for name in known}
+    # What is far longer than any name is none, and takes its time to be compared.
+    close = get_close_matches(str(given)[:100].lower(), by_folded, n=1)
+    return by_folded[close[0]] if close else ""

@@ -1,0 +1,1 @@
+"""From an error, a status or a pasted text to a cause with meaning and advice."""

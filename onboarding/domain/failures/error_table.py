@@ -1,0 +1,203 @@
+"""Reads error rules from data: the `errors:` section of a catalogue file, joined with what every extension shares.
+
+The shared half is `data/arm_errors.yaml`: each cause's class, meaning and advice, ARM's refusals, and the words that
+guest agent, dpkg, rpm and the like use whoever calls them. Reading is strict; a slip is named with its place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from copy import replace
+from functools import cache
+from typing import Any
+
+from onboarding.domain.errors import ConfigurationError
+from onboarding.domain.failures.failure_rules import Cause, Diagnosis, Edition, ErrorTable, FailureClass, Rule
+from onboarding.domain.lazy_pattern import Pattern
+from onboarding.domain.package_data import read_data
+
+_DIAGNOSIS_KEYS = frozenset(("class", "meaning", "advice", "scopeWide", "maxAttempts"))
+_CONDITION_KEYS = frozenset(("status", "code", "text", "operation", "exitCode"))
+_RULE_KEYS = _DIAGNOSIS_KEYS | _CONDITION_KEYS | {"cause", "implies", "refusal"}
+_SECTION_KEYS = frozenset(("texts", "editions"))
+_EDITION_KEYS = frozenset(("date", "source", "handlerVersion", "codes"))
+
+
+def parse_errors(mapping: object, *, conventions: bool = True, tried: bool = False) -> ErrorTable:
+    """Join a catalogue entry's `errors:` section with the shared rules. An empty section is a table too; without the
+    `conventions` of Microsoft's handlers it reads the words and numbers of another vendor's. The section's regular
+    expressions are compiled to see that they can be, unless somebody has `tried` them already."""
+    section = _mapping(mapping, "errors", _SECTION_KEYS)
+    shared, causes = _shared(), shared_causes()
+    editions = _editions(section.get("editions"), causes)
+    table = ErrorTable(
+        (
+            *_rules(shared.get("refusals"), "refusals", causes),
+            *_rules(section.get("texts"), "errors.texts", causes),
+            *_rules(shared.get("reports"), "reports", causes),
+            *_newest_first(editions),
+            *(_rules(shared.get("conventions"), "conventions", causes) if conventions else ()),
+            *_rules(shared.get("exitCodes"), "exitCodes", causes),
+            *_rules(shared.get("fallbacks"), "fallbacks", causes),
+        ),
+        causes,
+        editions,
+    )
+    if not tried:
+        _check_patterns(table)
+    return table
+
+
+def _check_patterns(table: ErrorTable) -> None:
+    for rule in table.rules:
+        if rule.text is not None and rule.place.startswith("errors."):
+            try:
+                rule.text.compiled()
+            except re.error as error:
+                place = f"{rule.place}.text"
+                raise ConfigurationError(place, f"is no regular expression ({error})", "mend it") from error
+
+
+@cache
+def shared_causes() -> Mapping[Cause, Diagnosis]:
+    """What each cause means unless a rule says it more exactly."""
+    told = _mapping(_shared().get("causes"), "causes")
+    missing = sorted(set(Cause) - set(told))
+    if missing:
+        raise ConfigurationError("causes", f"says nothing of {', '.join(missing)}", "give each class, meaning, advice")
+    return {_one_of(Cause, name, "causes"): _cause(name, value) for name, value in told.items()}
+
+
+@cache
+def _shared() -> Mapping[str, Any]:
+    return _mapping(read_data("data/arm_errors.yaml"), "arm_errors.yaml")
+
+
+def _cause(name: str, value: object) -> Diagnosis:
+    place = f"causes.{name}"
+    raw = _mapping(value, place, _DIAGNOSIS_KEYS)
+    kind = _one_of(FailureClass, raw.get("class"), f"{place}.class")
+    plain = Diagnosis(Cause(name), kind, _text(raw, "meaning", place), _text(raw, "advice", place))
+    return _bounded(replace(plain, scope_wide=bool(raw.get("scopeWide"))), raw.get("maxAttempts"), place)
+
+
+def _editions(value: object, causes: Mapping[Cause, Diagnosis]) -> tuple[Edition, ...]:
+    """The code tables, the oldest first."""
+    editions = [_edition(item, f"errors.editions[{i}]", causes) for i, item in enumerate(_list(value))]
+    return tuple(sorted(editions, key=lambda edition: edition.date))
+
+
+def _edition(value: object, place: str, causes: Mapping[Cause, Diagnosis]) -> Edition:
+    raw = _mapping(value, place, _EDITION_KEYS)
+    since = _version(raw.get("handlerVersion"), place)
+    rules = tuple(replace(rule, since=since) for rule in _rules(raw.get("codes"), f"{place}.codes", causes))
+    return Edition(str(raw.get("date", "")), str(raw.get("source", "")), str(raw.get("handlerVersion", "")), rules)
+
+
+def _newest_first(editions: tuple[Edition, ...]) -> list[Rule]:
+    """A code that a later edition does not mention keeps its earlier meaning. What no edition of a handler's own time
+    knows is then read by the later ones."""
+    rules = [rule for edition in reversed(editions) for rule in edition.rules]
+    return [*rules, *(replace(rule, since=()) for rule in rules if rule.since)]
+
+
+def _rules(value: object, place: str, causes: Mapping[Cause, Diagnosis]) -> Iterator[Rule]:
+    for i, item in enumerate(_list(value)):
+        yield _rule(_mapping(item, f"{place}[{i}]", _RULE_KEYS), f"{place}[{i}]", causes)
+
+
+def _rule(raw: Mapping[str, Any], place: str, causes: Mapping[Cause, Diagnosis]) -> Rule:
+    if not _CONDITION_KEYS & set(raw):
+        raise ConfigurationError(place, "has no condition", f"name one of {', '.join(sorted(_CONDITION_KEYS))}")
+    return Rule(
+        diagnosis=_diagnosis(raw, place, causes),
+        statuses=_numbers(raw, "status", place),
+        codes=tuple(str(code).lower() for code in _list(raw.get("code"))),
+        text=_pattern(raw, place),
+        operations=frozenset(str(name).lower() for name in _list(raw.get("operation"))),
+        exit_codes=_numbers(raw, "exitCode", place),
+        refusal=bool(raw.get("refusal")),
+        place=place,
+    )
+
+
+def _diagnosis(raw: Mapping[str, Any], place: str, causes: Mapping[Cause, Diagnosis]) -> Diagnosis:
+    default = causes[_one_of(Cause, raw.get("cause"), f"{place}.cause")]
+    own = replace(
+        default,
+        kind=_one_of(FailureClass, raw.get("class", default.kind), f"{place}.class"),
+        meaning=_text(raw, "meaning", place, default.meaning),
+        advice=_text(raw, "advice", place, default.advice),
+        scope_wide=bool(raw.get("scopeWide", default.scope_wide)),
+        exit_code=raw.get("implies"),
+    )
+    return _bounded(own, raw.get("maxAttempts", default.max_attempts), place)
+
+
+def _bounded(diagnosis: Diagnosis, attempts: object, place: str) -> Diagnosis:
+    """Only a transient failure is tried again, and never without end."""
+    if diagnosis.kind is not FailureClass.TRANSIENT:
+        return replace(diagnosis, max_attempts=None)
+    if not isinstance(attempts, int) or attempts < 1:
+        raise ConfigurationError(
+            f"{place}.maxAttempts", "is no number of tries", "a transient failure needs one, from 1"
+        )
+    return replace(diagnosis, max_attempts=attempts)
+
+
+def _mapping(value: object, place: str, known: frozenset[str] | None = None) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(place, f"is a {type(value).__name__}", "write it as keys and values")
+    for key in value:
+        if known is not None and key not in known:
+            raise ConfigurationError(f"{place}.{key}", "is no key here", f"use {', '.join(sorted(known))}")
+    return value
+
+
+def _one_of[E: (Cause, FailureClass)](kind: type[E], value: Any, place: str) -> E:
+    try:
+        return kind(value)
+    except ValueError:
+        raise ConfigurationError(place, f"{value!r} is unknown", f"use one of {', '.join(kind)}") from None
+
+
+def _list(value: object) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _text(raw: Mapping[str, Any], key: str, place: str, default: str = "") -> str:
+    value = raw.get(key, default)
+    if not isinstance(value, str) or not value:
+        raise ConfigurationError(f"{place}.{key}", "is missing or no text", "write it as a text")
+    return value
+
+
+def _numbers(raw: Mapping[str, Any], key: str, place: str) -> frozenset[int]:
+    numbers: set[int] = set()
+    for value in _list(raw.get(key)):
+        if isinstance(value, int):
+            numbers.add(value)
+        elif value in ("4xx", "5xx"):
+            numbers.update(range(int(value[0]) * 100, int(value[0]) * 100 + 100))
+        else:
+            raise ConfigurationError(f"{place}.{key}", f"{value!r} is no number", "write numbers, 4xx or 5xx")
+    return frozenset(numbers)
+
+
+def _pattern(raw: Mapping[str, Any], place: str) -> Pattern | None:
+    alternatives = _list(raw.get("text"))
+    if not all(isinstance(text, str) and text for text in alternatives):
+        raise ConfigurationError(f"{place}.text", "is no text", "write a regular expression or a list of them")
+    return Pattern("|".join(alternatives), re.IGNORECASE) if alternatives else None
+
+
+def _version(value: object, place: str) -> tuple[int, ...]:
+    parts = str(value).split(".") if value else []
+    if not all(part.isdecimal() for part in parts):
+        raise ConfigurationError(f"{place}.handlerVersion", f"{value!r} is no version", "write it as '1.3'")
+    return tuple(int(part) for part in parts)

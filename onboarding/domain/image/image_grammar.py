@@ -1,0 +1,328 @@
+"""Reads publisher, offer and sku of an image as its publisher means them.
+
+The grammar is data (`data/image_grammar.yaml`); this module knows only how to apply it. It answers None for what the
+names do not tell and never raises on a name, whatever it holds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from fnmatch import translate
+from typing import Any
+
+from msgspec import Struct
+
+from onboarding.domain.errors import ConfigurationError
+from onboarding.domain.image.os_release import Distribution
+from onboarding.domain.image.version_notation import Notation, VersionReader, compatible, refines
+
+_JOINT = r"[-_. ]*"
+_NO_LETTER_BEFORE = "(?<![a-z])"
+_NO_LETTER_AFTER = "(?![a-z])"
+_LETTERS = re.compile("[a-z]+")
+
+
+class Names(Struct, frozen=True):
+    """The three names of an image, lower case."""
+
+    publisher: str
+    offer: str
+    sku: str
+
+
+class Reading(Struct, frozen=True):
+    """What the names tell. `doubt` says why an answer was withheld, in words that follow "because"."""
+
+    distribution: Distribution = Distribution.UNKNOWN
+    version: str | None = None
+    architecture: str | None = None
+    doubt: str = ""
+
+
+class Family(Struct, frozen=True):
+    """How names write one distribution. `worded` finds the version behind its word, `bare` at the start of a sku
+    of a publisher that makes only this one, `alone` in a sku that holds nothing else (or `words` of letters, behind a
+    whole version), where the offer is `name` and `plain` words, `full` where the offer names a product too; `leading`
+    before its word, at the start of a name; `elsewhere` a second version, with which no answer is right. `rolling`
+    finds a branch that is no release."""
+
+    versions: VersionReader
+    name: re.Pattern[str]
+    plain: frozenset[str]
+    worded: re.Pattern[str] | None
+    bare: re.Pattern[str] | None
+    alone: re.Pattern[str] | None
+    full: re.Pattern[str] | None
+    leading: re.Pattern[str] | None
+    elsewhere: re.Pattern[str] | None
+    codenames: re.Pattern[str] | None
+    codename_versions: Mapping[str, str]
+    rolling: re.Pattern[str] | None
+
+    def is_all_of(self, offer: str) -> bool:
+        """Whether the offer names this distribution and no product on it."""
+        return offer.isascii() and self.plain.issuperset(_LETTERS.findall(self.name.sub("-", offer)))
+
+
+class Rule(Struct, frozen=True):
+    """What a publisher's name adds: `distribution` for the names that fit, if these images are all that
+    (`certain`), or if the words are silent."""
+
+    offer: re.Pattern[str]
+    sku: re.Pattern[str]
+    distribution: Distribution
+    certain: bool
+
+    def fits(self, names: Names) -> bool:
+        return bool(self.offer.match(names.offer) and self.sku.match(names.sku))
+
+
+class Grammar(Struct, frozen=True):
+    """The whole of `image_grammar.yaml`, compiled."""
+
+    words: re.Pattern[str]
+    starts: re.Pattern[str]
+    codenames: re.Pattern[str]
+    codename_words: frozenset[str]
+    families: Mapping[Distribution, Family]
+    publishers: Mapping[str, tuple[Rule, ...]]
+    publisher_globs: tuple[tuple[re.Pattern[str], tuple[Rule, ...]], ...]
+    architectures: tuple[tuple[str, re.Pattern[str]], ...]
+    numerals: re.Pattern[str]
+    numeral_words: frozenset[str]
+    numeral_values: tuple[str, ...]
+
+    def read(self, publisher: str, offer: str, sku: str) -> Reading:
+        """The release that these names tell."""
+        names = Names(publisher.strip().lower(), self._folded(offer), self._folded(sku))
+        rule = self._rule_for(names)
+        architecture = self._architecture_of(names)
+        if rule is not None and rule.certain:
+            if rule.distribution is Distribution.UNKNOWN:
+                return Reading(architecture=architecture, doubt="this publisher's names do not tell the system below")
+            return self._reading(rule.distribution, names, architecture, certain=True)
+        named = self._distributions_in(names)
+        if len(named) > 1:
+            listed = " and ".join(sorted(named))
+            return Reading(architecture=architecture, doubt=f"the name holds {listed}")
+        if named:
+            return self._reading(named.pop(), names, architecture, certain=False)
+        return Reading(rule.distribution if rule else Distribution.UNKNOWN, None, architecture)
+
+    def _folded(self, name: str) -> str:
+        """The name in lower case, and versions that it spells in words as digits."""
+        folded = name.strip().lower()
+        if self.numeral_words.isdisjoint(_LETTERS.findall(folded)):
+            return folded
+        return self.numerals.sub(self._digits_of, folded)
+
+    def _digits_of(self, match: re.Match[str]) -> str:
+        return self.numeral_values[match.lastindex - 1] if match.lastindex else match.group(0)
+
+    def _rule_for(self, names: Names) -> Rule | None:
+        rules = self.publishers.get(names.publisher)
+        if rules is None:
+            rules = next((found for glob, found in self.publisher_globs if glob.match(names.publisher)), ())
+        return next((rule for rule in rules if rule.fits(names)), None)
+
+    def _distributions_in(self, names: Names) -> set[Distribution]:
+        """The sku is the image, the offer its family: where the sku names one distribution, the offer is not asked."""
+        in_sku = self._words_in(names.sku)
+        if len(in_sku) == 1:
+            return in_sku
+        in_offer = self._words_in(names.offer)
+        return (in_sku & in_offer) or in_sku or in_offer
+
+    def _words_in(self, name: str) -> set[Distribution]:
+        found = [*self.words.finditer(name), *self.starts.finditer(name)]
+        if not self.codename_words.isdisjoint(_LETTERS.findall(name)):
+            found.extend(self.codenames.finditer(name))
+        return {Distribution(match.lastgroup) for match in found if match.lastgroup}
+
+    def _reading(self, distribution: Distribution, names: Names, architecture: str | None, *, certain: bool) -> Reading:
+        family = self.families[distribution]
+        branch = family.rolling.search(f"{names.offer}/{names.sku}") if family.rolling else None
+        if branch is not None:
+            return Reading(distribution, None, architecture, f"{branch.group(0)} is no release")
+        candidates = list(_versions(family, names, certain=certain))
+        if not candidates:
+            return Reading(distribution, None, architecture)
+        if not certain and family.elsewhere is not None:
+            candidates.extend(_told(family, family.elsewhere, names.sku))
+        version = candidates[0]
+        for other in candidates[1:]:
+            if not compatible(version, other):
+                doubt = f"the names tell both version {version} and {other}"
+                return Reading(distribution, None, architecture, doubt)
+            version = other if refines(other, version) else version
+        return Reading(distribution, version, architecture)
+
+    def _architecture_of(self, names: Names) -> str | None:
+        text = f"{names.offer}/{names.sku}"
+        return next((name for name, pattern in self.architectures if pattern.search(text)), None)
+
+
+def _versions(family: Family, names: Names, *, certain: bool) -> Iterator[str]:
+    """Every version that the names tell, the image's own name first; codenames only where no number does."""
+    found = False
+    for version in _numbers(family, names, certain=certain):
+        found = True
+        yield version
+    if not found and family.codenames is not None:
+        for name in (names.sku, names.offer):
+            for match in family.codenames.finditer(name):
+                yield family.codename_versions[match.group(1)]
+
+
+def _numbers(family: Family, names: Names, *, certain: bool) -> Iterator[str]:
+    offer, sku = names.offer, names.sku
+    whole = family.bare if certain else _alone(family, offer, sku)
+    for pattern, name in (
+        (family.worded, sku),
+        (whole, sku),
+        (family.leading if sku[:1].isdigit() else None, sku),
+        (family.worded, offer),
+        (family.leading if offer[:1].isdigit() else None, offer),
+    ):
+        if pattern is not None:
+            yield from _told(family, pattern, name)
+
+
+def _told(family: Family, pattern: re.Pattern[str], name: str) -> Iterator[str]:
+    """The versions that exist among those which the pattern finds."""
+    return filter(None, map(family.versions.version_of, pattern.finditer(name)))
+
+
+def _alone(family: Family, offer: str, sku: str) -> re.Pattern[str] | None:
+    """What reads a sku that begins with a version: how much of it is believed depends on what the offer names."""
+    match = family.alone.match(sku) if family.alone is not None else None
+    if match is None:
+        return None
+    if not family.is_all_of(offer):
+        return family.full
+    return family.alone if not match["words"] or family.versions.is_whole(match) else None
+
+
+def parse_grammar(raw: Mapping[str, Any], place: str) -> Grammar:
+    """Compile the grammar's data; `place` names its file, for errors."""
+    try:
+        return _compile(raw)
+    except (KeyError, ValueError, TypeError, re.error) as error:
+        raise ConfigurationError(place, f"is no image grammar ({error})", "see the head of the file") from error
+
+
+def _compile(raw: Mapping[str, Any]) -> Grammar:
+    distributions = {Distribution(name): spec for name, spec in raw["distributions"].items()}
+    endings = "|".join(raw["endings"])
+    neutral = raw["neutral"]
+    numerals = raw["numerals"]
+    spelled = [words.replace(" ", "[-_. ]?") for words in numerals]
+    exact: dict[str, tuple[Rule, ...]] = {}
+    globs: list[tuple[re.Pattern[str], tuple[Rule, ...]]] = []
+    for publisher, rules in raw["publishers"].items():
+        compiled = tuple(_rule(rule) for rule in rules)
+        if "*" in publisher:
+            globs.append((re.compile(translate(publisher)), compiled))
+        else:
+            exact[publisher] = compiled
+    return Grammar(
+        words=re.compile(_named(distributions, _words)),
+        starts=re.compile(f"{_NO_LETTER_BEFORE}(?:{_named(distributions, _starts)})"),
+        codenames=re.compile(f"{_NO_LETTER_BEFORE}(?:{_named(distributions, _telling)})"),
+        codename_words=frozenset(word for spec in distributions.values() for word in spec.get("codenames", ())),
+        families={name: _family(spec, endings, frozenset(neutral)) for name, spec in distributions.items()},
+        publishers=exact,
+        publisher_globs=tuple(globs),
+        architectures=tuple((name, re.compile(_any(words))) for name, words in raw["architectures"].items()),
+        numerals=re.compile(
+            rf"{_NO_LETTER_BEFORE}(?:{'|'.join(f'({words})' for words in spelled)})"
+            rf"(?=$|[-_. ](?:{'|'.join((*spelled, endings, '0?4', '10'))}){_NO_LETTER_AFTER})"
+        ),
+        numeral_words=frozenset(word for words in numerals for word in (words.split()[0], words.replace(" ", ""))),
+        numeral_values=tuple(numerals.values()),
+    )
+
+
+def _family(spec: Mapping[str, Any], endings: str, neutral: frozenset[str]) -> Family:
+    lowest, highest = spec.get("majors", (0, 99))
+    versions = VersionReader(Notation(spec["notation"]), lowest, highest)
+    word, number, full = _word(spec), versions.pattern(), versions.full_pattern()
+    fillers = _longest_first(spec.get("fillers", ()))
+    between = f"(?:{_JOINT}(?:{fillers}))*{_JOINT}" if fillers else _JOINT
+    before = f"(?:(?:{fillers})[-_. ]*+)*+" if fillers else ""
+    tail = f"(?:{_JOINT}(?:{endings})(?![a-z]))*+(?P<words>(?:[-_. ]+[a-z]+(?![a-z0-9])|{_JOINT}(?:{endings}))*+)"
+    codenames = spec.get("codenames", {})
+    return Family(
+        versions=versions,
+        name=re.compile(f"(?:aks|[a-z])?(?:{word})"),
+        plain=neutral.union(spec.get("fillers", ()), endings.split("|")),
+        worded=re.compile(f"(?:{word}){between}{number}") if number else None,
+        bare=re.compile(f"^(?:{fillers}|gen[12]|[-_. ])*{number}") if number and fillers else None,
+        alone=re.compile(f"^{before}{number}{tail}$") if number else None,
+        full=re.compile(f"^{full}(?:{_JOINT}(?:{endings}))*+$") if full else None,
+        leading=re.compile(f"^{full}{_JOINT}(?:{word})") if full else None,
+        elsewhere=re.compile(elsewhere) if (elsewhere := versions.elsewhere_pattern()) else None,
+        codenames=re.compile(f"(?:{_NO_LETTER_BEFORE}|{word})({'|'.join(codenames)}){_NO_LETTER_AFTER}")
+        if codenames
+        else None,
+        codename_versions=codenames,
+        rolling=_token(spec["rolling"]) if "rolling" in spec else None,
+    )
+
+
+def _rule(raw: Mapping[str, str]) -> Rule:
+    certain = "is" in raw
+    return Rule(
+        offer=re.compile(translate(raw.get("offer", "*"))),
+        sku=re.compile(translate(raw.get("sku", "*"))),
+        distribution=Distribution(raw["is"] if certain else raw["otherwise"]),
+        certain=certain,
+    )
+
+
+def _named(
+    distributions: Mapping[Distribution, Mapping[str, Any]], patterns: Callable[[Mapping[str, Any]], Iterable[str]]
+) -> str:
+    """One expression for all distributions, whose group tells which of them it found."""
+    found = ((name, _any(patterns(spec))) for name, spec in distributions.items())
+    return "|".join(f"(?P<{name}>{expression})" for name, expression in found if expression)
+
+
+def _words(spec: Mapping[str, Any]) -> Iterable[str]:
+    yield from spec.get("words", ())
+
+
+def _starts(spec: Mapping[str, Any]) -> Iterable[str]:
+    yield from spec.get("starts", ())
+
+
+def _telling(spec: Mapping[str, Any]) -> Iterator[str]:
+    """Codenames where they tell the distribution: most of them are words too, and need more than themselves."""
+    joint = "[-_. ]"
+    codenames = spec.get("codenames", {})
+    if telling := spec.get("telling"):
+        yield f"(?:{'|'.join(telling)}){_NO_LETTER_AFTER}"
+    if companions := spec.get("companions"):
+        yield f"(?:{'|'.join(codenames)}){joint}(?:{'|'.join(companions)}){_NO_LETTER_AFTER}"
+    if hinting := spec.get("hinting"):
+        yield f"(?:{'|'.join(hinting)}){joint}(?:{'|'.join(spec['hints'])}){_NO_LETTER_AFTER}"
+    for codename, version in codenames.items():
+        digits = version.replace(".", "[-_.]?")
+        yield f"{codename}{joint}?{digits}(?!\\d)|(?<!\\d){digits}{joint}{codename}{_NO_LETTER_AFTER}"
+
+
+def _word(spec: Mapping[str, Any]) -> str:
+    return _any((*_words(spec), *(f"{_NO_LETTER_BEFORE}{pattern}" for pattern in _starts(spec))))
+
+
+def _token(words: Iterable[str]) -> re.Pattern[str]:
+    return re.compile(f"{_NO_LETTER_BEFORE}(?:{'|'.join(words)}){_NO_LETTER_AFTER}")
+
+
+def _longest_first(words: Iterable[str]) -> str:
+    return "|".join(sorted(words, key=len, reverse=True))
+
+
+def _any(patterns: Iterable[str]) -> str:
+    return "|".join(f"(?:{pattern})" for pattern in patterns)

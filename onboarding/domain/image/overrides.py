@@ -1,0 +1,96 @@
+"""What people teach about their own images: a file of globs over image ids, gallery definitions and names.
+
+Nothing is believed of a free-text gallery identifier unless a rule here says so. The first rule that fits decides.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from fnmatch import translate
+from typing import Any
+
+from msgspec import Struct
+
+from onboarding.domain.errors import ConfigurationError
+from onboarding.domain.image.os_release import Distribution
+
+_KEYS = {"match", "distribution", "version", "architecture", "believeIdentifier"}
+_ARCHITECTURES = ("x86_64", "arm64")
+
+
+class Override(Struct, frozen=True):
+    """One taught image. With `believe_identifier` the gallery definition's own identifier is read like a
+    marketplace image's name; otherwise the release is the one given."""
+
+    glob: str
+    distribution: Distribution
+    version: str | None
+    architecture: str | None
+    believe_identifier: bool
+    pattern: re.Pattern[str]
+
+
+class Overrides(Struct, frozen=True):
+    """The override file, in its order."""
+
+    rules: tuple[Override, ...] = ()
+    place: str = "override file"
+
+    def find(self, *names: str) -> Override | None:
+        """The first rule that fits any of these: an image id, a definition id, `publisher:offer:sku`."""
+        folded = [name.strip("/").lower() for name in names if name]
+        return next((rule for rule in self.rules if any(rule.pattern.match(name) for name in folded)), None)
+
+
+NO_OVERRIDES = Overrides()
+
+
+def parse_overrides(raw: object, place: str) -> Overrides:
+    """Read `images: [{match, distribution, version, architecture} | {match, believeIdentifier}]`."""
+    images = raw.get("images") if isinstance(raw, Mapping) else None
+    if not isinstance(images, list):
+        raise ConfigurationError(place, "has no list `images`", "write images: [{match: ..., distribution: ...}]")
+    return Overrides(tuple(_override(item, f"{place}: images[{n}]") for n, item in enumerate(images)), place)
+
+
+def _override(raw: object, place: str) -> Override:
+    if not isinstance(raw, Mapping) or not isinstance(raw.get("match"), str) or not raw["match"].strip():
+        raise ConfigurationError(place, "has no `match`", "give a glob over an image id or publisher:offer:sku")
+    for key in sorted(set(map(str, raw)) - _KEYS):
+        raise ConfigurationError(f"{place}.{key}", "is no key of an override", f"use {', '.join(sorted(_KEYS))}")
+    believe = raw.get("believeIdentifier") is True
+    glob = raw["match"].strip()
+    return Override(
+        glob=glob,
+        distribution=Distribution.UNKNOWN if believe else _distribution(raw, place),
+        version=_version(raw, place),
+        architecture=_architecture(raw, place),
+        believe_identifier=believe,
+        pattern=re.compile(translate(glob.strip("/").lower())),
+    )
+
+
+def _distribution(raw: Mapping[str, Any], place: str) -> Distribution:
+    name = raw.get("distribution")
+    if name not in Distribution:
+        known = ", ".join(Distribution)
+        raise ConfigurationError(f"{place}.distribution", "names no distribution", f"use one of {known}")
+    return Distribution(str(name))
+
+
+def _version(raw: Mapping[str, Any], place: str) -> str | None:
+    version = raw.get("version")
+    if version is None or isinstance(version, str):
+        return version
+    if isinstance(version, int) and not isinstance(version, bool):
+        return str(version)
+    # An unquoted 8.10 is the number 8.1 to YAML.
+    raise ConfigurationError(f"{place}.version", "is not a text", "put it in quotes")
+
+
+def _architecture(raw: Mapping[str, Any], place: str) -> str | None:
+    name = raw.get("architecture")
+    if name is not None and name not in _ARCHITECTURES:
+        raise ConfigurationError(f"{place}.architecture", "is none we know", f"use {' or '.join(_ARCHITECTURES)}")
+    return name

@@ -1,0 +1,48 @@
+"""Reading foreign JSON without ever raising (what is not of the expected type counts as absent), and showing it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+
+def mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, (dict, Mapping)) else {}  # dict first: it is told without asking the ABC
+
+
+def items(value: object) -> Iterator[Mapping[str, Any]]:
+    if isinstance(value, (list, tuple)):
+        yield from (item for item in value if isinstance(item, (dict, Mapping)))
+
+
+def text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def printable(value: str, *, lines: bool = False) -> str:
+    """The text as it may be shown or logged: no control character, no mark of direction (U+202E turns what follows
+    around) and no line break steers the terminal. With `lines` the line breaks stay."""
+    if value.isprintable():
+        return value
+    return "".join(c if c.isprintable() or (lines and c == "\n") else "?" for c in value)
+
+
+def flag(value: object) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def time(value: object) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text(value))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else None
+
+
+def digest(value: object) -> str:
+    """16 hexadecimal characters for a value as JSON writes it, whatever the order of its keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()[:16]

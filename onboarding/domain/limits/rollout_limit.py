@@ -1,0 +1,121 @@
+"""A policy's brake: so many installs an hour, and a stop after so many failures in a row, as Azure Policy's own
+remediation has them. Pure values; who counts what is settled by conditional writes.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from copy import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from msgspec import Struct
+
+from onboarding.domain.errors import ConfigurationError
+from onboarding.domain.masking import cut, mask
+from onboarding.domain.reconcile.row import Row
+from onboarding.domain.resource_id import VmId
+
+KEYS = ("maxInstallsPerHour", "stopAfterFailures")
+_HOUR = timedelta(hours=1)
+_BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+class Brake(Struct, frozen=True):
+    """What a policy file allows; None is without limit."""
+
+    installs_per_hour: int | None
+    failures_in_a_row: int | None
+
+
+class Hold(Struct, frozen=True):
+    """Why an install has to wait. `until`: when there are installs again; None if nobody can tell."""
+
+    reason: str
+    until: datetime | None = None
+
+
+class BrakeState(Struct, frozen=True):
+    """What has been counted for one policy. `because` tells of the last failure."""
+
+    policy: str
+    hour: datetime = _BEGINNING
+    installs: int = 0
+    failures: int = 0
+    stopped_at: datetime | None = None
+    because: str = ""
+
+    def hold(self, brake: Brake, now: datetime) -> Hold | None:
+        """Why the next install has to wait; None if it need not."""
+        if self.stopped_at is not None:
+            return Hold(str(self))
+        if brake.installs_per_hour is None or self.installs_in(_hour_of(now)) < brake.installs_per_hour:
+            return None
+        used = f"policy {self.policy} may install {brake.installs_per_hour} times an hour (maxInstallsPerHour)"
+        return Hold(f"{used}, and has", _hour_of(now) + _HOUR)
+
+    def installs_in(self, hour: datetime) -> int:
+        return self.installs if self.hour == hour else 0
+
+    def installed(self, now: datetime) -> BrakeState:
+        """One more install is asked for."""
+        hour = _hour_of(now)
+        return replace(self, hour=hour, installs=self.installs_in(hour) + 1)
+
+    def failed(self, row: Row, brake: Brake, now: datetime) -> BrakeState:
+        """One more failure, which may be one too many."""
+        failures = self.failures + 1
+        limit = brake.failures_in_a_row
+        stopped = now if limit is not None and failures >= limit else None
+        because = cut(mask(f"{row.vm_name}: {row.reason}"))
+        return replace(self, failures=failures, stopped_at=self.stopped_at or stopped, because=because)
+
+    def recovered(self) -> BrakeState:
+        """After a success, or when a person says so."""
+        return replace(self, failures=0, stopped_at=None, because="")
+
+    def __str__(self) -> str:
+        if self.stopped_at is None:
+            return f"policy {self.policy} is not stopped ({self.failures} failures in a row)"
+        since = f"since {self.stopped_at:%Y-%m-%d %H:%M} UTC after {self.failures} failures in a row"
+        mend = f'mend that, then: onboard policy resume "{self.policy}"'
+        return f"policy {self.policy} is stopped {since}, the last on {self.because}; {mend}"
+
+    def to_properties(self) -> dict[str, Any]:
+        told = {"Policy": self.policy, "Hour": self.hour, "Installs": self.installs, "Failures": self.failures}
+        return {**told, "Because": self.because, **({"StoppedAt": self.stopped_at} if self.stopped_at else {})}
+
+    @classmethod
+    def from_properties(cls, properties: Mapping[str, Any]) -> BrakeState:
+        return cls(
+            policy=properties["Policy"],
+            hour=properties["Hour"],
+            installs=properties["Installs"],
+            failures=properties["Failures"],
+            stopped_at=properties.get("StoppedAt"),
+            because=properties.get("Because", ""),
+        )
+
+
+def spread(until: datetime, vm: VmId) -> datetime:
+    """The VM's own moment in the hour that begins then, so that not all that wait come at once."""
+    return until + timedelta(seconds=zlib.crc32(vm.key.encode()) % int(_HOUR.total_seconds()))
+
+
+def parse_brake(raw: object, place: str) -> Brake | None:
+    """Read `brake:` of a policy file: `{maxInstallsPerHour: 100, stopAfterFailures: 5}`."""
+    if raw is None:
+        return None
+    if not isinstance(raw, Mapping) or not raw:
+        raise ConfigurationError(place, "is no brake", "write it as {maxInstallsPerHour: 100, stopAfterFailures: 5}")
+    for key, value in raw.items():
+        if key not in KEYS:
+            raise ConfigurationError(f"{place}.{key}", "is no key of a brake", f"use {' or '.join(KEYS)}")
+        if type(value) is not int or value < 1:
+            raise ConfigurationError(f"{place}.{key}", f"{value!r} is no number above 0", "write it as 100")
+    return Brake(raw.get("maxInstallsPerHour"), raw.get("stopAfterFailures"))
+
+
+def _hour_of(now: datetime) -> datetime:
+    return now.replace(minute=0, second=0, microsecond=0)

@@ -1,0 +1,243 @@
+"""Machines that are not their owner's to change: nodes of platforms, and VMs that live for minutes. Policies leave them
+alone unless they say otherwise.
+
+What marks them is data (`data/managed_machines.yaml`), checked when it is loaded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import translate
+from functools import cache
+from typing import Any
+
+from msgspec import Struct
+
+from onboarding.domain.errors import ConfigurationError
+from onboarding.domain.json_access import mapping, printable, text
+from onboarding.domain.machine.machine_facts import MachineFacts
+from onboarding.domain.package_data import read_data
+
+_PATH = "data/managed_machines.yaml"
+_KEYS = ("name", "is", "why", "source", "evidence")
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_SHOWN = 100  # characters of a value in a reason
+
+
+def _managed_by(facts: MachineFacts) -> str:
+    """A VM of a flexible scale set names the set as its manager, and is a VM like any other."""
+    return "" if "/virtualmachinescalesets/" in facts.managed_by.lower() else facts.managed_by
+
+
+def _admin(facts: MachineFacts) -> str:
+    profile = mapping(mapping(facts.body.get("properties")).get("osProfile"))
+    return text(profile.get("adminUsername"))
+
+
+# What evidence may name besides tags: in words, and where it is read.
+_FIELDS: Mapping[str, tuple[str, Callable[[MachineFacts], str]]] = {
+    "name": ("name", lambda facts: facts.id.name or text(facts.body.get("name"))),
+    "resourceGroup": ("resource group", lambda facts: facts.id.resource_group),
+    "managedBy": ("managed by", _managed_by),
+    "adminUsername": ("administrator", _admin),
+    "imagePublisher": ("image publisher", lambda facts: facts.image.publisher),
+    "imageOffer": ("image offer", lambda facts: facts.image.offer),
+    "imageId": ("image", lambda facts: facts.image.id),
+    "planPublisher": ("plan publisher", lambda facts: facts.plan.publisher if facts.plan else ""),
+    "planProduct": ("plan product", lambda facts: facts.plan.product if facts.plan else ""),
+}
+
+
+class Pattern(Struct, frozen=True):
+    """Texts, any of which may match; those with `*` or `?` stand in `wild`, in lower case, the others in `plain`."""
+
+    globs: tuple[str, ...]
+    plain: frozenset[str]
+    wild: tuple[str, ...]
+
+    def matches(self, text: str) -> bool:
+        """Whether a text in lower case is like this."""
+        return text in self.plain or (bool(self.wild) and _compiled(self.wild)(text) is not None)
+
+    def __str__(self) -> str:
+        return " or ".join(f"`{glob}`" for glob in self.globs)
+
+
+class _Seen:
+    """What evidence looks at, in lower case: read once for all of it."""
+
+    def __init__(self, facts: MachineFacts) -> None:
+        self.values = {name: read(facts) for name, (_, read) in _FIELDS.items()}
+        self.folded = {name: value.lower() for name, value in self.values.items() if value}
+        self.written = {key.lower(): (key, value) for key, value in facts.tags.items() if isinstance(key, str)}
+        self.tags = {key: value.lower() for key, (_, value) in self.written.items()}
+
+    def tag(self, key: str, key_pattern: Pattern, pattern: Pattern) -> str | None:
+        """The key, in lower case, of a tag that is like this."""
+        keys = filter(key_pattern.matches, self.tags) if _is_wild(key) else (key,)
+        return next((each for each in keys if pattern.matches(self.tags[each])), None)
+
+
+class Evidence(Struct, frozen=True):
+    """What marks a machine of a kind: all of it must hold."""
+
+    fields: tuple[tuple[str, Pattern], ...]
+    tags: tuple[tuple[str, Pattern, Pattern], ...]  # the key in lower case, as a pattern, and its values
+    needs: frozenset[str]  # the keys without * and ?: most machines have none of them
+
+    def found(self, seen: _Seen) -> str:
+        """What of the machine it was, in words; empty if it does not hold."""
+        if not self.needs <= seen.tags.keys():
+            return ""
+        tags = []
+        for sought in self.tags:
+            tag = seen.tag(*sought)
+            if tag is None:
+                return ""
+            tags.append(tag)
+        for name, pattern in self.fields:
+            if name not in seen.folded or not pattern.matches(seen.folded[name]):
+                return ""
+        words = [f"{_FIELDS[name][0]} {_show(seen.values[name])}" for name, _ in self.fields]
+        return ", ".join(words + ["tag " + _show(": ".join(filter(None, seen.written[tag]))) for tag in tags])
+
+    def __str__(self) -> str:
+        words = [f"{_FIELDS[name][0]} {pattern}" for name, pattern in self.fields]
+        words += [f"tag `{key.globs[0]}`{'' if '*' in value.globs else f': {value}'}" for _, key, value in self.tags]
+        return ", ".join(words)
+
+
+class ManagedKind(Struct, frozen=True):
+    """One kind of machine that policies leave alone, and any one piece of evidence of which is enough."""
+
+    name: str
+    what: str
+    why: str
+    source: str
+    evidence: tuple[Evidence, ...]
+
+
+class Managed(Struct, frozen=True):
+    """What a machine was recognised as, and by what."""
+
+    kind: str
+    reason: str
+
+
+def recognise(facts: MachineFacts) -> Managed | None:
+    """Which kind of managed machine it is; None for a machine that is its owner's own."""
+    seen = _Seen(facts)
+    for kind in managed_kinds():
+        for evidence in kind.evidence:
+            if found := evidence.found(seen):
+                return Managed(kind.name, f"it is {kind.what} ({found})")
+    return None
+
+
+@cache
+def managed_kinds() -> tuple[ManagedKind, ...]:
+    """The kinds that ship with the package, in the order in which they are tried."""
+    return parse_kinds(read_data(_PATH), _PATH)
+
+
+def parse_kinds(raw: object, place: str) -> tuple[ManagedKind, ...]:
+    """Check and compile the data. Raises ConfigurationError, naming the place in it."""
+    listed = mapping(raw).get("kinds")
+    if not isinstance(listed, list) or not listed:
+        raise ConfigurationError(f"{place}: kinds", "is no list of kinds", "write `- {name: …, evidence: …}`")
+    kinds = tuple(_kind(item, f"{place}: kinds[{index}]") for index, item in enumerate(listed))
+    names = [kind.name for kind in kinds]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise ConfigurationError(
+                f"{place}: kinds[{index}].name", f"{name!r} is there twice", "give it another name"
+            )
+    return kinds
+
+
+def parse_included(raw: object, place: str) -> frozenset[str]:
+    """Read a policy's `includeManaged`: true for all kinds, false or nothing for none, else the names of kinds.
+
+    Raises ConfigurationError for anything else, and names the kinds that there are."""
+    names = [kind.name for kind in managed_kinds()]
+    if raw is None or isinstance(raw, bool):
+        return frozenset(names if raw else ())
+    known = f"known kinds: {', '.join(names)}"
+    if not isinstance(raw, (str, list)):
+        raise ConfigurationError(place, f"{raw!r} is neither true nor false nor a list of kinds", known)
+    for index, name in enumerate([raw] if isinstance(raw, str) else raw):
+        if name not in names:
+            here = place if isinstance(raw, str) else f"{place}[{index}]"
+            raise ConfigurationError(here, f"unknown kind {name!r}", f"write true, false or a list of kinds; {known}")
+    return frozenset([raw] if isinstance(raw, str) else raw)
+
+
+def _kind(raw: object, place: str) -> ManagedKind:
+    item = _closed(raw, _KEYS, place)
+    for key in _KEYS[:-1]:
+        if not isinstance(item.get(key), str) or not item[key].strip():
+            raise ConfigurationError(f"{place}.{key}", "is missing", "add it as a text")
+    if not _NAME.fullmatch(item["name"]):
+        mend = "use lower-case letters, digits and single hyphens"
+        raise ConfigurationError(f"{place}.name", f"{item['name']!r} is no name of a kind", mend)
+    listed = item.get("evidence")
+    if not isinstance(listed, list) or not listed:
+        raise ConfigurationError(
+            f"{place}.evidence", "is no list of evidence", "write `- {name: …}` or `- tags: {…: …}`"
+        )
+    evidence = tuple(_evidence(each, f"{place}.evidence[{index}]") for index, each in enumerate(listed))
+    return ManagedKind(item["name"], item["is"].strip(), item["why"].strip(), item["source"].strip(), evidence)
+
+
+def _evidence(raw: object, place: str) -> Evidence:
+    item = _closed(raw, (*_FIELDS, "tags"), place)
+    fields = tuple((name, _pattern(value, f"{place}.{name}")) for name, value in item.items() if name != "tags")
+    if not all(glob.strip("*") for _, pattern in fields for glob in pattern.globs):
+        raise ConfigurationError(place, "holds for every machine", "name what marks a machine of this kind")
+    tags = item.get("tags", {})
+    if not isinstance(tags, Mapping) or not (fields or tags):
+        raise ConfigurationError(place, "is no evidence", f"name {', '.join(_FIELDS)} or `tags: {{key: value}}`")
+    sought = tuple(_tag(key, value, f"{place}.tags.{key}") for key, value in tags.items())
+    return Evidence(fields, sought, frozenset(key for key, _, _ in sought if not _is_wild(key)))
+
+
+def _tag(key: object, value: object, place: str) -> tuple[str, Pattern, Pattern]:
+    if not isinstance(key, str) or len(key.strip("*?")) < 3:
+        raise ConfigurationError(place, "is no key of a tag", "write at least three of its letters")
+    return key.lower(), _pattern(key, place), _pattern(value, place)
+
+
+def _pattern(value: object, place: str) -> Pattern:
+    globs: Sequence[Any] = value if isinstance(value, list) else [value]
+    if not globs or not all(isinstance(glob, str) and glob for glob in globs):
+        raise ConfigurationError(
+            place, "is no pattern", "write a text, with * and ? for what varies, or a list of texts"
+        )
+    folded = [glob.lower() for glob in globs]
+    wild = tuple(glob for glob in folded if _is_wild(glob))
+    return Pattern(tuple(globs), frozenset(folded).difference(wild), wild)
+
+
+@cache
+def _compiled(globs: tuple[str, ...]) -> Callable[[str], re.Match[str] | None]:
+    """When first needed: a new process looks at few of them."""
+    return re.compile("|".join(translate(glob.replace("[", "[[]")) for glob in globs)).match
+
+
+def _closed(raw: object, keys: Sequence[str], place: str) -> Mapping[str, Any]:
+    if not isinstance(raw, Mapping):
+        raise ConfigurationError(place, "is no mapping", f"write {', '.join(keys)}")
+    for key in raw:
+        if key not in keys:
+            raise ConfigurationError(f"{place}.{key}", f"unknown key {key!r}", f"known keys: {', '.join(keys)}")
+    return raw
+
+
+def _is_wild(key: str) -> bool:
+    return "*" in key or "?" in key
+
+
+def _show(value: str) -> str:
+    shown = printable(value)
+    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"

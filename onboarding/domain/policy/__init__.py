@@ -1,0 +1,1 @@
+"""Which machines should have what: policies, scopes, exemptions, rules."""

@@ -1,0 +1,158 @@
+"""`field`: the properties of a resource that a rule may name, each compiled to a lookup.
+
+A field is one value, or (with `[*]`) a collection of values. What the resource does not have is `MISSING`, an alias of
+another resource type included; an array that is not there is an empty collection, as the documentation has it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from msgspec import Struct
+
+from onboarding.domain.policy.conditions.aliases import EACH, Alias, Path, UnknownAlias, find_alias, is_alias
+from onboarding.domain.policy.conditions.limits import Budget
+from onboarding.domain.policy.conditions.resource import Resource
+from onboarding.domain.policy.conditions.values import MISSING, fold, property_of
+
+# The words documented as fields, and the other properties that every ARM body may have beside `properties`.
+_PLAIN = ("name", "kind", "type", "location", "id", "fullName", "tags")
+_ROOTS = ("identity", "sku", "plan", "zones", "managedBy", "extendedLocation")
+_TAG = re.compile(r"tags(?:\.(?P<dotted>.+)|\[(?P<bracket>.*)\])", re.IGNORECASE | re.DOTALL)
+
+
+class Member(Struct, frozen=True):
+    """The array member, or list item, that a `count` is looking at."""
+
+    name: str
+    value: Any
+    path: Path = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What one evaluation sees. `subject` answers the `field()` function: inside an `existenceCondition` that is the
+    resource of the `if`, while `field` conditions look at the related `resource`."""
+
+    resource: Resource
+    subject: Resource
+    members: tuple[Member, ...] = ()
+    budget: Budget = field(default_factory=Budget, repr=False, compare=False)
+
+
+class Field(Struct, frozen=True):
+    """A compiled field. `read` gives its value, or the list of its values when `is_array`."""
+
+    name: str
+    read: Callable[[Resource, tuple[Member, ...]], Any]
+    is_array: bool = False
+    is_location: bool = False
+    alias: Alias | None = None
+
+
+def find_field(name: str, beside: str = "") -> Field:
+    """The field of that name, or `UnknownAlias`. `beside` as for `find_alias`."""
+    if is_alias(name) and not fold(name).startswith("tags"):
+        return _alias_field(find_alias(name, beside))
+    tag = _TAG.fullmatch(name)
+    if tag is not None:
+        return _tag_field(name, tag["dotted"] if tag["bracket"] is None else _unquoted(tag["bracket"]))
+    plain = {fold(word): word for word in _PLAIN}.get(fold(name))
+    if plain is not None:
+        return Field(name, _PLAIN_READERS.get(plain) or _root_reader((plain,)), is_location=plain == "location")
+    steps = tuple(name.split("."))
+    if any(fold(steps[0]) == fold(root) for root in _ROOTS):
+        return Field(name, _root_reader(steps))
+    raise UnknownAlias(f"unknown field '{name}': neither {', '.join(_PLAIN)}, identity.type, tags['…'] nor an alias")
+
+
+def steps_of(alias: Alias, resource: Resource) -> Path | None:
+    """Where the alias lies in this resource; None when the alias belongs to another type."""
+    type_ = _type_of(resource)
+    return next((path for owner, path in alias.paths if owner == type_), None)
+
+
+def bound(alias: Alias, resource: Resource, members: tuple[Member, ...]) -> tuple[Any, Path]:
+    """Where to start walking, and the steps still to go: from the innermost counted member that the path runs through,
+    or from the body."""
+    steps = steps_of(alias, resource)
+    if steps is None:
+        return MISSING, ()
+    for member in reversed(members):
+        if member.path and folded(steps[: len(member.path)]) == member.path:
+            return member.value, steps[len(member.path) :]
+    return resource.body, steps
+
+
+def collect(value: Any, steps: Path) -> list[Any]:
+    """The values at the end of the steps, one for each array member on the way; absent arrays have no members."""
+    for index, step in enumerate(steps):
+        if step == EACH:
+            members = value if isinstance(value, (list, tuple)) else ()
+            return [found for member in members for found in collect(member, steps[index + 1 :])]
+        value = property_of(value, step)
+    return [value]
+
+
+def folded(steps: Path) -> Path:
+    return tuple(fold(step) for step in steps)
+
+
+def _alias_field(alias: Alias) -> Field:
+    def read_value(resource: Resource, members: tuple[Member, ...]) -> Any:
+        if members:
+            return _walk(*bound(alias, resource, members))
+        if alias.name not in resource.known:
+            resource.known[alias.name] = _walk(*bound(alias, resource, ()))
+        return resource.known[alias.name]
+
+    def read_values(resource: Resource, members: tuple[Member, ...]) -> list[Any]:
+        start, steps = bound(alias, resource, members)
+        return [] if start is MISSING else collect(start, steps)
+
+    return Field(alias.name, read_values if alias.is_array else read_value, alias.is_array, alias=alias)
+
+
+def _walk(value: Any, steps: Path) -> Any:
+    for step in steps:
+        value = property_of(value, step)
+    return value
+
+
+def _tag_field(name: str, tag: str) -> Field:
+    def read(resource: Resource, _: tuple[Member, ...]) -> Any:
+        return property_of(property_of(resource.body, "tags"), tag)
+
+    return Field(name, read)
+
+
+def _unquoted(bracket: str) -> str:
+    """`'x'` → x, `'''x'''` → 'x', bare x stays."""
+    if len(bracket) >= 2 and bracket[0] == bracket[-1] == "'":
+        return bracket[1:-1].replace("''", "'")
+    return bracket
+
+
+def _root_reader(steps: Path) -> Callable[[Resource, tuple[Member, ...]], Any]:
+    return lambda resource, _: _walk(resource.body, steps)
+
+
+def _type_of(resource: Resource) -> str:
+    known = resource.known.get(_type_of)
+    if known is None:
+        known = resource.known[_type_of] = fold(resource.type)
+    return str(known)
+
+
+def _or_missing(value: str) -> Any:
+    return value or MISSING
+
+
+_PLAIN_READERS: dict[str, Callable[[Resource, tuple[Member, ...]], Any]] = {
+    "name": lambda resource, _: _or_missing(resource.name),
+    "type": lambda resource, _: _or_missing(resource.type),
+    "fullName": lambda resource, _: _or_missing(resource.full_name),
+}

@@ -1,0 +1,160 @@
+"""The functions that look around: at the resource, the parameters, the member being counted, the clock; and those that
+do not evaluate every argument (`if`, `and`, `or`). Each compiles its call once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from functools import partial
+from typing import Any, Final
+
+from msgspec import Struct
+
+from onboarding.domain.policy.conditions.aliases import UnknownAlias, find_alias, is_alias
+from onboarding.domain.policy.conditions.environment import NOWHERE, Environment, Value, constant_or_late
+from onboarding.domain.policy.conditions.errors import Undecided, joined
+from onboarding.domain.policy.conditions.fields import Field, Scope, bound, collect, find_field, folded, steps_of
+from onboarding.domain.policy.conditions.functions.network import written
+from onboarding.domain.policy.conditions.functions.number import truth
+from onboarding.domain.policy.conditions.functions.plain import call
+from onboarding.domain.policy.conditions.resource import Resource
+from onboarding.domain.policy.conditions.values import MISSING, NOT_GIVEN, fold
+
+type Arguments = Sequence[Value]
+
+
+class ContextFunction(Struct, frozen=True):
+    """How a call with that many arguments is compiled."""
+
+    least: int
+    most: int
+    compile: Callable[[Arguments, Environment], Value]
+
+
+def _parameters(arguments: Arguments, env: Environment) -> Value:
+    key = _word("parameters", arguments[0], env)
+    value = env.parameters.get(fold(key), MISSING)
+    if value is MISSING:
+        near = get_close_matches(fold(key), list(env.parameters), n=1)
+        raise env.error(f"unknown parameter '{key}'" + (f"; did you mean '{near[0]}'?" if near else ""))
+    if value is NOT_GIVEN:
+        return Value(_undecided(f"parameter '{key}' has neither a value nor a default"))
+    return Value(lambda _: value, True)
+
+
+def _word(function: str, argument: Value, env: Environment) -> str:
+    if not argument.constant:
+        raise env.error(f"{function}() takes a name, not something to be worked out for each resource")
+    return str(argument.of(NOWHERE))
+
+
+def _undecided(reason: str) -> Callable[[Scope], Any]:
+    def of(_: Scope) -> Any:
+        raise Undecided(reason)
+
+    return of
+
+
+def _field(arguments: Arguments, env: Environment) -> Value:
+    """`field()` gives the value as it is: `""` for what is not there, an array for an array alias."""
+    get = compile_field(arguments[0], env)
+
+    def of(scope: Scope) -> Any:
+        field = get(scope)
+        value = field.read(scope.subject, scope.members if scope.subject is scope.resource else ())
+        if field.is_array:
+            return [item for item in value if item is not MISSING]
+        return "" if value is MISSING else value
+
+    return Value(of)
+
+
+def compile_field(name: Value, env: Environment) -> Callable[[Scope], Field]:
+    """The field that a name or an expression stands for; an unknown name is found now where it can be."""
+    if name.constant:
+        try:
+            found = find_field(str(name.of(NOWHERE)), env.beside)
+        except UnknownAlias as error:
+            raise env.error(str(error)) from None
+        return lambda _: found
+
+    def of(scope: Scope) -> Field:
+        try:
+            return find_field(str(name.of(scope)), env.beside)
+        except UnknownAlias as error:
+            raise Undecided(str(error)) from None
+
+    return of
+
+
+def _current(arguments: Arguments, env: Environment) -> Value:
+    if not env.counted:
+        raise env.error("current() has a value only inside the 'where' of a count")
+    if not arguments:
+        return Value(lambda scope: scope.members[-1].value)
+    name = _word("current", arguments[0], env)
+    if fold(name) in env.counted:
+        return Value(lambda scope: next(m.value for m in reversed(scope.members) if m.name == fold(name)))
+    if not is_alias(name):
+        raise env.error(f"current('{name}'): no count around has that name, but {', '.join(env.counted)}")
+    return _current_property(name, env)
+
+
+def _current_property(name: str, env: Environment) -> Value:
+    """`current('…array[*].property')`: a property of the member that is being counted."""
+    try:
+        alias = find_alias(name, env.beside)
+    except UnknownAlias as error:
+        raise env.error(str(error)) from None
+
+    def of(scope: Scope) -> Any:
+        steps = folded(steps_of(alias, scope.resource) or ())
+        if not any(member.path and steps[: len(member.path)] == member.path for member in scope.members):
+            raise Undecided(f"current('{name}') is not a property of what is being counted")
+        start, rest = bound(alias, scope.resource, scope.members)
+        values = collect(start, rest)
+        found = [value for value in values if value is not MISSING]
+        return found if len(found) > 1 else next(iter(found), None)
+
+    return Value(of)
+
+
+def _if(arguments: Arguments, env: Environment) -> Value:
+    condition, yes, no = arguments
+    return constant_or_late(
+        lambda scope: (yes if call("if", truth, [condition.of(scope)], scope.budget) else no).of(scope),
+        all(part.constant for part in arguments),
+        env,
+    )
+
+
+def _joined(name: str, decisive: bool) -> ContextFunction:
+    def compile_joined(arguments: Arguments, env: Environment) -> Value:
+        tests = [partial(_truth, name, argument) for argument in arguments]
+        return constant_or_late(partial(joined, decisive, tests), all(part.constant for part in arguments), env)
+
+    return ContextFunction(1, 128, compile_joined)
+
+
+def _truth(name: str, argument: Value, scope: Scope) -> bool:
+    return bool(call(name, truth, [argument.of(scope)], scope.budget))
+
+
+def _around(read: Callable[[Resource], Any]) -> ContextFunction:
+    return ContextFunction(0, 0, lambda arguments, env: Value(lambda scope: read(scope.subject)))
+
+
+CONTEXT_FUNCTIONS: Final[Mapping[str, ContextFunction]] = {
+    "parameters": ContextFunction(1, 1, _parameters),
+    "field": ContextFunction(1, 1, _field),
+    "current": ContextFunction(0, 1, _current),
+    "if": ContextFunction(3, 3, _if),
+    "and": _joined("and", decisive=False),
+    "or": _joined("or", decisive=True),
+    "utcnow": _around(lambda resource: written(resource.context.now)),
+    "resourcegroup": _around(lambda resource: resource.resource_group()),
+    "subscription": _around(lambda resource: resource.subscription()),
+    "requestcontext": _around(lambda resource: resource.request()),
+    "policy": _around(lambda resource: resource.policy()),
+}

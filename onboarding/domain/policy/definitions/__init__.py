@@ -1,0 +1,1 @@
+"""Azure Policy definitions in all the forms in which people keep them."""

@@ -1,0 +1,305 @@
+"""Azure Policy definitions as they are: read from their JSON, checked as a whole, bound to parameter values.
+
+Reads every form of `definition_forms`. A definition that cannot be read is a `ConditionError` naming the place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from msgspec import Struct
+
+from onboarding.domain.errors import did_you_mean
+from onboarding.domain.policy.conditions import (
+    NOT_GIVEN,
+    ConditionError,
+    Context,
+    Resource,
+    Template,
+    Undecided,
+    compile_condition,
+    compile_template,
+)
+from onboarding.domain.policy.conditions.compiler import condition_errors
+from onboarding.domain.policy.conditions.expression_syntax import is_expression, unescaped
+from onboarding.domain.policy.conditions.values import shown
+from onboarding.domain.policy.definitions.compliance import EFFECTS, Answer, BoundDefinition, Existence
+from onboarding.domain.policy.definitions.definition_forms import (
+    Kept,
+    is_specification,
+    kept_in,
+    spelled,
+    under,
+    used_parameters,
+)
+
+_NOTHING: Final = Resource({})
+_EFFECTS: Final = frozenset(effect.lower() for effect in EFFECTS)
+_NAMES_A_PARAMETER: Final = re.compile(r"\[\s*parameters\(\s*'[^']*'\s*\)\s*\]", re.IGNORECASE)
+
+
+class Parameter(Struct, frozen=True):
+    """One parameter of a definition; `default` is `NOT_GIVEN` when an assignment has to give the value."""
+
+    name: str
+    type: str
+    default: Any
+    allowed: tuple[Any, ...]
+
+    def checked(self, value: Any, place: str) -> Any:
+        """The value, if an assignment may give it. "Allowed value comparisons are case-sensitive"."""
+        values = value if self.type == "array" and isinstance(value, list) else [value]
+        for each in values if self.allowed else ():
+            if each not in self.allowed:
+                raise ConditionError(place, f"parameter '{self.name}' may not be {each!r}: use {self._choices()}")
+        if self.type != "object" and is_specification(value):
+            raise ConditionError(
+                place, f"'{self.name}' has the parameter's definition, not its value; write {{\"{self.name}\": value}}"
+            )
+        expected = _TYPES.get(self.type)
+        if expected is not None and (not isinstance(value, expected) or _is_bool_for_number(value, self.type)):
+            raise ConditionError(place, f"parameter '{self.name}' is of type {self.type}, not {value!r}")
+        return value
+
+    def _choices(self) -> str:
+        return ", ".join(repr(value) for value in self.allowed[:8]) + (" …" if len(self.allowed) > 8 else "")
+
+
+_TYPES: Mapping[str, type | tuple[type, ...]] = {
+    "string": str,
+    "datetime": str,
+    "array": list,
+    "object": dict,
+    "boolean": bool,
+    "integer": int,
+    "float": (int, float),
+}
+
+
+def _is_bool_for_number(value: Any, type_: str) -> bool:
+    return type_ in ("integer", "float") and isinstance(value, bool)
+
+
+class Definition(Struct, frozen=True):
+    """One policy definition. `rule` is its `if`; `details` belongs to the effect."""
+
+    id: str
+    name: str
+    display_name: str
+    version: str
+    mode: str
+    parameters: Mapping[str, Parameter]
+    rule: Mapping[str, Any]
+    effect: str
+    details: Mapping[str, Any]
+    place: str
+
+    def bind(self, values: Mapping[str, Any] | None = None) -> BoundDefinition:
+        """Compile the definition for an assignment's parameter values, which are checked."""
+        given = self.resolve(values or {})
+        then = under(self.place, "then")
+        effect = compile_template(self.effect, given, f"{then}.effect")
+        _check_bound(effect, values or {}, f"{then}.effect")
+        return BoundDefinition(
+            effect=effect,
+            condition=compile_condition(self.rule, given, under(self.place, "if")),
+            existence=_existence(self.details, given, f"{then}.details"),
+        )
+
+    def evaluate(self, vm_body: Mapping[str, Any], parameters: Mapping[str, Any] | None = None) -> Answer:
+        """Bind and evaluate once; whoever asks about many VMs binds once."""
+        return self.bind(parameters).evaluate(Resource(vm_body, Context()))
+
+    def resolve(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Every parameter's value: the one given, or else its default, or else `NOT_GIVEN`."""
+        known = {name.lower(): parameter for name, parameter in self.parameters.items()}
+        for name in values:
+            if name.lower() not in known:
+                raise ConditionError("parameters", f"there is no parameter '{name}': use {', '.join(self.parameters)}")
+        given = {name.lower(): value for name, value in values.items()}
+        return {
+            parameter.name: parameter.checked(_unwrapped(given[key], parameter), f"parameters.{parameter.name}")
+            if key in given
+            else parameter.default
+            for key, parameter in known.items()
+        }
+
+
+def read_definition(raw: object) -> Definition:
+    """Read the only definition in a file's data. What is wrong in its rule is found before any VM is looked at."""
+    return read_kept(only(kept_in(raw)))
+
+
+def only(kept: tuple[Kept, ...]) -> Kept:
+    """The one definition, or `ConditionError` that names those there are."""
+    if len(kept) > 1:
+        names = ", ".join(each.name or each.place for each in kept[:8]) + (", …" if len(kept) > 8 else "")
+        raise ConditionError(
+            "definition", f"this is a list of {len(kept)} definitions ({names}): give one of them, or import them all"
+        )
+    return kept[0]
+
+
+def read_kept(kept: Kept) -> Definition:
+    """Read one definition, brought to the plain form."""
+    whole, properties = kept.whole, kept.properties
+    rule, place = _rule(kept)
+    then, details = _then(rule, place)
+    metadata = properties.get("metadata")
+    definition = Definition(
+        id=_text(whole.get("id")),
+        name=_text(whole.get("name")),
+        display_name=_text(properties.get("displayName")),
+        version=_text((metadata if isinstance(metadata, Mapping) else {}).get("version"))
+        or _text(properties.get("version")),
+        mode=_text(properties.get("mode")),
+        parameters=_parameters(properties.get("parameters")),
+        rule=_mapping(rule.get("if"), under(place, "if")),
+        effect=_effect(then.get("effect"), under(place, "then.effect")),
+        details=details,
+        place=place,
+    )
+    _check_effect(definition, under(kept.properties_place, "parameters"))
+    definition.bind()
+    return definition
+
+
+def kept_errors(kept: Kept) -> tuple[ConditionError, ...]:
+    """Every error of both conditions; when they have none, the first one of the rest."""
+    try:
+        rule, place = _rule(kept)
+        defined = _parameters(kept.properties.get("parameters"))
+        values = {name: parameter.default for name, parameter in defined.items()}
+        _, details = _then(rule, place)
+        errors = condition_errors(rule["if"], values, under(place, "if")) if "if" in rule else ()
+        if "existenceCondition" in details:
+            below = under(place, "then.details.existenceCondition")
+            errors += condition_errors(details["existenceCondition"], values, below, _beside(details, values))
+        if not errors:
+            read_kept(kept)
+    except ConditionError as error:
+        return (error,)
+    return errors
+
+
+def _rule(kept: Kept) -> tuple[Mapping[str, Any], str]:
+    """The rule and its place."""
+    if kept.is_initiative:
+        place = under(kept.properties_place, "policyDefinitions")
+        raise ConditionError(place, "this is an initiative: import it, or give one of its definitions")
+    if "policyRule" not in kept.properties and "if" in kept.properties:
+        return kept.properties, kept.properties_place
+    place = under(kept.properties_place, "policyRule")
+    return spelled(_mapping(kept.properties.get("policyRule"), place)), place
+
+
+def _check_effect(definition: Definition, parameters_place: str) -> None:
+    """Refuse an effect that no definition can have: as it is written, or among the values of its parameter."""
+    place = under(definition.place, "then.effect")
+    if not is_expression(definition.effect):
+        check_effect(unescaped(definition.effect), place)
+        return
+    for name in used_parameters(definition.effect) if _NAMES_A_PARAMETER.fullmatch(definition.effect) else ():
+        parameter = next((each for key, each in definition.parameters.items() if key.lower() == name.lower()), None)
+        if parameter is not None:
+            below = f"{parameters_place}.{parameter.name}"
+            for value in parameter.allowed:
+                check_effect(value, f"{below}.allowedValues")
+            if parameter.default is not NOT_GIVEN:
+                check_effect(parameter.default, f"{below}.defaultValue")
+
+
+def _check_bound(effect: Template, values: Mapping[str, Any], place: str) -> None:
+    """Refuse values that make the effect one that no definition can have."""
+    if effect.value.constant:
+        try:
+            value = effect.of(_NOTHING)
+        except Undecided:
+            return
+        named = [name for name in values if name.lower() in map(str.lower, used_parameters(effect.source))]
+        check_effect(value, f"parameters.{named[0]}" if named else place)
+
+
+def check_effect(value: object, place: str) -> None:
+    """Refuse what is no effect of Azure Policy."""
+    if isinstance(value, str) and value.lower() in _EFFECTS:
+        return
+    near = did_you_mean(EFFECTS, value)
+    hint = f"; did you mean '{near}'?" if near else ""
+    if isinstance(value, str) and value.startswith("["):
+        hint = (
+            "; two brackets are for an ARM template: take one off, or give the definition as an ARM resource, with"
+            " 'type' and 'apiVersion'"
+        )
+    raise ConditionError(place, f"unknown effect {shown(value)}{hint}; known effects: {', '.join(EFFECTS)}")
+
+
+def _then(rule: Mapping[str, Any], place: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """What follows, and its details: `append` has a list there, which says nothing of other resources."""
+    then = spelled(_mapping(rule.get("then"), under(place, "then")))
+    details = then.get("details")
+    return then, spelled(details) if isinstance(details, Mapping) else {}
+
+
+def _existence(details: Mapping[str, Any], parameters: Mapping[str, Any], place: str) -> Existence | None:
+    if not isinstance(details.get("type"), str):
+        return None
+    condition = details.get("existenceCondition")
+    return Existence(
+        type=compile_template(details["type"], parameters, f"{place}.type"),
+        name=compile_template(details["name"], parameters, f"{place}.name") if "name" in details else None,
+        condition=None
+        if condition is None
+        else compile_condition(condition, parameters, f"{place}.existenceCondition", _beside(details, parameters)),
+    )
+
+
+def _beside(details: Mapping[str, Any], parameters: Mapping[str, Any]) -> str:
+    """The type of the related resource, where it is known before there is a machine."""
+    if not isinstance(details.get("type"), str):
+        return ""
+    type_ = compile_template(details["type"], parameters, "type")
+    try:
+        return str(type_.of(_NOTHING)) if type_.value.constant else ""
+    except Undecided:
+        return ""
+
+
+def _parameters(raw: object) -> dict[str, Parameter]:
+    if raw is None:
+        return {}
+    found = {}
+    for name, spec in _mapping(raw, "parameters").items():
+        spec = spelled(_mapping(spec, f"parameters.{name}"))
+        allowed = spec.get("allowedValues")
+        found[name] = Parameter(
+            name=name,
+            type=_text(spec.get("type")).lower(),
+            default=spec.get("defaultValue", NOT_GIVEN),
+            allowed=tuple(allowed) if isinstance(allowed, list) else (),
+        )
+    return found
+
+
+def _unwrapped(value: Any, parameter: Parameter) -> Any:
+    """Assignments write `{"value": …}` around a value; a plain value is as good."""
+    wrapped = isinstance(value, Mapping) and set(value) == {"value"} and parameter.type != "object"
+    return value["value"] if wrapped else value
+
+
+def _effect(value: object, place: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise ConditionError(place, "the effect is missing")
+    return value
+
+
+def _mapping(value: object, place: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConditionError(place, "is missing" if value is None else "is not an object")
+    return value
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,150 @@
+"""From an Azure Policy definition to one of our policies: what can be taken over, and the names of what cannot.
+
+The rule, the parameters and the existence condition go over as they are. Publisher, type, version and settings of the
+extension are read from the deployment template, as far as its expressions can be worked out without Azure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from onboarding.domain.policy.conditions import NOT_GIVEN, ConditionError, Resource, Undecided, compile_template
+from onboarding.domain.policy.conditions.expression_syntax import is_expression
+from onboarding.domain.policy.conditions.resource import EXTENSIONS
+from onboarding.domain.policy.definitions.definition import Definition
+from onboarding.domain.policy.definitions.definition_forms import used_parameters
+from onboarding.domain.policy.definitions.deployment_template import TemplateExtension, read_template
+
+_NOTHING = Resource({})
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """A policy file's content, and what a person has to fill in or to know."""
+
+    policy: Mapping[str, Any]
+    notes: tuple[str, ...]
+    extension: TemplateExtension | None = field(default=None, compare=False)
+
+
+def import_definition(
+    definition: Definition, values: Mapping[str, Any], catalogue: Mapping[tuple[str, str], str]
+) -> Imported:
+    """One policy. `catalogue` names the entry of each (publisher, type), both lower case.
+
+    An effect that is not decided is a `ConditionError`: a policy must not be weaker than what it was made from."""
+    given = definition.resolve(values)
+    found = read_template(definition.details, given) or _from_existence(definition)
+    entry = catalogue.get((found.publisher.lower(), found.type.lower()), "") if found else ""
+    notes = list(_notes(definition, given, found, entry))
+    policy: dict[str, Any] = {
+        "name": slug(definition.display_name) or slug(definition.name) or "policy",
+        "effect": _effect(definition, given, notes),
+        "extension": entry or slug(found.type if found else "") or "FILL-IN",
+        "scope": [],
+        "rule": definition.rule,
+    }
+    kept = {name: value for name, value in given.items() if value is not NOT_GIVEN}
+    if kept:
+        policy["parameters"] = kept
+    if definition.details.get("existenceCondition") and _is_about_extensions(definition):
+        policy["existenceCondition"] = definition.details["existenceCondition"]
+    if found:
+        policy |= {"settings": dict(found.settings), "protectedSettings": dict(found.protected_settings)}
+    policy["source"] = _source(definition, found)
+    if "/policydefinitions/" in definition.id.lower():
+        policy["azurePolicy"] = [definition.id]
+    return Imported({key: value for key, value in policy.items() if value not in ({}, None)}, tuple(notes), found)
+
+
+def slug(text: str) -> str:
+    """A name in small letters and dashes, without the `[Deprecated]:` and the like that Azure puts in front."""
+    bare = re.sub(r"^\[[^\]]*\]:?\s*", "", text)
+    words = re.sub(r"[^a-z0-9]+", "-", bare.lower()).strip("-")
+    return words if len(words) <= 64 else words[:64].rpartition("-")[0] or words[:64]
+
+
+def _source(definition: Definition, found: TemplateExtension | None) -> dict[str, Any]:
+    source = {"id": definition.id, "version": definition.version, "displayName": definition.display_name}
+    if found:
+        source["extension"] = ".".join(part for part in (found.publisher, found.type, found.version) if part)
+    return {key: value for key, value in source.items() if value}
+
+
+def _effect(definition: Definition, given: Mapping[str, Any], notes: list[str]) -> str:
+    effect = compile_template(definition.effect, given, "effect")
+    try:
+        value = str(effect.of(_NOTHING))
+        if not effect.value.constant:
+            raise Undecided(f"{definition.effect} differs from machine to machine")
+    except Undecided as reason:
+        raise ConditionError("effect", f"{reason}; {_way_out(definition)}") from None
+    for effect_name in ("deployIfNotExists", "auditIfNotExists", "disabled"):
+        if value.lower() == effect_name.lower():
+            return effect_name
+    notes.append(f"effect: '{value}' has no counterpart; written as auditIfNotExists")
+    return "auditIfNotExists"
+
+
+def _way_out(definition: Definition) -> str:
+    """A value for the parameter that decides the effect, as it would be written."""
+    name = next(iter(used_parameters(definition.effect)), "")
+    if not name:
+        return "write a policy for each of the effects"
+    parameter = next((each for key, each in definition.parameters.items() if key.lower() == name.lower()), None)
+    allowed = parameter.allowed if parameter else ()
+    return f'say --parameters \'{{"{name}": "{allowed[0] if allowed else "DeployIfNotExists"}"}}\''
+
+
+def _notes(
+    definition: Definition, given: Mapping[str, Any], found: TemplateExtension | None, entry: str
+) -> Iterator[str]:
+    yield "scope: an Azure assignment has it, not the definition; list your subscriptions"
+    missing = [name for name, value in given.items() if value is NOT_GIVEN]
+    if missing:
+        yield f"parameters: no value and no default for {', '.join(missing)}"
+    if definition.details.get("existenceCondition") and not _is_about_extensions(definition):
+        yield f"existenceCondition: it is about {_subject(definition)}, not about an extension; left out"
+    if found is None:
+        yield f"extension: nothing in the definition tells publisher and type (it speaks of {_subject(definition)})"
+        return
+    yield from found.open
+    if not entry:
+        handler = f"{found.publisher}/{found.type} {found.version}".rstrip()
+        yield f"extension: the catalogue has no entry for {handler}; add one"
+
+
+def _is_about_extensions(definition: Definition) -> bool:
+    return _subject(definition).lower().endswith("/extensions")
+
+
+def _subject(definition: Definition) -> str:
+    return str(definition.details.get("type") or f"the effect {definition.effect}")
+
+
+def _from_existence(definition: Definition) -> TemplateExtension | None:
+    """Publisher and type as an audit's `existenceCondition` demands them."""
+    wanted: dict[str, str] = {}
+    for leaf in _leaves(definition.details.get("existenceCondition")):
+        path = str(leaf.get("field", "")).lower().removeprefix(f"{EXTENSIONS.lower()}/")
+        if path in ("publisher", "type") and isinstance(leaf.get("equals"), str) and not is_expression(leaf["equals"]):
+            wanted.setdefault(path, leaf["equals"])
+    if set(wanted) != {"publisher", "type"}:
+        return None
+    return TemplateExtension(wanted["publisher"], wanted["type"], "", "", {}, {}, ())
+
+
+def _leaves(condition: Any) -> Iterator[Mapping[str, Any]]:
+    source = _mapping(condition)
+    if isinstance(source.get("allOf"), list):
+        for part in source["allOf"]:
+            yield from _leaves(part)
+    else:
+        yield source
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

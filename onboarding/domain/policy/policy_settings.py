@@ -1,0 +1,116 @@
+"""What is wrong with the settings that a policy file gives an extension, as far as the file alone tells: unknown and
+missing ones, wrong types, and secrets in clear. What app settings hold is checked where they are (`configuration`).
+
+Works on the raw file, so that one error in it does not hide the others; no message quotes a value.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from onboarding.domain.catalog.catalogue_entry import CatalogueEntry, SettingSpec
+from onboarding.domain.catalog.extension_settings import is_unresolved
+from onboarding.domain.errors import ConfigurationError, use_one_of
+from onboarding.domain.masking import mask
+from onboarding.domain.policy.policy import Effect
+
+_REFERENCE = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
+_GROUPS = ("settings", "protectedSettings")
+_BY_NAME = 'write the name of an app setting here, as "{NAME}", and give that a Key Vault reference'
+
+
+def settings_errors(entry: CatalogueEntry, policy: Mapping[str, Any]) -> Iterator[ConfigurationError]:
+    """Each error with its place in the file, such as `workspaces[1].settings.siet`."""
+    listed = policy.get("workspaces")
+    workspaces = [each for each in listed if isinstance(each, Mapping)] if isinstance(listed, list) else []
+    yield from _wrong(entry, policy, "")
+    for index, workspace in enumerate(workspaces):
+        yield from _wrong(entry, workspace, f"workspaces[{index}].")
+    if str(policy.get("effect") or Effect.DEPLOY).lower() != Effect.DEPLOY.lower():
+        return  # nothing is sent
+    given = [_given(policy), *([entry.reconnect_settings] if policy.get("reconnect") is True else [])]
+    if not workspaces:
+        yield from _missing(entry, given, "")
+    for index, workspace in enumerate(workspaces):
+        yield from _missing(entry, [*given, _given(workspace)], f"workspaces[{index}].")
+
+
+def _specs(entry: CatalogueEntry, group: str) -> Mapping[str, SettingSpec]:
+    specs = entry.settings if group == "settings" else entry.protected_settings
+    return {spec.name: spec for spec in specs}
+
+
+def _group(part: Mapping[str, Any], group: str) -> Mapping[Any, Any]:
+    values = part.get(group)
+    return values if isinstance(values, Mapping) else {}  # what is none is an error of the policy
+
+
+def _given(part: Mapping[str, Any]) -> Mapping[Any, Any]:
+    return {
+        (group, name): True for group in _GROUPS for name, value in _group(part, group).items() if value is not None
+    }
+
+
+def _wrong(entry: CatalogueEntry, part: Mapping[str, Any], prefix: str) -> Iterator[ConfigurationError]:
+    for group in _GROUPS:
+        for name, value in _group(part, group).items():
+            place, spec = f"{prefix}{group}.{name}", _specs(entry, group).get(name)
+            if spec is None:
+                yield _unknown(entry, group, name, place)
+            if value is None:
+                continue
+            secret = spec.secret if spec else group == "protectedSettings"
+            if (problem := _in_clear(value)) and secret:
+                yield ConfigurationError(place, f"{problem}, and it is a secret", _BY_NAME)
+            elif spec is not None and (problem := _misfit(spec, value)):
+                yield ConfigurationError(place, problem, _fix(spec))
+
+
+def _unknown(entry: CatalogueEntry, group: str, name: object, place: str) -> ConfigurationError:
+    other = next(each for each in _GROUPS if each != group)
+    if name in _specs(entry, other):
+        return ConfigurationError(place, f"{name!r} is not among the {group} of {entry.name}", f"write it in {other}")
+    known = _specs(entry, group)
+    mend = use_one_of(known, name) if known else f"leave it out: {entry.name} takes no {group}"
+    return ConfigurationError(place, f"unknown setting {name!r} of {entry.name}", mend)
+
+
+def _in_clear(value: object) -> str:
+    """How a value stands in the file for everybody to read; empty where app settings stand for it."""
+    match value:
+        case Mapping():
+            return next(filter(None, map(_in_clear, value.values())), "")
+        case list():
+            return next(filter(None, map(_in_clear, value)), "")
+        case bool() | None:
+            return ""
+        case str() if not value.strip():
+            return ""
+        case str() if is_unresolved(value):
+            return "is a Key Vault reference, which a policy file cannot hold"
+        case str() if _REFERENCE.search(value) and mask(value) == value:
+            return ""
+    return "stands in clear in this file"
+
+
+def _misfit(spec: SettingSpec, value: object) -> str:
+    """Why the extension would refuse the value; empty where an app setting has to show it."""
+    if isinstance(value, str) and spec.type == "string" and _REFERENCE.search(value):
+        return ""
+    return spec.problem(value)
+
+
+def _fix(spec: SettingSpec) -> str:
+    if spec.type == "string":
+        return 'write it so, or name an app setting as "{NAME}"'
+    return "write it so; an app setting is a text and cannot stand for it"
+
+
+def _missing(entry: CatalogueEntry, given: list[Mapping[Any, Any]], prefix: str) -> Iterator[ConfigurationError]:
+    for group in _GROUPS:
+        for spec in _specs(entry, group).values():
+            if spec.required and not any((group, spec.name) in part for part in given):
+                place = f"{prefix}{group}.{spec.name}"
+                yield ConfigurationError(place, f"is missing, and {entry.name} needs it", f"add it to {group}")

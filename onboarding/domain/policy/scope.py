@@ -1,0 +1,75 @@
+"""Scopes: which part of Azure a policy or an exemption speaks of, as an ARM id whose segments may hold `*` and `?`.
+
+A management group is a scope too, but no VM's id tells that it is in one: `management_groups.resolve` puts the
+subscriptions in its place.
+"""
+
+from __future__ import annotations
+
+import re
+from fnmatch import fnmatchcase
+
+from msgspec import Struct
+
+from onboarding.domain.errors import ConfigurationError
+from onboarding.domain.resource_id import VmId
+
+_SHAPE = ("subscriptions", "resourcegroups", "providers", "virtualmachines")
+_LENGTHS = (2, 4, 8)  # segments of a subscription, a group and a VM
+_SEGMENT = re.compile(r"[-\w.()*?]+")  # what ARM's names are made of, and what stands for any of it
+_FORMS = (
+    "/subscriptions/<id>, …/resourceGroups/<name or glob>, the id of one VM,"
+    " /providers/Microsoft.Management/managementGroups/<name>, or / for everything"
+)
+_MANAGEMENT = ("providers", "microsoft.management", "managementgroups")
+_GROUP_NAME = re.compile(r"[-\w.()]{1,90}")
+
+
+class Scope(Struct, frozen=True):
+    """A management group, subscription, resource group or VM, and all that is in it; `/` is everything."""
+
+    segments: tuple[str, ...]
+
+    def contains(self, vm: VmId) -> bool:
+        path = tuple(vm.key.strip("/").split("/"))
+        return all(fnmatchcase(part, pattern) for part, pattern in zip(path, self.segments, strict=False))
+
+    @property
+    def subscription(self) -> str:
+        """The one subscription that the scope is in; empty if it may be in several."""
+        named = self.segments[1] if len(self.segments) > 1 and not self.management_group else ""
+        return "" if "*" in named or "?" in named else named
+
+    @property
+    def management_group(self) -> str:
+        """The name of the management group that the scope is; empty if it is none."""
+        return self.segments[3] if self.segments[:3] == _MANAGEMENT else ""
+
+    def __str__(self) -> str:
+        return "/" + "/".join(self.segments)
+
+
+def parse_scope(text: object, place: str) -> Scope:
+    """Read a scope; what is no such id is an error that names `place`.
+
+    An id with an empty or missing part is none: that of a group without its name would be the whole subscription."""
+    if not isinstance(text, str) or not text.startswith("/"):
+        raise ConfigurationError(place, f"{text!r} is no scope", f"write {_FORMS}")
+    if text == "/":
+        return Scope(())
+    segments = tuple(text.lower().split("/")[1:])
+    for number, segment in enumerate(segments):
+        if not _SEGMENT.fullmatch(segment):
+            before = "/".join(text.split("/")[: number + 1])
+            what = f"{segment!r}, which no name can be," if segment.strip() else "nothing"
+            problem = f"{text!r} is no scope, as it has {what} after '{before}/'"
+            raise ConfigurationError(place, problem, f"write {_FORMS}")
+    if segments[:3] == _MANAGEMENT and len(segments) == 4 and _GROUP_NAME.fullmatch(segments[3]):
+        return Scope(segments)
+    shape = segments[0::2]
+    if shape != _SHAPE[: len(shape)] or segments[5:6] not in ((), ("microsoft.compute",)):
+        raise ConfigurationError(place, f"{text!r} is no scope", f"write {_FORMS}")
+    if len(segments) not in _LENGTHS:
+        problem = f"{text!r} is no scope, as nothing follows '{segments[-1]}'"
+        raise ConfigurationError(place, problem, f"write {_FORMS}")
+    return Scope(segments)

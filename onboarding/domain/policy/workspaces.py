@@ -1,0 +1,96 @@
+"""What a policy file says of workspaces: several of them, each with the VMs that go there, and its plain switches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from onboarding.domain.errors import ConfigurationError
+from onboarding.domain.machine.machine_facts import MachineFacts
+from onboarding.domain.policy.rule import Match
+
+KEYS = ("name", "when", "settings", "protectedSettings")
+
+
+class Condition(Protocol):
+    def decide(self, facts: MachineFacts, now: datetime) -> Match: ...
+
+
+class Workspace(Struct, frozen=True):
+    """Its settings go over the policy's own for every VM of which `when` holds; without a condition, for all."""
+
+    name: str
+    when: Condition | None
+    settings: Mapping[str, Any]
+    protected_settings: Mapping[str, str]
+
+
+def choose(
+    workspaces: Iterable[Workspace], facts: MachineFacts, now: datetime
+) -> tuple[Workspace | None, Match | None]:
+    """The first workspace that takes the VM, if one does; or why that cannot be told."""
+    for workspace in workspaces:
+        match = workspace.when.decide(facts, now) if workspace.when else None
+        if match is None or match.holds:
+            return workspace, None
+        if match.holds is None:
+            return None, match
+    return None, None
+
+
+type Compiler = Callable[[Mapping[str, Any], str], Condition]
+
+
+def parse_switch(raw: object, place: str) -> bool | None:
+    """A value that is true or false, or was not given."""
+    if raw is not None and not isinstance(raw, bool):
+        raise ConfigurationError(place, f"{raw!r} is neither true nor false", "write it without quotes")
+    return raw
+
+
+def parse_workspaces(raw: object, place: str, compile_condition: Compiler) -> tuple[Workspace, ...]:
+    """Read a policy's `workspaces:`; a workspace that no VM can come to is an error."""
+    if raw is None:
+        return ()
+    if not isinstance(raw, list) or not raw:
+        raise ConfigurationError(place, "is not a list of workspaces", "write `- {name: …, when: …, settings: …}`")
+    found: list[Workspace] = []
+    for index, item in enumerate(raw):
+        here = f"{place}[{index}]"
+        if found and found[-1].when is None:
+            raise ConfigurationError(here, f"is never reached: {found[-1].name} takes every VM", "put that one last")
+        workspace = _workspace(item, here, compile_condition)
+        if any(workspace.name == other.name for other in found):
+            raise ConfigurationError(f"{here}.name", f"{workspace.name!r} is there twice", "give each its own")
+        found.append(workspace)
+    return tuple(found)
+
+
+def _workspace(raw: object, place: str, compile_condition: Compiler) -> Workspace:
+    if not isinstance(raw, Mapping):
+        raise ConfigurationError(place, "is not a workspace", f"give it {', '.join(KEYS)}")
+    for key in raw:
+        if key not in KEYS:
+            raise ConfigurationError(f"{place}.{key}", "is no key of a workspace", f"use {', '.join(KEYS)}")
+    name = raw.get("name")
+    if not isinstance(name, str) or not name:
+        raise ConfigurationError(f"{place}.name", "is missing", "add it as a text")
+    when = _mapping(raw, "when", place)
+    return Workspace(
+        name=name,
+        when=compile_condition(when, f"{place}.when") if when else None,
+        settings=_mapping(raw, "settings", place),
+        protected_settings=_mapping(raw, "protectedSettings", place),
+    )
+
+
+def _mapping(raw: Mapping[str, Any], key: str, place: str) -> Mapping[str, Any]:
+    value = raw.get(key)
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(f"{place}.{key}", "is not a mapping", "write it as `key: value` lines")
+    return value

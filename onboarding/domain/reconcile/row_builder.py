@@ -1,0 +1,269 @@
+"""From a situation and what was decided to the row that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import replace
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct
+
+from onboarding.domain.machine.machine_facts import InstalledExtension
+from onboarding.domain.masking import cut, mask
+from onboarding.domain.policy.policy import Policy
+from onboarding.domain.reconcile.decision import AlreadyInstalled, Install, Situation, Skip, Trouble, Wait
+from onboarding.domain.reconcile.retry import undoing, undone
+from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
+from onboarding.domain.resource_id import VmId
+
+type Opening = tuple[str, datetime, str]  # id, time (UTC) and correlation id of the event that opened the episode
+
+
+def row_of(situation: Situation, decision: AlreadyInstalled | Wait | Skip, opening: Opening) -> Row:
+    """The row for a decision; `opening` is used unless the last row's episode goes on."""
+    last = situation.last
+    known = {**_told_by(situation), "attempt": _attempts(last, decision)}
+    if isinstance(decision, AlreadyInstalled):
+        known |= _named(decision.extension)
+    return concluded(situation.facts.id, known, decision, Episode.of(last, opening, situation.now))
+
+
+def claim_of(situation: Situation, install: Install, until: datetime, opening: Opening) -> Row:
+    """The row that claims an install: whoever writes it first asks ARM, and the look at `until` finishes the job."""
+    now = situation.now
+    waiting = Wait(WaitingFor.CLAIM, now, until, install.reason)
+    known = {
+        **_told_by(situation),
+        "attempt": install.attempt,
+        "extension_name": install.name,
+        "extension_version": situation.entry.version,
+        "sent_digest": situation.settings_digest,
+        "undone_at": _undone(situation),
+    }
+    return concluded(situation.facts.id, known, waiting, Episode.of(situation.last, opening, now))
+
+
+def requested(claim: Row, reason: str, now: datetime) -> Row:
+    """The claim, once ARM has taken the request: the handler is at work, and the look stays as it is."""
+    return replace(
+        claim,
+        outcome=Outcome.REQUESTED,
+        reason=_written(reason),
+        waiting_for=WaitingFor.INSTALL,
+        waiting_since=now,
+        requested_at=now,
+    )
+
+
+def unanswered(claim: Row, trouble: Trouble) -> Row:
+    """The claim, where no answer came: ARM may have the request, so its check asks ARM before it is sent again."""
+    reason = _written("no answer came to the request; ARM is read before it is sent again")
+    code, (meaning, advice, message) = _code(trouble), _texts(trouble)
+    return replace(claim, reason=reason, error_code=code, error_meaning=meaning, advice=advice, message=message)
+
+
+def unread(vm: VmId, policy: Policy, last: Row | None, decision: Wait | Skip, episode: Episode) -> Row:
+    """The row for a VM that could not be read: what the last row knew, and why nothing more is known."""
+    told = {name: getattr(last, name) for name in _FACTS} if last else {}
+    known = {**told, "extension": policy.extension, "policy": policy.name, "effect": policy.effect.value}
+    known["policy_hash"] = policy.digest
+    if last is not None:
+        kept = ("extension_name", "sent_digest", "undone_at")
+        known |= {"attempt": _attempts(last, decision), **{name: getattr(last, name) for name in kept}}
+    return concluded(vm, known, decision, episode)
+
+
+def closed(row: Row, outcome: Outcome, reason: str, now: datetime, extension_version: str = "") -> Row:
+    """A row that ends, with all that it knew of the VM; `extension_version` is the handler's, where it is known.
+
+    One that was final before tells no duration: its episode ended long ago. Where the end overtook the record of our
+    request, the claim tells its time."""
+    asked = row.waiting_since if outcome is Outcome.INSTALLED else None
+    took = None if row.outcome.final or row.event_time is None else _milliseconds(row.event_time, now)
+    return replace(
+        row,
+        outcome=outcome,
+        reason=_written(reason),
+        waiting_for=None,
+        waiting_since=None,
+        next_attempt_at=None,
+        requested_at=row.requested_at or asked,
+        finished_at=now,
+        duration_ms=took,
+        error_code="",
+        error_meaning="",
+        advice="",
+        message="",
+        extension_version=extension_version or row.extension_version,
+    )
+
+
+def waiting(row: Row, wait: Wait) -> Row:
+    """A row that goes on waiting, for something else than before, with all that it knew of the VM."""
+    return replace(
+        row,
+        outcome=Outcome.WAITING,
+        reason=_written(wait.reason),
+        waiting_for=wait.waiting_for,
+        waiting_since=wait.since,
+        next_attempt_at=wait.until,
+        error_code="",
+        error_meaning="",
+        advice="",
+        message="",
+    )
+
+
+class Episode(Struct, frozen=True):
+    """What carries over while a row stays open: the event that opened it, and when ARM was asked."""
+
+    opening: Opening
+    requested_at: datetime | None
+    now: datetime
+
+    @classmethod
+    def of(cls, last: Row | None, opening: Opening, now: datetime) -> Episode:
+        if last is None or last.outcome.final or last.event_time is None:
+            return cls(opening, None, now)
+        return cls((last.event_id, last.event_time, last.correlation_id), last.requested_at, now)
+
+
+def concluded(vm: VmId, known: Mapping[str, Any], decision: AlreadyInstalled | Wait | Skip, episode: Episode) -> Row:
+    """A row with everything that does not depend on having read the VM."""
+    outcome = _outcome(decision)
+    event_id, event_time, correlation_id = episode.opening
+    finished = episode.now if outcome.final else None
+    waiting = decision if isinstance(decision, Wait) else None
+    return Row(
+        resource_id=str(vm),
+        vm_name=vm.name,
+        resource_group=vm.resource_group,
+        outcome=outcome,
+        reason=_written(decision.reason),
+        waiting_for=waiting.waiting_for if waiting else None,
+        waiting_since=waiting.since if waiting else None,
+        next_attempt_at=waiting.until if waiting else None,
+        event_id=event_id,
+        event_time=event_time,
+        correlation_id=correlation_id,
+        requested_at=episode.requested_at,
+        finished_at=finished,
+        duration_ms=_milliseconds(event_time, finished) if finished else None,
+        **{**known, **_trouble(decision.trouble)},
+    )
+
+
+_FACTS = frozenset(
+    [
+        "vm_id",
+        "location",
+        "image_publisher",
+        "image_offer",
+        "image_sku",
+        "image_version",
+        "image_id",
+        "distribution",
+        "os_version",
+        "architecture",
+        "witness",
+        "verdict",
+        "support_table",
+    ]
+)
+
+
+def _written(reason: str) -> str:
+    """As it may be written down."""
+    return cut(mask(reason))
+
+
+def _milliseconds(start: datetime, end: datetime) -> int:
+    return max(0, int((end - start).total_seconds() * 1000))
+
+
+def _outcome(decision: AlreadyInstalled | Wait | Skip) -> Outcome:
+    match decision:
+        case AlreadyInstalled(ours=ours):
+            return Outcome.INSTALLED if ours else Outcome.ALREADY_INSTALLED
+        case Wait(waiting_for=waiting_for):
+            return Outcome.REQUESTED if waiting_for is WaitingFor.INSTALL else Outcome.WAITING
+        case Skip(outcome=outcome):
+            return outcome
+
+
+def _trouble(trouble: Trouble | None) -> dict[str, str]:
+    if trouble is None:
+        return {}
+    meaning, advice, message = _texts(trouble)
+    return {
+        "error_code": _code(trouble),
+        "error_meaning": meaning,
+        "advice": advice,
+        "message": message,
+    }
+
+
+def _texts(trouble: Trouble) -> tuple[str, str, str]:
+    """Meaning, advice and message as they may be written down."""
+    return cut(mask(trouble.meaning)), cut(mask(trouble.advice)), cut(mask(trouble.message))
+
+
+def _code(trouble: Trouble) -> str:
+    """Mostly ours; ARM's own where we know none, which is foreign text."""
+    return cut(mask(trouble.code), 256)
+
+
+def _told_by(situation: Situation) -> dict[str, Any]:
+    facts, release, policy = situation.facts, situation.release, situation.assignment.policy
+    image, present = facts.image, situation.extension
+    return {
+        "extension": situation.entry.name,
+        "vm_id": facts.vm_id,
+        "location": facts.location,
+        "image_publisher": image.publisher,
+        "image_offer": image.offer,
+        "image_sku": image.sku,
+        "image_version": image.exact_version or image.version,
+        "image_id": image.id,
+        "distribution": release.distribution,
+        "os_version": release.product or release.version or "",
+        "architecture": release.architecture or "",
+        "witness": release.witness.value,
+        "verdict": situation.judgement.verdict.value,
+        "support_table": situation.judgement.table,
+        "extension_name": _name_of(situation.last),
+        "extension_version": _version_of(situation.last),
+        "policy": policy.name,
+        "policy_hash": policy.digest,
+        "effect": policy.effect.value,
+        "sent_digest": situation.last.sent_digest if situation.last else "",
+        "undone_at": situation.last.undone_at if situation.last else "",
+        **(_named(present) if present else {}),
+    }
+
+
+def _named(extension: InstalledExtension) -> dict[str, Any]:
+    return {"extension_name": extension.name, "extension_version": extension.handler_version or extension.version}
+
+
+def _undone(situation: Situation) -> str:
+    """The times at which somebody undid what we did, this one too if it is one."""
+    times = undone(situation.last, situation.now)
+    if undoing(situation):
+        times = (*times, situation.now)
+    return " ".join(time.isoformat() for time in times)
+
+
+def _attempts(last: Row | None, decision: AlreadyInstalled | Wait | Skip) -> int:
+    """The tries so far. What failed for good and opens again has all of them before it."""
+    reopened = last is not None and last.outcome is Outcome.FAILED and isinstance(decision, Wait)
+    return 0 if last is None or reopened else last.attempt
+
+
+def _name_of(last: Row | None) -> str:
+    return last.extension_name if last is not None and not last.outcome.final else ""
+
+
+def _version_of(last: Row | None) -> str:
+    return last.extension_version if last is not None and not last.outcome.final else ""

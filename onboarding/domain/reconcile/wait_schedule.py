@@ -1,0 +1,133 @@
+"""When to look again: how long each kind of waiting lasts between two looks, and when to give up.
+
+The position in a schedule follows from the time that has passed, so nothing has to be counted or stored, and a
+look that came late or twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from msgspec import Struct, field
+
+from onboarding.domain.errors import ConfigurationError
+from onboarding.domain.reconcile.row import WaitingFor
+
+_MINUTE = 60
+_HOUR = 60 * _MINUTE
+_DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|m|h|d)")
+_LONGEST = 3650 * 24 * _HOUR
+_SECONDS = {"ms": 0.001, "s": 1, "m": _MINUTE, "h": _HOUR, "d": 24 * _HOUR}
+
+
+# These waits are for others: the VM's owner, who starts it, or somebody else's deployment. No cap makes a failure of
+# that, whatever a policy file says. So is a file that nobody can use before a person has mended it.
+WITHOUT_CAP = frozenset({WaitingFor.VM_RUNNING, WaitingFor.OPERATION, WaitingFor.CONFIGURATION})
+
+
+class Schedule(Struct, frozen=True):
+    """Pauses in seconds between looks, the last one repeating, until `give_up_after` seconds have passed."""
+
+    pauses: tuple[float, ...]
+    give_up_after: float
+
+    @property
+    def first(self) -> timedelta:
+        return timedelta(seconds=self.pauses[0])
+
+    def next_pause(self, elapsed: timedelta) -> timedelta | None:
+        """The pause until the next look, `elapsed` after the waiting began; None when it is time to give up."""
+        seconds = elapsed.total_seconds()
+        if seconds >= self.give_up_after:
+            return None
+        return self.pause_at(elapsed)
+
+    def pause_at(self, elapsed: timedelta) -> timedelta:
+        """The same, without an end."""
+        seconds, reached = elapsed.total_seconds(), 0.0
+        for pause in self.pauses:
+            reached += pause
+            # A look is never a moment early: one that comes just before its step counts as on it.
+            if reached > seconds + 0.5 * pause:
+                return timedelta(seconds=pause)
+        return timedelta(seconds=self.pauses[-1])
+
+    def pause_before(self, attempt: int) -> timedelta | None:
+        """The pause after `attempt` failed tries; None when the tries are used up."""
+        if attempt > len(self.pauses):
+            return None
+        return timedelta(seconds=self.pauses[attempt - 1])
+
+
+# ARM ends an install that never reports after about 90 minutes. Others take 45 to 451 s (median 104 s), and their own
+# event tells of the end: a look at 2 minutes would read two VMs of five for nothing.
+DEFAULTS: Mapping[WaitingFor, Schedule] = {
+    WaitingFor.CLAIM: Schedule((4 * _MINUTE,), 24 * _HOUR),
+    WaitingFor.INSTALL: Schedule((4 * _MINUTE, 4 * _MINUTE, 10 * _MINUTE, 30 * _MINUTE), 3 * _HOUR),
+    WaitingFor.VM_RUNNING: Schedule((_HOUR, 6 * _HOUR, 24 * _HOUR), _LONGEST),
+    WaitingFor.AGENT_READY: Schedule(
+        (_MINUTE, 2 * _MINUTE, 4 * _MINUTE, 8 * _MINUTE, 15 * _MINUTE, 30 * _MINUTE, _HOUR), 48 * _HOUR
+    ),
+    WaitingFor.OPERATION: Schedule(
+        (_MINUTE, 2 * _MINUTE, 5 * _MINUTE, 10 * _MINUTE, 30 * _MINUTE, _HOUR, 6 * _HOUR, 24 * _HOUR), _LONGEST
+    ),
+    WaitingFor.PACKAGE_MANAGER: Schedule((5 * _MINUTE, 10 * _MINUTE, 20 * _MINUTE, 40 * _MINUTE), 24 * _HOUR),
+    WaitingFor.THROTTLING: Schedule((30, _MINUTE, 2 * _MINUTE, 5 * _MINUTE), 24 * _HOUR),
+    # How long is in the policy (`settleDelay`); the schedule is there for its cap alone.
+    WaitingFor.SETTLE_DELAY: Schedule((_MINUTE,), 24 * _HOUR),
+    WaitingFor.SCOPE_PAUSED: Schedule((10 * _MINUTE, 20 * _MINUTE, 30 * _MINUTE), 7 * 24 * _HOUR),
+    # Where the policy's hour is used up, each VM waits for its own moment of the next one.
+    WaitingFor.BRAKE: Schedule((5 * _MINUTE, 10 * _MINUTE, 30 * _MINUTE), 30 * 24 * _HOUR),
+    # A check of one reads the table alone.
+    WaitingFor.CONFIGURATION: Schedule((10 * _MINUTE, 30 * _MINUTE, _HOUR, 2 * _HOUR, 6 * _HOUR, 24 * _HOUR), _LONGEST),
+    WaitingFor.PLATFORM: Schedule((30, _MINUTE, 2 * _MINUTE, 5 * _MINUTE, 10 * _MINUTE, 30 * _MINUTE), 6 * _HOUR),
+}
+
+
+class Waits(Struct, frozen=True):
+    """A policy's schedules; what it does not name is as in `DEFAULTS`."""
+
+    schedules: Mapping[WaitingFor, Schedule] = field(default_factory=lambda: DEFAULTS)
+
+    def __getitem__(self, waiting_for: WaitingFor) -> Schedule:
+        return self.schedules[waiting_for]
+
+
+def parse_waits(raw: object, place: str) -> Waits:
+    """Read `waits:` of a policy file: `{agent-ready: {every: [1m, 2m, 1h], giveUpAfter: 48h}}`."""
+    if raw is None:
+        return Waits()
+    if not isinstance(raw, Mapping):
+        raise ConfigurationError(place, "is not a mapping", "write it as `agent-ready: {every: [1m, 2m]}`")
+    schedules = dict(DEFAULTS)
+    for name, value in raw.items():
+        if name not in WaitingFor:
+            raise ConfigurationError(f"{place}.{name}", "is no kind of waiting", f"use one of {', '.join(WaitingFor)}")
+        kind = WaitingFor(name)
+        schedules[kind] = _parse_schedule(value, DEFAULTS[kind], f"{place}.{name}")
+    return Waits(schedules)
+
+
+def parse_duration(text: object, place: str) -> float:
+    """Seconds of `500ms`, `90s`, `5m`, `1h`, `2d`; from a millisecond to ten years."""
+    match = _DURATION.fullmatch(str(text).strip())
+    seconds = float(match["number"]) * _SECONDS[match["unit"]] if match else 0
+    if not 0.001 <= seconds <= _LONGEST:
+        raise ConfigurationError(place, f"{text!r} is no duration", "write it as 90s, 5m, 1h or 2d")
+    return seconds
+
+
+def _parse_schedule(raw: Any, default: Schedule, place: str) -> Schedule:
+    if not isinstance(raw, Mapping) or set(raw) - {"every", "giveUpAfter"}:
+        raise ConfigurationError(place, "is not a schedule", "write it as {every: [1m, 2m], giveUpAfter: 48h}")
+    every = raw.get("every", [])
+    if not isinstance(every, list):
+        raise ConfigurationError(f"{place}.every", "is not a list", "write it as [1m, 2m, 1h]")
+    pauses = tuple(parse_duration(pause, f"{place}.every") for pause in every) or default.pauses
+    give_up = (
+        parse_duration(raw["giveUpAfter"], f"{place}.giveUpAfter") if "giveUpAfter" in raw else default.give_up_after
+    )
+    return Schedule(pauses, give_up)

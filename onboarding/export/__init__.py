@@ -1,0 +1,1 @@
+"""Writes what others take over: templates, commands, schemas and generated pages."""

@@ -1,0 +1,146 @@
+"""The JSON Schema of a policy file, for editors: made of the same data that the files are read with.
+
+It helps while somebody types; what holds is what `onboard policy validate` says, which also reads the expressions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from onboarding.domain.catalog.catalogue_entry import CatalogueEntry, SettingSpec
+from onboarding.domain.limits import rollout_limit as brake
+from onboarding.domain.machine.managed_machines import managed_kinds
+from onboarding.domain.policy import exemption
+from onboarding.domain.policy import workspaces as workspace
+from onboarding.domain.policy.conditions.operators import OPERATORS, Operator
+from onboarding.domain.policy.policy import Effect
+from onboarding.domain.reconcile.row import WaitingFor
+
+type Schema = dict[str, Any]
+
+_TEXT: Schema = {"type": "string", "minLength": 1}
+_SWITCH: Schema = {"type": "boolean"}
+_OBJECT: Schema = {"type": "object"}
+_CONDITION: Schema = {"$ref": "#/$defs/condition"}
+_SCOPE: Schema = {"$ref": "#/$defs/scope"}
+_DURATION: Schema = {"$ref": "#/$defs/duration"}
+_IDS = r"/providers/[Mm]icrosoft\.[Aa]uthorization/policy([Dd]efinitions|[Aa]ssignments)/[^/]+$"
+
+_KEYS: Mapping[str, tuple[str, Schema]] = {
+    "name": ("What rows, logs and commands call this policy.", _TEXT),
+    "effect": ("Install, only say what would be installed, or nothing.", {"enum": list(Effect)}),
+    "scope": ("Where it holds; everywhere if there is none.", {"$ref": "#/$defs/scopes"}),
+    "notScopes": ("Where it does not hold, within its scope.", {"$ref": "#/$defs/scopes"}),
+    "includeManaged": ("Which kinds of managed and short-lived VMs are taken in: true for all, or their names.", {}),
+    "rule": ("Which VMs: a condition of Azure Policy.", _CONDITION),
+    "parameters": ("Values of the parameters that the conditions name.", _OBJECT),
+    "existenceCondition": ("When an extension that is there is as it should be.", _CONDITION),
+    "azurePolicy": ("Definitions or assignments of Azure Policy whose findings this policy takes up.", {}),
+    "brake": ("How fast, and when to stop.", {}),
+    "source": ("Where an imported policy comes from; for people.", _OBJECT),
+    "settings": ("The extension's public settings; {NAME} stands for an app setting.", _OBJECT),
+    "protectedSettings": ("Its protected settings; name app settings here, never secrets.", _OBJECT),
+    "supportTable": ("Which dated table of operating systems is heeded.", _TEXT),
+    "exemptions": ("What is left alone, why, and until when.", {}),
+    "waits": ("How long each kind of waiting lasts between two looks, and when to give up.", {}),
+    "settleDelay": ("How long a new VM is left to its owner's first-boot installs.", _DURATION),
+    "workspaces": ("Several workspaces: the first whose condition holds gets the VM.", {}),
+    "reconnect": ("Whether a VM that reports to another workspace is moved to this one.", _SWITCH),
+    "autoUpgradeMinorVersion": ("Instead of what the catalogue says.", _SWITCH),
+}
+
+
+def policy_schema(catalogue: Mapping[str, CatalogueEntry]) -> Schema:
+    """The schema, with the extensions of this catalogue."""
+    composed = {
+        "azurePolicy": _one_or_many({"type": "string", "pattern": _IDS}),
+        "brake": _closed({key: {"type": "integer", "minimum": 1} for key in brake.KEYS}),
+        "includeManaged": {"anyOf": [_SWITCH, _one_or_many({"enum": [kind.name for kind in managed_kinds()]})]},
+        "exemptions": _list(_closed(_EXEMPTION, required=["scope"])),
+        "waits": _closed({kind.value: _SCHEDULE for kind in WaitingFor}),
+        "workspaces": _list(_closed({key: _WORKSPACE[key] for key in workspace.KEYS}, required=["name"])),
+    }
+    properties = {
+        key: {"description": told, **schema, **composed.get(key, {})} for key, (told, schema) in _KEYS.items()
+    }
+    # Editors offer the names of the enum; a schema that was written elsewhere does not know the user's own entries.
+    own = {"type": "string", "pattern": r"^[a-z0-9][a-z0-9.-]*$"}
+    properties["extension"] = {"description": "What is installed.", "anyOf": [{"enum": list(catalogue)}, own]}
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "Policy of vm-onboarding",
+        **_closed(properties, required=["name", "extension"]),
+        "allOf": [_of_extension(entry) for entry in catalogue.values()],
+        "$defs": {
+            "condition": _condition(),
+            "scope": {"type": "string", "pattern": r"^(/|(/[^/\s]+){2}|(/[^/\s]+){4}|(/[^/\s]+){8})$"},
+            "scopes": _one_or_many(_SCOPE),
+            "duration": {"type": "string", "pattern": r"^\d+(\.\d+)?\s*(ms|s|m|h|d)$"},
+        },
+    }
+
+
+def _of_extension(entry: CatalogueEntry) -> Schema:
+    """What depends on which extension it is."""
+    then = {
+        "settings": _closed({spec.name: _setting(spec) for spec in entry.settings}),
+        "protectedSettings": _closed({spec.name: _setting(spec) for spec in entry.protected_settings}),
+        "supportTable": {"enum": list(entry.support_tables)} if entry.support_tables else False,
+    }
+    chosen = {"properties": {"extension": {"const": entry.name}}}
+    return {"if": chosen, "then": {"properties": then}}
+
+
+def _setting(spec: SettingSpec) -> Schema:
+    return {"type": [spec.type, "null"]}
+
+
+def _condition() -> Schema:
+    kinds: dict[str, Schema] = {
+        "allOf": _list(_CONDITION),
+        "anyOf": _list(_CONDITION),
+        "not": _CONDITION,
+        "field": _TEXT,
+        "value": {},
+        "count": _closed({"field": _TEXT, "value": {}, "name": _TEXT, "where": _CONDITION}),
+    }
+    alone = [{"required": [kind], "maxProperties": 1} for kind in ("allOf", "anyOf", "not")]
+    compared = [{"required": [kind], "minProperties": 2, "maxProperties": 2} for kind in ("field", "value", "count")]
+    operators = {operator.name: _right_side(operator) for operator in OPERATORS.values()}
+    return {**_closed({**kinds, **operators}), "oneOf": [*alone, *compared]}
+
+
+def _right_side(operator: Operator) -> Schema:
+    """A text may be an expression wherever it stands."""
+    types = {"boolean": ["boolean", "string"], "list": ["array", "string"]}.get(operator.expects)
+    return {"type": types} if types else {}
+
+
+def _closed(properties: Mapping[str, Schema], *, required: Iterable[str] = ()) -> Schema:
+    schema: Schema = {"type": "object", "properties": dict(properties), "additionalProperties": False}
+    return {**schema, "required": list(required)} if required else schema
+
+
+def _list(item: Schema) -> Schema:
+    return {"type": "array", "items": item}
+
+
+def _one_or_many(item: Schema) -> Schema:
+    return {"anyOf": [item, _list(item)]}
+
+
+_SCHEDULE = _closed({"every": _list(_DURATION), "giveUpAfter": _DURATION})
+_EXEMPTION_VALUES: Mapping[str, Schema] = {
+    "scope": _SCOPE,
+    "category": {"enum": list(exemption.CATEGORIES)},
+    "expiresOn": {"type": "string", "pattern": r"^\d{4}-\d\d-\d\d"},
+    "reason": _TEXT,
+}
+_EXEMPTION = {key: _EXEMPTION_VALUES[key] for key in exemption.KEYS}
+_WORKSPACE: Mapping[str, Schema] = {
+    "name": _TEXT,
+    "when": _CONDITION,
+    "settings": _OBJECT,
+    "protectedSettings": _OBJECT,
+}

@@ -1,0 +1,42 @@
+"""What `/api/health` answers: whether VMs can be onboarded, and what to mend if not. Names settings, never values."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from onboarding.app import Configuration
+
+
+def health(configuration: Configuration) -> dict[str, Any]:
+    """JSON: `status` (`healthy` or `unhealthy`), `problems`, `policies`, `notices`, `version`."""
+    policies = configuration.rules.policies.policies
+    entries = {policy.extension: configuration.rules.catalogue[policy.extension] for policy in policies}
+    return {
+        "status": "unhealthy" if configuration.problems else "healthy",
+        "problems": list(configuration.problems),
+        "policies": [
+            {"name": policy.name, "effect": policy.effect.value, "extension": policy.extension} for policy in policies
+        ],
+        "notices": [entry.retired for entry in entries.values() if entry.retired],
+        "version": _version(),
+    }
+
+
+def unreadable(error: Exception) -> dict[str, Any]:
+    """The same body where not even that could be found out. The error's words may hold values, its kind does not."""
+    return {
+        "status": "unhealthy",
+        "problems": [f"settings and files could not be read ({type(error).__name__}); the log says more"],
+        "policies": [],
+        "notices": [],
+        "version": _version(),
+    }
+
+
+def _version() -> str:
+    try:
+        return version("vm-onboarding")
+    except PackageNotFoundError:
+        # In Azure the source runs as it is, without being installed.
+        return "source"

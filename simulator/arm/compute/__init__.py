@@ -1,0 +1,1 @@
+"""Simulated virtual machines: their life, their extensions and what runs inside them."""

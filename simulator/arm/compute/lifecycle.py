@@ -1,0 +1,188 @@
+"""The life of a virtual machine: created, updated, started, stopped, restarted, deleted; each as a long-running
+operation that takes its time and raises its event at the end.
+"""
+
+from __future__ import annotations
+
+import copy
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from simulator.arm.compute import failures
+from simulator.arm.compute.machines import Machine
+from simulator.arm.compute.operations import Operation
+from simulator.arm.compute.spec import GOALS, Agent, Power, VmSpec
+from simulator.arm.events import Caller
+from simulator.arm.http import errors
+from simulator.arm.platform import Platform, acted, deleted, written
+
+VMS = "virtualMachines"
+
+
+class Lifecycle:
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+
+    def create(self, spec: VmSpec, body: dict[str, Any], caller: Caller) -> tuple[Machine, Operation]:
+        """Begin to create what `spec` names with that body; `spec` holds the truth that no body tells."""
+        machine = self.place(spec, body)
+        operation = self._platform.start(machine, written(machine.id, VMS, caller, update=False), advise_wait=True)
+
+        def ended() -> None:
+            if not machine.deleting:
+                failed = spec.creation_error is not None
+                self._settle(machine, "Failed" if failed else "Succeeded")
+                machine.power = Power.STOPPED if failed else spec.power
+                self._boot(machine)
+                self._platform.end(operation, spec.creation_error)
+
+        self._later("vm-create", machine, ended)
+        return machine, operation
+
+    def place(self, spec: VmSpec, body: dict[str, Any]) -> Machine:
+        """Put the machine down in state Creating, without operation or event."""
+        platform = self._platform
+        machine = Machine(
+            spec.subscription,
+            spec.group,
+            spec.name,
+            copy.deepcopy(body),
+            spec.guest,
+            platform.clock.now(),
+            str(uuid.uuid4()),
+            generalized=spec.generalized,
+            runs=spec.runs,
+            runs_of=spec.runs_of,
+        )
+        platform.machines.add(machine)
+        return machine
+
+    def finish(self, machine: Machine, power: Power) -> None:
+        """Make a placed machine one that has been there for long: provisioned and, if running, with its agent ready."""
+        self._settle(machine, "Succeeded")
+        machine.power = power
+        self._boot(machine)
+        if machine.agent_at is not None:
+            machine.agent_at = self._platform.clock.seconds()
+        if machine.agent_at is not None or machine.guest.agent is Agent.STALE:
+            machine.booting, machine.agent_seen = False, machine.created
+
+    def update(self, machine: Machine, change: dict[str, Any], caller: Caller) -> Operation:
+        """Change tags, plan or properties of a VM that is there."""
+        self._refuse_if_deleting(machine, "Update VM")
+        self._refuse_if_busy(machine)
+        _merge(machine.body, change)
+        machine.provisioning_state = "Updating"
+        operation = self._platform.start(machine, written(machine.id, VMS, caller, update=True), advise_wait=True)
+
+        def ended() -> None:
+            if not machine.deleting:
+                self._settle(machine, "Succeeded")
+                self._platform.end(operation)
+
+        self._later("vm-update", machine, ended)
+        return operation
+
+    def power(self, machine: Machine, action: str, caller: Caller) -> Operation:
+        """start, powerOff, deallocate or restart."""
+        self._refuse_if_deleting(machine, action)
+        way, goal = {
+            "start": (Power.STARTING, Power.RUNNING),
+            "restart": (Power.RUNNING, Power.RUNNING),
+            "powerOff": (Power.STOPPING, Power.STOPPED),
+            "deallocate": (Power.DEALLOCATING, Power.DEALLOCATED),
+        }[action]
+        if machine.generalized and goal is Power.RUNNING:
+            raise errors.vm_generalized(action, machine.name)
+        self._refuse_if_moving(machine)
+        already = machine.power is goal and action != "restart"
+        if not already:
+            machine.power = way
+            self._forget_agent(machine, goal)
+        operation = self._platform.start(machine, acted(machine.id, action, caller), advise_wait=True)
+
+        def ended() -> None:
+            if not machine.deleting:
+                self._arrive(machine, goal, already)
+                self._platform.end(operation)
+
+        self._later("vm-start" if goal is Power.RUNNING else "vm-stop", machine, ended)
+        return operation
+
+    def delete(self, machine: Machine, caller: Caller) -> Operation:
+        """Delete the VM; whatever else was under way on it is preempted."""
+        platform = self._platform
+        under_way = platform.operations.under_way(machine.id)
+        if machine.deleting:
+            return under_way[0]
+        for running in under_way:
+            platform.end(running, failures.preempted())
+        machine.provisioning_state = "Deleting"
+        operation = platform.start(machine, deleted(machine.id, VMS, caller), advise_wait=True)
+
+        def ended() -> None:
+            platform.machines.remove(machine)
+            platform.end(operation)
+
+        self._later("vm-delete", machine, ended)
+        return operation
+
+    def _arrive(self, machine: Machine, goal: Power, already: bool) -> None:
+        machine.power = goal
+        if goal is Power.RUNNING and not already:
+            self._boot(machine)
+
+    def _boot(self, machine: Machine) -> None:
+        """Start the wait for the agent's first report, where the machine runs and has an agent that talks."""
+        platform, guest = self._platform, machine.guest
+        machine.agent_at = None
+        if machine.power is not Power.RUNNING or guest.agent in (Agent.SILENT, Agent.ABSENT):
+            return
+        machine.boots += 1
+        delay = guest.agent_delay
+        if delay is None:
+            delay = platform.durations.draw("agent", machine.key, machine.boots)
+        due = machine.agent_at = platform.clock.seconds() + delay
+
+        def reported() -> None:
+            if machine.agent_at == due:
+                machine.booting, machine.agent_seen = False, platform.clock.now()
+
+        platform.clock.call_later(delay, reported)
+
+    @staticmethod
+    def _forget_agent(machine: Machine, goal: Power) -> None:
+        machine.agent_at = None
+        if goal is Power.DEALLOCATED and machine.guest.agent is not Agent.STALE:
+            machine.agent_seen = None
+
+    def _settle(self, machine: Machine, state: str) -> None:
+        machine.provisioning_state = state
+        machine.provisioned_at = self._platform.clock.now()
+
+    def _refuse_if_deleting(self, machine: Machine, operation: str) -> None:
+        if machine.deleting:
+            raise errors.vm_marked_for_deletion(operation, machine.name)
+
+    def _refuse_if_busy(self, machine: Machine) -> None:
+        self._refuse_if_moving(machine)
+        if self._platform.operations.under_way(machine.id):
+            raise errors.concurrent_request()
+
+    @staticmethod
+    def _refuse_if_moving(machine: Machine) -> None:
+        if goal := GOALS.get(machine.power):
+            raise errors.changing_power(machine.name, goal)
+
+    def _later(self, what: str, machine: Machine, ended: Callable[[], None]) -> None:
+        delay = self._platform.durations.draw(what, machine.key, machine.boots)
+        self._platform.clock.call_later(delay, ended)
+
+
+def _merge(body: dict[str, Any], change: dict[str, Any]) -> None:
+    for name, value in change.items():
+        if name == "properties":
+            body["properties"] = body["properties"] | copy.deepcopy(value)
+        else:
+            body[name] = copy.deepcopy(value)

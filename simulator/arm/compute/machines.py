@@ -1,0 +1,166 @@
+"""The state of virtual machines and their extensions, and how they are found.
+
+Ids come in any spelling, so everything is kept under folded keys while the stored spelling is what answers show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from simulator.arm.compute.spec import Agent, Guest, HandlerRun, Power
+
+
+@dataclass(slots=True, eq=False)
+class Extension:
+    """One extension resource. `runs` counts the handler's runs, `attempt` the writes, so that a run that a later write
+    has overtaken can tell. Protected settings stay here: no answer, log or repr shows them."""
+
+    name: str
+    location: str
+    publisher: str
+    type: str
+    properties: dict[str, Any]
+    protected_settings: dict[str, Any] = field(default_factory=dict, repr=False)
+    tags: dict[str, str] = field(default_factory=dict)
+    provisioning_state: str = "Creating"
+    handler_version: str = ""
+    handler_status: dict[str, Any] | None = None
+    statuses: list[dict[str, Any]] = field(default_factory=list)
+    attempt: int = 0
+    runs: int = 0
+
+    @property
+    def handler(self) -> str:
+        return f"{self.publisher}.{self.type}"
+
+    @property
+    def deleting(self) -> bool:
+        return self.provisioning_state == "Deleting"
+
+
+@dataclass(slots=True, eq=False)
+class Machine:
+    """One virtual machine: the body as stored, the truth inside, and where it is in its life."""
+
+    subscription: str
+    group: str
+    name: str
+    body: dict[str, Any]
+    guest: Guest
+    created: datetime
+    vm_id: str
+    power: Power = Power.STARTING
+    provisioning_state: str = "Creating"
+    provisioned_at: datetime | None = None
+    generalized: bool = False
+    booting: bool = True
+    agent_at: float | None = None
+    agent_seen: datetime | None = None
+    boots: int = 0
+    runs: tuple[HandlerRun, ...] = ()
+    runs_of: str = "*"
+    extensions: dict[str, Extension] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        scope = f"/subscriptions/{self.subscription}/resourceGroups/{self.group}"
+        return f"{scope}/providers/Microsoft.Compute/virtualMachines/{self.name}"
+
+    @property
+    def key(self) -> str:
+        return self.id.lower()
+
+    @property
+    def location(self) -> str:
+        return str(self.body["location"])
+
+    @property
+    def deleting(self) -> bool:
+        return self.provisioning_state == "Deleting"
+
+    @property
+    def os_type(self) -> str:
+        disk = self.body["properties"].get("storageProfile", {}).get("osDisk", {})
+        return str(disk.get("osType", "Linux"))
+
+    @property
+    def extensions_allowed(self) -> bool:
+        profile = self.body["properties"].get("osProfile", {})
+        configuration = profile.get("linuxConfiguration") or profile.get("windowsConfiguration") or {}
+        allowed = profile.get("allowExtensionOperations") is not False
+        return allowed and configuration.get("provisionVMAgent") is not False and self.guest.agent is not Agent.ABSENT
+
+    def agent_ready(self, seconds: float) -> bool:
+        """Whether the guest agent has reported since the last boot; `seconds` is the clock's simulated time."""
+        return self.power is Power.RUNNING and self.agent_at is not None and seconds >= self.agent_at
+
+    def find_handler(self, handler: str, other_than: str) -> Extension | None:
+        """An extension of that handler under another name."""
+        return next(
+            (
+                e
+                for name, e in self.extensions.items()
+                if e.handler.lower() == handler.lower() and name != other_than.lower()
+            ),
+            None,
+        )
+
+
+class Machines:
+    """All virtual machines, by id in any spelling, and the subscriptions and groups they live in."""
+
+    def __init__(self, subscriptions: Iterable[str] = ()) -> None:
+        self._subscriptions = {subscription.lower() for subscription in subscriptions}
+        self._machines: dict[str, Machine] = {}
+        self._groups: dict[str, tuple[str, str]] = {}
+
+    def __iter__(self) -> Iterator[Machine]:
+        return iter(list(self._machines.values()))
+
+    def __len__(self) -> int:
+        return len(self._machines)
+
+    def __getitem__(self, resource_id: str) -> Machine:
+        return self._machines[resource_id.lower()]
+
+    def find(self, resource_id: str) -> Machine | None:
+        return self._machines.get(resource_id.lower())
+
+    def add(self, machine: Machine) -> None:
+        machine.group = self.add_group(machine.subscription, machine.group, machine.location)
+        if machine.key in self._machines:
+            raise ValueError(f"{machine.id} is there already: give the VM another name, or delete the first")
+        self._machines[machine.key] = machine
+
+    def remove(self, machine: Machine) -> None:
+        self._machines.pop(machine.key, None)
+
+    def listed(self, subscription: str, group: str | None = None) -> list[Machine]:
+        """The machines of a subscription or of one group, in a stable order."""
+        chosen = (m for m in self if m.subscription.lower() == subscription.lower())
+        return sorted(
+            (m for m in chosen if group is None or m.group.lower() == group.lower()), key=lambda machine: machine.key
+        )
+
+    def add_group(self, subscription: str, group: str, location: str) -> str:
+        """Remember a group; the first spelling is the one that stays."""
+        self._subscriptions.add(subscription.lower())
+        return self._groups.setdefault(_group_key(subscription, group), (group, location))[0]
+
+    @property
+    def subscriptions(self) -> list[str]:
+        return sorted(self._subscriptions)
+
+    def knows(self, subscription: str) -> bool:
+        return subscription.lower() in self._subscriptions
+
+    def find_group(self, subscription: str, group: str) -> tuple[str, str] | None:
+        """A group's stored name and location."""
+        return self._groups.get(_group_key(subscription, group))
+
+
+def _group_key(subscription: str, group: str) -> str:
+    return f"{subscription}/{group}".lower()

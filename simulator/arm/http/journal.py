@@ -1,0 +1,66 @@
+"""Every request that came over HTTP, so that a test can say "exactly two calls for this VM".
+
+Neither tokens nor bodies are kept.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from fnmatch import fnmatch
+
+from simulator.arm.http.targets import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRequest:
+    """`vm` is the VM's id in lower case, empty if the request is about none. Status 0: the connection was cut."""
+
+    at: datetime
+    method: str
+    kind: Kind
+    vm: str
+    path: str
+    status: int
+    principal: str
+    user_agent: str
+    correlation: str
+
+
+class Requests:
+    """The record. `vm` in the questions is an id in any spelling, or a pattern of the VM's name."""
+
+    def __init__(self) -> None:
+        self._recorded: list[RecordedRequest] = []
+
+    def __iter__(self) -> Iterator[RecordedRequest]:
+        return iter(tuple(self._recorded))
+
+    def __len__(self) -> int:
+        return len(self._recorded)
+
+    def add(self, request: RecordedRequest) -> None:
+        self._recorded.append(request)
+
+    def clear(self) -> None:
+        self._recorded.clear()
+
+    def select(self, *, vm: str = "*", kind: str = "*", principal: str = "*") -> list[RecordedRequest]:
+        return [
+            r
+            for r in self._recorded
+            if fnmatch(r.kind, kind) and fnmatch(r.principal, principal) and _about(r.vm, vm.lower())
+        ]
+
+    def count(self, *, vm: str = "*", kind: str = "*", principal: str = "*") -> int:
+        return len(self.select(vm=vm, kind=kind, principal=principal))
+
+    def kinds(self, *, vm: str = "*") -> Counter[str]:
+        """How often each kind of request came."""
+        return Counter(str(r.kind) for r in self.select(vm=vm))
+
+
+def _about(recorded: str, wanted: str) -> bool:
+    return wanted == "*" or recorded == wanted or fnmatch(recorded.rpartition("/")[2], wanted)

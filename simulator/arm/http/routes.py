@@ -1,0 +1,285 @@
+"""What each kind of request does: from a checked request to an answer, by calling the parts that hold the state."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from simulator.arm.compute.extensions import Extensions
+from simulator.arm.compute.guests import guest_of
+from simulator.arm.compute.lifecycle import Lifecycle
+from simulator.arm.compute.machines import Machine
+from simulator.arm.compute.operations import Operation
+from simulator.arm.compute.run_commands import RunCommands
+from simulator.arm.compute.spec import VmSpec
+from simulator.arm.deployments import Deployments
+from simulator.arm.events import Caller
+from simulator.arm.graph import Graph
+from simulator.arm.http import errors, views
+from simulator.arm.http.errors import ArmError
+from simulator.arm.http.targets import Kind, Target, missing_vm, read_target
+from simulator.arm.http.validation import check_extension, check_vm
+from simulator.arm.platform import Platform
+from simulator.arm.surroundings import Surroundings
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request on its way: `origin` is scheme and authority, for the absolute links in the answer."""
+
+    target: Target
+    caller: Caller
+    query: Mapping[str, str]
+    raw_query: str
+    origin: str
+    body: dict[str, Any] = field(repr=False)
+
+    @property
+    def expanded(self) -> bool:
+        return "instanceview" in self.query.get("$expand", "").lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Routes:
+    def __init__(
+        self,
+        platform: Platform,
+        lifecycle: Lifecycle,
+        extensions: Extensions,
+        surroundings: Surroundings,
+        graph: Graph,
+    ) -> None:
+        self._platform = platform
+        self._lifecycle = lifecycle
+        self._extensions = extensions
+        self._surroundings = surroundings
+        self._graph = graph
+        self._run_commands = RunCommands(platform)
+        self._deployments = Deployments(platform, self._put_resource)
+        self._pages: dict[str, str] = {}
+        self._routes: dict[Kind, Callable[[Exchange], Answer]] = {
+            Kind.VM_GET: self._get_vm,
+            Kind.VM_INSTANCE_VIEW: self._get_instance_view,
+            Kind.VM_LIST: self._list_vms,
+            Kind.VM_LIST_GROUP: self._list_vms,
+            Kind.VM_PUT: self._put_vm,
+            Kind.VM_PATCH: self._patch_vm,
+            Kind.VM_DELETE: self._delete_vm,
+            Kind.VM_START: self._power,
+            Kind.VM_RESTART: self._power,
+            Kind.VM_POWER_OFF: self._power,
+            Kind.VM_DEALLOCATE: self._power,
+            Kind.VM_RUN_COMMAND: self._run_command,
+            Kind.EXTENSION_GET: self._get_extension,
+            Kind.EXTENSION_LIST: self._list_extensions,
+            Kind.EXTENSION_PUT: self._put_extension,
+            Kind.EXTENSION_PATCH: self._patch_extension,
+            Kind.EXTENSION_DELETE: self._delete_extension,
+            Kind.OPERATION_POLL: self._poll,
+            Kind.IMAGE_GET: self._get_image,
+            Kind.GALLERY_IMAGE_GET: self._get_image,
+            Kind.GROUP_GET: self._get_group,
+            Kind.GROUP_PUT: self._put_group,
+            Kind.PROVIDER_GET: self._get_provider,
+            Kind.PROVIDER_REGISTER: self._get_provider,
+            Kind.SUBSCRIPTION_GET: self._get_subscription,
+            Kind.SUBSCRIPTION_LIST: self._list_subscriptions,
+            Kind.GRAPH_QUERY: self._query_graph,
+            Kind.DEPLOYMENT_PUT: self._put_deployment,
+            Kind.DEPLOYMENT_GET: self._get_deployment,
+            Kind.DEPLOYMENT_STATUS: self._get_deployment,
+        }
+
+    def answer(self, exchange: Exchange) -> Answer:
+        return self._routes[exchange.target.kind](exchange)
+
+    def _get_vm(self, exchange: Exchange) -> Answer:
+        machine = self._machine(exchange.target)
+        return Answer(200, views.vm_body(machine, self._platform.clock, expanded=exchange.expanded))
+
+    def _get_instance_view(self, exchange: Exchange) -> Answer:
+        return Answer(200, views.instance_view(self._machine(exchange.target), self._platform.clock))
+
+    def _put_vm(self, exchange: Exchange) -> Answer:
+        target = exchange.target
+        machine, operation, new = self._write_vm(target, exchange.body, exchange.caller)
+        return self._accepted(exchange, 201 if new else 200, operation, views.vm_body(machine, self._platform.clock))
+
+    def _write_vm(self, target: Target, raw: Mapping[str, Any], caller: Caller) -> tuple[Machine, Operation, bool]:
+        """Create or update a VM; the last value says whether it is new."""
+        stored = self._platform.machines.find(target.vm_id)
+        body = check_vm(raw, stored)
+        if stored is not None:
+            return stored, self._lifecycle.update(stored, body, caller), False
+        self._surroundings.find_group(target)
+        spec = VmSpec(
+            name=target.names["vm"],
+            group=target.names["group"],
+            subscription=target.subscription,
+            guest=guest_of(body),
+        )
+        return (*self._lifecycle.create(spec, body, caller), True)
+
+    def _patch_vm(self, exchange: Exchange) -> Answer:
+        machine = self._machine(exchange.target)
+        operation = self._lifecycle.update(machine, check_vm(exchange.body, machine), exchange.caller)
+        return self._accepted(exchange, 200, operation, views.vm_body(machine, self._platform.clock))
+
+    def _delete_vm(self, exchange: Exchange) -> Answer:
+        machine = self._platform.machines.find(exchange.target.vm_id)
+        if machine is None:
+            return Answer(204)
+        return self._accepted(exchange, 202, self._lifecycle.delete(machine, exchange.caller))
+
+    def _power(self, exchange: Exchange) -> Answer:
+        machine = self._machine(exchange.target)
+        action = {Kind.VM_POWER_OFF: "powerOff"}.get(exchange.target.kind, exchange.target.kind.removeprefix("vm-"))
+        return self._accepted(exchange, 202, self._lifecycle.power(machine, action, exchange.caller))
+
+    def _run_command(self, exchange: Exchange) -> Answer:
+        machine = self._machine(exchange.target)
+        return self._accepted(exchange, 202, self._run_commands.run(machine, exchange.body, exchange.caller))
+
+    def _list_vms(self, exchange: Exchange) -> Answer:
+        target, machines, clock = exchange.target, self._platform.machines, self._platform.clock
+        group = target.names.get("group")
+        if group is not None:
+            self._surroundings.find_group(target)
+        page, link = self._page(exchange, machines.listed(target.subscription, group))
+        items = [views.vm_list_item(machine, clock, whole_subscription=group is None) for machine in page]
+        if group is None and exchange.query.get("statusOnly", "").lower() == "true":
+            for item, machine in zip(items, page, strict=True):
+                item["properties"]["instanceView"] = views.instance_view(machine, clock)
+        return Answer(200, {"value": items} | ({"nextLink": link} if link else {}))
+
+    def _page(self, exchange: Exchange, machines: list[Machine]) -> tuple[list[Machine], str]:
+        """A page and the opaque link to the next. It continues after a key, not at a number, because machines vanish
+        between pages."""
+        token = exchange.query.get("$skiptoken")
+        if token is not None and token not in self._pages:
+            raise ArmError(
+                400, "InvalidParameter", "The value of parameter $skipToken is invalid.", target="$skipToken"
+            )
+        after = self._pages[token] if token is not None else ""
+        rest = [machine for machine in machines if machine.key > after]
+        page = rest[: self._platform.options.page_size]
+        if len(page) == len(rest):
+            return page, ""
+        following = secrets.token_urlsafe(24)
+        self._pages[following] = page[-1].key
+        path = exchange.caller.url.partition("?")[0]
+        return page, f"{path}?api-version={exchange.query['api-version']}&$skiptoken={following}"
+
+    def _get_extension(self, exchange: Exchange) -> Answer:
+        machine = self._machine(exchange.target)
+        extension = self._extensions.existing(machine, exchange.target.names["extension"])
+        return Answer(200, views.extension_body(machine, extension, expanded=exchange.expanded))
+
+    def _list_extensions(self, exchange: Exchange) -> Answer:
+        machine = self._machine(exchange.target)
+        found = machine.extensions.values()
+        return Answer(200, {"value": [views.extension_body(machine, e, expanded=exchange.expanded) for e in found]})
+
+    def _put_extension(self, exchange: Exchange) -> Answer:
+        machine, name = self._machine(exchange.target), exchange.target.names["extension"]
+        check_extension(exchange.body, machine, name)
+        extension, operation, new = self._extensions.put(machine, name, exchange.body, exchange.caller)
+        return self._accepted(exchange, 201 if new else 200, operation, views.extension_body(machine, extension))
+
+    def _patch_extension(self, exchange: Exchange) -> Answer:
+        machine, name = self._machine(exchange.target), exchange.target.names["extension"]
+        check_extension(exchange.body, machine, name, patch=True)
+        extension, operation = self._extensions.patch(machine, name, exchange.body, exchange.caller)
+        return self._accepted(exchange, 200, operation, views.extension_body(machine, extension))
+
+    def _delete_extension(self, exchange: Exchange) -> Answer:
+        machine = self._machine(exchange.target)
+        operation = self._extensions.delete(machine, exchange.target.names["extension"], exchange.caller)
+        return Answer(204) if operation is None else self._accepted(exchange, 202, operation)
+
+    def _poll(self, exchange: Exchange) -> Answer:
+        try:
+            operation = self._platform.operations.find(exchange.target.names["operation"], exchange.raw_query)
+        except ValueError:
+            message = "The operation URL was altered."  # invented: no source tells ARM's words
+            raise ArmError(403, "InvalidOperationUrl", message) from None
+        if operation is None:
+            raise errors.entity_not_found()
+        if exchange.query.get("monitor") == "true":
+            return Answer(202 if operation.running else 200, operation.result, self._wait(operation))
+        return Answer(200, operation.body(), self._wait(operation))
+
+    def _wait(self, operation: Operation) -> dict[str, str]:
+        if operation.retry_after is None or not operation.running:
+            return {}
+        return {"Retry-After": str(max(1, round(self._platform.clock.real(operation.retry_after))))}
+
+    def _get_image(self, exchange: Exchange) -> Answer:
+        path = exchange.caller.url.removeprefix(exchange.origin).partition("?")[0]
+        return Answer(200, self._surroundings.get_image(exchange.target, path))
+
+    def _get_group(self, exchange: Exchange) -> Answer:
+        return Answer(200, self._surroundings.get_group(exchange.target))
+
+    def _put_group(self, exchange: Exchange) -> Answer:
+        new = self._surroundings.put_group(exchange.target, exchange.body)
+        return Answer(201 if new else 200, self._surroundings.get_group(exchange.target))
+
+    def _get_provider(self, exchange: Exchange) -> Answer:
+        return Answer(200, self._surroundings.get_provider(exchange.target))
+
+    def _get_subscription(self, exchange: Exchange) -> Answer:
+        return Answer(200, self._surroundings.get_subscription(exchange.target))
+
+    def _put_resource(self, resource_id: str, body: Mapping[str, Any], caller: Caller) -> Operation:
+        """A resource of a deployment, as its own PUT would put it."""
+        target = read_target("PUT", resource_id)
+        if target.kind is Kind.VM_PUT:
+            return self._write_vm(target, body, caller)[1]
+        machine, name = self._machine(target), target.names["extension"]
+        check_extension(body, machine, name)
+        return self._extensions.put(machine, name, body, caller)[1]
+
+    def _put_deployment(self, exchange: Exchange) -> Answer:
+        target = exchange.target
+        group, location = self._surroundings.find_group(target)
+        scope = (target.subscription, group, location)
+        deployment = self._deployments.begin(scope, target.names["deployment"], exchange.body, exchange.caller)
+        status = f"{exchange.origin}{deployment.id}/operationStatuses/{deployment.operation}"
+        url = f"{status}?api-version={exchange.query['api-version']}"
+        return Answer(201, deployment.body(), {"Azure-AsyncOperation": url})
+
+    def _get_deployment(self, exchange: Exchange) -> Answer:
+        path = exchange.caller.url.removeprefix(exchange.origin).partition("?")[0]
+        deployment = self._deployments.find(path.partition("/operationStatuses/")[0])
+        whole = exchange.target.kind is Kind.DEPLOYMENT_GET
+        return Answer(200, deployment.body() if whole else deployment.status())
+
+    def _list_subscriptions(self, exchange: Exchange) -> Answer:
+        return Answer(200, {"value": self._surroundings.list_subscriptions(exchange.caller.principal)})
+
+    def _query_graph(self, exchange: Exchange) -> Answer:
+        body, headers = self._graph.answer(exchange.body, exchange.caller.principal)
+        return Answer(200, body, headers)
+
+    def _machine(self, target: Target) -> Machine:
+        machine = self._platform.machines.find(target.vm_id)
+        if machine is not None:
+            return machine
+        self._surroundings.find_group(target)
+        raise missing_vm(target)
+
+    @staticmethod
+    def _accepted(exchange: Exchange, status: int, operation: Operation, body: Any = None) -> Answer:
+        """An accepted write. Only answers without a body carry a Location, and none tells how long to wait."""
+        url = exchange.origin + operation.url
+        headers = {"Azure-AsyncOperation": url, "Azure-AsyncNotification": "Enabled", "x-ms-request-id": operation.id}
+        return Answer(status, body, headers | ({"Location": f"{url}&monitor=true"} if body is None else {}))

@@ -1,0 +1,198 @@
+"""The HTTP door of ARM: in the order in which ARM does it, authenticate, check the version, the rights and the state
+of the scope, count against the limits, and only then act. Faults come between, every request is recorded.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+from simulator.arm.events import Caller
+from simulator.arm.http.errors import ArmError, subscription_not_found
+from simulator.arm.http.faults import Cut, FaultRule, Faults
+from simulator.arm.http.journal import RecordedRequest, Requests
+from simulator.arm.http.limits import Draw, Limits
+from simulator.arm.http.routes import Answer, Exchange, Routes
+from simulator.arm.http.targets import Kind, Target, no_such_route, read_target
+from simulator.arm.http.tokens import Tokens
+from simulator.arm.http.validation import parse_body, parse_object
+from simulator.arm.http.versions import check_version
+from simulator.arm.platform import Platform
+from simulator.arm.scopes import Scopes
+
+_GROUPS = {
+    **dict.fromkeys((Kind.VM_GET, Kind.VM_INSTANCE_VIEW, Kind.EXTENSION_GET, Kind.EXTENSION_LIST), "LowCostGet"),
+    **dict.fromkeys((Kind.IMAGE_GET, Kind.GALLERY_IMAGE_GET), "LowCostGet"),
+    **dict.fromkeys((Kind.VM_LIST, Kind.VM_LIST_GROUP), "HighCostGet"),
+    **dict.fromkeys((Kind.EXTENSION_PUT, Kind.EXTENSION_PATCH, Kind.EXTENSION_DELETE), "UpdateVM"),
+    **dict.fromkeys((Kind.VM_PATCH, Kind.VM_START, Kind.VM_RESTART, Kind.VM_POWER_OFF), "UpdateVM"),
+    Kind.VM_RUN_COMMAND: "UpdateVM",
+    **dict.fromkeys((Kind.VM_DELETE, Kind.VM_DEALLOCATE), "DeleteVM"),
+    Kind.VM_PUT: "PutVM",
+    Kind.OPERATION_POLL: "GetOperation",
+}
+
+
+@dataclass(slots=True)
+class _Visit:
+    """What is learned of one request on its way, for the record and for the common headers."""
+
+    target: Target
+    correlation: str
+    principal: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Everything a request passes through."""
+
+    platform: Platform
+    routes: Routes
+    tokens: Tokens
+    scopes: Scopes
+    limits: Limits
+    faults: Faults
+    requests: Requests
+
+    def application(self) -> web.Application:
+        application = web.Application(client_max_size=4 * 1024 * 1024)
+        application.router.add_route("*", "/{path:.*}", self._handle)
+        return application
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        target = read_target(request.method, request.path)
+        correlation = request.headers.get("x-ms-correlation-request-id") or str(uuid.uuid4())
+        visit = _Visit(target, correlation)
+        fault = self.faults.pick(target, request.method)
+        if fault is not None:
+            await self.platform.clock.sleep(fault.delay)
+        if fault is not None and not fault.after and (fault.answers or fault.cut is Cut.RESET):
+            answer = _spoiled(fault)
+        else:
+            try:
+                answer = await self._answer(request, visit)
+            except ConnectionResetError:  # who asked died in the middle of the request, so that nothing was asked
+                return web.Response(status=500)
+            if fault is not None and fault.after and fault.answers:
+                answer = _spoiled(fault)
+        return await self._send(request, visit, answer, fault.cut if fault else None)
+
+    async def _answer(self, request: web.Request, visit: _Visit) -> Answer:
+        try:
+            exchange = await self._admit(request, visit)
+            return self.routes.answer(exchange)
+        except ArmError as refusal:
+            return Answer(refusal.status, refusal.body, refusal.headers)
+
+    async def _admit(self, request: web.Request, visit: _Visit) -> Exchange:
+        target, version = visit.target, request.query.get("api-version")
+        visit.principal = self.tokens.verify(request.headers.get("Authorization"))
+        if target.kind is Kind.UNKNOWN:
+            check_version(target.type, version or "2024-11-01")
+            raise no_such_route(target, request.method, request.path, version or "")
+        check_version(target.type, version)
+        if target.subscription and not self.platform.machines.knows(target.subscription):
+            raise subscription_not_found(target.subscription)
+        body = await _read_body(request, target)
+        self.scopes.check(target, request.method, visit.principal, body)
+        if target.kind is not Kind.GRAPH_QUERY:  # that one has a quota of its own
+            visit.headers = self.limits.take(self._draw(request, visit))
+        origin = f"{request.scheme}://{request.host}"
+        url = f"{origin}{request.raw_path}"
+        caller = Caller(
+            visit.principal,
+            method=request.method,
+            url=url,
+            address=request.remote or "",
+            correlation=visit.correlation,
+        )
+        return Exchange(target, caller, request.query, request.rel_url.raw_query_string, origin, body)
+
+    def _draw(self, request: web.Request, visit: _Visit) -> Draw:
+        target = visit.target
+        machine = self.platform.machines.find(target.vm_id)
+        arm = {"GET": "reads", "HEAD": "reads", "DELETE": "deletes"}.get(request.method, "writes")
+        region = machine.location if machine else target.names.get("region", "")
+        group = _GROUPS.get(target.kind, "")
+        return Draw(target.subscription, visit.principal, arm, region, group, self._about(target))
+
+    def _about(self, target: Target) -> str:
+        """The VM that a request is about; for a poll, the one that its operation works on."""
+        if target.kind is not Kind.OPERATION_POLL:
+            return target.vm_id
+        operation = self.platform.operations.named(target.names["operation"])
+        return "" if operation is None else operation.change.resource_id.partition("/extensions/")[0]
+
+    async def _send(self, request: web.Request, visit: _Visit, answer: Answer, cut: Cut | None) -> web.StreamResponse:
+        reset = cut is Cut.RESET
+        self._record(request, visit, 0 if reset else answer.status)
+        if reset and request.transport is not None:
+            request.transport.abort()
+            return web.Response(status=500)
+        headers = _common_headers(visit) | visit.headers | dict(answer.headers)
+        body = _encoded(answer.body)
+        if body and not isinstance(answer.body, str):
+            headers.setdefault("Content-Type", "application/json; charset=utf-8")
+        if cut is Cut.TRUNCATE:
+            return await _send_half(request, answer.status, headers, body)
+        return web.Response(status=answer.status, headers=headers, body=body)
+
+    def _record(self, request: web.Request, visit: _Visit, status: int) -> None:
+        self.requests.add(
+            RecordedRequest(
+                self.platform.clock.now(),
+                request.method,
+                visit.target.kind,
+                self._about(visit.target).lower(),
+                request.path,
+                status,
+                visit.principal,
+                request.headers.get("User-Agent", ""),
+                visit.correlation,
+            )
+        )
+
+
+async def _read_body(request: web.Request, target: Target) -> dict[str, Any]:
+    if target.kind in (Kind.VM_RUN_COMMAND, Kind.GRAPH_QUERY):
+        return parse_object(await request.read())
+    return parse_body(await request.read()) if request.method in ("PUT", "PATCH") else {}
+
+
+def _spoiled(fault: FaultRule) -> Answer:
+    return Answer(fault.status or 0, fault.content() if fault.answers else None, fault.headers)
+
+
+def _common_headers(visit: _Visit) -> dict[str, str]:
+    return {
+        "Cache-Control": "no-cache",
+        "Pragma": "no-cache",
+        "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
+        "X-Content-Type-Options": "nosniff",
+        "x-ms-request-id": str(uuid.uuid4()),
+        "x-ms-correlation-request-id": visit.correlation,
+        "x-ms-routing-request-id": f"SIMULATOR:{uuid.uuid4()}",
+    }
+
+
+def _encoded(body: Any) -> bytes:
+    if body is None:
+        return b""
+    return body.encode() if isinstance(body, str) else json.dumps(body).encode()
+
+
+async def _send_half(request: web.Request, status: int, headers: Mapping[str, str], body: bytes) -> web.StreamResponse:
+    """Promise the whole body and hang up in the middle of it."""
+    response = web.StreamResponse(status=status, headers=headers)
+    response.content_length = len(body)
+    await response.prepare(request)
+    await response.write(body[: len(body) // 2])
+    if request.transport is not None:
+        request.transport.close()
+    return response

@@ -1,0 +1,163 @@
+"""What a request is about: method and path, read as ARM reads them, without regard to case."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from simulator.arm.http import errors
+from simulator.arm.http.errors import ArmError
+from simulator.arm.http.versions import supported
+
+
+class Kind(StrEnum):
+    """What is asked for; requests are counted under these names."""
+
+    VM_GET = "vm-get"
+    VM_PUT = "vm-put"
+    VM_PATCH = "vm-patch"
+    VM_DELETE = "vm-delete"
+    VM_LIST = "vm-list"
+    VM_LIST_GROUP = "vm-list-group"
+    VM_INSTANCE_VIEW = "vm-instance-view"
+    VM_START = "vm-start"
+    VM_RESTART = "vm-restart"
+    VM_POWER_OFF = "vm-power-off"
+    VM_DEALLOCATE = "vm-deallocate"
+    VM_RUN_COMMAND = "vm-run-command"
+    EXTENSION_GET = "extension-get"
+    EXTENSION_PUT = "extension-put"
+    EXTENSION_PATCH = "extension-patch"
+    EXTENSION_DELETE = "extension-delete"
+    EXTENSION_LIST = "extension-list"
+    OPERATION_POLL = "operation-poll"
+    IMAGE_GET = "image-get"
+    GALLERY_IMAGE_GET = "gallery-image-get"
+    GROUP_GET = "group-get"
+    GROUP_PUT = "group-put"
+    PROVIDER_GET = "provider-get"
+    PROVIDER_REGISTER = "provider-register"
+    SUBSCRIPTION_GET = "subscription-get"
+    SUBSCRIPTION_LIST = "subscription-list"
+    GRAPH_QUERY = "graph-query"
+    DEPLOYMENT_PUT = "deployment-put"
+    DEPLOYMENT_GET = "deployment-get"
+    DEPLOYMENT_STATUS = "deployment-status"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """`names` holds the path's parts by role: group, vm, extension, region, operation, image, gallery, deployment."""
+
+    kind: Kind
+    type: str
+    subscription: str
+    names: Mapping[str, str]
+
+    @property
+    def vm_id(self) -> str:
+        """The id of the VM in question, as spelled; empty if there is none."""
+        if "vm" not in self.names:
+            return ""
+        scope = f"/subscriptions/{self.subscription}/resourceGroups/{self.names['group']}"
+        return f"{scope}/providers/Microsoft.Compute/virtualMachines/{self.names['vm']}"
+
+
+_COMPUTE = "/providers/Microsoft.Compute"
+_GROUP = "/resourceGroups/{group}"
+_VM = f"{_GROUP}{_COMPUTE}/virtualMachines/{{vm}}"
+_DEPLOYMENT = f"{_GROUP}/providers/Microsoft.Resources/deployments/{{deployment}}"
+
+# type (for the api-version), path after the subscription, kinds by method
+_ROUTES: tuple[tuple[str, str, dict[str, Kind]], ...] = (
+    ("subscriptions", "", {"GET": Kind.SUBSCRIPTION_GET}),
+    ("resourceGroups", _GROUP, {"GET": Kind.GROUP_GET, "HEAD": Kind.GROUP_GET, "PUT": Kind.GROUP_PUT}),
+    ("providers", _COMPUTE, {"GET": Kind.PROVIDER_GET}),
+    ("providers", f"{_COMPUTE}/register", {"POST": Kind.PROVIDER_REGISTER}),
+    ("deployments", _DEPLOYMENT, {"GET": Kind.DEPLOYMENT_GET, "PUT": Kind.DEPLOYMENT_PUT}),
+    ("deployments", f"{_DEPLOYMENT}/operationStatuses/{{operation}}", {"GET": Kind.DEPLOYMENT_STATUS}),
+    ("virtualMachines", f"{_COMPUTE}/virtualMachines", {"GET": Kind.VM_LIST}),
+    ("operations", f"{_COMPUTE}/locations/{{region}}/operations/{{operation}}", {"GET": Kind.OPERATION_POLL}),
+    ("virtualMachines", f"{_GROUP}{_COMPUTE}/virtualMachines", {"GET": Kind.VM_LIST_GROUP}),
+    (
+        "virtualMachines",
+        _VM,
+        {"GET": Kind.VM_GET, "PUT": Kind.VM_PUT, "PATCH": Kind.VM_PATCH, "DELETE": Kind.VM_DELETE},
+    ),
+    ("virtualMachines", f"{_VM}/instanceView", {"GET": Kind.VM_INSTANCE_VIEW}),
+    ("virtualMachines", f"{_VM}/start", {"POST": Kind.VM_START}),
+    ("virtualMachines", f"{_VM}/restart", {"POST": Kind.VM_RESTART}),
+    ("virtualMachines", f"{_VM}/powerOff", {"POST": Kind.VM_POWER_OFF}),
+    ("virtualMachines", f"{_VM}/deallocate", {"POST": Kind.VM_DEALLOCATE}),
+    ("virtualMachines", f"{_VM}/runCommand", {"POST": Kind.VM_RUN_COMMAND}),
+    ("virtualMachines/extensions", f"{_VM}/extensions", {"GET": Kind.EXTENSION_LIST}),
+    (
+        "virtualMachines/extensions",
+        f"{_VM}/extensions/{{extension}}",
+        {
+            "GET": Kind.EXTENSION_GET,
+            "PUT": Kind.EXTENSION_PUT,
+            "PATCH": Kind.EXTENSION_PATCH,
+            "DELETE": Kind.EXTENSION_DELETE,
+        },
+    ),
+    ("images", f"{_GROUP}{_COMPUTE}/images/{{image}}", {"GET": Kind.IMAGE_GET}),
+    ("galleries/images", f"{_GROUP}{_COMPUTE}/galleries/{{gallery}}/images/{{image}}", {"GET": Kind.GALLERY_IMAGE_GET}),
+)
+
+
+# what is asked of the whole tenant, by path
+_TENANT = {
+    "/subscriptions": ("subscriptions", {"GET": Kind.SUBSCRIPTION_LIST}),
+    "/providers/microsoft.resourcegraph/resources": ("resourceGraph", {"POST": Kind.GRAPH_QUERY}),
+}
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    body = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(path))
+    return re.compile(rf"/subscriptions/(?P<subscription>[^/]+){body}/?", re.IGNORECASE)
+
+
+_PATTERNS = tuple((type_, _pattern(path), kinds) for type_, path, kinds in _ROUTES)
+
+
+def read_target(method: str, path: str) -> Target:
+    """The target of a request; its kind is UNKNOWN for what is not simulated."""
+    for type_, pattern, kinds in _PATTERNS:
+        if match := pattern.fullmatch(path):
+            names = match.groupdict()
+            return Target(kinds.get(method, Kind.UNKNOWN), type_, names.pop("subscription"), names)
+    if found := _TENANT.get(path.lower().rstrip("/")):
+        type_, kinds = found
+        return Target(kinds.get(method, Kind.UNKNOWN), type_, "", {})
+    subscription = re.match(r"/subscriptions/([^/]+)", path, re.IGNORECASE)
+    return Target(Kind.UNKNOWN, "", subscription[1] if subscription else "", {})
+
+
+def no_such_route(target: Target, method: str, path: str, api_version: str) -> ArmError:
+    """What ARM says to a path that leads nowhere, or to a method that a resource does not have."""
+    if target.type:  # invented words, as for a path without any provider
+        message = f"The requested resource does not support http method '{method}'."
+        return ArmError(405, "MethodNotAllowed", message)
+    provider = re.search(r"/providers/([^/]+)(?:/([^/]+))?", path, re.IGNORECASE)
+    if provider is None:
+        return ArmError(404, "NotFound", f"The requested path '{path}' was not found.", gateway=True)
+    if provider[1].lower() != "microsoft.compute":
+        message = f"The resource namespace '{provider[1]}' is invalid."
+        return ArmError(404, "InvalidResourceNamespace", message, gateway=True)
+    message = (
+        f"The resource type '{provider[2] or ''}' could not be found in the namespace 'Microsoft.Compute' for api "
+        f"version '{api_version}'. The supported api-versions are '{', '.join(supported('virtualMachines'))}'."
+    )
+    return ArmError(404, "InvalidResourceType", message, gateway=True)
+
+
+def missing_vm(target: Target) -> ArmError:
+    """A VM that is not there, as it looks to a request for the VM or for what hangs below it."""
+    if target.type == "virtualMachines":
+        path = f"Microsoft.Compute/virtualMachines/{target.names['vm']}"
+        return errors.resource_not_found(path, target.names["group"])
+    return errors.parent_not_found(target.names["vm"])

@@ -1,0 +1,53 @@
+"""api-versions by resource type: one client sends several, and what a type does not know is refused."""
+
+from __future__ import annotations
+
+import re
+
+from simulator.arm.http.errors import ArmError
+
+_COMPUTE = (
+    "2015-06-15 2016-03-30 2016-04-30-preview 2017-03-30 2017-12-01 2018-04-01 2018-06-01 2018-10-01 2019-03-01 "
+    "2019-07-01 2019-12-01 2020-06-01 2020-12-01 2021-03-01 2021-04-01 2021-07-01 2021-11-01 2022-03-01 2022-08-01 "
+    "2022-11-01 2023-03-01 2023-07-01 2023-09-01 2024-03-01 2024-07-01 2024-11-01 2025-04-01 2026-04-01"
+)
+_GALLERIES = (
+    "2018-06-01 2019-03-01 2019-07-01 2019-12-01 2020-09-30 2021-07-01 2021-10-01 2022-01-03 2022-03-03 2022-08-03 "
+    "2023-07-03 2024-03-03 2025-03-03 2026-03-03"
+)
+_RESOURCES = (
+    "2015-11-01 2016-02-01 2016-06-01 2016-09-01 2017-05-10 2018-02-01 2018-05-01 2019-05-10 2019-10-01 2020-06-01 "
+    "2021-04-01 2022-09-01 2022-12-01 2024-03-01 2024-07-01 2024-11-01 2025-04-01"
+)
+_GRAPH = "2019-04-01 2020-04-01-preview 2021-03-01 2021-06-01-preview 2022-10-01 2024-04-01"
+_BY_TYPE = {
+    "resourceGraph": _GRAPH,
+    "galleries/images": _GALLERIES,
+    "resourceGroups": _RESOURCES,
+    "deployments": _RESOURCES,
+    "providers": _RESOURCES,
+    "subscriptions": _RESOURCES,
+}
+_FORM = re.compile(r"\d{4}-\d{2}-\d{2}(-preview)?")
+
+
+def supported(type_: str) -> list[str]:
+    return _BY_TYPE.get(type_, _COMPUTE).split()
+
+
+def check_version(type_: str, version: str | None) -> None:
+    """Raise what ARM says to a missing, malformed or unknown api-version."""
+    if not version:
+        message = "The api-version query parameter (?api-version=) is required for all requests."
+        raise ArmError(400, "MissingApiVersionParameter", message, gateway=True)
+    versions = supported(type_)
+    if version in versions:
+        return
+    if not _FORM.fullmatch(version):
+        message = f"The api-version '{version}' is invalid. The supported versions are '{','.join(versions)}'."
+        raise ArmError(400, "InvalidApiVersionParameter", message, gateway=True)
+    message = (
+        f"No registered resource provider found for location '' and API version '{version}' for type '{type_}'. "
+        f"The supported api-versions are '{', '.join(versions)}'."
+    )
+    raise ArmError(400, "NoRegisteredProviderFound", message, gateway=True)

@@ -1,0 +1,357 @@
+"""Tokens: the credential is asked once for all who wait, in time, and a token goes to its own host alone."""
+
+from __future__ import annotations
+
+import asyncio
+import tracemalloc
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from azure.core.credentials import AccessToken
+from azure.core.exceptions import ClientAuthenticationError
+
+from onboarding.azure.arm.arm_client import ArmAdapter
+from onboarding.azure.arm.resource_graph import GraphAdapter
+from onboarding.azure.http_connections import Connections
+from onboarding.azure.identity import NoToken, Tokens, credential
+from onboarding.azure.storage.storage_clients import onboarding_table
+from onboarding.azure.storage.table_ledger import TableLedger
+from onboarding.concurrency import deadline
+from onboarding.domain.errors import ArmError, StorageError
+from onboarding.domain.failures.classification import classify, parse_errors
+from onboarding.domain.resource_id import VmId
+from onboarding.settings import Storage, read_settings
+from simulator.arm import FaultRule
+from simulator.tls import make_certificates
+from tests.adapters.arm.arm_calls import add, list_all, refusal
+from tests.adapters.conftest import SCOPE, SUBSCRIPTIONS, Azure
+from tests.adapters.storage.rows import new_vm
+from tests.adapters.storage.storage_stub import storage_stub
+from tests.adapters.storage.test_storage_connections import Identity, nothing, trusting
+
+HOUR = 3600.0
+NOW = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
+
+
+class Slow:
+    """A credential that answers when the test says so: with a token of `lifetime`, or with `failure`."""
+
+    def __init__(self, now: Callable[[], float] = lambda: 0.0) -> None:
+        self.now = now
+        self.lifetime = HOUR
+        self.failure: Exception | None = None
+        self.asked: list[tuple[str, ...]] = []
+        self.answers = asyncio.Event()
+
+    async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        self.asked.append(scopes)
+        number = len(self.asked)
+        await self.answers.wait()
+        if self.failure is not None:
+            raise self.failure
+        return AccessToken(f"token-{number}", int(self.now() + self.lifetime))
+
+    async def close(self) -> None: ...
+
+    async def __aenter__(self) -> Slow:
+        return self
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+
+class Hands:
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def all_waiting() -> None:
+    """Let every task go as far as it can by itself."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_many_who_want_a_token_ask_once() -> None:
+    slow = Slow()
+    tokens = Tokens(slow, clock=lambda: 0.0)
+    waiting = asyncio.gather(*(tokens.get_token("a") for _ in range(64)), tokens.get_token("b"))
+    await all_waiting()
+    slow.answers.set()
+
+    *same, other = [token.token for token in await waiting]
+    assert slow.asked == [("a",), ("b",)]
+    assert set(same) == {"token-1"}
+    assert other == "token-2"
+
+
+async def test_a_failure_is_that_of_all_who_waited_and_the_next_asks_again() -> None:
+    slow = Slow()
+    tokens = Tokens(slow, clock=lambda: 0.0)
+    slow.failure = ClientAuthenticationError("busy")
+    waiting = asyncio.gather(*(tokens.get_token("a") for _ in range(8)), return_exceptions=True)
+    await all_waiting()
+    slow.answers.set()
+
+    failures = await waiting
+    assert [(type(failure), str(failure)) for failure in failures] == [(NoToken, "busy")] * 8
+    assert len(slow.asked) == 1
+
+    slow.failure = None
+    assert (await tokens.get_token("a")).token == "token-2"
+
+
+async def test_while_a_token_is_renewed_the_others_use_the_old_one() -> None:
+    clock = Hands()
+    slow = Slow(clock)
+    slow.answers.set()
+    tokens = Tokens(slow, clock=clock)
+    await tokens.get_token("a")
+    slow.answers.clear()
+    clock.now += HOUR - 60
+
+    renewing = asyncio.create_task(tokens.get_token("a"))
+    await all_waiting()
+    others = [await tokens.get_token("a") for _ in range(64)]
+    assert {token.token for token in others} == {"token-1"}
+    assert len(slow.asked) == 2
+
+    slow.answers.set()
+    assert (await renewing).token == "token-2"
+    assert (await tokens.get_token("a")).token == "token-2"
+
+
+async def test_a_renewal_that_fails_stops_nobody_while_the_old_token_is_good() -> None:
+    clock = Hands()
+    slow = Slow(clock)
+    slow.answers.set()
+    tokens = Tokens(slow, clock=clock)
+    await tokens.get_token("a")
+    clock.now += HOUR - 60
+    slow.failure = ClientAuthenticationError("busy")
+
+    assert (await tokens.get_token("a")).token == "token-1"
+    clock.now += 61
+    with pytest.raises(NoToken):
+        await tokens.get_token("a")
+
+
+async def test_who_stops_waiting_stops_nobody_else_s_wait() -> None:
+    slow = Slow()
+    tokens = Tokens(slow, clock=lambda: 0.0)
+    first, second = (asyncio.create_task(tokens.get_token("a")) for _ in range(2))
+    await all_waiting()
+    first.cancel()
+    await all_waiting()
+    slow.answers.set()
+
+    assert (await second).token == "token-1"
+    assert len(slow.asked) == 1
+
+
+async def test_a_credential_that_hangs_is_not_waited_for() -> None:
+    tokens = Tokens(Slow(), patience=0.05)
+    with pytest.raises(NoToken, match=r"within 0\.05 s"):
+        await tokens.get_token("a")
+
+
+async def test_who_has_less_time_than_the_credential_takes_goes_and_the_others_wait_on() -> None:
+    slow = Slow()
+    tokens = Tokens(slow, clock=lambda: 0.0)
+    with deadline(0.05):
+        hurried = asyncio.create_task(tokens.get_token("a"))
+    await all_waiting()
+    patient = asyncio.create_task(tokens.get_token("a"))
+    with pytest.raises(NoToken):
+        await hurried
+    slow.answers.set()
+    assert (await patient).token == "token-1"
+    assert len(slow.asked) == 1
+
+
+async def test_a_burst_of_events_asks_once_for_arm(azure: Azure) -> None:
+    vm = add(azure)
+    gate = asyncio.Event()
+    issue, asked = azure.credential.get_token, 0
+
+    class Gated(Slow):
+        async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+            nonlocal asked
+            asked += 1
+            await gate.wait()
+            return await issue(*scopes, **options)
+
+    adapter = ArmAdapter(Gated(), azure.endpoints.arm, SCOPE, azure.clock.now, connections=Connections(azure.tls))
+    other = VmId(SUBSCRIPTIONS[1], vm.resource_group, vm.name)
+    reading = asyncio.gather(
+        *(adapter.read_machine(vm) for _ in range(32)),
+        *(adapter.read_machine(other) for _ in range(32)),
+        return_exceptions=True,
+    )
+    await all_waiting()
+    gate.set()
+    await reading
+    await adapter.close()
+    assert asked == 1
+
+
+async def test_a_burst_of_events_asks_once_for_storage(tmp_path: Path) -> None:
+    class Distant(Identity):
+        async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+            token = await super().get_token(*scopes, **options)
+            await all_waiting()
+            return token
+
+    async with storage_stub(nothing, make_certificates(tmp_path).server_context()) as stub:
+        identity = Distant()
+        storage = Storage(None, table_endpoint=stub.endpoint, queue_endpoint=stub.endpoint)
+        async with onboarding_table(storage, identity, trusting(tmp_path)) as table:
+            await asyncio.gather(*(TableLedger(table).read(new_vm()) for _ in range(64)))
+    assert len(stub.asked) == 64
+    assert len(identity.scopes) == 1
+
+
+async def test_storage_says_that_there_was_no_token(tmp_path: Path) -> None:
+    class Broken(Identity):
+        async def get_token(self, *scopes: str, **_: Any) -> AccessToken:
+            raise PermissionError("the file of the credential")
+
+    storage = Storage(None, table_endpoint="https://127.0.0.1:9", queue_endpoint="https://127.0.0.1:9")
+    async with onboarding_table(storage, Broken(), Connections()) as table:
+        with pytest.raises(StorageError, match="NoToken"):
+            await TableLedger(table).read(new_vm())
+
+
+@asynccontextmanager
+async def token_endpoint(answer: Callable[[web.Request], Awaitable[web.Response]]) -> AsyncIterator[str]:
+    """The endpoint of a managed identity, as App Service has it."""
+    application = web.Application()
+    application.router.add_get("/token", answer)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/token"
+    finally:
+        await runner.cleanup()
+
+
+def status(number: int, text: str) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def answer(_: web.Request) -> web.Response:
+        body = {"statusCode": number, "message": text}
+        return web.json_response(body, status=number, headers={"Retry-After": "60"})
+
+    return answer
+
+
+async def hang_up(request: web.Request) -> web.Response:
+    assert request.transport is not None
+    request.transport.close()
+    return web.Response()
+
+
+MANAGED = {
+    "busy": (status(429, "busy"), "TokenUnavailable"),
+    "gone": (status(410, "gone"), "TokenUnavailable"),
+    "not ready": (status(400, "not ready"), "TokenUnavailable"),
+    "upset": (status(500, "upset"), "TokenUnavailable"),
+    "hangs up": (hang_up, "TokenUnavailable"),
+    "no identity": (status(400, "Unable to load the proper Managed Identity."), "IdentityUnusable"),
+}
+
+
+@pytest.mark.parametrize(("answer", "code"), MANAGED.values(), ids=MANAGED)
+async def test_the_real_credential_asks_once_and_says_what_its_endpoint_said(
+    answer: Callable[[web.Request], Awaitable[web.Response]], code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with token_endpoint(answer) as url:
+        monkeypatch.setenv("IDENTITY_ENDPOINT", url)
+        monkeypatch.setenv("IDENTITY_HEADER", "x")
+        identity = credential(read_settings({}).cloud, "", {"IDENTITY_ENDPOINT": url})
+        adapter = ArmAdapter(identity, "https://127.0.0.1:9", SCOPE, lambda: NOW)
+        async with asyncio.timeout(5):
+            with pytest.raises(ArmError) as raised:
+                await adapter.read_machine(new_vm())
+        await adapter.close()
+        await identity.close()
+    assert raised.value.evidence.code == code
+
+
+AWAY = {
+    "another host": "https://arm.invalid/subscriptions/s?api-version=1",
+    "another port": "https://127.0.0.1:9/x",
+    "in the clear": "http://{host}/x",
+    "the host as a user": "https://{host}@arm.invalid/x",
+    "a user": "https://user@{host}/x",
+    "the host as a beginning": "https://{host}.arm.invalid/x",
+    "no host": "/subscriptions",
+    "no link": "https://[",
+}
+
+
+@pytest.mark.parametrize("link", AWAY.values(), ids=AWAY)
+async def test_a_link_that_leads_away_from_arm_is_not_followed(azure: Azure, link: str) -> None:
+    vm = add(azure)
+    host = azure.endpoints.arm.removeprefix("https://")
+    body = {"value": [], "nextLink": link.format(host=host)}
+    azure.arm.faults.add(FaultRule(status=200, body=body))
+
+    evidence = await refusal(list_all, azure.adapter, vm)
+
+    told = classify(evidence, parse_errors({}), azure.clock.now())
+    assert (evidence.code, told.cause) == ("InvalidLink", "bad-request")
+    assert len(azure.arm.requests) == 1
+
+
+async def test_resource_graph_is_not_asked_elsewhere_either(tmp_path: Path) -> None:
+    """Its endpoint is ARM's own, so only a redirect could lead away."""
+    tls = make_certificates(tmp_path).server_context()
+    async with storage_stub(nothing, tls) as elsewhere:
+        headers = {"Location": f"{elsewhere.endpoint}/x"}
+        async with storage_stub(lambda: web.Response(status=307, headers=headers), tls) as stub:
+            graph = GraphAdapter(Identity(), stub.endpoint, SCOPE, lambda: NOW, connections=trusting(tmp_path))
+            with pytest.raises(ArmError):
+                await anext(aiter(graph.machines(["s"])))
+            await graph.close()
+    assert elsewhere.asked == []
+
+
+BAD_IMAGES = ["", "/", "x", "images/golden", ".arm.invalid/subscriptions/s/x", "@arm.invalid/subscriptions/s/x/y"]
+
+
+@pytest.mark.parametrize("image", [*BAD_IMAGES, "/subscriptions/", "/subscriptions/s/../../x", "/subscriptions/s//x"])
+async def test_an_image_id_that_is_none_is_an_arm_error_and_not_asked_for(azure: Azure, image: str) -> None:
+    with pytest.raises(ArmError) as raised:
+        await azure.adapter.read_image(image)
+    assert classify(raised.value.evidence, parse_errors({}), azure.clock.now()).cause == "bad-request"
+    assert len(azure.arm.requests) == 0
+
+
+async def test_subscriptions_that_nobody_knows_leave_nothing_behind(tmp_path: Path) -> None:
+    def unknown() -> web.Response:
+        return web.json_response({"error": {"code": "SubscriptionNotFound"}}, status=404)
+
+    async with storage_stub(unknown, make_certificates(tmp_path).server_context()) as stub:
+        adapter = ArmAdapter(Identity(), stub.endpoint, SCOPE, lambda: NOW, connections=trusting(tmp_path))
+
+        async def ask(numbers: range) -> None:
+            for number in numbers:
+                vm = VmId(f"00000000-0000-4000-8000-{number:012}", "rg", "vm")
+                with pytest.raises(ArmError):
+                    await adapter.read_machine(vm)
+                stub.asked.clear()
+
+        await ask(range(10))
+        tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        await ask(range(10, 70))
+        grown = tracemalloc.get_traced_memory()[0] - before
+        tracemalloc.stop()
+        await adapter.close()
+    assert grown < 60 * 10_000

@@ -1,0 +1,74 @@
+"""Deferrals on a real queue: a look is not seen before its time, and is then what was scheduled."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from azure.storage.queue.aio import QueueClient
+
+from onboarding.application.messages import decode
+from onboarding.application.ports import Deferrals, Look
+from onboarding.azure.storage.storage_clients import deferrals_queue
+from onboarding.domain.errors import StorageError
+from tests.adapters.conftest import storage_of
+from tests.adapters.storage.rows import OMS, TIME, new_vm
+
+NOWHERE = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=c2VjcmV0;QueueEndpoint=http://127.0.0.1:9/a;"
+
+
+async def test_a_look_that_is_due_is_seen_as_it_was_scheduled(deferrals: Deferrals, queue: QueueClient) -> None:
+    look = Look(new_vm("web.01_(ü)"), OMS, TIME)
+
+    await deferrals.schedule(look, TIME)
+
+    message = await queue.receive_message()
+    assert message is not None
+    assert decode(message.content) == look
+
+
+async def test_the_message_is_plain_json_that_never_expires(deferrals: Deferrals, queue: QueueClient) -> None:
+    vm = new_vm()
+
+    await deferrals.schedule(Look(vm, OMS, TIME), TIME)
+
+    message = await queue.receive_message()
+    assert message is not None
+    assert json.loads(message.content) == {"vm": str(vm), "extension": OMS, "due": "2026-11-20T09:14:07.331820+00:00"}
+    assert message.expires_on is not None
+    assert message.expires_on > datetime.now(UTC) + timedelta(days=3650)
+
+
+async def test_a_look_is_not_seen_before_its_time(deferrals: Deferrals, queue: QueueClient) -> None:
+    await deferrals.schedule(Look(new_vm(), OMS, TIME + timedelta(hours=1)), TIME)
+
+    assert await queue.receive_message() is None
+    assert (await queue.get_queue_properties()).approximate_message_count == 1
+
+
+async def test_workers_that_find_no_queue_make_it_once(deferrals: Deferrals, queue: QueueClient) -> None:
+    looks = [Look(new_vm(), OMS, TIME) for _ in range(4)]
+
+    await asyncio.gather(*(deferrals.schedule(look, TIME) for look in looks))
+
+    found = [decode(message.content) async for message in queue.receive_messages(max_messages=10)]
+    assert sorted(map(str, found)) == sorted(map(str, looks))
+
+
+async def test_a_look_may_be_scheduled_twice(deferrals: Deferrals, queue: QueueClient) -> None:
+    look = Look(new_vm(), OMS, TIME)
+
+    await deferrals.schedule(look, TIME)
+    await deferrals.schedule(look, TIME)
+
+    assert (await queue.get_queue_properties()).approximate_message_count == 2
+
+
+async def test_a_queue_that_cannot_be_reached_is_a_storage_error_long_before_event_grid_gives_up() -> None:
+    deferrals = deferrals_queue(storage_of(NOWHERE), None)
+    with pytest.raises(StorageError):
+        async with asyncio.timeout(10):
+            await deferrals.schedule(Look(new_vm(), OMS, TIME), TIME)
+    await deferrals.close()

@@ -1,0 +1,273 @@
+"""`onboard status` on a real table: what is shown, as what, and what its exit code says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from onboarding.application.notifications import Trigger
+from onboarding.azure.storage.storage_clients import onboarding_table
+from onboarding.azure.storage.table_ledger import TableLedger
+from onboarding.cli.machines.status_output import TableWriter
+from onboarding.cli.main import main
+from onboarding.domain.reconcile.row import Outcome, Row
+from onboarding.domain.resource_id import VmId
+from simulator.azurite import Azurite
+from tests.adapters.conftest import storage_of
+from tests.adapters.storage.rows import TIME, final, new_vm, row_of, trigger, write
+
+WAITING, FAILED, DONE = new_vm("web-01"), new_vm("web-02", "shop-test"), new_vm("db-01")
+HOUR = timedelta(hours=1)
+
+type Status = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def status(azurite: Azurite, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Status:
+    """Runs the command with the settings of a file; exit code, output and errors."""
+    settings = tmp_path / "local.settings.json"
+    settings.write_text(json.dumps({"Values": {"AzureWebJobsStorage": azurite.connection_string}}))
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = main(["status", "--settings", str(settings), *arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def written(azurite: Azurite) -> None:
+    """Three VMs: one waits, one failed after a look, one is done."""
+    asyncio.run(fill(azurite.connection_string))
+
+
+async def fill(connection: str) -> None:
+    async with onboarding_table(storage_of(connection), None) as table:
+        await table.delete_table()
+        ledger = TableLedger(table)
+        waiting = row_of(WAITING, distribution="Ubuntu", os_version="16.04")
+        await write(ledger, waiting, trigger("11111111-aaaa"), None)
+        await story(ledger, FAILED)
+        await write(ledger, final(DONE, duration_ms=118_432), trigger("22222222-bbbb"), None)
+
+
+async def story(ledger: TableLedger, vm: VmId) -> None:
+    failed = final(
+        vm, Outcome.FAILED, reason="exit code 51", advice="Use a supported \x1b[31mrelease.", error_code="51"
+    )
+    version = await write(ledger, row_of(vm), trigger("33333333-cccc"), None)
+    version = await write(ledger, row_of(vm, reason="still not running"), Trigger("look.1", TIME + HOUR), version)
+    await write(ledger, failed, Trigger("44444444-dddd", TIME + 26 * HOUR), version)
+
+
+def objects(out: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in out.splitlines()]
+
+
+@pytest.mark.usefixtures("written")
+def test_the_table_shows_every_vm_and_counts_the_outcomes_in_120_columns(status: Status) -> None:
+    code, out, _ = status()
+
+    assert code == 0
+    assert max(len(line) for line in out.splitlines()[:-1]) <= 120
+    for words in (
+        "Shop-Prod/web-01",
+        "Ubuntu 16.04",
+        "Waiting",
+        "the VM is not running (vm-running)",
+        "next 11-20 10:14",
+    ):
+        assert words in out
+    assert "118,432" in out
+    assert "3 rows: 1 Waiting, 1 Installed, 1 Failed" in out
+
+
+@pytest.mark.usefixtures("written")
+def test_totals_alone(status: Status) -> None:
+    assert status("--totals") == (0, "3 rows: 1 Waiting, 1 Installed, 1 Failed\n", "")
+    assert status("--totals", "--vm", "web-02") == (0, "1 row: 1 Failed\n", "")
+    assert status("--totals", "--outcome", "Gone")[:2] == (1, "nothing in the table matches\n")
+
+
+@pytest.mark.usefixtures("written")
+def test_totals_for_machines(status: Status) -> None:
+    _, out, _ = status("--totals", "--json")
+    assert json.loads(out) == {"rows": 3, "outcomes": {"Waiting": 1, "Installed": 1, "Failed": 1}}
+
+    code, out, _ = status("--totals", "--json", "--vm", "nobody")
+    assert (code, json.loads(out)) == (1, {"rows": 0, "outcomes": {}})
+
+
+def test_many_rows_are_shown_a_page_at_a_time() -> None:
+    shown = StringIO()
+    table = TableWriter(Console(file=shown, width=120))
+    rows = [final(new_vm(f"vm-{number:04}")) for number in range(1100)]
+
+    for row in rows[:501]:
+        table.write(row)
+    assert "vm-0499" in shown.getvalue()
+    for row in rows[501:]:
+        table.write(row)
+    table.end()
+
+    lines = shown.getvalue().splitlines()
+    assert [line.split()[0][-4:] for line in lines if "vm-" in line] == [f"{number:04}" for number in range(1100)]
+    assert sum(line.startswith("VM ") for line in lines) == 3
+    assert lines[-1] == "1,100 rows: 1,100 Installed"
+
+
+@pytest.mark.usefixtures("written")
+def test_nothing_in_a_row_steers_the_terminal(status: Status) -> None:
+    _, out, _ = status("--vm", "web-02")
+
+    assert "\x1b" not in out
+    assert "Use a supported ?[31mrelease." in out
+
+
+@pytest.mark.usefixtures("written")
+def test_json_has_every_column_of_the_row(status: Status) -> None:
+    code, out, _ = status("--json", "--vm", "web-02")
+
+    assert code == 0
+    (row,) = objects(out)
+    assert row["Outcome"] == "Failed"
+    assert row["FinishedAt"] == "2026-11-20T09:16:07.331820+00:00"
+    failed = final(FAILED, Outcome.FAILED, reason="exit code 51", advice=row["Advice"], error_code="51")
+    assert set(row) == set(failed.to_properties())
+
+
+@pytest.mark.usefixtures("written")
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        ([], {"web-01", "web-02", "db-01"}),
+        (["--outcome", "failed", "WAITING"], {"web-01", "web-02"}),
+        (["--outcome", "Failed", "--outcome", "Installed"], {"web-02", "db-01"}),
+        (["--resource-group", "shop-prod"], {"web-01", "db-01"}),
+        (["--subscription", WAITING.subscription.upper()], {"web-01"}),
+        (["--vm", "WEB-02"], {"web-02"}),
+    ],
+)
+def test_rows_are_chosen_by_what_they_say(status: Status, arguments: list[str], found: set[str]) -> None:
+    code, out, _ = status("--json", *arguments)
+
+    assert code == 0
+    assert {row["VmName"] for row in objects(out)} == found
+
+
+@pytest.mark.usefixtures("written")
+@pytest.mark.parametrize("arguments", [["--vm", "nobody"], ["--outcome", "Gone"], ["--vm", "nobody", "--history"]])
+def test_nothing_that_matches_is_exit_code_1(status: Status, arguments: list[str]) -> None:
+    assert status(*arguments)[0] == 1
+    assert status(*arguments, "--json")[:2] == (1, "")
+
+
+@pytest.mark.usefixtures("written")
+def test_the_history_of_a_vm_is_a_story_from_its_beginning(status: Status) -> None:
+    code, out, _ = status("--vm", "WEB-02", "--history")
+
+    assert code == 0
+    heading, _, first, second, third, *_ = out.splitlines()
+    assert heading == str(FAILED)
+    assert first.split()[:6] == ["2026-11-20", "09:14:07", "+00:00:00", "event", "33333333", "Waiting"]
+    assert second.split()[:6] == ["2026-11-20", "10:14:07", "+01:00:00", "timed", "look", "Waiting"]
+    assert third.split()[:7] == ["2026-11-21", "11:14:07", "+1d", "02:00:00", "event", "44444444", "Failed"]
+
+
+@pytest.mark.usefixtures("written")
+def test_the_history_in_json_names_each_event(status: Status) -> None:
+    _, out, _ = status("--vm", "web-02", "--history", "--json")
+
+    assert [row["EventId"] for row in objects(out)] == ["33333333-cccc", "look.1", "44444444-dddd"]
+
+
+def test_a_name_that_several_vms_have_is_asked_about(status: Status, azurite: Azurite) -> None:
+    async def twins() -> None:
+        async with onboarding_table(storage_of(azurite.connection_string), None) as table:
+            await table.delete_table()
+            for group in ("blue", "green"):
+                await write(TableLedger(table), row_of(VmId(WAITING.subscription, group, "web")), trigger(), None)
+
+    asyncio.run(twins())
+
+    code, _, error = status("--vm", "web", "--history")
+    assert code == 2
+    assert "blue" in error
+    assert "green" in error
+    assert status("--vm", "web", "--resource-group", "Green", "--history")[0] == 0
+
+
+def test_a_table_that_is_not_there_yet_matches_nothing(status: Status, azurite: Azurite) -> None:
+    async def remove() -> None:
+        async with onboarding_table(storage_of(azurite.connection_string), None) as table:
+            await table.delete_table()
+
+    asyncio.run(remove())
+
+    assert status()[:2] == (1, "nothing in the table matches\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("no json", "is no JSON"),
+        ("[]", '"Values"'),
+        ('{"Values": {"A": 1}}', '"Values"'),
+        ('{"IsEncrypted": true, "Values": {"A": "B"}}', "func settings decrypt"),
+        ('{"Values": {"AzureWebJobsStorage": "AccountKey=c2VjcmV0"}}', "AzureWebJobsStorage"),
+        ('{"Values": {"AzureWebJobsStorage": ""}}', "AzureWebJobsStorage"),
+    ],
+)
+def test_bad_settings_are_exit_code_2_and_say_what_to_mend(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, told: str
+) -> None:
+    file = tmp_path / "settings.json"
+    file.write_text(content)
+
+    assert main(["status", "--settings", str(file)]) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert "c2VjcmV0" not in error
+
+
+def test_an_account_that_does_not_answer_is_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nowhere = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=c2VjcmV0;TableEndpoint=http://127.0.0.1:9/a;"
+    file = tmp_path / "settings.json"
+    file.write_text(json.dumps({"Values": {"AzureWebJobsStorage": nowhere}}))
+
+    assert main(["status", "--settings", str(file)]) == 2
+    error = capsys.readouterr().err
+    assert "could not be read" in error
+    assert "AzureWebJobsStorage" in error
+    assert "c2VjcmV0" not in error
+
+
+def test_a_story_needs_a_vm(status: Status) -> None:
+    code, _, error = status("--history")
+    assert code == 2
+    assert "--vm" in error
+
+
+def test_every_outcome_can_be_shown(azurite: Azurite, status: Status) -> None:
+    async def fill_in() -> None:
+        async with onboarding_table(storage_of(azurite.connection_string), None) as table:
+            await table.delete_table()
+            for outcome in Outcome:
+                vm = new_vm(outcome.value)
+                row: Row = final(vm, outcome) if outcome.final else row_of(vm, outcome=outcome)
+                await write(TableLedger(table), row, trigger(), None)
+
+    asyncio.run(fill_in())
+
+    _, out, _ = status()
+    assert f"{len(Outcome)} rows" in out
+    assert all(f"1 {outcome.value}" in out for outcome in Outcome)

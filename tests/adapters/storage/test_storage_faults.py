@@ -1,0 +1,119 @@
+"""What Azure's storage can answer and Azurite never does; and what exactly the queue is asked for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from aiohttp import web
+
+from onboarding.application.ports import Look
+from onboarding.azure.storage.storage_clients import deferrals_queue, onboarding_table
+from onboarding.azure.storage.table_ledger import TableLedger
+from onboarding.domain.errors import LostRace, OnboardingError, StorageError
+from tests.adapters.conftest import storage_of
+from tests.adapters.storage.rows import OMS, TIME, create, new_vm, row_of, trigger
+from tests.adapters.storage.storage_stub import refusal, refused_transaction, storage_stub
+
+SENT = (
+    '<?xml version="1.0" encoding="utf-8"?><QueueMessagesList><QueueMessage>'
+    "<MessageId>7d35e3ce-0000-4000-8000-000000000001</MessageId><PopReceipt>receipt</PopReceipt>"
+    "<InsertionTime>Fri, 20 Nov 2026 09:14:07 GMT</InsertionTime>"
+    "<ExpirationTime>Fri, 31 Dec 9999 23:59:59 GMT</ExpirationTime>"
+    "<TimeNextVisible>Fri, 20 Nov 2026 09:14:07 GMT</TimeNextVisible>"
+    "</QueueMessage></QueueMessagesList>"
+)
+
+
+@pytest.mark.parametrize(
+    ("answer", "raised"),
+    [
+        (lambda: refused_transaction(409, "EntityAlreadyExists"), LostRace),
+        (lambda: refused_transaction(412, "UpdateConditionNotSatisfied"), LostRace),
+        (lambda: refused_transaction(409, "TableBeingDeleted"), StorageError),
+        (lambda: refusal(409, "TableBeingDeleted"), StorageError),
+        (lambda: refused_transaction(404, "ResourceNotFound"), StorageError),
+        (lambda: refused_transaction(400, "PropertyValueTooLarge"), StorageError),
+        (lambda: refusal(403, "AuthorizationFailure"), StorageError),
+        (lambda: refusal(413, "RequestBodyTooLarge"), StorageError),
+        (lambda: refusal(500, "InternalError"), StorageError),
+        (lambda: refusal(503, "ServerBusy"), StorageError),
+        (lambda: web.Response(status=502, text="<html>proxy</html>", content_type="text/html"), StorageError),
+    ],
+)
+async def test_only_who_was_overtaken_has_lost_a_race(
+    answer: Callable[[], web.Response], raised: type[OnboardingError]
+) -> None:
+    vm = new_vm()
+    async with storage_stub(answer) as stub, onboarding_table(storage_of(stub.connection), None) as table:
+        with pytest.raises(raised):
+            await create(TableLedger(table), row_of(vm), trigger())
+
+
+@pytest.mark.parametrize("status", [400, 403, 409, 412, 500, 503])
+async def test_a_read_that_is_refused_is_a_storage_error_whatever_the_status(status: int) -> None:
+    async with (
+        storage_stub(lambda: refusal(status, "Refused")) as stub,
+        onboarding_table(storage_of(stub.connection), None) as table,
+    ):
+        with pytest.raises(StorageError, match=str(status)):
+            await TableLedger(table).read(new_vm())
+
+
+async def test_the_wait_that_a_busy_table_asks_for_is_not_slept_in_the_trigger() -> None:
+    def busy() -> web.Response:
+        answer = refusal(503, "ServerBusy")
+        answer.headers["Retry-After"] = "600"
+        return answer
+
+    async with storage_stub(busy) as stub, onboarding_table(storage_of(stub.connection), None) as table:
+        for call in (TableLedger(table).read(new_vm()), create(TableLedger(table), row_of(new_vm()), trigger())):
+            with pytest.raises(StorageError):
+                async with asyncio.timeout(10):
+                    await call
+
+
+@pytest.mark.parametrize("text", ["{", "<html>", "[]"])
+async def test_an_answer_that_is_no_table_s_is_a_storage_error(text: str) -> None:
+    async with (
+        storage_stub(lambda: web.Response(status=200, text=text, content_type="application/json")) as stub,
+        onboarding_table(storage_of(stub.connection), None) as table,
+    ):
+        with pytest.raises(StorageError):
+            await TableLedger(table).read(new_vm())
+
+
+@pytest.mark.parametrize(
+    ("ahead", "seconds"),
+    [
+        (timedelta(minutes=-5), 0),
+        (timedelta(), 0),
+        (timedelta(microseconds=1), 1),
+        (timedelta(seconds=90), 90),
+        (timedelta(seconds=90, microseconds=1), 91),
+        (timedelta(days=6), 518_400),
+        (timedelta(days=30), 518_400),
+    ],
+)
+async def test_a_look_is_hidden_until_it_is_due_and_never_expires(ahead: timedelta, seconds: int) -> None:
+    async with storage_stub(lambda: web.Response(status=201, text=SENT, content_type="application/xml")) as stub:
+        deferrals = deferrals_queue(storage_of(stub.connection), None)
+        await deferrals.schedule(Look(new_vm(), OMS, TIME + ahead), TIME)
+        await deferrals.close()
+
+    (request,) = stub.asked
+    assert request.method == "POST"
+    assert request.query["visibilitytimeout"] == str(seconds)
+    assert request.query["messagettl"] == "-1"
+
+
+@pytest.mark.filterwarnings("ignore:Testing an element's truth value:DeprecationWarning")  # the SDK, reading XML
+@pytest.mark.parametrize("status", [400, 403, 409, 413, 500, 503])
+async def test_a_look_that_is_refused_is_a_storage_error(status: int) -> None:
+    async with storage_stub(lambda: web.Response(status=status, headers={"x-ms-error-code": "Refused"})) as stub:
+        deferrals = deferrals_queue(storage_of(stub.connection), None)
+        with pytest.raises(StorageError):
+            await deferrals.schedule(Look(new_vm(), OMS, TIME), TIME)
+        await deferrals.close()

@@ -1,0 +1,133 @@
+"""What sweeps keep between runs, on Azurite: their state, the policies that were seen, and the poison queue."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from copy import replace
+from datetime import timedelta
+
+import pytest
+from azure.core.exceptions import ResourceNotFoundError
+from azure.storage.queue.aio import QueueClient
+
+from onboarding.application.messages import encode
+from onboarding.application.ports import Look, Message, Revisit, SweepState
+from onboarding.azure.storage.poison_queue import PoisonQueue
+from onboarding.azure.storage.policy_version_store import TablePolicyStates
+from onboarding.azure.storage.storage_clients import OnboardingTable, poison_queue
+from onboarding.azure.storage.sweep_store import TableSweeps
+from onboarding.azure.storage.table_ledger import TableLedger
+from onboarding.domain.errors import LostRace
+from onboarding.domain.policy.policy_version import PolicyState
+from onboarding.domain.reconcile.sweep_requests import MOST, Mark
+from onboarding.settings import QUEUE, Storage
+from simulator.azurite import Azurite
+from tests.adapters.storage.rows import OMS, TIME, final, new_vm, trigger, write
+
+
+async def test_the_largest_state_of_a_sweep_comes_back(table: OnboardingTable) -> None:
+    sweeps = TableSweeps(table)
+    assert (await sweeps.read()).state == SweepState()
+    unanswered = bytes(number % 251 for number in range(8 * MOST))
+    state = SweepState(TIME, TIME + timedelta(hours=1), "subscription", Mark(TIME, "key|of"), unanswered)
+    version = await sweeps.write(state, None)
+    assert (await sweeps.read()).state == state
+    less = replace(state, held_until=None, unanswered=b"12345678", overdue=Mark(TIME))
+    await sweeps.write(less, version)
+    assert (await sweeps.read()).state == less
+    with pytest.raises(LostRace):
+        await sweeps.write(state, version)
+
+
+async def test_a_state_that_somebody_else_wrote_is_read_as_far_as_it_goes(table: OnboardingTable) -> None:
+    await table.create_table()
+    entity = {"PartitionKey": "sweep", "RowKey": "state", "OverdueSent": "soon", "Unanswered0": 7, "HeldUntil": True}
+    await table.upsert_entity(entity)
+    assert (await TableSweeps(table).read()).state == SweepState()
+
+
+async def test_policies_come_back_whatever_they_are_called(table: OnboardingTable) -> None:
+    store = TablePolicyStates(table)
+    assert await store.every() == {}
+    states = [
+        PolicyState("linux-monitoring", "0123456789abcdef"),
+        PolicyState("50% of a/b #?", "b" * 16, TIME),
+        PolicyState("50% of a-b #?", "c" * 16, TIME),
+        PolicyState("long" * 400, "d" * 16),
+    ]
+    for state in states:
+        await store.write(state)
+    assert await store.every() == {state.policy: state for state in states}
+
+
+async def test_what_another_version_keeps_of_a_policy_stays(table: OnboardingTable) -> None:
+    store = TablePolicyStates(table)
+    await store.write(PolicyState("p", "a"))
+    entity = await table.get_entity("policy", "policy|p")
+    await table.upsert_entity({**entity, "FirstSeen": "kept"})
+    await store.write(PolicyState("p", "b", TIME))
+    assert (await table.get_entity("policy", "policy|p"))["FirstSeen"] == "kept"
+
+
+async def test_a_standing_names_the_policy_and_its_hash(ledger: TableLedger) -> None:
+    vm = new_vm()
+    row = final(vm, policy="p", policy_hash="0123456789abcdef")
+    await write(ledger, row, trigger(), None)
+    found = {resource_id: standing async for resource_id, standing in ledger.standings(vm.subscription)}
+    assert (found[str(vm)].policy, found[str(vm)].policy_hash) == ("p", "0123456789abcdef")
+
+
+@pytest.fixture
+async def laid_aside(azurite: Azurite) -> AsyncIterator[QueueClient]:
+    async with QueueClient.from_connection_string(azurite.connection_string, f"{QUEUE}-poison") as client:
+        with suppress(ResourceNotFoundError):
+            await client.delete_queue()
+        yield client
+        with suppress(ResourceNotFoundError):
+            await client.delete_queue()
+
+
+@pytest.fixture
+async def poison(storage: Storage) -> AsyncIterator[PoisonQueue]:
+    adapter = poison_queue(storage, None)
+    yield adapter
+    await adapter.close()
+
+
+async def test_settled_messages_leave_the_poison_queue_and_the_others_stay(
+    laid_aside: QueueClient, poison: PoisonQueue
+) -> None:
+    await laid_aside.create_queue()
+    looks: list[Message] = [Look(new_vm(), OMS, TIME) for _ in range(40)]
+    for message in (*looks, Revisit(new_vm(), "missed", TIME)):
+        await laid_aside.send_message(encode(message))
+    await laid_aside.send_message("not a message")
+    asked: list[Message] = []
+
+    async def settled(message: Message) -> bool:
+        asked.append(message)
+        return message in looks[:35]
+
+    assert await poison.remove(settled, 256) == 35
+    assert len(asked) == 41
+    assert (await laid_aside.get_queue_properties()).approximate_message_count == 7
+
+
+async def test_no_more_than_asked_for_are_looked_through(laid_aside: QueueClient, poison: PoisonQueue) -> None:
+    await laid_aside.create_queue()
+    for _ in range(5):
+        await laid_aside.send_message(encode(Look(new_vm(), OMS, TIME)))
+
+    async def settled(_: Message) -> bool:
+        return True
+
+    assert await poison.remove(settled, 3) == 3
+    assert (await laid_aside.get_queue_properties()).approximate_message_count == 2
+
+
+async def test_without_a_poison_queue_there_is_nothing_to_remove(laid_aside: QueueClient, poison: PoisonQueue) -> None:
+    async def settled(_: Message) -> bool:
+        return True
+
+    assert await poison.remove(settled, 256) == 0

@@ -1,0 +1,363 @@
+"""`onboard policy plan` and `explain`: what the files would do, said before they are deployed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from onboarding.application.readers.image_definitions import Definitions
+from onboarding.cli.main import main
+from onboarding.cli.policy.live import FleetReader, listed
+from onboarding.domain.failures.evidence import Evidence
+from onboarding.domain.image.overrides import NO_OVERRIDES
+from onboarding.domain.policy.policy import PolicySet, parse_policy
+from onboarding.domain.policy.rule import compile_rule
+from tests.flow.world import BIONIC, POLICY, SUBSCRIPTION, WORKSPACE_ID, World, extension, vm_body, vm_id
+from tests.shared_samples import SAMPLES, needs_samples
+
+WEST = vm_body("west")
+TAGGED = vm_body("tagged", tags={"onboarding": "skip"})
+NEW = vm_body("new", image=BIONIC)
+FLEET = [WEST, TAGGED, NEW]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write(tmp_path / "new", linux=POLICY)
+    (tmp_path / "fleet.json").write_text(json.dumps(FLEET))
+    return tmp_path
+
+
+def write(folder: Path, **policies: dict[str, Any]) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name, policy in policies.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(policy))
+    return folder
+
+
+def plan(folder: Path, *more: str) -> int:
+    options = ["--vm-list", str(folder / "fleet.json"), "--policies", str(folder / "new")]
+    return main(["policy", "plan", *options, *more])
+
+
+def test_without_old_files_everything_is_new(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert plan(folder, "--format", "json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["machines"], told["changed"]) == (3, 2), "what is out of scope is left as it is"
+    assert [change["changed"] for change in told["changes"]] == [True, False, True]
+    assert [change["after"]["decision"] for change in told["changes"]] == ["Install", "OutOfScope", "Unsupported"]
+    assert {change["before"] for change in told["changes"]} == {None}
+
+
+def test_a_plan_shows_what_a_change_would_do_and_to_whom(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(folder / "old", linux={**POLICY, "rule": {"field": "location", "equals": "eastus"}})
+    assert plan(folder, "--against", str(folder / "old")) == 0
+    told = capsys.readouterr().out
+    assert f"{WEST['id']}  oms-agent-linux: OutOfScope → Install  (linux-monitoring)" in told
+    assert "policy linux-monitoring selects it, and the OS supports it" in told
+    assert TAGGED["id"] not in told
+    assert "3 VMs, 2 changes" in told
+    assert plan(folder, "--against", str(folder / "new"), "--format", "json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["changed"], told["changes"]) == (0, [])
+    assert {"before": "Install", "after": "Install", "vms": 1} in told["counts"]
+
+
+def test_another_workspace_is_a_change_even_where_the_decision_is_the_same(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(folder / "old", linux={**POLICY, "settings": {"workspaceId": WORKSPACE_ID}})
+    assert plan(folder, "--against", str(folder / "old"), "--all", "--format", "json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [change["changed"] for change in told["changes"]] == [True, True, True]
+
+
+def test_an_extension_that_no_policy_names_any_more(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(folder / "old", linux=POLICY)
+    (folder / "new" / "linux.yaml").unlink()
+    assert plan(folder, "--against", str(folder / "old")) == 1
+    captured = capsys.readouterr()
+    assert "oms-agent-linux: Install → no policy" in captured.out
+    assert "holds no usable policy" in captured.err
+
+
+def test_a_file_that_cannot_be_used_is_named_and_the_rest_is_planned(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(folder / "new", broken={"name": "x"}, linux_again=POLICY)
+    assert plan(folder) == 1
+    captured = capsys.readouterr()
+    assert "broken.yaml: extension: is missing" in captured.err
+    assert "linux_again.yaml: name: 'linux-monitoring' is taken" in captured.err
+    assert "3 VMs, 2 changes" in captured.out
+
+
+CLI_EXTENSION = {
+    "id": f"{vm_id('west')}/extensions/OMSExtension",
+    "name": "OMSExtension",
+    "type": "Microsoft.Compute/virtualMachines/extensions",
+    "publisher": "Microsoft.EnterpriseCloud.Monitoring",
+    "typePropertiesType": "OmsAgentForLinux",
+    "provisioningState": "Succeeded",
+    "settings": {"workspaceId": WORKSPACE_ID},
+}
+LISTED = {"id": CLI_EXTENSION["id"]}
+ANOTHER_NAME = {"id": f"{vm_id('west')}/extensions/by-hand"}
+
+
+def flat_body(body: dict[str, Any]) -> dict[str, Any]:
+    """As `az vm list` prints it."""
+    flat = {key: value for key, value in body.items() if key != "properties"}
+    return {**flat, **{key: value for key, value in body["properties"].items() if key != "instanceView"}}
+
+
+@pytest.mark.parametrize(
+    ("resource", "decision"),
+    [
+        (CLI_EXTENSION, "AlreadyInstalled"),
+        (extension(), "AlreadyInstalled"),
+        (extension(name="by-hand"), "AlreadyInstalled"),
+        (extension(state="Updating"), "Waiting"),
+        ({**CLI_EXTENSION, "typePropertiesType": "CustomScript", "publisher": "Microsoft.Azure.Extensions"}, "Install"),
+        (LISTED, "unknown"),
+        (ANOTHER_NAME, "unknown"),
+        ({**LISTED, "name": None, "typePropertiesType": None, "provisioningState": None}, "unknown"),
+        ({key: value for key, value in CLI_EXTENSION.items() if key != "provisioningState"}, "unknown"),
+        ({key: value for key, value in CLI_EXTENSION.items() if key != "publisher"}, "unknown"),
+    ],
+)
+def test_the_fleet_may_be_what_the_azure_cli_lists(folder: Path, resource: dict[str, Any], decision: str) -> None:
+    flat = flat_body(WEST)
+    command = [sys.executable, "-m", "onboarding", "policy", "plan", "--policies", str(folder / "new")]
+    done = subprocess.run(
+        [*command, "--format", "json"],
+        input=json.dumps([{**flat, "resources": [resource]}]).encode(),
+        capture_output=True,
+        check=True,
+    )
+    (change,) = json.loads(done.stdout)["changes"]
+    assert change["vm"] == WEST["id"]
+    assert change["after"]["decision"] == decision
+    assert ("--live" in change["after"]["reason"]) is (decision == "unknown")
+
+
+def test_a_failed_extension_of_a_list_is_not_taken_for_a_good_one(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = {**CLI_EXTENSION, "provisioningState": "Failed"}
+    (folder / "fleet.json").write_text(json.dumps([{**flat_body(WEST), "resources": [failed]}]))
+    assert plan(folder, "--format", "json") == 0
+    (change,) = json.loads(capsys.readouterr().out)["changes"]
+    assert change["after"]["decision"] == "Failed"
+
+
+@pytest.mark.parametrize(
+    ("body", "decision"),
+    [
+        (vm_body("west", tags={"onboarding": "skip"}), "OutOfScope"),
+        (vm_body("west", os_type="Windows"), "OutOfScope"),
+        (vm_body("west", image=BIONIC), "unknown"),
+    ],
+)
+def test_what_is_decided_without_the_extensions_is_known(
+    folder: Path, body: dict[str, Any], decision: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "fleet.json").write_text(json.dumps([{**flat_body(body), "resources": [ANOTHER_NAME]}]))
+    assert plan(folder, "--format", "json") == 0
+    (change,) = json.loads(capsys.readouterr().out)["changes"]
+    assert change["after"]["decision"] == decision
+    assert plan(folder, "--against", str(folder / "new"), "--format", "json") == 0
+    assert json.loads(capsys.readouterr().out)["changed"] == 0
+
+
+ANYTHING: st.SearchStrategy[object] = (
+    st.none() | st.booleans() | st.integers() | st.text(max_size=4) | st.just({}) | st.just([])
+)
+KEYS = ("id", "name", "type", "publisher", "typePropertiesType", "provisioningState", "properties", "settings")
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    known=st.fixed_dictionaries({}, optional={key: st.just(CLI_EXTENSION.get(key)) for key in KEYS}),
+    odd=st.dictionaries(st.sampled_from(KEYS), ANYTHING, max_size=3),
+)
+def test_what_a_list_tells_of_an_extension_in_part_is_never_taken_for_all(
+    folder: Path, known: dict[str, Any], odd: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    resource = {**LISTED, **known, **odd}
+    (folder / "fleet.json").write_text(json.dumps([{**flat_body(WEST), "resources": [resource, 5, None]}]))
+    assert plan(folder, "--format", "json") == 0
+    (change,) = json.loads(capsys.readouterr().out)["changes"]
+    if change["after"]["decision"] == "AlreadyInstalled":
+        told = ("publisher", "typePropertiesType", "provisioningState")
+        assert {key: resource.get(key) for key in told} == {key: CLI_EXTENSION[key] for key in told}
+
+
+def test_explain_says_it_too(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert explain(folder, {**flat_body(WEST), "resources": [ANOTHER_NAME]}) == 0
+    assert (
+        "→ unknown: what is given names the VM's extensions without handler or state (by-hand)"
+        in capsys.readouterr().out
+    )
+
+
+def test_a_known_handler_leaves_no_room_for_a_nameless_one(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "fleet.json").write_text(json.dumps([{**flat_body(WEST), "resources": [ANOTHER_NAME, extension()]}]))
+    assert plan(folder, "--format", "json") == 0
+    (change,) = json.loads(capsys.readouterr().out)["changes"]
+    assert change["after"]["decision"] == "AlreadyInstalled"
+
+
+def test_a_row_of_resource_graph_says_what_it_does_not_tell(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    body = {key: value for key, value in WEST.items() if key != "resources"}
+    body["properties"] = {key: value for key, value in WEST["properties"].items() if key != "instanceView"}
+    for row, silent in ((body, False), ({**body, "resourceGroup": "app-rg", "tenantId": "t"}, True)):
+        (folder / "fleet.json").write_text(json.dumps([row]))
+        assert plan(folder, "--format", "json") == 0
+        (change,) = json.loads(capsys.readouterr().out)["changes"]
+        assert ("does not tell which extensions" in change["after"]["reason"]) is silent
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--subscription", SUBSCRIPTION], "give --live as well"),
+        (["--live", "--vm-list", "-", "--subscription", SUBSCRIPTION], "give one of the two"),
+    ],
+)
+def test_options_that_do_not_fit_are_named(
+    folder: Path, options: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["policy", "plan", "--policies", str(folder / "new"), *options]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_what_is_read_from_azure_is_named_by_its_id(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "fleet.json").write_text(json.dumps([WEST, {**WEST, "id": "/subscriptions/s"}]))
+    assert plan(folder, "--live") == 2
+    assert "fleet.json, line 1: has no id of a VM" in capsys.readouterr().err
+
+
+async def test_whatever_arm_is_too_busy_for_is_read_again(caplog: pytest.LogCaptureFixture) -> None:
+    world, slept = World(), list[float]()
+    fleet = [each for name in ("a", "b", "gone") if (each := listed(vm_body(name)))]
+    world.add("a")
+    world.add("b", tags={"unread": "no"})
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    busy = Evidence(http_status=429, code="TooManyRequests", headers={"retry-after": "7"})
+    world.arm.read_errors = [busy, Evidence(http_status=503, code="ServerBusy")]
+    policy = parse_policy({**POLICY, "notScopes": [str(vm_id("b"))]}, "p.yaml", compile_rule)
+    reader = FleetReader(world.arm, Definitions(world.arm, NO_OVERRIDES), [PolicySet((policy,))], sleep)
+    seen = [each async for each in reader.read(fleet)]
+    assert [each.facts.id.name for each in seen] == ["a", "b", "gone"]
+    assert [bool(each.unread) for each in seen] == [False, False, True]
+    assert "no such VM" in seen[2].unread
+    assert sorted(slept) == [5, 7]
+    assert seen[1].facts.tags == {}, "nobody wants it: the list has to do"
+
+
+async def test_a_live_read_looks_around_where_a_rule_asks_for_it() -> None:
+    world = World()
+    vm = world.add("a")
+    world.arm.scopes[f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{vm.resource_group}".lower()] = {
+        "tags": {"env": "lab"}
+    }
+    rule = {"value": "[resourceGroup().tags.env]", "notEquals": "lab"}
+    policies = PolicySet((parse_policy({**POLICY, "rule": rule}, "p.yaml", compile_rule),))
+    reader = FleetReader(world.arm, Definitions(world.arm, NO_OVERRIDES), [policies])
+    ((seen,),) = [[each async for each in reader.read([each for each in [listed(vm_body("a"))] if each])]]
+    (said,) = policies.assign(seen.facts, world.now)
+    assert not said.selected
+    assert not said.undecided
+
+
+def explain(folder: Path, body: dict[str, Any], *more: str) -> int:
+    (folder / "vm.json").write_text(json.dumps(body))
+    return main(["policy", "explain", "--vm", str(folder / "vm.json"), "--policies", str(folder / "new"), *more])
+
+
+def test_explain_shows_precedence_exemption_system_and_decision(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exempt = {"scope": str(vm_id("west")), "reason": "by hand", "expiresOn": "2099-01-01"}
+    write(
+        folder / "new",
+        a={**POLICY, "name": "a", "exemptions": [exempt]},
+        z={**POLICY, "name": "z", "rule": {"field": "location", "in": ["westeurope"]}},
+    )
+    assert explain(folder, WEST) == 0
+    told = capsys.readouterr().out
+    assert "✗ policy a (does not decide): exempt from policy a (Waiver until 2099-01-01: by hand)" in told
+    assert "✓ policy linux-monitoring (decides): policy linux-monitoring selects it" in told
+    assert "✓ policy z (does not decide)" in told
+    assert "✓ location in ['westeurope']: 'westeurope'" in told
+    assert "names in row ubuntu 16.04" in told
+    assert "→ Install: policy linux-monitoring selects it" in told
+
+
+def test_explain_answers_in_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    condition = {"field": "Microsoft.Compute/virtualMachines/extensions/provisioningState", "equals": "Succeeded"}
+    write(folder / "new", linux={**POLICY, "existenceCondition": condition})
+    assert explain(folder, {**WEST, "resources": [extension()]}, "--format", "json") == 0
+    told = json.loads(capsys.readouterr().out)
+    (policy,) = told["policies"]
+    assert (policy["decides"], policy["rule"]["matched"]) == (True, True)
+    assert policy["existenceCondition for 'OMSExtension'"]["matched"] is True
+    assert told["os"]["version"] == "16.04"
+    (decision,) = told["decisions"]
+    assert (decision["decision"], decision["verdict"], decision["row"]) == (
+        "AlreadyInstalled",
+        "supported",
+        "ubuntu 16.04",
+    )
+
+
+def test_explain_takes_one_policy_by_its_name(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(folder / "new", z={**POLICY, "name": "z"})
+    assert explain(folder, WEST, "--policy", "z") == 0
+    assert "policy z (decides)" in capsys.readouterr().out
+    assert explain(folder, WEST, "--policy", "y") == 2
+    assert "there are: linux-monitoring, z" in capsys.readouterr().err
+
+
+def test_explain_names_an_id_that_is_no_vms(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["policy", "explain", "--vm", "/subscriptions/s/resourceGroups/g"]) == 2
+    assert "is no VM's id" in capsys.readouterr().err
+
+
+@needs_samples
+def test_azures_own_rule_in_front_says_why_an_image_was_skipped(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its list of images in front, our reading of images and the support table behind it."""
+    definition = SAMPLES / "policies" / "LogAnalyticsExtension_Linux_VM_DINE.json"
+    values = json.dumps({"effect": "DeployIfNotExists", "logAnalytics": "/subscriptions/s/workspaces/w"})
+    (folder / "new" / "linux.yaml").unlink()
+    target = str(folder / "new" / "imported.yaml")
+    assert main(["policy", "import", str(definition), "-o", target, "--parameters", values]) == 0
+    capsys.readouterr()
+
+    fedora = {"publisher": "tunnelbiz", "offer": "fedora", "sku": "fedoragen2", "version": "latest"}
+    for image, word, reason in [
+        (fedora, "OutOfScope", "leaves it out: ✗ none of"),
+        (BIONIC, "Unsupported", "18.04"),
+        (WEST["properties"]["storageProfile"]["imageReference"], "Install", "selects it"),
+    ]:
+        assert explain(folder, vm_body("web01", image=image), "--format", "json") == 0
+        told = json.loads(capsys.readouterr().out)
+        (decision,) = told["decisions"]
+        assert decision["decision"] == word
+        assert reason in decision["reason"]
+    assert explain(folder, vm_body("web01", image=fedora)) == 0
+    assert "✗ Microsoft.Compute/imagePublisher equals 'Canonical': 'tunnelbiz'" in capsys.readouterr().out

@@ -1,0 +1,183 @@
+"""`onboard template`: the extension's resource in both placements and both languages."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pycep import BicepParser
+
+from onboarding.cli.main import main
+from onboarding.export.arm_template import arm_template
+from onboarding.export.bicep_template import bicep_template
+from onboarding.export.extension_template import ExtensionTemplate, Placement
+from onboarding.loading.policy_folder import load_catalogue
+
+ID = "6f680a37-00c6-41c7-a93f-1437e3462574"
+KEY = "bm90IGEgcmVhbCB3b3Jrc3BhY2Uga2V5LCBvbmx5IDY0IGJ5dGVzIG9mIHRleHQgZm9yIHRoZSB0ZXN0cyBvZiB0aGlzISE="
+POLICY = """
+name: linux-monitoring
+extension: oms-agent-linux
+settings: {workspaceId: "{OMS_WORKSPACE_ID}"}
+protectedSettings: {workspaceKey: "{OMS_WORKSPACE_KEY}"}
+"""
+# The document's two examples. They differ in name and type alone.
+NESTED = {
+    "type": "extensions",
+    "name": "OMSExtension",
+    "apiVersion": "2015-06-15",
+    "location": "<location>",
+    "dependsOn": ["[concat('Microsoft.Compute/virtualMachines/', <vm-name>)]"],
+    "properties": {
+        "publisher": "Microsoft.EnterpriseCloud.Monitoring",
+        "type": "OmsAgentForLinux",
+        "typeHandlerVersion": "1.3",
+        "settings": {"workspaceId": "myWorkspaceId"},
+        "protectedSettings": {"workspaceKey": "myWorkSpaceKey"},
+    },
+}
+ROOT = {
+    **NESTED,
+    "type": "Microsoft.Compute/virtualMachines/extensions",
+    "name": "<parentVmResource>/OMSExtension",
+}
+NAMES = {
+    "<location>": "westeurope",
+    "<vm-name>": "'web01'",
+    "<parentVmResource>": "web01",
+    "myWorkspaceId": ID,
+    "myWorkSpaceKey": "[parameters('workspaceKey')]",
+}
+
+
+@pytest.fixture(autouse=True)
+def settings(tmp_path: Path) -> Path:
+    """A policy folder, and the settings file that leads there."""
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "linux.yaml").write_text(POLICY)
+    file = tmp_path / "settings.json"
+    values = {"ONBOARDING_POLICIES": str(tmp_path / "policies"), "OMS_WORKSPACE_ID": ID, "OMS_WORKSPACE_KEY": KEY}
+    file.write_text(json.dumps({"Values": values}))
+    return file
+
+
+@pytest.fixture
+def template(settings: Path, capsys: pytest.CaptureFixture[str]) -> Any:
+    def print_template(*arguments: str) -> str:
+        assert main(["template", "--settings", str(settings), *arguments]) == 0
+        told = capsys.readouterr()
+        assert KEY not in told.out + told.err
+        return told.out
+
+    return print_template
+
+
+@pytest.mark.parametrize(("placement", "example"), [("nested", NESTED), ("root", ROOT)])
+def test_the_resource_is_the_documents_example(template: Any, placement: str, example: dict[str, Any]) -> None:
+    text = json.dumps(example)
+    for name, value in NAMES.items():
+        text = text.replace(name, value)
+    made = json.loads(template("--placement", placement, "--vm", "web01", "--location", "westeurope"))
+    expected = json.loads(text)
+    assert list(made) == list(expected)
+    assert made == expected
+
+
+def test_names_that_are_not_given_are_the_deployments(template: Any) -> None:
+    made = json.loads(template("--placement", "root"))
+    assert made["name"] == "[concat(parameters('vmName'), '/OMSExtension')]"
+    assert made["dependsOn"] == ["[concat('Microsoft.Compute/virtualMachines/', parameters('vmName'))]"]
+    assert made["location"] == "[resourceGroup().location]"
+
+
+def test_a_whole_template_asks_for_what_the_line_asks_for(template: Any) -> None:
+    made = json.loads(template("--placement", "root", "--complete", "--vm", "web01"))
+    assert made["parameters"]["workspaceKey"]["type"] == "secureString"
+    assert "defaultValue" not in made["parameters"]["workspaceKey"]
+    assert made["parameters"]["workspaceId"]["defaultValue"] == ID
+    assert made["parameters"]["vmName"]["defaultValue"] == "web01"
+    (extension,) = made["resources"]
+    assert extension["properties"]["autoUpgradeMinorVersion"] is True
+    assert extension["properties"]["settings"] == {"workspaceId": "[parameters('workspaceId')]"}
+    assert "dependsOn" not in extension  # ARM refuses a dependency on what the template does not deploy
+
+
+def test_a_whole_nested_template_has_the_vm_around_it(template: Any) -> None:
+    made = json.loads(template("--complete"))
+    (machine,) = made["resources"]
+    (extension,) = machine["resources"]
+    assert (machine["type"], extension["type"]) == ("Microsoft.Compute/virtualMachines", "extensions")
+    assert extension["dependsOn"] == ["[concat('Microsoft.Compute/virtualMachines/', parameters('vmName'))]"]
+    used = set(json.dumps(machine).split("parameters('")[1:])
+    assert {name.partition("'")[0] for name in used} == set(made["parameters"])
+
+
+@pytest.mark.parametrize("complete", [(), ("--complete",)])
+@pytest.mark.parametrize("placement", ["nested", "root"])
+def test_bicep_says_the_same(template: Any, placement: str, complete: tuple[str, ...]) -> None:
+    arguments = ("--placement", placement, "--vm", "web01", "--location", "westeurope", *complete)
+    bicep = BicepParser().parse(text=template(*arguments, "--format", "bicep"))
+    arm = json.loads(template(*arguments))
+    resource = arm["resources"][0] if complete else arm
+    extension = resource["resources"][0] if complete and placement == "nested" else resource
+    (found,) = [told for name, told in bicep["resources"].items() if name.endswith("agent")]
+    properties = found["config"]["properties"]
+    assert found["config"]["name"] == "OMSExtension"
+    assert properties["protectedSettings"] == {"workspaceKey": "workspaceKey"}
+    assert properties["settings"] == {"workspaceId": "workspaceId" if complete else ID}
+    for key in ("publisher", "type", "typeHandlerVersion", "autoUpgradeMinorVersion"):
+        assert properties.get(key) == extension["properties"].get(key)
+    assert {"type": "secure"} in bicep["parameters"]["workspaceKey"]["decorators"]
+    assert bicep["parameters"]["workspaceKey"]["default"] is None
+    if placement == "root":
+        assert found["type"] == "Microsoft.Compute/virtualMachines/extensions"
+        assert (found["config"]["parent"], bicep["resources"]["vm"]["existing"]) == ("vm", True)
+
+
+@pytest.mark.parametrize("value", ["it's", "a\\b", "${x}", "[x]", "line\nline", "'''", "\t"])
+def test_texts_stay_what_they_are(value: str) -> None:
+    entry = load_catalogue()["oms-agent-linux"]
+    template = ExtensionTemplate(entry, Placement.NESTED, public={"workspaceId": value}, vm="v", location="l")
+    assert arm_template(template)["properties"]["settings"] == {
+        "workspaceId": f"[{value}" if value.startswith("[") else value
+    }
+    line = next(line for line in bicep_template(template).splitlines() if "workspaceId:" in line)
+    written = line.partition(": ")[2]
+    assert BicepParser().parse(text=f"param p string = {written}\n")["parameters"]["p"]
+    assert "${" not in written.replace("\\${", "")
+
+
+def test_a_setting_without_a_value_here_is_a_parameter(
+    tmp_path: Path, settings: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = {"ONBOARDING_POLICIES": str(tmp_path / "policies"), "OMS_WORKSPACE_ID": ""}
+    settings.write_text(json.dumps({"Values": values}))
+    assert main(["template", "--settings", str(settings)]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["properties"]["settings"] == {"workspaceId": "[parameters('workspaceId')]"}
+    assert '"workspaceKey": {"type": "secureString"' in told.err
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "says"),
+    [
+        ("stopOnMultipleConnections: 'true', ", [], "JSON boolean"),
+        ("", ["--policy", "nobody"], "linux-monitoring"),
+        ("", ["--workspace", "nobody"], "none"),
+        ("", ["--vm", "a b"], "--vm"),
+    ],
+)
+def test_what_cannot_be_is_said(
+    tmp_path: Path,
+    settings: Path,
+    capsys: pytest.CaptureFixture[str],
+    change: str,
+    arguments: list[str],
+    says: str,
+) -> None:
+    file = tmp_path / "policies" / "linux.yaml"
+    file.write_text(POLICY.replace("settings: {", f"settings: {{{change}", 1))
+    assert main(["template", "--settings", str(settings), *arguments]) == 2
+    assert says in capsys.readouterr().err

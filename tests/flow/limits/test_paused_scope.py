@@ -1,0 +1,351 @@
+"""Trouble that is the scope's: one proof pauses it, its VMs wait without asking ARM, a probe resumes it."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from onboarding.application.limits.circuit_breakers import Pauses
+from onboarding.application.ports import Known, StoredPause
+from onboarding.domain.failures.evidence import Evidence
+from onboarding.domain.reconcile.row import Outcome, WaitingFor
+from onboarding.domain.resource_id import VmId
+from tests.flow.world import (
+    OMS,
+    POLICY,
+    SECOND_POLICY,
+    SHAPES,
+    SUBSCRIPTION,
+    LedgerInMemory,
+    PausesInMemory,
+    World,
+    extension,
+    vm_body,
+    vm_id,
+)
+
+SECOND = SECOND_POLICY["extension"]
+
+NOT_AUTHORIZED = Evidence(
+    http_status=403,
+    code="AuthorizationFailed",
+    message="The client 'a' with object id 'b' does not have authorization to perform action "
+    "'Microsoft.Compute/virtualMachines/extensions/write' over scope '/subscriptions/s' or the scope is invalid.",
+)
+WRONG_KEY = "Enable failed with exit code 53 InvalidWorkspaceKey: the workspace key was refused (403)"
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+async def paused(world: World) -> VmId:
+    vm = world.add("first")
+    world.arm.install_errors = [NOT_AUTHORIZED]
+    await world.created(vm)
+    return vm
+
+
+async def test_the_first_proof_pauses_the_scope_and_says_what_to_mend(world: World) -> None:
+    vm = await paused(world)
+    (stored,) = world.pauses.stored.values()
+    assert (stored.pause.resource_group, stored.pause.cause) == ("app-rg", "not-authorized")
+    assert "Virtual Machine Contributor" in stored.pause.advice
+    row = world.row(vm)
+    assert (row.outcome, row.waiting_for, row.attempt) == (Outcome.WAITING, WaitingFor.SCOPE_PAUSED, 0)
+
+
+async def test_the_other_vms_wait_and_ask_for_nothing(world: World) -> None:
+    await paused(world)
+    for name in ("second", "third"):
+        await world.created(world.add(name))
+        assert world.row(world.add(name)).waiting_for is WaitingFor.SCOPE_PAUSED
+    assert world.arm.calls.count("PUT") == 1
+
+
+async def test_of_many_new_vms_at_once_one_reads_the_pauses(world: World) -> None:
+    await asyncio.gather(*(world.created(world.add(f"web{number}")) for number in range(8)))
+    assert world.arm.calls.count("PUT") == 8
+    assert world.pauses.reads == 2, "those of the subscription, and those of every subscription"
+
+
+async def test_the_pauses_are_read_beside_the_row_of_a_new_vm() -> None:
+    both = asyncio.Barrier(3)  # the row, the subscription's pauses, those of every subscription
+
+    class ReadPauses(PausesInMemory):
+        async def read(self, subscription: str) -> tuple[StoredPause, ...]:
+            await both.wait()
+            return await super().read(subscription)
+
+    class Ledger(LedgerInMemory):
+        async def read(self, vm: VmId, *, new: bool = False) -> Known:
+            await both.wait()
+            return await super().read(vm, new=new)
+
+    world = World(ledger=Ledger(), pauses=ReadPauses())
+    async with asyncio.timeout(5):
+        await world.created(world.add())
+    assert world.arm.calls == ["GET", "PUT"]
+
+
+async def test_a_vm_that_needs_nothing_is_not_held_up(world: World) -> None:
+    await paused(world)
+    vm = world.add("windows", os_type="Windows")
+    await world.created(vm)
+    assert world.row(vm).outcome is Outcome.OUT_OF_SCOPE
+
+
+async def test_a_look_at_a_paused_vm_makes_no_call(world: World) -> None:
+    await paused(world)
+    vm = world.add("second")
+    await world.created(vm)
+    calls = list(world.arm.calls)
+    look = world.deferrals.looks[-1]
+    (key,) = world.pauses.stored
+    world.now = look.due
+    stored = world.pauses.stored[key]
+    world.pauses.stored[key] = type(stored)(stored.pause.probed(world.now), "v9")
+    await world.line.look(look)
+    assert world.arm.calls == calls
+    assert world.row(vm).waiting_for is WaitingFor.SCOPE_PAUSED
+    assert world.row(vm).next_attempt_at == world.now + timedelta(minutes=20)
+
+
+async def test_a_probe_that_arm_takes_resumes_the_scope(world: World) -> None:
+    vm = await paused(world)
+    await world.due()
+    assert world.row(vm).outcome is Outcome.REQUESTED
+    assert not world.pauses.stored
+    other = world.add("second")
+    await world.created(other)
+    assert world.row(other).outcome is Outcome.REQUESTED
+
+
+async def test_a_probe_that_is_refused_leaves_the_scope_paused(world: World) -> None:
+    vm = await paused(world)
+    world.arm.install_errors = [NOT_AUTHORIZED]
+    await world.due()
+    (stored,) = world.pauses.stored.values()
+    assert stored.pause.probes == 1
+    assert world.row(vm).waiting_for is WaitingFor.SCOPE_PAUSED
+    assert world.arm.calls.count("PUT") == 2
+
+
+async def test_only_one_of_many_probes_at_a_time(world: World) -> None:
+    await paused(world)
+    for name in ("second", "third", "fourth"):
+        await world.created(world.add(name))
+    world.arm.install_errors = [NOT_AUTHORIZED] * 9
+    world.now += timedelta(minutes=10)
+    for look in list(world.deferrals.looks):
+        await world.line.look(look)
+    assert world.arm.calls.count("PUT") == 2
+
+
+async def test_a_scope_that_cannot_be_read_is_paused_too(world: World) -> None:
+    vm = world.add()
+    world.arm.read_errors = [NOT_AUTHORIZED]
+    await world.created(vm)
+    assert world.row(vm).waiting_for is WaitingFor.SCOPE_PAUSED
+    assert world.pauses.stored
+    await world.due()
+    assert world.row(vm).outcome is Outcome.REQUESTED
+
+
+async def test_a_wrong_key_is_proved_by_the_handler_and_probed_by_a_new_request(world: World) -> None:
+    vm = world.add()
+    await world.created(vm)
+    world.arm.set_extension(vm, extension(state="Failed"), WRONG_KEY, "ProvisioningState/failed/53")
+    await world.extension_written(vm, succeeded=False)
+    assert world.row(vm).waiting_for is WaitingFor.SCOPE_PAUSED
+    (stored,) = world.pauses.stored.values()
+    assert stored.pause.resource_group.startswith("="), "the settings are at fault, not the place"
+    await world.due()
+    assert world.arm.calls.count("PUT") == 2
+    assert world.pauses.stored, "an accepted request does not prove a key"
+    await world.installed(vm)
+    assert world.row(vm).outcome is Outcome.INSTALLED
+    assert not world.pauses.stored
+
+
+async def test_a_scope_that_nobody_mends_is_given_up_after_a_week(world: World) -> None:
+    vm = await paused(world)
+    world.arm.install_errors = [NOT_AUTHORIZED] * 5000
+    while not world.row(vm).outcome.final:
+        await world.due()
+    assert world.row(vm).outcome is Outcome.FAILED
+    assert world.row(vm).error_code in ("AuthorizationFailed", "not-authorized")
+
+
+async def test_a_wrong_key_that_nobody_mends_is_given_up(world: World) -> None:
+    vm = world.add()
+    await world.created(vm)
+    while not world.row(vm).outcome.final:
+        world.arm.set_extension(vm, extension(state="Failed"), WRONG_KEY, "ProvisioningState/failed/53")
+        await world.due()
+    assert world.row(vm).outcome is Outcome.FAILED
+    assert world.arm.calls.count("PUT") == 50
+
+
+async def test_settings_that_are_refused_stop_nobody_who_is_sent_others() -> None:
+    """Two workspaces for one extension: the wrong one stops its own VMs alone, whatever the other does."""
+    bad = {"workspaceId": "00000000-0000-4000-8000-000000000bad"}
+    world = World(
+        policies=[
+            {**POLICY, "name": "bad", "rule": {"field": "tags['site']", "equals": "bad"}, "settings": bad},
+            {**POLICY, "name": "good"},
+        ]
+    )
+    wrong = world.add("wrong", tags={"site": "bad"})
+    await world.created(wrong)
+    world.arm.set_extension(wrong, extension(state="Failed"), WRONG_KEY, "ProvisioningState/failed/53")
+    await world.extension_written(wrong, succeeded=False)
+    assert world.row(wrong).waiting_for is WaitingFor.SCOPE_PAUSED
+    right, alike = world.add("right"), world.add("alike", tags={"site": "bad"})
+    await world.created(right)
+    await world.created(alike)
+    assert world.row(right).outcome is Outcome.REQUESTED
+    assert world.row(alike).waiting_for is WaitingFor.SCOPE_PAUSED
+    world.now += timedelta(minutes=2)
+    await world.installed(right)
+    assert world.row(right).outcome is Outcome.INSTALLED
+    assert len(world.pauses.stored) == 1
+
+
+def linked_refusal(resource: str) -> Evidence:
+    return Evidence(
+        http_status=403,
+        code="LinkedAuthorizationFailed",
+        message="The client 'a' with object id 'b' has permission to perform action 'Microsoft.Compute/virtualMachines/"
+        f"extensions/write' on scope '{vm_id()}/extensions/InventoryAgent'; however, it does not have permission to "
+        f"perform action(s) 'Microsoft.KeyVault/vaults/read' on the linked scope(s) '{resource}' (respectively) or the "
+        "linked scope(s) are invalid.",
+    )
+
+
+def in_subscription(world: World, subscription: str, name: str, **changes: Any) -> VmId:
+    vm = VmId(subscription, "app-rg", name)
+    world.arm.machines[vm.key] = {**vm_body(name, **changes), "id": str(vm)}
+    return vm
+
+
+VAULT = (
+    "/subscriptions/00000000-0000-4000-8000-0000000000cc/resourceGroups/Keys/providers/Microsoft.KeyVault/vaults/fleet"
+)
+OTHER_SUBSCRIPTION = "00000000-0000-4000-8000-0000000000dd"
+
+
+def of_two_vaults() -> World:
+    """Machines with the tag site=other are sent the id of another vault, whose name begins like the first's."""
+    base = {**SECOND_POLICY, "rule": POLICY["rule"]}
+    other = {**base, "name": "elsewhere", "rule": {"field": "tags['site']", "equals": "other"}}
+    return World(policies=[{**other, "settings": {"vaultId": f"{VAULT}-2"}}, {**base, "settings": {"vaultId": VAULT}}])
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        linked_refusal(VAULT),
+        linked_refusal(f"{vm_id()}/x,{VAULT.upper()}"),
+        Evidence(
+            http_status=403,
+            code="LinkedAuthorizationFailed",
+            message=f"The client has permission to perform action 'x' on scope '{vm_id()}', however the current tenant "
+            "'t' is not authorized to access linked subscription '00000000-0000-4000-8000-0000000000cc'.",
+        ),
+    ],
+    ids=["named", "among others", "its subscription"],
+)
+async def test_a_linked_resource_that_is_refused_stops_all_who_point_to_it_wherever_they_are(refusal: Evidence) -> None:
+    world = of_two_vaults()
+    first, far = world.add("first"), in_subscription(world, OTHER_SUBSCRIPTION, "far")
+    world.arm.install_errors = [refusal]
+    await world.created(first)
+    await world.created(far)
+    assert [world.row(vm, SECOND).waiting_for for vm in (first, far)] == [WaitingFor.SCOPE_PAUSED] * 2
+    assert world.arm.calls.count("PUT") == 1
+    assert "in every subscription" in world.row(far, SECOND).reason
+
+    await world.due()  # one of them probes: the right was given
+    assert not world.pauses.stored
+    assert world.arm.calls.count("PUT") == 2
+
+
+async def test_who_points_to_another_resource_is_not_stopped() -> None:
+    world = of_two_vaults()
+    world.arm.install_errors = [linked_refusal(VAULT)]
+    await world.created(world.add("first"))
+    elsewhere = world.add("elsewhere", tags={"site": "other"})
+    await world.created(elsewhere)
+    assert world.row(elsewhere, SECOND).outcome is Outcome.REQUESTED
+
+
+@pytest.mark.parametrize(
+    "resource", [f"{VAULT}-2", f"{VAULT}/secrets/x", f"{vm_id()}/identities/x", OTHER_SUBSCRIPTION]
+)
+async def test_a_link_of_the_machines_own_stops_its_resource_group_alone(resource: str) -> None:
+    """What the refusal names is not in our settings, so that it says nothing of anybody else."""
+    world = of_two_vaults()
+    world.arm.install_errors = [linked_refusal(resource)]
+    await world.created(world.add("first"))
+    far = in_subscription(world, OTHER_SUBSCRIPTION, "far")
+    await world.created(far)
+    assert world.row(far, SECOND).outcome is Outcome.REQUESTED
+    (stored,) = world.pauses.stored.values()
+    assert (stored.pause.subscription, stored.pause.resource_group) == (SUBSCRIPTION, "app-rg")
+
+
+async def test_a_success_that_was_asked_for_before_the_trouble_lifts_nothing(world: World) -> None:
+    under_way = world.add("under-way")
+    await world.created(under_way)
+    world.now += timedelta(minutes=1)
+    await paused(world)
+    world.now += timedelta(minutes=1)
+    await world.installed(under_way)
+    assert world.row(under_way).outcome is Outcome.INSTALLED
+    assert len(world.pauses.stored) == 1
+    await world.created(world.add("second"))
+    assert world.arm.calls.count("PUT") == 2
+
+
+async def test_trouble_that_comes_back_is_not_ended_by_a_request_from_before(world: World) -> None:
+    vm = await paused(world)
+    await world.due()  # the probe: its request is accepted, and the pause ends
+    assert not world.pauses.stored
+    world.now += timedelta(minutes=1)
+    world.arm.install_errors = [NOT_AUTHORIZED]
+    await world.created(world.add("other"))
+    assert len(world.pauses.stored) == 1
+    await world.installed(vm)
+    assert world.row(vm).outcome is Outcome.INSTALLED
+    assert len(world.pauses.stored) == 1
+
+
+async def test_what_is_known_of_subscriptions_has_a_bound(world: World) -> None:
+    vms = [VmId(f"00000000-0000-4000-8000-{number:012}", "app-rg", "web") for number in range(2000)]
+    store = Pauses(world.pauses)
+    for vm in vms:
+        assert await store.blocks(vm, OMS, "", world.now) is None
+    kept = [value for value in vars(store).values() if isinstance(value, dict)]
+    assert max(map(len, kept)) <= 1024
+
+
+@pytest.mark.parametrize("at", ["read", "request"])
+async def test_a_scope_that_nobody_mends_is_a_week_of_few_lines_with_two_policies_too(at: str) -> None:
+    world = World(policies=SHAPES["two policies"])
+    vm = world.add()
+    (world.arm.read_errors if at == "read" else world.arm.install_errors).extend([NOT_AUTHORIZED] * 9000)
+    began = world.now
+    await world.created(vm)
+    while not all(world.row(vm, each).outcome.final for each in world.extensions):
+        await world.goes_on(vm)
+    assert world.now - began < timedelta(days=7, hours=2)
+    assert {world.row(vm, each).outcome for each in world.extensions} == {Outcome.FAILED}
+    assert len(world.ledger.history) <= 8
+    assert len(world.arm.calls) <= 2 * 24 * 7 * 2 + 20, (
+        "a probe an hour for each of both, which is a read and a request"
+    )

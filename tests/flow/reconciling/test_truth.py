@@ -1,0 +1,541 @@
+"""An event is a hint, ARM is the truth: what is forged, early, late, misdated or out of order does no harm, and what
+cannot be read is written down with a check."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from onboarding.application.notifications import ExtensionWritten, PolicyStateChanged, Trigger, VmWritten
+from onboarding.application.ports import Look, Revisit
+from onboarding.domain.errors import ArmError
+from onboarding.domain.failures.evidence import Evidence
+from onboarding.domain.reconcile.decision import Asked
+from onboarding.domain.reconcile.row import Outcome, WaitingFor
+from onboarding.domain.resource_id import ExtensionId, VmId
+from tests.flow.commands.test_requests import ASKED
+from tests.flow.world import CATALOGUE, OMS, POLICY, SHAPES, START, World, extension, vm_body, vm_id
+
+ELSEWHERE = "/subscriptions/99999999-0000-0000-0000-000000000000"
+FORBIDDEN = Evidence(
+    http_status=403,
+    code="AuthorizationFailed",
+    message="The client 'a' with object id 'b' does not have authorization to perform action "
+    "'Microsoft.Compute/virtualMachines/read' over scope '/subscriptions/s' or the scope is invalid.",
+)
+
+
+@pytest.fixture(params=SHAPES.values(), ids=tuple(SHAPES))
+def world(request: pytest.FixtureRequest) -> World:
+    return World(policies=request.param)
+
+
+async def to_the_end(world: World, vm: VmId) -> None:
+    for _ in range(30):
+        if all(world.row(vm, each).outcome.final for each in world.extensions):
+            return
+        await world.goes_on(vm)
+    raise AssertionError([world.row(vm, each) for each in world.extensions])
+
+
+async def test_an_early_or_forged_success_changes_nothing(world: World) -> None:
+    vm = world.add()
+    await world.created(vm)
+    before = world.row(vm)
+    await world.extension_written(vm)  # ARM says Creating
+    assert world.row(vm) == before
+    assert Look(vm, OMS, before.next_attempt_at or START) in world.deferrals.looks
+    assert world.announced.rows == []
+    await to_the_end(world, vm)
+    assert world.row(vm).outcome is Outcome.INSTALLED
+
+
+async def test_a_success_that_arm_knows_as_a_failure_is_one() -> None:
+    world = World()
+    vm = world.add()
+    await world.created(vm)
+    message = "[ExtensionOperationError] Non-zero exit code: 10, omsagent.py -enable\n[stdout]\nEnable,failed,10,"
+    world.arm.set_extension(vm, extension(state="Failed"), message, "ProvisioningState/failed/10")
+    await world.extension_written(vm, succeeded=True)
+    assert (world.row(vm).outcome, world.row(vm).error_code) == (Outcome.FAILED, "10")
+
+
+async def test_the_row_has_the_version_that_runs() -> None:
+    world = World()
+    vm = world.add()
+    await world.created(vm)
+    assert world.row(vm).extension_version == "1.3"
+    world.arm.set_extension(vm, extension())
+    view = {
+        "name": "OMSExtension",
+        "typeHandlerVersion": "1.19.0",
+        "statuses": [{"code": "ProvisioningState/succeeded"}],
+    }
+    world.arm.machines[vm.key]["properties"]["instanceView"]["extensions"] = [view]
+    await world.extension_written(vm)
+    assert (world.row(vm).outcome, world.row(vm).extension_version) == (Outcome.INSTALLED, "1.19.0")
+    assert world.arm.calls == ["GET", "PUT", "GET extension"]
+
+
+async def test_settings_that_are_not_those_we_sent_are_drift() -> None:
+    world = World()
+    vm = world.add()
+    await world.created(vm)
+    changed = {"workspaceId": world.app_settings["OMS_WORKSPACE_ID"], "proxy": "somebody's"}
+    world.arm.set_extension(vm, extension(settings=changed))
+    await world.extension_written(vm)
+    assert world.row(vm).outcome is Outcome.REQUESTED
+    assert world.arm.calls == ["GET", "PUT", "GET extension", "GET", "PUT"]
+    assert "not those that we sent" in world.row(vm).reason
+
+
+async def test_a_confirmation_that_cannot_be_had_leaves_the_check() -> None:
+    world = World()
+    vm = world.add()
+    await world.created(vm)
+    before = world.row(vm)
+    world.arm.read_errors = [Evidence(http_status=429, code="TooManyRequests")]
+    await world.extension_written(vm)
+    assert world.row(vm) == before
+    world.arm.set_extension(vm, extension())
+    await world.due()
+    assert world.row(vm).outcome is Outcome.INSTALLED
+
+
+async def test_a_forged_deletion_changes_nothing_and_is_looked_at_once_more(world: World) -> None:
+    vm = world.add()
+    await world.created(vm)
+    await to_the_end(world, vm)
+    before = [world.row(vm, each) for each in world.extensions]
+    world.now += timedelta(minutes=1)
+    await world.said_deleted(vm)
+    assert [world.row(vm, each) for each in world.extensions] == before
+    (message,) = world.deferrals.revisits
+    assert message.due == world.now + timedelta(minutes=5)
+    world.now = message.due
+    await world.line.take(message)
+    assert [world.row(vm, each) for each in world.extensions] == before
+    assert len(world.deferrals.revisits) == 1, "a check of a forged deletion leads to no other"
+
+
+async def test_a_deletion_that_arm_has_not_ended_is_gone_at_its_check(world: World) -> None:
+    vm = world.add()
+    await world.created(vm)
+    await to_the_end(world, vm)
+    world.arm.machines[vm.key]["properties"]["provisioningState"] = "Deleting"
+    await world.said_deleted(vm)
+    assert {world.row(vm, each).outcome for each in world.extensions} == {Outcome.INSTALLED}
+    message = world.deferrals.revisits.pop()
+    world.arm.machines.clear()
+    world.now = message.due
+    await world.line.take(message)
+    assert {world.row(vm, each).outcome for each in world.extensions} == {Outcome.GONE}
+
+
+async def test_a_vm_that_is_being_deleted_is_not_asked_for_anything(world: World) -> None:
+    vm = world.add()
+    world.arm.machines[vm.key]["properties"]["provisioningState"] = "Deleting"
+    await world.created(vm)
+    assert {world.row(vm, each).waiting_for for each in world.extensions} == {WaitingFor.OPERATION}
+    world.arm.machines.clear()
+    await world.goes_on(vm)
+    assert {world.row(vm, each).outcome for each in world.extensions} == {Outcome.GONE}
+    assert "PUT" not in world.arm.calls
+
+
+async def test_a_deletion_that_may_not_be_read_is_said_a_day_later_and_pauses_nothing(world: World) -> None:
+    vm = world.add()
+    await world.created(vm)
+    await to_the_end(world, vm)
+    world.arm.read_errors = [FORBIDDEN] * 2
+    await world.deleted(vm)
+    assert {world.row(vm, each).outcome for each in world.extensions} == {Outcome.INSTALLED}
+    assert not world.pauses.stored
+    message = world.deferrals.revisits.pop()
+    assert message.due == world.now + timedelta(days=1)
+    world.now = message.due
+    await world.line.take(message)
+    rows = [world.row(vm, each) for each in world.extensions]
+    assert {row.outcome for row in rows} == {Outcome.GONE}
+    assert all("unconfirmed" in row.reason for row in rows)
+    assert not world.pauses.stored
+
+
+@pytest.mark.parametrize("shown", [True, False])
+async def test_a_vm_that_the_list_leaves_out_and_that_may_not_be_read_is_gone_where_its_subscription_is_shown(
+    world: World, shown: bool
+) -> None:
+    vm = world.add()
+    await world.created(vm)
+    await to_the_end(world, vm)
+    world.arm.read_errors = [FORBIDDEN]
+    if not shown:
+        world.arm.access_errors = [FORBIDDEN]
+    await world.line.take(Revisit(vm, "gone", world.now))
+    assert {world.row(vm, each).outcome for each in world.extensions} == {Outcome.GONE if shown else Outcome.INSTALLED}
+    assert not world.pauses.stored
+    assert [message.reason for message in world.deferrals.revisits] == ([] if shown else ["deletion-unconfirmed"])
+
+
+async def test_a_deletion_whose_read_fails_for_now_is_read_again(world: World) -> None:
+    vm = world.add()
+    await world.created(vm)
+    await to_the_end(world, vm)
+    world.arm.read_errors = [Evidence(http_status=503, code="ServerBusy")]
+    await world.deleted(vm)
+    assert world.row(vm).outcome is Outcome.INSTALLED
+    await world.line.take(world.deferrals.revisits.pop())
+    assert world.row(vm).outcome is Outcome.GONE
+
+
+async def test_another_vm_under_the_name_ends_the_old_rows_and_starts_empty_ones(world: World) -> None:
+    vm = world.add()
+    await world.created(vm)
+    await to_the_end(world, vm)
+    world.add(vm_id="another")
+    world.now += timedelta(hours=1)
+    await world.created(vm)
+    rows = [world.row(vm, each) for each in world.extensions]
+    assert {row.vm_id for row in rows} == {"another"}
+    assert all(row.attempt <= 1 and not row.undone_at for row in rows)
+    ended = [row for row in world.ledger.history.values() if row.outcome is Outcome.GONE]
+    assert {row.vm_id for row in ended} == {"id-of-web01"}
+    assert len(ended) == len(world.extensions)
+    assert world.ledger.machines[vm.key].row.vm_id == "another"
+
+
+async def test_the_late_deletion_of_the_first_vm_does_not_end_the_second(world: World) -> None:
+    """Before its first row had a VmId: the read of the new one failed."""
+    vm = world.add()
+    world.arm.read_errors = [Evidence(http_status=503, code="ServerBusy")]
+    await world.created(vm)
+    world.add(vm_id="second")
+    await world.said_deleted(vm, after=-30)
+    assert world.row(vm).outcome is not Outcome.GONE
+    await to_the_end(world, vm)
+    assert world.row(vm).outcome is Outcome.INSTALLED
+
+
+async def test_an_event_from_before_the_last_read_costs_no_call(world: World) -> None:
+    vm = world.add()
+    await world.created(vm)
+    await to_the_end(world, vm)
+    calls = list(world.arm.calls)
+    old = Trigger("late", world.now - timedelta(seconds=11))
+    await world.created(vm, old)
+    world.now += timedelta(days=1)
+    await world.created(vm, Trigger("later still", old.time))
+    assert world.arm.calls == calls
+    await world.created(vm, Trigger("young", world.now - timedelta(seconds=9)))
+    assert world.arm.calls == [*calls, "GET"]
+
+
+@pytest.mark.parametrize(
+    "outside", [{"scope": "/subscriptions/99999999-0000-0000-0000-000000000000"}, {"effect": "disabled"}]
+)
+async def test_a_vm_that_no_policy_reaches_is_not_read(outside: dict[str, Any]) -> None:
+    world = World(policies=[{**POLICY, **outside}])
+    vm = world.add()
+    await world.created(vm)
+    await world.updated(vm)
+    await world.deleted(vm)
+    await world.extension_written(vm)
+    await world.line.take(Revisit(vm, "missed", world.now))
+    assert (world.arm.calls, world.ledger.rows, world.ledger.machines) == ([], {}, {})
+
+
+REASONS: dict[str, Callable[[World, VmId], Awaitable[None]]] = {
+    "a creation": lambda world, vm: world.created(vm),
+    "an update": lambda world, vm: world.updated(vm),
+    "a finding of Azure Policy": lambda world, vm: world.line.handle(
+        PolicyStateChanged(vm, Trigger("found", world.now), compliant=False, definition_id="d")
+    ),
+    "the sweep": lambda world, vm: world.line.take(Revisit(vm, "missed", world.now)),
+}
+PASSING = {
+    "throttled": Evidence(http_status=429, code="TooManyRequests"),
+    "held back": Evidence(http_status=429, code="HeldBack", headers={"retry-after": "3"}),
+    "an error of the server": Evidence(http_status=500, code="InternalServerError"),
+    "a busy server": Evidence(http_status=503, code="ServerBusy"),
+    "a page of a proxy": Evidence.from_body(502, "<html>bad gateway</html>"),
+    "no answer": Evidence(code="ServiceResponseTimeoutError"),
+}
+
+
+@pytest.mark.parametrize("error", PASSING.values(), ids=PASSING)
+@pytest.mark.parametrize("reason", REASONS.values(), ids=REASONS)
+async def test_a_read_that_fails_for_a_reason_that_passes_leaves_a_row_and_its_check(
+    world: World, reason: Callable[[World, VmId], Awaitable[None]], error: Evidence
+) -> None:
+    vm = world.add()
+    world.arm.read_errors = [error]
+    await reason(world, vm)
+    for each in world.extensions:
+        row = world.row(vm, each)
+        assert row.outcome is Outcome.WAITING
+        assert row.next_attempt_at is not None
+        assert Look(vm, each, row.next_attempt_at) in world.deferrals.looks
+    await to_the_end(world, vm)
+    assert {world.row(vm, each).outcome for each in world.extensions} == {Outcome.INSTALLED}
+
+
+async def test_a_vm_that_is_gone_and_was_never_heard_of_is_no_row() -> None:
+    world = World()
+    await world.updated(vm_id("never"))
+    assert world.ledger.rows == {}
+
+
+@pytest.mark.parametrize(
+    ("later", "says"),
+    [
+        ([], "no policy names oms-agent-linux any more"),
+        ([{**POLICY, "effect": "disabled"}], "policy linux-monitoring is disabled"),
+        ([{**POLICY, "scope": ELSEWHERE}], "outside the scope"),
+    ],
+    ids=["removed", "disabled", "moved elsewhere"],
+)
+@pytest.mark.parametrize("vm_state", [{"power": "deallocated"}, {"agent": "not_ready"}])
+async def test_a_row_whose_policy_goes_ends_without_a_call(
+    later: list[dict[str, Any]], says: str, vm_state: dict[str, Any]
+) -> None:
+    world = World()
+    vm = world.add(**vm_state)
+    await world.created(vm)
+    after = _with(world, later)
+    calls = list(world.arm.calls)
+    await after.due()
+    assert after.row(vm).outcome is Outcome.OUT_OF_SCOPE
+    assert says in after.row(vm).reason
+    assert world.arm.calls == calls
+    assert [row.outcome for row in world.announced.rows] == [Outcome.OUT_OF_SCOPE]
+
+
+@pytest.mark.parametrize(
+    ("state", "outcome"),
+    [("Succeeded", Outcome.INSTALLED), ("Failed", Outcome.OUT_OF_SCOPE), (None, Outcome.OUT_OF_SCOPE)],
+)
+async def test_a_request_ends_by_what_became_of_it_whoever_still_wants_it(state: str | None, outcome: Outcome) -> None:
+    world = World()
+    vm = world.add()
+    await world.created(vm)
+    after = _with(world, [])
+    await after.due()
+    assert after.row(vm).outcome is Outcome.REQUESTED, "the handler is at work"
+    if state is None:
+        world.arm.machines[vm.key]["resources"] = []
+    else:
+        world.arm.set_extension(vm, extension(state=state))
+    await after.due()
+    assert after.row(vm).outcome is outcome
+
+
+async def test_a_request_under_way_ends_where_its_policy_leaves_the_vm_out_meanwhile() -> None:
+    world = World()
+    vm = world.add()
+    await world.created(vm)
+    world.arm.machines[vm.key]["tags"] = {"onboarding": "skip"}
+    await world.updated(vm)
+    assert world.row(vm).outcome is Outcome.REQUESTED
+    await world.installed(vm)
+    assert world.row(vm).outcome is Outcome.INSTALLED
+
+
+async def test_a_war_ends_with_the_third_undoing_within_a_week() -> None:
+    world = World()
+    vm = world.add()
+    await world.created(vm)
+    outcomes = []
+    for _ in range(4):
+        if world.row(vm).outcome is Outcome.REQUESTED:
+            await world.installed(vm)
+        world.now += timedelta(days=1)
+        world.arm.machines[vm.key]["resources"] = []
+        await world.extension_deleted(vm)
+        outcomes.append((world.row(vm).outcome, world.row(vm).error_code))
+    assert outcomes == [(Outcome.REQUESTED, "")] * 2 + [(Outcome.FAILED, "contested")] * 2
+    assert world.arm.calls.count("PUT") == 3
+    await world.updated(vm)
+    assert world.row(vm).error_code == "contested"
+    changed = _with(world, [{**POLICY, "settleDelay": "1m"}])
+    await changed.line.take(Revisit(vm, "changed", world.now))
+    assert changed.row(vm).outcome is Outcome.REQUESTED
+
+
+async def test_undoings_that_are_far_apart_are_no_war() -> None:
+    world = World()
+    vm = world.add()
+    await world.created(vm)
+    for _ in range(6):
+        await world.installed(vm)
+        world.now += timedelta(days=4)
+        world.arm.machines[vm.key]["resources"] = []
+        await world.extension_deleted(vm)
+        assert world.row(vm).outcome is Outcome.REQUESTED
+
+
+async def test_hosts_with_two_versions_of_a_policy_do_not_fight() -> None:
+    old = World()
+    vm = old.add()
+    await old.created(vm)
+    await old.installed(vm)
+    new = _with(old, [{**POLICY, "settings": {"workspaceId": "{OMS_WORKSPACE_ID}", "proxy": "http://p:1"}}])
+    rows, calls = old.row(vm), old.arm.calls.count("PUT")
+    for _ in range(5):
+        old.now = new.now = old.now + timedelta(minutes=1)
+        await new.updated(vm)
+        await old.updated(vm)
+    assert old.row(vm) == rows
+    assert old.arm.calls.count("PUT") == calls
+
+
+async def test_a_wait_that_only_moves_on_writes_no_history_and_a_stopped_vm_is_seldom_looked_at(world: World) -> None:
+    vm = world.add(power="deallocated")
+    await world.created(vm)
+    lines, began = len(world.ledger.history), world.now
+    moments = []
+    while world.now < began + timedelta(days=365):
+        await world.due()
+        moments.append(world.now - began)
+    assert moments[:3] == [timedelta(hours=1), timedelta(hours=7), timedelta(hours=31)]
+    assert len(world.ledger.history) == lines
+    assert world.arm.calls.count("GET") <= 380
+    assert {world.row(vm, each).outcome for each in world.extensions} == {Outcome.WAITING}
+    world.add()
+    await world.started(vm)
+    assert world.row(vm).outcome is Outcome.REQUESTED
+
+
+async def test_what_a_person_may_not_do_changes_nothing() -> None:
+    world = World()
+    vm = world.add()
+    await world.created(vm)
+    await world.installed(vm)
+    world.arm.machines[vm.key]["resources"] = []
+    before, known = world.row(vm), await world.ledger.read(vm)
+    for errors in (world.arm.read_errors, world.arm.install_errors):
+        errors.append(FORBIDDEN)
+        with pytest.raises(ArmError):
+            await world.requests.ask(vm, ASKED)
+        assert world.row(vm) == before
+        assert not world.pauses.stored
+    after = await world.ledger.read(vm)
+    assert after.machine is not None
+    assert known.machine is not None
+    assert after.machine.row.claim is None
+    assert [row.outcome for row in world.announced.rows] == [Outcome.INSTALLED]
+
+
+async def test_what_a_person_may_not_do_leaves_no_row_of_a_vm_that_had_none() -> None:
+    world = World()
+    vm = world.add()
+    world.arm.install_errors.append(FORBIDDEN)
+    with pytest.raises(ArmError):
+        await world.requests.ask(vm, ASKED)
+    assert world.ledger.rows == {}
+    assert not world.pauses.stored
+
+
+def _with(world: World, policies: list[dict[str, Any]]) -> World:
+    """The same world, for a host with other policies."""
+    shared = ("arm", "ledger", "deferrals", "pauses", "announced", "sweeps", "brakes")
+    return World(policies=policies, now=world.now, **{name: getattr(world, name) for name in shared})
+
+
+async def test_the_reading_of_one_extension_makes_no_event_of_the_machine_old() -> None:
+    tagged = {**SHAPES["two policies"][1], "rule": {"field": "tags['inventory']", "equals": "yes"}}
+    world = World(policies=[POLICY, tagged])
+    vm = world.add()
+    await world.created(vm)
+    assert world.row(vm, tagged["extension"]).outcome is Outcome.OUT_OF_SCOPE
+    world.now += timedelta(minutes=2)
+    world.arm.machines[vm.key]["tags"] = {"inventory": "yes"}
+    late = world.trigger()
+    world.now += timedelta(seconds=15)
+    await world.installed(vm)
+    await world.line.handle(VmWritten(vm, late, created=False))
+    assert world.row(vm, tagged["extension"]).outcome is Outcome.REQUESTED
+
+
+async def test_the_reading_for_one_policy_makes_no_event_old() -> None:
+    world = World(policies=SHAPES["two policies"])
+    vm, late = world.add(), world.trigger()
+    world.now += timedelta(seconds=30)
+    await world.requests.ask(vm, Asked(policy=POLICY["name"]))
+    await world.created(vm, late)
+    assert world.row(vm, "inventory-agent").waiting_for is WaitingFor.OPERATION
+
+
+async def test_the_reading_for_one_extensions_event_does_not_make_that_of_another_old() -> None:
+    """Two extensions failed for good; somebody repairs both, and of the first the event comes late."""
+    world = World(policies=SHAPES["two policies"])
+    vm = world.add()
+    await world.created(vm)
+    await world.ends(vm, OMS, "Failed")
+    await world.ends(vm, "inventory-agent", "Failed")
+    world.now += timedelta(minutes=2)
+    for name in world.extensions:
+        entry = CATALOGUE[name]
+        handler = {"publisher": entry.publisher, "type": entry.type, "typeHandlerVersion": entry.version}
+        world.arm.set_extension(vm, extension(entry.resource_name, **handler))
+    late = world.trigger()
+    world.now += timedelta(seconds=15)
+    await world.extension_written(vm)
+    await world.line.handle(ExtensionWritten(ExtensionId(vm, "InventoryAgent"), late, succeeded=True))
+    assert {world.row(vm, each).outcome for each in world.extensions} == {Outcome.INSTALLED}
+
+
+BROKEN = "extensions/oms.yaml: line 3: mapping values are not allowed here; write it as YAML or JSON"
+
+
+def _broken(world: World, policies: list[dict[str, Any]]) -> World:
+    """The same world, for a host whose catalogue lacks the extension since its file cannot be used."""
+    after = _with(world, policies)
+    return World(
+        policies=policies,
+        unusable={POLICY["extension"]: BROKEN},
+        **{name: getattr(after, name) for name in ("now", "arm", "ledger", "deferrals", "announced")},
+    )
+
+
+async def test_a_row_whose_extension_has_a_broken_file_waits_until_it_is_mended() -> None:
+    world = World()
+    vm = world.add(agent="not_ready")
+    await world.created(vm)
+    calls = list(world.arm.calls)
+    broken = _broken(world, [])
+    for _ in range(3):
+        await broken.due()
+        row = broken.row(vm)
+        assert (row.outcome, row.waiting_for) == (Outcome.WAITING, WaitingFor.CONFIGURATION)
+        assert row.reason == BROKEN
+    assert world.arm.calls == calls
+    assert world.announced.rows == []
+    world.arm.machines[vm.key] = vm_body()
+    world.now = broken.now
+    mended = _with(world, [POLICY])
+    await mended.due()
+    assert mended.row(vm).outcome is Outcome.REQUESTED
+
+
+async def test_another_extensions_broken_file_holds_nothing_back() -> None:
+    world = World(policies=SHAPES["two policies"])
+    vm = world.add(agent="not_ready")
+    await world.created(vm)
+    broken = _broken(world, [SHAPES["two policies"][1]])
+    world.arm.machines[vm.key] = vm_body()
+    await broken.due()
+    assert broken.row(vm).waiting_for is WaitingFor.CONFIGURATION
+    assert broken.row(vm, SHAPES["two policies"][1]["extension"]).outcome is Outcome.REQUESTED
+
+
+async def test_a_request_under_way_ends_by_what_became_of_it_though_its_file_is_broken() -> None:
+    world = World()
+    vm = world.add()
+    await world.created(vm)
+    broken = _broken(world, [])
+    await broken.installed(vm)
+    await broken.due()
+    assert broken.row(vm).outcome is Outcome.INSTALLED

@@ -1,0 +1,258 @@
+"""Two extensions on one VM: one write is in flight at a time, and nothing that befalls one is lost to the other."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from onboarding.application.notifications import PolicyStateChanged, Trigger, VmWritten
+from onboarding.application.ports import Look, Revisit, Versions
+from onboarding.domain.errors import ArmError, StorageError
+from onboarding.domain.failures.evidence import Evidence
+from onboarding.domain.reconcile.row import Outcome, WaitingFor
+from onboarding.domain.resource_id import VmId
+from tests.flow.world import CATALOGUE, SHAPES, LedgerInMemory, World
+from tests.flow.world import extension as resource
+
+TWO = SHAPES["two policies"]
+FIRST, SECOND = (policy["extension"] for policy in TWO)
+
+
+@pytest.fixture
+def world() -> World:
+    return World(policies=TWO)
+
+
+def told(world: World, vm: VmId) -> dict[str, tuple[Outcome, WaitingFor | None]]:
+    return {each: (world.row(vm, each).outcome, world.row(vm, each).waiting_for) for each in world.extensions}
+
+
+async def to_the_end(world: World, vm: VmId) -> None:
+    for _ in range(30):
+        if all(world.row(vm, each).outcome.final for each in world.extensions):
+            return
+        await world.goes_on(vm)
+    raise AssertionError(told(world, vm))
+
+
+async def test_they_are_asked_for_one_after_the_other_with_five_calls(world: World) -> None:
+    vm = world.add()
+    await world.created(vm)
+    assert told(world, vm) == {
+        FIRST: (Outcome.REQUESTED, WaitingFor.INSTALL),
+        SECOND: (Outcome.WAITING, WaitingFor.OPERATION),
+    }
+    assert FIRST in world.row(vm, SECOND).reason
+    await world.ends(vm, FIRST)
+    assert told(world, vm) == {FIRST: (Outcome.INSTALLED, None), SECOND: (Outcome.REQUESTED, WaitingFor.INSTALL)}
+    await world.ends(vm, SECOND)
+    assert world.row(vm, SECOND).outcome is Outcome.INSTALLED
+    assert world.arm.calls == ["GET", "PUT", "GET", "PUT", "GET extension"]
+    assert world.arm.conflicts == 0
+
+
+async def test_the_claim_stands_in_the_machines_own_row_and_goes_with_its_end(world: World) -> None:
+    vm = world.add()
+    await world.created(vm)
+    claim = world.ledger.machines[vm.key].row.claim
+    assert claim is not None
+    assert (claim.target, claim.attempt, claim.step, claim.sends) == (FIRST, 1, "extension", 1)
+    await world.ends(vm, FIRST)
+    second = world.ledger.machines[vm.key].row.claim
+    assert second is not None
+    assert second.target == SECOND
+    assert second.digest != claim.digest
+    await world.ends(vm, SECOND)
+    assert world.ledger.machines[vm.key].row.claim is None
+
+
+@pytest.mark.parametrize("state", ["Failed", "Succeeded"])
+async def test_the_end_of_the_first_takes_the_second_up_whatever_it_was(world: World, state: str) -> None:
+    vm = world.add()
+    await world.created(vm)
+    await world.ends(vm, FIRST, state)
+    assert world.row(vm, SECOND).outcome is Outcome.REQUESTED
+
+
+async def test_where_the_end_of_the_first_is_never_told_its_check_takes_both_on(world: World) -> None:
+    vm = world.add()
+    await world.created(vm)
+    looks = [look for look in world.deferrals.looks if look.due == world.row(vm, SECOND).next_attempt_at]
+    assert {look.extension for look in looks} == {FIRST, SECOND}, "each row has its check, at the same moment"
+    world.arm.set_extension(vm, _succeeded(FIRST))
+    world.now = looks[0].due
+    for look in looks:
+        await world.line.look(look)
+    assert told(world, vm) == {FIRST: (Outcome.INSTALLED, None), SECOND: (Outcome.REQUESTED, WaitingFor.INSTALL)}
+    assert world.arm.calls == ["GET", "PUT", "GET", "PUT"]
+
+
+@pytest.mark.parametrize("at", ["claim", "record"])
+async def test_redelivery_goes_on_with_the_extension_that_was_not_reached(at: str) -> None:
+    """Storage fails in the middle of a delivery: the event comes again, and no extension is left behind."""
+    ledger = _Failing(at)
+    world = World(policies=TWO, ledger=ledger)
+    vm, trigger = world.add(), world.trigger()
+    ledger.failures = 1
+    try:
+        await world.created(vm, trigger)
+    except StorageError:
+        await world.created(vm, trigger)
+    await to_the_end(world, vm)
+    assert told(world, vm) == {FIRST: (Outcome.INSTALLED, None), SECOND: (Outcome.INSTALLED, None)}
+    assert world.arm.calls.count("PUT") == 2
+
+
+async def test_an_event_that_had_reached_one_extension_alone_reaches_the_other_when_it_comes_again(
+    world: World,
+) -> None:
+    """As a version before left it: a row for the first, made by this event, and none for the second."""
+    vm, trigger = world.add(), world.trigger()
+    await world.created(vm, trigger)
+    del world.ledger.rows[(vm.key, SECOND)]
+    await world.created(vm, trigger)
+    assert told(world, vm) == {
+        FIRST: (Outcome.REQUESTED, WaitingFor.INSTALL),
+        SECOND: (Outcome.WAITING, WaitingFor.OPERATION),
+    }
+    assert world.arm.calls.count("PUT") == 1
+
+
+async def test_hosts_events_and_people_that_come_at_once_have_one_write_in_flight(world: World) -> None:
+    vm = world.add()
+    other = World(policies=TWO, arm=world.arm, ledger=world.ledger, deferrals=world.deferrals, pauses=world.pauses)
+    finding = PolicyStateChanged(vm, Trigger("finding", world.now), compliant=False, definition_id="d")
+    await asyncio.gather(
+        world.created(vm, Trigger("one", world.now)),
+        other.created(vm, Trigger("another", world.now)),
+        other.line.handle(VmWritten(vm, Trigger("update", world.now), created=False)),
+        world.line.handle(finding),
+        other.line.take(Revisit(vm, "missed", world.now)),
+    )
+    assert sum(row.in_flight for row in (world.row(vm, FIRST), world.row(vm, SECOND))) == 1
+    assert world.arm.calls.count("PUT") == 1
+    await to_the_end(world, vm)
+    assert world.arm.conflicts == 0
+    assert world.arm.calls.count("PUT") == 2
+
+
+async def test_a_check_that_claimed_and_died_gets_its_check_back_when_it_comes_again(world: World) -> None:
+    vm = world.add(power="deallocated")
+    await world.created(vm)
+    world.add()
+    look = world.deferrals.looks[-1]
+    world.now = look.due
+    world.deferrals.reachable = False  # the claim is written, its check is not
+    with pytest.raises(StorageError):
+        await world.line.look(look)
+    assert world.row(vm, FIRST).waiting_for is WaitingFor.CLAIM
+    world.deferrals.reachable = True
+    await world.line.look(look)
+    for each in (FIRST, SECOND):
+        row = world.row(vm, each)
+        assert row.next_attempt_at is not None
+        assert Look(vm, each, row.next_attempt_at) in world.deferrals.looks
+    await to_the_end(world, vm)
+    assert world.arm.calls.count("PUT") == 2
+
+
+async def test_the_sweeps_message_that_claimed_and_died_gets_its_check_back_too(world: World) -> None:
+    vm = world.add()
+    message = Revisit(vm, "missed", world.now)
+    world.deferrals.reachable = False
+    with pytest.raises(StorageError):
+        await world.line.take(message)
+    world.deferrals.reachable = True
+    await world.line.take(message)
+    await to_the_end(world, vm)
+    assert told(world, vm) == {FIRST: (Outcome.INSTALLED, None), SECOND: (Outcome.INSTALLED, None)}
+
+
+async def test_an_unanswered_request_is_sent_again_once_and_counts_once(world: World) -> None:
+    vm = world.add()
+    world.arm.install_errors = [Evidence(code="ServiceResponseTimeoutError")] * 3
+    await world.created(vm)
+    attempts = []
+    for _ in range(3):
+        row = world.row(vm, FIRST)
+        claim = world.ledger.machines[vm.key].row.claim
+        assert row.waiting_for is WaitingFor.CLAIM
+        assert claim is not None
+        attempts.append((row.attempt, claim.sends))
+        assert world.row(vm, SECOND).waiting_for is WaitingFor.OPERATION
+        await world.goes_on(vm)
+    assert attempts == [(1, 1), (1, 2), (2, 1)]
+    assert world.now - world.row(vm, FIRST).event_time >= timedelta(minutes=12)  # type: ignore[operator]
+    await to_the_end(world, vm)
+    assert world.arm.conflicts == 0
+
+
+async def test_an_unanswered_request_that_arm_took_is_not_sent_again(world: World) -> None:
+    vm = world.add()
+
+    async def cut() -> None:
+        raise ArmError(Evidence(code="ServiceResponseError"))
+
+    world.arm.after_put = cut
+    await world.created(vm)
+    world.arm.after_put = None
+    assert world.row(vm, FIRST).waiting_for is WaitingFor.CLAIM
+    await world.goes_on(vm)
+    assert told(world, vm)[FIRST] == (Outcome.REQUESTED, WaitingFor.INSTALL)
+    assert world.arm.calls.count("PUT") == 1
+
+
+async def test_what_failed_for_good_with_one_is_not_tried_again_for_the_other(world: World) -> None:
+    """Neither by its events, nor by its checks, nor where the VM cannot be read."""
+    vm = world.add()
+    refusal = Evidence(http_status=400, code="InvalidParameter", message="typeHandlerVersion is invalid.")
+    world.arm.install_errors = [refusal]
+    await world.created(vm)
+    assert told(world, vm) == {FIRST: (Outcome.FAILED, None), SECOND: (Outcome.REQUESTED, WaitingFor.INSTALL)}
+    assert world.arm.calls == ["GET", "PUT", "PUT"], "nothing is under way, so the second has its turn at once"
+    failed = world.row(vm, FIRST)
+    look = world.deferrals.looks[-1]
+    assert look.extension == SECOND
+    world.now = look.due
+    world.arm.read_errors = [Evidence(http_status=503, code="ServerBusy")]
+    await world.line.look(look)
+    assert world.row(vm, FIRST) == failed
+    await to_the_end(world, vm)
+    assert world.row(vm, FIRST) == failed
+    assert world.row(vm, SECOND).outcome is Outcome.INSTALLED
+    assert world.arm.calls.count("PUT") == 2
+
+
+async def test_another_owners_write_of_the_vm_is_waited_for(world: World) -> None:
+    vm = world.add()
+    world.arm.machines[vm.key]["properties"]["provisioningState"] = "Updating"
+    await world.created(vm)
+    assert set(told(world, vm).values()) == {(Outcome.WAITING, WaitingFor.OPERATION)}
+    assert world.arm.calls == ["GET"]
+    world.arm.machines[vm.key]["properties"]["provisioningState"] = "Succeeded"
+    await to_the_end(world, vm)
+    assert world.arm.calls.count("PUT") == 2
+
+
+def _succeeded(extension: str) -> dict[str, Any]:
+    entry = CATALOGUE[extension]
+    return resource(entry.resource_name, publisher=entry.publisher, type=entry.type)
+
+
+class _Failing(LedgerInMemory):
+    """Fails at the claim of a pass, or at its record."""
+
+    def __init__(self, at: str) -> None:
+        super().__init__()
+        self._at = at
+        self.failures = 0
+
+    async def commit(self, machine: Any, version: Any, entries: Any, trigger: Any, **options: Any) -> Versions:
+        claims = any(not entry.history for entry in entries)
+        if self.failures and claims == (self._at == "claim"):
+            self.failures -= 1
+            raise StorageError("the table could not be reached")
+        return await super().commit(machine, version, entries, trigger, **options)

@@ -1,0 +1,90 @@
+"""What `/api/health` answers. It names settings and files, never values."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onboarding.app import read_configuration
+from onboarding.web.health import health
+
+ROOT = Path(__file__).parents[3]
+KEY = "bm90IGEgcmVhbCB3b3Jrc3BhY2Uga2V5"
+GOOD = {
+    "AzureWebJobsStorage": "UseDevelopmentStorage=true",
+    "ONBOARDING_POLICIES": str(ROOT / "policies"),
+    "OMS_WORKSPACE_ID": "6f680a37-00c6-41c7-a93f-1437e3462574",
+    "OMS_WORKSPACE_KEY": KEY,
+}
+
+
+def _health(**changes: str) -> dict[str, Any]:
+    body = health(read_configuration({**GOOD, **changes}))
+    assert json.loads(json.dumps(body)) == body
+    return body
+
+
+def test_all_is_well() -> None:
+    body = _health()
+    assert (body["status"], body["problems"]) == ("healthy", [])
+    policy = {"name": "linux-monitoring", "effect": "deployIfNotExists", "extension": "oms-agent-linux"}
+    assert policy.items() <= body["policies"][0].items()
+    assert any("2024-08-31" in notice for notice in body["notices"])
+    assert body["version"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"OMS_WORKSPACE_ID": ""}, ["app setting OMS_WORKSPACE_ID is not set"]),
+        ({"OMS_WORKSPACE_ID": "sesame"}, ["linux-monitoring", "GUID", "OMS_WORKSPACE_ID"]),
+        ({"OMS_WORKSPACE_KEY": "sesame!"}, ["linux-monitoring", "base64", "OMS_WORKSPACE_KEY"]),
+        ({"OMS_WORKSPACE_KEY": "@Microsoft.KeyVault(sesame)"}, ["Key Vault", "OMS_WORKSPACE_KEY"]),
+        ({"OMS_WORKSPACE_ID": " @microsoft.keyvault(sesame)"}, ["linux-monitoring", "Key Vault", "OMS_WORKSPACE_ID"]),
+        ({"OUTCOME_TOPIC_KEY": "@Microsoft.KeyVault(sesame)"}, ["Key Vault", "OUTCOME_TOPIC_KEY"]),
+        ({"AzureWebJobsStorage": "sesame"}, ["AzureWebJobsStorage", "connection string"]),
+        ({"ARM_ENDPOINT": "sesame"}, ["ARM_ENDPOINT", "https"]),
+    ],
+)
+def test_a_bad_setting_is_named_and_never_shown(changes: dict[str, str], named: list[str]) -> None:
+    body = _health(**changes)
+    assert body["status"] == "unhealthy"
+    (problem,) = body["problems"]
+    assert all(name in problem for name in named)
+    assert "sesame" not in json.dumps(body)
+    assert KEY not in json.dumps(body)
+
+
+def test_a_bad_policy_file_is_left_out_and_named_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("name: bad\nextension: [oms-agent-linux")
+    (tmp_path / "good.yaml").write_text("name: good\nextension: oms-agent-linux\neffect: auditIfNotExists")
+    body = _health(ONBOARDING_POLICIES=str(tmp_path))
+    assert body["status"] == "unhealthy"
+    assert [policy["name"] for policy in body["policies"]] == ["good"]
+    (problem,) = body["problems"]
+    assert problem.startswith("bad.yaml: line 2: ")
+
+
+@pytest.mark.parametrize("effect", ["auditIfNotExists", "disabled"])
+def test_settings_that_nothing_is_deployed_with_are_no_problem(tmp_path: Path, effect: str) -> None:
+    settings = "settings: {workspaceId: '{NOT_SET}'}"
+    (tmp_path / "p.yaml").write_text(f"name: p\nextension: oms-agent-linux\neffect: {effect}\n{settings}")
+    assert _health(ONBOARDING_POLICIES=str(tmp_path))["problems"] == []
+
+
+def test_no_secret_shows_in_the_configuration() -> None:
+    assert KEY not in repr(read_configuration(GOOD))
+
+
+def test_a_proxy_that_key_vault_did_not_give_is_named_with_its_policy(tmp_path: Path) -> None:
+    protected = "protectedSettings: {workspaceKey: '{OMS_WORKSPACE_KEY}', proxy: '{P}'}"
+    given = f"settings: {{workspaceId: '{{OMS_WORKSPACE_ID}}'}}\n{protected}"
+    (tmp_path / "p.yaml").write_text(f"name: by-proxy\nextension: oms-agent-linux\n{given}")
+    body = _health(ONBOARDING_POLICIES=str(tmp_path), P="@Microsoft.KeyVault(SecretUri=https://sesame/secrets/p)")
+    assert body["status"] == "unhealthy"
+    (problem,) = body["problems"]
+    assert problem.startswith("policy by-proxy: protectedSettings.proxy (app setting P) is a Key Vault reference")
+    assert "sesame" not in json.dumps(body)

@@ -1,0 +1,137 @@
+"""A file of the catalogue that cannot be used: it is left out and named, whoever's it is, and nothing else fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+OMS = "onboarding/catalog/oms-agent-linux.yaml"
+URN = "Canonical:UbuntuServer:16.04-LTS"
+ASK = """
+import asyncio, json, sys
+import azure.functions as func
+import function_app
+functions = {f.get_function_name(): f.get_user_function() for f in function_app.app.get_functions()}
+answers = {}
+for name, query in (("get_health", {}), ("get_check", {"image": sys.argv[1]})):
+    request = func.HttpRequest(method="GET", url="/", params=query, body=b"")
+    answer = asyncio.run(functions[name](request))
+    answers[name] = [answer.status_code, json.loads(answer.get_body())]
+print(json.dumps(answers))
+"""
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Path:
+    """The app as it is deployed, to be broken."""
+    unwanted = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "onboarding", tmp_path / "app" / "onboarding", ignore=unwanted)
+    shutil.copytree(ROOT / "policies", tmp_path / "app" / "policies")
+    shutil.copy(ROOT / "function_app.py", tmp_path / "app")
+    return tmp_path / "app"
+
+
+def run(app: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(app),
+        "AzureWebJobsStorage": "UseDevelopmentStorage=true",
+        "OMS_WORKSPACE_ID": "6f680a37-00c6-41c7-a93f-1437e3462574",
+        "OMS_WORKSPACE_KEY": "bm90IGEgcmVhbCB3b3Jrc3BhY2Uga2V5",
+        "ONBOARDING_POLICIES": "policies",
+    }
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=app, env=environment, capture_output=True, text=True, check=False)
+
+
+def ask(app: Path) -> dict[str, tuple[int, dict[str, Any]]]:
+    """What the functions answer over HTTP: status and JSON. Whatever is wrong is in the log as well."""
+    done = run(app, "-c", ASK, URN)
+    assert done.returncode == 0, done.stderr
+    assert all(problem in done.stderr for problem in json.loads(done.stdout)["get_health"][1]["problems"])
+    answers: dict[str, tuple[int, dict[str, Any]]] = json.loads(done.stdout)
+    return answers
+
+
+def test_bad_files_beside_the_shipped_ones_are_left_out_and_named(app: Path) -> None:
+    catalogue = app / "onboarding/catalog"
+    (catalogue / "a.yaml").write_text("name: broken\n")
+    (catalogue / "b.yml").write_text("")
+    (catalogue / "c.json").write_text("{")
+    (catalogue / "d.yaml").write_bytes(b"\xff\xfe\x00")
+    (catalogue / "e.YAML").mkdir()
+    (catalogue / "twin.yaml").write_bytes((catalogue / "oms-agent-linux.yaml").read_bytes())
+    (catalogue / "notes.txt").write_text("no entry")
+    answers = ask(app)
+    status, body = answers["get_health"]
+    assert (status, body["status"]) == (503, "unhealthy")
+    assert [problem.split(": ")[0] for problem in body["problems"]] == [
+        f"onboarding/catalog/{name}" for name in ("a.yaml", "b.yml", "c.json", "d.yaml", "e.YAML", "twin.yaml")
+    ]
+    assert not [problem for problem in body["problems"] if problem.endswith((" ", ";"))]
+    assert [policy["name"] for policy in body["policies"]] == ["linux-monitoring"]
+    assert answers["get_check"][0] == 200
+
+
+def test_a_shipped_file_that_is_broken_takes_its_policies_alone(app: Path) -> None:
+    (app / OMS).write_text((app / OMS).read_text().replace("osType: Linux", "osType: BSD"))
+    answers = ask(app)
+    status, body = answers["get_health"]
+    assert (status, body["policies"]) == (503, [])
+    file, policy, _ = body["problems"]
+    assert file.startswith(f"{OMS}: osType: 'BSD'")
+    assert policy.startswith(
+        "linux-monitoring.yaml: extension: 'oms-agent-linux' is not in the catalogue, since its file"
+    )
+    assert OMS in policy
+    assert answers["get_check"][0] == 400
+    assert answers["get_check"][1]["error"].endswith("there is none that can be used")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["check", "--image", URN],
+        ["diagnose", "ERROR 500"],
+        ["errors", "--extension", "oms-agent-linux", "7"],
+        ["policy", "validate"],
+        ["policy", "schema", "--check"],
+        ["document", "--check", "README.md"],
+    ],
+    ids=" ".join,
+)
+def test_a_command_that_needs_the_broken_file_says_so(app: Path, command: list[str]) -> None:
+    (app / OMS).write_text("name: [")
+    (app / "README.md").write_text("a page")
+    done = run(app, "-m", "onboarding", *command)
+    assert "Traceback" not in done.stderr
+    if command[0] == "diagnose":
+        assert done.returncode == 0, done.stderr
+    else:
+        assert done.returncode in (1, 2)
+        assert "oms-agent-linux.yaml" in done.stdout + done.stderr
+
+
+def test_health_answers_whatever_fails(app: Path) -> None:
+    broken = """
+class Broken:
+    @property
+    def configuration(self):
+        raise RuntimeError("password=sesame")
+
+function_app.worker = Broken()
+functions = {"""
+    done = run(app, "-c", ASK.replace("functions = {", broken, 1).replace('("get_check", {"image": sys.argv[1]})', ""))
+    assert done.returncode == 0, done.stderr
+    status, body = json.loads(done.stdout)["get_health"]
+    assert (status, body["status"]) == (503, "unhealthy")
+    assert "RuntimeError" in body["problems"][0]
+    assert "sesame" not in done.stdout + done.stderr

@@ -1,0 +1,147 @@
+"""Error rules as data: what is refused, in which order they decide, and that the data says what the sources say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onboarding.domain.errors import ConfigurationError
+from onboarding.domain.failures.classification import parse_errors
+from onboarding.domain.failures.evidence import Evidence
+from onboarding.domain.failures.failure_rules import Cause, Diagnosis, FailureClass
+from onboarding.domain.failures.handler_report import read_report
+from onboarding.loading.policy_folder import load_catalogue
+from tests.shared_samples import SAMPLES
+
+DOCUMENT = SAMPLES.parent / "oms-extension-for-linux.md"
+ERROR_PAGE = Path(__file__).parents[3] / "docs" / "errors.md"
+
+WRONG: list[tuple[Any, str]] = [
+    ([], "errors: is a list"),
+    ({"codes": []}, "errors.codes: is no key here"),
+    ({"texts": ["x"]}, "errors.texts[0]: is a str"),
+    ({"texts": [{"cause": "timeout"}]}, "errors.texts[0]: has no condition"),
+    (
+        {"texts": [{"text": "x", "cause": "boredom"}]},
+        "errors.texts[0].cause: 'boredom' is unknown; use one of unsupported-os",
+    ),
+    ({"texts": [{"text": "x", "cause": "timeout", "class": "soon"}]}, "errors.texts[0].class: 'soon' is unknown"),
+    ({"texts": [{"text": "(", "cause": "timeout"}]}, "errors.texts[0].text: is no regular expression"),
+    ({"texts": [{"text": 7, "cause": "timeout"}]}, "errors.texts[0].text: is no text"),
+    ({"texts": [{"text": "x", "cause": "timeout", "meaning": ""}]}, "errors.texts[0].meaning: is missing or no text"),
+    (
+        {"texts": [{"text": "x", "cause": "unknown", "class": "transient"}]},
+        "errors.texts[0].maxAttempts: is no number of tries",
+    ),
+    ({"texts": [{"text": "x", "cause": "timeout", "why": "y"}]}, "errors.texts[0].why: is no key here"),
+    (
+        {"editions": [{"date": "2020-01-01", "handlerVersion": "new"}]},
+        "errors.editions[0].handlerVersion: 'new' is no version",
+    ),
+    (
+        {"editions": [{"codes": [{"exitCode": "5", "cause": "timeout"}]}]},
+        "errors.editions[0].codes[0].exitCode: '5' is no number",
+    ),
+]
+
+
+@pytest.mark.parametrize(("section", "problem"), WRONG)
+def test_a_slip_in_the_data_is_named_with_its_place(section: Any, problem: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(problem)):
+        parse_errors(section)
+
+
+def find(section: Any, text: str) -> Diagnosis:
+    evidence = Evidence.from_text(text)
+    return parse_errors(section).find(evidence, read_report(evidence))
+
+
+def code(number: int, meaning: str, **more: Any) -> dict[str, Any]:
+    return {"exitCode": number, "cause": "unknown", "meaning": meaning, **more}
+
+
+def test_an_empty_section_has_the_shared_rules_and_every_cause() -> None:
+    table = parse_errors(None)
+    assert set(table.causes) == set(Cause)
+    assert find({}, "No space left on device").cause is Cause.LOW_DISK_SPACE
+
+
+def test_an_extensions_own_words_beat_the_shared_ones_and_both_beat_its_numbers() -> None:
+    section = {
+        "texts": [{"text": "our disk is full", "cause": "bad-configuration"}],
+        "editions": [{"date": "2020", "codes": [code(7, "seven")]}],
+    }
+    assert find(section, "exit code 7: our disk is full").cause is Cause.BAD_CONFIGURATION
+    assert find(section, "exit code 7: the disk is full").cause is Cause.LOW_DISK_SPACE
+    assert find(section, "exit code 7").meaning == "seven"
+
+
+def test_the_newest_edition_that_knows_a_code_decides() -> None:
+    editions = [
+        {"date": "2017-01-01", "codes": [code(7, "old"), code(8, "only old")]},
+        {"date": "2019-01-01", "handlerVersion": "2.0", "codes": [code(7, "new"), code(9, "only new")]},
+    ]
+    handler = "[A.B.C-{}] Install,failed,{},x"
+    assert find({"editions": editions}, handler.format("2.1.0", 7)).meaning == "new"
+    assert find({"editions": editions}, "exit code 7").meaning == "new"
+    assert find({"editions": editions}, handler.format("1.9.0", 7)).meaning == "old"
+    assert find({"editions": editions}, handler.format("2.1.0", 8)).meaning == "only old"
+    assert find({"editions": editions}, handler.format("1.9.0", 9)).meaning == "only new"
+
+
+def test_an_operation_that_the_failure_does_not_name_is_no_hindrance() -> None:
+    section = {"editions": [{"codes": [code(7, "enable", operation="enable"), code(7, "other")]}]}
+    assert find(section, "Enable failed with exit code 7").meaning == "enable"
+    assert find(section, "Install failed with exit code 7").meaning == "other"
+    assert find(section, "exit code 7").meaning == "enable"
+
+
+def test_only_transient_causes_have_a_number_of_tries_and_all_of_them_do() -> None:
+    for table in (parse_errors({}), *(entry.errors for entry in load_catalogue().values())):
+        for diagnosis in (*table.causes.values(), *(rule.diagnosis for rule in table.rules)):
+            assert (diagnosis.max_attempts is not None) == (diagnosis.kind is FailureClass.TRANSIENT)
+
+
+BASE = (2, 3, 4, 5, 6, 10, 11, 20, 21, 22, 23, 30, 51, 60, 61, 62, 63)
+
+
+def base_edition() -> dict[int, Diagnosis]:
+    rules = load_catalogue()["oms-agent-linux"].errors.rules
+    return {min(r.exit_codes): r.diagnosis for r in rules if r.place.startswith("errors.editions[0]")}
+
+
+def test_the_base_edition_has_the_codes_of_the_extensions_document() -> None:
+    assert tuple(base_edition()) == BASE
+
+
+@pytest.mark.skipif(not DOCUMENT.is_file(), reason="the extension's document is not beside this checkout")
+def test_the_base_edition_says_what_the_extensions_document_says() -> None:
+    rows = re.findall(r"^\| (\d+) \| ([^|]+) \|([^|]*)\|$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
+    edition = base_edition()
+    assert [int(number) for number, _, _ in rows] == list(edition)
+    for number, meaning, action in rows:
+        diagnosis = edition[int(number)]
+        assert diagnosis.meaning == meaning.strip()
+        if action.strip():
+            assert diagnosis.advice == re.sub(r"\[([^]]+)\]\(([^)]+)\)", r"\1 (\2)", action.strip())
+
+
+def test_the_page_on_errors_says_of_each_cause_what_the_data_says() -> None:
+    page = ERROR_PAGE.read_text(encoding="utf-8")
+    for cause, diagnosis in parse_errors({}).causes.items():
+        section = f"### {cause}\n\n{diagnosis.meaning}\n\n**What to do:** {diagnosis.advice}\n"
+        assert section in page, f"docs/errors.md: put this in:\n\n{section}"
+        assert f"| [{cause}](#{cause}) | {diagnosis.kind} |" in page
+
+
+def test_the_page_on_errors_lists_every_exit_code() -> None:
+    page = ERROR_PAGE.read_text(encoding="utf-8")
+    for rule in load_catalogue()["oms-agent-linux"].errors.rules:
+        for number in rule.exit_codes if rule.place.startswith("errors.editions") else ():
+            operation = next(iter(rule.operations), "any")
+            told = rf"{rule.diagnosis.cause} \| {re.escape(rule.diagnosis.meaning)}"
+            row = rf"^\| {number} \| {operation} \| [\d-]+ \| {told} \|$"
+            assert re.search(row, page, re.MULTILINE), f"docs/errors.md: no row for exit code {number}"

@@ -1,0 +1,61 @@
+"""A policy's brake as data: reading it, and what is stored of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onboarding.domain.errors import ConfigurationError
+from onboarding.domain.limits.rollout_limit import Brake, BrakeState, parse_brake, spread
+from onboarding.domain.resource_id import VmId
+
+NOW = datetime(2026, 11, 20, 10, 59, tzinfo=UTC)
+
+
+def test_a_brake_is_read() -> None:
+    assert parse_brake(None, "p.yaml: brake") is None
+    assert parse_brake({"maxInstallsPerHour": 100}, "p.yaml: brake") == Brake(100, None)
+    assert parse_brake({"stopAfterFailures": 5, "maxInstallsPerHour": 1}, "p.yaml: brake") == Brake(1, 5)
+
+
+@pytest.mark.parametrize(
+    ("raw", "says"),
+    [
+        ([], "p.yaml: brake: is no brake"),
+        ({}, "p.yaml: brake: is no brake"),
+        ({"maxFailures": 3}, "p.yaml: brake.maxFailures: is no key"),
+        ({"stopAfterFailures": 0}, "p.yaml: brake.stopAfterFailures: 0 is no number above 0"),
+        ({"stopAfterFailures": True}, "True is no number above 0"),
+        ({"maxInstallsPerHour": "100"}, "'100' is no number above 0"),
+    ],
+)
+def test_what_is_no_brake_is_named(raw: Any, says: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse_brake(raw, "p.yaml: brake")
+    assert says in str(caught.value)
+
+
+def test_an_hour_is_an_hour_of_the_clock() -> None:
+    brake, state = Brake(1, None), BrakeState("p").installed(NOW)
+    held = state.hold(brake, NOW)
+    assert held is not None
+    assert held.until == NOW + timedelta(minutes=1)
+    assert state.hold(brake, NOW + timedelta(minutes=1)) is None
+    assert state.installed(NOW + timedelta(minutes=1)).installs == 1
+
+
+@given(st.text(max_size=20))
+def test_those_that_wait_come_spread_over_the_next_hour(name: str) -> None:
+    moment = spread(NOW, VmId("s", "g", name))
+    assert NOW <= moment < NOW + timedelta(hours=1)
+    assert moment == spread(NOW, VmId("S", "G", name))
+
+
+@pytest.mark.parametrize("stopped_at", [None, NOW])
+def test_what_is_stored_comes_back(stopped_at: datetime | None) -> None:
+    state = BrakeState("p", NOW, 3, 2, stopped_at, "web01: the handler failed")
+    assert BrakeState.from_properties(state.to_properties()) == state

@@ -1,0 +1,61 @@
+"""The project's own files agree with each other: nothing is left untested, unpinned or deployed by accident."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import tomllib
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+DEPLOYED = {"function_app.py", "host.json", "onboarding", "policies", "requirements.txt"}
+
+
+def requirement_blocks(name: str) -> list[str]:
+    """The requirements of a compiled file, each with its hashes, without comments."""
+    lines = [line for line in (ROOT / name).read_text().splitlines() if line and not line.lstrip().startswith("#")]
+    return re.sub(r" \\\n\s+", " ", "\n".join(lines)).splitlines()
+
+
+def test_make_test_reaches_every_folder_of_tests() -> None:
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    listed = {ROOT / folder for folder in pyproject["tool"]["pytest"]["ini_options"]["testpaths"]}
+    for module in (ROOT / "tests").rglob("test_*.py"):
+        assert listed & set(module.parents), f"{module} is in no folder that testpaths names"
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def test_every_requirement_is_pinned_and_hashed_and_names_no_place_to_get_it_from(name: str) -> None:
+    blocks = requirement_blocks(name)
+    assert blocks
+    for block in blocks:
+        assert re.fullmatch(r"[a-z0-9.-]+==\S+( ; .+?)?( --hash=sha256:[0-9a-f]{64})+", block), block
+
+
+@pytest.mark.parametrize("name", ["requirements", "requirements-dev"])
+def test_every_requirement_asked_for_is_compiled(name: str) -> None:
+    asked = re.findall(r"^[a-z][\w.-]*", (ROOT / f"{name}.in").read_text(), re.MULTILINE)
+    compiled = {block.partition("==")[0] for block in requirement_blocks(f"{name}.txt")}
+    assert asked
+    assert compiled.issuperset(asked)
+
+
+def test_npm_packages_are_hashed_and_name_no_place_to_get_them_from() -> None:
+    packages = json.loads((ROOT / "package-lock.json").read_text())["packages"]
+    installed = [package for path, package in packages.items() if path]
+    assert installed
+    assert all("integrity" in package and "resolved" not in package for package in installed)
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists() or shutil.which("git") is None, reason="needs a git checkout")
+def test_only_the_function_app_is_deployed() -> None:
+    listing = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    patterns = (ROOT / ".funcignore").read_text().splitlines()
+    tracked = {path.partition("/")[0] for path in listing.splitlines()}
+    deployed = {name for name in tracked if not any(fnmatch(name, pattern) for pattern in patterns)}
+    assert deployed - {".funcignore"} <= DEPLOYED

@@ -1,0 +1,182 @@
+"""From what was decided to the row that says so."""
+
+from __future__ import annotations
+
+from copy import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from onboarding.domain.failures.classification import Cause
+from onboarding.domain.policy.policy import parse_policy
+from onboarding.domain.policy.rule import compile_rule
+from onboarding.domain.reconcile.decide import decide
+from onboarding.domain.reconcile.decision import AlreadyInstalled, Install, Skip, Trouble, Wait
+from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
+from onboarding.domain.reconcile.row_builder import Episode, claim_of, closed, row_of, unread
+from onboarding.domain.resource_id import VmId
+from tests.unit.reconcile.situations import CUSTOM, ENTRY, OPENING, START, VM, extension, row, situation
+
+NOW = START + timedelta(seconds=90)
+UNTIL = NOW + timedelta(minutes=2)
+KEY = "z4bU3p1/GrnWpQkky4gdabWXAhbWSTz70hm4m2Xt92XI+rSRgE8qVvRhsGo9TXffbrTahyrwv35W0pOqQAU7uQ=="
+OPEN = row(
+    Outcome.REQUESTED,
+    WaitingFor.INSTALL,
+    event_id="event-0",
+    event_time=START - timedelta(minutes=1),
+    correlation_id="correlation-0",
+    requested_at=START,
+    waiting_since=START,
+    next_attempt_at=UNTIL,
+    attempt=2,
+    extension_name="OMSExtension",
+    extension_version="1.3",
+    error_code="55",
+    message="locked",
+)
+WAIT = Wait(WaitingFor.AGENT_READY, START, UNTIL, "the agent is silent")
+FAILED = Skip(
+    Outcome.FAILED,
+    f"it failed with {KEY}",
+    Trouble("10", Cause.ALREADY_CONNECTED, "connected", "mend it", f"key {KEY}"),
+)
+
+
+def _decided(decision: AlreadyInstalled | Wait | Skip, last: Row | None = None, **vm: Any) -> Row:
+    return row_of(situation(now=NOW, last=last, **vm), decision, OPENING)
+
+
+def test_a_row_tells_what_was_read_and_what_decided() -> None:
+    image = {"publisher": "Canonical", "offer": "UbuntuServer", "sku": "16.04-LTS", "version": "latest"}
+    told = _decided(WAIT, image={**image, "exactVersion": "16.04.2021"})
+    assert (told.resource_id, told.vm_name, told.resource_group, told.vm_id) == (VM, "web01", "app-rg", "id-of-web01")
+    assert (told.image_publisher, told.image_offer, told.image_sku) == ("Canonical", "UbuntuServer", "16.04-LTS")
+    assert told.image_version == "16.04.2021"
+    assert (told.distribution, told.os_version, told.witness) == ("ubuntu", "16.04", "marketplace image")
+    assert (told.verdict, told.support_table) == ("supported", "2017-04")
+    assert (told.extension, told.policy, told.effect) == (ENTRY.name, "linux", "deployIfNotExists")
+    assert _decided(WAIT, image=CUSTOM).image_id == CUSTOM["id"]
+
+
+def test_a_wait_says_for_what_since_when_and_until_when() -> None:
+    told = _decided(WAIT)
+    assert (told.outcome, told.reason) == (Outcome.WAITING, "the agent is silent")
+    assert (told.waiting_for, told.waiting_since, told.next_attempt_at) == (WaitingFor.AGENT_READY, START, UNTIL)
+    assert (told.finished_at, told.duration_ms) == (None, None)
+
+
+def test_waiting_for_the_install_is_requested() -> None:
+    told = _decided(replace(WAIT, waiting_for=WaitingFor.INSTALL))
+    assert told.outcome is Outcome.REQUESTED
+
+
+def test_the_end_says_when_and_how_long_it_took() -> None:
+    told = _decided(Skip(Outcome.UNSUPPORTED, "not in the table"))
+    assert (told.outcome, told.waiting_for, told.next_attempt_at) == (Outcome.UNSUPPORTED, None, None)
+    assert (told.finished_at, told.duration_ms) == (NOW, 90_000)
+
+
+@pytest.mark.parametrize(("ours", "outcome"), [(True, Outcome.INSTALLED), (False, Outcome.ALREADY_INSTALLED)])
+def test_an_extension_that_is_there_is_named_with_what_runs(ours: bool, outcome: Outcome) -> None:
+    s = situation(now=NOW, extensions=[extension("Succeeded", "monitoring")])
+    assert s.extension is not None
+    told = row_of(s, AlreadyInstalled(s.extension, ours, "it is there"), OPENING)
+    assert (told.outcome, told.extension_name, told.extension_version) == (outcome, "monitoring", "1.14.19")
+
+
+def test_trouble_is_told_without_secrets() -> None:
+    told = _decided(FAILED)
+    assert (told.error_code, told.error_meaning, told.advice) == ("10", "connected", "mend it")
+    assert "key ***" in told.message
+    assert KEY not in repr(told)
+
+
+def test_a_long_message_keeps_its_head_and_tail() -> None:
+    trouble = Trouble("10", Cause.UNKNOWN, "m", "a", "head " + "x " * 10_000 + "tail")
+    message = _decided(Skip(Outcome.FAILED, "failed", trouble)).message
+    assert len(message) <= 8192
+    assert message.startswith("head ")
+    assert message.endswith(" tail")
+
+
+def test_an_open_episode_goes_on() -> None:
+    told = _decided(FAILED, last=OPEN)
+    assert (told.event_id, told.event_time, told.correlation_id) == ("event-0", OPEN.event_time, "correlation-0")
+    assert (told.requested_at, told.attempt, told.duration_ms) == (START, 2, 150_000)
+    assert (told.extension_name, told.extension_version) == ("OMSExtension", "1.3")
+
+
+def test_trouble_that_is_over_is_not_told_again() -> None:
+    told = _decided(WAIT, last=OPEN)
+    assert (told.error_code, told.message) == ("", "")
+
+
+@pytest.mark.parametrize("outcome", [outcome for outcome in Outcome if outcome.final])
+def test_a_row_that_was_at_rest_opens_with_the_new_event(outcome: Outcome) -> None:
+    told = _decided(WAIT, last=replace(OPEN, outcome=outcome, waiting_for=None))
+    assert (told.event_id, told.event_time, told.correlation_id) == OPENING
+    assert (told.requested_at, told.extension_name) == (None, "")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "decision", "attempt"),
+    [
+        (Outcome.FAILED, WAIT, 0),  # or it would be given up at the next look, without another try
+        (Outcome.FAILED, FAILED, 2),
+        (Outcome.INSTALLED, WAIT, 2),
+        (Outcome.WAITING, WAIT, 2),
+    ],
+)
+def test_what_failed_for_good_opens_with_all_tries_before_it(
+    outcome: Outcome, decision: Wait | Skip, attempt: int
+) -> None:
+    last = replace(OPEN, outcome=outcome)
+    assert _decided(decision, last=last).attempt == attempt
+    policy = parse_policy({"name": "linux", "extension": ENTRY.name}, "p", compile_rule)
+    episode = Episode.of(last, OPENING, NOW)
+    assert unread(VmId("s", "app-rg", "web01"), policy, last, decision, episode).attempt == attempt
+
+
+def test_a_claim_names_what_will_be_asked_for() -> None:
+    told = claim_of(situation(now=NOW), Install("OMSExtension", 3, False, "policy wants it"), UNTIL, OPENING)
+    assert (told.outcome, told.waiting_for, told.next_attempt_at) == (Outcome.WAITING, WaitingFor.CLAIM, UNTIL)
+    assert (told.attempt, told.extension_name, told.extension_version) == (3, "OMSExtension", "1.3")
+    assert (told.event_id, told.requested_at) == ("event-1", None)
+
+
+def test_a_vm_that_could_not_be_read_keeps_what_was_known() -> None:
+    vm = VmId("s", "app-rg", "web01")
+    policy = parse_policy({"name": "other", "extension": ENTRY.name}, "p", compile_rule)
+    known = _decided(WAIT)
+    told = unread(vm, policy, known, replace(WAIT, reason="ARM is busy"), Episode.of(known, OPENING, NOW))
+    assert (told.distribution, told.image_sku, told.verdict) == ("ubuntu", "16.04-LTS", "supported")
+    assert (told.policy, told.reason) == ("other", "ARM is busy")
+    bare = unread(vm, policy, None, WAIT, Episode.of(None, OPENING, NOW))
+    assert (bare.resource_id, bare.distribution, bare.attempt) == (VM, "", 0)
+
+
+def test_an_event_closes_a_row_with_all_that_it_knew() -> None:
+    ended = closed(OPEN, Outcome.INSTALLED, "the handler reports success", NOW)
+    assert (ended.outcome, ended.reason) == (Outcome.INSTALLED, "the handler reports success")
+    assert (ended.waiting_for, ended.waiting_since, ended.next_attempt_at) == (None, None, None)
+    assert (ended.error_code, ended.message) == ("", "")
+    assert (ended.finished_at, ended.duration_ms) == (NOW, 150_000)
+    assert (ended.attempt, ended.extension_name, ended.requested_at) == (2, "OMSExtension", START)
+
+
+def test_a_clock_that_runs_behind_makes_no_negative_duration() -> None:
+    ended = closed(replace(OPEN, event_time=NOW + timedelta(hours=1)), Outcome.GONE, "deleted", NOW)
+    assert ended.duration_ms == 0
+
+
+def test_the_same_decision_twice_tells_nothing_new() -> None:
+    s = situation(now=NOW, power="stopped")
+    decision = decide(s)
+    assert isinstance(decision, Wait)
+    first = row_of(s, decision, OPENING)
+    again = situation(now=NOW + timedelta(minutes=1), power="stopped", last=first)
+    repeated = decide(again)
+    assert isinstance(repeated, Wait)
+    assert not row_of(again, repeated, ("event-2", NOW, "")).differs(first)

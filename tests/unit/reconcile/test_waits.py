@@ -1,0 +1,108 @@
+"""When to look again, and when to give up."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onboarding.domain.errors import ConfigurationError
+from onboarding.domain.reconcile.row import WaitingFor
+from onboarding.domain.reconcile.wait_schedule import DEFAULTS, Schedule, Waits, parse_duration, parse_waits
+
+GROWING = Schedule((60, 120, 300), 1000)
+
+
+def test_every_kind_of_waiting_has_a_schedule_that_ends() -> None:
+    for kind in WaitingFor:
+        assert 0 < Waits()[kind].pauses[0] <= Waits()[kind].give_up_after < float("inf")
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "pause"),
+    [
+        (-5, 60),
+        (0, 60),
+        (29, 60),
+        (31, 120),  # a look that came early counts as on its step
+        (60, 120),
+        (61, 120),
+        (170, 300),
+        (180, 300),
+        (480, 300),
+        (999, 300),
+        (1000, None),
+        (5000, None),
+    ],
+)
+def test_the_pause_follows_from_the_time_that_has_passed(elapsed: float, pause: float | None) -> None:
+    found = GROWING.next_pause(timedelta(seconds=elapsed))
+    assert (found.total_seconds() if found else None) == pause
+
+
+@given(st.sampled_from(WaitingFor), st.floats(min_value=0, max_value=120))
+def test_looks_that_come_late_still_end_and_stay_ordered(kind: WaitingFor, late: float) -> None:
+    schedule, elapsed, pauses = DEFAULTS[kind], timedelta(), list[timedelta]()
+    # A year of hourly looks is the longest schedule.
+    while (pause := schedule.next_pause(elapsed)) is not None and len(pauses) < 10_000:
+        pauses.append(pause)
+        elapsed += pause + timedelta(seconds=late)
+    assert pauses == sorted(pauses)
+    assert elapsed.total_seconds() >= schedule.give_up_after
+
+
+@pytest.mark.parametrize(("attempt", "pause"), [(1, 60), (2, 120), (3, 300), (4, None), (9, None)])
+def test_tries_are_used_up(attempt: int, pause: float | None) -> None:
+    found = GROWING.pause_before(attempt)
+    assert (found.total_seconds() if found else None) == pause
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("500ms", 0.5), ("90s", 90), ("5m", 300), (" 1.5 h ", 5400), ("2d", 172800)]
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_duration(text, "p") == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "5", 5, None, "soon", "-5m", "0s", "0.0001ms", "5 weeks", "1h30m", "9999999999d", True, ["5m"]]
+)
+def test_what_is_no_duration_names_its_place(text: object) -> None:
+    with pytest.raises(ConfigurationError, match=r"^p\.yaml: waits: .*is no duration; write it as 90s"):
+        parse_duration(text, "p.yaml: waits")
+
+
+def test_a_policy_changes_what_it_names_alone() -> None:
+    waits = parse_waits({"agent-ready": {"every": ["1m", "1h"], "giveUpAfter": "2d"}, "install": {}}, "p")
+    assert waits[WaitingFor.AGENT_READY] == Schedule((60, 3600), 172800)
+    assert all(waits[kind] == DEFAULTS[kind] for kind in WaitingFor if kind is not WaitingFor.AGENT_READY)
+
+
+@pytest.mark.parametrize("raw", [{"agent-ready": {"giveUpAfter": "1d"}}, {"agent-ready": {"every": []}}])
+def test_half_a_schedule_keeps_the_other_half(raw: object) -> None:
+    assert parse_waits(raw, "p")[WaitingFor.AGENT_READY].pauses == DEFAULTS[WaitingFor.AGENT_READY].pauses
+
+
+def test_no_waits_are_the_defaults() -> None:
+    assert parse_waits(None, "p") == Waits()
+
+
+@pytest.mark.parametrize(
+    ("raw", "says"),
+    [
+        (["agent-ready"], "waits: is not a mapping"),
+        ({"agent": {}}, "waits.agent: is no kind of waiting; use one of install-request"),
+        ({5: {}}, "waits.5: is no kind of waiting"),
+        ({"install": "5m"}, "waits.install: is not a schedule"),
+        ({"install": {"evry": ["5m"]}}, "waits.install: is not a schedule"),
+        ({"install": {"every": "5m"}}, "waits.install.every: is not a list"),
+        ({"install": {"every": ["5m", "often"]}}, "waits.install.every: 'often' is no duration"),
+        ({"install": {"giveUpAfter": "never"}}, "waits.install.giveUpAfter: 'never' is no duration"),
+    ],
+)
+def test_bad_waits_name_their_place(raw: object, says: str) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        parse_waits(raw, "p.yaml: waits")
+    assert str(raised.value).startswith(f"p.yaml: {says}")
