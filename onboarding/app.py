@@ -12,16 +12,27 @@ import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from onboarding.application.dispatcher import Onboarding
+from onboarding.application.limits.circuit_breakers import Pauses
+from onboarding.application.limits.rollout_limits import Brakes
 from onboarding.application.ports import Arm, BrakeStore, Inventory, LedgerReader, Poison, Ports, Shell
-from onboarding.application.reconciling.reconciler import Rules
+from onboarding.application.readers.container_reader import SurroundingsReader
+from onboarding.application.readers.image_definitions import Definitions
+from onboarding.application.readers.policy_scopes import PolicyAges, Reach
+from onboarding.application.reconciling.decider import Decider
+from onboarding.application.reconciling.executor import Installer
+from onboarding.application.reconciling.machine_reader import MachineReader
+from onboarding.application.reconciling.reconciler import Enforcement
+from onboarding.application.reconciling.recorder import Recorder
+from onboarding.application.reconciling.unread_machine import UnreadMachine
+from onboarding.application.rules import Rules
 from onboarding.application.sweep.sweep_queue import Budget
-from onboarding.application.sweep.sweeper import Sweep
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.catalog.extension_settings import resolve_settings
 from onboarding.domain.errors import StorageError
@@ -33,6 +44,8 @@ from onboarding.settings import Settings, Storage, read_settings
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
 
+    from onboarding.application.operator_requests import Requests
+    from onboarding.application.sweep.sweeper import Sweep
     from onboarding.azure.arm.arm_client import ArmAdapter
     from onboarding.azure.http_connections import Connections
     from onboarding.azure.storage.storage_clients import OnboardingTable
@@ -49,11 +62,43 @@ class Configuration(Struct, frozen=True):
     problems: tuple[str, ...]
 
 
-class Application(Struct, frozen=True):
-    """The line, ready to take notifications, looks and timers."""
+class Application:
+    """All that works on machines, made once a process: nothing else makes collaborators.
 
-    onboarding: Onboarding
-    sweep: Sweep
+    What an event needs is made at once; what only the timer or a person needs, when it is asked for."""
+
+    def __init__(self, ports: Ports, rules: Rules, budget: Budget) -> None:
+        self._ports = ports
+        self._rules = rules
+        self._budget = budget
+        self._reach = Reach(rules.policies, ports.inventory)
+        self._surroundings = SurroundingsReader(ports.arm)
+        pauses = Pauses(ports.pauses)
+        brakes = Brakes(ports.brakes, rules.policies.policies)
+        recorder = Recorder(ports, pauses, brakes)
+        self._enforcement = Enforcement(
+            rules,
+            MachineReader(ports.arm, self._reach, Definitions(ports.arm, rules.overrides), self._surroundings),
+            UnreadMachine(ports.arm, rules, pauses, recorder),
+            Decider(rules, pauses, brakes),
+            Installer(ports.arm, recorder, pauses, ports.clock),
+            recorder,
+        )
+        self.onboarding = Onboarding(ports, rules.policies, self._enforcement, recorder, pauses)
+
+    @cached_property
+    def sweep(self) -> Sweep:
+        # Here and not above: a worker that no timer reaches loads none of it.
+        from onboarding.application.sweep.sweeper import Sweep
+
+        ages = PolicyAges(self._rules.policies, self._ports.policy_states, self._budget.stable)
+        return Sweep(self._ports, self._rules, self._budget, self._reach, ages, self._surroundings)
+
+    @cached_property
+    def requests(self) -> Requests:
+        from onboarding.application.operator_requests import Requests
+
+        return Requests(self._ports, self._rules, self._enforcement)
 
 
 def read_configuration(environment: Mapping[str, str]) -> Configuration:
@@ -72,11 +117,12 @@ def connect(configuration: Configuration) -> Application:
     """The line for a process that lives long; no request is sent before the first event. Raises StorageError without
     a storage account."""
     ports, _ = _ports(configuration, AsyncExitStack())
-    return Application(Onboarding(ports, configuration.rules), make_sweep(ports, configuration))
+    return assemble(ports, configuration)
 
 
-def make_sweep(ports: Ports, configuration: Configuration) -> Sweep:
-    return Sweep(ports, configuration.rules, Budget.of(configuration.settings))
+def assemble(ports: Ports, configuration: Configuration) -> Application:
+    """All that works on machines, over ports that are open."""
+    return Application(ports, configuration.rules, Budget.of(configuration.settings))
 
 
 @asynccontextmanager

@@ -26,7 +26,7 @@ from typing import Any
 from azure.core.credentials import AccessToken
 
 from bench.workload import GROUP, SUBSCRIPTION, created_event, vm_name
-from onboarding.app import open_ports, read_configuration
+from onboarding.app import assemble, open_ports, read_configuration
 from onboarding.application import notifications
 from onboarding.application.dispatcher import Onboarding
 from onboarding.application.ports import Message, Ports
@@ -146,7 +146,7 @@ async def _run(vms: int, within: float, workers: int) -> dict[str, Any]:
             for _ in range(workers):
                 adapter = ArmAdapter(Credential(arm), endpoints.arm, _SCOPE, clock.now, connections=Connections(tls))
                 own = replace(ports, arm=adapter, deferrals=deferrals, clock=clock.now)
-                lines.append(Onboarding(own, configuration.rules))
+                lines.append(assemble(own, configuration).onboarding)
             await Burst(clock, deferrals, published, itertools.cycle(lines)).play(vms, within)
             return await _told(arm, ports, began, deferrals.scheduled)
     finally:

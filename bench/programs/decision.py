@@ -21,7 +21,7 @@ from bench.programs.arm import TEMPLATE_NAME, templates
 from bench.workload import vm_name
 from onboarding.app import read_configuration
 from onboarding.application.image_check import Checker
-from onboarding.application.reconciling.reconciler import situation_of
+from onboarding.application.rules import situation_of
 from onboarding.domain.machine.machine_facts import read_facts
 from onboarding.domain.policy.conditions import Resource, compile_condition
 from onboarding.domain.reconcile.decide import decide

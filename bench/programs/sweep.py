@@ -17,8 +17,7 @@ from typing import Any
 
 from bench.parts import BenchFailed
 from bench.programs.reading import read_graph, read_table
-from onboarding.app import make_sweep, open_ports, read_configuration
-from onboarding.application.dispatcher import Onboarding
+from onboarding.app import assemble, open_ports, read_configuration
 from onboarding.application.ports import Deferrals, Message
 
 _OF_STANDINGS = [
@@ -52,12 +51,12 @@ async def _sweep(visits: int) -> dict[str, Any]:
         noted = Noted(opened.deferrals)
         ports = replace(opened, deferrals=noted)
         began, cpu = time.monotonic(), time.process_time()
-        report = await make_sweep(ports, configuration).run()
+        application = assemble(ports, configuration)
+        report = await application.sweep.run()
         taken = {"seconds": time.monotonic() - began, "cpu_s": time.process_time() - cpu, "peak_mb": _peak_mb()}
-        onboarding = Onboarding(ports, configuration.rules)
         asked = noted.messages[:visits]
         for message in asked:
-            await onboarding.take(message)
+            await application.onboarding.take(message)
     if not report.complete:
         raise BenchFailed(f"the sweep left something: {report}")
     return {**taken, "found": report.visits, "visited": len(asked)}

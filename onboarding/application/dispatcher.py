@@ -13,6 +13,7 @@ from datetime import timedelta
 from functools import partial
 from typing import assert_never
 
+from onboarding.application.limits.circuit_breakers import Pauses
 from onboarding.application.notifications import (
     ExtensionDeleted,
     ExtensionWritten,
@@ -25,9 +26,11 @@ from onboarding.application.notifications import (
     VmWritten,
 )
 from onboarding.application.ports import Look, Message, Ports, Revisit
-from onboarding.application.reconciling.reconciler import Enforcement, Rules
+from onboarding.application.reconciling.reconciler import Enforcement
 from onboarding.application.reconciling.reconciliation import Visit
+from onboarding.application.reconciling.recorder import Recorder
 from onboarding.domain.errors import LostRace, StorageError
+from onboarding.domain.policy.policy import PolicySet
 from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
 from onboarding.domain.resource_id import VmId
 
@@ -41,11 +44,14 @@ _TRIES = 5
 class Onboarding:
     """Takes notifications and looks. One per process; holds no state of its own."""
 
-    def __init__(self, ports: Ports, rules: Rules) -> None:
+    def __init__(
+        self, ports: Ports, policies: PolicySet, enforcement: Enforcement, recorder: Recorder, pauses: Pauses
+    ) -> None:
         self._ports = ports
-        self._policies = rules.policies
-        self._enforcement = Enforcement(ports, rules)
-        self._recorder = self._enforcement.recorder
+        self._policies = policies
+        self._enforcement = enforcement
+        self._recorder = recorder
+        self._pauses = pauses
 
     async def handle(self, notification: Notification) -> None:
         """Do what a notification asks for."""
@@ -109,7 +115,7 @@ class Onboarding:
         now = self._ports.clock()
         reading = self._ports.ledger.read(vm, new=created and not again)
         if created:  # an install is likely to follow, and asks what is paused
-            reading = self._enforcement.pauses.beside(reading, vm, now)
+            reading = self._pauses.beside(reading, vm, now)
         return Visit(vm, trigger, await reading, now, created=created, deletion=deletion, again=again, revisit=revisit)
 
     async def _written(self, visit: Visit) -> None:

@@ -13,8 +13,9 @@ from msgspec import Struct
 
 from onboarding.application.notifications import Trigger
 from onboarding.application.ports import Arm, Clock, Ports
-from onboarding.application.reconciling.reconciler import Enforcement, Rules
+from onboarding.application.reconciling.reconciler import Enforcement
 from onboarding.application.reconciling.reconciliation import Visit
+from onboarding.application.rules import Rules
 from onboarding.domain.errors import ArmError, LostRace, OnboardingError
 from onboarding.domain.failures.classification import classify, is_the_callers, parse_errors
 from onboarding.domain.failures.evidence import NO_TOKEN
@@ -98,9 +99,9 @@ def refuses_caller(error: ArmError, clock: Clock) -> bool:
 class Requests:
     """One per command."""
 
-    def __init__(self, ports: Ports, rules: Rules) -> None:
+    def __init__(self, ports: Ports, rules: Rules, enforcement: Enforcement) -> None:
         self._ports = ports
-        self._enforcement = Enforcement(ports, rules)
+        self._enforcement = enforcement
         self._extensions = frozenset(rules.catalogue)
 
     async def check_access(self, vms: Iterable[VmId]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from onboarding.application.reconciling.reconciler import Rules, situation_of
+from onboarding.application.rules import Rules, situation_of
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.catalog.extension_settings import known_settings
 from onboarding.domain.image.os_identification import ImageDefinition

@@ -17,10 +17,11 @@ from datetime import timedelta
 from itertools import groupby
 from typing import Any
 
+from onboarding.app import Application
 from onboarding.application.dispatcher import Onboarding
 from onboarding.application.notifications import parse
 from onboarding.application.ports import Message, Ports
-from onboarding.application.reconciling.reconciler import Rules
+from onboarding.application.rules import Rules
 from onboarding.application.sweep.sweep_queue import Budget, SweepReport
 from onboarding.application.sweep.sweeper import Sweep
 from onboarding.azure.arm.arm_client import ArmAdapter
@@ -150,6 +151,7 @@ async def open_fleet(storage: Storage, *, budget: Budget | None = None, limits: 
             ),
             sweeps=TableSweeps(table),
         )
-        yield Fleet(arm, clock, ports, queue, Onboarding(ports, rules), Sweep(ports, rules, budget), events)
+        worker = Application(ports, rules, budget or Budget())
+        yield Fleet(arm, clock, ports, queue, worker.onboarding, worker.sweep, events)
     await connections.close()
     await arm.stop()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from onboarding.application.dispatcher import Onboarding
+from onboarding.app import Application
 from onboarding.application.notifications import (
     ExtensionDeleted,
     ExtensionWritten,
@@ -18,7 +18,6 @@ from onboarding.application.notifications import (
     VmStarted,
     VmWritten,
 )
-from onboarding.application.operator_requests import Requests
 from onboarding.application.ports import (
     Entry,
     Known,
@@ -35,9 +34,8 @@ from onboarding.application.ports import (
     SweepState,
     Versions,
 )
-from onboarding.application.reconciling.reconciler import Rules
+from onboarding.application.rules import Rules
 from onboarding.application.sweep.sweep_queue import Budget, SweepReport
-from onboarding.application.sweep.sweeper import Sweep
 from onboarding.domain.catalog.catalogue_entry import parse_entry
 from onboarding.domain.errors import ArmError, LostRace, StorageError
 from onboarding.domain.failures.evidence import Evidence
@@ -567,9 +565,10 @@ class World:
             policy_states=self.policy_states,
         )
         self.arm.clock = lambda: self.now
-        self.line = Onboarding(ports, rules)
-        self.requests = Requests(ports, rules)
-        self.sweep = Sweep(ports, rules, self.budget)
+        worker = Application(ports, rules, self.budget)
+        self.line = worker.onboarding
+        self.sweep = worker.sweep
+        self.requests = Application(ports, rules, self.budget).requests  # a command is a process of its own
         self._events = 0
 
     def add(self, name: str = "web01", **changes: Any) -> VmId:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from copy import replace
 from datetime import datetime, timedelta
 
 from msgspec import Struct, field
@@ -12,11 +13,12 @@ from onboarding.application.ports import Known, Stored
 from onboarding.domain.catalog.extension_settings import ExtensionSettings
 from onboarding.domain.errors import ArmError
 from onboarding.domain.image.os_identification import ImageDefinition
+from onboarding.domain.machine.machine_facts import MachineFacts
 from onboarding.domain.policy.policy import Policy
-from onboarding.domain.reconcile.decision import Asked, Situation
-from onboarding.domain.reconcile.machine_row import Claim
+from onboarding.domain.reconcile.decision import Asked, Situation, Skip, Wait
+from onboarding.domain.reconcile.machine_row import Claim, MachineRow
 from onboarding.domain.reconcile.row import Row, WaitingFor
-from onboarding.domain.reconcile.row_builder import Opening
+from onboarding.domain.reconcile.row_builder import Episode, Opening, unread
 from onboarding.domain.resource_id import VmId
 
 # The Date header of an answer and the time of an event are of two clocks of Azure's.
@@ -105,6 +107,29 @@ class Visit(Struct, frozen=True):
     @property
     def opening(self) -> Opening:
         return self.trigger.id, self.trigger.time, self.trigger.correlation_id
+
+    def machine_row(
+        self, facts: MachineFacts | None = None, read_at: datetime | None = None, rows: Iterable[Row] = ()
+    ) -> MachineRow:
+        """The machine's own row after this pass, with the claim of the write that is still in flight."""
+        before = self.known.machine.row if self.known.machine else MachineRow(resource_id=str(self.vm))
+        now = {row.extension: row for row in rows}
+        claim = self.claim
+        if claim is not None and claim.target in now and not now[claim.target].in_flight:
+            claim = None
+        if facts is not None and before.vm_id not in ("", facts.vm_id):
+            claim = None
+        return replace(
+            before,
+            vm_id=facts.vm_id if facts is not None else before.vm_id,
+            last_read_at=(read_at if self.whole else None) or before.last_read_at,
+            claim=claim,
+        )
+
+    def unread_row(self, policy: Policy, decision: Wait | Skip) -> Row:
+        """The policy's row where the machine was not read."""
+        last = self.last(policy.extension)
+        return unread(self.vm, policy, last, decision, Episode.of(last, self.opening, self.now))
 
 
 class Case(Struct, frozen=True):

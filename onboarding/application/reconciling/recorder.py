@@ -7,11 +7,12 @@ import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from copy import replace
+from datetime import timedelta
 
 from onboarding.application.limits.circuit_breakers import Pauses
 from onboarding.application.limits.rollout_limits import Brakes
-from onboarding.application.ports import Entry, Known, Look, Ports, Stored, StoredMachine, Versions
-from onboarding.application.reconciling.reconciliation import Visit
+from onboarding.application.ports import Entry, Known, Look, Message, Ports, Revisit, Stored, StoredMachine, Versions
+from onboarding.application.reconciling.reconciliation import DELETION, Visit
 from onboarding.domain.errors import StorageError
 from onboarding.domain.json_access import printable
 from onboarding.domain.reconcile.machine_row import MachineRow
@@ -19,6 +20,8 @@ from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
 from onboarding.domain.reconcile.row_builder import closed
 
 _log = logging.getLogger(__name__)
+
+_LOOK_AGAIN, _LOOK_AGAIN_LATER = timedelta(minutes=5), timedelta(hours=1)
 
 
 class Recorder:
@@ -77,6 +80,16 @@ class Recorder:
         own, at = visit.known.machine, versions.targets[extension]
         rest = own.rest if own else None
         await self._ports.ledger.undo(machine, versions.machine, extension, before, at, rest=rest)
+
+    async def schedule(self, message: Message, visit: Visit) -> None:
+        """Put a message on the queue for its time. Raises StorageError."""
+        await self._ports.deferrals.schedule(message, visit.now)
+
+    async def read_once_more(self, visit: Visit) -> None:
+        """ARM still knows a VM that is said to be gone, or that is being deleted: it is read once more."""
+        if any(s.row.outcome.final and s.row.outcome is not Outcome.GONE for s in visit.stored.values()):
+            due = visit.now + (_LOOK_AGAIN_LATER if visit.revisit == DELETION else _LOOK_AGAIN)
+            await self.schedule(Revisit(visit.vm, DELETION, due), visit)
 
     async def renew_checks(self, visit: Visit) -> None:
         """Schedule the checks of all open rows again: whoever wrote them may have died before it did."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from onboarding.application.ports import Ports
 from onboarding.application.readers.container_reader import SurroundingsReader
-from onboarding.application.reconciling.reconciler import Rules
+from onboarding.application.rules import Rules
 from onboarding.application.sweep.sweep_queue import Plan, Refused
 from onboarding.domain.errors import ArmError
 from onboarding.domain.machine.machine_facts import MachineFacts, read_facts

@@ -18,7 +18,7 @@ from operator import itemgetter
 from onboarding.application.ports import SUBSCRIPTIONS_AT_ONCE, Look, Message, Ports, SweepState, SweepStore
 from onboarding.application.readers.container_reader import SurroundingsReader
 from onboarding.application.readers.policy_scopes import PolicyAges, Reach
-from onboarding.application.reconciling.reconciler import Rules
+from onboarding.application.rules import Rules
 from onboarding.application.sweep.fleet_comparison import Survey
 from onboarding.application.sweep.sweep_queue import (
     AT_ONCE,
@@ -48,13 +48,21 @@ _POISON_S = 20
 class Sweep:
     """One run over everything that the policies reach. Never two at once."""
 
-    def __init__(self, ports: Ports, rules: Rules, budget: Budget | None = None) -> None:
+    def __init__(
+        self,
+        ports: Ports,
+        rules: Rules,
+        budget: Budget,
+        reach: Reach,
+        ages: PolicyAges,
+        surroundings: SurroundingsReader,
+    ) -> None:
         self._ports = ports
         self._rules = rules
-        self._budget = budget or Budget()
-        self._surroundings = SurroundingsReader(ports.arm)
-        self._reach = Reach(rules.policies, ports.inventory)
-        self._ages = PolicyAges(rules.policies, ports.policy_states, self._budget.stable)
+        self._budget = budget
+        self._reach = reach
+        self._ages = ages
+        self._surroundings = surroundings
 
     async def run(self, order: Order | None = None, watch: Watch | None = None) -> SweepReport:
         """Raises StorageError if storage cannot be reached; what cannot be read is named in the report."""

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from onboarding.app import Configuration, open_ports, read_configuration
+from onboarding.app import Configuration, assemble, open_ports, read_configuration
 from onboarding.application.operator_requests import NoAccess, Preview, Requests
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, Commands
@@ -80,7 +80,7 @@ def run_with(args: argparse.Namespace, environment: Mapping[str, str], work: Wor
 
 async def _opened(configuration: Configuration, work: Work) -> int:
     async with open_ports(configuration, check=True) as ports:
-        return await work(Requests(ports, configuration.rules))
+        return await work(assemble(ports, configuration).requests)
 
 
 async def ask(args: argparse.Namespace, requests: Requests, vms: tuple[VmId, ...]) -> int:

@@ -14,7 +14,7 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from onboarding.app import Configuration, make_sweep, open_ports, read_configuration
+from onboarding.app import Configuration, assemble, open_ports, read_configuration
 from onboarding.application.operator_requests import NoAccess, check_access, check_sight
 from onboarding.application.ports import Ports
 from onboarding.application.readers.policy_scopes import Reach
@@ -64,7 +64,7 @@ async def _sweep(configuration: Configuration, order: Order, *, as_json: bool) -
     from rich.console import Console
 
     async with open_ports(configuration, check=True) as ports:
-        sweep = make_sweep(ports, configuration)
+        sweep = assemble(ports, configuration).sweep
         await _check_access(ports, configuration, order)
         with Console(stderr=True).status("comparing") as status:
             report = await sweep.run(order, _Written(status, as_json=as_json))

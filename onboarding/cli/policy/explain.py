@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from onboarding.application.readers.container_reader import SurroundingsReader
-from onboarding.application.reconciling.reconciler import Rules
+from onboarding.application.rules import Rules
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, Commands, as_json
 from onboarding.cli.policy.around import Around, add_around, read_around

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from onboarding.application.preview import Forecast, forecast
-from onboarding.application.reconciling.reconciler import Rules
+from onboarding.application.rules import Rules
 from onboarding.cli.io import as_json
 from onboarding.domain.image.os_identification import identify
 from onboarding.domain.image.os_release import OsRelease

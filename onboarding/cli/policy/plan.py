@@ -25,7 +25,7 @@ from onboarding.application.ports import Inventory
 from onboarding.application.preview import Forecast, forecast
 from onboarding.application.readers.image_definitions import Definitions
 from onboarding.application.readers.policy_scopes import Reach
-from onboarding.application.reconciling.reconciler import Rules
+from onboarding.application.rules import Rules
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.images.check_input import read_listed
 from onboarding.cli.io import MAX_LIST, BadInput, Commands, as_json, read_text, shown

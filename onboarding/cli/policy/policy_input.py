@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from onboarding.application.reconciling.reconciler import Rules
+from onboarding.application.rules import Rules
 from onboarding.cli.images.check_input import read_listed
 from onboarding.cli.io import MAX_LIST, BadInput, read_text, shown
 from onboarding.domain.errors import ConfigurationError

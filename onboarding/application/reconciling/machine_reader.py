@@ -1,0 +1,64 @@
+"""Reading one machine: its policies, its body, and what lies around it where a policy asks for that."""
+
+from __future__ import annotations
+
+from copy import replace
+from datetime import datetime
+
+from msgspec import Struct
+
+from onboarding.application.ports import Arm
+from onboarding.application.readers.container_reader import Completed, SurroundingsReader
+from onboarding.application.readers.image_definitions import Definitions
+from onboarding.application.readers.policy_scopes import Reach
+from onboarding.application.reconciling.reconciliation import Visit
+from onboarding.domain.errors import ArmError
+from onboarding.domain.image.os_identification import ImageDefinition
+from onboarding.domain.machine.machine_facts import InstalledExtension, read_extension, read_facts
+from onboarding.domain.policy.policy import PolicySet
+
+
+class MachineReading(Struct, frozen=True):
+    """What ARM says of one machine."""
+
+    completed: Completed
+    """The machine's facts with its resource group and subscription, what each policy says of it, and what could not be
+    read of its surroundings."""
+    definition: ImageDefinition | None
+    """The definition behind a custom image; None where the image is no custom one, or is not known."""
+    at: datetime | None
+    """When ARM answered, by the `Date` header of the answer."""
+
+    def failures(self, visit: Visit) -> list[ArmError]:
+        """Why what the visit is about cannot be decided."""
+        asked = [said.unread for said in self.completed.assignments if visit.concerns(said.policy)]
+        return [self.completed.failures[what] for what in asked if what in self.completed.failures]
+
+
+class MachineReader:
+    """One GET of the machine; what policies ask for beyond it costs one read an hour each."""
+
+    def __init__(self, arm: Arm, reach: Reach, definitions: Definitions, surroundings: SurroundingsReader) -> None:
+        self._arm = arm
+        self._reach = reach
+        self._definitions = definitions
+        self._surroundings = surroundings
+
+    async def policies(self, now: datetime) -> PolicySet:
+        """The policies, with subscriptions in the place of management groups."""
+        return await self._reach.policies(now)
+
+    async def machine(self, visit: Visit, policies: PolicySet, *, to_install: bool) -> MachineReading:
+        """Raises ArmError where the machine cannot be read; what fails around it is in the reading."""
+        reading = await self._arm.read_machine(visit.vm, to_install=to_install)
+        facts = read_facts(reading.body)
+        if facts.id.key != visit.vm.key:
+            facts = replace(facts, id=visit.vm)
+        definition = await self._definitions.of(facts)
+        completed = await self._surroundings.complete(facts, policies, visit.now)
+        return MachineReading(completed, definition, reading.at)
+
+    async def extension(self, visit: Visit, name: str) -> InstalledExtension:
+        """Raises ArmError."""
+        reading = await self._arm.read_extension(visit.vm, name)
+        return read_extension(reading.body)

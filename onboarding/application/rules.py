@@ -1,0 +1,58 @@
+"""What to enforce, and all that one decision about one machine rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import replace
+from dataclasses import dataclass, field
+
+from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
+from onboarding.domain.catalog.extension_settings import ExtensionSettings, resolve_settings
+from onboarding.domain.catalog.support_table import judge
+from onboarding.domain.image.os_identification import NO_OVERRIDES, ImageDefinition, Overrides, identify
+from onboarding.domain.json_access import digest
+from onboarding.domain.machine.machine_facts import MachineFacts
+from onboarding.domain.policy.policy import Assignment, PolicySet
+from onboarding.domain.policy.routing import routed, tuned
+from onboarding.domain.reconcile.decision import Asked, Pace, Situation
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What to enforce, with which app settings, and what people taught about their own images."""
+
+    policies: PolicySet
+    catalogue: Mapping[str, CatalogueEntry]
+    app_settings: Mapping[str, str] = field(repr=False)
+    overrides: Overrides = NO_OVERRIDES
+    unusable: Mapping[str, str] = field(default_factory=dict)  # why an extension is not in the catalogue, by its name
+
+
+def situation_of(
+    rules: Rules,
+    facts: MachineFacts,
+    assignment: Assignment,
+    pace: Pace,
+    asked: Asked | None = None,
+    definition: ImageDefinition | None = None,
+) -> tuple[Situation, ExtensionSettings]:
+    """All that the decision on an assignment rests on, and the settings that would be sent."""
+    policy = routed(assignment.policy, facts, pace.now)
+    if asked is not None and asked.reconnect:
+        policy = replace(policy, reconnect=True)
+    entry = tuned(rules.catalogue[policy.extension], policy)
+    release = identify(facts, rules.overrides, definition)
+    settings = resolve_settings(entry, policy, rules.app_settings)
+    situation = Situation(
+        facts=facts,
+        release=release,
+        judgement=judge(release, entry.support_table(policy.support_table)),
+        assignment=assignment if policy is assignment.policy else replace(assignment, policy=policy),
+        entry=entry,
+        problems=settings.problems,
+        pace=pace,
+        settings=settings.public,
+        asked=asked,
+        settings_digest=digest(settings.public),
+    )
+    return situation, settings
