@@ -39,7 +39,7 @@ async def on_resource_event(event: str) -> None:
         _log.debug("ignored: %s", notification.reason)
         return
     with deadline(EVENT_S):
-        await worker.application.onboarding.handle(notification)
+        await worker.application.dispatcher.handle(notification)
 
 
 @app.queue_trigger(arg_name="message", queue_name=QUEUE, connection=storage_connection(os.environ))
@@ -51,12 +51,12 @@ async def on_deferral(message: func.QueueMessage) -> None:
         _log.warning("passed over: a message about a resource of a kind that this version does not know")
         return
     with deadline(EVENT_S):
-        await worker.application.onboarding.take(asked)
+        await worker.application.dispatcher.handle_message(asked)
 
 
 @app.timer_trigger(arg_name="timer", schedule=sweep_schedule(os.environ))
 async def sweep(timer: func.TimerRequest) -> None:
-    await worker.application.sweep.run()
+    await worker.application.sweeper.run()
 
 
 @app.route(route="health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)

@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from onboarding.application.dispatcher import Onboarding
-from onboarding.application.limits.circuit_breakers import Pauses
-from onboarding.application.limits.rollout_limits import Brakes
-from onboarding.application.ports import Arm, BrakeStore, Inventory, LedgerReader, Poison, Ports, Shell
-from onboarding.application.readers.container_reader import SurroundingsReader
-from onboarding.application.readers.image_definitions import Definitions
-from onboarding.application.readers.policy_scopes import PolicyAges, Reach
+from onboarding.application.dispatcher import Dispatcher
+from onboarding.application.limits.circuit_breakers import CircuitBreakers
+from onboarding.application.limits.rollout_limits import RolloutLimits
+from onboarding.application.ports import Arm, Inventory, LedgerReader, Poison, Ports, RolloutStore, Shell
+from onboarding.application.readers.container_reader import ContainerReader
+from onboarding.application.readers.image_definitions import ImageDefinitions
+from onboarding.application.readers.policy_scopes import PolicyScopes, PolicyVersions
 from onboarding.application.reconciling.decider import Decider
-from onboarding.application.reconciling.executor import Installer
+from onboarding.application.reconciling.executor import Executor
 from onboarding.application.reconciling.machine_reader import MachineReader
-from onboarding.application.reconciling.reconciler import Enforcement
+from onboarding.application.reconciling.reconciler import Reconciler
 from onboarding.application.reconciling.recorder import Recorder
 from onboarding.application.reconciling.unread_machine import UnreadMachine
 from onboarding.application.rules import Rules
@@ -44,8 +44,8 @@ from onboarding.settings import Settings, Storage, read_settings
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
 
-    from onboarding.application.operator_requests import Requests
-    from onboarding.application.sweep.sweeper import Sweep
+    from onboarding.application.operator_requests import OperatorRequests
+    from onboarding.application.sweep.sweeper import Sweeper
     from onboarding.azure.arm.arm_client import ArmAdapter
     from onboarding.azure.http_connections import Connections
     from onboarding.azure.storage.storage_clients import OnboardingTable
@@ -71,34 +71,36 @@ class Application:
         self._ports = ports
         self._rules = rules
         self._budget = budget
-        self._reach = Reach(rules.policies, ports.inventory)
-        self._surroundings = SurroundingsReader(ports.arm)
-        pauses = Pauses(ports.pauses)
-        brakes = Brakes(ports.brakes, rules.policies.policies)
-        recorder = Recorder(ports, pauses, brakes)
-        self._enforcement = Enforcement(
+        self._policy_scopes = PolicyScopes(rules.policies, ports.inventory)
+        self._containers = ContainerReader(ports.arm)
+        breakers = CircuitBreakers(ports.breakers)
+        rollouts = RolloutLimits(ports.rollouts, rules.policies.policies)
+        recorder = Recorder(ports, breakers, rollouts)
+        self._reconciler = Reconciler(
             rules,
-            MachineReader(ports.arm, self._reach, Definitions(ports.arm, rules.overrides), self._surroundings),
-            UnreadMachine(ports.arm, rules, pauses, recorder),
-            Decider(rules, pauses, brakes),
-            Installer(ports.arm, recorder, pauses, ports.clock),
+            MachineReader(
+                ports.arm, self._policy_scopes, ImageDefinitions(ports.arm, rules.overrides), self._containers
+            ),
+            UnreadMachine(ports.arm, rules, breakers, recorder),
+            Decider(rules, breakers, rollouts),
+            Executor(ports.arm, recorder, breakers, ports.clock),
             recorder,
         )
-        self.onboarding = Onboarding(ports, rules.policies, self._enforcement, recorder, pauses)
+        self.dispatcher = Dispatcher(ports, rules.policies, self._reconciler, recorder, breakers)
 
     @cached_property
-    def sweep(self) -> Sweep:
+    def sweeper(self) -> Sweeper:
         # Here and not above: a worker that no timer reaches loads none of it.
-        from onboarding.application.sweep.sweeper import Sweep
+        from onboarding.application.sweep.sweeper import Sweeper
 
-        ages = PolicyAges(self._rules.policies, self._ports.policy_states, self._budget.stable)
-        return Sweep(self._ports, self._rules, self._budget, self._reach, ages, self._surroundings)
+        versions = PolicyVersions(self._rules.policies, self._ports.policy_states, self._budget.stable)
+        return Sweeper(self._ports, self._rules, self._budget, self._policy_scopes, versions, self._containers)
 
     @cached_property
-    def requests(self) -> Requests:
-        from onboarding.application.operator_requests import Requests
+    def requests(self) -> OperatorRequests:
+        from onboarding.application.operator_requests import OperatorRequests
 
-        return Requests(self._ports, self._rules, self._enforcement)
+        return OperatorRequests(self._ports, self._rules, self._reconciler)
 
 
 def read_configuration(environment: Mapping[str, str]) -> Configuration:
@@ -183,11 +185,11 @@ def _ports(configuration: Configuration, ending: AsyncExitStack) -> tuple[Ports,
     from onboarding.azure.arm.resource_graph import GraphAdapter
     from onboarding.azure.http_connections import Connections
     from onboarding.azure.identity import credential
-    from onboarding.azure.outcome_topic import SilentAnnouncer, TopicAnnouncer
-    from onboarding.azure.storage.breaker_store import TablePauses
+    from onboarding.azure.outcome_topic import NullPublisher, TopicPublisher
+    from onboarding.azure.storage.breaker_store import TableBreakerStore
     from onboarding.azure.storage.policy_version_store import TablePolicyStates
-    from onboarding.azure.storage.rollout_store import TableBrakes
-    from onboarding.azure.storage.schedule_queue import QueueDeferrals
+    from onboarding.azure.storage.rollout_store import TableRolloutStore
+    from onboarding.azure.storage.schedule_queue import StorageScheduleQueue
     from onboarding.azure.storage.storage_clients import onboarding_table, poison_queue, queue_requests
     from onboarding.azure.storage.sweep_store import TableSweeps
     from onboarding.azure.storage.table_ledger import TableLedger
@@ -197,11 +199,11 @@ def _ports(configuration: Configuration, ending: AsyncExitStack) -> tuple[Ports,
         raise StorageError("; ".join(settings.problems))
     identity = credential(settings.cloud, settings.client_id, settings.values)
     ending.push_async_callback(identity.close)
-    announcer: SilentAnnouncer | TopicAnnouncer = SilentAnnouncer()
+    publisher: NullPublisher | TopicPublisher = NullPublisher()
     if settings.topic_endpoint:
         key = settings.topic_key
-        announcer = TopicAnnouncer(settings.topic_endpoint, AzureKeyCredential(key.reveal()) if key else identity)
-    ending.push_async_callback(announcer.close)
+        publisher = TopicPublisher(settings.topic_endpoint, AzureKeyCredential(key.reveal()) if key else identity)
+    ending.push_async_callback(publisher.close)
     connections = Connections()
     ending.push_async_callback(connections.close)
     table = onboarding_table(settings.storage, identity, connections)
@@ -211,10 +213,10 @@ def _ports(configuration: Configuration, ending: AsyncExitStack) -> tuple[Ports,
     ports = Ports(
         arm=ArmAdapter(identity, settings.arm_endpoint, settings.cloud.arm_scope, now, connections=connections),
         ledger=TableLedger(table, outbox=bool(settings.topic_endpoint)),
-        deferrals=QueueDeferrals(queue),
-        pauses=TablePauses(table),
-        brakes=TableBrakes(table),
-        announcer=announcer,
+        schedule_queue=StorageScheduleQueue(queue),
+        breakers=TableBreakerStore(table),
+        rollouts=TableRolloutStore(table),
+        publisher=publisher,
         clock=now,
         inventory=GraphAdapter(identity, settings.arm_endpoint, settings.cloud.arm_scope, now, connections=connections),
         sweeps=TableSweeps(table),
@@ -234,12 +236,12 @@ async def open_ledger(environment: Mapping[str, str]) -> AsyncIterator[LedgerRea
 
 
 @asynccontextmanager
-async def open_brakes(environment: Mapping[str, str]) -> AsyncIterator[BrakeStore]:
+async def open_rollouts(environment: Mapping[str, str]) -> AsyncIterator[RolloutStore]:
     """What is counted for the policies' brakes, as `open_ledger`."""
-    from onboarding.azure.storage.rollout_store import TableBrakes
+    from onboarding.azure.storage.rollout_store import TableRolloutStore
 
     async with _open_table(environment) as table:
-        yield TableBrakes(table)
+        yield TableRolloutStore(table)
 
 
 @asynccontextmanager
@@ -255,7 +257,7 @@ async def open_poison(environment: Mapping[str, str]) -> AsyncIterator[Poison]:
             await queue.close()
 
 
-async def storage_trouble(environment: Mapping[str, str]) -> str:
+async def storage_problem(environment: Mapping[str, str]) -> str:
     """What is in the way of the table and the queue, and what to do; empty if nothing is. For a command that failed."""
     from onboarding.azure.http_connections import Connections
     from onboarding.azure.storage.storage_check import check_storage

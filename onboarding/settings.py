@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from onboarding.domain.catalog.extension_settings import UNRESOLVED, is_unresolved
 from onboarding.domain.errors import ConfigurationError
-from onboarding.domain.reconcile.drift import PATIENCE
+from onboarding.domain.reconcile.drift import GRACE_PERIOD
 from onboarding.domain.reconcile.wait_schedule import parse_duration
 from onboarding.domain.secret import KNOWN, Secret, secret_parts
 
@@ -144,7 +144,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         topic_key=Secret(key) if key else None,
         sweep_visits=_count("SWEEP_VISITS", usable, problems),
         sweep_visits_per_minute=_count("SWEEP_VISITS_PER_MINUTE", usable, problems),
-        sweep_patience=_duration("SWEEP_PATIENCE", usable, PATIENCE, problems),
+        sweep_patience=_duration("SWEEP_PATIENCE", usable, GRACE_PERIOD, problems),
         problems=tuple(problems),
         values=dict(environment),
     )
@@ -208,7 +208,7 @@ def _duration(name: str, environment: Mapping[str, str], default: timedelta, pro
     try:
         return timedelta(seconds=parse_duration(environment[name], name))
     except ConfigurationError as error:
-        problems.append(f"{name} is no duration: {error.mend}")
+        problems.append(f"{name} is no duration: {error.fix}")
         return default
 
 

@@ -119,10 +119,10 @@ def _find_main(package: Path | None) -> Path:
     folder = named or _ROOT / "node_modules" / "azurite"
     main = folder / _MAIN
     if not main.is_file():
-        mend = (
+        fix = (
             "is not azurite's package folder"
             if named
             else "is missing: run `make setup`, or name its folder in AZURITE"
         )
-        raise AzuriteMissing(f"{folder} {mend} (looked for {main})")
+        raise AzuriteMissing(f"{folder} {fix} (looked for {main})")
     return main

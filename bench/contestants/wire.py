@@ -111,8 +111,8 @@ def entity_path(key: str) -> str:
 
 
 def message(name: str) -> bytes:
-    look = json.dumps({"vm": vm_path(name), "extension": "oms-agent-linux", "due": datetime.now(UTC).isoformat()})
-    return f"<QueueMessage><MessageText>{look.replace('"', '&quot;')}</MessageText></QueueMessage>".encode()
+    check = json.dumps({"vm": vm_path(name), "extension": "oms-agent-linux", "due": datetime.now(UTC).isoformat()})
+    return f"<QueueMessage><MessageText>{check.replace('"', '&quot;')}</MessageText></QueueMessage>".encode()
 
 
 def transaction(endpoint: str, name: str, current: str, history: str) -> bytes:

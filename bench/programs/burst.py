@@ -28,7 +28,7 @@ from azure.core.credentials import AccessToken
 from bench.workload import GROUP, SUBSCRIPTION, created_event, vm_name
 from onboarding.app import assemble, open_ports, read_configuration
 from onboarding.application import notifications
-from onboarding.application.dispatcher import Onboarding
+from onboarding.application.dispatcher import Dispatcher
 from onboarding.application.ports import Message, Ports
 from onboarding.azure.arm.arm_client import ArmAdapter
 from onboarding.azure.http_connections import Connections
@@ -43,7 +43,7 @@ _AT_ONCE = 24  # events and messages at work in one worker, as host.json has it 
 _IMAGE = {"publisher": "OpenLogic", "offer": "CentOS", "sku": "7_9-gen2", "version": "7.9.2021020401"}
 
 
-class Deferrals:
+class ScheduleQueue:
     """Implements `ports.Deferrals`: each message shows on a whole second, as those of Azure do."""
 
     def __init__(self, clock: ManualClock) -> None:
@@ -89,16 +89,16 @@ class Burst:
     """Workers in front of one ARM and one table; what is due goes to them in turn."""
 
     clock: ManualClock
-    deferrals: Deferrals
+    schedule_queue: ScheduleQueue
     published: list[Any]
-    workers: Iterator[Onboarding]
+    workers: Iterator[Dispatcher]
 
     async def play(self, vms: int, within: float) -> None:
         """All VMs are created within so many seconds; ends when nothing is due any more."""
         created = deque((within * number / vms, vm_name("burst", number)) for number in range(vms))
         while True:
             now = self.clock.seconds()
-            jobs = [next(self.workers).take(message) for message in self.deferrals.due()]
+            jobs = [next(self.workers).handle_message(message) for message in self.schedule_queue.due()]
             while created and created[0][0] <= now:
                 jobs.append(self._deliver(created_event(created.popleft()[1])))
             jobs += [self._deliver(json.dumps(event)) for event in self.published]
@@ -106,7 +106,7 @@ class Burst:
             if jobs:
                 await _at_once(jobs)
                 continue
-            upcoming = [self.deferrals.next, self.clock.next_due, created[0][0] if created else None]
+            upcoming = [self.schedule_queue.next, self.clock.next_due, created[0][0] if created else None]
             due = min((each for each in upcoming if each is not None), default=None)
             if due is None:
                 return
@@ -137,7 +137,7 @@ async def _run(vms: int, within: float, workers: int) -> dict[str, Any]:
     published.clear()
     endpoints = await arm.start()
     tls = ssl.create_default_context(cafile=str(endpoints.ca_file))
-    deferrals = Deferrals(clock)
+    schedule_queue = ScheduleQueue(clock)
     began = clock.now()
     try:
         configuration = read_configuration(os.environ)
@@ -145,15 +145,15 @@ async def _run(vms: int, within: float, workers: int) -> dict[str, Any]:
             lines = []
             for _ in range(workers):
                 adapter = ArmAdapter(Credential(arm), endpoints.arm, _SCOPE, clock.now, connections=Connections(tls))
-                own = replace(ports, arm=adapter, deferrals=deferrals, clock=clock.now)
-                lines.append(assemble(own, configuration).onboarding)
-            await Burst(clock, deferrals, published, itertools.cycle(lines)).play(vms, within)
-            return await _told(arm, ports, began, deferrals.scheduled)
+                own = replace(ports, arm=adapter, schedule_queue=schedule_queue, clock=clock.now)
+                lines.append(assemble(own, configuration).dispatcher)
+            await Burst(clock, schedule_queue, published, itertools.cycle(lines)).play(vms, within)
+            return await _told(arm, ports, began, schedule_queue.scheduled)
     finally:
         await arm.stop()
 
 
-async def _told(arm: ArmSimulator, ports: Ports, began: datetime, looks: int) -> dict[str, Any]:
+async def _told(arm: ArmSimulator, ports: Ports, began: datetime, checks: int) -> dict[str, Any]:
     puts = [r for r in arm.requests if r.kind == Kind.EXTENSION_PUT and r.status < 300]
     sent = Counter(r.vm for r in puts)
     installed = set()
@@ -165,7 +165,7 @@ async def _told(arm: ArmSimulator, ports: Ports, began: datetime, looks: int) ->
         "calls": len(arm.requests),
         "refused": sum(r.status == 429 for r in arm.requests),
         "whole": sum(vm in installed and count == 1 for vm, count in sent.items()),
-        "looks": looks,
+        "looks": checks,
     }
 
 

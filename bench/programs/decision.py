@@ -21,11 +21,11 @@ from bench.programs.arm import TEMPLATE_NAME, templates
 from bench.workload import vm_name
 from onboarding.app import read_configuration
 from onboarding.application.image_check import Checker
-from onboarding.application.rules import situation_of
+from onboarding.application.rules import decision_context
 from onboarding.domain.machine.machine_facts import read_facts
 from onboarding.domain.policy.conditions import Resource, compile_condition
 from onboarding.domain.reconcile.decide import decide
-from onboarding.domain.reconcile.decision import Install, Pace
+from onboarding.domain.reconcile.decision import Act, RetryState
 
 _IMAGES = Path(__file__).resolve().parents[2] / "samples" / "images.jsonl"
 _IMAGE = "Microsoft.Compute/virtualMachines/storageProfile.imageReference"
@@ -81,9 +81,9 @@ def _measure(items: int, vm: bytes) -> dict[str, Any]:
     def whole(body: bytes) -> None:
         machine = read_facts(json.loads(body))
         for assignment in rules.policies.assign(machine, now):
-            pace = Pace(None, assignment.policy.waits, now)
-            decision = decide(situation_of(rules, machine, assignment, pace)[0])
-            if not isinstance(decision, Install):
+            retry = RetryState(None, assignment.policy.waits, now)
+            decision = decide(decision_context(rules, machine, assignment, retry)[0])
+            if not isinstance(decision, Act):
                 raise BenchFailed(f"another decision than to install: {decision}")
 
     return {

@@ -18,7 +18,7 @@ from typing import Any
 from bench.parts import BenchFailed
 from bench.programs.reading import read_graph, read_table
 from onboarding.app import assemble, open_ports, read_configuration
-from onboarding.application.ports import Deferrals, Message
+from onboarding.application.ports import Message, ScheduleQueue
 
 _OF_STANDINGS = [
     "PartitionKey",
@@ -36,7 +36,7 @@ _OF_STANDINGS = [
 class Noted:
     """Implements `ports.Deferrals`: the queue, and what was put on it."""
 
-    def __init__(self, queue: Deferrals) -> None:
+    def __init__(self, queue: ScheduleQueue) -> None:
         self._queue = queue
         self.messages: list[Message] = []
 
@@ -48,18 +48,18 @@ class Noted:
 async def _sweep(visits: int) -> dict[str, Any]:
     configuration = read_configuration(os.environ)
     async with open_ports(configuration) as opened:
-        noted = Noted(opened.deferrals)
-        ports = replace(opened, deferrals=noted)
+        noted = Noted(opened.schedule_queue)
+        ports = replace(opened, schedule_queue=noted)
         began, cpu = time.monotonic(), time.process_time()
         application = assemble(ports, configuration)
-        report = await application.sweep.run()
+        report = await application.sweeper.run()
         taken = {"seconds": time.monotonic() - began, "cpu_s": time.process_time() - cpu, "peak_mb": _peak_mb()}
         asked = noted.messages[:visits]
         for message in asked:
-            await application.onboarding.take(message)
+            await application.dispatcher.handle_message(message)
     if not report.complete:
         raise BenchFailed(f"the sweep left something: {report}")
-    return {**taken, "found": report.visits, "visited": len(asked)}
+    return {**taken, "found": report.requested, "visited": len(asked)}
 
 
 async def _reading() -> dict[str, Any]:

@@ -31,7 +31,7 @@ from onboarding.domain.machine.machine_formats import Unrecognised, arm_form
 
 DEFAULT_EXTENSION = "oms-agent-linux"
 
-_MEND = "give publisher, offer, sku; or urn; or imageReference; or osName, osVersion; or a VM body"
+_FIX = "give publisher, offer, sku; or urn; or imageReference; or osName, osVersion; or a VM body"
 _IMAGE_KEYS = ("publisher", "offer", "sku")
 _IMAGE_ID = re.compile(r"/[^\s:]{1,500}?/images/[^\s/:]", re.IGNORECASE)
 _VM_MARKS = ("storageProfile", "vmId")
@@ -95,21 +95,21 @@ class Checker:
 
     def check(self, item: object) -> Answer:
         """Answer for one item: a URN, or a mapping with any of the keys that `NotAnImage` lists."""
-        asked = read_question(item)
-        if isinstance(asked, MachineFacts):
-            release, judgement = self._judged(asked)
-            return Answer(_name_of(asked), asked.image.publisher, release, judgement)
-        image = asked.image
+        request = read_question(item)
+        if isinstance(request, MachineFacts):
+            release, judgement = self._judged(request)
+            return Answer(_name_of(request), request.image.publisher, release, judgement)
+        image = request.image
         # The version is no part of what a name tells, and would keep the same answer once for each build.
         named = ImageReference(image.publisher, image.offer, image.sku, id=image.id, kind=image.kind)
-        release, judgement = self._judged_name(Question(named, asked.os_name, asked.os_version, asked.definition))
-        return Answer(str(asked), image.publisher, release, judgement)
+        release, judgement = self._judged_name(Question(named, request.os_name, request.os_version, request.definition))
+        return Answer(str(request), image.publisher, release, judgement)
 
-    def _judge_name(self, asked: Question) -> tuple[OsRelease, Judgement]:
+    def _judge_name(self, request: Question) -> tuple[OsRelease, Judgement]:
         facts = replace(
-            _NOTHING_KNOWN, image=asked.image, guest_os_name=asked.os_name, guest_os_version=asked.os_version
+            _NOTHING_KNOWN, image=request.image, guest_os_name=request.os_name, guest_os_version=request.os_version
         )
-        return self._judged(facts, asked.definition)
+        return self._judged(facts, request.definition)
 
     def _judged(self, facts: MachineFacts, definition: ImageDefinition | None = None) -> tuple[OsRelease, Judgement]:
         release = identify(facts, self._overrides, definition)
@@ -143,7 +143,7 @@ def read_question(item: object) -> Question | MachineFacts:
     if isinstance(item, str):
         return Question(_own_image(item) or _parse_urn(item))
     if not isinstance(item, Mapping):
-        raise NotAnImage(f"{type(item).__name__} is no image; {_MEND}")
+        raise NotAnImage(f"{type(item).__name__} is no image; {_FIX}")
     try:
         item = arm_form(item)
     except Unrecognised as error:
@@ -152,7 +152,7 @@ def read_question(item: object) -> Question | MachineFacts:
         return read_facts(item)
     image = _image_of(item)
     if image is None and "osName" not in item and "osVersion" not in item:
-        raise NotAnImage(f"no image among the keys {', '.join(map(str, item)) or '(none)'}; {_MEND}")
+        raise NotAnImage(f"no image among the keys {', '.join(map(str, item)) or '(none)'}; {_FIX}")
     known = {"architecture": item["architecture"]} if "architecture" in item else None
     definition = read_definition({"properties": known}) if known else None
     return Question(image or ImageReference(), _text(item, "osName"), _text(item, "osVersion"), definition)
@@ -181,7 +181,7 @@ def _image_of(item: Mapping[str, Any]) -> ImageReference | None:
     if any(key in item for key in _IMAGE_KEYS):
         missing = [key for key in _IMAGE_KEYS if not _text(item, key).strip()]
         if missing and "osName" not in item:
-            raise NotAnImage(f"the image has no {' and no '.join(missing)}; {_MEND}")
+            raise NotAnImage(f"the image has no {' and no '.join(missing)}; {_FIX}")
         return read_image({key: item.get(key) for key in (*_IMAGE_KEYS, "version")})
     return _parse_urn(item["urn"]) if isinstance(item.get("urn"), str) else None
 

@@ -6,14 +6,14 @@ from __future__ import annotations
 import json
 from datetime import datetime
 
-from onboarding.application.ports import Look, Message, Revisit
+from onboarding.application.ports import Message, ReconcileRequest, ScheduledCheck
 from onboarding.domain.resource_id import VmId, parse_id
 
 _NEWER = "newer-message"
 
 
 def encode(message: Message) -> str:
-    about = {"extension": message.extension} if isinstance(message, Look) else {"reason": message.reason}
+    about = {"extension": message.extension} if isinstance(message, ScheduledCheck) else {"reason": message.reason}
     return json.dumps({"vm": str(message.vm), **about, "due": message.due.isoformat()})
 
 
@@ -26,7 +26,9 @@ def decode(text: str) -> Message | None:
         raw = json.loads(text)
         resource, due = raw["vm"], datetime.fromisoformat(raw["due"])
         vm = parse_id(resource)
-        kind, about = (Look, raw["extension"]) if "extension" in raw else (Revisit, raw.get("reason", _NEWER))
+        kind, about = (
+            (ScheduledCheck, raw["extension"]) if "extension" in raw else (ReconcileRequest, raw.get("reason", _NEWER))
+        )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ValueError("this is not a message of the deferrals queue") from None
     if not isinstance(about, str) or due.tzinfo is None:

@@ -24,7 +24,7 @@ from msgspec import Struct
 from onboarding.domain.resource_id import ExtensionId, VmId, parse_id
 
 
-class Trigger(Struct, frozen=True):
+class EventRef(Struct, frozen=True):
     """What made us look: an event's id, time (UTC) and correlation id, or those of a timed look."""
 
     id: str
@@ -36,38 +36,38 @@ class VmWritten(Struct, frozen=True):
     """A VM was created or updated; no event says which. `created` is False where it surely was an update."""
 
     vm: VmId
-    trigger: Trigger
+    trigger: EventRef
     created: bool
 
 
 class VmStarted(Struct, frozen=True):
     vm: VmId
-    trigger: Trigger
+    trigger: EventRef
 
 
 class VmDeleted(Struct, frozen=True):
     vm: VmId
-    trigger: Trigger
+    trigger: EventRef
 
 
 class ExtensionWritten(Struct, frozen=True):
     """An extension operation ended. The event carries no reason for a failure."""
 
     extension: ExtensionId
-    trigger: Trigger
+    trigger: EventRef
     succeeded: bool
 
 
 class ExtensionDeleted(Struct, frozen=True):
     extension: ExtensionId
-    trigger: Trigger
+    trigger: EventRef
 
 
 class PolicyStateChanged(Struct, frozen=True):
     """Azure Policy found a VM compliant or not; `trigger.time` is the time of the finding."""
 
     vm: VmId
-    trigger: Trigger
+    trigger: EventRef
     compliant: bool
     definition_id: str
     assignment_id: str = ""
@@ -206,9 +206,9 @@ def _foreign(raw: Mapping[str, Any], target: VmId | ExtensionId) -> Ignored | No
     return Ignored(f"an event of subscription {named[1][:40]!r} speaks of one in {vm.subscription}")
 
 
-def _trigger(raw: Mapping[str, Any], data: Mapping[str, Any], time: datetime) -> Trigger:
+def _trigger(raw: Mapping[str, Any], data: Mapping[str, Any], time: datetime) -> EventRef:
     identity = _text(raw.get("id")) or hashlib.sha256(json.dumps(raw, sort_keys=True).encode()).hexdigest()[:32]
-    return Trigger(_as_key(identity), time, _text(data.get("correlationId"))[:128])
+    return EventRef(_as_key(identity), time, _text(data.get("correlationId"))[:128])
 
 
 def _as_key(identity: str) -> str:

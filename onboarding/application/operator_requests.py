@@ -11,15 +11,15 @@ from contextlib import suppress
 
 from msgspec import Struct
 
-from onboarding.application.notifications import Trigger
+from onboarding.application.notifications import EventRef
 from onboarding.application.ports import Arm, Clock, Ports
-from onboarding.application.reconciling.reconciler import Enforcement
-from onboarding.application.reconciling.reconciliation import Visit
+from onboarding.application.reconciling.reconciler import Reconciler
+from onboarding.application.reconciling.reconciliation import Reconciliation
 from onboarding.application.rules import Rules
 from onboarding.domain.errors import ArmError, LostRace, OnboardingError
 from onboarding.domain.failures.classification import classify, is_the_callers, parse_errors
 from onboarding.domain.failures.evidence import NO_TOKEN
-from onboarding.domain.reconcile.decision import Asked, Decision, Situation
+from onboarding.domain.reconcile.decision import Decision, DecisionContext, OperatorRequest
 from onboarding.domain.reconcile.row import Row, Selection
 from onboarding.domain.resource_id import VmId, parse_id
 
@@ -29,7 +29,7 @@ _FORBIDDEN, _TOO_MANY, _SERVER_ERROR = 403, 429, 500
 class Preview(Struct, frozen=True):
     """What would be done for one extension of a VM, and on what grounds."""
 
-    situation: Situation
+    context: DecisionContext
     decision: Decision
 
 
@@ -96,23 +96,23 @@ def refuses_caller(error: ArmError, clock: Clock) -> bool:
     return is_the_callers(error.evidence, classify(error.evidence, parse_errors({}), clock()))
 
 
-class Requests:
+class OperatorRequests:
     """One per command."""
 
-    def __init__(self, ports: Ports, rules: Rules, enforcement: Enforcement) -> None:
+    def __init__(self, ports: Ports, rules: Rules, reconciler: Reconciler) -> None:
         self._ports = ports
-        self._enforcement = enforcement
+        self._reconciler = reconciler
         self._extensions = frozenset(rules.catalogue)
 
     async def check_access(self, vms: Iterable[VmId]) -> None:
         """Raises NoAccess where ARM does not serve the person for one of the VMs' subscriptions."""
         await check_access(self._ports.arm, (vm.subscription for vm in vms))
 
-    async def ask(self, vm: VmId, asked: Asked) -> Mapping[str, Row]:
+    async def ask(self, vm: VmId, request: OperatorRequest) -> Mapping[str, Row]:
         """Do what a person asks for; the VM's rows by extension. Raises StorageError, and ArmError for a VM that
         cannot be read and has no row, or that the person may not read or write."""
         with suppress(LostRace):  # whoever won has the VM in hand
-            await self._enforcement.visit(await self._visit(vm, asked))
+            await self._reconciler.reconcile(await self._visit(vm, request))
         return await self.rows(vm)
 
     async def follow(self, vm: VmId) -> Mapping[str, Row]:
@@ -122,13 +122,13 @@ class Requests:
         if all(row.outcome.final for row in rows.values()):
             return rows
         with suppress(LostRace):
-            await self._enforcement.visit(await self._visit(vm, None))
+            await self._reconciler.reconcile(await self._visit(vm, None))
         return await self.rows(vm)
 
-    async def preview(self, vm: VmId, asked: Asked) -> tuple[Preview, ...]:
+    async def preview(self, vm: VmId, request: OperatorRequest) -> tuple[Preview, ...]:
         """What `ask` would do. Nothing is written, and ARM is asked for nothing but to be read. Raises as `ask`."""
-        cases = await self._enforcement.preview(await self._visit(vm, asked))
-        return tuple(Preview(case.situation, decision) for case, decision in cases)
+        targets = await self._reconciler.preview(await self._visit(vm, request))
+        return tuple(Preview(target.context, decision) for target, decision in targets)
 
     async def select(self, selection: Selection, policy: str = "") -> tuple[VmId, ...]:
         """The VMs of the rows that are selected, each once; with `policy`, of those that it decided. Raises
@@ -143,9 +143,11 @@ class Requests:
         known = await self._ports.ledger.read(vm)
         return {extension: stored.row for extension, stored in known.targets.items()}
 
-    async def _visit(self, vm: VmId, asked: Asked | None) -> Visit:
+    async def _visit(self, vm: VmId, request: OperatorRequest | None) -> Reconciliation:
         now = self._ports.clock()
-        reason = "request" if asked else "request.look"
-        trigger = Trigger(f"{reason}.{now:%Y%m%dt%H%M%S.%fz}", now)
-        probed = self._extensions if asked else frozenset()
-        return Visit(vm, trigger, await self._ports.ledger.read(vm), now, cleared=probed, asked=asked, personal=True)
+        reason = "request" if request else "request.look"
+        trigger = EventRef(f"{reason}.{now:%Y%m%dt%H%M%S.%fz}", now)
+        probed = self._extensions if request else frozenset()
+        return Reconciliation(
+            vm, trigger, await self._ports.ledger.read(vm), now, cleared=probed, request=request, personal=True
+        )

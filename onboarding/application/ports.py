@@ -14,12 +14,12 @@ from typing import Any, Protocol
 from msgspec import Struct
 from msgspec import field as struct_field
 
-from onboarding.application.notifications import Trigger
-from onboarding.domain.limits.circuit_breaker import Pause
-from onboarding.domain.limits.rollout_limit import BrakeState
+from onboarding.application.notifications import EventRef
+from onboarding.domain.limits.circuit_breaker import CircuitBreaker
+from onboarding.domain.limits.rollout_limit import RolloutState
 from onboarding.domain.machine.machine_facts import OsType
 from onboarding.domain.policy.policy_version import PolicyState
-from onboarding.domain.reconcile.drift import Standing
+from onboarding.domain.reconcile.drift import RowSummary
 from onboarding.domain.reconcile.machine_row import MachineRow
 from onboarding.domain.reconcile.row import EVERYTHING, Outcome, Row, Selection
 from onboarding.domain.reconcile.sweep_requests import Mark
@@ -87,7 +87,7 @@ class Reading(Struct, frozen=True):
     at: datetime | None = None
 
 
-class Look(Struct, frozen=True):
+class ScheduledCheck(Struct, frozen=True):
     """A timed message: look at this VM's extension again. It counts only while the row still waits for `due`."""
 
     vm: VmId
@@ -95,7 +95,7 @@ class Look(Struct, frozen=True):
     due: datetime
 
 
-class Revisit(Struct, frozen=True):
+class ReconcileRequest(Struct, frozen=True):
     """A message: look at this VM, for a reason that no event told. `due` also names it: the same one twice is one."""
 
     vm: VmId
@@ -103,7 +103,7 @@ class Revisit(Struct, frozen=True):
     due: datetime
 
 
-type Message = Look | Revisit
+type Message = ScheduledCheck | ReconcileRequest
 
 
 class Arm(Protocol):
@@ -149,7 +149,7 @@ class Ledger(Protocol):
         machine: MachineRow,
         version: str | None,
         entries: Sequence[Entry],
-        trigger: Trigger,
+        trigger: EventRef,
         *,
         again: bool = False,
         rest: Mapping[str, Any] | None = None,
@@ -174,7 +174,7 @@ class Ledger(Protocol):
         """Take a claim back that was not sent: the extension's row as it was `before` (None: no row), over the version
         `at`. Raises LostRace and StorageError."""
 
-    async def append(self, row: Row, trigger: Trigger) -> None:
+    async def append(self, row: Row, trigger: EventRef) -> None:
         """Write the line of history alone. Raises StorageError."""
 
     def overdue(self, before: datetime) -> AsyncIterator[Row]:
@@ -183,13 +183,13 @@ class Ledger(Protocol):
     def current(self, selection: Selection = EVERYTHING) -> AsyncIterator[Row]:
         """The current rows, a page at a time. Raises StorageError."""
 
-    def untold(self, before: datetime) -> AsyncIterator[Row]:
+    def unpublished(self, before: datetime) -> AsyncIterator[Row]:
         """Final rows, written before that time, whose outcome event nobody has taken yet. Raises StorageError."""
 
     async def told(self, row: Row) -> None:
         """The outcome event of a final row was taken. Raises StorageError."""
 
-    def standings(self, subscription: str) -> AsyncIterator[tuple[str, Standing]]:
+    def summaries(self, subscription: str) -> AsyncIterator[tuple[str, RowSummary]]:
         """The current rows of a subscription, as short as they go, each with its `resource_id`. Raises StorageError."""
 
 
@@ -205,21 +205,21 @@ class LedgerReader(Protocol):
         own trigger. Raises StorageError."""
 
 
-class StoredPause(Struct, frozen=True):
+class StoredBreaker(Struct, frozen=True):
     """A pause as it is in the table; `version` must still be the same when it is written over."""
 
-    pause: Pause
+    breaker: CircuitBreaker
     version: str
 
 
-class PauseStore(Protocol):
-    async def read(self, subscription: str) -> tuple[StoredPause, ...]:
+class BreakerStore(Protocol):
+    async def read(self, subscription: str) -> tuple[StoredBreaker, ...]:
         """The pauses of one subscription, or those that hold in all of them (`*`). Raises StorageError."""
 
-    async def write(self, pause: Pause, version: str | None) -> None:
+    async def write(self, breaker: CircuitBreaker, version: str | None) -> None:
         """Write a pause, new (None) or over the version that was read. Raises LostRace and StorageError."""
 
-    async def delete(self, pause: Pause, version: str) -> None:
+    async def delete(self, breaker: CircuitBreaker, version: str) -> None:
         """Remove the pause that was read; one that is gone already is no error. Raises LostRace where it was written
         since, and StorageError."""
 
@@ -269,21 +269,21 @@ class SweepStore(Protocol):
         """Write the state over the version that was read; the new version. Raises LostRace and StorageError."""
 
 
-class StoredBrake(Struct, frozen=True):
+class StoredRollout(Struct, frozen=True):
     """What is counted for a policy's brake; `version` must still be the same when it is written over."""
 
-    state: BrakeState
+    state: RolloutState
     version: str | None
 
 
-class BrakeStore(Protocol):
-    async def read(self, policy: str) -> StoredBrake | None:
+class RolloutStore(Protocol):
+    async def read(self, policy: str) -> StoredRollout | None:
         """What is counted for the policy of that name. Raises StorageError."""
 
-    async def write(self, state: BrakeState, version: str | None) -> str:
+    async def write(self, state: RolloutState, version: str | None) -> str:
         """Write it, new (None) or over the version that was read; the new version. Raises LostRace, StorageError."""
 
-    async def every(self) -> tuple[BrakeState, ...]:
+    async def every(self) -> tuple[RolloutState, ...]:
         """What is counted for all policies. Raises StorageError."""
 
 
@@ -295,7 +295,7 @@ class PolicyStore(Protocol):
         """Write it over what was there. Raises StorageError."""
 
 
-class Deferrals(Protocol):
+class ScheduleQueue(Protocol):
     async def schedule(self, message: Message, now: datetime) -> None:
         """Have `message` come back when it is due. Raises StorageError."""
 
@@ -310,8 +310,8 @@ class Poison(Protocol):
         cannot be decoded stays. Raises StorageError, and what `settled` raises."""
 
 
-class Announcer(Protocol):
-    async def announce(self, row: Row) -> bool:
+class OutcomePublisher(Protocol):
+    async def publish(self, row: Row) -> bool:
         """Tell of a final outcome; whether it was taken. Never raises: the table is the record."""
 
 
@@ -325,10 +325,10 @@ class Ports(Struct, frozen=True):
 
     arm: Arm
     ledger: Ledger
-    deferrals: Deferrals
-    pauses: PauseStore
-    brakes: BrakeStore
-    announcer: Announcer
+    schedule_queue: ScheduleQueue
+    breakers: BreakerStore
+    rollouts: RolloutStore
+    publisher: OutcomePublisher
     clock: Clock
     inventory: Inventory
     sweeps: SweepStore

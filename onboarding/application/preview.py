@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from onboarding.application.rules import Rules, situation_of
+from onboarding.application.rules import Rules, decision_context
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.catalog.extension_settings import known_settings
 from onboarding.domain.image.os_identification import ImageDefinition
@@ -23,7 +23,7 @@ from onboarding.domain.machine.machine_facts import AgentState, InstalledExtensi
 from onboarding.domain.policy.management_groups import resolve
 from onboarding.domain.policy.policy import Assignment, Policy
 from onboarding.domain.reconcile.decide import decide
-from onboarding.domain.reconcile.decision import AlreadyInstalled, Decision, Install, Pace, Situation, Skip, Wait
+from onboarding.domain.reconcile.decision import Act, Decision, DecisionContext, RetryState, Satisfied, Stop, Wait
 from onboarding.domain.reconcile.row import Outcome
 
 UNKNOWN = "unknown"
@@ -35,7 +35,7 @@ class Forecast(Struct, frozen=True):
     """What would be decided for one extension, and on what grounds. `untold`: the decision hangs on this, and nobody
     told it."""
 
-    situation: Situation
+    context: DecisionContext
     decision: Decision
     untold: str = ""
 
@@ -48,24 +48,24 @@ class Forecast(Struct, frozen=True):
     def reason(self) -> str:
         if self.untold:
             return self.untold
-        silent = self.word not in (Outcome.OUT_OF_SCOPE, Outcome.UNSUPPORTED) and _tells_no_extensions(self.situation)
+        silent = self.word not in (Outcome.OUT_OF_SCOPE, Outcome.UNSUPPORTED) and _tells_no_extensions(self.context)
         return self.decision.reason + (_SILENT if silent else "")
 
     @property
     def _decided(self) -> str:
         match self.decision:
-            case Install():
-                return "Update" if self.situation.extension else "Install"
-            case AlreadyInstalled():
+            case Act():
+                return "Update" if self.context.extension else "Install"
+            case Satisfied():
                 return Outcome.ALREADY_INSTALLED
             case Wait():
                 return Outcome.WAITING
-            case Skip(outcome=outcome):
+            case Stop(outcome=outcome):
                 return outcome
 
     @property
     def policy(self) -> Policy:
-        return self.situation.assignment.policy
+        return self.context.assignment.policy
 
     def as_dict(self) -> dict[str, Any]:
         return {"decision": self.word, "policy": self.policy.name, "reason": self.reason}
@@ -95,10 +95,10 @@ def _of_assignment(
 ) -> Forecast:
     def decided(*extensions: InstalledExtension) -> Forecast:
         seen = replace(facts, extensions=extensions)
-        pace = Pace(None, assignment.policy.waits, now)
-        situation, _ = situation_of(rules, seen, assignment, pace, definition=definition)
-        situation = _as_if_set(situation, rules.app_settings)
-        return Forecast(situation, decide(situation))
+        retry = RetryState(None, assignment.policy.waits, now)
+        context, _ = decision_context(rules, seen, assignment, retry, definition=definition)
+        context = _as_if_set(context, rules.app_settings)
+        return Forecast(context, decide(context))
 
     entry = rules.catalogue[assignment.policy.extension]
     open_ = _open(facts, entry)
@@ -121,10 +121,10 @@ def _open(facts: MachineFacts, entry: CatalogueEntry) -> list[InstalledExtension
     return [each for each in facts.extensions if not each.type or _half_told(each, entry)]
 
 
-def _tells_no_extensions(situation: Situation) -> bool:
+def _tells_no_extensions(context: DecisionContext) -> bool:
     """Rows of Resource Graph and projections of the CLI's lists have a resource group and no extensions; a body of
     ARM's own leaves out what is not there."""
-    body = situation.facts.body
+    body = context.facts.body
     return "resources" not in body and ("resourceGroup" in body or "resourceGroup" in mapping(body.get("properties")))
 
 
@@ -141,12 +141,12 @@ def _not_told(extensions: Sequence[InstalledExtension]) -> str:
     )
 
 
-def _as_if_set(situation: Situation, app_settings: Mapping[str, str]) -> Situation:
-    policy = situation.assignment.policy
+def _as_if_set(context: DecisionContext, app_settings: Mapping[str, str]) -> DecisionContext:
+    policy = context.assignment.policy
     unset = any(
         len(known_settings(settings, app_settings)) < sum(value is not None for value in settings.values())
         for settings in (policy.settings, policy.protected_settings)
     )
     if not unset:
-        return situation
-    return replace(situation, problems=(), settings=known_settings(policy.settings, app_settings))
+        return context
+    return replace(context, problems=(), settings=known_settings(policy.settings, app_settings))

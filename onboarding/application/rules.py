@@ -14,7 +14,7 @@ from onboarding.domain.json_access import digest
 from onboarding.domain.machine.machine_facts import MachineFacts
 from onboarding.domain.policy.policy import Assignment, PolicySet
 from onboarding.domain.policy.routing import routed, tuned
-from onboarding.domain.reconcile.decision import Asked, Pace, Situation
+from onboarding.domain.reconcile.decision import DecisionContext, OperatorRequest, RetryState
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,31 +28,31 @@ class Rules:
     unusable: Mapping[str, str] = field(default_factory=dict)  # why an extension is not in the catalogue, by its name
 
 
-def situation_of(
+def decision_context(
     rules: Rules,
     facts: MachineFacts,
     assignment: Assignment,
-    pace: Pace,
-    asked: Asked | None = None,
+    retry: RetryState,
+    request: OperatorRequest | None = None,
     definition: ImageDefinition | None = None,
-) -> tuple[Situation, ExtensionSettings]:
+) -> tuple[DecisionContext, ExtensionSettings]:
     """All that the decision on an assignment rests on, and the settings that would be sent."""
-    policy = routed(assignment.policy, facts, pace.now)
-    if asked is not None and asked.reconnect:
+    policy = routed(assignment.policy, facts, retry.now)
+    if request is not None and request.reconnect:
         policy = replace(policy, reconnect=True)
     entry = tuned(rules.catalogue[policy.extension], policy)
     release = identify(facts, rules.overrides, definition)
     settings = resolve_settings(entry, policy, rules.app_settings)
-    situation = Situation(
+    context = DecisionContext(
         facts=facts,
         release=release,
         judgement=judge(release, entry.support_table(policy.support_table)),
         assignment=assignment if policy is assignment.policy else replace(assignment, policy=policy),
         entry=entry,
         problems=settings.problems,
-        pace=pace,
+        retry=retry,
         settings=settings.public,
-        asked=asked,
+        request=request,
         settings_digest=digest(settings.public),
     )
-    return situation, settings
+    return context, settings

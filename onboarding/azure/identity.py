@@ -26,7 +26,7 @@ from onboarding.domain.errors import ArmError
 from onboarding.domain.failures.evidence import IDENTITY_UNUSABLE, TOKEN_UNAVAILABLE, Evidence
 from onboarding.settings import Cloud
 
-_PATIENCE_S = 10.0  # for one token, everything included: an event has 25 s, and asks for two at the most
+_TIMEOUT_S = 10.0  # for one token, everything included: an event has 25 s, and asks for two at the most
 _PATIENCE_WITH_PEOPLE_S = 25.0  # a developer's credential tries one way after the other, and starts `az`
 # No try follows an answer, since the SDK would sleep between them: whoever wants a token waits with its row instead.
 _ASKING: dict[str, Any] = {"connection_timeout": 5, "read_timeout": 8, "retry_total": 1, "retry_status": 0}
@@ -59,7 +59,7 @@ def credential(cloud: Cloud, client_id: str, environment: Mapping[str, str]) -> 
     from azure.identity.aio import DefaultAzureCredential
 
     chain = DefaultAzureCredential(authority=cloud.authority, managed_identity_client_id=client_id or None, **_ASKING)
-    return Tokens(chain, patience=_PATIENCE_WITH_PEOPLE_S)
+    return Tokens(chain, grace_period=_PATIENCE_WITH_PEOPLE_S)
 
 
 class NoToken(ClientAuthenticationError):
@@ -71,11 +71,15 @@ class Tokens:
     as long as it is good. Who stops waiting stops nobody else's wait. Implements `AsyncTokenCredential`."""
 
     def __init__(
-        self, credential: AsyncTokenCredential, *, patience: float = _PATIENCE_S, clock: Callable[[], float] = time.time
+        self,
+        credential: AsyncTokenCredential,
+        *,
+        grace_period: float = _TIMEOUT_S,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """`patience` is how many seconds the credential may take; `clock` tells the time since 1970."""
         self._credential = credential
-        self._patience = patience
+        self._patience = grace_period
         self._clock = clock
         self._known: dict[tuple[str, ...], AccessToken] = {}
         self._asking: SingleFlight[tuple[tuple[str, ...], str | None], AccessToken] = SingleFlight()
@@ -125,11 +129,11 @@ class Tokens:
     async def _ask(self, scopes: tuple[str, ...], claims: str | None, options: Mapping[str, Any]) -> AccessToken:
         more: dict[str, Any] = {"claims": claims} if claims is not None else {}
         try:
-            async with asyncio.timeout(self._patience) as patience:
+            async with asyncio.timeout(self._patience) as grace_period:
                 self._known[scopes] = token = await self._credential.get_token(*scopes, **more, **options)
             return token
         except TimeoutError:
-            if not patience.expired():
+            if not grace_period.expired():
                 raise
             raise TimeoutError(f"the credential did not answer within {self._patience:g} s (timed out)") from None
 

@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 EVENT_TYPE = "VmOnboarding.OutcomeRecorded"
 
 
-class TopicAnnouncer:
+class TopicPublisher:
     """Implements `ports.Announcer`. The event's id follows from the row, so a reader can tell doubles."""
 
     def __init__(self, endpoint: str, credential: AzureKeyCredential | AsyncTokenCredential) -> None:
@@ -31,7 +31,7 @@ class TopicAnnouncer:
             endpoint, credential, retry_total=0, connection_timeout=5, read_timeout=5
         )
 
-    async def announce(self, row: Row) -> bool:
+    async def publish(self, row: Row) -> bool:
         try:
             async with in_time():
                 await self._client.send(outcome_event(row))
@@ -44,10 +44,10 @@ class TopicAnnouncer:
         await self._client.close()
 
 
-class SilentAnnouncer:
+class NullPublisher:
     """Stands in where no topic is set."""
 
-    async def announce(self, row: Row) -> bool:
+    async def publish(self, row: Row) -> bool:
         return False
 
     async def close(self) -> None:

@@ -35,7 +35,7 @@ def read_text(path: str, limit: int = MAX_BYTES, errors: str = "strict") -> str:
             raise too_large(limit)
         return decode(content, errors).replace("\r\n", "\n")
     except Unreadable as error:
-        raise BadInput(f"{shown(path)}: {error}; {error.mend}") from None
+        raise BadInput(f"{shown(path)}: {error}; {error.fix}") from None
 
 
 def read_page(path: Path) -> str:

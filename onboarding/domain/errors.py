@@ -28,11 +28,11 @@ class OnboardingError(Exception):
 class ConfigurationError(OnboardingError):
     """What somebody wrote cannot be used. `place` names the setting, or the file and the path in it."""
 
-    def __init__(self, place: str, problem: str, mend: str) -> None:
-        super().__init__(f"{place}: {problem}; {mend}")
+    def __init__(self, place: str, problem: str, fix: str) -> None:
+        super().__init__(f"{place}: {problem}; {fix}")
         self.place = place
         self.problem = problem
-        self.mend = mend
+        self.fix = fix
 
 
 class ArmError(OnboardingError):

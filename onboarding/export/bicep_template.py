@@ -74,9 +74,9 @@ def _value(value: Any, indent: str = "") -> str:
             return f"'{_SPECIAL.sub(lambda found: _ESCAPES[found[0]], str(value))}'"
 
 
-def _enclosed(opening: str, lines: Iterator[str], closing: str, indent: str) -> str:
+def _enclosed(event_key: str, lines: Iterator[str], closing: str, indent: str) -> str:
     inside = "\n".join(lines)
-    return f"{opening}\n{inside}\n{indent}{closing}" if inside else f"{opening}{closing}"
+    return f"{event_key}\n{inside}\n{indent}{closing}" if inside else f"{event_key}{closing}"
 
 
 def _key(key: object) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry, SettingSpec
-from onboarding.domain.limits import rollout_limit as brake
+from onboarding.domain.limits import rollout_limit as rollout_limit
 from onboarding.domain.machine.managed_machines import managed_kinds
 from onboarding.domain.policy import exemption
 from onboarding.domain.policy import workspaces as workspace
@@ -55,7 +55,7 @@ def policy_schema(catalogue: Mapping[str, CatalogueEntry]) -> Schema:
     """The schema, with the extensions of this catalogue."""
     composed = {
         "azurePolicy": _one_or_many({"type": "string", "pattern": _IDS}),
-        "brake": _closed({key: {"type": "integer", "minimum": 1} for key in brake.KEYS}),
+        "brake": _closed({key: {"type": "integer", "minimum": 1} for key in rollout_limit.KEYS}),
         "includeManaged": {"anyOf": [_SWITCH, _one_or_many({"enum": [kind.name for kind in managed_kinds()]})]},
         "exemptions": _list(_closed(_EXEMPTION, required=["scope"])),
         "waits": _closed({kind.value: _SCHEDULE for kind in WaitingFor}),

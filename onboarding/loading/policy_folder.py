@@ -169,7 +169,7 @@ def _load_policy(path: Path, catalogue: Mapping[str, CatalogueEntry], unusable: 
     except ConfigurationError as error:
         _, _, place = error.place.partition(": ")
         where = f" ({path.name}:{line_of(text, place)})" if place else ""
-        raise ConfigurationError(error.place, f"{error.problem}{where}", error.mend) from None
+        raise ConfigurationError(error.place, f"{error.problem}{where}", error.fix) from None
     except RecursionError:
         raise ConfigurationError(path.name, "is nested too deeply", "write it flatter") from None
     entry = known_extension(policy.extension, f"{path.name}: extension", catalogue, unusable)
@@ -193,8 +193,8 @@ def check_support_table(name: str, place: str, entry: CatalogueEntry) -> None:
     """Raises ConfigurationError where a policy names a support table that the entry has not."""
     if name and name not in entry.support_tables:
         tables = [f'"{known}"' for known in entry.support_tables]
-        mend = use_one_of(tables, name) if tables else "leave it out"
-        raise ConfigurationError(place, f"{entry.name} has no table {name!r}", mend)
+        fix = use_one_of(tables, name) if tables else "leave it out"
+        raise ConfigurationError(place, f"{entry.name} has no table {name!r}", fix)
 
 
 def _read(file: Traversable, place: str = "") -> Any:
@@ -208,7 +208,7 @@ def _text(file: Traversable, place: str) -> str:
     try:
         return read_file(file)
     except Unreadable as error:
-        raise ConfigurationError(place, error.problem, error.mend) from None
+        raise ConfigurationError(place, error.problem, error.fix) from None
     except OSError as error:
         raise ConfigurationError(place, f"cannot be read ({error.strerror})", "put a file there") from None
 
@@ -219,4 +219,4 @@ def _parse(text: str, place: str) -> Any:
         return parse_json(text) if place.lower().endswith(".json") else parse_yaml(text)
     except Unreadable as error:
         where = f"{place}: line {error.line}" if error.line else place
-        raise ConfigurationError(where, error.problem, error.mend) from None
+        raise ConfigurationError(where, error.problem, error.fix) from None

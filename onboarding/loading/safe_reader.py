@@ -41,10 +41,10 @@ _FLATTER = "write it flatter"
 class Unreadable(ValueError):
     """A text that is not read. `line` is 0 where it is not known."""
 
-    def __init__(self, problem: str, mend: str = _AS_YAML, line: int = 0) -> None:
+    def __init__(self, problem: str, fix: str = _AS_YAML, line: int = 0) -> None:
         super().__init__(problem)
         self.problem = problem
-        self.mend = mend
+        self.fix = fix
         self.line = line
 
 

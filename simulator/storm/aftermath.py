@@ -12,7 +12,7 @@ from simulator.demo.ledger import Ledger
 from simulator.laptop import Laptop
 from simulator.storm.hosts import Hosts
 from simulator.storm.invariant import Aftermath, Truth
-from simulator.storm.storage import everything, looks
+from simulator.storm.storage import checks, everything
 from simulator.storm.targets import TARGETS, Target, expected
 
 # What a sweep finds nothing amiss with, so that a VM whose event was lost has no row.
@@ -31,7 +31,7 @@ async def look_back(laptop: Laptop, hosts: Hosts, known: Sequence[Truth], storag
         truths=known,
         rows=rows,
         machines=machines,
-        looks=looks(storage),
+        checks=checks(storage),
         attempts=[attempt for attempt in laptop.arm.attempts if attempt.principal == ours],
         collisions=[each for each in laptop.arm.collisions if each.principal == ours and ours in each.principals],
         announced=told,

@@ -14,7 +14,7 @@ from typing import Any
 
 from simulator.arm import Attempt, Collision
 from simulator.demo.ledger import Row
-from simulator.storm.storage import ScheduledLook
+from simulator.storm.storage import ScheduledCheckText
 
 TWO_WRITES = "no VM had two of our writes under way"
 
@@ -49,7 +49,7 @@ class Aftermath:
     truths: Sequence[Truth]
     rows: Sequence[Row]
     machines: Sequence[Row]
-    looks: Sequence[ScheduledLook]
+    checks: Sequence[ScheduledCheckText]
     attempts: Sequence[Attempt]
     collisions: Sequence[Collision]
     announced: Sequence[Mapping[str, Any]]
@@ -135,7 +135,9 @@ def _colliding(collisions: Iterable[Collision]) -> Iterator[Violation]:
 def _unattended(aftermath: Aftermath) -> Iterator[Violation]:
     """A look is at the row's own time, for its extension or for the whole VM; or it is the one that the VM's own row
     tells, at that time or before."""
-    waiting: Counter[tuple[str, str, object]] = Counter((look.vm, look.extension, look.due) for look in aftermath.looks)
+    waiting: Counter[tuple[str, str, object]] = Counter(
+        (look.vm, look.extension, look.due) for look in aftermath.checks
+    )
     of_machines = {machine.vm: machine.columns.get("NextAttemptAt") for machine in aftermath.machines}
     for row in aftermath.rows:
         if row.final:

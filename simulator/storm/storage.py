@@ -15,7 +15,7 @@ _MESSAGES = "$MESSAGES_COLLECTION$"
 
 
 @dataclass(frozen=True, slots=True)
-class ScheduledLook:
+class ScheduledCheckText:
     """A message that asks to look at one VM at a time; `extension` is empty if it is about all of them."""
 
     vm: str
@@ -23,14 +23,14 @@ class ScheduledLook:
     due: datetime
 
 
-def looks(folder: Path) -> list[ScheduledLook]:
+def checks(folder: Path) -> list[ScheduledCheckText]:
     """Every look on the deferrals queue, hidden or not."""
     found = []
     for text in messages(folder, "deferrals"):
         raw = json.loads(text)
         if "vm" in raw and "due" in raw and "reason" not in raw:
             extension = raw.get("extension") or ""
-            found.append(ScheduledLook(raw["vm"].lower(), extension, datetime.fromisoformat(raw["due"])))
+            found.append(ScheduledCheckText(raw["vm"].lower(), extension, datetime.fromisoformat(raw["due"])))
     return found
 
 

@@ -15,7 +15,7 @@ from azure.storage.queue.aio import QueueClient
 
 from onboarding.azure.arm.arm_client import ArmAdapter
 from onboarding.azure.http_connections import Connections
-from onboarding.azure.storage.schedule_queue import QueueDeferrals
+from onboarding.azure.storage.schedule_queue import StorageScheduleQueue
 from onboarding.azure.storage.storage_clients import OnboardingTable, deferrals_queue, onboarding_table
 from onboarding.azure.storage.table_ledger import TableLedger
 from onboarding.settings import QUEUE, Storage, read_settings
@@ -59,7 +59,7 @@ def ledger(table: OnboardingTable) -> TableLedger:
 
 
 @pytest.fixture
-async def deferrals(storage: Storage) -> AsyncIterator[QueueDeferrals]:
+async def schedule_queue(storage: Storage) -> AsyncIterator[StorageScheduleQueue]:
     adapter = deferrals_queue(storage, None)
     yield adapter
     await adapter.close()

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from onboarding.application.ports import Look
+from onboarding.application.ports import ScheduledCheck
 from onboarding.azure.arm.arm_client import ArmAdapter
 from onboarding.azure.arm.resource_graph import GraphAdapter
 from onboarding.azure.http_connections import Connections
-from onboarding.azure.storage.breaker_store import TablePauses
+from onboarding.azure.storage.breaker_store import TableBreakerStore
 from onboarding.azure.storage.storage_clients import deferrals_queue, onboarding_table
 from onboarding.azure.storage.table_ledger import TableLedger
 from onboarding.concurrency import deadline
@@ -128,16 +128,16 @@ async def test_storage_s_answer_is_waited_for_as_long_as_the_event_lasts(dribble
     async with silent(dribble=dribble) as server, onboarding_table(storage_of(server.connection), None) as table:
         await fails(lambda: TableLedger(table).read(new_vm()), StorageError)
         await fails(lambda: create(TableLedger(table), row_of(new_vm()), trigger()), StorageError)
-        await fails(lambda: TablePauses(table).read("s"), StorageError)
-        deferrals = deferrals_queue(storage_of(server.connection), None)
-        await fails(lambda: deferrals.schedule(Look(new_vm(), OMS, TIME), TIME), StorageError)
-        await deferrals.close()
+        await fails(lambda: TableBreakerStore(table).read("s"), StorageError)
+        schedule_queue = deferrals_queue(storage_of(server.connection), None)
+        await fails(lambda: schedule_queue.schedule(ScheduledCheck(new_vm(), OMS, TIME), TIME), StorageError)
+        await schedule_queue.close()
 
 
 async def test_storage_is_not_asked_when_no_time_is_left() -> None:
     async with silent() as server, onboarding_table(storage_of(server.connection), None) as table:
         await fails(lambda: TableLedger(table).read(new_vm()), StorageError, seconds=0)
-        await fails(lambda: TablePauses(table).read("s"), StorageError, seconds=0)
+        await fails(lambda: TableBreakerStore(table).read("s"), StorageError, seconds=0)
     assert server.asked == []
 
 

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from azure.core.credentials import AzureKeyCredential
 
-from onboarding.azure.outcome_topic import EVENT_TYPE, SilentAnnouncer, TopicAnnouncer
+from onboarding.azure.outcome_topic import EVENT_TYPE, NullPublisher, TopicPublisher
 from onboarding.domain.reconcile.row import Outcome
 from simulator.eventgrid import CustomTopic
 from tests.adapters.storage.rows import OMS, TIME, final, new_vm
@@ -26,17 +26,17 @@ async def topic() -> AsyncIterator[CustomTopic]:
 
 
 @pytest.fixture
-async def announcer(topic: CustomTopic) -> AsyncIterator[TopicAnnouncer]:
-    announcer = TopicAnnouncer(topic.endpoint, AzureKeyCredential(KEY))
-    yield announcer
-    await announcer.close()
+async def publisher(topic: CustomTopic) -> AsyncIterator[TopicPublisher]:
+    publisher = TopicPublisher(topic.endpoint, AzureKeyCredential(KEY))
+    yield publisher
+    await publisher.close()
 
 
-async def test_a_final_outcome_arrives_as_a_cloud_event(topic: CustomTopic, announcer: TopicAnnouncer) -> None:
+async def test_a_final_outcome_arrives_as_a_cloud_event(topic: CustomTopic, publisher: TopicPublisher) -> None:
     vm = new_vm()
     row = final(vm, requested_at=TIME + timedelta(seconds=2), duration_ms=118_000, attempt=1)
 
-    assert await announcer.announce(row)
+    assert await publisher.publish(row)
 
     (event,) = topic.events
     assert event["specversion"] == "1.0"
@@ -47,11 +47,11 @@ async def test_a_final_outcome_arrives_as_a_cloud_event(topic: CustomTopic, anno
 
 
 async def test_the_same_outcome_told_twice_has_the_same_id_and_another_has_another(
-    topic: CustomTopic, announcer: TopicAnnouncer
+    topic: CustomTopic, publisher: TopicPublisher
 ) -> None:
     vm = new_vm()
     for row in (final(vm), final(vm), final(vm, Outcome.FAILED), final(new_vm())):
-        assert await announcer.announce(row)
+        assert await publisher.publish(row)
 
     first, second, *others = (event["id"] for event in topic.events)
     assert first == second
@@ -63,14 +63,14 @@ async def test_a_topic_that_refuses_the_key_stops_nothing_and_its_key_is_not_sho
 ) -> None:
     caplog.set_level("DEBUG")
     wrong = "d3Jvbmcga2V5IHRoYXQgbm9ib2R5IG1heSBzZWU="
-    announcer = TopicAnnouncer(topic.endpoint, AzureKeyCredential(wrong))
+    publisher = TopicPublisher(topic.endpoint, AzureKeyCredential(wrong))
 
-    assert not await announcer.announce(final(new_vm()))
+    assert not await publisher.publish(final(new_vm()))
 
-    await announcer.close()
+    await publisher.close()
     assert topic.events == []
     assert "web-01" in caplog.text.lower()
-    assert wrong not in caplog.text + repr(announcer) + repr(vars(announcer))
+    assert wrong not in caplog.text + repr(publisher) + repr(vars(publisher))
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 413, 429, 500, 503])
@@ -81,20 +81,20 @@ async def test_a_topic_that_refuses_is_asked_once_and_not_waited_for(status: int
         return answer
 
     async with storage_stub(busy) as stub:
-        announcer = TopicAnnouncer(f"{stub.endpoint}/api/events", AzureKeyCredential(KEY))
+        publisher = TopicPublisher(f"{stub.endpoint}/api/events", AzureKeyCredential(KEY))
         async with asyncio.timeout(10):
-            assert not await announcer.announce(final(new_vm()))
-        await announcer.close()
+            assert not await publisher.publish(final(new_vm()))
+        await publisher.close()
     assert len(stub.asked) == 1
 
 
 async def test_a_topic_that_is_not_there_stops_nothing() -> None:
-    announcer = TopicAnnouncer("http://127.0.0.1:9/api/events", AzureKeyCredential(KEY))
-    assert not await announcer.announce(final(new_vm()))
-    await announcer.close()
+    publisher = TopicPublisher("http://127.0.0.1:9/api/events", AzureKeyCredential(KEY))
+    assert not await publisher.publish(final(new_vm()))
+    await publisher.close()
 
 
 async def test_where_no_topic_is_set_nobody_is_told() -> None:
-    announcer = SilentAnnouncer()
-    assert not await announcer.announce(final(new_vm()))
-    await announcer.close()
+    publisher = NullPublisher()
+    assert not await publisher.publish(final(new_vm()))
+    await publisher.close()

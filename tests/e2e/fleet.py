@@ -18,18 +18,18 @@ from itertools import groupby
 from typing import Any
 
 from onboarding.app import Application
-from onboarding.application.dispatcher import Onboarding
+from onboarding.application.dispatcher import Dispatcher
 from onboarding.application.notifications import parse
 from onboarding.application.ports import Message, Ports
 from onboarding.application.rules import Rules
 from onboarding.application.sweep.sweep_queue import Budget, SweepReport
-from onboarding.application.sweep.sweeper import Sweep
+from onboarding.application.sweep.sweeper import Sweeper
 from onboarding.azure.arm.arm_client import ArmAdapter
 from onboarding.azure.arm.resource_graph import GraphAdapter
 from onboarding.azure.http_connections import Connections
-from onboarding.azure.outcome_topic import SilentAnnouncer
-from onboarding.azure.storage.breaker_store import TablePauses
-from onboarding.azure.storage.rollout_store import TableBrakes
+from onboarding.azure.outcome_topic import NullPublisher
+from onboarding.azure.storage.breaker_store import TableBreakerStore
+from onboarding.azure.storage.rollout_store import TableRolloutStore
 from onboarding.azure.storage.storage_clients import onboarding_table
 from onboarding.azure.storage.sweep_store import TableSweeps
 from onboarding.azure.storage.table_ledger import TableLedger
@@ -63,8 +63,8 @@ class Fleet:
     clock: ManualClock
     ports: Ports
     queue: Queue
-    line: Onboarding
-    sweep: Sweep
+    line: Dispatcher
+    sweep: Sweeper
     events: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, count: int, prefix: str = "vm", **spec: Any) -> list[Machine]:
@@ -117,7 +117,7 @@ class Fleet:
 
         async def one(message: Message) -> None:
             async with slots:
-                await self.line.take(message)
+                await self.line.handle_message(message)
 
         await asyncio.gather(*(one(message) for message in messages))
 
@@ -141,10 +141,10 @@ async def open_fleet(storage: Storage, *, budget: Budget | None = None, limits: 
         ports = Ports(
             arm=ArmAdapter(credential, endpoints.arm, SCOPE, clock.now, connections=connections),
             ledger=TableLedger(table),
-            deferrals=queue,
-            pauses=TablePauses(table),
-            brakes=TableBrakes(table),
-            announcer=SilentAnnouncer(),
+            schedule_queue=queue,
+            breakers=TableBreakerStore(table),
+            rollouts=TableRolloutStore(table),
+            publisher=NullPublisher(),
             clock=clock.now,
             inventory=GraphAdapter(
                 credential, endpoints.arm, SCOPE, clock.now, connections=connections, sleep=clock.advance
@@ -152,6 +152,6 @@ async def open_fleet(storage: Storage, *, budget: Budget | None = None, limits: 
             sweeps=TableSweeps(table),
         )
         worker = Application(ports, rules, budget or Budget())
-        yield Fleet(arm, clock, ports, queue, worker.onboarding, worker.sweep, events)
+        yield Fleet(arm, clock, ports, queue, worker.dispatcher, worker.sweeper, events)
     await connections.close()
     await arm.stop()

@@ -47,7 +47,7 @@ async def test_one_sweep_brings_a_fleet_to_policy_and_a_second_one_does_nothing(
     assert (calls["graph-query"], calls["extension-put"], calls["vm-list"]) == (1, 300, 0)
 
     report = await fleet.swept()
-    assert (report.machines, report.visits, report.complete) == (320, 0, True)
+    assert (report.machines, report.requested, report.complete) == (320, 0, True)
     assert fleet.calls() == {"graph-query": 1, "subscription-list": 1}
 
 
@@ -93,4 +93,4 @@ async def test_deleted_vms_are_closed_by_the_sweep(fleet: Fleet) -> None:
     assert (await fleet.swept()).gone == 10
     assert await fleet.outcomes() == {Outcome.INSTALLED: 20, Outcome.GONE: 10}
     await fleet.deliver(timedelta(hours=1))
-    assert (await fleet.swept()).visits == 0
+    assert (await fleet.swept()).requested == 0

@@ -42,11 +42,11 @@ class World:
     async def row(self, spec: VmSpec, outcome: str) -> Row:
         """The VM's row, once it says that."""
 
-        async def look() -> Row | None:
+        async def check() -> Row | None:
             row = (await self.ledger.current()).get(spec.id.lower())
             return row if row is not None and row.outcome == outcome else None
 
-        return await eventually(look)
+        return await eventually(check)
 
     async def history(self, spec: VmSpec) -> list[Mapping[str, Any]]:
         """The VM's log, oldest line first."""
@@ -146,13 +146,13 @@ async def test_an_installs_event_may_come_before_our_record(
     spec = VmSpec(name=name, image=LISTED, guest=CENTOS)
     world.laptop.arm.add_vm(spec)
     world.laptop.arm.faults.add(FaultRule(vm=spec.name, kind=Kind.EXTENSION_PUT, delay=3000))
-    visit = asyncio.create_task(world.post(creation(spec)))
+    work = asyncio.create_task(world.post(creation(spec)))
     claim = await world.row(spec, "Waiting")
     assert claim.text("WaitingFor") == "install-request"
     told = installation(spec) | {"eventTime": utc(time.time() + after)}
     assert await world.post(told) == 202
     await world.row(spec, "Installed")
-    assert await visit == 202
+    assert await work == 202
     await eventually(lambda: extension_written(world, spec))
     await world.laptop.grid.idle()
     assert (await world.row(spec, "Installed")).final
@@ -236,11 +236,11 @@ def stored(folder: Path) -> str:
     return "\n".join(file.read_text("utf-8", errors="replace") for file in folder.rglob("*") if file.is_file())
 
 
-async def eventually[T](look: Callable[[], Awaitable[T | None]], within: float = 20.0) -> T:
+async def eventually[T](check: Callable[[], Awaitable[T | None]], within: float = 20.0) -> T:
     """The first truthy answer."""
     deadline = time.monotonic() + within
     while True:
-        if found := await look():
+        if found := await check():
             return found
         assert time.monotonic() < deadline, f"not in {within:.0f} s"
         await asyncio.sleep(0.05)

@@ -158,12 +158,12 @@ async def go_on(world: World, vm: VmId) -> None:
 async def assert_told(world: World, vm: VmId) -> None:
     for each in world.extensions:
         row = world.row(vm, each)
-        looks = [look for look in world.deferrals.looks if look.due == row.next_attempt_at]
+        checks = [check for check in world.schedule_queue.checks if check.due == row.next_attempt_at]
         if row.outcome.final:
             assert row.next_attempt_at is None
         else:
-            assert len([look for look in looks if look.extension in (each, "")]) == 1
-            assert looks[0].due > world.now
+            assert len([check for check in checks if check.extension in (each, "")]) == 1
+            assert checks[0].due > world.now
         assert row.extension == each
         assert _explained(row)
         assert len(repr(row)) < 50_000

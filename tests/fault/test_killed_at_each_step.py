@@ -129,7 +129,7 @@ async def kill_at_each_step(laptop: Laptop, hosts: Hosts, wire: Tripwire) -> dic
 async def all_told(laptop: Laptop, wanted: list[tuple[str, str]]) -> None:
     """Until every VM has its final rows, and everybody was told; a test says what is missing if that does not come."""
 
-    async def look() -> bool:
+    async def check() -> bool:
         final = {(row.vm, row.extension) for row in await ledger.rows() if row.final}
         told = {(str(event["subject"]).lower(), event["data"]["Extension"]) for event in laptop.topic.events}
         return final.intersection(told).issuperset(wanted)
@@ -137,7 +137,7 @@ async def all_told(laptop: Laptop, wanted: list[tuple[str, str]]) -> None:
     async with Ledger(laptop.azurite.connection_string) as ledger:
         with suppress(TimeoutError):
             async with asyncio.timeout(60):
-                while not await look():  # noqa: ASYNC110  # the table tells nobody
+                while not await check():  # noqa: ASYNC110  # the table tells nobody
                     await asyncio.sleep(0.25)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from onboarding.application.ports import Look
+from onboarding.application.ports import ScheduledCheck
 from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.reconcile.row import Outcome, WaitingFor
 from onboarding.domain.resource_id import VmId
@@ -37,17 +37,17 @@ TROUBLE = {
 
 
 @pytest.mark.parametrize("policies", SHAPES.values(), ids=SHAPES)
-@pytest.mark.parametrize("trouble", TROUBLE.values(), ids=TROUBLE)
+@pytest.mark.parametrize("problem", TROUBLE.values(), ids=TROUBLE)
 async def test_a_fleet_waits_for_its_scope_and_goes_on_when_it_is_mended(
-    trouble: Evidence, policies: list[dict[str, Any]]
+    problem: Evidence, policies: list[dict[str, Any]]
 ) -> None:
     world = World(policies=policies)
     extensions = world.extensions
-    world.arm.install_errors = [trouble] * 1000
+    world.arm.install_errors = [problem] * 1000
     fleet = [world.add(f"web-{number:02}") for number in range(VMS)]
     for vm in fleet:
         await world.created(vm)
-    assert {world.row(vm, each).waiting_for for vm in fleet for each in extensions} == {WaitingFor.SCOPE_PAUSED}
+    assert {world.row(vm, each).waiting_for for vm in fleet for each in extensions} == {WaitingFor.SCOPE_BREAKER}
     assert world.arm.calls.count("PUT") <= len(extensions)
 
     await pass_time(world, fleet, timedelta(hours=6))
@@ -60,7 +60,7 @@ async def test_a_fleet_waits_for_its_scope_and_goes_on_when_it_is_mended(
     assert {world.row(vm, each).outcome for vm in fleet for each in extensions} == {Outcome.INSTALLED}
     assert world.arm.conflicts == 0
     assert world.arm.calls.count("PUT") == refused + VMS * len(extensions)
-    assert not world.pauses.stored
+    assert not world.breakers.stored
 
 
 async def pass_time(world: World, fleet: list[VmId], span: timedelta) -> None:
@@ -76,10 +76,10 @@ async def pass_time(world: World, fleet: list[VmId], span: timedelta) -> None:
         if not waiting:
             break
         due, vm, extension = min(waiting, key=lambda each: each[0])
-        look = Look(vm, extension, due)
-        if look.due > end:
+        check = ScheduledCheck(vm, extension, due)
+        if check.due > end:
             break
-        assert look in world.deferrals.looks
-        world.now = max(world.now, look.due)
-        await world.line.look(look)
+        assert check in world.schedule_queue.checks
+        world.now = max(world.now, check.due)
+        await world.line.check(check)
     world.now = end

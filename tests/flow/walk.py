@@ -15,22 +15,22 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from onboarding.application.notifications import (
+    EventRef,
     ExtensionDeleted,
     ExtensionWritten,
     Notification,
     PolicyStateChanged,
-    Trigger,
     VmDeleted,
     VmStarted,
     VmWritten,
 )
-from onboarding.application.ports import Entry, Known, Look, Message, Reading, Versions
+from onboarding.application.ports import Entry, Known, Message, Reading, ScheduledCheck, Versions
 from onboarding.domain.errors import ArmError, OnboardingError, StorageError
 from onboarding.domain.failures.classification import ExtensionState, read_extension_state
 from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.json_access import digest
 from onboarding.domain.machine.machine_facts import InstalledExtension, read_facts
-from onboarding.domain.reconcile.decision import Asked
+from onboarding.domain.reconcile.decision import OperatorRequest
 from onboarding.domain.reconcile.machine_row import MachineRow
 from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
 from onboarding.domain.resource_id import ExtensionId, VmId
@@ -229,7 +229,7 @@ class StrictLedger(LedgerInMemory):
         machine: MachineRow,
         version: str | None,
         entries: Sequence[Entry],
-        trigger: Trigger,
+        trigger: EventRef,
         *,
         again: bool = False,
         rest: Mapping[str, Any] | None = None,
@@ -298,11 +298,11 @@ class Walk:
         self.arm = StrictArm(self.turns)
         self.ledger = StrictLedger(self.turns, self.arm)
         self.queue = Queue(self.turns)
-        first = World(policies=policies[0], arm=self.arm, ledger=self.ledger, deferrals=self.queue)
-        shared = {"pauses": first.pauses, "arm": self.arm, "ledger": self.ledger, "deferrals": self.queue}
+        first = World(policies=policies[0], arm=self.arm, ledger=self.ledger, schedule_queue=self.queue)
+        shared = {"breakers": first.breakers, "arm": self.arm, "ledger": self.ledger, "schedule_queue": self.queue}
         second = World(policies=policies[1], **shared)  # type: ignore[arg-type]
         self.hosts = [first, second]
-        self.untold: list[Notification] = []  # true events that have not come yet
+        self.unpublished: list[Notification] = []  # true events that have not come yet
         self.told: list[Notification] = []
         self.owed: list[Notification] = []  # events whose delivery failed
         self.unsure = False  # a person's process died, or a message that failed has not come again
@@ -326,13 +326,13 @@ class Walk:
         for host in self.hosts:
             host.now = max(host.now, time)
 
-    def trigger(self, minutes: float = 0) -> Trigger:
+    def trigger(self, minutes: float = 0) -> EventRef:
         self.numbers += 1
-        return Trigger(f"event-{self.numbers}", self.now + timedelta(minutes=minutes), "c")
+        return EventRef(f"event-{self.numbers}", self.now + timedelta(minutes=minutes), "c")
 
     def happened(self, event: Notification, told: bool) -> None:
         if told:
-            self.untold.append(event)
+            self.unpublished.append(event)
 
     # -- steps
 
@@ -457,8 +457,8 @@ class Walk:
 
     async def do_hear(self, at: int, host: int) -> None:
         """A true event comes, in any order."""
-        if self.untold:
-            await self.deliver(self.untold.pop(at % len(self.untold)), host)
+        if self.unpublished:
+            await self.deliver(self.unpublished.pop(at % len(self.unpublished)), host)
 
     async def do_again(self, at: int, host: int) -> None:
         """An event that was delivered comes again."""
@@ -481,21 +481,21 @@ class Walk:
         """A message whose time has come is taken."""
         due = [each for each in self.queue.pending if each.due <= self.now]
         if due:
-            await self.take(due[at % len(due)], host, twice)
+            await self.handle_message(due[at % len(due)], host, twice)
 
     async def do_next(self, host: int) -> None:
         """The earliest message comes at its time."""
         if self.queue.pending:
             message = min(self.queue.pending, key=lambda each: each.due)
             self.move(message.due)
-            await self.take(message, host)
+            await self.handle_message(message, host)
 
-    async def take(self, message: Message, host: int, twice: bool = False) -> None:
+    async def handle_message(self, message: Message, host: int, twice: bool = False) -> None:
         if message not in self.queue.pending:
             return
         if not twice:
             self.queue.pending.remove(message)
-        if await self.survives(self.hosts[host].line.take(message), host):
+        if await self.survives(self.hosts[host].line.handle_message(message), host):
             self.failed = [each for each in self.failed if each != message]
         else:
             self.failed.append(message)
@@ -525,7 +525,7 @@ class Walk:
 
     async def do_ask(self, policy: str, host: int) -> None:
         try:
-            await self.hosts[host].requests.ask(VM, Asked(policy=policy))
+            await self.hosts[host].requests.ask(VM, OperatorRequest(policy=policy))
         except ArmError:
             pass
         except (StorageError, Died) as error:
@@ -561,11 +561,11 @@ class Walk:
 
     def untended(self) -> list[str]:
         """Open rows without their check."""
-        looks = {(m.extension, m.due) for m in self.queue.pending if isinstance(m, Look)}
+        checks = {(m.extension, m.due) for m in self.queue.pending if isinstance(m, ScheduledCheck)}
         return [
             f"{e}: {row.outcome} {row.waiting_for} {row.next_attempt_at}"
             for e, row in self.rows().items()
-            if not row.outcome.final and (e, row.next_attempt_at) not in looks
+            if not row.outcome.final and (e, row.next_attempt_at) not in checks
         ]
 
     # -- the end
@@ -579,7 +579,7 @@ class Walk:
             self.arm.machine["properties"]["provisioningState"] = "Succeeded"
             await self.do_power("running", True)
             await self.do_agent(True)
-        self.untold.clear()
+        self.unpublished.clear()
         for event in list(self.owed):
             await self.deliver(event, 0)
         self.check(("owed",))

@@ -11,9 +11,9 @@ from typing import Any
 
 from onboarding.app import Application
 from onboarding.application.notifications import (
+    EventRef,
     ExtensionDeleted,
     ExtensionWritten,
-    Trigger,
     VmDeleted,
     VmStarted,
     VmWritten,
@@ -21,15 +21,15 @@ from onboarding.application.notifications import (
 from onboarding.application.ports import (
     Entry,
     Known,
-    Look,
     Message,
     Ports,
     Reading,
-    Revisit,
+    ReconcileRequest,
+    ScheduledCheck,
     Stored,
-    StoredBrake,
+    StoredBreaker,
     StoredMachine,
-    StoredPause,
+    StoredRollout,
     StoredSweep,
     SweepState,
     Versions,
@@ -39,12 +39,12 @@ from onboarding.application.sweep.sweep_queue import Budget, SweepReport
 from onboarding.domain.catalog.catalogue_entry import parse_entry
 from onboarding.domain.errors import ArmError, LostRace, StorageError
 from onboarding.domain.failures.evidence import Evidence
-from onboarding.domain.limits.circuit_breaker import Pause
-from onboarding.domain.limits.rollout_limit import BrakeState
+from onboarding.domain.limits.circuit_breaker import CircuitBreaker
+from onboarding.domain.limits.rollout_limit import RolloutState
 from onboarding.domain.policy.policy import PolicySet, parse_policy
 from onboarding.domain.policy.policy_version import PolicyState
 from onboarding.domain.policy.rule import compile_rule
-from onboarding.domain.reconcile.drift import Standing
+from onboarding.domain.reconcile.drift import RowSummary
 from onboarding.domain.reconcile.machine_row import MachineRow
 from onboarding.domain.reconcile.row import EVERYTHING, Outcome, Row, Selection
 from onboarding.domain.resource_id import ExtensionId, VmId
@@ -279,7 +279,7 @@ class LedgerInMemory:
         machine: MachineRow,
         version: str | None,
         entries: Sequence[Entry],
-        trigger: Trigger,
+        trigger: EventRef,
         *,
         again: bool = False,
         rest: Mapping[str, Any] | None = None,
@@ -328,7 +328,7 @@ class LedgerInMemory:
         if before is not None:
             self.rows[(key, extension)] = Stored(before.row, f"v{self.writes}")
 
-    async def append(self, row: Row, trigger: Trigger) -> None:
+    async def append(self, row: Row, trigger: EventRef) -> None:
         self._check()
         self.history[(row.resource_id.lower(), row.extension, trigger.id)] = row
 
@@ -346,14 +346,14 @@ class LedgerInMemory:
             if wanted and f"/{selection.subscription}/" in key:
                 yield stored.row
 
-    async def standings(self, subscription: str) -> AsyncIterator[tuple[str, Standing]]:
+    async def summaries(self, subscription: str) -> AsyncIterator[tuple[str, RowSummary]]:
         self._check()
         self.calls.append(f"rows of {subscription}")
         for (key, _), stored in list(self.rows.items()):
             if f"/{subscription}/" in key:
-                yield stored.row.resource_id, Standing.of(stored.row)
+                yield stored.row.resource_id, RowSummary.of(stored.row)
 
-    async def untold(self, before: datetime) -> AsyncIterator[Row]:
+    async def unpublished(self, before: datetime) -> AsyncIterator[Row]:
         self._check()
         for row in list(self.notes.values()):
             if row.finished_at and row.finished_at < before:
@@ -371,15 +371,15 @@ class LedgerInMemory:
 
 class DeferralsInMemory:
     def __init__(self) -> None:
-        self.looks: list[Look] = []
-        self.revisits: list[Revisit] = []
+        self.checks: list[ScheduledCheck] = []
+        self.revisits: list[ReconcileRequest] = []
         self.reachable = True
 
     async def schedule(self, message: Message, now: datetime) -> None:
         if not self.reachable:
             raise StorageError("the queue could not be reached")
-        if isinstance(message, Look):
-            self.looks.append(message)
+        if isinstance(message, ScheduledCheck):
+            self.checks.append(message)
         else:
             self.revisits.append(message)
 
@@ -468,50 +468,50 @@ class PolicyStatesInMemory:
         self.stored[state.policy] = state
 
 
-class PausesInMemory:
+class BreakersInMemory:
     def __init__(self) -> None:
-        self.stored: dict[tuple[str, str, str], StoredPause] = {}
+        self.stored: dict[tuple[str, str, str], StoredBreaker] = {}
         self.reads = 0
         self.writes = 0
 
-    async def read(self, subscription: str) -> tuple[StoredPause, ...]:
+    async def read(self, subscription: str) -> tuple[StoredBreaker, ...]:
         self.reads += 1
         await asyncio.sleep(0)  # as over a wire: others get their turn
         return tuple(stored for (owner, _, _), stored in self.stored.items() if owner == subscription)
 
-    async def write(self, pause: Pause, version: str | None) -> None:
-        key = (pause.subscription, pause.resource_group, pause.extension)
+    async def write(self, breaker: CircuitBreaker, version: str | None) -> None:
+        key = (breaker.subscription, breaker.resource_group, breaker.extension)
         current = self.stored.get(key)
         if (current.version if current else None) != version:
             raise LostRace("lost")
         self.writes += 1
-        self.stored[key] = StoredPause(pause, f"v{self.writes}")
+        self.stored[key] = StoredBreaker(breaker, f"v{self.writes}")
 
-    async def delete(self, pause: Pause, version: str) -> None:
-        key = (pause.subscription, pause.resource_group, pause.extension)
+    async def delete(self, breaker: CircuitBreaker, version: str) -> None:
+        key = (breaker.subscription, breaker.resource_group, breaker.extension)
         if key in self.stored and self.stored[key].version != version:
             raise LostRace("lost")
         self.stored.pop(key, None)
 
 
-class BrakesInMemory:
+class RolloutsInMemory:
     def __init__(self) -> None:
-        self.stored: dict[str, StoredBrake] = {}
+        self.stored: dict[str, StoredRollout] = {}
         self.trips = 0
 
-    async def read(self, policy: str) -> StoredBrake | None:
+    async def read(self, policy: str) -> StoredRollout | None:
         self.trips += 1
         return self.stored.get(policy)
 
-    async def write(self, state: BrakeState, version: str | None) -> str:
+    async def write(self, state: RolloutState, version: str | None) -> str:
         self.trips += 1
         current = self.stored.get(state.policy)
         if (current.version if current else None) != version:
             raise LostRace("lost")
-        self.stored[state.policy] = StoredBrake(state, f"v{self.trips}")
+        self.stored[state.policy] = StoredRollout(state, f"v{self.trips}")
         return f"v{self.trips}"
 
-    async def every(self) -> tuple[BrakeState, ...]:
+    async def every(self) -> tuple[RolloutState, ...]:
         return tuple(stored.state for stored in self.stored.values())
 
 
@@ -520,7 +520,7 @@ class AnnouncementsInMemory:
         self.rows: list[Row] = []
         self.reachable = True
 
-    async def announce(self, row: Row) -> bool:
+    async def publish(self, row: Row) -> bool:
         if self.reachable:
             self.rows.append(row)
         return self.reachable
@@ -538,9 +538,9 @@ class World:
     now: datetime = START
     arm: ArmInMemory = field(default_factory=ArmInMemory)
     ledger: LedgerInMemory = field(default_factory=LedgerInMemory)
-    deferrals: DeferralsInMemory = field(default_factory=DeferralsInMemory)
-    pauses: PausesInMemory = field(default_factory=PausesInMemory)
-    brakes: BrakesInMemory = field(default_factory=BrakesInMemory)
+    schedule_queue: DeferralsInMemory = field(default_factory=DeferralsInMemory)
+    breakers: BreakersInMemory = field(default_factory=BreakersInMemory)
+    rollouts: RolloutsInMemory = field(default_factory=RolloutsInMemory)
     announced: AnnouncementsInMemory = field(default_factory=AnnouncementsInMemory)
     sweeps: SweepsInMemory = field(default_factory=SweepsInMemory)
     poison: PoisonInMemory = field(default_factory=PoisonInMemory)
@@ -554,20 +554,20 @@ class World:
         ports = Ports(
             arm=self.arm,
             ledger=self.ledger,
-            deferrals=self.deferrals,
-            pauses=self.pauses,
-            announcer=self.announced,
+            schedule_queue=self.schedule_queue,
+            breakers=self.breakers,
+            publisher=self.announced,
             clock=lambda: self.now,
             inventory=self.inventory,
             sweeps=self.sweeps,
-            brakes=self.brakes,
+            rollouts=self.rollouts,
             poison=self.poison,
             policy_states=self.policy_states,
         )
         self.arm.clock = lambda: self.now
         worker = Application(ports, rules, self.budget)
-        self.line = worker.onboarding
-        self.sweep = worker.sweep
+        self.line = worker.dispatcher
+        self.sweep = worker.sweeper
         self.requests = Application(ports, rules, self.budget).requests  # a command is a process of its own
         self._events = 0
 
@@ -576,11 +576,11 @@ class World:
         self.arm.machines[vm.key] = vm_body(name, **changes)
         return vm
 
-    def trigger(self, after: float = 0) -> Trigger:
+    def trigger(self, after: float = 0) -> EventRef:
         self._events += 1
-        return Trigger(f"event-{self._events}", self.now + timedelta(seconds=after), "correlation")
+        return EventRef(f"event-{self._events}", self.now + timedelta(seconds=after), "correlation")
 
-    async def created(self, vm: VmId, trigger: Trigger | None = None) -> None:
+    async def created(self, vm: VmId, trigger: EventRef | None = None) -> None:
         await self.line.handle(VmWritten(vm, trigger or self.trigger(), created=True))
 
     async def updated(self, vm: VmId) -> None:
@@ -615,9 +615,9 @@ class World:
 
     async def due(self) -> None:
         """Let the latest look come at its time."""
-        look = self.deferrals.looks[-1]
-        self.now = max(self.now, look.due)
-        await self.line.look(look)
+        check = self.schedule_queue.checks[-1]
+        self.now = max(self.now, check.due)
+        await self.line.check(check)
 
     async def ends(self, vm: VmId, name: str = OMS, state: str = "Succeeded") -> None:
         """The handler of a catalogue entry comes to its end, and ARM tells so by an event."""
@@ -633,9 +633,9 @@ class World:
             if row.outcome is Outcome.REQUESTED:
                 return await self.ends(vm, row.extension)
         due, extension = min((row.next_attempt_at, row.extension) for row in rows if row.next_attempt_at)
-        look = next(each for each in self.deferrals.looks if each == Look(vm, extension, due))
-        self.now = max(self.now, look.due)
-        return await self.line.look(look)
+        check = next(each for each in self.schedule_queue.checks if each == ScheduledCheck(vm, extension, due))
+        self.now = max(self.now, check.due)
+        return await self.line.check(check)
 
     @property
     def extensions(self) -> list[str]:
@@ -644,12 +644,12 @@ class World:
 
     async def swept(self) -> SweepReport:
         """Sweep, and let everything come that it asked for."""
-        looks = len(self.deferrals.looks)
+        checks = len(self.schedule_queue.checks)
         report = await self.sweep.run()
-        messages: list[Message] = [*self.deferrals.looks[looks:], *self.deferrals.revisits]
-        self.deferrals.revisits.clear()
+        messages: list[Message] = [*self.schedule_queue.checks[checks:], *self.schedule_queue.revisits]
+        self.schedule_queue.revisits.clear()
         for message in messages:
-            await self.line.take(message)
+            await self.line.handle_message(message)
         return report
 
     def row(self, vm: VmId, extension: str = OMS) -> Row:

@@ -60,12 +60,12 @@ async def client(host: FunctionsHost) -> AsyncIterator[Client]:
         yield Client(host, session)
 
 
-async def eventually[T](look: Callable[[], Awaitable[T]], within: float = 10.0) -> T:
+async def eventually[T](check: Callable[[], Awaitable[T]], within: float = 10.0) -> T:
     """The first truthy answer; fails with the last one."""
     deadline = time.monotonic() + within
-    found = await look()
+    found = await check()
     while not found:
         assert time.monotonic() < deadline, f"not in {within:.0f} s: {found!r}"
         await asyncio.sleep(0.02)
-        found = await look()
+        found = await check()
     return found

@@ -206,7 +206,7 @@ def test_poison_is_put_back_and_what_is_none_of_ours_stays(
     azurite: Azurite, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     vm = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/web01"
-    look = json.dumps({"vm": vm, "extension": "oms-agent-linux", "due": "2026-11-20T09:14:07+00:00"})
+    check = json.dumps({"vm": vm, "extension": "oms-agent-linux", "due": "2026-11-20T09:14:07+00:00"})
     settings = tmp_path / "local.settings.json"
     settings.write_text(json.dumps({"Values": {"AzureWebJobsStorage": azurite.connection_string}}))
     arguments = ["replay", "--poison", "--settings", str(settings)]
@@ -218,10 +218,10 @@ def test_poison_is_put_back_and_what_is_none_of_ours_stays(
     ):
         queue.create_queue()
         poison.create_queue()
-        poison.send_message(look)
+        poison.send_message(check)
         poison.send_message("somebody else's")
         assert main(arguments) == 1
-        assert [message.content for message in queue.receive_messages()] == [look]
+        assert [message.content for message in queue.receive_messages()] == [check]
         assert poison.get_queue_properties().approximate_message_count == 1
         queue.delete_queue()
         poison.delete_queue()

@@ -18,7 +18,7 @@ from simulator.demo.ledger import Row, is_row
 from simulator.demo.report import WIDTH
 from simulator.storm.invariant import Aftermath, Finding, Truth, Violation, judge
 from simulator.storm.report import Report, Reports
-from simulator.storm.storage import ScheduledLook
+from simulator.storm.storage import ScheduledCheckText
 from simulator.storm.targets import AMA, OMS, TARGETS, expected, for_both
 
 VM = "/subscriptions/s/resourcegroups/g/providers/microsoft.compute/virtualmachines/web"
@@ -45,7 +45,7 @@ WHOLE = Aftermath(
     truths=[Truth(VM, "web", FIRST, "Installed"), Truth(VM, "web", SECOND, "Installed")],
     rows=[row(FIRST), row(SECOND)],
     machines=[],
-    looks=[],
+    checks=[],
     attempts=[],
     collisions=[],
     announced=[told(FIRST), told(SECOND)],
@@ -108,34 +108,34 @@ def test_each_part_is_found_for_the_extension_that_breaks_it(change: dict[str, A
 
 
 LOOKS = {
-    "of the row": ([ScheduledLook(VM, SECOND, DUE)], []),
-    "of the whole VM, at that time": ([ScheduledLook(VM, "", DUE)], []),
+    "of the row": ([ScheduledCheckText(VM, SECOND, DUE)], []),
+    "of the whole VM, at that time": ([ScheduledCheckText(VM, "", DUE)], []),
     "of the VM's own row, before": (
-        [ScheduledLook(VM, "", DUE - timedelta(minutes=1))],
+        [ScheduledCheckText(VM, "", DUE - timedelta(minutes=1))],
         [Row({"RowKey": "vm|g|web|", "ResourceId": VM, "NextAttemptAt": DUE - timedelta(minutes=1)})],
     ),
 }
 NO_LOOKS = {
     "none": ([], []),
-    "two": ([ScheduledLook(VM, SECOND, DUE), ScheduledLook(VM, SECOND, DUE)], []),
-    "one of the row and one of the VM": ([ScheduledLook(VM, SECOND, DUE), ScheduledLook(VM, "", DUE)], []),
-    "the other extension's": ([ScheduledLook(VM, FIRST, DUE)], []),
-    "another time's": ([ScheduledLook(VM, SECOND, DUE - timedelta(minutes=1))], []),
+    "two": ([ScheduledCheckText(VM, SECOND, DUE), ScheduledCheckText(VM, SECOND, DUE)], []),
+    "one of the row and one of the VM": ([ScheduledCheckText(VM, SECOND, DUE), ScheduledCheckText(VM, "", DUE)], []),
+    "the other extension's": ([ScheduledCheckText(VM, FIRST, DUE)], []),
+    "another time's": ([ScheduledCheckText(VM, SECOND, DUE - timedelta(minutes=1))], []),
     "of the VM's own row, too late": (
-        [ScheduledLook(VM, "", DUE + timedelta(minutes=1))],
+        [ScheduledCheckText(VM, "", DUE + timedelta(minutes=1))],
         [Row({"RowKey": "vm|g|web|", "ResourceId": VM, "NextAttemptAt": DUE + timedelta(minutes=1)})],
     ),
 }
 
 
-@pytest.mark.parametrize(("looks", "machines"), LOOKS.values(), ids=LOOKS)
-def test_who_waits_has_one_look(looks: list[ScheduledLook], machines: list[Row]) -> None:
-    assert "waits has exactly one look" not in broken(replace(WAITING, looks=looks, machines=machines))
+@pytest.mark.parametrize(("checks", "machines"), LOOKS.values(), ids=LOOKS)
+def test_who_waits_has_one_look(checks: list[ScheduledCheckText], machines: list[Row]) -> None:
+    assert "waits has exactly one look" not in broken(replace(WAITING, checks=checks, machines=machines))
 
 
-@pytest.mark.parametrize(("looks", "machines"), NO_LOOKS.values(), ids=NO_LOOKS)
-def test_who_waits_otherwise_is_found(looks: list[ScheduledLook], machines: list[Row]) -> None:
-    (says,) = broken(replace(WAITING, looks=looks, machines=machines))["waits has exactly one look"]
+@pytest.mark.parametrize(("checks", "machines"), NO_LOOKS.values(), ids=NO_LOOKS)
+def test_who_waits_otherwise_is_found(checks: list[ScheduledCheckText], machines: list[Row]) -> None:
+    (says,) = broken(replace(WAITING, checks=checks, machines=machines))["waits has exactly one look"]
     assert says.startswith(f"{SECOND} on web is Waiting")
 
 

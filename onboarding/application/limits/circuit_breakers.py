@@ -13,11 +13,11 @@ from collections.abc import Awaitable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from onboarding.application.ports import PauseStore, StoredPause
+from onboarding.application.ports import BreakerStore, StoredBreaker
 from onboarding.domain.errors import LostRace
 from onboarding.domain.failures.classification import Cause
 from onboarding.domain.json_access import printable
-from onboarding.domain.limits.circuit_breaker import EVERYWHERE, Pause, pause_for
+from onboarding.domain.limits.circuit_breaker import EVERYWHERE, CircuitBreaker, breaker_for
 from onboarding.domain.reconcile.decision import Decision, Wait
 from onboarding.domain.reconcile.row import WaitingFor
 from onboarding.domain.resource_id import VmId
@@ -28,41 +28,41 @@ _FRESH = timedelta(seconds=15)
 _MOST_KNOWN = 512  # subscriptions
 
 
-class Pauses:
+class CircuitBreakers:
     """The pauses of all subscriptions, as far as this worker knows."""
 
-    def __init__(self, store: PauseStore) -> None:
+    def __init__(self, store: BreakerStore) -> None:
         self._store = store
-        self._known: dict[str, tuple[datetime, tuple[StoredPause, ...]]] = {}
+        self._known: dict[str, tuple[datetime, tuple[StoredBreaker, ...]]] = {}
         self._reading: dict[str, asyncio.Lock] = {}
         self._changes = 0  # of ours: what was read before one of them is old
 
-    async def beside[T](self, other: Awaitable[T], vm: VmId, now: datetime) -> T:
+    async def read_beside[T](self, other: Awaitable[T], vm: VmId, now: datetime) -> T:
         """The result of `other`; the pauses are read meanwhile if it is time. Raises StorageError."""
         if all(self._fresh(each, now) for each in _subscriptions(vm)):
             return await other
         result, _ = await asyncio.gather(other, self._read(vm, now))
         return result
 
-    async def blocks(self, vm: VmId, extension: str, settings: str, now: datetime) -> Pause | None:
+    async def find_open(self, vm: VmId, extension: str, settings: str, now: datetime) -> CircuitBreaker | None:
         """The pause that keeps this VM waiting; None if there is none, or if this VM is the one that probes it.
         `settings` is the digest of those that would be sent."""
         read = await self._read(vm, now)
-        found = next((s for s in read if s.pause.covers(vm, extension, settings)), None)
+        found = next((s for s in read if s.breaker.covers(vm, extension, settings)), None)
         if found is None:
             return None
-        if now < found.pause.next_probe_at:
-            return found.pause
+        if now < found.breaker.next_probe_at:
+            return found.breaker
         try:
-            await self._store.write(found.pause.probed(now), found.version)
+            await self._store.write(found.breaker.probed(now), found.version)
         except LostRace:
-            return found.pause
+            return found.breaker
         finally:
-            self._forget(found.pause)
-        _log.info("%s: probing, since %s", vm.name, printable(str(found.pause)))
+            self._forget(found.breaker)
+        _log.info("%s: probing, since %s", vm.name, printable(str(found.breaker)))
         return None
 
-    async def heed(
+    async def record_failure(
         self,
         vm: VmId,
         extension: str,
@@ -74,40 +74,40 @@ class Pauses:
     ) -> None:
         """If a decision says that the trouble is not this VM's alone, pause what is at fault. The first proof is what
         is written. `sent` are the public settings of a request that was refused, None where none was."""
-        if not isinstance(decision, Wait) or decision.waiting_for is not WaitingFor.SCOPE_PAUSED:
+        if not isinstance(decision, Wait) or decision.waiting_for is not WaitingFor.SCOPE_BREAKER:
             return
-        trouble = decision.trouble
-        if trouble is None or trouble.cause is Cause.UNKNOWN:
+        problem = decision.problem
+        if problem is None or problem.cause is Cause.UNKNOWN:
             return  # a row that waits on, whose own words tell no cause any more
-        pause = pause_for(vm, extension, trouble, settings, sent or {}, now)
-        self._forget(pause)
+        breaker = breaker_for(vm, extension, problem, settings, sent or {}, now)
+        self._forget(breaker)
         try:
-            await self._store.write(pause, None)
+            await self._store.write(breaker, None)
         except LostRace:
             return
-        _log.error("%s %s", printable(str(pause)), printable(pause.advice))
+        _log.error("%s %s", printable(str(breaker)), printable(breaker.advice))
 
-    async def lift(
+    async def close_on_success(
         self, vm: VmId, extension: str, settings: str, requested_at: datetime | None, now: datetime, *, installed: bool
     ) -> None:
         """ARM took a request, or the handler reported success: what was paused for this VM before that request goes
         on. A pause that was written since it was read stays."""
         for stored in await self._read(vm, now):
-            pause = stored.pause
-            if pause.covers(vm, extension, settings) and pause.ended_by(requested_at, installed=installed):
-                self._forget(pause)
+            breaker = stored.breaker
+            if breaker.covers(vm, extension, settings) and breaker.closed_by(requested_at, installed=installed):
+                self._forget(breaker)
                 try:
-                    await self._store.delete(pause, stored.version)
+                    await self._store.delete(breaker, stored.version)
                 except LostRace:
                     continue
-                _log.warning("no longer: %s", printable(str(pause)))
+                _log.warning("no longer: %s", printable(str(breaker)))
 
-    async def _read(self, vm: VmId, now: datetime) -> tuple[StoredPause, ...]:
+    async def _read(self, vm: VmId, now: datetime) -> tuple[StoredBreaker, ...]:
         """The pauses of the VM's subscription, and those of every subscription."""
         own, common = await asyncio.gather(*(self._read_one(each, now) for each in _subscriptions(vm)))
         return own + common
 
-    async def _read_one(self, subscription: str, now: datetime) -> tuple[StoredPause, ...]:
+    async def _read_one(self, subscription: str, now: datetime) -> tuple[StoredBreaker, ...]:
         """What is known; of all that find it too old at once, one reads."""
         if self._fresh(subscription, now):
             return self._known[subscription][1]
@@ -120,7 +120,7 @@ class Pauses:
                 self._keep(subscription, now, read)
             return read
 
-    def _keep(self, subscription: str, now: datetime, read: tuple[StoredPause, ...]) -> None:
+    def _keep(self, subscription: str, now: datetime, read: tuple[StoredBreaker, ...]) -> None:
         self._known.pop(subscription, None)
         while len(self._known) >= _MOST_KNOWN:
             del self._known[next(iter(self._known))]
@@ -128,9 +128,9 @@ class Pauses:
         for idle in [each for each, lock in self._reading.items() if each not in self._known and not lock.locked()]:
             del self._reading[idle]
 
-    def _forget(self, pause: Pause) -> None:
+    def _forget(self, breaker: CircuitBreaker) -> None:
         self._changes += 1
-        self._known.pop(pause.subscription, None)
+        self._known.pop(breaker.subscription, None)
 
     def _fresh(self, subscription: str, now: datetime) -> bool:
         return subscription in self._known and now - self._known[subscription][0] <= _FRESH

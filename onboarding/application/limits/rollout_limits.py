@@ -11,10 +11,10 @@ import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from onboarding.application.ports import BrakeStore, StoredBrake
+from onboarding.application.ports import RolloutStore, StoredRollout
 from onboarding.domain.errors import LostRace, StorageError
 from onboarding.domain.json_access import printable
-from onboarding.domain.limits.rollout_limit import Brake, BrakeState, Hold
+from onboarding.domain.limits.rollout_limit import RolloutBlock, RolloutLimit, RolloutState
 from onboarding.domain.policy.policy import Policy
 from onboarding.domain.reconcile.row import Outcome, Row
 
@@ -24,55 +24,55 @@ _FRESH = timedelta(seconds=15)
 _TRIES = 5
 
 
-class Brakes:
+class RolloutLimits:
     """The brakes of all policies, as far as this worker knows."""
 
-    def __init__(self, store: BrakeStore, policies: tuple[Policy, ...]) -> None:
+    def __init__(self, store: RolloutStore, policies: tuple[Policy, ...]) -> None:
         self._store = store
-        self._brakes = {policy.name: policy.brake for policy in policies if policy.brake is not None}
-        self._known: dict[str, tuple[datetime, StoredBrake]] = {}
+        self._rollouts = {policy.name: policy.rollout_limit for policy in policies if policy.rollout_limit is not None}
+        self._known: dict[str, tuple[datetime, StoredRollout]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
-    async def hold(self, policy: str, now: datetime) -> Hold | None:
+    async def blocked(self, policy: str, now: datetime) -> RolloutBlock | None:
         """Why an install of this policy has to wait; None if it may go, and then it is counted. Raises StorageError."""
-        brake = self._brakes.get(policy)
-        if brake is None:
+        rollout_limit = self._rollouts.get(policy)
+        if rollout_limit is None:
             return None
         async with self._lock(policy):
-            return await self._count(policy, brake, now)
+            return await self._count(policy, rollout_limit, now)
 
-    async def heed(self, row: Row, last: Row | None, now: datetime) -> None:
+    async def record_outcome(self, row: Row, last: Row | None, now: datetime) -> None:
         """Count what a row that was written says of its policy's luck."""
-        brake = self._brakes.get(row.policy)
-        if brake is None or brake.failures_in_a_row is None:
+        rollout_limit = self._rollouts.get(row.policy)
+        if rollout_limit is None or rollout_limit.failures_in_a_row is None:
             return
         try:
             async with self._lock(row.policy):
                 if row.outcome is Outcome.INSTALLED:
-                    await self._change(row.policy, now, BrakeState.recovered)
+                    await self._change(row.policy, now, RolloutState.recovered)
                 elif _is_new_failure(row, last):
-                    state = await self._change(row.policy, now, lambda state: state.failed(row, brake, now))
+                    state = await self._change(row.policy, now, lambda state: state.failed(row, rollout_limit, now))
                     if state.stopped_at == now:
                         _log.error("%s", printable(str(state)))
         except (StorageError, LostRace) as error:
             _log.warning("policy %s: its brake could not be written: %s", row.policy, error)
 
-    async def _count(self, policy: str, brake: Brake, now: datetime) -> Hold | None:
+    async def _count(self, policy: str, rollout_limit: RolloutLimit, now: datetime) -> RolloutBlock | None:
         for _ in range(_TRIES):
-            stored = await self._read(policy, now, any_age=brake.installs_per_hour is not None)
-            if stored.state.hold(brake, now) is not None:
+            stored = await self._read(policy, now, any_age=rollout_limit.installs_per_hour is not None)
+            if stored.state.blocked(rollout_limit, now) is not None:
                 # Somebody may have resumed it since this was read.
-                return (await self._read(policy, now)).state.hold(brake, now)
-            if brake.installs_per_hour is None:
+                return (await self._read(policy, now)).state.blocked(rollout_limit, now)
+            if rollout_limit.installs_per_hour is None:
                 return None
             try:
                 await self._write(stored.state.installed(now), stored.version, now)
             except LostRace:
                 continue
             return None
-        return Hold(f"many workers install under policy {policy} at once, and it has a limit")
+        return RolloutBlock(f"many workers install under policy {policy} at once, and it has a limit")
 
-    async def _change(self, policy: str, now: datetime, change: Callable[[BrakeState], BrakeState]) -> BrakeState:
+    async def _change(self, policy: str, now: datetime, change: Callable[[RolloutState], RolloutState]) -> RolloutState:
         """Write the state as it is after the change, unless it is the same; raises LostRace if others are faster."""
         for remaining in reversed(range(_TRIES)):
             stored = await self._read(policy, now)
@@ -87,18 +87,18 @@ class Brakes:
                     raise
         return changed
 
-    async def _read(self, policy: str, now: datetime, *, any_age: bool = False) -> StoredBrake:
+    async def _read(self, policy: str, now: datetime, *, any_age: bool = False) -> StoredRollout:
         """What is known; of any age, if it is going to be written over, since then an old version loses."""
         at, known = self._known.get(policy, (None, None))
         if known is None or at is None or (now - at > _FRESH and not any_age):
-            known = await self._store.read(policy) or StoredBrake(BrakeState(policy), None)
+            known = await self._store.read(policy) or StoredRollout(RolloutState(policy), None)
             self._known[policy] = (now, known)
         return known
 
-    async def _write(self, state: BrakeState, version: str | None, now: datetime) -> None:
+    async def _write(self, state: RolloutState, version: str | None, now: datetime) -> None:
         self._known.pop(state.policy, None)
         written = await self._store.write(state, version)
-        self._known[state.policy] = (now, StoredBrake(state, written))
+        self._known[state.policy] = (now, StoredRollout(state, written))
 
     def _lock(self, policy: str) -> asyncio.Lock:
         return self._locks.setdefault(policy, asyncio.Lock())

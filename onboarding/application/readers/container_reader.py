@@ -48,7 +48,7 @@ class _Kept(Struct, frozen=True):
     found: Mapping[str, Any] | ArmError
 
 
-class SurroundingsReader:
+class ContainerReader:
     """Holds what it read. Who asks about many machines asks one of these."""
 
     def __init__(self, arm: Arm) -> None:

@@ -18,7 +18,7 @@ _MOST = 1000
 _READABLE = (ImageKind.GALLERY, ImageKind.MANAGED_IMAGE)
 
 
-class Definitions:
+class ImageDefinitions:
     """Reads image definitions and keeps them."""
 
     def __init__(self, arm: Arm, overrides: Overrides) -> None:

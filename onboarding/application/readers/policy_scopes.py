@@ -23,7 +23,7 @@ _FRESH = timedelta(hours=1)
 _AGAIN = timedelta(minutes=1)  # after it could not be asked
 
 
-class Reach:
+class PolicyScopes:
     """The policies as far as this process knows what they reach."""
 
     def __init__(self, policies: PolicySet, inventory: Inventory) -> None:
@@ -64,7 +64,7 @@ class Reach:
             _log.error("%s", problem)
 
 
-class PolicyAges:
+class PolicyVersions:
     """Since when each policy is as it is, over all workers: kept in a store, which the sweep keeps up to date."""
 
     def __init__(self, policies: PolicySet, store: PolicyStore | None, stable: timedelta) -> None:

@@ -8,10 +8,10 @@ from datetime import datetime
 from msgspec import Struct
 
 from onboarding.application.ports import Arm
-from onboarding.application.readers.container_reader import Completed, SurroundingsReader
-from onboarding.application.readers.image_definitions import Definitions
-from onboarding.application.readers.policy_scopes import Reach
-from onboarding.application.reconciling.reconciliation import Visit
+from onboarding.application.readers.container_reader import Completed, ContainerReader
+from onboarding.application.readers.image_definitions import ImageDefinitions
+from onboarding.application.readers.policy_scopes import PolicyScopes
+from onboarding.application.reconciling.reconciliation import Reconciliation
 from onboarding.domain.errors import ArmError
 from onboarding.domain.image.os_identification import ImageDefinition
 from onboarding.domain.machine.machine_facts import InstalledExtension, read_extension, read_facts
@@ -29,36 +29,38 @@ class MachineReading(Struct, frozen=True):
     at: datetime | None
     """When ARM answered, by the `Date` header of the answer."""
 
-    def failures(self, visit: Visit) -> list[ArmError]:
+    def failures(self, work: Reconciliation) -> list[ArmError]:
         """Why what the visit is about cannot be decided."""
-        asked = [said.unread for said in self.completed.assignments if visit.concerns(said.policy)]
-        return [self.completed.failures[what] for what in asked if what in self.completed.failures]
+        request = [said.unread for said in self.completed.assignments if work.concerns(said.policy)]
+        return [self.completed.failures[what] for what in request if what in self.completed.failures]
 
 
 class MachineReader:
     """One GET of the machine; what policies ask for beyond it costs one read an hour each."""
 
-    def __init__(self, arm: Arm, reach: Reach, definitions: Definitions, surroundings: SurroundingsReader) -> None:
+    def __init__(
+        self, arm: Arm, policy_scopes: PolicyScopes, definitions: ImageDefinitions, containers: ContainerReader
+    ) -> None:
         self._arm = arm
-        self._reach = reach
+        self._policy_scopes = policy_scopes
         self._definitions = definitions
-        self._surroundings = surroundings
+        self._containers = containers
 
     async def policies(self, now: datetime) -> PolicySet:
         """The policies, with subscriptions in the place of management groups."""
-        return await self._reach.policies(now)
+        return await self._policy_scopes.policies(now)
 
-    async def machine(self, visit: Visit, policies: PolicySet, *, to_install: bool) -> MachineReading:
+    async def machine(self, work: Reconciliation, policies: PolicySet, *, to_install: bool) -> MachineReading:
         """Raises ArmError where the machine cannot be read; what fails around it is in the reading."""
-        reading = await self._arm.read_machine(visit.vm, to_install=to_install)
+        reading = await self._arm.read_machine(work.vm, to_install=to_install)
         facts = read_facts(reading.body)
-        if facts.id.key != visit.vm.key:
-            facts = replace(facts, id=visit.vm)
+        if facts.id.key != work.vm.key:
+            facts = replace(facts, id=work.vm)
         definition = await self._definitions.of(facts)
-        completed = await self._surroundings.complete(facts, policies, visit.now)
+        completed = await self._containers.complete(facts, policies, work.now)
         return MachineReading(completed, definition, reading.at)
 
-    async def extension(self, visit: Visit, name: str) -> InstalledExtension:
+    async def extension(self, work: Reconciliation, name: str) -> InstalledExtension:
         """Raises ArmError."""
-        reading = await self._arm.read_extension(visit.vm, name)
+        reading = await self._arm.read_extension(work.vm, name)
         return read_extension(reading.body)

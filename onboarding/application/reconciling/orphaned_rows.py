@@ -5,62 +5,62 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import replace
 
-from onboarding.application.reconciling.reconciliation import Visit
+from onboarding.application.reconciling.reconciliation import Reconciliation
 from onboarding.domain.failures.classification import ExtensionState, read_extension_state
 from onboarding.domain.machine.machine_facts import MachineFacts
 from onboarding.domain.policy.policy import Effect, Policy, PolicySet
-from onboarding.domain.reconcile.decision import Pace
+from onboarding.domain.reconcile.decision import RetryState
 from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
 from onboarding.domain.reconcile.row_builder import closed, waiting
 from onboarding.domain.reconcile.wait_schedule import Waits
 
 
 def orphans(
-    visit: Visit, policies: PolicySet, wanted: Sequence[Policy], unusable: Mapping[str, str]
+    work: Reconciliation, policies: PolicySet, wanted: Sequence[Policy], unusable: Mapping[str, str]
 ) -> list[tuple[Row, Row]]:
     """Open rows of extensions that nobody wants of this VM any more, and how they end. One whose extension has a
     file that cannot be used does not: it waits until that is mended."""
     names = {policy.extension for policy in wanted}
     found = []
-    for stored in visit.stored.values():
+    for stored in work.stored.values():
         row = stored.row
-        if row.outcome.final or row.extension in names or row.extension in visit.settled:
+        if row.outcome.final or row.extension in names or row.extension in work.settled:
             continue
         naming = next((p for p in policies.policies if p.extension == row.extension), None)
         if naming is None and (why := unusable.get(row.extension)):
-            found.append((row, waiting(row, Pace(row, Waits(), visit.now).wait_on(WaitingFor.CONFIGURATION, why))))
+            found.append((row, waiting(row, RetryState(row, Waits(), work.now).wait_on(WaitingFor.CONFIGURATION, why))))
             continue
         reason = f"no policy names {row.extension} any more (a file that cannot be read is named at /api/health)"
         if naming is not None:
             off = naming.effect is Effect.DISABLED
             reason = f"policy {naming.name} is disabled" if off else f"outside the scope of policy {naming.name}"
-        found.append((row, closed(row, Outcome.OUT_OF_SCOPE, reason, visit.now)))
+        found.append((row, closed(row, Outcome.OUT_OF_SCOPE, reason, work.now)))
     return found
 
 
-def ended_by(row: Row, ended: Row, facts: MachineFacts, visit: Visit) -> Row:
+def ended_by(row: Row, ended: Row, facts: MachineFacts, work: Reconciliation) -> Row:
     """An open row that nobody wants any more. A request of ours ends by what became of it all the same."""
     name = row.extension_name.lower()
     extension = next((e for e in facts.extensions if e.name.lower() == name), None)
     if not row.in_flight or row.vm_id not in ("", facts.vm_id):
         return ended
-    if row.waiting_for is WaitingFor.CLAIM and row.next_attempt_at and row.next_attempt_at > visit.now:
+    if row.waiting_for is WaitingFor.CLAIM and row.next_attempt_at and row.next_attempt_at > work.now:
         return row  # until its claim runs out, the request may be on its way
     if extension is None:
         return ended
     match read_extension_state(extension):
         case ExtensionState.SUCCEEDED if row.has_sent(extension.settings):
             version = extension.handler_version or extension.version
-            return closed(row, Outcome.INSTALLED, "the handler reports success", visit.now, version)
+            return closed(row, Outcome.INSTALLED, "the handler reports success", work.now, version)
         case ExtensionState.IN_PROGRESS:
-            return ended_unread(row, ended, visit)
+            return ended_unread(row, ended, work)
         case _:
             return ended
 
 
-def ended_unread(row: Row, ended: Row, visit: Visit) -> Row:
+def ended_unread(row: Row, ended: Row, work: Reconciliation) -> Row:
     """The same where nothing new is known: a request of ours is waited for as long as any."""
-    later = Pace(row, Waits(), visit.now).wait(WaitingFor.INSTALL, row.reason) if row.in_flight else None
+    later = RetryState(row, Waits(), work.now).wait(WaitingFor.INSTALL, row.reason) if row.in_flight else None
     if later is None:
         return ended
     return replace(

@@ -9,10 +9,10 @@ from datetime import datetime
 from onboarding.application.ports import Stored
 from onboarding.application.readers.container_reader import Completed
 from onboarding.application.reconciling.decider import Decider
-from onboarding.application.reconciling.executor import Installer
+from onboarding.application.reconciling.executor import Executor
 from onboarding.application.reconciling.machine_reader import MachineReader
 from onboarding.application.reconciling.orphaned_rows import ended_by, orphans
-from onboarding.application.reconciling.reconciliation import Case, Visit
+from onboarding.application.reconciling.reconciliation import PolicyTarget, Reconciliation
 from onboarding.application.reconciling.recorder import Recorder
 from onboarding.application.reconciling.unread_machine import UnreadMachine
 from onboarding.application.rules import Rules
@@ -21,12 +21,12 @@ from onboarding.domain.failures.classification import ExtensionState, is_the_cal
 from onboarding.domain.machine.machine_facts import InstalledExtension, MachineFacts
 from onboarding.domain.policy.policy import Assignment, Policy, PolicySet
 from onboarding.domain.reconcile.decide import decide
-from onboarding.domain.reconcile.decision import AlreadyInstalled, Decision, Install, Skip, Wait
+from onboarding.domain.reconcile.decision import Act, Decision, Satisfied, Stop, Wait
 from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
 from onboarding.domain.reconcile.row_builder import closed, row_of
 
 
-class Enforcement:
+class Reconciler:
     """Reads a machine, decides for each extension, sends at most one request, and records what came of it."""
 
     def __init__(
@@ -35,7 +35,7 @@ class Enforcement:
         reader: MachineReader,
         unread: UnreadMachine,
         decider: Decider,
-        executor: Installer,
+        executor: Executor,
         recorder: Recorder,
     ) -> None:
         self._rules = rules
@@ -45,66 +45,66 @@ class Enforcement:
         self._executor = executor
         self._recorder = recorder
 
-    async def visit(self, visit: Visit) -> None:
+    async def reconcile(self, work: Reconciliation) -> None:
         """One pass over one VM: read it once and see to every extension.
 
         Raises LostRace if another worker wrote meanwhile, StorageError if nothing could be written down, and ArmError
         where a person asks for a VM that cannot be read."""
-        policies = await self._reader.policies(visit.now)
-        wanted = policies.for_unread(visit.vm)
-        orphaned = orphans(visit, policies, wanted, self._rules.unusable)
-        if visit.asked is None and not _to_be_read(visit, policies.reaching(visit.vm), orphaned):
+        policies = await self._reader.policies(work.now)
+        wanted = policies.for_unread(work.vm)
+        orphaned = orphans(work, policies, wanted, self._rules.unusable)
+        if work.request is None and not _to_be_read(work, policies.reaching(work.vm), orphaned):
             ended = [row for _, row in orphaned]
-            await self._recorder.record(visit, visit.machine_row(rows=ended), ended)
+            await self._recorder.record(work, work.machine_row(rows=ended), ended)
             return
-        cleared, waiting = await self._decider.probed(visit, wanted)
+        cleared, waiting = await self._decider.probed(work, wanted)
         if waiting is not None:
-            await self._recorder.record(visit, visit.machine_row(), waiting)
+            await self._recorder.record(work, work.machine_row(), waiting)
             return
-        visit = replace(visit, cleared=visit.cleared | cleared)
+        work = replace(work, cleared=work.cleared | cleared)
         try:
-            reading = await self._reader.machine(visit, policies, to_install=visit.to_install)
+            reading = await self._reader.machine(work, policies, to_install=work.to_install)
         except ArmError as error:
-            await self._unread.record(visit, wanted, orphaned, error)
+            await self._unread.record(work, wanted, orphaned, error)
             return
-        for failed in reading.failures(visit):
-            if visit.personal and is_the_callers(failed.evidence, self._unread.judge(failed, visit)):
+        for failed in reading.failures(work):
+            if work.personal and is_the_callers(failed.evidence, self._unread.judge(failed, work)):
                 raise failed  # what a person may not read is no truth about the machine
-        visit = replace(visit, definition=reading.definition, unread=reading.completed.failures)
-        await self._reconcile(visit, reading.completed, policies, orphaned, reading.at)
+        work = replace(work, definition=reading.definition, unread=reading.completed.failures)
+        await self._reconcile(work, reading.completed, policies, orphaned, reading.at)
 
-    async def confirm(self, visit: Visit, stored: Stored) -> None:
+    async def confirm(self, work: Reconciliation, stored: Stored) -> None:
         """An event says that the extension we asked for was written: ARM's word on it settles the row. Where that is
         anything but a clean success, the VM is reconciled. Raises as `visit`."""
-        row, claim = stored.row, visit.claim
-        if row.waiting_for is WaitingFor.CLAIM and claim is not None and claim.at > visit.trigger.time:
+        row, claim = stored.row, work.claim
+        if row.waiting_for is WaitingFor.CLAIM and claim is not None and claim.at > work.trigger.time:
             return  # of an earlier write: the request that this row is about was not sent yet
         try:
-            extension = await self._reader.extension(visit, row.extension_name)
+            extension = await self._reader.extension(work, row.extension_name)
         except ArmError as error:
             if error.evidence.http_status == 404:
-                await self.visit(visit)
+                await self.reconcile(work)
             return  # else the row has its check
         state = read_extension_state(extension)
         if state is ExtensionState.IN_PROGRESS:
             return
         if state is not ExtensionState.SUCCEEDED or not self._is_as_sent(row, extension):
-            await self.visit(visit)
+            await self.reconcile(work)
             return
         version = extension.handler_version or extension.version
-        done = closed(row, Outcome.INSTALLED, "the handler reports success", visit.now, version)
-        await self._recorder.record(visit, visit.machine_row(rows=[done]), [done])
+        done = closed(row, Outcome.INSTALLED, "the handler reports success", work.now, version)
+        await self._recorder.record(work, work.machine_row(rows=[done]), [done])
 
-    async def preview(self, visit: Visit) -> tuple[tuple[Case, Decision], ...]:
+    async def preview(self, work: Reconciliation) -> tuple[tuple[PolicyTarget, Decision], ...]:
         """What a visit would decide, and do nothing. Raises ArmError."""
-        policies = await self._reader.policies(visit.now)
-        reading = await self._reader.machine(visit, policies, to_install=False)
-        for error in reading.failures(visit):
+        policies = await self._reader.policies(work.now)
+        reading = await self._reader.machine(work, policies, to_install=False)
+        for error in reading.failures(work):
             raise error
-        visit = replace(visit, definition=reading.definition)
-        wanted = (said for said in reading.completed.assignments if visit.concerns(said.policy))
-        cases = (self._decider.case(visit, reading.completed.facts, said) for said in wanted)
-        return tuple((case, decide(case.situation)) for case in cases)
+        work = replace(work, definition=reading.definition)
+        wanted = (said for said in reading.completed.assignments if work.concerns(said.policy))
+        targets = (self._decider.target(work, reading.completed.facts, said) for said in wanted)
+        return tuple((target, decide(target.context)) for target in targets)
 
     def _is_as_sent(self, row: Row, extension: InstalledExtension) -> bool:
         entry = self._rules.catalogue.get(row.extension)
@@ -115,7 +115,7 @@ class Enforcement:
 
     async def _reconcile(
         self,
-        visit: Visit,
+        work: Reconciliation,
         completed: Completed,
         policies: PolicySet,
         orphans: Sequence[tuple[Row, Row]],
@@ -124,82 +124,86 @@ class Enforcement:
         """Decide for each extension, and carry out what can be carried out now."""
         facts = completed.facts
         deleting = facts.provisioning_state.lower() == "deleting"
-        if visit.deletion or deleting:
-            await self._recorder.read_once_more(visit)
-        rows = [ended_by(row, ended, facts, visit) for row, ended in orphans]
+        if work.deletion or deleting:
+            await self._recorder.read_once_more(work)
+        rows = [ended_by(row, ended, facts, work) for row, ended in orphans]
         busy = next((row for row in rows if row.in_flight), None)
-        busy = busy or _busy_elsewhere(visit, facts, policies, {row.extension for row in rows})
-        cases = []
+        busy = busy or _busy_elsewhere(work, facts, policies, {row.extension for row in rows})
+        targets = []
         for assignment in completed.assignments:
-            if visit.concerns(assignment.policy) and not _left_alone(visit, facts, assignment, policies, deleting):
-                cases.append(self._decider.case(visit, facts, assignment))
+            if work.concerns(assignment.policy) and not _left_alone(work, facts, assignment, policies, deleting):
+                targets.append(self._decider.target(work, facts, assignment))
         # What we are writing already is looked at first: whether it has ended decides over all others.
-        cases.sort(key=lambda case: not (case.situation.last and case.situation.last.in_flight))
-        sending: tuple[Case, Install, Row] | None = None
-        for case in cases:
-            case = replace(case, situation=replace(case.situation, in_flight=busy))
-            decision = await self._decider.decide(case)
-            if isinstance(decision, Install):
-                busy = self._executor.claimed(case, decision)
-                sending = (case, decision, busy)
+        targets.sort(key=lambda target: not (target.context.last and target.context.last.in_flight))
+        sending: tuple[PolicyTarget, Act, Row] | None = None
+        for target in targets:
+            target = replace(target, context=replace(target.context, in_flight=busy))
+            decision = await self._decider.decide(target)
+            if isinstance(decision, Act):
+                busy = self._executor.claimed(target, decision)
+                sending = (target, decision, busy)
                 continue
-            if not visit.personal:
-                await self._decider.heed(case, decision)
-            row = _row(case, decision)
+            if not work.personal:
+                await self._decider.record_failure(target, decision)
+            row = _row(target, decision)
             if row.in_flight:
                 busy = row
-            wanted = visit.created or visit.asked is not None
-            if case.extension in visit.stored or row.outcome is not Outcome.OUT_OF_SCOPE or wanted:
+            wanted = work.created or work.request is not None
+            if target.extension in work.stored or row.outcome is not Outcome.OUT_OF_SCOPE or wanted:
                 rows.append(row)
-        machine = visit.machine_row(facts, read_at, rows)
+        machine = work.machine_row(facts, read_at, rows)
         if sending is None:
-            await self._recorder.record(visit, machine, rows)
+            await self._recorder.record(work, machine, rows)
             return
-        case, install, claim = sending
-        following = await self._executor.install(case, install, claim, machine, rows)
+        target, install, claim = sending
+        following = await self._executor.install(target, install, claim, machine, rows)
         if following is not None and any(row.waiting_for is WaitingFor.OPERATION for row in rows):
             # ARM took nothing, so that the next of the machine's extensions has its turn, by what was read just now.
-            settled = visit.settled | {case.extension}
+            settled = work.settled | {target.extension}
             await self._reconcile(replace(following, settled=settled, again=True), completed, policies, (), read_at)
 
 
-def _to_be_read(visit: Visit, reaching: Sequence[Policy], orphans: Sequence[tuple[Row, Row]]) -> bool:
+def _to_be_read(work: Reconciliation, reaching: Sequence[Policy], orphans: Sequence[tuple[Row, Row]]) -> bool:
     """Whether ARM has anything to tell: of a VM outside every scope, only what became of a request of ours and
     whether it is gone."""
-    if any(visit.concerns(policy) for policy in reaching) or any(row.in_flight for row, _ in orphans):
+    if any(work.concerns(policy) for policy in reaching) or any(row.in_flight for row, _ in orphans):
         return True
-    rows = [stored.row for extension, stored in visit.stored.items() if extension not in visit.settled]
+    rows = [stored.row for extension, stored in work.stored.items() if extension not in work.settled]
     known = any(row.outcome is not Outcome.GONE for row in rows)
-    return known and (visit.deletion or bool(visit.revisit))
+    return known and (work.deletion or bool(work.requested_because))
 
 
-def _row(case: Case, decision: AlreadyInstalled | Wait | Skip) -> Row:
-    row = row_of(case.situation, decision, case.visit.opening)
-    if row.waiting_for is WaitingFor.SCOPE_PAUSED:
+def _row(target: PolicyTarget, decision: Satisfied | Wait | Stop) -> Row:
+    row = row_of(target.context, decision, target.work.event_key)
+    if row.waiting_for is WaitingFor.SCOPE_BREAKER:
         # Names the pause that it waits for, so that its checks need not read the VM.
-        return replace(row, sent_digest=case.situation.settings_digest)
+        return replace(row, sent_digest=target.context.settings_digest)
     return row
 
 
-def _busy_elsewhere(visit: Visit, facts: MachineFacts, policies: PolicySet, seen: Collection[str]) -> Row | None:
+def _busy_elsewhere(
+    work: Reconciliation, facts: MachineFacts, policies: PolicySet, seen: Collection[str]
+) -> Row | None:
     """A request of ours that this visit is not about."""
-    concerned = {p.extension for p in policies.policies if visit.concerns(p)}.union(seen)
-    for extension, stored in visit.stored.items():
+    concerned = {p.extension for p in policies.policies if work.concerns(p)}.union(seen)
+    for extension, stored in work.stored.items():
         row = stored.row
         if row.in_flight and extension not in concerned and row.vm_id in ("", facts.vm_id):
             return row
     return None
 
 
-def _left_alone(visit: Visit, facts: MachineFacts, assignment: Assignment, policies: PolicySet, deleting: bool) -> bool:
+def _left_alone(
+    work: Reconciliation, facts: MachineFacts, assignment: Assignment, policies: PolicySet, deleting: bool
+) -> bool:
     """Final rows that this visit cannot change: those it is not about, those of a VM that is being deleted, and
     those of another version of the policy, which another host may work with. A changed policy takes rows up by
     way of the sweep."""
-    last = visit.last(assignment.policy.extension, facts.vm_id)
-    if last is None or not last.outcome.final or last.outcome is Outcome.GONE or visit.asked is not None:
+    last = work.last(assignment.policy.extension, facts.vm_id)
+    if last is None or not last.outcome.final or last.outcome is Outcome.GONE or work.request is not None:
         return False
-    if not visit.may_reopen(last.extension):
+    if not work.may_reopen(last.extension):
         return True
     ours = {policy.name: policy.digest for policy in policies.policies}
     other = last.policy_hash not in ("", ours.get(last.policy))
-    return deleting or (other and not visit.revisit)
+    return deleting or (other and not work.requested_because)

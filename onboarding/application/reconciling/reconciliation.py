@@ -8,17 +8,17 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct, field
 
-from onboarding.application.notifications import Trigger
+from onboarding.application.notifications import EventRef
 from onboarding.application.ports import Known, Stored
 from onboarding.domain.catalog.extension_settings import ExtensionSettings
 from onboarding.domain.errors import ArmError
 from onboarding.domain.image.os_identification import ImageDefinition
 from onboarding.domain.machine.machine_facts import MachineFacts
 from onboarding.domain.policy.policy import Policy
-from onboarding.domain.reconcile.decision import Asked, Situation, Skip, Wait
+from onboarding.domain.reconcile.decision import DecisionContext, OperatorRequest, Stop, Wait
 from onboarding.domain.reconcile.machine_row import Claim, MachineRow
 from onboarding.domain.reconcile.row import Row, WaitingFor
-from onboarding.domain.reconcile.row_builder import Episode, Opening, unread
+from onboarding.domain.reconcile.row_builder import Episode, EventKey, unread
 from onboarding.domain.resource_id import VmId
 
 # The Date header of an answer and the time of an event are of two clocks of Azure's.
@@ -27,7 +27,7 @@ _STALE = timedelta(seconds=10)
 DELETION, UNCONFIRMED = "deletion", "deletion-unconfirmed"
 
 
-class Visit(Struct, frozen=True):
+class Reconciliation(Struct, frozen=True):
     """One reason to reconcile one VM, and what the table says of it.
 
     `created`: the event may be that of a new VM. `deletion`: somebody says that the VM is gone. `again`: this reason
@@ -39,16 +39,16 @@ class Visit(Struct, frozen=True):
     leaves out. `unread` is why the resource group or the subscription could not be read, where a policy asks for it."""
 
     vm: VmId
-    trigger: Trigger
+    trigger: EventRef
     known: Known
     now: datetime
     created: bool = False
     deletion: bool = False
     again: bool = False
-    revisit: str = ""
+    requested_because: str = ""
     cleared: frozenset[str] = frozenset()
     definition: ImageDefinition | None = None
-    asked: Asked | None = None
+    request: OperatorRequest | None = None
     personal: bool = False
     reopens: frozenset[str] | None = None
     policies: frozenset[str] | None = None
@@ -70,13 +70,13 @@ class Visit(Struct, frozen=True):
     def to_install(self) -> bool:
         """Whether an install is likely to follow: nothing is known of the VM yet, or it was held back before."""
         held_back = any(stored.row.waiting_for is WaitingFor.THROTTLING for stored in self.stored.values())
-        return self.asked is None and (held_back or not self.stored)
+        return self.request is None and (held_back or not self.stored)
 
     @property
     def whole(self) -> bool:
         """Whether this visit looks at all that policies want of the VM. After one that does not, no event is stale:
         what it tells of may be what was left out."""
-        of_one = self.asked is not None and self.asked.policy != ""
+        of_one = self.request is not None and self.request.policy != ""
         return self.reopens is None and self.policies is None and not self.settled and not of_one
 
     @property
@@ -96,7 +96,7 @@ class Visit(Struct, frozen=True):
 
     def concerns(self, policy: Policy) -> bool:
         """Whether what that policy decides is looked at."""
-        if self.asked is not None and self.asked.policy not in ("", policy.name):
+        if self.request is not None and self.request.policy not in ("", policy.name):
             return False
         return policy.extension not in self.settled and (self.policies is None or policy.name in self.policies)
 
@@ -105,7 +105,7 @@ class Visit(Struct, frozen=True):
         return self.reopens is None or extension in self.reopens
 
     @property
-    def opening(self) -> Opening:
+    def event_key(self) -> EventKey:
         return self.trigger.id, self.trigger.time, self.trigger.correlation_id
 
     def machine_row(
@@ -126,19 +126,19 @@ class Visit(Struct, frozen=True):
             claim=claim,
         )
 
-    def unread_row(self, policy: Policy, decision: Wait | Skip) -> Row:
+    def unread_row(self, policy: Policy, decision: Wait | Stop) -> Row:
         """The policy's row where the machine was not read."""
         last = self.last(policy.extension)
-        return unread(self.vm, policy, last, decision, Episode.of(last, self.opening, self.now))
+        return unread(self.vm, policy, last, decision, Episode.of(last, self.event_key, self.now))
 
 
-class Case(Struct, frozen=True):
+class PolicyTarget(Struct, frozen=True):
     """A situation on a visit, and the settings that would be sent."""
 
-    visit: Visit
-    situation: Situation
+    work: Reconciliation
+    context: DecisionContext
     settings: ExtensionSettings
 
     @property
     def extension(self) -> str:
-        return self.situation.entry.name
+        return self.context.entry.name

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 from functools import cached_property
 
-from onboarding.application.limits.circuit_breakers import Pauses
-from onboarding.application.ports import Arm, Revisit
+from onboarding.application.limits.circuit_breakers import CircuitBreakers
+from onboarding.application.ports import Arm, ReconcileRequest
 from onboarding.application.reconciling.orphaned_rows import ended_unread
-from onboarding.application.reconciling.reconciliation import DELETION, UNCONFIRMED, Visit
+from onboarding.application.reconciling.reconciliation import DELETION, UNCONFIRMED, Reconciliation
 from onboarding.application.reconciling.recorder import Recorder
 from onboarding.application.rules import Rules
 from onboarding.domain.errors import ArmError
@@ -23,7 +23,7 @@ from onboarding.domain.failures.classification import (
 )
 from onboarding.domain.failures.evidence import NO_TOKEN
 from onboarding.domain.policy.policy import Policy
-from onboarding.domain.reconcile.decision import Pace
+from onboarding.domain.reconcile.decision import RetryState
 from onboarding.domain.reconcile.drift import Reason
 from onboarding.domain.reconcile.retry import after_refusal, proves_gone
 from onboarding.domain.reconcile.row import Outcome, Row
@@ -36,10 +36,10 @@ _MAY_BE_GONE = (DELETION, UNCONFIRMED, Reason.GONE)
 class UnreadMachine:
     """Records what follows from a read that failed."""
 
-    def __init__(self, arm: Arm, rules: Rules, pauses: Pauses, recorder: Recorder) -> None:
+    def __init__(self, arm: Arm, rules: Rules, breakers: CircuitBreakers, recorder: Recorder) -> None:
         self._arm = arm
         self._rules = rules
-        self._pauses = pauses
+        self._breakers = breakers
         self._recorder = recorder
 
     @cached_property
@@ -48,54 +48,56 @@ class UnreadMachine:
         return parse_errors({})
 
     async def record(
-        self, visit: Visit, wanted: Sequence[Policy], orphans: Sequence[tuple[Row, Row]], error: ArmError
+        self, work: Reconciliation, wanted: Sequence[Policy], orphans: Sequence[tuple[Row, Row]], error: ArmError
     ) -> None:
         """ARM did not give us the VM: every policy that could want something of it waits, or learns that it is gone."""
-        failure = self.judge(error, visit)
-        if visit.personal and (is_the_callers(error.evidence, failure) or not visit.stored):
+        failure = self.judge(error, work)
+        if work.personal and (is_the_callers(error.evidence, failure) or not work.stored):
             raise error  # a slip of the pen is no row, and what a person may not do is no truth about the machine
         gone = proves_gone(failure)
-        if not gone and (visit.deletion or visit.revisit in _MAY_BE_GONE) and await self._still_unsure(visit, failure):
+        if (
+            not gone
+            and (work.deletion or work.requested_because in _MAY_BE_GONE)
+            and await self._still_unsure(work, failure)
+        ):
             return
-        rows = [ended_unread(row, ended, visit) for row, ended in orphans]
+        rows = [ended_unread(row, ended, work) for row, ended in orphans]
         if gone:
-            why = "the VM was deleted" if visit.deletion else "ARM knows no such VM any more"
-            rows = _gone(visit, why)
-            wanted = [policy for policy in wanted if visit.created and policy.extension not in visit.stored]
+            why = "the VM was deleted" if work.deletion else "ARM knows no such VM any more"
+            rows = _gone(work, why)
+            wanted = [policy for policy in wanted if work.created and policy.extension not in work.stored]
         for policy in wanted:
-            if not visit.concerns(policy):
+            if not work.concerns(policy):
                 continue
-            last = visit.last(policy.extension)
-            if last is not None and last.in_flight and last.next_attempt_at and last.next_attempt_at > visit.now:
+            last = work.last(policy.extension)
+            if last is not None and last.in_flight and last.next_attempt_at and last.next_attempt_at > work.now:
                 continue  # nothing new is known of our request, and it has its check
-            if last is not None and last.outcome.final and not visit.may_reopen(policy.extension):
+            if last is not None and last.outcome.final and not work.may_reopen(policy.extension):
                 continue
-            told = classify(error.evidence, self._rules.catalogue[policy.extension].errors, visit.now)
-            decision = after_refusal(Pace(last, policy.waits, visit.now), told, error.evidence.text)
-            if not visit.personal:
+            told = classify(error.evidence, self._rules.catalogue[policy.extension].errors, work.now)
+            decision = after_refusal(RetryState(last, policy.waits, work.now), told, error.evidence.text)
+            if not work.personal:
                 settings = last.sent_digest if last else ""
-                await self._pauses.heed(visit.vm, policy.extension, settings, decision, visit.now)
-            rows.append(visit.unread_row(policy, decision))
-        await self._recorder.record(visit, visit.machine_row(rows=rows), rows)
+                await self._breakers.record_failure(work.vm, policy.extension, settings, decision, work.now)
+            rows.append(work.unread_row(policy, decision))
+        await self._recorder.record(work, work.machine_row(rows=rows), rows)
 
-    async def _still_unsure(self, visit: Visit, failure: Failure) -> bool:
+    async def _still_unsure(self, work: Reconciliation, failure: Failure) -> bool:
         """Whether a VM that is said to be gone, and that cannot be read, is left as it is for now. Who is deleted with
         its group takes our role along: nothing is paused for that, and nothing is said before a second read a day
         later, or before the list of its subscription leaves it out."""
         if failure.cause is not Cause.NOT_AUTHORIZED or failure.code in NO_TOKEN:
-            if visit.deletion:
-                await self._recorder.read_once_more(visit)
-            return visit.deletion
+            if work.deletion:
+                await self._recorder.read_once_more(work)
+            return work.deletion
         rows = []
-        if visit.revisit == UNCONFIRMED:
-            rows = _gone(visit, "gone (unconfirmed): its deletion was told, and for a day ARM has not let us read it")
-        elif visit.revisit == Reason.GONE and await self._is_shown(visit.vm.subscription):
-            rows = _gone(
-                visit, "gone (unconfirmed): its subscription does not list it, and ARM does not let us read it"
-            )
-        elif _gone(visit, ""):
-            await self._recorder.schedule(Revisit(visit.vm, UNCONFIRMED, visit.now + _A_DAY), visit)
-        await self._recorder.record(visit, visit.machine_row(rows=rows), rows)
+        if work.requested_because == UNCONFIRMED:
+            rows = _gone(work, "gone (unconfirmed): its deletion was told, and for a day ARM has not let us read it")
+        elif work.requested_because == Reason.GONE and await self._is_shown(work.vm.subscription):
+            rows = _gone(work, "gone (unconfirmed): its subscription does not list it, and ARM does not let us read it")
+        elif _gone(work, ""):
+            await self._recorder.schedule(ReconcileRequest(work.vm, UNCONFIRMED, work.now + _A_DAY), work)
+        await self._recorder.record(work, work.machine_row(rows=rows), rows)
         return True
 
     async def _is_shown(self, subscription: str) -> bool:
@@ -106,11 +108,11 @@ class UnreadMachine:
             return False
         return True
 
-    def judge(self, error: ArmError, visit: Visit) -> Failure:
-        return classify(error.evidence, self._errors, visit.now)
+    def judge(self, error: ArmError, work: Reconciliation) -> Failure:
+        return classify(error.evidence, self._errors, work.now)
 
 
-def _gone(visit: Visit, why: str) -> list[Row]:
+def _gone(work: Reconciliation, why: str) -> list[Row]:
     """The rows that do not say so yet, ended since the VM is gone."""
-    rows = [stored.row for stored in visit.stored.values() if stored.row.outcome is not Outcome.GONE]
-    return [closed(row, Outcome.GONE, why, visit.now) for row in rows]
+    rows = [stored.row for stored in work.stored.values() if stored.row.outcome is not Outcome.GONE]
+    return [closed(row, Outcome.GONE, why, work.now) for row in rows]

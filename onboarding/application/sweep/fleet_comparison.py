@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from onboarding.application.ports import Ports
-from onboarding.application.readers.container_reader import SurroundingsReader
+from onboarding.application.readers.container_reader import ContainerReader
 from onboarding.application.rules import Rules
-from onboarding.application.sweep.sweep_queue import Plan, Refused
+from onboarding.application.sweep.sweep_queue import Refused, SweepQueue
 from onboarding.domain.errors import ArmError
 from onboarding.domain.machine.machine_facts import MachineFacts, read_facts
 from onboarding.domain.policy.policy import Assignment, Policy, PolicySet
-from onboarding.domain.reconcile.drift import Finding, Reason, Standing, find, gone
+from onboarding.domain.reconcile.drift import Finding, Reason, RowSummary, find, gone
 from onboarding.domain.reconcile.row import Outcome
 from onboarding.domain.resource_id import VmId, parse_id
 
@@ -33,14 +33,14 @@ class _Known:
     """What the table says of one VM."""
 
     resource_id: str
-    standings: list[Standing] = field(default_factory=list)
+    summaries: list[RowSummary] = field(default_factory=list)
     listed: bool = False
 
 
 type _Rows = dict[str, _Known]  # by the VM's key
 
 
-class Survey:
+class FleetComparison:
     """Compares, and puts on the plan what has to be visited. `at` is the subscription that a run which stopped was at,
     and `width` how many it was at, beginning with that one."""
 
@@ -49,16 +49,16 @@ class Survey:
         ports: Ports,
         rules: Rules,
         policies: PolicySet,
-        plan: Plan,
+        sweep_queue: SweepQueue,
         stable: Callable[[Policy], bool],
-        surroundings: SurroundingsReader,
+        containers: ContainerReader,
     ) -> None:
         self._ports = ports
         self._rules = rules
         self._policies = policies
-        self._plan = plan
+        self._sweep_queue = sweep_queue
         self._stable = stable
-        self._surroundings = surroundings
+        self._containers = containers
         self.at, self.width = "", 0
 
     async def run(self, subscriptions: Sequence[str]) -> None:
@@ -66,7 +66,7 @@ class Survey:
         self.at, self.width = subscriptions[0], len(subscriptions)
         known: dict[str, _Rows] = {}
         for subscription in subscriptions:
-            self._plan.check()
+            self._sweep_queue.check()
             known[subscription] = await self._read_table(subscription)
         try:
             seen = await self._compare(self._ports.inventory.machines(subscriptions), known)
@@ -86,65 +86,69 @@ class Survey:
             what = (
                 f"Resource Graph for {self.width} subscriptions from {self.at} ({error}); ARM's lists were read instead"
             )
-            self._plan.report.could_not_read(what)
+            self._sweep_queue.report.could_not_read(what)
         for subscription, rows in known.items():
             self.at, self.width = subscription, 1
-            self._plan.check()
+            self._sweep_queue.check()
             await self._read_list(subscription, rows)
 
     async def _doubt(self, subscription: str, rows: _Rows) -> None:
         """Resource Graph passes over what our identity may not see: that it knows no VM of ours is no proof."""
         if any(_open(known) for known in rows.values()):
-            self._plan.check()
+            self._sweep_queue.check()
             await self._read_list(subscription, rows)
 
     async def _read_list(self, subscription: str, rows: _Rows) -> None:
         try:
             await self._compare(self._ports.arm.list_machines(subscription), {subscription: rows})
         except ArmError as error:
-            self._plan.report.could_not_read(f"{subscription} ({error})")
+            self._sweep_queue.report.could_not_read(f"{subscription} ({error})")
         else:
             await self._close(rows)
 
     async def _read_table(self, subscription: str) -> _Rows:
         rows: _Rows = {}
-        async for resource_id, standing in self._ports.ledger.standings(subscription):
-            rows.setdefault(resource_id.lower(), _Known(resource_id)).standings.append(standing)
+        async for resource_id, summary in self._ports.ledger.summaries(subscription):
+            rows.setdefault(resource_id.lower(), _Known(resource_id)).summaries.append(summary)
         return rows
 
     async def _compare(self, machines: AsyncIterator[Mapping[str, Any]], known: Mapping[str, _Rows]) -> set[str]:
         """Compare what comes; the subscriptions that it came from."""
         seen = set[str]()
         async for body in machines:
-            self._plan.compared()
+            self._sweep_queue.compared()
             facts = read_facts(body)
             subscription = facts.id.subscription.lower()
             seen.add(subscription)
-            completed = await self._surroundings.complete(facts, self._policies, self._plan.started)
+            completed = await self._containers.complete(facts, self._policies, self._sweep_queue.started)
             row = known.get(subscription, {}).get(facts.id.key)
             if row is not None:
                 row.listed = True
-            standings = row.standings if row else ()
-            finding = self._find(completed.facts, completed.assignments, standings)
+            summaries = row.summaries if row else ()
+            finding = self._find(completed.facts, completed.assignments, summaries)
             if finding is not None and facts.id.name:
-                await self._plan.visit(facts.id, finding, facts.vm_id, standings)
+                await self._sweep_queue.request(facts.id, finding, facts.vm_id, summaries)
         return seen
 
     def _find(
-        self, facts: MachineFacts, assignments: Iterable[Assignment], standings: Iterable[Standing]
+        self, facts: MachineFacts, assignments: Iterable[Assignment], summaries: Iterable[RowSummary]
     ) -> Finding | None:
-        if only := self._plan.order.policy:
+        if only := self._sweep_queue.sweep_filter.policy:
             assignments = [each for each in assignments if each.policy.name == only]
-        return find(facts, assignments, self._rules.catalogue, standings, self._plan.settled, self._stable)
+        return find(facts, assignments, self._rules.catalogue, summaries, self._sweep_queue.settled, self._stable)
 
     async def _close(self, rows: _Rows) -> None:
         """Rows whose VM is not listed: the visit asks ARM, and only what ARM does not know is closed."""
         for known in rows.values():
             vm = parse_id(known.resource_id)
-            missing = not known.listed and not self._plan.order.policy and gone(known.standings, self._plan.settled)
+            missing = (
+                not known.listed
+                and not self._sweep_queue.sweep_filter.policy
+                and gone(known.summaries, self._sweep_queue.settled)
+            )
             if missing and isinstance(vm, VmId):
-                await self._plan.visit(vm, Finding(Reason.GONE, ""), "", known.standings)
+                await self._sweep_queue.request(vm, Finding(Reason.GONE, ""), "", known.summaries)
 
 
 def _open(known: _Known) -> bool:
-    return any(standing.outcome is not Outcome.GONE for standing in known.standings)
+    return any(summary.outcome is not Outcome.GONE for summary in known.summaries)

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct
 
-from onboarding.application.ports import Message, Ports, Revisit
-from onboarding.domain.reconcile.drift import PATIENCE, Finding, Reason, Standing
+from onboarding.application.ports import Message, Ports, ReconcileRequest
+from onboarding.domain.reconcile.drift import GRACE_PERIOD, Finding, Reason, RowSummary
 from onboarding.domain.reconcile.sweep_requests import MOST, Unanswered, visit_key
 from onboarding.domain.resource_id import VmId
 from onboarding.settings import Settings
@@ -25,49 +25,49 @@ class Budget(Struct, frozen=True):
     `patience` is how long events and looks have to do their work before a sweep does it. `longest` is how long a run
     may take; the host ends one after five minutes, and with it all that its process is at."""
 
-    visits: int = 5000
+    requested: int = 5000
     per_minute: int = 400
-    patience: timedelta = PATIENCE
+    grace_period: timedelta = GRACE_PERIOD
     longest: timedelta = timedelta(minutes=4)
 
     @property
     def grace(self) -> timedelta:
         """A look is late by the queue's polling interval at the most; one that is later than this is not coming."""
-        return self.patience / 5
+        return self.grace_period / 5
 
     @property
     def held(self) -> timedelta:
         """Longer than any run, so that only a run that died is taken over from."""
-        return self.patience * 3 / 5
+        return self.grace_period * 3 / 5
 
     @property
     def digested(self) -> timedelta:
         """So long after the last visit was due, what came of it is in the table."""
-        return self.patience / 2
+        return self.grace_period / 2
 
     @property
     def asked_again(self) -> timedelta:
         """So long after it was asked for, what has no answer is asked for once more: its message may be lost."""
-        return self.patience * 6
+        return self.grace_period * 6
 
     @property
     def repeated(self) -> timedelta:
         """What has no answer then either needs more than a message: from now on it is asked for once in so long."""
-        return self.patience * 144
+        return self.grace_period * 144
 
     @property
     def stable(self) -> timedelta:
         """Longer than workers of two versions are at work at a time: a policy that is that old is everybody's."""
-        return self.patience * 3 / 2
+        return self.grace_period * 3 / 2
 
     @classmethod
     def of(cls, settings: Settings) -> Budget:
         default = cls()
         per_minute = settings.sweep_visits_per_minute or default.per_minute
-        return cls(settings.sweep_visits or default.visits, per_minute, settings.sweep_patience)
+        return cls(settings.sweep_visits or default.requested, per_minute, settings.sweep_patience)
 
 
-class Order(Struct, frozen=True):
+class SweepFilter(Struct, frozen=True):
     """What a person may narrow a run to. A dry run asks for nothing and leaves no trace."""
 
     policy: str = ""
@@ -105,7 +105,7 @@ class SweepReport:
     unread: list[str] = field(default_factory=list)
 
     @property
-    def visits(self) -> int:
+    def requested(self) -> int:
         return self.missed + self.drifted + self.failed + self.gone + self.changed
 
     @property
@@ -136,7 +136,7 @@ class SweepReport:
         return "; ".join([*parts, *([f"could not read {self.unnamed} more"] if self.unnamed else [])])
 
 
-class Watch:
+class SweepListener:
     """Sees a run from beside it; this one looks away."""
 
     def compared(self, report: SweepReport) -> None:
@@ -158,17 +158,17 @@ class Refused(Stopped):
     """The inventory answers nobody for a while."""
 
 
-class Plan:
+class SweepQueue:
     """What one run asks for: spread over time so that ARM bears it, and sent some at a time."""
 
-    def __init__(self, ports: Ports, budget: Budget, order: Order, watch: Watch) -> None:
+    def __init__(self, ports: Ports, budget: Budget, sweep_filter: SweepFilter, listener: SweepListener) -> None:
         self._ports = ports
         self._budget = budget
-        self._watch = watch
-        self.order = order
+        self._listener = listener
+        self.sweep_filter = sweep_filter
         self.report = SweepReport()
         self.started = ports.clock()
-        self.settled = self.started - budget.patience
+        self.settled = self.started - budget.grace_period
         self.busy_until: datetime | None = None
         self.remember(b"")
         self._asked: dict[str, int] = {}
@@ -187,29 +187,29 @@ class Plan:
     def compared(self) -> None:
         """One more VM was compared. Raises OutOfTime when the run has gone on for too long."""
         self.report.machines += 1
-        self._watch.compared(self.report)
+        self._listener.compared(self.report)
         self.check()
 
-    async def visit(self, vm: VmId, finding: Finding, vm_id: str, standings: Iterable[Standing]) -> None:
+    async def request(self, vm: VmId, finding: Finding, vm_id: str, summaries: Iterable[RowSummary]) -> None:
         """Ask for a visit, unless it was asked for already. Raises Stopped when the budget is used up."""
-        key = visit_key(vm, finding, vm_id, standings)
+        key = visit_key(vm, finding, vm_id, summaries)
         if key in self._keys:
             return
         if self.unanswered.pending(key):
             self.report.skipped += 1
             return
-        if not self.order.dry_run:
+        if not self.sweep_filter.dry_run:
             self._check_budget()
         self._keys.add(key)
         self.report.repeated += key in self.unanswered
         setattr(self.report, finding.reason, getattr(self.report, finding.reason) + 1)
-        self._watch.found(vm, finding)
-        if not self.order.dry_run:
-            await self._put(Revisit(vm, finding.reason.value, self._due(vm)), key)
+        self._listener.found(vm, finding)
+        if not self.sweep_filter.dry_run:
+            await self._put(ReconcileRequest(vm, finding.reason.value, self._due(vm)), key)
 
     def _check_budget(self) -> None:
-        if self.report.visits >= self._budget.visits:
-            raise Stopped(f"after {self._budget.visits} visits")
+        if self.report.requested >= self._budget.requested:
+            raise Stopped(f"after {self._budget.requested} visits")
         if self.unanswered.full:
             raise Stopped(f"{MOST} visits have no answer")
 
@@ -230,7 +230,7 @@ class Plan:
     async def schedule(self, messages: Iterable[Message]) -> None:
         """Put them on the queue at once. Raises StorageError after it has tried them all."""
         now = self._ports.clock()
-        jobs = (self._ports.deferrals.schedule(message, now) for message in messages)
+        jobs = (self._ports.schedule_queue.schedule(message, now) for message in messages)
         for failure in await asyncio.gather(*jobs, return_exceptions=True):
             if failure is not None:
                 raise failure

@@ -15,21 +15,21 @@ from copy import replace
 from itertools import batched
 from operator import itemgetter
 
-from onboarding.application.ports import SUBSCRIPTIONS_AT_ONCE, Look, Message, Ports, SweepState, SweepStore
-from onboarding.application.readers.container_reader import SurroundingsReader
-from onboarding.application.readers.policy_scopes import PolicyAges, Reach
+from onboarding.application.ports import SUBSCRIPTIONS_AT_ONCE, Message, Ports, ScheduledCheck, SweepState, SweepStore
+from onboarding.application.readers.container_reader import ContainerReader
+from onboarding.application.readers.policy_scopes import PolicyScopes, PolicyVersions
 from onboarding.application.rules import Rules
-from onboarding.application.sweep.fleet_comparison import Survey
+from onboarding.application.sweep.fleet_comparison import FleetComparison
 from onboarding.application.sweep.sweep_queue import (
     AT_ONCE,
     Budget,
-    Order,
     OutOfTime,
-    Plan,
     Refused,
     Stopped,
+    SweepFilter,
+    SweepListener,
+    SweepQueue,
     SweepReport,
-    Watch,
 )
 from onboarding.domain.errors import ArmError, LostRace, StorageError
 from onboarding.domain.policy.management_groups import NOWHERE
@@ -45,7 +45,7 @@ _POISON_MOST = 256
 _POISON_S = 20
 
 
-class Sweep:
+class Sweeper:
     """One run over everything that the policies reach. Never two at once."""
 
     def __init__(
@@ -53,158 +53,158 @@ class Sweep:
         ports: Ports,
         rules: Rules,
         budget: Budget,
-        reach: Reach,
-        ages: PolicyAges,
-        surroundings: SurroundingsReader,
+        policy_scopes: PolicyScopes,
+        versions: PolicyVersions,
+        containers: ContainerReader,
     ) -> None:
         self._ports = ports
         self._rules = rules
         self._budget = budget
-        self._reach = reach
-        self._ages = ages
-        self._surroundings = surroundings
+        self._policy_scopes = policy_scopes
+        self._versions = versions
+        self._containers = containers
 
-    async def run(self, order: Order | None = None, watch: Watch | None = None) -> SweepReport:
+    async def run(self, sweep_filter: SweepFilter | None = None, listener: SweepListener | None = None) -> SweepReport:
         """Raises StorageError if storage cannot be reached; what cannot be read is named in the report."""
-        plan = Plan(self._ports, self._budget, order or Order(), watch or Watch())
-        if plan.order.dry_run:
-            await self._ages.read(plan.started, write=False)
-            await self._survey(plan, None)
+        sweep_queue = SweepQueue(self._ports, self._budget, sweep_filter or SweepFilter(), listener or SweepListener())
+        if sweep_queue.sweep_filter.dry_run:
+            await self._versions.read(sweep_queue.started, write=False)
+            await self._compare_fleet(sweep_queue, None)
         else:
-            await self._run_alone(plan)
-        _log.info("sweep: %s", plan.report)
-        return plan.report
+            await self._run_alone(sweep_queue)
+        _log.info("sweep: %s", sweep_queue.report)
+        return sweep_queue.report
 
-    async def _run_alone(self, plan: Plan) -> None:
+    async def _run_alone(self, sweep_queue: SweepQueue) -> None:
         stored = await self._ports.sweeps.read()
         now = self._ports.clock()
         if (stored.state.held_until or now) > now:
-            plan.report.held = True
+            sweep_queue.report.held = True
             return
         memory = _Memory(self._ports.sweeps, replace(stored.state, held_until=now + self._budget.held), stored.version)
         try:
             await memory.save()
         except LostRace:
-            plan.report.held = True
+            sweep_queue.report.held = True
             return
-        plan.remember(stored.state.unanswered)
+        sweep_queue.remember(stored.state.unanswered)
         try:
-            await self._run_in_time(plan, memory)
+            await self._run_in_time(sweep_queue, memory)
         except LostRace:
-            plan.report.stop("another sweep began meanwhile")
+            sweep_queue.report.stop("another sweep began meanwhile")
         finally:
-            await self._release(plan, memory)
+            await self._release(sweep_queue, memory)
 
-    async def _release(self, plan: Plan, memory: _Memory) -> None:
-        memory.note(plan)
+    async def _release(self, sweep_queue: SweepQueue, memory: _Memory) -> None:
+        memory.note(sweep_queue)
         memory.state = replace(memory.state, held_until=None)
         try:
             await memory.save()
         except LostRace:
             _log.warning("sweep: it took so long that another one began")
 
-    async def _run_in_time(self, plan: Plan, memory: _Memory) -> None:
+    async def _run_in_time(self, sweep_queue: SweepQueue, memory: _Memory) -> None:
         """The whole run. Its parts end by themselves when their time is up; a request that hangs is cut off."""
         try:
             async with asyncio.timeout((self._budget.longest * _HARD).total_seconds()) as limit:
-                await self._run_held(plan, memory)
+                await self._run_held(sweep_queue, memory)
         except TimeoutError:
             if not limit.expired():
                 raise
-            plan.report.stop("a request took too long")
-            memory.note(plan, resume_at=memory.beyond)
+            sweep_queue.report.stop("a request took too long")
+            memory.note(sweep_queue, resume_at=memory.beyond)
 
-    async def _run_held(self, plan: Plan, memory: _Memory) -> None:
-        await self._ages.read(plan.started, write=True)
-        await self._look_at_overdue(plan, memory)
-        await self._announce(plan)
-        if memory.state.busy_until and memory.state.busy_until > plan.started:
-            plan.report.busy = True
+    async def _run_held(self, sweep_queue: SweepQueue, memory: _Memory) -> None:
+        await self._versions.read(sweep_queue.started, write=True)
+        await self._take_up_overdue(sweep_queue, memory)
+        await self._publish_missed(sweep_queue)
+        if memory.state.busy_until and memory.state.busy_until > sweep_queue.started:
+            sweep_queue.report.busy = True
         else:
-            await self._survey(plan, memory)
-        await self._clear_poison(plan)
+            await self._compare_fleet(sweep_queue, memory)
+        await self._clear_poison(sweep_queue)
 
-    async def _look_at_overdue(self, plan: Plan, memory: _Memory) -> None:
+    async def _take_up_overdue(self, sweep_queue: SweepQueue, memory: _Memory) -> None:
         """Put on the queue the looks that have had a moment since the last run, the earliest first."""
-        before, most, last = plan.started - self._budget.grace, self._budget.visits, memory.state.overdue
-        found: list[tuple[Mark, Look]] = []
+        before, most, last = sweep_queue.started - self._budget.grace, self._budget.requested, memory.state.overdue
+        found: list[tuple[Mark, ScheduledCheck]] = []
         left = 0
         try:
             async for row in self._ports.ledger.overdue(before):
-                plan.check(_OVERDUE)
+                sweep_queue.check(_OVERDUE)
                 vm, due = parse_id(row.resource_id), row.next_attempt_at
                 if not isinstance(vm, VmId) or due is None:
                     continue
                 moment = last_moment(due, before, self._budget.asked_again, self._budget.repeated)
                 mark = Mark(moment, f"{vm.key}|{row.extension}")
                 if last is not None and mark <= last:
-                    plan.report.skipped += 1
+                    sweep_queue.report.skipped += 1
                     continue
-                found.append((mark, Look(vm, row.extension, due)))
+                found.append((mark, ScheduledCheck(vm, row.extension, due)))
                 if len(found) > 2 * most:
                     left += _cut(found, most)
         except OutOfTime as stopped:
-            plan.report.stop(f"{stopped} of reading overdue rows")
+            sweep_queue.report.stop(f"{stopped} of reading overdue rows")
         left += _cut(found, most)
         for some in batched(found, AT_ONCE, strict=False):
-            await plan.schedule(look for _, look in some)
-            plan.report.overdue += len(some)
-            plan.report.repeated += sum(mark.moment > look.due for mark, look in some)
+            await sweep_queue.schedule(check for _, check in some)
+            sweep_queue.report.overdue += len(some)
+            sweep_queue.report.repeated += sum(mark.moment > check.due for mark, check in some)
             memory.state = replace(memory.state, overdue=some[-1][0])
         if left:
-            plan.report.stop(f"after {most} looks")
+            sweep_queue.report.stop(f"after {most} looks")
         else:
             memory.state = replace(memory.state, overdue=Mark(before))
         if found:
             await memory.save()
 
-    async def _announce(self, plan: Plan) -> None:
+    async def _publish_missed(self, sweep_queue: SweepQueue) -> None:
         try:
-            async for row in self._ports.ledger.untold(plan.started - self._budget.grace):
-                plan.check(_ANNOUNCED)
-                if await self._ports.announcer.announce(row):
+            async for row in self._ports.ledger.unpublished(sweep_queue.started - self._budget.grace):
+                sweep_queue.check(_ANNOUNCED)
+                if await self._ports.publisher.publish(row):
                     await self._ports.ledger.told(row)
-                    plan.report.announced += 1
+                    sweep_queue.report.announced += 1
         except OutOfTime as stopped:
-            plan.report.stop(f"{stopped} of publishing outcomes")
+            sweep_queue.report.stop(f"{stopped} of publishing outcomes")
 
-    async def _survey(self, plan: Plan, memory: _Memory | None) -> None:
+    async def _compare_fleet(self, sweep_queue: SweepQueue, memory: _Memory | None) -> None:
         """Compare everything, beginning where the last run stopped; a dry run has no memory and begins anywhere."""
-        policies = await self._reach.policies(plan.started)
-        for problem in self._reach.problems:
-            plan.report.could_not_read(problem)
-        survey = Survey(
+        policies = await self._policy_scopes.policies(sweep_queue.started)
+        for problem in self._policy_scopes.problems:
+            sweep_queue.report.could_not_read(problem)
+        comparison = FleetComparison(
             self._ports,
             self._rules,
             policies,
-            plan,
-            lambda policy: self._ages.settled(policy, plan.started),
-            self._surroundings,
+            sweep_queue,
+            lambda policy: self._versions.settled(policy, sweep_queue.started),
+            self._containers,
         )
-        subscriptions = await self._subscriptions(plan, policies)
-        resume_at = memory.state.resume_at if memory and plan.order.whole else ""
+        subscriptions = await self._subscriptions(sweep_queue, policies)
+        resume_at = memory.state.resume_at if memory and sweep_queue.sweep_filter.whole else ""
         at = next((n for n, each in enumerate(subscriptions) if each >= resume_at), 0)
         subscriptions = subscriptions[at:] + subscriptions[:at]
         following, done = "", 0
         for some in batched(subscriptions, SUBSCRIPTIONS_AT_ONCE, strict=False):
-            if memory and plan.order.whole:
+            if memory and sweep_queue.sweep_filter.whole:
                 memory.beyond = subscriptions[(done + len(some)) % len(subscriptions)]
             try:
-                await survey.run(some)
-                await plan.send()
+                await comparison.run(some)
+                await sweep_queue.send()
             except Stopped as stopped:
-                following = _after(stopped, survey, subscriptions)
-                plan.report.stop(str(stopped))
-                await plan.send()
+                following = _after(stopped, comparison, subscriptions)
+                sweep_queue.report.stop(str(stopped))
+                await sweep_queue.send()
                 break
             done += len(some)
             if memory and done < len(subscriptions):
-                memory.note(plan, resume_at=subscriptions[done] if plan.order.whole else None)
+                memory.note(sweep_queue, resume_at=subscriptions[done] if sweep_queue.sweep_filter.whole else None)
                 await memory.save()
         if memory:
-            memory.note(plan, resume_at=following if plan.order.whole else None)
+            memory.note(sweep_queue, resume_at=following if sweep_queue.sweep_filter.whole else None)
 
-    async def _clear_poison(self, plan: Plan) -> None:
+    async def _clear_poison(self, sweep_queue: SweepQueue) -> None:
         """Remove from the poison queue what nobody needs any more: it is to hold what needs a person, and no more."""
         if self._ports.poison is None:
             return
@@ -214,31 +214,31 @@ class Sweep:
             if message in seen:
                 return True
             seen.add(message)
-            return await self._settled(message, plan)
+            return await self._settled(message, sweep_queue)
 
         try:
             async with asyncio.timeout(_POISON_S):
-                plan.report.poison = await self._ports.poison.remove(settled, _POISON_MOST)
+                sweep_queue.report.poison = await self._ports.poison.remove(settled, _POISON_MOST)
         except TimeoutError:
-            plan.report.could_not_read(f"the poison queue (in {_POISON_S} s)")
+            sweep_queue.report.could_not_read(f"the poison queue (in {_POISON_S} s)")
         except StorageError as error:
-            plan.report.could_not_read(str(error))
+            sweep_queue.report.could_not_read(str(error))
 
-    async def _settled(self, message: Message, plan: Plan) -> bool:
+    async def _settled(self, message: Message, sweep_queue: SweepQueue) -> bool:
         """Whether nothing waits for this message: its row has gone on, or its visit was asked for again since."""
         known = (await self._ports.ledger.read(message.vm)).targets
-        if isinstance(message, Look):
+        if isinstance(message, ScheduledCheck):
             stored = known.get(message.extension)
             return stored is None or stored.row.outcome.final or stored.row.next_attempt_at != message.due
-        if message.due < plan.started - self._budget.repeated:
+        if message.due < sweep_queue.started - self._budget.repeated:
             return True
         rows = [stored.row for stored in known.values()]
         return any(row.changed_since(message.due) or row.event_time == message.due for row in rows)
 
-    async def _subscriptions(self, plan: Plan, policies: PolicySet) -> list[str]:
+    async def _subscriptions(self, sweep_queue: SweepQueue, policies: PolicySet) -> list[str]:
         """The subscriptions that the policies name; where one names none, all that the identity can see."""
-        if plan.order.subscription:
-            return [plan.order.subscription.lower()]
+        if sweep_queue.sweep_filter.subscription:
+            return [sweep_queue.sweep_filter.subscription.lower()]
         named: set[str] = set()
         everywhere = False
         for policy in policies.policies:
@@ -249,7 +249,7 @@ class Sweep:
             try:
                 named |= {subscription.lower() for subscription in await self._ports.arm.list_subscriptions()}
             except ArmError as error:
-                plan.report.could_not_read(f"the list of subscriptions ({error})")
+                sweep_queue.report.could_not_read(f"the list of subscriptions ({error})")
         return sorted(named)
 
 
@@ -262,13 +262,13 @@ class _Memory:
         self.state = state
         self.beyond: str | None = None  # where to go on if what the run is at does not come to an end
 
-    def note(self, plan: Plan, resume_at: str | None = None) -> None:
+    def note(self, sweep_queue: SweepQueue, resume_at: str | None = None) -> None:
         """Keep what the plan has asked for, and where to go on if that is known."""
         self.state = replace(
             self.state,
-            busy_until=plan.busy_until or self.state.busy_until,
+            busy_until=sweep_queue.busy_until or self.state.busy_until,
             resume_at=self.state.resume_at if resume_at is None else resume_at,
-            unanswered=plan.unanswered.to_bytes(),
+            unanswered=sweep_queue.unanswered.to_bytes(),
         )
 
     async def save(self) -> None:
@@ -276,7 +276,7 @@ class _Memory:
         self._version = await self._store.write(self.state, self._version)
 
 
-def _cut(found: list[tuple[Mark, Look]], most: int) -> int:
+def _cut(found: list[tuple[Mark, ScheduledCheck]], most: int) -> int:
     """Sort them, and leave only the earliest; how many that left out."""
     found.sort(key=itemgetter(0))
     left = max(0, len(found) - most)
@@ -284,9 +284,9 @@ def _cut(found: list[tuple[Mark, Look]], most: int) -> int:
     return left
 
 
-def _after(stopped: Stopped, survey: Survey, subscriptions: Sequence[str]) -> str:
+def _after(stopped: Stopped, comparison: FleetComparison, subscriptions: Sequence[str]) -> str:
     """Where the next run begins: with what this one was at, or behind it where that would end the same way."""
-    at = subscriptions.index(survey.at)
+    at = subscriptions.index(comparison.at)
     if isinstance(stopped, Refused) or (isinstance(stopped, OutOfTime) and at == 0):
-        at += survey.width
+        at += comparison.width
     return subscriptions[at % len(subscriptions)]

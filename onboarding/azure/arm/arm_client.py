@@ -33,7 +33,7 @@ from onboarding.azure.identity import ArmTokens, BearerPolicy
 from onboarding.domain.errors import ArmError
 from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.failures.retry_after import read_retry_after
-from onboarding.domain.limits.rate_limiter import HELD_BACK, Gates, one_resource_is_busy
+from onboarding.domain.limits.rate_limiter import HELD_BACK, RateLimiter, one_resource_is_busy
 from onboarding.domain.resource_id import ExtensionId, VmId, parse_id
 
 _CONNECT_TIMEOUT_S = 5
@@ -59,17 +59,17 @@ class ArmAdapter:
         clock: Clock,
         *,
         connections: Connections | None = None,
-        patience: float = _READ_TIMEOUT_S,
+        grace_period: float = _READ_TIMEOUT_S,
     ) -> None:
         """`connections` may be shared with others; `patience` is how many seconds an answer may take."""
         self._endpoint = endpoint
         self._clock = clock
         self._connections = connections or Connections()
-        self._timeouts: dict[str, Any] = {"connection_timeout": _CONNECT_TIMEOUT_S, "read_timeout": patience}
-        self._gates = Gates()
+        self._timeouts: dict[str, Any] = {"connection_timeout": _CONNECT_TIMEOUT_S, "read_timeout": grace_period}
+        self._limiter = RateLimiter()
         policies = [
             *([ProxyPolicy(proxies)] if (proxies := proxies_for(endpoint)) else []),
-            _GatePolicy(self._gates, clock),
+            _RateLimitPolicy(self._limiter, clock),
             BearerPolicy(ArmTokens(credential), endpoint, scope),
         ]
         self._client: Any = AsyncPipelineClient(endpoint, policies=policies, transport=self._connections)
@@ -158,28 +158,28 @@ class ArmAdapter:
         self, subscription: str, who: str = "", *, write: bool, to_install: bool = False
     ) -> AsyncIterator[None]:
         """One request through the subscription's gate; every failure of it as an ArmError."""
-        wait = self._gates.ask(subscription, who, self._clock(), write=write, to_install=to_install)
+        wait = self._limiter.ask(subscription, who, self._clock(), write=write, to_install=to_install)
         if wait:
             raise ArmError(held_back(math.ceil(wait.total_seconds())))  # the queue knows whole seconds alone
-        lane = self._gates.of(subscription, write=write)
+        buckets = self._limiter.of(subscription, write=write)
         try:
             async with as_arm_errors():
                 yield
         except ArmError as error:
             if error.evidence.http_status in _TOO_MANY and not one_resource_is_busy(error.evidence):
-                lane.close(self._clock(), read_retry_after(error.evidence, self._clock()))
+                buckets.close(self._clock(), read_retry_after(error.evidence, self._clock()))
             raise
         finally:
-            lane.ended()
+            buckets.ended()
 
 
-class _GatePolicy(AsyncHTTPPolicy[Any, Any]):
+class _RateLimitPolicy(AsyncHTTPPolicy[Any, Any]):
     """Says who asks, numbers the request for whoever has to find it in Azure's logs, and shows the answer's counters to
     the gates. One policy, since each of the SDK's own for this costs as much as all three things together."""
 
-    def __init__(self, gates: Gates, clock: Clock) -> None:
+    def __init__(self, limiter: RateLimiter, clock: Clock) -> None:
         super().__init__()
-        self._gates = gates
+        self._limiter = limiter
         self._clock = clock
 
     async def send(self, request: PipelineRequest[Any]) -> PipelineResponse[Any, Any]:
@@ -188,7 +188,7 @@ class _GatePolicy(AsyncHTTPPolicy[Any, Any]):
         sent.headers["x-ms-client-request-id"] = str(uuid4())
         response = await self.next.send(request)
         headers = response.http_response.headers
-        self._gates.count(subscription, write=sent.method != "GET", headers=headers, now=self._clock())
+        self._limiter.count(subscription, write=sent.method != "GET", headers=headers, now=self._clock())
         return response
 
 

@@ -117,7 +117,7 @@ class GraphAdapter:
             except ArmError as error:
                 if error.evidence.http_status != 429:
                     raise
-                self._heed_refusal(error.evidence)
+                self._record_refusal(error.evidence)
                 if not left:
                     raise
         raise AssertionError("the last try raises or returns")
@@ -146,7 +146,7 @@ class GraphAdapter:
             raise ValueError("no rows")
         return _Page(rows, answer.get("$skipToken") or "", str(answer.get("resultTruncated")).lower() == "true")
 
-    def _heed_refusal(self, evidence: Evidence) -> None:
+    def _record_refusal(self, evidence: Evidence) -> None:
         asked = read_retry_after(evidence, self._clock())
         resets = _duration(evidence.headers.get(_RESETS_AFTER, ""))
         self._not_before = self._clock() + (timedelta(seconds=asked) if asked else resets)

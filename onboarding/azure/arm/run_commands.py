@@ -32,14 +32,14 @@ class RunCommands:
         scope: str,
         connections: Connections,
         *,
-        pause: float = 2.0,
+        breaker: float = 2.0,
     ) -> None:
         """`pause` is how many seconds lie between two polls."""
         self._credential = ArmTokens(credential)
         self._endpoint = endpoint
         self._scope = scope
         self._connections = connections
-        self._pause = pause
+        self._pause = breaker
 
     async def run(self, vm: VmId, script: str, os_type: OsType = OsType.LINUX) -> str:
         async with as_arm_errors(), self._client(vm.subscription) as client:

@@ -8,35 +8,35 @@ from typing import Any
 from azure.core import MatchConditions
 from azure.data.tables import UpdateMode
 
-from onboarding.application.ports import StoredPause
+from onboarding.application.ports import StoredBreaker
 from onboarding.azure.storage.storage_clients import OnboardingTable
 from onboarding.azure.storage.table_entities import reading, with_table, writing
 from onboarding.azure.storage.table_queries import Query, entities
-from onboarding.domain.limits.circuit_breaker import Pause
+from onboarding.domain.limits.circuit_breaker import CircuitBreaker
 
 _log = logging.getLogger(__name__)
 
 
-class TablePauses:
+class TableBreakerStore:
     """Implements `ports.PauseStore`."""
 
     def __init__(self, table: OnboardingTable) -> None:
         self._table = table
 
-    async def read(self, subscription: str) -> tuple[StoredPause, ...]:
-        found: list[StoredPause] = []
+    async def read(self, subscription: str) -> tuple[StoredBreaker, ...]:
+        found: list[StoredBreaker] = []
         with reading():
             async for entity in entities(self._table.requests, self._table.table_name, Query("pause|", subscription)):
                 try:
-                    pause = Pause.from_properties(subscription, entity)
+                    breaker = CircuitBreaker.from_properties(subscription, entity)
                 except (ValueError, TypeError, LookupError) as error:  # perhaps a newer version's
                     _log.warning("left out: the pause %s cannot be read: %r", entity.get("RowKey"), error)
                     continue
-                found.append(StoredPause(pause, str(entity["odata.etag"])))
+                found.append(StoredBreaker(breaker, str(entity["odata.etag"])))
         return tuple(found)
 
-    async def write(self, pause: Pause, version: str | None) -> None:
-        entity = {**_keys(pause), **pause.to_properties()}
+    async def write(self, breaker: CircuitBreaker, version: str | None) -> None:
+        entity = {**_keys(breaker), **breaker.to_properties()}
         with writing():
             if version is None:
                 await with_table(self._table, lambda: self._table.create_entity(entity))
@@ -45,13 +45,13 @@ class TablePauses:
                     entity, mode=UpdateMode.REPLACE, etag=version, match_condition=MatchConditions.IfNotModified
                 )
 
-    async def delete(self, pause: Pause, version: str) -> None:
+    async def delete(self, breaker: CircuitBreaker, version: str) -> None:
         with writing():
-            await self._table.delete_entity(_keys(pause), etag=version, match_condition=MatchConditions.IfNotModified)
+            await self._table.delete_entity(_keys(breaker), etag=version, match_condition=MatchConditions.IfNotModified)
 
 
-def _keys(pause: Pause) -> dict[str, Any]:
+def _keys(breaker: CircuitBreaker) -> dict[str, Any]:
     return {
-        "PartitionKey": pause.subscription,
-        "RowKey": f"pause|{pause.resource_group}|{pause.extension}".lower(),
+        "PartitionKey": breaker.subscription,
+        "RowKey": f"pause|{breaker.resource_group}|{breaker.extension}".lower(),
     }

@@ -9,28 +9,28 @@ from azure.core import MatchConditions
 from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient
 
-from onboarding.application.ports import StoredBrake
+from onboarding.application.ports import StoredRollout
 from onboarding.azure.storage.table_entities import plain, reading, typed, with_table, writing
-from onboarding.domain.limits.rollout_limit import BrakeState
+from onboarding.domain.limits.rollout_limit import RolloutState
 
 _PARTITION = "brake"
 _NO_KEY = re.compile(r"[/\\#?%\x00-\x1f\x7f-\x9f]")
 
 
-class TableBrakes:
+class TableRolloutStore:
     """Implements `ports.BrakeStore`."""
 
     def __init__(self, table: TableClient) -> None:
         self._table = table
 
-    async def read(self, policy: str) -> StoredBrake | None:
+    async def read(self, policy: str) -> StoredRollout | None:
         stored = None
         with reading():
             entity = await self._table.get_entity(_PARTITION, _key(policy))
-            stored = StoredBrake(_state(entity), str(entity.metadata["etag"]))
+            stored = StoredRollout(_state(entity), str(entity.metadata["etag"]))
         return stored
 
-    async def write(self, state: BrakeState, version: str | None) -> str:
+    async def write(self, state: RolloutState, version: str | None) -> str:
         entity = {"PartitionKey": _PARTITION, "RowKey": _key(state.policy), **typed(state.to_properties())}
         with writing():
             if version is None:
@@ -41,8 +41,8 @@ class TableBrakes:
                 )
             return str(written["etag"])
 
-    async def every(self) -> tuple[BrakeState, ...]:
-        found: list[BrakeState] = []
+    async def every(self) -> tuple[RolloutState, ...]:
+        found: list[RolloutState] = []
         with reading():
             query = "PartitionKey eq @partition"
             async for entity in self._table.query_entities(query, parameters={"partition": _PARTITION}):
@@ -54,5 +54,5 @@ def _key(policy: str) -> str:
     return _NO_KEY.sub("-", policy.lower())
 
 
-def _state(entity: Any) -> BrakeState:
-    return BrakeState.from_properties({name: plain(value) for name, value in entity.items()})
+def _state(entity: Any) -> RolloutState:
+    return RolloutState.from_properties({name: plain(value) for name, value in entity.items()})

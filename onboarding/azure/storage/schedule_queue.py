@@ -18,7 +18,7 @@ _LONGEST = timedelta(days=6)
 _XML = {"Content-Type": "application/xml"}
 
 
-class QueueDeferrals:
+class StorageScheduleQueue:
     """Implements `ports.Deferrals`. Makes the queue when it is missing.
 
     Without the SDK's client: loading that takes a seventh of a cold start."""

@@ -16,7 +16,7 @@ from azure.data.tables.aio import TableClient
 
 from onboarding.azure.http_connections import Connections, proxies_for
 from onboarding.azure.storage.poison_queue import PoisonQueue
-from onboarding.azure.storage.schedule_queue import QueueDeferrals
+from onboarding.azure.storage.schedule_queue import StorageScheduleQueue
 from onboarding.azure.storage.storage_requests import (
     CONNECT_TIMEOUT_S,
     READ_TIMEOUT_S,
@@ -66,9 +66,9 @@ def onboarding_table(
 
 def deferrals_queue(
     storage: Storage, credential: AsyncTokenCredential | None, connections: Connections | None = None
-) -> QueueDeferrals:
+) -> StorageScheduleQueue:
     """As `onboarding_table`, for the queue."""
-    return QueueDeferrals(queue_requests(storage, credential, connections))
+    return StorageScheduleQueue(queue_requests(storage, credential, connections))
 
 
 def queue_requests(

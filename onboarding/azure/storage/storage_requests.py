@@ -122,7 +122,7 @@ class StorageRequests:
         target = URL(f"{self.url}{path}?{asked}" if asked else f"{self.url}{path}", encoded=True)
         if repeatable is None:
             repeatable = method == "GET" or (method == "PUT" and headers.get("If-Match", "*") == "*")
-        answer = await self._insist(method, target, sent, content, repeatable=repeatable)
+        answer = await self._retry_on_conflict(method, target, sent, content, repeatable=repeatable)
         if answer.status == 401 and token is not None and self._tokens is not None:
             self._tokens.forget(token)
         return answer
@@ -130,11 +130,11 @@ class StorageRequests:
     async def close(self) -> None:
         await self._connections.close()
 
-    async def _insist(
+    async def _retry_on_conflict(
         self, method: str, url: URL, headers: dict[str, str], content: bytes | None, *, repeatable: bool
     ) -> Answer:
         unknown: ServiceResponseError | None = None
-        for pause in (*_PAUSES_S, math.inf):
+        for breaker in (*_PAUSES_S, math.inf):
             failure: AzureError
             try:
                 return await self._once(method, url, headers, content)
@@ -142,9 +142,9 @@ class StorageRequests:
                 failure = unknown or error  # an earlier try may have arrived
             except ServiceResponseError as error:
                 failure = unknown = error
-            if (unknown and not repeatable) or pause >= remaining():
+            if (unknown and not repeatable) or breaker >= remaining():
                 raise failure
-            await asyncio.sleep(pause)
+            await asyncio.sleep(breaker)
         raise AssertionError("the last try raises or returns")
 
     async def _once(self, method: str, url: URL, headers: dict[str, str], content: bytes | None) -> Answer:

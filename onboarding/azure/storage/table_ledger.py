@@ -18,14 +18,14 @@ from uuid import uuid4
 
 from azure.core.exceptions import HttpResponseError, ServiceResponseError
 
-from onboarding.application.notifications import Trigger
+from onboarding.application.notifications import EventRef
 from onboarding.application.ports import Entry, Known, Stored, StoredMachine, Versions
 from onboarding.azure.storage.storage_clients import OnboardingTable
 from onboarding.azure.storage.table_entities import from_wire, reading, to_wire, with_table, writing
 from onboarding.azure.storage.table_queries import Query, entities, entity, literal, wire_entities
 from onboarding.azure.storage.table_writes import Write, transact, write_one
 from onboarding.domain.errors import StorageError
-from onboarding.domain.reconcile.drift import Standing
+from onboarding.domain.reconcile.drift import RowSummary
 from onboarding.domain.reconcile.machine_row import MACHINE_COLUMNS, MachineRow
 from onboarding.domain.reconcile.row import EVERYTHING, ROW_COLUMNS, Outcome, Row, Selection
 from onboarding.domain.resource_id import VmId, parse_id
@@ -67,7 +67,7 @@ class TableLedger:
         machine: MachineRow,
         version: str | None,
         entries: Sequence[Entry],
-        trigger: Trigger,
+        trigger: EventRef,
         *,
         again: bool = False,
         rest: Mapping[str, Any] | None = None,
@@ -100,12 +100,12 @@ class TableLedger:
         target = Write({**restored, **keys}, version=at, delete=before is None)
         await self._transact(vm, [_own_write(vm, machine, version, rest), target])
 
-    async def append(self, row: Row, trigger: Trigger) -> None:
+    async def append(self, row: Row, trigger: EventRef) -> None:
         write = Write(_history(row, trigger, to_wire(row.to_properties())))
         with writing():
             await with_table(self._table, lambda: write_one(self._table.requests, self._table.table_name, write))
 
-    def _writes(self, entry: Entry, trigger: Trigger, *, again: bool) -> list[Write]:
+    def _writes(self, entry: Entry, trigger: EventRef, *, again: bool) -> list[Write]:
         row = entry.row
         told = to_wire(row.to_properties())
         keys = _target_keys(_vm(row), row.extension)
@@ -113,7 +113,7 @@ class TableLedger:
         if entry.history:
             writes.append(Write(_history(row, trigger, told), create=not again))
         if entry.ended is not None:
-            end = Trigger(f"{trigger.id}.ended", trigger.time, trigger.correlation_id)
+            end = EventRef(f"{trigger.id}.ended", trigger.time, trigger.correlation_id)
             writes.append(Write(_history(entry.ended, end, to_wire(entry.ended.to_properties()))))
         if self._outbox and row.outcome.final:
             writes.append(Write({**told, **_note_keys(row)}))
@@ -158,7 +158,7 @@ class TableLedger:
         async for row in self._rows(query):
             yield row
 
-    async def untold(self, before: datetime) -> AsyncIterator[Row]:
+    async def unpublished(self, before: datetime) -> AsyncIterator[Row]:
         query = Query("untold|", condition=f"FinishedAt lt {literal(before)}")
         async for row in self._rows(query):
             yield row
@@ -183,12 +183,12 @@ class TableLedger:
             _log.warning("left out: outcomes that this version does not know: %s", unread)
         return {outcome: counts[outcome.value] for outcome in Outcome if counts[outcome.value]}
 
-    async def standings(self, subscription: str) -> AsyncIterator[tuple[str, Standing]]:
+    async def summaries(self, subscription: str) -> AsyncIterator[tuple[str, RowSummary]]:
         query = Query("vm|", subscription.lower())
         with reading():
             async for found in self._entities(query, _STANDING):
-                if _target_of(found) and (standing := _standing(found)) is not None:
-                    yield str(found["ResourceId"]), standing
+                if _target_of(found) and (summary := _standing(found)) is not None:
+                    yield str(found["ResourceId"]), summary
 
     async def history(self, vm: VmId) -> AsyncIterator[Row]:
         prefix = f"log|{vm.resource_group}|{vm.name}|".lower()
@@ -315,7 +315,7 @@ def _row_prefix(vm: VmId) -> str:
     return f"vm|{vm.resource_group}|{vm.name}".lower()
 
 
-def _history(row: Row, trigger: Trigger, told: Mapping[str, Any]) -> dict[str, Any]:
+def _history(row: Row, trigger: EventRef, told: Mapping[str, Any]) -> dict[str, Any]:
     """The line of history: what is told of the row as this trigger left it, newest first within a VM."""
     vm = _vm(row)
     inverted = max(0, _END_OF_TIME_MS - int(trigger.time.timestamp() * 1000))
@@ -343,10 +343,10 @@ def _row(entity: Mapping[str, Any]) -> Row:
         raise StorageError(f"the row {key} is none that this version can read: {error!r}") from None
 
 
-def _standing(entity: Mapping[str, Any]) -> Standing | None:
+def _standing(entity: Mapping[str, Any]) -> RowSummary | None:
     """What the sweep needs of a row, sharing the texts that most rows have in common; None if it cannot be read."""
     try:
-        return Standing(
+        return RowSummary(
             extension=sys.intern(str(entity["Extension"])),
             outcome=Outcome(entity["Outcome"]),
             vm_id=str(entity.get("VmId", "")),

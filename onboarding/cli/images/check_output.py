@@ -11,7 +11,7 @@ from typing import IO, Any, Protocol
 from onboarding.application.image_check import Answer
 from onboarding.cli.images.check_input import Unread
 from onboarding.domain.catalog.support_table import SupportTable, Verdict
-from onboarding.domain.image.os_release import TITLES, Distribution, Witness
+from onboarding.domain.image.os_release import TITLES, Distribution, OsSource
 from onboarding.domain.json_access import printable
 from onboarding.domain.machine.machine_facts import OsType
 
@@ -88,7 +88,7 @@ def _no_answer(problem: str) -> dict[str, str | None]:
         "architecture": None,
         "os_type": OsType.UNKNOWN,
         "verdict": ERROR,
-        "witness": Witness.NONE,
+        "witness": OsSource.NONE,
         "reason": problem,
     }
 

@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 
 from msgspec import Struct, field
 
-from onboarding.application.operator_requests import Requests, refuses_caller
-from onboarding.cli.operations.preflight import login_trouble
+from onboarding.application.operator_requests import OperatorRequests, refuses_caller
+from onboarding.cli.operations.preflight import login_problem
 from onboarding.domain.errors import ArmError
 from onboarding.domain.failures.classification import Cause, classify, parse_errors
-from onboarding.domain.reconcile.decision import Asked
+from onboarding.domain.reconcile.decision import OperatorRequest
 from onboarding.domain.reconcile.row import Outcome, Row
 from onboarding.domain.resource_id import VmId
 
@@ -60,10 +60,12 @@ def exit_code(answers: Iterable[Answer]) -> int:
 class Asking:
     """Asks for several VMs at once; `tell` hears of every change."""
 
-    def __init__(self, requests: Requests, asked: Asked, patience: Patience, tell: Callable[[Row], None]) -> None:
+    def __init__(
+        self, requests: OperatorRequests, asked: OperatorRequest, grace_period: Patience, tell: Callable[[Row], None]
+    ) -> None:
         self._requests = requests
         self._asked = asked
-        self._patience = patience
+        self._patience = grace_period
         self._tell = tell
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
@@ -114,7 +116,7 @@ class Asking:
 
 def explain(error: ArmError) -> str:
     """What ARM refused, and what to do about it."""
-    if (told := login_trouble(error)) is not None:
+    if (told := login_problem(error)) is not None:
         return f"{told}."
     failure = classify(error.evidence, parse_errors({}), datetime.now(UTC))
     if failure.cause is Cause.VM_GONE:
@@ -134,8 +136,8 @@ def _worth_waiting(rows: Mapping[str, Row], left: float) -> bool:
     """Whether anything can change before the time is up. A request that somebody sends, or has sent, may end at any
     moment."""
     soon = datetime.now(UTC) + timedelta(seconds=left)
-    looks = (row.in_flight or _due(row) <= soon for row in rows.values() if _open(row))
-    return left > 0 and any(looks)
+    checks = (row.in_flight or _due(row) <= soon for row in rows.values() if _open(row))
+    return left > 0 and any(checks)
 
 
 def _due(row: Row) -> datetime:

@@ -15,16 +15,16 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from onboarding.app import Configuration, assemble, open_ports, read_configuration
-from onboarding.application.operator_requests import NoAccess, Preview, Requests
+from onboarding.application.operator_requests import NoAccess, OperatorRequests, Preview
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, Commands
 from onboarding.cli.machines.asking import UNDER_WAY, Answer, Asking, Patience, exit_code, explain
-from onboarding.cli.operations.preflight import access_trouble, check_configuration, check_policy, in_words
+from onboarding.cli.operations.preflight import access_problem, check_configuration, check_policy, in_words
 from onboarding.cli.vm_arguments import add_vms, read_vms
 from onboarding.domain.errors import ArmError, StorageError
 from onboarding.domain.json_access import printable
 from onboarding.domain.masking import mask
-from onboarding.domain.reconcile.decision import AlreadyInstalled, Asked, Install, Skip
+from onboarding.domain.reconcile.decision import Act, OperatorRequest, Satisfied, Stop
 from onboarding.domain.reconcile.row import Row
 from onboarding.domain.resource_id import VmId
 from onboarding.export.extension_template import az_extension_set
@@ -32,7 +32,7 @@ from onboarding.export.extension_template import az_extension_set
 if TYPE_CHECKING:
     from rich.text import Text
 
-type Work = Callable[[Requests], Awaitable[int]]
+type Work = Callable[[OperatorRequests], Awaitable[int]]
 
 
 def add(commands: Commands) -> None:
@@ -75,7 +75,7 @@ def run_with(args: argparse.Namespace, environment: Mapping[str, str], work: Wor
     except StorageError as error:
         raise BadInput(in_words(error, environment)) from None
     except NoAccess as refused:
-        raise BadInput(access_trouble(refused, configuration)) from None
+        raise BadInput(access_problem(refused, configuration)) from None
 
 
 async def _opened(configuration: Configuration, work: Work) -> int:
@@ -83,16 +83,16 @@ async def _opened(configuration: Configuration, work: Work) -> int:
         return await work(assemble(ports, configuration).requests)
 
 
-async def ask(args: argparse.Namespace, requests: Requests, vms: tuple[VmId, ...]) -> int:
+async def ask(args: argparse.Namespace, requests: OperatorRequests, vms: tuple[VmId, ...]) -> int:
     """The whole command, once the line is open. Raises NoAccess before anything is written."""
     await requests.check_access(vms)
-    asked = Asked(args.policy, args.force, args.reconnect)
+    asked = OperatorRequest(args.policy, args.force, args.reconnect)
     if args.dry_run:
         return await _preview(args, requests, vms, asked)
     if getattr(args, "show_az", False):
         await _preview(args, requests, vms, asked, commands_only=True)
-    patience = Patience(None if args.no_wait else args.timeout, args.interval)
-    answers = await Asking(requests, asked, patience, _progress).all(vms)
+    grace_period = Patience(None if args.no_wait else args.timeout, args.interval)
+    answers = await Asking(requests, asked, grace_period, _progress).all(vms)
     _print_answers(answers, as_json=args.output == "json")
     return exit_code(answers)
 
@@ -121,7 +121,12 @@ def _print_answers(answers: list[Answer], *, as_json: bool) -> None:
 
 
 async def _preview(
-    args: argparse.Namespace, requests: Requests, vms: tuple[VmId, ...], asked: Asked, *, commands_only: bool = False
+    args: argparse.Namespace,
+    requests: OperatorRequests,
+    vms: tuple[VmId, ...],
+    asked: OperatorRequest,
+    *,
+    commands_only: bool = False,
 ) -> int:
     """What would be done for each VM; 0 if all would be onboarded or are."""
     from onboarding.cli.console import open_console, plain_table, printable
@@ -137,7 +142,7 @@ async def _preview(
             continue
         fine &= bool(previews) and all(_is_fine(preview) for preview in previews)
         for preview in previews:
-            table.add_row(printable(vm.name), preview.situation.entry.name, *_told(preview))
+            table.add_row(printable(vm.name), preview.context.entry.name, *_told(preview))
             if getattr(args, "show_az", False) and (command := _az(vm, preview)):
                 print(f"{command}\n")
     if not commands_only:
@@ -150,14 +155,14 @@ def _told(preview: Preview) -> tuple[str, Text]:
 
     decision = preview.decision
     advice = ""
-    if isinstance(decision, AlreadyInstalled | Skip) and decision.trouble is not None:
-        advice = f"\n{decision.trouble.advice}"
+    if isinstance(decision, Satisfied | Stop) and decision.problem is not None:
+        advice = f"\n{decision.problem.advice}"
     match decision:
-        case Install():
+        case Act():
             would = "install"
-        case AlreadyInstalled():
+        case Satisfied():
             would = "leave"
-        case Skip(outcome=outcome):
+        case Stop(outcome=outcome):
             would = f"refuse ({outcome})"
         case _:
             would = "wait"
@@ -166,12 +171,12 @@ def _told(preview: Preview) -> tuple[str, Text]:
 
 def _is_fine(preview: Preview) -> bool:
     decision = preview.decision
-    return isinstance(decision, Install) or (isinstance(decision, AlreadyInstalled) and decision.trouble is None)
+    return isinstance(decision, Act) or (isinstance(decision, Satisfied) and decision.problem is None)
 
 
 def _az(vm: VmId, preview: Preview) -> str:
-    decision, situation = preview.decision, preview.situation
-    if not isinstance(decision, Install):
+    decision, context = preview.decision, preview.context
+    if not isinstance(decision, Act):
         return ""
-    protected = situation.assignment.policy.protected_settings
-    return az_extension_set(vm, situation.entry, decision.name, situation.settings, protected)
+    protected = context.assignment.policy.protected_settings
+    return az_extension_set(vm, context.entry, decision.name, context.settings, protected)

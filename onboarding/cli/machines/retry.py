@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from onboarding.application.operator_requests import Requests
+from onboarding.application.operator_requests import OperatorRequests
 from onboarding.cli.environment import environment_of
 from onboarding.cli.io import BadInput, Commands
 from onboarding.cli.machines.asking import outcome_named
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     vms = read_vms(args, environment)
     _check_selection(args, vms)
 
-    async def work(requests: Requests) -> int:
+    async def work(requests: OperatorRequests) -> int:
         chosen = vms or await requests.select(selection(args), args.policy)
         if not chosen:
             print("nothing to retry")

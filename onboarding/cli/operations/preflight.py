@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from onboarding.app import Configuration, storage_trouble
+from onboarding.app import Configuration, storage_problem
 from onboarding.application.operator_requests import NoAccess, no_token
 from onboarding.cli.io import BadInput
 from onboarding.domain.errors import ArmError, StorageError
@@ -46,7 +46,7 @@ def check_configuration(configuration: Configuration, policy: str) -> None:
         )
 
 
-def access_trouble(refused: NoAccess, configuration: Configuration) -> str:
+def access_problem(refused: NoAccess, configuration: Configuration) -> str:
     """Why ARM does not serve whoever is signed in, and what to do."""
     return f"{refusal(refused, configuration.settings.arm_endpoint)}; nothing was written"
 
@@ -60,7 +60,7 @@ def refusal(refused: NoAccess, endpoint: str) -> str:
         )
     evidence = error.evidence
     place = f"subscription {subscription}: " if subscription else ""
-    if (told := login_trouble(error)) is not None:
+    if (told := login_problem(error)) is not None:
         return f"{place}{told}"
     if evidence.http_status is None:
         return (
@@ -81,7 +81,7 @@ def refusal(refused: NoAccess, endpoint: str) -> str:
     return f"{place}ARM said {error}: {_short(evidence.message)}"
 
 
-def login_trouble(error: ArmError) -> str | None:
+def login_problem(error: ArmError) -> str | None:
     """A refusal that is about the login, in words; None for any other."""
     evidence = error.evidence
     if no_token(error):
@@ -105,7 +105,7 @@ def in_words(error: StorageError, environment: Mapping[str, str]) -> str:
 
 async def explained(error: StorageError, environment: Mapping[str, str]) -> BadInput:
     """The error, with what a fresh try of the table and the queue finds: the address, the reason, what to do."""
-    found = await storage_trouble(environment)
+    found = await storage_problem(environment)
     return BadInput(in_words(error, environment) + (f"\n{found}" if found and found != str(error) else ""))
 
 

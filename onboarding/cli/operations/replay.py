@@ -27,7 +27,7 @@ _DOOR = "/runtime/webhooks/eventgrid"
 _HOST = "http://localhost:7071"
 _FUNCTION = "on_resource_event"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
-_PATIENCE_S = 30  # Event Grid's own
+_TIMEOUT_S = 30  # Event Grid's own
 
 
 def add(commands: Commands) -> None:
@@ -105,13 +105,13 @@ def _post(send: Callable[..., Any], url: str, event: Event) -> tuple[int, str]:
     from urllib.request import Request
 
     try:
-        with send(Request(url, _body(event), _headers(event), method="POST"), timeout=_PATIENCE_S) as response:
+        with send(Request(url, _body(event), _headers(event), method="POST"), timeout=_TIMEOUT_S) as response:
             return response.status, response.read().decode(errors="replace")
     except HTTPError as error:
         with error:
             return error.code, error.read().decode(errors="replace")
     except TimeoutError:
-        return 0, f"the host did not answer in {_PATIENCE_S} s"
+        return 0, f"the host did not answer in {_TIMEOUT_S} s"
     except (URLError, HTTPException, OSError) as error:
         reason = error.reason if isinstance(error, URLError) else error
         raise BadInput(

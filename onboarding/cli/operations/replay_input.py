@@ -65,11 +65,11 @@ def in_schema(event: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
 
 
 def _checked(value: object, place: str) -> Mapping[str, Any]:
-    mend = "give events in the Event Grid schema or as CloudEvents 1.0"
+    fix = "give events in the Event Grid schema or as CloudEvents 1.0"
     if not isinstance(value, Mapping):
-        raise BadInput(f"{place}: is no event but a {_kind(value)}; {mend}")
+        raise BadInput(f"{place}: is no event but a {_kind(value)}; {fix}")
     if "specversion" not in value and "eventType" not in value:
-        raise BadInput(f'{place}: is no event, it has neither "eventType" nor "specversion"; {mend}')
+        raise BadInput(f'{place}: is no event, it has neither "eventType" nor "specversion"; {fix}')
     return value
 
 

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 from onboarding.app import Configuration, assemble, open_ports, read_configuration
 from onboarding.application.operator_requests import NoAccess, check_access, check_sight
 from onboarding.application.ports import Ports
-from onboarding.application.readers.policy_scopes import Reach
-from onboarding.application.sweep.sweep_queue import Order, SweepReport, Watch
+from onboarding.application.readers.policy_scopes import PolicyScopes
+from onboarding.application.sweep.sweep_queue import SweepFilter, SweepListener, SweepReport
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, Commands
-from onboarding.cli.operations.preflight import access_trouble, check_configuration, check_policy, in_words
+from onboarding.cli.operations.preflight import access_problem, check_configuration, check_policy, in_words
 from onboarding.domain.errors import StorageError
 from onboarding.domain.json_access import printable
 from onboarding.domain.policy.management_groups import NOWHERE
@@ -50,24 +50,24 @@ def run(args: argparse.Namespace) -> int:
     check_policy(configuration, args.policy)
     if not args.dry_run:
         check_configuration(configuration, args.policy)
-    order = Order(args.policy, args.subscription, args.dry_run)
+    sweep_filter = SweepFilter(args.policy, args.subscription, args.dry_run)
     try:
-        report = asyncio.run(_sweep(configuration, order, as_json=args.format == "json"))
+        report = asyncio.run(_sweep(configuration, sweep_filter, as_json=args.format == "json"))
     except StorageError as error:
         raise BadInput(in_words(error, environment)) from None
     except NoAccess as refused:
-        raise BadInput(access_trouble(refused, configuration)) from None
+        raise BadInput(access_problem(refused, configuration)) from None
     return 0 if report.complete else 1
 
 
-async def _sweep(configuration: Configuration, order: Order, *, as_json: bool) -> SweepReport:
+async def _sweep(configuration: Configuration, sweep_filter: SweepFilter, *, as_json: bool) -> SweepReport:
     from rich.console import Console
 
     async with open_ports(configuration, check=True) as ports:
-        sweep = assemble(ports, configuration).sweep
-        await _check_access(ports, configuration, order)
+        sweep = assemble(ports, configuration).sweeper
+        await _check_access(ports, configuration, sweep_filter)
         with Console(stderr=True).status("comparing") as status:
-            report = await sweep.run(order, _Written(status, as_json=as_json))
+            report = await sweep.run(sweep_filter, _Written(status, as_json=as_json))
     print(
         json.dumps({"summary": asdict(report)}) if as_json else printable(str(report)),
         file=sys.stdout if as_json else sys.stderr,
@@ -75,11 +75,11 @@ async def _sweep(configuration: Configuration, order: Order, *, as_json: bool) -
     return report
 
 
-async def _check_access(ports: Ports, configuration: Configuration, order: Order) -> None:
+async def _check_access(ports: Ports, configuration: Configuration, sweep_filter: SweepFilter) -> None:
     """Raises NoAccess for the first subscription to be compared that ARM does not show to whoever is signed in."""
-    if order.subscription:
-        return await check_access(ports.arm, [order.subscription])
-    policies = await Reach(configuration.rules.policies, ports.inventory).policies(ports.clock())
+    if sweep_filter.subscription:
+        return await check_access(ports.arm, [sweep_filter.subscription])
+    policies = await PolicyScopes(configuration.rules.policies, ports.inventory).policies(ports.clock())
     scopes = [scope for policy in policies.policies for scope in policy.scopes if scope != NOWHERE]
     named = {scope.subscription for scope in scopes} - {""}
     await check_access(ports.arm, named)
@@ -90,7 +90,7 @@ async def _check_access(ports: Ports, configuration: Configuration, order: Order
         await check_sight(ports.arm)
 
 
-class _Written(Watch):
+class _Written(SweepListener):
     """Writes what is found as it is found: a fleet is too large to be kept."""
 
     def __init__(self, status: Status, *, as_json: bool) -> None:
@@ -99,7 +99,7 @@ class _Written(Watch):
 
     def compared(self, report: SweepReport) -> None:
         if report.machines % _EVERY == 0:
-            self._status.update(f"compared {report.machines:,} VMs, {report.visits:,} to be visited")
+            self._status.update(f"compared {report.machines:,} VMs, {report.requested:,} to be visited")
 
     def found(self, vm: VmId, finding: Finding) -> None:
         if self._as_json:

@@ -18,7 +18,14 @@ from msgspec import Struct, field
 from onboarding.cli.images.check_input import read_listed
 from onboarding.cli.io import MAX_LIST, BadInput, read_text, shown
 from onboarding.domain.machine.machine_facts import MachineFacts
-from onboarding.domain.machine.resource_containers import GROUP, SUBSCRIPTION, UNREAD, Surroundings, id_of, told_by
+from onboarding.domain.machine.resource_containers import (
+    GROUP,
+    SUBSCRIPTION,
+    UNREAD,
+    ResourceContainers,
+    id_of,
+    told_by,
+)
 from onboarding.domain.resource_id import VmId
 
 _GROUP_ID = re.compile(r"/subscriptions/[^/]+/resourcegroups/[^/]+")
@@ -30,7 +37,7 @@ class Around(Struct, frozen=True):
 
     known: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def of(self, vm: VmId) -> Surroundings:
+    def of(self, vm: VmId) -> ResourceContainers:
         around = UNREAD
         for what in (GROUP, SUBSCRIPTION):
             if found := self.known.get(id_of(what, vm).lower()):

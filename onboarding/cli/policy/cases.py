@@ -26,10 +26,10 @@ from onboarding.cli.policy.policy_input import Source, folder_or_file, load_poli
 from onboarding.domain.json_access import printable
 from onboarding.domain.machine.machine_facts import MachineFacts, read_facts
 from onboarding.domain.machine.machine_formats import Unrecognised, arm_form
-from onboarding.domain.machine.resource_containers import GROUP, SUBSCRIPTION, Surroundings, told_by
+from onboarding.domain.machine.resource_containers import GROUP, SUBSCRIPTION, ResourceContainers, told_by
 from onboarding.domain.policy.rule import resource_of
 
-type Decide = Callable[[Mapping[str, Any], Surroundings], Mapping[str, Any]]
+type Decide = Callable[[Mapping[str, Any], ResourceContainers], Mapping[str, Any]]
 
 
 class Outcome(Struct, frozen=True):
@@ -101,7 +101,7 @@ def _decider(source: Source, folder: Path) -> Decide:
             raise source.error("parameters", "is not a mapping; write `name: value` lines")
         bound = bind(*load_definition(str(folder / source.data["definition"]), values), values)
 
-        def evaluate(body: Mapping[str, Any], around: Surroundings) -> Mapping[str, Any]:
+        def evaluate(body: Mapping[str, Any], around: ResourceContainers) -> Mapping[str, Any]:
             return bound.evaluate(resource_of(_facts(body, around), _NOW)).as_dict()
 
         return evaluate
@@ -109,7 +109,7 @@ def _decider(source: Source, folder: Path) -> Decide:
         raise source.error("", "names neither 'policy' nor 'definition'")
     policy = load_policy(str(folder / source.data["policy"]))
 
-    def decide(body: Mapping[str, Any], around: Surroundings) -> Mapping[str, Any]:
+    def decide(body: Mapping[str, Any], around: ResourceContainers) -> Mapping[str, Any]:
         assignment = policy.select(_facts(body, around), _NOW)
         return {"selected": None if assignment.undecided else assignment.selected, "because": assignment.reason}
 
@@ -119,12 +119,12 @@ def _decider(source: Source, folder: Path) -> Decide:
 _NOW = datetime.now(UTC)
 
 
-def _facts(body: Mapping[str, Any], around: Surroundings) -> MachineFacts:
+def _facts(body: Mapping[str, Any], around: ResourceContainers) -> MachineFacts:
     return replace(read_facts(body), around=around)
 
 
-def _around(case: Mapping[str, Any], source: Source, place: str) -> Surroundings:
-    around = Surroundings()
+def _around(case: Mapping[str, Any], source: Source, place: str) -> ResourceContainers:
+    around = ResourceContainers()
     for what in (GROUP, SUBSCRIPTION):
         given = case.get(what, {})
         if not isinstance(given, Mapping):

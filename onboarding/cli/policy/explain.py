@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from onboarding.application.readers.container_reader import SurroundingsReader
+from onboarding.application.readers.container_reader import ContainerReader
 from onboarding.application.rules import Rules
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, Commands, as_json
@@ -87,8 +87,8 @@ def _rules(args: argparse.Namespace, environment: Mapping[str, str]) -> tuple[Ru
         policy = load_policy(args.policy)
         rules, _ = load_rules(str(Path(args.policy).parent), environment)
         if policy.extension not in rules.catalogue:
-            mend = use_one_of(rules.catalogue, policy.extension)
-            raise BadInput(f"{args.policy}: extension: {policy.extension!r} is not in the catalogue; {mend}")
+            fix = use_one_of(rules.catalogue, policy.extension)
+            raise BadInput(f"{args.policy}: extension: {policy.extension!r} is not in the catalogue; {fix}")
         return replace(rules, policies=PolicySet((policy,))), ()
     rules, problems = load_rules(folder, environment)
     if not args.policy:
@@ -113,7 +113,7 @@ def _facts(
 
         async with open_arm(environment) as arm:
             facts = around.facts(read_facts((await arm.read_machine(target)).body))
-            completed = await SurroundingsReader(arm).complete(facts, resolve(rules.policies, {}), now)
+            completed = await ContainerReader(arm).complete(facts, resolve(rules.policies, {}), now)
             for what, error in completed.failures.items():
                 scope = id_of(what, facts.id)
                 told = f"{scope}: cannot be read ({error}), which takes the right {RIGHTS[what]}"

@@ -76,7 +76,7 @@ class VmExplanation(Struct, frozen=True):
             lines.append(f"  {extension}")
             mine = [s for s in self.statements if s.assignment.policy.extension == extension]
             lines += [_indented(statement.as_text(), 4) for statement in mine]
-            lines.append(printable(f"    support: {each.situation.judgement.reason}"))
+            lines.append(printable(f"    support: {each.context.judgement.reason}"))
             lines.append(printable(f"    → {each.word}: {each.reason}"))
         return "\n".join(lines)
 
@@ -130,7 +130,7 @@ def _trees(policy: Policy, facts: MachineFacts, now: datetime) -> Iterator[tuple
 
 
 def _decision(each: Forecast) -> dict[str, Any]:
-    judgement = each.situation.judgement
+    judgement = each.context.judgement
     support = {"verdict": judgement.verdict, "supportTable": judgement.table or None, "row": judgement.row or None}
     return {"extension": each.policy.extension, **each.as_dict(), **support, "support": judgement.reason}
 

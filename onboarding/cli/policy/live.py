@@ -15,8 +15,8 @@ from msgspec import Struct
 
 from onboarding.application.operator_requests import NoAccess, check_access, check_sight, no_token
 from onboarding.application.ports import Arm
-from onboarding.application.readers.container_reader import SurroundingsReader
-from onboarding.application.readers.image_definitions import Definitions
+from onboarding.application.readers.container_reader import ContainerReader
+from onboarding.application.readers.image_definitions import ImageDefinitions
 from onboarding.domain.errors import ArmError
 from onboarding.domain.failures.retry_after import read_retry_after
 from onboarding.domain.image.os_identification import ImageDefinition
@@ -59,12 +59,12 @@ class FleetReader:
     that says it all."""
 
     def __init__(
-        self, arm: Arm, definitions: Definitions, policies: Sequence[PolicySet], sleep: Sleep = asyncio.sleep
+        self, arm: Arm, definitions: ImageDefinitions, policies: Sequence[PolicySet], sleep: Sleep = asyncio.sleep
     ) -> None:
         self._arm = arm
         self._definitions = definitions
         self._policies = policies
-        self._surroundings = SurroundingsReader(arm)
+        self._containers = ContainerReader(arm)
         self._sleep = sleep
 
     async def all_of(self, subscriptions: Collection[str]) -> list[Listed]:
@@ -105,7 +105,7 @@ class FleetReader:
             return Seen(read_facts(each.body), unread=why)
         facts = read_facts(reading.body)
         for policies in self._policies:
-            facts = (await self._surroundings.complete(facts, policies, datetime.now(UTC))).facts
+            facts = (await self._containers.complete(facts, policies, datetime.now(UTC))).facts
         return Seen(facts, await self._definitions.of(facts))
 
     async def _patiently[T](self, ask: Callable[[], Awaitable[T]]) -> T:

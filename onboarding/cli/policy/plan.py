@@ -23,8 +23,8 @@ from msgspec import Struct
 from onboarding.application.operator_requests import NoAccess
 from onboarding.application.ports import Inventory
 from onboarding.application.preview import Forecast, forecast
-from onboarding.application.readers.image_definitions import Definitions
-from onboarding.application.readers.policy_scopes import Reach
+from onboarding.application.readers.image_definitions import ImageDefinitions
+from onboarding.application.readers.policy_scopes import PolicyScopes
 from onboarding.application.rules import Rules
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.images.check_input import read_listed
@@ -170,7 +170,7 @@ async def _read(
         new = await _looked_into(new, inventory)
         old = await _looked_into(old, inventory) if old else None
         policies = [rules.policies for rules in (new, old) if rules]
-        definitions = Definitions(arm, new.overrides)
+        definitions = ImageDefinitions(arm, new.overrides)
         reader = FleetReader(arm, definitions, policies)
         with Console(stderr=True).status("listing VMs") as status:
             fleet = await reader.all_of(subscriptions) if fleet is None else fleet
@@ -182,7 +182,7 @@ async def _read(
 
 async def _looked_into(rules: Rules, inventory: Inventory) -> Rules:
     """The rules with subscriptions in the place of management groups; to be asked for where any is named."""
-    return replace(rules, policies=await Reach(rules.policies, inventory).policies(datetime.now(UTC)))
+    return replace(rules, policies=await PolicyScopes(rules.policies, inventory).policies(datetime.now(UTC)))
 
 
 def compare(seen: Seen, old: Rules | None, new: Rules, now: datetime) -> Iterator[Change]:

@@ -56,7 +56,7 @@ def read_source(path: str, *, with_comments: bool = False) -> Source:
         return Source(path, text, parse_json(text) if is_json else parse_yaml(text))
     except Unreadable as error:
         kind = f"is no {'JSON' if is_json else 'YAML'}: " if error.line else ""
-        raise BadInput(f"{path}:{error.line or 1}: {kind}{error}; {error.mend}") from None
+        raise BadInput(f"{path}:{error.line or 1}: {kind}{error}; {error.fix}") from None
 
 
 def load_policy(path: str) -> Policy:

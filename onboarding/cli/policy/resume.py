@@ -17,7 +17,7 @@ from onboarding.domain.errors import LostRace, StorageError
 from onboarding.domain.json_access import printable
 
 if TYPE_CHECKING:
-    from onboarding.application.ports import BrakeStore
+    from onboarding.application.ports import RolloutStore
 
 
 def add(actions: Commands) -> None:
@@ -36,26 +36,26 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _run(policy: str | None, environment: Mapping[str, str]) -> int:
-    from onboarding.app import open_brakes
+    from onboarding.app import open_rollouts
 
-    async with open_brakes(environment) as brakes:
-        return await _resume(brakes, policy) if policy else await _show(brakes)
+    async with open_rollouts(environment) as rollouts:
+        return await _resume(rollouts, policy) if policy else await _show(rollouts)
 
 
-async def _show(brakes: BrakeStore) -> int:
-    states = await brakes.every()
+async def _show(rollouts: RolloutStore) -> int:
+    states = await rollouts.every()
     print("\n".join(printable(str(state)) for state in states) or "no policy with a brake has installed anything yet")
     return 0 if states else 1
 
 
-async def _resume(brakes: BrakeStore, policy: str) -> int:
+async def _resume(rollouts: RolloutStore, policy: str) -> int:
     while True:
-        stored = await brakes.read(policy)
+        stored = await rollouts.read(policy)
         if stored is None or stored.state.stopped_at is None:
             print(f"policy {policy} is not stopped")
             return 1
         try:
-            await brakes.write(stored.state.recovered(), stored.version)
+            await rollouts.write(stored.state.recovered(), stored.version)
         except LostRace:
             continue
         print(printable(f"policy {policy} goes on; it was stopped by {stored.state.because}"))

@@ -204,7 +204,7 @@ def _entry_errors(source: Source, left_out: LeftOut | None) -> Iterator[Conditio
     found = list(_errors_of(source, lambda: parse_entry(source.data, source.name)))
     if not found and left_out is not None:
         error = left_out.error
-        found = [ConditionError(error.place.partition(": ")[2], f"{error.problem}; {error.mend}")]
+        found = [ConditionError(error.place.partition(": ")[2], f"{error.problem}; {error.fix}")]
     yield from found
 
 
@@ -271,11 +271,11 @@ def _errors_of(source: Source, parse: Any) -> Iterator[ConditionError]:
         parse()
     except ConfigurationError as error:
         place = error.place.removeprefix(source.name).lstrip(": ")
-        yield ConditionError(place, f"{error.problem}; {error.mend}")
+        yield ConditionError(place, f"{error.problem}; {error.fix}")
 
 
 def _told(error: ConfigurationError) -> ConditionError:
-    return ConditionError(error.place, f"{error.problem}; {error.mend}")
+    return ConditionError(error.place, f"{error.problem}; {error.fix}")
 
 
 # Parts of policies and definitions that hold no condition; templates are worked out by ARM.

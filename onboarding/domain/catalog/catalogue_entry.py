@@ -115,8 +115,8 @@ class CatalogueEntry(Struct, frozen=True):
         try:
             return self.support_tables[name or self.default_support_table]
         except KeyError:
-            mend = f"use one of {', '.join(self.support_tables)}" if self.support_tables else "leave it out"
-            raise ConfigurationError(f"supportTable {name!r}", f"{self.name} has none", mend) from None
+            fix = f"use one of {', '.join(self.support_tables)}" if self.support_tables else "leave it out"
+            raise ConfigurationError(f"supportTable {name!r}", f"{self.name} has none", fix) from None
 
     def problems(self, public: Mapping[str, Any], protected: Mapping[str, Secret]) -> tuple[str, ...]:
         """Everything that the handler would refuse in these settings, so that it is never sent."""
@@ -163,7 +163,7 @@ def parse_entry(raw: object, place: str, *, shipped: bool = False) -> CatalogueE
     try:
         return _entry(_mapping(raw, "the entry", KEYS), shipped)
     except ConfigurationError as error:
-        raise ConfigurationError(f"{place}: {error.place}", error.problem, error.mend) from None
+        raise ConfigurationError(f"{place}: {error.place}", error.problem, error.fix) from None
 
 
 def _entry(raw: Mapping[str, Any], shipped: bool) -> CatalogueEntry:
@@ -185,8 +185,8 @@ def _entry(raw: Mapping[str, Any], shipped: bool) -> CatalogueEntry:
     }
     default = str(raw.get("defaultSupportTable", next(iter(tables), "")))
     if default not in tables and (tables or default):
-        mend = f"use one of {', '.join(tables)}" if tables else "leave it out, or add supportTables"
-        raise ConfigurationError("defaultSupportTable", "names no table", mend)
+        fix = f"use one of {', '.join(tables)}" if tables else "leave it out, or add supportTables"
+        raise ConfigurationError("defaultSupportTable", "names no table", fix)
     return CatalogueEntry(
         name=raw["name"],
         display_name=raw.get("displayName", raw["name"]),

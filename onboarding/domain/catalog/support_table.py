@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from onboarding.domain.errors import ConfigurationError
 from onboarding.domain.image.grammar_data import windows_releases
-from onboarding.domain.image.os_release import TITLES, Distribution, OsRelease, Witness, os_type_of, title_of
+from onboarding.domain.image.os_release import TITLES, Distribution, OsRelease, OsSource, os_type_of, title_of
 from onboarding.domain.image.version_notation import at_least, refines
 from onboarding.domain.machine.machine_facts import OsType
 
@@ -109,7 +109,7 @@ def judge(release: OsRelease, table: SupportTable) -> Judgement:
         return _judgement(Verdict.UNSUPPORTED, "", table, reason)
     if not table.rows:
         return _judge_os_type(release, os_type, table)
-    if release.witness is Witness.NAME:
+    if release.witness is OsSource.NAME:
         return _judgement(Verdict.UNKNOWN, "", table, f"{release.reason}; until then {table} is not asked")
     if not release.known:
         return _judgement(Verdict.UNKNOWN, "", table, f"{release.reason}; {table} cannot be asked")

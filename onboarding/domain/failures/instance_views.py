@@ -45,7 +45,7 @@ _ARM_CODE = re.compile(r"/failed/(?P<code>[A-Za-z]\w{3,79})$", re.IGNORECASE)
 _VERSION = re.compile(r"\d{1,5}(?:\.\d{1,9}){1,3}")
 
 
-class Standing(StrEnum):
+class ExtensionStatus(StrEnum):
     FAILED = "failed"
     AT_WORK = "at work"
     FINE = "fine"
@@ -141,14 +141,14 @@ class _Reader:
             self._add("", "vm-agent", _of_agent([Status(message="The VM runs, and no VM agent has reported.")]))
 
     def _own(self, statuses: Sequence[Status]) -> None:
-        failed = [s for s in statuses if stands(s) is Standing.FAILED]
+        failed = [s for s in statuses if stands(s) is ExtensionStatus.FAILED]
         if failed:
             self._add("", "", _evidence(failed, ""))
 
     def _handler(self, raw: Mapping[str, Any], but_not_after: int) -> None:
         """A handler counts where none of its extensions says more."""
         status = _status(raw.get("status"))
-        if stands(status) is not Standing.FAILED:
+        if stands(status) is not ExtensionStatus.FAILED:
             return
         name = _text(raw.get("type"))
         later = self.failures[but_not_after:]
@@ -167,10 +167,10 @@ class _Reader:
         statuses = [_status(status) for status in listed]
         parts = [_status(s) for s in (*_list_of(view.get("substatuses")), *_list_of(every.get("substatuses")))]
         state = _word(every.get("provisioningstate"))
-        failed = [s for s in statuses if stands(s) is Standing.FAILED]
+        failed = [s for s in statuses if stands(s) is ExtensionStatus.FAILED]
         if failed or state in _BAD:
-            told = failed or [s for s in statuses if stands(s) is not Standing.FINE]
-            told += [s for s in parts if stands(s) is Standing.FAILED and s.message]
+            told = failed or [s for s in statuses if stands(s) is not ExtensionStatus.FINE]
+            told += [s for s in parts if stands(s) is ExtensionStatus.FAILED and s.message]
             handler = _handler_name({**every, **view})
             name = _text(raw.get("name")) or handler
             if not told:
@@ -184,7 +184,7 @@ class _Reader:
         words = _formatted(status)
         code = _text(status.get("code"))
         own = Status(f"ProvisioningState/{'failed' if state in _BAD else state}/{code}", "", "", words)
-        if stands(own) is not Standing.FAILED:
+        if stands(own) is not ExtensionStatus.FAILED:
             return
         statuses = [own]
         for part in map(folded, _list_of(status.get("substatus"))):
@@ -228,21 +228,21 @@ class _Reader:
             self.failures.append(evidence)
 
 
-def stands(status: Status) -> Standing:
+def stands(status: Status) -> ExtensionStatus:
     """What one status says. A handler may report a final error as "transitioning"."""
     parts = status.code.lower().split("/")
     level, display = status.level.lower(), status.display.lower()
     if _BAD.intersection(parts) or reports_failure(status):
-        return Standing.FAILED
+        return ExtensionStatus.FAILED
     if parts[0] in ("powerstate", "osstate", "healthstate") or "succeeded" in parts or "success" in parts:
-        return Standing.FINE
+        return ExtensionStatus.FINE
     if level == "error" or _AGENT_DOWN.intersection(parts) or display.replace(" ", "") in _AGENT_DOWN:
-        return Standing.FAILED
+        return ExtensionStatus.FAILED
     if _AT_WORK.intersection(parts):
-        return Standing.AT_WORK
+        return ExtensionStatus.AT_WORK
     if level in ("info", "information") or _GOOD.intersection(parts) or "warning" in parts:
-        return Standing.FINE
-    return Standing.FAILED if status.message or status.code else Standing.FINE
+        return ExtensionStatus.FINE
+    return ExtensionStatus.FAILED if status.message or status.code else ExtensionStatus.FINE
 
 
 def _evidence(statuses: Sequence[Status], handler: str) -> Evidence:

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from onboarding.domain.catalog.support_table import SupportTable, Verdict, judge
 from onboarding.domain.image.os_identification import release_of_image
-from onboarding.domain.image.os_release import OsRelease, Witness, os_type_of
+from onboarding.domain.image.os_release import OsRelease, OsSource, os_type_of
 from onboarding.domain.machine.machine_facts import ImageReference, OsType, read_image
 
 type Teller = Callable[[ImageReference], Verdict]
@@ -44,7 +44,7 @@ class LabelledImage(Struct, frozen=True):
         """What the table says of the label. Labels do not tell the architecture; the name does."""
         architecture = release_of_image(self.image).architecture
         reason, os_type = "the label", os_type_of(self.distribution)
-        label = OsRelease(self.distribution, self.version, architecture, os_type, Witness.NONE, reason)
+        label = OsRelease(self.distribution, self.version, architecture, os_type, OsSource.NONE, reason)
         return judge(label, table).verdict
 
 

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from onboarding.domain.image.grammar_data import image_grammar, windows_releases
 from onboarding.domain.image.guest_os import read_guest
-from onboarding.domain.image.os_release import Distribution, OsRelease, Witness, os_type_of, title_of
+from onboarding.domain.image.os_release import Distribution, OsRelease, OsSource, os_type_of, title_of
 from onboarding.domain.image.overrides import NO_OVERRIDES, Override, Overrides
 from onboarding.domain.image.version_notation import refines
 from onboarding.domain.machine.machine_facts import (
@@ -36,8 +36,8 @@ __all__ = [
     "NO_OVERRIDES",
     "ImageDefinition",
     "OsRelease",
+    "OsSource",
     "Overrides",
-    "Witness",
     "identify",
     "read_definition",
     "release_of_guest",
@@ -81,7 +81,7 @@ def release_of_image(reference: ImageReference) -> OsRelease:
     if reference.kind is not ImageKind.MARKETPLACE:
         return _silent("there is no marketplace image")
     name = f"{reference.publisher}:{reference.offer}:{reference.sku}"
-    return _named(Witness.IMAGE, f"marketplace image {name}", reference.publisher, reference.offer, reference.sku)
+    return _named(OsSource.IMAGE, f"marketplace image {name}", reference.publisher, reference.offer, reference.sku)
 
 
 def release_of_guest(os_name: str, os_version: str) -> OsRelease:
@@ -92,7 +92,7 @@ def release_of_guest(os_name: str, os_version: str) -> OsRelease:
     said = " ".join(part for part in (os_name.strip(), os_version.strip()) if part)
     reason = f"the guest agent reports {said!r}"
     product = _windows_of_guest(os_name, os_version) if distribution is Distribution.WINDOWS else ""
-    return OsRelease(distribution, version, None, os_type_of(distribution), Witness.AGENT, reason, product=product)
+    return OsRelease(distribution, version, None, os_type_of(distribution), OsSource.AGENT, reason, product=product)
 
 
 def identify(
@@ -126,7 +126,7 @@ def _overridden(facts: MachineFacts, overrides: Overrides, definition: ImageDefi
     if identifier is None:
         return None
     subject = f"gallery identifier {_urn(identifier)}, believed by {overrides.place},"
-    named = _named(Witness.OVERRIDE, subject, identifier.publisher, identifier.offer, identifier.sku)
+    named = _named(OsSource.OVERRIDE, subject, identifier.publisher, identifier.offer, identifier.sku)
     return named if named.known else None
 
 
@@ -136,7 +136,7 @@ def _taught(rule: Override, place: str) -> OsRelease:
     reason = f"{place} says that {rule.glob} is {title_of(rule.distribution, product or rule.version)}"
     os_type = os_type_of(rule.distribution)
     return OsRelease(
-        rule.distribution, rule.version, rule.architecture, os_type, Witness.OVERRIDE, reason, product=product
+        rule.distribution, rule.version, rule.architecture, os_type, OsSource.OVERRIDE, reason, product=product
     )
 
 
@@ -144,7 +144,7 @@ def _of_plan(plan: Plan | None) -> OsRelease:
     if plan is None:
         return _silent("there is no purchase plan")
     name = f"{plan.publisher}:{plan.product}:{plan.name}"
-    return _named(Witness.PLAN, f"purchase plan {name}", plan.publisher, plan.product, plan.name)
+    return _named(OsSource.PLAN, f"purchase plan {name}", plan.publisher, plan.product, plan.name)
 
 
 def _of_own_name(facts: MachineFacts, silent: OsRelease) -> OsRelease:
@@ -157,8 +157,8 @@ def _of_own_name(facts: MachineFacts, silent: OsRelease) -> OsRelease:
         return silent
     distribution, version = reading.distribution, reading.version
     told = f"the name of the own image {found['name']} reads as {title_of(distribution, version)}"
-    reason = f"{told}, but it is free text; {_cure(facts)} would settle it"
-    return OsRelease(distribution, version, None, OsType.UNKNOWN, Witness.NAME, reason, needs_agent=True)
+    reason = f"{told}, but it is free text; {_fix(facts)} would settle it"
+    return OsRelease(distribution, version, None, OsType.UNKNOWN, OsSource.NAME, reason, needs_agent=True)
 
 
 def _with_guest(named: OsRelease, guest: OsRelease) -> OsRelease:
@@ -203,7 +203,7 @@ def _with_disk(told: OsRelease, os_type: OsType) -> OsRelease:
     if os_type is OsType.WINDOWS and told.os_type is not OsType.WINDOWS:
         against = f", against the {told.witness} that tells {told.title}" if told.known else ""
         reason = f"the OS disk is a Windows disk{against}"
-        architecture, witness, silent = told.architecture, Witness.DISK, told.witness is not Witness.AGENT
+        architecture, witness, silent = told.architecture, OsSource.DISK, told.witness is not OsSource.AGENT
         return OsRelease(Distribution.WINDOWS, None, architecture, OsType.WINDOWS, witness, reason, silent)
     if os_type is OsType.LINUX and told.os_type is OsType.WINDOWS:
         reason = f"the {told.witness} tells Windows, but the OS disk is a Linux disk; the guest agent would settle it"
@@ -219,17 +219,17 @@ def _explained(told: OsRelease, facts: MachineFacts, definition: ImageDefinition
         return told
     identifier = definition.identifier if definition else None
     hint = f"; its gallery definition calls itself {_urn(identifier)}, which is free text" if identifier else ""
-    return replace(told, reason=f"{told.reason}{hint}; {_cure(facts)} would settle it")
+    return replace(told, reason=f"{told.reason}{hint}; {_fix(facts)} would settle it")
 
 
-def _cure(facts: MachineFacts) -> str:
+def _fix(facts: MachineFacts) -> str:
     waits = facts.agent is not AgentState.READY
     cure = "the guest agent, once it reports, or a line" if waits else "a line"
     subject = facts.image.id or _urn(facts.image) or "this VM, which has no image"
     return f"{cure} in the override file for {subject}"
 
 
-def _named(witness: Witness, subject: str, publisher: str, offer: str, sku: str) -> OsRelease:
+def _named(witness: OsSource, subject: str, publisher: str, offer: str, sku: str) -> OsRelease:
     reading = image_grammar().read(publisher, offer, sku)
     if reading.distribution is Distribution.UNKNOWN:
         because = f" because {reading.doubt}" if reading.doubt else ""
@@ -263,7 +263,7 @@ def _windows_of_guest(os_name: str, os_version: str) -> str:
 
 
 def _silent(reason: str, architecture: str | None = None) -> OsRelease:
-    return OsRelease(Distribution.UNKNOWN, None, architecture, OsType.UNKNOWN, Witness.NONE, reason, needs_agent=True)
+    return OsRelease(Distribution.UNKNOWN, None, architecture, OsType.UNKNOWN, OsSource.NONE, reason, needs_agent=True)
 
 
 def _better(*releases: OsRelease) -> OsRelease:

@@ -12,7 +12,7 @@ from msgspec import Struct
 from onboarding.domain.machine.machine_facts import OsType
 
 
-class Witness(StrEnum):
+class OsSource(StrEnum):
     """Who told; each is asked only when the one before is silent. The name of a person's own image is free text: it is
     told, and decides nothing."""
 
@@ -80,7 +80,7 @@ class OsRelease(Struct, frozen=True):
     version: str | None
     architecture: str | None
     os_type: OsType
-    witness: Witness
+    witness: OsSource
     reason: str
     needs_agent: bool = False
     product: str = ""

@@ -18,7 +18,7 @@ from msgspec import Struct
 from onboarding.domain.failures.classification import Cause
 from onboarding.domain.masking import cut, mask
 from onboarding.domain.policy.conditions.external_values import places
-from onboarding.domain.reconcile.decision import Trouble
+from onboarding.domain.reconcile.decision import Problem
 from onboarding.domain.resource_id import VmId
 
 EVERYWHERE = "*"
@@ -28,7 +28,7 @@ _LINKED_SUBSCRIPTION = re.compile(r"linked subscription '([0-9a-f-]{36})'")
 _PROBES = (timedelta(minutes=5), timedelta(minutes=10), timedelta(minutes=30), timedelta(hours=1))
 
 
-class Pause(Struct, frozen=True):
+class CircuitBreaker(Struct, frozen=True):
     """What is paused for one extension: a resource group, all of the subscription (`*`), or whoever would be sent the
     same settings (`=` and their digest), in one subscription or in all of them (`*`). Times are UTC."""
 
@@ -48,17 +48,17 @@ class Pause(Struct, frozen=True):
         place = self.resource_group in (EVERYWHERE, vm.resource_group.lower(), f"{_SETTINGS}{settings}")
         return place and self.extension == extension and self.subscription in (EVERYWHERE, vm.subscription.lower())
 
-    def ended_by(self, requested_at: datetime | None, *, installed: bool) -> bool:
+    def closed_by(self, requested_at: datetime | None, *, installed: bool) -> bool:
         """Whether a success proves that the trouble is over: one that was asked for after it began. Wrong settings show
         in the handler alone, so that an accepted request says nothing of them."""
         proves = installed or self.cause is not Cause.BAD_CONFIGURATION
         return proves and requested_at is not None and requested_at > self.since
 
     @property
-    def trouble(self) -> Trouble:
-        return Trouble(self.cause, self.cause, self.meaning, self.advice)
+    def problem(self) -> Problem:
+        return Problem(self.cause, self.cause, self.meaning, self.advice)
 
-    def probed(self, now: datetime) -> Pause:
+    def probed(self, now: datetime) -> CircuitBreaker:
         """The pause with its next probe planned, as whoever probes now writes it."""
         rest = _PROBES[min(self.probes, len(_PROBES) - 1)]
         return replace(self, next_probe_at=now + rest, probes=self.probes + 1)
@@ -99,27 +99,27 @@ class Pause(Struct, frozen=True):
         )
 
 
-def pause_for(
-    vm: VmId, extension: str, trouble: Trouble, settings: str, sent: Mapping[str, Any], now: datetime
-) -> Pause:
+def breaker_for(
+    vm: VmId, extension: str, problem: Problem, settings: str, sent: Mapping[str, Any], now: datetime
+) -> CircuitBreaker:
     """The pause that a trouble calls for, keyed by what is at fault: a resource that the settings `sent` point to, in
     whatever subscription; the settings where the handler refused them; the subscription where that is
     surely the whole trouble; else the resource group. `settings` is the digest of those that were sent."""
     subscription, place = vm.subscription.lower(), vm.resource_group.lower()
-    if trouble.cause is Cause.NOT_AUTHORIZED and _names_a_link(trouble.message, sent, vm):
+    if problem.cause is Cause.NOT_AUTHORIZED and _names_a_link(problem.message, sent, vm):
         subscription, place = EVERYWHERE, f"{_SETTINGS}{settings}"
-    elif trouble.cause is Cause.BAD_CONFIGURATION:
+    elif problem.cause is Cause.BAD_CONFIGURATION:
         place = f"{_SETTINGS}{settings}"
-    elif trouble.cause in _WHOLE_SUBSCRIPTION:
+    elif problem.cause in _WHOLE_SUBSCRIPTION:
         place = EVERYWHERE
-    return Pause(
+    return CircuitBreaker(
         subscription=subscription,
         resource_group=place,
         extension=extension,
-        cause=trouble.cause,
-        meaning=trouble.meaning,
-        advice=trouble.advice,
-        message=cut(mask(trouble.message)),
+        cause=problem.cause,
+        meaning=problem.meaning,
+        advice=problem.advice,
+        message=cut(mask(problem.message)),
         since=now,
         next_probe_at=now + _PROBES[0],
     )

@@ -75,7 +75,7 @@ class Bucket:
             self.seen = now
 
 
-class Promise(Struct, frozen=True, order=True):
+class Reservation(Struct, frozen=True, order=True):
     """A token that is kept for one who comes between these times."""
 
     until: datetime
@@ -84,13 +84,13 @@ class Promise(Struct, frozen=True, order=True):
 
 
 @dataclass(slots=True)
-class Lane:
+class BucketSet:
     """The requests of one kind to one subscription."""
 
     buckets: tuple[Bucket, ...]
     under_way: int = 0
-    promises: dict[str, Promise] = field(default_factory=dict)
-    _ending: list[Promise] = field(default_factory=list)
+    reservations: dict[str, Reservation] = field(default_factory=dict)
+    _ending: list[Reservation] = field(default_factory=list)
     _last: datetime | None = None
 
     def ask(self, who: str, now: datetime) -> timedelta:
@@ -98,7 +98,7 @@ class Lane:
         wait is promised a token; nobody ("") is not."""
         wait = self._wait(who, now)
         if not wait:
-            self.promises.pop(who, None)
+            self.reservations.pop(who, None)
             self.under_way += 1
             for bucket in self.buckets:
                 bucket.left -= 1
@@ -108,7 +108,7 @@ class Lane:
         """As `ask`, for a request that may follow, soon or soon after `until`: its token is kept for that long."""
         wait = self._wait(who, now)
         if not wait:
-            self._promise(Promise(now + until + _RESERVED, now, who))
+            self._reserve(Reservation(now + until + _RESERVED, now, who))
         return wait
 
     def ended(self) -> None:
@@ -123,7 +123,7 @@ class Lane:
     def idle(self, now: datetime) -> bool:
         """Whether a new lane would do as well: nothing under way, promised, closed or spent."""
         self._forget(now)
-        return not self.under_way and not self.promises and all(bucket.full(now) for bucket in self.buckets)
+        return not self.under_way and not self.reservations and all(bucket.full(now) for bucket in self.buckets)
 
     def count(self, now: datetime, counters: Mapping[str, int]) -> None:
         """The counters of an answer, whose own request is one of those under way."""
@@ -133,59 +133,59 @@ class Lane:
 
     def _wait(self, who: str, now: datetime) -> timedelta:
         self._forget(now)
-        mine = self.promises.get(who)
+        mine = self.reservations.get(who)
         if mine is not None and now < mine.due:
             return mine.due - now
-        if self._free_at(now, 0) <= now and (mine or not self.promises or self._spare(now)):
+        if self._free_at(now, 0) <= now and (mine or not self.reservations or self._spare(now)):
             return timedelta()
         # A promise that could not be kept, since others drew on the bucket, begins again at the end of the queue.
-        self.promises.pop(who, None)
-        due = max(self._free_at(now, len(self.promises)), self._last or now)
+        self.reservations.pop(who, None)
+        due = max(self._free_at(now, len(self.reservations)), self._last or now)
         if who:
             self._last = due
-            self._promise(Promise(due + _PATIENCE, due, who))
+            self._reserve(Reservation(due + _PATIENCE, due, who))
         return due - now
 
     def _spare(self, now: datetime) -> bool:
         """Whether a token can go to somebody new without making those wait longer who were promised one."""
-        return self._free_at(now, len(self.promises)) <= max(now, self._last or now)
+        return self._free_at(now, len(self.reservations)) <= max(now, self._last or now)
 
     def _free_at(self, now: datetime, others: int) -> datetime:
         return max(bucket.free_at(now, others) for bucket in self.buckets)
 
-    def _promise(self, promise: Promise) -> None:
-        self.promises[promise.who] = promise
-        heapq.heappush(self._ending, promise)
+    def _reserve(self, reservation: Reservation) -> None:
+        self.reservations[reservation.who] = reservation
+        heapq.heappush(self._ending, reservation)
 
     def _forget(self, now: datetime) -> None:
         while self._ending and self._ending[0].until < now:
             ended = heapq.heappop(self._ending)
-            if self.promises.get(ended.who) == ended:
-                del self.promises[ended.who]
+            if self.reservations.get(ended.who) == ended:
+                del self.reservations[ended.who]
 
 
 @dataclass(slots=True)
-class Gates:
+class RateLimiter:
     """The lanes of every subscription that was asked lately."""
 
-    lanes: dict[tuple[str, bool], Lane] = field(default_factory=dict)
+    bucket_sets: dict[tuple[str, bool], BucketSet] = field(default_factory=dict)
     _most: int = _MOST_LANES
 
-    def of(self, subscription: str, *, write: bool) -> Lane:
+    def of(self, subscription: str, *, write: bool) -> BucketSet:
         key = (subscription.lower(), write)
-        if key not in self.lanes:
-            self.lanes[key] = Lane(_writes() if write else _reads())
-        return self.lanes[key]
+        if key not in self.bucket_sets:
+            self.bucket_sets[key] = BucketSet(_writes() if write else _reads())
+        return self.bucket_sets[key]
 
     def ask(self, subscription: str, who: str, now: datetime, *, write: bool, to_install: bool = False) -> timedelta:
         """As `Lane.ask`. A read `to_install` waits until a write could follow it: what a read finds is worth nothing
         once its write had to wait, and to read twice what is written once is as far from ARM's limits again."""
-        if len(self.lanes) > self._most:
+        if len(self.bucket_sets) > self._most:
             self._drop_idle(now)
-        lane, writes = self.of(subscription, write=write), self.of(subscription, write=True)
+        buckets, writes = self.of(subscription, write=write), self.of(subscription, write=True)
         if to_install and (wait := writes.reserve(who, now)):
             return wait
-        wait = lane.ask(who, now)
+        wait = buckets.ask(who, now)
         if wait and to_install:
             writes.reserve(who, now, wait)
         return wait
@@ -196,8 +196,8 @@ class Gates:
 
     def _drop_idle(self, now: datetime) -> None:
         """Again when there are twice as many as are in use, so that it costs each request next to nothing."""
-        self.lanes = {key: lane for key, lane in self.lanes.items() if not lane.idle(now)}
-        self._most = max(_MOST_LANES, 2 * len(self.lanes))
+        self.bucket_sets = {key: buckets for key, buckets in self.bucket_sets.items() if not buckets.idle(now)}
+        self._most = max(_MOST_LANES, 2 * len(self.bucket_sets))
 
 
 def remaining(headers: Mapping[str, str]) -> dict[str, int]:

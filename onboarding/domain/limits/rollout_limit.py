@@ -22,21 +22,21 @@ _HOUR = timedelta(hours=1)
 _BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
 
 
-class Brake(Struct, frozen=True):
+class RolloutLimit(Struct, frozen=True):
     """What a policy file allows; None is without limit."""
 
     installs_per_hour: int | None
     failures_in_a_row: int | None
 
 
-class Hold(Struct, frozen=True):
+class RolloutBlock(Struct, frozen=True):
     """Why an install has to wait. `until`: when there are installs again; None if nobody can tell."""
 
     reason: str
     until: datetime | None = None
 
 
-class BrakeState(Struct, frozen=True):
+class RolloutState(Struct, frozen=True):
     """What has been counted for one policy. `because` tells of the last failure."""
 
     policy: str
@@ -46,32 +46,32 @@ class BrakeState(Struct, frozen=True):
     stopped_at: datetime | None = None
     because: str = ""
 
-    def hold(self, brake: Brake, now: datetime) -> Hold | None:
+    def blocked(self, rollout_limit: RolloutLimit, now: datetime) -> RolloutBlock | None:
         """Why the next install has to wait; None if it need not."""
         if self.stopped_at is not None:
-            return Hold(str(self))
-        if brake.installs_per_hour is None or self.installs_in(_hour_of(now)) < brake.installs_per_hour:
+            return RolloutBlock(str(self))
+        if rollout_limit.installs_per_hour is None or self.installs_in(_hour_of(now)) < rollout_limit.installs_per_hour:
             return None
-        used = f"policy {self.policy} may install {brake.installs_per_hour} times an hour (maxInstallsPerHour)"
-        return Hold(f"{used}, and has", _hour_of(now) + _HOUR)
+        used = f"policy {self.policy} may install {rollout_limit.installs_per_hour} times an hour (maxInstallsPerHour)"
+        return RolloutBlock(f"{used}, and has", _hour_of(now) + _HOUR)
 
     def installs_in(self, hour: datetime) -> int:
         return self.installs if self.hour == hour else 0
 
-    def installed(self, now: datetime) -> BrakeState:
+    def installed(self, now: datetime) -> RolloutState:
         """One more install is asked for."""
         hour = _hour_of(now)
         return replace(self, hour=hour, installs=self.installs_in(hour) + 1)
 
-    def failed(self, row: Row, brake: Brake, now: datetime) -> BrakeState:
+    def failed(self, row: Row, rollout_limit: RolloutLimit, now: datetime) -> RolloutState:
         """One more failure, which may be one too many."""
         failures = self.failures + 1
-        limit = brake.failures_in_a_row
+        limit = rollout_limit.failures_in_a_row
         stopped = now if limit is not None and failures >= limit else None
         because = cut(mask(f"{row.vm_name}: {row.reason}"))
         return replace(self, failures=failures, stopped_at=self.stopped_at or stopped, because=because)
 
-    def recovered(self) -> BrakeState:
+    def recovered(self) -> RolloutState:
         """After a success, or when a person says so."""
         return replace(self, failures=0, stopped_at=None, because="")
 
@@ -79,15 +79,15 @@ class BrakeState(Struct, frozen=True):
         if self.stopped_at is None:
             return f"policy {self.policy} is not stopped ({self.failures} failures in a row)"
         since = f"since {self.stopped_at:%Y-%m-%d %H:%M} UTC after {self.failures} failures in a row"
-        mend = f'mend that, then: onboard policy resume "{self.policy}"'
-        return f"policy {self.policy} is stopped {since}, the last on {self.because}; {mend}"
+        fix = f'mend that, then: onboard policy resume "{self.policy}"'
+        return f"policy {self.policy} is stopped {since}, the last on {self.because}; {fix}"
 
     def to_properties(self) -> dict[str, Any]:
         told = {"Policy": self.policy, "Hour": self.hour, "Installs": self.installs, "Failures": self.failures}
         return {**told, "Because": self.because, **({"StoppedAt": self.stopped_at} if self.stopped_at else {})}
 
     @classmethod
-    def from_properties(cls, properties: Mapping[str, Any]) -> BrakeState:
+    def from_properties(cls, properties: Mapping[str, Any]) -> RolloutState:
         return cls(
             policy=properties["Policy"],
             hour=properties["Hour"],
@@ -103,7 +103,7 @@ def spread(until: datetime, vm: VmId) -> datetime:
     return until + timedelta(seconds=zlib.crc32(vm.key.encode()) % int(_HOUR.total_seconds()))
 
 
-def parse_brake(raw: object, place: str) -> Brake | None:
+def parse_rollout_limit(raw: object, place: str) -> RolloutLimit | None:
     """Read `brake:` of a policy file: `{maxInstallsPerHour: 100, stopAfterFailures: 5}`."""
     if raw is None:
         return None
@@ -114,7 +114,7 @@ def parse_brake(raw: object, place: str) -> Brake | None:
             raise ConfigurationError(f"{place}.{key}", "is no key of a brake", f"use {' or '.join(KEYS)}")
         if type(value) is not int or value < 1:
             raise ConfigurationError(f"{place}.{key}", f"{value!r} is no number above 0", "write it as 100")
-    return Brake(raw.get("maxInstallsPerHour"), raw.get("stopAfterFailures"))
+    return RolloutLimit(raw.get("maxInstallsPerHour"), raw.get("stopAfterFailures"))
 
 
 def _hour_of(now: datetime) -> datetime:

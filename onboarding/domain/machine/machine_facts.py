@@ -16,7 +16,7 @@ from msgspec import Struct
 from msgspec import field as struct_field
 
 from onboarding.domain.json_access import flag, items, mapping, text, time
-from onboarding.domain.machine.resource_containers import UNREAD, Surroundings
+from onboarding.domain.machine.resource_containers import UNREAD, ResourceContainers
 from onboarding.domain.resource_id import ExtensionId, VmId, parse_id
 
 
@@ -128,7 +128,7 @@ class MachineFacts:
     extensions: tuple[InstalledExtension, ...]
     handlers: tuple[str, ...]
     body: Mapping[str, Any] = field(repr=False, compare=False)
-    around: Surroundings = UNREAD
+    around: ResourceContainers = UNREAD
 
     def find_extension(self, publisher: str, type_: str) -> InstalledExtension | None:
         """The extension with this handler, whatever its resource is called (one handler per VM)."""

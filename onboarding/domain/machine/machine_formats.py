@@ -86,7 +86,7 @@ class Unrecognised(OnboardingError):
     """An item that is no VM, or of which too much is missing; the text says the problem and what to give."""
 
 
-_MEND: Final = "give what `az vm list -o json`, Resource Graph or a GET of the VM answers"
+_FIX: Final = "give what `az vm list -o json`, Resource Graph or a GET of the VM answers"
 _DEEPER: Final = "print it again with `ConvertTo-Json -Depth 100`"
 
 
@@ -118,18 +118,18 @@ def missing_pages(value: object) -> str:
 def read_vm(item: object) -> Mapping[str, Any]:
     """The VM in ARM's form. Raises `Unrecognised` for what is none, has no name, or holds nothing but a name."""
     if not isinstance(item, Mapping):
-        raise Unrecognised(f"is no VM body but a {_kind(item)}; {_MEND}")
+        raise Unrecognised(f"is no VM body but a {_kind(item)}; {_FIX}")
     body = arm_form(item)
     if isinstance(error := body.get("error"), Mapping):
         told = f"{error.get('code', '')}: {error.get('message', '')}"[:200]
         raise Unrecognised(f"is an error of ARM and no VM ({told}); `onboard diagnose` explains it")
     if "$schema" in body:
-        raise Unrecognised(f"is a template and no VM; {_MEND}")
+        raise Unrecognised(f"is a template and no VM; {_FIX}")
     if not isinstance(body.get("properties"), Mapping):
         known = ", ".join(map(str, list(item)[:8])) or "none"
-        raise Unrecognised(f"is no VM body: it holds no properties of one (its keys: {known}); {_MEND}")
+        raise Unrecognised(f"is no VM body: it holds no properties of one (its keys: {known}); {_FIX}")
     if not any(isinstance(body.get(key), str) and body[key] for key in ("id", "name")):
-        raise Unrecognised(f"is a VM without id and name; {_MEND}")
+        raise Unrecognised(f"is a VM without id and name; {_FIX}")
     return body
 
 

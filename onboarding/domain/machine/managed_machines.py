@@ -179,8 +179,8 @@ def _kind(raw: object, place: str) -> ManagedKind:
         if not isinstance(item.get(key), str) or not item[key].strip():
             raise ConfigurationError(f"{place}.{key}", "is missing", "add it as a text")
     if not _NAME.fullmatch(item["name"]):
-        mend = "use lower-case letters, digits and single hyphens"
-        raise ConfigurationError(f"{place}.name", f"{item['name']!r} is no name of a kind", mend)
+        fix = "use lower-case letters, digits and single hyphens"
+        raise ConfigurationError(f"{place}.name", f"{item['name']!r} is no name of a kind", fix)
     listed = item.get("evidence")
     if not isinstance(listed, list) or not listed:
         raise ConfigurationError(

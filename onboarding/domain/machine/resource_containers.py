@@ -31,18 +31,18 @@ _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class ResourceContainers:
     """What was read of each; nothing where it was not."""
 
     resource_group: Mapping[str, Any] = field(default=_NOTHING, repr=False)
     subscription: Mapping[str, Any] = field(default=_NOTHING, repr=False)
 
-    def having(self, what: str, known: Mapping[str, Any]) -> Surroundings:
+    def having(self, what: str, known: Mapping[str, Any]) -> ResourceContainers:
         """With what is known of the group, or of the subscription."""
         return replace(self, resource_group=known) if what == GROUP else replace(self, subscription=known)
 
 
-UNREAD: Final = Surroundings()
+UNREAD: Final = ResourceContainers()
 
 
 def id_of(what: str, vm: VmId) -> str:

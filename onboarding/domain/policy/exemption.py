@@ -59,8 +59,8 @@ def _exemption(item: Mapping[str, Any], place: str) -> Exemption:
             raise ConfigurationError(f"{place}.{key}", "is no key of an exemption", f"use {', '.join(KEYS)}")
     category = str(item.get("category", CATEGORIES[0]))
     if category not in CATEGORIES:
-        mend = f"use {' or '.join(CATEGORIES)}"
-        raise ConfigurationError(f"{place}.category", f"{category!r} is no category", mend)
+        fix = f"use {' or '.join(CATEGORIES)}"
+        raise ConfigurationError(f"{place}.category", f"{category!r} is no category", fix)
     expires_on = _expiry(item.get("expiresOn"), f"{place}.expiresOn")
     scope = parse_scope(item.get("scope"), f"{place}.scope")
     return Exemption(scope, category, str(item.get("reason", "no reason given")), expires_on)

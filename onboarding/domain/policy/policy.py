@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from onboarding.domain.errors import ConfigurationError
 from onboarding.domain.json_access import digest
-from onboarding.domain.limits.rollout_limit import Brake, parse_brake
+from onboarding.domain.limits.rollout_limit import RolloutLimit, parse_rollout_limit
 from onboarding.domain.machine.machine_facts import MachineFacts
 from onboarding.domain.machine.managed_machines import Managed, parse_included, recognise
 from onboarding.domain.policy.conditions import Explanation
@@ -105,7 +105,7 @@ class Policy(Struct, frozen=True):
     settle_delay: timedelta
     workspaces: tuple[Workspace, ...] = ()
     reconnect: bool = False  # whether a VM that reports to another workspace is moved to ours
-    brake: Brake | None = None
+    rollout_limit: RolloutLimit | None = None
     azure_policy: frozenset[str] = frozenset()  # ids of Azure Policy's definitions and assignments, lower case
     auto_upgrade_minor_version: bool | None = None  # None: as the catalogue has it
     digest: str = ""  # of the file's content, without secret values: another one is another policy
@@ -241,7 +241,7 @@ def parse_policy(raw: object, place: str, compile_rule: RuleCompiler) -> Policy:
             f"{place}: workspaces",
             lambda source, here: compile_rule(source, here, parameters),
         ),
-        brake=parse_brake(raw.get("brake"), f"{place}: brake"),
+        rollout_limit=parse_rollout_limit(raw.get("brake"), f"{place}: brake"),
         azure_policy=_azure_policy(raw, place),
         reconnect=parse_switch(raw.get("reconnect"), f"{place}: reconnect") or False,
         auto_upgrade_minor_version=parse_switch(
@@ -285,8 +285,8 @@ def _azure_policy(raw: Mapping[str, Any], place: str) -> frozenset[str]:
     ids = value if isinstance(value, list) else [] if value is None else [value]
     for index, each in enumerate(ids):
         if not isinstance(each, str) or not _AZURE_POLICY.search(each):
-            mend = "write the id of a definition or assignment, …/providers/Microsoft.Authorization/policyDefinitions/…"
-            raise ConfigurationError(f"{place}: azurePolicy[{index}]", f"{each!r} is no id of Azure Policy's", mend)
+            fix = "write the id of a definition or assignment, …/providers/Microsoft.Authorization/policyDefinitions/…"
+            raise ConfigurationError(f"{place}: azurePolicy[{index}]", f"{each!r} is no id of Azure Policy's", fix)
     return frozenset(each.lower() for each in ids)
 
 
@@ -304,8 +304,8 @@ def _settle_delay(value: object, place: str) -> timedelta:
 def _scopes(raw: Mapping[str, Any], key: str, place: str) -> tuple[Scope, ...]:
     value = raw.get(key)
     if value is None and key in raw:
-        mend = "leave the key out to mean every VM" if key == "scope" else "leave the key out"
-        raise ConfigurationError(f"{place}: {key}", "has no value", f"write a scope, or {mend}")
+        fix = "leave the key out to mean every VM" if key == "scope" else "leave the key out"
+        raise ConfigurationError(f"{place}: {key}", "has no value", f"write a scope, or {fix}")
     listed = value if isinstance(value, list) else [] if value is None else [value]
     return tuple(parse_scope(item, f"{place}: {key}[{index}]") for index, item in enumerate(listed))
 

@@ -73,8 +73,8 @@ def _unknown(entry: CatalogueEntry, group: str, name: object, place: str) -> Con
     if name in _specs(entry, other):
         return ConfigurationError(place, f"{name!r} is not among the {group} of {entry.name}", f"write it in {other}")
     known = _specs(entry, group)
-    mend = use_one_of(known, name) if known else f"leave it out: {entry.name} takes no {group}"
-    return ConfigurationError(place, f"unknown setting {name!r} of {entry.name}", mend)
+    fix = use_one_of(known, name) if known else f"leave it out: {entry.name} takes no {group}"
+    return ConfigurationError(place, f"unknown setting {name!r} of {entry.name}", fix)
 
 
 def _in_clear(value: object) -> str:

@@ -14,12 +14,12 @@ from onboarding.domain.failures.classification import (
     ExtensionState,
     read_extension_state,
 )
-from onboarding.domain.image.os_release import Witness
+from onboarding.domain.image.os_release import OsSource
 from onboarding.domain.json_access import digest
 from onboarding.domain.machine.machine_facts import AgentState, InstalledExtension, OsType, PowerState
 from onboarding.domain.policy.installed_extension import MOVE, advice_on, differences, instead
 from onboarding.domain.policy.policy import Effect
-from onboarding.domain.reconcile.decision import AlreadyInstalled, Decision, Install, Situation, Skip, Trouble, Wait
+from onboarding.domain.reconcile.decision import Act, Decision, DecisionContext, Problem, Satisfied, Stop, Wait
 from onboarding.domain.reconcile.retry import broken, exhausted, failed, gave_up, held, install, told, undoing, undone
 from onboarding.domain.reconcile.row import Outcome, WaitingFor
 
@@ -27,60 +27,60 @@ _MOST_UNDONE = 3
 _BUSY = ("creating", "updating")
 
 
-def decide(situation: Situation) -> Decision:
+def decide(context: DecisionContext) -> Decision:
     """The decision for one extension on one VM."""
-    decision = _decide(situation)
-    return (_somebody_writes(situation) or decision) if isinstance(decision, Install) else decision
+    decision = _decide(context)
+    return (_somebody_writes(context) or decision) if isinstance(decision, Act) else decision
 
 
-def _decide(situation: Situation) -> Decision:
+def _decide(context: DecisionContext) -> Decision:
     for question in _QUESTIONS:
-        if (answer := question(situation)) is not None:
+        if (answer := question(context)) is not None:
             return answer
-    return install(situation, situation.unmet or _moved(situation) or situation.drift or _wanted(situation))
+    return install(context, context.unmet or _moved(context) or context.drift or _wanted(context))
 
 
-def _moved(s: Situation) -> str:
+def _moved(s: DecisionContext) -> str:
     return f"moves it here: {s.elsewhere}" if s.elsewhere else ""
 
 
-def _wanted(s: Situation) -> str:
+def _wanted(s: DecisionContext) -> str:
     supported = "a person vouches for its OS" if s.judgement.verdict is Verdict.UNKNOWN else "the OS supports it"
     return f"{s.assignment.reason}, and {supported}"
 
 
-def _not_selected(s: Situation) -> Decision | None:
+def _not_selected(s: DecisionContext) -> Decision | None:
     if s.assignment.selected or s.assignment.undecided:
         return None
-    return Skip(Outcome.OUT_OF_SCOPE, s.assignment.reason)
+    return Stop(Outcome.OUT_OF_SCOPE, s.assignment.reason)
 
 
-def _other_os(s: Situation) -> Decision | None:
+def _other_os(s: DecisionContext) -> Decision | None:
     if s.facts.os_type in (s.entry.os_type, OsType.UNKNOWN):
         return None
-    return Skip(Outcome.OUT_OF_SCOPE, f"a {s.facts.os_type} VM; {s.entry.display_name} is for {s.entry.os_type}")
+    return Stop(Outcome.OUT_OF_SCOPE, f"a {s.facts.os_type} VM; {s.entry.display_name} is for {s.entry.os_type}")
 
 
-def _deleting(s: Situation) -> Decision | None:
+def _deleting(s: DecisionContext) -> Decision | None:
     """Gone is what ARM does not know any more: until then its deletion is waited for, and may fail."""
     if s.facts.provisioning_state.lower() != "deleting":
         return None
-    return s.pace.wait_on(WaitingFor.OPERATION, "the VM is being deleted")
+    return s.retry.wait_on(WaitingFor.OPERATION, "the VM is being deleted")
 
 
-def _unclear(s: Situation) -> Decision | None:
+def _unclear(s: DecisionContext) -> Decision | None:
     """A value that is not known may be the one that leaves the VM out: nothing is done on a guess."""
-    return Skip(Outcome.UNDETERMINED, s.assignment.reason) if s.assignment.undecided else None
+    return Stop(Outcome.UNDETERMINED, s.assignment.reason) if s.assignment.undecided else None
 
 
-def _sent(s: Situation) -> Decision | None:
+def _sent(s: DecisionContext) -> Decision | None:
     """A request of ours ends by what became of it, whoever still wants it."""
     if s.last is None or not s.last.in_flight:
         return None
     return _under_way(s) or (None if s.assignment.selected else _present(s)) or _claimed(s)
 
 
-def _claimed(s: Situation) -> Decision | None:
+def _claimed(s: DecisionContext) -> Decision | None:
     """Until a claim runs out, its request may be on its way, and what ARM shows may be as it was before: only its
     success ends the row. That the extension failed, for one, may be why it was claimed."""
     last, extension = s.last, s.extension
@@ -92,34 +92,34 @@ def _claimed(s: Situation) -> Decision | None:
     return held(s)
 
 
-def _accepted_instead(s: Situation) -> Decision | None:
+def _accepted_instead(s: DecisionContext) -> Decision | None:
     policy = s.assignment.policy
     other = instead(policy, s.facts, s.extension, s.now)
     if other is None:
         return None
-    return AlreadyInstalled(other, False, f"existenceCondition of policy {policy.name} holds for {other.name}")
+    return Satisfied(other, False, f"existenceCondition of policy {policy.name} holds for {other.name}")
 
 
-def _present(s: Situation) -> Decision | None:
+def _present(s: DecisionContext) -> Decision | None:
     extension = s.extension
     if extension is None or read_extension_state(extension) is not ExtensionState.SUCCEEDED or s.unmet:
         return None
     if (s.elsewhere and s.assignment.policy.reconnect) or (s.drift and not s.elsewhere):
         return None
-    trouble = _connected_elsewhere(s) if s.elsewhere else None
+    problem = _connected_elsewhere(s) if s.elsewhere else None
     different = "".join(f"; {each}" for each in differences(s.assignment.policy, s.settings, extension))
     if _asked_for(s, extension) and not s.drift:
-        return AlreadyInstalled(extension, True, f"the handler reports success{different}", trouble)
+        return Satisfied(extension, True, f"the handler reports success{different}", problem)
     there = f"{s.entry.type} was there before we looked, as {extension.name}"
-    return AlreadyInstalled(extension, False, there + different, trouble)
+    return Satisfied(extension, False, there + different, problem)
 
 
-def _connected_elsewhere(s: Situation) -> Trouble:
+def _connected_elsewhere(s: DecisionContext) -> Problem:
     known = advice_on(s.entry)
-    return Trouble(Cause.ALREADY_CONNECTED, Cause.ALREADY_CONNECTED, known.meaning, f"{known.advice} {MOVE}")
+    return Problem(Cause.ALREADY_CONNECTED, Cause.ALREADY_CONNECTED, known.meaning, f"{known.advice} {MOVE}")
 
 
-def _asked_for(s: Situation, extension: InstalledExtension) -> bool:
+def _asked_for(s: DecisionContext, extension: InstalledExtension) -> bool:
     """Whether this is the extension of our own request; a handler may report success after we gave it up."""
     last = s.last
     if last is None or last.extension_name.lower() != extension.name.lower():
@@ -130,47 +130,47 @@ def _asked_for(s: Situation, extension: InstalledExtension) -> bool:
     return last.outcome is Outcome.INSTALLED or (last.attempt > 0 and open_or_given_up)
 
 
-def _under_way(s: Situation) -> Decision | None:
+def _under_way(s: DecisionContext) -> Decision | None:
     extension = s.extension
     if extension is None or read_extension_state(extension) is not ExtensionState.IN_PROGRESS:
         return None
     if s.last is not None and s.attempts and not s.last.outcome.final:
         known = s.last.reason if s.last.waiting_for is WaitingFor.INSTALL else ""
-        later = s.pace.wait(WaitingFor.INSTALL, known or "ARM accepted the request; the handler is at work")
+        later = s.retry.wait(WaitingFor.INSTALL, known or "ARM accepted the request; the handler is at work")
         return later or gave_up(s, Cause.TIMEOUT, "the handler has not reported for too long")
-    return s.pace.wait_on(WaitingFor.OPERATION, f"another deployment is writing extension {extension.name}")
+    return s.retry.wait_on(WaitingFor.OPERATION, f"another deployment is writing extension {extension.name}")
 
 
-def _unsupported(s: Situation) -> Decision | None:
-    return Skip(Outcome.UNSUPPORTED, s.judgement.reason) if s.judgement.verdict is Verdict.UNSUPPORTED else None
+def _unsupported(s: DecisionContext) -> Decision | None:
+    return Stop(Outcome.UNSUPPORTED, s.judgement.reason) if s.judgement.verdict is Verdict.UNSUPPORTED else None
 
 
-def _undetermined(s: Situation) -> Decision | None:
+def _undetermined(s: DecisionContext) -> Decision | None:
     if s.judgement.verdict is not Verdict.UNKNOWN or _forced(s):
         return None
-    too_coarse = s.release.witness in (Witness.IMAGE, Witness.PLAN) and not s.facts.guest_os_name
+    too_coarse = s.release.witness in (OsSource.IMAGE, OsSource.PLAN) and not s.facts.guest_os_name
     if s.release.needs_agent or too_coarse:
         later = _not_running(s) or _agent_silent(s)
         if isinstance(later, Wait):
             return later
-    return Skip(Outcome.UNDETERMINED, s.judgement.reason)
+    return Stop(Outcome.UNDETERMINED, s.judgement.reason)
 
 
-def _forced(s: Situation) -> bool:
+def _forced(s: DecisionContext) -> bool:
     """A person vouches for the operating system, or did when this row's request was sent."""
     last = s.last
     sent = last is not None and not last.outcome.final and last.attempt > 0 and last.verdict == Verdict.UNKNOWN
-    return sent or (s.asked is not None and s.asked.force)
+    return sent or (s.request is not None and s.request.force)
 
 
-def _audited(s: Situation) -> Decision | None:
+def _audited(s: DecisionContext) -> Decision | None:
     if s.assignment.policy.effect is not Effect.AUDIT:
         return None
     would = f"would be updated: {s.unmet}" if s.unmet else "would be installed"
-    return Skip(Outcome.AUDITED, f"policy {s.assignment.policy.name} only audits: {s.entry.type} {would}")
+    return Stop(Outcome.AUDITED, f"policy {s.assignment.policy.name} only audits: {s.entry.type} {would}")
 
 
-def _disallowed(s: Situation) -> Decision | None:
+def _disallowed(s: DecisionContext) -> Decision | None:
     facts = s.facts
     if facts.extension_operations_allowed is False:
         cause = Cause.EXTENSION_OPERATIONS_DISALLOWED
@@ -181,16 +181,16 @@ def _disallowed(s: Situation) -> Decision | None:
     return None
 
 
-def _misconfigured(s: Situation) -> Decision | None:
+def _misconfigured(s: DecisionContext) -> Decision | None:
     if not s.problems:
         return None
-    problem = "; ".join(s.problems)
-    advice = "mend what is named here, then write the VM or retry the row"
-    trouble = Trouble(Cause.BAD_CONFIGURATION, Cause.BAD_CONFIGURATION, problem, advice)
-    return Skip(Outcome.FAILED, f"our own settings are not usable: {problem}", trouble)
+    named = "; ".join(s.problems)
+    advice = "fix what is named here, then write the VM or retry the row"
+    problem = Problem(Cause.BAD_CONFIGURATION, Cause.BAD_CONFIGURATION, named, advice)
+    return Stop(Outcome.FAILED, f"our own settings are not usable: {named}", problem)
 
 
-def _unmendable(s: Situation) -> Decision | None:
+def _unfixable(s: DecisionContext) -> Decision | None:
     """The extension has all that we would send, and still is not as the policy wants it: sending it again is idle."""
     extension = s.extension
     if extension is None or not s.unmet or any(differences(s.assignment.policy, s.settings, extension)):
@@ -198,26 +198,26 @@ def _unmendable(s: Situation) -> Decision | None:
     if extension.version != s.entry.version or set(s.settings) - set(extension.settings):
         return None
     advice = "let the policy's settings and its existenceCondition agree, then retry the row"
-    trouble = Trouble(Cause.BAD_CONFIGURATION, Cause.BAD_CONFIGURATION, s.unmet, advice)
-    return Skip(Outcome.FAILED, f"it has the policy's settings, and yet {s.unmet}", trouble)
+    problem = Problem(Cause.BAD_CONFIGURATION, Cause.BAD_CONFIGURATION, s.unmet, advice)
+    return Stop(Outcome.FAILED, f"it has the policy's settings, and yet {s.unmet}", problem)
 
 
-def _not_running(s: Situation) -> Decision | None:
+def _not_running(s: DecisionContext) -> Decision | None:
     if s.facts.power in (PowerState.RUNNING, PowerState.UNKNOWN):
         return None
     reason = f"the VM is {s.facts.power}; extensions need it running, and its start event wakes this row"
-    return s.pace.wait_on(WaitingFor.VM_RUNNING, reason)
+    return s.retry.wait_on(WaitingFor.VM_RUNNING, reason)
 
 
-def _agent_silent(s: Situation) -> Decision | None:
+def _agent_silent(s: DecisionContext) -> Decision | None:
     running = s.facts.power is PowerState.RUNNING
     if running and s.facts.agent is AgentState.READY and not s.facts.os_provisioning:
         return None
-    later = s.pace.wait(WaitingFor.AGENT_READY, "the guest agent has not reported ready yet")
+    later = s.retry.wait(WaitingFor.AGENT_READY, "the guest agent has not reported ready yet")
     return later or gave_up(s, Cause.VM_AGENT_UNREACHABLE, "the guest agent has not reported ready for too long")
 
 
-def _fresh(s: Situation) -> Decision | None:
+def _fresh(s: DecisionContext) -> Decision | None:
     """Two package managers at once break the owner's first-boot installs; a policy can leave them time."""
     delay, born = s.assignment.policy.settle_delay, s.facts.time_created
     if not delay or born is None or born + delay <= s.now:
@@ -225,28 +225,28 @@ def _fresh(s: Situation) -> Decision | None:
     return Wait(WaitingFor.SETTLE_DELAY, born, born + delay, f"the VM is new; the policy leaves it {delay} to settle")
 
 
-def _somebody_writes(s: Situation) -> Decision | None:
+def _somebody_writes(s: DecisionContext) -> Decision | None:
     """ARM takes one write of a machine at a time, and one that it is carrying out is not to be disturbed."""
     ours, last = s.in_flight, s.last
-    if ours is not None and last is not None and last.waiting_for is WaitingFor.SCOPE_PAUSED:
+    if ours is not None and last is not None and last.waiting_for is WaitingFor.SCOPE_BREAKER:
         # It waits for more than its turn, and its cap goes on.
-        later = s.pace.wait(WaitingFor.SCOPE_PAUSED, last.reason, told(last))
-        return later or Skip(Outcome.FAILED, f"gave up: {last.reason}", told(last))
+        later = s.retry.wait(WaitingFor.SCOPE_BREAKER, last.reason, told(last))
+        return later or Stop(Outcome.FAILED, f"gave up: {last.reason}", told(last))
     if ours is not None and ours.next_attempt_at is not None:
         reason = f"one write at a time: the request for {ours.extension} has not ended yet"
-        return Wait(WaitingFor.OPERATION, s.pace.since(WaitingFor.OPERATION), ours.next_attempt_at, reason)
+        return Wait(WaitingFor.OPERATION, s.retry.since(WaitingFor.OPERATION), ours.next_attempt_at, reason)
     writing = [e for e in s.facts.extensions if read_extension_state(e) is ExtensionState.IN_PROGRESS]
     if writing:
-        return s.pace.wait_on(WaitingFor.OPERATION, f"another deployment is writing extension {writing[0].name}")
+        return s.retry.wait_on(WaitingFor.OPERATION, f"another deployment is writing extension {writing[0].name}")
     if s.facts.provisioning_state.lower() in _BUSY:
-        return s.pace.wait_on(WaitingFor.OPERATION, "another deployment is writing the VM")
+        return s.retry.wait_on(WaitingFor.OPERATION, "another deployment is writing the VM")
     return None
 
 
-def _contested(s: Situation) -> Decision | None:
+def _contested(s: DecisionContext) -> Decision | None:
     """Two owners who undo each other's work never end: the third time within a week we stop, and a person decides."""
     last = s.last
-    if last is None or s.asked is not None:
+    if last is None or s.request is not None:
         return None
     changed = last.policy_hash and last.policy_hash != s.assignment.policy.digest
     if last.outcome is Outcome.FAILED and last.error_code == Cause.CONTESTED and not changed:
@@ -257,7 +257,7 @@ def _contested(s: Situation) -> Decision | None:
     return failed(s, Cause.CONTESTED, reason)
 
 
-_QUESTIONS: tuple[Callable[[Situation], Decision | None], ...] = (
+_QUESTIONS: tuple[Callable[[DecisionContext], Decision | None], ...] = (
     _sent,
     _not_selected,
     _other_os,
@@ -271,7 +271,7 @@ _QUESTIONS: tuple[Callable[[Situation], Decision | None], ...] = (
     _audited,
     _disallowed,
     _misconfigured,
-    _unmendable,
+    _unfixable,
     _contested,
     _not_running,
     _agent_silent,

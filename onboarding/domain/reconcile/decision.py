@@ -26,7 +26,7 @@ from onboarding.domain.reconcile.row import SENT, Outcome, Row, WaitingFor
 from onboarding.domain.reconcile.wait_schedule import WITHOUT_CAP, Waits
 
 
-class Trouble(Struct, frozen=True):
+class Problem(Struct, frozen=True):
     """What went wrong, in the table's words. `message` is the foreign text, not yet cut or masked."""
 
     code: str
@@ -36,7 +36,7 @@ class Trouble(Struct, frozen=True):
     message: str = ""
 
 
-class Install(Struct, frozen=True):
+class Act(Struct, frozen=True):
     """Ask ARM for the extension. `force` makes the handler run again where the same request failed before."""
 
     name: str
@@ -45,13 +45,13 @@ class Install(Struct, frozen=True):
     reason: str
 
 
-class AlreadyInstalled(Struct, frozen=True):
+class Satisfied(Struct, frozen=True):
     """The extension is on the VM and healthy; `ours` if we asked for it. `trouble`: it reports to somebody else."""
 
     extension: InstalledExtension
     ours: bool
     reason: str
-    trouble: Trouble | None = None
+    problem: Problem | None = None
 
 
 class Wait(Struct, frozen=True):
@@ -61,21 +61,21 @@ class Wait(Struct, frozen=True):
     since: datetime
     until: datetime
     reason: str
-    trouble: Trouble | None = None
+    problem: Problem | None = None
 
 
-class Skip(Struct, frozen=True):
+class Stop(Struct, frozen=True):
     """Nothing to do, for good: the outcome says why."""
 
     outcome: Outcome
     reason: str
-    trouble: Trouble | None = None
+    problem: Problem | None = None
 
 
-type Decision = Install | AlreadyInstalled | Wait | Skip
+type Decision = Act | Satisfied | Wait | Stop
 
 
-class Pace(Struct, frozen=True):
+class RetryState(Struct, frozen=True):
     """Where a row stands in time. `last` is the row of this very VM, not of one that had its name before; `resend`
     says that the attempt which its claim names may be sent once more."""
 
@@ -84,24 +84,24 @@ class Pace(Struct, frozen=True):
     now: datetime
     resend: bool = False
 
-    def wait(self, waiting_for: WaitingFor, reason: str, trouble: Trouble | None = None) -> Wait | None:
+    def wait(self, waiting_for: WaitingFor, reason: str, problem: Problem | None = None) -> Wait | None:
         """The next check of this kind of waiting; None when its time is up. A check that is planned already stays."""
         since = self.since(waiting_for)
-        if waiting_for not in WITHOUT_CAP and self.waits[waiting_for].next_pause(self.now - since) is None:
+        if waiting_for not in WITHOUT_CAP and self.waits[waiting_for].next_breaker(self.now - since) is None:
             last = self.last
             planned = last.next_attempt_at if last is not None and last.waiting_for is waiting_for else None
             if not planned or planned <= self.now:
                 return None
-        return self.wait_on(waiting_for, reason, trouble)
+        return self.wait_on(waiting_for, reason, problem)
 
-    def wait_on(self, waiting_for: WaitingFor, reason: str, trouble: Trouble | None = None) -> Wait:
+    def wait_on(self, waiting_for: WaitingFor, reason: str, problem: Problem | None = None) -> Wait:
         """The same without an end: for what is in other people's hands."""
         since, last = self.since(waiting_for), self.last
         planned = last.next_attempt_at if last is not None and last.waiting_for is waiting_for else None
         if planned and planned > self.now:
-            return Wait(waiting_for, since, planned, reason, trouble)
-        pause = self.waits[waiting_for].pause_at(self.now - since)
-        return Wait(waiting_for, since, self.now + pause, reason, trouble)
+            return Wait(waiting_for, since, planned, reason, problem)
+        breaker = self.waits[waiting_for].breaker_at(self.now - since)
+        return Wait(waiting_for, since, self.now + breaker, reason, problem)
 
     def since(self, waiting_for: WaitingFor) -> datetime:
         """When this kind of waiting began."""
@@ -110,7 +110,7 @@ class Pace(Struct, frozen=True):
         return last.waiting_since if same and last is not None and last.waiting_since else self.now
 
 
-class Situation(Struct, frozen=True):
+class DecisionContext(Struct, frozen=True):
     """Everything that a decision rests on. `settings` are the public ones that would be sent, and `problems` what is
     wrong with these and the protected ones. `asked` is there when a person wants it; `in_flight` is the row of another
     extension that we are writing on this VM, `settings_digest` names the public settings."""
@@ -121,9 +121,9 @@ class Situation(Struct, frozen=True):
     assignment: Assignment
     entry: CatalogueEntry
     problems: tuple[str, ...]
-    pace: Pace
+    retry: RetryState
     settings: Mapping[str, Any] = field(default_factory=dict)
-    asked: Asked | None = None
+    request: OperatorRequest | None = None
     in_flight: Row | None = None
     settings_digest: str = ""
 
@@ -162,18 +162,18 @@ class Situation(Struct, frozen=True):
 
     @property
     def last(self) -> Row | None:
-        return self.pace.last
+        return self.retry.last
 
     @property
     def now(self) -> datetime:
-        return self.pace.now
+        return self.retry.now
 
     @property
     def attempts(self) -> int:
         return self.last.attempt if self.last else 0
 
 
-class Asked(Struct, frozen=True):
+class OperatorRequest(Struct, frozen=True):
     """`policy` keeps to what that policy decides; `force` takes an operating system that nothing tells for a supported
     one; `reconnect` moves a VM that reports to another workspace."""
 

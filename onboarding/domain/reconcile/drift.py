@@ -20,7 +20,7 @@ from onboarding.domain.policy.policy import Assignment, Policy
 from onboarding.domain.reconcile.row import Outcome, Row
 
 # What happened this short ago may not be in the inventory yet, and an event is about to tell of it.
-PATIENCE = timedelta(minutes=10)
+GRACE_PERIOD = timedelta(minutes=10)
 
 
 class Reason(StrEnum):
@@ -33,7 +33,7 @@ class Reason(StrEnum):
     CHANGED = "changed"  # the row is final, and the policy that it came from has changed since
 
 
-class Standing(Struct, frozen=True):
+class RowSummary(Struct, frozen=True):
     """What the table says of one VM and one extension, as short as a comparison needs it."""
 
     extension: str
@@ -45,7 +45,7 @@ class Standing(Struct, frozen=True):
     policy_hash: str = ""  # empty in rows of the version before
 
     @classmethod
-    def of(cls, row: Row) -> Standing:
+    def of(cls, row: Row) -> RowSummary:
         since = row.finished_at or row.event_time
         return cls(row.extension, row.outcome, row.vm_id, row.extension_name, since, row.policy, row.policy_hash)
 
@@ -66,7 +66,7 @@ def find(
     facts: MachineFacts,
     assignments: Iterable[Assignment],
     catalogue: Mapping[str, CatalogueEntry],
-    standings: Iterable[Standing],
+    summaries: Iterable[RowSummary],
     before: datetime,
     stable: Callable[[Policy], bool] = lambda _: True,
 ) -> Finding | None:
@@ -74,75 +74,75 @@ def find(
     left to its event. A policy that is not `stable` yet leaves final rows of another version of it alone."""
     if facts.time_created and facts.time_created > before:
         return None
-    known = {standing.extension: standing for standing in standings}
+    known = {summary.extension: summary for summary in summaries}
     for assignment in assignments:
         policy = assignment.policy
         entry = catalogue[policy.extension]
-        standing = known.get(entry.name)
-        if standing is not None and not standing.settled(before):
+        summary = known.get(entry.name)
+        if summary is not None and not summary.settled(before):
             continue
         reason = None
         if assignment.undecided:
-            reason = _unclear(facts, entry, standing)
+            reason = _unclear(facts, entry, summary)
         elif not assignment.selected:
-            reason = _left_out(policy, standing, stable)
+            reason = _left_out(policy, summary, stable)
         elif facts.os_type is entry.os_type:
-            state = _state(facts, policy, entry, standing, before)
-            reason = _reason(facts, state, standing, policy, stable)
+            state = _state(facts, policy, entry, summary, before)
+            reason = _reason(facts, state, summary, policy, stable)
         if reason:
             return Finding(reason, policy.name)
     return None
 
 
-def gone(standings: Iterable[Standing], before: datetime) -> bool:
+def gone(summaries: Iterable[RowSummary], before: datetime) -> bool:
     """Whether the rows of a VM that is not in the inventory have to be looked at."""
-    listed = list(standings)
+    listed = list(summaries)
     return all(each.settled(before) for each in listed) and any(each.outcome is not Outcome.GONE for each in listed)
 
 
 def _reason(
     facts: MachineFacts,
     state: ExtensionState | None,
-    standing: Standing | None,
+    summary: RowSummary | None,
     policy: Policy,
     stable: Callable[[Policy], bool],
 ) -> Reason | None:
-    if standing is None:
+    if summary is None:
         return {None: Reason.MISSED, ExtensionState.FAILED: Reason.FAILED}.get(state)
-    if standing.vm_id not in ("", facts.vm_id) or standing.outcome is Outcome.GONE:
+    if summary.vm_id not in ("", facts.vm_id) or summary.outcome is Outcome.GONE:
         return Reason.MISSED
-    if standing.decided_by_another(policy):
+    if summary.decided_by_another(policy):
         if not stable(policy):
             return None
-        if not standing.outcome.present:
+        if not summary.outcome.present:
             return Reason.CHANGED
-    if standing.outcome is Outcome.OUT_OF_SCOPE:
+    if summary.outcome is Outcome.OUT_OF_SCOPE:
         return Reason.MISSED
-    if standing.outcome is Outcome.FAILED and state is ExtensionState.SUCCEEDED:
+    if summary.outcome is Outcome.FAILED and state is ExtensionState.SUCCEEDED:
         return Reason.DRIFTED  # somebody made it work, perhaps under another name, of which no event speaks
-    if standing.outcome.present:
+    if summary.outcome.present:
         return {None: Reason.DRIFTED, ExtensionState.FAILED: Reason.FAILED}.get(state)
     return None
 
 
-def _unclear(facts: MachineFacts, entry: CatalogueEntry, standing: Standing | None) -> Reason | None:
+def _unclear(facts: MachineFacts, entry: CatalogueEntry, summary: RowSummary | None) -> Reason | None:
     """Nobody can tell from here whether the policy wants the VM: the visit finds out, or says in a row why not."""
     if facts.os_type is not entry.os_type:
         return None
-    other = standing is None or standing.vm_id not in ("", facts.vm_id) or standing.outcome is Outcome.GONE
+    other = summary is None or summary.vm_id not in ("", facts.vm_id) or summary.outcome is Outcome.GONE
     return Reason.MISSED if other else None
 
 
-def _left_out(policy: Policy, standing: Standing | None, stable: Callable[[Policy], bool]) -> Reason | None:
+def _left_out(policy: Policy, summary: RowSummary | None, stable: Callable[[Policy], bool]) -> Reason | None:
     """A VM that the policy does not want any more: what its row says of it is to be said anew. What is on the VM
     stays there, and so does its row."""
-    if standing is None or standing.outcome.present or standing.outcome in (Outcome.OUT_OF_SCOPE, Outcome.GONE):
+    if summary is None or summary.outcome.present or summary.outcome in (Outcome.OUT_OF_SCOPE, Outcome.GONE):
         return None
-    return Reason.CHANGED if standing.decided_by_another(policy) and stable(policy) else None
+    return Reason.CHANGED if summary.decided_by_another(policy) and stable(policy) else None
 
 
 def _state(
-    facts: MachineFacts, policy: Policy, entry: CatalogueEntry, standing: Standing | None, now: datetime
+    facts: MachineFacts, policy: Policy, entry: CatalogueEntry, summary: RowSummary | None, now: datetime
 ) -> ExtensionState | None:
     """How the extension stands; None if it is not there, or not as the policy wants it. ARM's lists name extensions by
     id alone: there the name that the row knows has to do."""
@@ -152,6 +152,6 @@ def _state(
     if found is not None:
         state = read_extension_state(found)
         return None if state is ExtensionState.SUCCEEDED and unmet(policy, facts, found, now) else state
-    name = standing.extension_name.lower() if standing else ""
+    name = summary.extension_name.lower() if summary else ""
     listed = any(not extension.type and extension.name.lower() == name for extension in facts.extensions)
     return ExtensionState.SUCCEEDED if listed else None

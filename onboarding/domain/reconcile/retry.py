@@ -21,7 +21,7 @@ from onboarding.domain.failures.classification import (
 from onboarding.domain.limits.rate_limiter import HELD_BACK
 from onboarding.domain.machine.resource_containers import RIGHTS, id_of
 from onboarding.domain.policy.installed_extension import MOVE, differs
-from onboarding.domain.reconcile.decision import Decision, Install, Pace, Situation, Skip, Trouble, Wait
+from onboarding.domain.reconcile.decision import Act, Decision, DecisionContext, Problem, RetryState, Stop, Wait
 from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
 
 MOST_ATTEMPTS = 5
@@ -44,7 +44,7 @@ _PROVES_GONE = ("resourcenotfound", "resourcegroupnotfound")
 
 # What a try may meet whose time has come. When that is over it is sent: to wait anew would use up a paused scope's
 # probe for nothing, each time.
-_HELD_UP = (WaitingFor.SCOPE_PAUSED, WaitingFor.BRAKE, WaitingFor.OPERATION, WaitingFor.THROTTLING)
+_HELD_UP = (WaitingFor.SCOPE_BREAKER, WaitingFor.ROLLOUT_LIMIT, WaitingFor.OPERATION, WaitingFor.THROTTLING)
 
 _HOLDING = (
     WaitingFor.CLAIM,
@@ -55,49 +55,49 @@ _HOLDING = (
 )
 
 
-def trouble_of(failure: Failure, message: str = "") -> Trouble:
+def problem_of(failure: Failure, message: str = "") -> Problem:
     """A classified failure in the table's words: the handler's exit code where there is one, else ARM's code."""
     code = str(failure.exit_code) if failure.exit_code is not None else failure.code
-    return Trouble(code or failure.cause, failure.cause, failure.meaning, failure.advice, message)
+    return Problem(code or failure.cause, failure.cause, failure.meaning, failure.advice, message)
 
 
-def after_refusal(pace: Pace, failure: Failure, message: str) -> Wait | Skip:
+def after_refusal(retry: RetryState, failure: Failure, message: str) -> Wait | Stop:
     """What becomes of a row whose read or request ARM refused."""
-    trouble = trouble_of(failure, message)
+    problem = problem_of(failure, message)
     if failure.cause is Cause.VM_GONE:
         if proves_gone(failure):
-            return Skip(Outcome.GONE, "ARM knows no such VM (any more)")
-        return pace.wait_on(WaitingFor.OPERATION, failure.meaning, trouble)
-    waiting_for = WaitingFor.SCOPE_PAUSED if failure.scope_wide else _WAITS_AFTER.get(failure.cause)
+            return Stop(Outcome.GONE, "ARM knows no such VM (any more)")
+        return retry.wait_on(WaitingFor.OPERATION, failure.meaning, problem)
+    waiting_for = WaitingFor.SCOPE_BREAKER if failure.scope_wide else _WAITS_AFTER.get(failure.cause)
     if waiting_for is None and failure.kind is not FailureClass.PERMANENT:
         waiting_for = WaitingFor.PLATFORM
     if waiting_for is None:
-        return Skip(Outcome.FAILED, f"ARM refused: {failure.meaning}", trouble)
-    later = pace.wait(waiting_for, failure.meaning, trouble)
+        return Stop(Outcome.FAILED, f"ARM refused: {failure.meaning}", problem)
+    later = retry.wait(waiting_for, failure.meaning, problem)
     if later is None:
-        return Skip(Outcome.FAILED, f"gave up: {failure.meaning}", trouble)
-    longest = pace.waits[waiting_for].give_up_after
-    asked = pace.now + timedelta(seconds=min(failure.retry_after or 0, longest))
+        return Stop(Outcome.FAILED, f"gave up: {failure.meaning}", problem)
+    longest = retry.waits[waiting_for].give_up_after
+    request = retry.now + timedelta(seconds=min(failure.retry_after or 0, longest))
     # Who was held back was promised that moment, and would find the token gone later.
     exactly = failure.code == HELD_BACK
-    return Wait(waiting_for, later.since, asked, later.reason, trouble) if exactly or asked > later.until else later
+    return Wait(waiting_for, later.since, request, later.reason, problem) if exactly or request > later.until else later
 
 
-def after_unread(situation: Situation, failure: Failure, http_status: int | None, message: str) -> Wait | Skip:
+def after_unread(context: DecisionContext, failure: Failure, http_status: int | None, message: str) -> Wait | Stop:
     """What becomes of a row whose rule rests on the resource group or the subscription, which ARM did not let us read.
     Trouble that passes is waited for; without the right to read it the policy stays undecided."""
-    pace, said = situation.pace, situation.assignment
+    retry, said = context.retry, context.assignment
     if failure.cause is Cause.VM_GONE:
         # The machine was there a moment ago, so that it goes with its group, and its own read will tell.
-        later = pace.wait(WaitingFor.PLATFORM, failure.meaning, trouble_of(failure, message))
-        return later or Skip(Outcome.UNDETERMINED, said.reason, trouble_of(failure, message))
+        later = retry.wait(WaitingFor.PLATFORM, failure.meaning, problem_of(failure, message))
+        return later or Stop(Outcome.UNDETERMINED, said.reason, problem_of(failure, message))
     if http_status != _FORBIDDEN:
-        return after_refusal(pace, replace(failure, scope_wide=False), message)
-    right, scope = RIGHTS[said.unread], id_of(said.unread, situation.facts.id)
+        return after_refusal(retry, replace(failure, scope_wide=False), message)
+    right, scope = RIGHTS[said.unread], id_of(said.unread, context.facts.id)
     advice = f"Give the identity the right {right} on {scope} (the role Reader has it), then retry the row."
     meaning = f"The identity may not read {scope}, which the policy asks for."
-    trouble = Trouble(failure.code or failure.cause, failure.cause, meaning, advice, message)
-    return Skip(Outcome.UNDETERMINED, f"{said.reason}, and ARM refuses to show it: {right} is missing", trouble)
+    problem = Problem(failure.code or failure.cause, failure.cause, meaning, advice, message)
+    return Stop(Outcome.UNDETERMINED, f"{said.reason}, and ARM refuses to show it: {right} is missing", problem)
 
 
 def proves_gone(failure: Failure) -> bool:
@@ -105,37 +105,37 @@ def proves_gone(failure: Failure) -> bool:
     return failure.cause is Cause.VM_GONE and failure.code.lower() in _PROVES_GONE
 
 
-def broken(s: Situation) -> Decision | None:
+def broken(s: DecisionContext) -> Decision | None:
     """The extension is there and failed: what the handler said decides between another try and a person."""
     extension = s.extension
     if extension is None or read_extension_state(extension) is not ExtensionState.FAILED:
         return None
     failure = classify(Evidence.from_status(extension.statuses), s.entry.errors, s.now)
-    trouble = trouble_of(failure, "\n".join(status.message for status in extension.statuses if status.message))
-    if s.asked is not None and held(s) is None:
+    problem = problem_of(failure, "\n".join(status.message for status in extension.statuses if status.message))
+    if s.request is not None and held(s) is None:
         return install(s, f"a person asks again after: {failure.meaning}", force=True)
     if failure.kind in (FailureClass.TRANSIENT, FailureClass.WAITING):
-        return _try_again(s, failure, trouble)
+        return _try_again(s, failure, problem)
     if failure.cause is Cause.ALREADY_CONNECTED:
         if s.assignment.policy.reconnect and differs(s.settings, extension):
             return install(s, f"connects it here as well: {failure.meaning}", force=True)
-        trouble = replace(trouble, advice=f"{trouble.advice} {MOVE}")
-    if failure.scope_wide and (later := _paused(s, failure, trouble)):
+        problem = replace(problem, advice=f"{problem.advice} {MOVE}")
+    if failure.scope_wide and (later := _paused(s, failure, problem)):
         return later
-    return Skip(Outcome.FAILED, f"the handler failed: {failure.meaning}", trouble)
+    return Stop(Outcome.FAILED, f"the handler failed: {failure.meaning}", problem)
 
 
-def _paused(s: Situation, failure: Failure, trouble: Trouble) -> Decision | None:
+def _paused(s: DecisionContext, failure: Failure, problem: Problem) -> Decision | None:
     """The handler proved trouble of the whole scope. When its look has come, asking again is what probes it."""
     last = s.last
     if s.attempts >= _MOST_PROBES:
         return None
-    if last and last.waiting_for is WaitingFor.SCOPE_PAUSED and last.next_attempt_at and last.next_attempt_at <= s.now:
+    if last and last.waiting_for is WaitingFor.SCOPE_BREAKER and last.next_attempt_at and last.next_attempt_at <= s.now:
         return install(s, f"try {s.attempts + 1} after: {failure.meaning}", force=True)
-    return s.pace.wait(WaitingFor.SCOPE_PAUSED, failure.meaning, trouble)
+    return s.retry.wait(WaitingFor.SCOPE_BREAKER, failure.meaning, problem)
 
 
-def _try_again(s: Situation, failure: Failure, trouble: Trouble) -> Decision:
+def _try_again(s: DecisionContext, failure: Failure, problem: Problem) -> Decision:
     locked = failure.cause is Cause.PACKAGE_MANAGER_LOCKED
     kind = WaitingFor.PACKAGE_MANAGER if locked else WaitingFor.PLATFORM
     last = s.last
@@ -144,17 +144,17 @@ def _try_again(s: Situation, failure: Failure, trouble: Trouble) -> Decision:
     if due and last is not None and last.waiting_for is kind:
         return again
     spent = failure.max_attempts is not None and s.attempts >= failure.max_attempts
-    pause = None if spent else s.pace.waits[kind].pause_before(max(s.attempts, 1))
-    if pause is None:
-        return Skip(Outcome.FAILED, f"gave up after {s.attempts} tries: {failure.meaning}", trouble)
+    breaker = None if spent else s.retry.waits[kind].breaker_before(max(s.attempts, 1))
+    if breaker is None:
+        return Stop(Outcome.FAILED, f"gave up after {s.attempts} tries: {failure.meaning}", problem)
     if due and last is not None and last.waiting_for in _HELD_UP:
         return again
     if last and last.waiting_for is kind and last.next_attempt_at and last.waiting_since:
-        return Wait(kind, last.waiting_since, last.next_attempt_at, last.reason, trouble)
-    return Wait(kind, s.now, s.now + pause, f"try {max(s.attempts, 1)} failed: {failure.meaning}", trouble)
+        return Wait(kind, last.waiting_since, last.next_attempt_at, last.reason, problem)
+    return Wait(kind, s.now, s.now + breaker, f"try {max(s.attempts, 1)} failed: {failure.meaning}", problem)
 
 
-def held(s: Situation) -> Decision | None:
+def held(s: DecisionContext) -> Decision | None:
     """A row that another look is going to take up: a claim that has not run out, or a pause that ARM asked for."""
     last = s.last
     if last is None or last.outcome.final or last.waiting_for is None or last.waiting_for not in _HOLDING:
@@ -168,31 +168,31 @@ def held(s: Situation) -> Decision | None:
     return Wait(last.waiting_for, last.waiting_since or s.now, last.next_attempt_at, last.reason, told(last))
 
 
-def exhausted(s: Situation) -> Decision | None:
+def exhausted(s: DecisionContext) -> Decision | None:
     if s.last is None or s.last.outcome.final or s.attempts < MOST_ATTEMPTS:
         return None
-    if (trouble := told(s.last)) is not None:
-        return Skip(Outcome.FAILED, f"gave up after {s.attempts} requests: {trouble.meaning}", trouble)
+    if (problem := told(s.last)) is not None:
+        return Stop(Outcome.FAILED, f"gave up after {s.attempts} requests: {problem.meaning}", problem)
     return failed(s, Cause.UNKNOWN, f"gave up: ARM took {s.attempts} requests and the extension is still not there")
 
 
-def told(last: Row) -> Trouble | None:
+def told(last: Row) -> Problem | None:
     """The trouble that the row tells of; which cause it had is in its words alone."""
     if not last.error_code:
         return None
-    return Trouble(last.error_code, Cause.UNKNOWN, last.error_meaning, last.advice, last.message)
+    return Problem(last.error_code, Cause.UNKNOWN, last.error_meaning, last.advice, last.message)
 
 
-def install(s: Situation, reason: str, *, force: bool = False) -> Install:
+def install(s: DecisionContext, reason: str, *, force: bool = False) -> Act:
     present, last = s.extension, s.last
     name = present.name if present else _free_name(s)
     if last is None or last.outcome.final:
-        return Install(name, 1, force, reason)
-    unanswered = last.waiting_for is WaitingFor.CLAIM and present is None and s.pace.resend
-    return Install(name, max(s.attempts, 1) if unanswered else s.attempts + 1, force, reason)
+        return Act(name, 1, force, reason)
+    unanswered = last.waiting_for is WaitingFor.CLAIM and present is None and s.retry.resend
+    return Act(name, max(s.attempts, 1) if unanswered else s.attempts + 1, force, reason)
 
 
-def undoing(s: Situation) -> bool:
+def undoing(s: DecisionContext) -> bool:
     """Whether what we installed was removed or changed by somebody else."""
     if s.last is None or s.last.outcome is not Outcome.INSTALLED:
         return False
@@ -210,17 +210,17 @@ def undone(last: Row | None, now: datetime) -> tuple[datetime, ...]:
     return tuple(found)
 
 
-def _free_name(s: Situation) -> str:
+def _free_name(s: DecisionContext) -> str:
     """The entry's resource name, or its type where somebody else's extension has that name."""
     taken = {extension.name.lower() for extension in s.facts.extensions}
     return s.entry.type if s.entry.resource_name.lower() in taken else s.entry.resource_name
 
 
-def failed(s: Situation, cause: Cause, reason: str) -> Skip:
+def failed(s: DecisionContext, cause: Cause, reason: str) -> Stop:
     known = s.entry.errors.causes[cause]
-    return Skip(Outcome.FAILED, reason, Trouble(cause, cause, known.meaning, known.advice))
+    return Stop(Outcome.FAILED, reason, Problem(cause, cause, known.meaning, known.advice))
 
 
-def gave_up(s: Situation, cause: Cause, reason: str) -> Skip:
+def gave_up(s: DecisionContext, cause: Cause, reason: str) -> Stop:
     since = s.last.waiting_since if s.last else None
     return failed(s, cause, f"{reason} (waited since {since:%Y-%m-%d %H:%M} UTC)" if since else reason)

@@ -54,8 +54,8 @@ class WaitingFor(StrEnum):
     THROTTLING = "throttling"
     PLATFORM = "platform"
     SETTLE_DELAY = "settle-delay"
-    SCOPE_PAUSED = "scope-paused"
-    BRAKE = "brake"
+    SCOPE_BREAKER = "scope-paused"
+    ROLLOUT_LIMIT = "brake"
     CONFIGURATION = "configuration"  # the file of its extension cannot be used
 
 

@@ -12,36 +12,36 @@ from msgspec import Struct
 from onboarding.domain.machine.machine_facts import InstalledExtension
 from onboarding.domain.masking import cut, mask
 from onboarding.domain.policy.policy import Policy
-from onboarding.domain.reconcile.decision import AlreadyInstalled, Install, Situation, Skip, Trouble, Wait
+from onboarding.domain.reconcile.decision import Act, DecisionContext, Problem, Satisfied, Stop, Wait
 from onboarding.domain.reconcile.retry import undoing, undone
 from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
 from onboarding.domain.resource_id import VmId
 
-type Opening = tuple[str, datetime, str]  # id, time (UTC) and correlation id of the event that opened the episode
+type EventKey = tuple[str, datetime, str]  # id, time (UTC) and correlation id of the event that opened the episode
 
 
-def row_of(situation: Situation, decision: AlreadyInstalled | Wait | Skip, opening: Opening) -> Row:
+def row_of(context: DecisionContext, decision: Satisfied | Wait | Stop, event_key: EventKey) -> Row:
     """The row for a decision; `opening` is used unless the last row's episode goes on."""
-    last = situation.last
-    known = {**_told_by(situation), "attempt": _attempts(last, decision)}
-    if isinstance(decision, AlreadyInstalled):
+    last = context.last
+    known = {**_told_by(context), "attempt": _attempts(last, decision)}
+    if isinstance(decision, Satisfied):
         known |= _named(decision.extension)
-    return concluded(situation.facts.id, known, decision, Episode.of(last, opening, situation.now))
+    return concluded(context.facts.id, known, decision, Episode.of(last, event_key, context.now))
 
 
-def claim_of(situation: Situation, install: Install, until: datetime, opening: Opening) -> Row:
+def claim_of(context: DecisionContext, install: Act, until: datetime, event_key: EventKey) -> Row:
     """The row that claims an install: whoever writes it first asks ARM, and the look at `until` finishes the job."""
-    now = situation.now
+    now = context.now
     waiting = Wait(WaitingFor.CLAIM, now, until, install.reason)
     known = {
-        **_told_by(situation),
+        **_told_by(context),
         "attempt": install.attempt,
         "extension_name": install.name,
-        "extension_version": situation.entry.version,
-        "sent_digest": situation.settings_digest,
-        "undone_at": _undone(situation),
+        "extension_version": context.entry.version,
+        "sent_digest": context.settings_digest,
+        "undone_at": _undone(context),
     }
-    return concluded(situation.facts.id, known, waiting, Episode.of(situation.last, opening, now))
+    return concluded(context.facts.id, known, waiting, Episode.of(context.last, event_key, now))
 
 
 def requested(claim: Row, reason: str, now: datetime) -> Row:
@@ -56,14 +56,14 @@ def requested(claim: Row, reason: str, now: datetime) -> Row:
     )
 
 
-def unanswered(claim: Row, trouble: Trouble) -> Row:
+def unanswered(claim: Row, problem: Problem) -> Row:
     """The claim, where no answer came: ARM may have the request, so its check asks ARM before it is sent again."""
     reason = _written("no answer came to the request; ARM is read before it is sent again")
-    code, (meaning, advice, message) = _code(trouble), _texts(trouble)
+    code, (meaning, advice, message) = _code(problem), _texts(problem)
     return replace(claim, reason=reason, error_code=code, error_meaning=meaning, advice=advice, message=message)
 
 
-def unread(vm: VmId, policy: Policy, last: Row | None, decision: Wait | Skip, episode: Episode) -> Row:
+def unread(vm: VmId, policy: Policy, last: Row | None, decision: Wait | Stop, episode: Episode) -> Row:
     """The row for a VM that could not be read: what the last row knew, and why nothing more is known."""
     told = {name: getattr(last, name) for name in _FACTS} if last else {}
     known = {**told, "extension": policy.extension, "policy": policy.name, "effect": policy.effect.value}
@@ -79,7 +79,7 @@ def closed(row: Row, outcome: Outcome, reason: str, now: datetime, extension_ver
 
     One that was final before tells no duration: its episode ended long ago. Where the end overtook the record of our
     request, the claim tells its time."""
-    asked = row.waiting_since if outcome is Outcome.INSTALLED else None
+    request = row.waiting_since if outcome is Outcome.INSTALLED else None
     took = None if row.outcome.final or row.event_time is None else _milliseconds(row.event_time, now)
     return replace(
         row,
@@ -88,7 +88,7 @@ def closed(row: Row, outcome: Outcome, reason: str, now: datetime, extension_ver
         waiting_for=None,
         waiting_since=None,
         next_attempt_at=None,
-        requested_at=row.requested_at or asked,
+        requested_at=row.requested_at or request,
         finished_at=now,
         duration_ms=took,
         error_code="",
@@ -118,21 +118,21 @@ def waiting(row: Row, wait: Wait) -> Row:
 class Episode(Struct, frozen=True):
     """What carries over while a row stays open: the event that opened it, and when ARM was asked."""
 
-    opening: Opening
+    event_key: EventKey
     requested_at: datetime | None
     now: datetime
 
     @classmethod
-    def of(cls, last: Row | None, opening: Opening, now: datetime) -> Episode:
+    def of(cls, last: Row | None, event_key: EventKey, now: datetime) -> Episode:
         if last is None or last.outcome.final or last.event_time is None:
-            return cls(opening, None, now)
+            return cls(event_key, None, now)
         return cls((last.event_id, last.event_time, last.correlation_id), last.requested_at, now)
 
 
-def concluded(vm: VmId, known: Mapping[str, Any], decision: AlreadyInstalled | Wait | Skip, episode: Episode) -> Row:
+def concluded(vm: VmId, known: Mapping[str, Any], decision: Satisfied | Wait | Stop, episode: Episode) -> Row:
     """A row with everything that does not depend on having read the VM."""
     outcome = _outcome(decision)
-    event_id, event_time, correlation_id = episode.opening
+    event_id, event_time, correlation_id = episode.event_key
     finished = episode.now if outcome.final else None
     waiting = decision if isinstance(decision, Wait) else None
     return Row(
@@ -150,7 +150,7 @@ def concluded(vm: VmId, known: Mapping[str, Any], decision: AlreadyInstalled | W
         requested_at=episode.requested_at,
         finished_at=finished,
         duration_ms=_milliseconds(event_time, finished) if finished else None,
-        **{**known, **_trouble(decision.trouble)},
+        **{**known, **_trouble(decision.problem)},
     )
 
 
@@ -182,43 +182,43 @@ def _milliseconds(start: datetime, end: datetime) -> int:
     return max(0, int((end - start).total_seconds() * 1000))
 
 
-def _outcome(decision: AlreadyInstalled | Wait | Skip) -> Outcome:
+def _outcome(decision: Satisfied | Wait | Stop) -> Outcome:
     match decision:
-        case AlreadyInstalled(ours=ours):
+        case Satisfied(ours=ours):
             return Outcome.INSTALLED if ours else Outcome.ALREADY_INSTALLED
         case Wait(waiting_for=waiting_for):
             return Outcome.REQUESTED if waiting_for is WaitingFor.INSTALL else Outcome.WAITING
-        case Skip(outcome=outcome):
+        case Stop(outcome=outcome):
             return outcome
 
 
-def _trouble(trouble: Trouble | None) -> dict[str, str]:
-    if trouble is None:
+def _trouble(problem: Problem | None) -> dict[str, str]:
+    if problem is None:
         return {}
-    meaning, advice, message = _texts(trouble)
+    meaning, advice, message = _texts(problem)
     return {
-        "error_code": _code(trouble),
+        "error_code": _code(problem),
         "error_meaning": meaning,
         "advice": advice,
         "message": message,
     }
 
 
-def _texts(trouble: Trouble) -> tuple[str, str, str]:
+def _texts(problem: Problem) -> tuple[str, str, str]:
     """Meaning, advice and message as they may be written down."""
-    return cut(mask(trouble.meaning)), cut(mask(trouble.advice)), cut(mask(trouble.message))
+    return cut(mask(problem.meaning)), cut(mask(problem.advice)), cut(mask(problem.message))
 
 
-def _code(trouble: Trouble) -> str:
+def _code(problem: Problem) -> str:
     """Mostly ours; ARM's own where we know none, which is foreign text."""
-    return cut(mask(trouble.code), 256)
+    return cut(mask(problem.code), 256)
 
 
-def _told_by(situation: Situation) -> dict[str, Any]:
-    facts, release, policy = situation.facts, situation.release, situation.assignment.policy
-    image, present = facts.image, situation.extension
+def _told_by(context: DecisionContext) -> dict[str, Any]:
+    facts, release, policy = context.facts, context.release, context.assignment.policy
+    image, present = facts.image, context.extension
     return {
-        "extension": situation.entry.name,
+        "extension": context.entry.name,
         "vm_id": facts.vm_id,
         "location": facts.location,
         "image_publisher": image.publisher,
@@ -230,15 +230,15 @@ def _told_by(situation: Situation) -> dict[str, Any]:
         "os_version": release.product or release.version or "",
         "architecture": release.architecture or "",
         "witness": release.witness.value,
-        "verdict": situation.judgement.verdict.value,
-        "support_table": situation.judgement.table,
-        "extension_name": _name_of(situation.last),
-        "extension_version": _version_of(situation.last),
+        "verdict": context.judgement.verdict.value,
+        "support_table": context.judgement.table,
+        "extension_name": _name_of(context.last),
+        "extension_version": _version_of(context.last),
         "policy": policy.name,
         "policy_hash": policy.digest,
         "effect": policy.effect.value,
-        "sent_digest": situation.last.sent_digest if situation.last else "",
-        "undone_at": situation.last.undone_at if situation.last else "",
+        "sent_digest": context.last.sent_digest if context.last else "",
+        "undone_at": context.last.undone_at if context.last else "",
         **(_named(present) if present else {}),
     }
 
@@ -247,15 +247,15 @@ def _named(extension: InstalledExtension) -> dict[str, Any]:
     return {"extension_name": extension.name, "extension_version": extension.handler_version or extension.version}
 
 
-def _undone(situation: Situation) -> str:
+def _undone(context: DecisionContext) -> str:
     """The times at which somebody undid what we did, this one too if it is one."""
-    times = undone(situation.last, situation.now)
-    if undoing(situation):
-        times = (*times, situation.now)
+    times = undone(context.last, context.now)
+    if undoing(context):
+        times = (*times, context.now)
     return " ".join(time.isoformat() for time in times)
 
 
-def _attempts(last: Row | None, decision: AlreadyInstalled | Wait | Skip) -> int:
+def _attempts(last: Row | None, decision: Satisfied | Wait | Stop) -> int:
     """The tries so far. What failed for good and opens again has all of them before it."""
     reopened = last is not None and last.outcome is Outcome.FAILED and isinstance(decision, Wait)
     return 0 if last is None or reopened else last.attempt

@@ -17,7 +17,7 @@ from hashlib import blake2b
 
 from msgspec import Struct
 
-from onboarding.domain.reconcile.drift import Finding, Standing
+from onboarding.domain.reconcile.drift import Finding, RowSummary
 from onboarding.domain.resource_id import VmId
 
 MOST = 65_536  # half a megabyte, of the one that an entity of a table may have
@@ -31,7 +31,7 @@ class Unanswered:
     def __init__(self, stored: bytes, now: datetime, first: timedelta, later: timedelta) -> None:
         """Text that is not whole records is read as far as it goes."""
         self._now = _second(now)
-        self._first, self._later = (max(1, round(pause.total_seconds())) for pause in (first, later))
+        self._first, self._later = (max(1, round(breaker.total_seconds())) for breaker in (first, later))
         whole = stored[: len(stored) - len(stored) % _RECORD.size]
         # Whoever was not found again long after its time was answered.
         self._again: dict[int, int] = {
@@ -53,17 +53,17 @@ class Unanswered:
     def remember(self, keys: Iterable[int]) -> None:
         """They were asked for just now."""
         for key in keys:
-            pause = self._later if key in self._again else self._first
-            self._again[key] = min(self._now + pause, _LATEST)
+            breaker = self._later if key in self._again else self._first
+            self._again[key] = min(self._now + breaker, _LATEST)
 
     def to_bytes(self) -> bytes:
         return b"".join(_RECORD.pack(key, at) for key, at in self._again.items())
 
 
-def visit_key(vm: VmId, finding: Finding, vm_id: str, standings: Iterable[Standing]) -> int:
+def visit_key(vm: VmId, finding: Finding, vm_id: str, summaries: Iterable[RowSummary]) -> int:
     """Names a visit together with what was known of the VM when it was asked for. Where two share a key, which is as
     rare as four bytes make it, one of them waits for the other's pause."""
-    known = sorted(f"{each.extension}|{each.outcome}|{each.since}|{each.policy_hash}" for each in standings)
+    known = sorted(f"{each.extension}|{each.outcome}|{each.since}|{each.policy_hash}" for each in summaries)
     text = "|".join((vm.key, finding.reason, vm_id, *known))
     return int.from_bytes(blake2b(text.encode("utf-8", "replace"), digest_size=4).digest())
 

@@ -31,35 +31,35 @@ WITHOUT_CAP = frozenset({WaitingFor.VM_RUNNING, WaitingFor.OPERATION, WaitingFor
 class Schedule(Struct, frozen=True):
     """Pauses in seconds between looks, the last one repeating, until `give_up_after` seconds have passed."""
 
-    pauses: tuple[float, ...]
+    breakers: tuple[float, ...]
     give_up_after: float
 
     @property
     def first(self) -> timedelta:
-        return timedelta(seconds=self.pauses[0])
+        return timedelta(seconds=self.breakers[0])
 
-    def next_pause(self, elapsed: timedelta) -> timedelta | None:
+    def next_breaker(self, elapsed: timedelta) -> timedelta | None:
         """The pause until the next look, `elapsed` after the waiting began; None when it is time to give up."""
         seconds = elapsed.total_seconds()
         if seconds >= self.give_up_after:
             return None
-        return self.pause_at(elapsed)
+        return self.breaker_at(elapsed)
 
-    def pause_at(self, elapsed: timedelta) -> timedelta:
+    def breaker_at(self, elapsed: timedelta) -> timedelta:
         """The same, without an end."""
         seconds, reached = elapsed.total_seconds(), 0.0
-        for pause in self.pauses:
-            reached += pause
+        for breaker in self.breakers:
+            reached += breaker
             # A look is never a moment early: one that comes just before its step counts as on it.
-            if reached > seconds + 0.5 * pause:
-                return timedelta(seconds=pause)
-        return timedelta(seconds=self.pauses[-1])
+            if reached > seconds + 0.5 * breaker:
+                return timedelta(seconds=breaker)
+        return timedelta(seconds=self.breakers[-1])
 
-    def pause_before(self, attempt: int) -> timedelta | None:
+    def breaker_before(self, attempt: int) -> timedelta | None:
         """The pause after `attempt` failed tries; None when the tries are used up."""
-        if attempt > len(self.pauses):
+        if attempt > len(self.breakers):
             return None
-        return timedelta(seconds=self.pauses[attempt - 1])
+        return timedelta(seconds=self.breakers[attempt - 1])
 
 
 # ARM ends an install that never reports after about 90 minutes. Others take 45 to 451 s (median 104 s), and their own
@@ -78,9 +78,9 @@ DEFAULTS: Mapping[WaitingFor, Schedule] = {
     WaitingFor.THROTTLING: Schedule((30, _MINUTE, 2 * _MINUTE, 5 * _MINUTE), 24 * _HOUR),
     # How long is in the policy (`settleDelay`); the schedule is there for its cap alone.
     WaitingFor.SETTLE_DELAY: Schedule((_MINUTE,), 24 * _HOUR),
-    WaitingFor.SCOPE_PAUSED: Schedule((10 * _MINUTE, 20 * _MINUTE, 30 * _MINUTE), 7 * 24 * _HOUR),
+    WaitingFor.SCOPE_BREAKER: Schedule((10 * _MINUTE, 20 * _MINUTE, 30 * _MINUTE), 7 * 24 * _HOUR),
     # Where the policy's hour is used up, each VM waits for its own moment of the next one.
-    WaitingFor.BRAKE: Schedule((5 * _MINUTE, 10 * _MINUTE, 30 * _MINUTE), 30 * 24 * _HOUR),
+    WaitingFor.ROLLOUT_LIMIT: Schedule((5 * _MINUTE, 10 * _MINUTE, 30 * _MINUTE), 30 * 24 * _HOUR),
     # A check of one reads the table alone.
     WaitingFor.CONFIGURATION: Schedule((10 * _MINUTE, 30 * _MINUTE, _HOUR, 2 * _HOUR, 6 * _HOUR, 24 * _HOUR), _LONGEST),
     WaitingFor.PLATFORM: Schedule((30, _MINUTE, 2 * _MINUTE, 5 * _MINUTE, 10 * _MINUTE, 30 * _MINUTE), 6 * _HOUR),
@@ -126,8 +126,8 @@ def _parse_schedule(raw: Any, default: Schedule, place: str) -> Schedule:
     every = raw.get("every", [])
     if not isinstance(every, list):
         raise ConfigurationError(f"{place}.every", "is not a list", "write it as [1m, 2m, 1h]")
-    pauses = tuple(parse_duration(pause, f"{place}.every") for pause in every) or default.pauses
+    breakers = tuple(parse_duration(breaker, f"{place}.every") for breaker in every) or default.breakers
     give_up = (
         parse_duration(raw["giveUpAfter"], f"{place}.giveUpAfter") if "giveUpAfter" in raw else default.give_up_after
     )
-    return Schedule(pauses, give_up)
+    return Schedule(breakers, give_up)

@@ -74,7 +74,7 @@ class Provisioning:
         elif waited >= AGENT_SILENT:
             self._end(flight, "Failed", failures.agent_silent(machine.name))
         else:
-            step = _next_look(machine, clock.seconds(), AGENT_SILENT - waited)
+            step = _next_check(machine, clock.seconds(), AGENT_SILENT - waited)
             self._later(flight, step, lambda: self._await_agent(flight, waited + step))
 
     def _run(self, flight: _Flight) -> None:
@@ -133,7 +133,7 @@ class Provisioning:
         self._platform.clock.call_later(seconds, lambda: None if flight.overtaken else step())
 
 
-def _next_look(machine: Machine, now: float, left: float) -> float:
+def _next_check(machine: Machine, now: float, left: float) -> float:
     """How long until it is worth looking at the agent again."""
     due = left if machine.agent_at is None else machine.agent_at - now
     return min(left, max(1.0, due if machine.agent_at is not None else 15.0))

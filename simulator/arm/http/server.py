@@ -39,7 +39,7 @@ _GROUPS = {
 
 
 @dataclass(slots=True)
-class _Visit:
+class _Work:
     """What is learned of one request on its way, for the record and for the common headers."""
 
     target: Target
@@ -68,7 +68,7 @@ class Door:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         target = read_target(request.method, request.path)
         correlation = request.headers.get("x-ms-correlation-request-id") or str(uuid.uuid4())
-        visit = _Visit(target, correlation)
+        visit = _Work(target, correlation)
         fault = self.faults.pick(target, request.method)
         if fault is not None:
             await self.platform.clock.sleep(fault.delay)
@@ -83,14 +83,14 @@ class Door:
                 answer = _spoiled(fault)
         return await self._send(request, visit, answer, fault.cut if fault else None)
 
-    async def _answer(self, request: web.Request, visit: _Visit) -> Answer:
+    async def _answer(self, request: web.Request, visit: _Work) -> Answer:
         try:
             exchange = await self._admit(request, visit)
             return self.routes.answer(exchange)
         except ArmError as refusal:
             return Answer(refusal.status, refusal.body, refusal.headers)
 
-    async def _admit(self, request: web.Request, visit: _Visit) -> Exchange:
+    async def _admit(self, request: web.Request, visit: _Work) -> Exchange:
         target, version = visit.target, request.query.get("api-version")
         visit.principal = self.tokens.verify(request.headers.get("Authorization"))
         if target.kind is Kind.UNKNOWN:
@@ -114,7 +114,7 @@ class Door:
         )
         return Exchange(target, caller, request.query, request.rel_url.raw_query_string, origin, body)
 
-    def _draw(self, request: web.Request, visit: _Visit) -> Draw:
+    def _draw(self, request: web.Request, visit: _Work) -> Draw:
         target = visit.target
         machine = self.platform.machines.find(target.vm_id)
         arm = {"GET": "reads", "HEAD": "reads", "DELETE": "deletes"}.get(request.method, "writes")
@@ -129,7 +129,7 @@ class Door:
         operation = self.platform.operations.named(target.names["operation"])
         return "" if operation is None else operation.change.resource_id.partition("/extensions/")[0]
 
-    async def _send(self, request: web.Request, visit: _Visit, answer: Answer, cut: Cut | None) -> web.StreamResponse:
+    async def _send(self, request: web.Request, visit: _Work, answer: Answer, cut: Cut | None) -> web.StreamResponse:
         reset = cut is Cut.RESET
         self._record(request, visit, 0 if reset else answer.status)
         if reset and request.transport is not None:
@@ -143,7 +143,7 @@ class Door:
             return await _send_half(request, answer.status, headers, body)
         return web.Response(status=answer.status, headers=headers, body=body)
 
-    def _record(self, request: web.Request, visit: _Visit, status: int) -> None:
+    def _record(self, request: web.Request, visit: _Work, status: int) -> None:
         self.requests.add(
             RecordedRequest(
                 self.platform.clock.now(),
@@ -169,7 +169,7 @@ def _spoiled(fault: FaultRule) -> Answer:
     return Answer(fault.status or 0, fault.content() if fault.answers else None, fault.headers)
 
 
-def _common_headers(visit: _Visit) -> dict[str, str]:
+def _common_headers(visit: _Work) -> dict[str, str]:
     return {
         "Cache-Control": "no-cache",
         "Pragma": "no-cache",

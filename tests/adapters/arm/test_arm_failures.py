@@ -162,7 +162,12 @@ async def test_an_answer_that_does_not_come_is_an_error_without_a_status(azure: 
     vm = add(azure)
     azure.arm.faults.add(FaultRule(delay=60))
     adapter = ArmAdapter(
-        azure.credential, azure.endpoints.arm, SCOPE, azure.clock.now, connections=Connections(azure.tls), patience=0.1
+        azure.credential,
+        azure.endpoints.arm,
+        SCOPE,
+        azure.clock.now,
+        connections=Connections(azure.tls),
+        grace_period=0.1,
     )
 
     evidence = await refusal(call, adapter, vm)

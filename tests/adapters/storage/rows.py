@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from onboarding.application.notifications import Trigger
+from onboarding.application.notifications import EventRef
 from onboarding.application.ports import Entry, Stored
 from onboarding.azure.storage.table_ledger import TableLedger
 from onboarding.domain.reconcile.machine_row import MachineRow
@@ -44,12 +44,12 @@ def final(vm: VmId, outcome: Outcome = Outcome.INSTALLED, **changes: Any) -> Row
     return row_of(vm, **done | {"outcome": outcome, "finished_at": TIME + timedelta(minutes=2)} | changes)
 
 
-def trigger(identity: str = "event-1", time: datetime = TIME) -> Trigger:
-    return Trigger(identity, time, "correlation-1")
+def trigger(identity: str = "event-1", time: datetime = TIME) -> EventRef:
+    return EventRef(identity, time, "correlation-1")
 
 
 async def write(
-    ledger: TableLedger, row: Row, trigger: Trigger, version: str | None, *, again: bool = False, history: bool = True
+    ledger: TableLedger, row: Row, trigger: EventRef, version: str | None, *, again: bool = False, history: bool = True
 ) -> str:
     """Write one row over the version that was read, as a pass over its VM does; the new version."""
     vm = parse_id(row.resource_id)
@@ -60,7 +60,7 @@ async def write(
     return written.targets[row.extension]
 
 
-async def create(ledger: TableLedger, row: Row, trigger: Trigger) -> None:
+async def create(ledger: TableLedger, row: Row, trigger: EventRef) -> None:
     """The same for a VM of which nothing is known, without a look at what is."""
     await ledger.commit(MachineRow(resource_id=row.resource_id), None, [Entry(row)], trigger)
 

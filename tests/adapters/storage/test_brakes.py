@@ -11,36 +11,36 @@ from uuid import uuid4
 import pytest
 from azure.data.tables.aio import TableClient
 
-from onboarding.app import open_brakes
-from onboarding.azure.storage.rollout_store import TableBrakes
+from onboarding.app import open_rollouts
+from onboarding.azure.storage.rollout_store import TableRolloutStore
 from onboarding.cli.main import main
 from onboarding.domain.errors import LostRace
-from onboarding.domain.limits.rollout_limit import BrakeState
+from onboarding.domain.limits.rollout_limit import RolloutState
 from simulator.azurite import Azurite
 from tests.adapters.storage.rows import TIME
 
 
 @pytest.fixture
-def brakes(table: TableClient) -> TableBrakes:
-    return TableBrakes(table)
+def rollouts(table: TableClient) -> TableRolloutStore:
+    return TableRolloutStore(table)
 
 
-async def test_what_is_counted_comes_back_whatever_the_policy_is_called(brakes: TableBrakes) -> None:
-    state = BrakeState(f"50% of a/b #{uuid4()}?", TIME, 3, 2, TIME, "web01: the handler failed")
-    assert await brakes.read(state.policy) is None
-    version = await brakes.write(state, None)
-    stored = await brakes.read(state.policy)
+async def test_what_is_counted_comes_back_whatever_the_policy_is_called(rollouts: TableRolloutStore) -> None:
+    state = RolloutState(f"50% of a/b #{uuid4()}?", TIME, 3, 2, TIME, "web01: the handler failed")
+    assert await rollouts.read(state.policy) is None
+    version = await rollouts.write(state, None)
+    stored = await rollouts.read(state.policy)
     assert stored is not None
     assert (stored.state, stored.version) == (state, version)
-    assert state in await brakes.every()
+    assert state in await rollouts.every()
 
 
-async def test_of_many_that_count_at_once_exactly_one_does(brakes: TableBrakes) -> None:
-    state = BrakeState(str(uuid4()))
+async def test_of_many_that_count_at_once_exactly_one_does(rollouts: TableRolloutStore) -> None:
+    state = RolloutState(str(uuid4()))
     version: str | None = None
     for _ in range(2):
         state = replace(state, installs=state.installs + 1)
-        results = await asyncio.gather(*(brakes.write(state, version) for _ in range(4)), return_exceptions=True)
+        results = await asyncio.gather(*(rollouts.write(state, version) for _ in range(4)), return_exceptions=True)
         (version,) = [result for result in results if isinstance(result, str)]
         assert sum(isinstance(result, LostRace) for result in results) == 3
 
@@ -62,5 +62,5 @@ def test_a_person_shows_and_resumes_a_policy(
 
 
 async def _stop(name: str, environment: dict[str, str]) -> None:
-    async with open_brakes(environment) as brakes:
-        await brakes.write(BrakeState(name, TIME, 1, 1, TIME, "web01: the handler failed"), None)
+    async with open_rollouts(environment) as rollouts:
+        await rollouts.write(RolloutState(name, TIME, 1, 1, TIME, "web01: the handler failed"), None)

@@ -10,7 +10,7 @@ import pytest
 from azure.storage.queue.aio import QueueClient
 
 from onboarding.application.messages import decode
-from onboarding.application.ports import Deferrals, Look
+from onboarding.application.ports import ScheduledCheck, ScheduleQueue
 from onboarding.azure.storage.storage_clients import deferrals_queue
 from onboarding.domain.errors import StorageError
 from tests.adapters.conftest import storage_of
@@ -19,20 +19,22 @@ from tests.adapters.storage.rows import OMS, TIME, new_vm
 NOWHERE = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=c2VjcmV0;QueueEndpoint=http://127.0.0.1:9/a;"
 
 
-async def test_a_look_that_is_due_is_seen_as_it_was_scheduled(deferrals: Deferrals, queue: QueueClient) -> None:
-    look = Look(new_vm("web.01_(ü)"), OMS, TIME)
+async def test_a_look_that_is_due_is_seen_as_it_was_scheduled(
+    schedule_queue: ScheduleQueue, queue: QueueClient
+) -> None:
+    check = ScheduledCheck(new_vm("web.01_(ü)"), OMS, TIME)
 
-    await deferrals.schedule(look, TIME)
+    await schedule_queue.schedule(check, TIME)
 
     message = await queue.receive_message()
     assert message is not None
-    assert decode(message.content) == look
+    assert decode(message.content) == check
 
 
-async def test_the_message_is_plain_json_that_never_expires(deferrals: Deferrals, queue: QueueClient) -> None:
+async def test_the_message_is_plain_json_that_never_expires(schedule_queue: ScheduleQueue, queue: QueueClient) -> None:
     vm = new_vm()
 
-    await deferrals.schedule(Look(vm, OMS, TIME), TIME)
+    await schedule_queue.schedule(ScheduledCheck(vm, OMS, TIME), TIME)
 
     message = await queue.receive_message()
     assert message is not None
@@ -41,34 +43,34 @@ async def test_the_message_is_plain_json_that_never_expires(deferrals: Deferrals
     assert message.expires_on > datetime.now(UTC) + timedelta(days=3650)
 
 
-async def test_a_look_is_not_seen_before_its_time(deferrals: Deferrals, queue: QueueClient) -> None:
-    await deferrals.schedule(Look(new_vm(), OMS, TIME + timedelta(hours=1)), TIME)
+async def test_a_look_is_not_seen_before_its_time(schedule_queue: ScheduleQueue, queue: QueueClient) -> None:
+    await schedule_queue.schedule(ScheduledCheck(new_vm(), OMS, TIME + timedelta(hours=1)), TIME)
 
     assert await queue.receive_message() is None
     assert (await queue.get_queue_properties()).approximate_message_count == 1
 
 
-async def test_workers_that_find_no_queue_make_it_once(deferrals: Deferrals, queue: QueueClient) -> None:
-    looks = [Look(new_vm(), OMS, TIME) for _ in range(4)]
+async def test_workers_that_find_no_queue_make_it_once(schedule_queue: ScheduleQueue, queue: QueueClient) -> None:
+    checks = [ScheduledCheck(new_vm(), OMS, TIME) for _ in range(4)]
 
-    await asyncio.gather(*(deferrals.schedule(look, TIME) for look in looks))
+    await asyncio.gather(*(schedule_queue.schedule(check, TIME) for check in checks))
 
     found = [decode(message.content) async for message in queue.receive_messages(max_messages=10)]
-    assert sorted(map(str, found)) == sorted(map(str, looks))
+    assert sorted(map(str, found)) == sorted(map(str, checks))
 
 
-async def test_a_look_may_be_scheduled_twice(deferrals: Deferrals, queue: QueueClient) -> None:
-    look = Look(new_vm(), OMS, TIME)
+async def test_a_look_may_be_scheduled_twice(schedule_queue: ScheduleQueue, queue: QueueClient) -> None:
+    check = ScheduledCheck(new_vm(), OMS, TIME)
 
-    await deferrals.schedule(look, TIME)
-    await deferrals.schedule(look, TIME)
+    await schedule_queue.schedule(check, TIME)
+    await schedule_queue.schedule(check, TIME)
 
     assert (await queue.get_queue_properties()).approximate_message_count == 2
 
 
 async def test_a_queue_that_cannot_be_reached_is_a_storage_error_long_before_event_grid_gives_up() -> None:
-    deferrals = deferrals_queue(storage_of(NOWHERE), None)
+    schedule_queue = deferrals_queue(storage_of(NOWHERE), None)
     with pytest.raises(StorageError):
         async with asyncio.timeout(10):
-            await deferrals.schedule(Look(new_vm(), OMS, TIME), TIME)
-    await deferrals.close()
+            await schedule_queue.schedule(ScheduledCheck(new_vm(), OMS, TIME), TIME)
+    await schedule_queue.close()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from onboarding.application.notifications import Trigger
+from onboarding.application.notifications import EventRef
 from onboarding.azure.storage.storage_clients import onboarding_table
 from onboarding.azure.storage.table_ledger import TableLedger
 from onboarding.cli.machines.status_output import TableWriter
@@ -65,8 +65,8 @@ async def story(ledger: TableLedger, vm: VmId) -> None:
         vm, Outcome.FAILED, reason="exit code 51", advice="Use a supported \x1b[31mrelease.", error_code="51"
     )
     version = await write(ledger, row_of(vm), trigger("33333333-cccc"), None)
-    version = await write(ledger, row_of(vm, reason="still not running"), Trigger("look.1", TIME + HOUR), version)
-    await write(ledger, failed, Trigger("44444444-dddd", TIME + 26 * HOUR), version)
+    version = await write(ledger, row_of(vm, reason="still not running"), EventRef("look.1", TIME + HOUR), version)
+    await write(ledger, failed, EventRef("44444444-dddd", TIME + 26 * HOUR), version)
 
 
 def objects(out: str) -> list[dict[str, Any]]:

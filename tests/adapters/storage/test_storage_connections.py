@@ -14,9 +14,9 @@ from aiohttp import web
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import ServiceRequestError, ServiceResponseError
 
-from onboarding.application.ports import Entry, Known, Look
+from onboarding.application.ports import Entry, Known, ScheduledCheck
 from onboarding.azure.http_connections import Connections
-from onboarding.azure.storage.breaker_store import TablePauses
+from onboarding.azure.storage.breaker_store import TableBreakerStore
 from onboarding.azure.storage.storage_clients import OnboardingTable, deferrals_queue, onboarding_table
 from onboarding.azure.storage.storage_requests import Answer, Service, StorageRequests
 from onboarding.azure.storage.storage_requests import refusal as refused
@@ -247,9 +247,9 @@ async def test_what_was_surely_not_sent_is_sent_again_whatever_it_is() -> None:
 async def test_a_look_is_sent_again_since_two_do_no_harm() -> None:
     async with storage_stub(lambda: web.Response(status=201)) as stub:
         stub.broken = 1
-        deferrals = deferrals_queue(storage_of(stub.connection), None)
-        await deferrals.schedule(Look(new_vm(), OMS, TIME), TIME)
-        await deferrals.close()
+        schedule_queue = deferrals_queue(storage_of(stub.connection), None)
+        await schedule_queue.schedule(ScheduledCheck(new_vm(), OMS, TIME), TIME)
+        await schedule_queue.close()
     assert [request.method for request in stub.asked] == ["POST", "POST"]
 
 
@@ -263,5 +263,5 @@ async def test_nobody_is_followed_to_another_host_with_a_token(tmp_path: Path) -
             storage = Storage(None, table_endpoint=stub.endpoint, queue_endpoint=stub.endpoint)
             async with onboarding_table(storage, Identity(), trusting(tmp_path)) as table:
                 with pytest.raises(StorageError):
-                    await TablePauses(table).read("s")
+                    await TableBreakerStore(table).read("s")
     assert elsewhere.asked == []

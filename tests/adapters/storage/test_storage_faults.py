@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from aiohttp import web
 
-from onboarding.application.ports import Look
+from onboarding.application.ports import ScheduledCheck
 from onboarding.azure.storage.storage_clients import deferrals_queue, onboarding_table
 from onboarding.azure.storage.table_ledger import TableLedger
 from onboarding.domain.errors import LostRace, OnboardingError, StorageError
@@ -99,9 +99,9 @@ async def test_an_answer_that_is_no_table_s_is_a_storage_error(text: str) -> Non
 )
 async def test_a_look_is_hidden_until_it_is_due_and_never_expires(ahead: timedelta, seconds: int) -> None:
     async with storage_stub(lambda: web.Response(status=201, text=SENT, content_type="application/xml")) as stub:
-        deferrals = deferrals_queue(storage_of(stub.connection), None)
-        await deferrals.schedule(Look(new_vm(), OMS, TIME + ahead), TIME)
-        await deferrals.close()
+        schedule_queue = deferrals_queue(storage_of(stub.connection), None)
+        await schedule_queue.schedule(ScheduledCheck(new_vm(), OMS, TIME + ahead), TIME)
+        await schedule_queue.close()
 
     (request,) = stub.asked
     assert request.method == "POST"
@@ -113,7 +113,7 @@ async def test_a_look_is_hidden_until_it_is_due_and_never_expires(ahead: timedel
 @pytest.mark.parametrize("status", [400, 403, 409, 413, 500, 503])
 async def test_a_look_that_is_refused_is_a_storage_error(status: int) -> None:
     async with storage_stub(lambda: web.Response(status=status, headers={"x-ms-error-code": "Refused"})) as stub:
-        deferrals = deferrals_queue(storage_of(stub.connection), None)
+        schedule_queue = deferrals_queue(storage_of(stub.connection), None)
         with pytest.raises(StorageError):
-            await deferrals.schedule(Look(new_vm(), OMS, TIME), TIME)
-        await deferrals.close()
+            await schedule_queue.schedule(ScheduledCheck(new_vm(), OMS, TIME), TIME)
+        await schedule_queue.close()

@@ -12,7 +12,7 @@ from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.queue.aio import QueueClient
 
 from onboarding.application.messages import encode
-from onboarding.application.ports import Look, Message, Revisit, SweepState
+from onboarding.application.ports import Message, ReconcileRequest, ScheduledCheck, SweepState
 from onboarding.azure.storage.poison_queue import PoisonQueue
 from onboarding.azure.storage.policy_version_store import TablePolicyStates
 from onboarding.azure.storage.storage_clients import OnboardingTable, poison_queue
@@ -74,7 +74,7 @@ async def test_a_standing_names_the_policy_and_its_hash(ledger: TableLedger) -> 
     vm = new_vm()
     row = final(vm, policy="p", policy_hash="0123456789abcdef")
     await write(ledger, row, trigger(), None)
-    found = {resource_id: standing async for resource_id, standing in ledger.standings(vm.subscription)}
+    found = {resource_id: summary async for resource_id, summary in ledger.summaries(vm.subscription)}
     assert (found[str(vm)].policy, found[str(vm)].policy_hash) == ("p", "0123456789abcdef")
 
 
@@ -99,15 +99,15 @@ async def test_settled_messages_leave_the_poison_queue_and_the_others_stay(
     laid_aside: QueueClient, poison: PoisonQueue
 ) -> None:
     await laid_aside.create_queue()
-    looks: list[Message] = [Look(new_vm(), OMS, TIME) for _ in range(40)]
-    for message in (*looks, Revisit(new_vm(), "missed", TIME)):
+    checks: list[Message] = [ScheduledCheck(new_vm(), OMS, TIME) for _ in range(40)]
+    for message in (*checks, ReconcileRequest(new_vm(), "missed", TIME)):
         await laid_aside.send_message(encode(message))
     await laid_aside.send_message("not a message")
     asked: list[Message] = []
 
     async def settled(message: Message) -> bool:
         asked.append(message)
-        return message in looks[:35]
+        return message in checks[:35]
 
     assert await poison.remove(settled, 256) == 35
     assert len(asked) == 41
@@ -117,7 +117,7 @@ async def test_settled_messages_leave_the_poison_queue_and_the_others_stay(
 async def test_no_more_than_asked_for_are_looked_through(laid_aside: QueueClient, poison: PoisonQueue) -> None:
     await laid_aside.create_queue()
     for _ in range(5):
-        await laid_aside.send_message(encode(Look(new_vm(), OMS, TIME)))
+        await laid_aside.send_message(encode(ScheduledCheck(new_vm(), OMS, TIME)))
 
     async def settled(_: Message) -> bool:
         return True

@@ -208,12 +208,12 @@ async def test_a_final_outcome_leaves_a_note_until_it_was_told(table: Onboarding
     version = (await rows(ledger, vm))[OMS].version
     await write(ledger, done, trigger("event-2"), version)
 
-    assert await listed(ledger.untold(TIME + timedelta(days=1))) == [done]
-    assert await listed(ledger.untold(TIME)) == []
+    assert await listed(ledger.unpublished(TIME + timedelta(days=1))) == [done]
+    assert await listed(ledger.unpublished(TIME)) == []
 
     await ledger.told(done)
     await ledger.told(done)
-    assert await listed(ledger.untold(TIME + timedelta(days=1))) == []
+    assert await listed(ledger.unpublished(TIME + timedelta(days=1))) == []
     assert (await rows(ledger, vm))[OMS].row == done
 
 

@@ -354,7 +354,7 @@ CALLS: dict[str, Callable[[TableLedger, VmId], Awaitable[object]]] = {
     "overdue": lambda ledger, vm: listed(ledger.overdue(TIME)),
     "current": lambda ledger, vm: listed(ledger.current()),
     "history": lambda ledger, vm: listed(ledger.history(vm)),
-    "untold": lambda ledger, vm: listed(ledger.untold(TIME)),
+    "untold": lambda ledger, vm: listed(ledger.unpublished(TIME)),
     "told": lambda ledger, vm: ledger.told(final(vm)),
 }
 

@@ -47,7 +47,7 @@ async def test_a_vm_that_the_person_may_not_read_keeps_its_row(world: World, evi
     world.arm.read_errors = [evidence]
     assert await retried(world, vm) == 2
     assert world.row(vm) == row
-    assert not world.pauses.stored
+    assert not world.breakers.stored
 
 
 @REFUSALS
@@ -59,7 +59,7 @@ async def test_a_vm_that_the_person_may_not_write_keeps_its_row(
     world.arm.install_errors = [evidence]
     assert await retried(world, vm) == 2
     assert world.row(vm) == row
-    assert not world.pauses.stored
+    assert not world.breakers.stored
     assert "web01: " in capsys.readouterr().err
 
 
@@ -68,4 +68,4 @@ async def test_the_other_vms_are_taken_up(world: World) -> None:
     world.arm.read_errors = [FORBIDDEN]
     assert await retried(world, first, second) == 1
     assert sorted([world.row(first).outcome, world.row(second).outcome]) == [Outcome.FAILED, Outcome.REQUESTED]
-    assert not world.pauses.stored
+    assert not world.breakers.stored

@@ -13,7 +13,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from onboarding.application.readers.image_definitions import Definitions
+from onboarding.application.readers.image_definitions import ImageDefinitions
 from onboarding.cli.main import main
 from onboarding.cli.policy.live import FleetReader, listed
 from onboarding.domain.failures.evidence import Evidence
@@ -258,7 +258,7 @@ async def test_whatever_arm_is_too_busy_for_is_read_again(caplog: pytest.LogCapt
     busy = Evidence(http_status=429, code="TooManyRequests", headers={"retry-after": "7"})
     world.arm.read_errors = [busy, Evidence(http_status=503, code="ServerBusy")]
     policy = parse_policy({**POLICY, "notScopes": [str(vm_id("b"))]}, "p.yaml", compile_rule)
-    reader = FleetReader(world.arm, Definitions(world.arm, NO_OVERRIDES), [PolicySet((policy,))], sleep)
+    reader = FleetReader(world.arm, ImageDefinitions(world.arm, NO_OVERRIDES), [PolicySet((policy,))], sleep)
     seen = [each async for each in reader.read(fleet)]
     assert [each.facts.id.name for each in seen] == ["a", "b", "gone"]
     assert [bool(each.unread) for each in seen] == [False, False, True]
@@ -275,7 +275,7 @@ async def test_a_live_read_looks_around_where_a_rule_asks_for_it() -> None:
     }
     rule = {"value": "[resourceGroup().tags.env]", "notEquals": "lab"}
     policies = PolicySet((parse_policy({**POLICY, "rule": rule}, "p.yaml", compile_rule),))
-    reader = FleetReader(world.arm, Definitions(world.arm, NO_OVERRIDES), [policies])
+    reader = FleetReader(world.arm, ImageDefinitions(world.arm, NO_OVERRIDES), [policies])
     ((seen,),) = [[each async for each in reader.read([each for each in [listed(vm_body("a"))] if each])]]
     (said,) = policies.assign(seen.facts, world.now)
     assert not said.selected

@@ -17,10 +17,10 @@ from onboarding.application.operator_requests import NoAccess, check_access, che
 from onboarding.cli.io import BadInput
 from onboarding.cli.machines import install, retry
 from onboarding.cli.main import main
-from onboarding.cli.operations.preflight import access_trouble, check_configuration
+from onboarding.cli.operations.preflight import access_problem, check_configuration
 from onboarding.domain.errors import ArmError
 from onboarding.domain.failures.evidence import Evidence
-from onboarding.domain.reconcile.decision import Asked
+from onboarding.domain.reconcile.decision import OperatorRequest
 from onboarding.domain.reconcile.row import Outcome
 from onboarding.domain.resource_id import VmId
 from tests.flow.world import POLICY, SUBSCRIPTION, WORKSPACE_ID, WORKSPACE_KEY, World, extension
@@ -70,9 +70,9 @@ def written(world: World) -> tuple[Any, ...]:
     return (
         dict(world.ledger.rows),
         dict(world.ledger.history),
-        list(world.deferrals.looks),
-        dict(world.pauses.stored),
-        dict(world.brakes.stored),
+        list(world.schedule_queue.checks),
+        dict(world.breakers.stored),
+        dict(world.rollouts.stored),
     )
 
 
@@ -138,7 +138,7 @@ async def test_whoever_sees_no_subscription_is_refused(world: World) -> None:
 )
 def test_a_refusal_says_how_to_fix_it(evidence: Evidence, says: list[str]) -> None:
     configuration = read_configuration({**SETTINGS, "ARM_ENDPOINT": "https://arm.example"})
-    told = access_trouble(NoAccess(SUBSCRIPTION, ArmError(evidence)), configuration)
+    told = access_problem(NoAccess(SUBSCRIPTION, ArmError(evidence)), configuration)
     assert [each for each in says if each not in told] == []
     assert "nothing was written" in told
     assert "Attempted credentials" not in told
@@ -146,7 +146,7 @@ def test_a_refusal_says_how_to_fix_it(evidence: Evidence, says: list[str]) -> No
 
 async def test_a_login_that_ends_while_a_person_waits_changes_nothing(world: World) -> None:
     vm = world.add()
-    await world.requests.ask(vm, Asked())
+    await world.requests.ask(vm, OperatorRequest())
     before = written(world)
     world.now += timedelta(seconds=10)
     world.arm.read_errors = [FORBIDDEN]
@@ -157,14 +157,14 @@ async def test_a_login_that_ends_while_a_person_waits_changes_nothing(world: Wor
 
 async def test_a_right_that_is_missing_for_the_install_opens_no_breaker_while_a_person_waits(world: World) -> None:
     vm = world.add(power="deallocated")
-    await world.requests.ask(vm, Asked())
+    await world.requests.ask(vm, OperatorRequest())
     assert world.row(vm).outcome is Outcome.WAITING
     world.add()
     world.now += timedelta(seconds=10)
     world.arm.install_errors = [FORBIDDEN]
     with pytest.raises(ArmError):
         await world.requests.follow(vm)
-    assert not world.pauses.stored
+    assert not world.breakers.stored
     assert not world.row(vm).outcome.final
 
 

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from onboarding.domain.errors import ArmError
-from onboarding.domain.reconcile.decision import Asked, Install
+from onboarding.domain.reconcile.decision import Act, OperatorRequest
 from onboarding.domain.reconcile.row import Outcome, WaitingFor
 from onboarding.domain.resource_id import VmId
 from tests.flow.world import BIONIC, OMS, POLICY, WORKSPACE_ID, World, extension, vm_id
 
 ELSEWHERE = "00000000-aaaa-bbbb-cccc-000000000000"
 CUSTOM = {"id": "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/images/i"}
-ASKED = Asked()
+ASKED = OperatorRequest()
 WRONG_WORDS = "Install failed with exit code 62"
 
 
@@ -98,7 +98,7 @@ async def test_a_claim_that_is_held_is_not_overtaken(world: World) -> None:
 )
 async def test_force_overrides_nothing_that_is_known(world: World, changes: dict[str, Any], outcome: Outcome) -> None:
     vm = world.add(**changes)
-    rows = await world.requests.ask(vm, Asked(force=True))
+    rows = await world.requests.ask(vm, OperatorRequest(force=True))
     assert rows[OMS].outcome is outcome
     assert rows[OMS].reason
     assert world.arm.calls == ["GET"]
@@ -106,7 +106,7 @@ async def test_force_overrides_nothing_that_is_known(world: World, changes: dict
 
 async def test_an_audit_stays_an_audit() -> None:
     world = World(policies=[{**POLICY, "effect": "auditIfNotExists"}])
-    rows = await world.requests.ask(world.add(), Asked(force=True))
+    rows = await world.requests.ask(world.add(), OperatorRequest(force=True))
     assert rows[OMS].outcome is Outcome.AUDITED
     assert world.arm.calls == ["GET"]
 
@@ -115,7 +115,7 @@ async def test_force_vouches_for_a_system_that_nothing_tells(world: World) -> No
     vm = world.add(image=CUSTOM)
     assert (await world.requests.ask(vm, ASKED))[OMS].outcome is Outcome.UNDETERMINED
     world.now += timedelta(seconds=1)
-    rows = await world.requests.ask(vm, Asked(force=True))
+    rows = await world.requests.ask(vm, OperatorRequest(force=True))
     assert rows[OMS].outcome is Outcome.REQUESTED
     assert rows[OMS].verdict == "unknown"
     # What comes of it is told as of any other install, without the person.
@@ -134,10 +134,10 @@ async def test_a_vm_that_is_not_there_leaves_no_row(world: World) -> None:
 async def test_a_preview_writes_and_asks_for_nothing(world: World) -> None:
     vm = world.add()
     (preview,) = await world.requests.preview(vm, ASKED)
-    assert isinstance(preview.decision, Install)
+    assert isinstance(preview.decision, Act)
     assert world.arm.calls == ["GET"]
     assert not world.ledger.history
-    assert not world.deferrals.looks
+    assert not world.schedule_queue.checks
 
 
 async def test_following_finds_the_end_without_events(world: World) -> None:
@@ -161,7 +161,7 @@ async def test_a_paused_scope_is_probed(world: World) -> None:
     await world.created(vm)
     fail(world, vm, "Enable failed with exit code 53 Installation failed due to incorrect workspace key.")
     await world.extension_written(vm, succeeded=False)
-    assert world.row(vm).waiting_for is WaitingFor.SCOPE_PAUSED
+    assert world.row(vm).waiting_for is WaitingFor.SCOPE_BREAKER
     world.now += timedelta(minutes=1)
     rows = await world.requests.ask(vm, ASKED)
     assert rows[OMS].outcome is Outcome.REQUESTED
@@ -171,8 +171,8 @@ async def test_a_policy_that_is_named_decides_alone_or_not_at_all() -> None:
     second = {**POLICY, "name": "second"}
     world = World(policies=[POLICY, second])
     vm = world.add()
-    assert not await world.requests.ask(vm, Asked(policy="second"))
-    rows = await world.requests.ask(vm, Asked(policy="linux-monitoring"))
+    assert not await world.requests.ask(vm, OperatorRequest(policy="second"))
+    rows = await world.requests.ask(vm, OperatorRequest(policy="linux-monitoring"))
     assert rows[OMS].policy == "linux-monitoring"
 
 
@@ -199,7 +199,7 @@ async def test_it_is_moved_where_policy_or_a_person_says_so(by_policy: bool) -> 
     if by_policy:
         await world.created(vm)
     else:
-        await world.requests.ask(vm, Asked(reconnect=True))
+        await world.requests.ask(vm, OperatorRequest(reconnect=True))
     row = world.row(vm)
     assert (row.outcome, row.extension_name) == (Outcome.REQUESTED, "OmsAgentForLinux")
     assert f"moves it here: its workspaceId is {ELSEWHERE}" in row.reason

@@ -17,8 +17,8 @@ NAME = "linux-monitoring"
 BROKEN = "[ExtensionOperationError] Non-zero exit code: 10, omsagent.py -enable\n[stdout]\nEnable,failed,10,"
 
 
-def braked(**brake: int) -> World:
-    return World(policies=[{**POLICY, "brake": brake}])
+def braked(**rollout_limit: int) -> World:
+    return World(policies=[{**POLICY, "brake": rollout_limit}])
 
 
 async def failed(world: World, name: str) -> VmId:
@@ -35,7 +35,7 @@ async def test_a_policy_without_a_brake_costs_no_trip_to_storage() -> None:
     world = World()
     await world.created(world.add())
     await world.extension_written(world.add())
-    assert world.brakes.trips == 0
+    assert world.rollouts.trips == 0
 
 
 async def test_no_more_than_so_many_installs_an_hour() -> None:
@@ -45,7 +45,7 @@ async def test_no_more_than_so_many_installs_an_hour() -> None:
         await world.created(vm)
     assert world.arm.calls.count("PUT") == 2
     row = world.row(vms[3])
-    assert (row.outcome, row.waiting_for, row.attempt) == (Outcome.WAITING, WaitingFor.BRAKE, 0)
+    assert (row.outcome, row.waiting_for, row.attempt) == (Outcome.WAITING, WaitingFor.ROLLOUT_LIMIT, 0)
     assert "may install 2 times an hour (maxInstallsPerHour), and has" in row.reason
     assert row.next_attempt_at is not None
     assert START + timedelta(hours=1) <= row.next_attempt_at < START + timedelta(hours=2)
@@ -57,12 +57,12 @@ async def test_one_worker_counts_with_one_trip_for_each_install() -> None:
     world = braked(maxInstallsPerHour=100)
     for number in range(10):
         await world.created(world.add(f"vm{number}"))
-    assert world.brakes.trips == 1 + 10
+    assert world.rollouts.trips == 1 + 10
 
 
 async def test_two_workers_count_together() -> None:
     world = braked(maxInstallsPerHour=5)
-    other = World(policies=world.policies, arm=world.arm, ledger=world.ledger, brakes=world.brakes)
+    other = World(policies=world.policies, arm=world.arm, ledger=world.ledger, rollouts=world.rollouts)
     await asyncio.gather(*(w.created(world.add(f"vm{n}-{id(w)}")) for n in range(5) for w in (world, other)))
     assert world.arm.calls.count("PUT") == 5
 
@@ -75,7 +75,7 @@ async def test_an_event_meanwhile_leaves_the_planned_look_where_it_is() -> None:
     row = world.row(vm)
     await world.updated(vm)
     assert world.row(vm) == row
-    assert len(world.deferrals.looks) == 2
+    assert len(world.schedule_queue.checks) == 2
 
 
 async def test_a_vm_that_needs_no_install_is_not_held_up() -> None:
@@ -94,12 +94,12 @@ async def test_so_many_failures_in_a_row_stop_the_policy(caplog: pytest.LogCaptu
         assert not caplog.records
         await failed(world, "vm2")
     assert [record.getMessage() for record in caplog.records] == [
-        str(state := world.brakes.stored[NAME].state),
+        str(state := world.rollouts.stored[NAME].state),
     ]
     assert state.stopped_at == START
     vm = await failed(world, "vm3")
     row = world.row(vm)
-    assert (row.outcome, row.waiting_for) == (Outcome.WAITING, WaitingFor.BRAKE)
+    assert (row.outcome, row.waiting_for) == (Outcome.WAITING, WaitingFor.ROLLOUT_LIMIT)
     assert "is stopped since 2026-11-20 10:00 UTC after 2 failures in a row, the last on vm2: the handler" in row.reason
     assert f'onboard policy resume "{NAME}"' in row.reason
     assert world.arm.calls.count("PUT") == 2
@@ -112,7 +112,7 @@ async def test_a_success_between_them_begins_the_count_anew() -> None:
     await world.created(vm)
     await world.installed(vm)
     await failed(world, "vm3")
-    state = world.brakes.stored[NAME].state
+    state = world.rollouts.stored[NAME].state
     assert (state.failures, state.stopped_at) == (1, None)
 
 
@@ -121,7 +121,7 @@ async def test_a_success_of_what_was_under_way_resumes_the_policy() -> None:
     good = world.add("good")
     await world.created(good)
     await failed(world, "bad")
-    assert world.brakes.stored[NAME].state.stopped_at
+    assert world.rollouts.stored[NAME].state.stopped_at
     await world.installed(good)
     vm = world.add("next")
     await world.created(vm)
@@ -133,8 +133,8 @@ async def test_a_person_resumes_a_stopped_policy() -> None:
     await failed(world, "bad")
     vm = world.add("next")
     await world.created(vm)
-    stored = world.brakes.stored[NAME]
-    await world.brakes.write(stored.state.recovered(), stored.version)
+    stored = world.rollouts.stored[NAME]
+    await world.rollouts.write(stored.state.recovered(), stored.version)
     await world.due()
     assert world.row(vm).outcome is Outcome.REQUESTED
 
@@ -144,14 +144,14 @@ async def test_the_same_failure_seen_again_counts_once() -> None:
     vm = await failed(world, "vm1")
     await world.updated(vm)
     await world.extension_written(vm, succeeded=False)
-    assert world.brakes.stored[NAME].state.failures == 1
+    assert world.rollouts.stored[NAME].state.failures == 1
 
 
-@pytest.mark.parametrize("brake", [{"maxInstallsPerHour": 2}, {"stopAfterFailures": 2}])
-async def test_policies_brake_for_themselves(brake: dict[str, int]) -> None:
+@pytest.mark.parametrize("rollout_limit", [{"maxInstallsPerHour": 2}, {"stopAfterFailures": 2}])
+async def test_policies_brake_for_themselves(rollout_limit: dict[str, int]) -> None:
     eastern: dict[str, Any] = {**POLICY, "name": "eastern", "rule": {"field": "location", "equals": "eastus"}}
-    world = World(policies=[{**eastern, "brake": brake}, POLICY])
+    world = World(policies=[{**eastern, "brake": rollout_limit}, POLICY])
     for number in range(4):
         await failed(world, f"vm{number}")
     assert world.arm.calls.count("PUT") == 4
-    assert world.brakes.trips == 0
+    assert world.rollouts.trips == 0

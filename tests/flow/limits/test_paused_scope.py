@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from onboarding.application.limits.circuit_breakers import Pauses
-from onboarding.application.ports import Known, StoredPause
+from onboarding.application.limits.circuit_breakers import CircuitBreakers
+from onboarding.application.ports import Known, StoredBreaker
 from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.reconcile.row import Outcome, WaitingFor
 from onboarding.domain.resource_id import VmId
@@ -19,8 +19,8 @@ from tests.flow.world import (
     SECOND_POLICY,
     SHAPES,
     SUBSCRIPTION,
+    BreakersInMemory,
     LedgerInMemory,
-    PausesInMemory,
     World,
     extension,
     vm_body,
@@ -52,32 +52,32 @@ async def paused(world: World) -> VmId:
 
 async def test_the_first_proof_pauses_the_scope_and_says_what_to_mend(world: World) -> None:
     vm = await paused(world)
-    (stored,) = world.pauses.stored.values()
-    assert (stored.pause.resource_group, stored.pause.cause) == ("app-rg", "not-authorized")
-    assert "Virtual Machine Contributor" in stored.pause.advice
+    (stored,) = world.breakers.stored.values()
+    assert (stored.breaker.resource_group, stored.breaker.cause) == ("app-rg", "not-authorized")
+    assert "Virtual Machine Contributor" in stored.breaker.advice
     row = world.row(vm)
-    assert (row.outcome, row.waiting_for, row.attempt) == (Outcome.WAITING, WaitingFor.SCOPE_PAUSED, 0)
+    assert (row.outcome, row.waiting_for, row.attempt) == (Outcome.WAITING, WaitingFor.SCOPE_BREAKER, 0)
 
 
 async def test_the_other_vms_wait_and_ask_for_nothing(world: World) -> None:
     await paused(world)
     for name in ("second", "third"):
         await world.created(world.add(name))
-        assert world.row(world.add(name)).waiting_for is WaitingFor.SCOPE_PAUSED
+        assert world.row(world.add(name)).waiting_for is WaitingFor.SCOPE_BREAKER
     assert world.arm.calls.count("PUT") == 1
 
 
 async def test_of_many_new_vms_at_once_one_reads_the_pauses(world: World) -> None:
     await asyncio.gather(*(world.created(world.add(f"web{number}")) for number in range(8)))
     assert world.arm.calls.count("PUT") == 8
-    assert world.pauses.reads == 2, "those of the subscription, and those of every subscription"
+    assert world.breakers.reads == 2, "those of the subscription, and those of every subscription"
 
 
 async def test_the_pauses_are_read_beside_the_row_of_a_new_vm() -> None:
     both = asyncio.Barrier(3)  # the row, the subscription's pauses, those of every subscription
 
-    class ReadPauses(PausesInMemory):
-        async def read(self, subscription: str) -> tuple[StoredPause, ...]:
+    class ReadPauses(BreakersInMemory):
+        async def read(self, subscription: str) -> tuple[StoredBreaker, ...]:
             await both.wait()
             return await super().read(subscription)
 
@@ -86,7 +86,7 @@ async def test_the_pauses_are_read_beside_the_row_of_a_new_vm() -> None:
             await both.wait()
             return await super().read(vm, new=new)
 
-    world = World(ledger=Ledger(), pauses=ReadPauses())
+    world = World(ledger=Ledger(), breakers=ReadPauses())
     async with asyncio.timeout(5):
         await world.created(world.add())
     assert world.arm.calls == ["GET", "PUT"]
@@ -104,14 +104,14 @@ async def test_a_look_at_a_paused_vm_makes_no_call(world: World) -> None:
     vm = world.add("second")
     await world.created(vm)
     calls = list(world.arm.calls)
-    look = world.deferrals.looks[-1]
-    (key,) = world.pauses.stored
-    world.now = look.due
-    stored = world.pauses.stored[key]
-    world.pauses.stored[key] = type(stored)(stored.pause.probed(world.now), "v9")
-    await world.line.look(look)
+    check = world.schedule_queue.checks[-1]
+    (key,) = world.breakers.stored
+    world.now = check.due
+    stored = world.breakers.stored[key]
+    world.breakers.stored[key] = type(stored)(stored.breaker.probed(world.now), "v9")
+    await world.line.check(check)
     assert world.arm.calls == calls
-    assert world.row(vm).waiting_for is WaitingFor.SCOPE_PAUSED
+    assert world.row(vm).waiting_for is WaitingFor.SCOPE_BREAKER
     assert world.row(vm).next_attempt_at == world.now + timedelta(minutes=20)
 
 
@@ -119,7 +119,7 @@ async def test_a_probe_that_arm_takes_resumes_the_scope(world: World) -> None:
     vm = await paused(world)
     await world.due()
     assert world.row(vm).outcome is Outcome.REQUESTED
-    assert not world.pauses.stored
+    assert not world.breakers.stored
     other = world.add("second")
     await world.created(other)
     assert world.row(other).outcome is Outcome.REQUESTED
@@ -129,9 +129,9 @@ async def test_a_probe_that_is_refused_leaves_the_scope_paused(world: World) -> 
     vm = await paused(world)
     world.arm.install_errors = [NOT_AUTHORIZED]
     await world.due()
-    (stored,) = world.pauses.stored.values()
-    assert stored.pause.probes == 1
-    assert world.row(vm).waiting_for is WaitingFor.SCOPE_PAUSED
+    (stored,) = world.breakers.stored.values()
+    assert stored.breaker.probes == 1
+    assert world.row(vm).waiting_for is WaitingFor.SCOPE_BREAKER
     assert world.arm.calls.count("PUT") == 2
 
 
@@ -141,8 +141,8 @@ async def test_only_one_of_many_probes_at_a_time(world: World) -> None:
         await world.created(world.add(name))
     world.arm.install_errors = [NOT_AUTHORIZED] * 9
     world.now += timedelta(minutes=10)
-    for look in list(world.deferrals.looks):
-        await world.line.look(look)
+    for check in list(world.schedule_queue.checks):
+        await world.line.check(check)
     assert world.arm.calls.count("PUT") == 2
 
 
@@ -150,8 +150,8 @@ async def test_a_scope_that_cannot_be_read_is_paused_too(world: World) -> None:
     vm = world.add()
     world.arm.read_errors = [NOT_AUTHORIZED]
     await world.created(vm)
-    assert world.row(vm).waiting_for is WaitingFor.SCOPE_PAUSED
-    assert world.pauses.stored
+    assert world.row(vm).waiting_for is WaitingFor.SCOPE_BREAKER
+    assert world.breakers.stored
     await world.due()
     assert world.row(vm).outcome is Outcome.REQUESTED
 
@@ -161,15 +161,15 @@ async def test_a_wrong_key_is_proved_by_the_handler_and_probed_by_a_new_request(
     await world.created(vm)
     world.arm.set_extension(vm, extension(state="Failed"), WRONG_KEY, "ProvisioningState/failed/53")
     await world.extension_written(vm, succeeded=False)
-    assert world.row(vm).waiting_for is WaitingFor.SCOPE_PAUSED
-    (stored,) = world.pauses.stored.values()
-    assert stored.pause.resource_group.startswith("="), "the settings are at fault, not the place"
+    assert world.row(vm).waiting_for is WaitingFor.SCOPE_BREAKER
+    (stored,) = world.breakers.stored.values()
+    assert stored.breaker.resource_group.startswith("="), "the settings are at fault, not the place"
     await world.due()
     assert world.arm.calls.count("PUT") == 2
-    assert world.pauses.stored, "an accepted request does not prove a key"
+    assert world.breakers.stored, "an accepted request does not prove a key"
     await world.installed(vm)
     assert world.row(vm).outcome is Outcome.INSTALLED
-    assert not world.pauses.stored
+    assert not world.breakers.stored
 
 
 async def test_a_scope_that_nobody_mends_is_given_up_after_a_week(world: World) -> None:
@@ -204,16 +204,16 @@ async def test_settings_that_are_refused_stop_nobody_who_is_sent_others() -> Non
     await world.created(wrong)
     world.arm.set_extension(wrong, extension(state="Failed"), WRONG_KEY, "ProvisioningState/failed/53")
     await world.extension_written(wrong, succeeded=False)
-    assert world.row(wrong).waiting_for is WaitingFor.SCOPE_PAUSED
+    assert world.row(wrong).waiting_for is WaitingFor.SCOPE_BREAKER
     right, alike = world.add("right"), world.add("alike", tags={"site": "bad"})
     await world.created(right)
     await world.created(alike)
     assert world.row(right).outcome is Outcome.REQUESTED
-    assert world.row(alike).waiting_for is WaitingFor.SCOPE_PAUSED
+    assert world.row(alike).waiting_for is WaitingFor.SCOPE_BREAKER
     world.now += timedelta(minutes=2)
     await world.installed(right)
     assert world.row(right).outcome is Outcome.INSTALLED
-    assert len(world.pauses.stored) == 1
+    assert len(world.breakers.stored) == 1
 
 
 def linked_refusal(resource: str) -> Evidence:
@@ -266,12 +266,12 @@ async def test_a_linked_resource_that_is_refused_stops_all_who_point_to_it_where
     world.arm.install_errors = [refusal]
     await world.created(first)
     await world.created(far)
-    assert [world.row(vm, SECOND).waiting_for for vm in (first, far)] == [WaitingFor.SCOPE_PAUSED] * 2
+    assert [world.row(vm, SECOND).waiting_for for vm in (first, far)] == [WaitingFor.SCOPE_BREAKER] * 2
     assert world.arm.calls.count("PUT") == 1
     assert "in every subscription" in world.row(far, SECOND).reason
 
     await world.due()  # one of them probes: the right was given
-    assert not world.pauses.stored
+    assert not world.breakers.stored
     assert world.arm.calls.count("PUT") == 2
 
 
@@ -295,8 +295,8 @@ async def test_a_link_of_the_machines_own_stops_its_resource_group_alone(resourc
     far = in_subscription(world, OTHER_SUBSCRIPTION, "far")
     await world.created(far)
     assert world.row(far, SECOND).outcome is Outcome.REQUESTED
-    (stored,) = world.pauses.stored.values()
-    assert (stored.pause.subscription, stored.pause.resource_group) == (SUBSCRIPTION, "app-rg")
+    (stored,) = world.breakers.stored.values()
+    assert (stored.breaker.subscription, stored.breaker.resource_group) == (SUBSCRIPTION, "app-rg")
 
 
 async def test_a_success_that_was_asked_for_before_the_trouble_lifts_nothing(world: World) -> None:
@@ -307,7 +307,7 @@ async def test_a_success_that_was_asked_for_before_the_trouble_lifts_nothing(wor
     world.now += timedelta(minutes=1)
     await world.installed(under_way)
     assert world.row(under_way).outcome is Outcome.INSTALLED
-    assert len(world.pauses.stored) == 1
+    assert len(world.breakers.stored) == 1
     await world.created(world.add("second"))
     assert world.arm.calls.count("PUT") == 2
 
@@ -315,21 +315,21 @@ async def test_a_success_that_was_asked_for_before_the_trouble_lifts_nothing(wor
 async def test_trouble_that_comes_back_is_not_ended_by_a_request_from_before(world: World) -> None:
     vm = await paused(world)
     await world.due()  # the probe: its request is accepted, and the pause ends
-    assert not world.pauses.stored
+    assert not world.breakers.stored
     world.now += timedelta(minutes=1)
     world.arm.install_errors = [NOT_AUTHORIZED]
     await world.created(world.add("other"))
-    assert len(world.pauses.stored) == 1
+    assert len(world.breakers.stored) == 1
     await world.installed(vm)
     assert world.row(vm).outcome is Outcome.INSTALLED
-    assert len(world.pauses.stored) == 1
+    assert len(world.breakers.stored) == 1
 
 
 async def test_what_is_known_of_subscriptions_has_a_bound(world: World) -> None:
     vms = [VmId(f"00000000-0000-4000-8000-{number:012}", "app-rg", "web") for number in range(2000)]
-    store = Pauses(world.pauses)
+    store = CircuitBreakers(world.breakers)
     for vm in vms:
-        assert await store.blocks(vm, OMS, "", world.now) is None
+        assert await store.find_open(vm, OMS, "", world.now) is None
     kept = [value for value in vars(store).values() if isinstance(value, dict)]
     assert max(map(len, kept)) <= 1024
 

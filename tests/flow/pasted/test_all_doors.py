@@ -153,7 +153,7 @@ for command, path, content, piped in json.load(sys.stdin):
 
 
 @dataclass(frozen=True)
-class Asked:
+class OperatorRequest:
     """A command, the file that it is given, and what it finds on standard input; None: that is closed."""
 
     command: list[str]
@@ -239,7 +239,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def _answers(folder: Path, asked: Iterable[Asked]) -> list[Answered]:
+def _answers(folder: Path, asked: Iterable[OperatorRequest]) -> list[Answered]:
     given_ = [
         (each.command, each.path, each.content.hex(), None if each.piped is None else each.piped.hex())
         for each in asked
@@ -271,8 +271,8 @@ FILE = "nasty.cases.yaml"  # so named, `policy validate` and `policy test` take 
 def doors(folder: Path) -> dict[tuple[str, ...], tuple[bool, bool]]:
     """Every command that reads what is named FILE, or standard input for `-`, as it was seen to do."""
     content = NASTY["binary"]
-    by_file = _answers(folder, [Asked(command, FILE, content) for command in commands(FILE)])
-    by_pipe = _answers(folder, [Asked(command, piped=content) for command in commands("-")])
+    by_file = _answers(folder, [OperatorRequest(command, FILE, content) for command in commands(FILE)])
+    by_pipe = _answers(folder, [OperatorRequest(command, piped=content) for command in commands("-")])
     _judge([*by_file, *by_pipe])
     return {
         tuple(one.command): (one.reads[0], other.reads[1])
@@ -304,9 +304,9 @@ def test_nothing_that_a_door_is_given_breaks_it(folder: Path, doors: dict[tuple[
                 continue
             takes_file, takes_input = doors[door]
             if takes_file and (not takes_input or (number + turn) % 2):
-                asked.append(Asked(list(door), FILE, content))
+                asked.append(OperatorRequest(list(door), FILE, content))
             else:
-                asked.append(Asked([each.replace(FILE, "-") for each in door], piped=content))
+                asked.append(OperatorRequest([each.replace(FILE, "-") for each in door], piped=content))
     _judge(_answers(folder, asked))
 
 
@@ -318,12 +318,14 @@ def test_what_is_no_file_is_named(folder: Path, doors: dict[tuple[str, ...], tup
     (folder / "loop").symlink_to("loop")
     names = ["folder.yaml", "none/such", "closed", "/dev/null", "loop", "x" * 300, "\udcff", "p.yaml/x", ""]
     asked = [
-        Asked([each.replace(FILE, name) for each in door])
+        OperatorRequest([each.replace(FILE, name) for each in door])
         for number, name in enumerate(names)
         for door in _one_of_settings(doors, number)
     ]
     asked += [
-        Asked([each.replace(FILE, "-") for each in door], piped=None) for door, (_, piped) in doors.items() if piped
+        OperatorRequest([each.replace(FILE, "-") for each in door], piped=None)
+        for door, (_, piped) in doors.items()
+        if piped
     ]
     _judge(_answers(folder, asked))
 

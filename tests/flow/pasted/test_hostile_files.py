@@ -13,7 +13,7 @@ import pytest
 from tests.unit.loading.test_reading import ALIASES
 from tests.unit.policy.conditions.bodies import VM
 
-_PATIENCE_S = 120
+_TIMEOUT_S = 120
 _MEMORY = 3 * 1024**3
 # All in one process with bounded memory: a crash, or a command that never ends, fails the test and not the test run.
 _RUN = """
@@ -34,7 +34,7 @@ def _answers(commands: list[list[str]]) -> list[tuple[list[str], int, str, str]]
         input=json.dumps(commands),
         capture_output=True,
         text=True,
-        timeout=_PATIENCE_S,
+        timeout=_TIMEOUT_S,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return [tuple(json.loads(line)) for line in done.stdout.splitlines()]

@@ -61,10 +61,12 @@ class Watched:
         world = self.world
         rows = [stored.row for stored in world.ledger.rows.values()]
         written = [row.to_properties() for row in (*rows, *world.ledger.history.values(), *world.announced.rows)]
-        messages: list[Message] = [*world.deferrals.looks, *world.deferrals.revisits]
+        messages: list[Message] = [*world.schedule_queue.checks, *world.schedule_queue.revisits]
         queued = [encode(message) for message in messages]
-        kept = [stored.pause.to_properties() for stored in world.pauses.stored.values()]
-        shown = [repr(each) for each in (rows, world.pauses.stored, world.brakes.stored, world.deferrals.looks)]
+        kept = [stored.breaker.to_properties() for stored in world.breakers.stored.values()]
+        shown = [
+            repr(each) for each in (rows, world.breakers.stored, world.rollouts.stored, world.schedule_queue.checks)
+        ]
         return "\n".join([*map(str, written), *queued, *map(str, kept), *shown, self._logged.text])
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from onboarding.application.ports import Look
+from onboarding.application.ports import ScheduledCheck
 from onboarding.domain.errors import StorageError
 from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.reconcile.row import Outcome, WaitingFor
@@ -49,7 +49,7 @@ async def test_the_look_is_scheduled_and_the_row_claimed_before_arm_is_asked(wor
     world.arm.install_errors = [Evidence(http_status=500, code="InternalServerError")]
     await world.created(vm)
     first_line = next(iter(world.ledger.history.values()))
-    assert world.deferrals.looks[0] == Look(vm, OMS, START + timedelta(minutes=4))
+    assert world.schedule_queue.checks[0] == ScheduledCheck(vm, OMS, START + timedelta(minutes=4))
     assert first_line.attempt == 1
 
 
@@ -76,7 +76,7 @@ async def test_a_vm_that_needs_nothing_takes_one_call(
     assert says in world.row(vm).reason
     # The definition of a custom image that nobody tells of is read once for all of its VMs.
     assert [call for call in world.arm.calls if call != "IMAGE"] == ["GET"]
-    assert not world.deferrals.looks
+    assert not world.schedule_queue.checks
 
 
 async def test_an_extension_under_another_name_is_recognised(world: World) -> None:
@@ -165,13 +165,13 @@ async def test_a_start_that_nothing_waits_for_makes_no_call(world: World) -> Non
 async def test_a_silent_agent_is_waited_for_in_growing_steps(world: World) -> None:
     vm = world.add(agent="not_ready")
     await world.created(vm)
-    pauses = []
+    breakers = []
     for _ in range(8):
         row = world.row(vm)
         assert row.next_attempt_at is not None
-        pauses.append((row.next_attempt_at - world.now) / timedelta(minutes=1))
+        breakers.append((row.next_attempt_at - world.now) / timedelta(minutes=1))
         await world.due()
-    assert pauses == [1, 2, 4, 8, 15, 30, 60, 60]
+    assert breakers == [1, 2, 4, 8, 15, 30, 60, 60]
     assert "PUT" not in world.arm.calls
 
 
@@ -299,13 +299,13 @@ async def test_an_unreachable_table_makes_the_event_come_again(world: World) -> 
 async def test_an_unreachable_queue_makes_the_event_come_again_and_the_claim_gets_its_look(world: World) -> None:
     vm = world.add()
     trigger = world.trigger()
-    world.deferrals.reachable = False
+    world.schedule_queue.reachable = False
     with pytest.raises(StorageError):
         await world.created(vm, trigger)
     assert "PUT" not in world.arm.calls
-    world.deferrals.reachable = True
+    world.schedule_queue.reachable = True
     await world.created(vm, trigger)
-    assert len(world.deferrals.looks) == 1
+    assert len(world.schedule_queue.checks) == 1
     await world.due()
     assert world.row(vm).outcome is Outcome.REQUESTED
 

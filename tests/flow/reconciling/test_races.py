@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from onboarding.application.notifications import Trigger
+from onboarding.application.notifications import EventRef
 from onboarding.application.ports import Entry, Known, Versions
 from onboarding.domain.errors import StorageError
 from onboarding.domain.reconcile.machine_row import MachineRow
@@ -69,13 +69,13 @@ async def test_an_end_that_overtakes_a_look_is_not_lost(world: World, ledger: Ov
     vm = world.add()
     await world.created(vm)
 
-    async def look() -> None:
+    async def check() -> None:
         """The look has read ARM before the install ended."""
         world.arm.set_extension(vm, extension(state="Creating"))
         await world.due()
         world.arm.set_extension(vm, extension())
 
-    ledger.meanwhile = [look]
+    ledger.meanwhile = [check]
     world.now += timedelta(minutes=4)
     await world.installed(vm)
     assert world.row(vm).outcome is Outcome.INSTALLED
@@ -90,13 +90,13 @@ async def test_an_event_that_is_overtaken_all_the_time_comes_again(world: World,
     vm = world.add(agent="not_ready")
     await world.created(vm)
 
-    async def look() -> None:
+    async def check() -> None:
         """It has read ARM before the VM was deleted."""
         world.add(agent="not_ready")
         await world.due()
         world.arm.machines.clear()
 
-    ledger.meanwhile = [look, _nothing] * 9
+    ledger.meanwhile = [check, _nothing] * 9
     with pytest.raises(StorageError, match="overtaken"):
         await world.deleted(vm, after=1_000_000)
     ledger.meanwhile = []
@@ -111,7 +111,7 @@ async def test_copies_of_an_event_add_no_looks(world: World) -> None:
         await world.created(vm, trigger)
     for extension_name in world.extensions:
         assert world.row(vm, extension_name).waiting_for is WaitingFor.AGENT_READY
-    assert 1 <= len(world.deferrals.looks) <= len(world.extensions)
+    assert 1 <= len(world.schedule_queue.checks) <= len(world.extensions)
 
 
 @pytest.mark.parametrize("reached", range(3))
@@ -140,7 +140,7 @@ class Failing(LedgerInMemory):
         self.writes_left: int | None = writes_left
 
     async def commit(
-        self, machine: MachineRow, version: str | None, entries: Sequence[Entry], trigger: Trigger, **options: Any
+        self, machine: MachineRow, version: str | None, entries: Sequence[Entry], trigger: EventRef, **options: Any
     ) -> Versions:
         if self.writes_left is not None:
             if self.writes_left == 0:

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from onboarding.application.readers.container_reader import SurroundingsReader
+from onboarding.application.readers.container_reader import ContainerReader
 from onboarding.domain.errors import ArmError
 from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.machine.machine_facts import read_facts
 from onboarding.domain.policy.policy import PolicySet, parse_policy
 from onboarding.domain.policy.rule import compile_rule
-from onboarding.domain.reconcile.decision import Asked
+from onboarding.domain.reconcile.decision import OperatorRequest
 from onboarding.domain.reconcile.row import Outcome, WaitingFor
 from tests.flow.world import OMS, POLICY, SECOND, SUBSCRIPTION, WORKSPACE_ID, World, extension, vm_body
 
@@ -158,7 +158,7 @@ async def test_a_missing_right_leaves_it_undetermined_with_advice(rule: Any, rig
     assert f"{right} is missing" in row.reason
     assert f"Give the identity the right {right} on {scope}" in row.advice
     assert it.arm.calls == ["GET", "SCOPE", "GET"]  # and the next one asks no more for some minutes
-    assert it.pauses.writes == 0  # no circuit breaker: nothing was refused but to look
+    assert it.breakers.writes == 0  # no circuit breaker: nothing was refused but to look
     it.arm.scope_errors.clear()
     group(it)
     subscription(it, "prod")
@@ -268,7 +268,7 @@ async def test_what_the_sweep_cannot_tell_becomes_a_row_that_says_so_and_no_seco
     assert (await it.swept()).missed == 1
     assert it.row(vm).outcome is Outcome.UNDETERMINED
     it.now += timedelta(hours=2)
-    assert (await it.swept()).visits == 0
+    assert (await it.swept()).requested == 0
 
 
 async def test_a_sweep_that_may_not_read_the_group_drops_no_vm() -> None:
@@ -295,9 +295,9 @@ async def test_a_person_is_told_of_what_the_asked_policy_needs_alone() -> None:
     it = World(policies=[{**POLICY, "rule": NOT_LAB}, {"name": "inventory", "extension": SECOND.name}])
     it.arm.scope_errors = [FORBIDDEN] * 9
     vm = it.add()
-    (told,) = await it.requests.preview(vm, Asked(policy="inventory"))
-    assert told.situation.assignment.policy.name == "inventory"
-    await it.requests.ask(vm, Asked(policy="inventory"))
+    (told,) = await it.requests.preview(vm, OperatorRequest(policy="inventory"))
+    assert told.context.assignment.policy.name == "inventory"
+    await it.requests.ask(vm, OperatorRequest(policy="inventory"))
     assert it.row(vm, SECOND.name).outcome is Outcome.REQUESTED
 
 
@@ -306,9 +306,9 @@ async def test_a_person_without_the_right_replaces_no_row() -> None:
     vm = it.add()
     it.arm.scope_errors = [FORBIDDEN, FORBIDDEN]
     with pytest.raises(ArmError):
-        await it.requests.ask(vm, Asked())
+        await it.requests.ask(vm, OperatorRequest())
     with pytest.raises(ArmError):
-        await it.requests.preview(vm, Asked())
+        await it.requests.preview(vm, OperatorRequest())
     assert not it.ledger.rows
 
 
@@ -326,7 +326,7 @@ async def test_a_request_of_ours_ends_by_what_became_of_it() -> None:
 async def test_all_who_wait_for_one_read_learn_what_came_of_it() -> None:
     it = world()
     it.arm.scope_errors = [BROKEN]
-    reader = SurroundingsReader(it.arm)
+    reader = ContainerReader(it.arm)
     asking = (reader.complete(read_facts(vm_body(f"vm{number}")), POLICIES, it.now) for number in range(10))
     for completed in await asyncio.gather(*asking):
         assert completed.failures["resourceGroup"].evidence is BROKEN
@@ -335,7 +335,7 @@ async def test_all_who_wait_for_one_read_learn_what_came_of_it() -> None:
 
 async def test_no_more_is_kept_than_has_room() -> None:
     it = world()
-    reader = SurroundingsReader(it.arm)
+    reader = ContainerReader(it.arm)
 
     async def read(number: int) -> None:
         scope = f"{WHOLE}/resourceGroups/g{number}"

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from onboarding.application.notifications import ExtensionWritten, PolicyStateChanged, Trigger, VmWritten
-from onboarding.application.ports import Look, Revisit
+from onboarding.application.notifications import EventRef, ExtensionWritten, PolicyStateChanged, VmWritten
+from onboarding.application.ports import ReconcileRequest, ScheduledCheck
 from onboarding.domain.errors import ArmError
 from onboarding.domain.failures.evidence import Evidence
-from onboarding.domain.reconcile.decision import Asked
+from onboarding.domain.reconcile.decision import OperatorRequest
 from onboarding.domain.reconcile.row import Outcome, WaitingFor
 from onboarding.domain.resource_id import ExtensionId, VmId
 from tests.flow.commands.test_requests import ASKED
@@ -47,7 +47,7 @@ async def test_an_early_or_forged_success_changes_nothing(world: World) -> None:
     before = world.row(vm)
     await world.extension_written(vm)  # ARM says Creating
     assert world.row(vm) == before
-    assert Look(vm, OMS, before.next_attempt_at or START) in world.deferrals.looks
+    assert ScheduledCheck(vm, OMS, before.next_attempt_at or START) in world.schedule_queue.checks
     assert world.announced.rows == []
     await to_the_end(world, vm)
     assert world.row(vm).outcome is Outcome.INSTALLED
@@ -113,12 +113,12 @@ async def test_a_forged_deletion_changes_nothing_and_is_looked_at_once_more(worl
     world.now += timedelta(minutes=1)
     await world.said_deleted(vm)
     assert [world.row(vm, each) for each in world.extensions] == before
-    (message,) = world.deferrals.revisits
+    (message,) = world.schedule_queue.revisits
     assert message.due == world.now + timedelta(minutes=5)
     world.now = message.due
-    await world.line.take(message)
+    await world.line.handle_message(message)
     assert [world.row(vm, each) for each in world.extensions] == before
-    assert len(world.deferrals.revisits) == 1, "a check of a forged deletion leads to no other"
+    assert len(world.schedule_queue.revisits) == 1, "a check of a forged deletion leads to no other"
 
 
 async def test_a_deletion_that_arm_has_not_ended_is_gone_at_its_check(world: World) -> None:
@@ -128,10 +128,10 @@ async def test_a_deletion_that_arm_has_not_ended_is_gone_at_its_check(world: Wor
     world.arm.machines[vm.key]["properties"]["provisioningState"] = "Deleting"
     await world.said_deleted(vm)
     assert {world.row(vm, each).outcome for each in world.extensions} == {Outcome.INSTALLED}
-    message = world.deferrals.revisits.pop()
+    message = world.schedule_queue.revisits.pop()
     world.arm.machines.clear()
     world.now = message.due
-    await world.line.take(message)
+    await world.line.handle_message(message)
     assert {world.row(vm, each).outcome for each in world.extensions} == {Outcome.GONE}
 
 
@@ -153,15 +153,15 @@ async def test_a_deletion_that_may_not_be_read_is_said_a_day_later_and_pauses_no
     world.arm.read_errors = [FORBIDDEN] * 2
     await world.deleted(vm)
     assert {world.row(vm, each).outcome for each in world.extensions} == {Outcome.INSTALLED}
-    assert not world.pauses.stored
-    message = world.deferrals.revisits.pop()
+    assert not world.breakers.stored
+    message = world.schedule_queue.revisits.pop()
     assert message.due == world.now + timedelta(days=1)
     world.now = message.due
-    await world.line.take(message)
+    await world.line.handle_message(message)
     rows = [world.row(vm, each) for each in world.extensions]
     assert {row.outcome for row in rows} == {Outcome.GONE}
     assert all("unconfirmed" in row.reason for row in rows)
-    assert not world.pauses.stored
+    assert not world.breakers.stored
 
 
 @pytest.mark.parametrize("shown", [True, False])
@@ -174,10 +174,10 @@ async def test_a_vm_that_the_list_leaves_out_and_that_may_not_be_read_is_gone_wh
     world.arm.read_errors = [FORBIDDEN]
     if not shown:
         world.arm.access_errors = [FORBIDDEN]
-    await world.line.take(Revisit(vm, "gone", world.now))
+    await world.line.handle_message(ReconcileRequest(vm, "gone", world.now))
     assert {world.row(vm, each).outcome for each in world.extensions} == {Outcome.GONE if shown else Outcome.INSTALLED}
-    assert not world.pauses.stored
-    assert [message.reason for message in world.deferrals.revisits] == ([] if shown else ["deletion-unconfirmed"])
+    assert not world.breakers.stored
+    assert [message.reason for message in world.schedule_queue.revisits] == ([] if shown else ["deletion-unconfirmed"])
 
 
 async def test_a_deletion_whose_read_fails_for_now_is_read_again(world: World) -> None:
@@ -187,7 +187,7 @@ async def test_a_deletion_whose_read_fails_for_now_is_read_again(world: World) -
     world.arm.read_errors = [Evidence(http_status=503, code="ServerBusy")]
     await world.deleted(vm)
     assert world.row(vm).outcome is Outcome.INSTALLED
-    await world.line.take(world.deferrals.revisits.pop())
+    await world.line.handle_message(world.schedule_queue.revisits.pop())
     assert world.row(vm).outcome is Outcome.GONE
 
 
@@ -224,12 +224,12 @@ async def test_an_event_from_before_the_last_read_costs_no_call(world: World) ->
     await world.created(vm)
     await to_the_end(world, vm)
     calls = list(world.arm.calls)
-    old = Trigger("late", world.now - timedelta(seconds=11))
+    old = EventRef("late", world.now - timedelta(seconds=11))
     await world.created(vm, old)
     world.now += timedelta(days=1)
-    await world.created(vm, Trigger("later still", old.time))
+    await world.created(vm, EventRef("later still", old.time))
     assert world.arm.calls == calls
-    await world.created(vm, Trigger("young", world.now - timedelta(seconds=9)))
+    await world.created(vm, EventRef("young", world.now - timedelta(seconds=9)))
     assert world.arm.calls == [*calls, "GET"]
 
 
@@ -243,7 +243,7 @@ async def test_a_vm_that_no_policy_reaches_is_not_read(outside: dict[str, Any]) 
     await world.updated(vm)
     await world.deleted(vm)
     await world.extension_written(vm)
-    await world.line.take(Revisit(vm, "missed", world.now))
+    await world.line.handle_message(ReconcileRequest(vm, "missed", world.now))
     assert (world.arm.calls, world.ledger.rows, world.ledger.machines) == ([], {}, {})
 
 
@@ -251,9 +251,9 @@ REASONS: dict[str, Callable[[World, VmId], Awaitable[None]]] = {
     "a creation": lambda world, vm: world.created(vm),
     "an update": lambda world, vm: world.updated(vm),
     "a finding of Azure Policy": lambda world, vm: world.line.handle(
-        PolicyStateChanged(vm, Trigger("found", world.now), compliant=False, definition_id="d")
+        PolicyStateChanged(vm, EventRef("found", world.now), compliant=False, definition_id="d")
     ),
-    "the sweep": lambda world, vm: world.line.take(Revisit(vm, "missed", world.now)),
+    "the sweep": lambda world, vm: world.line.handle_message(ReconcileRequest(vm, "missed", world.now)),
 }
 PASSING = {
     "throttled": Evidence(http_status=429, code="TooManyRequests"),
@@ -277,7 +277,7 @@ async def test_a_read_that_fails_for_a_reason_that_passes_leaves_a_row_and_its_c
         row = world.row(vm, each)
         assert row.outcome is Outcome.WAITING
         assert row.next_attempt_at is not None
-        assert Look(vm, each, row.next_attempt_at) in world.deferrals.looks
+        assert ScheduledCheck(vm, each, row.next_attempt_at) in world.schedule_queue.checks
     await to_the_end(world, vm)
     assert {world.row(vm, each).outcome for each in world.extensions} == {Outcome.INSTALLED}
 
@@ -360,7 +360,7 @@ async def test_a_war_ends_with_the_third_undoing_within_a_week() -> None:
     await world.updated(vm)
     assert world.row(vm).error_code == "contested"
     changed = _with(world, [{**POLICY, "settleDelay": "1m"}])
-    await changed.line.take(Revisit(vm, "changed", world.now))
+    await changed.line.handle_message(ReconcileRequest(vm, "changed", world.now))
     assert changed.row(vm).outcome is Outcome.REQUESTED
 
 
@@ -420,7 +420,7 @@ async def test_what_a_person_may_not_do_changes_nothing() -> None:
         with pytest.raises(ArmError):
             await world.requests.ask(vm, ASKED)
         assert world.row(vm) == before
-        assert not world.pauses.stored
+        assert not world.breakers.stored
     after = await world.ledger.read(vm)
     assert after.machine is not None
     assert known.machine is not None
@@ -435,12 +435,12 @@ async def test_what_a_person_may_not_do_leaves_no_row_of_a_vm_that_had_none() ->
     with pytest.raises(ArmError):
         await world.requests.ask(vm, ASKED)
     assert world.ledger.rows == {}
-    assert not world.pauses.stored
+    assert not world.breakers.stored
 
 
 def _with(world: World, policies: list[dict[str, Any]]) -> World:
     """The same world, for a host with other policies."""
-    shared = ("arm", "ledger", "deferrals", "pauses", "announced", "sweeps", "brakes")
+    shared = ("arm", "ledger", "schedule_queue", "breakers", "announced", "sweeps", "rollouts")
     return World(policies=policies, now=world.now, **{name: getattr(world, name) for name in shared})
 
 
@@ -463,7 +463,7 @@ async def test_the_reading_for_one_policy_makes_no_event_old() -> None:
     world = World(policies=SHAPES["two policies"])
     vm, late = world.add(), world.trigger()
     world.now += timedelta(seconds=30)
-    await world.requests.ask(vm, Asked(policy=POLICY["name"]))
+    await world.requests.ask(vm, OperatorRequest(policy=POLICY["name"]))
     await world.created(vm, late)
     assert world.row(vm, "inventory-agent").waiting_for is WaitingFor.OPERATION
 
@@ -496,7 +496,7 @@ def _broken(world: World, policies: list[dict[str, Any]]) -> World:
     return World(
         policies=policies,
         unusable={POLICY["extension"]: BROKEN},
-        **{name: getattr(after, name) for name in ("now", "arm", "ledger", "deferrals", "announced")},
+        **{name: getattr(after, name) for name in ("now", "arm", "ledger", "schedule_queue", "announced")},
     )
 
 

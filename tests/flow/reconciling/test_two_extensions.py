@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from onboarding.application.notifications import PolicyStateChanged, Trigger, VmWritten
-from onboarding.application.ports import Look, Revisit, Versions
+from onboarding.application.notifications import EventRef, PolicyStateChanged, VmWritten
+from onboarding.application.ports import ReconcileRequest, ScheduledCheck, Versions
 from onboarding.domain.errors import ArmError, StorageError
 from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.reconcile.row import Outcome, WaitingFor
@@ -80,12 +80,12 @@ async def test_the_end_of_the_first_takes_the_second_up_whatever_it_was(world: W
 async def test_where_the_end_of_the_first_is_never_told_its_check_takes_both_on(world: World) -> None:
     vm = world.add()
     await world.created(vm)
-    looks = [look for look in world.deferrals.looks if look.due == world.row(vm, SECOND).next_attempt_at]
-    assert {look.extension for look in looks} == {FIRST, SECOND}, "each row has its check, at the same moment"
+    checks = [check for check in world.schedule_queue.checks if check.due == world.row(vm, SECOND).next_attempt_at]
+    assert {check.extension for check in checks} == {FIRST, SECOND}, "each row has its check, at the same moment"
     world.arm.set_extension(vm, _succeeded(FIRST))
-    world.now = looks[0].due
-    for look in looks:
-        await world.line.look(look)
+    world.now = checks[0].due
+    for check in checks:
+        await world.line.check(check)
     assert told(world, vm) == {FIRST: (Outcome.INSTALLED, None), SECOND: (Outcome.REQUESTED, WaitingFor.INSTALL)}
     assert world.arm.calls == ["GET", "PUT", "GET", "PUT"]
 
@@ -123,14 +123,16 @@ async def test_an_event_that_had_reached_one_extension_alone_reaches_the_other_w
 
 async def test_hosts_events_and_people_that_come_at_once_have_one_write_in_flight(world: World) -> None:
     vm = world.add()
-    other = World(policies=TWO, arm=world.arm, ledger=world.ledger, deferrals=world.deferrals, pauses=world.pauses)
-    finding = PolicyStateChanged(vm, Trigger("finding", world.now), compliant=False, definition_id="d")
+    other = World(
+        policies=TWO, arm=world.arm, ledger=world.ledger, schedule_queue=world.schedule_queue, breakers=world.breakers
+    )
+    finding = PolicyStateChanged(vm, EventRef("finding", world.now), compliant=False, definition_id="d")
     await asyncio.gather(
-        world.created(vm, Trigger("one", world.now)),
-        other.created(vm, Trigger("another", world.now)),
-        other.line.handle(VmWritten(vm, Trigger("update", world.now), created=False)),
+        world.created(vm, EventRef("one", world.now)),
+        other.created(vm, EventRef("another", world.now)),
+        other.line.handle(VmWritten(vm, EventRef("update", world.now), created=False)),
         world.line.handle(finding),
-        other.line.take(Revisit(vm, "missed", world.now)),
+        other.line.handle_message(ReconcileRequest(vm, "missed", world.now)),
     )
     assert sum(row.in_flight for row in (world.row(vm, FIRST), world.row(vm, SECOND))) == 1
     assert world.arm.calls.count("PUT") == 1
@@ -143,30 +145,30 @@ async def test_a_check_that_claimed_and_died_gets_its_check_back_when_it_comes_a
     vm = world.add(power="deallocated")
     await world.created(vm)
     world.add()
-    look = world.deferrals.looks[-1]
-    world.now = look.due
-    world.deferrals.reachable = False  # the claim is written, its check is not
+    check = world.schedule_queue.checks[-1]
+    world.now = check.due
+    world.schedule_queue.reachable = False  # the claim is written, its check is not
     with pytest.raises(StorageError):
-        await world.line.look(look)
+        await world.line.check(check)
     assert world.row(vm, FIRST).waiting_for is WaitingFor.CLAIM
-    world.deferrals.reachable = True
-    await world.line.look(look)
+    world.schedule_queue.reachable = True
+    await world.line.check(check)
     for each in (FIRST, SECOND):
         row = world.row(vm, each)
         assert row.next_attempt_at is not None
-        assert Look(vm, each, row.next_attempt_at) in world.deferrals.looks
+        assert ScheduledCheck(vm, each, row.next_attempt_at) in world.schedule_queue.checks
     await to_the_end(world, vm)
     assert world.arm.calls.count("PUT") == 2
 
 
 async def test_the_sweeps_message_that_claimed_and_died_gets_its_check_back_too(world: World) -> None:
     vm = world.add()
-    message = Revisit(vm, "missed", world.now)
-    world.deferrals.reachable = False
+    message = ReconcileRequest(vm, "missed", world.now)
+    world.schedule_queue.reachable = False
     with pytest.raises(StorageError):
-        await world.line.take(message)
-    world.deferrals.reachable = True
-    await world.line.take(message)
+        await world.line.handle_message(message)
+    world.schedule_queue.reachable = True
+    await world.line.handle_message(message)
     await to_the_end(world, vm)
     assert told(world, vm) == {FIRST: (Outcome.INSTALLED, None), SECOND: (Outcome.INSTALLED, None)}
 
@@ -214,11 +216,11 @@ async def test_what_failed_for_good_with_one_is_not_tried_again_for_the_other(wo
     assert told(world, vm) == {FIRST: (Outcome.FAILED, None), SECOND: (Outcome.REQUESTED, WaitingFor.INSTALL)}
     assert world.arm.calls == ["GET", "PUT", "PUT"], "nothing is under way, so the second has its turn at once"
     failed = world.row(vm, FIRST)
-    look = world.deferrals.looks[-1]
-    assert look.extension == SECOND
-    world.now = look.due
+    check = world.schedule_queue.checks[-1]
+    assert check.extension == SECOND
+    world.now = check.due
     world.arm.read_errors = [Evidence(http_status=503, code="ServerBusy")]
-    await world.line.look(look)
+    await world.line.check(check)
     assert world.row(vm, FIRST) == failed
     await to_the_end(world, vm)
     assert world.row(vm, FIRST) == failed

@@ -87,4 +87,4 @@ async def test_the_same_finding_twice_is_one_install_and_one_look() -> None:
     await world.line.handle(found)
     await world.line.handle(found)
     assert world.arm.calls == ["GET", "PUT"]
-    assert len(world.deferrals.looks) == 1
+    assert len(world.schedule_queue.checks) == 1

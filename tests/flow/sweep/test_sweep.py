@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from onboarding.application.ports import SUBSCRIPTIONS_AT_ONCE, Look, Stored, SweepState
-from onboarding.application.sweep.sweep_queue import Budget, Order, SweepReport, Watch
+from onboarding.application.ports import SUBSCRIPTIONS_AT_ONCE, ScheduledCheck, Stored, SweepState
+from onboarding.application.sweep.sweep_queue import Budget, SweepFilter, SweepListener, SweepReport
 from onboarding.domain.errors import StorageError
 from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.policy.policy import parse_policy
@@ -58,7 +58,7 @@ async def test_the_run_itself_visits_nothing(world: World) -> None:
         world.add(f"vm-{number}")
     await world.sweep.run()
     assert world.arm.calls == ["GRAPH"]
-    assert len(world.deferrals.revisits) == 20
+    assert len(world.schedule_queue.revisits) == 20
 
 
 async def test_a_second_sweep_costs_a_query_and_a_read_of_the_partition() -> None:
@@ -71,14 +71,14 @@ async def test_a_second_sweep_costs_a_query_and_a_read_of_the_partition() -> Non
     world.ledger.calls.clear()
     world.now += timedelta(hours=1)
     report = await world.swept()
-    assert report.visits == 0
+    assert report.requested == 0
     assert (world.arm.calls, world.ledger.calls) == (["GRAPH"], [f"rows of {SUBSCRIPTION}"])
 
 
 async def test_a_vm_that_has_the_extension_is_left_alone(world: World) -> None:
     vm = world.add()
     world.arm.set_extension(vm, extension())
-    assert (await world.swept()).visits == 0
+    assert (await world.swept()).requested == 0
     assert world.ledger.rows == {}
 
 
@@ -89,7 +89,7 @@ async def test_an_extension_that_failed_unnoticed_is_looked_into_once(world: Wor
     assert (await world.swept()).failed == 1
     assert world.row(vm).outcome is Outcome.FAILED
     world.now += timedelta(hours=1)
-    assert (await world.swept()).visits == 0
+    assert (await world.swept()).requested == 0
 
 
 async def test_an_extension_that_broke_is_looked_into(world: World) -> None:
@@ -132,7 +132,7 @@ async def test_a_young_row_is_not_even_doubted(world: World) -> None:
     await onboarded(world, "old")
     world.inventory.freeze()
     await world.created(world.add("young"))
-    assert (await world.swept()).visits == 0
+    assert (await world.swept()).requested == 0
 
 
 async def test_a_subscription_that_the_identity_may_not_see_any_more_loses_no_row(world: World) -> None:
@@ -178,7 +178,7 @@ async def test_a_message_that_comes_twice_asks_arm_once(world: World) -> None:
     world.add()
     await world.sweep.run()
     for _ in range(2):
-        await world.line.take(world.deferrals.revisits[0])
+        await world.line.handle_message(world.schedule_queue.revisits[0])
     assert world.arm.calls.count("PUT") == 1
     assert world.arm.calls.count("GET") == 1
 
@@ -212,7 +212,7 @@ async def test_a_run_that_is_asked_to_slow_down_stops_and_the_next_one_goes_on(w
     world.add()
     world.inventory.errors = [TOO_MANY]
     report = await world.swept()
-    assert (report.visits, world.arm.calls) == (0, ["GRAPH"])
+    assert (report.requested, world.arm.calls) == (0, ["GRAPH"])
     assert "429" in report.stopped
     assert (await world.swept()).missed == 1
 
@@ -244,15 +244,15 @@ async def test_a_run_that_died_is_followed_by_another_one(world: World) -> None:
 
 async def test_a_run_that_fails_lets_the_next_one_begin(world: World) -> None:
     world.add()
-    world.deferrals.reachable = False
+    world.schedule_queue.reachable = False
     with pytest.raises(StorageError):
         await world.sweep.run()
-    world.deferrals.reachable = True
+    world.schedule_queue.reachable = True
     assert (await world.sweep.run()).missed == 1
 
 
 async def test_runs_keep_to_their_budget_and_go_on(world: World) -> None:
-    world = World(budget=Budget(visits=8))
+    world = World(budget=Budget(requested=8))
     for number in range(20):
         world.add(f"vm-{number}")
     found = []
@@ -267,12 +267,12 @@ async def test_visits_are_spread_over_the_minutes_that_arm_needs(world: World) -
     for number in range(25):
         world.add(f"vm-{number}")
     await world.sweep.run()
-    dues = [message.due - world.now for message in world.deferrals.revisits]
+    dues = [message.due - world.now for message in world.schedule_queue.revisits]
     assert dues[0] == timedelta()
     assert dues[-1] == timedelta(minutes=2.4)
 
 
-class Clockwork(Watch):
+class Clockwork(SweepListener):
     """Time passes with every VM that is compared."""
 
     def __init__(self, world: World) -> None:
@@ -285,7 +285,7 @@ class Clockwork(Watch):
 async def test_a_run_that_takes_too_long_stops_and_says_where_to_go_on(world: World) -> None:
     for number in range(4):
         world.add(f"vm-{number}")
-    report = await world.sweep.run(watch=Clockwork(world))
+    report = await world.sweep.run(listener=Clockwork(world))
     assert (report.machines, report.stopped) == (2, "after 0:04:00")
     assert world.sweeps.stored.state.resume_at == SUBSCRIPTION
     assert world.sweeps.stored.state.held_until is None
@@ -297,13 +297,13 @@ async def test_what_is_still_to_be_visited_is_not_asked_for_again(world: World) 
     world.now += timedelta(minutes=1)
     report = await world.sweep.run()
     assert report.busy
-    assert len(world.deferrals.revisits) == 1
+    assert len(world.schedule_queue.revisits) == 1
 
 
 # By hand.
 
 
-class Found(Watch):
+class Found(SweepListener):
     def __init__(self) -> None:
         self.findings: list[tuple[str, Finding]] = []
         self.compared_vms = 0
@@ -316,27 +316,27 @@ class Found(Watch):
 
 
 async def test_a_dry_run_tells_all_and_leaves_no_trace(world: World) -> None:
-    world = World(budget=Budget(visits=1))
+    world = World(budget=Budget(requested=1))
     world.add("a")
     world.add("b")
     watch = Found()
-    report = await world.sweep.run(Order(dry_run=True), watch)
+    report = await world.sweep.run(SweepFilter(dry_run=True), watch)
     assert watch.findings == [(name, Finding(Reason.MISSED, "linux-monitoring")) for name in ("a", "b")]
     assert (report.missed, watch.compared_vms) == (2, 2)
-    assert (world.deferrals.revisits, world.sweeps.writes, world.ledger.writes) == ([], 0, 0)
+    assert (world.schedule_queue.revisits, world.sweeps.writes, world.ledger.writes) == ([], 0, 0)
 
 
 async def test_a_run_for_one_policy_finds_what_that_one_wants(world: World) -> None:
     other = {**POLICY, "name": "other", "scope": [f"/subscriptions/{SUBSCRIPTION}/resourceGroups/elsewhere"]}
     world = World(policies=[POLICY, other])
     world.add()
-    assert (await world.sweep.run(Order(policy="other", dry_run=True))).visits == 0
-    assert (await world.sweep.run(Order(policy="linux-monitoring", dry_run=True))).visits == 1
+    assert (await world.sweep.run(SweepFilter(policy="other", dry_run=True))).requested == 0
+    assert (await world.sweep.run(SweepFilter(policy="linux-monitoring", dry_run=True))).requested == 1
 
 
 async def test_a_run_for_one_subscription_reads_no_other(world: World) -> None:
     world.add()
-    report = await world.sweep.run(Order(subscription="99990000-0000-0000-0000-000000000000"))
+    report = await world.sweep.run(SweepFilter(subscription="99990000-0000-0000-0000-000000000000"))
     assert (report.machines, world.ledger.calls) == (0, ["rows of 99990000-0000-0000-0000-000000000000"])
 
 
@@ -360,7 +360,7 @@ async def test_a_group_that_cannot_be_asked_for_now_is_asked_for_again_soon() ->
     world.inventory.groups = {"corp": frozenset([SUBSCRIPTION])}
     world.inventory.errors = [TOO_MANY]
     vm = world.add()
-    assert (await world.swept()).visits == 0
+    assert (await world.swept()).requested == 0
     world.now += timedelta(minutes=2)
     assert (await world.swept()).missed == 1
     world.inventory.errors = [TOO_MANY]
@@ -409,7 +409,7 @@ async def test_an_outcome_that_nobody_took_is_told_by_the_sweep(world: World) ->
 
 
 async def test_a_patience_of_seconds_is_enough_where_events_take_no_longer() -> None:
-    world = World(budget=Budget(patience=timedelta(seconds=10)))
+    world = World(budget=Budget(grace_period=timedelta(seconds=10)))
     vm = world.add()
     await world.created(vm)
     world.arm.set_extension(vm, extension())
@@ -439,19 +439,19 @@ async def overdue(world: World, count: int, prefix: str = "vm") -> list[VmId]:
     vms = [world.add(f"{prefix}-{number}", power="deallocated") for number in range(count)]
     for vm in vms:
         await world.created(vm)
-    world.now = max(look.due for look in world.deferrals.looks) + timedelta(minutes=3)
-    world.deferrals.looks.clear()
+    world.now = max(check.due for check in world.schedule_queue.checks) + timedelta(minutes=3)
+    world.schedule_queue.checks.clear()
     return vms
 
 
 async def test_overdue_looks_that_nobody_takes_are_sent_twice_a_day_at_the_most(world: World) -> None:
     vms = await overdue(world, 60)
     await sweeps_for(world, timedelta(minutes=40))
-    assert len(world.deferrals.looks) == 60
+    assert len(world.schedule_queue.checks) == 60
     await sweeps_for(world, DAY - timedelta(minutes=40))
-    assert Counter(look.vm for look in world.deferrals.looks) == dict.fromkeys(vms, 2)
+    assert Counter(check.vm for check in world.schedule_queue.checks) == dict.fromkeys(vms, 2)
     await sweeps_for(world, DAY)
-    assert len(world.deferrals.looks) <= 60 * 4
+    assert len(world.schedule_queue.checks) <= 60 * 4
 
 
 async def test_a_row_that_became_overdue_is_not_held_up_by_those_that_were_sent(world: World) -> None:
@@ -460,12 +460,12 @@ async def test_a_row_that_became_overdue_is_not_held_up_by_those_that_were_sent(
     world.now += timedelta(minutes=20)
     late = world.add("late", power="deallocated")
     await world.created(late)
-    world.deferrals.looks.clear()
+    world.schedule_queue.checks.clear()
     world.now += timedelta(minutes=50)
     assert (await world.sweep.run()).overdue == 1
     world.now += timedelta(minutes=20)
     report = await world.sweep.run()
-    assert [look.vm for look in world.deferrals.looks] == [early, late]
+    assert [check.vm for check in world.schedule_queue.checks] == [early, late]
     assert (report.overdue, report.skipped, report.repeated) == (1, 1, 0)
     assert "1 asked for before and not answered yet" in str(report)
 
@@ -473,7 +473,7 @@ async def test_a_row_that_became_overdue_is_not_held_up_by_those_that_were_sent(
 async def test_a_look_that_was_lost_a_second_time_is_sent_again_an_hour_later(world: World) -> None:
     (vm,) = await overdue(world, 1)
     await world.sweep.run()
-    world.deferrals.looks.clear()
+    world.schedule_queue.checks.clear()
     world.arm.machines[vm.key] = vm_body(vm.name)
     world.now += timedelta(hours=1)
     await world.swept()
@@ -487,36 +487,36 @@ async def test_a_run_that_fails_later_on_does_not_forget_what_it_sent() -> None:
     for _ in range(3):
         report = await world.sweep.run()
     assert "a request took too long" in report.stopped
-    assert len(world.deferrals.looks) == 40
+    assert len(world.schedule_queue.checks) == 40
 
 
 async def test_looks_that_the_queue_refused_are_sent_by_the_next_run(world: World) -> None:
     await overdue(world, 3)
-    world.deferrals.reachable = False
+    world.schedule_queue.reachable = False
     with pytest.raises(StorageError):
         await world.sweep.run()
-    world.deferrals.reachable = True
+    world.schedule_queue.reachable = True
     assert (await world.sweep.run()).overdue == 3
 
 
 async def test_of_many_overdue_rows_each_run_sends_its_share_and_the_next_one_the_next() -> None:
-    world = World(budget=Budget(visits=8))
+    world = World(budget=Budget(requested=8))
     vms = await overdue(world, 20)
     sent = []
     for _ in range(4):
         sent.append((await world.sweep.run()).overdue)
         world.now += timedelta(minutes=10)
     assert sent == [8, 8, 4, 0]
-    assert {look.vm for look in world.deferrals.looks} == set(vms)
+    assert {check.vm for check in world.schedule_queue.checks} == set(vms)
 
 
 async def test_visits_that_nobody_makes_are_asked_for_twice_a_day_at_the_most(world: World) -> None:
     for number in range(30):
         world.add(f"vm-{number}")
     await sweeps_for(world, timedelta(minutes=50))
-    assert len(world.deferrals.revisits) == 30
+    assert len(world.schedule_queue.revisits) == 30
     await sweeps_for(world, DAY - timedelta(minutes=50))
-    assert len(world.deferrals.revisits) == 60
+    assert len(world.schedule_queue.revisits) == 60
 
 
 async def test_a_vm_that_turns_up_later_is_asked_for_at_once(world: World) -> None:
@@ -525,13 +525,13 @@ async def test_a_vm_that_turns_up_later_is_asked_for_at_once(world: World) -> No
     world.add("second")
     report = await world.sweep.run()
     assert (report.missed, report.skipped) == (1, 1)
-    assert world.deferrals.revisits[-1].vm == vm_id("second")
+    assert world.schedule_queue.revisits[-1].vm == vm_id("second")
 
 
 async def test_a_visit_that_was_lost_is_asked_for_again_an_hour_later(world: World) -> None:
     vm = world.add()
     await world.sweep.run()
-    world.deferrals.revisits.clear()
+    world.schedule_queue.revisits.clear()
     world.now += timedelta(hours=1)
     report = await world.swept()
     assert (report.missed, report.repeated) == (1, 1)
@@ -551,7 +551,7 @@ async def test_a_vm_that_drifts_again_after_its_visit_is_asked_for_again_at_once
 async def test_a_dry_run_shows_what_was_asked_for_too(world: World) -> None:
     world.add()
     await world.sweep.run()
-    assert (await world.sweep.run(Order(dry_run=True))).missed == 1
+    assert (await world.sweep.run(SweepFilter(dry_run=True))).missed == 1
 
 
 # A run ends in time, whatever it is at.
@@ -665,10 +665,10 @@ async def test_lists_that_take_too_long_are_read_on_from_where_the_run_stopped()
     world.inventory.errors = [NOT_ALLOWED]
     world.add()
     world.add("second")
-    order = sorted([*(numbered(n) for n in range(3)), SUBSCRIPTION])
-    report = await world.sweep.run(watch=Clockwork(world))
+    sweep_filter = sorted([*(numbered(n) for n in range(3)), SUBSCRIPTION])
+    report = await world.sweep.run(listener=Clockwork(world))
     assert report.stopped == "after 0:04:00"
-    assert world.sweeps.stored.state.resume_at == order[-1] == SUBSCRIPTION
+    assert world.sweeps.stored.state.resume_at == sweep_filter[-1] == SUBSCRIPTION
 
 
 async def test_a_long_list_of_what_could_not_be_read_is_cut() -> None:
@@ -686,12 +686,17 @@ async def test_a_long_list_of_what_could_not_be_read_is_cut() -> None:
 
 async def test_looks_that_nothing_waits_for_any_more_leave_the_poison_queue(world: World) -> None:
     healed, waiting = await overdue(world, 2)
-    looks = {vm: Look(vm, OMS, due) for vm in (healed, waiting) if (due := world.row(vm).next_attempt_at)}
-    world.poison.messages = [*looks.values(), looks[waiting], Look(vm_id("unknown"), OMS, world.now), "not a message"]
+    checks = {vm: ScheduledCheck(vm, OMS, due) for vm in (healed, waiting) if (due := world.row(vm).next_attempt_at)}
+    world.poison.messages = [
+        *checks.values(),
+        checks[waiting],
+        ScheduledCheck(vm_id("unknown"), OMS, world.now),
+        "not a message",
+    ]
     world.arm.machines[healed.key] = vm_body(healed.name)
-    await world.line.take(looks[healed])
+    await world.line.handle_message(checks[healed])
     report = await world.sweep.run()
-    assert world.poison.messages == [looks[waiting], "not a message"]
+    assert world.poison.messages == [checks[waiting], "not a message"]
     assert report.poison == 3
     assert "3 removed from the poison queue" in str(report)
 
@@ -699,8 +704,8 @@ async def test_looks_that_nothing_waits_for_any_more_leave_the_poison_queue(worl
 async def test_a_visit_leaves_the_poison_queue_when_the_vm_was_visited_since(world: World) -> None:
     vm, other = world.add(), world.add("other")
     await world.sweep.run()
-    world.poison.messages = [*world.deferrals.revisits]
-    world.deferrals.revisits.clear()
+    world.poison.messages = [*world.schedule_queue.revisits]
+    world.schedule_queue.revisits.clear()
     world.now += timedelta(hours=1)
     await world.created(vm)
     await world.sweep.run()
@@ -721,7 +726,7 @@ async def test_a_poison_queue_that_cannot_be_read_stops_nothing(world: World) ->
 async def test_the_poison_queue_is_looked_through_also_while_visits_are_on_their_way(world: World) -> None:
     world.add()
     await world.sweep.run()
-    world.poison.messages = [Look(vm_id("unknown"), OMS, world.now)]
+    world.poison.messages = [ScheduledCheck(vm_id("unknown"), OMS, world.now)]
     report = await world.sweep.run()
     assert (report.busy, report.poison) == (True, 1)
 
@@ -754,7 +759,7 @@ async def test_final_rows_are_opened_again_by_a_policy_that_has_been_the_same_fo
     assert (await world.sweep.run()).changed == 0
     world.now += timedelta(minutes=1)
     report = await world.sweep.run()
-    assert (report.changed, [visit.reason for visit in world.deferrals.revisits]) == (1, ["changed"])
+    assert (report.changed, [work.reason for work in world.schedule_queue.revisits]) == (1, ["changed"])
 
 
 async def test_while_two_versions_are_at_work_neither_opens_the_others_rows(world: World) -> None:
@@ -776,9 +781,9 @@ async def test_rows_of_another_version_are_left_alone_until_the_policy_is_everyb
 ) -> None:
     await unsupported_by(world, digest_of(CHANGED), outcome=outcome)
     world.policy_states.stored = {POLICY["name"]: PolicyState(POLICY["name"], digest_of(CHANGED))}
-    assert (await world.sweep.run()).visits == 0
+    assert (await world.sweep.run()).requested == 0
     world.now += timedelta(minutes=15)
-    assert (await world.sweep.run()).visits == 1
+    assert (await world.sweep.run()).requested == 1
 
 
 async def test_a_policy_that_was_never_seen_before_is_settled_at_once(world: World) -> None:
@@ -790,7 +795,7 @@ async def test_a_policy_that_was_never_seen_before_is_settled_at_once(world: Wor
 @pytest.mark.parametrize("digest", ["", digest_of(POLICY)], ids=["of the version before", "the same"])
 async def test_rows_of_the_same_policy_and_of_the_version_before_rest(world: World, digest: str) -> None:
     await unsupported_by(world, digest)
-    assert (await world.sweep.run()).visits == 0
+    assert (await world.sweep.run()).requested == 0
 
 
 async def test_a_row_of_a_vm_that_the_changed_policy_leaves_out_is_said_anew(world: World) -> None:
@@ -801,5 +806,5 @@ async def test_a_row_of_a_vm_that_the_changed_policy_leaves_out_is_said_anew(wor
 
 
 async def test_a_dry_run_keeps_nothing_of_the_policies(world: World) -> None:
-    await world.sweep.run(Order(dry_run=True))
+    await world.sweep.run(SweepFilter(dry_run=True))
     assert world.policy_states.stored == {}

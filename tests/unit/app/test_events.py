@@ -12,12 +12,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from onboarding.application.notifications import (
+    EventRef,
     ExtensionDeleted,
     ExtensionWritten,
     Ignored,
     Notification,
     PolicyStateChanged,
-    Trigger,
     VmDeleted,
     VmStarted,
     VmWritten,
@@ -33,7 +33,7 @@ ID = VmId("11112222-3333-4444-5555-666677778888", "app-rg", "web01")
 VM = str(ID)
 EXTENSION_ID = ExtensionId(ID, "OMSExtension")
 EXTENSION = str(EXTENSION_ID)
-TRIGGER = Trigger("d0000000-0000-4000-8000-000000000001", HAPPENED, "c0000000-0000-4000-8000-000000000001")
+TRIGGER = EventRef("d0000000-0000-4000-8000-000000000001", HAPPENED, "c0000000-0000-4000-8000-000000000001")
 VM_OPERATION = "Microsoft.Compute/virtualMachines"
 PERSONAL = "jane.doe@example.com"
 
@@ -76,7 +76,7 @@ def _parse(event: object) -> Notification:
     return parse(json.dumps(event), RECEIVED)
 
 
-FOUND = Trigger(TRIGGER.id, datetime(2026, 11, 20, 9, 59, 58, 500000, tzinfo=UTC))
+FOUND = EventRef(TRIGGER.id, datetime(2026, 11, 20, 9, 59, 58, 500000, tzinfo=UTC))
 DEFINITION = "/providers/microsoft.authorization/policydefinitions/oms"
 
 

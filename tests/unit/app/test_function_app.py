@@ -13,7 +13,7 @@ import pytest
 
 import function_app
 from onboarding.application.messages import encode
-from onboarding.application.ports import Look
+from onboarding.application.ports import ScheduledCheck
 from onboarding.concurrency import remaining
 from onboarding.domain.resource_id import VmId
 
@@ -49,12 +49,12 @@ class Recorded:
     def __init__(self) -> None:
         self.given: list[float] = []
         self.application = self
-        self.onboarding = self
+        self.dispatcher = self
 
     async def handle(self, notification: object) -> None:
         self.given.append(remaining())
 
-    async def take(self, message: object) -> None:
+    async def handle_message(self, message: object) -> None:
         self.given.append(remaining())
 
 
@@ -79,10 +79,10 @@ async def test_each_event_and_each_look_ends_before_event_grid_delivers_it_again
             "subscriptionId": vm.subscription,
         },
     }
-    look = Look(vm, "oms-agent-linux", datetime(2026, 11, 20, tzinfo=UTC))
+    check = ScheduledCheck(vm, "oms-agent-linux", datetime(2026, 11, 20, tzinfo=UTC))
 
     await functions["on_resource_event"](json.dumps(event))
-    await functions["on_deferral"](func.QueueMessage(body=encode(look).encode()))
+    await functions["on_deferral"](func.QueueMessage(body=encode(check).encode()))
 
     assert len(recorded.given) == 2
     assert all(20 < seconds <= 25 for seconds in recorded.given)

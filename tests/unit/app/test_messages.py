@@ -10,16 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onboarding.application.messages import decode, encode
-from onboarding.application.ports import Look, Message, Revisit
+from onboarding.application.ports import Message, ReconcileRequest, ScheduledCheck
 from onboarding.domain.resource_id import VmId
 
 names = st.from_regex(r"[-\w.()]{0,20}[-\w()]", fullmatch=True)
 subscriptions = st.from_regex(r"[-0-9a-f]{1,36}", fullmatch=True)
 parts = (st.builds(VmId, subscriptions, names, names), st.text(), st.datetimes(timezones=st.just(UTC)))
-messages = st.builds(Look, *parts) | st.builds(Revisit, *parts)
-LOOK = Look(VmId("s", "g", "v"), "oms-agent-linux", datetime(2026, 11, 20, 10, 0, tzinfo=UTC))
+messages = st.builds(ScheduledCheck, *parts) | st.builds(ReconcileRequest, *parts)
+LOOK = ScheduledCheck(VmId("s", "g", "v"), "oms-agent-linux", datetime(2026, 11, 20, 10, 0, tzinfo=UTC))
 ODD: tuple[object, ...] = (None, 5, [], {})
-REVISIT = Revisit(LOOK.vm, "missed", LOOK.due)
+REVISIT = ReconcileRequest(LOOK.vm, "missed", LOOK.due)
 RAW = json.loads(encode(LOOK))
 
 
@@ -59,7 +59,7 @@ def test_a_foreign_message_is_told_apart(text: str) -> None:
 def test_a_message_of_a_newer_version_is_a_reason_to_read_the_vm_again() -> None:
     newer = {name: value for name, value in RAW.items() if name != "extension"} | {"traceparent": "00-1-2-01"}
     message = decode(json.dumps(newer))
-    assert isinstance(message, Revisit)
+    assert isinstance(message, ReconcileRequest)
     assert (message.vm, message.due) == (LOOK.vm, LOOK.due)
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onboarding.domain.reconcile.drift import Finding, Reason, Standing
+from onboarding.domain.reconcile.drift import Finding, Reason, RowSummary
 from onboarding.domain.reconcile.row import Outcome
 from onboarding.domain.reconcile.sweep_requests import MOST, Mark, Unanswered, last_moment, visit_key
 from onboarding.domain.resource_id import VmId
@@ -59,12 +59,12 @@ def test_it_is_full_some_time() -> None:
 
 
 def test_a_visit_is_another_one_once_the_table_says_something_else_of_its_vm() -> None:
-    row = Standing("oms", Outcome.INSTALLED, "id", "OMS", NOW, "p", "a")
+    row = RowSummary("oms", Outcome.INSTALLED, "id", "OMS", NOW, "p", "a")
     changes = [
         row,
-        Standing("oms", Outcome.FAILED, "id", "OMS", NOW, "p", "a"),
-        Standing("oms", Outcome.INSTALLED, "id", "OMS", NOW + HOUR, "p", "a"),
-        Standing("oms", Outcome.INSTALLED, "id", "OMS", NOW, "p", "b"),
+        RowSummary("oms", Outcome.FAILED, "id", "OMS", NOW, "p", "a"),
+        RowSummary("oms", Outcome.INSTALLED, "id", "OMS", NOW + HOUR, "p", "a"),
+        RowSummary("oms", Outcome.INSTALLED, "id", "OMS", NOW, "p", "b"),
     ]
     keys = {visit_key(VM, MISSED, "id", [each]) for each in changes}
     keys |= {visit_key(VM, MISSED, "id", []), visit_key(VM, MISSED, "made again", [row])}

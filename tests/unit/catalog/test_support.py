@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from onboarding.application.image_check import Checker
 from onboarding.domain.catalog.support_table import SupportTable, Verdict, judge, parse_table
 from onboarding.domain.errors import ConfigurationError
-from onboarding.domain.image.os_release import Distribution, OsRelease, Witness, os_type_of
+from onboarding.domain.image.os_release import Distribution, OsRelease, OsSource, os_type_of
 from onboarding.domain.machine.machine_facts import OsType
 from onboarding.loading.policy_folder import load_catalogue
 from tests.windows_entry import windows_entry
@@ -24,7 +24,7 @@ GOOD = "Canonical:UbuntuServer:16.04-LTS"
 
 
 def _release(distribution: str, version: str | None = None, architecture: str | None = None) -> OsRelease:
-    return OsRelease(distribution, version, architecture, os_type_of(distribution), Witness.IMAGE, "the image says so")
+    return OsRelease(distribution, version, architecture, os_type_of(distribution), OsSource.IMAGE, "the image says so")
 
 
 def test_the_documents_table_is_the_default() -> None:
@@ -93,7 +93,7 @@ def test_the_reason_says_why_not(item: str, said: str) -> None:
 
 
 def test_a_windows_vm_is_never_supported_whatever_its_name() -> None:
-    release = OsRelease("centos", "7.9", "x86_64", OsType.WINDOWS, Witness.IMAGE, "the image says so")
+    release = OsRelease("centos", "7.9", "x86_64", OsType.WINDOWS, OsSource.IMAGE, "the image says so")
     assert judge(release, OLD).verdict is Verdict.UNSUPPORTED
 
 
@@ -279,7 +279,9 @@ def test_a_row_may_say_at_least_or_any(versions: dict[str, Any], release: tuple[
 )
 def test_rows_of_windows(versions: Any, release: str, verdict: str) -> None:
     table = parse_table("x", _table(versions={"windows": versions}), OsType.WINDOWS)
-    told = OsRelease("windows", "10.0.17763", None, OsType.WINDOWS, Witness.IMAGE, "the image says so", product=release)
+    told = OsRelease(
+        "windows", "10.0.17763", None, OsType.WINDOWS, OsSource.IMAGE, "the image says so", product=release
+    )
     assert judge(told, table).verdict == verdict
 
 

@@ -18,7 +18,7 @@ from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.failures.handler_log import read_output
 
 _LENGTH = 200_000
-_PATIENCE_S = 90
+_TIMEOUT_S = 90
 _READ = """
 import sys
 from datetime import UTC, datetime
@@ -90,7 +90,7 @@ list(diagnose_lines(short, parse_errors({}), now))
 )
 def test_a_reader_goes_through_a_text_once(head: str, part: str, tail: str) -> None:
     command = [sys.executable, "-c", _READ, head, part, tail, str(_LENGTH)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_S)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S)
     assert done.returncode == 0, done.stderr[-2000:]
 
 

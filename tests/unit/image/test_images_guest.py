@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onboarding.domain.image.os_identification import Witness, release_of_guest
+from onboarding.domain.image.os_identification import OsSource, release_of_guest
 from onboarding.domain.image.os_release import Distribution
 
 
@@ -52,7 +52,7 @@ from onboarding.domain.image.os_release import Distribution
 def test_a_report_is_read(os_name: str, os_version: str, distribution: str, version: str | None) -> None:
     release = release_of_guest(os_name, os_version)
     assert (release.distribution, release.version) == (distribution, version)
-    assert release.witness is (Witness.AGENT if distribution != "unknown" else Witness.NONE)
+    assert release.witness is (OsSource.AGENT if distribution != "unknown" else OsSource.NONE)
 
 
 @given(st.text(), st.text())

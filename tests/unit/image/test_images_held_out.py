@@ -9,7 +9,7 @@ import pytest
 
 from onboarding.domain.catalog.support_table import Verdict, judge
 from onboarding.domain.image.os_identification import OsRelease, identify
-from onboarding.domain.image.os_release import Witness, os_type_of
+from onboarding.domain.image.os_release import OsSource, os_type_of
 from onboarding.domain.machine.machine_facts import ImageKind, ImageReference, read_facts, read_image
 from onboarding.loading.policy_folder import load_catalogue
 
@@ -54,7 +54,7 @@ def test_a_name_is_read_as_a_careful_person_reads_it(image: str, distribution: s
 @pytest.mark.parametrize(("image", "distribution", "version"), [*DEVELOPED, *HELD_OUT])
 def test_no_name_is_supported_that_does_not_surely_tell_so(image: str, distribution: str, version: str | None) -> None:
     release = _release(image)
-    told = OsRelease(distribution, version, None, os_type_of(distribution), Witness.IMAGE, "the label")
+    told = OsRelease(distribution, version, None, os_type_of(distribution), OsSource.IMAGE, "the label")
     for table in _TABLES:
         if judge(release, table).verdict is Verdict.SUPPORTED:
             assert judge(told, table).verdict is Verdict.SUPPORTED

@@ -13,8 +13,8 @@ from onboarding.domain.image.os_identification import Overrides, identify
 from onboarding.domain.image.overrides import parse_overrides
 from onboarding.domain.machine.machine_facts import read_facts
 from onboarding.domain.reconcile.decide import decide
-from onboarding.domain.reconcile.decision import Install, Skip, Wait
-from tests.unit.reconcile.situations import ENTRY, situation, vm_body
+from onboarding.domain.reconcile.decision import Act, Stop, Wait
+from tests.unit.reconcile.situations import ENTRY, context, vm_body
 from tests.windows_entry import windows_entry
 
 TABLE = windows_entry()
@@ -43,13 +43,13 @@ def _decided(
     table = entry.support_table("")
     if least:
         table = parse_table("x", {"date": "d", "source": "s", "versions": {"rhel": f">= {least}"}})
-    decision = decide(replace(situation(), facts=facts, release=release, entry=entry, judgement=judge(release, table)))
+    decision = decide(replace(context(), facts=facts, release=release, entry=entry, judgement=judge(release, table)))
     match decision:
-        case Install():
+        case Act():
             return "Install", ""
         case Wait():
             return "Wait", decision.waiting_for
-        case Skip():
+        case Stop():
             return "Skip", decision.outcome
     return type(decision).__name__, ""
 

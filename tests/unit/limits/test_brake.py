@@ -10,16 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onboarding.domain.errors import ConfigurationError
-from onboarding.domain.limits.rollout_limit import Brake, BrakeState, parse_brake, spread
+from onboarding.domain.limits.rollout_limit import RolloutLimit, RolloutState, parse_rollout_limit, spread
 from onboarding.domain.resource_id import VmId
 
 NOW = datetime(2026, 11, 20, 10, 59, tzinfo=UTC)
 
 
 def test_a_brake_is_read() -> None:
-    assert parse_brake(None, "p.yaml: brake") is None
-    assert parse_brake({"maxInstallsPerHour": 100}, "p.yaml: brake") == Brake(100, None)
-    assert parse_brake({"stopAfterFailures": 5, "maxInstallsPerHour": 1}, "p.yaml: brake") == Brake(1, 5)
+    assert parse_rollout_limit(None, "p.yaml: brake") is None
+    assert parse_rollout_limit({"maxInstallsPerHour": 100}, "p.yaml: brake") == RolloutLimit(100, None)
+    assert parse_rollout_limit({"stopAfterFailures": 5, "maxInstallsPerHour": 1}, "p.yaml: brake") == RolloutLimit(1, 5)
 
 
 @pytest.mark.parametrize(
@@ -35,16 +35,16 @@ def test_a_brake_is_read() -> None:
 )
 def test_what_is_no_brake_is_named(raw: Any, says: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        parse_brake(raw, "p.yaml: brake")
+        parse_rollout_limit(raw, "p.yaml: brake")
     assert says in str(caught.value)
 
 
 def test_an_hour_is_an_hour_of_the_clock() -> None:
-    brake, state = Brake(1, None), BrakeState("p").installed(NOW)
-    held = state.hold(brake, NOW)
+    rollout_limit, state = RolloutLimit(1, None), RolloutState("p").installed(NOW)
+    held = state.blocked(rollout_limit, NOW)
     assert held is not None
     assert held.until == NOW + timedelta(minutes=1)
-    assert state.hold(brake, NOW + timedelta(minutes=1)) is None
+    assert state.blocked(rollout_limit, NOW + timedelta(minutes=1)) is None
     assert state.installed(NOW + timedelta(minutes=1)).installs == 1
 
 
@@ -57,5 +57,5 @@ def test_those_that_wait_come_spread_over_the_next_hour(name: str) -> None:
 
 @pytest.mark.parametrize("stopped_at", [None, NOW])
 def test_what_is_stored_comes_back(stopped_at: datetime | None) -> None:
-    state = BrakeState("p", NOW, 3, 2, stopped_at, "web01: the handler failed")
-    assert BrakeState.from_properties(state.to_properties()) == state
+    state = RolloutState("p", NOW, 3, 2, stopped_at, "web01: the handler failed")
+    assert RolloutState.from_properties(state.to_properties()) == state

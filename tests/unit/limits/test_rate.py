@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onboarding.domain.failures.evidence import Evidence
-from onboarding.domain.limits.rate_limiter import Bucket, Gates, Lane, one_resource_is_busy, remaining
+from onboarding.domain.limits.rate_limiter import Bucket, BucketSet, RateLimiter, one_resource_is_busy, remaining
 
 NOW = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
 COMPUTE = "x-ms-ratelimit-remaining-resource"
@@ -22,31 +22,31 @@ def after(seconds: float) -> datetime:
     return NOW + timedelta(seconds=seconds)
 
 
-def lane(capacity: int = 10, refill: float = 2, kept: int = 0) -> Lane:
-    return Lane((Bucket("writes", capacity, refill, kept),))
+def buckets(capacity: int = 10, refill: float = 2, kept: int = 0) -> BucketSet:
+    return BucketSet((Bucket("writes", capacity, refill, kept),))
 
 
-def passes(asked: Lane, count: int, now: datetime = NOW) -> int:
+def passes(asked: BucketSet, count: int, now: datetime = NOW) -> int:
     return sum(asked.ask(f"{now}-{number}", now) == AT_ONCE for number in range(count))
 
 
 def test_an_unknown_subscription_is_not_held_back() -> None:
-    assert Gates().ask("s", "vm", NOW, write=True) == AT_ONCE
+    assert RateLimiter().ask("s", "vm", NOW, write=True) == AT_ONCE
 
 
 def test_a_bucket_lets_through_what_it_holds_but_for_what_is_kept_for_others() -> None:
-    assert passes(lane(10, kept=3), 20) == 7
+    assert passes(buckets(10, kept=3), 20) == 7
 
 
 def test_who_is_held_back_is_told_a_moment_of_his_own() -> None:
-    full = lane(10, refill=2)
+    full = buckets(10, refill=2)
     passes(full, 10)
     waits = [full.ask(f"vm{number}", NOW).total_seconds() for number in range(4)]
     assert waits == [0.5, 1.0, 1.5, 2.0]
 
 
 def test_who_asks_again_before_his_moment_keeps_it() -> None:
-    full = lane(10, refill=2)
+    full = buckets(10, refill=2)
     passes(full, 10)
     assert full.ask("early", NOW) == timedelta(seconds=0.5)
     full.ask("later", NOW)
@@ -55,7 +55,7 @@ def test_who_asks_again_before_his_moment_keeps_it() -> None:
 
 
 def test_nobody_overtakes_who_was_promised_a_token() -> None:
-    full = lane(10, refill=2)
+    full = buckets(10, refill=2)
     passes(full, 10)
     full.ask("first", NOW)
     assert full.ask("newcomer", after(0.5)) == timedelta(seconds=0.5)
@@ -63,28 +63,28 @@ def test_nobody_overtakes_who_was_promised_a_token() -> None:
 
 
 def test_a_token_whose_holder_never_comes_is_given_to_another() -> None:
-    full = lane(10, refill=2)
+    full = buckets(10, refill=2)
     passes(full, 10)
     full.ask("gone", NOW)
     assert passes(full, 100, after(3600)) == 10
 
 
 def test_nobody_is_promised_nothing() -> None:
-    full = lane(10, refill=2)
+    full = buckets(10, refill=2)
     passes(full, 10)
     assert full.ask("", NOW) == full.ask("", NOW) == timedelta(seconds=0.5)
-    assert not full.promises
+    assert not full.reservations
 
 
 def test_a_token_is_kept_for_the_request_that_follows_in_the_same_visit() -> None:
-    full = lane(2, refill=0.001)
+    full = buckets(2, refill=0.001)
     assert full.reserve("vm", NOW) == AT_ONCE
     assert passes(full, 5) == 1
     assert full.ask("vm", after(5)) == AT_ONCE
 
 
 def test_a_token_that_was_kept_for_nothing_is_free_again() -> None:
-    full = lane(2, refill=0.001)
+    full = buckets(2, refill=0.001)
     full.reserve("vm", NOW)
     full.reserve("vm", NOW)
     assert passes(full, 5) == 1
@@ -93,27 +93,27 @@ def test_a_token_that_was_kept_for_nothing_is_free_again() -> None:
 
 
 def test_a_vm_is_not_read_before_it_could_be_written() -> None:
-    gates = Gates()
-    writes = gates.of("s", write=True)
+    limiter = RateLimiter()
+    writes = limiter.of("s", write=True)
     while not writes.ask("", NOW):
         pass
-    wait = gates.ask("s", "vm", NOW, write=False, to_install=True)
+    wait = limiter.ask("s", "vm", NOW, write=False, to_install=True)
     assert wait > AT_ONCE
-    assert gates.ask("s", "another", NOW, write=False) == AT_ONCE
-    assert gates.ask("s", "vm", NOW + wait, write=False, to_install=True) == AT_ONCE
-    assert gates.ask("s", "vm", NOW + wait, write=True) == AT_ONCE
+    assert limiter.ask("s", "another", NOW, write=False) == AT_ONCE
+    assert limiter.ask("s", "vm", NOW + wait, write=False, to_install=True) == AT_ONCE
+    assert limiter.ask("s", "vm", NOW + wait, write=True) == AT_ONCE
 
 
 def test_a_write_waits_with_its_read() -> None:
-    gates = Gates()
-    gates.of("s", write=False).close(NOW, 60)
-    assert gates.ask("s", "vm", NOW, write=False, to_install=True) == timedelta(seconds=60)
-    assert gates.ask("s", "vm", after(60), write=False, to_install=True) == AT_ONCE
-    assert gates.ask("s", "vm", after(60), write=True) == AT_ONCE
+    limiter = RateLimiter()
+    limiter.of("s", write=False).close(NOW, 60)
+    assert limiter.ask("s", "vm", NOW, write=False, to_install=True) == timedelta(seconds=60)
+    assert limiter.ask("s", "vm", after(60), write=False, to_install=True) == AT_ONCE
+    assert limiter.ask("s", "vm", after(60), write=True) == AT_ONCE
 
 
 def test_a_closed_lane_opens_when_arm_said_and_one_at_a_time() -> None:
-    closed = lane(10, refill=2, kept=3)
+    closed = buckets(10, refill=2, kept=3)
     closed.close(NOW, 60)
     waits = [closed.ask(f"vm{number}", after(20)).total_seconds() for number in range(3)]
     assert waits == [40, 40.5, 41]
@@ -122,14 +122,14 @@ def test_a_closed_lane_opens_when_arm_said_and_one_at_a_time() -> None:
 
 
 def test_a_shorter_pause_does_not_open_a_lane_early() -> None:
-    closed = lane()
+    closed = buckets()
     closed.close(NOW, 600)
     closed.close(NOW, 1)
     assert closed.ask("vm", after(2)) == timedelta(seconds=598)
 
 
 def test_a_lane_is_not_opened_by_answers_to_what_was_sent_before() -> None:
-    closed = lane()
+    closed = buckets()
     closed.close(NOW, 600)
     closed.count(after(1), {"writes": 9})
     assert closed.ask("vm", after(1)) == timedelta(seconds=599)
@@ -137,27 +137,27 @@ def test_a_lane_is_not_opened_by_answers_to_what_was_sent_before() -> None:
 
 @pytest.mark.parametrize("retry_after", [None, 0.0])
 def test_a_refusal_without_a_time_still_closes_the_lane(retry_after: float | None) -> None:
-    closed = lane()
+    closed = buckets()
     closed.close(NOW, retry_after)
     assert closed.ask("vm", NOW) > timedelta(seconds=1)
 
 
 def test_reads_writes_and_subscriptions_are_apart_whatever_their_case() -> None:
-    gates = Gates()
-    gates.of("SUB", write=True).close(NOW, 60)
-    assert gates.ask("sub", "vm", NOW, write=True)
-    assert not gates.ask("sub", "vm", NOW, write=False)
-    assert not gates.ask("other", "vm", NOW, write=True)
+    limiter = RateLimiter()
+    limiter.of("SUB", write=True).close(NOW, 60)
+    assert limiter.ask("sub", "vm", NOW, write=True)
+    assert not limiter.ask("sub", "vm", NOW, write=False)
+    assert not limiter.ask("other", "vm", NOW, write=True)
 
 
 def test_arm_is_believed_when_it_has_less_than_was_thought() -> None:
-    gates = Gates()
-    gates.count("s", write=True, headers={COMPUTE: "Microsoft.Compute/UpdateVMSubscriptionMaximum;24"}, now=NOW)
-    assert gates.ask("s", "vm", NOW, write=True) > AT_ONCE
+    limiter = RateLimiter()
+    limiter.count("s", write=True, headers={COMPUTE: "Microsoft.Compute/UpdateVMSubscriptionMaximum;24"}, now=NOW)
+    assert limiter.ask("s", "vm", NOW, write=True) > AT_ONCE
 
 
 def test_arm_is_believed_when_it_has_more_than_was_thought() -> None:
-    small = lane(10)
+    small = buckets(10)
     passes(small, 10)
     for _ in range(10):
         small.ended()
@@ -166,7 +166,7 @@ def test_arm_is_believed_when_it_has_more_than_was_thought() -> None:
 
 
 def test_requests_under_way_may_not_have_been_counted_yet() -> None:
-    lean = lane(10)
+    lean = buckets(10)
     passes(lean, 4)
     lean.count(NOW, {"writes": 9})  # the first of four is answered: three may come off the nine
     assert passes(lean, 20) == 6
@@ -180,9 +180,9 @@ def test_requests_under_way_may_not_have_been_counted_yet() -> None:
 def test_no_sequence_of_requests_outruns_the_bucket(
     asked: list[tuple[float, int]], capacity: int, refill: float
 ) -> None:
-    tried, now, passed = lane(capacity, refill), NOW, 0
-    for pause, who in asked:
-        now += timedelta(seconds=pause)
+    tried, now, passed = buckets(capacity, refill), NOW, 0
+    for breaker, who in asked:
+        now += timedelta(seconds=breaker)
         passed += tried.ask(f"vm{who}", now) == AT_ONCE
     assert passed <= capacity + (now - NOW).total_seconds() * refill + 0.01
 
@@ -191,7 +191,7 @@ def test_no_sequence_of_requests_outruns_the_bucket(
 def test_every_promise_is_kept_in_the_order_in_which_it_was_given(
     asked: int, room: int, refill: float, kept: int
 ) -> None:
-    tried = lane(kept + room, refill, kept)
+    tried = buckets(kept + room, refill, kept)
     waits = {f"vm{number}": tried.ask(f"vm{number}", NOW) for number in range(asked)}
     held = {who: wait for who, wait in waits.items() if wait}
     assert list(held.values()) == sorted(held.values())
@@ -214,30 +214,30 @@ def test_counters_are_read_from_the_real_form() -> None:
 
 
 def test_what_is_known_of_nobody_is_not_kept() -> None:
-    gates = Gates()
+    limiter = RateLimiter()
     for number in range(5_000):
         now = after(number)
-        gates.ask(f"s{number}", "vm", now, write=True)
-        gates.of(f"s{number}", write=True).ended()
-    assert len(gates.lanes) < 600
+        limiter.ask(f"s{number}", "vm", now, write=True)
+        limiter.of(f"s{number}", write=True).ended()
+    assert len(limiter.bucket_sets) < 600
 
 
 def test_a_lane_that_is_closed_or_promised_or_in_use_is_kept_whoever_comes() -> None:
-    gates = Gates()
-    gates.ask("closed", "vm", NOW, write=True)
-    gates.of("closed", write=True).ended()
-    gates.of("closed", write=True).close(NOW, 3_600)
-    gates.ask("promised", "vm", NOW, write=False)
-    gates.of("promised", write=False).ended()
-    gates.of("promised", write=False).reserve("vm", NOW, timedelta(hours=1))
-    gates.ask("in use", "vm", NOW, write=True)
+    limiter = RateLimiter()
+    limiter.ask("closed", "vm", NOW, write=True)
+    limiter.of("closed", write=True).ended()
+    limiter.of("closed", write=True).close(NOW, 3_600)
+    limiter.ask("promised", "vm", NOW, write=False)
+    limiter.of("promised", write=False).ended()
+    limiter.of("promised", write=False).reserve("vm", NOW, timedelta(hours=1))
+    limiter.ask("in use", "vm", NOW, write=True)
     for number in range(2_000):
-        gates.ask(f"s{number}", "vm", after(60 + number / 10), write=False)
-        gates.of(f"s{number}", write=False).ended()
+        limiter.ask(f"s{number}", "vm", after(60 + number / 10), write=False)
+        limiter.of(f"s{number}", write=False).ended()
 
-    assert gates.ask("closed", "vm", after(300), write=True) == timedelta(seconds=3_300)
-    assert gates.of("promised", write=False).promises
-    assert gates.of("in use", write=True).under_way == 1
+    assert limiter.ask("closed", "vm", after(300), write=True) == timedelta(seconds=3_300)
+    assert limiter.of("promised", write=False).reservations
+    assert limiter.of("in use", write=True).under_way == 1
 
 
 RESOURCE = "Microsoft.Compute/UpdateVMSubscriptionMaximum;{},Microsoft.Compute/UpdateVMResource;{}"

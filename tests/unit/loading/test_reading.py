@@ -51,7 +51,7 @@ def test_what_would_take_the_process_down_is_refused(text: str, line: int, says:
     with pytest.raises(Unreadable, match=says.replace("*", r"\*")) as refused:
         parse_yaml(text)
     assert refused.value.line == line
-    assert refused.value.mend
+    assert refused.value.fix
     assert compose_yaml(text) is None or "digits" in says
 
 

@@ -122,7 +122,7 @@ def test_the_rest_of_a_file() -> None:
     )
     assert (policy.support_table, policy.settle_delay) == ("2023-11", timedelta(minutes=5))
     assert (policy.settings, policy.protected_settings) == ({"workspaceId": "{ID}"}, {"workspaceKey": "{KEY}"})
-    assert policy.waits[WaitingFor.INSTALL].pauses == (300,)
+    assert policy.waits[WaitingFor.INSTALL].breakers == (300,)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,6 @@ def test_every_promise_is_held_by_a_test_that_is_there(file: str, test: str) -> 
 
 def test_every_promise_names_a_test() -> None:
     table = PAGE.partition("## Promises")[2].partition("\n## ")[0]
-    promises = [line for line in table.splitlines() if line.startswith("| ") and not line.startswith("| Promise")]
-    assert len(promises) > 10
-    assert all("tests/" in line for line in promises)
+    reservations = [line for line in table.splitlines() if line.startswith("| ") and not line.startswith("| Promise")]
+    assert len(reservations) > 10
+    assert all("tests/" in line for line in reservations)

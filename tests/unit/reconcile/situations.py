@@ -10,7 +10,7 @@ from onboarding.domain.image.os_identification import identify
 from onboarding.domain.machine.machine_facts import read_facts
 from onboarding.domain.policy.policy import parse_policy
 from onboarding.domain.policy.rule import compile_rule
-from onboarding.domain.reconcile.decision import Pace, Situation
+from onboarding.domain.reconcile.decision import DecisionContext, RetryState
 from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
 from onboarding.loading.policy_folder import load_catalogue
 
@@ -27,27 +27,27 @@ WRONG_KEY = "Non-zero exit code: 53, omsagent.py -enable\nInstallation failed du
 CONNECTED = "[ExtensionOperationError] Non-zero exit code: 10, omsagent.py -enable\n[stdout]\nEnable,failed,10,"
 
 
-def situation(
+def context(
     *,
     last: Row | None = None,
     now: datetime = START,
     problems: tuple[str, ...] = (),
     policy: dict[str, Any] | None = None,
     **vm: Any,
-) -> Situation:
+) -> DecisionContext:
     """A running, supported VM with a ready agent and no extension; `vm` changes it as `vm_body` says."""
     facts = read_facts(vm_body(**vm))
     release = identify(facts)
     raw = {"name": "linux", "extension": ENTRY.name, **(policy or {})}
     parsed = parse_policy(raw, "linux.yaml", compile_rule)
-    return Situation(
+    return DecisionContext(
         facts=facts,
         release=release,
         judgement=judge(release, ENTRY.support_table("")),
         assignment=parsed.select(facts, now),
         entry=ENTRY,
         problems=problems,
-        pace=Pace(last, parsed.waits, now),
+        retry=RetryState(last, parsed.waits, now),
     )
 
 

@@ -15,12 +15,12 @@ from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.limits.rate_limiter import HELD_BACK
 from onboarding.domain.reconcile.decide import decide
 from onboarding.domain.reconcile.decision import (
-    AlreadyInstalled,
+    Act,
     Decision,
-    Install,
-    Pace,
-    Situation,
-    Skip,
+    DecisionContext,
+    RetryState,
+    Satisfied,
+    Stop,
     Wait,
 )
 from onboarding.domain.reconcile.retry import after_refusal
@@ -36,9 +36,9 @@ from tests.unit.reconcile.situations import (
     OPENING,
     START,
     WRONG_KEY,
+    context,
     extension,
     row,
-    situation,
 )
 
 type Answer = tuple[str, str, str]
@@ -52,33 +52,33 @@ NEW: dict[str, Any] = {"policy": {"settleDelay": "5m"}, "created": "2026-11-20T0
 
 # In the order of the questions: what makes each of them answer, and its answer.
 FACTORS: list[tuple[str, dict[str, Any], Answer]] = [
-    ("not selected", {"policy": {"scope": "/subscriptions/other"}}, ("Skip", "OutOfScope", "")),
-    ("another OS", {"os_type": "Windows"}, ("Skip", "OutOfScope", "")),
+    ("not selected", {"policy": {"scope": "/subscriptions/other"}}, ("Stop", "OutOfScope", "")),
+    ("another OS", {"os_type": "Windows"}, ("Stop", "OutOfScope", "")),
     ("deleting", {"state": "Deleting"}, ("Wait", "operation", "")),
-    ("present", {"extensions": [extension("Succeeded")]}, ("AlreadyInstalled", "theirs", "")),
+    ("present", {"extensions": [extension("Succeeded")]}, ("Satisfied", "theirs", "")),
     ("under way", {"extensions": [extension("Creating")]}, ("Wait", "operation", "")),
-    ("unsupported", {"image": BIONIC}, ("Skip", "Unsupported", "")),
-    ("undetermined", {"image": CUSTOM}, ("Skip", "Undetermined", "")),
-    ("audited", {"policy": {"effect": "auditIfNotExists"}}, ("Skip", "Audited", "")),
+    ("unsupported", {"image": BIONIC}, ("Stop", "Unsupported", "")),
+    ("undetermined", {"image": CUSTOM}, ("Stop", "Undetermined", "")),
+    ("audited", {"policy": {"effect": "auditIfNotExists"}}, ("Stop", "Audited", "")),
     (
         "disallowed",
         {"profile": {"allowExtensionOperations": False}},
-        ("Skip", "Failed", "extension-operations-disallowed"),
+        ("Stop", "Failed", "extension-operations-disallowed"),
     ),
     (
         "made without an agent",
         {"profile": {"linuxConfiguration": {"provisionVMAgent": False}}, "agent": "absent"},
-        ("Skip", "Failed", "extension-operations-disallowed"),
+        ("Stop", "Failed", "extension-operations-disallowed"),
     ),
-    ("misconfigured", {"problems": ("OMS_WORKSPACE_ID is not set",)}, ("Skip", "Failed", "bad-configuration")),
+    ("misconfigured", {"problems": ("OMS_WORKSPACE_ID is not set",)}, ("Stop", "Failed", "bad-configuration")),
     ("not running", {"power": "stopped"}, ("Wait", "vm-running", "")),
     ("agent silent", {"agent": "silent"}, ("Wait", "agent-ready", "")),
-    ("broken for good", {"extensions": [extension("Failed", message=CONNECTED)]}, ("Skip", "Failed", "10")),
+    ("broken for good", {"extensions": [extension("Failed", message=CONNECTED)]}, ("Stop", "Failed", "10")),
     ("a wrong key", {"extensions": [extension("Failed", message=WRONG_KEY)]}, ("Wait", "scope-paused", "53")),
     ("locked", {"extensions": [extension("Failed", message=LOCKED)]}, ("Wait", "package-manager", "55")),
     ("new", NEW, ("Wait", "settle-delay", "")),
     ("held", {"last": HELD}, ("Wait", "throttling", "")),
-    ("exhausted", {"last": SPENT}, ("Skip", "Failed", "unknown")),
+    ("exhausted", {"last": SPENT}, ("Stop", "Failed", "unknown")),
 ]
 # A VM that nothing but its agent can tell of waits for the agent before it is undetermined; what is found on a VM
 # after we asked for it is ours. Both have tests of their own.
@@ -95,22 +95,22 @@ ANSWERS = {name: answer for name, _, answer in FACTORS}
 
 def _answer(decision: Decision) -> Answer:
     match decision:
-        case Install():
+        case Act():
             return "Install", "", ""
-        case AlreadyInstalled(ours=ours):
+        case Satisfied(ours=ours):
             return "AlreadyInstalled", "ours" if ours else "theirs", ""
-        case Wait(waiting_for=what, trouble=trouble) | Skip(outcome=what, trouble=trouble):
-            return type(decision).__name__, what.value, str(trouble.code) if trouble else ""
+        case Wait(waiting_for=what, problem=problem) | Stop(outcome=what, problem=problem):
+            return type(decision).__name__, what.value, str(problem.code) if problem else ""
 
 
 def test_a_running_supported_vm_gets_the_extension() -> None:
-    decision = decide(situation())
-    assert decision == Install("OMSExtension", 1, False, "policy linux selects it, and the OS supports it")
+    decision = decide(context())
+    assert decision == Act("OMSExtension", 1, False, "policy linux selects it, and the OS supports it")
 
 
 @pytest.mark.parametrize(("name", "factors", "answer"), FACTORS, ids=[name for name, _, _ in FACTORS])
 def test_each_factor_alone_decides(name: str, factors: dict[str, Any], answer: Answer) -> None:
-    decision = decide(situation(**factors))
+    decision = decide(context(**factors))
     assert _answer(decision) == answer
     assert decision.reason
 
@@ -124,7 +124,7 @@ PAIRS = [
 
 @pytest.mark.parametrize(("first", "second", "factors"), PAIRS, ids=[f"{a} and {b}" for a, b, _ in PAIRS])
 def test_of_two_factors_the_earlier_question_decides(first: str, second: str, factors: dict[str, Any]) -> None:
-    assert _answer(decide(situation(**factors))) == ANSWERS[first]
+    assert _answer(decide(context(**factors))) == ANSWERS[first]
 
 
 @pytest.mark.parametrize(
@@ -133,17 +133,17 @@ def test_of_two_factors_the_earlier_question_decides(first: str, second: str, fa
         ({"power": "stopped"}, ("Wait", "vm-running", "")),
         ({"agent": "silent"}, ("Wait", "agent-ready", "")),
         ({"agent": "absent"}, ("Wait", "agent-ready", "")),
-        ({}, ("Skip", "Undetermined", "")),
+        ({}, ("Stop", "Undetermined", "")),
         ({"agent": "silent", "policy": {"waits": {"agent-ready": {"giveUpAfter": "1m"}}}}, ("Wait", "agent-ready", "")),
     ],
 )
 def test_an_image_that_does_not_tell_waits_for_the_agent(vm: dict[str, Any], answer: Answer) -> None:
-    assert _answer(decide(situation(image=CUSTOM, **vm))) == answer
+    assert _answer(decide(context(image=CUSTOM, **vm))) == answer
 
 
 def test_an_agent_that_never_tells_leaves_it_undetermined() -> None:
     last = row(waiting_for=WaitingFor.AGENT_READY, waiting_since=START - 50 * HOUR, next_attempt_at=START)
-    assert _answer(decide(situation(image=CUSTOM, agent="silent", last=last))) == ("Skip", "Undetermined", "")
+    assert _answer(decide(context(image=CUSTOM, agent="silent", last=last))) == ("Stop", "Undetermined", "")
 
 
 @pytest.mark.parametrize(
@@ -162,8 +162,8 @@ def test_an_agent_that_never_tells_leaves_it_undetermined() -> None:
 )
 def test_whose_extension_it_is(last: Row | None, ours: bool) -> None:
     named = last and replace(last, extension_name="Monitoring")
-    decision = decide(situation(extensions=[extension("Succeeded", name="monitoring")], last=named))
-    assert isinstance(decision, AlreadyInstalled)
+    decision = decide(context(extensions=[extension("Succeeded", name="monitoring")], last=named))
+    assert isinstance(decision, Satisfied)
     assert decision.ours is ours
     assert decision.extension.name == "monitoring"
     assert ours or "monitoring" in decision.reason
@@ -171,8 +171,8 @@ def test_whose_extension_it_is(last: Row | None, ours: bool) -> None:
 
 def test_an_extension_under_another_name_than_we_asked_for_is_somebody_elses() -> None:
     asked = replace(ASKED, extension_name="OMSExtension")
-    decision = decide(situation(extensions=[extension("Succeeded", name="by-hand")], last=asked))
-    assert isinstance(decision, AlreadyInstalled)
+    decision = decide(context(extensions=[extension("Succeeded", name="by-hand")], last=asked))
+    assert isinstance(decision, Satisfied)
     assert not decision.ours
 
 
@@ -187,7 +187,7 @@ def test_an_extension_under_another_name_than_we_asked_for_is_somebody_elses() -
     ],
 )
 def test_whose_operation_is_under_way(last: Row | None, waiting_for: WaitingFor) -> None:
-    decision = decide(situation(extensions=[extension("Updating")], last=last))
+    decision = decide(context(extensions=[extension("Updating")], last=last))
     assert isinstance(decision, Wait)
     assert decision.waiting_for is waiting_for
 
@@ -198,8 +198,8 @@ def test_whose_operation_is_under_way(last: Row | None, waiting_for: WaitingFor)
 )
 def test_the_extensions_name_is_a_free_one(names: list[str], name: str) -> None:
     others = [extension("Succeeded", name=taken, type_="Other") for taken in names]
-    decision = decide(situation(extensions=others))
-    assert isinstance(decision, Install)
+    decision = decide(context(extensions=others))
+    assert isinstance(decision, Act)
     assert decision.name == name
 
 
@@ -215,18 +215,18 @@ def test_the_extensions_name_is_a_free_one(names: list[str], name: str) -> None:
     ],
 )
 def test_tries_are_counted_within_an_episode(last: Row | None, attempt: int) -> None:
-    decision = decide(situation(last=last))
-    assert isinstance(decision, Install)
+    decision = decide(context(last=last))
+    assert isinstance(decision, Act)
     assert (decision.attempt, decision.force) == (attempt, False)
 
 
 @pytest.mark.parametrize(
-    ("kind", "message"), [(WaitingFor.PACKAGE_MANAGER, LOCKED), (WaitingFor.SCOPE_PAUSED, WRONG_KEY)]
+    ("kind", "message"), [(WaitingFor.PACKAGE_MANAGER, LOCKED), (WaitingFor.SCOPE_BREAKER, WRONG_KEY)]
 )
 def test_a_failed_handler_is_run_again_by_force_under_its_own_name(kind: WaitingFor, message: str) -> None:
     last = row(waiting_for=kind, waiting_since=START, next_attempt_at=START, attempt=1)
-    decision = decide(situation(extensions=[extension("Failed", "monitoring", message)], last=last))
-    assert isinstance(decision, Install)
+    decision = decide(context(extensions=[extension("Failed", "monitoring", message)], last=last))
+    assert isinstance(decision, Act)
     assert (decision.name, decision.attempt, decision.force) == ("monitoring", 2, True)
 
 
@@ -238,7 +238,7 @@ def test_a_look_that_is_planned_stays(kind: WaitingFor) -> None:
         WaitingFor.PACKAGE_MANAGER: {"extensions": [extension("Failed", message=LOCKED)]},
     }
     last = row(waiting_for=kind, waiting_since=START - MINUTE, next_attempt_at=LATER, attempt=1)
-    decision = decide(situation(last=last, **vm[kind]))
+    decision = decide(context(last=last, **vm[kind]))
     assert isinstance(decision, Wait)
     assert (decision.since, decision.until) == (START - MINUTE, LATER)
 
@@ -251,7 +251,7 @@ def test_a_row_that_is_held_says_what_it_said() -> None:
         "message": "wait 60 s",
     }
     last = row(waiting_for=WaitingFor.THROTTLING, waiting_since=START, next_attempt_at=LATER, attempt=1, **told)
-    s = situation(last=last)
+    s = context(last=last)
     decision = decide(s)
     assert isinstance(decision, Wait)
     again = row_of(s, decision, OPENING)
@@ -268,7 +268,7 @@ def test_a_row_that_is_held_says_what_it_said() -> None:
                 "ResourceNotFound",
                 "The Resource 'Microsoft.Compute/virtualMachines/web01' under resource group 'app-rg' was not found.",
             ),
-            ("Skip", "Gone", ""),
+            ("Stop", "Gone", ""),
         ),
         (Evidence(code="ServiceRequestError"), ("Wait", "platform", "ServiceRequestError")),
         (Evidence(429, "TooManyRequests"), ("Wait", "throttling", "TooManyRequests")),
@@ -281,12 +281,12 @@ def test_a_row_that_is_held_says_what_it_said() -> None:
         (Evidence(403, "AuthorizationFailed"), ("Wait", "scope-paused", "AuthorizationFailed")),
         (
             Evidence(400, "InvalidParameter", "The value of parameter typeHandlerVersion is invalid.", "typeHandler"),
-            ("Skip", "Failed", "InvalidParameter"),
+            ("Stop", "Failed", "InvalidParameter"),
         ),
     ],
 )
 def test_what_becomes_of_a_refusal(evidence: Evidence, answer: Answer) -> None:
-    decision = after_refusal(Pace(None, Waits(), START), classify(evidence, ENTRY.errors, START), evidence.text)
+    decision = after_refusal(RetryState(None, Waits(), START), classify(evidence, ENTRY.errors, START), evidence.text)
     assert _answer(decision) == answer
 
 
@@ -296,19 +296,19 @@ def test_what_becomes_of_a_refusal(evidence: Evidence, answer: Answer) -> None:
 )
 def test_arm_is_asked_again_when_it_said_so_but_within_the_cap(seconds: str, until: timedelta) -> None:
     evidence = Evidence(429, "TooManyRequests", headers={"retry-after": seconds})
-    decision = after_refusal(Pace(None, Waits(), START), classify(evidence, ENTRY.errors, START), "")
+    decision = after_refusal(RetryState(None, Waits(), START), classify(evidence, ENTRY.errors, START), "")
     assert isinstance(decision, Wait)
     assert decision.until - START == until
 
 
 def test_who_was_held_back_returns_at_the_moment_that_was_promised() -> None:
     evidence = Evidence(429, HELD_BACK, headers={"retry-after": "3"})
-    decision = after_refusal(Pace(None, Waits(), START), classify(evidence, ENTRY.errors, START), "")
+    decision = after_refusal(RetryState(None, Waits(), START), classify(evidence, ENTRY.errors, START), "")
     assert isinstance(decision, Wait)
     assert (decision.waiting_for, decision.until) == (WaitingFor.THROTTLING, START + timedelta(seconds=3))
 
 
-type Step = Callable[[Row | None, datetime], tuple[Situation, Decision]]
+type Step = Callable[[Row | None, datetime], tuple[DecisionContext, Decision]]
 
 
 def _to_the_end(step: Step, last: Row | None = None) -> tuple[Row, set[WaitingFor]]:
@@ -316,8 +316,8 @@ def _to_the_end(step: Step, last: Row | None = None) -> tuple[Row, set[WaitingFo
     now, seen = START, set[WaitingFor]()
     for _ in range(10_000):
         s, decision = step(last, now)
-        if isinstance(decision, Install):
-            last = claim_of(s, decision, now + s.pace.waits[WaitingFor.CLAIM].first, OPENING)
+        if isinstance(decision, Act):
+            last = claim_of(s, decision, now + s.retry.waits[WaitingFor.CLAIM].first, OPENING)
         else:
             last = row_of(s, decision, OPENING)
         if last.next_attempt_at is None or last.waiting_for is None:
@@ -352,8 +352,8 @@ def _to_the_end(step: Step, last: Row | None = None) -> tuple[Row, set[WaitingFo
 def test_every_wait_ends_in_a_row_that_says_so(
     kind: WaitingFor, vm: dict[str, Any], last: Row | None, code: str, says: str
 ) -> None:
-    def step(before: Row | None, now: datetime) -> tuple[Situation, Decision]:
-        s = situation(last=before, now=now, **vm)
+    def step(before: Row | None, now: datetime) -> tuple[DecisionContext, Decision]:
+        s = context(last=before, now=now, **vm)
         return s, decide(s)
 
     ended, seen = _to_the_end(step, last)
@@ -368,13 +368,13 @@ def test_every_wait_ends_in_a_row_that_says_so(
     [
         (WaitingFor.THROTTLING, Evidence(429, "TooManyRequests")),
         (WaitingFor.PLATFORM, Evidence(503, "ServerBusy")),
-        (WaitingFor.SCOPE_PAUSED, Evidence(403, "AuthorizationFailed")),
+        (WaitingFor.SCOPE_BREAKER, Evidence(403, "AuthorizationFailed")),
     ],
 )
 def test_every_refusal_ends_in_a_row_that_says_so(kind: WaitingFor, evidence: Evidence) -> None:
-    def step(before: Row | None, now: datetime) -> tuple[Situation, Decision]:
-        s = situation(last=before, now=now)
-        return s, after_refusal(s.pace, classify(evidence, ENTRY.errors, now), evidence.text)
+    def step(before: Row | None, now: datetime) -> tuple[DecisionContext, Decision]:
+        s = context(last=before, now=now)
+        return s, after_refusal(s.retry, classify(evidence, ENTRY.errors, now), evidence.text)
 
     ended, seen = _to_the_end(step)
     assert seen == {kind}
@@ -401,7 +401,7 @@ def test_what_is_in_other_hands_is_waited_for_without_end_and_ever_more_seldom(
 ) -> None:
     now, last, checks = START, None, 0
     while now < START + timedelta(days=365):
-        s = situation(last=last, now=now, policy=policy, **vm)
+        s = context(last=last, now=now, policy=policy, **vm)
         decision = decide(s)
         assert isinstance(decision, Wait)
         assert decision.waiting_for is kind
@@ -411,25 +411,25 @@ def test_what_is_in_other_hands_is_waited_for_without_end_and_ever_more_seldom(
 
 @pytest.mark.parametrize(("resend", "attempt"), [(True, 2), (False, 3)])
 def test_an_unanswered_request_is_sent_again_once_as_the_same_attempt(resend: bool, attempt: int) -> None:
-    s = situation(last=row(waiting_for=WaitingFor.CLAIM, next_attempt_at=START, attempt=2))
-    decision = decide(replace(s, pace=replace(s.pace, resend=resend)))
-    assert isinstance(decision, Install)
+    s = context(last=row(waiting_for=WaitingFor.CLAIM, next_attempt_at=START, attempt=2))
+    decision = decide(replace(s, retry=replace(s.retry, resend=resend)))
+    assert isinstance(decision, Act)
     assert decision.attempt == attempt
 
 
 @pytest.mark.parametrize("code", ["ResourceGroupBeingDeleted", "ParentResourceNotFound", "VMNotFound"])
 def test_what_only_hints_at_a_deletion_is_waited_out(code: str) -> None:
     evidence = Evidence(409, code, "The VM is going away.")
-    decision = after_refusal(Pace(None, Waits(), START), classify(evidence, ENTRY.errors, START), "")
+    decision = after_refusal(RetryState(None, Waits(), START), classify(evidence, ENTRY.errors, START), "")
     assert isinstance(decision, Wait)
     assert decision.waiting_for is WaitingFor.OPERATION
 
 
 def test_the_time_to_settle_ends_with_the_request() -> None:
-    first = decide(situation(**NEW))
+    first = decide(context(**NEW))
     assert isinstance(first, Wait)
     assert first.until == START + 3 * MINUTE
-    assert isinstance(decide(situation(now=first.until, **NEW)), Install)
+    assert isinstance(decide(context(now=first.until, **NEW)), Act)
 
 
 def test_requests_that_arm_never_took_are_given_up_with_its_words() -> None:
@@ -440,8 +440,8 @@ def test_requests_that_arm_never_took_are_given_up_with_its_words() -> None:
         "message": "503",
     }
     last = row(waiting_for=WaitingFor.PLATFORM, waiting_since=START, next_attempt_at=START, attempt=5, **told)
-    decision = decide(situation(last=last))
-    assert isinstance(decision, Skip)
+    decision = decide(context(last=last))
+    assert isinstance(decision, Stop)
     assert decision.reason == "gave up after 5 requests: ARM is busy"
-    assert decision.trouble is not None
-    assert (decision.trouble.code, decision.trouble.message) == ("ServerBusy", "503")
+    assert decision.problem is not None
+    assert (decision.problem.code, decision.problem.message) == ("ServerBusy", "503")

@@ -12,11 +12,11 @@ from onboarding.domain.failures.classification import Cause
 from onboarding.domain.policy.policy import parse_policy
 from onboarding.domain.policy.rule import compile_rule
 from onboarding.domain.reconcile.decide import decide
-from onboarding.domain.reconcile.decision import AlreadyInstalled, Install, Skip, Trouble, Wait
+from onboarding.domain.reconcile.decision import Act, Problem, Satisfied, Stop, Wait
 from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
 from onboarding.domain.reconcile.row_builder import Episode, claim_of, closed, row_of, unread
 from onboarding.domain.resource_id import VmId
-from tests.unit.reconcile.situations import CUSTOM, ENTRY, OPENING, START, VM, extension, row, situation
+from tests.unit.reconcile.situations import CUSTOM, ENTRY, OPENING, START, VM, context, extension, row
 
 NOW = START + timedelta(seconds=90)
 UNTIL = NOW + timedelta(minutes=2)
@@ -37,15 +37,15 @@ OPEN = row(
     message="locked",
 )
 WAIT = Wait(WaitingFor.AGENT_READY, START, UNTIL, "the agent is silent")
-FAILED = Skip(
+FAILED = Stop(
     Outcome.FAILED,
     f"it failed with {KEY}",
-    Trouble("10", Cause.ALREADY_CONNECTED, "connected", "mend it", f"key {KEY}"),
+    Problem("10", Cause.ALREADY_CONNECTED, "connected", "mend it", f"key {KEY}"),
 )
 
 
-def _decided(decision: AlreadyInstalled | Wait | Skip, last: Row | None = None, **vm: Any) -> Row:
-    return row_of(situation(now=NOW, last=last, **vm), decision, OPENING)
+def _decided(decision: Satisfied | Wait | Stop, last: Row | None = None, **vm: Any) -> Row:
+    return row_of(context(now=NOW, last=last, **vm), decision, OPENING)
 
 
 def test_a_row_tells_what_was_read_and_what_decided() -> None:
@@ -73,16 +73,16 @@ def test_waiting_for_the_install_is_requested() -> None:
 
 
 def test_the_end_says_when_and_how_long_it_took() -> None:
-    told = _decided(Skip(Outcome.UNSUPPORTED, "not in the table"))
+    told = _decided(Stop(Outcome.UNSUPPORTED, "not in the table"))
     assert (told.outcome, told.waiting_for, told.next_attempt_at) == (Outcome.UNSUPPORTED, None, None)
     assert (told.finished_at, told.duration_ms) == (NOW, 90_000)
 
 
 @pytest.mark.parametrize(("ours", "outcome"), [(True, Outcome.INSTALLED), (False, Outcome.ALREADY_INSTALLED)])
 def test_an_extension_that_is_there_is_named_with_what_runs(ours: bool, outcome: Outcome) -> None:
-    s = situation(now=NOW, extensions=[extension("Succeeded", "monitoring")])
+    s = context(now=NOW, extensions=[extension("Succeeded", "monitoring")])
     assert s.extension is not None
-    told = row_of(s, AlreadyInstalled(s.extension, ours, "it is there"), OPENING)
+    told = row_of(s, Satisfied(s.extension, ours, "it is there"), OPENING)
     assert (told.outcome, told.extension_name, told.extension_version) == (outcome, "monitoring", "1.14.19")
 
 
@@ -94,8 +94,8 @@ def test_trouble_is_told_without_secrets() -> None:
 
 
 def test_a_long_message_keeps_its_head_and_tail() -> None:
-    trouble = Trouble("10", Cause.UNKNOWN, "m", "a", "head " + "x " * 10_000 + "tail")
-    message = _decided(Skip(Outcome.FAILED, "failed", trouble)).message
+    problem = Problem("10", Cause.UNKNOWN, "m", "a", "head " + "x " * 10_000 + "tail")
+    message = _decided(Stop(Outcome.FAILED, "failed", problem)).message
     assert len(message) <= 8192
     assert message.startswith("head ")
     assert message.endswith(" tail")
@@ -130,7 +130,7 @@ def test_a_row_that_was_at_rest_opens_with_the_new_event(outcome: Outcome) -> No
     ],
 )
 def test_what_failed_for_good_opens_with_all_tries_before_it(
-    outcome: Outcome, decision: Wait | Skip, attempt: int
+    outcome: Outcome, decision: Wait | Stop, attempt: int
 ) -> None:
     last = replace(OPEN, outcome=outcome)
     assert _decided(decision, last=last).attempt == attempt
@@ -140,7 +140,7 @@ def test_what_failed_for_good_opens_with_all_tries_before_it(
 
 
 def test_a_claim_names_what_will_be_asked_for() -> None:
-    told = claim_of(situation(now=NOW), Install("OMSExtension", 3, False, "policy wants it"), UNTIL, OPENING)
+    told = claim_of(context(now=NOW), Act("OMSExtension", 3, False, "policy wants it"), UNTIL, OPENING)
     assert (told.outcome, told.waiting_for, told.next_attempt_at) == (Outcome.WAITING, WaitingFor.CLAIM, UNTIL)
     assert (told.attempt, told.extension_name, told.extension_version) == (3, "OMSExtension", "1.3")
     assert (told.event_id, told.requested_at) == ("event-1", None)
@@ -172,11 +172,11 @@ def test_a_clock_that_runs_behind_makes_no_negative_duration() -> None:
 
 
 def test_the_same_decision_twice_tells_nothing_new() -> None:
-    s = situation(now=NOW, power="stopped")
+    s = context(now=NOW, power="stopped")
     decision = decide(s)
     assert isinstance(decision, Wait)
     first = row_of(s, decision, OPENING)
-    again = situation(now=NOW + timedelta(minutes=1), power="stopped", last=first)
+    again = context(now=NOW + timedelta(minutes=1), power="stopped", last=first)
     repeated = decide(again)
     assert isinstance(repeated, Wait)
     assert not row_of(again, repeated, ("event-2", NOW, "")).differs(first)
