@@ -74,7 +74,7 @@ async def get_check(req: func.HttpRequest) -> func.HttpResponse:
     """Would this image be onboarded, and why? `?image=publisher:offer:sku[:version]`; see docs/supported-images.md."""
     rules = worker.configuration.rules
     try:
-        return _json(check_query(dict(req.params), rules.catalogue, rules.overrides), 200)
+        return _json(check_query(dict(req.params), rules.catalogue, rules.reference, rules.overrides), 200)
     except (NotAnImage, ConfigurationError) as error:
         return _json({"error": str(error)}, 400)
 

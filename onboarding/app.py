@@ -38,6 +38,7 @@ from onboarding.domain.catalog.extension_settings import resolve_settings
 from onboarding.domain.errors import StorageError
 from onboarding.domain.policy.policy import Effect
 from onboarding.domain.policy.routing import routes
+from onboarding.loading.package_data import reference_data
 from onboarding.loading.policy_folder import load_catalogue_of, load_overrides, load_policies
 from onboarding.settings import Settings, Storage, read_settings
 
@@ -79,7 +80,10 @@ class Application:
         self._reconciler = Reconciler(
             rules,
             MachineReader(
-                ports.arm, self._policy_scopes, ImageDefinitions(ports.arm, rules.overrides), self._containers
+                ports.arm,
+                self._policy_scopes,
+                ImageDefinitions(ports.arm, rules.reference, rules.overrides),
+                self._containers,
             ),
             UnreadMachine(ports.arm, rules, breakers, recorder),
             Decider(rules, breakers, rollouts),
@@ -110,7 +114,7 @@ def read_configuration(environment: Mapping[str, str]) -> Configuration:
     catalogue = load_catalogue_of(folder)
     policies, problems = load_policies(folder, catalogue.entries, catalogue.unusable)
     overrides, untaught = load_overrides(folder)
-    rules = Rules(policies, catalogue.entries, environment, overrides, catalogue.unusable)
+    rules = Rules(policies, catalogue.entries, environment, reference_data(), overrides, catalogue.unusable)
     found = (*settings.problems, *catalogue.problems, *problems, *untaught, *_setting_problems(rules))
     return Configuration(settings, rules, found)
 

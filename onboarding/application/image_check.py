@@ -28,6 +28,7 @@ from onboarding.domain.image.os_identification import (
 from onboarding.domain.json_access import mapping
 from onboarding.domain.machine.machine_facts import ImageKind, ImageReference, MachineFacts, read_facts, read_image
 from onboarding.domain.machine.machine_formats import Unrecognised, arm_form
+from onboarding.domain.reference_data import ReferenceData
 
 DEFAULT_EXTENSION = "oms-agent-linux"
 
@@ -88,8 +89,9 @@ class Checker:
     """Answers for many items against one table. Lists name the same image hundreds of times, once for each of its
     versions, so an answer by name alone is kept."""
 
-    def __init__(self, table: SupportTable, overrides: Overrides = NO_OVERRIDES) -> None:
+    def __init__(self, table: SupportTable, reference: ReferenceData, overrides: Overrides = NO_OVERRIDES) -> None:
         self._table = table
+        self._reference = reference
         self._overrides = overrides
         self._judged_name = lru_cache(maxsize=8192)(self._judge_name)
 
@@ -112,12 +114,15 @@ class Checker:
         return self._judged(facts, request.definition)
 
     def _judged(self, facts: MachineFacts, definition: ImageDefinition | None = None) -> tuple[OsRelease, Judgement]:
-        release = identify(facts, self._overrides, definition)
+        release = identify(facts, self._reference, self._overrides, definition)
         return release, judge(release, self._table)
 
 
 def check_query(
-    query: Mapping[str, str], catalogue: Mapping[str, CatalogueEntry], overrides: Overrides = NO_OVERRIDES
+    query: Mapping[str, str],
+    catalogue: Mapping[str, CatalogueEntry],
+    reference: ReferenceData,
+    overrides: Overrides = NO_OVERRIDES,
 ) -> dict[str, Any]:
     """The body of `GET /api/check`: query parameters `image` (publisher:offer:sku[:version]) or the item's own keys,
     and `extension`, `supportTable`. Raises `NotAnImage` or `ConfigurationError` for what the caller must mend."""
@@ -127,7 +132,7 @@ def check_query(
         raise ConfigurationError("extension", f"{name!r} is not in the catalogue", use_one_of(catalogue, name))
     table = entry.support_table(query.get("supportTable", ""))
     item = query["image"] if query.get("image") else {k: v for k, v in query.items() if v}
-    answer = Checker(table, overrides).check(item)
+    answer = Checker(table, reference, overrides).check(item)
     return {
         "subject": answer.subject,
         **answer.fields(),

@@ -18,6 +18,7 @@ from onboarding.application.reconciling.reconciliation import Reconciliation
 from onboarding.application.rules import Rules
 from onboarding.domain.errors import ArmError, LostRace, OnboardingError
 from onboarding.domain.failures.classification import classify, is_the_callers, parse_errors
+from onboarding.domain.failures.error_table import SharedErrors
 from onboarding.domain.failures.evidence import NO_TOKEN
 from onboarding.domain.reconcile.decision import Decision, DecisionContext, OperatorRequest
 from onboarding.domain.reconcile.row import Row, Selection
@@ -91,9 +92,9 @@ def no_token(error: ArmError) -> bool:
     return error.evidence.code in NO_TOKEN
 
 
-def refuses_caller(error: ArmError, clock: Clock) -> bool:
+def refuses_caller(error: ArmError, clock: Clock, shared: SharedErrors) -> bool:
     """Whether the refusal is about who asks: a login or a right is missing. It says nothing about the VM."""
-    return is_the_callers(error.evidence, classify(error.evidence, parse_errors({}), clock()))
+    return is_the_callers(error.evidence, classify(error.evidence, parse_errors({}, shared), clock()))
 
 
 class OperatorRequests:

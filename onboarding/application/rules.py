@@ -15,15 +15,18 @@ from onboarding.domain.machine.machine_facts import MachineFacts
 from onboarding.domain.policy.policy import Assignment, PolicySet
 from onboarding.domain.policy.routing import routed, tuned
 from onboarding.domain.reconcile.decision import DecisionContext, OperatorRequest, RetryState
+from onboarding.domain.reference_data import ReferenceData
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What to enforce, with which app settings, and what people taught about their own images."""
+    """What to enforce, with which app settings, what is known beforehand, and what people taught about their own
+    images."""
 
     policies: PolicySet
     catalogue: Mapping[str, CatalogueEntry]
     app_settings: Mapping[str, str] = field(repr=False)
+    reference: ReferenceData = field(repr=False)
     overrides: Overrides = NO_OVERRIDES
     unusable: Mapping[str, str] = field(default_factory=dict)  # why an extension is not in the catalogue, by its name
 
@@ -41,7 +44,7 @@ def decision_context(
     if request is not None and request.reconnect:
         policy = replace(policy, reconnect=True)
     entry = tuned(rules.catalogue[policy.extension], policy)
-    release = identify(facts, rules.overrides, definition)
+    release = identify(facts, rules.reference, rules.overrides, definition)
     settings = resolve_settings(entry, policy, rules.app_settings)
     context = DecisionContext(
         facts=facts,

@@ -13,7 +13,7 @@ from typing import Any
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.catalog.support_table import SupportTable
 from onboarding.domain.image.os_release import TITLES, Distribution
-from onboarding.domain.machine.managed_machines import ManagedKind, managed_kinds
+from onboarding.domain.machine.managed_machines import ManagedKind
 
 _PART = re.compile(r"(<!-- begin: (?P<name>[\w-]+) -->\n).*?(<!-- end: (?P=name) -->)", re.DOTALL)
 
@@ -23,12 +23,14 @@ def fill_page(page: str, parts: Mapping[str, str]) -> str:
     return _PART.sub(lambda match: f"{match[1]}{parts.get(match['name'], '')}{match[3]}", page)
 
 
-def page_parts(entries: Iterable[CatalogueEntry], grammar: Mapping[str, Any]) -> dict[str, str]:
+def page_parts(
+    entries: Iterable[CatalogueEntry], grammar: Mapping[str, Any], kinds: Iterable[ManagedKind]
+) -> dict[str, str]:
     """Every generated part by its name."""
     return {
         "tables": _tables(entries),
         "publishers": _publishers(grammar["publishers"]),
-        "managed": _managed(managed_kinds()),
+        "managed": _managed(kinds),
     }
 
 

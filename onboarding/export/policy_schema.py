@@ -10,7 +10,7 @@ from typing import Any
 
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry, SettingSpec
 from onboarding.domain.limits import rollout_limit as rollout_limit
-from onboarding.domain.machine.managed_machines import managed_kinds
+from onboarding.domain.machine.managed_machines import ManagedKind
 from onboarding.domain.policy import exemption
 from onboarding.domain.policy import workspaces as workspace
 from onboarding.domain.policy.conditions.operators import OPERATORS, Operator
@@ -51,12 +51,12 @@ _KEYS: Mapping[str, tuple[str, Schema]] = {
 }
 
 
-def policy_schema(catalogue: Mapping[str, CatalogueEntry]) -> Schema:
-    """The schema, with the extensions of this catalogue."""
+def policy_schema(catalogue: Mapping[str, CatalogueEntry], kinds: Iterable[ManagedKind]) -> Schema:
+    """The schema, with the extensions of this catalogue and these kinds of managed machine."""
     composed = {
         "azurePolicy": _one_or_many({"type": "string", "pattern": _IDS}),
         "brake": _closed({key: {"type": "integer", "minimum": 1} for key in rollout_limit.KEYS}),
-        "includeManaged": {"anyOf": [_SWITCH, _one_or_many({"enum": [kind.name for kind in managed_kinds()]})]},
+        "includeManaged": {"anyOf": [_SWITCH, _one_or_many({"enum": [kind.name for kind in kinds]})]},
         "exemptions": _list(_closed(_EXEMPTION, required=["scope"])),
         "waits": _closed({kind.value: _SCHEDULE for kind in WaitingFor}),
         "workspaces": _list(_closed({key: _WORKSPACE[key] for key in workspace.KEYS}, required=["name"])),

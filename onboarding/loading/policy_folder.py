@@ -18,6 +18,7 @@ from onboarding.domain.errors import ConfigurationError, use_one_of
 from onboarding.domain.image.overrides import NO_OVERRIDES, Overrides, parse_overrides
 from onboarding.domain.policy.policy import Policy, PolicySet, parse_policy
 from onboarding.domain.policy.rule import compile_rule
+from onboarding.loading.package_data import reference_data
 from onboarding.loading.safe_reader import Unreadable, line_of, parse_json, parse_yaml, read_file
 
 _SUFFIXES = (".yaml", ".yml", ".json")
@@ -83,7 +84,7 @@ def _read_catalogue(
     for is_shipped, sources in ((True, shipped), (False, own)):
         for file, place in sources:
             try:
-                entry = parse_entry(_read(file, place), place, shipped=is_shipped)
+                entry = parse_entry(_read(file, place), place, reference_data(), shipped=is_shipped)
                 _refuse_duplicate(entry, entries, place)
                 entries[entry.name] = entry
             except ConfigurationError as error:
@@ -165,7 +166,7 @@ def _load_policy(path: Path, catalogue: Mapping[str, CatalogueEntry], unusable: 
     text = _text(path, path.name)
     raw = _parse(text, path.name)
     try:
-        policy = parse_policy(raw, path.name, compile_rule)
+        policy = parse_policy(raw, path.name, compile_rule, reference_data().managed())
     except ConfigurationError as error:
         _, _, place = error.place.partition(": ")
         where = f" ({path.name}:{line_of(text, place)})" if place else ""

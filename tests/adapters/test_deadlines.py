@@ -21,12 +21,13 @@ from onboarding.azure.storage.storage_clients import deferrals_queue, onboarding
 from onboarding.azure.storage.table_ledger import TableLedger
 from onboarding.concurrency import deadline
 from onboarding.domain.errors import ArmError, StorageError
-from onboarding.domain.failures.classification import classify, parse_errors
+from onboarding.domain.failures.classification import classify
 from simulator.tls import make_certificates
 from tests.adapters.arm.arm_calls import EVERY_CALL, Call
 from tests.adapters.conftest import SCOPE, storage_of
 from tests.adapters.storage.rows import OMS, TIME, create, new_vm, row_of, trigger
 from tests.adapters.storage.test_storage_connections import Identity, trusting
+from tests.reference import parse_errors
 
 NOW = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
 SHORT = 0.3  # seconds that an event has

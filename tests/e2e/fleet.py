@@ -33,7 +33,7 @@ from onboarding.azure.storage.rollout_store import TableRolloutStore
 from onboarding.azure.storage.storage_clients import onboarding_table
 from onboarding.azure.storage.sweep_store import TableSweeps
 from onboarding.azure.storage.table_ledger import TableLedger
-from onboarding.domain.policy.policy import PolicySet, parse_policy
+from onboarding.domain.policy.policy import PolicySet
 from onboarding.domain.policy.rule import compile_rule
 from onboarding.domain.reconcile.row import Outcome
 from onboarding.loading.policy_folder import load_catalogue
@@ -42,6 +42,7 @@ from simulator.arm import ArmSimulator, Guest, Machine, Options, VmSpec
 from simulator.clock import ManualClock
 from tests.adapters.conftest import SCOPE, SUBSCRIPTIONS, Credential
 from tests.flow.world import POLICY, WORKSPACE_ID, WORKSPACE_KEY
+from tests.reference import REFERENCE, parse_policy
 
 _AT_ONCE = 32
 _LONG_AGO = timedelta(days=30)
@@ -134,6 +135,7 @@ async def open_fleet(storage: Storage, *, budget: Budget | None = None, limits: 
         PolicySet((parse_policy(POLICY, "policy.yaml", compile_rule),)),
         load_catalogue(),
         {"OMS_WORKSPACE_ID": WORKSPACE_ID, "OMS_WORKSPACE_KEY": WORKSPACE_KEY},
+        REFERENCE,
     )
     table = onboarding_table(storage, None)
     async with table:

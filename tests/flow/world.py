@@ -36,12 +36,11 @@ from onboarding.application.ports import (
 )
 from onboarding.application.rules import Rules
 from onboarding.application.sweep.sweep_queue import Budget, SweepReport
-from onboarding.domain.catalog.catalogue_entry import parse_entry
 from onboarding.domain.errors import ArmError, LostRace, StorageError
 from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.limits.circuit_breaker import CircuitBreaker
 from onboarding.domain.limits.rollout_limit import RolloutState
-from onboarding.domain.policy.policy import PolicySet, parse_policy
+from onboarding.domain.policy.policy import PolicySet
 from onboarding.domain.policy.policy_version import PolicyState
 from onboarding.domain.policy.rule import compile_rule
 from onboarding.domain.reconcile.drift import RowSummary
@@ -49,6 +48,7 @@ from onboarding.domain.reconcile.machine_row import MachineRow
 from onboarding.domain.reconcile.row import EVERYTHING, Outcome, Row, Selection
 from onboarding.domain.resource_id import ExtensionId, VmId
 from onboarding.loading.policy_folder import load_catalogue
+from tests.reference import REFERENCE, parse_entry, parse_policy
 
 SUBSCRIPTION = "11112222-3333-4444-5555-666677778888"
 START = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
@@ -549,7 +549,7 @@ class World:
 
     def __post_init__(self) -> None:
         parsed = tuple(parse_policy(raw, f"{raw['name']}.yaml", compile_rule) for raw in self.policies)
-        rules = Rules(PolicySet(parsed), CATALOGUE, self.app_settings, unusable=self.unusable)
+        rules = Rules(PolicySet(parsed), CATALOGUE, self.app_settings, REFERENCE, unusable=self.unusable)
         self.inventory = InventoryInMemory(self.arm)
         ports = Ports(
             arm=self.arm,

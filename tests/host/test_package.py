@@ -65,7 +65,7 @@ def test_it_holds_the_app_and_its_packages_and_nothing_else(built: Built) -> Non
     top = {name.partition("/")[0] for name in built.names}
     ours = {"function_app.py", "host.json", "requirements.txt", "onboarding", "policies"}
     assert top == {*ours, "__pycache__", ".python_packages"}
-    assert "onboarding/domain/data/image_grammar.yaml" in built.names
+    assert "onboarding/loading/data/image_grammar.yaml" in built.names
     assert "policies/linux-monitoring.yaml" in built.names
     assert PACKAGES + "azure/functions/__init__.py" in built.names
     assert not any(name.startswith(PACKAGES + "bin/") for name in built.names)

@@ -11,6 +11,7 @@ from onboarding.application.ports import Arm
 from onboarding.domain.errors import ArmError
 from onboarding.domain.image.os_identification import ImageDefinition, Overrides, identify, read_definition
 from onboarding.domain.machine.machine_facts import ImageKind, MachineFacts
+from onboarding.domain.reference_data import ReferenceData
 
 _log = logging.getLogger(__name__)
 
@@ -21,8 +22,9 @@ _READABLE = (ImageKind.GALLERY, ImageKind.MANAGED_IMAGE)
 class ImageDefinitions:
     """Reads image definitions and keeps them."""
 
-    def __init__(self, arm: Arm, overrides: Overrides) -> None:
+    def __init__(self, arm: Arm, reference: ReferenceData, overrides: Overrides) -> None:
         self._arm = arm
+        self._reference = reference
         self._overrides = overrides
         self._believed = any(rule.believe_identifier for rule in overrides.rules)
         self._known: dict[str, ImageDefinition] = {}
@@ -31,7 +33,7 @@ class ImageDefinitions:
         """The definition of the VM's image, if it is of any use and may be read."""
         if facts.image.kind not in _READABLE:
             return None
-        if not self._believed and identify(facts, self._overrides).known:
+        if not self._believed and identify(facts, self._reference, self._overrides).known:
             return None
         image = facts.image.id.partition("/versions/")[0]
         if image.lower() not in self._known:

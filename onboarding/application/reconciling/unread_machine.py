@@ -45,7 +45,7 @@ class UnreadMachine:
     @cached_property
     def _errors(self) -> ErrorTable:
         """ARM's own, which mean the same for every extension."""
-        return parse_errors({})
+        return parse_errors({}, self._rules.reference.errors())
 
     async def record(
         self, work: Reconciliation, wanted: Sequence[Policy], orphans: Sequence[tuple[Row, Row]], error: ArmError

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from onboarding.cli.io import Commands, read_page, write_text
 from onboarding.cli.policy.policy_input import policy_folder
-from onboarding.domain.image.grammar_data import grammar_source
 from onboarding.export.documentation_page import fill_page, page_parts
+from onboarding.loading.package_data import grammar_source, managed_kinds
 from onboarding.loading.policy_folder import load_catalogue_of
 
 
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     catalogue = load_catalogue_of(Path(policy_folder(os.environ)))
     if catalogue.left_out:  # what is made from the catalogue is made from all of it
         raise catalogue.left_out[0].error
-    after = fill_page(before, page_parts(catalogue.entries.values(), grammar_source()))
+    after = fill_page(before, page_parts(catalogue.entries.values(), grammar_source(), managed_kinds()))
     if args.check:
         return 0 if before == after else 1
     if before != after:

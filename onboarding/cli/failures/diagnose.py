@@ -28,6 +28,7 @@ from onboarding.domain.failures.classification import Cause, ErrorTable, Failure
 from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.failures.handler_report import read_report
 from onboarding.domain.masking import cut, mask
+from onboarding.loading.package_data import handler_names, shared_errors
 from onboarding.loading.policy_folder import known_extension, load_catalogue_of
 
 _COLOURS = {
@@ -126,7 +127,7 @@ class _Tables:
         self._default = DEFAULT_EXTENSION if DEFAULT_EXTENSION in catalogue.entries else ""
 
     def explain(self, evidence: Evidence, now: datetime) -> Answer:
-        handler = read_report(evidence).handler
+        handler = read_report(evidence, handler_names()).handler
         table = self._asked or (self._by_handler.get(handler.lower(), "") if handler else self._default)
         failure = classify(evidence, self._errors[table] if table else _shared_for(handler), now)
         if failure.cause is Cause.UNKNOWN and (words := _own_words(evidence)):
@@ -135,7 +136,7 @@ class _Tables:
 
 
 def _shared_for(handler: str) -> ErrorTable:
-    return parse_errors({}, conventions=handler.lower().startswith("microsoft."))
+    return parse_errors({}, shared_errors(), conventions=handler.lower().startswith("microsoft."))
 
 
 def _own_words(evidence: Evidence) -> str:

@@ -18,6 +18,7 @@ from onboarding.cli.io import BadInput
 from onboarding.domain.failures.console_text import plain, unwrapped
 from onboarding.domain.failures.evidence import Detail, Evidence
 from onboarding.domain.failures.instance_views import folded, is_cut, is_status, read_views
+from onboarding.loading.package_data import handler_names
 from onboarding.loading.safe_reader import Unreadable, parse_yaml
 
 _STATUS_KEYS = ("httpstatus", "statuscode", "status")
@@ -156,12 +157,12 @@ def _view_within(text: str) -> object:
 
 def _tells(value: object, text: str) -> bool:
     """Whether a value is a view that tells of a failure; or of none, where its whole text tells of none."""
-    failures = read_views(value)
+    failures = read_views(value, handler_names())
     return failures is not None and (bool(failures) or not _TROUBLE.search(text))
 
 
 def _of_value(value: object, place: str) -> Iterator[Evidence]:
-    failures = read_views([value] if is_status(folded(value)) else value)
+    failures = read_views([value] if is_status(folded(value)) else value, handler_names())
     if failures is not None:
         yield from failures
         if not failures and is_cut(value):

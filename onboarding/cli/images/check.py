@@ -24,6 +24,7 @@ from onboarding.domain.catalog.support_table import SupportTable
 from onboarding.domain.errors import ConfigurationError
 from onboarding.domain.image.overrides import NO_OVERRIDES, Overrides, parse_overrides
 from onboarding.domain.machine.machine_formats import Unrecognised, arm_form
+from onboarding.loading.package_data import reference_data
 from onboarding.loading.policy_folder import known_extension, load_catalogue_of
 from onboarding.loading.safe_reader import Unreadable, parse_yaml, read_file
 
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         raise BadInput(str(error)) from error
     asked = _asked(args)
     writer = _writer(args, table, reasons=args.why or asked is not None)
-    checker = Checker(table, overrides)
+    checker = Checker(table, reference_data(), overrides)
     answered, all_supported, unread, first = 0, True, 0, ""
     for value, place in asked if asked is not None else _from_file(args.file):
         item = _spelled(_of_mixed_line(value))

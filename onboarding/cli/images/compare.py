@@ -23,6 +23,7 @@ from onboarding.cli.policy.policy_input import read_parameters
 from onboarding.domain.image.identification_comparison import LabelledImage, by_name, by_rule, compare, read_label
 from onboarding.domain.policy.conditions import Context, Resource
 from onboarding.export.documentation_page import fill_page
+from onboarding.loading.package_data import reference_data
 
 
 def add(commands: Commands) -> None:
@@ -39,10 +40,12 @@ def run(args: argparse.Namespace) -> int:
     labels = _labels(args.labels)
     values = read_parameters(args.parameters)
     bound = bind(*load_definition(args.definition, values), values)
-    rule = by_rule(_matcher(lambda resource: bound.condition.evaluate(resource).matched))
+    reference = reference_data()
+    rule = by_rule(_matcher(lambda resource: bound.condition.evaluate(resource).matched), reference)
     entry = load_entry(DEFAULT_EXTENSION)
+    named = f"`{Path(args.definition).name}`"
     sections = [
-        compare(labels, table, {"`onboard check`": by_name(table), f"`{Path(args.definition).name}`": rule})
+        compare(labels, table, {"`onboard check`": by_name(table, reference), named: rule}, reference)
         for table in entry.support_tables.values()
     ]
     if args.page is None:

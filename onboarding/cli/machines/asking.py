@@ -16,6 +16,7 @@ from onboarding.domain.failures.classification import Cause, classify, parse_err
 from onboarding.domain.reconcile.decision import OperatorRequest
 from onboarding.domain.reconcile.row import Outcome, Row
 from onboarding.domain.resource_id import VmId
+from onboarding.loading.package_data import shared_errors
 
 _AT_ONCE = 8
 DONE, REFUSED, NOTHING_DONE, UNDER_WAY = 0, 1, 2, 3
@@ -78,7 +79,7 @@ class Asking:
             try:
                 rows = self._meant(await self._requests.ask(vm, self._asked))
             except ArmError as error:
-                denied = refuses_caller(error, _now)
+                denied = refuses_caller(error, _now, shared_errors())
                 return Answer(vm, problem=explain(error) + (" Nothing was written." if denied else ""), denied=denied)
         if not rows:
             return Answer(vm, problem=self._undecided())
@@ -118,7 +119,7 @@ def explain(error: ArmError) -> str:
     """What ARM refused, and what to do about it."""
     if (told := login_problem(error)) is not None:
         return f"{told}."
-    failure = classify(error.evidence, parse_errors({}), datetime.now(UTC))
+    failure = classify(error.evidence, parse_errors({}, shared_errors()), datetime.now(UTC))
     if failure.cause is Cause.VM_GONE:
         return f"ARM said {error}: there is no such VM; check subscription, resource group and name"
     return f"ARM said {error}: {failure.meaning} {failure.advice}"

@@ -33,6 +33,7 @@ from onboarding.domain.failures.classification import (
 from onboarding.domain.machine.machine_facts import InstalledExtension, MachineFacts, read_facts
 from onboarding.domain.masking import cut, mask
 from onboarding.domain.resource_id import VmId
+from onboarding.loading.package_data import shared_errors
 
 _SHORT = 600
 
@@ -105,7 +106,7 @@ def _finding(extension: InstalledExtension, entry: CatalogueEntry | None) -> Fin
     state = read_extension_state(extension)
     failure = None
     if state is ExtensionState.FAILED:
-        errors = entry.errors if entry else parse_errors({})
+        errors = entry.errors if entry else parse_errors({}, shared_errors())
         failure = classify(Evidence.from_status(extension.statuses), errors, datetime.now(UTC))
     return Finding(extension, entry, state, failure)
 

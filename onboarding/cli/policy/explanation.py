@@ -89,7 +89,7 @@ def explain(rules: Rules, facts: MachineFacts, now: datetime) -> VmExplanation:
         Statement(policy.select(facts, now), policy.name in deciding, dict(_trees(policy, facts, now)))
         for policy in rules.policies.policies
     )
-    return VmExplanation(facts, identify(facts, rules.overrides), statements, forecasts)
+    return VmExplanation(facts, identify(facts, rules.reference, rules.overrides), statements, forecasts)
 
 
 def definition_trees(bound: BoundDefinition, resource: Resource) -> Iterator[tuple[str, Explanation]]:

@@ -170,7 +170,7 @@ async def _read(
         new = await _looked_into(new, inventory)
         old = await _looked_into(old, inventory) if old else None
         policies = [rules.policies for rules in (new, old) if rules]
-        definitions = ImageDefinitions(arm, new.overrides)
+        definitions = ImageDefinitions(arm, new.reference, new.overrides)
         reader = FleetReader(arm, definitions, policies)
         with Console(stderr=True).status("listing VMs") as status:
             fleet = await reader.all_of(subscriptions) if fleet is None else fleet

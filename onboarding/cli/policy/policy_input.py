@@ -22,6 +22,7 @@ from onboarding.domain.machine.machine_formats import Unrecognised, other_type, 
 from onboarding.domain.policy.definitions.definition_forms import is_specification, spelled
 from onboarding.domain.policy.policy import Policy, parse_policy
 from onboarding.domain.policy.rule import compile_rule
+from onboarding.loading.package_data import managed_kinds, reference_data
 from onboarding.loading.policy_folder import load_catalogue_of, load_overrides, load_policies
 from onboarding.loading.safe_reader import Unreadable, line_in, nodes_of, parse_json, parse_yaml, without_comments
 
@@ -63,7 +64,7 @@ def load_policy(path: str) -> Policy:
     """One policy file; what is wrong with it, with its line."""
     source = read_source(path)
     try:
-        return parse_policy(source.data, source.name, compile_rule)
+        return parse_policy(source.data, source.name, compile_rule, managed_kinds())
     except ConfigurationError as error:
         place = error.place.removeprefix(source.name).lstrip(": ")
         raise source.error(place, error.problem) from None
@@ -75,7 +76,7 @@ def load_rules(folder: str, environment: Mapping[str, str]) -> tuple[Rules, tupl
     catalogue = load_catalogue_of(Path(folder))
     policies, problems = load_policies(Path(folder), catalogue.entries, catalogue.unusable)
     overrides, untaught = load_overrides(Path(folder))
-    rules = Rules(policies, catalogue.entries, environment, overrides, catalogue.unusable)
+    rules = Rules(policies, catalogue.entries, environment, reference_data(), overrides, catalogue.unusable)
     return rules, (*catalogue.problems, *problems, *untaught)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from onboarding.cli.io import Commands, read_page, write_text
 from onboarding.cli.policy.policy_input import policy_folder
 from onboarding.export.policy_schema import policy_schema
+from onboarding.loading.package_data import managed_kinds
 from onboarding.loading.policy_folder import load_catalogue_of
 
 
@@ -28,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     catalogue = load_catalogue_of(Path(policy_folder(os.environ)))
     if catalogue.left_out:  # what is made from the catalogue is made from all of it
         raise catalogue.left_out[0].error
-    wanted = json.dumps(policy_schema(catalogue.entries), indent=2, ensure_ascii=False) + "\n"
+    wanted = json.dumps(policy_schema(catalogue.entries, managed_kinds()), indent=2, ensure_ascii=False) + "\n"
     current = os.path.isfile(file) and read_page(file) == wanted
     if not current and not args.check:
         write_text(file, wanted)

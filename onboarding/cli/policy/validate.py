@@ -33,6 +33,7 @@ from onboarding.domain.policy.definitions.definition_forms import is_definition,
 from onboarding.domain.policy.policy import KEYS, parse_policy
 from onboarding.domain.policy.policy_settings import settings_errors
 from onboarding.domain.policy.rule import compile_rule
+from onboarding.loading.package_data import managed_kinds, reference_data
 from onboarding.loading.policy_folder import (
     EXTENSIONS,
     OVERRIDES,
@@ -201,7 +202,7 @@ def _left_out(catalogue: Catalogue, path: Path) -> LeftOut | None:
 
 def _entry_errors(source: Source, left_out: LeftOut | None) -> Iterator[ConditionError]:
     """The first error of an extension's file; of one that is right in itself, why the catalogue has no room for it."""
-    found = list(_errors_of(source, lambda: parse_entry(source.data, source.name)))
+    found = list(_errors_of(source, lambda: parse_entry(source.data, source.name, reference_data())))
     if not found and left_out is not None:
         error = left_out.error
         found = [ConditionError(error.place.partition(": ")[2], f"{error.problem}; {error.fix}")]
@@ -232,7 +233,7 @@ def _part(value: Any, key: str) -> dict[str, Any]:
 def _policy_errors(source: Source, folder: _Folder) -> Iterator[ConditionError]:
     """The errors of both conditions, of the keys, of what the catalogue tells, and the first of the rest."""
     if not isinstance(source.data, dict):
-        yield from _errors_of(source, lambda: parse_policy(source.data, source.name, compile_rule))
+        yield from _errors_of(source, lambda: parse_policy(source.data, source.name, compile_rule, managed_kinds()))
         return
     data = source.data
     parameters = _part(data, "parameters")
@@ -242,7 +243,7 @@ def _policy_errors(source: Source, folder: _Folder) -> Iterator[ConditionError]:
     for key in (key for key in data if key not in KEYS):
         yield ConditionError(str(key), f"unknown key {key!r} of a policy; {use_one_of(sorted(KEYS), key)}")
     rest = {key: value for key, value in data.items() if key in KEYS and key not in conditions}
-    yield from _errors_of(source, lambda: parse_policy(rest, source.name, compile_rule))
+    yield from _errors_of(source, lambda: parse_policy(rest, source.name, compile_rule, managed_kinds()))
     yield from _catalogue_errors(source, data, folder.catalogue)
     name = data.get("name")
     other = folder.policies.setdefault(name, source.name) if isinstance(name, str) and name else source.name

@@ -19,6 +19,7 @@ from onboarding.domain.catalog.support_table import SupportTable, no_table, pars
 from onboarding.domain.errors import ConfigurationError
 from onboarding.domain.failures.classification import ErrorTable, parse_errors
 from onboarding.domain.machine.machine_facts import OsType
+from onboarding.domain.reference_data import ReferenceData
 from onboarding.domain.secret import Secret
 
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -157,16 +158,16 @@ def extension_body(
     return {"location": location, "properties": properties}
 
 
-def parse_entry(raw: object, place: str, *, shipped: bool = False) -> CatalogueEntry:
+def parse_entry(raw: object, place: str, reference: ReferenceData, *, shipped: bool = False) -> CatalogueEntry:
     """Read one catalogue file; `place` is its name, for errors. What is `shipped` was tried by the tests: its regular
     expressions, most of the work, wait until a failure needs them."""
     try:
-        return _entry(_mapping(raw, "the entry", KEYS), shipped)
+        return _entry(_mapping(raw, "the entry", KEYS), reference, shipped)
     except ConfigurationError as error:
         raise ConfigurationError(f"{place}: {error.place}", error.problem, error.fix) from None
 
 
-def _entry(raw: Mapping[str, Any], shipped: bool) -> CatalogueEntry:
+def _entry(raw: Mapping[str, Any], reference: ReferenceData, shipped: bool) -> CatalogueEntry:
     for key in ("name", "publisher", "type", "version", "resourceName", "osType"):
         if not isinstance(raw.get(key), str) or not raw[key]:
             # An unquoted 1.10 is the number 1.1 to YAML.
@@ -180,7 +181,7 @@ def _entry(raw: Mapping[str, Any], shipped: bool) -> CatalogueEntry:
         raise ConfigurationError("osType", f"{raw['osType']!r} is none", f"use {OsType.LINUX} or {OsType.WINDOWS}")
     os_type = OsType(raw["osType"])
     tables = {
-        str(name): parse_table(str(name), table, os_type)
+        str(name): parse_table(str(name), table, reference.windows, os_type)
         for name, table in _mapping(raw.get("supportTables"), "supportTables").items()
     }
     default = str(raw.get("defaultSupportTable", next(iter(tables), "")))
@@ -204,7 +205,7 @@ def _entry(raw: Mapping[str, Any], shipped: bool) -> CatalogueEntry:
         logs=_logs(raw.get("logs"), os_type),
         support_tables=tables,
         default_support_table=default,
-        errors=parse_errors(raw.get("errors") or {}, tried=shipped),
+        errors=parse_errors(raw.get("errors") or {}, reference.errors(), tried=shipped),
     )
 
 

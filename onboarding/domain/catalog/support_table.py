@@ -7,16 +7,16 @@ without a table, and one that says `any`, asks for the OS type alone.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any
 
 from msgspec import Struct
 
 from onboarding.domain.errors import ConfigurationError
-from onboarding.domain.image.grammar_data import windows_releases
 from onboarding.domain.image.os_release import TITLES, Distribution, OsRelease, OsSource, os_type_of, title_of
 from onboarding.domain.image.version_notation import at_least, refines
+from onboarding.domain.image.windows_releases import WindowsReleases
 from onboarding.domain.machine.machine_facts import OsType
 
 ANY = "any"
@@ -33,7 +33,7 @@ class Verdict(StrEnum):
 
 class SupportRow(Struct, frozen=True):
     """One release that the table names: version 7 covers 7.9; 20.04 does not cover a bare 20. With `least` it covers
-    what is newer too. An empty version is any. Of Windows, the version is a release such as `Server 2019` or `10`."""
+    what is newer too. An empty version is any."""
 
     distribution: Distribution
     version: str
@@ -52,8 +52,6 @@ class SupportRow(Struct, frozen=True):
         """Whether the row names a release of its distribution; None where the release is told too coarsely."""
         if not self.version:
             return True
-        if self.distribution is Distribution.WINDOWS:
-            return _covers_windows(self, release.product)
         if self.least:
             return at_least(release.version, self.version)
         if refines(release.version, self.version):
@@ -61,15 +59,20 @@ class SupportRow(Struct, frozen=True):
         return None if refines(self.version, release.version) else False
 
 
-def _covers_windows(row: SupportRow, release: str) -> bool | None:
-    if not release:
-        return None
-    releases = windows_releases()
-    if releases.includes(row.version, release):
-        return True
-    if row.least:
-        return releases.at_least(release, row.version)
-    return None if releases.includes(release, row.version) else False
+class WindowsRow(SupportRow, frozen=True, kw_only=True):
+    """One release of Windows, such as `Server 2019` or `10`, and what is known of releases."""
+
+    releases: WindowsReleases
+
+    def covers(self, release: OsRelease) -> bool | None:
+        told = release.product
+        if not told:
+            return None
+        if self.releases.includes(self.version, told):
+            return True
+        if self.least:
+            return self.releases.at_least(told, self.version)
+        return None if self.releases.includes(told, self.version) else False
 
 
 class SupportTable(Struct, frozen=True):
@@ -156,8 +159,10 @@ def _judgement(verdict: Verdict, row: str, table: SupportTable, reason: str) -> 
     return Judgement(verdict, row, table.name, reason[:1].upper() + reason[1:])
 
 
-def parse_table(name: str, raw: Mapping[str, Any], os_type: OsType = OsType.LINUX) -> SupportTable:
-    """Read one table of a catalogue entry for that OS type.
+def parse_table(
+    name: str, raw: Mapping[str, Any], windows: Callable[[], WindowsReleases], os_type: OsType = OsType.LINUX
+) -> SupportTable:
+    """Read one table of a catalogue entry for that OS type; `windows` is asked where the table names a release of it.
 
     `versions` maps a distribution to its versions, or to a mapping of architecture to versions; a plain list holds
     for the table's `architectures`. A version may be `">= 18.04"`, and in the place of a list may stand one version,
@@ -178,40 +183,51 @@ def parse_table(name: str, raw: Mapping[str, Any], os_type: OsType = OsType.LINU
         raise ConfigurationError(f"{place}.versions", "is no mapping", f'write `ubuntu: ["22.04"]` lines, or {ANY}')
     rows: list[SupportRow] = []
     for distribution, listed in versions.items():
-        rows.extend(_rows(f"{place}.versions.{distribution}", distribution, listed, architectures, os_type))
+        rows.extend(_rows(f"{place}.versions.{distribution}", distribution, listed, architectures, os_type, windows))
     return SupportTable(name, date, source, tuple(rows), os_type)
 
 
 def _rows(
-    place: str, distribution: str, versions: Any, architectures: tuple[str, ...], os_type: OsType
+    place: str,
+    distribution: str,
+    versions: Any,
+    architectures: tuple[str, ...],
+    os_type: OsType,
+    windows: Callable[[], WindowsReleases],
 ) -> list[SupportRow]:
     known = [each for each in Distribution if os_type_of(each) is os_type]
     if distribution not in known:
         problem = f"is not {os_type}" if distribution in Distribution else "names no distribution"
         raise ConfigurationError(place, problem, f"use one of {', '.join(known)}")
     if not isinstance(versions, Mapping):
-        return [_row(place, distribution, version, architectures) for version in _versions(place, versions)]
+        return [_row(place, distribution, version, architectures, windows) for version in _versions(place, versions)]
     by_version: dict[str, list[str]] = {}
     for architecture, listed in versions.items():
         for version in _versions(place, listed):
             by_version.setdefault(version, []).append(architecture)
-    return [_row(place, distribution, version, tuple(names)) for version, names in by_version.items()]
+    return [_row(place, distribution, version, tuple(names), windows) for version, names in by_version.items()]
 
 
-def _row(place: str, distribution: str, written: str, architectures: tuple[str, ...]) -> SupportRow:
+def _row(
+    place: str,
+    distribution: str,
+    written: str,
+    architectures: tuple[str, ...],
+    windows: Callable[[], WindowsReleases],
+) -> SupportRow:
     for name in architectures:
         if name not in _ARCHITECTURES:
             raise ConfigurationError(place, f"has the architecture {name!r}", f"use {' or '.join(_ARCHITECTURES)}")
     least = written.startswith(_LEAST)
     version = "" if written == ANY else written.removeprefix(_LEAST).strip()
     if distribution == Distribution.WINDOWS and version:
-        releases = windows_releases()
+        releases = windows()
         if not (named := releases.named(version)):
             raise ConfigurationError(
                 place, f"{version[:40]!r} is no Windows", f"use one of {', '.join(releases.spans)}"
             )
-        version = named
-    elif least and not _NUMBERS.fullmatch(version):
+        return WindowsRow(Distribution.WINDOWS, named, architectures, least, releases=releases)
+    if least and not _NUMBERS.fullmatch(version):
         raise ConfigurationError(place, f"{written[:40]!r} is no least version", f'write it as "{_LEAST} 18.04"')
     return SupportRow(Distribution(distribution), version, architectures, least)
 

@@ -63,7 +63,7 @@ class Failure(Struct, frozen=True):
 
 def classify(evidence: Evidence, errors: ErrorTable, now: datetime) -> Failure:
     """Judge a failure by the first rule of the table that holds."""
-    report = read_report(evidence)
+    report = read_report(evidence, errors.handlers())
     found = errors.find(evidence, report)
     return Failure(
         kind=found.kind,

@@ -1,21 +1,22 @@
 """Reads error rules from data: the `errors:` section of a catalogue file, joined with what every extension shares.
 
-The shared half is `data/arm_errors.yaml`: each cause's class, meaning and advice, ARM's refusals, and the words that
+The shared half is `arm_errors.yaml`: each cause's class, meaning and advice, ARM's refusals, and the words that
 guest agent, dpkg, rpm and the like use whoever calls them. Reading is strict; a slip is named with its place.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import replace
-from functools import cache
 from typing import Any
+
+from msgspec import Struct
 
 from onboarding.domain.errors import ConfigurationError
 from onboarding.domain.failures.failure_rules import Cause, Diagnosis, Edition, ErrorTable, FailureClass, Rule
+from onboarding.domain.failures.handler_name import HandlerNames
 from onboarding.domain.lazy_pattern import Pattern
-from onboarding.domain.package_data import read_data
 
 _DIAGNOSIS_KEYS = frozenset(("class", "meaning", "advice", "scopeWide", "maxAttempts"))
 _CONDITION_KEYS = frozenset(("status", "code", "text", "operation", "exitCode"))
@@ -24,24 +25,53 @@ _SECTION_KEYS = frozenset(("texts", "editions"))
 _EDITION_KEYS = frozenset(("date", "source", "handlerVersion", "codes"))
 
 
-def parse_errors(mapping: object, *, conventions: bool = True, tried: bool = False) -> ErrorTable:
+class SharedErrors(Struct, frozen=True):
+    """What every extension shares: what each cause means unless a rule says it more exactly, the rules by when they are
+    asked, and the names of handlers."""
+
+    causes: Mapping[Cause, Diagnosis]
+    refusals: tuple[Rule, ...]
+    reports: tuple[Rule, ...]
+    conventions: tuple[Rule, ...]
+    exit_codes: tuple[Rule, ...]
+    fallbacks: tuple[Rule, ...]
+    handlers: Callable[[], HandlerNames]
+
+
+def parse_shared(raw: object, handlers: Callable[[], HandlerNames]) -> SharedErrors:
+    """Read `arm_errors.yaml`. Raises ConfigurationError, naming the place in it."""
+    shared = _mapping(raw, "arm_errors.yaml")
+    causes = _causes(shared.get("causes"))
+    return SharedErrors(
+        causes,
+        refusals=tuple(_rules(shared.get("refusals"), "refusals", causes)),
+        reports=tuple(_rules(shared.get("reports"), "reports", causes)),
+        conventions=tuple(_rules(shared.get("conventions"), "conventions", causes)),
+        exit_codes=tuple(_rules(shared.get("exitCodes"), "exitCodes", causes)),
+        fallbacks=tuple(_rules(shared.get("fallbacks"), "fallbacks", causes)),
+        handlers=handlers,
+    )
+
+
+def parse_errors(mapping: object, shared: SharedErrors, *, conventions: bool = True, tried: bool = False) -> ErrorTable:
     """Join a catalogue entry's `errors:` section with the shared rules. An empty section is a table too; without the
     `conventions` of Microsoft's handlers it reads the words and numbers of another vendor's. The section's regular
     expressions are compiled to see that they can be, unless somebody has `tried` them already."""
     section = _mapping(mapping, "errors", _SECTION_KEYS)
-    shared, causes = _shared(), shared_causes()
+    causes = shared.causes
     editions = _editions(section.get("editions"), causes)
     table = ErrorTable(
         (
-            *_rules(shared.get("refusals"), "refusals", causes),
+            *shared.refusals,
             *_rules(section.get("texts"), "errors.texts", causes),
-            *_rules(shared.get("reports"), "reports", causes),
+            *shared.reports,
             *_newest_first(editions),
-            *(_rules(shared.get("conventions"), "conventions", causes) if conventions else ()),
-            *_rules(shared.get("exitCodes"), "exitCodes", causes),
-            *_rules(shared.get("fallbacks"), "fallbacks", causes),
+            *(shared.conventions if conventions else ()),
+            *shared.exit_codes,
+            *shared.fallbacks,
         ),
         causes,
+        shared.handlers,
         editions,
     )
     if not tried:
@@ -59,19 +89,12 @@ def _check_patterns(table: ErrorTable) -> None:
                 raise ConfigurationError(place, f"is no regular expression ({error})", "mend it") from error
 
 
-@cache
-def shared_causes() -> Mapping[Cause, Diagnosis]:
-    """What each cause means unless a rule says it more exactly."""
-    told = _mapping(_shared().get("causes"), "causes")
+def _causes(value: object) -> Mapping[Cause, Diagnosis]:
+    told = _mapping(value, "causes")
     missing = sorted(set(Cause) - set(told))
     if missing:
         raise ConfigurationError("causes", f"says nothing of {', '.join(missing)}", "give each class, meaning, advice")
     return {_one_of(Cause, name, "causes"): _cause(name, value) for name, value in told.items()}
-
-
-@cache
-def _shared() -> Mapping[str, Any]:
-    return _mapping(read_data("data/arm_errors.yaml"), "arm_errors.yaml")
 
 
 def _cause(name: str, value: object) -> Diagnosis:

@@ -6,7 +6,7 @@ one exit code has many meanings. The rules themselves are data (`error_table`); 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 from msgspec import Struct
 
 from onboarding.domain.failures.evidence import Evidence
+from onboarding.domain.failures.handler_name import HandlerNames
 from onboarding.domain.failures.handler_report import HandlerReport
 from onboarding.domain.lazy_pattern import Pattern
 from onboarding.domain.masking import cut, mask
@@ -31,7 +32,7 @@ class FailureClass(StrEnum):
 
 
 class Cause(StrEnum):
-    """Why it failed. `data/arm_errors.yaml` says of each what it means and what to do."""
+    """Why it failed. `arm_errors.yaml` says of each what it means and what to do."""
 
     UNSUPPORTED_OS = "unsupported-os"
     PACKAGE_INSTALL_FAILED = "package-install-failed"
@@ -128,10 +129,11 @@ class Edition(Struct, frozen=True):
 
 class ErrorTable(Struct, frozen=True):
     """Every rule that applies to one extension, in the order of decision; `editions`, the oldest first, are the code
-    tables that some of them come from."""
+    tables that some of them come from. `handlers` gives the names by which a failure's handler is found."""
 
     rules: tuple[Rule, ...]
     causes: Mapping[Cause, Diagnosis]
+    handlers: Callable[[], HandlerNames]
     editions: tuple[Edition, ...] = ()
 
     def find(self, evidence: Evidence, report: HandlerReport) -> Diagnosis:

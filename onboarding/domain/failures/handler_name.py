@@ -7,14 +7,12 @@ words before it say so, and where nothing says otherwise.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Mapping, Sequence
 from itertools import islice
 
 from msgspec import Struct
 
 from onboarding.domain.lazy_pattern import Pattern
-from onboarding.domain.package_data import read_data
 
 _QUOTE = r"""\\?['"‘’“”`]"""
 _NAME = r"[A-Za-z][\w-]{0,80}+(?:\.[A-Za-z][\w-]{0,80}+)"
@@ -74,41 +72,60 @@ class Handler(Struct, frozen=True):
     version: tuple[int, ...] = ()
 
 
-def find_handler(text: str, told: str = "") -> Handler:
-    """The handler of a message; `told` is what its surroundings say (`A.B` or `A.B-1.2`)."""
-    if told:
-        found = _WITH_VERSION.match(f"{told} ")
-        return _versioned(found) if found else Handler(told)
-    if found := _WITH_VERSION.search(text):
-        return _versioned(found)
-    return Handler(_named(text))
+class HandlerNames(Struct, frozen=True):
+    """The handlers that are known by their types alone: publisher and type by the plain form of the type, the longest
+    first."""
+
+    by_type: Mapping[str, str]
+
+    def find(self, text: str, told: str = "") -> Handler:
+        """The handler of a message; `told` is what its surroundings say (`A.B` or `A.B-1.2`)."""
+        if told:
+            found = _WITH_VERSION.match(f"{told} ")
+            return _versioned(found) if found else Handler(told)
+        if found := _WITH_VERSION.search(text):
+            return _versioned(found)
+        return Handler(self._named(text))
+
+    def named_after(self, name: str) -> str:
+        """The handler after whose type something is named, as an extension's resource or status file. Other names say
+        nothing, whatever dots they have."""
+        if name.lower().startswith("microsoft.") and name.count(".") > 1:
+            return name
+        plain = _plain(name)
+        return next((handler for kind, handler in self.by_type.items() if _begins_with(plain, kind)), "")
+
+    def _named(self, text: str) -> str:
+        for pattern in (_PAIR, _PAIR_TURNED, _NAMESPACE):
+            if found := pattern.search(text):
+                publisher, kind = (_part(found, name) for name in ("publisher", "type"))
+                return kind if kind.lower().startswith(f"{publisher.lower()}.") else f"{publisher}.{kind}"
+        if found := _SAID.search(text):
+            return found["name"]
+        if (found := _RESOURCE.search(text)) and (known := self.named_after(found["name"])):
+            return known
+        quoted = (found["name"] for found in islice(_QUOTED.finditer(text), _TRIES) if _may_be_one(found))
+        if name := next(quoted, ""):
+            return name
+        return next((found["name"] for found in islice(_BARE.finditer(text), _TRIES) if self._is_one(found)), "")
+
+    def _is_one(self, found: re.Match[str]) -> bool:
+        """Whether a name without quotes is a handler: it is called so, or has Microsoft's three parts, or is known."""
+        name = found["name"]
+        if found["said"]:
+            return name != name.lower() and not _HOST.search(name)
+        microsofts = name.startswith("Microsoft.") and name.count(".") > 1 and not _MODULE.match(name)
+        return microsofts or name.lower() in map(str.lower, self.by_type.values())
 
 
-def named_after(name: str) -> str:
-    """The handler after whose type something is named, as an extension's resource or status file. Other names say
-    nothing, whatever dots they have."""
-    if name.lower().startswith("microsoft.") and name.count(".") > 1:
-        return name
-    plain = _plain(name)
-    return next((handler for kind, handler in _known().items() if _begins_with(plain, kind)), "")
+def parse_handlers(raw: Mapping[str, Sequence[str]]) -> HandlerNames:
+    """Read the types of each publisher."""
+    told = {_plain(kind): f"{publisher}.{kind}" for publisher, kinds in raw.items() for kind in kinds}
+    return HandlerNames(dict(sorted(told.items(), key=lambda item: -len(item[0]))))
 
 
 def _versioned(found: re.Match[str]) -> Handler:
     return Handler(found["name"], tuple(int(part) for part in found["version"].split(".")))
-
-
-def _named(text: str) -> str:
-    for pattern in (_PAIR, _PAIR_TURNED, _NAMESPACE):
-        if found := pattern.search(text):
-            publisher, kind = (_part(found, name) for name in ("publisher", "type"))
-            return kind if kind.lower().startswith(f"{publisher.lower()}.") else f"{publisher}.{kind}"
-    if found := _SAID.search(text):
-        return found["name"]
-    if (found := _RESOURCE.search(text)) and (known := named_after(found["name"])):
-        return known
-    if quoted := next((found["name"] for found in islice(_QUOTED.finditer(text), _TRIES) if _may_be_one(found)), ""):
-        return quoted
-    return next((found["name"] for found in islice(_BARE.finditer(text), _TRIES) if _is_one(found)), "")
 
 
 def _part(found: re.Match[str], name: str) -> str:
@@ -120,26 +137,9 @@ def _may_be_one(found: re.Match[str]) -> bool:
     return not _OTHER_THINGS.search(found["before"]) and name != name.lower() and not _HOST.search(name)
 
 
-def _is_one(found: re.Match[str]) -> bool:
-    """Whether a name without quotes is a handler: it is called so, or has Microsoft's three parts, or is known."""
-    name = found["name"]
-    if found["said"]:
-        return name != name.lower() and not _HOST.search(name)
-    microsofts = name.startswith("Microsoft.") and name.count(".") > 1 and not _MODULE.match(name)
-    return microsofts or name.lower() in map(str.lower, _known().values())
-
-
 def _begins_with(name: str, kind: str) -> bool:
     """A short type, such as DSC, is the whole name; a long one may have something behind it."""
     return name == kind or (len(kind) >= _LONG and name.startswith(kind))
-
-
-@cache
-def _known() -> Mapping[str, str]:
-    """Handlers by the plain form of their types, the longest first."""
-    handlers = read_data("data/handlers.yaml").items()
-    told = {_plain(kind): f"{publisher}.{kind}" for publisher, kinds in handlers for kind in kinds}
-    return dict(sorted(told.items(), key=lambda item: -len(item[0])))
 
 
 def _plain(name: str) -> str:

@@ -11,7 +11,7 @@ import re
 from msgspec import Struct
 
 from onboarding.domain.failures.evidence import Evidence
-from onboarding.domain.failures.handler_name import find_handler
+from onboarding.domain.failures.handler_name import HandlerNames
 from onboarding.domain.lazy_pattern import Pattern
 
 _OPERATIONS = "Install|Enable|Disable|Uninstall|Update"
@@ -46,11 +46,11 @@ class HandlerReport(Struct, frozen=True):
     version: tuple[int, ...] = ()
 
 
-def read_report(evidence: Evidence) -> HandlerReport:
+def read_report(evidence: Evidence, names: HandlerNames) -> HandlerReport:
     """Find what the handler said in the evidence's texts and status codes."""
     text = evidence.text
     found = next(filter(None, (pattern.search(text) for pattern in _EXIT_CODES)), None)
-    handler = find_handler(text, evidence.handler)
+    handler = names.find(text, evidence.handler)
     return HandlerReport(
         handler=handler.name,
         operation=_operation(found, text),

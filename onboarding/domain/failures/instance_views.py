@@ -16,7 +16,7 @@ from typing import Any
 
 from onboarding.domain.failures.classification import reports_failure
 from onboarding.domain.failures.evidence import Detail, Evidence
-from onboarding.domain.failures.handler_name import named_after
+from onboarding.domain.failures.handler_name import HandlerNames
 from onboarding.domain.machine.machine_facts import Status
 
 _DEPTH = 12
@@ -51,9 +51,9 @@ class ExtensionStatus(StrEnum):
     FINE = "fine"
 
 
-def read_views(value: object) -> Sequence[Evidence] | None:
+def read_views(value: object, names: HandlerNames) -> Sequence[Evidence] | None:
     """Every failed extension, handler and agent in a JSON value, in its order; None where it is no view at all."""
-    reader = _Reader()
+    reader = _Reader(names)
     reader.look(value, _DEPTH)
     return reader.failures if reader.found else None
 
@@ -68,7 +68,8 @@ def folded(value: object) -> dict[str, Any]:
 
 
 class _Reader:
-    def __init__(self) -> None:
+    def __init__(self, names: HandlerNames) -> None:
+        self._names = names
         self.failures: list[Evidence] = []
         self.found = False
         self._left = _MOST
@@ -153,7 +154,7 @@ class _Reader:
         name = _text(raw.get("type"))
         later = self.failures[but_not_after:]
         if not any(not told.handler or told.handler.lower().startswith(name.lower()) for told in later):
-            self._add(name, name, _evidence([status], _handler_name(raw)))
+            self._add(name, name, _evidence([status], self._handler_name(raw)))
 
     def _extension(self, raw: Mapping[str, Any]) -> None:
         properties = folded(raw.get("properties"))
@@ -171,7 +172,7 @@ class _Reader:
         if failed or state in _BAD:
             told = failed or [s for s in statuses if stands(s) is not ExtensionStatus.FINE]
             told += [s for s in parts if stands(s) is ExtensionStatus.FAILED and s.message]
-            handler = _handler_name({**every, **view})
+            handler = self._handler_name({**every, **view})
             name = _text(raw.get("name")) or handler
             if not told:
                 told = [Status("ProvisioningState/failed", "Error", "", f"The extension {name} is in a failed state.")]
@@ -192,7 +193,7 @@ class _Reader:
                 statuses.append(Status("", "Error", "", _formatted(part)))
         if operation.lower() in _OPERATIONS and "failed" not in words[:200].lower():
             statuses.append(Status("", "Error", "", f"{operation} failed"))
-        handler = _text(raw.get("handler")) or (name if name.count(".") > 1 else named_after(name))
+        handler = _text(raw.get("handler")) or (name if name.count(".") > 1 else self._names.named_after(name))
         self._add(handler, name, _evidence(statuses, handler))
 
     def _blob(self, raw: Mapping[str, Any]) -> None:
@@ -219,6 +220,21 @@ class _Reader:
             name = "-".join(filter(None, (_text(raw.get("name")), _text(raw.get("version")))))
             status = Status(f"ProvisioningState/failed/{_text(raw.get('code')) or 0}", "Error", "Not ready", words)
             self._add(name, name, _evidence([status], name))
+
+    def _handler_name(self, raw: Mapping[str, Any]) -> str:
+        """Publisher, type and version as far as they are told; in a view, `type` holds publisher and type."""
+        publisher = _text(raw.get("publisher"))
+        kinds = ("typepropertiestype", "virtualmachineextensiontype", "extensiontype", "machineextensiontype", "type")
+        told = [kind for kind in (_text(raw.get(key)) for key in kinds) if kind and "/" not in kind]
+        if isinstance(raw.get("properties"), Mapping):
+            told += [_text(folded(raw["properties"]).get("type"))]
+        kind = next(filter(None, told), "") or self._names.named_after(_text(raw.get("name")))
+        if "." not in kind and not publisher:
+            kind = self._names.named_after(kind) or kind
+        if publisher and kind and not kind.lower().startswith(f"{publisher.lower()}."):
+            kind = f"{publisher}.{kind}"
+        version = _text(raw.get("typehandlerversion"))
+        return f"{kind}-{version}" if kind and _VERSION.fullmatch(version) else kind
 
     def _add(self, handler: str, name: str, evidence: Evidence) -> None:
         """A resource and its instance view tell the same failure."""
@@ -319,22 +335,6 @@ def _is_heartbeat(raw: Mapping[str, Any]) -> bool:
 
 def _view_of(raw: Mapping[str, Any]) -> dict[str, Any]:
     return folded(raw.get("instanceview")) or folded(folded(raw.get("properties")).get("instanceview"))
-
-
-def _handler_name(raw: Mapping[str, Any]) -> str:
-    """Publisher, type and version as far as they are told; in a view, `type` holds publisher and type."""
-    publisher = _text(raw.get("publisher"))
-    kinds = ("typepropertiestype", "virtualmachineextensiontype", "extensiontype", "machineextensiontype", "type")
-    told = [kind for kind in (_text(raw.get(key)) for key in kinds) if kind and "/" not in kind]
-    if isinstance(raw.get("properties"), Mapping):
-        told += [_text(folded(raw["properties"]).get("type"))]
-    kind = next(filter(None, told), "") or named_after(_text(raw.get("name")))
-    if "." not in kind and not publisher:
-        kind = named_after(kind) or kind
-    if publisher and kind and not kind.lower().startswith(f"{publisher.lower()}."):
-        kind = f"{publisher}.{kind}"
-    version = _text(raw.get("typehandlerversion"))
-    return f"{kind}-{version}" if kind and _VERSION.fullmatch(version) else kind
 
 
 def _status(value: object) -> Status:

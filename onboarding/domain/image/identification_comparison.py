@@ -16,6 +16,7 @@ from onboarding.domain.catalog.support_table import SupportTable, Verdict, judge
 from onboarding.domain.image.os_identification import release_of_image
 from onboarding.domain.image.os_release import OsRelease, OsSource, os_type_of
 from onboarding.domain.machine.machine_facts import ImageReference, OsType, read_image
+from onboarding.domain.reference_data import ReferenceData
 
 type Teller = Callable[[ImageReference], Verdict]
 
@@ -40,9 +41,9 @@ class LabelledImage(Struct, frozen=True):
     distribution: str
     version: str | None
 
-    def truth(self, table: SupportTable) -> Verdict:
+    def truth(self, table: SupportTable, reference: ReferenceData) -> Verdict:
         """What the table says of the label. Labels do not tell the architecture; the name does."""
-        architecture = release_of_image(self.image).architecture
+        architecture = release_of_image(self.image, reference).architecture
         reason, os_type = "the label", os_type_of(self.distribution)
         label = OsRelease(self.distribution, self.version, architecture, os_type, OsSource.NONE, reason)
         return judge(label, table).verdict
@@ -57,19 +58,21 @@ def read_label(raw: Mapping[str, Any]) -> LabelledImage | None:
     return LabelledImage(image, raw["distro"], version if isinstance(version, str) else None)
 
 
-def by_name(table: SupportTable) -> Teller:
+def by_name(table: SupportTable, reference: ReferenceData) -> Teller:
     """Our own answer from the image's name."""
-    return lambda image: judge(release_of_image(image), table).verdict
+    return lambda image: judge(release_of_image(image, reference), table).verdict
 
 
-def by_rule(matches: Callable[[Mapping[str, Any]], bool]) -> Teller:
+def by_rule(matches: Callable[[Mapping[str, Any]], bool], reference: ReferenceData) -> Teller:
     """A policy rule's answer for a VM of this image."""
-    return lambda image: Verdict.SUPPORTED if matches(_vm_of(image)) else Verdict.UNSUPPORTED
+    return lambda image: Verdict.SUPPORTED if matches(_vm_of(image, reference)) else Verdict.UNSUPPORTED
 
 
-def compare(labels: Sequence[LabelledImage], table: SupportTable, tellers: Mapping[str, Teller]) -> str:
+def compare(
+    labels: Sequence[LabelledImage], table: SupportTable, tellers: Mapping[str, Teller], reference: ReferenceData
+) -> str:
     """A section of the page: one line a kind of answer, one column a teller, and examples of what goes wrong."""
-    truths = [label.truth(table) for label in labels]
+    truths = [label.truth(table, reference) for label in labels]
     told = {name: [teller(label.image) for label in labels] for name, teller in tellers.items()}
     counts = {name: Counter(zip(truths, answers, strict=True)) for name, answers in told.items()}
     lines = [
@@ -104,14 +107,14 @@ def _urn(image: ImageReference) -> str:
     return f"{image.publisher}:{image.offer}:{image.sku}"
 
 
-def _vm_of(image: ImageReference) -> dict[str, Any]:
-    told = release_of_image(image).os_type
+def _vm_of(image: ImageReference, reference: ReferenceData) -> dict[str, Any]:
+    told = release_of_image(image, reference).os_type
     os_type = OsType.LINUX if told is OsType.UNKNOWN else told
-    reference = {"publisher": image.publisher, "offer": image.offer, "sku": image.sku, "version": "latest"}
+    named = {"publisher": image.publisher, "offer": image.offer, "sku": image.sku, "version": "latest"}
     return {
         "id": "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/vm",
         "name": "vm",
         "type": "Microsoft.Compute/virtualMachines",
         "location": "westeurope",
-        "properties": {"storageProfile": {"imageReference": reference, "osDisk": {"osType": os_type.value}}},
+        "properties": {"storageProfile": {"imageReference": named, "osDisk": {"osType": os_type.value}}},
     }

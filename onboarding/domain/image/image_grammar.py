@@ -1,6 +1,6 @@
 """Reads publisher, offer and sku of an image as its publisher means them.
 
-The grammar is data (`data/image_grammar.yaml`); this module knows only how to apply it. It answers None for what the
+The grammar is data (`image_grammar.yaml`); this module knows only how to apply it. It answers None for what the
 names do not tell and never raises on a name, whatever it holds.
 """
 

@@ -16,11 +16,11 @@ from typing import Any
 
 from msgspec import Struct
 
-from onboarding.domain.image.grammar_data import image_grammar, windows_releases
 from onboarding.domain.image.guest_os import read_guest
 from onboarding.domain.image.os_release import Distribution, OsRelease, OsSource, os_type_of, title_of
 from onboarding.domain.image.overrides import NO_OVERRIDES, Override, Overrides
 from onboarding.domain.image.version_notation import refines
+from onboarding.domain.image.windows_releases import WindowsReleases
 from onboarding.domain.machine.machine_facts import (
     AgentState,
     ImageKind,
@@ -31,6 +31,7 @@ from onboarding.domain.machine.machine_facts import (
     read_image,
     read_plan,
 )
+from onboarding.domain.reference_data import ReferenceData
 
 __all__ = [
     "NO_OVERRIDES",
@@ -76,37 +77,44 @@ def read_definition(body: object) -> ImageDefinition:
     )
 
 
-def release_of_image(reference: ImageReference) -> OsRelease:
+def release_of_image(image: ImageReference, reference: ReferenceData) -> OsRelease:
     """The release that a marketplace image's publisher, offer and sku tell."""
-    if reference.kind is not ImageKind.MARKETPLACE:
+    if image.kind is not ImageKind.MARKETPLACE:
         return _silent("there is no marketplace image")
-    name = f"{reference.publisher}:{reference.offer}:{reference.sku}"
-    return _named(OsSource.IMAGE, f"marketplace image {name}", reference.publisher, reference.offer, reference.sku)
+    subject = f"marketplace image {image.publisher}:{image.offer}:{image.sku}"
+    return _named(OsSource.IMAGE, subject, image.publisher, image.offer, image.sku, reference)
 
 
-def release_of_guest(os_name: str, os_version: str) -> OsRelease:
+def release_of_guest(os_name: str, os_version: str, reference: ReferenceData) -> OsRelease:
     """The release that the guest agent reports."""
     distribution, version = read_guest(os_name, os_version)
     if distribution is Distribution.UNKNOWN:
         return _silent("the guest agent has not reported a system")
     said = " ".join(part for part in (os_name.strip(), os_version.strip()) if part)
     reason = f"the guest agent reports {said!r}"
-    product = _windows_of_guest(os_name, os_version) if distribution is Distribution.WINDOWS else ""
+    product = ""
+    if distribution is Distribution.WINDOWS:
+        product = _windows_of_guest(reference.windows(), os_name, os_version)
     return OsRelease(distribution, version, None, os_type_of(distribution), OsSource.AGENT, reason, product=product)
 
 
 def identify(
-    facts: MachineFacts, overrides: Overrides = NO_OVERRIDES, definition: ImageDefinition | None = None
+    facts: MachineFacts,
+    reference: ReferenceData,
+    overrides: Overrides = NO_OVERRIDES,
+    definition: ImageDefinition | None = None,
 ) -> OsRelease:
     """The release of a machine, from every witness that its facts and its image's definition offer."""
-    told = _overridden(facts, overrides, definition)
+    told = _overridden(facts, overrides, definition, reference)
     if told is None:
-        named = release_of_image(facts.image)
+        named = release_of_image(facts.image, reference)
         if not named.known:
-            named = _better(_of_plan(facts.plan), _of_plan(definition.plan if definition else None), named)
-        told = _with_guest(named, release_of_guest(facts.guest_os_name, facts.guest_os_version))
+            plans = (facts.plan, definition.plan if definition else None)
+            named = _better(*(_of_plan(plan, reference) for plan in plans), named)
+        guest = release_of_guest(facts.guest_os_name, facts.guest_os_version, reference)
+        told = _with_guest(named, guest, reference)
         if not told.known:
-            told = _of_own_name(facts, told)
+            told = _of_own_name(facts, told, reference)
         told = _with_disk(told, _disk_type(facts, definition))
         told = _explained(told, facts, definition)
     if told.architecture is None and (architecture := _architecture_of(facts, definition)):
@@ -114,7 +122,9 @@ def identify(
     return told
 
 
-def _overridden(facts: MachineFacts, overrides: Overrides, definition: ImageDefinition | None) -> OsRelease | None:
+def _overridden(
+    facts: MachineFacts, overrides: Overrides, definition: ImageDefinition | None, reference: ReferenceData
+) -> OsRelease | None:
     if not overrides.rules:
         return None
     identifier = definition.identifier if definition else None
@@ -122,17 +132,17 @@ def _overridden(facts: MachineFacts, overrides: Overrides, definition: ImageDefi
     if rule is None:
         return None
     if not rule.believe_identifier:
-        return _taught(rule, overrides.place)
+        return _taught(rule, overrides.place, reference)
     if identifier is None:
         return None
     subject = f"gallery identifier {_urn(identifier)}, believed by {overrides.place},"
-    named = _named(OsSource.OVERRIDE, subject, identifier.publisher, identifier.offer, identifier.sku)
+    named = _named(OsSource.OVERRIDE, subject, identifier.publisher, identifier.offer, identifier.sku, reference)
     return named if named.known else None
 
 
-def _taught(rule: Override, place: str) -> OsRelease:
+def _taught(rule: Override, place: str, reference: ReferenceData) -> OsRelease:
     of_windows = rule.distribution is Distribution.WINDOWS
-    product = windows_releases().named(rule.version or "") if of_windows else ""
+    product = reference.windows().named(rule.version or "") if of_windows else ""
     reason = f"{place} says that {rule.glob} is {title_of(rule.distribution, product or rule.version)}"
     os_type = os_type_of(rule.distribution)
     return OsRelease(
@@ -140,19 +150,19 @@ def _taught(rule: Override, place: str) -> OsRelease:
     )
 
 
-def _of_plan(plan: Plan | None) -> OsRelease:
+def _of_plan(plan: Plan | None, reference: ReferenceData) -> OsRelease:
     if plan is None:
         return _silent("there is no purchase plan")
     name = f"{plan.publisher}:{plan.product}:{plan.name}"
-    return _named(OsSource.PLAN, f"purchase plan {name}", plan.publisher, plan.product, plan.name)
+    return _named(OsSource.PLAN, f"purchase plan {name}", plan.publisher, plan.product, plan.name, reference)
 
 
-def _of_own_name(facts: MachineFacts, silent: OsRelease) -> OsRelease:
+def _of_own_name(facts: MachineFacts, silent: OsRelease, reference: ReferenceData) -> OsRelease:
     """What the name of an own image tells, its gallery's name included. Whether the system is Linux, the disk says."""
     found = _OWN_NAME.search(_GUID.sub("", facts.image.id))
     if found is None:
         return silent
-    reading = image_grammar().read("", found["gallery"] or "", found["name"])
+    reading = reference.grammar().read("", found["gallery"] or "", found["name"])
     if reading.distribution in (Distribution.UNKNOWN, Distribution.WINDOWS):
         return silent
     distribution, version = reading.distribution, reading.version
@@ -161,17 +171,17 @@ def _of_own_name(facts: MachineFacts, silent: OsRelease) -> OsRelease:
     return OsRelease(distribution, version, None, OsType.UNKNOWN, OsSource.NAME, reason, needs_agent=True)
 
 
-def _with_guest(named: OsRelease, guest: OsRelease) -> OsRelease:
+def _with_guest(named: OsRelease, guest: OsRelease, reference: ReferenceData) -> OsRelease:
     """Names first; the guest agent where they are silent, or wrong."""
     if not guest.known:
         return named
     if not named.known:
         return guest
-    if _agree(named, guest):
+    if _agree(named, guest, reference):
         before, now = _told_by(named), _told_by(guest)
         if now and not before:
             return replace(guest, architecture=named.architecture)
-        if now and now != before and not _includes(guest, named):
+        if now and now != before and not _includes(guest, named, reference):
             reason = f"{named.reason}, and {guest.reason}"
             return replace(named, version=guest.version, product=guest.product, reason=reason, needs_agent=False)
         return replace(named, needs_agent=False) if named.needs_agent else named
@@ -179,11 +189,11 @@ def _with_guest(named: OsRelease, guest: OsRelease) -> OsRelease:
     return replace(guest, architecture=named.architecture, reason=reason)
 
 
-def _agree(named: OsRelease, guest: OsRelease) -> bool:
+def _agree(named: OsRelease, guest: OsRelease, reference: ReferenceData) -> bool:
     if named.distribution != guest.distribution:
         # Old agents call openSUSE `suse`, like SLES.
         return {named.distribution, guest.distribution} == {Distribution.OPENSUSE, Distribution.SLES}
-    return _includes(named, guest) or _includes(guest, named)
+    return _includes(named, guest, reference) or _includes(guest, named, reference)
 
 
 def _told_by(release: OsRelease) -> str:
@@ -191,10 +201,10 @@ def _told_by(release: OsRelease) -> str:
     return release.product if release.distribution == Distribution.WINDOWS else release.version or ""
 
 
-def _includes(wider: OsRelease, finer: OsRelease) -> bool:
+def _includes(wider: OsRelease, finer: OsRelease, reference: ReferenceData) -> bool:
     """Whether the one says the same as the other, or less, of one distribution."""
     if wider.distribution == Distribution.WINDOWS:
-        return not wider.product or windows_releases().includes(wider.product, finer.product)
+        return not wider.product or reference.windows().includes(wider.product, finer.product)
     return refines(finer.version, wider.version)
 
 
@@ -229,13 +239,15 @@ def _fix(facts: MachineFacts) -> str:
     return f"{cure} in the override file for {subject}"
 
 
-def _named(witness: OsSource, subject: str, publisher: str, offer: str, sku: str) -> OsRelease:
-    reading = image_grammar().read(publisher, offer, sku)
+def _named(
+    witness: OsSource, subject: str, publisher: str, offer: str, sku: str, reference: ReferenceData
+) -> OsRelease:
+    reading = reference.grammar().read(publisher, offer, sku)
     if reading.distribution is Distribution.UNKNOWN:
         because = f" because {reading.doubt}" if reading.doubt else ""
         return _silent(f"the {subject} does not tell a system{because}", reading.architecture)
     of_windows = reading.distribution is Distribution.WINDOWS
-    product = _windows_of_names(publisher, offer, sku) if of_windows else ""
+    product = _windows_of_names(reference.windows(), publisher, offer, sku) if of_windows else ""
     title = title_of(reading.distribution, product or reading.version, reading.architecture)
     missing = "" if reading.version or product else ", without a version"
     because = f" because {reading.doubt}" if missing and reading.doubt else ""
@@ -253,13 +265,13 @@ def _named(witness: OsSource, subject: str, publisher: str, offer: str, sku: str
 
 # A fleet has few images and few systems, and its VMs are read again and again.
 @lru_cache(maxsize=512)
-def _windows_of_names(publisher: str, offer: str, sku: str) -> str:
-    return windows_releases().of_names(publisher, offer, sku)
+def _windows_of_names(windows: WindowsReleases, publisher: str, offer: str, sku: str) -> str:
+    return windows.of_names(publisher, offer, sku)
 
 
 @lru_cache(maxsize=512)
-def _windows_of_guest(os_name: str, os_version: str) -> str:
-    return windows_releases().of_guest(os_name, os_version)
+def _windows_of_guest(windows: WindowsReleases, os_name: str, os_version: str) -> str:
+    return windows.of_guest(os_name, os_version)
 
 
 def _silent(reason: str, architecture: str | None = None) -> OsRelease:

@@ -1,7 +1,7 @@
 """The releases of Windows: how images, guest agents, tables and people write them, and which is newer.
 
 A release is written `Server 2012 R2`, `Server 1709`, `8.1`, `10` or `10 21H2`; an empty text is one that nobody told.
-The releases are data (`data/windows_releases.yaml`). No name makes it raise, whatever it holds.
+The releases are data (`windows_releases.yaml`). No name makes it raise, whatever it holds.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _ALONE = re.compile(r"1[01](?![\d._])")
 _NEWEST = 10**6  # the newest client's builds go on
 
 
-class WindowsReleases(Struct, frozen=True):
+class WindowsReleases(Struct, frozen=True, eq=False):
     """`windows_releases.yaml`, compiled. `spans` are the first and the last build of each release, `written` the
     words for it in a table. A release of the server line is read behind the word for Windows (`worded`), before the
     word datacenter (`beside_datacenter`), and in a sku whose offer is all Windows (`bare`)."""

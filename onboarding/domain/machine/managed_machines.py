@@ -1,13 +1,13 @@
 """Machines that are not their owner's to change: nodes of platforms, and VMs that live for minutes. Policies leave them
 alone unless they say otherwise.
 
-What marks them is data (`data/managed_machines.yaml`), checked when it is loaded.
+What marks them is data (`managed_machines.yaml`), checked when it is parsed.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import translate
 from functools import cache
 from typing import Any
@@ -17,9 +17,7 @@ from msgspec import Struct
 from onboarding.domain.errors import ConfigurationError
 from onboarding.domain.json_access import mapping, printable, text
 from onboarding.domain.machine.machine_facts import MachineFacts
-from onboarding.domain.package_data import read_data
 
-_PATH = "data/managed_machines.yaml"
 _KEYS = ("name", "is", "why", "source", "evidence")
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _SHOWN = 100  # characters of a value in a reason
@@ -125,23 +123,25 @@ class Managed(Struct, frozen=True):
     reason: str
 
 
-def recognise(facts: MachineFacts) -> Managed | None:
-    """Which kind of managed machine it is; None for a machine that is its owner's own."""
-    seen = _Seen(facts)
-    for kind in managed_kinds():
-        for evidence in kind.evidence:
-            if found := evidence.found(seen):
-                return Managed(kind.name, f"it is {kind.what} ({found})")
-    return None
+class ManagedKinds(Struct, frozen=True, eq=False):
+    """The kinds that there are, in the order in which they are tried."""
+
+    kinds: tuple[ManagedKind, ...]
+
+    def __iter__(self) -> Iterator[ManagedKind]:
+        return iter(self.kinds)
+
+    def recognise(self, facts: MachineFacts) -> Managed | None:
+        """Which kind of managed machine it is; None for a machine that is its owner's own."""
+        seen = _Seen(facts)
+        for kind in self.kinds:
+            for evidence in kind.evidence:
+                if found := evidence.found(seen):
+                    return Managed(kind.name, f"it is {kind.what} ({found})")
+        return None
 
 
-@cache
-def managed_kinds() -> tuple[ManagedKind, ...]:
-    """The kinds that ship with the package, in the order in which they are tried."""
-    return parse_kinds(read_data(_PATH), _PATH)
-
-
-def parse_kinds(raw: object, place: str) -> tuple[ManagedKind, ...]:
+def parse_kinds(raw: object, place: str) -> ManagedKinds:
     """Check and compile the data. Raises ConfigurationError, naming the place in it."""
     listed = mapping(raw).get("kinds")
     if not isinstance(listed, list) or not listed:
@@ -153,14 +153,14 @@ def parse_kinds(raw: object, place: str) -> tuple[ManagedKind, ...]:
             raise ConfigurationError(
                 f"{place}: kinds[{index}].name", f"{name!r} is there twice", "give it another name"
             )
-    return kinds
+    return ManagedKinds(kinds)
 
 
-def parse_included(raw: object, place: str) -> frozenset[str]:
+def parse_included(raw: object, place: str, kinds: ManagedKinds) -> frozenset[str]:
     """Read a policy's `includeManaged`: true for all kinds, false or nothing for none, else the names of kinds.
 
     Raises ConfigurationError for anything else, and names the kinds that there are."""
-    names = [kind.name for kind in managed_kinds()]
+    names = [kind.name for kind in kinds]
     if raw is None or isinstance(raw, bool):
         return frozenset(names if raw else ())
     known = f"known kinds: {', '.join(names)}"

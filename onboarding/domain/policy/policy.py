@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
-from functools import cache, partial
+from functools import cache
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -19,7 +19,7 @@ from onboarding.domain.errors import ConfigurationError
 from onboarding.domain.json_access import digest
 from onboarding.domain.limits.rollout_limit import RolloutLimit, parse_rollout_limit
 from onboarding.domain.machine.machine_facts import MachineFacts
-from onboarding.domain.machine.managed_machines import Managed, parse_included, recognise
+from onboarding.domain.machine.managed_machines import Managed, ManagedKinds, parse_included
 from onboarding.domain.policy.conditions import Explanation
 from onboarding.domain.policy.conditions.external_values import is_call, places
 from onboarding.domain.policy.exemption import Exemption, parse_exemptions
@@ -94,7 +94,8 @@ class Policy(Struct, frozen=True):
     extension: str
     scopes: tuple[Scope, ...]
     not_scopes: tuple[Scope, ...]
-    include_managed: frozenset[str]  # the kinds of managed machine that it takes in
+    kinds: ManagedKinds  # the kinds of managed machine that there are, which it leaves alone
+    include_managed: frozenset[str]  # the names of those that it takes in
     rule: Rule | None
     existence: Rule | None
     settings: Mapping[str, Any]
@@ -115,15 +116,15 @@ class Policy(Struct, frozen=True):
         return inside and not any(scope.contains(vm) for scope in self.not_scopes)
 
     def select(
-        self, facts: MachineFacts, now: datetime, recognised: Callable[[], Managed | None] | None = None
+        self, facts: MachineFacts, now: datetime, recognise: Callable[[ManagedKinds], Managed | None] | None = None
     ) -> Assignment:
         """Whether this policy wants its extension on the VM; the order is from the coarse to the fine. Who asks several
-        policies says by `recognised` what kind of managed machine it is, so that not each of them has to find out."""
+        policies says by `recognise` what kind of managed machine it is, so that not each of them has to find out."""
         if self.effect is Effect.DISABLED:
             return Assignment(self, False, f"policy {self.name} is disabled", nearness=0)
         if not self.in_scope(facts.id):
             return Assignment(self, False, f"outside the scope of policy {self.name}", nearness=1)
-        managed = recognised() if recognised else recognise(facts)
+        managed = recognise(self.kinds) if recognise else self.kinds.recognise(facts)
         if managed and managed.kind not in self.include_managed:
             way = f"includeManaged: [{managed.kind}] would take it in"
             return Assignment(self, False, f"policy {self.name} leaves it alone: {managed.reason}; {way}", nearness=2)
@@ -182,9 +183,13 @@ class PolicySet(Struct, frozen=True):
     def assign(self, facts: MachineFacts, now: datetime) -> tuple[Assignment, ...]:
         """One assignment per extension that any policy names."""
         by_extension: dict[str, Assignment] = {}
-        recognised = cache(partial(recognise, facts))  # once for all policies, and not for those out of scope
+
+        @cache  # once for all policies, and not for those out of scope
+        def recognise(kinds: ManagedKinds) -> Managed | None:
+            return kinds.recognise(facts)
+
         for policy in self.policies:
-            said = policy.select(facts, now, recognised)
+            said = policy.select(facts, now, recognise)
             best = by_extension.get(policy.extension)
             if best is None or (not best.selected and said.nearness > best.nearness):
                 by_extension[policy.extension] = said
@@ -206,7 +211,7 @@ class PolicySet(Struct, frozen=True):
         return tuple({policy.extension: policy for policy in reversed(self.reaching(vm))}.values())
 
 
-def parse_policy(raw: object, place: str, compile_rule: RuleCompiler) -> Policy:
+def parse_policy(raw: object, place: str, compile_rule: RuleCompiler, kinds: ManagedKinds) -> Policy:
     """Read one policy file; `place` is its name, for errors."""
     if not isinstance(raw, Mapping):
         raise ConfigurationError(place, "is not a policy", "write a mapping with name, effect and extension")
@@ -227,7 +232,8 @@ def parse_policy(raw: object, place: str, compile_rule: RuleCompiler) -> Policy:
         extension=raw["extension"],
         scopes=_scopes(raw, "scope", place),
         not_scopes=_scopes(raw, "notScopes", place),
-        include_managed=parse_included(raw.get("includeManaged"), f"{place}: includeManaged"),
+        kinds=kinds,
+        include_managed=parse_included(raw.get("includeManaged"), f"{place}: includeManaged", kinds),
         rule=condition("rule"),
         existence=condition("existenceCondition"),
         settings=_mapping(raw, "settings", place),

@@ -10,7 +10,7 @@ from azure.identity import CredentialUnavailableError
 
 from onboarding.azure.arm.arm_client import ArmAdapter
 from onboarding.azure.http_connections import Connections
-from onboarding.domain.failures.classification import classify, parse_errors
+from onboarding.domain.failures.classification import classify
 from onboarding.domain.resource_id import VmId
 from simulator.arm import Cut, FaultRule, Power
 from tests.adapters.arm.arm_calls import (
@@ -25,6 +25,7 @@ from tests.adapters.arm.arm_calls import (
     subscriptions,
 )
 from tests.adapters.conftest import SCOPE, Azure
+from tests.reference import parse_errors
 
 
 @READ_AND_INSTALL

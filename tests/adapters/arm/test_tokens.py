@@ -23,7 +23,7 @@ from onboarding.azure.storage.storage_clients import onboarding_table
 from onboarding.azure.storage.table_ledger import TableLedger
 from onboarding.concurrency import deadline
 from onboarding.domain.errors import ArmError, StorageError
-from onboarding.domain.failures.classification import classify, parse_errors
+from onboarding.domain.failures.classification import classify
 from onboarding.domain.resource_id import VmId
 from onboarding.settings import Storage, read_settings
 from simulator.arm import FaultRule
@@ -33,6 +33,7 @@ from tests.adapters.conftest import SCOPE, SUBSCRIPTIONS, Azure
 from tests.adapters.storage.rows import new_vm
 from tests.adapters.storage.storage_stub import storage_stub
 from tests.adapters.storage.test_storage_connections import Identity, nothing, trusting
+from tests.reference import parse_errors
 
 HOUR = 3600.0
 NOW = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)

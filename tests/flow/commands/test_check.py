@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from onboarding.application.image_check import NotAnImage, check_query
+from onboarding.application.image_check import NotAnImage
 from onboarding.cli.main import main
 from onboarding.domain.errors import ConfigurationError
 from onboarding.loading.policy_folder import load_catalogue
+from tests.reference import check_query
 
 GOOD = "Canonical:UbuntuServer:16.04-LTS:latest"
 OLD = "Canonical:UbuntuServer:18.04-LTS:latest"

@@ -18,9 +18,10 @@ from onboarding.cli.main import main
 from onboarding.cli.policy.live import FleetReader, listed
 from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.image.overrides import NO_OVERRIDES
-from onboarding.domain.policy.policy import PolicySet, parse_policy
+from onboarding.domain.policy.policy import PolicySet
 from onboarding.domain.policy.rule import compile_rule
 from tests.flow.world import BIONIC, POLICY, SUBSCRIPTION, WORKSPACE_ID, World, extension, vm_body, vm_id
+from tests.reference import REFERENCE, parse_policy
 from tests.shared_samples import SAMPLES, needs_samples
 
 WEST = vm_body("west")
@@ -258,7 +259,7 @@ async def test_whatever_arm_is_too_busy_for_is_read_again(caplog: pytest.LogCapt
     busy = Evidence(http_status=429, code="TooManyRequests", headers={"retry-after": "7"})
     world.arm.read_errors = [busy, Evidence(http_status=503, code="ServerBusy")]
     policy = parse_policy({**POLICY, "notScopes": [str(vm_id("b"))]}, "p.yaml", compile_rule)
-    reader = FleetReader(world.arm, ImageDefinitions(world.arm, NO_OVERRIDES), [PolicySet((policy,))], sleep)
+    reader = FleetReader(world.arm, ImageDefinitions(world.arm, REFERENCE, NO_OVERRIDES), [PolicySet((policy,))], sleep)
     seen = [each async for each in reader.read(fleet)]
     assert [each.facts.id.name for each in seen] == ["a", "b", "gone"]
     assert [bool(each.unread) for each in seen] == [False, False, True]
@@ -275,7 +276,7 @@ async def test_a_live_read_looks_around_where_a_rule_asks_for_it() -> None:
     }
     rule = {"value": "[resourceGroup().tags.env]", "notEquals": "lab"}
     policies = PolicySet((parse_policy({**POLICY, "rule": rule}, "p.yaml", compile_rule),))
-    reader = FleetReader(world.arm, ImageDefinitions(world.arm, NO_OVERRIDES), [policies])
+    reader = FleetReader(world.arm, ImageDefinitions(world.arm, REFERENCE, NO_OVERRIDES), [policies])
     ((seen,),) = [[each async for each in reader.read([each for each in [listed(vm_body("a"))] if each])]]
     (said,) = policies.assign(seen.facts, world.now)
     assert not said.selected

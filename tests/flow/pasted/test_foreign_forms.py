@@ -17,12 +17,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onboarding.application.image_check import Checker, NotAnImage
+from onboarding.application.image_check import NotAnImage
 from onboarding.cli.main import main
 from onboarding.domain.machine.machine_formats import Unrecognised, arm_form, listed, read_vm
 from onboarding.loading.policy_folder import load_catalogue
 from onboarding.loading.safe_reader import Unreadable, decode
 from tests.flow.world import BIONIC, POLICY, extension, vm_body
+from tests.reference import checker
 from tests.shared_samples import needs_samples, read_lines
 
 TAGS = {"Cost_Center": "42", "OSType": "x"}
@@ -206,7 +207,7 @@ def test_what_is_no_vm_or_was_cut_is_refused(name: str, folder: Path, capsys: py
             [read_vm(each) for each in listed(value)]
     if message == CUT:
         with pytest.raises(NotAnImage, match=message):
-            Checker(load_catalogue()["oms-agent-linux"].support_table("")).check(value)
+            checker(load_catalogue()["oms-agent-linux"].support_table("")).check(value)
 
 
 SCALE_SET = "Microsoft.Compute/virtualMachineScaleSets"

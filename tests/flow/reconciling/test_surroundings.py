@@ -13,11 +13,12 @@ from onboarding.application.readers.container_reader import ContainerReader
 from onboarding.domain.errors import ArmError
 from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.machine.machine_facts import read_facts
-from onboarding.domain.policy.policy import PolicySet, parse_policy
+from onboarding.domain.policy.policy import PolicySet
 from onboarding.domain.policy.rule import compile_rule
 from onboarding.domain.reconcile.decision import OperatorRequest
 from onboarding.domain.reconcile.row import Outcome, WaitingFor
 from tests.flow.world import OMS, POLICY, SECOND, SUBSCRIPTION, WORKSPACE_ID, World, extension, vm_body
+from tests.reference import parse_policy
 
 GROUP = f"/subscriptions/{SUBSCRIPTION}/resourcegroups/app-rg"
 WHOLE = f"/subscriptions/{SUBSCRIPTION}"

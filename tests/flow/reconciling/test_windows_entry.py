@@ -11,10 +11,10 @@ import yaml
 from pycep import BicepParser
 
 from onboarding.app import read_configuration
-from onboarding.application.image_check import check_query
 from onboarding.cli.main import main
 from onboarding.loading.policy_folder import load_catalogue_of
 from onboarding.web.health import health
+from tests.reference import check_query
 from tests.windows_entry import ENTRY, POLICY
 
 NAME = str(ENTRY["name"])

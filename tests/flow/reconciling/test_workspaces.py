@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from onboarding.domain.errors import ConfigurationError
-from onboarding.domain.policy.policy import parse_policy
 from onboarding.domain.policy.rule import compile_rule
 from onboarding.domain.reconcile.row import Outcome
 from tests.flow.world import POLICY, SUBSCRIPTION, WORKSPACE_ID, WORKSPACE_KEY, World
+from tests.reference import parse_policy
 
 EU, US, LAB = (f"{number * 8}-1111-2222-3333-444444444444" for number in "abc")
 KEYS = {"EU_KEY": "ZXUta2V5", "US_KEY": "dXMta2V5", "LAB_KEY": "bGFiLWtleQ=="}

@@ -14,13 +14,13 @@ from onboarding.application.ports import SUBSCRIPTIONS_AT_ONCE, ScheduledCheck, 
 from onboarding.application.sweep.sweep_queue import Budget, SweepFilter, SweepListener, SweepReport
 from onboarding.domain.errors import StorageError
 from onboarding.domain.failures.evidence import Evidence
-from onboarding.domain.policy.policy import parse_policy
 from onboarding.domain.policy.policy_version import PolicyState
 from onboarding.domain.policy.rule import compile_rule
 from onboarding.domain.reconcile.drift import Finding, Reason
 from onboarding.domain.reconcile.row import Outcome
 from onboarding.domain.resource_id import VmId
 from tests.flow.world import BIONIC, OMS, POLICY, SUBSCRIPTION, World, extension, vm_body, vm_id
+from tests.reference import parse_policy
 
 NOT_ALLOWED = Evidence(http_status=403, code="AuthorizationFailed")
 TOO_MANY = Evidence(http_status=429, code="RateLimiting")

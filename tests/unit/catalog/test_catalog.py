@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from onboarding.domain.catalog.catalogue_entry import CatalogueEntry, extension_body, parse_entry
+from onboarding.domain.catalog.catalogue_entry import CatalogueEntry, extension_body
 from onboarding.domain.errors import ConfigurationError
 from onboarding.domain.machine.machine_facts import OsType
 from onboarding.domain.secret import Secret
 from onboarding.loading.policy_folder import load_catalogue
+from tests.reference import parse_entry
 
 ID = "6F680a37-00c6-41c7-a93f-1437e3462574"
 KEY = "z4bU3p1/GrnWpQkky4gdabWXAhbWSTz70hm4m2Xt92XI+rSRgE8qVvRhsGo9TXffbrTahyrwv35W0pOqQAU7uQ=="

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from onboarding.domain.catalog.extension_settings import ExtensionSettings, known_settings, resolve_settings
 from onboarding.domain.masking import mask
-from onboarding.domain.policy.policy import parse_policy
 from onboarding.domain.policy.rule import compile_rule
 from onboarding.loading.policy_folder import load_catalogue
+from tests.reference import parse_policy
 
 OMS = load_catalogue()["oms-agent-linux"]
 ID = "6f680a37-00c6-41c7-a93f-1437e3462574"

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from onboarding.app import Configuration, read_configuration
 from onboarding.cli.main import main
-from onboarding.domain.catalog.catalogue_entry import parse_entry
 from onboarding.domain.errors import ConfigurationError
 from onboarding.loading.policy_folder import load_catalogue, load_catalogue_of
 from onboarding.web.health import health
+from tests.reference import parse_entry
 
 ENTRY: dict[str, Any] = {
     "name": "inventory-agent",

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onboarding.application.image_check import Checker
-from onboarding.domain.catalog.support_table import SupportTable, Verdict, judge, parse_table
+from onboarding.domain.catalog.support_table import SupportTable, Verdict, judge
 from onboarding.domain.errors import ConfigurationError
 from onboarding.domain.image.os_release import Distribution, OsRelease, OsSource, os_type_of
 from onboarding.domain.machine.machine_facts import OsType
 from onboarding.loading.policy_folder import load_catalogue
+from tests.reference import checker, parse_table
 from tests.windows_entry import windows_entry
 
 ENTRY = load_catalogue()["oms-agent-linux"]
@@ -68,7 +68,7 @@ def test_a_release_is_judged_by_the_tables_date(release: OsRelease, old: str, la
 
 
 def test_the_reason_is_a_sentence_with_witness_release_table_and_date() -> None:
-    judgement = Checker(OLD).check("OpenLogic:CentOS:7_9-gen2").judgement
+    judgement = checker(OLD).check("OpenLogic:CentOS:7_9-gen2").judgement
     assert judgement.row == "centos 7"
     assert judgement.table == "2017-04"
     assert judgement.reason == (
@@ -87,7 +87,7 @@ def test_the_reason_is_a_sentence_with_witness_release_table_and_date() -> None:
     ],
 )
 def test_the_reason_says_why_not(item: str, said: str) -> None:
-    judgement = Checker(OLD).check(item).judgement
+    judgement = checker(OLD).check(item).judgement
     assert said in judgement.reason
     assert "2017-04-26" in judgement.reason
 
@@ -138,7 +138,7 @@ def _named(table: SupportTable, distribution: str, version: str | None, architec
 
 @given(st.text(max_size=25), st.text(max_size=40), st.text(max_size=40))
 def test_no_name_is_supported_without_a_row(publisher: str, offer: str, sku: str) -> None:
-    answer = Checker(OLD).check({"imageReference": {"publisher": publisher, "offer": offer, "sku": sku}})
+    answer = checker(OLD).check({"imageReference": {"publisher": publisher, "offer": offer, "sku": sku}})
     release = answer.release
     assert not answer.supported or _named(OLD, release.distribution, release.version, release.architecture)
 
@@ -176,28 +176,28 @@ SERVER = "MicrosoftWindowsServer:WindowsServer:"
     ],
 )
 def test_a_windows_table_judges_windows(item: Any, least: str, listed: str) -> None:
-    assert (Checker(LEAST).check(item).judgement.verdict, Checker(LISTED).check(item).judgement.verdict) == (
+    assert (checker(LEAST).check(item).judgement.verdict, checker(LISTED).check(item).judgement.verdict) == (
         least,
         listed,
     )
 
 
 def test_the_reason_names_the_release_and_the_row_of_windows() -> None:
-    judgement = Checker(LEAST).check(f"{SERVER}2019-Datacenter").judgement
+    judgement = checker(LEAST).check(f"{SERVER}2019-Datacenter").judgement
     assert (judgement.row, judgement.reason) == (
         "windows >= Server 2012 R2",
         f"The marketplace image {SERVER}2019-Datacenter tells Windows Server 2019, "
         "which table 2026-01 (2026-01-15) names in row windows >= Server 2012 R2",
     )
-    assert "no row for Windows Server 2012" in Checker(LEAST).check(f"{SERVER}2012-Datacenter").judgement.reason
-    assert "must tell the version" in Checker(LEAST).check("p:o:windows").judgement.reason
+    assert "no row for Windows Server 2012" in checker(LEAST).check(f"{SERVER}2012-Datacenter").judgement.reason
+    assert "must tell the version" in checker(LEAST).check("p:o:windows").judgement.reason
 
 
 @pytest.mark.parametrize(
     "table", [LEAST, LISTED, WINDOWS.support_table("any"), windows_entry(supportTables=None).support_table("")]
 )
 def test_the_other_os_type_never_fits(table: SupportTable) -> None:
-    judgement = Checker(table).check(GOOD).judgement
+    judgement = checker(table).check(GOOD).judgement
     assert judgement.verdict is Verdict.UNSUPPORTED
     assert "tells Ubuntu 16.04: Linux, and" in judgement.reason
     assert judgement.reason.endswith("is for Windows")
@@ -221,12 +221,12 @@ def test_without_a_table_and_with_any_the_os_type_decides(
 ) -> None:
     table = windows_entry(osType=os_type, supportTables=tables, logs=[]).support_table("")
     vm = {"properties": {"storageProfile": {"osDisk": body, "imageReference": {"id": f"/x/images/{image}"}}}}
-    judgement = Checker(table).check(vm).judgement
+    judgement = checker(table).check(vm).judgement
     assert judgement.verdict == verdict
     assert (judgement.row == f"any {os_type}") is (verdict == "supported")
     listed = windows_entry().support_table("") if os_type == "Windows" else OLD
     if verdict == "supported":
-        assert Checker(listed).check(vm).judgement.verdict is Verdict.UNKNOWN, "with a table it stays unknown"
+        assert checker(listed).check(vm).judgement.verdict is Verdict.UNKNOWN, "with a table it stays unknown"
 
 
 @pytest.mark.parametrize(

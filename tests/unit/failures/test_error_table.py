@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 
 from onboarding.domain.errors import ConfigurationError
-from onboarding.domain.failures.classification import parse_errors
 from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.failures.failure_rules import Cause, Diagnosis, FailureClass
-from onboarding.domain.failures.handler_report import read_report
 from onboarding.loading.policy_folder import load_catalogue
+from tests.reference import parse_errors, read_report
 from tests.shared_samples import SAMPLES
 
 DOCUMENT = SAMPLES.parent / "oms-extension-for-linux.md"

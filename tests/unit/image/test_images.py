@@ -9,16 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onboarding.domain.errors import ConfigurationError
-from onboarding.domain.image.os_identification import (
-    NO_OVERRIDES,
-    ImageDefinition,
-    OsSource,
-    identify,
-    read_definition,
-    release_of_image,
-)
+from onboarding.domain.image.os_identification import NO_OVERRIDES, ImageDefinition, OsSource, read_definition
 from onboarding.domain.image.overrides import parse_overrides
 from onboarding.domain.machine.machine_facts import ImageKind, ImageReference, MachineFacts, OsType, read_facts
+from tests.reference import identify, release_of_image
 
 _GALLERY = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/galleries/golden/images/base/versions/1.0.0"
 _UBUNTU = {"publisher": "Canonical", "offer": "UbuntuServer", "sku": "16.04-LTS", "version": "latest"}

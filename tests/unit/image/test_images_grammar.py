@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onboarding.domain.errors import ConfigurationError
-from onboarding.domain.image.grammar_data import grammar_source, image_grammar
 from onboarding.domain.image.image_grammar import Reading, parse_grammar
 from onboarding.domain.image.os_release import Distribution
+from onboarding.loading.package_data import grammar_source, image_grammar
 
 # publisher:offer:sku distribution version
 MAKERS = """

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onboarding.domain.image.os_identification import OsSource, release_of_guest
+from onboarding.domain.image.os_identification import OsSource
 from onboarding.domain.image.os_release import Distribution
+from tests.reference import release_of_guest
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from onboarding.domain.catalog.support_table import Verdict, judge
-from onboarding.domain.image.os_identification import OsRelease, identify
+from onboarding.domain.image.os_identification import OsRelease
 from onboarding.domain.image.os_release import OsSource, os_type_of
 from onboarding.domain.machine.machine_facts import ImageKind, ImageReference, read_facts, read_image
 from onboarding.loading.policy_folder import load_catalogue
+from tests.reference import identify
 
 _FOLDER = Path(__file__).parent / "image_names"
 _TABLES = tuple(load_catalogue()["oms-agent-linux"].support_table(name) for name in ("2017-04", "2023-11"))

@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 
-from onboarding.application.image_check import Checker
 from onboarding.domain.catalog.support_table import Verdict
-from onboarding.domain.image.os_identification import release_of_guest
 from onboarding.domain.machine.machine_facts import MachineFacts, read_facts
 from onboarding.loading.policy_folder import load_catalogue
+from tests.reference import checker, release_of_guest
 from tests.shared_samples import needs_samples, read_lines
 
-CHECKER = Checker(load_catalogue()["oms-agent-linux"].support_table("2017-04"))
+CHECKER = checker(load_catalogue()["oms-agent-linux"].support_table("2017-04"))
 VERDICTS = {True: Verdict.SUPPORTED, False: Verdict.UNSUPPORTED, None: Verdict.UNKNOWN}
 pytestmark = needs_samples
 

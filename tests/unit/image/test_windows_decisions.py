@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
-from onboarding.domain.catalog.support_table import judge, parse_table
-from onboarding.domain.image.os_identification import Overrides, identify
+from onboarding.domain.catalog.support_table import judge
+from onboarding.domain.image.os_identification import Overrides
 from onboarding.domain.image.overrides import parse_overrides
 from onboarding.domain.machine.machine_facts import read_facts
 from onboarding.domain.reconcile.decide import decide
 from onboarding.domain.reconcile.decision import Act, Stop, Wait
+from tests.reference import identify, parse_table
 from tests.unit.reconcile.situations import ENTRY, context, vm_body
 from tests.windows_entry import windows_entry
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onboarding.domain.errors import ConfigurationError
-from onboarding.domain.image.grammar_data import image_grammar, windows_releases
 from onboarding.domain.image.os_release import Distribution
 from onboarding.domain.image.windows_releases import parse_releases
+from onboarding.loading.package_data import image_grammar, windows_releases
 
 WINDOWS = windows_releases()
 

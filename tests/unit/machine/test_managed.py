@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from onboarding.domain.errors import ConfigurationError
 from onboarding.domain.machine.machine_facts import MachineFacts, read_facts
-from onboarding.domain.machine.managed_machines import managed_kinds, parse_included, parse_kinds, recognise
+from onboarding.domain.machine.managed_machines import parse_kinds
+from onboarding.loading.package_data import managed_kinds
+from tests.reference import parse_included, recognise
 
 KINDS = [kind.name for kind in managed_kinds()]
 GUID = "0f9c7a52-6c1e-4a0b-9d53-2b1f6f0c1d77"

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from onboarding.domain.errors import ConfigurationError
 from onboarding.domain.machine.machine_facts import MachineFacts, read_facts
-from onboarding.domain.policy.policy import Effect, Policy, PolicySet, parse_policy
+from onboarding.domain.policy.policy import Effect, Policy, PolicySet
 from onboarding.domain.policy.rule import compile_rule
 from onboarding.domain.reconcile.row import WaitingFor
 from onboarding.domain.resource_id import VmId
+from tests.reference import parse_policy
 
 NOW = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
 VM = VmId("s1", "app-rg", "web01")

@@ -13,20 +13,20 @@ import yaml
 
 from onboarding.cli.main import main
 from onboarding.domain.catalog.catalogue_entry import KEYS as CATALOGUE_KEYS
-from onboarding.domain.catalog.catalogue_entry import parse_entry
 from onboarding.domain.image.overrides import parse_overrides
 from onboarding.domain.limits.rollout_limit import KEYS as BRAKE_KEYS
-from onboarding.domain.machine.managed_machines import managed_kinds
-from onboarding.domain.policy.policy import KEYS, parse_policy
+from onboarding.domain.policy.policy import KEYS
 from onboarding.domain.policy.rule import compile_rule
 from onboarding.export.policy_schema import policy_schema
+from onboarding.loading.package_data import managed_kinds
 from onboarding.loading.policy_folder import load_catalogue, load_policies
+from tests.reference import parse_entry, parse_policy
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "docs" / "policies.md").read_text(encoding="utf-8")
 EXAMPLES = [yaml.safe_load(text) for text in re.findall(r"^ *```yaml\n(.*?)^ *```", PAGE, re.DOTALL | re.MULTILINE)]
 POLICIES = [example for example in EXAMPLES if "extension" in example]
-SCHEMA = policy_schema(load_catalogue())
+SCHEMA = policy_schema(load_catalogue(), managed_kinds())
 HERE = {"name": "p", "extension": "oms-agent-linux"}
 
 

@@ -6,13 +6,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from onboarding.domain.catalog.support_table import judge
-from onboarding.domain.image.os_identification import identify
 from onboarding.domain.machine.machine_facts import read_facts
-from onboarding.domain.policy.policy import parse_policy
 from onboarding.domain.policy.rule import compile_rule
 from onboarding.domain.reconcile.decision import DecisionContext, RetryState
 from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
 from onboarding.loading.policy_folder import load_catalogue
+from tests.reference import identify, parse_policy
 
 ENTRY = load_catalogue()["oms-agent-linux"]
 START = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)

@@ -96,9 +96,9 @@ ANSWERS = {name: answer for name, _, answer in FACTORS}
 def _answer(decision: Decision) -> Answer:
     match decision:
         case Act():
-            return "Install", "", ""
+            return "Act", "", ""
         case Satisfied(ours=ours):
-            return "AlreadyInstalled", "ours" if ours else "theirs", ""
+            return "Satisfied", "ours" if ours else "theirs", ""
         case Wait(waiting_for=what, problem=problem) | Stop(outcome=what, problem=problem):
             return type(decision).__name__, what.value, str(problem.code) if problem else ""
 

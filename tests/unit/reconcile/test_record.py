@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from onboarding.domain.failures.classification import Cause
-from onboarding.domain.policy.policy import parse_policy
 from onboarding.domain.policy.rule import compile_rule
 from onboarding.domain.reconcile.decide import decide
 from onboarding.domain.reconcile.decision import Act, Problem, Satisfied, Stop, Wait
 from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
 from onboarding.domain.reconcile.row_builder import Episode, claim_of, closed, row_of, unread
 from onboarding.domain.resource_id import VmId
+from tests.reference import parse_policy
 from tests.unit.reconcile.situations import CUSTOM, ENTRY, OPENING, START, VM, context, extension, row
 
 NOW = START + timedelta(seconds=90)
