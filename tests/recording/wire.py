@@ -1,0 +1,67 @@
+"""What leaves the product, as plain JSON: without words for people, secrets, or what no two runs have in common."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+_TEXTS = frozenset({"Reason", "ErrorMeaning", "Advice", "Message", "Because"})
+_RANDOM = frozenset(
+    {"VmId", "EventId", "CorrelationId", "WriteId", "DurationMs", "UndoneAt", "Timestamp", "odata.etag"}
+)
+_FEW_BLANKS = 2
+
+
+def plain(value: Any) -> Any:
+    """The same for JSON: prose left out, secrets masked, bytes as their digest."""
+    if isinstance(value, Mapping):
+        shown = {str(key): plain(each) for key, each in value.items() if key not in _TEXTS}
+        if isinstance(secrets := shown.get("protectedSettings"), dict):
+            shown["protectedSettings"] = dict.fromkeys(secrets, "***")
+        return shown
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return sha256(value).hexdigest() if isinstance(value, bytes) else value
+
+
+def timeless(entity: Mapping[str, Any]) -> dict[str, Any]:
+    """An entity of the table, or a row as a command prints it: of times, event ids and durations only that they are
+    there."""
+    shown = {name: "…" if _passing(name, value) else value for name, value in entity.items()}
+    if "RowKey" in shown:
+        kind, *rest = str(shown["RowKey"]).split("|")
+        if kind == "log":  # log|group|vm|extension|inverted time|event
+            rest = [*rest[:3], "…", "ended" if rest[-1].endswith(".ended") else "…"]
+        elif kind == "untold":
+            rest = [*rest[:3], "…"]
+        shown["RowKey"] = "|".join([kind, *rest])
+    return dict(plain(shown))
+
+
+def _passing(name: str, value: Any) -> bool:
+    moment = isinstance(value, datetime | bytes) or (name.endswith(("At", "Time", "Since", "Until")) and bool(value))
+    return moment or name in _RANDOM
+
+
+def wordless(value: Any) -> Any:
+    """What a command prints, with each text of more than a few words as `…`."""
+    if isinstance(value, Mapping):
+        return {key: wordless(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [wordless(each) for each in value]
+    return "…" if isinstance(value, str) and value.count(" ") >= _FEW_BLANKS else value
+
+
+def line(told: Any) -> str:
+    return json.dumps(told, sort_keys=True, ensure_ascii=False)
+
+
+def write(file: Path, lines: Iterable[str]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(f"{each}\n" for each in lines), "utf-8")
