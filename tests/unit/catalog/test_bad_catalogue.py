@@ -82,7 +82,10 @@ def test_bad_files_beside_the_shipped_ones_are_left_out_and_named(app: Path) -> 
 
 
 def test_a_shipped_file_that_is_broken_takes_its_policies_alone(app: Path) -> None:
-    (app / OMS).write_text((app / OMS).read_text().replace("osType: Linux", "osType: BSD"))
+    broken = (app / OMS).read_text().replace("osType: Linux", "osType: BSD")
+    for entry in (app / OMS).parent.iterdir():
+        entry.unlink()
+    (app / OMS).write_text(broken)
     answers = ask(app)
     status, body = answers["get_health"]
     assert (status, body["policies"]) == (503, [])
