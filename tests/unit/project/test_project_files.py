@@ -71,8 +71,11 @@ def test_the_index_of_the_docs_names_every_page_once() -> None:
     assert set(listed).issuperset(pages)
 
 
-@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "SECURITY.md", "docs/README.md"])
-def test_the_files_that_a_page_for_contributors_names_are_there(page: str) -> None:
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/README.md"])
+def test_the_files_that_a_page_names_or_links_to_are_there(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     named = re.findall(r"`((?:docs|infra|onboarding|samples|scripts|simulator|tests)/[\w./-]*)`", text)
+    linked = re.findall(r"\]\(([^)#:]+)(?:#[\w-]+)?\)", text)
+    assert linked
     assert [name for name in named if not (ROOT / name).exists()] == []
+    assert [link for link in linked if not (ROOT / page).parent.joinpath(link).exists()] == []
