@@ -32,8 +32,7 @@ print(json.dumps(answers))
 @pytest.fixture
 def app(tmp_path: Path) -> Path:
     """The app as it is deployed, to be broken."""
-    unwanted = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "onboarding", tmp_path / "app" / "onboarding", ignore=unwanted)
+    shutil.copytree(ROOT / "onboarding", tmp_path / "app" / "onboarding")
     shutil.copytree(ROOT / "policies", tmp_path / "app" / "policies")
     shutil.copy(ROOT / "function_app.py", tmp_path / "app")
     return tmp_path / "app"
