@@ -20,6 +20,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.timeout(180)  # all packages are copied, compiled and zipped, and once more for the second zip
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ".python_packages/lib/site-packages/"
 for_this_machine = pytest.mark.skipif(
