@@ -24,6 +24,7 @@ _PATIENCE = timedelta(minutes=2)  # how long a promised token waits for one who 
 _WITHOUT_RETRY_AFTER_S = 30
 _OF_COMPUTE = "x-ms-ratelimit-remaining-resource"
 _OF_ARM = ("reads", "writes")
+_MOST_DIGITS = 18  # of a counter; what is longer is no count of requests
 _NEARLY = 1e-3  # of a token: times are whole microseconds
 _MOST_LANES = 256  # of those that nothing is known of; each is a few hundred bytes
 
@@ -205,9 +206,9 @@ def remaining(headers: Mapping[str, str]) -> dict[str, int]:
     counters as `reads` and `writes`. What is no number is left out. Headers are found without case."""
     counts = _parts(told) if (told := headers.get(_OF_COMPUTE)) else {}
     for counter in _OF_ARM:
-        number = headers.get(f"x-ms-ratelimit-remaining-subscription-{counter}")
-        if number and number.strip().isdecimal():
-            counts[counter] = int(number)
+        number = _number(headers.get(f"x-ms-ratelimit-remaining-subscription-{counter}", ""))
+        if number is not None:
+            counts[counter] = number
     return counts
 
 
@@ -225,10 +226,16 @@ def one_resource_is_busy(evidence: Evidence) -> bool:
 def _parts(text: str) -> dict[str, int]:
     named = (part.partition(";") for part in text.split(","))
     return {
-        bucket.rpartition("/")[2].strip().lower(): int(number)
-        for bucket, _, number in named
-        if number.strip().isdecimal()
+        bucket.rpartition("/")[2].strip().lower(): number
+        for bucket, _, told in named
+        if (number := _number(told)) is not None
     }
+
+
+def _number(text: str) -> int | None:
+    """`int` refuses what `strip` takes for space, and numbers of thousands of digits."""
+    digits = text.strip()
+    return int(digits) if digits.isdecimal() and len(digits) <= _MOST_DIGITS else None
 
 
 def _reads() -> tuple[Bucket, ...]:
