@@ -1,6 +1,7 @@
 """What holds for every test: how many examples Hypothesis draws, and that a busy machine fails none of them.
 
-`HYPOTHESIS_PROFILE=thorough` draws twenty times as many, wherever a test does not say its own number.
+`HYPOTHESIS_PROFILE=thorough` draws twenty times as many, wherever a test does not say its own number;
+`-o timeout=600` gives it the time.
 """
 
 from __future__ import annotations

@@ -262,7 +262,7 @@ def test_no_secret_value_goes_into_the_digest() -> None:
         st.recursive(
             st.one_of(st.none(), st.booleans(), st.floats(), st.text(), st.dates()),
             lambda inner: st.lists(inner),
-            max_leaves=20,  # with the usual 100 most drafts are thrown away, and drawing them takes seconds
+            max_leaves=20,  # a draft with more is drawn anew; with the usual 100 that takes seconds
         ),
     )
 )
