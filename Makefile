@@ -48,8 +48,8 @@ bench: setup ## Measure the product beside its floors, and write docs/performanc
 	@$(python) -m bench $(ARGS)
 
 .PHONY: test
-test: setup ## Run the tests in four processes, each file in one of them (ARGS="-k name tests/unit")
-	@$(python) -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+test: setup ## Run the tests in some processes, each file in one of them (ARGS="-k name tests/unit")
+	@$(python) -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: coverage
 coverage: setup ## Run the tests of units and flows, and fail where they take too few branches of the pure part
