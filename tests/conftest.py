@@ -23,6 +23,7 @@ settings.register_profile("thorough", deadline=None, suppress_health_check=_BUSY
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "usual"))
 
 
+@pytest.hookimpl(optionalhook=True)  # for who runs them without xdist
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Most tests wait for a host or for a look to become due, so that four share two cores; those of `unit` do not."""
     asked = [Path(config.invocation_params.dir, each.partition("::")[0]).resolve() for each in config.args]
