@@ -44,19 +44,19 @@ def deadline(seconds: float, clock: Monotonic = time.monotonic) -> Iterator[None
         _current.reset(token)
 
 
-def remaining(*, for_others: bool = False) -> float:
+def remaining(*, keep_reserve: bool = False) -> float:
     """The seconds that are left, zero at the least; infinite without a deadline. `for_others` leaves out what is kept
     for writing down how it went: it is what a step may spend on asking anybody but the storage account."""
     current = _current.get()
     if current is None:
         return math.inf
-    kept = current.kept if for_others else 0.0
+    kept = current.kept if keep_reserve else 0.0
     return max(0.0, current.ends - kept - current.clock())
 
 
-def limit(seconds: float | None, *, for_others: bool = False) -> float | None:
+def limit(seconds: float | None, *, keep_reserve: bool = False) -> float | None:
     """A step's own timeout, cut to what is left; None if neither bounds it. For `asyncio.timeout`."""
-    left = min(math.inf if seconds is None else seconds, remaining(for_others=for_others))
+    left = min(math.inf if seconds is None else seconds, remaining(keep_reserve=keep_reserve))
     return None if math.isinf(left) else left
 
 

@@ -97,9 +97,9 @@ class Settings:
     policies: str
     topic_endpoint: str
     topic_key: Secret | None
-    sweep_visits: int | None
-    sweep_visits_per_minute: int | None
-    sweep_patience: timedelta
+    sweep_requests: int | None
+    sweep_requests_per_minute: int | None
+    sweep_grace_period: timedelta
     problems: tuple[str, ...]
     values: Mapping[str, str] = field(repr=False)
 
@@ -142,9 +142,9 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         policies=environment.get("ONBOARDING_POLICIES") or "policies",
         topic_endpoint=topic_endpoint,
         topic_key=Secret(key) if key else None,
-        sweep_visits=_count("SWEEP_VISITS", usable, problems),
-        sweep_visits_per_minute=_count("SWEEP_VISITS_PER_MINUTE", usable, problems),
-        sweep_patience=_duration("SWEEP_PATIENCE", usable, GRACE_PERIOD, problems),
+        sweep_requests=_count("SWEEP_VISITS", usable, problems),
+        sweep_requests_per_minute=_count("SWEEP_VISITS_PER_MINUTE", usable, problems),
+        sweep_grace_period=_duration("SWEEP_PATIENCE", usable, GRACE_PERIOD, problems),
         problems=tuple(problems),
         values=dict(environment),
     )

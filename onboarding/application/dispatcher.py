@@ -123,7 +123,7 @@ class Dispatcher:
         now = self._ports.clock()
         reading = self._ports.ledger.read(vm, new=created and not again)
         if created:  # an install is likely to follow, and asks what is paused
-            reading = self._breakers.read_beside(reading, vm, now)
+            reading = self._breakers.read_concurrently(reading, vm, now)
         return Reconciliation(
             vm,
             trigger,

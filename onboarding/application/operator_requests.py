@@ -63,7 +63,7 @@ async def check_access(arm: Arm, subscriptions: Iterable[str]) -> None:
             raise NoAccess(subscription, error) from None
 
 
-async def check_sight(arm: Arm) -> None:
+async def check_any_access(arm: Arm) -> None:
     """Ask which subscriptions there are to see. Raises NoAccess if there are none, or as `check_access`."""
     try:
         if await arm.list_subscriptions():
@@ -109,7 +109,7 @@ class OperatorRequests:
         """Raises NoAccess where ARM does not serve the person for one of the VMs' subscriptions."""
         await check_access(self._ports.arm, (vm.subscription for vm in vms))
 
-    async def ask(self, vm: VmId, request: OperatorRequest) -> Mapping[str, Row]:
+    async def handle(self, vm: VmId, request: OperatorRequest) -> Mapping[str, Row]:
         """Do what a person asks for; the VM's rows by extension. Raises StorageError, and ArmError for a VM that
         cannot be read and has no row, or that the person may not read or write."""
         with suppress(LostRace):  # whoever won has the VM in hand
@@ -127,7 +127,7 @@ class OperatorRequests:
         return await self.rows(vm)
 
     async def preview(self, vm: VmId, request: OperatorRequest) -> tuple[Preview, ...]:
-        """What `ask` would do. Nothing is written, and ARM is asked for nothing but to be read. Raises as `ask`."""
+        """What `handle` would do. Nothing is written, and ARM is asked for nothing but to be read. Raises as `handle`."""
         targets = await self._reconciler.preview(await self._visit(vm, request))
         return tuple(Preview(target.context, decision) for target, decision in targets)
 

@@ -27,7 +27,7 @@ from onboarding.domain.resource_id import VmId
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredRow:
     """A current row as it is in the table; `version` must still be the same when it is written over. `rest` are the
     columns that this version does not know, as the table gave them: they are written back."""
 
@@ -45,14 +45,14 @@ class StoredMachine:
     rest: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
-class Known(Struct, frozen=True):
+class MachineRows(Struct, frozen=True):
     """What the table says of one machine: its own row, if there is one, and the current row of each extension.
 
     `unreadable` are the versions of rows that are there and cannot be read, by extension in lower case: they count as
     absent, and are replaced."""
 
     machine: StoredMachine | None = None
-    targets: Mapping[str, Stored] = struct_field(default_factory=dict)
+    targets: Mapping[str, StoredRow] = struct_field(default_factory=dict)
     unreadable: Mapping[str, str] = struct_field(default_factory=dict)
 
     def version(self, extension: str) -> str | None:
@@ -62,7 +62,7 @@ class Known(Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class RowWrite:
     """A row to be written over the version that was read (None: there was none). `history`: with its line of history;
     `ended` is the row of another machine of the same name, which ends with a line of its own."""
 
@@ -73,14 +73,14 @@ class Entry:
     ended: Row | None = None
 
 
-class Versions(Struct, frozen=True):
+class RowVersions(Struct, frozen=True):
     """What the rows are after a write."""
 
     machine: str
     targets: Mapping[str, str]
 
 
-class Reading(Struct, frozen=True):
+class ArmAnswer(Struct, frozen=True):
     """One answer of ARM: the body, and when ARM gave it by its own clock (UTC; None if it does not say)."""
 
     body: Mapping[str, Any]
@@ -107,11 +107,11 @@ type Message = ScheduledCheck | ReconcileRequest
 
 
 class Arm(Protocol):
-    async def read_machine(self, vm: VmId, *, to_install: bool = False) -> Reading:
+    async def read_machine(self, vm: VmId, *, to_install: bool = False) -> ArmAnswer:
         """The VM with its instance view: one GET. Raises ArmError; with `to_install` also where an install could
         not follow yet, so that a VM is read when it is its turn, and not before."""
 
-    async def read_extension(self, vm: VmId, name: str) -> Reading:
+    async def read_extension(self, vm: VmId, name: str) -> ArmAnswer:
         """One extension of the VM with its instance view: one GET. Raises ArmError."""
 
     async def read_image(self, image_id: str) -> Mapping[str, Any]:
@@ -140,7 +140,7 @@ class Shell(Protocol):
 
 
 class Ledger(Protocol):
-    async def read(self, vm: VmId, *, new: bool = False) -> Known:
+    async def read(self, vm: VmId, *, new: bool = False) -> MachineRows:
         """What the table says of the VM. With `new` its own row is looked for first, and where there is none nothing
         more is read: of a VM that was just made there is nothing. Raises StorageError."""
 
@@ -148,12 +148,12 @@ class Ledger(Protocol):
         self,
         machine: MachineRow,
         version: str | None,
-        entries: Sequence[Entry],
+        entries: Sequence[RowWrite],
         trigger: EventRef,
         *,
         again: bool = False,
         rest: Mapping[str, Any] | None = None,
-    ) -> Versions:
+    ) -> RowVersions:
         """Write the machine's own row, the rows of `entries` and their lines of history in one transaction.
 
         With a final row goes a note that its outcome is still to be told, where anybody is told of outcomes.
@@ -166,7 +166,7 @@ class Ledger(Protocol):
         machine: MachineRow,
         version: str,
         extension: str,
-        before: Stored | None,
+        before: StoredRow | None,
         at: str,
         *,
         rest: Mapping[str, Any] | None = None,
@@ -186,7 +186,7 @@ class Ledger(Protocol):
     def unpublished(self, before: datetime) -> AsyncIterator[Row]:
         """Final rows, written before that time, whose outcome event nobody has taken yet. Raises StorageError."""
 
-    async def told(self, row: Row) -> None:
+    async def mark_published(self, row: Row) -> None:
         """The outcome event of a final row was taken. Raises StorageError."""
 
     def summaries(self, subscription: str) -> AsyncIterator[tuple[str, RowSummary]]:
@@ -283,12 +283,12 @@ class RolloutStore(Protocol):
     async def write(self, state: RolloutState, version: str | None) -> str:
         """Write it, new (None) or over the version that was read; the new version. Raises LostRace, StorageError."""
 
-    async def every(self) -> tuple[RolloutState, ...]:
+    async def read_all(self) -> tuple[RolloutState, ...]:
         """What is counted for all policies. Raises StorageError."""
 
 
 class PolicyStore(Protocol):
-    async def every(self) -> Mapping[str, PolicyState]:
+    async def read_all(self) -> Mapping[str, PolicyState]:
         """What was seen last of each policy, by its name. Raises StorageError."""
 
     async def write(self, state: PolicyState) -> None:
@@ -301,7 +301,7 @@ class ScheduleQueue(Protocol):
 
 
 class Poison(Protocol):
-    def give_back(self) -> AsyncIterator[bool]:
+    def requeue(self) -> AsyncIterator[bool]:
         """Put each message that was laid aside back on the queue; whether it was one of ours, else it stays. Raises
         StorageError."""
 

@@ -37,17 +37,17 @@ class Forecast(Struct, frozen=True):
 
     context: DecisionContext
     decision: Decision
-    untold: str = ""
+    unknown_because: str = ""
 
     @property
     def word(self) -> str:
         """`Install`, `Update`, the outcome, or `unknown`."""
-        return UNKNOWN if self.untold else self._decided
+        return UNKNOWN if self.unknown_because else self._decided
 
     @property
     def reason(self) -> str:
-        if self.untold:
-            return self.untold
+        if self.unknown_because:
+            return self.unknown_because
         silent = self.word not in (Outcome.OUT_OF_SCOPE, Outcome.UNSUPPORTED) and _tells_no_extensions(self.context)
         return self.decision.reason + (_SILENT if silent else "")
 
@@ -110,7 +110,7 @@ def _of_assignment(
     missing, healthy = decided(*told), decided(*told, there)
     if missing.word == healthy.word:
         return missing
-    return replace(missing, untold=_not_told(open_))
+    return replace(missing, unknown_because=_not_told(open_))
 
 
 def _open(facts: MachineFacts, entry: CatalogueEntry) -> list[InstalledExtension]:

@@ -23,7 +23,7 @@ from onboarding.concurrency import limit
 
 _MOST = 300  # a Consumption instance has 600
 _KEPT_S = 60.0
-TIME_IS_UP = "the time of this event is up"
+DEADLINE_PASSED = "the time of this event is up"
 USER_AGENT = UserAgentPolicy("vm-onboarding").user_agent
 
 
@@ -46,12 +46,12 @@ class Connections(AioHttpTransport):  # type: ignore[misc]  # azure-core loads i
         if left is None:
             return await super().send(request, **options)
         if not left:
-            raise ServiceRequestTimeoutError(TIME_IS_UP)
+            raise ServiceRequestTimeoutError(DEADLINE_PASSED)
         try:
             async with asyncio.timeout(left):
                 return await super().send(request, **options)
         except TimeoutError:
-            raise ServiceResponseTimeoutError(TIME_IS_UP) from None
+            raise ServiceResponseTimeoutError(DEADLINE_PASSED) from None
 
     async def opened(self) -> aiohttp.ClientSession:
         """The session; it stays ours to close."""
@@ -77,12 +77,12 @@ async def _send_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandler
 
 
 @asynccontextmanager
-async def in_time() -> AsyncIterator[None]:
+async def within_deadline() -> AsyncIterator[None]:
     """For asking anybody but the storage account, whose share of the event's time is left alone. Raises TimeoutError
     where the answer took too long, and azure-core's error where there was no time to ask."""
-    left = limit(None, for_others=True)
+    left = limit(None, keep_reserve=True)
     if left is not None and not left:
-        raise ServiceRequestTimeoutError(TIME_IS_UP)
+        raise ServiceRequestTimeoutError(DEADLINE_PASSED)
     async with asyncio.timeout(left):
         yield
 

@@ -27,7 +27,7 @@ from onboarding.domain.failures.evidence import IDENTITY_UNUSABLE, TOKEN_UNAVAIL
 from onboarding.settings import Cloud
 
 _TIMEOUT_S = 10.0  # for one token, everything included: an event has 25 s, and asks for two at the most
-_PATIENCE_WITH_PEOPLE_S = 25.0  # a developer's credential tries one way after the other, and starts `az`
+_DEVELOPER_TIMEOUT_S = 25.0  # a developer's credential tries one way after the other, and starts `az`
 # No try follows an answer, since the SDK would sleep between them: whoever wants a token waits with its row instead.
 _ASKING: dict[str, Any] = {"connection_timeout": 5, "read_timeout": 8, "retry_total": 1, "retry_status": 0}
 _RENEWED_S = 300.0  # before a token runs out
@@ -59,7 +59,7 @@ def credential(cloud: Cloud, client_id: str, environment: Mapping[str, str]) -> 
     from azure.identity.aio import DefaultAzureCredential
 
     chain = DefaultAzureCredential(authority=cloud.authority, managed_identity_client_id=client_id or None, **_ASKING)
-    return Tokens(chain, grace_period=_PATIENCE_WITH_PEOPLE_S)
+    return Tokens(chain, timeout_s=_DEVELOPER_TIMEOUT_S)
 
 
 class NoToken(ClientAuthenticationError):
@@ -74,12 +74,12 @@ class Tokens:
         self,
         credential: AsyncTokenCredential,
         *,
-        grace_period: float = _TIMEOUT_S,
+        timeout_s: float = _TIMEOUT_S,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`patience` is how many seconds the credential may take; `clock` tells the time since 1970."""
         self._credential = credential
-        self._patience = grace_period
+        self._timeout_s = timeout_s
         self._clock = clock
         self._known: dict[tuple[str, ...], AccessToken] = {}
         self._asking: SingleFlight[tuple[tuple[str, ...], str | None], AccessToken] = SingleFlight()
@@ -129,13 +129,13 @@ class Tokens:
     async def _ask(self, scopes: tuple[str, ...], claims: str | None, options: Mapping[str, Any]) -> AccessToken:
         more: dict[str, Any] = {"claims": claims} if claims is not None else {}
         try:
-            async with asyncio.timeout(self._patience) as grace_period:
+            async with asyncio.timeout(self._timeout_s) as timeout:
                 self._known[scopes] = token = await self._credential.get_token(*scopes, **more, **options)
             return token
         except TimeoutError:
-            if not grace_period.expired():
+            if not timeout.expired():
                 raise
-            raise TimeoutError(f"the credential did not answer within {self._patience:g} s (timed out)") from None
+            raise TimeoutError(f"the credential did not answer within {self._timeout_s:g} s (timed out)") from None
 
 
 class ArmTokens:
@@ -147,7 +147,7 @@ class ArmTokens:
 
     async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
         try:
-            async with asyncio.timeout(limit(None, for_others=True)):
+            async with asyncio.timeout(limit(None, keep_reserve=True)):
                 return await self._tokens.get_token(*scopes, **options)
         except (NoToken, TimeoutError) as error:
             raise ArmError(_no_token(error)) from None

@@ -11,7 +11,7 @@ from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import AzureError
 from azure.core.messaging import CloudEvent
 
-from onboarding.azure.http_connections import in_time
+from onboarding.azure.http_connections import within_deadline
 from onboarding.domain.reconcile.row import Row
 
 _log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class TopicPublisher:
 
     async def publish(self, row: Row) -> bool:
         try:
-            async with in_time():
+            async with within_deadline():
                 await self._client.send(outcome_event(row))
         except (AzureError, TimeoutError) as error:
             _log.warning("%s: the outcome event was not taken: %s", row.vm_name, type(error).__name__)

@@ -16,7 +16,7 @@ from azure.storage.queue.aio import QueueClient
 from onboarding.azure.arm.arm_client import ArmAdapter
 from onboarding.azure.http_connections import Connections
 from onboarding.azure.storage.schedule_queue import StorageScheduleQueue
-from onboarding.azure.storage.storage_clients import OnboardingTable, deferrals_queue, onboarding_table
+from onboarding.azure.storage.storage_clients import OnboardingTable, onboarding_table, storage_schedule_queue
 from onboarding.azure.storage.table_ledger import TableLedger
 from onboarding.settings import QUEUE, Storage, read_settings
 from simulator.arm import ArmSimulator, Endpoints, Options
@@ -60,7 +60,7 @@ def ledger(table: OnboardingTable) -> TableLedger:
 
 @pytest.fixture
 async def schedule_queue(storage: Storage) -> AsyncIterator[StorageScheduleQueue]:
-    adapter = deferrals_queue(storage, None)
+    adapter = storage_schedule_queue(storage, None)
     yield adapter
     await adapter.close()
 

@@ -17,7 +17,7 @@ from onboarding.azure.arm.arm_client import ArmAdapter
 from onboarding.azure.arm.resource_graph import GraphAdapter
 from onboarding.azure.http_connections import Connections
 from onboarding.azure.storage.breaker_store import TableBreakerStore
-from onboarding.azure.storage.storage_clients import deferrals_queue, onboarding_table
+from onboarding.azure.storage.storage_clients import onboarding_table, storage_schedule_queue
 from onboarding.azure.storage.table_ledger import TableLedger
 from onboarding.concurrency import deadline
 from onboarding.domain.errors import ArmError, StorageError
@@ -77,7 +77,7 @@ async def silent(folder: Path | None = None, *, dribble: bool = False) -> AsyncI
         await runner.cleanup()
 
 
-async def in_time(work: Awaitable[object], seconds: float = SHORT) -> None:
+async def within_deadline(work: Awaitable[object], seconds: float = SHORT) -> None:
     began = time.monotonic()
     with deadline(seconds):
         await work
@@ -91,7 +91,7 @@ async def fails(work: Callable[[], Awaitable[object]], error: type[Exception], s
         told.append(raised.value)
 
     told: list[Exception] = []
-    await in_time(failing(), seconds)
+    await within_deadline(failing(), seconds)
     return told[0]
 
 
@@ -130,7 +130,7 @@ async def test_storage_s_answer_is_waited_for_as_long_as_the_event_lasts(dribble
         await fails(lambda: TableLedger(table).read(new_vm()), StorageError)
         await fails(lambda: create(TableLedger(table), row_of(new_vm()), trigger()), StorageError)
         await fails(lambda: TableBreakerStore(table).read("s"), StorageError)
-        schedule_queue = deferrals_queue(storage_of(server.connection), None)
+        schedule_queue = storage_schedule_queue(storage_of(server.connection), None)
         await fails(lambda: schedule_queue.schedule(ScheduledCheck(new_vm(), OMS, TIME), TIME), StorageError)
         await schedule_queue.close()
 
@@ -155,5 +155,5 @@ async def test_storage_has_time_left_when_arm_had_none(tmp_path: Path) -> None:
     async with silent(tmp_path) as server, silent() as storage:
         adapter = ArmAdapter(Identity(), server.endpoint, SCOPE, lambda: NOW, connections=trusting(tmp_path))
         async with onboarding_table(storage_of(storage.connection), None, Connections()) as table:
-            await in_time(event())
+            await within_deadline(event())
         await adapter.close()

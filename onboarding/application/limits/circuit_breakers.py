@@ -37,7 +37,7 @@ class CircuitBreakers:
         self._reading: dict[str, asyncio.Lock] = {}
         self._changes = 0  # of ours: what was read before one of them is old
 
-    async def read_beside[T](self, other: Awaitable[T], vm: VmId, now: datetime) -> T:
+    async def read_concurrently[T](self, other: Awaitable[T], vm: VmId, now: datetime) -> T:
         """The result of `other`; the pauses are read meanwhile if it is time. Raises StorageError."""
         if all(self._fresh(each, now) for each in _subscriptions(vm)):
             return await other

@@ -96,7 +96,7 @@ class ContainerReader:
 
 async def _in_time(reading: Awaitable[_Kept]) -> _Kept:
     try:
-        async with asyncio.timeout(limit(None, for_others=True)):
+        async with asyncio.timeout(limit(None, keep_reserve=True)):
             return await reading
     except TimeoutError:
         raise ArmError(Evidence(code="TimeoutError", message="ARM did not answer in time")) from None

@@ -78,7 +78,7 @@ class PolicyVersions:
         """Compare the policies with those that were seen last, and keep what is new. Raises StorageError."""
         if self._store is None:
             return
-        last = await self._store.every()
+        last = await self._store.read_all()
         self._states = {policy.name: seen(policy, last.get(policy.name), now) for policy in self._policies.policies}
         for name, state in self._states.items():
             if write and state != last.get(name):

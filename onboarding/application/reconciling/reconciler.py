@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from copy import replace
 from datetime import datetime
 
-from onboarding.application.ports import Stored
+from onboarding.application.ports import StoredRow
 from onboarding.application.readers.container_reader import Completed
 from onboarding.application.reconciling.decider import Decider
 from onboarding.application.reconciling.executor import Executor
@@ -73,7 +73,7 @@ class Reconciler:
         work = replace(work, definition=reading.definition, unread=reading.completed.failures)
         await self._reconcile(work, reading.completed, policies, orphaned, reading.at)
 
-    async def confirm(self, work: Reconciliation, stored: Stored) -> None:
+    async def confirm(self, work: Reconciliation, stored: StoredRow) -> None:
         """An event says that the extension we asked for was written: ARM's word on it settles the row. Where that is
         anything but a clean success, the VM is reconciled. Raises as `visit`."""
         row, claim = stored.row, work.claim

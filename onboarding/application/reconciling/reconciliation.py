@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from msgspec import Struct, field
 
 from onboarding.application.notifications import EventRef
-from onboarding.application.ports import Known, Stored
+from onboarding.application.ports import MachineRows, StoredRow
 from onboarding.domain.catalog.extension_settings import ExtensionSettings
 from onboarding.domain.errors import ArmError
 from onboarding.domain.image.os_identification import ImageDefinition
@@ -40,7 +40,7 @@ class Reconciliation(Struct, frozen=True):
 
     vm: VmId
     trigger: EventRef
-    known: Known
+    known: MachineRows
     now: datetime
     created: bool = False
     deletion: bool = False
@@ -56,7 +56,7 @@ class Reconciliation(Struct, frozen=True):
     unread: Mapping[str, ArmError] = field(default_factory=dict)
 
     @property
-    def stored(self) -> Mapping[str, Stored]:
+    def stored(self) -> Mapping[str, StoredRow]:
         return self.known.targets
 
     @property

@@ -12,15 +12,15 @@ from datetime import timedelta
 from onboarding.application.limits.circuit_breakers import CircuitBreakers
 from onboarding.application.limits.rollout_limits import RolloutLimits
 from onboarding.application.ports import (
-    Entry,
-    Known,
+    MachineRows,
     Message,
     Ports,
     ReconcileRequest,
+    RowVersions,
+    RowWrite,
     ScheduledCheck,
-    Stored,
     StoredMachine,
-    Versions,
+    StoredRow,
 )
 from onboarding.application.reconciling.reconciliation import DELETION, Reconciliation
 from onboarding.domain.errors import StorageError
@@ -50,7 +50,7 @@ class Recorder:
         *,
         again: bool = False,
         beyond: Row | None = None,
-    ) -> Versions | None:
+    ) -> RowVersions | None:
         """Write the rows that tell something new over those that were read. `again`: this trigger wrote before.
         `beyond` is what a row said before it was claimed: only what goes beyond that is history.
 
@@ -64,7 +64,7 @@ class Recorder:
         await self._publish(work, entries)
         return versions
 
-    async def claim(self, work: Reconciliation, machine: MachineRow, claim: Row, others: Sequence[Row]) -> Versions:
+    async def claim(self, work: Reconciliation, machine: MachineRow, claim: Row, others: Sequence[Row]) -> RowVersions:
         """Schedule the checks and claim the write, side by side: whichever is lost, the other leads back here. A check
         without a claim is dropped; a claim without a check gets one when its event or check is delivered again."""
         entries = [*_entries(work, machine, [claim], history=False), *_entries(work, machine, others)]
@@ -84,7 +84,7 @@ class Recorder:
         """Write the line of history alone."""
         await self._ports.ledger.append(row, work.trigger)
 
-    async def undo(self, work: Reconciliation, machine: MachineRow, versions: Versions, extension: str) -> None:
+    async def undo(self, work: Reconciliation, machine: MachineRow, versions: RowVersions, extension: str) -> None:
         """Take a claim back whose request was not carried out. Raises LostRace and StorageError."""
         before = work.stored.get(extension)
         own, at = work.known.machine, versions.targets[extension]
@@ -106,7 +106,7 @@ class Recorder:
         open_rows = [stored.row for stored in work.stored.values() if not stored.row.outcome.final]
         await self._schedule_checks(work, open_rows)
 
-    async def _schedule(self, work: Reconciliation, entries: Iterable[Entry]) -> None:
+    async def _schedule(self, work: Reconciliation, entries: Iterable[RowWrite]) -> None:
         """Schedule what is not under way already."""
         if _left_behind(work):
             await self.renew_checks(work)
@@ -126,8 +126,8 @@ class Recorder:
                 raise result
 
     async def _commit(
-        self, work: Reconciliation, machine: MachineRow, entries: Sequence[Entry], *, again: bool
-    ) -> Versions:
+        self, work: Reconciliation, machine: MachineRow, entries: Sequence[RowWrite], *, again: bool
+    ) -> RowVersions:
         own = work.known.machine
         written = await self._ports.ledger.commit(
             machine, own.version if own else None, entries, work.trigger, again=again, rest=own.rest if own else None
@@ -138,7 +138,7 @@ class Recorder:
             _log.log(level, "%s %s: %s, %s", work.vm.name, row.extension, row.outcome, printable(row.reason))
         return written
 
-    async def _publish(self, work: Reconciliation, entries: Iterable[Entry]) -> None:
+    async def _publish(self, work: Reconciliation, entries: Iterable[RowWrite]) -> None:
         for entry in entries:
             row = entry.row
             if not (entry.history and row.outcome.final):
@@ -154,7 +154,7 @@ class Recorder:
         """Publish at once; if that fails at any point, the note in the table has the sweep do it."""
         try:
             if await self._ports.publisher.publish(row):
-                await self._ports.ledger.told(row)
+                await self._ports.ledger.mark_published(row)
         except StorageError as error:
             _log.warning("%s %s: %s", row.vm_name, row.extension, error)
 
@@ -168,21 +168,21 @@ def _left_behind(work: Reconciliation) -> bool:
     return work.stored[claim.target].row.waiting_for is WaitingFor.CLAIM
 
 
-def after(work: Reconciliation, machine: MachineRow, versions: Versions, rows: Iterable[Row]) -> Reconciliation:
+def after(work: Reconciliation, machine: MachineRow, versions: RowVersions, rows: Iterable[Row]) -> Reconciliation:
     """The visit once these rows were written: what the table says now."""
     own = work.known.machine
     targets = dict(work.stored)
     for row in rows:
         if version := versions.targets.get(row.extension):
             stored = targets.get(row.extension)
-            targets[row.extension] = Stored(row, version, stored.rest if stored else {})
-    known = Known(StoredMachine(machine, versions.machine, own.rest if own else {}), targets)
+            targets[row.extension] = StoredRow(row, version, stored.rest if stored else {})
+    known = MachineRows(StoredMachine(machine, versions.machine, own.rest if own else {}), targets)
     return replace(work, known=known)
 
 
 def _entries(
     work: Reconciliation, machine: MachineRow, rows: Iterable[Row], *, history: bool = True, beyond: Row | None = None
-) -> list[Entry]:
+) -> list[RowWrite]:
     """The rows that tell something that the stored ones do not. A wait that only moves on writes no line of history."""
     entries = []
     for row in rows:
@@ -198,5 +198,5 @@ def _entries(
         if last is not None and last.outcome.final and not tells and history:
             row = replace(row, finished_at=last.finished_at, duration_ms=last.duration_ms)
         version = work.known.version(row.extension)
-        entries.append(Entry(row, version, bool(tells), stored.rest if stored else {}, ended))
+        entries.append(RowWrite(row, version, bool(tells), stored.rest if stored else {}, ended))
     return entries

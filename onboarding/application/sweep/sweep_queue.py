@@ -63,8 +63,8 @@ class Budget(Struct, frozen=True):
     @classmethod
     def of(cls, settings: Settings) -> Budget:
         default = cls()
-        per_minute = settings.sweep_visits_per_minute or default.per_minute
-        return cls(settings.sweep_visits or default.requested, per_minute, settings.sweep_patience)
+        per_minute = settings.sweep_requests_per_minute or default.per_minute
+        return cls(settings.sweep_requests or default.requested, per_minute, settings.sweep_grace_period)
 
 
 class SweepFilter(Struct, frozen=True):

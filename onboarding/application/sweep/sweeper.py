@@ -163,7 +163,7 @@ class Sweeper:
             async for row in self._ports.ledger.unpublished(sweep_queue.started - self._budget.grace):
                 sweep_queue.check(_ANNOUNCED)
                 if await self._ports.publisher.publish(row):
-                    await self._ports.ledger.told(row)
+                    await self._ports.ledger.mark_published(row)
                     sweep_queue.report.announced += 1
         except OutOfTime as stopped:
             sweep_queue.report.stop(f"{stopped} of publishing outcomes")

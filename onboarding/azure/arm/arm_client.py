@@ -27,8 +27,8 @@ from azure.core.pipeline import PipelineRequest, PipelineResponse
 from azure.core.pipeline.policies import AsyncHTTPPolicy, ProxyPolicy
 from azure.core.rest import AsyncHttpResponse, HttpRequest
 
-from onboarding.application.ports import Clock, Reading
-from onboarding.azure.http_connections import USER_AGENT, Connections, in_time, proxies_for
+from onboarding.application.ports import ArmAnswer, Clock
+from onboarding.azure.http_connections import USER_AGENT, Connections, proxies_for, within_deadline
 from onboarding.azure.identity import ArmTokens, BearerPolicy
 from onboarding.domain.errors import ArmError
 from onboarding.domain.failures.evidence import Evidence
@@ -59,13 +59,13 @@ class ArmAdapter:
         clock: Clock,
         *,
         connections: Connections | None = None,
-        grace_period: float = _READ_TIMEOUT_S,
+        read_timeout_s: float = _READ_TIMEOUT_S,
     ) -> None:
         """`connections` may be shared with others; `patience` is how many seconds an answer may take."""
         self._endpoint = endpoint
         self._clock = clock
         self._connections = connections or Connections()
-        self._timeouts: dict[str, Any] = {"connection_timeout": _CONNECT_TIMEOUT_S, "read_timeout": grace_period}
+        self._timeouts: dict[str, Any] = {"connection_timeout": _CONNECT_TIMEOUT_S, "read_timeout": read_timeout_s}
         self._limiter = RateLimiter()
         policies = [
             *([ProxyPolicy(proxies)] if (proxies := proxies_for(endpoint)) else []),
@@ -74,18 +74,18 @@ class ArmAdapter:
         ]
         self._client: Any = AsyncPipelineClient(endpoint, policies=policies, transport=self._connections)
 
-    async def read_machine(self, vm: VmId, *, to_install: bool = False) -> Reading:
+    async def read_machine(self, vm: VmId, *, to_install: bool = False) -> ArmAnswer:
         async with self._sent(vm.subscription, vm.key, write=False, to_install=to_install):
             url = f"{self._endpoint}{_quoted(vm)}?$expand=instanceView&api-version={_COMPUTE_VERSION}"
             body, at = await self._read(vm.subscription, url)
-            return Reading(_machine(body), at)
+            return ArmAnswer(_machine(body), at)
 
-    async def read_extension(self, vm: VmId, name: str) -> Reading:
+    async def read_extension(self, vm: VmId, name: str) -> ArmAnswer:
         async with self._sent(vm.subscription, vm.key, write=False):
             path = f"{_quoted(vm)}/extensions/{quote(name, safe='')}"
             url = f"{self._endpoint}{path}?$expand=instanceView&api-version={_COMPUTE_VERSION}"
             body, at = await self._read(vm.subscription, url)
-            return Reading(_extension(body), at)
+            return ArmAnswer(_extension(body), at)
 
     async def read_image(self, image_id: str) -> Mapping[str, Any]:
         version = _GALLERIES_VERSION if "/galleries/" in image_id.lower() else _COMPUTE_VERSION
@@ -142,7 +142,7 @@ class ArmAdapter:
 
     async def _ask(self, subscription: str, request: HttpRequest, good: Collection[int]) -> AsyncHttpResponse:
         """Not by the SDK's operations: they make models, and pollers that nobody waits for."""
-        async with in_time():
+        async with within_deadline():
             response: AsyncHttpResponse = await self._client.send_request(
                 request, subscription=subscription, **self._timeouts
             )

@@ -23,7 +23,7 @@ from msgspec import Struct
 from onboarding.application.ports import SUBSCRIPTIONS_AT_ONCE, Clock
 from onboarding.azure.arm import graph_queries
 from onboarding.azure.arm.arm_client import as_arm_errors, held_back
-from onboarding.azure.http_connections import Connections, in_time, proxies_for
+from onboarding.azure.http_connections import Connections, proxies_for, within_deadline
 from onboarding.azure.identity import ArmTokens, BearerPolicy
 from onboarding.concurrency import remaining
 from onboarding.domain.errors import ArmError
@@ -125,7 +125,7 @@ class GraphAdapter:
     async def _wait(self) -> None:
         now = self._clock()
         wait = self._not_before - now if self._not_before else timedelta()
-        if wait > _PATIENCE or wait.total_seconds() > remaining(for_others=True):
+        if wait > _PATIENCE or wait.total_seconds() > remaining(keep_reserve=True):
             raise ArmError(held_back(wait.total_seconds()))
         if wait > timedelta():
             await self._sleep(wait.total_seconds())
@@ -134,7 +134,7 @@ class GraphAdapter:
     async def _ask(self, question: Mapping[str, Any]) -> _Page:
         """Take notice of the quota; an answer without rows is none."""
         request = HttpRequest("POST", f"{self._endpoint}{_RESOURCES}", json=question)
-        async with in_time():
+        async with within_deadline():
             response = await self._client.send_request(request, **_TIMEOUTS)
         if response.status_code != 200:
             raise HttpResponseError(response=response)

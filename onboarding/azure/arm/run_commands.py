@@ -32,14 +32,14 @@ class RunCommands:
         scope: str,
         connections: Connections,
         *,
-        breaker: float = 2.0,
+        poll_interval_s: float = 2.0,
     ) -> None:
         """`pause` is how many seconds lie between two polls."""
         self._credential = ArmTokens(credential)
         self._endpoint = endpoint
         self._scope = scope
         self._connections = connections
-        self._pause = breaker
+        self._poll_interval_s = poll_interval_s
 
     async def run(self, vm: VmId, script: str, os_type: OsType = OsType.LINUX) -> str:
         async with as_arm_errors(), self._client(vm.subscription) as client:
@@ -47,7 +47,7 @@ class RunCommands:
                 vm.resource_group,
                 vm.name,
                 RunCommandInput(command_id=_COMMANDS[os_type], script=[script]),
-                polling_interval=self._pause,
+                polling_interval=self._poll_interval_s,
                 read_timeout=_READ_TIMEOUT_S,
             )
             result = await poller.result()

@@ -33,7 +33,7 @@ class PoisonQueue:
         self._connect = connect
         self._clients: tuple[QueueClient, QueueClient] | None = None
 
-    async def give_back(self) -> AsyncIterator[bool]:
+    async def requeue(self) -> AsyncIterator[bool]:
         poison, queue = self._opened()
         with _emptying():
             async for message in poison.receive_messages(messages_per_page=_PAGE, visibility_timeout=_HIDDEN_S):

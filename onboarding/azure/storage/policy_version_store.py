@@ -25,7 +25,7 @@ class TablePolicyStates:
     def __init__(self, table: TableClient) -> None:
         self._table = table
 
-    async def every(self) -> Mapping[str, PolicyState]:
+    async def read_all(self) -> Mapping[str, PolicyState]:
         found: dict[str, PolicyState] = {}
         with reading():
             query = "PartitionKey eq @partition"

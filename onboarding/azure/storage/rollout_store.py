@@ -41,7 +41,7 @@ class TableRolloutStore:
                 )
             return str(written["etag"])
 
-    async def every(self) -> tuple[RolloutState, ...]:
+    async def read_all(self) -> tuple[RolloutState, ...]:
         found: list[RolloutState] = []
         with reading():
             query = "PartitionKey eq @partition"

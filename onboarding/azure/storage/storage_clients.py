@@ -64,7 +64,7 @@ def onboarding_table(
         return OnboardingTable(storage.table_endpoint, table_name=TABLE, credential=credential, connections=shared)
 
 
-def deferrals_queue(
+def storage_schedule_queue(
     storage: Storage, credential: AsyncTokenCredential | None, connections: Connections | None = None
 ) -> StorageScheduleQueue:
     """As `onboarding_table`, for the queue."""

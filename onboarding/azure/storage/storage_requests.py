@@ -36,7 +36,7 @@ from azure.core.exceptions import (
 from msgspec import Struct
 from yarl import URL
 
-from onboarding.azure.http_connections import TIME_IS_UP, USER_AGENT, Connections, proxies_for
+from onboarding.azure.http_connections import DEADLINE_PASSED, USER_AGENT, Connections, proxies_for
 from onboarding.azure.identity import Tokens
 from onboarding.concurrency import limit, remaining
 
@@ -48,7 +48,7 @@ _CODE = re.compile(r'"code"\s*:\s*"(\w+)"|<Code>(\w+)</Code>')
 _COMMON = {"User-Agent": USER_AGENT, "x-ms-version": _VERSION, "Accept-Encoding": "identity"}
 # Storage answers in milliseconds; three quick tries outlast a hiccup and stay inside Event Grid's 30 s. No try follows
 # an answer: what storage refuses is left to Event Grid, which delivers again.
-_PAUSES_S = (0.0, 0.4)
+_DELAYS_S = (0.0, 0.4)
 CONNECT_TIMEOUT_S = 5
 READ_TIMEOUT_S = 8  # the table service works on a query for up to five seconds before it gives a part of the answer
 _TIMEOUT = aiohttp.ClientTimeout(sock_connect=CONNECT_TIMEOUT_S, sock_read=READ_TIMEOUT_S)
@@ -122,7 +122,7 @@ class StorageRequests:
         target = URL(f"{self.url}{path}?{asked}" if asked else f"{self.url}{path}", encoded=True)
         if repeatable is None:
             repeatable = method == "GET" or (method == "PUT" and headers.get("If-Match", "*") == "*")
-        answer = await self._retry_on_conflict(method, target, sent, content, repeatable=repeatable)
+        answer = await self._retry(method, target, sent, content, repeatable=repeatable)
         if answer.status == 401 and token is not None and self._tokens is not None:
             self._tokens.forget(token)
         return answer
@@ -130,11 +130,11 @@ class StorageRequests:
     async def close(self) -> None:
         await self._connections.close()
 
-    async def _retry_on_conflict(
+    async def _retry(
         self, method: str, url: URL, headers: dict[str, str], content: bytes | None, *, repeatable: bool
     ) -> Answer:
         unknown: ServiceResponseError | None = None
-        for breaker in (*_PAUSES_S, math.inf):
+        for delay in (*_DELAYS_S, math.inf):
             failure: AzureError
             try:
                 return await self._once(method, url, headers, content)
@@ -142,15 +142,15 @@ class StorageRequests:
                 failure = unknown or error  # an earlier try may have arrived
             except ServiceResponseError as error:
                 failure = unknown = error
-            if (unknown and not repeatable) or breaker >= remaining():
+            if (unknown and not repeatable) or delay >= remaining():
                 raise failure
-            await asyncio.sleep(breaker)
+            await asyncio.sleep(delay)
         raise AssertionError("the last try raises or returns")
 
     async def _once(self, method: str, url: URL, headers: dict[str, str], content: bytes | None) -> Answer:
         left = limit(None)
         if left is not None and not left:
-            raise ServiceRequestTimeoutError(TIME_IS_UP)
+            raise ServiceRequestTimeoutError(DEADLINE_PASSED)
         session = await self._connections.opened()
         try:
             asking: Any = session.request(

@@ -19,7 +19,7 @@ from uuid import uuid4
 from azure.core.exceptions import HttpResponseError, ServiceResponseError
 
 from onboarding.application.notifications import EventRef
-from onboarding.application.ports import Entry, Known, Stored, StoredMachine, Versions
+from onboarding.application.ports import MachineRows, RowVersions, RowWrite, StoredMachine, StoredRow
 from onboarding.azure.storage.storage_clients import OnboardingTable
 from onboarding.azure.storage.table_entities import from_wire, reading, to_wire, with_table, writing
 from onboarding.azure.storage.table_queries import Query, entities, entity, literal, wire_entities
@@ -51,8 +51,8 @@ class TableLedger:
         self._table = table
         self._outbox = outbox
 
-    async def read(self, vm: VmId, *, new: bool = False) -> Known:
-        known = Known()
+    async def read(self, vm: VmId, *, new: bool = False) -> MachineRows:
+        known = MachineRows()
         with reading():
             # By its whole key, which the service finds sooner than any filter.
             if new and await entity(self._table.requests, self._table.table_name, _machine_keys(vm)) is None:
@@ -66,12 +66,12 @@ class TableLedger:
         self,
         machine: MachineRow,
         version: str | None,
-        entries: Sequence[Entry],
+        entries: Sequence[RowWrite],
         trigger: EventRef,
         *,
         again: bool = False,
         rest: Mapping[str, Any] | None = None,
-    ) -> Versions:
+    ) -> RowVersions:
         vm = _vm_id(machine.resource_id)
         targets: dict[str, str] = {}
         for some in list(batched(entries, _ENTRIES_AT_ONCE, strict=False)) or [()]:
@@ -82,14 +82,14 @@ class TableLedger:
             version = versions[0]
             rows = (each for write, each in zip(writes, versions, strict=True) if _target_of(write.entity))
             targets |= {entry.row.extension: each for entry, each in zip(some, rows, strict=True)}
-        return Versions(version or "", targets)
+        return RowVersions(version or "", targets)
 
     async def undo(
         self,
         machine: MachineRow,
         version: str,
         extension: str,
-        before: Stored | None,
+        before: StoredRow | None,
         at: str,
         *,
         rest: Mapping[str, Any] | None = None,
@@ -105,7 +105,7 @@ class TableLedger:
         with writing():
             await with_table(self._table, lambda: write_one(self._table.requests, self._table.table_name, write))
 
-    def _writes(self, entry: Entry, trigger: EventRef, *, again: bool) -> list[Write]:
+    def _writes(self, entry: RowWrite, trigger: EventRef, *, again: bool) -> list[Write]:
         row = entry.row
         told = to_wire(row.to_properties())
         keys = _target_keys(_vm(row), row.extension)
@@ -163,7 +163,7 @@ class TableLedger:
         async for row in self._rows(query):
             yield row
 
-    async def told(self, row: Row) -> None:
+    async def mark_published(self, row: Row) -> None:
         if self._outbox:
             with writing():
                 await self._table.delete_entity(_note_keys(row))
@@ -239,10 +239,10 @@ def _select(selection: Selection) -> Query:
     return Query(f"vm|{names}", selection.subscription.lower(), f"({either})" if either else "")
 
 
-def _known(vm: VmId, found: Sequence[Mapping[str, Any]]) -> Known:
+def _known(vm: VmId, found: Sequence[Mapping[str, Any]]) -> MachineRows:
     """The rows of one machine, out of what stands under its name."""
     machine: StoredMachine | None = None
-    targets: dict[str, Stored] = {}
+    targets: dict[str, StoredRow] = {}
     unreadable: dict[str, str] = {}
     for wire in found:
         target, version = _target_of(wire), str(wire["odata.etag"])
@@ -253,11 +253,11 @@ def _known(vm: VmId, found: Sequence[Mapping[str, Any]]) -> Known:
                 machine = StoredMachine(MachineRow.from_properties(plain), version, rest)
             elif target:
                 row = Row.from_properties(plain)
-                targets[row.extension] = Stored(row, version, rest)
+                targets[row.extension] = StoredRow(row, version, rest)
         except (ValueError, TypeError, LookupError) as error:
             _log.warning("the row %s cannot be read and will be replaced: %r", wire["RowKey"], error)
             unreadable[target] = version
-    return Known(machine, targets, unreadable)
+    return MachineRows(machine, targets, unreadable)
 
 
 def _target_of(entity: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from onboarding.application.operator_requests import NoAccess, check_access, check_sight, no_token
+from onboarding.application.operator_requests import NoAccess, check_access, check_any_access, no_token
 from onboarding.application.ports import Arm
 from onboarding.application.readers.container_reader import ContainerReader
 from onboarding.application.readers.image_definitions import ImageDefinitions
@@ -73,7 +73,7 @@ class FleetReader:
         if subscriptions:
             await check_access(self._arm, subscriptions)
         else:
-            await check_sight(self._arm)
+            await check_any_access(self._arm)
             subscriptions = await self._patiently(self._arm.list_subscriptions)
         found: dict[str, Listed] = {}
         for subscription in subscriptions:

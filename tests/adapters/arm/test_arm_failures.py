@@ -168,7 +168,7 @@ async def test_an_answer_that_does_not_come_is_an_error_without_a_status(azure: 
         SCOPE,
         azure.clock.now,
         connections=Connections(azure.tls),
-        grace_period=0.1,
+        read_timeout_s=0.1,
     )
 
     evidence = await refusal(call, adapter, vm)

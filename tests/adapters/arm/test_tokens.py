@@ -157,7 +157,7 @@ async def test_who_stops_waiting_stops_nobody_else_s_wait() -> None:
 
 
 async def test_a_credential_that_hangs_is_not_waited_for() -> None:
-    tokens = Tokens(Slow(), grace_period=0.05)
+    tokens = Tokens(Slow(), timeout_s=0.05)
     with pytest.raises(NoToken, match=r"within 0\.05 s"):
         await tokens.get_token("a")
 

@@ -32,7 +32,7 @@ async def test_what_is_counted_comes_back_whatever_the_policy_is_called(rollouts
     stored = await rollouts.read(state.policy)
     assert stored is not None
     assert (stored.state, stored.version) == (state, version)
-    assert state in await rollouts.every()
+    assert state in await rollouts.read_all()
 
 
 async def test_of_many_that_count_at_once_exactly_one_does(rollouts: TableRolloutStore) -> None:

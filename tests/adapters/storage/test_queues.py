@@ -11,7 +11,7 @@ from azure.storage.queue.aio import QueueClient
 
 from onboarding.application.messages import decode
 from onboarding.application.ports import ScheduledCheck, ScheduleQueue
-from onboarding.azure.storage.storage_clients import deferrals_queue
+from onboarding.azure.storage.storage_clients import storage_schedule_queue
 from onboarding.domain.errors import StorageError
 from tests.adapters.conftest import storage_of
 from tests.adapters.storage.rows import OMS, TIME, new_vm
@@ -69,7 +69,7 @@ async def test_a_look_may_be_scheduled_twice(schedule_queue: ScheduleQueue, queu
 
 
 async def test_a_queue_that_cannot_be_reached_is_a_storage_error_long_before_event_grid_gives_up() -> None:
-    schedule_queue = deferrals_queue(storage_of(NOWHERE), None)
+    schedule_queue = storage_schedule_queue(storage_of(NOWHERE), None)
     with pytest.raises(StorageError):
         async with asyncio.timeout(10):
             await schedule_queue.schedule(ScheduledCheck(new_vm(), OMS, TIME), TIME)

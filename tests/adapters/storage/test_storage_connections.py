@@ -14,10 +14,10 @@ from aiohttp import web
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import ServiceRequestError, ServiceResponseError
 
-from onboarding.application.ports import Entry, Known, ScheduledCheck
+from onboarding.application.ports import MachineRows, RowWrite, ScheduledCheck
 from onboarding.azure.http_connections import Connections
 from onboarding.azure.storage.breaker_store import TableBreakerStore
-from onboarding.azure.storage.storage_clients import OnboardingTable, deferrals_queue, onboarding_table
+from onboarding.azure.storage.storage_clients import OnboardingTable, onboarding_table, storage_schedule_queue
 from onboarding.azure.storage.storage_requests import Answer, Service, StorageRequests
 from onboarding.azure.storage.storage_requests import refusal as refused
 from onboarding.azure.storage.table_ledger import TableLedger
@@ -106,7 +106,7 @@ async def test_a_token_is_not_sent_where_anybody_can_read_it() -> None:
 async def test_a_connection_that_breaks_is_made_again(broken: int) -> None:
     async with storage_stub(nothing) as stub, onboarding_table(storage_of(stub.connection), None) as table:
         stub.broken = broken
-        assert await TableLedger(table).read(new_vm()) == Known()
+        assert await TableLedger(table).read(new_vm()) == MachineRows()
     assert len(stub.asked) == broken + 1
 
 
@@ -149,7 +149,7 @@ async def test_a_transaction_whose_answer_is_lost_is_one_write(table: Onboarding
     ledger, vm = TableLedger(table), new_vm()
     await create(ledger, row_of(new_vm()), trigger())  # the table is there
     table.requests = LosesAnswers(table.requests, carried_out=carried_out)
-    entries = [Entry(row_of(vm, extension=name)) for name in (OMS, "another")]
+    entries = [RowWrite(row_of(vm, extension=name)) for name in (OMS, "another")]
 
     versions = await ledger.commit(MachineRow(resource_id=str(vm)), None, entries, trigger())
 
@@ -247,7 +247,7 @@ async def test_what_was_surely_not_sent_is_sent_again_whatever_it_is() -> None:
 async def test_a_look_is_sent_again_since_two_do_no_harm() -> None:
     async with storage_stub(lambda: web.Response(status=201)) as stub:
         stub.broken = 1
-        schedule_queue = deferrals_queue(storage_of(stub.connection), None)
+        schedule_queue = storage_schedule_queue(storage_of(stub.connection), None)
         await schedule_queue.schedule(ScheduledCheck(new_vm(), OMS, TIME), TIME)
         await schedule_queue.close()
     assert [request.method for request in stub.asked] == ["POST", "POST"]

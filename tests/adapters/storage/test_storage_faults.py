@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from onboarding.application.ports import ScheduledCheck
-from onboarding.azure.storage.storage_clients import deferrals_queue, onboarding_table
+from onboarding.azure.storage.storage_clients import onboarding_table, storage_schedule_queue
 from onboarding.azure.storage.table_ledger import TableLedger
 from onboarding.domain.errors import LostRace, OnboardingError, StorageError
 from tests.adapters.conftest import storage_of
@@ -99,7 +99,7 @@ async def test_an_answer_that_is_no_table_s_is_a_storage_error(text: str) -> Non
 )
 async def test_a_look_is_hidden_until_it_is_due_and_never_expires(ahead: timedelta, seconds: int) -> None:
     async with storage_stub(lambda: web.Response(status=201, text=SENT, content_type="application/xml")) as stub:
-        schedule_queue = deferrals_queue(storage_of(stub.connection), None)
+        schedule_queue = storage_schedule_queue(storage_of(stub.connection), None)
         await schedule_queue.schedule(ScheduledCheck(new_vm(), OMS, TIME + ahead), TIME)
         await schedule_queue.close()
 
@@ -113,7 +113,7 @@ async def test_a_look_is_hidden_until_it_is_due_and_never_expires(ahead: timedel
 @pytest.mark.parametrize("status", [400, 403, 409, 413, 500, 503])
 async def test_a_look_that_is_refused_is_a_storage_error(status: int) -> None:
     async with storage_stub(lambda: web.Response(status=status, headers={"x-ms-error-code": "Refused"})) as stub:
-        schedule_queue = deferrals_queue(storage_of(stub.connection), None)
+        schedule_queue = storage_schedule_queue(storage_of(stub.connection), None)
         with pytest.raises(StorageError):
             await schedule_queue.schedule(ScheduledCheck(new_vm(), OMS, TIME), TIME)
         await schedule_queue.close()

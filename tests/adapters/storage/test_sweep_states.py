@@ -49,7 +49,7 @@ async def test_a_state_that_somebody_else_wrote_is_read_as_far_as_it_goes(table:
 
 async def test_policies_come_back_whatever_they_are_called(table: OnboardingTable) -> None:
     store = TablePolicyStates(table)
-    assert await store.every() == {}
+    assert await store.read_all() == {}
     states = [
         PolicyState("linux-monitoring", "0123456789abcdef"),
         PolicyState("50% of a/b #?", "b" * 16, TIME),
@@ -58,7 +58,7 @@ async def test_policies_come_back_whatever_they_are_called(table: OnboardingTabl
     ]
     for state in states:
         await store.write(state)
-    assert await store.every() == {state.policy: state for state in states}
+    assert await store.read_all() == {state.policy: state for state in states}
 
 
 async def test_what_another_version_keeps_of_a_policy_stays(table: OnboardingTable) -> None:

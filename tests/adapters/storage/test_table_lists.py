@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from azure.data.tables.aio import TableClient
 
-from onboarding.application.ports import Entry
+from onboarding.application.ports import RowWrite
 from onboarding.azure.storage.storage_clients import OnboardingTable
 from onboarding.azure.storage.table_ledger import TableLedger
 from onboarding.domain.reconcile.row import Outcome, Selection
@@ -163,7 +163,7 @@ async def test_columns_of_a_newer_version_stay_when_a_row_is_written(ledger: Tab
     known = await ledger.read(vm)
     stored, own = known.targets[OMS], known.machine
     assert own is not None
-    entry = Entry(row_of(vm, reason="later"), stored.version, rest=stored.rest)
+    entry = RowWrite(row_of(vm, reason="later"), stored.version, rest=stored.rest)
     await ledger.commit(own.row, own.version, [entry], trigger("event-2"), rest=own.rest)
 
     for key in keys:
@@ -192,7 +192,7 @@ async def test_columns_of_a_newer_version_stay_when_a_claim_is_taken_back(
     known = await ledger.read(vm)
     own, stored = known.machine, known.targets[OMS]
     assert own is not None
-    claimed = Entry(row_of(vm, reason="claimed"), stored.version, history=False)
+    claimed = RowWrite(row_of(vm, reason="claimed"), stored.version, history=False)
     versions = await ledger.commit(own.row, own.version, [claimed], trigger("claim"), rest=own.rest)
 
     await ledger.undo(own.row, versions.machine, OMS, stored, versions.targets[OMS], rest=own.rest)
@@ -211,8 +211,8 @@ async def test_a_final_outcome_leaves_a_note_until_it_was_told(table: Onboarding
     assert await listed(ledger.unpublished(TIME + timedelta(days=1))) == [done]
     assert await listed(ledger.unpublished(TIME)) == []
 
-    await ledger.told(done)
-    await ledger.told(done)
+    await ledger.mark_published(done)
+    await ledger.mark_published(done)
     assert await listed(ledger.unpublished(TIME + timedelta(days=1))) == []
     assert (await rows(ledger, vm))[OMS].row == done
 

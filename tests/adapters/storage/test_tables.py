@@ -13,7 +13,7 @@ import pytest
 from azure.core.exceptions import ResourceNotFoundError
 from azure.data.tables.aio import TableClient
 
-from onboarding.application.ports import Entry, Known
+from onboarding.application.ports import MachineRows, RowWrite
 from onboarding.azure.storage.storage_clients import onboarding_table
 from onboarding.azure.storage.table_ledger import TableLedger
 from onboarding.domain.errors import LostRace, StorageError
@@ -56,7 +56,7 @@ async def test_a_row_comes_back_as_it_was_written_in_every_column(ledger: TableL
 
 async def test_of_a_new_vm_its_own_row_alone_is_looked_for(ledger: TableLedger, table: TableClient) -> None:
     vm, other = new_vm(), new_vm()
-    assert await ledger.read(vm, new=True) == Known()
+    assert await ledger.read(vm, new=True) == MachineRows()
     for extension in (OMS, "another", "a third"):
         await write(ledger, replace(row_of(vm), extension=extension), trigger(), None)
     await write(ledger, row_of(other), trigger(), None)
@@ -67,7 +67,7 @@ async def test_of_a_new_vm_its_own_row_alone_is_looked_for(ledger: TableLedger, 
     assert everything.machine is not None
     assert everything == await ledger.read(vm)
     await table.delete_entity(vm.subscription, "vm|shop-prod|web-01|")
-    assert await ledger.read(vm, new=True) == Known()
+    assert await ledger.read(vm, new=True) == MachineRows()
     assert set((await ledger.read(vm)).targets) == {OMS, "another", "a third"}, "rows that an older version wrote"
 
 
@@ -300,7 +300,7 @@ async def test_one_machine_is_claimed_by_one_of_two_that_want_different_extensio
     async def claim_for(extension: str) -> None:
         row = row_of(vm, extension=extension)
         machine = MachineRow(resource_id=str(vm), claim=claim_of(extension))
-        await ledger.commit(machine, None, [Entry(row, history=False)], trigger(extension))
+        await ledger.commit(machine, None, [RowWrite(row, history=False)], trigger(extension))
 
     ended = await asyncio.gather(*(claim_for(each) for each in ("one", "another")), return_exceptions=True)
 
@@ -319,7 +319,7 @@ async def test_a_claim_can_be_taken_back(ledger: TableLedger, new: bool) -> None
     own = (await ledger.read(vm)).machine
     stored = None if new else (await rows(ledger, vm))[OMS]
     machine = MachineRow(resource_id=str(vm), claim=claim_of(OMS))
-    claimed = Entry(row_of(vm), version, history=False)
+    claimed = RowWrite(row_of(vm), version, history=False)
     versions = await ledger.commit(machine, own.version if own else None, [claimed], trigger("claim"))
 
     await ledger.undo(MachineRow(resource_id=str(vm)), versions.machine, OMS, stored, versions.targets[OMS])
@@ -332,7 +332,7 @@ async def test_a_claim_can_be_taken_back(ledger: TableLedger, new: bool) -> None
 
 async def test_more_extensions_than_one_transaction_takes_are_all_written(ledger: TableLedger) -> None:
     vm = new_vm()
-    entries = [Entry(row_of(vm, extension=f"extension-{number}")) for number in range(25)]
+    entries = [RowWrite(row_of(vm, extension=f"extension-{number}")) for number in range(25)]
 
     versions = await ledger.commit(MachineRow(resource_id=str(vm)), None, entries, trigger())
 
@@ -354,8 +354,8 @@ CALLS: dict[str, Callable[[TableLedger, VmId], Awaitable[object]]] = {
     "overdue": lambda ledger, vm: listed(ledger.overdue(TIME)),
     "current": lambda ledger, vm: listed(ledger.current()),
     "history": lambda ledger, vm: listed(ledger.history(vm)),
-    "untold": lambda ledger, vm: listed(ledger.unpublished(TIME)),
-    "told": lambda ledger, vm: ledger.told(final(vm)),
+    "unpublished": lambda ledger, vm: listed(ledger.unpublished(TIME)),
+    "mark_published": lambda ledger, vm: ledger.mark_published(final(vm)),
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from onboarding.application.ports import SUBSCRIPTIONS_AT_ONCE, ScheduledCheck, Stored, SweepState
+from onboarding.application.ports import SUBSCRIPTIONS_AT_ONCE, ScheduledCheck, StoredRow, SweepState
 from onboarding.application.sweep.sweep_queue import Budget, SweepFilter, SweepListener, SweepReport
 from onboarding.domain.errors import StorageError
 from onboarding.domain.failures.evidence import Evidence
@@ -742,7 +742,7 @@ async def unsupported_by(world: World, digest: str, **changes: Any) -> VmId:
     await world.created(vm)
     key = (vm.key, OMS)
     stored = world.ledger.rows[key]
-    world.ledger.rows[key] = Stored(replace(stored.row, policy_hash=digest, **changes), stored.version)
+    world.ledger.rows[key] = StoredRow(replace(stored.row, policy_hash=digest, **changes), stored.version)
     world.now += timedelta(hours=1)
     return vm
 
