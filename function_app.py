@@ -46,12 +46,12 @@ async def on_resource_event(event: str) -> None:
 async def on_deferral(message: func.QueueMessage) -> None:
     """A look whose time has come, or a visit that the sweep asks for. What is not such a message fails, and ends in the
     poison queue to be seen; what a newer version says of resources that this one does not know is passed over."""
-    asked = decode(message.get_body().decode())
-    if asked is None:
+    request = decode(message.get_body().decode())
+    if request is None:
         _log.warning("passed over: a message about a resource of a kind that this version does not know")
         return
     with deadline(EVENT_S):
-        await worker.application.dispatcher.handle_message(asked)
+        await worker.application.dispatcher.handle_message(request)
 
 
 @app.timer_trigger(arg_name="timer", schedule=sweep_schedule(os.environ))

@@ -113,9 +113,9 @@ def read_configuration(environment: Mapping[str, str]) -> Configuration:
     folder = Path(settings.policies)
     catalogue = load_catalogue_of(folder)
     policies, problems = load_policies(folder, catalogue.entries, catalogue.unusable)
-    overrides, untaught = load_overrides(folder)
+    overrides, override_problems = load_overrides(folder)
     rules = Rules(policies, catalogue.entries, environment, reference_data(), overrides, catalogue.unusable)
-    found = (*settings.problems, *catalogue.problems, *problems, *untaught, *_setting_problems(rules))
+    found = (*settings.problems, *catalogue.problems, *problems, *override_problems, *_setting_problems(rules))
     return Configuration(settings, rules, found)
 
 
@@ -137,8 +137,8 @@ async def open_ports(configuration: Configuration, *, check: bool = False) -> As
     the table or the queue cannot be read, so that a command finds out before it writes."""
     from onboarding.azure.storage.storage_check import check_storage
 
-    async with AsyncExitStack() as ending:
-        ports, services = _ports(configuration, ending)
+    async with AsyncExitStack() as closing:
+        ports, services = _ports(configuration, closing)
         if check:
             await check_storage(configuration.settings.storage, *services)
         yield ports
@@ -173,14 +173,14 @@ async def _open_azure(settings: Settings) -> AsyncIterator[tuple[ArmAdapter, Asy
 
     connections = Connections()
     identity = credential(settings.cloud, settings.client_id, settings.values)
-    async with AsyncExitStack() as ending:
-        ending.push_async_callback(identity.close)
-        ending.push_async_callback(connections.close)
+    async with AsyncExitStack() as closing:
+        closing.push_async_callback(identity.close)
+        closing.push_async_callback(connections.close)
         arm = ArmAdapter(identity, settings.arm_endpoint, settings.cloud.arm_scope, now, connections=connections)
         yield arm, identity, connections
 
 
-def _ports(configuration: Configuration, ending: AsyncExitStack) -> tuple[Ports, tuple[StorageRequests, ...]]:
+def _ports(configuration: Configuration, closing: AsyncExitStack) -> tuple[Ports, tuple[StorageRequests, ...]]:
     """Make the adapters, and name the storage services that they use; what they hold open is closed with `ending`."""
     # Here and not above: the SDKs take half a second to load, and an ignored event needs none of them.
     from azure.core.credentials import AzureKeyCredential
@@ -202,17 +202,17 @@ def _ports(configuration: Configuration, ending: AsyncExitStack) -> tuple[Ports,
     if settings.storage.connection_string is None and not settings.storage.table_endpoint:
         raise StorageError("; ".join(settings.problems))
     identity = credential(settings.cloud, settings.client_id, settings.values)
-    ending.push_async_callback(identity.close)
+    closing.push_async_callback(identity.close)
     publisher: NullPublisher | TopicPublisher = NullPublisher()
     if settings.topic_endpoint:
         key = settings.topic_key
         publisher = TopicPublisher(settings.topic_endpoint, AzureKeyCredential(key.reveal()) if key else identity)
-    ending.push_async_callback(publisher.close)
+    closing.push_async_callback(publisher.close)
     connections = Connections()
-    ending.push_async_callback(connections.close)
+    closing.push_async_callback(connections.close)
     table = onboarding_table(settings.storage, identity, connections)
     poison = poison_queue(settings.storage, identity, connections)
-    ending.push_async_callback(poison.close)
+    closing.push_async_callback(poison.close)
     queue = queue_requests(settings.storage, identity, connections)
     ports = Ports(
         arm=ArmAdapter(identity, settings.arm_endpoint, settings.cloud.arm_scope, now, connections=connections),
@@ -333,13 +333,13 @@ class Worker:
     def configuration(self) -> Configuration:
         if self._configuration is None:
             self._configuration = read_configuration(self._environment)
-            _say_at_start(self._configuration)
+            _log_configuration(self._configuration)
         return self._configuration
 
     @property
     def application(self) -> Application:
         if self._application is None:
-            with _undisturbed():
+            with _collector_off():
                 self._application = connect(self.configuration)
         return self._application
 
@@ -348,7 +348,7 @@ worker = Worker(os.environ)
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
+def _collector_off() -> Iterator[None]:
     """For loading: the SDKs' modules are a hundred thousand objects that stay. Python's collector rests meanwhile, and
     leaves them alone from then on: each of its full passes over them would stop all events for a tenth of a second."""
     gc.disable()
@@ -369,7 +369,7 @@ def _setting_problems(rules: Rules) -> list[str]:
     ]
 
 
-def _say_at_start(configuration: Configuration) -> None:
+def _log_configuration(configuration: Configuration) -> None:
     for problem in configuration.problems:
         _log.error("configuration: %s", problem)
     for entry in _in_use(configuration.rules):

@@ -18,14 +18,16 @@ from typing import Any
 from msgspec import Struct
 
 EVENT_S = 25.0
-_KEPT = 0.2  # the share of an event's time that only its last steps may use: writing down what became of the others
+_RESERVED_SHARE = (
+    0.2  # the share of an event's time that only its last steps may use: writing down what became of the others
+)
 
 type Monotonic = Callable[[], float]
 
 
 class _Deadline(Struct, frozen=True):
     ends: float
-    kept: float
+    reserved: float
     clock: Monotonic
 
 
@@ -36,7 +38,7 @@ _current: ContextVar[_Deadline | None] = ContextVar("deadline", default=None)
 def deadline(seconds: float, clock: Monotonic = time.monotonic) -> Iterator[None]:
     """Everything inside has to end within so many seconds. Inside another deadline, the earlier one holds."""
     before = _current.get()
-    set_to = _Deadline(clock() + seconds, seconds * _KEPT, clock)
+    set_to = _Deadline(clock() + seconds, seconds * _RESERVED_SHARE, clock)
     token = _current.set(set_to if before is None or remaining() > seconds else before)
     try:
         yield
@@ -50,8 +52,8 @@ def remaining(*, keep_reserve: bool = False) -> float:
     current = _current.get()
     if current is None:
         return math.inf
-    kept = current.kept if keep_reserve else 0.0
-    return max(0.0, current.ends - kept - current.clock())
+    reserved = current.reserved if keep_reserve else 0.0
+    return max(0.0, current.ends - reserved - current.clock())
 
 
 def limit(seconds: float | None, *, keep_reserve: bool = False) -> float | None:
@@ -65,33 +67,33 @@ class SingleFlight[K: Hashable, T]:
     of whoever waits for it; where nobody does any more, it is nobody's."""
 
     def __init__(self) -> None:
-        self._asking: dict[K, asyncio.Task[T]] = {}
+        self._tasks: dict[K, asyncio.Task[T]] = {}
 
     def __contains__(self, key: K) -> bool:
-        return key in self._asking
+        return key in self._tasks
 
-    async def ask(self, key: K, question: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def run(self, key: K, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """The answer to the question that is under way for that key, or to this one."""
-        asking = self._asking.get(key)
-        if asking is None:
+        task = self._tasks.get(key)
+        if task is None:
             # Not a part of the event that happens to come first: others wait for it, whose time ends later.
-            asking = asyncio.create_task(self._answer(key, question), context=Context())
-            asking.add_done_callback(_looked_at)
-            self._asking[key] = asking
-        return await asyncio.shield(asking)
+            task = asyncio.create_task(self._run(key, call), context=Context())
+            task.add_done_callback(_retrieve_exception)
+            self._tasks[key] = task
+        return await asyncio.shield(task)
 
     def close(self) -> None:
         """Nobody waits for what is still under way."""
-        for asking in self._asking.values():
-            asking.cancel()
+        for task in self._tasks.values():
+            task.cancel()
 
-    async def _answer(self, key: K, question: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def _run(self, key: K, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         try:
-            return await question()
+            return await call()
         finally:
-            del self._asking[key]
+            del self._tasks[key]
 
 
-def _looked_at(asking: asyncio.Task[Any]) -> None:
-    if not asking.cancelled():
-        asking.exception()
+def _retrieve_exception(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled():
+        task.exception()

@@ -25,7 +25,7 @@ TABLE = "onboarding"
 QUEUE = "deferrals"
 
 # What this module reads, and what the host reads for it. Settings of other names are the policies' business.
-_OURS = re.compile(
+_OWN_NAMES = re.compile(
     r"AZURE_\w+|ARM_ENDPOINT|OUTCOME_TOPIC_\w+|SWEEP_\w+|(?:ONBOARDING|AzureWebJobs|APPLICATIONINSIGHTS)_?\w+"
 )
 # What the process is given besides: its texts may end in a log, whoever uses them.
@@ -119,7 +119,7 @@ def sweep_schedule(environment: Mapping[str, str]) -> str:
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """Read and check the app settings."""
     _remember_secrets(environment)
-    unresolved = [name for name in environment if _OURS.fullmatch(name) and is_unresolved(environment[name])]
+    unresolved = [name for name in environment if _OWN_NAMES.fullmatch(name) and is_unresolved(environment[name])]
     problems = [f"{name} {UNRESOLVED}" for name in unresolved]
     usable = {name: value for name, value in environment.items() if name not in unresolved}
     cloud = CLOUDS.get(usable.get("AZURE_CLOUD") or "AzurePublicCloud")
@@ -127,9 +127,9 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         problems.append(f"AZURE_CLOUD is none that we know: set it to one of {', '.join(CLOUDS)}")
         cloud = CLOUDS["AzurePublicCloud"]
     arm_endpoint = usable.get("ARM_ENDPOINT", "").rstrip("/") or cloud.arm_endpoint
-    problems += _https("ARM_ENDPOINT", arm_endpoint)
+    problems += _https_problems("ARM_ENDPOINT", arm_endpoint)
     topic_endpoint = usable.get("OUTCOME_TOPIC_ENDPOINT", "")
-    problems += _https("OUTCOME_TOPIC_ENDPOINT", topic_endpoint) if topic_endpoint else []
+    problems += _https_problems("OUTCOME_TOPIC_ENDPOINT", topic_endpoint) if topic_endpoint else []
     key = usable.get("OUTCOME_TOPIC_KEY", "")
     storage = storage_connection(environment)
     return Settings(
@@ -137,7 +137,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         arm_endpoint=arm_endpoint,
         client_id=usable.get("AZURE_CLIENT_ID", ""),
         # Another account than the one that is meant would be worse than none.
-        storage=Storage() if _of(storage, unresolved) else _storage(storage, usable, cloud, problems),
+        storage=Storage() if _names_connection(storage, unresolved) else _storage(storage, usable, cloud, problems),
         # Other policies than those that are meant, too: the folder of that name is not there.
         policies=environment.get("ONBOARDING_POLICIES") or "policies",
         topic_endpoint=topic_endpoint,
@@ -159,7 +159,7 @@ def _remember_secrets(environment: Mapping[str, str]) -> None:
                 KNOWN.remember(part)
 
 
-def _of(connection: str, names: list[str]) -> bool:
+def _names_connection(connection: str, names: list[str]) -> bool:
     return any(name.partition("__")[0] == connection for name in names)
 
 
@@ -187,7 +187,7 @@ def _storage(name: str, environment: Mapping[str, str], cloud: Cloud, problems: 
         if not endpoint:
             problems.append(f"{name} is not set: set it, or {name}__accountName, or {name}__{service}ServiceUri")
         else:
-            problems += _https(f"{name}__{service}ServiceUri", endpoint)
+            problems += _https_problems(f"{name}__{service}ServiceUri", endpoint)
     client_id = environment.get(f"{name}__clientId") or environment.get("AZURE_CLIENT_ID", "")
     return Storage(table_endpoint=endpoints["table"], queue_endpoint=endpoints["queue"], client_id=client_id)
 
@@ -212,7 +212,7 @@ def _duration(name: str, environment: Mapping[str, str], default: timedelta, pro
         return default
 
 
-def _https(name: str, endpoint: str) -> list[str]:
+def _https_problems(name: str, endpoint: str) -> list[str]:
     try:
         parts = urlsplit(endpoint)
         usable = parts.scheme == "https" and bool(parts.hostname)

@@ -97,21 +97,23 @@ class Checker:
 
     def check(self, item: object) -> Answer:
         """Answer for one item: a URN, or a mapping with any of the keys that `NotAnImage` lists."""
-        request = read_question(item)
-        if isinstance(request, MachineFacts):
-            release, judgement = self._judged(request)
-            return Answer(_name_of(request), request.image.publisher, release, judgement)
-        image = request.image
+        question = read_question(item)
+        if isinstance(question, MachineFacts):
+            release, judgement = self._judged(question)
+            return Answer(_subject_of(question), question.image.publisher, release, judgement)
+        image = question.image
         # The version is no part of what a name tells, and would keep the same answer once for each build.
         named = ImageReference(image.publisher, image.offer, image.sku, id=image.id, kind=image.kind)
-        release, judgement = self._judged_name(Question(named, request.os_name, request.os_version, request.definition))
-        return Answer(str(request), image.publisher, release, judgement)
-
-    def _judge_name(self, request: Question) -> tuple[OsRelease, Judgement]:
-        facts = replace(
-            _NOTHING_KNOWN, image=request.image, guest_os_name=request.os_name, guest_os_version=request.os_version
+        release, judgement = self._judged_name(
+            Question(named, question.os_name, question.os_version, question.definition)
         )
-        return self._judged(facts, request.definition)
+        return Answer(str(question), image.publisher, release, judgement)
+
+    def _judge_name(self, question: Question) -> tuple[OsRelease, Judgement]:
+        facts = replace(
+            _NOTHING_KNOWN, image=question.image, guest_os_name=question.os_name, guest_os_version=question.os_version
+        )
+        return self._judged(facts, question.definition)
 
     def _judged(self, facts: MachineFacts, definition: ImageDefinition | None = None) -> tuple[OsRelease, Judgement]:
         release = identify(facts, self._reference, self._overrides, definition)
@@ -146,7 +148,7 @@ def check_query(
 def read_question(item: object) -> Question | MachineFacts:
     """What an item tells of a machine."""
     if isinstance(item, str):
-        return Question(_own_image(item) or _parse_urn(item))
+        return Question(_image_by_id(item) or _parse_urn(item))
     if not isinstance(item, Mapping):
         raise NotAnImage(f"{type(item).__name__} is no image; {_FIX}")
     try:
@@ -163,11 +165,11 @@ def read_question(item: object) -> Question | MachineFacts:
     return Question(image or ImageReference(), _text(item, "osName"), _text(item, "osVersion"), definition)
 
 
-def _name_of(facts: MachineFacts) -> str:
+def _subject_of(facts: MachineFacts) -> str:
     return str(facts.id) if facts.id.name else str(Question(facts.image, facts.guest_os_name, facts.guest_os_version))
 
 
-def _own_image(text: str) -> ImageReference | None:
+def _image_by_id(text: str) -> ImageReference | None:
     """The image that a resource id names: a managed image, or one of a gallery."""
     return read_image({"id": text.strip()}) if _IMAGE_ID.match(text.strip()) else None
 

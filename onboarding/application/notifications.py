@@ -114,12 +114,12 @@ def parse(text: str, received: datetime) -> Notification:
 
 def _resource(kind: str, raw: Mapping[str, Any], data: Mapping[str, Any], received: datetime) -> Notification:
     operation = _operation(data)
-    named = [_decoded(_text(data.get("resourceUri"))), _decoded(_text(raw.get("subject")))]
+    named = [_unquoted(_text(data.get("resourceUri"))), _unquoted(_text(raw.get("subject")))]
     operation = operation or next(filter(None, map(_action, named if kind.startswith("action") else ())), "")
     ids = map(_target, (*named, *(_without_verb(text, operation) for text in named)))
     target = next((each for each in ids if each is not None), None)
-    if target is not None and (foreign := _foreign(raw, target)):
-        return foreign
+    if target is not None and (mismatch := _from_another_subscription(raw, target)):
+        return mismatch
     trigger = _trigger(raw, data, _time(raw, received))
     match (kind, operation, target):
         case ("writesuccess", "microsoft.compute/virtualmachines/write", VmId()):
@@ -143,12 +143,12 @@ def _resource(kind: str, raw: Mapping[str, Any], data: Mapping[str, Any], receiv
 
 
 def _policy_state(raw: Mapping[str, Any], data: Mapping[str, Any], received: datetime) -> Notification:
-    target = _target(_decoded(_text(raw.get("subject"))))
+    target = _target(_unquoted(_text(raw.get("subject"))))
     if not isinstance(target, VmId):
         return Ignored("the policy state is not a virtual machine's")
-    if foreign := _foreign(raw, target):
-        return foreign
-    found = _not_later(_parse_time(data.get("timestamp")), received) or _time(raw, received)
+    if mismatch := _from_another_subscription(raw, target):
+        return mismatch
+    found = _not_in_future(_parse_time(data.get("timestamp")), received) or _time(raw, received)
     return PolicyStateChanged(
         vm=target,
         trigger=_trigger(raw, data, found),
@@ -160,16 +160,16 @@ def _policy_state(raw: Mapping[str, Any], data: Mapping[str, Any], received: dat
 
 def _operation(data: Mapping[str, Any]) -> str:
     """The operation's name, lower case; it stands in what was authorized too, and in logs in an object of its own."""
-    told = data.get("operationName")
-    if isinstance(told, Mapping):
-        told = told.get("value")
+    name = data.get("operationName")
+    if isinstance(name, Mapping):
+        name = name.get("value")
     authorized = data.get("authorization")
-    if not _text(told) and isinstance(authorized, Mapping):
-        told = authorized.get("action")
-    return _text(told).strip().lower()
+    if not _text(name) and isinstance(authorized, Mapping):
+        name = authorized.get("action")
+    return _text(name).strip().lower()
 
 
-def _decoded(text: str) -> str:
+def _unquoted(text: str) -> str:
     """The id as ARM would take it. Some writers encode it; what is then no name is refused as ever."""
     return unquote(text) if "%" in text and len(text) <= _LONGEST_ID else text
 
@@ -182,22 +182,22 @@ def _target(text: str) -> VmId | ExtensionId | None:
 
 def _without_verb(text: str, operation: str) -> str:
     """The subject of an action ends with its verb: `…/virtualMachines/web01/start`, some write `…/start/action`."""
-    path, _, last = _unslashed(text).rpartition("/")
+    path, _, last = _without_action(text).rpartition("/")
     return path if last and operation.endswith(f"/{last.lower()}/action") else ""
 
 
 def _action(text: str) -> str:
     """The operation that a subject with a verb names, where nothing else does."""
-    path, _, verb = _unslashed(text).rpartition("/")
+    path, _, verb = _without_action(text).rpartition("/")
     return f"{_VM}/{verb.lower()}/action" if isinstance(_target(path), VmId) else ""
 
 
-def _unslashed(text: str) -> str:
+def _without_action(text: str) -> str:
     text = text.strip().rstrip("/")
     return text[: -len("/action")] if text.lower().endswith("/action") else text
 
 
-def _foreign(raw: Mapping[str, Any], target: VmId | ExtensionId) -> Ignored | None:
+def _from_another_subscription(raw: Mapping[str, Any], target: VmId | ExtensionId) -> Ignored | None:
     """Why the event cannot be about its target: it comes from another subscription."""
     vm = target.vm if isinstance(target, ExtensionId) else target
     named = _TOPIC.fullmatch(_text(raw.get("source") if "specversion" in raw else raw.get("topic")).strip())
@@ -208,10 +208,10 @@ def _foreign(raw: Mapping[str, Any], target: VmId | ExtensionId) -> Ignored | No
 
 def _trigger(raw: Mapping[str, Any], data: Mapping[str, Any], time: datetime) -> EventRef:
     identity = _text(raw.get("id")) or hashlib.sha256(json.dumps(raw, sort_keys=True).encode()).hexdigest()[:32]
-    return EventRef(_as_key(identity), time, _text(data.get("correlationId"))[:128])
+    return EventRef(_key_safe(identity), time, _text(data.get("correlationId"))[:128])
 
 
-def _as_key(identity: str) -> str:
+def _key_safe(identity: str) -> str:
     """The id as it can stand in a row key; one that had to be changed keeps its difference as a hash."""
     key = re.sub(r"[^a-z0-9._:-]", "-", identity.lower())[:80]
     if key == identity.lower():
@@ -221,11 +221,11 @@ def _as_key(identity: str) -> str:
 
 
 def _time(raw: Mapping[str, Any], received: datetime) -> datetime:
-    told = _parse_time(raw.get("time")) or _parse_time(raw.get("eventTime"))
-    return _not_later(told, received) or received
+    name = _parse_time(raw.get("time")) or _parse_time(raw.get("eventTime"))
+    return _not_in_future(name, received) or received
 
 
-def _not_later(moment: datetime | None, received: datetime) -> datetime | None:
+def _not_in_future(moment: datetime | None, received: datetime) -> datetime | None:
     return received if moment is not None and moment > received + _CLOCKS_DIFFER else moment
 
 

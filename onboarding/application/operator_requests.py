@@ -53,11 +53,11 @@ async def check_access(arm: Arm, subscriptions: Iterable[str]) -> None:
         try:
             await arm.check_access(subscription)
         except ArmError as error:
-            if _passes(error):
+            if _is_transient(error):
                 continue
             if error.evidence.http_status == _FORBIDDEN:
                 # No proof: a role on a group or on a VM alone does for an onboarding.
-                seen = await _seen(arm) if seen is None else seen
+                seen = await _visible_subscriptions(arm) if seen is None else seen
                 if subscription in seen:
                     continue
             raise NoAccess(subscription, error) from None
@@ -69,18 +69,18 @@ async def check_any_access(arm: Arm) -> None:
         if await arm.list_subscriptions():
             return
     except ArmError as error:
-        if _passes(error):
+        if _is_transient(error):
             return
         raise NoAccess("", error) from None
     raise NoAccess("", None)
 
 
-def _passes(error: ArmError) -> bool:
+def _is_transient(error: ArmError) -> bool:
     status = error.evidence.http_status
     return status is not None and (status == _TOO_MANY or status >= _SERVER_ERROR)
 
 
-async def _seen(arm: Arm) -> frozenset[str]:
+async def _visible_subscriptions(arm: Arm) -> frozenset[str]:
     try:
         return frozenset(subscription.lower() for subscription in await arm.list_subscriptions())
     except ArmError:
@@ -113,7 +113,7 @@ class OperatorRequests:
         """Do what a person asks for; the VM's rows by extension. Raises StorageError, and ArmError for a VM that
         cannot be read and has no row, or that the person may not read or write."""
         with suppress(LostRace):  # whoever won has the VM in hand
-            await self._reconciler.reconcile(await self._visit(vm, request))
+            await self._reconciler.reconcile(await self._begin(vm, request))
         return await self.rows(vm)
 
     async def follow(self, vm: VmId) -> Mapping[str, Row]:
@@ -123,12 +123,12 @@ class OperatorRequests:
         if all(row.outcome.final for row in rows.values()):
             return rows
         with suppress(LostRace):
-            await self._reconciler.reconcile(await self._visit(vm, None))
+            await self._reconciler.reconcile(await self._begin(vm, None))
         return await self.rows(vm)
 
     async def preview(self, vm: VmId, request: OperatorRequest) -> tuple[Preview, ...]:
         """What `handle` would do. Nothing is written, and ARM is asked for nothing but to be read. Raises as `handle`."""
-        targets = await self._reconciler.preview(await self._visit(vm, request))
+        targets = await self._reconciler.preview(await self._begin(vm, request))
         return tuple(Preview(target.context, decision) for target, decision in targets)
 
     async def select(self, selection: Selection, policy: str = "") -> tuple[VmId, ...]:
@@ -144,11 +144,11 @@ class OperatorRequests:
         known = await self._ports.ledger.read(vm)
         return {extension: stored.row for extension, stored in known.targets.items()}
 
-    async def _visit(self, vm: VmId, request: OperatorRequest | None) -> Reconciliation:
+    async def _begin(self, vm: VmId, request: OperatorRequest | None) -> Reconciliation:
         now = self._ports.clock()
         reason = "request" if request else "request.look"
         trigger = EventRef(f"{reason}.{now:%Y%m%dt%H%M%S.%fz}", now)
-        probed = self._extensions if request else frozenset()
+        cleared = self._extensions if request else frozenset()
         return Reconciliation(
-            vm, trigger, await self._ports.ledger.read(vm), now, cleared=probed, request=request, personal=True
+            vm, trigger, await self._ports.ledger.read(vm), now, cleared=cleared, request=request, personal=True
         )

@@ -21,8 +21,8 @@ from azure.core.pipeline.transport import AioHttpTransport
 
 from onboarding.concurrency import limit
 
-_MOST = 300  # a Consumption instance has 600
-_KEPT_S = 60.0
+_MAX_CONNECTIONS = 300  # a Consumption instance has 600
+_KEEP_ALIVE_S = 60.0
 DEADLINE_PASSED = "the time of this event is up"
 USER_AGENT = UserAgentPolicy("vm-onboarding").user_agent
 
@@ -56,7 +56,9 @@ class Connections(AioHttpTransport):  # type: ignore[misc]  # azure-core loads i
     async def opened(self) -> aiohttp.ClientSession:
         """The session; it stays ours to close."""
         if self.session is None:
-            connector = aiohttp.TCPConnector(limit=_MOST, ssl=self._tls or True, keepalive_timeout=_KEPT_S)
+            connector = aiohttp.TCPConnector(
+                limit=_MAX_CONNECTIONS, ssl=self._tls or True, keepalive_timeout=_KEEP_ALIVE_S
+            )
             jar = aiohttp.DummyCookieJar()
             self.session = aiohttp.ClientSession(
                 connector=connector, cookie_jar=jar, auto_decompress=False, middlewares=(_send_once,)

@@ -29,11 +29,11 @@ from onboarding.settings import Cloud
 _TIMEOUT_S = 10.0  # for one token, everything included: an event has 25 s, and asks for two at the most
 _DEVELOPER_TIMEOUT_S = 25.0  # a developer's credential tries one way after the other, and starts `az`
 # No try follows an answer, since the SDK would sleep between them: whoever wants a token waits with its row instead.
-_ASKING: dict[str, Any] = {"connection_timeout": 5, "read_timeout": 8, "retry_total": 1, "retry_status": 0}
-_RENEWED_S = 300.0  # before a token runs out
-_LEAST_S = 30.0  # a token that lasts for less is not shown while a new one is on its way
+_OPTIONS: dict[str, Any] = {"connection_timeout": 5, "read_timeout": 8, "retry_total": 1, "retry_status": 0}
+_RENEW_BEFORE_S = 300.0  # before a token runs out
+_MIN_USABLE_S = 30.0  # a token that lasts for less is not shown while a new one is on its way
 
-_PASSES = re.compile(
+_TRANSIENT = re.compile(
     r"AADSTS(?:90012|90024|90033|90055|50196)\b|temporar|timed? ?out|too many requests|\b(?:429|50[0234])\b",
     re.IGNORECASE,
 )
@@ -55,10 +55,10 @@ def credential(cloud: Cloud, client_id: str, environment: Mapping[str, str]) -> 
     if "IDENTITY_ENDPOINT" in environment:
         from azure.identity.aio import ManagedIdentityCredential
 
-        return Tokens(ManagedIdentityCredential(client_id=client_id or None, **_ASKING))
+        return Tokens(ManagedIdentityCredential(client_id=client_id or None, **_OPTIONS))
     from azure.identity.aio import DefaultAzureCredential
 
-    chain = DefaultAzureCredential(authority=cloud.authority, managed_identity_client_id=client_id or None, **_ASKING)
+    chain = DefaultAzureCredential(authority=cloud.authority, managed_identity_client_id=client_id or None, **_OPTIONS)
     return Tokens(chain, timeout_s=_DEVELOPER_TIMEOUT_S)
 
 
@@ -82,7 +82,7 @@ class Tokens:
         self._timeout_s = timeout_s
         self._clock = clock
         self._known: dict[tuple[str, ...], AccessToken] = {}
-        self._asking: SingleFlight[tuple[tuple[str, ...], str | None], AccessToken] = SingleFlight()
+        self._renewals: SingleFlight[tuple[tuple[str, ...], str | None], AccessToken] = SingleFlight()
 
     @classmethod
     def of(cls, credential: AsyncTokenCredential) -> Tokens:
@@ -91,24 +91,24 @@ class Tokens:
 
     async def get_token(self, *scopes: str, claims: str | None = None, **options: Any) -> AccessToken:
         """A token that is still good, or a new one: with `claims` always. Raises NoToken."""
-        known = self._good(scopes) if claims is None else None
+        known = self._usable(scopes) if claims is None else None
         key = (scopes, claims)
-        if known is not None and (key in self._asking or known.expires_on - self._clock() > _RENEWED_S):
+        if known is not None and (key in self._renewals or known.expires_on - self._clock() > _RENEW_BEFORE_S):
             return known
         try:
             async with asyncio.timeout(limit(None)):
-                return await self._asking.ask(key, partial(self._ask, scopes, claims, options))
+                return await self._renewals.run(key, partial(self._renew, scopes, claims, options))
         except (AzureError, OSError, ValueError) as error:
             if known is not None:
                 return known
-            raise NoToken(_told(error)) from None
+            raise NoToken(_error_text(error)) from None
 
     def forget(self, token: AccessToken) -> None:
         """Somebody refused it."""
         self._known = {scopes: known for scopes, known in self._known.items() if known.token != token.token}
 
     async def close(self) -> None:
-        self._asking.close()
+        self._renewals.close()
         await self._credential.close()
 
     async def __aenter__(self) -> Tokens:
@@ -122,11 +122,11 @@ class Tokens:
     ) -> None:
         await self.close()
 
-    def _good(self, scopes: tuple[str, ...]) -> AccessToken | None:
+    def _usable(self, scopes: tuple[str, ...]) -> AccessToken | None:
         known = self._known.get(scopes)
-        return known if known is not None and known.expires_on - self._clock() > _LEAST_S else None
+        return known if known is not None and known.expires_on - self._clock() > _MIN_USABLE_S else None
 
-    async def _ask(self, scopes: tuple[str, ...], claims: str | None, options: Mapping[str, Any]) -> AccessToken:
+    async def _renew(self, scopes: tuple[str, ...], claims: str | None, options: Mapping[str, Any]) -> AccessToken:
         more: dict[str, Any] = {"claims": claims} if claims is not None else {}
         try:
             async with asyncio.timeout(self._timeout_s) as timeout:
@@ -182,7 +182,7 @@ class BearerPolicy(AsyncARMChallengeAuthenticationPolicy):
         self._scope = scope
 
     async def on_request(self, request: PipelineRequest[Any]) -> None:
-        self._stay_home(request.http_request.url)
+        self._check_host(request.http_request.url)
         await self.authorize_request(request, self._scope)
 
     async def authorize_request(self, request: PipelineRequest[Any], *scopes: str, **options: Any) -> None:
@@ -194,28 +194,28 @@ class BearerPolicy(AsyncARMChallengeAuthenticationPolicy):
         if response.http_response.status_code == 401:
             self._tokens.forget(request.context["token"])
 
-    def _stay_home(self, url: str) -> None:
+    def _check_host(self, url: str) -> None:
         """Raises ArmError for a link elsewhere; aiohttp reads URLs by the same rules."""
         if self._origin.scheme != "https":
             raise ServiceRequestError("a token is not sent over a connection that anybody can read")
         try:
             target = URL(url)
-            at_home = target.origin() == self._origin and target.user is None
+            same_host = target.origin() == self._origin and target.user is None
         except ValueError:
-            at_home = False
-        if not at_home:
+            same_host = False
+        if not same_host:
             raise ArmError(Evidence(code="InvalidLink", message=f"the link leads away from {self._origin}"))
 
 
-def _told(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     status = getattr(error, "status_code", None)
     return f"{status} {error}" if status else str(error) or type(error).__name__
 
 
 def _no_token(error: Exception) -> Evidence:
     """Without a final word of the identity's own authority, the trouble passes."""
-    told = _told(error)
+    text = _error_text(error)
     # On a VM, the SDK says this of every refusal, and only then what the endpoint really said.
-    said = told[wrapped.end() :] if (wrapped := _WRAPPED.search(told)) else told
-    final = _FINAL.search(said) and not _PASSES.search(said)
-    return Evidence(code=IDENTITY_UNUSABLE if final else TOKEN_UNAVAILABLE, message=f"no token: {told}")
+    said = text[wrapped.end() :] if (wrapped := _WRAPPED.search(text)) else text
+    final = _FINAL.search(said) and not _TRANSIENT.search(said)
+    return Evidence(code=IDENTITY_UNUSABLE if final else TOKEN_UNAVAILABLE, message=f"no token: {text}")

@@ -24,8 +24,8 @@ from onboarding.domain.resource_id import VmId
 
 _log = logging.getLogger(__name__)
 
-_FRESH = timedelta(seconds=15)
-_MOST_KNOWN = 512  # subscriptions
+_FRESH_FOR = timedelta(seconds=15)
+_MAX_SUBSCRIPTIONS = 512  # subscriptions
 
 
 class CircuitBreakers:
@@ -39,7 +39,7 @@ class CircuitBreakers:
 
     async def read_concurrently[T](self, other: Awaitable[T], vm: VmId, now: datetime) -> T:
         """The result of `other`; the pauses are read meanwhile if it is time. Raises StorageError."""
-        if all(self._fresh(each, now) for each in _subscriptions(vm)):
+        if all(self._is_fresh(each, now) for each in _subscriptions(vm)):
             return await other
         result, _ = await asyncio.gather(other, self._read(vm, now))
         return result
@@ -109,10 +109,10 @@ class CircuitBreakers:
 
     async def _read_one(self, subscription: str, now: datetime) -> tuple[StoredBreaker, ...]:
         """What is known; of all that find it too old at once, one reads."""
-        if self._fresh(subscription, now):
+        if self._is_fresh(subscription, now):
             return self._known[subscription][1]
         async with self._reading.setdefault(subscription, asyncio.Lock()):
-            if self._fresh(subscription, now):
+            if self._is_fresh(subscription, now):
                 return self._known[subscription][1]
             changes = self._changes
             read = await self._store.read(subscription)
@@ -122,7 +122,7 @@ class CircuitBreakers:
 
     def _keep(self, subscription: str, now: datetime, read: tuple[StoredBreaker, ...]) -> None:
         self._known.pop(subscription, None)
-        while len(self._known) >= _MOST_KNOWN:
+        while len(self._known) >= _MAX_SUBSCRIPTIONS:
             del self._known[next(iter(self._known))]
         self._known[subscription] = (now, read)
         for idle in [each for each, lock in self._reading.items() if each not in self._known and not lock.locked()]:
@@ -132,8 +132,8 @@ class CircuitBreakers:
         self._changes += 1
         self._known.pop(breaker.subscription, None)
 
-    def _fresh(self, subscription: str, now: datetime) -> bool:
-        return subscription in self._known and now - self._known[subscription][0] <= _FRESH
+    def _is_fresh(self, subscription: str, now: datetime) -> bool:
+        return subscription in self._known and now - self._known[subscription][0] <= _FRESH_FOR
 
 
 def _subscriptions(vm: VmId) -> tuple[str, str]:

@@ -20,7 +20,7 @@ from onboarding.domain.reconcile.row import Outcome, Row
 
 _log = logging.getLogger(__name__)
 
-_FRESH = timedelta(seconds=15)
+_FRESH_FOR = timedelta(seconds=15)
 _TRIES = 5
 
 
@@ -39,7 +39,7 @@ class RolloutLimits:
         if rollout_limit is None:
             return None
         async with self._lock(policy):
-            return await self._count(policy, rollout_limit, now)
+            return await self._count_install(policy, rollout_limit, now)
 
     async def record_outcome(self, row: Row, last: Row | None, now: datetime) -> None:
         """Count what a row that was written says of its policy's luck."""
@@ -49,15 +49,15 @@ class RolloutLimits:
         try:
             async with self._lock(row.policy):
                 if row.outcome is Outcome.INSTALLED:
-                    await self._change(row.policy, now, RolloutState.recovered)
+                    await self._update(row.policy, now, RolloutState.recovered)
                 elif _is_new_failure(row, last):
-                    state = await self._change(row.policy, now, lambda state: state.failed(row, rollout_limit, now))
+                    state = await self._update(row.policy, now, lambda state: state.failed(row, rollout_limit, now))
                     if state.stopped_at == now:
                         _log.error("%s", printable(str(state)))
         except (StorageError, LostRace) as error:
             _log.warning("policy %s: its brake could not be written: %s", row.policy, error)
 
-    async def _count(self, policy: str, rollout_limit: RolloutLimit, now: datetime) -> RolloutBlock | None:
+    async def _count_install(self, policy: str, rollout_limit: RolloutLimit, now: datetime) -> RolloutBlock | None:
         for _ in range(_TRIES):
             stored = await self._read(policy, now, any_age=rollout_limit.installs_per_hour is not None)
             if stored.state.blocked(rollout_limit, now) is not None:
@@ -72,7 +72,7 @@ class RolloutLimits:
             return None
         return RolloutBlock(f"many workers install under policy {policy} at once, and it has a limit")
 
-    async def _change(self, policy: str, now: datetime, change: Callable[[RolloutState], RolloutState]) -> RolloutState:
+    async def _update(self, policy: str, now: datetime, change: Callable[[RolloutState], RolloutState]) -> RolloutState:
         """Write the state as it is after the change, unless it is the same; raises LostRace if others are faster."""
         for remaining in reversed(range(_TRIES)):
             stored = await self._read(policy, now)
@@ -90,7 +90,7 @@ class RolloutLimits:
     async def _read(self, policy: str, now: datetime, *, any_age: bool = False) -> StoredRollout:
         """What is known; of any age, if it is going to be written over, since then an old version loses."""
         at, known = self._known.get(policy, (None, None))
-        if known is None or at is None or (now - at > _FRESH and not any_age):
+        if known is None or at is None or (now - at > _FRESH_FOR and not any_age):
             known = await self._store.read(policy) or StoredRollout(RolloutState(policy), None)
             self._known[policy] = (now, known)
         return known

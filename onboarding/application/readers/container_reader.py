@@ -24,14 +24,14 @@ from onboarding.domain.machine.machine_facts import MachineFacts
 from onboarding.domain.machine.resource_containers import id_of, told_by
 from onboarding.domain.policy.policy import Assignment, PolicySet
 
-_FRESH = timedelta(hours=1)
+_FRESH_FOR = timedelta(hours=1)
 _FORBIDDEN_FOR = timedelta(minutes=5)
 _FAILED_FOR = timedelta(seconds=10)  # less than any check waits; a sweep of a large group asks no more for a while
-_MOST = 5000  # groups and subscriptions; a group's tags are a kilobyte or so
+_MAX_CONTAINERS = 5000  # groups and subscriptions; a group's tags are a kilobyte or so
 _FORBIDDEN = 403
 
 
-class Completed(Struct, frozen=True):
+class CompletedFacts(Struct, frozen=True):
     """The facts with what was read around the machine, what the policies say of it then, and why some of what they ask
     for could not be read."""
 
@@ -43,7 +43,7 @@ class Completed(Struct, frozen=True):
 type Failures = Mapping[str, ArmError]  # by what could not be read: `resourceGroup`, `subscription`
 
 
-class _Kept(Struct, frozen=True):
+class _Cached(Struct, frozen=True):
     until: datetime
     found: Mapping[str, Any] | ArmError
 
@@ -53,14 +53,14 @@ class ContainerReader:
 
     def __init__(self, arm: Arm) -> None:
         self._arm = arm
-        self._kept: dict[str, _Kept] = {}
-        self._reading: SingleFlight[str, _Kept] = SingleFlight()
+        self._cache: dict[str, _Cached] = {}
+        self._reading: SingleFlight[str, _Cached] = SingleFlight()
 
-    async def complete(self, facts: MachineFacts, policies: PolicySet, now: datetime) -> Completed:
+    async def complete(self, facts: MachineFacts, policies: PolicySet, now: datetime) -> CompletedFacts:
         """Read all that the policies ask for around the machine. Raises nothing: what cannot be read is told."""
         failures: dict[str, ArmError] = {}
         assignments = policies.assign(facts, now)
-        while facts.id.name and (wanted := {said.unread for said in assignments} - {"", *failures}):
+        while facts.id.name and (wanted := {assignment.unread for assignment in assignments} - {"", *failures}):
             what = min(wanted)
             try:
                 facts = replace(facts, around=facts.around.having(what, await self._read(what, facts, now)))
@@ -68,33 +68,33 @@ class ContainerReader:
                 failures[what] = error
             else:
                 assignments = policies.assign(facts, now)
-        return Completed(facts, assignments, failures)
+        return CompletedFacts(facts, assignments, failures)
 
     async def _read(self, what: str, facts: MachineFacts, now: datetime) -> Mapping[str, Any]:
         scope = id_of(what, facts.id)
         key = scope.lower()
-        kept = self._kept.get(key)
-        if kept is None or kept.until <= now:
-            kept = await _in_time(self._reading.ask(key, partial(self._ask, what, scope, now)))
-        if isinstance(kept.found, ArmError):
-            raise kept.found
-        return kept.found
+        cached = self._cache.get(key)
+        if cached is None or cached.until <= now:
+            cached = await _within_deadline(self._reading.run(key, partial(self._fetch, what, scope, now)))
+        if isinstance(cached.found, ArmError):
+            raise cached.found
+        return cached.found
 
-    async def _ask(self, what: str, scope: str, now: datetime) -> _Kept:
+    async def _fetch(self, what: str, scope: str, now: datetime) -> _Cached:
         key = scope.lower()
         try:
-            kept = _Kept(now + _FRESH, told_by(what, await self._arm.read_scope(scope)))
+            cached = _Cached(now + _FRESH_FOR, told_by(what, await self._arm.read_scope(scope)))
         except ArmError as error:
             forbidden = error.evidence.http_status == _FORBIDDEN
-            kept = _Kept(now + (_FORBIDDEN_FOR if forbidden else _FAILED_FOR), error)
-        self._kept.pop(key, None)
-        while len(self._kept) >= _MOST:
-            del self._kept[next(iter(self._kept))]
-        self._kept[key] = kept
-        return kept
+            cached = _Cached(now + (_FORBIDDEN_FOR if forbidden else _FAILED_FOR), error)
+        self._cache.pop(key, None)
+        while len(self._cache) >= _MAX_CONTAINERS:
+            del self._cache[next(iter(self._cache))]
+        self._cache[key] = cached
+        return cached
 
 
-async def _in_time(reading: Awaitable[_Kept]) -> _Kept:
+async def _within_deadline(reading: Awaitable[_Cached]) -> _Cached:
     try:
         async with asyncio.timeout(limit(None, keep_reserve=True)):
             return await reading

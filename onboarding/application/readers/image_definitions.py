@@ -15,7 +15,7 @@ from onboarding.domain.reference_data import ReferenceData
 
 _log = logging.getLogger(__name__)
 
-_MOST = 1000
+_MAX_DEFINITIONS = 1000
 _READABLE = (ImageKind.GALLERY, ImageKind.MANAGED_IMAGE)
 
 
@@ -26,14 +26,14 @@ class ImageDefinitions:
         self._arm = arm
         self._reference = reference
         self._overrides = overrides
-        self._believed = any(rule.believe_identifier for rule in overrides.rules)
+        self._identifier_trusted = any(rule.believe_identifier for rule in overrides.rules)
         self._known: dict[str, ImageDefinition] = {}
 
-    async def of(self, facts: MachineFacts) -> ImageDefinition | None:
+    async def read(self, facts: MachineFacts) -> ImageDefinition | None:
         """The definition of the VM's image, if it is of any use and may be read."""
         if facts.image.kind not in _READABLE:
             return None
-        if not self._believed and identify(facts, self._reference, self._overrides).known:
+        if not self._identifier_trusted and identify(facts, self._reference, self._overrides).known:
             return None
         image = facts.image.id.partition("/versions/")[0]
         if image.lower() not in self._known:
@@ -42,7 +42,7 @@ class ImageDefinitions:
             except ArmError as error:
                 _log.info("%s: its image could not be read: %s", facts.id.name, error)
                 return None
-            if len(self._known) >= _MOST:
+            if len(self._known) >= _MAX_DEFINITIONS:
                 self._known.clear()
             self._known[image.lower()] = read_definition(body)
         return self._known[image.lower()]

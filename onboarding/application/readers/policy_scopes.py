@@ -19,8 +19,8 @@ from onboarding.domain.policy.policy_version import PolicyState, seen
 
 _log = logging.getLogger(__name__)
 
-_FRESH = timedelta(hours=1)
-_AGAIN = timedelta(minutes=1)  # after it could not be asked
+_FRESH_FOR = timedelta(hours=1)
+_RETRY_AFTER = timedelta(minutes=1)  # after it could not be asked
 
 
 class PolicyScopes:
@@ -28,38 +28,38 @@ class PolicyScopes:
 
     def __init__(self, policies: PolicySet, inventory: Inventory) -> None:
         self._inventory = inventory
-        self._named = policies
+        self._configured = policies
         self._groups = groups_named(policies)
         self._members: Mapping[str, frozenset[str]] = {}
         self._resolved = resolve(policies, {}) if self._groups else policies
         self._until: datetime | None = None
-        self._asking = asyncio.Lock()
+        self._refreshing = asyncio.Lock()
 
     @property
     def problems(self) -> tuple[str, ...]:
         """What is wrong with the groups that policies name, as far as anybody asked."""
-        return problems(self._named, self._members) if self._groups else ()
+        return problems(self._configured, self._members) if self._groups else ()
 
     async def policies(self, now: datetime) -> PolicySet:
         """The policies with subscriptions in the place of management groups. Without any, this asks nobody."""
-        if self._groups and not self._fresh(now):
-            async with self._asking:
-                if not self._fresh(now):
-                    await self._ask(now)
+        if self._groups and not self._is_fresh(now):
+            async with self._refreshing:
+                if not self._is_fresh(now):
+                    await self._refresh(now)
         return self._resolved
 
-    def _fresh(self, now: datetime) -> bool:
+    def _is_fresh(self, now: datetime) -> bool:
         return self._until is not None and now < self._until
 
-    async def _ask(self, now: datetime) -> None:
+    async def _refresh(self, now: datetime) -> None:
         try:
             self._members = await self._inventory.members(sorted(self._groups))
         except ArmError as error:
-            self._until = now + _AGAIN
+            self._until = now + _RETRY_AFTER
             _log.error("the management groups of policies could not be looked into: %s", error)
             return
-        self._until = now + _FRESH
-        self._resolved = resolve(self._named, self._members)
+        self._until = now + _FRESH_FOR
+        self._resolved = resolve(self._configured, self._members)
         for problem in self.problems:
             _log.error("%s", problem)
 

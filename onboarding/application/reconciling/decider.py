@@ -33,7 +33,7 @@ class Decider:
         """The decision, unless its scope or settings are paused or the policy's brake holds: then the VM waits."""
         decision = decide(target.context)
         if isinstance(decision, Stop) and decision.outcome is Outcome.UNDETERMINED:
-            return self._unless_unread(target, decision)
+            return self._wait_if_unread(target, decision)
         if not isinstance(decision, Act):
             return decision
         work, retry = target.work, target.context.retry
@@ -45,10 +45,10 @@ class Decider:
         blocked = await self._rollouts.blocked(target.context.assignment.policy.name, work.now)
         return decision if blocked is None else _wait_for_rollout(retry, blocked, work.vm)
 
-    def _unless_unread(self, target: PolicyTarget, decision: Stop) -> Decision:
+    def _wait_if_unread(self, target: PolicyTarget, decision: Stop) -> Decision:
         """The decision, unless it rests on what ARM did not let us read."""
-        said = target.context.assignment
-        error = target.work.unread.get(said.unread) if said.undecided else None
+        assignment = target.context.assignment
+        error = target.work.unread.get(assignment.unread) if assignment.undecided else None
         if error is None:
             return decision
         failure = classify(error.evidence, target.context.entry.errors, target.work.now)
@@ -70,7 +70,7 @@ class Decider:
         context, settings = decision_context(self._rules, facts, assignment, retry, work.request, work.definition)
         return PolicyTarget(work, context, settings)
 
-    async def probed(
+    async def check_breakers(
         self, work: Reconciliation, wanted: Sequence[Policy]
     ) -> tuple[frozenset[str], Sequence[Row] | None]:
         """Of the extensions that wait for a pause, those that this visit probes or whose pause is over; and the rows

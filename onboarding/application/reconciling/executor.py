@@ -14,7 +14,7 @@ from copy import replace
 from onboarding.application.limits.circuit_breakers import CircuitBreakers
 from onboarding.application.ports import Arm, Clock
 from onboarding.application.reconciling.reconciliation import PolicyTarget, Reconciliation
-from onboarding.application.reconciling.recorder import Recorder, after
+from onboarding.application.reconciling.recorder import Recorder, with_written_rows
 from onboarding.domain.catalog.catalogue_entry import extension_body
 from onboarding.domain.errors import ArmError, LostRace, StorageError
 from onboarding.domain.failures.classification import classify, is_the_callers
@@ -48,7 +48,7 @@ class Executor:
         self._breakers = breakers
         self._clock = clock
 
-    def claimed(self, target: PolicyTarget, install: Act) -> Row:
+    def claim_row(self, target: PolicyTarget, install: Act) -> Row:
         """The row that claims the install."""
         work, context = target.work, target.context
         ends = work.now + context.retry.waits[WaitingFor.CLAIM].first
@@ -69,7 +69,7 @@ class Executor:
         )
         machine = replace(machine, claim=_claim(target, install, tag))
         versions = await self._recorder.claim(work, machine, claim, others)
-        target = replace(target, work=after(work, machine, versions, [claim, *others]))
+        target = replace(target, work=with_written_rows(work, machine, versions, [claim, *others]))
         refused = False
         try:
             await self._arm.start_install(work.vm, install.name, body)
@@ -79,7 +79,7 @@ class Executor:
                 free = replace(machine, claim=None)
                 await self._recorder.undo(work, free, versions, target.extension)
                 raise
-            row = await self._refused(target, error, claim)
+            row = await self._row_after_refusal(target, error, claim)
             refused = error.evidence.http_status in _REFUSALS and not row.in_flight
         else:
             if target.extension in work.cleared:
@@ -99,7 +99,7 @@ class Executor:
     def _is_the_callers(self, context: DecisionContext, error: ArmError) -> bool:
         return is_the_callers(error.evidence, classify(error.evidence, context.entry.errors, self._clock()))
 
-    async def _refused(self, target: PolicyTarget, error: ArmError, claim: Row) -> Row:
+    async def _row_after_refusal(self, target: PolicyTarget, error: ArmError, claim: Row) -> Row:
         """A refusal that says "not now" is no attempt; one whose effect is unknown may have been the first."""
         context, now = target.context, self._clock()
         failure = classify(error.evidence, context.entry.errors, now)
@@ -113,7 +113,7 @@ class Executor:
             await self._breakers.record_failure(
                 target.work.vm, target.extension, claim.sent_digest, decision, now, sent=context.settings
             )
-        row = _row(context, claim, decision)
+        row = _row_after_claim(context, claim, decision)
         if not isinstance(decision, Wait):
             return row
         sent = error.evidence.code not in NO_TOKEN
@@ -128,12 +128,12 @@ class Executor:
         if not row.in_flight:
             machine = replace(machine, claim=None)
         try:
-            versions = await self._recorder.record(target.work, machine, [row], again=True, beyond=before)
+            versions = await self._recorder.record(target.work, machine, [row], again=True, before_claim=before)
         except LostRace:
             # The install's own event overtook us and wrote the truth; only the history is ours to complete.
             await self._recorder.append(target.work, row)
             return None
-        return after(target.work, machine, versions, [row]) if versions else None
+        return with_written_rows(target.work, machine, versions, [row]) if versions else None
 
 
 def _claim(target: PolicyTarget, install: Act, tag: str) -> Claim:
@@ -157,7 +157,7 @@ def _maybe_sent(evidence: Evidence) -> bool:
     return evidence.http_status is None and evidence.code in _MAYBE_SENT
 
 
-def _row(context: DecisionContext, claim: Row, decision: Wait | Stop) -> Row:
+def _row_after_claim(context: DecisionContext, claim: Row, decision: Wait | Stop) -> Row:
     """The row that follows the claim: its episode goes on."""
-    claimed = replace(context, retry=RetryState(claim, context.retry.waits, context.now))
-    return row_of(claimed, decision, (claim.event_id, claim.event_time or context.now, claim.correlation_id))
+    claim_row = replace(context, retry=RetryState(claim, context.retry.waits, context.now))
+    return row_of(claim_row, decision, (claim.event_id, claim.event_time or context.now, claim.correlation_id))

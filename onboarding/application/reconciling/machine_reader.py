@@ -8,7 +8,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from onboarding.application.ports import Arm
-from onboarding.application.readers.container_reader import Completed, ContainerReader
+from onboarding.application.readers.container_reader import CompletedFacts, ContainerReader
 from onboarding.application.readers.image_definitions import ImageDefinitions
 from onboarding.application.readers.policy_scopes import PolicyScopes
 from onboarding.application.reconciling.reconciliation import Reconciliation
@@ -21,7 +21,7 @@ from onboarding.domain.policy.policy import PolicySet
 class MachineReading(Struct, frozen=True):
     """What ARM says of one machine."""
 
-    completed: Completed
+    completed: CompletedFacts
     """The machine's facts with its resource group and subscription, what each policy says of it, and what could not be
     read of its surroundings."""
     definition: ImageDefinition | None
@@ -31,8 +31,8 @@ class MachineReading(Struct, frozen=True):
 
     def failures(self, work: Reconciliation) -> list[ArmError]:
         """Why what the visit is about cannot be decided."""
-        request = [said.unread for said in self.completed.assignments if work.concerns(said.policy)]
-        return [self.completed.failures[what] for what in request if what in self.completed.failures]
+        unread = [assignment.unread for assignment in self.completed.assignments if work.concerns(assignment.policy)]
+        return [self.completed.failures[what] for what in unread if what in self.completed.failures]
 
 
 class MachineReader:
@@ -56,7 +56,7 @@ class MachineReader:
         facts = read_facts(reading.body)
         if facts.id.key != work.vm.key:
             facts = replace(facts, id=work.vm)
-        definition = await self._definitions.of(facts)
+        definition = await self._definitions.read(facts)
         completed = await self._containers.complete(facts, policies, work.now)
         return MachineReading(completed, definition, reading.at)
 

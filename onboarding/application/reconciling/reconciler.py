@@ -7,11 +7,11 @@ from copy import replace
 from datetime import datetime
 
 from onboarding.application.ports import StoredRow
-from onboarding.application.readers.container_reader import Completed
+from onboarding.application.readers.container_reader import CompletedFacts
 from onboarding.application.reconciling.decider import Decider
 from onboarding.application.reconciling.executor import Executor
 from onboarding.application.reconciling.machine_reader import MachineReader
-from onboarding.application.reconciling.orphaned_rows import ended_by, orphans
+from onboarding.application.reconciling.orphaned_rows import end_after_read, orphaned_rows
 from onboarding.application.reconciling.reconciliation import PolicyTarget, Reconciliation
 from onboarding.application.reconciling.recorder import Recorder
 from onboarding.application.reconciling.unread_machine import UnreadMachine
@@ -52,12 +52,12 @@ class Reconciler:
         where a person asks for a VM that cannot be read."""
         policies = await self._reader.policies(work.now)
         wanted = policies.for_unread(work.vm)
-        orphaned = orphans(work, policies, wanted, self._rules.unusable)
-        if work.request is None and not _to_be_read(work, policies.reaching(work.vm), orphaned):
+        orphaned = orphaned_rows(work, policies, wanted, self._rules.unusable)
+        if work.request is None and not _must_read(work, policies.reaching(work.vm), orphaned):
             ended = [row for _, row in orphaned]
             await self._recorder.record(work, work.machine_row(rows=ended), ended)
             return
-        cleared, waiting = await self._decider.probed(work, wanted)
+        cleared, waiting = await self._decider.check_breakers(work, wanted)
         if waiting is not None:
             await self._recorder.record(work, work.machine_row(), waiting)
             return
@@ -102,8 +102,8 @@ class Reconciler:
         for error in reading.failures(work):
             raise error
         work = replace(work, definition=reading.definition)
-        wanted = (said for said in reading.completed.assignments if work.concerns(said.policy))
-        targets = (self._decider.target(work, reading.completed.facts, said) for said in wanted)
+        wanted = (assignment for assignment in reading.completed.assignments if work.concerns(assignment.policy))
+        targets = (self._decider.target(work, reading.completed.facts, assignment) for assignment in wanted)
         return tuple((target, decide(target.context)) for target in targets)
 
     def _is_as_sent(self, row: Row, extension: InstalledExtension) -> bool:
@@ -116,22 +116,22 @@ class Reconciler:
     async def _reconcile(
         self,
         work: Reconciliation,
-        completed: Completed,
+        completed: CompletedFacts,
         policies: PolicySet,
-        orphans: Sequence[tuple[Row, Row]],
+        orphaned_rows: Sequence[tuple[Row, Row]],
         read_at: datetime | None,
     ) -> None:
         """Decide for each extension, and carry out what can be carried out now."""
         facts = completed.facts
         deleting = facts.provisioning_state.lower() == "deleting"
         if work.deletion or deleting:
-            await self._recorder.read_once_more(work)
-        rows = [ended_by(row, ended, facts, work) for row, ended in orphans]
+            await self._recorder.check_deletion(work)
+        rows = [end_after_read(row, ended, facts, work) for row, ended in orphaned_rows]
         busy = next((row for row in rows if row.in_flight), None)
-        busy = busy or _busy_elsewhere(work, facts, policies, {row.extension for row in rows})
+        busy = busy or _other_request_in_flight(work, facts, policies, {row.extension for row in rows})
         targets = []
         for assignment in completed.assignments:
-            if work.concerns(assignment.policy) and not _left_alone(work, facts, assignment, policies, deleting):
+            if work.concerns(assignment.policy) and not _cannot_change(work, facts, assignment, policies, deleting):
                 targets.append(self._decider.target(work, facts, assignment))
         # What we are writing already is looked at first: whether it has ended decides over all others.
         targets.sort(key=lambda target: not (target.context.last and target.context.last.in_flight))
@@ -140,12 +140,12 @@ class Reconciler:
             target = replace(target, context=replace(target.context, in_flight=busy))
             decision = await self._decider.decide(target)
             if isinstance(decision, Act):
-                busy = self._executor.claimed(target, decision)
+                busy = self._executor.claim_row(target, decision)
                 sending = (target, decision, busy)
                 continue
             if not work.personal:
                 await self._decider.record_failure(target, decision)
-            row = _row(target, decision)
+            row = _target_row(target, decision)
             if row.in_flight:
                 busy = row
             wanted = work.created or work.request is not None
@@ -163,17 +163,17 @@ class Reconciler:
             await self._reconcile(replace(following, settled=settled, again=True), completed, policies, (), read_at)
 
 
-def _to_be_read(work: Reconciliation, reaching: Sequence[Policy], orphans: Sequence[tuple[Row, Row]]) -> bool:
+def _must_read(work: Reconciliation, reaching: Sequence[Policy], orphaned_rows: Sequence[tuple[Row, Row]]) -> bool:
     """Whether ARM has anything to tell: of a VM outside every scope, only what became of a request of ours and
     whether it is gone."""
-    if any(work.concerns(policy) for policy in reaching) or any(row.in_flight for row, _ in orphans):
+    if any(work.concerns(policy) for policy in reaching) or any(row.in_flight for row, _ in orphaned_rows):
         return True
     rows = [stored.row for extension, stored in work.stored.items() if extension not in work.settled]
     known = any(row.outcome is not Outcome.GONE for row in rows)
     return known and (work.deletion or bool(work.requested_because))
 
 
-def _row(target: PolicyTarget, decision: Satisfied | Wait | Stop) -> Row:
+def _target_row(target: PolicyTarget, decision: Satisfied | Wait | Stop) -> Row:
     row = row_of(target.context, decision, target.work.event_key)
     if row.waiting_for is WaitingFor.SCOPE_BREAKER:
         # Names the pause that it waits for, so that its checks need not read the VM.
@@ -181,7 +181,7 @@ def _row(target: PolicyTarget, decision: Satisfied | Wait | Stop) -> Row:
     return row
 
 
-def _busy_elsewhere(
+def _other_request_in_flight(
     work: Reconciliation, facts: MachineFacts, policies: PolicySet, seen: Collection[str]
 ) -> Row | None:
     """A request of ours that this visit is not about."""
@@ -193,7 +193,7 @@ def _busy_elsewhere(
     return None
 
 
-def _left_alone(
+def _cannot_change(
     work: Reconciliation, facts: MachineFacts, assignment: Assignment, policies: PolicySet, deleting: bool
 ) -> bool:
     """Final rows that this visit cannot change: those it is not about, those of a VM that is being deleted, and

@@ -84,8 +84,8 @@ class Reconciliation(Struct, frozen=True):
         """Whether the VM was read as a whole well after what the event tells of, and every row is final or has its
         check. By ARM's clock and the event's, never by ours."""
         read_at = self.known.machine.row.last_read_at if self.known.machine else None
-        cared_for = all(s.row.outcome.final or s.row.next_attempt_at for s in self.stored.values())
-        return read_at is not None and cared_for and self.trigger.time < read_at - _STALE
+        all_scheduled = all(s.row.outcome.final or s.row.next_attempt_at for s in self.stored.values())
+        return read_at is not None and all_scheduled and self.trigger.time < read_at - _STALE
 
     def last(self, extension: str, vm_id: str = "") -> Row | None:
         """The extension's row, unless it is that of another VM that had this name before."""

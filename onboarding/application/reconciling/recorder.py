@@ -49,14 +49,14 @@ class Recorder:
         rows: Sequence[Row],
         *,
         again: bool = False,
-        beyond: Row | None = None,
+        before_claim: Row | None = None,
     ) -> RowVersions | None:
         """Write the rows that tell something new over those that were read. `again`: this trigger wrote before.
         `beyond` is what a row said before it was claimed: only what goes beyond that is history.
 
         None where there was nothing to write. Raises LostRace and StorageError; a check whose row was not written is
         dropped when it comes."""
-        entries = _entries(work, machine, rows, beyond=beyond)
+        entries = _row_writes(work, machine, rows, before_claim=before_claim)
         if not entries:
             return None
         await self._schedule(work, entries)
@@ -67,7 +67,7 @@ class Recorder:
     async def claim(self, work: Reconciliation, machine: MachineRow, claim: Row, others: Sequence[Row]) -> RowVersions:
         """Schedule the checks and claim the write, side by side: whichever is lost, the other leads back here. A check
         without a claim is dropped; a claim without a check gets one when its event or check is delivered again."""
-        entries = [*_entries(work, machine, [claim], history=False), *_entries(work, machine, others)]
+        entries = [*_row_writes(work, machine, [claim], history=False), *_row_writes(work, machine, others)]
         scheduled, written = await asyncio.gather(
             self._schedule(work, entries),
             self._commit(work, machine, entries, again=work.again),
@@ -95,7 +95,7 @@ class Recorder:
         """Put a message on the queue for its time. Raises StorageError."""
         await self._ports.schedule_queue.schedule(message, work.now)
 
-    async def read_once_more(self, work: Reconciliation) -> None:
+    async def check_deletion(self, work: Reconciliation) -> None:
         """ARM still knows a VM that is said to be gone, or that is being deleted: it is read once more."""
         if any(s.row.outcome.final and s.row.outcome is not Outcome.GONE for s in work.stored.values()):
             due = work.now + (_CHECK_DELETION_LATER if work.requested_because == DELETION else _CHECK_DELETION)
@@ -108,7 +108,7 @@ class Recorder:
 
     async def _schedule(self, work: Reconciliation, entries: Iterable[RowWrite]) -> None:
         """Schedule what is not under way already."""
-        if _left_behind(work):
+        if _left_unsent_by_another(work):
             await self.renew_checks(work)
         new = []
         for entry in entries:
@@ -148,9 +148,9 @@ class Recorder:
                     work.vm, row.extension, row.sent_digest, row.requested_at, work.now, installed=True
                 )
             await self._rollouts.record_outcome(row, work.last(row.extension), work.now)
-            await self._tell(row)
+            await self._publish_outcome(row)
 
-    async def _tell(self, row: Row) -> None:
+    async def _publish_outcome(self, row: Row) -> None:
         """Publish at once; if that fails at any point, the note in the table has the sweep do it."""
         try:
             if await self._ports.publisher.publish(row):
@@ -159,7 +159,7 @@ class Recorder:
             _log.warning("%s %s: %s", row.vm_name, row.extension, error)
 
 
-def _left_behind(work: Reconciliation) -> bool:
+def _left_unsent_by_another(work: Reconciliation) -> bool:
     """Whether another event or check claimed a write and did not come to send it: the checks that it wrote down may
     not have been scheduled, and its own redelivery is going to find our claim in place of its own."""
     claim = work.claim
@@ -168,7 +168,9 @@ def _left_behind(work: Reconciliation) -> bool:
     return work.stored[claim.target].row.waiting_for is WaitingFor.CLAIM
 
 
-def after(work: Reconciliation, machine: MachineRow, versions: RowVersions, rows: Iterable[Row]) -> Reconciliation:
+def with_written_rows(
+    work: Reconciliation, machine: MachineRow, versions: RowVersions, rows: Iterable[Row]
+) -> Reconciliation:
     """The visit once these rows were written: what the table says now."""
     own = work.known.machine
     targets = dict(work.stored)
@@ -180,8 +182,13 @@ def after(work: Reconciliation, machine: MachineRow, versions: RowVersions, rows
     return replace(work, known=known)
 
 
-def _entries(
-    work: Reconciliation, machine: MachineRow, rows: Iterable[Row], *, history: bool = True, beyond: Row | None = None
+def _row_writes(
+    work: Reconciliation,
+    machine: MachineRow,
+    rows: Iterable[Row],
+    *,
+    history: bool = True,
+    before_claim: Row | None = None,
 ) -> list[RowWrite]:
     """The rows that tell something that the stored ones do not. A wait that only moves on writes no line of history."""
     entries = []
@@ -190,13 +197,13 @@ def _entries(
         last = stored.row if stored else None
         if history and not row.differs(last):
             continue
-        another = last is not None and machine.vm_id and last.vm_id not in ("", machine.vm_id)
+        replaced = last is not None and machine.vm_id and last.vm_id not in ("", machine.vm_id)
         ended = None
-        if another and last is not None and last.outcome is not Outcome.GONE:
+        if replaced and last is not None and last.outcome is not Outcome.GONE:
             ended = closed(last, Outcome.GONE, "another VM has this name now", work.now)
-        tells = history and (another or row.tells_more_than(beyond or last))
-        if last is not None and last.outcome.final and not tells and history:
+        has_news = history and (replaced or row.tells_more_than(before_claim or last))
+        if last is not None and last.outcome.final and not has_news and history:
             row = replace(row, finished_at=last.finished_at, duration_ms=last.duration_ms)
         version = work.known.version(row.extension)
-        entries.append(RowWrite(row, version, bool(tells), stored.rest if stored else {}, ended))
+        entries.append(RowWrite(row, version, bool(has_news), stored.rest if stored else {}, ended))
     return entries

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from onboarding.application.limits.circuit_breakers import CircuitBreakers
 from onboarding.application.ports import Arm, ReconcileRequest
-from onboarding.application.reconciling.orphaned_rows import ended_unread
+from onboarding.application.reconciling.orphaned_rows import end_unread
 from onboarding.application.reconciling.reconciliation import DELETION, UNCONFIRMED, Reconciliation
 from onboarding.application.reconciling.recorder import Recorder
 from onboarding.application.rules import Rules
@@ -29,7 +29,7 @@ from onboarding.domain.reconcile.retry import after_refusal, proves_gone
 from onboarding.domain.reconcile.row import Outcome, Row
 from onboarding.domain.reconcile.row_builder import closed
 
-_A_DAY = timedelta(days=1)
+_SECOND_READ_AFTER = timedelta(days=1)
 _MAY_BE_GONE = (DELETION, UNCONFIRMED, Reason.GONE)
 
 
@@ -48,7 +48,7 @@ class UnreadMachine:
         return parse_errors({}, self._rules.reference.errors())
 
     async def record(
-        self, work: Reconciliation, wanted: Sequence[Policy], orphans: Sequence[tuple[Row, Row]], error: ArmError
+        self, work: Reconciliation, wanted: Sequence[Policy], orphaned_rows: Sequence[tuple[Row, Row]], error: ArmError
     ) -> None:
         """ARM did not give us the VM: every policy that could want something of it waits, or learns that it is gone."""
         failure = self.judge(error, work)
@@ -58,13 +58,13 @@ class UnreadMachine:
         if (
             not gone
             and (work.deletion or work.requested_because in _MAY_BE_GONE)
-            and await self._still_unsure(work, failure)
+            and await self._keep_unconfirmed(work, failure)
         ):
             return
-        rows = [ended_unread(row, ended, work) for row, ended in orphans]
+        rows = [end_unread(row, ended, work) for row, ended in orphaned_rows]
         if gone:
             why = "the VM was deleted" if work.deletion else "ARM knows no such VM any more"
-            rows = _gone(work, why)
+            rows = _gone_rows(work, why)
             wanted = [policy for policy in wanted if work.created and policy.extension not in work.stored]
         for policy in wanted:
             if not work.concerns(policy):
@@ -74,33 +74,37 @@ class UnreadMachine:
                 continue  # nothing new is known of our request, and it has its check
             if last is not None and last.outcome.final and not work.may_reopen(policy.extension):
                 continue
-            told = classify(error.evidence, self._rules.catalogue[policy.extension].errors, work.now)
-            decision = after_refusal(RetryState(last, policy.waits, work.now), told, error.evidence.text)
+            failure_of_entry = classify(error.evidence, self._rules.catalogue[policy.extension].errors, work.now)
+            decision = after_refusal(RetryState(last, policy.waits, work.now), failure_of_entry, error.evidence.text)
             if not work.personal:
                 settings = last.sent_digest if last else ""
                 await self._breakers.record_failure(work.vm, policy.extension, settings, decision, work.now)
             rows.append(work.unread_row(policy, decision))
         await self._recorder.record(work, work.machine_row(rows=rows), rows)
 
-    async def _still_unsure(self, work: Reconciliation, failure: Failure) -> bool:
+    async def _keep_unconfirmed(self, work: Reconciliation, failure: Failure) -> bool:
         """Whether a VM that is said to be gone, and that cannot be read, is left as it is for now. Who is deleted with
         its group takes our role along: nothing is paused for that, and nothing is said before a second read a day
         later, or before the list of its subscription leaves it out."""
         if failure.cause is not Cause.NOT_AUTHORIZED or failure.code in NO_TOKEN:
             if work.deletion:
-                await self._recorder.read_once_more(work)
+                await self._recorder.check_deletion(work)
             return work.deletion
         rows = []
         if work.requested_because == UNCONFIRMED:
-            rows = _gone(work, "gone (unconfirmed): its deletion was told, and for a day ARM has not let us read it")
-        elif work.requested_because == Reason.GONE and await self._is_shown(work.vm.subscription):
-            rows = _gone(work, "gone (unconfirmed): its subscription does not list it, and ARM does not let us read it")
-        elif _gone(work, ""):
-            await self._recorder.schedule(ReconcileRequest(work.vm, UNCONFIRMED, work.now + _A_DAY), work)
+            rows = _gone_rows(
+                work, "gone (unconfirmed): its deletion was told, and for a day ARM has not let us read it"
+            )
+        elif work.requested_because == Reason.GONE and await self._is_visible(work.vm.subscription):
+            rows = _gone_rows(
+                work, "gone (unconfirmed): its subscription does not list it, and ARM does not let us read it"
+            )
+        elif _gone_rows(work, ""):
+            await self._recorder.schedule(ReconcileRequest(work.vm, UNCONFIRMED, work.now + _SECOND_READ_AFTER), work)
         await self._recorder.record(work, work.machine_row(rows=rows), rows)
         return True
 
-    async def _is_shown(self, subscription: str) -> bool:
+    async def _is_visible(self, subscription: str) -> bool:
         """Whether ARM shows us the subscription: else that its list leaves a VM out says nothing."""
         try:
             await self._arm.check_access(subscription)
@@ -112,7 +116,7 @@ class UnreadMachine:
         return classify(error.evidence, self._errors, work.now)
 
 
-def _gone(work: Reconciliation, why: str) -> list[Row]:
+def _gone_rows(work: Reconciliation, why: str) -> list[Row]:
     """The rows that do not say so yet, ended since the VM is gone."""
     rows = [stored.row for stored in work.stored.values() if stored.row.outcome is not Outcome.GONE]
     return [closed(row, Outcome.GONE, why, work.now) for row in rows]

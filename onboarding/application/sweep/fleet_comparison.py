@@ -29,7 +29,7 @@ _NOT_ALLOWED = (401, 403)
 
 
 @dataclass(slots=True)
-class _Known:
+class _MachineSummaries:
     """What the table says of one VM."""
 
     resource_id: str
@@ -37,7 +37,7 @@ class _Known:
     listed: bool = False
 
 
-type _Rows = dict[str, _Known]  # by the VM's key
+type _Summaries = dict[str, _MachineSummaries]  # by the VM's key
 
 
 class FleetComparison:
@@ -64,7 +64,7 @@ class FleetComparison:
     async def run(self, subscriptions: Sequence[str]) -> None:
         """Raises StorageError, and Stopped when there is more to do than this run may."""
         self.at, self.width = subscriptions[0], len(subscriptions)
-        known: dict[str, _Rows] = {}
+        known: dict[str, _Summaries] = {}
         for subscription in subscriptions:
             self._sweep_queue.check()
             known[subscription] = await self._read_table(subscription)
@@ -76,9 +76,9 @@ class FleetComparison:
             await self._read_lists(known, error)
             return
         for subscription, rows in known.items():
-            await (self._close(rows) if subscription in seen else self._doubt(subscription, rows))
+            await (self._request_unlisted(rows) if subscription in seen else self._read_unseen(subscription, rows))
 
-    async def _read_lists(self, known: Mapping[str, _Rows], error: ArmError) -> None:
+    async def _read_lists(self, known: Mapping[str, _Summaries], error: ArmError) -> None:
         """Resource Graph gave nothing, or a part only, and a part closes no row. ARM's lists say it all, but for the
         state of extensions."""
         _log.warning("sweep: Resource Graph cannot be asked (%s); reading ARM's lists", error)
@@ -92,27 +92,27 @@ class FleetComparison:
             self._sweep_queue.check()
             await self._read_list(subscription, rows)
 
-    async def _doubt(self, subscription: str, rows: _Rows) -> None:
+    async def _read_unseen(self, subscription: str, rows: _Summaries) -> None:
         """Resource Graph passes over what our identity may not see: that it knows no VM of ours is no proof."""
-        if any(_open(known) for known in rows.values()):
+        if any(_has_open_rows(known) for known in rows.values()):
             self._sweep_queue.check()
             await self._read_list(subscription, rows)
 
-    async def _read_list(self, subscription: str, rows: _Rows) -> None:
+    async def _read_list(self, subscription: str, rows: _Summaries) -> None:
         try:
             await self._compare(self._ports.arm.list_machines(subscription), {subscription: rows})
         except ArmError as error:
             self._sweep_queue.report.could_not_read(f"{subscription} ({error})")
         else:
-            await self._close(rows)
+            await self._request_unlisted(rows)
 
-    async def _read_table(self, subscription: str) -> _Rows:
-        rows: _Rows = {}
+    async def _read_table(self, subscription: str) -> _Summaries:
+        rows: _Summaries = {}
         async for resource_id, summary in self._ports.ledger.summaries(subscription):
-            rows.setdefault(resource_id.lower(), _Known(resource_id)).summaries.append(summary)
+            rows.setdefault(resource_id.lower(), _MachineSummaries(resource_id)).summaries.append(summary)
         return rows
 
-    async def _compare(self, machines: AsyncIterator[Mapping[str, Any]], known: Mapping[str, _Rows]) -> set[str]:
+    async def _compare(self, machines: AsyncIterator[Mapping[str, Any]], known: Mapping[str, _Summaries]) -> set[str]:
         """Compare what comes; the subscriptions that it came from."""
         seen = set[str]()
         async for body in machines:
@@ -137,7 +137,7 @@ class FleetComparison:
             assignments = [each for each in assignments if each.policy.name == only]
         return find(facts, assignments, self._rules.catalogue, summaries, self._sweep_queue.settled, self._stable)
 
-    async def _close(self, rows: _Rows) -> None:
+    async def _request_unlisted(self, rows: _Summaries) -> None:
         """Rows whose VM is not listed: the visit asks ARM, and only what ARM does not know is closed."""
         for known in rows.values():
             vm = parse_id(known.resource_id)
@@ -150,5 +150,5 @@ class FleetComparison:
                 await self._sweep_queue.request(vm, Finding(Reason.GONE, ""), "", known.summaries)
 
 
-def _open(known: _Known) -> bool:
+def _has_open_rows(known: _MachineSummaries) -> bool:
     return any(summary.outcome is not Outcome.GONE for summary in known.summaries)

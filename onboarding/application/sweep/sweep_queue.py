@@ -16,7 +16,7 @@ from onboarding.domain.resource_id import VmId
 from onboarding.settings import Settings
 
 AT_ONCE = 32  # messages
-_NAMED = 50  # of what could not be read; the others are counted
+_MAX_NAMED = 50  # of what could not be read; the others are counted
 
 
 class Budget(Struct, frozen=True):
@@ -41,12 +41,12 @@ class Budget(Struct, frozen=True):
         return self.grace_period * 3 / 5
 
     @property
-    def digested(self) -> timedelta:
+    def settle_time(self) -> timedelta:
         """So long after the last visit was due, what came of it is in the table."""
         return self.grace_period / 2
 
     @property
-    def asked_again(self) -> timedelta:
+    def request_again_after(self) -> timedelta:
         """So long after it was asked for, what has no answer is asked for once more: its message may be lost."""
         return self.grace_period * 6
 
@@ -114,7 +114,7 @@ class SweepReport:
 
     def could_not_read(self, what: str) -> None:
         """Name something that could not be read; a long list of names is cut, and the rest counted."""
-        if len(self.unread) < _NAMED:
+        if len(self.unread) < _MAX_NAMED:
             self.unread.append(what)
         else:
             self.unnamed += 1
@@ -171,13 +171,13 @@ class SweepQueue:
         self.settled = self.started - budget.grace_period
         self.busy_until: datetime | None = None
         self.remember(b"")
-        self._asked: dict[str, int] = {}
+        self._requested: dict[str, int] = {}
         self._waiting: list[tuple[int, Message]] = []
         self._keys: set[int] = set()  # what this run has asked for
 
     def remember(self, unanswered: bytes) -> None:
         """What earlier runs asked for and nobody has answered."""
-        self.unanswered = Unanswered(unanswered, self.started, self._budget.asked_again, self._budget.repeated)
+        self.unanswered = Unanswered(unanswered, self.started, self._budget.request_again_after, self._budget.repeated)
 
     def check(self, share: float = 1) -> None:
         """Raises OutOfTime when the run has used up that share of its time."""
@@ -205,7 +205,7 @@ class SweepQueue:
         setattr(self.report, finding.reason, getattr(self.report, finding.reason) + 1)
         self._listener.found(vm, finding)
         if not self.sweep_filter.dry_run:
-            await self._put(ReconcileRequest(vm, finding.reason.value, self._due(vm)), key)
+            await self._enqueue(ReconcileRequest(vm, finding.reason.value, self._due(vm)), key)
 
     def _check_budget(self) -> None:
         if self.report.requested >= self._budget.requested:
@@ -213,7 +213,7 @@ class SweepQueue:
         if self.unanswered.full:
             raise Stopped(f"{MOST} visits have no answer")
 
-    async def _put(self, message: Message, key: int) -> None:
+    async def _enqueue(self, message: Message, key: int) -> None:
         self._waiting.append((key, message))
         if len(self._waiting) >= AT_ONCE:
             await self.send()
@@ -224,7 +224,7 @@ class SweepQueue:
         await self.schedule(message for _, message in batch)
         self.unanswered.remember(key for key, _ in batch)
         if batch:
-            sent = max(message.due for _, message in batch) + self._budget.digested
+            sent = max(message.due for _, message in batch) + self._budget.settle_time
             self.busy_until = max(self.busy_until or sent, sent)
 
     async def schedule(self, messages: Iterable[Message]) -> None:
@@ -236,6 +236,6 @@ class SweepQueue:
                 raise failure
 
     def _due(self, vm: VmId) -> datetime:
-        before = self._asked.get(vm.subscription.lower(), 0)
-        self._asked[vm.subscription.lower()] = before + 1
+        before = self._requested.get(vm.subscription.lower(), 0)
+        self._requested[vm.subscription.lower()] = before + 1
         return self.started + timedelta(minutes=before / self._budget.per_minute)

@@ -75,13 +75,13 @@ class ArmAdapter:
         self._client: Any = AsyncPipelineClient(endpoint, policies=policies, transport=self._connections)
 
     async def read_machine(self, vm: VmId, *, to_install: bool = False) -> ArmAnswer:
-        async with self._sent(vm.subscription, vm.key, write=False, to_install=to_install):
+        async with self._sending(vm.subscription, vm.key, write=False, to_install=to_install):
             url = f"{self._endpoint}{_quoted(vm)}?$expand=instanceView&api-version={_COMPUTE_VERSION}"
             body, at = await self._read(vm.subscription, url)
             return ArmAnswer(_machine(body), at)
 
     async def read_extension(self, vm: VmId, name: str) -> ArmAnswer:
-        async with self._sent(vm.subscription, vm.key, write=False):
+        async with self._sending(vm.subscription, vm.key, write=False):
             path = f"{_quoted(vm)}/extensions/{quote(name, safe='')}"
             url = f"{self._endpoint}{path}?$expand=instanceView&api-version={_COMPUTE_VERSION}"
             body, at = await self._read(vm.subscription, url)
@@ -92,21 +92,21 @@ class ArmAdapter:
         image = _IMAGE.fullmatch(image_id)
         if image is None:
             raise ArmError(Evidence(code="InvalidImageId", message="the image's id is not that of a resource"))
-        async with self._sent(image["subscription"], write=False):
+        async with self._sending(image["subscription"], write=False):
             url = f"{self._endpoint}{quote(image_id, safe='/()')}?api-version={version}"
             body = await self._get(image["subscription"], url)
             return body if isinstance(body, Mapping) else {}
 
     async def read_scope(self, scope: str) -> Mapping[str, Any]:
-        async with self._sent(_subscription_of(scope), write=False):
+        async with self._sending(_subscription_of(scope), write=False):
             url = f"{self._endpoint}{quote(scope, safe='/()')}?api-version={_SUBSCRIPTIONS_VERSION}"
             return _scope(await self._get(_subscription_of(scope), url))
 
     async def start_install(self, vm: VmId, name: str, body: Mapping[str, Any]) -> None:
-        async with self._sent(vm.subscription, vm.key, write=True):
+        async with self._sending(vm.subscription, vm.key, write=True):
             url = f"{self._endpoint}{_quoted(vm)}/extensions/{quote(name, safe='')}?api-version={_COMPUTE_VERSION}"
             request = HttpRequest("PUT", url, headers=_JSON, content=json.dumps(body).encode())
-            await self._ask(vm.subscription, request, _ACCEPTED)
+            await self._request(vm.subscription, request, _ACCEPTED)
 
     async def list_machines(self, subscription: str) -> AsyncIterator[Mapping[str, Any]]:
         path = f"/subscriptions/{subscription}/providers/Microsoft.Compute/virtualMachines"
@@ -121,13 +121,13 @@ class ArmAdapter:
         return tuple(str(item.get("subscriptionId", "")) for item in found if item.get("state") != "Disabled")
 
     async def check_access(self, subscription: str) -> None:
-        async with self._sent(subscription, write=False):
+        async with self._sending(subscription, write=False):
             path = f"/subscriptions/{quote(subscription, safe='')}"
             await self._get(subscription, f"{self._endpoint}{path}?api-version={_SUBSCRIPTIONS_VERSION}")
 
     async def _page(self, subscription: str, url: str) -> tuple[list[Mapping[str, Any]], str]:
         """One page of a list and the link to the next."""
-        async with self._sent(subscription, write=False):
+        async with self._sending(subscription, write=False):
             return _items(await self._get(subscription, url))
 
     async def _get(self, subscription: str, url: str) -> object:
@@ -136,11 +136,11 @@ class ArmAdapter:
     async def _read(self, subscription: str, url: str) -> tuple[object, datetime | None]:
         """Raw: typed models would be made to be thrown away, and rules look at aliases that they leave out. With it the
         time of the answer by ARM's clock."""
-        response = await self._ask(subscription, HttpRequest("GET", url), (200,))
+        response = await self._request(subscription, HttpRequest("GET", url), (200,))
         body: object = json.loads(response.content)  # JSON says itself how it is encoded
         return body, _date(response.headers.get("Date", ""))
 
-    async def _ask(self, subscription: str, request: HttpRequest, good: Collection[int]) -> AsyncHttpResponse:
+    async def _request(self, subscription: str, request: HttpRequest, good: Collection[int]) -> AsyncHttpResponse:
         """Not by the SDK's operations: they make models, and pollers that nobody waits for."""
         async with within_deadline():
             response: AsyncHttpResponse = await self._client.send_request(
@@ -154,7 +154,7 @@ class ArmAdapter:
         await self._connections.close()
 
     @asynccontextmanager
-    async def _sent(
+    async def _sending(
         self, subscription: str, who: str = "", *, write: bool, to_install: bool = False
     ) -> AsyncIterator[None]:
         """One request through the subscription's gate; every failure of it as an ArmError."""

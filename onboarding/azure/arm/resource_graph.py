@@ -35,7 +35,7 @@ _RESOURCES = "/providers/Microsoft.ResourceGraph/resources?api-version=2021-03-0
 _PAGE = 1000  # the most that Resource Graph gives
 # A page of a large tenant takes its time. An event that asks what is in a management group has its own deadline.
 _TIMEOUTS: dict[str, Any] = {"connection_timeout": 5, "read_timeout": 60}
-_PATIENCE = timedelta(seconds=6)  # the quota's window is 5 s
+_MAX_WAIT = timedelta(seconds=6)  # the quota's window is 5 s
 _WINDOW = timedelta(seconds=5)
 _TRIES = 3
 _REMAINING, _RESETS_AFTER = "x-ms-user-quota-remaining", "x-ms-user-quota-resets-after"
@@ -95,8 +95,8 @@ class GraphAdapter:
     async def _rows(self, query: str, subscriptions: Sequence[str] | None) -> AsyncIterator[dict[str, Any]]:
         """The rows of all pages; `subscriptions` None asks all that the identity can see."""
         options: dict[str, Any] = {"$top": _PAGE, "resultFormat": "objectArray"}
-        asked = {} if subscriptions is None else {"subscriptions": list(subscriptions)}
-        question = {"query": query, "options": options, **asked}
+        scope = {} if subscriptions is None else {"subscriptions": list(subscriptions)}
+        question = {"query": query, "options": options, **scope}
         page = await self._page(question)
         for row in page.rows:
             yield row
@@ -113,7 +113,7 @@ class GraphAdapter:
             await self._wait()
             try:
                 async with as_arm_errors():
-                    return await self._ask(question)
+                    return await self._request(question)
             except ArmError as error:
                 if error.evidence.http_status != 429:
                     raise
@@ -125,13 +125,13 @@ class GraphAdapter:
     async def _wait(self) -> None:
         now = self._clock()
         wait = self._not_before - now if self._not_before else timedelta()
-        if wait > _PATIENCE or wait.total_seconds() > remaining(keep_reserve=True):
+        if wait > _MAX_WAIT or wait.total_seconds() > remaining(keep_reserve=True):
             raise ArmError(held_back(wait.total_seconds()))
         if wait > timedelta():
             await self._sleep(wait.total_seconds())
         self._not_before = None
 
-    async def _ask(self, question: Mapping[str, Any]) -> _Page:
+    async def _request(self, question: Mapping[str, Any]) -> _Page:
         """Take notice of the quota; an answer without rows is none."""
         request = HttpRequest("POST", f"{self._endpoint}{_RESOURCES}", json=question)
         async with within_deadline():
@@ -147,9 +147,9 @@ class GraphAdapter:
         return _Page(rows, answer.get("$skipToken") or "", str(answer.get("resultTruncated")).lower() == "true")
 
     def _record_refusal(self, evidence: Evidence) -> None:
-        asked = read_retry_after(evidence, self._clock())
+        scope = read_retry_after(evidence, self._clock())
         resets = _duration(evidence.headers.get(_RESETS_AFTER, ""))
-        self._not_before = self._clock() + (timedelta(seconds=asked) if asked else resets)
+        self._not_before = self._clock() + (timedelta(seconds=scope) if scope else resets)
 
 
 def _machine(row: dict[str, Any]) -> Mapping[str, Any]:

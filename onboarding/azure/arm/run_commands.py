@@ -19,7 +19,7 @@ from onboarding.domain.resource_id import VmId
 _READ_TIMEOUT_S = 15.0
 _COMMANDS = {OsType.LINUX: "RunShellScript", OsType.WINDOWS: "RunPowerShellScript"}
 # On Windows what the script printed and what it complained of come apart.
-_COMPLAINT = "componentstatus/stderr/"
+_STDERR = "componentstatus/stderr/"
 
 
 class RunCommands:
@@ -51,8 +51,8 @@ class RunCommands:
                 read_timeout=_READ_TIMEOUT_S,
             )
             result = await poller.result()
-        told = (s for s in result.value or () if not (s.code or "").lower().startswith(_COMPLAINT))
-        return "\n".join(status.message or "" for status in told)
+        texts = (s for s in result.value or () if not (s.code or "").lower().startswith(_STDERR))
+        return "\n".join(status.message or "" for status in texts)
 
     def _client(self, subscription: str) -> ComputeManagementClient:
         proxies = proxies_for(self._endpoint)

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from azure.storage.queue.aio import QueueClient
 
 _PAGE = 32  # the most that the service gives
-_HIDDEN_S = 120  # while we are at it; what is not put back shows again after that
-_LOOKED_AT_S = 60
+_REQUEUE_HIDDEN_S = 120  # while we are at it; what is not put back shows again after that
+_REMOVE_HIDDEN_S = 60
 
 
 class PoisonQueue:
@@ -34,9 +34,9 @@ class PoisonQueue:
         self._clients: tuple[QueueClient, QueueClient] | None = None
 
     async def requeue(self) -> AsyncIterator[bool]:
-        poison, queue = self._opened()
-        with _emptying():
-            async for message in poison.receive_messages(messages_per_page=_PAGE, visibility_timeout=_HIDDEN_S):
+        poison, queue = self._connected()
+        with _queue_errors():
+            async for message in poison.receive_messages(messages_per_page=_PAGE, visibility_timeout=_REQUEUE_HIDDEN_S):
                 ours = _decoded(str(message.content)) is not None
                 if ours:
                     # In this order a crash doubles a look and loses none.
@@ -45,15 +45,15 @@ class PoisonQueue:
                 yield ours
 
     async def remove(self, settled: Callable[[Message], Awaitable[bool]], most: int) -> int:
-        poison, _ = self._opened()
+        poison, _ = self._connected()
         removed = 0
-        with _emptying():
+        with _queue_errors():
             pages = poison.receive_messages(
-                messages_per_page=min(_PAGE, most), visibility_timeout=_LOOKED_AT_S, max_messages=most
+                messages_per_page=min(_PAGE, most), visibility_timeout=_REMOVE_HIDDEN_S, max_messages=most
             ).by_page()
             async for page in pages:
-                laid_aside = [(message, _decoded(str(message.content))) async for message in page]
-                ours = [(message, decoded) for message, decoded in laid_aside if decoded is not None]
+                poisoned = [(message, _decoded(str(message.content))) async for message in page]
+                ours = [(message, decoded) for message, decoded in poisoned if decoded is not None]
                 said = await asyncio.gather(*(settled(decoded) for _, decoded in ours))
                 for (message, _), unneeded in zip(ours, said, strict=True):
                     if unneeded:
@@ -66,14 +66,14 @@ class PoisonQueue:
         for client in self._clients or ():
             await client.close()
 
-    def _opened(self) -> tuple[QueueClient, QueueClient]:
+    def _connected(self) -> tuple[QueueClient, QueueClient]:
         if self._clients is None:
             self._clients = self._connect()
         return self._clients
 
 
 @contextmanager
-def _emptying() -> Iterator[None]:
+def _queue_errors() -> Iterator[None]:
     """For both uses. A queue that is not there yet holds nothing: no message was ever laid aside."""
     try:
         yield

@@ -15,7 +15,7 @@ from onboarding.azure.storage.table_entities import plain, reading, typed, with_
 from onboarding.domain.policy.policy_version import PolicyState
 
 _PARTITION = "policy"
-_NO_KEY = re.compile(r"[/\\#?%\x00-\x1f\x7f-\x9f]")
+_NOT_IN_KEYS = re.compile(r"[/\\#?%\x00-\x1f\x7f-\x9f]")
 _LONGEST_NAME = 200
 
 
@@ -35,17 +35,17 @@ class TablePolicyStates:
         return found
 
     async def write(self, state: PolicyState) -> None:
-        told: dict[str, Any] = {"Policy": state.policy, "Hash": state.digest}
+        columns: dict[str, Any] = {"Policy": state.policy, "Hash": state.digest}
         if state.since is not None:
-            told["Since"] = state.since
-        entity = {"PartitionKey": _PARTITION, "RowKey": f"policy|{_key(state.policy)}", **typed(told)}
+            columns["Since"] = state.since
+        entity = {"PartitionKey": _PARTITION, "RowKey": f"policy|{_key(state.policy)}", **typed(columns)}
         with writing():
             await with_table(self._table, lambda: self._table.upsert_entity(entity, mode=UpdateMode.MERGE))
 
 
 def _key(policy: str) -> str:
     """The name, as far as a key can hold it; what it cannot hold must not make two policies one."""
-    key = _NO_KEY.sub("-", policy.lower())[:_LONGEST_NAME]
+    key = _NOT_IN_KEYS.sub("-", policy.lower())[:_LONGEST_NAME]
     return key if key == policy else f"{key}-{sha256(policy.encode('utf-8', 'replace')).hexdigest()[:8]}"
 
 

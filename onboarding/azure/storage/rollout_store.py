@@ -14,7 +14,7 @@ from onboarding.azure.storage.table_entities import plain, reading, typed, with_
 from onboarding.domain.limits.rollout_limit import RolloutState
 
 _PARTITION = "brake"
-_NO_KEY = re.compile(r"[/\\#?%\x00-\x1f\x7f-\x9f]")
+_NOT_IN_KEYS = re.compile(r"[/\\#?%\x00-\x1f\x7f-\x9f]")
 
 
 class TableRolloutStore:
@@ -51,7 +51,7 @@ class TableRolloutStore:
 
 
 def _key(policy: str) -> str:
-    return _NO_KEY.sub("-", policy.lower())
+    return _NOT_IN_KEYS.sub("-", policy.lower())
 
 
 def _state(entity: Any) -> RolloutState:

@@ -56,7 +56,7 @@ def onboarding_table(
 ) -> OnboardingTable:
     """The table's client; `credential` is needed where there is no connection string. Raises StorageError."""
     shared = connections or Connections()
-    with _said_plainly():
+    with _setting_errors():
         if storage.connection_string is not None:
             text = storage.connection_string.reveal()
             table = OnboardingTable.from_connection_string(text, TABLE, connections=shared)
@@ -78,7 +78,7 @@ def queue_requests(
     shared = connections or Connections()
     endpoint, key = storage.queue_endpoint, cast(Credential, credential)
     if storage.connection_string is not None:
-        with _said_plainly():
+        with _setting_errors():
             endpoint, key = _queue_service(storage.connection_string.reveal())
     return StorageRequests(Service.QUEUE, f"{endpoint.rstrip('/')}/{QUEUE}", key, shared)
 
@@ -96,7 +96,7 @@ def poison_queue(
         # By itself the SDK tries again for more than a minute.
         retries = {"retry_total": 2, "initial_backoff": 1, "increment_base": 1}
         options: dict[str, Any] = {"transport": shared, "permit_redirects": False, **retries}
-        with _said_plainly():
+        with _setting_errors():
             if storage.connection_string is not None:
                 return QueueClient.from_connection_string(storage.connection_string.reveal(), name, **options)
             return QueueClient(storage.queue_endpoint, name, credential=credential, **options)
@@ -118,7 +118,7 @@ def _queue_service(connection_string: str) -> tuple[str, Credential]:
 
 
 @contextmanager
-def _said_plainly() -> Iterator[None]:
+def _setting_errors() -> Iterator[None]:
     """The SDK's complaint about a connection string or an endpoint, without the string in it."""
     try:
         yield

@@ -102,10 +102,10 @@ class StorageRequests:
         `repeatable` says that to carry it out twice does no harm, so that it may be sent again where nobody knows
         whether the first was carried out. Where it is not said, that holds for reads and for writes that ask for no
         version: a write over a version would find its own work, and take it for somebody else's."""
-        answer = await self.ask(method, path, query, headers=headers, content=content, repeatable=repeatable)
-        return good(answer)
+        answer = await self.send_unchecked(method, path, query, headers=headers, content=content, repeatable=repeatable)
+        return raise_for_status(answer)
 
-    async def ask(
+    async def send_unchecked(
         self,
         method: str,
         path: str,
@@ -116,10 +116,10 @@ class StorageRequests:
         repeatable: bool | None = None,
     ) -> Answer:
         """As `send`, for whom a refusal is an answer, too."""
-        asked = "&".join(filter(None, (query, self._sas)))
+        full_query = "&".join(filter(None, (query, self._sas)))
         token = await self._token()
         sent = {**_COMMON, **headers, **self._authorization(method, path, headers, token)}
-        target = URL(f"{self.url}{path}?{asked}" if asked else f"{self.url}{path}", encoded=True)
+        target = URL(f"{self.url}{path}?{full_query}" if full_query else f"{self.url}{path}", encoded=True)
         if repeatable is None:
             repeatable = method == "GET" or (method == "PUT" and headers.get("If-Match", "*") == "*")
         answer = await self._retry(method, target, sent, content, repeatable=repeatable)
@@ -153,7 +153,7 @@ class StorageRequests:
             raise ServiceRequestTimeoutError(DEADLINE_PASSED)
         session = await self._connections.opened()
         try:
-            asking: Any = session.request(
+            request: Any = session.request(
                 method,
                 url,
                 headers=headers,
@@ -162,7 +162,7 @@ class StorageRequests:
                 proxy=self._proxy,
                 allow_redirects=False,
             )
-            async with asking as response:
+            async with request as response:
                 return Answer(response.status, response.reason or "", response.headers, await response.read())
         except aiohttp.ConnectionTimeoutError as error:
             raise ServiceRequestTimeoutError(type(error).__name__) from None
@@ -199,7 +199,7 @@ def _timeout(left: float | None) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=left, sock_connect=connect, sock_read=read)
 
 
-def good(answer: Answer) -> Answer:
+def raise_for_status(answer: Answer) -> Answer:
     """The answer, unless it is a refusal: that is raised."""
     if answer.status >= 300:
         raise refusal(answer.status, answer.content.decode(errors="replace"), answer.reason)
@@ -227,9 +227,9 @@ def _shared_key(
     """Signed with the account's key, in the short form that Azure calls Shared Key Lite."""
     name, key = credential.named_key
     date = _date(int(time.time()))
-    told = f"{date}\n"
+    string_to_sign = f"{date}\n"
     if kind is Service.QUEUE:
-        told = f"{method}\n\n{content_type}\n\nx-ms-date:{date}\nx-ms-version:{_VERSION}\n"
-    text = f"{told}/{name}{path}"
+        string_to_sign = f"{method}\n\n{content_type}\n\nx-ms-date:{date}\nx-ms-version:{_VERSION}\n"
+    text = f"{string_to_sign}/{name}{path}"
     signature = hmac.digest(base64.b64decode(key), text.encode(), "sha256")
     return {"x-ms-date": date, "Authorization": f"SharedKeyLite {name}:{base64.b64encode(signature).decode()}"}

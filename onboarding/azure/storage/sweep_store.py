@@ -44,7 +44,7 @@ class TableSweeps:
 
 def _properties(state: SweepState) -> dict[str, Any]:
     chunks = range(0, len(state.unanswered), _CHUNK)
-    told = {
+    columns = {
         "HeldUntil": state.held_until,
         "BusyUntil": state.busy_until,
         "ResumeAt": state.resume_at,
@@ -52,7 +52,7 @@ def _properties(state: SweepState) -> dict[str, Any]:
         "OverdueSentKey": state.overdue.key if state.overdue else None,
         **{f"Unanswered{n}": state.unanswered[at : at + _CHUNK] for n, at in enumerate(chunks)},
     }
-    return {name: value for name, value in told.items() if value}
+    return {name: value for name, value in columns.items() if value}
 
 
 def _state(entity: Any) -> SweepState:

@@ -35,7 +35,7 @@ def reading() -> Iterator[None]:
     except ResourceNotFoundError:
         return
     except HttpResponseError as error:
-        raise StorageError(f"the table could not be read: {_told(error)}") from None
+        raise StorageError(f"the table could not be read: {_status_text(error)}") from None
     except (AzureError, ValueError, TimeoutError) as error:  # a ValueError: the answer was none of a table
         raise StorageError(f"the table could not be read: {type(error).__name__}") from None
 
@@ -46,9 +46,9 @@ def writing() -> Iterator[None]:
     try:
         yield
     except HttpResponseError as error:
-        if _overtaken(error):
+        if _is_lost_race(error):
             raise LostRace("the row was written by somebody else") from None
-        raise StorageError(f"the table could not be written: {_told(error)}") from None
+        raise StorageError(f"the table could not be written: {_status_text(error)}") from None
     except (AzureError, ValueError, TimeoutError) as error:
         raise StorageError(f"the table could not be written: {type(error).__name__}") from None
 
@@ -95,21 +95,21 @@ def from_wire(entity: Mapping[str, Any]) -> dict[str, Any]:
     """The same, read back; the version is under `odata.etag`. Raises ValueError for a value that is not of its type."""
     properties = {name: value for name, value in entity.items() if "@" not in name}
     for name, kind in entity.items():
-        told, _, suffix = name.partition("@")
-        if suffix == "odata.type" and told in properties:
+        column, _, suffix = name.partition("@")
+        if suffix == "odata.type" and column in properties:
             if kind == "Edm.DateTime":
-                properties[told] = datetime.fromisoformat(properties[told])
+                properties[column] = datetime.fromisoformat(properties[column])
             elif kind == "Edm.Int64":
-                properties[told] = int(properties[told])
+                properties[column] = int(properties[column])
     return properties
 
 
-def _told(error: HttpResponseError) -> str:
+def _status_text(error: HttpResponseError) -> str:
     """What the table answered; the SDK's own errors, such as that of a key that signs nothing, have no answer."""
     return f"{error.status_code} {error.reason}" if error.status_code else type(error).__name__
 
 
-def _overtaken(error: HttpResponseError) -> bool:
+def _is_lost_race(error: HttpResponseError) -> bool:
     """A table that is being deleted answers 409 too, but then nobody else has written."""
     if error.status_code == 409:
         return getattr(error, "error_code", None) != TableErrorCode.TABLE_BEING_DELETED

@@ -40,7 +40,7 @@ _WRITE_ID = "WriteId"
 _KEYS = frozenset({"PartitionKey", "RowKey"})
 _COLUMNS_OF_OURS = _KEYS | ROW_COLUMNS | MACHINE_COLUMNS | {_WRITE_ID, "Timestamp"}
 _REFUSED_FOR_GOOD = (400, 413)
-_SURELY_TAKEN = 256  # characters of a text that the table refused as it was
+_SAFE_LENGTH = 256  # characters of a text that the table refused as it was
 
 
 class TableLedger:
@@ -107,16 +107,16 @@ class TableLedger:
 
     def _writes(self, entry: RowWrite, trigger: EventRef, *, again: bool) -> list[Write]:
         row = entry.row
-        told = to_wire(row.to_properties())
+        columns = to_wire(row.to_properties())
         keys = _target_keys(_vm(row), row.extension)
-        writes = [Write({**entry.rest, **told, **keys}, create=entry.version is None, version=entry.version)]
+        writes = [Write({**entry.rest, **columns, **keys}, create=entry.version is None, version=entry.version)]
         if entry.history:
-            writes.append(Write(_history(row, trigger, told), create=not again))
+            writes.append(Write(_history(row, trigger, columns), create=not again))
         if entry.ended is not None:
             end = EventRef(f"{trigger.id}.ended", trigger.time, trigger.correlation_id)
             writes.append(Write(_history(entry.ended, end, to_wire(entry.ended.to_properties()))))
         if self._outbox and row.outcome.final:
-            writes.append(Write({**told, **_note_keys(row)}))
+            writes.append(Write({**columns, **_outbox_keys(row)}))
         return writes
 
     async def _transact(self, vm: VmId, writes: Sequence[Write]) -> list[str]:
@@ -131,7 +131,7 @@ class TableLedger:
                 _log.error(
                     "%s: the table refused a row (%s %s); writing less of it", vm, error.status_code, error.reason
                 )
-            return await self._send(vm, [_less(write) for write in writes])
+            return await self._send(vm, [_reduced(write) for write in writes])
 
     async def _send(self, vm: VmId, writes: Sequence[Write]) -> list[str]:
         requests, table = self._table.requests, self._table.table_name
@@ -139,11 +139,11 @@ class TableLedger:
             return await with_table(self._table, lambda: transact(requests, table, writes))
         except ServiceResponseError:
             # Sent, and no answer came: it may have been carried out.
-            if (versions := await self._carried_out(vm, writes)) is not None:
+            if (versions := await self._versions_if_written(vm, writes)) is not None:
                 return versions
             return await transact(requests, table, writes)
 
-    async def _carried_out(self, vm: VmId, writes: Sequence[Write]) -> list[str] | None:
+    async def _versions_if_written(self, vm: VmId, writes: Sequence[Write]) -> list[str] | None:
         """The versions that these writes made; None if they were not carried out."""
         query = Query(f"{_row_prefix(vm)}|", vm.subscription.lower())
         found = wire_entities(self._table.requests, self._table.table_name, query)
@@ -166,7 +166,7 @@ class TableLedger:
     async def mark_published(self, row: Row) -> None:
         if self._outbox:
             with writing():
-                await self._table.delete_entity(_note_keys(row))
+                await self._table.delete_entity(_outbox_keys(row))
 
     async def current(self, selection: Selection = EVERYTHING) -> AsyncIterator[Row]:
         async for row in self._rows(_select(selection)):
@@ -186,8 +186,8 @@ class TableLedger:
     async def summaries(self, subscription: str) -> AsyncIterator[tuple[str, RowSummary]]:
         query = Query("vm|", subscription.lower())
         with reading():
-            async for found in self._entities(query, _STANDING):
-                if _target_of(found) and (summary := _standing(found)) is not None:
+            async for found in self._entities(query, _SUMMARY_COLUMNS):
+                if _target_of(found) and (summary := _summary(found)) is not None:
                     yield str(found["ResourceId"]), summary
 
     async def history(self, vm: VmId) -> AsyncIterator[Row]:
@@ -216,7 +216,7 @@ class TableLedger:
 
 
 _OUTCOMES = frozenset(outcome.value for outcome in Outcome)
-_STANDING = (
+_SUMMARY_COLUMNS = (
     "PartitionKey",
     "RowKey",
     "ResourceId",
@@ -246,7 +246,7 @@ def _known(vm: VmId, found: Sequence[Mapping[str, Any]]) -> MachineRows:
     unreadable: dict[str, str] = {}
     for wire in found:
         target, version = _target_of(wire), str(wire["odata.etag"])
-        rest = {name: value for name, value in wire.items() if _is_foreign(name)}
+        rest = {name: value for name, value in wire.items() if _is_unknown_column(name)}
         try:
             plain = from_wire(wire)
             if wire["RowKey"] == f"{_row_prefix(vm)}|":
@@ -271,21 +271,21 @@ def _is_machine_row(entity: Mapping[str, Any]) -> bool:
     return key.startswith("vm|") and key.endswith("|")
 
 
-def _is_foreign(name: str) -> bool:
+def _is_unknown_column(name: str) -> bool:
     """Whether a column is one that this version does not know."""
     column = name.partition("@")[0]
     return column not in _COLUMNS_OF_OURS and not column.startswith("odata.")
 
 
-def _less(write: Write) -> Write:
+def _reduced(write: Write) -> Write:
     """The same write with nothing in it but our own columns, and in these no text that the table might refuse."""
 
-    def least(name: str, value: Any) -> Any:
+    def shortened(name: str, value: Any) -> Any:
         if type(value) is not str or name in _KEYS or "@" in name or f"{name}@odata.type" in write.entity:
             return value
-        return value[:_SURELY_TAKEN].encode("ascii", "replace").decode()
+        return value[:_SAFE_LENGTH].encode("ascii", "replace").decode()
 
-    kept = {name: least(name, value) for name, value in write.entity.items() if not _is_foreign(name)}
+    kept = {name: shortened(name, value) for name, value in write.entity.items() if not _is_unknown_column(name)}
     return Write(kept, write.create, write.version, write.delete)
 
 
@@ -303,7 +303,7 @@ def _machine_keys(vm: VmId) -> dict[str, str]:
     return {"PartitionKey": vm.subscription.lower(), "RowKey": f"{_row_prefix(vm)}|"}
 
 
-def _note_keys(row: Row) -> dict[str, str]:
+def _outbox_keys(row: Row) -> dict[str, str]:
     """The note that an outcome is still to be told; the same outcome written twice is one note."""
     vm = _vm(row)
     moment = f"{row.finished_at:%Y%m%dt%H%M%S%f}" if row.finished_at else ""
@@ -315,13 +315,13 @@ def _row_prefix(vm: VmId) -> str:
     return f"vm|{vm.resource_group}|{vm.name}".lower()
 
 
-def _history(row: Row, trigger: EventRef, told: Mapping[str, Any]) -> dict[str, Any]:
+def _history(row: Row, trigger: EventRef, columns: Mapping[str, Any]) -> dict[str, Any]:
     """The line of history: what is told of the row as this trigger left it, newest first within a VM."""
     vm = _vm(row)
     inverted = max(0, _END_OF_TIME_MS - int(trigger.time.timestamp() * 1000))
     key = f"log|{vm.resource_group}|{vm.name}|{row.extension}|{inverted:013d}|{trigger.id}".lower()
     own = to_wire({"EventId": trigger.id, "EventTime": trigger.time, "CorrelationId": trigger.correlation_id})
-    return {"PartitionKey": vm.subscription.lower(), "RowKey": key, **told, **own}
+    return {"PartitionKey": vm.subscription.lower(), "RowKey": key, **columns, **own}
 
 
 def _vm(row: Row) -> VmId:
@@ -343,7 +343,7 @@ def _row(entity: Mapping[str, Any]) -> Row:
         raise StorageError(f"the row {key} is none that this version can read: {error!r}") from None
 
 
-def _standing(entity: Mapping[str, Any]) -> RowSummary | None:
+def _summary(entity: Mapping[str, Any]) -> RowSummary | None:
     """What the sweep needs of a row, sharing the texts that most rows have in common; None if it cannot be read."""
     try:
         return RowSummary(

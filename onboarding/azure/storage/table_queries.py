@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from msgspec import Struct
 
-from onboarding.azure.storage.storage_requests import StorageRequests, good
+from onboarding.azure.storage.storage_requests import StorageRequests, raise_for_status
 from onboarding.azure.storage.table_entities import entity_path, from_wire
 
 _HEADERS = {"Accept": "application/json;odata=minimalmetadata", "DataServiceVersion": "3.0"}
@@ -44,10 +44,10 @@ def literal(value: str | datetime) -> str:
 
 async def entity(requests: StorageRequests, table: str, keys: Mapping[str, str]) -> Mapping[str, Any] | None:
     """The entity with these keys as it comes over the wire, its version in `odata.etag`; None if there is none."""
-    answer = await requests.ask("GET", f"/{table}{entity_path(keys)}", headers=_HEADERS)
+    answer = await requests.send_unchecked("GET", f"/{table}{entity_path(keys)}", headers=_HEADERS)
     if answer.status == 404:  # said of each new VM: no error, which takes its time and leaves a cycle to be collected
         return None
-    found = json.loads(good(answer).content)
+    found = json.loads(raise_for_status(answer).content)
     if not isinstance(found, dict):
         raise ValueError("not an entity of a table")
     return found
@@ -65,20 +65,20 @@ async def wire_entities(
     requests: StorageRequests, table: str, query: Query, select: Sequence[str] = ()
 ) -> AsyncIterator[Mapping[str, Any]]:
     """The same, as they come over the wire. A page may be empty and not the last."""
-    asked = f"$filter={quote(query.text, safe='')}" + (f"&$select={','.join(select)}" if select else "")
+    base_query = f"$filter={quote(query.text, safe='')}" + (f"&$select={','.join(select)}" if select else "")
     following: dict[str, str] = {}
     while True:
         continued = "".join(f"&{name}={quote(value, safe='')}" for name, value in following.items())
-        response = await requests.send("GET", f"/{table}()", asked + continued, headers=_HEADERS)
-        for found in _found(json.loads(response.content)):
+        response = await requests.send("GET", f"/{table}()", base_query + continued, headers=_HEADERS)
+        for found in _entities_of(json.loads(response.content)):
             yield found
-        told = {name: response.headers.get(f"x-ms-continuation-{name}") for name in _CONTINUED}
-        following = {name: value for name, value in told.items() if value}
+        continuation = {name: response.headers.get(f"x-ms-continuation-{name}") for name in _CONTINUED}
+        following = {name: value for name, value in continuation.items() if value}
         if not following:
             return
 
 
-def _found(page: object) -> list[dict[str, Any]]:
+def _entities_of(page: object) -> list[dict[str, Any]]:
     found = page.get("value") if isinstance(page, Mapping) else None
     if not isinstance(found, list):
         raise ValueError("not a page of a table")

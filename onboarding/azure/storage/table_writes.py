@@ -86,10 +86,10 @@ def _versions(text: str, count: int) -> list[str]:
     ends = [part.start() for part in parts[1:]] + [len(text)]
     found: list[str] = []
     for part, end in zip(parts, ends, strict=True):
-        told = text[part.end() : end]
+        answer = text[part.end() : end]
         if not part[1].startswith("2"):
-            raise refusal(int(part[1]), told, part[2])
-        etag = _ETAG.search(told)
+            raise refusal(int(part[1]), answer, part[2])
+        etag = _ETAG.search(answer)
         found.append(etag[1] if etag else "")
     if len(found) != count:
         raise ValueError("the answer is none to a transaction")

@@ -106,7 +106,7 @@ class FleetReader:
         facts = read_facts(reading.body)
         for policies in self._policies:
             facts = (await self._containers.complete(facts, policies, datetime.now(UTC))).facts
-        return Seen(facts, await self._definitions.of(facts))
+        return Seen(facts, await self._definitions.read(facts))
 
     async def _patiently[T](self, ask: Callable[[], Awaitable[T]]) -> T:
         """The answer, also where ARM said "too many" at first. Raises ArmError for any other refusal."""
