@@ -75,7 +75,8 @@ class Decider:
     ) -> tuple[frozenset[str], Sequence[Row] | None]:
         """Of the extensions that wait for a pause, those that this visit probes or whose pause is over; and the rows
         that wait on where all of the VM's do: then ARM is not asked."""
-        waiting = {e for e, stored in work.stored.items() if stored.row.waiting_for is WaitingFor.SCOPE_BREAKER}
+        # A list in the order of the rows: the order of a set of texts differs from process to process.
+        waiting = [e for e, stored in work.stored.items() if stored.row.waiting_for is WaitingFor.SCOPE_BREAKER]
         if not waiting or work.request is not None:
             return frozenset(), None
         policies = {policy.extension: policy for policy in wanted}
