@@ -1,8 +1,8 @@
-"""What would be decided for a VM that is only a body in a file: no row, no request, nothing written.
+"""What would be decided for a VM of which only a body in a file is known. Nothing is requested or written.
 
-What a list leaves out of power and guest agent is taken to be in order, and app settings that are not here are taken
-for set: the question is what the policies want. What it leaves out of an extension, its handler and its state, is not
-guessed: where the decision hangs on it, it is unknown.
+If the body has no power state or guest agent, the VM counts as running with a ready agent, and app settings that are
+missing here count as set: a preview shows what the policies want. The handler and the state of an extension are not
+guessed: if the decision depends on them and the body leaves them out, the decision is `unknown`.
 """
 
 from __future__ import annotations
@@ -28,16 +28,18 @@ from onboarding.domain.reconcile.row import Outcome
 
 UNKNOWN = "unknown"
 _MAX_NAMED = 3  # extensions in a reason
-_NO_EXTENSIONS_GIVEN = "; what is given does not tell which extensions the VM has"
+_NO_EXTENSIONS_GIVEN = "; the body does not say which extensions the VM has"
 
 
 class Forecast(Struct, frozen=True):
-    """What would be decided for one extension, and on what grounds. `untold`: the decision hangs on this, and nobody
-    told it."""
+    """What would be decided for one extension."""
 
     context: DecisionContext
+    """All that the decision rests on."""
     decision: Decision
+    """What would be done, with the reason."""
     unknown_because: str = ""
+    """The missing fact that the decision depends on; empty: nothing is missing."""
 
     @property
     def word(self) -> str:
@@ -82,7 +84,7 @@ class Forecast(Struct, frozen=True):
 def forecast(
     rules: Rules, facts: MachineFacts, now: datetime, definition: ImageDefinition | None = None
 ) -> tuple[Forecast, ...]:
-    """One forecast for each extension that any policy names. `definition` is that of the VM's image, where it was
+    """One forecast for each extension that a policy names. `definition` is that of the VM's custom image, if it was
     read."""
     if facts.agent is AgentState.NOT_EXPANDED:
         facts = replace(facts, power=PowerState.RUNNING, agent=AgentState.READY)
@@ -104,7 +106,7 @@ def _forecast_assignment(
     unclear = _unclear_extensions(facts, entry)
     if not unclear:
         return decided(*facts.extensions)
-    # Whatever is not told may be this extension, and well: only what is decided either way is known.
+    # An unclear extension may be this one, in a healthy state. Only a decision that is the same in both cases is known.
     clear = [extension for extension in facts.extensions if extension not in unclear]
     assumed_healthy = replace(unclear[0], publisher=entry.publisher, type=entry.type, provisioning_state="Succeeded")
     missing, healthy = decided(*clear), decided(*clear, assumed_healthy)
@@ -114,16 +116,17 @@ def _forecast_assignment(
 
 
 def _unclear_extensions(facts: MachineFacts, entry: CatalogueEntry) -> list[InstalledExtension]:
-    """The extensions of which it is not told whether they are the entry's, or how they stand. A VM has a handler once:
-    where one is known to be the entry's, no other can be."""
+    """The extensions that may be the entry's, or that are the entry's in an unknown state.
+
+    A VM has each handler once, so if one extension is the entry's, no other is."""
     if (ours := facts.find_extension(entry.publisher, entry.type)) is not None:
         return [] if ours.provisioning_state or ours.statuses else [ours]
     return [each for each in facts.extensions if not each.type or _may_be_entry(each, entry)]
 
 
 def _lacks_extensions(context: DecisionContext) -> bool:
-    """Rows of Resource Graph and projections of the CLI's lists have a resource group and no extensions; a body of
-    ARM's own leaves out what is not there."""
+    """Whether the body leaves out the VM's extensions. Rows of Resource Graph and of `az` lists, which have a resource
+    group, do; in a body of ARM's own, no extensions means that the VM has none."""
     body = context.facts.body
     return "resources" not in body and ("resourceGroup" in body or "resourceGroup" in mapping(body.get("properties")))
 
@@ -136,7 +139,7 @@ def _unknown_extensions(extensions: Sequence[InstalledExtension]) -> str:
     names = ", ".join(extension.name for extension in extensions[:_MAX_NAMED])
     more = f" and {len(extensions) - _MAX_NAMED} more" if len(extensions) > _MAX_NAMED else ""
     return (
-        f"what is given names the VM's extensions without handler or state ({names}{more}); read the VM from Azure"
+        f"the body names the VM's extensions without handler or state ({names}{more}); read the VM from Azure"
         " (`onboard policy plan --live`), or give its body as `az vm get-instance-view` prints it"
     )
 

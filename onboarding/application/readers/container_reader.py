@@ -1,8 +1,8 @@
-"""Resource groups and subscriptions, read for the rules that ask for their tags, place or name.
+"""Reads resource groups and subscriptions for the policy rules that ask for their tags, location or name.
 
-Read only where a policy cannot be decided without, and kept for an hour: of all that want the same at once, one reads.
-What ARM forbids is remembered for some minutes, and other failures for some seconds: a group that cannot be read costs
-no read for each of its machines.
+A container is read only if a policy needs it, and cached for an hour; concurrent callers share one read. A refusal is
+cached for some minutes and any other failure for some seconds, so that a group that cannot be read does not cost one
+read for each of its machines.
 """
 
 from __future__ import annotations
@@ -26,18 +26,20 @@ from onboarding.domain.policy.policy import Assignment, PolicySet
 
 _FRESH_FOR = timedelta(hours=1)
 _FORBIDDEN_FOR = timedelta(minutes=5)
-_FAILED_FOR = timedelta(seconds=10)  # less than any check waits; a sweep of a large group asks no more for a while
+_FAILED_FOR = timedelta(seconds=10)  # shorter than any scheduled check's wait; spares a sweep of a large group
 _MAX_CONTAINERS = 5000  # groups and subscriptions; a group's tags are a kilobyte or so
 _FORBIDDEN = 403
 
 
 class CompletedFacts(Struct, frozen=True):
-    """The facts with what was read around the machine, what the policies say of it then, and why some of what they ask
-    for could not be read."""
+    """The facts of a machine, completed by the containers that its policies ask for."""
 
     facts: MachineFacts
+    """The machine's facts, with the tags, location and name of the containers that were read."""
     assignments: tuple[Assignment, ...]
+    """What each policy says of the machine with these facts."""
     failures: Failures
+    """Why a container that a policy asks for could not be read; empty: all were read."""
 
 
 type Failures = Mapping[str, ArmError]  # by what could not be read: `resourceGroup`, `subscription`
@@ -49,7 +51,7 @@ class _Cached(Struct, frozen=True):
 
 
 class ContainerReader:
-    """Holds what it read. Who asks about many machines asks one of these."""
+    """Reads containers through a cache. One is shared by all events and the sweep of a process."""
 
     def __init__(self, arm: Arm) -> None:
         self._arm = arm
@@ -57,7 +59,7 @@ class ContainerReader:
         self._reading: SingleFlight[str, _Cached] = SingleFlight()
 
     async def complete(self, facts: MachineFacts, policies: PolicySet, now: datetime) -> CompletedFacts:
-        """Read all that the policies ask for around the machine. Raises nothing: what cannot be read is told."""
+        """Read the containers that the policies ask for. Raises nothing: failures are part of the result."""
         failures: dict[str, ArmError] = {}
         assignments = policies.assign(facts, now)
         while facts.id.name and (wanted := {assignment.unread for assignment in assignments} - {"", *failures}):

@@ -1,4 +1,4 @@
-"""Reading one machine: its policies, its body, and what lies around it where a policy asks for that."""
+"""Reads one machine: its policies, its body, and the containers and image that its policies ask for."""
 
 from __future__ import annotations
 
@@ -22,21 +22,20 @@ class MachineReading(Struct, frozen=True):
     """What ARM says of one machine."""
 
     completed: CompletedFacts
-    """The machine's facts with its resource group and subscription, what each policy says of it, and what could not be
-    read of its surroundings."""
+    """The machine's facts, what each policy says of them, and which containers could not be read."""
     definition: ImageDefinition | None
-    """The definition behind a custom image; None where the image is no custom one, or is not known."""
+    """The definition of a custom image; None: the image is not custom, or its definition was not needed or not read."""
     at: datetime | None
-    """When ARM answered, by the `Date` header of the answer."""
+    """When ARM answered, by the answer's `Date` header (UTC); None: the answer has no such header."""
 
     def failures(self, work: Reconciliation) -> list[ArmError]:
-        """Why what the visit is about cannot be decided."""
+        """The failed reads that the decisions of this reconciliation depend on."""
         unread = [assignment.unread for assignment in self.completed.assignments if work.concerns(assignment.policy)]
         return [self.completed.failures[what] for what in unread if what in self.completed.failures]
 
 
 class MachineReader:
-    """One GET of the machine; what policies ask for beyond it costs one read an hour each."""
+    """Reads a machine with one GET. A container or an image that policies ask for costs one more, cached."""
 
     def __init__(
         self, arm: Arm, policy_scopes: PolicyScopes, definitions: ImageDefinitions, containers: ContainerReader
@@ -51,7 +50,7 @@ class MachineReader:
         return await self._policy_scopes.policies(now)
 
     async def machine(self, work: Reconciliation, policies: PolicySet, *, to_install: bool) -> MachineReading:
-        """Raises ArmError where the machine cannot be read; what fails around it is in the reading."""
+        """Read the machine. Raises ArmError if it cannot be read; failed reads of its containers are in the result."""
         reading = await self._arm.read_machine(work.vm, to_install=to_install)
         facts = read_facts(reading.body)
         if facts.id.key != work.vm.key:
@@ -61,6 +60,6 @@ class MachineReader:
         return MachineReading(completed, definition, reading.at)
 
     async def extension(self, work: Reconciliation, name: str) -> InstalledExtension:
-        """Raises ArmError."""
+        """Read one extension of the machine. Raises ArmError."""
         reading = await self._arm.read_extension(work.vm, name)
         return read_extension(reading.body)

@@ -1,4 +1,4 @@
-"""Writing down what a pass over a machine came to: the checks first, then all of its rows with their lines of history
+"""Records the results of a pass over a machine: first the scheduled checks, then all rows with their lines of history
 in one transaction, then the outcome events."""
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _CHECK_DELETION, _CHECK_DELETION_LATER = timedelta(minutes=5), timedelta(hours=1
 
 
 class Recorder:
-    """The one way by which rows are written."""
+    """Writes all rows of machines; nothing else does."""
 
     def __init__(self, ports: Ports, breakers: CircuitBreakers, rollouts: RolloutLimits) -> None:
         self._ports = ports
@@ -51,11 +51,11 @@ class Recorder:
         again: bool = False,
         before_claim: Row | None = None,
     ) -> RowVersions | None:
-        """Write the rows that tell something new over those that were read. `again`: this trigger wrote before.
-        `beyond` is what a row said before it was claimed: only what goes beyond that is history.
+        """Schedule the checks of the changed rows, write the rows, and publish outcomes.
 
-        None where there was nothing to write. Raises LostRace and StorageError; a check whose row was not written is
-        dropped when it comes."""
+        `again` says that this trigger may have written lines of history before. `before_claim` is the row before it was
+        claimed: a row that says no more than that gets no line of history. Returns None if no row has changed. Raises
+        LostRace and StorageError; a check whose row was not written is dropped when it arrives."""
         entries = _row_writes(work, machine, rows, before_claim=before_claim)
         if not entries:
             return None
@@ -65,8 +65,10 @@ class Recorder:
         return versions
 
     async def claim(self, work: Reconciliation, machine: MachineRow, claim: Row, others: Sequence[Row]) -> RowVersions:
-        """Schedule the checks and claim the write, side by side: whichever is lost, the other leads back here. A check
-        without a claim is dropped; a claim without a check gets one when its event or check is delivered again."""
+        """Schedule the checks and write the claim, concurrently.
+
+        If only one of the two succeeds, nothing is lost: a check without a claim is dropped, and a claim without a
+        check gets one when its event or check is delivered again. Raises LostRace and StorageError."""
         entries = [*_row_writes(work, machine, [claim], history=False), *_row_writes(work, machine, others)]
         scheduled, written = await asyncio.gather(
             self._schedule(work, entries),
@@ -81,11 +83,11 @@ class Recorder:
         return written
 
     async def append(self, work: Reconciliation, row: Row) -> None:
-        """Write the line of history alone."""
+        """Write a line of history, without the current row. Raises StorageError."""
         await self._ports.ledger.append(row, work.trigger)
 
     async def undo(self, work: Reconciliation, machine: MachineRow, versions: RowVersions, extension: str) -> None:
-        """Take a claim back whose request was not carried out. Raises LostRace and StorageError."""
+        """Take back a claim whose request was refused. Raises LostRace and StorageError."""
         before = work.stored.get(extension)
         own, at = work.known.machine, versions.targets[extension]
         rest = own.rest if own else None
@@ -96,18 +98,20 @@ class Recorder:
         await self._ports.schedule_queue.schedule(message, work.now)
 
     async def check_deletion(self, work: Reconciliation) -> None:
-        """ARM still knows a VM that is said to be gone, or that is being deleted: it is read once more."""
+        """Schedule another read of a VM that is being deleted, or whose deletion an event reported too early. Raises
+        StorageError."""
         if any(s.row.outcome.final and s.row.outcome is not Outcome.GONE for s in work.stored.values()):
             due = work.now + (_CHECK_DELETION_LATER if work.requested_because == DELETION else _CHECK_DELETION)
             await self.schedule(ReconcileRequest(work.vm, DELETION, due), work)
 
     async def renew_checks(self, work: Reconciliation) -> None:
-        """Schedule the checks of all open rows again: whoever wrote them may have died before it did."""
+        """Schedule the checks of all open rows again: the worker that wrote them may have died first. Raises
+        StorageError."""
         open_rows = [stored.row for stored in work.stored.values() if not stored.row.outcome.final]
         await self._schedule_checks(work, open_rows)
 
     async def _schedule(self, work: Reconciliation, entries: Iterable[RowWrite]) -> None:
-        """Schedule what is not under way already."""
+        """Schedule the checks that are not on the queue yet."""
         if _left_unsent_by_another(work):
             await self.renew_checks(work)
         new = []
@@ -151,7 +155,7 @@ class Recorder:
             await self._publish_outcome(row)
 
     async def _publish_outcome(self, row: Row) -> None:
-        """Publish at once; if that fails at any point, the note in the table has the sweep do it."""
+        """Publish an outcome now. If that fails, the row stays in the outbox and the sweep publishes it."""
         try:
             if await self._ports.publisher.publish(row):
                 await self._ports.ledger.mark_published(row)
@@ -160,8 +164,9 @@ class Recorder:
 
 
 def _left_unsent_by_another(work: Reconciliation) -> bool:
-    """Whether another event or check claimed a write and did not come to send it: the checks that it wrote down may
-    not have been scheduled, and its own redelivery is going to find our claim in place of its own."""
+    """Whether another event or check has claimed a write and not sent it.
+
+    Its checks may not have been scheduled, and its redelivery will not schedule them: it will find our claim."""
     claim = work.claim
     if claim is None or claim.trigger == work.trigger.id:
         return False
@@ -171,7 +176,7 @@ def _left_unsent_by_another(work: Reconciliation) -> bool:
 def with_written_rows(
     work: Reconciliation, machine: MachineRow, versions: RowVersions, rows: Iterable[Row]
 ) -> Reconciliation:
-    """The visit once these rows were written: what the table says now."""
+    """The work with the rows and etags that were just written."""
     own = work.known.machine
     targets = dict(work.stored)
     for row in rows:
@@ -190,7 +195,7 @@ def _row_writes(
     history: bool = True,
     before_claim: Row | None = None,
 ) -> list[RowWrite]:
-    """The rows that tell something that the stored ones do not. A wait that only moves on writes no line of history."""
+    """The writes of the rows that differ from the stored ones. A wait that only got a later time has no history."""
     entries = []
     for row in rows:
         stored = work.stored.get(row.extension)

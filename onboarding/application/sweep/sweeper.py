@@ -1,9 +1,9 @@
-"""The sweep: what takes up what events and timed messages missed. The timer runs it, or a person.
+"""The sweep finds what events and scheduled checks missed. The timer runs it, or a person.
 
-It finds rows whose look is past, outcomes that were not told, and VMs that an inventory and the table disagree about.
-It visits none of them: each becomes a message on the deferrals queue, so that Functions scales the visits out, and a
-VM that needs nothing costs no call at all. What it finds is a reason to look, never a decision, so it may run twice,
-beside an event, or from an inventory that lags.
+It finds rows whose scheduled check is late, unpublished outcomes, and VMs on which the inventory and the table differ.
+It reconciles none of them: each becomes a message on the schedule queue, so that Functions scales the work out, and a
+VM that needs nothing costs no request. A finding is a reason to reconcile and never a decision, so a sweep may run
+twice, concurrently with events, and from an inventory that lags.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ from onboarding.domain.resource_id import VmId, parse_id
 
 _log = logging.getLogger(__name__)
 
-# The shares of a run's time after which its parts end, so that the next part has its turn.
+# The shares of a run's time after which its parts end, so that time is left for the next part.
 _OVERDUE_SHARE, _PUBLISHING_SHARE, _HARD_SHARE = 1 / 4, 1 / 2, 9 / 8
 _MAX_POISON_MESSAGES = 256
 _POISON_S = 20
 
 
 class Sweeper:
-    """One run over everything that the policies reach. Never two at once."""
+    """Runs the sweep over everything that the policies reach. At most one run is under way at a time."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Sweeper:
         self._containers = containers
 
     async def run(self, sweep_filter: SweepFilter | None = None, listener: SweepListener | None = None) -> SweepReport:
-        """Raises StorageError if storage cannot be reached; what cannot be read is named in the report."""
+        """Run one sweep. Raises StorageError if storage cannot be reached; the report names what cannot be read."""
         sweep_queue = SweepQueue(self._ports, self._budget, sweep_filter or SweepFilter(), listener or SweepListener())
         if sweep_queue.sweep_filter.dry_run:
             await self._versions.read(sweep_queue.started, write=False)
@@ -93,7 +93,7 @@ class Sweeper:
         try:
             await self._run_in_time(sweep_queue, progress)
         except LostRace:
-            sweep_queue.report.stop("another sweep began meanwhile")
+            sweep_queue.report.stop("another sweep has begun")
         finally:
             await self._release(sweep_queue, progress)
 
@@ -103,10 +103,10 @@ class Sweeper:
         try:
             await progress.save()
         except LostRace:
-            _log.warning("sweep: it took so long that another one began")
+            _log.warning("sweep: it took so long that another sweep has begun")
 
     async def _run_in_time(self, sweep_queue: SweepQueue, progress: _Progress) -> None:
-        """The whole run. Its parts end by themselves when their time is up; a request that hangs is cut off."""
+        """Run all parts. Each part ends by itself when its time is up; the timeout only cuts off a hanging request."""
         try:
             async with asyncio.timeout((self._budget.longest * _HARD_SHARE).total_seconds()) as limit:
                 await self._run_parts(sweep_queue, progress)
@@ -127,7 +127,9 @@ class Sweeper:
         await self._clear_poison(sweep_queue)
 
     async def _take_up_overdue(self, sweep_queue: SweepQueue, progress: _Progress) -> None:
-        """Put on the queue the looks that have had a moment since the last run, the earliest first."""
+        """Send a check for each row whose scheduled check is late, the earliest first.
+
+        A row gets a check once when it becomes late, and again at the times of `last_moment`."""
         before, most, last = sweep_queue.started - self._budget.grace, self._budget.requested, progress.state.overdue
         found: list[tuple[Mark, ScheduledCheck]] = []
         left = 0
@@ -154,7 +156,7 @@ class Sweeper:
             sweep_queue.report.repeated += sum(mark.moment > check.due for mark, check in some)
             progress.state = replace(progress.state, overdue=some[-1][0])
         if left:
-            sweep_queue.report.stop(f"after {most} looks")
+            sweep_queue.report.stop(f"after {most} checks")
         else:
             progress.state = replace(progress.state, overdue=Mark(before))
         if found:
@@ -171,7 +173,8 @@ class Sweeper:
             sweep_queue.report.stop(f"{stopped} of publishing outcomes")
 
     async def _compare_fleet(self, sweep_queue: SweepQueue, progress: _Progress | None) -> None:
-        """Compare everything, beginning where the last run stopped; a dry run has no memory and begins anywhere."""
+        """Compare all subscriptions, beginning where the last run stopped. A dry run (`progress` None) begins with the
+        first and stores nothing."""
         policies = await self._policy_scopes.policies(sweep_queue.started)
         for problem in self._policy_scopes.problems:
             sweep_queue.report.could_not_read(problem)
@@ -207,7 +210,7 @@ class Sweeper:
             progress.keep(sweep_queue, resume_at=following if sweep_queue.sweep_filter.whole else None)
 
     async def _clear_poison(self, sweep_queue: SweepQueue) -> None:
-        """Remove from the poison queue what nobody needs any more: it is to hold what needs a person, and no more."""
+        """Remove the messages from the poison queue that no row waits for: what is left there needs a person."""
         if self._ports.poison is None:
             return
         seen: set[Message] = set()
@@ -227,7 +230,8 @@ class Sweeper:
             sweep_queue.report.could_not_read(str(error))
 
     async def _settled(self, message: Message, sweep_queue: SweepQueue) -> bool:
-        """Whether nothing waits for this message: its row has gone on, or its visit was asked for again since."""
+        """Whether no row waits for this message: its row was written since, or is final, or the request is so old that
+        the sweep has repeated it."""
         known = (await self._ports.ledger.read(message.vm)).targets
         if isinstance(message, ScheduledCheck):
             stored = known.get(message.extension)
@@ -238,7 +242,7 @@ class Sweeper:
         return any(row.changed_since(message.due) or row.event_time == message.due for row in rows)
 
     async def _subscriptions(self, sweep_queue: SweepQueue, policies: PolicySet) -> list[str]:
-        """The subscriptions that the policies name; where one names none, all that the identity can see."""
+        """The subscriptions that the policies name. If a policy names none, all that the identity can see."""
         if sweep_queue.sweep_filter.subscription:
             return [sweep_queue.sweep_filter.subscription.lower()]
         named: set[str] = set()
@@ -256,16 +260,16 @@ class Sweeper:
 
 
 class _Progress:
-    """What the next run has to know. It is written while the run goes on, so that a run that dies is not repeated."""
+    """The state for the next run. It is saved during the run, so that the next one continues after a run that died."""
 
     def __init__(self, store: SweepStore, state: SweepState, version: str | None) -> None:
         self._store = store
         self._version = version
         self.state = state
-        self.after_timeout: str | None = None  # where to go on if what the run is at does not come to an end
+        self.after_timeout: str | None = None  # the subscription to resume at if the current batch hangs
 
     def keep(self, sweep_queue: SweepQueue, resume_at: str | None = None) -> None:
-        """Keep what the plan has asked for, and where to go on if that is known."""
+        """Take over the requests of this run, and the subscription to resume at (None: unchanged)."""
         self.state = replace(
             self.state,
             busy_until=sweep_queue.busy_until or self.state.busy_until,
@@ -274,12 +278,12 @@ class _Progress:
         )
 
     async def save(self) -> None:
-        """Raises LostRace where another run has taken over, and StorageError."""
+        """Write the state. Raises LostRace if another run has begun, and StorageError."""
         self._version = await self._store.write(self.state, self._version)
 
 
 def _keep_earliest(found: list[tuple[Mark, ScheduledCheck]], most: int) -> int:
-    """Sort them, and leave only the earliest; how many that left out."""
+    """Sort the checks and drop all but the earliest `most`; returns how many were dropped."""
     found.sort(key=itemgetter(0))
     left = max(0, len(found) - most)
     del found[most:]
@@ -287,7 +291,8 @@ def _keep_earliest(found: list[tuple[Mark, ScheduledCheck]], most: int) -> int:
 
 
 def _resume_at(stopped: Stopped, comparison: FleetComparison, subscriptions: Sequence[str]) -> str:
-    """Where the next run begins: with what this one was at, or behind it where that would end the same way."""
+    """The subscription at which the next run begins: that of the current batch, or the one after it if the same batch
+    would stop that run as well."""
     at = subscriptions.index(comparison.at)
     if isinstance(stopped, Refused) or (isinstance(stopped, OutOfTime) and at == 0):
         at += comparison.width

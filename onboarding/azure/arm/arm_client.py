@@ -1,9 +1,9 @@
-"""Azure Resource Manager: read one VM, ask for one extension.
+"""The client of Azure Resource Manager (ARM): reads VMs and starts installs.
 
-One HTTP request per call, at most: no polling (an install takes minutes), none of the SDK's own retries (they sleep a
-whole Retry-After inside the invocation), and none at all while a subscription's gate is closed. Only where ARM hangs
-up on a GET does aiohttp ask once more; a PUT is never sent twice. Every failure leaves as an ArmError with the evidence
-in it. One pipeline serves all subscriptions, and its token goes to ARM's host alone.
+Each call sends at most one HTTP request: no polling (an install takes minutes), no retries of the SDK (they sleep a
+whole Retry-After inside the invocation), and no request while the subscription's rate limiter is closed. If ARM closes
+the connection of a GET, aiohttp sends it again; a PUT is never sent twice. Every failure is raised as an ArmError with
+its evidence. One pipeline serves all subscriptions, and its token is sent to ARM's host only.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ from onboarding.domain.resource_id import ExtensionId, VmId, parse_id
 
 _CONNECT_TIMEOUT_S = 5
 _READ_TIMEOUT_S = 15.0  # Event Grid waits 30 s for the whole invocation
-_COMPUTE_VERSION = "2026-04-01"  # what the SDK's own operations send
+_COMPUTE_VERSION = "2026-04-01"  # the one of the SDK's own operations
 _GALLERIES_VERSION = "2026-03-03"
 _SUBSCRIPTIONS_VERSION = "2022-12-01"
 _ACCEPTED = (200, 201, 202)
 _JSON = {"Content-Type": "application/json", "Accept": "application/json"}
 _TOO_MANY = (429, 503)
 _IMAGE = re.compile(r"/subscriptions/(?P<subscription>[^/]+)(?:/(?!\.\.?(?:/|$))[^/]+)+", re.IGNORECASE)
-_UNREADABLE = (ValueError, RecursionError, zlib.error)  # what decoding a body raises that is not what it says
+_UNREADABLE = (ValueError, RecursionError, zlib.error)  # raised by decoding a body that is malformed
 
 
 class ArmAdapter:
@@ -61,7 +61,7 @@ class ArmAdapter:
         connections: Connections | None = None,
         read_timeout_s: float = _READ_TIMEOUT_S,
     ) -> None:
-        """`connections` may be shared with others; `patience` is how many seconds an answer may take."""
+        """`connections` may be shared with other clients; `read_timeout_s` is how many seconds an answer may take."""
         self._endpoint = endpoint
         self._clock = clock
         self._connections = connections or Connections()
@@ -134,14 +134,14 @@ class ArmAdapter:
         return (await self._read(subscription, url))[0]
 
     async def _read(self, subscription: str, url: str) -> tuple[object, datetime | None]:
-        """Raw: typed models would be made to be thrown away, and rules look at aliases that they leave out. With it the
-        time of the answer by ARM's clock."""
+        """The decoded JSON, and the time of the answer by ARM's clock (UTC). Typed models are not used: they leave out
+        properties that policy rules ask for."""
         response = await self._request(subscription, HttpRequest("GET", url), (200,))
-        body: object = json.loads(response.content)  # JSON says itself how it is encoded
+        body: object = json.loads(response.content)  # detects the encoding
         return body, _date(response.headers.get("Date", ""))
 
     async def _request(self, subscription: str, request: HttpRequest, good: Collection[int]) -> AsyncHttpResponse:
-        """Not by the SDK's operations: they make models, and pollers that nobody waits for."""
+        """Send one request. The SDK's operations are not used: they make models, and pollers that are not needed."""
         async with within_deadline():
             response: AsyncHttpResponse = await self._client.send_request(
                 request, subscription=subscription, **self._timeouts
@@ -157,10 +157,10 @@ class ArmAdapter:
     async def _sending(
         self, subscription: str, who: str = "", *, write: bool, to_install: bool = False
     ) -> AsyncIterator[None]:
-        """One request through the subscription's gate; every failure of it as an ArmError."""
+        """Reserve one request with the subscription's rate limiter, and raise the request's failures as ArmError."""
         wait = self._limiter.ask(subscription, who, self._clock(), write=write, to_install=to_install)
         if wait:
-            raise ArmError(held_back(math.ceil(wait.total_seconds())))  # the queue knows whole seconds alone
+            raise ArmError(held_back(math.ceil(wait.total_seconds())))  # the queue hides messages for whole seconds
         buckets = self._limiter.of(subscription, write=write)
         try:
             async with as_arm_errors():
@@ -174,8 +174,8 @@ class ArmAdapter:
 
 
 class _RateLimitPolicy(AsyncHTTPPolicy[Any, Any]):
-    """Says who asks, numbers the request for whoever has to find it in Azure's logs, and shows the answer's counters to
-    the gates. One policy, since each of the SDK's own for this costs as much as all three things together."""
+    """Sets the user agent and a request id, by which a person finds the request in Azure's logs, and passes the
+    answer's counters to the rate limiter. One policy does all three: each of the SDK's own costs as much as this."""
 
     def __init__(self, limiter: RateLimiter, clock: Clock) -> None:
         super().__init__()
@@ -193,7 +193,7 @@ class _RateLimitPolicy(AsyncHTTPPolicy[Any, Any]):
 
 
 def held_back(seconds: float) -> Evidence:
-    """The evidence for a request that was not sent: ARM would only have said "too many"."""
+    """The evidence for a request that the rate limiter did not let through: ARM would have answered 429."""
     message = "held back: ARM asked this subscription's callers to slow down"
     return Evidence(http_status=429, code=HELD_BACK, message=message, headers={"retry-after": f"{seconds:.3f}"})
 
@@ -243,7 +243,7 @@ def _items(page: object) -> tuple[list[Mapping[str, Any]], str]:
 
 @asynccontextmanager
 async def as_arm_errors() -> AsyncIterator[None]:
-    """What a management SDK raises for one request, as an ArmError."""
+    """Raises the SDK's errors as ArmError."""
     try:
         yield
     except HttpResponseError as error:

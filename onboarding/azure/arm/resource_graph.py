@@ -1,9 +1,9 @@
-"""Azure Resource Graph: all VMs with their extensions, a thousand a call.
+"""The client of Azure Resource Graph: all VMs with their extensions, a thousand per request.
 
-Asked through azure-core's pipeline; the models of `azure-mgmt-resourcegraph` take longer to make than all that follows.
+It uses azure-core's pipeline: the models of `azure-mgmt-resourcegraph` take longer to create than everything else.
 
-Its index lags by minutes, so what it says is a reason to look and never a decision. Its quota is counted in seconds:
-a short wait is waited out, a longer one is an ArmError, and the next sweep goes on.
+The index lags by minutes, so a result is a reason to reconcile and never a decision. The quota is counted in seconds:
+a short wait is slept through, a longer one is raised as an ArmError, and the next sweep continues.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from onboarding.domain.failures.retry_after import read_retry_after
 from onboarding.domain.json_access import mapping
 
 _RESOURCES = "/providers/Microsoft.ResourceGraph/resources?api-version=2021-03-01"
-_PAGE = 1000  # the most that Resource Graph gives
-# A page of a large tenant takes its time. An event that asks what is in a management group has its own deadline.
+_PAGE = 1000  # rows; Resource Graph's maximum
+# Seconds. A page of a large tenant takes long. An event that needs the members of a management group has its deadline.
 _TIMEOUTS: dict[str, Any] = {"connection_timeout": 5, "read_timeout": 60}
 _MAX_WAIT = timedelta(seconds=6)  # the quota's window is 5 s
 _WINDOW = timedelta(seconds=5)
@@ -62,7 +62,7 @@ class GraphAdapter:
         connections: Connections | None = None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        """`connections` may be shared with others."""
+        """`connections` may be shared with other clients."""
         self._endpoint = endpoint
         self._clock = clock
         self._connections = connections or Connections()
@@ -93,7 +93,7 @@ class GraphAdapter:
         await self._connections.close()
 
     async def _rows(self, query: str, subscriptions: Sequence[str] | None) -> AsyncIterator[dict[str, Any]]:
-        """The rows of all pages; `subscriptions` None asks all that the identity can see."""
+        """The rows of all pages; `subscriptions` None: of all subscriptions that the identity can see."""
         options: dict[str, Any] = {"$top": _PAGE, "resultFormat": "objectArray"}
         scope = {} if subscriptions is None else {"subscriptions": list(subscriptions)}
         question = {"query": query, "options": options, **scope}
@@ -132,7 +132,7 @@ class GraphAdapter:
         self._not_before = None
 
     async def _request(self, question: Mapping[str, Any]) -> _Page:
-        """Take notice of the quota; an answer without rows is none."""
+        """Request one page, and note the quota. Raises ValueError for an answer without rows."""
         request = HttpRequest("POST", f"{self._endpoint}{_RESOURCES}", json=question)
         async with within_deadline():
             response = await self._client.send_request(request, **_TIMEOUTS)
@@ -160,7 +160,7 @@ def _machine(row: dict[str, Any]) -> Mapping[str, Any]:
 
 
 def _duration(text: str) -> timedelta:
-    """`00:00:05`; what is none is the usual window."""
+    """Parse a duration such as `00:00:05`; any other text counts as the usual window."""
     try:
         hours, minutes, seconds = (int(part) for part in text.split(":"))
     except ValueError:

@@ -1,6 +1,6 @@
-"""Run commands: a script of the shell or of PowerShell in a VM, for a person who waits for what it prints.
+"""Runs a shell or PowerShell script in a VM with a run command, for a person who waits for its output.
 
-The one place that polls: nothing of the line waits for a run command, and a function must never do so.
+This is the only code that polls. Functions never use it: an event has no time for a run command.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from onboarding.domain.resource_id import VmId
 
 _READ_TIMEOUT_S = 15.0
 _COMMANDS = {OsType.LINUX: "RunShellScript", OsType.WINDOWS: "RunPowerShellScript"}
-# On Windows what the script printed and what it complained of come apart.
+# On Windows, the result has the script's error output as a status of its own.
 _STDERR = "componentstatus/stderr/"
 
 
@@ -34,7 +34,7 @@ class RunCommands:
         *,
         poll_interval_s: float = 2.0,
     ) -> None:
-        """`pause` is how many seconds lie between two polls."""
+        """`poll_interval_s` is how many seconds lie between two polls."""
         self._credential = ArmTokens(credential)
         self._endpoint = endpoint
         self._scope = scope

@@ -1,7 +1,7 @@
-"""The poison queue: messages that failed so often that the functions host laid them aside. They can be put back, and
-those that nobody needs any more can be removed.
+"""The poison queue: the functions host moves messages there that failed too often. They can be moved back, and those
+that no row waits for can be removed.
 
-The SDK of queues is loaded when the poison queue is first used: loading takes a seventh of a cold start.
+The queue SDK is loaded when the poison queue is first used: loading it takes a seventh of a cold start.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from onboarding.domain.errors import StorageError
 if TYPE_CHECKING:
     from azure.storage.queue.aio import QueueClient
 
-_PAGE = 32  # the most that the service gives
-_REQUEUE_HIDDEN_S = 120  # while we are at it; what is not put back shows again after that
-_REMOVE_HIDDEN_S = 60
+_PAGE = 32  # messages; the service's maximum
+_REQUEUE_HIDDEN_S = 120  # how long a message is hidden while it is moved; if that fails, it appears again
+_REMOVE_HIDDEN_S = 60  # the same while it is examined
 
 
 class PoisonQueue:
@@ -39,7 +39,7 @@ class PoisonQueue:
             async for message in poison.receive_messages(messages_per_page=_PAGE, visibility_timeout=_REQUEUE_HIDDEN_S):
                 ours = _decoded(str(message.content)) is not None
                 if ours:
-                    # In this order a crash doubles a look and loses none.
+                    # In this order, a crash duplicates a check instead of losing it.
                     await queue.send_message(message.content, time_to_live=-1)
                     await poison.delete_message(message)
                 yield ours
@@ -57,7 +57,7 @@ class PoisonQueue:
                 said = await asyncio.gather(*(settled(decoded) for _, decoded in ours))
                 for (message, _), unneeded in zip(ours, said, strict=True):
                     if unneeded:
-                        with suppress(ResourceNotFoundError):  # somebody has put it back meanwhile
+                        with suppress(ResourceNotFoundError):  # it was moved back meanwhile
                             await poison.delete_message(message)
                         removed += 1
         return removed
@@ -74,7 +74,7 @@ class PoisonQueue:
 
 @contextmanager
 def _queue_errors() -> Iterator[None]:
-    """For both uses. A queue that is not there yet holds nothing: no message was ever laid aside."""
+    """Raises the SDK's errors as StorageError. A queue that does not exist holds nothing: no message ever failed."""
     try:
         yield
     except ResourceNotFoundError:

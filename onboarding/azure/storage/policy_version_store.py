@@ -1,4 +1,4 @@
-"""What was seen last of each policy, in the ledger's table: one entity for each, in a partition of their own."""
+"""The last seen version of each policy, in the ledger's table: one entity each, in a partition of their own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LONGEST_NAME = 200
 
 
 class TablePolicyStates:
-    """Implements `ports.PolicyStore`. Columns that this version does not know are kept."""
+    """Implements `ports.PolicyStore`. Columns that this version of the product does not know are kept."""
 
     def __init__(self, table: TableClient) -> None:
         self._table = table
@@ -44,7 +44,7 @@ class TablePolicyStates:
 
 
 def _key(policy: str) -> str:
-    """The name, as far as a key can hold it; what it cannot hold must not make two policies one."""
+    """The name in characters that a key may have; a changed name gets a hash, so that two names stay different."""
     key = _NOT_IN_KEYS.sub("-", policy.lower())[:_LONGEST_NAME]
     return key if key == policy else f"{key}-{sha256(policy.encode('utf-8', 'replace')).hexdigest()[:8]}"
 

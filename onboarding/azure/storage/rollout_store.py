@@ -1,4 +1,4 @@
-"""What is counted for the policies' brakes, in the ledger's table: one entity for each policy that has one."""
+"""The counts of the rollout limits, in the ledger's table: one entity for each policy that has such a limit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NOT_IN_KEYS = re.compile(r"[/\\#?%\x00-\x1f\x7f-\x9f]")
 
 
 class TableRolloutStore:
-    """Implements `ports.BrakeStore`."""
+    """Implements `ports.RolloutStore`."""
 
     def __init__(self, table: TableClient) -> None:
         self._table = table

@@ -1,6 +1,6 @@
-"""Whether the table and the queue can be reached and read, asked before anything is written; and if not, what to do.
+"""Checks that the table and the queue can be reached and read, before anything is written; the error says what to do.
 
-A table or a queue that is not there yet is fine: whoever writes first makes it.
+A table or a queue that does not exist yet is fine: the first write creates it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ async def check_storage(storage: Storage, *services: StorageRequests) -> None:
             fix = "check the address and the network; an emulator has to be started first"
             raise _error(service, f"does not answer ({_first_line(error)})", fix) from None
         except ValueError:
-            raise _error(service, "the account's key is none", _RENEW) from None
+            raise _error(service, "the account's key is not base64", _RENEW) from None
         if answer.status in (401, 403):
             refused = refusal(answer.status, answer.content.decode(errors="replace"), answer.reason)
             fix = _ROLES if storage.connection_string is None else _RENEW
@@ -51,6 +51,6 @@ def _error(service: StorageRequests, what: str, fix: str) -> StorageError:
 
 
 def _first_line(error: Exception) -> str:
-    """The first line: credentials tell a page of what they tried."""
+    """The first line of an error, masked: a credential's error has a page of what it tried."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return cut(mask(lines[0]), _LONGEST)

@@ -1,4 +1,4 @@
-"""The sweep's one entity in the ledger's table, in a partition of its own: who sweeps, and where to go on."""
+"""The sweep's state: one entity in the ledger's table, in a partition of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from onboarding.azure.storage.table_entities import plain, reading, with_table, 
 from onboarding.domain.reconcile.sweep_requests import Mark
 
 _KEYS = {"PartitionKey": "sweep", "RowKey": "state"}
-_CHUNK = 65_536  # a property holds no more bytes; an entity holds sixteen of that
+_CHUNK = 65_536  # bytes, the maximum of a property; an entity holds sixteen of them
 
 
 class TableSweeps:
@@ -56,7 +56,7 @@ def _properties(state: SweepState) -> dict[str, Any]:
 
 
 def _state(entity: Any) -> SweepState:
-    """What an entity says. A column of another type than ours, perhaps another version's, counts as absent."""
+    """Read the entity. A column of an unexpected type, perhaps of another version, counts as absent."""
     chunks = [entity.get(f"Unanswered{n}") for n in range(16)]
     return SweepState(
         held_until=_time(entity, "HeldUntil"),

@@ -1,8 +1,8 @@
-"""The ledger on Azure Table Storage: for each machine its own row, one row for each extension, and lines of history.
+"""The ledger on Azure Table Storage: for each machine its own row, one row per extension, and lines of history.
 
-What one pass over a machine writes goes in one transaction, under the version of the machine's own row: of two workers
-with the same machine, one loses. A line of history is created and not overwritten, so that of two workers with the same
-event one loses, too.
+One pass over a machine writes one transaction, conditional on the etag of the machine's own row: of two workers with
+the same machine, one gets LostRace. A line of history is created and never overwritten, so of two workers with the same
+event, one gets LostRace, too.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from onboarding.domain.resource_id import VmId, parse_id
 _log = logging.getLogger(__name__)
 
 _END_OF_TIME_MS = 9_999_999_999_999
-# A transaction takes 100 entities; an entry may be a row, two lines of history and a note.
+# A transaction takes 100 entities. One entry may be four: a row, two lines of history and a row of the outbox.
 _ENTRIES_AT_ONCE = 10
-# Names one write of the machine's own row, to find out whether it was carried out where no answer came.
+# Identifies one write of the machine's own row, to find out whether it was carried out if no answer came.
 _WRITE_ID = "WriteId"
 _KEYS = frozenset({"PartitionKey", "RowKey"})
 _COLUMNS_OF_OURS = _KEYS | ROW_COLUMNS | MACHINE_COLUMNS | {_WRITE_ID, "Timestamp"}
 _REFUSED_FOR_GOOD = (400, 413)
-_SAFE_LENGTH = 256  # characters of a text that the table refused as it was
+_SAFE_LENGTH = 256  # characters that are kept of a text after the table refused it
 
 
 class TableLedger:
-    """Implements `ports.Ledger` and `ports.LedgerReader`. Makes the table when it is missing. With `outbox`, final
-    outcomes are to be told to somebody, and each leaves a note until it was."""
+    """Implements `ports.Ledger` and `ports.LedgerReader`. Creates the table if it does not exist. With `outbox`, each
+    final outcome gets a row in the outbox, until it is marked as published."""
 
     def __init__(self, table: OnboardingTable, *, outbox: bool = False) -> None:
         self._table = table
@@ -54,7 +54,7 @@ class TableLedger:
     async def read(self, vm: VmId, *, new: bool = False) -> MachineRows:
         known = MachineRows()
         with reading():
-            # By its whole key, which the service finds sooner than any filter.
+            # A read by the whole key is faster than a query with a filter.
             if new and await entity(self._table.requests, self._table.table_name, _machine_keys(vm)) is None:
                 return known
             query = Query(f"{_row_prefix(vm)}|", vm.subscription.lower())
@@ -120,8 +120,8 @@ class TableLedger:
         return writes
 
     async def _transact(self, vm: VmId, writes: Sequence[Write]) -> list[str]:
-        """All of them or none. What the table refuses for what it holds is written once more with less in it: it
-        would be refused as often as it came."""
+        """Carry out all writes or none; returns the new etags. If the table refuses the content, the content is reduced
+        and written again: the same content would always be refused."""
         with writing():
             try:
                 return await self._send(vm, writes)
@@ -129,7 +129,7 @@ class TableLedger:
                 if error.status_code not in _REFUSED_FOR_GOOD:
                     raise
                 _log.error(
-                    "%s: the table refused a row (%s %s); writing less of it", vm, error.status_code, error.reason
+                    "%s: the table refused a row (%s %s); writing it reduced", vm, error.status_code, error.reason
                 )
             return await self._send(vm, [_reduced(write) for write in writes])
 
@@ -138,13 +138,13 @@ class TableLedger:
         try:
             return await with_table(self._table, lambda: transact(requests, table, writes))
         except ServiceResponseError:
-            # Sent, and no answer came: it may have been carried out.
+            # The transaction was sent and no answer came, so it may have been carried out.
             if (versions := await self._versions_if_written(vm, writes)) is not None:
                 return versions
             return await transact(requests, table, writes)
 
     async def _versions_if_written(self, vm: VmId, writes: Sequence[Write]) -> list[str] | None:
-        """The versions that these writes made; None if they were not carried out."""
+        """The etags that these writes made; None if they were not carried out."""
         query = Query(f"{_row_prefix(vm)}|", vm.subscription.lower())
         found = wire_entities(self._table.requests, self._table.table_name, query)
         rows = {str(each["RowKey"]): each async for each in found}
@@ -180,7 +180,7 @@ class TableLedger:
                 if "Outcome" in found and selection.vm_name.lower() in ("", str(found.get("VmName", "")).lower()):
                     counts[str(found["Outcome"])] += 1
         if unread := {outcome: count for outcome, count in counts.items() if outcome not in _OUTCOMES}:
-            _log.warning("left out: outcomes that this version does not know: %s", unread)
+            _log.warning("Ignored: outcomes that this version does not know: %s", unread)
         return {outcome: counts[outcome.value] for outcome in Outcome if counts[outcome.value]}
 
     async def summaries(self, subscription: str) -> AsyncIterator[tuple[str, RowSummary]]:
@@ -199,7 +199,7 @@ class TableLedger:
         await self._table.close()
 
     async def _rows(self, query: Query) -> AsyncIterator[Row]:
-        """Rows for a list: one that cannot be read, perhaps a newer version's, must not hide the others."""
+        """Rows for a list. A row that cannot be read, perhaps of a newer version, is left out with a warning."""
         with reading():
             async for found in self._entities(query):
                 if _is_machine_row(found):
@@ -207,7 +207,7 @@ class TableLedger:
                 try:
                     row = _row(found)
                 except StorageError as error:
-                    _log.warning("left out: %s", error)
+                    _log.warning("Ignored: %s", error)
                 else:
                     yield row
 
@@ -232,7 +232,7 @@ _SUMMARY_COLUMNS = (
 
 
 def _select(selection: Selection) -> Query:
-    """The outcomes, and as much of the names as a row key begins with: a VM's name counts once its group is known."""
+    """The query for a selection. A VM's name narrows the key range only together with its resource group."""
     group, vm = selection.resource_group.lower(), selection.vm_name.lower()
     names = f"{group}|{vm}|" if group and vm else f"{group}|" if group else ""
     either = " or ".join(f"Outcome eq {literal(outcome.value)}" for outcome in selection.outcomes)
@@ -240,7 +240,7 @@ def _select(selection: Selection) -> Query:
 
 
 def _known(vm: VmId, found: Sequence[Mapping[str, Any]]) -> MachineRows:
-    """The rows of one machine, out of what stands under its name."""
+    """The current rows of one machine, from the entities of its key range."""
     machine: StoredMachine | None = None
     targets: dict[str, StoredRow] = {}
     unreadable: dict[str, str] = {}
@@ -261,7 +261,7 @@ def _known(vm: VmId, found: Sequence[Mapping[str, Any]]) -> MachineRows:
 
 
 def _target_of(entity: Mapping[str, Any]) -> str:
-    """The extension that a current row is about, as its key spells it; empty for every other row."""
+    """The extension in the key of a current row, lower case; empty for any other row."""
     parts = str(entity.get("RowKey", "")).split("|")
     return parts[3] if len(parts) == 4 and parts[0] == "vm" else ""
 
@@ -272,13 +272,13 @@ def _is_machine_row(entity: Mapping[str, Any]) -> bool:
 
 
 def _is_unknown_column(name: str) -> bool:
-    """Whether a column is one that this version does not know."""
+    """Whether this version of the product does not know the column."""
     column = name.partition("@")[0]
     return column not in _COLUMNS_OF_OURS and not column.startswith("odata.")
 
 
 def _reduced(write: Write) -> Write:
-    """The same write with nothing in it but our own columns, and in these no text that the table might refuse."""
+    """The write with our own columns only, and with texts that are short and ASCII, which the table does not refuse."""
 
     def shortened(name: str, value: Any) -> Any:
         if type(value) is not str or name in _KEYS or "@" in name or f"{name}@odata.type" in write.entity:
@@ -290,7 +290,7 @@ def _reduced(write: Write) -> Write:
 
 
 def _own_write(vm: VmId, machine: MachineRow, version: str | None, rest: Mapping[str, Any] | None) -> Write:
-    """The machine's own row, with the columns that this version does not know and a name of its own for the write."""
+    """The write of the machine's own row, with its unknown columns and a new id of the write."""
     entity = {**(rest or {}), **_machine_keys(vm), **to_wire(machine.to_properties()), _WRITE_ID: uuid4().hex}
     return Write(entity, create=version is None, version=version)
 
@@ -304,7 +304,7 @@ def _machine_keys(vm: VmId) -> dict[str, str]:
 
 
 def _outbox_keys(row: Row) -> dict[str, str]:
-    """The note that an outcome is still to be told; the same outcome written twice is one note."""
+    """The keys of an unpublished outcome in the outbox; the same outcome written twice has the same keys."""
     vm = _vm(row)
     moment = f"{row.finished_at:%Y%m%dt%H%M%S%f}" if row.finished_at else ""
     key = f"untold|{vm.resource_group}|{vm.name}|{row.extension}|{moment}".lower()
@@ -316,7 +316,7 @@ def _row_prefix(vm: VmId) -> str:
 
 
 def _history(row: Row, trigger: EventRef, columns: Mapping[str, Any]) -> dict[str, Any]:
-    """The line of history: what is told of the row as this trigger left it, newest first within a VM."""
+    """The line of history: the row as this trigger wrote it. The keys sort the newest first within an extension."""
     vm = _vm(row)
     inverted = max(0, _END_OF_TIME_MS - int(trigger.time.timestamp() * 1000))
     key = f"log|{vm.resource_group}|{vm.name}|{row.extension}|{inverted:013d}|{trigger.id}".lower()
@@ -340,11 +340,11 @@ def _row(entity: Mapping[str, Any]) -> Row:
         return Row.from_properties(dict(entity))
     except (ValueError, TypeError, LookupError) as error:
         key = f"{entity['PartitionKey']} {entity['RowKey']}"
-        raise StorageError(f"the row {key} is none that this version can read: {error!r}") from None
+        raise StorageError(f"the row {key} cannot be read by this version: {error!r}") from None
 
 
 def _summary(entity: Mapping[str, Any]) -> RowSummary | None:
-    """What the sweep needs of a row, sharing the texts that most rows have in common; None if it cannot be read."""
+    """The summary of a row for the sweep; None if it cannot be read. Common texts are interned, to save memory."""
     try:
         return RowSummary(
             extension=sys.intern(str(entity["Extension"])),
@@ -356,5 +356,5 @@ def _summary(entity: Mapping[str, Any]) -> RowSummary | None:
             policy_hash=sys.intern(str(entity.get("PolicyHash", ""))),
         )
     except (ValueError, LookupError) as error:
-        _log.warning("left out: the row %s cannot be read: %r", entity.get("ResourceId"), error)
+        _log.warning("Ignored: the row %s cannot be read: %r", entity.get("ResourceId"), error)
         return None

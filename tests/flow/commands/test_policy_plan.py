@@ -204,10 +204,7 @@ def test_what_a_list_tells_of_an_extension_in_part_is_never_taken_for_all(
 
 def test_explain_says_it_too(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert explain(folder, {**flat_body(WEST), "resources": [ANOTHER_NAME]}) == 0
-    assert (
-        "→ unknown: what is given names the VM's extensions without handler or state (by-hand)"
-        in capsys.readouterr().out
-    )
+    assert "→ unknown: the body names the VM's extensions without handler or state (by-hand)" in capsys.readouterr().out
 
 
 def test_a_known_handler_leaves_no_room_for_a_nameless_one(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -467,7 +467,7 @@ async def test_a_row_that_became_overdue_is_not_held_up_by_those_that_were_sent(
     report = await world.sweep.run()
     assert [check.vm for check in world.schedule_queue.checks] == [early, late]
     assert (report.overdue, report.skipped, report.repeated) == (1, 1, 0)
-    assert "1 asked for before and not answered yet" in str(report)
+    assert "1 requested before and without a result yet" in str(report)
 
 
 async def test_a_look_that_was_lost_a_second_time_is_sent_again_an_hour_later(world: World) -> None:
