@@ -179,7 +179,7 @@ def _subject_of(facts: MachineFacts) -> str:
 
 
 def _image_by_id(text: str) -> ImageReference | None:
-    """The managed image or gallery image that a resource id names; None if the text is no image id."""
+    """The managed image or gallery image that a resource id names; None if the text does not name one."""
     return read_image({"id": text.strip()}) if _IMAGE_ID.match(text.strip()) else None
 
 

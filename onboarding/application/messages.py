@@ -30,11 +30,11 @@ def decode(text: str) -> Message | None:
             (ScheduledCheck, raw["extension"]) if "extension" in raw else (ReconcileRequest, raw.get("reason", _NEWER))
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise ValueError("this is not a message of the deferrals queue") from None
+        raise ValueError("this is not a message of the schedule queue") from None
     if not isinstance(about, str) or due.tzinfo is None:
-        raise ValueError("this is not a message of the deferrals queue")
+        raise ValueError("this is not a message of the schedule queue")
     if isinstance(vm, VmId):
         return kind(vm, about, due)
     if isinstance(resource, str) and resource.lower().startswith("/subscriptions/"):
         return None
-    raise ValueError("this is not a message of the deferrals queue")
+    raise ValueError("this is not a message of the schedule queue")

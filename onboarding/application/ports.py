@@ -52,7 +52,7 @@ class MachineRows(Struct, frozen=True):
     """All current rows of one machine."""
 
     machine: StoredMachine | None = None
-    """The machine's own row; None: there is none yet."""
+    """The machine's own row; None: it was not written yet."""
     targets: Mapping[str, StoredRow] = struct_field(default_factory=dict)
     """The current row of each extension, by the extension's name."""
     unreadable: Mapping[str, str] = struct_field(default_factory=dict)

@@ -46,7 +46,7 @@ class CircuitBreakers:
         return result
 
     async def find_open(self, vm: VmId, extension: str, settings: str, now: datetime) -> CircuitBreaker | None:
-        """The open breaker that this VM has to wait for; None if there is none, or if this VM probes it.
+        """The open breaker that this VM has to wait for; None if no breaker covers it, or if this VM probes it.
 
         `settings` is the digest of the settings that would be sent. Raises StorageError."""
         read = await self._read(vm, now)

@@ -185,7 +185,7 @@ def _target_row(target: PolicyTarget, decision: Satisfied | Wait | Stop) -> Row:
 def _other_request_in_flight(
     work: Reconciliation, facts: MachineFacts, policies: PolicySet, seen: Collection[str]
 ) -> Row | None:
-    """The row of a request in flight for an extension that this reconciliation leaves out; None if there is none."""
+    """The row of a request in flight for an extension that this reconciliation leaves out; None: no such request."""
     concerned = {p.extension for p in policies.policies if work.concerns(p)}.union(seen)
     for extension, stored in work.stored.items():
         row = stored.row

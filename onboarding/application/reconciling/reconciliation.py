@@ -71,7 +71,7 @@ class Reconciliation(Struct, frozen=True):
 
     @property
     def claim(self) -> Claim | None:
-        """The claim of the write in flight; None if there is none, or if its row has ended."""
+        """The claim of the write in flight; None if no write is claimed, or if its row has ended."""
         claim = self.known.machine.row.claim if self.known.machine else None
         stored = self.stored.get(claim.target) if claim else None
         return claim if stored and stored.row.in_flight else None
@@ -100,7 +100,7 @@ class Reconciliation(Struct, frozen=True):
         return read_at is not None and all_scheduled and self.trigger.time < read_at - _STALE
 
     def last(self, extension: str, vm_id: str = "") -> Row | None:
-        """The extension's row; None if there is none, or if it is that of an earlier VM of this name."""
+        """The extension's row; None if it was not written yet, or if it is that of an earlier VM of this name."""
         stored = self.stored.get(extension)
         if stored is None or (vm_id and stored.row.vm_id not in ("", vm_id)):
             return None

@@ -66,7 +66,7 @@ class Answer(Struct, frozen=True):
 
     status: int
     reason: str
-    """The reason phrase of the status line; empty: there is none."""
+    """The reason phrase of the status line; it may be empty."""
     headers: Mapping[str, str]
     """The headers; names are compared without case."""
     content: bytes

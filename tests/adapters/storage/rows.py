@@ -51,7 +51,7 @@ def trigger(identity: str = "event-1", time: datetime = TIME) -> EventRef:
 async def write(
     ledger: TableLedger, row: Row, trigger: EventRef, version: str | None, *, again: bool = False, history: bool = True
 ) -> str:
-    """Write one row over the version that was read, as a pass over its VM does; the new version."""
+    """Write one row over the version that was read, as a pass over its VM does; returns the new version."""
     vm = parse_id(row.resource_id)
     assert isinstance(vm, VmId)
     own = (await ledger.read(vm)).machine
@@ -61,7 +61,7 @@ async def write(
 
 
 async def create(ledger: TableLedger, row: Row, trigger: EventRef) -> None:
-    """The same for a VM of which nothing is known, without a look at what is."""
+    """Write the first row of a VM, without reading its rows before."""
     await ledger.commit(MachineRow(resource_id=row.resource_id), None, [RowWrite(row)], trigger)
 
 
