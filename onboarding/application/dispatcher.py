@@ -163,7 +163,7 @@ class Dispatcher:
         Extensions whose row changed after the finding are left out."""
         meant = self._policies.for_finding(finding.definition_id, finding.assignment_id)
         if finding.compliant or meant == frozenset():
-            _log.debug("Ignored: no policy here answers to Azure Policy's finding on %s", finding.vm.name)
+            _log.debug("Ignored: the finding on %s is compliant, or no policy names its definition", finding.vm.name)
             return
 
         async def begin(again: bool) -> Reconciliation:

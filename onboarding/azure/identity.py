@@ -29,7 +29,7 @@ _TIMEOUT_S = 10.0  # for one token, with all retries: an event has 25 s and need
 _DEVELOPER_TIMEOUT_S = 25.0  # a developer's credential tries several logins in turn, and starts `az`
 # No retry after an answer, since the SDK would sleep in between. The machine's row waits instead.
 _OPTIONS: dict[str, Any] = {"connection_timeout": 5, "read_timeout": 8, "retry_total": 1, "retry_status": 0}
-_RENEW_BEFORE_S = 300.0  # before a token runs out
+_RENEW_BEFORE_S = 300.0  # a token with less time left is renewed
 _MIN_USABLE_S = 30.0  # a token with less time left is not used while a new one is requested
 
 _TRANSIENT = re.compile(
@@ -199,7 +199,7 @@ class BearerPolicy(AsyncARMChallengeAuthenticationPolicy):
     def _check_host(self, url: str) -> None:
         """Raises ArmError for a link to another host. yarl parses the URL here and for aiohttp, so both agree."""
         if self._origin.scheme != "https":
-            raise ServiceRequestError("a token is not sent over a connection that anybody can read")
+            raise ServiceRequestError("a token is sent over https only")
         try:
             target = URL(url)
             same_host = target.origin() == self._origin and target.user is None

@@ -25,7 +25,7 @@ from onboarding.domain.resource_id import VmId
 _log = logging.getLogger(__name__)
 
 _FRESH_FOR = timedelta(seconds=15)  # how long cached breakers are used
-_MAX_SUBSCRIPTIONS = 512  # subscriptions
+_MAX_SUBSCRIPTIONS = 512  # whose breakers are cached
 
 
 class CircuitBreakers:

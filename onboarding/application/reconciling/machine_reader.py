@@ -46,7 +46,7 @@ class MachineReader:
         self._containers = containers
 
     async def policies(self, now: datetime) -> PolicySet:
-        """The policies, with subscriptions in the place of management groups."""
+        """The policies, with subscriptions in place of management groups."""
         return await self._policy_scopes.policies(now)
 
     async def machine(self, work: Reconciliation, policies: PolicySet, *, to_install: bool) -> MachineReading:

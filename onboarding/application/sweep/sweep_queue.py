@@ -15,7 +15,7 @@ from onboarding.domain.reconcile.sweep_requests import MOST, Unanswered, visit_k
 from onboarding.domain.resource_id import VmId
 from onboarding.settings import Settings
 
-AT_ONCE = 32  # messages
+AT_ONCE = 32  # messages that are sent concurrently
 _MAX_NAMED = 50  # names of what could not be read; the others are counted
 
 

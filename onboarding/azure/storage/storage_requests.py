@@ -179,7 +179,7 @@ class StorageRequests:
         if self._tokens is None:
             return None
         if not self.url.startswith("https:"):
-            raise ServiceRequestError("a token is not sent over a connection that anybody can read")
+            raise ServiceRequestError("a token is sent over https only")
         return await self._tokens.get_token(_SCOPE)
 
     def _authorization(

@@ -47,7 +47,7 @@ def writing() -> Iterator[None]:
         yield
     except HttpResponseError as error:
         if _is_lost_race(error):
-            raise LostRace("the row was written by somebody else") from None
+            raise LostRace("another worker wrote the row first") from None
         raise StorageError(f"the table could not be written: {_status_text(error)}") from None
     except (AzureError, ValueError, TimeoutError) as error:
         raise StorageError(f"the table could not be written: {type(error).__name__}") from None

@@ -97,7 +97,7 @@ async def test_an_event_that_is_overtaken_all_the_time_comes_again(world: World,
         world.arm.machines.clear()
 
     ledger.meanwhile = [check, _nothing] * 9
-    with pytest.raises(StorageError, match="overtaken"):
+    with pytest.raises(StorageError, match="other workers wrote its rows first"):
         await world.deleted(vm, after=1_000_000)
     ledger.meanwhile = []
     await world.deleted(vm, after=1_000_000)
