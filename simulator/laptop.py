@@ -58,7 +58,7 @@ class Workspace:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scenery:
+class CloudOptions:
     """How the simulated cloud behaves. `scale` is how many of its seconds pass in one of ours; `storage` is a folder
     that keeps Azurite's data; `observe` sees each event of ARM before it is published; `options` are those of ARM."""
 
@@ -73,17 +73,17 @@ class Scenery:
 class Laptop:
     """Use as `async with Laptop(scenery) as laptop`; then, for a host of ours, `await laptop.start_host(…)`."""
 
-    def __init__(self, scenery: Scenery | None = None) -> None:
-        self.scenery = scenery or Scenery()
+    def __init__(self, cloud_options: CloudOptions | None = None) -> None:
+        self.cloud_options = cloud_options or CloudOptions()
         self.workspace = Workspace()
         self.topic_key = secrets.token_urlsafe(32)
-        self.clock = Clock(self.scenery.scale)
-        self.azurite = Azurite(self.scenery.storage)
-        options = eventgrid.Options(faults=self.scenery.faults)
-        self.grid = EventGrid(self.clock, self.scenery.seed, options)
+        self.clock = Clock(self.cloud_options.scale)
+        self.azurite = Azurite(self.cloud_options.storage)
+        options = eventgrid.Options(faults=self.cloud_options.faults)
+        self.grid = EventGrid(self.clock, self.cloud_options.seed, options)
         self.topic = CustomTopic(self.topic_key)
         self.arm = arm.ArmSimulator(
-            self.clock, seed=self.scenery.seed, publish=self._publish, options=self.scenery.options
+            self.clock, seed=self.cloud_options.seed, publish=self._publish, options=self.cloud_options.options
         )
         self.endpoints: arm.Endpoints
         self._ending = AsyncExitStack()
@@ -159,7 +159,7 @@ class Laptop:
         await asyncio.to_thread(self.azurite.wait_ready, _STARTED_WITHIN)
 
     def _publish(self, event: Event) -> None:
-        self.scenery.observe(event)
+        self.cloud_options.observe(event)
         self.grid.publish(event)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from simulator.demo.fleet import make_fleet
 from simulator.demo.scene import Scene
 from simulator.eventgrid import EventSchema, HandshakeFailed
-from simulator.laptop import ROOT, SUBSCRIPTIONS, Laptop, Scenery, webhook
+from simulator.laptop import ROOT, SUBSCRIPTIONS, Laptop, CloudOptions, webhook
 
 _SAMPLE = ROOT / "local.settings.sample.json"
 _SCHEMAS = {"eventgrid": EventSchema.EVENT_GRID, "cloudevents": EventSchema.CLOUD_EVENTS}
@@ -32,15 +32,15 @@ def run(args: argparse.Namespace) -> int:
 
 async def _up(args: argparse.Namespace) -> None:
     scene = Scene(make_fleet(args.vms, args.seed, tuple(SUBSCRIPTIONS)) if args.vms else ())
-    scenery = Scenery(seed=args.seed, observe=scene.observe)
-    async with Laptop(scenery) as laptop:
+    cloud_options = CloudOptions(seed=args.seed, observe=scene.observe)
+    async with Laptop(cloud_options) as laptop:
         if args.write:
             _write(laptop.connections(), Path(args.write))
         else:
             _show(laptop.connections())
         for name in sorted(laptop.connections().keys() & os.environ.keys()):
             print(f"{name} is set in this shell, and would win over that file in a host: unset it where you start one.")
-        print(f"The cloud's clock runs {scenery.scale:.0f} times as fast as ours. Ctrl-C ends it all.")
+        print(f"The cloud's clock runs {cloud_options.scale:.0f} times as fast as ours. Ctrl-C ends it all.")
         with suppress(asyncio.CancelledError):  # Ctrl-C is how this ends well
             await _serve(laptop, scene, args)
 

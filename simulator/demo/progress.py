@@ -68,8 +68,8 @@ class LineProgress:
 
     def update(self, created: int, rows: Collection[Row]) -> None:
         counts = Counter(row.outcome for row in rows)
-        told = ", ".join(f"{outcome} {counts[outcome]}" for outcome in STYLES if counts[outcome])
-        line = f"{created} of {self._size} created{'; ' if told else ''}{told}"
+        counted = ", ".join(f"{outcome} {counts[outcome]}" for outcome in STYLES if counts[outcome])
+        line = f"{created} of {self._size} created{'; ' if counted else ''}{counted}"
         if line != self._last and time.monotonic() >= self._next:
             self._next, self._last = time.monotonic() + _LINE_EVERY, line
             self.say(f"{time.monotonic() - self._began:5.1f} s  {line}")

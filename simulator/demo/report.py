@@ -58,7 +58,7 @@ class Report:
             "arm_calls_per_onboarded_vm": figures.calls_per_onboarded,
             "arm_calls_per_vm_installed_at_first_sight": figures.calls_at_first_sight,
             "duplicates_delivered": figures.duplicates,
-            "outcome_events": figures.announced,
+            "outcome_events": figures.outcome_events,
             "median_seconds_to_put": figures.median_to_put,
             "checks": [{"name": check.name, "ok": check.ok, "problems": [*check.problems]} for check in self.checks],
             "seconds": round(self.seconds, 1),
@@ -115,7 +115,7 @@ def _summary(report: Report) -> str:
         f"{len(report.rows)} VMs: {counts}.\n"
         f"{figures.calls} ARM calls: {each} per onboarded VM, {at_first_sight} per VM installed at first sight.\n"
         f"{_number(figures.median_to_put)} s from creation to PUT at first sight (median); "
-        f"{figures.duplicates} events delivered twice; {figures.announced} outcome events arrived.\n"
+        f"{figures.duplicates} events delivered twice; {figures.outcome_events} outcome events arrived.\n"
         f"{report.seconds:.1f} s in all. ARM, Event Grid and the functions host are simulated, "
         f"{report.scale:.0f} seconds of the cloud in one of ours.\n"
         "Storage is Azurite, the worker library is the real one, and the product's code runs unchanged.\n"

@@ -28,7 +28,7 @@ from simulator.demo.scene import Scene
 from simulator.demo.verdict import Evidence, figures, judge, search_secrets
 from simulator.eventgrid import EventSchema, Faults
 from simulator.host_process import FunctionsHost
-from simulator.laptop import FUNCTION, ROOT, SUBSCRIPTIONS, Laptop, Scenery, forget_settings
+from simulator.laptop import FUNCTION, ROOT, SUBSCRIPTIONS, Laptop, CloudOptions, forget_settings
 
 POLICIES = ROOT / "samples" / "policies" / "demo"
 FAULTS = ROOT / "samples" / "faults" / "demo.yaml"
@@ -41,7 +41,7 @@ _SETTINGS = {
     "SWEEP_SCHEDULE": "*/20 * * * * *",
 }
 _QUEUES = ("deferrals", "deferrals-poison")
-_LOOK = 0.25
+_POLL = 0.25
 _ARRIVAL = 5.0  # seconds that the last outcome events may take
 
 
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
 async def _demo(args: argparse.Namespace, console: Console) -> int:
     began = time.monotonic()
     scene = Scene(make_fleet(args.vms, args.seed, tuple(SUBSCRIPTIONS)))
-    async with Laptop(Scenery(seed=args.seed, faults=_FAULTS, observe=scene.observe)) as laptop:
+    async with Laptop(CloudOptions(seed=args.seed, faults=_FAULTS, observe=scene.observe)) as laptop:
         console.print(
             "Starting the functions host; Azurite, ARM, Event Grid and an outcome topic are up", highlight=False
         )
@@ -88,20 +88,20 @@ async def _play(laptop: Laptop, scene: Scene, ledger: Ledger, progress: Progress
             progress.update(scene.created, rows.values())
             if quiet and len(rows) >= len(scene.fleet) and all(row.final for row in rows.values()):
                 break
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(_POLL)
     finally:
         playing.cancel()
-    await _all_announced(laptop, await ledger.current())
+    await _wait_until_published(laptop, await ledger.current())
 
 
-async def _all_announced(laptop: Laptop, rows: Mapping[str, Row]) -> None:
+async def _wait_until_published(laptop: Laptop, rows: Mapping[str, Row]) -> None:
     """An outcome is announced after it is written, so the last ones may still be on their way."""
     deadline = time.monotonic() + _ARRIVAL
     while time.monotonic() < deadline:
         arrived = {(str(event["subject"]).lower(), event["data"].get("Outcome")) for event in laptop.topic.events}
         if {(vm, row.outcome) for vm, row in rows.items() if row.final} <= arrived:
             return
-        await asyncio.sleep(_LOOK)
+        await asyncio.sleep(_POLL)
 
 
 async def _report(laptop: Laptop, scene: Scene, ledger: Ledger, host: FunctionsHost, began: float) -> Report:
@@ -111,12 +111,12 @@ async def _report(laptop: Laptop, scene: Scene, ledger: Ledger, host: FunctionsH
         rows=await ledger.current(),
         requests=laptop.arm.requests,
         repeated=laptop.grid.repeated,
-        announced=laptop.topic.events,
+        outcome_events=laptop.topic.events,
         undelivered=counters.lost + counters.dropped + counters.dead_lettered + laptop.grid.in_flight,
         failures=re.findall(r"Executed '.*\(Failed, .*", host.output()),
     )
     took = time.monotonic() - began
-    report = Report(sort_rows(evidence.rows), figures(evidence), judge(evidence), took, laptop.scenery.scale)
+    report = Report(sort_rows(evidence.rows), figures(evidence), judge(evidence), took, laptop.cloud_options.scale)
     texts = {
         "table": repr(await ledger.everything()),
         "queue": await _messages(laptop.azurite.connection_string),

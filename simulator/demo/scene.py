@@ -14,9 +14,9 @@ from simulator.demo.fleet import Member, Story
 from simulator.eventgrid.schema import Event
 
 # Seconds of the cloud: a new VM every six, a night's rest for those that start later.
-_PACE = 6.0
-_REST = 120.0
-_LOOK = 0.05
+_BETWEEN_VMS = 6.0
+_START_DELAY = 120.0
+_POLL = 0.05
 
 _BACKUP = ExtensionSpec(name="backup", publisher="Microsoft.Azure.Extensions", type="CustomScript", version="2.1")
 
@@ -41,7 +41,7 @@ class Scene:
                     stories.create_task(_start_later(arm, clock, member.spec.id))
                 if member.story is Story.DELETE_DURING_INSTALL:
                     stories.create_task(_delete_during_install(arm, member.spec.id))
-                await clock.sleep(_PACE)
+                await clock.sleep(_BETWEEN_VMS)
 
     def observe(self, event: Event) -> None:
         """Some VM's owner has a pipeline of their own, which begins before anybody else hears of the VM."""
@@ -53,7 +53,7 @@ class Scene:
 
 async def _start_later(arm: ArmSimulator, clock: Clock, vm: str) -> None:
     await _until(lambda: arm.machines[vm].provisioning_state == "Succeeded")
-    await clock.sleep(_REST)
+    await clock.sleep(_START_DELAY)
     arm.start_vm(vm)
 
 
@@ -66,4 +66,4 @@ async def _until(holds: Callable[[], bool]) -> None:
     while True:
         if holds():
             return
-        await asyncio.sleep(_LOOK)
+        await asyncio.sleep(_POLL)

@@ -25,7 +25,7 @@ class Evidence:
     rows: Mapping[str, Row]
     requests: Requests
     repeated: Sequence[Event]
-    announced: Sequence[Mapping[str, Any]]
+    outcome_events: Sequence[Mapping[str, Any]]
     undelivered: int
     failures: Sequence[str]
 
@@ -54,7 +54,7 @@ class Figures:
     calls_per_onboarded: float | None
     calls_at_first_sight: float | None
     duplicates: int
-    announced: int
+    outcome_events: int
     median_to_put: float | None
 
 
@@ -63,7 +63,7 @@ def judge(evidence: Evidence) -> list[Check]:
     return [
         Check("every row is what the simulator knows to be true", tuple(_wrong_rows(evidence))),
         Check("three ARM calls for an install at first sight, one where nothing is to do", tuple(_odd_calls(evidence))),
-        Check("every outcome arrived on the topic", tuple(_unannounced(evidence))),
+        Check("every outcome arrived on the topic", tuple(_unpublished(evidence))),
         Check("every event was delivered", (f"{evidence.undelivered} were not",) if evidence.undelivered else ()),
         Check("no run of a function failed", tuple(evidence.failures)),
     ]
@@ -90,7 +90,7 @@ def figures(evidence: Evidence) -> Figures:
         calls_per_onboarded=mean(calls.values()) if calls else None,
         calls_at_first_sight=mean(calls[vm] for vm in at_first_sight) if at_first_sight else None,
         duplicates=len(evidence.repeated),
-        announced=len(evidence.announced),
+        outcome_events=len(evidence.outcome_events),
         median_to_put=median(to_put) if to_put else None,
     )
 
@@ -133,6 +133,8 @@ def _machine(event: Event) -> str:
     return str(event["data"]["resourceUri"]).lower().partition("/extensions/")[0]
 
 
-def _unannounced(evidence: Evidence) -> list[str]:
-    told = {(str(e["subject"]).lower(), e["data"].get("Outcome")) for e in evidence.announced}
-    return [f"{row.text('VmName')} {row.outcome}" for vm, row in evidence.rows.items() if (vm, row.outcome) not in told]
+def _unpublished(evidence: Evidence) -> list[str]:
+    published = {(str(e["subject"]).lower(), e["data"].get("Outcome")) for e in evidence.outcome_events}
+    return [
+        f"{row.text('VmName')} {row.outcome}" for vm, row in evidence.rows.items() if (vm, row.outcome) not in published
+    ]

@@ -22,9 +22,9 @@ from simulator.demo.ledger import Ledger, Row
 from simulator.demo.progress import Progress
 from simulator.demo.scene import Scene
 from simulator.laptop import ROOT, SUBSCRIPTIONS, Laptop
-from simulator.storm.aftermath import truths
+from simulator.storm.final_state import expected_rows
 from simulator.storm.hosts import Hosts
-from simulator.storm.invariant import announced_outcomes, is_true
+from simulator.storm.invariant import published_outcomes, row_is_right
 from simulator.storm.targets import NEWEST
 
 FAULTS = ROOT / "samples" / "faults" / "storm.yaml"
@@ -39,15 +39,15 @@ SETTINGS = {
 }
 
 _WATCH = 0.02
-_LOOK = 1.0
-_CALM = 4  # looks in a row at which nothing is left to do
+_POLL = 1.0
+_CALM_ROUNDS = 4  # looks in a row at which nothing is left to do
 _OUTAGE = 2.0
-_DARK = 0.5  # seconds between a host's death and the start of the next
+_DOWN_TIME = 0.5  # seconds between a host's death and the start of the next
 _REQUESTS_EACH = 2.5  # less than ARM gets for each VM, so that every kill finds its moment
 
 
 @dataclass(frozen=True, slots=True)
-class Weather:
+class StormOptions:
     """How bad it gets. `faults`, `duplicates` and `lost` are shares; a duplicate comes `copies` times; `kills` end the
     functions host, `outages` all of storage for a while; `file` holds the faults of ARM."""
 
@@ -82,8 +82,8 @@ def options() -> Options:
 class Storm:
     """Everything that is at work, until `rage` returns."""
 
-    def __init__(self, weather: Weather, laptop: Laptop, scene: Scene, hosts: Hosts) -> None:
-        self._weather = weather
+    def __init__(self, storm_options: StormOptions, laptop: Laptop, scene: Scene, hosts: Hosts) -> None:
+        self._weather = storm_options
         self._laptop = laptop
         self._scene = scene
         self._hosts = hosts
@@ -94,7 +94,7 @@ class Storm:
     def fleet(self) -> Sequence[Member]:
         return self._scene.fleet
 
-    async def rage(self, ledger: Ledger, progress: Progress, limit: float) -> None:
+    async def run(self, ledger: Ledger, progress: Progress, limit: float) -> None:
         """Play it all; returns when it has been calm for some seconds, or after `limit` seconds."""
         self._laptop.arm.faults.add(*self._weather.rules())
         began = time.monotonic()
@@ -118,7 +118,7 @@ class Storm:
             await self._until(moment)
             await self._hosts.kill()
             progress.say(f"Killed the host after {moment} requests to ARM")
-            await asyncio.sleep(_DARK)
+            await asyncio.sleep(_DOWN_TIME)
             await self._hosts.restart()
 
     async def _cut_storage(self, progress: Progress) -> None:
@@ -137,7 +137,7 @@ class Storm:
 
     async def _until_calm(self, ledger: Ledger, progress: Progress, tasks: Sequence[asyncio.Task[None]]) -> None:
         calm = 0
-        while calm < _CALM:
+        while calm < _CALM_ROUNDS:
             for task in tasks:
                 if task.done():
                     task.result()
@@ -146,14 +146,16 @@ class Storm:
             progress.update(self._scene.created, rows)
             still = all(task.done() for task in tasks) and not self._laptop.grid.in_flight
             calm = calm + 1 if still and self._is_settled(rows) else 0
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(_POLL)
 
     def _is_settled(self, rows: Sequence[Row]) -> bool:
-        told = announced_outcomes(self._laptop.topic.events)
-        if any((row.vm, row.extension, row.outcome) not in told for row in rows):
+        published = published_outcomes(self._laptop.topic.events)
+        if any((row.vm, row.extension, row.outcome) not in published for row in rows):
             return False
         found = {(row.vm, row.extension): row for row in rows}
         return all(
-            is_true(truth, row) if (row := found.get((truth.vm, truth.extension))) else truth.may_be_unknown
-            for truth in truths(self._scene.fleet, self._laptop)
+            row_is_right(expected_row, row)
+            if (row := found.get((expected_row.vm, expected_row.extension)))
+            else expected_row.may_be_unknown
+            for expected_row in expected_rows(self._scene.fleet, self._laptop)
         )

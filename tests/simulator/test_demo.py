@@ -42,8 +42,8 @@ def evidence(*rows: Row, calls: tuple[Kind, ...] = INSTALL, **changes: Any) -> E
     for kind in calls:
         requests.add(request(WEB, kind))
     shown = rows or (row(WEB),)
-    told = [{"subject": r.text("ResourceId"), "data": {"Outcome": r.outcome}} for r in shown]
-    well = Evidence((WEB,), {r.vm: r for r in shown}, requests, [], told, 0, [])
+    events = [{"subject": r.text("ResourceId"), "data": {"Outcome": r.outcome}} for r in shown]
+    well = Evidence((WEB,), {r.vm: r for r in shown}, requests, [], events, 0, [])
     return replace(well, **changes)
 
 
@@ -97,7 +97,7 @@ def test_nothing_is_wrong_when_all_went_well() -> None:
         (evidence(calls=(Kind.VM_GET, Kind.EXTENSION_PUT)), "took 2 calls, 1 of them PUT"),
         (evidence(calls=(Kind.VM_GET, *INSTALL)), "took 4 calls, 1 of them PUT"),
         (evidence(calls=(Kind.EXTENSION_PUT, Kind.EXTENSION_PUT, Kind.EXTENSION_GET)), "took 3 calls, 2 of them PUT"),
-        (evidence(announced=[]), f"{WEB.spec.name} Installed"),
+        (evidence(outcome_events=[]), f"{WEB.spec.name} Installed"),
         (evidence(undelivered=2), "2 were not"),
         (evidence(failures=["Executed 'Functions.sweep' (Failed"]), "sweep"),
     ],
@@ -127,9 +127,9 @@ def test_a_secret_is_found_where_it_is() -> None:
 
 def test_the_figures_come_from_the_rows_and_the_requests() -> None:
     times = {"EventTime": CREATED, "RequestedAt": CREATED.replace(second=2), "FinishedAt": CREATED.replace(second=9)}
-    told = figures(evidence(row(WEB, **times)))
-    assert (told.counts, told.calls, told.median_to_put) == ({"Installed": 1}, 3, 2.0)
-    assert (told.calls_per_onboarded, told.calls_at_first_sight) == (3, 3)
+    result = figures(evidence(row(WEB, **times)))
+    assert (result.counts, result.calls, result.median_to_put) == ({"Installed": 1}, 3, 2.0)
+    assert (result.calls_per_onboarded, result.calls_at_first_sight) == (3, 3)
 
 
 @pytest.mark.parametrize("fleet", [(WEB,), FLEET])

@@ -16,7 +16,7 @@ from simulator.arm import Attempt, Collision, Guest, VmSpec
 from simulator.demo.fleet import Expectation, Member, Story, make_fleet
 from simulator.demo.ledger import Row, is_row
 from simulator.demo.report import WIDTH
-from simulator.storm.invariant import Aftermath, Finding, Truth, Violation, judge
+from simulator.storm.invariant import FinalState, Finding, ExpectedRow, Violation, judge
 from simulator.storm.report import Report, Reports
 from simulator.storm.storage import ScheduledCheckText
 from simulator.storm.targets import AMA, OMS, TARGETS, expected, for_both
@@ -33,7 +33,7 @@ def row(extension: str, outcome: str = "Installed", **columns: Any) -> Row:
     )
 
 
-def told(extension: str, outcome: str = "Installed") -> dict[str, Any]:
+def event(extension: str, outcome: str = "Installed") -> dict[str, Any]:
     return {
         "id": f"{extension}-{outcome}",
         "subject": VM.upper(),
@@ -41,14 +41,14 @@ def told(extension: str, outcome: str = "Installed") -> dict[str, Any]:
     }
 
 
-WHOLE = Aftermath(
-    truths=[Truth(VM, "web", FIRST, "Installed"), Truth(VM, "web", SECOND, "Installed")],
+WHOLE = FinalState(
+    expected_rows=[ExpectedRow(VM, "web", FIRST, "Installed"), ExpectedRow(VM, "web", SECOND, "Installed")],
     rows=[row(FIRST), row(SECOND)],
     machines=[],
     checks=[],
     attempts=[],
     collisions=[],
-    announced=[told(FIRST), told(SECOND)],
+    outcome_events=[event(FIRST), event(SECOND)],
     interruptions=0,
     texts={},
     secrets={},
@@ -57,11 +57,11 @@ WAITING = replace(WHOLE, rows=[row(FIRST), row(SECOND, "Waiting", NextAttemptAt=
 SECOND_COLLIDES = Collision(VM, AMA.handler, "us", ("extensions/OMSExtension",), frozenset({"us"}))
 
 
-def broken(aftermath: Aftermath) -> dict[str, list[str]]:
+def broken(final_state: FinalState) -> dict[str, list[str]]:
     """What does not hold, but for the rows that are not final."""
     return {
         finding.name.partition(" ")[2]: [violation.says for violation in finding.violations]
-        for finding in judge(aftermath)
+        for finding in judge(final_state)
         if not finding.ok
     }
 
@@ -80,12 +80,15 @@ def test_two_extensions_of_one_vm_are_whole() -> None:
             f"{SECOND} on web has 2 rows",
         ),
         (
-            {"rows": [row(FIRST), row(SECOND), row("third")], "announced": [*WHOLE.announced, told("third")]},
+            {
+                "rows": [row(FIRST), row(SECOND), row("third")],
+                "outcome_events": [*WHOLE.outcome_events, event("third")],
+            },
             "VM has one true final row for each policy",
             "third on web has a row, and nobody wants it there",
         ),
         (
-            {"announced": [told(FIRST)]},
+            {"outcome_events": [event(FIRST)]},
             "outcome was told",
             f"nobody was told that {SECOND} on web is Installed",
         ),
@@ -107,7 +110,7 @@ def test_each_part_is_found_for_the_extension_that_breaks_it(change: dict[str, A
     assert found[part][0].startswith(says)
 
 
-LOOKS = {
+WITH_A_CHECK = {
     "of the row": ([ScheduledCheckText(VM, SECOND, DUE)], []),
     "of the whole VM, at that time": ([ScheduledCheckText(VM, "", DUE)], []),
     "of the VM's own row, before": (
@@ -115,7 +118,7 @@ LOOKS = {
         [Row({"RowKey": "vm|g|web|", "ResourceId": VM, "NextAttemptAt": DUE - timedelta(minutes=1)})],
     ),
 }
-NO_LOOKS = {
+WITHOUT_A_CHECK = {
     "none": ([], []),
     "two": ([ScheduledCheckText(VM, SECOND, DUE), ScheduledCheckText(VM, SECOND, DUE)], []),
     "one of the row and one of the VM": ([ScheduledCheckText(VM, SECOND, DUE), ScheduledCheckText(VM, "", DUE)], []),
@@ -128,13 +131,15 @@ NO_LOOKS = {
 }
 
 
-@pytest.mark.parametrize(("checks", "machines"), LOOKS.values(), ids=LOOKS)
-def test_who_waits_has_one_look(checks: list[ScheduledCheckText], machines: list[Row]) -> None:
+@pytest.mark.parametrize(("checks", "machines"), WITH_A_CHECK.values(), ids=WITH_A_CHECK)
+def test_a_waiting_row_has_one_check(checks: list[ScheduledCheckText], machines: list[Row]) -> None:
     assert "waits has exactly one look" not in broken(replace(WAITING, checks=checks, machines=machines))
 
 
-@pytest.mark.parametrize(("checks", "machines"), NO_LOOKS.values(), ids=NO_LOOKS)
-def test_who_waits_otherwise_is_found(checks: list[ScheduledCheckText], machines: list[Row]) -> None:
+@pytest.mark.parametrize(("checks", "machines"), WITHOUT_A_CHECK.values(), ids=WITHOUT_A_CHECK)
+def test_a_waiting_row_without_exactly_one_check_is_found(
+    checks: list[ScheduledCheckText], machines: list[Row]
+) -> None:
     (says,) = broken(replace(WAITING, checks=checks, machines=machines))["waits has exactly one look"]
     assert says.startswith(f"{SECOND} on web is Waiting")
 
