@@ -1,5 +1,5 @@
-"""Whether the demo holds: each row against what the simulator knows to be true, each call and event counted, and no
-secret anywhere. What the product did is judged here by its traces alone.
+"""The checks of the demo: each row is compared with what the simulator knows, calls and events are counted, and no
+secret is anywhere. Only the product's traces are checked; none of its code is used.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from simulator.eventgrid.schema import Event
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that is known when the demo has come to its end. `failures` are the host's lines on runs that raised."""
+    """All that is known at the end of the demo; `failures` are the host's log lines of runs that raised."""
 
     fleet: Sequence[Member]
     rows: Mapping[str, Row]
@@ -32,7 +32,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that must hold, and where it does not."""
+    """One condition that must hold, and its violations."""
 
     name: str
     problems: tuple[str, ...]
@@ -42,12 +42,12 @@ class Check:
         return not self.problems
 
 
-AT_FIRST_SIGHT = 3  # a GET and a PUT get an install under way, and a GET confirms its end
+AT_FIRST_SIGHT = 3  # a GET and a PUT start an install, and a GET confirms its end
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What the summary tells; an average of nothing is None."""
+    """The figures of the summary; an average without values is absent (None)."""
 
     counts: Mapping[str, int]
     calls: int
@@ -59,18 +59,21 @@ class Figures:
 
 
 def judge(evidence: Evidence) -> list[Check]:
-    """Every check but that of secrets."""
+    """Every check except that of secrets."""
     return [
-        Check("every row is what the simulator knows to be true", tuple(_wrong_rows(evidence))),
-        Check("three ARM calls for an install at first sight, one where nothing is to do", tuple(_odd_calls(evidence))),
-        Check("every outcome arrived on the topic", tuple(_unpublished(evidence))),
+        Check("every row is what the simulator knows to be correct", tuple(_wrong_rows(evidence))),
+        Check(
+            "three ARM calls for an install at first sight, one where nothing has to be done",
+            tuple(_odd_calls(evidence)),
+        ),
+        Check("every outcome was published on the topic", tuple(_unpublished(evidence))),
         Check("every event was delivered", (f"{evidence.undelivered} were not",) if evidence.undelivered else ()),
         Check("no run of a function failed", tuple(evidence.failures)),
     ]
 
 
 def search_secrets(secrets: Mapping[str, str], texts: Mapping[str, str]) -> Check:
-    """No secret in any of the texts; both come with the name that a finding shows."""
+    """Check that no text contains a secret; a finding shows the names of both."""
     found = [
         f"the {name} is in the {place}" for place, text in texts.items() for name, s in secrets.items() if s in text
     ]
@@ -96,7 +99,7 @@ def figures(evidence: Evidence) -> Figures:
 
 
 def matches(member: Member, row: Row) -> bool:
-    """Whether the row says what must come of that VM."""
+    """Whether the row has the expected outcome of that VM."""
     return row.outcome == member.expected.outcome and row.text("ErrorCode") == member.expected.error
 
 
@@ -115,7 +118,7 @@ def _wrong_rows(evidence: Evidence) -> list[str]:
 
 
 def _odd_calls(evidence: Evidence) -> list[str]:
-    """A copy of an event costs one read at most, if it comes at the same moment as the first; never a second PUT."""
+    """A concurrent copy of an event costs at most one read, and never a second PUT."""
     copies = Counter(_machine(event) for event in evidence.repeated)
     odd = []
     for member in evidence.fleet:
@@ -124,12 +127,12 @@ def _odd_calls(evidence: Evidence) -> list[str]:
         calls = evidence.requests.count(vm=member.id)
         puts = evidence.requests.count(vm=member.id, kind=Kind.EXTENSION_PUT)
         if not expected <= calls <= expected + copies[member.id] or puts != (expected == AT_FIRST_SIGHT):
-            odd.append(f"{member.spec.name} took {calls} calls, {puts} of them PUT; {expected} were right")
+            odd.append(f"{member.spec.name} took {calls} calls, {puts} of them PUT; {expected} are right")
     return odd
 
 
 def _machine(event: Event) -> str:
-    """The id of the VM that an event of ARM is about, in lower case, be it about the VM or about its extension."""
+    """The id, in lower case, of the VM that an event of ARM is about, or whose extension it is about."""
     return str(event["data"]["resourceUri"]).lower().partition("/extensions/")[0]
 
 

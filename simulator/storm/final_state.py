@@ -1,4 +1,4 @@
-"""Looking back when nothing moves any more: what truly became of every VM, and what storage, log and topic tell."""
+"""Read the final state of a storm: what really became of every VM, and the content of storage, log and topic."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from simulator.demo.fleet import Expectation, Member
 from simulator.demo.ledger import Ledger
 from simulator.laptop import Laptop
 from simulator.storm.hosts import Hosts
-from simulator.storm.invariant import FinalState, ExpectedRow
+from simulator.storm.invariant import ExpectedRow, FinalState
 from simulator.storm.storage import checks, everything
 from simulator.storm.targets import TARGETS, Target, expected
 
-# What a sweep finds nothing amiss with, so that a VM whose event was lost has no row.
+# The sweep has nothing to do for these outcomes, so a VM whose event was lost has no row.
 _NOTHING_TO_DO = ("AlreadyInstalled", "OutOfScope")
 
 
 async def read_final_state(
     laptop: Laptop, hosts: Hosts, known: Sequence[ExpectedRow], storage: Path, outages: int = 0
 ) -> FinalState:
-    """Everything that the invariant is judged by. Ends the host and Azurite, whose data is in `storage`."""
+    """Everything that the invariant is checked on. Stops the host and Azurite, whose data is in `storage`."""
     await hosts.stop()
     async with Ledger(laptop.azurite.connection_string) as ledger:
         rows, machines = await ledger.rows(), await ledger.machines()
@@ -44,7 +44,7 @@ async def read_final_state(
 
 
 def expected_rows(fleet: Iterable[Member], laptop: Laptop) -> list[ExpectedRow]:
-    """What must come of each VM of a fleet and each extension, after all that happened to its events and requests."""
+    """The row that each VM and extension of a fleet must have, given what happened to its events and requests."""
     lost = {str(event["data"]["resourceUri"]).lower() for event in laptop.grid.lost}
     return [
         ExpectedRow(
@@ -66,5 +66,5 @@ def expected_rows(fleet: Iterable[Member], laptop: Laptop) -> list[ExpectedRow]:
 
 
 def _may_be_unknown(must: Expectation, target: Target, *, lost: bool) -> bool:
-    """A VM may also be gone before its second extension was looked at."""
+    """A VM may also be deleted before its second extension was decided."""
     return (must.outcome in _NOTHING_TO_DO and lost) or (must.outcome == "Gone" and target is not TARGETS[0])

@@ -1,5 +1,5 @@
-"""`python -m simulator storm`: a storm and its verdict, or several one after the other. Exit code 0 only if the
-invariant holds whole in each."""
+"""`python -m simulator storm`: run and check a storm, or several one after the other. The exit code is 0 only if the
+invariant holds in every storm."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from simulator.demo.progress import progress_for
 from simulator.demo.report import WIDTH
 from simulator.demo.scene import Scene
 from simulator.eventgrid import Faults
-from simulator.laptop import SUBSCRIPTIONS, Laptop, CloudOptions, forget_settings
-from simulator.storm.final_state import read_final_state, expected_rows
+from simulator.laptop import SUBSCRIPTIONS, CloudOptions, Laptop, forget_settings
+from simulator.storm.final_state import expected_rows, read_final_state
 from simulator.storm.hosts import Hosts
 from simulator.storm.invariant import Finding, judge
 from simulator.storm.report import Report, Reports
 from simulator.storm.storm import POLICIES, SETTINGS, Storm, StormOptions, options
 from simulator.storm.targets import TARGETS, for_both
 
-_JITTER = 60.0  # seconds of the cloud by which events come late, and so out of order
-_LIMIT = 90.0  # seconds, and one for each VM: two storms may rage side by side on two cores
+_JITTER = 60.0  # simulated seconds by which events are late, and so out of order
+_LIMIT = 90.0  # seconds, and one more for each VM: two storms may run concurrently on two cores
 
 
 def run(args: argparse.Namespace) -> int:
-    """The command."""
+    """Run the command."""
     forget_settings(os.environ)
     console = Console(stderr=args.json)
     if not console.is_terminal:
@@ -60,10 +60,10 @@ def _several(args: argparse.Namespace, console: Console) -> Reports:
 
     def ended(seed: int, report: Report) -> None:
         runs[seed] = report
-        said = "whole" if report.ok else f"{report.violations} violations"
+        said = "the invariant holds" if report.ok else f"{report.violations} violations"
         console.print(f"Seed {seed}: {said} after {report.figures['seconds']:.1f} s", highlight=False)
         for finding in report.findings:
-            if not finding.ok:  # at once: what a long run ends with may never be seen
+            if not finding.ok:  # at once: a long run may never reach its end
                 console.print(report.verdict(finding), highlight=False)
 
     if args.at_once == 1:
@@ -80,12 +80,12 @@ def _several(args: argparse.Namespace, console: Console) -> Reports:
 
 
 def _one_unseen(args: argparse.Namespace, seed: int) -> Report:
-    """One of several at once: their progress would be a muddle."""
+    """One of several concurrent storms, without its progress, which would be mixed with that of the others."""
     return _one(args, seed, Console(file=StringIO()))
 
 
 async def storm(storm_options: StormOptions, vms: int, folder: Path, console: Console) -> Report:
-    """One storm over a fleet of that size; what is written on the way goes to `folder`."""
+    """One storm over a fleet of that size; its files are written to `folder`."""
     began = time.monotonic()
     subscriptions = tuple(SUBSCRIPTIONS)
     scene = Scene(for_both(make_fleet(vms, storm_options.seed, subscriptions, crowded=subscriptions[0])))
@@ -134,8 +134,8 @@ def _figures(laptop: Laptop, hosts: Hosts, storm_run: Storm, seconds: float, col
         "throttled (429)": sum(request.status == 429 for request in requests),
         "met others' writes": len(laptop.arm.collisions) - collisions,
         "met our own writes": collisions,
-        "outcomes told": len(outcome_events),
-        "told twice": sum(times > 1 for times in outcome_events.values()),
+        "outcomes published": len(outcome_events),
+        "published twice": sum(times > 1 for times in outcome_events.values()),
         "seconds until calm": storm_run.seconds,
         "seconds": seconds,
     }

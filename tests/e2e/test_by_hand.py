@@ -20,7 +20,7 @@ import pytest_asyncio
 
 from onboarding.cli.main import main
 from simulator.arm import ExtensionSpec, Guest, HandlerRun, Machine, Power, VmSpec
-from simulator.laptop import ROOT, Laptop, CloudOptions
+from simulator.laptop import ROOT, CloudOptions, Laptop
 from tests.flow.commands.test_errors import DOCUMENT
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

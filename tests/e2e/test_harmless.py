@@ -23,7 +23,7 @@ from simulator.arm import Guest, HandlerRun, Machine, VmSpec
 from simulator.demo.fleet import Expectation, Member, Story
 from simulator.demo.guide import guide
 from simulator.demo.ledger import Ledger
-from simulator.laptop import ROOT, Laptop, CloudOptions
+from simulator.laptop import ROOT, CloudOptions, Laptop
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -20,7 +20,7 @@ import pytest_asyncio
 from simulator.arm import PERSON, FaultRule, Guest, Kind, VmSpec
 from simulator.demo.ledger import Ledger, Row
 from simulator.host_process import FunctionsHost
-from simulator.laptop import FUNCTION, ROOT, SUBSCRIPTIONS, Laptop, CloudOptions, webhook
+from simulator.laptop import FUNCTION, ROOT, SUBSCRIPTIONS, CloudOptions, Laptop, webhook
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

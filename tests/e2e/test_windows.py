@@ -16,7 +16,7 @@ import yaml
 
 from simulator.arm import Guest, HandlerRun, Machine, VmSpec
 from simulator.demo.ledger import Ledger, Row
-from simulator.laptop import ROOT, Laptop, CloudOptions
+from simulator.laptop import ROOT, CloudOptions, Laptop
 from tests.windows_entry import ENTRY, POLICY
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -18,10 +18,10 @@ import pytest_asyncio
 from simulator.arm import Guest, VmSpec, locked_package_manager
 from simulator.azurite import connection_string
 from simulator.demo.ledger import Ledger
-from simulator.laptop import Laptop, CloudOptions
+from simulator.laptop import CloudOptions, Laptop
 from simulator.storm.final_state import read_final_state
 from simulator.storm.hosts import Hosts
-from simulator.storm.invariant import FinalState, ExpectedRow, judge
+from simulator.storm.invariant import ExpectedRow, FinalState, judge
 from simulator.storm.storm import POLICIES, SETTINGS, options
 from simulator.storm.targets import AMA, OMS, TARGETS, Target
 from simulator.tls import certificates_in

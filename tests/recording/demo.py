@@ -25,7 +25,7 @@ from simulator.demo.ledger import Ledger
 from simulator.demo.run import FAULTS, POLICIES
 from simulator.demo.scene import Scene
 from simulator.eventgrid import EventSchema, Faults
-from simulator.laptop import FUNCTION, SUBSCRIPTIONS, Laptop, CloudOptions, Workspace, forget_settings
+from simulator.laptop import FUNCTION, SUBSCRIPTIONS, CloudOptions, Laptop, Workspace, forget_settings
 from simulator.tls import certificates_in
 from tests.fault.tripwire import Snare, Step, Tripwire
 from tests.flow.world import WORKSPACE_ID, WORKSPACE_KEY
