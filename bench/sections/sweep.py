@@ -35,7 +35,7 @@ class Swept:
         return sum(self.calls.get(kind, 0) for kind in ("get", "put"))
 
     @property
-    def beside(self) -> int:
+    def other_calls(self) -> int:
         """Calls that are neither a page nor of a handled message."""
         return sum(self.calls.values()) - self.graph_pages - self.of_handled
 
@@ -75,9 +75,13 @@ def _figures(swept: list[Swept]) -> list[Figure]:
     return [
         Figure("sweep.vms", vms, "all with a row in the table, one in a hundred without the extension"),
         Figure("sweep.seconds", result["seconds"], "from the timer to the last message on the queue"),
-        Figure("sweep.calls", most.graph_pages + most.beside, "calls to ARM: the pages, and a list of subscriptions"),
+        Figure(
+            "sweep.calls", most.graph_pages + most.other_calls, "calls to ARM: the pages, and a list of subscriptions"
+        ),
         Figure("sweep.pages", most.graph_pages, f"queries to Resource Graph, {PAGE:,} VMs each", pages, pages),
-        Figure("sweep.calls_beside_pages", most.beside, "the list of subscriptions, as the policy names none", 1, 1),
+        Figure(
+            "sweep.calls_beside_pages", most.other_calls, "the list of subscriptions, as the policy names none", 1, 1
+        ),
         Figure("sweep.visits", result["found"], "VMs that the sweep put on the queue", lacking, lacking),
         Figure(
             "sweep.calls_per_visit",
@@ -107,7 +111,7 @@ def _grid(swept: list[Swept]) -> Grid:
     rows = [
         (
             f"{each.vms:,}",
-            f"{each.graph_pages + each.beside}",
+            f"{each.graph_pages + each.other_calls}",
             f"{each.result['found']:,}",
             f"{each.result['seconds']:.2f}",
             f"{each.cpu_us:.0f}",
