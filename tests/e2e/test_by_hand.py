@@ -20,7 +20,7 @@ import pytest_asyncio
 
 from onboarding.cli.main import main
 from simulator.arm import ExtensionSpec, Guest, HandlerRun, Machine, Power, VmSpec
-from simulator.laptop import ROOT, Laptop, Scenery
+from simulator.laptop import ROOT, CloudOptions, Laptop
 from tests.flow.commands.test_errors import DOCUMENT
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -79,7 +79,7 @@ class Night:
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def night(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Night]:
-    async with Laptop(Scenery(scale=SCALE)) as laptop:
+    async with Laptop(CloudOptions(scale=SCALE)) as laptop:
         environment = {
             **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
             **laptop.connections(),

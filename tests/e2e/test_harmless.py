@@ -23,7 +23,7 @@ from simulator.arm import Guest, HandlerRun, Machine, VmSpec
 from simulator.demo.fleet import Expectation, Member, Story
 from simulator.demo.guide import guide
 from simulator.demo.ledger import Ledger
-from simulator.laptop import ROOT, Laptop, Scenery
+from simulator.laptop import ROOT, CloudOptions, Laptop
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -76,7 +76,7 @@ async def run(command: list[str], environment: Mapping[str, str]) -> Told:
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def desk() -> AsyncIterator[Desk]:
     """A VM's row is Failed, as a person's own request left it."""
-    async with Laptop(Scenery(scale=3000)) as laptop:
+    async with Laptop(CloudOptions(scale=3000)) as laptop:
         runs = (HandlerRun(exit_code=62), HandlerRun(exit_code=62))
         failed = laptop.arm.add_vm(VmSpec(name="failed", image=LISTED, guest=CENTOS, runs=runs))
         shell = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}

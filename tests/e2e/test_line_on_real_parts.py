@@ -20,7 +20,7 @@ import pytest_asyncio
 from simulator.arm import PERSON, FaultRule, Guest, Kind, VmSpec
 from simulator.demo.ledger import Ledger, Row
 from simulator.host_process import FunctionsHost
-from simulator.laptop import FUNCTION, ROOT, SUBSCRIPTIONS, Laptop, Scenery, webhook
+from simulator.laptop import FUNCTION, ROOT, SUBSCRIPTIONS, CloudOptions, Laptop, webhook
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -67,7 +67,7 @@ class World:
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     storage = tmp_path_factory.mktemp("azurite")
     async with (
-        Laptop(Scenery(scale=3000, storage=storage)) as laptop,
+        Laptop(CloudOptions(scale=3000, storage=storage)) as laptop,
         Ledger(laptop.azurite.connection_string) as ledger,
         aiohttp.ClientSession() as session,
     ):

@@ -16,7 +16,7 @@ import yaml
 
 from simulator.arm import Guest, HandlerRun, Machine, VmSpec
 from simulator.demo.ledger import Ledger, Row
-from simulator.laptop import ROOT, Laptop, Scenery
+from simulator.laptop import ROOT, CloudOptions, Laptop
 from tests.windows_entry import ENTRY, POLICY
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -68,7 +68,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
     (policies / "extensions").mkdir()
     (policies / "extensions" / "windows.yaml").write_text(yaml.safe_dump(ENTRY))
     (policies / "windows.yaml").write_text(yaml.safe_dump(POLICY))
-    async with Laptop(Scenery(scale=3000)) as laptop, Ledger(laptop.azurite.connection_string) as ledger:
+    async with Laptop(CloudOptions(scale=3000)) as laptop, Ledger(laptop.azurite.connection_string) as ledger:
         await laptop.start_host(policies)
         kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         yield World(laptop, ledger, {**kept, **laptop.host_environment(policies, {})})

@@ -18,10 +18,10 @@ import pytest_asyncio
 from simulator.arm import Guest, VmSpec, locked_package_manager
 from simulator.azurite import connection_string
 from simulator.demo.ledger import Ledger
-from simulator.laptop import Laptop, Scenery
-from simulator.storm.aftermath import look_back
+from simulator.laptop import CloudOptions, Laptop
+from simulator.storm.final_state import read_final_state
 from simulator.storm.hosts import Hosts
-from simulator.storm.invariant import Aftermath, Truth, judge
+from simulator.storm.invariant import ExpectedRow, FinalState, judge
 from simulator.storm.storm import POLICIES, SETTINGS, options
 from simulator.storm.targets import AMA, OMS, TARGETS, Target
 from simulator.tls import certificates_in
@@ -81,7 +81,7 @@ def outcome_of(spec: VmSpec, target: Target) -> str:
 
 @dataclass(frozen=True)
 class Ended:
-    aftermath: Aftermath
+    final_state: FinalState
     snares: dict[str, Snare]
     told: Counter[tuple[str, str]]
 
@@ -93,7 +93,7 @@ async def ended(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ended
     folder = tmp_path_factory.mktemp("steps")
     storage = folder / "storage"
     hosts: list[Hosts] = []
-    async with Laptop(Scenery(storage=storage, options=options())) as laptop:
+    async with Laptop(CloudOptions(storage=storage, options=options())) as laptop:
         certificates = certificates_in(laptop.endpoints.ca_file.parent)
         async with Tripwire(lambda: hosts[0].pid, trusted=certificates.client_context()) as wire:
             endpoints = {kind: await wire.place(kind, url) for kind, url in laptop.azurite.endpoints.items()}
@@ -105,15 +105,15 @@ async def ended(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ended
             hosts.append(Hosts(laptop, POLICIES, settings, folder))
             await hosts[0].start()
             snares = await kill_at_each_step(laptop, hosts[0], wire)
-            truths = [
-                Truth(spec.id.lower(), spec.name, target.extension, outcome_of(spec, target))
+            expected_rows = [
+                ExpectedRow(spec.id.lower(), spec.name, target.extension, outcome_of(spec, target))
                 for spec in map(spec_of, *zip(*CASES, strict=True))
                 for target in TARGETS
             ]
-            await all_told(laptop, [(truth.vm, truth.extension) for truth in truths])
-            aftermath = await look_back(laptop, hosts[0], truths, storage)
-    told = Counter((str(event["subject"]).lower(), event["data"]["Extension"]) for event in aftermath.announced)
-    yield Ended(aftermath, snares, told)
+            await all_told(laptop, [(expected_row.vm, expected_row.extension) for expected_row in expected_rows])
+            final_state = await read_final_state(laptop, hosts[0], expected_rows, storage)
+    told = Counter((str(event["subject"]).lower(), event["data"]["Extension"]) for event in final_state.outcome_events)
+    yield Ended(final_state, snares, told)
 
 
 async def kill_at_each_step(laptop: Laptop, hosts: Hosts, wire: Tripwire) -> dict[str, Snare]:
@@ -150,18 +150,18 @@ async def test_what_is_written_down_finishes_the_job(ended: Ended, name: str, fo
     vm = spec.id.lower()
     assert ended.snares[spec.name].sprung
     for target in TARGETS:
-        (row,) = [row for row in ended.aftermath.rows if (row.vm, row.extension) == (vm, target.extension)]
+        (row,) = [row for row in ended.final_state.rows if (row.vm, row.extension) == (vm, target.extension)]
         assert row.outcome == outcome_of(spec, target)
         installs = max(1, len(spec.runs)) if row.outcome == "Installed" else 0
         assert row.text("ExtensionName") == (target.resource if installs else "")
-        requests = [each for each in ended.aftermath.attempts if (each.vm, each.handler) == (vm, target.handler)]
+        requests = [each for each in ended.final_state.attempts if (each.vm, each.handler) == (vm, target.handler)]
         assert len(requests) == installs
         # Once, once more after the death, and by a sweep that comes at that moment.
         assert 1 <= ended.told[(vm, target.extension)] <= 3
 
 
 async def test_the_invariant_is_whole(ended: Ended) -> None:
-    findings = judge(ended.aftermath)
+    findings = judge(ended.final_state)
     assert [violation.says for finding in findings for violation in finding.violations] == []
 
 

@@ -25,7 +25,7 @@ from simulator.demo.ledger import Ledger
 from simulator.demo.run import FAULTS, POLICIES
 from simulator.demo.scene import Scene
 from simulator.eventgrid import EventSchema, Faults
-from simulator.laptop import FUNCTION, SUBSCRIPTIONS, Laptop, Scenery, Workspace, forget_settings
+from simulator.laptop import FUNCTION, SUBSCRIPTIONS, CloudOptions, Laptop, Workspace, forget_settings
 from simulator.tls import certificates_in
 from tests.fault.tripwire import Snare, Step, Tripwire
 from tests.flow.world import WORKSPACE_ID, WORKSPACE_KEY
@@ -71,8 +71,8 @@ async def demo(folder: Path, vms: int, seed: int) -> None:
     forget_settings(os.environ)
     scene = Scene(make_fleet(vms, seed, tuple(SUBSCRIPTIONS)))
     ear = Ear()
-    scenery = Scenery(seed=seed, faults=Faults(duplicate=0.15, jitter=20.0), observe=scene.observe)
-    async with Laptop(scenery) as laptop:
+    cloud_options = CloudOptions(seed=seed, faults=Faults(duplicate=0.15, jitter=20.0), observe=scene.observe)
+    async with Laptop(cloud_options) as laptop:
         laptop.workspace = _WORKSPACE
         laptop.arm.faults.load(FAULTS)
         certificates = certificates_in(laptop.endpoints.ca_file.parent)
