@@ -68,7 +68,7 @@ async def test_the_group_that_a_rule_asks_for_is_read_too(
     simulator.scopes.grant(simulator.options.principal_id, f"/subscriptions/{SUBSCRIPTION}", action)
     _, out, err = await explain(spec.id, environment)
     assert json.loads(out)["decisions"][0]["decision"] == "Undetermined"
-    assert "which takes the right Microsoft.Resources/subscriptions/resourceGroups/read" in err
+    assert "this needs the right Microsoft.Resources/subscriptions/resourceGroups/read" in err
 
 
 async def test_a_vm_that_azure_does_not_know_is_named(arm: tuple[ArmSimulator, dict[str, str]]) -> None:

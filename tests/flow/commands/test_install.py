@@ -31,7 +31,7 @@ def arguments(*given: str) -> argparse.Namespace:
 
 
 async def installed(world: World, *given: str, vms: tuple[VmId, ...]) -> int:
-    return await install.ask(arguments("install", "--interval", "0", *given), world.requests, vms)
+    return await install.run_requests(arguments("install", "--interval", "0", *given), world.requests, vms)
 
 
 async def test_zero_says_that_all_are_onboarded(world: World, capsys: pytest.CaptureFixture[str]) -> None:

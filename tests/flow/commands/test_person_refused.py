@@ -37,7 +37,7 @@ async def failed(world: World, name: str = "web01") -> VmId:
 async def retried(world: World, *vms: VmId) -> int:
     parser = argparse.ArgumentParser()
     retry.add(parser.add_subparsers())
-    return await install.ask(parser.parse_args(["retry", "--no-wait"]), world.requests, vms)
+    return await install.run_requests(parser.parse_args(["retry", "--no-wait"]), world.requests, vms)
 
 
 @REFUSALS

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from onboarding.application.readers.image_definitions import ImageDefinitions
 from onboarding.cli.main import main
-from onboarding.cli.policy.live import FleetReader, listed
+from onboarding.cli.policy.fleet_reader import FleetReader, parse_listed
 from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.image.overrides import NO_OVERRIDES
 from onboarding.domain.policy.policy import PolicySet
@@ -249,7 +249,7 @@ def test_what_is_read_from_azure_is_named_by_its_id(folder: Path, capsys: pytest
 
 async def test_whatever_arm_is_too_busy_for_is_read_again(caplog: pytest.LogCaptureFixture) -> None:
     world, slept = World(), list[float]()
-    fleet = [each for name in ("a", "b", "gone") if (each := listed(vm_body(name)))]
+    fleet = [each for name in ("a", "b", "gone") if (each := parse_listed(vm_body(name)))]
     world.add("a")
     world.add("b", tags={"unread": "no"})
 
@@ -277,7 +277,7 @@ async def test_a_live_read_looks_around_where_a_rule_asks_for_it() -> None:
     rule = {"value": "[resourceGroup().tags.env]", "notEquals": "lab"}
     policies = PolicySet((parse_policy({**POLICY, "rule": rule}, "p.yaml", compile_rule),))
     reader = FleetReader(world.arm, ImageDefinitions(world.arm, REFERENCE, NO_OVERRIDES), [policies])
-    ((seen,),) = [[each async for each in reader.read([each for each in [listed(vm_body("a"))] if each])]]
+    ((seen,),) = [[each async for each in reader.read([each for each in [parse_listed(vm_body("a"))] if each])]]
     (said,) = policies.assign(seen.facts, world.now)
     assert not said.selected
     assert not said.undecided

@@ -92,7 +92,7 @@ async def test_whom_arm_does_not_serve_writes_nothing(world: World, command: str
     world.arm.access_errors = [evidence]
     world.arm.read_errors = [evidence]
     with pytest.raises(NoAccess):
-        await install.ask(arguments(command, str(vm), "--no-wait"), world.requests, (vm,))
+        await install.run_requests(arguments(command, str(vm), "--no-wait"), world.requests, (vm,))
     assert written(world) == before
 
 
@@ -178,7 +178,7 @@ async def test_the_rows_are_shown_of_a_vm_that_cannot_be_followed(
 
     world.arm.after_put = revoked
     args = arguments("install", str(vm), "--interval", "0", "--timeout", "60")
-    assert await install.ask(args, world.requests, (vm,)) == 3
+    assert await install.run_requests(args, world.requests, (vm,)) == 3
     told = capsys.readouterr()
     assert "Requested" in told.out
     assert "web01: cannot be followed any further" in told.err
@@ -190,7 +190,7 @@ async def test_of_several_vms_one_that_the_person_may_not_read_is_named(
     first, second = world.add("first"), world.add("second")
     world.arm.set_extension(second, extension())
     world.arm.read_errors = [FORBIDDEN]
-    assert await install.ask(arguments("install", "--no-wait"), world.requests, (first, second)) == 1
+    assert await install.run_requests(arguments("install", "--no-wait"), world.requests, (first, second)) == 1
     told = capsys.readouterr()
     assert "first: ARM said 403 AuthorizationFailed" in told.err
     assert "Nothing was written." in told.err
@@ -200,7 +200,7 @@ async def test_of_several_vms_one_that_the_person_may_not_read_is_named(
 async def test_two_says_that_the_person_may_do_nothing(world: World) -> None:
     vm = world.add()
     world.arm.read_errors = [FORBIDDEN]
-    assert await install.ask(arguments("install", "--no-wait"), world.requests, (vm,)) == 2
+    assert await install.run_requests(arguments("install", "--no-wait"), world.requests, (vm,)) == 2
     assert not world.ledger.rows
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from onboarding.cli.environment import environment_of, own_environment
+from onboarding.cli.environment import environment_of, restored_environment
 from onboarding.cli.io import BadInput
 from onboarding.cli.main import COMMANDS, main
 
@@ -32,7 +32,7 @@ def test_libraries_see_the_files_values_and_they_win(tmp_path: Path, monkeypatch
     monkeypatch.setenv("SSL_CERT_FILE", "/of/the/shell.pem")
     monkeypatch.setenv("OMS_WORKSPACE_ID", "of-the-shell")
     file = write(tmp_path, {"SSL_CERT_FILE": "/of/the/file.pem", "IDENTITY_ENDPOINT": "http://127.0.0.1:1/msi/token"})
-    with own_environment():
+    with restored_environment():
         assert read(file) == dict(os.environ)
         assert os.environ["SSL_CERT_FILE"] == "/of/the/file.pem"
         assert os.environ["IDENTITY_ENDPOINT"] == "http://127.0.0.1:1/msi/token"
@@ -59,7 +59,7 @@ def test_nothing_that_reads_the_environment_early_is_loaded_with_the_commands() 
 @given(st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=3))
 def test_any_names_and_values_are_taken_or_named(tmp_path: Path, values: dict[str, str]) -> None:
     file = write(tmp_path, values)
-    with own_environment():
+    with restored_environment():
         try:
             assert read(file).items() >= values.items()
         except BadInput as error:

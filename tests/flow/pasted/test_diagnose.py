@@ -154,7 +154,7 @@ def test_no_number_of_another_vendor_is_explained_by_a_table_that_is_not_its_own
 
 def test_which_table_was_read_is_said_where_no_handler_is_named(capsys: Capture) -> None:
     assert main(["diagnose", "Install failed with exit code 62"]) == 0
-    assert "as oms-agent-linux's, since no handler is named" in " ".join(capsys.readouterr().out.split())
+    assert "as a failure of oms-agent-linux, as the text names no handler" in " ".join(capsys.readouterr().out.split())
 
 
 BAD = [

@@ -218,7 +218,7 @@ def test_the_warnings_say_what_it_costs_and_where(tmp_path: Path, capsys: pytest
     told = capsys.readouterr().out
     assert "p.yaml:" in told
     assert "the identity needs Microsoft.Resources/subscriptions/resourceGroups/read" in told
-    assert "policy().assignmentId is not known here: where it matters, the outcome is Undetermined" in told
+    assert "policy().assignmentId is unknown here: where it matters, the outcome is Undetermined" in told
     assert told.endswith("1 files, 0 errors, 5 warnings\n")
 
 
