@@ -48,8 +48,8 @@ _AT_ONCE = 32
 _LONG_AGO = timedelta(days=30)
 
 
-class Queue:
-    """Implements `ports.Deferrals`."""
+class InMemoryQueue:
+    """A schedule queue in memory."""
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
@@ -63,8 +63,8 @@ class Fleet:
     arm: ArmSimulator
     clock: ManualClock
     ports: Ports
-    queue: Queue
-    line: Dispatcher
+    queue: InMemoryQueue
+    dispatcher: Dispatcher
     sweep: Sweeper
     events: list[dict[str, Any]] = field(default_factory=list)
 
@@ -76,7 +76,7 @@ class Fleet:
             machine.created -= _LONG_AGO
         return machines
 
-    async def swept(self) -> SweepReport:
+    async def sweep_and_reconcile(self) -> SweepReport:
         """One sweep, and all that it asked for, each at its time."""
         report = await self.sweep.run()
         await self.deliver(timedelta(hours=1))
@@ -97,7 +97,7 @@ class Fleet:
         """One round: every event that is there by now."""
         events, self.events[:] = list(self.events), []
         for event in events:
-            await self.line.handle(parse(json.dumps(event), self.clock.now()))
+            await self.dispatcher.handle(parse(json.dumps(event), self.clock.now()))
         return len(events)
 
     async def pass_time(self, seconds: float) -> None:
@@ -118,7 +118,7 @@ class Fleet:
 
         async def one(message: Message) -> None:
             async with slots:
-                await self.line.handle_message(message)
+                await self.dispatcher.handle_message(message)
 
         await asyncio.gather(*(one(message) for message in messages))
 
@@ -130,7 +130,7 @@ async def open_fleet(storage: Storage, *, budget: Budget | None = None, limits: 
     arm = ArmSimulator(clock, publish=events.append, options=Options(subscriptions=SUBSCRIPTIONS, limits=limits))
     endpoints = await arm.start()
     connections = Connections(ssl.create_default_context(cafile=str(endpoints.ca_file)))
-    credential, queue = Credential(arm), Queue()
+    credential, queue = Credential(arm), InMemoryQueue()
     rules = Rules(
         PolicySet((parse_policy(POLICY, "policy.yaml", compile_rule),)),
         load_catalogue(),

@@ -73,7 +73,7 @@ async def test_every_sample_as_what_the_handler_says(world: World, sample: dict[
     failed = f"{sample['code']}: {sample['message']}"
     world.arm.set_extension(vm, extension(state="Failed"), failed, "ProvisioningState/failed/1")
     await world.extension_written(vm, succeeded=False)
-    await assert_told(world, vm)
+    await assert_explained(world, vm)
     await go_on(world, vm)
     assert [world.row(vm, other).outcome for other in world.extensions[1:]] == [Outcome.INSTALLED] * (
         len(world.extensions) - 1
@@ -130,7 +130,7 @@ async def refused(world: World, at: str, evidence: Evidence) -> VmId:
 async def assert_well(world: World, vm: VmId) -> None:
     """What is written down is true, and leads to the end: of the first extension, and of the other, whatever became of
     the first."""
-    await assert_told(world, vm)
+    await assert_explained(world, vm)
     first = world.row(vm).outcome
     if Outcome.GONE in [world.row(vm, each).outcome for each in world.extensions]:
         await world.created(vm)  # it was there all the time: the next event takes it up
@@ -142,8 +142,8 @@ async def assert_well(world: World, vm: VmId) -> None:
         at_read = first is Outcome.FAILED and "PUT" not in world.arm.calls
         assert world.row(vm, other).outcome is (Outcome.FAILED if at_read else Outcome.INSTALLED)
     for each in world.extensions:
-        asked = [body for body in world.arm.bodies if body["properties"]["type"] == CATALOGUE[each].type]
-        assert len(asked) <= 2
+        requests = [body for body in world.arm.bodies if body["properties"]["type"] == CATALOGUE[each].type]
+        assert len(requests) <= 2
 
 
 async def go_on(world: World, vm: VmId) -> None:
@@ -151,11 +151,11 @@ async def go_on(world: World, vm: VmId) -> None:
     for _ in range(30):
         if all(world.row(vm, each).outcome.final for each in world.extensions):
             return
-        await world.goes_on(vm)
+        await world.advance(vm)
     raise AssertionError(f"the VM does not come to its end: {[world.row(vm, each) for each in world.extensions]}")
 
 
-async def assert_told(world: World, vm: VmId) -> None:
+async def assert_explained(world: World, vm: VmId) -> None:
     for each in world.extensions:
         row = world.row(vm, each)
         checks = [check for check in world.schedule_queue.checks if check.due == row.next_attempt_at]

@@ -25,7 +25,7 @@ from simulator.storm.invariant import Aftermath, Truth, judge
 from simulator.storm.storm import POLICIES, SETTINGS, options
 from simulator.storm.targets import AMA, OMS, TARGETS, Target
 from simulator.tls import certificates_in
-from tests.fault.tripwire import Snare, Step, Tripwire
+from tests.fault.kill_proxy import KillPoint, KillProxy, Step
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -78,9 +78,9 @@ def outcome_of(spec: VmSpec, target: Target) -> str:
 
 @dataclass(frozen=True)
 class Ended:
-    aftermath: Aftermath
-    snares: dict[str, Snare]
-    told: Counter[tuple[str, str]]
+    final: Aftermath
+    kill_points: dict[str, KillPoint]
+    published: Counter[tuple[str, str]]
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -92,47 +92,47 @@ async def ended(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ended
     hosts: list[Hosts] = []
     async with Laptop(Scenery(storage=storage, options=options())) as laptop:
         certificates = certificates_in(laptop.endpoints.ca_file.parent)
-        async with Tripwire(lambda: hosts[0].pid, trusted=certificates.client_context()) as wire:
-            endpoints = {kind: await wire.place(kind, url) for kind, url in laptop.azurite.endpoints.items()}
+        async with KillProxy(lambda: hosts[0].pid, trusted=certificates.client_context()) as wire:
+            endpoints = {kind: await wire.forward(kind, url) for kind, url in laptop.azurite.endpoints.items()}
             settings = {
                 **SETTINGS,
                 "AzureWebJobsStorage": connection_string(endpoints),
-                "ARM_ENDPOINT": await wire.place("arm", laptop.endpoints.arm, certificates.server_context()),
+                "ARM_ENDPOINT": await wire.forward("arm", laptop.endpoints.arm, certificates.server_context()),
             }
             hosts.append(Hosts(laptop, POLICIES, settings, folder))
             await hosts[0].start()
-            snares = await kill_at_each_step(laptop, hosts[0], wire)
+            kill_points = await kill_at_each_step(laptop, hosts[0], wire)
             truths = [
                 Truth(spec.id.lower(), spec.name, target.extension, outcome_of(spec, target))
                 for spec in map(spec_of, *zip(*CASES, strict=True))
                 for target in TARGETS
             ]
-            await all_told(laptop, [(truth.vm, truth.extension) for truth in truths])
-            aftermath = await look_back(laptop, hosts[0], truths, storage)
-    told = Counter((str(event["subject"]).lower(), event["data"]["Extension"]) for event in aftermath.announced)
-    yield Ended(aftermath, snares, told)
+            await all_published(laptop, [(truth.vm, truth.extension) for truth in truths])
+            final = await look_back(laptop, hosts[0], truths, storage)
+    published = Counter((str(event["subject"]).lower(), event["data"]["Extension"]) for event in final.announced)
+    yield Ended(final, kill_points, published)
 
 
-async def kill_at_each_step(laptop: Laptop, hosts: Hosts, wire: Tripwire) -> dict[str, Snare]:
+async def kill_at_each_step(laptop: Laptop, hosts: Hosts, wire: KillProxy) -> dict[str, KillPoint]:
     """A VM and a snare for each case, and a new host after each death."""
-    snares = {}
+    kill_points = {}
     for name, forwarded in CASES:
         spec = spec_of(name, forwarded)
-        snares[spec.name] = Snare(spec.name, replace(STEPS[name], forwarded=forwarded))
-        wire.snares.append(snares[spec.name])
+        kill_points[spec.name] = KillPoint(spec.name, replace(STEPS[name], forwarded=forwarded))
+        wire.kill_points.append(kill_points[spec.name])
         laptop.arm.create_vm(spec)
         await eventually(lambda: not hosts.alive, f"a death {'after' if forwarded else 'before'} {name}")
         await hosts.restart()
-    return snares
+    return kill_points
 
 
-async def all_told(laptop: Laptop, wanted: list[tuple[str, str]]) -> None:
+async def all_published(laptop: Laptop, wanted: list[tuple[str, str]]) -> None:
     """Until every VM has its final rows, and everybody was told; a test says what is missing if that does not come."""
 
     async def check() -> bool:
         final = {(row.vm, row.extension) for row in await ledger.rows() if row.final}
-        told = {(str(event["subject"]).lower(), event["data"]["Extension"]) for event in laptop.topic.events}
-        return final.intersection(told).issuperset(wanted)
+        published = {(str(event["subject"]).lower(), event["data"]["Extension"]) for event in laptop.topic.events}
+        return final.intersection(published).issuperset(wanted)
 
     async with Ledger(laptop.azurite.connection_string) as ledger:
         with suppress(TimeoutError):
@@ -145,20 +145,20 @@ async def all_told(laptop: Laptop, wanted: list[tuple[str, str]]) -> None:
 async def test_what_is_written_down_finishes_the_job(ended: Ended, name: str, forwarded: bool) -> None:
     spec = spec_of(name, forwarded)
     vm = spec.id.lower()
-    assert ended.snares[spec.name].sprung
+    assert ended.kill_points[spec.name].fired
     for target in TARGETS:
-        (row,) = [row for row in ended.aftermath.rows if (row.vm, row.extension) == (vm, target.extension)]
+        (row,) = [row for row in ended.final.rows if (row.vm, row.extension) == (vm, target.extension)]
         assert row.outcome == outcome_of(spec, target)
         installs = max(1, len(spec.runs)) if row.outcome == "Installed" else 0
         assert row.text("ExtensionName") == (target.resource if installs else "")
-        requests = [each for each in ended.aftermath.attempts if (each.vm, each.handler) == (vm, target.handler)]
+        requests = [each for each in ended.final.attempts if (each.vm, each.handler) == (vm, target.handler)]
         assert len(requests) == installs
         # Once, once more after the death, and by a sweep that comes at that moment.
-        assert 1 <= ended.told[(vm, target.extension)] <= 3
+        assert 1 <= ended.published[(vm, target.extension)] <= 3
 
 
 async def test_the_invariant_is_whole(ended: Ended) -> None:
-    findings = judge(ended.aftermath)
+    findings = judge(ended.final)
     assert [violation.says for finding in findings for violation in finding.violations] == []
 
 

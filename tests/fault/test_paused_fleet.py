@@ -70,7 +70,7 @@ async def pass_time(world: World, fleet: list[VmId], span: timedelta) -> None:
         rows = {(vm, each): world.row(vm, each) for vm in fleet for each in world.extensions}
         if requested := [key for key, row in rows.items() if row.outcome is Outcome.REQUESTED]:
             for key in requested:
-                await world.ends(*key)
+                await world.finish_install(*key)
             continue
         waiting = [(row.next_attempt_at, *key) for key, row in rows.items() if row.next_attempt_at]
         if not waiting:
@@ -81,5 +81,5 @@ async def pass_time(world: World, fleet: list[VmId], span: timedelta) -> None:
             break
         assert check in world.schedule_queue.checks
         world.now = max(world.now, check.due)
-        await world.line.check(check)
+        await world.dispatcher.check(check)
     world.now = end

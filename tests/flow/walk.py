@@ -41,8 +41,8 @@ from tests.flow.world import (
     SECOND,
     SECOND_POLICY,
     ArmInMemory,
-    DeferralsInMemory,
     LedgerInMemory,
+    ScheduleQueueInMemory,
     World,
     extension,
     vm_body,
@@ -268,7 +268,7 @@ class StrictLedger(LedgerInMemory):
                 raise Defect(f"{row.extension} Installed, with settings that we did not send")
 
 
-class Queue(DeferralsInMemory):
+class StrictQueue(ScheduleQueueInMemory):
     """Holds a message until it was taken without an error."""
 
     def __init__(self, turns: Turns) -> None:
@@ -297,16 +297,16 @@ class Walk:
         self.turns = Turns()
         self.arm = StrictArm(self.turns)
         self.ledger = StrictLedger(self.turns, self.arm)
-        self.queue = Queue(self.turns)
+        self.queue = StrictQueue(self.turns)
         first = World(policies=policies[0], arm=self.arm, ledger=self.ledger, schedule_queue=self.queue)
         shared = {"breakers": first.breakers, "arm": self.arm, "ledger": self.ledger, "schedule_queue": self.queue}
         second = World(policies=policies[1], **shared)  # type: ignore[arg-type]
         self.hosts = [first, second]
-        self.unpublished: list[Notification] = []  # true events that have not come yet
-        self.told: list[Notification] = []
-        self.owed: list[Notification] = []  # events whose delivery failed
+        self.undelivered: list[Notification] = []  # true events that have not come yet
+        self.published: list[Notification] = []
+        self.failed_events: list[Notification] = []  # events whose delivery failed
         self.unsure = False  # a person's process died, or a message that failed has not come again
-        self.failed: list[Message] = []
+        self.failed_messages: list[Message] = []
         self.numbers = 0
         self.vms = 0
         self.arm.machines[VM.key] = vm_body()
@@ -330,9 +330,9 @@ class Walk:
         self.numbers += 1
         return EventRef(f"event-{self.numbers}", self.now + timedelta(minutes=minutes), "c")
 
-    def happened(self, event: Notification, told: bool) -> None:
-        if told:
-            self.unpublished.append(event)
+    def publish(self, event: Notification, published: bool) -> None:
+        if published:
+            self.undelivered.append(event)
 
     # -- steps
 
@@ -344,10 +344,10 @@ class Walk:
     async def do_pass(self, minutes: float) -> None:
         self.move(self.now + timedelta(minutes=minutes))
 
-    async def do_ends(self, which: str, how: str, told: bool) -> None:
-        self.end(which, how, told)
+    async def do_ends(self, which: str, how: str, published: bool) -> None:
+        self.end(which, how, published)
 
-    def end(self, which: str, how: str, told: bool) -> None:
+    def end(self, which: str, how: str, published: bool) -> None:
         name = NAMES[which]
         if self.arm.machine is None or not any(each.lower() == name.lower() for each in self.arm.writing()):
             return
@@ -357,9 +357,9 @@ class Walk:
         resource = {**found, "properties": {**found["properties"], "provisioningState": state}}
         self.arm.ours.discard(name)
         self.arm.set_extension(VM, resource, words, code)
-        self.happened(ExtensionWritten(ExtensionId(VM, name), self.trigger(), not code), told)
+        self.publish(ExtensionWritten(ExtensionId(VM, name), self.trigger(), not code), published)
 
-    async def do_other_writes(self, which: str, settings: int, done: bool, told: bool) -> None:
+    async def do_other_writes(self, which: str, settings: int, done: bool, published: bool) -> None:
         """Somebody else writes an extension; `settings` 0 are those that are there."""
         if not self.arm.free():
             return
@@ -372,9 +372,9 @@ class Walk:
         there = {"settings": {"theirs": settings}} if settings else {}
         self.arm.set_extension(VM, extension(name, state, **handler, **there))
         if done:
-            self.end(which, "well", told)
+            self.end(which, "well", published)
 
-    async def do_other_removes(self, which: str, told: bool) -> None:
+    async def do_other_removes(self, which: str, published: bool) -> None:
         if not self.arm.free() or self.arm.machine is None or self.arm.found(which) is None:
             return
         name = NAMES[which]
@@ -382,15 +382,15 @@ class Walk:
         self.arm.machine["resources"] = [each for each in resources if each["name"] != name]
         view = self.arm.machine["properties"]["instanceView"]
         view["extensions"] = [each for each in view.get("extensions", []) if each["name"] != name]
-        self.happened(ExtensionDeleted(ExtensionId(VM, name), self.trigger()), told)
+        self.publish(ExtensionDeleted(ExtensionId(VM, name), self.trigger()), published)
 
-    async def do_power(self, state: str, told: bool) -> None:
+    async def do_power(self, state: str, published: bool) -> None:
         if self.arm.machine is None:
             return
         statuses = self.arm.machine["properties"]["instanceView"]["statuses"]
         statuses[1] = {"code": f"PowerState/{state}"}
         if state == "running":
-            self.happened(VmStarted(VM, self.trigger()), told)
+            self.publish(VmStarted(VM, self.trigger()), published)
 
     async def do_agent(self, ready: bool) -> None:
         if self.arm.machine is not None:
@@ -403,23 +403,23 @@ class Walk:
         if self.arm.machine is not None and not self.arm.writing():
             self.arm.machine["properties"]["provisioningState"] = state
 
-    async def do_skip(self, skip: bool, told: bool) -> None:
+    async def do_skip(self, skip: bool, published: bool) -> None:
         """Its owner's tag takes it out of the policies, or back in."""
         if self.arm.machine is not None:
             self.arm.machine["tags"] = {"onboarding": "skip"} if skip else {}
-            self.happened(VmWritten(VM, self.trigger(), created=False), told)
+            self.publish(VmWritten(VM, self.trigger(), created=False), published)
 
-    async def do_delete(self, told: bool) -> None:
+    async def do_delete(self, published: bool) -> None:
         if self.arm.machines.pop(VM.key, None) is not None:
             self.arm.ours.clear()
             self.arm.unanswered.clear()
-            self.happened(VmDeleted(VM, self.trigger()), told)
+            self.publish(VmDeleted(VM, self.trigger()), published)
 
-    async def do_make(self, told: bool) -> None:
+    async def do_make(self, published: bool) -> None:
         if self.arm.machine is None:
             self.vms += 1
             self.arm.machines[VM.key] = vm_body(vm_id=f"again-{self.vms}")
-            self.happened(VmWritten(VM, self.trigger(), created=True), told)
+            self.publish(VmWritten(VM, self.trigger(), created=True), published)
 
     async def do_fault(self, where: str, what: str) -> None:
         places = {"read": self.arm.read_faults, "put": self.arm.put_faults}
@@ -428,7 +428,7 @@ class Walk:
 
     async def do_old(self) -> None:
         """The machine's own row is not there, as a version before left its rows; their checks are."""
-        if not (self.owed or self.failed or self.unsure):
+        if not (self.failed_events or self.failed_messages or self.unsure):
             self.ledger.machines.clear()
 
     async def do_event(self, kind: str, minutes: float, host: int) -> None:
@@ -455,29 +455,29 @@ class Walk:
             case _:
                 raise ValueError(kind)
 
-    async def do_hear(self, at: int, host: int) -> None:
+    async def do_deliver(self, at: int, host: int) -> None:
         """A true event comes, in any order."""
-        if self.unpublished:
-            await self.deliver(self.unpublished.pop(at % len(self.unpublished)), host)
+        if self.undelivered:
+            await self.deliver(self.undelivered.pop(at % len(self.undelivered)), host)
 
-    async def do_again(self, at: int, host: int) -> None:
+    async def do_duplicate(self, at: int, host: int) -> None:
         """An event that was delivered comes again."""
-        if self.told:
-            await self.deliver(self.told[at % len(self.told)], host)
+        if self.published:
+            await self.deliver(self.published[at % len(self.published)], host)
 
     async def do_redeliver(self, at: int, host: int) -> None:
-        if self.owed:
-            await self.deliver(self.owed[at % len(self.owed)], host)
+        if self.failed_events:
+            await self.deliver(self.failed_events[at % len(self.failed_events)], host)
 
     async def deliver(self, event: Notification, host: int) -> None:
-        if event not in self.told:
-            self.told.append(event)
-        if await self.survives(self.hosts[host].line.handle(event), host):
-            self.owed = [each for each in self.owed if each != event]
-        elif event not in self.owed:
-            self.owed.append(event)
+        if event not in self.published:
+            self.published.append(event)
+        if await self.survives(self.hosts[host].dispatcher.handle(event), host):
+            self.failed_events = [each for each in self.failed_events if each != event]
+        elif event not in self.failed_events:
+            self.failed_events.append(event)
 
-    async def do_look(self, at: int, host: int, twice: bool) -> None:
+    async def do_check(self, at: int, host: int, twice: bool) -> None:
         """A message whose time has come is taken."""
         due = [each for each in self.queue.pending if each.due <= self.now]
         if due:
@@ -495,10 +495,10 @@ class Walk:
             return
         if not twice:
             self.queue.pending.remove(message)
-        if await self.survives(self.hosts[host].line.handle_message(message), host):
-            self.failed = [each for each in self.failed if each != message]
+        if await self.survives(self.hosts[host].dispatcher.handle_message(message), host):
+            self.failed_messages = [each for each in self.failed_messages if each != message]
         else:
-            self.failed.append(message)
+            self.failed_messages.append(message)
             if not twice:
                 self.queue.pending.append(message)
 
@@ -550,16 +550,16 @@ class Walk:
         return {e: s.row for (key, e), s in self.ledger.rows.items() if key == VM.key}
 
     def check(self, step: Step) -> None:
-        self.unsure = self.unsure and not self.tended()
-        if self.owed or self.failed or self.unsure:
+        self.unsure = self.unsure and not self.has_all_checks()
+        if self.failed_events or self.failed_messages or self.unsure:
             return
-        if missing := self.untended():
+        if missing := self.without_check():
             raise Defect(f"after {step}: no check for {missing}")
 
-    def tended(self) -> bool:
-        return not self.untended()
+    def has_all_checks(self) -> bool:
+        return not self.without_check()
 
-    def untended(self) -> list[str]:
+    def without_check(self) -> list[str]:
         """Open rows without their check."""
         checks = {(m.extension, m.due) for m in self.queue.pending if isinstance(m, ScheduledCheck)}
         return [
@@ -579,10 +579,10 @@ class Walk:
             self.arm.machine["properties"]["provisioningState"] = "Succeeded"
             await self.do_power("running", True)
             await self.do_agent(True)
-        self.unpublished.clear()
-        for event in list(self.owed):
+        self.undelivered.clear()
+        for event in list(self.failed_events):
             await self.deliver(event, 0)
-        self.check(("owed",))
+        self.check(("failed events",))
         await self.play()
         for _ in range(3):
             self.move(self.now + timedelta(hours=7))
@@ -596,7 +596,7 @@ class Walk:
             if self.arm.writing():
                 self.move(self.now + timedelta(minutes=2))
                 for which in WHICH:
-                    self.end(which, "well", told=False)
+                    self.end(which, "well", published=False)
             if not self.queue.pending:
                 return
             await self.do_next(0)
@@ -646,7 +646,7 @@ def draw(seed: int, length: int = 40) -> list[Step]:
 
 
 def _ordinary(dice: random.Random) -> Step:
-    kind = dice.choice(["ends", "ends", "hear", "hear", "next", "look", "pass", "redeliver", "both", "updated"])
+    kind = dice.choice(["ends", "ends", "deliver", "deliver", "next", "check", "pass", "redeliver", "both", "updated"])
     match kind:
         case "ends":
             return ("ends", dice.choice(WHICH), dice.choice(["well", "well", *ENDS]), dice.random() < 0.8)
@@ -665,12 +665,12 @@ def _host(dice: random.Random) -> int:
 
 
 def _host_step(dice: random.Random, kind: str = "") -> Step:
-    kind = kind or dice.choice(["hear", "again", "redeliver", "look", "look", "next", "ask", "event", "event"])
+    kind = kind or dice.choice(["deliver", "duplicate", "redeliver", "check", "check", "next", "ask", "event", "event"])
     match kind:
-        case "hear" | "again" | "redeliver":
+        case "deliver" | "duplicate" | "redeliver":
             return (kind, dice.randrange(20), _host(dice))
-        case "look":
-            return ("look", dice.randrange(20), _host(dice), dice.random() < 0.2)
+        case "check":
+            return ("check", dice.randrange(20), _host(dice), dice.random() < 0.2)
         case "next":
             return ("next", _host(dice))
         case "ask":
@@ -687,7 +687,7 @@ def _event(dice: random.Random) -> Step:
 
 
 def _troubled(dice: random.Random) -> Step:
-    told = dice.random() < 0.6
+    published = dice.random() < 0.6
     kind = dice.choice(
         [
             "other",
@@ -709,21 +709,21 @@ def _troubled(dice: random.Random) -> Step:
     match kind:
         case "other":
             which = dice.choice(WHICH)
-            return ("other_writes", which, dice.randrange(3), dice.random() < 0.5, told)
+            return ("other_writes", which, dice.randrange(3), dice.random() < 0.5, published)
         case "removes":
-            return ("other_removes", dice.choice(OURS), told)
+            return ("other_removes", dice.choice(OURS), published)
         case "power":
-            return ("power", dice.choice(["running", "running", "deallocated"]), told)
+            return ("power", dice.choice(["running", "running", "deallocated"]), published)
         case "state":
             return ("state", dice.choice(["Succeeded", "Succeeded", "Updating", "Deleting"]))
         case "skip":
-            return ("skip", dice.random() < 0.4, told)
+            return ("skip", dice.random() < 0.4, published)
         case "old":
             return ("old",) if dice.random() < 0.3 else ("sweep", _host(dice))
         case "agent":
             return ("agent", dice.random() < 0.6)
         case "delete" | "make":
-            return (kind if dice.random() < 0.5 else "make", told)
+            return (kind if dice.random() < 0.5 else "make", published)
         case "sweep":
             return ("sweep", _host(dice))
         case "fault":

@@ -16,15 +16,15 @@ _RANDOM = frozenset(
 _FEW_BLANKS = 2
 
 
-def plain(value: Any) -> Any:
+def without_prose(value: Any) -> Any:
     """The same for JSON: prose left out, secrets masked, bytes as their digest."""
     if isinstance(value, Mapping):
-        shown = {str(key): plain(each) for key, each in value.items() if key not in _TEXTS}
+        shown = {str(key): without_prose(each) for key, each in value.items() if key not in _TEXTS}
         if isinstance(secrets := shown.get("protectedSettings"), dict):
             shown["protectedSettings"] = dict.fromkeys(secrets, "***")
         return shown
     if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
+        return [without_prose(each) for each in value]
     if isinstance(value, datetime):
         return value.isoformat()
     return sha256(value).hexdigest() if isinstance(value, bytes) else value
@@ -41,7 +41,7 @@ def timeless(entity: Mapping[str, Any]) -> dict[str, Any]:
         elif kind == "untold":
             rest = [*rest[:3], "…"]
         shown["RowKey"] = "|".join([kind, *rest])
-    return dict(plain(shown))
+    return dict(without_prose(shown))
 
 
 def _passing(name: str, value: Any) -> bool:
@@ -58,8 +58,8 @@ def wordless(value: Any) -> Any:
     return "…" if isinstance(value, str) and value.count(" ") >= _FEW_BLANKS else value
 
 
-def line(told: Any) -> str:
-    return json.dumps(told, sort_keys=True, ensure_ascii=False)
+def json_line(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
 def write(file: Path, lines: Iterable[str]) -> None:

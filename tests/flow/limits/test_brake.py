@@ -49,7 +49,7 @@ async def test_no_more_than_so_many_installs_an_hour() -> None:
     assert "may install 2 times an hour (maxInstallsPerHour), and has" in row.reason
     assert row.next_attempt_at is not None
     assert START + timedelta(hours=1) <= row.next_attempt_at < START + timedelta(hours=2)
-    await world.due()
+    await world.run_latest_check()
     assert world.row(vms[3]).outcome is Outcome.REQUESTED
 
 
@@ -135,7 +135,7 @@ async def test_a_person_resumes_a_stopped_policy() -> None:
     await world.created(vm)
     stored = world.rollouts.stored[NAME]
     await world.rollouts.write(stored.state.recovered(), stored.version)
-    await world.due()
+    await world.run_latest_check()
     assert world.row(vm).outcome is Outcome.REQUESTED
 
 

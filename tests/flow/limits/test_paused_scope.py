@@ -109,7 +109,7 @@ async def test_a_look_at_a_paused_vm_makes_no_call(world: World) -> None:
     world.now = check.due
     stored = world.breakers.stored[key]
     world.breakers.stored[key] = type(stored)(stored.breaker.probed(world.now), "v9")
-    await world.line.check(check)
+    await world.dispatcher.check(check)
     assert world.arm.calls == calls
     assert world.row(vm).waiting_for is WaitingFor.SCOPE_BREAKER
     assert world.row(vm).next_attempt_at == world.now + timedelta(minutes=20)
@@ -117,7 +117,7 @@ async def test_a_look_at_a_paused_vm_makes_no_call(world: World) -> None:
 
 async def test_a_probe_that_arm_takes_resumes_the_scope(world: World) -> None:
     vm = await paused(world)
-    await world.due()
+    await world.run_latest_check()
     assert world.row(vm).outcome is Outcome.REQUESTED
     assert not world.breakers.stored
     other = world.add("second")
@@ -128,7 +128,7 @@ async def test_a_probe_that_arm_takes_resumes_the_scope(world: World) -> None:
 async def test_a_probe_that_is_refused_leaves_the_scope_paused(world: World) -> None:
     vm = await paused(world)
     world.arm.install_errors = [NOT_AUTHORIZED]
-    await world.due()
+    await world.run_latest_check()
     (stored,) = world.breakers.stored.values()
     assert stored.breaker.probes == 1
     assert world.row(vm).waiting_for is WaitingFor.SCOPE_BREAKER
@@ -142,7 +142,7 @@ async def test_only_one_of_many_probes_at_a_time(world: World) -> None:
     world.arm.install_errors = [NOT_AUTHORIZED] * 9
     world.now += timedelta(minutes=10)
     for check in list(world.schedule_queue.checks):
-        await world.line.check(check)
+        await world.dispatcher.check(check)
     assert world.arm.calls.count("PUT") == 2
 
 
@@ -152,7 +152,7 @@ async def test_a_scope_that_cannot_be_read_is_paused_too(world: World) -> None:
     await world.created(vm)
     assert world.row(vm).waiting_for is WaitingFor.SCOPE_BREAKER
     assert world.breakers.stored
-    await world.due()
+    await world.run_latest_check()
     assert world.row(vm).outcome is Outcome.REQUESTED
 
 
@@ -164,7 +164,7 @@ async def test_a_wrong_key_is_proved_by_the_handler_and_probed_by_a_new_request(
     assert world.row(vm).waiting_for is WaitingFor.SCOPE_BREAKER
     (stored,) = world.breakers.stored.values()
     assert stored.breaker.resource_group.startswith("="), "the settings are at fault, not the place"
-    await world.due()
+    await world.run_latest_check()
     assert world.arm.calls.count("PUT") == 2
     assert world.breakers.stored, "an accepted request does not prove a key"
     await world.installed(vm)
@@ -176,7 +176,7 @@ async def test_a_scope_that_nobody_mends_is_given_up_after_a_week(world: World) 
     vm = await paused(world)
     world.arm.install_errors = [NOT_AUTHORIZED] * 5000
     while not world.row(vm).outcome.final:
-        await world.due()
+        await world.run_latest_check()
     assert world.row(vm).outcome is Outcome.FAILED
     assert world.row(vm).error_code in ("AuthorizationFailed", "not-authorized")
 
@@ -186,7 +186,7 @@ async def test_a_wrong_key_that_nobody_mends_is_given_up(world: World) -> None:
     await world.created(vm)
     while not world.row(vm).outcome.final:
         world.arm.set_extension(vm, extension(state="Failed"), WRONG_KEY, "ProvisioningState/failed/53")
-        await world.due()
+        await world.run_latest_check()
     assert world.row(vm).outcome is Outcome.FAILED
     assert world.arm.calls.count("PUT") == 50
 
@@ -270,7 +270,7 @@ async def test_a_linked_resource_that_is_refused_stops_all_who_point_to_it_where
     assert world.arm.calls.count("PUT") == 1
     assert "in every subscription" in world.row(far, SECOND).reason
 
-    await world.due()  # one of them probes: the right was given
+    await world.run_latest_check()  # one of them probes: the right was given
     assert not world.breakers.stored
     assert world.arm.calls.count("PUT") == 2
 
@@ -314,7 +314,7 @@ async def test_a_success_that_was_asked_for_before_the_trouble_lifts_nothing(wor
 
 async def test_trouble_that_comes_back_is_not_ended_by_a_request_from_before(world: World) -> None:
     vm = await paused(world)
-    await world.due()  # the probe: its request is accepted, and the pause ends
+    await world.run_latest_check()  # the probe: its request is accepted, and the pause ends
     assert not world.breakers.stored
     world.now += timedelta(minutes=1)
     world.arm.install_errors = [NOT_AUTHORIZED]
@@ -342,7 +342,7 @@ async def test_a_scope_that_nobody_mends_is_a_week_of_few_lines_with_two_policie
     began = world.now
     await world.created(vm)
     while not all(world.row(vm, each).outcome.final for each in world.extensions):
-        await world.goes_on(vm)
+        await world.advance(vm)
     assert world.now - began < timedelta(days=7, hours=2)
     assert {world.row(vm, each).outcome for each in world.extensions} == {Outcome.FAILED}
     assert len(world.ledger.history) <= 8

@@ -60,8 +60,8 @@ class Watched:
     def everything(self) -> str:
         world = self.world
         rows = [stored.row for stored in world.ledger.rows.values()]
-        written = [row.to_properties() for row in (*rows, *world.ledger.history.values(), *world.announced.rows)]
-        messages: list[Message] = [*world.schedule_queue.checks, *world.schedule_queue.revisits]
+        written = [row.to_properties() for row in (*rows, *world.ledger.history.values(), *world.published.rows)]
+        messages: list[Message] = [*world.schedule_queue.checks, *world.schedule_queue.reconcile_requests]
         queued = [encode(message) for message in messages]
         kept = [stored.breaker.to_properties() for stored in world.breakers.stored.values()]
         shown = [

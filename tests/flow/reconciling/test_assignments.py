@@ -52,15 +52,15 @@ async def test_the_sweep_finds_what_does_not_meet_the_condition_and_leaves_what_
     wrong, right = world.add("wrong"), world.add("right")
     world.arm.set_extension(wrong, extension(settings={"workspaceId": ELSEWHERE}))
     world.arm.set_extension(right, extension(settings={"workspaceId": WORKSPACE_ID}))
-    assert (await world.swept()).missed == 1
+    assert (await world.sweep_and_reconcile()).missed == 1
     assert world.row(wrong).outcome is Outcome.REQUESTED
     world.arm.set_extension(wrong, extension(settings={"workspaceId": WORKSPACE_ID}))
     await world.installed(wrong)
     world.now += timedelta(hours=1)
-    assert (await world.swept()).missed == 0
+    assert (await world.sweep_and_reconcile()).missed == 0
     world.arm.set_extension(wrong, extension(settings={"workspaceId": ELSEWHERE}))
     world.now += timedelta(hours=1)
-    assert (await world.swept()).drifted == 1
+    assert (await world.sweep_and_reconcile()).drifted == 1
     assert world.arm.calls.count("PUT") == 2
 
 
@@ -72,7 +72,7 @@ async def test_the_sweep_takes_another_handlers_extension_for_what_the_policy_ta
     world.arm.set_extension(vm, extension("ama", **successor))
     await world.created(vm)
     world.now += timedelta(hours=1)
-    report = await world.swept()
+    report = await world.sweep_and_reconcile()
     assert (report.missed, report.drifted) == (0, 0)
 
 

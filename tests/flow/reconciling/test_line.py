@@ -140,7 +140,7 @@ async def test_a_locked_package_manager_is_tried_again_later(world: World) -> No
     row = world.row(vm)
     assert (row.outcome, row.waiting_for) == (Outcome.WAITING, WaitingFor.PACKAGE_MANAGER)
     assert row.next_attempt_at == START + timedelta(minutes=5)
-    await world.due()
+    await world.run_latest_check()
     assert world.arm.calls.count("PUT") == 2
     assert world.arm.bodies[1]["properties"]["forceUpdateTag"]
     assert world.row(vm).attempt == 2
@@ -170,7 +170,7 @@ async def test_a_silent_agent_is_waited_for_in_growing_steps(world: World) -> No
         row = world.row(vm)
         assert row.next_attempt_at is not None
         breakers.append((row.next_attempt_at - world.now) / timedelta(minutes=1))
-        await world.due()
+        await world.run_latest_check()
     assert breakers == [1, 2, 4, 8, 15, 30, 60, 60]
     assert "PUT" not in world.arm.calls
 
@@ -179,7 +179,7 @@ async def test_a_silent_agent_is_given_up_after_two_days(world: World) -> None:
     vm = world.add(agent="absent")
     await world.created(vm)
     while not world.row(vm).outcome.final:
-        await world.due()
+        await world.run_latest_check()
     row = world.row(vm)
     assert (row.outcome, row.error_code) == (Outcome.FAILED, "vm-agent-unreachable")
     assert timedelta(hours=48) <= world.now - START < timedelta(hours=50)
@@ -191,7 +191,7 @@ async def test_a_custom_image_waits_for_the_guest_agent_to_tell(world: World) ->
     await world.created(vm)
     assert world.row(vm).waiting_for is WaitingFor.AGENT_READY
     world.add(image=image, osName="centos", osVersion="7.9.2009")
-    await world.due()
+    await world.run_latest_check()
     row = world.row(vm)
     assert (row.outcome, row.distribution, row.witness) == (Outcome.REQUESTED, "centos", "guest agent")
 
@@ -226,7 +226,7 @@ async def test_a_deleted_vm_is_gone_once_arm_says_so(world: World) -> None:
 async def test_an_old_deletion_is_not_that_of_the_new_vm(world: World) -> None:
     vm = world.add()
     await world.created(vm)
-    await world.said_deleted(vm, after=-60)
+    await world.deletion_event(vm, after=-60)
     assert world.row(vm).outcome is Outcome.REQUESTED
 
 
@@ -270,7 +270,7 @@ async def test_throttling_is_waited_out_and_counts_no_attempt(world: World) -> N
     row = world.row(vm)
     assert (row.outcome, row.waiting_for, row.attempt) == (Outcome.WAITING, WaitingFor.THROTTLING, 0)
     assert row.next_attempt_at == START + timedelta(seconds=600)
-    await world.due()
+    await world.run_latest_check()
     assert (world.row(vm).outcome, world.row(vm).attempt) == (Outcome.REQUESTED, 1)
 
 
@@ -279,7 +279,7 @@ async def test_a_vm_that_cannot_be_read_waits(world: World) -> None:
     world.arm.read_errors = [Evidence(http_status=503, code="ServerBusy")]
     await world.created(vm)
     assert world.row(vm).outcome is Outcome.WAITING
-    await world.due()
+    await world.run_latest_check()
     assert world.row(vm).outcome is Outcome.REQUESTED
 
 
@@ -306,7 +306,7 @@ async def test_an_unreachable_queue_makes_the_event_come_again_and_the_claim_get
     world.schedule_queue.reachable = True
     await world.created(vm, trigger)
     assert len(world.schedule_queue.checks) == 1
-    await world.due()
+    await world.run_latest_check()
     assert world.row(vm).outcome is Outcome.REQUESTED
 
 
@@ -314,7 +314,7 @@ async def test_a_lost_settling_event_is_made_up_by_the_look(world: World) -> Non
     vm = world.add()
     await world.created(vm)
     world.arm.set_extension(vm, extension())
-    await world.due()
+    await world.run_latest_check()
     assert world.row(vm).outcome is Outcome.INSTALLED
 
 
@@ -323,9 +323,9 @@ async def test_a_lost_look_is_made_up_by_the_sweep(world: World) -> None:
     await world.created(vm)
     world.arm.set_extension(vm, extension())
     world.now += timedelta(hours=1)
-    assert (await world.swept()).overdue == 1
+    assert (await world.sweep_and_reconcile()).overdue == 1
     assert world.row(vm).outcome is Outcome.INSTALLED
-    assert (await world.swept()).overdue == 0
+    assert (await world.sweep_and_reconcile()).overdue == 0
 
 
 async def test_a_look_that_nothing_waits_for_makes_no_call(world: World) -> None:
@@ -333,17 +333,17 @@ async def test_a_look_that_nothing_waits_for_makes_no_call(world: World) -> None
     await world.created(vm)
     await world.installed(vm)
     calls = list(world.arm.calls)
-    await world.due()
+    await world.run_latest_check()
     assert world.arm.calls == calls
 
 
 async def test_final_outcomes_are_announced_once(world: World) -> None:
     vm = world.add()
     await world.created(vm)
-    assert world.announced.rows == []
+    assert world.published.rows == []
     await world.installed(vm)
     await world.installed(vm)
-    assert [row.outcome for row in world.announced.rows] == [Outcome.INSTALLED]
+    assert [row.outcome for row in world.published.rows] == [Outcome.INSTALLED]
 
 
 async def test_an_extension_of_somebody_elses_makes_no_call(world: World) -> None:
@@ -378,7 +378,7 @@ async def test_a_failed_vm_that_somebody_mends_under_another_name_is_seen(world:
     await world.extension_written(vm, "by-hand")
     assert world.arm.calls == calls
     world.now += timedelta(hours=1)
-    await world.swept()
+    await world.sweep_and_reconcile()
     assert world.row(vm).outcome is Outcome.ALREADY_INSTALLED
 
 
@@ -388,8 +388,8 @@ async def test_an_incident_of_the_platform_is_outlasted(world: World) -> None:
     await world.created(vm)
     while world.arm.install_errors:
         assert world.row(vm).waiting_for is WaitingFor.PLATFORM
-        await world.due()
-    await world.due()
+        await world.run_latest_check()
+    await world.run_latest_check()
     assert world.now - START > timedelta(hours=3)
     assert world.row(vm).outcome is Outcome.REQUESTED
     await world.installed(vm)
@@ -401,6 +401,6 @@ async def test_a_platform_that_never_recovers_is_given_up(world: World) -> None:
     world.arm.install_errors = [Evidence(http_status=500, code="InternalServerError")] * 500
     await world.created(vm)
     while not world.row(vm).outcome.final:
-        await world.due()
+        await world.run_latest_check()
     assert world.row(vm).outcome is Outcome.FAILED
     assert timedelta(hours=6) <= world.now - START < timedelta(hours=8)

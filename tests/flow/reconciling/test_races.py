@@ -72,7 +72,7 @@ async def test_an_end_that_overtakes_a_look_is_not_lost(world: World, ledger: Ov
     async def check() -> None:
         """The look has read ARM before the install ended."""
         world.arm.set_extension(vm, extension(state="Creating"))
-        await world.due()
+        await world.run_latest_check()
         world.arm.set_extension(vm, extension())
 
     ledger.meanwhile = [check]
@@ -82,7 +82,7 @@ async def test_an_end_that_overtakes_a_look_is_not_lost(world: World, ledger: Ov
     world.arm.set_extension(vm, extension())
     for _ in range(9):
         if outcomes(world, vm) != {Outcome.INSTALLED}:
-            await world.goes_on(vm)
+            await world.advance(vm)
     assert outcomes(world, vm) == {Outcome.INSTALLED}
 
 
@@ -93,7 +93,7 @@ async def test_an_event_that_is_overtaken_all_the_time_comes_again(world: World,
     async def check() -> None:
         """It has read ARM before the VM was deleted."""
         world.add(agent="not_ready")
-        await world.due()
+        await world.run_latest_check()
         world.arm.machines.clear()
 
     ledger.meanwhile = [check, _nothing] * 9
@@ -126,7 +126,7 @@ async def test_an_event_that_comes_again_takes_up_what_the_first_time_did_not_re
     await world.created(vm, trigger)
     for _ in range(9):
         if outcomes(world, vm) != {Outcome.INSTALLED}:
-            await world.goes_on(vm)
+            await world.advance(vm)
     assert outcomes(world, vm) == {Outcome.INSTALLED}
     assert world.arm.calls.count("PUT") == 2
     assert world.arm.conflicts == 0

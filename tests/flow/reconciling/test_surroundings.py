@@ -136,7 +136,7 @@ async def test_trouble_that_passes_is_waited_for(error: Evidence, waiting_for: W
     assert row.next_attempt_at is not None
     assert row.next_attempt_at > it.now
     assert "PUT" not in it.arm.calls
-    await it.due()
+    await it.run_latest_check()
     assert it.row(vm).outcome is Outcome.REQUESTED
 
 
@@ -254,11 +254,11 @@ async def test_the_sweep_reads_a_group_once_and_visits_only_what_is_wanted() -> 
     it = world()
     group(it, tags={"env": "lab"})
     vms = [it.add(f"vm{number}") for number in range(5)]
-    assert (await it.swept()).missed == 0
+    assert (await it.sweep_and_reconcile()).missed == 0
     assert it.arm.calls == ["GRAPH", "SCOPE"]
     it.now += timedelta(hours=2)
     group(it, tags={"env": "prod"})
-    assert (await it.swept()).missed == 5
+    assert (await it.sweep_and_reconcile()).missed == 5
     assert {it.row(vm).outcome for vm in vms} == {Outcome.REQUESTED}
     assert it.arm.calls.count("SCOPE") == 2  # one a sweep, which the visits of the same worker share
 
@@ -266,20 +266,20 @@ async def test_the_sweep_reads_a_group_once_and_visits_only_what_is_wanted() -> 
 async def test_what_the_sweep_cannot_tell_becomes_a_row_that_says_so_and_no_second_visit() -> None:
     it = world({"value": "[policy().assignmentId]", "notEquals": "x"})
     vm = it.add()
-    assert (await it.swept()).missed == 1
+    assert (await it.sweep_and_reconcile()).missed == 1
     assert it.row(vm).outcome is Outcome.UNDETERMINED
     it.now += timedelta(hours=2)
-    assert (await it.swept()).requested == 0
+    assert (await it.sweep_and_reconcile()).requested == 0
 
 
 async def test_a_sweep_that_may_not_read_the_group_drops_no_vm() -> None:
     it = world()
     it.arm.scope_errors = [BROKEN]  # one read of the worker, for the sweep and the visit alike
     vm = it.add()
-    assert (await it.swept()).missed == 1
+    assert (await it.sweep_and_reconcile()).missed == 1
     assert it.row(vm).outcome is Outcome.WAITING
     group(it)
-    await it.due()
+    await it.run_latest_check()
     assert it.row(vm).outcome is Outcome.REQUESTED
 
 

@@ -37,7 +37,7 @@ async def to_the_end(world: World, vm: VmId) -> None:
     for _ in range(30):
         if all(world.row(vm, each).outcome.final for each in world.extensions):
             return
-        await world.goes_on(vm)
+        await world.advance(vm)
     raise AssertionError([world.row(vm, each) for each in world.extensions])
 
 
@@ -48,7 +48,7 @@ async def test_an_early_or_forged_success_changes_nothing(world: World) -> None:
     await world.extension_written(vm)  # ARM says Creating
     assert world.row(vm) == before
     assert ScheduledCheck(vm, OMS, before.next_attempt_at or START) in world.schedule_queue.checks
-    assert world.announced.rows == []
+    assert world.published.rows == []
     await to_the_end(world, vm)
     assert world.row(vm).outcome is Outcome.INSTALLED
 
@@ -101,7 +101,7 @@ async def test_a_confirmation_that_cannot_be_had_leaves_the_check() -> None:
     await world.extension_written(vm)
     assert world.row(vm) == before
     world.arm.set_extension(vm, extension())
-    await world.due()
+    await world.run_latest_check()
     assert world.row(vm).outcome is Outcome.INSTALLED
 
 
@@ -111,14 +111,14 @@ async def test_a_forged_deletion_changes_nothing_and_is_looked_at_once_more(worl
     await to_the_end(world, vm)
     before = [world.row(vm, each) for each in world.extensions]
     world.now += timedelta(minutes=1)
-    await world.said_deleted(vm)
+    await world.deletion_event(vm)
     assert [world.row(vm, each) for each in world.extensions] == before
-    (message,) = world.schedule_queue.revisits
+    (message,) = world.schedule_queue.reconcile_requests
     assert message.due == world.now + timedelta(minutes=5)
     world.now = message.due
-    await world.line.handle_message(message)
+    await world.dispatcher.handle_message(message)
     assert [world.row(vm, each) for each in world.extensions] == before
-    assert len(world.schedule_queue.revisits) == 1, "a check of a forged deletion leads to no other"
+    assert len(world.schedule_queue.reconcile_requests) == 1, "a check of a forged deletion leads to no other"
 
 
 async def test_a_deletion_that_arm_has_not_ended_is_gone_at_its_check(world: World) -> None:
@@ -126,12 +126,12 @@ async def test_a_deletion_that_arm_has_not_ended_is_gone_at_its_check(world: Wor
     await world.created(vm)
     await to_the_end(world, vm)
     world.arm.machines[vm.key]["properties"]["provisioningState"] = "Deleting"
-    await world.said_deleted(vm)
+    await world.deletion_event(vm)
     assert {world.row(vm, each).outcome for each in world.extensions} == {Outcome.INSTALLED}
-    message = world.schedule_queue.revisits.pop()
+    message = world.schedule_queue.reconcile_requests.pop()
     world.arm.machines.clear()
     world.now = message.due
-    await world.line.handle_message(message)
+    await world.dispatcher.handle_message(message)
     assert {world.row(vm, each).outcome for each in world.extensions} == {Outcome.GONE}
 
 
@@ -141,7 +141,7 @@ async def test_a_vm_that_is_being_deleted_is_not_asked_for_anything(world: World
     await world.created(vm)
     assert {world.row(vm, each).waiting_for for each in world.extensions} == {WaitingFor.OPERATION}
     world.arm.machines.clear()
-    await world.goes_on(vm)
+    await world.advance(vm)
     assert {world.row(vm, each).outcome for each in world.extensions} == {Outcome.GONE}
     assert "PUT" not in world.arm.calls
 
@@ -154,10 +154,10 @@ async def test_a_deletion_that_may_not_be_read_is_said_a_day_later_and_pauses_no
     await world.deleted(vm)
     assert {world.row(vm, each).outcome for each in world.extensions} == {Outcome.INSTALLED}
     assert not world.breakers.stored
-    message = world.schedule_queue.revisits.pop()
+    message = world.schedule_queue.reconcile_requests.pop()
     assert message.due == world.now + timedelta(days=1)
     world.now = message.due
-    await world.line.handle_message(message)
+    await world.dispatcher.handle_message(message)
     rows = [world.row(vm, each) for each in world.extensions]
     assert {row.outcome for row in rows} == {Outcome.GONE}
     assert all("unconfirmed" in row.reason for row in rows)
@@ -174,10 +174,12 @@ async def test_a_vm_that_the_list_leaves_out_and_that_may_not_be_read_is_gone_wh
     world.arm.read_errors = [FORBIDDEN]
     if not shown:
         world.arm.access_errors = [FORBIDDEN]
-    await world.line.handle_message(ReconcileRequest(vm, "gone", world.now))
+    await world.dispatcher.handle_message(ReconcileRequest(vm, "gone", world.now))
     assert {world.row(vm, each).outcome for each in world.extensions} == {Outcome.GONE if shown else Outcome.INSTALLED}
     assert not world.breakers.stored
-    assert [message.reason for message in world.schedule_queue.revisits] == ([] if shown else ["deletion-unconfirmed"])
+    assert [message.reason for message in world.schedule_queue.reconcile_requests] == (
+        [] if shown else ["deletion-unconfirmed"]
+    )
 
 
 async def test_a_deletion_whose_read_fails_for_now_is_read_again(world: World) -> None:
@@ -187,7 +189,7 @@ async def test_a_deletion_whose_read_fails_for_now_is_read_again(world: World) -
     world.arm.read_errors = [Evidence(http_status=503, code="ServerBusy")]
     await world.deleted(vm)
     assert world.row(vm).outcome is Outcome.INSTALLED
-    await world.line.handle_message(world.schedule_queue.revisits.pop())
+    await world.dispatcher.handle_message(world.schedule_queue.reconcile_requests.pop())
     assert world.row(vm).outcome is Outcome.GONE
 
 
@@ -213,7 +215,7 @@ async def test_the_late_deletion_of_the_first_vm_does_not_end_the_second(world: 
     world.arm.read_errors = [Evidence(http_status=503, code="ServerBusy")]
     await world.created(vm)
     world.add(vm_id="second")
-    await world.said_deleted(vm, after=-30)
+    await world.deletion_event(vm, after=-30)
     assert world.row(vm).outcome is not Outcome.GONE
     await to_the_end(world, vm)
     assert world.row(vm).outcome is Outcome.INSTALLED
@@ -243,17 +245,17 @@ async def test_a_vm_that_no_policy_reaches_is_not_read(outside: dict[str, Any]) 
     await world.updated(vm)
     await world.deleted(vm)
     await world.extension_written(vm)
-    await world.line.handle_message(ReconcileRequest(vm, "missed", world.now))
+    await world.dispatcher.handle_message(ReconcileRequest(vm, "missed", world.now))
     assert (world.arm.calls, world.ledger.rows, world.ledger.machines) == ([], {}, {})
 
 
 REASONS: dict[str, Callable[[World, VmId], Awaitable[None]]] = {
     "a creation": lambda world, vm: world.created(vm),
     "an update": lambda world, vm: world.updated(vm),
-    "a finding of Azure Policy": lambda world, vm: world.line.handle(
+    "a finding of Azure Policy": lambda world, vm: world.dispatcher.handle(
         PolicyStateChanged(vm, EventRef("found", world.now), compliant=False, definition_id="d")
     ),
-    "the sweep": lambda world, vm: world.line.handle_message(ReconcileRequest(vm, "missed", world.now)),
+    "the sweep": lambda world, vm: world.dispatcher.handle_message(ReconcileRequest(vm, "missed", world.now)),
 }
 PASSING = {
     "throttled": Evidence(http_status=429, code="TooManyRequests"),
@@ -306,11 +308,11 @@ async def test_a_row_whose_policy_goes_ends_without_a_call(
     await world.created(vm)
     after = _with(world, later)
     calls = list(world.arm.calls)
-    await after.due()
+    await after.run_latest_check()
     assert after.row(vm).outcome is Outcome.OUT_OF_SCOPE
     assert says in after.row(vm).reason
     assert world.arm.calls == calls
-    assert [row.outcome for row in world.announced.rows] == [Outcome.OUT_OF_SCOPE]
+    assert [row.outcome for row in world.published.rows] == [Outcome.OUT_OF_SCOPE]
 
 
 @pytest.mark.parametrize(
@@ -322,13 +324,13 @@ async def test_a_request_ends_by_what_became_of_it_whoever_still_wants_it(state:
     vm = world.add()
     await world.created(vm)
     after = _with(world, [])
-    await after.due()
+    await after.run_latest_check()
     assert after.row(vm).outcome is Outcome.REQUESTED, "the handler is at work"
     if state is None:
         world.arm.machines[vm.key]["resources"] = []
     else:
         world.arm.set_extension(vm, extension(state=state))
-    await after.due()
+    await after.run_latest_check()
     assert after.row(vm).outcome is outcome
 
 
@@ -360,7 +362,7 @@ async def test_a_war_ends_with_the_third_undoing_within_a_week() -> None:
     await world.updated(vm)
     assert world.row(vm).error_code == "contested"
     changed = _with(world, [{**POLICY, "settleDelay": "1m"}])
-    await changed.line.handle_message(ReconcileRequest(vm, "changed", world.now))
+    await changed.dispatcher.handle_message(ReconcileRequest(vm, "changed", world.now))
     assert changed.row(vm).outcome is Outcome.REQUESTED
 
 
@@ -397,7 +399,7 @@ async def test_a_wait_that_only_moves_on_writes_no_history_and_a_stopped_vm_is_s
     lines, began = len(world.ledger.history), world.now
     moments = []
     while world.now < began + timedelta(days=365):
-        await world.due()
+        await world.run_latest_check()
         moments.append(world.now - began)
     assert moments[:3] == [timedelta(hours=1), timedelta(hours=7), timedelta(hours=31)]
     assert len(world.ledger.history) == lines
@@ -425,7 +427,7 @@ async def test_what_a_person_may_not_do_changes_nothing() -> None:
     assert after.machine is not None
     assert known.machine is not None
     assert after.machine.row.claim is None
-    assert [row.outcome for row in world.announced.rows] == [Outcome.INSTALLED]
+    assert [row.outcome for row in world.published.rows] == [Outcome.INSTALLED]
 
 
 async def test_what_a_person_may_not_do_leaves_no_row_of_a_vm_that_had_none() -> None:
@@ -440,7 +442,7 @@ async def test_what_a_person_may_not_do_leaves_no_row_of_a_vm_that_had_none() ->
 
 def _with(world: World, policies: list[dict[str, Any]]) -> World:
     """The same world, for a host with other policies."""
-    shared = ("arm", "ledger", "schedule_queue", "breakers", "announced", "sweeps", "rollouts")
+    shared = ("arm", "ledger", "schedule_queue", "breakers", "published", "sweeps", "rollouts")
     return World(policies=policies, now=world.now, **{name: getattr(world, name) for name in shared})
 
 
@@ -455,7 +457,7 @@ async def test_the_reading_of_one_extension_makes_no_event_of_the_machine_old() 
     late = world.trigger()
     world.now += timedelta(seconds=15)
     await world.installed(vm)
-    await world.line.handle(VmWritten(vm, late, created=False))
+    await world.dispatcher.handle(VmWritten(vm, late, created=False))
     assert world.row(vm, tagged["extension"]).outcome is Outcome.REQUESTED
 
 
@@ -473,8 +475,8 @@ async def test_the_reading_for_one_extensions_event_does_not_make_that_of_anothe
     world = World(policies=SHAPES["two policies"])
     vm = world.add()
     await world.created(vm)
-    await world.ends(vm, OMS, "Failed")
-    await world.ends(vm, "inventory-agent", "Failed")
+    await world.finish_install(vm, OMS, "Failed")
+    await world.finish_install(vm, "inventory-agent", "Failed")
     world.now += timedelta(minutes=2)
     for name in world.extensions:
         entry = CATALOGUE[name]
@@ -483,7 +485,7 @@ async def test_the_reading_for_one_extensions_event_does_not_make_that_of_anothe
     late = world.trigger()
     world.now += timedelta(seconds=15)
     await world.extension_written(vm)
-    await world.line.handle(ExtensionWritten(ExtensionId(vm, "InventoryAgent"), late, succeeded=True))
+    await world.dispatcher.handle(ExtensionWritten(ExtensionId(vm, "InventoryAgent"), late, succeeded=True))
     assert {world.row(vm, each).outcome for each in world.extensions} == {Outcome.INSTALLED}
 
 
@@ -496,7 +498,7 @@ def _broken(world: World, policies: list[dict[str, Any]]) -> World:
     return World(
         policies=policies,
         unusable={POLICY["extension"]: BROKEN},
-        **{name: getattr(after, name) for name in ("now", "arm", "ledger", "schedule_queue", "announced")},
+        **{name: getattr(after, name) for name in ("now", "arm", "ledger", "schedule_queue", "published")},
     )
 
 
@@ -507,16 +509,16 @@ async def test_a_row_whose_extension_has_a_broken_file_waits_until_it_is_mended(
     calls = list(world.arm.calls)
     broken = _broken(world, [])
     for _ in range(3):
-        await broken.due()
+        await broken.run_latest_check()
         row = broken.row(vm)
         assert (row.outcome, row.waiting_for) == (Outcome.WAITING, WaitingFor.CONFIGURATION)
         assert row.reason == BROKEN
     assert world.arm.calls == calls
-    assert world.announced.rows == []
+    assert world.published.rows == []
     world.arm.machines[vm.key] = vm_body()
     world.now = broken.now
     mended = _with(world, [POLICY])
-    await mended.due()
+    await mended.run_latest_check()
     assert mended.row(vm).outcome is Outcome.REQUESTED
 
 
@@ -526,7 +528,7 @@ async def test_another_extensions_broken_file_holds_nothing_back() -> None:
     await world.created(vm)
     broken = _broken(world, [SHAPES["two policies"][1]])
     world.arm.machines[vm.key] = vm_body()
-    await broken.due()
+    await broken.run_latest_check()
     assert broken.row(vm).waiting_for is WaitingFor.CONFIGURATION
     assert broken.row(vm, SHAPES["two policies"][1]["extension"]).outcome is Outcome.REQUESTED
 
@@ -537,5 +539,5 @@ async def test_a_request_under_way_ends_by_what_became_of_it_though_its_file_is_
     await world.created(vm)
     broken = _broken(world, [])
     await broken.installed(vm)
-    await broken.due()
+    await broken.run_latest_check()
     assert broken.row(vm).outcome is Outcome.INSTALLED

@@ -34,7 +34,7 @@ async def to_the_end(world: World, vm: VmId) -> None:
     for _ in range(30):
         if all(world.row(vm, each).outcome.final for each in world.extensions):
             return
-        await world.goes_on(vm)
+        await world.advance(vm)
     raise AssertionError(told(world, vm))
 
 
@@ -46,9 +46,9 @@ async def test_they_are_asked_for_one_after_the_other_with_five_calls(world: Wor
         SECOND: (Outcome.WAITING, WaitingFor.OPERATION),
     }
     assert FIRST in world.row(vm, SECOND).reason
-    await world.ends(vm, FIRST)
+    await world.finish_install(vm, FIRST)
     assert told(world, vm) == {FIRST: (Outcome.INSTALLED, None), SECOND: (Outcome.REQUESTED, WaitingFor.INSTALL)}
-    await world.ends(vm, SECOND)
+    await world.finish_install(vm, SECOND)
     assert world.row(vm, SECOND).outcome is Outcome.INSTALLED
     assert world.arm.calls == ["GET", "PUT", "GET", "PUT", "GET extension"]
     assert world.arm.conflicts == 0
@@ -60,12 +60,12 @@ async def test_the_claim_stands_in_the_machines_own_row_and_goes_with_its_end(wo
     claim = world.ledger.machines[vm.key].row.claim
     assert claim is not None
     assert (claim.target, claim.attempt, claim.step, claim.sends) == (FIRST, 1, "extension", 1)
-    await world.ends(vm, FIRST)
+    await world.finish_install(vm, FIRST)
     second = world.ledger.machines[vm.key].row.claim
     assert second is not None
     assert second.target == SECOND
     assert second.digest != claim.digest
-    await world.ends(vm, SECOND)
+    await world.finish_install(vm, SECOND)
     assert world.ledger.machines[vm.key].row.claim is None
 
 
@@ -73,7 +73,7 @@ async def test_the_claim_stands_in_the_machines_own_row_and_goes_with_its_end(wo
 async def test_the_end_of_the_first_takes_the_second_up_whatever_it_was(world: World, state: str) -> None:
     vm = world.add()
     await world.created(vm)
-    await world.ends(vm, FIRST, state)
+    await world.finish_install(vm, FIRST, state)
     assert world.row(vm, SECOND).outcome is Outcome.REQUESTED
 
 
@@ -85,7 +85,7 @@ async def test_where_the_end_of_the_first_is_never_told_its_check_takes_both_on(
     world.arm.set_extension(vm, _succeeded(FIRST))
     world.now = checks[0].due
     for check in checks:
-        await world.line.check(check)
+        await world.dispatcher.check(check)
     assert told(world, vm) == {FIRST: (Outcome.INSTALLED, None), SECOND: (Outcome.REQUESTED, WaitingFor.INSTALL)}
     assert world.arm.calls == ["GET", "PUT", "GET", "PUT"]
 
@@ -130,9 +130,9 @@ async def test_hosts_events_and_people_that_come_at_once_have_one_write_in_fligh
     await asyncio.gather(
         world.created(vm, EventRef("one", world.now)),
         other.created(vm, EventRef("another", world.now)),
-        other.line.handle(VmWritten(vm, EventRef("update", world.now), created=False)),
-        world.line.handle(finding),
-        other.line.handle_message(ReconcileRequest(vm, "missed", world.now)),
+        other.dispatcher.handle(VmWritten(vm, EventRef("update", world.now), created=False)),
+        world.dispatcher.handle(finding),
+        other.dispatcher.handle_message(ReconcileRequest(vm, "missed", world.now)),
     )
     assert sum(row.in_flight for row in (world.row(vm, FIRST), world.row(vm, SECOND))) == 1
     assert world.arm.calls.count("PUT") == 1
@@ -149,10 +149,10 @@ async def test_a_check_that_claimed_and_died_gets_its_check_back_when_it_comes_a
     world.now = check.due
     world.schedule_queue.reachable = False  # the claim is written, its check is not
     with pytest.raises(StorageError):
-        await world.line.check(check)
+        await world.dispatcher.check(check)
     assert world.row(vm, FIRST).waiting_for is WaitingFor.CLAIM
     world.schedule_queue.reachable = True
-    await world.line.check(check)
+    await world.dispatcher.check(check)
     for each in (FIRST, SECOND):
         row = world.row(vm, each)
         assert row.next_attempt_at is not None
@@ -166,9 +166,9 @@ async def test_the_sweeps_message_that_claimed_and_died_gets_its_check_back_too(
     message = ReconcileRequest(vm, "missed", world.now)
     world.schedule_queue.reachable = False
     with pytest.raises(StorageError):
-        await world.line.handle_message(message)
+        await world.dispatcher.handle_message(message)
     world.schedule_queue.reachable = True
-    await world.line.handle_message(message)
+    await world.dispatcher.handle_message(message)
     await to_the_end(world, vm)
     assert told(world, vm) == {FIRST: (Outcome.INSTALLED, None), SECOND: (Outcome.INSTALLED, None)}
 
@@ -185,7 +185,7 @@ async def test_an_unanswered_request_is_sent_again_once_and_counts_once(world: W
         assert claim is not None
         attempts.append((row.attempt, claim.sends))
         assert world.row(vm, SECOND).waiting_for is WaitingFor.OPERATION
-        await world.goes_on(vm)
+        await world.advance(vm)
     assert attempts == [(1, 1), (1, 2), (2, 1)]
     assert world.now - world.row(vm, FIRST).event_time >= timedelta(minutes=12)  # type: ignore[operator]
     await to_the_end(world, vm)
@@ -202,7 +202,7 @@ async def test_an_unanswered_request_that_arm_took_is_not_sent_again(world: Worl
     await world.created(vm)
     world.arm.after_put = None
     assert world.row(vm, FIRST).waiting_for is WaitingFor.CLAIM
-    await world.goes_on(vm)
+    await world.advance(vm)
     assert told(world, vm)[FIRST] == (Outcome.REQUESTED, WaitingFor.INSTALL)
     assert world.arm.calls.count("PUT") == 1
 
@@ -220,7 +220,7 @@ async def test_what_failed_for_good_with_one_is_not_tried_again_for_the_other(wo
     assert check.extension == SECOND
     world.now = check.due
     world.arm.read_errors = [Evidence(http_status=503, code="ServerBusy")]
-    await world.line.check(check)
+    await world.dispatcher.check(check)
     assert world.row(vm, FIRST) == failed
     await to_the_end(world, vm)
     assert world.row(vm, FIRST) == failed

@@ -44,11 +44,11 @@ async def onboarded(world: World, name: str = "web01") -> VmId:
 
 async def test_the_sweep_alone_onboards_a_fleet(world: World) -> None:
     vms = [world.add(f"vm-{number}") for number in range(20)]
-    assert (await world.swept()).missed == 20
+    assert (await world.sweep_and_reconcile()).missed == 20
     for vm in vms:
         world.arm.set_extension(vm, extension())
     world.now += timedelta(hours=1)
-    await world.swept()
+    await world.sweep_and_reconcile()
     assert {world.row(vm).outcome for vm in vms} == {Outcome.INSTALLED}
     assert world.arm.calls.count("PUT") == 20
 
@@ -58,7 +58,7 @@ async def test_the_run_itself_visits_nothing(world: World) -> None:
         world.add(f"vm-{number}")
     await world.sweep.run()
     assert world.arm.calls == ["GRAPH"]
-    assert len(world.schedule_queue.revisits) == 20
+    assert len(world.schedule_queue.reconcile_requests) == 20
 
 
 async def test_a_second_sweep_costs_a_query_and_a_read_of_the_partition() -> None:
@@ -66,11 +66,11 @@ async def test_a_second_sweep_costs_a_query_and_a_read_of_the_partition() -> Non
     world.add("supported", image=BIONIC)
     world.add("windows", os_type="Windows")
     world.add("opted-out", tags={"onboarding": "skip"})
-    await world.swept()
+    await world.sweep_and_reconcile()
     world.arm.calls.clear()
     world.ledger.calls.clear()
     world.now += timedelta(hours=1)
-    report = await world.swept()
+    report = await world.sweep_and_reconcile()
     assert report.requested == 0
     assert (world.arm.calls, world.ledger.calls) == (["GRAPH"], [f"rows of {SUBSCRIPTION}"])
 
@@ -78,7 +78,7 @@ async def test_a_second_sweep_costs_a_query_and_a_read_of_the_partition() -> Non
 async def test_a_vm_that_has_the_extension_is_left_alone(world: World) -> None:
     vm = world.add()
     world.arm.set_extension(vm, extension())
-    assert (await world.swept()).requested == 0
+    assert (await world.sweep_and_reconcile()).requested == 0
     assert world.ledger.rows == {}
 
 
@@ -86,16 +86,16 @@ async def test_an_extension_that_failed_unnoticed_is_looked_into_once(world: Wor
     vm = world.add()
     message = "[ExtensionOperationError] Non-zero exit code: 51"
     world.arm.set_extension(vm, extension(state="Failed"), message, "ProvisioningState/failed/51")
-    assert (await world.swept()).failed == 1
+    assert (await world.sweep_and_reconcile()).failed == 1
     assert world.row(vm).outcome is Outcome.FAILED
     world.now += timedelta(hours=1)
-    assert (await world.swept()).requested == 0
+    assert (await world.sweep_and_reconcile()).requested == 0
 
 
 async def test_an_extension_that_broke_is_looked_into(world: World) -> None:
     vm = await onboarded(world)
     world.arm.set_extension(vm, extension(state="Failed"))
-    assert (await world.swept()).failed == 1
+    assert (await world.sweep_and_reconcile()).failed == 1
     assert world.row(vm).outcome is not Outcome.INSTALLED
 
 
@@ -103,10 +103,10 @@ async def test_a_missed_deletion_is_found(world: World) -> None:
     vm = await onboarded(world)
     await onboarded(world, "other")
     del world.arm.machines[vm.key]
-    assert (await world.swept()).gone == 1
+    assert (await world.sweep_and_reconcile()).gone == 1
     assert world.row(vm).outcome is Outcome.GONE
     world.now += timedelta(hours=1)
-    assert (await world.swept()).gone == 0
+    assert (await world.sweep_and_reconcile()).gone == 0
 
 
 async def test_a_row_that_no_policy_speaks_of_any_more_is_closed_too(world: World) -> None:
@@ -116,7 +116,7 @@ async def test_a_row_that_no_policy_speaks_of_any_more_is_closed_too(world: Worl
     later.ledger.rows = world.ledger.rows
     later.arm.machines = {vm_id("other").key: world.arm.machines[vm_id("other").key]}
     later.now = world.now
-    assert (await later.swept()).gone == 1
+    assert (await later.sweep_and_reconcile()).gone == 1
     assert later.row(vm).outcome is Outcome.GONE
 
 
@@ -124,7 +124,7 @@ async def test_a_row_is_not_closed_because_the_index_has_not_heard_of_its_vm(wor
     world.add("old")
     world.inventory.freeze()
     vm = await onboarded(world)
-    assert (await world.swept()).gone == 1
+    assert (await world.sweep_and_reconcile()).gone == 1
     assert world.row(vm).outcome.present
 
 
@@ -132,14 +132,14 @@ async def test_a_young_row_is_not_even_doubted(world: World) -> None:
     await onboarded(world, "old")
     world.inventory.freeze()
     await world.created(world.add("young"))
-    assert (await world.swept()).requested == 0
+    assert (await world.sweep_and_reconcile()).requested == 0
 
 
 async def test_a_subscription_that_the_identity_may_not_see_any_more_loses_no_row(world: World) -> None:
     vm = await onboarded(world)
     world.inventory.hidden = {SUBSCRIPTION}
     world.arm.list_errors = [NOT_ALLOWED]
-    report = await world.swept()
+    report = await world.sweep_and_reconcile()
     assert report.gone == 0
     assert SUBSCRIPTION in report.unread[0]
     assert world.row(vm).outcome is Outcome.INSTALLED
@@ -148,7 +148,7 @@ async def test_a_subscription_that_the_identity_may_not_see_any_more_loses_no_ro
 async def test_an_extension_that_drifted_away_is_mended(world: World) -> None:
     vm = await onboarded(world)
     world.arm.machines[vm.key].pop("resources")
-    assert (await world.swept()).drifted == 1
+    assert (await world.sweep_and_reconcile()).drifted == 1
     assert world.row(vm).outcome is Outcome.REQUESTED
 
 
@@ -156,7 +156,7 @@ async def test_an_extension_that_the_index_still_misses_is_not_installed_twice(w
     world.add("web01")
     world.inventory.freeze()
     await onboarded(world)
-    assert (await world.swept()).drifted == 1
+    assert (await world.sweep_and_reconcile()).drifted == 1
     assert "PUT" not in world.arm.calls
     assert world.row(vm_id()).outcome.present
 
@@ -164,21 +164,21 @@ async def test_an_extension_that_the_index_still_misses_is_not_installed_twice(w
 async def test_a_vm_that_was_made_again_unannounced_is_found(world: World) -> None:
     vm = await onboarded(world)
     world.add(vm_id="another")
-    assert (await world.swept()).missed == 1
+    assert (await world.sweep_and_reconcile()).missed == 1
     assert world.row(vm).vm_id == "another"
 
 
 async def test_what_an_event_is_about_to_tell_is_left_to_it(world: World) -> None:
     vm = world.add()
     world.arm.machines[vm.key]["properties"]["timeCreated"] = world.now.isoformat()
-    assert (await world.swept()).missed == 0
+    assert (await world.sweep_and_reconcile()).missed == 0
 
 
 async def test_a_message_that_comes_twice_asks_arm_once(world: World) -> None:
     world.add()
     await world.sweep.run()
     for _ in range(2):
-        await world.line.handle_message(world.schedule_queue.revisits[0])
+        await world.dispatcher.handle_message(world.schedule_queue.reconcile_requests[0])
     assert world.arm.calls.count("PUT") == 1
     assert world.arm.calls.count("GET") == 1
 
@@ -193,7 +193,7 @@ async def test_without_resource_graph_arms_lists_do(world: World) -> None:
     world.arm.machines[drifted.key].pop("resources")
     del world.arm.machines[gone.key]
     world.inventory.errors = [NOT_ALLOWED]
-    report = await world.swept()
+    report = await world.sweep_and_reconcile()
     assert (report.missed, report.drifted, report.gone, report.failed) == (1, 1, 1, 0)
     assert world.arm.calls[:2] == ["GRAPH", "LIST"]
 
@@ -203,7 +203,7 @@ async def test_a_subscription_that_cannot_be_listed_is_named_and_stops_nothing_e
     await world.created(vm)
     world.inventory.errors = [NOT_ALLOWED]
     world.arm.list_errors = [TOO_MANY]
-    report = await world.swept()
+    report = await world.sweep_and_reconcile()
     assert SUBSCRIPTION in report.unread[0]
     assert world.row(vm).outcome is Outcome.UNSUPPORTED
 
@@ -211,16 +211,16 @@ async def test_a_subscription_that_cannot_be_listed_is_named_and_stops_nothing_e
 async def test_a_run_that_is_asked_to_slow_down_stops_and_the_next_one_goes_on(world: World) -> None:
     world.add()
     world.inventory.errors = [TOO_MANY]
-    report = await world.swept()
+    report = await world.sweep_and_reconcile()
     assert (report.requested, world.arm.calls) == (0, ["GRAPH"])
     assert "429" in report.stopped
-    assert (await world.swept()).missed == 1
+    assert (await world.sweep_and_reconcile()).missed == 1
 
 
 async def test_only_the_named_subscriptions_are_read(world: World) -> None:
     world = World(policies=[{**POLICY, "scope": ["/subscriptions/another"]}])
     world.add()
-    report = await world.swept()
+    report = await world.sweep_and_reconcile()
     assert report.missed == 0
     assert world.arm.calls == ["GRAPH"]
 
@@ -257,7 +257,7 @@ async def test_runs_keep_to_their_budget_and_go_on(world: World) -> None:
         world.add(f"vm-{number}")
     found = []
     for _ in range(4):
-        found.append((await world.swept()).missed)
+        found.append((await world.sweep_and_reconcile()).missed)
         world.now += timedelta(hours=1)
     assert found == [8, 8, 4, 0]
 
@@ -267,7 +267,7 @@ async def test_visits_are_spread_over_the_minutes_that_arm_needs(world: World) -
     for number in range(25):
         world.add(f"vm-{number}")
     await world.sweep.run()
-    dues = [message.due - world.now for message in world.schedule_queue.revisits]
+    dues = [message.due - world.now for message in world.schedule_queue.reconcile_requests]
     assert dues[0] == timedelta()
     assert dues[-1] == timedelta(minutes=2.4)
 
@@ -297,7 +297,7 @@ async def test_what_is_still_to_be_visited_is_not_asked_for_again(world: World) 
     world.now += timedelta(minutes=1)
     report = await world.sweep.run()
     assert report.busy
-    assert len(world.schedule_queue.revisits) == 1
+    assert len(world.schedule_queue.reconcile_requests) == 1
 
 
 # By hand.
@@ -323,7 +323,7 @@ async def test_a_dry_run_tells_all_and_leaves_no_trace(world: World) -> None:
     report = await world.sweep.run(SweepFilter(dry_run=True), watch)
     assert watch.findings == [(name, Finding(Reason.MISSED, "linux-monitoring")) for name in ("a", "b")]
     assert (report.missed, watch.compared_vms) == (2, 2)
-    assert (world.schedule_queue.revisits, world.sweeps.writes, world.ledger.writes) == ([], 0, 0)
+    assert (world.schedule_queue.reconcile_requests, world.sweeps.writes, world.ledger.writes) == ([], 0, 0)
 
 
 async def test_a_run_for_one_policy_finds_what_that_one_wants(world: World) -> None:
@@ -349,7 +349,7 @@ async def test_a_management_group_stands_for_its_subscriptions() -> None:
     world = World(policies=[{**POLICY, "scope": [GROUP]}])
     world.inventory.groups = {"corp": frozenset([SUBSCRIPTION])}
     vm = world.add()
-    await world.swept()
+    await world.sweep_and_reconcile()
     assert world.row(vm).outcome is Outcome.REQUESTED
     await world.created(world.add("second"))
     assert world.row(vm_id("second")).outcome is Outcome.REQUESTED
@@ -360,9 +360,9 @@ async def test_a_group_that_cannot_be_asked_for_now_is_asked_for_again_soon() ->
     world.inventory.groups = {"corp": frozenset([SUBSCRIPTION])}
     world.inventory.errors = [TOO_MANY]
     vm = world.add()
-    assert (await world.swept()).requested == 0
+    assert (await world.sweep_and_reconcile()).requested == 0
     world.now += timedelta(minutes=2)
-    assert (await world.swept()).missed == 1
+    assert (await world.sweep_and_reconcile()).missed == 1
     world.inventory.errors = [TOO_MANY]
     world.now += timedelta(hours=2)
     await world.updated(vm)
@@ -389,23 +389,23 @@ async def test_groups_are_asked_for_once_an_hour() -> None:
 async def test_a_group_that_nobody_can_look_into_keeps_its_policy_on_the_safe_side(policy: dict[str, object]) -> None:
     world = World(policies=[policy])
     vm = world.add()
-    report = await world.swept()
+    report = await world.sweep_and_reconcile()
     assert "management group 'corp'" in report.unread[0]
     assert (vm.key, OMS) not in world.ledger.rows
     world.inventory.groups = {"corp": frozenset(["99990000-0000-0000-0000-000000000000"])}
     world.now += timedelta(hours=2)
-    assert (await world.swept()).missed == (0 if "scope" in policy else 1)
+    assert (await world.sweep_and_reconcile()).missed == (0 if "scope" in policy else 1)
 
 
 async def test_an_outcome_that_nobody_took_is_told_by_the_sweep(world: World) -> None:
     vm = world.add(image=BIONIC)
-    world.announced.reachable = False
+    world.published.reachable = False
     await world.created(vm)
-    world.announced.reachable = True
+    world.published.reachable = True
     world.now += timedelta(minutes=5)
-    assert (await world.swept()).announced == 1
-    assert [row.outcome for row in world.announced.rows] == [Outcome.UNSUPPORTED]
-    assert (await world.swept()).announced == 0
+    assert (await world.sweep_and_reconcile()).announced == 1
+    assert [row.outcome for row in world.published.rows] == [Outcome.UNSUPPORTED]
+    assert (await world.sweep_and_reconcile()).announced == 0
 
 
 async def test_a_patience_of_seconds_is_enough_where_events_take_no_longer() -> None:
@@ -476,7 +476,7 @@ async def test_a_look_that_was_lost_a_second_time_is_sent_again_an_hour_later(wo
     world.schedule_queue.checks.clear()
     world.arm.machines[vm.key] = vm_body(vm.name)
     world.now += timedelta(hours=1)
-    await world.swept()
+    await world.sweep_and_reconcile()
     assert world.row(vm).outcome is Outcome.REQUESTED
 
 
@@ -514,9 +514,9 @@ async def test_visits_that_nobody_makes_are_asked_for_twice_a_day_at_the_most(wo
     for number in range(30):
         world.add(f"vm-{number}")
     await sweeps_for(world, timedelta(minutes=50))
-    assert len(world.schedule_queue.revisits) == 30
+    assert len(world.schedule_queue.reconcile_requests) == 30
     await sweeps_for(world, DAY - timedelta(minutes=50))
-    assert len(world.schedule_queue.revisits) == 60
+    assert len(world.schedule_queue.reconcile_requests) == 60
 
 
 async def test_a_vm_that_turns_up_later_is_asked_for_at_once(world: World) -> None:
@@ -525,15 +525,15 @@ async def test_a_vm_that_turns_up_later_is_asked_for_at_once(world: World) -> No
     world.add("second")
     report = await world.sweep.run()
     assert (report.missed, report.skipped) == (1, 1)
-    assert world.schedule_queue.revisits[-1].vm == vm_id("second")
+    assert world.schedule_queue.reconcile_requests[-1].vm == vm_id("second")
 
 
 async def test_a_visit_that_was_lost_is_asked_for_again_an_hour_later(world: World) -> None:
     vm = world.add()
     await world.sweep.run()
-    world.schedule_queue.revisits.clear()
+    world.schedule_queue.reconcile_requests.clear()
     world.now += timedelta(hours=1)
-    report = await world.swept()
+    report = await world.sweep_and_reconcile()
     assert (report.missed, report.repeated) == (1, 1)
     assert world.row(vm).outcome is Outcome.REQUESTED
 
@@ -542,7 +542,7 @@ async def test_a_vm_that_drifts_again_after_its_visit_is_asked_for_again_at_once
     vm = await onboarded(world)
     for _ in range(2):
         world.arm.machines[vm.key].pop("resources")
-        assert (await world.swept()).drifted == 1
+        assert (await world.sweep_and_reconcile()).drifted == 1
         world.arm.set_extension(vm, extension())
         await world.extension_written(vm)
         world.now += timedelta(minutes=20)
@@ -560,7 +560,7 @@ async def test_a_dry_run_shows_what_was_asked_for_too(world: World) -> None:
 async def test_reading_overdue_rows_leaves_time_for_the_rest(world: World) -> None:
     await overdue(world, 4)
     world.add("missed")
-    world.ledger.takes = lambda: setattr(world, "now", world.now + timedelta(seconds=50))
+    world.ledger.while_listing = lambda: setattr(world, "now", world.now + timedelta(seconds=50))
     report = await world.sweep.run()
     assert report.overdue < 4
     assert "after 0:01:00 of reading overdue rows" in report.stopped
@@ -568,13 +568,13 @@ async def test_reading_overdue_rows_leaves_time_for_the_rest(world: World) -> No
 
 
 async def test_publishing_outcomes_leaves_time_for_the_rest(world: World) -> None:
-    world.announced.reachable = False
+    world.published.reachable = False
     for number in range(5):
         await world.created(world.add(f"vm-{number}", image=BIONIC))
     world.now += timedelta(hours=1)
-    world.announced.reachable = True
+    world.published.reachable = True
     world.add("missed")
-    world.ledger.takes = lambda: setattr(world, "now", world.now + timedelta(seconds=50))
+    world.ledger.while_listing = lambda: setattr(world, "now", world.now + timedelta(seconds=50))
     report = await world.sweep.run()
     assert 0 < report.announced < 5
     assert "after 0:02:00 of publishing outcomes" in report.stopped
@@ -623,7 +623,7 @@ async def test_what_resource_graph_breaks_off_is_read_by_arms_list(world: World)
     world.add("missed")
     del world.arm.machines[gone.key]
     world.inventory.errors_midway = [Evidence(code="ResultTruncated", message="Resource Graph left rows out")]
-    report = await world.swept()
+    report = await world.sweep_and_reconcile()
     assert (report.missed, report.gone) == (1, 1)
     assert world.row(well).outcome is Outcome.INSTALLED
     assert world.row(gone).outcome is Outcome.GONE
@@ -694,7 +694,7 @@ async def test_looks_that_nothing_waits_for_any_more_leave_the_poison_queue(worl
         "not a message",
     ]
     world.arm.machines[healed.key] = vm_body(healed.name)
-    await world.line.handle_message(checks[healed])
+    await world.dispatcher.handle_message(checks[healed])
     report = await world.sweep.run()
     assert world.poison.messages == [checks[waiting], "not a message"]
     assert report.poison == 3
@@ -704,8 +704,8 @@ async def test_looks_that_nothing_waits_for_any_more_leave_the_poison_queue(worl
 async def test_a_visit_leaves_the_poison_queue_when_the_vm_was_visited_since(world: World) -> None:
     vm, other = world.add(), world.add("other")
     await world.sweep.run()
-    world.poison.messages = [*world.schedule_queue.revisits]
-    world.schedule_queue.revisits.clear()
+    world.poison.messages = [*world.schedule_queue.reconcile_requests]
+    world.schedule_queue.reconcile_requests.clear()
     world.now += timedelta(hours=1)
     await world.created(vm)
     await world.sweep.run()
@@ -759,7 +759,7 @@ async def test_final_rows_are_opened_again_by_a_policy_that_has_been_the_same_fo
     assert (await world.sweep.run()).changed == 0
     world.now += timedelta(minutes=1)
     report = await world.sweep.run()
-    assert (report.changed, [work.reason for work in world.schedule_queue.revisits]) == (1, ["changed"])
+    assert (report.changed, [work.reason for work in world.schedule_queue.reconcile_requests]) == (1, ["changed"])
 
 
 async def test_while_two_versions_are_at_work_neither_opens_the_others_rows(world: World) -> None:
@@ -801,7 +801,7 @@ async def test_rows_of_the_same_policy_and_of_the_version_before_rest(world: Wor
 async def test_a_row_of_a_vm_that_the_changed_policy_leaves_out_is_said_anew(world: World) -> None:
     vm = await unsupported_by(world, "another")
     world.arm.machines[vm.key]["tags"] = {"onboarding": "skip"}
-    assert (await world.swept()).changed == 1
+    assert (await world.sweep_and_reconcile()).changed == 1
     assert world.row(vm).outcome is Outcome.OUT_OF_SCOPE
 
 
