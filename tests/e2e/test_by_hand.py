@@ -114,7 +114,7 @@ async def test_three_requests_at_once_are_one_put(night: Night) -> None:
     assert night.laptop.arm.requests.kinds(vm=machine.id)["extension-put"] == 1
 
 
-async def test_what_is_forbidden_is_refused_with_the_reason(night: Night) -> None:
+async def test_a_vm_that_policy_or_os_excludes_is_refused_with_the_reason(night: Night) -> None:
     skipped = night.add("skipped", tags={"onboarding": "skip"})
     told = await night.onboard("install", "--force", skipped.id, *FAST)
     assert told.code == 1
@@ -150,14 +150,14 @@ async def test_each_code_of_the_document_shows_its_meaning_and_action(failures: 
         assert extension["advice"].startswith(action)
 
 
-async def test_status_shows_them_too(failures: dict[str, Any]) -> None:
+async def test_status_shows_the_refused_vms_too(failures: dict[str, Any]) -> None:
     for code, out in failures["status"].items():
         meaning, action = WORDS.get(code, DOCUMENT[code][0]), DOCUMENT[code][1]
         words = f"{meaning} {action or ''}".split()
         assert [word for word in words if len(word) < 30 and word not in out] == []  # a long one is folded
 
 
-async def test_a_failed_row_is_retried_after_it_was_mended(night: Night) -> None:
+async def test_a_failed_row_is_retried_after_the_fix(night: Night) -> None:
     machine = night.add("mended", runs=(HandlerRun(exit_code=62), HandlerRun()))
     assert (await night.onboard("install", machine.id, *FAST)).code == 1
     assert (await night.rows("--vm", "mended"))[0]["Outcome"] == "Failed"
@@ -186,7 +186,7 @@ async def test_a_vm_that_does_not_run_gives_no_log_and_says_why(night: Night) ->
     assert "a VM that runs" in told.err
 
 
-async def test_a_whole_template_ends_as_the_line_does(night: Night) -> None:
+async def test_a_complete_template_deploys_what_the_function_app_installs(night: Night) -> None:
     """The root template on a VM that is there; then the line looks at it, as it would for its event."""
     by_template, by_line = night.add("templated"), night.add("lined")
     made = await night.onboard("template", "--placement", "root", "--complete", "--vm", "templated")
@@ -208,7 +208,7 @@ async def test_a_whole_template_ends_as_the_line_does(night: Night) -> None:
     assert {k: v for k, v in row.items() if k not in own} == {k: v for k, v in other.items() if k not in own}
 
 
-async def test_a_whole_nested_template_makes_a_vm_that_is_onboarded(night: Night) -> None:
+async def test_a_complete_nested_template_creates_a_vm_that_is_onboarded(night: Night) -> None:
     neighbour = night.add("neighbour", group="rg-new")
     made = await night.onboard("template", "--complete", "--vm", "newborn")
     image = {"imagePublisher": "OpenLogic", "imageOffer": "CentOS", "imageSku": "7_9-gen2"}

@@ -98,13 +98,13 @@ def test_both_schemas_and_every_kind_of_fault_were_at_work(ended: Ended) -> None
     assert ended.report["outcome_events"] >= VMS
 
 
-def test_standard_output_is_one_json_object_and_progress_is_beside_it(ended: Ended) -> None:
+def test_standard_output_is_one_json_object_and_progress_goes_to_standard_error(ended: Ended) -> None:
     assert len(ended.output.splitlines()) == 1
     assert f"of {VMS} created" in ended.errors
 
 
 @needs_proc
-def test_nothing_is_left_of_it(ended: Ended) -> None:
+def test_the_demo_leaves_no_process_and_no_file(ended: Ended) -> None:
     assert ended.left == []
 
 

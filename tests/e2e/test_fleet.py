@@ -51,7 +51,7 @@ async def test_one_sweep_brings_a_fleet_to_policy_and_a_second_one_does_nothing(
     assert fleet.calls() == {"graph-query": 1, "subscription-list": 1}
 
 
-async def test_the_visits_of_a_sweep_stay_within_arms_limits(fleet: Fleet) -> None:
+async def test_the_reconciles_of_a_sweep_stay_within_arms_limits(fleet: Fleet) -> None:
     fleet.add(300)
     await fleet.sweep_and_reconcile()
     assert not [request for request in fleet.arm.requests if request.status == 429]

@@ -105,7 +105,7 @@ async def test_the_vms_of_a_list_are_read_and_what_is_gone_is_unknown(cloud: Clo
     assert simulator.requests.kinds()["vm-get"] == 2
 
 
-async def test_who_is_not_signed_in_is_told_so(cloud: Cloud, policies: Path, tmp_path: Path) -> None:
+async def test_a_missing_login_is_reported(cloud: Cloud, policies: Path, tmp_path: Path) -> None:
     _, environment = cloud
     signed_out = {**environment, "IDENTITY_ENDPOINT": "", "IDENTITY_HEADER": "", "AZURE_CONFIG_DIR": str(tmp_path)}
     code, told, err = await plan(policies, signed_out)

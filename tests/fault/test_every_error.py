@@ -67,7 +67,7 @@ async def test_every_sample(world: World, sample: dict[str, Any], at: str) -> No
 
 @needs_samples
 @pytest.mark.parametrize("sample", SAMPLES, ids=[sample["id"] for sample in SAMPLES])
-async def test_every_sample_as_what_the_handler_says(world: World, sample: dict[str, Any]) -> None:
+async def test_every_sample_as_a_failure_of_the_handler(world: World, sample: dict[str, Any]) -> None:
     vm = world.add()
     await world.created(vm)
     failed = f"{sample['code']}: {sample['message']}"

@@ -142,7 +142,7 @@ async def all_published(laptop: Laptop, wanted: list[tuple[str, str]]) -> None:
 
 
 @pytest.mark.parametrize(("name", "forwarded"), CASES, ids=IDS)
-async def test_what_is_written_down_finishes_the_job(ended: Ended, name: str, forwarded: bool) -> None:
+async def test_the_stored_state_is_enough_to_finish(ended: Ended, name: str, forwarded: bool) -> None:
     spec = spec_of(name, forwarded)
     vm = spec.id.lower()
     assert ended.kill_points[spec.name].fired
@@ -157,7 +157,7 @@ async def test_what_is_written_down_finishes_the_job(ended: Ended, name: str, fo
         assert 1 <= ended.published[(vm, target.extension)] <= 3
 
 
-async def test_the_invariant_is_whole(ended: Ended) -> None:
+async def test_the_invariant_holds(ended: Ended) -> None:
     findings = judge(ended.final)
     assert [violation.says for finding in findings for violation in finding.violations] == []
 

@@ -63,7 +63,7 @@ async def test_a_vm_that_the_person_may_not_write_keeps_its_row(
     assert "web01: " in capsys.readouterr().err
 
 
-async def test_the_other_vms_are_taken_up(world: World) -> None:
+async def test_the_other_vms_are_retried(world: World) -> None:
     first, second = await failed(world, "first"), await failed(world, "second")
     world.arm.read_errors = [FORBIDDEN]
     assert await retried(world, first, second) == 1

@@ -202,7 +202,7 @@ def test_what_a_list_tells_of_an_extension_in_part_is_never_taken_for_all(
         assert {key: resource.get(key) for key in told} == {key: CLI_EXTENSION[key] for key in told}
 
 
-def test_explain_says_it_too(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_explain_shows_the_same(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert explain(folder, {**flat_body(WEST), "resources": [ANOTHER_NAME]}) == 0
     assert (
         "→ unknown: what is given names the VM's extensions without handler or state (by-hand)"
@@ -217,7 +217,7 @@ def test_a_known_handler_leaves_no_room_for_a_nameless_one(folder: Path, capsys:
     assert change["after"]["decision"] == "AlreadyInstalled"
 
 
-def test_a_row_of_resource_graph_says_what_it_does_not_tell(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_values_that_a_resource_graph_row_lacks_are_unknown(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     body = {key: value for key, value in WEST.items() if key != "resources"}
     body["properties"] = {key: value for key, value in WEST["properties"].items() if key != "instanceView"}
     for row, silent in ((body, False), ({**body, "resourceGroup": "app-rg", "tenantId": "t"}, True)):
@@ -247,7 +247,7 @@ def test_what_is_read_from_azure_is_named_by_its_id(folder: Path, capsys: pytest
     assert "fleet.json, line 1: has no id of a VM" in capsys.readouterr().err
 
 
-async def test_whatever_arm_is_too_busy_for_is_read_again(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_throttled_read_is_repeated(caplog: pytest.LogCaptureFixture) -> None:
     world, slept = World(), list[float]()
     fleet = [each for name in ("a", "b", "gone") if (each := parse_listed(vm_body(name)))]
     world.add("a")
@@ -268,7 +268,7 @@ async def test_whatever_arm_is_too_busy_for_is_read_again(caplog: pytest.LogCapt
     assert seen[1].facts.tags == {}, "nobody wants it: the list has to do"
 
 
-async def test_a_live_read_looks_around_where_a_rule_asks_for_it() -> None:
+async def test_a_live_read_includes_the_groups_that_a_rule_needs() -> None:
     world = World()
     vm = world.add("a")
     world.arm.scopes[f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{vm.resource_group}".lower()] = {
@@ -332,7 +332,7 @@ def test_explain_takes_one_policy_by_its_name(folder: Path, capsys: pytest.Captu
     assert "there are: linux-monitoring, z" in capsys.readouterr().err
 
 
-def test_explain_names_an_id_that_is_no_vms(capsys: pytest.CaptureFixture[str]) -> None:
+def test_explain_refuses_the_id_of_another_resource(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["policy", "explain", "--vm", "/subscriptions/s/resourceGroups/g"]) == 2
     assert "is no VM's id" in capsys.readouterr().err
 

@@ -135,7 +135,7 @@ def test_a_key_in_clear_is_an_error_whatever_is_unknown_or_switched_off(
     assert "in clear" in clear["message"]
 
 
-def test_what_is_not_deployed_needs_no_settings(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_policy_that_deploys_nothing_needs_no_settings(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for effect in ("auditIfNotExists", "Disabled"):
         path = write(folder / "p.yaml", {"name": "p", "extension": "probe-linux", "effect": effect})
         assert validate(path, capsys=capsys) == []
@@ -200,7 +200,7 @@ def test_an_extension_that_is_there_already_is_an_error(
         (b"cases: []\n", "unknown key 'cases'"),
     ],
 )
-def test_whatever_a_file_holds_its_error_has_a_line_and_a_reason(
+def test_any_error_of_a_file_has_a_line_and_a_reason(
     tmp_path: Path, content: bytes, says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "p.yaml"
@@ -212,7 +212,9 @@ def test_whatever_a_file_holds_its_error_has_a_line_and_a_reason(
 
 
 @pytest.mark.parametrize("action", ["validate", "test"])
-def test_a_path_that_holds_nothing_is_an_error(tmp_path: Path, action: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_path_without_policy_files_is_an_error(
+    tmp_path: Path, action: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     holds_other_things = tmp_path / "other"
     (holds_other_things / "deeper").mkdir(parents=True)
     (holds_other_things / "README.md").write_text("x")
@@ -258,7 +260,7 @@ VALUES = st.recursive(
 @given(
     key=st.sampled_from(["settings", "protectedSettings", "workspaces", "effect", "extension", "name"]), value=VALUES
 )
-def test_whatever_stands_in_a_policy_it_ends_with_a_count(
+def test_the_validation_of_any_policy_ends_with_a_count(
     folder: Path, key: str, value: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = folder / "p.json"
@@ -269,7 +271,7 @@ def test_whatever_stands_in_a_policy_it_ends_with_a_count(
     assert all(error.startswith(f"{path}:") for error in errors)
 
 
-def test_a_file_of_nothing_but_errors_ends(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_errors_of_one_file_are_limited(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     many = {f"unknown{number}": number for number in range(3000)}
     path = write(folder / "p.yaml", {**GOOD, "settings": {**GOOD["settings"], **many}, **many})
     errors = validate(path, capsys=capsys)

@@ -86,7 +86,7 @@ def arguments(*given: str) -> argparse.Namespace:
 
 @pytest.mark.parametrize("evidence", [NO_TOKEN, OTHER_TENANT, EXPIRED, UNKNOWN, NO_ANSWER], ids=lambda e: e.code)
 @pytest.mark.parametrize("command", ["install", "retry"])
-async def test_whom_arm_does_not_serve_writes_nothing(world: World, command: str, evidence: Evidence) -> None:
+async def test_a_person_whom_arm_refuses_writes_nothing(world: World, command: str, evidence: Evidence) -> None:
     vm = await failed(world)
     before = written(world)
     world.arm.access_errors = [evidence]
@@ -96,7 +96,7 @@ async def test_whom_arm_does_not_serve_writes_nothing(world: World, command: str
     assert written(world) == before
 
 
-async def test_each_subscription_is_asked_for_once(world: World) -> None:
+async def test_the_access_to_each_subscription_is_checked_once(world: World) -> None:
     vms = [world.add("a"), world.add("b")]
     await world.requests.check_access(vms)
     assert world.arm.checked == [SUBSCRIPTION]
@@ -117,7 +117,7 @@ async def test_a_busy_arm_is_no_reason_to_refuse(world: World, status: int) -> N
     await check_access(world.arm, [SUBSCRIPTION])
 
 
-async def test_whoever_sees_no_subscription_is_refused(world: World) -> None:
+async def test_a_person_who_sees_no_subscription_is_refused(world: World) -> None:
     await check_sight(world.arm)
     world.arm.subscriptions = ()
     with pytest.raises(NoAccess):
@@ -168,7 +168,7 @@ async def test_a_right_that_is_missing_for_the_install_opens_no_breaker_while_a_
     assert not world.row(vm).outcome.final
 
 
-async def test_the_rows_are_shown_of_a_vm_that_cannot_be_followed(
+async def test_the_rows_of_a_vm_that_cannot_be_followed_are_shown(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     vm = world.add()
@@ -197,7 +197,7 @@ async def test_of_several_vms_one_that_the_person_may_not_read_is_named(
     assert "AlreadyInstalled" in told.out
 
 
-async def test_two_says_that_the_person_may_do_nothing(world: World) -> None:
+async def test_exit_code_2_means_that_the_person_has_no_access(world: World) -> None:
     vm = world.add()
     world.arm.read_errors = [FORBIDDEN]
     assert await install.run_requests(arguments("install", "--no-wait"), world.requests, (vm,)) == 2

@@ -28,7 +28,7 @@ def read(file: str) -> dict[str, str]:
     return dict(environment_of(argparse.Namespace(settings=file)))
 
 
-def test_libraries_see_the_files_values_and_they_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_libraries_see_the_values_of_the_file_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", "/of/the/shell.pem")
     monkeypatch.setenv("OMS_WORKSPACE_ID", "of-the-shell")
     file = write(tmp_path, {"SSL_CERT_FILE": "/of/the/file.pem", "IDENTITY_ENDPOINT": "http://127.0.0.1:1/msi/token"})
@@ -57,7 +57,7 @@ def test_nothing_that_reads_the_environment_early_is_loaded_with_the_commands() 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=3))
-def test_any_names_and_values_are_taken_or_named(tmp_path: Path, values: dict[str, str]) -> None:
+def test_any_names_and_values_are_used_or_refused(tmp_path: Path, values: dict[str, str]) -> None:
     file = write(tmp_path, values)
     with restored_environment():
         try:

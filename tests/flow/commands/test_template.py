@@ -85,14 +85,14 @@ def test_the_resource_is_the_documents_example(template: Any, placement: str, ex
     assert made == expected
 
 
-def test_names_that_are_not_given_are_the_deployments(template: Any) -> None:
+def test_names_that_are_not_given_become_parameters(template: Any) -> None:
     made = json.loads(template("--placement", "root"))
     assert made["name"] == "[concat(parameters('vmName'), '/OMSExtension')]"
     assert made["dependsOn"] == ["[concat('Microsoft.Compute/virtualMachines/', parameters('vmName'))]"]
     assert made["location"] == "[resourceGroup().location]"
 
 
-def test_a_whole_template_asks_for_what_the_line_asks_for(template: Any) -> None:
+def test_a_complete_template_deploys_what_the_function_app_requests(template: Any) -> None:
     made = json.loads(template("--placement", "root", "--complete", "--vm", "web01"))
     assert made["parameters"]["workspaceKey"]["type"] == "secureString"
     assert "defaultValue" not in made["parameters"]["workspaceKey"]
@@ -104,7 +104,7 @@ def test_a_whole_template_asks_for_what_the_line_asks_for(template: Any) -> None
     assert "dependsOn" not in extension  # ARM refuses a dependency on what the template does not deploy
 
 
-def test_a_whole_nested_template_has_the_vm_around_it(template: Any) -> None:
+def test_a_complete_nested_template_contains_the_vm(template: Any) -> None:
     made = json.loads(template("--complete"))
     (machine,) = made["resources"]
     (extension,) = machine["resources"]
@@ -137,7 +137,7 @@ def test_bicep_says_the_same(template: Any, placement: str, complete: tuple[str,
 
 
 @pytest.mark.parametrize("value", ["it's", "a\\b", "${x}", "[x]", "line\nline", "'''", "\t"])
-def test_texts_stay_what_they_are(value: str) -> None:
+def test_texts_are_not_read_as_expressions(value: str) -> None:
     entry = load_catalogue()["oms-agent-linux"]
     template = ExtensionTemplate(entry, Placement.NESTED, public={"workspaceId": value}, vm="v", location="l")
     assert arm_template(template)["properties"]["settings"] == {
@@ -169,7 +169,7 @@ def test_a_setting_without_a_value_here_is_a_parameter(
         ("", ["--vm", "a b"], "--vm"),
     ],
 )
-def test_what_cannot_be_is_said(
+def test_impossible_arguments_are_refused(
     tmp_path: Path,
     settings: Path,
     capsys: pytest.CaptureFixture[str],

@@ -16,7 +16,7 @@ CASES = [case for case in read_lines("field/diagnose.jsonl") if case["door"] == 
 
 @needs_samples
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
-def test_what_people_paste_is_answered_rightly(case: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_field_samples_are_diagnosed_correctly(case: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     given = case["input"] if isinstance(case["input"], str) else json.dumps(case["input"])
     assert main(["diagnose", "--format", "json", given]) == 0
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

@@ -81,7 +81,9 @@ def _parts_left(secret: str, echo: Callable[[str], str], text: str) -> list[str]
 
 @pytest.mark.parametrize("echo", ECHOES.values(), ids=ECHOES)
 @pytest.mark.parametrize("secret", [KEY, PROXY], ids=["key", "proxy"])
-async def test_what_a_handler_echoes(echo: Callable[[str], str], secret: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_no_secret_that_a_handler_echoes_is_shown(
+    echo: Callable[[str], str], secret: str, caplog: pytest.LogCaptureFixture
+) -> None:
     watched = Watched(caplog)
     world = watched.world
     vm = world.add()
@@ -97,7 +99,7 @@ async def test_what_a_handler_echoes(echo: Callable[[str], str], secret: str, ca
 @pytest.mark.parametrize("echo", ECHOES.values(), ids=ECHOES)
 @pytest.mark.parametrize("secret", [KEY, PROXY], ids=["key", "proxy"])
 @pytest.mark.parametrize("status", [400, 403, 409, 500])
-async def test_what_arm_echoes(
+async def test_no_secret_that_arm_echoes_is_shown(
     status: int, echo: Callable[[str], str], secret: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     watched = Watched(caplog)
@@ -114,7 +116,7 @@ async def test_what_arm_echoes(
     assert _parts_left(secret, echo, watched.everything()) == []
 
 
-async def test_a_password_that_stands_alone(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_password_alone_is_masked(caplog: pytest.LogCaptureFixture) -> None:
     watched = Watched(caplog)
     vm = watched.world.add()
     watched.world.arm.install_errors = [Evidence(http_status=400, code="x", message=f"password '{PASSWORD}' refused")]
@@ -123,7 +125,7 @@ async def test_a_password_that_stands_alone(caplog: pytest.LogCaptureFixture) ->
     assert PASSWORD not in watched.everything()
 
 
-async def test_what_is_no_secret_stays_readable(caplog: pytest.LogCaptureFixture) -> None:
+async def test_text_without_secrets_stays_readable(caplog: pytest.LogCaptureFixture) -> None:
     world = Watched(caplog).world
     vm = world.add()
     text = f"Workspace {WORKSPACE_ID} of {vm_id()} does not take machines of westeurope."

@@ -51,7 +51,7 @@ def test_one_vm_gets_one_answer(files: Path, capsys: pytest.CaptureFixture[str])
     ],
     ids=["lines", "array", "arm list", "wrapped"],
 )
-def test_many_vms_get_one_answer_a_line_in_their_order(files: Path, text: str) -> None:
+def test_many_vms_get_one_answer_on_each_line_in_their_order(files: Path, text: str) -> None:
     options = ["--definition", str(files / "definition.json"), "--vm", "-", "--format", "json"]
     parameters = ["--parameters", json.dumps({"publisher": AGENT[1]})]
     command = [sys.executable, "-m", "onboarding", "policy", "evaluate", *options, *parameters]
@@ -60,7 +60,7 @@ def test_many_vms_get_one_answer_a_line_in_their_order(files: Path, text: str) -
     assert told == [(True, False), (False, None), (True, True)]
 
 
-def test_people_read_sentences(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_text_output_is_sentences(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate(files, str(files / "vm.json")) == 0
     assert capsys.readouterr().out.startswith("vm-1: applies (DeployIfNotExists), not compliant\n  if: ✓")
 
@@ -142,7 +142,7 @@ def test_validate_finds_every_error_with_file_and_line(tmp_path: Path, capsys: p
     assert main(["policy", "validate", str(tmp_path / "none")]) == 2
 
 
-def test_test_runs_the_cases_beside_the_policies(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_test_runs_the_cases_of_the_policies(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (files / "linux.yaml").write_text("name: x\nextension: oms-agent-linux\nrule: {field: name, like: vm-*}\n")
     cases = files / "linux.cases.yaml"
     cases.write_text(
@@ -172,9 +172,7 @@ def test_test_runs_the_cases_beside_the_policies(files: Path, capsys: pytest.Cap
     assert "x: cannot be expected here" in told
 
 
-def test_import_writes_a_policy_that_validates_once_nothing_is_missing(
-    files: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_imported_policy_is_valid_once_nothing_is_missing(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (files / "deploy.json").write_text(json.dumps(deploying(TEMPLATE)))
     out = files / "policy.yaml"
     assert main(["policy", "import", str(files / "deploy.json"), "-o", str(out)]) == 0

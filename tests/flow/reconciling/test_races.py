@@ -65,7 +65,7 @@ async def test_an_install_that_ends_while_its_vm_is_closed_does_not_open_it(worl
     assert outcomes(world, vm) == {Outcome.GONE}
 
 
-async def test_an_end_that_overtakes_a_look_is_not_lost(world: World, ledger: Overtaken) -> None:
+async def test_an_end_that_overtakes_a_scheduled_check_is_not_lost(world: World, ledger: Overtaken) -> None:
     vm = world.add()
     await world.created(vm)
 
@@ -86,7 +86,7 @@ async def test_an_end_that_overtakes_a_look_is_not_lost(world: World, ledger: Ov
     assert outcomes(world, vm) == {Outcome.INSTALLED}
 
 
-async def test_an_event_that_is_overtaken_all_the_time_comes_again(world: World, ledger: Overtaken) -> None:
+async def test_an_event_that_loses_every_race_is_redelivered(world: World, ledger: Overtaken) -> None:
     vm = world.add(agent="not_ready")
     await world.created(vm)
 
@@ -104,7 +104,7 @@ async def test_an_event_that_is_overtaken_all_the_time_comes_again(world: World,
     assert outcomes(world, vm) == {Outcome.GONE}
 
 
-async def test_copies_of_an_event_add_no_looks(world: World) -> None:
+async def test_copies_of_an_event_add_no_scheduled_checks(world: World) -> None:
     vm = world.add(agent="not_ready")
     trigger = world.trigger()
     for _ in range(5):
@@ -115,7 +115,7 @@ async def test_copies_of_an_event_add_no_looks(world: World) -> None:
 
 
 @pytest.mark.parametrize("reached", range(3))
-async def test_an_event_that_comes_again_takes_up_what_the_first_time_did_not_reach(reached: int) -> None:
+async def test_a_redelivered_event_continues_where_the_first_delivery_stopped(reached: int) -> None:
     """Storage goes away after each of the first writes of a pass over two extensions."""
     ledger = Failing(reached)
     world = World(ledger=ledger, policies=SHAPES["two policies"])

@@ -38,7 +38,7 @@ async def to_the_end(world: World, vm: VmId) -> None:
     raise AssertionError(told(world, vm))
 
 
-async def test_they_are_asked_for_one_after_the_other_with_five_calls(world: World) -> None:
+async def test_two_extensions_are_requested_one_after_the_other_with_five_calls(world: World) -> None:
     vm = world.add()
     await world.created(vm)
     assert told(world, vm) == {
@@ -54,7 +54,7 @@ async def test_they_are_asked_for_one_after_the_other_with_five_calls(world: Wor
     assert world.arm.conflicts == 0
 
 
-async def test_the_claim_stands_in_the_machines_own_row_and_goes_with_its_end(world: World) -> None:
+async def test_the_machine_row_holds_the_claim_until_the_request_ends(world: World) -> None:
     vm = world.add()
     await world.created(vm)
     claim = world.ledger.machines[vm.key].row.claim
@@ -70,14 +70,14 @@ async def test_the_claim_stands_in_the_machines_own_row_and_goes_with_its_end(wo
 
 
 @pytest.mark.parametrize("state", ["Failed", "Succeeded"])
-async def test_the_end_of_the_first_takes_the_second_up_whatever_it_was(world: World, state: str) -> None:
+async def test_any_end_of_the_first_extension_starts_the_second(world: World, state: str) -> None:
     vm = world.add()
     await world.created(vm)
     await world.finish_install(vm, FIRST, state)
     assert world.row(vm, SECOND).outcome is Outcome.REQUESTED
 
 
-async def test_where_the_end_of_the_first_is_never_told_its_check_takes_both_on(world: World) -> None:
+async def test_the_scheduled_check_continues_both_where_the_event_of_the_first_is_lost(world: World) -> None:
     vm = world.add()
     await world.created(vm)
     checks = [check for check in world.schedule_queue.checks if check.due == world.row(vm, SECOND).next_attempt_at]
@@ -91,7 +91,7 @@ async def test_where_the_end_of_the_first_is_never_told_its_check_takes_both_on(
 
 
 @pytest.mark.parametrize("at", ["claim", "record"])
-async def test_redelivery_goes_on_with_the_extension_that_was_not_reached(at: str) -> None:
+async def test_a_redelivery_continues_with_the_extension_that_was_not_reached(at: str) -> None:
     """Storage fails in the middle of a delivery: the event comes again, and no extension is left behind."""
     ledger = _Failing(at)
     world = World(policies=TWO, ledger=ledger)
@@ -106,7 +106,7 @@ async def test_redelivery_goes_on_with_the_extension_that_was_not_reached(at: st
     assert world.arm.calls.count("PUT") == 2
 
 
-async def test_an_event_that_had_reached_one_extension_alone_reaches_the_other_when_it_comes_again(
+async def test_a_redelivered_event_reaches_the_extension_that_the_first_delivery_did_not(
     world: World,
 ) -> None:
     """As a version before left it: a row for the first, made by this event, and none for the second."""
@@ -121,7 +121,7 @@ async def test_an_event_that_had_reached_one_extension_alone_reaches_the_other_w
     assert world.arm.calls.count("PUT") == 1
 
 
-async def test_hosts_events_and_people_that_come_at_once_have_one_write_in_flight(world: World) -> None:
+async def test_concurrent_hosts_events_and_people_have_one_write_in_flight(world: World) -> None:
     vm = world.add()
     other = World(
         policies=TWO, arm=world.arm, ledger=world.ledger, schedule_queue=world.schedule_queue, breakers=world.breakers
@@ -141,7 +141,7 @@ async def test_hosts_events_and_people_that_come_at_once_have_one_write_in_fligh
     assert world.arm.calls.count("PUT") == 2
 
 
-async def test_a_check_that_claimed_and_died_gets_its_check_back_when_it_comes_again(world: World) -> None:
+async def test_a_check_whose_worker_died_after_the_claim_is_scheduled_again_at_redelivery(world: World) -> None:
     vm = world.add(power="deallocated")
     await world.created(vm)
     world.add()
@@ -161,7 +161,7 @@ async def test_a_check_that_claimed_and_died_gets_its_check_back_when_it_comes_a
     assert world.arm.calls.count("PUT") == 2
 
 
-async def test_the_sweeps_message_that_claimed_and_died_gets_its_check_back_too(world: World) -> None:
+async def test_a_sweep_message_whose_worker_died_after_the_claim_schedules_its_check_too(world: World) -> None:
     vm = world.add()
     message = ReconcileRequest(vm, "missed", world.now)
     world.schedule_queue.reachable = False
@@ -207,7 +207,7 @@ async def test_an_unanswered_request_that_arm_took_is_not_sent_again(world: Worl
     assert world.arm.calls.count("PUT") == 1
 
 
-async def test_what_failed_for_good_with_one_is_not_tried_again_for_the_other(world: World) -> None:
+async def test_a_permanent_failure_of_one_is_not_retried_for_the_other(world: World) -> None:
     """Neither by its events, nor by its checks, nor where the VM cannot be read."""
     vm = world.add()
     refusal = Evidence(http_status=400, code="InvalidParameter", message="typeHandlerVersion is invalid.")

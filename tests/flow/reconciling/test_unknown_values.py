@@ -59,7 +59,7 @@ UNKNOWN = [
 
 
 @pytest.mark.parametrize("rule", UNKNOWN, ids=lambda rule: json.dumps(rule)[:60])
-def test_every_command_says_that_it_is_not_known(
+def test_every_command_reports_the_unknown_value(
     rule: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     vms, folder = tmp_path / "vms.json", tmp_path / "policies"
@@ -83,7 +83,7 @@ def test_every_command_says_that_it_is_not_known(
     assert "is not known" in evaluated["because"][-1]
 
 
-def test_the_text_says_so_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_text_output_reports_the_unknown_value_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rule = {"value": "[policy().assignmentId]", "notEquals": "x"}
     lay_out(tmp_path, {"vm.json": vm_body(), "policies/p.yaml": yaml.safe_dump({**POLICY, "rule": rule})})
     lay_out(tmp_path, {"definition.json": {"policyRule": {"if": rule, "then": {"effect": "audit"}}}})
@@ -114,7 +114,7 @@ AROUND = [
         ({"value": "[resourceGroup().managedBy]", "exists": False}, "Undetermined", None),
     ],
 )
-def test_what_the_user_gives_is_known_and_no_more(
+def test_only_the_given_values_are_known(
     rule: dict[str, Any], decision: str, applies: Any, around: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lay_out(tmp_path, {"vm.json": vm_body(), "policies/p.yaml": yaml.safe_dump({**POLICY, "rule": rule})})
@@ -133,7 +133,7 @@ def test_what_the_user_gives_is_known_and_no_more(
 @pytest.mark.parametrize(
     "text", ["[5]", '{"id": "/subscriptions/1/resourceGroups"}', '{"name": "x"}', "[", '{"id": 7}']
 )
-def test_what_is_no_group_is_named(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_without_groups_is_named(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lay_out(tmp_path, {"vm.json": vm_body(), "policies/p.yaml": yaml.safe_dump(POLICY), "around.json": text})
     options = ["--vm-list", str(tmp_path / "vm.json"), "--policies", str(tmp_path / "policies")]
     assert main(["policy", "plan", *options, "--around", str(tmp_path / "around.json")]) == 2
@@ -152,7 +152,7 @@ def test_several_files_are_read_together(tmp_path: Path, capsys: pytest.CaptureF
         assert json.loads(capsys.readouterr().out)["changes"][0]["after"]["decision"] == decision
 
 
-def test_a_case_may_say_what_is_around_the_vm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_case_may_give_the_group_and_the_subscription(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rule = {"value": "[resourceGroup().tags.env]", "notEquals": "lab"}
     cases = [
         {
@@ -184,7 +184,7 @@ def validated(folder: Path, capsys: pytest.CaptureFixture[str], rule: dict[str, 
 
 
 @pytest.mark.parametrize("rule", UNKNOWN, ids=lambda rule: json.dumps(rule)[:60])
-def test_validate_warns_of_each_value_that_may_not_be_known(
+def test_validate_warns_of_each_value_that_may_be_unknown(
     rule: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (warning,) = validated(tmp_path, capsys, rule)
@@ -198,7 +198,7 @@ def test_validate_warns_of_each_value_that_may_not_be_known(
     )
 
 
-def test_the_warnings_say_what_it_costs_and_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_warnings_name_the_cost_and_the_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     parts = [
         {"value": "[tryGet(resourceGroup(), 'tags', 'x')]", "equals": "y"},
         {"value": "[concat(subscription().displayName, policy().assignmentId)]", "equals": "y"},
@@ -234,11 +234,13 @@ def test_the_warnings_say_what_it_costs_and_where(tmp_path: Path, capsys: pytest
         "[field('tags')]",
     ],
 )
-def test_what_a_vm_itself_tells_is_no_warning(value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_values_of_the_vm_itself_give_no_warning(
+    value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert validated(tmp_path, capsys, {"value": value, "equals": "x"}) == []
 
 
-def test_a_definition_is_warned_of_too_but_not_of_its_template(
+def test_a_definition_gives_warnings_but_its_template_does_not(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     template = {"properties": {"template": {"resources": [{"location": "[resourceGroup().location]"}]}}}

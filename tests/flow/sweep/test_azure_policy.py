@@ -43,7 +43,7 @@ async def test_a_finding_onboards_a_vm_that_no_event_announced() -> None:
         ([ASSIGNMENT], {}, []),
     ],
 )
-async def test_with_a_map_only_what_it_names_is_looked_at(
+async def test_with_a_map_only_its_definitions_trigger_a_reconcile(
     mapped: list[str], ids: dict[str, Any], calls: list[str]
 ) -> None:
     world = World(policies=[{**POLICY, "azurePolicy": mapped}])
@@ -51,7 +51,7 @@ async def test_with_a_map_only_what_it_names_is_looked_at(
     assert world.arm.calls == calls
 
 
-async def test_a_policy_that_is_not_meant_is_not_visited_even_where_it_would_decide() -> None:
+async def test_a_policy_of_another_definition_does_nothing_even_where_it_would_decide() -> None:
     world = World(policies=[POLICY, MAPPED])
     vm = world.add()
     await world.dispatcher.handle(finding(world, vm))
@@ -59,14 +59,14 @@ async def test_a_policy_that_is_not_meant_is_not_visited_even_where_it_would_dec
     assert not world.ledger.rows
 
 
-async def test_the_policy_that_is_meant_decides_where_those_before_it_leave_the_vm_out() -> None:
+async def test_the_policy_of_the_definition_decides_where_earlier_ones_do_not_select_the_vm() -> None:
     world = World(policies=[{**POLICY, "name": "a", "rule": {"field": "location", "equals": "eastus"}}, MAPPED])
     vm = world.add()
     await world.dispatcher.handle(finding(world, vm))
     assert world.row(vm).policy == "mapped"
 
 
-async def test_a_finding_older_than_what_we_did_since_is_ignored() -> None:
+async def test_a_finding_older_than_our_last_write_is_ignored() -> None:
     world = World()
     vm = world.add()
     await world.created(vm)
@@ -80,7 +80,7 @@ async def test_a_finding_older_than_what_we_did_since_is_ignored() -> None:
     assert world.row(vm).outcome is Outcome.REQUESTED
 
 
-async def test_the_same_finding_twice_is_one_install_and_one_look() -> None:
+async def test_the_same_finding_twice_is_one_install_and_one_scheduled_check() -> None:
     world = World()
     vm = world.add()
     found = finding(world, vm, after=60)

@@ -281,7 +281,7 @@ def doors(folder: Path) -> dict[tuple[str, ...], tuple[bool, bool]]:
     }
 
 
-def test_the_doors_are_those_that_the_parser_has(doors: dict[tuple[str, ...], tuple[bool, bool]]) -> None:
+def test_every_input_of_the_parser_is_tried(doors: dict[tuple[str, ...], tuple[bool, bool]]) -> None:
     assert NASTY.keys() > UNREADABLE
     readers = {command[0] if command[0] != "policy" else " ".join(command[:2]) for command in doors}
     assert readers >= {"check", "compare", "diagnose", "document", "replay", "install", "template", "status"}
@@ -294,7 +294,7 @@ def _one_of_settings(doors: dict[tuple[str, ...], tuple[bool, bool]], number: in
     return [*(door for door in doors if door not in settings_), settings_[number % len(settings_)]]
 
 
-def test_nothing_that_a_door_is_given_breaks_it(folder: Path, doors: dict[tuple[str, ...], tuple[bool, bool]]) -> None:
+def test_no_content_breaks_an_input(folder: Path, doors: dict[tuple[str, ...], tuple[bool, bool]]) -> None:
     """Each content at each door, by turns as a file and on standard input; what is no text or no JSON and YAML, which
     few functions find out, at every third."""
     asked = []
@@ -310,7 +310,7 @@ def test_nothing_that_a_door_is_given_breaks_it(folder: Path, doors: dict[tuple[
     _judge(_answers(folder, asked))
 
 
-def test_what_is_no_file_is_named(folder: Path, doors: dict[tuple[str, ...], tuple[bool, bool]]) -> None:
+def test_a_path_that_is_not_a_file_is_named(folder: Path, doors: dict[tuple[str, ...], tuple[bool, bool]]) -> None:
     """Folders, devices, files that are not there or may not be read, names that are none, a closed standard input."""
     (folder / "closed").write_text("x")
     (folder / "closed").chmod(0)
@@ -342,7 +342,7 @@ def test_what_is_no_file_is_named(folder: Path, doors: dict[tuple[str, ...], tup
     ],
     ids=" ".join,
 )
-def test_what_is_no_text_is_named_with_the_reason(
+def test_content_that_is_not_text_is_refused_with_the_reason(
     command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "bad").write_bytes(NASTY["binary"])
@@ -374,7 +374,7 @@ TEXTS = st.lists(st.binary(max_size=6) | st.sampled_from(sorted(NASTY.values(), 
 
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(VALUES.map(lambda value: json.dumps(value).encode()) | TEXTS, min_size=4, max_size=4))
-def test_no_door_breaks_on_what_chance_writes(
+def test_no_random_content_breaks_an_input(
     folder: Path, doors: dict[tuple[str, ...], tuple[bool, bool]], contents: list[bytes]
 ) -> None:
     for number, door in enumerate(_one_of_settings(doors, len(contents[0]))):

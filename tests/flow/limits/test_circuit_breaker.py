@@ -50,7 +50,7 @@ async def paused(world: World) -> VmId:
     return vm
 
 
-async def test_the_first_proof_pauses_the_scope_and_says_what_to_mend(world: World) -> None:
+async def test_the_first_proof_opens_the_breaker_and_names_the_fix(world: World) -> None:
     vm = await paused(world)
     (stored,) = world.breakers.stored.values()
     assert (stored.breaker.resource_group, stored.breaker.cause) == ("app-rg", "not-authorized")
@@ -67,13 +67,13 @@ async def test_the_other_vms_wait_and_ask_for_nothing(world: World) -> None:
     assert world.arm.calls.count("PUT") == 1
 
 
-async def test_of_many_new_vms_at_once_one_reads_the_pauses(world: World) -> None:
+async def test_many_new_vms_at_once_read_the_breakers_once(world: World) -> None:
     await asyncio.gather(*(world.created(world.add(f"web{number}")) for number in range(8)))
     assert world.arm.calls.count("PUT") == 8
     assert world.breakers.reads == 2, "those of the subscription, and those of every subscription"
 
 
-async def test_the_pauses_are_read_beside_the_row_of_a_new_vm() -> None:
+async def test_the_breakers_are_read_concurrently_with_the_row_of_a_new_vm() -> None:
     both = asyncio.Barrier(3)  # the row, the subscription's pauses, those of every subscription
 
     class ReadPauses(BreakersInMemory):
@@ -99,7 +99,7 @@ async def test_a_vm_that_needs_nothing_is_not_held_up(world: World) -> None:
     assert world.row(vm).outcome is Outcome.OUT_OF_SCOPE
 
 
-async def test_a_look_at_a_paused_vm_makes_no_call(world: World) -> None:
+async def test_a_scheduled_check_behind_an_open_breaker_makes_no_call(world: World) -> None:
     await paused(world)
     vm = world.add("second")
     await world.created(vm)
@@ -115,7 +115,7 @@ async def test_a_look_at_a_paused_vm_makes_no_call(world: World) -> None:
     assert world.row(vm).next_attempt_at == world.now + timedelta(minutes=20)
 
 
-async def test_a_probe_that_arm_takes_resumes_the_scope(world: World) -> None:
+async def test_a_probe_that_arm_accepts_closes_the_breaker(world: World) -> None:
     vm = await paused(world)
     await world.run_latest_check()
     assert world.row(vm).outcome is Outcome.REQUESTED
@@ -125,7 +125,7 @@ async def test_a_probe_that_arm_takes_resumes_the_scope(world: World) -> None:
     assert world.row(other).outcome is Outcome.REQUESTED
 
 
-async def test_a_probe_that_is_refused_leaves_the_scope_paused(world: World) -> None:
+async def test_a_probe_that_is_refused_leaves_the_breaker_open(world: World) -> None:
     vm = await paused(world)
     world.arm.install_errors = [NOT_AUTHORIZED]
     await world.run_latest_check()
@@ -135,7 +135,7 @@ async def test_a_probe_that_is_refused_leaves_the_scope_paused(world: World) -> 
     assert world.arm.calls.count("PUT") == 2
 
 
-async def test_only_one_of_many_probes_at_a_time(world: World) -> None:
+async def test_only_one_vm_probes_at_a_time(world: World) -> None:
     await paused(world)
     for name in ("second", "third", "fourth"):
         await world.created(world.add(name))
@@ -146,7 +146,7 @@ async def test_only_one_of_many_probes_at_a_time(world: World) -> None:
     assert world.arm.calls.count("PUT") == 2
 
 
-async def test_a_scope_that_cannot_be_read_is_paused_too(world: World) -> None:
+async def test_refused_reads_open_the_breaker_too(world: World) -> None:
     vm = world.add()
     world.arm.read_errors = [NOT_AUTHORIZED]
     await world.created(vm)
@@ -172,7 +172,7 @@ async def test_a_wrong_key_is_proved_by_the_handler_and_probed_by_a_new_request(
     assert not world.breakers.stored
 
 
-async def test_a_scope_that_nobody_mends_is_given_up_after_a_week(world: World) -> None:
+async def test_a_scope_that_nobody_fixes_is_given_up_after_a_week(world: World) -> None:
     vm = await paused(world)
     world.arm.install_errors = [NOT_AUTHORIZED] * 5000
     while not world.row(vm).outcome.final:
@@ -181,7 +181,7 @@ async def test_a_scope_that_nobody_mends_is_given_up_after_a_week(world: World) 
     assert world.row(vm).error_code in ("AuthorizationFailed", "not-authorized")
 
 
-async def test_a_wrong_key_that_nobody_mends_is_given_up(world: World) -> None:
+async def test_a_wrong_key_that_nobody_fixes_is_given_up(world: World) -> None:
     vm = world.add()
     await world.created(vm)
     while not world.row(vm).outcome.final:
@@ -191,7 +191,7 @@ async def test_a_wrong_key_that_nobody_mends_is_given_up(world: World) -> None:
     assert world.arm.calls.count("PUT") == 50
 
 
-async def test_settings_that_are_refused_stop_nobody_who_is_sent_others() -> None:
+async def test_refused_settings_do_not_stop_vms_with_other_settings() -> None:
     """Two workspaces for one extension: the wrong one stops its own VMs alone, whatever the other does."""
     bad = {"workspaceId": "00000000-0000-4000-8000-000000000bad"}
     world = World(
@@ -260,7 +260,7 @@ def of_two_vaults() -> World:
     ],
     ids=["named", "among others", "its subscription"],
 )
-async def test_a_linked_resource_that_is_refused_stops_all_who_point_to_it_wherever_they_are(refusal: Evidence) -> None:
+async def test_a_refused_linked_resource_stops_all_vms_that_use_it_in_every_subscription(refusal: Evidence) -> None:
     world = of_two_vaults()
     first, far = world.add("first"), in_subscription(world, OTHER_SUBSCRIPTION, "far")
     world.arm.install_errors = [refusal]
@@ -275,7 +275,7 @@ async def test_a_linked_resource_that_is_refused_stops_all_who_point_to_it_where
     assert world.arm.calls.count("PUT") == 2
 
 
-async def test_who_points_to_another_resource_is_not_stopped() -> None:
+async def test_vms_that_use_another_resource_are_not_stopped() -> None:
     world = of_two_vaults()
     world.arm.install_errors = [linked_refusal(VAULT)]
     await world.created(world.add("first"))
@@ -287,7 +287,7 @@ async def test_who_points_to_another_resource_is_not_stopped() -> None:
 @pytest.mark.parametrize(
     "resource", [f"{VAULT}-2", f"{VAULT}/secrets/x", f"{vm_id()}/identities/x", OTHER_SUBSCRIPTION]
 )
-async def test_a_link_of_the_machines_own_stops_its_resource_group_alone(resource: str) -> None:
+async def test_a_refused_link_of_the_machine_itself_stops_only_its_resource_group(resource: str) -> None:
     """What the refusal names is not in our settings, so that it says nothing of anybody else."""
     world = of_two_vaults()
     world.arm.install_errors = [linked_refusal(resource)]
@@ -299,7 +299,7 @@ async def test_a_link_of_the_machines_own_stops_its_resource_group_alone(resourc
     assert (stored.breaker.subscription, stored.breaker.resource_group) == (SUBSCRIPTION, "app-rg")
 
 
-async def test_a_success_that_was_asked_for_before_the_trouble_lifts_nothing(world: World) -> None:
+async def test_the_success_of_an_older_request_does_not_close_the_breaker(world: World) -> None:
     under_way = world.add("under-way")
     await world.created(under_way)
     world.now += timedelta(minutes=1)
@@ -312,7 +312,7 @@ async def test_a_success_that_was_asked_for_before_the_trouble_lifts_nothing(wor
     assert world.arm.calls.count("PUT") == 2
 
 
-async def test_trouble_that_comes_back_is_not_ended_by_a_request_from_before(world: World) -> None:
+async def test_a_problem_that_returns_is_not_ended_by_an_older_request(world: World) -> None:
     vm = await paused(world)
     await world.run_latest_check()  # the probe: its request is accepted, and the pause ends
     assert not world.breakers.stored
@@ -325,7 +325,7 @@ async def test_trouble_that_comes_back_is_not_ended_by_a_request_from_before(wor
     assert len(world.breakers.stored) == 1
 
 
-async def test_what_is_known_of_subscriptions_has_a_bound(world: World) -> None:
+async def test_the_memory_of_subscriptions_is_bounded(world: World) -> None:
     vms = [VmId(f"00000000-0000-4000-8000-{number:012}", "app-rg", "web") for number in range(2000)]
     store = CircuitBreakers(world.breakers)
     for vm in vms:
@@ -335,7 +335,7 @@ async def test_what_is_known_of_subscriptions_has_a_bound(world: World) -> None:
 
 
 @pytest.mark.parametrize("at", ["read", "request"])
-async def test_a_scope_that_nobody_mends_is_a_week_of_few_lines_with_two_policies_too(at: str) -> None:
+async def test_a_week_behind_an_open_breaker_writes_little_history_with_two_policies_too(at: str) -> None:
     world = World(policies=SHAPES["two policies"])
     vm = world.add()
     (world.arm.read_errors if at == "read" else world.arm.install_errors).extend([NOT_AUTHORIZED] * 9000)

@@ -200,7 +200,7 @@ def evaluate(folder: Path, file: str, *more: str, vm: Any = VM) -> int:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_each_form_says_what_the_plain_one_says(form: str, tmp_path: Path, capsys: Capture) -> None:
+def test_each_form_gives_the_same_result_as_the_plain_one(form: str, tmp_path: Path, capsys: Capture) -> None:
     assert evaluate(tmp_path, lay(tmp_path, FORMS[form])) == 0
     answer = json.loads(capsys.readouterr().out)
     assert (answer["applies"], answer["effect"], answer["compliant"]) == (True, "DeployIfNotExists", False)
@@ -217,7 +217,7 @@ def test_an_imported_policy_is_as_strong_as_its_definition(form: str, tmp_path: 
     assert policy["source"]["extension"] == "Contoso.Agents.WatcherForLinux.1.2"
 
 
-def test_brackets_stay_in_what_is_no_resource(tmp_path: Path, capsys: Capture) -> None:
+def test_brackets_stay_outside_of_resources(tmp_path: Path, capsys: Capture) -> None:
     literal = {"field": "tags['state']", "equals": "[[on]"}
     file = lay(tmp_path, {"policyRule": {"if": literal, "then": {"effect": "audit"}}})
     told = []
@@ -339,7 +339,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_not_read_is_refused_with_the_way_out(case: str, tmp_path: Path, capsys: Capture) -> None:
+def test_an_unsupported_form_is_refused_with_a_fix(case: str, tmp_path: Path, capsys: Capture) -> None:
     content, message = REFUSED[case]
     assert evaluate(tmp_path, lay(tmp_path, content)) == 2
     told = capsys.readouterr()
@@ -374,7 +374,7 @@ def test_a_value_that_is_no_effect_is_refused(tmp_path: Path, capsys: Capture) -
     ],
 )
 @pytest.mark.parametrize("effect", ["auditIfNotExists", "DeployIfNotExists"])
-def test_what_lies_beside_the_vm_is_not_known(
+def test_resources_other_than_the_vm_are_unknown(
     type_: str, alias: str, effect: str, tmp_path: Path, capsys: Capture
 ) -> None:
     named = {"type": {"type": "String", "defaultValue": "Microsoft.DevTestLab/schedules"}}
@@ -487,7 +487,7 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 
 
 @given(VALUES, st.sampled_from(["", DEFINITIONS, "Microsoft.Resources/deployments"]))
-def test_whatever_is_given_is_read_or_refused(value: Any, type_: str) -> None:
+def test_any_definition_is_read_or_refused(value: Any, type_: str) -> None:
     for raw in (value, {"resources": [{"type": type_, "properties": value}], "variables": value}):
         kept: tuple[object, ...]
         try:

@@ -138,7 +138,9 @@ def told(command: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, l
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_list_in_any_tools_form_is_read_as_arms(form: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_list_in_the_form_of_any_tool_is_read_like_arms(
+    form: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arms, others = folder / "arm.json", folder / "other.json"
     arms.write_text(json.dumps(FLEET))
     others.write_text(json.dumps(FORMS[form](), indent=1))
@@ -149,7 +151,9 @@ def test_a_list_in_any_tools_form_is_read_as_arms(form: str, folder: Path, capsy
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_case_takes_one_vm_in_any_tools_form(form: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_case_takes_one_vm_in_the_form_of_any_tool(
+    form: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (one, other) = listed(FORMS[form]())
     (folder / "one.json").write_text(json.dumps(one))
     (folder / "two.json").write_text(json.dumps(FORMS[form]()))
@@ -195,7 +199,9 @@ REFUSED: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_no_vm_or_was_cut_is_refused(name: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_items_that_are_not_vms_or_were_cut_are_refused(
+    name: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     value, message = REFUSED[name]
     (folder / "bad.json").write_text(json.dumps(value))
     for command in doors(folder, str(folder / "bad.json"))[1:]:
@@ -222,7 +228,7 @@ OTHERS: dict[str, tuple[str | None, str, str]] = {
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_our_policies_are_asked_about_vms_only(name: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_our_policies_accept_vms_only(name: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     kind, path, said = OTHERS[name]
     other = {**WEST, "type": kind, "id": f"/subscriptions/s/resourceGroups/g/providers/{path}"}
     (folder / "other.jsonl").write_text(f"{json.dumps(WEST)}\n{json.dumps(other)}\n")
@@ -236,7 +242,9 @@ def test_our_policies_are_asked_about_vms_only(name: str, folder: Path, capsys: 
 
 
 @pytest.mark.parametrize("path", ["Microsoft.Compute/virtualMachines/m", "MICROSOFT.COMPUTE/VIRTUALMACHINES/m"])
-def test_a_vm_may_leave_its_type_to_its_id(path: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_vm_without_a_type_is_recognised_by_its_id(
+    path: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     vm = {key: value for key, value in WEST.items() if key != "type"}
     (folder / "typeless.json").write_text(
         json.dumps([{**vm, "id": f"/subscriptions/s/resourceGroups/g/providers/{path}"}])
@@ -256,7 +264,7 @@ def test_a_vm_may_leave_its_type_to_its_id(path: str, folder: Path, capsys: pyte
         (_graph(FLEET), ""),
     ],
 )
-def test_a_list_that_is_not_whole_is_said(
+def test_an_incomplete_list_is_reported(
     value: Any, message: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "page.json").write_text(json.dumps(value))

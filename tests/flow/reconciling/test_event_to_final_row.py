@@ -20,7 +20,7 @@ def world() -> World:
     return World()
 
 
-async def test_a_new_vm_is_onboarded_with_two_calls_and_one_that_confirms(world: World) -> None:
+async def test_a_new_vm_is_onboarded_with_two_calls_and_a_confirming_one(world: World) -> None:
     vm = world.add()
     await world.created(vm)
     assert world.row(vm).outcome is Outcome.REQUESTED
@@ -44,7 +44,7 @@ async def test_the_request_is_the_documents_schema(world: World) -> None:
     assert properties["protectedSettings"] == {"workspaceKey": WORKSPACE_KEY}
 
 
-async def test_the_look_is_scheduled_and_the_row_claimed_before_arm_is_asked(world: World) -> None:
+async def test_the_check_is_scheduled_and_the_row_claimed_before_the_request_to_arm(world: World) -> None:
     vm = world.add()
     world.arm.install_errors = [Evidence(http_status=500, code="InternalServerError")]
     await world.created(vm)
@@ -157,12 +157,12 @@ async def test_a_stopped_vm_waits_for_its_start(world: World) -> None:
     assert world.row(vm).outcome is Outcome.REQUESTED
 
 
-async def test_a_start_that_nothing_waits_for_makes_no_call(world: World) -> None:
+async def test_a_start_makes_no_call_where_no_row_waits(world: World) -> None:
     await world.started(world.add())
     assert world.arm.calls == []
 
 
-async def test_a_silent_agent_is_waited_for_in_growing_steps(world: World) -> None:
+async def test_an_agent_without_status_is_checked_at_growing_intervals(world: World) -> None:
     vm = world.add(agent="not_ready")
     await world.created(vm)
     breakers = []
@@ -175,7 +175,7 @@ async def test_a_silent_agent_is_waited_for_in_growing_steps(world: World) -> No
     assert "PUT" not in world.arm.calls
 
 
-async def test_a_silent_agent_is_given_up_after_two_days(world: World) -> None:
+async def test_an_agent_without_status_is_given_up_after_two_days(world: World) -> None:
     vm = world.add(agent="absent")
     await world.created(vm)
     while not world.row(vm).outcome.final:
@@ -185,7 +185,7 @@ async def test_a_silent_agent_is_given_up_after_two_days(world: World) -> None:
     assert timedelta(hours=48) <= world.now - START < timedelta(hours=50)
 
 
-async def test_a_custom_image_waits_for_the_guest_agent_to_tell(world: World) -> None:
+async def test_a_custom_image_waits_for_the_report_of_the_guest_agent(world: World) -> None:
     image = {"id": "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/galleries/g/images/i/versions/1.0.0"}
     vm = world.add(image=image, agent="not_ready")
     await world.created(vm)
@@ -207,7 +207,7 @@ async def test_a_bad_setting_is_named_in_the_row(world: World) -> None:
     assert world.arm.calls == ["GET"]
 
 
-async def test_audit_asks_for_nothing(world: World) -> None:
+async def test_an_audit_requests_nothing(world: World) -> None:
     world = World(policies=[{**POLICY, "effect": "auditIfNotExists"}])
     vm = world.add()
     await world.created(vm)
@@ -288,7 +288,7 @@ async def test_a_vm_that_is_gone_already_is_recorded(world: World) -> None:
     assert world.row(vm_id("short-lived")).outcome is Outcome.GONE
 
 
-async def test_an_unreachable_table_makes_the_event_come_again(world: World) -> None:
+async def test_an_unreachable_table_causes_a_redelivery_of_the_event(world: World) -> None:
     vm = world.add()
     world.ledger.reachable = False
     with pytest.raises(StorageError):
@@ -296,7 +296,7 @@ async def test_an_unreachable_table_makes_the_event_come_again(world: World) -> 
     assert world.arm.calls == []
 
 
-async def test_an_unreachable_queue_makes_the_event_come_again_and_the_claim_gets_its_look(world: World) -> None:
+async def test_an_unreachable_queue_causes_a_redelivery_which_schedules_the_check(world: World) -> None:
     vm = world.add()
     trigger = world.trigger()
     world.schedule_queue.reachable = False
@@ -310,7 +310,7 @@ async def test_an_unreachable_queue_makes_the_event_come_again_and_the_claim_get
     assert world.row(vm).outcome is Outcome.REQUESTED
 
 
-async def test_a_lost_settling_event_is_made_up_by_the_look(world: World) -> None:
+async def test_the_scheduled_check_replaces_a_lost_settling_event(world: World) -> None:
     vm = world.add()
     await world.created(vm)
     world.arm.set_extension(vm, extension())
@@ -318,7 +318,7 @@ async def test_a_lost_settling_event_is_made_up_by_the_look(world: World) -> Non
     assert world.row(vm).outcome is Outcome.INSTALLED
 
 
-async def test_a_lost_look_is_made_up_by_the_sweep(world: World) -> None:
+async def test_the_sweep_replaces_a_lost_scheduled_check(world: World) -> None:
     vm = world.add()
     await world.created(vm)
     world.arm.set_extension(vm, extension())
@@ -328,7 +328,7 @@ async def test_a_lost_look_is_made_up_by_the_sweep(world: World) -> None:
     assert (await world.sweep_and_reconcile()).overdue == 0
 
 
-async def test_a_look_that_nothing_waits_for_makes_no_call(world: World) -> None:
+async def test_a_scheduled_check_makes_no_call_where_no_row_waits(world: World) -> None:
     vm = world.add()
     await world.created(vm)
     await world.installed(vm)
@@ -337,7 +337,7 @@ async def test_a_look_that_nothing_waits_for_makes_no_call(world: World) -> None
     assert world.arm.calls == calls
 
 
-async def test_final_outcomes_are_announced_once(world: World) -> None:
+async def test_final_outcomes_are_published_once(world: World) -> None:
     vm = world.add()
     await world.created(vm)
     assert world.published.rows == []
@@ -346,7 +346,7 @@ async def test_final_outcomes_are_announced_once(world: World) -> None:
     assert [row.outcome for row in world.published.rows] == [Outcome.INSTALLED]
 
 
-async def test_an_extension_of_somebody_elses_makes_no_call(world: World) -> None:
+async def test_an_extension_of_another_owner_makes_no_call(world: World) -> None:
     vm = world.add()
     await world.extension_written(vm, "CustomScript")
     assert world.arm.calls == []
@@ -357,7 +357,7 @@ async def test_an_extension_of_somebody_elses_makes_no_call(world: World) -> Non
     assert world.arm.calls == calls
 
 
-async def test_another_extensions_end_while_ours_is_under_way_makes_no_call(world: World) -> None:
+async def test_the_end_of_another_extension_makes_no_call_while_our_request_is_in_flight(world: World) -> None:
     vm = world.add()
     await world.created(vm)
     calls = list(world.arm.calls)
@@ -366,7 +366,7 @@ async def test_another_extensions_end_while_ours_is_under_way_makes_no_call(worl
     assert world.row(vm).outcome is Outcome.REQUESTED
 
 
-async def test_a_failed_vm_that_somebody_mends_under_another_name_is_seen(world: World) -> None:
+async def test_a_failed_vm_that_somebody_fixes_under_another_name_is_noticed(world: World) -> None:
     vm = world.add()
     await world.created(vm)
     message = "Non-zero exit code: 20, omsagent.py -install"
@@ -382,7 +382,7 @@ async def test_a_failed_vm_that_somebody_mends_under_another_name_is_seen(world:
     assert world.row(vm).outcome is Outcome.ALREADY_INSTALLED
 
 
-async def test_an_incident_of_the_platform_is_outlasted(world: World) -> None:
+async def test_an_incident_of_the_platform_is_waited_out(world: World) -> None:
     vm = world.add()
     world.arm.install_errors = [Evidence(http_status=500, code="InternalServerError")] * 12
     await world.created(vm)

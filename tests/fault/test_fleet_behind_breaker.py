@@ -38,7 +38,7 @@ TROUBLE = {
 
 @pytest.mark.parametrize("policies", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("problem", TROUBLE.values(), ids=TROUBLE)
-async def test_a_fleet_waits_for_its_scope_and_goes_on_when_it_is_mended(
+async def test_a_fleet_waits_for_its_scope_and_continues_after_the_fix(
     problem: Evidence, policies: list[dict[str, Any]]
 ) -> None:
     world = World(policies=policies)

@@ -104,7 +104,7 @@ async def test_a_vm_that_needs_nothing_takes_one_call(world: World) -> None:
     assert row.seconds_to_put is None
 
 
-async def test_an_event_that_is_none_of_ours_takes_no_call(world: World) -> None:
+async def test_an_event_about_another_resource_takes_no_call(world: World) -> None:
     spec = VmSpec(name="no-call", image=LISTED, guest=CENTOS)
     world.laptop.arm.add_vm(spec)
     event = creation(spec)
@@ -138,7 +138,7 @@ async def test_one_event_five_times_is_one_install_and_a_true_history(world: Wor
         ("of-an-earlier-write", -5, {"vm-get": 1, "extension-put": 1, "extension-get": 1}),
     ],
 )
-async def test_an_installs_event_may_come_before_our_record(
+async def test_the_event_of_an_install_may_come_before_our_record_of_the_request(
     world: World, name: str, after: float, calls: dict[str, int]
 ) -> None:
     """ARM takes its time to answer the PUT, and in the meantime the end of an install is told. An event that is older
@@ -160,7 +160,7 @@ async def test_an_installs_event_may_come_before_our_record(
     assert [line["Outcome"] for line in await world.history(spec)] == ["Requested", "Installed"]
 
 
-async def test_the_outcome_is_announced_on_the_topic(world: World) -> None:
+async def test_the_outcome_is_published_to_the_topic(world: World) -> None:
     spec = VmSpec(name="announced", image=LISTED, guest=CENTOS)
     world.laptop.arm.create_vm(spec)
     await world.row(spec, "Installed")

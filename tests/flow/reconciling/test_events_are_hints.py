@@ -16,7 +16,7 @@ from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.reconcile.decision import OperatorRequest
 from onboarding.domain.reconcile.row import Outcome, WaitingFor
 from onboarding.domain.resource_id import ExtensionId, VmId
-from tests.flow.commands.test_requests import ASKED
+from tests.flow.commands.test_operator_requests import ASKED
 from tests.flow.world import CATALOGUE, OMS, POLICY, SHAPES, START, World, extension, vm_body, vm_id
 
 ELSEWHERE = "/subscriptions/99999999-0000-0000-0000-000000000000"
@@ -53,7 +53,7 @@ async def test_an_early_or_forged_success_changes_nothing(world: World) -> None:
     assert world.row(vm).outcome is Outcome.INSTALLED
 
 
-async def test_a_success_that_arm_knows_as_a_failure_is_one() -> None:
+async def test_a_success_event_of_a_failed_extension_is_a_failure() -> None:
     world = World()
     vm = world.add()
     await world.created(vm)
@@ -80,7 +80,7 @@ async def test_the_row_has_the_version_that_runs() -> None:
     assert world.arm.calls == ["GET", "PUT", "GET extension"]
 
 
-async def test_settings_that_are_not_those_we_sent_are_drift() -> None:
+async def test_settings_other_than_those_we_sent_are_drift() -> None:
     world = World()
     vm = world.add()
     await world.created(vm)
@@ -92,7 +92,7 @@ async def test_settings_that_are_not_those_we_sent_are_drift() -> None:
     assert "not those that we sent" in world.row(vm).reason
 
 
-async def test_a_confirmation_that_cannot_be_had_leaves_the_check() -> None:
+async def test_the_check_stays_where_a_confirmation_fails() -> None:
     world = World()
     vm = world.add()
     await world.created(vm)
@@ -105,7 +105,7 @@ async def test_a_confirmation_that_cannot_be_had_leaves_the_check() -> None:
     assert world.row(vm).outcome is Outcome.INSTALLED
 
 
-async def test_a_forged_deletion_changes_nothing_and_is_looked_at_once_more(world: World) -> None:
+async def test_a_forged_deletion_changes_nothing_and_is_checked_once_more(world: World) -> None:
     vm = world.add()
     await world.created(vm)
     await to_the_end(world, vm)
@@ -121,7 +121,7 @@ async def test_a_forged_deletion_changes_nothing_and_is_looked_at_once_more(worl
     assert len(world.schedule_queue.reconcile_requests) == 1, "a check of a forged deletion leads to no other"
 
 
-async def test_a_deletion_that_arm_has_not_ended_is_gone_at_its_check(world: World) -> None:
+async def test_a_deletion_in_progress_is_recorded_at_its_check(world: World) -> None:
     vm = world.add()
     await world.created(vm)
     await to_the_end(world, vm)
@@ -135,7 +135,7 @@ async def test_a_deletion_that_arm_has_not_ended_is_gone_at_its_check(world: Wor
     assert {world.row(vm, each).outcome for each in world.extensions} == {Outcome.GONE}
 
 
-async def test_a_vm_that_is_being_deleted_is_not_asked_for_anything(world: World) -> None:
+async def test_nothing_is_installed_on_a_vm_that_is_being_deleted(world: World) -> None:
     vm = world.add()
     world.arm.machines[vm.key]["properties"]["provisioningState"] = "Deleting"
     await world.created(vm)
@@ -146,7 +146,7 @@ async def test_a_vm_that_is_being_deleted_is_not_asked_for_anything(world: World
     assert "PUT" not in world.arm.calls
 
 
-async def test_a_deletion_that_may_not_be_read_is_said_a_day_later_and_pauses_nothing(world: World) -> None:
+async def test_a_deletion_that_may_not_be_read_is_recorded_a_day_later_and_opens_no_breaker(world: World) -> None:
     vm = world.add()
     await world.created(vm)
     await to_the_end(world, vm)
@@ -284,7 +284,7 @@ async def test_a_read_that_fails_for_a_reason_that_passes_leaves_a_row_and_its_c
     assert {world.row(vm, each).outcome for each in world.extensions} == {Outcome.INSTALLED}
 
 
-async def test_a_vm_that_is_gone_and_was_never_heard_of_is_no_row() -> None:
+async def test_an_unknown_vm_that_is_gone_gets_no_row() -> None:
     world = World()
     await world.updated(vm_id("never"))
     assert world.ledger.rows == {}
@@ -300,7 +300,7 @@ async def test_a_vm_that_is_gone_and_was_never_heard_of_is_no_row() -> None:
     ids=["removed", "disabled", "moved elsewhere"],
 )
 @pytest.mark.parametrize("vm_state", [{"power": "deallocated"}, {"agent": "not_ready"}])
-async def test_a_row_whose_policy_goes_ends_without_a_call(
+async def test_a_row_whose_policy_is_removed_ends_without_a_call(
     later: list[dict[str, Any]], says: str, vm_state: dict[str, Any]
 ) -> None:
     world = World()
@@ -319,7 +319,9 @@ async def test_a_row_whose_policy_goes_ends_without_a_call(
     ("state", "outcome"),
     [("Succeeded", Outcome.INSTALLED), ("Failed", Outcome.OUT_OF_SCOPE), (None, Outcome.OUT_OF_SCOPE)],
 )
-async def test_a_request_ends_by_what_became_of_it_whoever_still_wants_it(state: str | None, outcome: Outcome) -> None:
+async def test_a_request_ends_by_its_result_even_if_no_policy_wants_it_any_more(
+    state: str | None, outcome: Outcome
+) -> None:
     world = World()
     vm = world.add()
     await world.created(vm)
@@ -334,7 +336,7 @@ async def test_a_request_ends_by_what_became_of_it_whoever_still_wants_it(state:
     assert after.row(vm).outcome is outcome
 
 
-async def test_a_request_under_way_ends_where_its_policy_leaves_the_vm_out_meanwhile() -> None:
+async def test_a_request_in_flight_ends_where_its_policy_no_longer_selects_the_vm() -> None:
     world = World()
     vm = world.add()
     await world.created(vm)
@@ -345,7 +347,7 @@ async def test_a_request_under_way_ends_where_its_policy_leaves_the_vm_out_meanw
     assert world.row(vm).outcome is Outcome.INSTALLED
 
 
-async def test_a_war_ends_with_the_third_undoing_within_a_week() -> None:
+async def test_a_conflict_of_owners_ends_after_the_third_undoing_within_a_week() -> None:
     world = World()
     vm = world.add()
     await world.created(vm)
@@ -366,7 +368,7 @@ async def test_a_war_ends_with_the_third_undoing_within_a_week() -> None:
     assert changed.row(vm).outcome is Outcome.REQUESTED
 
 
-async def test_undoings_that_are_far_apart_are_no_war() -> None:
+async def test_undoings_that_are_far_apart_are_not_a_conflict_of_owners() -> None:
     world = World()
     vm = world.add()
     await world.created(vm)
@@ -393,7 +395,7 @@ async def test_hosts_with_two_versions_of_a_policy_do_not_fight() -> None:
     assert old.arm.calls.count("PUT") == calls
 
 
-async def test_a_wait_that_only_moves_on_writes_no_history_and_a_stopped_vm_is_seldom_looked_at(world: World) -> None:
+async def test_a_wait_without_news_writes_no_history_and_a_stopped_vm_is_checked_seldom(world: World) -> None:
     vm = world.add(power="deallocated")
     await world.created(vm)
     lines, began = len(world.ledger.history), world.now
@@ -446,7 +448,7 @@ def _with(world: World, policies: list[dict[str, Any]]) -> World:
     return World(policies=policies, now=world.now, **{name: getattr(world, name) for name in shared})
 
 
-async def test_the_reading_of_one_extension_makes_no_event_of_the_machine_old() -> None:
+async def test_reading_one_extension_does_not_make_machine_events_old() -> None:
     tagged = {**SHAPES["two policies"][1], "rule": {"field": "tags['inventory']", "equals": "yes"}}
     world = World(policies=[POLICY, tagged])
     vm = world.add()
@@ -461,7 +463,7 @@ async def test_the_reading_of_one_extension_makes_no_event_of_the_machine_old() 
     assert world.row(vm, tagged["extension"]).outcome is Outcome.REQUESTED
 
 
-async def test_the_reading_for_one_policy_makes_no_event_old() -> None:
+async def test_reading_for_one_policy_does_not_make_events_old() -> None:
     world = World(policies=SHAPES["two policies"])
     vm, late = world.add(), world.trigger()
     world.now += timedelta(seconds=30)
@@ -470,7 +472,7 @@ async def test_the_reading_for_one_policy_makes_no_event_old() -> None:
     assert world.row(vm, "inventory-agent").waiting_for is WaitingFor.OPERATION
 
 
-async def test_the_reading_for_one_extensions_event_does_not_make_that_of_another_old() -> None:
+async def test_reading_for_the_event_of_one_extension_does_not_make_that_of_another_old() -> None:
     """Two extensions failed for good; somebody repairs both, and of the first the event comes late."""
     world = World(policies=SHAPES["two policies"])
     vm = world.add()
@@ -502,7 +504,7 @@ def _broken(world: World, policies: list[dict[str, Any]]) -> World:
     )
 
 
-async def test_a_row_whose_extension_has_a_broken_file_waits_until_it_is_mended() -> None:
+async def test_a_row_whose_extension_file_is_broken_waits_until_it_is_fixed() -> None:
     world = World()
     vm = world.add(agent="not_ready")
     await world.created(vm)
@@ -522,7 +524,7 @@ async def test_a_row_whose_extension_has_a_broken_file_waits_until_it_is_mended(
     assert mended.row(vm).outcome is Outcome.REQUESTED
 
 
-async def test_another_extensions_broken_file_holds_nothing_back() -> None:
+async def test_the_broken_file_of_another_extension_stops_nothing() -> None:
     world = World(policies=SHAPES["two policies"])
     vm = world.add(agent="not_ready")
     await world.created(vm)
@@ -533,7 +535,7 @@ async def test_another_extensions_broken_file_holds_nothing_back() -> None:
     assert broken.row(vm, SHAPES["two policies"][1]["extension"]).outcome is Outcome.REQUESTED
 
 
-async def test_a_request_under_way_ends_by_what_became_of_it_though_its_file_is_broken() -> None:
+async def test_a_request_in_flight_ends_by_its_result_even_if_its_file_is_broken() -> None:
     world = World()
     vm = world.add()
     await world.created(vm)

@@ -134,7 +134,7 @@ async def test_a_key_of_another_account_is_named_with_the_address(desk: Desk) ->
     assert "refuses us (403" in told.err
 
 
-async def test_what_a_kept_demo_prints_works_when_it_is_pasted(desk: Desk) -> None:
+async def test_the_commands_that_a_kept_demo_prints_work(desk: Desk) -> None:
     """In a shell that knows nothing of the simulator, and trusts other authorities."""
     spec = replace(VmSpec(name=desk.failed.name, image=LISTED, guest=CENTOS), runs=(HandlerRun(exit_code=62),))
     assert spec.id.lower() == desk.failed.id.lower()

@@ -104,14 +104,14 @@ async def test_force_overrides_nothing_that_is_known(world: World, changes: dict
     assert world.arm.calls == ["GET"]
 
 
-async def test_an_audit_stays_an_audit() -> None:
+async def test_force_does_not_turn_an_audit_into_an_install() -> None:
     world = World(policies=[{**POLICY, "effect": "auditIfNotExists"}])
     rows = await world.requests.ask(world.add(), OperatorRequest(force=True))
     assert rows[OMS].outcome is Outcome.AUDITED
     assert world.arm.calls == ["GET"]
 
 
-async def test_force_vouches_for_a_system_that_nothing_tells(world: World) -> None:
+async def test_force_installs_where_the_os_is_unknown(world: World) -> None:
     vm = world.add(image=CUSTOM)
     assert (await world.requests.ask(vm, ASKED))[OMS].outcome is Outcome.UNDETERMINED
     world.now += timedelta(seconds=1)
@@ -131,7 +131,7 @@ async def test_a_vm_that_is_not_there_leaves_no_row(world: World) -> None:
     assert not world.ledger.rows
 
 
-async def test_a_preview_writes_and_asks_for_nothing(world: World) -> None:
+async def test_a_preview_writes_nothing_and_requests_nothing(world: World) -> None:
     vm = world.add()
     (preview,) = await world.requests.preview(vm, ASKED)
     assert isinstance(preview.decision, Act)
@@ -140,7 +140,7 @@ async def test_a_preview_writes_and_asks_for_nothing(world: World) -> None:
     assert not world.schedule_queue.checks
 
 
-async def test_following_finds_the_end_without_events(world: World) -> None:
+async def test_following_a_vm_finds_its_end_without_events(world: World) -> None:
     vm = world.add()
     await world.requests.ask(vm, ASKED)
     await world.requests.follow(vm)
@@ -156,7 +156,7 @@ async def test_following_finds_the_end_without_events(world: World) -> None:
     assert len(world.arm.calls) == calls
 
 
-async def test_a_paused_scope_is_probed(world: World) -> None:
+async def test_a_request_probes_an_open_breaker(world: World) -> None:
     vm = world.add()
     await world.created(vm)
     fail(world, vm, "Enable failed with exit code 53 Installation failed due to incorrect workspace key.")
@@ -192,7 +192,7 @@ async def test_a_vm_on_another_workspace_is_shown_with_advice_and_cost(world: Wo
 
 
 @pytest.mark.parametrize("by_policy", [True, False])
-async def test_it_is_moved_where_policy_or_a_person_says_so(by_policy: bool) -> None:
+async def test_a_vm_is_moved_if_policy_or_a_person_wants_it(by_policy: bool) -> None:
     world = World(policies=[{**POLICY, "reconnect": by_policy}])
     vm = world.add()
     world.arm.set_extension(vm, extension("OmsAgentForLinux", settings={"workspaceId": ELSEWHERE}))
@@ -216,7 +216,7 @@ async def test_it_is_moved_where_policy_or_a_person_says_so(by_policy: bool) -> 
 
 
 @pytest.mark.parametrize("reconnect", [True, False])
-async def test_exit_code_10_is_advised_on_or_mended(reconnect: bool) -> None:
+async def test_exit_code_10_gets_advice_or_a_reconnect(reconnect: bool) -> None:
     world = World(policies=[{**POLICY, "reconnect": reconnect}])
     vm = world.add()
     settings = {"workspaceId": WORKSPACE_ID, "stopOnMultipleConnections": True}
