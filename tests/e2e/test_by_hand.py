@@ -32,7 +32,7 @@ OMS: dict[str, Any] = {"publisher": "Microsoft.EnterpriseCloud.Monitoring", "typ
 
 
 @dataclass(frozen=True)
-class Told:
+class CommandResult:
     code: int
     out: str
     err: str
@@ -51,7 +51,7 @@ class Night:
         usual: dict[str, Any] = {"group": f"rg-{name}", "image": LISTED, "guest": CENTOS}
         return self.laptop.arm.add_vm(VmSpec(name=name, **(usual | spec)))
 
-    async def onboard(self, *arguments: str, text: str = "") -> Told:
+    async def onboard(self, *arguments: str, text: str = "") -> CommandResult:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-W", "error", "-m", "onboarding", "--debug", *arguments),
             stdin=asyncio.subprocess.PIPE,
@@ -62,7 +62,7 @@ class Night:
         )
         out, err = await process.communicate(text.encode())
         self.everything += [out.decode(), err.decode()]
-        return Told(process.returncode or 0, out.decode(), err.decode())
+        return CommandResult(process.returncode or 0, out.decode(), err.decode())
 
     def status(self, vm: str) -> str:
         """What `status` prints for people; in this process, because it needs no TLS and is asked often."""
@@ -73,8 +73,8 @@ class Night:
         return out.getvalue()
 
     async def rows(self, *arguments: str) -> list[dict[str, Any]]:
-        told = await self.onboard("status", "--json", *arguments)
-        return [json.loads(line) for line in told.out.splitlines()]
+        result = await self.onboard("status", "--json", *arguments)
+        return [json.loads(line) for line in result.out.splitlines()]
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -98,9 +98,9 @@ FAST = ("--interval", "0.1", "--timeout", "60")
 
 async def test_a_vm_is_onboarded_and_followed_to_the_end(night: Night) -> None:
     machine = night.add("by-hand")
-    told = await night.onboard("install", machine.id, *FAST)
-    assert told.code == 0, told.err
-    assert "by-hand: Requested (install)" in told.err
+    result = await night.onboard("install", machine.id, *FAST)
+    assert result.code == 0, result.err
+    assert "by-hand: Requested (install)" in result.err
     (row,) = await night.rows("--vm", "by-hand")
     assert (row["Outcome"], row["EventId"].partition(".")[0]) == ("Installed", "request")
     kinds = night.laptop.arm.requests.kinds(vm=machine.id)
@@ -109,16 +109,16 @@ async def test_a_vm_is_onboarded_and_followed_to_the_end(night: Night) -> None:
 
 async def test_three_requests_at_once_are_one_put(night: Night) -> None:
     machine = night.add("at-once")
-    told = await asyncio.gather(*(night.onboard("install", machine.id, *FAST) for _ in range(3)))
-    assert [each.code for each in told] == [0, 0, 0], "\n\n".join(each.out + each.err for each in told)
+    result = await asyncio.gather(*(night.onboard("install", machine.id, *FAST) for _ in range(3)))
+    assert [each.code for each in result] == [0, 0, 0], "\n\n".join(each.out + each.err for each in result)
     assert night.laptop.arm.requests.kinds(vm=machine.id)["extension-put"] == 1
 
 
 async def test_a_vm_that_policy_or_os_excludes_is_refused_with_the_reason(night: Night) -> None:
     skipped = night.add("skipped", tags={"onboarding": "skip"})
-    told = await night.onboard("install", "--force", skipped.id, *FAST)
-    assert told.code == 1
-    assert "OutOfScope" in told.out
+    result = await night.onboard("install", "--force", skipped.id, *FAST)
+    assert result.code == 1
+    assert "OutOfScope" in result.out
     assert night.laptop.arm.requests.kinds(vm=skipped.id)["extension-put"] == 0
 
 
@@ -161,29 +161,29 @@ async def test_a_failed_row_is_retried_after_the_fix(night: Night) -> None:
     machine = night.add("mended", runs=(HandlerRun(exit_code=62), HandlerRun()))
     assert (await night.onboard("install", machine.id, *FAST)).code == 1
     assert (await night.rows("--vm", "mended"))[0]["Outcome"] == "Failed"
-    told = await night.onboard("retry", "-g", machine.group, "--subscription", machine.subscription, *FAST)
-    assert told.code == 0, told.err
+    result = await night.onboard("retry", "-g", machine.group, "--subscription", machine.subscription, *FAST)
+    assert result.code == 0, result.err
     assert (await night.rows("--vm", "mended"))[0]["Outcome"] == "Installed"
 
 
 async def test_the_handlers_log_is_shown_masked_and_explained(night: Night) -> None:
     machine = night.add("logged", runs=(HandlerRun(exit_code=62),))
     await night.onboard("install", machine.id, *FAST)
-    told = await night.onboard("logs", machine.id)
-    assert told.code == 0, told.err
-    assert "==> /opt/microsoft/omsagent/bin/stdout <==" in told.out
-    assert "omsadmin.sh -w" in told.out
-    assert "***" in told.out
-    assert "means exit code 62: Missing tar program" in told.out
-    assert told.out.count("Missing tar program") == 1
+    result = await night.onboard("logs", machine.id)
+    assert result.code == 0, result.err
+    assert "==> /opt/microsoft/omsagent/bin/stdout <==" in result.out
+    assert "omsadmin.sh -w" in result.out
+    assert "***" in result.out
+    assert "means exit code 62: Missing tar program" in result.out
+    assert result.out.count("Missing tar program") == 1
 
 
 async def test_a_vm_that_does_not_run_gives_no_log_and_says_why(night: Night) -> None:
     machine = night.add("asleep", power=Power.STOPPED)
-    told = await night.onboard("logs", machine.id)
-    assert told.code == 2
-    assert "Microsoft.Compute/virtualMachines/runCommand/action" in told.err
-    assert "a VM that runs" in told.err
+    result = await night.onboard("logs", machine.id)
+    assert result.code == 2
+    assert "Microsoft.Compute/virtualMachines/runCommand/action" in result.err
+    assert "a VM that runs" in result.err
 
 
 async def test_a_complete_template_deploys_what_the_function_app_installs(night: Night) -> None:
@@ -219,17 +219,17 @@ async def test_a_complete_nested_template_creates_a_vm_that_is_onboarded(night: 
     assert (await night.onboard("install", machine.id, *FAST)).code == 0
 
 
-async def test_a_vm_that_reports_elsewhere_is_moved_when_asked(night: Night) -> None:
+async def test_a_vm_that_reports_elsewhere_is_moved_on_request(night: Night) -> None:
     settings = {"workspaceId": "00000000-aaaa-bbbb-cccc-000000000000"}
     elsewhere = ExtensionSpec(
         name="theirs", **OMS, version="1.3", settings=settings, protected_settings={"workspaceKey": "dGhlaXJz"}
     )
     machine = night.add("elsewhere", extensions=(elsewhere,))
-    told = await night.onboard("install", machine.id, *FAST)
-    assert told.code == 1
-    assert "billed once for each workspace" in " ".join(told.out.split())
-    told = await night.onboard("install", "--reconnect", machine.id, *FAST)
-    assert told.code == 0, told.err
+    result = await night.onboard("install", machine.id, *FAST)
+    assert result.code == 1
+    assert "billed once for each workspace" in " ".join(result.out.split())
+    result = await night.onboard("install", "--reconnect", machine.id, *FAST)
+    assert result.code == 0, result.err
     (moved,) = machine.extensions.values()
     assert moved.properties["settings"]["workspaceId"] == night.laptop.workspace.id
     assert moved.protected_settings == {"workspaceKey": night.laptop.workspace.key}

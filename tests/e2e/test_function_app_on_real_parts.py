@@ -149,8 +149,8 @@ async def test_the_event_of_an_install_may_come_before_our_record_of_the_request
     work = asyncio.create_task(world.post(creation(spec)))
     claim = await world.row(spec, "Waiting")
     assert claim.text("WaitingFor") == "install-request"
-    told = installation(spec) | {"eventTime": utc(time.time() + after)}
-    assert await world.post(told) == 202
+    sent = installation(spec) | {"eventTime": utc(time.time() + after)}
+    assert await world.post(sent) == 202
     await world.row(spec, "Installed")
     assert await work == 202
     await eventually(lambda: extension_written(world, spec))
@@ -165,10 +165,10 @@ async def test_the_outcome_is_published_to_the_topic(world: World) -> None:
     world.laptop.arm.create_vm(spec)
     await world.row(spec, "Installed")
 
-    async def told() -> list[Any]:
+    async def published() -> list[Any]:
         return [event for event in world.laptop.topic.events if event["subject"] == spec.id]
 
-    (event,) = await eventually(told)
+    (event,) = await eventually(published)
     assert event["data"]["Outcome"] == "Installed"
     assert event["specversion"] == "1.0"
 

@@ -43,9 +43,9 @@ async def test_a_vm_is_explained_by_its_id(arm: tuple[ArmSimulator, dict[str, st
     simulator.add_vm(spec)
     code, out, err = await explain(spec.id, environment)
     assert (code, err) == (0, "")
-    told = json.loads(out)
-    (decision,) = told["decisions"]
-    assert (told["name"], told["os"]["version"]) == ("web01", "7.9")
+    explanation = json.loads(out)
+    (decision,) = explanation["decisions"]
+    assert (explanation["name"], explanation["os"]["version"]) == ("web01", "7.9")
     assert (decision["policy"], decision["verdict"]) == ("linux-monitoring", "supported")
     assert dict(simulator.requests.kinds(vm=spec.id)) == {"vm-get": 1}
 

@@ -34,7 +34,7 @@ OTHER_TENANT = "11111111-0000-4000-8000-000000000000"
 
 
 @dataclass(frozen=True)
-class Told:
+class CommandResult:
     code: int
     out: str
     err: str
@@ -48,7 +48,7 @@ class Desk:
     failed: Machine
     shell: Mapping[str, str]
 
-    async def onboard(self, *arguments: str, **changes: str) -> Told:
+    async def onboard(self, *arguments: str, **changes: str) -> CommandResult:
         environment = {**self.shell, **self.laptop.host_environment(POLICIES, {}), **changes}
         return await run([sys.executable, "-m", "onboarding", *arguments], environment)
 
@@ -64,13 +64,13 @@ class Desk:
         return rows, count
 
 
-async def run(command: list[str], environment: Mapping[str, str]) -> Told:
+async def run(command: list[str], environment: Mapping[str, str]) -> CommandResult:
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
         *command, cwd=ROOT, env=dict(environment), stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
     )
     out, err = await process.communicate()
-    return Told(process.returncode or 0, out.decode(), err.decode())
+    return CommandResult(process.returncode or 0, out.decode(), err.decode())
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -81,8 +81,8 @@ async def desk() -> AsyncIterator[Desk]:
         failed = laptop.arm.add_vm(VmSpec(name="failed", image=LISTED, guest=CENTOS, runs=runs))
         shell = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         desk = Desk(laptop, failed, shell)
-        told = await desk.onboard("install", failed.id, "--interval", "0.1", "--timeout", "60")
-        assert told.code == 1, told.err
+        result = await desk.onboard("install", failed.id, "--interval", "0.1", "--timeout", "60")
+        assert result.code == 1, result.err
         yield desk
 
 
@@ -94,10 +94,10 @@ def commands(desk: Desk) -> list[list[str]]:
 async def refused(desk: Desk, says: str, **changes: str) -> None:
     """Every command ends with 2 and those words, and nothing is written."""
     before = await desk.written()
-    for told in await asyncio.gather(*(desk.onboard(*command, **changes) for command in commands(desk))):
-        assert told.code == 2, told.err
-        assert says in told.err
-        assert "Traceback" not in told.err
+    for result in await asyncio.gather(*(desk.onboard(*command, **changes) for command in commands(desk))):
+        assert result.code == 2, result.err
+        assert says in result.err
+        assert "Traceback" not in result.err
     assert await desk.written() == before
 
 
@@ -128,10 +128,10 @@ async def test_without_a_role_nothing_is_written(desk: Desk) -> None:
 
 async def test_a_key_of_another_account_is_named_with_the_address(desk: Desk) -> None:
     storage = re.sub("AccountKey=[^;]*", "AccountKey=d3Jvbmc=", desk.laptop.azurite.connection_string)
-    told = await desk.onboard("install", desk.failed.id, "--no-wait", AzureWebJobsStorage=storage)
-    assert told.code == 2
-    assert f"storage at {desk.laptop.azurite.endpoints['table']}" in told.err
-    assert "refuses us (403" in told.err
+    result = await desk.onboard("install", desk.failed.id, "--no-wait", AzureWebJobsStorage=storage)
+    assert result.code == 2
+    assert f"storage at {desk.laptop.azurite.endpoints['table']}" in result.err
+    assert "refuses us (403" in result.err
 
 
 async def test_the_commands_that_a_kept_demo_prints_work(desk: Desk) -> None:
@@ -146,9 +146,9 @@ async def test_the_commands_that_a_kept_demo_prints_work(desk: Desk) -> None:
     assert [line[1] for line in lines] == ["status", "extensions", "logs", "retry", "retry", "install", "sweep"]
     other = Path(__file__).with_name("no-such-authorities.pem")
     for line in lines:
-        told = await run(
+        result = await run(
             [sys.executable, "-m", "onboarding", *line[1:]],
             {**desk.shell, "SSL_CERT_FILE": str(other), "OMS_WORKSPACE_ID": "x"},
         )
         failing = line[1] in ("extensions", "retry") and "--dry-run" not in line
-        assert told.code == (1 if failing else 0), f"{line}: {told.err}"
+        assert result.code == (1 if failing else 0), f"{line}: {result.err}"

@@ -65,7 +65,7 @@ async def test_another_subscription_has_nothing_to_reconcile(laptop: Laptop) -> 
     assert (code, out) == (0, "")
 
 
-async def test_what_it_finds_is_put_on_the_queue_and_asked_for_once(laptop: Laptop) -> None:
+async def test_findings_are_put_on_the_queue_once(laptop: Laptop) -> None:
     assert (await onboard_sweep(laptop))[0] == 0
     async with QueueClient.from_connection_string(laptop.azurite.connection_string, "deferrals") as queue:
         (message,) = await queue.peek_messages(max_messages=5)

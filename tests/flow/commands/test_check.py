@@ -137,7 +137,7 @@ def test_json_keeps_the_items_own_keys_and_the_images_version(
 
 
 @pytest.mark.parametrize(
-    ("told", "architecture", "verdict"),
+    ("given", "architecture", "verdict"),
     [
         ("Arm64", "arm64", "unsupported"),
         ("x64", "x86_64", "supported"),
@@ -146,9 +146,9 @@ def test_json_keeps_the_items_own_keys_and_the_images_version(
     ],
 )
 def test_an_image_lists_architecture_counts(
-    told: object, architecture: str | None, verdict: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    given: object, architecture: str | None, verdict: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main(["check", _file(tmp_path, json.dumps({**_image(GOOD), "architecture": told})), "--format", "json"])
+    main(["check", _file(tmp_path, json.dumps({**_image(GOOD), "architecture": given})), "--format", "json"])
     [answer] = _json(capsys)
     assert (answer["architecture"], answer["verdict"]) == (architecture, verdict)
 
@@ -166,9 +166,9 @@ def test_a_whole_vm_uses_every_source(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_an_override_file_names_the_os_of_an_image(tmp_path: Path) -> None:
-    taught = tmp_path / "mine.yaml"
-    taught.write_text('images: [{match: "fortinet:*", distribution: centos, version: "7"}]')
-    assert main(["check", "--image", MUTE, "--overrides", str(taught)]) == 0
+    overrides = tmp_path / "mine.yaml"
+    overrides.write_text('images: [{match: "fortinet:*", distribution: centos, version: "7"}]')
+    assert main(["check", "--image", MUTE, "--overrides", str(overrides)]) == 0
 
 
 @pytest.mark.parametrize(

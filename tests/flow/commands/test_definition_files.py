@@ -220,11 +220,11 @@ def test_an_imported_policy_is_as_strong_as_its_definition(form: str, tmp_path: 
 def test_brackets_stay_outside_of_resources(tmp_path: Path, capsys: Capture) -> None:
     literal = {"field": "tags['state']", "equals": "[[on]"}
     file = lay(tmp_path, {"policyRule": {"if": literal, "then": {"effect": "audit"}}})
-    told = []
+    output = []
     for state in ("[on]", "on"):
         assert evaluate(tmp_path, file, vm=VM | {"tags": {"state": state}}) == 0
-        told.append(json.loads(capsys.readouterr().out)["applies"])
-    assert told == [True, False]
+        output.append(json.loads(capsys.readouterr().out)["applies"])
+    assert output == [True, False]
 
 
 def test_a_resource_that_has_one_bracket_is_read_as_it_is(tmp_path: Path, capsys: Capture) -> None:
@@ -250,9 +250,9 @@ def test_a_rule_takes_its_parameters_from_the_file_beside_it(
     file = lay(tmp_path, body, rule)
     lay(tmp_path, content, beside)
     assert evaluate(tmp_path, file) == 0
-    told = capsys.readouterr()
-    assert (json.loads(told.out)["effect"], json.loads(told.out)["compliant"]) == ("DeployIfNotExists", False)
-    assert f"the parameters' definitions are those of {tmp_path / beside}" in told.err
+    output = capsys.readouterr()
+    assert (json.loads(output.out)["effect"], json.loads(output.out)["compliant"]) == ("DeployIfNotExists", False)
+    assert f"the parameters' definitions are those of {tmp_path / beside}" in output.err
     assert main(["policy", "import", file, "--parameters", '{"effect": "Disabled"}']) == 0
     assert "\neffect: disabled\n" in capsys.readouterr().out
 
@@ -261,9 +261,9 @@ def test_a_rule_alone_takes_all_its_values_or_says_what_is_missing(tmp_path: Pat
     file = lay(tmp_path, RULE, "azurepolicy.rules.json")
     lay(tmp_path, {"effect": {"value": "Disabled"}}, "assignment.parameters.json")
     assert evaluate(tmp_path, file) == 2
-    told = capsys.readouterr().err
-    assert "the rule names 'places', 'effect', and the parameters' definitions are not in this file" in told
-    assert "azurepolicy.parameters.json" in told
+    output = capsys.readouterr().err
+    assert "the rule names 'places', 'effect', and the parameters' definitions are not in this file" in output
+    assert "azurepolicy.parameters.json" in output
     values = {"effect": "deployIfNotExists", "places": ["westeurope"]}
     for given_ in (values, {"$schema": "x", "parameters": {name: {"value": value} for name, value in values.items()}}):
         assert evaluate(tmp_path, file, "--parameters", json.dumps(given_)) == 0
@@ -342,8 +342,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
 def test_an_unsupported_form_is_refused_with_a_fix(case: str, tmp_path: Path, capsys: Capture) -> None:
     content, message = REFUSED[case]
     assert evaluate(tmp_path, lay(tmp_path, content)) == 2
-    told = capsys.readouterr()
-    assert (told.out, message in told.err) == ("", True), told.err
+    output = capsys.readouterr()
+    assert (output.out, message in output.err) == ("", True), output.err
 
 
 @pytest.mark.parametrize("name", ["policy.bicep", "main.tf"])
@@ -387,9 +387,9 @@ def test_resources_other_than_the_vm_are_unknown(
     assert (answer["applies"], answer["effect"], answer["compliant"]) == (True, effect, None)
     assert "does not list" in answer["because"][-1]
     assert main(["policy", "import", file]) == 0
-    told = capsys.readouterr().out
-    assert f"existenceCondition: it is about {type_}" in told
-    assert "existenceCondition" not in yaml.safe_load(told)
+    output = capsys.readouterr().out
+    assert f"existenceCondition: it is about {type_}" in output
+    assert "existenceCondition" not in yaml.safe_load(output)
     assert main(["policy", "validate", file]) == 0
     details["existenceCondition"] = {"field": "Microsft.Compute/virtualMachines/vmSize", "equals": "x"}
     assert evaluate(tmp_path, lay(tmp_path, audit({"effect": effect, "details": details}, **named))) == 2
@@ -546,8 +546,8 @@ def test_the_field_samples_are_right(case: dict[str, Any], tmp_path: Path, capsy
         "import": lambda: [file],
     }[case["door"]]
     code = main(["policy", case["door"], *command(), *options])
-    told = capsys.readouterr()
-    assert any(_right(want, code, told.out, told.err) for want in case["want"]), (told.out, told.err)
+    output = capsys.readouterr()
+    assert any(_right(want, code, output.out, output.err) for want in case["want"]), (output.out, output.err)
 
 
 COMMENTED = """// Kept by the platform team

@@ -52,9 +52,9 @@ def test_the_documents_meaning_and_action_come_first(code: int, capsys: pytest.C
 
 def test_the_document_has_no_other_code(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["errors", "--format", "json"]) == 0
-    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [item["code"] for item in told if item["editions"][0]["date"] == "2017-04-26"] == list(DOCUMENT)
-    assert [item["code"] for item in told] == sorted(item["code"] for item in told)
+    output = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [item["code"] for item in output if item["editions"][0]["date"] == "2017-04-26"] == list(DOCUMENT)
+    assert [item["code"] for item in output] == sorted(item["code"] for item in output)
 
 
 def test_later_editions_are_shown_too(capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,6 +73,6 @@ def test_the_whole_table_is_printed_for_people(capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize("arguments", [["7000"], ["10", "--extension", "nobody"]])
 def test_an_unknown_code_is_reported(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["errors", *arguments]) == 2
-    told = capsys.readouterr()
-    assert arguments[-1] in told.err
-    assert not told.out
+    output = capsys.readouterr()
+    assert arguments[-1] in output.err
+    assert not output.out

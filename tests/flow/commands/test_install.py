@@ -38,9 +38,9 @@ async def test_exit_code_0_means_that_all_are_onboarded(world: World, capsys: py
     vm = world.add()
     world.arm.after_put = lambda: _at_once(world, vm)
     assert await installed(world, vms=(vm,)) == 0
-    told = capsys.readouterr()
-    assert "Installed" in told.out
-    assert "web01: Requested" in told.err or "web01: Installed" in told.err
+    output = capsys.readouterr()
+    assert "Installed" in output.out
+    assert "web01: Requested" in output.err or "web01: Installed" in output.err
 
 
 async def _at_once(world: World, vm: VmId) -> None:

@@ -16,7 +16,7 @@ from tests.flow.world import BIONIC, OMS, POLICY, WORKSPACE_ID, World, extension
 
 ELSEWHERE = "00000000-aaaa-bbbb-cccc-000000000000"
 CUSTOM = {"id": "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/images/i"}
-ASKED = OperatorRequest()
+REQUEST = OperatorRequest()
 WRONG_WORDS = "Install failed with exit code 62"
 
 
@@ -36,19 +36,19 @@ async def test_a_request_is_the_same_two_calls_and_the_same_row(world: World) ->
     by_event, by_hand = world.add("event"), world.add("hand")
     await world.created(by_event)
     world.arm.calls.clear()
-    rows = await world.requests.ask(by_hand, ASKED)
+    rows = await world.requests.ask(by_hand, REQUEST)
     assert world.arm.calls == ["GET", "PUT"]
     different = {"ResourceId", "VmName", "VmId", "EventId", "CorrelationId"}
-    told = [
+    rows_written = [
         {k: v for k, v in row.to_properties().items() if k not in different} for row in (rows[OMS], world.row(by_event))
     ]
-    assert told[0] == told[1]
+    assert rows_written[0] == rows_written[1]
     assert world.arm.bodies[0] == world.arm.bodies[1]
 
 
 async def test_a_request_and_an_event_at_the_same_time_are_one_install(world: World) -> None:
     vm = world.add()
-    await asyncio.gather(world.created(vm), world.requests.ask(vm, ASKED), world.requests.ask(vm, ASKED))
+    await asyncio.gather(world.created(vm), world.requests.ask(vm, REQUEST), world.requests.ask(vm, REQUEST))
     assert world.arm.calls.count("PUT") == 1
     await world.installed(vm)
     assert world.row(vm).outcome is Outcome.INSTALLED
@@ -62,7 +62,7 @@ async def test_a_failed_row_opens_again(world: World) -> None:
     assert world.row(vm).outcome is Outcome.FAILED
     await world.updated(vm)
     assert world.arm.calls.count("PUT") == 1
-    rows = await world.requests.ask(vm, ASKED)
+    rows = await world.requests.ask(vm, REQUEST)
     assert rows[OMS].outcome is Outcome.REQUESTED
     assert rows[OMS].attempt == 1
     assert "a person asks again after: Missing tar program" in rows[OMS].reason
@@ -73,17 +73,17 @@ async def test_two_people_and_one_failed_row_are_one_install(world: World) -> No
     vm = world.add()
     fail(world, vm)
     await world.created(vm)
-    await asyncio.gather(*(world.requests.ask(vm, ASKED) for _ in range(4)))
+    await asyncio.gather(*(world.requests.ask(vm, REQUEST) for _ in range(4)))
     assert world.arm.calls.count("PUT") == 1
 
 
 async def test_a_claim_that_is_held_is_not_overtaken(world: World) -> None:
     vm = world.add()
     fail(world, vm)
-    await world.requests.ask(vm, ASKED)
+    await world.requests.ask(vm, REQUEST)
     fail(world, vm)  # ARM does not show yet that it writes
     world.now += timedelta(seconds=1)
-    await world.requests.ask(vm, ASKED)
+    await world.requests.ask(vm, REQUEST)
     assert world.arm.calls.count("PUT") == 1
 
 
@@ -113,7 +113,7 @@ async def test_force_does_not_turn_an_audit_into_an_install() -> None:
 
 async def test_force_installs_where_the_os_is_unknown(world: World) -> None:
     vm = world.add(image=CUSTOM)
-    assert (await world.requests.ask(vm, ASKED))[OMS].outcome is Outcome.UNDETERMINED
+    assert (await world.requests.ask(vm, REQUEST))[OMS].outcome is Outcome.UNDETERMINED
     world.now += timedelta(seconds=1)
     rows = await world.requests.ask(vm, OperatorRequest(force=True))
     assert rows[OMS].outcome is Outcome.REQUESTED
@@ -127,13 +127,13 @@ async def test_force_installs_where_the_os_is_unknown(world: World) -> None:
 
 async def test_a_vm_that_is_not_there_leaves_no_row(world: World) -> None:
     with pytest.raises(ArmError, match="404"):
-        await world.requests.ask(vm_id("web0l"), ASKED)
+        await world.requests.ask(vm_id("web0l"), REQUEST)
     assert not world.ledger.rows
 
 
 async def test_a_preview_writes_nothing_and_requests_nothing(world: World) -> None:
     vm = world.add()
-    (preview,) = await world.requests.preview(vm, ASKED)
+    (preview,) = await world.requests.preview(vm, REQUEST)
     assert isinstance(preview.decision, Act)
     assert world.arm.calls == ["GET"]
     assert not world.ledger.history
@@ -142,7 +142,7 @@ async def test_a_preview_writes_nothing_and_requests_nothing(world: World) -> No
 
 async def test_following_a_vm_finds_its_end_without_events(world: World) -> None:
     vm = world.add()
-    await world.requests.ask(vm, ASKED)
+    await world.requests.ask(vm, REQUEST)
     await world.requests.follow(vm)
     written = world.ledger.writes
     world.now += timedelta(seconds=10)
@@ -163,7 +163,7 @@ async def test_a_request_probes_an_open_breaker(world: World) -> None:
     await world.extension_written(vm, succeeded=False)
     assert world.row(vm).waiting_for is WaitingFor.SCOPE_BREAKER
     world.now += timedelta(minutes=1)
-    rows = await world.requests.ask(vm, ASKED)
+    rows = await world.requests.ask(vm, REQUEST)
     assert rows[OMS].outcome is Outcome.REQUESTED
 
 

@@ -51,25 +51,25 @@ def plan(folder: Path, *more: str) -> int:
 
 def test_without_old_files_everything_is_new(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert plan(folder, "--format", "json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["machines"], told["changed"]) == (3, 2), "what is out of scope is left as it is"
-    assert [change["changed"] for change in told["changes"]] == [True, False, True]
-    assert [change["after"]["decision"] for change in told["changes"]] == ["Install", "OutOfScope", "Unsupported"]
-    assert {change["before"] for change in told["changes"]} == {None}
+    output = json.loads(capsys.readouterr().out)
+    assert (output["machines"], output["changed"]) == (3, 2), "what is out of scope is left as it is"
+    assert [change["changed"] for change in output["changes"]] == [True, False, True]
+    assert [change["after"]["decision"] for change in output["changes"]] == ["Install", "OutOfScope", "Unsupported"]
+    assert {change["before"] for change in output["changes"]} == {None}
 
 
 def test_a_plan_shows_what_a_change_would_do_and_to_whom(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(folder / "old", linux={**POLICY, "rule": {"field": "location", "equals": "eastus"}})
     assert plan(folder, "--against", str(folder / "old")) == 0
-    told = capsys.readouterr().out
-    assert f"{WEST['id']}  oms-agent-linux: OutOfScope → Install  (linux-monitoring)" in told
-    assert "policy linux-monitoring selects it, and the OS supports it" in told
-    assert TAGGED["id"] not in told
-    assert "3 VMs, 2 changes" in told
+    output = capsys.readouterr().out
+    assert f"{WEST['id']}  oms-agent-linux: OutOfScope → Install  (linux-monitoring)" in output
+    assert "policy linux-monitoring selects it, and the OS supports it" in output
+    assert TAGGED["id"] not in output
+    assert "3 VMs, 2 changes" in output
     assert plan(folder, "--against", str(folder / "new"), "--format", "json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["changed"], told["changes"]) == (0, [])
-    assert {"before": "Install", "after": "Install", "vms": 1} in told["counts"]
+    output = json.loads(capsys.readouterr().out)
+    assert (output["changed"], output["changes"]) == (0, [])
+    assert {"before": "Install", "after": "Install", "vms": 1} in output["counts"]
 
 
 def test_another_workspace_is_a_change_even_where_the_decision_is_the_same(
@@ -77,8 +77,8 @@ def test_another_workspace_is_a_change_even_where_the_decision_is_the_same(
 ) -> None:
     write(folder / "old", linux={**POLICY, "settings": {"workspaceId": WORKSPACE_ID}})
     assert plan(folder, "--against", str(folder / "old"), "--all", "--format", "json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert [change["changed"] for change in told["changes"]] == [True, True, True]
+    output = json.loads(capsys.readouterr().out)
+    assert [change["changed"] for change in output["changes"]] == [True, True, True]
 
 
 def test_an_extension_that_no_policy_names_any_more(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -198,8 +198,8 @@ def test_what_a_list_tells_of_an_extension_in_part_is_never_taken_for_all(
     assert plan(folder, "--format", "json") == 0
     (change,) = json.loads(capsys.readouterr().out)["changes"]
     if change["after"]["decision"] == "AlreadyInstalled":
-        told = ("publisher", "typePropertiesType", "provisioningState")
-        assert {key: resource.get(key) for key in told} == {key: CLI_EXTENSION[key] for key in told}
+        keys = ("publisher", "typePropertiesType", "provisioningState")
+        assert {key: resource.get(key) for key in keys} == {key: CLI_EXTENSION[key] for key in keys}
 
 
 def test_explain_shows_the_same(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -298,25 +298,25 @@ def test_explain_shows_precedence_exemption_system_and_decision(
         z={**POLICY, "name": "z", "rule": {"field": "location", "in": ["westeurope"]}},
     )
     assert explain(folder, WEST) == 0
-    told = capsys.readouterr().out
-    assert "✗ policy a (does not decide): exempt from policy a (Waiver until 2099-01-01: by hand)" in told
-    assert "✓ policy linux-monitoring (decides): policy linux-monitoring selects it" in told
-    assert "✓ policy z (does not decide)" in told
-    assert "✓ location in ['westeurope']: 'westeurope'" in told
-    assert "names in row ubuntu 16.04" in told
-    assert "→ Install: policy linux-monitoring selects it" in told
+    output = capsys.readouterr().out
+    assert "✗ policy a (does not decide): exempt from policy a (Waiver until 2099-01-01: by hand)" in output
+    assert "✓ policy linux-monitoring (decides): policy linux-monitoring selects it" in output
+    assert "✓ policy z (does not decide)" in output
+    assert "✓ location in ['westeurope']: 'westeurope'" in output
+    assert "names in row ubuntu 16.04" in output
+    assert "→ Install: policy linux-monitoring selects it" in output
 
 
 def test_explain_answers_in_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     condition = {"field": "Microsoft.Compute/virtualMachines/extensions/provisioningState", "equals": "Succeeded"}
     write(folder / "new", linux={**POLICY, "existenceCondition": condition})
     assert explain(folder, {**WEST, "resources": [extension()]}, "--format", "json") == 0
-    told = json.loads(capsys.readouterr().out)
-    (policy,) = told["policies"]
+    output = json.loads(capsys.readouterr().out)
+    (policy,) = output["policies"]
     assert (policy["decides"], policy["rule"]["matched"]) == (True, True)
     assert policy["existenceCondition for 'OMSExtension'"]["matched"] is True
-    assert told["os"]["version"] == "16.04"
-    (decision,) = told["decisions"]
+    assert output["os"]["version"] == "16.04"
+    (decision,) = output["decisions"]
     assert (decision["decision"], decision["verdict"], decision["row"]) == (
         "AlreadyInstalled",
         "supported",
@@ -356,8 +356,8 @@ def test_azures_own_rule_in_front_says_why_an_image_was_skipped(
         (WEST["properties"]["storageProfile"]["imageReference"], "Install", "selects it"),
     ]:
         assert explain(folder, vm_body("web01", image=image), "--format", "json") == 0
-        told = json.loads(capsys.readouterr().out)
-        (decision,) = told["decisions"]
+        output = json.loads(capsys.readouterr().out)
+        (decision,) = output["decisions"]
         assert decision["decision"] == word
         assert reason in decision["reason"]
     assert explain(folder, vm_body("web01", image=fedora)) == 0

@@ -138,10 +138,10 @@ async def test_a_person_who_sees_no_subscription_is_refused(world: World) -> Non
 )
 def test_a_refusal_says_how_to_fix_it(evidence: Evidence, says: list[str]) -> None:
     configuration = read_configuration({**SETTINGS, "ARM_ENDPOINT": "https://arm.example"})
-    told = access_problem(NoAccess(SUBSCRIPTION, ArmError(evidence)), configuration)
-    assert [each for each in says if each not in told] == []
-    assert "nothing was written" in told
-    assert "Attempted credentials" not in told
+    text = access_problem(NoAccess(SUBSCRIPTION, ArmError(evidence)), configuration)
+    assert [each for each in says if each not in text] == []
+    assert "nothing was written" in text
+    assert "Attempted credentials" not in text
 
 
 async def test_a_login_that_ends_while_a_person_waits_changes_nothing(world: World) -> None:
@@ -179,9 +179,9 @@ async def test_the_rows_of_a_vm_that_cannot_be_followed_are_shown(
     world.arm.after_put = revoked
     args = arguments("install", str(vm), "--interval", "0", "--timeout", "60")
     assert await install.run_requests(args, world.requests, (vm,)) == 3
-    told = capsys.readouterr()
-    assert "Requested" in told.out
-    assert "web01: cannot be followed any further" in told.err
+    output = capsys.readouterr()
+    assert "Requested" in output.out
+    assert "web01: cannot be followed any further" in output.err
 
 
 async def test_of_several_vms_one_that_the_person_may_not_read_is_named(
@@ -191,10 +191,10 @@ async def test_of_several_vms_one_that_the_person_may_not_read_is_named(
     world.arm.set_extension(second, extension())
     world.arm.read_errors = [FORBIDDEN]
     assert await install.run_requests(arguments("install", "--no-wait"), world.requests, (first, second)) == 1
-    told = capsys.readouterr()
-    assert "first: ARM said 403 AuthorizationFailed" in told.err
-    assert "Nothing was written." in told.err
-    assert "AlreadyInstalled" in told.out
+    output = capsys.readouterr()
+    assert "first: ARM said 403 AuthorizationFailed" in output.err
+    assert "Nothing was written." in output.err
+    assert "AlreadyInstalled" in output.out
 
 
 async def test_exit_code_2_means_that_the_person_has_no_access(world: World) -> None:
@@ -250,10 +250,10 @@ def test_storage_that_does_not_answer_is_named_with_its_address(
     for name, value in {**SETTINGS, "AzureWebJobsStorage": NOWHERE}.items():
         monkeypatch.setenv(name, value)
     assert main(command) == 2
-    told = capsys.readouterr().err
-    assert "storage at http://127.0.0.1:9/a: does not answer" in told
-    assert "AzureWebJobsStorage" in told
-    assert "c2VjcmV0" not in told
+    output = capsys.readouterr().err
+    assert "storage at http://127.0.0.1:9/a: does not answer" in output
+    assert "AzureWebJobsStorage" in output
+    assert "c2VjcmV0" not in output
 
 
 @pytest.mark.parametrize("command", [WRITERS[name] for name in ("install", "retry", "sweep")], ids=str)

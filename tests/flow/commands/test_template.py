@@ -67,9 +67,9 @@ def settings(tmp_path: Path) -> Path:
 def template(settings: Path, capsys: pytest.CaptureFixture[str]) -> Any:
     def print_template(*arguments: str) -> str:
         assert main(["template", "--settings", str(settings), *arguments]) == 0
-        told = capsys.readouterr()
-        assert KEY not in told.out + told.err
-        return told.out
+        output = capsys.readouterr()
+        assert KEY not in output.out + output.err
+        return output.out
 
     return print_template
 
@@ -122,7 +122,7 @@ def test_bicep_says_the_same(template: Any, placement: str, complete: tuple[str,
     arm = json.loads(template(*arguments))
     resource = arm["resources"][0] if complete else arm
     extension = resource["resources"][0] if complete and placement == "nested" else resource
-    (found,) = [told for name, told in bicep["resources"].items() if name.endswith("agent")]
+    (found,) = [output for name, output in bicep["resources"].items() if name.endswith("agent")]
     properties = found["config"]["properties"]
     assert found["config"]["name"] == "OMSExtension"
     assert properties["protectedSettings"] == {"workspaceKey": "workspaceKey"}
@@ -155,9 +155,9 @@ def test_a_setting_without_a_value_here_is_a_parameter(
     values = {"ONBOARDING_POLICIES": str(tmp_path / "policies"), "OMS_WORKSPACE_ID": ""}
     settings.write_text(json.dumps({"Values": values}))
     assert main(["template", "--settings", str(settings)]) == 0
-    told = capsys.readouterr()
-    assert json.loads(told.out)["properties"]["settings"] == {"workspaceId": "[parameters('workspaceId')]"}
-    assert '"workspaceKey": {"type": "secureString"' in told.err
+    output = capsys.readouterr()
+    assert json.loads(output.out)["properties"]["settings"] == {"workspaceId": "[parameters('workspaceId')]"}
+    assert '"workspaceKey": {"type": "secureString"' in output.err
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def world() -> World:
     return World()
 
 
-async def paused(world: World) -> VmId:
+async def open_breaker(world: World) -> VmId:
     vm = world.add("first")
     world.arm.install_errors = [NOT_AUTHORIZED]
     await world.created(vm)
@@ -51,7 +51,7 @@ async def paused(world: World) -> VmId:
 
 
 async def test_the_first_proof_opens_the_breaker_and_names_the_fix(world: World) -> None:
-    vm = await paused(world)
+    vm = await open_breaker(world)
     (stored,) = world.breakers.stored.values()
     assert (stored.breaker.resource_group, stored.breaker.cause) == ("app-rg", "not-authorized")
     assert "Virtual Machine Contributor" in stored.breaker.advice
@@ -60,7 +60,7 @@ async def test_the_first_proof_opens_the_breaker_and_names_the_fix(world: World)
 
 
 async def test_the_other_vms_wait_and_ask_for_nothing(world: World) -> None:
-    await paused(world)
+    await open_breaker(world)
     for name in ("second", "third"):
         await world.created(world.add(name))
         assert world.row(world.add(name)).waiting_for is WaitingFor.SCOPE_BREAKER
@@ -76,31 +76,31 @@ async def test_many_new_vms_at_once_read_the_breakers_once(world: World) -> None
 async def test_the_breakers_are_read_concurrently_with_the_row_of_a_new_vm() -> None:
     both = asyncio.Barrier(3)  # the row, the subscription's pauses, those of every subscription
 
-    class ReadPauses(BreakersInMemory):
+    class BlockingBreakers(BreakersInMemory):
         async def read(self, subscription: str) -> tuple[StoredBreaker, ...]:
             await both.wait()
             return await super().read(subscription)
 
-    class Ledger(LedgerInMemory):
+    class BlockingLedger(LedgerInMemory):
         async def read(self, vm: VmId, *, new: bool = False) -> Known:
             await both.wait()
             return await super().read(vm, new=new)
 
-    world = World(ledger=Ledger(), breakers=ReadPauses())
+    world = World(ledger=BlockingLedger(), breakers=BlockingBreakers())
     async with asyncio.timeout(5):
         await world.created(world.add())
     assert world.arm.calls == ["GET", "PUT"]
 
 
 async def test_a_vm_that_needs_nothing_is_not_held_up(world: World) -> None:
-    await paused(world)
+    await open_breaker(world)
     vm = world.add("windows", os_type="Windows")
     await world.created(vm)
     assert world.row(vm).outcome is Outcome.OUT_OF_SCOPE
 
 
 async def test_a_scheduled_check_behind_an_open_breaker_makes_no_call(world: World) -> None:
-    await paused(world)
+    await open_breaker(world)
     vm = world.add("second")
     await world.created(vm)
     calls = list(world.arm.calls)
@@ -116,7 +116,7 @@ async def test_a_scheduled_check_behind_an_open_breaker_makes_no_call(world: Wor
 
 
 async def test_a_probe_that_arm_accepts_closes_the_breaker(world: World) -> None:
-    vm = await paused(world)
+    vm = await open_breaker(world)
     await world.run_latest_check()
     assert world.row(vm).outcome is Outcome.REQUESTED
     assert not world.breakers.stored
@@ -126,7 +126,7 @@ async def test_a_probe_that_arm_accepts_closes_the_breaker(world: World) -> None
 
 
 async def test_a_probe_that_is_refused_leaves_the_breaker_open(world: World) -> None:
-    vm = await paused(world)
+    vm = await open_breaker(world)
     world.arm.install_errors = [NOT_AUTHORIZED]
     await world.run_latest_check()
     (stored,) = world.breakers.stored.values()
@@ -136,7 +136,7 @@ async def test_a_probe_that_is_refused_leaves_the_breaker_open(world: World) -> 
 
 
 async def test_only_one_vm_probes_at_a_time(world: World) -> None:
-    await paused(world)
+    await open_breaker(world)
     for name in ("second", "third", "fourth"):
         await world.created(world.add(name))
     world.arm.install_errors = [NOT_AUTHORIZED] * 9
@@ -173,7 +173,7 @@ async def test_a_wrong_key_is_proved_by_the_handler_and_probed_by_a_new_request(
 
 
 async def test_a_scope_that_nobody_fixes_is_given_up_after_a_week(world: World) -> None:
-    vm = await paused(world)
+    vm = await open_breaker(world)
     world.arm.install_errors = [NOT_AUTHORIZED] * 5000
     while not world.row(vm).outcome.final:
         await world.run_latest_check()
@@ -303,7 +303,7 @@ async def test_the_success_of_an_older_request_does_not_close_the_breaker(world:
     under_way = world.add("under-way")
     await world.created(under_way)
     world.now += timedelta(minutes=1)
-    await paused(world)
+    await open_breaker(world)
     world.now += timedelta(minutes=1)
     await world.installed(under_way)
     assert world.row(under_way).outcome is Outcome.INSTALLED
@@ -313,7 +313,7 @@ async def test_the_success_of_an_older_request_does_not_close_the_breaker(world:
 
 
 async def test_a_problem_that_returns_is_not_ended_by_an_older_request(world: World) -> None:
-    vm = await paused(world)
+    vm = await open_breaker(world)
     await world.run_latest_check()  # the probe: its request is accepted, and the pause ends
     assert not world.breakers.stored
     world.now += timedelta(minutes=1)

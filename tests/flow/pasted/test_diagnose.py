@@ -121,8 +121,8 @@ def test_input_without_a_failure_is_reported(capsys: Capture) -> None:
     assert main(["diagnose", SUCCESS]) == 0
     assert "nothing failed" in capsys.readouterr().out
     assert main(["diagnose", "--format", "json", SUCCESS]) == 0
-    told = capsys.readouterr()
-    assert (told.out, "nothing failed" in told.err) == ("", True)
+    output = capsys.readouterr()
+    assert (output.out, "nothing failed" in output.err) == ("", True)
 
 
 def test_output_that_powershell_cut_off_is_not_a_success(capsys: Capture) -> None:

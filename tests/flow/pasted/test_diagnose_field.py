@@ -30,11 +30,11 @@ def _fits(answers: list[dict[str, Any]], want: dict[str, Any]) -> bool:
 
 
 def _is(answer: dict[str, Any], want: dict[str, Any]) -> bool:
-    told = f"{answer['meaning']} {answer['advice']}"
+    output = f"{answer['meaning']} {answer['advice']}"
     return (
         all(answer[key] in _list(want[key]) for key in ("class", "cause", "exit_code") if key in want)
-        and ("says" not in want or re.search(want["says"], told, re.IGNORECASE) is not None)
-        and ("says_not" not in want or re.search(want["says_not"], told, re.IGNORECASE) is None)
+        and ("says" not in want or re.search(want["says"], output, re.IGNORECASE) is not None)
+        and ("says_not" not in want or re.search(want["says_not"], output, re.IGNORECASE) is None)
     )
 
 

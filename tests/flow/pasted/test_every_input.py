@@ -153,7 +153,7 @@ for command, path, content, piped in json.load(sys.stdin):
 
 
 @dataclass(frozen=True)
-class OperatorRequest:
+class Invocation:
     """A command, the file that it is given, and what it finds on standard input; None: that is closed."""
 
     command: list[str]
@@ -163,7 +163,7 @@ class OperatorRequest:
 
 
 @dataclass(frozen=True)
-class Answered:
+class InvocationResult:
     """What came of it; whether it read the file, and whether standard input."""
 
     command: list[str]
@@ -175,8 +175,8 @@ class Answered:
     @property
     def good(self) -> bool:
         words = (self.out + self.err).replace("\n", "")
-        told = bool(self.err.strip()) or self.code != 2
-        return self.code in (0, 1, 2) and "Traceback" not in words and words.isprintable() and told
+        explained = bool(self.err.strip()) or self.code != 2
+        return self.code in (0, 1, 2) and "Traceback" not in words and words.isprintable() and explained
 
 
 def _leaves(
@@ -239,10 +239,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def _answers(folder: Path, asked: Iterable[OperatorRequest]) -> list[Answered]:
+def _run_all(folder: Path, invocations: Iterable[Invocation]) -> list[InvocationResult]:
     given_ = [
         (each.command, each.path, each.content.hex(), None if each.piped is None else each.piped.hex())
-        for each in asked
+        for each in invocations
     ]
     done = subprocess.run(
         [sys.executable, "-c", _RUN, str(folder)],
@@ -255,10 +255,10 @@ def _answers(folder: Path, asked: Iterable[OperatorRequest]) -> list[Answered]:
     assert done.returncode == 0, done.stderr[-2000:]
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(answers) == len(given_)
-    return [Answered(command, code, out, err, tuple(reads)) for command, code, out, err, reads in answers]
+    return [InvocationResult(command, code, out, err, tuple(reads)) for command, code, out, err, reads in answers]
 
 
-def _judge(answers: Iterable[Answered]) -> None:
+def _judge(answers: Iterable[InvocationResult]) -> None:
     bad = [each for each in answers if not each.good]
     shown = "\n".join(f"{each.command} ended with {each.code}: {(each.out + each.err)[-300:]!r}" for each in bad[:8])
     assert not bad, f"{len(bad)} commands\n{shown}"
@@ -271,8 +271,8 @@ FILE = "nasty.cases.yaml"  # so named, `policy validate` and `policy test` take 
 def doors(folder: Path) -> dict[tuple[str, ...], tuple[bool, bool]]:
     """Every command that reads what is named FILE, or standard input for `-`, as it was seen to do."""
     content = NASTY["binary"]
-    by_file = _answers(folder, [OperatorRequest(command, FILE, content) for command in commands(FILE)])
-    by_pipe = _answers(folder, [OperatorRequest(command, piped=content) for command in commands("-")])
+    by_file = _run_all(folder, [Invocation(command, FILE, content) for command in commands(FILE)])
+    by_pipe = _run_all(folder, [Invocation(command, piped=content) for command in commands("-")])
     _judge([*by_file, *by_pipe])
     return {
         tuple(one.command): (one.reads[0], other.reads[1])
@@ -297,17 +297,17 @@ def _one_of_settings(doors: dict[tuple[str, ...], tuple[bool, bool]], number: in
 def test_no_content_breaks_an_input(folder: Path, doors: dict[tuple[str, ...], tuple[bool, bool]]) -> None:
     """Each content at each door, by turns as a file and on standard input; what is no text or no JSON and YAML, which
     few functions find out, at every third."""
-    asked = []
+    invocations = []
     for number, (name, content) in enumerate(NASTY.items()):
         for turn, door in enumerate(_one_of_settings(doors, number)):
             if name in UNREADABLE and (number + turn) % 3:
                 continue
             takes_file, takes_input = doors[door]
             if takes_file and (not takes_input or (number + turn) % 2):
-                asked.append(OperatorRequest(list(door), FILE, content))
+                invocations.append(Invocation(list(door), FILE, content))
             else:
-                asked.append(OperatorRequest([each.replace(FILE, "-") for each in door], piped=content))
-    _judge(_answers(folder, asked))
+                invocations.append(Invocation([each.replace(FILE, "-") for each in door], piped=content))
+    _judge(_run_all(folder, invocations))
 
 
 def test_a_path_that_is_not_a_file_is_named(folder: Path, doors: dict[tuple[str, ...], tuple[bool, bool]]) -> None:
@@ -317,17 +317,17 @@ def test_a_path_that_is_not_a_file_is_named(folder: Path, doors: dict[tuple[str,
     (folder / "folder.yaml").mkdir(exist_ok=True)
     (folder / "loop").symlink_to("loop")
     names = ["folder.yaml", "none/such", "closed", "/dev/null", "loop", "x" * 300, "\udcff", "p.yaml/x", ""]
-    asked = [
-        OperatorRequest([each.replace(FILE, name) for each in door])
+    invocations = [
+        Invocation([each.replace(FILE, name) for each in door])
         for number, name in enumerate(names)
         for door in _one_of_settings(doors, number)
     ]
-    asked += [
-        OperatorRequest([each.replace(FILE, "-") for each in door], piped=None)
+    invocations += [
+        Invocation([each.replace(FILE, "-") for each in door], piped=None)
         for door, (_, piped) in doors.items()
         if piped
     ]
-    _judge(_answers(folder, asked))
+    _judge(_run_all(folder, invocations))
 
 
 @pytest.mark.parametrize(
@@ -382,4 +382,4 @@ def test_no_random_content_breaks_an_input(
         out, err = io.StringIO(), io.StringIO()
         with contextlib.chdir(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = main(door)
-        _judge([Answered(list(door), code, out.getvalue(), err.getvalue(), (True, False))])
+        _judge([InvocationResult(list(door), code, out.getvalue(), err.getvalue(), (True, False))])

@@ -128,6 +128,6 @@ def test_costly_conditions_come_to_an_end_at_every_command(tmp_path: Path) -> No
     answers = _answers(commands)
     assert len(answers) == len(commands)
     assert {code for _, code, _, _ in answers} == {0}
-    told = "".join(out for _, _, out, _ in answers)
-    assert told.count("text is longer than 131,072 characters") >= 4
-    assert told.count("takes too many steps") >= 4
+    output = "".join(out for _, _, out, _ in answers)
+    assert output.count("text is longer than 131,072 characters") >= 4
+    assert output.count("takes too many steps") >= 4

@@ -57,15 +57,17 @@ def _named(value: Any, spell: Callable[[str], str]) -> Any:
 def powershell(body: dict[str, Any]) -> dict[str, Any]:
     """As `Get-AzVM | ConvertTo-Json` prints it."""
     names = {"osProfile": "OSProfile", "typePropertiesType": "VirtualMachineExtensionType", "resources": "Extensions"}
-    told: dict[str, Any] = _named(flat(body), lambda name: names.get(name, name[:1].upper() + name[1:]))
-    told["StorageProfile"]["OsDisk"]["OsType"] = 1
-    return {"ResourceGroupName": "APP-RG", **told, "Identity": None, "Plan": None, "StatusCode": "OK"}
+    shaped: dict[str, Any] = _named(flat(body), lambda name: names.get(name, name[:1].upper() + name[1:]))
+    shaped["StorageProfile"]["OsDisk"]["OsType"] = 1
+    return {"ResourceGroupName": "APP-RG", **shaped, "Identity": None, "Plan": None, "StatusCode": "OK"}
 
 
 def python(body: dict[str, Any]) -> dict[str, Any]:
     """As the SDK's `as_dict()` has it."""
-    told: dict[str, Any] = _named(flat(body), lambda name: "".join(f"_{c.lower()}" if c.isupper() else c for c in name))
-    return told
+    shaped: dict[str, Any] = _named(
+        flat(body), lambda name: "".join(f"_{c.lower()}" if c.isupper() else c for c in name)
+    )
+    return shaped
 
 
 def _graph(bodies: list[Any]) -> dict[str, Any]:
@@ -128,7 +130,7 @@ def doors(folder: Path, vms: str) -> list[list[str]]:
     ]
 
 
-def told(command: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, list[Any]]:
+def run_command(command: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, list[Any]]:
     """The exit code and the answers, without what `check` repeats of the question."""
     code = main(command)
     said = capsys.readouterr().out.replace("microsoft.compute/virtualmachines", "Microsoft.Compute/virtualMachines")
@@ -145,8 +147,8 @@ def test_a_list_in_the_form_of_any_tool_is_read_like_arms(
     arms.write_text(json.dumps(FLEET))
     others.write_text(json.dumps(FORMS[form](), indent=1))
     for ours, theirs in zip(doors(folder, str(arms)), doors(folder, str(others)), strict=True):
-        want = told(ours, capsys)
-        assert told(theirs, capsys) == want
+        want = run_command(ours, capsys)
+        assert run_command(theirs, capsys) == want
         assert want[0] == (1 if ours[0] == "check" else 0)
 
 
@@ -417,8 +419,8 @@ def test_ids_for_a_command_by_hand_may_be_a_list_in_any_form(folder: Path) -> No
     ids = [body["id"] for body in FLEET]
     no_more = [json.dumps([{key: id_} for id_ in ids]) for key in ("id", "ResourceId")]
     texts = ["\n".join(ids), json.dumps(ids, indent=1), *no_more, *(json.dumps(form()) for form in FORMS.values())]
-    asked = [(["install", "-"], text.encode("utf-16")) for text in texts]
-    answers = _piped([*asked, (["install", "-"], json.dumps([{"name": "x"}]).encode())])
+    commands = [(["install", "-"], text.encode("utf-16")) for text in texts]
+    answers = _piped([*commands, (["install", "-"], json.dumps([{"name": "x"}]).encode())])
     *named, (code, _, err) = [(code, out, err.partition("(")[0]) for code, out, err in answers]
     assert set(named) == {named[0]}
     assert "VM" not in named[0][2]
@@ -562,10 +564,10 @@ def test_lists_and_encodings_of_the_field(case: dict[str, Any], tmp_path: Path) 
     (want, *_) = case["want"]  # the first is the reading; a refusal would do as well, and we read
     if case["door"] == "plan":
         (answer,) = answers_
-        told_ = {each["vm"].rpartition("/")[2]: [each["after"]["decision"]] for each in answer["changes"]}
-        assert told_ == want["decisions"]
+        decisions = {each["vm"].rpartition("/")[2]: [each["after"]["decision"]] for each in answer["changes"]}
+        assert decisions == want["decisions"]
         return
     wanted = want.get("answers") or [want["is"]]
-    for answer, asked in zip(answers_, wanted, strict=True):
-        other = case["want"][1]["answers"][0] if case["id"] == "tsv" else asked
-        assert asked.items() <= answer.items() or other.items() <= answer.items()
+    for answer, expected in zip(answers_, wanted, strict=True):
+        other = case["want"][1]["answers"][0] if case["id"] == "tsv" else expected
+        assert expected.items() <= answer.items() or other.items() <= answer.items()

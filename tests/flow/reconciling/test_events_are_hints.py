@@ -16,7 +16,7 @@ from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.reconcile.decision import OperatorRequest
 from onboarding.domain.reconcile.row import Outcome, WaitingFor
 from onboarding.domain.resource_id import ExtensionId, VmId
-from tests.flow.commands.test_operator_requests import ASKED
+from tests.flow.commands.test_operator_requests import REQUEST
 from tests.flow.world import CATALOGUE, OMS, POLICY, SHAPES, START, World, extension, vm_body, vm_id
 
 ELSEWHERE = "/subscriptions/99999999-0000-0000-0000-000000000000"
@@ -422,7 +422,7 @@ async def test_what_a_person_may_not_do_changes_nothing() -> None:
     for errors in (world.arm.read_errors, world.arm.install_errors):
         errors.append(FORBIDDEN)
         with pytest.raises(ArmError):
-            await world.requests.ask(vm, ASKED)
+            await world.requests.ask(vm, REQUEST)
         assert world.row(vm) == before
         assert not world.breakers.stored
     after = await world.ledger.read(vm)
@@ -437,7 +437,7 @@ async def test_what_a_person_may_not_do_leaves_no_row_of_a_vm_that_had_none() ->
     vm = world.add()
     world.arm.install_errors.append(FORBIDDEN)
     with pytest.raises(ArmError):
-        await world.requests.ask(vm, ASKED)
+        await world.requests.ask(vm, REQUEST)
     assert world.ledger.rows == {}
     assert not world.breakers.stored
 

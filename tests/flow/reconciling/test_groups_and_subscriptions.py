@@ -296,8 +296,8 @@ async def test_a_request_for_one_policy_does_not_fail_for_the_needs_of_another()
     it = World(policies=[{**POLICY, "rule": NOT_LAB}, {"name": "inventory", "extension": SECOND.name}])
     it.arm.scope_errors = [FORBIDDEN] * 9
     vm = it.add()
-    (told,) = await it.requests.preview(vm, OperatorRequest(policy="inventory"))
-    assert told.context.assignment.policy.name == "inventory"
+    (preview,) = await it.requests.preview(vm, OperatorRequest(policy="inventory"))
+    assert preview.context.assignment.policy.name == "inventory"
     await it.requests.ask(vm, OperatorRequest(policy="inventory"))
     assert it.row(vm, SECOND.name).outcome is Outcome.REQUESTED
 

@@ -95,8 +95,8 @@ def test_plan_and_explain_give_the_same_result_offline(
     (change,) = json.loads(capsys.readouterr().out)["changes"]
     assert (change["vm"], change["after"]["decision"]) == (str(vm_id("node")), decision)
     main(["policy", "explain", "--vm", str(tmp_path / "vm.json"), *options])
-    told = capsys.readouterr().out
-    assert ("it is a node of OpenShift" in told) is (decision == "OutOfScope")
+    output = capsys.readouterr().out
+    assert ("it is a node of OpenShift" in output) is (decision == "OutOfScope")
 
 
 def test_a_flat_body_of_the_azure_cli_is_recognised_as_managed(
@@ -116,9 +116,9 @@ def test_validate_refuses_an_unknown_kind_and_names_the_known_ones(
 ) -> None:
     lay_out(tmp_path, {}, includeManaged=["aks-nodes"])
     assert main(["policy", "validate", str(tmp_path / "policies")]) == 1
-    told = "".join(capsys.readouterr())
-    assert "includeManaged[0]: unknown kind 'aks-nodes'" in told
-    assert "known kinds: karpenter-node, " in told
+    output = "".join(capsys.readouterr())
+    assert "includeManaged[0]: unknown kind 'aks-nodes'" in output
+    assert "known kinds: karpenter-node, " in output
 
 
 @needs_samples

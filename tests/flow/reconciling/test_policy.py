@@ -56,8 +56,8 @@ def test_many_vms_get_one_answer_on_each_line_in_their_order(files: Path, text: 
     parameters = ["--parameters", json.dumps({"publisher": AGENT[1]})]
     command = [sys.executable, "-m", "onboarding", "policy", "evaluate", *options, *parameters]
     done = subprocess.run(command, input=text.encode("utf-8-sig"), capture_output=True, check=True)
-    told = [(answer["applies"], answer["compliant"]) for answer in answers(done.stdout.decode())]
-    assert told == [(True, False), (False, None), (True, True)]
+    output = [(answer["applies"], answer["compliant"]) for answer in answers(done.stdout.decode())]
+    assert output == [(True, False), (False, None), (True, True)]
 
 
 def test_the_text_output_is_sentences(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,10 +104,10 @@ def test_explain_shows_the_tree_of_a_definition(files: Path, capsys: pytest.Capt
     (files / "vm.json").write_text(json.dumps(with_extensions(AGENT)))
     command = ["policy", "explain", "--definition", str(files / "definition.json"), "--vm", str(files / "vm.json")]
     assert main(command) == 0
-    told = capsys.readouterr().out
-    assert "  ✓ name like 'vm-*': 'vm-1'" in told
-    assert "existenceCondition for 'ama'" in told
-    assert "? Microsoft.Compute/virtualMachines/extensions/publisher" in told
+    output = capsys.readouterr().out
+    assert "  ✓ name like 'vm-*': 'vm-1'" in output
+    assert "existenceCondition for 'ama'" in output
+    assert "? Microsoft.Compute/virtualMachines/extensions/publisher" in output
     assert main([*command, "--format", "json"]) == 0
     (answer,) = answers(capsys.readouterr().out)
     assert answer["if"]["matched"] is True
@@ -167,9 +167,9 @@ def test_test_runs_the_cases_of_the_policies(files: Path, capsys: pytest.Capture
         )
     )
     assert main(["policy", "test", str(files)]) == 1
-    told = capsys.readouterr().out
-    assert "compliant: expected True, is False" in told
-    assert "x: cannot be expected here" in told
+    output = capsys.readouterr().out
+    assert "compliant: expected True, is False" in output
+    assert "x: cannot be expected here" in output
 
 
 def test_an_imported_policy_is_valid_once_nothing_is_missing(files: Path, capsys: pytest.CaptureFixture[str]) -> None:

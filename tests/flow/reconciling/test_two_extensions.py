@@ -26,7 +26,7 @@ def world() -> World:
     return World(policies=TWO)
 
 
-def told(world: World, vm: VmId) -> dict[str, tuple[Outcome, WaitingFor | None]]:
+def outcomes_of(world: World, vm: VmId) -> dict[str, tuple[Outcome, WaitingFor | None]]:
     return {each: (world.row(vm, each).outcome, world.row(vm, each).waiting_for) for each in world.extensions}
 
 
@@ -35,19 +35,19 @@ async def to_the_end(world: World, vm: VmId) -> None:
         if all(world.row(vm, each).outcome.final for each in world.extensions):
             return
         await world.advance(vm)
-    raise AssertionError(told(world, vm))
+    raise AssertionError(outcomes_of(world, vm))
 
 
 async def test_two_extensions_are_requested_one_after_the_other_with_five_calls(world: World) -> None:
     vm = world.add()
     await world.created(vm)
-    assert told(world, vm) == {
+    assert outcomes_of(world, vm) == {
         FIRST: (Outcome.REQUESTED, WaitingFor.INSTALL),
         SECOND: (Outcome.WAITING, WaitingFor.OPERATION),
     }
     assert FIRST in world.row(vm, SECOND).reason
     await world.finish_install(vm, FIRST)
-    assert told(world, vm) == {FIRST: (Outcome.INSTALLED, None), SECOND: (Outcome.REQUESTED, WaitingFor.INSTALL)}
+    assert outcomes_of(world, vm) == {FIRST: (Outcome.INSTALLED, None), SECOND: (Outcome.REQUESTED, WaitingFor.INSTALL)}
     await world.finish_install(vm, SECOND)
     assert world.row(vm, SECOND).outcome is Outcome.INSTALLED
     assert world.arm.calls == ["GET", "PUT", "GET", "PUT", "GET extension"]
@@ -86,7 +86,7 @@ async def test_the_scheduled_check_continues_both_where_the_event_of_the_first_i
     world.now = checks[0].due
     for check in checks:
         await world.dispatcher.check(check)
-    assert told(world, vm) == {FIRST: (Outcome.INSTALLED, None), SECOND: (Outcome.REQUESTED, WaitingFor.INSTALL)}
+    assert outcomes_of(world, vm) == {FIRST: (Outcome.INSTALLED, None), SECOND: (Outcome.REQUESTED, WaitingFor.INSTALL)}
     assert world.arm.calls == ["GET", "PUT", "GET", "PUT"]
 
 
@@ -102,7 +102,7 @@ async def test_a_redelivery_continues_with_the_extension_that_was_not_reached(at
     except StorageError:
         await world.created(vm, trigger)
     await to_the_end(world, vm)
-    assert told(world, vm) == {FIRST: (Outcome.INSTALLED, None), SECOND: (Outcome.INSTALLED, None)}
+    assert outcomes_of(world, vm) == {FIRST: (Outcome.INSTALLED, None), SECOND: (Outcome.INSTALLED, None)}
     assert world.arm.calls.count("PUT") == 2
 
 
@@ -114,7 +114,7 @@ async def test_a_redelivered_event_reaches_the_extension_that_the_first_delivery
     await world.created(vm, trigger)
     del world.ledger.rows[(vm.key, SECOND)]
     await world.created(vm, trigger)
-    assert told(world, vm) == {
+    assert outcomes_of(world, vm) == {
         FIRST: (Outcome.REQUESTED, WaitingFor.INSTALL),
         SECOND: (Outcome.WAITING, WaitingFor.OPERATION),
     }
@@ -170,7 +170,7 @@ async def test_a_sweep_message_whose_worker_died_after_the_claim_schedules_its_c
     world.schedule_queue.reachable = True
     await world.dispatcher.handle_message(message)
     await to_the_end(world, vm)
-    assert told(world, vm) == {FIRST: (Outcome.INSTALLED, None), SECOND: (Outcome.INSTALLED, None)}
+    assert outcomes_of(world, vm) == {FIRST: (Outcome.INSTALLED, None), SECOND: (Outcome.INSTALLED, None)}
 
 
 async def test_an_unanswered_request_is_sent_again_once_and_counts_once(world: World) -> None:
@@ -203,7 +203,7 @@ async def test_an_unanswered_request_that_arm_took_is_not_sent_again(world: Worl
     world.arm.after_put = None
     assert world.row(vm, FIRST).waiting_for is WaitingFor.CLAIM
     await world.advance(vm)
-    assert told(world, vm)[FIRST] == (Outcome.REQUESTED, WaitingFor.INSTALL)
+    assert outcomes_of(world, vm)[FIRST] == (Outcome.REQUESTED, WaitingFor.INSTALL)
     assert world.arm.calls.count("PUT") == 1
 
 
@@ -213,7 +213,7 @@ async def test_a_permanent_failure_of_one_is_not_retried_for_the_other(world: Wo
     refusal = Evidence(http_status=400, code="InvalidParameter", message="typeHandlerVersion is invalid.")
     world.arm.install_errors = [refusal]
     await world.created(vm)
-    assert told(world, vm) == {FIRST: (Outcome.FAILED, None), SECOND: (Outcome.REQUESTED, WaitingFor.INSTALL)}
+    assert outcomes_of(world, vm) == {FIRST: (Outcome.FAILED, None), SECOND: (Outcome.REQUESTED, WaitingFor.INSTALL)}
     assert world.arm.calls == ["GET", "PUT", "PUT"], "nothing is under way, so the second has its turn at once"
     failed = world.row(vm, FIRST)
     check = world.schedule_queue.checks[-1]
@@ -232,7 +232,7 @@ async def test_another_owners_write_of_the_vm_is_waited_for(world: World) -> Non
     vm = world.add()
     world.arm.machines[vm.key]["properties"]["provisioningState"] = "Updating"
     await world.created(vm)
-    assert set(told(world, vm).values()) == {(Outcome.WAITING, WaitingFor.OPERATION)}
+    assert set(outcomes_of(world, vm).values()) == {(Outcome.WAITING, WaitingFor.OPERATION)}
     assert world.arm.calls == ["GET"]
     world.arm.machines[vm.key]["properties"]["provisioningState"] = "Succeeded"
     await to_the_end(world, vm)

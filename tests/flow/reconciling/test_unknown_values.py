@@ -30,8 +30,8 @@ def test_field_samples(case: dict[str, Any], tmp_path: Path, capsys: pytest.Capt
     lay_out(tmp_path, case["files"])
     options = ["--vm-list", str(tmp_path / case["vms"]), "--policies", str(tmp_path / "policies"), "--format", "json"]
     code = main(["policy", "plan", *options])
-    told = capsys.readouterr()
-    assert any(_as_wanted(wanted, code, told.out, told.err) for wanted in case["want"]), told.out + told.err
+    output = capsys.readouterr()
+    assert any(_as_wanted(wanted, code, output.out, output.err) for wanted in case["want"]), output.out + output.err
 
 
 def _as_wanted(wanted: dict[str, Any], code: int, out: str, err: str) -> bool:
@@ -69,8 +69,8 @@ def test_every_command_reports_the_unknown_value(
 
     def answer(*command: str) -> dict[str, Any]:
         assert main(["policy", *command, "--format", "json"]) == 0
-        told: dict[str, Any] = json.loads(capsys.readouterr().out)
-        return told
+        output: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return output
 
     (change,) = answer("plan", "--vm-list", str(vms), "--policies", str(folder))["changes"]
     assert change["after"]["decision"] == "Undetermined"
@@ -90,8 +90,8 @@ def test_the_text_output_reports_the_unknown_value_too(tmp_path: Path, capsys: p
     main(["policy", "evaluate", "--definition", str(tmp_path / "definition.json"), "--vm", str(tmp_path / "vm.json")])
     assert "web01: unknown whether it applies (audit)" in capsys.readouterr().out
     main(["policy", "explain", "--vm", str(tmp_path / "vm.json"), "--policies", str(tmp_path / "policies")])
-    told = capsys.readouterr().out
-    assert "? policy linux-monitoring (decides): the rule of policy linux-monitoring cannot be decided" in told
+    output = capsys.readouterr().out
+    assert "? policy linux-monitoring (decides): the rule of policy linux-monitoring cannot be decided" in output
 
 
 GROUP = {"id": vm_body()["id"].partition("/providers/")[0], "location": "westeurope", "tags": {"env": "prod"}}
@@ -177,9 +177,9 @@ def test_a_case_may_give_the_group_and_the_subscription(tmp_path: Path, capsys: 
 def validated(folder: Path, capsys: pytest.CaptureFixture[str], rule: dict[str, Any]) -> list[dict[str, Any]]:
     lay_out(folder, {"p.yaml": yaml.safe_dump({**POLICY, "rule": rule}, sort_keys=False)})
     assert main(["policy", "validate", str(folder), "--format", "json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["errors"] == []
-    warnings: list[dict[str, Any]] = told["warnings"]
+    output = json.loads(capsys.readouterr().out)
+    assert output["errors"] == []
+    warnings: list[dict[str, Any]] = output["warnings"]
     return warnings
 
 
@@ -215,11 +215,11 @@ def test_the_warnings_name_the_cost_and_the_place(tmp_path: Path, capsys: pytest
         ("rule.allOf[2].value", "resourceGroup()"),
     ]
     main(["policy", "validate", str(tmp_path)])
-    told = capsys.readouterr().out
-    assert "p.yaml:" in told
-    assert "the identity needs Microsoft.Resources/subscriptions/resourceGroups/read" in told
-    assert "policy().assignmentId is unknown here: where it matters, the outcome is Undetermined" in told
-    assert told.endswith("1 files, 0 errors, 5 warnings\n")
+    output = capsys.readouterr().out
+    assert "p.yaml:" in output
+    assert "the identity needs Microsoft.Resources/subscriptions/resourceGroups/read" in output
+    assert "policy().assignmentId is unknown here: where it matters, the outcome is Undetermined" in output
+    assert output.endswith("1 files, 0 errors, 5 warnings\n")
 
 
 @pytest.mark.parametrize(

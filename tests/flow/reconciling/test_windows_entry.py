@@ -49,8 +49,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_check_uses_the_support_table_of_the_entry(
     folder: Path, extension: str, table: str, sku: str, code: int
 ) -> None:
-    asked = ["--support-table", table] if table else []
-    assert main(["check", "--extension", extension, *asked, "--image", f"{SERVER}{sku}"]) == code
+    table_option = ["--support-table", table] if table else []
+    assert main(["check", "--extension", extension, *table_option, "--image", f"{SERVER}{sku}"]) == code
 
 
 def test_check_shows_the_release(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
