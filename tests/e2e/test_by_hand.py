@@ -1,6 +1,5 @@
-"""The commands for the night on real parts: Azurite and the simulated ARM, each command a process of its own, and no
-function app, so that nothing but the commands themselves can have done the work.
-"""
+"""The commands of docs/by-hand.md on real parts: Azurite and the simulated ARM. Each command is a process of its own.
+No function app runs, so only the commands can have done the work."""
 
 from __future__ import annotations
 
@@ -40,7 +39,7 @@ class CommandResult:
 
 @dataclass
 class Night:
-    """`everything` is all that any command printed."""
+    """Runs commands. `everything` is the output of all of them."""
 
     laptop: Laptop
     environment: Mapping[str, str]
@@ -65,7 +64,7 @@ class Night:
         return CommandResult(process.returncode or 0, out.decode(), err.decode())
 
     def status(self, vm: str) -> str:
-        """What `status` prints for people; in this process, because it needs no TLS and is asked often."""
+        """The text output of `status`. It runs in this process, because it needs no TLS and is called often."""
         values = {"AzureWebJobsStorage": self.environment["AzureWebJobsStorage"]}
         self.settings.write_text(json.dumps({"Values": values}))
         with redirect_stdout(io.StringIO()) as out:
@@ -91,7 +90,7 @@ async def night(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Night
         yield Night(laptop, environment, tmp_path_factory.mktemp("night") / "settings.json")
 
 
-# Where the handler's words say more than the number does: it names the system.
+# Where the text of the handler says more than the exit code: it names the system.
 WORDS = {51: "The extension does not support centos 7.9."}
 FAST = ("--interval", "0.1", "--timeout", "60")
 
@@ -124,7 +123,8 @@ async def test_a_vm_that_policy_or_os_excludes_is_refused_with_the_reason(night:
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def failures(night: Night) -> dict[str, Any]:
-    """A VM for each code of the document's table, onboarded by one command; what three commands say of them all."""
+    """Onboards a VM for each code of the document's table with one command, and returns the output of three
+    commands."""
     machines = {code: night.add(f"code-{code}", runs=(HandlerRun(exit_code=code),)) for code in DOCUMENT}
     ids = "\n".join(machine.id for machine in machines.values())
     installed = await night.onboard("install", "-", *FAST, text=ids)
@@ -154,16 +154,16 @@ async def test_status_shows_the_refused_vms_too(failures: dict[str, Any]) -> Non
     for code, out in failures["status"].items():
         meaning, action = WORDS.get(code, DOCUMENT[code][0]), DOCUMENT[code][1]
         words = f"{meaning} {action or ''}".split()
-        assert [word for word in words if len(word) < 30 and word not in out] == []  # a long one is folded
+        assert [word for word in words if len(word) < 30 and word not in out] == []  # a long text is folded
 
 
 async def test_a_failed_row_is_retried_after_the_fix(night: Night) -> None:
-    machine = night.add("mended", runs=(HandlerRun(exit_code=62), HandlerRun()))
+    machine = night.add("repaired", runs=(HandlerRun(exit_code=62), HandlerRun()))
     assert (await night.onboard("install", machine.id, *FAST)).code == 1
-    assert (await night.rows("--vm", "mended"))[0]["Outcome"] == "Failed"
+    assert (await night.rows("--vm", "repaired"))[0]["Outcome"] == "Failed"
     result = await night.onboard("retry", "-g", machine.group, "--subscription", machine.subscription, *FAST)
     assert result.code == 0, result.err
-    assert (await night.rows("--vm", "mended"))[0]["Outcome"] == "Installed"
+    assert (await night.rows("--vm", "repaired"))[0]["Outcome"] == "Installed"
 
 
 async def test_the_handlers_log_is_shown_masked_and_explained(night: Night) -> None:
@@ -187,7 +187,7 @@ async def test_a_vm_that_does_not_run_gives_no_log_and_says_why(night: Night) ->
 
 
 async def test_a_complete_template_deploys_what_the_function_app_installs(night: Night) -> None:
-    """The root template on a VM that is there; then the line looks at it, as it would for its event."""
+    """Deploy the root template to an existing VM, and then reconcile the VM, as its event would."""
     by_template, by_line = night.add("templated"), night.add("lined")
     made = await night.onboard("template", "--placement", "root", "--complete", "--vm", "templated")
     await deploy(night, by_template, json.loads(made.out), {"workspaceKey": night.laptop.workspace.key})
@@ -236,7 +236,7 @@ async def test_a_vm_that_reports_elsewhere_is_moved_on_request(night: Night) -> 
 
 
 async def test_no_secret_was_printed_by_any_command(night: Night) -> None:
-    """Every command above ran with --debug; this one is the last."""
+    """All tests above ran their commands with --debug; this test has to be the last one."""
     secrets = [night.laptop.workspace.key, night.laptop.topic_key, night.laptop.endpoints.identity_header, "eyJ"]
     secrets.append(night.laptop.azurite.connection_string.partition("AccountKey=")[2].partition(";")[0])
     assert all(secrets)
@@ -246,7 +246,7 @@ async def test_no_secret_was_printed_by_any_command(night: Night) -> None:
 
 
 async def deploy(night: Night, machine: Machine, template: dict[str, Any], parameters: Mapping[str, str]) -> None:
-    """Deploy a template into that VM's group, as `az deployment group create` would."""
+    """Deploy a template to the group of a VM, as `az deployment group create` does."""
     import ssl
 
     import aiohttp

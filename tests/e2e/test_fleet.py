@@ -1,4 +1,4 @@
-"""Fleets that events say nothing of, and extensions that are taken away."""
+"""Fleets without events, and extensions that somebody removes."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def test_the_reconciles_of_a_sweep_stay_within_arms_limits(fleet: Fleet) -
 
 
 async def take_extensions_away(fleet: Fleet) -> None:
-    """From 100 VMs, long after they were onboarded."""
+    """Remove the extensions of 100 VMs, long after these were onboarded."""
     machines = fleet.add(100)
     await fleet.sweep_and_reconcile()
     fleet.events.clear()

@@ -1,6 +1,6 @@
-"""The line on its real parts: Azurite, ARM and Event Grid, and the product under the real worker library.
+"""The function app on real parts: Azurite, the simulated ARM and Event Grid, and the real worker library.
 
-The cloud's clock runs so fast that an install's own event races with our record of the request.
+The clock of the simulated cloud runs so fast that the event of an install races with our record of the request.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class World:
     storage: Path
 
     async def row(self, spec: VmSpec, outcome: str) -> Row:
-        """The VM's row, once it says that."""
+        """Wait for a row of the VM with that outcome."""
 
         async def check() -> Row | None:
             row = (await self.ledger.current()).get(spec.id.lower())
@@ -49,7 +49,7 @@ class World:
         return await eventually(check)
 
     async def history(self, spec: VmSpec) -> list[Mapping[str, Any]]:
-        """The VM's log, oldest line first."""
+        """The history of the VM, oldest entry first."""
         prefix = f"log|{spec.group}|{spec.name}|".lower()
         lines = [entity for entity in await self.ledger.everything() if entity["RowKey"].startswith(prefix)]
         return sorted(lines, key=lambda line: line["EventTime"])
@@ -124,7 +124,7 @@ async def test_one_event_five_times_is_one_install_and_a_true_history(world: Wor
     await world.row(spec, "Installed")
     await world.laptop.grid.idle()
     assert world.calls(spec)["extension-put"] == 1
-    assert world.calls(spec)["vm-get"] <= 2  # the two that came at once both read; one of them won
+    assert world.calls(spec)["vm-get"] <= 2  # the two concurrent deliveries both read the VM; one of them won
     rows = [vm for vm in await world.ledger.current() if vm == spec.id.lower()]
     assert len(rows) == 1
     first, last = await world.history(spec)
@@ -134,15 +134,15 @@ async def test_one_event_five_times_is_one_install_and_a_true_history(world: Wor
 @pytest.mark.parametrize(
     ("name", "after", "calls"),
     [
-        ("overtaken", 1, {"vm-get": 2, "extension-put": 1, "extension-get": 2}),  # the extension is not there yet
+        ("overtaken", 1, {"vm-get": 2, "extension-put": 1, "extension-get": 2}),  # the extension does not exist yet
         ("of-an-earlier-write", -5, {"vm-get": 1, "extension-put": 1, "extension-get": 1}),
     ],
 )
 async def test_the_event_of_an_install_may_come_before_our_record_of_the_request(
     world: World, name: str, after: float, calls: dict[str, int]
 ) -> None:
-    """ARM takes its time to answer the PUT, and in the meantime the end of an install is told. An event that is older
-    than our request cannot be about it, and costs nothing."""
+    """ARM answers the PUT late, and the event of the end of an install arrives before. An event that is older than our
+    request cannot be about it, and costs no call."""
     spec = VmSpec(name=name, image=LISTED, guest=CENTOS)
     world.laptop.arm.add_vm(spec)
     world.laptop.arm.faults.add(FaultRule(vm=spec.name, kind=Kind.EXTENSION_PUT, delay=3000))
@@ -174,7 +174,7 @@ async def test_the_outcome_is_published_to_the_topic(world: World) -> None:
 
 
 async def test_no_secret_and_nobodys_name_is_anywhere(world: World) -> None:
-    """Azurite keeps table and queue in files here, so that messages that are still hidden are searched as well."""
+    """Azurite stores table and queue in files here, so that the search includes hidden messages."""
     spec = VmSpec(name="searched", image=LISTED, guest=CENTOS)
     world.laptop.arm.create_vm(spec)
     await world.row(spec, "Installed")
@@ -199,7 +199,7 @@ async def test_no_run_of_a_function_failed(world: World) -> None:
 
 
 def creation(spec: VmSpec) -> dict[str, Any]:
-    """The event of a VM's creation."""
+    """The event of the creation of a VM."""
     return {
         "id": f"event-of-{spec.name}",
         "topic": f"/subscriptions/{SUBSCRIPTION}",
@@ -213,7 +213,7 @@ def creation(spec: VmSpec) -> dict[str, Any]:
 
 
 def installation(spec: VmSpec) -> dict[str, Any]:
-    """The event of an install's end, as it comes for the extension that we ask for."""
+    """The event of the end of an install of our extension."""
     event = creation(spec)
     extension = f"{spec.id}/extensions/OMSExtension"
     operation = "Microsoft.Compute/virtualMachines/extensions/write"
@@ -223,7 +223,7 @@ def installation(spec: VmSpec) -> dict[str, Any]:
 
 
 async def extension_written(world: World, spec: VmSpec) -> bool:
-    """Whether ARM has ended the install, and so has raised its own event."""
+    """Whether ARM has finished the install, and so has raised its event."""
     extensions = world.laptop.arm.machines[spec.id].extensions.values()
     return [extension.provisioning_state for extension in extensions] == ["Succeeded"]
 
@@ -237,7 +237,7 @@ def stored(folder: Path) -> str:
 
 
 async def eventually[T](check: Callable[[], Awaitable[T | None]], within: float = 20.0) -> T:
-    """The first truthy answer."""
+    """Wait for the first true value."""
     deadline = time.monotonic() + within
     while True:
         if found := await check():

@@ -1,4 +1,5 @@
-"""`onboard policy explain --vm ID`: the VM is read from (simulated) Azure with the app's own identity and settings."""
+"""`onboard policy explain --vm ID`: it reads the VM from the simulated Azure with the identity and settings of the
+app."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`onboard policy plan --live`: it reads the VMs from (simulated) Azure, and so says what would really be done."""
+"""`onboard policy plan --live`: it reads the VMs from the simulated Azure, and shows what would be done."""
 
 from __future__ import annotations
 

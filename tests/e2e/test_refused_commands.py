@@ -1,5 +1,5 @@
-"""Commands of a person whose laptop is not as it should be, on real parts: they end with the fix, and table and queue
-stay as they are."""
+"""Commands on real parts, with a wrong login or wrong settings: they end with the fix, and do not change table or
+queue."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ import pytest_asyncio
 from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.queue.aio import QueueClient
 
+from onboarding.settings import QUEUE
 from simulator.arm import Guest, HandlerRun, Machine, VmSpec
 from simulator.demo.fleet import Expectation, Member, Story
 from simulator.demo.guide import guide
@@ -42,7 +43,7 @@ class CommandResult:
 
 @dataclass(frozen=True)
 class Desk:
-    """A person's desk: `shell` is all that their shell has set."""
+    """A person's laptop. `shell` holds the variables of their shell."""
 
     laptop: Laptop
     failed: Machine
@@ -53,9 +54,9 @@ class Desk:
         return await run([sys.executable, "-m", "onboarding", *arguments], environment)
 
     async def written(self) -> tuple[Any, ...]:
-        """The whole table, with the times of each row's last write, and every message that can be seen."""
+        """The whole table, with the time of the last write of each row, and every visible message."""
         connection = self.laptop.azurite.connection_string
-        async with Ledger(connection) as ledger, QueueClient.from_connection_string(connection, "deferrals") as queue:
+        async with Ledger(connection) as ledger, QueueClient.from_connection_string(connection, QUEUE) as queue:
             rows = [dict(row) for row in await ledger.everything()]
             try:
                 count = (await queue.get_queue_properties()).approximate_message_count
@@ -75,7 +76,7 @@ async def run(command: list[str], environment: Mapping[str, str]) -> CommandResu
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def desk() -> AsyncIterator[Desk]:
-    """A VM's row is Failed, as a person's own request left it."""
+    """A laptop, and a VM whose row is Failed after a person's request."""
     async with Laptop(Scenery(scale=3000)) as laptop:
         runs = (HandlerRun(exit_code=62), HandlerRun(exit_code=62))
         failed = laptop.arm.add_vm(VmSpec(name="failed", image=LISTED, guest=CENTOS, runs=runs))
@@ -92,7 +93,7 @@ def commands(desk: Desk) -> list[list[str]]:
 
 
 async def refused(desk: Desk, says: str, **changes: str) -> None:
-    """Every command ends with 2 and those words, and nothing is written."""
+    """Assert that every command ends with exit code 2 and that text, and writes nothing."""
     before = await desk.written()
     for result in await asyncio.gather(*(desk.onboard(*command, **changes) for command in commands(desk))):
         assert result.code == 2, result.err
@@ -135,7 +136,7 @@ async def test_a_key_of_another_account_is_named_with_the_address(desk: Desk) ->
 
 
 async def test_the_commands_that_a_kept_demo_prints_work(desk: Desk) -> None:
-    """In a shell that knows nothing of the simulator, and trusts other authorities."""
+    """The shell does not know the simulator, and trusts other certificate authorities."""
     spec = replace(VmSpec(name=desk.failed.name, image=LISTED, guest=CENTOS), runs=(HandlerRun(exit_code=62),))
     assert spec.id.lower() == desk.failed.id.lower()
     fleet = (Member("x", spec, Story.NONE, Expectation("Failed", "62")),)

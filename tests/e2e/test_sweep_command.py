@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 from azure.storage.queue.aio import QueueClient
 
+from onboarding.settings import QUEUE
 from simulator.arm import VmSpec
 from simulator.laptop import ROOT, SUBSCRIPTIONS, Laptop
 
@@ -29,7 +30,7 @@ async def laptop() -> AsyncIterator[Laptop]:
 
 
 async def onboard_sweep(laptop: Laptop, *arguments: str, **settings: str) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error."""
+    """Run the command; returns exit code, standard output and standard error."""
     environment = {
         **os.environ,
         **laptop.connections(),
@@ -67,7 +68,7 @@ async def test_another_subscription_has_nothing_to_reconcile(laptop: Laptop) -> 
 
 async def test_findings_are_put_on_the_queue_once(laptop: Laptop) -> None:
     assert (await onboard_sweep(laptop))[0] == 0
-    async with QueueClient.from_connection_string(laptop.azurite.connection_string, "deferrals") as queue:
+    async with QueueClient.from_connection_string(laptop.azurite.connection_string, QUEUE) as queue:
         (message,) = await queue.peek_messages(max_messages=5)
     assert json.loads(message.content)["reason"] == "missed"
 

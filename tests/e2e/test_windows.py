@@ -1,4 +1,4 @@
-"""A Windows entry of the user's own on real parts: from an event to its outcome, and the handler's log by hand."""
+"""A user's catalogue entry for Windows on real parts: from an event to its outcome, and `onboard logs`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class World:
         return self.laptop.arm.create_vm(VmSpec(name=name, **(usual | {"guest": SERVER_2019} | spec)))
 
     async def ended(self, machine: Machine) -> Row:
-        """The VM's row, once it is final."""
+        """Wait for the final row of the VM."""
         deadline = time.monotonic() + 20
         while True:
             row = (await self.ledger.current()).get(machine.id.lower())

@@ -1,6 +1,5 @@
-"""Reverse proxies before storage and ARM that kill the functions host at one exact step of one VM's way, before the
-request has had its effect or after. The product runs unchanged and knows nothing of it.
-"""
+"""Reverse proxies in front of storage and ARM. They kill the functions host at one exact request about one VM, before
+or after the request has its effect. The product runs unchanged."""
 
 from __future__ import annotations
 
@@ -17,15 +16,15 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
-# What storage requests are signed with, and aiohttp would add.
+# Headers that storage requests are signed with, and that aiohttp would add.
 _SIGNED = ("Content-Type", "Accept", "Accept-Encoding", "User-Agent")
 _HOP = {"transfer-encoding", "connection", "keep-alive", "content-length"}
 
 
 @dataclass(frozen=True)
 class Step:
-    """One request on a VM's way: the service, the method, a word of path or body besides the VM's name, and which of
-    those. `forwarded`: the host dies after the request had its effect, else before."""
+    """One request about a VM: the service, the method, a word in its path or body, and the number of such requests
+    before it. `forwarded`: the host dies after the request had its effect, else before."""
 
     service: str
     method: str
@@ -43,7 +42,7 @@ class Step:
 
 @dataclass
 class KillPoint:
-    """A step of one VM at which the host dies, once."""
+    """A request about one VM at which the host is killed, once."""
 
     vm: str
     step: Step
@@ -60,7 +59,7 @@ class KillPoint:
 
 @dataclass
 class KillProxy:
-    """Use as `async with`; `place` puts a proxy before a service and gives its address."""
+    """Use with `async with`. `forward` starts a proxy in front of a service and returns its address."""
 
     pid: Callable[[], int]
     kill_points: list[KillPoint] = field(default_factory=list)
@@ -113,7 +112,7 @@ class KillProxy:
             return web.Response(status=answer.status, headers=headers, body=content)
 
     def _kill(self, request: web.Request) -> web.Response:
-        """The host dies here and now; nobody is left to hear the answer."""
+        """Kill the host now; it does not get the response."""
         os.kill(self.pid(), signal.SIGKILL)
         if request.transport is not None:
             request.transport.abort()

@@ -1,5 +1,5 @@
-"""A whole scope in trouble, with one policy and with two: a fleet waits at the price of a few probes, and once the
-trouble is mended all of it is onboarded, each VM by one request for each extension."""
+"""A problem of a whole scope, with one policy and with two: the fleet waits and costs only a few probes. After the fix
+every VM is onboarded, by one request for each extension."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def test_a_fleet_waits_for_its_scope_and_continues_after_the_fix(
 
 
 async def pass_time(world: World, fleet: list[VmId], span: timedelta) -> None:
-    """Every look comes at its time, as long as somebody waits; who was asked for is done before the next."""
+    """Run every scheduled check when it is due, while any row waits; requests in flight end before the next check."""
     end = world.now + span
     while True:
         rows = {(vm, each): world.row(vm, each) for vm in fleet for each in world.extensions}

@@ -1,5 +1,5 @@
-"""Small storms on real parts: Azurite, the simulated ARM and Event Grid, and the product in a process of its own, with
-two policies for two extensions. After each the invariant has to be whole."""
+"""Small storms on real parts: Azurite, the simulated ARM and Event Grid, and the product in its own process, with two
+policies for two extensions. After each storm the invariant has to hold."""
 
 from __future__ import annotations
 

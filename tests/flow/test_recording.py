@@ -1,4 +1,4 @@
-"""A recorded storm is the same each time, and another seed gives another: so that two commits can be compared."""
+"""A recorded storm is the same each time, and another seed gives another storm; so two commits can be compared."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A machine's life as a list of steps, drawn at random or written down, and what must hold after each of them.
+"""A machine's life as a list of steps, random or written by hand, and the conditions that must hold after each step.
 
-Two hosts share table, queue and ARM. ARM is as strict as the real one: it takes one write of a machine at a time, and
+Two hosts share table, queue and ARM. ARM is as strict as the real one: it accepts one write of a machine at a time, and
 none while the machine is stopped, written or gone. Storage fails, a process dies, events are lost, late, early, forged
-or told twice. A walk is plain data, so that one that fails can be cut down to what matters (`shorten`).
+or delivered twice. A walk is plain data, so that a failing one can be reduced to the steps that matter (`shorten`).
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ VM = vm_id()
 OURS = (OMS, SECOND.name)
 NAMES = {OMS: CATALOGUE[OMS].resource_name, SECOND.name: SECOND.resource_name, "other": "CustomScript"}
 WHICH = (*OURS, "other")
-# As a host has them that runs another version of the policy files.
+# The policies of a host that runs another version of the files.
 CHANGED = [{**POLICY, "waits": {"operation": {"every": ["2m", "20m"]}}}, {**SECOND_POLICY, "settleDelay": "2m"}]
-VERSIONS = {1: [POLICY, SECOND_POLICY], 2: CHANGED, 3: [POLICY]}  # what the second host works with
+VERSIONS = {1: [POLICY, SECOND_POLICY], 2: CHANGED, 3: [POLICY]}  # the policies of the second host
 _WRITING = ("creating", "updating")
 
 REFUSALS: dict[str, Evidence] = {
@@ -82,7 +82,7 @@ REFUSALS: dict[str, Evidence] = {
     "400": Evidence(http_status=400, code="BadRequest", message="The request is not valid."),
     "no token": Evidence(code="TokenUnavailable", message="no token"),
 }
-ENDS: dict[str, tuple[str, str]] = {  # how a handler ends: its status code and its words
+ENDS: dict[str, tuple[str, str]] = {  # how a handler ends: its status code and its message
     "well": ("", ""),
     "locked": (
         "ProvisioningState/failed/51",
@@ -102,15 +102,15 @@ ENDS: dict[str, tuple[str, str]] = {  # how a handler ends: its status code and 
 
 
 class Defect(AssertionError):
-    """Something that must hold does not."""
+    """A condition that must hold does not hold."""
 
 
 class Died(BaseException):
-    """The process ended here."""
+    """The process dies here."""
 
 
 class Turns:
-    """Lets others go on at each call over a wire, in an order that a walk names."""
+    """Lets other tasks run at each call over the network, in an order that depends on a seed of the walk."""
 
     def __init__(self) -> None:
         self._random: random.Random | None = None
@@ -130,7 +130,7 @@ class StrictArm(ArmInMemory):
         self.read_faults: list[str] = []
         self.put_faults: list[str] = []
         self.ours: set[str] = set()  # the names of extensions that we are writing
-        self.unanswered: dict[str, datetime] = {}  # until when a request that nobody answered may still be on its way
+        self.unanswered: dict[str, datetime] = {}  # until when a request without an answer may still be in flight
 
     @property
     def machine(self) -> dict[str, Any] | None:
@@ -149,7 +149,7 @@ class StrictArm(ArmInMemory):
         return [r["name"] for r in resources if r["properties"]["provisioningState"].lower() in _WRITING]
 
     def free(self) -> bool:
-        """Whether ARM would take somebody's write of an extension."""
+        """Whether ARM would accept a write of an extension by another owner."""
         return self.machine is not None and self._busy() == ""
 
     def _busy(self) -> str:
@@ -211,7 +211,7 @@ class StrictArm(ArmInMemory):
 
 
 class StrictLedger(LedgerInMemory):
-    """Compares with ARM what is written, at the moment when it is."""
+    """Compares every row with ARM at the moment of its write."""
 
     def __init__(self, turns: Turns, arm: StrictArm) -> None:
         super().__init__()
@@ -246,7 +246,9 @@ class StrictLedger(LedgerInMemory):
             stored = before.get((VM.key, entry.row.extension))
             if stored is None or stored.row.outcome is not entry.row.outcome:
                 self._check_truth(entry.row)
-            claimed = stored is not None and stored.row.waiting_for is WaitingFor.CLAIM  # which has no line itself
+            claimed = (
+                stored is not None and stored.row.waiting_for is WaitingFor.CLAIM
+            )  # a claim has no entry in the history
             idle = stored is not None and not claimed and not entry.row.tells_more_than(stored.row)
             if idle and entry.history and entry.ended is None:
                 raise Defect(f"a line of history that tells nothing new: {entry.row.reason}")
@@ -269,7 +271,7 @@ class StrictLedger(LedgerInMemory):
 
 
 class StrictQueue(ScheduleQueueInMemory):
-    """Holds a message until it was taken without an error."""
+    """Keeps a message until it was handled without an error."""
 
     def __init__(self, turns: Turns) -> None:
         super().__init__()
@@ -302,10 +304,10 @@ class Walk:
         shared = {"breakers": first.breakers, "arm": self.arm, "ledger": self.ledger, "schedule_queue": self.queue}
         second = World(policies=policies[1], **shared)  # type: ignore[arg-type]
         self.hosts = [first, second]
-        self.undelivered: list[Notification] = []  # true events that have not come yet
+        self.undelivered: list[Notification] = []  # true events that are not delivered yet
         self.published: list[Notification] = []
         self.failed_events: list[Notification] = []  # events whose delivery failed
-        self.unsure = False  # a person's process died, or a message that failed has not come again
+        self.unsure = False  # a person's process died, so that rows may lack their checks
         self.failed_messages: list[Message] = []
         self.numbers = 0
         self.vms = 0
@@ -360,7 +362,7 @@ class Walk:
         self.publish(ExtensionWritten(ExtensionId(VM, name), self.trigger(), not code), published)
 
     async def do_other_writes(self, which: str, settings: int, done: bool, published: bool) -> None:
-        """Somebody else writes an extension; `settings` 0 are those that are there."""
+        """Another owner writes an extension; `settings` 0 keeps its settings."""
         if not self.arm.free():
             return
         name = NAMES[which]
@@ -404,7 +406,7 @@ class Walk:
             self.arm.machine["properties"]["provisioningState"] = state
 
     async def do_skip(self, skip: bool, published: bool) -> None:
-        """Its owner's tag takes it out of the policies, or back in."""
+        """The owner's tag excludes the machine from the policies, or includes it again."""
         if self.arm.machine is not None:
             self.arm.machine["tags"] = {"onboarding": "skip"} if skip else {}
             self.publish(VmWritten(VM, self.trigger(), created=False), published)
@@ -427,12 +429,12 @@ class Walk:
         places[where].append(what)
 
     async def do_old(self) -> None:
-        """The machine's own row is not there, as a version before left its rows; their checks are."""
+        """The machine row is missing, as in tables of an earlier version; the other rows and their checks exist."""
         if not (self.failed_events or self.failed_messages or self.unsure):
             self.ledger.machines.clear()
 
     async def do_event(self, kind: str, minutes: float, host: int) -> None:
-        """An event that comes at once, whether or not it is true."""
+        """Deliver an event at once, whether or not it is true."""
         await self.deliver(self.event(kind, minutes), host)
 
     def event(self, kind: str, minutes: float) -> Notification:
@@ -456,12 +458,12 @@ class Walk:
                 raise ValueError(kind)
 
     async def do_deliver(self, at: int, host: int) -> None:
-        """A true event comes, in any order."""
+        """Deliver a true event; the order is random."""
         if self.undelivered:
             await self.deliver(self.undelivered.pop(at % len(self.undelivered)), host)
 
     async def do_duplicate(self, at: int, host: int) -> None:
-        """An event that was delivered comes again."""
+        """Deliver an event again."""
         if self.published:
             await self.deliver(self.published[at % len(self.published)], host)
 
@@ -478,13 +480,13 @@ class Walk:
             self.failed_events.append(event)
 
     async def do_check(self, at: int, host: int, twice: bool) -> None:
-        """A message whose time has come is taken."""
+        """Handle a message that is due."""
         due = [each for each in self.queue.pending if each.due <= self.now]
         if due:
             await self.handle_message(due[at % len(due)], host, twice)
 
     async def do_next(self, host: int) -> None:
-        """The earliest message comes at its time."""
+        """Move the clock to the earliest message, and handle it."""
         if self.queue.pending:
             message = min(self.queue.pending, key=lambda each: each.due)
             self.move(message.due)
@@ -503,7 +505,7 @@ class Walk:
                 self.queue.pending.append(message)
 
     async def survives(self, work: Awaitable[None], host: int) -> bool:
-        """Whether it ended without an error that brings it again."""
+        """Whether the work ended without an error that causes a redelivery."""
         try:
             await work
         except (StorageError, Died) as error:
@@ -513,7 +515,7 @@ class Walk:
         return True
 
     def restart(self, host: int) -> None:
-        """The host's memory is lost."""
+        """Restart a host; its memory is lost."""
         self.hosts[host].__post_init__()
         self._set_clock()
 
@@ -529,12 +531,12 @@ class Walk:
         except ArmError:
             pass
         except (StorageError, Died) as error:
-            self.unsure = True  # nothing brings a person's command again; the sweep takes its rows up
+            self.unsure = True  # nobody repeats a person's command; the sweep continues with its rows
             if isinstance(error, Died):
                 self.restart(host)
 
     async def do_both(self, one: Step, other: Step, seed: int) -> None:
-        """Two steps of the hosts at the same time."""
+        """Run two steps of the hosts concurrently."""
         self.turns.shuffle(seed)
         try:
             jobs = [getattr(self, f"do_{name}")(*rest) for name, *rest in (one, other)]
@@ -560,7 +562,7 @@ class Walk:
         return not self.without_check()
 
     def without_check(self) -> list[str]:
-        """Open rows without their check."""
+        """The open rows without their scheduled check."""
         checks = {(m.extension, m.due) for m in self.queue.pending if isinstance(m, ScheduledCheck)}
         return [
             f"{e}: {row.outcome} {row.waiting_for} {row.next_attempt_at}"
@@ -571,7 +573,7 @@ class Walk:
     # -- the end
 
     async def finish(self) -> None:
-        """All trouble is over: what was written down is enough to bring every row to a true end."""
+        """End all faults: now the stored state must be enough to bring every row to a true end."""
         for faults in (self.arm.read_faults, self.arm.put_faults, self.ledger.faults, self.queue.faults):
             faults.clear()
         if self.arm.machine is not None:
@@ -636,10 +638,10 @@ class Walk:
 
 
 def draw(seed: int, length: int = 40) -> list[Step]:
-    """A walk. Half of them begin as most machines do, and many steps are the ordinary ones."""
+    """Draw a walk. Half of the walks begin like most machines, and many steps are ordinary ones."""
     dice = random.Random(seed)
     steps: list[Step] = [("event", "created", 0, 0)] if dice.random() < 0.6 else []
-    calm = dice.random()  # how much of the world's trouble this walk has
+    calm = dice.random()  # the share of ordinary steps in this walk
     while len(steps) < length:
         steps.append(_troubled(dice) if dice.random() > 0.3 + calm / 2 else _ordinary(dice))
     return steps
@@ -744,7 +746,7 @@ def _fault(dice: random.Random) -> Step:
 
 
 def defect(steps: Iterable[Step], versions: int = 1) -> str:
-    """What is wrong after that walk; empty if nothing is. `versions` names what the second host works with."""
+    """What is wrong after that walk; empty if nothing is. `versions` is the key of the second host's policies."""
 
     async def run() -> str:
         walk = Walk([VERSIONS[1], VERSIONS[versions]])
@@ -762,7 +764,7 @@ def defect(steps: Iterable[Step], versions: int = 1) -> str:
 
 
 def shorten(steps: list[Step], fails: Callable[[list[Step]], bool]) -> list[Step]:
-    """The same walk without what it fails without."""
+    """The walk without the steps that are not needed for its failure."""
     size = max(1, len(steps) // 2)
     while size:
         at = 0

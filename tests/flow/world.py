@@ -1,4 +1,4 @@
-"""A small world for the line: its ports in memory, a clock that is set by hand, and VMs as ARM would report them."""
+"""A small world for tests: all ports in memory, a clock that tests set, and VMs as ARM reports them."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ POLICY: dict[str, Any] = {
     "settings": {"workspaceId": "{OMS_WORKSPACE_ID}"},
     "protectedSettings": {"workspaceKey": "{OMS_WORKSPACE_KEY}"},
 }
-# A second extension, as a user would add one; its handler takes the same systems and needs no settings;
-# it may be given the id of a resource that it works with.
+# A second extension, as a user would add one. It supports the same systems and requires no settings;
+# a policy may give it the id of a resource that it uses.
 SECOND = parse_entry(
     {
         "name": "inventory-agent",
@@ -79,7 +79,7 @@ SECOND = parse_entry(
 )
 CATALOGUE = {**load_catalogue(), SECOND.name: SECOND}
 SECOND_POLICY: dict[str, Any] = {"name": "inventory", "extension": SECOND.name, "rule": POLICY["rule"]}
-# The two shapes of a world that each race and each fault has to do with.
+# Each race and each fault is tried with both.
 SHAPES: dict[str, list[dict[str, Any]]] = {"one policy": [POLICY], "two policies": [POLICY, SECOND_POLICY]}
 XENIAL = {"publisher": "Canonical", "offer": "UbuntuServer", "sku": "16.04-LTS", "version": "latest"}
 BIONIC = {"publisher": "Canonical", "offer": "UbuntuServer", "sku": "18.04-LTS", "version": "latest"}
@@ -138,7 +138,7 @@ def _handler(resource: Mapping[str, Any]) -> tuple[str, str]:
 
 
 class ArmInMemory:
-    """ARM's answers as set by the test, and every call that was made."""
+    """ARM with the answers that the test sets; it records every call."""
 
     def __init__(self) -> None:
         self.machines: dict[str, dict[str, Any]] = {}
@@ -155,7 +155,7 @@ class ArmInMemory:
         self.bodies: list[Mapping[str, Any]] = []
         self.after_put: Callable[[], Awaitable[None]] | None = None
         self.clock: Callable[[], datetime] = lambda: START
-        self.conflicts = 0  # requests that met another extension's write of ours under way
+        self.conflicts = 0  # requests that arrived while our write of another extension was in flight
 
     async def read_machine(self, vm: VmId, *, to_install: bool = False) -> Reading:
         self.calls.append("GET")
@@ -189,7 +189,7 @@ class ArmInMemory:
 
     async def read_scope(self, scope: str) -> Mapping[str, Any]:
         self.calls.append("SCOPE")
-        await asyncio.sleep(0)  # as over a wire: others get their turn
+        await asyncio.sleep(0)  # as over a network: other tasks get their turn
         if self.scope_errors:
             raise ArmError(self.scope_errors.pop(0))
         if scope.lower() not in self.scopes:
@@ -235,8 +235,8 @@ class ArmInMemory:
             raise ArmError(self.access_errors.pop(0))
 
     def set_extension(self, vm: VmId, resource: dict[str, Any], message: str = "", code: str = "") -> None:
-        """Beside those of other handlers that are there: a VM has a handler once. What it does not say of its settings
-        stays as it was."""
+        """Set the extension of one handler; a VM has each handler once. If `resource` has no settings, the old ones
+        stay."""
         machine = self.machines[vm.key]
         name, handler = resource["name"], _handler(resource)
         before: dict[str, Any] = next(
@@ -254,7 +254,7 @@ class ArmInMemory:
 
 
 class LedgerInMemory:
-    """The table's promises: one transaction, versions, and lines of history that are created once."""
+    """Keeps the guarantees of the table: one transaction, versions, and history entries that are created once."""
 
     def __init__(self) -> None:
         self.machines: dict[str, StoredMachine] = {}
@@ -262,7 +262,7 @@ class LedgerInMemory:
         self.history: dict[tuple[str, str, str], Row] = {}
         self.outbox: dict[tuple[str, str, datetime | None], Row] = {}
         self.reachable = True
-        self.while_listing: Callable[[], None] = lambda: None  # what happens while a list's next row is read
+        self.while_listing: Callable[[], None] = lambda: None  # called before each row of a list
         self.writes = 0
         self.calls: list[str] = []
 
@@ -385,7 +385,7 @@ class ScheduleQueueInMemory:
 
 
 class InventoryInMemory:
-    """Resource Graph's answers over ARM's machines, or over those that the test froze: an index lags."""
+    """Resource Graph over the machines of ARM, or over a frozen copy of them, since the real index lags."""
 
     def __init__(self, arm: ArmInMemory) -> None:
         self._arm = arm
@@ -439,7 +439,7 @@ class SweepsInMemory:
 
 
 class PoisonInMemory:
-    """What was laid aside: messages, and texts that are none."""
+    """The poison queue: messages, and texts that are not messages."""
 
     def __init__(self) -> None:
         self.messages: list[Message | str] = []
@@ -476,7 +476,7 @@ class BreakersInMemory:
 
     async def read(self, subscription: str) -> tuple[StoredBreaker, ...]:
         self.reads += 1
-        await asyncio.sleep(0)  # as over a wire: others get their turn
+        await asyncio.sleep(0)  # as over a network: other tasks get their turn
         return tuple(stored for (owner, _, _), stored in self.stored.items() if owner == subscription)
 
     async def write(self, breaker: CircuitBreaker, version: str | None) -> None:
@@ -528,7 +528,7 @@ class PublisherInMemory:
 
 @dataclass
 class World:
-    """The line over ports in memory. `now` moves only when a test moves it."""
+    """The product over ports in memory. `now` changes only when a test changes it."""
 
     policies: list[dict[str, Any]] = field(default_factory=lambda: [POLICY])
     app_settings: dict[str, str] = field(
@@ -568,7 +568,7 @@ class World:
         worker = Application(ports, rules, self.budget)
         self.dispatcher = worker.dispatcher
         self.sweep = worker.sweeper
-        self.requests = Application(ports, rules, self.budget).requests  # a command is a process of its own
+        self.requests = Application(ports, rules, self.budget).requests  # a command is another process
         self._events = 0
 
     def add(self, name: str = "web01", **changes: Any) -> VmId:
@@ -590,16 +590,16 @@ class World:
         await self.dispatcher.handle(VmStarted(vm, self.trigger()))
 
     async def deleted(self, vm: VmId, after: float = 1) -> None:
-        """ARM deleted the VM, and Event Grid says so."""
+        """ARM deletes the VM, and Event Grid delivers the event."""
         self.arm.machines.pop(vm.key, None)
         await self.deletion_event(vm, after)
 
     async def deletion_event(self, vm: VmId, after: float = 1) -> None:
-        """An event says that the VM was deleted."""
+        """Deliver an event of the deletion of the VM, whether or not ARM deleted it."""
         await self.dispatcher.handle(VmDeleted(vm, self.trigger(after)))
 
     async def installed(self, vm: VmId, name: str = "OMSExtension", **properties: Any) -> None:
-        """The handler reports success, and Event Grid says so."""
+        """The handler reports success, and Event Grid delivers the event."""
         machine = self.arm.machines[vm.key]
         found = next(r for r in machine["resources"] if r["name"] == name)
         self.arm.set_extension(
@@ -614,20 +614,21 @@ class World:
         await self.dispatcher.handle(ExtensionDeleted(ExtensionId(vm, name), self.trigger(1)))
 
     async def run_latest_check(self) -> None:
-        """Let the latest look come at its time."""
+        """Run the check that was scheduled last, when it is due."""
         check = self.schedule_queue.checks[-1]
         self.now = max(self.now, check.due)
         await self.dispatcher.check(check)
 
     async def finish_install(self, vm: VmId, name: str = OMS, state: str = "Succeeded") -> None:
-        """The handler of a catalogue entry comes to its end, and ARM tells so by an event."""
+        """The handler of a catalogue entry finishes, and Event Grid delivers the event."""
         entry = CATALOGUE[name]
         handler = {"publisher": entry.publisher, "type": entry.type, "typeHandlerVersion": entry.version}
         self.arm.set_extension(vm, extension(entry.resource_name, state, **handler))
         await self.extension_written(vm, entry.resource_name, succeeded=state == "Succeeded")
 
     async def advance(self, vm: VmId) -> None:
-        """What comes next of a VM: a handler at work ends well, or else its earliest look comes at its time."""
+        """Do the next thing for a VM: finish an install that is in flight, or else run its earliest check when it is
+        due."""
         rows = [self.row(vm, extension) for extension in self.extensions if not self.row(vm, extension).outcome.final]
         for row in rows:
             if row.outcome is Outcome.REQUESTED:
@@ -639,11 +640,11 @@ class World:
 
     @property
     def extensions(self) -> list[str]:
-        """The catalogue's names of what the policies want."""
+        """The catalogue names of the extensions that the policies want."""
         return [policy["extension"] for policy in self.policies]
 
     async def sweep_and_reconcile(self) -> SweepReport:
-        """Sweep, and let everything come that it asked for."""
+        """Sweep, and handle every message that the sweep scheduled."""
         checks = len(self.schedule_queue.checks)
         report = await self.sweep.run()
         messages: list[Message] = [*self.schedule_queue.checks[checks:], *self.schedule_queue.reconcile_requests]

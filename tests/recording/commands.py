@@ -1,4 +1,4 @@
-"""What the commands print as JSON, on files that are always the same; words for people are left out."""
+"""The JSON output of the commands for fixed input files, without texts for people."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def commands(folder: Path) -> None:
 
 
 def run_command(folder: Path, *arguments: str) -> str:
-    """A command, its exit code, and what it printed; `{folder}` in its arguments is the folder's path."""
+    """Run a command; returns its arguments, exit code and output as JSON. `{folder}` in the arguments is the folder."""
     with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()):
         try:
             code: Any = main([each.replace("{folder}", str(folder)) for each in arguments])
@@ -85,7 +85,7 @@ def run_command(folder: Path, *arguments: str) -> str:
 
 
 def _read(text: str) -> list[Any]:
-    """One document, or one on each line."""
+    """Read one document, or one on each line."""
     try:
         return [json.loads(text)]
     except ValueError:

@@ -1,9 +1,9 @@
-"""The demo's fleet on real parts – the functions host, Azurite, the simulated ARM and Event Grid – heard by a proxy
-before ARM and before the queue.
+"""The demo's fleet on real parts – the functions host, Azurite, the simulated ARM and Event Grid – with proxies in
+front of ARM and of the queue.
 
-Held, for each machine: its requests to ARM with api-version and body, and all entities of the table; then the shapes of
-the queue's messages, the requests about no machine, and what `onboard status` says. What depends on the moment is left
-out: times, ids of events and of writes, and how often the same read was sent or the same line came.
+The recording holds, for each machine, its requests to ARM with api-version and body, and all entities of the table;
+also the shapes of queue messages, the requests about no machine, and the output of `onboard status`. It leaves out what
+differs between runs: times, ids of events and writes, and how often a read or an entry was repeated.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ _SETTINGS = {
 _WORKSPACE = Workspace(WORKSPACE_ID, WORKSPACE_KEY)
 _MACHINE = re.compile(r"/virtualmachines/([^/?]+)", re.IGNORECASE)
 _MESSAGE = re.compile(r"<MessageText>(.*)</MessageText>")
-_GROUP = re.compile(r"\brg-\w+", re.IGNORECASE)  # each event spells it as it likes, and the first one counts
-_TRY = re.compile(r"(try-\d+-)\d{14}")  # what makes ARM run a handler once more: the attempt, and when
+_GROUP = re.compile(r"\brg-\w+", re.IGNORECASE)  # events differ in upper and lower case, and the first one counts
+_TRY = re.compile(r"(try-\d+-)\d{14}")  # the value that makes ARM run a handler again: the attempt and its time
 _TIMEOUT_S = 180.0
 
 
 @dataclass
 class RequestRecorder(KillPoint):
-    """A snare that hears all requests and never springs."""
+    """A kill point that records all requests and never kills the host."""
 
     vm: str = ""
     step: Step = field(default_factory=lambda: Step("", ""))
@@ -114,7 +114,7 @@ def _status(scene: Scene) -> list[list[str]]:
 
 
 async def _play(laptop: Laptop, scene: Scene, ledger: Ledger) -> None:
-    """Until every row is final, everybody was told of it, and a sweep has come by."""
+    """Wait until every row is final, every outcome is published, and a sweep has run."""
     playing = asyncio.create_task(scene.play(laptop.arm, laptop.clock))
     deadline = time.monotonic() + _TIMEOUT_S
     while True:

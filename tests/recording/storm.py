@@ -1,10 +1,13 @@
-"""A storm with the clock and the names held: machines, owners, faults and kills drawn from a seed, over ports in
+"""A storm with a fixed clock and fixed names: machines, owners, faults and kills drawn from a seed, over ports in
 memory.
 
-Held, in order: each request to ARM with its body, each write of rows, messages, pauses, brakes, sweeps and policy
-states, each outcome event, and what the storm did. The same code gives the same bytes. Each draw belongs to a machine
-and to how often it was drawn for it, so that a difference stays with the machine on which it began.
-Left out: words for people, secrets, what is read, and how the adapters spell requests and keys (the demo holds that).
+The recording holds, in order: each request to ARM with its body, each write of rows, messages, circuit breakers,
+rollout states, sweeps and policy states, each outcome event, and the events of the storm. The same code gives the same
+bytes. Each random number depends on a machine and on a counter of that machine, so that a difference stays with the
+machine where it began.
+
+The recording leaves out texts for people, secrets, reads, and how the adapters write requests and keys (the demo
+records that).
 """
 
 from __future__ import annotations
@@ -79,7 +82,8 @@ _HANDLER = {"publisher": "Microsoft.Azure.Extensions", "type": "CustomScript", "
 
 
 class Recording:
-    """What is recorded, and the dice. It also stands in for the table of the stores that write an entity each."""
+    """The recorded lines, and the random numbers. It also takes the place of the table for stores that write single
+    entities."""
 
     def __init__(self, seed: int) -> None:
         self.lines: list[str] = []
@@ -95,7 +99,7 @@ class Recording:
         return random.Random(f"{self._seed}|{about}|{self._drawn[about]}")
 
     async def fault(self, about: str, faults: Sequence[str]) -> str:
-        """What goes wrong this time, if anything does; others may get their turn meanwhile."""
+        """The fault of this call, or ''. Other tasks may run before it returns."""
         dice = self.dice(about)
         for _ in range(dice.randrange(4)):
             await asyncio.sleep(0)
@@ -103,7 +107,8 @@ class Recording:
         return dice.choice(faults) if dice.random() < (0.4 if bad else 0.04) else ""
 
     async def store(self, about: str) -> Callable[[bool], None]:
-        """Called before (False) and after (True) a write to storage: raises where that write has its fault."""
+        """Returns a function to call before (False) and after (True) a write to storage; it raises the fault of that
+        write."""
         fault = await self.fault(about, _STORE)
 
         def happens(written: bool) -> None:
@@ -272,7 +277,7 @@ class RecordedPublisher(_Recorded, world.PublisherInMemory):
 
 
 class Storm(Recording):
-    """All that happens, by its time; what happens at nearly the same time happens side by side."""
+    """Runs all actions by their time; actions at nearly the same time run concurrently."""
 
     def __init__(self, seed: int, vms: int, hours: int) -> None:
         super().__init__(seed)
@@ -321,10 +326,10 @@ class Storm(Recording):
         time = (self._world.now + timedelta(seconds=seconds)).replace(microsecond=0)
         heapq.heappush(self._agenda, (time, self._numbers, action))
 
-    # -- what comes to the product
+    # -- what the product receives
 
     def _happened(self, vm: VmId, make: Callable[[EventRef], Notification]) -> None:
-        """An event is late, lost, or told twice."""
+        """Deliver an event: late, twice, or not at all."""
         self._numbers += 1
         name = f"event-{self._numbers}"
         event = make(EventRef(name, self._world.now, f"c-{vm.name}"))
@@ -362,7 +367,7 @@ class Storm(Recording):
         await self._survives(self._world.requests.ask(vm, OperatorRequest()), f"ask {vm}")
 
     async def _survives(self, work: Awaitable[object], name: str) -> bool:
-        """Whether it ended well; a process that died has lost its memory."""
+        """Whether the work ended without an error. A process that died has lost its memory."""
         try:
             await work
         except (StorageError, ArmError, Died) as error:
@@ -376,7 +381,7 @@ class Storm(Recording):
     # -- what happens to a machine
 
     async def _make(self, vm: VmId, again: str = "") -> None:
-        """A machine, and what its owner will do to it."""
+        """Make a machine, and plan what its owner does with it."""
         dice = self.dice(f"make {vm}")
         power = "running" if dice.random() < 0.8 else "deallocated"
         ready = dice.random() < 0.75
@@ -388,7 +393,7 @@ class Storm(Recording):
             self._at(dice.uniform(60, 50000), lambda: self._start(vm))
         if not ready and dice.random() < 0.9:
             self._at(dice.uniform(60, 9000), lambda: self._agent(vm))
-        if dice.random() < 0.1:  # it was onboarded by somebody else, or to somewhere else
+        if dice.random() < 0.1:  # somebody else onboarded it, perhaps to another workspace
             workspace = dice.choice([world.WORKSPACE_ID, "00000000-0000-4000-8000-000000000000"])
             self._arm.set_extension(vm, world.extension(settings={"workspaceId": workspace}))
         later: list[tuple[float, Callable[[], Awaitable[None]]]] = [
@@ -458,7 +463,7 @@ class Storm(Recording):
 
 
 def storm(seed: int, vms: int, hours: int = 48) -> list[str]:
-    """The recording, a line of JSON for each thing."""
+    """Run a storm and return its recording, as lines of JSON."""
     before = logging.root.manager.disable
     logging.disable()
     try:

@@ -1,4 +1,4 @@
-"""What leaves the product, as plain JSON: without words for people, secrets, or what no two runs have in common."""
+"""Output of the product as JSON, without texts for people, secrets, and values that differ between runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FEW_BLANKS = 2
 
 
 def without_prose(value: Any) -> Any:
-    """The same for JSON: prose left out, secrets masked, bytes as their digest."""
+    """The value as JSON, without texts for people, with masked secrets, and bytes as their digest."""
     if isinstance(value, Mapping):
         shown = {str(key): without_prose(each) for key, each in value.items() if key not in _TEXTS}
         if isinstance(secrets := shown.get("protectedSettings"), dict):
@@ -31,8 +31,7 @@ def without_prose(value: Any) -> Any:
 
 
 def timeless(entity: Mapping[str, Any]) -> dict[str, Any]:
-    """An entity of the table, or a row as a command prints it: of times, event ids and durations only that they are
-    there."""
+    """An entity of the table, or a row as a command prints it, with `…` for times, event ids and durations."""
     shown = {name: "…" if _passing(name, value) else value for name, value in entity.items()}
     if "RowKey" in shown:
         kind, *rest = str(shown["RowKey"]).split("|")
@@ -50,7 +49,7 @@ def _passing(name: str, value: Any) -> bool:
 
 
 def wordless(value: Any) -> Any:
-    """What a command prints, with each text of more than a few words as `…`."""
+    """The output of a command, with `…` for each text of more than a few words."""
     if isinstance(value, Mapping):
         return {key: wordless(each) for key, each in value.items()}
     if isinstance(value, list):

@@ -335,7 +335,7 @@ def test_the_page_is_updated(tmp_path: Path) -> None:
     assert "oms-agent-linux" in page.read_text()
 
 
-# The peak is asked of the child itself: what the parent sees includes the parent's own size at the fork.
+# The child reports its own peak: the value that the parent sees includes the size of the parent at the fork.
 _MEASURED = """
 import sys
 from onboarding.cli.main import main

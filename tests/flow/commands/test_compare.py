@@ -1,4 +1,4 @@
-"""`onboard compare`: two tellers counted against labels, from files to the page."""
+"""`onboard compare`: two ways to identify an OS are counted against labels, from files to the page."""
 
 from __future__ import annotations
 

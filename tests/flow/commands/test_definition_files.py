@@ -1,4 +1,4 @@
-"""Azure Policy definitions as people keep them, through `onboard policy evaluate` and `import`."""
+"""Azure Policy definitions in the forms in which people store them, for `onboard policy evaluate` and `import`."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ SCHEMA = "https://schema.management.azure.com/schemas/2019-08-01/managementGroup
 
 
 def doubled(value: Any) -> Any:
-    """As one writes it for ARM: every text in brackets has one more."""
+    """The form for ARM templates: every text that begins with a bracket gets one more bracket."""
     if isinstance(value, str):
         return f"[{value}" if value.startswith("[") and value.endswith("]") else value
     if isinstance(value, dict):

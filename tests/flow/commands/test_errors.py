@@ -1,4 +1,4 @@
-"""`onboard errors`: the document's code table, and what later editions made of it."""
+"""`onboard errors`: the table of exit codes of the document, and the changes of later editions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from onboarding.cli.main import main
 
-# The document's table, word for word. A code without a possible action has none there either.
+# The table of the document, word for word. It gives no action for some codes.
 DOCUMENT = {
     2: ("Invalid option provided to the shell bundle", None),
     3: ("No option provided to the shell bundle", None),

@@ -1,4 +1,4 @@
-"""`onboard install` and `retry` over the line: what they print, and what their exit code says."""
+"""`onboard install` and `retry`: what they print, and their exit codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A handler's log: the script that prints it, and its lines, masked and explained."""
+"""The log of a handler: the script that prints it, and its lines, masked and explained."""
 
 from __future__ import annotations
 

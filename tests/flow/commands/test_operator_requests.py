@@ -1,4 +1,4 @@
-"""A person's reason: what it opens, what it overrides, and what it does not."""
+"""Operator requests: which rows they open again, what they override, and what they do not."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ async def test_a_claim_that_is_held_is_not_overtaken(world: World) -> None:
     vm = world.add()
     fail(world, vm)
     await world.requests.ask(vm, REQUEST)
-    fail(world, vm)  # ARM does not show yet that it writes
+    fail(world, vm)  # ARM does not show the write yet
     world.now += timedelta(seconds=1)
     await world.requests.ask(vm, REQUEST)
     assert world.arm.calls.count("PUT") == 1
@@ -118,7 +118,7 @@ async def test_force_installs_where_the_os_is_unknown(world: World) -> None:
     rows = await world.requests.ask(vm, OperatorRequest(force=True))
     assert rows[OMS].outcome is Outcome.REQUESTED
     assert rows[OMS].verdict == "unknown"
-    # What comes of it is told as of any other install, without the person.
+    # The result is recorded like that of any other install, without a word of the person.
     fail(world, vm)
     await world.extension_written(vm, succeeded=False)
     row = world.row(vm)

@@ -1,4 +1,4 @@
-"""ARM refuses a person, not the function app: no scope is paused, and the row is what it was."""
+"""ARM refuses a person, not the function app: no breaker opens, and the row does not change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`onboard policy plan` and `explain`: what the files would do, said before they are deployed."""
+"""`onboard policy plan` and `explain`: what the policy files would do, before they are deployed."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ ANOTHER_NAME = {"id": f"{vm_id('west')}/extensions/by-hand"}
 
 
 def flat_body(body: dict[str, Any]) -> dict[str, Any]:
-    """As `az vm list` prints it."""
+    """The body as `az vm list` prints it."""
     flat = {key: value for key, value in body.items() if key != "properties"}
     return {**flat, **{key: value for key, value in body["properties"].items() if key != "instanceView"}}
 
@@ -341,7 +341,7 @@ def test_explain_refuses_the_id_of_another_resource(capsys: pytest.CaptureFixtur
 def test_azures_own_rule_in_front_says_why_an_image_was_skipped(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its list of images in front, our reading of images and the support table behind it."""
+    """The rule first has Azure's own list of images; then our image identification and the support table decide."""
     definition = SAMPLES / "policies" / "LogAnalyticsExtension_Linux_VM_DINE.json"
     values = json.dumps({"effect": "DeployIfNotExists", "logAnalytics": "/subscriptions/s/workspaces/w"})
     (folder / "new" / "linux.yaml").unlink()

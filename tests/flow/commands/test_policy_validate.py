@@ -1,4 +1,4 @@
-"""`onboard policy validate` and `test`: what is wrong with policies, by the catalogue that they are used with."""
+"""`onboard policy validate` and `test`: errors of policies, also those that only the catalogue shows."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def write(path: Path, value: object) -> Path:
 
 
 def line_of(path: Path, start: str) -> int:
-    """The line that begins so, blanks aside."""
+    """The number of the line that begins with that text, apart from spaces."""
     lines = path.read_text().splitlines()
     return next(number for number, line in enumerate(lines, 1) if line.strip().startswith(start))
 
@@ -285,4 +285,4 @@ def test_a_public_setting_that_is_secret_is_masked_everywhere(folder: Path, monk
     monkeypatch.setenv("INGEST", "sesame-of-the-ingest")
     monkeypatch.setenv("PROBE_API_KEY", "x")
     assert main(["template", "--policy", "probe"]) == 0
-    assert "sesame" not in mask("ARM answered: sesame-of-the-ingest is no key")
+    assert "sesame" not in mask("ARM answered: unknown key sesame-of-the-ingest")

@@ -1,5 +1,5 @@
-"""What is wrong with a person's settings or login ends a command before anything is written, and never becomes the
-truth about a VM."""
+"""Wrong settings or a wrong login end a command before it writes anything, so that they never become an outcome of a
+VM."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def world() -> World:
 
 
 async def failed(world: World) -> VmId:
-    """A VM whose row is final."""
+    """Add a VM whose row is final."""
     vm = world.add()
     broken = extension(state="Failed")
     world.arm.set_extension(vm, broken, "Install failed with exit code 62", "ProvisioningState/failed/1")
@@ -66,7 +66,7 @@ async def failed(world: World) -> VmId:
 
 
 def written(world: World) -> tuple[Any, ...]:
-    """Everything that was ever written to table and queue."""
+    """Everything that was written to table and queue."""
     return (
         dict(world.ledger.rows),
         dict(world.ledger.history),

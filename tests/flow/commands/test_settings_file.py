@@ -1,4 +1,4 @@
-"""`--settings FILE`: its values are the process's own while the command runs, and no longer."""
+"""`--settings FILE`: its values are in the environment of the process only while the command runs."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_command_leaves_the_environment_as_it_was(tmp_path: Path) -> None:
 
 
 def test_nothing_that_reads_the_environment_early_is_loaded_with_the_commands() -> None:
-    """aiohttp takes the certificate authorities when it is imported; the file has to be read before."""
+    """aiohttp reads the certificate authorities when it is imported, so the file has to be read before."""
     names = ", ".join(f"onboarding.cli.{name}" for name in COMMANDS.values())
     code = f"import sys, {names}; print(*sys.modules.keys() & {{'aiohttp', 'azure.identity'}})"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

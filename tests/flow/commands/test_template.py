@@ -1,4 +1,4 @@
-"""`onboard template`: the extension's resource in both placements and both languages."""
+"""`onboard template`: the resource of the extension in both placements and both languages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ extension: oms-agent-linux
 settings: {workspaceId: "{OMS_WORKSPACE_ID}"}
 protectedSettings: {workspaceKey: "{OMS_WORKSPACE_KEY}"}
 """
-# The document's two examples. They differ in name and type alone.
+# The two examples of the document. They differ only in name and type.
 NESTED = {
     "type": "extensions",
     "name": "OMSExtension",
@@ -54,7 +54,7 @@ NAMES = {
 
 @pytest.fixture(autouse=True)
 def settings(tmp_path: Path) -> Path:
-    """A policy folder, and the settings file that leads there."""
+    """A policy folder, and a settings file that names it."""
     (tmp_path / "policies").mkdir()
     (tmp_path / "policies" / "linux.yaml").write_text(POLICY)
     file = tmp_path / "settings.json"
@@ -101,7 +101,7 @@ def test_a_complete_template_deploys_what_the_function_app_requests(template: An
     (extension,) = made["resources"]
     assert extension["properties"]["autoUpgradeMinorVersion"] is True
     assert extension["properties"]["settings"] == {"workspaceId": "[parameters('workspaceId')]"}
-    assert "dependsOn" not in extension  # ARM refuses a dependency on what the template does not deploy
+    assert "dependsOn" not in extension  # ARM refuses a dependency on a resource that the template does not deploy
 
 
 def test_a_complete_nested_template_contains_the_vm(template: Any) -> None:

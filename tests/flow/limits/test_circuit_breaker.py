@@ -1,4 +1,5 @@
-"""Trouble that is the scope's: one proof pauses it, its VMs wait without asking ARM, a probe resumes it."""
+"""Problems of a whole scope: one proof opens the breaker, its VMs wait without calls to ARM, a successful probe closes
+it."""
 
 from __future__ import annotations
 
@@ -74,7 +75,7 @@ async def test_many_new_vms_at_once_read_the_breakers_once(world: World) -> None
 
 
 async def test_the_breakers_are_read_concurrently_with_the_row_of_a_new_vm() -> None:
-    both = asyncio.Barrier(3)  # the row, the subscription's pauses, those of every subscription
+    both = asyncio.Barrier(3)  # the row, the breakers of the subscription, those of every subscription
 
     class BlockingBreakers(BreakersInMemory):
         async def read(self, subscription: str) -> tuple[StoredBreaker, ...]:
@@ -192,7 +193,7 @@ async def test_a_wrong_key_that_nobody_fixes_is_given_up(world: World) -> None:
 
 
 async def test_refused_settings_do_not_stop_vms_with_other_settings() -> None:
-    """Two workspaces for one extension: the wrong one stops its own VMs alone, whatever the other does."""
+    """Two workspaces for one extension: a wrong one stops only its own VMs."""
     bad = {"workspaceId": "00000000-0000-4000-8000-000000000bad"}
     world = World(
         policies=[
@@ -240,7 +241,7 @@ OTHER_SUBSCRIPTION = "00000000-0000-4000-8000-0000000000dd"
 
 
 def of_two_vaults() -> World:
-    """Machines with the tag site=other are sent the id of another vault, whose name begins like the first's."""
+    """A policy that gives machines with the tag site=other another vault, whose name begins with that of the first."""
     base = {**SECOND_POLICY, "rule": POLICY["rule"]}
     other = {**base, "name": "elsewhere", "rule": {"field": "tags['site']", "equals": "other"}}
     return World(policies=[{**other, "settings": {"vaultId": f"{VAULT}-2"}}, {**base, "settings": {"vaultId": VAULT}}])
@@ -270,7 +271,7 @@ async def test_a_refused_linked_resource_stops_all_vms_that_use_it_in_every_subs
     assert world.arm.calls.count("PUT") == 1
     assert "in every subscription" in world.row(far, SECOND).reason
 
-    await world.run_latest_check()  # one of them probes: the right was given
+    await world.run_latest_check()  # one of them probes, and the role was granted
     assert not world.breakers.stored
     assert world.arm.calls.count("PUT") == 2
 
@@ -288,7 +289,7 @@ async def test_vms_that_use_another_resource_are_not_stopped() -> None:
     "resource", [f"{VAULT}-2", f"{VAULT}/secrets/x", f"{vm_id()}/identities/x", OTHER_SUBSCRIPTION]
 )
 async def test_a_refused_link_of_the_machine_itself_stops_only_its_resource_group(resource: str) -> None:
-    """What the refusal names is not in our settings, so that it says nothing of anybody else."""
+    """The refusal names a resource that is not in our settings, so it does not concern other VMs."""
     world = of_two_vaults()
     world.arm.install_errors = [linked_refusal(resource)]
     await world.created(world.add("first"))
@@ -314,7 +315,7 @@ async def test_the_success_of_an_older_request_does_not_close_the_breaker(world:
 
 async def test_a_problem_that_returns_is_not_ended_by_an_older_request(world: World) -> None:
     vm = await open_breaker(world)
-    await world.run_latest_check()  # the probe: its request is accepted, and the pause ends
+    await world.run_latest_check()  # the probe: ARM accepts its request, and the breaker closes
     assert not world.breakers.stored
     world.now += timedelta(minutes=1)
     world.arm.install_errors = [NOT_AUTHORIZED]

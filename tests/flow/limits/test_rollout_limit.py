@@ -1,4 +1,4 @@
-"""A policy's brake: so many installs an hour, and a stop after so many failures in a row."""
+"""The rollout limit of a policy: installs per hour, and a stop after failures in a row."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def braked(**rollout_limit: int) -> World:
 
 
 async def failed(world: World, name: str) -> VmId:
-    """A VM on which the handler fails for good."""
+    """Add a VM whose handler fails permanently."""
     vm = world.add(name)
     await world.created(vm)
     if world.arm.machines[vm.key].get("resources"):

@@ -1,4 +1,4 @@
-"""`onboard diagnose` on what people pasted: the field samples, through the command's own door."""
+"""`onboard diagnose` on field samples of what people pasted."""
 
 from __future__ import annotations
 

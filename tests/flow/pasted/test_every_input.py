@@ -1,8 +1,8 @@
-"""Every command that takes a file, a text or standard input, and what nobody should give it: it ends with an exit code
-of 0, 1 or 2 and words for people, never with a traceback or bytes.
+"""Every command that takes a file, a text or standard input, with wrong content: it ends with exit code 0, 1 or 2 and a
+readable text, never with a traceback or bytes.
 
-The doors are found in the parser: a new command, or a new argument, is tried without a word here; one that wants an
-argument of which this module knows no good value fails the test that says so.
+The inputs are found in the parser, so a new command or argument is tried without a change here. A command with a
+required argument for which this module has no value fails a test that says so.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ UNREADABLE = frozenset(
         *("loop", "documents", "directives", "sixty", "tabs", "html", "lines", "deep content", "one long line"),
     ]
 )
-# What a command wants besides; a file of this name is made by the fixture.
+# Values of required arguments; the fixture makes files of these names.
 GOOD: dict[str, str] = {
     "definition": "d.json",
     "vm": "vm.json",
@@ -136,7 +136,7 @@ for command, path, content, piped in json.load(sys.stdin):
             file.write(bytes.fromhex(content))
     raw, out, err = io.BytesIO(bytes.fromhex(piped or "")), io.StringIO(), io.StringIO()
     sys.stdin = io.TextIOWrapper(io.BufferedReader(raw))
-    if piped is None:
+    if not isinstance(piped, str):
         sys.stdin.close()
     opened.clear()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -154,7 +154,7 @@ for command, path, content, piped in json.load(sys.stdin):
 
 @dataclass(frozen=True)
 class Invocation:
-    """A command, the file that it is given, and what it finds on standard input; None: that is closed."""
+    """A command, the content of its file, and of its standard input; None: standard input is closed."""
 
     command: list[str]
     path: str = ""
@@ -164,7 +164,7 @@ class Invocation:
 
 @dataclass(frozen=True)
 class InvocationResult:
-    """What came of it; whether it read the file, and whether standard input."""
+    """The result of a command, and whether it read the file and standard input."""
 
     command: list[str]
     code: Any
@@ -194,7 +194,7 @@ LEAVES = dict(_leaves(build_parser()))
 
 
 def _texts(parser: argparse.ArgumentParser) -> list[argparse.Action]:
-    """The arguments that take a text: a name of a file, or one that a person may mistake for it."""
+    """The arguments that take a text: the name of a file, or a text that a person may take for one."""
     return [
         action
         for action in parser._actions
@@ -207,7 +207,7 @@ def _given(action: argparse.Action, value: str) -> list[str]:
 
 
 def _others(parser: argparse.ArgumentParser, besides: argparse.Action) -> list[str]:
-    """The other arguments without which a command does not begin."""
+    """The other required arguments of a command."""
     found = []
     for action in parser._actions:
         needed = action.required and action.nargs != "*"
@@ -218,7 +218,7 @@ def _others(parser: argparse.ArgumentParser, besides: argparse.Action) -> list[s
 
 
 def commands(value: str) -> Iterator[list[str]]:
-    """Every command, with this value for each of its arguments in turn."""
+    """Every command, with this value for each of its arguments, one at a time."""
     for path, parser in LEAVES.items():
         for action in _texts(parser):
             yield [*path, *_given(action, value), *_others(parser, action)]
@@ -264,12 +264,12 @@ def _judge(answers: Iterable[InvocationResult]) -> None:
     assert not bad, f"{len(bad)} commands\n{shown}"
 
 
-FILE = "nasty.cases.yaml"  # so named, `policy validate` and `policy test` take it for theirs
+FILE = "nasty.cases.yaml"  # with this name, `policy validate` and `policy test` read it
 
 
 @pytest.fixture(scope="module")
 def doors(folder: Path) -> dict[tuple[str, ...], tuple[bool, bool]]:
-    """Every command that reads what is named FILE, or standard input for `-`, as it was seen to do."""
+    """Every command that was seen to read the file FILE, or standard input for `-`."""
     content = NASTY["binary"]
     by_file = _run_all(folder, [Invocation(command, FILE, content) for command in commands(FILE)])
     by_pipe = _run_all(folder, [Invocation(command, piped=content) for command in commands("-")])
@@ -289,14 +289,14 @@ def test_every_input_of_the_parser_is_tried(doors: dict[tuple[str, ...], tuple[b
 
 
 def _one_of_settings(doors: dict[tuple[str, ...], tuple[bool, bool]], number: int) -> list[tuple[str, ...]]:
-    """The doors; of those for settings, which all commands read by one function, one in turn."""
+    """The inputs; of the inputs for settings, which all commands read with one function, only one at a time."""
     settings_ = [door for door in doors if any(each.startswith("--settings=") for each in door)]
     return [*(door for door in doors if door not in settings_), settings_[number % len(settings_)]]
 
 
 def test_no_content_breaks_an_input(folder: Path, doors: dict[tuple[str, ...], tuple[bool, bool]]) -> None:
-    """Each content at each door, by turns as a file and on standard input; what is no text or no JSON and YAML, which
-    few functions find out, at every third."""
+    """Each content for each input, in turn as a file and on standard input. Content that a few functions detect, such
+    as invalid text, JSON or YAML, is tried for every third input."""
     invocations = []
     for number, (name, content) in enumerate(NASTY.items()):
         for turn, door in enumerate(_one_of_settings(doors, number)):
@@ -311,7 +311,7 @@ def test_no_content_breaks_an_input(folder: Path, doors: dict[tuple[str, ...], t
 
 
 def test_a_path_that_is_not_a_file_is_named(folder: Path, doors: dict[tuple[str, ...], tuple[bool, bool]]) -> None:
-    """Folders, devices, files that are not there or may not be read, names that are none, a closed standard input."""
+    """Folders, devices, files that are missing or unreadable, invalid names, a closed standard input."""
     (folder / "closed").write_text("x")
     (folder / "closed").chmod(0)
     (folder / "folder.yaml").mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""Every command that reads a file, and files that would crash it, fill its memory or keep it for ever."""
+"""Every command that reads a file, with files that could crash it, fill its memory or keep it busy for ever."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.unit.policy.conditions.bodies import VM
 
 _TIMEOUT_S = 120
 _MEMORY = 3 * 1024**3
-# All in one process with bounded memory: a crash, or a command that never ends, fails the test and not the test run.
+# All run in one process with limited memory: a crash or an endless command fails the test, not the test run.
 _RUN = """
 import contextlib, io, json, resource, sys
 from onboarding.cli.main import main

@@ -1,5 +1,5 @@
-"""Lists of VMs as people's tools print them, and texts as their editors save them: every command that takes a list
-gives the answer that it gives to ARM's own form, or none at all."""
+"""Lists of VMs as tools print them, and texts as editors save them: every command that takes a list gives the same
+answer as for the form of ARM, or refuses the list."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ RULE = {"allOf": [{"field": "type", "equals": "Microsoft.Compute/virtualMachines
 
 
 def flat(body: dict[str, Any]) -> dict[str, Any]:
-    """As az prints it."""
+    """The body as az prints it."""
     resources = [
         flat(each) | {"typePropertiesType": each["properties"]["type"], "type": each["type"]}
         for each in body.get("resources", [])
@@ -55,7 +55,7 @@ def _named(value: Any, spell: Callable[[str], str]) -> Any:
 
 
 def powershell(body: dict[str, Any]) -> dict[str, Any]:
-    """As `Get-AzVM | ConvertTo-Json` prints it."""
+    """The body as `Get-AzVM | ConvertTo-Json` prints it."""
     names = {"osProfile": "OSProfile", "typePropertiesType": "VirtualMachineExtensionType", "resources": "Extensions"}
     shaped: dict[str, Any] = _named(flat(body), lambda name: names.get(name, name[:1].upper() + name[1:]))
     shaped["StorageProfile"]["OsDisk"]["OsType"] = 1
@@ -63,7 +63,7 @@ def powershell(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def python(body: dict[str, Any]) -> dict[str, Any]:
-    """As the SDK's `as_dict()` has it."""
+    """The body as `as_dict()` of the SDK returns it."""
     shaped: dict[str, Any] = _named(
         flat(body), lambda name: "".join(f"_{c.lower()}" if c.isupper() else c for c in name)
     )
@@ -131,7 +131,7 @@ def doors(folder: Path, vms: str) -> list[list[str]]:
 
 
 def run_command(command: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, list[Any]]:
-    """The exit code and the answers, without what `check` repeats of the question."""
+    """The exit code and the answers, without the keys of the input that `check` repeats."""
     code = main(command)
     said = capsys.readouterr().out.replace("microsoft.compute/virtualmachines", "Microsoft.Compute/virtualMachines")
     found = [json.loads(line) for line in said.splitlines()]
@@ -240,7 +240,7 @@ def test_our_policies_accept_vms_only(name: str, folder: Path, capsys: pytest.Ca
         captured = capsys.readouterr()
         assert captured.out == ""
         assert re.search(rf"line 2: is a .*{said}.* and no VM", captured.err)
-    assert main(evaluate) == 0  # Azure's own definitions may be about anything
+    assert main(evaluate) == 0  # Azure's definitions may be about any resource
 
 
 @pytest.mark.parametrize("path", ["Microsoft.Compute/virtualMachines/m", "MICROSOFT.COMPUTE/VIRTUALMACHINES/m"])
@@ -343,7 +343,7 @@ for command, given in json.load(sys.stdin):
 
 
 def _piped(commands: list[tuple[list[str], bytes]]) -> list[tuple[int, str, str]]:
-    """Run commands, each with what it finds on standard input."""
+    """Run commands, each with its standard input."""
     given_ = json.dumps([(command, content.hex()) for command, content in commands])
     environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).parents[3])}
     done = subprocess.run(
@@ -561,7 +561,7 @@ def test_lists_and_encodings_of_the_field(case: dict[str, Any], tmp_path: Path) 
     ((code, out, err),) = _piped([(command, content.encode(case.get("encoding", "utf-8")))])
     answers_ = [json.loads(line) for line in out.splitlines()]
     assert (code, err) == (0, "")
-    (want, *_) = case["want"]  # the first is the reading; a refusal would do as well, and we read
+    (want, *_) = case["want"]  # the first one is the expected result; a refusal would be acceptable too
     if case["door"] == "plan":
         (answer,) = answers_
         decisions = {each["vm"].rpartition("/")[2]: [each["after"]["decision"]] for each in answer["changes"]}

@@ -1,4 +1,4 @@
-"""Whoever echoes a secret, in whatever form: nothing that is written down, queued, published or logged shows it."""
+"""A secret that a handler or ARM echoes in any form does not appear in table, queue, outcome events or logs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.reconcile.row import Outcome
 from tests.flow.world import POLICY, WORKSPACE_ID, World, extension, vm_id
 
-# A key that no other test has heard of, and a proxy whose password has what ends a word elsewhere.
+# A key that no other test uses, and a proxy whose password has characters that end a word elsewhere.
 KEY = base64.b64encode(bytes((17 * place + 91) % 256 for place in range(64))).decode()
 PASSWORD = "p@ss W0rd/x%4z"
 PROXY = f"http://svc:{PASSWORD}@proxy.contoso.example:8080"
@@ -48,7 +48,7 @@ ECHOES: dict[str, Callable[[str], str]] = {
 
 
 class Watched:
-    """A world of which everything that leaves the process is looked at."""
+    """A world that checks everything that leaves the process."""
 
     def __init__(self, logged: pytest.LogCaptureFixture) -> None:
         protected = {"workspaceKey": "{OMS_WORKSPACE_KEY}", "proxy": "{PROXY}"}
@@ -71,7 +71,7 @@ class Watched:
 
 
 def _parts_left(secret: str, echo: Callable[[str], str], text: str) -> list[str]:
-    """Parts of the secret, and of what was echoed of it, that are still to be read, blanks and line breaks aside."""
+    """Parts of the secret, and of its echo, that are still readable, apart from spaces and line breaks."""
     text = "".join(text.replace("\\n", "").split())
     shown = ["".join(each.replace("\\n", "").split()) for each in (secret, echo(secret))]
     return [
@@ -158,7 +158,7 @@ async def test_a_key_vault_reference_that_was_not_resolved_is_never_sent(name: s
 
 
 async def test_an_unresolved_workspace_is_not_taken_for_another_one() -> None:
-    """The agent is there already; where it should report to is not known."""
+    """The agent is installed already; the workspace of the policy is unknown."""
     settings = {"OMS_WORKSPACE_ID": REFERENCES[0], "OMS_WORKSPACE_KEY": KEY}
     world = World(app_settings=settings)
     vm = world.add()

@@ -1,5 +1,5 @@
-"""Whatever stands in tags, names, messages and files of others: no command lets it steer the terminal, break its lines
-or be a formula in a spreadsheet."""
+"""Tags, names, messages and files of others may hold any characters: no command lets them control the terminal, break
+lines or become a formula in a spreadsheet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What policies do to VMs that are there: existence conditions, exemptions that end, platforms, several policies."""
+"""What policies do with existing VMs: existence conditions, exemptions that expire, platforms, several policies."""
 
 from __future__ import annotations
 

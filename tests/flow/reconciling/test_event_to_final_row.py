@@ -1,4 +1,4 @@
-"""The way of an event, from its arrival to the final row."""
+"""What happens to an event, from its arrival to the final row."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ async def test_a_vm_that_needs_nothing_takes_one_call(
     await world.created(vm)
     assert world.row(vm).outcome is outcome
     assert says in world.row(vm).reason
-    # The definition of a custom image that nobody tells of is read once for all of its VMs.
+    # The definition of a custom image of unknown OS is read once for all of its VMs.
     assert [call for call in world.arm.calls if call != "IMAGE"] == ["GET"]
     assert not world.schedule_queue.checks
 

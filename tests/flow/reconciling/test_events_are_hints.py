@@ -1,5 +1,5 @@
-"""An event is a hint, ARM is the truth: what is forged, early, late, misdated or out of order does no harm, and what
-cannot be read is written down with a check."""
+"""An event is a hint, ARM is the truth: events that are forged, early, late, misdated or out of order do no harm, and a
+VM that cannot be read gets a row with a scheduled check."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ async def test_another_vm_under_the_name_ends_the_old_rows_and_starts_empty_ones
 
 
 async def test_the_late_deletion_of_the_first_vm_does_not_end_the_second(world: World) -> None:
-    """Before its first row had a VmId: the read of the new one failed."""
+    """The row of the second VM has no VmId yet, because its read failed."""
     vm = world.add()
     world.arm.read_errors = [Evidence(http_status=503, code="ServerBusy")]
     await world.created(vm)
@@ -443,7 +443,7 @@ async def test_what_a_person_may_not_do_leaves_no_row_of_a_vm_that_had_none() ->
 
 
 def _with(world: World, policies: list[dict[str, Any]]) -> World:
-    """The same world, for a host with other policies."""
+    """A host with other policies, in the same world."""
     shared = ("arm", "ledger", "schedule_queue", "breakers", "published", "sweeps", "rollouts")
     return World(policies=policies, now=world.now, **{name: getattr(world, name) for name in shared})
 
@@ -473,7 +473,7 @@ async def test_reading_for_one_policy_does_not_make_events_old() -> None:
 
 
 async def test_reading_for_the_event_of_one_extension_does_not_make_that_of_another_old() -> None:
-    """Two extensions failed for good; somebody repairs both, and of the first the event comes late."""
+    """Two extensions failed permanently; somebody repairs both, and the event of the first arrives late."""
     world = World(policies=SHAPES["two policies"])
     vm = world.add()
     await world.created(vm)
@@ -495,7 +495,7 @@ BROKEN = "extensions/oms.yaml: line 3: mapping values are not allowed here; writ
 
 
 def _broken(world: World, policies: list[dict[str, Any]]) -> World:
-    """The same world, for a host whose catalogue lacks the extension since its file cannot be used."""
+    """A host in the same world whose catalogue lacks the extension, because its file cannot be used."""
     after = _with(world, policies)
     return World(
         policies=policies,

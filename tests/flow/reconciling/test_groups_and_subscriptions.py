@@ -1,4 +1,4 @@
-"""Rules that ask for the resource group or the subscription of a VM: read once an hour, and never guessed."""
+"""Rules that need the resource group or the subscription of a VM: these are read once an hour, and never guessed."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def subscription(world: World, name: str, **properties: Any) -> None:
     ("tags", "outcome"),
     [
         ({"env": "prod"}, Outcome.REQUESTED),
-        ({"other": "x"}, Outcome.REQUESTED),  # a group that was read and lacks the tag
+        ({"other": "x"}, Outcome.REQUESTED),  # the group was read, and has no such tag
         ({}, Outcome.REQUESTED),
         (None, Outcome.REQUESTED),
         ({"Env": "LAB"}, Outcome.OUT_OF_SCOPE),
@@ -130,7 +130,7 @@ async def test_a_transient_problem_is_waited_out(error: Evidence, waiting_for: W
     group(it)
     vm = it.add()
     it.arm.scope_errors = [error]
-    await it.updated(vm)  # also where nobody said that the VM is new
+    await it.updated(vm)  # also where no event said that the VM is new
     row = it.row(vm)
     assert (row.outcome, row.waiting_for) == (Outcome.WAITING, waiting_for)
     assert row.next_attempt_at is not None
@@ -158,8 +158,8 @@ async def test_a_missing_right_leaves_it_undetermined_with_advice(rule: Any, rig
     assert "the rule of policy linux-monitoring cannot be decided" in row.reason
     assert f"{right} is missing" in row.reason
     assert f"Give the identity the right {right} on {scope}" in row.advice
-    assert it.arm.calls == ["GET", "SCOPE", "GET"]  # and the next one asks no more for some minutes
-    assert it.breakers.writes == 0  # no circuit breaker: nothing was refused but to look
+    assert it.arm.calls == ["GET", "SCOPE", "GET"]  # the next one sends no request for some minutes
+    assert it.breakers.writes == 0  # no breaker opens: only a read of the group was refused
     it.arm.scope_errors.clear()
     group(it)
     subscription(it, "prod")
@@ -260,7 +260,7 @@ async def test_the_sweep_reads_a_group_once_and_reconciles_only_selected_vms() -
     group(it, tags={"env": "prod"})
     assert (await it.sweep_and_reconcile()).missed == 5
     assert {it.row(vm).outcome for vm in vms} == {Outcome.REQUESTED}
-    assert it.arm.calls.count("SCOPE") == 2  # one a sweep, which the visits of the same worker share
+    assert it.arm.calls.count("SCOPE") == 2  # one for each sweep; the reconciles of the same worker use it too
 
 
 async def test_a_vm_that_the_sweep_cannot_decide_gets_a_row_and_no_second_reconcile() -> None:
@@ -274,7 +274,7 @@ async def test_a_vm_that_the_sweep_cannot_decide_gets_a_row_and_no_second_reconc
 
 async def test_a_sweep_that_may_not_read_the_group_drops_no_vm() -> None:
     it = world()
-    it.arm.scope_errors = [BROKEN]  # one read of the worker, for the sweep and the visit alike
+    it.arm.scope_errors = [BROKEN]  # one read of the worker, for the sweep and for the reconcile
     vm = it.add()
     assert (await it.sweep_and_reconcile()).missed == 1
     assert it.row(vm).outcome is Outcome.WAITING

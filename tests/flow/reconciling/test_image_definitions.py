@@ -1,4 +1,4 @@
-"""What the definition behind a custom image adds, and what it costs."""
+"""What the image definition of a custom image adds, and what it costs."""
 
 from __future__ import annotations
 

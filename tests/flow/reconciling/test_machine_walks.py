@@ -1,9 +1,9 @@
-"""Whatever befalls a machine with two extensions, in any order: never two writes of ours at once, no row that ARM does
-not bear out, no open row without its check, and in the end every row is final and true.
+"""Random events on a machine with two extensions, in any order: we never have two writes at once, no row contradicts
+ARM, every open row has its scheduled check, and in the end every row is final and true.
 
-`MACHINE_WALKS=20000` before `pytest tests/flow/reconciling/test_machine_walks.py` draws that many walks instead of the
-few that are tried each time (about 25 a second), and `MACHINE_WALKS_FROM` names the first seed. A walk that fails is
-cut down to what it fails by; it belongs in `WALKS`, with what it is about.
+`MACHINE_WALKS=20000` before `pytest tests/flow/reconciling/test_machine_walks.py` tries that many random walks instead
+of the usual few (about 25 per second), and `MACHINE_WALKS_FROM` sets the first seed. A walk that fails is shortened to
+the steps that matter; add it to `WALKS` with a name.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ WALKS: dict[str, list[Step]] = {
 
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
-    """So many walks would fill the log."""
+    """No logging: many walks would fill the log."""
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)

@@ -1,4 +1,4 @@
-"""Managed and short-lived machines through the doors: events, `policy plan`, `explain` and `validate`."""
+"""Managed and short-lived machines: events, `policy plan`, `explain` and `validate`."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def test_the_row_names_the_platform_the_evidence_and_the_fix() -> None:
 
 
 async def test_a_machine_that_is_found_to_be_managed_after_its_install_is_out_of_scope() -> None:
-    """Nothing is taken off it, and its row ends as for any other change of scope."""
+    """Nothing is removed from it, and its row ends as for any other change of scope."""
     ends = []
     for tags in (NODE, {"onboarding": "skip"}):
         world = World()

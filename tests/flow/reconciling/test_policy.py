@@ -1,4 +1,4 @@
-"""`onboard policy`: what a person types and what is answered."""
+"""`onboard policy`: commands and their output."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Two workers at one row, with one policy and with two: whoever comes second works on what the first wrote, and no end
-of a VM is forgotten."""
+"""Two workers on one row, with one policy and with two: the second one continues from the row of the first, and no end
+of an install is lost."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.flow.world import SHAPES, LedgerInMemory, World, extension
 
 
 class Overtaken(LedgerInMemory):
-    """A table where somebody else is at work between our read and our write."""
+    """A table that another worker changes between our read and our write."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ async def test_an_end_that_overtakes_a_scheduled_check_is_not_lost(world: World,
     await world.created(vm)
 
     async def check() -> None:
-        """The look has read ARM before the install ended."""
+        """The scheduled check has read ARM before the install ended."""
         world.arm.set_extension(vm, extension(state="Creating"))
         await world.run_latest_check()
         world.arm.set_extension(vm, extension())
@@ -91,7 +91,7 @@ async def test_an_event_that_loses_every_race_is_redelivered(world: World, ledge
     await world.created(vm)
 
     async def check() -> None:
-        """It has read ARM before the VM was deleted."""
+        """The scheduled check has read ARM before the VM was deleted."""
         world.add(agent="not_ready")
         await world.run_latest_check()
         world.arm.machines.clear()
@@ -116,7 +116,7 @@ async def test_copies_of_an_event_add_no_scheduled_checks(world: World) -> None:
 
 @pytest.mark.parametrize("reached", range(3))
 async def test_a_redelivered_event_continues_where_the_first_delivery_stopped(reached: int) -> None:
-    """Storage goes away after each of the first writes of a pass over two extensions."""
+    """Storage fails after each of the first writes of a reconcile with two extensions."""
     ledger = Failing(reached)
     world = World(ledger=ledger, policies=SHAPES["two policies"])
     vm, trigger = world.add(), world.trigger()
@@ -133,7 +133,7 @@ async def test_a_redelivered_event_continues_where_the_first_delivery_stopped(re
 
 
 class Failing(LedgerInMemory):
-    """A table that takes some writes, and then cannot be reached."""
+    """A table that accepts some writes, and then cannot be reached."""
 
     def __init__(self, writes_left: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Two extensions on one VM: one write is in flight at a time, and nothing that befalls one is lost to the other."""
+"""Two extensions on one VM: one write is in flight at a time, and the events of one do not hide the other."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ async def test_the_scheduled_check_continues_both_where_the_event_of_the_first_i
 
 @pytest.mark.parametrize("at", ["claim", "record"])
 async def test_a_redelivery_continues_with_the_extension_that_was_not_reached(at: str) -> None:
-    """Storage fails in the middle of a delivery: the event comes again, and no extension is left behind."""
+    """Storage fails in the middle of a delivery: the event is delivered again, and no extension is left out."""
     ledger = _Failing(at)
     world = World(policies=TWO, ledger=ledger)
     vm, trigger = world.add(), world.trigger()
@@ -109,7 +109,8 @@ async def test_a_redelivery_continues_with_the_extension_that_was_not_reached(at
 async def test_a_redelivered_event_reaches_the_extension_that_the_first_delivery_did_not(
     world: World,
 ) -> None:
-    """As a version before left it: a row for the first, made by this event, and none for the second."""
+    """The rows as an earlier version left them: this event made a row for the first extension, and none for the
+    second."""
     vm, trigger = world.add(), world.trigger()
     await world.created(vm, trigger)
     del world.ledger.rows[(vm.key, SECOND)]
@@ -147,7 +148,7 @@ async def test_a_check_whose_worker_died_after_the_claim_is_scheduled_again_at_r
     world.add()
     check = world.schedule_queue.checks[-1]
     world.now = check.due
-    world.schedule_queue.reachable = False  # the claim is written, its check is not
+    world.schedule_queue.reachable = False  # the claim is written, its check is not scheduled
     with pytest.raises(StorageError):
         await world.dispatcher.check(check)
     assert world.row(vm, FIRST).waiting_for is WaitingFor.CLAIM
@@ -208,7 +209,7 @@ async def test_an_unanswered_request_that_arm_took_is_not_sent_again(world: Worl
 
 
 async def test_a_permanent_failure_of_one_is_not_retried_for_the_other(world: World) -> None:
-    """Neither by its events, nor by its checks, nor where the VM cannot be read."""
+    """Neither events nor scheduled checks of the other extension retry it, nor a VM that cannot be read."""
     vm = world.add()
     refusal = Evidence(http_status=400, code="InvalidParameter", message="typeHandlerVersion is invalid.")
     world.arm.install_errors = [refusal]
@@ -245,7 +246,7 @@ def _succeeded(extension: str) -> dict[str, Any]:
 
 
 class _Failing(LedgerInMemory):
-    """Fails at the claim of a pass, or at its record."""
+    """Fails when a reconcile writes its claim, or its result."""
 
     def __init__(self, at: str) -> None:
         super().__init__()

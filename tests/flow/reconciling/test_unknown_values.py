@@ -1,4 +1,4 @@
-"""Commands that ask no cloud, and rules that rest on what no VM's body tells: the answer is that nobody knows."""
+"""Offline commands, and rules that need values which no VM body has: the answer is unknown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Windows entry of the user's own, at each command that reads the catalogue."""
+"""A user's catalogue entry for Windows, in each command that reads the catalogue."""
 
 from __future__ import annotations
 

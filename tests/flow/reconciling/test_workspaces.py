@@ -1,4 +1,4 @@
-"""Several workspaces in one policy: by region, by subscription, by tag; and what is wrong with such a policy."""
+"""Several workspaces in one policy: by region, by subscription, by tag; and errors in such a policy."""
 
 from __future__ import annotations
 

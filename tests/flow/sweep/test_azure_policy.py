@@ -1,4 +1,5 @@
-"""Azure Policy as trigger: a finding makes us look at a VM, for the policies that stand for what was found."""
+"""Azure Policy as trigger: a finding makes us reconcile a VM, for the policies that name the definition of the
+finding."""
 
 from __future__ import annotations
 

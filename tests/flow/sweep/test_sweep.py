@@ -1,4 +1,4 @@
-"""What the sweep finds when events were lost, what it leaves alone, and what it costs."""
+"""What the sweep finds when events were lost, what it leaves alone, and its cost."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def world() -> World:
 
 
 async def onboarded(world: World, name: str = "web01") -> VmId:
-    """A VM with the extension, long after its own events."""
+    """Add a VM with the extension, long after its events."""
     vm = world.add(name)
     await world.created(vm)
     world.arm.set_extension(vm, extension())
@@ -183,7 +183,7 @@ async def test_a_message_that_comes_twice_asks_arm_once(world: World) -> None:
     assert world.arm.calls.count("GET") == 1
 
 
-# Resource Graph that may not be asked, or is asked too often.
+# Resource Graph refuses us, or throttles us.
 
 
 async def test_without_resource_graph_the_lists_of_arm_are_used(world: World) -> None:
@@ -225,7 +225,7 @@ async def test_only_the_named_subscriptions_are_read(world: World) -> None:
     assert world.arm.calls == ["GRAPH"]
 
 
-# One at a time, within a budget, and on from where the last one stopped.
+# Runs: one at a time, within a budget, each continues where the last one stopped.
 
 
 async def test_no_run_begins_while_another_one_is_at_work(world: World) -> None:
@@ -273,7 +273,7 @@ async def test_reconciles_are_spread_over_the_minutes_that_arm_needs(world: Worl
 
 
 class Clockwork(SweepListener):
-    """Time passes with every VM that is compared."""
+    """Lets time pass with every VM that is compared."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -300,7 +300,7 @@ async def test_a_pending_reconcile_is_not_requested_again(world: World) -> None:
     assert len(world.schedule_queue.reconcile_requests) == 1
 
 
-# By hand.
+# Sweeps by hand.
 
 
 class Found(SweepListener):
@@ -366,7 +366,7 @@ async def test_a_management_group_that_cannot_be_read_now_is_read_again_soon() -
     world.inventory.errors = [TOO_MANY]
     world.now += timedelta(hours=2)
     await world.updated(vm)
-    assert world.row(vm).outcome is Outcome.REQUESTED  # what was known before holds on
+    assert world.row(vm).outcome is Outcome.REQUESTED  # the members that were known before stay in use
 
 
 async def test_management_groups_are_read_once_an_hour() -> None:
@@ -421,13 +421,13 @@ async def test_a_grace_period_of_seconds_is_enough_where_events_are_fast() -> No
     assert (await world.sweep.run()).overdue == 1
 
 
-# What was asked for and has no answer yet is asked for again at growing distances.
+# Requests that no worker handled are sent again at growing intervals.
 
 DAY = timedelta(days=1)
 
 
 async def sweeps_for(world: World, time: timedelta) -> None:
-    """A sweep every ten minutes, of whose messages nobody takes any."""
+    """Run a sweep every ten minutes, while no worker handles its messages."""
     until = world.now + time
     while world.now < until:
         await world.sweep.run()
@@ -435,7 +435,7 @@ async def sweeps_for(world: World, time: timedelta) -> None:
 
 
 async def overdue(world: World, count: int, prefix: str = "vm") -> list[VmId]:
-    """VMs whose row waits for a look that is late, and whose message is lost."""
+    """Add VMs whose row waits for an overdue check, because its message was lost."""
     vms = [world.add(f"{prefix}-{number}", power="deallocated") for number in range(count)]
     for vm in vms:
         await world.created(vm)
@@ -554,7 +554,7 @@ async def test_a_dry_run_shows_pending_requests_too(world: World) -> None:
     assert (await world.sweep.run(SweepFilter(dry_run=True))).missed == 1
 
 
-# A run ends in time, whatever it is at.
+# A run ends in time at every stage.
 
 
 async def test_reading_overdue_rows_leaves_time_for_the_comparison(world: World) -> None:
@@ -591,7 +591,7 @@ async def test_a_request_that_hangs_ends_the_run_and_the_next_one_starts_after_i
     assert world.sweeps.stored.state.resume_at == numbered(SUBSCRIPTIONS_AT_ONCE)
 
 
-# Resource Graph that fails for some subscriptions.
+# Resource Graph fails for some subscriptions.
 
 BROKEN = Evidence(http_status=500, code="InternalServerError")
 
@@ -601,7 +601,7 @@ def numbered(number: int) -> str:
 
 
 def many_subscriptions(budget: Budget | None = None, count: int = SUBSCRIPTIONS_AT_ONCE + 1) -> World:
-    """A policy over more subscriptions than are asked for at once; the VMs' own is the last of them."""
+    """A policy over more subscriptions than one query takes; that of the VMs is the last one."""
     scopes = [f"/subscriptions/{numbered(number)}" for number in range(count)]
     policy = {**POLICY, "scope": [*scopes, f"/subscriptions/{SUBSCRIPTION}"]}
     return World(policies=[policy], budget=budget or Budget())
@@ -681,7 +681,7 @@ async def test_a_long_list_of_problems_is_cut() -> None:
     assert str(report).endswith("could not read 31 more")
 
 
-# The poison queue holds what needs a person, and no more.
+# The poison queue holds only messages that need a person.
 
 
 async def test_checks_that_no_row_waits_for_leave_the_poison_queue(world: World) -> None:
@@ -731,13 +731,13 @@ async def test_the_poison_queue_is_cleaned_also_while_reconciles_are_pending(wor
     assert (report.busy, report.poison) == (True, 1)
 
 
-# A policy that changes, and a deployment during which two versions of it are at work.
+# A policy that changes, and a deployment during which two versions of it run.
 
 CHANGED = {**POLICY, "settings": {**POLICY["settings"], "another": "value"}}
 
 
 async def unsupported_by(world: World, digest: str, **changes: Any) -> VmId:
-    """A VM whose row was written long ago, by the version of the policy that has this digest."""
+    """Add a VM whose row was written long ago, by the policy version with this digest."""
     vm = world.add(image=BIONIC)
     await world.created(vm)
     key = (vm.key, OMS)
