@@ -114,6 +114,11 @@ class _PrefixedStream(io.RawIOBase):
         return len(found)
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: `1 file`, `2 files`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def as_json(value: Any, indent: int | None = None) -> str:
     """JSON for programs and people: letters of all languages stay, unprintable characters are escaped.
 

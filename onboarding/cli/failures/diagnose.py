@@ -38,10 +38,10 @@ _COLOURS = {
     FailureClass.ALREADY_DONE: "green",
 }
 _SENTENCES = {
-    FailureClass.TRANSIENT: "transient: it is tried again automatically",
-    FailureClass.WAITING: "waiting: it continues by itself when the reason is gone",
-    FailureClass.PERMANENT: "permanent: trying again does not help",
-    FailureClass.ALREADY_DONE: "already done",
+    FailureClass.TRANSIENT: "automatic (transient)",
+    FailureClass.WAITING: "automatic, when the reason is gone (waiting)",
+    FailureClass.PERMANENT: "does not help (permanent)",
+    FailureClass.ALREADY_DONE: "not needed (already done)",
 }
 _NO_FAILURE = "nothing failed: the input reports no failure"
 _MAX_QUOTED = 300
@@ -134,7 +134,7 @@ class _ErrorTables:
         table = self._chosen or (self._by_handler.get(handler.lower(), "") if handler else self._default)
         failure = classify(evidence, self._errors[table] if table else _shared_for(handler), now)
         if failure.cause is Cause.UNKNOWN and (words := _own_words(evidence)):
-            failure = replace(failure, meaning=f"{failure.meaning} In its own words: {words}")
+            failure = replace(failure, meaning=f"{failure.meaning} Its message: {words}")
         return DiagnosedFailure(failure, handler, table)
 
 
@@ -198,10 +198,13 @@ def _labelled_lines(diagnosed: DiagnosedFailure) -> Iterable[tuple[str, str]]:
         kind += f", {failure.max_attempts} times at most"
     if failure.retry_after is not None:
         kind += f", not before {failure.retry_after:,.0f} s have passed"
-    yield "is", kind
+    yield "retry", kind
     if failure.scope_wide:
-        yield "reach", "every VM of the scope, not only this one"
+        yield "scope", "every VM of the scope has this failure, not only this one"
     if diagnosed.handler and not diagnosed.table:
-        yield "of", f"{diagnosed.handler}, which is not in the catalogue, so its exit codes are unknown"
+        yield "handler", f"{diagnosed.handler}, which is not in the catalogue, so its exit codes are unknown"
     elif not diagnosed.handler and diagnosed.table and failure.exit_code is not None:
-        yield "read", f"as a failure of {diagnosed.table}, as the text names no handler (--extension NAME for another)"
+        yield (
+            "table",
+            f"read as a failure of {diagnosed.table}, as the text names no handler (--extension NAME for another)",
+        )

@@ -11,7 +11,7 @@ import sys
 
 from onboarding.application.operator_requests import OperatorRequests
 from onboarding.cli.environment import environment_of
-from onboarding.cli.io import BadInput, Commands
+from onboarding.cli.io import BadInput, Commands, counted
 from onboarding.cli.machines.install import add_request_options, run_requests, run_with
 from onboarding.cli.machines.request_runner import parse_outcome
 from onboarding.cli.vm_arguments import add_vms, read_vms
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
             print("nothing to retry")
             return 0
         if not vms:
-            print(f"{_counted(len(chosen))} to retry", file=sys.stderr)
+            print(f"{counted(len(chosen), 'VM')} to retry", file=sys.stderr)
         return await run_requests(args, requests, chosen)
 
     return run_with(args, environment, work)
@@ -62,10 +62,6 @@ def _check_selection(args: argparse.Namespace, vms: tuple[VmId, ...]) -> None:
         )
     if args.all and (vms or args.subscription or args.resource_group):
         raise BadInput("--all: is the whole table; leave it away, or the VMs, -g and --subscription")
-
-
-def _counted(count: int) -> str:
-    return "1 VM" if count == 1 else f"{count} VMs"
 
 
 def selection(args: argparse.Namespace) -> Selection:

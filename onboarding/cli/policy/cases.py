@@ -19,7 +19,7 @@ from typing import Any
 
 from msgspec import Struct, to_builtins
 
-from onboarding.cli.io import BadInput, Commands
+from onboarding.cli.io import BadInput, Commands, counted
 from onboarding.cli.policy.definition_input import load_definition
 from onboarding.cli.policy.evaluate import bind
 from onboarding.cli.policy.policy_input import Source, folder_or_file, load_policy, read_source, read_vms
@@ -60,12 +60,12 @@ def add(actions: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     files = [file for name in args.files or ["policies"] for file in _case_files(folder_or_file(name))]
-    outcomes = [result for file in files for result in _run_cases(file)]
-    failed = sum(bool(result.differences) for result in outcomes)
+    results = [result for file in files for result in _run_cases(file)]
+    failed = sum(bool(result.differences) for result in results)
     if args.format == "json":
-        print(json.dumps({"cases": len(outcomes), "failed": failed, "outcomes": to_builtins(outcomes)}))
+        print(json.dumps({"cases": len(results), "failed": failed, "outcomes": to_builtins(results)}))
     else:
-        print("\n".join([*map(str, outcomes), f"{len(outcomes)} cases, {failed} failed"]))
+        print("\n".join([*map(str, results), f"{counted(len(results), 'case')}, {failed} failed"]))
     return 1 if failed else 0
 
 

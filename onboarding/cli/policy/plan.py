@@ -28,7 +28,7 @@ from onboarding.application.readers.policy_scopes import PolicyScopes
 from onboarding.application.rules import Rules
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.images.check_input import read_list_items
-from onboarding.cli.io import MAX_LIST, BadInput, Commands, as_json, read_text, shown
+from onboarding.cli.io import MAX_LIST, BadInput, Commands, as_json, counted, read_text, shown
 from onboarding.cli.operations.preflight import describe_refusal
 from onboarding.cli.policy.container_files import add_container_files, read_container_files
 from onboarding.cli.policy.fleet_reader import FleetMachine, FleetReader, ListedMachine
@@ -240,7 +240,8 @@ def _table(machines: int, changes: list[Change], shown: list[Change]) -> str:
         said = change.side_shown
         lines.append(f"{change.vm}  {change.extension}: {before} → {after}  ({said.policy.name})")
         lines.append(f"    {said.reason}")
-    lines.append(f"{machines} VMs, {sum(change.is_change for change in changes)} changes")
+    changed = sum(change.is_change for change in changes)
+    lines.append(f"{counted(machines, 'VM')}, {counted(changed, 'change')}")
     for (before, after), number in sorted(_counts(changes).items(), key=lambda item: -item[1]):
-        lines.append(f"  {number:6} {before} → {after}" if before != after else f"  {number:6} {after}, as before")
+        lines.append(f"  {number:6} {before} → {after}" if before != after else f"  {number:6} {after} (unchanged)")
     return "\n".join(map(printable, lines))

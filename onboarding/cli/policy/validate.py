@@ -17,7 +17,7 @@ from typing import Any
 
 from msgspec import Struct, to_builtins
 
-from onboarding.cli.io import BadInput, Commands, as_json
+from onboarding.cli.io import BadInput, Commands, as_json, counted
 from onboarding.cli.policy.definition_input import kept_of
 from onboarding.cli.policy.policy_input import Source, folder_or_file, read_source
 from onboarding.domain.catalog.catalogue_entry import parse_entry
@@ -78,7 +78,8 @@ def run(args: argparse.Namespace) -> int:
         print(as_json({"files": len(paths), "errors": to_builtins(errors), "warnings": to_builtins(warnings)}))
     else:
         lines = [*map(str, errors), *(f"warning: {warning}" for warning in warnings)]
-        counts = f"{len(paths)} files, {len(errors)} errors" + (f", {len(warnings)} warnings" if warnings else "")
+        counts = f"{counted(len(paths), 'file')}, {counted(len(errors), 'error')}"
+        counts += f", {counted(len(warnings), 'warning')}" if warnings else ""
         print("\n".join([*map(printable, lines), counts]))
     return 1 if errors else 0
 

@@ -267,7 +267,7 @@ def test_the_validation_of_any_policy_ends_with_a_count(
     path.write_text(json.dumps({**GOOD, key: value}), encoding="utf-8")
     assert main(["policy", "validate", str(path)]) in (0, 1)
     *errors, count = capsys.readouterr().out.splitlines()
-    assert count.startswith("1 files, ")
+    assert count.startswith("1 file, ")
     assert all(error.startswith(f"{path}:") for error in errors)
 
 

@@ -138,7 +138,7 @@ def test_validate_finds_every_error_with_file_and_line(tmp_path: Path, capsys: p
     assert found[:3] == [("a.yaml", 6, "rule.allOf[0]"), ("a.yaml", 8, "rule.allOf[2]"), ("a.yaml", 2, "effect")]
     assert found[3][0] == "c.yaml"
     assert main(["policy", "validate", str(tmp_path / "b.json")]) == 0
-    assert capsys.readouterr().out == "1 files, 0 errors\n"
+    assert capsys.readouterr().out == "1 file, 0 errors\n"
     assert main(["policy", "validate", str(tmp_path / "none")]) == 2
 
 

@@ -219,7 +219,7 @@ def test_the_warnings_name_the_cost_and_the_place(tmp_path: Path, capsys: pytest
     assert "p.yaml:" in output
     assert "the identity needs Microsoft.Resources/subscriptions/resourceGroups/read" in output
     assert "policy().assignmentId is unknown here: where it matters, the outcome is Undetermined" in output
-    assert output.endswith("1 files, 0 errors, 5 warnings\n")
+    assert output.endswith("1 file, 0 errors, 5 warnings\n")
 
 
 @pytest.mark.parametrize(
