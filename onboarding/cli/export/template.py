@@ -33,7 +33,7 @@ def add(commands: Commands) -> None:
         choices=tuple(Placement),
         type=Placement,
         default=Placement.NESTED,
-        help="inside the VM resource or beside it (default: nested)",
+        help="in the VM resource, or at the root of the template (default: nested)",
     )
     parser.add_argument("--vm", metavar="NAME", default="", help="name of the VM (default: a parameter)")
     parser.add_argument("--location", metavar="L", default="", help="region of the VM (default: that of the group)")

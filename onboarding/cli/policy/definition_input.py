@@ -61,11 +61,11 @@ def _completed(kept: Kept, path: str, values: Mapping[str, Any], quiet: bool) ->
     names = kept.missing_parameters
     if not names:
         return kept
-    for beside in _beside(path):
-        parameters = parameters_in(_data(beside))
+    for sibling in _siblings(path):
+        parameters = parameters_in(_data(sibling))
         if parameters and {name.lower() for name in names} <= {name.lower() for name in parameters}:
             if not quiet:
-                print(printable(f"{path}: the parameters' definitions are those of {beside}"), file=sys.stderr)
+                print(printable(f"{path}: definitions of the parameters are read from {sibling}"), file=sys.stderr)
             return kept.with_parameters(parameters)
     if {name.lower() for name in names} <= {name.lower() for name in values}:
         return kept.with_parameters({name: {} for name in values})
@@ -77,7 +77,7 @@ def _completed(kept: Kept, path: str, values: Mapping[str, Any], quiet: bool) ->
     )
 
 
-def _beside(path: str) -> Iterator[Path]:
+def _siblings(path: str) -> Iterator[Path]:
     """The files that may define the parameters, the likeliest names first."""
     if path == "-":
         return

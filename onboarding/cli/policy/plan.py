@@ -237,9 +237,9 @@ def _table(machines: int, changes: list[Change], shown: list[Change]) -> str:
     lines = []
     for change in shown:
         before, after = change.words
-        said = change.side_shown
-        lines.append(f"{change.vm}  {change.extension}: {before} → {after}  ({said.policy.name})")
-        lines.append(f"    {said.reason}")
+        side = change.side_shown
+        lines.append(f"{change.vm}  {change.extension}: {before} → {after}  ({side.policy.name})")
+        lines.append(f"    {side.reason}")
     changed = sum(change.is_change for change in changes)
     lines.append(f"{counted(machines, 'VM')}, {counted(changed, 'change')}")
     for (before, after), number in sorted(_counts(changes).items(), key=lambda item: -item[1]):

@@ -252,7 +252,7 @@ def test_a_rule_takes_its_parameters_from_the_file_beside_it(
     assert evaluate(tmp_path, file) == 0
     output = capsys.readouterr()
     assert (json.loads(output.out)["effect"], json.loads(output.out)["compliant"]) == ("DeployIfNotExists", False)
-    assert f"the parameters' definitions are those of {tmp_path / beside}" in output.err
+    assert f"definitions of the parameters are read from {tmp_path / beside}" in output.err
     assert main(["policy", "import", file, "--parameters", '{"effect": "Disabled"}']) == 0
     assert "\neffect: disabled\n" in capsys.readouterr().out
 

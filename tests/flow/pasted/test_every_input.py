@@ -268,7 +268,7 @@ FILE = "nasty.cases.yaml"  # with this name, `policy validate` and `policy test`
 
 
 @pytest.fixture(scope="module")
-def doors(folder: Path) -> dict[tuple[str, ...], tuple[bool, bool]]:
+def reading_commands(folder: Path) -> dict[tuple[str, ...], tuple[bool, bool]]:
     """Every command that was seen to read the file FILE, or standard input for `-`."""
     content = NASTY["binary"]
     by_file = _run_all(folder, [Invocation(command, FILE, content) for command in commands(FILE)])
@@ -281,36 +281,40 @@ def doors(folder: Path) -> dict[tuple[str, ...], tuple[bool, bool]]:
     }
 
 
-def test_every_input_of_the_parser_is_tried(doors: dict[tuple[str, ...], tuple[bool, bool]]) -> None:
+def test_every_input_of_the_parser_is_tried(reading_commands: dict[tuple[str, ...], tuple[bool, bool]]) -> None:
     assert NASTY.keys() > UNREADABLE
-    readers = {command[0] if command[0] != "policy" else " ".join(command[:2]) for command in doors}
+    readers = {command[0] if command[0] != "policy" else " ".join(command[:2]) for command in reading_commands}
     assert readers >= {"check", "compare", "diagnose", "document", "replay", "install", "template", "status"}
     assert readers >= {f"policy {name}" for name in ("evaluate", "explain", "plan", "validate", "test", "import")}
 
 
-def _one_of_settings(doors: dict[tuple[str, ...], tuple[bool, bool]], number: int) -> list[tuple[str, ...]]:
-    """The inputs; of the inputs for settings, which all commands read with one function, only one at a time."""
-    settings_ = [door for door in doors if any(each.startswith("--settings=") for each in door)]
-    return [*(door for door in doors if door not in settings_), settings_[number % len(settings_)]]
+def _with_one_settings_command(
+    reading_commands: dict[tuple[str, ...], tuple[bool, bool]], number: int
+) -> list[tuple[str, ...]]:
+    """The commands, but only one of those with a settings file, which all commands read with the same function."""
+    settings_ = [command for command in reading_commands if any(each.startswith("--settings=") for each in command)]
+    return [*(command for command in reading_commands if command not in settings_), settings_[number % len(settings_)]]
 
 
-def test_no_content_breaks_an_input(folder: Path, doors: dict[tuple[str, ...], tuple[bool, bool]]) -> None:
+def test_no_content_breaks_an_input(folder: Path, reading_commands: dict[tuple[str, ...], tuple[bool, bool]]) -> None:
     """Each content for each input, in turn as a file and on standard input. Content that a few functions detect, such
     as invalid text, JSON or YAML, is tried for every third input."""
     invocations = []
     for number, (name, content) in enumerate(NASTY.items()):
-        for turn, door in enumerate(_one_of_settings(doors, number)):
+        for turn, command in enumerate(_with_one_settings_command(reading_commands, number)):
             if name in UNREADABLE and (number + turn) % 3:
                 continue
-            takes_file, takes_input = doors[door]
+            takes_file, takes_input = reading_commands[command]
             if takes_file and (not takes_input or (number + turn) % 2):
-                invocations.append(Invocation(list(door), FILE, content))
+                invocations.append(Invocation(list(command), FILE, content))
             else:
-                invocations.append(Invocation([each.replace(FILE, "-") for each in door], piped=content))
+                invocations.append(Invocation([each.replace(FILE, "-") for each in command], piped=content))
     _judge(_run_all(folder, invocations))
 
 
-def test_a_path_that_is_not_a_file_is_named(folder: Path, doors: dict[tuple[str, ...], tuple[bool, bool]]) -> None:
+def test_a_path_that_is_not_a_file_is_named(
+    folder: Path, reading_commands: dict[tuple[str, ...], tuple[bool, bool]]
+) -> None:
     """Folders, devices, files that are missing or unreadable, invalid names, a closed standard input."""
     (folder / "closed").write_text("x")
     (folder / "closed").chmod(0)
@@ -318,13 +322,13 @@ def test_a_path_that_is_not_a_file_is_named(folder: Path, doors: dict[tuple[str,
     (folder / "loop").symlink_to("loop")
     names = ["folder.yaml", "none/such", "closed", "/dev/null", "loop", "x" * 300, "\udcff", "p.yaml/x", ""]
     invocations = [
-        Invocation([each.replace(FILE, name) for each in door])
+        Invocation([each.replace(FILE, name) for each in command])
         for number, name in enumerate(names)
-        for door in _one_of_settings(doors, number)
+        for command in _with_one_settings_command(reading_commands, number)
     ]
     invocations += [
-        Invocation([each.replace(FILE, "-") for each in door], piped=None)
-        for door, (_, piped) in doors.items()
+        Invocation([each.replace(FILE, "-") for each in command], piped=None)
+        for command, (_, piped) in reading_commands.items()
         if piped
     ]
     _judge(_run_all(folder, invocations))
@@ -375,11 +379,11 @@ TEXTS = st.lists(st.binary(max_size=6) | st.sampled_from(sorted(NASTY.values(), 
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(VALUES.map(lambda value: json.dumps(value).encode()) | TEXTS, min_size=4, max_size=4))
 def test_no_random_content_breaks_an_input(
-    folder: Path, doors: dict[tuple[str, ...], tuple[bool, bool]], contents: list[bytes]
+    folder: Path, reading_commands: dict[tuple[str, ...], tuple[bool, bool]], contents: list[bytes]
 ) -> None:
-    for number, door in enumerate(_one_of_settings(doors, len(contents[0]))):
+    for number, command in enumerate(_with_one_settings_command(reading_commands, len(contents[0]))):
         (folder / FILE).write_bytes(contents[number % len(contents)])
         out, err = io.StringIO(), io.StringIO()
         with contextlib.chdir(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = main(door)
-        _judge([InvocationResult(list(door), code, out.getvalue(), err.getvalue(), (True, False))])
+            code = main(command)
+        _judge([InvocationResult(list(command), code, out.getvalue(), err.getvalue(), (True, False))])

@@ -118,7 +118,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def doors(folder: Path, vms: str) -> list[list[str]]:
+def list_commands(folder: Path, vms: str) -> list[list[str]]:
     """Every command that takes a list of VMs."""
     policies, definition = str(folder / "policies"), str(folder / "d.json")
     return [
@@ -146,7 +146,7 @@ def test_a_list_in_the_form_of_any_tool_is_read_like_arms(
     arms, others = folder / "arm.json", folder / "other.json"
     arms.write_text(json.dumps(FLEET))
     others.write_text(json.dumps(FORMS[form](), indent=1))
-    for ours, theirs in zip(doors(folder, str(arms)), doors(folder, str(others)), strict=True):
+    for ours, theirs in zip(list_commands(folder, str(arms)), list_commands(folder, str(others)), strict=True):
         want = run_command(ours, capsys)
         assert run_command(theirs, capsys) == want
         assert want[0] == (1 if ours[0] == "check" else 0)
@@ -206,7 +206,7 @@ def test_items_that_are_not_vms_or_were_cut_are_refused(
 ) -> None:
     value, message = REFUSED[name]
     (folder / "bad.json").write_text(json.dumps(value))
-    for command in doors(folder, str(folder / "bad.json"))[1:]:
+    for command in list_commands(folder, str(folder / "bad.json"))[1:]:
         assert main(command) == 2
         captured = capsys.readouterr()
         assert captured.out == ""
@@ -234,7 +234,7 @@ def test_our_policies_accept_vms_only(name: str, folder: Path, capsys: pytest.Ca
     kind, path, said = OTHERS[name]
     other = {**WEST, "type": kind, "id": f"/subscriptions/s/resourceGroups/g/providers/{path}"}
     (folder / "other.jsonl").write_text(f"{json.dumps(WEST)}\n{json.dumps(other)}\n")
-    _, plan, evaluate, _, explain = doors(folder, str(folder / "other.jsonl"))
+    _, plan, evaluate, _, explain = list_commands(folder, str(folder / "other.jsonl"))
     for command in (plan, explain):
         assert main(command) == 2
         captured = capsys.readouterr()
@@ -251,7 +251,7 @@ def test_a_vm_without_a_type_is_recognised_by_its_id(
     (folder / "typeless.json").write_text(
         json.dumps([{**vm, "id": f"/subscriptions/s/resourceGroups/g/providers/{path}"}])
     )
-    for command in doors(folder, str(folder / "typeless.json")):
+    for command in list_commands(folder, str(folder / "typeless.json")):
         assert main(command) == 0
         assert capsys.readouterr().out
 
@@ -270,7 +270,7 @@ def test_an_incomplete_list_is_reported(
     value: Any, message: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "page.json").write_text(json.dumps(value))
-    for command in doors(folder, str(folder / "page.json")):
+    for command in list_commands(folder, str(folder / "page.json")):
         main(command)
         err = capsys.readouterr().err
         assert message in err
@@ -352,14 +352,14 @@ def _piped(commands: list[tuple[list[str], bytes]]) -> list[tuple[int, str, str]
     return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
 
 
-def test_every_door_takes_every_encoding_from_files_and_from_standard_input(folder: Path) -> None:
+def test_every_command_reads_every_encoding_from_files_and_standard_input(folder: Path) -> None:
     text = json.dumps([{**body, "tags": {**TAGS, "ort": "Zürich"}} for body in FLEET], ensure_ascii=False, indent=1)
     commands, files = [], []
     for number, (name, mark) in enumerate(ENCODINGS.items()):
         content = (mark + text.replace("\n", "\r\n")).encode(name.removesuffix(" with a mark"))
         (folder / f"{number}.json").write_bytes(content)
-        commands += [(command, content) for command in doors(folder, "-")]
-        files += [(command, b"") for command in doors(folder, str(folder / f"{number}.json"))]
+        commands += [(command, content) for command in list_commands(folder, "-")]
+        files += [(command, b"") for command in list_commands(folder, str(folder / f"{number}.json"))]
     answers = _piped([*commands, *files])
     first = answers[:5]
     assert [code for code, _, _ in first] == [1, 0, 0, 0, 0]
@@ -504,7 +504,7 @@ PEOPLE = {
 def test_forms_for_people_are_refused_as_a_whole(name: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text, message = PEOPLE[name]
     (folder / "people").write_text(text)
-    for command in doors(folder, str(folder / "people")):
+    for command in list_commands(folder, str(folder / "people")):
         assert main(command) == 2
         captured = capsys.readouterr()
         assert captured.out == ""
