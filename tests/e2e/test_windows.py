@@ -1,4 +1,4 @@
-"""A Windows entry of the user's own on real parts: from an event to its outcome, and the handler's log by hand."""
+"""A user's catalogue entry for Windows on real parts: from an event to its outcome, and `onboard logs`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class World:
         return self.laptop.arm.create_vm(VmSpec(name=name, **(usual | {"guest": SERVER_2019} | spec)))
 
     async def ended(self, machine: Machine) -> Row:
-        """The VM's row, once it is final."""
+        """Wait for the final row of the VM."""
         deadline = time.monotonic() + 20
         while True:
             row = (await self.ledger.current()).get(machine.id.lower())
@@ -92,13 +92,13 @@ async def test_an_older_release_is_unsupported_and_costs_one_call(world: World) 
     assert dict(world.laptop.arm.requests.kinds(vm=machine.id)) == {"vm-get": 1}
 
 
-async def test_where_no_name_tells_the_release_the_agent_does(world: World) -> None:
+async def test_the_guest_agent_tells_a_release_that_the_image_name_does_not(world: World) -> None:
     newer = Guest(os_name="Windows Server 2022 Datacenter", os_version="10.0.20348.1", agent_delay=0)
     row = await world.ended(world.create("unnamed", image=None, guest=newer))
     assert (row.outcome, row.text("Witness")) == ("Installed", "guest agent")
 
 
-async def test_what_nobody_tells_is_undetermined(world: World) -> None:
+async def test_an_unknown_os_is_undetermined(world: World) -> None:
     mute = Guest(os_name="Windows", os_version="10.0.17763", agent_delay=0)
     row = await world.ended(world.create("mute", image=None, guest=mute))
     assert (row.outcome, row.system) == ("Undetermined", "windows 10.0.17763")

@@ -1,6 +1,6 @@
-"""Small storms on real parts: Azurite, the simulated ARM and Event Grid, and the product in a process of its own, with
-two policies for two extensions. After each the invariant has to be whole. They rage side by side, since most of
-a storm is waiting for looks to become due."""
+"""Small storms on real parts: Azurite, the simulated ARM and Event Grid, and the product in its own process, with two
+policies for two extensions. After each storm the invariant has to hold. The storms run at the same time, because most
+of a storm is waiting for scheduled checks to become due."""
 
 from __future__ import annotations
 
