@@ -16,7 +16,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from onboarding.cli.images.check_input import read_listed
-from onboarding.cli.io import MAX_LIST, BadInput, read_text, shown
+from onboarding.cli.io import MAX_LIST, BadInput, line_of, read_text, shown
 from onboarding.domain.machine.machine_facts import MachineFacts
 from onboarding.domain.machine.resource_containers import (
     GROUP,
@@ -63,7 +63,7 @@ def read_around(paths: Iterable[str]) -> Around:
     known: dict[str, Mapping[str, Any]] = {}
     for path in paths:
         for item in read_listed(io.StringIO(read_text(path, MAX_LIST)), shown(path)):
-            id_, told = _named(item.value, f"{shown(path)}, line {item.line}")
+            id_, told = _named(item.value, line_of(path, item.line))
             known[id_] = told
     return Around(known)
 
@@ -75,10 +75,8 @@ def _named(body: Any, place: str) -> tuple[str, Mapping[str, Any]]:
         return id_, told_by(GROUP, body, whole=False)
     subscription = _SUBSCRIPTION_ID.fullmatch(id_)
     if subscription is None:
-        raise BadInput(
-            f"{place}: is neither a resource group nor a subscription;"
-            " give what `az group list` or `az account list` prints, as JSON"
-        )
+        fix = "give what `az group list` or `az account list` prints, as JSON"
+        raise BadInput(place, "the item is neither a resource group nor a subscription", fix)
     key = f"/subscriptions/{subscription[1]}"
     # The CLI calls the display name `name`, and the GUID `id`.
     told = {"displayName": body.get("name"), **body, "id": key, "subscriptionId": subscription[1]}

@@ -8,20 +8,19 @@ Exit codes: 0 fine, 1 an error was found, 2 there is nothing to validate.
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct, to_builtins
+from msgspec import Struct
 
 from onboarding.cli.io import BadInput, Commands, as_json
 from onboarding.cli.policy.definition_input import kept_of
 from onboarding.cli.policy.policy_input import Source, folder_or_file, read_source
 from onboarding.domain.catalog.catalogue_entry import parse_entry
-from onboarding.domain.errors import ConfigurationError, use_one_of
+from onboarding.domain.errors import ConfigurationError, as_written, error_text, unknown_key
 from onboarding.domain.image.overrides import parse_overrides
 from onboarding.domain.json_access import printable
 from onboarding.domain.machine.resource_containers import GROUP, RIGHTS, SUBSCRIPTION
@@ -30,7 +29,7 @@ from onboarding.domain.policy.conditions.compiler import condition_errors
 from onboarding.domain.policy.conditions.external_values import asked_for, places
 from onboarding.domain.policy.definitions.definition import kept_errors
 from onboarding.domain.policy.definitions.definition_forms import is_definition, parameters_in
-from onboarding.domain.policy.policy import KEYS, parse_policy
+from onboarding.domain.policy.policy import KEYS, parse_policy, policy_called
 from onboarding.domain.policy.policy_settings import settings_errors
 from onboarding.domain.policy.rule import compile_rule
 from onboarding.loading.package_data import managed_kinds, reference_data
@@ -54,10 +53,15 @@ class Fault(Struct, frozen=True):
     file: str
     line: int
     place: str
-    message: str
+    problem: str
+    fix: str
 
     def __str__(self) -> str:
-        return ": ".join(part for part in (f"{self.file}:{self.line}", self.place, self.message) if part)
+        return error_text(": ".join(filter(None, (f"{self.file}:{self.line}", self.place))), self.problem, self.fix)
+
+    def as_dict(self) -> dict[str, Any]:
+        message = error_text("", self.problem, self.fix)
+        return {"file": self.file, "line": self.line, "place": self.place, "message": message}
 
 
 def add(actions: Commands) -> None:
@@ -73,8 +77,8 @@ def run(args: argparse.Namespace) -> int:
     validation = _Validation(paths)
     faults, doubts = list(validation.faults()), validation.doubts
     if args.format == "json":
-        told = {"errors": to_builtins(faults), "warnings": to_builtins(doubts)}
-        print(as_json({"files": len(paths), **told}))
+        errors, warned = [fault.as_dict() for fault in faults], [doubt.as_dict() for doubt in doubts]
+        print(as_json({"files": len(paths), "errors": errors, "warnings": warned}))
     else:
         lines = [*map(str, faults), *(f"warning: {doubt}" for doubt in doubts)]
         counts = f"{len(paths)} files, {len(faults)} errors" + (f", {len(doubts)} warnings" if doubts else "")
@@ -82,20 +86,21 @@ def run(args: argparse.Namespace) -> int:
     return 1 if faults else 0
 
 
+_GIVE = "give policy files, or a folder of them"
+
+
 def _files(path: Path) -> list[Path]:
     try:
         if not path.exists():
-            raise BadInput(f"{path}: is not there; give policy files, or a folder of them")
+            raise BadInput(str(path), "the file or folder is not there", _GIVE)
         if not path.is_dir():
             return [path]
         policies = policy_files(path)
     except (OSError, ValueError) as error:
-        raise BadInput(f"{path}: cannot be read ({error}); give policy files, or a folder of them") from None
+        raise BadInput(str(path), f"the file or folder cannot be read: {error}", _GIVE) from error
     if not policies:
-        raise BadInput(
-            f"{path}: holds no policy file; give a folder with files that end in .yaml, .yml or .json (those of folders"
-            " inside it do not count)"
-        )
+        fix = "give a folder with files that end in .yaml, .yml or .json; those of folders inside it do not count"
+        raise BadInput(str(path), "the folder holds no policy file", fix)
     overrides = path / OVERRIDES
     return [*policies, *extension_files(path), *([overrides] if overrides.is_file() else [])]
 
@@ -145,7 +150,7 @@ class _Validation:
             self.doubts += (_fault(source, doubt) for doubt in found)
         for number, error in enumerate(self._errors(path, source), 1):
             if number > _MOST:
-                yield Fault(source.name, 1, "", f"has more than {_MOST} errors; mend those above first")
+                yield Fault(source.name, 1, "", f"the file has more than {_MOST} errors", "correct those above first")
                 return
             yield _fault(source, error)
 
@@ -160,7 +165,7 @@ class _Validation:
         if parameters_in(source.data) is not None:
             return ()
         if path.stem.endswith(".cases"):
-            return [ConditionError("", "holds cases and no policy; run `onboard policy test` on it")]
+            return [ConditionError("", "the file holds cases and no policy", "run `onboard policy test` on it")]
         return _policy_errors(source, folder)
 
     def _of_catalogues(self) -> Iterator[Fault]:
@@ -178,9 +183,8 @@ def _read(path: str) -> Source | Fault:
     try:
         return read_source(path)
     except BadInput as unreadable:
-        told = re.fullmatch(r"(?:(\d+):)?\s*(.*)", str(unreadable).removeprefix(f"{path}:"), re.DOTALL)
-        line, message = told.groups() if told else (None, str(unreadable))
-        return Fault(path, int(line or 1), "", message)
+        line = unreadable.place.removeprefix(f"{path}:")
+        return Fault(path, int(line) if line.isdecimal() else 1, "", unreadable.problem, unreadable.fix)
 
 
 def _fault_of(left_out: LeftOut) -> Fault:
@@ -192,7 +196,7 @@ def _fault_of(left_out: LeftOut) -> Fault:
 
 
 def _fault(source: Source, error: ConditionError) -> Fault:
-    return Fault(source.name, source.line_of(error.place), error.place, error.message)
+    return Fault(source.name, source.line_of(error.place), error.place, error.problem, error.fix)
 
 
 def _left_out(catalogue: Catalogue, path: Path) -> LeftOut | None:
@@ -205,7 +209,7 @@ def _entry_errors(source: Source, left_out: LeftOut | None) -> Iterator[Conditio
     found = list(_errors_of(source, lambda: parse_entry(source.data, source.name, reference_data())))
     if not found and left_out is not None:
         error = left_out.error
-        found = [ConditionError(error.place.partition(": ")[2], f"{error.problem}; {error.fix}")]
+        found = [ConditionError(error.place.partition(": ")[2], error.problem, error.fix)]
     yield from found
 
 
@@ -240,15 +244,16 @@ def _policy_errors(source: Source, folder: _Folder) -> Iterator[ConditionError]:
     conditions = {key: data[key] for key in ("rule", "existenceCondition") if data.get(key) is not None}
     for key, condition in conditions.items():
         yield from condition_errors(condition, parameters, key)
+    name = data.get("name")
     for key in (key for key in data if key not in KEYS):
-        yield ConditionError(str(key), f"unknown key {key!r} of a policy; {use_one_of(sorted(KEYS), key)}")
+        yield _plain(unknown_key(str(key), key, policy_called(name), sorted(KEYS)))
     rest = {key: value for key, value in data.items() if key in KEYS and key not in conditions}
     yield from _errors_of(source, lambda: parse_policy(rest, source.name, compile_rule, managed_kinds()))
     yield from _catalogue_errors(source, data, folder.catalogue)
-    name = data.get("name")
     other = folder.policies.setdefault(name, source.name) if isinstance(name, str) and name else source.name
     if other != source.name:
-        yield ConditionError("name", f"{name!r} is taken by {other}; give each policy its own")
+        problem = f"the policy in {other} has the name {as_written(name)} too"
+        yield ConditionError("name", problem, "give each policy its own name")
 
 
 def _catalogue_errors(source: Source, data: Mapping[str, Any], catalogue: Catalogue) -> Iterator[ConditionError]:
@@ -258,12 +263,12 @@ def _catalogue_errors(source: Source, data: Mapping[str, Any], catalogue: Catalo
     try:
         entry = known_extension(name, "extension", catalogue.entries, catalogue.unusable)
     except ConfigurationError as error:
-        yield _told(error)
+        yield _plain(error)
         return
     yield from _errors_of(
         source, lambda: check_support_table(str(data.get("supportTable") or ""), "supportTable", entry)
     )
-    yield from map(_told, settings_errors(entry, data))
+    yield from map(_plain, settings_errors(entry, data))
 
 
 def _errors_of(source: Source, parse: Any) -> Iterator[ConditionError]:
@@ -272,11 +277,11 @@ def _errors_of(source: Source, parse: Any) -> Iterator[ConditionError]:
         parse()
     except ConfigurationError as error:
         place = error.place.removeprefix(source.name).lstrip(": ")
-        yield ConditionError(place, f"{error.problem}; {error.fix}")
+        yield ConditionError(place, error.problem, error.fix)
 
 
-def _told(error: ConfigurationError) -> ConditionError:
-    return ConditionError(error.place, f"{error.problem}; {error.fix}")
+def _plain(error: ConfigurationError) -> ConditionError:
+    return ConditionError(error.place, error.problem, error.fix)
 
 
 # Parts of policies and definitions that hold no condition; templates are worked out by ARM.
@@ -293,13 +298,15 @@ def warnings(data: Any) -> Iterator[ConditionError]:
     """One for each value and place of a policy or definition file."""
     for place, text in places(data, skipped=_SKIPPED):
         for root, name in dict.fromkeys(asked_for(text)):
-            yield ConditionError(place, _warning(root, f"{root}().{name}" if name else f"{root}()"))
+            yield ConditionError(place, *_warning(root, f"{root}().{name}" if name else f"{root}()"))
 
 
-def _warning(root: str, value: str) -> str:
+def _warning(root: str, value: str) -> tuple[str, str]:
+    """The problem and the fix."""
     if root in RIGHTS:
         return (
-            f"{value} is no part of a VM: it costs one read an hour for each {_WHOSE[root]}, and the identity needs"
-            f" {RIGHTS[root]}; commands on files do not know it without --around"
+            f"{value} is not part of a VM: it costs one read an hour for each {_WHOSE[root]}, and the identity needs"
+            f" {RIGHTS[root]}",
+            "give --around to commands on files",
         )
-    return f"{value} is not known here: where it matters, the outcome is Undetermined; write the value that you mean"
+    return f"{value} is not known: where it matters, the outcome is Undetermined", "write the value that you mean"

@@ -140,7 +140,10 @@ def test_vms_are_named_by_id_or_by_name_and_group() -> None:
     [
         (["web01"], "add -g GROUP"),
         (["-g", "rg", "-n", "a"], "--subscription"),
-        (["/subscriptions/s/resourceGroups/g"], "is no VM"),
+        (
+            ["/subscriptions/s/resourceGroups/g"],
+            "'/subscriptions/s/resourceGroups/g' is not the id of a VM (VM 1); write",
+        ),
         ([], "no VM is named"),
     ],
 )
@@ -154,8 +157,8 @@ def test_what_is_no_vm_is_said(given: list[str], says: str, capsys: pytest.Captu
     [
         ([], "name VMs, or select rows"),
         (["--force"], "give --all"),
-        (["--all", str(vm_id())], "--all: is the whole table"),
-        (["--all", "-g", "app-rg"], "--all: is the whole table"),
+        (["--all", str(vm_id())], "--all means the whole table, and a part of it is named (--all); remove"),
+        (["--all", "-g", "app-rg"], "--all means the whole table, and a part of it is named (--all); remove"),
     ],
 )
 def test_a_retry_of_nothing_in_particular_is_refused(

@@ -103,7 +103,7 @@ def test_a_file_may_be_given_by_its_name(capsys: Capture, tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", ["/nowhere/0.status", "./nowhere", "~/nowhere", "nowhere/0.status", "C:\\nowhere"])
 def test_a_file_that_is_not_there_is_no_message(capsys: Capture, name: str) -> None:
     assert main(["diagnose", name]) == 2
-    assert f"{name}: no such file" in capsys.readouterr().err
+    assert f"{name!r} is not there; give a file that is there, the message itself" in capsys.readouterr().err
 
 
 def test_a_folder_and_an_unreadable_file_are_named(capsys: Capture, tmp_path: Path) -> None:
@@ -158,13 +158,13 @@ def test_which_table_was_read_is_said_where_no_handler_is_named(capsys: Capture)
 
 
 BAD = [
-    (["diagnose", "  "], "TEXT: is empty"),
-    (["diagnose", "--extension", "nope", "x"], "--extension: 'nope' is not in the catalogue"),
-    (["diagnose", '{"message": "x"}\n17'], "TEXT, item 2: is a int"),
-    (["diagnose", "\ufffdPNG\r\n\x1a\n\x00\x00\x00\rIHDR"], "TEXT: is no text"),
+    (["diagnose", "  "], "the input is empty (TEXT); give"),
+    (["diagnose", "--extension", "nope", "x"], "unknown extension 'nope' (--extension); known extensions: "),
+    (["diagnose", '{"message": "x"}\n17'], "17 is not an error (TEXT, item 2); give objects"),
+    (["diagnose", "\ufffdPNG\r\n\x1a\n\x00\x00\x00\rIHDR"], "the input is not a text (TEXT); give"),
     (
         ["diagnose", '{"Exception": "Microsoft.Azure.Commands.Common.X", "State": "Failed"}'],
-        "give ConvertTo-Json -Depth 10",
+        "PowerShell cut the failure off (TEXT, item 1); print it with ConvertTo-Json -Depth 10",
     ),
 ]
 
