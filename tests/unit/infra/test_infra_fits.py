@@ -15,7 +15,7 @@ import yaml
 
 from onboarding.application import notifications
 from onboarding.settings import CLOUDS, QUEUE, TABLE, read_settings
-from tests.unit.project.bicep_files import ROOT, body, literals, own_settings, resource, template
+from tests.unit.infra.bicep_files import ROOT, body, literals, own_settings, resource, template
 
 HOST_SETTINGS = {
     *(f"AzureWebJobsStorage__{part}" for part in ("credential", "clientId")),

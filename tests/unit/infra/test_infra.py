@@ -10,7 +10,7 @@ import re
 
 import pytest
 
-from tests.unit.project.bicep_files import FILES, INFRA, ROOT, body, literals, modules, own_settings, resource, template
+from tests.unit.infra.bicep_files import FILES, INFRA, ROOT, body, literals, modules, own_settings, resource, template
 
 # Azure's built-in roles. The first is the whole of what the app may do to a VM.
 ROLES = {
