@@ -24,8 +24,8 @@ SHORTEST = 6
 _LONGEST = 16_384  # of a longer value, the beginning: protected settings are keys and passwords, seldom scripts
 _SMALLEST_PIECE = 8  # what is left of a part of PART characters that is mostly blanks is anybody's text
 
-# Between the bytes of hex: `62:6d:39`.
-_SEPARATOR = r"(?<=[^0-9A-Za-z][0-9a-fA-F]{2})[:-](?=[0-9a-fA-F]{2}(?![0-9A-Za-z]))"
+# Between the bytes of hex: `62:6d:39`. After `%3A`, a URL's escape, the same characters are those of a value.
+_SEPARATOR = r"(?<=[^0-9A-Za-z%][0-9a-fA-F]{2})[:-](?=[0-9a-fA-F]{2}(?![0-9A-Za-z]))"
 # What may stand in the middle of a value without being of it, or for one of its characters. No branch can match the
 # same text in two ways, so that a hostile text costs no more than another.
 _ODD = re.compile(
