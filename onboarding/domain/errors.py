@@ -1,12 +1,12 @@
-"""The errors that the parts of the product tell each other apart by.
+"""The errors that parts of the product raise on purpose.
 
     OnboardingError
-    ├── ConfigurationError   a setting, policy or catalogue file is wrong: the place, the problem, the mend
-    ├── ArmError             ARM refused or could not be asked; carries the evidence
+    ├── ConfigurationError   a setting, policy or catalogue file is wrong: the place, the problem, the fix
+    ├── ArmError             ARM refused or did not answer; carries the evidence
     ├── LostRace             somebody else wrote the row first
     └── StorageError         the table or the queue could not be reached
 
-Adapters translate every foreign error into one of these. Decisions are values, never errors.
+Adapters translate every error of a library into one of these. Decisions are values, never errors.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from difflib import get_close_matches
 
 
 class OnboardingError(Exception):
-    """Anything that a part of the product raises on purpose."""
+    """The base of all errors that the product raises on purpose."""
 
 
 class ConfigurationError(OnboardingError):
-    """What somebody wrote cannot be used. `place` names the setting, or the file and the path in it."""
+    """A setting or a file cannot be used. `place` names the setting, or the file and the path in it."""
 
     def __init__(self, place: str, problem: str, fix: str) -> None:
         super().__init__(f"{place}: {problem}; {fix}")
@@ -44,18 +44,18 @@ class ArmError(OnboardingError):
 
 
 class LostRace(OnboardingError):
-    """The row was written by somebody else since it was read, or this event is in its history already."""
+    """Somebody else wrote the row since it was read, or its history already has this event."""
 
 
 class StorageError(OnboardingError):
-    """The storage account did not take or give what was asked; nothing was written down."""
+    """A request to the storage account failed; nothing was written."""
 
 
 _MOST = 50
 
 
 def use_one_of(known: Iterable[str], given: object = "") -> str:
-    """The fix for a name that is none of these."""
+    """The fix for a name that is not among the known ones."""
     names = list(known)
     if not names:
         return "there is none that can be used"
@@ -65,8 +65,8 @@ def use_one_of(known: Iterable[str], given: object = "") -> str:
 
 
 def did_you_mean(known: Iterable[str], given: object) -> str:
-    """The known name that is nearest to the given one, upper and lower case alike; empty if none is near."""
+    """The known name that is most like the given one, whatever its case; empty if none is like it."""
     by_folded = {name.strip('"').lower(): name for name in known}
-    # What is far longer than any name is none, and takes its time to be compared.
+    # A text that is far longer than any name takes long to compare.
     close = get_close_matches(str(given)[:100].lower(), by_folded, n=1)
     return by_folded[close[0]] if close else ""

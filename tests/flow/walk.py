@@ -247,7 +247,7 @@ class StrictLedger(LedgerInMemory):
             if stored is None or stored.row.outcome is not entry.row.outcome:
                 self._check_truth(entry.row)
             claimed = stored is not None and stored.row.waiting_for is WaitingFor.CLAIM  # which has no line itself
-            idle = stored is not None and not claimed and not entry.row.tells_more_than(stored.row)
+            idle = stored is not None and not claimed and not entry.row.belongs_in_history(stored.row)
             if idle and entry.history and entry.ended is None:
                 raise Defect(f"a line of history that tells nothing new: {entry.row.reason}")
         self.lines += sum(entry.history for entry in entries)

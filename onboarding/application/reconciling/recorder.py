@@ -194,7 +194,7 @@ def _entries(
         ended = None
         if another and last is not None and last.outcome is not Outcome.GONE:
             ended = closed(last, Outcome.GONE, "another VM has this name now", work.now)
-        tells = history and (another or row.tells_more_than(beyond or last))
+        tells = history and (another or row.belongs_in_history(beyond or last))
         if last is not None and last.outcome.final and not tells and history:
             row = replace(row, finished_at=last.finished_at, duration_ms=last.duration_ms)
         version = work.known.version(row.extension)

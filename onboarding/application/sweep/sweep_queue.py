@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from onboarding.application.ports import Message, Ports, ReconcileRequest
 from onboarding.domain.reconcile.drift import GRACE_PERIOD, Finding, Reason, RowSummary
-from onboarding.domain.reconcile.sweep_requests import MOST, Unanswered, visit_key
+from onboarding.domain.reconcile.sweep_requests import MOST, Unanswered, request_key
 from onboarding.domain.resource_id import VmId
 from onboarding.settings import Settings
 
@@ -192,7 +192,7 @@ class SweepQueue:
 
     async def request(self, vm: VmId, finding: Finding, vm_id: str, summaries: Iterable[RowSummary]) -> None:
         """Ask for a visit, unless it was asked for already. Raises Stopped when the budget is used up."""
-        key = visit_key(vm, finding, vm_id, summaries)
+        key = request_key(vm, finding, vm_id, summaries)
         if key in self._keys:
             return
         if self.unanswered.pending(key):

@@ -26,7 +26,7 @@ from onboarding.cli.policy.policy_input import Source, folder_or_file, load_poli
 from onboarding.domain.json_access import printable
 from onboarding.domain.machine.machine_facts import MachineFacts, read_facts
 from onboarding.domain.machine.machine_formats import Unrecognised, arm_form
-from onboarding.domain.machine.resource_containers import GROUP, SUBSCRIPTION, ResourceContainers, told_by
+from onboarding.domain.machine.resource_containers import GROUP, SUBSCRIPTION, ResourceContainers, read_properties
 from onboarding.domain.policy.rule import resource_of
 
 type Decide = Callable[[Mapping[str, Any], ResourceContainers], Mapping[str, Any]]
@@ -129,7 +129,7 @@ def _around(case: Mapping[str, Any], source: Source, place: str) -> ResourceCont
         given = case.get(what, {})
         if not isinstance(given, Mapping):
             raise source.error(f"{place}.{what}", "is no object; write what ARM says of it, as `tags: {env: lab}`")
-        around = around.having(what, told_by(what, given, whole=False))
+        around = around.having(what, read_properties(what, given, whole=False))
     return around
 
 

@@ -303,7 +303,7 @@ def test_explain_shows_precedence_exemption_system_and_decision(
     assert "✓ policy linux-monitoring (decides): policy linux-monitoring selects it" in told
     assert "✓ policy z (does not decide)" in told
     assert "✓ location in ['westeurope']: 'westeurope'" in told
-    assert "names in row ubuntu 16.04" in told
+    assert "lists in row ubuntu 16.04" in told
     assert "→ Install: policy linux-monitoring selects it" in told
 
 
@@ -351,7 +351,7 @@ def test_azures_own_rule_in_front_says_why_an_image_was_skipped(
 
     fedora = {"publisher": "tunnelbiz", "offer": "fedora", "sku": "fedoragen2", "version": "latest"}
     for image, word, reason in [
-        (fedora, "OutOfScope", "leaves it out: ✗ none of"),
+        (fedora, "OutOfScope", "does not match it: ✗ none of"),
         (BIONIC, "Unsupported", "18.04"),
         (WEST["properties"]["storageProfile"]["imageReference"], "Install", "selects it"),
     ]:
