@@ -55,8 +55,8 @@ def test_a_name_is_read_as_a_careful_person_reads_it(image: str, distribution: s
 @pytest.mark.parametrize(("image", "distribution", "version"), [*DEVELOPED, *HELD_OUT])
 def test_no_name_is_supported_that_does_not_surely_tell_so(image: str, distribution: str, version: str | None) -> None:
     release = _release(image)
-    told = OsRelease(distribution, version, None, os_type_of(distribution), OsSource.IMAGE, "the label")
+    label = OsRelease(distribution, version, None, os_type_of(distribution), OsSource.IMAGE, "the label")
     for table in _TABLES:
         if judge(release, table).verdict is Verdict.SUPPORTED:
-            assert judge(told, table).verdict is Verdict.SUPPORTED
+            assert judge(label, table).verdict is Verdict.SUPPORTED
             assert not image.startswith("/"), "the name of an own image is free text"
