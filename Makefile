@@ -8,6 +8,8 @@ MAKEFLAGS += --no-print-directory
 ARGS ?=
 PYTHON ?=
 export PYTHON
+# Without byte code each process of the tests, and each host that they start, would compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 bin := .venv/bin
 python := $(bin)/python
@@ -46,8 +48,16 @@ bench: setup ## Measure the product beside its floors, and write docs/performanc
 	@$(python) -m bench $(ARGS)
 
 .PHONY: test
-test: setup ## Run the tests, each file on one of the cores (ARGS="-k name tests/unit")
-	@$(python) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+test: setup ## Run the tests in some processes, each file in one of them (ARGS="-k name tests/unit")
+	@$(python) -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)
+
+.PHONY: coverage
+coverage: setup ## Run the tests of units and flows, and fail where they take too few branches of the pure part
+	@rm -f .coverage .coverage.*
+	@$(bin)/coverage run -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+		tests/flow tests/unit $(ARGS)
+	@$(bin)/coverage combine --quiet
+	@$(bin)/coverage json --quiet -o - | $(python) scripts/branch_coverage.py
 
 .PHONY: check
 check: $(python_ready) ## Check format, lint, types, layers, and what Azure would refuse
@@ -70,7 +80,7 @@ lock: $(python_ready) ## Compile the requirements; pins that still fit stay (ARG
 
 .PHONY: clean
 clean: ## Remove all that setup, tests and runs have made
-	@rm -rf .venv node_modules .azurite .run dist *.egg-info .coverage .hypothesis .*_cache
+	@rm -rf .venv node_modules .azurite .run dist *.egg-info .coverage .coverage.* .hypothesis .*_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(python_ready): requirements.txt requirements-dev.txt pyproject.toml

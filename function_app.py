@@ -1,6 +1,6 @@
-"""The triggers, and nothing else: take what the host hands over, give it to the line, map the answer.
+"""The triggers of the function app: each passes the host's input to the application, and maps the answer.
 
-Nothing here can fail at import, since that would take every function down.
+Nothing here may fail at import: that would stop every function.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from onboarding.web.health import health, unreadable
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
 
 _log = logging.getLogger("onboarding")
-# The SDKs tell of every request at Information.
+# The SDKs log every request at level Information.
 logging.getLogger("azure").setLevel(logging.WARNING)
 
 
@@ -36,7 +36,7 @@ async def on_resource_event(event: str) -> None:
     """Raw JSON in either schema. Returns nothing: a value would fail the invocation after the work was done."""
     notification = notifications.parse(event, datetime.now(UTC))
     if isinstance(notification, notifications.Ignored):
-        _log.debug("ignored: %s", notification.reason)
+        _log.debug("Ignored: %s", notification.reason)
         return
     with deadline(EVENT_S):
         await worker.application.dispatcher.handle(notification)
@@ -44,14 +44,16 @@ async def on_resource_event(event: str) -> None:
 
 @app.queue_trigger(arg_name="message", queue_name=QUEUE, connection=storage_connection(os.environ))
 async def on_deferral(message: func.QueueMessage) -> None:
-    """A look whose time has come, or a visit that the sweep asks for. What is not such a message fails, and ends in the
-    poison queue to be seen; what a newer version says of resources that this one does not know is passed over."""
-    asked = decode(message.get_body().decode())
-    if asked is None:
-        _log.warning("passed over: a message about a resource of a kind that this version does not know")
+    """A scheduled check that is due, or a reconcile request.
+
+    A text that is no such message fails, and ends in the poison queue for a person to see. A message of a newer version
+    about another kind of resource is ignored."""
+    request = decode(message.get_body().decode())
+    if request is None:
+        _log.warning("Ignored: a message about a kind of resource that this version does not know")
         return
     with deadline(EVENT_S):
-        await worker.application.dispatcher.handle_message(asked)
+        await worker.application.dispatcher.handle_message(request)
 
 
 @app.timer_trigger(arg_name="timer", schedule=sweep_schedule(os.environ))
@@ -63,7 +65,7 @@ async def sweep(timer: func.TimerRequest) -> None:
 async def get_health(req: func.HttpRequest) -> func.HttpResponse:
     try:
         body = health(worker.configuration)
-    except Exception as error:  # noqa: BLE001 - whatever it is, who asks for health is told
+    except Exception as error:  # noqa: BLE001 - the health page must answer after any error
         _log.error("health: %s: %s", type(error).__name__, mask(cut(str(error))))
         body = unreadable(error)
     return _json(body, 200 if body["status"] == "healthy" else 503)

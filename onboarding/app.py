@@ -1,7 +1,7 @@
-"""The composition root: settings, policies and catalogue in, the line with its adapters out.
+"""The composition root: reads settings, policies and catalogue, and makes the application with its adapters.
 
-Nothing is made at import, and nothing fails there: what is wrong with a setting or a file is a problem with a name,
-shown at `/api/health` and in the rows of the VMs that it keeps from being onboarded.
+Importing this module makes nothing and cannot fail. A problem with a setting or a file is shown at `/api/health` and in
+the rows of the VMs that it keeps from being onboarded.
 """
 
 from __future__ import annotations
@@ -56,17 +56,18 @@ _log = logging.getLogger(__name__)
 
 
 class Configuration(Struct, frozen=True):
-    """Everything that was read from settings and files, and what is wrong with it."""
+    """Everything that was read from settings and files."""
 
     settings: Settings
     rules: Rules
     problems: tuple[str, ...]
+    """What is wrong with settings and files, each with its fix; empty: nothing is."""
 
 
 class Application:
-    """All that works on machines, made once a process: nothing else makes collaborators.
+    """Makes and holds all collaborators that work on machines, once per process. Nothing else makes them.
 
-    What an event needs is made at once; what only the timer or a person needs, when it is asked for."""
+    What an event needs is made at once; what only the timer or a person needs is made at its first use."""
 
     def __init__(self, ports: Ports, rules: Rules, budget: Budget) -> None:
         self._ports = ports
@@ -94,7 +95,7 @@ class Application:
 
     @cached_property
     def sweeper(self) -> Sweeper:
-        # Here and not above: a worker that no timer reaches loads none of it.
+        # Imported here: a worker that the timer never calls does not load it.
         from onboarding.application.sweep.sweeper import Sweeper
 
         versions = PolicyVersions(self._rules.policies, self._ports.policy_states, self._budget.stable)
@@ -113,32 +114,32 @@ def read_configuration(environment: Mapping[str, str]) -> Configuration:
     folder = Path(settings.policies)
     catalogue = load_catalogue_of(folder)
     policies, problems = load_policies(folder, catalogue.entries, catalogue.unusable)
-    overrides, untaught = load_overrides(folder)
+    overrides, override_problems = load_overrides(folder)
     rules = Rules(policies, catalogue.entries, environment, reference_data(), overrides, catalogue.unusable)
-    found = (*settings.problems, *catalogue.problems, *problems, *untaught, *_setting_problems(rules))
+    found = (*settings.problems, *catalogue.problems, *problems, *override_problems, *_setting_problems(rules))
     return Configuration(settings, rules, found)
 
 
 def connect(configuration: Configuration) -> Application:
-    """The line for a process that lives long; no request is sent before the first event. Raises StorageError without
-    a storage account."""
+    """The application for a long-lived process; it sends no request before the first event. Raises StorageError if the
+    settings name no storage account."""
     ports, _ = _ports(configuration, AsyncExitStack())
     return assemble(ports, configuration)
 
 
 def assemble(ports: Ports, configuration: Configuration) -> Application:
-    """All that works on machines, over ports that are open."""
+    """The application over the given ports."""
     return Application(ports, configuration.rules, Budget.of(configuration.settings))
 
 
 @asynccontextmanager
 async def open_ports(configuration: Configuration, *, check: bool = False) -> AsyncIterator[Ports]:
-    """All that the line needs, for one command, and closed in the end. Raises StorageError; with `check` also where
-    the table or the queue cannot be read, so that a command finds out before it writes."""
+    """All ports for one command, closed at its end. Raises StorageError; with `check`, also if the table or the queue
+    cannot be read, so that a command fails before it writes."""
     from onboarding.azure.storage.storage_check import check_storage
 
-    async with AsyncExitStack() as ending:
-        ports, services = _ports(configuration, ending)
+    async with AsyncExitStack() as closing:
+        ports, services = _ports(configuration, closing)
         if check:
             await check_storage(configuration.settings.storage, *services)
         yield ports
@@ -146,7 +147,7 @@ async def open_ports(configuration: Configuration, *, check: bool = False) -> As
 
 @asynccontextmanager
 async def open_machines(configuration: Configuration) -> AsyncIterator[tuple[Arm, Shell]]:
-    """ARM alone, for commands that only look at VMs, and closed in the end."""
+    """ARM and run commands, for commands that read VMs without the table; closed at the end."""
     from onboarding.azure.arm.run_commands import RunCommands
 
     settings = configuration.settings
@@ -156,7 +157,7 @@ async def open_machines(configuration: Configuration) -> AsyncIterator[tuple[Arm
 
 @asynccontextmanager
 async def open_fleet(settings: Settings) -> AsyncIterator[tuple[Arm, Inventory]]:
-    """ARM and the inventory, for commands that look at many VMs and need no table; closed in the end."""
+    """ARM and the inventory, for commands that read many VMs without the table; closed at the end."""
     from onboarding.azure.arm.resource_graph import GraphAdapter
 
     async with _open_azure(settings) as (arm, identity, connections):
@@ -166,23 +167,23 @@ async def open_fleet(settings: Settings) -> AsyncIterator[tuple[Arm, Inventory]]
 
 @asynccontextmanager
 async def _open_azure(settings: Settings) -> AsyncIterator[tuple[ArmAdapter, AsyncTokenCredential, Connections]]:
-    """ARM, with the login and the connections that others may share; closed in the end."""
+    """ARM, the identity, and the connections for other clients to share; closed at the end."""
     from onboarding.azure.arm.arm_client import ArmAdapter
     from onboarding.azure.http_connections import Connections
     from onboarding.azure.identity import credential
 
     connections = Connections()
     identity = credential(settings.cloud, settings.client_id, settings.values)
-    async with AsyncExitStack() as ending:
-        ending.push_async_callback(identity.close)
-        ending.push_async_callback(connections.close)
+    async with AsyncExitStack() as closing:
+        closing.push_async_callback(identity.close)
+        closing.push_async_callback(connections.close)
         arm = ArmAdapter(identity, settings.arm_endpoint, settings.cloud.arm_scope, now, connections=connections)
         yield arm, identity, connections
 
 
-def _ports(configuration: Configuration, ending: AsyncExitStack) -> tuple[Ports, tuple[StorageRequests, ...]]:
-    """Make the adapters, and name the storage services that they use; what they hold open is closed with `ending`."""
-    # Here and not above: the SDKs take half a second to load, and an ignored event needs none of them.
+def _ports(configuration: Configuration, closing: AsyncExitStack) -> tuple[Ports, tuple[StorageRequests, ...]]:
+    """Make the adapters; returns them with the storage services that they use. `closing` closes what they open."""
+    # Imported here: the SDKs take half a second to load, and an ignored event does not need them.
     from azure.core.credentials import AzureKeyCredential
 
     from onboarding.azure.arm.arm_client import ArmAdapter
@@ -202,17 +203,17 @@ def _ports(configuration: Configuration, ending: AsyncExitStack) -> tuple[Ports,
     if settings.storage.connection_string is None and not settings.storage.table_endpoint:
         raise StorageError("; ".join(settings.problems))
     identity = credential(settings.cloud, settings.client_id, settings.values)
-    ending.push_async_callback(identity.close)
+    closing.push_async_callback(identity.close)
     publisher: NullPublisher | TopicPublisher = NullPublisher()
     if settings.topic_endpoint:
         key = settings.topic_key
         publisher = TopicPublisher(settings.topic_endpoint, AzureKeyCredential(key.reveal()) if key else identity)
-    ending.push_async_callback(publisher.close)
+    closing.push_async_callback(publisher.close)
     connections = Connections()
-    ending.push_async_callback(connections.close)
+    closing.push_async_callback(connections.close)
     table = onboarding_table(settings.storage, identity, connections)
     poison = poison_queue(settings.storage, identity, connections)
-    ending.push_async_callback(poison.close)
+    closing.push_async_callback(poison.close)
     queue = queue_requests(settings.storage, identity, connections)
     ports = Ports(
         arm=ArmAdapter(identity, settings.arm_endpoint, settings.cloud.arm_scope, now, connections=connections),
@@ -232,7 +233,7 @@ def _ports(configuration: Configuration, ending: AsyncExitStack) -> tuple[Ports,
 
 @asynccontextmanager
 async def open_ledger(environment: Mapping[str, str]) -> AsyncIterator[LedgerReader]:
-    """The table alone, for reading, and closed in the end. Raises StorageError if the settings name no account."""
+    """The table, for reading; closed at the end. Raises StorageError if the settings name no account."""
     from onboarding.azure.storage.table_ledger import TableLedger
 
     async with _open_table(environment) as table:
@@ -241,7 +242,7 @@ async def open_ledger(environment: Mapping[str, str]) -> AsyncIterator[LedgerRea
 
 @asynccontextmanager
 async def open_rollouts(environment: Mapping[str, str]) -> AsyncIterator[RolloutStore]:
-    """What is counted for the policies' brakes, as `open_ledger`."""
+    """The counts of the policies' rollout limits, as `open_ledger`."""
     from onboarding.azure.storage.rollout_store import TableRolloutStore
 
     async with _open_table(environment) as table:
@@ -250,7 +251,7 @@ async def open_rollouts(environment: Mapping[str, str]) -> AsyncIterator[Rollout
 
 @asynccontextmanager
 async def open_poison(environment: Mapping[str, str]) -> AsyncIterator[Poison]:
-    """The queue of what was laid aside, as `open_ledger`."""
+    """The poison queue, as `open_ledger`."""
     from onboarding.azure.storage.storage_clients import poison_queue
 
     async with _open_storage(environment) as (storage, identity):
@@ -262,7 +263,7 @@ async def open_poison(environment: Mapping[str, str]) -> AsyncIterator[Poison]:
 
 
 async def storage_problem(environment: Mapping[str, str]) -> str:
-    """What is in the way of the table and the queue, and what to do; empty if nothing is. For a command that failed."""
+    """Why the table or the queue cannot be read, and what to do; empty: both can. For a command that failed."""
     from onboarding.azure.http_connections import Connections
     from onboarding.azure.storage.storage_check import check_storage
     from onboarding.azure.storage.storage_clients import onboarding_table, queue_requests
@@ -281,7 +282,7 @@ async def storage_problem(environment: Mapping[str, str]) -> str:
 
 @asynccontextmanager
 async def open_arm(environment: Mapping[str, str]) -> AsyncIterator[Arm]:
-    """ARM alone, closed in the end."""
+    """ARM, closed at the end."""
     async with _open_azure(read_settings(environment)) as (arm, _, _):
         yield arm
 
@@ -300,7 +301,7 @@ async def _open_table(environment: Mapping[str, str]) -> AsyncIterator[Onboardin
 
 @asynccontextmanager
 async def _open_storage(environment: Mapping[str, str]) -> AsyncIterator[tuple[Storage, AsyncTokenCredential | None]]:
-    """Where storage is, and who asks, if it is not asked by key."""
+    """The storage account, and the identity for it (None: the connection string has a key)."""
     from onboarding.azure.identity import credential
 
     settings = read_settings(environment)
@@ -322,7 +323,7 @@ def now() -> datetime:
 
 
 class Worker:
-    """What one worker process has: its configuration and its application, each made when first asked for."""
+    """The configuration and the application of one worker process, each made at its first use."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
@@ -333,13 +334,13 @@ class Worker:
     def configuration(self) -> Configuration:
         if self._configuration is None:
             self._configuration = read_configuration(self._environment)
-            _say_at_start(self._configuration)
+            _log_configuration(self._configuration)
         return self._configuration
 
     @property
     def application(self) -> Application:
         if self._application is None:
-            with _undisturbed():
+            with _collector_off():
                 self._application = connect(self.configuration)
         return self._application
 
@@ -348,13 +349,15 @@ worker = Worker(os.environ)
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """For loading: the SDKs' modules are a hundred thousand objects that stay. Python's collector rests meanwhile, and
-    leaves them alone from then on: each of its full passes over them would stop all events for a tenth of a second."""
+def _collector_off() -> Iterator[None]:
+    """Keeps Python's garbage collector off while the SDKs load, and away from their objects afterwards.
+
+    The SDKs' modules are a hundred thousand objects that stay for good. A full pass over them would stop all events for
+    a tenth of a second."""
     gc.disable()
     try:
         yield
-        gc.freeze()  # not where it failed: each event tries again, and the garbage of every try would be kept
+        gc.freeze()  # only after success: each event tries again, and the garbage of a failed try must not be kept
     finally:
         gc.enable()
 
@@ -369,7 +372,7 @@ def _setting_problems(rules: Rules) -> list[str]:
     ]
 
 
-def _say_at_start(configuration: Configuration) -> None:
+def _log_configuration(configuration: Configuration) -> None:
     for problem in configuration.problems:
         _log.error("configuration: %s", problem)
     for entry in _in_use(configuration.rules):

@@ -1,8 +1,8 @@
-"""The time that one event has, which every step that it takes draws on.
+"""The deadline of one event, which limits each of its steps, and calls that concurrent events share.
 
-Event Grid waits 30 seconds and then delivers again, whatever became of the first delivery; so an event ends in time by
-itself. The deadline goes with the event through all its tasks (a context variable), not through every signature.
-Where none is set, as on the command line and in the sweep, each step has its own timeout alone.
+Event Grid waits 30 seconds and then delivers the event again, even if the first delivery is still being handled, so an
+event must end before that. A context variable carries the deadline to all tasks of the event. The command line and the
+sweep set no deadline; there, each step has only its own timeout.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from typing import Any
 
 from msgspec import Struct
 
-EVENT_S = 25.0
-_KEPT = 0.2  # the share of an event's time that only its last steps may use: writing down what became of the others
+EVENT_S = 25.0  # how long one event may take
+_RESERVED_SHARE = 0.2  # the share of it that is reserved for the last writes to storage
 
 type Monotonic = Callable[[], float]
 
 
 class _Deadline(Struct, frozen=True):
-    ends: float
-    kept: float
+    ends: float  # seconds, on this clock
+    reserved: float  # seconds
     clock: Monotonic
 
 
@@ -34,9 +34,9 @@ _current: ContextVar[_Deadline | None] = ContextVar("deadline", default=None)
 
 @contextmanager
 def deadline(seconds: float, clock: Monotonic = time.monotonic) -> Iterator[None]:
-    """Everything inside has to end within so many seconds. Inside another deadline, the earlier one holds."""
+    """Give everything inside so many seconds. Of nested deadlines, the earlier one applies."""
     before = _current.get()
-    set_to = _Deadline(clock() + seconds, seconds * _KEPT, clock)
+    set_to = _Deadline(clock() + seconds, seconds * _RESERVED_SHARE, clock)
     token = _current.set(set_to if before is None or remaining() > seconds else before)
     try:
         yield
@@ -44,54 +44,58 @@ def deadline(seconds: float, clock: Monotonic = time.monotonic) -> Iterator[None
         _current.reset(token)
 
 
-def remaining(*, for_others: bool = False) -> float:
-    """The seconds that are left, zero at the least; infinite without a deadline. `for_others` leaves out what is kept
-    for writing down how it went: it is what a step may spend on asking anybody but the storage account."""
+def remaining(*, keep_reserve: bool = False) -> float:
+    """The seconds that are left, at least zero; infinite without a deadline.
+
+    `keep_reserve` leaves out the time that is reserved for the last writes to storage: requests to anything else use
+    it."""
     current = _current.get()
     if current is None:
         return math.inf
-    kept = current.kept if for_others else 0.0
-    return max(0.0, current.ends - kept - current.clock())
+    reserved = current.reserved if keep_reserve else 0.0
+    return max(0.0, current.ends - reserved - current.clock())
 
 
-def limit(seconds: float | None, *, for_others: bool = False) -> float | None:
-    """A step's own timeout, cut to what is left; None if neither bounds it. For `asyncio.timeout`."""
-    left = min(math.inf if seconds is None else seconds, remaining(for_others=for_others))
+def limit(seconds: float | None, *, keep_reserve: bool = False) -> float | None:
+    """A step's own timeout in seconds (None: it has none), cut to the time that is left; None: there is no limit."""
+    left = min(math.inf if seconds is None else seconds, remaining(keep_reserve=keep_reserve))
     return None if math.isinf(left) else left
 
 
 class SingleFlight[K: Hashable, T]:
-    """Questions that are under way, each asked once. Who stops waiting stops nobody else's wait, and an error is that
-    of whoever waits for it; where nobody does any more, it is nobody's."""
+    """Lets concurrent callers share one call per key.
+
+    A caller that stops waiting does not cancel the call for the others. An error is raised for every caller that waits;
+    if none does any more, it is dropped."""
 
     def __init__(self) -> None:
-        self._asking: dict[K, asyncio.Task[T]] = {}
+        self._tasks: dict[K, asyncio.Task[T]] = {}
 
     def __contains__(self, key: K) -> bool:
-        return key in self._asking
+        return key in self._tasks
 
-    async def ask(self, key: K, question: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """The answer to the question that is under way for that key, or to this one."""
-        asking = self._asking.get(key)
-        if asking is None:
-            # Not a part of the event that happens to come first: others wait for it, whose time ends later.
-            asking = asyncio.create_task(self._answer(key, question), context=Context())
-            asking.add_done_callback(_looked_at)
-            self._asking[key] = asking
-        return await asyncio.shield(asking)
+    async def run(self, key: K, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """The result of the call that is under way for that key; without one, of this call."""
+        task = self._tasks.get(key)
+        if task is None:
+            # An empty context, so that the first caller's deadline does not limit it: others may have more time.
+            task = asyncio.create_task(self._run(key, call), context=Context())
+            task.add_done_callback(_retrieve_exception)
+            self._tasks[key] = task
+        return await asyncio.shield(task)
 
     def close(self) -> None:
-        """Nobody waits for what is still under way."""
-        for asking in self._asking.values():
-            asking.cancel()
+        """Cancel the calls that are under way."""
+        for task in self._tasks.values():
+            task.cancel()
 
-    async def _answer(self, key: K, question: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def _run(self, key: K, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         try:
-            return await question()
+            return await call()
         finally:
-            del self._asking[key]
+            del self._tasks[key]
 
 
-def _looked_at(asking: asyncio.Task[Any]) -> None:
-    if not asking.cancelled():
-        asking.exception()
+def _retrieve_exception(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled():
+        task.exception()

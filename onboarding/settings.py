@@ -1,7 +1,7 @@
-"""The app settings, read once and checked; what is wrong is listed, never raised.
+"""Reads and checks the app settings. Problems are listed, never raised.
 
-A bad setting is named at `/api/health` and in the outcome of the VM that it keeps from being onboarded. Values that
-are secret are held as `Secret`s, and no problem quotes a value.
+A bad setting is named at `/api/health` and in the outcome of the VM that it keeps from being onboarded. Secret values
+are held as `Secret`, and no problem quotes a value.
 """
 
 from __future__ import annotations
@@ -24,26 +24,30 @@ _EVERY_TEN_MINUTES = "0 */10 * * * *"
 TABLE = "onboarding"
 QUEUE = "deferrals"
 
-# What this module reads, and what the host reads for it. Settings of other names are the policies' business.
-_OURS = re.compile(
+# The settings that this module and the functions host read. Policies may use settings of any other name.
+_OWN_NAMES = re.compile(
     r"AZURE_\w+|ARM_ENDPOINT|OUTCOME_TOPIC_\w+|SWEEP_\w+|(?:ONBOARDING|AzureWebJobs|APPLICATIONINSIGHTS)_?\w+"
 )
-# What the process is given besides: its texts may end in a log, whoever uses them.
+# Other environment variables with secrets. They are masked everywhere: an error text of any library may hold them.
 _SECRET_NAMES = ("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "IDENTITY_HEADER", "MSI_SECRET")
 _NAMES_WITH_SECRETS = re.compile(r"(?:https?|all)_proxy|AzureWebJobs\w+|ONBOARDING_STORAGE", re.IGNORECASE)
 
 
 class Cloud(Struct, frozen=True):
-    """One Azure cloud: where ARM, the identity provider and storage live."""
+    """The addresses of one Azure cloud."""
 
     name: str
+    """The name, as in `AZURE_CLOUD`."""
     arm_endpoint: str
+    """The URL of ARM."""
     authority: str
+    """The URL of Microsoft Entra ID."""
     storage_suffix: str
+    """The end of the host names of storage accounts."""
 
     @property
     def arm_scope(self) -> str:
-        """The token scope for ARM; it stays the cloud's own where `ARM_ENDPOINT` points elsewhere."""
+        """The token scope for ARM. It is the cloud's own even if `ARM_ENDPOINT` has another address."""
         return f"{self.arm_endpoint}/.default"
 
 
@@ -68,7 +72,7 @@ CLOUDS = {
     )
 }
 
-# The emulator's account name and key are public and the same everywhere.
+# The storage emulator's account name and key are public and the same everywhere.
 _EMULATOR_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 _EMULATOR = (
     f"DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey={_EMULATOR_KEY};"
@@ -78,40 +82,56 @@ _EMULATOR = (
 
 
 class Storage(Struct, frozen=True):
-    """The storage account: a connection string, or endpoints that the app's identity may use."""
+    """The storage account: a connection string, or endpoints to use with the app's identity."""
 
     connection_string: Secret | None = None
+    """None: the identity is used, or the account is not set."""
     table_endpoint: str = ""
+    """The URL of the table service; empty with a connection string, or if the account is not set."""
     queue_endpoint: str = ""
+    """The URL of the queue service, likewise."""
     client_id: str = ""
+    """The client id of the user-assigned identity for storage; empty: the system-assigned identity."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Every app setting that the product itself reads; policies may name more (`{NAME}`)."""
+    """The app settings that the product itself reads. Policies may refer to more (`{NAME}`)."""
 
     cloud: Cloud
+    """`AZURE_CLOUD`; the public cloud if it is not set."""
     arm_endpoint: str
+    """`ARM_ENDPOINT`, a URL without a slash at its end; the cloud's own if it is not set."""
     client_id: str
+    """`AZURE_CLIENT_ID`, of the app's user-assigned identity; empty: the system-assigned identity."""
     storage: Storage
+    """`ONBOARDING_STORAGE`, or `AzureWebJobsStorage` if that is not set."""
     policies: str
+    """`ONBOARDING_POLICIES`, the folder of the policy files; `policies` if it is not set."""
     topic_endpoint: str
+    """`OUTCOME_TOPIC_ENDPOINT`, a URL; empty: outcome events are not published."""
     topic_key: Secret | None
-    sweep_visits: int | None
-    sweep_visits_per_minute: int | None
-    sweep_patience: timedelta
+    """`OUTCOME_TOPIC_KEY`; None: the app's identity publishes."""
+    sweep_requests: int | None
+    """`SWEEP_VISITS`: how many reconciliations one sweep may request; None: the default."""
+    sweep_requests_per_minute: int | None
+    """`SWEEP_VISITS_PER_MINUTE`: how many of them become due per minute and subscription; None: the default."""
+    sweep_grace_period: timedelta
+    """`SWEEP_PATIENCE`: how long events and scheduled checks have before the sweep does their work."""
     problems: tuple[str, ...]
+    """What is wrong with the settings, each with its fix; empty: nothing is."""
     values: Mapping[str, str] = field(repr=False)
+    """All environment variables, for policies that refer to them. Some are secrets."""
 
 
 def storage_connection(environment: Mapping[str, str]) -> str:
-    """The name of the connection that holds the table and the queue, as triggers name it."""
+    """The name of the setting with the storage account of table and queue, as triggers need it."""
     own = any(value and name.partition("__")[0] == "ONBOARDING_STORAGE" for name, value in environment.items())
     return "ONBOARDING_STORAGE" if own else "AzureWebJobsStorage"
 
 
 def sweep_schedule(environment: Mapping[str, str]) -> str:
-    """When the sweep runs, as its trigger is told: six-field NCRONTAB. What Key Vault did not give is no schedule."""
+    """The six-field NCRONTAB schedule of the sweep's trigger. An unresolved Key Vault reference counts as not set."""
     schedule = environment.get("SWEEP_SCHEDULE", "")
     return schedule if schedule and not is_unresolved(schedule) else _EVERY_TEN_MINUTES
 
@@ -119,7 +139,7 @@ def sweep_schedule(environment: Mapping[str, str]) -> str:
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """Read and check the app settings."""
     _remember_secrets(environment)
-    unresolved = [name for name in environment if _OURS.fullmatch(name) and is_unresolved(environment[name])]
+    unresolved = [name for name in environment if _OWN_NAMES.fullmatch(name) and is_unresolved(environment[name])]
     problems = [f"{name} {UNRESOLVED}" for name in unresolved]
     usable = {name: value for name, value in environment.items() if name not in unresolved}
     cloud = CLOUDS.get(usable.get("AZURE_CLOUD") or "AzurePublicCloud")
@@ -127,24 +147,24 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         problems.append(f"AZURE_CLOUD is none that we know: set it to one of {', '.join(CLOUDS)}")
         cloud = CLOUDS["AzurePublicCloud"]
     arm_endpoint = usable.get("ARM_ENDPOINT", "").rstrip("/") or cloud.arm_endpoint
-    problems += _https("ARM_ENDPOINT", arm_endpoint)
+    problems += _https_problems("ARM_ENDPOINT", arm_endpoint)
     topic_endpoint = usable.get("OUTCOME_TOPIC_ENDPOINT", "")
-    problems += _https("OUTCOME_TOPIC_ENDPOINT", topic_endpoint) if topic_endpoint else []
+    problems += _https_problems("OUTCOME_TOPIC_ENDPOINT", topic_endpoint) if topic_endpoint else []
     key = usable.get("OUTCOME_TOPIC_KEY", "")
     storage = storage_connection(environment)
     return Settings(
         cloud=cloud,
         arm_endpoint=arm_endpoint,
         client_id=usable.get("AZURE_CLIENT_ID", ""),
-        # Another account than the one that is meant would be worse than none.
-        storage=Storage() if _of(storage, unresolved) else _storage(storage, usable, cloud, problems),
-        # Other policies than those that are meant, too: the folder of that name is not there.
+        # If the setting is an unresolved reference, no account is used: falling back to another one would be worse.
+        storage=Storage() if _names_connection(storage, unresolved) else _storage(storage, usable, cloud, problems),
+        # An unresolved reference is kept as the folder's name: there is no such folder, so no other policies are used.
         policies=environment.get("ONBOARDING_POLICIES") or "policies",
         topic_endpoint=topic_endpoint,
         topic_key=Secret(key) if key else None,
-        sweep_visits=_count("SWEEP_VISITS", usable, problems),
-        sweep_visits_per_minute=_count("SWEEP_VISITS_PER_MINUTE", usable, problems),
-        sweep_patience=_duration("SWEEP_PATIENCE", usable, GRACE_PERIOD, problems),
+        sweep_requests=_count("SWEEP_VISITS", usable, problems),
+        sweep_requests_per_minute=_count("SWEEP_VISITS_PER_MINUTE", usable, problems),
+        sweep_grace_period=_duration("SWEEP_PATIENCE", usable, GRACE_PERIOD, problems),
         problems=tuple(problems),
         values=dict(environment),
     )
@@ -159,12 +179,12 @@ def _remember_secrets(environment: Mapping[str, str]) -> None:
                 KNOWN.remember(part)
 
 
-def _of(connection: str, names: list[str]) -> bool:
+def _names_connection(connection: str, names: list[str]) -> bool:
     return any(name.partition("__")[0] == connection for name in names)
 
 
 def _count(name: str, environment: Mapping[str, str], problems: list[str]) -> int | None:
-    """A number from 1 on; None leaves it to the default."""
+    """A whole number from 1 on; None: the setting is not set, or has a problem."""
     text = environment.get(name, "").strip()
     if not text:
         return None
@@ -187,7 +207,7 @@ def _storage(name: str, environment: Mapping[str, str], cloud: Cloud, problems: 
         if not endpoint:
             problems.append(f"{name} is not set: set it, or {name}__accountName, or {name}__{service}ServiceUri")
         else:
-            problems += _https(f"{name}__{service}ServiceUri", endpoint)
+            problems += _https_problems(f"{name}__{service}ServiceUri", endpoint)
     client_id = environment.get(f"{name}__clientId") or environment.get("AZURE_CLIENT_ID", "")
     return Storage(table_endpoint=endpoints["table"], queue_endpoint=endpoints["queue"], client_id=client_id)
 
@@ -212,7 +232,7 @@ def _duration(name: str, environment: Mapping[str, str], default: timedelta, pro
         return default
 
 
-def _https(name: str, endpoint: str) -> list[str]:
+def _https_problems(name: str, endpoint: str) -> list[str]:
     try:
         parts = urlsplit(endpoint)
         usable = parts.scheme == "https" and bool(parts.hostname)

@@ -1,7 +1,7 @@
-"""The line's door: what each kind of notification, and each timed look, asks for.
+"""The dispatcher: turns each kind of notification, and each message of the schedule queue, into a reconciliation.
 
-It raises only when nothing could be written down (StorageError), so that the event is delivered again; everything
-else ends as an outcome. It works from what ARM says, not from what the table expects.
+It raises only if the next step could not be stored (StorageError), so that the event is delivered again. Everything
+else ends as an outcome. Decisions rest on what ARM answers, not on what the table expects.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from onboarding.domain.resource_id import VmId
 
 _log = logging.getLogger(__name__)
 
-# A queue hides a message for 7 days at the most: a look that is due later comes early and is put back.
+# A queue hides a message for 7 days at most. A check that is due later arrives early and is put back.
 _EARLY = timedelta(minutes=10)
 _TRIES = 5
 
 
 class Dispatcher:
-    """Takes notifications and looks. One per process; holds no state of its own."""
+    """Handles notifications and messages of the schedule queue. One per process; it keeps no state."""
 
     def __init__(
         self, ports: Ports, policies: PolicySet, reconciler: Reconciler, recorder: Recorder, breakers: CircuitBreakers
@@ -54,10 +54,10 @@ class Dispatcher:
         self._breakers = breakers
 
     async def handle(self, notification: Notification) -> None:
-        """Do what a notification asks for."""
+        """Reconcile the machine that the notification is about. Raises StorageError."""
         match notification:
             case Ignored(reason):
-                _log.debug("ignored: %s", reason)
+                _log.debug("Ignored: %s", reason)
             case VmWritten(vm, trigger, created):
                 await self._retry_on_conflict(
                     lambda again: self._begin(vm, trigger, again, created=created), self._on_machine_written
@@ -80,7 +80,7 @@ class Dispatcher:
                 assert_never(notification)
 
     async def handle_message(self, message: Message) -> None:
-        """Do what a message of the deferrals queue asks for."""
+        """Reconcile the machine that a message of the schedule queue is about. Raises StorageError."""
         match message:
             case ScheduledCheck():
                 await self.check(message)
@@ -93,7 +93,7 @@ class Dispatcher:
                 assert_never(message)
 
     async def check(self, check: ScheduledCheck) -> None:
-        """Take up a row whose time has come; a check that the row no longer waits for is dropped."""
+        """Reconcile the machine whose row waits for this check. A check that no row waits for is dropped."""
         trigger = EventRef(f"look.{check.due:%Y%m%dt%H%M%S.%fz}", check.due)
         await self._retry_on_conflict(
             lambda again: self._begin(check.vm, trigger, again), partial(self._check, check=check)
@@ -102,12 +102,12 @@ class Dispatcher:
     async def _check(self, work: Reconciliation, *, check: ScheduledCheck) -> None:
         waiting = work.stored.get(check.extension)
         if waiting is None or waiting.row.outcome.final or waiting.row.next_attempt_at != check.due:
-            _log.debug("%s %s: nothing waits for this check any more", check.vm.name, check.extension)
+            _log.debug("Ignored: %s %s no longer waits for this check", check.vm.name, check.extension)
             return
         if check.due - work.now > _EARLY:
             await self._ports.schedule_queue.schedule(check, work.now)
             return
-        # A clock that runs behind the queue's must not find the row "not due yet" and lose the check.
+        # If our clock runs behind the queue's, the row would seem not due yet, and the check would be lost.
         await self._reconciler.reconcile(replace(work, now=max(work.now, check.due), reopens=frozenset()))
 
     async def _begin(
@@ -122,8 +122,8 @@ class Dispatcher:
     ) -> Reconciliation:
         now = self._ports.clock()
         reading = self._ports.ledger.read(vm, new=created and not again)
-        if created:  # an install is likely to follow, and asks what is paused
-            reading = self._breakers.read_beside(reading, vm, now)
+        if created:  # an install is likely to follow, and it needs the circuit breakers
+            reading = self._breakers.read_concurrently(reading, vm, now)
         return Reconciliation(
             vm,
             trigger,
@@ -140,15 +140,17 @@ class Dispatcher:
             await self._reconcile(work)
 
     async def _reconcile(self, work: Reconciliation) -> None:
-        """Reconcile the VM for each extension for which this event has not been here before."""
+        """Reconcile the VM, without the extensions that an earlier delivery of this event has handled."""
         settled = {e for e, stored in work.stored.items() if stored.row.event_id == work.trigger.id}
         if (claim := work.claim) and claim.trigger == work.trigger.id:
             settled.add(claim.target)
         await self._reconciler.reconcile(replace(work, settled=work.settled | settled))
 
     async def _renew_lost_checks(self, work: Reconciliation) -> None:
-        """If this event or check was here before and claimed, the checks that it may not have scheduled. Its worker may
-        have died in between; rows that are further on were written after their check."""
+        """Schedule the checks again that an earlier delivery of this event or check may not have scheduled.
+
+        Its worker may have died between the claim and the checks. Rows past the claim were written after their check,
+        so they need nothing."""
         claim = work.claim
         if work.again or claim is None or claim.trigger != work.trigger.id:
             return
@@ -156,10 +158,12 @@ class Dispatcher:
             await self._recorder.renew_checks(work)
 
     async def _on_policy_state(self, finding: PolicyStateChanged) -> None:
-        """Azure Policy's finding, if it is of a policy of ours and not older than what we did since."""
+        """Reconcile the VM if Azure Policy found it non-compliant with a policy that is configured here.
+
+        Extensions whose row changed after the finding are left out."""
         meant = self._policies.for_finding(finding.definition_id, finding.assignment_id)
         if finding.compliant or meant == frozenset():
-            _log.debug("%s: a finding of Azure Policy that is not for us", finding.vm.name)
+            _log.debug("Ignored: the finding on %s is compliant, or no policy names its definition", finding.vm.name)
             return
 
         async def begin(again: bool) -> Reconciliation:
@@ -176,26 +180,28 @@ class Dispatcher:
     async def _retry_on_conflict(
         self, begin: Callable[[bool], Awaitable[Reconciliation]], act: Callable[[Reconciliation], Awaitable[None]]
     ) -> None:
-        """Do what an event or check asks for. Whoever overtakes us may have read ARM before the event, so it is done
-        again on what was written meanwhile, and never dropped."""
+        """Run `act`, and run it again on fresh rows if another worker wrote them first.
+
+        The work is never dropped: the other worker may have read ARM before this event. Raises StorageError after
+        five conflicts."""
         for again in range(_TRIES):
             work = await begin(again > 0)
             await self._renew_lost_checks(work)
             try:
                 await act(work)
             except LostRace:
-                _log.info("%s: overtaken, reading again", work.vm.name)
+                _log.info("%s: another worker wrote the rows first; reading them again", work.vm.name)
             else:
                 return
-        raise StorageError(f"{work.vm.name}: overtaken {_TRIES} times")
+        raise StorageError(f"{work.vm.name}: other workers wrote its rows first, {_TRIES} times")
 
     async def _on_machine_deleted(self, work: Reconciliation) -> None:
-        """The VM is said to be deleted: ARM is asked whether it is. A VM that has no row is not asked for."""
+        """Ask ARM whether the VM is deleted, as the event says. A VM without rows costs no request."""
         if any(stored.row.outcome is not Outcome.GONE for stored in work.stored.values()):
             await self._reconciler.reconcile(work)
 
     async def _on_extension_written(self, work: Reconciliation, *, name: str, succeeded: bool) -> None:
-        """An extension operation ended. It is a hint: what became of our request, ARM is asked."""
+        """Ask ARM for the result of an extension operation that ended: the event is only a hint."""
         if work.stale:
             return
         rows = {e: s for e, s in work.stored.items() if _waits_for(s.row, name)}
@@ -207,7 +213,7 @@ class Dispatcher:
             await self._reconciler.reconcile(replace(work, reopens=frozenset(rows)))
 
     async def _on_extension_deleted(self, work: Reconciliation, *, name: str) -> None:
-        """An extension was removed: policy may still want it, so the VM is looked at again."""
+        """Reconcile the VM after an extension was removed: a policy may still want it."""
         named = {e: s.row for e, s in work.stored.items() if s.row.extension_name.lower() == name.lower()}
         touched = frozenset(e for e, row in named.items() if row.outcome.present or _waits_for(row, name))
         if touched or any(s.row.waiting_for is WaitingFor.OPERATION for s in work.stored.values()):
@@ -215,5 +221,5 @@ class Dispatcher:
 
 
 def _waits_for(row: Row, name: str) -> bool:
-    """Whether the end of an operation on the extension of that name can change what the row says."""
+    """Whether the row can change when an operation on the extension of that name ends."""
     return row.extension_name.lower() == name.lower() and (not row.outcome.final or row.outcome is Outcome.FAILED)

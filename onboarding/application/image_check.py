@@ -1,7 +1,7 @@
 """Would this image be onboarded, and why? One answer for one image, guest report or VM body.
 
-The command line and the HTTP door ask the same functions, and these ask the same core as the line does. No I/O: the
-caller brings the item, the support table and the overrides.
+The command line and `GET /api/check` call the same functions, and these call the same domain code as the reconciler.
+No I/O: the caller passes the item, the support table and the overrides.
 """
 
 from __future__ import annotations
@@ -41,16 +41,20 @@ _NOTHING_KNOWN = read_facts({})
 
 
 class NotAnImage(OnboardingError):
-    """The item names neither an image nor a guest nor a VM; the text says what it would have to hold."""
+    """The item names no image, no guest OS and no VM. The text says which keys it may have."""
 
 
 class Question(Struct, frozen=True):
     """An image, a guest agent's report, or both."""
 
     image: ImageReference
+    """The image; an empty reference if only the guest agent's report is given."""
     os_name: str = ""
+    """OS name from the guest agent, such as `ubuntu`; empty: not given."""
     os_version: str = ""
+    """OS version from the guest agent, such as `22.04`; empty: not given."""
     definition: ImageDefinition | None = None
+    """What the definition of a custom image says; None: not given."""
 
     def __str__(self) -> str:
         image = self.image
@@ -60,12 +64,16 @@ class Question(Struct, frozen=True):
 
 
 class Answer(Struct, frozen=True):
-    """What was asked, as a person would name it, and what we say to it."""
+    """The OS release of one item, and whether the support table lists it."""
 
     subject: str
+    """The item as a person names it: a URN, an image id, an OS name or a VM."""
     publisher: str
+    """The image's publisher; empty for an image without one."""
     release: OsRelease
+    """Distribution, version and architecture, with the source that gave them."""
     judgement: Judgement
+    """The support table's verdict, with its reason."""
 
     @property
     def supported(self) -> bool:
@@ -86,8 +94,9 @@ class Answer(Struct, frozen=True):
 
 
 class Checker:
-    """Answers for many items against one table. Lists name the same image hundreds of times, once for each of its
-    versions, so an answer by name alone is kept."""
+    """Answers for many items against one support table.
+
+    A list can name one image hundreds of times, once per version, so answers by image name are cached."""
 
     def __init__(self, table: SupportTable, reference: ReferenceData, overrides: Overrides = NO_OVERRIDES) -> None:
         self._table = table
@@ -97,21 +106,23 @@ class Checker:
 
     def check(self, item: object) -> Answer:
         """Answer for one item: a URN, or a mapping with any of the keys that `NotAnImage` lists."""
-        request = read_question(item)
-        if isinstance(request, MachineFacts):
-            release, judgement = self._judged(request)
-            return Answer(_name_of(request), request.image.publisher, release, judgement)
-        image = request.image
-        # The version is no part of what a name tells, and would keep the same answer once for each build.
+        question = read_question(item)
+        if isinstance(question, MachineFacts):
+            release, judgement = self._judged(question)
+            return Answer(_subject_of(question), question.image.publisher, release, judgement)
+        image = question.image
+        # The image's version does not change the answer, so it is not part of the cache key.
         named = ImageReference(image.publisher, image.offer, image.sku, id=image.id, kind=image.kind)
-        release, judgement = self._judged_name(Question(named, request.os_name, request.os_version, request.definition))
-        return Answer(str(request), image.publisher, release, judgement)
-
-    def _judge_name(self, request: Question) -> tuple[OsRelease, Judgement]:
-        facts = replace(
-            _NOTHING_KNOWN, image=request.image, guest_os_name=request.os_name, guest_os_version=request.os_version
+        release, judgement = self._judged_name(
+            Question(named, question.os_name, question.os_version, question.definition)
         )
-        return self._judged(facts, request.definition)
+        return Answer(str(question), image.publisher, release, judgement)
+
+    def _judge_name(self, question: Question) -> tuple[OsRelease, Judgement]:
+        facts = replace(
+            _NOTHING_KNOWN, image=question.image, guest_os_name=question.os_name, guest_os_version=question.os_version
+        )
+        return self._judged(facts, question.definition)
 
     def _judged(self, facts: MachineFacts, definition: ImageDefinition | None = None) -> tuple[OsRelease, Judgement]:
         release = identify(facts, self._reference, self._overrides, definition)
@@ -125,7 +136,7 @@ def check_query(
     overrides: Overrides = NO_OVERRIDES,
 ) -> dict[str, Any]:
     """The body of `GET /api/check`: query parameters `image` (publisher:offer:sku[:version]) or the item's own keys,
-    and `extension`, `supportTable`. Raises `NotAnImage` or `ConfigurationError` for what the caller must mend."""
+    and `extension`, `supportTable`. Raises `NotAnImage` or `ConfigurationError` for what the caller must fix."""
     name = query.get("extension") or DEFAULT_EXTENSION
     entry = catalogue.get(name)
     if entry is None:
@@ -144,9 +155,9 @@ def check_query(
 
 
 def read_question(item: object) -> Question | MachineFacts:
-    """What an item tells of a machine."""
+    """Read one item: a VM body as machine facts, everything else as a question about an image or a guest OS."""
     if isinstance(item, str):
-        return Question(_own_image(item) or _parse_urn(item))
+        return Question(_image_by_id(item) or _parse_urn(item))
     if not isinstance(item, Mapping):
         raise NotAnImage(f"{type(item).__name__} is no image; {_FIX}")
     try:
@@ -163,12 +174,12 @@ def read_question(item: object) -> Question | MachineFacts:
     return Question(image or ImageReference(), _text(item, "osName"), _text(item, "osVersion"), definition)
 
 
-def _name_of(facts: MachineFacts) -> str:
+def _subject_of(facts: MachineFacts) -> str:
     return str(facts.id) if facts.id.name else str(Question(facts.image, facts.guest_os_name, facts.guest_os_version))
 
 
-def _own_image(text: str) -> ImageReference | None:
-    """The image that a resource id names: a managed image, or one of a gallery."""
+def _image_by_id(text: str) -> ImageReference | None:
+    """The managed image or gallery image that a resource id names; None if the text does not name one."""
     return read_image({"id": text.strip()}) if _IMAGE_ID.match(text.strip()) else None
 
 

@@ -1,5 +1,5 @@
-"""The text of the messages on the deferrals queue: JSON with `vm` (ARM id), `due` (ISO 8601, UTC) and either
-`extension`, for a look at a row, or `reason`, for a visit that no event asked for. Never a secret."""
+"""The text of the messages on the schedule queue: JSON with `vm` (ARM id), `due` (ISO 8601, UTC), and either
+`extension` (a scheduled check of a row) or `reason` (a reconcile request). A message never holds a secret."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def encode(message: Message) -> str:
 
 
 def decode(text: str) -> Message | None:
-    """Read a message back.
+    """Read a message of this version or a newer one.
 
-    A newer version may say more than this one understands: a VM that it names is read again, and None is a message
-    about a resource of another kind. Raises ValueError for what is not a message of this queue."""
+    A message without a known key that names a VM is a reconcile request. A message about another kind of resource is
+    None. Raises ValueError for what is not a message of this queue."""
     try:
         raw = json.loads(text)
         resource, due = raw["vm"], datetime.fromisoformat(raw["due"])
@@ -30,11 +30,11 @@ def decode(text: str) -> Message | None:
             (ScheduledCheck, raw["extension"]) if "extension" in raw else (ReconcileRequest, raw.get("reason", _NEWER))
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise ValueError("this is not a message of the deferrals queue") from None
+        raise ValueError("this is not a message of the schedule queue") from None
     if not isinstance(about, str) or due.tzinfo is None:
-        raise ValueError("this is not a message of the deferrals queue")
+        raise ValueError("this is not a message of the schedule queue")
     if isinstance(vm, VmId):
         return kind(vm, about, due)
     if isinstance(resource, str) and resource.lower().startswith("/subscriptions/"):
         return None
-    raise ValueError("this is not a message of the deferrals queue")
+    raise ValueError("this is not a message of the schedule queue")

@@ -1,12 +1,12 @@
-"""From the raw JSON of one event to what it says happened: a notification, or `Ignored` with the reason.
+"""Turns the raw JSON of one event into a notification, or into `Ignored` with the reason.
 
-Reads both schemas (Event Grid and CloudEvents 1.0). Every field may be missing or of any type; nothing here
-raises, does I/O or keeps `claims`, which hold personal data. What counts is the operation's name: a tag write has
-the VM as its subject too.
+Both schemas are read (Event Grid and CloudEvents 1.0). Every field may be missing or of any type; nothing here raises,
+does I/O or keeps `claims`, which hold personal data. The operation's name decides: a tag write has the VM as its
+subject too.
 
-Whoever has the function's key can send any event. One that says it comes from another subscription than its VM's is not
-believed; a topic that names no subscription (a management group's, a custom one) proves nothing either way. A time that
-has not come yet is taken for now, since it would hide the true events that follow.
+Whoever has the function's key can send any event. An event whose topic names another subscription than its VM's is
+ignored; a topic without a subscription (a management group's, a custom one) proves nothing. A time in the future is
+replaced by the time of receipt: otherwise all later events would look stale.
 """
 
 from __future__ import annotations
@@ -25,19 +25,23 @@ from onboarding.domain.resource_id import ExtensionId, VmId, parse_id
 
 
 class EventRef(Struct, frozen=True):
-    """What made us look: an event's id, time (UTC) and correlation id, or those of a timed look."""
+    """The event or queue message that caused a reconciliation."""
 
     id: str
+    """The event's id, made safe for a row key; `look.<time>` or `sweep.<reason>.<time>` for a queue message."""
     time: datetime
+    """When the event happened, or when the message was due (UTC)."""
     correlation_id: str = ""
+    """ARM's correlation id; empty: the event has none."""
 
 
 class VmWritten(Struct, frozen=True):
-    """A VM was created or updated; no event says which. `created` is False where it surely was an update."""
+    """A VM was created or updated; events do not say which."""
 
     vm: VmId
     trigger: EventRef
     created: bool
+    """False if it certainly was an update."""
 
 
 class VmStarted(Struct, frozen=True):
@@ -64,13 +68,16 @@ class ExtensionDeleted(Struct, frozen=True):
 
 
 class PolicyStateChanged(Struct, frozen=True):
-    """Azure Policy found a VM compliant or not; `trigger.time` is the time of the finding."""
+    """Azure Policy evaluated a VM."""
 
     vm: VmId
     trigger: EventRef
+    """Its time is the time of the evaluation."""
     compliant: bool
     definition_id: str
+    """The id of the policy definition, lower case."""
     assignment_id: str = ""
+    """The id of the policy assignment, lower case; empty: the event has none."""
 
 
 class Ignored(Struct, frozen=True):
@@ -83,18 +90,18 @@ type Notification = (
 
 _VM = "microsoft.compute/virtualmachines"
 _EXTENSION = f"{_VM}/extensions"
-# A third type, PolicyStateDeleted, ends a finding and says nothing of the VM.
+# A third type, PolicyStateDeleted, removes a finding; it has no compliance state of the VM.
 _POLICY_EVENTS = ("microsoft.policyinsights.policystatecreated", "microsoft.policyinsights.policystatechanged")
 _GUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _TOPIC = re.compile(r"/subscriptions/([^/]+)(?:/.*)?", re.IGNORECASE | re.DOTALL)
 _LONGEST_ID = 2048  # characters
 _CLOCKS_DIFFER = timedelta(minutes=5)
-# The table takes no earlier time.
+# The earliest time that the table can store.
 _FIRST_TIME = datetime(1601, 1, 1, tzinfo=UTC)
 
 
 def parse(text: str, received: datetime) -> Notification:
-    """What one event says. `received` stands in for a time that the event does not give."""
+    """Parse one event. `received` is used if the event has no time, or one in the future."""
     try:
         raw = json.loads(text)
     except (ValueError, RecursionError):
@@ -108,18 +115,18 @@ def parse(text: str, received: datetime) -> Notification:
     if kind in _POLICY_EVENTS:
         return _policy_state(raw, data, received)
     if not kind.startswith("microsoft.resources.resource"):
-        return Ignored(f"event type {kind[:80]!r} is none that we act on")
+        return Ignored(f"event type {kind[:80]!r} is not handled")
     return _resource(kind.removeprefix("microsoft.resources.resource"), raw, data, received)
 
 
 def _resource(kind: str, raw: Mapping[str, Any], data: Mapping[str, Any], received: datetime) -> Notification:
     operation = _operation(data)
-    named = [_decoded(_text(data.get("resourceUri"))), _decoded(_text(raw.get("subject")))]
+    named = [_unquoted(_text(data.get("resourceUri"))), _unquoted(_text(raw.get("subject")))]
     operation = operation or next(filter(None, map(_action, named if kind.startswith("action") else ())), "")
     ids = map(_target, (*named, *(_without_verb(text, operation) for text in named)))
     target = next((each for each in ids if each is not None), None)
-    if target is not None and (foreign := _foreign(raw, target)):
-        return foreign
+    if target is not None and (mismatch := _from_another_subscription(raw, target)):
+        return mismatch
     trigger = _trigger(raw, data, _time(raw, received))
     match (kind, operation, target):
         case ("writesuccess", "microsoft.compute/virtualmachines/write", VmId()):
@@ -139,16 +146,16 @@ def _resource(kind: str, raw: Mapping[str, Any], data: Mapping[str, Any], receiv
         case (_, _, None) if operation.startswith((f"{_VM}/", f"{_EXTENSION}/")):
             return Ignored(f"operation {operation[:80]!r} names no virtual machine")
         case _:
-            return Ignored(f"operation {operation[:80]!r} ({kind[:20]}) is none that we act on")
+            return Ignored(f"operation {operation[:80]!r} ({kind[:20]}) is not handled")
 
 
 def _policy_state(raw: Mapping[str, Any], data: Mapping[str, Any], received: datetime) -> Notification:
-    target = _target(_decoded(_text(raw.get("subject"))))
+    target = _target(_unquoted(_text(raw.get("subject"))))
     if not isinstance(target, VmId):
-        return Ignored("the policy state is not a virtual machine's")
-    if foreign := _foreign(raw, target):
-        return foreign
-    found = _not_later(_parse_time(data.get("timestamp")), received) or _time(raw, received)
+        return Ignored("the policy state is not about a virtual machine")
+    if mismatch := _from_another_subscription(raw, target):
+        return mismatch
+    found = _not_in_future(_parse_time(data.get("timestamp")), received) or _time(raw, received)
     return PolicyStateChanged(
         vm=target,
         trigger=_trigger(raw, data, found),
@@ -159,18 +166,18 @@ def _policy_state(raw: Mapping[str, Any], data: Mapping[str, Any], received: dat
 
 
 def _operation(data: Mapping[str, Any]) -> str:
-    """The operation's name, lower case; it stands in what was authorized too, and in logs in an object of its own."""
-    told = data.get("operationName")
-    if isinstance(told, Mapping):
-        told = told.get("value")
+    """The operation's name, lower case: from `operationName`, which may be an object, or from `authorization`."""
+    name = data.get("operationName")
+    if isinstance(name, Mapping):
+        name = name.get("value")
     authorized = data.get("authorization")
-    if not _text(told) and isinstance(authorized, Mapping):
-        told = authorized.get("action")
-    return _text(told).strip().lower()
+    if not _text(name) and isinstance(authorized, Mapping):
+        name = authorized.get("action")
+    return _text(name).strip().lower()
 
 
-def _decoded(text: str) -> str:
-    """The id as ARM would take it. Some writers encode it; what is then no name is refused as ever."""
+def _unquoted(text: str) -> str:
+    """The id without percent-encoding, which some writers of events use."""
     return unquote(text) if "%" in text and len(text) <= _LONGEST_ID else text
 
 
@@ -182,37 +189,37 @@ def _target(text: str) -> VmId | ExtensionId | None:
 
 def _without_verb(text: str, operation: str) -> str:
     """The subject of an action ends with its verb: `…/virtualMachines/web01/start`, some write `…/start/action`."""
-    path, _, last = _unslashed(text).rpartition("/")
+    path, _, last = _without_action(text).rpartition("/")
     return path if last and operation.endswith(f"/{last.lower()}/action") else ""
 
 
 def _action(text: str) -> str:
-    """The operation that a subject with a verb names, where nothing else does."""
-    path, _, verb = _unslashed(text).rpartition("/")
+    """The operation that a subject with a verb names."""
+    path, _, verb = _without_action(text).rpartition("/")
     return f"{_VM}/{verb.lower()}/action" if isinstance(_target(path), VmId) else ""
 
 
-def _unslashed(text: str) -> str:
+def _without_action(text: str) -> str:
     text = text.strip().rstrip("/")
     return text[: -len("/action")] if text.lower().endswith("/action") else text
 
 
-def _foreign(raw: Mapping[str, Any], target: VmId | ExtensionId) -> Ignored | None:
-    """Why the event cannot be about its target: it comes from another subscription."""
+def _from_another_subscription(raw: Mapping[str, Any], target: VmId | ExtensionId) -> Ignored | None:
+    """The event's topic names another subscription than its target's; None if it does not."""
     vm = target.vm if isinstance(target, ExtensionId) else target
     named = _TOPIC.fullmatch(_text(raw.get("source") if "specversion" in raw else raw.get("topic")).strip())
     if named is None or named[1].lower() == vm.subscription.lower():
         return None
-    return Ignored(f"an event of subscription {named[1][:40]!r} speaks of one in {vm.subscription}")
+    return Ignored(f"the event comes from subscription {named[1][:40]!r}, its VM is in {vm.subscription}")
 
 
 def _trigger(raw: Mapping[str, Any], data: Mapping[str, Any], time: datetime) -> EventRef:
     identity = _text(raw.get("id")) or hashlib.sha256(json.dumps(raw, sort_keys=True).encode()).hexdigest()[:32]
-    return EventRef(_as_key(identity), time, _text(data.get("correlationId"))[:128])
+    return EventRef(_key_safe(identity), time, _text(data.get("correlationId"))[:128])
 
 
-def _as_key(identity: str) -> str:
-    """The id as it can stand in a row key; one that had to be changed keeps its difference as a hash."""
+def _key_safe(identity: str) -> str:
+    """The id in characters that a row key may have; a changed id gets a hash, so that two ids stay different."""
     key = re.sub(r"[^a-z0-9._:-]", "-", identity.lower())[:80]
     if key == identity.lower():
         return key
@@ -221,11 +228,11 @@ def _as_key(identity: str) -> str:
 
 
 def _time(raw: Mapping[str, Any], received: datetime) -> datetime:
-    told = _parse_time(raw.get("time")) or _parse_time(raw.get("eventTime"))
-    return _not_later(told, received) or received
+    name = _parse_time(raw.get("time")) or _parse_time(raw.get("eventTime"))
+    return _not_in_future(name, received) or received
 
 
-def _not_later(moment: datetime | None, received: datetime) -> datetime | None:
+def _not_in_future(moment: datetime | None, received: datetime) -> datetime | None:
     return received if moment is not None and moment > received + _CLOCKS_DIFFER else moment
 
 

@@ -1,7 +1,7 @@
-"""What the line needs of the world, as protocols: ARM, the ledger, the deferrals, and who is told of outcomes.
+"""What the application needs from outside, as protocols: ARM, the ledger, the schedule queue, the outcome publisher.
 
-The adapters in `onboarding.azure` implement them; tests bring their own. Every method may raise what its docstring
-names and nothing else.
+The adapters in `onboarding.azure` implement them; tests have their own. A method raises only the errors that its
+docstring names.
 """
 
 from __future__ import annotations
@@ -27,170 +27,184 @@ from onboarding.domain.resource_id import VmId
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """A current row as it is in the table; `version` must still be the same when it is written over. `rest` are the
-    columns that this version does not know, as the table gave them: they are written back."""
+class StoredRow:
+    """The current row of one extension, as the table has it."""
 
     row: Row
     version: str
+    """The row's etag. A write fails with LostRace if the row has another one by then."""
     rest: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """The columns that this version of the product does not know, as the table gave them. They are written back."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredMachine:
-    """The machine's own row, likewise."""
+    """The machine's own row, as the table has it."""
 
     row: MachineRow
     version: str
+    """The row's etag. A write fails with LostRace if the row has another one by then."""
     rest: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """The columns that this version of the product does not know, as the table gave them. They are written back."""
 
 
-class Known(Struct, frozen=True):
-    """What the table says of one machine: its own row, if there is one, and the current row of each extension.
-
-    `unreadable` are the versions of rows that are there and cannot be read, by extension in lower case: they count as
-    absent, and are replaced."""
+class MachineRows(Struct, frozen=True):
+    """All current rows of one machine."""
 
     machine: StoredMachine | None = None
-    targets: Mapping[str, Stored] = struct_field(default_factory=dict)
+    """The machine's own row; None: it was not written yet."""
+    targets: Mapping[str, StoredRow] = struct_field(default_factory=dict)
+    """The current row of each extension, by the extension's name."""
     unreadable: Mapping[str, str] = struct_field(default_factory=dict)
+    """The etags of rows that cannot be read, by the extension's name in lower case. Such a row is replaced."""
 
     def version(self, extension: str) -> str | None:
-        """What a write of this extension's row has to name; None if there is no row."""
+        """The etag that a write of this extension's row must name; None if there is no row."""
         stored = self.targets.get(extension)
         return stored.version if stored else self.unreadable.get(extension.lower())
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """A row to be written over the version that was read (None: there was none). `history`: with its line of history;
-    `ended` is the row of another machine of the same name, which ends with a line of its own."""
+class RowWrite:
+    """A row to be written."""
 
     row: Row
     version: str | None = None
+    """The etag of the row that is replaced; None: there was no row, and the write creates it."""
     history: bool = True
+    """Whether a line of history is written with the row."""
     rest: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """The stored columns that this version of the product does not know; they are written back."""
     ended: Row | None = None
+    """The last row of an earlier machine of this name, which gets a line of history; None: there was no other."""
 
 
-class Versions(Struct, frozen=True):
-    """What the rows are after a write."""
+class RowVersions(Struct, frozen=True):
+    """The etags after a write."""
 
     machine: str
+    """Of the machine's own row."""
     targets: Mapping[str, str]
+    """Of the rows that were written, by the extension's name."""
 
 
-class Reading(Struct, frozen=True):
-    """One answer of ARM: the body, and when ARM gave it by its own clock (UTC; None if it does not say)."""
+class ArmAnswer(Struct, frozen=True):
+    """ARM's answer to a read."""
 
     body: Mapping[str, Any]
+    """The JSON of the resource."""
     at: datetime | None = None
+    """When ARM answered, by its `Date` header (UTC); None: the answer has no such header."""
 
 
 class ScheduledCheck(Struct, frozen=True):
-    """A timed message: look at this VM's extension again. It counts only while the row still waits for `due`."""
+    """A timed message: reconcile this VM again, for the row of one extension."""
 
     vm: VmId
     extension: str
+    """The catalogue name of the extension whose row waits."""
     due: datetime
+    """When the check is due (UTC). It is dropped if the row's `NextAttemptAt` is another time by then."""
 
 
 class ReconcileRequest(Struct, frozen=True):
-    """A message: look at this VM, for a reason that no event told. `due` also names it: the same one twice is one."""
+    """A message: reconcile this VM, although no event asks for it."""
 
     vm: VmId
     reason: str
+    """Why: a finding of the sweep, or a deletion that has to be confirmed."""
     due: datetime
+    """When the reconciliation is due (UTC). Reason and time identify the request: a duplicate has no effect."""
 
 
 type Message = ScheduledCheck | ReconcileRequest
 
 
 class Arm(Protocol):
-    async def read_machine(self, vm: VmId, *, to_install: bool = False) -> Reading:
-        """The VM with its instance view: one GET. Raises ArmError; with `to_install` also where an install could
-        not follow yet, so that a VM is read when it is its turn, and not before."""
+    async def read_machine(self, vm: VmId, *, to_install: bool = False) -> ArmAnswer:
+        """The VM with its instance view: one GET. Raises ArmError. With `to_install` it also raises ArmError while the
+        rate limiter would not let the install's PUT follow, so that the VM is read only once."""
 
-    async def read_extension(self, vm: VmId, name: str) -> Reading:
+    async def read_extension(self, vm: VmId, name: str) -> ArmAnswer:
         """One extension of the VM with its instance view: one GET. Raises ArmError."""
 
     async def read_image(self, image_id: str) -> Mapping[str, Any]:
         """The body of a managed image or of a gallery image definition: one GET. Raises ArmError."""
 
     async def read_scope(self, scope: str) -> Mapping[str, Any]:
-        """The body of a subscription or of a resource group, by its id: one GET. Raises ArmError."""
+        """The body of a subscription or a resource group, by its id: one GET. Raises ArmError."""
 
     async def start_install(self, vm: VmId, name: str, body: Mapping[str, Any]) -> None:
-        """Ask for an extension and do not wait: one PUT. Raises ArmError."""
+        """Send the PUT of an extension, and do not wait for the operation to end. Raises ArmError."""
 
     def list_machines(self, subscription: str) -> AsyncIterator[Mapping[str, Any]]:
-        """The bodies of all VMs, as lists have them: no instance view, extensions by id alone. Raises ArmError."""
+        """The bodies of all VMs of a subscription, as ARM lists them: without instance view, and with the ids of the
+        extensions only. Raises ArmError."""
 
     async def list_subscriptions(self) -> tuple[str, ...]:
         """The subscriptions that the identity can see. Raises ArmError."""
 
     async def check_access(self, subscription: str) -> None:
-        """Whether ARM knows the identity and shows it that subscription: one GET. Raises ArmError if not."""
+        """Read the subscription: one GET. Raises ArmError if ARM does not show it to the identity."""
 
 
 class Shell(Protocol):
     async def run(self, vm: VmId, script: str, os_type: OsType = OsType.LINUX) -> str:
-        """Run a script in the VM, in the shell of its OS type, and wait for what it prints. For people only. Raises
-        ArmError."""
+        """Run a script in the VM, in the shell of its OS type; returns what it prints. It takes minutes, so only
+        commands of a person call it. Raises ArmError."""
 
 
 class Ledger(Protocol):
-    async def read(self, vm: VmId, *, new: bool = False) -> Known:
-        """What the table says of the VM. With `new` its own row is looked for first, and where there is none nothing
-        more is read: of a VM that was just made there is nothing. Raises StorageError."""
+    async def read(self, vm: VmId, *, new: bool = False) -> MachineRows:
+        """The VM's current rows. With `new`, the VM's own row is read first, and without one nothing else is read: a
+        VM that was just created has no rows. Raises StorageError."""
 
     async def commit(
         self,
         machine: MachineRow,
         version: str | None,
-        entries: Sequence[Entry],
+        entries: Sequence[RowWrite],
         trigger: EventRef,
         *,
         again: bool = False,
         rest: Mapping[str, Any] | None = None,
-    ) -> Versions:
+    ) -> RowVersions:
         """Write the machine's own row, the rows of `entries` and their lines of history in one transaction.
 
-        With a final row goes a note that its outcome is still to be told, where anybody is told of outcomes.
-        `version` is that of the machine's own row as it was read (None: there was none), `rest` its columns that this
-        version does not know. `again` says that this trigger's lines of history may be there already. Raises LostRace
-        and StorageError."""
+        If outcomes are published, a final row also gets a row in the outbox. `version` is the etag of the machine's
+        own row as it was read (None: there was none); `rest` are its columns that this version of the product does not
+        know. `again` says that lines of history with this trigger may exist. Raises LostRace and StorageError."""
 
     async def undo(
         self,
         machine: MachineRow,
         version: str,
         extension: str,
-        before: Stored | None,
+        before: StoredRow | None,
         at: str,
         *,
         rest: Mapping[str, Any] | None = None,
     ) -> None:
-        """Take a claim back that was not sent: the extension's row as it was `before` (None: no row), over the version
-        `at`. Raises LostRace and StorageError."""
+        """Take back a claim whose request was not sent: write the extension's row as it was `before` (None: delete it)
+        over the row with the etag `at`. Raises LostRace and StorageError."""
 
     async def append(self, row: Row, trigger: EventRef) -> None:
-        """Write the line of history alone. Raises StorageError."""
+        """Write a line of history, without the current row. Raises StorageError."""
 
     def overdue(self, before: datetime) -> AsyncIterator[Row]:
-        """Rows that are not final and whose look is past. Raises StorageError."""
+        """Rows that are not final and whose scheduled check was due before that time. Raises StorageError."""
 
     def current(self, selection: Selection = EVERYTHING) -> AsyncIterator[Row]:
         """The current rows, a page at a time. Raises StorageError."""
 
     def unpublished(self, before: datetime) -> AsyncIterator[Row]:
-        """Final rows, written before that time, whose outcome event nobody has taken yet. Raises StorageError."""
+        """Final rows, finished before that time, whose outcome event is unpublished. Raises StorageError."""
 
-    async def told(self, row: Row) -> None:
-        """The outcome event of a final row was taken. Raises StorageError."""
+    async def mark_published(self, row: Row) -> None:
+        """Remove the row from the outbox, since its outcome event was published. Raises StorageError."""
 
     def summaries(self, subscription: str) -> AsyncIterator[tuple[str, RowSummary]]:
-        """The current rows of a subscription, as short as they go, each with its `resource_id`. Raises StorageError."""
+        """A summary of each current row of a subscription, with the VM's resource id. Raises StorageError."""
 
 
 class LedgerReader(Protocol):
@@ -198,121 +212,129 @@ class LedgerReader(Protocol):
         """The current rows, a page at a time. Raises StorageError."""
 
     async def totals(self, selection: Selection = EVERYTHING) -> Mapping[Outcome, int]:
-        """How many current rows there are of each outcome; none of an outcome is left out. Raises StorageError."""
+        """The number of current rows by outcome; outcomes without a row are left out. Raises StorageError."""
 
     def history(self, vm: VmId) -> AsyncIterator[Row]:
-        """The VM's lines of history, within an extension the newest first; event and time are those of each line's
-        own trigger. Raises StorageError."""
+        """The VM's lines of history, the newest first within an extension. Event id and time are those of the trigger
+        that wrote the line. Raises StorageError."""
 
 
 class StoredBreaker(Struct, frozen=True):
-    """A pause as it is in the table; `version` must still be the same when it is written over."""
+    """An open circuit breaker, as the table has it."""
 
     breaker: CircuitBreaker
     version: str
+    """The row's etag. A write fails with LostRace if the row has another one by then."""
 
 
 class BreakerStore(Protocol):
     async def read(self, subscription: str) -> tuple[StoredBreaker, ...]:
-        """The pauses of one subscription, or those that hold in all of them (`*`). Raises StorageError."""
+        """The open breakers of one subscription, or those of all subscriptions (`*`). Raises StorageError."""
 
     async def write(self, breaker: CircuitBreaker, version: str | None) -> None:
-        """Write a pause, new (None) or over the version that was read. Raises LostRace and StorageError."""
+        """Write an open breaker: create it (`version` None), or replace the row with that etag. Raises LostRace and
+        StorageError."""
 
     async def delete(self, breaker: CircuitBreaker, version: str) -> None:
-        """Remove the pause that was read; one that is gone already is no error. Raises LostRace where it was written
-        since, and StorageError."""
+        """Delete an open breaker, which closes it. A breaker that is not there any more is no error. Raises LostRace if
+        it was written since it was read, and StorageError."""
 
 
 class Inventory(Protocol):
-    """All VMs at once, from an index that lags by minutes: for sweeps, not for decisions."""
+    """All VMs from an index that lags by minutes: good for sweeps, not for decisions."""
 
     def machines(self, subscriptions: Sequence[str]) -> AsyncIterator[Mapping[str, Any]]:
-        """The bodies of all VMs in shape of a GET, with their extensions and without instance view, a page at a time;
-        at most `SUBSCRIPTIONS_AT_ONCE` subscriptions. One that cannot be seen is passed over. Raises ArmError."""
+        """The bodies of all VMs, in the shape of a GET with extensions and without instance view. Takes at most
+        `SUBSCRIPTIONS_AT_ONCE` subscriptions; those that the identity cannot see are left out. Raises ArmError."""
 
     async def members(self, groups: Iterable[str]) -> Mapping[str, frozenset[str]]:
-        """The subscriptions in each of these management groups, all in lower case; a group that is unknown or empty is
-        left out. Raises ArmError."""
+        """The subscriptions in each of these management groups, in lower case. Unknown and empty groups are left out.
+        Raises ArmError."""
 
 
-# More make a query dearer than two of half the size (Resource Graph's guidance for throttled requests).
+# With more, one query costs more than two of half the size (Resource Graph's guidance for throttled requests).
 SUBSCRIPTIONS_AT_ONCE = 300
 
 
 class SweepState(Struct, frozen=True):
-    """Which sweep is under way, and where the next one goes on.
-
-    `held_until`: a run has it until then; `busy_until`: what was queued is on its way until then; `resume_at`: the
-    subscription to begin with; `overdue`: how far looks of overdue rows were sent; `unanswered`: the visits that were
-    asked for, as `domain.reconcile.sweep_requests` writes them."""
+    """What one run of the sweep leaves for the next."""
 
     held_until: datetime | None = None
+    """Until when a run holds the sweep (UTC); None: no run is under way."""
     busy_until: datetime | None = None
+    """Until when the requests of the last run are being worked off (UTC); None: there were none."""
     resume_at: str = ""
+    """The id of the subscription to begin with; empty: the first."""
     overdue: Mark | None = None
+    """The last overdue row for which a check was sent; None: none was."""
     unanswered: bytes = b""
+    """The requests without a result yet, in the format of `domain.reconcile.sweep_requests`; empty: there are none."""
 
 
 class StoredSweep(Struct, frozen=True):
-    """The state as it is in the table; `version` must still be the same when it is written over (None: no row)."""
+    """The sweep's state, as the table has it."""
 
     state: SweepState
     version: str | None
+    """The row's etag; None: there is no row yet."""
 
 
 class SweepStore(Protocol):
     async def read(self) -> StoredSweep:
-        """Raises StorageError."""
+        """The state; an empty one if there is no row. Raises StorageError."""
 
     async def write(self, state: SweepState, version: str | None) -> str:
-        """Write the state over the version that was read; the new version. Raises LostRace and StorageError."""
+        """Write the state over the row with that etag (None: create it); returns the new etag. Raises LostRace and
+        StorageError."""
 
 
 class StoredRollout(Struct, frozen=True):
-    """What is counted for a policy's brake; `version` must still be the same when it is written over."""
+    """The counts of one policy's rollout limit, as the table has them."""
 
     state: RolloutState
     version: str | None
+    """The row's etag; None: there is no row yet."""
 
 
 class RolloutStore(Protocol):
     async def read(self, policy: str) -> StoredRollout | None:
-        """What is counted for the policy of that name. Raises StorageError."""
+        """The counts of the policy of that name; None: nothing was counted yet. Raises StorageError."""
 
     async def write(self, state: RolloutState, version: str | None) -> str:
-        """Write it, new (None) or over the version that was read; the new version. Raises LostRace, StorageError."""
+        """Write the counts over the row with that etag (None: create it); returns the new etag. Raises LostRace and
+        StorageError."""
 
-    async def every(self) -> tuple[RolloutState, ...]:
-        """What is counted for all policies. Raises StorageError."""
+    async def read_all(self) -> tuple[RolloutState, ...]:
+        """The counts of all policies. Raises StorageError."""
 
 
 class PolicyStore(Protocol):
-    async def every(self) -> Mapping[str, PolicyState]:
-        """What was seen last of each policy, by its name. Raises StorageError."""
+    async def read_all(self) -> Mapping[str, PolicyState]:
+        """The last seen version of each policy, by the policy's name. Raises StorageError."""
 
     async def write(self, state: PolicyState) -> None:
-        """Write it over what was there. Raises StorageError."""
+        """Write the last seen version of one policy, whatever the table has. Raises StorageError."""
 
 
 class ScheduleQueue(Protocol):
     async def schedule(self, message: Message, now: datetime) -> None:
-        """Have `message` come back when it is due. Raises StorageError."""
+        """Put `message` on the queue, hidden until it is due. Raises StorageError."""
 
 
 class Poison(Protocol):
-    def give_back(self) -> AsyncIterator[bool]:
-        """Put each message that was laid aside back on the queue; whether it was one of ours, else it stays. Raises
-        StorageError."""
+    def requeue(self) -> AsyncIterator[bool]:
+        """Move each message back to the schedule queue. Yields True for a moved message, and False for one that cannot
+        be decoded, which stays. Raises StorageError."""
 
     async def remove(self, settled: Callable[[Message], Awaitable[bool]], most: int) -> int:
-        """Look through at most so many messages, and remove those that are settled; how many that were. A message that
-        cannot be decoded stays. Raises StorageError, and what `settled` raises."""
+        """Read at most `most` messages, and delete those for which `settled` is true; returns how many were deleted. A
+        message that cannot be decoded stays. Raises StorageError, and what `settled` raises."""
 
 
 class OutcomePublisher(Protocol):
     async def publish(self, row: Row) -> bool:
-        """Tell of a final outcome; whether it was taken. Never raises: the table is the record."""
+        """Send the outcome event of a final row; returns whether the topic accepted it. Never raises: an unpublished
+        outcome stays in the outbox."""
 
 
 class Clock(Protocol):
@@ -321,16 +343,26 @@ class Clock(Protocol):
 
 
 class Ports(Struct, frozen=True):
-    """All of them together, as the composition root hands them over."""
+    """All ports together, as the composition root passes them on."""
 
     arm: Arm
+    """Reads machines and sends requests to ARM."""
     ledger: Ledger
+    """The table's rows and history."""
     schedule_queue: ScheduleQueue
+    """Scheduled checks and reconcile requests."""
     breakers: BreakerStore
+    """The open circuit breakers."""
     rollouts: RolloutStore
+    """The counts of the policies' rollout limits."""
     publisher: OutcomePublisher
+    """Sends outcome events; a null object if no topic is set."""
     clock: Clock
     inventory: Inventory
+    """All VMs, and the subscriptions of management groups, from Resource Graph."""
     sweeps: SweepStore
+    """The sweep's state between two runs."""
     poison: Poison | None = None
+    """The messages that failed too often; None: the sweep does not clean them up."""
     policy_states: PolicyStore | None = None
+    """The last seen version of each policy; None: every policy counts as stable."""

@@ -1,8 +1,8 @@
-"""What would be decided for a VM that is only a body in a file: no row, no request, nothing written.
+"""What would be decided for a VM of which only a body in a file is known. Nothing is requested or written.
 
-What a list leaves out of power and guest agent is taken to be in order, and app settings that are not here are taken
-for set: the question is what the policies want. What it leaves out of an extension, its handler and its state, is not
-guessed: where the decision hangs on it, it is unknown.
+If the body has no power state or guest agent, the VM counts as running with a ready agent, and app settings that are
+missing here count as set: a preview shows what the policies want. The handler and the state of an extension are not
+guessed: if the decision depends on them and the body leaves them out, the decision is `unknown`.
 """
 
 from __future__ import annotations
@@ -27,29 +27,31 @@ from onboarding.domain.reconcile.decision import Act, Decision, DecisionContext,
 from onboarding.domain.reconcile.row import Outcome
 
 UNKNOWN = "unknown"
-_NAMED = 3  # extensions in a reason
-_SILENT = "; what is given does not tell which extensions the VM has"
+_MAX_NAMED = 3  # extensions in a reason
+_NO_EXTENSIONS_GIVEN = "; the body does not say which extensions the VM has"
 
 
 class Forecast(Struct, frozen=True):
-    """What would be decided for one extension, and on what grounds. `untold`: the decision hangs on this, and nobody
-    told it."""
+    """What would be decided for one extension."""
 
     context: DecisionContext
+    """All that the decision rests on."""
     decision: Decision
-    untold: str = ""
+    """What would be done, with the reason."""
+    unknown_because: str = ""
+    """The missing fact that the decision depends on; empty: nothing is missing."""
 
     @property
     def word(self) -> str:
         """`Install`, `Update`, the outcome, or `unknown`."""
-        return UNKNOWN if self.untold else self._decided
+        return UNKNOWN if self.unknown_because else self._decided
 
     @property
     def reason(self) -> str:
-        if self.untold:
-            return self.untold
-        silent = self.word not in (Outcome.OUT_OF_SCOPE, Outcome.UNSUPPORTED) and _tells_no_extensions(self.context)
-        return self.decision.reason + (_SILENT if silent else "")
+        if self.unknown_because:
+            return self.unknown_because
+        no_extensions = self.word not in (Outcome.OUT_OF_SCOPE, Outcome.UNSUPPORTED) and _lacks_extensions(self.context)
+        return self.decision.reason + (_NO_EXTENSIONS_GIVEN if no_extensions else "")
 
     @property
     def _decided(self) -> str:
@@ -72,9 +74,9 @@ class Forecast(Struct, frozen=True):
 
     def differs(self, other: Forecast) -> bool:
         """Whether something else would be done, or the same with other settings."""
-        return self._wish() != other._wish()
+        return self._effect() != other._effect()
 
-    def _wish(self) -> tuple[Any, ...]:
+    def _effect(self) -> tuple[Any, ...]:
         policy = self.policy
         return self.word, policy.name, dict(policy.settings), dict(policy.protected_settings), policy.reconnect
 
@@ -82,66 +84,67 @@ class Forecast(Struct, frozen=True):
 def forecast(
     rules: Rules, facts: MachineFacts, now: datetime, definition: ImageDefinition | None = None
 ) -> tuple[Forecast, ...]:
-    """One forecast for each extension that any policy names. `definition` is that of the VM's image, where it was
+    """One forecast for each extension that a policy names. `definition` is that of the VM's custom image, if it was
     read."""
     if facts.agent is AgentState.NOT_EXPANDED:
         facts = replace(facts, power=PowerState.RUNNING, agent=AgentState.READY)
     assigned = resolve(rules.policies, {}).assign(facts, now)
-    return tuple(_of_assignment(rules, facts, said, now, definition) for said in assigned)
+    return tuple(_forecast_assignment(rules, facts, assignment, now, definition) for assignment in assigned)
 
 
-def _of_assignment(
+def _forecast_assignment(
     rules: Rules, facts: MachineFacts, assignment: Assignment, now: datetime, definition: ImageDefinition | None
 ) -> Forecast:
     def decided(*extensions: InstalledExtension) -> Forecast:
         seen = replace(facts, extensions=extensions)
         retry = RetryState(None, assignment.policy.waits, now)
         context, _ = decision_context(rules, seen, assignment, retry, definition=definition)
-        context = _as_if_set(context, rules.app_settings)
+        context = _with_known_settings(context, rules.app_settings)
         return Forecast(context, decide(context))
 
     entry = rules.catalogue[assignment.policy.extension]
-    open_ = _open(facts, entry)
-    if not open_:
+    unclear = _unclear_extensions(facts, entry)
+    if not unclear:
         return decided(*facts.extensions)
-    # Whatever is not told may be this extension, and well: only what is decided either way is known.
-    told = [extension for extension in facts.extensions if extension not in open_]
-    there = replace(open_[0], publisher=entry.publisher, type=entry.type, provisioning_state="Succeeded")
-    missing, healthy = decided(*told), decided(*told, there)
+    # An unclear extension may be this one, in a healthy state. Only a decision that is the same in both cases is known.
+    clear = [extension for extension in facts.extensions if extension not in unclear]
+    assumed_healthy = replace(unclear[0], publisher=entry.publisher, type=entry.type, provisioning_state="Succeeded")
+    missing, healthy = decided(*clear), decided(*clear, assumed_healthy)
     if missing.word == healthy.word:
         return missing
-    return replace(missing, untold=_not_told(open_))
+    return replace(missing, unknown_because=_unknown_extensions(unclear))
 
 
-def _open(facts: MachineFacts, entry: CatalogueEntry) -> list[InstalledExtension]:
-    """The extensions of which it is not told whether they are the entry's, or how they stand. A VM has a handler once:
-    where one is known to be the entry's, no other can be."""
+def _unclear_extensions(facts: MachineFacts, entry: CatalogueEntry) -> list[InstalledExtension]:
+    """The extensions that may be the entry's, or that are the entry's in an unknown state.
+
+    A VM has each handler once, so if one extension is the entry's, no other is."""
     if (ours := facts.find_extension(entry.publisher, entry.type)) is not None:
         return [] if ours.provisioning_state or ours.statuses else [ours]
-    return [each for each in facts.extensions if not each.type or _half_told(each, entry)]
+    return [each for each in facts.extensions if not each.type or _may_be_entry(each, entry)]
 
 
-def _tells_no_extensions(context: DecisionContext) -> bool:
-    """Rows of Resource Graph and projections of the CLI's lists have a resource group and no extensions; a body of
-    ARM's own leaves out what is not there."""
+def _lacks_extensions(context: DecisionContext) -> bool:
+    """Whether the body leaves out the VM's extensions. Rows of Resource Graph and of `az` lists, which have a resource
+    group, do; in a body of ARM's own, no extensions means that the VM has none."""
     body = context.facts.body
     return "resources" not in body and ("resourceGroup" in body or "resourceGroup" in mapping(body.get("properties")))
 
 
-def _half_told(extension: InstalledExtension, entry: CatalogueEntry) -> bool:
+def _may_be_entry(extension: InstalledExtension, entry: CatalogueEntry) -> bool:
     return not extension.publisher and extension.type.lower() == entry.type.lower()
 
 
-def _not_told(extensions: Sequence[InstalledExtension]) -> str:
-    names = ", ".join(extension.name for extension in extensions[:_NAMED])
-    more = f" and {len(extensions) - _NAMED} more" if len(extensions) > _NAMED else ""
+def _unknown_extensions(extensions: Sequence[InstalledExtension]) -> str:
+    names = ", ".join(extension.name for extension in extensions[:_MAX_NAMED])
+    more = f" and {len(extensions) - _MAX_NAMED} more" if len(extensions) > _MAX_NAMED else ""
     return (
-        f"what is given names the VM's extensions without handler or state ({names}{more}); read the VM from Azure"
+        f"the body names the VM's extensions without handler or state ({names}{more}); read the VM from Azure"
         " (`onboard policy plan --live`), or give its body as `az vm get-instance-view` prints it"
     )
 
 
-def _as_if_set(context: DecisionContext, app_settings: Mapping[str, str]) -> DecisionContext:
+def _with_known_settings(context: DecisionContext, app_settings: Mapping[str, str]) -> DecisionContext:
     policy = context.assignment.policy
     unset = any(
         len(known_settings(settings, app_settings)) < sum(value is not None for value in settings.values())

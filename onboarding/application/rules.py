@@ -1,4 +1,4 @@
-"""What to enforce, and all that one decision about one machine rests on."""
+"""The policies with all that they refer to, and the context of one decision on one machine."""
 
 from __future__ import annotations
 
@@ -20,15 +20,20 @@ from onboarding.domain.reference_data import ReferenceData
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What to enforce, with which app settings, what is known beforehand, and what people taught about their own
-    images."""
+    """Everything that decisions rest on besides the machine itself. It does not change while the process runs."""
 
     policies: PolicySet
+    """The policies of the policy folder that can be used."""
     catalogue: Mapping[str, CatalogueEntry]
+    """The catalogue entries, by the extension's name."""
     app_settings: Mapping[str, str] = field(repr=False)
+    """All app settings, by name; policies refer to them as `{NAME}`. Some are secrets."""
     reference: ReferenceData = field(repr=False)
+    """The package's tables of images and errors."""
     overrides: Overrides = NO_OVERRIDES
-    unusable: Mapping[str, str] = field(default_factory=dict)  # why an extension is not in the catalogue, by its name
+    """The user's own rules on which OS release an image has."""
+    unusable: Mapping[str, str] = field(default_factory=dict)
+    """Why an extension's file cannot be used, by the extension's name; empty: all files can be used."""
 
 
 def decision_context(
@@ -39,7 +44,7 @@ def decision_context(
     request: OperatorRequest | None = None,
     definition: ImageDefinition | None = None,
 ) -> tuple[DecisionContext, ExtensionSettings]:
-    """All that the decision on an assignment rests on, and the settings that would be sent."""
+    """The context of the decision on one assignment, and the settings that an install would send."""
     policy = routed(assignment.policy, facts, retry.now)
     if request is not None and request.reconnect:
         policy = replace(policy, reconnect=True)

@@ -1,7 +1,6 @@
-"""The app's identity: one credential per process, for ARM, storage and Event Grid alike, and its tokens.
+"""The app's identity: one credential per process for ARM, storage and Event Grid, and its tokens.
 
-However many events wait for a token, the credential is asked once. A token is shown to the endpoint that it is for, and
-to no other host.
+Concurrent events share one request for a token. A token is sent only to the host that it is for.
 """
 
 from __future__ import annotations
@@ -26,18 +25,19 @@ from onboarding.domain.errors import ArmError
 from onboarding.domain.failures.evidence import IDENTITY_UNUSABLE, TOKEN_UNAVAILABLE, Evidence
 from onboarding.settings import Cloud
 
-_TIMEOUT_S = 10.0  # for one token, everything included: an event has 25 s, and asks for two at the most
-_PATIENCE_WITH_PEOPLE_S = 25.0  # a developer's credential tries one way after the other, and starts `az`
-# No try follows an answer, since the SDK would sleep between them: whoever wants a token waits with its row instead.
-_ASKING: dict[str, Any] = {"connection_timeout": 5, "read_timeout": 8, "retry_total": 1, "retry_status": 0}
-_RENEWED_S = 300.0  # before a token runs out
-_LEAST_S = 30.0  # a token that lasts for less is not shown while a new one is on its way
+_TIMEOUT_S = 10.0  # for one token, with all retries: an event has 25 s and needs at most two tokens
+_DEVELOPER_TIMEOUT_S = 25.0  # a developer's credential tries several logins in turn, and starts `az`
+# No retry after an answer, since the SDK would sleep in between. The machine's row waits instead.
+_OPTIONS: dict[str, Any] = {"connection_timeout": 5, "read_timeout": 8, "retry_total": 1, "retry_status": 0}
+_RENEW_BEFORE_S = 300.0  # a token with less time left is renewed
+_MIN_USABLE_S = 30.0  # a token with less time left is not used while a new one is requested
 
-_PASSES = re.compile(
+_TRANSIENT = re.compile(
     r"AADSTS(?:90012|90024|90033|90055|50196)\b|temporar|timed? ?out|too many requests|\b(?:429|50[0234])\b",
     re.IGNORECASE,
 )
-# What Microsoft Entra ID and the managed identity's endpoint say of an identity that is not there or may not sign in.
+# The errors of Microsoft Entra ID and of the managed identity's endpoint that no retry can change: the identity does
+# not exist or may not sign in.
 _FINAL = re.compile(
     r"\b(?:invalid_client|unauthorized_client|invalid_grant|interaction_required|consent_required)\b"
     r"|AADSTS(?:50\d{3,4}|53\d{3,4}|65\d{3}|70\d{3,5}|90002)\b"
@@ -51,64 +51,66 @@ _WRAPPED = re.compile(r"no identity has been assigned to this resource\. Error: 
 
 
 def credential(cloud: Cloud, client_id: str, environment: Mapping[str, str]) -> AsyncTokenCredential:
-    """The managed identity where the platform offers one; else whatever a developer is signed in with."""
+    """The managed identity if the platform has one; else the developer's login."""
     if "IDENTITY_ENDPOINT" in environment:
         from azure.identity.aio import ManagedIdentityCredential
 
-        return Tokens(ManagedIdentityCredential(client_id=client_id or None, **_ASKING))
+        return Tokens(ManagedIdentityCredential(client_id=client_id or None, **_OPTIONS))
     from azure.identity.aio import DefaultAzureCredential
 
-    chain = DefaultAzureCredential(authority=cloud.authority, managed_identity_client_id=client_id or None, **_ASKING)
-    return Tokens(chain, grace_period=_PATIENCE_WITH_PEOPLE_S)
+    chain = DefaultAzureCredential(authority=cloud.authority, managed_identity_client_id=client_id or None, **_OPTIONS)
+    return Tokens(chain, timeout_s=_DEVELOPER_TIMEOUT_S)
 
 
 class NoToken(ClientAuthenticationError):
-    """The credential gave no token; the text says what it said. Nothing was sent to whom the token is for."""
+    """The credential gave no token; the text is its error. The request that needed the token was not sent."""
 
 
 class Tokens:
-    """A credential, asked by one at a time: whoever comes meanwhile waits for the same answer, or takes the old token
-    as long as it is good. Who stops waiting stops nobody else's wait. Implements `AsyncTokenCredential`."""
+    """A credential with a cache of tokens. Implements `AsyncTokenCredential`.
+
+    Concurrent callers share one request for a token, or use the old token while it is valid. A caller that stops
+    waiting does not cancel the request for the others."""
 
     def __init__(
         self,
         credential: AsyncTokenCredential,
         *,
-        grace_period: float = _TIMEOUT_S,
+        timeout_s: float = _TIMEOUT_S,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`patience` is how many seconds the credential may take; `clock` tells the time since 1970."""
+        """`timeout_s` is how many seconds the credential may take; `clock` returns the seconds since 1970."""
         self._credential = credential
-        self._patience = grace_period
+        self._timeout_s = timeout_s
         self._clock = clock
         self._known: dict[tuple[str, ...], AccessToken] = {}
-        self._asking: SingleFlight[tuple[tuple[str, ...], str | None], AccessToken] = SingleFlight()
+        self._renewals: SingleFlight[tuple[tuple[str, ...], str | None], AccessToken] = SingleFlight()
 
     @classmethod
     def of(cls, credential: AsyncTokenCredential) -> Tokens:
-        """The credential's tokens; the same ones for all who share such a credential."""
+        """The credential with a cache; a credential that has one is returned as it is."""
         return credential if isinstance(credential, Tokens) else cls(credential)
 
     async def get_token(self, *scopes: str, claims: str | None = None, **options: Any) -> AccessToken:
-        """A token that is still good, or a new one: with `claims` always. Raises NoToken."""
-        known = self._good(scopes) if claims is None else None
+        """A cached token that is still valid, or a new one; with `claims`, always a new one. Raises NoToken."""
+        known = self._usable(scopes) if claims is None else None
         key = (scopes, claims)
-        if known is not None and (key in self._asking or known.expires_on - self._clock() > _RENEWED_S):
+        if known is not None and (key in self._renewals or known.expires_on - self._clock() > _RENEW_BEFORE_S):
             return known
         try:
             async with asyncio.timeout(limit(None)):
-                return await self._asking.ask(key, partial(self._ask, scopes, claims, options))
+                return await self._renewals.run(key, partial(self._renew, scopes, claims, options))
         except (AzureError, OSError, ValueError) as error:
             if known is not None:
                 return known
-            raise NoToken(_told(error)) from None
+            raise NoToken(_error_text(error)) from None
 
     def forget(self, token: AccessToken) -> None:
-        """Somebody refused it."""
+        """Remove a token from the cache, since a service refused it."""
         self._known = {scopes: known for scopes, known in self._known.items() if known.token != token.token}
 
     async def close(self) -> None:
-        self._asking.close()
+        self._renewals.close()
         await self._credential.close()
 
     async def __aenter__(self) -> Tokens:
@@ -122,32 +124,32 @@ class Tokens:
     ) -> None:
         await self.close()
 
-    def _good(self, scopes: tuple[str, ...]) -> AccessToken | None:
+    def _usable(self, scopes: tuple[str, ...]) -> AccessToken | None:
         known = self._known.get(scopes)
-        return known if known is not None and known.expires_on - self._clock() > _LEAST_S else None
+        return known if known is not None and known.expires_on - self._clock() > _MIN_USABLE_S else None
 
-    async def _ask(self, scopes: tuple[str, ...], claims: str | None, options: Mapping[str, Any]) -> AccessToken:
+    async def _renew(self, scopes: tuple[str, ...], claims: str | None, options: Mapping[str, Any]) -> AccessToken:
         more: dict[str, Any] = {"claims": claims} if claims is not None else {}
         try:
-            async with asyncio.timeout(self._patience) as grace_period:
+            async with asyncio.timeout(self._timeout_s) as timeout:
                 self._known[scopes] = token = await self._credential.get_token(*scopes, **more, **options)
             return token
         except TimeoutError:
-            if not grace_period.expired():
+            if not timeout.expired():
                 raise
-            raise TimeoutError(f"the credential did not answer within {self._patience:g} s (timed out)") from None
+            raise TimeoutError(f"the credential did not answer within {self._timeout_s:g} s (timed out)") from None
 
 
 class ArmTokens:
-    """The credential as ARM's clients use it. That no token was to be had is an ArmError of its own: the token
-    endpoint's answer, with its status and its Retry-After, must not pass for one of ARM."""
+    """The credential for ARM's clients. If there is no token, it raises an ArmError with a code of its own: the status
+    and the Retry-After of the token endpoint must not be mistaken for ARM's."""
 
     def __init__(self, credential: AsyncTokenCredential) -> None:
         self._tokens = Tokens.of(credential)
 
     async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
         try:
-            async with asyncio.timeout(limit(None, for_others=True)):
+            async with asyncio.timeout(limit(None, keep_reserve=True)):
                 return await self._tokens.get_token(*scopes, **options)
         except (NoToken, TimeoutError) as error:
             raise ArmError(_no_token(error)) from None
@@ -156,7 +158,7 @@ class ArmTokens:
         self._tokens.forget(token)
 
     async def close(self) -> None:
-        """Nothing: the credential belongs to whoever made it."""
+        """Does nothing: the credential is closed by its owner."""
 
     async def __aenter__(self) -> ArmTokens:
         return self
@@ -171,8 +173,8 @@ class ArmTokens:
 
 
 class BearerPolicy(AsyncARMChallengeAuthenticationPolicy):
-    """Shows the token to the endpoint's own host and to nobody else, whatever link an answer had; asks for another one
-    where a claims challenge wants it. The SDK's own policy would let all events wait for one renewal after the other.
+    """Sends the token to the endpoint's own host only, whatever link an answer has, and gets a new token after a claims
+    challenge. The SDK's own policy would renew the token once for each waiting event, one after the other.
     """
 
     def __init__(self, tokens: ArmTokens, endpoint: str, scope: str) -> None:
@@ -182,7 +184,7 @@ class BearerPolicy(AsyncARMChallengeAuthenticationPolicy):
         self._scope = scope
 
     async def on_request(self, request: PipelineRequest[Any]) -> None:
-        self._stay_home(request.http_request.url)
+        self._check_host(request.http_request.url)
         await self.authorize_request(request, self._scope)
 
     async def authorize_request(self, request: PipelineRequest[Any], *scopes: str, **options: Any) -> None:
@@ -194,28 +196,28 @@ class BearerPolicy(AsyncARMChallengeAuthenticationPolicy):
         if response.http_response.status_code == 401:
             self._tokens.forget(request.context["token"])
 
-    def _stay_home(self, url: str) -> None:
-        """Raises ArmError for a link elsewhere; aiohttp reads URLs by the same rules."""
+    def _check_host(self, url: str) -> None:
+        """Raises ArmError for a link to another host. yarl parses the URL here and for aiohttp, so both agree."""
         if self._origin.scheme != "https":
-            raise ServiceRequestError("a token is not sent over a connection that anybody can read")
+            raise ServiceRequestError("a token is sent over https only")
         try:
             target = URL(url)
-            at_home = target.origin() == self._origin and target.user is None
+            same_host = target.origin() == self._origin and target.user is None
         except ValueError:
-            at_home = False
-        if not at_home:
+            same_host = False
+        if not same_host:
             raise ArmError(Evidence(code="InvalidLink", message=f"the link leads away from {self._origin}"))
 
 
-def _told(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     status = getattr(error, "status_code", None)
     return f"{status} {error}" if status else str(error) or type(error).__name__
 
 
 def _no_token(error: Exception) -> Evidence:
-    """Without a final word of the identity's own authority, the trouble passes."""
-    told = _told(error)
-    # On a VM, the SDK says this of every refusal, and only then what the endpoint really said.
-    said = told[wrapped.end() :] if (wrapped := _WRAPPED.search(told)) else told
-    final = _FINAL.search(said) and not _PASSES.search(said)
-    return Evidence(code=IDENTITY_UNUSABLE if final else TOKEN_UNAVAILABLE, message=f"no token: {told}")
+    """The evidence for a missing token: unusable for good if the identity's authority says so, else unavailable now."""
+    text = _error_text(error)
+    # On a VM, the SDK puts this text before every refusal of the endpoint, whatever the refusal says.
+    said = text[wrapped.end() :] if (wrapped := _WRAPPED.search(text)) else text
+    final = _FINAL.search(said) and not _TRANSIENT.search(said)
+    return Evidence(code=IDENTITY_UNUSABLE if final else TOKEN_UNAVAILABLE, message=f"no token: {text}")

@@ -1,4 +1,4 @@
-"""Outcome events: each final outcome as a CloudEvent on an Event Grid topic of the user's."""
+"""Publishes outcome events: each final outcome as a CloudEvent on the user's Event Grid topic."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import AzureError
 from azure.core.messaging import CloudEvent
 
-from onboarding.azure.http_connections import in_time
+from onboarding.azure.http_connections import within_deadline
 from onboarding.domain.reconcile.row import Row
 
 _log = logging.getLogger(__name__)
@@ -20,23 +20,23 @@ EVENT_TYPE = "VmOnboarding.OutcomeRecorded"
 
 
 class TopicPublisher:
-    """Implements `ports.Announcer`. The event's id follows from the row, so a reader can tell doubles."""
+    """Implements `ports.OutcomePublisher`. The event's id is derived from the row, so duplicates have the same id."""
 
     def __init__(self, endpoint: str, credential: AzureKeyCredential | AsyncTokenCredential) -> None:
-        # Here and not above: most have no topic, and would load this for nothing at every cold start.
+        # Imported here: most apps have no topic, and should not load this at every cold start.
         from azure.eventgrid.aio import EventGridPublisherClient
 
-        # Once: the SDK would sleep a whole Retry-After in the trigger, and what was not taken is told again later.
+        # No retries: the SDK would sleep a whole Retry-After in the trigger, and the sweep publishes again later.
         self._client = EventGridPublisherClient(
             endpoint, credential, retry_total=0, connection_timeout=5, read_timeout=5
         )
 
     async def publish(self, row: Row) -> bool:
         try:
-            async with in_time():
+            async with within_deadline():
                 await self._client.send(outcome_event(row))
         except (AzureError, TimeoutError) as error:
-            _log.warning("%s: the outcome event was not taken: %s", row.vm_name, type(error).__name__)
+            _log.warning("%s: the outcome event could not be published: %s", row.vm_name, type(error).__name__)
             return False
         return True
 
@@ -45,7 +45,7 @@ class TopicPublisher:
 
 
 class NullPublisher:
-    """Stands in where no topic is set."""
+    """Publishes nothing: for an app without a topic."""
 
     async def publish(self, row: Row) -> bool:
         return False

@@ -156,12 +156,12 @@ _GROUPS_LOCATION = Expression("resourceGroup().location", "resourceGroup().locat
 _NEW_MACHINE = (
     Parameter("vmSize", "Size of the VM.", default="Standard_D2s_v3"),
     Parameter("imagePublisher", "Publisher of an image that the extension supports."),
-    Parameter("imageOffer", "Its offer."),
-    Parameter("imageSku", "Its SKU."),
-    Parameter("adminUsername", "Who may log on."),
+    Parameter("imageOffer", "Offer of the image."),
+    Parameter("imageSku", "SKU of the image."),
+    Parameter("adminUsername", "Name of the administrator."),
 )
-_SSH_KEY = Parameter("sshPublicKey", "With which SSH key.")
-_PASSWORD = Parameter("adminPassword", "With which password.", secure=True)
+_SSH_KEY = Parameter("sshPublicKey", "Public SSH key of the administrator.")
+_PASSWORD = Parameter("adminPassword", "Password of the administrator.", secure=True)
 _NETWORK_INTERFACE = Parameter("networkInterfaceId", "Resource id of the network interface.")
 
 

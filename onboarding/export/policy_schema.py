@@ -28,7 +28,7 @@ _DURATION: Schema = {"$ref": "#/$defs/duration"}
 _IDS = r"/providers/[Mm]icrosoft\.[Aa]uthorization/policy([Dd]efinitions|[Aa]ssignments)/[^/]+$"
 
 _KEYS: Mapping[str, tuple[str, Schema]] = {
-    "name": ("What rows, logs and commands call this policy.", _TEXT),
+    "name": ("The policy's name in rows, logs and commands.", _TEXT),
     "effect": ("Install, only say what would be installed, or nothing.", {"enum": list(Effect)}),
     "scope": ("Where it applies; everywhere without a scope.", {"$ref": "#/$defs/scopes"}),
     "notScopes": ("Where it does not apply, within its scope.", {"$ref": "#/$defs/scopes"}),

@@ -1,1 +1,1 @@
-"""What the HTTP functions answer."""
+"""The answers of the HTTP functions."""

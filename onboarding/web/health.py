@@ -1,4 +1,4 @@
-"""What `/api/health` answers: whether VMs can be onboarded, and what to mend if not. Names settings, never values."""
+"""The answer of `/api/health`: whether VMs can be onboarded, and if not, what to fix. It names settings, not values."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def health(configuration: Configuration) -> dict[str, Any]:
 
 
 def unreadable(error: Exception) -> dict[str, Any]:
-    """The same body where not even that could be found out. The error's words may hold values, its kind does not."""
+    """The same body if settings and files could not be read. It has the error's type only: the text may hold values."""
     return {
         "status": "unhealthy",
         "problems": [f"settings and files could not be read ({type(error).__name__}); the log says more"],

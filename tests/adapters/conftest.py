@@ -1,4 +1,4 @@
-"""One Azurite and one simulated ARM over TLS for the adapters: the real SDKs, the real wire, nothing replaced."""
+"""One Azurite and one simulated ARM over TLS for the tests of the adapters, which use the real SDKs and HTTP."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from azure.storage.queue.aio import QueueClient
 from onboarding.azure.arm.arm_client import ArmAdapter
 from onboarding.azure.http_connections import Connections
 from onboarding.azure.storage.schedule_queue import StorageScheduleQueue
-from onboarding.azure.storage.storage_clients import OnboardingTable, deferrals_queue, onboarding_table
+from onboarding.azure.storage.storage_clients import OnboardingTable, onboarding_table, storage_schedule_queue
 from onboarding.azure.storage.table_ledger import TableLedger
 from onboarding.settings import QUEUE, Storage, read_settings
 from simulator.arm import ArmSimulator, Endpoints, Options
@@ -47,7 +47,7 @@ def storage_of(connection: str) -> Storage:
 
 @pytest.fixture
 async def table(storage: Storage) -> AsyncIterator[OnboardingTable]:
-    """The client that the product makes; its table is not there yet."""
+    """The client that the product makes; its table does not exist yet."""
     async with onboarding_table(storage, None) as client:
         await client.delete_table()
         yield client
@@ -60,14 +60,14 @@ def ledger(table: OnboardingTable) -> TableLedger:
 
 @pytest.fixture
 async def schedule_queue(storage: Storage) -> AsyncIterator[StorageScheduleQueue]:
-    adapter = deferrals_queue(storage, None)
+    adapter = storage_schedule_queue(storage, None)
     yield adapter
     await adapter.close()
 
 
 @pytest.fixture
 async def queue(azurite: Azurite) -> AsyncIterator[QueueClient]:
-    """The queue as its trigger sees it; it is not there yet."""
+    """The queue as its trigger sees it; it does not exist yet."""
     async with QueueClient.from_connection_string(azurite.connection_string, QUEUE) as client:
         with suppress(ResourceNotFoundError):
             await client.delete_queue()
@@ -75,7 +75,7 @@ async def queue(azurite: Azurite) -> AsyncIterator[QueueClient]:
 
 
 class Credential:
-    """A managed identity whose tokens the simulator accepts; `failure` is raised in place of one."""
+    """A managed identity whose tokens the simulator accepts; `failure` is raised instead of a token."""
 
     def __init__(self, arm: ArmSimulator) -> None:
         self._arm = arm
@@ -99,7 +99,7 @@ class Credential:
 
 @dataclass(frozen=True)
 class Azure:
-    """The simulated ARM, and the adapter that talks to it."""
+    """The simulated ARM, and the adapter that is connected to it."""
 
     arm: ArmSimulator
     clock: ManualClock
@@ -111,7 +111,7 @@ class Azure:
 
 @pytest.fixture
 async def azure() -> AsyncIterator[Azure]:
-    clock = ManualClock()  # from now on: the SDK reads the wall clock to see whether a token is still good
+    clock = ManualClock()  # starts at the present: the SDK compares a token's lifetime with the wall clock
     arm = ArmSimulator(clock, options=Options(subscriptions=SUBSCRIPTIONS))
     endpoints = await arm.start()
     tls = ssl.create_default_context(cafile=str(endpoints.ca_file))

@@ -1,4 +1,4 @@
-"""The time of an event: whoever it asks, it gets an answer or the usual error before its time is up."""
+"""The deadline of an event: every request gets its answer, or the usual error, before the deadline."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from onboarding.azure.arm.arm_client import ArmAdapter
 from onboarding.azure.arm.resource_graph import GraphAdapter
 from onboarding.azure.http_connections import Connections
 from onboarding.azure.storage.breaker_store import TableBreakerStore
-from onboarding.azure.storage.storage_clients import deferrals_queue, onboarding_table
+from onboarding.azure.storage.storage_clients import onboarding_table, storage_schedule_queue
 from onboarding.azure.storage.table_ledger import TableLedger
 from onboarding.concurrency import deadline
 from onboarding.domain.errors import ArmError, StorageError
@@ -35,10 +35,10 @@ SOON = 3.0  # far less than the shortest timeout of a step
 
 
 class Silent:
-    """A server that takes every request and answers none; `dribble` sends a byte of an answer now and then."""
+    """A server that never answers; with `dribble`, it sends a byte of an answer now and then."""
 
     def __init__(self, *, dribble: bool = False) -> None:
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.over = asyncio.Event()
         self.dribble = dribble
         self.endpoint = ""
@@ -49,7 +49,7 @@ class Silent:
         return f"{account};TableEndpoint={self.endpoint}/account;QueueEndpoint={self.endpoint}/account;"
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        self.asked.append(request.method)
+        self.requests.append(request.method)
         answer = web.StreamResponse()
         if self.dribble:
             await answer.prepare(request)
@@ -77,7 +77,7 @@ async def silent(folder: Path | None = None, *, dribble: bool = False) -> AsyncI
         await runner.cleanup()
 
 
-async def in_time(work: Awaitable[object], seconds: float = SHORT) -> None:
+async def within_deadline(work: Awaitable[object], seconds: float = SHORT) -> None:
     began = time.monotonic()
     with deadline(seconds):
         await work
@@ -88,11 +88,11 @@ async def fails(work: Callable[[], Awaitable[object]], error: type[Exception], s
     async def failing() -> None:
         with pytest.raises(error) as raised:
             await work()
-        told.append(raised.value)
+        errors.append(raised.value)
 
-    told: list[Exception] = []
-    await in_time(failing(), seconds)
-    return told[0]
+    errors: list[Exception] = []
+    await within_deadline(failing(), seconds)
+    return errors[0]
 
 
 @EVERY_CALL
@@ -103,9 +103,9 @@ async def test_arm_s_answer_is_waited_for_as_long_as_the_event_lasts(tmp_path: P
         error = await fails(lambda: call(adapter, new_vm()), ArmError)
         await adapter.close()
     assert isinstance(error, ArmError)
-    told = classify(error.evidence, parse_errors({}), NOW)
-    assert (told.kind, told.cause, told.scope_wide) == ("transient", "platform-error", False)
-    assert len(server.asked) == 1
+    classified = classify(error.evidence, parse_errors({}), NOW)
+    assert (classified.kind, classified.cause, classified.scope_wide) == ("transient", "platform-error", False)
+    assert len(server.requests) == 1
 
 
 async def test_resource_graph_s_answer_is_waited_for_as_long_as_the_event_lasts(tmp_path: Path) -> None:
@@ -116,12 +116,12 @@ async def test_resource_graph_s_answer_is_waited_for_as_long_as_the_event_lasts(
 
 
 @EVERY_CALL
-async def test_arm_is_not_asked_when_only_the_time_to_write_it_down_is_left(tmp_path: Path, call: Call) -> None:
+async def test_no_request_to_arm_when_only_the_time_reserved_for_storage_is_left(tmp_path: Path, call: Call) -> None:
     async with silent(tmp_path) as server:
         adapter = ArmAdapter(Identity(), server.endpoint, SCOPE, lambda: NOW, connections=trusting(tmp_path))
         await fails(lambda: call(adapter, new_vm()), ArmError, seconds=0)
         await adapter.close()
-    assert server.asked == []
+    assert server.requests == []
 
 
 @pytest.mark.parametrize("dribble", [False, True], ids=["silent", "dribbling"])
@@ -130,30 +130,30 @@ async def test_storage_s_answer_is_waited_for_as_long_as_the_event_lasts(dribble
         await fails(lambda: TableLedger(table).read(new_vm()), StorageError)
         await fails(lambda: create(TableLedger(table), row_of(new_vm()), trigger()), StorageError)
         await fails(lambda: TableBreakerStore(table).read("s"), StorageError)
-        schedule_queue = deferrals_queue(storage_of(server.connection), None)
+        schedule_queue = storage_schedule_queue(storage_of(server.connection), None)
         await fails(lambda: schedule_queue.schedule(ScheduledCheck(new_vm(), OMS, TIME), TIME), StorageError)
         await schedule_queue.close()
 
 
-async def test_storage_is_not_asked_when_no_time_is_left() -> None:
+async def test_no_request_to_storage_when_no_time_is_left() -> None:
     async with silent() as server, onboarding_table(storage_of(server.connection), None) as table:
         await fails(lambda: TableLedger(table).read(new_vm()), StorageError, seconds=0)
         await fails(lambda: TableBreakerStore(table).read("s"), StorageError, seconds=0)
-    assert server.asked == []
+    assert server.requests == []
 
 
-async def test_storage_has_time_left_when_arm_had_none(tmp_path: Path) -> None:
-    """What ARM was given ends before the event does: its row can still be written."""
+async def test_storage_has_time_left_after_arm_used_up_its_share(tmp_path: Path) -> None:
+    """ARM's share of the time ends before the event's deadline, so the row can still be written."""
 
     async def event() -> None:
         with pytest.raises(ArmError):
             await adapter.read_machine(new_vm())
         with pytest.raises(StorageError):
             await TableLedger(table).read(new_vm())
-        assert storage.asked
+        assert storage.requests
 
     async with silent(tmp_path) as server, silent() as storage:
         adapter = ArmAdapter(Identity(), server.endpoint, SCOPE, lambda: NOW, connections=trusting(tmp_path))
         async with onboarding_table(storage_of(storage.connection), None, Connections()) as table:
-            await in_time(event())
+            await within_deadline(event())
         await adapter.close()

@@ -1,4 +1,4 @@
-"""Outcome events on a topic of the user's, as the real SDK sends them; a topic that takes none stops nothing."""
+"""Outcome events on the user's topic, sent by the real SDK; a topic that refuses them stops nothing."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def test_a_final_outcome_arrives_as_a_cloud_event(topic: CustomTopic, publ
     assert set(event["data"]) == set(row.to_properties())
 
 
-async def test_the_same_outcome_told_twice_has_the_same_id_and_another_has_another(
+async def test_an_outcome_published_twice_has_the_same_id_and_another_outcome_has_another(
     topic: CustomTopic, publisher: TopicPublisher
 ) -> None:
     vm = new_vm()
@@ -74,7 +74,7 @@ async def test_a_topic_that_refuses_the_key_stops_nothing_and_its_key_is_not_sho
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 413, 429, 500, 503])
-async def test_a_topic_that_refuses_is_asked_once_and_not_waited_for(status: int) -> None:
+async def test_a_refusal_of_the_topic_is_not_retried_or_waited_for(status: int) -> None:
     def busy() -> web.Response:
         answer = refusal(status, "Refused")
         answer.headers["Retry-After"] = "600"
@@ -85,16 +85,16 @@ async def test_a_topic_that_refuses_is_asked_once_and_not_waited_for(status: int
         async with asyncio.timeout(10):
             assert not await publisher.publish(final(new_vm()))
         await publisher.close()
-    assert len(stub.asked) == 1
+    assert len(stub.requests) == 1
 
 
-async def test_a_topic_that_is_not_there_stops_nothing() -> None:
+async def test_a_missing_topic_stops_nothing() -> None:
     publisher = TopicPublisher("http://127.0.0.1:9/api/events", AzureKeyCredential(KEY))
     assert not await publisher.publish(final(new_vm()))
     await publisher.close()
 
 
-async def test_where_no_topic_is_set_nobody_is_told() -> None:
+async def test_without_a_topic_nothing_is_published() -> None:
     publisher = NullPublisher()
     assert not await publisher.publish(final(new_vm()))
     await publisher.close()

@@ -24,6 +24,8 @@ ROOT = Path(__file__).parents[2]
 VMS, SEED = 20, 4
 MARK = "DEMO_RUN"
 
+pytestmark = pytest.mark.timeout(120)  # the first test waits for a whole demo, which gets 90 seconds
+
 needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds child processes in /proc")
 
 

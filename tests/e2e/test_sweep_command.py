@@ -73,7 +73,7 @@ async def test_what_it_finds_is_put_on_the_queue_and_asked_for_once(laptop: Lapt
 
     code, out, err = await onboard_sweep(laptop)
     assert (code, out) == (1, "")
-    assert "what an earlier sweep found is still being visited" in err
+    assert "the requests of an earlier sweep are still being worked off" in err
 
 
 @pytest.mark.parametrize(

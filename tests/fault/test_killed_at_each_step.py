@@ -27,7 +27,10 @@ from simulator.storm.targets import AMA, OMS, TARGETS, Target
 from simulator.tls import certificates_in
 from tests.fault.tripwire import Snare, Step, Tripwire
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(240),  # the first one waits for seventeen deaths, each of them followed by the start of a host
+]
 
 # Both extensions install on CentOS 7, and only the first on CentOS 6.
 IMAGE = {"publisher": "OpenLogic", "offer": "CentOS", "sku": "7_9-gen2", "version": "7.9.2021020401"}

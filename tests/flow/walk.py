@@ -24,7 +24,7 @@ from onboarding.application.notifications import (
     VmStarted,
     VmWritten,
 )
-from onboarding.application.ports import Entry, Known, Message, Reading, ScheduledCheck, Versions
+from onboarding.application.ports import ArmAnswer, MachineRows, Message, RowVersions, RowWrite, ScheduledCheck
 from onboarding.domain.errors import ArmError, OnboardingError, StorageError
 from onboarding.domain.failures.classification import ExtensionState, read_extension_state
 from onboarding.domain.failures.evidence import Evidence
@@ -161,12 +161,12 @@ class StrictArm(ArmInMemory):
             return f"the machine is {properties['provisioningState']}"
         return "" if "running" in str(properties["instanceView"]["statuses"]) else "the machine is stopped"
 
-    async def read_machine(self, vm: VmId, *, to_install: bool = False) -> Reading:
+    async def read_machine(self, vm: VmId, *, to_install: bool = False) -> ArmAnswer:
         await self._turns.pass_on()
         self._fail_read()
         return await super().read_machine(vm, to_install=to_install)
 
-    async def read_extension(self, vm: VmId, name: str) -> Reading:
+    async def read_extension(self, vm: VmId, name: str) -> ArmAnswer:
         await self._turns.pass_on()
         self._fail_read()
         return await super().read_extension(vm, name)
@@ -220,7 +220,7 @@ class StrictLedger(LedgerInMemory):
         self.faults: list[str] = []
         self.lines = 0
 
-    async def read(self, vm: VmId, *, new: bool = False) -> Known:
+    async def read(self, vm: VmId, *, new: bool = False) -> MachineRows:
         await self._turns.pass_on()
         return await super().read(vm, new=new)
 
@@ -228,12 +228,12 @@ class StrictLedger(LedgerInMemory):
         self,
         machine: MachineRow,
         version: str | None,
-        entries: Sequence[Entry],
+        entries: Sequence[RowWrite],
         trigger: EventRef,
         *,
         again: bool = False,
         rest: Mapping[str, Any] | None = None,
-    ) -> Versions:
+    ) -> RowVersions:
         await self._turns.pass_on()
         fault = self.faults.pop(0) if self.faults else ""
         if fault == "fails":
@@ -525,7 +525,7 @@ class Walk:
 
     async def do_ask(self, policy: str, host: int) -> None:
         try:
-            await self.hosts[host].requests.ask(VM, OperatorRequest(policy=policy))
+            await self.hosts[host].requests.handle(VM, OperatorRequest(policy=policy))
         except ArmError:
             pass
         except (StorageError, Died) as error:

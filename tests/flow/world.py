@@ -19,20 +19,20 @@ from onboarding.application.notifications import (
     VmWritten,
 )
 from onboarding.application.ports import (
-    Entry,
-    Known,
+    ArmAnswer,
+    MachineRows,
     Message,
     Ports,
-    Reading,
     ReconcileRequest,
+    RowVersions,
+    RowWrite,
     ScheduledCheck,
-    Stored,
     StoredBreaker,
     StoredMachine,
     StoredRollout,
+    StoredRow,
     StoredSweep,
     SweepState,
-    Versions,
 )
 from onboarding.application.rules import Rules
 from onboarding.application.sweep.sweep_queue import Budget, SweepReport
@@ -157,7 +157,7 @@ class ArmInMemory:
         self.clock: Callable[[], datetime] = lambda: START
         self.conflicts = 0  # requests that met another extension's write of ours under way
 
-    async def read_machine(self, vm: VmId, *, to_install: bool = False) -> Reading:
+    async def read_machine(self, vm: VmId, *, to_install: bool = False) -> ArmAnswer:
         self.calls.append("GET")
         if self.read_errors:
             raise ArmError(self.read_errors.pop(0))
@@ -166,9 +166,9 @@ class ArmInMemory:
                 f"The Resource 'Microsoft.Compute/virtualMachines/{vm.name}' under resource group 'rg' was not found."
             )
             raise ArmError(Evidence(http_status=404, code="ResourceNotFound", message=message))
-        return Reading(copy.deepcopy(self.machines[vm.key]), self.clock())
+        return ArmAnswer(copy.deepcopy(self.machines[vm.key]), self.clock())
 
-    async def read_extension(self, vm: VmId, name: str) -> Reading:
+    async def read_extension(self, vm: VmId, name: str) -> ArmAnswer:
         self.calls.append("GET extension")
         if self.read_errors:
             raise ArmError(self.read_errors.pop(0))
@@ -179,7 +179,7 @@ class ArmInMemory:
         body = copy.deepcopy(found)
         views = machine["properties"].get("instanceView", {}).get("extensions", [])
         body["properties"]["instanceView"] = next((v for v in views if v["name"] == found["name"]), {})
-        return Reading(body, self.clock())
+        return ArmAnswer(body, self.clock())
 
     async def read_image(self, image_id: str) -> Mapping[str, Any]:
         self.calls.append("IMAGE")
@@ -258,7 +258,7 @@ class LedgerInMemory:
 
     def __init__(self) -> None:
         self.machines: dict[str, StoredMachine] = {}
-        self.rows: dict[tuple[str, str], Stored] = {}
+        self.rows: dict[tuple[str, str], StoredRow] = {}
         self.history: dict[tuple[str, str, str], Row] = {}
         self.notes: dict[tuple[str, str, datetime | None], Row] = {}
         self.reachable = True
@@ -266,24 +266,24 @@ class LedgerInMemory:
         self.writes = 0
         self.calls: list[str] = []
 
-    async def read(self, vm: VmId, *, new: bool = False) -> Known:
+    async def read(self, vm: VmId, *, new: bool = False) -> MachineRows:
         self._check()
         machine = self.machines.get(vm.key)
         if new and machine is None:
-            return Known()
+            return MachineRows()
         rows = {extension: stored for (key, extension), stored in self.rows.items() if key == vm.key}
-        return Known(machine, rows)
+        return MachineRows(machine, rows)
 
     async def commit(
         self,
         machine: MachineRow,
         version: str | None,
-        entries: Sequence[Entry],
+        entries: Sequence[RowWrite],
         trigger: EventRef,
         *,
         again: bool = False,
         rest: Mapping[str, Any] | None = None,
-    ) -> Versions:
+    ) -> RowVersions:
         self._check()
         key = machine.resource_id.lower()
         current = self.machines.get(key)
@@ -299,21 +299,21 @@ class LedgerInMemory:
         self.machines[key] = StoredMachine(MachineRow.from_properties(machine.to_properties()), written)
         for entry in entries:
             row = entry.row
-            self.rows[(key, row.extension)] = Stored(Row.from_properties(row.to_properties()), written)
+            self.rows[(key, row.extension)] = StoredRow(Row.from_properties(row.to_properties()), written)
             if entry.history:
                 self.history[(key, row.extension, trigger.id)] = row
             if entry.ended is not None:
                 self.history[(key, row.extension, f"{trigger.id}.ended")] = entry.ended
             if entry.history and row.outcome.final:
                 self.notes[(row.resource_id, row.extension, row.finished_at)] = row
-        return Versions(written, {entry.row.extension: written for entry in entries})
+        return RowVersions(written, {entry.row.extension: written for entry in entries})
 
     async def undo(
         self,
         machine: MachineRow,
         version: str,
         extension: str,
-        before: Stored | None,
+        before: StoredRow | None,
         at: str,
         *,
         rest: Mapping[str, Any] | None = None,
@@ -326,7 +326,7 @@ class LedgerInMemory:
         self.machines[key] = StoredMachine(machine, f"v{self.writes}")
         del self.rows[(key, extension)]
         if before is not None:
-            self.rows[(key, extension)] = Stored(before.row, f"v{self.writes}")
+            self.rows[(key, extension)] = StoredRow(before.row, f"v{self.writes}")
 
     async def append(self, row: Row, trigger: EventRef) -> None:
         self._check()
@@ -360,7 +360,7 @@ class LedgerInMemory:
                 self.takes()
                 yield row
 
-    async def told(self, row: Row) -> None:
+    async def mark_published(self, row: Row) -> None:
         self._check()
         self.notes.pop((row.resource_id, row.extension, row.finished_at), None)
 
@@ -445,7 +445,7 @@ class PoisonInMemory:
         self.messages: list[Message | str] = []
         self.errors: list[StorageError] = []
 
-    async def give_back(self) -> AsyncIterator[bool]:
+    async def requeue(self) -> AsyncIterator[bool]:
         for message in list(self.messages):
             yield not isinstance(message, str)
 
@@ -461,7 +461,7 @@ class PolicyStatesInMemory:
     def __init__(self) -> None:
         self.stored: dict[str, PolicyState] = {}
 
-    async def every(self) -> Mapping[str, PolicyState]:
+    async def read_all(self) -> Mapping[str, PolicyState]:
         return dict(self.stored)
 
     async def write(self, state: PolicyState) -> None:
@@ -511,7 +511,7 @@ class RolloutsInMemory:
         self.stored[state.policy] = StoredRollout(state, f"v{self.trips}")
         return f"v{self.trips}"
 
-    async def every(self) -> tuple[RolloutState, ...]:
+    async def read_all(self) -> tuple[RolloutState, ...]:
         return tuple(stored.state for stored in self.stored.values())
 
 

@@ -1,4 +1,4 @@
-"""One Azurite and one host with the full app for all tests of this folder: starting them is what takes time."""
+"""One Azurite and one host with the full app for all tests of this folder, since starting them takes long."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WORK_QUEUE = "work"
 
 
 class Client:
-    """HTTP to a host, and what the app says it saw."""
+    """An HTTP client of a host, with access to what the app has seen."""
 
     def __init__(self, host: FunctionsHost, session: aiohttp.ClientSession) -> None:
         self.host = host
@@ -61,7 +61,7 @@ async def client(host: FunctionsHost) -> AsyncIterator[Client]:
 
 
 async def eventually[T](check: Callable[[], Awaitable[T]], within: float = 10.0) -> T:
-    """The first truthy answer; fails with the last one."""
+    """The first truthy answer; after too many tries it fails with the last one."""
     deadline = time.monotonic() + within
     found = await check()
     while not found:

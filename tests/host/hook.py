@@ -12,7 +12,7 @@ from aiohttp.test_utils import TestServer
 
 
 class Hook:
-    """Answers with the given statuses in turn, then 200; `requests` keeps what came, without the handshakes."""
+    """Answers with the given statuses in turn, then 200; `requests` keeps the requests without the handshakes."""
 
     def __init__(self, statuses: Iterable[int] = (), slow: float = 0.0) -> None:
         self._statuses = iter(statuses)
@@ -39,11 +39,11 @@ class Hook:
 
     @property
     def events(self) -> list[Any]:
-        """Every event that came, one by one, whatever its schema."""
+        """Every received event, one by one, in either schema."""
         return [e for _, body in self.requests for e in (body if isinstance(body, list) else [body])]
 
     async def answered(self) -> int:
-        """How many requests came so far."""
+        """The number of requests so far."""
         return len(self.requests)
 
     async def _receive(self, request: web.Request) -> web.Response:

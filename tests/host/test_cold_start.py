@@ -1,4 +1,4 @@
-"""What a worker loads, and what becomes of it: an ignored event must not wait for SDKs that it does not need."""
+"""What a worker loads, and how the garbage collector treats it: an ignored event must not wait for SDKs."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ import gc, json, os
 from onboarding.app import Worker
 
 Worker(os.environ).application
-told = {"enabled": gc.isenabled(), "left_alone": gc.get_freeze_count(), "looked_at": len(gc.get_objects())}
-print(json.dumps(told))
+state = {"enabled": gc.isenabled(), "frozen": gc.get_freeze_count(), "tracked": len(gc.get_objects())}
+print(json.dumps(state))
 """
 
 
-def test_the_collector_works_on_after_the_sdks_were_loaded_and_leaves_them_alone() -> None:
+def test_the_collector_is_on_after_the_sdks_were_loaded_and_leaves_them_alone() -> None:
     own = dict(os.environ)
     forget_settings(own)
     own |= {"AzureWebJobsStorage": STORAGE}
     done = subprocess.run([sys.executable, "-c", LOADED], env=own, cwd=ROOT, capture_output=True, text=True, check=True)
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert told["enabled"]
-    assert told["left_alone"] > 100 * told["looked_at"]
+    state = json.loads(done.stdout.splitlines()[-1])
+    assert state["enabled"]
+    assert state["frozen"] > 100 * state["tracked"]
 
 
 FAILED = """
@@ -73,7 +73,7 @@ for _ in range(2):
 """
 
 
-def test_what_could_not_be_loaded_is_not_kept_however_often_it_is_tried() -> None:
+def test_garbage_of_failed_loads_is_collected() -> None:
     own = dict(os.environ)
     forget_settings(own)
     done = subprocess.run([sys.executable, "-c", FAILED], env=own, cwd=ROOT, capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""Event Grid as an endpoint sees it. A day of the cloud passes in less than a second."""
+"""The simulated Event Grid as an endpoint sees it. A simulated day takes less than a second."""
 
 from __future__ import annotations
 
@@ -126,24 +126,24 @@ async def test_an_answer_that_is_too_late_is_a_failure() -> None:
 
 
 @BOTH
-async def test_what_is_given_up_becomes_a_dead_letter(tmp_path: Path, schema: EventSchema) -> None:
+async def test_an_event_that_is_given_up_becomes_a_dead_letter(tmp_path: Path, schema: EventSchema) -> None:
     async with Hook([500] * 9) as hook, EventGrid(FAST, options=Options(dead_letters=tmp_path)) as grid:
         await grid.subscribe(Subscription("Onboarding", hook.url, schema, retry=RetryPolicy(max_delivery_attempts=3)))
         grid.publish(event("1"))
         await grid.idle()
         assert (len(hook.requests), grid.counters.dead_lettered, grid.counters.delivered) == (3, 1, 0)
     (letter,) = DeadLetters(tmp_path).read()
-    told = {name.lower(): value for name, value in letter.items()}
-    assert told["deadletterreason"] == "MaxDeliveryAttemptsExceeded"
-    assert told["deliveryattempts"] == 3
-    assert told["lastdeliveryoutcome"] == "GenericError"
-    assert told["publishtime"] <= told["lastdeliveryattempttime"]
+    properties = {name.lower(): value for name, value in letter.items()}
+    assert properties["deadletterreason"] == "MaxDeliveryAttemptsExceeded"
+    assert properties["deliveryattempts"] == 3
+    assert properties["lastdeliveryoutcome"] == "GenericError"
+    assert properties["publishtime"] <= properties["lastdeliveryattempttime"]
     assert letter["id"] == "1"
     assert ("deadLetterReason" in letter) == (schema is EventSchema.EVENT_GRID)
     assert ("specversion" in letter) == (schema is EventSchema.CLOUD_EVENTS)
     (path,) = DeadLetters(tmp_path).files()
     subscription, year, _month, _day, _hour, _file = path.relative_to(tmp_path).parts
-    assert (subscription, year) == ("ONBOARDING", told["lastdeliveryattempttime"][:4])
+    assert (subscription, year) == ("ONBOARDING", properties["lastdeliveryattempttime"][:4])
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ async def test_an_event_that_outlives_its_time_is_given_up_when_it_is_due(tmp_pa
     assert letter["deliveryAttempts"] < 10
 
 
-async def test_an_event_without_a_place_for_dead_letters_is_dropped() -> None:
+async def test_an_event_without_a_dead_letter_destination_is_dropped() -> None:
     async with Hook([400]) as hook, EventGrid(FAST) as grid:
         await grid.subscribe(Subscription("s", hook.url))
         grid.publish(event("1"))
@@ -201,7 +201,7 @@ async def test_an_event_without_a_place_for_dead_letters_is_dropped() -> None:
         (EventFilter(advanced=(StringIn("subject.deeper", ("write",)),)), ""),
     ],
 )
-async def test_a_subscription_gets_what_its_filter_wants(wanted: EventFilter, ids: str) -> None:
+async def test_a_subscription_gets_the_events_that_its_filter_selects(wanted: EventFilter, ids: str) -> None:
     async with Hook() as hook, EventGrid(FAST) as grid:
         await grid.subscribe(Subscription("s", hook.url, filter=wanted))
         grid.publish(event("1"))
@@ -254,7 +254,7 @@ def test_a_bad_fault_script_names_the_place(script: dict[str, Any], message: str
         Faults.parse(script)
 
 
-async def test_deliveries_at_once_are_bounded_and_batches_form_behind_them() -> None:
+async def test_concurrent_deliveries_are_bounded_and_waiting_events_form_batches() -> None:
     options = Options(max_concurrent_deliveries=3)
     async with Hook(slow=0.02) as hook, EventGrid(FAST, options=options) as grid:
         await grid.subscribe(Subscription("s", hook.url, EventSchema.CLOUD_EVENTS, max_events_per_batch=10))
@@ -267,7 +267,7 @@ async def test_deliveries_at_once_are_bounded_and_batches_form_behind_them() -> 
         assert hook.requests[0][0]["content-type"] == "application/cloudevents-batch+json; charset=utf-8"
 
 
-async def test_a_sick_endpoint_holds_back_new_events() -> None:
+async def test_a_failing_endpoint_delays_new_events() -> None:
     async with Hook([404]) as hook, EventGrid(Clock(1000)) as grid:
         await grid.subscribe(Subscription("s", hook.url))
         grid.publish(event("first"))

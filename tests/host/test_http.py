@@ -1,4 +1,4 @@
-"""HTTP functions and the host's administration, seen from outside."""
+"""HTTP functions and the host's administration endpoints, used over HTTP."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def test_route_parameters_reach_the_function(client: Client, path: str, ro
         ("GET", "/runtime/webhooks/eventgrid"),
     ],
 )
-async def test_what_no_route_matches_is_not_found(client: Client, method: str, path: str) -> None:
+async def test_a_request_without_a_route_is_not_found(client: Client, method: str, path: str) -> None:
     assert (await client.send(method, path))[0] == 404
 
 
@@ -50,11 +50,11 @@ async def test_a_failed_function_is_an_error_without_details(client: Client, pat
     assert await client.send("GET", path) == (500, "")
 
 
-async def test_levels_are_not_checked_unless_asked_for(client: Client) -> None:
+async def test_levels_are_not_checked_by_default(client: Client) -> None:
     assert await client.send("GET", "/api/secret") == (200, "only for admins")
 
 
-async def test_the_host_tells_its_state_and_its_functions(client: Client) -> None:
+async def test_the_host_shows_its_state_and_its_functions(client: Client) -> None:
     status, body = await client.send("GET", "/admin/host/status")
     assert status == 200
     assert json.loads(body)["state"] == "Running"
@@ -92,7 +92,7 @@ async def guarded(azurite: Azurite) -> AsyncIterator[Client]:
             yield Client(host, session)
 
 
-async def test_keys_are_checked_when_asked_for(guarded: Client) -> None:
+async def test_keys_are_checked_if_the_host_is_started_so(guarded: Client) -> None:
     hook = "/runtime/webhooks/eventgrid?functionName=on_event"
     kind = {"aeg-event-type": "Notification"}
     for method, path, headers, open_status in (

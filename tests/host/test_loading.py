@@ -1,4 +1,4 @@
-"""Apps and configurations that cannot be served, and how a host ends."""
+"""Apps and configurations that a host cannot serve, and how a host ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The zip that Azure runs: what is in it, that it loads with nothing besides, and that it is the same each time.
+"""The zip that Azure runs: what it holds, that it loads with its own packages only, and that each build is the same.
 
 The packages are those of the test's own environment: building one downloads nothing here.
 """
@@ -20,6 +20,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.timeout(180)  # all packages are copied, compiled and zipped, and once more for the second zip
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ".python_packages/lib/site-packages/"
 for_this_machine = pytest.mark.skipif(
@@ -29,7 +31,7 @@ for_this_machine = pytest.mark.skipif(
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    told: dict[str, Any]
+    manifest: dict[str, Any]
     path: Path
     names: list[str]
 
@@ -41,7 +43,7 @@ def build(site_packages: Path, output: Path) -> subprocess.CompletedProcess[str]
 
 @pytest.fixture(scope="module")
 def site_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What requirements.txt pins, as it is installed here."""
+    """The packages that requirements.txt pins, as they are installed here."""
     folder = tmp_path_factory.mktemp("packages")
     for name in re.findall(r"^([\w.-]+)==", (ROOT / "requirements.txt").read_text(), re.MULTILINE):
         for file in importlib.metadata.distribution(name).files or ():
@@ -61,7 +63,7 @@ def built(site_packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Buil
         return Built(json.loads(done.stdout), path, archive.namelist())
 
 
-def test_it_holds_the_app_and_its_packages_and_nothing_else(built: Built) -> None:
+def test_the_zip_holds_the_app_and_its_packages_and_nothing_else(built: Built) -> None:
     top = {name.partition("/")[0] for name in built.names}
     ours = {"function_app.py", "host.json", "requirements.txt", "onboarding", "policies"}
     assert top == {*ours, "__pycache__", ".python_packages"}
@@ -71,7 +73,7 @@ def test_it_holds_the_app_and_its_packages_and_nothing_else(built: Built) -> Non
     assert not any(name.startswith(PACKAGES + "bin/") for name in built.names)
 
 
-def test_it_holds_what_the_deployment_without_it_holds(built: Built) -> None:
+def test_the_zip_holds_nothing_that_funcignore_leaves_out(built: Built) -> None:
     patterns = (ROOT / ".funcignore").read_text().splitlines()
     top = {name.partition("/")[0] for name in built.names} - {"__pycache__"}
     assert not [name for name in top for pattern in patterns if fnmatch(name, pattern)]
@@ -88,14 +90,14 @@ def test_every_module_has_byte_code_that_is_not_checked_against_its_source(built
 
 
 @for_this_machine
-def test_it_loads_with_nothing_but_its_own_packages(built: Built) -> None:
-    assert set(built.told["functions"]) == {"on_resource_event", "on_deferral", "sweep", "get_health", "get_check"}
+def test_the_zip_loads_with_its_own_packages_only(built: Built) -> None:
+    assert set(built.manifest["functions"]) == {"on_resource_event", "on_deferral", "sweep", "get_health", "get_check"}
 
 
 def test_the_same_sources_make_the_same_zip(built: Built, site_packages: Path, tmp_path: Path) -> None:
     done = build(site_packages, tmp_path / "deeper" / "again.zip")
 
-    assert json.loads(done.stdout)["sha256"] == built.told["sha256"]
+    assert json.loads(done.stdout)["sha256"] == built.manifest["sha256"]
 
 
 @for_this_machine
@@ -108,7 +110,7 @@ def test_a_package_that_lacks_something_is_not_built(tmp_path: Path) -> None:
     assert not (tmp_path / "app.zip").exists()
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     done = build(tmp_path / "nowhere", tmp_path / "app.zip")
 
     assert done.returncode == 1

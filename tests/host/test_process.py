@@ -1,4 +1,4 @@
-"""Child processes: they start, they fail with a reason, and they always end."""
+"""Child processes start, fail with a reason, and always end."""
 
 from __future__ import annotations
 

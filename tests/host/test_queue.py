@@ -16,7 +16,7 @@ from tests.host.conftest import WORK_QUEUE, Client, eventually
 
 @pytest.fixture
 async def queue(azurite: Azurite) -> AsyncIterator[QueueClient]:
-    """The queue that the app listens to; made here, long after the host began to listen."""
+    """The queue that the app listens to; it is created here, long after the host has begun to listen."""
     async with QueueClient.from_connection_string(azurite.connection_string, WORK_QUEUE) as client:
         try:
             await client.create_queue()
@@ -37,7 +37,7 @@ async def drained(queue: QueueClient) -> bool:
     return await left(queue) == 0
 
 
-async def test_a_message_is_taken_once_and_deleted(client: Client, queue: QueueClient) -> None:
+async def test_a_message_is_handled_once_and_deleted(client: Client, queue: QueueClient) -> None:
     sent = await queue.send_message("plain text")
     await eventually(lambda: deliveries(client, "plain text"))
     await eventually(lambda: drained(queue))
@@ -45,7 +45,7 @@ async def test_a_message_is_taken_once_and_deleted(client: Client, queue: QueueC
     assert [m["id"] for m in await client.seen("on_message") if m["text"] == "plain text"] == [sent.id]
 
 
-async def test_a_failed_message_comes_again(client: Client, queue: QueueClient) -> None:
+async def test_a_failed_message_is_delivered_again(client: Client, queue: QueueClient) -> None:
     await queue.send_message("once")
     await eventually(lambda: drained(queue))
     assert await deliveries(client, "once") == [1, 2]
@@ -61,7 +61,7 @@ async def test_a_message_that_always_fails_ends_in_the_poison_queue(
         assert [message.content async for message in poison.receive_messages()] == ["bad"]
 
 
-async def test_many_messages_are_all_taken(client: Client, queue: QueueClient) -> None:
+async def test_many_messages_are_all_handled(client: Client, queue: QueueClient) -> None:
     for number in range(40):
         await queue.send_message(f"many-{number}")
     await eventually(lambda: drained(queue))
@@ -78,7 +78,7 @@ def on_message(message: func.QueueMessage) -> None:
 """
 
 
-async def test_base64_is_the_default_and_what_is_not_goes_to_the_poison_queue(tmp_path: Path, azurite: Azurite) -> None:
+async def test_base64_is_the_default_and_other_texts_go_to_the_poison_queue(tmp_path: Path, azurite: Azurite) -> None:
     (tmp_path / "function_app.py").write_text(APP)
     (tmp_path / "host.json").write_text('{"version": "2.0"}')
     connection = azurite.connection_string

@@ -1,4 +1,4 @@
-"""`onboard replay` against a running host: what arrives, and what is said when it is not taken."""
+"""`onboard replay` against a running host: which events arrive, and the errors if they do not."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def replay(host: FunctionsHost, file: Path, *arguments: str) -> int:
 
 
 def seen(host: FunctionsHost, identity: str) -> list[dict[str, Any]]:
-    """What the function was given under that id."""
+    """The event with that id, as the function received it."""
     with urlopen(f"{host.url}/api/seen") as response:
         entries = json.load(response)
     events = [entry["event"] for entry in entries if entry["function"] == "on_event"]
@@ -36,7 +36,7 @@ def event(identity: str, **data: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("schema", ["keep", "eventgrid", "cloudevents"])
 @pytest.mark.parametrize("form", ["one", "array", "lines"])
-def test_every_form_of_file_arrives_event_by_event_in_the_schema_that_is_asked_for(
+def test_every_form_of_file_arrives_event_by_event_in_the_requested_schema(
     host: FunctionsHost, tmp_path: Path, schema: str, form: str
 ) -> None:
     names = [f"{schema}-{form}-{number}" for number in range(1 if form == "one" else 3)]
@@ -54,7 +54,7 @@ def test_every_form_of_file_arrives_event_by_event_in_the_schema_that_is_asked_f
         assert arrived["time" if schema == "cloudevents" else "eventTime"] == "2026-11-20T10:00:00Z"
 
 
-def test_what_dead_lettering_added_is_not_sent(host: FunctionsHost) -> None:
+def test_properties_that_dead_lettering_added_are_not_sent(host: FunctionsHost) -> None:
     assert replay(host, SAMPLES / "dead-lettered.json") == 0
 
     (grid,) = seen(host, "e7e27000-0000-4000-8000-000000000009")
@@ -114,8 +114,8 @@ def test_the_samples_are_read_as_their_page_says(
 ) -> None:
     replay(host, SAMPLES / file, "--format", "json")
 
-    told = [json.loads(line)["readAs"].partition(":")[0] for line in capsys.readouterr().out.splitlines()]
-    assert told == read_as
+    read = [json.loads(line)["readAs"].partition(":")[0] for line in capsys.readouterr().out.splitlines()]
+    assert read == read_as
     assert f"`{file}`" in (SAMPLES / "README.md").read_text()
 
 
@@ -126,7 +126,7 @@ def test_every_sample_is_in_the_table_of_its_page() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "error"),
     [
         ("", "is empty"),
         ("  \n", "is empty"),
@@ -137,8 +137,8 @@ def test_every_sample_is_in_the_table_of_its_page() -> None:
         ("[[]]", "line 1: is no event"),
     ],
 )
-def test_what_is_no_event_is_named_by_its_line_before_anything_is_sent(
-    host: FunctionsHost, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, told: str
+def test_a_line_without_an_event_is_named_before_anything_is_sent(
+    host: FunctionsHost, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, error: str
 ) -> None:
     file = tmp_path / "events.json"
     file.write_text(text)
@@ -147,11 +147,11 @@ def test_what_is_no_event_is_named_by_its_line_before_anything_is_sent(
 
     captured = capsys.readouterr()
     assert f"{file}" in captured.err
-    assert told in captured.err
+    assert error in captured.err
     assert captured.out == ""
 
 
-def test_where_no_host_listens_it_says_how_to_start_one(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_host_the_error_says_how_to_start_one(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://user:key@127.0.0.1:{free.getsockname()[1]}/?code=key"
@@ -164,7 +164,7 @@ def test_where_no_host_listens_it_says_how_to_start_one(capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize("url", ["localhost:7071", "ftp://localhost", "http://", "http://localhost:port", "/"])
-def test_a_url_that_is_none_is_bad_input(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_malformed_url_is_bad_input(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["replay", str(SAMPLES / "vm-created.json"), "--to", url]) == 2
     assert "--to" in capsys.readouterr().err
 
@@ -202,7 +202,7 @@ def test_a_container_is_to_be_downloaded_first(capsys: pytest.CaptureFixture[str
     assert "az storage blob download-batch" in capsys.readouterr().err
 
 
-def test_poison_is_put_back_and_what_is_none_of_ours_stays(
+def test_poison_messages_are_requeued_and_foreign_messages_stay(
     azurite: Azurite, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     vm = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/web01"

@@ -10,20 +10,20 @@ from simulator.eventgrid.retry import TIMED_OUT, UNREACHABLE, answer, delay, pro
 MINUTE, HOUR = 60, 3600
 
 
-def test_the_schedule_is_azures_and_then_every_twelve_hours() -> None:
+def test_the_retry_schedule_is_azures_and_then_every_twelve_hours() -> None:
     waits = [delay(attempt, answer(500), EndpointType.AZURE_FUNCTION) for attempt in range(1, 13)]
     steps = [10, 30, MINUTE, 5 * MINUTE, 10 * MINUTE, 30 * MINUTE, HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR]
     assert waits == [*steps, 12 * HOUR, 12 * HOUR]
 
 
 @pytest.mark.parametrize(("status", "least"), [(404, 5 * MINUTE), (408, 2 * MINUTE), (503, 30), (500, 10), (429, 10)])
-def test_some_answers_wait_longer_at_first(status: int, least: int) -> None:
+def test_some_answers_delay_the_first_retry(status: int, least: int) -> None:
     assert delay(1, answer(status), EndpointType.WEB_HOOK) == least
     assert delay(7, answer(status), EndpointType.WEB_HOOK) == HOUR
 
 
 @pytest.mark.parametrize("failed", [TIMED_OUT, UNREACHABLE])
-def test_no_answer_is_tried_again(failed: object) -> None:
+def test_a_missing_answer_is_retried(failed: object) -> None:
     assert delay(1, failed, EndpointType.WEB_HOOK) == 10  # type: ignore[arg-type]
 
 
@@ -37,7 +37,7 @@ def test_no_others_are(status: int) -> None:
     assert not answer(status).accepted
 
 
-def test_probation_is_for_sick_endpoints_not_for_failed_functions() -> None:
+def test_probation_is_for_failing_endpoints_not_for_failed_functions() -> None:
     assert (probation(answer(500)), probation(answer(404)), probation(UNREACHABLE)) == (0, 5 * MINUTE, 30)
 
 

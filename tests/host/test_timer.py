@@ -57,7 +57,7 @@ def test_the_next_time(text: str, following: str) -> None:
         *("00:00:00", "*/x * * * * *", "? * * * * *"),
     ],
 )
-def test_a_schedule_that_is_none_is_named(text: str) -> None:
+def test_a_malformed_schedule_is_named(text: str) -> None:
     with pytest.raises(BadSchedule, match="schedule expression"):
         parse_schedule(text)
 

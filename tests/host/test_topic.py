@@ -1,4 +1,4 @@
-"""The custom topic, as the Azure SDK's own publisher finds it."""
+"""The simulated custom topic, used by the Azure SDK's own publisher."""
 
 from __future__ import annotations
 

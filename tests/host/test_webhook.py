@@ -1,4 +1,4 @@
-"""The Event Grid door of the host, seen from outside."""
+"""The Event Grid webhook of the host, used over HTTP."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from onboarding.application.notifications import (
     VmStarted,
     VmWritten,
 )
-from onboarding.application.ports import Entry, Message, Reading, Stored, SweepState, Versions
+from onboarding.application.ports import ArmAnswer, Message, RowVersions, RowWrite, StoredRow, SweepState
 from onboarding.azure.outcome_topic import outcome_event
 from onboarding.azure.storage.breaker_store import TableBreakerStore
 from onboarding.azure.storage.policy_version_store import TablePolicyStates
@@ -142,11 +142,11 @@ class Arm(_Taped, world.ArmInMemory):
         if fault:
             raise ArmError(REFUSALS[fault])
 
-    async def read_machine(self, vm: VmId, *, to_install: bool = False) -> Reading:
+    async def read_machine(self, vm: VmId, *, to_install: bool = False) -> ArmAnswer:
         await self._read(str(vm))
         return await super().read_machine(vm, to_install=to_install)
 
-    async def read_extension(self, vm: VmId, name: str) -> Reading:
+    async def read_extension(self, vm: VmId, name: str) -> ArmAnswer:
         await self._read(f"{vm}/extensions/{name}")
         return await super().read_extension(vm, name)
 
@@ -185,10 +185,10 @@ class Ledger(_Taped, world.LedgerInMemory):
         self,
         machine: MachineRow,
         version: str | None,
-        entries: Sequence[Entry],
+        entries: Sequence[RowWrite],
         trigger: EventRef,
         **more: Any,
-    ) -> Versions:
+    ) -> RowVersions:
         happens = await self._tape.store(f"rows of {machine.resource_id}")
         happens(False)
         written = await super().commit(machine, version, entries, trigger, **more)
@@ -207,7 +207,7 @@ class Ledger(_Taped, world.LedgerInMemory):
         return written
 
     async def undo(
-        self, machine: MachineRow, version: str, extension: str, before: Stored | None, at: str, **more: Any
+        self, machine: MachineRow, version: str, extension: str, before: StoredRow | None, at: str, **more: Any
     ) -> None:
         await super().undo(machine, version, extension, before, at, **more)
         restored = before and before.row.to_properties()
@@ -217,8 +217,8 @@ class Ledger(_Taped, world.LedgerInMemory):
         await super().append(row, trigger)
         self._tape.tell("history", row=row.to_properties(), event=trigger.id, time=trigger.time)
 
-    async def told(self, row: Row) -> None:
-        await super().told(row)
+    async def mark_published(self, row: Row) -> None:
+        await super().mark_published(row)
         self._tape.tell("told", path=row.resource_id, extension=row.extension, finished=row.finished_at)
 
 
@@ -359,7 +359,7 @@ class Storm(Tape):
                 await self._world.rollouts.write(stored.state.recovered(), stored.version)
 
     async def _ask(self, vm: VmId) -> None:
-        await self._survives(self._world.requests.ask(vm, OperatorRequest()), f"ask {vm}")
+        await self._survives(self._world.requests.handle(vm, OperatorRequest()), f"ask {vm}")
 
     async def _survives(self, work: Awaitable[object], name: str) -> bool:
         """Whether it ended well; a process that died has lost its memory."""

@@ -1,8 +1,8 @@
-"""Who may ask ARM on behalf of a paused scope, and who waits.
+"""Decides which machines wait for an open circuit breaker, and which one probes it.
 
-Each worker keeps what it read for some seconds, and reads again beside something else that an event has to wait for, so
-that an event of a healthy scope costs no extra trip to storage. The row is the truth: of all that want to probe, the
-one whose conditional write wins does.
+Each worker caches the breakers for some seconds and reads them again concurrently with another read of the event, so
+that an event takes no longer for it. The stored row decides: of all workers that want to probe a breaker, the one
+whose conditional write succeeds does it.
 """
 
 from __future__ import annotations
@@ -24,29 +24,31 @@ from onboarding.domain.resource_id import VmId
 
 _log = logging.getLogger(__name__)
 
-_FRESH = timedelta(seconds=15)
-_MOST_KNOWN = 512  # subscriptions
+_FRESH_FOR = timedelta(seconds=15)  # how long cached breakers are used
+_MAX_SUBSCRIPTIONS = 512  # whose breakers are cached
 
 
 class CircuitBreakers:
-    """The pauses of all subscriptions, as far as this worker knows."""
+    """The open breakers of all subscriptions, as this worker knows them."""
 
     def __init__(self, store: BreakerStore) -> None:
         self._store = store
         self._known: dict[str, tuple[datetime, tuple[StoredBreaker, ...]]] = {}
         self._reading: dict[str, asyncio.Lock] = {}
-        self._changes = 0  # of ours: what was read before one of them is old
+        self._changes = 0  # counts this worker's writes: a read that began before one of them is not cached
 
-    async def read_beside[T](self, other: Awaitable[T], vm: VmId, now: datetime) -> T:
-        """The result of `other`; the pauses are read meanwhile if it is time. Raises StorageError."""
-        if all(self._fresh(each, now) for each in _subscriptions(vm)):
+    async def read_concurrently[T](self, other: Awaitable[T], vm: VmId, now: datetime) -> T:
+        """The result of `other`. The VM's breakers are read concurrently if the cache is too old. Raises
+        StorageError."""
+        if all(self._is_fresh(each, now) for each in _subscriptions(vm)):
             return await other
         result, _ = await asyncio.gather(other, self._read(vm, now))
         return result
 
     async def find_open(self, vm: VmId, extension: str, settings: str, now: datetime) -> CircuitBreaker | None:
-        """The pause that keeps this VM waiting; None if there is none, or if this VM is the one that probes it.
-        `settings` is the digest of those that would be sent."""
+        """The open breaker that this VM has to wait for; None if no breaker covers it, or if this VM probes it.
+
+        `settings` is the digest of the settings that would be sent. Raises StorageError."""
         read = await self._read(vm, now)
         found = next((s for s in read if s.breaker.covers(vm, extension, settings)), None)
         if found is None:
@@ -59,7 +61,7 @@ class CircuitBreakers:
             return found.breaker
         finally:
             self._forget(found.breaker)
-        _log.info("%s: probing, since %s", vm.name, printable(str(found.breaker)))
+        _log.info("%s: this VM probes an open circuit breaker: %s", vm.name, printable(str(found.breaker)))
         return None
 
     async def record_failure(
@@ -72,13 +74,15 @@ class CircuitBreakers:
         *,
         sent: Mapping[str, Any] | None = None,
     ) -> None:
-        """If a decision says that the trouble is not this VM's alone, pause what is at fault. The first proof is what
-        is written. `sent` are the public settings of a request that was refused, None where none was."""
+        """Open a breaker if the decision says that the problem is not this VM's alone.
+
+        A breaker that is open already stays as it is. `sent` are the public settings of the request that was refused;
+        None: no request was refused. Raises StorageError."""
         if not isinstance(decision, Wait) or decision.waiting_for is not WaitingFor.SCOPE_BREAKER:
             return
         problem = decision.problem
         if problem is None or problem.cause is Cause.UNKNOWN:
-            return  # a row that waits on, whose own words tell no cause any more
+            return  # the row waits on, and its stored text no longer says the cause
         breaker = breaker_for(vm, extension, problem, settings, sent or {}, now)
         self._forget(breaker)
         try:
@@ -90,8 +94,10 @@ class CircuitBreakers:
     async def close_on_success(
         self, vm: VmId, extension: str, settings: str, requested_at: datetime | None, now: datetime, *, installed: bool
     ) -> None:
-        """ARM took a request, or the handler reported success: what was paused for this VM before that request goes
-        on. A pause that was written since it was read stays."""
+        """Close the breakers that covered this VM before a request that ARM accepted or whose handler succeeded.
+
+        `requested_at` is when that request was sent (UTC; None: unknown). `installed` says that the handler reported
+        success. A breaker that was written since it was read stays open. Raises StorageError."""
         for stored in await self._read(vm, now):
             breaker = stored.breaker
             if breaker.covers(vm, extension, settings) and breaker.closed_by(requested_at, installed=installed):
@@ -100,29 +106,29 @@ class CircuitBreakers:
                     await self._store.delete(breaker, stored.version)
                 except LostRace:
                     continue
-                _log.warning("no longer: %s", printable(str(breaker)))
+                _log.warning("circuit breaker closed: %s", printable(str(breaker)))
 
     async def _read(self, vm: VmId, now: datetime) -> tuple[StoredBreaker, ...]:
-        """The pauses of the VM's subscription, and those of every subscription."""
+        """The open breakers of the VM's subscription, and those of all subscriptions."""
         own, common = await asyncio.gather(*(self._read_one(each, now) for each in _subscriptions(vm)))
         return own + common
 
     async def _read_one(self, subscription: str, now: datetime) -> tuple[StoredBreaker, ...]:
-        """What is known; of all that find it too old at once, one reads."""
-        if self._fresh(subscription, now):
+        """The cached breakers, read again if they are too old. Concurrent callers share one read."""
+        if self._is_fresh(subscription, now):
             return self._known[subscription][1]
         async with self._reading.setdefault(subscription, asyncio.Lock()):
-            if self._fresh(subscription, now):
+            if self._is_fresh(subscription, now):
                 return self._known[subscription][1]
             changes = self._changes
             read = await self._store.read(subscription)
-            if changes == self._changes:  # else it may be from before a change of ours: good for once
+            if changes == self._changes:  # otherwise this worker wrote meanwhile, and the read may be older
                 self._keep(subscription, now, read)
             return read
 
     def _keep(self, subscription: str, now: datetime, read: tuple[StoredBreaker, ...]) -> None:
         self._known.pop(subscription, None)
-        while len(self._known) >= _MOST_KNOWN:
+        while len(self._known) >= _MAX_SUBSCRIPTIONS:
             del self._known[next(iter(self._known))]
         self._known[subscription] = (now, read)
         for idle in [each for each, lock in self._reading.items() if each not in self._known and not lock.locked()]:
@@ -132,10 +138,10 @@ class CircuitBreakers:
         self._changes += 1
         self._known.pop(breaker.subscription, None)
 
-    def _fresh(self, subscription: str, now: datetime) -> bool:
-        return subscription in self._known and now - self._known[subscription][0] <= _FRESH
+    def _is_fresh(self, subscription: str, now: datetime) -> bool:
+        return subscription in self._known and now - self._known[subscription][0] <= _FRESH_FOR
 
 
 def _subscriptions(vm: VmId) -> tuple[str, str]:
-    """Where a pause that concerns the VM can stand."""
+    """The two partitions that can hold a breaker for the VM."""
     return vm.subscription.lower(), EVERYWHERE

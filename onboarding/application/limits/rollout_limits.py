@@ -1,7 +1,7 @@
-"""Who may install under a policy that has a brake, and what counts as its failures.
+"""Decides whether an install may go under its policy's rollout limit, and counts installs and failures.
 
-Policies without a brake cost nothing. An install of one that has a limit costs one conditional write; this worker
-remembers what it wrote, and reads again only when another worker has written since.
+A policy without a rollout limit costs nothing. With an hourly limit, each install costs one conditional write; the
+worker caches what it wrote, and reads again only if another worker has written since.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from onboarding.domain.reconcile.row import Outcome, Row
 
 _log = logging.getLogger(__name__)
 
-_FRESH = timedelta(seconds=15)
+_FRESH_FOR = timedelta(seconds=15)
 _TRIES = 5
 
 
 class RolloutLimits:
-    """The brakes of all policies, as far as this worker knows."""
+    """The rollout limits of all policies, with the counts that this worker knows."""
 
     def __init__(self, store: RolloutStore, policies: tuple[Policy, ...]) -> None:
         self._store = store
@@ -33,35 +33,36 @@ class RolloutLimits:
         self._known: dict[str, tuple[datetime, StoredRollout]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
-    async def blocked(self, policy: str, now: datetime) -> RolloutBlock | None:
-        """Why an install of this policy has to wait; None if it may go, and then it is counted. Raises StorageError."""
+    async def count_install(self, policy: str, now: datetime) -> RolloutBlock | None:
+        """Count an install of this policy, or return why it has to wait; None: it was counted and may go. Raises
+        StorageError."""
         rollout_limit = self._rollouts.get(policy)
         if rollout_limit is None:
             return None
         async with self._lock(policy):
-            return await self._count(policy, rollout_limit, now)
+            return await self._count_install(policy, rollout_limit, now)
 
     async def record_outcome(self, row: Row, last: Row | None, now: datetime) -> None:
-        """Count what a row that was written says of its policy's luck."""
+        """Count a success or a new failure of the row's policy. Never raises: the log has what could not be counted."""
         rollout_limit = self._rollouts.get(row.policy)
         if rollout_limit is None or rollout_limit.failures_in_a_row is None:
             return
         try:
             async with self._lock(row.policy):
                 if row.outcome is Outcome.INSTALLED:
-                    await self._change(row.policy, now, RolloutState.recovered)
+                    await self._update(row.policy, now, RolloutState.recovered)
                 elif _is_new_failure(row, last):
-                    state = await self._change(row.policy, now, lambda state: state.failed(row, rollout_limit, now))
+                    state = await self._update(row.policy, now, lambda state: state.failed(row, rollout_limit, now))
                     if state.stopped_at == now:
                         _log.error("%s", printable(str(state)))
         except (StorageError, LostRace) as error:
-            _log.warning("policy %s: its brake could not be written: %s", row.policy, error)
+            _log.warning("policy %s: the counts of its rollout limit could not be written: %s", row.policy, error)
 
-    async def _count(self, policy: str, rollout_limit: RolloutLimit, now: datetime) -> RolloutBlock | None:
+    async def _count_install(self, policy: str, rollout_limit: RolloutLimit, now: datetime) -> RolloutBlock | None:
         for _ in range(_TRIES):
             stored = await self._read(policy, now, any_age=rollout_limit.installs_per_hour is not None)
             if stored.state.blocked(rollout_limit, now) is not None:
-                # Somebody may have resumed it since this was read.
+                # A person may have resumed the policy since the counts were read.
                 return (await self._read(policy, now)).state.blocked(rollout_limit, now)
             if rollout_limit.installs_per_hour is None:
                 return None
@@ -72,8 +73,9 @@ class RolloutLimits:
             return None
         return RolloutBlock(f"many workers install under policy {policy} at once, and it has a limit")
 
-    async def _change(self, policy: str, now: datetime, change: Callable[[RolloutState], RolloutState]) -> RolloutState:
-        """Write the state as it is after the change, unless it is the same; raises LostRace if others are faster."""
+    async def _update(self, policy: str, now: datetime, change: Callable[[RolloutState], RolloutState]) -> RolloutState:
+        """Apply a change to the stored state, and return the new state; nothing is written if it is the same. Raises
+        LostRace after five conflicts, and StorageError."""
         for remaining in reversed(range(_TRIES)):
             stored = await self._read(policy, now)
             changed = change(stored.state)
@@ -88,9 +90,10 @@ class RolloutLimits:
         return changed
 
     async def _read(self, policy: str, now: datetime, *, any_age: bool = False) -> StoredRollout:
-        """What is known; of any age, if it is going to be written over, since then an old version loses."""
+        """The cached state, read again if it is too old. `any_age` accepts any cached state: for a conditional write,
+        which fails if the state is old."""
         at, known = self._known.get(policy, (None, None))
-        if known is None or at is None or (now - at > _FRESH and not any_age):
+        if known is None or at is None or (now - at > _FRESH_FOR and not any_age):
             known = await self._store.read(policy) or StoredRollout(RolloutState(policy), None)
             self._known[policy] = (now, known)
         return known
@@ -105,7 +108,7 @@ class RolloutLimits:
 
 
 def _is_new_failure(row: Row, last: Row | None) -> bool:
-    """An install that was asked for and failed for good, and not the same row again."""
+    """Whether the row says for the first time that a requested install has failed."""
     if row.outcome is not Outcome.FAILED or not row.attempt:
         return False
     return last is None or last.outcome is not Outcome.FAILED or last.event_id != row.event_id

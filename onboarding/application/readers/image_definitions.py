@@ -1,6 +1,7 @@
-"""The definitions behind custom images: OS type, architecture and purchase plan of a gallery or managed image.
+"""Reads the definitions of custom images: OS type, architecture and purchase plan of a gallery or managed image.
 
-Asked for only where nothing else tells the OS, or where people chose to believe them; once per image and process.
+A definition is read only if no other source gives the OS release, or if an override says `believeIdentifier`; once per
+image and process.
 """
 
 from __future__ import annotations
@@ -15,34 +16,34 @@ from onboarding.domain.reference_data import ReferenceData
 
 _log = logging.getLogger(__name__)
 
-_MOST = 1000
+_MAX_DEFINITIONS = 1000
 _READABLE = (ImageKind.GALLERY, ImageKind.MANAGED_IMAGE)
 
 
 class ImageDefinitions:
-    """Reads image definitions and keeps them."""
+    """Reads image definitions through a cache."""
 
     def __init__(self, arm: Arm, reference: ReferenceData, overrides: Overrides) -> None:
         self._arm = arm
         self._reference = reference
         self._overrides = overrides
-        self._believed = any(rule.believe_identifier for rule in overrides.rules)
+        self._identifier_trusted = any(rule.believe_identifier for rule in overrides.rules)
         self._known: dict[str, ImageDefinition] = {}
 
-    async def of(self, facts: MachineFacts) -> ImageDefinition | None:
-        """The definition of the VM's image, if it is of any use and may be read."""
+    async def read(self, facts: MachineFacts) -> ImageDefinition | None:
+        """The definition of the VM's custom image; None if it is not needed or cannot be read."""
         if facts.image.kind not in _READABLE:
             return None
-        if not self._believed and identify(facts, self._reference, self._overrides).known:
+        if not self._identifier_trusted and identify(facts, self._reference, self._overrides).known:
             return None
         image = facts.image.id.partition("/versions/")[0]
         if image.lower() not in self._known:
             try:
                 body = await self._arm.read_image(image)
             except ArmError as error:
-                _log.info("%s: its image could not be read: %s", facts.id.name, error)
+                _log.info("%s: the definition of its image could not be read: %s", facts.id.name, error)
                 return None
-            if len(self._known) >= _MOST:
+            if len(self._known) >= _MAX_DEFINITIONS:
                 self._known.clear()
             self._known[image.lower()] = read_definition(body)
         return self._known[image.lower()]

@@ -1,7 +1,7 @@
-"""The policies with their management groups looked into: what is in a group changes seldom, so it is kept for an hour.
+"""Resolves the management groups in policy scopes to subscriptions, and knows since when each policy is unchanged.
 
-A group that nobody can look into stops nothing: its policies keep to the safe side (`management_groups`), and
-what is wrong is said by name.
+The members of a group change seldom, so they are cached for an hour. If a group cannot be read, its policies keep to
+the safe side (`management_groups`), and a problem names the group.
 """
 
 from __future__ import annotations
@@ -19,66 +19,66 @@ from onboarding.domain.policy.policy_version import PolicyState, seen
 
 _log = logging.getLogger(__name__)
 
-_FRESH = timedelta(hours=1)
-_AGAIN = timedelta(minutes=1)  # after it could not be asked
+_FRESH_FOR = timedelta(hours=1)
+_RETRY_AFTER = timedelta(minutes=1)  # after Resource Graph did not answer
 
 
 class PolicyScopes:
-    """The policies as far as this process knows what they reach."""
+    """The policies, with the subscriptions of the management groups that they name."""
 
     def __init__(self, policies: PolicySet, inventory: Inventory) -> None:
         self._inventory = inventory
-        self._named = policies
+        self._configured = policies
         self._groups = groups_named(policies)
         self._members: Mapping[str, frozenset[str]] = {}
         self._resolved = resolve(policies, {}) if self._groups else policies
         self._until: datetime | None = None
-        self._asking = asyncio.Lock()
+        self._refreshing = asyncio.Lock()
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What is wrong with the groups that policies name, as far as anybody asked."""
-        return problems(self._named, self._members) if self._groups else ()
+        """The management groups of policies that could not be resolved, as of the last read."""
+        return problems(self._configured, self._members) if self._groups else ()
 
     async def policies(self, now: datetime) -> PolicySet:
-        """The policies with subscriptions in the place of management groups. Without any, this asks nobody."""
-        if self._groups and not self._fresh(now):
-            async with self._asking:
-                if not self._fresh(now):
-                    await self._ask(now)
+        """The policies with subscriptions in place of management groups. Policies without groups cost no request."""
+        if self._groups and not self._is_fresh(now):
+            async with self._refreshing:
+                if not self._is_fresh(now):
+                    await self._refresh(now)
         return self._resolved
 
-    def _fresh(self, now: datetime) -> bool:
+    def _is_fresh(self, now: datetime) -> bool:
         return self._until is not None and now < self._until
 
-    async def _ask(self, now: datetime) -> None:
+    async def _refresh(self, now: datetime) -> None:
         try:
             self._members = await self._inventory.members(sorted(self._groups))
         except ArmError as error:
-            self._until = now + _AGAIN
-            _log.error("the management groups of policies could not be looked into: %s", error)
+            self._until = now + _RETRY_AFTER
+            _log.error("the management groups of policies could not be read: %s", error)
             return
-        self._until = now + _FRESH
-        self._resolved = resolve(self._named, self._members)
+        self._until = now + _FRESH_FOR
+        self._resolved = resolve(self._configured, self._members)
         for problem in self.problems:
             _log.error("%s", problem)
 
 
 class PolicyVersions:
-    """Since when each policy is as it is, over all workers: kept in a store, which the sweep keeps up to date."""
+    """Since when each policy is unchanged, on all workers. The sweep keeps it in a store."""
 
     def __init__(self, policies: PolicySet, store: PolicyStore | None, stable: timedelta) -> None:
-        """Without a store every policy counts as settled. `stable` is how long one has to be the same for that."""
+        """`stable` is how long a policy must be unchanged to count as settled; without a store, every policy does."""
         self._policies = policies
         self._store = store
         self._stable = stable
         self._states: Mapping[str, PolicyState] = {}
 
     async def read(self, now: datetime, *, write: bool) -> None:
-        """Compare the policies with those that were seen last, and keep what is new. Raises StorageError."""
+        """Compare the policies with the last seen versions; `write` stores what has changed. Raises StorageError."""
         if self._store is None:
             return
-        last = await self._store.every()
+        last = await self._store.read_all()
         self._states = {policy.name: seen(policy, last.get(policy.name), now) for policy in self._policies.policies}
         for name, state in self._states.items():
             if write and state != last.get(name):
@@ -86,7 +86,7 @@ class PolicyVersions:
                 await self._store.write(state)
 
     def settled(self, policy: Policy, now: datetime) -> bool:
-        """Whether final rows may be opened again for it: no other version of it was seen for a while."""
+        """Whether the policy is unchanged for so long that its final rows may be opened again."""
         if self._store is None:
             return True
         state = self._states.get(policy.name)

@@ -30,10 +30,10 @@ class Decider:
         self._rollouts = rollouts
 
     async def decide(self, target: PolicyTarget) -> Decision:
-        """The decision, unless its scope or settings are paused or the policy's brake holds: then the VM waits."""
+        """The decision on one target. An install waits instead for an open circuit breaker or the rollout limit."""
         decision = decide(target.context)
         if isinstance(decision, Stop) and decision.outcome is Outcome.UNDETERMINED:
-            return self._unless_unread(target, decision)
+            return self._wait_if_unread(target, decision)
         if not isinstance(decision, Act):
             return decision
         work, retry = target.work, target.context.retry
@@ -42,20 +42,20 @@ class Decider:
             breaker = await self._breakers.find_open(work.vm, target.extension, settings, work.now)
             if breaker is not None:
                 return _wait_for_breaker(retry, breaker)
-        blocked = await self._rollouts.blocked(target.context.assignment.policy.name, work.now)
+        blocked = await self._rollouts.count_install(target.context.assignment.policy.name, work.now)
         return decision if blocked is None else _wait_for_rollout(retry, blocked, work.vm)
 
-    def _unless_unread(self, target: PolicyTarget, decision: Stop) -> Decision:
-        """The decision, unless it rests on what ARM did not let us read."""
-        said = target.context.assignment
-        error = target.work.unread.get(said.unread) if said.undecided else None
+    def _wait_if_unread(self, target: PolicyTarget, decision: Stop) -> Decision:
+        """The decision, or a wait if it rests on a container that could not be read."""
+        assignment = target.context.assignment
+        error = target.work.unread.get(assignment.unread) if assignment.undecided else None
         if error is None:
             return decision
         failure = classify(error.evidence, target.context.entry.errors, target.work.now)
         return after_unread(target.context, failure, error.evidence.http_status, error.evidence.text)
 
     async def record_failure(self, target: PolicyTarget, decision: Decision) -> None:
-        """If the decision says that the trouble is not this VM's alone, pause what is at fault."""
+        """Open a circuit breaker if the decision says that the problem is not this VM's alone."""
         work, context = target.work, target.context
         sent = context.last.sent_digest if context.last else ""
         settings = sent or context.settings_digest
@@ -63,6 +63,7 @@ class Decider:
         await self._breakers.record_failure(work.vm, target.extension, settings, decision, work.now, sent=now_sent)
 
     def target(self, work: Reconciliation, facts: MachineFacts, assignment: Assignment) -> PolicyTarget:
+        """One policy's assignment, with all that the decision on it rests on."""
         extension = assignment.policy.extension
         claim = work.claim
         resend = claim is not None and claim.target == extension and claim.sends < MOST_SENDS
@@ -70,12 +71,15 @@ class Decider:
         context, settings = decision_context(self._rules, facts, assignment, retry, work.request, work.definition)
         return PolicyTarget(work, context, settings)
 
-    async def probed(
+    async def check_breakers(
         self, work: Reconciliation, wanted: Sequence[Policy]
     ) -> tuple[frozenset[str], Sequence[Row] | None]:
-        """Of the extensions that wait for a pause, those that this visit probes or whose pause is over; and the rows
-        that wait on where all of the VM's do: then ARM is not asked."""
-        waiting = {e for e, stored in work.stored.items() if stored.row.waiting_for is WaitingFor.SCOPE_BREAKER}
+        """Look for the open breakers that rows of this machine wait for, before the machine is read.
+
+        Returns the extensions whose breaker is closed or probed now, and the rows that wait on. The rows are None if
+        the machine must be read: if any row does not wait for an open breaker."""
+        # A list in the order of the rows: the order of a set of texts differs from process to process.
+        waiting = [e for e, stored in work.stored.items() if stored.row.waiting_for is WaitingFor.SCOPE_BREAKER]
         if not waiting or work.request is not None:
             return frozenset(), None
         policies = {policy.extension: policy for policy in wanted}

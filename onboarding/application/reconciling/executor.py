@@ -1,8 +1,7 @@
-"""Asking ARM for an extension: claim the write, send one PUT, record how ARM took it.
+"""Sends an install to ARM: claim the write, send one PUT, record ARM's answer.
 
-The check that will close the row is scheduled and the write is claimed before ARM is asked, so a crash at any line
-leaves something written down that finishes the job. The claim stands in the machine's own row: one write of a machine
-is in flight at a time.
+The scheduled check and the claim are written before the request is sent. After a crash at any line, the check finishes
+the job. The claim is part of the machine's own row, so a machine has at most one write in flight.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from copy import replace
 from onboarding.application.limits.circuit_breakers import CircuitBreakers
 from onboarding.application.ports import Arm, Clock
 from onboarding.application.reconciling.reconciliation import PolicyTarget, Reconciliation
-from onboarding.application.reconciling.recorder import Recorder, after
+from onboarding.application.reconciling.recorder import Recorder, with_written_rows
 from onboarding.domain.catalog.catalogue_entry import extension_body
 from onboarding.domain.errors import ArmError, LostRace, StorageError
 from onboarding.domain.failures.classification import classify, is_the_callers
@@ -29,7 +28,7 @@ from onboarding.domain.reconcile.row_builder import claim_of, requested, row_of,
 _log = logging.getLogger(__name__)
 
 _REFUSALS = range(400, 500)
-# The request may have reached ARM although no answer came back.
+# The errors after which ARM may have the request although no answer came back.
 _MAYBE_SENT = (
     "ServiceRequestError",
     "ServiceResponseError",
@@ -40,7 +39,7 @@ _MAYBE_SENT = (
 
 
 class Executor:
-    """Carries out `Install` decisions."""
+    """Carries out `Act` decisions."""
 
     def __init__(self, arm: Arm, recorder: Recorder, breakers: CircuitBreakers, clock: Clock) -> None:
         self._arm = arm
@@ -48,8 +47,8 @@ class Executor:
         self._breakers = breakers
         self._clock = clock
 
-    def claimed(self, target: PolicyTarget, install: Act) -> Row:
-        """The row that claims the install."""
+    def claim_row(self, target: PolicyTarget, install: Act) -> Row:
+        """The row that says that the install is claimed."""
         work, context = target.work, target.context
         ends = work.now + context.retry.waits[WaitingFor.CLAIM].first
         return claim_of(context, install, ends, work.event_key)
@@ -57,11 +56,13 @@ class Executor:
     async def install(
         self, target: PolicyTarget, install: Act, claim: Row, machine: MachineRow, others: Sequence[Row]
     ) -> Reconciliation | None:
-        """Send one request; `others` are what this pass says of the machine's other extensions. Where ARM surely did
-        not take it, the visit that may go on with these.
+        """Claim the install, send its request, and record ARM's answer.
 
-        Raises LostRace when another worker has the machine, StorageError when nothing could be claimed, and ArmError
-        where a person may not ask for it: then nothing has changed."""
+        `others` are the rows of the machine's other extensions, written with the claim. Returns the work with the new
+        rows if ARM certainly refused, so that another extension can be installed now; else None.
+
+        Raises LostRace if another worker has claimed the machine, StorageError if the claim could not be written, and
+        ArmError if ARM refuses a person: then the claim is taken back."""
         work, context = target.work, target.context
         tag = f"try-{install.attempt}-{context.now:%Y%m%d%H%M%S}" if install.force else ""
         body = extension_body(
@@ -69,17 +70,17 @@ class Executor:
         )
         machine = replace(machine, claim=_claim(target, install, tag))
         versions = await self._recorder.claim(work, machine, claim, others)
-        target = replace(target, work=after(work, machine, versions, [claim, *others]))
+        target = replace(target, work=with_written_rows(work, machine, versions, [claim, *others]))
         refused = False
         try:
             await self._arm.start_install(work.vm, install.name, body)
         except ArmError as error:
             if work.personal and self._is_the_callers(context, error):
-                # What a person may not do is no truth about the machine: the app's own identity may well do it.
+                # A person's missing right is no fact about the machine: the app's identity may have the right.
                 free = replace(machine, claim=None)
                 await self._recorder.undo(work, free, versions, target.extension)
                 raise
-            row = await self._refused(target, error, claim)
+            row = await self._row_after_refusal(target, error, claim)
             refused = error.evidence.http_status in _REFUSALS and not row.in_flight
         else:
             if target.extension in work.cleared:
@@ -91,7 +92,7 @@ class Executor:
         try:
             written = await self._record(target, machine, row, context.last)
         except StorageError as error:
-            # ARM has the request, and the claim's check is scheduled: it settles from what ARM says.
+            # ARM has the request, and the claim's check is scheduled: it will read the result from ARM.
             _log.warning("%s %s: the request could not be recorded: %s", work.vm.name, target.extension, error)
             return None
         return written if refused else None
@@ -99,21 +100,23 @@ class Executor:
     def _is_the_callers(self, context: DecisionContext, error: ArmError) -> bool:
         return is_the_callers(error.evidence, classify(error.evidence, context.entry.errors, self._clock()))
 
-    async def _refused(self, target: PolicyTarget, error: ArmError, claim: Row) -> Row:
-        """A refusal that says "not now" is no attempt; one whose effect is unknown may have been the first."""
+    async def _row_after_refusal(self, target: PolicyTarget, error: ArmError, claim: Row) -> Row:
+        """The row after ARM refused or did not answer.
+
+        A refusal that means "not now" does not count as an attempt. A request with an unknown effect does."""
         context, now = target.context, self._clock()
         failure = classify(error.evidence, context.entry.errors, now)
         if _maybe_sent(error.evidence):
             return unanswered(claim, problem_of(failure, error.evidence.text))
         retry = replace(context.retry, now=now)
         decision = after_refusal(retry, failure, error.evidence.text)
-        if proves_gone(failure):  # of the machine, only a read of it does
+        if proves_gone(failure):  # only a read of the machine proves that it is gone, not a refused install
             decision = retry.wait_on(WaitingFor.OPERATION, failure.meaning, problem_of(failure, error.evidence.text))
         if not target.work.personal:
             await self._breakers.record_failure(
                 target.work.vm, target.extension, claim.sent_digest, decision, now, sent=context.settings
             )
-        row = _row(context, claim, decision)
+        row = _row_after_claim(context, claim, decision)
         if not isinstance(decision, Wait):
             return row
         sent = error.evidence.code not in NO_TOKEN
@@ -123,17 +126,18 @@ class Executor:
     async def _record(
         self, target: PolicyTarget, machine: MachineRow, row: Row, before: Row | None
     ) -> Reconciliation | None:
-        """The visit after it; None where somebody else goes on. A request that came to nothing but the same wait again,
-        such as the probe of a pause, is no line of history."""
+        """Write the row; returns the work with it, or None if another worker wrote first.
+
+        A row that says the same as `before`, such as that of a failed probe, gets no line of history."""
         if not row.in_flight:
             machine = replace(machine, claim=None)
         try:
-            versions = await self._recorder.record(target.work, machine, [row], again=True, beyond=before)
+            versions = await self._recorder.record(target.work, machine, [row], again=True, before_claim=before)
         except LostRace:
-            # The install's own event overtook us and wrote the truth; only the history is ours to complete.
+            # The install's own event was handled first and wrote the newer row: only the line of history is missing.
             await self._recorder.append(target.work, row)
             return None
-        return after(target.work, machine, versions, [row]) if versions else None
+        return with_written_rows(target.work, machine, versions, [row]) if versions else None
 
 
 def _claim(target: PolicyTarget, install: Act, tag: str) -> Claim:
@@ -157,7 +161,7 @@ def _maybe_sent(evidence: Evidence) -> bool:
     return evidence.http_status is None and evidence.code in _MAYBE_SENT
 
 
-def _row(context: DecisionContext, claim: Row, decision: Wait | Stop) -> Row:
-    """The row that follows the claim: its episode goes on."""
+def _row_after_claim(context: DecisionContext, claim: Row, decision: Wait | Stop) -> Row:
+    """The row for a decision after the claim, in the same episode."""
     claimed = replace(context, retry=RetryState(claim, context.retry.waits, context.now))
     return row_of(claimed, decision, (claim.event_id, claim.event_time or context.now, claim.correlation_id))

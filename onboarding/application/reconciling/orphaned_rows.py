@@ -1,4 +1,4 @@
-"""Open rows that no policy stands behind any more, and how they end."""
+"""Ends open rows of extensions that no policy wants on the machine any more."""
 
 from __future__ import annotations
 
@@ -15,37 +15,40 @@ from onboarding.domain.reconcile.row_builder import closed, waiting
 from onboarding.domain.reconcile.wait_schedule import Waits
 
 
-def orphans(
+def orphaned_rows(
     work: Reconciliation, policies: PolicySet, wanted: Sequence[Policy], unusable: Mapping[str, str]
 ) -> list[tuple[Row, Row]]:
-    """Open rows of extensions that nobody wants of this VM any more, and how they end. One whose extension has a
-    file that cannot be used does not: it waits until that is mended."""
+    """The open rows of extensions that no policy wants on this VM any more, each with the row that replaces it.
+
+    If the extension's file cannot be used, the row waits until the file is fixed. Other rows end as out of scope."""
     names = {policy.extension for policy in wanted}
     found = []
     for stored in work.stored.values():
         row = stored.row
         if row.outcome.final or row.extension in names or row.extension in work.settled:
             continue
-        naming = next((p for p in policies.policies if p.extension == row.extension), None)
-        if naming is None and (why := unusable.get(row.extension)):
+        policy = next((p for p in policies.policies if p.extension == row.extension), None)
+        if policy is None and (why := unusable.get(row.extension)):
             found.append((row, waiting(row, RetryState(row, Waits(), work.now).wait_on(WaitingFor.CONFIGURATION, why))))
             continue
         reason = f"no policy names {row.extension} any more (a file that cannot be read is named at /api/health)"
-        if naming is not None:
-            off = naming.effect is Effect.DISABLED
-            reason = f"policy {naming.name} is disabled" if off else f"outside the scope of policy {naming.name}"
+        if policy is not None:
+            off = policy.effect is Effect.DISABLED
+            reason = f"policy {policy.name} is disabled" if off else f"outside the scope of policy {policy.name}"
         found.append((row, closed(row, Outcome.OUT_OF_SCOPE, reason, work.now)))
     return found
 
 
-def ended_by(row: Row, ended: Row, facts: MachineFacts, work: Reconciliation) -> Row:
-    """An open row that nobody wants any more. A request of ours ends by what became of it all the same."""
+def end_after_read(row: Row, ended: Row, facts: MachineFacts, work: Reconciliation) -> Row:
+    """The row that replaces an orphaned row, after the machine was read.
+
+    If our request for the extension is still in flight, its result decides; else the row ends as `ended`."""
     name = row.extension_name.lower()
     extension = next((e for e in facts.extensions if e.name.lower() == name), None)
     if not row.in_flight or row.vm_id not in ("", facts.vm_id):
         return ended
     if row.waiting_for is WaitingFor.CLAIM and row.next_attempt_at and row.next_attempt_at > work.now:
-        return row  # until its claim runs out, the request may be on its way
+        return row  # the claim is not over yet, so the request may still be sent
     if extension is None:
         return ended
     match read_extension_state(extension):
@@ -53,13 +56,13 @@ def ended_by(row: Row, ended: Row, facts: MachineFacts, work: Reconciliation) ->
             version = extension.handler_version or extension.version
             return closed(row, Outcome.INSTALLED, "the handler reports success", work.now, version)
         case ExtensionState.IN_PROGRESS:
-            return ended_unread(row, ended, work)
+            return end_unread(row, ended, work)
         case _:
             return ended
 
 
-def ended_unread(row: Row, ended: Row, work: Reconciliation) -> Row:
-    """The same where nothing new is known: a request of ours is waited for as long as any."""
+def end_unread(row: Row, ended: Row, work: Reconciliation) -> Row:
+    """The row that replaces an orphaned row if the machine was not read: a request in flight is waited for as usual."""
     later = RetryState(row, Waits(), work.now).wait(WaitingFor.INSTALL, row.reason) if row.in_flight else None
     if later is None:
         return ended

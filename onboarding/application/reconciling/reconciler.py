@@ -1,4 +1,4 @@
-"""One pass over one machine, as a straight walk: read, decide, schedule and claim, send, record."""
+"""One pass over one machine: read, decide, schedule and claim, send, record."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Collection, Sequence
 from copy import replace
 from datetime import datetime
 
-from onboarding.application.ports import Stored
-from onboarding.application.readers.container_reader import Completed
+from onboarding.application.ports import StoredRow
+from onboarding.application.readers.container_reader import CompletedFacts
 from onboarding.application.reconciling.decider import Decider
 from onboarding.application.reconciling.executor import Executor
 from onboarding.application.reconciling.machine_reader import MachineReader
-from onboarding.application.reconciling.orphaned_rows import ended_by, orphans
+from onboarding.application.reconciling.orphaned_rows import end_after_read, orphaned_rows
 from onboarding.application.reconciling.reconciliation import PolicyTarget, Reconciliation
 from onboarding.application.reconciling.recorder import Recorder
 from onboarding.application.reconciling.unread_machine import UnreadMachine
@@ -27,7 +27,7 @@ from onboarding.domain.reconcile.row_builder import closed, row_of
 
 
 class Reconciler:
-    """Reads a machine, decides for each extension, sends at most one request, and records what came of it."""
+    """Reads a machine, decides for each extension, sends at most one request at a time, and records the results."""
 
     def __init__(
         self,
@@ -46,18 +46,18 @@ class Reconciler:
         self._recorder = recorder
 
     async def reconcile(self, work: Reconciliation) -> None:
-        """One pass over one VM: read it once and see to every extension.
+        """Run one pass over one VM: read it once, and decide for every extension.
 
-        Raises LostRace if another worker wrote meanwhile, StorageError if nothing could be written down, and ArmError
-        where a person asks for a VM that cannot be read."""
+        Raises LostRace if another worker wrote the rows first, StorageError if the next step could not be stored, and
+        ArmError if a person requests a VM that cannot be read."""
         policies = await self._reader.policies(work.now)
         wanted = policies.for_unread(work.vm)
-        orphaned = orphans(work, policies, wanted, self._rules.unusable)
-        if work.request is None and not _to_be_read(work, policies.reaching(work.vm), orphaned):
+        orphaned = orphaned_rows(work, policies, wanted, self._rules.unusable)
+        if work.request is None and not _must_read(work, policies.reaching(work.vm), orphaned):
             ended = [row for _, row in orphaned]
             await self._recorder.record(work, work.machine_row(rows=ended), ended)
             return
-        cleared, waiting = await self._decider.probed(work, wanted)
+        cleared, waiting = await self._decider.check_breakers(work, wanted)
         if waiting is not None:
             await self._recorder.record(work, work.machine_row(), waiting)
             return
@@ -69,22 +69,24 @@ class Reconciler:
             return
         for failed in reading.failures(work):
             if work.personal and is_the_callers(failed.evidence, self._unread.judge(failed, work)):
-                raise failed  # what a person may not read is no truth about the machine
+                raise failed  # a person's missing right is no fact about the machine
         work = replace(work, definition=reading.definition, unread=reading.completed.failures)
         await self._reconcile(work, reading.completed, policies, orphaned, reading.at)
 
-    async def confirm(self, work: Reconciliation, stored: Stored) -> None:
-        """An event says that the extension we asked for was written: ARM's word on it settles the row. Where that is
-        anything but a clean success, the VM is reconciled. Raises as `visit`."""
+    async def confirm(self, work: Reconciliation, stored: StoredRow) -> None:
+        """Read the extension of our request after an event said that it was written.
+
+        If ARM reports success with our settings, the row ends as installed; anything else reconciles the whole VM.
+        Raises as `reconcile`."""
         row, claim = stored.row, work.claim
         if row.waiting_for is WaitingFor.CLAIM and claim is not None and claim.at > work.trigger.time:
-            return  # of an earlier write: the request that this row is about was not sent yet
+            return  # the event is about an earlier write: the request of this row was not sent yet
         try:
             extension = await self._reader.extension(work, row.extension_name)
         except ArmError as error:
             if error.evidence.http_status == 404:
                 await self.reconcile(work)
-            return  # else the row has its check
+            return  # after any other failure, the row's scheduled check reads it again
         state = read_extension_state(extension)
         if state is ExtensionState.IN_PROGRESS:
             return
@@ -96,14 +98,14 @@ class Reconciler:
         await self._recorder.record(work, work.machine_row(rows=[done]), [done])
 
     async def preview(self, work: Reconciliation) -> tuple[tuple[PolicyTarget, Decision], ...]:
-        """What a visit would decide, and do nothing. Raises ArmError."""
+        """What a reconciliation would decide; nothing is written. Raises ArmError."""
         policies = await self._reader.policies(work.now)
         reading = await self._reader.machine(work, policies, to_install=False)
         for error in reading.failures(work):
             raise error
         work = replace(work, definition=reading.definition)
-        wanted = (said for said in reading.completed.assignments if work.concerns(said.policy))
-        targets = (self._decider.target(work, reading.completed.facts, said) for said in wanted)
+        wanted = (assignment for assignment in reading.completed.assignments if work.concerns(assignment.policy))
+        targets = (self._decider.target(work, reading.completed.facts, assignment) for assignment in wanted)
         return tuple((target, decide(target.context)) for target in targets)
 
     def _is_as_sent(self, row: Row, extension: InstalledExtension) -> bool:
@@ -116,36 +118,36 @@ class Reconciler:
     async def _reconcile(
         self,
         work: Reconciliation,
-        completed: Completed,
+        completed: CompletedFacts,
         policies: PolicySet,
-        orphans: Sequence[tuple[Row, Row]],
+        orphaned_rows: Sequence[tuple[Row, Row]],
         read_at: datetime | None,
     ) -> None:
-        """Decide for each extension, and carry out what can be carried out now."""
+        """Decide for each extension, send the first install, and record all rows."""
         facts = completed.facts
         deleting = facts.provisioning_state.lower() == "deleting"
         if work.deletion or deleting:
-            await self._recorder.read_once_more(work)
-        rows = [ended_by(row, ended, facts, work) for row, ended in orphans]
+            await self._recorder.check_deletion(work)
+        rows = [end_after_read(row, ended, facts, work) for row, ended in orphaned_rows]
         busy = next((row for row in rows if row.in_flight), None)
-        busy = busy or _busy_elsewhere(work, facts, policies, {row.extension for row in rows})
+        busy = busy or _other_request_in_flight(work, facts, policies, {row.extension for row in rows})
         targets = []
         for assignment in completed.assignments:
-            if work.concerns(assignment.policy) and not _left_alone(work, facts, assignment, policies, deleting):
+            if work.concerns(assignment.policy) and not _cannot_change(work, facts, assignment, policies, deleting):
                 targets.append(self._decider.target(work, facts, assignment))
-        # What we are writing already is looked at first: whether it has ended decides over all others.
+        # The extension with a request in flight comes first: the others wait until that request has ended.
         targets.sort(key=lambda target: not (target.context.last and target.context.last.in_flight))
         sending: tuple[PolicyTarget, Act, Row] | None = None
         for target in targets:
             target = replace(target, context=replace(target.context, in_flight=busy))
             decision = await self._decider.decide(target)
             if isinstance(decision, Act):
-                busy = self._executor.claimed(target, decision)
+                busy = self._executor.claim_row(target, decision)
                 sending = (target, decision, busy)
                 continue
             if not work.personal:
                 await self._decider.record_failure(target, decision)
-            row = _row(target, decision)
+            row = _target_row(target, decision)
             if row.in_flight:
                 busy = row
             wanted = work.created or work.request is not None
@@ -158,33 +160,32 @@ class Reconciler:
         target, install, claim = sending
         following = await self._executor.install(target, install, claim, machine, rows)
         if following is not None and any(row.waiting_for is WaitingFor.OPERATION for row in rows):
-            # ARM took nothing, so that the next of the machine's extensions has its turn, by what was read just now.
+            # ARM refused the request, so another extension of the machine can be installed from the same reading.
             settled = work.settled | {target.extension}
             await self._reconcile(replace(following, settled=settled, again=True), completed, policies, (), read_at)
 
 
-def _to_be_read(work: Reconciliation, reaching: Sequence[Policy], orphans: Sequence[tuple[Row, Row]]) -> bool:
-    """Whether ARM has anything to tell: of a VM outside every scope, only what became of a request of ours and
-    whether it is gone."""
-    if any(work.concerns(policy) for policy in reaching) or any(row.in_flight for row, _ in orphans):
+def _must_read(work: Reconciliation, reaching: Sequence[Policy], orphaned_rows: Sequence[tuple[Row, Row]]) -> bool:
+    """Whether the VM must be read: a policy reaches it, a request of ours is in flight, or it may be gone."""
+    if any(work.concerns(policy) for policy in reaching) or any(row.in_flight for row, _ in orphaned_rows):
         return True
     rows = [stored.row for extension, stored in work.stored.items() if extension not in work.settled]
     known = any(row.outcome is not Outcome.GONE for row in rows)
     return known and (work.deletion or bool(work.requested_because))
 
 
-def _row(target: PolicyTarget, decision: Satisfied | Wait | Stop) -> Row:
+def _target_row(target: PolicyTarget, decision: Satisfied | Wait | Stop) -> Row:
     row = row_of(target.context, decision, target.work.event_key)
     if row.waiting_for is WaitingFor.SCOPE_BREAKER:
-        # Names the pause that it waits for, so that its checks need not read the VM.
+        # The digest identifies the breaker, so that the row's checks need not read the VM.
         return replace(row, sent_digest=target.context.settings_digest)
     return row
 
 
-def _busy_elsewhere(
+def _other_request_in_flight(
     work: Reconciliation, facts: MachineFacts, policies: PolicySet, seen: Collection[str]
 ) -> Row | None:
-    """A request of ours that this visit is not about."""
+    """The row of a request in flight for an extension that this reconciliation leaves out; None: no such request."""
     concerned = {p.extension for p in policies.policies if work.concerns(p)}.union(seen)
     for extension, stored in work.stored.items():
         row = stored.row
@@ -193,12 +194,13 @@ def _busy_elsewhere(
     return None
 
 
-def _left_alone(
+def _cannot_change(
     work: Reconciliation, facts: MachineFacts, assignment: Assignment, policies: PolicySet, deleting: bool
 ) -> bool:
-    """Final rows that this visit cannot change: those it is not about, those of a VM that is being deleted, and
-    those of another version of the policy, which another host may work with. A changed policy takes rows up by
-    way of the sweep."""
+    """Whether the assignment's row is final and stays as it is.
+
+    That holds for rows that may not reopen, for rows of a VM that is being deleted, and for rows of another version of
+    the policy, which another host may still use: after a policy change, the sweep opens rows again."""
     last = work.last(assignment.policy.extension, facts.vm_id)
     if last is None or not last.outcome.final or last.outcome is Outcome.GONE or work.request is not None:
         return False

@@ -1,4 +1,4 @@
-"""One reason to look at one VM, and what is known when it comes to acting."""
+"""The reconciliation of one machine: why it is done, what the table says, and what it is limited to."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from msgspec import Struct, field
 
 from onboarding.application.notifications import EventRef
-from onboarding.application.ports import Known, Stored
+from onboarding.application.ports import MachineRows, StoredRow
 from onboarding.domain.catalog.extension_settings import ExtensionSettings
 from onboarding.domain.errors import ArmError
 from onboarding.domain.image.os_identification import ImageDefinition
@@ -21,81 +21,93 @@ from onboarding.domain.reconcile.row import Row, WaitingFor
 from onboarding.domain.reconcile.row_builder import Episode, EventKey, unread
 from onboarding.domain.resource_id import VmId
 
-# The Date header of an answer and the time of an event are of two clocks of Azure's.
+# The Date header of an answer and the time of an event come from two clocks of Azure, which may differ by this.
 _STALE = timedelta(seconds=10)
-# Why a VM is read again by a queued message: its deletion was told and it was there, or might not be read.
+# Reasons of reconcile requests: a VM whose deletion was reported was still there, or could not be read.
 DELETION, UNCONFIRMED = "deletion", "deletion-unconfirmed"
 
 
 class Reconciliation(Struct, frozen=True):
-    """One reason to reconcile one VM, and what the table says of it.
-
-    `created`: the event may be that of a new VM. `deletion`: somebody says that the VM is gone. `again`: this reason
-    was here before and was overtaken. `revisit` is the reason that a queued message gave, empty for events and checks.
-    `cleared` are the extensions whose pause this visit probes. `asked` is there when a person is the reason, and
-    `personal` says that ARM is asked with a person's login. `reopens` are the extensions whose final rows may open
-    again, and None is all: an event that speaks of one extension is no reason to try again what failed for good with
-    another. `policies` are the names of those that it is about, and None is all; `settled` are extensions that it
-    leaves out. `unread` is why the resource group or the subscription could not be read, where a policy asks for it."""
+    """One reason to reconcile one VM, with all that is known when it begins."""
 
     vm: VmId
     trigger: EventRef
-    known: Known
+    """The event, scheduled check or request that is the reason."""
+    known: MachineRows
+    """The VM's rows as they were read at the beginning."""
     now: datetime
+    """The time of all decisions of this pass (UTC)."""
     created: bool = False
+    """Whether the event may be that of a new VM."""
     deletion: bool = False
+    """Whether an event says that the VM was deleted."""
     again: bool = False
+    """Whether this is a repetition after another worker wrote the rows first."""
     requested_because: str = ""
+    """The reason of a reconcile request; empty: the trigger is an event, a scheduled check or a person."""
     cleared: frozenset[str] = frozenset()
+    """The extensions that are not held back by a circuit breaker: theirs is closed, or this pass probes it."""
     definition: ImageDefinition | None = None
+    """The definition of the VM's custom image; None: not custom, not needed or not read."""
     request: OperatorRequest | None = None
+    """What a person requests; None: no person is the reason."""
     personal: bool = False
+    """Whether ARM is called with a person's login instead of the app's identity."""
     reopens: frozenset[str] | None = None
+    """The extensions whose final rows may open again; None: all. An event about one extension does not reopen another
+    extension that has failed."""
     policies: frozenset[str] | None = None
+    """The names of the policies to decide on; None: all."""
     settled: frozenset[str] = frozenset()
+    """The extensions to leave out, by their names in the catalogue."""
     unread: Mapping[str, ArmError] = field(default_factory=dict)
+    """Why a container that a policy asks for could not be read, by `resourceGroup` or `subscription`; empty: all that
+    were needed were read."""
 
     @property
-    def stored(self) -> Mapping[str, Stored]:
+    def stored(self) -> Mapping[str, StoredRow]:
+        """The current row of each extension, by the extension's name."""
         return self.known.targets
 
     @property
     def claim(self) -> Claim | None:
-        """The write that is in flight; None where the row that it is for has ended."""
+        """The claim of the write in flight; None if no write is claimed, or if its row has ended."""
         claim = self.known.machine.row.claim if self.known.machine else None
         stored = self.stored.get(claim.target) if claim else None
         return claim if stored and stored.row.in_flight else None
 
     @property
     def to_install(self) -> bool:
-        """Whether an install is likely to follow: nothing is known of the VM yet, or it was held back before."""
+        """Whether an install is likely to follow the read: the VM has no rows yet, or one waits for throttling."""
         held_back = any(stored.row.waiting_for is WaitingFor.THROTTLING for stored in self.stored.values())
         return self.request is None and (held_back or not self.stored)
 
     @property
     def whole(self) -> bool:
-        """Whether this visit looks at all that policies want of the VM. After one that does not, no event is stale:
-        what it tells of may be what was left out."""
+        """Whether this pass covers every policy and extension of the VM.
+
+        Only such a pass updates the time of the last read, by which later events are found stale."""
         of_one = self.request is not None and self.request.policy != ""
         return self.reopens is None and self.policies is None and not self.settled and not of_one
 
     @property
     def stale(self) -> bool:
-        """Whether the VM was read as a whole well after what the event tells of, and every row is final or has its
-        check. By ARM's clock and the event's, never by ours."""
+        """Whether the VM was read well after the event happened, and every row is final or has a scheduled check.
+
+        The comparison uses ARM's clock and the event's, never this worker's."""
         read_at = self.known.machine.row.last_read_at if self.known.machine else None
-        cared_for = all(s.row.outcome.final or s.row.next_attempt_at for s in self.stored.values())
-        return read_at is not None and cared_for and self.trigger.time < read_at - _STALE
+        all_scheduled = all(s.row.outcome.final or s.row.next_attempt_at for s in self.stored.values())
+        return read_at is not None and all_scheduled and self.trigger.time < read_at - _STALE
 
     def last(self, extension: str, vm_id: str = "") -> Row | None:
-        """The extension's row, unless it is that of another VM that had this name before."""
+        """The extension's row; None if it was not written yet, or if it is that of an earlier VM of this name."""
         stored = self.stored.get(extension)
         if stored is None or (vm_id and stored.row.vm_id not in ("", vm_id)):
             return None
         return stored.row
 
     def concerns(self, policy: Policy) -> bool:
-        """Whether what that policy decides is looked at."""
+        """Whether this pass decides on that policy."""
         if self.request is not None and self.request.policy not in ("", policy.name):
             return False
         return policy.extension not in self.settled and (self.policies is None or policy.name in self.policies)
@@ -111,7 +123,7 @@ class Reconciliation(Struct, frozen=True):
     def machine_row(
         self, facts: MachineFacts | None = None, read_at: datetime | None = None, rows: Iterable[Row] = ()
     ) -> MachineRow:
-        """The machine's own row after this pass, with the claim of the write that is still in flight."""
+        """The machine's own row after this pass. It keeps the claim if that write is still in flight."""
         before = self.known.machine.row if self.known.machine else MachineRow(resource_id=str(self.vm))
         now = {row.extension: row for row in rows}
         claim = self.claim
@@ -127,18 +139,22 @@ class Reconciliation(Struct, frozen=True):
         )
 
     def unread_row(self, policy: Policy, decision: Wait | Stop) -> Row:
-        """The policy's row where the machine was not read."""
+        """The policy's row if the machine was not read."""
         last = self.last(policy.extension)
         return unread(self.vm, policy, last, decision, Episode.of(last, self.event_key, self.now))
 
 
 class PolicyTarget(Struct, frozen=True):
-    """A situation on a visit, and the settings that would be sent."""
+    """One policy's extension on one machine, ready to be decided on."""
 
     work: Reconciliation
+    """The pass that this target belongs to."""
     context: DecisionContext
+    """All that the decision rests on."""
     settings: ExtensionSettings
+    """The public and protected settings that an install would send."""
 
     @property
     def extension(self) -> str:
+        """The extension's name in the catalogue."""
         return self.context.entry.name

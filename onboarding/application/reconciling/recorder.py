@@ -1,4 +1,4 @@
-"""Writing down what a pass over a machine came to: the checks first, then all of its rows with their lines of history
+"""Records the results of a pass over a machine: first the scheduled checks, then all rows with their lines of history
 in one transaction, then the outcome events."""
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from datetime import timedelta
 from onboarding.application.limits.circuit_breakers import CircuitBreakers
 from onboarding.application.limits.rollout_limits import RolloutLimits
 from onboarding.application.ports import (
-    Entry,
-    Known,
+    MachineRows,
     Message,
     Ports,
     ReconcileRequest,
+    RowVersions,
+    RowWrite,
     ScheduledCheck,
-    Stored,
     StoredMachine,
-    Versions,
+    StoredRow,
 )
 from onboarding.application.reconciling.reconciliation import DELETION, Reconciliation
 from onboarding.domain.errors import StorageError
@@ -35,7 +35,7 @@ _CHECK_DELETION, _CHECK_DELETION_LATER = timedelta(minutes=5), timedelta(hours=1
 
 
 class Recorder:
-    """The one way by which rows are written."""
+    """Writes all rows of machines; nothing else does."""
 
     def __init__(self, ports: Ports, breakers: CircuitBreakers, rollouts: RolloutLimits) -> None:
         self._ports = ports
@@ -49,14 +49,14 @@ class Recorder:
         rows: Sequence[Row],
         *,
         again: bool = False,
-        beyond: Row | None = None,
-    ) -> Versions | None:
-        """Write the rows that tell something new over those that were read. `again`: this trigger wrote before.
-        `beyond` is what a row said before it was claimed: only what goes beyond that is history.
+        before_claim: Row | None = None,
+    ) -> RowVersions | None:
+        """Schedule the checks of the changed rows, write the rows, and publish outcomes.
 
-        None where there was nothing to write. Raises LostRace and StorageError; a check whose row was not written is
-        dropped when it comes."""
-        entries = _entries(work, machine, rows, beyond=beyond)
+        `again` says that this trigger may have written lines of history before. `before_claim` is the row before it was
+        claimed: a row that says no more than that gets no line of history. Returns None if no row has changed. Raises
+        LostRace and StorageError; a check whose row was not written is dropped when it arrives."""
+        entries = _row_writes(work, machine, rows, before_claim=before_claim)
         if not entries:
             return None
         await self._schedule(work, entries)
@@ -64,10 +64,12 @@ class Recorder:
         await self._publish(work, entries)
         return versions
 
-    async def claim(self, work: Reconciliation, machine: MachineRow, claim: Row, others: Sequence[Row]) -> Versions:
-        """Schedule the checks and claim the write, side by side: whichever is lost, the other leads back here. A check
-        without a claim is dropped; a claim without a check gets one when its event or check is delivered again."""
-        entries = [*_entries(work, machine, [claim], history=False), *_entries(work, machine, others)]
+    async def claim(self, work: Reconciliation, machine: MachineRow, claim: Row, others: Sequence[Row]) -> RowVersions:
+        """Schedule the checks and write the claim, concurrently.
+
+        If only one of the two succeeds, nothing is lost: a check without a claim is dropped, and a claim without a
+        check gets one when its event or check is delivered again. Raises LostRace and StorageError."""
+        entries = [*_row_writes(work, machine, [claim], history=False), *_row_writes(work, machine, others)]
         scheduled, written = await asyncio.gather(
             self._schedule(work, entries),
             self._commit(work, machine, entries, again=work.again),
@@ -81,11 +83,11 @@ class Recorder:
         return written
 
     async def append(self, work: Reconciliation, row: Row) -> None:
-        """Write the line of history alone."""
+        """Write a line of history, without the current row. Raises StorageError."""
         await self._ports.ledger.append(row, work.trigger)
 
-    async def undo(self, work: Reconciliation, machine: MachineRow, versions: Versions, extension: str) -> None:
-        """Take a claim back whose request was not carried out. Raises LostRace and StorageError."""
+    async def undo(self, work: Reconciliation, machine: MachineRow, versions: RowVersions, extension: str) -> None:
+        """Take back a claim whose request was refused. Raises LostRace and StorageError."""
         before = work.stored.get(extension)
         own, at = work.known.machine, versions.targets[extension]
         rest = own.rest if own else None
@@ -95,20 +97,22 @@ class Recorder:
         """Put a message on the queue for its time. Raises StorageError."""
         await self._ports.schedule_queue.schedule(message, work.now)
 
-    async def read_once_more(self, work: Reconciliation) -> None:
-        """ARM still knows a VM that is said to be gone, or that is being deleted: it is read once more."""
+    async def check_deletion(self, work: Reconciliation) -> None:
+        """Schedule another read of a VM that is being deleted, or whose deletion an event reported too early. Raises
+        StorageError."""
         if any(s.row.outcome.final and s.row.outcome is not Outcome.GONE for s in work.stored.values()):
             due = work.now + (_CHECK_DELETION_LATER if work.requested_because == DELETION else _CHECK_DELETION)
             await self.schedule(ReconcileRequest(work.vm, DELETION, due), work)
 
     async def renew_checks(self, work: Reconciliation) -> None:
-        """Schedule the checks of all open rows again: whoever wrote them may have died before it did."""
+        """Schedule the checks of all open rows again: the worker that wrote them may have died first. Raises
+        StorageError."""
         open_rows = [stored.row for stored in work.stored.values() if not stored.row.outcome.final]
         await self._schedule_checks(work, open_rows)
 
-    async def _schedule(self, work: Reconciliation, entries: Iterable[Entry]) -> None:
-        """Schedule what is not under way already."""
-        if _left_behind(work):
+    async def _schedule(self, work: Reconciliation, entries: Iterable[RowWrite]) -> None:
+        """Schedule the checks that are not on the queue yet."""
+        if _left_unsent_by_another(work):
             await self.renew_checks(work)
         new = []
         for entry in entries:
@@ -126,8 +130,8 @@ class Recorder:
                 raise result
 
     async def _commit(
-        self, work: Reconciliation, machine: MachineRow, entries: Sequence[Entry], *, again: bool
-    ) -> Versions:
+        self, work: Reconciliation, machine: MachineRow, entries: Sequence[RowWrite], *, again: bool
+    ) -> RowVersions:
         own = work.known.machine
         written = await self._ports.ledger.commit(
             machine, own.version if own else None, entries, work.trigger, again=again, rest=own.rest if own else None
@@ -138,7 +142,7 @@ class Recorder:
             _log.log(level, "%s %s: %s, %s", work.vm.name, row.extension, row.outcome, printable(row.reason))
         return written
 
-    async def _publish(self, work: Reconciliation, entries: Iterable[Entry]) -> None:
+    async def _publish(self, work: Reconciliation, entries: Iterable[RowWrite]) -> None:
         for entry in entries:
             row = entry.row
             if not (entry.history and row.outcome.final):
@@ -148,55 +152,63 @@ class Recorder:
                     work.vm, row.extension, row.sent_digest, row.requested_at, work.now, installed=True
                 )
             await self._rollouts.record_outcome(row, work.last(row.extension), work.now)
-            await self._tell(row)
+            await self._publish_outcome(row)
 
-    async def _tell(self, row: Row) -> None:
-        """Publish at once; if that fails at any point, the note in the table has the sweep do it."""
+    async def _publish_outcome(self, row: Row) -> None:
+        """Publish an outcome now. If that fails, the row stays in the outbox and the sweep publishes it."""
         try:
             if await self._ports.publisher.publish(row):
-                await self._ports.ledger.told(row)
+                await self._ports.ledger.mark_published(row)
         except StorageError as error:
             _log.warning("%s %s: %s", row.vm_name, row.extension, error)
 
 
-def _left_behind(work: Reconciliation) -> bool:
-    """Whether another event or check claimed a write and did not come to send it: the checks that it wrote down may
-    not have been scheduled, and its own redelivery is going to find our claim in place of its own."""
+def _left_unsent_by_another(work: Reconciliation) -> bool:
+    """Whether another event or check has claimed a write and not sent it.
+
+    Its checks may not have been scheduled, and its redelivery will not schedule them: it will find our claim."""
     claim = work.claim
     if claim is None or claim.trigger == work.trigger.id:
         return False
     return work.stored[claim.target].row.waiting_for is WaitingFor.CLAIM
 
 
-def after(work: Reconciliation, machine: MachineRow, versions: Versions, rows: Iterable[Row]) -> Reconciliation:
-    """The visit once these rows were written: what the table says now."""
+def with_written_rows(
+    work: Reconciliation, machine: MachineRow, versions: RowVersions, rows: Iterable[Row]
+) -> Reconciliation:
+    """The work with the rows and etags that were just written."""
     own = work.known.machine
     targets = dict(work.stored)
     for row in rows:
         if version := versions.targets.get(row.extension):
             stored = targets.get(row.extension)
-            targets[row.extension] = Stored(row, version, stored.rest if stored else {})
-    known = Known(StoredMachine(machine, versions.machine, own.rest if own else {}), targets)
+            targets[row.extension] = StoredRow(row, version, stored.rest if stored else {})
+    known = MachineRows(StoredMachine(machine, versions.machine, own.rest if own else {}), targets)
     return replace(work, known=known)
 
 
-def _entries(
-    work: Reconciliation, machine: MachineRow, rows: Iterable[Row], *, history: bool = True, beyond: Row | None = None
-) -> list[Entry]:
-    """The rows that tell something that the stored ones do not. A wait that only moves on writes no line of history."""
+def _row_writes(
+    work: Reconciliation,
+    machine: MachineRow,
+    rows: Iterable[Row],
+    *,
+    history: bool = True,
+    before_claim: Row | None = None,
+) -> list[RowWrite]:
+    """The writes of the rows that differ from the stored ones. A wait that only got a later time has no history."""
     entries = []
     for row in rows:
         stored = work.stored.get(row.extension)
         last = stored.row if stored else None
         if history and not row.differs(last):
             continue
-        another = last is not None and machine.vm_id and last.vm_id not in ("", machine.vm_id)
+        replaced = last is not None and machine.vm_id and last.vm_id not in ("", machine.vm_id)
         ended = None
-        if another and last is not None and last.outcome is not Outcome.GONE:
+        if replaced and last is not None and last.outcome is not Outcome.GONE:
             ended = closed(last, Outcome.GONE, "another VM has this name now", work.now)
-        tells = history and (another or row.belongs_in_history(beyond or last))
-        if last is not None and last.outcome.final and not tells and history:
+        has_news = history and (replaced or row.belongs_in_history(before_claim or last))
+        if last is not None and last.outcome.final and not has_news and history:
             row = replace(row, finished_at=last.finished_at, duration_ms=last.duration_ms)
         version = work.known.version(row.extension)
-        entries.append(Entry(row, version, bool(tells), stored.rest if stored else {}, ended))
+        entries.append(RowWrite(row, version, bool(has_news), stored.rest if stored else {}, ended))
     return entries

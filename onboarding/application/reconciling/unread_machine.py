@@ -1,4 +1,4 @@
-"""What the rows say of a machine that ARM did not show us: they wait, end, or learn that it is gone."""
+"""Records the rows of a machine that ARM did not let us read: they wait, end, or become `Gone`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cached_property
 
 from onboarding.application.limits.circuit_breakers import CircuitBreakers
 from onboarding.application.ports import Arm, ReconcileRequest
-from onboarding.application.reconciling.orphaned_rows import ended_unread
+from onboarding.application.reconciling.orphaned_rows import end_unread
 from onboarding.application.reconciling.reconciliation import DELETION, UNCONFIRMED, Reconciliation
 from onboarding.application.reconciling.recorder import Recorder
 from onboarding.application.rules import Rules
@@ -29,12 +29,12 @@ from onboarding.domain.reconcile.retry import after_refusal, proves_gone
 from onboarding.domain.reconcile.row import Outcome, Row
 from onboarding.domain.reconcile.row_builder import closed
 
-_A_DAY = timedelta(days=1)
+_SECOND_READ_AFTER = timedelta(days=1)
 _MAY_BE_GONE = (DELETION, UNCONFIRMED, Reason.GONE)
 
 
 class UnreadMachine:
-    """Records what follows from a read that failed."""
+    """Records the rows after a failed read of the machine."""
 
     def __init__(self, arm: Arm, rules: Rules, breakers: CircuitBreakers, recorder: Recorder) -> None:
         self._arm = arm
@@ -44,64 +44,72 @@ class UnreadMachine:
 
     @cached_property
     def _errors(self) -> ErrorTable:
-        """ARM's own, which mean the same for every extension."""
+        """The error table of ARM itself, without those of extensions."""
         return parse_errors({}, self._rules.reference.errors())
 
     async def record(
-        self, work: Reconciliation, wanted: Sequence[Policy], orphans: Sequence[tuple[Row, Row]], error: ArmError
+        self, work: Reconciliation, wanted: Sequence[Policy], orphaned_rows: Sequence[tuple[Row, Row]], error: ArmError
     ) -> None:
-        """ARM did not give us the VM: every policy that could want something of it waits, or learns that it is gone."""
+        """Write the rows of every policy that may want something on the VM: they wait, or become `Gone`.
+
+        Raises the ArmError for a person whose login or right is missing, or whose VM has no rows; LostRace and
+        StorageError."""
         failure = self.judge(error, work)
         if work.personal and (is_the_callers(error.evidence, failure) or not work.stored):
-            raise error  # a slip of the pen is no row, and what a person may not do is no truth about the machine
+            raise error  # a mistyped name makes no row, and a person's missing right is no fact about the machine
         gone = proves_gone(failure)
         if (
             not gone
             and (work.deletion or work.requested_because in _MAY_BE_GONE)
-            and await self._still_unsure(work, failure)
+            and await self._keep_unconfirmed(work, failure)
         ):
             return
-        rows = [ended_unread(row, ended, work) for row, ended in orphans]
+        rows = [end_unread(row, ended, work) for row, ended in orphaned_rows]
         if gone:
             why = "the VM was deleted" if work.deletion else "ARM knows no such VM any more"
-            rows = _gone(work, why)
+            rows = _gone_rows(work, why)
             wanted = [policy for policy in wanted if work.created and policy.extension not in work.stored]
         for policy in wanted:
             if not work.concerns(policy):
                 continue
             last = work.last(policy.extension)
             if last is not None and last.in_flight and last.next_attempt_at and last.next_attempt_at > work.now:
-                continue  # nothing new is known of our request, and it has its check
+                continue  # the request is in flight, and its scheduled check reads it
             if last is not None and last.outcome.final and not work.may_reopen(policy.extension):
                 continue
-            told = classify(error.evidence, self._rules.catalogue[policy.extension].errors, work.now)
-            decision = after_refusal(RetryState(last, policy.waits, work.now), told, error.evidence.text)
+            failure_of_entry = classify(error.evidence, self._rules.catalogue[policy.extension].errors, work.now)
+            decision = after_refusal(RetryState(last, policy.waits, work.now), failure_of_entry, error.evidence.text)
             if not work.personal:
                 settings = last.sent_digest if last else ""
                 await self._breakers.record_failure(work.vm, policy.extension, settings, decision, work.now)
             rows.append(work.unread_row(policy, decision))
         await self._recorder.record(work, work.machine_row(rows=rows), rows)
 
-    async def _still_unsure(self, work: Reconciliation, failure: Failure) -> bool:
-        """Whether a VM that is said to be gone, and that cannot be read, is left as it is for now. Who is deleted with
-        its group takes our role along: nothing is paused for that, and nothing is said before a second read a day
-        later, or before the list of its subscription leaves it out."""
+    async def _keep_unconfirmed(self, work: Reconciliation, failure: Failure) -> bool:
+        """Handle a VM that is reported as deleted and cannot be read; False if the normal way applies.
+
+        When a resource group is deleted, our role on it goes with it, so ARM answers "not authorized". That opens no
+        circuit breaker. The rows become `Gone` only after a second read a day later, or when the list of the
+        subscription no longer has the VM."""
         if failure.cause is not Cause.NOT_AUTHORIZED or failure.code in NO_TOKEN:
             if work.deletion:
-                await self._recorder.read_once_more(work)
+                await self._recorder.check_deletion(work)
             return work.deletion
         rows = []
         if work.requested_because == UNCONFIRMED:
-            rows = _gone(work, "gone (unconfirmed): its deletion was told, and for a day ARM has not let us read it")
-        elif work.requested_because == Reason.GONE and await self._is_shown(work.vm.subscription):
-            rows = _gone(work, "gone (unconfirmed): its subscription does not list it, and ARM does not let us read it")
-        elif _gone(work, ""):
-            await self._recorder.schedule(ReconcileRequest(work.vm, UNCONFIRMED, work.now + _A_DAY), work)
+            why = "gone (unconfirmed): an event reported its deletion, and for a day ARM has not let us read it"
+            rows = _gone_rows(work, why)
+        elif work.requested_because == Reason.GONE and await self._is_visible(work.vm.subscription):
+            rows = _gone_rows(
+                work, "gone (unconfirmed): its subscription does not list it, and ARM does not let us read it"
+            )
+        elif _gone_rows(work, ""):
+            await self._recorder.schedule(ReconcileRequest(work.vm, UNCONFIRMED, work.now + _SECOND_READ_AFTER), work)
         await self._recorder.record(work, work.machine_row(rows=rows), rows)
         return True
 
-    async def _is_shown(self, subscription: str) -> bool:
-        """Whether ARM shows us the subscription: else that its list leaves a VM out says nothing."""
+    async def _is_visible(self, subscription: str) -> bool:
+        """Whether ARM shows us the subscription; without that, a VM missing from its list proves nothing."""
         try:
             await self._arm.check_access(subscription)
         except ArmError:
@@ -109,10 +117,11 @@ class UnreadMachine:
         return True
 
     def judge(self, error: ArmError, work: Reconciliation) -> Failure:
+        """Classify an error of ARM by ARM's own error table."""
         return classify(error.evidence, self._errors, work.now)
 
 
-def _gone(work: Reconciliation, why: str) -> list[Row]:
-    """The rows that do not say so yet, ended since the VM is gone."""
+def _gone_rows(work: Reconciliation, why: str) -> list[Row]:
+    """The rows that are not `Gone` yet, ended as `Gone` with that reason."""
     rows = [stored.row for stored in work.stored.values() if stored.row.outcome is not Outcome.GONE]
     return [closed(row, Outcome.GONE, why, work.now) for row in rows]

@@ -1,7 +1,7 @@
-"""A set of subscriptions, compared: every VM of the inventory with its rows, and every row with the inventory.
+"""Compares a set of subscriptions: every VM of the inventory with its rows, and every row with the inventory.
 
-The inventory is Resource Graph's where it answers; else ARM's lists are read, a subscription at a time. VMs are
-streamed; of the rows, no more than their standings is held.
+The inventory is Resource Graph. If it does not answer, ARM's lists are read, one subscription at a time. VMs are
+streamed; only summaries of the rows are held in memory.
 """
 
 from __future__ import annotations
@@ -29,20 +29,23 @@ _NOT_ALLOWED = (401, 403)
 
 
 @dataclass(slots=True)
-class _Known:
-    """What the table says of one VM."""
+class _MachineSummaries:
+    """The rows of one VM."""
 
     resource_id: str
     summaries: list[RowSummary] = field(default_factory=list)
     listed: bool = False
+    """Whether the inventory has the VM."""
 
 
-type _Rows = dict[str, _Known]  # by the VM's key
+type _Summaries = dict[str, _MachineSummaries]  # by the VM's key
 
 
 class FleetComparison:
-    """Compares, and puts on the plan what has to be visited. `at` is the subscription that a run which stopped was at,
-    and `width` how many it was at, beginning with that one."""
+    """Compares subscriptions, and requests a reconciliation for each VM with a finding.
+
+    After a run that stopped, `at` is the first subscription of the batch that was not finished, and `width` is the
+    number of subscriptions in it."""
 
     def __init__(
         self,
@@ -62,9 +65,9 @@ class FleetComparison:
         self.at, self.width = "", 0
 
     async def run(self, subscriptions: Sequence[str]) -> None:
-        """Raises StorageError, and Stopped when there is more to do than this run may."""
+        """Compare the subscriptions. Raises StorageError, and Stopped if the budget or the time is used up."""
         self.at, self.width = subscriptions[0], len(subscriptions)
-        known: dict[str, _Rows] = {}
+        known: dict[str, _Summaries] = {}
         for subscription in subscriptions:
             self._sweep_queue.check()
             known[subscription] = await self._read_table(subscription)
@@ -76,12 +79,14 @@ class FleetComparison:
             await self._read_lists(known, error)
             return
         for subscription, rows in known.items():
-            await (self._close(rows) if subscription in seen else self._doubt(subscription, rows))
+            await (self._request_unlisted(rows) if subscription in seen else self._read_unseen(subscription, rows))
 
-    async def _read_lists(self, known: Mapping[str, _Rows], error: ArmError) -> None:
-        """Resource Graph gave nothing, or a part only, and a part closes no row. ARM's lists say it all, but for the
-        state of extensions."""
-        _log.warning("sweep: Resource Graph cannot be asked (%s); reading ARM's lists", error)
+    async def _read_lists(self, known: Mapping[str, _Summaries], error: ArmError) -> None:
+        """Compare with ARM's lists, after Resource Graph failed or gave only a part.
+
+        The lists are complete, but they have no state of extensions. A part of the inventory cannot show that a VM is
+        gone."""
+        _log.warning("sweep: Resource Graph did not answer (%s); reading ARM's lists", error)
         if error.evidence.http_status not in _NOT_ALLOWED:
             what = (
                 f"Resource Graph for {self.width} subscriptions from {self.at} ({error}); ARM's lists were read instead"
@@ -92,28 +97,30 @@ class FleetComparison:
             self._sweep_queue.check()
             await self._read_list(subscription, rows)
 
-    async def _doubt(self, subscription: str, rows: _Rows) -> None:
-        """Resource Graph passes over what our identity may not see: that it knows no VM of ours is no proof."""
-        if any(_open(known) for known in rows.values()):
+    async def _read_unseen(self, subscription: str, rows: _Summaries) -> None:
+        """Read ARM's list of a subscription of which Resource Graph has no VM, if it has open rows.
+
+        Resource Graph leaves out what our identity may not see, so a missing VM proves nothing."""
+        if any(_has_open_rows(known) for known in rows.values()):
             self._sweep_queue.check()
             await self._read_list(subscription, rows)
 
-    async def _read_list(self, subscription: str, rows: _Rows) -> None:
+    async def _read_list(self, subscription: str, rows: _Summaries) -> None:
         try:
             await self._compare(self._ports.arm.list_machines(subscription), {subscription: rows})
         except ArmError as error:
             self._sweep_queue.report.could_not_read(f"{subscription} ({error})")
         else:
-            await self._close(rows)
+            await self._request_unlisted(rows)
 
-    async def _read_table(self, subscription: str) -> _Rows:
-        rows: _Rows = {}
+    async def _read_table(self, subscription: str) -> _Summaries:
+        rows: _Summaries = {}
         async for resource_id, summary in self._ports.ledger.summaries(subscription):
-            rows.setdefault(resource_id.lower(), _Known(resource_id)).summaries.append(summary)
+            rows.setdefault(resource_id.lower(), _MachineSummaries(resource_id)).summaries.append(summary)
         return rows
 
-    async def _compare(self, machines: AsyncIterator[Mapping[str, Any]], known: Mapping[str, _Rows]) -> set[str]:
-        """Compare what comes; the subscriptions that it came from."""
+    async def _compare(self, machines: AsyncIterator[Mapping[str, Any]], known: Mapping[str, _Summaries]) -> set[str]:
+        """Compare each VM with its rows; returns the subscriptions that had VMs."""
         seen = set[str]()
         async for body in machines:
             self._sweep_queue.compared()
@@ -137,8 +144,8 @@ class FleetComparison:
             assignments = [each for each in assignments if each.policy.name == only]
         return find(facts, assignments, self._rules.catalogue, summaries, self._sweep_queue.settled, self._stable)
 
-    async def _close(self, rows: _Rows) -> None:
-        """Rows whose VM is not listed: the visit asks ARM, and only what ARM does not know is closed."""
+    async def _request_unlisted(self, rows: _Summaries) -> None:
+        """Request a reconciliation for each VM that has rows and is not in the inventory: ARM decides if it is gone."""
         for known in rows.values():
             vm = parse_id(known.resource_id)
             missing = (
@@ -150,5 +157,5 @@ class FleetComparison:
                 await self._sweep_queue.request(vm, Finding(Reason.GONE, ""), "", known.summaries)
 
 
-def _open(known: _Known) -> bool:
+def _has_open_rows(known: _MachineSummaries) -> bool:
     return any(summary.outcome is not Outcome.GONE for summary in known.summaries)

@@ -1,4 +1,4 @@
-"""What a sweep may ask for, what it asks for, and what it says of itself in the end."""
+"""The requests of one sweep: their budget, their way to the schedule queue, and the report of the run."""
 
 from __future__ import annotations
 
@@ -15,106 +15,128 @@ from onboarding.domain.reconcile.sweep_requests import MOST, Unanswered, request
 from onboarding.domain.resource_id import VmId
 from onboarding.settings import Settings
 
-AT_ONCE = 32  # messages
-_NAMED = 50  # of what could not be read; the others are counted
+AT_ONCE = 32  # messages that are sent concurrently
+_MAX_NAMED = 50  # names of what could not be read; the others are counted
 
 
 class Budget(Struct, frozen=True):
-    """How many visits a run may ask for, and how many of them a subscription bears in a minute. A visit costs a read
-    and at the most one write, and ARM takes 500 writes to VMs a minute: what is left is for events and for others.
-    `patience` is how long events and looks have to do their work before a sweep does it. `longest` is how long a run
-    may take; the host ends one after five minutes, and with it all that its process is at."""
+    """The limits of one run of the sweep."""
 
     requested: int = 5000
+    """How many reconciliations a run may request."""
     per_minute: int = 400
+    """How many of them become due per minute and subscription. Each costs a read and at most one write; ARM accepts 500
+    writes to VMs a minute, so events and other callers keep the rest."""
     grace_period: timedelta = GRACE_PERIOD
+    """How long events and scheduled checks have for their work before the sweep does it (`SWEEP_PATIENCE`)."""
     longest: timedelta = timedelta(minutes=4)
+    """How long a run may take. The host kills its process after five minutes."""
 
     @property
     def grace(self) -> timedelta:
-        """A look is late by the queue's polling interval at the most; one that is later than this is not coming."""
+        """How late a scheduled check may be. The queue's polling interval delays it by less; after this, it is lost."""
         return self.grace_period / 5
 
     @property
     def held(self) -> timedelta:
-        """Longer than any run, so that only a run that died is taken over from."""
+        """How long a run holds the sweep: longer than any run, so that only a run that died is replaced."""
         return self.grace_period * 3 / 5
 
     @property
-    def digested(self) -> timedelta:
-        """So long after the last visit was due, what came of it is in the table."""
+    def settle_time(self) -> timedelta:
+        """How long after its due time a reconciliation has written its rows."""
         return self.grace_period / 2
 
     @property
-    def asked_again(self) -> timedelta:
-        """So long after it was asked for, what has no answer is asked for once more: its message may be lost."""
+    def request_again_after(self) -> timedelta:
+        """How long after a request without a result it is sent again, since its message may be lost."""
         return self.grace_period * 6
 
     @property
     def repeated(self) -> timedelta:
-        """What has no answer then either needs more than a message: from now on it is asked for once in so long."""
+        """How often a request is sent that has no result after the second time either."""
         return self.grace_period * 144
 
     @property
     def stable(self) -> timedelta:
-        """Longer than workers of two versions are at work at a time: a policy that is that old is everybody's."""
+        """How long a policy must be unchanged before final rows reopen for it: longer than a rolling deployment, in
+        which workers of two versions run."""
         return self.grace_period * 3 / 2
 
     @classmethod
     def of(cls, settings: Settings) -> Budget:
+        """The budget that the settings say."""
         default = cls()
-        per_minute = settings.sweep_visits_per_minute or default.per_minute
-        return cls(settings.sweep_visits or default.requested, per_minute, settings.sweep_patience)
+        per_minute = settings.sweep_requests_per_minute or default.per_minute
+        return cls(settings.sweep_requests or default.requested, per_minute, settings.sweep_grace_period)
 
 
 class SweepFilter(Struct, frozen=True):
-    """What a person may narrow a run to. A dry run asks for nothing and leaves no trace."""
+    """What a person limits a run to."""
 
     policy: str = ""
+    """Only findings of the policy of this name; empty: of all policies."""
     subscription: str = ""
+    """Only the subscription with this id; empty: all that the policies name."""
     dry_run: bool = False
+    """Whether the run only compares: it requests nothing and writes nothing."""
 
     @property
     def whole(self) -> bool:
+        """Whether the run covers all policies and subscriptions."""
         return not (self.policy or self.subscription)
 
 
 @dataclass(slots=True)
 class SweepReport:
-    """How many rows and VMs a run took up, and why.
-
-    `skipped`: an earlier run asked for it, nobody has answered, and it is too early to ask again; `repeated`: asked for
-    once more. `poison`: messages of the poison queue that nobody needed any more. `held`: another run is under way.
-    `busy`: what an earlier run asked for is on its way. `stopped`: why there is something left for the next run."""
+    """What one run compared, found and requested."""
 
     machines: int = 0
+    """VMs of the inventory that were compared."""
     overdue: int = 0
+    """Rows whose scheduled check was late and was sent again."""
     announced: int = 0
+    """Unpublished outcomes that were published."""
     missed: int = 0
+    """VMs that lack the extension as a policy wants it, and have no row for it."""
     drifted: int = 0
+    """VMs whose row says that the extension is there, while it is missing or not as the policy wants it."""
     failed: int = 0
+    """VMs whose extension has failed, while the row does not say so."""
     gone: int = 0
+    """VMs with rows that the inventory does not have."""
     changed: int = 0
+    """VMs whose final row is of an earlier version of the policy."""
     skipped: int = 0
+    """Findings that an earlier run requested, that have no result yet, and that are not due for another request."""
     repeated: int = 0
+    """Findings that were requested again, since the first request had no result."""
     poison: int = 0
+    """Messages that were removed from the poison queue because no row waits for them."""
     unnamed: int = 0
+    """How many entries `unread` leaves out."""
     held: bool = False
+    """Whether nothing was done because another run is under way."""
     busy: bool = False
+    """Whether nothing was compared because the requests of an earlier run are still being worked off."""
     stopped: str = ""
+    """Why the run left something for the next; empty: it left nothing."""
     unread: list[str] = field(default_factory=list)
+    """What could not be read, each with the reason; at most 50 entries."""
 
     @property
     def requested(self) -> int:
+        """The number of reconciliations that were requested, or in a dry run would be."""
         return self.missed + self.drifted + self.failed + self.gone + self.changed
 
     @property
     def complete(self) -> bool:
+        """Whether the run compared everything."""
         return not (self.held or self.busy or self.stopped or self.unread)
 
     def could_not_read(self, what: str) -> None:
-        """Name something that could not be read; a long list of names is cut, and the rest counted."""
-        if len(self.unread) < _NAMED:
+        """Add an entry to `unread`; when the list is full, count it instead."""
+        if len(self.unread) < _MAX_NAMED:
             self.unread.append(what)
         else:
             self.unnamed += 1
@@ -127,39 +149,39 @@ class SweepReport:
             return "another sweep is under way"
         names = ("machines", "overdue", "announced", *Reason)
         parts = [", ".join(f"{getattr(self, name)} {name}" for name in names)]
-        parts += [f"{self.skipped} asked for before and not answered yet"] if self.skipped else []
-        parts += [f"{self.repeated} asked for once more"] if self.repeated else []
+        parts += [f"{self.skipped} requested before and without a result yet"] if self.skipped else []
+        parts += [f"{self.repeated} requested again"] if self.repeated else []
         parts += [f"{self.poison} removed from the poison queue, as nothing waits for them"] if self.poison else []
-        parts += ["what an earlier sweep found is still being visited"] if self.busy else []
+        parts += ["the requests of an earlier sweep are still being worked off"] if self.busy else []
         parts += [f"stopped: {self.stopped}"] if self.stopped else []
         parts += [f"could not read {each}" for each in self.unread]
         return "; ".join([*parts, *([f"could not read {self.unnamed} more"] if self.unnamed else [])])
 
 
 class SweepListener:
-    """Sees a run from beside it; this one looks away."""
+    """Gets notice of a run's progress, for a person who watches. This base class ignores it."""
 
     def compared(self, report: SweepReport) -> None:
         """One more VM was compared."""
 
     def found(self, vm: VmId, finding: Finding) -> None:
-        """A VM has to be visited."""
+        """A VM has to be reconciled."""
 
 
 class Stopped(Exception):
-    """This run has done its share; the next one goes on."""
+    """The run ends here, and the next one continues."""
 
 
 class OutOfTime(Stopped):
-    """The run has taken as long as it may."""
+    """The run has used up its time."""
 
 
 class Refused(Stopped):
-    """The inventory answers nobody for a while."""
+    """The inventory throttles all callers."""
 
 
 class SweepQueue:
-    """What one run asks for: spread over time so that ARM bears it, and sent some at a time."""
+    """The requests of one run. Their due times are spread so that ARM does not throttle; they are sent in batches."""
 
     def __init__(self, ports: Ports, budget: Budget, sweep_filter: SweepFilter, listener: SweepListener) -> None:
         self._ports = ports
@@ -171,27 +193,28 @@ class SweepQueue:
         self.settled = self.started - budget.grace_period
         self.busy_until: datetime | None = None
         self.remember(b"")
-        self._asked: dict[str, int] = {}
+        self._requested: dict[str, int] = {}
         self._waiting: list[tuple[int, Message]] = []
-        self._keys: set[int] = set()  # what this run has asked for
+        self._keys: set[int] = set()  # the requests of this run
 
     def remember(self, unanswered: bytes) -> None:
-        """What earlier runs asked for and nobody has answered."""
-        self.unanswered = Unanswered(unanswered, self.started, self._budget.asked_again, self._budget.repeated)
+        """Load the requests of earlier runs that have no result yet."""
+        self.unanswered = Unanswered(unanswered, self.started, self._budget.request_again_after, self._budget.repeated)
 
     def check(self, share: float = 1) -> None:
-        """Raises OutOfTime when the run has used up that share of its time."""
+        """Raises OutOfTime if the run has used up that share (0 to 1) of its time."""
         if self._ports.clock() - self.started > self._budget.longest * share:
             raise OutOfTime(f"after {self._budget.longest * share}")
 
     def compared(self) -> None:
-        """One more VM was compared. Raises OutOfTime when the run has gone on for too long."""
+        """Count a VM that was compared. Raises OutOfTime if the run has used up its time."""
         self.report.machines += 1
         self._listener.compared(self.report)
         self.check()
 
     async def request(self, vm: VmId, finding: Finding, vm_id: str, summaries: Iterable[RowSummary]) -> None:
-        """Ask for a visit, unless it was asked for already. Raises Stopped when the budget is used up."""
+        """Request a reconciliation of the VM, unless a request for the same finding has no result yet. Raises Stopped
+        if the budget is used up, and StorageError."""
         key = request_key(vm, finding, vm_id, summaries)
         if key in self._keys:
             return
@@ -205,30 +228,30 @@ class SweepQueue:
         setattr(self.report, finding.reason, getattr(self.report, finding.reason) + 1)
         self._listener.found(vm, finding)
         if not self.sweep_filter.dry_run:
-            await self._put(ReconcileRequest(vm, finding.reason.value, self._due(vm)), key)
+            await self._enqueue(ReconcileRequest(vm, finding.reason.value, self._due(vm)), key)
 
     def _check_budget(self) -> None:
         if self.report.requested >= self._budget.requested:
-            raise Stopped(f"after {self._budget.requested} visits")
+            raise Stopped(f"after {self._budget.requested} requests")
         if self.unanswered.full:
-            raise Stopped(f"{MOST} visits have no answer")
+            raise Stopped(f"{MOST} requests have no result")
 
-    async def _put(self, message: Message, key: int) -> None:
+    async def _enqueue(self, message: Message, key: int) -> None:
         self._waiting.append((key, message))
         if len(self._waiting) >= AT_ONCE:
             await self.send()
 
     async def send(self) -> None:
-        """Put on the queue what waits. Raises StorageError; the next run finds again what was not sent."""
+        """Send the batch that has been collected. Raises StorageError; the next run finds again what was not sent."""
         batch, self._waiting = self._waiting, []
         await self.schedule(message for _, message in batch)
         self.unanswered.remember(key for key, _ in batch)
         if batch:
-            sent = max(message.due for _, message in batch) + self._budget.digested
+            sent = max(message.due for _, message in batch) + self._budget.settle_time
             self.busy_until = max(self.busy_until or sent, sent)
 
     async def schedule(self, messages: Iterable[Message]) -> None:
-        """Put them on the queue at once. Raises StorageError after it has tried them all."""
+        """Put the messages on the schedule queue, concurrently. Raises StorageError after all were tried."""
         now = self._ports.clock()
         jobs = (self._ports.schedule_queue.schedule(message, now) for message in messages)
         for failure in await asyncio.gather(*jobs, return_exceptions=True):
@@ -236,6 +259,6 @@ class SweepQueue:
                 raise failure
 
     def _due(self, vm: VmId) -> datetime:
-        before = self._asked.get(vm.subscription.lower(), 0)
-        self._asked[vm.subscription.lower()] = before + 1
+        before = self._requested.get(vm.subscription.lower(), 0)
+        self._requested[vm.subscription.lower()] = before + 1
         return self.started + timedelta(minutes=before / self._budget.per_minute)

@@ -1,9 +1,9 @@
-"""The sweep: what takes up what events and timed messages missed. The timer runs it, or a person.
+"""The sweep finds what events and scheduled checks missed. The timer runs it, or a person.
 
-It finds rows whose look is past, outcomes that were not told, and VMs that an inventory and the table disagree about.
-It visits none of them: each becomes a message on the deferrals queue, so that Functions scales the visits out, and a
-VM that needs nothing costs no call at all. What it finds is a reason to look, never a decision, so it may run twice,
-beside an event, or from an inventory that lags.
+It finds rows whose scheduled check is late, unpublished outcomes, and VMs on which the inventory and the table differ.
+It reconciles none of them: each becomes a message on the schedule queue, so that Functions scales the work out, and a
+VM that needs nothing costs no request. A finding is a reason to reconcile and never a decision, so a sweep may run
+twice, concurrently with events, and from an inventory that lags.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ from onboarding.domain.resource_id import VmId, parse_id
 
 _log = logging.getLogger(__name__)
 
-# The shares of a run's time after which its parts end, so that the next part has its turn.
-_OVERDUE, _ANNOUNCED, _HARD = 1 / 4, 1 / 2, 9 / 8
-_POISON_MOST = 256
+# The shares of a run's time after which its parts end, so that time is left for the next part.
+_OVERDUE_SHARE, _PUBLISHING_SHARE, _HARD_SHARE = 1 / 4, 1 / 2, 9 / 8
+_MAX_POISON_MESSAGES = 256
 _POISON_S = 20
 
 
 class Sweeper:
-    """One run over everything that the policies reach. Never two at once."""
+    """Runs the sweep over everything that the policies reach. At most one run is under way at a time."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Sweeper:
         self._containers = containers
 
     async def run(self, sweep_filter: SweepFilter | None = None, listener: SweepListener | None = None) -> SweepReport:
-        """Raises StorageError if storage cannot be reached; what cannot be read is named in the report."""
+        """Run one sweep. Raises StorageError if storage cannot be reached; the report names what cannot be read."""
         sweep_queue = SweepQueue(self._ports, self._budget, sweep_filter or SweepFilter(), listener or SweepListener())
         if sweep_queue.sweep_filter.dry_run:
             await self._versions.read(sweep_queue.started, write=False)
@@ -81,95 +81,100 @@ class Sweeper:
         if (stored.state.held_until or now) > now:
             sweep_queue.report.held = True
             return
-        memory = _Memory(self._ports.sweeps, replace(stored.state, held_until=now + self._budget.held), stored.version)
+        progress = _Progress(
+            self._ports.sweeps, replace(stored.state, held_until=now + self._budget.held), stored.version
+        )
         try:
-            await memory.save()
+            await progress.save()
         except LostRace:
             sweep_queue.report.held = True
             return
         sweep_queue.remember(stored.state.unanswered)
         try:
-            await self._run_in_time(sweep_queue, memory)
+            await self._run_in_time(sweep_queue, progress)
         except LostRace:
-            sweep_queue.report.stop("another sweep began meanwhile")
+            sweep_queue.report.stop("another sweep has begun")
         finally:
-            await self._release(sweep_queue, memory)
+            await self._release(sweep_queue, progress)
 
-    async def _release(self, sweep_queue: SweepQueue, memory: _Memory) -> None:
-        memory.note(sweep_queue)
-        memory.state = replace(memory.state, held_until=None)
+    async def _release(self, sweep_queue: SweepQueue, progress: _Progress) -> None:
+        progress.keep(sweep_queue)
+        progress.state = replace(progress.state, held_until=None)
         try:
-            await memory.save()
+            await progress.save()
         except LostRace:
-            _log.warning("sweep: it took so long that another one began")
+            _log.warning("sweep: it took so long that another sweep has begun")
 
-    async def _run_in_time(self, sweep_queue: SweepQueue, memory: _Memory) -> None:
-        """The whole run. Its parts end by themselves when their time is up; a request that hangs is cut off."""
+    async def _run_in_time(self, sweep_queue: SweepQueue, progress: _Progress) -> None:
+        """Run all parts. Each part ends by itself when its time is up; the timeout only cuts off a hanging request."""
         try:
-            async with asyncio.timeout((self._budget.longest * _HARD).total_seconds()) as limit:
-                await self._run_held(sweep_queue, memory)
+            async with asyncio.timeout((self._budget.longest * _HARD_SHARE).total_seconds()) as limit:
+                await self._run_parts(sweep_queue, progress)
         except TimeoutError:
             if not limit.expired():
                 raise
             sweep_queue.report.stop("a request took too long")
-            memory.note(sweep_queue, resume_at=memory.beyond)
+            progress.keep(sweep_queue, resume_at=progress.after_timeout)
 
-    async def _run_held(self, sweep_queue: SweepQueue, memory: _Memory) -> None:
+    async def _run_parts(self, sweep_queue: SweepQueue, progress: _Progress) -> None:
         await self._versions.read(sweep_queue.started, write=True)
-        await self._take_up_overdue(sweep_queue, memory)
+        await self._take_up_overdue(sweep_queue, progress)
         await self._publish_missed(sweep_queue)
-        if memory.state.busy_until and memory.state.busy_until > sweep_queue.started:
+        if progress.state.busy_until and progress.state.busy_until > sweep_queue.started:
             sweep_queue.report.busy = True
         else:
-            await self._compare_fleet(sweep_queue, memory)
+            await self._compare_fleet(sweep_queue, progress)
         await self._clear_poison(sweep_queue)
 
-    async def _take_up_overdue(self, sweep_queue: SweepQueue, memory: _Memory) -> None:
-        """Put on the queue the looks that have had a moment since the last run, the earliest first."""
-        before, most, last = sweep_queue.started - self._budget.grace, self._budget.requested, memory.state.overdue
+    async def _take_up_overdue(self, sweep_queue: SweepQueue, progress: _Progress) -> None:
+        """Send a check for each row whose scheduled check is late, the earliest first.
+
+        A row gets a check once when it becomes late, and again at the times of `last_moment`."""
+        before, most, last = sweep_queue.started - self._budget.grace, self._budget.requested, progress.state.overdue
         found: list[tuple[Mark, ScheduledCheck]] = []
         left = 0
         try:
             async for row in self._ports.ledger.overdue(before):
-                sweep_queue.check(_OVERDUE)
+                sweep_queue.check(_OVERDUE_SHARE)
                 vm, due = parse_id(row.resource_id), row.next_attempt_at
                 if not isinstance(vm, VmId) or due is None:
                     continue
-                moment = last_moment(due, before, self._budget.asked_again, self._budget.repeated)
+                moment = last_moment(due, before, self._budget.request_again_after, self._budget.repeated)
                 mark = Mark(moment, f"{vm.key}|{row.extension}")
                 if last is not None and mark <= last:
                     sweep_queue.report.skipped += 1
                     continue
                 found.append((mark, ScheduledCheck(vm, row.extension, due)))
                 if len(found) > 2 * most:
-                    left += _cut(found, most)
+                    left += _keep_earliest(found, most)
         except OutOfTime as stopped:
             sweep_queue.report.stop(f"{stopped} of reading overdue rows")
-        left += _cut(found, most)
+        left += _keep_earliest(found, most)
         for some in batched(found, AT_ONCE, strict=False):
             await sweep_queue.schedule(check for _, check in some)
             sweep_queue.report.overdue += len(some)
             sweep_queue.report.repeated += sum(mark.moment > check.due for mark, check in some)
-            memory.state = replace(memory.state, overdue=some[-1][0])
+            progress.state = replace(progress.state, overdue=some[-1][0])
         if left:
-            sweep_queue.report.stop(f"after {most} looks")
+            sweep_queue.report.stop(f"after {most} checks")
         else:
-            memory.state = replace(memory.state, overdue=Mark(before))
+            progress.state = replace(progress.state, overdue=Mark(before))
         if found:
-            await memory.save()
+            await progress.save()
 
     async def _publish_missed(self, sweep_queue: SweepQueue) -> None:
         try:
             async for row in self._ports.ledger.unpublished(sweep_queue.started - self._budget.grace):
-                sweep_queue.check(_ANNOUNCED)
+                sweep_queue.check(_PUBLISHING_SHARE)
                 if await self._ports.publisher.publish(row):
-                    await self._ports.ledger.told(row)
+                    await self._ports.ledger.mark_published(row)
                     sweep_queue.report.announced += 1
         except OutOfTime as stopped:
             sweep_queue.report.stop(f"{stopped} of publishing outcomes")
 
-    async def _compare_fleet(self, sweep_queue: SweepQueue, memory: _Memory | None) -> None:
-        """Compare everything, beginning where the last run stopped; a dry run has no memory and begins anywhere."""
+    async def _compare_fleet(self, sweep_queue: SweepQueue, progress: _Progress | None) -> None:
+        """Compare all subscriptions, beginning where the last run stopped. A dry run (`progress` None) begins with the
+        first and stores nothing."""
         policies = await self._policy_scopes.policies(sweep_queue.started)
         for problem in self._policy_scopes.problems:
             sweep_queue.report.could_not_read(problem)
@@ -182,30 +187,30 @@ class Sweeper:
             self._containers,
         )
         subscriptions = await self._subscriptions(sweep_queue, policies)
-        resume_at = memory.state.resume_at if memory and sweep_queue.sweep_filter.whole else ""
+        resume_at = progress.state.resume_at if progress and sweep_queue.sweep_filter.whole else ""
         at = next((n for n, each in enumerate(subscriptions) if each >= resume_at), 0)
         subscriptions = subscriptions[at:] + subscriptions[:at]
         following, done = "", 0
         for some in batched(subscriptions, SUBSCRIPTIONS_AT_ONCE, strict=False):
-            if memory and sweep_queue.sweep_filter.whole:
-                memory.beyond = subscriptions[(done + len(some)) % len(subscriptions)]
+            if progress and sweep_queue.sweep_filter.whole:
+                progress.after_timeout = subscriptions[(done + len(some)) % len(subscriptions)]
             try:
                 await comparison.run(some)
                 await sweep_queue.send()
             except Stopped as stopped:
-                following = _after(stopped, comparison, subscriptions)
+                following = _resume_at(stopped, comparison, subscriptions)
                 sweep_queue.report.stop(str(stopped))
                 await sweep_queue.send()
                 break
             done += len(some)
-            if memory and done < len(subscriptions):
-                memory.note(sweep_queue, resume_at=subscriptions[done] if sweep_queue.sweep_filter.whole else None)
-                await memory.save()
-        if memory:
-            memory.note(sweep_queue, resume_at=following if sweep_queue.sweep_filter.whole else None)
+            if progress and done < len(subscriptions):
+                progress.keep(sweep_queue, resume_at=subscriptions[done] if sweep_queue.sweep_filter.whole else None)
+                await progress.save()
+        if progress:
+            progress.keep(sweep_queue, resume_at=following if sweep_queue.sweep_filter.whole else None)
 
     async def _clear_poison(self, sweep_queue: SweepQueue) -> None:
-        """Remove from the poison queue what nobody needs any more: it is to hold what needs a person, and no more."""
+        """Remove the messages from the poison queue that no row waits for: what is left there needs a person."""
         if self._ports.poison is None:
             return
         seen: set[Message] = set()
@@ -218,14 +223,15 @@ class Sweeper:
 
         try:
             async with asyncio.timeout(_POISON_S):
-                sweep_queue.report.poison = await self._ports.poison.remove(settled, _POISON_MOST)
+                sweep_queue.report.poison = await self._ports.poison.remove(settled, _MAX_POISON_MESSAGES)
         except TimeoutError:
             sweep_queue.report.could_not_read(f"the poison queue (in {_POISON_S} s)")
         except StorageError as error:
             sweep_queue.report.could_not_read(str(error))
 
     async def _settled(self, message: Message, sweep_queue: SweepQueue) -> bool:
-        """Whether nothing waits for this message: its row has gone on, or its visit was asked for again since."""
+        """Whether no row waits for this message: its row was written since, or is final, or the request is so old that
+        the sweep has repeated it."""
         known = (await self._ports.ledger.read(message.vm)).targets
         if isinstance(message, ScheduledCheck):
             stored = known.get(message.extension)
@@ -236,7 +242,7 @@ class Sweeper:
         return any(row.changed_since(message.due) or row.event_time == message.due for row in rows)
 
     async def _subscriptions(self, sweep_queue: SweepQueue, policies: PolicySet) -> list[str]:
-        """The subscriptions that the policies name; where one names none, all that the identity can see."""
+        """The subscriptions that the policies name. If a policy names none, all that the identity can see."""
         if sweep_queue.sweep_filter.subscription:
             return [sweep_queue.sweep_filter.subscription.lower()]
         named: set[str] = set()
@@ -253,17 +259,17 @@ class Sweeper:
         return sorted(named)
 
 
-class _Memory:
-    """What the next run has to know. It is written while the run goes on, so that a run that dies is not repeated."""
+class _Progress:
+    """The state for the next run. It is saved during the run, so that the next one continues after a run that died."""
 
     def __init__(self, store: SweepStore, state: SweepState, version: str | None) -> None:
         self._store = store
         self._version = version
         self.state = state
-        self.beyond: str | None = None  # where to go on if what the run is at does not come to an end
+        self.after_timeout: str | None = None  # the subscription to resume at if the current batch hangs
 
-    def note(self, sweep_queue: SweepQueue, resume_at: str | None = None) -> None:
-        """Keep what the plan has asked for, and where to go on if that is known."""
+    def keep(self, sweep_queue: SweepQueue, resume_at: str | None = None) -> None:
+        """Take over the requests of this run, and the subscription to resume at (None: unchanged)."""
         self.state = replace(
             self.state,
             busy_until=sweep_queue.busy_until or self.state.busy_until,
@@ -272,20 +278,21 @@ class _Memory:
         )
 
     async def save(self) -> None:
-        """Raises LostRace where another run has taken over, and StorageError."""
+        """Write the state. Raises LostRace if another run has begun, and StorageError."""
         self._version = await self._store.write(self.state, self._version)
 
 
-def _cut(found: list[tuple[Mark, ScheduledCheck]], most: int) -> int:
-    """Sort them, and leave only the earliest; how many that left out."""
+def _keep_earliest(found: list[tuple[Mark, ScheduledCheck]], most: int) -> int:
+    """Sort the checks and drop all but the earliest `most`; returns how many were dropped."""
     found.sort(key=itemgetter(0))
     left = max(0, len(found) - most)
     del found[most:]
     return left
 
 
-def _after(stopped: Stopped, comparison: FleetComparison, subscriptions: Sequence[str]) -> str:
-    """Where the next run begins: with what this one was at, or behind it where that would end the same way."""
+def _resume_at(stopped: Stopped, comparison: FleetComparison, subscriptions: Sequence[str]) -> str:
+    """The subscription at which the next run begins: that of the current batch, or the one after it if the same batch
+    would stop that run as well."""
     at = subscriptions.index(comparison.at)
     if isinstance(stopped, Refused) or (isinstance(stopped, OutOfTime) and at == 0):
         at += comparison.width

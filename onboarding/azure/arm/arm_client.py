@@ -1,9 +1,9 @@
-"""Azure Resource Manager: read one VM, ask for one extension.
+"""The client of Azure Resource Manager (ARM): reads VMs and starts installs.
 
-One HTTP request per call, at most: no polling (an install takes minutes), none of the SDK's own retries (they sleep a
-whole Retry-After inside the invocation), and none at all while a subscription's gate is closed. Only where ARM hangs
-up on a GET does aiohttp ask once more; a PUT is never sent twice. Every failure leaves as an ArmError with the evidence
-in it. One pipeline serves all subscriptions, and its token goes to ARM's host alone.
+Each call sends at most one HTTP request: no polling (an install takes minutes), no retries of the SDK (they sleep a
+whole Retry-After inside the invocation), and no request while the subscription's rate limiter is closed. If ARM closes
+the connection of a GET, aiohttp sends it again; a PUT is never sent twice. Every failure is raised as an ArmError with
+its evidence. One pipeline serves all subscriptions, and its token is sent to ARM's host only.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from azure.core.pipeline import PipelineRequest, PipelineResponse
 from azure.core.pipeline.policies import AsyncHTTPPolicy, ProxyPolicy
 from azure.core.rest import AsyncHttpResponse, HttpRequest
 
-from onboarding.application.ports import Clock, Reading
-from onboarding.azure.http_connections import USER_AGENT, Connections, in_time, proxies_for
+from onboarding.application.ports import ArmAnswer, Clock
+from onboarding.azure.http_connections import USER_AGENT, Connections, proxies_for, within_deadline
 from onboarding.azure.identity import ArmTokens, BearerPolicy
 from onboarding.domain.errors import ArmError
 from onboarding.domain.failures.evidence import Evidence
@@ -38,14 +38,14 @@ from onboarding.domain.resource_id import ExtensionId, VmId, parse_id
 
 _CONNECT_TIMEOUT_S = 5
 _READ_TIMEOUT_S = 15.0  # Event Grid waits 30 s for the whole invocation
-_COMPUTE_VERSION = "2026-04-01"  # what the SDK's own operations send
+_COMPUTE_VERSION = "2026-04-01"  # the one of the SDK's own operations
 _GALLERIES_VERSION = "2026-03-03"
 _SUBSCRIPTIONS_VERSION = "2022-12-01"
 _ACCEPTED = (200, 201, 202)
 _JSON = {"Content-Type": "application/json", "Accept": "application/json"}
 _TOO_MANY = (429, 503)
 _IMAGE = re.compile(r"/subscriptions/(?P<subscription>[^/]+)(?:/(?!\.\.?(?:/|$))[^/]+)+", re.IGNORECASE)
-_UNREADABLE = (ValueError, RecursionError, zlib.error)  # what decoding a body raises that is not what it says
+_UNREADABLE = (ValueError, RecursionError, zlib.error)  # raised by decoding a body that is malformed
 
 
 class ArmAdapter:
@@ -59,13 +59,13 @@ class ArmAdapter:
         clock: Clock,
         *,
         connections: Connections | None = None,
-        grace_period: float = _READ_TIMEOUT_S,
+        read_timeout_s: float = _READ_TIMEOUT_S,
     ) -> None:
-        """`connections` may be shared with others; `patience` is how many seconds an answer may take."""
+        """`connections` may be shared with other clients; `read_timeout_s` is how many seconds an answer may take."""
         self._endpoint = endpoint
         self._clock = clock
         self._connections = connections or Connections()
-        self._timeouts: dict[str, Any] = {"connection_timeout": _CONNECT_TIMEOUT_S, "read_timeout": grace_period}
+        self._timeouts: dict[str, Any] = {"connection_timeout": _CONNECT_TIMEOUT_S, "read_timeout": read_timeout_s}
         self._limiter = RateLimiter()
         policies = [
             *([ProxyPolicy(proxies)] if (proxies := proxies_for(endpoint)) else []),
@@ -74,39 +74,39 @@ class ArmAdapter:
         ]
         self._client: Any = AsyncPipelineClient(endpoint, policies=policies, transport=self._connections)
 
-    async def read_machine(self, vm: VmId, *, to_install: bool = False) -> Reading:
-        async with self._sent(vm.subscription, vm.key, write=False, to_install=to_install):
+    async def read_machine(self, vm: VmId, *, to_install: bool = False) -> ArmAnswer:
+        async with self._sending(vm.subscription, vm.key, write=False, to_install=to_install):
             url = f"{self._endpoint}{_quoted(vm)}?$expand=instanceView&api-version={_COMPUTE_VERSION}"
             body, at = await self._read(vm.subscription, url)
-            return Reading(_machine(body), at)
+            return ArmAnswer(_machine(body), at)
 
-    async def read_extension(self, vm: VmId, name: str) -> Reading:
-        async with self._sent(vm.subscription, vm.key, write=False):
+    async def read_extension(self, vm: VmId, name: str) -> ArmAnswer:
+        async with self._sending(vm.subscription, vm.key, write=False):
             path = f"{_quoted(vm)}/extensions/{quote(name, safe='')}"
             url = f"{self._endpoint}{path}?$expand=instanceView&api-version={_COMPUTE_VERSION}"
             body, at = await self._read(vm.subscription, url)
-            return Reading(_extension(body), at)
+            return ArmAnswer(_extension(body), at)
 
     async def read_image(self, image_id: str) -> Mapping[str, Any]:
         version = _GALLERIES_VERSION if "/galleries/" in image_id.lower() else _COMPUTE_VERSION
         image = _IMAGE.fullmatch(image_id)
         if image is None:
             raise ArmError(Evidence(code="InvalidImageId", message="the image's id is not that of a resource"))
-        async with self._sent(image["subscription"], write=False):
+        async with self._sending(image["subscription"], write=False):
             url = f"{self._endpoint}{quote(image_id, safe='/()')}?api-version={version}"
             body = await self._get(image["subscription"], url)
             return body if isinstance(body, Mapping) else {}
 
     async def read_scope(self, scope: str) -> Mapping[str, Any]:
-        async with self._sent(_subscription_of(scope), write=False):
+        async with self._sending(_subscription_of(scope), write=False):
             url = f"{self._endpoint}{quote(scope, safe='/()')}?api-version={_SUBSCRIPTIONS_VERSION}"
             return _scope(await self._get(_subscription_of(scope), url))
 
     async def start_install(self, vm: VmId, name: str, body: Mapping[str, Any]) -> None:
-        async with self._sent(vm.subscription, vm.key, write=True):
+        async with self._sending(vm.subscription, vm.key, write=True):
             url = f"{self._endpoint}{_quoted(vm)}/extensions/{quote(name, safe='')}?api-version={_COMPUTE_VERSION}"
             request = HttpRequest("PUT", url, headers=_JSON, content=json.dumps(body).encode())
-            await self._ask(vm.subscription, request, _ACCEPTED)
+            await self._request(vm.subscription, request, _ACCEPTED)
 
     async def list_machines(self, subscription: str) -> AsyncIterator[Mapping[str, Any]]:
         path = f"/subscriptions/{subscription}/providers/Microsoft.Compute/virtualMachines"
@@ -121,28 +121,28 @@ class ArmAdapter:
         return tuple(str(item.get("subscriptionId", "")) for item in found if item.get("state") != "Disabled")
 
     async def check_access(self, subscription: str) -> None:
-        async with self._sent(subscription, write=False):
+        async with self._sending(subscription, write=False):
             path = f"/subscriptions/{quote(subscription, safe='')}"
             await self._get(subscription, f"{self._endpoint}{path}?api-version={_SUBSCRIPTIONS_VERSION}")
 
     async def _page(self, subscription: str, url: str) -> tuple[list[Mapping[str, Any]], str]:
         """One page of a list and the link to the next."""
-        async with self._sent(subscription, write=False):
+        async with self._sending(subscription, write=False):
             return _items(await self._get(subscription, url))
 
     async def _get(self, subscription: str, url: str) -> object:
         return (await self._read(subscription, url))[0]
 
     async def _read(self, subscription: str, url: str) -> tuple[object, datetime | None]:
-        """Raw: typed models would be made to be thrown away, and rules look at aliases that they leave out. With it the
-        time of the answer by ARM's clock."""
-        response = await self._ask(subscription, HttpRequest("GET", url), (200,))
-        body: object = json.loads(response.content)  # JSON says itself how it is encoded
+        """The decoded JSON, and the time of the answer by ARM's clock (UTC). Typed models are not used: they leave out
+        properties that policy rules ask for."""
+        response = await self._request(subscription, HttpRequest("GET", url), (200,))
+        body: object = json.loads(response.content)  # detects the encoding
         return body, _date(response.headers.get("Date", ""))
 
-    async def _ask(self, subscription: str, request: HttpRequest, good: Collection[int]) -> AsyncHttpResponse:
-        """Not by the SDK's operations: they make models, and pollers that nobody waits for."""
-        async with in_time():
+    async def _request(self, subscription: str, request: HttpRequest, good: Collection[int]) -> AsyncHttpResponse:
+        """Send one request. The SDK's operations are not used: they make models, and pollers that are not needed."""
+        async with within_deadline():
             response: AsyncHttpResponse = await self._client.send_request(
                 request, subscription=subscription, **self._timeouts
             )
@@ -154,13 +154,13 @@ class ArmAdapter:
         await self._connections.close()
 
     @asynccontextmanager
-    async def _sent(
+    async def _sending(
         self, subscription: str, who: str = "", *, write: bool, to_install: bool = False
     ) -> AsyncIterator[None]:
-        """One request through the subscription's gate; every failure of it as an ArmError."""
+        """Reserve one request with the subscription's rate limiter, and raise the request's failures as ArmError."""
         wait = self._limiter.ask(subscription, who, self._clock(), write=write, to_install=to_install)
         if wait:
-            raise ArmError(held_back(math.ceil(wait.total_seconds())))  # the queue knows whole seconds alone
+            raise ArmError(held_back(math.ceil(wait.total_seconds())))  # the queue hides messages for whole seconds
         buckets = self._limiter.of(subscription, write=write)
         try:
             async with as_arm_errors():
@@ -174,8 +174,8 @@ class ArmAdapter:
 
 
 class _RateLimitPolicy(AsyncHTTPPolicy[Any, Any]):
-    """Says who asks, numbers the request for whoever has to find it in Azure's logs, and shows the answer's counters to
-    the gates. One policy, since each of the SDK's own for this costs as much as all three things together."""
+    """Sets the user agent and a request id, by which a person finds the request in Azure's logs, and passes the
+    answer's counters to the rate limiter. One policy does all three: each of the SDK's own costs as much as this."""
 
     def __init__(self, limiter: RateLimiter, clock: Clock) -> None:
         super().__init__()
@@ -193,7 +193,7 @@ class _RateLimitPolicy(AsyncHTTPPolicy[Any, Any]):
 
 
 def held_back(seconds: float) -> Evidence:
-    """The evidence for a request that was not sent: ARM would only have said "too many"."""
+    """The evidence for a request that the rate limiter did not let through: ARM would have answered 429."""
     message = "held back: ARM asked this subscription's callers to slow down"
     return Evidence(http_status=429, code=HELD_BACK, message=message, headers={"retry-after": f"{seconds:.3f}"})
 
@@ -243,7 +243,7 @@ def _items(page: object) -> tuple[list[Mapping[str, Any]], str]:
 
 @asynccontextmanager
 async def as_arm_errors() -> AsyncIterator[None]:
-    """What a management SDK raises for one request, as an ArmError."""
+    """Raises the SDK's errors as ArmError."""
     try:
         yield
     except HttpResponseError as error:

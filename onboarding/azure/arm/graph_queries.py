@@ -1,7 +1,7 @@
-"""The Resource Graph queries, all of them: nothing else is sent.
+"""All Resource Graph queries of the product.
 
-Foreign text enters a query only through `literal`. A query that is paged has to project `id` and to be ordered, else
-Resource Graph gives no $skipToken or gives rows twice.
+Names enter a query only through `literal`. A paged query must project `id` and be ordered; otherwise Resource Graph
+returns no $skipToken, or returns rows twice.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Iterable
 
 _NAME = re.compile(r"[-\w.() ]+")
 
-# Each VM with its extensions as one row, in the shape of a GET where that is possible: policy rules look at any alias.
-# The extensions are gathered before they are joined, so that a VM without any keeps its row.
+# Each VM with its extensions as one row, in the shape of a GET if possible, since policy rules may ask for any alias.
+# The extensions are summarized before the join, so that a VM without extensions keeps its row.
 MACHINES = """\
 resources
 | where type =~ 'microsoft.compute/virtualmachines'
@@ -45,7 +45,8 @@ def members(groups: Iterable[str]) -> str:
 
 
 def literal(text: str) -> str:
-    """A name as a string literal. Raises ValueError for what no name of Azure's has: it might end the literal."""
+    """A name as a string literal. Raises ValueError for characters that no name in Azure has: they might end the
+    literal."""
     if not _NAME.fullmatch(text):
-        raise ValueError(f"{text!r} is no name")
+        raise ValueError(f"{text!r} has characters that a name cannot have")
     return f"'{text}'"

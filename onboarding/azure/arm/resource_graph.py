@@ -1,9 +1,9 @@
-"""Azure Resource Graph: all VMs with their extensions, a thousand a call.
+"""The client of Azure Resource Graph: all VMs with their extensions, a thousand per request.
 
-Asked through azure-core's pipeline; the models of `azure-mgmt-resourcegraph` take longer to make than all that follows.
+It uses azure-core's pipeline: the models of `azure-mgmt-resourcegraph` take longer to create than everything else.
 
-Its index lags by minutes, so what it says is a reason to look and never a decision. Its quota is counted in seconds:
-a short wait is waited out, a longer one is an ArmError, and the next sweep goes on.
+The index lags by minutes, so a result is a reason to reconcile and never a decision. The quota is counted in seconds:
+a short wait is slept through, a longer one is raised as an ArmError, and the next sweep continues.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from msgspec import Struct
 from onboarding.application.ports import SUBSCRIPTIONS_AT_ONCE, Clock
 from onboarding.azure.arm import graph_queries
 from onboarding.azure.arm.arm_client import as_arm_errors, held_back
-from onboarding.azure.http_connections import Connections, in_time, proxies_for
+from onboarding.azure.http_connections import Connections, proxies_for, within_deadline
 from onboarding.azure.identity import ArmTokens, BearerPolicy
 from onboarding.concurrency import remaining
 from onboarding.domain.errors import ArmError
@@ -32,10 +32,10 @@ from onboarding.domain.failures.retry_after import read_retry_after
 from onboarding.domain.json_access import mapping
 
 _RESOURCES = "/providers/Microsoft.ResourceGraph/resources?api-version=2021-03-01"
-_PAGE = 1000  # the most that Resource Graph gives
-# A page of a large tenant takes its time. An event that asks what is in a management group has its own deadline.
+_PAGE = 1000  # rows; Resource Graph's maximum
+# Seconds. A page of a large tenant takes long. An event that needs the members of a management group has its deadline.
 _TIMEOUTS: dict[str, Any] = {"connection_timeout": 5, "read_timeout": 60}
-_PATIENCE = timedelta(seconds=6)  # the quota's window is 5 s
+_MAX_WAIT = timedelta(seconds=6)  # the quota's window is 5 s
 _WINDOW = timedelta(seconds=5)
 _TRIES = 3
 _REMAINING, _RESETS_AFTER = "x-ms-user-quota-remaining", "x-ms-user-quota-resets-after"
@@ -62,7 +62,7 @@ class GraphAdapter:
         connections: Connections | None = None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        """`connections` may be shared with others."""
+        """`connections` may be shared with other clients."""
         self._endpoint = endpoint
         self._clock = clock
         self._connections = connections or Connections()
@@ -93,10 +93,10 @@ class GraphAdapter:
         await self._connections.close()
 
     async def _rows(self, query: str, subscriptions: Sequence[str] | None) -> AsyncIterator[dict[str, Any]]:
-        """The rows of all pages; `subscriptions` None asks all that the identity can see."""
+        """The rows of all pages; `subscriptions` None: of all subscriptions that the identity can see."""
         options: dict[str, Any] = {"$top": _PAGE, "resultFormat": "objectArray"}
-        asked = {} if subscriptions is None else {"subscriptions": list(subscriptions)}
-        question = {"query": query, "options": options, **asked}
+        scope = {} if subscriptions is None else {"subscriptions": list(subscriptions)}
+        question = {"query": query, "options": options, **scope}
         page = await self._page(question)
         for row in page.rows:
             yield row
@@ -113,7 +113,7 @@ class GraphAdapter:
             await self._wait()
             try:
                 async with as_arm_errors():
-                    return await self._ask(question)
+                    return await self._request(question)
             except ArmError as error:
                 if error.evidence.http_status != 429:
                     raise
@@ -125,16 +125,16 @@ class GraphAdapter:
     async def _wait(self) -> None:
         now = self._clock()
         wait = self._not_before - now if self._not_before else timedelta()
-        if wait > _PATIENCE or wait.total_seconds() > remaining(for_others=True):
+        if wait > _MAX_WAIT or wait.total_seconds() > remaining(keep_reserve=True):
             raise ArmError(held_back(wait.total_seconds()))
         if wait > timedelta():
             await self._sleep(wait.total_seconds())
         self._not_before = None
 
-    async def _ask(self, question: Mapping[str, Any]) -> _Page:
-        """Take notice of the quota; an answer without rows is none."""
+    async def _request(self, question: Mapping[str, Any]) -> _Page:
+        """Request one page, and note the quota. Raises ValueError for an answer without rows."""
         request = HttpRequest("POST", f"{self._endpoint}{_RESOURCES}", json=question)
-        async with in_time():
+        async with within_deadline():
             response = await self._client.send_request(request, **_TIMEOUTS)
         if response.status_code != 200:
             raise HttpResponseError(response=response)
@@ -147,9 +147,9 @@ class GraphAdapter:
         return _Page(rows, answer.get("$skipToken") or "", str(answer.get("resultTruncated")).lower() == "true")
 
     def _record_refusal(self, evidence: Evidence) -> None:
-        asked = read_retry_after(evidence, self._clock())
+        scope = read_retry_after(evidence, self._clock())
         resets = _duration(evidence.headers.get(_RESETS_AFTER, ""))
-        self._not_before = self._clock() + (timedelta(seconds=asked) if asked else resets)
+        self._not_before = self._clock() + (timedelta(seconds=scope) if scope else resets)
 
 
 def _machine(row: dict[str, Any]) -> Mapping[str, Any]:
@@ -160,7 +160,7 @@ def _machine(row: dict[str, Any]) -> Mapping[str, Any]:
 
 
 def _duration(text: str) -> timedelta:
-    """`00:00:05`; what is none is the usual window."""
+    """Parse a duration such as `00:00:05`; any other text counts as the usual window."""
     try:
         hours, minutes, seconds = (int(part) for part in text.split(":"))
     except ValueError:

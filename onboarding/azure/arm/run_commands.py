@@ -1,6 +1,6 @@
-"""Run commands: a script of the shell or of PowerShell in a VM, for a person who waits for what it prints.
+"""Runs a shell or PowerShell script in a VM with a run command, for a person who waits for its output.
 
-The one place that polls: nothing of the line waits for a run command, and a function must never do so.
+This is the only code that polls. Functions never use it: an event has no time for a run command.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from onboarding.domain.resource_id import VmId
 
 _READ_TIMEOUT_S = 15.0
 _COMMANDS = {OsType.LINUX: "RunShellScript", OsType.WINDOWS: "RunPowerShellScript"}
-# On Windows what the script printed and what it complained of come apart.
-_COMPLAINT = "componentstatus/stderr/"
+# On Windows, the result has the script's error output as a status of its own.
+_STDERR = "componentstatus/stderr/"
 
 
 class RunCommands:
@@ -32,14 +32,14 @@ class RunCommands:
         scope: str,
         connections: Connections,
         *,
-        breaker: float = 2.0,
+        poll_interval_s: float = 2.0,
     ) -> None:
-        """`pause` is how many seconds lie between two polls."""
+        """`poll_interval_s` is how many seconds lie between two polls."""
         self._credential = ArmTokens(credential)
         self._endpoint = endpoint
         self._scope = scope
         self._connections = connections
-        self._pause = breaker
+        self._poll_interval_s = poll_interval_s
 
     async def run(self, vm: VmId, script: str, os_type: OsType = OsType.LINUX) -> str:
         async with as_arm_errors(), self._client(vm.subscription) as client:
@@ -47,12 +47,12 @@ class RunCommands:
                 vm.resource_group,
                 vm.name,
                 RunCommandInput(command_id=_COMMANDS[os_type], script=[script]),
-                polling_interval=self._pause,
+                polling_interval=self._poll_interval_s,
                 read_timeout=_READ_TIMEOUT_S,
             )
             result = await poller.result()
-        told = (s for s in result.value or () if not (s.code or "").lower().startswith(_COMPLAINT))
-        return "\n".join(status.message or "" for status in told)
+        texts = (s for s in result.value or () if not (s.code or "").lower().startswith(_STDERR))
+        return "\n".join(status.message or "" for status in texts)
 
     def _client(self, subscription: str) -> ComputeManagementClient:
         proxies = proxies_for(self._endpoint)

@@ -1,4 +1,5 @@
-"""What is paused, in the ledger's table: one entity each, `pause|<resource group, * or =digest>|<extension>`."""
+"""The open circuit breakers, in the ledger's table: one entity each, with the row key
+`pause|<resource group, * or =digest>|<extension>`."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 class TableBreakerStore:
-    """Implements `ports.PauseStore`."""
+    """Implements `ports.BreakerStore`."""
 
     def __init__(self, table: OnboardingTable) -> None:
         self._table = table
@@ -29,8 +30,8 @@ class TableBreakerStore:
             async for entity in entities(self._table.requests, self._table.table_name, Query("pause|", subscription)):
                 try:
                     breaker = CircuitBreaker.from_properties(subscription, entity)
-                except (ValueError, TypeError, LookupError) as error:  # perhaps a newer version's
-                    _log.warning("left out: the pause %s cannot be read: %r", entity.get("RowKey"), error)
+                except (ValueError, TypeError, LookupError) as error:  # perhaps written by a newer version
+                    _log.warning("Ignored: the circuit breaker %s cannot be read: %r", entity.get("RowKey"), error)
                     continue
                 found.append(StoredBreaker(breaker, str(entity["odata.etag"])))
         return tuple(found)

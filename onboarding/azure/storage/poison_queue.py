@@ -1,7 +1,7 @@
-"""The poison queue: messages that failed so often that the functions host laid them aside. They can be put back, and
-those that nobody needs any more can be removed.
+"""The poison queue: the functions host moves messages there that failed too often. They can be moved back, and those
+that no row waits for can be removed.
 
-The SDK of queues is loaded when the poison queue is first used: loading takes a seventh of a cold start.
+The queue SDK is loaded when the poison queue is first used: loading it takes a seventh of a cold start.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from onboarding.domain.errors import StorageError
 if TYPE_CHECKING:
     from azure.storage.queue.aio import QueueClient
 
-_PAGE = 32  # the most that the service gives
-_HIDDEN_S = 120  # while we are at it; what is not put back shows again after that
-_LOOKED_AT_S = 60
+_PAGE = 32  # messages; the service's maximum
+_REQUEUE_HIDDEN_S = 120  # how long a message is hidden while it is moved; if that fails, it appears again
+_REMOVE_HIDDEN_S = 60  # the same while it is examined
 
 
 class PoisonQueue:
@@ -33,31 +33,31 @@ class PoisonQueue:
         self._connect = connect
         self._clients: tuple[QueueClient, QueueClient] | None = None
 
-    async def give_back(self) -> AsyncIterator[bool]:
-        poison, queue = self._opened()
-        with _emptying():
-            async for message in poison.receive_messages(messages_per_page=_PAGE, visibility_timeout=_HIDDEN_S):
+    async def requeue(self) -> AsyncIterator[bool]:
+        poison, queue = self._connected()
+        with _queue_errors():
+            async for message in poison.receive_messages(messages_per_page=_PAGE, visibility_timeout=_REQUEUE_HIDDEN_S):
                 ours = _decoded(str(message.content)) is not None
                 if ours:
-                    # In this order a crash doubles a look and loses none.
+                    # In this order, a crash duplicates a check instead of losing it.
                     await queue.send_message(message.content, time_to_live=-1)
                     await poison.delete_message(message)
                 yield ours
 
     async def remove(self, settled: Callable[[Message], Awaitable[bool]], most: int) -> int:
-        poison, _ = self._opened()
+        poison, _ = self._connected()
         removed = 0
-        with _emptying():
+        with _queue_errors():
             pages = poison.receive_messages(
-                messages_per_page=min(_PAGE, most), visibility_timeout=_LOOKED_AT_S, max_messages=most
+                messages_per_page=min(_PAGE, most), visibility_timeout=_REMOVE_HIDDEN_S, max_messages=most
             ).by_page()
             async for page in pages:
-                laid_aside = [(message, _decoded(str(message.content))) async for message in page]
-                ours = [(message, decoded) for message, decoded in laid_aside if decoded is not None]
+                poisoned = [(message, _decoded(str(message.content))) async for message in page]
+                ours = [(message, decoded) for message, decoded in poisoned if decoded is not None]
                 said = await asyncio.gather(*(settled(decoded) for _, decoded in ours))
                 for (message, _), unneeded in zip(ours, said, strict=True):
                     if unneeded:
-                        with suppress(ResourceNotFoundError):  # somebody has put it back meanwhile
+                        with suppress(ResourceNotFoundError):  # it was moved back meanwhile
                             await poison.delete_message(message)
                         removed += 1
         return removed
@@ -66,15 +66,15 @@ class PoisonQueue:
         for client in self._clients or ():
             await client.close()
 
-    def _opened(self) -> tuple[QueueClient, QueueClient]:
+    def _connected(self) -> tuple[QueueClient, QueueClient]:
         if self._clients is None:
             self._clients = self._connect()
         return self._clients
 
 
 @contextmanager
-def _emptying() -> Iterator[None]:
-    """For both uses. A queue that is not there yet holds nothing: no message was ever laid aside."""
+def _queue_errors() -> Iterator[None]:
+    """Raises the SDK's errors as StorageError. A queue that does not exist holds nothing: no message ever failed."""
     try:
         yield
     except ResourceNotFoundError:

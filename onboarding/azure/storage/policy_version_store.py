@@ -1,4 +1,4 @@
-"""What was seen last of each policy, in the ledger's table: one entity for each, in a partition of their own."""
+"""The last seen version of each policy, in the ledger's table: one entity each, in a partition of their own."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from onboarding.azure.storage.table_entities import plain, reading, typed, with_
 from onboarding.domain.policy.policy_version import PolicyState
 
 _PARTITION = "policy"
-_NO_KEY = re.compile(r"[/\\#?%\x00-\x1f\x7f-\x9f]")
+_NOT_IN_KEYS = re.compile(r"[/\\#?%\x00-\x1f\x7f-\x9f]")
 _LONGEST_NAME = 200
 
 
 class TablePolicyStates:
-    """Implements `ports.PolicyStore`. Columns that this version does not know are kept."""
+    """Implements `ports.PolicyStore`. Columns that this version of the product does not know are kept."""
 
     def __init__(self, table: TableClient) -> None:
         self._table = table
 
-    async def every(self) -> Mapping[str, PolicyState]:
+    async def read_all(self) -> Mapping[str, PolicyState]:
         found: dict[str, PolicyState] = {}
         with reading():
             query = "PartitionKey eq @partition"
@@ -35,17 +35,17 @@ class TablePolicyStates:
         return found
 
     async def write(self, state: PolicyState) -> None:
-        told: dict[str, Any] = {"Policy": state.policy, "Hash": state.digest}
+        columns: dict[str, Any] = {"Policy": state.policy, "Hash": state.digest}
         if state.since is not None:
-            told["Since"] = state.since
-        entity = {"PartitionKey": _PARTITION, "RowKey": f"policy|{_key(state.policy)}", **typed(told)}
+            columns["Since"] = state.since
+        entity = {"PartitionKey": _PARTITION, "RowKey": f"policy|{_key(state.policy)}", **typed(columns)}
         with writing():
             await with_table(self._table, lambda: self._table.upsert_entity(entity, mode=UpdateMode.MERGE))
 
 
 def _key(policy: str) -> str:
-    """The name, as far as a key can hold it; what it cannot hold must not make two policies one."""
-    key = _NO_KEY.sub("-", policy.lower())[:_LONGEST_NAME]
+    """The name in characters that a key may have; a changed name gets a hash, so that two names stay different."""
+    key = _NOT_IN_KEYS.sub("-", policy.lower())[:_LONGEST_NAME]
     return key if key == policy else f"{key}-{sha256(policy.encode('utf-8', 'replace')).hexdigest()[:8]}"
 
 

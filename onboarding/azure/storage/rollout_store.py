@@ -1,4 +1,4 @@
-"""What is counted for the policies' brakes, in the ledger's table: one entity for each policy that has one."""
+"""The counts of the rollout limits, in the ledger's table: one entity for each policy that has such a limit."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from onboarding.azure.storage.table_entities import plain, reading, typed, with_
 from onboarding.domain.limits.rollout_limit import RolloutState
 
 _PARTITION = "brake"
-_NO_KEY = re.compile(r"[/\\#?%\x00-\x1f\x7f-\x9f]")
+_NOT_IN_KEYS = re.compile(r"[/\\#?%\x00-\x1f\x7f-\x9f]")
 
 
 class TableRolloutStore:
-    """Implements `ports.BrakeStore`."""
+    """Implements `ports.RolloutStore`."""
 
     def __init__(self, table: TableClient) -> None:
         self._table = table
@@ -41,7 +41,7 @@ class TableRolloutStore:
                 )
             return str(written["etag"])
 
-    async def every(self) -> tuple[RolloutState, ...]:
+    async def read_all(self) -> tuple[RolloutState, ...]:
         found: list[RolloutState] = []
         with reading():
             query = "PartitionKey eq @partition"
@@ -51,7 +51,7 @@ class TableRolloutStore:
 
 
 def _key(policy: str) -> str:
-    return _NO_KEY.sub("-", policy.lower())
+    return _NOT_IN_KEYS.sub("-", policy.lower())
 
 
 def _state(entity: Any) -> RolloutState:

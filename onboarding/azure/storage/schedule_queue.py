@@ -1,4 +1,4 @@
-"""Deferrals on Azure Queue Storage: a message that stays invisible until its time has come."""
+"""The schedule queue on Azure Queue Storage: a message stays invisible until it is due."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from onboarding.application.ports import Message
 from onboarding.azure.storage.storage_requests import StorageRequests
 from onboarding.domain.errors import StorageError
 
-# The service's own bound is 7 days; a look that comes early is put back by the line.
+# The service hides a message for 7 days at most; the dispatcher puts a check back that arrives early.
 _LONGEST = timedelta(days=6)
 _XML = {"Content-Type": "application/xml"}
 
 
 class StorageScheduleQueue:
-    """Implements `ports.Deferrals`. Makes the queue when it is missing.
+    """Implements `ports.ScheduleQueue`. Creates the queue if it does not exist.
 
-    Without the SDK's client: loading that takes a seventh of a cold start."""
+    It does not use the SDK's client: loading that takes a seventh of a cold start."""
 
     def __init__(self, requests: StorageRequests) -> None:
-        """`requests` go to that queue."""
+        """`requests` sends to the queue's URL."""
         self._requests = requests
 
     async def schedule(self, message: Message, now: datetime) -> None:
         text = encode(message)
         hidden = min(max(message.due - now, timedelta()), _LONGEST)
-        # Whole seconds, rounded up: a message is never early. Kept until it is taken (-1), not for the default 7 days.
+        # Whole seconds, rounded up, so that a message is never early. It does not expire (-1); the default is 7 days.
         seconds = math.ceil(hidden.total_seconds())
         try:
             try:
@@ -38,7 +38,7 @@ class StorageScheduleQueue:
             except ResourceNotFoundError:
                 await self._create()
                 await self._send(text, seconds)
-        except (AzureError, ValueError, TimeoutError) as error:  # a ValueError: a key that is none
+        except (AzureError, ValueError, TimeoutError) as error:  # ValueError: the account key is not base64
             raise StorageError(f"the message could not be scheduled: {type(error).__name__}") from None
 
     async def close(self) -> None:
@@ -47,13 +47,13 @@ class StorageScheduleQueue:
     async def _send(self, text: str, seconds: int) -> None:
         content = f"<QueueMessage><MessageText>{escape(text)}</MessageText></QueueMessage>"
         query = f"visibilitytimeout={seconds}&messagettl=-1"
-        # Sent again also where the first may have arrived: the second of two looks finds nothing to do, while giving up
-        # would bring the event again, which schedules the same look once more, and leave its claim to run out first.
+        # Sent again even if the first may have arrived: a duplicate check finds nothing to do. Without it, the event
+        # would be delivered again and schedule the same check, but only after its claim has run out.
         await self._requests.send("POST", "/messages", query, headers=_XML, content=content.encode(), repeatable=True)
 
     async def _create(self) -> None:
         try:
             await self._requests.send("PUT", "", headers=_XML)
         except HttpResponseError as error:
-            if error.status_code != 409:  # somebody else has made it
+            if error.status_code != 409:  # another worker has created it
                 raise

@@ -1,6 +1,6 @@
-"""Whether the table and the queue can be reached and read, asked before anything is written; and if not, what to do.
+"""Checks that the table and the queue can be reached and read, before anything is written; the error says what to do.
 
-A table or a queue that is not there yet is fine: whoever writes first makes it.
+A table or a queue that does not exist yet is fine: the first write creates it.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ async def check_storage(storage: Storage, *services: StorageRequests) -> None:
         try:
             answer = await _ask(service)
         except ClientAuthenticationError as error:
-            raise _trouble(service, f"there is no token for storage ({_told(error)})", _SIGN_IN) from None
+            raise _error(service, f"there is no token for storage ({_first_line(error)})", _SIGN_IN) from None
         except (AzureError, TimeoutError) as error:
             fix = "check the address and the network; an emulator has to be started first"
-            raise _trouble(service, f"does not answer ({_told(error)})", fix) from None
+            raise _error(service, f"does not answer ({_first_line(error)})", fix) from None
         except ValueError:
-            raise _trouble(service, "the account's key is none", _RENEW) from None
+            raise _error(service, "the account's key is not base64", _RENEW) from None
         if answer.status in (401, 403):
-            told = refusal(answer.status, answer.content.decode(errors="replace"), answer.reason)
+            refused = refusal(answer.status, answer.content.decode(errors="replace"), answer.reason)
             fix = _ROLES if storage.connection_string is None else _RENEW
-            raise _trouble(service, f"refuses us ({answer.status} {_told(told)})", fix)
+            raise _error(service, f"refuses us ({answer.status} {_first_line(refused)})", fix)
 
 
 async def _ask(service: StorageRequests) -> Answer:
     if service.kind is Service.TABLE:
-        return await service.ask("GET", f"/{TABLE}()", "$top=1&$select=PartitionKey", headers=_ACCEPT)
-    return await service.ask("GET", "/messages", "peekonly=true", headers={})
+        return await service.send_unchecked("GET", f"/{TABLE}()", "$top=1&$select=PartitionKey", headers=_ACCEPT)
+    return await service.send_unchecked("GET", "/messages", "peekonly=true", headers={})
 
 
-def _trouble(service: StorageRequests, what: str, fix: str) -> StorageError:
+def _error(service: StorageRequests, what: str, fix: str) -> StorageError:
     return StorageError(f"storage at {service.url}: {what}; {fix}")
 
 
-def _told(error: Exception) -> str:
-    """The first line: credentials tell a page of what they tried."""
+def _first_line(error: Exception) -> str:
+    """The first line of an error, masked: a credential's error has a page of what it tried."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return cut(mask(lines[0]), _LONGEST)

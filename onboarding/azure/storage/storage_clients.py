@@ -1,6 +1,6 @@
-"""The storage account's clients, from a connection string or with the app's identity.
+"""Makes the storage account's clients, from a connection string or with the app's identity.
 
-Each is the SDK's, with the requests that every event makes beside it.
+The SDK's clients are used for rare operations; `StorageRequests` sends the few requests that every event needs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from azure.storage.queue.aio import QueueClient
 
 _SUFFIX = "core.windows.net"
-# As few and short as those of `StorageRequests`. No try follows an answer: azure-core would sleep a whole Retry-After.
+# As few and short retries as in `StorageRequests`. None after an answer: azure-core would sleep a whole Retry-After.
 _TRIES: dict[str, Any] = {
     "retry_total": 2,
     "retry_status": 0,
@@ -39,12 +39,12 @@ _TRIES: dict[str, Any] = {
     "retry_backoff_max": 1,
     "connection_timeout": CONNECT_TIMEOUT_S,
     "read_timeout": READ_TIMEOUT_S,
-    "permit_redirects": False,  # a token goes to the account alone
+    "permit_redirects": False,  # a token is sent to the account only
 }
 
 
 class OnboardingTable(TableClient):
-    """The SDK's client of the table."""
+    """The SDK's client of the table, with `requests` for what every event sends."""
 
     def __init__(self, endpoint: str, *, connections: Connections, **options: Any) -> None:
         super().__init__(endpoint, transport=connections, proxies=proxies_for(endpoint), **_TRIES, **options)
@@ -54,9 +54,9 @@ class OnboardingTable(TableClient):
 def onboarding_table(
     storage: Storage, credential: AsyncTokenCredential | None, connections: Connections | None = None
 ) -> OnboardingTable:
-    """The table's client; `credential` is needed where there is no connection string. Raises StorageError."""
+    """The table's client; without a connection string it needs `credential`. Raises StorageError."""
     shared = connections or Connections()
-    with _said_plainly():
+    with _setting_errors():
         if storage.connection_string is not None:
             text = storage.connection_string.reveal()
             table = OnboardingTable.from_connection_string(text, TABLE, connections=shared)
@@ -64,21 +64,21 @@ def onboarding_table(
         return OnboardingTable(storage.table_endpoint, table_name=TABLE, credential=credential, connections=shared)
 
 
-def deferrals_queue(
+def storage_schedule_queue(
     storage: Storage, credential: AsyncTokenCredential | None, connections: Connections | None = None
 ) -> StorageScheduleQueue:
-    """As `onboarding_table`, for the queue."""
+    """The schedule queue, as `onboarding_table`."""
     return StorageScheduleQueue(queue_requests(storage, credential, connections))
 
 
 def queue_requests(
     storage: Storage, credential: AsyncTokenCredential | None, connections: Connections | None = None
 ) -> StorageRequests:
-    """Requests to the queue alone."""
+    """Requests to the schedule queue's URL. Raises StorageError."""
     shared = connections or Connections()
     endpoint, key = storage.queue_endpoint, cast(Credential, credential)
     if storage.connection_string is not None:
-        with _said_plainly():
+        with _setting_errors():
             endpoint, key = _queue_service(storage.connection_string.reveal())
     return StorageRequests(Service.QUEUE, f"{endpoint.rstrip('/')}/{QUEUE}", key, shared)
 
@@ -86,17 +86,17 @@ def queue_requests(
 def poison_queue(
     storage: Storage, credential: AsyncTokenCredential | None, connections: Connections | None = None
 ) -> PoisonQueue:
-    """As `onboarding_table`, for what the functions host laid aside."""
+    """The poison queue, as `onboarding_table`."""
     shared = connections or Connections()
 
     def queue(name: str) -> QueueClient:
-        # Here and not above: no event needs it, and it takes a seventh of a cold start to load.
+        # Imported here: no event needs it, and loading it takes a seventh of a cold start.
         from azure.storage.queue.aio import QueueClient
 
-        # By itself the SDK tries again for more than a minute.
+        # The SDK's default is to retry for more than a minute.
         retries = {"retry_total": 2, "initial_backoff": 1, "increment_base": 1}
         options: dict[str, Any] = {"transport": shared, "permit_redirects": False, **retries}
-        with _said_plainly():
+        with _setting_errors():
             if storage.connection_string is not None:
                 return QueueClient.from_connection_string(storage.connection_string.reveal(), name, **options)
             return QueueClient(storage.queue_endpoint, name, credential=credential, **options)
@@ -105,7 +105,7 @@ def poison_queue(
 
 
 def _queue_service(connection_string: str) -> tuple[str, Credential]:
-    """Where the account's queues are, and how to ask: with its key, or with a SAS. Raises ValueError."""
+    """The URL of the account's queues, and the key or SAS for them. Raises ValueError."""
     parts = parse_connection_string(connection_string)
     name, key, sas = (parts.get(each, "") for each in ("accountname", "accountkey", "sharedaccesssignature"))
     endpoint = parts.get("queueendpoint", "")
@@ -118,8 +118,8 @@ def _queue_service(connection_string: str) -> tuple[str, Credential]:
 
 
 @contextmanager
-def _said_plainly() -> Iterator[None]:
-    """The SDK's complaint about a connection string or an endpoint, without the string in it."""
+def _setting_errors() -> Iterator[None]:
+    """Raises the SDK's error about a connection string or an endpoint as StorageError, without the secret value."""
     try:
         yield
     except ValueError:

@@ -1,9 +1,9 @@
-"""Requests to the storage account over bare connections, for the few that every event makes.
+"""Sends the few storage requests that every event needs, without the SDK's clients.
 
-The SDK's clients and azure-core's pipeline spend several times what such a request takes (docs/performance.md). What
-goes wrong leaves as azure-core's errors all the same, so that whoever asks need not know which way a request went:
-a `ServiceRequestError` or `ClientAuthenticationError` for what was surely not sent, a `ServiceResponseError` for what
-may have been carried out, an `HttpResponseError` for what the service refused.
+The SDK's clients and azure-core's pipeline take several times as long as the request itself (docs/performance.md).
+Failures are raised as azure-core's errors, the same as the SDK's clients raise: `ServiceRequestError` or
+`ClientAuthenticationError` if the request was certainly not sent, `ServiceResponseError` if it may have been carried
+out, `HttpResponseError` if the service refused it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from azure.core.exceptions import (
 from msgspec import Struct
 from yarl import URL
 
-from onboarding.azure.http_connections import TIME_IS_UP, USER_AGENT, Connections, proxies_for
+from onboarding.azure.http_connections import DEADLINE_PASSED, USER_AGENT, Connections, proxies_for
 from onboarding.azure.identity import Tokens
 from onboarding.concurrency import limit, remaining
 
@@ -46,13 +46,13 @@ _SCOPE = "https://storage.azure.com/.default"  # in every cloud
 _VERSION = "2019-02-02"
 _CODE = re.compile(r'"code"\s*:\s*"(\w+)"|<Code>(\w+)</Code>')
 _COMMON = {"User-Agent": USER_AGENT, "x-ms-version": _VERSION, "Accept-Encoding": "identity"}
-# Storage answers in milliseconds; three quick tries outlast a hiccup and stay inside Event Grid's 30 s. No try follows
-# an answer: what storage refuses is left to Event Grid, which delivers again.
-_PAUSES_S = (0.0, 0.4)
+# Seconds before the second and third try. Storage answers in milliseconds: three quick tries survive a short failure
+# and fit into Event Grid's 30 s. No retry after an answer: if storage refuses, Event Grid delivers the event again.
+_DELAYS_S = (0.0, 0.4)
 CONNECT_TIMEOUT_S = 5
-READ_TIMEOUT_S = 8  # the table service works on a query for up to five seconds before it gives a part of the answer
+READ_TIMEOUT_S = 8  # the table service works on a query for up to five seconds before it returns a part
 _TIMEOUT = aiohttp.ClientTimeout(sock_connect=CONNECT_TIMEOUT_S, sock_read=READ_TIMEOUT_S)
-# The connection was not made, or a proxy refused to make it.
+# There was no connection to the service, so the request was not sent.
 _NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError, aiohttp.InvalidURL)
 
 
@@ -62,19 +62,21 @@ class Service(Enum):
 
 
 class Answer(Struct, frozen=True):
-    """What the service said; `headers` without case."""
+    """The service's answer to one request."""
 
     status: int
     reason: str
+    """The reason phrase of the status line; it may be empty."""
     headers: Mapping[str, str]
+    """The headers; names are compared without case."""
     content: bytes
 
 
 class StorageRequests:
-    """One service of the account."""
+    """Sends requests to one service of the account."""
 
     def __init__(self, kind: Service, url: str, credential: Credential, connections: Connections) -> None:
-        """`url` has the SAS in its query, if that is the credential."""
+        """`url` may have a SAS in its query, which then is the credential."""
         parts = urlsplit(url)
         self._path = parts.path.rstrip("/")
         self.url = f"{parts.scheme}://{parts.netloc}{self._path}"
@@ -97,15 +99,15 @@ class StorageRequests:
         content: bytes | None = None,
         repeatable: bool | None = None,
     ) -> Answer:
-        """The answer to one request; `path` and `query` are quoted already. Raises what azure-core does.
+        """Send one request, and return its answer; `path` and `query` are quoted already. Raises azure-core's errors.
 
-        `repeatable` says that to carry it out twice does no harm, so that it may be sent again where nobody knows
-        whether the first was carried out. Where it is not said, that holds for reads and for writes that ask for no
-        version: a write over a version would find its own work, and take it for somebody else's."""
-        answer = await self.ask(method, path, query, headers=headers, content=content, repeatable=repeatable)
-        return good(answer)
+        `repeatable` says that the request may be carried out twice, so that it is sent again if the result of the first
+        is unknown. None: reads and unconditional writes are repeatable. A conditional write is not: the second would
+        find the etag of the first, and take it for another worker's write."""
+        answer = await self.send_unchecked(method, path, query, headers=headers, content=content, repeatable=repeatable)
+        return raise_for_status(answer)
 
-    async def ask(
+    async def send_unchecked(
         self,
         method: str,
         path: str,
@@ -115,14 +117,14 @@ class StorageRequests:
         content: bytes | None = None,
         repeatable: bool | None = None,
     ) -> Answer:
-        """As `send`, for whom a refusal is an answer, too."""
-        asked = "&".join(filter(None, (query, self._sas)))
+        """As `send`, but a refusal is returned instead of raised."""
+        full_query = "&".join(filter(None, (query, self._sas)))
         token = await self._token()
         sent = {**_COMMON, **headers, **self._authorization(method, path, headers, token)}
-        target = URL(f"{self.url}{path}?{asked}" if asked else f"{self.url}{path}", encoded=True)
+        target = URL(f"{self.url}{path}?{full_query}" if full_query else f"{self.url}{path}", encoded=True)
         if repeatable is None:
             repeatable = method == "GET" or (method == "PUT" and headers.get("If-Match", "*") == "*")
-        answer = await self._retry_on_conflict(method, target, sent, content, repeatable=repeatable)
+        answer = await self._retry(method, target, sent, content, repeatable=repeatable)
         if answer.status == 401 and token is not None and self._tokens is not None:
             self._tokens.forget(token)
         return answer
@@ -130,30 +132,30 @@ class StorageRequests:
     async def close(self) -> None:
         await self._connections.close()
 
-    async def _retry_on_conflict(
+    async def _retry(
         self, method: str, url: URL, headers: dict[str, str], content: bytes | None, *, repeatable: bool
     ) -> Answer:
         unknown: ServiceResponseError | None = None
-        for breaker in (*_PAUSES_S, math.inf):
+        for delay in (*_DELAYS_S, math.inf):
             failure: AzureError
             try:
                 return await self._once(method, url, headers, content)
             except ServiceRequestError as error:
-                failure = unknown or error  # an earlier try may have arrived
+                failure = unknown or error  # an earlier try may have been carried out
             except ServiceResponseError as error:
                 failure = unknown = error
-            if (unknown and not repeatable) or breaker >= remaining():
+            if (unknown and not repeatable) or delay >= remaining():
                 raise failure
-            await asyncio.sleep(breaker)
+            await asyncio.sleep(delay)
         raise AssertionError("the last try raises or returns")
 
     async def _once(self, method: str, url: URL, headers: dict[str, str], content: bytes | None) -> Answer:
         left = limit(None)
         if left is not None and not left:
-            raise ServiceRequestTimeoutError(TIME_IS_UP)
+            raise ServiceRequestTimeoutError(DEADLINE_PASSED)
         session = await self._connections.opened()
         try:
-            asking: Any = session.request(
+            request: Any = session.request(
                 method,
                 url,
                 headers=headers,
@@ -162,7 +164,7 @@ class StorageRequests:
                 proxy=self._proxy,
                 allow_redirects=False,
             )
-            async with asking as response:
+            async with request as response:
                 return Answer(response.status, response.reason or "", response.headers, await response.read())
         except aiohttp.ConnectionTimeoutError as error:
             raise ServiceRequestTimeoutError(type(error).__name__) from None
@@ -177,7 +179,7 @@ class StorageRequests:
         if self._tokens is None:
             return None
         if not self.url.startswith("https:"):
-            raise ServiceRequestError("a token is not sent over a connection that anybody can read")
+            raise ServiceRequestError("a token is sent over https only")
         return await self._tokens.get_token(_SCOPE)
 
     def _authorization(
@@ -192,22 +194,22 @@ class StorageRequests:
 
 
 def _timeout(left: float | None) -> aiohttp.ClientTimeout:
-    """Of one try, within the time of its event."""
+    """The timeouts of one try, within the time that the event has left (None: no deadline)."""
     if left is None:
         return _TIMEOUT
     connect, read = min(CONNECT_TIMEOUT_S, left), min(READ_TIMEOUT_S, left)
     return aiohttp.ClientTimeout(total=left, sock_connect=connect, sock_read=read)
 
 
-def good(answer: Answer) -> Answer:
-    """The answer, unless it is a refusal: that is raised."""
+def raise_for_status(answer: Answer) -> Answer:
+    """Return the answer; raise it as an error if it is a refusal."""
     if answer.status >= 300:
         raise refusal(answer.status, answer.content.decode(errors="replace"), answer.reason)
     return answer
 
 
 def refusal(status: int, text: str, reason: str | None = None) -> HttpResponseError:
-    """What the service refused, as azure-core's error."""
+    """A refusal of the service as azure-core's error."""
     found = _CODE.search(text)
     code = found[1] or found[2] if found else None
     error = (ResourceNotFoundError if status == 404 else HttpResponseError)(code or str(status))
@@ -224,12 +226,12 @@ def _date(second: int) -> str:
 def _shared_key(
     credential: AzureNamedKeyCredential, kind: Service, method: str, path: str, content_type: str
 ) -> dict[str, str]:
-    """Signed with the account's key, in the short form that Azure calls Shared Key Lite."""
+    """The headers that sign a request with the account's key, in the scheme that Azure calls Shared Key Lite."""
     name, key = credential.named_key
     date = _date(int(time.time()))
-    told = f"{date}\n"
+    string_to_sign = f"{date}\n"
     if kind is Service.QUEUE:
-        told = f"{method}\n\n{content_type}\n\nx-ms-date:{date}\nx-ms-version:{_VERSION}\n"
-    text = f"{told}/{name}{path}"
+        string_to_sign = f"{method}\n\n{content_type}\n\nx-ms-date:{date}\nx-ms-version:{_VERSION}\n"
+    text = f"{string_to_sign}/{name}{path}"
     signature = hmac.digest(base64.b64decode(key), text.encode(), "sha256")
     return {"x-ms-date": date, "Authorization": f"SharedKeyLite {name}:{base64.b64encode(signature).decode()}"}

@@ -1,4 +1,4 @@
-"""The sweep's one entity in the ledger's table, in a partition of its own: who sweeps, and where to go on."""
+"""The sweep's state: one entity in the ledger's table, in a partition of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from onboarding.azure.storage.table_entities import plain, reading, with_table, 
 from onboarding.domain.reconcile.sweep_requests import Mark
 
 _KEYS = {"PartitionKey": "sweep", "RowKey": "state"}
-_CHUNK = 65_536  # a property holds no more bytes; an entity holds sixteen of that
+_CHUNK = 65_536  # bytes, the maximum of a property; an entity holds sixteen of them
 
 
 class TableSweeps:
@@ -44,7 +44,7 @@ class TableSweeps:
 
 def _properties(state: SweepState) -> dict[str, Any]:
     chunks = range(0, len(state.unanswered), _CHUNK)
-    told = {
+    columns = {
         "HeldUntil": state.held_until,
         "BusyUntil": state.busy_until,
         "ResumeAt": state.resume_at,
@@ -52,11 +52,11 @@ def _properties(state: SweepState) -> dict[str, Any]:
         "OverdueSentKey": state.overdue.key if state.overdue else None,
         **{f"Unanswered{n}": state.unanswered[at : at + _CHUNK] for n, at in enumerate(chunks)},
     }
-    return {name: value for name, value in told.items() if value}
+    return {name: value for name, value in columns.items() if value}
 
 
 def _state(entity: Any) -> SweepState:
-    """What an entity says. A column of another type than ours, perhaps another version's, counts as absent."""
+    """Read the entity. A column of an unexpected type, perhaps of another version, counts as absent."""
     chunks = [entity.get(f"Unanswered{n}") for n in range(16)]
     return SweepState(
         held_until=_time(entity, "HeldUntil"),

@@ -1,4 +1,4 @@
-"""What every use of the table shares: the table made when it is missing, errors translated, values made plain."""
+"""Shared by all uses of the table: create it if it does not exist, translate errors, convert values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from onboarding.domain.errors import LostRace, StorageError
 
 
 async def with_table[T](table: TableClient, write: Callable[[], Awaitable[T]]) -> T:
-    """Write; make the table first if there is none yet."""
+    """Write; if the table does not exist, create it and write again."""
     try:
         return await write()
     except HttpResponseError as error:
@@ -29,32 +29,32 @@ async def with_table[T](table: TableClient, write: Callable[[], Awaitable[T]]) -
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """For reads. A table that is not there yet holds nothing."""
+    """For reads: raises the SDK's errors as StorageError. A table that does not exist holds nothing."""
     try:
         yield
     except ResourceNotFoundError:
         return
     except HttpResponseError as error:
-        raise StorageError(f"the table could not be read: {_told(error)}") from None
-    except (AzureError, ValueError, TimeoutError) as error:  # a ValueError: the answer was none of a table
+        raise StorageError(f"the table could not be read: {_status_text(error)}") from None
+    except (AzureError, ValueError, TimeoutError) as error:  # ValueError: the answer was not that of a table
         raise StorageError(f"the table could not be read: {type(error).__name__}") from None
 
 
 @contextmanager
 def writing() -> Iterator[None]:
-    """For writes. One that was overtaken is a LostRace."""
+    """For writes: raises the SDK's errors as StorageError, and as LostRace if another worker wrote the row first."""
     try:
         yield
     except HttpResponseError as error:
-        if _overtaken(error):
-            raise LostRace("the row was written by somebody else") from None
-        raise StorageError(f"the table could not be written: {_told(error)}") from None
+        if _is_lost_race(error):
+            raise LostRace("another worker wrote the row first") from None
+        raise StorageError(f"the table could not be written: {_status_text(error)}") from None
     except (AzureError, ValueError, TimeoutError) as error:
         raise StorageError(f"the table could not be written: {type(error).__name__}") from None
 
 
 def plain(value: Any) -> Any:
-    """The SDK's datetime carries its wire text along, its long number its type; rows compare by the value alone."""
+    """The value without what the SDK adds: a datetime has its wire text, a long number its type."""
     if isinstance(value, EntityProperty):
         return value.value
     if isinstance(value, datetime):
@@ -64,18 +64,20 @@ def plain(value: Any) -> Any:
 
 
 def typed(properties: Mapping[str, Any]) -> dict[str, Any]:
-    """Values as the SDK takes them: a plain number is 32 bits to it, and a wait of a month has more milliseconds."""
+    """Values with the types that the SDK needs: it writes a plain number in 32 bits, and a month in milliseconds needs
+    more."""
     return {name: (value, EdmType.INT64) if type(value) is int else value for name, value in properties.items()}
 
 
 def entity_path(entity: Mapping[str, Any]) -> str:
-    """The keys as they stand behind a table's name in a URL."""
+    """The entity's keys as part of a URL, after the table's name."""
     partition, row = (quote(entity[name].replace("'", "''"), safe="") for name in ("PartitionKey", "RowKey"))
     return f"(PartitionKey='{partition}',RowKey='{row}')"
 
 
 def to_wire(properties: Mapping[str, Any]) -> dict[str, Any]:
-    """An entity as the service takes it: what JSON has no type for is text with its type beside it."""
+    """The entity as JSON for the service: a value of a type that JSON lacks becomes text, and another property names
+    the type."""
     wire: dict[str, Any] = {}
     for name, value in properties.items():
         if type(value) is str:  # most are
@@ -92,25 +94,25 @@ def to_wire(properties: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def from_wire(entity: Mapping[str, Any]) -> dict[str, Any]:
-    """The same, read back; the version is under `odata.etag`. Raises ValueError for a value that is not of its type."""
+    """The entity from the service's JSON; its etag is `odata.etag`. Raises ValueError for a value of a wrong type."""
     properties = {name: value for name, value in entity.items() if "@" not in name}
     for name, kind in entity.items():
-        told, _, suffix = name.partition("@")
-        if suffix == "odata.type" and told in properties:
+        column, _, suffix = name.partition("@")
+        if suffix == "odata.type" and column in properties:
             if kind == "Edm.DateTime":
-                properties[told] = datetime.fromisoformat(properties[told])
+                properties[column] = datetime.fromisoformat(properties[column])
             elif kind == "Edm.Int64":
-                properties[told] = int(properties[told])
+                properties[column] = int(properties[column])
     return properties
 
 
-def _told(error: HttpResponseError) -> str:
-    """What the table answered; the SDK's own errors, such as that of a key that signs nothing, have no answer."""
+def _status_text(error: HttpResponseError) -> str:
+    """The status of the table's answer. The SDK's own errors, such as that of an unusable key, have none."""
     return f"{error.status_code} {error.reason}" if error.status_code else type(error).__name__
 
 
-def _overtaken(error: HttpResponseError) -> bool:
-    """A table that is being deleted answers 409 too, but then nobody else has written."""
+def _is_lost_race(error: HttpResponseError) -> bool:
+    """Whether another worker wrote first. A table that is being deleted answers 409, too, which is no lost race."""
     if error.status_code == 409:
         return getattr(error, "error_code", None) != TableErrorCode.TABLE_BEING_DELETED
     return error.status_code == 412

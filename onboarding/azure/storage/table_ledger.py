@@ -1,8 +1,8 @@
-"""The ledger on Azure Table Storage: for each machine its own row, one row for each extension, and lines of history.
+"""The ledger on Azure Table Storage: for each machine its own row, one row per extension, and lines of history.
 
-What one pass over a machine writes goes in one transaction, under the version of the machine's own row: of two workers
-with the same machine, one loses. A line of history is created and not overwritten, so that of two workers with the same
-event one loses, too.
+One pass over a machine writes one transaction, conditional on the etag of the machine's own row: of two workers with
+the same machine, one gets LostRace. A line of history is created and never overwritten, so of two workers with the same
+event, one gets LostRace, too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from uuid import uuid4
 from azure.core.exceptions import HttpResponseError, ServiceResponseError
 
 from onboarding.application.notifications import EventRef
-from onboarding.application.ports import Entry, Known, Stored, StoredMachine, Versions
+from onboarding.application.ports import MachineRows, RowVersions, RowWrite, StoredMachine, StoredRow
 from onboarding.azure.storage.storage_clients import OnboardingTable
 from onboarding.azure.storage.table_entities import from_wire, reading, to_wire, with_table, writing
 from onboarding.azure.storage.table_queries import Query, entities, entity, literal, wire_entities
@@ -33,28 +33,28 @@ from onboarding.domain.resource_id import VmId, parse_id
 _log = logging.getLogger(__name__)
 
 _END_OF_TIME_MS = 9_999_999_999_999
-# A transaction takes 100 entities; an entry may be a row, two lines of history and a note.
+# A transaction takes 100 entities. One entry may be four: a row, two lines of history and a row of the outbox.
 _ENTRIES_AT_ONCE = 10
-# Names one write of the machine's own row, to find out whether it was carried out where no answer came.
+# Identifies one write of the machine's own row, to find out whether it was carried out if no answer came.
 _WRITE_ID = "WriteId"
 _KEYS = frozenset({"PartitionKey", "RowKey"})
 _COLUMNS_OF_OURS = _KEYS | ROW_COLUMNS | MACHINE_COLUMNS | {_WRITE_ID, "Timestamp"}
 _REFUSED_FOR_GOOD = (400, 413)
-_SURELY_TAKEN = 256  # characters of a text that the table refused as it was
+_SAFE_LENGTH = 256  # characters that are kept of a text after the table refused it
 
 
 class TableLedger:
-    """Implements `ports.Ledger` and `ports.LedgerReader`. Makes the table when it is missing. With `outbox`, final
-    outcomes are to be told to somebody, and each leaves a note until it was."""
+    """Implements `ports.Ledger` and `ports.LedgerReader`. Creates the table if it does not exist. With `outbox`, each
+    final outcome gets a row in the outbox, until it is marked as published."""
 
     def __init__(self, table: OnboardingTable, *, outbox: bool = False) -> None:
         self._table = table
         self._outbox = outbox
 
-    async def read(self, vm: VmId, *, new: bool = False) -> Known:
-        known = Known()
+    async def read(self, vm: VmId, *, new: bool = False) -> MachineRows:
+        known = MachineRows()
         with reading():
-            # By its whole key, which the service finds sooner than any filter.
+            # A read by the whole key is faster than a query with a filter.
             if new and await entity(self._table.requests, self._table.table_name, _machine_keys(vm)) is None:
                 return known
             query = Query(f"{_row_prefix(vm)}|", vm.subscription.lower())
@@ -66,12 +66,12 @@ class TableLedger:
         self,
         machine: MachineRow,
         version: str | None,
-        entries: Sequence[Entry],
+        entries: Sequence[RowWrite],
         trigger: EventRef,
         *,
         again: bool = False,
         rest: Mapping[str, Any] | None = None,
-    ) -> Versions:
+    ) -> RowVersions:
         vm = _vm_id(machine.resource_id)
         targets: dict[str, str] = {}
         for some in list(batched(entries, _ENTRIES_AT_ONCE, strict=False)) or [()]:
@@ -82,14 +82,14 @@ class TableLedger:
             version = versions[0]
             rows = (each for write, each in zip(writes, versions, strict=True) if _target_of(write.entity))
             targets |= {entry.row.extension: each for entry, each in zip(some, rows, strict=True)}
-        return Versions(version or "", targets)
+        return RowVersions(version or "", targets)
 
     async def undo(
         self,
         machine: MachineRow,
         version: str,
         extension: str,
-        before: Stored | None,
+        before: StoredRow | None,
         at: str,
         *,
         rest: Mapping[str, Any] | None = None,
@@ -105,23 +105,23 @@ class TableLedger:
         with writing():
             await with_table(self._table, lambda: write_one(self._table.requests, self._table.table_name, write))
 
-    def _writes(self, entry: Entry, trigger: EventRef, *, again: bool) -> list[Write]:
+    def _writes(self, entry: RowWrite, trigger: EventRef, *, again: bool) -> list[Write]:
         row = entry.row
-        told = to_wire(row.to_properties())
+        columns = to_wire(row.to_properties())
         keys = _target_keys(_vm(row), row.extension)
-        writes = [Write({**entry.rest, **told, **keys}, create=entry.version is None, version=entry.version)]
+        writes = [Write({**entry.rest, **columns, **keys}, create=entry.version is None, version=entry.version)]
         if entry.history:
-            writes.append(Write(_history(row, trigger, told), create=not again))
+            writes.append(Write(_history(row, trigger, columns), create=not again))
         if entry.ended is not None:
             end = EventRef(f"{trigger.id}.ended", trigger.time, trigger.correlation_id)
             writes.append(Write(_history(entry.ended, end, to_wire(entry.ended.to_properties()))))
         if self._outbox and row.outcome.final:
-            writes.append(Write({**told, **_note_keys(row)}))
+            writes.append(Write({**columns, **_outbox_keys(row)}))
         return writes
 
     async def _transact(self, vm: VmId, writes: Sequence[Write]) -> list[str]:
-        """All of them or none. What the table refuses for what it holds is written once more with less in it: it
-        would be refused as often as it came."""
+        """Carry out all writes or none; returns the new etags. If the table refuses the content, the content is reduced
+        and written again: the same content would always be refused."""
         with writing():
             try:
                 return await self._send(vm, writes)
@@ -129,22 +129,22 @@ class TableLedger:
                 if error.status_code not in _REFUSED_FOR_GOOD:
                     raise
                 _log.error(
-                    "%s: the table refused a row (%s %s); writing less of it", vm, error.status_code, error.reason
+                    "%s: the table refused a row (%s %s); writing it reduced", vm, error.status_code, error.reason
                 )
-            return await self._send(vm, [_less(write) for write in writes])
+            return await self._send(vm, [_reduced(write) for write in writes])
 
     async def _send(self, vm: VmId, writes: Sequence[Write]) -> list[str]:
         requests, table = self._table.requests, self._table.table_name
         try:
             return await with_table(self._table, lambda: transact(requests, table, writes))
         except ServiceResponseError:
-            # Sent, and no answer came: it may have been carried out.
-            if (versions := await self._carried_out(vm, writes)) is not None:
+            # The transaction was sent and no answer came, so it may have been carried out.
+            if (versions := await self._versions_if_written(vm, writes)) is not None:
                 return versions
             return await transact(requests, table, writes)
 
-    async def _carried_out(self, vm: VmId, writes: Sequence[Write]) -> list[str] | None:
-        """The versions that these writes made; None if they were not carried out."""
+    async def _versions_if_written(self, vm: VmId, writes: Sequence[Write]) -> list[str] | None:
+        """The etags that these writes made; None if they were not carried out."""
         query = Query(f"{_row_prefix(vm)}|", vm.subscription.lower())
         found = wire_entities(self._table.requests, self._table.table_name, query)
         rows = {str(each["RowKey"]): each async for each in found}
@@ -163,10 +163,10 @@ class TableLedger:
         async for row in self._rows(query):
             yield row
 
-    async def told(self, row: Row) -> None:
+    async def mark_published(self, row: Row) -> None:
         if self._outbox:
             with writing():
-                await self._table.delete_entity(_note_keys(row))
+                await self._table.delete_entity(_outbox_keys(row))
 
     async def current(self, selection: Selection = EVERYTHING) -> AsyncIterator[Row]:
         async for row in self._rows(_select(selection)):
@@ -180,14 +180,14 @@ class TableLedger:
                 if "Outcome" in found and selection.vm_name.lower() in ("", str(found.get("VmName", "")).lower()):
                     counts[str(found["Outcome"])] += 1
         if unread := {outcome: count for outcome, count in counts.items() if outcome not in _OUTCOMES}:
-            _log.warning("left out: outcomes that this version does not know: %s", unread)
+            _log.warning("Ignored: outcomes that this version does not know: %s", unread)
         return {outcome: counts[outcome.value] for outcome in Outcome if counts[outcome.value]}
 
     async def summaries(self, subscription: str) -> AsyncIterator[tuple[str, RowSummary]]:
         query = Query("vm|", subscription.lower())
         with reading():
-            async for found in self._entities(query, _STANDING):
-                if _target_of(found) and (summary := _standing(found)) is not None:
+            async for found in self._entities(query, _SUMMARY_COLUMNS):
+                if _target_of(found) and (summary := _summary(found)) is not None:
                     yield str(found["ResourceId"]), summary
 
     async def history(self, vm: VmId) -> AsyncIterator[Row]:
@@ -199,7 +199,7 @@ class TableLedger:
         await self._table.close()
 
     async def _rows(self, query: Query) -> AsyncIterator[Row]:
-        """Rows for a list: one that cannot be read, perhaps a newer version's, must not hide the others."""
+        """Rows for a list. A row that cannot be read, perhaps of a newer version, is left out with a warning."""
         with reading():
             async for found in self._entities(query):
                 if _is_machine_row(found):
@@ -207,7 +207,7 @@ class TableLedger:
                 try:
                     row = _row(found)
                 except StorageError as error:
-                    _log.warning("left out: %s", error)
+                    _log.warning("Ignored: %s", error)
                 else:
                     yield row
 
@@ -216,7 +216,7 @@ class TableLedger:
 
 
 _OUTCOMES = frozenset(outcome.value for outcome in Outcome)
-_STANDING = (
+_SUMMARY_COLUMNS = (
     "PartitionKey",
     "RowKey",
     "ResourceId",
@@ -232,36 +232,36 @@ _STANDING = (
 
 
 def _select(selection: Selection) -> Query:
-    """The outcomes, and as much of the names as a row key begins with: a VM's name counts once its group is known."""
+    """The query for a selection. A VM's name narrows the key range only together with its resource group."""
     group, vm = selection.resource_group.lower(), selection.vm_name.lower()
     names = f"{group}|{vm}|" if group and vm else f"{group}|" if group else ""
     either = " or ".join(f"Outcome eq {literal(outcome.value)}" for outcome in selection.outcomes)
     return Query(f"vm|{names}", selection.subscription.lower(), f"({either})" if either else "")
 
 
-def _known(vm: VmId, found: Sequence[Mapping[str, Any]]) -> Known:
-    """The rows of one machine, out of what stands under its name."""
+def _known(vm: VmId, found: Sequence[Mapping[str, Any]]) -> MachineRows:
+    """The current rows of one machine, from the entities of its key range."""
     machine: StoredMachine | None = None
-    targets: dict[str, Stored] = {}
+    targets: dict[str, StoredRow] = {}
     unreadable: dict[str, str] = {}
     for wire in found:
         target, version = _target_of(wire), str(wire["odata.etag"])
-        rest = {name: value for name, value in wire.items() if _is_foreign(name)}
+        rest = {name: value for name, value in wire.items() if _is_unknown_column(name)}
         try:
             plain = from_wire(wire)
             if wire["RowKey"] == f"{_row_prefix(vm)}|":
                 machine = StoredMachine(MachineRow.from_properties(plain), version, rest)
             elif target:
                 row = Row.from_properties(plain)
-                targets[row.extension] = Stored(row, version, rest)
+                targets[row.extension] = StoredRow(row, version, rest)
         except (ValueError, TypeError, LookupError) as error:
             _log.warning("the row %s cannot be read and will be replaced: %r", wire["RowKey"], error)
             unreadable[target] = version
-    return Known(machine, targets, unreadable)
+    return MachineRows(machine, targets, unreadable)
 
 
 def _target_of(entity: Mapping[str, Any]) -> str:
-    """The extension that a current row is about, as its key spells it; empty for every other row."""
+    """The extension in the key of a current row, lower case; empty for any other row."""
     parts = str(entity.get("RowKey", "")).split("|")
     return parts[3] if len(parts) == 4 and parts[0] == "vm" else ""
 
@@ -271,26 +271,26 @@ def _is_machine_row(entity: Mapping[str, Any]) -> bool:
     return key.startswith("vm|") and key.endswith("|")
 
 
-def _is_foreign(name: str) -> bool:
-    """Whether a column is one that this version does not know."""
+def _is_unknown_column(name: str) -> bool:
+    """Whether this version of the product does not know the column."""
     column = name.partition("@")[0]
     return column not in _COLUMNS_OF_OURS and not column.startswith("odata.")
 
 
-def _less(write: Write) -> Write:
-    """The same write with nothing in it but our own columns, and in these no text that the table might refuse."""
+def _reduced(write: Write) -> Write:
+    """The write with our own columns only, and with texts that are short and ASCII, which the table does not refuse."""
 
-    def least(name: str, value: Any) -> Any:
+    def shortened(name: str, value: Any) -> Any:
         if type(value) is not str or name in _KEYS or "@" in name or f"{name}@odata.type" in write.entity:
             return value
-        return value[:_SURELY_TAKEN].encode("ascii", "replace").decode()
+        return value[:_SAFE_LENGTH].encode("ascii", "replace").decode()
 
-    kept = {name: least(name, value) for name, value in write.entity.items() if not _is_foreign(name)}
+    kept = {name: shortened(name, value) for name, value in write.entity.items() if not _is_unknown_column(name)}
     return Write(kept, write.create, write.version, write.delete)
 
 
 def _own_write(vm: VmId, machine: MachineRow, version: str | None, rest: Mapping[str, Any] | None) -> Write:
-    """The machine's own row, with the columns that this version does not know and a name of its own for the write."""
+    """The write of the machine's own row, with its unknown columns and a new id of the write."""
     entity = {**(rest or {}), **_machine_keys(vm), **to_wire(machine.to_properties()), _WRITE_ID: uuid4().hex}
     return Write(entity, create=version is None, version=version)
 
@@ -303,8 +303,8 @@ def _machine_keys(vm: VmId) -> dict[str, str]:
     return {"PartitionKey": vm.subscription.lower(), "RowKey": f"{_row_prefix(vm)}|"}
 
 
-def _note_keys(row: Row) -> dict[str, str]:
-    """The note that an outcome is still to be told; the same outcome written twice is one note."""
+def _outbox_keys(row: Row) -> dict[str, str]:
+    """The keys of an unpublished outcome in the outbox; the same outcome written twice has the same keys."""
     vm = _vm(row)
     moment = f"{row.finished_at:%Y%m%dt%H%M%S%f}" if row.finished_at else ""
     key = f"untold|{vm.resource_group}|{vm.name}|{row.extension}|{moment}".lower()
@@ -315,13 +315,13 @@ def _row_prefix(vm: VmId) -> str:
     return f"vm|{vm.resource_group}|{vm.name}".lower()
 
 
-def _history(row: Row, trigger: EventRef, told: Mapping[str, Any]) -> dict[str, Any]:
-    """The line of history: what is told of the row as this trigger left it, newest first within a VM."""
+def _history(row: Row, trigger: EventRef, columns: Mapping[str, Any]) -> dict[str, Any]:
+    """The line of history: the row as this trigger wrote it. The keys sort the newest first within an extension."""
     vm = _vm(row)
     inverted = max(0, _END_OF_TIME_MS - int(trigger.time.timestamp() * 1000))
     key = f"log|{vm.resource_group}|{vm.name}|{row.extension}|{inverted:013d}|{trigger.id}".lower()
     own = to_wire({"EventId": trigger.id, "EventTime": trigger.time, "CorrelationId": trigger.correlation_id})
-    return {"PartitionKey": vm.subscription.lower(), "RowKey": key, **told, **own}
+    return {"PartitionKey": vm.subscription.lower(), "RowKey": key, **columns, **own}
 
 
 def _vm(row: Row) -> VmId:
@@ -340,11 +340,11 @@ def _row(entity: Mapping[str, Any]) -> Row:
         return Row.from_properties(dict(entity))
     except (ValueError, TypeError, LookupError) as error:
         key = f"{entity['PartitionKey']} {entity['RowKey']}"
-        raise StorageError(f"the row {key} is none that this version can read: {error!r}") from None
+        raise StorageError(f"the row {key} cannot be read by this version: {error!r}") from None
 
 
-def _standing(entity: Mapping[str, Any]) -> RowSummary | None:
-    """What the sweep needs of a row, sharing the texts that most rows have in common; None if it cannot be read."""
+def _summary(entity: Mapping[str, Any]) -> RowSummary | None:
+    """The summary of a row for the sweep; None if it cannot be read. Common texts are interned, to save memory."""
     try:
         return RowSummary(
             extension=sys.intern(str(entity["Extension"])),
@@ -356,5 +356,5 @@ def _standing(entity: Mapping[str, Any]) -> RowSummary | None:
             policy_hash=sys.intern(str(entity.get("PolicyHash", ""))),
         )
     except (ValueError, LookupError) as error:
-        _log.warning("left out: the row %s cannot be read: %r", entity.get("ResourceId"), error)
+        _log.warning("Ignored: the row %s cannot be read: %r", entity.get("ResourceId"), error)
         return None

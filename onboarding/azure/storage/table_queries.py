@@ -1,6 +1,6 @@
-"""Reading entities of the table: one by its keys, or many by a filter in OData, page after page; values made plain.
+"""Reads entities of the table: one by its keys, or many by an OData filter, page by page.
 
-Raises azure-core's errors, and ValueError for an answer that is none of a table.
+Raises azure-core's errors, and ValueError for an answer that is not that of a table.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from msgspec import Struct
 
-from onboarding.azure.storage.storage_requests import StorageRequests, good
+from onboarding.azure.storage.storage_requests import StorageRequests, raise_for_status
 from onboarding.azure.storage.table_entities import entity_path, from_wire
 
 _HEADERS = {"Accept": "application/json;odata=minimalmetadata", "DataServiceVersion": "3.0"}
@@ -21,33 +21,37 @@ _CONTINUED = ("NextPartitionKey", "NextRowKey")
 
 
 class Query(Struct, frozen=True):
-    """Entities whose row key begins with `prefix`, which ends in "|", of one partition or of all."""
+    """A query for the entities of one range of row keys."""
 
     prefix: str
+    """What the row keys begin with; it must end in "|"."""
     partition: str = ""
+    """The partition key; empty: all partitions."""
     condition: str = ""
+    """A further condition in OData; empty: none."""
 
     @property
     def text(self) -> str:
+        """The query as an OData filter."""
         partition = f"PartitionKey eq {literal(self.partition)}" if self.partition else ""
-        # "}" follows "|": everything between the two begins with the prefix.
+        # "}" is the character after "|", so every key in between begins with the prefix.
         keys = f"RowKey ge {literal(self.prefix)} and RowKey lt {literal(f'{self.prefix[:-1]}}}')}"
         return " and ".join(filter(None, (partition, keys, self.condition)))
 
 
 def literal(value: str | datetime) -> str:
-    """A value as it stands in a filter."""
+    """A value as an OData literal."""
     if isinstance(value, datetime):
         return f"datetime'{value.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}'"
     return "'{}'".format(value.replace("'", "''"))
 
 
 async def entity(requests: StorageRequests, table: str, keys: Mapping[str, str]) -> Mapping[str, Any] | None:
-    """The entity with these keys as it comes over the wire, its version in `odata.etag`; None if there is none."""
-    answer = await requests.ask("GET", f"/{table}{entity_path(keys)}", headers=_HEADERS)
-    if answer.status == 404:  # said of each new VM: no error, which takes its time and leaves a cycle to be collected
+    """The entity with these keys as the service's JSON, with its etag in `odata.etag`; None if it does not exist."""
+    answer = await requests.send_unchecked("GET", f"/{table}{entity_path(keys)}", headers=_HEADERS)
+    if answer.status == 404:  # true of each new VM, so no error is made: it costs time and garbage collection
         return None
-    found = json.loads(good(answer).content)
+    found = json.loads(raise_for_status(answer).content)
     if not isinstance(found, dict):
         raise ValueError("not an entity of a table")
     return found
@@ -56,7 +60,7 @@ async def entity(requests: StorageRequests, table: str, keys: Mapping[str, str])
 async def entities(
     requests: StorageRequests, table: str, query: Query, select: Sequence[str] = ()
 ) -> AsyncIterator[Mapping[str, Any]]:
-    """What the query finds; each entity's version is its `odata.etag`."""
+    """The entities that the query finds; each has its etag in `odata.etag`."""
     async for found in wire_entities(requests, table, query, select):
         yield from_wire(found)
 
@@ -64,21 +68,21 @@ async def entities(
 async def wire_entities(
     requests: StorageRequests, table: str, query: Query, select: Sequence[str] = ()
 ) -> AsyncIterator[Mapping[str, Any]]:
-    """The same, as they come over the wire. A page may be empty and not the last."""
-    asked = f"$filter={quote(query.text, safe='')}" + (f"&$select={','.join(select)}" if select else "")
+    """The entities that the query finds, as the service's JSON. An empty page need not be the last."""
+    base_query = f"$filter={quote(query.text, safe='')}" + (f"&$select={','.join(select)}" if select else "")
     following: dict[str, str] = {}
     while True:
         continued = "".join(f"&{name}={quote(value, safe='')}" for name, value in following.items())
-        response = await requests.send("GET", f"/{table}()", asked + continued, headers=_HEADERS)
-        for found in _found(json.loads(response.content)):
+        response = await requests.send("GET", f"/{table}()", base_query + continued, headers=_HEADERS)
+        for found in _entities_of(json.loads(response.content)):
             yield found
-        told = {name: response.headers.get(f"x-ms-continuation-{name}") for name in _CONTINUED}
-        following = {name: value for name, value in told.items() if value}
+        continuation = {name: response.headers.get(f"x-ms-continuation-{name}") for name in _CONTINUED}
+        following = {name: value for name, value in continuation.items() if value}
         if not following:
             return
 
 
-def _found(page: object) -> list[dict[str, Any]]:
+def _entities_of(page: object) -> list[dict[str, Any]]:
     found = page.get("value") if isinstance(page, Mapping) else None
     if not isinstance(found, list):
         raise ValueError("not a page of a table")

@@ -1,7 +1,7 @@
-"""Writes of entities as they go over the wire: a single one, or up to 100 of one partition, all of them or none.
+"""Writes entities: a single one, or up to 100 of one partition in a transaction.
 
-The SDK makes and reads a transaction's text by way of `email.message`, which takes longer than the rest of an event.
-Raises azure-core's errors, and ValueError for an answer that is none.
+The SDK builds and parses a transaction with `email.message`, which takes longer than the rest of an event. Raises
+azure-core's errors, and ValueError for an answer that is not that of a table.
 """
 
 from __future__ import annotations
@@ -25,34 +25,37 @@ _ENTITY = {
     "Prefer": "return-no-content",
     "DataServiceVersion": "3.0",
 }
-# Always the same: no line of ours can begin with one, since JSON writes line ends as \\r and \\n.
+# Constant boundaries are safe: no line of the content can begin with one, since JSON writes line ends as \\r and \\n.
 _BATCH, _CHANGESET = "batch_onboarding", "changeset_onboarding"
 _TRANSACTION = {"Content-Type": f"multipart/mixed; boundary={_BATCH}", "Accept": _JSON, "DataServiceVersion": "3.0"}
 _ENTITY_LINES = "".join(f"{name}: {value}\r\n" for name, value in _ENTITY.items())
 
 
 class Write(Struct, frozen=True):
-    """One write of an entity as the service takes it (`entities.to_wire`). `create` fails where the entity exists,
-    `version` where it is another; else it is put in any case. `delete` removes that version."""
+    """One write of an entity. Without `create`, `version` and `delete`, it replaces whatever is there."""
 
     entity: Mapping[str, Any]
+    """The entity as JSON for the service (`table_entities.to_wire`)."""
     create: bool = False
+    """Whether the write fails if the entity exists."""
     version: str | None = None
+    """The etag that the entity must have, or the write fails; None: any."""
     delete: bool = False
+    """Whether the entity is deleted instead of written."""
 
 
 async def write_one(requests: StorageRequests, table: str, write: Write) -> str:
-    """Carry out one write, which costs the service less than half of a transaction of two; the new version."""
+    """Carry out one write; returns the new etag. It costs the service less than half of a transaction of two."""
     method, path = _target(table, write)
     headers = dict(_ENTITY, **({"If-Match": write.version} if write.version else {}))
     response = await requests.send(method, f"/{path}", headers=headers, content=json.dumps(write.entity).encode())
     if version := response.headers.get("ETag"):
         return str(version)
-    raise ValueError("the answer is none to a write")
+    raise ValueError("the answer is not that to a write")
 
 
 async def transact(requests: StorageRequests, table: str, writes: Sequence[Write]) -> list[str]:
-    """Carry out the writes in one transaction; the new version of each, empty for what was removed."""
+    """Carry out the writes in one transaction; returns the new etag of each, empty for a deleted entity."""
     parts = "".join(f"--{_CHANGESET}\r\n{_part(requests.url, table, write)}\r\n" for write in writes)
     text = (
         f"--{_BATCH}\r\nContent-Type: multipart/mixed; boundary={_CHANGESET}\r\n\r\n"
@@ -61,7 +64,7 @@ async def transact(requests: StorageRequests, table: str, writes: Sequence[Write
     response = await requests.send("POST", "/$batch", headers=_TRANSACTION, content=text.encode())
     versions = _versions(response.content.decode(errors="replace"), len(writes))
     if any(not version and not write.delete for version, write in zip(versions, writes, strict=True)):
-        raise ValueError("the answer is none to a transaction")
+        raise ValueError("the answer is not that to a transaction")
     return versions
 
 
@@ -86,11 +89,11 @@ def _versions(text: str, count: int) -> list[str]:
     ends = [part.start() for part in parts[1:]] + [len(text)]
     found: list[str] = []
     for part, end in zip(parts, ends, strict=True):
-        told = text[part.end() : end]
+        answer = text[part.end() : end]
         if not part[1].startswith("2"):
-            raise refusal(int(part[1]), told, part[2])
-        etag = _ETAG.search(told)
+            raise refusal(int(part[1]), answer, part[2])
+        etag = _ETAG.search(answer)
         found.append(etag[1] if etag else "")
     if len(found) != count:
-        raise ValueError("the answer is none to a transaction")
+        raise ValueError("the answer is not that to a transaction")
     return found

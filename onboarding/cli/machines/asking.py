@@ -77,7 +77,7 @@ class Asking:
     async def _one(self, vm: VmId) -> Answer:
         async with self._slots:
             try:
-                rows = self._meant(await self._requests.ask(vm, self._asked))
+                rows = self._meant(await self._requests.handle(vm, self._asked))
             except ArmError as error:
                 denied = refuses_caller(error, _now, shared_errors())
                 return Answer(vm, problem=explain(error) + (" Nothing was written." if denied else ""), denied=denied)

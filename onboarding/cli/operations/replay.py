@@ -19,7 +19,7 @@ from msgspec import Struct
 from onboarding.application import notifications
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import MAX_LIST, BadInput, Commands, read_text
-from onboarding.cli.operations.replay_dead_letters import give_back, send_letters
+from onboarding.cli.operations.replay_dead_letters import requeue, send_letters
 from onboarding.cli.operations.replay_input import Event, Schema, read_events
 from onboarding.domain.json_access import printable
 
@@ -61,7 +61,7 @@ class Answer(Struct, frozen=True):
 
 def run(args: argparse.Namespace) -> int:
     if args.poison:
-        return give_back(environment_of(args))
+        return requeue(environment_of(args))
     url = delivery_url(args.to, args.function)
     show = _show_json if args.format == "json" else _show_text
     taken = refused = 0

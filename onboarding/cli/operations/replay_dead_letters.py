@@ -61,7 +61,7 @@ def _folder(text: str) -> Path:
     return Path(text)
 
 
-def give_back(environment: Mapping[str, str]) -> int:
+def requeue(environment: Mapping[str, str]) -> int:
     """Put them all back; 1 if one is none of ours and stays."""
     try:
         counts = asyncio.run(_give_back(environment))
@@ -77,4 +77,4 @@ async def _give_back(environment: Mapping[str, str]) -> Counter[bool]:
     from onboarding.app import open_poison
 
     async with open_poison(environment) as poison:
-        return Counter([ours async for ours in poison.give_back()])
+        return Counter([ours async for ours in poison.requeue()])

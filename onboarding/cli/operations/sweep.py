@@ -15,7 +15,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from onboarding.app import Configuration, assemble, open_ports, read_configuration
-from onboarding.application.operator_requests import NoAccess, check_access, check_sight
+from onboarding.application.operator_requests import NoAccess, check_access, check_any_access
 from onboarding.application.ports import Ports
 from onboarding.application.readers.policy_scopes import PolicyScopes
 from onboarding.application.sweep.sweep_queue import SweepFilter, SweepListener, SweepReport
@@ -87,7 +87,7 @@ async def _check_access(ports: Ports, configuration: Configuration, sweep_filter
         not scope.subscription for scope in scopes
     )
     if everywhere or not named:
-        await check_sight(ports.arm)
+        await check_any_access(ports.arm)
 
 
 class _Written(SweepListener):

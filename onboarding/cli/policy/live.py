@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from onboarding.application.operator_requests import NoAccess, check_access, check_sight, no_token
+from onboarding.application.operator_requests import NoAccess, check_access, check_any_access, no_token
 from onboarding.application.ports import Arm
 from onboarding.application.readers.container_reader import ContainerReader
 from onboarding.application.readers.image_definitions import ImageDefinitions
@@ -73,7 +73,7 @@ class FleetReader:
         if subscriptions:
             await check_access(self._arm, subscriptions)
         else:
-            await check_sight(self._arm)
+            await check_any_access(self._arm)
             subscriptions = await self._patiently(self._arm.list_subscriptions)
         found: dict[str, Listed] = {}
         for subscription in subscriptions:
@@ -106,7 +106,7 @@ class FleetReader:
         facts = read_facts(reading.body)
         for policies in self._policies:
             facts = (await self._containers.complete(facts, policies, datetime.now(UTC))).facts
-        return Seen(facts, await self._definitions.of(facts))
+        return Seen(facts, await self._definitions.read(facts))
 
     async def _patiently[T](self, ask: Callable[[], Awaitable[T]]) -> T:
         """The answer, also where ARM said "too many" at first. Raises ArmError for any other refusal."""

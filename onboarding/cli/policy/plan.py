@@ -197,7 +197,7 @@ def _forecasts(rules: Rules, seen: Seen, now: datetime) -> Iterator[Forecast]:
     for each in forecast(rules, seen.facts, now, seen.definition):
         reached = rules.policies.reaching(seen.facts.id)
         unread = bool(seen.unread) and any(policy.extension == each.policy.extension for policy in reached)
-        yield replace(each, untold=seen.unread) if unread else each
+        yield replace(each, unknown_because=seen.unread) if unread else each
 
 
 def _name(facts: MachineFacts) -> str:

@@ -43,7 +43,7 @@ async def _run(policy: str | None, environment: Mapping[str, str]) -> int:
 
 
 async def _show(rollouts: RolloutStore) -> int:
-    states = await rollouts.every()
+    states = await rollouts.read_all()
     print("\n".join(printable(str(state)) for state in states) or "no policy with a brake has installed anything yet")
     return 0 if states else 1
 

@@ -21,7 +21,7 @@ _REFERENCE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _KEY_VAULT = re.compile(r"@\s*Microsoft\.KeyVault\s*\(", re.IGNORECASE)
 UNRESOLVED = (
     "is a Key Vault reference that was not resolved: give the app's identity the role Key Vault Secrets User on the"
-    " secret, and check that the secret is there and enabled, and that the vault's network lets the app in"
+    " secret, and check that the secret is there and enabled, and that the vault's network allows the app"
 )
 
 

@@ -142,14 +142,14 @@ class _Reader:
             self._add("", "vm-agent", _of_agent([Status(message="The VM runs, and no VM agent has reported.")]))
 
     def _own(self, statuses: Sequence[Status]) -> None:
-        failed = [s for s in statuses if stands(s) is ExtensionStatus.FAILED]
+        failed = [s for s in statuses if state_of(s) is ExtensionStatus.FAILED]
         if failed:
             self._add("", "", _evidence(failed, ""))
 
     def _handler(self, raw: Mapping[str, Any], but_not_after: int) -> None:
         """Read a handler's status, which counts unless one of its extensions reports a failure."""
         status = _status(raw.get("status"))
-        if stands(status) is not ExtensionStatus.FAILED:
+        if state_of(status) is not ExtensionStatus.FAILED:
             return
         name = _text(raw.get("type"))
         later = self.failures[but_not_after:]
@@ -168,10 +168,10 @@ class _Reader:
         statuses = [_status(status) for status in listed]
         parts = [_status(s) for s in (*_list_of(view.get("substatuses")), *_list_of(every.get("substatuses")))]
         state = _word(every.get("provisioningstate"))
-        failed = [s for s in statuses if stands(s) is ExtensionStatus.FAILED]
+        failed = [s for s in statuses if state_of(s) is ExtensionStatus.FAILED]
         if failed or state in _BAD:
-            bad = failed or [s for s in statuses if stands(s) is not ExtensionStatus.FINE]
-            bad += [s for s in parts if stands(s) is ExtensionStatus.FAILED and s.message]
+            bad = failed or [s for s in statuses if state_of(s) is not ExtensionStatus.FINE]
+            bad += [s for s in parts if state_of(s) is ExtensionStatus.FAILED and s.message]
             handler = self._handler_name({**every, **view})
             name = _text(raw.get("name")) or handler
             if not bad:
@@ -185,7 +185,7 @@ class _Reader:
         words = _message_of(status)
         code = _text(status.get("code"))
         own = Status(f"ProvisioningState/{'failed' if state in _BAD else state}/{code}", "", "", words)
-        if stands(own) is not ExtensionStatus.FAILED:
+        if state_of(own) is not ExtensionStatus.FAILED:
             return
         statuses = [own]
         for part in map(folded, _list_of(status.get("substatus"))):
@@ -245,7 +245,7 @@ class _Reader:
             self.failures.append(evidence)
 
 
-def stands(status: Status) -> ExtensionStatus:
+def state_of(status: Status) -> ExtensionStatus:
     """The state that one status reports. A handler may report a final error as "transitioning"."""
     parts = status.code.lower().split("/")
     level, display = status.level.lower(), status.display.lower()

@@ -25,6 +25,7 @@ _PATIENCE = timedelta(minutes=2)  # how long a reserved token is kept for a requ
 _WITHOUT_RETRY_AFTER_S = 30
 _OF_COMPUTE = "x-ms-ratelimit-remaining-resource"
 _OF_ARM = ("reads", "writes")
+_MOST_DIGITS = 18  # of a counter; what is longer is no count of requests
 _NEARLY = 1e-3  # of a token: times are whole microseconds
 _MOST_BUCKET_SETS = 256  # idle ones included; each is a few hundred bytes
 
@@ -206,9 +207,9 @@ def remaining(headers: Mapping[str, str]) -> dict[str, int]:
     counters as `reads` and `writes`. Values that are not numbers are left out. `headers` must ignore case."""
     counts = _compute_counts(header) if (header := headers.get(_OF_COMPUTE)) else {}
     for counter in _OF_ARM:
-        number = headers.get(f"x-ms-ratelimit-remaining-subscription-{counter}")
-        if number and number.strip().isdecimal():
-            counts[counter] = int(number)
+        number = _number(headers.get(f"x-ms-ratelimit-remaining-subscription-{counter}", ""))
+        if number is not None:
+            counts[counter] = number
     return counts
 
 
@@ -226,10 +227,16 @@ def one_resource_is_busy(evidence: Evidence) -> bool:
 def _compute_counts(header: str) -> dict[str, int]:
     counters = (counter.partition(";") for counter in header.split(","))
     return {
-        bucket.rpartition("/")[2].strip().lower(): int(number)
-        for bucket, _, number in counters
-        if number.strip().isdecimal()
+        bucket.rpartition("/")[2].strip().lower(): number
+        for bucket, _, text in counters
+        if (number := _number(text)) is not None
     }
+
+
+def _number(text: str) -> int | None:
+    """`int` refuses what `strip` takes for space, and numbers of thousands of digits."""
+    digits = text.strip()
+    return int(digits) if digits.isdecimal() and len(digits) <= _MOST_DIGITS else None
 
 
 def _reads() -> tuple[Bucket, ...]:

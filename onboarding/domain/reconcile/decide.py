@@ -234,7 +234,9 @@ def _fresh(s: DecisionContext) -> Decision | None:
     delay, born = s.assignment.policy.settle_delay, s.facts.time_created
     if not delay or born is None or born + delay <= s.now:
         return None
-    return Wait(WaitingFor.SETTLE_DELAY, born, born + delay, f"the VM is new; the policy leaves it {delay} to settle")
+    return Wait(
+        WaitingFor.SETTLE_DELAY, born, born + delay, f"the VM is new; the policy waits {delay} before the install"
+    )
 
 
 def _somebody_writes(s: DecisionContext) -> Decision | None:

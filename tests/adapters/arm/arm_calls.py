@@ -70,7 +70,7 @@ READ_AND_INSTALL = pytest.mark.parametrize("call", [read, install], ids=["read",
 
 
 def add(azure: Azure, name: str = "web-01", **changes: Any) -> VmId:
-    """A VM that has been there for long."""
+    """A VM that was created long ago."""
     machine = azure.arm.add_vm(VmSpec(name=name, subscription=SUBSCRIPTIONS[0], **changes))
     vm = parse_id(machine.id)
     assert isinstance(vm, VmId)
@@ -78,7 +78,7 @@ def add(azure: Azure, name: str = "web-01", **changes: Any) -> VmId:
 
 
 async def refusal(call: Call, adapter: ArmAdapter, vm: VmId) -> Evidence:
-    """What the ArmError of a call knows."""
+    """The evidence in the ArmError of a call."""
     with pytest.raises(ArmError) as raised:
         await call(adapter, vm)
     return raised.value.evidence

@@ -1,4 +1,4 @@
-"""ARM through the real SDK, over TLS, against the simulator: what is sent, how often, and when nothing is sent."""
+"""The ARM adapter over TLS against the simulator: which requests are sent, how often, and when none is sent."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def test_a_group_and_a_subscription_are_read_in_one_request_each(azure: Az
     assert caught.value.evidence.code == "ResourceGroupNotFound"
 
 
-async def test_who_may_not_read_a_group_is_told_which_right_is_missing(azure: Azure) -> None:
+async def test_the_error_of_a_group_that_may_not_be_read_names_the_missing_right(azure: Azure) -> None:
     vm = add(azure)
     subscription = f"/subscriptions/{vm.subscription}"
     azure.arm.scopes.grant(azure.arm.options.principal_id, subscription, "Microsoft.Compute/virtualMachines/*")
@@ -80,7 +80,7 @@ async def test_who_may_not_read_a_group_is_told_which_right_is_missing(azure: Az
         assert str((await azure.adapter.read_scope(scope))["id"]).lower() == scope.lower()
 
 
-async def test_an_install_is_one_request_that_waits_for_nothing(azure: Azure) -> None:
+async def test_an_install_is_one_request_without_polling(azure: Azure) -> None:
     vm = add(azure)
 
     await azure.adapter.start_install(vm, OMS, BODY)
@@ -120,7 +120,7 @@ async def test_the_subscriptions_that_are_not_disabled_are_listed(azure: Azure) 
     assert await azure.adapter.list_subscriptions() == ("a", "c")
 
 
-async def test_a_subscription_is_asked_for_in_one_request(azure: Azure) -> None:
+async def test_a_subscription_is_read_in_one_request(azure: Azure) -> None:
     await azure.adapter.check_access(SUBSCRIPTIONS[0])
     assert azure.arm.requests.kinds() == {"subscription-get": 1}
     with pytest.raises(ArmError) as caught:
@@ -155,7 +155,7 @@ async def test_after_a_429_nothing_is_sent_until_the_wait_is_over(azure: Azure, 
     assert azure.arm.requests.count(kind=kind) == 2
 
 
-async def test_a_vm_that_is_throttled_by_itself_leaves_the_others_going(azure: Azure) -> None:
+async def test_throttling_of_one_vm_does_not_hold_back_others(azure: Azure) -> None:
     vm, other = add(azure), add(azure, "db-01")
     counters = "Microsoft.Compute/UpdateVMSubscriptionMaximum;1400,Microsoft.Compute/UpdateVMResource;0"
     headers = {"x-ms-ratelimit-remaining-resource": counters}
@@ -165,7 +165,7 @@ async def test_a_vm_that_is_throttled_by_itself_leaves_the_others_going(azure: A
     await install(azure.adapter, other)
 
 
-async def test_reads_and_writes_and_subscriptions_are_held_back_apart(azure: Azure) -> None:
+async def test_reads_writes_and_subscriptions_are_throttled_separately(azure: Azure) -> None:
     vm = add(azure)
     other = azure.arm.add_vm(VmSpec(name="db-01", subscription=SUBSCRIPTIONS[1]))
     azure.arm.faults.add(FaultRule(kind="extension-put", status=429, headers={"Retry-After": "600"}, vm="web-*"))
@@ -190,7 +190,7 @@ async def test_a_vm_is_not_read_to_install_while_nothing_can_be_written(azure: A
     await install(azure.adapter, vm)
 
 
-async def test_nothing_that_is_raised_or_shown_holds_a_secret(azure: Azure, caplog: pytest.LogCaptureFixture) -> None:
+async def test_errors_and_logs_hold_no_secret(azure: Azure, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
     vm = add(azure)
     shown = [repr(azure.adapter), repr(vars(azure.adapter))]

@@ -1,4 +1,4 @@
-"""Every way in which ARM can fail is an ArmError that knows what was told: status, code, words, headers."""
+"""Every failure of ARM is an ArmError with the evidence of the answer: status, code, text, headers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.reference import parse_errors
 
 
 @READ_AND_INSTALL
-async def test_a_machine_that_is_not_there_is_told_with_arm_s_words(azure: Azure, call: Call) -> None:
+async def test_the_error_of_a_missing_machine_has_the_text_of_arm(azure: Azure, call: Call) -> None:
     vm = add(azure)
 
     evidence = await refusal(call, azure.adapter, VmId(vm.subscription, vm.resource_group, "nobody"))
@@ -40,7 +40,7 @@ async def test_a_machine_that_is_not_there_is_told_with_arm_s_words(azure: Azure
     assert evidence.headers["x-ms-failure-cause"] == "gateway"
 
 
-async def test_a_conflict_is_told_with_its_inner_code(azure: Azure) -> None:
+async def test_the_error_of_a_conflict_has_the_inner_code(azure: Azure) -> None:
     vm = add(azure, power=Power.DEALLOCATED)
 
     evidence = await refusal(install, azure.adapter, vm)
@@ -63,7 +63,7 @@ REFUSALS = [
 
 @EVERY_CALL
 @pytest.mark.parametrize("fault", REFUSALS, ids=[str(fault.status) for fault in REFUSALS])
-async def test_a_refusal_is_told_once_with_status_code_words_and_headers(
+async def test_the_error_of_a_refusal_has_status_code_text_and_headers_after_one_request(
     azure: Azure, call: Call, fault: FaultRule
 ) -> None:
     vm = add(azure)
@@ -125,9 +125,7 @@ SPOILED = {
 
 @pytest.mark.parametrize("call", [read, list_all, subscriptions], ids=["read", "list", "subscriptions"])
 @pytest.mark.parametrize("fault", SPOILED.values(), ids=SPOILED)
-async def test_an_answer_that_is_not_what_was_asked_for_is_an_error_without_a_status(
-    azure: Azure, call: Call, fault: FaultRule
-) -> None:
+async def test_an_unexpected_answer_is_an_error_without_a_status(azure: Azure, call: Call, fault: FaultRule) -> None:
     vm = add(azure)
     azure.arm.faults.add(fault)
 
@@ -145,10 +143,10 @@ async def test_a_connection_that_breaks_is_an_error_without_a_status(azure: Azur
     evidence = await refusal(call, azure.adapter, vm)
 
     assert (evidence.http_status, evidence.code) == (None, "ServiceRequestError")
-    assert len(azure.arm.requests) <= 2  # aiohttp reads once more where there was no answer at all
+    assert len(azure.arm.requests) <= 2  # aiohttp sends a GET again if there was no answer at all
 
 
-async def test_a_request_that_may_have_had_its_effect_is_not_sent_again(azure: Azure) -> None:
+async def test_a_request_that_may_have_been_carried_out_is_not_sent_again(azure: Azure) -> None:
     vm = add(azure)
     azure.arm.faults.add(FaultRule(kind="extension-put", cut=Cut.RESET, after=True))
 
@@ -159,7 +157,7 @@ async def test_a_request_that_may_have_had_its_effect_is_not_sent_again(azure: A
 
 
 @READ_AND_INSTALL
-async def test_an_answer_that_does_not_come_is_an_error_without_a_status(azure: Azure, call: Call) -> None:
+async def test_a_missing_answer_is_an_error_without_a_status(azure: Azure, call: Call) -> None:
     vm = add(azure)
     azure.arm.faults.add(FaultRule(delay=60))
     adapter = ArmAdapter(
@@ -168,7 +166,7 @@ async def test_an_answer_that_does_not_come_is_an_error_without_a_status(azure: 
         SCOPE,
         azure.clock.now,
         connections=Connections(azure.tls),
-        grace_period=0.1,
+        read_timeout_s=0.1,
     )
 
     evidence = await refusal(call, adapter, vm)
@@ -180,7 +178,7 @@ async def test_an_answer_that_does_not_come_is_an_error_without_a_status(azure: 
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """An endpoint that is not ARM's, and how the failure to reach it is called."""
+    """An endpoint that cannot be reached, and the code of that failure."""
 
     url: str
     trusted: bool = True
@@ -211,15 +209,15 @@ async def test_an_arm_that_cannot_be_reached_is_an_error_without_a_status(
     await adapter.close()
 
 
-async def test_a_certificate_that_is_not_trusted_is_said_so(azure: Azure) -> None:
+async def test_the_advice_for_an_untrusted_certificate_names_tls_inspection(azure: Azure) -> None:
     adapter = ArmAdapter(
         azure.credential, azure.endpoints.arm, SCOPE, azure.clock.now, connections=Connections(tls=None)
     )
 
-    told = classify(await refusal(read, adapter, add(azure)), parse_errors({}), azure.clock.now())
+    classified = classify(await refusal(read, adapter, add(azure)), parse_errors({}), azure.clock.now())
 
-    assert (told.kind, told.cause) == ("transient", "platform-error")
-    assert "TLS inspection" in told.advice
+    assert (classified.kind, classified.cause) == ("transient", "platform-error")
+    assert "TLS inspection" in classified.advice
     await adapter.close()
 
 
@@ -266,26 +264,24 @@ NO_TOKEN = {
 
 
 @pytest.mark.parametrize(("failure", "passes"), NO_TOKEN.values(), ids=NO_TOKEN)
-async def test_a_token_that_is_not_to_be_had_is_trouble_of_nobody_s_scope(
-    azure: Azure, failure: Exception, passes: bool
-) -> None:
+async def test_a_missing_token_opens_no_circuit_breaker(azure: Azure, failure: Exception, passes: bool) -> None:
     vm = add(azure)
     azure.credential.failure = failure
 
     evidence = await refusal(read, azure.adapter, vm)
 
-    told = classify(evidence, parse_errors({}), azure.clock.now())
+    classified = classify(evidence, parse_errors({}), azure.clock.now())
     if passes:
-        assert (evidence.code, told.kind, told.cause) == ("TokenUnavailable", "transient", "platform-error")
+        assert (evidence.code, classified.kind, classified.cause) == ("TokenUnavailable", "transient", "platform-error")
     else:
-        assert (evidence.code, told.kind, told.cause) == ("IdentityUnusable", "waiting", "not-authorized")
-        assert "Assign the managed identity" in told.advice
-    assert not told.scope_wide
-    assert "Virtual Machine Contributor" not in told.advice
+        assert (evidence.code, classified.kind, classified.cause) == ("IdentityUnusable", "waiting", "not-authorized")
+        assert "Assign the managed identity" in classified.advice
+    assert not classified.scope_wide
+    assert "Virtual Machine Contributor" not in classified.advice
 
 
 @EVERY_CALL
-async def test_a_token_that_is_not_to_be_had_is_not_taken_for_arm_s_answer(azure: Azure, call: Call) -> None:
+async def test_a_missing_token_is_not_mistaken_for_an_answer_of_arm(azure: Azure, call: Call) -> None:
     vm = add(azure)
     azure.credential.failure = token_refused(429, "too many")
 
@@ -298,7 +294,7 @@ async def test_a_token_that_is_not_to_be_had_is_not_taken_for_arm_s_answer(azure
     await read(azure.adapter, vm)
 
 
-async def test_a_token_that_arm_refuses_is_told_with_arm_s_words(azure: Azure) -> None:
+async def test_the_error_of_a_refused_token_has_the_text_of_arm(azure: Azure) -> None:
     vm = add(azure)
     await azure.adapter.read_machine(vm)
     azure.arm.tokens.expire_all()

@@ -1,4 +1,4 @@
-"""The texts of the queries: Microsoft's own Kusto parser takes them, and no name can break out of its place."""
+"""The texts of the queries: Microsoft's Kusto parser accepts them, and no name can end its literal."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ needs_parser = pytest.mark.skipif(
 
 
 def complaints(query: str) -> list[str]:
-    """What Microsoft's parser says against a query."""
+    """The errors that Microsoft's parser finds in a query."""
     command = [str(NODE), str(Path(__file__).with_name("parse_kusto.cjs")), str(PARSER)]
     answer = subprocess.run(command, input=query, capture_output=True, text=True, check=True)
     said: list[str] = json.loads(answer.stdout)
@@ -42,25 +42,25 @@ def test_microsofts_parser_takes_every_query(query: str) -> None:
 @pytest.mark.parametrize(
     "query", ["resources | project nam", "resources | prject id", "nowhere", "resources | where ("]
 )
-def test_microsofts_parser_would_complain(query: str) -> None:
+def test_microsofts_parser_reports_errors(query: str) -> None:
     assert complaints(query)
 
 
 @pytest.mark.parametrize("query", [graph_queries.MACHINES, graph_queries.members(["corp"])])
-def test_a_query_is_such_that_it_can_be_paged(query: str) -> None:
+def test_a_query_can_be_paged(query: str) -> None:
     project, order = query.strip().splitlines()[-2:]
     assert project.startswith("| project id, ")
     assert order.startswith("| order by id asc")
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_what_could_end_a_literal_is_no_name(name: str) -> None:
-    with pytest.raises(ValueError, match="is no name"):
+def test_characters_that_could_end_a_literal_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="has characters that a name cannot have"):
         graph_queries.members([name])
 
 
 @given(st.from_regex(r"[-\w.() ]+", fullmatch=True))
-def test_a_literal_is_that_text_and_no_more(text: str) -> None:
+def test_a_literal_is_exactly_that_text(text: str) -> None:
     rows: list[Row] = [{"name": text}, {"name": f"{text}x"}]
     found = evaluate(f"t | where name in ({graph_queries.literal(text)}, 'other')", {"t": (("name",), lambda: rows)})
     assert found == [rows[0]]

@@ -1,4 +1,5 @@
-"""Tokens: the credential is asked once for all who wait, in time, and a token goes to its own host alone."""
+"""Tokens: concurrent callers share one request for a token, within their deadlines, and a token is sent to its own host
+only."""
 
 from __future__ import annotations
 
@@ -40,18 +41,18 @@ NOW = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
 
 
 class Slow:
-    """A credential that answers when the test says so: with a token of `lifetime`, or with `failure`."""
+    """A credential that answers when the test lets it: with a token of `lifetime`, or with `failure`."""
 
     def __init__(self, now: Callable[[], float] = lambda: 0.0) -> None:
         self.now = now
         self.lifetime = HOUR
         self.failure: Exception | None = None
-        self.asked: list[tuple[str, ...]] = []
+        self.requests: list[tuple[str, ...]] = []
         self.answers = asyncio.Event()
 
     async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
-        self.asked.append(scopes)
-        number = len(self.asked)
+        self.requests.append(scopes)
+        number = len(self.requests)
         await self.answers.wait()
         if self.failure is not None:
             raise self.failure
@@ -74,12 +75,12 @@ class Hands:
 
 
 async def all_waiting() -> None:
-    """Let every task go as far as it can by itself."""
+    """Let every task run until it waits."""
     for _ in range(20):
         await asyncio.sleep(0)
 
 
-async def test_many_who_want_a_token_ask_once() -> None:
+async def test_concurrent_callers_share_one_request_for_a_token() -> None:
     slow = Slow()
     tokens = Tokens(slow, clock=lambda: 0.0)
     waiting = asyncio.gather(*(tokens.get_token("a") for _ in range(64)), tokens.get_token("b"))
@@ -87,12 +88,12 @@ async def test_many_who_want_a_token_ask_once() -> None:
     slow.answers.set()
 
     *same, other = [token.token for token in await waiting]
-    assert slow.asked == [("a",), ("b",)]
+    assert slow.requests == [("a",), ("b",)]
     assert set(same) == {"token-1"}
     assert other == "token-2"
 
 
-async def test_a_failure_is_that_of_all_who_waited_and_the_next_asks_again() -> None:
+async def test_a_failure_is_raised_for_all_waiting_callers_and_the_next_caller_tries_again() -> None:
     slow = Slow()
     tokens = Tokens(slow, clock=lambda: 0.0)
     slow.failure = ClientAuthenticationError("busy")
@@ -102,13 +103,13 @@ async def test_a_failure_is_that_of_all_who_waited_and_the_next_asks_again() -> 
 
     failures = await waiting
     assert [(type(failure), str(failure)) for failure in failures] == [(NoToken, "busy")] * 8
-    assert len(slow.asked) == 1
+    assert len(slow.requests) == 1
 
     slow.failure = None
     assert (await tokens.get_token("a")).token == "token-2"
 
 
-async def test_while_a_token_is_renewed_the_others_use_the_old_one() -> None:
+async def test_during_a_renewal_other_callers_use_the_old_token() -> None:
     clock = Hands()
     slow = Slow(clock)
     slow.answers.set()
@@ -121,14 +122,14 @@ async def test_while_a_token_is_renewed_the_others_use_the_old_one() -> None:
     await all_waiting()
     others = [await tokens.get_token("a") for _ in range(64)]
     assert {token.token for token in others} == {"token-1"}
-    assert len(slow.asked) == 2
+    assert len(slow.requests) == 2
 
     slow.answers.set()
     assert (await renewing).token == "token-2"
     assert (await tokens.get_token("a")).token == "token-2"
 
 
-async def test_a_renewal_that_fails_stops_nobody_while_the_old_token_is_good() -> None:
+async def test_after_a_failed_renewal_the_old_token_is_used_while_it_is_valid() -> None:
     clock = Hands()
     slow = Slow(clock)
     slow.answers.set()
@@ -143,7 +144,7 @@ async def test_a_renewal_that_fails_stops_nobody_while_the_old_token_is_good() -
         await tokens.get_token("a")
 
 
-async def test_who_stops_waiting_stops_nobody_else_s_wait() -> None:
+async def test_a_caller_that_stops_waiting_does_not_cancel_the_request() -> None:
     slow = Slow()
     tokens = Tokens(slow, clock=lambda: 0.0)
     first, second = (asyncio.create_task(tokens.get_token("a")) for _ in range(2))
@@ -153,16 +154,16 @@ async def test_who_stops_waiting_stops_nobody_else_s_wait() -> None:
     slow.answers.set()
 
     assert (await second).token == "token-1"
-    assert len(slow.asked) == 1
+    assert len(slow.requests) == 1
 
 
-async def test_a_credential_that_hangs_is_not_waited_for() -> None:
-    tokens = Tokens(Slow(), grace_period=0.05)
+async def test_a_credential_that_hangs_times_out() -> None:
+    tokens = Tokens(Slow(), timeout_s=0.05)
     with pytest.raises(NoToken, match=r"within 0\.05 s"):
         await tokens.get_token("a")
 
 
-async def test_who_has_less_time_than_the_credential_takes_goes_and_the_others_wait_on() -> None:
+async def test_a_caller_whose_deadline_passes_gives_up_and_the_others_wait_on() -> None:
     slow = Slow()
     tokens = Tokens(slow, clock=lambda: 0.0)
     with deadline(0.05):
@@ -173,18 +174,18 @@ async def test_who_has_less_time_than_the_credential_takes_goes_and_the_others_w
         await hurried
     slow.answers.set()
     assert (await patient).token == "token-1"
-    assert len(slow.asked) == 1
+    assert len(slow.requests) == 1
 
 
-async def test_a_burst_of_events_asks_once_for_arm(azure: Azure) -> None:
+async def test_a_burst_of_events_requests_one_token_for_arm(azure: Azure) -> None:
     vm = add(azure)
     gate = asyncio.Event()
-    issue, asked = azure.credential.get_token, 0
+    issue, requests = azure.credential.get_token, 0
 
     class Gated(Slow):
         async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
-            nonlocal asked
-            asked += 1
+            nonlocal requests
+            requests += 1
             await gate.wait()
             return await issue(*scopes, **options)
 
@@ -199,10 +200,10 @@ async def test_a_burst_of_events_asks_once_for_arm(azure: Azure) -> None:
     gate.set()
     await reading
     await adapter.close()
-    assert asked == 1
+    assert requests == 1
 
 
-async def test_a_burst_of_events_asks_once_for_storage(tmp_path: Path) -> None:
+async def test_a_burst_of_events_requests_one_token_for_storage(tmp_path: Path) -> None:
     class Distant(Identity):
         async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
             token = await super().get_token(*scopes, **options)
@@ -214,11 +215,11 @@ async def test_a_burst_of_events_asks_once_for_storage(tmp_path: Path) -> None:
         storage = Storage(None, table_endpoint=stub.endpoint, queue_endpoint=stub.endpoint)
         async with onboarding_table(storage, identity, trusting(tmp_path)) as table:
             await asyncio.gather(*(TableLedger(table).read(new_vm()) for _ in range(64)))
-    assert len(stub.asked) == 64
+    assert len(stub.requests) == 64
     assert len(identity.scopes) == 1
 
 
-async def test_storage_says_that_there_was_no_token(tmp_path: Path) -> None:
+async def test_the_storage_error_says_that_there_was_no_token(tmp_path: Path) -> None:
     class Broken(Identity):
         async def get_token(self, *scopes: str, **_: Any) -> AccessToken:
             raise PermissionError("the file of the credential")
@@ -268,7 +269,7 @@ MANAGED = {
 
 
 @pytest.mark.parametrize(("answer", "code"), MANAGED.values(), ids=MANAGED)
-async def test_the_real_credential_asks_once_and_says_what_its_endpoint_said(
+async def test_the_real_credential_sends_one_request_and_its_error_has_the_endpoints_text(
     answer: Callable[[web.Request], Awaitable[web.Response]], code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with token_endpoint(answer) as url:
@@ -297,7 +298,7 @@ AWAY = {
 
 
 @pytest.mark.parametrize("link", AWAY.values(), ids=AWAY)
-async def test_a_link_that_leads_away_from_arm_is_not_followed(azure: Azure, link: str) -> None:
+async def test_a_link_to_another_host_than_arm_is_not_followed(azure: Azure, link: str) -> None:
     vm = add(azure)
     host = azure.endpoints.arm.removeprefix("https://")
     body = {"value": [], "nextLink": link.format(host=host)}
@@ -305,13 +306,13 @@ async def test_a_link_that_leads_away_from_arm_is_not_followed(azure: Azure, lin
 
     evidence = await refusal(list_all, azure.adapter, vm)
 
-    told = classify(evidence, parse_errors({}), azure.clock.now())
-    assert (evidence.code, told.cause) == ("InvalidLink", "bad-request")
+    classified = classify(evidence, parse_errors({}), azure.clock.now())
+    assert (evidence.code, classified.cause) == ("InvalidLink", "bad-request")
     assert len(azure.arm.requests) == 1
 
 
-async def test_resource_graph_is_not_asked_elsewhere_either(tmp_path: Path) -> None:
-    """Its endpoint is ARM's own, so only a redirect could lead away."""
+async def test_a_redirect_of_resource_graph_to_another_host_is_not_followed(tmp_path: Path) -> None:
+    """Its endpoint is ARM's own, so only a redirect could lead to another host."""
     tls = make_certificates(tmp_path).server_context()
     async with storage_stub(nothing, tls) as elsewhere:
         headers = {"Location": f"{elsewhere.endpoint}/x"}
@@ -320,21 +321,21 @@ async def test_resource_graph_is_not_asked_elsewhere_either(tmp_path: Path) -> N
             with pytest.raises(ArmError):
                 await anext(aiter(graph.machines(["s"])))
             await graph.close()
-    assert elsewhere.asked == []
+    assert elsewhere.requests == []
 
 
 BAD_IMAGES = ["", "/", "x", "images/golden", ".arm.invalid/subscriptions/s/x", "@arm.invalid/subscriptions/s/x/y"]
 
 
 @pytest.mark.parametrize("image", [*BAD_IMAGES, "/subscriptions/", "/subscriptions/s/../../x", "/subscriptions/s//x"])
-async def test_an_image_id_that_is_none_is_an_arm_error_and_not_asked_for(azure: Azure, image: str) -> None:
+async def test_a_malformed_image_id_is_an_arm_error_without_a_request(azure: Azure, image: str) -> None:
     with pytest.raises(ArmError) as raised:
         await azure.adapter.read_image(image)
     assert classify(raised.value.evidence, parse_errors({}), azure.clock.now()).cause == "bad-request"
     assert len(azure.arm.requests) == 0
 
 
-async def test_subscriptions_that_nobody_knows_leave_nothing_behind(tmp_path: Path) -> None:
+async def test_unknown_subscriptions_leave_nothing_behind(tmp_path: Path) -> None:
     def unknown() -> web.Response:
         return web.json_response({"error": {"code": "SubscriptionNotFound"}}, status=404)
 
@@ -346,7 +347,7 @@ async def test_subscriptions_that_nobody_knows_leave_nothing_behind(tmp_path: Pa
                 vm = VmId(f"00000000-0000-4000-8000-{number:012}", "rg", "vm")
                 with pytest.raises(ArmError):
                     await adapter.read_machine(vm)
-                stub.asked.clear()
+                stub.requests.clear()
 
         await ask(range(10))
         tracemalloc.start()

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from onboarding.application.notifications import EventRef
-from onboarding.application.ports import Entry, Stored
+from onboarding.application.ports import RowWrite, StoredRow
 from onboarding.azure.storage.table_ledger import TableLedger
 from onboarding.domain.reconcile.machine_row import MachineRow
 from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
@@ -51,25 +51,25 @@ def trigger(identity: str = "event-1", time: datetime = TIME) -> EventRef:
 async def write(
     ledger: TableLedger, row: Row, trigger: EventRef, version: str | None, *, again: bool = False, history: bool = True
 ) -> str:
-    """Write one row over the version that was read, as a pass over its VM does; the new version."""
+    """Write one row over the version that was read, as a pass over its VM does; returns the new version."""
     vm = parse_id(row.resource_id)
     assert isinstance(vm, VmId)
     own = (await ledger.read(vm)).machine
-    machine, entry = MachineRow(resource_id=str(vm)), Entry(row, version, history)
+    machine, entry = MachineRow(resource_id=str(vm)), RowWrite(row, version, history)
     written = await ledger.commit(machine, own.version if own else None, [entry], trigger, again=again)
     return written.targets[row.extension]
 
 
 async def create(ledger: TableLedger, row: Row, trigger: EventRef) -> None:
-    """The same for a VM of which nothing is known, without a look at what is."""
-    await ledger.commit(MachineRow(resource_id=row.resource_id), None, [Entry(row)], trigger)
+    """Write the first row of a VM, without reading its rows before."""
+    await ledger.commit(MachineRow(resource_id=row.resource_id), None, [RowWrite(row)], trigger)
 
 
 async def claim(ledger: TableLedger, row: Row, version: str | None) -> str:
     return await write(ledger, row, trigger("claimed"), version, history=False)
 
 
-async def rows(ledger: TableLedger, vm: VmId) -> Mapping[str, Stored]:
+async def rows(ledger: TableLedger, vm: VmId) -> Mapping[str, StoredRow]:
     return (await ledger.read(vm)).targets
 
 

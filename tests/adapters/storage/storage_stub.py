@@ -1,4 +1,4 @@
-"""A storage account that answers as a test wants, for what Azurite never says, and keeps what it was asked."""
+"""A storage account whose answers the test decides, for answers that Azurite never gives; it keeps the requests."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ CHANGESET = (
 
 @dataclass
 class StorageStub:
-    """`answer` makes each answer; so many connections as `broken` says are cut off before it."""
+    """`answer` makes each answer; before it, as many connections as `broken` says are cut off."""
 
     answer: Callable[[], web.Response]
     endpoint: str = ""
     broken: int = 0
-    asked: list[web.Request] = field(default_factory=list)
+    requests: list[web.Request] = field(default_factory=list)
 
     @property
     def connection(self) -> str:
-        """The connection string that leads here."""
+        """The connection string of this account."""
         account = "DefaultEndpointsProtocol=http;AccountName=account;AccountKey=c2VjcmV0IGtleQ=="
         return f"{account};TableEndpoint={self.endpoint}/account;QueueEndpoint={self.endpoint}/account;"
 
     async def handle(self, request: web.Request) -> web.Response:
-        self.asked.append(request)
+        self.requests.append(request)
         await request.read()
         if self.broken:
             self.broken -= 1
@@ -67,7 +67,7 @@ def refusal(status: int, code: str) -> web.Response:
 
 
 def refused_transaction(status: int, code: str) -> web.Response:
-    """Its refusal of one operation of a transaction, which it wraps into an answer of 202."""
+    """The table service's refusal of one operation of a transaction, inside an answer of 202."""
     body = f'{{"odata.error":{{"code":"{code}","message":{{"lang":"en-US","value":"0:{code}"}}}}}}'
     text = CHANGESET.format(status=status, body=body)
     return web.Response(status=202, text=text, headers={"Content-Type": "multipart/mixed; boundary=batchresponse_1"})

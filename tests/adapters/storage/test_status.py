@@ -1,4 +1,4 @@
-"""`onboard status` on a real table: what is shown, as what, and what its exit code says."""
+"""`onboard status` on a real table: the rows that it shows, its forms of output, its exit codes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ type Status = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def status(azurite: Azurite, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Status:
-    """Runs the command with the settings of a file; exit code, output and errors."""
+    """Runs the command with the settings of a file; returns exit code, output and errors."""
     settings = tmp_path / "local.settings.json"
     settings.write_text(json.dumps({"Values": {"AzureWebJobsStorage": azurite.connection_string}}))
 
@@ -46,7 +46,7 @@ def status(azurite: Azurite, tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 @pytest.fixture
 def written(azurite: Azurite) -> None:
-    """Three VMs: one waits, one failed after a look, one is done."""
+    """Three VMs: one waits, one failed after a scheduled check, one is installed."""
     asyncio.run(fill(azurite.connection_string))
 
 
@@ -126,7 +126,7 @@ def test_many_rows_are_shown_a_page_at_a_time() -> None:
 
 
 @pytest.mark.usefixtures("written")
-def test_nothing_in_a_row_steers_the_terminal(status: Status) -> None:
+def test_control_characters_of_a_row_are_not_printed(status: Status) -> None:
     _, out, _ = status("--vm", "web-02")
 
     assert "\x1b" not in out
@@ -157,7 +157,7 @@ def test_json_has_every_column_of_the_row(status: Status) -> None:
         (["--vm", "WEB-02"], {"web-02"}),
     ],
 )
-def test_rows_are_chosen_by_what_they_say(status: Status, arguments: list[str], found: set[str]) -> None:
+def test_rows_are_selected_by_their_columns(status: Status, arguments: list[str], found: set[str]) -> None:
     code, out, _ = status("--json", *arguments)
 
     assert code == 0
@@ -166,13 +166,13 @@ def test_rows_are_chosen_by_what_they_say(status: Status, arguments: list[str], 
 
 @pytest.mark.usefixtures("written")
 @pytest.mark.parametrize("arguments", [["--vm", "nobody"], ["--outcome", "Gone"], ["--vm", "nobody", "--history"]])
-def test_nothing_that_matches_is_exit_code_1(status: Status, arguments: list[str]) -> None:
+def test_no_matching_row_is_exit_code_1(status: Status, arguments: list[str]) -> None:
     assert status(*arguments)[0] == 1
     assert status(*arguments, "--json")[:2] == (1, "")
 
 
 @pytest.mark.usefixtures("written")
-def test_the_history_of_a_vm_is_a_story_from_its_beginning(status: Status) -> None:
+def test_the_history_of_a_vm_begins_with_its_first_line(status: Status) -> None:
     code, out, _ = status("--vm", "WEB-02", "--history")
 
     assert code == 0
@@ -190,7 +190,7 @@ def test_the_history_in_json_names_each_event(status: Status) -> None:
     assert [row["EventId"] for row in objects(out)] == ["33333333-cccc", "look.1", "44444444-dddd"]
 
 
-def test_a_name_that_several_vms_have_is_asked_about(status: Status, azurite: Azurite) -> None:
+def test_a_name_of_several_vms_needs_the_resource_group(status: Status, azurite: Azurite) -> None:
     async def twins() -> None:
         async with onboarding_table(storage_of(azurite.connection_string), None) as table:
             await table.delete_table()
@@ -206,7 +206,7 @@ def test_a_name_that_several_vms_have_is_asked_about(status: Status, azurite: Az
     assert status("--vm", "web", "--resource-group", "Green", "--history")[0] == 0
 
 
-def test_a_table_that_is_not_there_yet_matches_nothing(status: Status, azurite: Azurite) -> None:
+def test_a_missing_table_matches_nothing(status: Status, azurite: Azurite) -> None:
     async def remove() -> None:
         async with onboarding_table(storage_of(azurite.connection_string), None) as table:
             await table.delete_table()
@@ -217,7 +217,7 @@ def test_a_table_that_is_not_there_yet_matches_nothing(status: Status, azurite: 
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ("no json", "is no JSON"),
         ("[]", '"Values"'),
@@ -227,19 +227,19 @@ def test_a_table_that_is_not_there_yet_matches_nothing(status: Status, azurite: 
         ('{"Values": {"AzureWebJobsStorage": ""}}', "AzureWebJobsStorage"),
     ],
 )
-def test_bad_settings_are_exit_code_2_and_say_what_to_mend(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, told: str
+def test_bad_settings_are_exit_code_2_and_name_the_fix(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, message: str
 ) -> None:
     file = tmp_path / "settings.json"
     file.write_text(content)
 
     assert main(["status", "--settings", str(file)]) == 2
     error = capsys.readouterr().err
-    assert told in error
+    assert message in error
     assert "c2VjcmV0" not in error
 
 
-def test_an_account_that_does_not_answer_is_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_account_without_an_answer_is_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     nowhere = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=c2VjcmV0;TableEndpoint=http://127.0.0.1:9/a;"
     file = tmp_path / "settings.json"
     file.write_text(json.dumps({"Values": {"AzureWebJobsStorage": nowhere}}))
@@ -251,7 +251,7 @@ def test_an_account_that_does_not_answer_is_exit_code_2(tmp_path: Path, capsys: 
     assert "c2VjcmV0" not in error
 
 
-def test_a_story_needs_a_vm(status: Status) -> None:
+def test_a_history_needs_a_vm(status: Status) -> None:
     code, _, error = status("--history")
     assert code == 2
     assert "--vm" in error

@@ -1,4 +1,4 @@
-"""How storage is reached: what a broken connection costs, and whom a token is shown to."""
+"""Connections to storage: which requests are repeated after a broken one, and to which host a token is sent."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from aiohttp import web
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import ServiceRequestError, ServiceResponseError
 
-from onboarding.application.ports import Entry, Known, ScheduledCheck
+from onboarding.application.ports import MachineRows, RowWrite, ScheduledCheck
 from onboarding.azure.http_connections import Connections
 from onboarding.azure.storage.breaker_store import TableBreakerStore
-from onboarding.azure.storage.storage_clients import OnboardingTable, deferrals_queue, onboarding_table
+from onboarding.azure.storage.storage_clients import OnboardingTable, onboarding_table, storage_schedule_queue
 from onboarding.azure.storage.storage_requests import Answer, Service, StorageRequests
 from onboarding.azure.storage.storage_requests import refusal as refused
 from onboarding.azure.storage.table_ledger import TableLedger
@@ -33,7 +33,7 @@ HOUR = 3600
 
 
 class Identity:
-    """Gives a new token each time that it is asked."""
+    """Gives a new token at each call."""
 
     def __init__(self, lifetime: float = 24 * HOUR) -> None:
         self.lifetime = lifetime
@@ -60,7 +60,7 @@ def trusting(folder: Path) -> Connections:
 
 
 def shown(stub: StorageStub) -> list[str]:
-    return [request.headers["Authorization"] for request in stub.asked]
+    return [request.headers["Authorization"] for request in stub.requests]
 
 
 async def read(stub: StorageStub, identity: Identity, connections: Connections, times: int = 1) -> None:
@@ -78,13 +78,13 @@ async def test_one_token_serves_many_requests(tmp_path: Path) -> None:
     assert identity.scopes == ["https://storage.azure.com/.default"]
 
 
-async def test_a_token_that_is_about_to_run_out_is_renewed(tmp_path: Path) -> None:
+async def test_a_token_that_is_about_to_expire_is_renewed(tmp_path: Path) -> None:
     async with storage_stub(nothing, make_certificates(tmp_path).server_context()) as stub:
         await read(stub, Identity(lifetime=60), trusting(tmp_path), times=2)
     assert shown(stub) == ["Bearer token-1", "Bearer token-2"]
 
 
-async def test_a_token_that_was_refused_is_not_shown_again(tmp_path: Path) -> None:
+async def test_a_refused_token_is_not_sent_again(tmp_path: Path) -> None:
     async with storage_stub(lambda: refusal(401, "InvalidToken"), make_certificates(tmp_path).server_context()) as stub:
         identity, connections = Identity(), trusting(tmp_path)
         storage = Storage(None, table_endpoint=stub.endpoint, queue_endpoint=stub.endpoint)
@@ -95,35 +95,35 @@ async def test_a_token_that_was_refused_is_not_shown_again(tmp_path: Path) -> No
     assert shown(stub) == ["Bearer token-1", "Bearer token-2"]
 
 
-async def test_a_token_is_not_sent_where_anybody_can_read_it() -> None:
+async def test_a_token_is_not_sent_without_encryption() -> None:
     async with storage_stub(nothing) as stub:
         with pytest.raises(StorageError):
             await read(stub, Identity(), Connections())
-    assert stub.asked == []
+    assert stub.requests == []
 
 
 @pytest.mark.parametrize("broken", [1, 2])
-async def test_a_connection_that_breaks_is_made_again(broken: int) -> None:
+async def test_a_broken_connection_is_opened_again(broken: int) -> None:
     async with storage_stub(nothing) as stub, onboarding_table(storage_of(stub.connection), None) as table:
         stub.broken = broken
-        assert await TableLedger(table).read(new_vm()) == Known()
-    assert len(stub.asked) == broken + 1
+        assert await TableLedger(table).read(new_vm()) == MachineRows()
+    assert len(stub.requests) == broken + 1
 
 
-async def test_connections_that_keep_breaking_are_a_storage_error() -> None:
+async def test_connections_that_always_break_are_a_storage_error() -> None:
     async with storage_stub(nothing) as stub, onboarding_table(storage_of(stub.connection), None) as table:
         stub.broken = 100
         with pytest.raises(StorageError):
             await TableLedger(table).read(new_vm())
-    assert len(stub.asked) == 3 * 2  # aiohttp reads once more by itself, each time
+    assert len(stub.requests) == 3 * 2  # aiohttp sends each GET a second time
 
 
-async def test_a_transaction_whose_fate_nobody_knows_is_not_sent_again_before_the_row_was_read() -> None:
+async def test_a_transaction_with_an_unknown_result_is_not_sent_again_before_the_row_was_read() -> None:
     async with storage_stub(nothing) as stub, onboarding_table(storage_of(stub.connection), None) as table:
         stub.broken = 100
         with pytest.raises(StorageError):
             await create(TableLedger(table), row_of(new_vm()), trigger())
-    assert [request.method for request in stub.asked].count("POST") == 1
+    assert [request.method for request in stub.requests].count("POST") == 1
 
 
 class LosesAnswers(StorageRequests):
@@ -145,11 +145,11 @@ class LosesAnswers(StorageRequests):
 
 
 @pytest.mark.parametrize("carried_out", [True, False])
-async def test_a_transaction_whose_answer_is_lost_is_one_write(table: OnboardingTable, carried_out: bool) -> None:
+async def test_a_transaction_whose_answer_is_lost_is_written_once(table: OnboardingTable, carried_out: bool) -> None:
     ledger, vm = TableLedger(table), new_vm()
     await create(ledger, row_of(new_vm()), trigger())  # the table is there
     table.requests = LosesAnswers(table.requests, carried_out=carried_out)
-    entries = [Entry(row_of(vm, extension=name)) for name in (OMS, "another")]
+    entries = [RowWrite(row_of(vm, extension=name)) for name in (OMS, "another")]
 
     versions = await ledger.commit(MachineRow(resource_id=str(vm)), None, entries, trigger())
 
@@ -161,7 +161,7 @@ async def test_a_transaction_whose_answer_is_lost_is_one_write(table: Onboarding
 
 
 class RefusesLongTexts(StorageRequests):
-    """A table that takes no text of more than 300 characters."""
+    """A table that refuses texts of more than 300 characters."""
 
     def __init__(self, real: StorageRequests) -> None:
         self.__dict__.update(real.__dict__)
@@ -175,7 +175,7 @@ class RefusesLongTexts(StorageRequests):
         return await self._real.send(method, path, query, **options)
 
 
-async def test_a_row_that_the_table_refuses_is_written_with_less_in_it(table: OnboardingTable) -> None:
+async def test_a_row_that_the_table_refuses_is_written_reduced(table: OnboardingTable) -> None:
     ledger, vm = TableLedger(table), new_vm()
     await create(ledger, row_of(new_vm()), trigger())  # the table is there
     table.requests = refusing = RefusesLongTexts(table.requests)
@@ -190,7 +190,7 @@ async def test_a_row_that_the_table_refuses_is_written_with_less_in_it(table: On
     assert len(await listed(ledger.history(vm))) == 1
 
 
-async def test_a_transaction_that_somebody_overtook_while_its_answer_was_lost_is_a_lost_race(
+async def test_a_transaction_whose_answer_is_lost_while_another_worker_writes_is_a_lost_race(
     table: OnboardingTable,
 ) -> None:
     ledger, vm = TableLedger(table), new_vm()
@@ -203,7 +203,7 @@ async def test_a_transaction_that_somebody_overtook_while_its_answer_was_lost_is
 @pytest.mark.parametrize(
     ("method", "headers", "repeatable", "times"),
     [
-        ("GET", {}, None, 6),  # aiohttp reads once more by itself, each time
+        ("GET", {}, None, 6),  # aiohttp sends each GET a second time
         ("PUT", {}, None, 3),
         ("PUT", {"If-Match": "*"}, None, 3),
         ("PUT", {"If-Match": "W/1"}, None, 1),
@@ -212,7 +212,7 @@ async def test_a_transaction_that_somebody_overtook_while_its_answer_was_lost_is
         ("DELETE", {"If-Match": "W/1"}, None, 1),
     ],
 )
-async def test_what_may_have_been_carried_out_is_sent_again_only_where_that_does_no_harm(
+async def test_a_request_that_may_have_been_carried_out_is_sent_again_only_if_it_is_repeatable(
     method: str, headers: dict[str, str], repeatable: bool | None, times: int
 ) -> None:
     connections = Connections()
@@ -222,11 +222,11 @@ async def test_what_may_have_been_carried_out_is_sent_again_only_where_that_does
         with pytest.raises(ServiceResponseError):
             await requests.send(method, "/x", headers=headers, repeatable=repeatable)
         await requests.close()
-    assert len(stub.asked) == times
+    assert len(stub.requests) == times
 
 
 class Counted(Connections):
-    """Counts how often somebody wanted a connection."""
+    """Counts the attempts to open a connection."""
 
     wanted = 0
 
@@ -235,7 +235,7 @@ class Counted(Connections):
         return await super().opened()
 
 
-async def test_what_was_surely_not_sent_is_sent_again_whatever_it_is() -> None:
+async def test_a_request_that_was_certainly_not_sent_is_always_sent_again() -> None:
     connections = Counted()
     requests = StorageRequests(Service.TABLE, "http://127.0.0.1:9/account", None, connections)
     with pytest.raises(ServiceRequestError):
@@ -244,16 +244,16 @@ async def test_what_was_surely_not_sent_is_sent_again_whatever_it_is() -> None:
     assert connections.wanted == 3
 
 
-async def test_a_look_is_sent_again_since_two_do_no_harm() -> None:
+async def test_a_check_is_sent_again_since_a_duplicate_does_no_harm() -> None:
     async with storage_stub(lambda: web.Response(status=201)) as stub:
         stub.broken = 1
-        schedule_queue = deferrals_queue(storage_of(stub.connection), None)
+        schedule_queue = storage_schedule_queue(storage_of(stub.connection), None)
         await schedule_queue.schedule(ScheduledCheck(new_vm(), OMS, TIME), TIME)
         await schedule_queue.close()
-    assert [request.method for request in stub.asked] == ["POST", "POST"]
+    assert [request.method for request in stub.requests] == ["POST", "POST"]
 
 
-async def test_nobody_is_followed_to_another_host_with_a_token(tmp_path: Path) -> None:
+async def test_no_redirect_to_another_host_is_followed_with_a_token(tmp_path: Path) -> None:
     tls = make_certificates(tmp_path).server_context()
     async with storage_stub(nothing, tls) as elsewhere:
         headers = {"Location": f"{elsewhere.endpoint}/x"}
@@ -264,4 +264,4 @@ async def test_nobody_is_followed_to_another_host_with_a_token(tmp_path: Path) -
             async with onboarding_table(storage, Identity(), trusting(tmp_path)) as table:
                 with pytest.raises(StorageError):
                     await TableBreakerStore(table).read("s")
-    assert elsewhere.asked == []
+    assert elsewhere.requests == []

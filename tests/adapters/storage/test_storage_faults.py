@@ -1,4 +1,4 @@
-"""What Azure's storage can answer and Azurite never does; and what exactly the queue is asked for."""
+"""Answers that Azure's storage can give and Azurite never does; and the exact requests to the queue."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from onboarding.application.ports import ScheduledCheck
-from onboarding.azure.storage.storage_clients import deferrals_queue, onboarding_table
+from onboarding.azure.storage.storage_clients import onboarding_table, storage_schedule_queue
 from onboarding.azure.storage.table_ledger import TableLedger
 from onboarding.domain.errors import LostRace, OnboardingError, StorageError
 from tests.adapters.conftest import storage_of
@@ -43,7 +43,7 @@ SENT = (
         (lambda: web.Response(status=502, text="<html>proxy</html>", content_type="text/html"), StorageError),
     ],
 )
-async def test_only_who_was_overtaken_has_lost_a_race(
+async def test_only_a_conflicting_write_is_a_lost_race(
     answer: Callable[[], web.Response], raised: type[OnboardingError]
 ) -> None:
     vm = new_vm()
@@ -53,7 +53,7 @@ async def test_only_who_was_overtaken_has_lost_a_race(
 
 
 @pytest.mark.parametrize("status", [400, 403, 409, 412, 500, 503])
-async def test_a_read_that_is_refused_is_a_storage_error_whatever_the_status(status: int) -> None:
+async def test_a_refused_read_is_a_storage_error_for_any_status(status: int) -> None:
     async with (
         storage_stub(lambda: refusal(status, "Refused")) as stub,
         onboarding_table(storage_of(stub.connection), None) as table,
@@ -62,7 +62,7 @@ async def test_a_read_that_is_refused_is_a_storage_error_whatever_the_status(sta
             await TableLedger(table).read(new_vm())
 
 
-async def test_the_wait_that_a_busy_table_asks_for_is_not_slept_in_the_trigger() -> None:
+async def test_the_retry_after_of_a_busy_table_is_not_slept_in_the_trigger() -> None:
     def busy() -> web.Response:
         answer = refusal(503, "ServerBusy")
         answer.headers["Retry-After"] = "600"
@@ -76,7 +76,7 @@ async def test_the_wait_that_a_busy_table_asks_for_is_not_slept_in_the_trigger()
 
 
 @pytest.mark.parametrize("text", ["{", "<html>", "[]"])
-async def test_an_answer_that_is_no_table_s_is_a_storage_error(text: str) -> None:
+async def test_a_malformed_answer_is_a_storage_error(text: str) -> None:
     async with (
         storage_stub(lambda: web.Response(status=200, text=text, content_type="application/json")) as stub,
         onboarding_table(storage_of(stub.connection), None) as table,
@@ -97,13 +97,13 @@ async def test_an_answer_that_is_no_table_s_is_a_storage_error(text: str) -> Non
         (timedelta(days=30), 518_400),
     ],
 )
-async def test_a_look_is_hidden_until_it_is_due_and_never_expires(ahead: timedelta, seconds: int) -> None:
+async def test_a_check_is_hidden_until_it_is_due_and_never_expires(ahead: timedelta, seconds: int) -> None:
     async with storage_stub(lambda: web.Response(status=201, text=SENT, content_type="application/xml")) as stub:
-        schedule_queue = deferrals_queue(storage_of(stub.connection), None)
+        schedule_queue = storage_schedule_queue(storage_of(stub.connection), None)
         await schedule_queue.schedule(ScheduledCheck(new_vm(), OMS, TIME + ahead), TIME)
         await schedule_queue.close()
 
-    (request,) = stub.asked
+    (request,) = stub.requests
     assert request.method == "POST"
     assert request.query["visibilitytimeout"] == str(seconds)
     assert request.query["messagettl"] == "-1"
@@ -111,9 +111,9 @@ async def test_a_look_is_hidden_until_it_is_due_and_never_expires(ahead: timedel
 
 @pytest.mark.filterwarnings("ignore:Testing an element's truth value:DeprecationWarning")  # the SDK, reading XML
 @pytest.mark.parametrize("status", [400, 403, 409, 413, 500, 503])
-async def test_a_look_that_is_refused_is_a_storage_error(status: int) -> None:
+async def test_a_refused_check_is_a_storage_error(status: int) -> None:
     async with storage_stub(lambda: web.Response(status=status, headers={"x-ms-error-code": "Refused"})) as stub:
-        schedule_queue = deferrals_queue(storage_of(stub.connection), None)
+        schedule_queue = storage_schedule_queue(storage_of(stub.connection), None)
         with pytest.raises(StorageError):
             await schedule_queue.schedule(ScheduledCheck(new_vm(), OMS, TIME), TIME)
         await schedule_queue.close()

@@ -1,4 +1,4 @@
-"""The lists of the ledger on a real table service: the history, what is overdue, current rows, notes of the outbox."""
+"""The lists of the ledger on a real table service: history, overdue rows, current rows, unpublished outcomes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from azure.data.tables.aio import TableClient
 
-from onboarding.application.ports import Entry
+from onboarding.application.ports import RowWrite
 from onboarding.azure.storage.storage_clients import OnboardingTable
 from onboarding.azure.storage.table_ledger import TableLedger
 from onboarding.domain.reconcile.row import Outcome, Selection
@@ -31,7 +31,7 @@ async def test_the_history_has_the_newest_line_first_with_what_triggered_it(ledg
     assert [line.event_time for line in lines] == [*reversed(moments), TIME - timedelta(hours=1)]
 
 
-async def test_what_is_overdue_is_found_in_every_subscription(ledger: TableLedger) -> None:
+async def test_overdue_rows_are_found_in_every_subscription(ledger: TableLedger) -> None:
     late, later, in_time, done = (new_vm(name) for name in ("late", "later", "in-time", "done"))
     await write(ledger, row_of(late, next_attempt_at=TIME - timedelta(milliseconds=1)), trigger(), None)
     await write(ledger, row_of(later, next_attempt_at=TIME - timedelta(days=9)), trigger(), None)
@@ -75,7 +75,7 @@ async def test_rows_are_selected_by_name_and_outcome(
     assert await ledger.totals(selection) == Counter(row.outcome for row in rows)
 
 
-async def test_totals_leave_out_outcomes_of_a_newer_version_and_say_so(
+async def test_totals_leave_out_outcomes_of_a_newer_version_with_a_warning(
     ledger: TableLedger, fleet: tuple[VmId, ...], table: TableClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     entity = await table.get_entity(fleet[2].subscription, f"vm|prod|db|{OMS}")
@@ -106,7 +106,7 @@ async def test_more_rows_than_a_page_holds_are_all_listed(ledger: TableLedger, t
     [{"Outcome": "Postponed"}, {"Outcome": None}, {"ResourceId": None}, {"WaitingFor": "godot"}],
     ids=["unknown outcome", "no outcome", "no id", "unknown wait"],
 )
-async def test_a_row_that_cannot_be_read_hides_no_others_and_is_named(
+async def test_an_unreadable_row_hides_no_others_and_is_logged(
     ledger: TableLedger, table: TableClient, caplog: pytest.LogCaptureFixture, change: dict[str, Any]
 ) -> None:
     good, bad = new_vm("good"), new_vm("bad")
@@ -126,7 +126,7 @@ async def test_a_row_that_cannot_be_read_hides_no_others_and_is_named(
     [{"Outcome": "Postponed"}, {"Outcome": None}, {"ResourceId": None}, {"NextAttemptAt": "soon"}, {"Attempt": "x"}],
     ids=["unknown outcome", "no outcome", "no id", "no time", "no number"],
 )
-async def test_a_row_that_cannot_be_read_is_replaced_and_keeps_its_history(
+async def test_an_unreadable_row_is_replaced_and_keeps_its_history(
     ledger: TableLedger, table: TableClient, change: dict[str, Any]
 ) -> None:
     vm = new_vm("bad")
@@ -143,7 +143,7 @@ async def test_a_row_that_cannot_be_read_is_replaced_and_keeps_its_history(
     assert len(await listed(ledger.history(vm))) == 2
 
 
-async def test_keys_that_this_version_does_not_know_are_passed_over(ledger: TableLedger, table: TableClient) -> None:
+async def test_unknown_keys_are_ignored(ledger: TableLedger, table: TableClient) -> None:
     vm = new_vm()
     await write(ledger, row_of(vm), trigger(), None)
     for key in (f"vm|shop-prod|web-01|{OMS}|more", "vm|shop-prod|web-01|x|y|z"):
@@ -163,7 +163,7 @@ async def test_columns_of_a_newer_version_stay_when_a_row_is_written(ledger: Tab
     known = await ledger.read(vm)
     stored, own = known.targets[OMS], known.machine
     assert own is not None
-    entry = Entry(row_of(vm, reason="later"), stored.version, rest=stored.rest)
+    entry = RowWrite(row_of(vm, reason="later"), stored.version, rest=stored.rest)
     await ledger.commit(own.row, own.version, [entry], trigger("event-2"), rest=own.rest)
 
     for key in keys:
@@ -173,7 +173,7 @@ async def test_columns_of_a_newer_version_stay_when_a_row_is_written(ledger: Tab
     assert (await rows(ledger, vm))[OMS].row.reason == "later"
 
 
-async def test_columns_of_a_newer_version_are_no_hindrance(ledger: TableLedger, table: TableClient) -> None:
+async def test_rows_with_columns_of_a_newer_version_are_read(ledger: TableLedger, table: TableClient) -> None:
     vm = new_vm()
     await write(ledger, row_of(vm), trigger(), None)
     entity = await table.get_entity(vm.subscription, f"vm|shop-prod|web-01|{OMS}")
@@ -192,7 +192,7 @@ async def test_columns_of_a_newer_version_stay_when_a_claim_is_taken_back(
     known = await ledger.read(vm)
     own, stored = known.machine, known.targets[OMS]
     assert own is not None
-    claimed = Entry(row_of(vm, reason="claimed"), stored.version, history=False)
+    claimed = RowWrite(row_of(vm, reason="claimed"), stored.version, history=False)
     versions = await ledger.commit(own.row, own.version, [claimed], trigger("claim"), rest=own.rest)
 
     await ledger.undo(own.row, versions.machine, OMS, stored, versions.targets[OMS], rest=own.rest)
@@ -201,7 +201,7 @@ async def test_columns_of_a_newer_version_stay_when_a_claim_is_taken_back(
     assert (await rows(ledger, vm))[OMS].row == stored.row
 
 
-async def test_a_final_outcome_leaves_a_note_until_it_was_told(table: OnboardingTable) -> None:
+async def test_a_final_outcome_is_in_the_outbox_until_it_is_published(table: OnboardingTable) -> None:
     ledger, vm = TableLedger(table, outbox=True), new_vm()
     done = final(vm)
     await write(ledger, row_of(vm), trigger("event-1"), None)
@@ -211,13 +211,13 @@ async def test_a_final_outcome_leaves_a_note_until_it_was_told(table: Onboarding
     assert await listed(ledger.unpublished(TIME + timedelta(days=1))) == [done]
     assert await listed(ledger.unpublished(TIME)) == []
 
-    await ledger.told(done)
-    await ledger.told(done)
+    await ledger.mark_published(done)
+    await ledger.mark_published(done)
     assert await listed(ledger.unpublished(TIME + timedelta(days=1))) == []
     assert (await rows(ledger, vm))[OMS].row == done
 
 
-async def test_where_nobody_is_told_no_note_is_left(ledger: TableLedger, table: TableClient) -> None:
+async def test_without_publishing_the_outbox_stays_empty(ledger: TableLedger, table: TableClient) -> None:
     await write(ledger, final(new_vm()), trigger(), None)
 
     assert not [entity async for entity in table.list_entities() if entity["RowKey"].startswith("untold")]

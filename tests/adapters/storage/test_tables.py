@@ -1,4 +1,4 @@
-"""The ledger on a real table service: what the port promises, and what happens when two want the same row."""
+"""The ledger on a real table service: the behaviour that the port defines, and races of two workers for one row."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from azure.core.exceptions import ResourceNotFoundError
 from azure.data.tables.aio import TableClient
 
-from onboarding.application.ports import Entry, Known
+from onboarding.application.ports import MachineRows, RowWrite
 from onboarding.azure.storage.storage_clients import onboarding_table
 from onboarding.azure.storage.table_ledger import TableLedger
 from onboarding.domain.errors import LostRace, StorageError
@@ -39,7 +39,7 @@ def full_row(vm: VmId) -> Row:
     return replace(base, **given)
 
 
-async def test_a_row_comes_back_as_it_was_written_in_every_column(ledger: TableLedger) -> None:
+async def test_every_column_of_a_row_is_read_back_as_it_was_written(ledger: TableLedger) -> None:
     vm = new_vm()
     row = full_row(vm)
     assert all(getattr(row, name) not in (None, "") for name in Row.__struct_fields__)
@@ -54,9 +54,9 @@ async def test_a_row_comes_back_as_it_was_written_in_every_column(ledger: TableL
     assert stored.row.event_time.tzinfo is UTC
 
 
-async def test_of_a_new_vm_its_own_row_alone_is_looked_for(ledger: TableLedger, table: TableClient) -> None:
+async def test_for_a_new_vm_only_its_own_row_is_read(ledger: TableLedger, table: TableClient) -> None:
     vm, other = new_vm(), new_vm()
-    assert await ledger.read(vm, new=True) == Known()
+    assert await ledger.read(vm, new=True) == MachineRows()
     for extension in (OMS, "another", "a third"):
         await write(ledger, replace(row_of(vm), extension=extension), trigger(), None)
     await write(ledger, row_of(other), trigger(), None)
@@ -67,7 +67,7 @@ async def test_of_a_new_vm_its_own_row_alone_is_looked_for(ledger: TableLedger, 
     assert everything.machine is not None
     assert everything == await ledger.read(vm)
     await table.delete_entity(vm.subscription, "vm|shop-prod|web-01|")
-    assert await ledger.read(vm, new=True) == Known()
+    assert await ledger.read(vm, new=True) == MachineRows()
     assert set((await ledger.read(vm)).targets) == {OMS, "another", "a third"}, "rows that an older version wrote"
 
 
@@ -95,9 +95,9 @@ async def test_any_text_of_a_handler_can_be_written(ledger: TableLedger, text: s
 
 @pytest.mark.parametrize("column", [name for name, kind in Row.__annotations__.items() if kind == "str"])
 async def test_a_text_of_any_length_is_cut_and_written(ledger: TableLedger, column: str) -> None:
-    """What the guest agent or a person writes: a version, a name, an image of 40,000 characters."""
+    """The guest agent or a person can write texts of any length: here one of 40,000 characters."""
     if column in ("resource_id", "vm_name", "resource_group", "extension"):
-        return  # of these the row's key is made; they are checked where they come from
+        return  # these are part of the row's key; their length is checked when they are read
     vm = new_vm()
 
     long: dict[str, Any] = {column: "x" * 40_000}
@@ -118,7 +118,7 @@ async def test_a_duration_of_a_year_can_be_written(ledger: TableLedger) -> None:
     assert [line.duration_ms async for line in ledger.history(vm)] == [row.duration_ms]
 
 
-async def test_a_missing_table_is_empty_and_made_by_the_first_write(ledger: TableLedger) -> None:
+async def test_a_missing_table_is_empty_and_created_by_the_first_write(ledger: TableLedger) -> None:
     vm = new_vm()
     assert await rows(ledger, vm) == {}
     assert await listed(ledger.current()) == []
@@ -130,7 +130,7 @@ async def test_a_missing_table_is_empty_and_made_by_the_first_write(ledger: Tabl
     assert len(await rows(ledger, vm)) == 1
 
 
-async def test_a_line_of_history_alone_makes_the_table_too(ledger: TableLedger) -> None:
+async def test_a_line_of_history_creates_a_missing_table(ledger: TableLedger) -> None:
     vm = new_vm()
 
     await ledger.append(row_of(vm), trigger())
@@ -139,7 +139,7 @@ async def test_a_line_of_history_alone_makes_the_table_too(ledger: TableLedger) 
     assert len(await listed(ledger.history(vm))) == 1
 
 
-async def test_workers_that_find_no_table_make_it_once(ledger: TableLedger) -> None:
+async def test_concurrent_workers_create_a_missing_table_once(ledger: TableLedger) -> None:
     vms = [new_vm() for _ in range(4)]
     claimed = new_vm()
 
@@ -183,7 +183,7 @@ async def test_of_two_claims_of_a_new_row_one_is_lost(ledger: TableLedger) -> No
     assert len(await rows(ledger, vm)) == 1
 
 
-async def test_a_claim_over_a_version_that_is_no_more_is_lost(ledger: TableLedger) -> None:
+async def test_a_claim_over_an_old_version_is_lost(ledger: TableLedger) -> None:
     vm = new_vm()
     old = await claim(ledger, row_of(vm), None)
     newer = await claim(ledger, row_of(vm, reason="newer"), old)
@@ -195,7 +195,7 @@ async def test_a_claim_over_a_version_that_is_no_more_is_lost(ledger: TableLedge
     assert (await rows(ledger, vm))[OMS].version == newer
 
 
-async def test_a_write_over_a_version_that_is_no_more_is_lost(ledger: TableLedger) -> None:
+async def test_a_write_over_an_old_version_is_lost(ledger: TableLedger) -> None:
     vm = new_vm()
     old = await write(ledger, row_of(vm), trigger("event-1"), None)
     await write(ledger, row_of(vm, reason="newer"), trigger("event-2"), old)
@@ -207,7 +207,7 @@ async def test_a_write_over_a_version_that_is_no_more_is_lost(ledger: TableLedge
     assert len(await listed(ledger.history(vm))) == 2
 
 
-async def test_an_event_whose_line_is_there_already_is_lost_and_changes_nothing(ledger: TableLedger) -> None:
+async def test_an_event_with_a_line_of_history_loses_the_race_and_changes_nothing(ledger: TableLedger) -> None:
     vm = new_vm()
     version = await write(ledger, row_of(vm, reason="as it was"), trigger(), None)
 
@@ -218,7 +218,7 @@ async def test_an_event_whose_line_is_there_already_is_lost_and_changes_nothing(
     assert (await rows(ledger, vm))[OMS].row.reason == "as it was"
 
 
-async def test_the_same_event_may_write_again_where_it_says_so(ledger: TableLedger) -> None:
+async def test_the_same_event_may_write_again_with_again(ledger: TableLedger) -> None:
     vm = new_vm()
     version = await write(ledger, row_of(vm, reason="claimed"), trigger(), None)
 
@@ -253,7 +253,7 @@ async def test_of_many_deliveries_of_one_event_exactly_one_wins(ledger: TableLed
     assert sum(isinstance(result, LostRace) for result in results) == 3
 
 
-async def test_a_row_that_somebody_deleted_is_not_written_over(ledger: TableLedger, table: TableClient) -> None:
+async def test_a_deleted_row_is_not_written_again(ledger: TableLedger, table: TableClient) -> None:
     vm = new_vm()
     version = await write(ledger, row_of(vm), trigger("event-1"), None)
     async for entity in table.query_entities("RowKey ge 'vm|' and RowKey lt 'vm}'"):
@@ -285,7 +285,7 @@ async def test_a_vm_is_found_by_any_spelling_of_its_id(ledger: TableLedger, tabl
     assert all(key == key.lower() and not set(key) & set("/\\#?") for key in keys)
 
 
-async def test_a_vm_does_not_read_the_rows_of_one_whose_name_begins_like_its_own(ledger: TableLedger) -> None:
+async def test_a_vm_does_not_read_rows_of_a_vm_with_a_longer_name(ledger: TableLedger) -> None:
     vm = new_vm("web")
     for name in ("web", "web-01", "web1", "we"):
         await write(ledger, row_of(replace(vm, name=name)), trigger(), None)
@@ -294,13 +294,13 @@ async def test_a_vm_does_not_read_the_rows_of_one_whose_name_begins_like_its_own
     assert [line.vm_name async for line in ledger.history(vm)] == ["web"]
 
 
-async def test_one_machine_is_claimed_by_one_of_two_that_want_different_extensions(ledger: TableLedger) -> None:
+async def test_of_two_claims_for_different_extensions_of_a_machine_one_wins(ledger: TableLedger) -> None:
     vm = new_vm()
 
     async def claim_for(extension: str) -> None:
         row = row_of(vm, extension=extension)
         machine = MachineRow(resource_id=str(vm), claim=claim_of(extension))
-        await ledger.commit(machine, None, [Entry(row, history=False)], trigger(extension))
+        await ledger.commit(machine, None, [RowWrite(row, history=False)], trigger(extension))
 
     ended = await asyncio.gather(*(claim_for(each) for each in ("one", "another")), return_exceptions=True)
 
@@ -319,7 +319,7 @@ async def test_a_claim_can_be_taken_back(ledger: TableLedger, new: bool) -> None
     own = (await ledger.read(vm)).machine
     stored = None if new else (await rows(ledger, vm))[OMS]
     machine = MachineRow(resource_id=str(vm), claim=claim_of(OMS))
-    claimed = Entry(row_of(vm), version, history=False)
+    claimed = RowWrite(row_of(vm), version, history=False)
     versions = await ledger.commit(machine, own.version if own else None, [claimed], trigger("claim"))
 
     await ledger.undo(MachineRow(resource_id=str(vm)), versions.machine, OMS, stored, versions.targets[OMS])
@@ -332,7 +332,7 @@ async def test_a_claim_can_be_taken_back(ledger: TableLedger, new: bool) -> None
 
 async def test_more_extensions_than_one_transaction_takes_are_all_written(ledger: TableLedger) -> None:
     vm = new_vm()
-    entries = [Entry(row_of(vm, extension=f"extension-{number}")) for number in range(25)]
+    entries = [RowWrite(row_of(vm, extension=f"extension-{number}")) for number in range(25)]
 
     versions = await ledger.commit(MachineRow(resource_id=str(vm)), None, entries, trigger())
 
@@ -354,13 +354,13 @@ CALLS: dict[str, Callable[[TableLedger, VmId], Awaitable[object]]] = {
     "overdue": lambda ledger, vm: listed(ledger.overdue(TIME)),
     "current": lambda ledger, vm: listed(ledger.current()),
     "history": lambda ledger, vm: listed(ledger.history(vm)),
-    "untold": lambda ledger, vm: listed(ledger.unpublished(TIME)),
-    "told": lambda ledger, vm: ledger.told(final(vm)),
+    "unpublished": lambda ledger, vm: listed(ledger.unpublished(TIME)),
+    "mark_published": lambda ledger, vm: ledger.mark_published(final(vm)),
 }
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-async def test_an_account_that_cannot_be_reached_is_a_storage_error_long_before_event_grid_gives_up(
+async def test_an_unreachable_account_is_a_storage_error_long_before_event_grid_gives_up(
     call: Callable[[TableLedger, VmId], Awaitable[object]],
 ) -> None:
     async with onboarding_table(storage_of(NOWHERE), None) as table:
@@ -382,7 +382,7 @@ async def test_a_wrong_key_is_a_storage_error_that_does_not_show_it(storage: Sto
             assert key not in "".join(format_exception(raised.value))
 
 
-async def test_nothing_is_written_by_reading(ledger: TableLedger, table: TableClient) -> None:
+async def test_reading_writes_nothing(ledger: TableLedger, table: TableClient) -> None:
     await ledger.read(new_vm())
 
     with pytest.raises(ResourceNotFoundError):

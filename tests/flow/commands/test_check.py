@@ -282,7 +282,10 @@ def test_the_id_of_an_own_image_is_read_and_shown_and_decides_nothing(
         ("ubuntu", "18.04"),
     ]
     assert {answer["verdict"] for answer in answers} == {"unknown"}
-    assert "xenial-golden says Ubuntu 16.04, but it is free text; to identify the OS, use the guest agent" in answers[0]["reason"]
+    assert (
+        "xenial-golden says Ubuntu 16.04, but it is free text; to identify the OS, use the guest agent"
+        in answers[0]["reason"]
+    )
 
 
 @pytest.mark.parametrize(

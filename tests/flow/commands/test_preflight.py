@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from onboarding.app import read_configuration
-from onboarding.application.operator_requests import NoAccess, check_access, check_sight
+from onboarding.application.operator_requests import NoAccess, check_access, check_any_access
 from onboarding.cli.io import BadInput
 from onboarding.cli.machines import install, retry
 from onboarding.cli.main import main
@@ -118,10 +118,10 @@ async def test_a_busy_arm_is_no_reason_to_refuse(world: World, status: int) -> N
 
 
 async def test_whoever_sees_no_subscription_is_refused(world: World) -> None:
-    await check_sight(world.arm)
+    await check_any_access(world.arm)
     world.arm.subscriptions = ()
     with pytest.raises(NoAccess):
-        await check_sight(world.arm)
+        await check_any_access(world.arm)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_refusal_says_how_to_fix_it(evidence: Evidence, says: list[str]) -> No
 
 async def test_a_login_that_ends_while_a_person_waits_changes_nothing(world: World) -> None:
     vm = world.add()
-    await world.requests.ask(vm, OperatorRequest())
+    await world.requests.handle(vm, OperatorRequest())
     before = written(world)
     world.now += timedelta(seconds=10)
     world.arm.read_errors = [FORBIDDEN]
@@ -157,7 +157,7 @@ async def test_a_login_that_ends_while_a_person_waits_changes_nothing(world: Wor
 
 async def test_a_right_that_is_missing_for_the_install_opens_no_breaker_while_a_person_waits(world: World) -> None:
     vm = world.add(power="deallocated")
-    await world.requests.ask(vm, OperatorRequest())
+    await world.requests.handle(vm, OperatorRequest())
     assert world.row(vm).outcome is Outcome.WAITING
     world.add()
     world.now += timedelta(seconds=10)

@@ -36,7 +36,7 @@ async def test_a_request_is_the_same_two_calls_and_the_same_row(world: World) ->
     by_event, by_hand = world.add("event"), world.add("hand")
     await world.created(by_event)
     world.arm.calls.clear()
-    rows = await world.requests.ask(by_hand, ASKED)
+    rows = await world.requests.handle(by_hand, ASKED)
     assert world.arm.calls == ["GET", "PUT"]
     different = {"ResourceId", "VmName", "VmId", "EventId", "CorrelationId"}
     told = [
@@ -48,7 +48,7 @@ async def test_a_request_is_the_same_two_calls_and_the_same_row(world: World) ->
 
 async def test_a_request_and_an_event_at_the_same_time_are_one_install(world: World) -> None:
     vm = world.add()
-    await asyncio.gather(world.created(vm), world.requests.ask(vm, ASKED), world.requests.ask(vm, ASKED))
+    await asyncio.gather(world.created(vm), world.requests.handle(vm, ASKED), world.requests.handle(vm, ASKED))
     assert world.arm.calls.count("PUT") == 1
     await world.installed(vm)
     assert world.row(vm).outcome is Outcome.INSTALLED
@@ -62,7 +62,7 @@ async def test_a_failed_row_opens_again(world: World) -> None:
     assert world.row(vm).outcome is Outcome.FAILED
     await world.updated(vm)
     assert world.arm.calls.count("PUT") == 1
-    rows = await world.requests.ask(vm, ASKED)
+    rows = await world.requests.handle(vm, ASKED)
     assert rows[OMS].outcome is Outcome.REQUESTED
     assert rows[OMS].attempt == 1
     assert "an operator requests it again after: Missing tar program" in rows[OMS].reason
@@ -73,17 +73,17 @@ async def test_two_people_and_one_failed_row_are_one_install(world: World) -> No
     vm = world.add()
     fail(world, vm)
     await world.created(vm)
-    await asyncio.gather(*(world.requests.ask(vm, ASKED) for _ in range(4)))
+    await asyncio.gather(*(world.requests.handle(vm, ASKED) for _ in range(4)))
     assert world.arm.calls.count("PUT") == 1
 
 
 async def test_a_claim_that_is_held_is_not_overtaken(world: World) -> None:
     vm = world.add()
     fail(world, vm)
-    await world.requests.ask(vm, ASKED)
+    await world.requests.handle(vm, ASKED)
     fail(world, vm)  # ARM does not show yet that it writes
     world.now += timedelta(seconds=1)
-    await world.requests.ask(vm, ASKED)
+    await world.requests.handle(vm, ASKED)
     assert world.arm.calls.count("PUT") == 1
 
 
@@ -98,7 +98,7 @@ async def test_a_claim_that_is_held_is_not_overtaken(world: World) -> None:
 )
 async def test_force_overrides_nothing_that_is_known(world: World, changes: dict[str, Any], outcome: Outcome) -> None:
     vm = world.add(**changes)
-    rows = await world.requests.ask(vm, OperatorRequest(force=True))
+    rows = await world.requests.handle(vm, OperatorRequest(force=True))
     assert rows[OMS].outcome is outcome
     assert rows[OMS].reason
     assert world.arm.calls == ["GET"]
@@ -106,16 +106,16 @@ async def test_force_overrides_nothing_that_is_known(world: World, changes: dict
 
 async def test_an_audit_stays_an_audit() -> None:
     world = World(policies=[{**POLICY, "effect": "auditIfNotExists"}])
-    rows = await world.requests.ask(world.add(), OperatorRequest(force=True))
+    rows = await world.requests.handle(world.add(), OperatorRequest(force=True))
     assert rows[OMS].outcome is Outcome.AUDITED
     assert world.arm.calls == ["GET"]
 
 
 async def test_force_vouches_for_a_system_that_nothing_tells(world: World) -> None:
     vm = world.add(image=CUSTOM)
-    assert (await world.requests.ask(vm, ASKED))[OMS].outcome is Outcome.UNDETERMINED
+    assert (await world.requests.handle(vm, ASKED))[OMS].outcome is Outcome.UNDETERMINED
     world.now += timedelta(seconds=1)
-    rows = await world.requests.ask(vm, OperatorRequest(force=True))
+    rows = await world.requests.handle(vm, OperatorRequest(force=True))
     assert rows[OMS].outcome is Outcome.REQUESTED
     assert rows[OMS].verdict == "unknown"
     # What comes of it is told as of any other install, without the person.
@@ -127,7 +127,7 @@ async def test_force_vouches_for_a_system_that_nothing_tells(world: World) -> No
 
 async def test_a_vm_that_is_not_there_leaves_no_row(world: World) -> None:
     with pytest.raises(ArmError, match="404"):
-        await world.requests.ask(vm_id("web0l"), ASKED)
+        await world.requests.handle(vm_id("web0l"), ASKED)
     assert not world.ledger.rows
 
 
@@ -142,7 +142,7 @@ async def test_a_preview_writes_and_asks_for_nothing(world: World) -> None:
 
 async def test_following_finds_the_end_without_events(world: World) -> None:
     vm = world.add()
-    await world.requests.ask(vm, ASKED)
+    await world.requests.handle(vm, ASKED)
     await world.requests.follow(vm)
     written = world.ledger.writes
     world.now += timedelta(seconds=10)
@@ -163,7 +163,7 @@ async def test_a_paused_scope_is_probed(world: World) -> None:
     await world.extension_written(vm, succeeded=False)
     assert world.row(vm).waiting_for is WaitingFor.SCOPE_BREAKER
     world.now += timedelta(minutes=1)
-    rows = await world.requests.ask(vm, ASKED)
+    rows = await world.requests.handle(vm, ASKED)
     assert rows[OMS].outcome is Outcome.REQUESTED
 
 
@@ -171,8 +171,8 @@ async def test_a_policy_that_is_named_decides_alone_or_not_at_all() -> None:
     second = {**POLICY, "name": "second"}
     world = World(policies=[POLICY, second])
     vm = world.add()
-    assert not await world.requests.ask(vm, OperatorRequest(policy="second"))
-    rows = await world.requests.ask(vm, OperatorRequest(policy="linux-monitoring"))
+    assert not await world.requests.handle(vm, OperatorRequest(policy="second"))
+    rows = await world.requests.handle(vm, OperatorRequest(policy="linux-monitoring"))
     assert rows[OMS].policy == "linux-monitoring"
 
 
@@ -199,7 +199,7 @@ async def test_it_is_moved_where_policy_or_a_person_says_so(by_policy: bool) -> 
     if by_policy:
         await world.created(vm)
     else:
-        await world.requests.ask(vm, OperatorRequest(reconnect=True))
+        await world.requests.handle(vm, OperatorRequest(reconnect=True))
     row = world.row(vm)
     assert (row.outcome, row.extension_name) == (Outcome.REQUESTED, "OmsAgentForLinux")
     assert f"moves the VM to this destination: its workspaceId is {ELSEWHERE}" in row.reason

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from onboarding.application.limits.circuit_breakers import CircuitBreakers
-from onboarding.application.ports import Known, StoredBreaker
+from onboarding.application.ports import MachineRows, StoredBreaker
 from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.reconcile.row import Outcome, WaitingFor
 from onboarding.domain.resource_id import VmId
@@ -82,7 +82,7 @@ async def test_the_pauses_are_read_beside_the_row_of_a_new_vm() -> None:
             return await super().read(subscription)
 
     class Ledger(LedgerInMemory):
-        async def read(self, vm: VmId, *, new: bool = False) -> Known:
+        async def read(self, vm: VmId, *, new: bool = False) -> MachineRows:
             await both.wait()
             return await super().read(vm, new=new)
 

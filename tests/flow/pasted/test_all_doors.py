@@ -26,6 +26,8 @@ from onboarding.cli.main import build_parser, main
 from tests.flow.world import POLICY, vm_body
 from tests.unit.loading.test_reading import ALIASES
 
+pytestmark = pytest.mark.timeout(240)  # some thousand commands in one process
+
 ROOT = Path(__file__).parents[3]
 NASTY: dict[str, bytes] = {
     "empty": b"",
@@ -249,7 +251,7 @@ def _answers(folder: Path, asked: Iterable[OperatorRequest]) -> list[Answered]:
         input=json.dumps(given_),
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=230,
         env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "HOME": str(folder)},
     )
     assert done.returncode == 0, done.stderr[-2000:]

@@ -13,6 +13,8 @@ import pytest
 from tests.unit.loading.test_reading import ALIASES
 from tests.unit.policy.conditions.bodies import VM
 
+pytestmark = pytest.mark.timeout(130)  # a little more than the timeout of a process of many commands
+
 _TIMEOUT_S = 120
 _MEMORY = 3 * 1024**3
 # All in one process with bounded memory: a crash, or a command that never ends, fails the test and not the test run.

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from onboarding.application.notifications import EventRef
-from onboarding.application.ports import Entry, Known, Versions
+from onboarding.application.ports import MachineRows, RowVersions, RowWrite
 from onboarding.domain.errors import StorageError
 from onboarding.domain.reconcile.machine_row import MachineRow
 from onboarding.domain.reconcile.row import Outcome, WaitingFor
@@ -26,7 +26,7 @@ class Overtaken(LedgerInMemory):
         super().__init__()
         self.meanwhile: list[Callable[[], Awaitable[None]]] = []
 
-    async def read(self, vm: VmId, *, new: bool = False) -> Known:
+    async def read(self, vm: VmId, *, new: bool = False) -> MachineRows:
         stored = await super().read(vm, new=new)
         if self.meanwhile:
             await self.meanwhile.pop(0)()
@@ -97,7 +97,7 @@ async def test_an_event_that_is_overtaken_all_the_time_comes_again(world: World,
         world.arm.machines.clear()
 
     ledger.meanwhile = [check, _nothing] * 9
-    with pytest.raises(StorageError, match="overtaken"):
+    with pytest.raises(StorageError, match="other workers wrote its rows first"):
         await world.deleted(vm, after=1_000_000)
     ledger.meanwhile = []
     await world.deleted(vm, after=1_000_000)
@@ -140,8 +140,8 @@ class Failing(LedgerInMemory):
         self.writes_left: int | None = writes_left
 
     async def commit(
-        self, machine: MachineRow, version: str | None, entries: Sequence[Entry], trigger: EventRef, **options: Any
-    ) -> Versions:
+        self, machine: MachineRow, version: str | None, entries: Sequence[RowWrite], trigger: EventRef, **options: Any
+    ) -> RowVersions:
         if self.writes_left is not None:
             if self.writes_left == 0:
                 raise StorageError("the table could not be reached")

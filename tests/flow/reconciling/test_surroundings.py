@@ -298,7 +298,7 @@ async def test_a_person_is_told_of_what_the_asked_policy_needs_alone() -> None:
     vm = it.add()
     (told,) = await it.requests.preview(vm, OperatorRequest(policy="inventory"))
     assert told.context.assignment.policy.name == "inventory"
-    await it.requests.ask(vm, OperatorRequest(policy="inventory"))
+    await it.requests.handle(vm, OperatorRequest(policy="inventory"))
     assert it.row(vm, SECOND.name).outcome is Outcome.REQUESTED
 
 
@@ -307,7 +307,7 @@ async def test_a_person_without_the_right_replaces_no_row() -> None:
     vm = it.add()
     it.arm.scope_errors = [FORBIDDEN, FORBIDDEN]
     with pytest.raises(ArmError):
-        await it.requests.ask(vm, OperatorRequest())
+        await it.requests.handle(vm, OperatorRequest())
     with pytest.raises(ArmError):
         await it.requests.preview(vm, OperatorRequest())
     assert not it.ledger.rows

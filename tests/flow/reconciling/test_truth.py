@@ -418,7 +418,7 @@ async def test_what_a_person_may_not_do_changes_nothing() -> None:
     for errors in (world.arm.read_errors, world.arm.install_errors):
         errors.append(FORBIDDEN)
         with pytest.raises(ArmError):
-            await world.requests.ask(vm, ASKED)
+            await world.requests.handle(vm, ASKED)
         assert world.row(vm) == before
         assert not world.breakers.stored
     after = await world.ledger.read(vm)
@@ -433,7 +433,7 @@ async def test_what_a_person_may_not_do_leaves_no_row_of_a_vm_that_had_none() ->
     vm = world.add()
     world.arm.install_errors.append(FORBIDDEN)
     with pytest.raises(ArmError):
-        await world.requests.ask(vm, ASKED)
+        await world.requests.handle(vm, ASKED)
     assert world.ledger.rows == {}
     assert not world.breakers.stored
 
@@ -463,7 +463,7 @@ async def test_the_reading_for_one_policy_makes_no_event_old() -> None:
     world = World(policies=SHAPES["two policies"])
     vm, late = world.add(), world.trigger()
     world.now += timedelta(seconds=30)
-    await world.requests.ask(vm, OperatorRequest(policy=POLICY["name"]))
+    await world.requests.handle(vm, OperatorRequest(policy=POLICY["name"]))
     await world.created(vm, late)
     assert world.row(vm, "inventory-agent").waiting_for is WaitingFor.OPERATION
 

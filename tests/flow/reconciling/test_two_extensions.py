@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from onboarding.application.notifications import EventRef, PolicyStateChanged, VmWritten
-from onboarding.application.ports import ReconcileRequest, ScheduledCheck, Versions
+from onboarding.application.ports import ReconcileRequest, RowVersions, ScheduledCheck
 from onboarding.domain.errors import ArmError, StorageError
 from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.reconcile.row import Outcome, WaitingFor
@@ -252,7 +252,7 @@ class _Failing(LedgerInMemory):
         self._at = at
         self.failures = 0
 
-    async def commit(self, machine: Any, version: Any, entries: Any, trigger: Any, **options: Any) -> Versions:
+    async def commit(self, machine: Any, version: Any, entries: Any, trigger: Any, **options: Any) -> RowVersions:
         claims = any(not entry.history for entry in entries)
         if self.failures and claims == (self._at == "claim"):
             self.failures -= 1

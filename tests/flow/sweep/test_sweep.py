@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from onboarding.application.ports import SUBSCRIPTIONS_AT_ONCE, ScheduledCheck, Stored, SweepState
+from onboarding.application.ports import SUBSCRIPTIONS_AT_ONCE, ScheduledCheck, StoredRow, SweepState
 from onboarding.application.sweep.sweep_queue import Budget, SweepFilter, SweepListener, SweepReport
 from onboarding.domain.errors import StorageError
 from onboarding.domain.failures.evidence import Evidence
@@ -467,7 +467,7 @@ async def test_a_row_that_became_overdue_is_not_held_up_by_those_that_were_sent(
     report = await world.sweep.run()
     assert [check.vm for check in world.schedule_queue.checks] == [early, late]
     assert (report.overdue, report.skipped, report.repeated) == (1, 1, 0)
-    assert "1 asked for before and not answered yet" in str(report)
+    assert "1 requested before and without a result yet" in str(report)
 
 
 async def test_a_look_that_was_lost_a_second_time_is_sent_again_an_hour_later(world: World) -> None:
@@ -742,7 +742,7 @@ async def unsupported_by(world: World, digest: str, **changes: Any) -> VmId:
     await world.created(vm)
     key = (vm.key, OMS)
     stored = world.ledger.rows[key]
-    world.ledger.rows[key] = Stored(replace(stored.row, policy_hash=digest, **changes), stored.version)
+    world.ledger.rows[key] = StoredRow(replace(stored.row, policy_hash=digest, **changes), stored.version)
     world.now += timedelta(hours=1)
     return vm
 

@@ -39,9 +39,9 @@ def test_what_is_left_shrinks_to_nothing_and_not_below() -> None:
 def test_a_part_is_kept_for_writing_down_how_it_went() -> None:
     clock = Hands()
     with deadline(25, clock):
-        assert remaining(for_others=True) == 20
+        assert remaining(keep_reserve=True) == 20
         clock.now += 21
-        assert remaining(for_others=True) == 0
+        assert remaining(keep_reserve=True) == 0
         assert remaining() == 4
 
 

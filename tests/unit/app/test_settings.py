@@ -185,7 +185,7 @@ def test_an_unresolved_key_vault_reference_is_named_once_and_not_used(name: str,
 @pytest.mark.parametrize(("text", "minutes"), [("", 10), ("90s", 1.5), ("1h", 60), ("moon", 10)])
 def test_the_sweeps_patience_is_a_duration(text: str, minutes: float) -> None:
     settings = read_settings({**STORAGE, "SWEEP_PATIENCE": text})
-    assert settings.sweep_patience == timedelta(minutes=minutes)
+    assert settings.sweep_grace_period == timedelta(minutes=minutes)
     assert [*settings.problems] == (["SWEEP_PATIENCE is no duration: write it as 90s, 5m, 1h or 2d"] * (text == "moon"))
 
 
@@ -207,6 +207,6 @@ def test_no_value_makes_reading_raise(environment: dict[str, str]) -> None:
 )
 def test_how_much_a_sweep_may_ask_for(name: str, text: str, number: int | None) -> None:
     settings = read_settings({"AzureWebJobsStorage": "UseDevelopmentStorage=true", name: text})
-    read = {"SWEEP_VISITS": settings.sweep_visits, "SWEEP_VISITS_PER_MINUTE": settings.sweep_visits_per_minute}
+    read = {"SWEEP_VISITS": settings.sweep_requests, "SWEEP_VISITS_PER_MINUTE": settings.sweep_requests_per_minute}
     assert read[name] == number
     assert bool(settings.problems) is (number is None and text != "")

@@ -32,8 +32,7 @@ print(json.dumps(answers))
 @pytest.fixture
 def app(tmp_path: Path) -> Path:
     """The app as it is deployed, to be broken."""
-    unwanted = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "onboarding", tmp_path / "app" / "onboarding", ignore=unwanted)
+    shutil.copytree(ROOT / "onboarding", tmp_path / "app" / "onboarding")
     shutil.copytree(ROOT / "policies", tmp_path / "app" / "policies")
     shutil.copy(ROOT / "function_app.py", tmp_path / "app")
     return tmp_path / "app"
@@ -82,7 +81,10 @@ def test_bad_files_beside_the_shipped_ones_are_left_out_and_named(app: Path) -> 
 
 
 def test_a_shipped_file_that_is_broken_takes_its_policies_alone(app: Path) -> None:
-    (app / OMS).write_text((app / OMS).read_text().replace("osType: Linux", "osType: BSD"))
+    broken = (app / OMS).read_text().replace("osType: Linux", "osType: BSD")
+    for entry in (app / OMS).parent.iterdir():
+        entry.unlink()
+    (app / OMS).write_text(broken)
     answers = ask(app)
     status, body = answers["get_health"]
     assert (status, body["policies"]) == (503, [])

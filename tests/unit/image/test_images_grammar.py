@@ -13,6 +13,8 @@ from onboarding.domain.image.image_grammar import Reading, parse_grammar
 from onboarding.domain.image.os_release import Distribution
 from onboarding.loading.package_data import grammar_source, image_grammar
 
+type Case = tuple[str, str, str | None]
+
 # publisher:offer:sku distribution version
 MAKERS = """
 Canonical:0001-com-ubuntu-server-focal:20_04-lts ubuntu 20.04
@@ -234,22 +236,28 @@ def _read(urn: str) -> Reading:
     return image_grammar().read(publisher, offer, sku)
 
 
-def _cases(*texts: str) -> list[tuple[str, str, str | None]]:
+def _cases(*texts: str) -> list[Case]:
     lines = (line.rsplit(" ", 2) for text in texts for line in text.strip().splitlines())
     return [(urn, distribution, None if version == "None" else version) for urn, distribution, version in lines]
 
 
-@pytest.mark.parametrize(("urn", "distribution", "version"), _cases(MAKERS, OTHERS, TRAPS))
-def test_a_published_name_is_read(urn: str, distribution: str, version: str | None) -> None:
-    reading = _read(urn)
-    assert (reading.distribution, reading.version) == (distribution, version)
+def _misread(cases: list[Case], suffix: str = "") -> list[str]:
+    """Every name that is read as something else, with what it is read as."""
+    found = ((urn + suffix, (distribution, version), _read(urn + suffix)) for urn, distribution, version in cases)
+    answers = ((name, wanted, (reading.distribution, reading.version)) for name, wanted, reading in found)
+    return [f"{name} is {wanted}, and is read as {read}" for name, wanted, read in answers if read != wanted]
 
 
-@pytest.mark.parametrize(("urn", "distribution", "version"), _cases(MAKERS, OTHERS))
+@pytest.mark.parametrize("text", [MAKERS, OTHERS, TRAPS], ids=["makers", "others", "traps"])
+def test_published_names_are_read(text: str) -> None:
+    misread = _misread(_cases(text))
+    assert not misread, "\n".join(misread)
+
+
 @pytest.mark.parametrize("suffix", ["-gen2", "-arm64", "-daily", "-gen2-daily"])
-def test_a_suffix_changes_nothing(urn: str, distribution: str, version: str | None, suffix: str) -> None:
-    reading = _read(urn + suffix)
-    assert (reading.distribution, reading.version) == (distribution, version)
+def test_a_suffix_changes_nothing(suffix: str) -> None:
+    misread = _misread(_cases(MAKERS, OTHERS), suffix)
+    assert not misread, "\n".join(misread)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from onboarding.domain.failures.evidence import Evidence
@@ -200,6 +200,8 @@ def test_every_reservation_is_kept_in_the_order_in_which_it_was_given(
 
 
 @given(st.dictionaries(st.sampled_from([COMPUTE, WRITES, "other"]), st.text()))
+@example({WRITES: "0\x1f", COMPUTE: "a;0\x1f"})
+@example({WRITES: "9" * 5_000, COMPUTE: f"a;{'9' * 5_000}"})
 def test_counters_are_read_from_anything(headers: Mapping[str, str]) -> None:
     assert all(count >= 0 for count in remaining(headers).values())
 

@@ -59,3 +59,23 @@ def test_only_the_function_app_is_deployed() -> None:
     tracked = {path.partition("/")[0] for path in listing.splitlines()}
     deployed = {name for name in tracked if not any(fnmatch(name, pattern) for pattern in patterns)}
     assert deployed - {".funcignore"} <= DEPLOYED
+
+
+def test_the_index_of_the_docs_names_every_page_once() -> None:
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^- \[[^]]+\]\(([\w.-]+)\)", index, re.MULTILINE)
+    pages = [
+        path.name for kind in ("*.md", "*.json") for path in (ROOT / "docs").glob(kind) if path.name != "README.md"
+    ]
+    assert len(listed) == len(set(listed))
+    assert set(listed).issuperset(pages)
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/README.md"])
+def test_the_files_that_a_page_names_or_links_to_are_there(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    named = re.findall(r"`((?:docs|infra|onboarding|samples|scripts|simulator|tests)/[\w./-]*)`", text)
+    linked = re.findall(r"\]\(([^)#:]+)(?:#[\w-]+)?\)", text)
+    assert linked
+    assert [name for name in named if not (ROOT / name).exists()] == []
+    assert [link for link in linked if not (ROOT / page).parent.joinpath(link).exists()] == []

@@ -104,7 +104,7 @@ def decided(test: Callable[[Scope], bool], scope: Scope) -> Decided:
     except Undecided as reason:
         return Decided(None, str(reason), reason.unread)
     except (RecursionError, MemoryError):
-        return Decided(None, "the values are too large to be looked at")
+        return Decided(None, "the values are too large")
 
 
 def _paid(scope: Scope, left: Any, price: int, passes: int) -> bool:

@@ -32,7 +32,7 @@ from onboarding.domain.policy.conditions.expression_syntax import (
 from onboarding.domain.policy.conditions.external_values import places
 from onboarding.domain.policy.conditions.functions.plain import FUNCTIONS
 from onboarding.domain.policy.conditions.limits import Budget
-from onboarding.domain.policy.definitions.deployment_template import Names, worked_out
+from onboarding.domain.policy.definitions.deployment_template import Names, computed
 
 _STEPS: Final = 1_000_000  # for all expressions of one file's templates
 _MAX_DEPTH: Final = 100  # of a text of JSON within the file, as of the file itself
@@ -321,7 +321,7 @@ class _Deployment(Struct, frozen=True):
             return text[1:]
         if not self.names.template or not is_expression(text):
             return text
-        value = worked_out(text, self.names)
+        value = computed(text, self.names)
         if value is not NOT_GIVEN:
             return _undoubled(value)
         if lenient or self._is_the_definitions_own(text):
@@ -388,7 +388,7 @@ def _names(template: Mapping[str, Any], outer: Names | None) -> Names:
     )
     for name, spec in parameters.items() if isinstance(parameters, Mapping) else ():
         default = spelled(spec).get("defaultValue", NOT_GIVEN) if isinstance(spec, Mapping) else NOT_GIVEN
-        given.setdefault(name, NOT_GIVEN if default is NOT_GIVEN else worked_out(default, names))
+        given.setdefault(name, NOT_GIVEN if default is NOT_GIVEN else computed(default, names))
     return names
 
 
@@ -403,7 +403,7 @@ def _in_resources(resources: object, place: str, names: Names) -> Iterator[Kept]
                 opened = True  # a loop over what lies in the variables, mostly
                 continue
             if isinstance(properties, str):
-                resource = {**resource, "properties": worked_out(properties, names)}
+                resource = {**resource, "properties": computed(properties, names)}
             yield _normalized(_with_computed_name(resource, names), where, names)
         elif isinstance(template, Mapping) and "resources" in spelled(template):
             within = Names({}, _passed(inner.get("parameters"), names), True, names.budget)
@@ -415,11 +415,11 @@ def _in_resources(resources: object, place: str, names: Names) -> Iterator[Kept]
 
 
 def _is_open(value: object, names: Names) -> bool:
-    return isinstance(value, str) and worked_out(value, names) is NOT_GIVEN
+    return isinstance(value, str) and computed(value, names) is NOT_GIVEN
 
 
 def _with_computed_name(resource: Mapping[str, Any], names: Names) -> dict[str, Any]:
-    name = worked_out(resource.get("name"), names)
+    name = computed(resource.get("name"), names)
     return {**resource, "name": name if isinstance(name, str) else ""}
 
 
@@ -427,7 +427,7 @@ def _passed(parameters: object, names: Names) -> dict[str, Any]:
     passed = {}
     for name, wrapped in parameters.items() if isinstance(parameters, Mapping) else ():
         if isinstance(wrapped, Mapping) and "value" in wrapped:
-            passed[name] = worked_out(wrapped["value"], names)
+            passed[name] = computed(wrapped["value"], names)
     return passed
 
 

@@ -55,7 +55,7 @@ def read_template(details: Mapping[str, Any], given: Mapping[str, Any]) -> Templ
     """The first VM extension in `deployment.properties.template`, nested templates included."""
     properties = mapping(mapping(details.get("deployment")).get("properties"))
     passed = {
-        name: worked_out(mapping(value).get("value"), Names({}, given))
+        name: computed(mapping(value).get("value"), Names({}, given))
         for name, value in mapping(properties.get("parameters")).items()
     }
     template = mapping(properties.get("template"))
@@ -91,7 +91,7 @@ def _extension(resource: Mapping[str, Any], names: Names) -> TemplateExtension:
     still_open: list[str] = []
 
     def read(key: str, source: Any) -> Any:
-        value = worked_out(source, names)
+        value = computed(source, names)
         if value is NOT_GIVEN:
             app_setting = next((setting for sign, setting in _APP_SETTINGS if sign.search(str(source))), None)
             fix = f"{app_setting} stands for it" if app_setting else "fill it in"
@@ -128,7 +128,7 @@ def _last_segment(source: Any, names: Names) -> str:
     return str(tree.value).rpartition("/")[2] if isinstance(tree, Literal) else ""
 
 
-def worked_out(source: Any, names: Names) -> Any:
+def computed(source: Any, names: Names) -> Any:
     """A JSON value with its expressions computed; `NOT_GIVEN` if one of them needs Azure."""
     try:
         return _resolved(source, names)

@@ -1,4 +1,4 @@
-"""An app with every kind of trigger; `GET /api/seen` tells what the functions saw."""
+"""An app with every kind of trigger; `GET /api/seen` returns what the functions saw."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ async def what_was_seen(req: func.HttpRequest) -> func.HttpResponse:
 
 @app.route(route="vms/{name}/{age:int?}", methods=["GET", "PUT"])
 async def vm(req: func.HttpRequest) -> func.HttpResponse:
-    told = {"method": req.method, "route": dict(req.route_params), "query": dict(req.params)}
-    body = json.dumps({**told, "body": req.get_body().decode()})
+    fields = {"method": req.method, "route": dict(req.route_params), "query": dict(req.params)}
+    body = json.dumps({**fields, "body": req.get_body().decode()})
     return func.HttpResponse(body, status_code=207, headers={"x-told": "yes"}, mimetype="application/json")
 
 

@@ -140,6 +140,12 @@ def test_a_failing_function_leaves_the_condition_undecided(expression: str, reas
         ("['a' 'b']", "unexpected"),
         ("[#]", "unexpected"),
         ("[]", "ends where"),
+        ("[add(1 2)]", "')' expected at position 7, not '2'"),
+        ("[parameters('object').1]", "'1' at position 22 is not a property name"),
+        (f"[int({'9' * 400})]", "has more than"),
+        (f"[{'not(' * 200}true(){')' * 200}]", "nested more than"),
+        (f"[parameters('object'){'.a' * 200}]", "properties of properties"),
+        ("[parameters(field('name'))]", "parameters() takes a name"),
     ],
 )
 def test_what_is_wrong_with_an_expression_is_named_when_it_is_loaded(expression: str, message: str) -> None:

@@ -37,9 +37,11 @@ TEXT_OPERATORS = ["equals", "like", "match", "matchInsensitively", "contains", "
 TEXTS = st.sampled_from(["Linux", "linux*", "#", "a", "", "true", "3"]) | st.text(max_size=5).filter(
     lambda text: not text.startswith("[")
 )
+# A text that begins with a bracket is an expression, which may be refused.
+LISTED = SCALARS.filter(lambda value: not (isinstance(value, str) and value.startswith("[")))
 LEAVES = st.one_of(
     st.builds(lambda field, op, right: {"field": field, op: right}, FIELDS, st.sampled_from(TEXT_OPERATORS), TEXTS),
-    st.builds(lambda field, right: {"field": field, "in": right}, FIELDS, st.lists(SCALARS, max_size=3)),
+    st.builds(lambda field, right: {"field": field, "in": right}, FIELDS, st.lists(LISTED, max_size=3)),
     st.builds(lambda field, right: {"field": field, "exists": right}, FIELDS, st.booleans()),
     st.builds(lambda field, right: {"field": field, "less": right}, FIELDS, st.integers() | TEXTS),
 )

@@ -90,8 +90,8 @@ async def test_each_vm_comes_once_with_its_extensions(graph: Graph) -> None:
     assert (both.tags, none.extensions) == ({"team": "a"}, ())
 
 
-async def test_the_body_says_what_a_get_says(graph: Graph) -> None:
-    """Policy rules look at any alias, so that nothing may be missing or be called otherwise."""
+async def test_the_body_has_the_properties_of_a_get(graph: Graph) -> None:
+    """Policy rules may ask for any alias, so no property may be missing or have another name."""
     machine = graph.arm.add_vm(
         VmSpec(name="web", extensions=(OMS,), plan={"publisher": "p", "product": "o", "name": "n"})
     )
@@ -128,14 +128,14 @@ async def test_the_index_lags(make_graph: MakeGraph) -> None:
     assert len(await graph.read()) == 1
 
 
-async def test_a_quota_that_is_used_up_is_waited_for(graph: Graph) -> None:
+async def test_an_exhausted_quota_is_waited_for(graph: Graph) -> None:
     for _ in range(31):
         await graph.read()
     assert graph.slept == [5.0, 5.0]
     assert {request.status for request in graph.arm.requests} == {200}
 
 
-async def test_a_refusal_is_waited_for_and_asked_again(graph: Graph) -> None:
+async def test_a_throttled_request_is_sent_again_after_the_wait(graph: Graph) -> None:
     graph.arm.add_vm(VmSpec(name="web"))
     graph.arm.faults.add(FaultRule(kind=Kind.GRAPH_QUERY, status=429, headers={"Retry-After": "3"}, nth=(1,)))
     assert len(await graph.read()) == 1
@@ -159,7 +159,7 @@ async def test_the_subscriptions_of_a_group_at_any_depth(make_graph: MakeGraph) 
     assert members == {"corp": {FIRST, SECOND}, "team-1": {FIRST}}
 
 
-async def test_what_the_identity_may_not_read_is_passed_over(graph: Graph) -> None:
+async def test_subscriptions_that_the_identity_may_not_read_are_left_out(graph: Graph) -> None:
     for name in ("a", "b"):
         graph.arm.add_vm(VmSpec(name="web", group=f"rg-{name}"))
     principal = graph.arm.options.principal_id
@@ -188,7 +188,7 @@ async def test_every_failure_is_an_arm_error(graph: Graph, status: int, body: ob
     assert error.value.evidence.code == code
 
 
-async def test_a_subscription_that_nobody_knows_is_an_arm_error(graph: Graph) -> None:
+async def test_an_unknown_subscription_is_an_arm_error(graph: Graph) -> None:
     with pytest.raises(ArmError) as error:
         await graph.read("99990000-0000-0000-0000-000000000000")
     assert "NoValidSubscriptionsInQueryRequest" in error.value.evidence.codes

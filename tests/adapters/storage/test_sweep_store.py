@@ -1,4 +1,4 @@
-"""What sweeps keep between runs, on Azurite: their state, the policies that were seen, and the poison queue."""
+"""What sweeps store between runs, on Azurite: their state, the last seen policy versions, and the poison queue."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from simulator.azurite import Azurite
 from tests.adapters.storage.rows import OMS, TIME, final, new_vm, trigger, write
 
 
-async def test_the_largest_state_of_a_sweep_comes_back(table: OnboardingTable) -> None:
+async def test_the_largest_state_of_a_sweep_is_read_back(table: OnboardingTable) -> None:
     sweeps = TableSweeps(table)
     assert (await sweeps.read()).state == SweepState()
     unanswered = bytes(number % 251 for number in range(8 * MOST))
@@ -40,16 +40,16 @@ async def test_the_largest_state_of_a_sweep_comes_back(table: OnboardingTable) -
         await sweeps.write(state, version)
 
 
-async def test_a_state_that_somebody_else_wrote_is_read_as_far_as_it_goes(table: OnboardingTable) -> None:
+async def test_columns_of_an_unexpected_type_count_as_absent(table: OnboardingTable) -> None:
     await table.create_table()
     entity = {"PartitionKey": "sweep", "RowKey": "state", "OverdueSent": "soon", "Unanswered0": 7, "HeldUntil": True}
     await table.upsert_entity(entity)
     assert (await TableSweeps(table).read()).state == SweepState()
 
 
-async def test_policies_come_back_whatever_they_are_called(table: OnboardingTable) -> None:
+async def test_policy_versions_are_read_back_for_any_policy_name(table: OnboardingTable) -> None:
     store = TablePolicyStates(table)
-    assert await store.every() == {}
+    assert await store.read_all() == {}
     states = [
         PolicyState("linux-monitoring", "0123456789abcdef"),
         PolicyState("50% of a/b #?", "b" * 16, TIME),
@@ -58,10 +58,10 @@ async def test_policies_come_back_whatever_they_are_called(table: OnboardingTabl
     ]
     for state in states:
         await store.write(state)
-    assert await store.every() == {state.policy: state for state in states}
+    assert await store.read_all() == {state.policy: state for state in states}
 
 
-async def test_what_another_version_keeps_of_a_policy_stays(table: OnboardingTable) -> None:
+async def test_unknown_columns_of_a_policy_are_kept(table: OnboardingTable) -> None:
     store = TablePolicyStates(table)
     await store.write(PolicyState("p", "a"))
     entity = await table.get_entity("policy", "policy|p")
@@ -70,7 +70,7 @@ async def test_what_another_version_keeps_of_a_policy_stays(table: OnboardingTab
     assert (await table.get_entity("policy", "policy|p"))["FirstSeen"] == "kept"
 
 
-async def test_a_standing_names_the_policy_and_its_hash(ledger: TableLedger) -> None:
+async def test_a_row_summary_has_the_policy_and_its_hash(ledger: TableLedger) -> None:
     vm = new_vm()
     row = final(vm, policy="p", policy_hash="0123456789abcdef")
     await write(ledger, row, trigger(), None)
@@ -79,7 +79,7 @@ async def test_a_standing_names_the_policy_and_its_hash(ledger: TableLedger) -> 
 
 
 @pytest.fixture
-async def laid_aside(azurite: Azurite) -> AsyncIterator[QueueClient]:
+async def poisoned(azurite: Azurite) -> AsyncIterator[QueueClient]:
     async with QueueClient.from_connection_string(azurite.connection_string, f"{QUEUE}-poison") as client:
         with suppress(ResourceNotFoundError):
             await client.delete_queue()
@@ -96,37 +96,37 @@ async def poison(storage: Storage) -> AsyncIterator[PoisonQueue]:
 
 
 async def test_settled_messages_leave_the_poison_queue_and_the_others_stay(
-    laid_aside: QueueClient, poison: PoisonQueue
+    poisoned: QueueClient, poison: PoisonQueue
 ) -> None:
-    await laid_aside.create_queue()
+    await poisoned.create_queue()
     checks: list[Message] = [ScheduledCheck(new_vm(), OMS, TIME) for _ in range(40)]
     for message in (*checks, ReconcileRequest(new_vm(), "missed", TIME)):
-        await laid_aside.send_message(encode(message))
-    await laid_aside.send_message("not a message")
-    asked: list[Message] = []
+        await poisoned.send_message(encode(message))
+    await poisoned.send_message("not a message")
+    examined: list[Message] = []
 
     async def settled(message: Message) -> bool:
-        asked.append(message)
+        examined.append(message)
         return message in checks[:35]
 
     assert await poison.remove(settled, 256) == 35
-    assert len(asked) == 41
-    assert (await laid_aside.get_queue_properties()).approximate_message_count == 7
+    assert len(examined) == 41
+    assert (await poisoned.get_queue_properties()).approximate_message_count == 7
 
 
-async def test_no_more_than_asked_for_are_looked_through(laid_aside: QueueClient, poison: PoisonQueue) -> None:
-    await laid_aside.create_queue()
+async def test_no_more_messages_than_the_limit_are_read(poisoned: QueueClient, poison: PoisonQueue) -> None:
+    await poisoned.create_queue()
     for _ in range(5):
-        await laid_aside.send_message(encode(ScheduledCheck(new_vm(), OMS, TIME)))
+        await poisoned.send_message(encode(ScheduledCheck(new_vm(), OMS, TIME)))
 
     async def settled(_: Message) -> bool:
         return True
 
     assert await poison.remove(settled, 3) == 3
-    assert (await laid_aside.get_queue_properties()).approximate_message_count == 2
+    assert (await poisoned.get_queue_properties()).approximate_message_count == 2
 
 
-async def test_without_a_poison_queue_there_is_nothing_to_remove(laid_aside: QueueClient, poison: PoisonQueue) -> None:
+async def test_without_a_poison_queue_there_is_nothing_to_remove(poisoned: QueueClient, poison: PoisonQueue) -> None:
     async def settled(_: Message) -> bool:
         return True
 

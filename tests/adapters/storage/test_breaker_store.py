@@ -1,4 +1,4 @@
-"""Paused scopes in the table: written once, read by subscription, lifted by whoever comes first."""
+"""Open circuit breakers in the table: written once, read by subscription, closed by the first worker."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def breakers(table: OnboardingTable) -> TableBreakerStore:
     return TableBreakerStore(table)
 
 
-def pause_of(subscription: str, group: str = "shop-prod") -> CircuitBreaker:
+def breaker_of(subscription: str, group: str = "shop-prod") -> CircuitBreaker:
     return CircuitBreaker(
         subscription=subscription,
         resource_group=group,
@@ -36,22 +36,22 @@ def pause_of(subscription: str, group: str = "shop-prod") -> CircuitBreaker:
     )
 
 
-async def test_a_pause_comes_back_as_it_was_written(breakers: TableBreakerStore) -> None:
+async def test_a_breaker_is_read_back_as_it_was_written(breakers: TableBreakerStore) -> None:
     subscription = new_vm().subscription
     assert await breakers.read(subscription) == ()
 
     for group in ("shop-prod", EVERYWHERE):
-        await breakers.write(pause_of(subscription, group), None)
+        await breakers.write(breaker_of(subscription, group), None)
 
     assert {stored.breaker for stored in await breakers.read(subscription)} == {
-        pause_of(subscription),
-        pause_of(subscription, EVERYWHERE),
+        breaker_of(subscription),
+        breaker_of(subscription, EVERYWHERE),
     }
     assert await breakers.read(new_vm().subscription) == ()
 
 
-async def test_of_many_that_pause_or_probe_a_scope_exactly_one_does(breakers: TableBreakerStore) -> None:
-    breaker = pause_of(new_vm().subscription)
+async def test_of_concurrent_workers_exactly_one_opens_or_probes_a_breaker(breakers: TableBreakerStore) -> None:
+    breaker = breaker_of(new_vm().subscription)
 
     first = await asyncio.gather(*(breakers.write(breaker, None) for _ in range(4)), return_exceptions=True)
     (stored,) = await breakers.read(breaker.subscription)
@@ -64,8 +64,8 @@ async def test_of_many_that_pause_or_probe_a_scope_exactly_one_does(breakers: Ta
     assert [stored.breaker for stored in await breakers.read(breaker.subscription)] == [probed]
 
 
-async def test_a_pause_is_lifted_once_or_twice(breakers: TableBreakerStore) -> None:
-    breaker = pause_of(new_vm().subscription)
+async def test_a_breaker_may_be_closed_twice(breakers: TableBreakerStore) -> None:
+    breaker = breaker_of(new_vm().subscription)
     await breakers.write(breaker, None)
 
     (stored,) = await breakers.read(breaker.subscription)
@@ -75,8 +75,8 @@ async def test_a_pause_is_lifted_once_or_twice(breakers: TableBreakerStore) -> N
     assert await breakers.read(breaker.subscription) == ()
 
 
-async def test_a_pause_that_was_written_since_it_was_read_stays(breakers: TableBreakerStore) -> None:
-    breaker = pause_of(new_vm().subscription)
+async def test_a_breaker_that_was_written_since_it_was_read_stays_open(breakers: TableBreakerStore) -> None:
+    breaker = breaker_of(new_vm().subscription)
     await breakers.write(breaker, None)
     (stored,) = await breakers.read(breaker.subscription)
     await breakers.write(replace(breaker, since=breaker.since + timedelta(minutes=9)), stored.version)
@@ -87,18 +87,18 @@ async def test_a_pause_that_was_written_since_it_was_read_stays(breakers: TableB
     assert len(await breakers.read(breaker.subscription)) == 1
 
 
-async def test_a_pause_that_cannot_be_read_hides_no_others(breakers: TableBreakerStore, table: OnboardingTable) -> None:
-    breaker = pause_of(new_vm().subscription)
+async def test_an_unreadable_breaker_hides_no_others(breakers: TableBreakerStore, table: OnboardingTable) -> None:
+    breaker = breaker_of(new_vm().subscription)
     await breakers.write(breaker, None)
     await table.create_entity({"PartitionKey": breaker.subscription, "RowKey": "pause|newer|x", "ErrorCode": "mood"})
 
     assert [stored.breaker for stored in await breakers.read(breaker.subscription)] == [breaker]
 
 
-async def test_a_pause_is_no_row_of_a_vm(breakers: TableBreakerStore, ledger: TableLedger) -> None:
+async def test_a_breaker_is_not_listed_as_a_row_of_a_vm(breakers: TableBreakerStore, ledger: TableLedger) -> None:
     vm = new_vm()
     await write(ledger, row_of(vm), trigger(), None)
-    await breakers.write(pause_of(vm.subscription), None)
+    await breakers.write(breaker_of(vm.subscription), None)
 
     assert [row async for row in ledger.current()] == [row_of(vm)]
     assert set(await rows(ledger, vm)) == {OMS}

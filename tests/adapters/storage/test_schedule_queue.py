@@ -1,4 +1,4 @@
-"""Deferrals on a real queue: a look is not seen before its time, and is then what was scheduled."""
+"""The schedule queue on Azurite: a check is hidden until it is due, and is received as it was scheduled."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from azure.storage.queue.aio import QueueClient
 
 from onboarding.application.messages import decode
 from onboarding.application.ports import ScheduledCheck, ScheduleQueue
-from onboarding.azure.storage.storage_clients import deferrals_queue
+from onboarding.azure.storage.storage_clients import storage_schedule_queue
 from onboarding.domain.errors import StorageError
 from tests.adapters.conftest import storage_of
 from tests.adapters.storage.rows import OMS, TIME, new_vm
@@ -19,9 +19,7 @@ from tests.adapters.storage.rows import OMS, TIME, new_vm
 NOWHERE = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=c2VjcmV0;QueueEndpoint=http://127.0.0.1:9/a;"
 
 
-async def test_a_look_that_is_due_is_seen_as_it_was_scheduled(
-    schedule_queue: ScheduleQueue, queue: QueueClient
-) -> None:
+async def test_a_due_check_is_received_as_it_was_scheduled(schedule_queue: ScheduleQueue, queue: QueueClient) -> None:
     check = ScheduledCheck(new_vm("web.01_(ü)"), OMS, TIME)
 
     await schedule_queue.schedule(check, TIME)
@@ -43,14 +41,16 @@ async def test_the_message_is_plain_json_that_never_expires(schedule_queue: Sche
     assert message.expires_on > datetime.now(UTC) + timedelta(days=3650)
 
 
-async def test_a_look_is_not_seen_before_its_time(schedule_queue: ScheduleQueue, queue: QueueClient) -> None:
+async def test_a_check_is_hidden_until_it_is_due(schedule_queue: ScheduleQueue, queue: QueueClient) -> None:
     await schedule_queue.schedule(ScheduledCheck(new_vm(), OMS, TIME + timedelta(hours=1)), TIME)
 
     assert await queue.receive_message() is None
     assert (await queue.get_queue_properties()).approximate_message_count == 1
 
 
-async def test_workers_that_find_no_queue_make_it_once(schedule_queue: ScheduleQueue, queue: QueueClient) -> None:
+async def test_concurrent_workers_create_a_missing_queue_once(
+    schedule_queue: ScheduleQueue, queue: QueueClient
+) -> None:
     checks = [ScheduledCheck(new_vm(), OMS, TIME) for _ in range(4)]
 
     await asyncio.gather(*(schedule_queue.schedule(check, TIME) for check in checks))
@@ -59,7 +59,7 @@ async def test_workers_that_find_no_queue_make_it_once(schedule_queue: ScheduleQ
     assert sorted(map(str, found)) == sorted(map(str, checks))
 
 
-async def test_a_look_may_be_scheduled_twice(schedule_queue: ScheduleQueue, queue: QueueClient) -> None:
+async def test_a_check_may_be_scheduled_twice(schedule_queue: ScheduleQueue, queue: QueueClient) -> None:
     check = ScheduledCheck(new_vm(), OMS, TIME)
 
     await schedule_queue.schedule(check, TIME)
@@ -68,8 +68,8 @@ async def test_a_look_may_be_scheduled_twice(schedule_queue: ScheduleQueue, queu
     assert (await queue.get_queue_properties()).approximate_message_count == 2
 
 
-async def test_a_queue_that_cannot_be_reached_is_a_storage_error_long_before_event_grid_gives_up() -> None:
-    schedule_queue = deferrals_queue(storage_of(NOWHERE), None)
+async def test_an_unreachable_queue_is_a_storage_error_long_before_event_grid_gives_up() -> None:
+    schedule_queue = storage_schedule_queue(storage_of(NOWHERE), None)
     with pytest.raises(StorageError):
         async with asyncio.timeout(10):
             await schedule_queue.schedule(ScheduledCheck(new_vm(), OMS, TIME), TIME)

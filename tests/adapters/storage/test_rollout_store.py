@@ -1,4 +1,4 @@
-"""Brakes in the table: counted by conditional writes, shown and resumed from the command line."""
+"""The counts of rollout limits in the table: written conditionally, shown and resumed from the command line."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def rollouts(table: TableClient) -> TableRolloutStore:
     return TableRolloutStore(table)
 
 
-async def test_what_is_counted_comes_back_whatever_the_policy_is_called(rollouts: TableRolloutStore) -> None:
+async def test_counts_are_read_back_for_any_policy_name(rollouts: TableRolloutStore) -> None:
     state = RolloutState(f"50% of a/b #{uuid4()}?", TIME, 3, 2, TIME, "web01: the handler failed")
     assert await rollouts.read(state.policy) is None
     version = await rollouts.write(state, None)
     stored = await rollouts.read(state.policy)
     assert stored is not None
     assert (stored.state, stored.version) == (state, version)
-    assert state in await rollouts.every()
+    assert state in await rollouts.read_all()
 
 
-async def test_of_many_that_count_at_once_exactly_one_does(rollouts: TableRolloutStore) -> None:
+async def test_of_concurrent_writes_of_the_counts_exactly_one_wins(rollouts: TableRolloutStore) -> None:
     state = RolloutState(str(uuid4()))
     version: str | None = None
     for _ in range(2):
