@@ -1,4 +1,4 @@
-# One command each, on a fresh machine too: what a command needs and is not there yet, it installs first.
+# Each command works on a fresh machine: it installs first what it needs and what is missing.
 # ARGS reaches the command behind a target, PYTHON names the Python 3.13 to use.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -28,11 +28,11 @@ setup: $(python_ready) $(azurite_ready) ## Install what the other targets need, 
 	@:
 
 .PHONY: demo
-demo: setup ## Onboard a simulated fleet and print what the table says (ARGS="--vms 200 --seed 7 --json --keep")
+demo: setup ## Onboard a simulated fleet and print the table (ARGS="--vms 200 --seed 7 --json --keep")
 	@$(python) -m simulator demo $(ARGS)
 
 .PHONY: storm
-storm: setup ## Onboard a fleet under faults, lost events and kills, and check what is left (ARGS="--vms 500 --seeds 1-10")
+storm: setup ## Onboard a fleet under faults, lost events and kills, and check the final state (ARGS="--vms 500 --seeds 1-10")
 	@$(python) -m simulator storm $(ARGS)
 
 .PHONY: simulator
@@ -44,15 +44,15 @@ package: $(python_ready) ## Build the zip that Azure runs, with its packages and
 	@$(python) scripts/package.py $(ARGS)
 
 .PHONY: bench
-bench: setup ## Measure the product beside its floors, and write docs/performance.md (ARGS=quick)
+bench: setup ## Compare the product with baselines, and write docs/performance.md (ARGS=quick)
 	@$(python) -m bench $(ARGS)
 
 .PHONY: test
-test: setup ## Run the tests in some processes, each file in one of them (ARGS="-k name tests/unit")
+test: setup ## Run the tests in several processes, each file in one of them (ARGS="-k name tests/unit")
 	@$(python) -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: coverage
-coverage: setup ## Run the tests of units and flows, and fail where they take too few branches of the pure part
+coverage: setup ## Run the unit and flow tests, and fail if they take too few branches of the domain
 	@rm -f .coverage .coverage.*
 	@$(bin)/coverage run -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
 		tests/flow tests/unit $(ARGS)
@@ -60,7 +60,7 @@ coverage: setup ## Run the tests of units and flows, and fail where they take to
 	@$(bin)/coverage json --quiet -o - | $(python) scripts/branch_coverage.py
 
 .PHONY: check
-check: $(python_ready) ## Check format, lint, types, layers, and what Azure would refuse
+check: $(python_ready) ## Check format, lint, types, layers, and settings that Azure would refuse
 	@$(bin)/ruff format --check .
 	@$(bin)/ruff check .
 	@$(bin)/mypy
@@ -68,18 +68,18 @@ check: $(python_ready) ## Check format, lint, types, layers, and what Azure woul
 	@$(bin)/azure-functions-doctor doctor --profile deploy
 
 .PHONY: format
-format: $(python_ready) ## Format the code, and mend what the linter can mend
+format: $(python_ready) ## Format the code, and fix what the linter can fix
 	@$(bin)/ruff format .
 	@$(bin)/ruff check --fix .
 
 .PHONY: lock
-lock: $(python_ready) ## Compile the requirements; pins that still fit stay (ARGS=--upgrade renews them)
+lock: $(python_ready) ## Compile the requirements; valid pins stay (ARGS=--upgrade renews them)
 	@$(pip_compile) $(ARGS) --output-file=requirements.txt requirements.in
 	@$(pip_compile) $(ARGS) --output-file=requirements-dev.txt requirements-dev.in
 	@npm install --package-lock-only --ignore-scripts --loglevel=error
 
 .PHONY: clean
-clean: ## Remove all that setup, tests and runs have made
+clean: ## Remove all files that setup, tests and runs have made
 	@rm -rf .venv node_modules .azurite .run dist *.egg-info .coverage .coverage.* .hypothesis .*_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -1,1 +1,1 @@
-"""Benchmarks that print and keep their figures: `make bench`. See docs/performance.md for what they say."""
+"""Benchmarks that print and store their figures: `make bench`. docs/performance.md explains them."""

@@ -1,7 +1,7 @@
-"""`python -m bench`: what the product takes, measured beside what it cannot do without, in one run.
+"""`python -m bench`: measure the product and, in the same run, the minimum that the same work needs.
 
-Writes bench/results/latest.json, and the figures and charts of docs/performance.md. Every figure that can be is a ratio
-to something that ran in the same minutes on the same machine; what is not met is printed as not met.
+Writes bench/results/latest.json, and the figures and charts of docs/performance.md. Where possible, a figure is a
+ratio to something that ran in the same minutes on the same machine. A bound that is not met is printed as not met.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bench.report import Figure, Occasion, Section, table, verdict, write
+from bench.report import Figure, RunInfo, Section, table, verdict, write
 from bench.run import Run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,7 +29,7 @@ SECTIONS = ("line", "queue", "cold", "memory", "burst", "sweep", "table", "decis
 def main() -> int:
     args = _arguments().parse_args()
     console = Console(stderr=args.json)
-    occasion = Occasion(datetime.now(UTC).date().isoformat(), _machine(), args.size)
+    run_info = RunInfo(datetime.now(UTC).date().isoformat(), _machine(), args.size)
     figures: list[Figure] = []
     with Run(args.size == "quick", console) as run:
         for name in args.only or SECTIONS:
@@ -37,7 +37,7 @@ def main() -> int:
             began = time.monotonic()
             measured = _measure(name, run)
             run.say(f"{name} took {time.monotonic() - began:.0f} s")
-            write(measured, occasion, ROOT)
+            write(measured, run_info, ROOT)
             figures += measured.figures
     if args.json:
         print(json.dumps({figure.name: round(figure.value, 4) for figure in figures}, indent=2))
@@ -53,9 +53,13 @@ def _measure(name: str, run: Run) -> Section:
 
 
 def _arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure the product beside its floors.")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description="Measure the product, and baselines for comparison."
+    )
     parser.add_argument("size", nargs="?", choices=("quick", "full"), default="full", help="quick: under two minutes")
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, metavar="SECTION", help=f"of {', '.join(SECTIONS)}")
+    parser.add_argument(
+        "--only", nargs="+", choices=SECTIONS, metavar="SECTION", help=f"measure only these: {', '.join(SECTIONS)}"
+    )
     parser.add_argument("--json", action="store_true", help="the figures as JSON on standard output")
     return parser
 

@@ -21,14 +21,19 @@ _STYLE = Style(
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Lines over a common axis. `name` is the file's; points are (x, y)."""
+    """Lines over a common axis."""
 
     name: str
+    """The file's name, without suffix."""
     title: str
     x: str
+    """The title of the horizontal axis."""
     y: str
+    """The title of the vertical axis."""
     lines: Mapping[str, Sequence[tuple[float, float]]]
+    """The points (x, y) of each line, by its label."""
     dots: bool = True
+    """Whether each point is drawn."""
 
     def write(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -51,12 +56,12 @@ class Chart:
         for label, points in self.lines.items():
             drawn.add(label, list(points))
         drawn.add_xml_filter(_without_scripts)
-        told: str = drawn.render(is_unicode=True)
-        return told.encode()
+        rendered: str = drawn.render(is_unicode=True)
+        return rendered.encode()
 
 
 def _without_scripts(drawing: Element) -> Element:
-    """Pages that show a picture run no script of it."""
+    """Remove scripts: a page that shows a picture does not run them."""
     for parent in list(drawing.iter()):
         for script in [child for child in parent if str(child.tag).endswith("script")]:
             parent.remove(script)

@@ -1,4 +1,4 @@
-"""Drives a contestant: so many events at once, or so many a second; and what that took."""
+"""Send events to an implementation, so many at once or so many a second, and measure the run."""
 
 from __future__ import annotations
 
@@ -9,24 +9,28 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-type Once = Callable[[int], Awaitable[None]]
+type RunEvent = Callable[[int], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class LoadResult:
     """One run. Times are of the monotonic clock, which all processes of a machine share."""
 
     events: int
+    """How many events ended."""
     seconds: float
     cpu_ms: float
+    """Milliseconds of CPU for one event."""
     started: dict[int, float]
+    """When each event began, by its number."""
     ended: dict[int, float]
+    """When each event ended, by its number."""
 
     def plain(self) -> dict[str, Any]:
         return asdict(self)
 
 
-async def drive(once: Once, events: int, *, concurrency: int, rate: float, seconds: float) -> Taken:
+async def drive(run_event: RunEvent, events: int, *, concurrency: int, rate: float, seconds: float) -> LoadResult:
     """`rate` 0: as fast as `concurrency` allows. No event begins after `seconds`."""
     started: dict[int, float] = {}
     ended: dict[int, float] = {}
@@ -35,7 +39,7 @@ async def drive(once: Once, events: int, *, concurrency: int, rate: float, secon
 
     async def one(number: int) -> None:
         started[number] = time.monotonic()
-        await once(number)
+        await run_event(number)
         ended[number] = time.monotonic()
 
     async def in_turn() -> None:
@@ -48,11 +52,11 @@ async def drive(once: Once, events: int, *, concurrency: int, rate: float, secon
         await asyncio.gather(*(in_turn() for _ in range(concurrency)))
     took = time.monotonic() - began
     done = len(ended)
-    return Taken(done, took, 1000 * (time.process_time() - cpu) / max(1, done), started, ended)
+    return LoadResult(done, took, 1000 * (time.process_time() - cpu) / max(1, done), started, ended)
 
 
-async def _at_rate(one: Once, events: int, rate: float) -> None:
-    """Evenly, whether or not those before have ended."""
+async def _at_rate(one: RunEvent, events: int, rate: float) -> None:
+    """Start events at even intervals, whether or not earlier ones have ended."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     async with asyncio.TaskGroup() as group:

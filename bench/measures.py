@@ -1,4 +1,4 @@
-"""What is made of raw times: percentiles, and ways there and back."""
+"""Measures from raw times: percentiles, and round trips."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that at least `share` (0 to 1) of them do not exceed; of none, not a number."""
+    """The smallest value that at least `share` (0 to 1) of the values do not exceed; NaN without values."""
     if not values:
         return math.nan
     ordered = sorted(values)
@@ -15,7 +15,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def round_trips(requests: Iterable[tuple[float, float]]) -> int:
-    """How often one has to wait for requests of these (begin, end): those under way side by side are one way."""
+    """How often a caller waits for these requests (begin, end): concurrent requests count as one round trip."""
     trips, until = 0, -math.inf
     for begin, end in sorted(requests):
         trips += begin >= until

@@ -1,6 +1,6 @@
-"""What the line's bench runs on: Azurite and the lean ARM in processes of their own, and the environment of both.
+"""The processes that the bench runs on: Azurite and the minimal ARM, and the environment of both.
 
-Children may write byte code, whatever this shell says: an import without it is another import.
+Child processes may write byte code, whatever this shell sets: importing without it takes longer.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _TABLE, _QUEUE = "onboarding", "deferrals"
 
 
 class BenchFailed(Exception):
-    """A part of the bench ended badly; its output says why."""
+    """A process of the bench failed; the text has its output."""
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """Ours, without the settings of any deployment and with byte code, and these settings."""
+    """This process's environment, without settings of any deployment, with byte code, and with these settings."""
     own = dict(os.environ)
     forget_settings(own)
     own.pop(_NO_BYTE_CODE, None)
@@ -43,7 +43,7 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 def run_child(module: str, arguments: Mapping[str, object], settings: Mapping[str, str]) -> dict[str, Any]:
-    """Run a module of the bench in a process of its own; the JSON of its last line."""
+    """Run a module of the bench in its own process; returns the JSON of its last line."""
     given = [f"--{name.replace('_', '-')}={value}" for name, value in arguments.items()]
     command = [sys.executable, "-m", module, *given]
     done = subprocess.run(command, env=environment(settings), cwd=ROOT, capture_output=True, text=True, check=False)
@@ -55,20 +55,23 @@ def run_child(module: str, arguments: Mapping[str, object], settings: Mapping[st
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Azurite and the lean ARM, running."""
+    """Azurite and the minimal ARM, running."""
 
     azurite: Azurite
     arm: str
-    other_door: str
+    """The URL of the minimal ARM."""
+    control_url: str
+    """The URL of its managed identity and its record."""
     certificates: Path
+    """The folder with the certificate authority of the minimal ARM."""
 
     @property
     def settings(self) -> dict[str, str]:
-        """The app settings that lead the product here."""
+        """The app settings with which the product uses these processes."""
         return {
             "AzureWebJobsStorage": self.azurite.connection_string,
             "ARM_ENDPOINT": self.arm,
-            "IDENTITY_ENDPOINT": f"{self.other_door}/token",
+            "IDENTITY_ENDPOINT": f"{self.control_url}/token",
             "IDENTITY_HEADER": "header",
             "SSL_CERT_FILE": str(self.certificates / "ca.pem"),
             "REQUESTS_CA_BUNDLE": str(self.certificates / "ca.pem"),
@@ -77,15 +80,18 @@ class Parts:
         }
 
     def record(self, latency_ms: float | None = None, fleet: int = 0) -> dict[str, Any]:
-        """What ARM was asked; with a latency, a new record begins. `fleet`: so many VMs in Resource Graph."""
+        """ARM's record of its requests; with a latency, a new record begins. `fleet`: the VMs in Resource Graph."""
         query = "" if latency_ms is None else f"?latency={latency_ms / 1000}&fleet={fleet}"
-        with urllib.request.urlopen(f"{self.other_door}/record{query}") as answer:
+        with urllib.request.urlopen(f"{self.control_url}/record{query}") as answer:
             record: dict[str, Any] = json.load(answer)
         return record
 
     def empty_storage(self) -> None:
-        """An empty table, since Azurite's queries slow down with every row, and a queue that keeps what it has: each
-        minute Azurite looks for messages that were cleared, and stands still for seconds where it finds thousands."""
+        """Empty the table, since Azurite's queries slow down with every row.
+
+        The queue keeps its messages: once a minute Azurite collects cleared messages, and if it finds thousands it does
+        not answer for seconds.
+        """
         connection = self.azurite.connection_string
         with TableClient.from_connection_string(connection, _TABLE) as table:
             with suppress(ResourceNotFoundError):
@@ -97,24 +103,24 @@ class Parts:
 
 @contextmanager
 def watched_storage(parts: Parts) -> Iterator[tuple[dict[str, str], Callable[[], list[list[Any]]]]]:
-    """The settings that lead to storage by way of a proxy, and what it has written down since it was last asked."""
+    """The settings for storage behind a recording proxy, and a function that returns its record since the last call."""
     endpoints = {kind: parts.azurite.endpoints[kind] for kind in ("queue", "table")}
     command = [sys.executable, "-m", "bench.programs.proxy", *endpoints.values()]
     with ChildProcess("proxy", command, r"^ready (\d+) (\d+)$") as proxy:
         ports = proxy.wait_ready().groups()
-        doors = {kind: f"http://127.0.0.1:{port}" for kind, port in zip(endpoints, ports, strict=True)}
+        proxies = {kind: f"http://127.0.0.1:{port}" for kind, port in zip(endpoints, ports, strict=True)}
 
         def record() -> list[list[Any]]:
-            with urllib.request.urlopen(f"{doors['table']}/record") as answer:
-                told: list[list[Any]] = json.load(answer)
-            return told
+            with urllib.request.urlopen(f"{proxies['table']}/record") as answer:
+                requests: list[list[Any]] = json.load(answer)
+            return requests
 
-        yield {**parts.settings, "AzureWebJobsStorage": connection_string(doors)}, record
+        yield {**parts.settings, "AzureWebJobsStorage": connection_string(proxies)}, record
 
 
 @contextmanager
 def running_parts() -> Iterator[Parts]:
-    """Start both, and end both."""
+    """Start both, and stop both at the end."""
     with ExitStack() as ending:
         folder = Path(ending.enter_context(TemporaryDirectory(prefix="bench-")))
         arm = ChildProcess("arm", [sys.executable, "-m", "bench.programs.arm", str(folder)], r"^ready (\d+) (\d+)$")

@@ -1,4 +1,4 @@
-"""What every section of the bench is given."""
+"""The argument of every section of the bench."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from bench.parts import Parts, running_parts
 
 @dataclass(slots=True)
 class Run:
-    """How large to measure, on what, and where to tell of progress."""
+    """The size of the run, the processes it runs on, and the console for its progress."""
 
     quick: bool
+    """Whether to measure less, in under two minutes."""
     console: Console
     _shared: Parts | None = field(default=None, init=False)
     _ending: ExitStack = field(default_factory=ExitStack, init=False)
@@ -31,7 +32,7 @@ class Run:
 
     @contextmanager
     def parts(self) -> Iterator[Parts]:
-        """Azurite and the lean ARM: new ones, or in a quick run the same for all sections."""
+        """Azurite and the minimal ARM: new processes, or in a quick run the same for all sections."""
         if not self.quick:
             with running_parts() as parts:
                 yield parts

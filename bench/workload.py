@@ -1,4 +1,4 @@
-"""The VMs of a run and the events that announce them: what every contestant of the line gets to do."""
+"""The VMs of a run and their events: the same work for every implementation."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ WORKSPACE = "3e7e0000-0000-4000-8000-000000000001"
 WORKSPACE_KEY = base64.b64encode(bytes(64)).decode()
 VM_ID = "3e7e0000-0000-4000-8000-000000000002"
 EXTENSION_NAME = "OmsAgentForLinux"
-RESOURCE_NAME = "OMSExtension"  # what the product calls it
-EQUIPPED = "equipped"  # VMs whose names begin so have the extension
-IGNORED = "ignored"  # events of such names are none of a VM
-CONFIRMED = "confirmed"  # runs of such VMs end with the event of the extension's success
+RESOURCE_NAME = "OMSExtension"  # the extension's name in the product
+EQUIPPED = "equipped"  # VMs with names that begin with this have the extension
+IGNORED = "ignored"  # events with such names are about a disk, not a VM
+CONFIRMED = "confirmed"  # runs with this name end with the event of the extension's success
 _VM_TYPE = "Microsoft.Compute/virtualMachines"
 _VM, _DISK = f"{_VM_TYPE}/write", "Microsoft.Compute/disks/write"
 
@@ -31,7 +31,7 @@ def vm_path(name: str) -> str:
 
 
 def created_event(name: str) -> str:
-    """The event of a VM that was created, as long as those of Azure."""
+    """The event of a created VM, as long as Azure's events."""
     return _event(name, vm_path(name), _DISK if name.startswith(IGNORED) else _VM)
 
 

@@ -1,8 +1,8 @@
-// The function app with all that it needs, in a resource group of its own. Deployed once, and again for each upgrade.
-// Rights on virtual machines and the events that tell of them: subscription.bicep, once the code is there.
+// The function app with all resources that it needs, in its own resource group. Deployed once, and again for each upgrade.
+// subscription.bicep, deployed after the code, has the rights on virtual machines and their events.
 targetScope = 'subscription'
 
-@description('Names the resource group, and tells installations apart.')
+@description('Part of the name of the resource group; each installation has its own.')
 @minLength(1)
 @maxLength(60)
 param environmentName string
@@ -11,17 +11,17 @@ param environmentName string
 @metadata({ azd: { type: 'location' } })
 param location string
 
-@description('The GUID of the Log Analytics workspace that agents report to. Empty where no policy asks for it.')
+@description('The GUID of the Log Analytics workspace that agents report to. Empty if no policy uses it.')
 param omsWorkspaceId string
 
-@description('Its primary or secondary key. Goes into the vault and nowhere else. Empty where no policy asks for it.')
+@description('Its primary or secondary key. Stored only in the vault. Empty if no policy uses it.')
 @secure()
 param omsWorkspaceKey string
 
 @description('Create an Event Grid topic that final outcomes are published to.')
 param outcomeTopic bool = false
 
-@description('More app settings: those that policies name as {NAME}, SWEEP_SCHEDULE, ONBOARDING_POLICIES. No secrets.')
+@description('Further app settings: those that policies use as {NAME}, SWEEP_SCHEDULE, ONBOARDING_POLICIES. No secrets.')
 param settings object = {}
 
 var token = uniqueString(subscription().id, environmentName, location)
@@ -113,14 +113,14 @@ module app 'modules/app.bicep' = {
   }
 }
 
-// What scripts/subscribe hands to subscription.bicep.
+// scripts/subscribe passes these to subscription.bicep.
 output AZURE_RESOURCE_GROUP string = group.name
 output APP_PRINCIPAL_ID string = identities.outputs.appPrincipalId
 output EVENTS_IDENTITY_ID string = identities.outputs.eventsId
 output FUNCTION_APP_ID string = app.outputs.id
 output STORAGE_ACCOUNT_ID string = storage.outputs.id
 
-// What a person asks for next.
+// For people, after the deployment.
 output FUNCTION_APP_NAME string = app.outputs.name
 output STORAGE_ACCOUNT_NAME string = storage.outputs.name
 output HEALTH_URL string = 'https://${app.outputs.hostName}/api/health'

@@ -1,9 +1,9 @@
-// What one subscription needs for its VMs to be onboarded: the app's right to them, and the events that tell of them.
-// Deployed by scripts/subscribe after the code, since Event Grid refuses a function that is not there yet. Its system
-// topics have to be in the subscription whose events they hold, so they get a resource group there.
+// The resources in each subscription whose VMs are onboarded: the app's role there, and the events.
+// Deployed by scripts/subscribe after the code, since Event Grid refuses a function that does not exist yet. System topics
+// have to be in the subscription whose events they have, so they get a resource group there.
 targetScope = 'subscription'
 
-@description('Resource group for the system topics; made here.')
+@description('Resource group for the system topics; created here.')
 param groupName string
 
 @description('Region of that resource group. The topics themselves are global.')
@@ -15,24 +15,24 @@ param functionAppId string
 @description('The principal of the app\'s identity, from main.bicep.')
 param appPrincipalId string
 
-@description('The identity that Event Grid stores undeliverable events with, from main.bicep.')
+@description('The identity with which Event Grid stores undeliverable events, from main.bicep.')
 param eventsIdentityId string
 
-@description('The storage account that has the container for them, from main.bicep.')
+@description('The storage account with the container for undeliverable events, from main.bicep.')
 param storageAccountId string
 
-@description('Onboard the VMs of these resource groups alone: names with commas between, 20 at most. Empty: all.')
+@description('Onboard only the VMs of these resource groups: names with commas between, 20 at most. Empty: all.')
 param resourceGroups string = ''
 
-@description('Let Azure Policy\'s findings reach the app too.')
+@description('Also send Azure Policy\'s findings to the app.')
 param policyStates bool = false
 
-@description('GUID of the role that the app gets: Virtual Machine Contributor, or a narrower one of your own.')
+@description('GUID of the role that the app gets: Virtual Machine Contributor, or a narrower custom role.')
 param roleId string = '9980e02c-c2be-4d73-94e8-173b1dc7cf3c'
 
 var groups = empty(resourceGroups) ? [] : split(resourceGroups, ',')
 
-// Event Grid compares without regard to case. All filters of a list have to match.
+// Event Grid compares without case. All filters of a list have to match.
 var inGroups = empty(groups) ? [] : [
   {
     operatorType: 'StringBeginsWith'

@@ -1,7 +1,6 @@
-"""`python -I -S load_package.py FOLDER SITE_PACKAGES`: load an unpacked package with nothing besides; JSON.
+"""`python -I -S load_package.py FOLDER SITE_PACKAGES`: load an unpacked package without other packages; prints JSON.
 
-Every module of the app is imported. Exits with 1 if one comes from elsewhere, or came without byte code that is taken
-unchecked.
+Every module of the app is imported. The exit code is 1 if one comes from elsewhere, or has no unchecked byte code.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-_UNCHECKED = (1).to_bytes(4, "little")  # PEP 552: a hash is there, and is not compared
+_UNCHECKED = (1).to_bytes(4, "little")  # PEP 552: the hash is not compared
 
 
 def _astray(folder: Path) -> Iterator[str]:

@@ -1,8 +1,8 @@
 """Build the zip that Azure runs: the app with its packages, compiled, and nothing else.
 
-The packages are those of requirements.txt, for Linux x86-64 whatever this machine is. Byte code goes with them and is
-not checked against its source: a package is read-only where it runs and its files are dated anew, so that byte code
-which Python does check would be found stale and compiled again at each start. The same sources make the same zip.
+The packages are those of requirements.txt, for Linux x86-64 whatever this machine is. The byte code is not checked
+against its source: in Azure the package is read-only and its files get new dates, so checked byte code would count as
+stale and be compiled again at each start. The same sources make the same zip.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOYED = ("function_app.py", "host.json", "requirements.txt", "onboarding", "policies")
-PACKAGES = Path(".python_packages/lib/site-packages")  # where the worker looks
+PACKAGES = Path(".python_packages/lib/site-packages")  # the worker imports from here
 _TAKES = (3, 13)
-# Wheels for a glibc as old as any that Functions runs on. Pip does not expand one tag into the older ones.
+# Wheels for the oldest glibc that Functions runs on. Pip does not derive the older tags from one tag.
 _PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 _TARGET = ("Linux", "x86_64")
 _LEFT_OUT = ("__pycache__", ".*", "*.pyc", "*.pyo")
-_DATED = (1980, 1, 1, 0, 0, 0)  # the first that a zip can name
+_DATED = (1980, 1, 1, 0, 0, 0)  # the earliest date in a zip
 _FILE_MODE = 0o100644 << 16
 
 
@@ -38,7 +38,7 @@ class PackageFailed(Exception):
 
 
 def build(project: Path, site_packages: Path | None, output: Path) -> dict[str, Any]:
-    """Build it and try it. `site_packages` has the packages already; without, pip gets them."""
+    """Build the package and load it. `site_packages` has the packages already; without it, pip downloads them."""
     if sys.version_info[:2] != _TAKES:
         raise PackageFailed(
             f"byte code must be that of Python {_TAKES[0]}.{_TAKES[1]}; this is {sys.version.split()[0]}"
@@ -51,15 +51,15 @@ def build(project: Path, site_packages: Path | None, output: Path) -> dict[str, 
             _install(project / "requirements.txt", folder / PACKAGES)
         else:
             _copy(site_packages, folder / PACKAGES)
-        shutil.rmtree(folder / PACKAGES / "bin", ignore_errors=True)  # commands, with this machine's paths in them
+        shutil.rmtree(folder / PACKAGES / "bin", ignore_errors=True)  # scripts that contain this machine's paths
         _compile(folder)
         loaded = _load(folder) if (platform.system(), platform.machine()) == _TARGET else {}
         files = sorted(_files(folder))
         output.parent.mkdir(parents=True, exist_ok=True)
         _zip(folder, files, output)
     content = output.read_bytes()
-    told = {"package": _near(output), "bytes": len(content), "files": len(files)}
-    return {**told, "sha256": hashlib.sha256(content).hexdigest(), **loaded}
+    built = {"package": _near(output), "bytes": len(content), "files": len(files)}
+    return {**built, "sha256": hashlib.sha256(content).hexdigest(), **loaded}
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -120,7 +120,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="package", description="Build the zip that Azure runs.")
     parser.add_argument("--output", type=Path, default=ROOT / "dist" / "vm-onboarding.zip", metavar="FILE")
     parser.add_argument(
-        "--site-packages", type=Path, metavar="FOLDER", help="take the packages from here, and download nothing"
+        "--site-packages", type=Path, metavar="FOLDER", help="use the packages in this folder, and download nothing"
     )
     parser.add_argument("--json", action="store_true", help="what was built, as JSON on standard output")
     return parser
@@ -129,16 +129,16 @@ def _arguments() -> argparse.ArgumentParser:
 def main() -> int:
     args = _arguments().parse_args()
     try:
-        told = build(ROOT, args.site_packages, args.output)
+        built = build(ROOT, args.site_packages, args.output)
     except (PackageFailed, OSError) as failed:
         print(f"package: {failed}", file=sys.stderr)
         return 1
     if args.json:
-        print(json.dumps(told))
+        print(json.dumps(built))
         return 0
-    print(f"{told['package']}: {told['bytes'] / 1e6:.1f} MB, {told['files']:,} files, sha256 {told['sha256']}")
-    if "functions" in told:
-        print(f"loads with its own packages in {told['seconds']:.2f} s: {', '.join(told['functions'])}")
+    print(f"{built['package']}: {built['bytes'] / 1e6:.1f} MB, {built['files']:,} files, sha256 {built['sha256']}")
+    if "functions" in built:
+        print(f"loads with its own packages in {built['seconds']:.2f} s: {', '.join(built['functions'])}")
     else:
         print(f"not loaded here: it is for {' '.join(_TARGET)}, and this is {platform.system()} {platform.machine()}")
     return 0

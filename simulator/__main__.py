@@ -1,6 +1,6 @@
-"""`python -m simulator demo` and `python -m simulator up`: Azure on a laptop, with our functions host or without one.
+"""`python -m simulator`: the simulated Azure on a laptop: `demo` and `storm` with a functions host, `up` without one.
 
-Ctrl-C and SIGTERM end a command in order: whatever it started ends first.
+Ctrl-C and SIGTERM end a command in order: the processes that it started end first.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _MOST_SEEDS = 1000
 
 def main() -> int:
     args = _arguments()
-    # Imported here: help and usage errors shall not wait for the SDKs.
+    # Imported here, so that help and usage errors do not wait for the SDKs.
     from simulator.azurite import AzuriteMissing
     from simulator.process import StartFailed
 
@@ -42,19 +42,19 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """As Ctrl-C: the event loop cancels what runs, and each part ends what it started."""
+    """Act like Ctrl-C: the event loop cancels its tasks, and each part stops what it started."""
     signal.raise_signal(signal.SIGINT)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m simulator", description="Azure on a laptop.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    demo = commands.add_parser("demo", help="onboard a simulated fleet and judge every row of the table")
+    demo = commands.add_parser("demo", help="onboard a simulated fleet and check every row of the table")
     demo.add_argument("--vms", type=_positive, default=40, metavar="N", help="size of the fleet (default: 40)")
-    demo.add_argument("--seed", type=int, default=1, metavar="N", help="another seed, another run (default: 1)")
+    demo.add_argument("--seed", type=int, default=1, metavar="N", help="the seed that decides the fleet (default: 1)")
     demo.add_argument("--json", action="store_true", help="print one JSON object; progress goes to standard error")
-    demo.add_argument("--keep", action="store_true", help="leave it all running, and print how to send an event")
-    up = commands.add_parser("up", help="start Azurite, ARM and Event Grid for a host of your own, such as func start")
+    demo.add_argument("--keep", action="store_true", help="leave everything running, and print how to send an event")
+    up = commands.add_parser("up", help="start Azurite, ARM and Event Grid for your own host, such as func start")
     up.add_argument("--to", default="http://localhost:7071", metavar="URL", help="the host (default: %(default)s)")
     up.add_argument("--schema", choices=("eventgrid", "cloudevents"), default="eventgrid", help="schema of the events")
     up.add_argument("--vms", type=_positive, default=0, metavar="N", help="create that many VMs once the host answers")
@@ -63,20 +63,23 @@ def _arguments() -> argparse.Namespace:
     storm = commands.add_parser("storm", help="let a fleet be onboarded under faults and kills, and check what is left")
     storm.add_argument("--vms", type=_positive, default=200, metavar="N", help="size of the fleet (default: 200)")
     which = storm.add_mutually_exclusive_group()
-    which.add_argument("--seed", type=int, default=1, metavar="N", help="another seed, another storm (default: 1)")
+    which.add_argument("--seed", type=int, default=1, metavar="N", help="the seed that decides the storm (default: 1)")
     which.add_argument(
-        "--seeds", type=_numbers, metavar="LIST", help="several storms and one table of all, such as 1-10 or 1,4,7"
+        "--seeds",
+        type=_numbers,
+        metavar="LIST",
+        help="several storms and one table of all of them, such as 1-10 or 1,4,7",
     )
     for name, default, what in (
         ("--faults", 0.2, "requests to ARM that fail"),
-        ("--duplicates", 0.1, "events that come twice"),
-        ("--lost", 0.05, "events that never come"),
+        ("--duplicates", 0.1, "events that are delivered twice"),
+        ("--lost", 0.05, "events that are never delivered"),
     ):
         storm.add_argument(name, type=_share, default=default, metavar="SHARE", help=f"{what} (default: {default})")
     for name, default, what in (
         ("--kills", 3, "how often the host is killed"),
-        ("--outages", 0, "how often storage is away for a while"),
-        ("--copies", 2, "how often a duplicated event comes"),
+        ("--outages", 0, "how often storage is unreachable for some seconds"),
+        ("--copies", 2, "how often a duplicated event is delivered"),
     ):
         storm.add_argument(name, type=int, default=default, metavar="N", help=f"{what} (default: {default})")
     storm.add_argument(
@@ -84,7 +87,7 @@ def _arguments() -> argparse.Namespace:
         type=_positive,
         default=1,
         metavar="N",
-        help="of several storms, how many side by side (default: 1)",
+        help="how many of several storms run concurrently (default: 1)",
     )
     storm.add_argument("--json", action="store_true", help="print one JSON object; progress goes to standard error")
     return parser.parse_args()

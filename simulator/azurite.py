@@ -1,7 +1,7 @@
-"""Azurite: the storage account on the laptop. Finds it, starts it on free ports, and ends it with us.
+"""Azurite: the storage account on the laptop. Finds it, starts it on free ports, and stops it with this process.
 
-In memory unless a folder is given. It is run by `node` itself, without npm's wrappers, so that there is one
-process to end. The account name and key are Azurite's published ones and open nothing else.
+It keeps data in memory unless a folder is given. `node` runs it directly, without npm's wrappers, so that there is only
+one process to stop. The account name and key are Azurite's published ones and give access to nothing else.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class AzuriteMissing(Exception):
 
 
 class Azurite(Runnable):
-    """A running Azurite with blob, queue and table services, each on a port of its own."""
+    """A running Azurite with blob, queue and table services, each on its own port."""
 
     def __init__(
         self, location: Path | None = None, *, package: Path | None = None, ports: tuple[int, int, int] = (0, 0, 0)
@@ -62,7 +62,7 @@ class Azurite(Runnable):
         self._process.stop()
 
     def close(self, timeout: float = 30.0) -> None:
-        """End it so that all it holds is in its folder, which it writes every few seconds only. Blocks."""
+        """Stop it normally, so that all its data is in its folder, which it writes only every few seconds. Blocks."""
         os.kill(self.pid, signal.SIGTERM)
         self._process.wait(timeout)
         self._process.stop()
@@ -98,7 +98,7 @@ def _command(package: Path | None, location: Path | None, ports: tuple[int, int,
     return [
         *(_find_node(), "--require", str(_WATCH_PARENT), str(_find_main(package))),
         *("--blobPort", blob, "--queuePort", queue, "--tablePort", table),
-        # The storage clients speak newer service versions than Azurite has heard of; the calls are the same.
+        # The storage clients use newer service versions than Azurite knows; the calls are the same.
         *("--skipApiVersionCheck", "--disableTelemetry", "--silent"),
         *storage,
     ]

@@ -1,8 +1,8 @@
-"""Time for the simulators: timestamps that agree with the product's clock, durations that can be shortened.
+"""Time for the simulators: real timestamps, and durations that can be shortened.
 
-A simulated duration takes `seconds / scale` of real time, while `now()` stays the wall clock: the product beside
-us compares our timestamps with its own, and tokens expire by the true time. `ManualClock` is for tests: nothing
-happens until it is told to advance, so that no test has to sleep.
+A simulated duration takes `seconds / scale` of real time, while `now()` stays the wall clock: the product compares
+our timestamps with its own clock, and tokens expire in real time. `ManualClock` is for tests: nothing happens until
+the test calls `advance`, so that no test has to sleep.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Protocol
 
 
 class Timer(Protocol):
-    """What `call_later` gives back."""
+    """The result of `call_later`."""
 
     def cancel(self) -> None: ...
 
@@ -34,11 +34,11 @@ class Clock:
         return datetime.now(UTC)
 
     def seconds(self) -> float:
-        """Simulated seconds on a monotonic axis; only differences mean anything."""
+        """Simulated seconds of a monotonic clock; only differences have a meaning."""
         return time.monotonic() * self.scale
 
     def real(self, seconds: float) -> float:
-        """How long a simulated duration takes for those who live by the wall clock."""
+        """A simulated duration in real seconds."""
         return seconds / self.scale
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
@@ -83,7 +83,7 @@ class ManualClock(Clock):
         return self._due[0][0] if self._due else None
 
     async def advance(self, seconds: float) -> None:
-        """Let that much simulated time pass; what timers start gets its turn before the next one is due."""
+        """Let that much simulated time pass; tasks that a timer starts run before the next timer is due."""
         until = self._elapsed + seconds
         while self._due and self._due[0][0] <= until:
             self._elapsed, _, timer = heapq.heappop(self._due)

@@ -1,4 +1,4 @@
-// Ends this process when its standard input closes, which is when the parent has gone, however it went.
+// Ends this process when its standard input closes, that is, when the parent has ended in whatever way.
 process.stdin.on("end", () => process.exit(0));
 process.stdin.resume();
-process.stdin.unref(); // an input that stays open keeps nothing alive
+process.stdin.unref(); // an open input does not keep the process alive

@@ -14,11 +14,11 @@ from simulator.process import ChildProcess, Runnable
 
 _ROOT = Path(__file__).resolve().parent.parent
 _READY = r'^\{"url": .*\}$'
-_GRACE = 15.0  # a little more than the host itself gives to running functions
+_GRACE = 15.0  # a little more than the host gives its running functions
 
 
 class FunctionsHost(Runnable):
-    """Runs the app in `app`; `environment` holds its settings, the storage connection among them."""
+    """Runs the app in `app`; `environment` has its settings, including the storage connection."""
 
     def __init__(
         self,
@@ -42,12 +42,12 @@ class FunctionsHost(Runnable):
         return self
 
     def wait_ready(self, timeout: float = 30.0) -> None:
-        """Wait until all doors are open. Blocks; StartFailed shows what the host wrote."""
+        """Wait until the host serves requests. Blocks; StartFailed has the host's output."""
         ready = json.loads(self._process.wait_ready(timeout)[0])
         self.url, self.errors, self.key = ready["url"], ready["errors"], ready.get("key")
 
     def event_grid_endpoint(self, function: str) -> str:
-        """Where an event subscription delivers to."""
+        """The endpoint for an event subscription."""
         query = {"functionName": function} | ({"code": self.key} if self.key else {})
         return f"{self.url}/runtime/webhooks/eventgrid?{urlencode(query)}"
 

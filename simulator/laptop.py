@@ -1,7 +1,8 @@
-"""All that stands in for Azure on a laptop, started and ended together: Azurite, ARM, Event Grid, a topic for the
-outcomes, and on request the functions host with the product in it.
+"""The simulated Azure on a laptop, started and stopped together: Azurite, ARM, Event Grid, a topic for outcome events,
+and on request the functions host with the product.
 
-Every port is a free one, every file is in a folder of this run. What is started here ends here, however it ends.
+All ports are free ones, all files are in a folder of this run. Everything that is started here is stopped here, also
+after an error.
 """
 
 from __future__ import annotations
@@ -51,39 +52,42 @@ _SETTINGS = (
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """A workspace of this run: a made-up id, and a key of the real length that exists nowhere else."""
+    """A workspace of this run: a random id, and a random key of the real length."""
 
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     key: str = field(default_factory=lambda: base64.b64encode(secrets.token_bytes(64)).decode(), repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scenery:
-    """How the simulated cloud behaves. `scale` is how many of its seconds pass in one of ours; `storage` is a folder
-    that keeps Azurite's data; `observe` sees each event of ARM before it is published; `options` are those of ARM."""
+class CloudOptions:
+    """How the simulated cloud behaves."""
 
     scale: float = 60.0
+    """How many simulated seconds pass in one real second."""
     seed: int = 0
     faults: Faults = field(default_factory=Faults)
+    """The faults of Event Grid."""
     storage: Path | None = None
+    """The folder for Azurite's data; None: in memory."""
     observe: Callable[[Event], object] = lambda event: None
+    """Called with each event of ARM before it is published."""
     options: arm.Options = field(default_factory=lambda: arm.Options(subscriptions=tuple(SUBSCRIPTIONS)))
 
 
 class Laptop:
-    """Use as `async with Laptop(scenery) as laptop`; then, for a host of ours, `await laptop.start_host(…)`."""
+    """Use as `async with Laptop(scenery) as laptop`; then `await laptop.start_host(…)` for the functions host."""
 
-    def __init__(self, scenery: Scenery | None = None) -> None:
-        self.scenery = scenery or Scenery()
+    def __init__(self, cloud_options: CloudOptions | None = None) -> None:
+        self.cloud_options = cloud_options or CloudOptions()
         self.workspace = Workspace()
         self.topic_key = secrets.token_urlsafe(32)
-        self.clock = Clock(self.scenery.scale)
-        self.azurite = Azurite(self.scenery.storage)
-        options = eventgrid.Options(faults=self.scenery.faults)
-        self.grid = EventGrid(self.clock, self.scenery.seed, options)
+        self.clock = Clock(self.cloud_options.scale)
+        self.azurite = Azurite(self.cloud_options.storage)
+        options = eventgrid.Options(faults=self.cloud_options.faults)
+        self.grid = EventGrid(self.clock, self.cloud_options.seed, options)
         self.topic = CustomTopic(self.topic_key)
         self.arm = arm.ArmSimulator(
-            self.clock, seed=self.scenery.seed, publish=self._publish, options=self.scenery.options
+            self.clock, seed=self.cloud_options.seed, publish=self._publish, options=self.cloud_options.options
         )
         self.endpoints: arm.Endpoints
         self._ending = AsyncExitStack()
@@ -98,7 +102,7 @@ class Laptop:
         return host
 
     def host_environment(self, policies: Path, settings: Mapping[str, str]) -> dict[str, str]:
-        """The settings of a host that shall run the product here."""
+        """The settings of a host that runs the product on this laptop."""
         return {
             **self.connections(),
             "NO_PROXY": "localhost,127.0.0.1",
@@ -109,7 +113,7 @@ class Laptop:
         }
 
     def secrets(self) -> dict[str, str]:
-        """What must not be found anywhere: keys, and the personal data that every event of ARM carries."""
+        """Values that must not be found anywhere: keys, and the personal data in every event of ARM."""
         person = {f"event's {name.rpartition('/')[2]}": value for name, value in arm.PERSON.items()}
         return {
             "workspace key": self.workspace.key,
@@ -119,13 +123,13 @@ class Laptop:
         }
 
     async def subscribe(self, endpoint: str, schemas: Mapping[str, EventSchema]) -> None:
-        """An event subscription for each Azure subscription, in that schema; HandshakeFailed if nobody answers."""
+        """Make an event subscription for each Azure subscription; raises HandshakeFailed if nothing answers."""
         for subscription, schema in schemas.items():
             of_it = EventFilter(subject_begins_with=f"/subscriptions/{subscription}/")
             await self.grid.subscribe(Subscription(f"onboarding-{subscription}", endpoint, schema, of_it))
 
     def connections(self) -> dict[str, str]:
-        """The settings that lead the product here instead of to Azure."""
+        """The settings with which the product uses this laptop instead of Azure."""
         return {
             "AzureWebJobsStorage": self.azurite.connection_string,
             **self.endpoints.environment(),
@@ -159,16 +163,16 @@ class Laptop:
         await asyncio.to_thread(self.azurite.wait_ready, _STARTED_WITHIN)
 
     def _publish(self, event: Event) -> None:
-        self.scenery.observe(event)
+        self.cloud_options.observe(event)
         self.grid.publish(event)
 
 
 def webhook(host: str) -> str:
-    """Where the host at that address takes events for the product."""
+    """The endpoint for the product's events, on the host at that address."""
     return f"{host.rstrip('/')}/runtime/webhooks/eventgrid?{urlencode({'functionName': FUNCTION})}"
 
 
 def forget_settings(environment: MutableMapping[str, str]) -> None:
-    """Drop the settings of a real deployment that the caller's shell may hold: the laptop shall not reach it."""
+    """Remove settings of a real deployment from the environment, so that the laptop never uses that deployment."""
     for name in [name for name in environment if name.startswith(_SETTINGS)]:
         del environment[name]

@@ -1,8 +1,8 @@
-"""Child processes that end with their parent: Azurite, the functions host, and what else a demo or a test starts.
+"""Child processes that end with their parent: Azurite, the functions host, and others of demos and tests.
 
-A child gets a pipe as standard input and ends when that closes, so it goes even when the parent is killed; each
-has its own process group, so Ctrl-C reaches the parent alone, which then stops the children in order. Output
-goes to one file per child, whose end is shown when the child fails. POSIX only.
+A child gets a pipe as standard input and ends when that closes, so it ends even if the parent is killed. Each child has
+its own process group, so Ctrl-C reaches only the parent, which then stops the children in order. The output of each
+child goes to a file, whose end is shown if the child fails. POSIX only.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class StartFailed(Exception):
 
 
 class Runnable(ABC):
-    """What is started, is ready some time later, and is stopped; as a context manager, all of it."""
+    """A process or service that is started, becomes ready, and is stopped; the context manager does all three."""
 
     @abstractmethod
     def start(self) -> Self: ...
@@ -57,7 +57,7 @@ class Runnable(ABC):
 
 
 class ChildProcess(Runnable):
-    """One child; as a context manager it is started, ready on entry, and stopped on exit."""
+    """One child; the context manager starts it, waits until it is ready, and stops it at the end."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class ChildProcess(Runnable):
         logs: Path | None = None,
         grace: float = 10.0,
     ) -> None:
-        """`ready` is a pattern of one output line; `environment` is added to ours; `grace` is its time to end."""
+        """`ready` is a pattern of one output line; `environment` is added to our own; `grace` is its time to end."""
         self.name = name
         self._command = [*command]
         self._ready = re.compile(ready, re.MULTILINE)
@@ -100,7 +100,7 @@ class ChildProcess(Runnable):
         return self
 
     def wait_ready(self, timeout: float = 30.0) -> re.Match[str]:
-        """The line that says the child is ready. Blocks: call it through `asyncio.to_thread` in a loop."""
+        """Wait for the line that says the child is ready. Blocks: call it through `asyncio.to_thread` in a loop."""
         deadline = time.monotonic() + timeout
         while (line := self._ready.search(self.output())) is None:
             if self.exit_code is not None:
@@ -123,14 +123,14 @@ class ChildProcess(Runnable):
         return self._live().wait(timeout)
 
     def output(self) -> str:
-        """All that the child has written, also after its end."""
+        """The child's output, also after its end."""
         return self._written if self._process is None else self.log.read_text("utf-8", errors="replace")
 
     def tail(self, lines: int = _TAIL) -> str:
         return "\n".join(self.output().splitlines()[-lines:])
 
     def stop(self) -> None:
-        """End the child: politely, then for certain. Harmless when it has ended, or was never started."""
+        """Stop the child: with SIGTERM, then with SIGKILL. Does nothing if it has ended or was never started."""
         process, self._process = self._process, None
         if process is None:
             return

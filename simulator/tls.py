@@ -1,8 +1,8 @@
-"""TLS for the simulators: an authority of our own and a server certificate for loopback, written into a folder.
+"""TLS for the simulators: a certificate authority and a server certificate for loopback, written into a folder.
 
-azure-core refuses to send a bearer token over plain http, so the simulator speaks TLS. A process trusts it by the
-standard environment variable `SSL_CERT_FILE`; nothing in the product knows of this authority. Keys are made anew
-for every run and live in the run's own folder.
+azure-core refuses to send a bearer token over plain http, so the simulator uses TLS. A process trusts it through the
+standard environment variable `SSL_CERT_FILE`; the product does not know this authority. Keys are generated for every
+run and kept in the run's own folder.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LIFETIME = timedelta(days=30)
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """Where the files are: `ca_file` is for clients, the other two are the server's."""
+    """The paths of the files: `ca_file` is for clients, the other two for the server."""
 
     ca_file: Path
     certificate_file: Path
@@ -39,7 +39,7 @@ class Certificates:
 
 
 def make_certificates(folder: Path, hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "::1")) -> Certificates:
-    """Make an authority and a server certificate for `hosts` in `folder` (created if need be)."""
+    """Make an authority and a server certificate for `hosts` in `folder` (created if it does not exist)."""
     folder.mkdir(parents=True, exist_ok=True)
     authority_key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     authority = _authority(authority_key)

@@ -1,7 +1,7 @@
-"""`python -m simulator up`: Azurite, ARM and Event Grid for a functions host of your own, such as `func start`.
+"""`python -m simulator up`: Azurite, ARM and Event Grid for your own functions host, such as `func start`.
 
-Prints the settings that lead the host here, waits for the host to answer the handshake of the event subscriptions,
-and then, if asked, creates a fleet. It runs until Ctrl-C.
+Prints the settings for the host, waits until the host answers the handshake of the event subscriptions, and then
+creates a fleet if requested. It runs until Ctrl-C.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from simulator.demo.fleet import make_fleet
 from simulator.demo.scene import Scene
 from simulator.eventgrid import EventSchema, HandshakeFailed
-from simulator.laptop import ROOT, SUBSCRIPTIONS, Laptop, Scenery, webhook
+from simulator.laptop import ROOT, SUBSCRIPTIONS, CloudOptions, Laptop, webhook
 
 _SAMPLE = ROOT / "local.settings.sample.json"
 _SCHEMAS = {"eventgrid": EventSchema.EVENT_GRID, "cloudevents": EventSchema.CLOUD_EVENTS}
@@ -25,30 +25,32 @@ _KNOCK = 1.0
 
 
 def run(args: argparse.Namespace) -> int:
-    """The command."""
+    """Run the command."""
     asyncio.run(_up(args))
     return 0
 
 
 async def _up(args: argparse.Namespace) -> None:
     scene = Scene(make_fleet(args.vms, args.seed, tuple(SUBSCRIPTIONS)) if args.vms else ())
-    scenery = Scenery(seed=args.seed, observe=scene.observe)
-    async with Laptop(scenery) as laptop:
+    cloud_options = CloudOptions(seed=args.seed, observe=scene.observe)
+    async with Laptop(cloud_options) as laptop:
         if args.write:
             _write(laptop.connections(), Path(args.write))
         else:
             _show(laptop.connections())
         for name in sorted(laptop.connections().keys() & os.environ.keys()):
-            print(f"{name} is set in this shell, and would win over that file in a host: unset it where you start one.")
-        print(f"The cloud's clock runs {scenery.scale:.0f} times as fast as ours. Ctrl-C ends it all.")
-        with suppress(asyncio.CancelledError):  # Ctrl-C is how this ends well
+            print(
+                f"{name} is set in this shell and takes precedence over that file: unset it where you start the host."
+            )
+        print(f"The cloud's clock is {cloud_options.scale:.0f} times as fast as the real one. Ctrl-C stops everything.")
+        with suppress(asyncio.CancelledError):  # Ctrl-C is the normal end
             await _serve(laptop, scene, args)
 
 
 async def _serve(laptop: Laptop, scene: Scene, args: argparse.Namespace) -> None:
     print(f"Waiting for a host at {args.to} …", flush=True)
     await _subscribe(laptop, webhook(args.to), _SCHEMAS[args.schema])
-    print("It answered the handshake: the events of every VM go there.", flush=True)
+    print("The host answered the handshake and gets the events of every VM from now on.", flush=True)
     await scene.play(laptop.arm, laptop.clock)
     if args.vms:
         print(f"{scene.created} VMs were created.", flush=True)
@@ -61,15 +63,15 @@ def _show(connections: Mapping[str, str]) -> None:
 
 
 def _write(connections: Mapping[str, str], file: Path) -> None:
-    """The sample's settings, with these instead of its own where both have one."""
+    """Write the sample's settings, with these values over its own."""
     settings = json.loads(_SAMPLE.read_text("utf-8"))
     settings["Values"] |= connections
     file.write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
-    print(f"Azurite, ARM and Event Grid are up; {file} leads there, also as `onboard … --settings {file}`.")
+    print(f"Azurite, ARM and Event Grid are up; {file} has their settings, also for `onboard … --settings {file}`.")
 
 
 async def _subscribe(laptop: Laptop, endpoint: str, schema: EventSchema) -> None:
-    """Knock until the host is there and has loaded the function."""
+    """Try again until the host answers and has loaded the function."""
     while True:
         try:
             return await laptop.subscribe(endpoint, dict.fromkeys(SUBSCRIPTIONS, schema))

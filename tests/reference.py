@@ -1,5 +1,5 @@
-"""The domain's functions with the reference data that ships with the package, under their own names: most tests ask
-what the product as a whole would say."""
+"""The functions of the domain with the reference data of the package: most tests want the result of the whole
+product."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the labelled samples are, beside the checkout. A user has none, and tests that need them are skipped."""
+"""The labelled samples, in a folder next to the checkout. Without that folder, tests that need it are skipped."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the labelled sa
 
 
 def read_lines(name: str) -> list[dict[str, Any]]:
-    """Every object of a JSON Lines sample; empty where the samples are absent."""
+    """Every object of a JSON Lines sample; empty if the samples are absent."""
     path = SAMPLES / name
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []

@@ -1,4 +1,4 @@
-"""A catalogue entry for Windows, and a policy of it: the tests' own, as a user would write them beside the policies."""
+"""A catalogue entry for Windows, and a policy for it, as a user would write them."""
 
 from __future__ import annotations
 

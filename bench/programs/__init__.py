@@ -1,1 +1,1 @@
-"""What the bench runs as processes of their own."""
+"""Programs that the bench runs in their own processes."""

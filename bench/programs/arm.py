@@ -1,8 +1,8 @@
-"""`python -m bench.programs.arm FOLDER`: an ARM that costs next to nothing, so that it is not what the bench measures.
+"""`python -m bench.programs.arm FOLDER`: an ARM that takes almost no time, so that the bench measures the product.
 
-TLS, a token check, the bodies of the simulator (made once), Resource Graph's pages of a fleet, a latency that can be
-set, and a record of what was asked when. Managed identities and the record have a door of their own. Ends when its
-standard input does.
+It has TLS, a token check, the bodies of the simulator (made once), Resource Graph's pages of a fleet, a latency that
+can be set, and a record of its requests. The managed identity and the record have their own port. The process ends when
+its standard input does.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _LEFT = (
 )
 
 
-# ARM's own limits are what the burst is about; here nobody may have to wait for them.
+# The burst measures ARM's own limits; here no request may have to wait for them.
 _OUT_OF_REACH = {f"x-ms-ratelimit-remaining-subscription-{kind}": "100000" for kind in ("reads", "writes")}
 
 
-class LeanArm:
-    """`latency` is how long each answer takes, in seconds; `fleet` how many VMs Resource Graph knows."""
+class MinimalArm:
+    """`latency` is the time of each answer, in seconds; `fleet` the number of VMs in Resource Graph."""
 
     def __init__(self, vm: bytes, equipped: bytes) -> None:
         self.latency = 0.0
@@ -48,7 +48,7 @@ class LeanArm:
         self._equipped = equipped
 
     async def answer(self, request: web.BaseRequest) -> web.Response:
-        """GET of a VM, PUT and GET of an extension, and the operation of a PUT, which has always ended."""
+        """GET of a VM, PUT and GET of an extension, and the operation of a PUT, which has always succeeded."""
         arrived = time.monotonic()
         if request.headers.get("Authorization") != f"Bearer {_TOKEN}":
             return web.json_response({"error": {"code": "AuthenticationFailed", "message": "no token"}}, status=401)
@@ -75,15 +75,15 @@ class LeanArm:
         vm = self._equipped if parts[8].startswith(EQUIPPED) else self._vm
         return self._answered("get", vm.replace(TEMPLATE_NAME.encode(), parts[8].encode()), "LowCostGet", 100_000)
 
-    def _graph(self, asked: dict[str, Any]) -> web.Response:
-        """A page of the fleet, from where the token says."""
-        first = int(asked["options"].get("$skipToken") or 0)
+    def _graph(self, query: dict[str, Any]) -> web.Response:
+        """A page of the fleet, from the position in the token."""
+        first = int(query["options"].get("$skipToken") or 0)
         last = min(first + PAGE, self.fleet)
         following = b',"$skipToken":"%d"' % last if last < self.fleet else b""
-        told = b'{"totalRecords":%d,"count":%d,"resultTruncated":"false","facets":[]%b,"data":%b}'
+        template = b'{"totalRecords":%d,"count":%d,"resultTruncated":"false","facets":[]%b,"data":%b}'
         rows = page_of(_as_row(self._vm), _as_row(self._equipped), TEMPLATE_NAME.encode(), first, last)
         quota = {"x-ms-user-quota-remaining": "14", "x-ms-user-quota-resets-after": "00:00:05"}
-        content = told % (self.fleet, last - first, following, rows)
+        content = template % (self.fleet, last - first, following, rows)
         return self._answered("graph", content, "LowCostGet", 100_000, headers=quota)
 
     def _answered(
@@ -101,8 +101,8 @@ class LeanArm:
         known = {name: value.format(bucket, left), **_OUT_OF_REACH, "x-ms-request-id": "bench", **(headers or {})}
         return web.Response(body=body, status=status, headers=known, content_type="application/json")
 
-    async def tell(self, request: web.BaseRequest) -> web.Response:
-        """The other door: a token, or the record (`?latency=&fleet=` begins a new one)."""
+    async def control(self, request: web.BaseRequest) -> web.Response:
+        """The control port: a token, or the record (`?latency=&fleet=` begins a new one)."""
         if request.path == "/token":
             grant = {"access_token": _TOKEN, "expires_on": str(int(time.time()) + 86_400), "token_type": "Bearer"}
             return web.json_response(grant | {"resource": request.query.get("resource", "")})
@@ -116,7 +116,7 @@ class LeanArm:
 
 
 def _installed(path: str) -> dict[str, Any]:
-    """The extension as the product asked for it, once its handler has succeeded."""
+    """The extension as the product requested it, after its handler has succeeded."""
     properties = {
         "publisher": "Microsoft.EnterpriseCloud.Monitoring",
         "type": "OmsAgentForLinux",
@@ -128,7 +128,7 @@ def _installed(path: str) -> dict[str, Any]:
 
 
 def _as_row(body: bytes) -> bytes:
-    """A VM as the product's query has it: extensions and power state at other places, created long ago."""
+    """A VM as in the result of the product's query: extensions and power state at other places, created long ago."""
     vm = json.loads(body)
     properties = {**vm["properties"], "timeCreated": "2026-01-01T00:00:00Z"}
     view = properties.pop("instanceView")
@@ -138,7 +138,7 @@ def _as_row(body: bytes) -> bytes:
 
 
 async def templates() -> tuple[bytes, bytes]:
-    """A VM that runs and has no extensions, and the same with the extension, in the simulator's own words."""
+    """The simulator's bodies of a running VM without extensions, and of the same VM with the extension."""
     clock = ManualClock()
     simulator = ArmSimulator(clock)
     image = {"publisher": "OpenLogic", "offer": "CentOS", "sku": "7_9-gen2", "version": "7.9.2021020401"}
@@ -166,14 +166,14 @@ async def templates() -> tuple[bytes, bytes]:
 
 
 async def _serve(folder: Path) -> None:
-    arm = LeanArm(*await templates())
+    arm = MinimalArm(*await templates())
     loop = asyncio.get_running_loop()
     context = make_certificates(folder).server_context()
-    doors = [
+    servers = [
         await loop.create_server(web.Server(arm.answer, access_log=None), "127.0.0.1", 0, ssl=context),
-        await loop.create_server(web.Server(arm.tell, access_log=None), "127.0.0.1", 0),
+        await loop.create_server(web.Server(arm.control, access_log=None), "127.0.0.1", 0),
     ]
-    ports = [door.sockets[0].getsockname()[1] for door in doors]
+    ports = [server.sockets[0].getsockname()[1] for server in servers]
     print(f"ready {ports[0]} {ports[1]}", flush=True)
     await asyncio.to_thread(sys.stdin.read)
 

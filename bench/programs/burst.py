@@ -1,9 +1,9 @@
 """`python -m bench.programs.burst --vms N --within S --workers M`: a burst in virtual time.
 
-It runs against the simulator's own token buckets. Time stands still while the product works, and moves to whatever is
-due next: an event, a scheduled check, the end of an install.
-Real are the product, its ARM adapter, the SDK and TLS, the table (Azurite) and the buckets; the queue is a list that
-knows when each message may be seen, in whole seconds, as Azure's does. Prints what happened as JSON.
+It runs against the simulator's own token buckets. Time stands still while the product works, and then moves to the next
+due event, scheduled check or end of an install. The product, its ARM adapter, the SDK and TLS, the table (Azurite) and
+the buckets are real. The queue is a list that shows each message at its time, in whole seconds, like Azure's. Prints
+the results as JSON.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from simulator.arm.options import Options
 from simulator.clock import ManualClock
 
 _SCOPE = "https://management.azure.com/.default"
-_AT_ONCE = 24  # events and messages at work in one worker, as host.json has it for messages
+_AT_ONCE = 24  # events and messages handled concurrently by one worker; host.json has this number for messages
 _IMAGE = {"publisher": "OpenLogic", "offer": "CentOS", "sku": "7_9-gen2", "version": "7.9.2021020401"}
 
 
 class ScheduleQueue:
-    """Implements `ports.Deferrals`: each message shows on a whole second, as those of Azure do."""
+    """Implements `ports.ScheduleQueue`: each message becomes visible on a whole second, as in Azure."""
 
     def __init__(self, clock: ManualClock) -> None:
         self._clock = clock
@@ -86,7 +86,7 @@ class Credential:
 
 @dataclass
 class Burst:
-    """Workers in front of one ARM and one table; what is due goes to them in turn."""
+    """Several workers with one ARM and one table; due events and messages are given to them in turn."""
 
     clock: ManualClock
     schedule_queue: ScheduleQueue
@@ -94,7 +94,7 @@ class Burst:
     workers: Iterator[Dispatcher]
 
     async def play(self, vms: int, within: float) -> None:
-        """All VMs are created within so many seconds; ends when nothing is due any more."""
+        """Create all VMs within so many seconds, and return when nothing is due any more."""
         created = deque((within * number / vms, vm_name("burst", number)) for number in range(vms))
         while True:
             now = self.clock.seconds()
@@ -142,18 +142,18 @@ async def _run(vms: int, within: float, workers: int) -> dict[str, Any]:
     try:
         configuration = read_configuration(os.environ)
         async with open_ports(configuration) as ports:
-            lines = []
+            dispatchers = []
             for _ in range(workers):
                 adapter = ArmAdapter(Credential(arm), endpoints.arm, _SCOPE, clock.now, connections=Connections(tls))
                 own = replace(ports, arm=adapter, schedule_queue=schedule_queue, clock=clock.now)
-                lines.append(assemble(own, configuration).dispatcher)
-            await Burst(clock, schedule_queue, published, itertools.cycle(lines)).play(vms, within)
-            return await _told(arm, ports, began, schedule_queue.scheduled)
+                dispatchers.append(assemble(own, configuration).dispatcher)
+            await Burst(clock, schedule_queue, published, itertools.cycle(dispatchers)).play(vms, within)
+            return await _results(arm, ports, began, schedule_queue.scheduled)
     finally:
         await arm.stop()
 
 
-async def _told(arm: ArmSimulator, ports: Ports, began: datetime, checks: int) -> dict[str, Any]:
+async def _results(arm: ArmSimulator, ports: Ports, began: datetime, checks: int) -> dict[str, Any]:
     puts = [r for r in arm.requests if r.kind == Kind.EXTENSION_PUT and r.status < 300]
     sent = Counter(r.vm for r in puts)
     installed = set()
@@ -165,7 +165,7 @@ async def _told(arm: ArmSimulator, ports: Ports, began: datetime, checks: int) -
         "calls": len(arm.requests),
         "refused": sum(r.status == 429 for r in arm.requests),
         "whole": sum(vm in installed and count == 1 for vm, count in sent.items()),
-        "looks": checks,
+        "checks": checks,
     }
 
 

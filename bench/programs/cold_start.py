@@ -1,6 +1,6 @@
 """`python -m bench.programs.cold_start --what first|ignored|imports`: process start to first event, as JSON.
 
-`imports` loads what the first event loads of the worker library and the SDKs, and does nothing with it.
+`imports` only imports the packages that the first event needs from the worker library and the SDKs.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import sys
 import time
 
-# What a new VM needs of others: the worker library, the programming model, ARM, the identity, the table.
+# The packages that a new VM needs: the worker library, the programming model, and those for ARM, identity and table.
 NEEDED = (
     "azure_functions_runtime",
     "azure.functions",
@@ -31,26 +31,26 @@ def main() -> None:
             __import__(name)
     else:
         _event("cold" if what == "first" else "ignored")
-    told = {"at": time.monotonic(), "compute": _COMPUTE in sys.modules, "modules": len(sys.modules)}
+    result = {"at": time.monotonic(), "compute": _COMPUTE in sys.modules, "modules": len(sys.modules)}
     if what != "imports":
         from bench.programs.memory import resident_mb
 
-        told["resident_mb"] = resident_mb()
-    print(json.dumps(told))
+        result["resident_mb"] = resident_mb()
+    print(json.dumps(result))
 
 
 def _event(run: str) -> None:
-    # Here and not above: the bare imports must not have ours in them.
+    # Imported here: `imports` must not load the product.
     import asyncio
 
-    from bench.contestants import line
+    from bench.implementations import product
 
-    async def once() -> None:
-        first, close = await line.prepare(run, 1)
+    async def run_event() -> None:
+        first, close = await product.prepare(run, 1)
         await first(0)
         await close()
 
-    asyncio.run(once())
+    asyncio.run(run_event())
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""`python -m bench.programs.decision --items N`: what deciding takes, without any I/O, as JSON.
+"""`python -m bench.programs.decision --items N`: the CPU time of decisions, without any I/O, as JSON.
 
-Every image is another name (the project's sample images, each sku with a number behind it) or one of the samples in
-another version, as lists of a marketplace have them. VM bodies are the simulator's, each with its own name.
+The images have either distinct names (the project's sample images, each sku with a number appended) or the names of the
+samples with distinct versions, as in lists of a marketplace. VM bodies are the simulator's, each with its own name.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from onboarding.domain.reconcile.decision import Act, RetryState
 
 _IMAGES = Path(__file__).resolve().parents[2] / "samples" / "images.jsonl"
 _IMAGE = "Microsoft.Compute/virtualMachines/storageProfile.imageReference"
-# As definitions with lists of images are: one of a hundred publisher, offer and sku, and the VM's is not among them.
+# Like definitions with lists of images: a hundred combinations of publisher, offer and sku, none of which is the VM's.
 _LONG_RULE = compile_condition(
     {
         "anyOf": [
@@ -62,7 +62,7 @@ def _repeated(items: int) -> list[str]:
 
 
 def _timed[T](work: Callable[[T], object], items: Iterable[T]) -> float:
-    """Seconds of CPU for all of them."""
+    """Seconds of CPU for all items."""
     began = time.process_time()
     for item in items:
         work(item)
@@ -84,7 +84,7 @@ def _measure(items: int, vm: bytes) -> dict[str, Any]:
             retry = RetryState(None, assignment.policy.waits, now)
             decision = decide(decision_context(rules, machine, assignment, retry)[0])
             if not isinstance(decision, Act):
-                raise BenchFailed(f"another decision than to install: {decision}")
+                raise BenchFailed(f"the decision is not an install: {decision}")
 
     return {
         "distinct_s": _timed(Checker(table, rules.reference).check, _distinct(items)),

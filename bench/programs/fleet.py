@@ -1,6 +1,6 @@
-"""`python -m bench.programs.fleet --vms N`: fills the table with a row for each VM of an onboarded fleet.
+"""`python -m bench.programs.fleet --vms N`: fill the table with a row for each VM of an onboarded fleet.
 
-Resource Graph lists the same fleet (`page_of`); every hundredth VM lacks the extension that its row speaks of.
+Resource Graph lists the same fleet (`page_of`); every hundredth VM lacks the extension that its row names.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import batched
 from typing import Any
 
-from bench.contestants import wire
+from bench.implementations import wire
 from bench.workload import vm_name
 from onboarding.azure.storage.storage_clients import OnboardingTable, onboarding_table
 from onboarding.azure.storage.table_entities import to_wire, with_table
@@ -23,11 +23,11 @@ from onboarding.domain.reconcile.row import Outcome
 from onboarding.settings import read_settings
 
 LACKING = 100  # one VM in so many
-PAGE = 1000  # the most that Resource Graph and a table give at once
-_TRANSACTION = 100  # the most that one takes
+PAGE = 1000  # the largest page of Resource Graph and of a table
+_TRANSACTION = 100  # the most writes of one transaction
 _AT_ONCE = 4
 _OF_WAITING = ("WaitingFor", "WaitingSince", "NextAttemptAt")
-# In the last two digits of a VM's number: who ended how.
+# The outcome of a VM, by the last two digits of its number: below 90 it is installed, and so on.
 _ENDS = {90: Outcome.INSTALLED, 94: Outcome.ALREADY_INSTALLED, 98: Outcome.UNSUPPORTED, 100: Outcome.UNDETERMINED}
 
 
@@ -60,11 +60,11 @@ def entities(vms: int) -> Iterator[dict[str, Any]]:
 
 
 def page_of(vm: bytes, equipped: bytes, name: bytes, first: int, last: int) -> bytes:
-    """Resource Graph's rows of the VMs from `first` to before `last`, of templates that have `name` in their texts."""
-    told = (
+    """Resource Graph's rows of the VMs from `first` to before `last`, made from templates that contain `name`."""
+    rows = (
         (vm if lacks(number) else equipped).replace(name, fleet_name(number).encode()) for number in range(first, last)
     )
-    return b"[" + b",".join(told) + b"]"
+    return b"[" + b",".join(rows) + b"]"
 
 
 async def _fill(table: OnboardingTable, vms: int) -> None:

@@ -1,7 +1,8 @@
-"""`python -m bench.programs.proxy URL…`: stands before Azurite and counts the requests to storage.
+"""`python -m bench.programs.proxy URL…`: forward requests to Azurite and record them.
 
-Prints `ready` and a port for each address. `GET /record` at any of them gives what was asked as [begin, end, method,
-path], and begins anew. Slower than the direct way: for counting, not for timing. Ends when its standard input does.
+Prints `ready` and a port for each address. `GET /record` at any of them returns the requests as [begin, end, method,
+path], and begins a new record. It is slower than a direct connection: use it for counting, not for timing. The process
+ends when its standard input does.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _OF_THE_CONNECTION = {"connection", "content-length", "host", "keep-alive", "tra
 
 
 class Proxy:
-    """All doors share one record; times are of the monotonic clock, which all processes of a machine share."""
+    """All ports share one record; times are of the monotonic clock, which all processes of a machine share."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
@@ -31,16 +32,16 @@ class Proxy:
             return await self._answer(target, request)
 
         loop = asyncio.get_running_loop()
-        door = await loop.create_server(web.Server(answer, access_log=None), "127.0.0.1", 0)
-        port: int = door.sockets[0].getsockname()[1]
+        server = await loop.create_server(web.Server(answer, access_log=None), "127.0.0.1", 0)
+        port: int = server.sockets[0].getsockname()[1]
         return port
 
     async def _answer(self, target: str, request: web.BaseRequest) -> web.Response:
         if request.path == "/record":
-            told, self._record = self._record, []
-            return web.json_response(told)
+            requests, self._record = self._record, []
+            return web.json_response(requests)
         began = time.monotonic()
-        # As it was written: the signature covers the path as it is quoted.
+        # Unchanged: the signature covers the path as it is quoted.
         url: Any = URL(f"{target}{request.raw_path}", encoded=True)
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _OF_THE_CONNECTION}
         body = await request.read() or None

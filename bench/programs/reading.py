@@ -1,4 +1,4 @@
-"""Reading alone: Resource Graph's pages and the table's by bare aiohttp, parsed as JSON and dropped."""
+"""Only reading: the pages of Resource Graph and of the table by bare aiohttp, parsed as JSON and dropped."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
-from bench.contestants import wire
-from bench.contestants.floor import open_session, token_of
+from bench.implementations import wire
+from bench.implementations.baseline import open_session, token_of
 from bench.programs.fleet import PAGE
 
 _TABLE = "/devstoreaccount1/onboarding()"
@@ -21,7 +21,7 @@ _CONTINUED = ("NextPartitionKey", "NextRowKey")
 
 
 async def read_graph() -> int:
-    """All pages of the fleet; how many VMs."""
+    """Read all pages of the fleet; returns the number of VMs."""
     async with open_session() as session:
         headers = {"Authorization": f"Bearer {await token_of(session)}"}
         url = f"{os.environ['ARM_ENDPOINT']}/providers/Microsoft.ResourceGraph/resources?api-version=2024-04-01"
@@ -37,21 +37,21 @@ async def read_graph() -> int:
 
 
 async def read_table(select: Sequence[str] = ()) -> int:
-    """All current rows; how many."""
+    """Read all current rows; returns their number."""
     async with open_session() as session:
         return sum([len(page) async for page in _pages(session, select)])
 
 
 async def _pages(session: aiohttp.ClientSession, select: Sequence[str]) -> AsyncIterator[list[Any]]:
-    asked = f"$filter={quote(_CURRENT, safe='')}" + (f"&$select={','.join(select)}" if select else "")
+    query = f"$filter={quote(_CURRENT, safe='')}" + (f"&$select={','.join(select)}" if select else "")
     endpoint = wire.endpoint("Table").rsplit("/", 1)[0]
     following = ""
     while True:
-        url: Any = URL(f"{endpoint}{_TABLE}?{asked}{following}", encoded=True)
+        url: Any = URL(f"{endpoint}{_TABLE}?{query}{following}", encoded=True)
         async with session.get(url, headers=wire.signed_for_tables(_TABLE)) as response:
             response.raise_for_status()
             yield json.loads(await response.read())["value"]
-            told = {name: response.headers.get(f"x-ms-continuation-{name}") for name in _CONTINUED}
-        if not any(told.values()):
+            tokens = {name: response.headers.get(f"x-ms-continuation-{name}") for name in _CONTINUED}
+        if not any(tokens.values()):
             return
-        following = "".join(f"&{name}={quote(value, safe='')}" for name, value in told.items() if value)
+        following = "".join(f"&{name}={quote(value, safe='')}" for name, value in tokens.items() if value)

@@ -1,6 +1,6 @@
-"""`python -m bench.programs.sweep --what sweep|reading`: one sweep over the fleet, or its reading alone.
+"""`python -m bench.programs.sweep --what sweep|reading`: one sweep over the fleet, or only its reading.
 
-After the sweep, some of the visits that it asked for are made, to see what they ask of ARM. Prints JSON.
+After the sweep, some of the messages that it sent are handled, to count their calls to ARM. Prints JSON.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bench.programs.reading import read_graph, read_table
 from onboarding.app import assemble, open_ports, read_configuration
 from onboarding.application.ports import Message, ScheduleQueue
 
-_OF_STANDINGS = [
+_COLUMNS = [
     "PartitionKey",
     "RowKey",
     "ResourceId",
@@ -33,8 +33,8 @@ _OF_STANDINGS = [
 ]
 
 
-class Noted:
-    """Implements `ports.Deferrals`: the queue, and what was put on it."""
+class RecordedQueue:
+    """Implements `ports.ScheduleQueue`: passes messages on to the queue and records them."""
 
     def __init__(self, queue: ScheduleQueue) -> None:
         self._queue = queue
@@ -45,27 +45,27 @@ class Noted:
         self.messages.append(message)
 
 
-async def _sweep(visits: int) -> dict[str, Any]:
+async def _sweep(handled_at_most: int) -> dict[str, Any]:
     configuration = read_configuration(os.environ)
     async with open_ports(configuration) as opened:
-        noted = Noted(opened.schedule_queue)
-        ports = replace(opened, schedule_queue=noted)
+        recorded = RecordedQueue(opened.schedule_queue)
+        ports = replace(opened, schedule_queue=recorded)
         began, cpu = time.monotonic(), time.process_time()
         application = assemble(ports, configuration)
         report = await application.sweeper.run()
         taken = {"seconds": time.monotonic() - began, "cpu_s": time.process_time() - cpu, "peak_mb": _peak_mb()}
-        asked = noted.messages[:visits]
-        for message in asked:
+        handled = recorded.messages[:handled_at_most]
+        for message in handled:
             await application.dispatcher.handle_message(message)
     if not report.complete:
-        raise BenchFailed(f"the sweep left something: {report}")
-    return {**taken, "found": report.requested, "visited": len(asked)}
+        raise BenchFailed(f"the sweep did not finish: {report}")
+    return {**taken, "found": report.requested, "handled": len(handled)}
 
 
 async def _reading() -> dict[str, Any]:
     began, cpu = time.monotonic(), time.process_time()
     await read_graph()
-    await read_table(_OF_STANDINGS)
+    await read_table(_COLUMNS)
     return {"seconds": time.monotonic() - began, "cpu_s": time.process_time() - cpu, "peak_mb": _peak_mb()}
 
 
@@ -76,9 +76,9 @@ def _peak_mb() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--what", choices=("sweep", "reading"), required=True)
-    parser.add_argument("--visits", type=int, default=0)
+    parser.add_argument("--handle", type=int, default=0)
     args = parser.parse_args()
-    print(json.dumps(asyncio.run(_sweep(args.visits) if args.what == "sweep" else _reading())))
+    print(json.dumps(asyncio.run(_sweep(args.handle) if args.what == "sweep" else _reading())))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""`python -m bench.programs.table --what reading|totals|json|text`: what reading the rows of a fleet takes; as JSON.
+"""`python -m bench.programs.table --what reading|totals|json|text`: the time to read the rows of a fleet, as JSON.
 
-`reading` is bare aiohttp; the others run `onboard status` in a process of its own and say when its first line and its
-last came.
+`reading` is bare aiohttp; the others run `onboard status` in its own process and measure the time to its first and to
+its last line.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def _reading() -> dict[str, Any]:
 
 
 def _status(what: str) -> dict[str, Any]:
-    """Seconds from before the process; to the first line that it prints, and to its end."""
+    """Seconds from before the start of the process to the first line that it prints, and to its end."""
     command = [sys.executable, "-m", "onboarding", "status", *_ARGUMENTS[what]]
     began = time.monotonic()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:

@@ -1,1 +1,1 @@
-"""The parts of the bench: each module has `measure(run)`, which gives a `Section` named as the module."""
+"""The sections of the bench: each module has `measure(run)`, which returns a `Section` with the module's name."""

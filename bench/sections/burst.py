@@ -1,4 +1,4 @@
-"""A burst: so many VMs of one subscription within a minute, against the buckets that ARM and Compute count by."""
+"""A burst: many VMs of one subscription within a minute, against the token buckets of ARM and Compute."""
 
 from __future__ import annotations
 
@@ -20,43 +20,43 @@ def measure(run: Run) -> Section:
 
 
 def _one_worker(vms: int, within: int, run: Run) -> tuple[list[Figure], list[float]]:
-    told = _play(vms, within, 1, run)
-    limit, last = _earliest(vms), max(told["puts"])
-    beside = (
-        f"{vms:,} VMs within {within} s: last PUT after {last:,.0f} s, and the buckets allow it after {limit:,.0f} s"
-    )
+    result = _play(vms, within, 1, run)
+    limit, last = _earliest(vms), max(result["puts"])
+    note = f"{vms:,} VMs within {within} s: last PUT after {last:,.0f} s, and the buckets allow it after {limit:,.0f} s"
     return [
-        Figure("burst.ratio_to_limit", last / limit, beside, at_most=1.15),
-        Figure("burst.share_429", told["refused"] / told["calls"], "of all calls to ARM", at_most=0.02),
-        Figure("burst.lost", vms - told["whole"], "VMs that ended otherwise than installed by one PUT", 0, 0),
-        Figure("burst.arm_calls_per_vm", told["calls"] / vms, "GET and PUT, and what came to nothing"),
-        Figure("burst.looks_per_vm", told["looks"] / vms, "messages on the queue, two of them without a burst"),
-    ], told["puts"]
+        Figure("burst.ratio_to_limit", last / limit, note, at_most=1.15),
+        Figure("burst.share_429", result["refused"] / result["calls"], "of all calls to ARM", at_most=0.02),
+        Figure("burst.lost", vms - result["whole"], "VMs that were not installed by exactly one PUT", 0, 0),
+        Figure("burst.arm_calls_per_vm", result["calls"] / vms, "GET and PUT, and calls that had no effect"),
+        Figure("burst.looks_per_vm", result["checks"] / vms, "messages on the queue; without a burst, two"),
+    ], result["puts"]
 
 
 def _two_workers(vms: int, within: int, run: Run) -> list[Figure]:
-    """Each knows its own calls, and what ARM tells it."""
-    told = _play(vms, within, 2, run)
-    share = told["refused"] / told["calls"]
+    """Each worker knows its own calls and ARM's answers to them."""
+    result = _play(vms, within, 2, run)
+    share = result["refused"] / result["calls"]
     return [
-        Figure("burst.share_429_of_two_workers", share, f"{vms:,} VMs; each knows its own calls and what ARM tells"),
-        Figure("burst.lost_by_two_workers", vms - told["whole"], f"of {vms:,} VMs", 0, 0),
+        Figure(
+            "burst.share_429_of_two_workers", share, f"{vms:,} VMs; each worker knows its own calls and ARM's answers"
+        ),
+        Figure("burst.lost_by_two_workers", vms - result["whole"], f"of {vms:,} VMs", 0, 0),
     ]
 
 
 def _play(vms: int, within: int, workers: int, run: Run) -> dict[str, Any]:
     with run.parts() as parts:
         parts.empty_storage()
-        told = run_child("bench.programs.burst", {"vms": vms, "within": within, "workers": workers}, parts.settings)
+        result = run_child("bench.programs.burst", {"vms": vms, "within": within, "workers": workers}, parts.settings)
     run.say(
-        f"{vms:,} VMs, {workers} worker(s): last PUT after {max(told['puts']):,.0f} s, {told['calls']:,} calls,"
-        f" {told['refused']:,} refused, {told['whole']:,} onboarded, {told['looks']:,} looks"
+        f"{vms:,} VMs, {workers} worker(s): last PUT after {max(result['puts']):,.0f} s, {result['calls']:,} calls,"
+        f" {result['refused']:,} refused, {result['whole']:,} onboarded, {result['checks']:,} scheduled checks"
     )
-    return told
+    return result
 
 
 def _earliest(puts: int) -> float:
-    """The second before which nobody can have sent that many."""
+    """The earliest second at which that many can have been sent."""
     return max(max(0.0, puts - rate.capacity) * 60 / rate.refill for rate in write_buckets())
 
 
@@ -68,5 +68,5 @@ def _chart(puts: list[float], vms: int, within: int) -> Chart:
         "the buckets' limit": [(_earliest(count), float(count)) for count in steps],
     }
     return Chart(
-        "burst", f"{vms:,} VMs created within {within} s", "seconds", "extensions asked for", lines, dots=False
+        "burst", f"{vms:,} VMs created within {within} s", "seconds", "extensions requested", lines, dots=False
     )

@@ -1,4 +1,4 @@
-"""From nothing to the first event: what a new process takes, and how much of that is loading packages."""
+"""Cold start: the time of a new process to its first event, and the share of it that loads packages."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def measure(run: Run) -> Section:
         start.play("first")  # writes the byte code
         taken: dict[str, list[dict[str, Any]]] = {"imports": [], "first": [], "ignored": []}
         for _ in range(rounds):
-            for what, told in taken.items():
-                told.append(start.play(what))
+            for what, result in taken.items():
+                result.append(start.play(what))
         without = bare.play("first")
         grids = [] if run.quick else [_grid(start.loads(), bare.loads())]
-    seconds = {what: statistics.median(each["seconds"] for each in told) for what, told in taken.items()}
+    seconds = {what: statistics.median(each["seconds"] for each in result) for what, result in taken.items()}
     ratios = [
         first["seconds"] / imports["seconds"] for first, imports in zip(taken["first"], taken["imports"], strict=True)
     ]
@@ -79,13 +79,13 @@ class Start:
         self.environment = dict(environment)
 
     def play(self, what: str) -> dict[str, Any]:
-        """`seconds` from before the process to its event's end; the clock is that of the machine."""
+        """`seconds` from before the start of the process to the end of its event, by the machine's clock."""
         began = time.monotonic()
-        told: dict[str, Any] = json.loads(self._run([], what).stdout.splitlines()[-1])
-        return {**told, "seconds": told["at"] - began}
+        result: dict[str, Any] = json.loads(self._run([], what).stdout.splitlines()[-1])
+        return {**result, "seconds": result["at"] - began}
 
     def loads(self) -> Counter[str]:
-        """Microseconds of each package's own modules, on the way to the first event."""
+        """Microseconds that each package's own modules take to load, until the first event."""
         spent: Counter[str] = Counter()
         for microseconds, name in _IMPORT.findall(self._run(["-X", "importtime"], "first").stderr):
             spent[_package(name)] += int(microseconds)
@@ -100,7 +100,7 @@ class Start:
 
 
 def _package(module: str) -> str:
-    """`azure.mgmt.compute` for all that is in it; of others the first name; the standard library as one."""
+    """`azure.mgmt.compute` and the like for the SDK; otherwise the first name; the standard library as one."""
     parts = module.split(".")
     if parts[0] == "azure":
         return ".".join(parts[: 3 if parts[1:2] in (["mgmt"], ["data"], ["storage"]) else 2])
@@ -112,7 +112,7 @@ def _grid(loads: Counter[str], without: Counter[str]) -> Grid:
     rows = [(name, _ms(loads[name]), _ms(without[name])) for name in shown]
     rest, rest_without = (sum(spent.values()) - sum(spent[name] for name in shown) for spent in (loads, without))
     rows.append(("all others", _ms(rest), _ms(rest_without)))
-    title = "Loading on the way to the first onboarded VM, in ms by package (`-X importtime`, which adds some itself):"
+    title = "Loading until the first onboarded VM, in ms by package (`-X importtime`, which itself takes time):"
     return Grid(title, ("package", "with .pyc", "without"), rows)
 
 

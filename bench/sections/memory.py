@@ -1,4 +1,4 @@
-"""What the worker's memory comes to after many events."""
+"""The worker's memory after many events."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from bench.report import Figure, Section
 from bench.run import Run
 
 _EVENTS, _EACH = 10_000, 250
-_SETTLED = 2_000  # by then everything that is kept is there: connections, caches, compiled patterns
+_SETTLED = 2_000  # by then all long-lived objects exist: connections, caches, compiled patterns
 
 
 def measure(run: Run) -> Section:
-    """As many events in a quick run, too, but most of them of something else than a VM."""
+    """A quick run has as many events, but most of them are not about a VM."""
     new = 20 if run.quick else 1
     with run.parts() as parts:
         parts.record(0)
         parts.empty_storage()
-        told = run_child("bench.programs.memory", {"events": _EVENTS, "each": _EACH, "new": new}, parts.settings)
+        result = run_child("bench.programs.memory", {"events": _EVENTS, "each": _EACH, "new": new}, parts.settings)
         onboarded = parts.record()["calls"]["put"]
     if onboarded != _EVENTS // new:
-        raise BenchFailed(f"{onboarded} installs were asked for, and not {_EVENTS // new}")
-    grown = [(int(number), float(megabytes)) for number, megabytes in told["resident_mb"]]
+        raise BenchFailed(f"{onboarded} installs were requested instead of {_EVENTS // new}")
+    grown = [(int(number), float(megabytes)) for number, megabytes in result["resident_mb"]]
     first, last = grown[0][1], grown[-1][1]
     settled = next(megabytes for number, megabytes in grown if number >= _SETTLED)
     growth = 1024 * (last - settled) / ((_EVENTS - _SETTLED) / 1000)

@@ -1,4 +1,4 @@
-"""The table of a large fleet, read as a person or a program reads it: `onboard status`."""
+"""Reading the table of a large fleet, as a person or a program does: `onboard status`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def measure(run: Run) -> Section:
     with run.parts() as parts:
         parts.empty_storage()
         run_child("bench.programs.fleet", {"vms": rows}, parts.settings)
-        told = {what: _status(what, parts, run) for what in ("reading", "totals", "json", "text")}
-    _check(told, rows)
-    counted, listed, shown = told["totals"], told["json"], told["text"]
-    reading = float(told["reading"]["seconds"])
+        result = {what: _status(what, parts, run) for what in ("reading", "totals", "json", "text")}
+    _check(result, rows)
+    counted, listed, shown = result["totals"], result["json"], result["text"]
+    reading = float(result["reading"]["seconds"])
     return Section(
         "table",
         [
@@ -32,25 +32,29 @@ def measure(run: Run) -> Section:
             Figure("table.text_s", shown["seconds"], "`onboard status`: process start to the last page"),
             Figure("table.json_rows_per_s", rows / listed["seconds"], "`onboard status --json`"),
             Figure("table.reading_s", reading, "bare aiohttp that reads the rows and parses their JSON"),
-            Figure("table.totals_ratio_to_reading", counted["seconds"] / reading, "totals, to reading whole rows"),
-            Figure("table.json_ratio_to_reading", listed["seconds"] / reading, "all rows, to the same"),
+            Figure(
+                "table.totals_ratio_to_reading",
+                counted["seconds"] / reading,
+                "totals, compared with reading whole rows",
+            ),
+            Figure("table.json_ratio_to_reading", listed["seconds"] / reading, "all rows, compared with the same"),
             Figure("table.peak_mb", max(counted["peak_mb"], listed["peak_mb"], shown["peak_mb"]), "", at_most=_MOST_MB),
         ],
     )
 
 
 def _status(what: str, parts: Parts, run: Run) -> dict[str, Any]:
-    told = run_child("bench.programs.table", {"what": what}, parts.settings)
-    run.say(f"{what:8} {told['seconds']:6.2f} s")
-    return told
+    result = run_child("bench.programs.table", {"what": what}, parts.settings)
+    run.say(f"{what:8} {result['seconds']:6.2f} s")
+    return result
 
 
-def _check(told: dict[str, dict[str, Any]], rows: int) -> None:
-    """A figure counts only if what was shown is what is there."""
-    counted = json.loads(told["totals"]["last"])
+def _check(result: dict[str, dict[str, Any]], rows: int) -> None:
+    """A figure counts only if the output is correct and complete."""
+    counted = json.loads(result["totals"]["last"])
     if counted != {"rows": rows, "outcomes": dict(totals(rows))}:
         raise BenchFailed(f"onboard status --totals says {counted}")
-    if told["json"]["lines"] != rows or told["reading"]["rows"] != rows:
-        raise BenchFailed(f"of {rows} rows, {told['json']['lines']} were shown and {told['reading']['rows']} read")
-    if not told["text"]["last"].startswith(f"{rows:,} rows: "):
-        raise BenchFailed(f"onboard status ends with {told['text']['last']!r}")
+    if result["json"]["lines"] != rows or result["reading"]["rows"] != rows:
+        raise BenchFailed(f"of {rows} rows, {result['json']['lines']} were shown and {result['reading']['rows']} read")
+    if not result["text"]["last"].startswith(f"{rows:,} rows: "):
+        raise BenchFailed(f"onboard status ends with {result['text']['last']!r}")

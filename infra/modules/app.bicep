@@ -1,4 +1,4 @@
-// The function app on Flex Consumption. Runtime, package and scale are in functionAppConfig: Flex takes no settings for them.
+// The function app on Flex Consumption. Runtime, package and scale are in functionAppConfig: Flex has no app settings for them.
 param name string
 param planName string
 param location string
@@ -13,7 +13,7 @@ param settings object
 // The product and Azure call the public cloud by different names.
 var cloud = (environment().name == 'AzureCloud') ? 'AzurePublicCloud' : environment().name
 
-// Addresses, not __accountName: the host takes that for a name in the public cloud.
+// Addresses instead of __accountName, which the host resolves in the public cloud only.
 var ownSettings = {
   AzureWebJobsStorage__credential: 'managedidentity'
   AzureWebJobsStorage__clientId: clientId

@@ -1,4 +1,4 @@
-// One system topic of this subscription, and what of it goes to the function.
+// One system topic of this subscription, and the events that are sent to the function.
 param name string
 param topicType string
 param eventTypes array
@@ -28,7 +28,7 @@ resource events 'Microsoft.EventGrid/systemTopics/eventSubscriptions@2025-02-15'
       endpointType: 'AzureFunction'
       properties: {
         resourceId: '${functionAppId}/functions/on_resource_event'
-        // A batch with one failure comes again as a whole.
+        // After one failure a batch is delivered again as a whole.
         maxEventsPerBatch: 1
       }
     }

@@ -1,4 +1,4 @@
-// The app's right to the VMs of one resource group.
+// The app's role on the VMs of one resource group.
 param principalId string
 param roleId string
 

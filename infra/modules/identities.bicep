@@ -1,5 +1,5 @@
-// Two identities: the app's, and the one that Event Grid stores undeliverable events with.
-// They are made ahead of what uses them, so that their roles have come into force by then.
+// Two identities: one for the app, and one with which Event Grid stores undeliverable events.
+// They are created before the resources that use them, so that their roles are effective by then.
 param appName string
 param eventsName string
 param location string

@@ -1,4 +1,4 @@
-// Where the app's logs go. The record of what happened to a VM is the table: these logs may be sampled.
+// The app's logs. They may be sampled; the complete record of a VM is the table.
 param workspaceName string
 param insightsName string
 param location string

@@ -1,4 +1,4 @@
-// The storage account of the host, the table and the queue. No key opens it: each access is by role.
+// The storage account of the host, the table and the queue. Keys are off: each access is by role.
 param name string
 param location string
 param tags object

@@ -1,4 +1,4 @@
-// The topic that final outcomes are published to. The app publishes with its identity; there are no keys.
+// The topic for final outcomes. The app publishes with its identity; there are no keys.
 param name string
 param location string
 param tags object

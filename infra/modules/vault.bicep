@@ -1,4 +1,4 @@
-// The vault that holds the workspace key. The app setting is a reference to it; no other place knows the key.
+// The vault with the workspace key. The app setting is a reference to it; the key is nowhere else.
 param name string
 param location string
 param tags object
@@ -40,5 +40,5 @@ resource access 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-// Names no version: a key that is exchanged in the vault reaches the app within a day.
+// Without a version: a key that is replaced in the vault reaches the app within a day.
 output omsWorkspaceKeyReference string = '@Microsoft.KeyVault(SecretUri=${secret.properties.secretUri})'

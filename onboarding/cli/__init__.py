@@ -1,1 +1,1 @@
-"""The command line. One module per command."""
+"""The command line: one module for each command."""

@@ -1,5 +1,6 @@
-"""What goes to people: a terminal in its own width, everything else in 120 columns. Texts come from images, handlers
-and ARM: nothing in them may steer the terminal."""
+"""Output for people: as wide as the terminal, or 120 columns where the output is not a terminal.
+
+Texts come from images, extension handlers and ARM, so control characters in them are made harmless."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ def open_console() -> Console:
 
 
 def plain_table(*columns: str) -> Table:
-    """A table without lines; a column takes what it needs."""
+    """A table without lines; each column is as wide as its content needs."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for name in columns:
         table.add_column(name, overflow="fold")

@@ -1,4 +1,4 @@
-"""The app settings that a command works with: the process's environment, and over it those of a file."""
+"""The app settings of a command: the environment of the process, overridden by a settings file if one is given."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from onboarding.cli.io import BadInput, read_text
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
-    what = "local.settings.json whose values are used; they win over variables of the same names in the environment"
+    what = "a local.settings.json; its values override environment variables of the same name"
     parser.add_argument("--settings", metavar="FILE", help=what)
 
 
 def environment_of(args: argparse.Namespace) -> Mapping[str, str]:
-    """The settings. Those of a file become the process's own, before the libraries are loaded that look there: for the
-    identity to use, for certificate authorities, for proxies."""
+    """The settings. Those of a file become environment variables of the process before libraries are loaded that read
+    the environment: for the identity, for certificate authorities, for proxies."""
     if args.settings:
         for name, value in read_settings_file(args.settings).items():
             try:
@@ -29,8 +29,8 @@ def environment_of(args: argparse.Namespace) -> Mapping[str, str]:
 
 
 @contextmanager
-def own_environment() -> Iterator[None]:
-    """What becomes part of the process's environment in here is gone afterwards."""
+def restored_environment() -> Iterator[None]:
+    """Restores the environment of the process at the end of the block."""
     before = dict(os.environ)
     try:
         yield
@@ -40,7 +40,7 @@ def own_environment() -> Iterator[None]:
 
 
 def read_settings_file(path: str) -> dict[str, str]:
-    """The `Values` of a file in the format of Core Tools."""
+    """The `Values` of a local.settings.json, the file format of Azure Functions Core Tools."""
     try:
         raw = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:

@@ -1,5 +1,5 @@
-"""What every command shares: the error for bad input, the one way in for files and standard input, and JSON that steers
-no terminal."""
+"""What all commands share: the error for bad input, reading files and standard input, and JSON that is safe to print
+on a terminal."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _HEAD = 4096
 
 
 class BadInput(Exception):
-    """The caller's input is wrong; the text names the input, the place in it and the mend. Exit code 2."""
+    """The caller's input is wrong; the text names the input, the place in it and the fix. Exit code 2."""
 
 
 def read_text(path: str, limit: int = MAX_BYTES, errors: str = "strict") -> str:
-    """A file's text, or standard input's for `-`, whatever its encoding; a byte order mark is dropped.
+    """The text of a file, or of standard input for `-`, in any encoding; a byte order mark is dropped.
 
-    `errors="replace"` is for messages, of which one byte may be damaged; anything else is refused then."""
-    with _opened(path) as source:
+    `errors="replace"` keeps a text with a damaged byte, such as a pasted message; otherwise such a text is refused."""
+    with _open_input(path) as source:
         content = source.read(limit + 1)
     try:
         if len(content) > limit:
@@ -39,12 +39,12 @@ def read_text(path: str, limit: int = MAX_BYTES, errors: str = "strict") -> str:
 
 
 def read_page(path: Path) -> str:
-    """The text of a file that is to be written again, which standard input cannot be."""
+    """The text of a file that the command will write again; `-` is a file name here and not standard input."""
     return read_text(str(path.absolute()))
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file as UTF-8, or say why it cannot be."""
+    """Write a file as UTF-8. Raises BadInput where it cannot be written."""
     try:
         path.write_text(text, encoding="utf-8")
     except (OSError, ValueError) as error:
@@ -54,31 +54,32 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def open_text(path: str) -> Iterator[IO[str]]:
-    """The same text to be read piece by piece. A byte that has no meaning is replaced, and does not stop the rest."""
-    with _opened(path) as source:
+    """Open a file or standard input as text, to read it in pieces. A damaged byte is replaced and does not end the
+    reading."""
+    with _open_input(path) as source:
         head = b""
         # A pipe may bring its first bytes one by one.
         while len(head) < 4 and (more := source.read1(_HEAD)):  # type: ignore[attr-defined]
             head += more
         text = io.TextIOWrapper(
-            cast(IO[bytes], io.BufferedReader(_Joined(head, source))), encoding_of(head), errors="replace"
+            cast(IO[bytes], io.BufferedReader(_PrefixedStream(head, source))), encoding_of(head), errors="replace"
         )
         yield text
 
 
-def nobody_pipes() -> bool:
-    """Whether standard input is a terminal, at which a person would wait for an answer."""
+def is_interactive() -> bool:
+    """Whether standard input is a terminal: then nobody pipes anything in, and reading would wait for the keyboard."""
     return sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
 
 
 def shown(path: str) -> str:
-    """What messages call the input."""
+    """The name of the input in messages."""
     return "standard input" if path == "-" else path
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[BinaryIO]:
-    """The bytes of a file or of standard input. Raises BadInput, also for what goes wrong while they are read."""
+def _open_input(path: str) -> Iterator[BinaryIO]:
+    """The bytes of a file or of standard input. Raises BadInput, also for an error while they are read."""
     if path == "-" and (sys.stdin is None or sys.stdin.closed):
         raise BadInput("standard input: is closed; give a file, or pipe the input in")
     if "\0" in path:
@@ -90,14 +91,14 @@ def _opened(path: str) -> Iterator[BinaryIO]:
             with open(path, "rb") as file:
                 yield file
     except BrokenPipeError:
-        raise  # it is the output that is gone
+        raise  # the reader of our output is gone; the input is not the problem
     except OSError as error:
         what = f"cannot be read ({error.strerror})"
         raise BadInput(f"{shown(path)}: {what}; give a file, or - for standard input") from None
 
 
-class _Joined(io.RawIOBase):
-    """Bytes that were read already, and what follows them."""
+class _PrefixedStream(io.RawIOBase):
+    """A stream of bytes that were read already, followed by the rest of their source."""
 
     def __init__(self, head: bytes, rest: BinaryIO) -> None:
         self._head = head
@@ -113,10 +114,15 @@ class _Joined(io.RawIOBase):
         return len(found)
 
 
-def as_json(value: Any, indent: int | None = None) -> str:
-    """JSON for programs and for people: letters of all languages as they are, everything that is not printable escaped.
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: `1 file`, `2 files`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
-    What YAML knows and JSON does not (dates, keys that are no text) is written as text, or left out."""
+
+def as_json(value: Any, indent: int | None = None) -> str:
+    """JSON for programs and people: letters of all languages stay, unprintable characters are escaped.
+
+    YAML knows values that JSON does not: dates are written as text, keys that are not text are left out."""
     text = json.dumps(value, indent=indent, ensure_ascii=False, default=str, skipkeys=True)
     if text.isprintable():
         return text

@@ -1,4 +1,4 @@
-"""`onboard`: the command line. One module per command; each brings its own arguments and says its exit codes."""
+"""`onboard`: the command line. Each command has a module, which defines its arguments and documents its exit codes."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import logging
 import sys
 from collections.abc import Mapping, Sequence
 
-from onboarding.cli.environment import own_environment
+from onboarding.cli.environment import restored_environment
 from onboarding.cli.io import BadInput
 from onboarding.domain.errors import ConfigurationError
 from onboarding.domain.json_access import printable
 from onboarding.domain.masking import mask
 
-# Where each command is, in the order of the help.
+# The module of each command, in the order of the help.
 COMMANDS: Mapping[str, str] = {
     "check": "images.check",
     "compare": "images.compare",
@@ -34,14 +34,14 @@ COMMANDS: Mapping[str, str] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; its exit code is the process's. 2 means that the input was bad, and says where."""
+    """Run one command and return the exit code of the process. 2 means bad input."""
     args = build_parser().parse_args(argv)
     if args.debug:
         _log_everything()
-    else:  # it tells in a page of warnings what it tried; what came of it is said by the command
+    else:  # azure-identity logs a page of warnings about each credential it tries; the command reports the result
         logging.getLogger("azure.identity").setLevel(logging.ERROR)
     try:
-        with own_environment():
+        with restored_environment():
             code: int = args.run(args)
     except (BadInput, ConfigurationError) as error:
         print(printable(f"onboard {args.command}: {error}", lines=True), file=sys.stderr)
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The arguments of every command."""
-    parser = argparse.ArgumentParser(prog="onboard", description="Onboarding of Azure VMs, by hand and by eye.")
+    parser = argparse.ArgumentParser(prog="onboard", description="Onboard Azure VMs by hand, and see what was done.")
     parser.add_argument("--debug", action="store_true", help="log every step to standard error, secrets masked")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in COMMANDS.values():
@@ -63,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 class _MaskingFormatter(logging.Formatter):
-    """Other people's libraries log too, and what they quote is not known beforehand."""
+    """Masks secrets in every line: other libraries log too, and nobody knows what they quote."""
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(mask(super().format(record)), lines=True)

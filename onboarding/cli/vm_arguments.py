@@ -1,4 +1,4 @@
-"""How commands are told which VMs: by id, by name with a resource group, or as ids or VMs on standard input."""
+"""The arguments that select VMs: ids, names with a resource group, or ids or VMs on standard input."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import io
 from collections.abc import Iterator, Mapping
 
-from onboarding.cli.images.check_input import Item, read_listed
+from onboarding.cli.images.check_input import InputItem, read_list_items
 from onboarding.cli.io import MAX_LIST, BadInput, read_text
 from onboarding.domain.machine.machine_formats import Unrecognised, read_id
 from onboarding.domain.resource_id import VmId, parse_id
@@ -15,22 +15,29 @@ _SUBSCRIPTION = "AZURE_SUBSCRIPTION_ID"
 
 
 def add_vms(parser: argparse.ArgumentParser, *, several: bool) -> None:
-    """The arguments; `vms` is what they become."""
+    """Add the arguments; `read_vms` reads them."""
     what = (
-        "ids, or names with -g; - reads ids, or a list of VMs, from standard input"
+        "ids, or names with -g; - reads ids or a list of VMs from standard input"
         if several
-        else "its id, or its name with -g"
+        else "id of the VM, or its name with -g"
     )
     parser.add_argument("vms", nargs="*" if several else "?", metavar="VM", help=what)
-    parser.add_argument("-g", "--resource-group", metavar="GROUP", default="")
-    parser.add_argument("-n", "--name", metavar="NAME", default="", help="the VM's name in that group")
-    parser.add_argument("--subscription", metavar="ID", default="", help=f"with -g (default: {_SUBSCRIPTION})")
+    parser.add_argument(
+        "-g", "--resource-group", metavar="GROUP", default="", help="the resource group of VMs given by name"
+    )
+    parser.add_argument("-n", "--name", metavar="NAME", default="", help="name of a VM in that group")
+    parser.add_argument(
+        "--subscription",
+        metavar="ID",
+        default="",
+        help=f"the subscription of that group (default: the setting {_SUBSCRIPTION})",
+    )
 
 
 def read_vms(args: argparse.Namespace, environment: Mapping[str, str]) -> tuple[VmId, ...]:
-    """The VMs that the arguments name, each once."""
+    """The VMs that the arguments select, each once."""
     given = args.vms if isinstance(args.vms, list) else [args.vms] if args.vms else []
-    texts = [*_with_input(given), *([args.name] if args.name else [])]
+    texts = [*_expand_stdin(given), *([args.name] if args.name else [])]
     found: dict[str, VmId] = {}
     for number, text in enumerate(texts, 1):
         vm = _vm(text, f"VM {number}", args, environment)
@@ -45,16 +52,16 @@ def read_vm(args: argparse.Namespace, environment: Mapping[str, str]) -> VmId:
     return vms[0]
 
 
-def _with_input(given: list[str]) -> Iterator[str]:
+def _expand_stdin(given: list[str]) -> Iterator[str]:
     for text in given:
         if text == "-":
-            yield from map(_id_of, read_listed(io.StringIO(read_text("-", MAX_LIST)), "standard input"))
+            yield from map(_id_of, read_list_items(io.StringIO(read_text("-", MAX_LIST)), "standard input"))
         else:
             yield text
 
 
-def _id_of(item: Item) -> str:
-    """An id, a name, or that of a VM in any form."""
+def _id_of(item: InputItem) -> str:
+    """The id or the name that an item of standard input gives: as a text, or as a VM in any form."""
     try:
         return read_id(item.value)
     except Unrecognised as error:

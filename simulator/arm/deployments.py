@@ -1,7 +1,7 @@
-"""Template deployments at a resource group: validate, put the resources in the order of their dependencies, and tell
-how it went. Virtual machines and their extensions are deployed; other types are refused by name.
+"""Template deployments at a resource group: validate, put the resources in the order of their dependencies, report the
+result. Virtual machines and their extensions can be deployed; other types are refused by name.
 
-Each resource is put as its own PUT would put it, so its operation, its event and its failures are the same.
+Each resource is put as by its own PUT, so its operation, its event and its failures are the same.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from simulator.arm.http.errors import ArmError
 from simulator.arm.platform import Platform
 from simulator.arm.template_expressions import Surroundings, invalid_template
 
-_POLL = 2.0  # simulated seconds between looks at a resource's operation
+_POLL = 2.0  # simulated seconds between polls of a resource's operation
 _TYPES = ("microsoft.compute/virtualmachines", "microsoft.compute/virtualmachines/extensions")
 _SECURE = ("securestring", "secureobject")
 _NAME = re.compile(r"[-\w.()]{1,64}")
@@ -28,7 +28,7 @@ type Put = Callable[[str, Mapping[str, Any], Caller], Operation]
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One resource of a template with its expressions worked out; `path` is type and names below the group."""
+    """One resource of a template with its expressions evaluated; `path` is type and names below the group."""
 
     path: str
     body: Mapping[str, Any] = field(repr=False)
@@ -60,12 +60,12 @@ class Deployment:
         }
 
     def status(self) -> dict[str, Any]:
-        """What the poll shows."""
+        """The answer to a poll."""
         return {"status": self.state} | ({"error": dict(self.error)} if self.error is not None else {})
 
 
 class Deployments:
-    """`put` writes one resource by its full id, and raises what ARM says to it."""
+    """All deployments; `put` writes one resource by its full id, and raises ARM's refusal."""
 
     def __init__(self, platform: Platform, put: Put) -> None:
         self._platform = platform
@@ -73,7 +73,7 @@ class Deployments:
         self._deployments: dict[str, Deployment] = {}
 
     def begin(self, scope: tuple[str, str, str], name: str, body: Mapping[str, Any], caller: Caller) -> Deployment:
-        """Take a template; `scope` is subscription, group and the group's location. Raises what is wrong with it."""
+        """Accept a template; `scope` is subscription, group and the group's location. Raises ArmError if it is bad."""
         subscription, group, location = scope
         if not _NAME.fullmatch(name):
             raise ArmError(400, "InvalidDeploymentName", f"The deployment name '{name}' is invalid.", gateway=True)
@@ -143,11 +143,11 @@ def _parameters(declared: Mapping[str, Any], given: Mapping[str, Any], scope: Su
     for name in given:
         if name.lower() not in {key.lower() for key in declared}:
             raise invalid_template(f"The template parameters '{name}' in the parameters file are not valid")
-    told = {name.lower(): value for name, value in given.items()}
+    given_by_name = {name.lower(): value for name, value in given.items()}
     values: dict[str, Any] = {}
     for name, declaration in declared.items():
-        if name.lower() in told:
-            values[name] = told[name.lower()].get("value")
+        if name.lower() in given_by_name:
+            values[name] = given_by_name[name.lower()].get("value")
         elif "defaultValue" in declaration:
             values[name] = scope.evaluate(declaration["defaultValue"])
         else:
@@ -208,7 +208,7 @@ def _needs(resource: Resource, known: Mapping[str, Resource]) -> set[str]:
 
 
 def _plain(name: str, known: Mapping[str, Resource]) -> str:
-    """A dependency as a path below the group: it may be a full id, `type/name`, or a name alone."""
+    """A dependency as a path below the group, from a full id, from `type/name`, or from a name alone."""
     path = name.lower().rpartition("/providers/")[2]
     named = [key for key in known if key.rpartition("/")[2] == path]
     return named[0] if len(named) == 1 else path

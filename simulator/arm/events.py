@@ -1,7 +1,7 @@
 """Event Grid events of ARM, raised when an operation has ended: the Event Grid schema, exactly as Azure fills it.
 
-The claims hold invented names, addresses and ids on purpose: whatever logs or stores them is found by a search.
-As in Azure the resource group is not always spelled as it is stored.
+The claims hold invented names, addresses and ids, so that a search finds every place that logs or stores them.
+As in Azure, the resource group is not always spelled as it is stored.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Publish = Callable[[dict[str, Any]], object]
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sent a write, and what of the request shows in its event. `person` says whether a human is behind it."""
+    """Who sent a write, and the parts of the request that its event contains. `person`: whether a human sent it."""
 
     principal: str
     person: bool = False
@@ -40,7 +40,7 @@ class Caller:
 
 
 def owner() -> Caller:
-    """The person to whom the fleet belongs."""
+    """The person who owns the fleet."""
     return Caller("5f0d6c5e-0000-4000-8000-0000000000bb", person=True)
 
 
@@ -66,7 +66,7 @@ _OUTCOMES = {"Succeeded": "Success", "Failed": "Failure", "Canceled": "Cancel"}
 
 
 class Events:
-    """Builds an event for each change and hands it on."""
+    """Builds an event for each change and publishes it."""
 
     def __init__(self, clock: Clock, seed: int, tenant: str, publish: Publish) -> None:
         self._clock = clock
@@ -79,7 +79,7 @@ class Events:
             self._publish(self._event(change))
 
     def close(self) -> None:
-        """Nobody listens any more."""
+        """Publish no further events."""
         self._publish = None
 
     def _event(self, change: Change) -> dict[str, Any]:

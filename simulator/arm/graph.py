@@ -1,7 +1,8 @@
-"""Resource Graph: answers the product's queries by evaluating them over an index of what there is.
+"""Resource Graph: answers the product's queries by evaluating them over an index of all resources.
 
-The index is a copy that may be as old as `Options.index_lag` says. What the caller may not read is passed over in
-silence, as Azure does. Quota: 15 queries in 5 seconds for each caller, told in every answer.
+The index is a copy that may be as old as `Options.index_lag`. Resources that the caller may not read are left out
+without an error, as in Azure. The quota is 15 queries in 5 seconds for each caller; every answer has it in its
+headers.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _RESOURCES = (
 
 @dataclass(slots=True)
 class _Session:
-    """What is left of an answer that is read page by page."""
+    """The rest of an answer that is read page by page."""
 
     rows: Rows
     at: int
@@ -61,7 +62,7 @@ class Graph:
             raise _bad_request("InvalidSkipToken", "The skip token is invalid or has expired.")  # invented words
         page = session.rows[session.at : session.at + top]
         following = session.at + len(page)
-        told: dict[str, Any] = {
+        answer: dict[str, Any] = {
             "totalRecords": len(session.rows),
             "count": len(page),
             "data": page,
@@ -69,14 +70,14 @@ class Graph:
             "resultTruncated": "false",
         }
         if following < len(session.rows):
-            told["$skipToken"] = secrets.token_urlsafe(24)
-            self._sessions[told["$skipToken"]] = _Session(session.rows, following)
-        return told, headers
+            answer["$skipToken"] = secrets.token_urlsafe(24)
+            self._sessions[answer["$skipToken"]] = _Session(session.rows, following)
+        return answer, headers
 
     def _evaluate(self, body: Mapping[str, Any], principal: str) -> Rows:
-        asked = body.get("subscriptions")
+        requested = body.get("subscriptions")
         known = set(self._platform.machines.subscriptions)
-        visible = known if asked is None else known & {str(each).lower() for each in asked}
+        visible = known if requested is None else known & {str(each).lower() for each in requested}
         if not visible:
             message = "There must be at least one subscription that is eligible to contain resources."
             raise _bad_request("NoValidSubscriptionsInQueryRequest", message)
@@ -150,9 +151,9 @@ class Graph:
                 "Client application has been throttled and should not attempt to repeat the request until an amount of"
                 " time has elapsed. Please see https://aka.ms/resourcegraph-throttling for help."
             )
-            told = {"x-ms-user-quota-remaining": "0", "Retry-After": str(wait), **headers}
+            refusal = {"x-ms-user-quota-remaining": "0", "Retry-After": str(wait), **headers}
             details = [{"code": "RateLimiting", "message": message}]
-            raise ArmError(429, "RateLimiting", _SUPPORT, headers=told, details=details)
+            raise ArmError(429, "RateLimiting", _SUPPORT, headers=refusal, details=details)
         quota.used += 1
         return {"x-ms-user-quota-remaining": str(max(0, _QUERIES - quota.used)), **headers}
 

@@ -1,7 +1,7 @@
-"""As much of Kusto's language as the product's queries use, evaluated over rows; anything else is refused.
+"""The part of Kusto's language that the product's queries use, evaluated over rows; anything else is refused.
 
-A query is read into a chain of steps, each from rows to rows, and every name is looked up in the columns that are there
-at that place, so that a misspelt one is an error and not a null.
+A query is parsed into a chain of steps, each from rows to rows. Every name has to be one of the columns at its place,
+so a misspelt name is an error and not a null.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ type Row = dict[str, Any]
 type Rows = list[Row]
 type Value = Callable[[Row], Any]
 type Step = Callable[[Rows], Rows]
-type Tables = Mapping[str, tuple[tuple[str, ...], Callable[[], Rows]]]  # columns, and what makes the rows
+type Tables = Mapping[str, tuple[tuple[str, ...], Callable[[], Rows]]]  # columns, and the function that makes the rows
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<text>'(?:[^'\\]|\\.)*')|(?P<number>\d+)|(?P<name>[A-Za-z_]\w*(?:-[a-z]\w*)?)|(?P<sign>=~|==|[|(),=.]))"
@@ -23,7 +23,7 @@ _TOKEN = re.compile(
 
 
 class Refused(Exception):
-    """The query cannot be read; `token` is where it ends to make sense."""
+    """The query cannot be parsed; `token` is the first token that does not fit."""
 
     def __init__(self, message: str, token: str, position: int) -> None:
         super().__init__(message)
@@ -39,7 +39,7 @@ class _Token:
 
 
 def evaluate(query: str, tables: Tables) -> Rows:
-    """The rows that a query asks for. Raises Refused."""
+    """The rows of a query. Raises Refused."""
     parser = _Parser(_tokens(query), tables)
     _, run = parser.pipeline()
     parser.expect("end")
@@ -59,7 +59,7 @@ def _tokens(query: str) -> list[_Token]:
 
 
 class _Parser:
-    """Reads from left to right; `_columns` are those that the step being read can name."""
+    """Parses from left to right; `_columns` are the columns that the current step can name."""
 
     def __init__(self, tokens: list[_Token], tables: Tables) -> None:
         self._tokens = tokens

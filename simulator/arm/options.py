@@ -1,4 +1,4 @@
-"""What can be switched on the simulator; the defaults are what Azure does."""
+"""The options of the simulator; the defaults behave like Azure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ AMA_HANDLER = "Microsoft.Azure.Monitor.AzureMonitorLinuxAgent"
 
 
 class ConcurrentWrites(StrEnum):
-    """What a second write to a VM meets while the first is under way."""
+    """What happens to a second write to a VM while the first is under way."""
 
     REFUSE = "refuse"
     PREEMPT = "preempt"
@@ -21,7 +21,7 @@ class ConcurrentWrites(StrEnum):
 
 
 class ThrottleWait(StrEnum):
-    """Where a 429 of compute says how long to wait; Azure does all of these."""
+    """Where a 429 of compute has the time to wait; Azure does all of these."""
 
     RETRY_AFTER = "retry-after"
     END_TIME = "end-time"
@@ -31,26 +31,31 @@ class ThrottleWait(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """`identities` maps a user-assigned identity's client id to its principal id. `newest` pins the newest handler
-    version that the artifact repository knows, so that a run can take place in 2017. `workspaces` maps workspace id
-    to key; empty means that any well-formed key is accepted. `index_lag` is how many simulated seconds Resource Graph
-    may be behind; `management_groups` maps a subscription to the groups that it is in, the nearest first. `durations`
-    replace what was measured (`durations.read_ranges`). `operation_lifetime` is in simulated seconds, `token_lifetime`
-    in real ones, because the credential's own clock decides about renewal."""
+    """How the simulated ARM behaves."""
 
     subscriptions: tuple[str, ...] = ("00000000-0000-4000-8000-000000000001",)
     tenant_id: str = "72f988bf-0000-4000-8000-00000000a3c1"
     principal_id: str = "9c2f7c1e-0000-4000-8000-0000000000aa"
+    """The principal of the system-assigned identity."""
     identities: Mapping[str, str] = field(default_factory=dict)
+    """Principal ids of user-assigned identities, by client id."""
     audiences: tuple[str, ...] = ("https://management.azure.com", "https://management.core.windows.net")
     limits: bool = True
+    """Whether token buckets and quotas apply."""
     throttle_wait: ThrottleWait = ThrottleWait.RETRY_AFTER
     concurrent_writes: ConcurrentWrites = ConcurrentWrites.REFUSE
     page_size: int = 50
     index_lag: float = 0.0
+    """How many simulated seconds Resource Graph may be behind."""
     management_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The management groups of each subscription, the nearest first."""
     token_lifetime: float = 86_400.0
+    """In real seconds, because the credential's own clock decides about renewal."""
     operation_lifetime: float = 86_400.0
+    """In simulated seconds."""
     newest: Mapping[str, str] = field(default_factory=lambda: {OMS_HANDLER: "1.3"})
+    """The newest published version of a handler, so that a run can take place in 2017."""
     durations: Mapping[str, Range] = field(default_factory=dict)
+    """Ranges that replace the measured ones (`durations.read_ranges`)."""
     workspaces: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The key of each workspace id; empty: every well-formed key is accepted."""

@@ -1,4 +1,4 @@
-"""What every part of the simulated platform works with: time, chance, state, operations and events."""
+"""What all parts of the simulated platform share: time, chance, state, operations and events."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Platform:
     artifacts: Artifacts
 
     def start(self, machine: Machine, change: Change, *, advise_wait: bool = False) -> Operation:
-        """A running operation for that change; those of VMs tell pollers how long to wait, those of extensions not."""
+        """Start an operation for that change; polls of VM operations have a Retry-After, those of extensions not."""
         wait = self.durations.draw("retry-after", change.resource_id) if advise_wait else None
         return self.operations.start(change, machine.location, retry_after=wait)
 
     def end(self, operation: Operation, error: Mapping[str, Any] | None = None, *, canceled: bool = False) -> None:
-        """End the operation, unless something ended it before, and raise its event."""
+        """End the operation, unless it has ended already, and raise its event."""
         if operation.running:
             self.operations.finish(operation, error, canceled=canceled)
             self.events.raise_for(replace(operation.change, status=operation.status))

@@ -1,6 +1,6 @@
-"""The state of subscriptions and groups that makes ARM itself refuse: roles, deny policies, locks, registration.
+"""The state of subscriptions and groups because of which ARM refuses: roles, deny policies, locks, registration.
 
-These are states, not canned answers: they hold for every request until they are taken back.
+These are states, not scripted answers: they apply to every request until they are removed.
 """
 
 from __future__ import annotations
@@ -48,8 +48,10 @@ _RESOURCES = {
 
 @dataclass(slots=True)
 class Scopes:
-    """Scopes are ids (`/subscriptions/…`, with or without a group), compared without case. `roles` maps a principal to
-    (scope, action pattern) pairs; a principal without an entry may do everything."""
+    """The state of all scopes. Scopes are ids (`/subscriptions/…`, with or without a group), compared without case.
+
+    `roles` maps a principal to (scope, action pattern) pairs; a principal without an entry may do everything.
+    """
 
     roles: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     locks: set[str] = field(default_factory=set)
@@ -59,7 +61,7 @@ class Scopes:
     going: set[str] = field(default_factory=set)
 
     def grant(self, principal: str, scope: str, action: str) -> None:
-        """Narrow that principal to what it was granted; `action` like `Microsoft.Compute/virtualMachines/read`."""
+        """Grant `action`, such as `Microsoft.Compute/virtualMachines/read`; every other action is refused then."""
         self.roles.setdefault(principal, []).append((scope.lower(), action.lower()))
 
     def lock(self, scope: str) -> None:
@@ -70,20 +72,20 @@ class Scopes:
         self.denied[scope.lower()] = handler.lower()
 
     def may_read(self, principal: str, resource_id: str) -> bool:
-        """Whether a role of that principal lets it read the VM or extension."""
+        """Whether the principal has a role to read the VM or extension."""
         action = "microsoft.compute/virtualmachines/read"
         roles = self.roles.get(principal)
         return roles is None or any(_within(resource_id, s) and fnmatch(action, a) for s, a in roles)
 
     def may_see(self, principal: str, subscription: str) -> bool:
-        """Whether that principal has any role in the subscription, on whatever it may be."""
+        """Whether the principal has any role on the subscription or on something in it."""
         roles = self.roles.get(principal)
         return roles is None or any(_within(scope, f"/subscriptions/{subscription}".lower()) for scope, _ in roles)
 
     def check(self, target: Target, method: str, principal: str, body: Mapping[str, Any]) -> None:
         """Raise ARM's refusal of this request, if there is one."""
         if target.kind in (Kind.GRAPH_QUERY, Kind.SUBSCRIPTION_LIST):
-            return  # these leave out what the caller may not see
+            return  # these answers leave out what the caller may not read
         path = _path(target)
         self._check_role(target, path, principal)
         if method == "GET" or target.kind is Kind.PROVIDER_REGISTER:
@@ -153,8 +155,8 @@ def _disallowed(name: str, subscription: str) -> ArmError:
             "policyDefinition": {"name": title, "id": definition},
         }
     ]
-    told = json.dumps(identifiers, separators=(",", ":"))
-    message = f"Resource '{name}' was disallowed by policy. Policy identifiers: '{told}'."
+    listed = json.dumps(identifiers, separators=(",", ":"))
+    message = f"Resource '{name}' was disallowed by policy. Policy identifiers: '{listed}'."
     info = {"policyDefinitionDisplayName": title, "policyAssignmentId": assignment, "policyDefinitionId": definition}
     return ArmError(
         403,

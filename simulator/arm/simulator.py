@@ -1,7 +1,7 @@
-"""Azure Resource Manager on the laptop: the object that tests, demo and bench hold.
+"""Azure Resource Manager on the laptop: the object that tests, demo and bench use.
 
-It answers over TLS like ARM, issues tokens like App Service, and publishes an event for every finished write. What
-the fleet's owners and other deployers do goes through the methods here and is not counted as the product's calls.
+It answers over TLS like ARM, issues tokens like App Service, and publishes an event for every finished write. The
+methods here act for the fleet's owners and for other deployers; they do not count as the product's calls.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from simulator.tls import make_certificates
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """Where the running simulator is, and the environment that sends a process there."""
+    """The addresses of the running simulator, and the environment with which a process uses it."""
 
     arm: str
     identity: str
@@ -58,7 +58,7 @@ class Endpoints:
 
 
 class ArmSimulator:
-    """`machines`, `requests`, `faults`, `scopes`, `limits` and `tokens` are open to whoever drives a scene."""
+    """`machines`, `requests`, `faults`, `scopes`, `limits` and `tokens` are public, for tests and demos."""
 
     def __init__(
         self, clock: Clock, *, seed: int = 0, publish: Publish = lambda event: None, options: Options | None = None
@@ -94,7 +94,7 @@ class ArmSimulator:
 
     @property
     def attempts(self) -> Sequence[Attempt]:
-        """Every write of an extension that reached a VM, whoever sent it, and what it found there."""
+        """Every write of an extension that reached a VM, whoever sent it, and the state that it found there."""
         return self._extensions.attempts
 
     @property
@@ -118,7 +118,7 @@ class ArmSimulator:
         )
 
     async def stop(self) -> None:
-        """Hang up; what was under way ends without an event."""
+        """Close all connections; operations under way end without an event."""
         self._events.close()
         for runner in self._runners:
             await runner.cleanup()
@@ -127,13 +127,13 @@ class ArmSimulator:
             self._folder.cleanup()
 
     def create_vm(self, spec: VmSpec) -> Machine:
-        """The owner creates a VM, with the extensions of its spec; that takes its time and ends with an event."""
+        """The owner creates a VM with the extensions of its spec; this takes simulated time and ends with an event."""
         machine, _ = self._lifecycle.create(spec, check_vm(spec.body(), None), owner())
         self._preinstall(machine, spec.extensions)
         return machine
 
     def add_vm(self, spec: VmSpec) -> Machine:
-        """A VM that has been there for long: no operation, no event."""
+        """Add a VM that has existed for long: no operation, no event."""
         machine = self._lifecycle.place(spec, check_vm(spec.body(), None))
         self._lifecycle.finish(machine, spec.power)
         self._preinstall(machine, spec.extensions)
@@ -159,8 +159,7 @@ class ArmSimulator:
         return self._lifecycle.delete(self.machines[vm_id], owner())
 
     def put_extension_as_other_deployer(self, vm_id: str, spec: ExtensionSpec) -> Operation:
-        """Somebody else's deployment writes an extension, and draws on the VM's buckets; raises ArmError as ARM would
-        refuse it."""
+        """Somebody else's deployment writes an extension and takes tokens of the VM's buckets. Raises ARM's refusal."""
         machine = self.machines[vm_id]
         self.drain(vm_id, "UpdateVM", 1)
         _, operation, _ = self._extensions.put(machine, spec.name, spec.body(machine.location), other_deployer())
@@ -170,25 +169,25 @@ class ArmSimulator:
         return self._extensions.delete(self.machines[vm_id], name, other_deployer())
 
     def break_identity(self, status: int | None) -> None:
-        """From now on the token endpoint answers with that error status; None mends it."""
+        """From now on the token endpoint answers with that error status; None ends this."""
         self._identity.broken = status
 
     def move_identity(self, tenant: str | None) -> None:
-        """From now on the token endpoint gives tokens of that tenant; None brings it home."""
+        """From now on the token endpoint issues tokens of that tenant; None ends this."""
         self._identity.tenant = tenant or self.options.tenant_id
 
     def drain(self, vm_id: str, group: str, tokens: float) -> None:
-        """Other people's load on a VM's bucket (UpdateVM, LowCostGet, GetOperation …)."""
+        """Other people's requests take tokens of a VM's bucket (UpdateVM, LowCostGet, GetOperation …)."""
         machine = self.machines[vm_id]
         draw = Draw(machine.subscription, "", "writes", machine.location, group, machine.id, tokens)
         self.limits.drain(draw)
 
     def add_image(self, resource_id: str, body: Mapping[str, Any]) -> None:
-        """A managed image or a gallery image definition, as its GET shall show it."""
+        """A managed image or a gallery image definition, as its GET must show it."""
         self._surroundings.images[resource_id.lower()] = copy.deepcopy(dict(body))
 
     def describe(self, scope: str, **properties: Any) -> None:
-        """What the owner says of a subscription or of a resource group: tags, displayName, managedBy."""
+        """Set properties of a subscription or resource group: tags, displayName, managedBy."""
         self._surroundings.describe(scope, copy.deepcopy(properties))
 
     def _preinstall(self, machine: Machine, specs: tuple[ExtensionSpec, ...]) -> None:

@@ -1,5 +1,5 @@
-"""What a VM stands among: subscription, resource groups, the provider's registration, images. As far as clients read
-it, and no further."""
+"""The resources around a VM: subscription, resource groups, the provider's registration, images; only the parts that
+clients read."""
 
 from __future__ import annotations
 
@@ -21,15 +21,17 @@ class Surroundings:
         self._described: dict[str, dict[str, Any]] = {}
 
     def describe(self, scope: str, properties: dict[str, Any]) -> None:
-        """What the GET of a subscription or of a group shows beside what it shows anyway: tags, displayName, managedBy.
-        ARM leaves out what was never set."""
+        """Set further properties in the GET of a subscription or group: tags, displayName, managedBy.
+
+        ARM leaves out properties that were never set.
+        """
         self._described[scope.lower()] = {**self._described.get(scope.lower(), {}), **properties}
 
     def get_subscription(self, target: Target) -> dict[str, Any]:
         return self._subscription(target.subscription)
 
     def list_subscriptions(self, principal: str) -> list[dict[str, Any]]:
-        """Those that the principal has a role in."""
+        """The subscriptions that the principal has a role in."""
         seen = (each for each in self._machines.subscriptions if self._scopes.may_see(principal, each))
         return [self._subscription(subscription) for subscription in seen]
 
@@ -56,7 +58,7 @@ class Surroundings:
         }
 
     def put_group(self, target: Target, body: dict[str, Any]) -> bool:
-        """Make or keep a group; tells whether it is new."""
+        """Create a group unless it exists; returns whether it is new."""
         if not body.get("location"):
             raise errors.location_required()
         new = self._machines.find_group(target.subscription, target.names["group"]) is None
@@ -66,14 +68,14 @@ class Surroundings:
         return new
 
     def find_group(self, target: Target) -> tuple[str, str]:
-        """A group's stored name and location; raises ARM's 404 for one that is not there."""
+        """A group's stored name and location; raises ARM's 404 if the group does not exist."""
         found = self._machines.find_group(target.subscription, target.names["group"])
         if found is None:
             raise errors.group_not_found(target.names["group"])
         return found
 
     def get_provider(self, target: Target) -> dict[str, Any]:
-        """The provider's registration; asking to register does it at once."""
+        """The provider's registration; a request to register takes effect at once."""
         subscription = target.subscription.lower()
         if target.kind is Kind.PROVIDER_REGISTER:
             self._scopes.unregistered.discard(subscription)

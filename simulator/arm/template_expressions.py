@@ -1,4 +1,4 @@
-"""Template expressions, as far as extension templates use them: `parameters()`, `concat()`, `resourceGroup()` with its
+"""The template expressions that extension templates use: `parameters()`, `concat()`, `resourceGroup()` with its
 properties, `resourceId()`. Anything else is refused by name, as Azure refuses a function that it does not know.
 """
 
@@ -20,7 +20,7 @@ def invalid_template(problem: str) -> ArmError:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What expressions look at. Values of secure parameters are in here: nothing of it is printed."""
+    """The values that expressions can read. They include secure parameters, so they are never printed."""
 
     parameters: Mapping[str, Any]
     subscription: str
@@ -31,7 +31,7 @@ class Surroundings:
         return f"Surroundings({self.group})"
 
     def evaluate(self, value: Any) -> Any:
-        """The value with every expression in it worked out."""
+        """The value with every expression in it evaluated."""
         if isinstance(value, Mapping):
             return {key: self.evaluate(item) for key, item in value.items()}
         if isinstance(value, list):
@@ -78,7 +78,7 @@ class Surroundings:
 
 
 class _Reader:
-    """Works out one expression from left to right."""
+    """Evaluates one expression from left to right."""
 
     def __init__(self, text: str, surroundings: Surroundings) -> None:
         self._text = text

@@ -1,1 +1,1 @@
-"""The demo: a mixed fleet is created, announced, onboarded and looked up in the table, and every row is judged."""
+"""The demo: create a mixed fleet, send its events, let the product onboard it, and check every row of the table."""

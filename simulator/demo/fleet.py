@@ -1,4 +1,4 @@
-"""The fleet of the demo, made of `fleet.yaml`: what to create, what happens to it, and what must come of it.
+"""The fleet of the demo, from `fleet.yaml`: what to create, what happens to it, and its expected outcomes.
 
 The same number and seed give the same fleet. The images are real ones; their versions come from samples/images.jsonl.
 """
@@ -37,11 +37,13 @@ class Story(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What the simulator knows must come of a VM; `calls` is None where chance decides how many ARM calls it takes."""
+    """The outcome that a VM must have."""
 
     outcome: str
     error: str = ""
+    """The row's ErrorCode; empty without an error."""
     calls: int | None = None
+    """How many ARM calls the VM takes; None if chance decides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +121,13 @@ def _reference(image: str, place: _Place, versions: Mapping[str, str]) -> dict[s
 
 
 def _read_versions() -> dict[str, str]:
-    """The version of each image that the samples hold, by publisher:offer:sku."""
+    """The version of each sample image, by publisher:offer:sku."""
     rows = map(json.loads, _IMAGES.read_text("utf-8").splitlines())
     return {f"{row['publisher']}:{row['offer']}:{row['sku']}": row["version"] for row in rows}
 
 
 def _shares(weights: Sequence[int], size: int) -> list[int]:
-    """`size` shared out by weight (D'Hondt's way), after one to each as long as there are enough."""
+    """`size` divided by weight (D'Hondt's method), with at least one for each as far as `size` allows."""
     shares = [1 if index < size else 0 for index in range(len(weights))]
     for _ in range(size - sum(shares)):
         shares[max(range(len(weights)), key=lambda index: weights[index] / (shares[index] + 1))] += 1

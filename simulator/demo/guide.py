@@ -1,5 +1,5 @@
-"""What to do with a laptop that was left running: commands to copy, with the real ports in them, and the settings file
-that leads `onboard` there."""
+"""What to do with a demo that was left running: commands to copy, with the real ports, and the settings file with which
+`onboard` uses it."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ _TOKEN = """python3 -c 'import json, sys; print(json.load(sys.stdin)["access_tok
 
 
 def guide(laptop: Laptop, host: str, fleet: Sequence[Member], policies: Path) -> str:
-    """The text; it holds the identity header of this run, which opens this run's simulator and nothing else. What
-    `onboard` needs is written to a file beside the certificates, which goes with them."""
+    """The text. It contains the identity header of this run, which is valid only for this run's simulator. The settings
+    for `onboard` are written to a file in the folder of the certificates and deleted with it."""
     neighbour = fleet[0].spec  # whose resource group a new VM can share
     vm = VmSpec(name="mine-01", group=neighbour.group, subscription=neighbour.subscription, image=_IMAGE)
-    chosen = _telling(fleet).spec.id
+    chosen = _instructive(fleet).spec.id
     settings = _write_settings(laptop, policies)
     endpoints, storage = laptop.endpoints, laptop.azurite.endpoints
     return f"""
-All of it is still running; Ctrl-C ends it.
+Everything is still running; Ctrl-C stops it.
 
   functions host   {host}   (its state: curl {host}/api/health)
   ARM              {endpoints.arm}   (its certificate authority: {endpoints.ca_file})
   storage          table {storage["table"]}, queue {storage["queue"]}
   outcome topic    {laptop.topic.endpoint}
 
-Create a VM; its event then comes by Event Grid:
+Create a VM; Event Grid then delivers its event:
 
   TOKEN=$(curl -s '{endpoints.identity}?api-version=2019-08-01&resource=https://management.azure.com' \\
     -H 'X-IDENTITY-HEADER: {endpoints.identity_header}' | {_TOKEN})
@@ -48,7 +48,7 @@ Send an event of your own, or a file of events:
     -d '{json.dumps([_event(vm)])}'
   .venv/bin/onboard replay FILE --to {host}
 
-By hand, as docs/by-hand.md tells it; the file has the settings and the login of this run:
+By hand, as in docs/by-hand.md; the file has the settings and the login of this run:
 
   .venv/bin/onboard status --settings {settings}
   .venv/bin/onboard extensions {chosen} --settings {settings}
@@ -60,8 +60,8 @@ By hand, as docs/by-hand.md tells it; the file has the settings and the login of
 """
 
 
-def _telling(fleet: Sequence[Member]) -> Member:
-    """A VM of which there is much to see: one whose handler failed, else one that has the extension."""
+def _instructive(fleet: Sequence[Member]) -> Member:
+    """A VM with much to show: one whose handler failed, else one that has the extension."""
     for seen in (lambda m: m.spec.runs and m.expected.outcome == "Failed", lambda m: m.expected.outcome == "Installed"):
         if found := next(filter(seen, fleet), None):
             return found
@@ -76,7 +76,7 @@ def _write_settings(laptop: Laptop, policies: Path) -> Path:
 
 
 def _event(vm: VmSpec) -> dict[str, object]:
-    """The event of a VM's creation, as short as the product needs it."""
+    """The event of a VM's creation, with only the members that the product needs."""
     return {
         "id": str(uuid.uuid4()),
         "topic": f"/subscriptions/{vm.subscription}",

@@ -1,5 +1,5 @@
-"""The storage table, read as anybody would read it: with the storage SDK, and without the product's code. Keys and
-outcomes that are not known here are passed over."""
+"""The storage table, read as any other program would: with the storage SDK and without the product's code. Unknown
+keys and outcomes are ignored."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Row:
 
     @property
     def seconds_to_put(self) -> float | None:
-        """From the VM's creation, which its event tells, to our request."""
+        """From the VM's creation, the time of its event, to our request."""
         return self._since_event("RequestedAt")
 
     @property
@@ -99,7 +99,7 @@ class Ledger:
         await self._table.close()
 
     async def current(self) -> dict[str, Row]:
-        """The current row of each VM, by id, where one policy is in force."""
+        """The current row of each VM, by id, if there is only one policy."""
         return {row.vm: row for row in await self.rows()}
 
     async def rows(self) -> list[Row]:
@@ -107,7 +107,7 @@ class Ledger:
         return [Row(entity) for entity in await self._read(_CURRENT) if is_row(entity)]
 
     async def machines(self) -> list[Row]:
-        """The VMs' own rows, which have no outcome, where the product writes such."""
+        """The VMs' own rows, which have no outcome."""
         return [Row(entity) for entity in await self._read(_CURRENT) if _parts(entity)[3:] == [""]]
 
     async def everything(self) -> list[Mapping[str, Any]]:
@@ -118,11 +118,11 @@ class Ledger:
         try:
             return [_plain(entity) async for entity in self._table.query_entities(query)]
         except ResourceNotFoundError:
-            return []  # nothing was ever written
+            return []  # nothing was written yet
 
 
 def is_row(entity: Mapping[str, Any]) -> bool:
-    """Whether an entity is a current row that is understood here: `vm|<group>|<name>|<extension>`, and its outcome."""
+    """Whether an entity is a current row with a known key, `vm|<group>|<name>|<extension>`, and a known outcome."""
     prefix, *_, extension = parts = _parts(entity)
     return len(parts) == 4 and prefix == "vm" and bool(extension) and entity.get("Outcome") in FINAL | OPEN
 
@@ -132,5 +132,5 @@ def _parts(entity: Mapping[str, Any]) -> list[str]:
 
 
 def _plain(entity: Mapping[str, Any]) -> dict[str, Any]:
-    """Without the wrapper in which the SDK returns 64-bit numbers."""
+    """The entity without the wrapper in which the SDK returns 64-bit numbers."""
     return {name: v.value if isinstance(v, EntityProperty) else v for name, v in entity.items()}

@@ -1,6 +1,6 @@
-"""What is seen while the demo runs: counts, the last changes and the time, as a live picture or as plain lines.
+"""The progress of the demo: counts, the last changes and the time, as a live display or as plain lines.
 
-Progress knows the table alone: what it shows is what the product has written down.
+It reads only the table: it shows what the product has written.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _LINE_EVERY = 2.0
 
 
 class Progress(Protocol):
-    """Shows how far the demo is."""
+    """Shows the progress of the demo."""
 
     def say(self, line: str) -> None: ...
 
@@ -49,12 +49,12 @@ class Progress(Protocol):
 
 
 def progress_for(console: Console, size: int, rows_each: int = 1) -> Progress:
-    """A live picture on a terminal, lines elsewhere; `rows_each` is how many rows each VM gets."""
+    """A live display on a terminal, lines elsewhere; `rows_each` is the number of rows of each VM."""
     return LiveProgress(console, size, rows_each) if console.is_terminal else LineProgress(console, size)
 
 
 class LineProgress:
-    """A line now and then."""
+    """Prints a line every few seconds."""
 
     def __init__(self, console: Console, size: int) -> None:
         self._console = console
@@ -68,8 +68,8 @@ class LineProgress:
 
     def update(self, created: int, rows: Collection[Row]) -> None:
         counts = Counter(row.outcome for row in rows)
-        told = ", ".join(f"{outcome} {counts[outcome]}" for outcome in STYLES if counts[outcome])
-        line = f"{created} of {self._size} created{'; ' if told else ''}{told}"
+        counted = ", ".join(f"{outcome} {counts[outcome]}" for outcome in STYLES if counts[outcome])
+        line = f"{created} of {self._size} created{'; ' if counted else ''}{counted}"
         if line != self._last and time.monotonic() >= self._next:
             self._next, self._last = time.monotonic() + _LINE_EVERY, line
             self.say(f"{time.monotonic() - self._began:5.1f} s  {line}")
@@ -84,7 +84,7 @@ class LineProgress:
 
 
 class LiveProgress:
-    """One picture that is painted again and again."""
+    """One display that is drawn again and again."""
 
     def __init__(self, console: Console, size: int, rows_each: int = 1) -> None:
         self._console = console

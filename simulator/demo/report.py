@@ -1,4 +1,4 @@
-"""The end of the demo: the table, the figures and the verdict, for people or as one JSON object."""
+"""The report of the demo: the table, the figures and the checks, for people or as one JSON object."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _REASON = 31
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the demo has to show. `seconds` is the time it took."""
+    """The results of the demo; `seconds` is the time that it took."""
 
     rows: Sequence[Row]
     figures: Figures
@@ -40,7 +40,7 @@ class Report:
         return all(check.ok for check in self.checks)
 
     def as_text(self, console: Console) -> str:
-        """As a terminal of that kind shows it."""
+        """The report as this console shows it."""
         with console.capture() as capture:
             console.print(Group(_table(self.rows), Text(_summary(self)), *map(_verdict, self.checks)))
         return capture.get()
@@ -58,7 +58,7 @@ class Report:
             "arm_calls_per_onboarded_vm": figures.calls_per_onboarded,
             "arm_calls_per_vm_installed_at_first_sight": figures.calls_at_first_sight,
             "duplicates_delivered": figures.duplicates,
-            "outcome_events": figures.announced,
+            "outcome_events": figures.outcome_events,
             "median_seconds_to_put": figures.median_to_put,
             "checks": [{"name": check.name, "ok": check.ok, "problems": [*check.problems]} for check in self.checks],
             "seconds": round(self.seconds, 1),
@@ -88,7 +88,7 @@ def _table(rows: Sequence[Row]) -> Table:
 
 
 def _image(row: Row) -> str:
-    """On two lines if need be, the SKU on the second; what is still too long loses its publisher, then its end."""
+    """On two lines if needed, the SKU on the second; a longer line loses its publisher, then its end."""
     name, _, sku = row.image.rpartition(":")
     if len(row.image) <= _IMAGE or not name:
         return row.image
@@ -96,7 +96,7 @@ def _image(row: Row) -> str:
 
 
 def _reason(row: Row) -> str:
-    """In front the handler's exit code; without the image's name, which has a column of its own."""
+    """The handler's exit code and the reason, without the image's name, which has its own column."""
     code = row.text("ErrorCode")
     text = f"{code}: {row.text('Reason')}" if code.isdecimal() else row.text("Reason")
     text = text.replace(f"image {row.image}", "image").replace(row.text("ImageId") or "\0", row.image)
@@ -115,7 +115,7 @@ def _summary(report: Report) -> str:
         f"{len(report.rows)} VMs: {counts}.\n"
         f"{figures.calls} ARM calls: {each} per onboarded VM, {at_first_sight} per VM installed at first sight.\n"
         f"{_number(figures.median_to_put)} s from creation to PUT at first sight (median); "
-        f"{figures.duplicates} events delivered twice; {figures.announced} outcome events arrived.\n"
+        f"{figures.duplicates} events delivered twice; {figures.outcome_events} outcome events arrived.\n"
         f"{report.seconds:.1f} s in all. ARM, Event Grid and the functions host are simulated, "
         f"{report.scale:.0f} seconds of the cloud in one of ours.\n"
         "Storage is Azurite, the worker library is the real one, and the product's code runs unchanged.\n"

@@ -1,6 +1,6 @@
-"""`python -m simulator demo`: from an empty machine to the verdict.
+"""`python -m simulator demo`: start everything, onboard a fleet, and check the results.
 
-Exit code 0 only if every check holds; 1 if one does not, or if a part could not be started.
+The exit code is 0 only if every check holds; 1 if one does not, or if a process could not be started.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from simulator.demo.scene import Scene
 from simulator.demo.verdict import Evidence, figures, judge, search_secrets
 from simulator.eventgrid import EventSchema, Faults
 from simulator.host_process import FunctionsHost
-from simulator.laptop import FUNCTION, ROOT, SUBSCRIPTIONS, Laptop, Scenery, forget_settings
+from simulator.laptop import FUNCTION, ROOT, SUBSCRIPTIONS, CloudOptions, Laptop, forget_settings
 
 POLICIES = ROOT / "samples" / "policies" / "demo"
 FAULTS = ROOT / "samples" / "faults" / "demo.yaml"
 
-# Some events come twice, and all come in an order of their own: up to 20 seconds of the cloud late.
+# Some events are delivered twice, and all are up to 20 simulated seconds late, so in random order.
 _FAULTS = Faults(duplicate=0.15, jitter=20.0)
-# Settings that every host knows: the queue is looked at each second, and the sweep comes by while we watch.
+# Settings that every host supports: the queue is polled every second, and the sweep runs during the demo.
 _SETTINGS = {
     "AzureFunctionsJobHost__extensions__queues__maxPollingInterval": "00:00:01",
     "SWEEP_SCHEDULE": "*/20 * * * * *",
 }
 _QUEUES = ("deferrals", "deferrals-poison")
-_LOOK = 0.25
+_POLL = 0.25
 _ARRIVAL = 5.0  # seconds that the last outcome events may take
 
 
 def run(args: argparse.Namespace) -> int:
-    """The command."""
+    """Run the command."""
     forget_settings(os.environ)
     console = Console(stderr=args.json)
     if not console.is_terminal:
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
 async def _demo(args: argparse.Namespace, console: Console) -> int:
     began = time.monotonic()
     scene = Scene(make_fleet(args.vms, args.seed, tuple(SUBSCRIPTIONS)))
-    async with Laptop(Scenery(seed=args.seed, faults=_FAULTS, observe=scene.observe)) as laptop:
+    async with Laptop(CloudOptions(seed=args.seed, faults=_FAULTS, observe=scene.observe)) as laptop:
         console.print(
             "Starting the functions host; Azurite, ARM, Event Grid and an outcome topic are up", highlight=False
         )
@@ -72,13 +72,13 @@ async def _demo(args: argparse.Namespace, console: Console) -> int:
         if args.keep:
             text = guide(laptop, host.url, scene.fleet, POLICIES)
             console.print(text, highlight=False, markup=False, soft_wrap=True)
-            with suppress(asyncio.CancelledError):  # Ctrl-C is how this ends well
+            with suppress(asyncio.CancelledError):  # Ctrl-C is the normal end
                 await asyncio.Event().wait()
     return 0 if report.ok else 1
 
 
 async def _play(laptop: Laptop, scene: Scene, ledger: Ledger, progress: Progress) -> None:
-    """Until all is told and every row is final and nothing is on its way; or until that can no longer be hoped for."""
+    """Run until all events are delivered and every row is final, or until the deadline."""
     deadline = time.monotonic() + 60 + 0.5 * len(scene.fleet)
     playing = asyncio.create_task(scene.play(laptop.arm, laptop.clock))
     try:
@@ -88,20 +88,20 @@ async def _play(laptop: Laptop, scene: Scene, ledger: Ledger, progress: Progress
             progress.update(scene.created, rows.values())
             if quiet and len(rows) >= len(scene.fleet) and all(row.final for row in rows.values()):
                 break
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(_POLL)
     finally:
         playing.cancel()
-    await _all_announced(laptop, await ledger.current())
+    await _wait_until_published(laptop, await ledger.current())
 
 
-async def _all_announced(laptop: Laptop, rows: Mapping[str, Row]) -> None:
-    """An outcome is announced after it is written, so the last ones may still be on their way."""
+async def _wait_until_published(laptop: Laptop, rows: Mapping[str, Row]) -> None:
+    """Outcomes are published after they are written, so the last ones may still be on their way."""
     deadline = time.monotonic() + _ARRIVAL
     while time.monotonic() < deadline:
         arrived = {(str(event["subject"]).lower(), event["data"].get("Outcome")) for event in laptop.topic.events}
         if {(vm, row.outcome) for vm, row in rows.items() if row.final} <= arrived:
             return
-        await asyncio.sleep(_LOOK)
+        await asyncio.sleep(_POLL)
 
 
 async def _report(laptop: Laptop, scene: Scene, ledger: Ledger, host: FunctionsHost, began: float) -> Report:
@@ -111,12 +111,12 @@ async def _report(laptop: Laptop, scene: Scene, ledger: Ledger, host: FunctionsH
         rows=await ledger.current(),
         requests=laptop.arm.requests,
         repeated=laptop.grid.repeated,
-        announced=laptop.topic.events,
+        outcome_events=laptop.topic.events,
         undelivered=counters.lost + counters.dropped + counters.dead_lettered + laptop.grid.in_flight,
         failures=re.findall(r"Executed '.*\(Failed, .*", host.output()),
     )
     took = time.monotonic() - began
-    report = Report(sort_rows(evidence.rows), figures(evidence), judge(evidence), took, laptop.scenery.scale)
+    report = Report(sort_rows(evidence.rows), figures(evidence), judge(evidence), took, laptop.cloud_options.scale)
     texts = {
         "table": repr(await ledger.everything()),
         "queue": await _messages(laptop.azurite.connection_string),
@@ -128,7 +128,7 @@ async def _report(laptop: Laptop, scene: Scene, ledger: Ledger, host: FunctionsH
 
 
 async def _messages(connection_string: str) -> str:
-    """The messages that can be seen: a look shows when its time has come."""
+    """The visible messages: a scheduled check becomes visible at its time."""
     seen: list[str] = []
     for name in _QUEUES:
         async with QueueClient.from_connection_string(connection_string, name) as queue:

@@ -1,6 +1,6 @@
-"""What the owners of the fleet, and others, do to it while the product is at work.
+"""What the owners of the fleet, and others, do to its VMs while the product works.
 
-Everything here happens in the simulated cloud and hangs on that cloud's own state, never on what the product did.
+Everything here happens in the simulated cloud and depends only on that cloud's state, never on what the product did.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from simulator.clock import Clock
 from simulator.demo.fleet import Member, Story
 from simulator.eventgrid.schema import Event
 
-# Seconds of the cloud: a new VM every six, a night's rest for those that start later.
-_PACE = 6.0
-_REST = 120.0
-_LOOK = 0.05
+# Simulated seconds: between two new VMs, and until the VMs of the story "start-later" are started.
+_BETWEEN_VMS = 6.0
+_START_DELAY = 120.0
+_POLL = 0.05
 
 _BACKUP = ExtensionSpec(name="backup", publisher="Microsoft.Azure.Extensions", type="CustomScript", version="2.1")
 
 
 class Scene:
-    """Plays a fleet's creation and its VMs' stories; `observe` must see every event of ARM."""
+    """Creates a fleet and plays its VMs' stories; `observe` must be called with every event of ARM."""
 
     def __init__(self, fleet: Sequence[Member]) -> None:
         self.fleet = fleet
@@ -31,7 +31,7 @@ class Scene:
         self._arm: ArmSimulator | None = None
 
     async def play(self, arm: ArmSimulator, clock: Clock) -> None:
-        """Create the VMs one after the other; returns when all their stories have been told."""
+        """Create the VMs one after the other; returns when all their stories are over."""
         self._arm = arm
         async with asyncio.TaskGroup() as stories:
             for member in self.fleet:
@@ -41,10 +41,10 @@ class Scene:
                     stories.create_task(_start_later(arm, clock, member.spec.id))
                 if member.story is Story.DELETE_DURING_INSTALL:
                     stories.create_task(_delete_during_install(arm, member.spec.id))
-                await clock.sleep(_PACE)
+                await clock.sleep(_BETWEEN_VMS)
 
     def observe(self, event: Event) -> None:
-        """Some VM's owner has a pipeline of their own, which begins before anybody else hears of the VM."""
+        """The owner of some VM has a pipeline, which begins before anybody else gets the VM's event."""
         vm = str(event["data"]["resourceUri"]).lower()
         if self._arm is not None and vm in self._other_deployments:
             self._other_deployments.discard(vm)
@@ -53,7 +53,7 @@ class Scene:
 
 async def _start_later(arm: ArmSimulator, clock: Clock, vm: str) -> None:
     await _until(lambda: arm.machines[vm].provisioning_state == "Succeeded")
-    await clock.sleep(_REST)
+    await clock.sleep(_START_DELAY)
     arm.start_vm(vm)
 
 
@@ -66,4 +66,4 @@ async def _until(holds: Callable[[], bool]) -> None:
     while True:
         if holds():
             return
-        await asyncio.sleep(_LOOK)
+        await asyncio.sleep(_POLL)

@@ -1,5 +1,5 @@
-"""Whether the demo holds: each row against what the simulator knows to be true, each call and event counted, and no
-secret anywhere. What the product did is judged here by its traces alone.
+"""The checks of the demo: each row is compared with what the simulator knows, calls and events are counted, and no
+secret is anywhere. Only the product's traces are checked; none of its code is used.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from simulator.eventgrid.schema import Event
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that is known when the demo has come to its end. `failures` are the host's lines on runs that raised."""
+    """All that is known at the end of the demo; `failures` are the host's log lines of runs that raised."""
 
     fleet: Sequence[Member]
     rows: Mapping[str, Row]
     requests: Requests
     repeated: Sequence[Event]
-    announced: Sequence[Mapping[str, Any]]
+    outcome_events: Sequence[Mapping[str, Any]]
     undelivered: int
     failures: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that must hold, and where it does not."""
+    """One condition that must hold, and its violations."""
 
     name: str
     problems: tuple[str, ...]
@@ -42,35 +42,38 @@ class Check:
         return not self.problems
 
 
-AT_FIRST_SIGHT = 3  # a GET and a PUT get an install under way, and a GET confirms its end
+AT_FIRST_SIGHT = 3  # a GET and a PUT start an install, and a GET confirms its end
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What the summary tells; an average of nothing is None."""
+    """The figures of the summary; an average without values is absent (None)."""
 
     counts: Mapping[str, int]
     calls: int
     calls_per_onboarded: float | None
     calls_at_first_sight: float | None
     duplicates: int
-    announced: int
+    outcome_events: int
     median_to_put: float | None
 
 
 def judge(evidence: Evidence) -> list[Check]:
-    """Every check but that of secrets."""
+    """Every check except that of secrets."""
     return [
-        Check("every row is what the simulator knows to be true", tuple(_wrong_rows(evidence))),
-        Check("three ARM calls for an install at first sight, one where nothing is to do", tuple(_odd_calls(evidence))),
-        Check("every outcome arrived on the topic", tuple(_unannounced(evidence))),
+        Check("every row is what the simulator knows to be correct", tuple(_wrong_rows(evidence))),
+        Check(
+            "three ARM calls for an install at first sight, one where nothing has to be done",
+            tuple(_odd_calls(evidence)),
+        ),
+        Check("every outcome was published on the topic", tuple(_unpublished(evidence))),
         Check("every event was delivered", (f"{evidence.undelivered} were not",) if evidence.undelivered else ()),
         Check("no run of a function failed", tuple(evidence.failures)),
     ]
 
 
 def search_secrets(secrets: Mapping[str, str], texts: Mapping[str, str]) -> Check:
-    """No secret in any of the texts; both come with the name that a finding shows."""
+    """Check that no text contains a secret; a finding shows the names of both."""
     found = [
         f"the {name} is in the {place}" for place, text in texts.items() for name, s in secrets.items() if s in text
     ]
@@ -90,13 +93,13 @@ def figures(evidence: Evidence) -> Figures:
         calls_per_onboarded=mean(calls.values()) if calls else None,
         calls_at_first_sight=mean(calls[vm] for vm in at_first_sight) if at_first_sight else None,
         duplicates=len(evidence.repeated),
-        announced=len(evidence.announced),
+        outcome_events=len(evidence.outcome_events),
         median_to_put=median(to_put) if to_put else None,
     )
 
 
 def matches(member: Member, row: Row) -> bool:
-    """Whether the row says what must come of that VM."""
+    """Whether the row has the expected outcome of that VM."""
     return row.outcome == member.expected.outcome and row.text("ErrorCode") == member.expected.error
 
 
@@ -115,7 +118,7 @@ def _wrong_rows(evidence: Evidence) -> list[str]:
 
 
 def _odd_calls(evidence: Evidence) -> list[str]:
-    """A copy of an event costs one read at most, if it comes at the same moment as the first; never a second PUT."""
+    """A concurrent copy of an event costs at most one read, and never a second PUT."""
     copies = Counter(_machine(event) for event in evidence.repeated)
     odd = []
     for member in evidence.fleet:
@@ -124,15 +127,17 @@ def _odd_calls(evidence: Evidence) -> list[str]:
         calls = evidence.requests.count(vm=member.id)
         puts = evidence.requests.count(vm=member.id, kind=Kind.EXTENSION_PUT)
         if not expected <= calls <= expected + copies[member.id] or puts != (expected == AT_FIRST_SIGHT):
-            odd.append(f"{member.spec.name} took {calls} calls, {puts} of them PUT; {expected} were right")
+            odd.append(f"{member.spec.name} took {calls} calls, {puts} of them PUT; {expected} are right")
     return odd
 
 
 def _machine(event: Event) -> str:
-    """The id of the VM that an event of ARM is about, in lower case, be it about the VM or about its extension."""
+    """The id, in lower case, of the VM that an event of ARM is about, or whose extension it is about."""
     return str(event["data"]["resourceUri"]).lower().partition("/extensions/")[0]
 
 
-def _unannounced(evidence: Evidence) -> list[str]:
-    told = {(str(e["subject"]).lower(), e["data"].get("Outcome")) for e in evidence.announced}
-    return [f"{row.text('VmName')} {row.outcome}" for vm, row in evidence.rows.items() if (vm, row.outcome) not in told]
+def _unpublished(evidence: Evidence) -> list[str]:
+    published = {(str(e["subject"]).lower(), e["data"].get("Outcome")) for e in evidence.outcome_events}
+    return [
+        f"{row.text('VmName')} {row.outcome}" for vm, row in evidence.rows.items() if (vm, row.outcome) not in published
+    ]

@@ -1,4 +1,4 @@
-"""Event Grid on the laptop: delivery as Azure delivers, with its retries, and faults on request."""
+"""Event Grid on the laptop: delivery and retries as in Azure, and faults on request."""
 
 from __future__ import annotations
 

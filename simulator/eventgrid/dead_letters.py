@@ -1,4 +1,4 @@
-"""Dead letters: a folder laid out as Azure lays out the blob container, one file for one give-up.
+"""Dead letters: a folder with the layout of Azure's blob container, one file for each event that was given up.
 
 `<SUBSCRIPTION>/<year>/<month>/<day>/<hour>/<id>.json`, each an array of events with the reason added.
 """
@@ -17,7 +17,7 @@ from simulator.eventgrid.schema import DeadLetter, Event, EventSchema, dead_lett
 
 @dataclass(frozen=True, slots=True)
 class DeadLetters:
-    """The folder; made when the first letter is written."""
+    """The folder; created with the first dead letter."""
 
     folder: Path
 
@@ -30,7 +30,7 @@ class DeadLetters:
         return path
 
     def read(self) -> Iterator[dict[str, Any]]:
-        """Every event that was given up, in no order."""
+        """Every event that was given up, in no particular order."""
         for path in self.files():
             yield from json.loads(path.read_text("utf-8"))
 

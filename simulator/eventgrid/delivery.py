@@ -1,7 +1,7 @@
-"""The way of events to one subscription: first attempt, retries, and what is given up.
+"""Delivery of events to one subscription: first attempt, retries, and giving up.
 
-At most a few deliveries are under way at once. An endpoint that fails in a way that speaks of itself, not of the
-event, is put on probation: new events wait as well, which is what Event Grid does to everybody behind a sick one.
+The number of concurrent deliveries is limited. An endpoint whose failure is its own and not the event's is put on
+probation: new events to it wait as well, as in Event Grid.
 """
 
 from __future__ import annotations
@@ -25,19 +25,22 @@ from simulator.eventgrid.subscription import Subscription
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`dead_letter_delay` is seconds of the cloud, `answer_timeout` real seconds; no folder drops what is given up."""
+    """How events are delivered."""
 
     faults: Faults = field(default_factory=Faults)
     dead_letters: Path | None = None
+    """The folder for dead letters; None: they are dropped."""
     dead_letter_delay: float = 300.0
+    """In simulated seconds."""
     answer_timeout: float = 30.0
+    """In real seconds."""
     max_concurrent_deliveries: int = 32
     probation: bool = True
 
 
 @dataclass(slots=True)
 class Counters:
-    """What happened so far, over all subscriptions; a duplicate counts as delivered, too."""
+    """Counts over all subscriptions; a duplicate counts as delivered too."""
 
     published: int = 0
     delivered: int = 0
@@ -49,8 +52,8 @@ class Counters:
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
-    """One event on its way; `born` is on the clock's own axis."""
+class EventInTransit:
+    """One event on its way; `born` is the clock's simulated second."""
 
     event: Event
     published: datetime
@@ -58,7 +61,7 @@ class Parcel:
 
 
 class Delivery:
-    """Carries events to one subscription's endpoint."""
+    """Delivers events to one subscription's endpoint."""
 
     def __init__(
         self, subscription: Subscription, endpoint: Endpoint, clock: Clock, options: Options, counters: Counters
@@ -68,12 +71,12 @@ class Delivery:
         self._clock = clock
         self._options = options
         self._counters = counters
-        self._waiting: deque[Parcel] = deque()
+        self._waiting: deque[EventInTransit] = deque()
         self._slots = asyncio.Semaphore(options.max_concurrent_deliveries)
         self._held_until = 0.0
 
-    async def carry(self, parcel: Parcel, after: float = 0.0) -> None:
-        """Bring the event in, then carry what waits, this one or a batch, to its end."""
+    async def carry(self, parcel: EventInTransit, after: float = 0.0) -> None:
+        """Add the event to those that wait, then deliver these, alone or as a batch."""
         await self._clock.sleep(after)
         self._waiting.append(parcel)
         await self._clock.sleep(max(0.0, self._held_until - self._clock.seconds()))
@@ -83,8 +86,8 @@ class Delivery:
         if answer is not None:
             await self._pursue(batch, answer)
 
-    async def _pursue(self, batch: Sequence[Parcel], answer: Answer) -> None:
-        """Try again and again until it is accepted or given up."""
+    async def _pursue(self, batch: Sequence[EventInTransit], answer: Answer) -> None:
+        """Try until the event is accepted or given up."""
         attempts = 1
         while not answer.accepted:
             attempted = self._clock.now()
@@ -99,8 +102,8 @@ class Delivery:
         self._counters.delivered += len(batch)
         return None
 
-    async def _wait_for_next(self, batch: Sequence[Parcel], attempts: int, answer: Answer) -> str | None:
-        """Wait out the schedule; a reason when there is no next attempt. The age is looked at only when one is due."""
+    async def _wait_for_next(self, batch: Sequence[EventInTransit], attempts: int, answer: Answer) -> str | None:
+        """Wait for the next attempt, or return why there will be no other. The age is checked only when one is due."""
         policy = self.subscription.retry
         wait = retry.delay(attempts, answer, self.subscription.endpoint_type)
         if wait is None:
@@ -111,13 +114,13 @@ class Delivery:
         expired = self._clock.seconds() - batch[0].born > policy.time_to_live
         return "TimeToLiveExceeded" if expired else None
 
-    async def _attempt(self, batch: Sequence[Parcel], attempt: int) -> Answer:
+    async def _attempt(self, batch: Sequence[EventInTransit], attempt: int) -> Answer:
         answer = await self._endpoint.deliver([parcel.event for parcel in batch], attempt - 1)
         if self._options.probation:
             self._held_until = max(self._held_until, self._clock.seconds() + retry.probation(answer))
         return answer
 
-    async def _give_up(self, batch: Sequence[Parcel], letter: DeadLetter) -> None:
+    async def _give_up(self, batch: Sequence[EventInTransit], letter: DeadLetter) -> None:
         if self._options.dead_letters is None or not self.subscription.dead_letter:
             self._counters.dropped += len(batch)
             return
@@ -127,6 +130,6 @@ class Delivery:
         await asyncio.to_thread(letters.write, self.subscription.name, self.subscription.schema, events, letter)
         self._counters.dead_lettered += len(batch)
 
-    def _take(self) -> list[Parcel]:
+    def _take(self) -> list[EventInTransit]:
         size = min(len(self._waiting), self.subscription.max_events_per_batch)
         return [self._waiting.popleft() for _ in range(size)]

@@ -1,7 +1,6 @@
-"""Requests to an endpoint: the handshake that a subscription begins with, and one delivery.
+"""Requests to an endpoint: the handshake of a new subscription, and one delivery.
 
-An endpoint that cannot be reached, or that does not answer in time, is an answer like any other; nothing here
-raises for what the other side does.
+An unreachable endpoint or a missing answer is returned as an `Answer`, never raised.
 """
 
 from __future__ import annotations
@@ -78,7 +77,7 @@ class Endpoint:
     async def _post(self, body: bytes, headers: dict[str, str]) -> tuple[Answer, str]:
         url = self._subscription.endpoint
         try:
-            content = io.BytesIO(body)  # aiohttp warns of bytes as large as the largest event
+            content = io.BytesIO(body)  # aiohttp warns about bytes as large as the largest event
             request = self._session.post(
                 url, data=content, headers=headers, timeout=self._timeout, allow_redirects=False
             )

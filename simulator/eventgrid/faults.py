@@ -1,7 +1,7 @@
-"""What Event Grid may do to an event on its way, drawn from a seed: deliver twice, late, in another order, or lose it.
+"""Faults of Event Grid, drawn from a seed: an event is delivered twice, late, in another order, or lost.
 
-An event's fate hangs on the seed, the subscription, and what the event says, not on the order in which events
-happen to be published, so that a run can be repeated.
+The fate of an event depends on the seed, the subscription and the event's content, not on the order in which events are
+published, so that a run can be repeated.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from simulator.eventgrid.schema import Event
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """Shares are 0 to 1; `delay` and `jitter` are seconds of the cloud. A duplicated event comes `copies` times."""
+    """Shares are 0 to 1; `delay` and `jitter` are simulated seconds. A duplicated event is delivered `copies` times."""
 
     duplicate: float = 0.0
     copies: float = 2
@@ -47,13 +47,13 @@ class Faults:
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What happens to one event: a delay for each copy that is delivered, none when it is lost."""
+    """What happens to one event: a delay for each delivered copy; no delays if it is lost."""
 
     delays: tuple[float, ...]
 
 
 class Oracle:
-    """Draws fates; each occurrence of the same event draws anew."""
+    """Draws fates; each occurrence of the same event gets a new one."""
 
     def __init__(self, faults: Faults, seed: int) -> None:
         self._faults = faults

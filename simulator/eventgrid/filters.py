@@ -1,7 +1,7 @@
-"""Which events a subscription wants: the filters of an Azure event subscription that this project uses.
+"""The filters of an Azure event subscription, as far as this project uses them.
 
-Strings compare without case unless the subscription asks for it, values of one filter are alternatives, and
-filters must all agree; an event without the key of an advanced filter is not wanted.
+Strings are compared without case unless the subscription says otherwise. The values of one filter are alternatives, and
+all filters must match; an event without the key of an advanced filter does not match.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class StringIn:
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """A subscription's filter; the empty one wants every event."""
+    """A subscription's filter; an empty one matches every event."""
 
     included_event_types: tuple[str, ...] = ()
     subject_begins_with: str = ""

@@ -1,8 +1,7 @@
-"""Event Grid: topics are published to, subscriptions get what they asked for, at least once and in no order.
+"""Event Grid: published events are delivered to the subscriptions whose filter matches, at least once and unordered.
 
-Differences from Azure, on purpose: retries come when the schedule says, without the jitter and the skipped steps
-of the real one; an event's fate may be scripted; a subscription lives in memory, and its handshake has no
-validation URL to click.
+Intended differences from Azure: retries follow the schedule exactly, without jitter and skipped steps; an event's fate
+can be scripted; subscriptions are kept in memory, and their handshake has no validation URL.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Any, Self
 import aiohttp
 
 from simulator.clock import Clock
-from simulator.eventgrid.delivery import Counters, Delivery, Options, Parcel
+from simulator.eventgrid.delivery import Counters, Delivery, EventInTransit, Options
 from simulator.eventgrid.endpoint import Endpoint
 from simulator.eventgrid.faults import Oracle
 from simulator.eventgrid.schema import Event
@@ -23,8 +22,8 @@ from simulator.eventgrid.subscription import Subscription
 
 
 class EventGrid:
-    """Use as `async with EventGrid(clock, seed, options) as grid`; leaving drops what is still under way. `repeated`
-    holds the events that were delivered once more, a copy for each time, and `lost` those that never will be."""
+    """Use as `async with EventGrid(clock, seed, options) as grid`; leaving it drops undelivered events. `repeated`
+    has the events that were delivered more than once, one entry for each repetition; `lost` those that were lost."""
 
     def __init__(self, clock: Clock, seed: int = 0, options: Options | None = None) -> None:
         self._clock = clock
@@ -47,7 +46,7 @@ class EventGrid:
         await self.close()
 
     async def subscribe(self, subscription: Subscription, topic: str = "") -> None:
-        """Shake hands with the endpoint and start to deliver; HandshakeFailed if it does not answer as it should."""
+        """Do the handshake with the endpoint and start to deliver; raises HandshakeFailed for a wrong answer."""
         if self._session is None:
             raise RuntimeError("enter the grid with `async with` before you subscribe")
         endpoint = Endpoint(self._session, subscription, self._options.answer_timeout)
@@ -57,18 +56,18 @@ class EventGrid:
         )
 
     def unsubscribe(self, name: str) -> None:
-        """New events are not delivered there any more; those under way still are."""
+        """Deliver no new events there; events under way are still delivered."""
         self._deliveries.pop(name, None)
 
     def publish(self, event: Event) -> None:
-        """Take an event in the Event Grid schema; returns at once."""
+        """Accept an event in the Event Grid schema; returns at once."""
         self.counters.published += 1
         for delivery in self._deliveries.values():
             if delivery.subscription.filter.matches(event):
                 self._send(delivery, event)
 
     async def idle(self) -> None:
-        """Wait until nothing is under way: all is delivered, given up, or lost."""
+        """Wait until every event is delivered, given up, or lost."""
         while self._tasks:
             done, _ = await asyncio.wait(self._tasks)
             for task in done:
@@ -93,7 +92,7 @@ class EventGrid:
             self.lost.append(event)
         self.counters.duplicated += max(0, len(fate.delays) - 1)
         self.repeated += [event] * (len(fate.delays) - 1)
-        parcel = Parcel(event, self._clock.now(), self._clock.seconds())
+        parcel = EventInTransit(event, self._clock.now(), self._clock.seconds())
         for delay in fate.delays:
             self._spawn(delivery.carry(parcel, delay))
 

@@ -1,6 +1,6 @@
-"""When Event Grid tries again: its published schedule, the delays of single answers, and when it gives up.
+"""When Event Grid tries again: its published schedule, the delays for particular answers, and when it gives up.
 
-All spans are seconds of the cloud; the caller's clock says how long that is here.
+All durations are simulated seconds; the caller's clock converts them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _OUTCOMES = {
 
 
 class EndpointType(StrEnum):
-    """Where a subscription delivers to; a web hook that answers 401 is not tried again, an Azure resource is."""
+    """The kind of endpoint; a web hook that answers 401 is not tried again, an Azure resource is."""
 
     WEB_HOOK = "WebHook"
     AZURE_FUNCTION = "AzureFunction"
@@ -45,7 +45,7 @@ class EndpointType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How long Event Grid goes on with one event: whichever limit comes first."""
+    """How long Event Grid tries to deliver one event: until the first limit is reached."""
 
     max_delivery_attempts: int = 30
     event_time_to_live_minutes: int = 1440
@@ -64,7 +64,7 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an endpoint did with one delivery; no status when it did not answer, and `outcome` says why."""
+    """The answer to one delivery; without an answer there is no status, and `outcome` has the reason."""
 
     status: int | None
     outcome: str
@@ -83,7 +83,7 @@ def answer(status: int) -> Answer:
 
 
 def delay(attempt: int, failed: Answer, endpoint: EndpointType) -> float | None:
-    """Seconds to wait after the failed attempt (the first is 1); None when it is not tried again."""
+    """Seconds to wait after the failed attempt (the first is 1); None: it is not tried again."""
     if _is_final(failed.status, endpoint):
         return None
     step = SCHEDULE[min(attempt, len(SCHEDULE)) - 1]
@@ -91,7 +91,7 @@ def delay(attempt: int, failed: Answer, endpoint: EndpointType) -> float | None:
 
 
 def probation(failed: Answer) -> float:
-    """Seconds for which new deliveries to the endpoint are held back too."""
+    """Seconds for which new deliveries to the endpoint have to wait too."""
     return _PROBATION.get(failed.outcome, 0.0)
 
 

@@ -1,4 +1,4 @@
-"""The two schemas an event is delivered in, and the shapes of a request: body, headers, dead letter.
+"""The two schemas of events, and the parts of a request: body, headers, dead letter.
 
 Events are published in the Event Grid schema, as Azure Resource Manager raises them; a CloudEvent is the same
 event under other names.
@@ -25,7 +25,7 @@ class EventSchema(StrEnum):
 
 
 class EventKind(StrEnum):
-    """What a request to an endpoint is about: the header `aeg-event-type`."""
+    """The kind of a request to an endpoint: the header `aeg-event-type`."""
 
     NOTIFICATION = "Notification"
     VALIDATION = "SubscriptionValidation"
@@ -33,7 +33,7 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """What Event Grid adds to an event that it gave up."""
+    """What Event Grid adds to an event that it has given up."""
 
     reason: str
     attempts: int
@@ -59,7 +59,7 @@ def body(events: Sequence[Event], schema: EventSchema, batched: bool = False) ->
 def headers(
     kind: EventKind, subscription: str, schema: EventSchema, event: Event, delivery_count: int, batched: bool = False
 ) -> dict[str, str]:
-    """The headers that Azure sends; `aeg-delivery-count` counts the deliveries before this one."""
+    """The headers that Azure sends; `aeg-delivery-count` is the number of deliveries before this one."""
     common = {
         "Content-Type": content_type(schema, batched),
         "aeg-event-type": kind.value,

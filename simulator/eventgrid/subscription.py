@@ -1,4 +1,4 @@
-"""An event subscription: who wants which events, where, in which schema, and for how long they are tried."""
+"""An event subscription: its filter, endpoint, schema and retry policy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from simulator.eventgrid.schema import EventSchema
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """The defaults are Azure's. The endpoint may hold a key, so it is left out of the representation."""
+    """The defaults are Azure's. The endpoint may contain a key, so the repr leaves it out."""
 
     name: str
     endpoint: str = field(repr=False)

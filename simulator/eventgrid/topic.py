@@ -1,8 +1,8 @@
-"""A custom topic over TLS, which takes what the Azure SDK's publisher sends and keeps it for reading.
+"""A custom topic over TLS, which accepts the events of the Azure SDK's publisher and keeps them for reading.
 
-Accepts both schemas, an access key (`aeg-sas-key`) or a bearer token, and refuses what Azure refuses: no or wrong
-credentials, a body that is not an array of events, an event without a required member, more than 1 MB.
-It delivers nothing: it is where the product's own events end.
+It accepts both schemas, with an access key (`aeg-sas-key`) or a bearer token, and refuses what Azure refuses: missing
+or wrong credentials, a body that is not an array of events, an event without a required member, more than 1 MB. It
+delivers nothing: the product's own events end here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _REQUIRED = {
 
 
 class CustomTopic:
-    """`accepts_token` judges bearer tokens; without it, and without a key, nobody may publish."""
+    """`accepts_token` checks bearer tokens; without it and without a key, nobody may publish."""
 
     def __init__(self, access_key: str | None = None, accepts_token: Callable[[str], bool] | None = None) -> None:
         self._access_key = access_key
@@ -80,7 +80,7 @@ class CustomTopic:
 
 
 def _read(body: bytes, content_type: str) -> list[dict[str, Any]] | str:
-    """The events of a request, or what is wrong with it."""
+    """The events of a request, or the error in it."""
     required = _REQUIRED.get(content_type)
     if required is None:
         return f"The content type {content_type} is not one of {', '.join(_REQUIRED)}."

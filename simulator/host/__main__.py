@@ -1,8 +1,8 @@
-"""`python -m simulator.host --app DIR`: run the functions of an app until told to stop.
+"""`python -m simulator.host --app DIR`: run the functions of an app until stopped by a signal.
 
-When all is open, one line of JSON on standard output says where: `{"url": …, "errors": {function: reason}}`.
-Everything else, the app's `print` included, goes to standard error. Exit code 1: the app or its configuration
-cannot be loaded, and standard error says why.
+When the host serves requests, it prints one line of JSON on standard output: `{"url": …, "errors": {function:
+reason}}`. Everything else, including the app's `print`, goes to standard error. Exit code 1: the app or its
+configuration cannot be loaded, and standard error has the reason.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from simulator.host.worker import LoadFailed, load
 
 _STORAGE = "AzureWebJobsStorage"
 _DRAIN = 10.0
-_LAST_RESORT = 5.0  # seconds after the drain until a host whose loop is blocked is ended from outside it
+_LAST_RESORT = 5.0  # seconds after the drain until a host with a blocked loop is ended by force
 
 
 def main() -> int:
@@ -74,8 +74,8 @@ async def _serve(
 
 
 def _watch_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    """Standard input closes when the parent has gone; then stop, and if the loop is blocked, end."""
-    while os.read(0, 4096):  # not sys.stdin: a thread in its buffer would break the interpreter's end
+    """Stop when standard input closes, since the parent has ended; if the loop is blocked, end the process."""
+    while os.read(0, 4096):  # not sys.stdin: a thread that reads its buffer breaks the shutdown of the interpreter
         pass
     loop.call_soon_threadsafe(stop.set)
     threading.Event().wait(_DRAIN + _LAST_RESORT)
@@ -83,7 +83,7 @@ def _watch_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
 
 
 def _reserve_output() -> Callable[[str], None]:
-    """Keep standard output for the one ready line; what the app prints goes to standard error."""
+    """Reserve standard output for the ready line; the app's output goes to standard error."""
     output, sys.stdout = sys.stdout, sys.stderr
 
     def announce(line: str) -> None:

@@ -1,4 +1,4 @@
-"""The host's administration: its state, its functions, and a run of any of them by hand."""
+"""The host's admin endpoints: its state, its functions, and running one of them by hand."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TIMER = {"IsPastDue": False, "Schedule": {"AdjustForDST": True}, "ScheduleStatu
 
 
 class Administration:
-    """`errors` names the functions that could not be served, and why."""
+    """`errors` has the functions that could not be served, with the reasons."""
 
     def __init__(
         self, functions: Mapping[str, Function], errors: Mapping[str, str], invoker: Invoker, keys: Keys

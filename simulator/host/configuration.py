@@ -1,8 +1,8 @@
-"""What configures the host: `host.json` and, as with Core Tools, the `Values` of `local.settings.json`.
+"""The configuration of the host: `host.json` and, as with Core Tools, the `Values` of `local.settings.json`.
 
-Only what this host honours is read; other sections of host.json are accepted unread, as the real host does with
-extensions that are not loaded. An environment variable wins over the same name in the settings file, and settings
-named `AzureFunctionsJobHost__section__name` win over host.json.
+Only the sections that this host supports are read; others are accepted unread, as by the real host for extensions that
+are not loaded. Environment variables take precedence over the settings file, and settings named
+`AzureFunctionsJobHost__section__name` over host.json.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class QueueOptions:
 
 @dataclass(frozen=True, slots=True)
 class HostOptions:
-    """`function_timeout` is None when it is unlimited; log levels are Python's, by category."""
+    """`function_timeout` in seconds, None for no limit; log levels are Python's, by category."""
 
     function_timeout: float | None = 1800.0
     route_prefix: str = "api"
@@ -70,7 +70,7 @@ def read_host_options(app: Path, environment: Mapping[str, str]) -> HostOptions:
 
 
 def apply_settings(path: Path, environment: MutableMapping[str, str]) -> None:
-    """Put the settings file's values into the environment, where they are not set already."""
+    """Copy the settings file's values into the environment, unless they are set already."""
     root = _Section(str(path), "", _load(path))
     if root.values.get("IsEncrypted"):
         raise root.wrong("IsEncrypted", "false: this host cannot decrypt (`func settings decrypt` can)")
@@ -82,7 +82,7 @@ def apply_settings(path: Path, environment: MutableMapping[str, str]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Section:
-    """A JSON object and where it stands."""
+    """A JSON object and its place in the file."""
 
     file: str
     path: str
@@ -156,7 +156,7 @@ def _log_levels(levels: _Section) -> dict[str, int]:
 
 
 def _overridden(values: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
-    """host.json with the settings that override it; a section that is not one is left for the reader to refuse."""
+    """host.json with the settings that override it; a section that is not an object is refused by its reader."""
     for name, text in environment.items():
         *sections, last = name.removeprefix(_OVERRIDE).split("__")
         if not name.startswith(_OVERRIDE) or not last:

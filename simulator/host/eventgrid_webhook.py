@@ -1,6 +1,6 @@
-"""The door of the Event Grid extension: `POST /runtime/webhooks/eventgrid?functionName=NAME`.
+"""The endpoint of the Event Grid extension: `POST /runtime/webhooks/eventgrid?functionName=NAME`.
 
-The events of one request run in parallel, each as an invocation; if one fails, the request fails, and Event Grid
+The events of one request run concurrently, each as an invocation; if one fails, the request fails, and Event Grid
 sends all of them again. The order of the checks is the extension's: function, then header, then body.
 """
 
@@ -54,7 +54,7 @@ class EventGridWebhook:
         return web.Response(status=500, text=text)
 
     async def run(self, function: Function, event: Any) -> Result:
-        """One event, as the extension hands it on: indented JSON, and again in the metadata."""
+        """One event in the extension's form: indented JSON, and again in the metadata."""
         text = json.dumps(event, indent=2)
         return await self._invoker.invoke(function, TypedData(json=text), {"data": TypedData(json=text)})
 
@@ -70,7 +70,7 @@ def _events(text: str) -> list[Any] | None:
 
 
 def _validated(text: str) -> web.Response:
-    """Answer the handshake; a CloudEvent carries its data as JSON within JSON."""
+    """Answer the handshake; the data of a CloudEvent is JSON within JSON."""
     try:
         content = json.loads(text)
         data = content[0]["data"] if isinstance(content, list) else json.loads(content["data"])

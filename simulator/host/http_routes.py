@@ -1,8 +1,8 @@
-"""HTTP functions: routes with parameters, methods, authorization levels, and the way of a request there and back.
+"""HTTP functions: routes with parameters, methods, authorization levels, requests and responses.
 
-Routes are ASP.NET templates; of their constraints `int`, `long`, `bool`, `guid` and `alpha` are known, others are
-refused when the app is loaded. A route that matches with another method is 404, as with the real host. Unlike there,
-cookies and streamed bodies are not carried.
+Routes are ASP.NET templates; the constraints `int`, `long`, `bool`, `guid` and `alpha` are supported, others are
+refused when the app is loaded. A route that matches with another method is 404, as in the real host. Unlike in the real
+host, cookies and streamed bodies are not supported.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Route:
 
 
 def route_of(function: Function) -> Route:
-    """The route of an HTTP function; its name where it has none."""
+    """The route of an HTTP function; by default its name."""
     template = (function.resolved("route") or function.name).strip("/")
     methods = frozenset(str(method).upper() for method in function.trigger.get("methods") or ())
     level = str(function.trigger.get("authLevel") or "FUNCTION").lower()
@@ -59,7 +59,7 @@ def route_of(function: Function) -> Route:
 
 class HttpFunctions:
     def __init__(self, routes: Sequence[Route], prefix: str, invoker: Invoker, keys: Keys) -> None:
-        # Literal segments win over parameters, and a catch-all comes last.
+        # Literal segments come before parameters, and a catch-all comes last.
         self._routes = sorted(routes, key=lambda route: (route.template.count("{*"), route.template.count("{")))
         self._prefix = f"/{prefix}/" if prefix else "/"
         self._invoker = invoker

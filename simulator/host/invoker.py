@@ -1,7 +1,7 @@
-"""Runs functions: a line in the log for each run, the time limit, and the wait for what runs when the host stops.
+"""Runs functions: a log line for each run, the time limit, and the wait for running functions when the host stops.
 
 The real host ends the worker process of a function that exceeds `functionTimeout`; here its task is cancelled,
-and a thread that a plain `def` function blocks goes on.
+and a thread that a plain `def` function blocks continues.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ class Invoker:
     async def invoke(
         self, function: Function, data: TypedData, metadata: Mapping[str, TypedData] | None = None
     ) -> Result:
-        """Run a function once, in a task of its own, so that a caller that goes away does not end it."""
+        """Run a function once, in its own task, so that it does not end with its caller."""
         task = asyncio.create_task(self._run(function, data, metadata or {}))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return await asyncio.shield(task)
 
     async def drain(self, seconds: float) -> int:
-        """Let what runs end within the given time; the number of runs that were cut off."""
+        """Let running functions end within the given time; returns the number of runs that were cancelled."""
         if not self._running:
             return 0
         _, late = await asyncio.wait(self._running, timeout=seconds)

@@ -1,6 +1,6 @@
-"""Access keys: one master key for all doors, checked only when authorization is switched on.
+"""Access keys: one master key for all endpoints, checked only if authorization is switched on.
 
-The real host has host, function and system keys besides; the one key here stands for all of them.
+The real host also has host, function and system keys; the one key here replaces all of them.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from aiohttp import web
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Without a key everybody is let in, as with Core Tools."""
+    """Without a key every request is allowed, as with Core Tools."""
 
     master: str | None = field(default=None, repr=False)
 
     def allow(self, level: str, request: web.Request) -> bool:
-        """`level` is `anonymous`, `function`, `system` or `admin`; the key comes as `code` or `x-functions-key`."""
+        """`level` is `anonymous`, `function`, `system` or `admin`; the key is in `code` or `x-functions-key`."""
         if self.master is None or level == "anonymous":
             return True
         given = request.headers.get("x-functions-key") or request.query.get("code") or ""

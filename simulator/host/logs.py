@@ -1,4 +1,4 @@
-"""Log lines of host and app on stderr, with the function and invocation that each belongs to.
+"""Log lines of host and app on stderr, with the function and invocation of each.
 
 Levels follow `logging.logLevel` of host.json by category, the app's own lines being `Function.<name>.User`; here,
 as with Core Tools, the longest matching prefix decides. Requests that the host's own storage clients make are
@@ -24,7 +24,7 @@ host_logger = logging.getLogger("simulator.host")
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """Which run of which function a line belongs to."""
+    """The function and the run of a line."""
 
     function: str
     id: str
@@ -32,7 +32,7 @@ class Invocation:
 
 current: ContextVar[Invocation | None] = ContextVar("current", default=None)
 
-# In the library's thread pool our context is not set, but the library's own invocation id is.
+# In the library's thread pool our context is not set, but the library's own invocation id is set.
 running: dict[str, Invocation] = {}
 
 
@@ -44,7 +44,7 @@ def configure(levels: Mapping[str, int], quiet: bool) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(min([_DEFAULT_LEVEL, *levels.values()]))
-    # The library tells of each invocation, which the host does too.
+    # The library logs each invocation, and so does the host.
     logging.getLogger("azure.functions").setLevel(logging.WARNING)
 
 

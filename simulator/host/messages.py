@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 
 class Message:
-    """Anything with named members."""
+    """An object with arbitrary attributes."""
 
     alternatives: ClassVar[tuple[str, ...]] = ()
 
@@ -23,7 +23,7 @@ class Message:
 
 
 class TypedData(Message):
-    """One value: text, JSON text, bytes, or an HTTP request or response; nothing set is an empty one."""
+    """One value: text, JSON text, bytes, or an HTTP request or response; without any of these it is empty."""
 
     alternatives = ("json", "string", "bytes", "http", "int", "double")
 

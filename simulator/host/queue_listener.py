@@ -1,7 +1,7 @@
-"""Queue triggers, as the storage extension runs them: batches, back-off, retries, poison queue.
+"""Queue triggers like those of the storage extension: batches, back-off, retries, poison queue.
 
-A queue that does not exist is waited for, not created: the real host leaves that to whoever writes to it. Unlike
-there, a function that adds to a queue does not wake the listener, and only connection strings are known.
+The listener waits for a queue that does not exist and does not create it, like the real host. Unlike in the real
+host, a function that adds to a queue does not trigger a poll, and only connection strings are supported.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from simulator.host.messages import TypedData
 from simulator.host.worker import Function
 
 _LEASE = 600  # seconds a message stays hidden while its function runs; renewed at half time
-_LEAST_PAUSE = 0.1
+_SHORTEST_WAIT = 0.1
 
 
 class NoConnection(Exception):
@@ -46,22 +46,22 @@ class QueueListener:
         self._running: set[asyncio.Task[None]] = set()
 
     async def listen(self) -> None:
-        """Poll until cancelled: at once after messages, ever more slowly while there are none."""
-        pause = _LEAST_PAUSE
+        """Poll until cancelled: at once after messages, more and more slowly without messages."""
+        wait = _SHORTEST_WAIT
         while True:
             messages = await self._receive()
             for message in messages:
                 self._start(message)
             if not messages:
-                await asyncio.sleep(pause * random.uniform(0.8, 1.2))
-                pause = min(pause * 2, self._options.max_polling_interval)
+                await asyncio.sleep(wait * random.uniform(0.8, 1.2))
+                wait = min(wait * 2, self._options.max_polling_interval)
                 continue
-            pause = _LEAST_PAUSE
+            wait = _SHORTEST_WAIT
             while len(self._running) > self._options.new_batch_threshold:
                 await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
 
     async def close(self) -> None:
-        """Write down how the last runs ended, then let go of the queue."""
+        """Settle the messages of the last runs, then close the queue."""
         await asyncio.gather(*self._running, return_exceptions=True)
         await self._queue.close()
         await self._poison.close()
@@ -125,7 +125,7 @@ class QueueListener:
             await self._queue.delete_message(message.id, message.pop_receipt)
 
     async def _bury(self, message: QueueMessage) -> None:
-        """Move a message to the poison queue, as it came."""
+        """Move a message unchanged to the poison queue."""
         host_logger.error(
             "Message has reached MaxDequeueCount, or cannot be decoded: moved to %s", self._poison.queue_name
         )

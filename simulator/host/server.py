@@ -1,7 +1,7 @@
-"""Puts the host together: the app's functions behind their doors and listeners, from start to stop.
+"""Assembles the host: the app's functions with their endpoints and listeners, from start to stop.
 
 A function that cannot be served, such as a timer with a bad schedule, is reported and left out; the others run,
-as with the real host.
+as in the real host.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Listener(Protocol):
 
 @dataclass(slots=True)
 class _Served:
-    """What came of the app's functions."""
+    """The app's functions after loading."""
 
     webhooks: dict[str, Function] = field(default_factory=dict)
     routes: list[Route] = field(default_factory=list)
@@ -45,11 +45,11 @@ class _Served:
 
 
 class CannotListen(Exception):
-    """The address or port is not to be had."""
+    """The address or port is not available."""
 
 
 class Host:
-    """Start, then stop; `url` is known after the start. `drain` is how many seconds running functions then get."""
+    """Start, then stop; `url` is known after the start. `drain`: the seconds that running functions get to end."""
 
     def __init__(self, worker: Worker, options: HostOptions, keys: Keys, drain: float) -> None:
         self._options = options
@@ -63,11 +63,11 @@ class Host:
 
     @property
     def errors(self) -> Mapping[str, str]:
-        """The functions that cannot be served, and why."""
+        """The functions that cannot be served, with the reasons."""
         return self._served.errors
 
     async def start(self, address: str, port: int) -> None:
-        """Open all doors; CannotListen if the port is taken."""
+        """Start to serve; raises CannotListen if the port is taken."""
         await self._runner.setup()
         try:
             await web.TCPSite(self._runner, address, port).start()
@@ -78,7 +78,7 @@ class Host:
         self._tasks = [asyncio.create_task(listener.listen()) for listener in self._served.listeners]
 
     async def run_until(self, stop: asyncio.Event) -> None:
-        """Serve until asked to stop; a listener that breaks breaks the host."""
+        """Serve until asked to stop; an error in a listener ends the host."""
         stopping = asyncio.create_task(stop.wait())
         done, _ = await asyncio.wait([stopping, *self._tasks], return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
@@ -86,7 +86,7 @@ class Host:
             task.result()
 
     async def stop(self) -> None:
-        """Take nothing new, let running functions end, and settle their messages."""
+        """Accept nothing new, let running functions end, and settle their messages."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

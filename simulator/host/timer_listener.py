@@ -1,7 +1,7 @@
-"""Timer triggers: runs at the times that a schedule names, one at a time, in real time and UTC.
+"""Timer triggers: run at the times of a schedule, one at a time, in real time and UTC.
 
-The real host keeps the last run in storage, so that one instance runs a timer and a missed run is made up after a
-restart; here the memory is the process. A run that outlasts the next time is followed by that one at once.
+The real host keeps the last run in storage, so that only one instance runs a timer and a missed run is repeated
+after a restart; here it is kept in memory. If a run takes longer than the interval, the next one follows at once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _LATE = timedelta(seconds=1)
 
 
 class TimerListener:
-    """BadSchedule when the function's schedule is none."""
+    """Raises BadSchedule for an invalid schedule."""
 
     def __init__(self, function: Function, invoker: Invoker) -> None:
         self._function = function
@@ -39,7 +39,7 @@ class TimerListener:
             due = self._schedule.after(max(due, started))
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: a timer has nothing to close."""
 
     async def run(self, past_due: bool) -> None:
         started = _now()
@@ -55,7 +55,7 @@ def _payload(past_due: bool, last: datetime | None, following: datetime, now: da
 
 
 async def _until(due: datetime) -> None:
-    """Sleep to a time; the loop's clock may run ahead of the wall clock by a little, so look again."""
+    """Sleep to a time; the loop's clock may run slightly ahead of the wall clock, so it checks again."""
     left = (due - _now()).total_seconds()
     while left > 0:
         await asyncio.sleep(left)

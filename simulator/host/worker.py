@@ -51,7 +51,7 @@ class Function:
         return str(self.trigger["name"])
 
     def resolved(self, name: str) -> str:
-        """A property of the trigger, with `%SETTING%` replaced from the environment, as the host does."""
+        """A property of the trigger, with `%SETTING%` replaced from the environment, as in the real host."""
         return _SETTING.sub(_setting, str(self.trigger.get(name) or ""))
 
     def unsupported(self) -> str | None:
@@ -61,7 +61,7 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How one invocation ended; `message` and `stack` are set when it failed."""
+    """The result of one invocation; `message` and `stack` are set if it failed."""
 
     succeeded: bool
     value: Any = None
@@ -78,7 +78,7 @@ class Worker:
     async def run(
         self, function: Function, invocation_id: str, data: TypedData, metadata: Mapping[str, TypedData]
     ) -> Result:
-        """One invocation; an exception of the function is a result."""
+        """Run one invocation; an exception of the function becomes a failed result."""
         response = await runtime.invocation_request(
             _request(
                 invocation_request=Message(
@@ -98,7 +98,7 @@ class Worker:
 
 
 async def load(app: Path) -> Worker:
-    """Index the app in its own folder; LoadFailed names what went wrong."""
+    """Load the app in its own folder; LoadFailed has the reason."""
     if not (app / "function_app.py").is_file():
         raise LoadFailed(f"{app} has no function_app.py")
     os.chdir(app)

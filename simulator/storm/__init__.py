@@ -1,2 +1,1 @@
-"""A storm over the whole product on its real parts: faults, duplicates, lost events and killed hosts; then the count of
-what is left."""
+"""The storm: run the product under faults, duplicates, lost events and killed hosts, then check the final state."""

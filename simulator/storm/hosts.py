@@ -1,4 +1,4 @@
-"""One functions host after the other, all at the same address: killed without warning, and started again."""
+"""One functions host after the other, at the same address: killed without warning, and started again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _STARTED_WITHIN = 60.0
 
 
 class Hosts:
-    """`output` has the log of all of them."""
+    """Starts, kills and stops the hosts; `output` has the logs of all of them."""
 
     def __init__(self, laptop: Laptop, policies: Path, settings: Mapping[str, str], logs: Path) -> None:
         self._laptop = laptop
@@ -30,7 +30,7 @@ class Hosts:
 
     @property
     def kills(self) -> int:
-        """How often another one had to be started."""
+        """How many hosts were started after the first."""
         return len(self._hosts) - 1
 
     async def start(self) -> None:
@@ -39,23 +39,23 @@ class Hosts:
         await self._laptop.subscribe(self._hosts[-1].event_grid_endpoint(FUNCTION), SUBSCRIPTIONS)
 
     async def kill(self) -> None:
-        """End the host as a power cut does."""
+        """Kill the host, like a power cut."""
         os.kill(self.pid, signal.SIGKILL)
         await self.stop()
 
     async def restart(self) -> None:
-        """Start another in the place of the last, which was killed."""
+        """Start a host at the address of the last one, which was killed."""
         await self.stop()
         await self._launch("--port", str(urlsplit(self._hosts[-1].url).port))
 
     async def stop(self) -> None:
-        """End the last one in order; what runs gets its time."""
+        """Stop the last host and give running functions time to end."""
         if self._hosts:
             await asyncio.to_thread(self._hosts[-1].stop)
 
     @property
     def alive(self) -> bool:
-        """Whether the last host still runs; others may kill it, too."""
+        """Whether the last host still runs; the test may have killed it in another way."""
         return self._hosts[-1].exit_code is None
 
     def output(self) -> str:

@@ -1,8 +1,8 @@
-"""What must hold when a storm is over, whatever happened in it; the fault suite asks the same.
+"""The invariant: what must be true at the end of every storm; the fault suite checks it too.
 
-Every VM has one true final row for each extension that a policy wants, none got a second effective install, none had
-two of our writes under way, none waits without exactly one look, every outcome was told, and no secret is anywhere.
-What the product did is judged by its traces alone.
+Every VM has one correct final row for each extension that a policy wants, no VM got a second effective install or had
+two of our writes under way, every waiting row has exactly one scheduled check, every outcome was published, and no
+secret is anywhere. Only the product's traces are checked; none of its code is used.
 """
 
 from __future__ import annotations
@@ -18,49 +18,60 @@ from simulator.storm.storage import ScheduledCheckText
 
 TWO_WRITES = "no VM had two of our writes under way"
 
-# What an extension may have reported when it is asked for again: the package manager was locked.
+# After this report, another request for the extension is right: the package manager was locked.
 _WORTH_ANOTHER_TRY = ("ProvisioningState/failed/55",)
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
-    """What the simulator knows of one VM and one extension. `may_be_unknown`: its event was lost and there is nothing
-    to do for it, so that no row is right as well. `refusals` counts the requests for the extension that ARM did not
-    take."""
+class ExpectedRow:
+    """The correct row of one VM and one extension, as the simulator knows it."""
 
     vm: str
+    """The VM's id in lower case."""
     name: str
+    """The VM's name."""
     extension: str
+    """The catalogue's name of the extension."""
     outcome: str
     error: str = ""
+    """The row's ErrorCode; empty without an error."""
     may_be_unknown: bool = False
+    """Whether no row is correct too: its event was lost, and nothing has to be done for the VM."""
     refusals: int = 0
+    """How many requests for the extension ARM did not accept."""
 
     def __str__(self) -> str:
         return f"{self.extension} on {self.name}"
 
 
 @dataclass(frozen=True, slots=True)
-class Aftermath:
-    """All that is known when nothing moves any more. `attempts` and `collisions` are the product's own, the latter with
-    writes of the product itself; `machines` are the VMs' own rows. Each of the `interruptions`, a host's death or an
-    outage of storage, may have had an outcome told once more."""
+class FinalState:
+    """All that is known when nothing changes any more."""
 
-    truths: Sequence[Truth]
+    expected_rows: Sequence[ExpectedRow]
     rows: Sequence[Row]
+    """The current rows of VMs and extensions."""
     machines: Sequence[Row]
+    """The VMs' own rows."""
     checks: Sequence[ScheduledCheckText]
+    """The scheduled checks on the queue, hidden or not."""
     attempts: Sequence[Attempt]
+    """The product's writes of extensions."""
     collisions: Sequence[Collision]
-    announced: Sequence[Mapping[str, Any]]
+    """The product's writes that met another write of the product on the same VM."""
+    outcome_events: Sequence[Mapping[str, Any]]
+    """The events on the outcome topic."""
     interruptions: int
+    """Deaths of a host and outages of storage; each may have published an outcome once more."""
     texts: Mapping[str, str] = field(repr=False)
+    """The texts that are searched for secrets, by the place that a finding names."""
     secrets: Mapping[str, str] = field(repr=False)
+    """The secrets, by the name that a finding shows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One place where the invariant does not hold; `vm` is the VM's id in lower case, if it is about one."""
+    """One violation of the invariant; `vm` is the VM's id in lower case, empty if it is not about one VM."""
 
     vm: str
     says: str
@@ -68,7 +79,7 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One part of the invariant, and where it does not hold."""
+    """One part of the invariant, and its violations."""
 
     name: str
     violations: tuple[Violation, ...]
@@ -78,68 +89,68 @@ class Finding:
         return not self.violations
 
 
-def judge(aftermath: Aftermath, most_attempts: int = 5) -> list[Finding]:
-    """Every part of the invariant. `most_attempts` is after how many refused requests a VM is given up."""
+def judge(final_state: FinalState, most_attempts: int = 5) -> list[Finding]:
+    """Check every part of the invariant. A VM is given up after `most_attempts` refused requests."""
     return [
-        Finding("every VM has one true final row for each policy", tuple(_untrue(aftermath, most_attempts))),
-        Finding("no VM was asked for a second install", tuple(_repeated(aftermath.attempts))),
-        Finding(TWO_WRITES, tuple(_colliding(aftermath.collisions))),
-        Finding("whoever waits has exactly one look", tuple(_unattended(aftermath))),
-        Finding("every outcome was told", tuple(_untold(aftermath))),
-        Finding(f"no secret in {', '.join(aftermath.texts)}", tuple(_secrets(aftermath))),
+        Finding("every VM has one correct final row for each policy", tuple(_untrue(final_state, most_attempts))),
+        Finding("no second install was requested for a VM", tuple(_repeated(final_state.attempts))),
+        Finding(TWO_WRITES, tuple(_colliding(final_state.collisions))),
+        Finding("every waiting row has exactly one scheduled check", tuple(_unattended(final_state))),
+        Finding("every outcome was published", tuple(_unpublished(final_state))),
+        Finding(f"no secret in {', '.join(final_state.texts)}", tuple(_secrets(final_state))),
     ]
 
 
-def is_true(truth: Truth, row: Row, most_attempts: int = 5) -> bool:
-    """Whether the row says what is so; giving up is true only after ARM has refused often enough."""
-    if (row.outcome, row.text("ErrorCode")) == (truth.outcome, truth.error):
+def row_is_right(expected_row: ExpectedRow, row: Row, most_attempts: int = 5) -> bool:
+    """Whether the row is correct; giving up is correct only after ARM has refused often enough."""
+    if (row.outcome, row.text("ErrorCode")) == (expected_row.outcome, expected_row.error):
         return True
-    return row.outcome == "Failed" and truth.refusals >= most_attempts
+    return row.outcome == "Failed" and expected_row.refusals >= most_attempts
 
 
-def _untrue(aftermath: Aftermath, most_attempts: int) -> Iterator[Violation]:
+def _untrue(final_state: FinalState, most_attempts: int) -> Iterator[Violation]:
     rows: dict[tuple[str, str], list[Row]] = {}
-    for row in aftermath.rows:
+    for row in final_state.rows:
         rows.setdefault((row.vm, row.extension), []).append(row)
-    for truth in aftermath.truths:
-        found = rows.pop((truth.vm, truth.extension), [])
-        must = f"must be {truth.outcome} {truth.error}".rstrip()
+    for expected_row in final_state.expected_rows:
+        found = rows.pop((expected_row.vm, expected_row.extension), [])
+        must = f"must be {expected_row.outcome} {expected_row.error}".rstrip()
         if len(found) > 1:
-            yield Violation(truth.vm, f"{truth} has {len(found)} rows; it {must}")
-        elif found and not is_true(truth, found[0], most_attempts):
-            yield Violation(truth.vm, f"{truth} is {_told(found[0])}; it {must}")
-        elif not found and not truth.may_be_unknown:
-            yield Violation(truth.vm, f"{truth} has no row; it {must}")
+            yield Violation(expected_row.vm, f"{expected_row} has {len(found)} rows; it {must}")
+        elif found and not row_is_right(expected_row, found[0], most_attempts):
+            yield Violation(expected_row.vm, f"{expected_row} is {_state(found[0])}; it {must}")
+        elif not found and not expected_row.may_be_unknown:
+            yield Violation(expected_row.vm, f"{expected_row} has no row; it {must}")
     for vm, extension in rows:
-        yield Violation(vm, f"{extension} on {_name(vm)} has a row, and nobody wants it there")
+        yield Violation(vm, f"{extension} on {_name(vm)} has a row, but no policy wants it there")
 
 
 def _repeated(attempts: Iterable[Attempt]) -> Iterator[Violation]:
-    """A request is in vain, or worse, where the handler is at work, has done its work, or has failed for good."""
+    """A request is wrong if the handler is being installed, is installed, or has failed for good."""
     for attempt in attempts:
         if attempt.found == "Failed" and attempt.status in _WORTH_ANOTHER_TRY:
             continue
         if attempt.found:
             state = f"{attempt.found} {attempt.status}".strip()
-            yield Violation(attempt.vm, f"{_name(attempt.vm)} was asked for {attempt.handler} that was {state}")
+            yield Violation(attempt.vm, f"{_name(attempt.vm)} got a request for {attempt.handler}, which was {state}")
 
 
 def _colliding(collisions: Iterable[Collision]) -> Iterator[Violation]:
     for collision in collisions:
         others = ", ".join(collision.under_way)
         yield Violation(
-            collision.vm, f"{_name(collision.vm)} was asked for {collision.handler} while we had {others} under way"
+            collision.vm, f"{_name(collision.vm)} got a request for {collision.handler} while we had {others} under way"
         )
 
 
-def _unattended(aftermath: Aftermath) -> Iterator[Violation]:
-    """A look is at the row's own time, for its extension or for the whole VM; or it is the one that the VM's own row
-    tells, at that time or before."""
+def _unattended(final_state: FinalState) -> Iterator[Violation]:
+    """A check is at the row's own time, for its extension or for the whole VM; or it is the check that the VM's own row
+    names, at that time or before."""
     waiting: Counter[tuple[str, str, object]] = Counter(
-        (look.vm, look.extension, look.due) for look in aftermath.checks
+        (check.vm, check.extension, check.due) for check in final_state.checks
     )
-    of_machines = {machine.vm: machine.columns.get("NextAttemptAt") for machine in aftermath.machines}
-    for row in aftermath.rows:
+    of_machines = {machine.vm: machine.columns.get("NextAttemptAt") for machine in final_state.machines}
+    for row in final_state.rows:
         if row.final:
             continue
         due, of_machine = row.columns.get("NextAttemptAt"), of_machines.get(row.vm)
@@ -147,35 +158,39 @@ def _unattended(aftermath: Aftermath) -> Iterator[Violation]:
         if count == 0 and due and of_machine and of_machine < due:
             count = waiting[(row.vm, "", of_machine)]
         if count != 1:
-            yield Violation(row.vm, f"{row.extension} on {row.text('VmName')} is {_told(row)} and has {count} looks")
+            yield Violation(
+                row.vm, f"{row.extension} on {row.text('VmName')} is {_state(row)} and has {count} scheduled checks"
+            )
 
 
-def announced_outcomes(announced: Iterable[Mapping[str, Any]]) -> set[tuple[str, str, str]]:
+def published_outcomes(outcome_events: Iterable[Mapping[str, Any]]) -> set[tuple[str, str, str]]:
     """VM, extension and outcome of every event on the topic."""
     return {
         (str(event["subject"]).lower(), str(event["data"].get("Extension")), str(event["data"].get("Outcome")))
-        for event in announced
+        for event in outcome_events
     }
 
 
-def _untold(aftermath: Aftermath) -> Iterator[Violation]:
-    told = announced_outcomes(aftermath.announced)
-    for row in aftermath.rows:
-        if row.final and (row.vm, row.extension, row.outcome) not in told:
-            yield Violation(row.vm, f"nobody was told that {row.extension} on {row.text('VmName')} is {row.outcome}")
-    for event, times in Counter(str(event["id"]) for event in aftermath.announced).items():
-        if times > 1 + aftermath.interruptions:
-            yield Violation("", f"the outcome event {event} came {times} times")
+def _unpublished(final_state: FinalState) -> Iterator[Violation]:
+    published = published_outcomes(final_state.outcome_events)
+    for row in final_state.rows:
+        if row.final and (row.vm, row.extension, row.outcome) not in published:
+            yield Violation(
+                row.vm, f"no event was published for {row.extension} on {row.text('VmName')}: {row.outcome}"
+            )
+    for event, times in Counter(str(event["id"]) for event in final_state.outcome_events).items():
+        if times > 1 + final_state.interruptions:
+            yield Violation("", f"the outcome event {event} was published {times} times")
 
 
-def _secrets(aftermath: Aftermath) -> Iterator[Violation]:
-    for place, text in aftermath.texts.items():
-        for name, secret in aftermath.secrets.items():
+def _secrets(final_state: FinalState) -> Iterator[Violation]:
+    for place, text in final_state.texts.items():
+        for name, secret in final_state.secrets.items():
             if secret in text:
                 yield Violation("", f"the {name} is in the {place}")
 
 
-def _told(row: Row) -> str:
+def _state(row: Row) -> str:
     waiting = f" for {row.text('WaitingFor')}" if row.text("WaitingFor") else ""
     return f"{row.outcome}{waiting} {row.text('ErrorCode')}".rstrip() + f" ({row.text('Reason')})"
 

@@ -1,4 +1,4 @@
-"""The end of a storm: figures, the invariant part by part, and the history of every VM for which it does not hold."""
+"""The report of a storm: figures, the invariant part by part, and the history of every VM that violates it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SHOWN = (
     "Reason",
 )
 
-# Of each storm's figures, those in the table of several, and their titles there.
+# The figures that the table of several storms shows, and their titles there.
 _COLUMNS = {
     "VMs": "VMs",
     "policies": "policies",
@@ -45,7 +45,7 @@ _COLUMNS = {
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`figures` are shown in their order; `histories` hold the lines of the VMs that violations are about."""
+    """The result of a storm; `figures` are shown in this order, `histories` has the lines of VMs with violations."""
 
     figures: Mapping[str, int | float]
     faults: Mapping[str, int]
@@ -62,7 +62,7 @@ class Report:
         return sum(len(finding.violations) for finding in self.findings)
 
     def as_text(self, console: Console) -> str:
-        """As a terminal of that kind shows it."""
+        """The report as this console shows it."""
         with console.capture() as capture:
             console.print(Group(self._counters(), *map(self.verdict, self.findings)), highlight=False)
         return capture.get()
@@ -111,7 +111,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Reports:
-    """Several storms by their seeds: one table, then what did not hold, with histories."""
+    """Several storms by their seeds: one table, then the violations with histories."""
 
     runs: Mapping[int, Report]
 
@@ -120,7 +120,7 @@ class Reports:
         return all(report.ok for report in self.runs.values())
 
     def as_text(self, console: Console) -> str:
-        """As a terminal of that kind shows it."""
+        """The report as this console shows it."""
         with console.capture() as capture:
             console.print(Group(self._table(), *self._verdicts()), highlight=False)
         return capture.get()
@@ -141,9 +141,9 @@ class Reports:
         return table
 
     def _verdicts(self) -> Iterator[Text]:
-        """What did not hold, storm by storm; one line if all did."""
+        """The violations, storm by storm; one line if there are none."""
         if self.ok:
-            yield Text.assemble(("✓ ", "green"), "the invariant is whole in each")
+            yield Text.assemble(("✓ ", "green"), "the invariant holds in every storm")
         for seed, report in self.runs.items():
             if not report.ok:
                 yield Text(f"seed {seed}", "bold")

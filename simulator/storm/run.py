@@ -1,5 +1,5 @@
-"""`python -m simulator storm`: a storm and its verdict, or several one after the other. Exit code 0 only if the
-invariant holds whole in each."""
+"""`python -m simulator storm`: run and check a storm, or several one after the other. The exit code is 0 only if the
+invariant holds in every storm."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from simulator.demo.progress import progress_for
 from simulator.demo.report import WIDTH
 from simulator.demo.scene import Scene
 from simulator.eventgrid import Faults
-from simulator.laptop import SUBSCRIPTIONS, Laptop, Scenery, forget_settings
-from simulator.storm.aftermath import look_back, truths
+from simulator.laptop import SUBSCRIPTIONS, CloudOptions, Laptop, forget_settings
+from simulator.storm.final_state import expected_rows, read_final_state
 from simulator.storm.hosts import Hosts
 from simulator.storm.invariant import Finding, judge
 from simulator.storm.report import Report, Reports
-from simulator.storm.storm import POLICIES, SETTINGS, Storm, Weather, options
+from simulator.storm.storm import POLICIES, SETTINGS, Storm, StormOptions, options
 from simulator.storm.targets import TARGETS, for_both
 
-_JITTER = 60.0  # seconds of the cloud by which events come late, and so out of order
-_LIMIT = 90.0  # seconds, and one for each VM: two storms may rage side by side on two cores
+_JITTER = 60.0  # simulated seconds by which events are late, and so out of order
+_LIMIT = 90.0  # seconds, and one more for each VM: two storms may run concurrently on two cores
 
 
 def run(args: argparse.Namespace) -> int:
-    """The command."""
+    """Run the command."""
     forget_settings(os.environ)
     console = Console(stderr=args.json)
     if not console.is_terminal:
@@ -48,11 +48,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _one(args: argparse.Namespace, seed: int, console: Console) -> Report:
-    weather = Weather(
+    storm_options = StormOptions(
         seed, args.faults, args.duplicates, args.lost, args.kills, copies=args.copies, outages=args.outages
     )
     with TemporaryDirectory(prefix="storm-") as folder:
-        return asyncio.run(storm(weather, args.vms, Path(folder), console))
+        return asyncio.run(storm(storm_options, args.vms, Path(folder), console))
 
 
 def _several(args: argparse.Namespace, console: Console) -> Reports:
@@ -60,10 +60,10 @@ def _several(args: argparse.Namespace, console: Console) -> Reports:
 
     def ended(seed: int, report: Report) -> None:
         runs[seed] = report
-        said = "whole" if report.ok else f"{report.violations} violations"
+        said = "the invariant holds" if report.ok else f"{report.violations} violations"
         console.print(f"Seed {seed}: {said} after {report.figures['seconds']:.1f} s", highlight=False)
         for finding in report.findings:
-            if not finding.ok:  # at once: what a long run ends with may never be seen
+            if not finding.ok:  # at once: a long run may never reach its end
                 console.print(report.verdict(finding), highlight=False)
 
     if args.at_once == 1:
@@ -80,46 +80,48 @@ def _several(args: argparse.Namespace, console: Console) -> Reports:
 
 
 def _one_unseen(args: argparse.Namespace, seed: int) -> Report:
-    """One of several at once: their progress would be a muddle."""
+    """One of several concurrent storms, without its progress, which would be mixed with that of the others."""
     return _one(args, seed, Console(file=StringIO()))
 
 
-async def storm(weather: Weather, vms: int, folder: Path, console: Console) -> Report:
-    """One storm over a fleet of that size; what is written on the way goes to `folder`."""
+async def storm(storm_options: StormOptions, vms: int, folder: Path, console: Console) -> Report:
+    """One storm over a fleet of that size; its files are written to `folder`."""
     began = time.monotonic()
     subscriptions = tuple(SUBSCRIPTIONS)
-    scene = Scene(for_both(make_fleet(vms, weather.seed, subscriptions, crowded=subscriptions[0])))
-    events = Faults(weather.duplicates, weather.copies, weather.lost, jitter=_JITTER)
-    scenery = Scenery(
-        seed=weather.seed, faults=events, storage=folder / "storage", observe=scene.observe, options=options()
+    scene = Scene(for_both(make_fleet(vms, storm_options.seed, subscriptions, crowded=subscriptions[0])))
+    events = Faults(storm_options.duplicates, storm_options.copies, storm_options.lost, jitter=_JITTER)
+    cloud_options = CloudOptions(
+        seed=storm_options.seed, faults=events, storage=folder / "storage", observe=scene.observe, options=options()
     )
-    async with Laptop(scenery) as laptop, Ledger(laptop.azurite.connection_string) as ledger:
+    async with Laptop(cloud_options) as laptop, Ledger(laptop.azurite.connection_string) as ledger:
         hosts = Hosts(laptop, POLICIES, SETTINGS, folder)
-        raging = Storm(weather, laptop, scene, hosts)
+        storm_run = Storm(storm_options, laptop, scene, hosts)
         try:
             console.print("Starting the functions host", highlight=False)
             await hosts.start()
             with progress_for(console, vms, len(TARGETS)) as progress:
-                await raging.rage(ledger, progress, _LIMIT + vms)
+                await storm_run.run(ledger, progress, _LIMIT + vms)
         finally:
             await hosts.stop()
         entities = await ledger.everything()
-        aftermath = await look_back(laptop, hosts, truths(scene.fleet, laptop), folder / "storage", weather.outages)
-        findings = judge(aftermath)
+        final_state = await read_final_state(
+            laptop, hosts, expected_rows(scene.fleet, laptop), folder / "storage", storm_options.outages
+        )
+        findings = judge(final_state)
         return Report(
-            figures=_figures(laptop, hosts, raging, time.monotonic() - began, len(aftermath.collisions)),
+            figures=_figures(laptop, hosts, storm_run, time.monotonic() - began, len(final_state.collisions)),
             faults=dict(laptop.arm.faults.injected.most_common()),
-            outcomes=dict(Counter(row.outcome for row in aftermath.rows).most_common()),
+            outcomes=dict(Counter(row.outcome for row in final_state.rows).most_common()),
             findings=findings,
             histories=_histories(findings, entities),
         )
 
 
-def _figures(laptop: Laptop, hosts: Hosts, raging: Storm, seconds: float, collisions: int) -> dict[str, int | float]:
+def _figures(laptop: Laptop, hosts: Hosts, storm_run: Storm, seconds: float, collisions: int) -> dict[str, int | float]:
     requests, counters, log = laptop.arm.requests, laptop.grid.counters, hosts.output()
-    announced = Counter(str(event["id"]) for event in laptop.topic.events)
+    outcome_events = Counter(str(event["id"]) for event in laptop.topic.events)
     return {
-        "VMs": len(raging.fleet),
+        "VMs": len(storm_run.fleet),
         "policies": len(TARGETS),
         "events": counters.published,
         "delivered twice": counters.duplicated,
@@ -132,9 +134,9 @@ def _figures(laptop: Laptop, hosts: Hosts, raging: Storm, seconds: float, collis
         "throttled (429)": sum(request.status == 429 for request in requests),
         "met others' writes": len(laptop.arm.collisions) - collisions,
         "met our own writes": collisions,
-        "outcomes told": len(announced),
-        "told twice": sum(times > 1 for times in announced.values()),
-        "seconds until calm": raging.seconds,
+        "outcomes published": len(outcome_events),
+        "published twice": sum(times > 1 for times in outcome_events.values()),
+        "seconds until calm": storm_run.seconds,
         "seconds": seconds,
     }
 

@@ -1,5 +1,4 @@
-"""What storage holds when everything has ended, read from Azurite's own folder: messages that are still hidden too,
-which no client can see."""
+"""The content of storage at the end, read from Azurite's own folder: also hidden messages, which no client can read."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ _MESSAGES = "$MESSAGES_COLLECTION$"
 
 @dataclass(frozen=True, slots=True)
 class ScheduledCheckText:
-    """A message that asks to look at one VM at a time; `extension` is empty if it is about all of them."""
+    """The message of one scheduled check; `extension` is empty if it is about the whole VM."""
 
     vm: str
     extension: str
@@ -24,7 +23,7 @@ class ScheduledCheckText:
 
 
 def checks(folder: Path) -> list[ScheduledCheckText]:
-    """Every look on the deferrals queue, hidden or not."""
+    """Every scheduled check on the queue, hidden or not."""
     found = []
     for text in messages(folder, "deferrals"):
         raw = json.loads(text)
@@ -35,7 +34,7 @@ def checks(folder: Path) -> list[ScheduledCheckText]:
 
 
 def messages(folder: Path, queue: str) -> Iterator[str]:
-    """The texts of a queue's messages. Azurite must have ended in order."""
+    """The texts of a queue's messages. Azurite must have been stopped normally."""
     file = folder / _QUEUES
     stored = json.loads(file.read_text("utf-8"))["collections"] if file.is_file() else []
     for collection in stored:
@@ -46,7 +45,7 @@ def messages(folder: Path, queue: str) -> Iterator[str]:
 
 
 def everything(folder: Path) -> str:
-    """All that is on disk, for a search."""
+    """The text of all files, for a search."""
     return "\n".join(file.read_text("utf-8", errors="replace") for file in folder.rglob("*") if file.is_file())
 
 

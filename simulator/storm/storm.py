@@ -1,7 +1,7 @@
-"""The storm itself: a fleet is created under faults, the host is killed again and again, then it has to become calm.
+"""The storm itself: create a fleet under faults, kill the host again and again, then wait until nothing changes.
 
-What happens hangs on the seed as far as real processes allow: which VMs there are, which events come twice or never,
-how often each kind of request fails, and after how many requests a host dies.
+The seed decides as much as real processes allow: which VMs there are, which events are duplicated or lost,
+how often each kind of request fails, and after how many requests a host is killed.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from simulator.demo.ledger import Ledger, Row
 from simulator.demo.progress import Progress
 from simulator.demo.scene import Scene
 from simulator.laptop import ROOT, SUBSCRIPTIONS, Laptop
-from simulator.storm.aftermath import truths
+from simulator.storm.final_state import expected_rows
 from simulator.storm.hosts import Hosts
-from simulator.storm.invariant import announced_outcomes, is_true
+from simulator.storm.invariant import published_outcomes, row_is_right
 from simulator.storm.targets import NEWEST
 
 FAULTS = ROOT / "samples" / "faults" / "storm.yaml"
 DURATIONS = ROOT / "samples" / "durations" / "storm.yaml"
 POLICIES = ROOT / "samples" / "policies" / "storm"
 
-# The queue is looked at every second, the sweep comes every few, and takes up what is only some seconds late.
+# The queue is polled every second; the sweep runs every few seconds and acts on rows that are only some seconds late.
 SETTINGS = {
     "AzureFunctionsJobHost__extensions__queues__maxPollingInterval": "00:00:01",
     "SWEEP_SCHEDULE": "*/5 * * * * *",
@@ -39,29 +39,35 @@ SETTINGS = {
 }
 
 _WATCH = 0.02
-_LOOK = 1.0
-_CALM = 4  # looks in a row at which nothing is left to do
+_POLL = 1.0
+_CALM_ROUNDS = 4  # polls in a row at which nothing is left to do
 _OUTAGE = 2.0
-_DARK = 0.5  # seconds between a host's death and the start of the next
-_REQUESTS_EACH = 2.5  # less than ARM gets for each VM, so that every kill finds its moment
+_DOWN_TIME = 0.5  # seconds between the kill of a host and the start of the next
+_REQUESTS_EACH = 2.5  # less than the requests of each VM, so that every kill happens
 
 
 @dataclass(frozen=True, slots=True)
-class Weather:
-    """How bad it gets. `faults`, `duplicates` and `lost` are shares; a duplicate comes `copies` times; `kills` end the
-    functions host, `outages` all of storage for a while; `file` holds the faults of ARM."""
+class StormOptions:
+    """What goes wrong in a storm; shares are 0 to 1."""
 
     seed: int = 1
     faults: float = 0.2
+    """The share of requests to ARM that fail."""
     duplicates: float = 0.1
+    """The share of events that are delivered more than once."""
     lost: float = 0.05
+    """The share of events that are never delivered."""
     kills: int = 3
+    """How often the functions host is killed."""
     copies: int = 2
+    """How often a duplicated event is delivered."""
     outages: int = 0
+    """How often storage is unreachable for some seconds."""
     file: Path = FAULTS
+    """The faults of ARM."""
 
     def rules(self) -> list[FaultRule]:
-        """The file's rules, with their shares stretched so that of each kind of request that share fails."""
+        """The file's rules, with their probabilities scaled so that `faults` of each kind of request fail."""
         rules = list(read_rule_file(self.file))
         shares = {
             kind: sum(rule.probability for rule in rules if rule.kind == kind) for kind in {r.kind for r in rules}
@@ -69,33 +75,33 @@ class Weather:
         return [replace(r, probability=min(1.0, r.probability * self.faults / shares[r.kind])) for r in rules]
 
     def moments(self, what: str, count: int, vms: int) -> list[int]:
-        """After how many requests to ARM something breaks, in rising order."""
+        """The numbers of requests to ARM after which something breaks, in rising order."""
         chance = random.Random(f"{self.seed}|{what}")
         return sorted(int(chance.uniform(0.05, 0.95) * _REQUESTS_EACH * vms) for _ in range(count))
 
 
 def options() -> Options:
-    """ARM as the storm has it: with the handlers that its support tables describe, and with its own durations."""
+    """ARM's options in a storm: the handlers that its support tables describe, and its own durations."""
     return Options(subscriptions=tuple(SUBSCRIPTIONS), newest=NEWEST, durations=read_ranges(DURATIONS))
 
 
 class Storm:
-    """Everything that is at work, until `rage` returns."""
+    """One storm; `run` returns when it is over."""
 
-    def __init__(self, weather: Weather, laptop: Laptop, scene: Scene, hosts: Hosts) -> None:
-        self._weather = weather
+    def __init__(self, storm_options: StormOptions, laptop: Laptop, scene: Scene, hosts: Hosts) -> None:
+        self._weather = storm_options
         self._laptop = laptop
         self._scene = scene
         self._hosts = hosts
-        self._storage = asyncio.Lock()  # held while it is away
+        self._storage = asyncio.Lock()  # held while storage is unreachable
         self.seconds = 0.0
 
     @property
     def fleet(self) -> Sequence[Member]:
         return self._scene.fleet
 
-    async def rage(self, ledger: Ledger, progress: Progress, limit: float) -> None:
-        """Play it all; returns when it has been calm for some seconds, or after `limit` seconds."""
+    async def run(self, ledger: Ledger, progress: Progress, limit: float) -> None:
+        """Run the storm; returns when nothing has changed for some seconds, or after `limit` seconds."""
         self._laptop.arm.faults.add(*self._weather.rules())
         began = time.monotonic()
         playing = self._scene.play(self._laptop.arm, self._laptop.clock)
@@ -105,7 +111,7 @@ class Storm:
             async with asyncio.timeout(limit):
                 await self._until_calm(ledger, progress, tasks)
         except TimeoutError:
-            progress.say(f"It has not become calm in {limit:.0f} s")
+            progress.say(f"The storm did not end within {limit:.0f} s")
         finally:
             self.seconds = time.monotonic() - began
             for task in tasks:
@@ -113,16 +119,16 @@ class Storm:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _kill(self, progress: Progress) -> None:
-        """Kill the host at each of its moments."""
+        """Kill the host at each of the chosen moments."""
         for moment in self._weather.moments("kills", self._weather.kills, len(self._scene.fleet)):
             await self._until(moment)
             await self._hosts.kill()
             progress.say(f"Killed the host after {moment} requests to ARM")
-            await asyncio.sleep(_DARK)
+            await asyncio.sleep(_DOWN_TIME)
             await self._hosts.restart()
 
     async def _cut_storage(self, progress: Progress) -> None:
-        """End Azurite at each of its moments. It keeps what it had accepted, as Azure's storage does."""
+        """Stop Azurite at each of the chosen moments. It keeps what it had accepted, like Azure's storage."""
         for moment in self._weather.moments("outages", self._weather.outages, len(self._scene.fleet)):
             await self._until(moment)
             async with self._storage:
@@ -132,12 +138,12 @@ class Storm:
                 await asyncio.to_thread(self._laptop.azurite.reopen)
 
     async def _until(self, requests: int) -> None:
-        while len(self._laptop.arm.requests) < requests:  # noqa: ASYNC110  # the simulator tells nobody
+        while len(self._laptop.arm.requests) < requests:  # noqa: ASYNC110  # the simulator has no event for it
             await asyncio.sleep(_WATCH)
 
     async def _until_calm(self, ledger: Ledger, progress: Progress, tasks: Sequence[asyncio.Task[None]]) -> None:
         calm = 0
-        while calm < _CALM:
+        while calm < _CALM_ROUNDS:
             for task in tasks:
                 if task.done():
                     task.result()
@@ -146,14 +152,16 @@ class Storm:
             progress.update(self._scene.created, rows)
             still = all(task.done() for task in tasks) and not self._laptop.grid.in_flight
             calm = calm + 1 if still and self._is_settled(rows) else 0
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(_POLL)
 
     def _is_settled(self, rows: Sequence[Row]) -> bool:
-        told = announced_outcomes(self._laptop.topic.events)
-        if any((row.vm, row.extension, row.outcome) not in told for row in rows):
+        published = published_outcomes(self._laptop.topic.events)
+        if any((row.vm, row.extension, row.outcome) not in published for row in rows):
             return False
         found = {(row.vm, row.extension): row for row in rows}
         return all(
-            is_true(truth, row) if (row := found.get((truth.vm, truth.extension))) else truth.may_be_unknown
-            for truth in truths(self._scene.fleet, self._laptop)
+            row_is_right(expected_row, row)
+            if (row := found.get((expected_row.vm, expected_row.extension)))
+            else expected_row.may_be_unknown
+            for expected_row in expected_rows(self._scene.fleet, self._laptop)
         )

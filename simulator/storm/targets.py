@@ -1,5 +1,7 @@
-"""What the storm's two policies want on each VM, and what must come of each: known from the fleet's own description and
-from the handlers of the simulated artifact repository. No code of the product has a say in it.
+"""The two extensions that the storm's policies want, and the outcome that each VM must have for each of them.
+
+The outcomes follow from the fleet's own description and from the handlers of the simulated artifact repository. No code
+of the product is used.
 """
 
 from __future__ import annotations
@@ -13,10 +15,10 @@ from simulator.arm.compute.artifacts import Artifacts, Handler, Release
 from simulator.arm.options import AMA_HANDLER, OMS_HANDLER
 from simulator.demo.fleet import Expectation, Member
 
-# The versions that the artifact repository has in a storm: those that the storm's support tables describe.
+# The newest versions in the artifact repository during a storm: those that the storm's support tables describe.
 NEWEST = {OMS_HANDLER: "1.3", AMA_HANDLER: "1.40"}
 
-# What becomes of a VM whatever extension is asked for.
+# Outcomes of the VM itself, the same for every extension.
 _OF_THE_VM = ("OutOfScope", "Undetermined", "Gone")
 # A locked package manager is locked for every handler.
 _LOCKED = 55
@@ -37,7 +39,7 @@ TARGETS = (OMS, AMA)
 
 
 def for_both(fleet: Iterable[Member]) -> tuple[Member, ...]:
-    """The demo's fleet, made for two extensions: whoever finds the package manager locked does so for both."""
+    """The demo's fleet for two extensions: a VM with a locked package manager has it for both."""
     return tuple(
         replace(member, spec=replace(member.spec, runs_of="*"))
         if any(run.exit_code == _LOCKED for run in member.spec.runs)
@@ -47,7 +49,7 @@ def for_both(fleet: Iterable[Member]) -> tuple[Member, ...]:
 
 
 def expected(member: Member, target: Target) -> Expectation:
-    """What must come of that extension on that VM. The fleet tells it for the first; for the second it follows."""
+    """The expected outcome of that extension on that VM. The fleet names the first; the second follows from it."""
     if target is OMS or member.expected.outcome in _OF_THE_VM:
         return member.expected
     if not _release(target).installs_on(*_system(member.spec)):

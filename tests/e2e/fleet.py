@@ -1,7 +1,7 @@
-"""A fleet of existing VMs under the line's real adapters: ARM and Resource Graph over TLS, the ledger in Azurite.
+"""A fleet of existing VMs and the real adapters of the product: ARM and Resource Graph over TLS, the ledger in Azurite.
 
-Time is the simulator's, and moves when it is told to; the queue is in memory, because Azurite's messages would stay
-hidden by the wall clock.
+The simulator's clock moves only when a test moves it. The queue is in memory, because Azurite hides messages by the
+real clock.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ _AT_ONCE = 32
 _LONG_AGO = timedelta(days=30)
 
 
-class Queue:
-    """Implements `ports.Deferrals`."""
+class InMemoryQueue:
+    """A schedule queue in memory."""
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
@@ -63,27 +63,27 @@ class Fleet:
     arm: ArmSimulator
     clock: ManualClock
     ports: Ports
-    queue: Queue
-    line: Dispatcher
+    queue: InMemoryQueue
+    dispatcher: Dispatcher
     sweep: Sweeper
     events: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, count: int, prefix: str = "vm", **spec: Any) -> list[Machine]:
-        """Running VMs that have been there for long."""
+        """Add running VMs that were created long ago."""
         guest = Guest(os_name="ubuntu", os_version="16.04", agent_delay=0)
         machines = [self.arm.add_vm(VmSpec(name=f"{prefix}-{n:05}", guest=guest, **spec)) for n in range(count)]
         for machine in machines:
             machine.created -= _LONG_AGO
         return machines
 
-    async def swept(self) -> SweepReport:
-        """One sweep, and all that it asked for, each at its time."""
+    async def sweep_and_reconcile(self) -> SweepReport:
+        """Run one sweep, and deliver each of its messages when it is due."""
         report = await self.sweep.run()
         await self.deliver(timedelta(hours=1))
         return report
 
     async def deliver(self, within: timedelta) -> None:
-        """Let time pass, and messages come when they are due; what they cause to be asked for comes too."""
+        """Let time pass and deliver each message when it is due, also messages that are scheduled meanwhile."""
         until = self.clock.now() + within
         while due := [message for message in self.queue.messages if message.due <= until]:
             self.queue.messages = [message for message in self.queue.messages if message.due > until]
@@ -94,10 +94,10 @@ class Fleet:
         await self.pass_time((until - self.clock.now()).total_seconds())
 
     async def deliver_events(self) -> int:
-        """One round: every event that is there by now."""
+        """Deliver every event that has been raised so far."""
         events, self.events[:] = list(self.events), []
         for event in events:
-            await self.line.handle(parse(json.dumps(event), self.clock.now()))
+            await self.dispatcher.handle(parse(json.dumps(event), self.clock.now()))
         return len(events)
 
     async def pass_time(self, seconds: float) -> None:
@@ -108,7 +108,7 @@ class Fleet:
         return Counter([row.outcome async for row in self.ports.ledger.current()])
 
     def calls(self) -> Counter[str]:
-        """How often ARM was asked for what, since the last time."""
+        """The number of requests to ARM of each kind since the last call of this method."""
         counted = self.arm.requests.kinds()
         self.arm.requests.clear()
         return counted
@@ -118,7 +118,7 @@ class Fleet:
 
         async def one(message: Message) -> None:
             async with slots:
-                await self.line.handle_message(message)
+                await self.dispatcher.handle_message(message)
 
         await asyncio.gather(*(one(message) for message in messages))
 
@@ -130,7 +130,7 @@ async def open_fleet(storage: Storage, *, budget: Budget | None = None, limits: 
     arm = ArmSimulator(clock, publish=events.append, options=Options(subscriptions=SUBSCRIPTIONS, limits=limits))
     endpoints = await arm.start()
     connections = Connections(ssl.create_default_context(cafile=str(endpoints.ca_file)))
-    credential, queue = Credential(arm), Queue()
+    credential, queue = Credential(arm), InMemoryQueue()
     rules = Rules(
         PolicySet((parse_policy(POLICY, "policy.yaml", compile_rule),)),
         load_catalogue(),

@@ -1,4 +1,4 @@
-"""The demo as a command: what it prints, what it exits with, and that nothing of it is left, however it ends."""
+"""The demo as a command: its output, its exit code, and that no process or file of it is left, however it ends."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason=
 
 @dataclass(frozen=True)
 class Demo:
-    """One run of the command. Its children inherit a mark by which they are found."""
+    """One run of the command. Its child processes inherit an environment variable by which the test finds them."""
 
     arguments: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
@@ -48,14 +48,14 @@ class Demo:
             )
 
     def processes(self) -> list[str]:
-        """What still runs of it, by command line."""
+        """The command lines of its processes that still run."""
         found = []
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 if f"{MARK}={self.mark}".encode() in (folder / "environ").read_bytes():
                     found.append((folder / "cmdline").read_text().replace("\0", " "))
             except OSError:
-                continue  # it has just ended, or is not ours to read
+                continue  # the process has just ended, or belongs to somebody else
         return found
 
 
@@ -70,7 +70,7 @@ class Ended:
 
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
-    """One whole run, with settings in the environment that must not lead it to a real deployment."""
+    """One complete run. The environment has settings of a real deployment, which the demo must not use."""
     errors = tmp_path_factory.mktemp("demo") / "errors.txt"
     real = {"ONBOARDING_STORAGE": "AccountName=real", "AZURE_CLOUD": "AzureChinaCloud", "OMS_WORKSPACE_KEY": "real"}
     demo = Demo(("--vms", str(VMS), "--seed", str(SEED), "--json"), real)
@@ -100,13 +100,13 @@ def test_both_schemas_and_every_kind_of_fault_were_at_work(ended: Ended) -> None
     assert ended.report["outcome_events"] >= VMS
 
 
-def test_standard_output_is_one_json_object_and_progress_is_beside_it(ended: Ended) -> None:
+def test_standard_output_is_one_json_object_and_progress_goes_to_standard_error(ended: Ended) -> None:
     assert len(ended.output.splitlines()) == 1
     assert f"of {VMS} created" in ended.errors
 
 
 @needs_proc
-def test_nothing_is_left_of_it(ended: Ended) -> None:
+def test_the_demo_leaves_no_process_and_no_file(ended: Ended) -> None:
     assert ended.left == []
 
 

@@ -1,4 +1,5 @@
-"""`onboard policy explain --vm ID`: the VM is read from (simulated) Azure with the app's own identity and settings."""
+"""`onboard policy explain --vm ID`: it reads the VM from the simulated Azure with the identity and settings of the
+app."""
 
 from __future__ import annotations
 
@@ -43,9 +44,9 @@ async def test_a_vm_is_explained_by_its_id(arm: tuple[ArmSimulator, dict[str, st
     simulator.add_vm(spec)
     code, out, err = await explain(spec.id, environment)
     assert (code, err) == (0, "")
-    told = json.loads(out)
-    (decision,) = told["decisions"]
-    assert (told["name"], told["os"]["version"]) == ("web01", "7.9")
+    explanation = json.loads(out)
+    (decision,) = explanation["decisions"]
+    assert (explanation["name"], explanation["os"]["version"]) == ("web01", "7.9")
     assert (decision["policy"], decision["verdict"]) == ("linux-monitoring", "supported")
     assert dict(simulator.requests.kinds(vm=spec.id)) == {"vm-get": 1}
 
@@ -68,7 +69,7 @@ async def test_the_group_that_a_rule_asks_for_is_read_too(
     simulator.scopes.grant(simulator.options.principal_id, f"/subscriptions/{SUBSCRIPTION}", action)
     _, out, err = await explain(spec.id, environment)
     assert json.loads(out)["decisions"][0]["decision"] == "Undetermined"
-    assert "which takes the right Microsoft.Resources/subscriptions/resourceGroups/read" in err
+    assert "this needs the right Microsoft.Resources/subscriptions/resourceGroups/read" in err
 
 
 async def test_a_vm_that_azure_does_not_know_is_named(arm: tuple[ArmSimulator, dict[str, str]]) -> None:

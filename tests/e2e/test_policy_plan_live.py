@@ -1,4 +1,4 @@
-"""`onboard policy plan --live`: it reads the VMs from (simulated) Azure, and so says what would really be done."""
+"""`onboard policy plan --live`: it reads the VMs from the simulated Azure, and shows what would be done."""
 
 from __future__ import annotations
 
@@ -75,15 +75,15 @@ async def plan(policies: Path, environment: dict[str, str], *arguments: str, giv
     return process.returncode or 0, json.loads(out) if out else None, err.decode()
 
 
-def decisions(told: Any) -> dict[str, str]:
-    return {change["vm"].rpartition("/")[2]: change["after"]["decision"] for change in told["changes"]}
+def decisions(plan_json: Any) -> dict[str, str]:
+    return {change["vm"].rpartition("/")[2]: change["after"]["decision"] for change in plan_json["changes"]}
 
 
 async def test_each_vm_that_a_policy_reaches_is_read_once(cloud: Cloud, policies: Path) -> None:
     simulator, environment = cloud
-    code, told, err = await plan(policies, environment)
+    code, plan_json, err = await plan(policies, environment)
     assert (code, err) == (0, "")
-    assert decisions(told) == {**{spec.name: word for spec, word in FLEET}, "elsewhere-01": "OutOfScope"}
+    assert decisions(plan_json) == {**{spec.name: word for spec, word in FLEET}, "elsewhere-01": "OutOfScope"}
     assert simulator.requests.kinds()["vm-get"] == len(FLEET)
     assert simulator.requests.kinds(vm=ELSEWHERE.id)["vm-get"] == 0
     assert simulator.requests.kinds()["extension-put"] == 0
@@ -91,25 +91,25 @@ async def test_each_vm_that_a_policy_reaches_is_read_once(cloud: Cloud, policies
 
 async def test_one_subscription_alone(cloud: Cloud, policies: Path) -> None:
     _, environment = cloud
-    code, told, _ = await plan(policies, environment, "--subscription", OTHER)
-    assert (code, decisions(told)) == (0, {"elsewhere-01": "OutOfScope"})
+    code, plan_json, _ = await plan(policies, environment, "--subscription", OTHER)
+    assert (code, decisions(plan_json)) == (0, {"elsewhere-01": "OutOfScope"})
 
 
 async def test_the_vms_of_a_list_are_read_and_what_is_gone_is_unknown(cloud: Cloud, policies: Path) -> None:
     simulator, environment = cloud
     gone = VmSpec(name="gone-01")
     listed = "\n".join(json.dumps({"id": spec.id, "name": spec.name}) for spec in (NEW, gone, NEW))
-    code, told, err = await plan(policies, environment, "--vm-list", "-", given=listed)
-    assert (code, decisions(told)) == (1, {"new-01": "Install", "gone-01": "unknown"})
+    code, plan_json, err = await plan(policies, environment, "--vm-list", "-", given=listed)
+    assert (code, decisions(plan_json)) == (1, {"new-01": "Install", "gone-01": "unknown"})
     assert f"{gone.id}: ARM knows no such VM" in err
     assert simulator.requests.kinds()["vm-get"] == 2
 
 
-async def test_who_is_not_signed_in_is_told_so(cloud: Cloud, policies: Path, tmp_path: Path) -> None:
+async def test_a_missing_login_is_reported(cloud: Cloud, policies: Path, tmp_path: Path) -> None:
     _, environment = cloud
     signed_out = {**environment, "IDENTITY_ENDPOINT": "", "IDENTITY_HEADER": "", "AZURE_CONFIG_DIR": str(tmp_path)}
-    code, told, err = await plan(policies, signed_out)
-    assert (code, told) == (2, None)
+    code, plan_json, err = await plan(policies, signed_out)
+    assert (code, plan_json) == (2, None)
     assert "`az login`" in err
     assert "Traceback" not in err
 
@@ -117,12 +117,12 @@ async def test_who_is_not_signed_in_is_told_so(cloud: Cloud, policies: Path, tmp
 async def test_a_subscription_that_is_not_shown_is_named(cloud: Cloud, policies: Path) -> None:
     _, environment = cloud
     unknown = "00000000-0000-4000-8000-000000000009"
-    code, told, err = await plan(policies, environment, "--subscription", unknown)
-    assert (code, told) == (2, None)
+    code, plan_json, err = await plan(policies, environment, "--subscription", unknown)
+    assert (code, plan_json) == (2, None)
     assert unknown in err
 
 
 async def test_a_wrong_endpoint_is_named(policies: Path) -> None:
-    code, told, err = await plan(policies, {"ARM_ENDPOINT": "http://127.0.0.1"})
-    assert (code, told) == (2, None)
+    code, plan_json, err = await plan(policies, {"ARM_ENDPOINT": "http://127.0.0.1"})
+    assert (code, plan_json) == (2, None)
     assert "ARM_ENDPOINT must be an https URL" in err

@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 from azure.storage.queue.aio import QueueClient
 
+from onboarding.settings import QUEUE
 from simulator.arm import VmSpec
 from simulator.laptop import ROOT, SUBSCRIPTIONS, Laptop
 
@@ -29,7 +30,7 @@ async def laptop() -> AsyncIterator[Laptop]:
 
 
 async def onboard_sweep(laptop: Laptop, *arguments: str, **settings: str) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error."""
+    """Run the command; returns exit code, standard output and standard error."""
     environment = {
         **os.environ,
         **laptop.connections(),
@@ -46,13 +47,13 @@ async def onboard_sweep(laptop: Laptop, *arguments: str, **settings: str) -> tup
     return process.returncode or 0, out.decode(), err.decode()
 
 
-async def test_a_dry_run_says_what_would_be_visited_and_why(laptop: Laptop) -> None:
+async def test_a_dry_run_lists_what_would_be_reconciled_and_why(laptop: Laptop) -> None:
     code, out, err = await onboard_sweep(laptop, "--dry-run")
     assert (code, out) == (0, f"missed   {WEB.id} (linux-monitoring)\n")
     assert "1 machines, 0 overdue, 0 announced, 1 missed" in err
 
 
-async def test_as_json_it_is_an_object_a_line(laptop: Laptop) -> None:
+async def test_json_output_has_one_object_on_each_line(laptop: Laptop) -> None:
     code, out, _ = await onboard_sweep(laptop, "--dry-run", "--format", "json", "--subscription", SUBSCRIPTION)
     found, summary = (json.loads(line) for line in out.splitlines())
     assert code == 0
@@ -60,14 +61,14 @@ async def test_as_json_it_is_an_object_a_line(laptop: Laptop) -> None:
     assert (summary["summary"]["machines"], summary["summary"]["missed"]) == (1, 1)
 
 
-async def test_another_subscription_has_nothing_to_visit(laptop: Laptop) -> None:
+async def test_another_subscription_has_nothing_to_reconcile(laptop: Laptop) -> None:
     code, out, _ = await onboard_sweep(laptop, "--dry-run", "--subscription", OTHER)
     assert (code, out) == (0, "")
 
 
-async def test_what_it_finds_is_put_on_the_queue_and_asked_for_once(laptop: Laptop) -> None:
+async def test_findings_are_put_on_the_queue_once(laptop: Laptop) -> None:
     assert (await onboard_sweep(laptop))[0] == 0
-    async with QueueClient.from_connection_string(laptop.azurite.connection_string, "deferrals") as queue:
+    async with QueueClient.from_connection_string(laptop.azurite.connection_string, QUEUE) as queue:
         (message,) = await queue.peek_messages(max_messages=5)
     assert json.loads(message.content)["reason"] == "missed"
 

@@ -1,4 +1,4 @@
-"""The laptop without a host: its settings file leads a host here that is started later, and its VMs are announced."""
+"""The laptop without a host: a host that starts later uses its settings file and gets the events of its VMs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_host_that_starts_later_gets_the_events_of_the_fleet(tmp_path: Path) -
         wait_for(lambda: "Waiting for a host" in log.read_text())
         values = json.loads(file.read_text())["Values"]
         assert values["FUNCTIONS_WORKER_RUNTIME"] == "python"
-        # A certificate authority that this shell may name would win over the file's.
+        # A certificate authority of this shell would override that of the file.
         environment = {"SSL_CERT_FILE": values["SSL_CERT_FILE"]} if "SSL_CERT_FILE" in os.environ else {}
         arguments = ("--settings", str(file), "--port", address.rpartition(":")[2])
         with (
@@ -48,7 +48,7 @@ def test_a_host_that_starts_later_gets_the_events_of_the_fleet(tmp_path: Path) -
 def outcomes(table: TableClient) -> list[str]:
     try:
         rows = table.query_entities("RowKey ge 'vm|' and RowKey lt 'vm}'")
-        return [row["Outcome"] for row in rows if "Outcome" in row]  # the machine's own row has none
+        return [row["Outcome"] for row in rows if "Outcome" in row]  # the machine row has none
     except ResourceNotFoundError:
         return []
 

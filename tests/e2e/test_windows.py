@@ -1,4 +1,4 @@
-"""A Windows entry of the user's own on real parts: from an event to its outcome, and the handler's log by hand."""
+"""A user's catalogue entry for Windows on real parts: from an event to its outcome, and `onboard logs`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import yaml
 
 from simulator.arm import Guest, HandlerRun, Machine, VmSpec
 from simulator.demo.ledger import Ledger, Row
-from simulator.laptop import ROOT, Laptop, Scenery
+from simulator.laptop import ROOT, CloudOptions, Laptop
 from tests.windows_entry import ENTRY, POLICY
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -41,7 +41,7 @@ class World:
         return self.laptop.arm.create_vm(VmSpec(name=name, **(usual | {"guest": SERVER_2019} | spec)))
 
     async def ended(self, machine: Machine) -> Row:
-        """The VM's row, once it is final."""
+        """Wait for the final row of the VM."""
         deadline = time.monotonic() + 20
         while True:
             row = (await self.ledger.current()).get(machine.id.lower())
@@ -68,7 +68,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
     (policies / "extensions").mkdir()
     (policies / "extensions" / "windows.yaml").write_text(yaml.safe_dump(ENTRY))
     (policies / "windows.yaml").write_text(yaml.safe_dump(POLICY))
-    async with Laptop(Scenery(scale=3000)) as laptop, Ledger(laptop.azurite.connection_string) as ledger:
+    async with Laptop(CloudOptions(scale=3000)) as laptop, Ledger(laptop.azurite.connection_string) as ledger:
         await laptop.start_host(policies)
         kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         yield World(laptop, ledger, {**kept, **laptop.host_environment(policies, {})})
@@ -92,13 +92,13 @@ async def test_an_older_release_is_unsupported_and_costs_one_call(world: World) 
     assert dict(world.laptop.arm.requests.kinds(vm=machine.id)) == {"vm-get": 1}
 
 
-async def test_where_no_name_tells_the_release_the_agent_does(world: World) -> None:
+async def test_the_guest_agent_tells_a_release_that_the_image_name_does_not(world: World) -> None:
     newer = Guest(os_name="Windows Server 2022 Datacenter", os_version="10.0.20348.1", agent_delay=0)
     row = await world.ended(world.create("unnamed", image=None, guest=newer))
     assert (row.outcome, row.text("Witness")) == ("Installed", "guest agent")
 
 
-async def test_what_nobody_tells_is_undetermined(world: World) -> None:
+async def test_an_unknown_os_is_undetermined(world: World) -> None:
     mute = Guest(os_name="Windows", os_version="10.0.17763", agent_delay=0)
     row = await world.ended(world.create("mute", image=None, guest=mute))
     assert (row.outcome, row.system) == ("Undetermined", "windows 10.0.17763")

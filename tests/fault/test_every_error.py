@@ -1,6 +1,5 @@
-"""Every way in which ARM can refuse a read or a request, in a world where nothing else happens, with one policy and
-with two: what is written down is true, who waits has one look, and once ARM answers again the VM is onboarded.
-"""
+"""Every way in which ARM can refuse a read or a request, with one policy and with two, and no other event. The rows are
+true, a row that waits has exactly one scheduled check, and the VM is onboarded when ARM answers again."""
 
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ NESTED: dict[str, Any] = {"error": {"code": "Deep", "message": "x"}}
 for _ in range(60):
     NESTED = {"error": {"code": "Deep", "message": "x", "details": [NESTED]}}
 
-# status (None: no answer at all) and body, as no sample has them
+# status (None: no answer) and body, which no sample has
 ODD: dict[str, tuple[int | None, object]] = {
     "no answer": (None, None),
     "nothing": (500, ""),
@@ -41,12 +40,16 @@ ODD: dict[str, tuple[int | None, object]] = {
     "a refusal that quotes the key": (500, {"error": {"code": "Echo", "message": f"workspaceKey: {WORKSPACE_KEY}"}}),
 }
 
-# What a final or waiting row may be after an error of that class.
+# The outcomes that a row may have after an error of that class.
 MEANS = {
     "transient": {Outcome.WAITING},
     "waiting": {Outcome.WAITING},
     "already_done": {Outcome.WAITING},
-    "permanent": {Outcome.FAILED, Outcome.GONE, Outcome.WAITING},  # waiting for its scope, if all of it is concerned
+    "permanent": {
+        Outcome.FAILED,
+        Outcome.GONE,
+        Outcome.WAITING,
+    },  # Waiting: behind an open breaker, if the error is about the whole scope
 }
 
 
@@ -67,13 +70,13 @@ async def test_every_sample(world: World, sample: dict[str, Any], at: str) -> No
 
 @needs_samples
 @pytest.mark.parametrize("sample", SAMPLES, ids=[sample["id"] for sample in SAMPLES])
-async def test_every_sample_as_what_the_handler_says(world: World, sample: dict[str, Any]) -> None:
+async def test_every_sample_as_a_failure_of_the_handler(world: World, sample: dict[str, Any]) -> None:
     vm = world.add()
     await world.created(vm)
     failed = f"{sample['code']}: {sample['message']}"
     world.arm.set_extension(vm, extension(state="Failed"), failed, "ProvisioningState/failed/1")
     await world.extension_written(vm, succeeded=False)
-    await assert_told(world, vm)
+    await assert_explained(world, vm)
     await go_on(world, vm)
     assert [world.row(vm, other).outcome for other in world.extensions[1:]] == [Outcome.INSTALLED] * (
         len(world.extensions) - 1
@@ -120,7 +123,7 @@ def evidence_of(sample: dict[str, Any]) -> Evidence:
 
 
 async def refused(world: World, at: str, evidence: Evidence) -> VmId:
-    """A VM is created, and ARM answers with that: to the read, or to the request for the first extension."""
+    """Create a VM, and let ARM answer with that error: to the read, or to the request for the first extension."""
     vm = world.add()
     (world.arm.read_errors if at == "read" else world.arm.install_errors).append(evidence)
     await world.created(vm)
@@ -128,34 +131,34 @@ async def refused(world: World, at: str, evidence: Evidence) -> VmId:
 
 
 async def assert_well(world: World, vm: VmId) -> None:
-    """What is written down is true, and leads to the end: of the first extension, and of the other, whatever became of
-    the first."""
-    await assert_told(world, vm)
+    """Assert that the rows are true, and that both extensions come to their end, whatever the result of the first
+    is."""
+    await assert_explained(world, vm)
     first = world.row(vm).outcome
     if Outcome.GONE in [world.row(vm, each).outcome for each in world.extensions]:
-        await world.created(vm)  # it was there all the time: the next event takes it up
+        await world.created(vm)  # the VM existed all the time: the next event onboards it
     await go_on(world, vm)
     assert world.row(vm).outcome is (Outcome.FAILED if first is Outcome.FAILED else Outcome.INSTALLED)
     assert world.arm.conflicts == 0
     for other in world.extensions[1:]:
-        # A failure of the machine is a failure for both; one of the first request is that extension's own.
+        # A failure of the machine fails both extensions; a failure of the first request fails only its extension.
         at_read = first is Outcome.FAILED and "PUT" not in world.arm.calls
         assert world.row(vm, other).outcome is (Outcome.FAILED if at_read else Outcome.INSTALLED)
     for each in world.extensions:
-        asked = [body for body in world.arm.bodies if body["properties"]["type"] == CATALOGUE[each].type]
-        assert len(asked) <= 2
+        requests = [body for body in world.arm.bodies if body["properties"]["type"] == CATALOGUE[each].type]
+        assert len(requests) <= 2
 
 
 async def go_on(world: World, vm: VmId) -> None:
-    """Until every row of the VM has come to its end."""
+    """Advance until every row of the VM is final."""
     for _ in range(30):
         if all(world.row(vm, each).outcome.final for each in world.extensions):
             return
-        await world.goes_on(vm)
+        await world.advance(vm)
     raise AssertionError(f"the VM does not come to its end: {[world.row(vm, each) for each in world.extensions]}")
 
 
-async def assert_told(world: World, vm: VmId) -> None:
+async def assert_explained(world: World, vm: VmId) -> None:
     for each in world.extensions:
         row = world.row(vm, each)
         checks = [check for check in world.schedule_queue.checks if check.due == row.next_attempt_at]
@@ -171,9 +174,9 @@ async def assert_told(world: World, vm: VmId) -> None:
 
 
 def _explained(row: Row) -> bool:
-    """Whether a person who reads the row knows what is the matter."""
+    """Whether a person who reads the row can understand the problem."""
     if row.outcome in (Outcome.GONE, Outcome.REQUESTED) or row.waiting_for is WaitingFor.INSTALL:
         return bool(row.reason)
     if row.waiting_for is WaitingFor.OPERATION and row.extension != OMS:
-        return bool(row.reason)  # it waits for the first one's end, which is no error
+        return bool(row.reason)  # it waits for the end of the first extension, which is no error
     return bool(row.reason and row.error_code and row.error_meaning and row.advice)

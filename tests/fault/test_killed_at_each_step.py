@@ -1,5 +1,5 @@
-"""The worker dies at every boundary of a VM's way, before and after each request to storage and ARM has had its effect.
-What is written down finishes the job for both extensions: one true row each, one install, and the outcome told."""
+"""The worker dies before and after each request to storage and ARM about a VM. The stored state is enough to finish for
+both extensions: one true row and one install for each, and the outcome is published."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ import pytest_asyncio
 from simulator.arm import Guest, VmSpec, locked_package_manager
 from simulator.azurite import connection_string
 from simulator.demo.ledger import Ledger
-from simulator.laptop import Laptop, Scenery
-from simulator.storm.aftermath import look_back
+from simulator.laptop import CloudOptions, Laptop
+from simulator.storm.final_state import read_final_state
 from simulator.storm.hosts import Hosts
-from simulator.storm.invariant import Aftermath, Truth, judge
+from simulator.storm.invariant import ExpectedRow, FinalState, judge
 from simulator.storm.storm import POLICIES, SETTINGS, options
 from simulator.storm.targets import AMA, OMS, TARGETS, Target
 from simulator.tls import certificates_in
-from tests.fault.tripwire import Snare, Step, Tripwire
+from tests.fault.kill_proxy import KillPoint, KillProxy, Step
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.timeout(240),  # the first one waits for seventeen deaths, each of them followed by the start of a host
 ]
 
-# Both extensions install on CentOS 7, and only the first on CentOS 6.
+# Both extensions support CentOS 7, and only the first supports CentOS 6.
 IMAGE = {"publisher": "OpenLogic", "offer": "CentOS", "sku": "7_9-gen2", "version": "7.9.2021020401"}
 CENTOS = Guest(os_name="centos", os_version="7.9", agent_delay=0)
 OLD_IMAGE = {"publisher": "OpenLogic", "offer": "CentOS", "sku": "6.8", "version": "6.8.20170105"}
 OLD_CENTOS = Guest(os_name="centos", os_version="6.8", agent_delay=0)
 
-# The way of a VM, request by request. Those that an install takes at first sight; those of the second extension; then,
-# on a VM that takes one extension alone, those of the look that finds the package manager locked.
+# The requests about a VM in their order: those of the first install; those of the second extension; and, on a VM with
+# one extension, those of the scheduled check that finds the package manager locked.
 STEPS = {
     "reading the ledger": Step("table", "GET", "vm|"),
     "reading the VM": Step("arm", "GET"),
-    "scheduling the look": Step("queue", "POST"),
+    "scheduling the check": Step("queue", "POST"),
     "claiming the row": Step("table", "POST", "install-request"),
     "asking for the install": Step("arm", "PUT", OMS.resource),
     "recording the request": Step("table", "POST", "Requested"),
     "recording the end": Step("table", "POST", "Installed"),
-    "clearing the note that the outcome is to be told": Step("table", "DELETE", "untold"),
+    "clearing the outbox entry of the outcome": Step("table", "DELETE", "untold"),
     "asking for the second extension": Step("arm", "PUT", AMA.resource),
     "recording the second end": Step("table", "POST", "Installed", nth=2),
     "reading the VM again, for a failure": Step("arm", "GET", nth=2),
@@ -56,19 +56,19 @@ STEPS = {
     "asking for the install again": Step("arm", "PUT", OMS.resource, nth=2),
 }
 AGAIN = ("again", "failure")
-# Before a step is after the one before it, but for those that go side by side or have none.
+# Before a step is the same as after the previous one, except for concurrent steps and steps without a previous one.
 BEFORE = (
-    "scheduling the look",
+    "scheduling the check",
     "claiming the row",
     "asking for the second extension",
-    "clearing the note that the outcome is to be told",
+    "clearing the outbox entry of the outcome",
 )
 CASES = [*product(STEPS, (True,)), *product(BEFORE, (False,))]
 IDS = [f"{'after' if forwarded else 'before'} {name}" for name, forwarded in CASES]
 
 
 def spec_of(name: str, forwarded: bool) -> VmSpec:
-    """The VM of a case; its handler finds the package manager locked once if the step comes only then."""
+    """The VM of a case. Its handler finds the package manager locked once if the step needs that."""
     called = f"step-{CASES.index((name, forwarded)):02}"
     if any(word in name for word in AGAIN):
         return VmSpec(name=called, image=OLD_IMAGE, guest=OLD_CENTOS, runs=locked_package_manager(1))
@@ -81,61 +81,62 @@ def outcome_of(spec: VmSpec, target: Target) -> str:
 
 @dataclass(frozen=True)
 class Ended:
-    aftermath: Aftermath
-    snares: dict[str, Snare]
-    told: Counter[tuple[str, str]]
+    final: FinalState
+    kill_points: dict[str, KillPoint]
+    published: Counter[tuple[str, str]]
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def ended(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ended]:
-    """All of them one after the other: a VM is created, the host dies at its step, another starts. Then all is waited
-    for at once."""
+    """Runs all cases one after the other: a VM is created, the host dies at the step, another host starts. Then it
+    waits for all VMs."""
     folder = tmp_path_factory.mktemp("steps")
     storage = folder / "storage"
     hosts: list[Hosts] = []
-    async with Laptop(Scenery(storage=storage, options=options())) as laptop:
+    async with Laptop(CloudOptions(storage=storage, options=options())) as laptop:
         certificates = certificates_in(laptop.endpoints.ca_file.parent)
-        async with Tripwire(lambda: hosts[0].pid, trusted=certificates.client_context()) as wire:
-            endpoints = {kind: await wire.place(kind, url) for kind, url in laptop.azurite.endpoints.items()}
+        async with KillProxy(lambda: hosts[0].pid, trusted=certificates.client_context()) as wire:
+            endpoints = {kind: await wire.forward(kind, url) for kind, url in laptop.azurite.endpoints.items()}
             settings = {
                 **SETTINGS,
                 "AzureWebJobsStorage": connection_string(endpoints),
-                "ARM_ENDPOINT": await wire.place("arm", laptop.endpoints.arm, certificates.server_context()),
+                "ARM_ENDPOINT": await wire.forward("arm", laptop.endpoints.arm, certificates.server_context()),
             }
             hosts.append(Hosts(laptop, POLICIES, settings, folder))
             await hosts[0].start()
-            snares = await kill_at_each_step(laptop, hosts[0], wire)
-            truths = [
-                Truth(spec.id.lower(), spec.name, target.extension, outcome_of(spec, target))
+            kill_points = await kill_at_each_step(laptop, hosts[0], wire)
+            expected_rows = [
+                ExpectedRow(spec.id.lower(), spec.name, target.extension, outcome_of(spec, target))
                 for spec in map(spec_of, *zip(*CASES, strict=True))
                 for target in TARGETS
             ]
-            await all_told(laptop, [(truth.vm, truth.extension) for truth in truths])
-            aftermath = await look_back(laptop, hosts[0], truths, storage)
-    told = Counter((str(event["subject"]).lower(), event["data"]["Extension"]) for event in aftermath.announced)
-    yield Ended(aftermath, snares, told)
+            await all_published(laptop, [(expected_row.vm, expected_row.extension) for expected_row in expected_rows])
+            final = await read_final_state(laptop, hosts[0], expected_rows, storage)
+    published = Counter((str(event["subject"]).lower(), event["data"]["Extension"]) for event in final.outcome_events)
+    yield Ended(final, kill_points, published)
 
 
-async def kill_at_each_step(laptop: Laptop, hosts: Hosts, wire: Tripwire) -> dict[str, Snare]:
-    """A VM and a snare for each case, and a new host after each death."""
-    snares = {}
+async def kill_at_each_step(laptop: Laptop, hosts: Hosts, wire: KillProxy) -> dict[str, KillPoint]:
+    """Create a VM and a kill point for each case, and start a new host after each death."""
+    kill_points = {}
     for name, forwarded in CASES:
         spec = spec_of(name, forwarded)
-        snares[spec.name] = Snare(spec.name, replace(STEPS[name], forwarded=forwarded))
-        wire.snares.append(snares[spec.name])
+        kill_points[spec.name] = KillPoint(spec.name, replace(STEPS[name], forwarded=forwarded))
+        wire.kill_points.append(kill_points[spec.name])
         laptop.arm.create_vm(spec)
         await eventually(lambda: not hosts.alive, f"a death {'after' if forwarded else 'before'} {name}")
         await hosts.restart()
-    return snares
+    return kill_points
 
 
-async def all_told(laptop: Laptop, wanted: list[tuple[str, str]]) -> None:
-    """Until every VM has its final rows, and everybody was told; a test says what is missing if that does not come."""
+async def all_published(laptop: Laptop, wanted: list[tuple[str, str]]) -> None:
+    """Wait until every VM has its final rows and every outcome is published. If that fails, a test says what is
+    missing."""
 
     async def check() -> bool:
         final = {(row.vm, row.extension) for row in await ledger.rows() if row.final}
-        told = {(str(event["subject"]).lower(), event["data"]["Extension"]) for event in laptop.topic.events}
-        return final.intersection(told).issuperset(wanted)
+        published = {(str(event["subject"]).lower(), event["data"]["Extension"]) for event in laptop.topic.events}
+        return final.intersection(published).issuperset(wanted)
 
     async with Ledger(laptop.azurite.connection_string) as ledger:
         with suppress(TimeoutError):
@@ -145,23 +146,23 @@ async def all_told(laptop: Laptop, wanted: list[tuple[str, str]]) -> None:
 
 
 @pytest.mark.parametrize(("name", "forwarded"), CASES, ids=IDS)
-async def test_what_is_written_down_finishes_the_job(ended: Ended, name: str, forwarded: bool) -> None:
+async def test_the_stored_state_is_enough_to_finish(ended: Ended, name: str, forwarded: bool) -> None:
     spec = spec_of(name, forwarded)
     vm = spec.id.lower()
-    assert ended.snares[spec.name].sprung
+    assert ended.kill_points[spec.name].fired
     for target in TARGETS:
-        (row,) = [row for row in ended.aftermath.rows if (row.vm, row.extension) == (vm, target.extension)]
+        (row,) = [row for row in ended.final.rows if (row.vm, row.extension) == (vm, target.extension)]
         assert row.outcome == outcome_of(spec, target)
         installs = max(1, len(spec.runs)) if row.outcome == "Installed" else 0
         assert row.text("ExtensionName") == (target.resource if installs else "")
-        requests = [each for each in ended.aftermath.attempts if (each.vm, each.handler) == (vm, target.handler)]
+        requests = [each for each in ended.final.attempts if (each.vm, each.handler) == (vm, target.handler)]
         assert len(requests) == installs
-        # Once, once more after the death, and by a sweep that comes at that moment.
-        assert 1 <= ended.told[(vm, target.extension)] <= 3
+        # Once, once more after the death, and once by a sweep at that moment.
+        assert 1 <= ended.published[(vm, target.extension)] <= 3
 
 
-async def test_the_invariant_is_whole(ended: Ended) -> None:
-    findings = judge(ended.aftermath)
+async def test_the_invariant_holds(ended: Ended) -> None:
+    findings = judge(ended.final)
     assert [violation.says for finding in findings for violation in finding.violations] == []
 
 

@@ -1,6 +1,6 @@
-"""Small storms on real parts: Azurite, the simulated ARM and Event Grid, and the product in a process of its own, with
-two policies for two extensions. After each the invariant has to be whole. They rage side by side, since most of
-a storm is waiting for looks to become due."""
+"""Small storms on real parts: Azurite, the simulated ARM and Event Grid, and the product in its own process, with two
+policies for two extensions. After each storm the invariant has to hold. The storms run at the same time, because most
+of a storm is waiting for scheduled checks to become due."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.console import Console
 
 from simulator.storm.report import Report
 from simulator.storm.run import storm
-from simulator.storm.storm import Weather
+from simulator.storm.storm import StormOptions
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -21,10 +21,10 @@ pytestmark = [
 ]
 
 STORMS = {
-    "faults, kills and an outage of storage, events five times, late and in any order": Weather(
+    "faults, kills and an outage of storage, events five times, late and in any order": StormOptions(
         seed=3, faults=0.3, duplicates=0.3, copies=5, lost=0.1, kills=1, outages=1
     ),
-    "every event is lost, and the sweep alone onboards the fleet": Weather(
+    "every event is lost, and the sweep alone onboards the fleet": StormOptions(
         seed=5, faults=0.0, duplicates=0.0, lost=1.0, kills=0
     ),
 }
@@ -35,12 +35,12 @@ VMS = 20
 async def raging(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[dict[str, asyncio.Task[Report]]]:
     """All storms, each in a folder of its own."""
 
-    async def rage(weather: Weather) -> Report:
+    async def rage(options: StormOptions) -> Report:
         folder = tmp_path_factory.mktemp("storm")
         with (folder / "progress.txt").open("w") as file:
-            return await storm(weather, VMS, folder, Console(file=file, width=160))
+            return await storm(options, VMS, folder, Console(file=file, width=160))
 
-    tasks = {name: asyncio.create_task(rage(weather)) for name, weather in STORMS.items()}
+    tasks = {name: asyncio.create_task(rage(options)) for name, options in STORMS.items()}
     yield tasks
     for task in tasks.values():
         task.cancel()
@@ -49,12 +49,12 @@ async def raging(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[dict
 
 @pytest.mark.parametrize("name", STORMS)
 async def test_nothing_is_lost(raging: dict[str, asyncio.Task[Report]], name: str) -> None:
-    weather, report = STORMS[name], await raging[name]
+    options, report = STORMS[name], await raging[name]
     assert violations(report) == []
-    assert report.figures["hosts killed"] == weather.kills
+    assert report.figures["hosts killed"] == options.kills
     assert report.figures["policies"] == 2
     assert report.figures["lost"] > 0
-    if weather.lost == 1:
+    if options.lost == 1:
         assert report.figures["lost"] == report.figures["events"]
 
 

@@ -1,4 +1,4 @@
-"""A recorded storm is the same each time, and another seed gives another: so that two commits can be compared."""
+"""A recorded storm is the same each time, and another seed gives another storm; so two commits can be compared."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from tests.recording.storm import storm
 
 
 def test_a_storm_is_repeatable() -> None:
-    told = storm(seed=3, vms=12, hours=12)
-    assert storm(seed=3, vms=12, hours=12) == told
-    assert storm(seed=4, vms=12, hours=12) != told
+    recorded = storm(seed=3, vms=12, hours=12)
+    assert storm(seed=3, vms=12, hours=12) == recorded
+    assert storm(seed=4, vms=12, hours=12) != recorded
     for what in ("GET", "PUT", "rows", "message", "entity", "outcome event"):
-        assert any(f'"what": "{what}"' in line for line in told), what
+        assert any(f'"what": "{what}"' in line for line in recorded), what

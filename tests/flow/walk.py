@@ -1,8 +1,8 @@
-"""A machine's life as a list of steps, drawn at random or written down, and what must hold after each of them.
+"""A machine's life as a list of steps, random or written by hand, and the conditions that must hold after each step.
 
-Two hosts share table, queue and ARM. ARM is as strict as the real one: it takes one write of a machine at a time, and
+Two hosts share table, queue and ARM. ARM is as strict as the real one: it accepts one write of a machine at a time, and
 none while the machine is stopped, written or gone. Storage fails, a process dies, events are lost, late, early, forged
-or told twice. A walk is plain data, so that one that fails can be cut down to what matters (`shorten`).
+or delivered twice. A walk is plain data, so that a failing one can be reduced to the steps that matter (`shorten`).
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ from tests.flow.world import (
     SECOND,
     SECOND_POLICY,
     ArmInMemory,
-    DeferralsInMemory,
     LedgerInMemory,
+    ScheduleQueueInMemory,
     World,
     extension,
     vm_body,
@@ -55,9 +55,9 @@ VM = vm_id()
 OURS = (OMS, SECOND.name)
 NAMES = {OMS: CATALOGUE[OMS].resource_name, SECOND.name: SECOND.resource_name, "other": "CustomScript"}
 WHICH = (*OURS, "other")
-# As a host has them that runs another version of the policy files.
+# The policies of a host that runs another version of the files.
 CHANGED = [{**POLICY, "waits": {"operation": {"every": ["2m", "20m"]}}}, {**SECOND_POLICY, "settleDelay": "2m"}]
-VERSIONS = {1: [POLICY, SECOND_POLICY], 2: CHANGED, 3: [POLICY]}  # what the second host works with
+VERSIONS = {1: [POLICY, SECOND_POLICY], 2: CHANGED, 3: [POLICY]}  # the policies of the second host
 _WRITING = ("creating", "updating")
 
 REFUSALS: dict[str, Evidence] = {
@@ -82,7 +82,7 @@ REFUSALS: dict[str, Evidence] = {
     "400": Evidence(http_status=400, code="BadRequest", message="The request is not valid."),
     "no token": Evidence(code="TokenUnavailable", message="no token"),
 }
-ENDS: dict[str, tuple[str, str]] = {  # how a handler ends: its status code and its words
+ENDS: dict[str, tuple[str, str]] = {  # how a handler ends: its status code and its message
     "well": ("", ""),
     "locked": (
         "ProvisioningState/failed/51",
@@ -102,15 +102,15 @@ ENDS: dict[str, tuple[str, str]] = {  # how a handler ends: its status code and 
 
 
 class Defect(AssertionError):
-    """Something that must hold does not."""
+    """A condition that must hold does not hold."""
 
 
 class Died(BaseException):
-    """The process ended here."""
+    """The process dies here."""
 
 
 class Turns:
-    """Lets others go on at each call over a wire, in an order that a walk names."""
+    """Lets other tasks run at each call over the network, in an order that depends on a seed of the walk."""
 
     def __init__(self) -> None:
         self._random: random.Random | None = None
@@ -130,7 +130,7 @@ class StrictArm(ArmInMemory):
         self.read_faults: list[str] = []
         self.put_faults: list[str] = []
         self.ours: set[str] = set()  # the names of extensions that we are writing
-        self.unanswered: dict[str, datetime] = {}  # until when a request that nobody answered may still be on its way
+        self.unanswered: dict[str, datetime] = {}  # until when a request without an answer may still be in flight
 
     @property
     def machine(self) -> dict[str, Any] | None:
@@ -149,7 +149,7 @@ class StrictArm(ArmInMemory):
         return [r["name"] for r in resources if r["properties"]["provisioningState"].lower() in _WRITING]
 
     def free(self) -> bool:
-        """Whether ARM would take somebody's write of an extension."""
+        """Whether ARM would accept a write of an extension by another owner."""
         return self.machine is not None and self._busy() == ""
 
     def _busy(self) -> str:
@@ -211,7 +211,7 @@ class StrictArm(ArmInMemory):
 
 
 class StrictLedger(LedgerInMemory):
-    """Compares with ARM what is written, at the moment when it is."""
+    """Compares every row with ARM at the moment of its write."""
 
     def __init__(self, turns: Turns, arm: StrictArm) -> None:
         super().__init__()
@@ -246,7 +246,9 @@ class StrictLedger(LedgerInMemory):
             stored = before.get((VM.key, entry.row.extension))
             if stored is None or stored.row.outcome is not entry.row.outcome:
                 self._check_truth(entry.row)
-            claimed = stored is not None and stored.row.waiting_for is WaitingFor.CLAIM  # which has no line itself
+            claimed = (
+                stored is not None and stored.row.waiting_for is WaitingFor.CLAIM
+            )  # a claim has no entry in the history
             idle = stored is not None and not claimed and not entry.row.belongs_in_history(stored.row)
             if idle and entry.history and entry.ended is None:
                 raise Defect(f"a line of history that tells nothing new: {entry.row.reason}")
@@ -268,8 +270,8 @@ class StrictLedger(LedgerInMemory):
                 raise Defect(f"{row.extension} Installed, with settings that we did not send")
 
 
-class Queue(DeferralsInMemory):
-    """Holds a message until it was taken without an error."""
+class StrictQueue(ScheduleQueueInMemory):
+    """Keeps a message until it was handled without an error."""
 
     def __init__(self, turns: Turns) -> None:
         super().__init__()
@@ -297,16 +299,16 @@ class Walk:
         self.turns = Turns()
         self.arm = StrictArm(self.turns)
         self.ledger = StrictLedger(self.turns, self.arm)
-        self.queue = Queue(self.turns)
+        self.queue = StrictQueue(self.turns)
         first = World(policies=policies[0], arm=self.arm, ledger=self.ledger, schedule_queue=self.queue)
         shared = {"breakers": first.breakers, "arm": self.arm, "ledger": self.ledger, "schedule_queue": self.queue}
         second = World(policies=policies[1], **shared)  # type: ignore[arg-type]
         self.hosts = [first, second]
-        self.unpublished: list[Notification] = []  # true events that have not come yet
-        self.told: list[Notification] = []
-        self.owed: list[Notification] = []  # events whose delivery failed
-        self.unsure = False  # a person's process died, or a message that failed has not come again
-        self.failed: list[Message] = []
+        self.undelivered: list[Notification] = []  # true events that are not delivered yet
+        self.published: list[Notification] = []
+        self.failed_events: list[Notification] = []  # events whose delivery failed
+        self.unsure = False  # a person's process died, so that rows may lack their checks
+        self.failed_messages: list[Message] = []
         self.numbers = 0
         self.vms = 0
         self.arm.machines[VM.key] = vm_body()
@@ -330,9 +332,9 @@ class Walk:
         self.numbers += 1
         return EventRef(f"event-{self.numbers}", self.now + timedelta(minutes=minutes), "c")
 
-    def happened(self, event: Notification, told: bool) -> None:
-        if told:
-            self.unpublished.append(event)
+    def publish(self, event: Notification, published: bool) -> None:
+        if published:
+            self.undelivered.append(event)
 
     # -- steps
 
@@ -344,10 +346,10 @@ class Walk:
     async def do_pass(self, minutes: float) -> None:
         self.move(self.now + timedelta(minutes=minutes))
 
-    async def do_ends(self, which: str, how: str, told: bool) -> None:
-        self.end(which, how, told)
+    async def do_ends(self, which: str, how: str, published: bool) -> None:
+        self.end(which, how, published)
 
-    def end(self, which: str, how: str, told: bool) -> None:
+    def end(self, which: str, how: str, published: bool) -> None:
         name = NAMES[which]
         if self.arm.machine is None or not any(each.lower() == name.lower() for each in self.arm.writing()):
             return
@@ -357,10 +359,10 @@ class Walk:
         resource = {**found, "properties": {**found["properties"], "provisioningState": state}}
         self.arm.ours.discard(name)
         self.arm.set_extension(VM, resource, words, code)
-        self.happened(ExtensionWritten(ExtensionId(VM, name), self.trigger(), not code), told)
+        self.publish(ExtensionWritten(ExtensionId(VM, name), self.trigger(), not code), published)
 
-    async def do_other_writes(self, which: str, settings: int, done: bool, told: bool) -> None:
-        """Somebody else writes an extension; `settings` 0 are those that are there."""
+    async def do_other_writes(self, which: str, settings: int, done: bool, published: bool) -> None:
+        """Another owner writes an extension; `settings` 0 keeps its settings."""
         if not self.arm.free():
             return
         name = NAMES[which]
@@ -372,9 +374,9 @@ class Walk:
         there = {"settings": {"theirs": settings}} if settings else {}
         self.arm.set_extension(VM, extension(name, state, **handler, **there))
         if done:
-            self.end(which, "well", told)
+            self.end(which, "well", published)
 
-    async def do_other_removes(self, which: str, told: bool) -> None:
+    async def do_other_removes(self, which: str, published: bool) -> None:
         if not self.arm.free() or self.arm.machine is None or self.arm.found(which) is None:
             return
         name = NAMES[which]
@@ -382,15 +384,15 @@ class Walk:
         self.arm.machine["resources"] = [each for each in resources if each["name"] != name]
         view = self.arm.machine["properties"]["instanceView"]
         view["extensions"] = [each for each in view.get("extensions", []) if each["name"] != name]
-        self.happened(ExtensionDeleted(ExtensionId(VM, name), self.trigger()), told)
+        self.publish(ExtensionDeleted(ExtensionId(VM, name), self.trigger()), published)
 
-    async def do_power(self, state: str, told: bool) -> None:
+    async def do_power(self, state: str, published: bool) -> None:
         if self.arm.machine is None:
             return
         statuses = self.arm.machine["properties"]["instanceView"]["statuses"]
         statuses[1] = {"code": f"PowerState/{state}"}
         if state == "running":
-            self.happened(VmStarted(VM, self.trigger()), told)
+            self.publish(VmStarted(VM, self.trigger()), published)
 
     async def do_agent(self, ready: bool) -> None:
         if self.arm.machine is not None:
@@ -403,23 +405,23 @@ class Walk:
         if self.arm.machine is not None and not self.arm.writing():
             self.arm.machine["properties"]["provisioningState"] = state
 
-    async def do_skip(self, skip: bool, told: bool) -> None:
-        """Its owner's tag takes it out of the policies, or back in."""
+    async def do_skip(self, skip: bool, published: bool) -> None:
+        """The owner's tag excludes the machine from the policies, or includes it again."""
         if self.arm.machine is not None:
             self.arm.machine["tags"] = {"onboarding": "skip"} if skip else {}
-            self.happened(VmWritten(VM, self.trigger(), created=False), told)
+            self.publish(VmWritten(VM, self.trigger(), created=False), published)
 
-    async def do_delete(self, told: bool) -> None:
+    async def do_delete(self, published: bool) -> None:
         if self.arm.machines.pop(VM.key, None) is not None:
             self.arm.ours.clear()
             self.arm.unanswered.clear()
-            self.happened(VmDeleted(VM, self.trigger()), told)
+            self.publish(VmDeleted(VM, self.trigger()), published)
 
-    async def do_make(self, told: bool) -> None:
+    async def do_make(self, published: bool) -> None:
         if self.arm.machine is None:
             self.vms += 1
             self.arm.machines[VM.key] = vm_body(vm_id=f"again-{self.vms}")
-            self.happened(VmWritten(VM, self.trigger(), created=True), told)
+            self.publish(VmWritten(VM, self.trigger(), created=True), published)
 
     async def do_fault(self, where: str, what: str) -> None:
         places = {"read": self.arm.read_faults, "put": self.arm.put_faults}
@@ -427,12 +429,12 @@ class Walk:
         places[where].append(what)
 
     async def do_old(self) -> None:
-        """The machine's own row is not there, as a version before left its rows; their checks are."""
-        if not (self.owed or self.failed or self.unsure):
+        """The machine row is missing, as in tables of an earlier version; the other rows and their checks exist."""
+        if not (self.failed_events or self.failed_messages or self.unsure):
             self.ledger.machines.clear()
 
     async def do_event(self, kind: str, minutes: float, host: int) -> None:
-        """An event that comes at once, whether or not it is true."""
+        """Deliver an event at once, whether or not it is true."""
         await self.deliver(self.event(kind, minutes), host)
 
     def event(self, kind: str, minutes: float) -> Notification:
@@ -455,36 +457,36 @@ class Walk:
             case _:
                 raise ValueError(kind)
 
-    async def do_hear(self, at: int, host: int) -> None:
-        """A true event comes, in any order."""
-        if self.unpublished:
-            await self.deliver(self.unpublished.pop(at % len(self.unpublished)), host)
+    async def do_deliver(self, at: int, host: int) -> None:
+        """Deliver a true event; the order is random."""
+        if self.undelivered:
+            await self.deliver(self.undelivered.pop(at % len(self.undelivered)), host)
 
-    async def do_again(self, at: int, host: int) -> None:
-        """An event that was delivered comes again."""
-        if self.told:
-            await self.deliver(self.told[at % len(self.told)], host)
+    async def do_duplicate(self, at: int, host: int) -> None:
+        """Deliver an event again."""
+        if self.published:
+            await self.deliver(self.published[at % len(self.published)], host)
 
     async def do_redeliver(self, at: int, host: int) -> None:
-        if self.owed:
-            await self.deliver(self.owed[at % len(self.owed)], host)
+        if self.failed_events:
+            await self.deliver(self.failed_events[at % len(self.failed_events)], host)
 
     async def deliver(self, event: Notification, host: int) -> None:
-        if event not in self.told:
-            self.told.append(event)
-        if await self.survives(self.hosts[host].line.handle(event), host):
-            self.owed = [each for each in self.owed if each != event]
-        elif event not in self.owed:
-            self.owed.append(event)
+        if event not in self.published:
+            self.published.append(event)
+        if await self.survives(self.hosts[host].dispatcher.handle(event), host):
+            self.failed_events = [each for each in self.failed_events if each != event]
+        elif event not in self.failed_events:
+            self.failed_events.append(event)
 
-    async def do_look(self, at: int, host: int, twice: bool) -> None:
-        """A message whose time has come is taken."""
+    async def do_check(self, at: int, host: int, twice: bool) -> None:
+        """Handle a message that is due."""
         due = [each for each in self.queue.pending if each.due <= self.now]
         if due:
             await self.handle_message(due[at % len(due)], host, twice)
 
     async def do_next(self, host: int) -> None:
-        """The earliest message comes at its time."""
+        """Move the clock to the earliest message, and handle it."""
         if self.queue.pending:
             message = min(self.queue.pending, key=lambda each: each.due)
             self.move(message.due)
@@ -495,15 +497,15 @@ class Walk:
             return
         if not twice:
             self.queue.pending.remove(message)
-        if await self.survives(self.hosts[host].line.handle_message(message), host):
-            self.failed = [each for each in self.failed if each != message]
+        if await self.survives(self.hosts[host].dispatcher.handle_message(message), host):
+            self.failed_messages = [each for each in self.failed_messages if each != message]
         else:
-            self.failed.append(message)
+            self.failed_messages.append(message)
             if not twice:
                 self.queue.pending.append(message)
 
     async def survives(self, work: Awaitable[None], host: int) -> bool:
-        """Whether it ended without an error that brings it again."""
+        """Whether the work ended without an error that causes a redelivery."""
         try:
             await work
         except (StorageError, Died) as error:
@@ -513,7 +515,7 @@ class Walk:
         return True
 
     def restart(self, host: int) -> None:
-        """The host's memory is lost."""
+        """Restart a host; its memory is lost."""
         self.hosts[host].__post_init__()
         self._set_clock()
 
@@ -529,12 +531,12 @@ class Walk:
         except ArmError:
             pass
         except (StorageError, Died) as error:
-            self.unsure = True  # nothing brings a person's command again; the sweep takes its rows up
+            self.unsure = True  # nobody repeats a person's command; the sweep continues with its rows
             if isinstance(error, Died):
                 self.restart(host)
 
     async def do_both(self, one: Step, other: Step, seed: int) -> None:
-        """Two steps of the hosts at the same time."""
+        """Run two steps of the hosts concurrently."""
         self.turns.shuffle(seed)
         try:
             jobs = [getattr(self, f"do_{name}")(*rest) for name, *rest in (one, other)]
@@ -550,17 +552,17 @@ class Walk:
         return {e: s.row for (key, e), s in self.ledger.rows.items() if key == VM.key}
 
     def check(self, step: Step) -> None:
-        self.unsure = self.unsure and not self.tended()
-        if self.owed or self.failed or self.unsure:
+        self.unsure = self.unsure and not self.has_all_checks()
+        if self.failed_events or self.failed_messages or self.unsure:
             return
-        if missing := self.untended():
+        if missing := self.without_check():
             raise Defect(f"after {step}: no check for {missing}")
 
-    def tended(self) -> bool:
-        return not self.untended()
+    def has_all_checks(self) -> bool:
+        return not self.without_check()
 
-    def untended(self) -> list[str]:
-        """Open rows without their check."""
+    def without_check(self) -> list[str]:
+        """The open rows without their scheduled check."""
         checks = {(m.extension, m.due) for m in self.queue.pending if isinstance(m, ScheduledCheck)}
         return [
             f"{e}: {row.outcome} {row.waiting_for} {row.next_attempt_at}"
@@ -571,7 +573,7 @@ class Walk:
     # -- the end
 
     async def finish(self) -> None:
-        """All trouble is over: what was written down is enough to bring every row to a true end."""
+        """End all faults: now the stored state must be enough to bring every row to a true end."""
         for faults in (self.arm.read_faults, self.arm.put_faults, self.ledger.faults, self.queue.faults):
             faults.clear()
         if self.arm.machine is not None:
@@ -579,10 +581,10 @@ class Walk:
             self.arm.machine["properties"]["provisioningState"] = "Succeeded"
             await self.do_power("running", True)
             await self.do_agent(True)
-        self.unpublished.clear()
-        for event in list(self.owed):
+        self.undelivered.clear()
+        for event in list(self.failed_events):
             await self.deliver(event, 0)
-        self.check(("owed",))
+        self.check(("failed events",))
         await self.play()
         for _ in range(3):
             self.move(self.now + timedelta(hours=7))
@@ -596,7 +598,7 @@ class Walk:
             if self.arm.writing():
                 self.move(self.now + timedelta(minutes=2))
                 for which in WHICH:
-                    self.end(which, "well", told=False)
+                    self.end(which, "well", published=False)
             if not self.queue.pending:
                 return
             await self.do_next(0)
@@ -636,17 +638,17 @@ class Walk:
 
 
 def draw(seed: int, length: int = 40) -> list[Step]:
-    """A walk. Half of them begin as most machines do, and many steps are the ordinary ones."""
+    """Draw a walk. Half of the walks begin like most machines, and many steps are ordinary ones."""
     dice = random.Random(seed)
     steps: list[Step] = [("event", "created", 0, 0)] if dice.random() < 0.6 else []
-    calm = dice.random()  # how much of the world's trouble this walk has
+    calm = dice.random()  # the share of ordinary steps in this walk
     while len(steps) < length:
         steps.append(_troubled(dice) if dice.random() > 0.3 + calm / 2 else _ordinary(dice))
     return steps
 
 
 def _ordinary(dice: random.Random) -> Step:
-    kind = dice.choice(["ends", "ends", "hear", "hear", "next", "look", "pass", "redeliver", "both", "updated"])
+    kind = dice.choice(["ends", "ends", "deliver", "deliver", "next", "check", "pass", "redeliver", "both", "updated"])
     match kind:
         case "ends":
             return ("ends", dice.choice(WHICH), dice.choice(["well", "well", *ENDS]), dice.random() < 0.8)
@@ -665,12 +667,12 @@ def _host(dice: random.Random) -> int:
 
 
 def _host_step(dice: random.Random, kind: str = "") -> Step:
-    kind = kind or dice.choice(["hear", "again", "redeliver", "look", "look", "next", "ask", "event", "event"])
+    kind = kind or dice.choice(["deliver", "duplicate", "redeliver", "check", "check", "next", "ask", "event", "event"])
     match kind:
-        case "hear" | "again" | "redeliver":
+        case "deliver" | "duplicate" | "redeliver":
             return (kind, dice.randrange(20), _host(dice))
-        case "look":
-            return ("look", dice.randrange(20), _host(dice), dice.random() < 0.2)
+        case "check":
+            return ("check", dice.randrange(20), _host(dice), dice.random() < 0.2)
         case "next":
             return ("next", _host(dice))
         case "ask":
@@ -687,7 +689,7 @@ def _event(dice: random.Random) -> Step:
 
 
 def _troubled(dice: random.Random) -> Step:
-    told = dice.random() < 0.6
+    published = dice.random() < 0.6
     kind = dice.choice(
         [
             "other",
@@ -709,21 +711,21 @@ def _troubled(dice: random.Random) -> Step:
     match kind:
         case "other":
             which = dice.choice(WHICH)
-            return ("other_writes", which, dice.randrange(3), dice.random() < 0.5, told)
+            return ("other_writes", which, dice.randrange(3), dice.random() < 0.5, published)
         case "removes":
-            return ("other_removes", dice.choice(OURS), told)
+            return ("other_removes", dice.choice(OURS), published)
         case "power":
-            return ("power", dice.choice(["running", "running", "deallocated"]), told)
+            return ("power", dice.choice(["running", "running", "deallocated"]), published)
         case "state":
             return ("state", dice.choice(["Succeeded", "Succeeded", "Updating", "Deleting"]))
         case "skip":
-            return ("skip", dice.random() < 0.4, told)
+            return ("skip", dice.random() < 0.4, published)
         case "old":
             return ("old",) if dice.random() < 0.3 else ("sweep", _host(dice))
         case "agent":
             return ("agent", dice.random() < 0.6)
         case "delete" | "make":
-            return (kind if dice.random() < 0.5 else "make", told)
+            return (kind if dice.random() < 0.5 else "make", published)
         case "sweep":
             return ("sweep", _host(dice))
         case "fault":
@@ -744,7 +746,7 @@ def _fault(dice: random.Random) -> Step:
 
 
 def defect(steps: Iterable[Step], versions: int = 1) -> str:
-    """What is wrong after that walk; empty if nothing is. `versions` names what the second host works with."""
+    """What is wrong after that walk; empty if nothing is. `versions` is the key of the second host's policies."""
 
     async def run() -> str:
         walk = Walk([VERSIONS[1], VERSIONS[versions]])
@@ -762,7 +764,7 @@ def defect(steps: Iterable[Step], versions: int = 1) -> str:
 
 
 def shorten(steps: list[Step], fails: Callable[[list[Step]], bool]) -> list[Step]:
-    """The same walk without what it fails without."""
+    """The walk without the steps that are not needed for its failure."""
     size = max(1, len(steps) // 2)
     while size:
         at = 0

@@ -1,4 +1,4 @@
-"""A small world for the line: its ports in memory, a clock that is set by hand, and VMs as ARM would report them."""
+"""A small world for tests: all ports in memory, a clock that tests set, and VMs as ARM reports them."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ POLICY: dict[str, Any] = {
     "settings": {"workspaceId": "{OMS_WORKSPACE_ID}"},
     "protectedSettings": {"workspaceKey": "{OMS_WORKSPACE_KEY}"},
 }
-# A second extension, as a user would add one; its handler takes the same systems and needs no settings;
-# it may be given the id of a resource that it works with.
+# A second extension, as a user would add one. It supports the same systems and requires no settings;
+# a policy may give it the id of a resource that it uses.
 SECOND = parse_entry(
     {
         "name": "inventory-agent",
@@ -79,7 +79,7 @@ SECOND = parse_entry(
 )
 CATALOGUE = {**load_catalogue(), SECOND.name: SECOND}
 SECOND_POLICY: dict[str, Any] = {"name": "inventory", "extension": SECOND.name, "rule": POLICY["rule"]}
-# The two shapes of a world that each race and each fault has to do with.
+# Each race and each fault is tried with both.
 SHAPES: dict[str, list[dict[str, Any]]] = {"one policy": [POLICY], "two policies": [POLICY, SECOND_POLICY]}
 XENIAL = {"publisher": "Canonical", "offer": "UbuntuServer", "sku": "16.04-LTS", "version": "latest"}
 BIONIC = {"publisher": "Canonical", "offer": "UbuntuServer", "sku": "18.04-LTS", "version": "latest"}
@@ -138,7 +138,7 @@ def _handler(resource: Mapping[str, Any]) -> tuple[str, str]:
 
 
 class ArmInMemory:
-    """ARM's answers as set by the test, and every call that was made."""
+    """ARM with the answers that the test sets; it records every call."""
 
     def __init__(self) -> None:
         self.machines: dict[str, dict[str, Any]] = {}
@@ -155,7 +155,7 @@ class ArmInMemory:
         self.bodies: list[Mapping[str, Any]] = []
         self.after_put: Callable[[], Awaitable[None]] | None = None
         self.clock: Callable[[], datetime] = lambda: START
-        self.conflicts = 0  # requests that met another extension's write of ours under way
+        self.conflicts = 0  # requests that arrived while our write of another extension was in flight
 
     async def read_machine(self, vm: VmId, *, to_install: bool = False) -> ArmAnswer:
         self.calls.append("GET")
@@ -189,7 +189,7 @@ class ArmInMemory:
 
     async def read_scope(self, scope: str) -> Mapping[str, Any]:
         self.calls.append("SCOPE")
-        await asyncio.sleep(0)  # as over a wire: others get their turn
+        await asyncio.sleep(0)  # as over a network: other tasks get their turn
         if self.scope_errors:
             raise ArmError(self.scope_errors.pop(0))
         if scope.lower() not in self.scopes:
@@ -202,8 +202,8 @@ class ArmInMemory:
         if self.install_errors:
             raise ArmError(self.install_errors.pop(0))
         self._refuse_second_writer(vm, name)
-        asked = body["properties"]
-        kept = {key: asked[key] for key in ("publisher", "type", "typeHandlerVersion", "settings")}
+        properties = body["properties"]
+        kept = {key: properties[key] for key in ("publisher", "type", "typeHandlerVersion", "settings")}
         self.set_extension(vm, extension(name, "Creating", **kept))
         if self.after_put is not None:
             await self.after_put()
@@ -235,8 +235,8 @@ class ArmInMemory:
             raise ArmError(self.access_errors.pop(0))
 
     def set_extension(self, vm: VmId, resource: dict[str, Any], message: str = "", code: str = "") -> None:
-        """Beside those of other handlers that are there: a VM has a handler once. What it does not say of its settings
-        stays as it was."""
+        """Set the extension of one handler; a VM has each handler once. If `resource` has no settings, the old ones
+        stay."""
         machine = self.machines[vm.key]
         name, handler = resource["name"], _handler(resource)
         before: dict[str, Any] = next(
@@ -254,15 +254,15 @@ class ArmInMemory:
 
 
 class LedgerInMemory:
-    """The table's promises: one transaction, versions, and lines of history that are created once."""
+    """Keeps the guarantees of the table: one transaction, versions, and history entries that are created once."""
 
     def __init__(self) -> None:
         self.machines: dict[str, StoredMachine] = {}
         self.rows: dict[tuple[str, str], StoredRow] = {}
         self.history: dict[tuple[str, str, str], Row] = {}
-        self.notes: dict[tuple[str, str, datetime | None], Row] = {}
+        self.outbox: dict[tuple[str, str, datetime | None], Row] = {}
         self.reachable = True
-        self.takes: Callable[[], None] = lambda: None  # what happens while a list's next row is read
+        self.while_listing: Callable[[], None] = lambda: None  # called before each row of a list
         self.writes = 0
         self.calls: list[str] = []
 
@@ -305,7 +305,7 @@ class LedgerInMemory:
             if entry.ended is not None:
                 self.history[(key, row.extension, f"{trigger.id}.ended")] = entry.ended
             if entry.history and row.outcome.final:
-                self.notes[(row.resource_id, row.extension, row.finished_at)] = row
+                self.outbox[(row.resource_id, row.extension, row.finished_at)] = row
         return RowVersions(written, {entry.row.extension: written for entry in entries})
 
     async def undo(
@@ -336,7 +336,7 @@ class LedgerInMemory:
         self._check()
         for stored in list(self.rows.values()):
             if stored.row.next_attempt_at and stored.row.next_attempt_at < before:
-                self.takes()
+                self.while_listing()
                 yield stored.row
 
     async def current(self, selection: Selection = EVERYTHING) -> AsyncIterator[Row]:
@@ -355,24 +355,24 @@ class LedgerInMemory:
 
     async def unpublished(self, before: datetime) -> AsyncIterator[Row]:
         self._check()
-        for row in list(self.notes.values()):
+        for row in list(self.outbox.values()):
             if row.finished_at and row.finished_at < before:
-                self.takes()
+                self.while_listing()
                 yield row
 
     async def mark_published(self, row: Row) -> None:
         self._check()
-        self.notes.pop((row.resource_id, row.extension, row.finished_at), None)
+        self.outbox.pop((row.resource_id, row.extension, row.finished_at), None)
 
     def _check(self) -> None:
         if not self.reachable:
             raise StorageError("the table could not be reached")
 
 
-class DeferralsInMemory:
+class ScheduleQueueInMemory:
     def __init__(self) -> None:
         self.checks: list[ScheduledCheck] = []
-        self.revisits: list[ReconcileRequest] = []
+        self.reconcile_requests: list[ReconcileRequest] = []
         self.reachable = True
 
     async def schedule(self, message: Message, now: datetime) -> None:
@@ -381,11 +381,11 @@ class DeferralsInMemory:
         if isinstance(message, ScheduledCheck):
             self.checks.append(message)
         else:
-            self.revisits.append(message)
+            self.reconcile_requests.append(message)
 
 
 class InventoryInMemory:
-    """Resource Graph's answers over ARM's machines, or over those that the test froze: an index lags."""
+    """Resource Graph over the machines of ARM, or over a frozen copy of them, since the real index lags."""
 
     def __init__(self, arm: ArmInMemory) -> None:
         self._arm = arm
@@ -397,7 +397,7 @@ class InventoryInMemory:
         self.groups: dict[str, frozenset[str]] = {}
 
     async def machines(self, subscriptions: Sequence[str]) -> AsyncIterator[Mapping[str, Any]]:
-        self._asked()
+        self._count_call()
         if self.hangs:
             await asyncio.Event().wait()
         seen = set(subscriptions) - self.hidden
@@ -410,13 +410,13 @@ class InventoryInMemory:
                 yield indexed
 
     async def members(self, groups: Iterable[str]) -> Mapping[str, frozenset[str]]:
-        self._asked()
+        self._count_call()
         return {name: self.groups[name] for name in groups if name in self.groups}
 
     def freeze(self) -> None:
         self.frozen = copy.deepcopy(self._arm.machines)
 
-    def _asked(self) -> None:
+    def _count_call(self) -> None:
         self._arm.calls.append("GRAPH")
         if self.errors:
             raise ArmError(self.errors.pop(0))
@@ -439,7 +439,7 @@ class SweepsInMemory:
 
 
 class PoisonInMemory:
-    """What was laid aside: messages, and texts that are none."""
+    """The poison queue: messages, and texts that are not messages."""
 
     def __init__(self) -> None:
         self.messages: list[Message | str] = []
@@ -476,7 +476,7 @@ class BreakersInMemory:
 
     async def read(self, subscription: str) -> tuple[StoredBreaker, ...]:
         self.reads += 1
-        await asyncio.sleep(0)  # as over a wire: others get their turn
+        await asyncio.sleep(0)  # as over a network: other tasks get their turn
         return tuple(stored for (owner, _, _), stored in self.stored.items() if owner == subscription)
 
     async def write(self, breaker: CircuitBreaker, version: str | None) -> None:
@@ -515,7 +515,7 @@ class RolloutsInMemory:
         return tuple(stored.state for stored in self.stored.values())
 
 
-class AnnouncementsInMemory:
+class PublisherInMemory:
     def __init__(self) -> None:
         self.rows: list[Row] = []
         self.reachable = True
@@ -528,7 +528,7 @@ class AnnouncementsInMemory:
 
 @dataclass
 class World:
-    """The line over ports in memory. `now` moves only when a test moves it."""
+    """The product over ports in memory. `now` changes only when a test changes it."""
 
     policies: list[dict[str, Any]] = field(default_factory=lambda: [POLICY])
     app_settings: dict[str, str] = field(
@@ -538,10 +538,10 @@ class World:
     now: datetime = START
     arm: ArmInMemory = field(default_factory=ArmInMemory)
     ledger: LedgerInMemory = field(default_factory=LedgerInMemory)
-    schedule_queue: DeferralsInMemory = field(default_factory=DeferralsInMemory)
+    schedule_queue: ScheduleQueueInMemory = field(default_factory=ScheduleQueueInMemory)
     breakers: BreakersInMemory = field(default_factory=BreakersInMemory)
     rollouts: RolloutsInMemory = field(default_factory=RolloutsInMemory)
-    announced: AnnouncementsInMemory = field(default_factory=AnnouncementsInMemory)
+    published: PublisherInMemory = field(default_factory=PublisherInMemory)
     sweeps: SweepsInMemory = field(default_factory=SweepsInMemory)
     poison: PoisonInMemory = field(default_factory=PoisonInMemory)
     policy_states: PolicyStatesInMemory = field(default_factory=PolicyStatesInMemory)
@@ -556,7 +556,7 @@ class World:
             ledger=self.ledger,
             schedule_queue=self.schedule_queue,
             breakers=self.breakers,
-            publisher=self.announced,
+            publisher=self.published,
             clock=lambda: self.now,
             inventory=self.inventory,
             sweeps=self.sweeps,
@@ -566,9 +566,9 @@ class World:
         )
         self.arm.clock = lambda: self.now
         worker = Application(ports, rules, self.budget)
-        self.line = worker.dispatcher
+        self.dispatcher = worker.dispatcher
         self.sweep = worker.sweeper
-        self.requests = Application(ports, rules, self.budget).requests  # a command is a process of its own
+        self.requests = Application(ports, rules, self.budget).requests  # a command is another process
         self._events = 0
 
     def add(self, name: str = "web01", **changes: Any) -> VmId:
@@ -581,25 +581,25 @@ class World:
         return EventRef(f"event-{self._events}", self.now + timedelta(seconds=after), "correlation")
 
     async def created(self, vm: VmId, trigger: EventRef | None = None) -> None:
-        await self.line.handle(VmWritten(vm, trigger or self.trigger(), created=True))
+        await self.dispatcher.handle(VmWritten(vm, trigger or self.trigger(), created=True))
 
     async def updated(self, vm: VmId) -> None:
-        await self.line.handle(VmWritten(vm, self.trigger(), created=False))
+        await self.dispatcher.handle(VmWritten(vm, self.trigger(), created=False))
 
     async def started(self, vm: VmId) -> None:
-        await self.line.handle(VmStarted(vm, self.trigger()))
+        await self.dispatcher.handle(VmStarted(vm, self.trigger()))
 
     async def deleted(self, vm: VmId, after: float = 1) -> None:
-        """ARM deleted the VM, and Event Grid says so."""
+        """ARM deletes the VM, and Event Grid delivers the event."""
         self.arm.machines.pop(vm.key, None)
-        await self.said_deleted(vm, after)
+        await self.deletion_event(vm, after)
 
-    async def said_deleted(self, vm: VmId, after: float = 1) -> None:
-        """An event says that the VM was deleted."""
-        await self.line.handle(VmDeleted(vm, self.trigger(after)))
+    async def deletion_event(self, vm: VmId, after: float = 1) -> None:
+        """Deliver an event of the deletion of the VM, whether or not ARM deleted it."""
+        await self.dispatcher.handle(VmDeleted(vm, self.trigger(after)))
 
     async def installed(self, vm: VmId, name: str = "OMSExtension", **properties: Any) -> None:
-        """The handler reports success, and Event Grid says so."""
+        """The handler reports success, and Event Grid delivers the event."""
         machine = self.arm.machines[vm.key]
         found = next(r for r in machine["resources"] if r["name"] == name)
         self.arm.set_extension(
@@ -608,48 +608,49 @@ class World:
         await self.extension_written(vm, name)
 
     async def extension_written(self, vm: VmId, name: str = "OMSExtension", *, succeeded: bool = True) -> None:
-        await self.line.handle(ExtensionWritten(ExtensionId(vm, name), self.trigger(1), succeeded))
+        await self.dispatcher.handle(ExtensionWritten(ExtensionId(vm, name), self.trigger(1), succeeded))
 
     async def extension_deleted(self, vm: VmId, name: str = "OMSExtension") -> None:
-        await self.line.handle(ExtensionDeleted(ExtensionId(vm, name), self.trigger(1)))
+        await self.dispatcher.handle(ExtensionDeleted(ExtensionId(vm, name), self.trigger(1)))
 
-    async def due(self) -> None:
-        """Let the latest look come at its time."""
+    async def run_latest_check(self) -> None:
+        """Run the check that was scheduled last, when it is due."""
         check = self.schedule_queue.checks[-1]
         self.now = max(self.now, check.due)
-        await self.line.check(check)
+        await self.dispatcher.check(check)
 
-    async def ends(self, vm: VmId, name: str = OMS, state: str = "Succeeded") -> None:
-        """The handler of a catalogue entry comes to its end, and ARM tells so by an event."""
+    async def finish_install(self, vm: VmId, name: str = OMS, state: str = "Succeeded") -> None:
+        """The handler of a catalogue entry finishes, and Event Grid delivers the event."""
         entry = CATALOGUE[name]
         handler = {"publisher": entry.publisher, "type": entry.type, "typeHandlerVersion": entry.version}
         self.arm.set_extension(vm, extension(entry.resource_name, state, **handler))
         await self.extension_written(vm, entry.resource_name, succeeded=state == "Succeeded")
 
-    async def goes_on(self, vm: VmId) -> None:
-        """What comes next of a VM: a handler at work ends well, or else its earliest look comes at its time."""
+    async def advance(self, vm: VmId) -> None:
+        """Do the next thing for a VM: finish an install that is in flight, or else run its earliest check when it is
+        due."""
         rows = [self.row(vm, extension) for extension in self.extensions if not self.row(vm, extension).outcome.final]
         for row in rows:
             if row.outcome is Outcome.REQUESTED:
-                return await self.ends(vm, row.extension)
+                return await self.finish_install(vm, row.extension)
         due, extension = min((row.next_attempt_at, row.extension) for row in rows if row.next_attempt_at)
         check = next(each for each in self.schedule_queue.checks if each == ScheduledCheck(vm, extension, due))
         self.now = max(self.now, check.due)
-        return await self.line.check(check)
+        return await self.dispatcher.check(check)
 
     @property
     def extensions(self) -> list[str]:
-        """The catalogue's names of what the policies want."""
+        """The catalogue names of the extensions that the policies want."""
         return [policy["extension"] for policy in self.policies]
 
-    async def swept(self) -> SweepReport:
-        """Sweep, and let everything come that it asked for."""
+    async def sweep_and_reconcile(self) -> SweepReport:
+        """Sweep, and handle every message that the sweep scheduled."""
         checks = len(self.schedule_queue.checks)
         report = await self.sweep.run()
-        messages: list[Message] = [*self.schedule_queue.checks[checks:], *self.schedule_queue.revisits]
-        self.schedule_queue.revisits.clear()
+        messages: list[Message] = [*self.schedule_queue.checks[checks:], *self.schedule_queue.reconcile_requests]
+        self.schedule_queue.reconcile_requests.clear()
         for message in messages:
-            await self.line.handle_message(message)
+            await self.dispatcher.handle_message(message)
         return report
 
     def row(self, vm: VmId, extension: str = OMS) -> Row:

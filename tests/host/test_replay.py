@@ -75,7 +75,7 @@ def test_an_event_that_fails_is_shown_with_the_host_s_words_and_the_others_go_on
     out = capsys.readouterr().out
     assert out.startswith("500 ")
     assert "cannot take bad-1" in out
-    assert f"2 sent to {host.url}: 1 taken, 1 refused" in out
+    assert f"2 sent to {host.url}: 1 accepted, 1 refused" in out
     assert seen(host, "good-1")
 
 

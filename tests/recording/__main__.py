@@ -1,10 +1,9 @@
-"""`python -m tests.recording --to DIR`: what the product does, recorded, to be compared with another commit's by
-`diff -r`.
+"""`python -m tests.recording --to DIR`: record what the product does, to compare two commits with `diff -r`.
 
-Two commits that behave alike give equal folders, whatever their modules, classes and functions are called:
+Two commits with the same behaviour give equal folders, whatever the names of modules, classes and functions are:
 
-    storm.jsonl      in order, what leaves the product in a storm with the clock and the names held (`storm`)
-    commands.jsonl   what the commands print as JSON (`commands`)
+    storm.jsonl      in order, what leaves the product in a storm with a fixed clock and fixed names (`storm`)
+    commands.jsonl   the JSON output of the commands (`commands`)
     demo/            the demo's fleet on real parts: ARM requests, table, queue, `onboard status` (`demo`)
 """
 
@@ -21,7 +20,7 @@ from tests.recording.demo import demo
 from tests.recording.storm import storm
 from tests.recording.wire import write
 
-_HASHES = "PYTHONHASHSEED"  # what is done for one extension after the other may go by a set's order
+_HASHES = "PYTHONHASHSEED"  # the order of a set may decide which extension comes first
 
 
 def main() -> None:

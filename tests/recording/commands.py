@@ -1,4 +1,4 @@
-"""What the commands print as JSON, on files that are always the same; words for people are left out."""
+"""The JSON output of the commands for fixed input files, without texts for people."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from onboarding.cli.main import main
 from simulator.demo.fleet import make_fleet
 from simulator.laptop import ROOT, SUBSCRIPTIONS
 from tests.flow.walk import ENDS, REFUSALS
-from tests.recording.wire import line, plain, timeless, wordless, write
+from tests.recording.wire import json_line, timeless, without_prose, wordless, write
 
 _URNS = [
     *("Canonical:UbuntuServer:16.04-LTS", "Canonical:0001-com-ubuntu-server-jammy:22_04-lts", "RedHat:RHEL:7.9"),
@@ -49,7 +49,7 @@ def commands(folder: Path) -> None:
     texts = [words for _, words in ENDS.values() if words]
     texts += [json.dumps({"error": {"code": each.code, "message": each.message}}) for each in REFUSALS.values()]
     vms, definition = ["--vm", "{folder}/vms.json"], ["--definition", "{folder}/definition.json"]
-    asked = [
+    arguments = [
         *[["check", *[part for urn in _URNS for part in ("--image", urn)], *each] for each in ([], ["--why"])],
         ["check", "samples/images.jsonl"],
         ["check", "{folder}/vms.json"],
@@ -62,27 +62,30 @@ def commands(folder: Path) -> None:
         ["policy", "validate", _FIRST, _THEN, "samples/policies/demo"],
         ["policy", "validate", "{folder}/definition.json", "{folder}/broken.yaml"],
     ]
-    lines = [told(folder, *each, "--format", "json") for each in asked]
-    lines += [told(folder, "policy", "import", "{folder}/definition.json"), told(folder, "policy", "schema", "--check")]
-    lines += [told(folder, "template", "--placement", each) for each in ("nested", "root")]
+    lines = [run_command(folder, *each, "--format", "json") for each in arguments]
+    lines += [
+        run_command(folder, "policy", "import", "{folder}/definition.json"),
+        run_command(folder, "policy", "schema", "--check"),
+    ]
+    lines += [run_command(folder, "template", "--placement", each) for each in ("nested", "root")]
     write(folder / "commands.jsonl", lines)
     for name in ("vms.json", "definition.json", "broken.yaml"):
         (folder / name).unlink()
 
 
-def told(folder: Path, *asked: str) -> str:
-    """A command, its exit code, and what it printed; `{folder}` in its arguments is the folder's path."""
+def run_command(folder: Path, *arguments: str) -> str:
+    """Run a command; returns its arguments, exit code and output as JSON. `{folder}` in the arguments is the folder."""
     with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()):
         try:
-            code: Any = main([each.replace("{folder}", str(folder)) for each in asked])
+            code: Any = main([each.replace("{folder}", str(folder)) for each in arguments])
         except SystemExit as ended:
             code = ended.code
     text = out.getvalue().replace(str(folder), "{folder}").replace(str(ROOT), "{root}")
-    return line({"asked": list(asked), "code": code, "output": [_shown(each) for each in _read(text)]})
+    return json_line({"asked": list(arguments), "code": code, "output": [_shown(each) for each in _read(text)]})
 
 
 def _read(text: str) -> list[Any]:
-    """One document, or one on each line."""
+    """Read one document, or one on each line."""
     try:
         return [json.loads(text)]
     except ValueError:
@@ -95,4 +98,4 @@ def _read(text: str) -> list[Any]:
 
 def _shown(value: Any) -> Any:
     is_row = isinstance(value, dict) and "EventId" in value
-    return plain(wordless(timeless(value) if is_row else value))
+    return without_prose(wordless(timeless(value) if is_row else value))

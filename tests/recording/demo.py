@@ -1,9 +1,9 @@
-"""The demo's fleet on real parts – the functions host, Azurite, the simulated ARM and Event Grid – heard by a proxy
-before ARM and before the queue.
+"""The demo's fleet on real parts – the functions host, Azurite, the simulated ARM and Event Grid – with proxies in
+front of ARM and of the queue.
 
-Held, for each machine: its requests to ARM with api-version and body, and all entities of the table; then the shapes of
-the queue's messages, the requests about no machine, and what `onboard status` says. What depends on the moment is left
-out: times, ids of events and of writes, and how often the same read was sent or the same line came.
+The recording holds, for each machine, its requests to ARM with api-version and body, and all entities of the table;
+also the shapes of queue messages, the requests about no machine, and the output of `onboard status`. It leaves out what
+differs between runs: times, ids of events and writes, and how often a read or an entry was repeated.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from simulator.demo.ledger import Ledger
 from simulator.demo.run import FAULTS, POLICIES
 from simulator.demo.scene import Scene
 from simulator.eventgrid import EventSchema, Faults
-from simulator.laptop import FUNCTION, SUBSCRIPTIONS, Laptop, Scenery, Workspace, forget_settings
+from simulator.laptop import FUNCTION, SUBSCRIPTIONS, CloudOptions, Laptop, Workspace, forget_settings
 from simulator.tls import certificates_in
-from tests.fault.tripwire import Snare, Step, Tripwire
+from tests.fault.kill_proxy import KillPoint, KillProxy, Step
 from tests.flow.world import WORKSPACE_ID, WORKSPACE_KEY
-from tests.recording.commands import told
-from tests.recording.wire import line, plain, timeless, write
+from tests.recording.commands import run_command
+from tests.recording.wire import json_line, timeless, without_prose, write
 
 _SETTINGS = {
     "AzureFunctionsJobHost__extensions__queues__maxPollingInterval": "00:00:01",
@@ -39,30 +39,30 @@ _SETTINGS = {
 _WORKSPACE = Workspace(WORKSPACE_ID, WORKSPACE_KEY)
 _MACHINE = re.compile(r"/virtualmachines/([^/?]+)", re.IGNORECASE)
 _MESSAGE = re.compile(r"<MessageText>(.*)</MessageText>")
-_GROUP = re.compile(r"\brg-\w+", re.IGNORECASE)  # each event spells it as it likes, and the first one counts
-_TRY = re.compile(r"(try-\d+-)\d{14}")  # what makes ARM run a handler once more: the attempt, and when
-_PATIENCE = 180.0
+_GROUP = re.compile(r"\brg-\w+", re.IGNORECASE)  # events differ in upper and lower case, and the first one counts
+_TRY = re.compile(r"(try-\d+-)\d{14}")  # the value that makes ARM run a handler again: the attempt and its time
+_TIMEOUT_S = 180.0
 
 
 @dataclass
-class Ear(Snare):
-    """A snare that hears all requests and never springs."""
+class RequestRecorder(KillPoint):
+    """A kill point that records all requests and never kills the host."""
 
     vm: str = ""
     step: Step = field(default_factory=lambda: Step("", ""))
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
     messages: set[str] = field(default_factory=set)
 
-    def holds(self, service: str, method: str, text: str) -> bool:
+    def matches(self, service: str, method: str, text: str) -> bool:
         path, brace, rest = text.partition("{")
         if service == "queue":
             for each in _MESSAGE.findall(text):
                 message = json.loads(unescape(each))
-                self.messages.add(line({"keys": sorted(message), "reason": message.get("reason")}))
+                self.messages.add(json_line({"keys": sorted(message), "reason": message.get("reason")}))
         else:
-            body = plain(json.loads(brace + rest)) if brace else None
+            body = without_prose(json.loads(brace + rest)) if brace else None
             machine = found[1].lower() if (found := _MACHINE.search(path)) else ""
-            request = line({"method": method, "path": path, "body": body})
+            request = json_line({"method": method, "path": path, "body": body})
             self.requests[machine, _same(request)] += 1
         return False
 
@@ -70,16 +70,16 @@ class Ear(Snare):
 async def demo(folder: Path, vms: int, seed: int) -> None:
     forget_settings(os.environ)
     scene = Scene(make_fleet(vms, seed, tuple(SUBSCRIPTIONS)))
-    ear = Ear()
-    scenery = Scenery(seed=seed, faults=Faults(duplicate=0.15, jitter=20.0), observe=scene.observe)
-    async with Laptop(scenery) as laptop:
+    recorder = RequestRecorder()
+    cloud_options = CloudOptions(seed=seed, faults=Faults(duplicate=0.15, jitter=20.0), observe=scene.observe)
+    async with Laptop(cloud_options) as laptop:
         laptop.workspace = _WORKSPACE
         laptop.arm.faults.load(FAULTS)
         certificates = certificates_in(laptop.endpoints.ca_file.parent)
-        async with Tripwire(lambda: 0, [ear], certificates.client_context()) as wire:
+        async with KillProxy(lambda: 0, [recorder], certificates.client_context()) as wire:
             endpoints = {**laptop.azurite.endpoints}
-            endpoints["queue"] = await wire.place("queue", endpoints["queue"])
-            arm = await wire.place("arm", laptop.endpoints.arm, certificates.server_context())
+            endpoints["queue"] = await wire.forward("queue", endpoints["queue"])
+            arm = await wire.forward("arm", laptop.endpoints.arm, certificates.server_context())
             settings = {**_SETTINGS, "AzureWebJobsStorage": connection_string(endpoints), "ARM_ENDPOINT": arm}
             host = await laptop.start_host(POLICIES, settings)
             await laptop.subscribe(host.event_grid_endpoint(FUNCTION), {CROWDED: EventSchema.EVENT_GRID})
@@ -89,13 +89,13 @@ async def demo(folder: Path, vms: int, seed: int) -> None:
                 entities = [timeless(each) for each in await ledger.everything()]
         values = laptop.host_environment(POLICIES, {})
         (folder / "settings.json").write_text(json.dumps({"Values": values}))
-        status = [await asyncio.to_thread(told, folder, *each) for each in _status(scene)]
+        status = [await asyncio.to_thread(run_command, folder, *each) for each in _status(scene)]
         (folder / "settings.json").unlink()
-    by_machine = {("".join(str(each["RowKey"]).split("|")[2:3]), _same(line(each))) for each in entities}
-    requests = [key for key, count in ear.requests.items() for _ in range(count if '"PUT"' in key[1] else 1)]
+    by_machine = {("".join(str(each["RowKey"]).split("|")[2:3]), _same(json_line(each))) for each in entities}
+    requests = [key for key, count in recorder.requests.items() for _ in range(count if '"PUT"' in key[1] else 1)]
     _write(folder / "demo" / "entities.jsonl", by_machine)
     _write(folder / "demo" / "requests.jsonl", requests)
-    _write(folder / "demo" / "messages.jsonl", (("", each) for each in ear.messages))
+    _write(folder / "demo" / "messages.jsonl", (("", each) for each in recorder.messages))
     _write(folder / "demo" / "status.jsonl", (("", _same(each)) for each in status))
 
 
@@ -109,14 +109,14 @@ def _write(file: Path, lines: Iterable[tuple[str, str]]) -> None:
 
 def _status(scene: Scene) -> list[list[str]]:
     one = scene.fleet[0].spec.name
-    asked = [["--json"], ["--totals"], ["--json", "--vm", one], ["--json", "--history", "--vm", one]]
-    return [["status", *each, "--settings", "{folder}/settings.json"] for each in asked]
+    arguments = [["--json"], ["--totals"], ["--json", "--vm", one], ["--json", "--history", "--vm", one]]
+    return [["status", *each, "--settings", "{folder}/settings.json"] for each in arguments]
 
 
 async def _play(laptop: Laptop, scene: Scene, ledger: Ledger) -> None:
-    """Until every row is final, everybody was told of it, and a sweep has come by."""
+    """Wait until every row is final, every outcome is published, and a sweep has run."""
     playing = asyncio.create_task(scene.play(laptop.arm, laptop.clock))
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _TIMEOUT_S
     while True:
         rows = await ledger.current()
         quiet = playing.done() and not laptop.grid.in_flight

@@ -1,10 +1,13 @@
-"""A storm with the clock and the names held: machines, owners, faults and kills drawn from a seed, over ports in
+"""A storm with a fixed clock and fixed names: machines, owners, faults and kills drawn from a seed, over ports in
 memory.
 
-Held, in order: each request to ARM with its body, each write of rows, messages, pauses, brakes, sweeps and policy
-states, each outcome event, and what the storm did. The same code gives the same bytes. Each draw belongs to a machine
-and to how often it was drawn for it, so that a difference stays with the machine on which it began.
-Left out: words for people, secrets, what is read, and how the adapters spell requests and keys (the demo holds that).
+The recording holds, in order: each request to ARM with its body, each write of rows, messages, circuit breakers,
+rollout states, sweeps and policy states, each outcome event, and the events of the storm. The same code gives the same
+bytes. Each random number depends on a machine and on a counter of that machine, so that a difference stays with the
+machine where it began.
+
+The recording leaves out texts for people, secrets, reads, and how the adapters write requests and keys (the demo
+records that).
 """
 
 from __future__ import annotations
@@ -46,7 +49,7 @@ from onboarding.domain.reconcile.row import Row
 from onboarding.domain.resource_id import ExtensionId, VmId
 from tests.flow import world
 from tests.flow.walk import ENDS, REFUSALS, Died
-from tests.recording.wire import line, plain
+from tests.recording.wire import json_line, without_prose
 
 _SECOND_SUBSCRIPTION = "99992222-3333-4444-5555-666677778888"
 _GROUPS = {"rg-a": "prod", "rg-b": "prod", "rg-c": "test", "rg-lab": "lab"}
@@ -78,8 +81,9 @@ _OTHER = "CustomScript"
 _HANDLER = {"publisher": "Microsoft.Azure.Extensions", "type": "CustomScript", "typeHandlerVersion": "2.1"}
 
 
-class Tape:
-    """What is recorded, and the dice. It also stands in for the table of the stores that write an entity each."""
+class Recording:
+    """The recorded lines, and the random numbers. It also takes the place of the table for stores that write single
+    entities."""
 
     def __init__(self, seed: int) -> None:
         self.lines: list[str] = []
@@ -87,15 +91,15 @@ class Tape:
         self._seed = seed
         self._drawn: Counter[str] = Counter()
 
-    def tell(self, what: str, **told: Any) -> None:
-        self.lines.append(line(plain({"at": self.now, "what": what, **told})))
+    def record(self, what: str, **fields: Any) -> None:
+        self.lines.append(json_line(without_prose({"at": self.now, "what": what, **fields})))
 
     def dice(self, about: str) -> random.Random:
         self._drawn[about] += 1
         return random.Random(f"{self._seed}|{about}|{self._drawn[about]}")
 
     async def fault(self, about: str, faults: Sequence[str]) -> str:
-        """What goes wrong this time, if anything does; others may get their turn meanwhile."""
+        """The fault of this call, or ''. Other tasks may run before it returns."""
         dice = self.dice(about)
         for _ in range(dice.randrange(4)):
             await asyncio.sleep(0)
@@ -103,18 +107,19 @@ class Tape:
         return dice.choice(faults) if dice.random() < (0.4 if bad else 0.04) else ""
 
     async def store(self, about: str) -> Callable[[bool], None]:
-        """Called before (False) and after (True) a write to storage: raises where that write has its fault."""
+        """Returns a function to call before (False) and after (True) a write to storage; it raises the fault of that
+        write."""
         fault = await self.fault(about, _STORE)
 
         def happens(written: bool) -> None:
             if fault and written == (fault in ("dies after", "no answer")):
-                self.tell("fault", of=about, fault=fault)
+                self.record("fault", of=about, fault=fault)
                 raise Died if fault.startswith("dies") else StorageError(fault)
 
         return happens
 
     async def create_entity(self, entity: Mapping[str, Any]) -> Mapping[str, Any]:
-        self.tell("entity", entity=entity)
+        self.record("entity", entity=entity)
         return {"etag": ""}
 
     async def update_entity(self, entity: Mapping[str, Any], **_: Any) -> Mapping[str, Any]:
@@ -124,19 +129,19 @@ class Tape:
         await self.create_entity(entity)
 
     async def delete_entity(self, entity: Mapping[str, Any], **_: Any) -> None:
-        self.tell("delete", entity=entity)
+        self.record("delete", entity=entity)
 
 
-class _Taped:
-    def __init__(self, tape: Storm) -> None:
+class _Recorded:
+    def __init__(self, recording: Storm) -> None:
         super().__init__()
-        self._tape = tape
+        self._recording = recording
 
 
-class Arm(_Taped, world.ArmInMemory):
+class RecordedArm(_Recorded, world.ArmInMemory):
     async def _read(self, path: str) -> None:
-        fault = await self._tape.fault(f"GET {path}", _READ)
-        self._tape.tell("GET", path=path, fault=fault)
+        fault = await self._recording.fault(f"GET {path}", _READ)
+        self._recording.record("GET", path=path, fault=fault)
         if fault == "dies":
             raise Died
         if fault:
@@ -164,8 +169,8 @@ class Arm(_Taped, world.ArmInMemory):
             yield body
 
     async def start_install(self, vm: VmId, name: str, body: Mapping[str, Any]) -> None:
-        fault = await self._tape.fault(f"PUT {vm}", _PUT)
-        self._tape.tell("PUT", path=f"{vm}/extensions/{name}", body=body, fault=fault)
+        fault = await self._recording.fault(f"PUT {vm}", _PUT)
+        self._recording.record("PUT", path=f"{vm}/extensions/{name}", body=body, fault=fault)
         if fault == "dies before":
             raise Died
         if fault in REFUSALS:
@@ -173,14 +178,14 @@ class Arm(_Taped, world.ArmInMemory):
         if "running" not in str(self.machines.get(vm.key)):
             raise ArmError(_STOPPED if vm.key in self.machines else REFUSALS["404 gone"])
         await super().start_install(vm, name, body)
-        self._tape.accepted(vm, name)
+        self._recording.accepted(vm, name)
         if fault == "dies after":
             raise Died
         if fault:
             raise ArmError(REFUSALS["no answer"])
 
 
-class Ledger(_Taped, world.LedgerInMemory):
+class RecordedLedger(_Recorded, world.LedgerInMemory):
     async def commit(
         self,
         machine: MachineRow,
@@ -189,7 +194,7 @@ class Ledger(_Taped, world.LedgerInMemory):
         trigger: EventRef,
         **more: Any,
     ) -> RowVersions:
-        happens = await self._tape.store(f"rows of {machine.resource_id}")
+        happens = await self._recording.store(f"rows of {machine.resource_id}")
         happens(False)
         written = await super().commit(machine, version, entries, trigger, **more)
         rows = [
@@ -202,7 +207,7 @@ class Ledger(_Taped, world.LedgerInMemory):
             "time": trigger.time,
             "again": more.get("again"),
         }
-        self._tape.tell("rows", **own, rows=rows)
+        self._recording.record("rows", **own, rows=rows)
         happens(True)
         return written
 
@@ -211,85 +216,85 @@ class Ledger(_Taped, world.LedgerInMemory):
     ) -> None:
         await super().undo(machine, version, extension, before, at, **more)
         restored = before and before.row.to_properties()
-        self._tape.tell("undo", machine=machine.to_properties(), extension=extension, row=restored)
+        self._recording.record("undo", machine=machine.to_properties(), extension=extension, row=restored)
 
     async def append(self, row: Row, trigger: EventRef) -> None:
         await super().append(row, trigger)
-        self._tape.tell("history", row=row.to_properties(), event=trigger.id, time=trigger.time)
+        self._recording.record("history", row=row.to_properties(), event=trigger.id, time=trigger.time)
 
     async def mark_published(self, row: Row) -> None:
         await super().mark_published(row)
-        self._tape.tell("told", path=row.resource_id, extension=row.extension, finished=row.finished_at)
+        self._recording.record("told", path=row.resource_id, extension=row.extension, finished=row.finished_at)
 
 
-class Queue(_Taped, world.DeferralsInMemory):
+class RecordedQueue(_Recorded, world.ScheduleQueueInMemory):
     async def schedule(self, message: Message, now: datetime) -> None:
-        happens = await self._tape.store(f"messages of {message.vm}")
+        happens = await self._recording.store(f"messages of {message.vm}")
         happens(False)
-        self._tape.tell("message", text=encode(message))
-        self._tape.scheduled(message)
+        self._recording.record("message", text=encode(message))
+        self._recording.scheduled(message)
         happens(True)
 
 
-class CircuitBreakers(_Taped, world.BreakersInMemory):
+class RecordedBreakers(_Recorded, world.BreakersInMemory):
     async def write(self, breaker: CircuitBreaker, version: str | None) -> None:
         await super().write(breaker, version)
-        await TableBreakerStore(cast(Any, self._tape)).write(breaker, version)
+        await TableBreakerStore(cast(Any, self._recording)).write(breaker, version)
 
     async def delete(self, breaker: CircuitBreaker, version: str) -> None:
         await super().delete(breaker, version)
-        await TableBreakerStore(cast(Any, self._tape)).delete(breaker, version)
+        await TableBreakerStore(cast(Any, self._recording)).delete(breaker, version)
 
 
-class RolloutLimits(_Taped, world.RolloutsInMemory):
+class RecordedRollouts(_Recorded, world.RolloutsInMemory):
     async def write(self, state: RolloutState, version: str | None) -> str:
         written = await super().write(state, version)
-        await TableRolloutStore(cast(Any, self._tape)).write(state, version)
+        await TableRolloutStore(cast(Any, self._recording)).write(state, version)
         return written
 
 
-class Sweeps(_Taped, world.SweepsInMemory):
+class RecordedSweeps(_Recorded, world.SweepsInMemory):
     async def write(self, state: SweepState, version: str | None) -> str:
         written = await super().write(state, version)
-        await TableSweeps(cast(Any, self._tape)).write(state, version)
+        await TableSweeps(cast(Any, self._recording)).write(state, version)
         return written
 
 
-class PolicyStates(_Taped, world.PolicyStatesInMemory):
+class RecordedPolicyStates(_Recorded, world.PolicyStatesInMemory):
     async def write(self, state: PolicyState) -> None:
         await super().write(state)
-        await TablePolicyStates(cast(Any, self._tape)).write(state)
+        await TablePolicyStates(cast(Any, self._recording)).write(state)
 
 
-class Topic(_Taped, world.AnnouncementsInMemory):
+class RecordedPublisher(_Recorded, world.PublisherInMemory):
     async def publish(self, row: Row) -> bool:
-        taken = self._tape.dice(f"topic {row.resource_id}").random() < 0.9
+        taken = self._recording.dice(f"topic {row.resource_id}").random() < 0.9
         event = outcome_event(row)
-        self._tape.tell(
+        self._recording.record(
             "outcome event", id=event.id, type=event.type, subject=event.subject, data=event.data, taken=taken
         )
         return taken
 
 
-class Storm(Tape):
-    """All that happens, by its time; what happens at nearly the same time happens side by side."""
+class Storm(Recording):
+    """Runs all actions by their time; actions at nearly the same time run concurrently."""
 
     def __init__(self, seed: int, vms: int, hours: int) -> None:
         super().__init__(seed)
         self._end = world.START + timedelta(hours=hours)
         self._agenda: list[tuple[datetime, int, Callable[[], Awaitable[None]]]] = []
         self._numbers = 0
-        self._arm = Arm(self)
+        self._arm = RecordedArm(self)
         self._world = world.World(
             policies=_POLICIES,
             arm=self._arm,
-            ledger=Ledger(self),
-            schedule_queue=Queue(self),
-            breakers=CircuitBreakers(self),
-            rollouts=RolloutLimits(self),
-            announced=Topic(self),
-            sweeps=Sweeps(self),
-            policy_states=PolicyStates(self),
+            ledger=RecordedLedger(self),
+            schedule_queue=RecordedQueue(self),
+            breakers=RecordedBreakers(self),
+            rollouts=RecordedRollouts(self),
+            published=RecordedPublisher(self),
+            sweeps=RecordedSweeps(self),
+            policy_states=RecordedPolicyStates(self),
         )
         subscriptions = (world.SUBSCRIPTION, _SECOND_SUBSCRIPTION)
         self._arm.subscriptions = subscriptions
@@ -321,10 +326,10 @@ class Storm(Tape):
         time = (self._world.now + timedelta(seconds=seconds)).replace(microsecond=0)
         heapq.heappush(self._agenda, (time, self._numbers, action))
 
-    # -- what comes to the product
+    # -- what the product receives
 
     def _happened(self, vm: VmId, make: Callable[[EventRef], Notification]) -> None:
-        """An event is late, lost, or told twice."""
+        """Deliver an event: late, twice, or not at all."""
         self._numbers += 1
         name = f"event-{self._numbers}"
         event = make(EventRef(name, self._world.now, f"c-{vm.name}"))
@@ -333,7 +338,7 @@ class Storm(Tape):
             self._at(dice.choice([1, 2, 5, 90]), lambda: self._deliver(event, f"{name} {vm}"))
 
     async def _deliver(self, event: Notification, name: str, tries: int = 0) -> None:
-        if not await self._survives(self._world.line.handle(event), name) and tries < 5:
+        if not await self._survives(self._world.dispatcher.handle(event), name) and tries < 5:
             self._at(10 * 3**tries, lambda: self._deliver(event, name, tries + 1))
 
     def scheduled(self, message: Message) -> None:
@@ -341,7 +346,7 @@ class Storm(Tape):
             self._at(max(0.0, (message.due - self._world.now).total_seconds()), lambda: self._take(message))
 
     async def _take(self, message: Message, tries: int = 0) -> None:
-        if await self._survives(self._world.line.handle_message(message), encode(message)):
+        if await self._survives(self._world.dispatcher.handle_message(message), encode(message)):
             return
         if tries < 4:
             self._at(60, lambda: self._take(message, tries + 1))
@@ -362,12 +367,12 @@ class Storm(Tape):
         await self._survives(self._world.requests.handle(vm, OperatorRequest()), f"ask {vm}")
 
     async def _survives(self, work: Awaitable[object], name: str) -> bool:
-        """Whether it ended well; a process that died has lost its memory."""
+        """Whether the work ended without an error. A process that died has lost its memory."""
         try:
             await work
         except (StorageError, ArmError, Died) as error:
             died = isinstance(error, Died)
-            self.tell("died" if died else "failed", of=name)
+            self.record("died" if died else "failed", of=name)
             if died:
                 self._world.__post_init__()
             return False
@@ -376,7 +381,7 @@ class Storm(Tape):
     # -- what happens to a machine
 
     async def _make(self, vm: VmId, again: str = "") -> None:
-        """A machine, and what its owner will do to it."""
+        """Make a machine, and plan what its owner does with it."""
         dice = self.dice(f"make {vm}")
         power = "running" if dice.random() < 0.8 else "deallocated"
         ready = dice.random() < 0.75
@@ -388,7 +393,7 @@ class Storm(Tape):
             self._at(dice.uniform(60, 50000), lambda: self._start(vm))
         if not ready and dice.random() < 0.9:
             self._at(dice.uniform(60, 9000), lambda: self._agent(vm))
-        if dice.random() < 0.1:  # it was onboarded by somebody else, or to somewhere else
+        if dice.random() < 0.1:  # somebody else onboarded it, perhaps to another workspace
             workspace = dice.choice([world.WORKSPACE_ID, "00000000-0000-4000-8000-000000000000"])
             self._arm.set_extension(vm, world.extension(settings={"workspaceId": workspace}))
         later: list[tuple[float, Callable[[], Awaitable[None]]]] = [
@@ -458,7 +463,7 @@ class Storm(Tape):
 
 
 def storm(seed: int, vms: int, hours: int = 48) -> list[str]:
-    """The recording, a line of JSON for each thing."""
+    """Run a storm and return its recording, as lines of JSON."""
     before = logging.root.manager.disable
     logging.disable()
     try:

@@ -1,4 +1,4 @@
-"""What leaves the product, as plain JSON: without words for people, secrets, or what no two runs have in common."""
+"""Output of the product as JSON, without texts for people, secrets, and values that differ between runs."""
 
 from __future__ import annotations
 
@@ -16,23 +16,22 @@ _RANDOM = frozenset(
 _FEW_BLANKS = 2
 
 
-def plain(value: Any) -> Any:
-    """The same for JSON: prose left out, secrets masked, bytes as their digest."""
+def without_prose(value: Any) -> Any:
+    """The value as JSON, without texts for people, with masked secrets, and bytes as their digest."""
     if isinstance(value, Mapping):
-        shown = {str(key): plain(each) for key, each in value.items() if key not in _TEXTS}
+        shown = {str(key): without_prose(each) for key, each in value.items() if key not in _TEXTS}
         if isinstance(secrets := shown.get("protectedSettings"), dict):
             shown["protectedSettings"] = dict.fromkeys(secrets, "***")
         return shown
     if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
+        return [without_prose(each) for each in value]
     if isinstance(value, datetime):
         return value.isoformat()
     return sha256(value).hexdigest() if isinstance(value, bytes) else value
 
 
 def timeless(entity: Mapping[str, Any]) -> dict[str, Any]:
-    """An entity of the table, or a row as a command prints it: of times, event ids and durations only that they are
-    there."""
+    """An entity of the table, or a row as a command prints it, with `…` for times, event ids and durations."""
     shown = {name: "…" if _passing(name, value) else value for name, value in entity.items()}
     if "RowKey" in shown:
         kind, *rest = str(shown["RowKey"]).split("|")
@@ -41,7 +40,7 @@ def timeless(entity: Mapping[str, Any]) -> dict[str, Any]:
         elif kind == "untold":
             rest = [*rest[:3], "…"]
         shown["RowKey"] = "|".join([kind, *rest])
-    return dict(plain(shown))
+    return dict(without_prose(shown))
 
 
 def _passing(name: str, value: Any) -> bool:
@@ -50,7 +49,7 @@ def _passing(name: str, value: Any) -> bool:
 
 
 def wordless(value: Any) -> Any:
-    """What a command prints, with each text of more than a few words as `…`."""
+    """The output of a command, with `…` for each text of more than a few words."""
     if isinstance(value, Mapping):
         return {key: wordless(each) for key, each in value.items()}
     if isinstance(value, list):
@@ -58,8 +57,8 @@ def wordless(value: Any) -> Any:
     return "…" if isinstance(value, str) and value.count(" ") >= _FEW_BLANKS else value
 
 
-def line(told: Any) -> str:
-    return json.dumps(told, sort_keys=True, ensure_ascii=False)
+def json_line(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
 def write(file: Path, lines: Iterable[str]) -> None:

@@ -1,5 +1,4 @@
-"""A running simulator on a clock that stands still until a test advances it, and clients of both kinds: the real SDK
-and raw HTTP."""
+"""A running simulator with a manual clock, and two kinds of clients: the real SDK and raw HTTP."""
 
 from __future__ import annotations
 
@@ -26,7 +25,7 @@ KEY = "c2VjcmV0LXdvcmtzcGFjZS1rZXk="
 
 
 def oms_body(*, location: str = "westeurope", **properties: Any) -> dict[str, Any]:
-    """The PUT body of the OMS extension, as the REST API wants it."""
+    """The PUT body of the OMS extension in the REST API's form."""
     usual = {
         **OMS,
         "typeHandlerVersion": "1.3",
@@ -53,7 +52,7 @@ class Reply:
 
 
 class Credential:
-    """Asks the simulator for a token as the managed identity would get it."""
+    """Requests a token from the simulator, like the managed identity."""
 
     def __init__(self, arm: ArmSimulator) -> None:
         self._arm = arm
@@ -81,11 +80,11 @@ class Scene:
     events: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, name: str = "web-1", **spec: Any) -> Machine:
-        """A VM that has been there for long."""
+        """Add a VM that has existed for long."""
         return self.arm.add_vm(VmSpec(name=name, **spec))
 
     async def call(self, method: str, path: str, body: Any = None, **options: Any) -> Reply:
-        """A raw request with a good token; `path` may be absolute. Options: version, headers, text."""
+        """Send a raw request with a valid token; `path` may be absolute. Options: version, headers, text."""
         version = options.get("version", "2024-11-01")
         url = path if path.startswith("https:") else self.endpoints.arm + path
         if version and "api-version" not in url:

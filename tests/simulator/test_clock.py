@@ -1,4 +1,4 @@
-"""The simulators' clock: durations scale, timestamps do not, and the manual one moves only when told."""
+"""The simulators' clock: durations scale, timestamps do not, and the manual clock moves only by `advance`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def test_a_manual_clock_runs_timers_in_order_and_lets_one_start_another() 
     assert clock.seconds() == 30
 
 
-async def test_sleepers_wake_when_their_time_has_come() -> None:
+async def test_a_sleep_ends_at_its_time() -> None:
     clock = ManualClock()
     sleeper = asyncio.create_task(clock.sleep(5))
     await asyncio.sleep(0)

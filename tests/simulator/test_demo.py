@@ -1,4 +1,4 @@
-"""The demo's own truth: its fleet is what it says, and its verdict finds what is wrong."""
+"""The demo itself: its fleet is as specified, and its checks find errors."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def request(member: Member, kind: Kind) -> RecordedRequest:
 
 
 def evidence(*rows: Row, calls: tuple[Kind, ...] = INSTALL, **changes: Any) -> Evidence:
-    """What one web server leaves behind when all goes well."""
+    """The evidence of one web server if all goes well."""
     requests = Requests()
     for kind in calls:
         requests.add(request(WEB, kind))
     shown = rows or (row(WEB),)
-    told = [{"subject": r.text("ResourceId"), "data": {"Outcome": r.outcome}} for r in shown]
-    well = Evidence((WEB,), {r.vm: r for r in shown}, requests, [], told, 0, [])
+    events = [{"subject": r.text("ResourceId"), "data": {"Outcome": r.outcome}} for r in shown]
+    well = Evidence((WEB,), {r.vm: r for r in shown}, requests, [], events, 0, [])
     return replace(well, **changes)
 
 
@@ -59,7 +59,7 @@ def test_the_fleet_of_forty_has_every_kind_in_its_number() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 5, 17, 39, 41, 200])
-def test_a_fleet_has_the_size_asked_for(size: int) -> None:
+def test_a_fleet_has_the_requested_size(size: int) -> None:
     fleet = make_fleet(size, 1, tuple(SUBSCRIPTIONS))
     assert len(fleet) == size
     assert len({member.kind for member in fleet}) == min(size, len({member.kind for member in FLEET}))
@@ -83,7 +83,7 @@ def test_the_expectations_agree_with_the_images_labels() -> None:
         assert labels[image["publisher"], image["offer"], image["sku"]] is not unlisted, image
 
 
-def test_nothing_is_wrong_when_all_went_well() -> None:
+def test_without_errors_every_check_holds() -> None:
     assert problems(evidence()) == []
 
 
@@ -93,21 +93,21 @@ def test_nothing_is_wrong_when_all_went_well() -> None:
         (evidence(row(WEB, Outcome="Failed", ErrorCode="51", Reason="no")), "is Failed 51 (no); it must be Installed"),
         (evidence(rows={}), "has no row; it must be Installed"),
         (evidence(row(WEB), row(WEB, ResourceId="/x/vm-2")), "/x/vm-2 has a row, but there is no such VM"),
-        (evidence(calls=(Kind.VM_GET,)), "took 1 calls, 0 of them PUT; 3 were right"),
+        (evidence(calls=(Kind.VM_GET,)), "took 1 calls, 0 of them PUT; 3 are right"),
         (evidence(calls=(Kind.VM_GET, Kind.EXTENSION_PUT)), "took 2 calls, 1 of them PUT"),
         (evidence(calls=(Kind.VM_GET, *INSTALL)), "took 4 calls, 1 of them PUT"),
         (evidence(calls=(Kind.EXTENSION_PUT, Kind.EXTENSION_PUT, Kind.EXTENSION_GET)), "took 3 calls, 2 of them PUT"),
-        (evidence(announced=[]), f"{WEB.spec.name} Installed"),
+        (evidence(outcome_events=[]), f"{WEB.spec.name} Installed"),
         (evidence(undelivered=2), "2 were not"),
         (evidence(failures=["Executed 'Functions.sweep' (Failed"]), "sweep"),
     ],
 )
-def test_what_is_wrong_is_told(seen: Evidence, found: str) -> None:
+def test_an_error_is_found_and_named(seen: Evidence, found: str) -> None:
     assert any(found in problem for problem in problems(seen)), problems(seen)
 
 
 @pytest.mark.parametrize("about", [WEB.spec.id.upper(), f"{WEB.spec.id}/extensions/OMSExtension"])
-def test_a_copy_of_an_event_may_cost_a_read_and_never_a_request(about: str) -> None:
+def test_a_copy_of_an_event_may_cost_a_read_but_never_a_write(about: str) -> None:
     copy = {"data": {"resourceUri": about}}
     reads = (Kind.VM_GET, *INSTALL)
     assert problems(evidence(calls=reads, repeated=[copy])) == []
@@ -120,16 +120,16 @@ def test_a_failure_must_have_the_right_code() -> None:
     assert problems(evidence(row(member, ErrorCode="10"), fleet=(member,))) != []
 
 
-def test_a_secret_is_found_where_it_is() -> None:
+def test_a_secret_is_found_with_its_place() -> None:
     check = search_secrets({"key": "abc="}, {"table": "x abc= y", "log": "x"})
     assert check.problems == ("the key is in the table",)
 
 
 def test_the_figures_come_from_the_rows_and_the_requests() -> None:
     times = {"EventTime": CREATED, "RequestedAt": CREATED.replace(second=2), "FinishedAt": CREATED.replace(second=9)}
-    told = figures(evidence(row(WEB, **times)))
-    assert (told.counts, told.calls, told.median_to_put) == ({"Installed": 1}, 3, 2.0)
-    assert (told.calls_per_onboarded, told.calls_at_first_sight) == (3, 3)
+    result = figures(evidence(row(WEB, **times)))
+    assert (result.counts, result.calls, result.median_to_put) == ({"Installed": 1}, 3, 2.0)
+    assert (result.calls_per_onboarded, result.calls_at_first_sight) == (3, 3)
 
 
 @pytest.mark.parametrize("fleet", [(WEB,), FLEET])

@@ -1,4 +1,4 @@
-"""Events: raised when an operation has ended, in the shape that Azure gives them."""
+"""Events: raised when an operation has ended, in Azure's form."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def test_a_failed_install_raises_a_failure_event_without_a_reason(scene: S
     assert "error" not in event["data"]
 
 
-async def test_actions_have_their_verb_in_the_subject_only(scene: Scene) -> None:
+async def test_actions_have_their_verb_only_in_the_subject(scene: Scene) -> None:
     machine = scene.add(power=Power.STOPPED)
     scene.arm.start_vm(machine.id)
     await scene.clock.advance(300)
@@ -92,7 +92,7 @@ async def test_ids_are_unique_and_the_group_is_spelled_in_more_than_one_way(scen
     assert {event["subject"].split("/")[4] for event in scene.events} == {"Rg-Web", "RG-WEB", "rg-web"}
 
 
-async def test_claims_of_people_hold_what_must_never_leak(scene: Scene) -> None:
+async def test_claims_of_people_have_the_values_that_must_never_leak(scene: Scene) -> None:
     scene.arm.create_vm(VmSpec(name="web-1"))
     await scene.clock.advance(300)
     assert PERSON.items() <= scene.events[0]["data"]["claims"].items()

@@ -1,5 +1,4 @@
-"""The storm's invariant over two extensions, by hand: each way in which it can be broken is found, for the right one of
-the two."""
+"""The storm's invariant over two extensions: each violation is found, and for the right extension."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ from simulator.arm import Attempt, Collision, Guest, VmSpec
 from simulator.demo.fleet import Expectation, Member, Story, make_fleet
 from simulator.demo.ledger import Row, is_row
 from simulator.demo.report import WIDTH
-from simulator.storm.invariant import Aftermath, Finding, Truth, Violation, judge
+from simulator.storm.invariant import ExpectedRow, FinalState, Finding, Violation, judge
 from simulator.storm.report import Report, Reports
 from simulator.storm.storage import ScheduledCheckText
 from simulator.storm.targets import AMA, OMS, TARGETS, expected, for_both
@@ -33,7 +32,7 @@ def row(extension: str, outcome: str = "Installed", **columns: Any) -> Row:
     )
 
 
-def told(extension: str, outcome: str = "Installed") -> dict[str, Any]:
+def event(extension: str, outcome: str = "Installed") -> dict[str, Any]:
     return {
         "id": f"{extension}-{outcome}",
         "subject": VM.upper(),
@@ -41,14 +40,14 @@ def told(extension: str, outcome: str = "Installed") -> dict[str, Any]:
     }
 
 
-WHOLE = Aftermath(
-    truths=[Truth(VM, "web", FIRST, "Installed"), Truth(VM, "web", SECOND, "Installed")],
+WHOLE = FinalState(
+    expected_rows=[ExpectedRow(VM, "web", FIRST, "Installed"), ExpectedRow(VM, "web", SECOND, "Installed")],
     rows=[row(FIRST), row(SECOND)],
     machines=[],
     checks=[],
     attempts=[],
     collisions=[],
-    announced=[told(FIRST), told(SECOND)],
+    outcome_events=[event(FIRST), event(SECOND)],
     interruptions=0,
     texts={},
     secrets={},
@@ -57,57 +56,60 @@ WAITING = replace(WHOLE, rows=[row(FIRST), row(SECOND, "Waiting", NextAttemptAt=
 SECOND_COLLIDES = Collision(VM, AMA.handler, "us", ("extensions/OMSExtension",), frozenset({"us"}))
 
 
-def broken(aftermath: Aftermath) -> dict[str, list[str]]:
-    """What does not hold, but for the rows that are not final."""
+def broken(final_state: FinalState) -> dict[str, list[str]]:
+    """The violations by part, without those of rows that are not final."""
     return {
         finding.name.partition(" ")[2]: [violation.says for violation in finding.violations]
-        for finding in judge(aftermath)
+        for finding in judge(final_state)
         if not finding.ok
     }
 
 
-def test_two_extensions_of_one_vm_are_whole() -> None:
+def test_two_correct_extensions_of_one_vm_violate_nothing() -> None:
     assert broken(WHOLE) == {}
 
 
 @pytest.mark.parametrize(
     ("change", "part", "says"),
     [
-        ({"rows": [row(FIRST)]}, "VM has one true final row for each policy", f"{SECOND} on web has no row"),
+        ({"rows": [row(FIRST)]}, "VM has one correct final row for each policy", f"{SECOND} on web has no row"),
         (
             {"rows": [row(FIRST), row(SECOND), row(SECOND)]},
-            "VM has one true final row for each policy",
+            "VM has one correct final row for each policy",
             f"{SECOND} on web has 2 rows",
         ),
         (
-            {"rows": [row(FIRST), row(SECOND), row("third")], "announced": [*WHOLE.announced, told("third")]},
-            "VM has one true final row for each policy",
-            "third on web has a row, and nobody wants it there",
+            {
+                "rows": [row(FIRST), row(SECOND), row("third")],
+                "outcome_events": [*WHOLE.outcome_events, event("third")],
+            },
+            "VM has one correct final row for each policy",
+            "third on web has a row, but no policy wants it there",
         ),
         (
-            {"announced": [told(FIRST)]},
-            "outcome was told",
-            f"nobody was told that {SECOND} on web is Installed",
+            {"outcome_events": [event(FIRST)]},
+            "outcome was published",
+            f"no event was published for {SECOND} on web: Installed",
         ),
         (
             {"attempts": [Attempt(VM, AMA.handler, "us", "Creating", "")]},
-            "VM was asked for a second install",
-            f"web was asked for {AMA.handler} that was Creating",
+            "second install was requested for a VM",
+            f"web got a request for {AMA.handler}, which was Creating",
         ),
         (
             {"collisions": [SECOND_COLLIDES]},
             "VM had two of our writes under way",
-            f"web was asked for {AMA.handler} while we had extensions/OMSExtension under way",
+            f"web got a request for {AMA.handler} while we had extensions/OMSExtension under way",
         ),
     ],
 )
-def test_each_part_is_found_for_the_extension_that_breaks_it(change: dict[str, Any], part: str, says: str) -> None:
+def test_each_violation_is_found_for_its_extension(change: dict[str, Any], part: str, says: str) -> None:
     found = broken(replace(WHOLE, **change))
     assert list(found) == [part]
     assert found[part][0].startswith(says)
 
 
-LOOKS = {
+WITH_A_CHECK = {
     "of the row": ([ScheduledCheckText(VM, SECOND, DUE)], []),
     "of the whole VM, at that time": ([ScheduledCheckText(VM, "", DUE)], []),
     "of the VM's own row, before": (
@@ -115,7 +117,7 @@ LOOKS = {
         [Row({"RowKey": "vm|g|web|", "ResourceId": VM, "NextAttemptAt": DUE - timedelta(minutes=1)})],
     ),
 }
-NO_LOOKS = {
+WITHOUT_A_CHECK = {
     "none": ([], []),
     "two": ([ScheduledCheckText(VM, SECOND, DUE), ScheduledCheckText(VM, SECOND, DUE)], []),
     "one of the row and one of the VM": ([ScheduledCheckText(VM, SECOND, DUE), ScheduledCheckText(VM, "", DUE)], []),
@@ -128,14 +130,18 @@ NO_LOOKS = {
 }
 
 
-@pytest.mark.parametrize(("checks", "machines"), LOOKS.values(), ids=LOOKS)
-def test_who_waits_has_one_look(checks: list[ScheduledCheckText], machines: list[Row]) -> None:
-    assert "waits has exactly one look" not in broken(replace(WAITING, checks=checks, machines=machines))
+@pytest.mark.parametrize(("checks", "machines"), WITH_A_CHECK.values(), ids=WITH_A_CHECK)
+def test_a_waiting_row_has_one_check(checks: list[ScheduledCheckText], machines: list[Row]) -> None:
+    assert "waiting row has exactly one scheduled check" not in broken(
+        replace(WAITING, checks=checks, machines=machines)
+    )
 
 
-@pytest.mark.parametrize(("checks", "machines"), NO_LOOKS.values(), ids=NO_LOOKS)
-def test_who_waits_otherwise_is_found(checks: list[ScheduledCheckText], machines: list[Row]) -> None:
-    (says,) = broken(replace(WAITING, checks=checks, machines=machines))["waits has exactly one look"]
+@pytest.mark.parametrize(("checks", "machines"), WITHOUT_A_CHECK.values(), ids=WITHOUT_A_CHECK)
+def test_a_waiting_row_without_exactly_one_check_is_found(
+    checks: list[ScheduledCheckText], machines: list[Row]
+) -> None:
+    (says,) = broken(replace(WAITING, checks=checks, machines=machines))["waiting row has exactly one scheduled check"]
     assert says.startswith(f"{SECOND} on web is Waiting")
 
 
@@ -154,7 +160,7 @@ def test_who_waits_otherwise_is_found(checks: list[ScheduledCheckText], machines
         ("due|1", None, False),
     ],
 )
-def test_rows_keys_and_outcomes_that_are_not_known_are_passed_over(key: str, outcome: str | None, known: bool) -> None:
+def test_unknown_keys_and_outcomes_are_ignored(key: str, outcome: str | None, known: bool) -> None:
     assert is_row({"RowKey": key} | ({"Outcome": outcome} if outcome else {})) is known
 
 
@@ -162,7 +168,7 @@ def member(outcome: str, error: str = "", **spec: Any) -> Member:
     return Member("web", VmSpec(name="web", **spec), Story.NONE, Expectation(outcome, error))
 
 
-def test_what_must_come_of_the_second_extension_follows_from_its_handler() -> None:
+def test_the_expected_outcome_of_the_second_extension_follows_from_its_handler() -> None:
     xenial, trusty = Guest(os_name="ubuntu", os_version="16.04"), Guest(os_name="ubuntu", os_version="14.04")
     assert expected(member("Installed", guest=xenial), AMA).outcome == "Installed"
     assert expected(member("Installed", guest=trusty), AMA).outcome == "Unsupported"
@@ -175,7 +181,7 @@ def test_what_must_come_of_the_second_extension_follows_from_its_handler() -> No
         assert expected(member(outcome, guest=xenial), AMA).outcome == outcome
 
 
-def test_a_fleet_has_vms_for_both_for_either_and_for_none() -> None:
+def test_a_fleet_has_vms_for_both_extensions_for_one_and_for_none() -> None:
     fleet = for_both(make_fleet(200, 1, ("a", "b"), crowded="a"))
     installed = {tuple(expected(each, target).outcome == "Installed" for target in (OMS, AMA)) for each in fleet}
     assert installed == {(True, True), (True, False), (False, True), (False, False)}
@@ -193,7 +199,7 @@ def report(seconds: float = 61.5, *violations: Violation) -> Report:
     return Report({**figures, **more}, {}, {}, [Finding("all is well", violations)], lines)
 
 
-def test_several_storms_are_one_table_and_then_what_did_not_hold() -> None:
+def test_several_storms_are_one_table_followed_by_the_violations() -> None:
     reports = Reports({4: report(), 7: report(62.5, Violation(VM, "web is not well"), Violation(VM, "nor is it"))})
     text = reports.as_text(Console(file=StringIO(), width=WIDTH))
     lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines() if line.startswith("│")]
@@ -215,4 +221,4 @@ def test_several_storms_are_one_object() -> None:
     value = json.loads(Reports({4: report(), 7: report()}).as_json())
     assert (value["ok"], [run["seed"] for run in value["runs"]]) == (True, [4, 7])
     assert value["runs"][0]["figures"]["VMs"] == 10
-    assert "whole in each" in Reports({4: report()}).as_text(Console(file=StringIO(), width=160))
+    assert "holds in every storm" in Reports({4: report()}).as_text(Console(file=StringIO(), width=160))

@@ -1,6 +1,6 @@
-"""`onboard document`: bring the generated parts of a documentation page up to date with the data.
+"""`onboard document`: update the generated parts of a documentation page from the data.
 
-Exit codes: 0 the page is current (now), 1 with --check when it was not, 2 bad input.
+Exit codes: 0 the page is up to date, 1 with --check if it is out of date, 2 bad input.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from onboarding.loading.policy_folder import load_catalogue_of
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("document", help="fill the generated parts of a documentation page")
-    parser.add_argument("page", nargs="?", type=Path, default=Path("docs/supported-images.md"))
-    parser.add_argument("--check", action="store_true", help="write nothing; say whether the page is current")
+    parser = commands.add_parser("document", help="update the generated parts of a documentation page")
+    parser.add_argument(
+        "page", nargs="?", type=Path, default=Path("docs/supported-images.md"), help="default: %(default)s"
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if the page is out of date")
     parser.set_defaults(run=run)
 
 
@@ -27,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     page: Path = args.page
     before = read_page(page)
     catalogue = load_catalogue_of(Path(policy_folder(os.environ)))
-    if catalogue.left_out:  # what is made from the catalogue is made from all of it
+    if catalogue.left_out:  # a page without some entries of the catalogue would be wrong
         raise catalogue.left_out[0].error
     after = fill_page(before, page_parts(catalogue.entries.values(), grammar_source(), managed_kinds()))
     if args.check:

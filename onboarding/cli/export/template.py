@@ -1,7 +1,8 @@
-"""`onboard template`: the extension's resource for a deployment template, from the catalogue and a policy's settings.
+"""`onboard template`: print the extension as a resource of a deployment template, from the catalogue and a policy.
 
-By default the resource as the extension's document shows it; with --complete a template that deploys what the line
-would ask for. No secret is in it: the protected settings are secure parameters. Exit codes: 0, 2 bad input.
+By default it is the resource alone, as the documentation of the extension shows it; with --complete it is a template
+that deploys the same extension as the function app. It holds no secrets: protected settings are secure parameters. Exit
+codes: 0, 2 bad input.
 """
 
 from __future__ import annotations
@@ -26,17 +27,23 @@ from onboarding.export.extension_template import ExtensionTemplate, Placement
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("template", help="print the extension for a deployment template (ARM or Bicep)")
-    parser.add_argument("--placement", choices=tuple(Placement), type=Placement, default=Placement.NESTED)
-    parser.add_argument("--vm", metavar="NAME", default="", help="the VM (default: a parameter)")
-    parser.add_argument("--location", metavar="L", default="", help="its region (default: the resource group's)")
-    parser.add_argument("--policy", metavar="NAME", default="", help="whose settings (default: the only policy)")
-    parser.add_argument("--workspace", metavar="NAME", default="", help="one of the policy's workspaces")
+    parser = commands.add_parser("template", help="print the extension as part of an ARM or Bicep template")
+    parser.add_argument(
+        "--placement",
+        choices=tuple(Placement),
+        type=Placement,
+        default=Placement.NESTED,
+        help="in the VM resource, or at the root of the template (default: nested)",
+    )
+    parser.add_argument("--vm", metavar="NAME", default="", help="name of the VM (default: a parameter)")
+    parser.add_argument("--location", metavar="L", default="", help="region of the VM (default: that of the group)")
+    parser.add_argument("--policy", metavar="NAME", default="", help="policy with the settings (default: the only one)")
+    parser.add_argument("--workspace", metavar="NAME", default="", help="one of the workspaces of the policy")
     parser.add_argument("--format", choices=("arm", "bicep"), default="arm")
     parser.add_argument(
         "--complete",
         action="store_true",
-        help="a whole template: at the root for a VM that is there, nested with a new VM around it",
+        help="print a whole template: root for an existing VM, nested with a new VM",
     )
     add_settings(parser)
     parser.set_defaults(run=run)
@@ -91,7 +98,7 @@ def _policy(policies: tuple[Policy, ...], name: str) -> Policy:
 
 
 def _undecided(entry: CatalogueEntry, policy: Policy, public: Mapping[str, Any]) -> tuple[str, ...]:
-    """What the policy leaves to an app setting that is not set here, and what the extension needs besides."""
+    """Settings without a value: those of app settings that are not set here, and others that the extension needs."""
     wanted = (*policy.settings, *(spec.name for spec in entry.settings if spec.required))
     return tuple(dict.fromkeys(name for name in wanted if name not in public))
 

@@ -1,1 +1,1 @@
-"""Commands about errors."""
+"""Commands that explain failures."""

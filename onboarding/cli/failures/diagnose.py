@@ -1,7 +1,7 @@
-"""`onboard diagnose`: what does this failure mean, and what is to be done?
+"""`onboard diagnose`: explain a failure: what it means and what to do.
 
-Takes an error message, an ARM body, an instance view or what az printed: as an argument, as a file or from standard
-input. Exit codes: 0 (also for failures that no rule knows, and where nothing failed), 2 bad input.
+The input is an error message, an ARM body, an instance view or the output of az: as an argument, in a file or on
+standard input. Exit codes: 0 (also for a failure that no rule knows, and where nothing failed), 2 bad input.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from onboarding.application.image_check import DEFAULT_EXTENSION
 from onboarding.cli.failures.diagnose_input import read_evidence
-from onboarding.cli.io import BadInput, Commands, as_json, nobody_pipes, read_text
+from onboarding.cli.io import BadInput, Commands, as_json, is_interactive, read_text
 from onboarding.cli.policy.policy_input import policy_folder
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.errors import ConfigurationError
@@ -38,62 +38,65 @@ _COLOURS = {
     FailureClass.ALREADY_DONE: "green",
 }
 _SENTENCES = {
-    FailureClass.TRANSIENT: "transient: it is tried again",
-    FailureClass.WAITING: "waiting: it goes on by itself when that ends",
-    FailureClass.PERMANENT: "permanent: trying again does not help",
-    FailureClass.ALREADY_DONE: "already done",
+    FailureClass.TRANSIENT: "automatic (transient)",
+    FailureClass.WAITING: "automatic, when the reason is gone (waiting)",
+    FailureClass.PERMANENT: "does not help (permanent)",
+    FailureClass.ALREADY_DONE: "not needed (already done)",
 }
-_NOTHING = "nothing failed: what was given tells of no failure"
-_WORDS = 300
+_NO_FAILURE = "nothing failed: the input reports no failure"
+_MAX_QUOTED = 300
 _LONGEST_PATH = 1024
-# `/var/log/x`, `./x.json`, `~/x`, `C:\\x`, `a/b.status`: no message looks like this.
+# `/var/log/x`, `./x.json`, `~/x`, `C:\\x`, `a/b.status`: these are paths, and no message looks like them.
 _PATH = re.compile(
     r"(?:~|\.{1,2})?/[^\s:'\"{}<>]+|[A-Za-z]:\\[^\s'\"{}<>]+|[\w./-]+\.(?:json|jsonl|txt|log|status|ya?ml|xml|html?)"
 )
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("diagnose", help="say what a failure means and what to do")
+    parser = commands.add_parser("diagnose", help="explain an error message: what it means and what to do")
     parser.add_argument(
         "text",
         nargs="?",
         default="-",
         metavar="TEXT|FILE",
-        help="the message or body, or a file that has it; - is standard input",
+        help="an error message, or a file with one; - is standard input (default)",
     )
-    parser.add_argument("--extension", help="catalogue entry (default: the one whose handler the text names)")
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="json: one object a line")
+    parser.add_argument("--extension", help="catalogue entry whose error table to use (default: from the text)")
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="json: one object on each line")
     parser.set_defaults(run=run)
 
 
-class Answer(Struct, frozen=True):
-    """A failure, the handler that its text names (or nothing), and the catalogue entry whose table was asked ('' where
-    none is that handler's)."""
+class DiagnosedFailure(Struct, frozen=True):
+    """A failure, and by which error table it was classified."""
 
     failure: Failure
+
     handler: str
+    """The extension handler that the text names; '' where it names none."""
+
     table: str
+    """The catalogue entry whose error table was used; '' where the handler is not in the catalogue."""
 
 
 def run(args: argparse.Namespace) -> int:
-    tables = _Tables(args.extension)
+    tables = _ErrorTables(args.extension)
     now = datetime.now(UTC)
-    answers = (tables.explain(evidence, now) for evidence in _given(args.text))
+    failures = (tables.diagnose(evidence, now) for evidence in _read_argument(args.text))
     if args.format == "text":
-        _print_for_people(answers)
+        _print_for_people(failures)
         return 0
     nothing = True
-    for answer in answers:
+    for diagnosed in failures:
         nothing = False
-        print(as_json(as_fields(answer)))
+        print(as_json(as_fields(diagnosed)))
     if nothing:
-        print(_NOTHING, file=sys.stderr)
+        print(_NO_FAILURE, file=sys.stderr)
     return 0
 
 
-def as_fields(answer: Answer) -> Mapping[str, Any]:
-    """The failure under the names that programs read."""
-    failure = answer.failure
+def as_fields(diagnosed: DiagnosedFailure) -> Mapping[str, Any]:
+    """The JSON object of a failure."""
+    failure = diagnosed.failure
     return {
         "class": failure.kind,
         "cause": failure.cause,
@@ -104,35 +107,35 @@ def as_fields(answer: Answer) -> Mapping[str, Any]:
         "retry_after": failure.retry_after,
         "scope_wide": failure.scope_wide,
         "max_attempts": failure.max_attempts,
-        "handler": answer.handler or None,
-        "table": answer.table or None,
+        "handler": diagnosed.handler or None,
+        "table": diagnosed.table or None,
     }
 
 
-class _Tables:
-    """The error table for each failure: of the extension asked for, or of the one whose handler the failure names.
+class _ErrorTables:
+    """Chooses the error table for each failure: that of --extension, or that of the handler that the failure names.
 
-    A failure that names no handler is read as the default entry's; one of an unknown handler by the shared rules, and
-    by Microsoft's conventions where it is Microsoft's."""
+    A failure that names no handler uses the table of the default entry. One of a handler that is not in the catalogue
+    uses the shared rules, and Microsoft's exit codes if the handler is Microsoft's."""
 
     def __init__(self, name: str | None) -> None:
         try:
             catalogue = load_catalogue_of(Path(policy_folder(os.environ)))
-            asked = known_extension(name, "--extension", catalogue.entries, catalogue.unusable) if name else None
+            chosen = known_extension(name, "--extension", catalogue.entries, catalogue.unusable) if name else None
         except ConfigurationError as error:
             raise BadInput(str(error)) from error
-        self._asked = asked.name if asked else ""
+        self._chosen = chosen.name if chosen else ""
         self._errors = {entry_name: entry.errors for entry_name, entry in catalogue.entries.items()}
         self._by_handler = {handler_of(entry): entry_name for entry_name, entry in catalogue.entries.items()}
         self._default = DEFAULT_EXTENSION if DEFAULT_EXTENSION in catalogue.entries else ""
 
-    def explain(self, evidence: Evidence, now: datetime) -> Answer:
+    def diagnose(self, evidence: Evidence, now: datetime) -> DiagnosedFailure:
         handler = read_report(evidence, handler_names()).handler
-        table = self._asked or (self._by_handler.get(handler.lower(), "") if handler else self._default)
+        table = self._chosen or (self._by_handler.get(handler.lower(), "") if handler else self._default)
         failure = classify(evidence, self._errors[table] if table else _shared_for(handler), now)
         if failure.cause is Cause.UNKNOWN and (words := _own_words(evidence)):
-            failure = replace(failure, meaning=f"{failure.meaning} In its own words: {words}")
-        return Answer(failure, handler, table)
+            failure = replace(failure, meaning=f"{failure.meaning} Its message: {words}")
+        return DiagnosedFailure(failure, handler, table)
 
 
 def _shared_for(handler: str) -> ErrorTable:
@@ -140,17 +143,17 @@ def _shared_for(handler: str) -> ErrorTable:
 
 
 def _own_words(evidence: Evidence) -> str:
-    """What a failure says of itself, in one line without its secrets; nothing where the meaning cannot add to it."""
-    return cut(mask(" ".join(evidence.message.split())), _WORDS)
+    """The message of the failure itself, in one line, with secrets masked."""
+    return cut(mask(" ".join(evidence.message.split())), _MAX_QUOTED)
 
 
 def handler_of(entry: CatalogueEntry) -> str:
     return f"{entry.publisher}.{entry.type}".lower()
 
 
-def _given(text: str) -> Iterable[Evidence]:
+def _read_argument(text: str) -> Iterable[Evidence]:
     if text == "-":
-        if nobody_pipes():
+        if is_interactive():
             raise BadInput("nothing to diagnose; give the message as an argument, or pipe it in")
         return read_evidence(read_text("-", errors="replace"), "standard input")
     if len(text) > _LONGEST_PATH:
@@ -164,7 +167,7 @@ def _given(text: str) -> Iterable[Evidence]:
     return read_evidence(text, "TEXT")
 
 
-def _print_for_people(answers: Iterable[Answer]) -> None:
+def _print_for_people(failures: Iterable[DiagnosedFailure]) -> None:
     from rich.console import Console
     from rich.padding import Padding
     from rich.table import Table
@@ -173,21 +176,21 @@ def _print_for_people(answers: Iterable[Answer]) -> None:
 
     console = Console(highlight=False)
     nothing = True
-    for answer in answers:
-        nothing, failure = False, answer.failure
-        told = [failure.code, "" if failure.exit_code is None else f"exit code {failure.exit_code}"]
+    for diagnosed in failures:
+        nothing, failure = False, diagnosed.failure
+        parts = [failure.code, "" if failure.exit_code is None else f"exit code {failure.exit_code}"]
         title = printable(failure.cause, style=f"bold {_COLOURS[failure.kind]}")
-        title.append(printable("".join(f" · {part}" for part in told if part), "not bold dim"))
+        title.append(printable("".join(f" · {part}" for part in parts if part), "not bold dim"))
         grid = Table.grid(padding=(0, 2))
-        for name, text in _lines(answer):
+        for name, text in _labelled_lines(diagnosed):
             grid.add_row(printable(name, "dim"), printable(text))
         console.print(title, Padding(grid, (0, 0, 1, 2)))
     if nothing:
-        console.print(_NOTHING)
+        console.print(_NO_FAILURE)
 
 
-def _lines(answer: Answer) -> Iterable[tuple[str, str]]:
-    failure = answer.failure
+def _labelled_lines(diagnosed: DiagnosedFailure) -> Iterable[tuple[str, str]]:
+    failure = diagnosed.failure
     yield "means", failure.meaning
     yield "do", failure.advice
     kind = _SENTENCES[failure.kind]
@@ -195,10 +198,13 @@ def _lines(answer: Answer) -> Iterable[tuple[str, str]]:
         kind += f", {failure.max_attempts} times at most"
     if failure.retry_after is not None:
         kind += f", not before {failure.retry_after:,.0f} s have passed"
-    yield "is", kind
+    yield "retry", kind
     if failure.scope_wide:
-        yield "reach", "every VM of the scope, not just this one"
-    if answer.handler and not answer.table:
-        yield "of", f"{answer.handler}, which is not in the catalogue: its exit codes are not known here"
-    elif not answer.handler and answer.table and failure.exit_code is not None:
-        yield "read", f"as {answer.table}'s, since no handler is named (--extension NAME for another)"
+        yield "scope", "every VM of the scope has this failure, not only this one"
+    if diagnosed.handler and not diagnosed.table:
+        yield "handler", f"{diagnosed.handler}, which is not in the catalogue, so its exit codes are unknown"
+    elif not diagnosed.handler and diagnosed.table and failure.exit_code is not None:
+        yield (
+            "table",
+            f"read as a failure of {diagnosed.table}, as the text names no handler (--extension NAME for another)",
+        )

@@ -1,8 +1,8 @@
-"""Reads what a person pasted into `onboard diagnose` as evidence of failures, one after the other.
+"""Reads the text that a person gives to `onboard diagnose`, and yields the evidence of each failure in it.
 
-One JSON value, an array, JSON Lines, YAML as `az -o yaml` writes it, or plain text, also with a prompt, colours or a
-box around it. An object may be an ARM answer (`{"error": …}`), an operation's result, an error with its HTTP status and
-headers, an instance view, a status file, or just `{"message": …}`. What succeeded is passed over.
+The text is a JSON value, a JSON array, JSON Lines, YAML as `az -o yaml` writes it, or plain text; a prompt, colours or
+a box around it are removed. An object may be an ARM response (`{"error": …}`), the result of an operation, an error
+with HTTP status and headers, an instance view, a status file, or only `{"message": …}`. Successes are skipped.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from onboarding.loading.package_data import handler_names
 from onboarding.loading.safe_reader import Unreadable, parse_yaml
 
 _STATUS_KEYS = ("httpstatus", "statuscode", "status")
-_GOOD = frozenset(
+_SUCCESS_STATES = frozenset(
     ("succeeded", "success", "accepted", "started", "running", "inprogress", "updating", "creating", "ok")
 )
-_STATES = ("provisioningstate", "status", "state", "displaystatus")
-_QUIET = frozenset(("trace", "debug", "info", "information", "informational"))
+_STATE_KEYS = ("provisioningstate", "status", "state", "displaystatus")
+_LOW_LEVELS = frozenset(("trace", "debug", "info", "information", "informational"))
 _JSON_BEGINS = ("{", "[{", "[\n", "[ ", "[\r", '["', "[]")
 _BEGIN = re.compile(r"\[\s{0,80}\{|\{")
 _OF_A_VIEW = re.compile(r"statuses|formatted_?message|aggregate_?status|provisioning_?state", re.IGNORECASE)
@@ -39,18 +39,18 @@ _SUCCESS = re.compile(
     r"|\bIsSuccessStatusCode\b[^\n:]{0,200}(?::\s{0,80}|\n[-\s]{0,400}(?:[\w-]{1,80}\s{1,80})?)True\b",
     re.IGNORECASE,
 )
-_TROUBLE = re.compile(
+_FAILURE_WORDS = re.compile(
     r"fail|error|exit code|non-zero|cannot|can't|unable|unsupported|denied|disallowed|locked|refused|timed out"
     r"|not found|unavailable|not ready",
     re.IGNORECASE,
 )
-# What a terminal or a damaged byte leaves in a text is rare; a picture or an archive is full of it.
+# A terminal or a damaged byte leaves few control characters in a text; a picture or an archive is full of them.
 _CONTROLS = re.compile(r"[\x00-\x06\x0e-\x1a\x1c-\x1f]")
-_RARE = 50
-_LOOKED_AT = 4096
-# An error record names its command as PowerShell names what it cut off; its message tells the failure all the same.
+_MAX_CONTROL_SHARE = 50
+_HEAD = 4096
+# A PowerShell error record names its command like a value that was cut off; its message still describes the failure.
 _SENTENCE = re.compile(
-    rf"^(?=[^\n]{{0,2000}}?(?:{_TROUBLE.pattern}))\S{{1,200}}(?: \S{{1,200}}){{3}}", re.IGNORECASE | re.MULTILINE
+    rf"^(?=[^\n]{{0,2000}}?(?:{_FAILURE_WORDS.pattern}))\S{{1,200}}(?: \S{{1,200}}){{3}}", re.IGNORECASE | re.MULTILINE
 )
 _DEPTH = 8
 _MOST_WORDS = 50
@@ -58,27 +58,28 @@ _TRIES = 5
 
 
 def read_evidence(text: str, name: str) -> Iterator[Evidence]:
-    """Every failure that the text tells of, in its order; none where it tells of successes alone."""
+    """Every failure in the text, in its order; none where the text reports successes only."""
     if not text.strip():
         raise BadInput(f"{name}: is empty; give a message, an ARM body or what az printed")
-    head = text[:_LOOKED_AT]
-    if len(_CONTROLS.findall(head)) * _RARE > len(head):
+    head = text[:_HEAD]
+    if len(_CONTROLS.findall(head)) * _MAX_CONTROL_SHARE > len(head):
         raise BadInput(f"{name}: is no text; give a message, an ARM body or what az printed")
     values, broken = _json_values(text)
     if values is None:
-        yield from _of_text(text, name)
+        yield from _from_text(text, name)
     elif len(values) > 1 and all(is_status(folded(value)) for value in values):
-        yield from _of_value(values, name)  # the statuses of one view
+        yield from _from_value(values, name)  # the statuses of one instance view
     else:
         words = (Detail(message=" ".join(without_decoration(text).split())),) if broken and len(values) == 1 else ()
         for number, value in enumerate(values, 1):
-            for found in _of_value(value, f"{name}, item {number}"):
+            for found in _from_value(value, f"{name}, item {number}"):
                 yield replace(found, details=(*found.details, *words)) if words else found
 
 
 def _json_values(text: str) -> tuple[list[Any] | None, bool]:
-    """The values of a JSON text or of JSON Lines, also in colours, in a box or with lines that a console broke; None
-    for a text that is neither. And whether lines were broken."""
+    """The values of JSON or JSON Lines, and whether a console broke its lines; None for any other text.
+
+    Colours, boxes and line breaks of a console are removed."""
     clean = text.lstrip("\ufeff \t\r\n")
     if not clean.startswith(_JSON_BEGINS):
         clean = without_decoration(text)
@@ -109,16 +110,16 @@ def _json_lines(text: str) -> list[Any] | None:
         return None
 
 
-def _of_text(text: str, name: str) -> Iterator[Evidence]:
+def _from_text(text: str, name: str) -> Iterator[Evidence]:
     clean = without_decoration(text)
     if (found := _view_within(clean)) is not None:
-        yield from _of_value(found, name)
-    elif _TROUBLE.search(clean) or not _SUCCESS.search(clean):
-        yield _of_words(text.strip(), clean)
+        yield from _from_value(found, name)
+    elif _FAILURE_WORDS.search(clean) or not _SUCCESS.search(clean):
+        yield _from_message(text.strip(), clean)
 
 
-def _of_words(text: str, clean: str) -> Evidence:
-    """A message; where a console broke its lines, it is put together first, and then told as it was."""
+def _from_message(text: str, clean: str) -> Evidence:
+    """The evidence of a message, with joined lines first, in case a console broke them, then as it was given."""
     if not clean or clean.startswith("<"):
         return Evidence.from_text(clean or text)
     whole = [Evidence.from_text(words) for words in (*unwrapped(text), clean)]
@@ -129,8 +130,8 @@ def _of_words(text: str, clean: str) -> Evidence:
 
 
 def _view_within(text: str) -> object:
-    """An instance view or status file behind a prompt or other words, in YAML, or as Python prints it (which is nearly
-    YAML); None where there is none."""
+    """The instance view or status file within a text: behind a prompt or other words, in YAML, or as Python prints it
+    (which is nearly YAML); None if the text has no such value."""
     if not _OF_A_VIEW.search(text):
         return None
     decoder = json.JSONDecoder(strict=False)
@@ -144,7 +145,7 @@ def _view_within(text: str) -> object:
         except (ValueError, RecursionError):
             at = begin.end()
         else:
-            if _tells(value, text):
+            if _is_conclusive(value, text):
                 return value
     if not _YAML.match(text):
         return None
@@ -152,55 +153,55 @@ def _view_within(text: str) -> object:
         value = parse_yaml(text)
     except Unreadable:
         return None
-    return value if _tells(value, text) else None
+    return value if _is_conclusive(value, text) else None
 
 
-def _tells(value: object, text: str) -> bool:
-    """Whether a value is a view that tells of a failure; or of none, where its whole text tells of none."""
+def _is_conclusive(value: object, text: str) -> bool:
+    """Whether a value is a view with a failure, or a view without one in a text that mentions no failure."""
     failures = read_views(value, handler_names())
-    return failures is not None and (bool(failures) or not _TROUBLE.search(text))
+    return failures is not None and (bool(failures) or not _FAILURE_WORDS.search(text))
 
 
-def _of_value(value: object, place: str) -> Iterator[Evidence]:
+def _from_value(value: object, place: str) -> Iterator[Evidence]:
     failures = read_views([value] if is_status(folded(value)) else value, handler_names())
     if failures is not None:
         yield from failures
         if not failures and is_cut(value):
             raise BadInput(f"{place}: PowerShell cut off what would tell it; give ConvertTo-Json -Depth 10")
     elif isinstance(value, str):
-        yield from _of_text(value, place)
+        yield from _from_text(value, place)
     elif not isinstance(value, Mapping):
         given = 'give objects such as {"message": "…"} or texts'
         raise BadInput(f"{place}: is a {type(value).__name__}; {given}")
-    elif (listed := _listed(folded(value))) is not None:
-        for number, inner in enumerate(listed, 1):
-            yield from _of_value(inner, f"{place}.value[{number}]")
-    elif value and not _is_no_failure(folded(value)):
+    elif (items := _list_items(folded(value))) is not None:
+        for number, inner in enumerate(items, 1):
+            yield from _from_value(inner, f"{place}.value[{number}]")
+    elif value and not _shows_no_failure(folded(value)):
         yield _evidence(value, place)
 
 
-def _listed(raw: Mapping[str, Any]) -> list[Any] | None:
-    """The items of ARM's lists (`{"value": […], "nextLink": …}`); None for any other object."""
+def _list_items(raw: Mapping[str, Any]) -> list[Any] | None:
+    """The items of an ARM list (`{"value": […], "nextLink": …}`); None for any other object."""
     items = raw.get("value")
     if not isinstance(items, list) or not raw.keys() <= {"value", "nextlink", "count"}:
         return None
     return items if all(isinstance(item, Mapping) for item in items) else None
 
 
-def _is_no_failure(raw: Mapping[str, Any]) -> bool:
-    """Whether an object tells of a success, of work under way, or of nothing that went wrong."""
-    if str(raw.get("@level", raw.get("level", ""))).lower() in _QUIET:
+def _shows_no_failure(raw: Mapping[str, Any]) -> bool:
+    """Whether an object reports a success, work in progress, or no problem."""
+    if str(raw.get("@level", raw.get("level", ""))).lower() in _LOW_LEVELS:
         return True
     properties = folded(raw.get("properties"))
     if any(held.get(key) for held in (raw, properties) for key in ("error", "code", "statusmessage", "errors")):
         return False
-    states = [held.get(key) for held in (properties, raw) for key in _STATES]
+    states = [held.get(key) for held in (properties, raw) for key in _STATE_KEYS]
     states = [folded(state).get("value") if isinstance(state, Mapping) else state for state in states]
-    told = [state.lower().removeprefix("provisioning ") for state in states if isinstance(state, str)]
-    if told:
-        return all(state in _GOOD for state in told)
+    given = [state.lower().removeprefix("provisioning ") for state in states if isinstance(state, str)]
+    if given:
+        return all(state in _SUCCESS_STATES for state in given)
     words = raw.get("message")
-    return isinstance(words, str) and bool(_SUCCESS.search(words)) and not _TROUBLE.search(words)
+    return isinstance(words, str) and bool(_SUCCESS.search(words)) and not _FAILURE_WORDS.search(words)
 
 
 def _evidence(value: Mapping[str, Any], place: str) -> Evidence:
@@ -212,14 +213,14 @@ def _evidence(value: Mapping[str, Any], place: str) -> Evidence:
     evidence = Evidence.from_body(status, value, headers)
     if evidence.text or evidence.codes or status:
         return evidence
-    words = "\n".join(islice(_words(value, _DEPTH), _MOST_WORDS))
+    words = "\n".join(islice(_texts_in(value, _DEPTH), _MOST_WORDS))
     if is_cut(value) and not _SENTENCE.search(words):
         raise BadInput(f"{place}: PowerShell cut off what would tell it; give ConvertTo-Json -Depth 10")
     return Evidence.from_text(words, headers=headers)
 
 
-def _words(value: object, depth: int) -> Iterator[str]:
-    """Every text in a value that looks like a sentence or a code, for the tools that have their own names for it."""
+def _texts_in(value: object, depth: int) -> Iterator[str]:
+    """Every text in a value that may be a message or a code, for tools whose keys we do not know."""
     if depth == 0:
         return
     if isinstance(value, str):
@@ -227,10 +228,10 @@ def _words(value: object, depth: int) -> Iterator[str]:
             yield value
     elif isinstance(value, Mapping):
         for inner in value.values():
-            yield from _words(inner, depth - 1)
+            yield from _texts_in(inner, depth - 1)
     elif isinstance(value, list):
         for inner in value:
-            yield from _words(inner, depth - 1)
+            yield from _texts_in(inner, depth - 1)
 
 
 def _http_status(raw: Mapping[str, Any]) -> int | None:

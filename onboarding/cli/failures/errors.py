@@ -1,6 +1,6 @@
-"""`onboard errors`: the code table of an extension as its document has it, and what later editions made of it.
+"""`onboard errors`: list the exit codes of an extension, as each edition of its documentation has them.
 
-Exit codes: 0, 2 for a code that no edition knows.
+Exit codes: 0, 2 for a code that no edition has.
 """
 
 from __future__ import annotations
@@ -20,12 +20,15 @@ from onboarding.domain.errors import ConfigurationError
 from onboarding.domain.failures.failure_rules import Diagnosis, Edition, Rule
 
 
-class Reading(Struct, frozen=True):
-    """What one edition says of one code. `action` is the edition's own; `advice` is what we say where it has none."""
+class CodeMeaning(Struct, frozen=True):
+    """The meaning of one exit code in one edition of the documentation."""
 
     edition: Edition
+
     rule: Rule
+
     action: str
+    """The action that the edition recommends; '' where it has none, and the advice is that of the cause."""
 
     @property
     def diagnosis(self) -> Diagnosis:
@@ -33,7 +36,7 @@ class Reading(Struct, frozen=True):
 
     @property
     def scope(self) -> str:
-        """When the edition counts: its date, the handler's first version that speaks so, the operation."""
+        """Where the edition applies: its date, the first handler version, the operations."""
         version = f"from {self.edition.handler_version}" if self.edition.handler_version else ""
         return ", ".join(filter(None, (self.edition.date, version, *sorted(self.rule.operations))))
 
@@ -52,10 +55,10 @@ class Reading(Struct, frozen=True):
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("errors", help="what the exit codes of an extension mean, edition by edition")
-    parser.add_argument("code", nargs="?", type=int, metavar="CODE", help="one exit code, with all that is known of it")
+    parser = commands.add_parser("errors", help="list the exit codes of an extension and what they mean")
+    parser.add_argument("code", nargs="?", type=int, metavar="CODE", help="show one exit code in full")
     parser.add_argument("--extension", default=DEFAULT_EXTENSION, help="catalogue entry (default: %(default)s)")
-    parser.add_argument("--format", choices=("table", "json"), default="table", help="json: one object a code")
+    parser.add_argument("--format", choices=("table", "json"), default="table", help="json: one object for each code")
     parser.set_defaults(run=run)
 
 
@@ -71,8 +74,8 @@ def run(args: argparse.Namespace) -> int:
             raise BadInput(f"{args.code}: is in no edition of {entry.name}'s code table; known are {known}")
         codes = {args.code: codes[args.code]}
     if args.format == "json":
-        for code, readings in codes.items():
-            print(json.dumps({"code": code, "editions": [r.fields() for r in readings]}, ensure_ascii=False))
+        for code, meanings in codes.items():
+            print(json.dumps({"code": code, "editions": [r.fields() for r in meanings]}, ensure_ascii=False))
     elif args.code is not None:
         _print_one(codes[args.code])
     else:
@@ -80,32 +83,32 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def read_codes(entry: CatalogueEntry) -> Mapping[int, tuple[Reading, ...]]:
-    """Every code in its order, with what each edition says of it, the oldest first."""
-    codes: dict[int, tuple[Reading, ...]] = {}
+def read_codes(entry: CatalogueEntry) -> Mapping[int, tuple[CodeMeaning, ...]]:
+    """Every code in ascending order, with its meaning in each edition, the oldest first."""
+    codes: dict[int, tuple[CodeMeaning, ...]] = {}
     for edition in entry.errors.editions:
         for rule in edition.rules:
             usual = entry.errors.causes[rule.diagnosis.cause].advice
             action = "" if rule.diagnosis.advice == usual else rule.diagnosis.advice
             for code in rule.exit_codes:
-                codes[code] = (*codes.get(code, ()), Reading(edition, rule, action))
+                codes[code] = (*codes.get(code, ()), CodeMeaning(edition, rule, action))
     return dict(sorted(codes.items()))
 
 
-def _print_all(entry: CatalogueEntry, codes: Mapping[int, tuple[Reading, ...]]) -> None:
+def _print_all(entry: CatalogueEntry, codes: Mapping[int, tuple[CodeMeaning, ...]]) -> None:
     from onboarding.cli.console import open_console, plain_table, printable
 
     console = open_console()
     if not codes:
-        console.print(f"{entry.name} has no code table of its own: `onboard diagnose` reads its messages")
+        console.print(f"{entry.name} has no table of exit codes; `onboard diagnose` explains its messages")
         return
     first = entry.errors.editions[0]
     table = plain_table("Code", f"{first.date}: meaning → possible action", "Later editions")
     table.columns[0].justify = "right"
     table.columns[1].ratio = table.columns[2].ratio = 1
-    for code, readings in codes.items():
-        own = [_told(reading) for reading in readings if reading.edition is first]
-        later = [f"{r.scope}: {_told(r)}" for r in readings if r.edition is not first]
+    for code, meanings in codes.items():
+        own = [_meaning_and_action(meaning) for meaning in meanings if meaning.edition is first]
+        later = [f"{r.scope}: {_meaning_and_action(r)}" for r in meanings if r.edition is not first]
         table.add_row(str(code), printable("\n".join(own)), printable("\n".join(later), "dim"))
     console.print(table)
     console.print()
@@ -113,21 +116,25 @@ def _print_all(entry: CatalogueEntry, codes: Mapping[int, tuple[Reading, ...]]) 
         console.print(printable(f"{edition.date}  {edition.source}", "dim"), soft_wrap=True)
 
 
-def _told(reading: Reading) -> str:
-    return f"{reading.diagnosis.meaning} → {reading.action}" if reading.action else reading.diagnosis.meaning
+def _meaning_and_action(meaning: CodeMeaning) -> str:
+    return f"{meaning.diagnosis.meaning} → {meaning.action}" if meaning.action else meaning.diagnosis.meaning
 
 
-def _print_one(readings: tuple[Reading, ...]) -> None:
+def _print_one(meanings: tuple[CodeMeaning, ...]) -> None:
     from rich.padding import Padding
     from rich.table import Table
 
     from onboarding.cli.console import open_console, printable
 
     console = open_console()
-    for reading in readings:
+    for meaning in meanings:
         grid = Table.grid(padding=(0, 2))
-        told = reading.diagnosis
-        lines = {"means": told.meaning, "do": reading.action or told.advice, "cause": f"{told.cause} ({told.kind})"}
-        for name, text in {**lines, "source": reading.edition.source}.items():
+        diagnosis = meaning.diagnosis
+        lines = {
+            "means": diagnosis.meaning,
+            "do": meaning.action or diagnosis.advice,
+            "cause": f"{diagnosis.cause} ({diagnosis.kind})",
+        }
+        for name, text in {**lines, "source": meaning.edition.source}.items():
             grid.add_row(printable(name, "dim"), printable(text))
-        console.print(printable(reading.scope, "bold"), Padding(grid, (0, 0, 1, 2)))
+        console.print(printable(meaning.scope, "bold"), Padding(grid, (0, 0, 1, 2)))

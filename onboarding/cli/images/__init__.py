@@ -1,1 +1,1 @@
-"""Commands about images."""
+"""Commands that check images."""

@@ -1,8 +1,8 @@
-"""`onboard check`: would this image be onboarded, and why?
+"""`onboard check`: say whether an extension supports an image, and why.
 
-What cannot be read is answered with an error that names its line, and the rest is read all the same.
+An item that cannot be read gets an error with its line number, and the items after it are still checked.
 
-Exit codes: 0 all supported, 1 some not or not read, 2 bad arguments or nothing that could be read.
+Exit codes: 0 all are supported, 1 some are not or could not be read, 2 bad arguments, or no item could be read.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from onboarding.application.image_check import DEFAULT_EXTENSION, Answer, Checker, NotAnImage
-from onboarding.cli.images.check_input import Unread, read_line, read_listed
-from onboarding.cli.images.check_output import CsvWriter, JsonWriter, TableWriter, Writer
-from onboarding.cli.io import BadInput, Commands, nobody_pipes, open_text, shown
+from onboarding.cli.images.check_input import BadItem, read_line, read_list_items
+from onboarding.cli.images.check_output import CheckTableWriter, CheckWriter, CsvCheckWriter, JsonCheckWriter
+from onboarding.cli.io import BadInput, Commands, is_interactive, open_text, shown
 from onboarding.cli.policy.policy_input import policy_folder
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.catalog.support_table import SupportTable
@@ -28,22 +28,24 @@ from onboarding.loading.package_data import reference_data
 from onboarding.loading.policy_folder import known_extension, load_catalogue_of
 from onboarding.loading.safe_reader import Unreadable, parse_yaml, read_file
 
-_MOST_UNREAD = 1000  # at the beginning, before it is no list of images
+_MOST_UNREAD = 1000  # bad items before the first good one; then the file does not hold images
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("check", help="say which images an extension supports, and why")
-    parser.add_argument("file", nargs="?", help="JSON array, JSON Lines, CSV or one URN a line; - is standard input")
+    parser = commands.add_parser("check", help="say whether an extension supports an image, and why")
+    parser.add_argument("file", nargs="?", help="JSON array, JSON Lines, CSV, or one URN on each line; - is stdin")
     parser.add_argument(
-        "--image", metavar="URN", action="append", help="publisher:offer:sku[:version]; may be repeated"
+        "--image", metavar="URN", action="append", help="publisher:offer:sku[:version]; may be given several times"
     )
-    parser.add_argument("--os-name", help="what the guest agent calls the system (instanceView.osName)")
-    parser.add_argument("--os-version", help="and its version (instanceView.osVersion)")
+    parser.add_argument("--os-name", help="OS name that the guest agent reports (instanceView.osName)")
+    parser.add_argument("--os-version", help="OS version that it reports (instanceView.osVersion)")
     parser.add_argument("--extension", default=DEFAULT_EXTENSION, help="catalogue entry (default: %(default)s)")
-    parser.add_argument("--support-table", default="", help="the table's name, such as 2017-04 (default: the entry's)")
-    parser.add_argument("--overrides", metavar="FILE", help="override file (YAML) that teaches your own images")
+    parser.add_argument(
+        "--support-table", default="", help="name of the table, e.g. 2017-04 (default: that of the entry)"
+    )
+    parser.add_argument("--overrides", metavar="FILE", help="YAML file that names the OS of your own images")
     parser.add_argument("--format", choices=("table", "json", "csv"), default="table")
-    parser.add_argument("--why", action="store_true", help="give the reason below every line of the table")
+    parser.add_argument("--why", action="store_true", help="show the reason below each line of the table")
     parser.set_defaults(run=run)
 
 
@@ -53,12 +55,12 @@ def run(args: argparse.Namespace) -> int:
         overrides = _overrides(args.overrides)
     except ConfigurationError as error:
         raise BadInput(str(error)) from error
-    asked = _asked(args)
-    writer = _writer(args, table, reasons=args.why or asked is not None)
+    named = _from_arguments(args)
+    writer = _writer(args, table, reasons=args.why or named is not None)
     checker = Checker(table, reference_data(), overrides)
     answered, all_supported, unread, first = 0, True, 0, ""
-    for value, place in asked if asked is not None else _from_file(args.file):
-        item = _spelled(_of_mixed_line(value))
+    for value, place in named if named is not None else _from_file(args.file):
+        item = _with_arm_keys(_parse_embedded_json(value))
         try:
             answer = _answer(checker, item)
         except NotAnImage as error:
@@ -76,19 +78,19 @@ def run(args: argparse.Namespace) -> int:
     return 0 if all_supported and not unread else 1
 
 
-def _of_mixed_line(value: Any) -> Any:
-    """An object on a line among URNs; whatever else was read as it is."""
+def _parse_embedded_json(value: Any) -> Any:
+    """The value of a JSON object among lines of URNs; any other value as it is."""
     return read_line(value) if isinstance(value, str) and value.startswith("{") else value
 
 
 def _answer(checker: Checker, item: Any) -> Answer:
-    if isinstance(item, Unread):
+    if isinstance(item, BadItem):
         raise NotAnImage(item.problem)
     return checker.check(item)
 
 
 def load_entry(name: str) -> CatalogueEntry:
-    """The catalogue entry of that name: one that ships with the package, or one of the policy folder's own."""
+    """The catalogue entry of that name: one of the package, or one of the policy folder."""
     catalogue = load_catalogue_of(Path(policy_folder(os.environ)))
     return known_extension(name, "--extension", catalogue.entries, catalogue.unusable)
 
@@ -103,8 +105,8 @@ def _overrides(path: str | None) -> Overrides:
         raise ConfigurationError(line, f"cannot be read ({error})", "give an override file in YAML") from error
 
 
-def _asked(args: argparse.Namespace) -> list[tuple[Any, str]] | None:
-    """The items that the arguments themselves name; None if they are in a file."""
+def _from_arguments(args: argparse.Namespace) -> list[tuple[Any, str]] | None:
+    """The items that the arguments give; None if they are in a file."""
     items: list[tuple[Any, str]] = [(urn, f"--image {urn}") for urn in args.image or ()]
     if args.os_name is not None or args.os_version is not None:
         guest = {"osName": args.os_name or "", "osVersion": args.os_version or ""}
@@ -115,15 +117,15 @@ def _asked(args: argparse.Namespace) -> list[tuple[Any, str]] | None:
 
 
 def _from_file(path: str | None) -> Iterator[tuple[Any, str]]:
-    if path is None and nobody_pipes():
+    if path is None and is_interactive():
         raise BadInput("nothing to check; give a file, - for standard input, or --image publisher:offer:sku")
     with open_text(path or "-") as source:
-        for item in read_listed(source, shown(path or "-"), go_on=True):
+        for item in read_list_items(source, shown(path or "-"), go_on=True):
             yield item.value, f"{shown(path or '-')}, line {item.line}"
 
 
-def _spelled(item: Any) -> Any:
-    """An image of Azure PowerShell with its keys as all others write them; a VM and what cannot be read as it is."""
+def _with_arm_keys(item: Any) -> Any:
+    """An image as Azure PowerShell prints it, with the keys that ARM uses; anything else as it is."""
     if not isinstance(item, Mapping) or any(key in item for key in ("publisher", "urn", "properties")):
         return item
     try:
@@ -133,13 +135,13 @@ def _spelled(item: Any) -> Any:
     return item if "properties" in shaped else shaped
 
 
-def _writer(args: argparse.Namespace, table: SupportTable, *, reasons: bool) -> Writer:
+def _writer(args: argparse.Namespace, table: SupportTable, *, reasons: bool) -> CheckWriter:
     out: IO[str] = sys.stdout
     if args.format == "json":
-        return JsonWriter(out)
+        return JsonCheckWriter(out)
     if args.format == "csv":
-        return CsvWriter(out)
-    return TableWriter(out, table, reasons=reasons, colours=_wants_colours(os.environ, out))
+        return CsvCheckWriter(out)
+    return CheckTableWriter(out, table, reasons=reasons, colours=_wants_colours(os.environ, out))
 
 
 def _wants_colours(environment: Mapping[str, str], out: IO[str]) -> bool:

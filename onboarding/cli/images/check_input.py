@@ -1,9 +1,9 @@
-"""Reads the items of a text, one at a time, whatever form it has: images, VMs, events.
+"""Reads the items of a text one at a time, in any form: images, VMs, events.
 
-A JSON array (also one spread over lines, as `az … -o json` prints it), JSON Lines, CSV with a header (with commas,
-semicolons or tabs), or plain URNs, also one among the columns of `-o tsv`. Nothing holds the whole text in memory; what
-cannot be read is named by its line, and ends the reading unless the caller goes on; forms for people (tables, YAML,
-colours) are refused as a whole.
+The forms are a JSON array (also over several lines, as `az … -o json` prints it), JSON Lines, CSV with a header
+(commas, semicolons or tabs), and plain URNs, also one among the columns of `-o tsv`. The whole text is never in memory.
+An item that cannot be read is reported with its line and ends the reading, unless the caller wants to continue. Output
+for people (tables, YAML, colours) is refused.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from onboarding.domain.json_access import printable
 from onboarding.domain.machine.machine_formats import listed, missing_pages
 from onboarding.loading.safe_reader import MAX_DEPTH, Unreadable, check_depth
 
-# As people and Azure PowerShell head their columns.
+# The names of CSV columns, as people and Azure PowerShell write them, in lower case.
 _COLUMNS = {
     "publisher": "publisher",
     "publishername": "publisher",
@@ -40,53 +40,53 @@ _COLUMNS = {
     "osname": "osName",
     "osversion": "osVersion",
 }
-_TELLING = frozenset(_COLUMNS) - {"architecture"}
+_IDENTIFYING = frozenset(_COLUMNS) - {"architecture"}
 _DELIMITERS = (",", ";", "\t")
 _URN = re.compile(r"[^\s:]+(?::[^\s:]+){2,3}")
-_RULE = frozenset("-=+|─━┼┬┌┐ \t")  # of these is the line above or below the heads of a table for people
-_NAMED = re.compile(r"(?:- *)?[\"']?[A-Za-z_]\w{0,80}[\"']? *:(?:\s|$)")  # so begin YAML and `Format-List`
-_NOTICES = ("WARNING: ", "#TYPE ", "sep=")  # lines before the data, of az, Export-Csv and Excel
+_RULE = frozenset("-=+|─━┼┬┌┐ \t")  # characters of the line above or below the column names of a table for people
+_NAMED = re.compile(r"(?:- *)?[\"']?[A-Za-z_]\w{0,80}[\"']? *:(?:\s|$)")  # the beginning of YAML and of `Format-List`
+_NOTICES = ("WARNING: ", "#TYPE ", "sep=")  # lines that az, Export-Csv and Excel write before the data
 _JSON = "print it as JSON, with `-o json` or `ConvertTo-Json -Depth 100`"
 _DECODER = json.JSONDecoder()
 _CHUNK = 1 << 16
 _MAX_ITEM = 256 * 1024 * 1024  # characters of one line, or of one value
-_INDENT = 100  # characters of a line's beginning that are kept
-_LEAST_TRIED, _MOST_TRIED = 1 << 12, 1 << 24  # characters read in vain: what each bad value counts at least, and all
+_INDENT = 100  # characters of the beginning of a line that are kept
+# Bad values cost time: each counts the characters that were read in vain, at least _LEAST_TRIED, together _MOST_TRIED.
+_LEAST_TRIED, _MOST_TRIED = 1 << 12, 1 << 24
 _SPACES = re.compile(r"[\s,\ufeff]*")
 
 
-class Item(Struct, frozen=True):
-    """One thing to check, and where it stood."""
+class InputItem(Struct, frozen=True):
+    """One item of the input, and the line where it begins."""
 
     value: Any
     line: int
 
 
-class Unread(Struct, frozen=True):
-    """The value of an item that could not be read: what is wrong with it, and the fix."""
+class BadItem(Struct, frozen=True):
+    """The value of an item that could not be read: the problem and the fix."""
 
     problem: str
 
 
-def read_listed(source: IO[str], name: str, *, go_on: bool = False) -> Iterator[Item]:
-    """Every item of a text, those of lists within it one by one. A list that is not whole is said on standard error."""
+def read_list_items(source: IO[str], name: str, *, go_on: bool = False) -> Iterator[InputItem]:
+    """Every item of a text, and every item of the lists within it. Standard error warns of a list that lacks pages."""
     for item in read_items(source, name, go_on=go_on):
-        if told := missing_pages(item.value):
-            print(printable(f"onboard: {name}, line {item.line}: {told}"), file=sys.stderr)
+        if warning := missing_pages(item.value):
+            print(printable(f"onboard: {name}, line {item.line}: {warning}"), file=sys.stderr)
         for value in listed(item.value):
-            yield Item(value, item.line)
+            yield InputItem(value, item.line)
 
 
-def read_items(source: IO[str], name: str, *, go_on: bool = False) -> Iterator[Item]:
-    """Every item of a text, in its order. One that cannot be read raises BadInput, or is `Unread` where the caller goes
-    on."""
+def read_items(source: IO[str], name: str, *, go_on: bool = False) -> Iterator[InputItem]:
+    """Every item of a text, in its order. A bad item raises BadInput, or is a `BadItem` with `go_on`."""
     for item in _items(source, name):
-        if isinstance(item.value, Unread) and not go_on:
+        if isinstance(item.value, BadItem) and not go_on:
             raise BadInput(f"{name}, line {item.line}: {item.value.problem}")
         yield item
 
 
-def _items(source: IO[str], name: str) -> Iterator[Item]:
+def _items(source: IO[str], name: str) -> Iterator[InputItem]:
     head, first = _first_line(source, name)
     text = first.strip()
     if text.startswith("["):
@@ -127,36 +127,36 @@ def _lines(source: IO[str], name: str) -> Iterator[str]:
         yield line
 
 
-def _plain_lines(lines: Iterable[str], name: str, head: int) -> Iterator[Item]:
+def _plain_lines(lines: Iterable[str], name: str, head: int) -> Iterator[InputItem]:
     texts = ((number, line.strip().strip("\ufeff")) for number, line in enumerate(lines, head))
-    told = ((number, text) for number, text in texts if text)
-    start = list(islice(told, 2))
+    filled = ((number, text) for number, text in texts if text)
+    start = list(islice(filled, 2))
     if any(set(text) <= _RULE for _, text in start):
         raise BadInput(f"{name}, line {head}: is a table for people; {_JSON}")
-    for number, text in chain(start, told):
-        yield Item(_urn_among(text), number)
+    for number, text in chain(start, filled):
+        yield InputItem(_urn_among(text), number)
 
 
 def _urn_among(text: str) -> str:
-    """The one URN among columns without heads, which `-o tsv` prints; a text that is no such line as it is."""
+    """The URN of a line of `-o tsv` that has exactly one; any other text as it is."""
     urns = [cell for cell in text.split("\t") if _URN.fullmatch(cell)]
     return urns[0] if len(urns) == 1 else text
 
 
-def _json_lines(lines: Iterable[str], head: int) -> Iterator[Item]:
+def _json_lines(lines: Iterable[str], head: int) -> Iterator[InputItem]:
     for number, line in enumerate(lines, head):
         if not line.strip():
             continue
-        yield Item(read_line(line), number)
+        yield InputItem(read_line(line), number)
 
 
 def read_line(line: str) -> Any:
-    """The value of one line of JSON, or Unread."""
+    """The value of one line of JSON, or a BadItem."""
     try:
         value = json.loads(line)
         _check(value, line.count("[") + line.count("{"))
     except (ValueError, RecursionError) as error:
-        return Unread(f"is no JSON ({_told(error)}); give one object a line")
+        return BadItem(f"is no JSON ({_reason(error)}); give one object a line")
     return value
 
 
@@ -165,13 +165,13 @@ def _check(value: Any, brackets: int) -> None:
         check_depth(value)
 
 
-def _told(error: ValueError | RecursionError) -> str:
+def _reason(error: ValueError | RecursionError) -> str:
     if isinstance(error, (json.JSONDecodeError, Unreadable)):
         return error.msg if isinstance(error, json.JSONDecodeError) else str(error)
     return "nested too deeply" if isinstance(error, RecursionError) else "a number has too many digits"
 
 
-def _csv_rows(header: str, delimiter: str, lines: Iterator[str], head: int) -> Iterator[Item]:
+def _csv_rows(header: str, delimiter: str, lines: Iterator[str], head: int) -> Iterator[InputItem]:
     heads = next(csv.reader([header], delimiter=delimiter))
     columns = [_COLUMNS.get(_folded(column), column.strip()) for column in heads]
     reader = csv.DictReader(lines, fieldnames=columns, delimiter=delimiter)
@@ -179,17 +179,19 @@ def _csv_rows(header: str, delimiter: str, lines: Iterator[str], head: int) -> I
         try:
             row = next(reader, None)
         except csv.Error as error:
-            yield Item(Unread(f"is no CSV ({error}); is a quote not closed?"), head + reader.reader.line_num)
+            yield InputItem(BadItem(f"is no CSV ({error}); is a quote not closed?"), head + reader.reader.line_num)
             continue
         if row is None:
             return
-        yield Item({key: value for key, value in row.items() if key is not None and value}, head + reader.line_num)
+        yield InputItem({key: value for key, value in row.items() if key is not None and value}, head + reader.line_num)
 
 
-def _json_values(chunks: Iterable[str], head: int) -> Iterator[Item]:
-    """The elements of the arrays, and the single values, that a text holds one after the other. Behind one that cannot
-    be read, the next begins on a line of its own that is indented as much."""
-    text = _Text(iter(chunks), head)
+def _json_values(chunks: Iterable[str], head: int) -> Iterator[InputItem]:
+    """The elements of arrays, and single values, one after the other.
+
+    After a value that cannot be read, the reading continues at the next line with the same indentation and the same
+    first character."""
+    text = _ValueScanner(iter(chunks), head)
     in_array = False
     while text.skip_spaces():
         if text.next_is("]" if in_array else "["):
@@ -197,19 +199,19 @@ def _json_values(chunks: Iterable[str], head: int) -> Iterator[Item]:
             continue
         line = text.line
         try:
-            yield Item(text.take_value(), line)
+            yield InputItem(text.take_value(), line)
         except (ValueError, RecursionError) as error:
-            told = f"is no JSON ({_told(error)})"
+            problem = f"is no JSON ({_reason(error)})"
             if not text.skip_value():
-                yield Item(Unread(f"{told}, and nothing behind it is read; give an array or objects"), line)
+                yield InputItem(BadItem(f"{problem}, and nothing behind it is read; give an array or objects"), line)
                 return
-            yield Item(Unread(f"{told}; give an array or objects"), line)
+            yield InputItem(BadItem(f"{problem}; give an array or objects"), line)
     if in_array:
-        yield Item(Unread("the array is not closed; is the file whole?"), text.line)
+        yield InputItem(BadItem("the array is not closed; is the file whole?"), text.line)
 
 
-class _Text:
-    """A window on a text that comes in chunks; `line` is where the window stands."""
+class _ValueScanner:
+    """Takes JSON values from a text that comes in chunks; `line` is the current line."""
 
     def __init__(self, chunks: Iterator[str], line: int) -> None:
         self._chunks = chunks
@@ -220,7 +222,7 @@ class _Text:
         self.line = line
 
     def skip_spaces(self) -> bool:
-        """Go to the next character that counts; False at the end."""
+        """Go to the next character that is no space or comma; False at the end."""
         while True:
             match = _SPACES.match(self._buffer, self._at)
             self._advance(match.end() if match else self._at)
@@ -236,7 +238,7 @@ class _Text:
         return found
 
     def take_value(self) -> Any:
-        """The value that begins here. A value may be cut by the end of the window, so failure means: read on."""
+        """The value that begins here. The end of the buffer may cut a value, so after an error it reads more."""
         while True:
             try:
                 value, end = _DECODER.raw_decode(self._buffer, self._at)
@@ -253,8 +255,8 @@ class _Text:
                 return value
 
     def skip_value(self) -> bool:
-        """Go on behind a value that could not be taken; False where no line tells the next one's beginning, or where
-        too much was tried in vain."""
+        """Skip a value that could not be read; False where the beginning of the next one is unknown, or where too much
+        was read in vain."""
         self._tried += _LEAST_TRIED
         indent, first = self._line_head, self._buffer[self._at]
         if indent.strip(" \t") or self._tried > _MOST_TRIED:
@@ -274,7 +276,7 @@ class _Text:
         self._at = to
 
     def _read_more(self) -> bool:
-        """Each time as much again as is there, so that one long value is not tried at every chunk."""
+        """Double the buffer, so that one long value is not parsed again for every chunk."""
         rest = self._buffer[self._at :]
         if len(rest) > _MAX_ITEM:
             return False
@@ -297,10 +299,10 @@ def _is_json(text: str) -> bool:
 
 
 def _delimiter(header: str) -> str:
-    """What separates the columns that the line heads; empty where it heads none that we know."""
+    """The delimiter of a CSV header; empty where the line names no column that we know."""
     if ":" in header:
         return ""
-    return next((each for each in _DELIMITERS if _TELLING & set(map(_folded, header.split(each)))), "")
+    return next((each for each in _DELIMITERS if _IDENTIFYING & set(map(_folded, header.split(each)))), "")
 
 
 def _folded(column: str) -> str:

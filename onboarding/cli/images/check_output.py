@@ -1,4 +1,4 @@
-"""Writes the answers of `onboard check`: a table for people, JSON Lines or CSV for programs. One line at a time."""
+"""Writes the answers of `onboard check`, one at a time: a table for people, JSON Lines or CSV for programs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import IO, Any, Protocol
 
 from onboarding.application.image_check import Answer
-from onboarding.cli.images.check_input import Unread
+from onboarding.cli.images.check_input import BadItem
 from onboarding.domain.catalog.support_table import SupportTable, Verdict
 from onboarding.domain.image.os_release import TITLES, Distribution, OsSource
 from onboarding.domain.json_access import printable
@@ -17,16 +17,14 @@ from onboarding.domain.machine.machine_facts import OsType
 
 _COLOURS = {Verdict.SUPPORTED: "32", Verdict.UNSUPPORTED: "31", Verdict.UNKNOWN: "33"}
 _PUBLISHERS_SHOWN = 12
-_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # also in full width, as East Asian spreadsheets take them
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # also in full width, which East Asian spreadsheets accept
 _FORMULA_STARTS = ("\t", "\r", "\n")
+ERROR = "error"  # written instead of a verdict
+_QUOTED = 80  # characters of a bad item
 
 
-ERROR = "error"  # in the place of a verdict
-_QUOTED = 80
-
-
-class Writer(Protocol):
-    """Takes the answers in the input's order; `fail` takes the item that has none, and why."""
+class CheckWriter(Protocol):
+    """Takes the answers in the order of the input; `fail` takes an item without an answer, and the problem."""
 
     def write(self, item: Any, answer: Answer) -> None: ...
 
@@ -35,9 +33,9 @@ class Writer(Protocol):
     def end(self) -> None: ...
 
 
-class JsonWriter:
-    """JSON Lines: the item's own keys, and the answer's, which win. An image whose `version` key the OS version
-    replaces keeps it in `urn`. An item that could not be read has `error` too."""
+class JsonCheckWriter:
+    """JSON Lines: the keys of the item, overridden by those of the answer. The answer's `version` is the OS version;
+    the version of the image stays in `urn`. An item that could not be read also has `error`."""
 
     def __init__(self, out: IO[str]) -> None:
         self._out = out
@@ -49,15 +47,15 @@ class JsonWriter:
         self._out.write(json.dumps({**own, **answer.fields()}) + "\n")
 
     def fail(self, item: Any, problem: str) -> None:
-        own = item if isinstance(item, Mapping) else {"urn": told} if (told := _quoted(item)) else {}
+        own = item if isinstance(item, Mapping) else {"urn": text} if (text := _quoted(item)) else {}
         self._out.write(json.dumps({**own, **_no_answer(problem), "error": problem}) + "\n")
 
     def end(self) -> None:
         return
 
 
-class CsvWriter:
-    """One row an answer: what was asked, and the answer's fields."""
+class CsvCheckWriter:
+    """One row for each answer: the image, and the fields of the answer."""
 
     def __init__(self, out: IO[str]) -> None:
         self._rows = csv.writer(out, lineterminator="\n")
@@ -80,7 +78,7 @@ class CsvWriter:
 
 
 def _no_answer(problem: str) -> dict[str, str | None]:
-    """The fields of an answer, for an item that has none."""
+    """The fields of an answer, for an item that could not be read."""
     return {
         "distribution": Distribution.UNKNOWN,
         "version": None,
@@ -94,15 +92,15 @@ def _no_answer(problem: str) -> dict[str, str | None]:
 
 
 def _quoted(item: Any) -> str:
-    """The beginning of an item that is no mapping; what could not be read at all is not shown."""
-    if isinstance(item, (Unread, Mapping)):
+    """The beginning of an item that is not a mapping; empty for an item that could not be parsed."""
+    if isinstance(item, (BadItem, Mapping)):
         return ""
     text = item if isinstance(item, str) else json.dumps(item, default=str)
     return text if len(text) <= _QUOTED else f"{text[: _QUOTED - 3]}..."
 
 
 def cell(value: Any) -> Any:
-    """A cell that a spreadsheet takes for text: one that begins like a formula gets an apostrophe before it."""
+    """A cell that a spreadsheet reads as text: an apostrophe is put before a text that begins like a formula."""
     if value is None:
         return ""
     if not isinstance(value, str):
@@ -111,8 +109,8 @@ def cell(value: Any) -> Any:
     return f"'{text}" if text.lstrip().startswith(_FORMULA) or value[:1] in _FORMULA_STARTS else text
 
 
-class TableWriter:
-    """For people: a line an answer, its reason below it where asked for, and a summary."""
+class CheckTableWriter:
+    """For people: one line for each answer, the reason below it if wanted, and a summary."""
 
     def __init__(self, out: IO[str], table: SupportTable, *, reasons: bool, colours: bool) -> None:
         self._out = out

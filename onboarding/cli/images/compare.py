@@ -1,6 +1,7 @@
-"""`onboard compare`: ours and an Azure Policy definition over labelled images, as a section of a documentation page.
+"""`onboard compare`: compare our identification of images with an Azure Policy definition, over labelled images.
 
-Exit codes: 0 done, 1 with --check when the page is not current, 2 bad input.
+The result is a section of a documentation page. Exit codes: 0 done, 1 with --check if the page is out of date, 2 bad
+input.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 from onboarding.application.image_check import DEFAULT_EXTENSION
 from onboarding.cli.images.check import load_entry
-from onboarding.cli.images.check_input import read_listed
+from onboarding.cli.images.check_input import read_list_items
 from onboarding.cli.io import MAX_LIST, BadInput, Commands, read_page, read_text, shown, write_text
 from onboarding.cli.policy.definition_input import load_definition
 from onboarding.cli.policy.evaluate import bind
@@ -27,12 +28,14 @@ from onboarding.loading.package_data import reference_data
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("compare", help="compare our reading of image names with an Azure Policy definition")
-    parser.add_argument("labels", metavar="LABELS", help="images with distro and os_version; JSON Lines or an array")
-    parser.add_argument("--definition", metavar="FILE", required=True, help="the definition, as Azure publishes it")
-    parser.add_argument("--parameters", metavar="JSON", help="its parameter values, or @file with them")
-    parser.add_argument("--page", type=Path, metavar="FILE", help="fill the page's part `comparison` (default: print)")
-    parser.add_argument("--check", action="store_true", help="write nothing; say whether the page is current")
+    parser = commands.add_parser("compare", help="compare our image checks with an Azure Policy definition")
+    parser.add_argument("labels", metavar="LABELS", help="images with distro and os_version, as JSON Lines or an array")
+    parser.add_argument("--definition", metavar="FILE", required=True, help="the definition, in Azure's own form")
+    parser.add_argument("--parameters", metavar="JSON", help="values of its parameters, or @FILE")
+    parser.add_argument(
+        "--page", type=Path, metavar="FILE", help="write into the part `comparison` of this page (default: print)"
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if the page is out of date")
     parser.set_defaults(run=run)
 
 
@@ -51,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     if args.page is None:
         print("\n".join(sections), end="")
         return 0
-    return _into_page(args.page, "\n".join(sections), write=not args.check)
+    return _update_page(args.page, "\n".join(sections), write=not args.check)
 
 
 def _matcher(matches: Callable[[Resource], bool]) -> Callable[[Mapping[str, Any]], bool]:
@@ -61,7 +64,7 @@ def _matcher(matches: Callable[[Resource], bool]) -> Callable[[Mapping[str, Any]
 
 def _labels(path: str) -> list[LabelledImage]:
     labels: list[LabelledImage] = []
-    for item in read_listed(io.StringIO(read_text(path, MAX_LIST)), shown(path)):
+    for item in read_list_items(io.StringIO(read_text(path, MAX_LIST)), shown(path)):
         label = read_label(item.value) if isinstance(item.value, Mapping) else None
         if label is None:
             quoted = json.dumps(item.value)[:60]
@@ -70,7 +73,7 @@ def _labels(path: str) -> list[LabelledImage]:
     return labels
 
 
-def _into_page(page: Path, text: str, *, write: bool) -> int:
+def _update_page(page: Path, text: str, *, write: bool) -> int:
     before = read_page(page)
     after = fill_page(before, {"comparison": text})
     if write and after != before:

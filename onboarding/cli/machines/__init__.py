@@ -1,1 +1,1 @@
-"""Commands about machines and their rows."""
+"""Commands about machines and their rows in the table."""

@@ -1,7 +1,7 @@
-"""`onboard extensions`: every extension of VMs as ARM tells them, ours marked, failures diagnosed in place.
+"""`onboard extensions`: list every extension of VMs as ARM reports it, mark those of the catalogue, diagnose failures.
 
-One request a VM, and no table: what is shown is the state now. Exit codes: 0, 1 if any extension failed, 2 bad input or
-a VM that cannot be read.
+It sends one request for each VM and does not read the table, so it shows the current state. Exit codes: 0 no extension
+failed, 1 at least one failed, 2 bad input or a VM that cannot be read.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from onboarding.app import Configuration, open_machines, read_configuration
 from onboarding.application.ports import Arm
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, Commands, as_json
-from onboarding.cli.machines.asking import explain
+from onboarding.cli.machines.request_runner import explain_arm_error
 from onboarding.cli.vm_arguments import add_vms, read_vms
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.errors import ArmError
@@ -35,21 +35,26 @@ from onboarding.domain.masking import cut, mask
 from onboarding.domain.resource_id import VmId
 from onboarding.loading.package_data import shared_errors
 
-_SHORT = 600
+_SHORT = 600  # characters of a message in the table
 
 
-class Finding(Struct, frozen=True):
-    """One extension, whose it is in the catalogue, and what is wrong with it."""
+class ExtensionReport(Struct, frozen=True):
+    """One extension of a VM, with what the catalogue knows about it."""
 
     extension: InstalledExtension
+
     entry: CatalogueEntry | None
+    """The catalogue entry of its publisher and type, if there is one."""
+
     state: ExtensionState
+
     failure: Failure | None
+    """The diagnosis of a failed extension, else None."""
 
     @property
     def message(self) -> str:
-        told = "\n".join(status.message or status.display for status in self.extension.statuses)
-        return "\n".join(line for line in mask(told).splitlines() if line.strip())
+        text = "\n".join(status.message or status.display for status in self.extension.statuses)
+        return "\n".join(line for line in mask(text).splitlines() if line.strip())
 
     def fields(self) -> dict[str, Any]:
         found, failure = self.extension, self.failure
@@ -70,7 +75,7 @@ class Finding(Struct, frozen=True):
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("extensions", help="show the extensions of VMs, and what is wrong with them")
+    parser = commands.add_parser("extensions", help="list the extensions of VMs and explain failures")
     add_vms(parser, several=True)
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
     add_settings(parser)
@@ -83,32 +88,35 @@ def run(args: argparse.Namespace) -> int:
     if not vms:
         raise BadInput("no VM is named; give its id, or -g GROUP -n NAME")
     configuration = read_configuration(environment)
-    found = [(facts, find(facts, configuration.rules.catalogue)) for facts in asyncio.run(_read(configuration, vms))]
+    found = [
+        (facts, report_extensions(facts, configuration.rules.catalogue))
+        for facts in asyncio.run(_read(configuration, vms))
+    ]
     if args.output == "json":
-        every = [{"vm": facts.id.name, **finding.fields()} for facts, findings in found for finding in findings]
+        every = [{"vm": facts.id.name, **report.fields()} for facts, reports in found for report in reports]
         print(as_json(every, indent=2))
     else:
-        for facts, findings in found:
-            _print_table(facts, findings)
-    return 1 if any(finding.failure for _, findings in found for finding in findings) else 0
+        for facts, reports in found:
+            _print_table(facts, reports)
+    return 1 if any(report.failure for _, reports in found for report in reports) else 0
 
 
-def find(facts: MachineFacts, catalogue: Mapping[str, CatalogueEntry]) -> tuple[Finding, ...]:
-    """What there is to say of each extension."""
+def report_extensions(facts: MachineFacts, catalogue: Mapping[str, CatalogueEntry]) -> tuple[ExtensionReport, ...]:
+    """A report of each extension of a machine."""
     by_handler = {f"{entry.publisher}.{entry.type}".lower(): entry for entry in catalogue.values()}
     return tuple(
-        _finding(extension, by_handler.get(f"{extension.publisher}.{extension.type}".lower()))
+        _report(extension, by_handler.get(f"{extension.publisher}.{extension.type}".lower()))
         for extension in facts.extensions
     )
 
 
-def _finding(extension: InstalledExtension, entry: CatalogueEntry | None) -> Finding:
+def _report(extension: InstalledExtension, entry: CatalogueEntry | None) -> ExtensionReport:
     state = read_extension_state(extension)
     failure = None
     if state is ExtensionState.FAILED:
         errors = entry.errors if entry else parse_errors({}, shared_errors())
         failure = classify(Evidence.from_status(extension.statuses), errors, datetime.now(UTC))
-    return Finding(extension, entry, state, failure)
+    return ExtensionReport(extension, entry, state, failure)
 
 
 async def _read(configuration: Configuration, vms: tuple[VmId, ...]) -> list[MachineFacts]:
@@ -120,37 +128,37 @@ async def _read_one(arm: Arm, vm: VmId) -> MachineFacts:
     try:
         return read_facts((await arm.read_machine(vm)).body)
     except ArmError as error:
-        raise BadInput(mask(f"{vm.name}: {explain(error)}")) from None
+        raise BadInput(mask(f"{vm.name}: {explain_arm_error(error)}")) from None
 
 
-def _print_table(facts: MachineFacts, findings: tuple[Finding, ...]) -> None:
+def _print_table(facts: MachineFacts, reports: tuple[ExtensionReport, ...]) -> None:
     from rich.text import Text
 
     from onboarding.cli.console import open_console, plain_table, printable
 
     console = open_console()
     console.print(printable(f"{facts.id.name}: VM {facts.power}, guest agent {facts.agent}", "bold"))
-    if not findings:
+    if not reports:
         console.print("no extensions")
         return
     styles = {ExtensionState.SUCCEEDED: "green", ExtensionState.FAILED: "bold red", ExtensionState.IN_PROGRESS: "cyan"}
     table = plain_table("", "Name", "Publisher.Type", "Version", "State", "Message")
     table.columns[-1].ratio = 1
-    for finding in findings:
-        extension = finding.extension
-        told = [printable(cut(finding.message, _SHORT))]
-        if (failure := finding.failure) is not None:
+    for report in reports:
+        extension = report.extension
+        texts = [printable(cut(report.message, _SHORT))]
+        if (failure := report.failure) is not None:
             code = "" if failure.exit_code is None else f"{failure.exit_code}: "
-            told.append(Text.assemble(("means ", "dim"), printable(mask(f"{code}{failure.meaning}"))))
-            told.append(Text.assemble(("do    ", "dim"), printable(mask(failure.advice))))
+            texts.append(Text.assemble(("means ", "dim"), printable(mask(f"{code}{failure.meaning}"))))
+            texts.append(Text.assemble(("do    ", "dim"), printable(mask(failure.advice))))
         table.add_row(
-            "*" if finding.entry else "",
+            "*" if report.entry else "",
             printable(extension.name),
             printable(f"{extension.publisher}.\n{extension.type}"),
             printable(extension.handler_version or extension.version),
-            Text(finding.state, styles[finding.state], no_wrap=True),
-            Text("\n").join(told),
+            Text(report.state, styles[report.state], no_wrap=True),
+            Text("\n").join(texts),
         )
     console.print(table)
-    if ours := ", ".join(finding.entry.name for finding in findings if finding.entry):
-        console.print(Text(f"* ours: {ours}", "dim"))
+    if ours := ", ".join(report.entry.name for report in reports if report.entry):
+        console.print(Text(f"* in the catalogue: {ours}", "dim"))

@@ -1,8 +1,8 @@
-"""`onboard install`: the automatic line for chosen VMs: the same decision, the same claim, the same row.
+"""`onboard install`: reconcile chosen VMs now. It decides, claims and writes rows exactly as the function app does.
 
-What policy or operating system forbids is refused, and the row says why; --force only vouches for a system that nothing
-tells. Exit codes: 0 all are onboarded, 1 some will not be, 2 bad input, settings or login, and nothing was done, 3 some
-are still on their way.
+A VM that policy or its operating system excludes is refused, and its row says why. --force only helps where the
+operating system is unknown: it assumes that the extension supports it. Exit codes: 0 all are onboarded, 1 some failed
+or were refused, 2 bad input, settings or login, and nothing was done, 3 some are not finished yet.
 """
 
 from __future__ import annotations
@@ -18,8 +18,15 @@ from onboarding.app import Configuration, assemble, open_ports, read_configurati
 from onboarding.application.operator_requests import NoAccess, OperatorRequests, Preview
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, Commands
-from onboarding.cli.machines.asking import UNDER_WAY, Answer, Asking, Patience, exit_code, explain
-from onboarding.cli.operations.preflight import access_problem, check_configuration, check_policy, in_words
+from onboarding.cli.machines.request_runner import (
+    UNDER_WAY,
+    RequestResult,
+    RequestRunner,
+    WaitLimits,
+    exit_code,
+    explain_arm_error,
+)
+from onboarding.cli.operations.preflight import access_problem, check_configuration, check_policy, with_setting
 from onboarding.cli.vm_arguments import add_vms, read_vms
 from onboarding.domain.errors import ArmError, StorageError
 from onboarding.domain.json_access import printable
@@ -36,22 +43,30 @@ type Work = Callable[[OperatorRequests], Awaitable[int]]
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("install", help="onboard chosen VMs now, as the line would")
+    parser = commands.add_parser("install", help="onboard chosen VMs now, by the same rules as the function app")
     add_vms(parser, several=True)
-    add_asking(parser)
-    parser.add_argument("--show-az", action="store_true", help="print the equal az command, its secrets left out")
+    add_request_options(parser)
+    parser.add_argument("--show-az", action="store_true", help="print the equivalent az command, without its secrets")
     parser.set_defaults(run=run)
 
 
-def add_asking(parser: argparse.ArgumentParser) -> None:
-    """What `install` and `retry` share."""
-    parser.add_argument("--policy", metavar="NAME", default="", help="only what this policy decides")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
-    parser.add_argument("--force", action="store_true", help="vouch for an operating system that nothing tells")
-    parser.add_argument("--reconnect", action="store_true", help="move a VM that reports to another workspace")
-    parser.add_argument("--no-wait", action="store_true", help="ask and go; the function app sees to the rest")
-    parser.add_argument("--timeout", type=float, default=900, metavar="S", help="wait at most (default: %(default)s)")
-    parser.add_argument("--interval", type=float, default=10, metavar="S", help="look every (default: %(default)s)")
+def add_request_options(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that `install` and `retry` share."""
+    parser.add_argument(
+        "--policy", metavar="NAME", default="", help="only what this policy decides (default: all policies)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="show what would be done, and change nothing")
+    parser.add_argument("--force", action="store_true", help="install even if the operating system is unknown")
+    parser.add_argument("--reconnect", action="store_true", help="also move VMs that report to another workspace")
+    parser.add_argument(
+        "--no-wait", action="store_true", help="send the requests and exit; the function app does the rest"
+    )
+    parser.add_argument(
+        "--timeout", type=float, default=900, metavar="S", help="wait S seconds at most (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--interval", type=float, default=10, metavar="S", help="check every S seconds (default: %(default)s)"
+    )
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
     add_settings(parser)
 
@@ -61,40 +76,40 @@ def run(args: argparse.Namespace) -> int:
     vms = read_vms(args, environment)
     if not vms:
         raise BadInput("no VM is named; give ids, -g GROUP -n NAME, or - for ids on standard input")
-    return run_with(args, environment, lambda requests: ask(args, requests, vms))
+    return run_with(args, environment, lambda requests: run_requests(args, requests, vms))
 
 
 def run_with(args: argparse.Namespace, environment: Mapping[str, str], work: Work) -> int:
-    """Open the line for some work, once settings and storage are as they have to be."""
+    """Check settings and policies, connect to storage and ARM, and run `work`."""
     configuration = read_configuration(environment)
     check_policy(configuration, args.policy)
     if not args.dry_run:
         check_configuration(configuration, args.policy)
     try:
-        return asyncio.run(_opened(configuration, work))
+        return asyncio.run(_run_on_ports(configuration, work))
     except StorageError as error:
-        raise BadInput(in_words(error, environment)) from None
+        raise BadInput(with_setting(error, environment)) from None
     except NoAccess as refused:
         raise BadInput(access_problem(refused, configuration)) from None
 
 
-async def _opened(configuration: Configuration, work: Work) -> int:
+async def _run_on_ports(configuration: Configuration, work: Work) -> int:
     async with open_ports(configuration, check=True) as ports:
         return await work(assemble(ports, configuration).requests)
 
 
-async def ask(args: argparse.Namespace, requests: OperatorRequests, vms: tuple[VmId, ...]) -> int:
-    """The whole command, once the line is open. Raises NoAccess before anything is written."""
+async def run_requests(args: argparse.Namespace, requests: OperatorRequests, vms: tuple[VmId, ...]) -> int:
+    """The command itself, once it is connected. Raises NoAccess before anything is written."""
     await requests.check_access(vms)
-    asked = OperatorRequest(args.policy, args.force, args.reconnect)
+    request = OperatorRequest(args.policy, args.force, args.reconnect)
     if args.dry_run:
-        return await _preview(args, requests, vms, asked)
+        return await _preview(args, requests, vms, request)
     if getattr(args, "show_az", False):
-        await _preview(args, requests, vms, asked, commands_only=True)
-    grace_period = Patience(None if args.no_wait else args.timeout, args.interval)
-    answers = await Asking(requests, asked, grace_period, _progress).all(vms)
-    _print_answers(answers, as_json=args.output == "json")
-    return exit_code(answers)
+        await _preview(args, requests, vms, request, commands_only=True)
+    limits = WaitLimits(None if args.no_wait else args.timeout, args.interval)
+    results = await RequestRunner(requests, request, limits, _progress).all(vms)
+    _print_results(results, as_json=args.output == "json")
+    return exit_code(results)
 
 
 def _progress(row: Row) -> None:
@@ -104,45 +119,45 @@ def _progress(row: Row) -> None:
     )
 
 
-def _print_answers(answers: list[Answer], *, as_json: bool) -> None:
-    from onboarding.cli.machines.status_output import writer
+def _print_results(results: list[RequestResult], *, as_json: bool) -> None:
+    from onboarding.cli.machines.status_output import open_writer
 
-    rows = [row for answer in answers for row in answer.rows.values()]
+    rows = [row for result in results for row in result.rows.values()]
     if rows:
-        output = writer(as_json=as_json, history=False)
+        output = open_writer(as_json=as_json, history=False)
         for row in rows:
             output.write(row)
         output.end()
-    for answer in answers:
-        if answer.problem:
-            print(f"{answer.vm.name}: {printable(mask(answer.problem))}", file=sys.stderr)
-    if UNDER_WAY in {answer.code for answer in answers}:
-        print("Not all have ended: the function app goes on, or run this again to go on watching.", file=sys.stderr)
+    for result in results:
+        if result.problem:
+            print(f"{result.vm.name}: {printable(mask(result.problem))}", file=sys.stderr)
+    if UNDER_WAY in {result.code for result in results}:
+        print("Some are not finished: the function app continues. Run this again to follow them.", file=sys.stderr)
 
 
 async def _preview(
     args: argparse.Namespace,
     requests: OperatorRequests,
     vms: tuple[VmId, ...],
-    asked: OperatorRequest,
+    request: OperatorRequest,
     *,
     commands_only: bool = False,
 ) -> int:
-    """What would be done for each VM; 0 if all would be onboarded or are."""
+    """Print what would be done for each VM; 0 if each is onboarded or would be."""
     from onboarding.cli.console import open_console, plain_table, printable
 
     table = plain_table("VM", "Extension", "Would", "Because")
     fine = True
     for vm in vms:
         try:
-            previews = await requests.preview(vm, asked)
+            previews = await requests.preview(vm, request)
         except ArmError as error:
-            table.add_row(printable(vm.name), "", "refuse", printable(mask(explain(error))))
+            table.add_row(printable(vm.name), "", "refuse", printable(mask(explain_arm_error(error))))
             fine = False
             continue
         fine &= bool(previews) and all(_is_fine(preview) for preview in previews)
         for preview in previews:
-            table.add_row(printable(vm.name), preview.context.entry.name, *_told(preview))
+            table.add_row(printable(vm.name), preview.context.entry.name, *_describe(preview))
             if getattr(args, "show_az", False) and (command := _az(vm, preview)):
                 print(f"{command}\n")
     if not commands_only:
@@ -150,7 +165,7 @@ async def _preview(
     return 0 if fine else 1
 
 
-def _told(preview: Preview) -> tuple[str, Text]:
+def _describe(preview: Preview) -> tuple[str, Text]:
     from onboarding.cli.console import printable
 
     decision = preview.decision

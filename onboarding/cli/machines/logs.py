@@ -1,6 +1,6 @@
-"""`onboard logs`: the handler's own log from the VM, by a run command, masked and explained line by line.
+"""`onboard logs`: read the extension handler's log on the VM by a run command, mask secrets and explain failures.
 
-Exit codes: 0 the log is shown, 1 the VM has none, 2 bad input, or the run command was refused.
+Exit codes: 0 the log is shown, 1 the VM has no such log, 2 bad input, or ARM refused the run command.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from onboarding.app import Configuration, open_machines, read_configuration
 from onboarding.application.image_check import DEFAULT_EXTENSION
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, Commands
-from onboarding.cli.machines.asking import explain
+from onboarding.cli.machines.request_runner import explain_arm_error
 from onboarding.cli.vm_arguments import add_vms, read_vm
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.errors import ArmError, use_one_of
@@ -32,12 +32,14 @@ _MOST_LINES = 500
 def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "logs",
-        help="show the handler's own log from the VM, explained",
-        description=f"Reads the log on the VM; nothing is changed there. Note that {NEEDS}.",
+        help="show the extension handler's log on the VM, with explanations",
+        description=f"Reads the log files on the VM and changes nothing. Note that {NEEDS}.",
     )
     add_vms(parser, several=False)
     parser.add_argument("--extension", default=DEFAULT_EXTENSION, help="catalogue entry (default: %(default)s)")
-    parser.add_argument("--lines", type=int, default=20, metavar="N", help="of each file (default: %(default)s)")
+    parser.add_argument(
+        "--lines", type=int, default=20, metavar="N", help="last lines of each file (default: %(default)s)"
+    )
     add_settings(parser)
     parser.set_defaults(run=run)
 
@@ -66,7 +68,7 @@ async def _fetch(configuration: Configuration, vm: VmId, entry: CatalogueEntry, 
             return await shell.run(vm, log_script(entry, lines), entry.os_type)
         except ArmError as error:
             needs = f"{NEEDS}; {entry.name} is for {entry.os_type}, so the VM must be one"
-            raise BadInput(mask(f"{vm.name}: {explain(error)}\n{needs}")) from None
+            raise BadInput(mask(f"{vm.name}: {explain_arm_error(error)}\n{needs}")) from None
 
 
 def show(lines: Iterable[LogLine]) -> None:

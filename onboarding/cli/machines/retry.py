@@ -1,7 +1,7 @@
-"""`onboard retry`: open rows again that were final, for the reason that a person gives: the trouble was fixed.
+"""`onboard retry`: try VMs again whose rows are final, after a person fixed the problem.
 
-Of VMs that are named, or of those whose rows are selected; of the whole table with --all alone. Exit codes as of
-`install`, and 0 for nothing to do.
+The VMs are named, or selected by their rows; only --all selects the whole table. Exit codes are those of `install`, and
+0 where there is nothing to retry.
 """
 
 from __future__ import annotations
@@ -11,22 +11,27 @@ import sys
 
 from onboarding.application.operator_requests import OperatorRequests
 from onboarding.cli.environment import environment_of
-from onboarding.cli.io import BadInput, Commands
-from onboarding.cli.machines.asking import outcome_named
-from onboarding.cli.machines.install import add_asking, ask, run_with
+from onboarding.cli.io import BadInput, Commands, counted
+from onboarding.cli.machines.install import add_request_options, run_requests, run_with
+from onboarding.cli.machines.request_runner import parse_outcome
 from onboarding.cli.vm_arguments import add_vms, read_vms
 from onboarding.domain.reconcile.row import Outcome, Selection
 from onboarding.domain.resource_id import VmId
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("retry", help="take rows up again that were final, after something was fixed")
+    parser = commands.add_parser("retry", help="try VMs again that failed, after the problem was fixed")
     add_vms(parser, several=True)
     parser.add_argument(
-        "--outcome", nargs="+", action="extend", type=outcome_named, metavar="NAME", help="which rows (default: Failed)"
+        "--outcome",
+        nargs="+",
+        action="extend",
+        type=parse_outcome,
+        metavar="NAME",
+        help="VMs with this outcome (default: Failed)",
     )
-    parser.add_argument("--all", action="store_true", help="of the whole table, where nothing else selects")
-    add_asking(parser)
+    parser.add_argument("--all", action="store_true", help="all such VMs of the table")
+    add_request_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -41,14 +46,14 @@ def run(args: argparse.Namespace) -> int:
             print("nothing to retry")
             return 0
         if not vms:
-            print(f"the table has {_counted(len(chosen))} to take up", file=sys.stderr)
-        return await ask(args, requests, chosen)
+            print(f"{counted(len(chosen), 'VM')} to retry", file=sys.stderr)
+        return await run_requests(args, requests, chosen)
 
     return run_with(args, environment, work)
 
 
 def _check_selection(args: argparse.Namespace, vms: tuple[VmId, ...]) -> None:
-    """A person who names nothing may not know that the whole table is meant."""
+    """The whole table needs --all: a person who selects nothing may not expect it."""
     narrowed = bool(args.subscription or args.resource_group or args.outcome or args.policy)
     if not (vms or narrowed or args.all):
         raise BadInput(
@@ -57,10 +62,6 @@ def _check_selection(args: argparse.Namespace, vms: tuple[VmId, ...]) -> None:
         )
     if args.all and (vms or args.subscription or args.resource_group):
         raise BadInput("--all: is the whole table; leave it away, or the VMs, -g and --subscription")
-
-
-def _counted(count: int) -> str:
-    return "1 VM" if count == 1 else f"{count} VMs"
 
 
 def selection(args: argparse.Namespace) -> Selection:

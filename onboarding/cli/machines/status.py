@@ -1,6 +1,6 @@
-"""`onboard status`: what the table says of the VMs, or the story of one of them.
+"""`onboard status`: show the rows of the VMs in the table, or the history of one VM.
 
-Exit codes: 0 something was found, 1 nothing matched, 2 bad settings or arguments, or the table cannot be reached.
+Exit codes: 0 rows were found, 1 nothing matched, 2 bad settings or arguments, or the table cannot be reached.
 """
 
 from __future__ import annotations
@@ -12,27 +12,29 @@ from typing import TYPE_CHECKING
 
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, Commands
-from onboarding.cli.machines.asking import outcome_named
-from onboarding.cli.operations.preflight import explained
+from onboarding.cli.machines.request_runner import parse_outcome
+from onboarding.cli.operations.preflight import diagnose_storage
 from onboarding.domain.errors import StorageError
 from onboarding.domain.reconcile.row import Row, Selection
 from onboarding.domain.resource_id import VmId, parse_id
 
 if TYPE_CHECKING:
     from onboarding.application.ports import LedgerReader
-    from onboarding.cli.machines.status_output import Writer
+    from onboarding.cli.machines.status_output import RowWriter
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("status", help="show what the table says of the VMs")
-    parser.add_argument("--outcome", nargs="+", action="extend", type=outcome_named, metavar="NAME", help="only these")
-    parser.add_argument("--subscription", metavar="ID", default="")
-    parser.add_argument("--resource-group", metavar="NAME", default="")
-    parser.add_argument("--vm", metavar="NAME", default="")
+    parser = commands.add_parser("status", help="show the outcome of each VM, or the history of one")
+    parser.add_argument(
+        "--outcome", nargs="+", action="extend", type=parse_outcome, metavar="NAME", help="only these outcomes"
+    )
+    parser.add_argument("--subscription", metavar="ID", default="", help="only VMs of this subscription")
+    parser.add_argument("--resource-group", metavar="NAME", default="", help="only VMs of this group")
+    parser.add_argument("--vm", metavar="NAME", default="", help="only VMs of this name")
     shown = parser.add_mutually_exclusive_group()
-    shown.add_argument("--history", action="store_true", help="all that happened to the VM, the oldest first")
-    shown.add_argument("--totals", action="store_true", help="only how many there are of each outcome")
-    parser.add_argument("--json", action="store_true", help="every column; an object a line, as the table gives them")
+    shown.add_argument("--history", action="store_true", help="everything that happened to the VM, oldest first")
+    shown.add_argument("--totals", action="store_true", help="only the number of VMs of each outcome")
+    parser.add_argument("--json", action="store_true", help="all columns, one JSON object on each line")
     add_settings(parser)
     parser.set_defaults(run=run)
 
@@ -44,13 +46,13 @@ def run(args: argparse.Namespace) -> int:
     try:
         return asyncio.run(_show(args, environment))
     except StorageError as error:
-        raise asyncio.run(explained(error, environment)) from None
+        raise asyncio.run(diagnose_storage(error, environment)) from None
 
 
 async def _show(args: argparse.Namespace, environment: Mapping[str, str]) -> int:
-    # Here and not above: the table's SDK and rich take long to load, and every command would pay.
+    # Imported here because the table SDK and rich take long to load, and other commands do not need them.
     from onboarding.app import open_ledger
-    from onboarding.cli.machines.status_output import write_totals, writer
+    from onboarding.cli.machines.status_output import open_writer, write_totals
 
     selection = Selection(
         subscription=args.subscription,
@@ -63,11 +65,11 @@ async def _show(args: argparse.Namespace, environment: Mapping[str, str]) -> int
             totals = await ledger.totals(selection)
             write_totals(totals, as_json=args.json)
             return 0 if totals else 1
-        rows = _story(ledger, selection) if args.history else ledger.current(selection)
-        return await _write(rows, writer(as_json=args.json, history=args.history))
+        rows = _history_of(ledger, selection) if args.history else ledger.current(selection)
+        return await _write(rows, open_writer(as_json=args.json, history=args.history))
 
 
-async def _write(rows: AsyncIterator[Row], writer: Writer) -> int:
+async def _write(rows: AsyncIterator[Row], writer: RowWriter) -> int:
     found = False
     async for row in rows:
         writer.write(row)
@@ -76,8 +78,8 @@ async def _write(rows: AsyncIterator[Row], writer: Writer) -> int:
     return 0 if found else 1
 
 
-async def _story(ledger: LedgerReader, selection: Selection) -> AsyncIterator[Row]:
-    """The lines of history of the one VM that is selected, the oldest first."""
+async def _history_of(ledger: LedgerReader, selection: Selection) -> AsyncIterator[Row]:
+    """The history of the one VM that is selected, oldest first."""
     named = Selection(
         subscription=selection.subscription, resource_group=selection.resource_group, vm_name=selection.vm_name
     )
@@ -87,7 +89,7 @@ async def _story(ledger: LedgerReader, selection: Selection) -> AsyncIterator[Ro
         raise BadInput(f"--vm {selection.vm_name}: is in {listed}; add --subscription or --resource-group")
     for vm in vms.values():
         lines = [line async for line in ledger.history(vm)]
-        lines.reverse()  # so that what happened at the same time keeps its order
+        lines.reverse()  # so that entries of the same time keep their order
         lines.sort(key=lambda line: line.event_time.timestamp() if line.event_time else 0)
         for line in lines:
             if not selection.outcomes or line.outcome in selection.outcomes:

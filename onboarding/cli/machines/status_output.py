@@ -1,7 +1,7 @@
 """Writes the rows of `onboard status`: tables for people, JSON Lines for programs.
 
-JSON is written row by row, however many there are. Texts in the table come from images, handlers and ARM: nothing in
-them may steer the terminal.
+JSON is written row by row, so its size does not matter. Texts in the table come from images, extension handlers and
+ARM, so control characters in them are made harmless.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from onboarding.domain.json_access import printable
 from onboarding.domain.reconcile.row import Outcome, Row
 
 _WIDTH = 120
-_PAGE = 500  # rows, below a line of headings
+_PAGE = 500  # rows below one line of headings
 _STYLES = {
     Outcome.REQUESTED: "cyan",
     Outcome.WAITING: "yellow",
@@ -36,23 +36,23 @@ _STYLES = {
 }
 
 
-class Writer(Protocol):
-    """Takes the rows in their order."""
+class RowWriter(Protocol):
+    """Takes rows one by one."""
 
     def write(self, row: Row) -> None: ...
 
     def end(self) -> None: ...
 
 
-def writer(*, as_json: bool, history: bool) -> Writer:
-    """The writer that was asked for, to standard output."""
+def open_writer(*, as_json: bool, history: bool) -> RowWriter:
+    """A writer to standard output."""
     if as_json:
-        return JsonWriter()
-    return StoryWriter(_console()) if history else TableWriter(_console())
+        return JsonRowWriter()
+    return HistoryWriter(_console()) if history else RowTableWriter(_console())
 
 
-class JsonWriter:
-    """One object a line with the columns of the table; empty ones are left out, as there."""
+class JsonRowWriter:
+    """One JSON object on each line, with the columns of the table; empty columns are left out."""
 
     def write(self, row: Row) -> None:
         print(json.dumps(row.to_properties(), default=_as_json))
@@ -61,9 +61,9 @@ class JsonWriter:
         return
 
 
-class TableWriter:
-    """A line a row, what is advised below its reason, and how many there are of each outcome. It is shown page by page
-    as it is read: nobody waits for the last of many rows, and no more than a page is held."""
+class RowTableWriter:
+    """One line for each row, with the advice below its reason, and a summary at the end. Rows are printed in pages
+    while they are read, so that memory holds one page only."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -89,13 +89,13 @@ class TableWriter:
         self._console.print(_summary(self._counts), soft_wrap=True)
 
     def _page(self) -> Table:
-        page = _table("VM", "OS", "Outcome", "Reason", "Look/end (UTC)", "ms")
+        page = _table("VM", "OS", "Outcome", "Reason", "Next/end (UTC)", "ms")
         page.columns[-1].justify = "right"
         return page
 
 
 def write_totals(totals: Mapping[Outcome, int], *, as_json: bool) -> None:
-    """How many rows there are of each outcome, to standard output."""
+    """Print the number of rows of each outcome."""
     if as_json:
         outcomes = {outcome.value: totals[outcome] for outcome in Outcome if totals.get(outcome)}
         print(json.dumps({"rows": sum(outcomes.values()), "outcomes": outcomes}))
@@ -103,8 +103,8 @@ def write_totals(totals: Mapping[Outcome, int], *, as_json: bool) -> None:
         _console().print(_summary(totals) if totals else "nothing in the table matches", soft_wrap=True)
 
 
-class StoryWriter:
-    """What happened to one VM, line by line: when, how long after the first, through what, and what came of it."""
+class HistoryWriter:
+    """The history of one VM, one entry on each line: time, time since the first entry, event, outcome and reason."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -153,10 +153,10 @@ def _reason(row: Row) -> Text:
 
 
 def _event(row: Row) -> str:
-    """The beginning of the event's id; the whole is in the JSON."""
+    """The kind of the event, or the beginning of its id; the JSON output has the whole id."""
     if row.event_id.startswith("request."):
         return "by hand"
-    return "timed look" if row.event_id.startswith("look.") else f"event {printable(row.event_id[:8])}"
+    return "scheduled check" if row.event_id.startswith("look.") else f"event {printable(row.event_id[:8])}"
 
 
 def _span(length: timedelta) -> str:

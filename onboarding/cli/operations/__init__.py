@@ -1,1 +1,1 @@
-"""Commands that run what the function app runs by itself."""
+"""Commands that do what the function app does by itself: sweep, and take events and messages."""

@@ -1,7 +1,7 @@
-"""What a command makes sure of before it writes: its settings, its storage, its login.
+"""What a command checks before it writes: its settings, its storage, its login.
 
-A laptop whose settings or login differ from the function app's would write its own trouble into the shared table as
-the truth about a VM. So whatever is wrong with the caller ends a command with exit code 2 while nothing is written.
+Settings or a login that differ from those of the function app would write a problem of the laptop into the shared
+table, as if it were a problem of the VM. So a command ends with exit code 2 before it writes anything.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _TENANT = re.compile(r"must match.{0,80}?https://sts\.windows\.net/([0-9A-Za-z-]
 
 
 def check_policy(configuration: Configuration, name: str) -> None:
-    """There are policies, and one of that name if a name is given."""
+    """Raise BadInput unless there is a policy, and one of that name if a name is given."""
     names = [policy.name for policy in configuration.rules.policies.policies]
     if not names:
         raise BadInput("; ".join(configuration.problems) or "there is no policy")
@@ -31,7 +31,7 @@ def check_policy(configuration: Configuration, name: str) -> None:
 
 
 def check_configuration(configuration: Configuration, policy: str) -> None:
-    """Nothing is wrong with what the command works with; with `policy`, other policies' settings do not matter."""
+    """Raise BadInput if settings or files are wrong; with `policy`, the settings of other policies are not checked."""
     others = [each.name for each in configuration.rules.policies.policies if policy not in ("", each.name)]
     found = [
         problem
@@ -47,12 +47,12 @@ def check_configuration(configuration: Configuration, policy: str) -> None:
 
 
 def access_problem(refused: NoAccess, configuration: Configuration) -> str:
-    """Why ARM does not serve whoever is signed in, and what to do."""
-    return f"{refusal(refused, configuration.settings.arm_endpoint)}; nothing was written"
+    """Why ARM refuses the person who is signed in, and what to do."""
+    return f"{describe_refusal(refused, configuration.settings.arm_endpoint)}; nothing was written"
 
 
-def refusal(refused: NoAccess, endpoint: str) -> str:
-    """The same for a command that writes nothing anyway."""
+def describe_refusal(refused: NoAccess, endpoint: str) -> str:
+    """The same, for a command that never writes."""
     error, subscription = refused.error, refused.subscription
     if error is None:
         return (
@@ -60,8 +60,8 @@ def refusal(refused: NoAccess, endpoint: str) -> str:
         )
     evidence = error.evidence
     place = f"subscription {subscription}: " if subscription else ""
-    if (told := login_problem(error)) is not None:
-        return f"{place}{told}"
+    if (problem := login_problem(error)) is not None:
+        return f"{place}{problem}"
     if evidence.http_status is None:
         return (
             f"ARM at {endpoint} does not answer ({evidence.code}: {_short(evidence.message)}); check the network, the"
@@ -82,7 +82,7 @@ def refusal(refused: NoAccess, endpoint: str) -> str:
 
 
 def login_problem(error: ArmError) -> str | None:
-    """A refusal that is about the login, in words; None for any other."""
+    """The text of an error about the login; None for any other error."""
     evidence = error.evidence
     if no_token(error):
         return f"you are not signed in to Azure ({_short(evidence.message)}); {SIGN_IN}"
@@ -98,18 +98,18 @@ def login_problem(error: ArmError) -> str | None:
     return None
 
 
-def in_words(error: StorageError, environment: Mapping[str, str]) -> str:
-    """An error of storage with the setting that leads there."""
+def with_setting(error: StorageError, environment: Mapping[str, str]) -> str:
+    """The text of a storage error, with the setting that names the storage."""
     return f"{error} (setting {storage_connection(environment)})"
 
 
-async def explained(error: StorageError, environment: Mapping[str, str]) -> BadInput:
-    """The error, with what a fresh try of the table and the queue finds: the address, the reason, what to do."""
+async def diagnose_storage(error: StorageError, environment: Mapping[str, str]) -> BadInput:
+    """The error, with the result of a new test of table and queue: the address, the reason, what to do."""
     found = await storage_problem(environment)
-    return BadInput(in_words(error, environment) + (f"\n{found}" if found and found != str(error) else ""))
+    return BadInput(with_setting(error, environment) + (f"\n{found}" if found and found != str(error) else ""))
 
 
 def _short(text: str) -> str:
-    """The first line: credentials tell a page of what they tried."""
+    """The first line only: azure-identity writes a page about the credentials that it tried."""
     lines = text.strip().splitlines() or [""]
     return cut(mask(lines[0]), _LONGEST)

@@ -1,7 +1,7 @@
-"""`onboard replay`: post events to a functions host as Event Grid would, one request an event; dead letters once each.
-With `--poison`, put looks that were laid aside back on their queue.
+"""`onboard replay`: post events to a functions host as Event Grid does, one request each; each dead letter once.
+With `--poison`, put messages of the poison queue back on their queue.
 
-Exit codes: 0 the host took all, 1 it refused one, 2 bad input, or no host listens.
+Exit codes: 0 the host accepted all, 1 it refused at least one, 2 bad input, or no host listens.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from msgspec import Struct
 from onboarding.application import notifications
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import MAX_LIST, BadInput, Commands, read_text
-from onboarding.cli.operations.replay_dead_letters import requeue, send_letters
+from onboarding.cli.operations.replay_dead_letters import requeue_poison, send_dead_letters
 from onboarding.cli.operations.replay_input import Event, Schema, read_events
 from onboarding.domain.json_access import printable
 
@@ -27,61 +27,70 @@ _DOOR = "/runtime/webhooks/eventgrid"
 _HOST = "http://localhost:7071"
 _FUNCTION = "on_resource_event"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
-_TIMEOUT_S = 30  # Event Grid's own
+_TIMEOUT_S = 30  # the timeout of Event Grid
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("replay", help="post events to a functions host, as Event Grid would")
+    parser = commands.add_parser("replay", help="post events to a functions host, as Event Grid does")
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("file", nargs="?", help="an event, an array or JSON Lines, dead letters too; - is standard input")
-    what.add_argument("--dead-letter", metavar="FOLDER", help="send what Event Grid gave up; taken files go to sent/")
-    what.add_argument("--poison", action="store_true", help="put looks that failed too often back on their queue")
-    parser.add_argument("--to", metavar="URL", default=_HOST, help="the functions host (default: %(default)s)")
-    parser.add_argument("--function", metavar="NAME", default=_FUNCTION, help="default: %(default)s")
-    parser.add_argument(
-        "--schema", choices=[s.value for s in Schema], default="keep", help="send in this schema (default: as it is)"
+    what.add_argument("file", nargs="?", help="events or dead letters: one, an array or JSON Lines; - is stdin")
+    what.add_argument(
+        "--dead-letter", metavar="FOLDER", help="send the dead letters of a folder; sent files move to sent/"
     )
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="json: an object a line")
+    what.add_argument("--poison", action="store_true", help="put messages of the poison queue back on their queue")
+    parser.add_argument("--to", metavar="URL", default=_HOST, help="the functions host (default: %(default)s)")
+    parser.add_argument("--function", metavar="NAME", default=_FUNCTION, help="the function (default: %(default)s)")
+    parser.add_argument(
+        "--schema",
+        choices=[s.value for s in Schema],
+        default="keep",
+        help="convert events to this schema (default: keep)",
+    )
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="json: one object on each line")
     add_settings(parser)
     parser.set_defaults(run=run)
 
 
-class Answer(Struct, frozen=True):
-    """What came of one event; status 0: the host did not answer in time."""
+class Delivery(Struct, frozen=True):
+    """One event that was sent, and the response of the host."""
 
     event: Event
+
     status: int
+    """The HTTP status; 0: the host did not answer in time."""
+
     message: str
+    """The body of the response, or why the host sent no response."""
 
     @property
     def taken(self) -> bool:
-        """Whether Event Grid would be content."""
+        """Whether Event Grid would count the event as delivered."""
         return 200 <= self.status <= 204
 
 
 def run(args: argparse.Namespace) -> int:
     if args.poison:
-        return requeue(environment_of(args))
+        return requeue_poison(environment_of(args))
     url = delivery_url(args.to, args.function)
     show = _show_json if args.format == "json" else _show_text
     taken = refused = 0
-    for answer in _answers(args, partial(_send, url)):
-        show(answer)
-        taken, refused = taken + answer.taken, refused + (not answer.taken)
+    for delivery in _deliver(args, partial(_send, url)):
+        show(delivery)
+        taken, refused = taken + delivery.taken, refused + (not delivery.taken)
     if args.format == "text":
-        print(f"\n{taken + refused} sent to {_origin(url)}: {taken} taken, {refused} refused")
+        print(f"\n{taken + refused} sent to {_origin(url)}: {taken} accepted, {refused} refused")
     return 1 if refused else 0
 
 
-def _answers(args: argparse.Namespace, send: Callable[[Sequence[Event]], Iterable[Answer]]) -> Iterable[Answer]:
+def _deliver(args: argparse.Namespace, send: Callable[[Sequence[Event]], Iterable[Delivery]]) -> Iterable[Delivery]:
     schema = Schema(args.schema)
     if args.dead_letter:
-        return send_letters(args.dead_letter, schema, send, lambda answer: answer.taken)
+        return send_dead_letters(args.dead_letter, schema, send, lambda delivery: delivery.taken)
     return send(list(read_events(read_text(args.file, MAX_LIST), args.file, schema)))
 
 
 def delivery_url(host: str, function: str) -> str:
-    """Where the host takes a function's events; a key in the URL's query stays."""
+    """The URL at which the host takes the events of a function; a key in the query of the URL is kept."""
     parts = urlsplit(host)
     if parts.scheme not in ("http", "https") or not _names_a_host(parts):
         raise BadInput(f"--to {host}: is no URL of a host; give one such as {_HOST}")
@@ -90,13 +99,13 @@ def delivery_url(host: str, function: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc, path, urlencode(query), ""))
 
 
-def _send(url: str, read: Iterable[Event]) -> Iterable[Answer]:
+def _send(url: str, read: Iterable[Event]) -> Iterable[Delivery]:
     from urllib.request import ProxyHandler, build_opener
 
     opener = build_opener(ProxyHandler({})) if urlsplit(url).hostname in _LOOPBACK else build_opener()
     for event in read:
         status, message = _post(opener.open, url, event)
-        yield Answer(event, status, message)
+        yield Delivery(event, status, message)
 
 
 def _post(send: Callable[..., Any], url: str, event: Event) -> tuple[int, str]:
@@ -130,19 +139,19 @@ def _headers(event: Event) -> dict[str, str]:
     return {"Content-Type": f"{kind}; charset=utf-8", "aeg-event-type": "Notification"}
 
 
-def _show_text(answer: Answer) -> None:
-    print(f"{answer.status or '---'}  {printable(_read_as(answer.event))}")
-    if answer.message.strip():
-        print("     " + "\n     ".join(printable(line) for line in answer.message.strip().splitlines()))
+def _show_text(delivery: Delivery) -> None:
+    print(f"{delivery.status or '---'}  {printable(_read_as(delivery.event))}")
+    if delivery.message.strip():
+        print("     " + "\n     ".join(printable(line) for line in delivery.message.strip().splitlines()))
 
 
-def _show_json(answer: Answer) -> None:
-    told = {"line": answer.event.line, "id": answer.event.value.get("id"), "status": answer.status}
-    print(json.dumps(told | {"message": answer.message, "readAs": _read_as(answer.event)}), flush=True)
+def _show_json(delivery: Delivery) -> None:
+    fields = {"line": delivery.event.line, "id": delivery.event.value.get("id"), "status": delivery.status}
+    print(json.dumps(fields | {"message": delivery.message, "readAs": _read_as(delivery.event)}), flush=True)
 
 
 def _read_as(event: Event) -> str:
-    """What the function will make of the event: the notification and its VM, or why it is ignored."""
+    """How the function reads the event: the notification and its VM, or why the event is ignored."""
     match notifications.parse(json.dumps(event.value), datetime.now(UTC)):
         case notifications.Ignored(reason):
             return f"Ignored: {reason}"

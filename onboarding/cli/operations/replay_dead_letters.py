@@ -1,7 +1,8 @@
-"""Dead letters in a folder, as Event Grid lays them out in a container: each event is sent once, and what was taken
-goes to `sent/` beside the rest.
+"""Sends dead letters from a folder that has the layout of Event Grid's container: each event once; sent events move to
+`sent/`. Also puts messages of the poison queue back.
 
-A run that is cut off may send the events of one file again, which does nothing: an event finds its line of history.
+If a run is interrupted, the next one may send the events of one file again. That is harmless: the history already has
+an entry for the event.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from onboarding.cli.io import MAX_LIST, BadInput, read_text
-from onboarding.cli.operations.preflight import explained
+from onboarding.cli.operations.preflight import diagnose_storage
 from onboarding.cli.operations.replay_input import Event, Schema, read_events
 from onboarding.domain.errors import StorageError
 from onboarding.settings import QUEUE
@@ -21,10 +22,10 @@ from onboarding.settings import QUEUE
 _SENT = "sent"
 
 
-def send_letters[A](
+def send_dead_letters[A](
     folder: str, schema: Schema, send: Callable[[Sequence[Event]], Iterable[A]], taken: Callable[[A], bool]
 ) -> Iterator[A]:
-    """Send every event of every letter. All files are read and checked before the first event is sent."""
+    """Send every event of every file. All files are read and checked before the first event is sent."""
     root = _folder(folder)
     files = [file for file in sorted(root.rglob("*.json")) if _SENT not in file.relative_to(root).parts]
     letters = [(file, list(read_events(read_text(str(file), MAX_LIST), str(file), schema))) for file in files]
@@ -33,11 +34,11 @@ def send_letters[A](
         for answer in send(events):
             answers.append(answer)
             yield answer
-        _file_away(root, file, events, [taken(answer) for answer in answers])
+        _move_taken(root, file, events, [taken(answer) for answer in answers])
 
 
-def _file_away(root: Path, file: Path, events: Sequence[Event], taken: Sequence[bool]) -> None:
-    """What was taken moves to `sent/`; what was refused stays where it is, to be sent again."""
+def _move_taken(root: Path, file: Path, events: Sequence[Event], taken: Sequence[bool]) -> None:
+    """Move accepted events to `sent/`; refused events stay where they are, to be sent again."""
     if not any(taken):
         return
     target = root / _SENT / file.relative_to(root)
@@ -61,19 +62,19 @@ def _folder(text: str) -> Path:
     return Path(text)
 
 
-def requeue(environment: Mapping[str, str]) -> int:
-    """Put them all back; 1 if one is none of ours and stays."""
+def requeue_poison(environment: Mapping[str, str]) -> int:
+    """Put the messages of the poison queue back; 1 if one stays there, because it is not a message of this app."""
     try:
-        counts = asyncio.run(_give_back(environment))
+        counts = asyncio.run(_requeue(environment))
     except StorageError as error:
-        raise asyncio.run(explained(error, environment)) from None
+        raise asyncio.run(diagnose_storage(error, environment)) from None
     print(f"{counts[True]} messages put back on the queue {QUEUE}")
     if counts[False]:
-        print(f"{counts[False]} stay in {QUEUE}-poison: they are none of ours")
+        print(f"{counts[False]} stay in {QUEUE}-poison: they are not messages of this app")
     return 1 if counts[False] else 0
 
 
-async def _give_back(environment: Mapping[str, str]) -> Counter[bool]:
+async def _requeue(environment: Mapping[str, str]) -> Counter[bool]:
     from onboarding.app import open_poison
 
     async with open_poison(environment) as poison:

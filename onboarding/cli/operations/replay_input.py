@@ -1,7 +1,7 @@
 """Reads the events that `onboard replay` sends: samples, captured requests, or the dead-letter blobs of Event Grid.
 
-One event, an array, or JSON Lines, in either schema. Every event is read and checked before the first is sent, and
-what is none is named by its line. Only the names around `data` are ever changed.
+The input is one event, an array, or JSON Lines, in either schema. Every event is checked before the first is sent, and
+an error names its line. A change of schema renames the keys around `data` and nothing else.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from msgspec import Struct
 from onboarding.cli.images.check_input import read_items
 from onboarding.cli.io import BadInput
 
-# What Event Grid adds to an event that it gave up; in lower case in CloudEvents.
+# Keys that Event Grid adds to a dead letter; CloudEvents have them in lower case.
 _DEAD_LETTER = frozenset(
     ("deadletterreason", "deliveryattempts", "lastdeliveryoutcome", "publishtime", "lastdeliveryattempttime")
 )
@@ -32,7 +32,7 @@ class Schema(StrEnum):
 
 
 class Event(Struct, frozen=True):
-    """One event as it will be sent, and the line where it stood."""
+    """One event as it will be sent, and its line in the input."""
 
     value: Mapping[str, Any]
     line: int
@@ -43,7 +43,7 @@ class Event(Struct, frozen=True):
 
 
 def read_events(text: str, name: str, schema: Schema = Schema.KEEP) -> Iterator[Event]:
-    """Every event of a text, in its order and in the schema that is wanted."""
+    """Every event of a text, in its order, in the given schema."""
     if not text.strip():
         raise BadInput(f"{name}: is empty; give an event, an array of events, or one event a line")
     for item in read_items(io.StringIO(text), name):
@@ -52,7 +52,7 @@ def read_events(text: str, name: str, schema: Schema = Schema.KEEP) -> Iterator[
 
 
 def in_schema(event: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
-    """The event in that schema, without what dead-lettering added; `data` is the same in both."""
+    """The event in that schema, without the keys that dead-lettering added; `data` is the same in both schemas."""
     kept = {name: value for name, value in event.items() if name.lower() not in _DEAD_LETTER}
     if schema is Schema.CLOUD_EVENTS and "specversion" not in kept:
         named = {_CLOUD_NAMES.get(name, name): value for name, value in kept.items() if name in _GRID_FIELDS}

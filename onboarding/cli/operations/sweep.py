@@ -1,7 +1,7 @@
-"""`onboard sweep`: what the timer does, once and by hand: find what events missed, and have it visited.
+"""`onboard sweep`: run one sweep by hand, as the timer does: find VMs that need reconciling, and request it.
 
-The visits go to the function app's queue; a dry run only says what would be visited and why. Exit codes: 0 everything
-was compared, 1 something is left (it could not be read, the budget is used up, or another sweep is under way), 2 bad
+The requests go to the queue of the function app; a dry run only lists the VMs and the reasons. Exit codes: 0 everything
+was compared, 1 something is left (it could not be read, the budget is used up, or another sweep is running), 2 bad
 input, settings or login, and nothing was done.
 """
 
@@ -21,7 +21,7 @@ from onboarding.application.readers.policy_scopes import PolicyScopes
 from onboarding.application.sweep.sweep_queue import SweepFilter, SweepListener, SweepReport
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, Commands
-from onboarding.cli.operations.preflight import access_problem, check_configuration, check_policy, in_words
+from onboarding.cli.operations.preflight import access_problem, check_configuration, check_policy, with_setting
 from onboarding.domain.errors import StorageError
 from onboarding.domain.json_access import printable
 from onboarding.domain.policy.management_groups import NOWHERE
@@ -31,15 +31,17 @@ from onboarding.domain.resource_id import VmId
 if TYPE_CHECKING:
     from rich.status import Status
 
-_EVERY = 500  # VMs between two lines of progress
+_PROGRESS_STEP = 500  # VMs between two updates of the progress
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("sweep", help="find what events missed, drifted or failed, and have it visited")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be visited and why, and do nothing")
-    parser.add_argument("--policy", metavar="NAME", default="", help="only what this policy wants")
+    parser = commands.add_parser("sweep", help="find VMs that need reconciling, and request it")
+    parser.add_argument("--dry-run", action="store_true", help="list the VMs and the reasons, and change nothing")
+    parser.add_argument(
+        "--policy", metavar="NAME", default="", help="only what this policy wants (default: all policies)"
+    )
     parser.add_argument("--subscription", metavar="ID", default="", help="only this subscription")
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="json: an object a line")
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="json: one object on each line")
     add_settings(parser)
     parser.set_defaults(run=run)
 
@@ -54,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         report = asyncio.run(_sweep(configuration, sweep_filter, as_json=args.format == "json"))
     except StorageError as error:
-        raise BadInput(in_words(error, environment)) from None
+        raise BadInput(with_setting(error, environment)) from None
     except NoAccess as refused:
         raise BadInput(access_problem(refused, configuration)) from None
     return 0 if report.complete else 1
@@ -67,7 +69,7 @@ async def _sweep(configuration: Configuration, sweep_filter: SweepFilter, *, as_
         sweep = assemble(ports, configuration).sweeper
         await _check_access(ports, configuration, sweep_filter)
         with Console(stderr=True).status("comparing") as status:
-            report = await sweep.run(sweep_filter, _Written(status, as_json=as_json))
+            report = await sweep.run(sweep_filter, _FindingPrinter(status, as_json=as_json))
     print(
         json.dumps({"summary": asdict(report)}) if as_json else printable(str(report)),
         file=sys.stdout if as_json else sys.stderr,
@@ -76,7 +78,7 @@ async def _sweep(configuration: Configuration, sweep_filter: SweepFilter, *, as_
 
 
 async def _check_access(ports: Ports, configuration: Configuration, sweep_filter: SweepFilter) -> None:
-    """Raises NoAccess for the first subscription to be compared that ARM does not show to whoever is signed in."""
+    """Raise NoAccess for the first subscription that the signed-in person has no access to."""
     if sweep_filter.subscription:
         return await check_access(ports.arm, [sweep_filter.subscription])
     policies = await PolicyScopes(configuration.rules.policies, ports.inventory).policies(ports.clock())
@@ -90,16 +92,16 @@ async def _check_access(ports: Ports, configuration: Configuration, sweep_filter
         await check_any_access(ports.arm)
 
 
-class _Written(SweepListener):
-    """Writes what is found as it is found: a fleet is too large to be kept."""
+class _FindingPrinter(SweepListener):
+    """Prints each finding at once: a fleet may be too large for memory."""
 
     def __init__(self, status: Status, *, as_json: bool) -> None:
         self._status = status
         self._as_json = as_json
 
     def compared(self, report: SweepReport) -> None:
-        if report.machines % _EVERY == 0:
-            self._status.update(f"compared {report.machines:,} VMs, {report.requested:,} to be visited")
+        if report.machines % _PROGRESS_STEP == 0:
+            self._status.update(f"compared {report.machines:,} VMs, {report.requested:,} to reconcile")
 
     def found(self, vm: VmId, finding: Finding) -> None:
         if self._as_json:

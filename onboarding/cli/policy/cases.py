@@ -1,9 +1,9 @@
-"""`onboard policy test`: cases that stand beside the policies: a VM body and what is expected for it.
+"""`onboard policy test`: run the test cases of policies. A case is a VM body and the expected result.
 
 A `*.cases.yaml` names a `policy` or a `definition` (with `parameters`) and lists `cases`, each with `name`, `vm` (a
-body, or a file with one) and `expect`: `selected` and `because` for a policy; `applies`, `effect` and `compliant` for
-a definition. A case may also have `resourceGroup` and `subscription`: what rules may know of the two; the rest of them
-is unknown, and a policy that rests on it has `selected: null`.
+body, or a file with one) and `expect`: `selected` and `because` for a policy; `applies`, `effect` and `compliant` for a
+definition. A case may also have `resourceGroup` and `subscription` with the values that rules may read. Other values of
+them are unknown, and a policy that needs one has `selected: null`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 from msgspec import Struct, to_builtins
 
-from onboarding.cli.io import BadInput, Commands
+from onboarding.cli.io import BadInput, Commands, counted
 from onboarding.cli.policy.definition_input import load_definition
 from onboarding.cli.policy.evaluate import bind
 from onboarding.cli.policy.policy_input import Source, folder_or_file, load_policy, read_source, read_vms
@@ -32,13 +32,17 @@ from onboarding.domain.policy.rule import resource_of
 type Decide = Callable[[Mapping[str, Any], ResourceContainers], Mapping[str, Any]]
 
 
-class Outcome(Struct, frozen=True):
-    """One case: `differences` are empty when it came out as expected."""
+class CaseResult(Struct, frozen=True):
+    """The result of one case."""
 
     file: str
     line: int
+
     case: str
+    """The name of the case."""
+
     differences: tuple[str, ...]
+    """What is not as expected; empty if the case passed."""
 
     def __str__(self) -> str:
         sign = "✗" if self.differences else "✓"
@@ -46,20 +50,22 @@ class Outcome(Struct, frozen=True):
 
 
 def add(actions: Commands) -> None:
-    parser = actions.add_parser("test", help="check the cases that stand beside the policies")
-    parser.add_argument("files", nargs="*", metavar="FILE", help="*.cases.yaml files or folders (default: policies)")
+    parser = actions.add_parser("test", help="run the test cases of policies (*.cases.yaml)")
+    parser.add_argument(
+        "files", nargs="*", metavar="FILE", help="*.cases.yaml files, or folders with them (default: policies)"
+    )
     parser.add_argument("--format", choices=("text", "json"), default="text")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     files = [file for name in args.files or ["policies"] for file in _case_files(folder_or_file(name))]
-    outcomes = [outcome for file in files for outcome in _outcomes(file)]
-    failed = sum(bool(outcome.differences) for outcome in outcomes)
+    results = [result for file in files for result in _run_cases(file)]
+    failed = sum(bool(result.differences) for result in results)
     if args.format == "json":
-        print(json.dumps({"cases": len(outcomes), "failed": failed, "outcomes": to_builtins(outcomes)}))
+        print(json.dumps({"cases": len(results), "failed": failed, "outcomes": to_builtins(results)}))
     else:
-        print("\n".join([*map(str, outcomes), f"{len(outcomes)} cases, {failed} failed"]))
+        print("\n".join([*map(str, results), f"{counted(len(results), 'case')}, {failed} failed"]))
     return 1 if failed else 0
 
 
@@ -77,7 +83,7 @@ def _case_files(path: Path) -> list[Path]:
     return found
 
 
-def _outcomes(path: Path) -> Iterator[Outcome]:
+def _run_cases(path: Path) -> Iterator[CaseResult]:
     source = read_source(str(path))
     if not isinstance(source.data, dict) or not isinstance(source.data.get("cases"), list) or not source.data["cases"]:
         raise BadInput(f"{path}:1: holds no cases; write `policy: FILE` and a list `cases:`")
@@ -86,9 +92,9 @@ def _outcomes(path: Path) -> Iterator[Outcome]:
         place = f"cases[{index}]"
         if not isinstance(case, dict) or not isinstance(case.get("expect"), dict) or "vm" not in case:
             raise source.error(place, "a case has name, vm and expect")
-        told = decide(_vm(source, f"{place}.vm", case["vm"], path.parent), _around(case, source, place))
+        actual = decide(_vm(source, f"{place}.vm", case["vm"], path.parent), _containers(case, source, place))
         name = str(case.get("name", place))
-        yield Outcome(str(path), source.line_of(place), name, tuple(_differences(case["expect"], told)))
+        yield CaseResult(str(path), source.line_of(place), name, tuple(_differences(case["expect"], actual)))
 
 
 def _decider(source: Source, folder: Path) -> Decide:
@@ -123,7 +129,7 @@ def _facts(body: Mapping[str, Any], around: ResourceContainers) -> MachineFacts:
     return replace(read_facts(body), around=around)
 
 
-def _around(case: Mapping[str, Any], source: Source, place: str) -> ResourceContainers:
+def _containers(case: Mapping[str, Any], source: Source, place: str) -> ResourceContainers:
     around = ResourceContainers()
     for what in (GROUP, SUBSCRIPTION):
         given = case.get(what, {})
@@ -134,7 +140,7 @@ def _around(case: Mapping[str, Any], source: Source, place: str) -> ResourceCont
 
 
 def _vm(source: Source, place: str, vm: Any, folder: Path) -> Mapping[str, Any]:
-    """The body in the case itself, which may be a part of one, or the only one of a file."""
+    """The VM body of a case, which may be partial, or the only body of the file that the case names."""
     if isinstance(vm, str):
         found = list(islice(read_vms(str(folder / vm)), 2))
         if len(found) != 1:
@@ -148,12 +154,12 @@ def _vm(source: Source, place: str, vm: Any, folder: Path) -> Mapping[str, Any]:
         raise source.error(place, str(error)) from None
 
 
-def _differences(expected: Mapping[str, Any], told: Mapping[str, Any]) -> Iterator[str]:
+def _differences(expected: Mapping[str, Any], actual: Mapping[str, Any]) -> Iterator[str]:
     for key, wanted in expected.items():
-        if key not in told:
-            yield f"{key}: cannot be expected here; use {', '.join(told)}"
+        if key not in actual:
+            yield f"{key}: cannot be expected here; use {', '.join(actual)}"
         elif key == "because":
-            if str(wanted).lower() not in str(told[key]).lower():
-                yield f"because: expected {wanted!r} in {told[key]!r}"
-        elif told[key] != wanted:
-            yield f"{key}: expected {wanted!r}, is {told[key]!r} ({told.get('because', '')})"
+            if str(wanted).lower() not in str(actual[key]).lower():
+                yield f"because: expected {wanted!r} in {actual[key]!r}"
+        elif actual[key] != wanted:
+            yield f"{key}: expected {wanted!r}, is {actual[key]!r} ({actual.get('because', '')})"

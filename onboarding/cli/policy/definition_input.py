@@ -1,7 +1,8 @@
-"""Reads a file of Azure Policy definitions, and what belongs to it in other files of its folder.
+"""Reads a file of Azure Policy definitions, and the parameters file in its folder that belongs to it.
 
-A rule that is kept without its parameters' definitions (`azurepolicy.rules.json` beside `azurepolicy.parameters.json`,
-and the like) gets them from the file beside it, or needs none where `--parameters` gives every value.
+A repository may keep a rule and the definitions of its parameters in two files (`azurepolicy.rules.json` and
+`azurepolicy.parameters.json`, and the like). Then the second file is read too; it is not needed where `--parameters`
+gives every value.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _LANGUAGES: Final = {
 
 
 def load_definition(path: str, values: Mapping[str, Any] = _NOTHING) -> tuple[Source, Definition]:
-    """The one definition in a file. `values` are those of `--parameters`."""
+    """The only definition in a file. `values` are those of `--parameters`."""
     source, kept = load_kept(path, values)
     try:
         return source, read_kept(only(kept))
@@ -39,7 +40,7 @@ def load_definition(path: str, values: Mapping[str, Any] = _NOTHING) -> tuple[So
 def load_kept(
     path: str, values: Mapping[str, Any] = _NOTHING, *, quiet: bool = False
 ) -> tuple[Source, tuple[Kept, ...]]:
-    """Every definition and initiative in a file, whole. Unless `quiet`, standard error says what else was read."""
+    """Every definition and initiative in a file. Unless `quiet`, standard error names other files that were read."""
     language = _LANGUAGES.get(Path(path).suffix.lower())
     if language:
         raise BadInput(f"{path}: is {language}")
@@ -51,33 +52,33 @@ def load_kept(
 
 
 def kept_of(source: Source, values: Mapping[str, Any] = _NOTHING, *, quiet: bool = False) -> tuple[Kept, ...]:
-    """The same for a file that was read; `ConditionError` where it is none of the forms."""
+    """The same for a file that was already read. Raises ConditionError where it has no known form."""
     return tuple(_completed(each, source.name, values, quiet) for each in kept_in(source.data))
 
 
 def _completed(kept: Kept, path: str, values: Mapping[str, Any], quiet: bool) -> Kept:
-    """The definition with the parameters that its rule names and does not define."""
+    """The definition, completed by the definitions of the parameters that its rule uses."""
     names = kept.missing_parameters
     if not names:
         return kept
-    for beside in _beside(path):
-        parameters = parameters_in(_data(beside))
+    for sibling in _siblings(path):
+        parameters = parameters_in(_data(sibling))
         if parameters and {name.lower() for name in names} <= {name.lower() for name in parameters}:
             if not quiet:
-                print(printable(f"{path}: the parameters' definitions are those of {beside}"), file=sys.stderr)
+                print(printable(f"{path}: definitions of the parameters are read from {sibling}"), file=sys.stderr)
             return kept.with_parameters(parameters)
     if {name.lower() for name in names} <= {name.lower() for name in values}:
         return kept.with_parameters({name: {} for name in values})
-    told = ", ".join(f"'{name}'" for name in names[:8])
+    quoted = ", ".join(f"'{name}'" for name in names[:8])
     raise ConditionError(
         f"{kept.properties_place}.parameters".lstrip("."),
-        f"the rule names {told}, and the parameters' definitions are not in this file; put the parameters file "
+        f"the rule names {quoted}, and the parameters' definitions are not in this file; put the parameters file "
         f"({_names(path)[0]}) beside it, give a definition with 'parameters', or give all values with --parameters",
     )
 
 
-def _beside(path: str) -> Iterator[Path]:
-    """The files that may hold the parameters: by their names' likeness first."""
+def _siblings(path: str) -> Iterator[Path]:
+    """The files that may define the parameters, the likeliest names first."""
     if path == "-":
         return
     own = Path(path)
@@ -110,4 +111,4 @@ def _data(path: Path) -> Any:
     try:
         return read_source(str(path), with_comments=True).data
     except BadInput:
-        return None  # another file that happens to lie there
+        return None  # an unrelated file of the folder

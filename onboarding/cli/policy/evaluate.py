@@ -1,7 +1,4 @@
-"""`onboard policy evaluate`: what an Azure Policy definition says of VMs.
-
-One answer a line, in the order of the VMs.
-"""
+"""`onboard policy evaluate`: evaluate an Azure Policy definition for VMs, one answer for each VM, in their order."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from onboarding.cli.io import BadInput, Commands, as_json
-from onboarding.cli.policy.around import add_around, read_around
+from onboarding.cli.policy.container_files import add_container_files, read_container_files
 from onboarding.cli.policy.definition_input import load_definition
 from onboarding.cli.policy.policy_input import Source, read_parameters, read_vms
 from onboarding.domain.json_access import printable
@@ -24,12 +21,12 @@ from onboarding.domain.policy.rule import resource_of
 
 def add(actions: Commands) -> None:
     parser = actions.add_parser("evaluate", help="evaluate an Azure Policy definition for VMs")
-    parser.add_argument("--definition", metavar="FILE", required=True, help="the definition, as Azure publishes it")
+    parser.add_argument("--definition", metavar="FILE", required=True, help="the definition, in Azure's own form")
     parser.add_argument(
         "--vm", metavar="FILE", required=True, help="VM bodies: one, an array or JSON Lines; - is stdin"
     )
-    parser.add_argument("--parameters", metavar="JSON", help="parameter values, or @file with them")
-    add_around(parser)
+    parser.add_argument("--parameters", metavar="JSON", help="values of its parameters, or @FILE")
+    add_container_files(parser)
     parser.add_argument("--format", choices=("text", "json"), default="text")
     parser.set_defaults(run=run)
 
@@ -37,7 +34,7 @@ def add(actions: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     values = read_parameters(args.parameters)
     bound = bind(*load_definition(args.definition, values), values)
-    around, now = read_around(args.around), datetime.now(UTC)
+    around, now = read_container_files(args.around), datetime.now(UTC)
     for body in read_vms(args.vm):
         resource = resource_of(around.facts(read_facts(body)), now)
         answer = bound.evaluate(resource)

@@ -1,7 +1,7 @@
-"""`onboard policy explain`: what the policies say of a VM and why: conditions as trees with ticks and crosses, which
-policy decides, exemptions, what the operating system is and who told, and what would happen.
+"""`onboard policy explain`: show what the policies decide for a VM and why: conditions as trees with ticks and crosses,
+the deciding policy, exemptions, the operating system and its source, and what would be done.
 
-The VM is a body in a file, or an id: then it is read from Azure with the app's own settings.
+The VM is a body in a file, or an id; then it is read from Azure with the settings of the app.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from onboarding.application.readers.container_reader import ContainerReader
 from onboarding.application.rules import Rules
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, Commands, as_json
-from onboarding.cli.policy.around import Around, add_around, read_around
+from onboarding.cli.policy.container_files import KnownContainers, add_container_files, read_container_files
 from onboarding.cli.policy.definition_input import load_definition
 from onboarding.cli.policy.evaluate import bind
 from onboarding.cli.policy.explanation import definition_trees, explain, trees_as_json, trees_as_text
@@ -42,16 +42,19 @@ from onboarding.domain.resource_id import VmId, parse_id
 
 
 def add(actions: Commands) -> None:
-    parser = actions.add_parser("explain", help="show which condition decided, as a tree")
+    parser = actions.add_parser("explain", help="show as a tree which conditions of a policy a VM meets")
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--definition", metavar="FILE", help="an Azure Policy definition")
-    what.add_argument("--policy", metavar="NAME|FILE", help="one policy alone (default: all of them)")
-    parser.add_argument("--policies", metavar="FOLDER", help="the policy folder (default: the app's)")
+    what.add_argument("--definition", metavar="FILE", help="explain an Azure Policy definition")
+    what.add_argument("--policy", metavar="NAME|FILE", help="explain one policy (default: all)")
+    parser.add_argument("--policies", metavar="FOLDER", help="the policy folder (default: that of the app)")
     parser.add_argument(
-        "--vm", metavar="FILE|ID", required=True, help="VM bodies (one, an array, JSON Lines; - is stdin), or a VM's id"
+        "--vm",
+        metavar="FILE|ID",
+        required=True,
+        help="VM bodies (one, an array, JSON Lines; - is stdin), or the id of a VM",
     )
-    parser.add_argument("--parameters", metavar="JSON", help="a definition's parameter values, or @file with them")
-    add_around(parser)
+    parser.add_argument("--parameters", metavar="JSON", help="values of the definition's parameters, or @FILE")
+    add_container_files(parser)
     parser.add_argument("--format", choices=("text", "json"), default="text")
     add_settings(parser)
     parser.set_defaults(run=run)
@@ -60,7 +63,7 @@ def add(actions: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     environment = environment_of(args)
     now = datetime.now(UTC)
-    around = read_around(args.around)
+    around = read_container_files(args.around)
     if args.definition:
         values = read_parameters(args.parameters)
         bound = bind(*load_definition(args.definition, values), values)
@@ -72,16 +75,16 @@ def run(args: argparse.Namespace) -> int:
     rules, problems = _rules(args, environment)
     for facts in _facts(args.vm, around, environment, rules, now):
         explanation = explain(rules, facts, now)
-        told: dict[str, Any] = {"problems": list(problems)} if problems else {}
+        head: dict[str, Any] = {"problems": list(problems)} if problems else {}
         if args.format == "json":
-            print(as_json({**told, **explanation.as_dict()}))
+            print(as_json({**head, **explanation.as_dict()}))
         else:
             print("\n".join([*(printable(f"not usable: {problem}") for problem in problems), explanation.as_text()]))
     return 0
 
 
 def _rules(args: argparse.Namespace, environment: Mapping[str, str]) -> tuple[Rules, tuple[str, ...]]:
-    """The folder's policies, or the one that is asked for."""
+    """The policies of the folder, or the one that --policy names."""
     folder = args.policies or policy_folder(environment)
     if args.policy and os.path.isfile(args.policy):
         policy = load_policy(args.policy)
@@ -101,14 +104,14 @@ def _rules(args: argparse.Namespace, environment: Mapping[str, str]) -> tuple[Ru
 
 
 def _facts(
-    vm: str, around: Around, environment: Mapping[str, str], rules: Rules, now: datetime
+    vm: str, around: KnownContainers, environment: Mapping[str, str], rules: Rules, now: datetime
 ) -> Iterable[MachineFacts]:
-    """The VMs of a file; or one of Azure, with what the policies ask for around it."""
+    """The VMs of a file; or one of Azure, with the groups and subscriptions that the policies need."""
     if (target := _id(vm)) is None:
         return [around.facts(read_facts(body)) for body in read_vms(vm, only_vms=True)]
 
     async def read() -> MachineFacts:
-        # Here and not above: the SDK takes long to load, and a file needs none of it.
+        # Imported here because the SDK takes long to load, and reading a file does not need it.
         from onboarding.app import open_arm
 
         async with open_arm(environment) as arm:
@@ -116,11 +119,11 @@ def _facts(
             completed = await ContainerReader(arm).complete(facts, resolve(rules.policies, {}), now)
             for what, error in completed.failures.items():
                 scope = id_of(what, facts.id)
-                told = f"{scope}: cannot be read ({error}), which takes the right {RIGHTS[what]}"
-                print(printable(f"onboard policy explain: {told}"), file=sys.stderr)
+                problem = f"{scope}: cannot be read ({error}); this needs the right {RIGHTS[what]}"
+                print(printable(f"onboard policy explain: {problem}"), file=sys.stderr)
             return completed.facts
 
-    return [_asked(vm, read())]
+    return [_read_from_azure(vm, read())]
 
 
 def _bodies(vm: str, environment: Mapping[str, str]) -> Iterable[Mapping[str, Any]]:
@@ -133,11 +136,11 @@ def _bodies(vm: str, environment: Mapping[str, str]) -> Iterable[Mapping[str, An
         async with open_arm(environment) as arm:
             return (await arm.read_machine(target)).body
 
-    return [_asked(vm, read())]
+    return [_read_from_azure(vm, read())]
 
 
 def _id(vm: str) -> VmId | None:
-    """The VM that is meant; None for a file."""
+    """The VM of an id; None for a file name."""
     if not vm.lower().startswith("/subscriptions/"):
         return None
     target = parse_id(vm)
@@ -146,7 +149,7 @@ def _id(vm: str) -> VmId | None:
     return target
 
 
-def _asked[T](vm: str, reading: Coroutine[Any, Any, T]) -> T:
+def _read_from_azure[T](vm: str, reading: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(reading)
     except ArmError as error:

@@ -1,4 +1,4 @@
-"""The explanation of one VM: as values, as JSON, and as text with ticks and crosses."""
+"""The explanation of one VM, as JSON and as text with ticks and crosses."""
 
 from __future__ import annotations
 
@@ -20,12 +20,16 @@ from onboarding.domain.policy.definitions.compliance import BoundDefinition
 from onboarding.domain.policy.policy import Assignment, Policy
 
 
-class Statement(Struct, frozen=True):
-    """What one policy says of the VM. `decides`: it is the one that is heeded for its extension."""
+class PolicyStatement(Struct, frozen=True):
+    """What one policy says about the VM."""
 
     assignment: Assignment
+
     decides: bool
+    """It is the policy that decides for its extension."""
+
     trees: Mapping[str, Explanation]
+    """The explanation of each condition, by its name."""
 
     def as_dict(self) -> dict[str, Any]:
         policy = self.assignment.policy
@@ -42,15 +46,15 @@ class Statement(Struct, frozen=True):
         sign = "?" if self.assignment.undecided else "✓" if self.assignment.selected else "✗"
         rank = "decides" if self.decides else "does not decide"
         head = f"{sign} policy {self.assignment.policy.name} ({rank}): {self.assignment.reason}"
-        return "\n".join([printable(head), *(_indented(_told(name, tree)) for name, tree in self.trees.items())])
+        return "\n".join([printable(head), *(_indented(_titled_tree(name, tree)) for name, tree in self.trees.items())])
 
 
 class VmExplanation(Struct, frozen=True):
-    """Everything that is to say of one VM."""
+    """The explanation of one VM."""
 
     facts: MachineFacts
     release: OsRelease
-    statements: tuple[Statement, ...]
+    statements: tuple[PolicyStatement, ...]
     forecasts: tuple[Forecast, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -82,18 +86,18 @@ class VmExplanation(Struct, frozen=True):
 
 
 def explain(rules: Rules, facts: MachineFacts, now: datetime) -> VmExplanation:
-    """What every policy says of a VM, and what would be done."""
+    """What each policy says about a VM, and what would be done."""
     forecasts = forecast(rules, facts, now)
     deciding = {each.policy.name for each in forecasts}
     statements = tuple(
-        Statement(policy.select(facts, now), policy.name in deciding, dict(_trees(policy, facts, now)))
+        PolicyStatement(policy.select(facts, now), policy.name in deciding, dict(_trees(policy, facts, now)))
         for policy in rules.policies.policies
     )
     return VmExplanation(facts, identify(facts, rules.reference, rules.overrides), statements, forecasts)
 
 
 def definition_trees(bound: BoundDefinition, resource: Resource) -> Iterator[tuple[str, Explanation]]:
-    """The trees of an Azure Policy definition: `if`, and the existence condition for every related resource."""
+    """The trees of an Azure Policy definition: `if`, and the existence condition for each related resource."""
     yield "if", bound.condition.evaluate(resource).tree
     if bound.existence is None or bound.existence.condition is None:
         return
@@ -112,10 +116,10 @@ def trees_as_json(resource: Resource, trees: Mapping[str, Explanation]) -> str:
 
 def trees_as_text(resource: Resource, trees: Mapping[str, Explanation]) -> str:
     name = printable(resource.name or "(no name)")
-    return "\n".join([name, *(_told(what, tree) for what, tree in trees.items())])
+    return "\n".join([name, *(_titled_tree(what, tree) for what, tree in trees.items())])
 
 
-def _told(name: str, tree: Explanation) -> str:
+def _titled_tree(name: str, tree: Explanation) -> str:
     return f"{printable(name)}\n{render(tree)}"
 
 

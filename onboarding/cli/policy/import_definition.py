@@ -1,7 +1,7 @@
-"""`onboard policy import`: an Azure Policy definition, or an initiative, as our policy files.
+"""`onboard policy import`: convert an Azure Policy definition or initiative to policy files of this project.
 
-What cannot be derived is named at the top of the file, and on standard error. The definitions of an initiative are
-looked for by id in a folder of definition files; it holds only their ids.
+Comments at the top of a file, and standard error, name what could not be converted. An initiative holds only the ids of
+its definitions, so these are looked up in a folder of definition files.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _MAX_NAME: Final = 64
 
 
 def add(actions: Commands) -> None:
-    parser = actions.add_parser("import", help="turn an Azure Policy definition or initiative into policy files")
-    parser.add_argument("file", metavar="FILE", help="the definition or initiative, as Azure publishes it")
+    parser = actions.add_parser("import", help="convert an Azure Policy definition or initiative to policy files")
+    parser.add_argument("file", metavar="FILE", help="the definition or initiative, in Azure's own form")
     parser.add_argument(
-        "-o", "--out", metavar="OUT", help="file to write; a folder for an initiative (default: stdout)"
+        "-o", "--out", metavar="OUT", help="file to write, or folder for an initiative (default: stdout)"
     )
-    parser.add_argument("--parameters", metavar="JSON", help="parameter values, or @file with them")
+    parser.add_argument("--parameters", metavar="JSON", help="values of its parameters, or @FILE")
     parser.add_argument(
-        "--definitions", metavar="DIR", help="where an initiative's definitions are (default: beside it)"
+        "--definitions", metavar="DIR", help="folder of an initiative's definitions (default: that of FILE)"
     )
     parser.set_defaults(run=run)
 
@@ -52,9 +52,9 @@ def run(args: argparse.Namespace) -> int:
         folder = Path(args.definitions) if args.definitions else Path(args.file).parent
         if not any(_members_of(each) for each in kept if each.is_initiative) and len(kept) == 1:
             raise BadInput(f"{args.file}: policyDefinitions: the initiative has no members")
-        return _write_all(_all(kept, values, folder, entries), args.out)
+        return _write_all(_import_all(kept, values, folder, entries), args.out)
     try:
-        definition = _titled(read_kept(kept[0]), Path(args.file))
+        definition = _with_name(read_kept(kept[0]), Path(args.file))
     except ConditionError as error:
         raise source.error(error.place, error.message) from None
     try:
@@ -65,8 +65,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _titled(definition: Definition, path: Path) -> Definition:
-    """A rule alone has no name: it is that of its file, or of the folder where every file is an `azurepolicy…`."""
+def _with_name(definition: Definition, path: Path) -> Definition:
+    """The definition with a name. A rule alone takes the name of its file, or of its folder if the file is
+    `azurepolicy…`."""
     if definition.name or definition.display_name:
         return definition
     stem = path.name.partition(".")[0]
@@ -74,20 +75,20 @@ def _titled(definition: Definition, path: Path) -> Definition:
 
 
 def by_handler(entries: Mapping[str, CatalogueEntry]) -> dict[tuple[str, str], str]:
-    """The name of the catalogue entry for each publisher and type, lower case."""
+    """The name of the catalogue entry for each publisher and type, in lower case."""
     return {(entry.publisher.lower(), entry.type.lower()): entry.name for entry in entries.values()}
 
 
 def _import(definition: Definition, values: Mapping[str, Any], entries: Mapping[str, CatalogueEntry]) -> Imported:
-    """With JSON booleans where the extension takes no others; templates like to write them as texts."""
+    """Import a definition, with JSON booleans where the extension needs them: definitions often write them as texts."""
     imported = import_definition(definition, values, by_handler(entries))
     entry = entries.get(imported.policy["extension"])
     booleans = {spec.name for spec in entry.settings if spec.type == "boolean"} if entry else set()
     settings = imported.policy.get("settings", {})
-    told = {key: str(value).lower() == "true" for key, value in settings.items() if key in booleans}
-    if not told:
+    converted = {key: str(value).lower() == "true" for key, value in settings.items() if key in booleans}
+    if not converted:
         return imported
-    return replace(imported, policy={**imported.policy, "settings": {**settings, **told}})
+    return replace(imported, policy={**imported.policy, "settings": {**settings, **converted}})
 
 
 def _write(imported: Imported, path: Path | None) -> None:
@@ -105,8 +106,8 @@ def _write(imported: Imported, path: Path | None) -> None:
 
 
 def _write_all(members: Iterator[tuple[str, Imported | str]], out: str | None) -> int:
-    """Every definition of a list or an initiative, each under a name of its own; those that cannot be written are
-    named, and the exit code is 1."""
+    """Write every definition of a list or an initiative, each under its own name. Definitions that cannot be written
+    are reported, and the exit code is 1."""
     missing = 0
     taken: set[str] = set()
     folder = Path(out) if out else None
@@ -128,7 +129,7 @@ def _write_all(members: Iterator[tuple[str, Imported | str]], out: str | None) -
 
 
 def _renamed(imported: Imported, taken: set[str]) -> Imported:
-    """With a number behind a name that another one has: long names are cut, and one definition may come twice."""
+    """The policy with a number after a name that is taken: long names are cut, and a definition may occur twice."""
     name = own = str(imported.policy["name"])
     number = 1
     while name in taken:
@@ -138,10 +139,10 @@ def _renamed(imported: Imported, taken: set[str]) -> Imported:
     return replace(imported, policy={**imported.policy, "name": name})
 
 
-def _all(
+def _import_all(
     kept: tuple[Kept, ...], values: Mapping[str, Any], folder: Path, entries: Mapping[str, CatalogueEntry]
 ) -> Iterator[tuple[str, Imported | str]]:
-    """The members of the initiatives, then the definitions that are in none of them."""
+    """The members of the initiatives, then the definitions that belong to no initiative."""
     own: dict[str, Definition] = {}
     alone: list[tuple[str, Definition]] = []
     for each in kept:
@@ -191,7 +192,7 @@ def _members(
     folder: Path,
     entries: Mapping[str, CatalogueEntry],
 ) -> Iterator[tuple[str, Imported | str]]:
-    """Each definition bound to what the initiative passes it, or why it cannot be."""
+    """Each definition with the values that the initiative passes to it, or why it cannot be imported."""
     given = _set_values(initiative.properties.get("parameters"), values)
     for number, member in enumerate(_members_of(initiative)):
         id_ = str(member.get("policyDefinitionId", ""))
@@ -209,7 +210,7 @@ def _members(
 
 
 def _key(member: Mapping[str, Any]) -> str:
-    """The definition's name: the end of its id, in a template the last text of the expression that makes the id."""
+    """The name of a definition: the end of its id, or the last text of the template expression that makes the id."""
     id_ = str(member.get("policyDefinitionId", ""))
     texts = re.findall(r"'([^']*)'", id_) if id_.startswith("[") else []
     return (texts[-1] if texts else id_).rpartition("/")[2].lower()
@@ -224,12 +225,12 @@ def _definitions(folder: Path) -> Iterator[Definition]:
         try:
             _, kept = load_kept(str(path), quiet=True)
         except BadInput:
-            continue  # the folder may hold other files as well
+            continue  # the folder may hold other files
         for each in kept:
             try:
                 yield read_kept(each)
             except ConditionError:
-                continue  # an initiative, or a definition that is missed only if it is named
+                continue  # an initiative, or a definition that no member may need
 
 
 def _keys(definition: Definition) -> set[str]:
@@ -248,7 +249,7 @@ def _set_values(specs: Any, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _passed(parameters: Any, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The values that the initiative hands on; one that it has no value for is left to the definition."""
+    """The values that the initiative passes on. Where it has no value, the default of the definition applies."""
     passed = {}
     for name, wrapped in (parameters if isinstance(parameters, dict) else {}).items():
         value = wrapped.get("value") if isinstance(wrapped, dict) else wrapped

@@ -1,9 +1,9 @@
-"""`onboard policy plan`: what a change of the policy files would do to a fleet, before it is deployed.
+"""`onboard policy plan`: show what a change of the policy files would do to a fleet, before it is deployed.
 
-Decides for each VM with the folder as it is (`--against`) and as it is to be. The VMs are bodies in a file
-(`az vm list -o json`, a Resource Graph result, JSON Lines), where what a list does not tell is `unknown`; with `--live`
-they are read from Azure one by one, and nothing is written. Exit codes: 0; 1 where a policy file cannot be used or a VM
-could not be read; 2 bad input, or a login that ARM does not take.
+It decides for each VM with the old folder (`--against`) and with the new one. The VMs are bodies in a file (`az vm list
+-o json`, a Resource Graph result, JSON Lines); values that a list does not have are `unknown`. With `--live` they are
+read from Azure, and nothing is written. Exit codes: 0; 1 where a policy file cannot be used or a VM could not be read;
+2 bad input, or a login that ARM refuses.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from onboarding.application.readers.image_definitions import ImageDefinitions
 from onboarding.application.readers.policy_scopes import PolicyScopes
 from onboarding.application.rules import Rules
 from onboarding.cli.environment import add_settings, environment_of
-from onboarding.cli.images.check_input import read_listed
-from onboarding.cli.io import MAX_LIST, BadInput, Commands, as_json, read_text, shown
-from onboarding.cli.operations.preflight import refusal
-from onboarding.cli.policy.around import add_around, read_around
-from onboarding.cli.policy.live import FleetReader, Listed, Seen
+from onboarding.cli.images.check_input import read_list_items
+from onboarding.cli.io import MAX_LIST, BadInput, Commands, as_json, counted, read_text, shown
+from onboarding.cli.operations.preflight import describe_refusal
+from onboarding.cli.policy.container_files import add_container_files, read_container_files
+from onboarding.cli.policy.fleet_reader import FleetMachine, FleetReader, ListedMachine
 from onboarding.cli.policy.policy_input import load_rules, policy_folder, read_vms
 from onboarding.domain.errors import ArmError
 from onboarding.domain.json_access import printable
@@ -43,18 +43,22 @@ from onboarding.settings import Settings, read_settings
 
 
 class Change(Struct, frozen=True):
-    """What one VM and one extension come to; None where no policy of that side names the extension."""
+    """The decision for one VM and one extension, before and after the change of the files."""
 
     vm: str
     extension: str
+
     before: Forecast | None
+    """None: no policy of the old folder names the extension."""
+
     after: Forecast | None
+    """None: no policy of the new folder names the extension."""
 
     @property
-    def is_one(self) -> bool:
+    def is_change(self) -> bool:
         if self.before is None or self.after is None:
-            # That a policy comes or goes which leaves the VM alone changes nothing.
-            return self.telling.word != Outcome.OUT_OF_SCOPE
+            # A policy that was added or removed and does not select the VM changes nothing.
+            return self.side_shown.word != Outcome.OUT_OF_SCOPE
         return self.after.differs(self.before)
 
     @property
@@ -62,32 +66,35 @@ class Change(Struct, frozen=True):
         return _word(self.before), _word(self.after)
 
     @property
-    def telling(self) -> Forecast:
-        said = self.after or self.before
-        assert said is not None  # one of the sides named the extension
-        return said
+    def side_shown(self) -> Forecast:
+        side = self.after or self.before
+        assert side is not None  # a policy of one folder names the extension
+        return side
 
     def as_dict(self) -> dict[str, Any]:
         sides = {"before": self.before, "after": self.after}
-        told = {name: side.as_dict() if side else None for name, side in sides.items()}
-        return {"vm": self.vm, "extension": self.extension, "changed": self.is_one, **told}
+        decisions = {name: side.as_dict() if side else None for name, side in sides.items()}
+        return {"vm": self.vm, "extension": self.extension, "changed": self.is_change, **decisions}
 
 
 def add(actions: Commands) -> None:
     parser = actions.add_parser("plan", help="show what a change of the policy files would do to a fleet")
     parser.add_argument(
-        "--vm-list", metavar="FILE", help="VM bodies, as `az vm list -o json` prints them (default, or -: stdin)"
+        "--vm-list", metavar="FILE", help="VM bodies, as `az vm list -o json` prints them (default: stdin)"
     )
-    live = (
-        "read the VMs from Azure: those of --vm-list if it is given, else all of --subscription, or of all that you see"
-    )
+    live = "read from Azure: the VMs of --vm-list, or all of --subscription, or all that you can see"
     parser.add_argument("--live", action="store_true", help=live)
-    parser.add_argument("--subscription", metavar="ID", action="append", help="with --live; may be given several times")
-    parser.add_argument("--policies", metavar="FOLDER", help="the files as they are to be (default: the app's)")
-    parser.add_argument("--against", metavar="FOLDER", help="the files as they are; without them, all is new")
-    parser.add_argument("--all", action="store_true", help="also the VMs for which nothing changes")
+    parser.add_argument(
+        "--subscription",
+        metavar="ID",
+        action="append",
+        help="subscription to read with --live; may be given several times",
+    )
+    parser.add_argument("--policies", metavar="FOLDER", help="the new policy files (default: those of the app)")
+    parser.add_argument("--against", metavar="FOLDER", help="the old policy files (default: none, so that all is new)")
+    parser.add_argument("--all", action="store_true", help="also show VMs for which nothing changes")
     parser.add_argument("--format", choices=("table", "json"), default="table")
-    add_around(parser)
+    add_container_files(parser)
     add_settings(parser)
     parser.set_defaults(run=run)
 
@@ -98,32 +105,36 @@ def run(args: argparse.Namespace) -> int:
     old, others = load_rules(args.against, environment) if args.against else (None, ())
     for problem in (*problems, *others):
         print(printable(f"onboard policy plan: {problem}"), file=sys.stderr)
-    seen, new, old = _seen(args, environment, new, old)
+    machines, new, old = _machines(args, environment, new, old)
     now = datetime.now(UTC)
-    for each in seen:
+    for each in machines:
         if each.unread:
             print(printable(f"onboard policy plan: {_name(each.facts)}: {each.unread}"), file=sys.stderr)
-    changes = [change for each in seen for change in compare(each, old, new, now)]
-    # Without files to compare with, what is asked is what the policies come to.
-    shown = [change for change in changes if args.all or change.is_one or old is None]
-    print(_json(len(seen), changes, shown) if args.format == "json" else _table(len(seen), changes, shown))
-    return 1 if problems or others or any(each.unread for each in seen) else 0
+    changes = [change for each in machines for change in compare(each, old, new, now)]
+    # Without old files, every decision is shown.
+    shown = [change for change in changes if args.all or change.is_change or old is None]
+    print(_json(len(machines), changes, shown) if args.format == "json" else _table(len(machines), changes, shown))
+    return 1 if problems or others or any(each.unread for each in machines) else 0
 
 
-def _seen(
+def _machines(
     args: argparse.Namespace, environment: Mapping[str, str], new: Rules, old: Rules | None
-) -> tuple[list[Seen], Rules, Rules | None]:
-    """The VMs, and the rules by which to decide: with management groups looked into, where Azure was asked."""
+) -> tuple[list[FleetMachine], Rules, Rules | None]:
+    """The VMs, and the rules to decide by; with --live, management groups are replaced by their subscriptions."""
     if not args.live:
         if args.subscription:
             raise BadInput("--subscription: says what to read from Azure; give --live as well")
-        around = read_around(args.around)
-        return [Seen(around.facts(read_facts(body))) for body in read_vms(args.vm_list or "-", only_vms=True)], new, old
+        around = read_container_files(args.around)
+        return (
+            [FleetMachine(around.facts(read_facts(body))) for body in read_vms(args.vm_list or "-", only_vms=True)],
+            new,
+            old,
+        )
     if args.around:
         raise BadInput("--around: is for lists; with --live, groups and subscriptions are read from Azure")
     if args.vm_list and args.subscription:
         raise BadInput("--subscription: the VMs are those of --vm-list; give one of the two")
-    named = {each.vm.key: each for each in _named(args.vm_list)} if args.vm_list else None
+    named = {each.vm.key: each for each in _read_ids(args.vm_list)} if args.vm_list else None
     settings = read_settings(environment)
     if wrong := [problem for problem in settings.problems if problem.startswith(("ARM_ENDPOINT", "AZURE_CLOUD"))]:
         raise BadInput("; ".join(wrong))
@@ -131,25 +142,25 @@ def _seen(
     try:
         return asyncio.run(_read(settings, new, old, fleet, args.subscription or ()))
     except NoAccess as refused:
-        raise BadInput(refusal(refused, settings.arm_endpoint)) from None
+        raise BadInput(describe_refusal(refused, settings.arm_endpoint)) from None
     except ArmError as error:
         raise BadInput(f"the VMs cannot be listed ({error}); give their ids with --vm-list") from None
 
 
-def _named(path: str) -> Iterator[Listed]:
-    """The VMs of a list, in which their ids are enough."""
-    for item in read_listed(io.StringIO(read_text(path, MAX_LIST)), shown(path)):
+def _read_ids(path: str) -> Iterator[ListedMachine]:
+    """The VMs of a list, which needs no more than their ids."""
+    for item in read_list_items(io.StringIO(read_text(path, MAX_LIST)), shown(path)):
         try:
             vm = parse_id(read_id(item.value))
         except Unrecognised as error:
             raise BadInput(f"{shown(path)}, line {item.line}: {error}") from None
         if not isinstance(vm, VmId):
             raise BadInput(f"{shown(path)}, line {item.line}: has no id of a VM, and --live reads VMs by their ids")
-        yield Listed(vm, _body(item.value, vm))
+        yield ListedMachine(vm, _body(item.value, vm))
 
 
 def _body(item: object, vm: VmId) -> Mapping[str, Any]:
-    """What a list says of a VM, for where ARM does not let it be read; it may be no more than its id."""
+    """The body of a VM in a list, in case ARM refuses to read the VM; it may have no more than the id."""
     try:
         return read_vm(item)
     except Unrecognised:
@@ -157,47 +168,47 @@ def _body(item: object, vm: VmId) -> Mapping[str, Any]:
 
 
 async def _read(
-    settings: Settings, new: Rules, old: Rules | None, fleet: list[Listed] | None, subscriptions: Sequence[str]
-) -> tuple[list[Seen], Rules, Rules | None]:
+    settings: Settings, new: Rules, old: Rules | None, fleet: list[ListedMachine] | None, subscriptions: Sequence[str]
+) -> tuple[list[FleetMachine], Rules, Rules | None]:
     """Raises NoAccess, and ArmError where VMs cannot be listed."""
-    # Here and not above: the SDK takes long to load, and a file needs none of it.
+    # Imported here because the SDK takes long to load, and reading a file does not need it.
     from rich.console import Console
 
     from onboarding.app import open_fleet
 
-    seen: list[Seen] = []
+    machines: list[FleetMachine] = []
     async with open_fleet(settings) as (arm, inventory):
-        new = await _looked_into(new, inventory)
-        old = await _looked_into(old, inventory) if old else None
+        new = await _resolve_groups(new, inventory)
+        old = await _resolve_groups(old, inventory) if old else None
         policies = [rules.policies for rules in (new, old) if rules]
         definitions = ImageDefinitions(arm, new.reference, new.overrides)
         reader = FleetReader(arm, definitions, policies)
         with Console(stderr=True).status("listing VMs") as status:
-            fleet = await reader.all_of(subscriptions) if fleet is None else fleet
+            fleet = await reader.list_machines(subscriptions) if fleet is None else fleet
             async for each in reader.read(fleet):
-                seen.append(each)
-                status.update(f"read {len(seen):,} of {len(fleet):,} VMs")
-    return seen, new, old
+                machines.append(each)
+                status.update(f"read {len(machines):,} of {len(fleet):,} VMs")
+    return machines, new, old
 
 
-async def _looked_into(rules: Rules, inventory: Inventory) -> Rules:
-    """The rules with subscriptions in the place of management groups; to be asked for where any is named."""
+async def _resolve_groups(rules: Rules, inventory: Inventory) -> Rules:
+    """The rules with management groups replaced by their subscriptions. ARM is only asked if a policy names one."""
     return replace(rules, policies=await PolicyScopes(rules.policies, inventory).policies(datetime.now(UTC)))
 
 
-def compare(seen: Seen, old: Rules | None, new: Rules, now: datetime) -> Iterator[Change]:
-    """One change, or none that is one, for each extension that either side names."""
-    before = _by_extension(_forecasts(old, seen, now)) if old else {}
-    after = _by_extension(_forecasts(new, seen, now))
+def compare(machine: FleetMachine, old: Rules | None, new: Rules, now: datetime) -> Iterator[Change]:
+    """A `Change` for each extension that a policy of either folder names."""
+    before = _by_extension(_forecasts(old, machine, now)) if old else {}
+    after = _by_extension(_forecasts(new, machine, now))
     for extension in dict.fromkeys([*before, *after]):
-        yield Change(_name(seen.facts), extension, before.get(extension), after.get(extension))
+        yield Change(_name(machine.facts), extension, before.get(extension), after.get(extension))
 
 
-def _forecasts(rules: Rules, seen: Seen, now: datetime) -> Iterator[Forecast]:
-    for each in forecast(rules, seen.facts, now, seen.definition):
-        reached = rules.policies.reaching(seen.facts.id)
-        unread = bool(seen.unread) and any(policy.extension == each.policy.extension for policy in reached)
-        yield replace(each, unknown_because=seen.unread) if unread else each
+def _forecasts(rules: Rules, machine: FleetMachine, now: datetime) -> Iterator[Forecast]:
+    for each in forecast(rules, machine.facts, now, machine.definition):
+        reached = rules.policies.reaching(machine.facts.id)
+        unread = bool(machine.unread) and any(policy.extension == each.policy.extension for policy in reached)
+        yield replace(each, unknown_because=machine.unread) if unread else each
 
 
 def _name(facts: MachineFacts) -> str:
@@ -218,18 +229,19 @@ def _counts(changes: Iterable[Change]) -> Counter[tuple[str, str]]:
 
 def _json(machines: int, changes: list[Change], shown: list[Change]) -> str:
     counts = [{"before": b, "after": a, "vms": n} for (b, a), n in sorted(_counts(changes).items())]
-    told = {"machines": machines, "changed": sum(change.is_one for change in changes), "counts": counts}
-    return as_json({**told, "changes": [change.as_dict() for change in shown]})
+    summary = {"machines": machines, "changed": sum(change.is_change for change in changes), "counts": counts}
+    return as_json({**summary, "changes": [change.as_dict() for change in shown]})
 
 
 def _table(machines: int, changes: list[Change], shown: list[Change]) -> str:
     lines = []
     for change in shown:
         before, after = change.words
-        said = change.telling
-        lines.append(f"{change.vm}  {change.extension}: {before} → {after}  ({said.policy.name})")
-        lines.append(f"    {said.reason}")
-    lines.append(f"{machines} VMs, {sum(change.is_one for change in changes)} changes")
+        side = change.side_shown
+        lines.append(f"{change.vm}  {change.extension}: {before} → {after}  ({side.policy.name})")
+        lines.append(f"    {side.reason}")
+    changed = sum(change.is_change for change in changes)
+    lines.append(f"{counted(machines, 'VM')}, {counted(changed, 'change')}")
     for (before, after), number in sorted(_counts(changes).items(), key=lambda item: -item[1]):
-        lines.append(f"  {number:6} {before} → {after}" if before != after else f"  {number:6} {after}, as before")
+        lines.append(f"  {number:6} {before} → {after}" if before != after else f"  {number:6} {after} (unchanged)")
     return "\n".join(map(printable, lines))

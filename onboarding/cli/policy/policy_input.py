@@ -1,6 +1,6 @@
-"""What the policy commands read: definition and policy files (with the line of every place in them), VMs, parameters.
+"""Reads the input of the policy commands: definition and policy files (with line numbers), VMs, parameters.
 
-JSON and YAML. Whatever is wrong becomes `BadInput` with file and line.
+Files are JSON or YAML. Every problem raises `BadInput` with file and line.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from onboarding.application.rules import Rules
-from onboarding.cli.images.check_input import read_listed
+from onboarding.cli.images.check_input import read_list_items
 from onboarding.cli.io import MAX_LIST, BadInput, read_text, shown
 from onboarding.domain.errors import ConfigurationError
 from onboarding.domain.machine.machine_formats import Unrecognised, other_type, read_vm
@@ -29,14 +29,14 @@ from onboarding.loading.safe_reader import Unreadable, line_in, nodes_of, parse_
 
 @dataclass(frozen=True)
 class Source:
-    """A file that was read: its text for finding lines, and the data in it."""
+    """A file that was read: its data, and its text to find line numbers in."""
 
     name: str
     text: str
     data: Any
 
     def line_of(self, place: str) -> int:
-        """The line of a path such as `rule.allOf[2].field`; that of the nearest part above it that is there."""
+        """The line of a place such as `rule.allOf[2].field`, or of the nearest part of it that exists."""
         return line_in(self._nodes, place)
 
     @cached_property
@@ -48,7 +48,7 @@ class Source:
 
 
 def read_source(path: str, *, with_comments: bool = False) -> Source:
-    """Read a JSON or YAML file; `with_comments` is for JSON of others, as our own files are read without."""
+    """Read a JSON or YAML file. `with_comments` allows comments in JSON, which files of other projects may have."""
     text = read_text(path)
     if with_comments and (bare := without_comments(text)).lstrip()[:1] in ("{", "["):
         text = bare
@@ -61,7 +61,7 @@ def read_source(path: str, *, with_comments: bool = False) -> Source:
 
 
 def load_policy(path: str) -> Policy:
-    """One policy file; what is wrong with it, with its line."""
+    """Read one policy file. Raises BadInput with the line of the problem."""
     source = read_source(path)
     try:
         return parse_policy(source.data, source.name, compile_rule, managed_kinds())
@@ -71,17 +71,16 @@ def load_policy(path: str) -> Policy:
 
 
 def load_rules(folder: str, environment: Mapping[str, str]) -> tuple[Rules, tuple[str, ...]]:
-    """Policies, own extensions and image overrides of a folder as the function app would use them, and what is wrong
-    with them."""
+    """The policies, extensions and image overrides of a folder as the function app uses them, and their problems."""
     catalogue = load_catalogue_of(Path(folder))
     policies, problems = load_policies(Path(folder), catalogue.entries, catalogue.unusable)
-    overrides, untaught = load_overrides(Path(folder))
+    overrides, override_problems = load_overrides(Path(folder))
     rules = Rules(policies, catalogue.entries, environment, reference_data(), overrides, catalogue.unusable)
-    return rules, (*catalogue.problems, *problems, *untaught)
+    return rules, (*catalogue.problems, *problems, *override_problems)
 
 
 def folder_or_file(name: str) -> Path:
-    """What an argument names. An empty one, as of a variable that is not set, is no name of this folder."""
+    """The path of an argument. An empty one, from a shell variable that is not set, does not mean this folder."""
     if not name.strip():
         raise BadInput(f"{name!r} names no file and no folder; give one")
     return Path(name)
@@ -92,24 +91,24 @@ def policy_folder(environment: Mapping[str, str]) -> str:
 
 
 def read_vms(path: str, *, only_vms: bool = False) -> Iterator[Mapping[str, Any]]:
-    """VM bodies in any form that `machine_formats` knows: one, a list, or JSON Lines; each in ARM's own form.
+    """VM bodies in any form that `machine_formats` reads: one, a list, or JSON Lines; each is returned in ARM's form.
 
-    Azure's definitions may be asked about anything; `only_vms` is for our policies, which are about VMs."""
-    for item in read_listed(io.StringIO(read_text(path, MAX_LIST)), shown(path)):
+    Azure's definitions apply to any resource; `only_vms` is for our policies, which apply to VMs only."""
+    for item in read_list_items(io.StringIO(read_text(path, MAX_LIST)), shown(path)):
         try:
             body = read_vm(item.value)
         except Unrecognised as error:
             raise BadInput(f"{shown(path)}, line {item.line}: {error}") from None
         if only_vms and (other := other_type(body)):
-            told = f"is a {other[:100]} and no VM; give VMs only (type Microsoft.Compute/virtualMachines)"
-            raise BadInput(f"{shown(path)}, line {item.line}: {told}")
+            problem = f"is a {other[:100]} and no VM; give VMs only (type Microsoft.Compute/virtualMachines)"
+            raise BadInput(f"{shown(path)}, line {item.line}: {problem}")
         yield body
 
 
 def read_parameters(text: str | None) -> Mapping[str, Any]:
-    """`--parameters`: JSON, or `@file` with JSON in it; an assignment's `{"name": {"value": …}}` is as good.
+    """The values of `--parameters`: JSON, or `@FILE` with JSON; also `{"name": {"value": …}}` of an assignment.
 
-    A deployment's parameter file is unwrapped; of a file with the parameters' definitions the defaults are taken."""
+    The parameter file of a deployment is unwrapped; from definitions of parameters the default values are taken."""
     if not text:
         return {}
     source = read_text(text[1:]) if text.startswith("@") else text
@@ -126,6 +125,6 @@ def read_parameters(text: str | None) -> Mapping[str, Any]:
 
 def _values(values: dict[str, Any]) -> Mapping[str, Any]:
     if values and all(map(is_specification, values.values())):
-        told = {name: spelled(value).get("defaultValue") for name, value in values.items()}
-        return {name: value for name, value in told.items() if value is not None}
+        defaults = {name: spelled(value).get("defaultValue") for name, value in values.items()}
+        return {name: value for name, value in defaults.items() if value is not None}
     return values

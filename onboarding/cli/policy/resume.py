@@ -1,6 +1,8 @@
-"""`onboard policy resume`: let a policy go on that stopped after too many failures; without a name, show all brakes.
+"""`onboard policy resume`: resume a policy that its rollout limit stopped after too many failures; without a name, show
+the rollout state of all policies.
 
-Its VMs come at their next look. Exit codes: 0 it goes on, 1 there was nothing to resume, 2 bad settings.
+Its VMs are installed at their next scheduled check. Exit codes: 0 it was resumed, 1 there was nothing to resume, 2 bad
+settings.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import Commands
-from onboarding.cli.operations.preflight import explained
+from onboarding.cli.operations.preflight import diagnose_storage
 from onboarding.domain.errors import LostRace, StorageError
 from onboarding.domain.json_access import printable
 
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
 
 
 def add(actions: Commands) -> None:
-    parser = actions.add_parser("resume", help="let a policy go on that its brake stopped")
-    parser.add_argument("policy", nargs="?", metavar="NAME", help="the policy (default: show what is counted for all)")
+    parser = actions.add_parser("resume", help="resume a policy that stopped after too many failures")
+    parser.add_argument("policy", nargs="?", metavar="NAME", help="the policy (default: show the rollout state of all)")
     add_settings(parser)
     parser.set_defaults(run=run)
 
@@ -32,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         return asyncio.run(_run(args.policy, environment))
     except StorageError as error:
-        raise asyncio.run(explained(error, environment)) from None
+        raise asyncio.run(diagnose_storage(error, environment)) from None
 
 
 async def _run(policy: str | None, environment: Mapping[str, str]) -> int:
@@ -44,7 +46,10 @@ async def _run(policy: str | None, environment: Mapping[str, str]) -> int:
 
 async def _show(rollouts: RolloutStore) -> int:
     states = await rollouts.read_all()
-    print("\n".join(printable(str(state)) for state in states) or "no policy with a brake has installed anything yet")
+    print(
+        "\n".join(printable(str(state)) for state in states)
+        or "no policy with a rollout limit has installed anything yet"
+    )
     return 0 if states else 1
 
 
@@ -58,5 +63,5 @@ async def _resume(rollouts: RolloutStore, policy: str) -> int:
             await rollouts.write(stored.state.recovered(), stored.version)
         except LostRace:
             continue
-        print(printable(f"policy {policy} goes on; it was stopped by {stored.state.because}"))
+        print(printable(f"policy {policy} is resumed; it was stopped by {stored.state.because}"))
         return 0

@@ -1,6 +1,6 @@
-"""`onboard policy schema`: bring the JSON Schema of policy files up to date with the code and the catalogue.
+"""`onboard policy schema`: update the JSON Schema of policy files from the code and the catalogue.
 
-Exit codes: 0 the file is current (now), 1 with --check when it was not.
+Exit codes: 0 the file is up to date, 1 with --check if it is out of date.
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ from onboarding.loading.policy_folder import load_catalogue_of
 
 def add(actions: Commands) -> None:
     parser = actions.add_parser("schema", help="write the JSON Schema of policy files, for editors")
-    parser.add_argument("file", nargs="?", type=Path, default=Path("docs/policy.schema.json"))
-    parser.add_argument("--check", action="store_true", help="write nothing; say whether the file is current")
+    parser.add_argument(
+        "file", nargs="?", type=Path, default=Path("docs/policy.schema.json"), help="default: %(default)s"
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if the file is out of date")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     file: Path = args.file
     catalogue = load_catalogue_of(Path(policy_folder(os.environ)))
-    if catalogue.left_out:  # what is made from the catalogue is made from all of it
+    if catalogue.left_out:  # a schema without some entries of the catalogue would be wrong
         raise catalogue.left_out[0].error
     wanted = json.dumps(policy_schema(catalogue.entries, managed_kinds()), indent=2, ensure_ascii=False) + "\n"
     current = os.path.isfile(file) and read_page(file) == wanted

@@ -1,8 +1,8 @@
-"""`onboard policy validate`: every error of policy, extension and definition files, each with file and line, and a
-warning of each value that a rule asks for and that may not be known. Needs no cloud.
+"""`onboard policy validate`: find every error of policy, extension and definition files, with file and line, and warn
+of each value that a rule reads and that may be unknown. It works offline.
 
-What a policy says is compared with the catalogue: the shipped extensions and those of the folder's own `extensions/`.
-Exit codes: 0 fine, 1 an error was found, 2 there is nothing to validate.
+Policies are checked against the catalogue: the extensions of the package and those of the folder's `extensions/`. Exit
+codes: 0 no error, 1 at least one error, 2 there is nothing to validate.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from msgspec import Struct, to_builtins
 
-from onboarding.cli.io import BadInput, Commands, as_json
+from onboarding.cli.io import BadInput, Commands, as_json, counted
 from onboarding.cli.policy.definition_input import kept_of
 from onboarding.cli.policy.policy_input import Source, folder_or_file, read_source
 from onboarding.domain.catalog.catalogue_entry import parse_entry
@@ -50,7 +50,9 @@ _MOST = 100  # errors of one file
 _MOST_WARNINGS = 100  # of one file
 
 
-class Fault(Struct, frozen=True):
+class FileError(Struct, frozen=True):
+    """An error or a warning, and its place in a file."""
+
     file: str
     line: int
     place: str
@@ -61,7 +63,7 @@ class Fault(Struct, frozen=True):
 
 
 def add(actions: Commands) -> None:
-    parser = actions.add_parser("validate", help="find every error in policy, extension and definition files")
+    parser = actions.add_parser("validate", help="find all errors of policy, extension and definition files")
     parser.add_argument("files", nargs="*", metavar="FILE", help="files or folders (default: policies)")
     parser.add_argument("--format", choices=("text", "json"), default="text")
     parser.set_defaults(run=run)
@@ -71,15 +73,15 @@ def run(args: argparse.Namespace) -> int:
     named = [path for name in args.files or ["policies"] for path in _files(folder_or_file(name))]
     paths = list({path.resolve(): path for path in named}.values())
     validation = _Validation(paths)
-    faults, doubts = list(validation.faults()), validation.doubts
+    errors, warnings = list(validation.errors()), validation.warnings
     if args.format == "json":
-        told = {"errors": to_builtins(faults), "warnings": to_builtins(doubts)}
-        print(as_json({"files": len(paths), **told}))
+        print(as_json({"files": len(paths), "errors": to_builtins(errors), "warnings": to_builtins(warnings)}))
     else:
-        lines = [*map(str, faults), *(f"warning: {doubt}" for doubt in doubts)]
-        counts = f"{len(paths)} files, {len(faults)} errors" + (f", {len(doubts)} warnings" if doubts else "")
+        lines = [*map(str, errors), *(f"warning: {warning}" for warning in warnings)]
+        counts = f"{counted(len(paths), 'file')}, {counted(len(errors), 'error')}"
+        counts += f", {counted(len(warnings), 'warning')}" if warnings else ""
         print("\n".join([*map(printable, lines), counts]))
-    return 1 if faults else 0
+    return 1 if errors else 0
 
 
 def _files(path: Path) -> list[Path]:
@@ -105,7 +107,7 @@ def _is_extension(path: Path) -> bool:
 
 
 class _Folder:
-    """What the files of one policy folder have in common: the catalogue, and the names of the policies so far."""
+    """What the files of one policy folder share: the catalogue, and the names of the policies that were read so far."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -117,37 +119,36 @@ class _Folder:
 
 
 class _Validation:
-    """One run over files, which may be of several folders. `doubts` is what is no error, and may not do what is meant,
-    in the files that were looked at so far."""
+    """One run over files, which may be in several folders. `warnings` are those of the files that were read so far."""
 
     def __init__(self, paths: list[Path]) -> None:
         self._paths = paths
         self._folders: dict[Path, _Folder] = {}
-        self.doubts: list[Fault] = []
+        self.warnings: list[FileError] = []
 
-    def faults(self) -> Iterator[Fault]:
+    def errors(self) -> Iterator[FileError]:
         for path in self._paths:
             yield from self._of_file(path)
         yield from self._of_catalogues()
 
     def _folder(self, path: Path) -> _Folder:
-        """The policy folder that a file belongs to."""
+        """The policy folder of a file."""
         home = path.parent.parent if _is_extension(path) else path.parent
         return self._folders.setdefault(home.resolve(), _Folder(home))
 
-    def _of_file(self, path: Path) -> Iterator[Fault]:
+    def _of_file(self, path: Path) -> Iterator[FileError]:
         source = _read(str(path))
-        if isinstance(source, Fault):
+        if isinstance(source, FileError):
             yield source
             return
         if path.name != OVERRIDES and not _is_extension(path):
-            found = islice(warnings(source.data), _MOST_WARNINGS)
-            self.doubts += (_fault(source, doubt) for doubt in found)
+            found = islice(find_warnings(source.data), _MOST_WARNINGS)
+            self.warnings += (_file_error(source, warning) for warning in found)
         for number, error in enumerate(self._errors(path, source), 1):
             if number > _MOST:
-                yield Fault(source.name, 1, "", f"has more than {_MOST} errors; mend those above first")
+                yield FileError(source.name, 1, "", f"has more than {_MOST} errors; fix those above first")
                 return
-            yield _fault(source, error)
+            yield _file_error(source, error)
 
     def _errors(self, path: Path, source: Source) -> Iterable[ConditionError]:
         folder = self._folder(path)
@@ -163,36 +164,36 @@ class _Validation:
             return [ConditionError("", "holds cases and no policy; run `onboard policy test` on it")]
         return _policy_errors(source, folder)
 
-    def _of_catalogues(self) -> Iterator[Fault]:
-        """The catalogue's files that are left out and are not among those validated: the policies rely on them."""
+    def _of_catalogues(self) -> Iterator[FileError]:
+        """Errors of catalogue files that cannot be used and are not validated themselves: policies need them."""
         seen = {path.resolve() for path in self._paths}
         for folder in self._folders.values():
             for each in folder.catalogue.left_out:
                 path = Path(each.path).resolve()
                 if path not in seen:
                     seen.add(path)
-                    yield _fault_of(each)
+                    yield _catalogue_file_error(each)
 
 
-def _read(path: str) -> Source | Fault:
+def _read(path: str) -> Source | FileError:
     try:
         return read_source(path)
     except BadInput as unreadable:
-        told = re.fullmatch(r"(?:(\d+):)?\s*(.*)", str(unreadable).removeprefix(f"{path}:"), re.DOTALL)
-        line, message = told.groups() if told else (None, str(unreadable))
-        return Fault(path, int(line or 1), "", message)
+        match = re.fullmatch(r"(?:(\d+):)?\s*(.*)", str(unreadable).removeprefix(f"{path}:"), re.DOTALL)
+        line, message = match.groups() if match else (None, str(unreadable))
+        return FileError(path, int(line or 1), "", message)
 
 
-def _fault_of(left_out: LeftOut) -> Fault:
-    """The error of a file of the catalogue, with its line."""
+def _catalogue_file_error(left_out: LeftOut) -> FileError:
+    """The error of a catalogue file, with its line."""
     source = _read(left_out.path)
-    if isinstance(source, Fault):
+    if isinstance(source, FileError):
         return source
-    return _fault(source, next(iter(_entry_errors(source, left_out))))
+    return _file_error(source, next(iter(_entry_errors(source, left_out))))
 
 
-def _fault(source: Source, error: ConditionError) -> Fault:
-    return Fault(source.name, source.line_of(error.place), error.place, error.message)
+def _file_error(source: Source, error: ConditionError) -> FileError:
+    return FileError(source.name, source.line_of(error.place), error.place, error.message)
 
 
 def _left_out(catalogue: Catalogue, path: Path) -> LeftOut | None:
@@ -201,7 +202,7 @@ def _left_out(catalogue: Catalogue, path: Path) -> LeftOut | None:
 
 
 def _entry_errors(source: Source, left_out: LeftOut | None) -> Iterator[ConditionError]:
-    """The first error of an extension's file; of one that is right in itself, why the catalogue has no room for it."""
+    """The first error of an extension file; if the file itself is correct, why the catalogue does not use it."""
     found = list(_errors_of(source, lambda: parse_entry(source.data, source.name, reference_data())))
     if not found and left_out is not None:
         error = left_out.error
@@ -214,7 +215,7 @@ def _is_entry(data: Any) -> bool:
 
 
 def _definition_errors(source: Source) -> Iterator[ConditionError]:
-    """Of every definition in the file; an initiative beside its definitions has no rule of its own."""
+    """The errors of every definition in the file. An initiative next to its definitions has no rule to check."""
     try:
         kept = kept_of(source, quiet=True)
     except ConditionError as error:
@@ -231,7 +232,7 @@ def _part(value: Any, key: str) -> dict[str, Any]:
 
 
 def _policy_errors(source: Source, folder: _Folder) -> Iterator[ConditionError]:
-    """The errors of both conditions, of the keys, of what the catalogue tells, and the first of the rest."""
+    """All errors of both conditions, of the keys and of the check against the catalogue, and the first other error."""
     if not isinstance(source.data, dict):
         yield from _errors_of(source, lambda: parse_policy(source.data, source.name, compile_rule, managed_kinds()))
         return
@@ -254,20 +255,20 @@ def _policy_errors(source: Source, folder: _Folder) -> Iterator[ConditionError]:
 def _catalogue_errors(source: Source, data: Mapping[str, Any], catalogue: Catalogue) -> Iterator[ConditionError]:
     name = data.get("extension")
     if not isinstance(name, str) or not name:
-        return  # said already
+        return  # parse_policy reports it
     try:
         entry = known_extension(name, "extension", catalogue.entries, catalogue.unusable)
     except ConfigurationError as error:
-        yield _told(error)
+        yield _as_condition_error(error)
         return
     yield from _errors_of(
         source, lambda: check_support_table(str(data.get("supportTable") or ""), "supportTable", entry)
     )
-    yield from map(_told, settings_errors(entry, data))
+    yield from map(_as_condition_error, settings_errors(entry, data))
 
 
 def _errors_of(source: Source, parse: Any) -> Iterator[ConditionError]:
-    """The first error, which is what parsing ends with."""
+    """The first error, with which parsing ends."""
     try:
         parse()
     except ConfigurationError as error:
@@ -275,22 +276,22 @@ def _errors_of(source: Source, parse: Any) -> Iterator[ConditionError]:
         yield ConditionError(place, f"{error.problem}; {error.fix}")
 
 
-def _told(error: ConfigurationError) -> ConditionError:
+def _as_condition_error(error: ConfigurationError) -> ConditionError:
     return ConditionError(error.place, f"{error.problem}; {error.fix}")
 
 
-# Parts of policies and definitions that hold no condition; templates are worked out by ARM.
+# Parts of policies and definitions that hold no condition; ARM evaluates the templates.
 _SKIPPED = frozenset(
     (
         *("deployment", "description", "displayname", "exemptions", "metadata"),
         *("parameters", "source", "settings", "protectedsettings"),
     )
 )
-_WHOSE = {GROUP: "resource group", SUBSCRIPTION: "subscription"}
+_CONTAINER_NAMES = {GROUP: "resource group", SUBSCRIPTION: "subscription"}
 
 
-def warnings(data: Any) -> Iterator[ConditionError]:
-    """One for each value and place of a policy or definition file."""
+def find_warnings(data: Any) -> Iterator[ConditionError]:
+    """A warning for each value that may be unknown, at each place of a policy or definition file."""
     for place, text in places(data, skipped=_SKIPPED):
         for root, name in dict.fromkeys(external_values_in(text)):
             yield ConditionError(place, _warning(root, f"{root}().{name}" if name else f"{root}()"))
@@ -299,7 +300,7 @@ def warnings(data: Any) -> Iterator[ConditionError]:
 def _warning(root: str, value: str) -> str:
     if root in RIGHTS:
         return (
-            f"{value} is no part of a VM: it costs one read an hour for each {_WHOSE[root]}, and the identity needs"
-            f" {RIGHTS[root]}; commands on files do not know it without --around"
+            f"{value} is not part of a VM: it costs one read per hour for each {_CONTAINER_NAMES[root]}, and the"
+            f" identity needs {RIGHTS[root]}; commands that read files need --around"
         )
-    return f"{value} is not known here: where it matters, the outcome is Undetermined; write the value that you mean"
+    return f"{value} is unknown here: where it matters, the outcome is Undetermined; write its value instead"

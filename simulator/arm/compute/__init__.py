@@ -1,1 +1,1 @@
-"""Simulated virtual machines: their life, their extensions and what runs inside them."""
+"""Simulated virtual machines: their lifecycle, their extensions, and what runs inside them."""

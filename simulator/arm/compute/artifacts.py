@@ -1,4 +1,4 @@
-"""The artifact repository: which handlers exist in which versions, and on what each installs (`handlers.yaml`)."""
+"""The artifact repository: the versions of each handler, and the systems that each supports (`handlers.yaml`)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FILE = Path(__file__).with_name("handlers.yaml")
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """One published version; `systems` by architecture, None when it installs anywhere."""
+    """One published version; `systems` by architecture; None: it installs on every system."""
 
     version: str
     systems: Mapping[str, Mapping[str, tuple[str, ...]]] | None
@@ -45,7 +45,7 @@ class Handler:
 
 
 class Artifacts:
-    """Handlers by publisher and type; `newest` hides what was published after that version."""
+    """Handlers by publisher and type; `newest` hides later versions."""
 
     def __init__(self, newest: Mapping[str, str], file: Path = _FILE) -> None:
         self._newest = {handler.lower(): version for handler, version in newest.items()}
@@ -55,7 +55,7 @@ class Artifacts:
         return self._handlers.get(f"{publisher}.{type_}".lower())
 
     def resolve(self, handler: Handler, version: str, *, auto_upgrade: bool) -> Release | None:
-        """The release that a request for `major.minor` gets; with automatic upgrade the newest of that major."""
+        """The release for a request of `major.minor`; with automatic upgrade the newest of that major version."""
         wanted = _numbers(version)
         limit = _numbers(self._newest.get(handler.name.lower(), "999.999"))
         fitting = [r for r in handler.releases if _fits(_numbers(r.version), wanted, limit, auto_upgrade)]

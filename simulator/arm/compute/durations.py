@@ -1,7 +1,7 @@
-"""How long things take, in simulated seconds, drawn from what was measured in recorded traffic.
+"""Durations in simulated seconds, drawn at random from ranges that were measured in recorded traffic.
 
-Every draw has its own seeded source, named by what it is for: the same seed gives the same times, whatever else
-happens at the same time.
+Every draw has its own seeded source, named by its purpose: the same seed gives the same times, whatever happens
+concurrently.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ AGENT_SILENT = 1_524.0
 EXTENSION_SILENT = 5_400.0
 INSTALL_LIMIT = 900.0
 
-Range = tuple[float, float, float]  # low, most often, high
+Range = tuple[float, float, float]  # low, most frequent, high
 
 _RANGES: dict[str, Range] = {
     "vm-create": (35.0, 50.0, 130.0),
@@ -44,12 +44,12 @@ class Durations:
         self._ranges = {**_RANGES, **(ranges or {})}
 
     def draw(self, what: str, *about: object, handler: str = "") -> float:
-        """How long that takes; some handlers have times of their own."""
+        """A duration by its name; some handlers have their own ranges."""
         low, mode, high = self._ranges.get(_of(what, handler), self._ranges[what])
         return self.chance(what, *about).triangular(low, high, mode)
 
     def chance(self, *about: object) -> random.Random:
-        """A source of its own for one question."""
+        """The random source for one purpose."""
         return random.Random("|".join(map(str, (self._seed, *about))))
 
 

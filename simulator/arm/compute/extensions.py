@@ -1,6 +1,6 @@
-"""Writes to extensions: what is refused at once, and how an accepted write runs its course.
+"""Writes of extensions: immediate refusals, and accepted writes until their end.
 
-Three layers can fail on their own: the write (4xx), the handler in the VM (instance view) and the operation (the
+Three layers can fail independently: the write (4xx), the handler in the VM (instance view) and the operation (the
 poll's body), in this order of time.
 """
 
@@ -36,31 +36,42 @@ _PUBLIC = (
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One write of an extension, taken or refused, and the state in which it found that handler on the VM: `found` is
-    ARM's provisioning state, empty where there was none, `status` the code that the handler had reported."""
+    """One write of an extension, accepted or refused, and the state of that handler on the VM at that time."""
 
     vm: str
+    """The VM's id in lower case."""
     handler: str
+    """publisher.type"""
     principal: str
+    """Who sent the write."""
     found: str
+    """ARM's provisioning state of the extension; empty if there was no such extension."""
     status: str
+    """The code that the handler had reported; empty if it had reported nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Collision:
-    """A write of an extension that came while others were under way on its VM; `principals` are those who had sent
-    them. Whether it was refused or has preempted them is up to the simulator's options."""
+    """A write of an extension that arrived while others were under way on its VM.
+
+    The simulator's options decide whether it was refused or preempted them.
+    """
 
     vm: str
+    """The VM's id in lower case."""
     handler: str
+    """publisher.type"""
     principal: str
+    """Who sent this write."""
     under_way: tuple[str, ...]
+    """The resources of the other writes."""
     principals: frozenset[str]
+    """Who sent the other writes."""
 
 
 class Extensions:
-    """`attempts` records who asked for what, so that a test can tell a needless request from a needed one, and
-    `collisions` who came too early."""
+    """Writes of extensions. `attempts` records all of them, so that a test can recognise needless ones; `collisions`
+    records those that met another write."""
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
@@ -71,7 +82,7 @@ class Extensions:
     def put(
         self, machine: Machine, name: str, body: Mapping[str, Any], caller: Caller
     ) -> tuple[Extension, Operation, bool]:
-        """Create or replace an extension; the last value says whether it is new. The body was validated."""
+        """Create or replace an extension; the last value is whether it is new. The body has been validated."""
         properties = body["properties"]
         self.attempts.append(_attempt(machine, f"{properties['publisher']}.{properties['type']}", caller))
         self._refuse(machine, name, "Update VM")
@@ -94,7 +105,7 @@ class Extensions:
         return extension, operation
 
     def delete(self, machine: Machine, name: str, caller: Caller) -> Operation | None:
-        """Begin to remove an extension; None when there is none (204)."""
+        """Begin to remove an extension; returns None if it does not exist (204)."""
         extension = machine.extensions.get(name.lower())
         if extension is None:
             return None
@@ -115,7 +126,7 @@ class Extensions:
         return operation
 
     def installed(self, machine: Machine, spec: ExtensionSpec) -> Extension:
-        """An extension that has been on the machine for long."""
+        """Add an extension that has been on the machine for long."""
         body = spec.body(machine.location)
         extension = _new(machine, spec.name, body["properties"])
         _store(extension, body)
@@ -170,7 +181,7 @@ class Extensions:
             raise errors.artifact_not_found(publisher, type_, machine.location)
 
     def _yield_or_refuse(self, machine: Machine, name: str, handler: str, caller: Caller) -> None:
-        """A second writer is refused, or the first one's operation is preempted."""
+        """Refuse a second write, or preempt the operation of the first."""
         running = self._platform.operations.under_way(machine.id)
         if not running:
             return
@@ -218,8 +229,10 @@ def _refuse_change(named: Extension, properties: Mapping[str, Any]) -> None:
 
 
 def _conflicts(holder: Extension, properties: Mapping[str, Any]) -> bool:
-    """Going back in version, or changing automatic upgrade, of a handler that is installed (the exact rule is not
-    public; this is what the reported cases have in common)."""
+    """Whether a write lowers the version, or changes the automatic upgrade, of an installed handler.
+
+    The exact rule is not public; the reported cases have this in common.
+    """
     have, want = _version_settings(holder.properties), _version_settings(properties)
     going_back = [int(part) for part in want[0].split(".")] < [int(part) for part in have[0].split(".")]
     return holder.provisioning_state == "Succeeded" and (going_back or have[1] != want[1])

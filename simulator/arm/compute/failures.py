@@ -1,4 +1,4 @@
-"""Why an operation that was accepted fails later: the `error` object of a poll that answers HTTP 200."""
+"""Failures of accepted operations: the `error` object of a poll that answers HTTP 200."""
 
 from __future__ import annotations
 

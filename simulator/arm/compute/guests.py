@@ -1,5 +1,5 @@
-"""What runs inside a VM that came by HTTP, where nobody told: worked out of the image's name, so that `az rest` gives
-a machine that behaves. Fleets made through `VmSpec` say it themselves.
+"""The guest of a VM that was created over HTTP: derived from the image's name, so that a VM made with `az rest`
+behaves realistically. Fleets made with `VmSpec` specify their guests.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SYSTEMS = (
     ("oracle", "oracle", re.compile(r"(\d+)[._]?(\d+)?")),
     ("openlogic", "centos", re.compile(r"(\d+)[._]?(\d+)?")),
 )
-# What Windows calls itself, by what stands in the image's name; the first that is there.
+# The name that Windows reports, by a part of the image's name; the first match counts.
 _WINDOWS = (
     ("2008-r2", "Windows Server 2008 R2 Datacenter", "6.1.7601"),
     ("2012-r2", "Windows Server 2012 R2 Datacenter", "6.3.9600"),
@@ -35,7 +35,7 @@ _DEFAULT = Guest(os_name="ubuntu", os_version="22.04")
 
 
 def guest_of(body: Mapping[str, Any]) -> Guest:
-    """A guest that fits the body's image; Ubuntu 22.04 where the image tells nothing."""
+    """A guest that fits the body's image; Ubuntu 22.04 if the image's name is not known."""
     storage = (body.get("properties") or {}).get("storageProfile") or {}
     image = storage.get("imageReference") or {}
     publisher = str(image.get("publisher", "")).lower()

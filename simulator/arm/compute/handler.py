@@ -1,8 +1,8 @@
-"""What an extension handler does inside the VM: one run, decided by the true operating system, the settings and the
-VM's script, and told in the words in which real handlers tell it.
+"""One run of an extension handler inside the VM: its result follows from the VM's real operating system, the settings
+and the VM's script, with the texts of real handlers.
 
-Pure: time and texts enter, a result leaves. The order of the checks is the OMS handler's own, so that a bad
-workspace id shows at install and a bad key only at enable.
+The functions are pure. The order of the checks is the OMS handler's own: a bad workspace id fails at install, a bad key
+only at enable.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a run works on. The protected settings are in here, so it has no repr worth printing."""
+    """The input of a run. It contains the protected settings, so its repr does not show them."""
 
     handler: Handler
     release: Release
@@ -51,7 +51,7 @@ class Result:
 
 
 def natural_run(job: Job) -> HandlerRun:
-    """What this handler does on this VM without a script."""
+    """The run of this handler on this VM without a script."""
     guest = job.guest
     if not job.release.installs_on(guest.os_name, guest.os_version, guest.architecture):
         return HandlerRun(exit_code=51)
@@ -75,7 +75,7 @@ def _workspace_run(job: Job) -> HandlerRun:
 
 
 def report(job: Job, run: HandlerRun, extension: str, now: datetime) -> Result:
-    """What Azure gets to see of that run."""
+    """The report of that run to Azure."""
     if run.error is not None:
         message = str(run.error.get("message", ""))
         return Result(_status("failed/0", "Error", "Provisioning failed", message, now), _ready(), run.error)
@@ -125,7 +125,7 @@ def _command(job: Job, run: HandlerRun) -> str:
 
 
 def plugin_folder(guest: Guest, handler: Handler, version: str) -> str:
-    """Where the guest agent unpacks that version of a handler."""
+    """The folder into which the guest agent unpacks that version of a handler."""
     if guest.os_name.lower().startswith("windows"):
         return f"C:\\Packages\\Plugins\\{handler.name}\\{version}"
     return f"/var/lib/waagent/{handler.name}-{version}"

@@ -1,5 +1,5 @@
-"""The life of a virtual machine: created, updated, started, stopped, restarted, deleted; each as a long-running
-operation that takes its time and raises its event at the end.
+"""The lifecycle of a virtual machine: created, updated, started, stopped, restarted, deleted; each as a long-running
+operation that takes simulated time and raises its event at the end.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Lifecycle:
         self._platform = platform
 
     def create(self, spec: VmSpec, body: dict[str, Any], caller: Caller) -> tuple[Machine, Operation]:
-        """Begin to create what `spec` names with that body; `spec` holds the truth that no body tells."""
+        """Begin to create the VM of `spec` with that body; `spec` also has what a body cannot say."""
         machine = self.place(spec, body)
         operation = self._platform.start(machine, written(machine.id, VMS, caller, update=False), advise_wait=True)
 
@@ -41,7 +41,7 @@ class Lifecycle:
         return machine, operation
 
     def place(self, spec: VmSpec, body: dict[str, Any]) -> Machine:
-        """Put the machine down in state Creating, without operation or event."""
+        """Add the machine in state Creating, without operation or event."""
         platform = self._platform
         machine = Machine(
             spec.subscription,
@@ -59,7 +59,7 @@ class Lifecycle:
         return machine
 
     def finish(self, machine: Machine, power: Power) -> None:
-        """Make a placed machine one that has been there for long: provisioned and, if running, with its agent ready."""
+        """Turn a placed machine into one that has existed for long: provisioned and, if running, with a ready agent."""
         self._settle(machine, "Succeeded")
         machine.power = power
         self._boot(machine)
@@ -69,7 +69,7 @@ class Lifecycle:
             machine.booting, machine.agent_seen = False, machine.created
 
     def update(self, machine: Machine, change: dict[str, Any], caller: Caller) -> Operation:
-        """Change tags, plan or properties of a VM that is there."""
+        """Change tags, plan or properties of an existing VM."""
         self._refuse_if_deleting(machine, "Update VM")
         self._refuse_if_busy(machine)
         _merge(machine.body, change)
@@ -85,7 +85,7 @@ class Lifecycle:
         return operation
 
     def power(self, machine: Machine, action: str, caller: Caller) -> Operation:
-        """start, powerOff, deallocate or restart."""
+        """Begin start, powerOff, deallocate or restart."""
         self._refuse_if_deleting(machine, action)
         way, goal = {
             "start": (Power.STARTING, Power.RUNNING),
@@ -111,7 +111,7 @@ class Lifecycle:
         return operation
 
     def delete(self, machine: Machine, caller: Caller) -> Operation:
-        """Delete the VM; whatever else was under way on it is preempted."""
+        """Delete the VM; all other operations on it are preempted."""
         platform = self._platform
         under_way = platform.operations.under_way(machine.id)
         if machine.deleting:
@@ -134,7 +134,7 @@ class Lifecycle:
             self._boot(machine)
 
     def _boot(self, machine: Machine) -> None:
-        """Start the wait for the agent's first report, where the machine runs and has an agent that talks."""
+        """Start the wait for the agent's first report, if the machine runs and its agent reports."""
         platform, guest = self._platform, machine.guest
         machine.agent_at = None
         if machine.power is not Power.RUNNING or guest.agent in (Agent.SILENT, Agent.ABSENT):

@@ -1,6 +1,6 @@
 """The state of virtual machines and their extensions, and how they are found.
 
-Ids come in any spelling, so everything is kept under folded keys while the stored spelling is what answers show.
+Ids arrive in any spelling: lookups use folded keys, answers show the stored spelling.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from simulator.arm.compute.spec import Agent, Guest, HandlerRun, Power
 
 @dataclass(slots=True, eq=False)
 class Extension:
-    """One extension resource. `runs` counts the handler's runs, `attempt` the writes, so that a run that a later write
-    has overtaken can tell. Protected settings stay here: no answer, log or repr shows them."""
+    """One extension resource. `runs` counts the handler's runs, `attempt` the writes, so that a run can see whether a
+    later write has replaced it. Protected settings are in no answer, log or repr."""
 
     name: str
     location: str
@@ -43,7 +43,7 @@ class Extension:
 
 @dataclass(slots=True, eq=False)
 class Machine:
-    """One virtual machine: the body as stored, the truth inside, and where it is in its life."""
+    """One virtual machine: the stored body, its real guest, and its current state."""
 
     subscription: str
     group: str
@@ -110,7 +110,7 @@ class Machine:
 
 
 class Machines:
-    """All virtual machines, by id in any spelling, and the subscriptions and groups they live in."""
+    """All virtual machines, by id in any spelling, and their subscriptions and groups."""
 
     def __init__(self, subscriptions: Iterable[str] = ()) -> None:
         self._subscriptions = {subscription.lower() for subscription in subscriptions}
@@ -146,7 +146,7 @@ class Machines:
         )
 
     def add_group(self, subscription: str, group: str, location: str) -> str:
-        """Remember a group; the first spelling is the one that stays."""
+        """Remember a group; the first spelling is kept."""
         self._subscriptions.add(subscription.lower())
         return self._groups.setdefault(_group_key(subscription, group), (group, location))[0]
 

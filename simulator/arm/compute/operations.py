@@ -1,6 +1,6 @@
 """Long-running operations: the resource behind `Azure-AsyncOperation`.
 
-Since 2025 the poll URL is signed and about 4,700 characters long; only the exact URL that was handed out works.
+Since 2025 the poll URL is signed and about 4,700 characters long; only the exact URL of the answer works.
 A failed operation is an HTTP 200 whose body says Failed.
 """
 
@@ -25,8 +25,8 @@ _CERTIFICATE = base64.urlsafe_b64encode(secrets.token_bytes(2_900)).decode().rst
 
 @dataclass(slots=True, eq=False)
 class Operation:
-    """One accepted write; `error` only when it failed. `retry_after` (simulated seconds) is what polls advise; `result`
-    is what the operation was for, where that is no resource."""
+    """One accepted write; `error` is set if it failed. `retry_after` (simulated seconds) is the Retry-After of polls;
+    `result` is the operation's output, if it has one, such as that of a run command."""
 
     id: str
     change: Change
@@ -97,7 +97,7 @@ class Operations:
         return self._operations.get(identity.lower())
 
     def find(self, identity: str, query: str) -> Operation | None:
-        """The operation, unless it is unknown or too old. Raises ValueError when the URL was altered."""
+        """The operation; None if it is unknown or too old. Raises ValueError if the URL was altered."""
         operation = self.named(identity)
         if operation is None or (not operation.running and self._clock.seconds() - operation.ended_at > self._lifetime):
             return None

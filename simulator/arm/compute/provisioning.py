@@ -1,7 +1,7 @@
-"""An accepted extension write on its way: wait for the guest agent, let the handler run, report, end the operation.
+"""An accepted extension write: wait for the guest agent, let the handler run, report, end the operation.
 
-Whoever is silent decides how it fails: the agent after 25 minutes, the extension after 90. The handler's status
-shows in the instance view some seconds before the operation ends.
+It fails after 25 minutes if the agent does not report, after 90 if the extension does not. The handler's status is in
+the instance view some seconds before the operation ends.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from simulator.arm.platform import Platform
 
 
 class _Flight:
-    """One write under way. A flight that a later write has overtaken does nothing more."""
+    """One write under way. After a later write of the same extension it does nothing more."""
 
     def __init__(self, machine: Machine, extension: Extension, operation: Operation) -> None:
         self.machine = machine
@@ -38,12 +38,11 @@ class Provisioning:
         self._platform = platform
 
     def begin(self, machine: Machine, extension: Extension, operation: Operation) -> None:
-        """Take an accepted write on its way. If its operation is preempted, the handler's run goes on all the same and
-        may still succeed."""
+        """Begin an accepted write. If its operation is preempted, the handler's run continues and may still succeed."""
         self._await_agent(_Flight(machine, extension, operation), waited=0.0)
 
     def settle(self, machine: Machine, extension: Extension, run: HandlerRun) -> None:
-        """Leave the extension as a run of long ago left it."""
+        """Give the extension the state after a run of long ago."""
         job = self._job(machine, extension)
         if job is None:
             raise LookupError(f"{extension.handler} is not in handlers.yaml with that version: add a release there")
@@ -53,7 +52,7 @@ class Provisioning:
         extension.provisioning_state = "Failed" if result.error else "Succeeded"
 
     def _job(self, machine: Machine, extension: Extension) -> Job | None:
-        """What a run would work on; None if the artifact repository has no such version."""
+        """The input of a run; None if the artifact repository has no such version."""
         properties, artifacts = extension.properties, self._platform.artifacts
         handler = artifacts.find(extension.publisher, extension.type)
         if handler is None:
@@ -101,7 +100,7 @@ class Provisioning:
         if not flight.machine.agent_ready(self._platform.clock.seconds()):
             self._await_agent(
                 flight, waited=0.0
-            )  # stopped or restarted meanwhile: it runs again when the agent is back
+            )  # stopped or restarted meanwhile: it runs again when the agent reports
             return
         result = report(job, run, flight.extension.name, self._platform.clock.now())
         flight.extension.statuses = [dict(result.status)]
@@ -134,7 +133,7 @@ class Provisioning:
 
 
 def _next_check(machine: Machine, now: float, left: float) -> float:
-    """How long until it is worth looking at the agent again."""
+    """The time until the agent has to be checked again."""
     due = left if machine.agent_at is None else machine.agent_at - now
     return min(left, max(1.0, due if machine.agent_at is not None else 15.0))
 

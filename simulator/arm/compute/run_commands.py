@@ -1,8 +1,7 @@
 """Run commands: a script run in the VM through its guest agent, and its output as the operation's result.
 
-No shell runs here, and no PowerShell. A script that prints the end of files (`tail`, or `Get-Content -Tail` on Windows)
-gets what such a VM has in them: the logs of its extension handlers, told by how their runs went. Anything else prints
-nothing.
+No shell and no PowerShell runs. A script that prints the end of files (`tail`, or `Get-Content -Tail` on Windows) gets
+the logs of the VM's extension handlers, which follow from their runs. Any other script prints nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from simulator.arm.http import errors
 from simulator.arm.http.errors import ArmError
 from simulator.arm.platform import Platform, acted
 
-_MOST_BYTES = 4_096  # of standard output, its end
+_MOST_BYTES = 4_096  # of the end of standard output
 _COMMANDS = {"Linux": "runshellscript", "Windows": "runpowershellscript"}
 _PATH = {"Linux": re.compile(r"(/[-\w./*]+)"), "Windows": re.compile(r"'([A-Za-z]:[\\/][^']+)'")}
 _LINES = {"Linux": re.compile(r"\btail\b.*?-n\s*(\d+)"), "Windows": re.compile(r"\bGet-Content\b.*?-Tail\s+(\d+)")}
@@ -34,7 +33,7 @@ class RunCommands:
         self._platform = platform
 
     def run(self, machine: Machine, body: Mapping[str, Any], caller: Caller) -> Operation:
-        """Begin to run a script; raises what ARM refuses at once."""
+        """Begin to run a script; raises ARM's immediate refusals."""
         script = _script(machine, body)
         self._refuse(machine)
         platform = self._platform
@@ -77,7 +76,7 @@ class RunCommands:
 
 
 def _script(machine: Machine, body: Mapping[str, Any]) -> str:
-    # Inferred: that the shell of the other system is refused in these words.
+    # Inferred: the words of the refusal of the other system's shell.
     if str(body.get("commandId", "")).lower() != _COMMANDS[machine.os_type]:
         raise errors.invalid_parameter("commandId")
     script = body.get("script")
@@ -87,7 +86,7 @@ def _script(machine: Machine, body: Mapping[str, Any]) -> str:
 
 
 def _printed(machine: Machine, script: str, files: Mapping[str, str]) -> str:
-    """What is printed of the files that the script names, each below its name."""
+    """The output for the files that the script names, each below its name."""
     wanted = _PATH[machine.os_type].findall(script)
     lines = _LINES[machine.os_type].search(script)
     if lines is None and machine.os_type == "Windows":
@@ -126,8 +125,8 @@ def _component(stream: str, text: str) -> dict[str, str]:
 
 
 def _logs(machine: Machine, handler: Handler, extension: Extension) -> dict[str, str]:
-    told = (str(status["time"]) for status in extension.statuses if "time" in status)
-    moment = next(told, "")[:19].replace("-", "/").replace("T", " ")
+    times = (str(status["time"]) for status in extension.statuses if "time" in status)
+    moment = next(times, "")[:19].replace("-", "/").replace("T", " ")
     stamp = f"{moment} [{handler.name}-{extension.handler_version}]"
     log = "\n".join(f"{stamp} {line}" for line in _handler_lines(machine, handler, extension))
     if machine.os_type == "Windows":
@@ -146,7 +145,7 @@ def _handler_lines(machine: Machine, handler: Handler, extension: Extension) -> 
 
 
 def _bundle_lines(extension: Extension) -> Iterator[str]:
-    """The agent's installer is as talkative as it was: it quotes the command line that it was called with."""
+    """The log of the agent's installer, which quotes its own command line, as the real one did."""
     yield "Extracting..."
     yield "Installing OMS agent for Linux"
     workspace = extension.properties.get("settings", {}).get("workspaceId", "")

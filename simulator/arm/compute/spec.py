@@ -1,8 +1,8 @@
-"""What a person asks for when putting a virtual machine into the simulator, and what that machine truly is.
+"""The specification of a virtual machine in the simulator, and of what really runs inside it.
 
-The body of a VM says what was asked for; `Guest` says what really runs inside, which Azure learns only when the
-agent reports. `HandlerRun` scripts what an extension handler does on this VM; without a script it behaves as the
-real one would on that operating system.
+The body of a VM is the request; `Guest` is what really runs inside, which Azure learns only when the agent reports.
+`HandlerRun` scripts the runs of an extension handler on this VM; without a script it behaves like the real one on that
+operating system.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Power(StrEnum):
     DEALLOCATED = "deallocated"
 
 
-# where a machine on its way is going
+# the target of each transitional power state
 GOALS = {Power.STARTING: Power.RUNNING, Power.STOPPING: Power.STOPPED, Power.DEALLOCATING: Power.DEALLOCATED}
 
 
@@ -39,16 +39,17 @@ class Agent(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guest:
-    """The truth inside the VM. `agent_delay` is in simulated seconds after each boot; None draws one.
-    `workspace` is a workspace that an agent in this VM reports to already."""
+    """What really runs inside the VM."""
 
     os_name: str = "ubuntu"
     os_version: str = "16.04"
     architecture: str = "x64"
     agent: Agent = Agent.REPORTS
     agent_delay: float | None = None
+    """Simulated seconds from each boot to the agent's first report; None: drawn at random."""
     agent_version: str = "2.9.1.1"
     workspace: str = ""
+    """The workspace that an agent in this VM reports to already; empty without one."""
 
 
 class Ending(StrEnum):
@@ -63,8 +64,8 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandlerRun:
-    """One scripted run. `text` replaces the handler's usual words for that exit code; `error` is put verbatim as the
-    operation's error (code and message), for what the platform itself gets wrong."""
+    """One scripted run. `text` replaces the handler's usual text for that exit code; `error` is the operation's error
+    (code and message), for failures of the platform itself."""
 
     exit_code: int = 0
     operation: str = "Install"
@@ -75,13 +76,13 @@ class HandlerRun:
 
 
 def locked_package_manager(tries: int) -> tuple[HandlerRun, ...]:
-    """Fails with the package manager locked that many times, then goes well."""
+    """Runs that fail that many times with a locked package manager and then succeed."""
     return (*(HandlerRun(exit_code=55) for _ in range(tries)), HandlerRun())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtensionSpec:
-    """An extension that is there already, or that another deployer puts there."""
+    """An extension that exists already, or that another deployer installs."""
 
     name: str
     publisher: str

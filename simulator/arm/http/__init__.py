@@ -1,1 +1,1 @@
-"""The HTTP door of the simulated ARM: what it checks, counts, refuses and shows."""
+"""The HTTP side of the simulated ARM: checks, limits, refusals and answers."""

@@ -11,7 +11,7 @@ from typing import Any
 
 
 class ArmError(Exception):
-    """An error answer; `body` is what goes on the wire."""
+    """An error answer; `body` is the JSON of its body."""
 
     def __init__(
         self,
@@ -78,11 +78,11 @@ def location_required() -> ArmError:
     return ArmError(400, "LocationRequired", message, gateway=True)
 
 
-# For an extension whose location differs from its VM's no source gives the words; these are those for any resource.
-def location_conflict(name: str, stored: str, group: str, asked: str) -> ArmError:
+# No source has the words for an extension whose location differs from its VM's; these are the words for any resource.
+def location_conflict(name: str, stored: str, group: str, location: str) -> ArmError:
     message = (
         f"The resource '{name}' already exists in location '{stored}' in resource group '{group}'. "
-        f"A resource with the same name cannot be created in location '{asked}'. Please select a new resource name."
+        f"A resource with the same name cannot be created in location '{location}'. Please select a new resource name."
     )
     return ArmError(409, "InvalidResourceLocation", message, gateway=True)
 
@@ -136,7 +136,7 @@ def extension_marked_for_deletion(operation: str, extension: str) -> ArmError:
     return ArmError(409, "OperationNotAllowed", message)
 
 
-# The documented template of its neighbours, with its own reason.
+# The documented template of similar errors, with its own reason.
 def vm_generalized(operation: str, vm: str) -> ArmError:
     message = f"Operation '{operation}' is not allowed on VM '{vm}' since the VM is generalized."
     return ArmError(409, "OperationNotAllowed", message)

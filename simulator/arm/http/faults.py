@@ -1,4 +1,4 @@
-"""Scripted faults: rules that match requests and spoil their answers. The same files serve tests, demo and bench.
+"""Scripted faults: rules that match requests and change their answers. Tests, demo and bench use the same files.
 
     - vm: web-*            # VM name pattern; also method, kind (vm-get, extension-put, operation-poll, …)
       kind: extension-put
@@ -7,7 +7,7 @@
       code: InternalServerError
       message: An error occured.
 
-A rule answers in place of the simulator, or, with `after: true`, once the request has taken effect.
+A rule answers instead of the simulator, or, with `after: true`, after the request has taken effect.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Cut(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultRule:
-    """`error` holds further members of the error object (details, innererror, target …); `body` replaces the whole
-    body, as JSON or, if it is text, as it stands. `delay` is in simulated seconds and comes first."""
+    """One rule. `error` has further members of the error object (details, innererror, target …); `body` replaces the
+    whole body, as JSON or, if it is text, unchanged. `delay` is in simulated seconds and comes before the answer."""
 
     vm: str = "*"
     method: str = "*"
@@ -63,7 +63,7 @@ class FaultRule:
 
     @property
     def label(self) -> str:
-        """What it does, in two words: for counts."""
+        """The rule's effect in two words, for counts."""
         what = f"{self.status} {self.code}".strip() if self.answers else str(self.cut or "slow")
         return f"{what} after the effect" if self.after else what
 
@@ -75,7 +75,7 @@ class FaultRule:
 
 
 class Faults:
-    """The rules in force. The first rule that matches and is due decides. `injected` counts what was done, by label."""
+    """The rules in force. The first rule that matches and is due decides. `injected` counts the effects, by label."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(f"{seed}|faults")
@@ -115,7 +115,7 @@ def read_rule_file(file: Path) -> Iterable[FaultRule]:
 
 
 def read_rules(raw: object, source: str) -> Iterable[FaultRule]:
-    """Rules from loaded YAML or JSON; raises ValueError naming the rule and what to mend."""
+    """Rules from loaded YAML or JSON; raises ValueError that names the rule and the fix."""
     if not isinstance(raw, list):
         raise ValueError(f"{source}: expected a list of fault rules, found {type(raw).__name__}")
     for number, entry in enumerate(raw, start=1):

@@ -1,6 +1,6 @@
-"""Every request that came over HTTP, so that a test can say "exactly two calls for this VM".
+"""A record of all HTTP requests, so that a test can assert "exactly two calls for this VM".
 
-Neither tokens nor bodies are kept.
+It keeps no tokens and no bodies.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from simulator.arm.http.targets import Kind
 
 @dataclass(frozen=True, slots=True)
 class RecordedRequest:
-    """`vm` is the VM's id in lower case, empty if the request is about none. Status 0: the connection was cut."""
+    """`vm` is the VM's id in lower case, empty if the request is not about a VM. Status 0: the connection was cut."""
 
     at: datetime
     method: str
@@ -30,7 +30,7 @@ class RecordedRequest:
 
 
 class Requests:
-    """The record. `vm` in the questions is an id in any spelling, or a pattern of the VM's name."""
+    """The record. The argument `vm` is an id in any spelling, or a pattern of the VM's name."""
 
     def __init__(self) -> None:
         self._recorded: list[RecordedRequest] = []
@@ -58,7 +58,7 @@ class Requests:
         return len(self.select(vm=vm, kind=kind, principal=principal))
 
     def kinds(self, *, vm: str = "*") -> Counter[str]:
-        """How often each kind of request came."""
+        """The number of requests of each kind."""
         return Counter(str(r.kind) for r in self.select(vm=vm))
 
 

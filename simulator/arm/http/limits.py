@@ -1,7 +1,7 @@
-"""Token buckets of ARM and of its compute provider, with the headers that tell what is left.
+"""Token buckets of ARM and of its compute provider, with the headers that show the remaining tokens.
 
-Compute counts per resource and per subscription and region; every write to one VM, by whomever, draws on the same
-small bucket. ARM counts per subscription and principal. Numbers: facts of November 2025.
+Compute counts per resource and per subscription and region; all writes to one VM, whoever sends them, take tokens of
+the same small bucket. ARM counts per subscription and principal. The numbers are those of November 2025.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _ARM = {"reads": Rate(1_500, 250), "writes": Rate(600, 200), "deletes": Rate(600
 
 
 def write_buckets() -> tuple[Rate, Rate]:
-    """What all extension writes to one subscription's VMs draw on: Compute's bucket and ARM's."""
+    """The buckets of all extension writes to one subscription's VMs: Compute's and ARM's."""
     return _COMPUTE["UpdateVM"][1], _ARM["writes"]
 
 
@@ -55,13 +55,13 @@ class Bucket:
         return self.tokens
 
     def wait(self, now: float, cost: float) -> float:
-        """Seconds until that many tokens are there."""
+        """Seconds until the bucket has that many tokens."""
         return max(0.0, cost - self.left(now)) * 60 / self.rate.refill
 
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """What one request draws on: the ARM bucket, and compute's buckets of one group, if compute answers it."""
+    """The buckets of one request: ARM's, and compute's buckets of one group if compute answers it."""
 
     subscription: str
     principal: str
@@ -79,7 +79,7 @@ class Limits:
         self._buckets: dict[tuple[str, ...], Bucket] = {}
 
     def take(self, draw: Draw) -> dict[str, str]:
-        """Draw the tokens and answer with the headers; raises the 429 when a bucket is empty."""
+        """Take the tokens and return the headers; raises the 429 if a bucket is empty."""
         if not self._options.limits:
             return {}
         now = self._clock.seconds()
@@ -96,7 +96,7 @@ class Limits:
         return self._headers(draw, arm, compute, now)
 
     def drain(self, draw: Draw) -> None:
-        """Somebody else's load: take what there is, without an answer."""
+        """Take tokens for somebody else's requests, as many as there are."""
         now = self._clock.seconds()
         for bucket in self._compute(draw).values():
             bucket.tokens = max(0.0, bucket.left(now) - draw.cost)
@@ -143,9 +143,9 @@ class Limits:
         return ArmError(429, "SubscriptionRequestsThrottled", message, gateway=True, headers=headers)
 
     def _compute_throttled(self, name: str, bucket: Bucket, wait: float) -> ArmError:
-        told = self._options.throttle_wait
-        seconds = 0 if told is ThrottleWait.ZERO else self._whole(wait)
-        says = told in (ThrottleWait.RETRY_AFTER, ThrottleWait.ZERO)
+        form = self._options.throttle_wait
+        seconds = 0 if form is ThrottleWait.ZERO else self._whole(wait)
+        says = form in (ThrottleWait.RETRY_AFTER, ThrottleWait.ZERO)
         detail = {"code": "TooManyRequests", "target": name, "message": self._measured(name, bucket, seconds)}
         return ArmError(
             429,
@@ -158,11 +158,11 @@ class Limits:
 
     def _measured(self, name: str, bucket: Bucket, seconds: int) -> str:
         now = self._clock.now()
-        told: dict[str, Any] = {"operationGroup": name, "startTime": (now - timedelta(minutes=1)).isoformat()}
+        detail: dict[str, Any] = {"operationGroup": name, "startTime": (now - timedelta(minutes=1)).isoformat()}
         if self._options.throttle_wait is not ThrottleWait.UNSAID:
-            told["endTime"] = (now + timedelta(seconds=seconds)).isoformat()
+            detail["endTime"] = (now + timedelta(seconds=seconds)).isoformat()
         allowed = int(bucket.rate.capacity)
-        return json.dumps(told | {"allowedRequestCount": allowed, "measuredRequestCount": allowed + 1})
+        return json.dumps(detail | {"allowedRequestCount": allowed, "measuredRequestCount": allowed + 1})
 
     def _whole(self, wait: float) -> int:
         """The wait in real whole seconds, at least one."""

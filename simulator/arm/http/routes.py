@@ -1,4 +1,4 @@
-"""What each kind of request does: from a checked request to an answer, by calling the parts that hold the state."""
+"""Handles each kind of checked request by calling the parts that hold the state."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class Routes:
         return self._accepted(exchange, 201 if new else 200, operation, views.vm_body(machine, self._platform.clock))
 
     def _write_vm(self, target: Target, raw: Mapping[str, Any], caller: Caller) -> tuple[Machine, Operation, bool]:
-        """Create or update a VM; the last value says whether it is new."""
+        """Create or update a VM; the last value is whether it is new."""
         stored = self._platform.machines.find(target.vm_id)
         body = check_vm(raw, stored)
         if stored is not None:
@@ -161,8 +161,8 @@ class Routes:
         return Answer(200, {"value": items} | ({"nextLink": link} if link else {}))
 
     def _page(self, exchange: Exchange, machines: list[Machine]) -> tuple[list[Machine], str]:
-        """A page and the opaque link to the next. It continues after a key, not at a number, because machines vanish
-        between pages."""
+        """A page and the opaque link to the next. It continues after a key, not at a number, because machines are
+        deleted between pages."""
         token = exchange.query.get("$skiptoken")
         if token is not None and token not in self._pages:
             raise ArmError(
@@ -209,7 +209,7 @@ class Routes:
         try:
             operation = self._platform.operations.find(exchange.target.names["operation"], exchange.raw_query)
         except ValueError:
-            message = "The operation URL was altered."  # invented: no source tells ARM's words
+            message = "The operation URL was altered."  # invented: no source has ARM's words
             raise ArmError(403, "InvalidOperationUrl", message) from None
         if operation is None:
             raise errors.entity_not_found()
@@ -240,7 +240,7 @@ class Routes:
         return Answer(200, self._surroundings.get_subscription(exchange.target))
 
     def _put_resource(self, resource_id: str, body: Mapping[str, Any], caller: Caller) -> Operation:
-        """A resource of a deployment, as its own PUT would put it."""
+        """Put a resource of a deployment, like its own PUT."""
         target = read_target("PUT", resource_id)
         if target.kind is Kind.VM_PUT:
             return self._write_vm(target, body, caller)[1]
@@ -279,7 +279,7 @@ class Routes:
 
     @staticmethod
     def _accepted(exchange: Exchange, status: int, operation: Operation, body: Any = None) -> Answer:
-        """An accepted write. Only answers without a body carry a Location, and none tells how long to wait."""
+        """The answer to an accepted write. Only answers without a body have a Location, and none has a Retry-After."""
         url = exchange.origin + operation.url
         headers = {"Azure-AsyncOperation": url, "Azure-AsyncNotification": "Enabled", "x-ms-request-id": operation.id}
         return Answer(status, body, headers | ({"Location": f"{url}&monitor=true"} if body is None else {}))

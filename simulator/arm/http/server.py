@@ -1,5 +1,5 @@
-"""The HTTP door of ARM: in the order in which ARM does it, authenticate, check the version, the rights and the state
-of the scope, count against the limits, and only then act. Faults come between, every request is recorded.
+"""The HTTP server of ARM. In ARM's order it authenticates, checks the version, the rights and the state of the scope,
+applies the limits, and only then acts. Scripted faults apply, and every request is recorded.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _GROUPS = {
 
 @dataclass(slots=True)
 class _Work:
-    """What is learned of one request on its way, for the record and for the common headers."""
+    """What is known of one request, for the record and for the common headers."""
 
     target: Target
     correlation: str
@@ -50,7 +50,7 @@ class _Work:
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """Everything a request passes through."""
+    """Handles requests."""
 
     platform: Platform
     routes: Routes
@@ -68,7 +68,7 @@ class Door:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         target = read_target(request.method, request.path)
         correlation = request.headers.get("x-ms-correlation-request-id") or str(uuid.uuid4())
-        visit = _Work(target, correlation)
+        work = _Work(target, correlation)
         fault = self.faults.pick(target, request.method)
         if fault is not None:
             await self.platform.clock.sleep(fault.delay)
@@ -76,23 +76,23 @@ class Door:
             answer = _spoiled(fault)
         else:
             try:
-                answer = await self._answer(request, visit)
-            except ConnectionResetError:  # who asked died in the middle of the request, so that nothing was asked
+                answer = await self._answer(request, work)
+            except ConnectionResetError:  # the client died while sending, so there is no request
                 return web.Response(status=500)
             if fault is not None and fault.after and fault.answers:
                 answer = _spoiled(fault)
-        return await self._send(request, visit, answer, fault.cut if fault else None)
+        return await self._send(request, work, answer, fault.cut if fault else None)
 
-    async def _answer(self, request: web.Request, visit: _Work) -> Answer:
+    async def _answer(self, request: web.Request, work: _Work) -> Answer:
         try:
-            exchange = await self._admit(request, visit)
+            exchange = await self._admit(request, work)
             return self.routes.answer(exchange)
         except ArmError as refusal:
             return Answer(refusal.status, refusal.body, refusal.headers)
 
-    async def _admit(self, request: web.Request, visit: _Work) -> Exchange:
-        target, version = visit.target, request.query.get("api-version")
-        visit.principal = self.tokens.verify(request.headers.get("Authorization"))
+    async def _admit(self, request: web.Request, work: _Work) -> Exchange:
+        target, version = work.target, request.query.get("api-version")
+        work.principal = self.tokens.verify(request.headers.get("Authorization"))
         if target.kind is Kind.UNKNOWN:
             check_version(target.type, version or "2024-11-01")
             raise no_such_route(target, request.method, request.path, version or "")
@@ -100,42 +100,42 @@ class Door:
         if target.subscription and not self.platform.machines.knows(target.subscription):
             raise subscription_not_found(target.subscription)
         body = await _read_body(request, target)
-        self.scopes.check(target, request.method, visit.principal, body)
-        if target.kind is not Kind.GRAPH_QUERY:  # that one has a quota of its own
-            visit.headers = self.limits.take(self._draw(request, visit))
+        self.scopes.check(target, request.method, work.principal, body)
+        if target.kind is not Kind.GRAPH_QUERY:  # Resource Graph has its own quota
+            work.headers = self.limits.take(self._draw(request, work))
         origin = f"{request.scheme}://{request.host}"
         url = f"{origin}{request.raw_path}"
         caller = Caller(
-            visit.principal,
+            work.principal,
             method=request.method,
             url=url,
             address=request.remote or "",
-            correlation=visit.correlation,
+            correlation=work.correlation,
         )
         return Exchange(target, caller, request.query, request.rel_url.raw_query_string, origin, body)
 
-    def _draw(self, request: web.Request, visit: _Work) -> Draw:
-        target = visit.target
+    def _draw(self, request: web.Request, work: _Work) -> Draw:
+        target = work.target
         machine = self.platform.machines.find(target.vm_id)
         arm = {"GET": "reads", "HEAD": "reads", "DELETE": "deletes"}.get(request.method, "writes")
         region = machine.location if machine else target.names.get("region", "")
         group = _GROUPS.get(target.kind, "")
-        return Draw(target.subscription, visit.principal, arm, region, group, self._about(target))
+        return Draw(target.subscription, work.principal, arm, region, group, self._about(target))
 
     def _about(self, target: Target) -> str:
-        """The VM that a request is about; for a poll, the one that its operation works on."""
+        """The VM that a request is about; for a poll, the VM of its operation."""
         if target.kind is not Kind.OPERATION_POLL:
             return target.vm_id
         operation = self.platform.operations.named(target.names["operation"])
         return "" if operation is None else operation.change.resource_id.partition("/extensions/")[0]
 
-    async def _send(self, request: web.Request, visit: _Work, answer: Answer, cut: Cut | None) -> web.StreamResponse:
+    async def _send(self, request: web.Request, work: _Work, answer: Answer, cut: Cut | None) -> web.StreamResponse:
         reset = cut is Cut.RESET
-        self._record(request, visit, 0 if reset else answer.status)
+        self._record(request, work, 0 if reset else answer.status)
         if reset and request.transport is not None:
             request.transport.abort()
             return web.Response(status=500)
-        headers = _common_headers(visit) | visit.headers | dict(answer.headers)
+        headers = _common_headers(work) | work.headers | dict(answer.headers)
         body = _encoded(answer.body)
         if body and not isinstance(answer.body, str):
             headers.setdefault("Content-Type", "application/json; charset=utf-8")
@@ -143,18 +143,18 @@ class Door:
             return await _send_half(request, answer.status, headers, body)
         return web.Response(status=answer.status, headers=headers, body=body)
 
-    def _record(self, request: web.Request, visit: _Work, status: int) -> None:
+    def _record(self, request: web.Request, work: _Work, status: int) -> None:
         self.requests.add(
             RecordedRequest(
                 self.platform.clock.now(),
                 request.method,
-                visit.target.kind,
-                self._about(visit.target).lower(),
+                work.target.kind,
+                self._about(work.target).lower(),
                 request.path,
                 status,
-                visit.principal,
+                work.principal,
                 request.headers.get("User-Agent", ""),
-                visit.correlation,
+                work.correlation,
             )
         )
 
@@ -169,14 +169,14 @@ def _spoiled(fault: FaultRule) -> Answer:
     return Answer(fault.status or 0, fault.content() if fault.answers else None, fault.headers)
 
 
-def _common_headers(visit: _Work) -> dict[str, str]:
+def _common_headers(work: _Work) -> dict[str, str]:
     return {
         "Cache-Control": "no-cache",
         "Pragma": "no-cache",
         "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
         "X-Content-Type-Options": "nosniff",
         "x-ms-request-id": str(uuid.uuid4()),
-        "x-ms-correlation-request-id": visit.correlation,
+        "x-ms-correlation-request-id": work.correlation,
         "x-ms-routing-request-id": f"SIMULATOR:{uuid.uuid4()}",
     }
 
@@ -188,7 +188,7 @@ def _encoded(body: Any) -> bytes:
 
 
 async def _send_half(request: web.Request, status: int, headers: Mapping[str, str], body: bytes) -> web.StreamResponse:
-    """Promise the whole body and hang up in the middle of it."""
+    """Announce the length of the whole body, and close the connection in the middle of it."""
     response = web.StreamResponse(status=status, headers=headers)
     response.content_length = len(body)
     await response.prepare(request)

@@ -13,7 +13,7 @@ from simulator.arm.http.versions import supported
 
 
 class Kind(StrEnum):
-    """What is asked for; requests are counted under these names."""
+    """The kinds of requests; requests are counted under these names."""
 
     VM_GET = "vm-get"
     VM_PUT = "vm-put"
@@ -59,7 +59,7 @@ class Target:
 
     @property
     def vm_id(self) -> str:
-        """The id of the VM in question, as spelled; empty if there is none."""
+        """The id of the VM of the request, as spelled; empty without one."""
         if "vm" not in self.names:
             return ""
         scope = f"/subscriptions/{self.subscription}/resourceGroups/{self.names['group']}"
@@ -109,7 +109,7 @@ _ROUTES: tuple[tuple[str, str, dict[str, Kind]], ...] = (
 )
 
 
-# what is asked of the whole tenant, by path
+# requests to the whole tenant, by path
 _TENANT = {
     "/subscriptions": ("subscriptions", {"GET": Kind.SUBSCRIPTION_LIST}),
     "/providers/microsoft.resourcegraph/resources": ("resourceGraph", {"POST": Kind.GRAPH_QUERY}),
@@ -125,7 +125,7 @@ _PATTERNS = tuple((type_, _pattern(path), kinds) for type_, path, kinds in _ROUT
 
 
 def read_target(method: str, path: str) -> Target:
-    """The target of a request; its kind is UNKNOWN for what is not simulated."""
+    """The target of a request; its kind is UNKNOWN if it is not simulated."""
     for type_, pattern, kinds in _PATTERNS:
         if match := pattern.fullmatch(path):
             names = match.groupdict()
@@ -138,7 +138,7 @@ def read_target(method: str, path: str) -> Target:
 
 
 def no_such_route(target: Target, method: str, path: str, api_version: str) -> ArmError:
-    """What ARM says to a path that leads nowhere, or to a method that a resource does not have."""
+    """ARM's refusal of an unknown path, or of a method that a resource does not have."""
     if target.type:  # invented words, as for a path without any provider
         message = f"The requested resource does not support http method '{method}'."
         return ArmError(405, "MethodNotAllowed", message)
@@ -156,7 +156,7 @@ def no_such_route(target: Target, method: str, path: str, api_version: str) -> A
 
 
 def missing_vm(target: Target) -> ArmError:
-    """A VM that is not there, as it looks to a request for the VM or for what hangs below it."""
+    """ARM's error for a missing VM, for a request to the VM or to a resource below it."""
     if target.type == "virtualMachines":
         path = f"Microsoft.Compute/virtualMachines/{target.names['vm']}"
         return errors.resource_not_found(path, target.names["group"])

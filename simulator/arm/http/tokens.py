@@ -1,6 +1,6 @@
 """Tokens of the managed identity: issued at the App Service endpoint, checked by ARM.
 
-They are random, live in memory only and appear in no log, repr or error text.
+Tokens are random, are kept in memory only, and appear in no log, repr or error text.
 """
 
 from __future__ import annotations
@@ -50,18 +50,18 @@ class Tokens:
         return Token(value, expires)
 
     def accepts(self, value: str, audience: str) -> bool:
-        """Whether a token is good for another service of the laptop, such as an Event Grid topic."""
+        """Whether a token is valid for another service of the laptop, such as an Event Grid topic."""
         grant = self._grants.get(value)
         return grant is not None and grant.expires > self._clock.now() and grant.audience == audience.rstrip("/")
 
     def expire_all(self) -> None:
-        """Every token issued so far has run out a moment ago."""
+        """Expire all tokens issued so far."""
         ended = self._clock.now() - timedelta(seconds=1)
         for value, grant in self._grants.items():
             self._grants[value] = _Grant(grant.principal, grant.audience, grant.tenant, ended)
 
     def verify(self, authorization: str | None) -> str:
-        """The principal that the header speaks for; raises ARM's 401 otherwise."""
+        """The principal of the header's token; raises ARM's 401 for a bad token."""
         if not authorization:
             reason = "Authentication failed. The 'Authorization' header is missing."
             raise self._refusal("AuthenticationFailed", reason, "missing 'Authorization' header")
@@ -110,7 +110,7 @@ class Tokens:
 
 
 class IdentityEndpoint:
-    """The endpoint behind `IDENTITY_ENDPOINT`, with the secret that `IDENTITY_HEADER` holds."""
+    """The endpoint behind `IDENTITY_ENDPOINT`, with the secret in `IDENTITY_HEADER`."""
 
     def __init__(self, tokens: Tokens, options: Options) -> None:
         self.header = secrets.token_hex(16)

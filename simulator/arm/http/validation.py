@@ -1,6 +1,6 @@
-"""What ARM demands of the bodies of writes: camelCase, the right nesting, a location, read-only properties ignored.
+"""ARM's requirements for the bodies of writes: camelCase, the right nesting, a location, read-only properties ignored.
 
-A body with snake_case or flat keys must not work here, because it does not work there.
+A body with snake_case or flat keys must not work here, because it does not work in Azure.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _READ_ONLY = {"vmId", "timeCreated", "provisioningState", "instanceView"}
 
 
 def parse_object(text: bytes) -> dict[str, Any]:
-    """The JSON object that a request brings."""
+    """The JSON object of a request's body."""
     try:
         body = json.loads(text or b"{}")
     except ValueError as problem:
@@ -52,7 +52,7 @@ def parse_body(text: bytes) -> dict[str, Any]:
 
 
 def check_extension(body: Mapping[str, Any], machine: Machine, name: str, *, patch: bool = False) -> None:
-    """Raise what ARM says to an extension body that it does not take."""
+    """Raise ARM's refusal of a bad extension body."""
     properties = body.get("properties", {})
     for member in properties:
         if member not in _EXTENSION:
@@ -73,7 +73,7 @@ def check_extension(body: Mapping[str, Any], machine: Machine, name: str, *, pat
 
 
 def check_vm(body: Mapping[str, Any], stored: Machine | None) -> dict[str, Any]:
-    """The part of a VM body that is stored; raises what ARM says to one that it does not take."""
+    """The part of a VM body that is stored; raises ARM's refusal of a bad one."""
     properties = body.get("properties", {})
     location = body.get("location")
     if stored is None and not location:

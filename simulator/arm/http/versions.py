@@ -1,4 +1,4 @@
-"""api-versions by resource type: one client sends several, and what a type does not know is refused."""
+"""api-versions by resource type: one client sends several, and a type refuses versions that it does not know."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def supported(type_: str) -> list[str]:
 
 
 def check_version(type_: str, version: str | None) -> None:
-    """Raise what ARM says to a missing, malformed or unknown api-version."""
+    """Raise ARM's refusal of a missing, malformed or unknown api-version."""
     if not version:
         message = "The api-version query parameter (?api-version=) is required for all requests."
         raise ArmError(400, "MissingApiVersionParameter", message, gateway=True)

@@ -1,7 +1,7 @@
 """The bodies of answers: virtual machines, their instance view, extensions, lists.
 
-A single GET is rich, a list is poor, and a subscription's list spells the resource group in capitals; that is how
-Azure does it. No field is invented: tests hold every key against the SDK's own models.
+As in Azure, a single GET has more fields than a list, and a subscription's list spells the resource group in capitals.
+No field is invented: tests compare every key with the SDK's own models.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def extension_body(machine: Machine, extension: Extension, *, expanded: bool = F
 
 
 def extension_view(extension: Extension) -> dict[str, Any]:
-    """What the agent said of one extension; only its name until the agent has said something."""
+    """The agent's report on one extension; only its name before the first report."""
     if not extension.handler_version:
         return {"name": extension.name}
     return {

@@ -57,7 +57,7 @@ def test_a_person_shows_and_resumes_a_policy(
     assert main(["policy", "resume", *options]) == 0
     assert f"policy {name} is stopped since" in capsys.readouterr().out
     assert main(["policy", "resume", name, *options]) == 0
-    assert "goes on; it was stopped by web01: the handler failed" in capsys.readouterr().out
+    assert "is resumed; it was stopped by web01: the handler failed" in capsys.readouterr().out
     assert main(["policy", "resume", name, *options]) == 1
 
 

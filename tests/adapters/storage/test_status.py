@@ -16,7 +16,7 @@ from rich.console import Console
 from onboarding.application.notifications import EventRef
 from onboarding.azure.storage.storage_clients import onboarding_table
 from onboarding.azure.storage.table_ledger import TableLedger
-from onboarding.cli.machines.status_output import TableWriter
+from onboarding.cli.machines.status_output import RowTableWriter
 from onboarding.cli.main import main
 from onboarding.domain.reconcile.row import Outcome, Row
 from onboarding.domain.resource_id import VmId
@@ -109,7 +109,7 @@ def test_totals_for_machines(status: Status) -> None:
 
 def test_many_rows_are_shown_a_page_at_a_time() -> None:
     shown = StringIO()
-    table = TableWriter(Console(file=shown, width=120))
+    table = RowTableWriter(Console(file=shown, width=120))
     rows = [final(new_vm(f"vm-{number:04}")) for number in range(1100)]
 
     for row in rows[:501]:
@@ -179,7 +179,7 @@ def test_the_history_of_a_vm_begins_with_its_first_line(status: Status) -> None:
     heading, _, first, second, third, *_ = out.splitlines()
     assert heading == str(FAILED)
     assert first.split()[:6] == ["2026-11-20", "09:14:07", "+00:00:00", "event", "33333333", "Waiting"]
-    assert second.split()[:6] == ["2026-11-20", "10:14:07", "+01:00:00", "timed", "look", "Waiting"]
+    assert second.split()[:6] == ["2026-11-20", "10:14:07", "+01:00:00", "scheduled", "check", "Waiting"]
     assert third.split()[:7] == ["2026-11-21", "11:14:07", "+1d", "02:00:00", "event", "44444444", "Failed"]
 
 

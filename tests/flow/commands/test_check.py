@@ -54,13 +54,13 @@ def test_the_table_says_why_and_counts(capsys: pytest.CaptureFixture[str]) -> No
     assert "\x1b" not in out
 
 
-def test_a_guest_report_can_be_asked(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_report_of_a_guest_agent_can_be_checked(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--os-name", "centos", "--os-version", "7.9.2009", "--format", "json"]) == 0
     [answer] = _json(capsys)
     assert (answer["distribution"], answer["version"], answer["witness"]) == ("centos", "7.9", "guest agent")
 
 
-def test_another_table_can_be_asked() -> None:
+def test_another_support_table_can_be_used() -> None:
     assert main(["check", "--image", OLD, "--support-table", "2023-11"]) == 0
 
 
@@ -137,7 +137,7 @@ def test_json_keeps_the_items_own_keys_and_the_images_version(
 
 
 @pytest.mark.parametrize(
-    ("told", "architecture", "verdict"),
+    ("given", "architecture", "verdict"),
     [
         ("Arm64", "arm64", "unsupported"),
         ("x64", "x86_64", "supported"),
@@ -146,14 +146,14 @@ def test_json_keeps_the_items_own_keys_and_the_images_version(
     ],
 )
 def test_an_image_lists_architecture_counts(
-    told: object, architecture: str | None, verdict: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    given: object, architecture: str | None, verdict: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main(["check", _file(tmp_path, json.dumps({**_image(GOOD), "architecture": told})), "--format", "json"])
+    main(["check", _file(tmp_path, json.dumps({**_image(GOOD), "architecture": given})), "--format", "json"])
     [answer] = _json(capsys)
     assert (answer["architecture"], answer["verdict"]) == (architecture, verdict)
 
 
-def test_a_whole_vm_uses_every_witness(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_whole_vm_uses_every_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     vm = {
         "id": "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/web",
         "properties": {
@@ -165,10 +165,10 @@ def test_a_whole_vm_uses_every_witness(tmp_path: Path, capsys: pytest.CaptureFix
     assert "Ubuntu 18.04" in capsys.readouterr().out
 
 
-def test_an_override_file_teaches_an_image(tmp_path: Path) -> None:
-    taught = tmp_path / "mine.yaml"
-    taught.write_text('images: [{match: "fortinet:*", distribution: centos, version: "7"}]')
-    assert main(["check", "--image", MUTE, "--overrides", str(taught)]) == 0
+def test_an_override_file_names_the_os_of_an_image(tmp_path: Path) -> None:
+    overrides = tmp_path / "mine.yaml"
+    overrides.write_text('images: [{match: "fortinet:*", distribution: centos, version: "7"}]')
+    assert main(["check", "--image", MUTE, "--overrides", str(overrides)]) == 0
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_an_override_file_teaches_an_image(tmp_path: Path) -> None:
         ("[" * 100_000, "is no JSON"),
     ],
 )
-def test_input_that_holds_nothing_to_answer_is_bad(
+def test_input_without_any_image_is_bad_input(
     text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["check", _file(tmp_path, text)]) == 2
@@ -213,7 +213,7 @@ _BAD_LINES = [
 
 
 @pytest.mark.parametrize(("text", "message"), _BAD_LINES)
-def test_a_bad_line_is_answered_with_an_error_and_the_rest_is_read(
+def test_a_bad_line_gets_an_error_and_the_rest_is_read(
     text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["check", _file(tmp_path, text), "--format", "json"]) == 1
@@ -225,7 +225,9 @@ def test_a_bad_line_is_answered_with_an_error_and_the_rest_is_read(
     assert set(FIELDS) <= set(failed)
 
 
-def test_each_format_shows_the_error_where_the_line_stood(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_format_shows_the_error_in_the_place_of_the_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = _file(tmp_path, f"{GOOD}\nnon\x1bsense\n=1+1\n{GOOD}\n")
     assert main(["check", path, "--format", "csv"]) == 1
     out = capsys.readouterr().out
@@ -304,12 +306,12 @@ def test_bad_arguments_are_named(arguments: list[str], message: str, capsys: pyt
     assert message in capsys.readouterr().err
 
 
-def test_names_of_others_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_control_characters_in_names_do_not_reach_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     main(["check", "--image", "a\x1b[31m:b:c"])
     assert "\x1b" not in capsys.readouterr().out
 
 
-def test_the_http_door_gives_the_same_answer() -> None:
+def test_the_http_endpoint_gives_the_same_answer() -> None:
     catalogue = load_catalogue()
     body = check_query({"image": OLD, "supportTable": "2023-11"}, catalogue)
     assert body["verdict"] == "supported"
@@ -327,7 +329,7 @@ def test_the_page_of_supported_images_is_current() -> None:
     assert main(["document", str(page), "--check"]) == 0
 
 
-def test_the_page_is_brought_up_to_date(tmp_path: Path) -> None:
+def test_the_page_is_updated(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("<!-- begin: tables -->\nold\n<!-- end: tables -->\n")
     assert main(["document", str(page), "--check"]) == 1
@@ -336,7 +338,7 @@ def test_the_page_is_brought_up_to_date(tmp_path: Path) -> None:
     assert "oms-agent-linux" in page.read_text()
 
 
-# The peak is asked of the child itself: what the parent sees includes the parent's own size at the fork.
+# The child reports its own peak: the value that the parent sees includes the size of the parent at the fork.
 _MEASURED = """
 import sys
 from onboarding.cli.main import main
@@ -349,7 +351,7 @@ sys.exit(code)
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is read from /proc")
 @pytest.mark.parametrize("form", ["urns", "lines", "array"])
-def test_a_hundred_thousand_take_little_memory(form: str, tmp_path: Path) -> None:
+def test_a_hundred_thousand_images_take_little_memory(form: str, tmp_path: Path) -> None:
     urns = [f"Canonical:UbuntuServer:1{n % 8}.04-LTS:{n}" if n % 5 else f"maker{n}:offer:sku:1" for n in range(100_000)]
     texts = {
         "urns": lambda: "\n".join(urns),

@@ -1,4 +1,4 @@
-"""`onboard compare`: two tellers counted against labels, from files to the page."""
+"""`onboard compare`: two ways to identify an OS are counted against labels, from files to the page."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _section(out: str, table: str) -> dict[str, str]:
     return {row[0]: row[1] for row in rows if len(row) == 2}
 
 
-def test_both_are_counted_against_each_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_both_methods_are_counted_against_each_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", *_files(tmp_path, _labels())]) == 0
     out = capsys.readouterr().out
     old = _section(out, "2017-04")

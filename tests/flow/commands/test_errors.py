@@ -1,4 +1,4 @@
-"""`onboard errors`: the document's code table, and what later editions made of it."""
+"""`onboard errors`: the table of exit codes of the document, and the changes of later editions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from onboarding.cli.main import main
 
-# The document's table, word for word. A code without a possible action has none there either.
+# The table of the document, word for word. It gives no action for some codes.
 DOCUMENT = {
     2: ("Invalid option provided to the shell bundle", None),
     3: ("No option provided to the shell bundle", None),
@@ -50,20 +50,20 @@ def test_the_documents_meaning_and_action_come_first(code: int, capsys: pytest.C
     assert (first["meaning"], first["action"]) == DOCUMENT[code]
 
 
-def test_the_document_knows_no_other_code(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_document_has_no_other_code(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["errors", "--format", "json"]) == 0
-    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [item["code"] for item in told if item["editions"][0]["date"] == "2017-04-26"] == list(DOCUMENT)
-    assert [item["code"] for item in told] == sorted(item["code"] for item in told)
+    output = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [item["code"] for item in output if item["editions"][0]["date"] == "2017-04-26"] == list(DOCUMENT)
+    assert [item["code"] for item in output] == sorted(item["code"] for item in output)
 
 
-def test_later_editions_stand_beside_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_later_editions_are_shown_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["errors", "60"]) == 0
     out = capsys.readouterr().out
     assert out.index("Unsupported version of OpenSSL") < out.index("2024-03-01, from 1.13") < out.index("Python is mis")
 
 
-def test_the_whole_table_is_for_reading(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_whole_table_is_printed_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["errors"]) == 0
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines()[:-6])) <= 120
@@ -71,8 +71,8 @@ def test_the_whole_table_is_for_reading(capsys: pytest.CaptureFixture[str]) -> N
 
 
 @pytest.mark.parametrize("arguments", [["7000"], ["10", "--extension", "nobody"]])
-def test_what_is_not_known_is_said(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_code_is_reported(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["errors", *arguments]) == 2
-    told = capsys.readouterr()
-    assert arguments[-1] in told.err
-    assert not told.out
+    output = capsys.readouterr()
+    assert arguments[-1] in output.err
+    assert not output.out

@@ -1,4 +1,4 @@
-"""`onboard install` and `retry` over the line: what they print, and what their exit code says."""
+"""`onboard install` and `retry`: what they print, and their exit codes."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def arguments(*given: str) -> argparse.Namespace:
 
 
 async def installed(world: World, *given: str, vms: tuple[VmId, ...]) -> int:
-    return await install.ask(arguments("install", "--interval", "0", *given), world.requests, vms)
+    return await install.run_requests(arguments("install", "--interval", "0", *given), world.requests, vms)
 
 
-async def test_zero_says_that_all_are_onboarded(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_exit_code_0_means_that_all_are_onboarded(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     vm = world.add()
     world.arm.after_put = lambda: _at_once(world, vm)
     assert await installed(world, vms=(vm,)) == 0
-    told = capsys.readouterr()
-    assert "Installed" in told.out
-    assert "web01: Requested" in told.err or "web01: Installed" in told.err
+    output = capsys.readouterr()
+    assert "Installed" in output.out
+    assert "web01: Requested" in output.err or "web01: Installed" in output.err
 
 
 async def _at_once(world: World, vm: VmId) -> None:
@@ -51,7 +51,7 @@ async def _at_once(world: World, vm: VmId) -> None:
     ("given", "code"),
     [(("--no-wait",), 3), (("--timeout", "0.05"), 3)],
 )
-async def test_three_says_that_some_are_on_their_way(world: World, given: tuple[str, ...], code: int) -> None:
+async def test_exit_code_3_means_that_some_are_not_finished(world: World, given: tuple[str, ...], code: int) -> None:
     assert await installed(world, *given, vms=(world.add(),)) == code
 
 
@@ -63,7 +63,7 @@ async def test_three_says_that_some_are_on_their_way(world: World, given: tuple[
         ({"image": CUSTOM}, "Undetermined"),
     ],
 )
-async def test_one_says_that_some_are_refused_and_why(
+async def test_exit_code_1_means_that_some_are_refused(
     world: World, changes: dict[str, Any], says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good, bad = world.add("good"), world.add("bad", **changes)
@@ -78,7 +78,7 @@ async def test_a_vm_that_is_not_there_is_named(world: World, capsys: pytest.Capt
     assert "nobody: ARM said 404 ResourceNotFound" in capsys.readouterr().err
 
 
-async def test_a_dry_run_says_what_would_be(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_dry_run_shows_what_would_be_done(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     assert await installed(world, "--dry-run", vms=(world.add("a"),)) == 0
     assert await installed(world, "--dry-run", vms=(world.add("a"), world.add("b", image=BIONIC))) == 1
     out = capsys.readouterr().out
@@ -87,7 +87,9 @@ async def test_a_dry_run_says_what_would_be(world: World, capsys: pytest.Capture
     assert not world.ledger.rows
 
 
-async def test_the_equal_az_command_is_the_documents(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_the_equivalent_az_command_is_that_of_the_document(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert await installed(world, "--dry-run", "--show-az", vms=(world.add(),)) == 0
     out = capsys.readouterr().out
     assert WORKSPACE_KEY not in out
@@ -104,14 +106,14 @@ async def test_the_equal_az_command_is_the_documents(world: World, capsys: pytes
     assert f"""--settings '{{"workspaceId": "{WORKSPACE_ID}"}}'""" in out
 
 
-async def test_json_is_the_rows(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_json_output_is_the_rows(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     vm = world.add()
     world.arm.set_extension(vm, extension())
     assert await installed(world, "-o", "json", vms=(vm,)) == 0
     assert json.loads(capsys.readouterr().out)["Outcome"] == "AlreadyInstalled"
 
 
-async def test_failed_rows_are_what_retry_takes_up(world: World) -> None:
+async def test_retry_selects_failed_rows(world: World) -> None:
     vm = world.add()
     world.arm.set_extension(
         vm, extension(state="Failed"), "Install failed with exit code 62", "ProvisioningState/failed/1"
@@ -144,7 +146,9 @@ def test_vms_are_named_by_id_or_by_name_and_group() -> None:
         ([], "no VM is named"),
     ],
 )
-def test_what_is_no_vm_is_said(given: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_argument_that_is_not_a_vm_is_reported(
+    given: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["install", *given]) == 2
     assert says in capsys.readouterr().err
 
@@ -158,14 +162,14 @@ def test_what_is_no_vm_is_said(given: list[str], says: str, capsys: pytest.Captu
         (["--all", "-g", "app-rg"], "--all: is the whole table"),
     ],
 )
-def test_a_retry_of_nothing_in_particular_is_refused(
+def test_a_retry_without_a_selection_is_refused(
     given: list[str], says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["retry", *given]) == 2
     assert says in capsys.readouterr().err
 
 
-async def test_a_retry_of_a_policy_takes_up_what_that_policy_decided(world: World) -> None:
+async def test_a_retry_of_a_policy_selects_the_rows_of_that_policy(world: World) -> None:
     vm = world.add()
     world.arm.set_extension(
         vm, extension(state="Failed"), "Install failed with exit code 62", "ProvisioningState/failed/1"

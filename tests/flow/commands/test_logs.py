@@ -1,4 +1,4 @@
-"""A handler's log: the script that prints it, and its lines, masked and explained."""
+"""The log of a handler: the script that prints it, and its lines, masked and explained."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOW = datetime(2026, 11, 20, tzinfo=UTC)
 KEY = "z4bU3p1/GrnWpQkky4gdabWXAhbWSTz70hm4m2Xt92XI+rSRgE8qVvRhsGo9TXffbrTahyrwv35W0pOqQAU7uQ=="
 
 
-def test_the_script_reads_the_documents_log_and_no_more_than_asked_for() -> None:
+def test_the_script_reads_the_documented_logs_and_no_more_lines_than_wanted() -> None:
     script = log_script(OMS, 20)
     assert script.startswith("tail -v -n 20 /opt/microsoft/omsagent/bin/stdout /var/log/azure/")
     assert not set(script) & set("`$|&\\\"'")
@@ -37,7 +37,7 @@ def test_the_output_is_found_in_the_status(message: str, output: str) -> None:
     assert read_output(message) == output
 
 
-def test_a_failure_is_explained_where_it_is_first_told() -> None:
+def test_a_failure_is_explained_at_its_first_line() -> None:
     text = "Extracting...\nInstall failed with exit code 62\nInstall failed with exit code 62\nall is well"
     lines = list(diagnose_lines(text, OMS.errors, NOW))
     assert [line.failure.meaning if line.failure else "" for line in lines] == ["", "Missing tar program", "", ""]
@@ -61,12 +61,12 @@ def test_on_windows_powershell_prints_the_files_and_runs_nothing_else() -> None:
     assert outside.count("$") == 3, "the file's name, shown and read"
 
 
-def test_on_windows_all_that_it_says_is_output() -> None:
+def test_on_windows_the_whole_message_is_the_output() -> None:
     said = "==> C:\\a.log <==\r\n[stdout]\r\nx\r\n[stderr]\r\ny\r\n"
     assert read_output(said, OsType.WINDOWS) == "==> C:\\a.log <==\n[stdout]\nx\n[stderr]\ny"
 
 
 @given(st.text(max_size=400))
-def test_no_log_makes_it_raise(text: str) -> None:
+def test_any_log_is_read_without_an_error(text: str) -> None:
     for line in diagnose_lines(read_output(text), OMS.errors, NOW):
         assert isinstance(line.text, str)

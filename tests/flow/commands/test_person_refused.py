@@ -1,4 +1,4 @@
-"""ARM refuses a person, not the function app: no scope is paused, and the row is what it was."""
+"""ARM refuses a person, not the function app: no breaker opens, and the row does not change."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def failed(world: World, name: str = "web01") -> VmId:
 async def retried(world: World, *vms: VmId) -> int:
     parser = argparse.ArgumentParser()
     retry.add(parser.add_subparsers())
-    return await install.ask(parser.parse_args(["retry", "--no-wait"]), world.requests, vms)
+    return await install.run_requests(parser.parse_args(["retry", "--no-wait"]), world.requests, vms)
 
 
 @REFUSALS
@@ -63,7 +63,7 @@ async def test_a_vm_that_the_person_may_not_write_keeps_its_row(
     assert "web01: " in capsys.readouterr().err
 
 
-async def test_the_other_vms_are_taken_up(world: World) -> None:
+async def test_the_other_vms_are_retried(world: World) -> None:
     first, second = await failed(world, "first"), await failed(world, "second")
     world.arm.read_errors = [FORBIDDEN]
     assert await retried(world, first, second) == 1

@@ -1,4 +1,4 @@
-"""`onboard policy plan` and `explain`: what the files would do, said before they are deployed."""
+"""`onboard policy plan` and `explain`: what the policy files would do, before they are deployed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from onboarding.application.readers.image_definitions import ImageDefinitions
 from onboarding.cli.main import main
-from onboarding.cli.policy.live import FleetReader, listed
+from onboarding.cli.policy.fleet_reader import FleetReader, parse_listed
 from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.image.overrides import NO_OVERRIDES
 from onboarding.domain.policy.policy import PolicySet
@@ -51,25 +51,25 @@ def plan(folder: Path, *more: str) -> int:
 
 def test_without_old_files_everything_is_new(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert plan(folder, "--format", "json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["machines"], told["changed"]) == (3, 2), "what is out of scope is left as it is"
-    assert [change["changed"] for change in told["changes"]] == [True, False, True]
-    assert [change["after"]["decision"] for change in told["changes"]] == ["Install", "OutOfScope", "Unsupported"]
-    assert {change["before"] for change in told["changes"]} == {None}
+    output = json.loads(capsys.readouterr().out)
+    assert (output["machines"], output["changed"]) == (3, 2), "what is out of scope is left as it is"
+    assert [change["changed"] for change in output["changes"]] == [True, False, True]
+    assert [change["after"]["decision"] for change in output["changes"]] == ["Install", "OutOfScope", "Unsupported"]
+    assert {change["before"] for change in output["changes"]} == {None}
 
 
 def test_a_plan_shows_what_a_change_would_do_and_to_whom(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(folder / "old", linux={**POLICY, "rule": {"field": "location", "equals": "eastus"}})
     assert plan(folder, "--against", str(folder / "old")) == 0
-    told = capsys.readouterr().out
-    assert f"{WEST['id']}  oms-agent-linux: OutOfScope → Install  (linux-monitoring)" in told
-    assert "policy linux-monitoring selects it, and the OS supports it" in told
-    assert TAGGED["id"] not in told
-    assert "3 VMs, 2 changes" in told
+    output = capsys.readouterr().out
+    assert f"{WEST['id']}  oms-agent-linux: OutOfScope → Install  (linux-monitoring)" in output
+    assert "policy linux-monitoring selects it, and the OS supports it" in output
+    assert TAGGED["id"] not in output
+    assert "3 VMs, 2 changes" in output
     assert plan(folder, "--against", str(folder / "new"), "--format", "json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["changed"], told["changes"]) == (0, [])
-    assert {"before": "Install", "after": "Install", "vms": 1} in told["counts"]
+    output = json.loads(capsys.readouterr().out)
+    assert (output["changed"], output["changes"]) == (0, [])
+    assert {"before": "Install", "after": "Install", "vms": 1} in output["counts"]
 
 
 def test_another_workspace_is_a_change_even_where_the_decision_is_the_same(
@@ -77,8 +77,8 @@ def test_another_workspace_is_a_change_even_where_the_decision_is_the_same(
 ) -> None:
     write(folder / "old", linux={**POLICY, "settings": {"workspaceId": WORKSPACE_ID}})
     assert plan(folder, "--against", str(folder / "old"), "--all", "--format", "json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert [change["changed"] for change in told["changes"]] == [True, True, True]
+    output = json.loads(capsys.readouterr().out)
+    assert [change["changed"] for change in output["changes"]] == [True, True, True]
 
 
 def test_an_extension_that_no_policy_names_any_more(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,7 +115,7 @@ ANOTHER_NAME = {"id": f"{vm_id('west')}/extensions/by-hand"}
 
 
 def flat_body(body: dict[str, Any]) -> dict[str, Any]:
-    """As `az vm list` prints it."""
+    """The body as `az vm list` prints it."""
     flat = {key: value for key, value in body.items() if key != "properties"}
     return {**flat, **{key: value for key, value in body["properties"].items() if key != "instanceView"}}
 
@@ -198,11 +198,11 @@ def test_what_a_list_tells_of_an_extension_in_part_is_never_taken_for_all(
     assert plan(folder, "--format", "json") == 0
     (change,) = json.loads(capsys.readouterr().out)["changes"]
     if change["after"]["decision"] == "AlreadyInstalled":
-        told = ("publisher", "typePropertiesType", "provisioningState")
-        assert {key: resource.get(key) for key in told} == {key: CLI_EXTENSION[key] for key in told}
+        keys = ("publisher", "typePropertiesType", "provisioningState")
+        assert {key: resource.get(key) for key in keys} == {key: CLI_EXTENSION[key] for key in keys}
 
 
-def test_explain_says_it_too(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_explain_shows_the_same(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert explain(folder, {**flat_body(WEST), "resources": [ANOTHER_NAME]}) == 0
     assert "→ unknown: the body names the VM's extensions without handler or state (by-hand)" in capsys.readouterr().out
 
@@ -214,7 +214,7 @@ def test_a_known_handler_leaves_no_room_for_a_nameless_one(folder: Path, capsys:
     assert change["after"]["decision"] == "AlreadyInstalled"
 
 
-def test_a_row_of_resource_graph_says_what_it_does_not_tell(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_values_that_a_resource_graph_row_lacks_are_unknown(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     body = {key: value for key, value in WEST.items() if key != "resources"}
     body["properties"] = {key: value for key, value in WEST["properties"].items() if key != "instanceView"}
     for row, silent in ((body, False), ({**body, "resourceGroup": "app-rg", "tenantId": "t"}, True)):
@@ -244,9 +244,9 @@ def test_what_is_read_from_azure_is_named_by_its_id(folder: Path, capsys: pytest
     assert "fleet.json, line 1: has no id of a VM" in capsys.readouterr().err
 
 
-async def test_whatever_arm_is_too_busy_for_is_read_again(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_throttled_read_is_repeated(caplog: pytest.LogCaptureFixture) -> None:
     world, slept = World(), list[float]()
-    fleet = [each for name in ("a", "b", "gone") if (each := listed(vm_body(name)))]
+    fleet = [each for name in ("a", "b", "gone") if (each := parse_listed(vm_body(name)))]
     world.add("a")
     world.add("b", tags={"unread": "no"})
 
@@ -265,7 +265,7 @@ async def test_whatever_arm_is_too_busy_for_is_read_again(caplog: pytest.LogCapt
     assert seen[1].facts.tags == {}, "nobody wants it: the list has to do"
 
 
-async def test_a_live_read_looks_around_where_a_rule_asks_for_it() -> None:
+async def test_a_live_read_includes_the_groups_that_a_rule_needs() -> None:
     world = World()
     vm = world.add("a")
     world.arm.scopes[f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{vm.resource_group}".lower()] = {
@@ -274,7 +274,7 @@ async def test_a_live_read_looks_around_where_a_rule_asks_for_it() -> None:
     rule = {"value": "[resourceGroup().tags.env]", "notEquals": "lab"}
     policies = PolicySet((parse_policy({**POLICY, "rule": rule}, "p.yaml", compile_rule),))
     reader = FleetReader(world.arm, ImageDefinitions(world.arm, REFERENCE, NO_OVERRIDES), [policies])
-    ((seen,),) = [[each async for each in reader.read([each for each in [listed(vm_body("a"))] if each])]]
+    ((seen,),) = [[each async for each in reader.read([each for each in [parse_listed(vm_body("a"))] if each])]]
     (said,) = policies.assign(seen.facts, world.now)
     assert not said.selected
     assert not said.undecided
@@ -295,25 +295,25 @@ def test_explain_shows_precedence_exemption_system_and_decision(
         z={**POLICY, "name": "z", "rule": {"field": "location", "in": ["westeurope"]}},
     )
     assert explain(folder, WEST) == 0
-    told = capsys.readouterr().out
-    assert "✗ policy a (does not decide): exempt from policy a (Waiver until 2099-01-01: by hand)" in told
-    assert "✓ policy linux-monitoring (decides): policy linux-monitoring selects it" in told
-    assert "✓ policy z (does not decide)" in told
-    assert "✓ location in ['westeurope']: 'westeurope'" in told
-    assert "lists in row ubuntu 16.04" in told
-    assert "→ Install: policy linux-monitoring selects it" in told
+    output = capsys.readouterr().out
+    assert "✗ policy a (does not decide): exempt from policy a (Waiver until 2099-01-01: by hand)" in output
+    assert "✓ policy linux-monitoring (decides): policy linux-monitoring selects it" in output
+    assert "✓ policy z (does not decide)" in output
+    assert "✓ location in ['westeurope']: 'westeurope'" in output
+    assert "lists in row ubuntu 16.04" in output
+    assert "→ Install: policy linux-monitoring selects it" in output
 
 
 def test_explain_answers_in_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     condition = {"field": "Microsoft.Compute/virtualMachines/extensions/provisioningState", "equals": "Succeeded"}
     write(folder / "new", linux={**POLICY, "existenceCondition": condition})
     assert explain(folder, {**WEST, "resources": [extension()]}, "--format", "json") == 0
-    told = json.loads(capsys.readouterr().out)
-    (policy,) = told["policies"]
+    output = json.loads(capsys.readouterr().out)
+    (policy,) = output["policies"]
     assert (policy["decides"], policy["rule"]["matched"]) == (True, True)
     assert policy["existenceCondition for 'OMSExtension'"]["matched"] is True
-    assert told["os"]["version"] == "16.04"
-    (decision,) = told["decisions"]
+    assert output["os"]["version"] == "16.04"
+    (decision,) = output["decisions"]
     assert (decision["decision"], decision["verdict"], decision["row"]) == (
         "AlreadyInstalled",
         "supported",
@@ -329,7 +329,7 @@ def test_explain_takes_one_policy_by_its_name(folder: Path, capsys: pytest.Captu
     assert "there are: linux-monitoring, z" in capsys.readouterr().err
 
 
-def test_explain_names_an_id_that_is_no_vms(capsys: pytest.CaptureFixture[str]) -> None:
+def test_explain_refuses_the_id_of_another_resource(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["policy", "explain", "--vm", "/subscriptions/s/resourceGroups/g"]) == 2
     assert "is no VM's id" in capsys.readouterr().err
 
@@ -338,7 +338,7 @@ def test_explain_names_an_id_that_is_no_vms(capsys: pytest.CaptureFixture[str]) 
 def test_azures_own_rule_in_front_says_why_an_image_was_skipped(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its list of images in front, our reading of images and the support table behind it."""
+    """The rule first has Azure's own list of images; then our image identification and the support table decide."""
     definition = SAMPLES / "policies" / "LogAnalyticsExtension_Linux_VM_DINE.json"
     values = json.dumps({"effect": "DeployIfNotExists", "logAnalytics": "/subscriptions/s/workspaces/w"})
     (folder / "new" / "linux.yaml").unlink()
@@ -353,8 +353,8 @@ def test_azures_own_rule_in_front_says_why_an_image_was_skipped(
         (WEST["properties"]["storageProfile"]["imageReference"], "Install", "selects it"),
     ]:
         assert explain(folder, vm_body("web01", image=image), "--format", "json") == 0
-        told = json.loads(capsys.readouterr().out)
-        (decision,) = told["decisions"]
+        output = json.loads(capsys.readouterr().out)
+        (decision,) = output["decisions"]
         assert decision["decision"] == word
         assert reason in decision["reason"]
     assert explain(folder, vm_body("web01", image=fedora)) == 0

@@ -1,4 +1,4 @@
-"""`onboard policy validate` and `test`: what is wrong with policies, by the catalogue that they are used with."""
+"""`onboard policy validate` and `test`: errors of policies, also those that only the catalogue shows."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def write(path: Path, value: object) -> Path:
 
 
 def line_of(path: Path, start: str) -> int:
-    """The line that begins so, blanks aside."""
+    """The number of the line that begins with that text, apart from spaces."""
     lines = path.read_text().splitlines()
     return next(number for number, line in enumerate(lines, 1) if line.strip().startswith(start))
 
@@ -135,7 +135,7 @@ def test_a_key_in_clear_is_an_error_whatever_is_unknown_or_switched_off(
     assert "in clear" in clear["message"]
 
 
-def test_what_is_not_deployed_needs_no_settings(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_policy_that_deploys_nothing_needs_no_settings(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for effect in ("auditIfNotExists", "Disabled"):
         path = write(folder / "p.yaml", {"name": "p", "extension": "probe-linux", "effect": effect})
         assert validate(path, capsys=capsys) == []
@@ -200,7 +200,7 @@ def test_an_extension_that_is_there_already_is_an_error(
         (b"cases: []\n", "unknown key 'cases'"),
     ],
 )
-def test_whatever_a_file_holds_its_error_has_a_line_and_a_reason(
+def test_any_error_of_a_file_has_a_line_and_a_reason(
     tmp_path: Path, content: bytes, says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "p.yaml"
@@ -212,7 +212,9 @@ def test_whatever_a_file_holds_its_error_has_a_line_and_a_reason(
 
 
 @pytest.mark.parametrize("action", ["validate", "test"])
-def test_a_path_that_holds_nothing_is_an_error(tmp_path: Path, action: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_path_without_policy_files_is_an_error(
+    tmp_path: Path, action: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     holds_other_things = tmp_path / "other"
     (holds_other_things / "deeper").mkdir(parents=True)
     (holds_other_things / "README.md").write_text("x")
@@ -258,18 +260,18 @@ VALUES = st.recursive(
 @given(
     key=st.sampled_from(["settings", "protectedSettings", "workspaces", "effect", "extension", "name"]), value=VALUES
 )
-def test_whatever_stands_in_a_policy_it_ends_with_a_count(
+def test_the_validation_of_any_policy_ends_with_a_count(
     folder: Path, key: str, value: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = folder / "p.json"
     path.write_text(json.dumps({**GOOD, key: value}), encoding="utf-8")
     assert main(["policy", "validate", str(path)]) in (0, 1)
     *errors, count = capsys.readouterr().out.splitlines()
-    assert count.startswith("1 files, ")
+    assert count.startswith("1 file, ")
     assert all(error.startswith(f"{path}:") for error in errors)
 
 
-def test_a_file_of_nothing_but_errors_ends(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_errors_of_one_file_are_limited(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     many = {f"unknown{number}": number for number in range(3000)}
     path = write(folder / "p.yaml", {**GOOD, "settings": {**GOOD["settings"], **many}, **many})
     errors = validate(path, capsys=capsys)
@@ -283,4 +285,4 @@ def test_a_public_setting_that_is_secret_is_masked_everywhere(folder: Path, monk
     monkeypatch.setenv("INGEST", "sesame-of-the-ingest")
     monkeypatch.setenv("PROBE_API_KEY", "x")
     assert main(["template", "--policy", "probe"]) == 0
-    assert "sesame" not in mask("ARM answered: sesame-of-the-ingest is no key")
+    assert "sesame" not in mask("ARM answered: unknown key sesame-of-the-ingest")

@@ -1,5 +1,5 @@
-"""What is wrong with a person's settings or login ends a command before anything is written, and never becomes the
-truth about a VM."""
+"""Wrong settings or a wrong login end a command before it writes anything, so that they never become an outcome of a
+VM."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def world() -> World:
 
 
 async def failed(world: World) -> VmId:
-    """A VM whose row is final."""
+    """Add a VM whose row is final."""
     vm = world.add()
     broken = extension(state="Failed")
     world.arm.set_extension(vm, broken, "Install failed with exit code 62", "ProvisioningState/failed/1")
@@ -66,7 +66,7 @@ async def failed(world: World) -> VmId:
 
 
 def written(world: World) -> tuple[Any, ...]:
-    """Everything that was ever written to table and queue."""
+    """Everything that was written to table and queue."""
     return (
         dict(world.ledger.rows),
         dict(world.ledger.history),
@@ -86,17 +86,17 @@ def arguments(*given: str) -> argparse.Namespace:
 
 @pytest.mark.parametrize("evidence", [NO_TOKEN, OTHER_TENANT, EXPIRED, UNKNOWN, NO_ANSWER], ids=lambda e: e.code)
 @pytest.mark.parametrize("command", ["install", "retry"])
-async def test_whom_arm_does_not_serve_writes_nothing(world: World, command: str, evidence: Evidence) -> None:
+async def test_a_person_whom_arm_refuses_writes_nothing(world: World, command: str, evidence: Evidence) -> None:
     vm = await failed(world)
     before = written(world)
     world.arm.access_errors = [evidence]
     world.arm.read_errors = [evidence]
     with pytest.raises(NoAccess):
-        await install.ask(arguments(command, str(vm), "--no-wait"), world.requests, (vm,))
+        await install.run_requests(arguments(command, str(vm), "--no-wait"), world.requests, (vm,))
     assert written(world) == before
 
 
-async def test_each_subscription_is_asked_for_once(world: World) -> None:
+async def test_the_access_to_each_subscription_is_checked_once(world: World) -> None:
     vms = [world.add("a"), world.add("b")]
     await world.requests.check_access(vms)
     assert world.arm.checked == [SUBSCRIPTION]
@@ -117,7 +117,7 @@ async def test_a_busy_arm_is_no_reason_to_refuse(world: World, status: int) -> N
     await check_access(world.arm, [SUBSCRIPTION])
 
 
-async def test_whoever_sees_no_subscription_is_refused(world: World) -> None:
+async def test_a_person_who_sees_no_subscription_is_refused(world: World) -> None:
     await check_any_access(world.arm)
     world.arm.subscriptions = ()
     with pytest.raises(NoAccess):
@@ -138,10 +138,10 @@ async def test_whoever_sees_no_subscription_is_refused(world: World) -> None:
 )
 def test_a_refusal_says_how_to_fix_it(evidence: Evidence, says: list[str]) -> None:
     configuration = read_configuration({**SETTINGS, "ARM_ENDPOINT": "https://arm.example"})
-    told = access_problem(NoAccess(SUBSCRIPTION, ArmError(evidence)), configuration)
-    assert [each for each in says if each not in told] == []
-    assert "nothing was written" in told
-    assert "Attempted credentials" not in told
+    text = access_problem(NoAccess(SUBSCRIPTION, ArmError(evidence)), configuration)
+    assert [each for each in says if each not in text] == []
+    assert "nothing was written" in text
+    assert "Attempted credentials" not in text
 
 
 async def test_a_login_that_ends_while_a_person_waits_changes_nothing(world: World) -> None:
@@ -168,7 +168,7 @@ async def test_a_right_that_is_missing_for_the_install_opens_no_breaker_while_a_
     assert not world.row(vm).outcome.final
 
 
-async def test_the_rows_are_shown_of_a_vm_that_cannot_be_followed(
+async def test_the_rows_of_a_vm_that_cannot_be_followed_are_shown(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     vm = world.add()
@@ -178,10 +178,10 @@ async def test_the_rows_are_shown_of_a_vm_that_cannot_be_followed(
 
     world.arm.after_put = revoked
     args = arguments("install", str(vm), "--interval", "0", "--timeout", "60")
-    assert await install.ask(args, world.requests, (vm,)) == 3
-    told = capsys.readouterr()
-    assert "Requested" in told.out
-    assert "web01: cannot be followed any further" in told.err
+    assert await install.run_requests(args, world.requests, (vm,)) == 3
+    output = capsys.readouterr()
+    assert "Requested" in output.out
+    assert "web01: cannot be followed any further" in output.err
 
 
 async def test_of_several_vms_one_that_the_person_may_not_read_is_named(
@@ -190,17 +190,17 @@ async def test_of_several_vms_one_that_the_person_may_not_read_is_named(
     first, second = world.add("first"), world.add("second")
     world.arm.set_extension(second, extension())
     world.arm.read_errors = [FORBIDDEN]
-    assert await install.ask(arguments("install", "--no-wait"), world.requests, (first, second)) == 1
-    told = capsys.readouterr()
-    assert "first: ARM said 403 AuthorizationFailed" in told.err
-    assert "Nothing was written." in told.err
-    assert "AlreadyInstalled" in told.out
+    assert await install.run_requests(arguments("install", "--no-wait"), world.requests, (first, second)) == 1
+    output = capsys.readouterr()
+    assert "first: ARM said 403 AuthorizationFailed" in output.err
+    assert "Nothing was written." in output.err
+    assert "AlreadyInstalled" in output.out
 
 
-async def test_two_says_that_the_person_may_do_nothing(world: World) -> None:
+async def test_exit_code_2_means_that_the_person_has_no_access(world: World) -> None:
     vm = world.add()
     world.arm.read_errors = [FORBIDDEN]
-    assert await install.ask(arguments("install", "--no-wait"), world.requests, (vm,)) == 2
+    assert await install.run_requests(arguments("install", "--no-wait"), world.requests, (vm,)) == 2
     assert not world.ledger.rows
 
 
@@ -250,10 +250,10 @@ def test_storage_that_does_not_answer_is_named_with_its_address(
     for name, value in {**SETTINGS, "AzureWebJobsStorage": NOWHERE}.items():
         monkeypatch.setenv(name, value)
     assert main(command) == 2
-    told = capsys.readouterr().err
-    assert "storage at http://127.0.0.1:9/a: does not answer" in told
-    assert "AzureWebJobsStorage" in told
-    assert "c2VjcmV0" not in told
+    output = capsys.readouterr().err
+    assert "storage at http://127.0.0.1:9/a: does not answer" in output
+    assert "AzureWebJobsStorage" in output
+    assert "c2VjcmV0" not in output
 
 
 @pytest.mark.parametrize("command", [WRITERS[name] for name in ("install", "retry", "sweep")], ids=str)

@@ -1,4 +1,4 @@
-"""`--settings FILE`: its values are the process's own while the command runs, and no longer."""
+"""`--settings FILE`: its values are in the environment of the process only while the command runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from onboarding.cli.environment import environment_of, own_environment
+from onboarding.cli.environment import environment_of, restored_environment
 from onboarding.cli.io import BadInput
 from onboarding.cli.main import COMMANDS, main
 
@@ -28,11 +28,11 @@ def read(file: str) -> dict[str, str]:
     return dict(environment_of(argparse.Namespace(settings=file)))
 
 
-def test_libraries_see_the_files_values_and_they_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_libraries_see_the_values_of_the_file_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", "/of/the/shell.pem")
     monkeypatch.setenv("OMS_WORKSPACE_ID", "of-the-shell")
     file = write(tmp_path, {"SSL_CERT_FILE": "/of/the/file.pem", "IDENTITY_ENDPOINT": "http://127.0.0.1:1/msi/token"})
-    with own_environment():
+    with restored_environment():
         assert read(file) == dict(os.environ)
         assert os.environ["SSL_CERT_FILE"] == "/of/the/file.pem"
         assert os.environ["IDENTITY_ENDPOINT"] == "http://127.0.0.1:1/msi/token"
@@ -48,7 +48,7 @@ def test_a_command_leaves_the_environment_as_it_was(tmp_path: Path) -> None:
 
 
 def test_nothing_that_reads_the_environment_early_is_loaded_with_the_commands() -> None:
-    """aiohttp takes the certificate authorities when it is imported; the file has to be read before."""
+    """aiohttp reads the certificate authorities when it is imported, so the file has to be read before."""
     names = ", ".join(f"onboarding.cli.{name}" for name in COMMANDS.values())
     code = f"import sys, {names}; print(*sys.modules.keys() & {{'aiohttp', 'azure.identity'}})"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -57,9 +57,9 @@ def test_nothing_that_reads_the_environment_early_is_loaded_with_the_commands() 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=3))
-def test_any_names_and_values_are_taken_or_named(tmp_path: Path, values: dict[str, str]) -> None:
+def test_any_names_and_values_are_used_or_refused(tmp_path: Path, values: dict[str, str]) -> None:
     file = write(tmp_path, values)
-    with own_environment():
+    with restored_environment():
         try:
             assert read(file).items() >= values.items()
         except BadInput as error:

@@ -1,4 +1,4 @@
-"""`onboard template`: the extension's resource in both placements and both languages."""
+"""`onboard template`: the resource of the extension in both placements and both languages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ extension: oms-agent-linux
 settings: {workspaceId: "{OMS_WORKSPACE_ID}"}
 protectedSettings: {workspaceKey: "{OMS_WORKSPACE_KEY}"}
 """
-# The document's two examples. They differ in name and type alone.
+# The two examples of the document. They differ only in name and type.
 NESTED = {
     "type": "extensions",
     "name": "OMSExtension",
@@ -54,7 +54,7 @@ NAMES = {
 
 @pytest.fixture(autouse=True)
 def settings(tmp_path: Path) -> Path:
-    """A policy folder, and the settings file that leads there."""
+    """A policy folder, and a settings file that names it."""
     (tmp_path / "policies").mkdir()
     (tmp_path / "policies" / "linux.yaml").write_text(POLICY)
     file = tmp_path / "settings.json"
@@ -67,9 +67,9 @@ def settings(tmp_path: Path) -> Path:
 def template(settings: Path, capsys: pytest.CaptureFixture[str]) -> Any:
     def print_template(*arguments: str) -> str:
         assert main(["template", "--settings", str(settings), *arguments]) == 0
-        told = capsys.readouterr()
-        assert KEY not in told.out + told.err
-        return told.out
+        output = capsys.readouterr()
+        assert KEY not in output.out + output.err
+        return output.out
 
     return print_template
 
@@ -85,14 +85,14 @@ def test_the_resource_is_the_documents_example(template: Any, placement: str, ex
     assert made == expected
 
 
-def test_names_that_are_not_given_are_the_deployments(template: Any) -> None:
+def test_names_that_are_not_given_become_parameters(template: Any) -> None:
     made = json.loads(template("--placement", "root"))
     assert made["name"] == "[concat(parameters('vmName'), '/OMSExtension')]"
     assert made["dependsOn"] == ["[concat('Microsoft.Compute/virtualMachines/', parameters('vmName'))]"]
     assert made["location"] == "[resourceGroup().location]"
 
 
-def test_a_whole_template_asks_for_what_the_line_asks_for(template: Any) -> None:
+def test_a_complete_template_deploys_what_the_function_app_requests(template: Any) -> None:
     made = json.loads(template("--placement", "root", "--complete", "--vm", "web01"))
     assert made["parameters"]["workspaceKey"]["type"] == "secureString"
     assert "defaultValue" not in made["parameters"]["workspaceKey"]
@@ -101,10 +101,10 @@ def test_a_whole_template_asks_for_what_the_line_asks_for(template: Any) -> None
     (extension,) = made["resources"]
     assert extension["properties"]["autoUpgradeMinorVersion"] is True
     assert extension["properties"]["settings"] == {"workspaceId": "[parameters('workspaceId')]"}
-    assert "dependsOn" not in extension  # ARM refuses a dependency on what the template does not deploy
+    assert "dependsOn" not in extension  # ARM refuses a dependency on a resource that the template does not deploy
 
 
-def test_a_whole_nested_template_has_the_vm_around_it(template: Any) -> None:
+def test_a_complete_nested_template_contains_the_vm(template: Any) -> None:
     made = json.loads(template("--complete"))
     (machine,) = made["resources"]
     (extension,) = machine["resources"]
@@ -122,7 +122,7 @@ def test_bicep_says_the_same(template: Any, placement: str, complete: tuple[str,
     arm = json.loads(template(*arguments))
     resource = arm["resources"][0] if complete else arm
     extension = resource["resources"][0] if complete and placement == "nested" else resource
-    (found,) = [told for name, told in bicep["resources"].items() if name.endswith("agent")]
+    (found,) = [output for name, output in bicep["resources"].items() if name.endswith("agent")]
     properties = found["config"]["properties"]
     assert found["config"]["name"] == "OMSExtension"
     assert properties["protectedSettings"] == {"workspaceKey": "workspaceKey"}
@@ -137,7 +137,7 @@ def test_bicep_says_the_same(template: Any, placement: str, complete: tuple[str,
 
 
 @pytest.mark.parametrize("value", ["it's", "a\\b", "${x}", "[x]", "line\nline", "'''", "\t"])
-def test_texts_stay_what_they_are(value: str) -> None:
+def test_texts_are_not_read_as_expressions(value: str) -> None:
     entry = load_catalogue()["oms-agent-linux"]
     template = ExtensionTemplate(entry, Placement.NESTED, public={"workspaceId": value}, vm="v", location="l")
     assert arm_template(template)["properties"]["settings"] == {
@@ -155,9 +155,9 @@ def test_a_setting_without_a_value_here_is_a_parameter(
     values = {"ONBOARDING_POLICIES": str(tmp_path / "policies"), "OMS_WORKSPACE_ID": ""}
     settings.write_text(json.dumps({"Values": values}))
     assert main(["template", "--settings", str(settings)]) == 0
-    told = capsys.readouterr()
-    assert json.loads(told.out)["properties"]["settings"] == {"workspaceId": "[parameters('workspaceId')]"}
-    assert '"workspaceKey": {"type": "secureString"' in told.err
+    output = capsys.readouterr()
+    assert json.loads(output.out)["properties"]["settings"] == {"workspaceId": "[parameters('workspaceId')]"}
+    assert '"workspaceKey": {"type": "secureString"' in output.err
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_a_setting_without_a_value_here_is_a_parameter(
         ("", ["--vm", "a b"], "--vm"),
     ],
 )
-def test_what_cannot_be_is_said(
+def test_impossible_arguments_are_refused(
     tmp_path: Path,
     settings: Path,
     capsys: pytest.CaptureFixture[str],

@@ -55,14 +55,14 @@ def test_every_form_of_input_is_understood(diagnose: Any, text: str) -> None:
     assert (answer["class"], answer["cause"], answer["exit_code"]) == ("waiting", "vm-not-running", None)
 
 
-def test_one_line_comes_out_for_each_object_in_its_order(diagnose: Any) -> None:
+def test_each_object_gives_one_line_in_its_order(diagnose: Any) -> None:
     objects = [{"http_status": 429, "code": ""}, {"message": NOT_RUNNING}, {"http_status": "503"}]
     causes = ["throttled", "vm-not-running", "platform-error"]
     assert [answer["cause"] for answer in diagnose(json.dumps(objects))] == causes
     assert [answer["cause"] for answer in diagnose("\n".join(map(json.dumps, objects)))] == causes
 
 
-def test_the_wait_and_the_reach_are_told(diagnose: Any) -> None:
+def test_the_wait_and_the_reach_are_printed(diagnose: Any) -> None:
     [throttled, denied] = diagnose(
         json.dumps([{"http_status": 429, "headers": {"Retry-After": "1200"}}, {"http_status": 403}])
     )
@@ -101,7 +101,7 @@ def test_a_file_may_be_given_by_its_name(capsys: Capture, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["/nowhere/0.status", "./nowhere", "~/nowhere", "nowhere/0.status", "C:\\nowhere"])
-def test_a_file_that_is_not_there_is_no_message(capsys: Capture, name: str) -> None:
+def test_the_name_of_a_missing_file_is_not_read_as_a_message(capsys: Capture, name: str) -> None:
     assert main(["diagnose", name]) == 2
     assert f"{name}: no such file" in capsys.readouterr().err
 
@@ -117,15 +117,15 @@ def test_a_folder_and_an_unreadable_file_are_named(capsys: Capture, tmp_path: Pa
 SUCCESS = json.dumps({"provisioningState": "Succeeded", "type": "x/extensions"})
 
 
-def test_where_nothing_failed_it_says_so(capsys: Capture) -> None:
+def test_input_without_a_failure_is_reported(capsys: Capture) -> None:
     assert main(["diagnose", SUCCESS]) == 0
     assert "nothing failed" in capsys.readouterr().out
     assert main(["diagnose", "--format", "json", SUCCESS]) == 0
-    told = capsys.readouterr()
-    assert (told.out, "nothing failed" in told.err) == ("", True)
+    output = capsys.readouterr()
+    assert (output.out, "nothing failed" in output.err) == ("", True)
 
 
-def test_what_powershell_cut_off_is_no_success(capsys: Capture) -> None:
+def test_output_that_powershell_cut_off_is_not_a_success(capsys: Capture) -> None:
     statuses = "Microsoft.Azure.Management.Compute.Models.InstanceViewStatus"
     view = {"Name": "w", "VMAgent": {"Statuses": [statuses]}, "Extensions": [{"Name": "x", "Statuses": [statuses]}]}
     assert main(["diagnose", json.dumps(view)]) == 2
@@ -147,14 +147,14 @@ def test_an_unknown_failure_is_shown_in_its_own_words_and_without_its_secrets(ca
 
 
 @pytest.mark.parametrize("code", [2, 5, 9, 10, 17, 19, 20, 52, 53, 55, 56, 60, 62, 65])
-def test_no_number_of_another_vendor_is_explained_by_a_table_that_is_not_its_own(diagnose: Any, code: int) -> None:
+def test_an_exit_code_is_not_explained_by_the_table_of_another_vendor(diagnose: Any, code: int) -> None:
     [answer] = diagnose(OTHERS.format(f"'Enable failed with exit code {code}'"))
     assert (answer["cause"], answer["exit_code"]) == ("unknown", code)
 
 
-def test_which_table_was_read_is_said_where_no_handler_is_named(capsys: Capture) -> None:
+def test_the_table_is_named_where_the_text_names_no_handler(capsys: Capture) -> None:
     assert main(["diagnose", "Install failed with exit code 62"]) == 0
-    assert "as oms-agent-linux's, since no handler is named" in " ".join(capsys.readouterr().out.split())
+    assert "as a failure of oms-agent-linux, as the text names no handler" in " ".join(capsys.readouterr().out.split())
 
 
 BAD = [

@@ -1,4 +1,4 @@
-"""`onboard diagnose` on what people pasted: the field samples, through the command's own door."""
+"""`onboard diagnose` on field samples of what people pasted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CASES = [case for case in read_lines("field/diagnose.jsonl") if case["door"] == 
 
 @needs_samples
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
-def test_what_people_paste_is_answered_rightly(case: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_field_samples_are_diagnosed_correctly(case: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     given = case["input"] if isinstance(case["input"], str) else json.dumps(case["input"])
     assert main(["diagnose", "--format", "json", given]) == 0
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -30,11 +30,11 @@ def _fits(answers: list[dict[str, Any]], want: dict[str, Any]) -> bool:
 
 
 def _is(answer: dict[str, Any], want: dict[str, Any]) -> bool:
-    told = f"{answer['meaning']} {answer['advice']}"
+    output = f"{answer['meaning']} {answer['advice']}"
     return (
         all(answer[key] in _list(want[key]) for key in ("class", "cause", "exit_code") if key in want)
-        and ("says" not in want or re.search(want["says"], told, re.IGNORECASE) is not None)
-        and ("says_not" not in want or re.search(want["says_not"], told, re.IGNORECASE) is None)
+        and ("says" not in want or re.search(want["says"], output, re.IGNORECASE) is not None)
+        and ("says_not" not in want or re.search(want["says_not"], output, re.IGNORECASE) is None)
     )
 
 

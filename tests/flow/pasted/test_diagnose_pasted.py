@@ -32,7 +32,7 @@ def ask(capsys: Capture, given: Any) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
-def test_what_is_pasted_is_read(capsys: Capture, case: dict[str, Any]) -> None:
+def test_pasted_text_is_read(capsys: Capture, case: dict[str, Any]) -> None:
     assert [[answer["cause"], answer["exit_code"]] for answer in ask(capsys, case["given"])] == case["want"]
 
 
@@ -118,7 +118,7 @@ FRAMES = {
 @pytest.mark.parametrize("frame", FRAMES)
 @pytest.mark.parametrize("broken", [_by_words, _anywhere])
 @pytest.mark.parametrize("message", MESSAGES)
-def test_no_break_and_no_frame_changes_what_a_message_means(
+def test_line_breaks_and_frames_do_not_change_the_diagnosis(
     message: str, broken: Callable[[str, int], list[str]], frame: str
 ) -> None:
     for width in (40, 50, 79, 80, 100, 120):
@@ -138,7 +138,7 @@ QUOTED = [
 
 
 @pytest.mark.parametrize("words", QUOTED)
-def test_what_a_handler_quotes_is_no_refusal_of_azure(words: str) -> None:
+def test_an_error_that_a_handler_quotes_is_not_an_error_of_azure(words: str) -> None:
     code = "VMExtensionProvisioningError"
     evidence = Evidence.from_body(200, {"error": {"code": code, "message": f'Error message: "{words}"'}})
     failure = classify(evidence, OMS, datetime.now(UTC))
@@ -166,7 +166,7 @@ VALUES = st.recursive(
 
 @settings(max_examples=300, deadline=None)
 @given(st.dictionaries(NAMES, VALUES, max_size=4) | st.lists(VALUES, max_size=3) | st.text(max_size=60))
-def test_whatever_is_pasted_is_read_or_refused(value: Any) -> None:
+def test_any_pasted_text_is_read_or_refused(value: Any) -> None:
     try:
         for evidence in read_evidence(value if isinstance(value, str) else json.dumps(value), "x"):
             assert classify(evidence, OMS, datetime.now(UTC)).meaning

@@ -1,4 +1,4 @@
-"""Every command that reads a file, and files that would crash it, fill its memory or keep it for ever."""
+"""Every command that reads a file, with files that could crash it, fill its memory or keep it busy for ever."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(130)  # a little more than the timeout of a pro
 
 _TIMEOUT_S = 120
 _MEMORY = 3 * 1024**3
-# All in one process with bounded memory: a crash, or a command that never ends, fails the test and not the test run.
+# All run in one process with limited memory: a crash or an endless command fails the test, not the test run.
 _RUN = """
 import contextlib, io, json, resource, sys
 from onboarding.cli.main import main
@@ -130,6 +130,6 @@ def test_costly_conditions_come_to_an_end_at_every_command(tmp_path: Path) -> No
     answers = _answers(commands)
     assert len(answers) == len(commands)
     assert {code for _, code, _, _ in answers} == {0}
-    told = "".join(out for _, _, out, _ in answers)
-    assert told.count("text is longer than 131,072 characters") >= 4
-    assert told.count("takes too many steps") >= 4
+    output = "".join(out for _, _, out, _ in answers)
+    assert output.count("text is longer than 131,072 characters") >= 4
+    assert output.count("takes too many steps") >= 4

@@ -1,4 +1,4 @@
-"""Whoever echoes a secret, in whatever form: nothing that is written down, queued, published or logged shows it."""
+"""A secret that a handler or ARM echoes in any form does not appear in table, queue, outcome events or logs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.reconcile.row import Outcome
 from tests.flow.world import POLICY, WORKSPACE_ID, World, extension, vm_id
 
-# A key that no other test has heard of, and a proxy whose password has what ends a word elsewhere.
+# A key that no other test uses, and a proxy whose password has characters that end a word elsewhere.
 KEY = base64.b64encode(bytes((17 * place + 91) % 256 for place in range(64))).decode()
 PASSWORD = "p@ss W0rd/x%4z"
 PROXY = f"http://svc:{PASSWORD}@proxy.contoso.example:8080"
@@ -48,7 +48,7 @@ ECHOES: dict[str, Callable[[str], str]] = {
 
 
 class Watched:
-    """A world of which everything that leaves the process is looked at."""
+    """A world that checks everything that leaves the process."""
 
     def __init__(self, logged: pytest.LogCaptureFixture) -> None:
         protected = {"workspaceKey": "{OMS_WORKSPACE_KEY}", "proxy": "{PROXY}"}
@@ -60,8 +60,8 @@ class Watched:
     def everything(self) -> str:
         world = self.world
         rows = [stored.row for stored in world.ledger.rows.values()]
-        written = [row.to_properties() for row in (*rows, *world.ledger.history.values(), *world.announced.rows)]
-        messages: list[Message] = [*world.schedule_queue.checks, *world.schedule_queue.revisits]
+        written = [row.to_properties() for row in (*rows, *world.ledger.history.values(), *world.published.rows)]
+        messages: list[Message] = [*world.schedule_queue.checks, *world.schedule_queue.reconcile_requests]
         queued = [encode(message) for message in messages]
         kept = [stored.breaker.to_properties() for stored in world.breakers.stored.values()]
         shown = [
@@ -71,7 +71,7 @@ class Watched:
 
 
 def _parts_left(secret: str, echo: Callable[[str], str], text: str) -> list[str]:
-    """Parts of the secret, and of what was echoed of it, that are still to be read, blanks and line breaks aside."""
+    """Parts of the secret, and of its echo, that are still readable, apart from spaces and line breaks."""
     text = "".join(text.replace("\\n", "").split())
     shown = ["".join(each.replace("\\n", "").split()) for each in (secret, echo(secret))]
     return [
@@ -81,7 +81,9 @@ def _parts_left(secret: str, echo: Callable[[str], str], text: str) -> list[str]
 
 @pytest.mark.parametrize("echo", ECHOES.values(), ids=ECHOES)
 @pytest.mark.parametrize("secret", [KEY, PROXY], ids=["key", "proxy"])
-async def test_what_a_handler_echoes(echo: Callable[[str], str], secret: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_no_secret_that_a_handler_echoes_is_shown(
+    echo: Callable[[str], str], secret: str, caplog: pytest.LogCaptureFixture
+) -> None:
     watched = Watched(caplog)
     world = watched.world
     vm = world.add()
@@ -97,7 +99,7 @@ async def test_what_a_handler_echoes(echo: Callable[[str], str], secret: str, ca
 @pytest.mark.parametrize("echo", ECHOES.values(), ids=ECHOES)
 @pytest.mark.parametrize("secret", [KEY, PROXY], ids=["key", "proxy"])
 @pytest.mark.parametrize("status", [400, 403, 409, 500])
-async def test_what_arm_echoes(
+async def test_no_secret_that_arm_echoes_is_shown(
     status: int, echo: Callable[[str], str], secret: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     watched = Watched(caplog)
@@ -114,7 +116,7 @@ async def test_what_arm_echoes(
     assert _parts_left(secret, echo, watched.everything()) == []
 
 
-async def test_a_password_that_stands_alone(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_password_alone_is_masked(caplog: pytest.LogCaptureFixture) -> None:
     watched = Watched(caplog)
     vm = watched.world.add()
     watched.world.arm.install_errors = [Evidence(http_status=400, code="x", message=f"password '{PASSWORD}' refused")]
@@ -123,7 +125,7 @@ async def test_a_password_that_stands_alone(caplog: pytest.LogCaptureFixture) ->
     assert PASSWORD not in watched.everything()
 
 
-async def test_what_is_no_secret_stays_readable(caplog: pytest.LogCaptureFixture) -> None:
+async def test_text_without_secrets_stays_readable(caplog: pytest.LogCaptureFixture) -> None:
     world = Watched(caplog).world
     vm = world.add()
     text = f"Workspace {WORKSPACE_ID} of {vm_id()} does not take machines of westeurope."
@@ -156,7 +158,7 @@ async def test_a_key_vault_reference_that_was_not_resolved_is_never_sent(name: s
 
 
 async def test_an_unresolved_workspace_is_not_taken_for_another_one() -> None:
-    """The agent is there already; where it should report to is not known."""
+    """The agent is installed already; the workspace of the policy is unknown."""
     settings = {"OMS_WORKSPACE_ID": REFERENCES[0], "OMS_WORKSPACE_KEY": KEY}
     world = World(app_settings=settings)
     vm = world.add()

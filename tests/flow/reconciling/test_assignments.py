@@ -1,4 +1,4 @@
-"""What policies do to VMs that are there: existence conditions, exemptions that end, platforms, several policies."""
+"""What policies do with existing VMs: existence conditions, exemptions that expire, platforms, several policies."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def test_an_extension_that_meets_the_existence_condition_is_left_alone() -
     assert world.arm.calls == ["GET"]
 
 
-async def test_one_that_does_not_is_updated_under_the_name_it_has() -> None:
+async def test_an_extension_that_does_not_meet_it_is_updated_under_its_name() -> None:
     world = World(policies=[policy(existenceCondition=HERE)])
     vm = world.add()
     world.arm.set_extension(vm, extension("OmsAgentForLinux", settings={"workspaceId": ELSEWHERE}))
@@ -47,24 +47,24 @@ async def test_one_that_does_not_is_updated_under_the_name_it_has() -> None:
     assert world.arm.calls.count("PUT") == 1
 
 
-async def test_the_sweep_finds_what_does_not_meet_the_condition_and_leaves_what_does() -> None:
+async def test_the_sweep_finds_only_extensions_that_do_not_meet_the_condition() -> None:
     world = World(policies=[policy(existenceCondition=HERE)])
     wrong, right = world.add("wrong"), world.add("right")
     world.arm.set_extension(wrong, extension(settings={"workspaceId": ELSEWHERE}))
     world.arm.set_extension(right, extension(settings={"workspaceId": WORKSPACE_ID}))
-    assert (await world.swept()).missed == 1
+    assert (await world.sweep_and_reconcile()).missed == 1
     assert world.row(wrong).outcome is Outcome.REQUESTED
     world.arm.set_extension(wrong, extension(settings={"workspaceId": WORKSPACE_ID}))
     await world.installed(wrong)
     world.now += timedelta(hours=1)
-    assert (await world.swept()).missed == 0
+    assert (await world.sweep_and_reconcile()).missed == 0
     world.arm.set_extension(wrong, extension(settings={"workspaceId": ELSEWHERE}))
     world.now += timedelta(hours=1)
-    assert (await world.swept()).drifted == 1
+    assert (await world.sweep_and_reconcile()).drifted == 1
     assert world.arm.calls.count("PUT") == 2
 
 
-async def test_the_sweep_takes_another_handlers_extension_for_what_the_policy_takes_it() -> None:
+async def test_the_sweep_treats_the_extension_of_another_handler_as_the_policy_does() -> None:
     either = {"field": TYPE, "in": ["OmsAgentForLinux", "AzureMonitorLinuxAgent"]}
     world = World(policies=[policy(existenceCondition=either)])
     vm = world.add()
@@ -72,11 +72,11 @@ async def test_the_sweep_takes_another_handlers_extension_for_what_the_policy_ta
     world.arm.set_extension(vm, extension("ama", **successor))
     await world.created(vm)
     world.now += timedelta(hours=1)
-    report = await world.swept()
+    report = await world.sweep_and_reconcile()
     assert (report.missed, report.drifted) == (0, 0)
 
 
-async def test_an_audit_says_what_would_be_updated() -> None:
+async def test_an_audit_names_what_would_be_updated() -> None:
     world = World(policies=[policy(existenceCondition=HERE, effect="auditIfNotExists")])
     vm = world.add()
     world.arm.set_extension(vm, extension(settings={"workspaceId": ELSEWHERE}))
@@ -163,7 +163,7 @@ FLEXIBLE = "/subscriptions/s/resourceGroups/app-rg/providers/Microsoft.Compute/v
     ],
 )
 @pytest.mark.parametrize("include", [False, True])
-async def test_what_a_platform_manages_is_left_alone_unless_asked_for(
+async def test_vms_that_a_platform_manages_are_left_alone_unless_a_policy_includes_them(
     body: dict[str, Any], says: str, *, include: bool
 ) -> None:
     world = World(policies=[policy(includeManaged=include)])
@@ -185,7 +185,7 @@ async def test_a_vm_of_a_flexible_scale_set_is_a_vm_like_any_other() -> None:
     assert world.row(vm).outcome is Outcome.REQUESTED
 
 
-async def test_a_group_that_is_only_called_like_that_of_a_cluster_is_its_owners() -> None:
+async def test_a_group_with_a_name_like_that_of_a_cluster_is_not_managed() -> None:
     world = World()
     vm = world.add()
     body = world.arm.machines[vm.key]

@@ -1,9 +1,9 @@
-"""Whatever befalls a machine with two extensions, in any order: never two writes of ours at once, no row that ARM does
-not bear out, no open row without its check, and in the end every row is final and true.
+"""Random events on a machine with two extensions, in any order: we never have two writes at once, no row contradicts
+ARM, every open row has its scheduled check, and in the end every row is final and true.
 
-`MACHINE_WALKS=20000` before `pytest tests/flow/reconciling/test_machine_walks.py` draws that many walks instead of the
-few that are tried each time (about 25 a second), and `MACHINE_WALKS_FROM` names the first seed. A walk that fails is
-cut down to what it fails by; it belongs in `WALKS`, with what it is about.
+`MACHINE_WALKS=20000` before `pytest tests/flow/reconciling/test_machine_walks.py` tries that many random walks instead
+of the usual few (about 25 per second), and `MACHINE_WALKS_FROM` sets the first seed. A walk that fails is shortened to
+the steps that matter; add it to `WALKS` with a name.
 """
 
 from __future__ import annotations
@@ -25,46 +25,46 @@ WALKS: dict[str, list[Step]] = {
     "one after the other": [
         ("event", "created", 0, 0),
         ("ends", OMS, "well", True),
-        ("hear", 0, 1),
+        ("deliver", 0, 1),
         ("ends", AGENT, "well", True),
-        ("hear", 0, 0),
+        ("deliver", 0, 0),
     ],
     "somebody else's settings are not what we installed": [
         ("event", "created", 0, 0),
         ("ends", OMS, "settings", True),
         ("agent", False),
         ("other_writes", OMS, 1, True, True),
-        ("hear", 1, 0),
+        ("deliver", 1, 0),
     ],
     "the end of a write claims the next, and its checks are lost": [
         ("event", "created", 0, 0),
         ("ends", OMS, "settings", True),
         ("fault", "schedule", "fails"),
-        ("hear", 0, 1),
+        ("deliver", 0, 1),
     ],
     "a deletion claims a write, and its checks are lost": [
         ("event", "created", 0, 0),
         ("ends", OMS, "well", True),
-        ("hear", 0, 0),
+        ("deliver", 0, 0),
         ("ends", AGENT, "well", True),
-        ("hear", 0, 0),
+        ("deliver", 0, 0),
         ("pass", 1),
         ("other_removes", OMS, True),
         ("fault", "schedule", "fails"),
-        ("hear", 0, 1),
+        ("deliver", 0, 1),
     ],
     "a claim is taken over from an event that lost its checks": [
         ("event", "created", 0, 0),
         ("ends", OMS, "settings", True),
         ("fault", "schedule", "fails"),
-        ("hear", 0, 1),
+        ("deliver", 0, 1),
         ("next", 0),
     ],
     "a claim is taken over from an event that lost its checks, and nobody may read": [
         ("event", "created", 0, 0),
         ("ends", OMS, "settings", True),
         ("fault", "schedule", "fails"),
-        ("hear", 0, 1),
+        ("deliver", 0, 1),
         ("fault", "read", "403"),
         ("next", 0),
     ],
@@ -72,7 +72,7 @@ WALKS: dict[str, list[Step]] = {
         ("event", "created", 0, 0),
         ("ends", OMS, "timeout", True),
         ("fault", "read", "403"),
-        ("hear", 0, 1),
+        ("deliver", 0, 1),
     ],
     "a failed extension is claimed, and somebody reads it before it is sent": [
         ("event", "created", 0, 0),
@@ -88,7 +88,7 @@ WALKS: dict[str, list[Step]] = {
         ("event", "created", 0, 0),
         ("fault", "put", "no answer"),
         ("ends", OMS, "well", True),
-        ("hear", 0, 0),
+        ("deliver", 0, 0),
         ("agent", False),
         ("event", "updated", 0, 0),
         ("agent", True),
@@ -98,9 +98,9 @@ WALKS: dict[str, list[Step]] = {
         ("fault", "put", "no answer"),
         ("event", "created", 0, 0),
         ("skip", True, True),
-        ("hear", 0, 0),
+        ("deliver", 0, 0),
         ("skip", False, True),
-        ("hear", 0, 0),
+        ("deliver", 0, 0),
     ],
     "nobody answered, and then ARM is not to be read": [
         ("fault", "put", "no answer"),
@@ -114,7 +114,7 @@ WALKS: dict[str, list[Step]] = {
         ("event", "created", 0, 0),
         ("ends", OMS, "well", True),
         ("fault", "put", "no answer"),
-        ("hear", 0, 0),
+        ("deliver", 0, 0),
         ("event", "updated", 0, 1),
         ("event", "updated", 0, 0),
     ],
@@ -133,7 +133,7 @@ WALKS: dict[str, list[Step]] = {
 
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
-    """So many walks would fill the log."""
+    """No logging: many walks would fill the log."""
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)

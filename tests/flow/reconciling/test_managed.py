@@ -1,4 +1,4 @@
-"""Managed and short-lived machines through the doors: events, `policy plan`, `explain` and `validate`."""
+"""Managed and short-lived machines: events, `policy plan`, `explain` and `validate`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def test_a_policy_takes_in_the_kinds_that_it_names_and_no_other(include: o
         assert name in taken or row.outcome is Outcome.OUT_OF_SCOPE
 
 
-async def test_the_row_says_what_was_recognised_by_what_and_the_way_out() -> None:
+async def test_the_row_names_the_platform_the_evidence_and_the_fix() -> None:
     world = World()
     vm = world.add()
     world.arm.machines[vm.key] = vm_body(tags=NODE)
@@ -53,8 +53,8 @@ async def test_the_row_says_what_was_recognised_by_what_and_the_way_out() -> Non
     assert world.arm.calls == ["GET"]
 
 
-async def test_a_machine_that_turns_out_to_be_managed_after_its_install_is_as_one_that_a_rule_leaves_out() -> None:
-    """Nothing is taken off it, and its row ends as for any other change of scope."""
+async def test_a_machine_that_is_found_to_be_managed_after_its_install_is_out_of_scope() -> None:
+    """Nothing is removed from it, and its row ends as for any other change of scope."""
     ends = []
     for tags in (NODE, {"onboarding": "skip"}):
         world = World()
@@ -87,7 +87,7 @@ def lay_out(folder: Path, body: dict[str, Any], **changes: Any) -> list[str]:
 
 
 @pytest.mark.parametrize(("include", "decision"), [(None, "OutOfScope"), (["openshift-node"], "Install")])
-def test_plan_and_explain_say_the_same_offline(
+def test_plan_and_explain_give_the_same_result_offline(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], include: object, decision: str
 ) -> None:
     options = lay_out(tmp_path, vm_body("node", tags=NODE), includeManaged=include)
@@ -95,11 +95,13 @@ def test_plan_and_explain_say_the_same_offline(
     (change,) = json.loads(capsys.readouterr().out)["changes"]
     assert (change["vm"], change["after"]["decision"]) == (str(vm_id("node")), decision)
     main(["policy", "explain", "--vm", str(tmp_path / "vm.json"), *options])
-    told = capsys.readouterr().out
-    assert ("it is a node of OpenShift" in told) is (decision == "OutOfScope")
+    output = capsys.readouterr().out
+    assert ("it is a node of OpenShift" in output) is (decision == "OutOfScope")
 
 
-def test_a_flat_body_of_the_azure_cli_is_recognised_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_flat_body_of_the_azure_cli_is_recognised_as_managed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     body = vm_body("pkrvm7")
     flat = {key: value for key, value in body.items() if key != "properties"} | body["properties"]
     flat |= {"resourceGroup": "APP-RG", "osProfile": {"adminUsername": "packer"}}
@@ -114,14 +116,14 @@ def test_validate_refuses_an_unknown_kind_and_names_the_known_ones(
 ) -> None:
     lay_out(tmp_path, {}, includeManaged=["aks-nodes"])
     assert main(["policy", "validate", str(tmp_path / "policies")]) == 1
-    told = "".join(capsys.readouterr())
-    assert "includeManaged[0]: unknown kind 'aks-nodes'" in told
-    assert "known kinds: karpenter-node, " in told
+    output = "".join(capsys.readouterr())
+    assert "includeManaged[0]: unknown kind 'aks-nodes'" in output
+    assert "known kinds: karpenter-node, " in output
 
 
 @needs_samples
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
-def test_machines_of_the_field_are_left_alone(
+def test_managed_machines_of_the_field_samples_are_left_alone(
     case: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, content in case["files"].items():
@@ -137,5 +139,5 @@ def test_machines_of_the_field_are_left_alone(
 
 
 @needs_samples
-def test_there_are_machines_of_the_field() -> None:
+def test_the_field_samples_hold_machines() -> None:
     assert len(CASES) >= 4

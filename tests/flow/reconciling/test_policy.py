@@ -1,4 +1,4 @@
-"""`onboard policy`: what a person types and what is answered."""
+"""`onboard policy`: commands and their output."""
 
 from __future__ import annotations
 
@@ -51,16 +51,16 @@ def test_one_vm_gets_one_answer(files: Path, capsys: pytest.CaptureFixture[str])
     ],
     ids=["lines", "array", "arm list", "wrapped"],
 )
-def test_many_vms_get_one_answer_a_line_in_their_order(files: Path, text: str) -> None:
+def test_many_vms_get_one_answer_on_each_line_in_their_order(files: Path, text: str) -> None:
     options = ["--definition", str(files / "definition.json"), "--vm", "-", "--format", "json"]
     parameters = ["--parameters", json.dumps({"publisher": AGENT[1]})]
     command = [sys.executable, "-m", "onboarding", "policy", "evaluate", *options, *parameters]
     done = subprocess.run(command, input=text.encode("utf-8-sig"), capture_output=True, check=True)
-    told = [(answer["applies"], answer["compliant"]) for answer in answers(done.stdout.decode())]
-    assert told == [(True, False), (False, None), (True, True)]
+    output = [(answer["applies"], answer["compliant"]) for answer in answers(done.stdout.decode())]
+    assert output == [(True, False), (False, None), (True, True)]
 
 
-def test_people_read_sentences(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_text_output_is_sentences(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate(files, str(files / "vm.json")) == 0
     assert capsys.readouterr().out.startswith("vm-1: applies (DeployIfNotExists), not compliant\n  if: ✓")
 
@@ -104,10 +104,10 @@ def test_explain_shows_the_tree_of_a_definition(files: Path, capsys: pytest.Capt
     (files / "vm.json").write_text(json.dumps(with_extensions(AGENT)))
     command = ["policy", "explain", "--definition", str(files / "definition.json"), "--vm", str(files / "vm.json")]
     assert main(command) == 0
-    told = capsys.readouterr().out
-    assert "  ✓ name like 'vm-*': 'vm-1'" in told
-    assert "existenceCondition for 'ama'" in told
-    assert "? Microsoft.Compute/virtualMachines/extensions/publisher" in told
+    output = capsys.readouterr().out
+    assert "  ✓ name like 'vm-*': 'vm-1'" in output
+    assert "existenceCondition for 'ama'" in output
+    assert "? Microsoft.Compute/virtualMachines/extensions/publisher" in output
     assert main([*command, "--format", "json"]) == 0
     (answer,) = answers(capsys.readouterr().out)
     assert answer["if"]["matched"] is True
@@ -138,11 +138,11 @@ def test_validate_finds_every_error_with_file_and_line(tmp_path: Path, capsys: p
     assert found[:3] == [("a.yaml", 6, "rule.allOf[0]"), ("a.yaml", 8, "rule.allOf[2]"), ("a.yaml", 2, "effect")]
     assert found[3][0] == "c.yaml"
     assert main(["policy", "validate", str(tmp_path / "b.json")]) == 0
-    assert capsys.readouterr().out == "1 files, 0 errors\n"
+    assert capsys.readouterr().out == "1 file, 0 errors\n"
     assert main(["policy", "validate", str(tmp_path / "none")]) == 2
 
 
-def test_test_runs_the_cases_beside_the_policies(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_test_runs_the_cases_of_the_policies(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (files / "linux.yaml").write_text("name: x\nextension: oms-agent-linux\nrule: {field: name, like: vm-*}\n")
     cases = files / "linux.cases.yaml"
     cases.write_text(
@@ -167,14 +167,12 @@ def test_test_runs_the_cases_beside_the_policies(files: Path, capsys: pytest.Cap
         )
     )
     assert main(["policy", "test", str(files)]) == 1
-    told = capsys.readouterr().out
-    assert "compliant: expected True, is False" in told
-    assert "x: cannot be expected here" in told
+    output = capsys.readouterr().out
+    assert "compliant: expected True, is False" in output
+    assert "x: cannot be expected here" in output
 
 
-def test_import_writes_a_policy_that_validates_once_nothing_is_missing(
-    files: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_imported_policy_is_valid_once_nothing_is_missing(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (files / "deploy.json").write_text(json.dumps(deploying(TEMPLATE)))
     out = files / "policy.yaml"
     assert main(["policy", "import", str(files / "deploy.json"), "-o", str(out)]) == 0

@@ -1,5 +1,5 @@
-"""Two workers at one row, with one policy and with two: whoever comes second works on what the first wrote, and no end
-of a VM is forgotten."""
+"""Two workers on one row, with one policy and with two: the second one continues from the row of the first, and no end
+of an install is lost."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.flow.world import SHAPES, LedgerInMemory, World, extension
 
 
 class Overtaken(LedgerInMemory):
-    """A table where somebody else is at work between our read and our write."""
+    """A table that another worker changes between our read and our write."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,14 +65,14 @@ async def test_an_install_that_ends_while_its_vm_is_closed_does_not_open_it(worl
     assert outcomes(world, vm) == {Outcome.GONE}
 
 
-async def test_an_end_that_overtakes_a_look_is_not_lost(world: World, ledger: Overtaken) -> None:
+async def test_an_end_that_overtakes_a_scheduled_check_is_not_lost(world: World, ledger: Overtaken) -> None:
     vm = world.add()
     await world.created(vm)
 
     async def check() -> None:
-        """The look has read ARM before the install ended."""
+        """The scheduled check has read ARM before the install ended."""
         world.arm.set_extension(vm, extension(state="Creating"))
-        await world.due()
+        await world.run_latest_check()
         world.arm.set_extension(vm, extension())
 
     ledger.meanwhile = [check]
@@ -82,18 +82,18 @@ async def test_an_end_that_overtakes_a_look_is_not_lost(world: World, ledger: Ov
     world.arm.set_extension(vm, extension())
     for _ in range(9):
         if outcomes(world, vm) != {Outcome.INSTALLED}:
-            await world.goes_on(vm)
+            await world.advance(vm)
     assert outcomes(world, vm) == {Outcome.INSTALLED}
 
 
-async def test_an_event_that_is_overtaken_all_the_time_comes_again(world: World, ledger: Overtaken) -> None:
+async def test_an_event_that_loses_every_race_is_redelivered(world: World, ledger: Overtaken) -> None:
     vm = world.add(agent="not_ready")
     await world.created(vm)
 
     async def check() -> None:
-        """It has read ARM before the VM was deleted."""
+        """The scheduled check has read ARM before the VM was deleted."""
         world.add(agent="not_ready")
-        await world.due()
+        await world.run_latest_check()
         world.arm.machines.clear()
 
     ledger.meanwhile = [check, _nothing] * 9
@@ -104,7 +104,7 @@ async def test_an_event_that_is_overtaken_all_the_time_comes_again(world: World,
     assert outcomes(world, vm) == {Outcome.GONE}
 
 
-async def test_copies_of_an_event_add_no_looks(world: World) -> None:
+async def test_copies_of_an_event_add_no_scheduled_checks(world: World) -> None:
     vm = world.add(agent="not_ready")
     trigger = world.trigger()
     for _ in range(5):
@@ -115,8 +115,8 @@ async def test_copies_of_an_event_add_no_looks(world: World) -> None:
 
 
 @pytest.mark.parametrize("reached", range(3))
-async def test_an_event_that_comes_again_takes_up_what_the_first_time_did_not_reach(reached: int) -> None:
-    """Storage goes away after each of the first writes of a pass over two extensions."""
+async def test_a_redelivered_event_continues_where_the_first_delivery_stopped(reached: int) -> None:
+    """Storage fails after each of the first writes of a reconcile with two extensions."""
     ledger = Failing(reached)
     world = World(ledger=ledger, policies=SHAPES["two policies"])
     vm, trigger = world.add(), world.trigger()
@@ -126,14 +126,14 @@ async def test_an_event_that_comes_again_takes_up_what_the_first_time_did_not_re
     await world.created(vm, trigger)
     for _ in range(9):
         if outcomes(world, vm) != {Outcome.INSTALLED}:
-            await world.goes_on(vm)
+            await world.advance(vm)
     assert outcomes(world, vm) == {Outcome.INSTALLED}
     assert world.arm.calls.count("PUT") == 2
     assert world.arm.conflicts == 0
 
 
 class Failing(LedgerInMemory):
-    """A table that takes some writes, and then cannot be reached."""
+    """A table that accepts some writes, and then cannot be reached."""
 
     def __init__(self, writes_left: int) -> None:
         super().__init__()

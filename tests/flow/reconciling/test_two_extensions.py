@@ -1,4 +1,4 @@
-"""Two extensions on one VM: one write is in flight at a time, and nothing that befalls one is lost to the other."""
+"""Two extensions on one VM: one write is in flight at a time, and the events of one do not hide the other."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def world() -> World:
     return World(policies=TWO)
 
 
-def told(world: World, vm: VmId) -> dict[str, tuple[Outcome, WaitingFor | None]]:
+def outcomes_of(world: World, vm: VmId) -> dict[str, tuple[Outcome, WaitingFor | None]]:
     return {each: (world.row(vm, each).outcome, world.row(vm, each).waiting_for) for each in world.extensions}
 
 
@@ -34,50 +34,50 @@ async def to_the_end(world: World, vm: VmId) -> None:
     for _ in range(30):
         if all(world.row(vm, each).outcome.final for each in world.extensions):
             return
-        await world.goes_on(vm)
-    raise AssertionError(told(world, vm))
+        await world.advance(vm)
+    raise AssertionError(outcomes_of(world, vm))
 
 
-async def test_they_are_asked_for_one_after_the_other_with_five_calls(world: World) -> None:
+async def test_two_extensions_are_requested_one_after_the_other_with_five_calls(world: World) -> None:
     vm = world.add()
     await world.created(vm)
-    assert told(world, vm) == {
+    assert outcomes_of(world, vm) == {
         FIRST: (Outcome.REQUESTED, WaitingFor.INSTALL),
         SECOND: (Outcome.WAITING, WaitingFor.OPERATION),
     }
     assert FIRST in world.row(vm, SECOND).reason
-    await world.ends(vm, FIRST)
-    assert told(world, vm) == {FIRST: (Outcome.INSTALLED, None), SECOND: (Outcome.REQUESTED, WaitingFor.INSTALL)}
-    await world.ends(vm, SECOND)
+    await world.finish_install(vm, FIRST)
+    assert outcomes_of(world, vm) == {FIRST: (Outcome.INSTALLED, None), SECOND: (Outcome.REQUESTED, WaitingFor.INSTALL)}
+    await world.finish_install(vm, SECOND)
     assert world.row(vm, SECOND).outcome is Outcome.INSTALLED
     assert world.arm.calls == ["GET", "PUT", "GET", "PUT", "GET extension"]
     assert world.arm.conflicts == 0
 
 
-async def test_the_claim_stands_in_the_machines_own_row_and_goes_with_its_end(world: World) -> None:
+async def test_the_machine_row_holds_the_claim_until_the_request_ends(world: World) -> None:
     vm = world.add()
     await world.created(vm)
     claim = world.ledger.machines[vm.key].row.claim
     assert claim is not None
     assert (claim.target, claim.attempt, claim.step, claim.sends) == (FIRST, 1, "extension", 1)
-    await world.ends(vm, FIRST)
+    await world.finish_install(vm, FIRST)
     second = world.ledger.machines[vm.key].row.claim
     assert second is not None
     assert second.target == SECOND
     assert second.digest != claim.digest
-    await world.ends(vm, SECOND)
+    await world.finish_install(vm, SECOND)
     assert world.ledger.machines[vm.key].row.claim is None
 
 
 @pytest.mark.parametrize("state", ["Failed", "Succeeded"])
-async def test_the_end_of_the_first_takes_the_second_up_whatever_it_was(world: World, state: str) -> None:
+async def test_any_end_of_the_first_extension_starts_the_second(world: World, state: str) -> None:
     vm = world.add()
     await world.created(vm)
-    await world.ends(vm, FIRST, state)
+    await world.finish_install(vm, FIRST, state)
     assert world.row(vm, SECOND).outcome is Outcome.REQUESTED
 
 
-async def test_where_the_end_of_the_first_is_never_told_its_check_takes_both_on(world: World) -> None:
+async def test_the_scheduled_check_continues_both_where_the_event_of_the_first_is_lost(world: World) -> None:
     vm = world.add()
     await world.created(vm)
     checks = [check for check in world.schedule_queue.checks if check.due == world.row(vm, SECOND).next_attempt_at]
@@ -85,14 +85,14 @@ async def test_where_the_end_of_the_first_is_never_told_its_check_takes_both_on(
     world.arm.set_extension(vm, _succeeded(FIRST))
     world.now = checks[0].due
     for check in checks:
-        await world.line.check(check)
-    assert told(world, vm) == {FIRST: (Outcome.INSTALLED, None), SECOND: (Outcome.REQUESTED, WaitingFor.INSTALL)}
+        await world.dispatcher.check(check)
+    assert outcomes_of(world, vm) == {FIRST: (Outcome.INSTALLED, None), SECOND: (Outcome.REQUESTED, WaitingFor.INSTALL)}
     assert world.arm.calls == ["GET", "PUT", "GET", "PUT"]
 
 
 @pytest.mark.parametrize("at", ["claim", "record"])
-async def test_redelivery_goes_on_with_the_extension_that_was_not_reached(at: str) -> None:
-    """Storage fails in the middle of a delivery: the event comes again, and no extension is left behind."""
+async def test_a_redelivery_continues_with_the_extension_that_was_not_reached(at: str) -> None:
+    """Storage fails in the middle of a delivery: the event is delivered again, and no extension is left out."""
     ledger = _Failing(at)
     world = World(policies=TWO, ledger=ledger)
     vm, trigger = world.add(), world.trigger()
@@ -102,26 +102,27 @@ async def test_redelivery_goes_on_with_the_extension_that_was_not_reached(at: st
     except StorageError:
         await world.created(vm, trigger)
     await to_the_end(world, vm)
-    assert told(world, vm) == {FIRST: (Outcome.INSTALLED, None), SECOND: (Outcome.INSTALLED, None)}
+    assert outcomes_of(world, vm) == {FIRST: (Outcome.INSTALLED, None), SECOND: (Outcome.INSTALLED, None)}
     assert world.arm.calls.count("PUT") == 2
 
 
-async def test_an_event_that_had_reached_one_extension_alone_reaches_the_other_when_it_comes_again(
+async def test_a_redelivered_event_reaches_the_extension_that_the_first_delivery_did_not(
     world: World,
 ) -> None:
-    """As a version before left it: a row for the first, made by this event, and none for the second."""
+    """The rows as an earlier version left them: this event made a row for the first extension, and none for the
+    second."""
     vm, trigger = world.add(), world.trigger()
     await world.created(vm, trigger)
     del world.ledger.rows[(vm.key, SECOND)]
     await world.created(vm, trigger)
-    assert told(world, vm) == {
+    assert outcomes_of(world, vm) == {
         FIRST: (Outcome.REQUESTED, WaitingFor.INSTALL),
         SECOND: (Outcome.WAITING, WaitingFor.OPERATION),
     }
     assert world.arm.calls.count("PUT") == 1
 
 
-async def test_hosts_events_and_people_that_come_at_once_have_one_write_in_flight(world: World) -> None:
+async def test_concurrent_hosts_events_and_people_have_one_write_in_flight(world: World) -> None:
     vm = world.add()
     other = World(
         policies=TWO, arm=world.arm, ledger=world.ledger, schedule_queue=world.schedule_queue, breakers=world.breakers
@@ -130,9 +131,9 @@ async def test_hosts_events_and_people_that_come_at_once_have_one_write_in_fligh
     await asyncio.gather(
         world.created(vm, EventRef("one", world.now)),
         other.created(vm, EventRef("another", world.now)),
-        other.line.handle(VmWritten(vm, EventRef("update", world.now), created=False)),
-        world.line.handle(finding),
-        other.line.handle_message(ReconcileRequest(vm, "missed", world.now)),
+        other.dispatcher.handle(VmWritten(vm, EventRef("update", world.now), created=False)),
+        world.dispatcher.handle(finding),
+        other.dispatcher.handle_message(ReconcileRequest(vm, "missed", world.now)),
     )
     assert sum(row.in_flight for row in (world.row(vm, FIRST), world.row(vm, SECOND))) == 1
     assert world.arm.calls.count("PUT") == 1
@@ -141,18 +142,18 @@ async def test_hosts_events_and_people_that_come_at_once_have_one_write_in_fligh
     assert world.arm.calls.count("PUT") == 2
 
 
-async def test_a_check_that_claimed_and_died_gets_its_check_back_when_it_comes_again(world: World) -> None:
+async def test_a_check_whose_worker_died_after_the_claim_is_scheduled_again_at_redelivery(world: World) -> None:
     vm = world.add(power="deallocated")
     await world.created(vm)
     world.add()
     check = world.schedule_queue.checks[-1]
     world.now = check.due
-    world.schedule_queue.reachable = False  # the claim is written, its check is not
+    world.schedule_queue.reachable = False  # the claim is written, its check is not scheduled
     with pytest.raises(StorageError):
-        await world.line.check(check)
+        await world.dispatcher.check(check)
     assert world.row(vm, FIRST).waiting_for is WaitingFor.CLAIM
     world.schedule_queue.reachable = True
-    await world.line.check(check)
+    await world.dispatcher.check(check)
     for each in (FIRST, SECOND):
         row = world.row(vm, each)
         assert row.next_attempt_at is not None
@@ -161,16 +162,16 @@ async def test_a_check_that_claimed_and_died_gets_its_check_back_when_it_comes_a
     assert world.arm.calls.count("PUT") == 2
 
 
-async def test_the_sweeps_message_that_claimed_and_died_gets_its_check_back_too(world: World) -> None:
+async def test_a_sweep_message_whose_worker_died_after_the_claim_schedules_its_check_too(world: World) -> None:
     vm = world.add()
     message = ReconcileRequest(vm, "missed", world.now)
     world.schedule_queue.reachable = False
     with pytest.raises(StorageError):
-        await world.line.handle_message(message)
+        await world.dispatcher.handle_message(message)
     world.schedule_queue.reachable = True
-    await world.line.handle_message(message)
+    await world.dispatcher.handle_message(message)
     await to_the_end(world, vm)
-    assert told(world, vm) == {FIRST: (Outcome.INSTALLED, None), SECOND: (Outcome.INSTALLED, None)}
+    assert outcomes_of(world, vm) == {FIRST: (Outcome.INSTALLED, None), SECOND: (Outcome.INSTALLED, None)}
 
 
 async def test_an_unanswered_request_is_sent_again_once_and_counts_once(world: World) -> None:
@@ -185,7 +186,7 @@ async def test_an_unanswered_request_is_sent_again_once_and_counts_once(world: W
         assert claim is not None
         attempts.append((row.attempt, claim.sends))
         assert world.row(vm, SECOND).waiting_for is WaitingFor.OPERATION
-        await world.goes_on(vm)
+        await world.advance(vm)
     assert attempts == [(1, 1), (1, 2), (2, 1)]
     assert world.now - world.row(vm, FIRST).event_time >= timedelta(minutes=12)  # type: ignore[operator]
     await to_the_end(world, vm)
@@ -202,25 +203,25 @@ async def test_an_unanswered_request_that_arm_took_is_not_sent_again(world: Worl
     await world.created(vm)
     world.arm.after_put = None
     assert world.row(vm, FIRST).waiting_for is WaitingFor.CLAIM
-    await world.goes_on(vm)
-    assert told(world, vm)[FIRST] == (Outcome.REQUESTED, WaitingFor.INSTALL)
+    await world.advance(vm)
+    assert outcomes_of(world, vm)[FIRST] == (Outcome.REQUESTED, WaitingFor.INSTALL)
     assert world.arm.calls.count("PUT") == 1
 
 
-async def test_what_failed_for_good_with_one_is_not_tried_again_for_the_other(world: World) -> None:
-    """Neither by its events, nor by its checks, nor where the VM cannot be read."""
+async def test_a_permanent_failure_of_one_is_not_retried_for_the_other(world: World) -> None:
+    """Neither events nor scheduled checks of the other extension retry it, nor a VM that cannot be read."""
     vm = world.add()
     refusal = Evidence(http_status=400, code="InvalidParameter", message="typeHandlerVersion is invalid.")
     world.arm.install_errors = [refusal]
     await world.created(vm)
-    assert told(world, vm) == {FIRST: (Outcome.FAILED, None), SECOND: (Outcome.REQUESTED, WaitingFor.INSTALL)}
+    assert outcomes_of(world, vm) == {FIRST: (Outcome.FAILED, None), SECOND: (Outcome.REQUESTED, WaitingFor.INSTALL)}
     assert world.arm.calls == ["GET", "PUT", "PUT"], "nothing is under way, so the second has its turn at once"
     failed = world.row(vm, FIRST)
     check = world.schedule_queue.checks[-1]
     assert check.extension == SECOND
     world.now = check.due
     world.arm.read_errors = [Evidence(http_status=503, code="ServerBusy")]
-    await world.line.check(check)
+    await world.dispatcher.check(check)
     assert world.row(vm, FIRST) == failed
     await to_the_end(world, vm)
     assert world.row(vm, FIRST) == failed
@@ -232,7 +233,7 @@ async def test_another_owners_write_of_the_vm_is_waited_for(world: World) -> Non
     vm = world.add()
     world.arm.machines[vm.key]["properties"]["provisioningState"] = "Updating"
     await world.created(vm)
-    assert set(told(world, vm).values()) == {(Outcome.WAITING, WaitingFor.OPERATION)}
+    assert set(outcomes_of(world, vm).values()) == {(Outcome.WAITING, WaitingFor.OPERATION)}
     assert world.arm.calls == ["GET"]
     world.arm.machines[vm.key]["properties"]["provisioningState"] = "Succeeded"
     await to_the_end(world, vm)
@@ -245,7 +246,7 @@ def _succeeded(extension: str) -> dict[str, Any]:
 
 
 class _Failing(LedgerInMemory):
-    """Fails at the claim of a pass, or at its record."""
+    """Fails when a reconcile writes its claim, or its result."""
 
     def __init__(self, at: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Commands that ask no cloud, and rules that rest on what no VM's body tells: the answer is that nobody knows."""
+"""Offline commands, and rules that need values which no VM body has: the answer is unknown."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def test_field_samples(case: dict[str, Any], tmp_path: Path, capsys: pytest.Capt
     lay_out(tmp_path, case["files"])
     options = ["--vm-list", str(tmp_path / case["vms"]), "--policies", str(tmp_path / "policies"), "--format", "json"]
     code = main(["policy", "plan", *options])
-    told = capsys.readouterr()
-    assert any(_as_wanted(wanted, code, told.out, told.err) for wanted in case["want"]), told.out + told.err
+    output = capsys.readouterr()
+    assert any(_as_wanted(wanted, code, output.out, output.err) for wanted in case["want"]), output.out + output.err
 
 
 def _as_wanted(wanted: dict[str, Any], code: int, out: str, err: str) -> bool:
@@ -59,7 +59,7 @@ UNKNOWN = [
 
 
 @pytest.mark.parametrize("rule", UNKNOWN, ids=lambda rule: json.dumps(rule)[:60])
-def test_every_command_says_that_it_is_not_known(
+def test_every_command_reports_the_unknown_value(
     rule: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     vms, folder = tmp_path / "vms.json", tmp_path / "policies"
@@ -69,8 +69,8 @@ def test_every_command_says_that_it_is_not_known(
 
     def answer(*command: str) -> dict[str, Any]:
         assert main(["policy", *command, "--format", "json"]) == 0
-        told: dict[str, Any] = json.loads(capsys.readouterr().out)
-        return told
+        output: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return output
 
     (change,) = answer("plan", "--vm-list", str(vms), "--policies", str(folder))["changes"]
     assert change["after"]["decision"] == "Undetermined"
@@ -83,15 +83,15 @@ def test_every_command_says_that_it_is_not_known(
     assert "is not known" in evaluated["because"][-1]
 
 
-def test_the_text_says_so_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_text_output_reports_the_unknown_value_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rule = {"value": "[policy().assignmentId]", "notEquals": "x"}
     lay_out(tmp_path, {"vm.json": vm_body(), "policies/p.yaml": yaml.safe_dump({**POLICY, "rule": rule})})
     lay_out(tmp_path, {"definition.json": {"policyRule": {"if": rule, "then": {"effect": "audit"}}}})
     main(["policy", "evaluate", "--definition", str(tmp_path / "definition.json"), "--vm", str(tmp_path / "vm.json")])
     assert "web01: unknown whether it applies (audit)" in capsys.readouterr().out
     main(["policy", "explain", "--vm", str(tmp_path / "vm.json"), "--policies", str(tmp_path / "policies")])
-    told = capsys.readouterr().out
-    assert "? policy linux-monitoring (decides): the rule of policy linux-monitoring cannot be decided" in told
+    output = capsys.readouterr().out
+    assert "? policy linux-monitoring (decides): the rule of policy linux-monitoring cannot be decided" in output
 
 
 GROUP = {"id": vm_body()["id"].partition("/providers/")[0], "location": "westeurope", "tags": {"env": "prod"}}
@@ -114,7 +114,7 @@ AROUND = [
         ({"value": "[resourceGroup().managedBy]", "exists": False}, "Undetermined", None),
     ],
 )
-def test_what_the_user_gives_is_known_and_no_more(
+def test_only_the_given_values_are_known(
     rule: dict[str, Any], decision: str, applies: Any, around: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lay_out(tmp_path, {"vm.json": vm_body(), "policies/p.yaml": yaml.safe_dump({**POLICY, "rule": rule})})
@@ -133,7 +133,7 @@ def test_what_the_user_gives_is_known_and_no_more(
 @pytest.mark.parametrize(
     "text", ["[5]", '{"id": "/subscriptions/1/resourceGroups"}', '{"name": "x"}', "[", '{"id": 7}']
 )
-def test_what_is_no_group_is_named(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_without_groups_is_named(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lay_out(tmp_path, {"vm.json": vm_body(), "policies/p.yaml": yaml.safe_dump(POLICY), "around.json": text})
     options = ["--vm-list", str(tmp_path / "vm.json"), "--policies", str(tmp_path / "policies")]
     assert main(["policy", "plan", *options, "--around", str(tmp_path / "around.json")]) == 2
@@ -152,7 +152,7 @@ def test_several_files_are_read_together(tmp_path: Path, capsys: pytest.CaptureF
         assert json.loads(capsys.readouterr().out)["changes"][0]["after"]["decision"] == decision
 
 
-def test_a_case_may_say_what_is_around_the_vm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_case_may_give_the_group_and_the_subscription(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rule = {"value": "[resourceGroup().tags.env]", "notEquals": "lab"}
     cases = [
         {
@@ -177,14 +177,14 @@ def test_a_case_may_say_what_is_around_the_vm(tmp_path: Path, capsys: pytest.Cap
 def validated(folder: Path, capsys: pytest.CaptureFixture[str], rule: dict[str, Any]) -> list[dict[str, Any]]:
     lay_out(folder, {"p.yaml": yaml.safe_dump({**POLICY, "rule": rule}, sort_keys=False)})
     assert main(["policy", "validate", str(folder), "--format", "json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["errors"] == []
-    warnings: list[dict[str, Any]] = told["warnings"]
+    output = json.loads(capsys.readouterr().out)
+    assert output["errors"] == []
+    warnings: list[dict[str, Any]] = output["warnings"]
     return warnings
 
 
 @pytest.mark.parametrize("rule", UNKNOWN, ids=lambda rule: json.dumps(rule)[:60])
-def test_validate_warns_of_each_value_that_may_not_be_known(
+def test_validate_warns_of_each_value_that_may_be_unknown(
     rule: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (warning,) = validated(tmp_path, capsys, rule)
@@ -198,7 +198,7 @@ def test_validate_warns_of_each_value_that_may_not_be_known(
     )
 
 
-def test_the_warnings_say_what_it_costs_and_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_warnings_name_the_cost_and_the_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     parts = [
         {"value": "[tryGet(resourceGroup(), 'tags', 'x')]", "equals": "y"},
         {"value": "[concat(subscription().displayName, policy().assignmentId)]", "equals": "y"},
@@ -215,11 +215,11 @@ def test_the_warnings_say_what_it_costs_and_where(tmp_path: Path, capsys: pytest
         ("rule.allOf[2].value", "resourceGroup()"),
     ]
     main(["policy", "validate", str(tmp_path)])
-    told = capsys.readouterr().out
-    assert "p.yaml:" in told
-    assert "the identity needs Microsoft.Resources/subscriptions/resourceGroups/read" in told
-    assert "policy().assignmentId is not known here: where it matters, the outcome is Undetermined" in told
-    assert told.endswith("1 files, 0 errors, 5 warnings\n")
+    output = capsys.readouterr().out
+    assert "p.yaml:" in output
+    assert "the identity needs Microsoft.Resources/subscriptions/resourceGroups/read" in output
+    assert "policy().assignmentId is unknown here: where it matters, the outcome is Undetermined" in output
+    assert output.endswith("1 file, 0 errors, 5 warnings\n")
 
 
 @pytest.mark.parametrize(
@@ -234,11 +234,13 @@ def test_the_warnings_say_what_it_costs_and_where(tmp_path: Path, capsys: pytest
         "[field('tags')]",
     ],
 )
-def test_what_a_vm_itself_tells_is_no_warning(value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_values_of_the_vm_itself_give_no_warning(
+    value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert validated(tmp_path, capsys, {"value": value, "equals": "x"}) == []
 
 
-def test_a_definition_is_warned_of_too_but_not_of_its_template(
+def test_a_definition_gives_warnings_but_its_template_does_not(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     template = {"properties": {"template": {"resources": [{"location": "[resourceGroup().location]"}]}}}

@@ -1,4 +1,4 @@
-"""A Windows entry of the user's own, at each command that reads the catalogue."""
+"""A user's catalogue entry for Windows, in each command that reads the catalogue."""
 
 from __future__ import annotations
 
@@ -46,12 +46,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("oms-agent-linux", "", "2019-Datacenter", 1),
     ],
 )
-def test_check_judges_by_the_entry(folder: Path, extension: str, table: str, sku: str, code: int) -> None:
-    asked = ["--support-table", table] if table else []
-    assert main(["check", "--extension", extension, *asked, "--image", f"{SERVER}{sku}"]) == code
+def test_check_uses_the_support_table_of_the_entry(
+    folder: Path, extension: str, table: str, sku: str, code: int
+) -> None:
+    table_option = ["--support-table", table] if table else []
+    assert main(["check", "--extension", extension, *table_option, "--image", f"{SERVER}{sku}"]) == code
 
 
-def test_check_tells_the_release(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_shows_the_release(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["check", "--extension", NAME, "--image", f"{SERVER}2019-Datacenter", "--format", "json"])
     answer = json.loads(capsys.readouterr().out)
     assert (answer["distribution"], answer["release"], answer["os_type"]) == (
@@ -65,7 +67,7 @@ def test_check_tells_the_release(folder: Path, capsys: pytest.CaptureFixture[str
     assert "1 checked against any Windows: 1 supported" in out
 
 
-def test_the_http_door_answers_for_an_entry_without_a_table(folder: Path) -> None:
+def test_the_http_endpoint_answers_for_an_entry_without_a_table(folder: Path) -> None:
     catalogue = load_catalogue_of(folder).entries
     body = check_query({"extension": "bare-windows", "image": f"{SERVER}2012-Datacenter"}, catalogue)
     assert (body["verdict"], body["row"], body["supportTable"]) == ("supported", "any Windows", None)
@@ -104,7 +106,7 @@ def test_the_schema_knows_own_entries(folder: Path, tmp_path: Path) -> None:
     assert tables["bare-windows"] is False
 
 
-def test_pages_are_made_from_all_entries_or_not_at_all(
+def test_pages_are_generated_from_all_entries_or_not_at_all(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "extensions" / "bare.yaml").write_text("name: broken\n")
@@ -123,7 +125,7 @@ def _template(capsys: pytest.CaptureFixture[str], folder: Path, *arguments: str)
     return capsys.readouterr().out
 
 
-def test_a_whole_template_makes_a_windows_vm(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_complete_template_creates_a_windows_vm(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made = json.loads(_template(capsys, folder))
     (machine,) = made["resources"]
     profile = machine["properties"]["osProfile"]

@@ -1,4 +1,4 @@
-"""Several workspaces in one policy: by region, by subscription, by tag; and what is wrong with such a policy."""
+"""Several workspaces in one policy: by region, by subscription, by tag; and errors in such a policy."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def world(*workspaces: dict[str, Any], **policy: Any) -> World:
         ((LAB_TAG,), {}, WORKSPACE_ID, "OMS_WORKSPACE_KEY"),
     ],
 )
-async def test_the_first_workspace_that_fits_is_the_vms(workspaces: Any, changes: Any, id_: str, key: str) -> None:
+async def test_the_first_workspace_that_matches_is_used(workspaces: Any, changes: Any, id_: str, key: str) -> None:
     here = world(*workspaces)
     await here.created(here.add(**changes))
     (body,) = here.arm.bodies
@@ -49,7 +49,7 @@ async def test_the_first_workspace_that_fits_is_the_vms(workspaces: Any, changes
     assert body["properties"]["protectedSettings"] == {"workspaceKey": SETTINGS[key]}
 
 
-async def test_a_vm_that_no_workspace_takes_is_not_sent_anywhere() -> None:
+async def test_a_vm_that_no_workspace_matches_is_not_onboarded() -> None:
     here = world(LAB_TAG, settings={}, protectedSettings={})
     vm = here.add()
     await here.created(vm)
@@ -60,7 +60,7 @@ async def test_a_vm_that_no_workspace_takes_is_not_sent_anywhere() -> None:
 
 
 @pytest.mark.parametrize("upgrade", [True, False])
-async def test_a_policy_may_say_whether_minor_versions_are_taken(upgrade: bool) -> None:
+async def test_a_policy_may_set_the_upgrade_of_minor_versions(upgrade: bool) -> None:
     here = world(autoUpgradeMinorVersion=upgrade, workspaces=None)
     await here.created(here.add())
     assert here.arm.bodies[0]["properties"]["autoUpgradeMinorVersion"] is upgrade
@@ -78,7 +78,7 @@ async def test_every_setting_of_the_extension_can_be_given() -> None:
 
 
 @pytest.mark.parametrize("name", ["stopOnMultipleConnections", "skipDockerProviderInstall"])
-async def test_a_switch_that_is_a_text_is_refused_with_the_reason(name: str) -> None:
+async def test_a_boolean_given_as_text_is_refused_with_the_reason(name: str) -> None:
     here = world(settings={"workspaceId": EU, name: "true"}, workspaces=None)
     vm = here.add()
     await here.created(vm)

@@ -1,4 +1,5 @@
-"""Azure Policy as trigger: a finding makes us look at a VM, for the policies that stand for what was found."""
+"""Azure Policy as trigger: a finding makes us reconcile a VM, for the policies that name the definition of the
+finding."""
 
 from __future__ import annotations
 
@@ -27,9 +28,9 @@ def finding(world: World, vm: VmId, after: float = 0, **changes: Any) -> PolicyS
 async def test_a_finding_onboards_a_vm_that_no_event_announced() -> None:
     world = World()
     vm = world.add()
-    await world.line.handle(finding(world, vm))
+    await world.dispatcher.handle(finding(world, vm))
     assert world.row(vm).outcome is Outcome.REQUESTED
-    await world.line.handle(finding(world, world.add("web02"), compliant=True))
+    await world.dispatcher.handle(finding(world, world.add("web02"), compliant=True))
     assert world.arm.calls == ["GET", "PUT"]
 
 
@@ -43,48 +44,48 @@ async def test_a_finding_onboards_a_vm_that_no_event_announced() -> None:
         ([ASSIGNMENT], {}, []),
     ],
 )
-async def test_with_a_map_only_what_it_names_is_looked_at(
+async def test_with_a_map_only_its_definitions_trigger_a_reconcile(
     mapped: list[str], ids: dict[str, Any], calls: list[str]
 ) -> None:
     world = World(policies=[{**POLICY, "azurePolicy": mapped}])
-    await world.line.handle(finding(world, world.add(), **ids))
+    await world.dispatcher.handle(finding(world, world.add(), **ids))
     assert world.arm.calls == calls
 
 
-async def test_a_policy_that_is_not_meant_is_not_visited_even_where_it_would_decide() -> None:
+async def test_a_policy_of_another_definition_does_nothing_even_where_it_would_decide() -> None:
     world = World(policies=[POLICY, MAPPED])
     vm = world.add()
-    await world.line.handle(finding(world, vm))
+    await world.dispatcher.handle(finding(world, vm))
     assert world.arm.calls == ["GET"]
     assert not world.ledger.rows
 
 
-async def test_the_policy_that_is_meant_decides_where_those_before_it_leave_the_vm_out() -> None:
+async def test_the_policy_of_the_definition_decides_where_earlier_ones_do_not_select_the_vm() -> None:
     world = World(policies=[{**POLICY, "name": "a", "rule": {"field": "location", "equals": "eastus"}}, MAPPED])
     vm = world.add()
-    await world.line.handle(finding(world, vm))
+    await world.dispatcher.handle(finding(world, vm))
     assert world.row(vm).policy == "mapped"
 
 
-async def test_a_finding_older_than_what_we_did_since_is_ignored() -> None:
+async def test_a_finding_older_than_our_last_write_is_ignored() -> None:
     world = World()
     vm = world.add()
     await world.created(vm)
     world.now += timedelta(minutes=2)
     await world.installed(vm)
     world.arm.machines[vm.key]["resources"] = []
-    await world.line.handle(finding(world, vm, after=-60))
+    await world.dispatcher.handle(finding(world, vm, after=-60))
     assert world.row(vm).outcome is Outcome.INSTALLED
     assert world.arm.calls == ["GET", "PUT", "GET extension"]
-    await world.line.handle(finding(world, vm, after=60))
+    await world.dispatcher.handle(finding(world, vm, after=60))
     assert world.row(vm).outcome is Outcome.REQUESTED
 
 
-async def test_the_same_finding_twice_is_one_install_and_one_look() -> None:
+async def test_the_same_finding_twice_is_one_install_and_one_scheduled_check() -> None:
     world = World()
     vm = world.add()
     found = finding(world, vm, after=60)
-    await world.line.handle(found)
-    await world.line.handle(found)
+    await world.dispatcher.handle(found)
+    await world.dispatcher.handle(found)
     assert world.arm.calls == ["GET", "PUT"]
     assert len(world.schedule_queue.checks) == 1

@@ -1,4 +1,4 @@
-"""Who may ask what: tokens, api-versions, paths, roles, policies, locks, registration."""
+"""Access: tokens, api-versions, paths, roles, policies, locks, registration."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def test_an_expired_token_in_the_middle_of_a_poll_is_401_in_azures_words(s
     assert re.fullmatch(pattern, reply.message)
 
 
-async def test_wrong_tenant_and_wrong_audience_are_told_apart(scene: Scene) -> None:
+async def test_wrong_tenant_and_wrong_audience_have_different_errors(scene: Scene) -> None:
     machine = scene.add()
     for token, code in (
         (scene.arm.tokens.issue(AUDIENCE, tenant="somewhere-else"), "InvalidAuthenticationTokenTenant"),
@@ -88,13 +88,13 @@ async def test_older_and_newer_api_versions_are_served(scene: Scene, version: st
         ("/elsewhere", 404, "NotFound"),
     ],
 )
-async def test_paths_that_lead_nowhere(scene: Scene, path: str, status: int, code: str) -> None:
+async def test_unknown_paths_are_refused(scene: Scene, path: str, status: int, code: str) -> None:
     scene.add()
     reply = await scene.call("GET", path)
     assert (reply.status, reply.code) == (status, code)
 
 
-async def test_a_method_that_a_resource_does_not_have(scene: Scene) -> None:
+async def test_a_method_that_a_resource_does_not_have_is_refused(scene: Scene) -> None:
     reply = await scene.call("POST", scene.add().id)
     assert (reply.status, reply.code) == (405, "MethodNotAllowed")
 
@@ -111,7 +111,7 @@ async def test_a_narrow_principal_gets_403_even_for_a_group_that_does_not_exist(
     assert refused.headers["x-ms-failure-cause"] == "gateway"
 
 
-async def test_a_group_and_a_subscription_show_what_their_owner_says_of_them(scene: Scene) -> None:
+async def test_a_group_and_a_subscription_show_the_properties_that_were_set(scene: Scene) -> None:
     machine = scene.add()
     group = machine.id.partition("/providers/")[0]
     body = (await scene.call("GET", group)).body
@@ -159,7 +159,7 @@ async def test_states_of_the_scope_refuse_writes_but_not_reads(scene: Scene) -> 
     assert (await scene.put_oms(machine)).status == 201
 
 
-async def test_registering_the_provider_mends_the_subscription(scene: Scene) -> None:
+async def test_after_registering_the_provider_the_subscription_accepts_writes(scene: Scene) -> None:
     provider = f"{SUBSCRIPTION}/providers/Microsoft.Compute"
     scene.arm.scopes.unregistered.add(SUBSCRIPTION.rpartition("/")[2])
     before = await scene.call("GET", provider, version="2016-02-01")
@@ -192,9 +192,9 @@ async def test_the_identity_endpoint_speaks_the_app_service_protocol(scene: Scen
 async def test_tokens_and_secrets_are_in_no_repr(scene: Scene) -> None:
     token = scene.arm.tokens.issue(AUDIENCE)
     await scene.call("GET", scene.add().id, headers={"Authorization": f"Bearer {token.value}"})
-    told = repr((token, scene.endpoints, list(scene.arm.requests), scene.arm.options))
-    assert token.value not in told
-    assert scene.endpoints.identity_header not in told
+    representation = repr((token, scene.endpoints, list(scene.arm.requests), scene.arm.options))
+    assert token.value not in representation
+    assert scene.endpoints.identity_header not in representation
 
 
 async def test_a_token_of_another_tenant_comes_from_the_identity_endpoint_when_it_moved(scene: Scene) -> None:

@@ -1,4 +1,4 @@
-"""Template deployments: validated as a whole, put in the order of dependencies, told as ARM tells it."""
+"""Template deployments: validated as a whole, put in the order of dependencies, reported as by ARM."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def ended(scene: Scene) -> dict[str, Any]:
     raise AssertionError("it goes on and on")
 
 
-async def test_an_extension_is_put_on_a_vm_that_is_there(scene: Scene) -> None:
+async def test_an_extension_is_put_on_an_existing_vm(scene: Scene) -> None:
     machine = scene.add()
     accepted = await deploy(scene, EXTENSION)
     assert (accepted.status, accepted.body["properties"]["provisioningState"]) == (201, "Accepted")
@@ -88,7 +88,7 @@ async def test_a_dependency_may_be_written_in_three_ways(scene: Scene, dependenc
     assert len((await ended(scene))["outputResources"]) == 2
 
 
-async def test_a_failure_carries_the_resources_own(scene: Scene) -> None:
+async def test_a_failed_deployment_has_the_error_of_its_resource(scene: Scene) -> None:
     scene.add(runs=(HandlerRun(exit_code=51),))
     await deploy(scene, EXTENSION)
     error = (await ended(scene))["error"]
@@ -96,7 +96,7 @@ async def test_a_failure_carries_the_resources_own(scene: Scene) -> None:
     assert error["details"][0]["code"] == "VMExtensionHandlerNonTransientError"
 
 
-async def test_a_refusal_ends_it_too(scene: Scene) -> None:
+async def test_a_refusal_ends_the_deployment(scene: Scene) -> None:
     scene.add(allow_extension_operations=False)
     await deploy(scene, EXTENSION)
     assert (await ended(scene))["error"]["details"][0]["code"] == "OperationNotAllowed"
@@ -120,7 +120,7 @@ def changed(**members: Any) -> dict[str, Any]:
         (changed(location="[resourceGroup().nothing]"), "'nothing' doesn't exist"),
     ],
 )
-async def test_what_is_wrong_with_a_template_is_said_at_once(scene: Scene, resource: Any, says: str) -> None:
+async def test_a_bad_template_is_refused_at_once(scene: Scene, resource: Any, says: str) -> None:
     scene.add()
     reply = await deploy(scene, resource)
     assert (reply.status, reply.code) == (400, "InvalidTemplate")
@@ -139,13 +139,13 @@ async def test_parameters_are_checked(scene: Scene, parameters: dict[str, Any]) 
     assert next(iter(parameters)) in reply.message
 
 
-async def test_a_circle_is_found(scene: Scene) -> None:
+async def test_a_circular_dependency_is_found(scene: Scene) -> None:
     scene.add()
     resource = changed(dependsOn=["Microsoft.Compute/virtualMachines/web-1/extensions/OMSExtension"])
     assert "Circular" in (await deploy(scene, resource)).message
 
 
-async def test_an_unknown_group_and_an_unknown_deployment(scene: Scene) -> None:
+async def test_an_unknown_group_and_an_unknown_deployment_are_404(scene: Scene) -> None:
     scene.add()
     missing = await scene.call("PUT", DEPLOYMENT.replace("rg-fleet", "nowhere"), template(EXTENSION))
     assert missing.code == "ResourceGroupNotFound"

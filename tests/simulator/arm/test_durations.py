@@ -1,4 +1,4 @@
-"""Durations: measured ones, those of a file, and a handler's own."""
+"""Durations: the measured ones, those of a file, and those of single handlers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_bad_file_is_named_with_the_place(tmp_path: Path, text: str, says: str
         read_ranges(file)
 
 
-def test_the_storm_has_durations_of_its_own_for_both_handlers() -> None:
+def test_the_storm_has_its_own_durations_for_both_handlers() -> None:
     ranges = read_ranges(DURATIONS)
     for handler in (OMS_HANDLER, AMA_HANDLER):
         assert f"install of {handler.lower()}" in ranges
@@ -57,11 +57,11 @@ def test_the_storm_has_durations_of_its_own_for_both_handlers() -> None:
     ("text", "seeds"),
     [("3", (3,)), ("1-3", (1, 2, 3)), ("1,4,7", (1, 4, 7)), ("2, 1-3,2", (2, 1, 3)), ("5-5", (5,))],
 )
-def test_a_list_of_seeds(text: str, seeds: tuple[int, ...]) -> None:
+def test_a_list_of_seeds_is_read(text: str, seeds: tuple[int, ...]) -> None:
     assert numbers(text) == seeds
 
 
 @pytest.mark.parametrize("text", ["", "a", "1-", "-3", "3-1", "1,,2", "1-a", "1.5", "1-9999999999"])
-def test_what_is_no_list_of_seeds_is_refused(text: str) -> None:
+def test_a_bad_list_of_seeds_is_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
         numbers(text)

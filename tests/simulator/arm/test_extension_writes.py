@@ -1,4 +1,4 @@
-"""What the first answer to an extension write is: accepted in the recorded form, or refused in ARM's own words."""
+"""The first answer to an extension write: accepted in the recorded form, or refused in ARM's own words."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ async def test_protected_settings_are_stored_and_never_returned(scene: Scene) ->
     seen.append(await scene.call("GET", f"{machine.id}/extensions"))
     extension = machine.extensions["omsextension"]
     assert extension.protected_settings == {"workspaceKey": KEY}
-    told = repr((seen, scene.events, list(scene.arm.requests), extension, machine))
-    assert KEY not in told
-    assert "protectedSettings" not in told
+    representation = repr((seen, scene.events, list(scene.arm.requests), extension, machine))
+    assert KEY not in representation
+    assert "protectedSettings" not in representation
 
 
 async def test_a_patch_changes_settings_but_not_the_publisher(scene: Scene) -> None:
@@ -79,7 +79,7 @@ VM_REFUSALS: list[tuple[str, dict[str, Any], int, str, str]] = [
 
 
 @pytest.mark.parametrize(("name", "spec", "status", "code", "words"), VM_REFUSALS, ids=[r[0] for r in VM_REFUSALS])
-async def test_a_vm_that_takes_no_extension_refuses_at_once(
+async def test_a_vm_that_accepts_no_extension_refuses_at_once(
     scene: Scene, name: str, spec: dict[str, Any], status: int, code: str, words: str
 ) -> None:
     reply = await scene.put_oms(scene.add(**spec))
@@ -87,7 +87,7 @@ async def test_a_vm_that_takes_no_extension_refuses_at_once(
     assert words in reply.message
 
 
-async def test_a_vm_on_its_way_down_says_where_it_is_going(scene: Scene) -> None:
+async def test_a_stopping_vm_refuses_and_names_its_target_state(scene: Scene) -> None:
     machine = scene.add()
     scene.arm.deallocate_vm(machine.id)
     reply = await scene.put_oms(machine)
@@ -163,7 +163,7 @@ BAD_BODIES: list[tuple[str, Any, int, str]] = [
 
 
 @pytest.mark.parametrize(("name", "body", "status", "code"), BAD_BODIES, ids=[b[0] for b in BAD_BODIES])
-async def test_bodies_that_azure_does_not_take_are_not_taken(
+async def test_bodies_that_azure_refuses_are_refused(
     scene: Scene, name: str, body: Any, status: int, code: str
 ) -> None:
     machine = scene.add()
@@ -177,7 +177,7 @@ async def test_read_only_properties_of_a_body_are_ignored(scene: Scene) -> None:
     assert reply.body["properties"]["provisioningState"] == "Creating"
 
 
-async def test_a_body_that_is_no_json_is_refused(scene: Scene) -> None:
+async def test_a_body_that_is_not_json_is_refused(scene: Scene) -> None:
     reply = await scene.call("PUT", f"{scene.add().id}/extensions/X", text="{")
     assert (reply.status, reply.code) == (400, "InvalidRequestContent")
 
@@ -217,7 +217,7 @@ async def test_a_collision_with_somebody_else_names_them(scene: Scene) -> None:
     assert collision.principal not in collision.principals
 
 
-async def test_or_the_second_writer_preempts_the_first_whose_extension_may_still_succeed(make_scene: MakeScene) -> None:
+async def test_a_preempted_extension_may_still_succeed(make_scene: MakeScene) -> None:
     scene: Scene = await make_scene(concurrent_writes=ConcurrentWrites.PREEMPT)
     machine = scene.add()
     first = await scene.put_oms(machine)
@@ -241,7 +241,7 @@ async def test_mixed_mode_does_both_by_the_seed(make_scene: MakeScene) -> None:
     assert statuses == {200, 409}
 
 
-async def test_an_extension_of_a_vm_that_is_not_there_lacks_its_parent(scene: Scene) -> None:
+async def test_an_extension_of_a_missing_vm_is_refused_for_its_parent(scene: Scene) -> None:
     ghost = scene.add().id.replace("web-1", "ghost")
     reply = await scene.call("PUT", f"{ghost}/extensions/X", oms_body())
     assert (reply.status, reply.code) == (404, "ParentResourceNotFound")

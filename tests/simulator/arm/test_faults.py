@@ -1,5 +1,5 @@
-"""Scripted faults: the same rules, from objects or files, spoil answers for tests, demo and bench; every sample error
-goes through them unchanged."""
+"""Scripted faults: the same rules, from objects or files, change answers for tests, demo and bench; every sample error
+is answered unchanged."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.shared_samples import needs_samples, read_lines
 from tests.simulator.conftest import AUDIENCE, Scene
 
 
-async def test_the_nth_matching_request_is_spoiled_and_no_other(scene: Scene) -> None:
+async def test_only_the_nth_matching_request_fails(scene: Scene) -> None:
     web, db = scene.add("web-1"), scene.add("db-1")
     scene.arm.faults.add(FaultRule(vm="WEB-*", kind="vm-get", nth=(2,), status=500, code="InternalServerError"))
     statuses = [(await scene.call("GET", vm.id)).status for vm in (web, db, web, db, web)]
@@ -33,7 +33,7 @@ async def test_probability_is_seeded(scene: Scene) -> None:
     assert statuses == {200, 503}
 
 
-async def test_an_error_after_the_effect_leaves_the_write_done(scene: Scene) -> None:
+async def test_an_error_after_the_effect_does_not_undo_the_write(scene: Scene) -> None:
     machine = scene.add()
     scene.arm.faults.add(FaultRule(kind="extension-put", status=500, code="InternalServerError", after=True))
     assert (await scene.put_oms(machine)).status == 500
@@ -52,9 +52,7 @@ async def test_the_connection_is_reset_before_or_after_the_effect(scene: Scene, 
     assert {request.status for request in scene.arm.requests} == {0}
 
 
-async def test_a_caller_that_dies_in_the_middle_of_a_request_asked_for_nothing(
-    scene: Scene, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_client_that_dies_while_sending_changes_nothing(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
     machine, url = scene.add(), URL(scene.endpoints.arm)
     assert url.host
     tls = ssl.create_default_context(cafile=str(scene.endpoints.ca_file))

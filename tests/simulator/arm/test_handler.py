@@ -1,4 +1,4 @@
-"""Which systems a handler installs on: its own matching, number by number."""
+"""The systems that a handler supports: versions are matched number by number."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NEW = Artifacts({})
         ("", "", False, False),
     ],
 )
-def test_the_oms_handler_of_two_times(name: str, version: str, in_2017: bool, in_2023: bool) -> None:
+def test_the_oms_handler_of_2017_and_of_2023(name: str, version: str, in_2017: bool, in_2023: bool) -> None:
     seen = []
     for artifacts in (OLD, NEW):
         handler = artifacts.find("microsoft.enterprisecloud.monitoring", "omsagentforlinux")
@@ -44,7 +44,7 @@ def test_the_oms_handler_of_two_times(name: str, version: str, in_2017: bool, in
     assert seen == [in_2017, in_2023]
 
 
-def test_without_automatic_upgrade_the_minor_version_must_be_there() -> None:
+def test_without_automatic_upgrade_the_minor_version_must_exist() -> None:
     handler = NEW.find("Microsoft.EnterpriseCloud.Monitoring", "OmsAgentForLinux")
     assert handler is not None
     assert NEW.resolve(handler, "1.4", auto_upgrade=False) is None
@@ -76,7 +76,7 @@ def test_any_system_gets_an_answer(name: str, version: str) -> None:
         ("MicrosoftWindowsDesktop", "windows-11", "win11-23h2-pro", ("Windows 11 Enterprise", "10.0.22631")),
     ],
 )
-def test_a_vm_made_by_hand_runs_what_its_image_is_called(
+def test_a_vm_made_over_http_runs_the_system_of_its_image_name(
     publisher: str, offer: str, sku: str, system: tuple[str, str]
 ) -> None:
     image = {"publisher": publisher, "offer": offer, "sku": sku}

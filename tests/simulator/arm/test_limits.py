@@ -1,4 +1,4 @@
-"""Token buckets: what is left is told in headers, who asks too often gets 429 in one of Azure's shapes."""
+"""Token buckets: headers show the remaining tokens; too many requests are answered 429 in one of Azure's forms."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ async def _exhaust(scene: Scene) -> Reply:
     return await scene.call("GET", machine.id)
 
 
-async def test_what_is_left_is_told_per_resource_and_per_subscription(scene: Scene) -> None:
+async def test_headers_have_the_remaining_tokens_per_resource_and_per_subscription(scene: Scene) -> None:
     reply = await scene.call("GET", scene.add().id)
-    told = reply.headers["x-ms-ratelimit-remaining-resource"]
-    assert told == "Microsoft.Compute/LowCostGetSubscriptionMaximum;23999,Microsoft.Compute/LowCostGetResource;35"
+    remaining = reply.headers["x-ms-ratelimit-remaining-resource"]
+    assert remaining == "Microsoft.Compute/LowCostGetSubscriptionMaximum;23999,Microsoft.Compute/LowCostGetResource;35"
     assert reply.headers["x-ms-ratelimit-remaining-subscription-reads"] == "249"
     written = await scene.put_oms(scene.add("other"))
     assert "Microsoft.Compute/UpdateVMResource;11" in written.headers["x-ms-ratelimit-remaining-resource"]
     assert written.headers["x-ms-ratelimit-remaining-subscription-writes"] == "199"
 
 
-async def test_the_37th_read_of_one_vm_is_429_and_so_is_asking_again_too_early(scene: Scene) -> None:
+async def test_the_37th_read_of_one_vm_is_429_and_so_is_an_early_retry(scene: Scene) -> None:
     refused = await _exhaust(scene)
     assert (refused.status, refused.code) == (429, "OperationNotAllowed")
     assert refused.headers["Retry-After"] == "5"
@@ -51,7 +51,7 @@ async def test_the_37th_read_of_one_vm_is_429_and_so_is_asking_again_too_early(s
         (ThrottleWait.UNSAID, None, False),
     ],
 )
-async def test_a_429_tells_the_wait_in_any_of_azures_ways(
+async def test_a_429_has_the_wait_in_any_of_azures_forms(
     make_scene: MakeScene, wait: ThrottleWait, header: str | None, has_end: bool
 ) -> None:
     refused = await _exhaust(await make_scene(throttle_wait=wait))
@@ -59,7 +59,7 @@ async def test_a_429_tells_the_wait_in_any_of_azures_ways(
     assert ("endTime" in json.loads(refused.body["error"]["details"][0]["message"])) is has_end
 
 
-async def test_every_writer_to_a_vm_draws_on_the_same_small_bucket(scene: Scene) -> None:
+async def test_all_writes_to_a_vm_share_the_same_small_bucket(scene: Scene) -> None:
     machine = scene.add()
     script = ExtensionSpec(name="s", publisher="Microsoft.Azure.Extensions", type="CustomScript", version="2.1")
     scene.arm.put_extension_as_other_deployer(machine.id, script)

@@ -1,4 +1,4 @@
-"""Virtual machines: their life, their instance view, their lists, and the three spellings of their ids."""
+"""Virtual machines: their lifecycle, their instance view, their lists, and the three spellings of their ids."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.simulator.conftest import OMS, MakeScene, Scene
 GROUP = "/subscriptions/00000000-0000-4000-8000-000000000001/resourceGroups/rg-fleet"
 
 
-async def test_a_created_vm_is_done_before_its_guest_is_and_the_agent_reports_later(scene: Scene) -> None:
+async def test_a_vm_is_created_before_its_guest_runs_and_the_agent_reports_later(scene: Scene) -> None:
     machine = scene.arm.create_vm(VmSpec(name="new", guest=Guest(agent_delay=100)))
     assert machine.provisioning_state == "Creating"
     assert "vmAgent" not in await scene.view(machine)
@@ -36,7 +36,7 @@ async def test_a_created_vm_is_done_before_its_guest_is_and_the_agent_reports_la
 
 
 async def _settle(scene: Scene, machine: Machine) -> None:
-    """Until the create operation has ended, and not a second longer."""
+    """Advance until the create operation has ended, and not a second longer."""
     while machine.provisioning_state == "Creating":
         await scene.clock.advance(1)
 
@@ -79,7 +79,7 @@ async def test_start_and_deallocate_pass_through_their_states(scene: Scene) -> N
     assert "vmAgent" not in await scene.view(machine)
 
 
-async def test_polls_of_vm_operations_tell_how_long_to_wait_and_those_of_extensions_do_not(scene: Scene) -> None:
+async def test_polls_of_vm_operations_have_a_retry_after_and_those_of_extensions_do_not(scene: Scene) -> None:
     machine = scene.add(power=Power.DEALLOCATED)
     started = await scene.call("POST", f"{machine.id}/start")
     assert 30 <= int((await scene.poll(started)).headers["Retry-After"]) <= 37
@@ -124,7 +124,7 @@ async def test_ids_have_three_spellings_and_are_found_in_any(scene: Scene) -> No
     assert whole.body["value"][0]["id"] == machine.id.replace("Rg-Fleet", "RG-FLEET")
 
 
-async def test_lists_are_poorer_than_a_single_get(scene: Scene) -> None:
+async def test_lists_have_fewer_fields_than_a_single_get(scene: Scene) -> None:
     machine = scene.add(extensions=(ExtensionSpec(name="OMSExtension", version="1.3", **OMS),))
     item = (await scene.call("GET", machine.id.rpartition("/")[0])).body["value"][0]
     assert item["resources"] == [{"id": f"{machine.id}/extensions/OMSExtension"}]

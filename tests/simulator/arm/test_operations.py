@@ -1,11 +1,11 @@
-"""Operation URLs: signed, long, to be used verbatim, gone after a while."""
+"""Operation URLs are signed and long, have to be used unchanged, and expire."""
 
 from __future__ import annotations
 
 from tests.simulator.conftest import MakeScene, Scene
 
 
-async def test_the_url_is_signed_long_and_has_an_api_version_of_its_own(scene: Scene) -> None:
+async def test_the_url_is_signed_and_long_and_has_its_own_api_version(scene: Scene) -> None:
     accepted = await scene.call("PUT", f"{scene.add().id}/extensions/X", _script_body(), version="2017-12-01")
     url = accepted.headers["Azure-AsyncOperation"]
     assert 4_000 < len(url) < 6_000

@@ -1,4 +1,4 @@
-"""What becomes of an accepted extension: time passes, the handler runs on the true system, and three layers tell."""
+"""Accepted extensions: time passes, the handler runs on the real system, and three layers report."""
 
 from __future__ import annotations
 
@@ -82,9 +82,7 @@ async def test_a_locked_package_manager_clears_after_two_tries(scene: Scene) -> 
     ],
     ids=["10", "20", "52", "53", "text", "timeout", "platform"],
 )
-async def test_scripted_runs_are_told_in_the_handlers_words(
-    scene: Scene, run: HandlerRun, code: str, words: str
-) -> None:
+async def test_scripted_runs_have_the_handlers_texts(scene: Scene, run: HandlerRun, code: str, words: str) -> None:
     machine = scene.add(runs=(run,))
     body = await _after(scene, await scene.put_oms(machine), 2_000)
     error = body["error"]
@@ -101,7 +99,7 @@ async def test_transitioning_can_hide_a_terminal_failure(scene: Scene) -> None:
     assert "Unsupported operating system" in status["message"]
 
 
-async def test_a_silent_agent_fails_the_operation_after_25_minutes(scene: Scene) -> None:
+async def test_an_agent_that_never_reports_fails_the_operation_after_25_minutes(scene: Scene) -> None:
     machine = scene.add(guest=Guest(agent=Agent.SILENT))
     accepted = await scene.put_oms(machine)
     assert (await _after(scene, accepted, 1_500))["status"] == "InProgress"
@@ -109,7 +107,7 @@ async def test_a_silent_agent_fails_the_operation_after_25_minutes(scene: Scene)
     assert "VMAgentStatusCommunicationError" in str(body["error"])
 
 
-async def test_a_silent_extension_fails_after_90_minutes(scene: Scene) -> None:
+async def test_an_extension_that_never_reports_fails_after_90_minutes(scene: Scene) -> None:
     machine = scene.add(runs=(HandlerRun(ending=Ending.SILENT),))
     accepted = await scene.put_oms(machine)
     assert (await _after(scene, accepted, 5_300))["status"] == "InProgress"
@@ -141,7 +139,7 @@ async def test_deleting_the_vm_preempts_its_install(scene: Scene) -> None:
     assert scene.arm.machines.find(machine.id) is None
 
 
-async def test_a_version_that_the_repository_lacks_fails_at_the_poll(scene: Scene) -> None:
+async def test_a_version_that_is_not_in_the_repository_fails_at_the_poll(scene: Scene) -> None:
     body = await _after(scene, await scene.put_oms(scene.add(), typeHandlerVersion="1.14"), 400)
     assert "ArtifactVersionNotFound" in str(body["error"])
 

@@ -1,4 +1,4 @@
-"""Run commands: what a script prints of the handlers' logs, and what is refused."""
+"""Run commands: printed logs of the handlers, and refusals."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def output(scene: Scene, machine: Machine, script: str) -> str:
     return str(final.body["value"][0]["message"])
 
 
-async def test_a_script_that_prints_logs_gets_what_the_handler_said(scene: Scene) -> None:
+async def test_a_script_that_prints_logs_gets_the_handlers_log(scene: Scene) -> None:
     text = await output(scene, failed(scene, 51), LOGS)
     assert text.startswith("Enable succeeded: \n[stdout]\n==> /opt/microsoft/omsagent/bin/stdout <==")
     assert "==> /var/log/azure/Microsoft.EnterpriseCloud.Monitoring.OmsAgentForLinux/extension.log <==" in text
@@ -41,7 +41,7 @@ async def test_a_script_that_prints_logs_gets_what_the_handler_said(scene: Scene
     assert text.endswith("\n[stderr]\n")
 
 
-async def test_only_the_lines_that_were_asked_for(scene: Scene) -> None:
+async def test_only_the_requested_lines_are_printed(scene: Scene) -> None:
     text = await output(scene, failed(scene, 51), "tail -v -n 1 /opt/microsoft/omsagent/bin/stdout")
     assert "Extracting" not in text
 
@@ -59,7 +59,7 @@ async def test_a_vm_without_handlers_and_any_other_script_print_nothing(scene: S
     assert "[stdout]\n\n[stderr]" in await output(scene, failed(scene, 51), "uname -a")
 
 
-async def test_powershell_prints_logs_on_windows_and_what_it_complains_of_comes_apart(scene: Scene) -> None:
+async def test_powershell_prints_logs_on_windows_and_its_errors_separately(scene: Scene) -> None:
     broken = ExtensionSpec(
         name="script",
         publisher="Microsoft.Compute",
@@ -115,7 +115,7 @@ async def test_only_one_runs_at_a_time(scene: Scene) -> None:
     assert (await scene.call("POST", f"{machine.id}/runCommand", body)).code == "Conflict"
 
 
-async def test_the_right_to_run_commands_is_one_of_its_own(scene: Scene) -> None:
+async def test_running_commands_needs_its_own_right(scene: Scene) -> None:
     machine = scene.add()
     scene.arm.scopes.grant(scene.arm.options.principal_id, "/", "Microsoft.Compute/virtualMachines/read")
     reply = await scene.call("POST", f"{machine.id}/runCommand", {"commandId": "RunShellScript", "script": ["x"]})

@@ -1,4 +1,4 @@
-"""The real SDK drives the simulator: typed reads, long-running writes, errors; and its models know every field."""
+"""The real SDK against the simulator: typed reads, long-running writes, errors; its models know every field."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ async def test_a_failed_operation_is_an_error_with_status_200(scene: Scene) -> N
     )
 
 
-async def test_refusals_are_the_exceptions_that_azure_causes(scene: Scene) -> None:
+async def test_refusals_raise_the_same_exceptions_as_in_azure(scene: Scene) -> None:
     machine = scene.add(power=Power.DEALLOCATED)
     async with scene.client() as client:
         with pytest.raises(ResourceExistsError, match="not running"):
@@ -194,7 +194,7 @@ async def test_recorded_bodies_come_back_as_they_were_recorded(make_scene: MakeS
 
 @needs_samples
 @pytest.mark.parametrize("sample", read_lines("vm_models.jsonl"), ids=lambda sample: str(sample["case"]))
-async def test_values_are_of_the_kind_that_recorded_ones_are(scene: Scene, sample: dict[str, Any]) -> None:
+async def test_values_have_the_types_of_recorded_ones(scene: Scene, sample: dict[str, Any]) -> None:
     """Every place of a recorded body that we fill too is filled with the same kind of value."""
     machine = scene.add(extensions=(ExtensionSpec(name="OMS", version="1.3", **OMS),))
     ours = (await scene.call("GET", f"{machine.id}?$expand=instanceView")).body
@@ -211,8 +211,8 @@ def _differences(recorded: Any, ours: Any, path: str) -> Iterator[str]:
         yield from _differences(recorded[0], ours[0], f"{path}[0]")
 
 
-async def test_the_products_way_in_works_by_environment_alone(tmp_path: Path) -> None:
-    """The real managed-identity credential in a process of its own: environment variables alone lead it here."""
+async def test_environment_variables_alone_lead_the_product_to_the_simulator(tmp_path: Path) -> None:
+    """The real managed-identity credential in its own process needs only environment variables."""
     arm = ArmSimulator(Clock(), options=Options(identities={"client-7": "principal-7"}))
     machine = arm.add_vm(VmSpec(name="web-1"))
     endpoints = await arm.start(tmp_path)

@@ -335,8 +335,8 @@ def test_no_name_makes_it_raise_and_case_means_nothing(publisher: str, offer: st
 
 @given(known_words, st.sampled_from(["-gen2", "-arm64", "-daily"]), st.integers(1, 3))
 def test_suffixes_are_idempotent(urn: str, suffix: str, times: int) -> None:
-    once, often = _read(urn + suffix), _read(urn + suffix * times)
-    assert (once.distribution, once.version) == (often.distribution, often.version)
+    run_event, often = _read(urn + suffix), _read(urn + suffix * times)
+    assert (run_event.distribution, run_event.version) == (often.distribution, often.version)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What the bench says of what it measured."""
+"""How the bench reports what it measured."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from xml.etree import ElementTree
 import pytest
 
 from bench.charts import Chart
-from bench.report import Figure, Grid, Occasion, Section, merged, page, verdict, write
+from bench.report import Figure, Grid, RunInfo, Section, merged, page, verdict, write
 
 PAGE = "# Title\n\n<!-- begin: line -->\nold\n<!-- end: line -->\n\ntail\n<!-- begin: burst -->\n<!-- end: burst -->\n"
-OCCASION = Occasion("2026-01-02", "a machine", "full")
+OCCASION = RunInfo("2026-01-02", "a machine", "full")
 RATIO = Figure("line.ratio", 0.49, "the floor", at_least=0.5)
 
 
@@ -40,14 +40,14 @@ def test_the_verdict_names_what_is_missed() -> None:
 def test_the_page_keeps_its_words_and_gets_new_figures() -> None:
     grid = Grid("How many", ("at once", "events/s"), [("64", "170")])
     section = Section("line", [RATIO], [grid])
-    once = page(PAGE, section, OCCASION)
-    assert once.startswith("# Title\n")
-    assert "\n\ntail\n<!-- begin: burst -->" in once
-    assert "old" not in once
-    assert "Measured on 2026-01-02, a machine, full run." in once
-    assert "| `line.ratio` | 0.49 | ≥ 0.5 | ✗ | the floor |" in once
-    assert "| 64 | 170 |" in once
-    assert page(once, section, OCCASION) == once
+    run_event = page(PAGE, section, OCCASION)
+    assert run_event.startswith("# Title\n")
+    assert "\n\ntail\n<!-- begin: burst -->" in run_event
+    assert "old" not in run_event
+    assert "Measured on 2026-01-02, a machine, full run." in run_event
+    assert "| `line.ratio` | 0.49 | ≥ 0.5 | ✗ | the floor |" in run_event
+    assert "| 64 | 170 |" in run_event
+    assert page(run_event, section, OCCASION) == run_event
 
 
 def test_a_page_without_a_place_for_a_section_is_an_error() -> None:

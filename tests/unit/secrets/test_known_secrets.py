@@ -247,8 +247,8 @@ def test_twice_the_text_takes_twice_the_steps(unit: str) -> None:
     known.remember(KEY)
     known.remember("hunter22")
     known.hide("now everything is prepared")
-    once, twice = (_steps(partial(known.hide, (unit * size)[:size])) for size in (5_000, 10_000))
-    assert twice <= 2.2 * once + 100
+    run_event, twice = (_steps(partial(known.hide, (unit * size)[:size])) for size in (5_000, 10_000))
+    assert twice <= 2.2 * run_event + 100
 
 
 @pytest.mark.parametrize("unit", UNITS)

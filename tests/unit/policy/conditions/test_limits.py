@@ -109,12 +109,12 @@ def _flat(union: list[Any], found: list[Any]) -> list[Any]:
 
 @given(st.lists(st.sampled_from([0, 1, "a", "A", True, False, None]) | st.lists(st.just(1), max_size=2), max_size=6))
 def test_union_and_intersection_keep_what_is_the_same_once(items: list[Any]) -> None:
-    once: list[Any] = []
+    run_event: list[Any] = []
     for item in items:
-        once = _flat(once, [item])
+        run_event = _flat(run_event, [item])
     for call in ("union(parameters('x'), parameters('x'))", "intersection(parameters('x'), parameters('x'))"):
         source = {"value": f"[equals({call}, parameters('once'))]", "equals": True}
-        assert compile_condition(source, {"x": items, "once": once}).evaluate(Resource(BODY)).matched
+        assert compile_condition(source, {"x": items, "once": run_event}).evaluate(Resource(BODY)).matched
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Looking back when nothing moves any more: what truly became of every VM, and what storage, log and topic tell."""
+"""Read the final state of a storm: what really became of every VM, and the content of storage, log and topic."""
 
 from __future__ import annotations
 
@@ -11,41 +11,43 @@ from simulator.demo.fleet import Expectation, Member
 from simulator.demo.ledger import Ledger
 from simulator.laptop import Laptop
 from simulator.storm.hosts import Hosts
-from simulator.storm.invariant import Aftermath, Truth
+from simulator.storm.invariant import ExpectedRow, FinalState
 from simulator.storm.storage import checks, everything
 from simulator.storm.targets import TARGETS, Target, expected
 
-# What a sweep finds nothing amiss with, so that a VM whose event was lost has no row.
+# The sweep has nothing to do for these outcomes, so a VM whose event was lost has no row.
 _NOTHING_TO_DO = ("AlreadyInstalled", "OutOfScope")
 
 
-async def look_back(laptop: Laptop, hosts: Hosts, known: Sequence[Truth], storage: Path, outages: int = 0) -> Aftermath:
-    """Everything that the invariant is judged by. Ends the host and Azurite, whose data is in `storage`."""
+async def read_final_state(
+    laptop: Laptop, hosts: Hosts, known: Sequence[ExpectedRow], storage: Path, outages: int = 0
+) -> FinalState:
+    """Everything that the invariant is checked on. Stops the host and Azurite, whose data is in `storage`."""
     await hosts.stop()
     async with Ledger(laptop.azurite.connection_string) as ledger:
         rows, machines = await ledger.rows(), await ledger.machines()
     await asyncio.to_thread(laptop.azurite.close)
     ours = laptop.arm.options.principal_id
-    told = laptop.topic.events
-    return Aftermath(
-        truths=known,
+    published = laptop.topic.events
+    return FinalState(
+        expected_rows=known,
         rows=rows,
         machines=machines,
         checks=checks(storage),
         attempts=[attempt for attempt in laptop.arm.attempts if attempt.principal == ours],
         collisions=[each for each in laptop.arm.collisions if each.principal == ours and ours in each.principals],
-        announced=told,
+        outcome_events=published,
         interruptions=hosts.kills + outages,
-        texts={"storage": everything(storage), "host's log": hosts.output(), "outcome events": str(told)},
+        texts={"storage": everything(storage), "host's log": hosts.output(), "outcome events": str(published)},
         secrets=laptop.secrets(),
     )
 
 
-def truths(fleet: Iterable[Member], laptop: Laptop) -> list[Truth]:
-    """What must come of each VM of a fleet and each extension, after all that happened to its events and requests."""
+def expected_rows(fleet: Iterable[Member], laptop: Laptop) -> list[ExpectedRow]:
+    """The row that each VM and extension of a fleet must have, given what happened to its events and requests."""
     lost = {str(event["data"]["resourceUri"]).lower() for event in laptop.grid.lost}
     return [
-        Truth(
+        ExpectedRow(
             vm=member.id,
             name=member.spec.name,
             extension=target.extension,
@@ -64,5 +66,5 @@ def truths(fleet: Iterable[Member], laptop: Laptop) -> list[Truth]:
 
 
 def _may_be_unknown(must: Expectation, target: Target, *, lost: bool) -> bool:
-    """A VM may also be gone before its second extension was looked at."""
+    """A VM may also be deleted before its second extension was decided."""
     return (must.outcome in _NOTHING_TO_DO and lost) or (must.outcome == "Gone" and target is not TARGETS[0])

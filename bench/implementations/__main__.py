@@ -1,4 +1,4 @@
-"""`python -m bench.contestants --name line …`: one run of one contestant; its measures as JSON."""
+"""`python -m bench.implementations --name product …`: run one implementation once and print its measures as JSON."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _WARM_UP = 32
 
 
 async def _run(args: argparse.Namespace) -> None:
-    contestant = importlib.import_module(f"bench.contestants.{args.name}")
-    once, close = await contestant.prepare(args.run, args.events + _WARM_UP)
+    implementation = importlib.import_module(f"bench.implementations.{args.name}")
+    run_event, close = await implementation.prepare(args.run, args.events + _WARM_UP)
     try:
         warm = min(_WARM_UP, max(1, args.concurrency))
-        await drive(lambda n: once(args.events + n), warm, concurrency=warm, rate=0, seconds=60)
+        await drive(lambda n: run_event(args.events + n), warm, concurrency=warm, rate=0, seconds=60)
         first_mb = _peak_mb()
-        taken = await drive(once, args.events, concurrency=args.concurrency, rate=args.rate, seconds=args.seconds)
+        taken = await drive(run_event, args.events, concurrency=args.concurrency, rate=args.rate, seconds=args.seconds)
     finally:
         await close()
     print(json.dumps({**taken.plain(), "first_mb": first_mb, "peak_mb": _peak_mb()}))
@@ -32,7 +32,7 @@ def _peak_mb() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--name", choices=("line", "bare", "floor", "sdk", "script", "visits"), required=True)
+    parser.add_argument("--name", choices=("product", "bare", "baseline", "sdk", "script", "messages"), required=True)
     parser.add_argument("--run", required=True)
     parser.add_argument("--events", type=int, required=True)
     parser.add_argument("--concurrency", type=int, default=1)

@@ -1,6 +1,6 @@
-"""The line's own requests by bare aiohttp, no logic: what is left of the line's time beside it is the product's.
+"""The product's own requests, sent by bare aiohttp without logic: the product's additional time is its overhead.
 
-Unlike the floor, it looks for the VM's row first and writes the last row with its line of history, as the line does.
+Unlike the baseline, it reads the VM's row first and writes the last row with its line of history, like the product.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from collections.abc import Awaitable, Callable
 
 import aiohttp
 
-from bench.contestants import wire
-from bench.contestants.floor import Requests, open_session, token_of
-from bench.load import Once
+from bench.implementations import wire
+from bench.implementations.baseline import Requests, open_session, token_of
+from bench.load import RunEvent
 from bench.workload import EXTENSION_NAME, vm_name, vm_path
 
 
-async def prepare(run: str, events: int) -> tuple[Once, Callable[[], Awaitable[None]]]:
+async def prepare(run: str, events: int) -> tuple[RunEvent, Callable[[], Awaitable[None]]]:
     session = open_session()
-    requests = BareLine(session, await token_of(session))
+    requests = BareRequests(session, await token_of(session))
 
-    async def once(number: int) -> None:
+    async def run_event(number: int) -> None:
         await requests.onboard(vm_name(run, number))
 
-    return once, session.close
+    return run_event, session.close
 
 
-class BareLine(Requests):
-    """One VM: look for its row, read it, claim the row beside a message, ask, write the row with its history."""
+class BareRequests(Requests):
+    """For one VM: read row and VM, write claim and message concurrently, send the PUT, write row and history."""
 
     def __init__(self, session: aiohttp.ClientSession, token: str) -> None:
         super().__init__(session, token)
@@ -36,7 +36,7 @@ class BareLine(Requests):
     async def onboard(self, name: str) -> None:
         path = vm_path(name)
         current, history = wire.keys(name)
-        await self._look(current)
+        await self._read_row(current)
         json.loads(await self._ask("GET", f"{self._arm}{path}?$expand=instanceView&{wire.COMPUTE}", self._token))
         await asyncio.gather(self._message(name), self._write(name, current))
         url = f"{self._arm}{path}/extensions/{EXTENSION_NAME}?{wire.COMPUTE}"
@@ -44,7 +44,7 @@ class BareLine(Requests):
         json.loads(await self._ask("PUT", url, headers, json.dumps(wire.EXTENSION).encode()))
         await self._transact(name, current, history)
 
-    async def _look(self, key: str) -> None:
+    async def _read_row(self, key: str) -> None:
         path = wire.entity_path(key)
         await self._ask("GET", f"{self._table}{path}", wire.signed_for_tables(path), missing=True)
 

@@ -1,5 +1,5 @@
-"""An event is a hint, ARM is the truth: what is forged, early, late, misdated or out of order does no harm, and what
-cannot be read is written down with a check."""
+"""An event is a hint, ARM is the truth: events that are forged, early, late, misdated or out of order do no harm, and a
+VM that cannot be read gets a row with a scheduled check."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.reconcile.decision import OperatorRequest
 from onboarding.domain.reconcile.row import Outcome, WaitingFor
 from onboarding.domain.resource_id import ExtensionId, VmId
-from tests.flow.commands.test_requests import ASKED
+from tests.flow.commands.test_operator_requests import REQUEST
 from tests.flow.world import CATALOGUE, OMS, POLICY, SHAPES, START, World, extension, vm_body, vm_id
 
 ELSEWHERE = "/subscriptions/99999999-0000-0000-0000-000000000000"
@@ -37,7 +37,7 @@ async def to_the_end(world: World, vm: VmId) -> None:
     for _ in range(30):
         if all(world.row(vm, each).outcome.final for each in world.extensions):
             return
-        await world.goes_on(vm)
+        await world.advance(vm)
     raise AssertionError([world.row(vm, each) for each in world.extensions])
 
 
@@ -48,12 +48,12 @@ async def test_an_early_or_forged_success_changes_nothing(world: World) -> None:
     await world.extension_written(vm)  # ARM says Creating
     assert world.row(vm) == before
     assert ScheduledCheck(vm, OMS, before.next_attempt_at or START) in world.schedule_queue.checks
-    assert world.announced.rows == []
+    assert world.published.rows == []
     await to_the_end(world, vm)
     assert world.row(vm).outcome is Outcome.INSTALLED
 
 
-async def test_a_success_that_arm_knows_as_a_failure_is_one() -> None:
+async def test_a_success_event_of_a_failed_extension_is_a_failure() -> None:
     world = World()
     vm = world.add()
     await world.created(vm)
@@ -80,7 +80,7 @@ async def test_the_row_has_the_version_that_runs() -> None:
     assert world.arm.calls == ["GET", "PUT", "GET extension"]
 
 
-async def test_settings_that_are_not_those_we_sent_are_drift() -> None:
+async def test_settings_other_than_those_we_sent_are_drift() -> None:
     world = World()
     vm = world.add()
     await world.created(vm)
@@ -92,7 +92,7 @@ async def test_settings_that_are_not_those_we_sent_are_drift() -> None:
     assert "not those that we sent" in world.row(vm).reason
 
 
-async def test_a_confirmation_that_cannot_be_had_leaves_the_check() -> None:
+async def test_the_check_stays_where_a_confirmation_fails() -> None:
     world = World()
     vm = world.add()
     await world.created(vm)
@@ -101,52 +101,52 @@ async def test_a_confirmation_that_cannot_be_had_leaves_the_check() -> None:
     await world.extension_written(vm)
     assert world.row(vm) == before
     world.arm.set_extension(vm, extension())
-    await world.due()
+    await world.run_latest_check()
     assert world.row(vm).outcome is Outcome.INSTALLED
 
 
-async def test_a_forged_deletion_changes_nothing_and_is_looked_at_once_more(world: World) -> None:
+async def test_a_forged_deletion_changes_nothing_and_is_checked_once_more(world: World) -> None:
     vm = world.add()
     await world.created(vm)
     await to_the_end(world, vm)
     before = [world.row(vm, each) for each in world.extensions]
     world.now += timedelta(minutes=1)
-    await world.said_deleted(vm)
+    await world.deletion_event(vm)
     assert [world.row(vm, each) for each in world.extensions] == before
-    (message,) = world.schedule_queue.revisits
+    (message,) = world.schedule_queue.reconcile_requests
     assert message.due == world.now + timedelta(minutes=5)
     world.now = message.due
-    await world.line.handle_message(message)
+    await world.dispatcher.handle_message(message)
     assert [world.row(vm, each) for each in world.extensions] == before
-    assert len(world.schedule_queue.revisits) == 1, "a check of a forged deletion leads to no other"
+    assert len(world.schedule_queue.reconcile_requests) == 1, "a check of a forged deletion leads to no other"
 
 
-async def test_a_deletion_that_arm_has_not_ended_is_gone_at_its_check(world: World) -> None:
+async def test_a_deletion_in_progress_is_recorded_at_its_check(world: World) -> None:
     vm = world.add()
     await world.created(vm)
     await to_the_end(world, vm)
     world.arm.machines[vm.key]["properties"]["provisioningState"] = "Deleting"
-    await world.said_deleted(vm)
+    await world.deletion_event(vm)
     assert {world.row(vm, each).outcome for each in world.extensions} == {Outcome.INSTALLED}
-    message = world.schedule_queue.revisits.pop()
+    message = world.schedule_queue.reconcile_requests.pop()
     world.arm.machines.clear()
     world.now = message.due
-    await world.line.handle_message(message)
+    await world.dispatcher.handle_message(message)
     assert {world.row(vm, each).outcome for each in world.extensions} == {Outcome.GONE}
 
 
-async def test_a_vm_that_is_being_deleted_is_not_asked_for_anything(world: World) -> None:
+async def test_nothing_is_installed_on_a_vm_that_is_being_deleted(world: World) -> None:
     vm = world.add()
     world.arm.machines[vm.key]["properties"]["provisioningState"] = "Deleting"
     await world.created(vm)
     assert {world.row(vm, each).waiting_for for each in world.extensions} == {WaitingFor.OPERATION}
     world.arm.machines.clear()
-    await world.goes_on(vm)
+    await world.advance(vm)
     assert {world.row(vm, each).outcome for each in world.extensions} == {Outcome.GONE}
     assert "PUT" not in world.arm.calls
 
 
-async def test_a_deletion_that_may_not_be_read_is_said_a_day_later_and_pauses_nothing(world: World) -> None:
+async def test_a_deletion_that_may_not_be_read_is_recorded_a_day_later_and_opens_no_breaker(world: World) -> None:
     vm = world.add()
     await world.created(vm)
     await to_the_end(world, vm)
@@ -154,10 +154,10 @@ async def test_a_deletion_that_may_not_be_read_is_said_a_day_later_and_pauses_no
     await world.deleted(vm)
     assert {world.row(vm, each).outcome for each in world.extensions} == {Outcome.INSTALLED}
     assert not world.breakers.stored
-    message = world.schedule_queue.revisits.pop()
+    message = world.schedule_queue.reconcile_requests.pop()
     assert message.due == world.now + timedelta(days=1)
     world.now = message.due
-    await world.line.handle_message(message)
+    await world.dispatcher.handle_message(message)
     rows = [world.row(vm, each) for each in world.extensions]
     assert {row.outcome for row in rows} == {Outcome.GONE}
     assert all("unconfirmed" in row.reason for row in rows)
@@ -174,10 +174,12 @@ async def test_a_vm_that_the_list_leaves_out_and_that_may_not_be_read_is_gone_wh
     world.arm.read_errors = [FORBIDDEN]
     if not shown:
         world.arm.access_errors = [FORBIDDEN]
-    await world.line.handle_message(ReconcileRequest(vm, "gone", world.now))
+    await world.dispatcher.handle_message(ReconcileRequest(vm, "gone", world.now))
     assert {world.row(vm, each).outcome for each in world.extensions} == {Outcome.GONE if shown else Outcome.INSTALLED}
     assert not world.breakers.stored
-    assert [message.reason for message in world.schedule_queue.revisits] == ([] if shown else ["deletion-unconfirmed"])
+    assert [message.reason for message in world.schedule_queue.reconcile_requests] == (
+        [] if shown else ["deletion-unconfirmed"]
+    )
 
 
 async def test_a_deletion_whose_read_fails_for_now_is_read_again(world: World) -> None:
@@ -187,7 +189,7 @@ async def test_a_deletion_whose_read_fails_for_now_is_read_again(world: World) -
     world.arm.read_errors = [Evidence(http_status=503, code="ServerBusy")]
     await world.deleted(vm)
     assert world.row(vm).outcome is Outcome.INSTALLED
-    await world.line.handle_message(world.schedule_queue.revisits.pop())
+    await world.dispatcher.handle_message(world.schedule_queue.reconcile_requests.pop())
     assert world.row(vm).outcome is Outcome.GONE
 
 
@@ -208,12 +210,12 @@ async def test_another_vm_under_the_name_ends_the_old_rows_and_starts_empty_ones
 
 
 async def test_the_late_deletion_of_the_first_vm_does_not_end_the_second(world: World) -> None:
-    """Before its first row had a VmId: the read of the new one failed."""
+    """The row of the second VM has no VmId yet, because its read failed."""
     vm = world.add()
     world.arm.read_errors = [Evidence(http_status=503, code="ServerBusy")]
     await world.created(vm)
     world.add(vm_id="second")
-    await world.said_deleted(vm, after=-30)
+    await world.deletion_event(vm, after=-30)
     assert world.row(vm).outcome is not Outcome.GONE
     await to_the_end(world, vm)
     assert world.row(vm).outcome is Outcome.INSTALLED
@@ -243,17 +245,17 @@ async def test_a_vm_that_no_policy_reaches_is_not_read(outside: dict[str, Any]) 
     await world.updated(vm)
     await world.deleted(vm)
     await world.extension_written(vm)
-    await world.line.handle_message(ReconcileRequest(vm, "missed", world.now))
+    await world.dispatcher.handle_message(ReconcileRequest(vm, "missed", world.now))
     assert (world.arm.calls, world.ledger.rows, world.ledger.machines) == ([], {}, {})
 
 
 REASONS: dict[str, Callable[[World, VmId], Awaitable[None]]] = {
     "a creation": lambda world, vm: world.created(vm),
     "an update": lambda world, vm: world.updated(vm),
-    "a finding of Azure Policy": lambda world, vm: world.line.handle(
+    "a finding of Azure Policy": lambda world, vm: world.dispatcher.handle(
         PolicyStateChanged(vm, EventRef("found", world.now), compliant=False, definition_id="d")
     ),
-    "the sweep": lambda world, vm: world.line.handle_message(ReconcileRequest(vm, "missed", world.now)),
+    "the sweep": lambda world, vm: world.dispatcher.handle_message(ReconcileRequest(vm, "missed", world.now)),
 }
 PASSING = {
     "throttled": Evidence(http_status=429, code="TooManyRequests"),
@@ -282,7 +284,7 @@ async def test_a_read_that_fails_for_a_reason_that_passes_leaves_a_row_and_its_c
     assert {world.row(vm, each).outcome for each in world.extensions} == {Outcome.INSTALLED}
 
 
-async def test_a_vm_that_is_gone_and_was_never_heard_of_is_no_row() -> None:
+async def test_an_unknown_vm_that_is_gone_gets_no_row() -> None:
     world = World()
     await world.updated(vm_id("never"))
     assert world.ledger.rows == {}
@@ -298,7 +300,7 @@ async def test_a_vm_that_is_gone_and_was_never_heard_of_is_no_row() -> None:
     ids=["removed", "disabled", "moved elsewhere"],
 )
 @pytest.mark.parametrize("vm_state", [{"power": "deallocated"}, {"agent": "not_ready"}])
-async def test_a_row_whose_policy_goes_ends_without_a_call(
+async def test_a_row_whose_policy_is_removed_ends_without_a_call(
     later: list[dict[str, Any]], says: str, vm_state: dict[str, Any]
 ) -> None:
     world = World()
@@ -306,33 +308,35 @@ async def test_a_row_whose_policy_goes_ends_without_a_call(
     await world.created(vm)
     after = _with(world, later)
     calls = list(world.arm.calls)
-    await after.due()
+    await after.run_latest_check()
     assert after.row(vm).outcome is Outcome.OUT_OF_SCOPE
     assert says in after.row(vm).reason
     assert world.arm.calls == calls
-    assert [row.outcome for row in world.announced.rows] == [Outcome.OUT_OF_SCOPE]
+    assert [row.outcome for row in world.published.rows] == [Outcome.OUT_OF_SCOPE]
 
 
 @pytest.mark.parametrize(
     ("state", "outcome"),
     [("Succeeded", Outcome.INSTALLED), ("Failed", Outcome.OUT_OF_SCOPE), (None, Outcome.OUT_OF_SCOPE)],
 )
-async def test_a_request_ends_by_what_became_of_it_whoever_still_wants_it(state: str | None, outcome: Outcome) -> None:
+async def test_a_request_ends_by_its_result_even_if_no_policy_wants_it_any_more(
+    state: str | None, outcome: Outcome
+) -> None:
     world = World()
     vm = world.add()
     await world.created(vm)
     after = _with(world, [])
-    await after.due()
+    await after.run_latest_check()
     assert after.row(vm).outcome is Outcome.REQUESTED, "the handler is at work"
     if state is None:
         world.arm.machines[vm.key]["resources"] = []
     else:
         world.arm.set_extension(vm, extension(state=state))
-    await after.due()
+    await after.run_latest_check()
     assert after.row(vm).outcome is outcome
 
 
-async def test_a_request_under_way_ends_where_its_policy_leaves_the_vm_out_meanwhile() -> None:
+async def test_a_request_in_flight_ends_where_its_policy_no_longer_selects_the_vm() -> None:
     world = World()
     vm = world.add()
     await world.created(vm)
@@ -343,7 +347,7 @@ async def test_a_request_under_way_ends_where_its_policy_leaves_the_vm_out_meanw
     assert world.row(vm).outcome is Outcome.INSTALLED
 
 
-async def test_a_war_ends_with_the_third_undoing_within_a_week() -> None:
+async def test_a_conflict_of_owners_ends_after_the_third_undoing_within_a_week() -> None:
     world = World()
     vm = world.add()
     await world.created(vm)
@@ -360,11 +364,11 @@ async def test_a_war_ends_with_the_third_undoing_within_a_week() -> None:
     await world.updated(vm)
     assert world.row(vm).error_code == "contested"
     changed = _with(world, [{**POLICY, "settleDelay": "1m"}])
-    await changed.line.handle_message(ReconcileRequest(vm, "changed", world.now))
+    await changed.dispatcher.handle_message(ReconcileRequest(vm, "changed", world.now))
     assert changed.row(vm).outcome is Outcome.REQUESTED
 
 
-async def test_undoings_that_are_far_apart_are_no_war() -> None:
+async def test_undoings_that_are_far_apart_are_not_a_conflict_of_owners() -> None:
     world = World()
     vm = world.add()
     await world.created(vm)
@@ -391,13 +395,13 @@ async def test_hosts_with_two_versions_of_a_policy_do_not_fight() -> None:
     assert old.arm.calls.count("PUT") == calls
 
 
-async def test_a_wait_that_only_moves_on_writes_no_history_and_a_stopped_vm_is_seldom_looked_at(world: World) -> None:
+async def test_a_wait_without_news_writes_no_history_and_a_stopped_vm_is_checked_seldom(world: World) -> None:
     vm = world.add(power="deallocated")
     await world.created(vm)
     lines, began = len(world.ledger.history), world.now
     moments = []
     while world.now < began + timedelta(days=365):
-        await world.due()
+        await world.run_latest_check()
         moments.append(world.now - began)
     assert moments[:3] == [timedelta(hours=1), timedelta(hours=7), timedelta(hours=31)]
     assert len(world.ledger.history) == lines
@@ -418,14 +422,14 @@ async def test_what_a_person_may_not_do_changes_nothing() -> None:
     for errors in (world.arm.read_errors, world.arm.install_errors):
         errors.append(FORBIDDEN)
         with pytest.raises(ArmError):
-            await world.requests.handle(vm, ASKED)
+            await world.requests.handle(vm, REQUEST)
         assert world.row(vm) == before
         assert not world.breakers.stored
     after = await world.ledger.read(vm)
     assert after.machine is not None
     assert known.machine is not None
     assert after.machine.row.claim is None
-    assert [row.outcome for row in world.announced.rows] == [Outcome.INSTALLED]
+    assert [row.outcome for row in world.published.rows] == [Outcome.INSTALLED]
 
 
 async def test_what_a_person_may_not_do_leaves_no_row_of_a_vm_that_had_none() -> None:
@@ -433,18 +437,18 @@ async def test_what_a_person_may_not_do_leaves_no_row_of_a_vm_that_had_none() ->
     vm = world.add()
     world.arm.install_errors.append(FORBIDDEN)
     with pytest.raises(ArmError):
-        await world.requests.handle(vm, ASKED)
+        await world.requests.handle(vm, REQUEST)
     assert world.ledger.rows == {}
     assert not world.breakers.stored
 
 
 def _with(world: World, policies: list[dict[str, Any]]) -> World:
-    """The same world, for a host with other policies."""
-    shared = ("arm", "ledger", "schedule_queue", "breakers", "announced", "sweeps", "rollouts")
+    """A host with other policies, in the same world."""
+    shared = ("arm", "ledger", "schedule_queue", "breakers", "published", "sweeps", "rollouts")
     return World(policies=policies, now=world.now, **{name: getattr(world, name) for name in shared})
 
 
-async def test_the_reading_of_one_extension_makes_no_event_of_the_machine_old() -> None:
+async def test_reading_one_extension_does_not_make_machine_events_old() -> None:
     tagged = {**SHAPES["two policies"][1], "rule": {"field": "tags['inventory']", "equals": "yes"}}
     world = World(policies=[POLICY, tagged])
     vm = world.add()
@@ -455,11 +459,11 @@ async def test_the_reading_of_one_extension_makes_no_event_of_the_machine_old() 
     late = world.trigger()
     world.now += timedelta(seconds=15)
     await world.installed(vm)
-    await world.line.handle(VmWritten(vm, late, created=False))
+    await world.dispatcher.handle(VmWritten(vm, late, created=False))
     assert world.row(vm, tagged["extension"]).outcome is Outcome.REQUESTED
 
 
-async def test_the_reading_for_one_policy_makes_no_event_old() -> None:
+async def test_reading_for_one_policy_does_not_make_events_old() -> None:
     world = World(policies=SHAPES["two policies"])
     vm, late = world.add(), world.trigger()
     world.now += timedelta(seconds=30)
@@ -468,13 +472,13 @@ async def test_the_reading_for_one_policy_makes_no_event_old() -> None:
     assert world.row(vm, "inventory-agent").waiting_for is WaitingFor.OPERATION
 
 
-async def test_the_reading_for_one_extensions_event_does_not_make_that_of_another_old() -> None:
-    """Two extensions failed for good; somebody repairs both, and of the first the event comes late."""
+async def test_reading_for_the_event_of_one_extension_does_not_make_that_of_another_old() -> None:
+    """Two extensions failed permanently; somebody repairs both, and the event of the first arrives late."""
     world = World(policies=SHAPES["two policies"])
     vm = world.add()
     await world.created(vm)
-    await world.ends(vm, OMS, "Failed")
-    await world.ends(vm, "inventory-agent", "Failed")
+    await world.finish_install(vm, OMS, "Failed")
+    await world.finish_install(vm, "inventory-agent", "Failed")
     world.now += timedelta(minutes=2)
     for name in world.extensions:
         entry = CATALOGUE[name]
@@ -483,7 +487,7 @@ async def test_the_reading_for_one_extensions_event_does_not_make_that_of_anothe
     late = world.trigger()
     world.now += timedelta(seconds=15)
     await world.extension_written(vm)
-    await world.line.handle(ExtensionWritten(ExtensionId(vm, "InventoryAgent"), late, succeeded=True))
+    await world.dispatcher.handle(ExtensionWritten(ExtensionId(vm, "InventoryAgent"), late, succeeded=True))
     assert {world.row(vm, each).outcome for each in world.extensions} == {Outcome.INSTALLED}
 
 
@@ -491,51 +495,51 @@ BROKEN = "extensions/oms.yaml: line 3: mapping values are not allowed here; writ
 
 
 def _broken(world: World, policies: list[dict[str, Any]]) -> World:
-    """The same world, for a host whose catalogue lacks the extension since its file cannot be used."""
+    """A host in the same world whose catalogue lacks the extension, because its file cannot be used."""
     after = _with(world, policies)
     return World(
         policies=policies,
         unusable={POLICY["extension"]: BROKEN},
-        **{name: getattr(after, name) for name in ("now", "arm", "ledger", "schedule_queue", "announced")},
+        **{name: getattr(after, name) for name in ("now", "arm", "ledger", "schedule_queue", "published")},
     )
 
 
-async def test_a_row_whose_extension_has_a_broken_file_waits_until_it_is_mended() -> None:
+async def test_a_row_whose_extension_file_is_broken_waits_until_it_is_fixed() -> None:
     world = World()
     vm = world.add(agent="not_ready")
     await world.created(vm)
     calls = list(world.arm.calls)
     broken = _broken(world, [])
     for _ in range(3):
-        await broken.due()
+        await broken.run_latest_check()
         row = broken.row(vm)
         assert (row.outcome, row.waiting_for) == (Outcome.WAITING, WaitingFor.CONFIGURATION)
         assert row.reason == BROKEN
     assert world.arm.calls == calls
-    assert world.announced.rows == []
+    assert world.published.rows == []
     world.arm.machines[vm.key] = vm_body()
     world.now = broken.now
     mended = _with(world, [POLICY])
-    await mended.due()
+    await mended.run_latest_check()
     assert mended.row(vm).outcome is Outcome.REQUESTED
 
 
-async def test_another_extensions_broken_file_holds_nothing_back() -> None:
+async def test_the_broken_file_of_another_extension_stops_nothing() -> None:
     world = World(policies=SHAPES["two policies"])
     vm = world.add(agent="not_ready")
     await world.created(vm)
     broken = _broken(world, [SHAPES["two policies"][1]])
     world.arm.machines[vm.key] = vm_body()
-    await broken.due()
+    await broken.run_latest_check()
     assert broken.row(vm).waiting_for is WaitingFor.CONFIGURATION
     assert broken.row(vm, SHAPES["two policies"][1]["extension"]).outcome is Outcome.REQUESTED
 
 
-async def test_a_request_under_way_ends_by_what_became_of_it_though_its_file_is_broken() -> None:
+async def test_a_request_in_flight_ends_by_its_result_even_if_its_file_is_broken() -> None:
     world = World()
     vm = world.add()
     await world.created(vm)
     broken = _broken(world, [])
     await broken.installed(vm)
-    await broken.due()
+    await broken.run_latest_check()
     assert broken.row(vm).outcome is Outcome.INSTALLED

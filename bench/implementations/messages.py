@@ -1,4 +1,4 @@
-"""The product's queue trigger: one message after the other, each a visit to a new VM, as a sweep asks for it."""
+"""The product's queue trigger: one message after the other, each the reconcile request of a sweep for a new VM."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import uuid
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
-from bench.contestants.line import load_product
-from bench.load import Once
+from bench.implementations.product import load_product
+from bench.load import RunEvent
 from bench.workload import vm_name, vm_path
 from simulator.host.messages import TypedData
 
 
-async def prepare(run: str, events: int) -> tuple[Once, Callable[[], Awaitable[None]]]:
+async def prepare(run: str, events: int) -> tuple[RunEvent, Callable[[], Awaitable[None]]]:
     worker = await load_product()
     function = worker.functions["on_deferral"]
 
-    async def once(number: int) -> None:
-        told = {"vm": vm_path(vm_name(run, number)), "reason": "missed", "due": datetime.now(UTC).isoformat()}
-        data = TypedData(string=json.dumps(told))
+    async def run_event(number: int) -> None:
+        message = {"vm": vm_path(vm_name(run, number)), "reason": "missed", "due": datetime.now(UTC).isoformat()}
+        data = TypedData(string=json.dumps(message))
         metadata = {"QueueTrigger": data, "DequeueCount": TypedData(json="1"), "Id": TypedData(json='""')}
         result = await worker.run(function, str(uuid.uuid4()), data, metadata)
         if not result.succeeded:
@@ -28,4 +28,4 @@ async def prepare(run: str, events: int) -> tuple[Once, Callable[[], Awaitable[N
     async def close() -> None:
         return
 
-    return once, close
+    return run_event, close

@@ -1,5 +1,5 @@
-"""A whole scope in trouble, with one policy and with two: a fleet waits at the price of a few probes, and once the
-trouble is mended all of it is onboarded, each VM by one request for each extension."""
+"""A problem of a whole scope, with one policy and with two: the fleet waits and costs only a few probes. After the fix
+every VM is onboarded, by one request for each extension."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TROUBLE = {
 
 @pytest.mark.parametrize("policies", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("problem", TROUBLE.values(), ids=TROUBLE)
-async def test_a_fleet_waits_for_its_scope_and_goes_on_when_it_is_mended(
+async def test_a_fleet_waits_for_its_scope_and_continues_after_the_fix(
     problem: Evidence, policies: list[dict[str, Any]]
 ) -> None:
     world = World(policies=policies)
@@ -64,13 +64,13 @@ async def test_a_fleet_waits_for_its_scope_and_goes_on_when_it_is_mended(
 
 
 async def pass_time(world: World, fleet: list[VmId], span: timedelta) -> None:
-    """Every look comes at its time, as long as somebody waits; who was asked for is done before the next."""
+    """Run every scheduled check when it is due, while any row waits; requests in flight end before the next check."""
     end = world.now + span
     while True:
         rows = {(vm, each): world.row(vm, each) for vm in fleet for each in world.extensions}
         if requested := [key for key, row in rows.items() if row.outcome is Outcome.REQUESTED]:
             for key in requested:
-                await world.ends(*key)
+                await world.finish_install(*key)
             continue
         waiting = [(row.next_attempt_at, *key) for key, row in rows.items() if row.next_attempt_at]
         if not waiting:
@@ -81,5 +81,5 @@ async def pass_time(world: World, fleet: list[VmId], span: timedelta) -> None:
             break
         assert check in world.schedule_queue.checks
         world.now = max(world.now, check.due)
-        await world.line.check(check)
+        await world.dispatcher.check(check)
     world.now = end

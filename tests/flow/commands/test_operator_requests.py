@@ -1,4 +1,4 @@
-"""A person's reason: what it opens, what it overrides, and what it does not."""
+"""Operator requests: which rows they open again, what they override, and what they do not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.flow.world import BIONIC, OMS, POLICY, WORKSPACE_ID, World, extension
 
 ELSEWHERE = "00000000-aaaa-bbbb-cccc-000000000000"
 CUSTOM = {"id": "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/images/i"}
-ASKED = OperatorRequest()
+REQUEST = OperatorRequest()
 WRONG_WORDS = "Install failed with exit code 62"
 
 
@@ -36,19 +36,19 @@ async def test_a_request_is_the_same_two_calls_and_the_same_row(world: World) ->
     by_event, by_hand = world.add("event"), world.add("hand")
     await world.created(by_event)
     world.arm.calls.clear()
-    rows = await world.requests.handle(by_hand, ASKED)
+    rows = await world.requests.handle(by_hand, REQUEST)
     assert world.arm.calls == ["GET", "PUT"]
     different = {"ResourceId", "VmName", "VmId", "EventId", "CorrelationId"}
-    told = [
+    rows_written = [
         {k: v for k, v in row.to_properties().items() if k not in different} for row in (rows[OMS], world.row(by_event))
     ]
-    assert told[0] == told[1]
+    assert rows_written[0] == rows_written[1]
     assert world.arm.bodies[0] == world.arm.bodies[1]
 
 
 async def test_a_request_and_an_event_at_the_same_time_are_one_install(world: World) -> None:
     vm = world.add()
-    await asyncio.gather(world.created(vm), world.requests.handle(vm, ASKED), world.requests.handle(vm, ASKED))
+    await asyncio.gather(world.created(vm), world.requests.handle(vm, REQUEST), world.requests.handle(vm, REQUEST))
     assert world.arm.calls.count("PUT") == 1
     await world.installed(vm)
     assert world.row(vm).outcome is Outcome.INSTALLED
@@ -62,7 +62,7 @@ async def test_a_failed_row_opens_again(world: World) -> None:
     assert world.row(vm).outcome is Outcome.FAILED
     await world.updated(vm)
     assert world.arm.calls.count("PUT") == 1
-    rows = await world.requests.handle(vm, ASKED)
+    rows = await world.requests.handle(vm, REQUEST)
     assert rows[OMS].outcome is Outcome.REQUESTED
     assert rows[OMS].attempt == 1
     assert "an operator requests it again after: Missing tar program" in rows[OMS].reason
@@ -73,17 +73,17 @@ async def test_two_people_and_one_failed_row_are_one_install(world: World) -> No
     vm = world.add()
     fail(world, vm)
     await world.created(vm)
-    await asyncio.gather(*(world.requests.handle(vm, ASKED) for _ in range(4)))
+    await asyncio.gather(*(world.requests.handle(vm, REQUEST) for _ in range(4)))
     assert world.arm.calls.count("PUT") == 1
 
 
 async def test_a_claim_that_is_held_is_not_overtaken(world: World) -> None:
     vm = world.add()
     fail(world, vm)
-    await world.requests.handle(vm, ASKED)
-    fail(world, vm)  # ARM does not show yet that it writes
+    await world.requests.handle(vm, REQUEST)
+    fail(world, vm)  # ARM does not show the write yet
     world.now += timedelta(seconds=1)
-    await world.requests.handle(vm, ASKED)
+    await world.requests.handle(vm, REQUEST)
     assert world.arm.calls.count("PUT") == 1
 
 
@@ -104,21 +104,21 @@ async def test_force_overrides_nothing_that_is_known(world: World, changes: dict
     assert world.arm.calls == ["GET"]
 
 
-async def test_an_audit_stays_an_audit() -> None:
+async def test_force_does_not_turn_an_audit_into_an_install() -> None:
     world = World(policies=[{**POLICY, "effect": "auditIfNotExists"}])
     rows = await world.requests.handle(world.add(), OperatorRequest(force=True))
     assert rows[OMS].outcome is Outcome.AUDITED
     assert world.arm.calls == ["GET"]
 
 
-async def test_force_vouches_for_a_system_that_nothing_tells(world: World) -> None:
+async def test_force_installs_where_the_os_is_unknown(world: World) -> None:
     vm = world.add(image=CUSTOM)
-    assert (await world.requests.handle(vm, ASKED))[OMS].outcome is Outcome.UNDETERMINED
+    assert (await world.requests.handle(vm, REQUEST))[OMS].outcome is Outcome.UNDETERMINED
     world.now += timedelta(seconds=1)
     rows = await world.requests.handle(vm, OperatorRequest(force=True))
     assert rows[OMS].outcome is Outcome.REQUESTED
     assert rows[OMS].verdict == "unknown"
-    # What comes of it is told as of any other install, without the person.
+    # The result is recorded like that of any other install, without a word of the person.
     fail(world, vm)
     await world.extension_written(vm, succeeded=False)
     row = world.row(vm)
@@ -127,22 +127,22 @@ async def test_force_vouches_for_a_system_that_nothing_tells(world: World) -> No
 
 async def test_a_vm_that_is_not_there_leaves_no_row(world: World) -> None:
     with pytest.raises(ArmError, match="404"):
-        await world.requests.handle(vm_id("web0l"), ASKED)
+        await world.requests.handle(vm_id("web0l"), REQUEST)
     assert not world.ledger.rows
 
 
-async def test_a_preview_writes_and_asks_for_nothing(world: World) -> None:
+async def test_a_preview_writes_nothing_and_requests_nothing(world: World) -> None:
     vm = world.add()
-    (preview,) = await world.requests.preview(vm, ASKED)
+    (preview,) = await world.requests.preview(vm, REQUEST)
     assert isinstance(preview.decision, Act)
     assert world.arm.calls == ["GET"]
     assert not world.ledger.history
     assert not world.schedule_queue.checks
 
 
-async def test_following_finds_the_end_without_events(world: World) -> None:
+async def test_following_a_vm_finds_its_end_without_events(world: World) -> None:
     vm = world.add()
-    await world.requests.handle(vm, ASKED)
+    await world.requests.handle(vm, REQUEST)
     await world.requests.follow(vm)
     written = world.ledger.writes
     world.now += timedelta(seconds=10)
@@ -156,14 +156,14 @@ async def test_following_finds_the_end_without_events(world: World) -> None:
     assert len(world.arm.calls) == calls
 
 
-async def test_a_paused_scope_is_probed(world: World) -> None:
+async def test_a_request_probes_an_open_breaker(world: World) -> None:
     vm = world.add()
     await world.created(vm)
     fail(world, vm, "Enable failed with exit code 53 Installation failed due to incorrect workspace key.")
     await world.extension_written(vm, succeeded=False)
     assert world.row(vm).waiting_for is WaitingFor.SCOPE_BREAKER
     world.now += timedelta(minutes=1)
-    rows = await world.requests.handle(vm, ASKED)
+    rows = await world.requests.handle(vm, REQUEST)
     assert rows[OMS].outcome is Outcome.REQUESTED
 
 
@@ -192,7 +192,7 @@ async def test_a_vm_on_another_workspace_is_shown_with_advice_and_cost(world: Wo
 
 
 @pytest.mark.parametrize("by_policy", [True, False])
-async def test_it_is_moved_where_policy_or_a_person_says_so(by_policy: bool) -> None:
+async def test_a_vm_is_moved_if_policy_or_a_person_wants_it(by_policy: bool) -> None:
     world = World(policies=[{**POLICY, "reconnect": by_policy}])
     vm = world.add()
     world.arm.set_extension(vm, extension("OmsAgentForLinux", settings={"workspaceId": ELSEWHERE}))
@@ -216,7 +216,7 @@ async def test_it_is_moved_where_policy_or_a_person_says_so(by_policy: bool) -> 
 
 
 @pytest.mark.parametrize("reconnect", [True, False])
-async def test_exit_code_10_is_advised_on_or_mended(reconnect: bool) -> None:
+async def test_exit_code_10_gets_advice_or_a_reconnect(reconnect: bool) -> None:
     world = World(policies=[{**POLICY, "reconnect": reconnect}])
     vm = world.add()
     settings = {"workspaceId": WORKSPACE_ID, "stopOnMultipleConnections": True}

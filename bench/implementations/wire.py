@@ -1,4 +1,4 @@
-"""The requests that an onboarded VM takes, as they go over the wire, with nothing around them."""
+"""The requests that onboarding a VM needs, as they are sent over the wire."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def signed_for_queues(method: str, path: str) -> dict[str, str]:
 
 
 def entity_path(key: str) -> str:
-    """The URL's path of one entity, quoted."""
+    """The quoted URL path of one entity."""
     partition, row_key = quote(SUBSCRIPTION), quote(key)
     return f"/{ACCOUNT}/onboarding(PartitionKey='{partition}',RowKey='{row_key}')"
 
@@ -116,7 +116,7 @@ def message(name: str) -> bytes:
 
 
 def transaction(endpoint: str, name: str, current: str, history: str) -> bytes:
-    """The current row over the one that is there, and a new line of history, all or nothing."""
+    """One transaction: replace the current row, and add a line of history."""
     writes = (("PUT", entity_path(current), current), ("POST", f"/{ACCOUNT}/onboarding", history))
     parts = "".join(
         f"--{CHANGESET}\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n"

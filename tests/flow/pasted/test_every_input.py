@@ -1,8 +1,8 @@
-"""Every command that takes a file, a text or standard input, and what nobody should give it: it ends with an exit code
-of 0, 1 or 2 and words for people, never with a traceback or bytes.
+"""Every command that takes a file, a text or standard input, with wrong content: it ends with exit code 0, 1 or 2 and a
+readable text, never with a traceback or bytes.
 
-The doors are found in the parser: a new command, or a new argument, is tried without a word here; one that wants an
-argument of which this module knows no good value fails the test that says so.
+The inputs are found in the parser, so a new command or argument is tried without a change here. A command with a
+required argument for which this module has no value fails a test that says so.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ UNREADABLE = frozenset(
         *("loop", "documents", "directives", "sixty", "tabs", "html", "lines", "deep content", "one long line"),
     ]
 )
-# What a command wants besides; a file of this name is made by the fixture.
+# Values of required arguments; the fixture makes files of these names.
 GOOD: dict[str, str] = {
     "definition": "d.json",
     "vm": "vm.json",
@@ -138,7 +138,7 @@ for command, path, content, piped in json.load(sys.stdin):
             file.write(bytes.fromhex(content))
     raw, out, err = io.BytesIO(bytes.fromhex(piped or "")), io.StringIO(), io.StringIO()
     sys.stdin = io.TextIOWrapper(io.BufferedReader(raw))
-    if piped is None:
+    if not isinstance(piped, str):
         sys.stdin.close()
     opened.clear()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -155,8 +155,8 @@ for command, path, content, piped in json.load(sys.stdin):
 
 
 @dataclass(frozen=True)
-class OperatorRequest:
-    """A command, the file that it is given, and what it finds on standard input; None: that is closed."""
+class Invocation:
+    """A command, the content of its file, and of its standard input; None: standard input is closed."""
 
     command: list[str]
     path: str = ""
@@ -165,8 +165,8 @@ class OperatorRequest:
 
 
 @dataclass(frozen=True)
-class Answered:
-    """What came of it; whether it read the file, and whether standard input."""
+class InvocationResult:
+    """The result of a command, and whether it read the file and standard input."""
 
     command: list[str]
     code: Any
@@ -177,8 +177,8 @@ class Answered:
     @property
     def good(self) -> bool:
         words = (self.out + self.err).replace("\n", "")
-        told = bool(self.err.strip()) or self.code != 2
-        return self.code in (0, 1, 2) and "Traceback" not in words and words.isprintable() and told
+        explained = bool(self.err.strip()) or self.code != 2
+        return self.code in (0, 1, 2) and "Traceback" not in words and words.isprintable() and explained
 
 
 def _leaves(
@@ -196,7 +196,7 @@ LEAVES = dict(_leaves(build_parser()))
 
 
 def _texts(parser: argparse.ArgumentParser) -> list[argparse.Action]:
-    """The arguments that take a text: a name of a file, or one that a person may mistake for it."""
+    """The arguments that take a text: the name of a file, or a text that a person may take for one."""
     return [
         action
         for action in parser._actions
@@ -209,7 +209,7 @@ def _given(action: argparse.Action, value: str) -> list[str]:
 
 
 def _others(parser: argparse.ArgumentParser, besides: argparse.Action) -> list[str]:
-    """The other arguments without which a command does not begin."""
+    """The other required arguments of a command."""
     found = []
     for action in parser._actions:
         needed = action.required and action.nargs != "*"
@@ -220,7 +220,7 @@ def _others(parser: argparse.ArgumentParser, besides: argparse.Action) -> list[s
 
 
 def commands(value: str) -> Iterator[list[str]]:
-    """Every command, with this value for each of its arguments in turn."""
+    """Every command, with this value for each of its arguments, one at a time."""
     for path, parser in LEAVES.items():
         for action in _texts(parser):
             yield [*path, *_given(action, value), *_others(parser, action)]
@@ -241,10 +241,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def _answers(folder: Path, asked: Iterable[OperatorRequest]) -> list[Answered]:
+def _run_all(folder: Path, invocations: Iterable[Invocation]) -> list[InvocationResult]:
     given_ = [
         (each.command, each.path, each.content.hex(), None if each.piped is None else each.piped.hex())
-        for each in asked
+        for each in invocations
     ]
     done = subprocess.run(
         [sys.executable, "-c", _RUN, str(folder)],
@@ -257,24 +257,24 @@ def _answers(folder: Path, asked: Iterable[OperatorRequest]) -> list[Answered]:
     assert done.returncode == 0, done.stderr[-2000:]
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(answers) == len(given_)
-    return [Answered(command, code, out, err, tuple(reads)) for command, code, out, err, reads in answers]
+    return [InvocationResult(command, code, out, err, tuple(reads)) for command, code, out, err, reads in answers]
 
 
-def _judge(answers: Iterable[Answered]) -> None:
+def _judge(answers: Iterable[InvocationResult]) -> None:
     bad = [each for each in answers if not each.good]
     shown = "\n".join(f"{each.command} ended with {each.code}: {(each.out + each.err)[-300:]!r}" for each in bad[:8])
     assert not bad, f"{len(bad)} commands\n{shown}"
 
 
-FILE = "nasty.cases.yaml"  # so named, `policy validate` and `policy test` take it for theirs
+FILE = "nasty.cases.yaml"  # with this name, `policy validate` and `policy test` read it
 
 
 @pytest.fixture(scope="module")
-def doors(folder: Path) -> dict[tuple[str, ...], tuple[bool, bool]]:
-    """Every command that reads what is named FILE, or standard input for `-`, as it was seen to do."""
+def reading_commands(folder: Path) -> dict[tuple[str, ...], tuple[bool, bool]]:
+    """Every command that was seen to read the file FILE, or standard input for `-`."""
     content = NASTY["binary"]
-    by_file = _answers(folder, [OperatorRequest(command, FILE, content) for command in commands(FILE)])
-    by_pipe = _answers(folder, [OperatorRequest(command, piped=content) for command in commands("-")])
+    by_file = _run_all(folder, [Invocation(command, FILE, content) for command in commands(FILE)])
+    by_pipe = _run_all(folder, [Invocation(command, piped=content) for command in commands("-")])
     _judge([*by_file, *by_pipe])
     return {
         tuple(one.command): (one.reads[0], other.reads[1])
@@ -283,53 +283,57 @@ def doors(folder: Path) -> dict[tuple[str, ...], tuple[bool, bool]]:
     }
 
 
-def test_the_doors_are_those_that_the_parser_has(doors: dict[tuple[str, ...], tuple[bool, bool]]) -> None:
+def test_every_input_of_the_parser_is_tried(reading_commands: dict[tuple[str, ...], tuple[bool, bool]]) -> None:
     assert NASTY.keys() > UNREADABLE
-    readers = {command[0] if command[0] != "policy" else " ".join(command[:2]) for command in doors}
+    readers = {command[0] if command[0] != "policy" else " ".join(command[:2]) for command in reading_commands}
     assert readers >= {"check", "compare", "diagnose", "document", "replay", "install", "template", "status"}
     assert readers >= {f"policy {name}" for name in ("evaluate", "explain", "plan", "validate", "test", "import")}
 
 
-def _one_of_settings(doors: dict[tuple[str, ...], tuple[bool, bool]], number: int) -> list[tuple[str, ...]]:
-    """The doors; of those for settings, which all commands read by one function, one in turn."""
-    settings_ = [door for door in doors if any(each.startswith("--settings=") for each in door)]
-    return [*(door for door in doors if door not in settings_), settings_[number % len(settings_)]]
+def _with_one_settings_command(
+    reading_commands: dict[tuple[str, ...], tuple[bool, bool]], number: int
+) -> list[tuple[str, ...]]:
+    """The commands, but only one of those with a settings file, which all commands read with the same function."""
+    settings_ = [command for command in reading_commands if any(each.startswith("--settings=") for each in command)]
+    return [*(command for command in reading_commands if command not in settings_), settings_[number % len(settings_)]]
 
 
-def test_nothing_that_a_door_is_given_breaks_it(folder: Path, doors: dict[tuple[str, ...], tuple[bool, bool]]) -> None:
-    """Each content at each door, by turns as a file and on standard input; what is no text or no JSON and YAML, which
-    few functions find out, at every third."""
-    asked = []
+def test_no_content_breaks_an_input(folder: Path, reading_commands: dict[tuple[str, ...], tuple[bool, bool]]) -> None:
+    """Each content for each input, in turn as a file and on standard input. Content that a few functions detect, such
+    as invalid text, JSON or YAML, is tried for every third input."""
+    invocations = []
     for number, (name, content) in enumerate(NASTY.items()):
-        for turn, door in enumerate(_one_of_settings(doors, number)):
+        for turn, command in enumerate(_with_one_settings_command(reading_commands, number)):
             if name in UNREADABLE and (number + turn) % 3:
                 continue
-            takes_file, takes_input = doors[door]
+            takes_file, takes_input = reading_commands[command]
             if takes_file and (not takes_input or (number + turn) % 2):
-                asked.append(OperatorRequest(list(door), FILE, content))
+                invocations.append(Invocation(list(command), FILE, content))
             else:
-                asked.append(OperatorRequest([each.replace(FILE, "-") for each in door], piped=content))
-    _judge(_answers(folder, asked))
+                invocations.append(Invocation([each.replace(FILE, "-") for each in command], piped=content))
+    _judge(_run_all(folder, invocations))
 
 
-def test_what_is_no_file_is_named(folder: Path, doors: dict[tuple[str, ...], tuple[bool, bool]]) -> None:
-    """Folders, devices, files that are not there or may not be read, names that are none, a closed standard input."""
+def test_a_path_that_is_not_a_file_is_named(
+    folder: Path, reading_commands: dict[tuple[str, ...], tuple[bool, bool]]
+) -> None:
+    """Folders, devices, files that are missing or unreadable, invalid names, a closed standard input."""
     (folder / "closed").write_text("x")
     (folder / "closed").chmod(0)
     (folder / "folder.yaml").mkdir(exist_ok=True)
     (folder / "loop").symlink_to("loop")
     names = ["folder.yaml", "none/such", "closed", "/dev/null", "loop", "x" * 300, "\udcff", "p.yaml/x", ""]
-    asked = [
-        OperatorRequest([each.replace(FILE, name) for each in door])
+    invocations = [
+        Invocation([each.replace(FILE, name) for each in command])
         for number, name in enumerate(names)
-        for door in _one_of_settings(doors, number)
+        for command in _with_one_settings_command(reading_commands, number)
     ]
-    asked += [
-        OperatorRequest([each.replace(FILE, "-") for each in door], piped=None)
-        for door, (_, piped) in doors.items()
+    invocations += [
+        Invocation([each.replace(FILE, "-") for each in command], piped=None)
+        for command, (_, piped) in reading_commands.items()
         if piped
     ]
-    _judge(_answers(folder, asked))
+    _judge(_run_all(folder, invocations))
 
 
 @pytest.mark.parametrize(
@@ -344,7 +348,7 @@ def test_what_is_no_file_is_named(folder: Path, doors: dict[tuple[str, ...], tup
     ],
     ids=" ".join,
 )
-def test_what_is_no_text_is_named_with_the_reason(
+def test_content_that_is_not_text_is_refused_with_the_reason(
     command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "bad").write_bytes(NASTY["binary"])
@@ -376,12 +380,12 @@ TEXTS = st.lists(st.binary(max_size=6) | st.sampled_from(sorted(NASTY.values(), 
 
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(VALUES.map(lambda value: json.dumps(value).encode()) | TEXTS, min_size=4, max_size=4))
-def test_no_door_breaks_on_what_chance_writes(
-    folder: Path, doors: dict[tuple[str, ...], tuple[bool, bool]], contents: list[bytes]
+def test_no_random_content_breaks_an_input(
+    folder: Path, reading_commands: dict[tuple[str, ...], tuple[bool, bool]], contents: list[bytes]
 ) -> None:
-    for number, door in enumerate(_one_of_settings(doors, len(contents[0]))):
+    for number, command in enumerate(_with_one_settings_command(reading_commands, len(contents[0]))):
         (folder / FILE).write_bytes(contents[number % len(contents)])
         out, err = io.StringIO(), io.StringIO()
         with contextlib.chdir(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = main(door)
-        _judge([Answered(list(door), code, out.getvalue(), err.getvalue(), (True, False))])
+            code = main(command)
+        _judge([InvocationResult(list(command), code, out.getvalue(), err.getvalue(), (True, False))])

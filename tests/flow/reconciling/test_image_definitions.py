@@ -1,4 +1,4 @@
-"""What the definition behind a custom image adds, and what it costs."""
+"""What the image definition of a custom image adds, and what it costs."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ async def test_the_purchase_plan_of_a_definition_tells_the_os(world: World) -> N
     assert world.arm.calls == ["GET", "IMAGE", "PUT"]
 
 
-async def test_a_definition_is_asked_for_once(world: World) -> None:
+async def test_a_definition_is_read_once(world: World) -> None:
     world.arm.images[GALLERY.lower()] = definition(purchasePlan=PLAN)
     for name in ("first", "second", "third"):
         await world.created(world.add(name, image=IMAGE))
     assert world.arm.calls.count("IMAGE") == 1
 
 
-async def test_where_the_guest_agent_tells_no_definition_is_asked_for(world: World) -> None:
+async def test_no_definition_is_read_where_the_guest_agent_reports_the_os(world: World) -> None:
     vm = world.add(image=IMAGE, osName="centos", osVersion="7.9")
     await world.created(vm)
     assert world.arm.calls == ["GET", "PUT"]

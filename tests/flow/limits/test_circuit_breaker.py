@@ -1,4 +1,5 @@
-"""Trouble that is the scope's: one proof pauses it, its VMs wait without asking ARM, a probe resumes it."""
+"""Problems of a whole scope: one proof opens the breaker, its VMs wait without calls to ARM, a successful probe closes
+it."""
 
 from __future__ import annotations
 
@@ -43,15 +44,15 @@ def world() -> World:
     return World()
 
 
-async def paused(world: World) -> VmId:
+async def open_breaker(world: World) -> VmId:
     vm = world.add("first")
     world.arm.install_errors = [NOT_AUTHORIZED]
     await world.created(vm)
     return vm
 
 
-async def test_the_first_proof_pauses_the_scope_and_says_what_to_mend(world: World) -> None:
-    vm = await paused(world)
+async def test_the_first_proof_opens_the_breaker_and_names_the_fix(world: World) -> None:
+    vm = await open_breaker(world)
     (stored,) = world.breakers.stored.values()
     assert (stored.breaker.resource_group, stored.breaker.cause) == ("app-rg", "not-authorized")
     assert "Virtual Machine Contributor" in stored.breaker.advice
@@ -60,47 +61,47 @@ async def test_the_first_proof_pauses_the_scope_and_says_what_to_mend(world: Wor
 
 
 async def test_the_other_vms_wait_and_ask_for_nothing(world: World) -> None:
-    await paused(world)
+    await open_breaker(world)
     for name in ("second", "third"):
         await world.created(world.add(name))
         assert world.row(world.add(name)).waiting_for is WaitingFor.SCOPE_BREAKER
     assert world.arm.calls.count("PUT") == 1
 
 
-async def test_of_many_new_vms_at_once_one_reads_the_pauses(world: World) -> None:
+async def test_many_new_vms_at_once_read_the_breakers_once(world: World) -> None:
     await asyncio.gather(*(world.created(world.add(f"web{number}")) for number in range(8)))
     assert world.arm.calls.count("PUT") == 8
     assert world.breakers.reads == 2, "those of the subscription, and those of every subscription"
 
 
-async def test_the_pauses_are_read_beside_the_row_of_a_new_vm() -> None:
-    both = asyncio.Barrier(3)  # the row, the subscription's pauses, those of every subscription
+async def test_the_breakers_are_read_concurrently_with_the_row_of_a_new_vm() -> None:
+    both = asyncio.Barrier(3)  # the row, the breakers of the subscription, those of every subscription
 
-    class ReadPauses(BreakersInMemory):
+    class BlockingBreakers(BreakersInMemory):
         async def read(self, subscription: str) -> tuple[StoredBreaker, ...]:
             await both.wait()
             return await super().read(subscription)
 
-    class Ledger(LedgerInMemory):
+    class BlockingLedger(LedgerInMemory):
         async def read(self, vm: VmId, *, new: bool = False) -> MachineRows:
             await both.wait()
             return await super().read(vm, new=new)
 
-    world = World(ledger=Ledger(), breakers=ReadPauses())
+    world = World(ledger=BlockingLedger(), breakers=BlockingBreakers())
     async with asyncio.timeout(5):
         await world.created(world.add())
     assert world.arm.calls == ["GET", "PUT"]
 
 
 async def test_a_vm_that_needs_nothing_is_not_held_up(world: World) -> None:
-    await paused(world)
+    await open_breaker(world)
     vm = world.add("windows", os_type="Windows")
     await world.created(vm)
     assert world.row(vm).outcome is Outcome.OUT_OF_SCOPE
 
 
-async def test_a_look_at_a_paused_vm_makes_no_call(world: World) -> None:
-    await paused(world)
+async def test_a_scheduled_check_behind_an_open_breaker_makes_no_call(world: World) -> None:
+    await open_breaker(world)
     vm = world.add("second")
     await world.created(vm)
     calls = list(world.arm.calls)
@@ -109,15 +110,15 @@ async def test_a_look_at_a_paused_vm_makes_no_call(world: World) -> None:
     world.now = check.due
     stored = world.breakers.stored[key]
     world.breakers.stored[key] = type(stored)(stored.breaker.probed(world.now), "v9")
-    await world.line.check(check)
+    await world.dispatcher.check(check)
     assert world.arm.calls == calls
     assert world.row(vm).waiting_for is WaitingFor.SCOPE_BREAKER
     assert world.row(vm).next_attempt_at == world.now + timedelta(minutes=20)
 
 
-async def test_a_probe_that_arm_takes_resumes_the_scope(world: World) -> None:
-    vm = await paused(world)
-    await world.due()
+async def test_a_probe_that_arm_accepts_closes_the_breaker(world: World) -> None:
+    vm = await open_breaker(world)
+    await world.run_latest_check()
     assert world.row(vm).outcome is Outcome.REQUESTED
     assert not world.breakers.stored
     other = world.add("second")
@@ -125,34 +126,34 @@ async def test_a_probe_that_arm_takes_resumes_the_scope(world: World) -> None:
     assert world.row(other).outcome is Outcome.REQUESTED
 
 
-async def test_a_probe_that_is_refused_leaves_the_scope_paused(world: World) -> None:
-    vm = await paused(world)
+async def test_a_probe_that_is_refused_leaves_the_breaker_open(world: World) -> None:
+    vm = await open_breaker(world)
     world.arm.install_errors = [NOT_AUTHORIZED]
-    await world.due()
+    await world.run_latest_check()
     (stored,) = world.breakers.stored.values()
     assert stored.breaker.probes == 1
     assert world.row(vm).waiting_for is WaitingFor.SCOPE_BREAKER
     assert world.arm.calls.count("PUT") == 2
 
 
-async def test_only_one_of_many_probes_at_a_time(world: World) -> None:
-    await paused(world)
+async def test_only_one_vm_probes_at_a_time(world: World) -> None:
+    await open_breaker(world)
     for name in ("second", "third", "fourth"):
         await world.created(world.add(name))
     world.arm.install_errors = [NOT_AUTHORIZED] * 9
     world.now += timedelta(minutes=10)
     for check in list(world.schedule_queue.checks):
-        await world.line.check(check)
+        await world.dispatcher.check(check)
     assert world.arm.calls.count("PUT") == 2
 
 
-async def test_a_scope_that_cannot_be_read_is_paused_too(world: World) -> None:
+async def test_refused_reads_open_the_breaker_too(world: World) -> None:
     vm = world.add()
     world.arm.read_errors = [NOT_AUTHORIZED]
     await world.created(vm)
     assert world.row(vm).waiting_for is WaitingFor.SCOPE_BREAKER
     assert world.breakers.stored
-    await world.due()
+    await world.run_latest_check()
     assert world.row(vm).outcome is Outcome.REQUESTED
 
 
@@ -164,7 +165,7 @@ async def test_a_wrong_key_is_proved_by_the_handler_and_probed_by_a_new_request(
     assert world.row(vm).waiting_for is WaitingFor.SCOPE_BREAKER
     (stored,) = world.breakers.stored.values()
     assert stored.breaker.resource_group.startswith("="), "the settings are at fault, not the place"
-    await world.due()
+    await world.run_latest_check()
     assert world.arm.calls.count("PUT") == 2
     assert world.breakers.stored, "an accepted request does not prove a key"
     await world.installed(vm)
@@ -172,27 +173,27 @@ async def test_a_wrong_key_is_proved_by_the_handler_and_probed_by_a_new_request(
     assert not world.breakers.stored
 
 
-async def test_a_scope_that_nobody_mends_is_given_up_after_a_week(world: World) -> None:
-    vm = await paused(world)
+async def test_a_scope_that_nobody_fixes_is_given_up_after_a_week(world: World) -> None:
+    vm = await open_breaker(world)
     world.arm.install_errors = [NOT_AUTHORIZED] * 5000
     while not world.row(vm).outcome.final:
-        await world.due()
+        await world.run_latest_check()
     assert world.row(vm).outcome is Outcome.FAILED
     assert world.row(vm).error_code in ("AuthorizationFailed", "not-authorized")
 
 
-async def test_a_wrong_key_that_nobody_mends_is_given_up(world: World) -> None:
+async def test_a_wrong_key_that_nobody_fixes_is_given_up(world: World) -> None:
     vm = world.add()
     await world.created(vm)
     while not world.row(vm).outcome.final:
         world.arm.set_extension(vm, extension(state="Failed"), WRONG_KEY, "ProvisioningState/failed/53")
-        await world.due()
+        await world.run_latest_check()
     assert world.row(vm).outcome is Outcome.FAILED
     assert world.arm.calls.count("PUT") == 50
 
 
-async def test_settings_that_are_refused_stop_nobody_who_is_sent_others() -> None:
-    """Two workspaces for one extension: the wrong one stops its own VMs alone, whatever the other does."""
+async def test_refused_settings_do_not_stop_vms_with_other_settings() -> None:
+    """Two workspaces for one extension: a wrong one stops only its own VMs."""
     bad = {"workspaceId": "00000000-0000-4000-8000-000000000bad"}
     world = World(
         policies=[
@@ -240,7 +241,7 @@ OTHER_SUBSCRIPTION = "00000000-0000-4000-8000-0000000000dd"
 
 
 def of_two_vaults() -> World:
-    """Machines with the tag site=other are sent the id of another vault, whose name begins like the first's."""
+    """A policy that gives machines with the tag site=other another vault, whose name begins with that of the first."""
     base = {**SECOND_POLICY, "rule": POLICY["rule"]}
     other = {**base, "name": "elsewhere", "rule": {"field": "tags['site']", "equals": "other"}}
     return World(policies=[{**other, "settings": {"vaultId": f"{VAULT}-2"}}, {**base, "settings": {"vaultId": VAULT}}])
@@ -260,7 +261,7 @@ def of_two_vaults() -> World:
     ],
     ids=["named", "among others", "its subscription"],
 )
-async def test_a_linked_resource_that_is_refused_stops_all_who_point_to_it_wherever_they_are(refusal: Evidence) -> None:
+async def test_a_refused_linked_resource_stops_all_vms_that_use_it_in_every_subscription(refusal: Evidence) -> None:
     world = of_two_vaults()
     first, far = world.add("first"), in_subscription(world, OTHER_SUBSCRIPTION, "far")
     world.arm.install_errors = [refusal]
@@ -270,12 +271,12 @@ async def test_a_linked_resource_that_is_refused_stops_all_who_point_to_it_where
     assert world.arm.calls.count("PUT") == 1
     assert "in every subscription" in world.row(far, SECOND).reason
 
-    await world.due()  # one of them probes: the right was given
+    await world.run_latest_check()  # one of them probes, and the role was granted
     assert not world.breakers.stored
     assert world.arm.calls.count("PUT") == 2
 
 
-async def test_who_points_to_another_resource_is_not_stopped() -> None:
+async def test_vms_that_use_another_resource_are_not_stopped() -> None:
     world = of_two_vaults()
     world.arm.install_errors = [linked_refusal(VAULT)]
     await world.created(world.add("first"))
@@ -287,8 +288,8 @@ async def test_who_points_to_another_resource_is_not_stopped() -> None:
 @pytest.mark.parametrize(
     "resource", [f"{VAULT}-2", f"{VAULT}/secrets/x", f"{vm_id()}/identities/x", OTHER_SUBSCRIPTION]
 )
-async def test_a_link_of_the_machines_own_stops_its_resource_group_alone(resource: str) -> None:
-    """What the refusal names is not in our settings, so that it says nothing of anybody else."""
+async def test_a_refused_link_of_the_machine_itself_stops_only_its_resource_group(resource: str) -> None:
+    """The refusal names a resource that is not in our settings, so it does not concern other VMs."""
     world = of_two_vaults()
     world.arm.install_errors = [linked_refusal(resource)]
     await world.created(world.add("first"))
@@ -299,11 +300,11 @@ async def test_a_link_of_the_machines_own_stops_its_resource_group_alone(resourc
     assert (stored.breaker.subscription, stored.breaker.resource_group) == (SUBSCRIPTION, "app-rg")
 
 
-async def test_a_success_that_was_asked_for_before_the_trouble_lifts_nothing(world: World) -> None:
+async def test_the_success_of_an_older_request_does_not_close_the_breaker(world: World) -> None:
     under_way = world.add("under-way")
     await world.created(under_way)
     world.now += timedelta(minutes=1)
-    await paused(world)
+    await open_breaker(world)
     world.now += timedelta(minutes=1)
     await world.installed(under_way)
     assert world.row(under_way).outcome is Outcome.INSTALLED
@@ -312,9 +313,9 @@ async def test_a_success_that_was_asked_for_before_the_trouble_lifts_nothing(wor
     assert world.arm.calls.count("PUT") == 2
 
 
-async def test_trouble_that_comes_back_is_not_ended_by_a_request_from_before(world: World) -> None:
-    vm = await paused(world)
-    await world.due()  # the probe: its request is accepted, and the pause ends
+async def test_a_problem_that_returns_is_not_ended_by_an_older_request(world: World) -> None:
+    vm = await open_breaker(world)
+    await world.run_latest_check()  # the probe: ARM accepts its request, and the breaker closes
     assert not world.breakers.stored
     world.now += timedelta(minutes=1)
     world.arm.install_errors = [NOT_AUTHORIZED]
@@ -325,7 +326,7 @@ async def test_trouble_that_comes_back_is_not_ended_by_a_request_from_before(wor
     assert len(world.breakers.stored) == 1
 
 
-async def test_what_is_known_of_subscriptions_has_a_bound(world: World) -> None:
+async def test_the_memory_of_subscriptions_is_bounded(world: World) -> None:
     vms = [VmId(f"00000000-0000-4000-8000-{number:012}", "app-rg", "web") for number in range(2000)]
     store = CircuitBreakers(world.breakers)
     for vm in vms:
@@ -335,14 +336,14 @@ async def test_what_is_known_of_subscriptions_has_a_bound(world: World) -> None:
 
 
 @pytest.mark.parametrize("at", ["read", "request"])
-async def test_a_scope_that_nobody_mends_is_a_week_of_few_lines_with_two_policies_too(at: str) -> None:
+async def test_a_week_behind_an_open_breaker_writes_little_history_with_two_policies_too(at: str) -> None:
     world = World(policies=SHAPES["two policies"])
     vm = world.add()
     (world.arm.read_errors if at == "read" else world.arm.install_errors).extend([NOT_AUTHORIZED] * 9000)
     began = world.now
     await world.created(vm)
     while not all(world.row(vm, each).outcome.final for each in world.extensions):
-        await world.goes_on(vm)
+        await world.advance(vm)
     assert world.now - began < timedelta(days=7, hours=2)
     assert {world.row(vm, each).outcome for each in world.extensions} == {Outcome.FAILED}
     assert len(world.ledger.history) <= 8

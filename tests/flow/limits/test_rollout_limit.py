@@ -1,4 +1,4 @@
-"""A policy's brake: so many installs an hour, and a stop after so many failures in a row."""
+"""The rollout limit of a policy: installs per hour, and a stop after failures in a row."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def braked(**rollout_limit: int) -> World:
 
 
 async def failed(world: World, name: str) -> VmId:
-    """A VM on which the handler fails for good."""
+    """Add a VM whose handler fails permanently."""
     vm = world.add(name)
     await world.created(vm)
     if world.arm.machines[vm.key].get("resources"):
@@ -31,7 +31,7 @@ async def failed(world: World, name: str) -> VmId:
     return vm
 
 
-async def test_a_policy_without_a_brake_costs_no_trip_to_storage() -> None:
+async def test_a_policy_without_a_rollout_limit_costs_no_call_to_storage() -> None:
     world = World()
     await world.created(world.add())
     await world.extension_written(world.add())
@@ -49,11 +49,11 @@ async def test_no_more_than_so_many_installs_an_hour() -> None:
     assert "may install 2 times an hour (maxInstallsPerHour); this hour's installs are used up" in row.reason
     assert row.next_attempt_at is not None
     assert START + timedelta(hours=1) <= row.next_attempt_at < START + timedelta(hours=2)
-    await world.due()
+    await world.run_latest_check()
     assert world.row(vms[3]).outcome is Outcome.REQUESTED
 
 
-async def test_one_worker_counts_with_one_trip_for_each_install() -> None:
+async def test_one_worker_counts_with_one_call_for_each_install() -> None:
     world = braked(maxInstallsPerHour=100)
     for number in range(10):
         await world.created(world.add(f"vm{number}"))
@@ -67,7 +67,7 @@ async def test_two_workers_count_together() -> None:
     assert world.arm.calls.count("PUT") == 5
 
 
-async def test_an_event_meanwhile_leaves_the_planned_look_where_it_is() -> None:
+async def test_an_event_does_not_move_the_scheduled_check() -> None:
     world = braked(maxInstallsPerHour=1)
     await world.created(world.add("first"))
     vm = world.add("second")
@@ -87,7 +87,7 @@ async def test_a_vm_that_needs_no_install_is_not_held_up() -> None:
     assert world.row(vm).outcome is Outcome.ALREADY_INSTALLED
 
 
-async def test_so_many_failures_in_a_row_stop_the_policy(caplog: pytest.LogCaptureFixture) -> None:
+async def test_failures_in_a_row_stop_the_policy(caplog: pytest.LogCaptureFixture) -> None:
     world = braked(stopAfterFailures=2)
     with caplog.at_level(logging.ERROR):
         await failed(world, "vm1")
@@ -105,7 +105,7 @@ async def test_so_many_failures_in_a_row_stop_the_policy(caplog: pytest.LogCaptu
     assert world.arm.calls.count("PUT") == 2
 
 
-async def test_a_success_between_them_begins_the_count_anew() -> None:
+async def test_a_success_between_failures_resets_the_count() -> None:
     world = braked(stopAfterFailures=2)
     await failed(world, "vm1")
     vm = world.add("vm2")
@@ -116,7 +116,7 @@ async def test_a_success_between_them_begins_the_count_anew() -> None:
     assert (state.failures, state.stopped_at) == (1, None)
 
 
-async def test_a_success_of_what_was_under_way_resumes_the_policy() -> None:
+async def test_a_success_of_a_request_in_flight_resumes_the_policy() -> None:
     world = braked(stopAfterFailures=1)
     good = world.add("good")
     await world.created(good)
@@ -135,7 +135,7 @@ async def test_a_person_resumes_a_stopped_policy() -> None:
     await world.created(vm)
     stored = world.rollouts.stored[NAME]
     await world.rollouts.write(stored.state.recovered(), stored.version)
-    await world.due()
+    await world.run_latest_check()
     assert world.row(vm).outcome is Outcome.REQUESTED
 
 
@@ -148,7 +148,7 @@ async def test_the_same_failure_seen_again_counts_once() -> None:
 
 
 @pytest.mark.parametrize("rollout_limit", [{"maxInstallsPerHour": 2}, {"stopAfterFailures": 2}])
-async def test_policies_brake_for_themselves(rollout_limit: dict[str, int]) -> None:
+async def test_each_policy_has_its_own_rollout_limit(rollout_limit: dict[str, int]) -> None:
     eastern: dict[str, Any] = {**POLICY, "name": "eastern", "rule": {"field": "location", "equals": "eastus"}}
     world = World(policies=[{**eastern, "brake": rollout_limit}, POLICY])
     for number in range(4):

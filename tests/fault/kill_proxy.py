@@ -1,6 +1,5 @@
-"""Reverse proxies before storage and ARM that kill the functions host at one exact step of one VM's way, before the
-request has had its effect or after. The product runs unchanged and knows nothing of it.
-"""
+"""Reverse proxies in front of storage and ARM. They kill the functions host at one exact request about one VM, before
+or after the request has its effect. The product runs unchanged."""
 
 from __future__ import annotations
 
@@ -17,15 +16,15 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
-# What storage requests are signed with, and aiohttp would add.
+# Headers that storage requests are signed with, and that aiohttp would add.
 _SIGNED = ("Content-Type", "Accept", "Accept-Encoding", "User-Agent")
 _HOP = {"transfer-encoding", "connection", "keep-alive", "content-length"}
 
 
 @dataclass(frozen=True)
 class Step:
-    """One request on a VM's way: the service, the method, a word of path or body besides the VM's name, and which of
-    those. `forwarded`: the host dies after the request had its effect, else before."""
+    """One request about a VM: the service, the method, a word in its path or body, and the number of such requests
+    before it. `forwarded`: the host dies after the request had its effect, else before."""
 
     service: str
     method: str
@@ -42,28 +41,28 @@ class Step:
 
 
 @dataclass
-class Snare:
-    """A step of one VM at which the host dies, once."""
+class KillPoint:
+    """A request about one VM at which the host is killed, once."""
 
     vm: str
     step: Step
     seen: int = 0
-    sprung: bool = False
+    fired: bool = False
 
-    def holds(self, service: str, method: str, text: str) -> bool:
-        if self.sprung or self.vm not in text or not self.step.matches(service, method, text):
+    def matches(self, service: str, method: str, text: str) -> bool:
+        if self.fired or self.vm not in text or not self.step.matches(service, method, text):
             return False
         self.seen += 1
-        self.sprung = self.seen == self.step.nth
-        return self.sprung
+        self.fired = self.seen == self.step.nth
+        return self.fired
 
 
 @dataclass
-class Tripwire:
-    """Use as `async with`; `place` puts a proxy before a service and gives its address."""
+class KillProxy:
+    """Use with `async with`. `forward` starts a proxy in front of a service and returns its address."""
 
     pid: Callable[[], int]
-    snares: list[Snare] = field(default_factory=list)
+    kill_points: list[KillPoint] = field(default_factory=list)
     trusted: ssl.SSLContext | None = None
     _runners: list[web.AppRunner] = field(default_factory=list)
 
@@ -79,7 +78,7 @@ class Tripwire:
             await runner.cleanup()
         await self._session.close()
 
-    async def place(self, service: str, upstream: str, tls: ssl.SSLContext | None = None) -> str:
+    async def forward(self, service: str, upstream: str, tls: ssl.SSLContext | None = None) -> str:
         async def carry(request: web.Request) -> web.StreamResponse:
             return await self._carry(request, service, upstream)
 
@@ -94,9 +93,9 @@ class Tripwire:
     async def _carry(self, request: web.Request, service: str, upstream: str) -> web.StreamResponse:
         body = await request.read()
         text = unquote(request.raw_path) + body.decode(errors="replace")
-        snare = next((s for s in self.snares if s.holds(service, request.method, text)), None)
-        if snare is not None and not snare.step.forwarded:
-            return self._spring(request)
+        point = next((s for s in self.kill_points if s.matches(service, request.method, text)), None)
+        if point is not None and not point.step.forwarded:
+            return self._kill(request)
         url = URL(upstream + request.raw_path, encoded=True)
         async with self._session.request(
             request.method,
@@ -107,13 +106,13 @@ class Tripwire:
             allow_redirects=False,
         ) as answer:
             content = await answer.read()
-            if snare is not None:
-                return self._spring(request)
+            if point is not None:
+                return self._kill(request)
             headers = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP}
             return web.Response(status=answer.status, headers=headers, body=content)
 
-    def _spring(self, request: web.Request) -> web.Response:
-        """The host dies here and now; nobody is left to hear the answer."""
+    def _kill(self, request: web.Request) -> web.Response:
+        """Kill the host now; it does not get the response."""
         os.kill(self.pid(), signal.SIGKILL)
         if request.transport is not None:
             request.transport.abort()

@@ -1,5 +1,5 @@
-"""Commands of a person whose laptop is not as it should be, on real parts: they end with the fix, and table and queue
-stay as they are."""
+"""Commands on real parts, with a wrong login or wrong settings: they end with the fix, and do not change table or
+queue."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ import pytest_asyncio
 from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.queue.aio import QueueClient
 
+from onboarding.settings import QUEUE
 from simulator.arm import Guest, HandlerRun, Machine, VmSpec
 from simulator.demo.fleet import Expectation, Member, Story
 from simulator.demo.guide import guide
 from simulator.demo.ledger import Ledger
-from simulator.laptop import ROOT, Laptop, Scenery
+from simulator.laptop import ROOT, CloudOptions, Laptop
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -34,7 +35,7 @@ OTHER_TENANT = "11111111-0000-4000-8000-000000000000"
 
 
 @dataclass(frozen=True)
-class Told:
+class CommandResult:
     code: int
     out: str
     err: str
@@ -42,20 +43,20 @@ class Told:
 
 @dataclass(frozen=True)
 class Desk:
-    """A person's desk: `shell` is all that their shell has set."""
+    """A person's laptop. `shell` holds the variables of their shell."""
 
     laptop: Laptop
     failed: Machine
     shell: Mapping[str, str]
 
-    async def onboard(self, *arguments: str, **changes: str) -> Told:
+    async def onboard(self, *arguments: str, **changes: str) -> CommandResult:
         environment = {**self.shell, **self.laptop.host_environment(POLICIES, {}), **changes}
         return await run([sys.executable, "-m", "onboarding", *arguments], environment)
 
     async def written(self) -> tuple[Any, ...]:
-        """The whole table, with the times of each row's last write, and every message that can be seen."""
+        """The whole table, with the time of the last write of each row, and every visible message."""
         connection = self.laptop.azurite.connection_string
-        async with Ledger(connection) as ledger, QueueClient.from_connection_string(connection, "deferrals") as queue:
+        async with Ledger(connection) as ledger, QueueClient.from_connection_string(connection, QUEUE) as queue:
             rows = [dict(row) for row in await ledger.everything()]
             try:
                 count = (await queue.get_queue_properties()).approximate_message_count
@@ -64,25 +65,25 @@ class Desk:
         return rows, count
 
 
-async def run(command: list[str], environment: Mapping[str, str]) -> Told:
+async def run(command: list[str], environment: Mapping[str, str]) -> CommandResult:
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
         *command, cwd=ROOT, env=dict(environment), stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
     )
     out, err = await process.communicate()
-    return Told(process.returncode or 0, out.decode(), err.decode())
+    return CommandResult(process.returncode or 0, out.decode(), err.decode())
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def desk() -> AsyncIterator[Desk]:
-    """A VM's row is Failed, as a person's own request left it."""
-    async with Laptop(Scenery(scale=3000)) as laptop:
+    """A laptop, and a VM whose row is Failed after a person's request."""
+    async with Laptop(CloudOptions(scale=3000)) as laptop:
         runs = (HandlerRun(exit_code=62), HandlerRun(exit_code=62))
         failed = laptop.arm.add_vm(VmSpec(name="failed", image=LISTED, guest=CENTOS, runs=runs))
         shell = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         desk = Desk(laptop, failed, shell)
-        told = await desk.onboard("install", failed.id, "--interval", "0.1", "--timeout", "60")
-        assert told.code == 1, told.err
+        result = await desk.onboard("install", failed.id, "--interval", "0.1", "--timeout", "60")
+        assert result.code == 1, result.err
         yield desk
 
 
@@ -92,12 +93,12 @@ def commands(desk: Desk) -> list[list[str]]:
 
 
 async def refused(desk: Desk, says: str, **changes: str) -> None:
-    """Every command ends with 2 and those words, and nothing is written."""
+    """Assert that every command ends with exit code 2 and that text, and writes nothing."""
     before = await desk.written()
-    for told in await asyncio.gather(*(desk.onboard(*command, **changes) for command in commands(desk))):
-        assert told.code == 2, told.err
-        assert says in told.err
-        assert "Traceback" not in told.err
+    for result in await asyncio.gather(*(desk.onboard(*command, **changes) for command in commands(desk))):
+        assert result.code == 2, result.err
+        assert says in result.err
+        assert "Traceback" not in result.err
     assert await desk.written() == before
 
 
@@ -128,14 +129,14 @@ async def test_without_a_role_nothing_is_written(desk: Desk) -> None:
 
 async def test_a_key_of_another_account_is_named_with_the_address(desk: Desk) -> None:
     storage = re.sub("AccountKey=[^;]*", "AccountKey=d3Jvbmc=", desk.laptop.azurite.connection_string)
-    told = await desk.onboard("install", desk.failed.id, "--no-wait", AzureWebJobsStorage=storage)
-    assert told.code == 2
-    assert f"storage at {desk.laptop.azurite.endpoints['table']}" in told.err
-    assert "refuses us (403" in told.err
+    result = await desk.onboard("install", desk.failed.id, "--no-wait", AzureWebJobsStorage=storage)
+    assert result.code == 2
+    assert f"storage at {desk.laptop.azurite.endpoints['table']}" in result.err
+    assert "refuses us (403" in result.err
 
 
-async def test_what_a_kept_demo_prints_works_when_it_is_pasted(desk: Desk) -> None:
-    """In a shell that knows nothing of the simulator, and trusts other authorities."""
+async def test_the_commands_that_a_kept_demo_prints_work(desk: Desk) -> None:
+    """The shell does not know the simulator, and trusts other certificate authorities."""
     spec = replace(VmSpec(name=desk.failed.name, image=LISTED, guest=CENTOS), runs=(HandlerRun(exit_code=62),))
     assert spec.id.lower() == desk.failed.id.lower()
     fleet = (Member("x", spec, Story.NONE, Expectation("Failed", "62")),)
@@ -146,9 +147,9 @@ async def test_what_a_kept_demo_prints_works_when_it_is_pasted(desk: Desk) -> No
     assert [line[1] for line in lines] == ["status", "extensions", "logs", "retry", "retry", "install", "sweep"]
     other = Path(__file__).with_name("no-such-authorities.pem")
     for line in lines:
-        told = await run(
+        result = await run(
             [sys.executable, "-m", "onboarding", *line[1:]],
             {**desk.shell, "SSL_CERT_FILE": str(other), "OMS_WORKSPACE_ID": "x"},
         )
         failing = line[1] in ("extensions", "retry") and "--dry-run" not in line
-        assert told.code == (1 if failing else 0), f"{line}: {told.err}"
+        assert result.code == (1 if failing else 0), f"{line}: {result.err}"

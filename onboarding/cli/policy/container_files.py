@@ -1,7 +1,7 @@
-"""`--around FILE`, once or several times: what a command without a cloud may know of VMs' groups and subscriptions.
+"""The option `--around FILE`: resource groups and subscriptions for commands that do not read them from Azure.
 
-The file holds what `az group list`, `az account list` or ARM's own lists print, in one array or as JSON Lines. What is
-not in it stays unknown.
+A file holds the output of `az group list` or `az account list`, or a list of ARM, as an array or as JSON Lines. Groups
+and subscriptions that are in no file stay unknown.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from onboarding.cli.images.check_input import read_listed
+from onboarding.cli.images.check_input import read_list_items
 from onboarding.cli.io import MAX_LIST, BadInput, read_text, shown
 from onboarding.domain.machine.machine_facts import MachineFacts
 from onboarding.domain.machine.resource_containers import (
@@ -32,10 +32,11 @@ _GROUP_ID = re.compile(r"/subscriptions/[^/]+/resourcegroups/[^/]+")
 _SUBSCRIPTION_ID = re.compile(r"(?:/subscriptions/)?([-0-9a-f]{36})")
 
 
-class Around(Struct, frozen=True):
-    """What the file tells, by id in lower case."""
+class KnownContainers(Struct, frozen=True):
+    """The groups and subscriptions of the files."""
 
     known: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Their bodies, by id in lower case."""
 
     def of(self, vm: VmId) -> ResourceContainers:
         around = UNREAD
@@ -48,28 +49,28 @@ class Around(Struct, frozen=True):
         return replace(facts, around=self.of(facts.id))
 
 
-def add_around(parser: argparse.ArgumentParser) -> None:
+def add_container_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--around",
         metavar="FILE",
         action="append",
         default=[],
-        help="resource groups and subscriptions that rules ask for (`az group list`, `az account list`)",
+        help="output of `az group list` or `az account list`, for rules that need it; may be given several times",
     )
 
 
-def read_around(paths: Iterable[str]) -> Around:
-    """What the files tell; without one, nothing. Raises BadInput."""
+def read_container_files(paths: Iterable[str]) -> KnownContainers:
+    """The groups and subscriptions of the files. Raises BadInput."""
     known: dict[str, Mapping[str, Any]] = {}
     for path in paths:
-        for item in read_listed(io.StringIO(read_text(path, MAX_LIST)), shown(path)):
-            id_, told = _named(item.value, f"{shown(path)}, line {item.line}")
-            known[id_] = told
-    return Around(known)
+        for item in read_list_items(io.StringIO(read_text(path, MAX_LIST)), shown(path)):
+            id_, fields = _parse_container(item.value, f"{shown(path)}, line {item.line}")
+            known[id_] = fields
+    return KnownContainers(known)
 
 
-def _named(body: Any, place: str) -> tuple[str, Mapping[str, Any]]:
-    """The id in lower case, and what is known."""
+def _parse_container(body: Any, place: str) -> tuple[str, Mapping[str, Any]]:
+    """The id in lower case, and the known fields."""
     id_ = str(body.get("id", "")).lower() if isinstance(body, Mapping) else ""
     if _GROUP_ID.fullmatch(id_):
         return id_, read_properties(GROUP, body, whole=False)
@@ -81,5 +82,5 @@ def _named(body: Any, place: str) -> tuple[str, Mapping[str, Any]]:
         )
     key = f"/subscriptions/{subscription[1]}"
     # The CLI calls the display name `name`, and the GUID `id`.
-    told = {"displayName": body.get("name"), **body, "id": key, "subscriptionId": subscription[1]}
-    return key, read_properties(SUBSCRIPTION, told, whole=False)
+    fields = {"displayName": body.get("name"), **body, "id": key, "subscriptionId": subscription[1]}
+    return key, read_properties(SUBSCRIPTION, fields, whole=False)

@@ -1,4 +1,4 @@
-"""Azure Policy definitions as people keep them, through `onboard policy evaluate` and `import`."""
+"""Azure Policy definitions in the forms in which people store them, for `onboard policy evaluate` and `import`."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ SCHEMA = "https://schema.management.azure.com/schemas/2019-08-01/managementGroup
 
 
 def doubled(value: Any) -> Any:
-    """As one writes it for ARM: every text in brackets has one more."""
+    """The form for ARM templates: every text that begins with a bracket gets one more bracket."""
     if isinstance(value, str):
         return f"[{value}" if value.startswith("[") and value.endswith("]") else value
     if isinstance(value, dict):
@@ -200,7 +200,7 @@ def evaluate(folder: Path, file: str, *more: str, vm: Any = VM) -> int:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_each_form_says_what_the_plain_one_says(form: str, tmp_path: Path, capsys: Capture) -> None:
+def test_each_form_gives_the_same_result_as_the_plain_one(form: str, tmp_path: Path, capsys: Capture) -> None:
     assert evaluate(tmp_path, lay(tmp_path, FORMS[form])) == 0
     answer = json.loads(capsys.readouterr().out)
     assert (answer["applies"], answer["effect"], answer["compliant"]) == (True, "DeployIfNotExists", False)
@@ -217,14 +217,14 @@ def test_an_imported_policy_is_as_strong_as_its_definition(form: str, tmp_path: 
     assert policy["source"]["extension"] == "Contoso.Agents.WatcherForLinux.1.2"
 
 
-def test_brackets_stay_in_what_is_no_resource(tmp_path: Path, capsys: Capture) -> None:
+def test_brackets_stay_outside_of_resources(tmp_path: Path, capsys: Capture) -> None:
     literal = {"field": "tags['state']", "equals": "[[on]"}
     file = lay(tmp_path, {"policyRule": {"if": literal, "then": {"effect": "audit"}}})
-    told = []
+    output = []
     for state in ("[on]", "on"):
         assert evaluate(tmp_path, file, vm=VM | {"tags": {"state": state}}) == 0
-        told.append(json.loads(capsys.readouterr().out)["applies"])
-    assert told == [True, False]
+        output.append(json.loads(capsys.readouterr().out)["applies"])
+    assert output == [True, False]
 
 
 def test_a_resource_that_has_one_bracket_is_read_as_it_is(tmp_path: Path, capsys: Capture) -> None:
@@ -250,9 +250,9 @@ def test_a_rule_takes_its_parameters_from_the_file_beside_it(
     file = lay(tmp_path, body, rule)
     lay(tmp_path, content, beside)
     assert evaluate(tmp_path, file) == 0
-    told = capsys.readouterr()
-    assert (json.loads(told.out)["effect"], json.loads(told.out)["compliant"]) == ("DeployIfNotExists", False)
-    assert f"the parameters' definitions are those of {tmp_path / beside}" in told.err
+    output = capsys.readouterr()
+    assert (json.loads(output.out)["effect"], json.loads(output.out)["compliant"]) == ("DeployIfNotExists", False)
+    assert f"definitions of the parameters are read from {tmp_path / beside}" in output.err
     assert main(["policy", "import", file, "--parameters", '{"effect": "Disabled"}']) == 0
     assert "\neffect: disabled\n" in capsys.readouterr().out
 
@@ -261,9 +261,9 @@ def test_a_rule_alone_takes_all_its_values_or_says_what_is_missing(tmp_path: Pat
     file = lay(tmp_path, RULE, "azurepolicy.rules.json")
     lay(tmp_path, {"effect": {"value": "Disabled"}}, "assignment.parameters.json")
     assert evaluate(tmp_path, file) == 2
-    told = capsys.readouterr().err
-    assert "the rule names 'places', 'effect', and the parameters' definitions are not in this file" in told
-    assert "azurepolicy.parameters.json" in told
+    output = capsys.readouterr().err
+    assert "the rule names 'places', 'effect', and the parameters' definitions are not in this file" in output
+    assert "azurepolicy.parameters.json" in output
     values = {"effect": "deployIfNotExists", "places": ["westeurope"]}
     for given_ in (values, {"$schema": "x", "parameters": {name: {"value": value} for name, value in values.items()}}):
         assert evaluate(tmp_path, file, "--parameters", json.dumps(given_)) == 0
@@ -339,11 +339,11 @@ REFUSED: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_not_read_is_refused_with_the_way_out(case: str, tmp_path: Path, capsys: Capture) -> None:
+def test_an_unsupported_form_is_refused_with_a_fix(case: str, tmp_path: Path, capsys: Capture) -> None:
     content, message = REFUSED[case]
     assert evaluate(tmp_path, lay(tmp_path, content)) == 2
-    told = capsys.readouterr()
-    assert (told.out, message in told.err) == ("", True), told.err
+    output = capsys.readouterr()
+    assert (output.out, message in output.err) == ("", True), output.err
 
 
 @pytest.mark.parametrize("name", ["policy.bicep", "main.tf"])
@@ -374,7 +374,7 @@ def test_a_value_that_is_no_effect_is_refused(tmp_path: Path, capsys: Capture) -
     ],
 )
 @pytest.mark.parametrize("effect", ["auditIfNotExists", "DeployIfNotExists"])
-def test_what_lies_beside_the_vm_is_not_known(
+def test_resources_other_than_the_vm_are_unknown(
     type_: str, alias: str, effect: str, tmp_path: Path, capsys: Capture
 ) -> None:
     named = {"type": {"type": "String", "defaultValue": "Microsoft.DevTestLab/schedules"}}
@@ -387,9 +387,9 @@ def test_what_lies_beside_the_vm_is_not_known(
     assert (answer["applies"], answer["effect"], answer["compliant"]) == (True, effect, None)
     assert "does not list" in answer["because"][-1]
     assert main(["policy", "import", file]) == 0
-    told = capsys.readouterr().out
-    assert f"existenceCondition: it is about {type_}" in told
-    assert "existenceCondition" not in yaml.safe_load(told)
+    output = capsys.readouterr().out
+    assert f"existenceCondition: it is about {type_}" in output
+    assert "existenceCondition" not in yaml.safe_load(output)
     assert main(["policy", "validate", file]) == 0
     details["existenceCondition"] = {"field": "Microsft.Compute/virtualMachines/vmSize", "equals": "x"}
     assert evaluate(tmp_path, lay(tmp_path, audit({"effect": effect, "details": details}, **named))) == 2
@@ -487,7 +487,7 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 
 
 @given(VALUES, st.sampled_from(["", DEFINITIONS, "Microsoft.Resources/deployments"]))
-def test_whatever_is_given_is_read_or_refused(value: Any, type_: str) -> None:
+def test_any_definition_is_read_or_refused(value: Any, type_: str) -> None:
     for raw in (value, {"resources": [{"type": type_, "properties": value}], "variables": value}):
         kept: tuple[object, ...]
         try:
@@ -546,8 +546,8 @@ def test_the_field_samples_are_right(case: dict[str, Any], tmp_path: Path, capsy
         "import": lambda: [file],
     }[case["door"]]
     code = main(["policy", case["door"], *command(), *options])
-    told = capsys.readouterr()
-    assert any(_right(want, code, told.out, told.err) for want in case["want"]), (told.out, told.err)
+    output = capsys.readouterr()
+    assert any(_right(want, code, output.out, output.err) for want in case["want"]), (output.out, output.err)
 
 
 COMMENTED = """// Kept by the platform team

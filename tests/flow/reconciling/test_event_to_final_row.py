@@ -1,4 +1,4 @@
-"""The way of an event, from its arrival to the final row."""
+"""What happens to an event, from its arrival to the final row."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def world() -> World:
     return World()
 
 
-async def test_a_new_vm_is_onboarded_with_two_calls_and_one_that_confirms(world: World) -> None:
+async def test_a_new_vm_is_onboarded_with_two_calls_and_a_confirming_one(world: World) -> None:
     vm = world.add()
     await world.created(vm)
     assert world.row(vm).outcome is Outcome.REQUESTED
@@ -44,7 +44,7 @@ async def test_the_request_is_the_documents_schema(world: World) -> None:
     assert properties["protectedSettings"] == {"workspaceKey": WORKSPACE_KEY}
 
 
-async def test_the_look_is_scheduled_and_the_row_claimed_before_arm_is_asked(world: World) -> None:
+async def test_the_check_is_scheduled_and_the_row_claimed_before_the_request_to_arm(world: World) -> None:
     vm = world.add()
     world.arm.install_errors = [Evidence(http_status=500, code="InternalServerError")]
     await world.created(vm)
@@ -74,7 +74,7 @@ async def test_a_vm_that_needs_nothing_takes_one_call(
     await world.created(vm)
     assert world.row(vm).outcome is outcome
     assert says in world.row(vm).reason
-    # The definition of a custom image that nobody tells of is read once for all of its VMs.
+    # The definition of a custom image of unknown OS is read once for all of its VMs.
     assert [call for call in world.arm.calls if call != "IMAGE"] == ["GET"]
     assert not world.schedule_queue.checks
 
@@ -140,7 +140,7 @@ async def test_a_locked_package_manager_is_tried_again_later(world: World) -> No
     row = world.row(vm)
     assert (row.outcome, row.waiting_for) == (Outcome.WAITING, WaitingFor.PACKAGE_MANAGER)
     assert row.next_attempt_at == START + timedelta(minutes=5)
-    await world.due()
+    await world.run_latest_check()
     assert world.arm.calls.count("PUT") == 2
     assert world.arm.bodies[1]["properties"]["forceUpdateTag"]
     assert world.row(vm).attempt == 2
@@ -157,12 +157,12 @@ async def test_a_stopped_vm_waits_for_its_start(world: World) -> None:
     assert world.row(vm).outcome is Outcome.REQUESTED
 
 
-async def test_a_start_that_nothing_waits_for_makes_no_call(world: World) -> None:
+async def test_a_start_makes_no_call_where_no_row_waits(world: World) -> None:
     await world.started(world.add())
     assert world.arm.calls == []
 
 
-async def test_a_silent_agent_is_waited_for_in_growing_steps(world: World) -> None:
+async def test_an_agent_without_status_is_checked_at_growing_intervals(world: World) -> None:
     vm = world.add(agent="not_ready")
     await world.created(vm)
     breakers = []
@@ -170,28 +170,28 @@ async def test_a_silent_agent_is_waited_for_in_growing_steps(world: World) -> No
         row = world.row(vm)
         assert row.next_attempt_at is not None
         breakers.append((row.next_attempt_at - world.now) / timedelta(minutes=1))
-        await world.due()
+        await world.run_latest_check()
     assert breakers == [1, 2, 4, 8, 15, 30, 60, 60]
     assert "PUT" not in world.arm.calls
 
 
-async def test_a_silent_agent_is_given_up_after_two_days(world: World) -> None:
+async def test_an_agent_without_status_is_given_up_after_two_days(world: World) -> None:
     vm = world.add(agent="absent")
     await world.created(vm)
     while not world.row(vm).outcome.final:
-        await world.due()
+        await world.run_latest_check()
     row = world.row(vm)
     assert (row.outcome, row.error_code) == (Outcome.FAILED, "vm-agent-unreachable")
     assert timedelta(hours=48) <= world.now - START < timedelta(hours=50)
 
 
-async def test_a_custom_image_waits_for_the_guest_agent_to_tell(world: World) -> None:
+async def test_a_custom_image_waits_for_the_report_of_the_guest_agent(world: World) -> None:
     image = {"id": "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/galleries/g/images/i/versions/1.0.0"}
     vm = world.add(image=image, agent="not_ready")
     await world.created(vm)
     assert world.row(vm).waiting_for is WaitingFor.AGENT_READY
     world.add(image=image, osName="centos", osVersion="7.9.2009")
-    await world.due()
+    await world.run_latest_check()
     row = world.row(vm)
     assert (row.outcome, row.distribution, row.witness) == (Outcome.REQUESTED, "centos", "guest agent")
 
@@ -207,7 +207,7 @@ async def test_a_bad_setting_is_named_in_the_row(world: World) -> None:
     assert world.arm.calls == ["GET"]
 
 
-async def test_audit_asks_for_nothing(world: World) -> None:
+async def test_an_audit_requests_nothing(world: World) -> None:
     world = World(policies=[{**POLICY, "effect": "auditIfNotExists"}])
     vm = world.add()
     await world.created(vm)
@@ -226,7 +226,7 @@ async def test_a_deleted_vm_is_gone_once_arm_says_so(world: World) -> None:
 async def test_an_old_deletion_is_not_that_of_the_new_vm(world: World) -> None:
     vm = world.add()
     await world.created(vm)
-    await world.said_deleted(vm, after=-60)
+    await world.deletion_event(vm, after=-60)
     assert world.row(vm).outcome is Outcome.REQUESTED
 
 
@@ -270,7 +270,7 @@ async def test_throttling_is_waited_out_and_counts_no_attempt(world: World) -> N
     row = world.row(vm)
     assert (row.outcome, row.waiting_for, row.attempt) == (Outcome.WAITING, WaitingFor.THROTTLING, 0)
     assert row.next_attempt_at == START + timedelta(seconds=600)
-    await world.due()
+    await world.run_latest_check()
     assert (world.row(vm).outcome, world.row(vm).attempt) == (Outcome.REQUESTED, 1)
 
 
@@ -279,7 +279,7 @@ async def test_a_vm_that_cannot_be_read_waits(world: World) -> None:
     world.arm.read_errors = [Evidence(http_status=503, code="ServerBusy")]
     await world.created(vm)
     assert world.row(vm).outcome is Outcome.WAITING
-    await world.due()
+    await world.run_latest_check()
     assert world.row(vm).outcome is Outcome.REQUESTED
 
 
@@ -288,7 +288,7 @@ async def test_a_vm_that_is_gone_already_is_recorded(world: World) -> None:
     assert world.row(vm_id("short-lived")).outcome is Outcome.GONE
 
 
-async def test_an_unreachable_table_makes_the_event_come_again(world: World) -> None:
+async def test_an_unreachable_table_causes_a_redelivery_of_the_event(world: World) -> None:
     vm = world.add()
     world.ledger.reachable = False
     with pytest.raises(StorageError):
@@ -296,7 +296,7 @@ async def test_an_unreachable_table_makes_the_event_come_again(world: World) -> 
     assert world.arm.calls == []
 
 
-async def test_an_unreachable_queue_makes_the_event_come_again_and_the_claim_gets_its_look(world: World) -> None:
+async def test_an_unreachable_queue_causes_a_redelivery_which_schedules_the_check(world: World) -> None:
     vm = world.add()
     trigger = world.trigger()
     world.schedule_queue.reachable = False
@@ -306,47 +306,47 @@ async def test_an_unreachable_queue_makes_the_event_come_again_and_the_claim_get
     world.schedule_queue.reachable = True
     await world.created(vm, trigger)
     assert len(world.schedule_queue.checks) == 1
-    await world.due()
+    await world.run_latest_check()
     assert world.row(vm).outcome is Outcome.REQUESTED
 
 
-async def test_a_lost_settling_event_is_made_up_by_the_look(world: World) -> None:
+async def test_the_scheduled_check_replaces_a_lost_settling_event(world: World) -> None:
     vm = world.add()
     await world.created(vm)
     world.arm.set_extension(vm, extension())
-    await world.due()
+    await world.run_latest_check()
     assert world.row(vm).outcome is Outcome.INSTALLED
 
 
-async def test_a_lost_look_is_made_up_by_the_sweep(world: World) -> None:
+async def test_the_sweep_replaces_a_lost_scheduled_check(world: World) -> None:
     vm = world.add()
     await world.created(vm)
     world.arm.set_extension(vm, extension())
     world.now += timedelta(hours=1)
-    assert (await world.swept()).overdue == 1
+    assert (await world.sweep_and_reconcile()).overdue == 1
     assert world.row(vm).outcome is Outcome.INSTALLED
-    assert (await world.swept()).overdue == 0
+    assert (await world.sweep_and_reconcile()).overdue == 0
 
 
-async def test_a_look_that_nothing_waits_for_makes_no_call(world: World) -> None:
+async def test_a_scheduled_check_makes_no_call_where_no_row_waits(world: World) -> None:
     vm = world.add()
     await world.created(vm)
     await world.installed(vm)
     calls = list(world.arm.calls)
-    await world.due()
+    await world.run_latest_check()
     assert world.arm.calls == calls
 
 
-async def test_final_outcomes_are_announced_once(world: World) -> None:
+async def test_final_outcomes_are_published_once(world: World) -> None:
     vm = world.add()
     await world.created(vm)
-    assert world.announced.rows == []
+    assert world.published.rows == []
     await world.installed(vm)
     await world.installed(vm)
-    assert [row.outcome for row in world.announced.rows] == [Outcome.INSTALLED]
+    assert [row.outcome for row in world.published.rows] == [Outcome.INSTALLED]
 
 
-async def test_an_extension_of_somebody_elses_makes_no_call(world: World) -> None:
+async def test_an_extension_of_another_owner_makes_no_call(world: World) -> None:
     vm = world.add()
     await world.extension_written(vm, "CustomScript")
     assert world.arm.calls == []
@@ -357,7 +357,7 @@ async def test_an_extension_of_somebody_elses_makes_no_call(world: World) -> Non
     assert world.arm.calls == calls
 
 
-async def test_another_extensions_end_while_ours_is_under_way_makes_no_call(world: World) -> None:
+async def test_the_end_of_another_extension_makes_no_call_while_our_request_is_in_flight(world: World) -> None:
     vm = world.add()
     await world.created(vm)
     calls = list(world.arm.calls)
@@ -366,7 +366,7 @@ async def test_another_extensions_end_while_ours_is_under_way_makes_no_call(worl
     assert world.row(vm).outcome is Outcome.REQUESTED
 
 
-async def test_a_failed_vm_that_somebody_mends_under_another_name_is_seen(world: World) -> None:
+async def test_a_failed_vm_that_somebody_fixes_under_another_name_is_noticed(world: World) -> None:
     vm = world.add()
     await world.created(vm)
     message = "Non-zero exit code: 20, omsagent.py -install"
@@ -378,18 +378,18 @@ async def test_a_failed_vm_that_somebody_mends_under_another_name_is_seen(world:
     await world.extension_written(vm, "by-hand")
     assert world.arm.calls == calls
     world.now += timedelta(hours=1)
-    await world.swept()
+    await world.sweep_and_reconcile()
     assert world.row(vm).outcome is Outcome.ALREADY_INSTALLED
 
 
-async def test_an_incident_of_the_platform_is_outlasted(world: World) -> None:
+async def test_an_incident_of_the_platform_is_waited_out(world: World) -> None:
     vm = world.add()
     world.arm.install_errors = [Evidence(http_status=500, code="InternalServerError")] * 12
     await world.created(vm)
     while world.arm.install_errors:
         assert world.row(vm).waiting_for is WaitingFor.PLATFORM
-        await world.due()
-    await world.due()
+        await world.run_latest_check()
+    await world.run_latest_check()
     assert world.now - START > timedelta(hours=3)
     assert world.row(vm).outcome is Outcome.REQUESTED
     await world.installed(vm)
@@ -401,6 +401,6 @@ async def test_a_platform_that_never_recovers_is_given_up(world: World) -> None:
     world.arm.install_errors = [Evidence(http_status=500, code="InternalServerError")] * 500
     await world.created(vm)
     while not world.row(vm).outcome.final:
-        await world.due()
+        await world.run_latest_check()
     assert world.row(vm).outcome is Outcome.FAILED
     assert timedelta(hours=6) <= world.now - START < timedelta(hours=8)

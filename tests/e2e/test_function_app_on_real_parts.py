@@ -1,6 +1,6 @@
-"""The line on its real parts: Azurite, ARM and Event Grid, and the product under the real worker library.
+"""The function app on real parts: Azurite, the simulated ARM and Event Grid, and the real worker library.
 
-The cloud's clock runs so fast that an install's own event races with our record of the request.
+The clock of the simulated cloud runs so fast that the event of an install races with our record of the request.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pytest_asyncio
 from simulator.arm import PERSON, FaultRule, Guest, Kind, VmSpec
 from simulator.demo.ledger import Ledger, Row
 from simulator.host_process import FunctionsHost
-from simulator.laptop import FUNCTION, ROOT, SUBSCRIPTIONS, Laptop, Scenery, webhook
+from simulator.laptop import FUNCTION, ROOT, SUBSCRIPTIONS, CloudOptions, Laptop, webhook
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -40,7 +40,7 @@ class World:
     storage: Path
 
     async def row(self, spec: VmSpec, outcome: str) -> Row:
-        """The VM's row, once it says that."""
+        """Wait for a row of the VM with that outcome."""
 
         async def check() -> Row | None:
             row = (await self.ledger.current()).get(spec.id.lower())
@@ -49,7 +49,7 @@ class World:
         return await eventually(check)
 
     async def history(self, spec: VmSpec) -> list[Mapping[str, Any]]:
-        """The VM's log, oldest line first."""
+        """The history of the VM, oldest entry first."""
         prefix = f"log|{spec.group}|{spec.name}|".lower()
         lines = [entity for entity in await self.ledger.everything() if entity["RowKey"].startswith(prefix)]
         return sorted(lines, key=lambda line: line["EventTime"])
@@ -67,7 +67,7 @@ class World:
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     storage = tmp_path_factory.mktemp("azurite")
     async with (
-        Laptop(Scenery(scale=3000, storage=storage)) as laptop,
+        Laptop(CloudOptions(scale=3000, storage=storage)) as laptop,
         Ledger(laptop.azurite.connection_string) as ledger,
         aiohttp.ClientSession() as session,
     ):
@@ -104,7 +104,7 @@ async def test_a_vm_that_needs_nothing_takes_one_call(world: World) -> None:
     assert row.seconds_to_put is None
 
 
-async def test_an_event_that_is_none_of_ours_takes_no_call(world: World) -> None:
+async def test_an_event_about_another_resource_takes_no_call(world: World) -> None:
     spec = VmSpec(name="no-call", image=LISTED, guest=CENTOS)
     world.laptop.arm.add_vm(spec)
     event = creation(spec)
@@ -124,7 +124,7 @@ async def test_one_event_five_times_is_one_install_and_a_true_history(world: Wor
     await world.row(spec, "Installed")
     await world.laptop.grid.idle()
     assert world.calls(spec)["extension-put"] == 1
-    assert world.calls(spec)["vm-get"] <= 2  # the two that came at once both read; one of them won
+    assert world.calls(spec)["vm-get"] <= 2  # the two concurrent deliveries both read the VM; one of them won
     rows = [vm for vm in await world.ledger.current() if vm == spec.id.lower()]
     assert len(rows) == 1
     first, last = await world.history(spec)
@@ -134,23 +134,23 @@ async def test_one_event_five_times_is_one_install_and_a_true_history(world: Wor
 @pytest.mark.parametrize(
     ("name", "after", "calls"),
     [
-        ("overtaken", 1, {"vm-get": 2, "extension-put": 1, "extension-get": 2}),  # the extension is not there yet
+        ("overtaken", 1, {"vm-get": 2, "extension-put": 1, "extension-get": 2}),  # the extension does not exist yet
         ("of-an-earlier-write", -5, {"vm-get": 1, "extension-put": 1, "extension-get": 1}),
     ],
 )
-async def test_an_installs_event_may_come_before_our_record(
+async def test_the_event_of_an_install_may_come_before_our_record_of_the_request(
     world: World, name: str, after: float, calls: dict[str, int]
 ) -> None:
-    """ARM takes its time to answer the PUT, and in the meantime the end of an install is told. An event that is older
-    than our request cannot be about it, and costs nothing."""
+    """ARM answers the PUT late, and the event of the end of an install arrives before. An event that is older than our
+    request cannot be about it, and costs no call."""
     spec = VmSpec(name=name, image=LISTED, guest=CENTOS)
     world.laptop.arm.add_vm(spec)
     world.laptop.arm.faults.add(FaultRule(vm=spec.name, kind=Kind.EXTENSION_PUT, delay=3000))
     work = asyncio.create_task(world.post(creation(spec)))
     claim = await world.row(spec, "Waiting")
     assert claim.text("WaitingFor") == "install-request"
-    told = installation(spec) | {"eventTime": utc(time.time() + after)}
-    assert await world.post(told) == 202
+    sent = installation(spec) | {"eventTime": utc(time.time() + after)}
+    assert await world.post(sent) == 202
     await world.row(spec, "Installed")
     assert await work == 202
     await eventually(lambda: extension_written(world, spec))
@@ -160,21 +160,21 @@ async def test_an_installs_event_may_come_before_our_record(
     assert [line["Outcome"] for line in await world.history(spec)] == ["Requested", "Installed"]
 
 
-async def test_the_outcome_is_announced_on_the_topic(world: World) -> None:
+async def test_the_outcome_is_published_to_the_topic(world: World) -> None:
     spec = VmSpec(name="announced", image=LISTED, guest=CENTOS)
     world.laptop.arm.create_vm(spec)
     await world.row(spec, "Installed")
 
-    async def told() -> list[Any]:
+    async def published() -> list[Any]:
         return [event for event in world.laptop.topic.events if event["subject"] == spec.id]
 
-    (event,) = await eventually(told)
+    (event,) = await eventually(published)
     assert event["data"]["Outcome"] == "Installed"
     assert event["specversion"] == "1.0"
 
 
 async def test_no_secret_and_nobodys_name_is_anywhere(world: World) -> None:
-    """Azurite keeps table and queue in files here, so that messages that are still hidden are searched as well."""
+    """Azurite stores table and queue in files here, so that the search includes hidden messages."""
     spec = VmSpec(name="searched", image=LISTED, guest=CENTOS)
     world.laptop.arm.create_vm(spec)
     await world.row(spec, "Installed")
@@ -199,7 +199,7 @@ async def test_no_run_of_a_function_failed(world: World) -> None:
 
 
 def creation(spec: VmSpec) -> dict[str, Any]:
-    """The event of a VM's creation."""
+    """The event of the creation of a VM."""
     return {
         "id": f"event-of-{spec.name}",
         "topic": f"/subscriptions/{SUBSCRIPTION}",
@@ -213,7 +213,7 @@ def creation(spec: VmSpec) -> dict[str, Any]:
 
 
 def installation(spec: VmSpec) -> dict[str, Any]:
-    """The event of an install's end, as it comes for the extension that we ask for."""
+    """The event of the end of an install of our extension."""
     event = creation(spec)
     extension = f"{spec.id}/extensions/OMSExtension"
     operation = "Microsoft.Compute/virtualMachines/extensions/write"
@@ -223,7 +223,7 @@ def installation(spec: VmSpec) -> dict[str, Any]:
 
 
 async def extension_written(world: World, spec: VmSpec) -> bool:
-    """Whether ARM has ended the install, and so has raised its own event."""
+    """Whether ARM has finished the install, and so has raised its event."""
     extensions = world.laptop.arm.machines[spec.id].extensions.values()
     return [extension.provisioning_state for extension in extensions] == ["Succeeded"]
 
@@ -237,7 +237,7 @@ def stored(folder: Path) -> str:
 
 
 async def eventually[T](check: Callable[[], Awaitable[T | None]], within: float = 20.0) -> T:
-    """The first truthy answer."""
+    """Wait for the first true value."""
     deadline = time.monotonic() + within
     while True:
         if found := await check():

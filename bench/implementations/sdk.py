@@ -1,4 +1,4 @@
-"""The SDK floor: the same requests through the SDK's clients as they come, no logic."""
+"""The SDK baseline: the same requests through the SDK's clients with their defaults, no logic."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from azure.mgmt.compute.aio import ComputeManagementClient
 from azure.mgmt.compute.models import VirtualMachineExtension
 from azure.storage.queue.aio import QueueClient
 
-from bench.contestants import wire
-from bench.load import Once
+from bench.implementations import wire
+from bench.load import RunEvent
 from bench.workload import EXTENSION_NAME, GROUP, SUBSCRIPTION, vm_name
 
 _SCOPE = "https://management.azure.com/.default"
 
 
-async def prepare(run: str, events: int) -> tuple[Once, Callable[[], Awaitable[None]]]:
+async def prepare(run: str, events: int) -> tuple[RunEvent, Callable[[], Awaitable[None]]]:
     stack = AsyncExitStack()
     connection = os.environ["AzureWebJobsStorage"]
     credential = await stack.enter_async_context(ManagedIdentityCredential())
@@ -34,7 +34,7 @@ async def prepare(run: str, events: int) -> tuple[Once, Callable[[], Awaitable[N
     table = await stack.enter_async_context(TableClient.from_connection_string(connection, "onboarding"))
     queue = await stack.enter_async_context(QueueClient.from_connection_string(connection, "deferrals"))
 
-    async def once(number: int) -> None:
+    async def run_event(number: int) -> None:
         name = vm_name(run, number)
         current, history = wire.keys(name)
         await arm.virtual_machines.get(GROUP, name, expand="instanceView")
@@ -46,11 +46,11 @@ async def prepare(run: str, events: int) -> tuple[Once, Callable[[], Awaitable[N
         )
         await table.upsert_entity(_entity(name, history))
 
-    return once, stack.aclose
+    return run_event, stack.aclose
 
 
 def _entity(name: str, key: str) -> dict[str, object]:
-    """The row as a program has it: times as times."""
+    """The row as a program passes it to the SDK: times as datetimes."""
     row = wire.row(name, key)
     times = [n.partition("@")[0] for n in row if n.endswith("@odata.type")]
     plain = {n: value for n, value in row.items() if "@" not in n}

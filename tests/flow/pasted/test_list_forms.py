@@ -1,5 +1,5 @@
-"""Lists of VMs as people's tools print them, and texts as their editors save them: every command that takes a list
-gives the answer that it gives to ARM's own form, or none at all."""
+"""Lists of VMs as tools print them, and texts as editors save them: every command that takes a list gives the same
+answer as for the form of ARM, or refuses the list."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ RULE = {"allOf": [{"field": "type", "equals": "Microsoft.Compute/virtualMachines
 
 
 def flat(body: dict[str, Any]) -> dict[str, Any]:
-    """As az prints it."""
+    """The body as az prints it."""
     resources = [
         flat(each) | {"typePropertiesType": each["properties"]["type"], "type": each["type"]}
         for each in body.get("resources", [])
@@ -55,17 +55,19 @@ def _named(value: Any, spell: Callable[[str], str]) -> Any:
 
 
 def powershell(body: dict[str, Any]) -> dict[str, Any]:
-    """As `Get-AzVM | ConvertTo-Json` prints it."""
+    """The body as `Get-AzVM | ConvertTo-Json` prints it."""
     names = {"osProfile": "OSProfile", "typePropertiesType": "VirtualMachineExtensionType", "resources": "Extensions"}
-    told: dict[str, Any] = _named(flat(body), lambda name: names.get(name, name[:1].upper() + name[1:]))
-    told["StorageProfile"]["OsDisk"]["OsType"] = 1
-    return {"ResourceGroupName": "APP-RG", **told, "Identity": None, "Plan": None, "StatusCode": "OK"}
+    shaped: dict[str, Any] = _named(flat(body), lambda name: names.get(name, name[:1].upper() + name[1:]))
+    shaped["StorageProfile"]["OsDisk"]["OsType"] = 1
+    return {"ResourceGroupName": "APP-RG", **shaped, "Identity": None, "Plan": None, "StatusCode": "OK"}
 
 
 def python(body: dict[str, Any]) -> dict[str, Any]:
-    """As the SDK's `as_dict()` has it."""
-    told: dict[str, Any] = _named(flat(body), lambda name: "".join(f"_{c.lower()}" if c.isupper() else c for c in name))
-    return told
+    """The body as `as_dict()` of the SDK returns it."""
+    shaped: dict[str, Any] = _named(
+        flat(body), lambda name: "".join(f"_{c.lower()}" if c.isupper() else c for c in name)
+    )
+    return shaped
 
 
 def _graph(bodies: list[Any]) -> dict[str, Any]:
@@ -116,7 +118,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def doors(folder: Path, vms: str) -> list[list[str]]:
+def list_commands(folder: Path, vms: str) -> list[list[str]]:
     """Every command that takes a list of VMs."""
     policies, definition = str(folder / "policies"), str(folder / "d.json")
     return [
@@ -128,8 +130,8 @@ def doors(folder: Path, vms: str) -> list[list[str]]:
     ]
 
 
-def told(command: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, list[Any]]:
-    """The exit code and the answers, without what `check` repeats of the question."""
+def run_command(command: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, list[Any]]:
+    """The exit code and the answers, without the keys of the input that `check` repeats."""
     code = main(command)
     said = capsys.readouterr().out.replace("microsoft.compute/virtualmachines", "Microsoft.Compute/virtualMachines")
     found = [json.loads(line) for line in said.splitlines()]
@@ -138,18 +140,22 @@ def told(command: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, l
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_list_in_any_tools_form_is_read_as_arms(form: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_list_in_the_form_of_any_tool_is_read_like_arms(
+    form: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arms, others = folder / "arm.json", folder / "other.json"
     arms.write_text(json.dumps(FLEET))
     others.write_text(json.dumps(FORMS[form](), indent=1))
-    for ours, theirs in zip(doors(folder, str(arms)), doors(folder, str(others)), strict=True):
-        want = told(ours, capsys)
-        assert told(theirs, capsys) == want
+    for ours, theirs in zip(list_commands(folder, str(arms)), list_commands(folder, str(others)), strict=True):
+        want = run_command(ours, capsys)
+        assert run_command(theirs, capsys) == want
         assert want[0] == (1 if ours[0] == "check" else 0)
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_case_takes_one_vm_in_any_tools_form(form: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_case_takes_one_vm_in_the_form_of_any_tool(
+    form: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (one, other) = listed(FORMS[form]())
     (folder / "one.json").write_text(json.dumps(one))
     (folder / "two.json").write_text(json.dumps(FORMS[form]()))
@@ -195,10 +201,12 @@ REFUSED: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_no_vm_or_was_cut_is_refused(name: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_items_that_are_not_vms_or_were_cut_are_refused(
+    name: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     value, message = REFUSED[name]
     (folder / "bad.json").write_text(json.dumps(value))
-    for command in doors(folder, str(folder / "bad.json"))[1:]:
+    for command in list_commands(folder, str(folder / "bad.json"))[1:]:
         assert main(command) == 2
         captured = capsys.readouterr()
         assert captured.out == ""
@@ -222,26 +230,28 @@ OTHERS: dict[str, tuple[str | None, str, str]] = {
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_our_policies_are_asked_about_vms_only(name: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_our_policies_accept_vms_only(name: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     kind, path, said = OTHERS[name]
     other = {**WEST, "type": kind, "id": f"/subscriptions/s/resourceGroups/g/providers/{path}"}
     (folder / "other.jsonl").write_text(f"{json.dumps(WEST)}\n{json.dumps(other)}\n")
-    _, plan, evaluate, _, explain = doors(folder, str(folder / "other.jsonl"))
+    _, plan, evaluate, _, explain = list_commands(folder, str(folder / "other.jsonl"))
     for command in (plan, explain):
         assert main(command) == 2
         captured = capsys.readouterr()
         assert captured.out == ""
         assert re.search(rf"line 2: is a .*{said}.* and no VM", captured.err)
-    assert main(evaluate) == 0  # Azure's own definitions may be about anything
+    assert main(evaluate) == 0  # Azure's definitions may be about any resource
 
 
 @pytest.mark.parametrize("path", ["Microsoft.Compute/virtualMachines/m", "MICROSOFT.COMPUTE/VIRTUALMACHINES/m"])
-def test_a_vm_may_leave_its_type_to_its_id(path: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_vm_without_a_type_is_recognised_by_its_id(
+    path: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     vm = {key: value for key, value in WEST.items() if key != "type"}
     (folder / "typeless.json").write_text(
         json.dumps([{**vm, "id": f"/subscriptions/s/resourceGroups/g/providers/{path}"}])
     )
-    for command in doors(folder, str(folder / "typeless.json")):
+    for command in list_commands(folder, str(folder / "typeless.json")):
         assert main(command) == 0
         assert capsys.readouterr().out
 
@@ -256,11 +266,11 @@ def test_a_vm_may_leave_its_type_to_its_id(path: str, folder: Path, capsys: pyte
         (_graph(FLEET), ""),
     ],
 )
-def test_a_list_that_is_not_whole_is_said(
+def test_an_incomplete_list_is_reported(
     value: Any, message: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "page.json").write_text(json.dumps(value))
-    for command in doors(folder, str(folder / "page.json")):
+    for command in list_commands(folder, str(folder / "page.json")):
         main(command)
         err = capsys.readouterr().err
         assert message in err
@@ -333,7 +343,7 @@ for command, given in json.load(sys.stdin):
 
 
 def _piped(commands: list[tuple[list[str], bytes]]) -> list[tuple[int, str, str]]:
-    """Run commands, each with what it finds on standard input."""
+    """Run commands, each with its standard input."""
     given_ = json.dumps([(command, content.hex()) for command, content in commands])
     environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).parents[3])}
     done = subprocess.run(
@@ -342,14 +352,14 @@ def _piped(commands: list[tuple[list[str], bytes]]) -> list[tuple[int, str, str]
     return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
 
 
-def test_every_door_takes_every_encoding_from_files_and_from_standard_input(folder: Path) -> None:
+def test_every_command_reads_every_encoding_from_files_and_standard_input(folder: Path) -> None:
     text = json.dumps([{**body, "tags": {**TAGS, "ort": "Zürich"}} for body in FLEET], ensure_ascii=False, indent=1)
     commands, files = [], []
     for number, (name, mark) in enumerate(ENCODINGS.items()):
         content = (mark + text.replace("\n", "\r\n")).encode(name.removesuffix(" with a mark"))
         (folder / f"{number}.json").write_bytes(content)
-        commands += [(command, content) for command in doors(folder, "-")]
-        files += [(command, b"") for command in doors(folder, str(folder / f"{number}.json"))]
+        commands += [(command, content) for command in list_commands(folder, "-")]
+        files += [(command, b"") for command in list_commands(folder, str(folder / f"{number}.json"))]
     answers = _piped([*commands, *files])
     first = answers[:5]
     assert [code for code, _, _ in first] == [1, 0, 0, 0, 0]
@@ -409,8 +419,8 @@ def test_ids_for_a_command_by_hand_may_be_a_list_in_any_form(folder: Path) -> No
     ids = [body["id"] for body in FLEET]
     no_more = [json.dumps([{key: id_} for id_ in ids]) for key in ("id", "ResourceId")]
     texts = ["\n".join(ids), json.dumps(ids, indent=1), *no_more, *(json.dumps(form()) for form in FORMS.values())]
-    asked = [(["install", "-"], text.encode("utf-16")) for text in texts]
-    answers = _piped([*asked, (["install", "-"], json.dumps([{"name": "x"}]).encode())])
+    commands = [(["install", "-"], text.encode("utf-16")) for text in texts]
+    answers = _piped([*commands, (["install", "-"], json.dumps([{"name": "x"}]).encode())])
     *named, (code, _, err) = [(code, out, err.partition("(")[0]) for code, out, err in answers]
     assert set(named) == {named[0]}
     assert "VM" not in named[0][2]
@@ -494,7 +504,7 @@ PEOPLE = {
 def test_forms_for_people_are_refused_as_a_whole(name: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text, message = PEOPLE[name]
     (folder / "people").write_text(text)
-    for command in doors(folder, str(folder / "people")):
+    for command in list_commands(folder, str(folder / "people")):
         assert main(command) == 2
         captured = capsys.readouterr()
         assert captured.out == ""
@@ -551,13 +561,13 @@ def test_lists_and_encodings_of_the_field(case: dict[str, Any], tmp_path: Path) 
     ((code, out, err),) = _piped([(command, content.encode(case.get("encoding", "utf-8")))])
     answers_ = [json.loads(line) for line in out.splitlines()]
     assert (code, err) == (0, "")
-    (want, *_) = case["want"]  # the first is the reading; a refusal would do as well, and we read
+    (want, *_) = case["want"]  # the first one is the expected result; a refusal would be acceptable too
     if case["door"] == "plan":
         (answer,) = answers_
-        told_ = {each["vm"].rpartition("/")[2]: [each["after"]["decision"]] for each in answer["changes"]}
-        assert told_ == want["decisions"]
+        decisions = {each["vm"].rpartition("/")[2]: [each["after"]["decision"]] for each in answer["changes"]}
+        assert decisions == want["decisions"]
         return
     wanted = want.get("answers") or [want["is"]]
-    for answer, asked in zip(answers_, wanted, strict=True):
-        other = case["want"][1]["answers"][0] if case["id"] == "tsv" else asked
-        assert asked.items() <= answer.items() or other.items() <= answer.items()
+    for answer, expected in zip(answers_, wanted, strict=True):
+        other = case["want"][1]["answers"][0] if case["id"] == "tsv" else expected
+        assert expected.items() <= answer.items() or other.items() <= answer.items()

@@ -1,4 +1,4 @@
-"""The floor: bare aiohttp, the same requests in the same order, no logic. Nothing in Python is done for less."""
+"""The baseline: bare aiohttp, the same requests in the same order, no logic. Python cannot do it for less."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from bench.contestants import wire
-from bench.load import Once
+from bench.implementations import wire
+from bench.load import RunEvent
 from bench.workload import EXTENSION_NAME, vm_name, vm_path
 
-_AGENT = {"User-Agent": "floor"}
+_AGENT = {"User-Agent": "baseline"}
 
 
-async def prepare(run: str, events: int) -> tuple[Once, Callable[[], Awaitable[None]]]:
+async def prepare(run: str, events: int) -> tuple[RunEvent, Callable[[], Awaitable[None]]]:
     session = open_session()
     requests = Requests(session, await token_of(session))
 
-    async def once(number: int) -> None:
+    async def run_event(number: int) -> None:
         await requests.onboard(vm_name(run, number))
 
-    return once, session.close
+    return run_event, session.close
 
 
 def open_session() -> aiohttp.ClientSession:
@@ -35,7 +35,7 @@ def open_session() -> aiohttp.ClientSession:
 
 
 class Requests:
-    """One VM: read it, claim its row beside a message, ask for the extension, write the row."""
+    """For one VM: read it, write claim and message concurrently, send the PUT of the extension, write the row."""
 
     def __init__(self, session: aiohttp.ClientSession, token: str) -> None:
         self._session = session

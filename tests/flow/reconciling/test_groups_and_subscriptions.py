@@ -1,4 +1,4 @@
-"""Rules that ask for the resource group or the subscription of a VM: read once an hour, and never guessed."""
+"""Rules that need the resource group or the subscription of a VM: these are read once an hour, and never guessed."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def subscription(world: World, name: str, **properties: Any) -> None:
     ("tags", "outcome"),
     [
         ({"env": "prod"}, Outcome.REQUESTED),
-        ({"other": "x"}, Outcome.REQUESTED),  # a group that was read and lacks the tag
+        ({"other": "x"}, Outcome.REQUESTED),  # the group was read, and has no such tag
         ({}, Outcome.REQUESTED),
         (None, Outcome.REQUESTED),
         ({"Env": "LAB"}, Outcome.OUT_OF_SCOPE),
@@ -77,7 +77,7 @@ async def test_the_tags_of_the_group_decide(tags: Any, outcome: Outcome) -> None
         ({"not": {"anyOf": [NO_SANDBOX, NOT_LAB]}}, Outcome.REQUESTED),
     ],
 )
-async def test_what_is_read_is_what_the_rule_asks_for(rule: Any, outcome: Outcome) -> None:
+async def test_only_the_scopes_that_the_rule_needs_are_read(rule: Any, outcome: Outcome) -> None:
     it = world(rule)
     group(it, tags={"env": "lab"})
     subscription(it, "A Sandbox of ours", tags={"stage": "prod"})
@@ -87,7 +87,7 @@ async def test_what_is_read_is_what_the_rule_asks_for(rule: Any, outcome: Outcom
     assert it.arm.calls.count("SCOPE") <= 2
 
 
-async def test_where_another_part_of_the_rule_decides_nothing_is_read() -> None:
+async def test_no_scope_is_read_where_another_part_of_the_rule_decides() -> None:
     for rule in (
         {"anyOf": [NOT_LAB, {"field": "location", "equals": "westeurope"}]},
         {"allOf": [{"field": "location", "equals": "westeurope"}, {"value": "[resourceGroup().name]", "like": "app*"}]},
@@ -125,18 +125,18 @@ async def test_a_group_is_read_once_an_hour_however_many_ask_at_once() -> None:
         (GROUP_GONE, WaitingFor.PLATFORM),
     ],
 )
-async def test_trouble_that_passes_is_waited_for(error: Evidence, waiting_for: WaitingFor) -> None:
+async def test_a_transient_problem_is_waited_out(error: Evidence, waiting_for: WaitingFor) -> None:
     it = world()
     group(it)
     vm = it.add()
     it.arm.scope_errors = [error]
-    await it.updated(vm)  # also where nobody said that the VM is new
+    await it.updated(vm)  # also where no event said that the VM is new
     row = it.row(vm)
     assert (row.outcome, row.waiting_for) == (Outcome.WAITING, waiting_for)
     assert row.next_attempt_at is not None
     assert row.next_attempt_at > it.now
     assert "PUT" not in it.arm.calls
-    await it.due()
+    await it.run_latest_check()
     assert it.row(vm).outcome is Outcome.REQUESTED
 
 
@@ -158,8 +158,8 @@ async def test_a_missing_right_leaves_it_undetermined_with_advice(rule: Any, rig
     assert "the rule of policy linux-monitoring cannot be decided" in row.reason
     assert f"{right} is missing" in row.reason
     assert f"Give the identity the right {right} on {scope}" in row.advice
-    assert it.arm.calls == ["GET", "SCOPE", "GET"]  # and the next one asks no more for some minutes
-    assert it.breakers.writes == 0  # no circuit breaker: nothing was refused but to look
+    assert it.arm.calls == ["GET", "SCOPE", "GET"]  # the next one sends no request for some minutes
+    assert it.breakers.writes == 0  # no breaker opens: only a read of the group was refused
     it.arm.scope_errors.clear()
     group(it)
     subscription(it, "prod")
@@ -173,7 +173,7 @@ async def test_a_missing_right_leaves_it_undetermined_with_advice(rule: Any, rig
     ["policy().assignmentId", "policy().definitionId", "requestContext().identity.appid", "resourceGroup().nothing"],
 )
 @pytest.mark.parametrize("operator", ["notContains", "notEquals", "notLike", "equals"])
-async def test_what_nobody_can_read_stays_undetermined(expression: str, operator: str) -> None:
+async def test_a_scope_that_cannot_be_read_leaves_the_vm_undetermined(expression: str, operator: str) -> None:
     it = world({"value": f"[{expression}]", operator: "lab"})
     group(it)
     vm = it.add()
@@ -184,7 +184,7 @@ async def test_what_nobody_can_read_stays_undetermined(expression: str, operator
     assert "PUT" not in it.arm.calls
 
 
-async def test_a_later_policy_does_not_decide_for_one_that_nobody_can_decide() -> None:
+async def test_a_later_policy_does_not_decide_in_place_of_an_undetermined_one() -> None:
     later = {**POLICY, "name": "z-everything", "rule": {"field": "location", "exists": True}}
     it = World(policies=[{**POLICY, "rule": {"value": "[policy().assignmentId]", "contains": "x"}}, later])
     vm = it.add()
@@ -232,7 +232,7 @@ async def test_the_workspace_is_not_guessed() -> None:
     assert it.arm.bodies[0]["properties"]["settings"]["workspaceId"] == LAB
 
 
-async def test_an_extension_is_not_written_anew_on_a_guess() -> None:
+async def test_an_extension_is_not_rewritten_on_a_guess() -> None:
     condition = {"value": "[resourceGroup().tags.env]", "equals": "prod"}
     for tags, calls in (({"env": "prod"}, ["GET", "SCOPE"]), (None, ["GET", "SCOPE", "PUT"])):
         it = world({"field": "location", "exists": True}, existenceCondition=condition)
@@ -250,36 +250,36 @@ async def test_an_extension_is_not_written_anew_on_a_guess() -> None:
     assert it.arm.calls == ["GET", "SCOPE"]
 
 
-async def test_the_sweep_reads_a_group_once_and_visits_only_what_is_wanted() -> None:
+async def test_the_sweep_reads_a_group_once_and_reconciles_only_selected_vms() -> None:
     it = world()
     group(it, tags={"env": "lab"})
     vms = [it.add(f"vm{number}") for number in range(5)]
-    assert (await it.swept()).missed == 0
+    assert (await it.sweep_and_reconcile()).missed == 0
     assert it.arm.calls == ["GRAPH", "SCOPE"]
     it.now += timedelta(hours=2)
     group(it, tags={"env": "prod"})
-    assert (await it.swept()).missed == 5
+    assert (await it.sweep_and_reconcile()).missed == 5
     assert {it.row(vm).outcome for vm in vms} == {Outcome.REQUESTED}
-    assert it.arm.calls.count("SCOPE") == 2  # one a sweep, which the visits of the same worker share
+    assert it.arm.calls.count("SCOPE") == 2  # one for each sweep; the reconciles of the same worker use it too
 
 
-async def test_what_the_sweep_cannot_tell_becomes_a_row_that_says_so_and_no_second_visit() -> None:
+async def test_a_vm_that_the_sweep_cannot_decide_gets_a_row_and_no_second_reconcile() -> None:
     it = world({"value": "[policy().assignmentId]", "notEquals": "x"})
     vm = it.add()
-    assert (await it.swept()).missed == 1
+    assert (await it.sweep_and_reconcile()).missed == 1
     assert it.row(vm).outcome is Outcome.UNDETERMINED
     it.now += timedelta(hours=2)
-    assert (await it.swept()).requested == 0
+    assert (await it.sweep_and_reconcile()).requested == 0
 
 
 async def test_a_sweep_that_may_not_read_the_group_drops_no_vm() -> None:
     it = world()
-    it.arm.scope_errors = [BROKEN]  # one read of the worker, for the sweep and the visit alike
+    it.arm.scope_errors = [BROKEN]  # one read of the worker, for the sweep and for the reconcile
     vm = it.add()
-    assert (await it.swept()).missed == 1
+    assert (await it.sweep_and_reconcile()).missed == 1
     assert it.row(vm).outcome is Outcome.WAITING
     group(it)
-    await it.due()
+    await it.run_latest_check()
     assert it.row(vm).outcome is Outcome.REQUESTED
 
 
@@ -292,12 +292,12 @@ async def test_a_sweep_of_a_large_group_that_cannot_be_read_asks_once() -> None:
     assert it.arm.calls == ["GRAPH", "SCOPE"]
 
 
-async def test_a_person_is_told_of_what_the_asked_policy_needs_alone() -> None:
+async def test_a_request_for_one_policy_does_not_fail_for_the_needs_of_another() -> None:
     it = World(policies=[{**POLICY, "rule": NOT_LAB}, {"name": "inventory", "extension": SECOND.name}])
     it.arm.scope_errors = [FORBIDDEN] * 9
     vm = it.add()
-    (told,) = await it.requests.preview(vm, OperatorRequest(policy="inventory"))
-    assert told.context.assignment.policy.name == "inventory"
+    (preview,) = await it.requests.preview(vm, OperatorRequest(policy="inventory"))
+    assert preview.context.assignment.policy.name == "inventory"
     await it.requests.handle(vm, OperatorRequest(policy="inventory"))
     assert it.row(vm, SECOND.name).outcome is Outcome.REQUESTED
 
@@ -313,7 +313,7 @@ async def test_a_person_without_the_right_replaces_no_row() -> None:
     assert not it.ledger.rows
 
 
-async def test_a_request_of_ours_ends_by_what_became_of_it() -> None:
+async def test_a_request_in_flight_ends_by_its_result() -> None:
     it = world()
     group(it)
     vm = it.add()
@@ -324,7 +324,7 @@ async def test_a_request_of_ours_ends_by_what_became_of_it() -> None:
     assert it.row(vm).outcome is Outcome.INSTALLED
 
 
-async def test_all_who_wait_for_one_read_learn_what_came_of_it() -> None:
+async def test_all_who_wait_for_one_read_get_its_result() -> None:
     it = world()
     it.arm.scope_errors = [BROKEN]
     reader = ContainerReader(it.arm)
@@ -334,7 +334,7 @@ async def test_all_who_wait_for_one_read_learn_what_came_of_it() -> None:
     assert it.arm.calls == ["SCOPE"]
 
 
-async def test_no_more_is_kept_than_has_room() -> None:
+async def test_the_cache_is_bounded() -> None:
     it = world()
     reader = ContainerReader(it.arm)
 

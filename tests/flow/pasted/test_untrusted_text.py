@@ -1,5 +1,5 @@
-"""Whatever stands in tags, names, messages and files of others: no command lets it steer the terminal, break its lines
-or be a formula in a spreadsheet."""
+"""Tags, names, messages and files of others may hold any characters: no command lets them control the terminal, break
+lines or become a formula in a spreadsheet."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TEXTS = st.lists(st.sampled_from([*NASTY, "a", "é", "✓", "=", "'", '"', "{", 
 )
 
 
-def _told(*command: str) -> tuple[str, str]:
+def _run_command(*command: str) -> tuple[str, str]:
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         main(command)
@@ -86,13 +86,13 @@ def _commands(folder: Path, text: str) -> list[list[str]]:
 @example(NASTY)
 def test_nothing_that_is_not_printable_comes_out(tmp_path: Path, text: str) -> None:
     for command in _commands(tmp_path, text):
-        for stream in _told(*command):
+        for stream in _run_command(*command):
             assert stream.replace("\n", "").isprintable(), command
 
 
 def _lines(folder: Path, text: str) -> list[int]:
     several = [_commands(folder, text)[index] for index in (0, 9, 11, 15, 17)]
-    return [_told(*command)[0].count("\n") for command in several]
+    return [_run_command(*command)[0].count("\n") for command in several]
 
 
 def test_a_text_adds_no_line(tmp_path: Path) -> None:
@@ -102,13 +102,13 @@ def test_a_text_adds_no_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("start", ["=", "@", "+", "-", "\t=", "\r@", "\t", "\r", " =", "＝", "\x1b="])
 def test_no_cell_of_a_csv_is_a_formula(start: str, tmp_path: Path) -> None:
     image = {"publisher": f"{start}cmd|' /C calc'!A0", "offer": "o", "sku": "s"}
-    out, _ = _told("check", _write(tmp_path / "image.json", [image]), "--format", "csv")
+    out, _ = _run_command("check", _write(tmp_path / "image.json", [image]), "--format", "csv")
     rows = list(csv.reader(io.StringIO(out)))
     assert len(rows) == 2
     assert "cmd" in rows[1][0]
-    for told in rows[1]:
-        assert not told.lstrip(" \t\r\n").startswith(("=", "@", "+", "-", "＝"))
-        assert not told.startswith(("\t", "\r"))
+    for cell_text in rows[1]:
+        assert not cell_text.lstrip(" \t\r\n").startswith(("=", "@", "+", "-", "＝"))
+        assert not cell_text.startswith(("\t", "\r"))
 
 
 @pytest.mark.parametrize("value", ["Canonical:UbuntuServer", "5-lts", "", 5, -5, None, True])
@@ -134,6 +134,6 @@ def test_json_says_what_it_said_and_is_printable(value: Any) -> None:
 def test_an_import_keeps_what_it_cannot_show(tmp_path: Path, text: str) -> None:
     rule = {"if": {"field": "name", "equals": f"x{text}"}, "then": {"effect": "audit"}}
     definition = {"name": "p", "properties": {"displayName": "p", "policyRule": rule}}
-    out, _ = _told("policy", "import", _write(tmp_path / "d.json", definition))
+    out, _ = _run_command("policy", "import", _write(tmp_path / "d.json", definition))
     if out:
         assert yaml.safe_load(out)["rule"]["equals"] == f"x{text}"

@@ -1,4 +1,4 @@
-"""The product: `function_app.py` under the real worker library, which is handed one event after the other."""
+"""The product: `function_app.py` under the real worker library, called with one event after the other."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from io import StringIO
 from pathlib import Path
 
-from bench.load import Once
+from bench.load import RunEvent
 from bench.workload import CONFIRMED, created_event, installed_event, vm_name
 from simulator.host.messages import TypedData
 from simulator.host.worker import Worker, load
@@ -18,14 +18,14 @@ _FUNCTION = "on_resource_event"
 
 
 class _Nowhere(logging.StreamHandler[StringIO]):
-    """Makes log lines, as the host's pipe would get them, and forgets them."""
+    """Formats log lines, as for the host's pipe, and drops them."""
 
     def emit(self, record: logging.LogRecord) -> None:
         self.format(record)
 
 
 async def load_product() -> Worker:
-    """The app, with its log lines made as for a host that listens."""
+    """Load the app, with its log lines formatted as for a host that reads them."""
     worker = await load(_ROOT)
     handler = _Nowhere(StringIO())
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
@@ -33,8 +33,8 @@ async def load_product() -> Worker:
     return worker
 
 
-def door(worker: Worker) -> Callable[[str], Awaitable[None]]:
-    """Where events are delivered."""
+def event_function(worker: Worker) -> Callable[[str], Awaitable[None]]:
+    """The function that delivers one event."""
     function = worker.functions[_FUNCTION]
 
     async def deliver(event: str) -> None:
@@ -46,12 +46,12 @@ def door(worker: Worker) -> Callable[[str], Awaitable[None]]:
     return deliver
 
 
-async def prepare(run: str, events: int) -> tuple[Once, Callable[[], Awaitable[None]]]:
-    deliver = door(await load_product())
-    # Made beforehand: in Azure, too, somebody else makes them.
+async def prepare(run: str, events: int) -> tuple[RunEvent, Callable[[], Awaitable[None]]]:
+    deliver = event_function(await load_product())
+    # Made before the measurement: in Azure, too, the worker does not make its events.
     made = [created_event(vm_name(run, number)) for number in range(events)]
 
-    async def once(number: int) -> None:
+    async def run_event(number: int) -> None:
         await deliver(made[number])
         if run == CONFIRMED:
             await deliver(installed_event(vm_name(run, number)))
@@ -59,4 +59,4 @@ async def prepare(run: str, events: int) -> tuple[Once, Callable[[], Awaitable[N
     async def close() -> None:
         return
 
-    return once, close
+    return run_event, close

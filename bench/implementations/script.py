@@ -1,6 +1,6 @@
 """What a user would write: the compute SDK, one VM after the other, waiting for each install.
 
-ARM says "done" at the first question, so this is a script that never has to wait for a VM: the best case.
+ARM answers "done" at the first poll, so this script never waits for a VM: its best case.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from azure.identity import ManagedIdentityCredential
 from azure.mgmt.compute import ComputeManagementClient
 from azure.mgmt.compute.models import VirtualMachineExtension
 
-from bench.contestants import wire
-from bench.load import Once
+from bench.implementations import wire
+from bench.load import RunEvent
 from bench.workload import EXTENSION_NAME, GROUP, SUBSCRIPTION, vm_name
 
 _SCOPE = "https://management.azure.com/.default"
 
 
-async def prepare(run: str, events: int) -> tuple[Once, Callable[[], Awaitable[None]]]:
+async def prepare(run: str, events: int) -> tuple[RunEvent, Callable[[], Awaitable[None]]]:
     arm = ComputeManagementClient(
         ManagedIdentityCredential(), SUBSCRIPTION, base_url=os.environ["ARM_ENDPOINT"], credential_scopes=[_SCOPE]
     )
@@ -33,11 +33,11 @@ async def prepare(run: str, events: int) -> tuple[Once, Callable[[], Awaitable[N
         arm.virtual_machine_extensions.begin_create_or_update(GROUP, name, EXTENSION_NAME, extension).result()
         table.upsert_entity({"PartitionKey": SUBSCRIPTION, "RowKey": name, "Outcome": "Installed"})
 
-    async def once(number: int) -> None:
+    async def run_event(number: int) -> None:
         await asyncio.to_thread(onboard, vm_name(run, number))
 
     async def close() -> None:
         arm.close()
         table.close()
 
-    return once, close
+    return run_event, close
