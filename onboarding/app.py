@@ -35,7 +35,7 @@ from onboarding.application.rules import Rules
 from onboarding.application.sweep.sweep_queue import Budget
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.catalog.extension_settings import resolve_settings
-from onboarding.domain.errors import StorageError
+from onboarding.domain.errors import ConfigurationError, StorageError
 from onboarding.domain.policy.policy import Effect
 from onboarding.domain.policy.routing import routes
 from onboarding.loading.package_data import reference_data
@@ -364,7 +364,7 @@ def _collector_off() -> Iterator[None]:
 
 def _setting_problems(rules: Rules) -> list[str]:
     return [
-        f"policy {policy.name}: {problem}"
+        str(ConfigurationError(f"policy {policy.name}", problem, "correct the app setting or the policy"))
         for policy in rules.policies.policies
         if policy.effect is Effect.DEPLOY
         for variant in routes(policy)

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from onboarding.domain.catalog.extension_settings import UNRESOLVED, is_unresolved
-from onboarding.domain.errors import ConfigurationError
+from onboarding.domain.catalog.extension_settings import UNRESOLVED_FIX, UNRESOLVED_WHY, is_unresolved
+from onboarding.domain.errors import ConfigurationError, known_names
 from onboarding.domain.reconcile.drift import GRACE_PERIOD
 from onboarding.domain.reconcile.wait_schedule import parse_duration
 from onboarding.domain.secret import KNOWN, Secret, secret_parts
@@ -71,6 +71,8 @@ CLOUDS = {
         ),
     )
 }
+
+_PLACE = "app setting "
 
 # The storage emulator's account name and key are public and the same everywhere.
 _EMULATOR_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -140,11 +142,12 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     """Read and check the app settings."""
     _remember_secrets(environment)
     unresolved = [name for name in environment if _OWN_NAMES.fullmatch(name) and is_unresolved(environment[name])]
-    problems = [f"{name} {UNRESOLVED}" for name in unresolved]
+    problems = [_problem(name, f"the value {UNRESOLVED_WHY}", UNRESOLVED_FIX) for name in unresolved]
     usable = {name: value for name, value in environment.items() if name not in unresolved}
     cloud = CLOUDS.get(usable.get("AZURE_CLOUD") or "AzurePublicCloud")
     if cloud is None:
-        problems.append(f"AZURE_CLOUD is none that we know: set it to one of {', '.join(CLOUDS)}")
+        name = usable["AZURE_CLOUD"]
+        problems.append(_problem("AZURE_CLOUD", "the value is not a known cloud", known_names("clouds", CLOUDS, name)))
         cloud = CLOUDS["AzurePublicCloud"]
     arm_endpoint = usable.get("ARM_ENDPOINT", "").rstrip("/") or cloud.arm_endpoint
     problems += _https_problems("ARM_ENDPOINT", arm_endpoint)
@@ -190,7 +193,8 @@ def _count(name: str, environment: Mapping[str, str], problems: list[str]) -> in
         return None
     if re.fullmatch("[1-9][0-9]{0,8}", text):
         return int(text)
-    problems.append(f"{name} must be a whole number from 1 on: set it to 1000, or remove it")
+    problem = "the value is not a whole number above 0"
+    problems.append(_problem(name, problem, "write a number such as 1000, or remove the setting"))
     return None
 
 
@@ -205,7 +209,8 @@ def _storage(name: str, environment: Mapping[str, str], cloud: Cloud, problems: 
     }
     for service, endpoint in endpoints.items():
         if not endpoint:
-            problems.append(f"{name} is not set: set it, or {name}__accountName, or {name}__{service}ServiceUri")
+            fix = f"set it, or {name}__accountName, or {name}__{service}ServiceUri"
+            problems.append(_problem(name, "missing storage account", fix))
         else:
             problems += _https_problems(f"{name}__{service}ServiceUri", endpoint)
     client_id = environment.get(f"{name}__clientId") or environment.get("AZURE_CLIENT_ID", "")
@@ -218,7 +223,8 @@ def _storage_by_key(name: str, connection: str, problems: list[str]) -> Storage:
     keys = {part.partition("=")[0].strip().lower() for part in connection.split(";") if "=" in part}
     if {"accountname", "accountkey"} <= keys or "sharedaccesssignature" in keys:
         return Storage(connection_string=Secret(connection, secret_parts(connection)))
-    problems.append(f"{name} is no connection string of a storage account: copy it from the account's access keys")
+    problem = "the value is not the connection string of a storage account"
+    problems.append(_problem(name, problem, "copy it from the account's access keys"))
     return Storage()
 
 
@@ -228,7 +234,7 @@ def _duration(name: str, environment: Mapping[str, str], default: timedelta, pro
     try:
         return timedelta(seconds=parse_duration(environment[name], name))
     except ConfigurationError as error:
-        problems.append(f"{name} is no duration: {error.fix}")
+        problems.append(_problem(name, "the value is not a duration", error.fix))
         return default
 
 
@@ -238,4 +244,14 @@ def _https_problems(name: str, endpoint: str) -> list[str]:
         usable = parts.scheme == "https" and bool(parts.hostname)
     except ValueError:
         usable = False
-    return [] if usable else [f"{name} must be an https URL: set it to https://…"]
+    return [] if usable else [_problem(name, "the value is not an https URL", "write https://…")]
+
+
+def _problem(name: str, problem: str, fix: str) -> str:
+    """A problem never quotes the value: many of them are secrets, or hold one by mistake."""
+    return str(ConfigurationError(_PLACE + name, problem, fix))
+
+
+def problems_of(settings: Settings, *names: str) -> tuple[str, ...]:
+    """What is wrong with some of the app settings."""
+    return tuple(each for each in settings.problems if any(f"({_PLACE}{name})" in each for name in names))

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.catalog.support_table import Judgement, SupportTable, Verdict, judge
-from onboarding.domain.errors import ConfigurationError, OnboardingError, use_one_of
+from onboarding.domain.errors import ConfigurationError, OnboardingError, as_written, error_text, known_names
 from onboarding.domain.image.os_identification import (
     NO_OVERRIDES,
     ImageDefinition,
@@ -28,6 +28,7 @@ from onboarding.domain.image.os_identification import (
 from onboarding.domain.json_access import mapping
 from onboarding.domain.machine.machine_facts import ImageKind, ImageReference, MachineFacts, read_facts, read_image
 from onboarding.domain.machine.machine_formats import Unrecognised, arm_form
+from onboarding.domain.masking import mask
 from onboarding.domain.reference_data import ReferenceData
 
 DEFAULT_EXTENSION = "oms-agent-linux"
@@ -41,7 +42,12 @@ _NOTHING_KNOWN = read_facts({})
 
 
 class NotAnImage(OnboardingError):
-    """The item names no image, no guest OS and no VM. The text says which keys it may have."""
+    """The item names neither an image nor a guest nor a VM: what it holds instead, and what it would have to hold."""
+
+    def __init__(self, problem: str, fix: str) -> None:
+        super().__init__(error_text("", problem, fix))
+        self.problem = mask(problem)
+        self.fix = fix
 
 
 class Question(Struct, frozen=True):
@@ -140,7 +146,9 @@ def check_query(
     name = query.get("extension") or DEFAULT_EXTENSION
     entry = catalogue.get(name)
     if entry is None:
-        raise ConfigurationError("extension", f"{name!r} is not in the catalogue", use_one_of(catalogue, name))
+        raise ConfigurationError(
+            "extension", f"unknown extension {as_written(name)}", known_names("extensions", catalogue, name)
+        )
     table = entry.support_table(query.get("supportTable", ""))
     item = query["image"] if query.get("image") else {k: v for k, v in query.items() if v}
     answer = Checker(table, reference, overrides).check(item)
@@ -159,16 +167,17 @@ def read_question(item: object) -> Question | MachineFacts:
     if isinstance(item, str):
         return Question(_image_by_id(item) or _parse_urn(item))
     if not isinstance(item, Mapping):
-        raise NotAnImage(f"{type(item).__name__} is no image; {_FIX}")
+        raise NotAnImage(f"{as_written(item)} is not an image", _FIX)
     try:
         item = arm_form(item)
     except Unrecognised as error:
-        raise NotAnImage(str(error)) from None
+        raise NotAnImage(error.problem, error.fix) from error
     if any(key in mapping(item.get("properties")) for key in _VM_MARKS):
         return read_facts(item)
     image = _image_of(item)
     if image is None and "osName" not in item and "osVersion" not in item:
-        raise NotAnImage(f"no image among the keys {', '.join(map(str, item)) or '(none)'}; {_FIX}")
+        keys = ", ".join(as_written(key) for key in list(item)[:8])
+        raise NotAnImage(f"the item names no image: its keys are {keys}" if keys else "the item is empty", _FIX)
     known = {"architecture": item["architecture"]} if "architecture" in item else None
     definition = read_definition({"properties": known}) if known else None
     return Question(image or ImageReference(), _text(item, "osName"), _text(item, "osVersion"), definition)
@@ -186,7 +195,8 @@ def _image_by_id(text: str) -> ImageReference | None:
 def _parse_urn(text: str) -> ImageReference:
     parts = [part.strip() for part in text.strip().split(":")]
     if len(parts) not in (3, 4) or not all(parts[:3]) or _COLUMNS.search(text.strip()):
-        raise NotAnImage(f"{_cut(text)!r} is no image; write publisher:offer:sku or publisher:offer:sku:version")
+        fix = "write publisher:offer:sku or publisher:offer:sku:version"
+        raise NotAnImage(f"{as_written(text)} is not an image", fix)
     version = parts[3] if len(parts) == 4 else ""
     return ImageReference(parts[0], parts[1], parts[2], version, kind=ImageKind.MARKETPLACE)
 
@@ -197,7 +207,7 @@ def _image_of(item: Mapping[str, Any]) -> ImageReference | None:
     if any(key in item for key in _IMAGE_KEYS):
         missing = [key for key in _IMAGE_KEYS if not _text(item, key).strip()]
         if missing and "osName" not in item:
-            raise NotAnImage(f"the image has no {' and no '.join(missing)}; {_FIX}")
+            raise NotAnImage(f"the image has no {' and no '.join(missing)}", _FIX)
         return read_image({key: item.get(key) for key in (*_IMAGE_KEYS, "version")})
     return _parse_urn(item["urn"]) if isinstance(item.get("urn"), str) else None
 
@@ -205,7 +215,3 @@ def _image_of(item: Mapping[str, Any]) -> ImageReference | None:
 def _text(item: Mapping[str, Any], key: str) -> str:
     value = item.get(key)
     return value if isinstance(value, str) else ""
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= 80 else f"{text[:77]}..."

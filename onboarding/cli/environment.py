@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from onboarding.cli.io import BadInput, read_text
+from onboarding.cli.io import BadInput, line_of, read_text, shown
+from onboarding.cli.policy.policy_input import Source
+from onboarding.domain.errors import as_written
+from onboarding.loading.safe_reader import Unreadable, parse_json
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +26,10 @@ def environment_of(args: argparse.Namespace) -> Mapping[str, str]:
             try:
                 os.environ[name] = value
             except (ValueError, OSError):
-                raise BadInput(f"{args.settings}: {name!r} is no name or value of a setting; remove it") from None
+                place = Source(args.settings, read_text(args.settings), None).at(f"Values.{name}")
+                problem = f"the name or value of setting {as_written(name)} cannot be used"
+                # The error quotes the value, which may be secret.
+                raise BadInput(place, problem, "remove it") from None
     return dict(os.environ)
 
 
@@ -40,14 +45,26 @@ def restored_environment() -> Iterator[None]:
 
 
 def read_settings_file(path: str) -> dict[str, str]:
-    """The `Values` of a local.settings.json, the file format of Azure Functions Core Tools."""
+    """The `Values` of a file in the format of Core Tools."""
+    text = read_text(path)
     try:
-        raw = json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"{path}: is no JSON ({error}); give a local.settings.json") from None
+        raw = parse_json(text)
+    except Unreadable as error:
+        place = line_of(path, error.line) if error.line else shown(path)
+        raise BadInput(place, error.problem, _GIVE_SETTINGS) from error
+    source = Source(shown(path), text, raw)
     values = raw.get("Values") if isinstance(raw, Mapping) else None
-    if not isinstance(values, Mapping) or not all(isinstance(value, str) for value in values.values()):
-        raise BadInput(f'{path}: has no "Values" that are texts; give a local.settings.json')
+    if not isinstance(values, Mapping):
+        raise BadInput(source.at("Values"), "missing object 'Values'", _GIVE_SETTINGS)
     if raw.get("IsEncrypted"):
-        raise BadInput(f"{path}: is encrypted; decrypt it with `func settings decrypt`")
+        raise BadInput(
+            source.at("IsEncrypted"), "the settings are encrypted", "decrypt them with `func settings decrypt`"
+        )
+    for name, value in values.items():
+        if not isinstance(value, str):
+            problem = f"the value of setting {as_written(name)} is not a text"
+            raise BadInput(source.at(f"Values.{name}"), problem, "put it in quotes")
     return dict(values)
+
+
+_GIVE_SETTINGS = "give a local.settings.json"

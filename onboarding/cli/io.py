@@ -12,16 +12,30 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
+from onboarding.domain.errors import as_written, error_text
+from onboarding.domain.masking import mask
 from onboarding.loading.safe_reader import MAX_BYTES, Unreadable, decode, encoding_of, too_large
 
 type Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 MAX_LIST = 256 * 1024 * 1024  # bytes of a list of VMs or events: each of them is small
 _HEAD = 4096
+_GIVE_FILE = "give a file, or - for standard input"
 
 
-class BadInput(Exception):
-    """The caller's input is wrong; the text names the input, the place in it and the fix. Exit code 2."""
+class CommandFailed(Exception):
+    """A command cannot do its work; the text says why and what to do. Exit code 2."""
+
+
+class BadInput(CommandFailed):
+    """The caller's input is wrong: `problem` quotes it, `place` names the argument or file and line, `fix` says what to
+    give instead. `place` is empty where nothing was given."""
+
+    def __init__(self, place: str, problem: str, fix: str) -> None:
+        super().__init__(error_text(place, problem, fix))
+        self.place = place
+        self.problem = mask(problem)
+        self.fix = fix
 
 
 def read_text(path: str, limit: int = MAX_BYTES, errors: str = "strict") -> str:
@@ -35,7 +49,7 @@ def read_text(path: str, limit: int = MAX_BYTES, errors: str = "strict") -> str:
             raise too_large(limit)
         return decode(content, errors).replace("\r\n", "\n")
     except Unreadable as error:
-        raise BadInput(f"{shown(path)}: {error}; {error.fix}") from None
+        raise BadInput(shown(path), error.problem, error.fix) from error
 
 
 def read_page(path: Path) -> str:
@@ -49,7 +63,7 @@ def write_text(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise BadInput(f"{path}: cannot be written ({reason}); name another file") from None
+        raise BadInput(str(path), f"the file cannot be written: {reason}", "name another file") from error
 
 
 @contextmanager
@@ -77,13 +91,18 @@ def shown(path: str) -> str:
     return "standard input" if path == "-" else path
 
 
+def line_of(path: str, line: int) -> str:
+    """What messages call a line of the input."""
+    return f"{shown(path)}:{line}"
+
+
 @contextmanager
 def _open_input(path: str) -> Iterator[BinaryIO]:
     """The bytes of a file or of standard input. Raises BadInput, also for an error while they are read."""
     if path == "-" and (sys.stdin is None or sys.stdin.closed):
-        raise BadInput("standard input: is closed; give a file, or pipe the input in")
+        raise BadInput("standard input", "the input is closed", "give a file, or pipe the input in")
     if "\0" in path:
-        raise BadInput(f"{path}: is no name of a file; give a file, or - for standard input")
+        raise BadInput("", f"{as_written(path)} is not the name of a file", _GIVE_FILE)
     try:
         if path == "-":
             yield sys.stdin.buffer
@@ -93,8 +112,7 @@ def _open_input(path: str) -> Iterator[BinaryIO]:
     except BrokenPipeError:
         raise  # the reader of our output is gone; the input is not the problem
     except OSError as error:
-        what = f"cannot be read ({error.strerror})"
-        raise BadInput(f"{shown(path)}: {what}; give a file, or - for standard input") from None
+        raise BadInput(shown(path), f"the input cannot be read: {error.strerror}", _GIVE_FILE) from error
 
 
 class _PrefixedStream(io.RawIOBase):

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from onboarding.cli.environment import restored_environment
-from onboarding.cli.io import BadInput
+from onboarding.cli.io import CommandFailed
 from onboarding.domain.errors import ConfigurationError
 from onboarding.domain.json_access import printable
 from onboarding.domain.masking import mask
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with restored_environment():
             code: int = args.run(args)
-    except (BadInput, ConfigurationError) as error:
+    except (CommandFailed, ConfigurationError) as error:
         print(printable(f"onboard {args.command}: {error}", lines=True), file=sys.stderr)
         return 2
     except BrokenPipeError:

@@ -7,7 +7,8 @@ import io
 from collections.abc import Iterator, Mapping
 
 from onboarding.cli.images.check_input import InputItem, read_list_items
-from onboarding.cli.io import MAX_LIST, BadInput, read_text
+from onboarding.cli.io import MAX_LIST, BadInput, line_of, read_text
+from onboarding.domain.errors import as_written
 from onboarding.domain.machine.machine_formats import Unrecognised, read_id
 from onboarding.domain.resource_id import VmId, parse_id
 
@@ -48,7 +49,8 @@ def read_vms(args: argparse.Namespace, environment: Mapping[str, str]) -> tuple[
 def read_vm(args: argparse.Namespace, environment: Mapping[str, str]) -> VmId:
     vms = read_vms(args, environment)
     if len(vms) != 1:
-        raise BadInput("name one VM: by its id, or by -g GROUP -n NAME")
+        problem = f"{len(vms)} VMs are named" if vms else "no VM is named"
+        raise BadInput("", problem, "name one VM: by its id, or by -g GROUP -n NAME")
     return vms[0]
 
 
@@ -65,7 +67,7 @@ def _id_of(item: InputItem) -> str:
     try:
         return read_id(item.value)
     except Unrecognised as error:
-        raise BadInput(f"standard input, line {item.line}: {error}") from None
+        raise BadInput(line_of("-", item.line), error.problem, error.fix) from error
 
 
 def _vm(text: str, place: str, args: argparse.Namespace, environment: Mapping[str, str]) -> VmId:
@@ -73,11 +75,14 @@ def _vm(text: str, place: str, args: argparse.Namespace, environment: Mapping[st
         vm = parse_id(text)
     else:
         if not args.resource_group:
-            raise BadInput(f"{place}: {text[:80]!r} is a name; add -g GROUP, or give the VM's id")
+            problem = f"{as_written(text)} is the name of a VM without its resource group"
+            raise BadInput(place, problem, "add -g GROUP, or give the VM's id")
         subscription = args.subscription or environment.get(_SUBSCRIPTION, "")
         if not subscription:
-            raise BadInput(f"{place}: {text[:80]!r} needs --subscription, or the setting {_SUBSCRIPTION}")
+            problem = f"{as_written(text)} is the name of a VM without its subscription"
+            raise BadInput(place, problem, f"add --subscription, or set {_SUBSCRIPTION}")
         vm = parse_id(str(VmId(subscription, args.resource_group, text)))
     if not isinstance(vm, VmId):
-        raise BadInput(f"{place}: {text[:120]!r} is no VM; write /subscriptions/…/virtualMachines/NAME")
+        problem = f"{as_written(text, 200)} is not the id of a VM"
+        raise BadInput(place, problem, "write /subscriptions/…/virtualMachines/NAME")
     return vm

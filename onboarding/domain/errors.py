@@ -1,7 +1,7 @@
 """The errors that parts of the product raise on purpose.
 
     OnboardingError
-    ├── ConfigurationError   a setting, policy or catalogue file is wrong: the place, the problem, the fix
+    ├── ConfigurationError   a setting, policy or catalogue file is wrong: the problem, the place, the fix
     ├── ArmError             ARM refused or did not answer; carries the evidence
     ├── LostRace             somebody else wrote the row first
     └── StorageError         the table or the queue could not be reached
@@ -17,8 +17,9 @@ from onboarding.domain.masking import cut, mask
 
 if TYPE_CHECKING:
     from onboarding.domain.failures.evidence import Evidence
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from typing import Final
 
 
 class OnboardingError(Exception):
@@ -26,12 +27,15 @@ class OnboardingError(Exception):
 
 
 class ConfigurationError(OnboardingError):
-    """A setting or a file cannot be used. `place` names the setting, or the file and the path in it."""
+    """A setting or a file cannot be used.
+
+    `problem` quotes the input as it is written. `place` names the setting, or the file and the path in it, as in
+    `agent.yaml: rule.allOf[0]`; the caller that has the file's text adds the line. `fix` says what to write instead."""
 
     def __init__(self, place: str, problem: str, fix: str) -> None:
-        super().__init__(f"{place}: {problem}; {fix}")
+        super().__init__(error_text(place, problem, fix))
         self.place = place
-        self.problem = problem
+        self.problem = mask(problem)
         self.fix = fix
 
 
@@ -51,22 +55,58 @@ class StorageError(OnboardingError):
     """A request to the storage account failed; nothing was written."""
 
 
-_MOST = 50
+_MOST_NAMES: Final = 50
+_LONGEST_PLACE: Final = 300
+_QUOTE: Final = '"'  # around the names of support tables, which YAML reads as dates without quotes
 
 
-def use_one_of(known: Iterable[str], given: object = "") -> str:
-    """The fix for a name that is not among the known ones."""
+def error_text(place: str, problem: str, fix: str) -> str:
+    """The one form of every error about input: "problem (place); fix". `place` may be empty: the input is at hand."""
+    shown = _shortened(mask(place), _LONGEST_PLACE)
+    if not shown.isprintable():  # a key may have line breaks, and an error is one line of the log
+        shown = shown.encode("unicode_escape").decode()
+    where = f" ({shown})" if place else ""
+    return f"{mask(problem)}{where}; {fix}"
+
+
+def as_written(value: object, limit: int = 80) -> str:
+    """A value for an error text: a text in quotes, shortened and without secrets; a list or mapping by its kind."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return repr(_shortened(mask(value), limit))
+        case Mapping():
+            return "a mapping" if value else "an empty mapping"
+        case Sequence():
+            return "a list" if value else "an empty list"
+    return _shortened(mask(str(value)), limit)
+
+
+def known_names(what: str, known: Iterable[str], given: object = "") -> str:
+    """The fix for an unknown name: all known names, and the one that is nearest to the given name."""
     names = list(known)
     if not names:
-        return "there is none that can be used"
-    listed = ", ".join(names[:_MOST]) + (f" and {len(names) - _MOST} more" if len(names) > _MOST else "")
+        return "remove it"
+    listed = ", ".join(names[:_MOST_NAMES]) + (f" and {len(names) - _MOST_NAMES} more" if names[_MOST_NAMES:] else "")
     close = did_you_mean(names, given)
-    return f"use one of {listed}{f'; did you mean {close}?' if close else ''}"
+    return f"known {what}: {listed}{f'; did you mean {close.strip(_QUOTE)!r}?' if close else ''}"
+
+
+def unknown_key(place: str, key: object, owner: str, known: Iterable[str]) -> ConfigurationError:
+    """The error for a key that `owner` does not have; `place` is that of the key itself."""
+    return ConfigurationError(place, f"unknown key {as_written(key)} in {owner}", known_names("keys", known, key))
 
 
 def did_you_mean(known: Iterable[str], given: object) -> str:
-    """The known name that is most like the given one, whatever its case; empty if none is like it."""
-    by_folded = {name.strip('"').lower(): name for name in known}
-    # A text that is far longer than any name takes long to compare.
+    """The known name that is nearest to the given one, upper and lower case alike; empty if no name is near."""
+    by_folded = {name.strip(_QUOTE).lower(): name for name in known}
+    # A text that is far longer than any name is not misspelt, and comparing it takes long.
     close = get_close_matches(str(given)[:100].lower(), by_folded, n=1)
     return by_folded[close[0]] if close else ""
+
+
+def _shortened(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[:limit]}…"

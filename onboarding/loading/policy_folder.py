@@ -14,12 +14,12 @@ from typing import Any
 from msgspec import Struct
 
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry, parse_entry
-from onboarding.domain.errors import ConfigurationError, use_one_of
+from onboarding.domain.errors import ConfigurationError, as_written, known_names
 from onboarding.domain.image.overrides import NO_OVERRIDES, Overrides, parse_overrides
 from onboarding.domain.policy.policy import Policy, PolicySet, parse_policy
 from onboarding.domain.policy.rule import compile_rule
 from onboarding.loading.package_data import reference_data
-from onboarding.loading.safe_reader import Unreadable, line_of, parse_json, parse_yaml, read_file
+from onboarding.loading.safe_reader import Unreadable, line_in, nodes_of, parse_json, parse_yaml, read_file
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 OVERRIDES = "image-overrides.yaml"
@@ -82,12 +82,14 @@ def _read_catalogue(
     left_out: list[LeftOut] = []
     for is_shipped, sources in ((True, shipped), (False, own)):
         for file, place in sources:
+            text = ""
             try:
-                entry = parse_entry(_read(file, place), place, reference_data(), shipped=is_shipped)
+                text = _read_text(file, place)
+                entry = parse_entry(_parse_text(text, place), place, reference_data(), shipped=is_shipped)
                 _refuse_duplicate(entry, entries, place)
                 entries[entry.name] = entry
             except ConfigurationError as error:
-                left_out.append(LeftOut(str(file), _name_in(file), error, is_shipped))
+                left_out.append(LeftOut(str(file), _name_in(file), with_line(error, place, text), is_shipped))
     return Catalogue(entries, tuple(left_out))
 
 
@@ -114,24 +116,27 @@ def load_policies(
     """The policies of a folder in the order of their files' names, and the problems of the files that are left out.
     `unusable` says why an extension is not in the catalogue."""
     if not os.path.isdir(folder):  # also False for a text that cannot be a path
-        return PolicySet(()), (f"ONBOARDING_POLICIES: there is no folder {str(folder)!r}; name one with policy files",)
+        return PolicySet(()), (_folder_problem(f"{as_written(str(folder), 200)} is not a folder"),)
     policies: list[Policy] = []
     problems: list[str] = []
     try:
         paths = policy_files(folder)
     except OSError as error:
-        return PolicySet(()), (f"ONBOARDING_POLICIES: folder {str(folder)!r} cannot be read ({error.strerror})",)
+        problem = f"the folder {as_written(str(folder), 200)} cannot be read: {error.strerror}"
+        return PolicySet(()), (_folder_problem(problem),)
     for path in paths:
         try:
-            policy = _load_policy(path, catalogue, unusable or {})
-            if any(policy.name == other.name for other in policies):
-                raise ConfigurationError(f"{path.name}: name", f"{policy.name!r} is taken", "give each policy its own")
-            policies.append(policy)
+            policies.append(_load_policy(path, catalogue, unusable or {}, policies))
         except ConfigurationError as error:
             problems.append(str(error))
     if not policies:
-        problems.append(f"ONBOARDING_POLICIES: folder {str(folder)!r} holds no usable policy; no VM is onboarded")
+        problem = f"the folder {as_written(str(folder), 200)} holds no usable policy, so no VM is onboarded"
+        problems.append(_folder_problem(problem))
     return PolicySet(tuple(policies)), tuple(problems)
+
+
+def _folder_problem(problem: str) -> str:
+    return str(ConfigurationError("app setting ONBOARDING_POLICIES", problem, "name a folder with policy files"))
 
 
 def policy_files(folder: Path) -> list[Path]:
@@ -146,36 +151,61 @@ def load_overrides(folder: Path) -> tuple[Overrides, tuple[str, ...]]:
     if not os.path.isfile(path):
         return NO_OVERRIDES, ()
     try:
-        return parse_overrides(_read(path), path.name), ()
+        return read_overrides(path, path.name), ()
     except ConfigurationError as error:
         return NO_OVERRIDES, (str(error),)
+
+
+def read_overrides(path: Path, place: str) -> Overrides:
+    """One override file; `place` is its name, for errors. Raises ConfigurationError for whatever is wrong with it."""
+    text = _read_text(path, place)
+    try:
+        return parse_overrides(_parse_text(text, place), place)
+    except ConfigurationError as error:
+        raise with_line(error, place, text) from error
 
 
 def _refuse_duplicate(entry: CatalogueEntry, catalogue: Mapping[str, CatalogueEntry], place: str) -> None:
     """Raises ConfigurationError for a name or a handler that another entry has. A VM has each handler only once, so two
     entries for one handler would undo each other's work."""
     if entry.name in catalogue:
-        raise ConfigurationError(f"{place}: name", f"{entry.name!r} is taken", "give each extension its own")
+        problem = f"another extension has the name {as_written(entry.name)}"
+        raise ConfigurationError(f"{place}: name", problem, "give each extension its own name")
     for other in catalogue.values():
         if (entry.publisher.lower(), entry.type.lower()) == (other.publisher.lower(), other.type.lower()):
-            problem = f"{entry.publisher}.{entry.type} is the handler of {other.name!r} already"
-            raise ConfigurationError(f"{place}: type", problem, f"name {other.name!r} in the policy instead")
+            problem = f"{entry.publisher}.{entry.type} is already the handler of the extension {as_written(other.name)}"
+            raise ConfigurationError(
+                f"{place}: type", problem, f"use the extension {as_written(other.name)} in the policy"
+            )
 
 
-def _load_policy(path: Path, catalogue: Mapping[str, CatalogueEntry], unusable: Mapping[str, str]) -> Policy:
+def _load_policy(
+    path: Path, catalogue: Mapping[str, CatalogueEntry], unusable: Mapping[str, str], others: Iterable[Policy]
+) -> Policy:
     text = _read_text(path, path.name)
     raw = _parse_text(text, path.name)
     try:
         policy = parse_policy(raw, path.name, compile_rule, reference_data().managed())
+        entry = known_extension(policy.extension, f"{path.name}: extension", catalogue, unusable)
+        check_support_table(policy.support_table, f"{path.name}: supportTable", entry)
+        if any(policy.name == other.name for other in others):
+            problem = f"another policy has the name {as_written(policy.name)}"
+            raise ConfigurationError(f"{path.name}: name", problem, "give each policy its own name")
     except ConfigurationError as error:
-        _, _, place = error.place.partition(": ")
-        where = f" ({path.name}:{line_of(text, place)})" if place else ""
-        raise ConfigurationError(error.place, f"{error.problem}{where}", error.fix) from None
+        raise with_line(error, path.name, text) from error
     except RecursionError:
-        raise ConfigurationError(path.name, "is nested too deeply", "write it flatter") from None
-    entry = known_extension(policy.extension, f"{path.name}: extension", catalogue, unusable)
-    check_support_table(policy.support_table, f"{path.name}: supportTable", entry)
+        problem = "the policy is nested too deeply"
+        raise ConfigurationError(path.name, problem, "write it with fewer levels") from None
     return policy
+
+
+def with_line(error: ConfigurationError, file: str, text: str) -> ConfigurationError:
+    """The error with the line of its place, `agent.yaml:12: rule.allOf[0]`, in the text of the file that it is about.
+    The text is looked through only now, and without a line the error stays as it is."""
+    path = error.place.removeprefix(f"{file}: ")
+    if path == error.place or (nodes := nodes_of(text)) is None:
+        return error
+    return ConfigurationError(f"{file}:{line_in(nodes, path)}: {path}", error.problem, error.fix)
 
 
 def known_extension(
@@ -185,32 +215,28 @@ def known_extension(
     if (entry := catalogue.get(name)) is not None:
         return entry
     if (why := unusable.get(name)) is not None:
-        problem = f"{name!r} is not in the catalogue, since its file is left out ({why})"
-        raise ConfigurationError(place, problem, "mend that file")
-    raise ConfigurationError(place, f"{name!r} is not in the catalogue", use_one_of(catalogue, name))
+        problem = f"the catalogue entry of the extension {as_written(name)} cannot be used"
+        raise ConfigurationError(place, problem, f"correct that file: {why}")
+    fix = known_names("extensions", catalogue, name)
+    raise ConfigurationError(place, f"unknown extension {as_written(name)}", fix)
 
 
 def check_support_table(name: str, place: str, entry: CatalogueEntry) -> None:
     """Raises ConfigurationError if a policy names a support table that the entry does not have."""
     if name and name not in entry.support_tables:
         tables = [f'"{known}"' for known in entry.support_tables]
-        fix = use_one_of(tables, name) if tables else "leave it out"
-        raise ConfigurationError(place, f"{entry.name} has no table {name!r}", fix)
-
-
-def _read(file: Traversable, place: str = "") -> Any:
-    """The data in the file. Raises ConfigurationError, which names the file by `place`, or by its name."""
-    place = place or file.name
-    return _parse_text(_read_text(file, place), place)
+        fix = known_names("tables", tables, name)
+        raise ConfigurationError(place, f"{entry.name} has no support table {as_written(name)}", fix)
 
 
 def _read_text(file: Traversable, place: str) -> str:
     try:
         return read_file(file)
     except Unreadable as error:
-        raise ConfigurationError(place, error.problem, error.fix) from None
+        raise ConfigurationError(place, error.problem, error.fix) from error
     except OSError as error:
-        raise ConfigurationError(place, f"cannot be read ({error.strerror})", "put a file there") from None
+        problem = f"the file cannot be read: {error.strerror}"
+        raise ConfigurationError(place, problem, "put a file there that can be read") from error
 
 
 def _parse_text(text: str, place: str) -> Any:
@@ -218,5 +244,5 @@ def _parse_text(text: str, place: str) -> Any:
         # Not all JSON is valid YAML: it may be indented with tabs.
         return parse_json(text) if place.lower().endswith(".json") else parse_yaml(text)
     except Unreadable as error:
-        where = f"{place}: line {error.line}" if error.line else place
-        raise ConfigurationError(where, error.problem, error.fix) from None
+        where = f"{place}:{error.line}" if error.line else place
+        raise ConfigurationError(where, error.problem, error.fix) from error

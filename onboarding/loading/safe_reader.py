@@ -15,6 +15,8 @@ from typing import Any, Final
 
 import yaml
 
+from onboarding.domain.errors import error_text
+
 MAX_BYTES: Final = 4 * 1024 * 1024
 MAX_DEPTH: Final = 100
 MAX_VALUES: Final = 100_000
@@ -33,15 +35,17 @@ _FASTEST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 _AS_YAML = "write it as YAML or JSON"
-_SMALLER = "split it, or leave out what is not needed"
-_FLATTER = "write it flatter"
+_AS_JSON = "write it as JSON"
+_VALID_YAML = "correct the YAML; check indentation and quotes near that line"
+_SMALLER = "split it, or remove what is not needed"
+_FLATTER = "write it with fewer levels"
 
 
 class Unreadable(ValueError):
     """A text that cannot be read. `line` is 0 if it is not known."""
 
     def __init__(self, problem: str, fix: str = _AS_YAML, line: int = 0) -> None:
-        super().__init__(problem)
+        super().__init__(error_text("", problem, fix))
         self.problem = problem
         self.fix = fix
         self.line = line
@@ -76,7 +80,7 @@ def decode(content: bytes, errors: str = "strict") -> str:
         return content.decode(encoding_of(content), errors).lstrip("\ufeff")
     except UnicodeDecodeError as error:
         name = "-".join(error.encoding.upper().split("-")[:2])
-        raise Unreadable(f"is not {name} (byte {error.start})", "save it as UTF-8") from None
+        raise Unreadable(f"the text is not {name} at byte {error.start}", "save it as UTF-8") from None
 
 
 def encoding_of(head: bytes) -> str:
@@ -94,7 +98,7 @@ def encoding_of(head: bytes) -> str:
 
 
 def too_large(limit: int = MAX_BYTES) -> Unreadable:
-    return Unreadable(f"is larger than {limit // 1024**2} MiB", _SMALLER)
+    return Unreadable(f"the text is larger than {limit // 1024**2} MiB", _SMALLER)
 
 
 def parse_json(text: str) -> Any:
@@ -104,9 +108,10 @@ def parse_json(text: str) -> Any:
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
-        raise Unreadable(str(error), line=error.lineno) from None
+        # The error holds the whole text, which may have secrets in it.
+        raise Unreadable(f"the text is not JSON: {error.msg}", _AS_JSON, error.lineno) from None
     except ValueError:
-        raise Unreadable("a number in it has too many digits", line=1) from None
+        raise Unreadable("the text has a number with too many digits", "put it in quotes", line=1) from None
     except RecursionError:
         raise _too_deep() from None
     check_size(value)
@@ -127,16 +132,17 @@ def parse_yaml(text: str) -> Any:
     if len(text) > MAX_BYTES:
         raise too_large()
     if text.count("\n%") > _MAX_DIRECTIVES:
-        raise Unreadable(f"has more than {_MAX_DIRECTIVES} lines that begin with %")
+        raise Unreadable(f"the text has more than {_MAX_DIRECTIVES} lines that begin with %")
     try:
         _check_events(text)
         return yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
-        # An error about a missing end has a line behind the last one.
+        # A missing end has its line behind the last one. The error quotes lines, which may contain
+        # secrets.
         line = min(error.problem_mark.line, text.count("\n")) + 1 if error.problem_mark else 1
-        raise Unreadable(str(error.problem), line=line) from None
+        raise Unreadable(f"the text is not YAML: {error.problem}", _VALID_YAML, line) from None
     except yaml.YAMLError as error:
-        raise Unreadable(str(error).partition("\n")[0]) from None
+        raise Unreadable(f"the text is not YAML: {str(error).partition('\n')[0]}", _VALID_YAML) from None
 
 
 def compose_yaml(text: str) -> yaml.Node | None:
@@ -147,7 +153,7 @@ def compose_yaml(text: str) -> yaml.Node | None:
         _check_events(text)
         node: yaml.Node | None = yaml.compose(text, Loader=_FASTEST)
         return node
-    except (yaml.YAMLError, Unreadable):
+    except (yaml.YAMLError, ValueError, RecursionError):  # an error text needs a line, never another error
         return None
 
 
@@ -164,24 +170,33 @@ def nodes_of(text: str) -> yaml.Node | None:
 
 def line_in(nodes: yaml.Node | None, place: str) -> int:
     """As `line_of`, for many places of one text."""
-    node, line = nodes, 1
-    for step in re.findall(r"[^.\[\]]+|\[\d+\]", place):
-        line, node = _step(node, step, line)
-        if node is None:
-            break
+    node, line, rest = nodes, 1, place
+    while node is not None and rest:
+        node, line, rest = _step(node, line, rest.removeprefix("."))
     return line
 
 
-def _step(node: Any, step: str, line: int) -> tuple[int, Any]:
-    if isinstance(node, yaml.SequenceNode) and step.startswith("["):
-        index = int(step[1:-1])
-        if index < len(node.value):
-            return node.value[index].start_mark.line + 1, node.value[index]
+_INDEX: Final = re.compile(r"\[(\d{1,9})\]")
+
+
+def _step(node: Any, line: int, rest: str) -> tuple[Any, int, str]:
+    """One step down a path: the node there with its line, and what is left of the path; no node where nothing fits."""
+    if isinstance(node, yaml.SequenceNode) and (index := _INDEX.match(rest)) and int(index[1]) < len(node.value):
+        item = node.value[int(index[1])]
+        return item, item.start_mark.line + 1, rest[index.end() :]
     if isinstance(node, yaml.MappingNode):
-        alike = [each for each in node.value if str(each[0].value).lower() == step.lower()]
-        for key, value in sorted(alike, key=lambda each: each[0].value != step):  # the exact spelling first
-            return key.start_mark.line + 1, value
-    return line, None
+        fitting = [(key, value) for key, value in node.value if _begins_with(rest, key)]
+        if fitting:  # keys may have dots in them; the exact spelling comes first
+            key, value = max(fitting, key=lambda each: (len(each[0].value), rest.startswith(each[0].value)))
+            return value, key.start_mark.line + 1, rest[len(key.value) :]
+    return None, line, ""
+
+
+def _begins_with(path: str, key: yaml.Node) -> bool:
+    name = key.value if isinstance(key, yaml.ScalarNode) else ""
+    return (
+        bool(name) and path[: len(name)].lower() == name.lower() and path[len(name) : len(name) + 1] in ("", ".", "[")
+    )
 
 
 def check_size(value: Any) -> None:
@@ -223,7 +238,7 @@ def _check_events(text: str) -> None:
         if isinstance(event, yaml.AliasEvent):
             size = sizes.get(event.anchor or "", 1)
             if size is None:
-                raise Unreadable(f"'*{event.anchor}' stands inside what it names", _FLATTER, line)
+                raise Unreadable(f"the alias '*{event.anchor}' is inside of what it names", _FLATTER, line)
             count += size
         elif isinstance(event, yaml.ScalarEvent):
             count += 1
@@ -245,10 +260,10 @@ def _check_events(text: str) -> None:
 
 
 def _too_deep(line: int = 0) -> Unreadable:
-    return Unreadable(f"is nested more than {MAX_DEPTH} deep", _FLATTER, line)
+    return Unreadable(f"the text is nested more than {MAX_DEPTH} deep", _FLATTER, line)
 
 
 def _too_many(line: int = 0) -> Unreadable:
     return Unreadable(
-        f"holds more than {MAX_VALUES:,} values, aliases counted as often as they are used", _SMALLER, line
+        f"the text holds more than {MAX_VALUES:,} values, aliases counted as often as they are used", _SMALLER, line
     )

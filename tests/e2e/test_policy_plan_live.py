@@ -125,4 +125,4 @@ async def test_a_subscription_that_is_not_shown_is_named(cloud: Cloud, policies:
 async def test_a_wrong_endpoint_is_named(policies: Path) -> None:
     code, plan_json, err = await plan(policies, {"ARM_ENDPOINT": "http://127.0.0.1"})
     assert (code, plan_json) == (2, None)
-    assert "ARM_ENDPOINT must be an https URL" in err
+    assert "the value is not an https URL (app setting ARM_ENDPOINT); write https://" in err

@@ -17,7 +17,7 @@ from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, Commands, as_json
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.catalog.extension_settings import known_settings
-from onboarding.domain.errors import ConfigurationError
+from onboarding.domain.errors import ConfigurationError, as_written, known_names
 from onboarding.domain.policy.policy import Policy
 from onboarding.domain.policy.routing import routed_to
 from onboarding.domain.resource_id import VmId, parse_id
@@ -65,11 +65,8 @@ def _template(args: argparse.Namespace) -> ExtensionTemplate:
     environment = environment_of(args)
     configuration = read_configuration(environment)
     if args.vm and not isinstance(parse_id(str(VmId("s", "g", args.vm))), VmId):
-        raise BadInput(f"--vm {args.vm!r}: is no name of a VM; use letters, digits, - and _")
-    try:
-        policy = routed_to(_policy(configuration.rules.policies.policies, args.policy), args.workspace)
-    except ConfigurationError as error:
-        raise BadInput(str(error)) from None
+        raise BadInput("--vm", f"{as_written(args.vm)} is not the name of a VM", "use letters, digits, - and _")
+    policy = routed_to(_policy(configuration.rules.policies.policies, args.policy), args.workspace)
     entry = configuration.rules.catalogue[policy.extension]
     secret = {spec.name for spec in entry.settings if spec.secret}
     known = known_settings(policy.settings, environment)
@@ -93,8 +90,8 @@ def _policy(policies: tuple[Policy, ...], name: str) -> Policy:
     named = [policy for policy in policies if name in ("", policy.name)]
     if len(named) == 1:
         return named[0]
-    known = ", ".join(policy.name for policy in policies) or "none"
-    raise ConfigurationError("--policy", f"{name!r} names no policy" if name else "is needed", f"there are: {known}")
+    problem = f"unknown policy {as_written(name)}" if name else "missing option --policy"
+    raise ConfigurationError("--policy", problem, known_names("policies", (each.name for each in policies), name))
 
 
 def _undecided(entry: CatalogueEntry, policy: Policy, public: Mapping[str, Any]) -> tuple[str, ...]:
@@ -106,4 +103,4 @@ def _undecided(entry: CatalogueEntry, policy: Policy, public: Mapping[str, Any])
 def _check(entry: CatalogueEntry, public: Mapping[str, Any], policy: Policy) -> None:
     problems = [p for p in entry.problems(public, {}) if p.startswith("settings.") and not p.endswith(" is missing")]
     if problems:
-        raise BadInput(f"policy {policy.name}: {'; '.join(problems)}")
+        raise BadInput(f"policy {policy.name}", ", ".join(problems), "correct the settings in the policy")

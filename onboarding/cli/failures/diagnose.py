@@ -23,7 +23,7 @@ from onboarding.cli.failures.diagnose_input import read_evidence
 from onboarding.cli.io import BadInput, Commands, as_json, is_interactive, read_text
 from onboarding.cli.policy.policy_input import policy_folder
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
-from onboarding.domain.errors import ConfigurationError
+from onboarding.domain.errors import as_written
 from onboarding.domain.failures.classification import Cause, ErrorTable, Failure, FailureClass, classify, parse_errors
 from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.failures.handler_report import read_report
@@ -119,11 +119,8 @@ class _ErrorTables:
     uses the shared rules, and Microsoft's exit codes if the handler is Microsoft's."""
 
     def __init__(self, name: str | None) -> None:
-        try:
-            catalogue = load_catalogue_of(Path(policy_folder(os.environ)))
-            chosen = known_extension(name, "--extension", catalogue.entries, catalogue.unusable) if name else None
-        except ConfigurationError as error:
-            raise BadInput(str(error)) from error
+        catalogue = load_catalogue_of(Path(policy_folder(os.environ)))
+        chosen = known_extension(name, "--extension", catalogue.entries, catalogue.unusable) if name else None
         self._chosen = chosen.name if chosen else ""
         self._errors = {entry_name: entry.errors for entry_name, entry in catalogue.entries.items()}
         self._by_handler = {handler_of(entry): entry_name for entry_name, entry in catalogue.entries.items()}
@@ -151,19 +148,22 @@ def handler_of(entry: CatalogueEntry) -> str:
     return f"{entry.publisher}.{entry.type}".lower()
 
 
+_GIVE = "give a file that is there, the message itself, or - for standard input"
+
+
 def _read_argument(text: str) -> Iterable[Evidence]:
     if text == "-":
         if is_interactive():
-            raise BadInput("nothing to diagnose; give the message as an argument, or pipe it in")
+            raise BadInput("", "nothing to diagnose", "give the message as an argument, or pipe it in")
         return read_evidence(read_text("-", errors="replace"), "standard input")
     if len(text) > _LONGEST_PATH:
         return read_evidence(text, "TEXT")
     if os.path.isfile(text):  # never raises, whatever the text
         return read_evidence(read_text(text, errors="replace"), text)
     if os.path.isdir(text):
-        raise BadInput(f"{text}: is a folder; give a file, the message itself, or - for standard input")
+        raise BadInput("", f"{as_written(text, 200)} is a folder", _GIVE)
     if _PATH.fullmatch(text):
-        raise BadInput(f"{text}: no such file; give a file that is there, the message itself, or - for standard input")
+        raise BadInput("", f"{as_written(text, 200)} is not there", _GIVE)
     return read_evidence(text, "TEXT")
 
 

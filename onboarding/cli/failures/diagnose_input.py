@@ -15,6 +15,7 @@ from itertools import islice
 from typing import Any
 
 from onboarding.cli.io import BadInput
+from onboarding.domain.errors import as_written
 from onboarding.domain.failures.console_text import unwrapped, without_decoration
 from onboarding.domain.failures.evidence import Detail, Evidence
 from onboarding.domain.failures.instance_views import folded, is_cut, is_status, read_views
@@ -60,10 +61,10 @@ _TRIES = 5
 def read_evidence(text: str, name: str) -> Iterator[Evidence]:
     """Every failure in the text, in its order; none where the text reports successes only."""
     if not text.strip():
-        raise BadInput(f"{name}: is empty; give a message, an ARM body or what az printed")
+        raise BadInput(name, "the input is empty", "give a message, an ARM body or what az printed")
     head = text[:_HEAD]
     if len(_CONTROLS.findall(head)) * _MAX_CONTROL_SHARE > len(head):
-        raise BadInput(f"{name}: is no text; give a message, an ARM body or what az printed")
+        raise BadInput(name, "the input is not a text", "give a message, an ARM body or what az printed")
     values, broken = _json_values(text)
     if values is None:
         yield from _from_text(text, name)
@@ -167,12 +168,12 @@ def _from_value(value: object, place: str) -> Iterator[Evidence]:
     if failures is not None:
         yield from failures
         if not failures and is_cut(value):
-            raise BadInput(f"{place}: PowerShell cut off what would tell it; give ConvertTo-Json -Depth 10")
+            raise BadInput(place, "PowerShell cut the failure off", "print it with ConvertTo-Json -Depth 10")
     elif isinstance(value, str):
         yield from _from_text(value, place)
     elif not isinstance(value, Mapping):
-        given = 'give objects such as {"message": "…"} or texts'
-        raise BadInput(f"{place}: is a {type(value).__name__}; {given}")
+        problem = f"{as_written(value)} is not an error"
+        raise BadInput(place, problem, 'give objects such as {"message": "…"} or texts')
     elif (items := _list_items(folded(value))) is not None:
         for number, inner in enumerate(items, 1):
             yield from _from_value(inner, f"{place}.value[{number}]")
@@ -215,7 +216,7 @@ def _evidence(value: Mapping[str, Any], place: str) -> Evidence:
         return evidence
     words = "\n".join(islice(_texts_in(value, _DEPTH), _MOST_WORDS))
     if is_cut(value) and not _SENTENCE.search(words):
-        raise BadInput(f"{place}: PowerShell cut off what would tell it; give ConvertTo-Json -Depth 10")
+        raise BadInput(place, "PowerShell cut the failure off", "print it with ConvertTo-Json -Depth 10")
     return Evidence.from_text(words, headers=headers)
 
 

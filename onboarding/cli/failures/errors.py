@@ -16,7 +16,7 @@ from onboarding.application.image_check import DEFAULT_EXTENSION
 from onboarding.cli.images.check import load_entry
 from onboarding.cli.io import BadInput, Commands
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
-from onboarding.domain.errors import ConfigurationError
+from onboarding.domain.errors import known_names
 from onboarding.domain.failures.failure_rules import Diagnosis, Edition, Rule
 
 
@@ -63,15 +63,12 @@ def add(commands: Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    try:
-        entry = load_entry(args.extension)
-    except ConfigurationError as error:
-        raise BadInput(str(error)) from error
+    entry = load_entry(args.extension)
     codes = read_codes(entry)
     if args.code is not None:
         if args.code not in codes:
-            known = ", ".join(map(str, codes)) or "none"
-            raise BadInput(f"{args.code}: is in no edition of {entry.name}'s code table; known are {known}")
+            problem = f"no edition of {entry.name}'s code table has {args.code}"
+            raise BadInput("CODE", problem, known_names("codes", map(str, codes)))
         codes = {args.code: codes[args.code]}
     if args.format == "json":
         for code, meanings in codes.items():

@@ -17,16 +17,15 @@ from typing import IO, Any
 from onboarding.application.image_check import DEFAULT_EXTENSION, Answer, Checker, NotAnImage
 from onboarding.cli.images.check_input import BadItem, read_line, read_list_items
 from onboarding.cli.images.check_output import CheckTableWriter, CheckWriter, CsvCheckWriter, JsonCheckWriter
-from onboarding.cli.io import BadInput, Commands, is_interactive, open_text, shown
+from onboarding.cli.io import BadInput, Commands, is_interactive, line_of, open_text, shown
 from onboarding.cli.policy.policy_input import policy_folder
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.catalog.support_table import SupportTable
-from onboarding.domain.errors import ConfigurationError
-from onboarding.domain.image.overrides import NO_OVERRIDES, Overrides, parse_overrides
+from onboarding.domain.errors import as_written, error_text
+from onboarding.domain.image.overrides import NO_OVERRIDES, Overrides
 from onboarding.domain.machine.machine_formats import Unrecognised, arm_form
 from onboarding.loading.package_data import reference_data
-from onboarding.loading.policy_folder import known_extension, load_catalogue_of
-from onboarding.loading.safe_reader import Unreadable, parse_yaml, read_file
+from onboarding.loading.policy_folder import known_extension, load_catalogue_of, read_overrides
 
 _MOST_UNREAD = 1000  # bad items before the first good one; then the file does not hold images
 
@@ -50,31 +49,30 @@ def add(commands: Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    try:
-        table = load_entry(args.extension).support_table(args.support_table)
-        overrides = _overrides(args.overrides)
-    except ConfigurationError as error:
-        raise BadInput(str(error)) from error
+    table = load_entry(args.extension).support_table(args.support_table)
+    overrides = _overrides(args.overrides)
     named = _from_arguments(args)
     writer = _writer(args, table, reasons=args.why or named is not None)
     checker = Checker(table, reference_data(), overrides)
-    answered, all_supported, unread, first = 0, True, 0, ""
+    answered, all_supported, unread = 0, True, 0
+    first: tuple[str, NotAnImage] | None = None
     for value, place in named if named is not None else _from_file(args.file):
         item = _with_arm_keys(_parse_embedded_json(value))
         try:
             answer = _answer(checker, item)
         except NotAnImage as error:
-            problem = f"{place}: {error}"
-            writer.fail(item, problem)
-            unread, first = unread + 1, first or problem
+            writer.fail(item, error_text(place, error.problem, error.fix))
+            unread, first = unread + 1, first or (place, error)
             if not answered and unread == _MOST_UNREAD:
                 break
         else:
             writer.write(item, answer)
             answered, all_supported = answered + 1, all_supported and answer.supported
     writer.end()
-    if unread and not answered:
-        raise BadInput(first if unread == 1 else f"{first}; nor could any of the {unread - 1} items behind it be read")
+    if first is not None and not answered:
+        place, wrong = first
+        more = "" if unread == 1 else f"; the {unread - 1} items after it cannot be read either"
+        raise BadInput(place, wrong.problem, f"{wrong.fix}{more}")
     return 0 if all_supported and not unread else 1
 
 
@@ -85,7 +83,7 @@ def _parse_embedded_json(value: Any) -> Any:
 
 def _answer(checker: Checker, item: Any) -> Answer:
     if isinstance(item, BadItem):
-        raise NotAnImage(item.problem)
+        raise NotAnImage(item.problem, item.fix)
     return checker.check(item)
 
 
@@ -98,11 +96,7 @@ def load_entry(name: str) -> CatalogueEntry:
 def _overrides(path: str | None) -> Overrides:
     if path is None:
         return NO_OVERRIDES
-    try:
-        return parse_overrides(parse_yaml(read_file(Path(path))), path)
-    except (OSError, ValueError) as error:
-        line = f"{path}: line {error.line}" if isinstance(error, Unreadable) and error.line else path
-        raise ConfigurationError(line, f"cannot be read ({error})", "give an override file in YAML") from error
+    return read_overrides(Path(path), path)
 
 
 def _from_arguments(args: argparse.Namespace) -> list[tuple[Any, str]] | None:
@@ -112,16 +106,16 @@ def _from_arguments(args: argparse.Namespace) -> list[tuple[Any, str]] | None:
         guest = {"osName": args.os_name or "", "osVersion": args.os_version or ""}
         items.append((guest, "--os-name"))
     if items and args.file is not None:
-        raise BadInput(f"{args.file}: give either a file or --image and --os-name")
+        raise BadInput("", f"the file {as_written(args.file)} and --image or --os-name are given", "give one of them")
     return items or None
 
 
 def _from_file(path: str | None) -> Iterator[tuple[Any, str]]:
     if path is None and is_interactive():
-        raise BadInput("nothing to check; give a file, - for standard input, or --image publisher:offer:sku")
+        raise BadInput("", "nothing to check", "give a file, - for standard input, or --image publisher:offer:sku")
     with open_text(path or "-") as source:
         for item in read_list_items(source, shown(path or "-"), go_on=True):
-            yield item.value, f"{shown(path or '-')}, line {item.line}"
+            yield item.value, line_of(path or "-", item.line)
 
 
 def _with_arm_keys(item: Any) -> Any:

@@ -67,13 +67,14 @@ class BadItem(Struct, frozen=True):
     """The value of an item that could not be read: the problem and the fix."""
 
     problem: str
+    fix: str
 
 
 def read_list_items(source: IO[str], name: str, *, go_on: bool = False) -> Iterator[InputItem]:
     """Every item of a text, and every item of the lists within it. Standard error warns of a list that lacks pages."""
     for item in read_items(source, name, go_on=go_on):
         if warning := missing_pages(item.value):
-            print(printable(f"onboard: {name}, line {item.line}: {warning}"), file=sys.stderr)
+            print(printable(f"onboard: {name}:{item.line}: {warning}"), file=sys.stderr)
         for value in listed(item.value):
             yield InputItem(value, item.line)
 
@@ -82,7 +83,7 @@ def read_items(source: IO[str], name: str, *, go_on: bool = False) -> Iterator[I
     """Every item of a text, in its order. A bad item raises BadInput, or is a `BadItem` with `go_on`."""
     for item in _items(source, name):
         if isinstance(item.value, BadItem) and not go_on:
-            raise BadInput(f"{name}, line {item.line}: {item.value.problem}")
+            raise BadInput(f"{name}:{item.line}", item.value.problem, item.value.fix)
         yield item
 
 
@@ -99,7 +100,7 @@ def _items(source: IO[str], name: str) -> Iterator[InputItem]:
     elif delimiter := _delimiter(text):
         yield from _csv_rows(text, delimiter, _lines(source, name), head)
     else:
-        _refuse_forms_for_people(text, f"{name}, line {head}")
+        _refuse_forms_for_people(text, f"{name}:{head}")
         yield from _plain_lines(chain([first], _lines(source, name)), name, head)
 
 
@@ -108,22 +109,23 @@ def _first_line(source: IO[str], name: str) -> tuple[int, str]:
         text = line.lstrip("\ufeff")
         if text.strip() and not text.startswith(_NOTICES):
             return number, text
-    raise BadInput(f"{name}: is empty; give JSON, JSON Lines, CSV or one image's URN a line")
+    raise BadInput(name, "the input is empty", "give JSON, JSON Lines, CSV or one image's URN a line")
 
 
 def _refuse_forms_for_people(text: str, place: str) -> None:
     if "\x1b" in text:
-        raise BadInput(f"{place}: holds colours for a terminal; {_JSON}")
+        raise BadInput(place, "the input has colours for a terminal", _JSON)
     if text == "---" or (_NAMED.match(text) and text.count(":") not in (2, 3)):
-        raise BadInput(f"{place}: is YAML or a list for people; {_JSON}")
+        raise BadInput(place, "the input is YAML or a list for people", _JSON)
     if text.startswith("<"):
-        raise BadInput(f"{place}: is XML or a web page; {_JSON}")
+        raise BadInput(place, "the input is XML or a web page", _JSON)
 
 
 def _lines(source: IO[str], name: str) -> Iterator[str]:
     while line := source.readline(_MAX_ITEM + 1):
         if len(line) > _MAX_ITEM:
-            raise BadInput(f"{name}: has a line of more than {_MAX_ITEM // 1024**2} MiB; give one item a line")
+            problem = f"the input has a line of more than {_MAX_ITEM // 1024**2} MiB"
+            raise BadInput(name, problem, "give one item a line")
         yield line
 
 
@@ -132,7 +134,7 @@ def _plain_lines(lines: Iterable[str], name: str, head: int) -> Iterator[InputIt
     filled = ((number, text) for number, text in texts if text)
     start = list(islice(filled, 2))
     if any(set(text) <= _RULE for _, text in start):
-        raise BadInput(f"{name}, line {head}: is a table for people; {_JSON}")
+        raise BadInput(f"{name}:{head}", "the input is a table for people", _JSON)
     for number, text in chain(start, filled):
         yield InputItem(_urn_among(text), number)
 
@@ -156,7 +158,7 @@ def read_line(line: str) -> Any:
         value = json.loads(line)
         _check(value, line.count("[") + line.count("{"))
     except (ValueError, RecursionError) as error:
-        return BadItem(f"is no JSON ({_reason(error)}); give one object a line")
+        return BadItem(f"the line is not JSON: {_reason(error)}", "give one object a line")
     return value
 
 
@@ -167,7 +169,7 @@ def _check(value: Any, brackets: int) -> None:
 
 def _reason(error: ValueError | RecursionError) -> str:
     if isinstance(error, (json.JSONDecodeError, Unreadable)):
-        return error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+        return error.msg if isinstance(error, json.JSONDecodeError) else error.problem
     return "nested too deeply" if isinstance(error, RecursionError) else "a number has too many digits"
 
 
@@ -179,7 +181,9 @@ def _csv_rows(header: str, delimiter: str, lines: Iterator[str], head: int) -> I
         try:
             row = next(reader, None)
         except csv.Error as error:
-            yield InputItem(BadItem(f"is no CSV ({error}); is a quote not closed?"), head + reader.reader.line_num)
+            yield InputItem(
+                BadItem(f"the line is not CSV: {error}", "close every quote"), head + reader.reader.line_num
+            )
             continue
         if row is None:
             return
@@ -201,13 +205,13 @@ def _json_values(chunks: Iterable[str], head: int) -> Iterator[InputItem]:
         try:
             yield InputItem(text.take_value(), line)
         except (ValueError, RecursionError) as error:
-            problem = f"is no JSON ({_reason(error)})"
+            problem = f"the text is not JSON: {_reason(error)}"
             if not text.skip_value():
-                yield InputItem(BadItem(f"{problem}, and nothing behind it is read; give an array or objects"), line)
+                yield InputItem(BadItem(f"{problem}, and nothing after it is read", "give an array or objects"), line)
                 return
-            yield InputItem(BadItem(f"{problem}; give an array or objects"), line)
+            yield InputItem(BadItem(problem, "give an array or objects"), line)
     if in_array:
-        yield InputItem(BadItem("the array is not closed; is the file whole?"), text.line)
+        yield InputItem(BadItem("the array is not closed", "give the whole file"), text.line)
 
 
 class _ValueScanner:

@@ -17,7 +17,7 @@ from typing import Any
 from onboarding.application.image_check import DEFAULT_EXTENSION
 from onboarding.cli.images.check import load_entry
 from onboarding.cli.images.check_input import read_list_items
-from onboarding.cli.io import MAX_LIST, BadInput, Commands, read_page, read_text, shown, write_text
+from onboarding.cli.io import MAX_LIST, BadInput, Commands, line_of, read_page, read_text, shown, write_text
 from onboarding.cli.policy.definition_input import load_definition
 from onboarding.cli.policy.evaluate import bind
 from onboarding.cli.policy.policy_input import read_parameters
@@ -67,8 +67,8 @@ def _labels(path: str) -> list[LabelledImage]:
     for item in read_list_items(io.StringIO(read_text(path, MAX_LIST)), shown(path)):
         label = read_label(item.value) if isinstance(item.value, Mapping) else None
         if label is None:
-            quoted = json.dumps(item.value)[:60]
-            raise BadInput(f"{shown(path)}, line {item.line}: {quoted} has no publisher and distro; label it")
+            problem = f"{json.dumps(item.value)[:60]} has no publisher and distro"
+            raise BadInput(line_of(path, item.line), problem, "add both keys")
         labels.append(label)
     return labels
 

@@ -17,7 +17,7 @@ from msgspec import Struct
 from onboarding.app import Configuration, open_machines, read_configuration
 from onboarding.application.ports import Arm
 from onboarding.cli.environment import add_settings, environment_of
-from onboarding.cli.io import BadInput, Commands, as_json
+from onboarding.cli.io import BadInput, CommandFailed, Commands, as_json
 from onboarding.cli.machines.request_runner import explain_arm_error
 from onboarding.cli.vm_arguments import add_vms, read_vms
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     environment = environment_of(args)
     vms = read_vms(args, environment)
     if not vms:
-        raise BadInput("no VM is named; give its id, or -g GROUP -n NAME")
+        raise BadInput("", "no VM is named", "give its id, or -g GROUP -n NAME")
     configuration = read_configuration(environment)
     found = [
         (facts, report_extensions(facts, configuration.rules.catalogue))
@@ -128,7 +128,7 @@ async def _read_one(arm: Arm, vm: VmId) -> MachineFacts:
     try:
         return read_facts((await arm.read_machine(vm)).body)
     except ArmError as error:
-        raise BadInput(mask(f"{vm.name}: {explain_arm_error(error)}")) from None
+        raise CommandFailed(mask(f"{vm.name}: {explain_arm_error(error)}")) from None
 
 
 def _print_table(facts: MachineFacts, reports: tuple[ExtensionReport, ...]) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from onboarding.app import Configuration, assemble, open_ports, read_configuration
 from onboarding.application.operator_requests import NoAccess, OperatorRequests, Preview
 from onboarding.cli.environment import add_settings, environment_of
-from onboarding.cli.io import BadInput, Commands
+from onboarding.cli.io import BadInput, CommandFailed, Commands
 from onboarding.cli.machines.request_runner import (
     UNDER_WAY,
     RequestResult,
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     environment = environment_of(args)
     vms = read_vms(args, environment)
     if not vms:
-        raise BadInput("no VM is named; give ids, -g GROUP -n NAME, or - for ids on standard input")
+        raise BadInput("", "no VM is named", "give ids, -g GROUP -n NAME, or - for ids on standard input")
     return run_with(args, environment, lambda requests: run_requests(args, requests, vms))
 
 
@@ -88,9 +88,9 @@ def run_with(args: argparse.Namespace, environment: Mapping[str, str], work: Wor
     try:
         return asyncio.run(_run_on_ports(configuration, work))
     except StorageError as error:
-        raise BadInput(with_setting(error, environment)) from None
+        raise CommandFailed(with_setting(error, environment)) from error
     except NoAccess as refused:
-        raise BadInput(access_problem(refused, configuration)) from None
+        raise CommandFailed(access_problem(refused, configuration)) from refused
 
 
 async def _run_on_ports(configuration: Configuration, work: Work) -> int:

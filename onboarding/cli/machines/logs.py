@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 from onboarding.app import Configuration, open_machines, read_configuration
 from onboarding.application.image_check import DEFAULT_EXTENSION
 from onboarding.cli.environment import add_settings, environment_of
-from onboarding.cli.io import BadInput, Commands
+from onboarding.cli.io import BadInput, CommandFailed, Commands
 from onboarding.cli.machines.request_runner import explain_arm_error
 from onboarding.cli.vm_arguments import add_vms, read_vm
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
-from onboarding.domain.errors import ArmError, use_one_of
+from onboarding.domain.errors import ArmError, as_written, known_names
 from onboarding.domain.failures.handler_log import LogLine, diagnose_lines, log_script, read_output
 from onboarding.domain.masking import mask
 from onboarding.domain.resource_id import VmId
@@ -48,12 +48,14 @@ def run(args: argparse.Namespace) -> int:
     environment = environment_of(args)
     vm = read_vm(args, environment)
     if not 0 < args.lines <= _MOST_LINES:
-        raise BadInput(f"--lines {args.lines}: give a number from 1 to {_MOST_LINES}; Azure returns 4 KB at the most")
+        fix = f"give a number from 1 to {_MOST_LINES}; Azure returns 4 KB at the most"
+        raise BadInput("--lines", f"{args.lines} is not a number of lines", fix)
     configuration = read_configuration(environment)
     entry = configuration.rules.catalogue.get(args.extension)
     if entry is None or not entry.logs:
         known = [name for name, each in configuration.rules.catalogue.items() if each.logs]
-        raise BadInput(f"--extension {args.extension!r}: no logs of it are known; {use_one_of(known, args.extension)}")
+        problem = f"the extension {as_written(args.extension)} has no known logs"
+        raise BadInput("--extension", problem, known_names("extensions with logs", known, args.extension))
     text = read_output(asyncio.run(_fetch(configuration, vm, entry, args.lines)), entry.os_type)
     if not text:
         print(f"{vm.name} has none of {', '.join(entry.logs)}: the handler has not run there")
@@ -68,7 +70,7 @@ async def _fetch(configuration: Configuration, vm: VmId, entry: CatalogueEntry, 
             return await shell.run(vm, log_script(entry, lines), entry.os_type)
         except ArmError as error:
             needs = f"{NEEDS}; {entry.name} is for {entry.os_type}, so the VM must be one"
-            raise BadInput(mask(f"{vm.name}: {explain_arm_error(error)}\n{needs}")) from None
+            raise CommandFailed(mask(f"{vm.name}: {explain_arm_error(error)}\n{needs}")) from None
 
 
 def show(lines: Iterable[LogLine]) -> None:

@@ -56,12 +56,13 @@ def _check_selection(args: argparse.Namespace, vms: tuple[VmId, ...]) -> None:
     """The whole table needs --all: a person who selects nothing may not expect it."""
     narrowed = bool(args.subscription or args.resource_group or args.outcome or args.policy)
     if not (vms or narrowed or args.all):
-        raise BadInput(
-            "nothing is selected; name VMs, or select rows with -g, --subscription, --outcome or --policy, or give"
-            " --all for all that failed"
+        fix = (
+            "name VMs, or select rows with -g, --subscription, --outcome or --policy, or give --all for all that failed"
         )
+        raise BadInput("", "nothing is selected", fix)
     if args.all and (vms or args.subscription or args.resource_group):
-        raise BadInput("--all: is the whole table; leave it away, or the VMs, -g and --subscription")
+        fix = "remove --all, or the VMs, -g and --subscription"
+        raise BadInput("--all", "--all means the whole table, and a part of it is named", fix)
 
 
 def selection(args: argparse.Namespace) -> Selection:

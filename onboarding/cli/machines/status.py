@@ -14,7 +14,7 @@ from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, Commands
 from onboarding.cli.machines.request_runner import parse_outcome
 from onboarding.cli.operations.preflight import diagnose_storage
-from onboarding.domain.errors import StorageError
+from onboarding.domain.errors import StorageError, as_written
 from onboarding.domain.reconcile.row import Row, Selection
 from onboarding.domain.resource_id import VmId, parse_id
 
@@ -41,7 +41,7 @@ def add(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if args.history and not args.vm:
-        raise BadInput("--history: tells of one VM; name it with --vm")
+        raise BadInput("--history", "no VM is named", "name the VM with --vm")
     environment = environment_of(args)
     try:
         return asyncio.run(_show(args, environment))
@@ -86,7 +86,8 @@ async def _history_of(ledger: LedgerReader, selection: Selection) -> AsyncIterat
     vms = {vm.key: vm async for row in ledger.current(named) if isinstance(vm := parse_id(row.resource_id), VmId)}
     if len(vms) > 1:
         listed = ", ".join(f"{vm.subscription}/{vm.resource_group}" for vm in vms.values())
-        raise BadInput(f"--vm {selection.vm_name}: is in {listed}; add --subscription or --resource-group")
+        problem = f"several VMs are named {as_written(selection.vm_name)}: in {listed}"
+        raise BadInput("--vm", problem, "add --subscription or --resource-group")
     for vm in vms.values():
         lines = [line async for line in ledger.history(vm)]
         lines.reverse()  # so that entries of the same time keep their order

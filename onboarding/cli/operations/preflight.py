@@ -11,8 +11,8 @@ from collections.abc import Mapping
 
 from onboarding.app import Configuration, storage_problem
 from onboarding.application.operator_requests import NoAccess, no_token
-from onboarding.cli.io import BadInput
-from onboarding.domain.errors import ArmError, StorageError
+from onboarding.cli.io import BadInput, CommandFailed
+from onboarding.domain.errors import ArmError, StorageError, as_written, known_names
 from onboarding.domain.masking import cut, mask
 from onboarding.settings import storage_connection
 
@@ -25,22 +25,20 @@ def check_policy(configuration: Configuration, name: str) -> None:
     """Raise BadInput unless there is a policy, and one of that name if a name is given."""
     names = [policy.name for policy in configuration.rules.policies.policies]
     if not names:
-        raise BadInput("; ".join(configuration.problems) or "there is no policy")
+        raise CommandFailed("\n".join(configuration.problems) or str(BadInput("", "no policy is there", "write one")))
     if name not in ("", *names):
-        raise BadInput(f"--policy {name!r}: no such policy; there are {', '.join(names)}")
+        raise BadInput("--policy", f"unknown policy {as_written(name)}", known_names("policies", names, name))
 
 
 def check_configuration(configuration: Configuration, policy: str) -> None:
     """Raise BadInput if settings or files are wrong; with `policy`, the settings of other policies are not checked."""
     others = [each.name for each in configuration.rules.policies.policies if policy not in ("", each.name)]
     found = [
-        problem
-        for problem in configuration.problems
-        if not any(problem.startswith(f"policy {other}: ") for other in others)
+        problem for problem in configuration.problems if not any(f"(policy {other}); " in problem for other in others)
     ]
     if found:
         listed = "".join(f"\n  {problem}" for problem in found)
-        raise BadInput(
+        raise CommandFailed(
             f"settings or files are missing or wrong, so nothing was written:{listed}\ngive them as the function app"
             " has them, in the environment or in a file with --settings; --policy NAME needs those of that policy alone"
         )
@@ -103,10 +101,10 @@ def with_setting(error: StorageError, environment: Mapping[str, str]) -> str:
     return f"{error} (setting {storage_connection(environment)})"
 
 
-async def diagnose_storage(error: StorageError, environment: Mapping[str, str]) -> BadInput:
+async def diagnose_storage(error: StorageError, environment: Mapping[str, str]) -> CommandFailed:
     """The error, with the result of a new test of table and queue: the address, the reason, what to do."""
     found = await storage_problem(environment)
-    return BadInput(with_setting(error, environment) + (f"\n{found}" if found and found != str(error) else ""))
+    return CommandFailed(with_setting(error, environment) + (f"\n{found}" if found and found != str(error) else ""))
 
 
 def _short(text: str) -> str:

@@ -21,6 +21,7 @@ from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import MAX_LIST, BadInput, Commands, read_text
 from onboarding.cli.operations.replay_dead_letters import requeue_poison, send_dead_letters
 from onboarding.cli.operations.replay_input import Event, Schema, read_events
+from onboarding.domain.errors import as_written
 from onboarding.domain.json_access import printable
 
 _DOOR = "/runtime/webhooks/eventgrid"
@@ -93,7 +94,7 @@ def delivery_url(host: str, function: str) -> str:
     """The URL at which the host takes the events of a function; a key in the query of the URL is kept."""
     parts = urlsplit(host)
     if parts.scheme not in ("http", "https") or not _names_a_host(parts):
-        raise BadInput(f"--to {host}: is no URL of a host; give one such as {_HOST}")
+        raise BadInput("--to", f"{as_written(host)} is not the URL of a host", f"give one such as {_HOST}")
     path = parts.path.rstrip("/").removesuffix(_DOOR) + _DOOR
     query = {"functionName": function} | dict(parse_qsl(parts.query))
     return urlunsplit((parts.scheme, parts.netloc, path, urlencode(query), ""))
@@ -124,8 +125,9 @@ def _post(send: Callable[..., Any], url: str, event: Event) -> tuple[int, str]:
     except (URLError, HTTPException, OSError) as error:
         reason = error.reason if isinstance(error, URLError) else error
         raise BadInput(
-            f"no host answers at {_origin(url)} ({reason}); start one with `func start`,"
-            " or with `python -m simulator.host --port 7071`, or give its URL with --to"
+            "--to",
+            f"no host answers at {_origin(url)}: {reason}",
+            "start one with `func start`, or with `python -m simulator.host --port 7071`, or give its URL",
         ) from None
 
 

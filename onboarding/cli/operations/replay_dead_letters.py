@@ -16,7 +16,8 @@ from pathlib import Path
 from onboarding.cli.io import MAX_LIST, BadInput, read_text
 from onboarding.cli.operations.preflight import diagnose_storage
 from onboarding.cli.operations.replay_input import Event, Schema, read_events
-from onboarding.domain.errors import StorageError
+from onboarding.domain.errors import StorageError, as_written
+from onboarding.domain.masking import mask
 from onboarding.settings import QUEUE
 
 _SENT = "sent"
@@ -53,12 +54,14 @@ def _move_taken(root: Path, file: Path, events: Sequence[Event], taken: Sequence
 
 def _folder(text: str) -> Path:
     if text.startswith(("https://", "http://")):
-        raise BadInput(
-            f"--dead-letter {text}: is a container; download it first, with `az storage blob download-batch --auth-mode"
-            f" login --destination FOLDER --source {text}`, and give the folder"
+        fix = (
+            "download it first, with `az storage blob download-batch --auth-mode login --destination FOLDER --source"
+            f" {mask(text)}`, and give the folder"
         )
+        raise BadInput("--dead-letter", f"{as_written(text, 200)} is a container, not a folder", fix)
     if not Path(text).is_dir():
-        raise BadInput(f"--dead-letter {text}: is no folder; give one that holds dead letters as .json files")
+        problem = f"{as_written(text, 200)} is not a folder"
+        raise BadInput("--dead-letter", problem, "give one that holds dead letters as .json files")
     return Path(text)
 
 

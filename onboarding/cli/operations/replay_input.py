@@ -45,9 +45,9 @@ class Event(Struct, frozen=True):
 def read_events(text: str, name: str, schema: Schema = Schema.KEEP) -> Iterator[Event]:
     """Every event of a text, in its order, in the given schema."""
     if not text.strip():
-        raise BadInput(f"{name}: is empty; give an event, an array of events, or one event a line")
+        raise BadInput(name, "the input is empty", "give an event, an array of events, or one event a line")
     for item in read_items(io.StringIO(text), name):
-        raw = _checked(item.value, f"{name}, line {item.line}")
+        raw = _checked(item.value, f"{name}:{item.line}")
         yield Event(in_schema(raw, schema), item.line)
 
 
@@ -67,9 +67,9 @@ def in_schema(event: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
 def _checked(value: object, place: str) -> Mapping[str, Any]:
     fix = "give events in the Event Grid schema or as CloudEvents 1.0"
     if not isinstance(value, Mapping):
-        raise BadInput(f"{place}: is no event but a {_kind(value)}; {fix}")
+        raise BadInput(place, f"a {_kind(value)} is not an event", fix)
     if "specversion" not in value and "eventType" not in value:
-        raise BadInput(f'{place}: is no event, it has neither "eventType" nor "specversion"; {fix}')
+        raise BadInput(place, "the object is not an event: it has neither 'eventType' nor 'specversion'", fix)
     return value
 
 

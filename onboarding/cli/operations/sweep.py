@@ -20,7 +20,7 @@ from onboarding.application.ports import Ports
 from onboarding.application.readers.policy_scopes import PolicyScopes
 from onboarding.application.sweep.sweep_queue import SweepFilter, SweepListener, SweepReport
 from onboarding.cli.environment import add_settings, environment_of
-from onboarding.cli.io import BadInput, Commands
+from onboarding.cli.io import CommandFailed, Commands
 from onboarding.cli.operations.preflight import access_problem, check_configuration, check_policy, with_setting
 from onboarding.domain.errors import StorageError
 from onboarding.domain.json_access import printable
@@ -56,9 +56,9 @@ def run(args: argparse.Namespace) -> int:
     try:
         report = asyncio.run(_sweep(configuration, sweep_filter, as_json=args.format == "json"))
     except StorageError as error:
-        raise BadInput(with_setting(error, environment)) from None
+        raise CommandFailed(with_setting(error, environment)) from error
     except NoAccess as refused:
-        raise BadInput(access_problem(refused, configuration)) from None
+        raise CommandFailed(access_problem(refused, configuration)) from refused
     return 0 if report.complete else 1
 
 

@@ -23,6 +23,7 @@ from onboarding.cli.io import BadInput, Commands, counted
 from onboarding.cli.policy.definition_input import load_definition
 from onboarding.cli.policy.evaluate import bind
 from onboarding.cli.policy.policy_input import Source, folder_or_file, load_policy, read_source, read_vms
+from onboarding.domain.errors import as_written
 from onboarding.domain.json_access import printable
 from onboarding.domain.machine.machine_facts import MachineFacts, read_facts
 from onboarding.domain.machine.machine_formats import Unrecognised, arm_form
@@ -69,29 +70,37 @@ def run(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+_GIVE = "give *.cases.yaml files, or a folder of them"
+
+
 def _case_files(path: Path) -> list[Path]:
     try:
         if not path.exists():
-            raise BadInput(f"{path}: is not there; give *.cases.yaml files, or a folder of them")
+            raise BadInput(str(path), "the file or folder is not there", _GIVE)
         if not path.is_dir():
             return [path]
         found = sorted(each for each in path.iterdir() if each.stem.endswith(".cases"))
     except (OSError, ValueError) as error:
-        raise BadInput(f"{path}: cannot be read ({error}); give *.cases.yaml files, or a folder of them") from None
+        raise BadInput(str(path), f"the file or folder cannot be read: {error}", _GIVE) from error
     if not found:
-        raise BadInput(f"{path}: holds no *.cases.yaml file, so nothing was tested; write one, or give another folder")
+        problem = "the folder holds no *.cases.yaml file, so nothing was tested"
+        raise BadInput(str(path), problem, "write one, or give another folder")
     return found
 
 
 def _run_cases(path: Path) -> Iterator[CaseResult]:
     source = read_source(str(path))
     if not isinstance(source.data, dict) or not isinstance(source.data.get("cases"), list) or not source.data["cases"]:
-        raise BadInput(f"{path}:1: holds no cases; write `policy: FILE` and a list `cases:`")
+        raise source.error("cases", "the file holds no cases", "write `policy: FILE` and a list `cases:`")
     decide = _decider(source, path.parent)
     for index, case in enumerate(source.data["cases"]):
         place = f"cases[{index}]"
         if not isinstance(case, dict) or not isinstance(case.get("expect"), dict) or "vm" not in case:
-            raise source.error(place, "a case has name, vm and expect")
+            missing = "vm" if isinstance(case, dict) and "vm" not in case else "expect"
+            problem = (
+                f"missing key '{missing}' in a case" if isinstance(case, dict) else f"{as_written(case)} is not a case"
+            )
+            raise source.error(place, problem, "give it name, vm and expect")
         actual = decide(_vm(source, f"{place}.vm", case["vm"], path.parent), _containers(case, source, place))
         name = str(case.get("name", place))
         yield CaseResult(str(path), source.line_of(place), name, tuple(_differences(case["expect"], actual)))
@@ -100,11 +109,11 @@ def _run_cases(path: Path) -> Iterator[CaseResult]:
 def _decider(source: Source, folder: Path) -> Decide:
     for key in ("definition", "policy"):
         if not isinstance(source.data.get(key, ""), str):
-            raise source.error(key, f"{key!r} is no name of a file; write it as a text")
+            raise source.error(key, f"{as_written(source.data[key])} is not the name of a file", "write a text")
     if "definition" in source.data:
         values = source.data.get("parameters") or {}
         if not isinstance(values, dict):
-            raise source.error("parameters", "is not a mapping; write `name: value` lines")
+            raise source.error("parameters", f"{as_written(values)} is not a mapping", "write `name: value` lines")
         bound = bind(*load_definition(str(folder / source.data["definition"]), values), values)
 
         def evaluate(body: Mapping[str, Any], around: ResourceContainers) -> Mapping[str, Any]:
@@ -112,7 +121,9 @@ def _decider(source: Source, folder: Path) -> Decide:
 
         return evaluate
     if "policy" not in source.data:
-        raise source.error("", "names neither 'policy' nor 'definition'")
+        raise source.error(
+            "", "the file names neither 'policy' nor 'definition'", "add one of the two and a file's name"
+        )
     policy = load_policy(str(folder / source.data["policy"]))
 
     def decide(body: Mapping[str, Any], around: ResourceContainers) -> Mapping[str, Any]:
@@ -134,7 +145,8 @@ def _containers(case: Mapping[str, Any], source: Source, place: str) -> Resource
     for what in (GROUP, SUBSCRIPTION):
         given = case.get(what, {})
         if not isinstance(given, Mapping):
-            raise source.error(f"{place}.{what}", "is no object; write what ARM says of it, as `tags: {env: lab}`")
+            problem = f"{as_written(given)} is not an object"
+            raise source.error(f"{place}.{what}", problem, "write what ARM says of it, such as `tags: {env: lab}`")
         around = around.having(what, read_properties(what, given, whole=False))
     return around
 
@@ -144,14 +156,16 @@ def _vm(source: Source, place: str, vm: Any, folder: Path) -> Mapping[str, Any]:
     if isinstance(vm, str):
         found = list(islice(read_vms(str(folder / vm)), 2))
         if len(found) != 1:
-            raise source.error(place, f"{vm} holds {'several VMs' if found else 'no VM'}; a case is of one")
+            problem = f"the file {as_written(vm)} holds {'several VMs' if found else 'no VM'}"
+            raise source.error(place, problem, "give a file with one VM")
         return found[0]
     if not isinstance(vm, dict):
-        raise source.error(place, "is no VM; write a body, or the name of a file with one")
+        problem = f"{as_written(vm)} is not a VM"
+        raise source.error(place, problem, "write a body, or the name of a file with one")
     try:
         return arm_form(vm)
     except Unrecognised as error:
-        raise source.error(place, str(error)) from None
+        raise source.error(place, error.problem, error.fix) from error
 
 
 def _differences(expected: Mapping[str, Any], actual: Mapping[str, Any]) -> Iterator[str]:

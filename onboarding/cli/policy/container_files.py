@@ -16,7 +16,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from onboarding.cli.images.check_input import read_list_items
-from onboarding.cli.io import MAX_LIST, BadInput, read_text, shown
+from onboarding.cli.io import MAX_LIST, BadInput, line_of, read_text, shown
 from onboarding.domain.machine.machine_facts import MachineFacts
 from onboarding.domain.machine.resource_containers import (
     GROUP,
@@ -64,7 +64,7 @@ def read_container_files(paths: Iterable[str]) -> KnownContainers:
     known: dict[str, Mapping[str, Any]] = {}
     for path in paths:
         for item in read_list_items(io.StringIO(read_text(path, MAX_LIST)), shown(path)):
-            id_, fields = _parse_container(item.value, f"{shown(path)}, line {item.line}")
+            id_, fields = _parse_container(item.value, line_of(path, item.line))
             known[id_] = fields
     return KnownContainers(known)
 
@@ -76,10 +76,8 @@ def _parse_container(body: Any, place: str) -> tuple[str, Mapping[str, Any]]:
         return id_, read_properties(GROUP, body, whole=False)
     subscription = _SUBSCRIPTION_ID.fullmatch(id_)
     if subscription is None:
-        raise BadInput(
-            f"{place}: is neither a resource group nor a subscription;"
-            " give what `az group list` or `az account list` prints, as JSON"
-        )
+        fix = "give what `az group list` or `az account list` prints, as JSON"
+        raise BadInput(place, "the item is neither a resource group nor a subscription", fix)
     key = f"/subscriptions/{subscription[1]}"
     # The CLI calls the display name `name`, and the GUID `id`.
     fields = {"displayName": body.get("name"), **body, "id": key, "subscriptionId": subscription[1]}

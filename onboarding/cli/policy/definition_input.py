@@ -22,9 +22,9 @@ from onboarding.domain.policy.definitions.definition_forms import Kept, kept_in,
 
 _NOTHING: Final[Mapping[str, Any]] = {}
 _LANGUAGES: Final = {
-    ".bicep": "Bicep; give the JSON that 'az bicep build' makes of it",
-    ".bicepparam": "Bicep; give the JSON that 'az bicep build' makes of the template",
-    ".tf": "Terraform; give the definition's JSON, as 'az policy definition show --name NAME' prints it",
+    ".bicep": ("Bicep", "give the JSON that 'az bicep build' makes of it"),
+    ".bicepparam": ("Bicep", "give the JSON that 'az bicep build' makes of the template"),
+    ".tf": ("Terraform", "give the definition's JSON, as 'az policy definition show --name NAME' prints it"),
 }
 
 
@@ -34,7 +34,7 @@ def load_definition(path: str, values: Mapping[str, Any] = _NOTHING) -> tuple[So
     try:
         return source, read_kept(only(kept))
     except ConditionError as error:
-        raise source.error(error.place, error.message) from None
+        raise source.error(error.place, error.problem, error.fix) from error
 
 
 def load_kept(
@@ -43,12 +43,13 @@ def load_kept(
     """Every definition and initiative in a file. Unless `quiet`, standard error names other files that were read."""
     language = _LANGUAGES.get(Path(path).suffix.lower())
     if language:
-        raise BadInput(f"{path}: is {language}")
+        name, fix = language
+        raise BadInput(path, f"the file is {name}, not JSON", fix)
     source = read_source(path, with_comments=True)
     try:
         return source, kept_of(source, values, quiet=quiet)
     except ConditionError as error:
-        raise source.error(error.place, error.message) from None
+        raise source.error(error.place, error.problem, error.fix) from error
 
 
 def kept_of(source: Source, values: Mapping[str, Any] = _NOTHING, *, quiet: bool = False) -> tuple[Kept, ...]:
@@ -72,8 +73,9 @@ def _completed(kept: Kept, path: str, values: Mapping[str, Any], quiet: bool) ->
     quoted = ", ".join(f"'{name}'" for name in names[:8])
     raise ConditionError(
         f"{kept.properties_place}.parameters".lstrip("."),
-        f"the rule names {quoted}, and the parameters' definitions are not in this file; put the parameters file "
-        f"({_names(path)[0]}) beside it, give a definition with 'parameters', or give all values with --parameters",
+        f"the rule names the parameters {quoted}, and this file does not define them",
+        f"put the parameters file {_names(path)[0]} next to it, give a definition with 'parameters', or give all values"
+        " with --parameters",
     )
 
 

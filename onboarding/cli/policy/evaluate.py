@@ -47,8 +47,8 @@ def bind(source: Source, definition: Definition, values: Mapping[str, Any]) -> B
         return definition.bind(values)
     except ConditionError as error:
         if error.place.startswith("parameters"):
-            raise BadInput(f"--parameters: {error.message}") from None
-        raise source.error(error.place, error.message) from None
+            raise BadInput("--parameters", error.problem, error.fix) from error
+        raise source.error(error.place, error.problem, error.fix) from error
 
 
 def _text(resource: Resource, answer: Answer) -> str:

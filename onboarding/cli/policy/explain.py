@@ -29,9 +29,10 @@ from onboarding.cli.policy.policy_input import (
     load_rules,
     policy_folder,
     read_parameters,
+    read_source,
     read_vms,
 )
-from onboarding.domain.errors import ArmError, use_one_of
+from onboarding.domain.errors import ArmError, as_written, known_names
 from onboarding.domain.json_access import printable
 from onboarding.domain.machine.machine_facts import MachineFacts, read_facts
 from onboarding.domain.machine.resource_containers import RIGHTS, id_of
@@ -90,16 +91,16 @@ def _rules(args: argparse.Namespace, environment: Mapping[str, str]) -> tuple[Ru
         policy = load_policy(args.policy)
         rules, _ = load_rules(str(Path(args.policy).parent), environment)
         if policy.extension not in rules.catalogue:
-            fix = use_one_of(rules.catalogue, policy.extension)
-            raise BadInput(f"{args.policy}: extension: {policy.extension!r} is not in the catalogue; {fix}")
+            source, fix = read_source(args.policy), known_names("extensions", rules.catalogue, policy.extension)
+            raise source.error("extension", f"unknown extension {as_written(policy.extension)}", fix)
         return replace(rules, policies=PolicySet((policy,))), ()
     rules, problems = load_rules(folder, environment)
     if not args.policy:
         return rules, problems
     named = tuple(policy for policy in rules.policies.policies if policy.name == args.policy)
     if not named:
-        known = ", ".join(policy.name for policy in rules.policies.policies) or "none that can be used"
-        raise BadInput(f"--policy {args.policy}: is no file and no policy of {folder}; there are: {known}")
+        fix = known_names("policies", (each.name for each in rules.policies.policies), args.policy)
+        raise BadInput("--policy", f"{as_written(args.policy)} is neither a file nor a policy of {folder}", fix)
     return replace(rules, policies=PolicySet(named)), ()
 
 
@@ -145,7 +146,8 @@ def _id(vm: str) -> VmId | None:
         return None
     target = parse_id(vm)
     if not isinstance(target, VmId):
-        raise BadInput(f"--vm {vm}: is no VM's id; give …/providers/Microsoft.Compute/virtualMachines/NAME, or a file")
+        fix = "give …/providers/Microsoft.Compute/virtualMachines/NAME, or a file"
+        raise BadInput("--vm", f"{as_written(vm, 300)} is not the id of a VM", fix)
     return target
 
 
@@ -153,4 +155,5 @@ def _read_from_azure[T](vm: str, reading: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(reading)
     except ArmError as error:
-        raise BadInput(f"--vm {vm}: cannot be read ({error}: {error.evidence.text[:300]})") from None
+        problem = f"{as_written(vm, 300)} cannot be read: {error}: {error.evidence.text[:300]}"
+        raise BadInput("--vm", problem, "explain it with `onboard diagnose`, or give a file") from error

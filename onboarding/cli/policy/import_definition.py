@@ -51,16 +51,17 @@ def run(args: argparse.Namespace) -> int:
     if len(kept) > 1 or kept[0].is_initiative:
         folder = Path(args.definitions) if args.definitions else Path(args.file).parent
         if not any(_members_of(each) for each in kept if each.is_initiative) and len(kept) == 1:
-            raise BadInput(f"{args.file}: policyDefinitions: the initiative has no members")
+            fix = "give an initiative with members"
+            raise source.error("policyDefinitions", "the initiative has no members", fix)
         return _write_all(_import_all(kept, values, folder, entries), args.out)
     try:
         definition = _with_name(read_kept(kept[0]), Path(args.file))
     except ConditionError as error:
-        raise source.error(error.place, error.message) from None
+        raise source.error(error.place, error.problem, error.fix) from error
     try:
         imported = _import(definition, values, entries)
     except ConditionError as error:
-        raise BadInput(f"{args.file}: {error}") from None
+        raise source.error(error.place, error.problem, error.fix) from error
     _write(imported, Path(args.out) if args.out else None)
     return 0
 
@@ -115,7 +116,8 @@ def _write_all(members: Iterator[tuple[str, Imported | str]], out: str | None) -
         if folder:
             folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BadInput(f"{folder}: cannot be made ({error.strerror}); several policies need a folder") from None
+        problem = f"the folder cannot be made: {error.strerror}"
+        raise BadInput(str(folder), problem, "name a folder, which several policies need") from error
     for reference, member in members:
         if isinstance(member, str):
             missing += 1

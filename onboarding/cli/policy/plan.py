@@ -28,18 +28,18 @@ from onboarding.application.readers.policy_scopes import PolicyScopes
 from onboarding.application.rules import Rules
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.images.check_input import read_list_items
-from onboarding.cli.io import MAX_LIST, BadInput, Commands, as_json, counted, read_text, shown
+from onboarding.cli.io import MAX_LIST, BadInput, CommandFailed, Commands, as_json, counted, line_of, read_text, shown
 from onboarding.cli.operations.preflight import describe_refusal
 from onboarding.cli.policy.container_files import add_container_files, read_container_files
 from onboarding.cli.policy.fleet_reader import FleetMachine, FleetReader, ListedMachine
 from onboarding.cli.policy.policy_input import load_rules, policy_folder, read_vms
-from onboarding.domain.errors import ArmError
+from onboarding.domain.errors import ArmError, as_written
 from onboarding.domain.json_access import printable
 from onboarding.domain.machine.machine_facts import MachineFacts, read_facts
 from onboarding.domain.machine.machine_formats import Unrecognised, read_id, read_vm
 from onboarding.domain.reconcile.row import Outcome
 from onboarding.domain.resource_id import VmId, parse_id
-from onboarding.settings import Settings, read_settings
+from onboarding.settings import Settings, problems_of, read_settings
 
 
 class Change(Struct, frozen=True):
@@ -123,7 +123,7 @@ def _machines(
     """The VMs, and the rules to decide by; with --live, management groups are replaced by their subscriptions."""
     if not args.live:
         if args.subscription:
-            raise BadInput("--subscription: says what to read from Azure; give --live as well")
+            raise BadInput("--subscription", "--subscription without --live reads nothing from Azure", "add --live")
         around = read_container_files(args.around)
         return (
             [FleetMachine(around.facts(read_facts(body))) for body in read_vms(args.vm_list or "-", only_vms=True)],
@@ -131,20 +131,21 @@ def _machines(
             old,
         )
     if args.around:
-        raise BadInput("--around: is for lists; with --live, groups and subscriptions are read from Azure")
+        fix = "remove --around; --live reads groups and subscriptions from Azure"
+        raise BadInput("--around", "--around is given with --live", fix)
     if args.vm_list and args.subscription:
-        raise BadInput("--subscription: the VMs are those of --vm-list; give one of the two")
+        raise BadInput("--subscription", "--subscription and --vm-list are both given", "give one of the two")
     named = {each.vm.key: each for each in _read_ids(args.vm_list)} if args.vm_list else None
     settings = read_settings(environment)
-    if wrong := [problem for problem in settings.problems if problem.startswith(("ARM_ENDPOINT", "AZURE_CLOUD"))]:
-        raise BadInput("; ".join(wrong))
+    if wrong := problems_of(settings, "ARM_ENDPOINT", "AZURE_CLOUD"):
+        raise CommandFailed("\n".join(wrong))
     fleet = None if named is None else list(named.values())
     try:
         return asyncio.run(_read(settings, new, old, fleet, args.subscription or ()))
     except NoAccess as refused:
-        raise BadInput(describe_refusal(refused, settings.arm_endpoint)) from None
+        raise CommandFailed(describe_refusal(refused, settings.arm_endpoint)) from refused
     except ArmError as error:
-        raise BadInput(f"the VMs cannot be listed ({error}); give their ids with --vm-list") from None
+        raise BadInput("--live", f"the VMs cannot be listed: {error}", "give their ids with --vm-list") from error
 
 
 def _read_ids(path: str) -> Iterator[ListedMachine]:
@@ -153,9 +154,10 @@ def _read_ids(path: str) -> Iterator[ListedMachine]:
         try:
             vm = parse_id(read_id(item.value))
         except Unrecognised as error:
-            raise BadInput(f"{shown(path)}, line {item.line}: {error}") from None
+            raise BadInput(line_of(path, item.line), error.problem, error.fix) from error
         if not isinstance(vm, VmId):
-            raise BadInput(f"{shown(path)}, line {item.line}: has no id of a VM, and --live reads VMs by their ids")
+            problem = f"{as_written(item.value)} has no id of a VM"
+            raise BadInput(line_of(path, item.line), problem, "give ids; --live reads VMs by their ids")
         yield ListedMachine(vm, _body(item.value, vm))
 
 

@@ -16,8 +16,8 @@ import yaml
 
 from onboarding.application.rules import Rules
 from onboarding.cli.images.check_input import read_list_items
-from onboarding.cli.io import MAX_LIST, BadInput, read_text, shown
-from onboarding.domain.errors import ConfigurationError
+from onboarding.cli.io import MAX_LIST, BadInput, line_of, read_text, shown
+from onboarding.domain.errors import ConfigurationError, as_written
 from onboarding.domain.machine.machine_formats import Unrecognised, other_type, read_vm
 from onboarding.domain.policy.definitions.definition_forms import is_specification, spelled
 from onboarding.domain.policy.policy import Policy, parse_policy
@@ -43,8 +43,12 @@ class Source:
     def _nodes(self) -> yaml.Node | None:
         return nodes_of(self.text)
 
-    def error(self, place: str, message: str) -> BadInput:
-        return BadInput(f"{self.name}:{self.line_of(place)}: {place}: {message}")
+    def at(self, place: str) -> str:
+        """A path in the file with its line, as error texts name it."""
+        return f"{self.name}:{self.line_of(place)}{f': {place}' if place else ''}"
+
+    def error(self, place: str, problem: str, fix: str) -> BadInput:
+        return BadInput(self.at(place), problem, fix)
 
 
 def read_source(path: str, *, with_comments: bool = False) -> Source:
@@ -56,8 +60,7 @@ def read_source(path: str, *, with_comments: bool = False) -> Source:
     try:
         return Source(path, text, parse_json(text) if is_json else parse_yaml(text))
     except Unreadable as error:
-        kind = f"is no {'JSON' if is_json else 'YAML'}: " if error.line else ""
-        raise BadInput(f"{path}:{error.line or 1}: {kind}{error}; {error.fix}") from None
+        raise BadInput(line_of(path, error.line or 1), error.problem, error.fix) from error
 
 
 def load_policy(path: str) -> Policy:
@@ -67,7 +70,7 @@ def load_policy(path: str) -> Policy:
         return parse_policy(source.data, source.name, compile_rule, managed_kinds())
     except ConfigurationError as error:
         place = error.place.removeprefix(source.name).lstrip(": ")
-        raise source.error(place, error.problem) from None
+        raise source.error(place, error.problem, error.fix) from error
 
 
 def load_rules(folder: str, environment: Mapping[str, str]) -> tuple[Rules, tuple[str, ...]]:
@@ -82,7 +85,7 @@ def load_rules(folder: str, environment: Mapping[str, str]) -> tuple[Rules, tupl
 def folder_or_file(name: str) -> Path:
     """The path of an argument. An empty one, from a shell variable that is not set, does not mean this folder."""
     if not name.strip():
-        raise BadInput(f"{name!r} names no file and no folder; give one")
+        raise BadInput("", f"{as_written(name)} is not the name of a file or folder", "give one")
     return Path(name)
 
 
@@ -98,10 +101,10 @@ def read_vms(path: str, *, only_vms: bool = False) -> Iterator[Mapping[str, Any]
         try:
             body = read_vm(item.value)
         except Unrecognised as error:
-            raise BadInput(f"{shown(path)}, line {item.line}: {error}") from None
+            raise BadInput(line_of(path, item.line), error.problem, error.fix) from error
         if only_vms and (other := other_type(body)):
-            problem = f"is a {other[:100]} and no VM; give VMs only (type Microsoft.Compute/virtualMachines)"
-            raise BadInput(f"{shown(path)}, line {item.line}: {problem}")
+            fix = "give VMs only, of type Microsoft.Compute/virtualMachines"
+            raise BadInput(line_of(path, item.line), f"a resource of type {as_written(other)} is not a VM", fix)
         yield body
 
 
@@ -111,13 +114,15 @@ def read_parameters(text: str | None) -> Mapping[str, Any]:
     The parameter file of a deployment is unwrapped; from definitions of parameters the default values are taken."""
     if not text:
         return {}
-    source = read_text(text[1:]) if text.startswith("@") else text
+    file = text[1:] if text.startswith("@") else ""
+    source = read_text(file) if file else text
     try:
         values: Any = parse_json(source)
     except Unreadable as error:
-        raise BadInput(f'--parameters: is no JSON ({error}); write {{"name": value}}, or @file') from None
+        place = f"--parameters, {line_of(file, error.line)}" if file and error.line else "--parameters"
+        raise BadInput(place, error.problem, 'write {"name": value}, or @file') from error
     if not isinstance(values, dict):
-        raise BadInput('--parameters: is no object; write {"name": value}')
+        raise BadInput("--parameters", f"{as_written(values)} is not an object", 'write {"name": value}')
     if isinstance(values.get("parameters"), dict) and {"$schema", "contentVersion", "properties"} & values.keys():
         return _values(values["parameters"])
     return _values(values)

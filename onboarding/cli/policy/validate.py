@@ -8,20 +8,19 @@ codes: 0 no error, 1 at least one error, 2 there is nothing to validate.
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct, to_builtins
+from msgspec import Struct
 
 from onboarding.cli.io import BadInput, Commands, as_json, counted
 from onboarding.cli.policy.definition_input import kept_of
 from onboarding.cli.policy.policy_input import Source, folder_or_file, read_source
 from onboarding.domain.catalog.catalogue_entry import parse_entry
-from onboarding.domain.errors import ConfigurationError, use_one_of
+from onboarding.domain.errors import ConfigurationError, as_written, error_text, unknown_key
 from onboarding.domain.image.overrides import parse_overrides
 from onboarding.domain.json_access import printable
 from onboarding.domain.machine.resource_containers import GROUP, RIGHTS, SUBSCRIPTION
@@ -30,7 +29,7 @@ from onboarding.domain.policy.conditions.compiler import condition_errors
 from onboarding.domain.policy.conditions.external_values import external_values_in, places
 from onboarding.domain.policy.definitions.definition import kept_errors
 from onboarding.domain.policy.definitions.definition_forms import is_definition, parameters_in
-from onboarding.domain.policy.policy import KEYS, parse_policy
+from onboarding.domain.policy.policy import KEYS, parse_policy, policy_called
 from onboarding.domain.policy.policy_settings import settings_errors
 from onboarding.domain.policy.rule import compile_rule
 from onboarding.loading.package_data import managed_kinds, reference_data
@@ -56,10 +55,15 @@ class FileError(Struct, frozen=True):
     file: str
     line: int
     place: str
-    message: str
+    problem: str
+    fix: str
 
     def __str__(self) -> str:
-        return ": ".join(part for part in (f"{self.file}:{self.line}", self.place, self.message) if part)
+        return error_text(": ".join(filter(None, (f"{self.file}:{self.line}", self.place))), self.problem, self.fix)
+
+    def as_dict(self) -> dict[str, Any]:
+        message = error_text("", self.problem, self.fix)
+        return {"file": self.file, "line": self.line, "place": self.place, "message": message}
 
 
 def add(actions: Commands) -> None:
@@ -75,7 +79,8 @@ def run(args: argparse.Namespace) -> int:
     validation = _Validation(paths)
     errors, warnings = list(validation.errors()), validation.warnings
     if args.format == "json":
-        print(as_json({"files": len(paths), "errors": to_builtins(errors), "warnings": to_builtins(warnings)}))
+        as_dicts = ([error.as_dict() for error in errors], [warning.as_dict() for warning in warnings])
+        print(as_json({"files": len(paths), "errors": as_dicts[0], "warnings": as_dicts[1]}))
     else:
         lines = [*map(str, errors), *(f"warning: {warning}" for warning in warnings)]
         counts = f"{counted(len(paths), 'file')}, {counted(len(errors), 'error')}"
@@ -84,20 +89,21 @@ def run(args: argparse.Namespace) -> int:
     return 1 if errors else 0
 
 
+_GIVE = "give policy files, or a folder of them"
+
+
 def _files(path: Path) -> list[Path]:
     try:
         if not path.exists():
-            raise BadInput(f"{path}: is not there; give policy files, or a folder of them")
+            raise BadInput(str(path), "the file or folder is not there", _GIVE)
         if not path.is_dir():
             return [path]
         policies = policy_files(path)
     except (OSError, ValueError) as error:
-        raise BadInput(f"{path}: cannot be read ({error}); give policy files, or a folder of them") from None
+        raise BadInput(str(path), f"the file or folder cannot be read: {error}", _GIVE) from error
     if not policies:
-        raise BadInput(
-            f"{path}: holds no policy file; give a folder with files that end in .yaml, .yml or .json (those of folders"
-            " inside it do not count)"
-        )
+        fix = "give a folder with files that end in .yaml, .yml or .json; those of folders inside it do not count"
+        raise BadInput(str(path), "the folder holds no policy file", fix)
     overrides = path / OVERRIDES
     return [*policies, *extension_files(path), *([overrides] if overrides.is_file() else [])]
 
@@ -146,7 +152,9 @@ class _Validation:
             self.warnings += (_file_error(source, warning) for warning in found)
         for number, error in enumerate(self._errors(path, source), 1):
             if number > _MOST:
-                yield FileError(source.name, 1, "", f"has more than {_MOST} errors; fix those above first")
+                yield FileError(
+                    source.name, 1, "", f"the file has more than {_MOST} errors", "correct those above first"
+                )
                 return
             yield _file_error(source, error)
 
@@ -161,7 +169,7 @@ class _Validation:
         if parameters_in(source.data) is not None:
             return ()
         if path.stem.endswith(".cases"):
-            return [ConditionError("", "holds cases and no policy; run `onboard policy test` on it")]
+            return [ConditionError("", "the file holds cases and no policy", "run `onboard policy test` on it")]
         return _policy_errors(source, folder)
 
     def _of_catalogues(self) -> Iterator[FileError]:
@@ -179,9 +187,8 @@ def _read(path: str) -> Source | FileError:
     try:
         return read_source(path)
     except BadInput as unreadable:
-        match = re.fullmatch(r"(?:(\d+):)?\s*(.*)", str(unreadable).removeprefix(f"{path}:"), re.DOTALL)
-        line, message = match.groups() if match else (None, str(unreadable))
-        return FileError(path, int(line or 1), "", message)
+        line = unreadable.place.removeprefix(f"{path}:")
+        return FileError(path, int(line) if line.isdecimal() else 1, "", unreadable.problem, unreadable.fix)
 
 
 def _catalogue_file_error(left_out: LeftOut) -> FileError:
@@ -193,7 +200,7 @@ def _catalogue_file_error(left_out: LeftOut) -> FileError:
 
 
 def _file_error(source: Source, error: ConditionError) -> FileError:
-    return FileError(source.name, source.line_of(error.place), error.place, error.message)
+    return FileError(source.name, source.line_of(error.place), error.place, error.problem, error.fix)
 
 
 def _left_out(catalogue: Catalogue, path: Path) -> LeftOut | None:
@@ -206,7 +213,7 @@ def _entry_errors(source: Source, left_out: LeftOut | None) -> Iterator[Conditio
     found = list(_errors_of(source, lambda: parse_entry(source.data, source.name, reference_data())))
     if not found and left_out is not None:
         error = left_out.error
-        found = [ConditionError(error.place.partition(": ")[2], f"{error.problem}; {error.fix}")]
+        found = [ConditionError(error.place.partition(": ")[2], error.problem, error.fix)]
     yield from found
 
 
@@ -241,15 +248,16 @@ def _policy_errors(source: Source, folder: _Folder) -> Iterator[ConditionError]:
     conditions = {key: data[key] for key in ("rule", "existenceCondition") if data.get(key) is not None}
     for key, condition in conditions.items():
         yield from condition_errors(condition, parameters, key)
+    name = data.get("name")
     for key in (key for key in data if key not in KEYS):
-        yield ConditionError(str(key), f"unknown key {key!r} of a policy; {use_one_of(sorted(KEYS), key)}")
+        yield _as_condition_error(unknown_key(str(key), key, policy_called(name), sorted(KEYS)))
     rest = {key: value for key, value in data.items() if key in KEYS and key not in conditions}
     yield from _errors_of(source, lambda: parse_policy(rest, source.name, compile_rule, managed_kinds()))
     yield from _catalogue_errors(source, data, folder.catalogue)
-    name = data.get("name")
     other = folder.policies.setdefault(name, source.name) if isinstance(name, str) and name else source.name
     if other != source.name:
-        yield ConditionError("name", f"{name!r} is taken by {other}; give each policy its own")
+        problem = f"the policy in {other} has the name {as_written(name)} too"
+        yield ConditionError("name", problem, "give each policy its own name")
 
 
 def _catalogue_errors(source: Source, data: Mapping[str, Any], catalogue: Catalogue) -> Iterator[ConditionError]:
@@ -273,11 +281,11 @@ def _errors_of(source: Source, parse: Any) -> Iterator[ConditionError]:
         parse()
     except ConfigurationError as error:
         place = error.place.removeprefix(source.name).lstrip(": ")
-        yield ConditionError(place, f"{error.problem}; {error.fix}")
+        yield ConditionError(place, error.problem, error.fix)
 
 
 def _as_condition_error(error: ConfigurationError) -> ConditionError:
-    return ConditionError(error.place, f"{error.problem}; {error.fix}")
+    return ConditionError(error.place, error.problem, error.fix)
 
 
 # Parts of policies and definitions that hold no condition; ARM evaluates the templates.
@@ -294,13 +302,15 @@ def find_warnings(data: Any) -> Iterator[ConditionError]:
     """A warning for each value that may be unknown, at each place of a policy or definition file."""
     for place, text in places(data, skipped=_SKIPPED):
         for root, name in dict.fromkeys(external_values_in(text)):
-            yield ConditionError(place, _warning(root, f"{root}().{name}" if name else f"{root}()"))
+            yield ConditionError(place, *_warning(root, f"{root}().{name}" if name else f"{root}()"))
 
 
-def _warning(root: str, value: str) -> str:
+def _warning(root: str, value: str) -> tuple[str, str]:
+    """The problem and the fix."""
     if root in RIGHTS:
         return (
             f"{value} is not part of a VM: it costs one read per hour for each {_CONTAINER_NAMES[root]}, and the"
-            f" identity needs {RIGHTS[root]}; commands that read files need --around"
+            f" identity needs {RIGHTS[root]}",
+            "give --around to commands on files",
         )
-    return f"{value} is unknown here: where it matters, the outcome is Undetermined; write its value instead"
+    return f"{value} is unknown here: where it matters, the outcome is Undetermined", "write its value instead"

@@ -16,7 +16,7 @@ from typing import Any
 from msgspec import Struct
 
 from onboarding.domain.catalog.support_table import SupportTable, no_table, parse_table
-from onboarding.domain.errors import ConfigurationError
+from onboarding.domain.errors import ConfigurationError, as_written, known_names, unknown_key
 from onboarding.domain.failures.classification import ErrorTable, parse_errors
 from onboarding.domain.machine.machine_facts import OsType
 from onboarding.domain.reference_data import ReferenceData
@@ -110,8 +110,9 @@ class CatalogueEntry(Struct, frozen=True):
         try:
             return self.support_tables[name or self.default_support_table]
         except KeyError:
-            fix = f"use one of {', '.join(self.support_tables)}" if self.support_tables else "leave it out"
-            raise ConfigurationError(f"supportTable {name!r}", f"{self.name} has none", fix) from None
+            problem = f"{self.name} has no support table {as_written(name)}"
+            fix = known_names("tables", self.support_tables, name)
+            raise ConfigurationError("supportTable", problem, fix) from None
 
     def problems(self, public: Mapping[str, Any], protected: Mapping[str, Secret]) -> tuple[str, ...]:
         """Everything in these settings that the handler would refuse. Settings with problems are never sent."""
@@ -157,23 +158,28 @@ def parse_entry(raw: object, place: str, reference: ReferenceData, *, shipped: b
     """Read one catalogue file; `place` is its name, for errors. The tests check entries that are `shipped`, so their
     regular expressions, most of the work, are compiled when a failure needs them."""
     try:
-        return _entry(_closed_mapping(raw, "the entry", KEYS), reference, shipped)
+        return _entry(_closed_mapping(raw, "", KEYS), reference, shipped)
     except ConfigurationError as error:
-        raise ConfigurationError(f"{place}: {error.place}", error.problem, error.fix) from None
+        where = f"{place}: {error.place}" if error.place else place
+        raise ConfigurationError(where, error.problem, error.fix) from error
 
 
 def _entry(raw: Mapping[str, Any], reference: ReferenceData, shipped: bool) -> CatalogueEntry:
     for key in ("name", "publisher", "type", "version", "resourceName", "osType"):
-        if not isinstance(raw.get(key), str) or not raw[key]:
+        if (value := raw.get(key)) is None or value == "":
+            raise ConfigurationError(key, f"missing key '{key}' in the catalogue entry", f"add `{key}:` and a text")
+        if not isinstance(value, str):
             # An unquoted 1.10 is the number 1.1 to YAML.
-            raise ConfigurationError(key, "is missing or no text", "add it, a version in quotes")
+            raise ConfigurationError(key, f"{as_written(value)} is not a text", "put it in quotes")
     if not _NAME.fullmatch(raw["name"]):
-        raise ConfigurationError("name", f"{raw['name'][:80]!r} is not a name", "use lower case letters, digits and -")
+        problem = f"{as_written(raw['name'])} is not the name of an extension"
+        raise ConfigurationError("name", problem, "use lower-case letters, digits and -")
     if not _RESOURCE_NAME.fullmatch(raw["resourceName"]):
-        problem = f"{raw['resourceName'][:80]!r} is not a name"
+        problem = f"{as_written(raw['resourceName'])} is not the name of a resource"
         raise ConfigurationError("resourceName", problem, "use letters, digits, - and _")
     if raw["osType"] not in (OsType.LINUX, OsType.WINDOWS):
-        raise ConfigurationError("osType", f"{raw['osType']!r} is none", f"use {OsType.LINUX} or {OsType.WINDOWS}")
+        fix = f"use {OsType.LINUX} or {OsType.WINDOWS}"
+        raise ConfigurationError("osType", f"unknown OS type {as_written(raw['osType'])}", fix)
     os_type = OsType(raw["osType"])
     tables = {
         str(name): parse_table(str(name), table, reference.windows, os_type)
@@ -181,8 +187,8 @@ def _entry(raw: Mapping[str, Any], reference: ReferenceData, shipped: bool) -> C
     }
     default = str(raw.get("defaultSupportTable", next(iter(tables), "")))
     if default not in tables and (tables or default):
-        fix = f"use one of {', '.join(tables)}" if tables else "leave it out, or add supportTables"
-        raise ConfigurationError("defaultSupportTable", "names no table", fix)
+        fix = known_names("tables", tables, default) if tables else "remove it, or add supportTables"
+        raise ConfigurationError("defaultSupportTable", f"unknown support table {as_written(default)}", fix)
     return CatalogueEntry(
         name=raw["name"],
         display_name=raw.get("displayName", raw["name"]),
@@ -209,7 +215,7 @@ def _retirement(raw: Mapping[str, Any]) -> str:
     if not retired:
         return ""
     if "date" not in retired:
-        raise ConfigurationError("retired.date", "is missing", "add it as 2024-08-31")
+        raise ConfigurationError("retired.date", "missing key 'date' in 'retired'", "add a date such as 2024-08-31")
     successor = f"; its successor is {retired['successor']}" if retired.get("successor") else ""
     return f"{raw.get('displayName', raw['name'])} was retired on {retired['date']}{successor}"
 
@@ -222,18 +228,28 @@ def _specs(raw: object, place: str) -> tuple[SettingSpec, ...]:
         for name, spec in _closed_mapping(raw, place).items()
     )
     for spec in specs:
-        if not isinstance(spec.secret, bool):
-            raise ConfigurationError(f"{place}.{spec.name}.secret", "is neither true nor false", "write it unquoted")
+        is_secret: object = spec.secret  # as the file has it, whatever its type
+        if not isinstance(is_secret, bool):
+            problem = f"{as_written(is_secret)} is not true or false"
+            raise ConfigurationError(f"{place}.{spec.name}.secret", problem, "write true or false, without quotes")
         if spec.type not in _TYPES or spec.format not in _FORMATS:
-            raise ConfigurationError(f"{place}.{spec.name}", "has an unknown type or format", "use string or boolean")
+            key, known = ("type", _TYPES) if spec.type not in _TYPES else ("format", _FORMATS)
+            value = getattr(spec, key)
+            problem = f"unknown {key} {as_written(value)} of setting {as_written(spec.name)}"
+            fix = known_names(f"{key}s", sorted(filter(None, known)), value)
+            raise ConfigurationError(f"{place}.{spec.name}.{key}", problem, fix)
     return specs
 
 
 def _logs(raw: object, os_type: OsType) -> tuple[str, ...]:
     listed = [] if raw is None else raw
     path_of, example = _LOGS[os_type]
-    if not isinstance(listed, list) or not all(isinstance(path, str) and path_of.fullmatch(path) for path in listed):
-        raise ConfigurationError("logs", f"is no list of absolute paths on {os_type}", f"write them as {example}")
+    if not isinstance(listed, list):
+        raise ConfigurationError("logs", f"{as_written(listed)} is not a list", f"write paths as {example}")
+    for index, path in enumerate(listed):
+        if not isinstance(path, str) or not path_of.fullmatch(path):
+            problem = f"{as_written(path, 200)} is not an absolute path on {os_type}"
+            raise ConfigurationError(f"logs[{index}]", problem, f"write paths as {example}")
     return tuple(listed)
 
 
@@ -242,10 +258,11 @@ def _closed_mapping(raw: object, place: str, keys: set[str] | None = None) -> Ma
     if raw is None:
         return {}
     if not isinstance(raw, Mapping):
-        raise ConfigurationError(place, "is not a mapping", "write it as `key: value` lines")
+        raise ConfigurationError(place, f"{as_written(raw)} is not a mapping", "write `key: value` lines")
     for key in raw:
         if keys is not None and key not in keys:
-            raise ConfigurationError(str(key), f"is no key of {place}", f"use one of {', '.join(sorted(keys))}")
+            owner = f"'{place}'" if place else "the catalogue entry"
+            raise unknown_key(f"{place}.{key}".lstrip("."), key, owner, sorted(keys))
     return raw
 
 

@@ -19,10 +19,12 @@ from onboarding.domain.secret import Secret
 
 _REFERENCE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _KEY_VAULT = re.compile(r"@\s*Microsoft\.KeyVault\s*\(", re.IGNORECASE)
-UNRESOLVED = (
-    "is a Key Vault reference that was not resolved: give the app's identity the role Key Vault Secrets User on the"
-    " secret, and check that the secret is there and enabled, and that the vault's network allows the app"
+UNRESOLVED_WHY = "is a Key Vault reference that was not resolved"
+UNRESOLVED_FIX = (
+    "give the app's identity the role Key Vault Secrets User on the secret, and check that the secret is there and"
+    " enabled, and that the vault's network allows the app"
 )
+UNRESOLVED = f"{UNRESOLVED_WHY}: {UNRESOLVED_FIX}"
 
 
 class ExtensionSettings(Struct, frozen=True):
@@ -93,7 +95,7 @@ def _unresolved(policy: Policy, app_settings: Mapping[str, str]) -> dict[str, st
         for key, value in settings.items():
             place = f"{group}.{key}"
             if names := _unresolved_names(value, app_settings):
-                found[place] = f"{place} (app setting {', '.join(names)}) {UNRESOLVED}"
+                found[place] = f"{place}, from app setting {', '.join(names)}, {UNRESOLVED}"
             elif is_unresolved(value):
                 found[place] = (
                     f"{place} is a Key Vault reference, which a policy file cannot hold: put it in an app setting of"
@@ -123,4 +125,4 @@ def _with_app_settings(problem: str, policy: Policy) -> str:
     group, _, key = place.partition(".")
     source = policy.settings if group == "settings" else policy.protected_settings
     names = _references({key: source.get(key)})
-    return f"{problem} (app setting {', '.join(names)})" if names else problem
+    return f"{problem}, from app setting {', '.join(names)}" if names else problem

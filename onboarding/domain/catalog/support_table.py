@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from onboarding.domain.errors import ConfigurationError
+from onboarding.domain.errors import ConfigurationError, as_written, known_names
 from onboarding.domain.image.os_release import TITLES, Distribution, OsRelease, OsSource, os_type_of, title_of
 from onboarding.domain.image.version_notation import at_least, refines
 from onboarding.domain.image.windows_releases import WindowsReleases
@@ -161,7 +161,7 @@ def _judgement(verdict: Verdict, row: str, table: SupportTable, reason: str) -> 
 
 
 def parse_table(
-    name: str, raw: Mapping[str, Any], windows: Callable[[], WindowsReleases], os_type: OsType = OsType.LINUX
+    name: str, raw: object, windows: Callable[[], WindowsReleases], os_type: OsType = OsType.LINUX
 ) -> SupportTable:
     """Read one table of a catalogue entry for that OS type; `windows` is called if the table names a release of it.
 
@@ -170,18 +170,24 @@ def parse_table(
     `any`. `versions: any` supports every machine of the OS type."""
     place = f"supportTables.{name}"
     if not isinstance(raw, Mapping):
-        raise ConfigurationError(place, "is no mapping", "give it date, source, architectures and versions")
+        fix = "write a mapping with the keys date, source, architectures and versions"
+        raise ConfigurationError(place, f"{as_written(raw)} is not a support table", fix)
     for key in ("date", "source", "versions"):
         if not raw.get(key):
-            raise ConfigurationError(f"{place}.{key}", "is missing", "add it")
+            problem = f"missing key '{key}' in the support table {as_written(name)}"
+            raise ConfigurationError(f"{place}.{key}", problem, f"add `{key}:` and a value")
     date, source, versions = str(raw["date"]), str(raw["source"]), raw["versions"]
     if versions == ANY:
         if "architectures" in raw:
-            raise ConfigurationError(f"{place}.architectures", f"is not heeded by {ANY}", "name the distributions")
+            problem = f"'architectures' has no effect where versions is {ANY}"
+            raise ConfigurationError(
+                f"{place}.architectures", problem, "remove it, or name the distributions in versions"
+            )
         return SupportTable(name, date, source, (), os_type)
     architectures = tuple(_listed(f"{place}.architectures", raw.get("architectures") or ["x86_64"]))
     if not isinstance(versions, Mapping):
-        raise ConfigurationError(f"{place}.versions", "is no mapping", f'write `ubuntu: ["22.04"]` lines, or {ANY}')
+        problem = f"{as_written(versions)} is not a mapping"
+        raise ConfigurationError(f"{place}.versions", problem, f'write `ubuntu: ["22.04"]` lines, or {ANY}')
     rows: list[SupportRow] = []
     for distribution, listed in versions.items():
         rows.extend(_rows(f"{place}.versions.{distribution}", distribution, listed, architectures, os_type, windows))
@@ -198,8 +204,9 @@ def _rows(
 ) -> list[SupportRow]:
     known = [each for each in Distribution if os_type_of(each) is os_type]
     if distribution not in known:
-        problem = f"is not {os_type}" if distribution in Distribution else "names no distribution"
-        raise ConfigurationError(place, problem, f"use one of {', '.join(known)}")
+        written = as_written(distribution)
+        problem = f"{written} is not {os_type}" if distribution in Distribution else f"unknown distribution {written}"
+        raise ConfigurationError(place, problem, known_names("distributions", known, distribution))
     if not isinstance(versions, Mapping):
         return [_row(place, distribution, version, architectures, windows) for version in _versions(place, versions)]
     by_version: dict[str, list[str]] = {}
@@ -218,18 +225,19 @@ def _row(
 ) -> SupportRow:
     for name in architectures:
         if name not in _ARCHITECTURES:
-            raise ConfigurationError(place, f"has the architecture {name!r}", f"use {' or '.join(_ARCHITECTURES)}")
+            fix = known_names("architectures", _ARCHITECTURES, name)
+            raise ConfigurationError(place, f"unknown architecture {as_written(name)}", fix)
     least = written.startswith(_LEAST)
     version = "" if written == ANY else written.removeprefix(_LEAST).strip()
     if distribution == Distribution.WINDOWS and version:
         releases = windows()
         if not (named := releases.named(version)):
-            raise ConfigurationError(
-                place, f"{version[:40]!r} is no Windows", f"use one of {', '.join(releases.spans)}"
-            )
+            problem = f"unknown release {as_written(version)} of Windows"
+            raise ConfigurationError(place, problem, known_names("releases", releases.spans, version))
         return WindowsRow(Distribution.WINDOWS, named, architectures, least, releases=releases)
     if least and not _NUMBERS.fullmatch(version):
-        raise ConfigurationError(place, f"{written[:40]!r} is no least version", f'write it as "{_LEAST} 18.04"')
+        problem = f"{as_written(written)} is not a lowest version"
+        raise ConfigurationError(place, problem, f'write {_LEAST} and a version, such as "{_LEAST} 18.04"')
     return SupportRow(Distribution(distribution), version, architectures, least)
 
 
@@ -239,9 +247,11 @@ def _versions(place: str, versions: Any) -> list[str]:
 
 
 def _listed(place: str, versions: Any) -> list[str]:
-    if not isinstance(versions, list) or not all(isinstance(version, str) for version in versions):
-        # An unquoted 8.10 is the number 8.1 to YAML.
-        raise ConfigurationError(
-            place, "is no list of texts", f'write it with quotes: ["7", "8.10"], "{_LEAST} 7", {ANY}'
-        )
+    # An unquoted 8.10 is the number 8.1 to YAML.
+    fix = f'write versions in quotes: ["7", "8.10"], "{_LEAST} 7", {ANY}'
+    if not isinstance(versions, list):
+        raise ConfigurationError(place, f"{as_written(versions)} is not a list", fix)
+    for index, version in enumerate(versions):
+        if not isinstance(version, str):
+            raise ConfigurationError(f"{place}[{index}]", f"{as_written(version)} is not a text", fix)
     return versions

@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from onboarding.domain.errors import ConfigurationError
+from onboarding.domain.errors import ConfigurationError, as_written, known_names, unknown_key
 from onboarding.domain.failures.failure_rules import Cause, Diagnosis, Edition, ErrorTable, FailureClass, Rule
 from onboarding.domain.failures.handler_name import HandlerNames
 from onboarding.domain.lazy_pattern import Pattern
@@ -87,14 +87,16 @@ def _check_patterns(table: ErrorTable) -> None:
                 rule.text.compiled()
             except re.error as error:
                 place = f"{rule.place}.text"
-                raise ConfigurationError(place, f"is no regular expression ({error})", "mend it") from error
+                problem = f"{as_written(rule.text.text)} is not a regular expression: {error}"
+                raise ConfigurationError(place, problem, "write a regular expression of Python") from error
 
 
 def _causes(value: object) -> Mapping[Cause, Diagnosis]:
     diagnoses = _closed_mapping(value, "causes")
     missing = sorted(set(Cause) - set(diagnoses))
     if missing:
-        raise ConfigurationError("causes", f"says nothing of {', '.join(missing)}", "give each class, meaning, advice")
+        problem = f"missing causes: {', '.join(missing)}"
+        raise ConfigurationError("causes", problem, "add each with class, meaning and advice")
     return {_one_of(Cause, name, "causes"): _cause(name, value) for name, value in diagnoses.items()}
 
 
@@ -133,7 +135,9 @@ def _rules(value: object, place: str, causes: Mapping[Cause, Diagnosis]) -> Iter
 
 def _rule(raw: Mapping[str, Any], place: str, causes: Mapping[Cause, Diagnosis]) -> Rule:
     if not _CONDITION_KEYS & set(raw):
-        raise ConfigurationError(place, "has no condition", f"name one of {', '.join(sorted(_CONDITION_KEYS))}")
+        raise ConfigurationError(
+            place, "this rule has no condition", f"add one of {', '.join(sorted(_CONDITION_KEYS))}"
+        )
     return Rule(
         diagnosis=_diagnosis(raw, place, causes),
         statuses=_numbers(raw, "status", place),
@@ -164,9 +168,11 @@ def _bounded(diagnosis: Diagnosis, attempts: object, place: str) -> Diagnosis:
     if diagnosis.kind is not FailureClass.TRANSIENT:
         return replace(diagnosis, max_attempts=None)
     if not isinstance(attempts, int) or attempts < 1:
-        raise ConfigurationError(
-            f"{place}.maxAttempts", "is no number of tries", "a transient failure needs one, from 1"
+        problem = (
+            "missing key 'maxAttempts'" if attempts is None else f"{as_written(attempts)} is not a number of attempts"
         )
+        fix = "write a whole number above 0, which a transient failure needs"
+        raise ConfigurationError(f"{place}.maxAttempts", problem, fix)
     return replace(diagnosis, max_attempts=attempts)
 
 
@@ -174,10 +180,10 @@ def _closed_mapping(value: object, place: str, known: frozenset[str] | None = No
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise ConfigurationError(place, f"is a {type(value).__name__}", "write it as keys and values")
+        raise ConfigurationError(place, f"{as_written(value)} is not a mapping", "write `key: value` lines")
     for key in value:
         if known is not None and key not in known:
-            raise ConfigurationError(f"{place}.{key}", "is no key here", f"use {', '.join(sorted(known))}")
+            raise unknown_key(f"{place}.{key}", key, f"'{place}'", sorted(known))
     return value
 
 
@@ -185,7 +191,9 @@ def _one_of[E: (Cause, FailureClass)](kind: type[E], value: Any, place: str) -> 
     try:
         return kind(value)
     except ValueError:
-        raise ConfigurationError(place, f"{value!r} is unknown", f"use one of {', '.join(kind)}") from None
+        what, names = ("cause", "causes") if kind is Cause else ("class", "classes")
+        problem = f"missing {what}" if value is None else f"unknown {what} {as_written(value)}"
+        raise ConfigurationError(place, problem, known_names(names, kind, value or "")) from None
 
 
 def _as_list(value: object) -> list[Any]:
@@ -197,7 +205,8 @@ def _as_list(value: object) -> list[Any]:
 def _required_text(raw: Mapping[str, Any], key: str, place: str, default: str = "") -> str:
     value = raw.get(key, default)
     if not isinstance(value, str) or not value:
-        raise ConfigurationError(f"{place}.{key}", "is missing or no text", "write it as a text")
+        problem = f"missing key '{key}'" if value in (None, "") else f"{as_written(value)} is not a text"
+        raise ConfigurationError(f"{place}.{key}", problem, f"add `{key}:` and a text")
     return value
 
 
@@ -209,19 +218,23 @@ def _numbers(raw: Mapping[str, Any], key: str, place: str) -> frozenset[int]:
         elif value in ("4xx", "5xx"):
             numbers.update(range(int(value[0]) * 100, int(value[0]) * 100 + 100))
         else:
-            raise ConfigurationError(f"{place}.{key}", f"{value!r} is no number", "write numbers, 4xx or 5xx")
+            problem = f"{as_written(value)} is not a number"
+            raise ConfigurationError(f"{place}.{key}", problem, "write numbers, 4xx or 5xx")
     return frozenset(numbers)
 
 
 def _pattern(raw: Mapping[str, Any], place: str) -> Pattern | None:
     alternatives = _as_list(raw.get("text"))
     if not all(isinstance(text, str) and text for text in alternatives):
-        raise ConfigurationError(f"{place}.text", "is no text", "write a regular expression or a list of them")
+        wrong = next(text for text in alternatives if not isinstance(text, str) or not text)
+        problem = f"{as_written(wrong)} is not a regular expression"
+        raise ConfigurationError(f"{place}.text", problem, "write a regular expression or a list of them")
     return Pattern("|".join(alternatives), re.IGNORECASE) if alternatives else None
 
 
 def _version(value: object, place: str) -> tuple[int, ...]:
     parts = str(value).split(".") if value else []
     if not all(part.isdecimal() for part in parts):
-        raise ConfigurationError(f"{place}.handlerVersion", f"{value!r} is no version", "write it as '1.3'")
+        problem = f"{as_written(value)} is not a version"
+        raise ConfigurationError(f"{place}.handlerVersion", problem, "write numbers and dots, such as '1.3'")
     return tuple(int(part) for part in parts)

@@ -205,7 +205,9 @@ def parse_grammar(raw: Mapping[str, Any], place: str) -> Grammar:
     try:
         return _compile(raw)
     except (KeyError, ValueError, TypeError, re.error) as error:
-        raise ConfigurationError(place, f"is no image grammar ({error})", "see the head of the file") from error
+        raise ConfigurationError(
+            place, f"the image grammar cannot be read: {error}", "follow the comment at the head of the file"
+        ) from error
 
 
 def _compile(raw: Mapping[str, Any]) -> Grammar:

@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from onboarding.domain.errors import ConfigurationError
+from onboarding.domain.errors import ConfigurationError, as_written, known_names, unknown_key
 from onboarding.domain.image.os_release import Distribution
 
 _KEYS = {"match", "distribution", "version", "architecture", "believeIdentifier"}
@@ -49,15 +49,23 @@ def parse_overrides(raw: object, place: str) -> Overrides:
     """Read `images: [{match, distribution, version, architecture} | {match, believeIdentifier}]`."""
     images = raw.get("images") if isinstance(raw, Mapping) else None
     if not isinstance(images, list):
-        raise ConfigurationError(place, "has no list `images`", "write images: [{match: ..., distribution: ...}]")
+        problem = "missing list 'images'" if images is None else f"{as_written(images)} is not a list of images"
+        where = place if images is None else f"{place}: images"
+        raise ConfigurationError(where, problem, "write `images:` and `- {match: …, distribution: …}` lines")
     return Overrides(tuple(_override(item, f"{place}: images[{n}]") for n, item in enumerate(images)), place)
 
 
 def _override(raw: object, place: str) -> Override:
-    if not isinstance(raw, Mapping) or not isinstance(raw.get("match"), str) or not raw["match"].strip():
-        raise ConfigurationError(place, "has no `match`", "give a glob over an image id or publisher:offer:sku")
+    if not isinstance(raw, Mapping):
+        fix = f"write a mapping with the keys {', '.join(sorted(_KEYS))}"
+        raise ConfigurationError(place, f"{as_written(raw)} is not an override", fix)
+    if not isinstance(raw.get("match"), str) or not raw["match"].strip():
+        problem = "missing key 'match' in an override"
+        if "match" in raw:
+            problem = f"{as_written(raw['match'])} is not a pattern"
+        raise ConfigurationError(f"{place}.match", problem, "write a glob over an image id or publisher:offer:sku")
     for key in sorted(set(map(str, raw)) - _KEYS):
-        raise ConfigurationError(f"{place}.{key}", "is no key of an override", f"use {', '.join(sorted(_KEYS))}")
+        raise unknown_key(f"{place}.{key}", key, "an override", sorted(_KEYS))
     believe = raw.get("believeIdentifier") is True
     glob = raw["match"].strip()
     return Override(
@@ -73,8 +81,12 @@ def _override(raw: object, place: str) -> Override:
 def _distribution(raw: Mapping[str, Any], place: str) -> Distribution:
     name = raw.get("distribution")
     if name not in Distribution:
-        known = ", ".join(Distribution)
-        raise ConfigurationError(f"{place}.distribution", "names no distribution", f"use one of {known}")
+        problem = f"unknown distribution {as_written(name)}"
+        if name is None:
+            problem = "missing key 'distribution' in an override"
+        raise ConfigurationError(
+            f"{place}.distribution", problem, known_names("distributions", Distribution, name or "")
+        )
     return Distribution(str(name))
 
 
@@ -85,11 +97,12 @@ def _version(raw: Mapping[str, Any], place: str) -> str | None:
     if isinstance(version, int) and not isinstance(version, bool):
         return str(version)
     # An unquoted 8.10 is the number 8.1 to YAML.
-    raise ConfigurationError(f"{place}.version", "is not a text", "put it in quotes")
+    raise ConfigurationError(f"{place}.version", f"{as_written(version)} is not a text", "put it in quotes")
 
 
 def _architecture(raw: Mapping[str, Any], place: str) -> str | None:
     name = raw.get("architecture")
     if name is not None and name not in _ARCHITECTURES:
-        raise ConfigurationError(f"{place}.architecture", "is none we know", f"use {' or '.join(_ARCHITECTURES)}")
+        fix = known_names("architectures", _ARCHITECTURES, name)
+        raise ConfigurationError(f"{place}.architecture", f"unknown architecture {as_written(name)}", fix)
     return name

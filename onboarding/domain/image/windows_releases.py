@@ -168,7 +168,9 @@ def parse_releases(raw: Mapping[str, Any], place: str) -> WindowsReleases:
     try:
         return _compile(raw)
     except (LookupError, StopIteration, ValueError, TypeError, AttributeError, re.error) as error:
-        raise ConfigurationError(place, f"is no list of releases ({error})", "see the head of the file") from error
+        raise ConfigurationError(
+            place, f"the Windows releases cannot be read: {error}", "follow the comment at the head of the file"
+        ) from error
 
 
 def _compile(raw: Mapping[str, Any]) -> WindowsReleases:

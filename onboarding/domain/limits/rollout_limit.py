@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from onboarding.domain.errors import ConfigurationError
+from onboarding.domain.errors import ConfigurationError, as_written, unknown_key
 from onboarding.domain.masking import cut, mask
 from onboarding.domain.reconcile.row import Row
 from onboarding.domain.resource_id import VmId
@@ -108,12 +108,14 @@ def parse_rollout_limit(raw: object, place: str) -> RolloutLimit | None:
     if raw is None:
         return None
     if not isinstance(raw, Mapping) or not raw:
-        raise ConfigurationError(place, "is no brake", "write it as {maxInstallsPerHour: 100, stopAfterFailures: 5}")
+        problem = f"{as_written(raw)} is not a rollout limit"
+        raise ConfigurationError(place, problem, "write {maxInstallsPerHour: 100, stopAfterFailures: 5}")
     for key, value in raw.items():
         if key not in KEYS:
-            raise ConfigurationError(f"{place}.{key}", "is no key of a brake", f"use {' or '.join(KEYS)}")
+            raise unknown_key(f"{place}.{key}", key, "the rollout limit", KEYS)
         if type(value) is not int or value < 1:
-            raise ConfigurationError(f"{place}.{key}", f"{value!r} is no number above 0", "write it as 100")
+            problem = f"{as_written(value)} is not a whole number above 0"
+            raise ConfigurationError(f"{place}.{key}", problem, "write a number such as 100")
     return RolloutLimit(raw.get("maxInstallsPerHour"), raw.get("stopAfterFailures"))
 
 

@@ -22,7 +22,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from onboarding.domain.errors import OnboardingError
+from onboarding.domain.errors import OnboardingError, as_written, error_text
+from onboarding.domain.masking import mask
 from onboarding.domain.resource_id import VmId, parse_id
 
 _TOP: Final = frozenset(
@@ -84,7 +85,12 @@ _CAPITALS: Final = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]*")
 
 
 class Unrecognised(OnboardingError):
-    """An item that is not a VM, or that lacks too much; the text says the problem and what to give instead."""
+    """An item that is not a VM, or that lacks too much: what it is instead, and what to give."""
+
+    def __init__(self, problem: str, fix: str) -> None:
+        super().__init__(error_text("", problem, fix))
+        self.problem = mask(problem)
+        self.fix = fix
 
 
 _FIX: Final = "give what `az vm list -o json`, Resource Graph or a GET of the VM answers"
@@ -119,18 +125,18 @@ def missing_pages(value: object) -> str:
 def read_vm(item: object) -> Mapping[str, Any]:
     """The VM in ARM's form. Raises `Unrecognised` for a value that is not a VM, has no name, or has only a name."""
     if not isinstance(item, Mapping):
-        raise Unrecognised(f"is no VM body but a {_json_kind(item)}; {_FIX}")
+        raise Unrecognised(f"a {_json_kind(item)} is not a VM", _FIX)
     body = arm_form(item)
     if isinstance(error := body.get("error"), Mapping):
         words = f"{error.get('code', '')}: {error.get('message', '')}"[:200]
-        raise Unrecognised(f"is an error of ARM and no VM ({words}); `onboard diagnose` explains it")
+        raise Unrecognised(f"the item is not a VM but an error of ARM: {words}", "explain it with `onboard diagnose`")
     if "$schema" in body:
-        raise Unrecognised(f"is a template and no VM; {_FIX}")
+        raise Unrecognised("the item is not a VM but a template", _FIX)
     if not isinstance(body.get("properties"), Mapping):
         known = ", ".join(map(str, list(item)[:8])) or "none"
-        raise Unrecognised(f"is no VM body: it holds no properties of one (its keys: {known}); {_FIX}")
+        raise Unrecognised(f"the item is not a VM: it has no properties of a VM, but the keys {known}", _FIX)
     if not any(isinstance(body.get(key), str) and body[key] for key in ("id", "name")):
-        raise Unrecognised(f"is a VM without id and name; {_FIX}")
+        raise Unrecognised("the VM has neither id nor name", _FIX)
     return body
 
 
@@ -184,9 +190,9 @@ def _refuse_cut(item: Mapping[str, Any]) -> None:
             if isinstance(value, Mapping) and key not in _KEPT:
                 open_.append(value)
             elif isinstance(value, str) and value.lstrip().startswith("{"):
-                raise Unrecognised(f"has JSON as a text in {key} ({value[:60]!r}); give the object itself")
+                raise Unrecognised(f"{key} holds JSON as a text: {as_written(value, 60)}", "give the object itself")
             elif isinstance(value, str) and value:
-                raise Unrecognised(f"was cut: {key} is the text {value[:60]!r}; {_DEEPER}")
+                raise Unrecognised(f"{key} was cut to the text {as_written(value, 60)}", _DEEPER)
 
 
 def _is_arms(item: Mapping[str, Any]) -> bool:

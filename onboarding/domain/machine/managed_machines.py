@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from onboarding.domain.errors import ConfigurationError
+from onboarding.domain.errors import ConfigurationError, as_written, known_names, unknown_key
 from onboarding.domain.json_access import mapping, printable, text
 from onboarding.domain.machine.machine_facts import MachineFacts
 
@@ -145,14 +145,14 @@ def parse_kinds(raw: object, place: str) -> ManagedKinds:
     """Check and compile the data. Raises ConfigurationError, naming the place in it."""
     listed = mapping(raw).get("kinds")
     if not isinstance(listed, list) or not listed:
-        raise ConfigurationError(f"{place}: kinds", "is no list of kinds", "write `- {name: …, evidence: …}`")
+        problem = "missing list 'kinds'" if listed is None else f"{as_written(listed)} is not a list of kinds"
+        raise ConfigurationError(f"{place}: kinds", problem, "write `- {name: …, evidence: …}` lines")
     kinds = tuple(_read_kind(item, f"{place}: kinds[{index}]") for index, item in enumerate(listed))
     names = [kind.name for kind in kinds]
     for index, name in enumerate(names):
         if name in names[:index]:
-            raise ConfigurationError(
-                f"{place}: kinds[{index}].name", f"{name!r} is there twice", "give it another name"
-            )
+            problem = f"two kinds have the name {as_written(name)}"
+            raise ConfigurationError(f"{place}: kinds[{index}].name", problem, "give each kind its own name")
     return ManagedKinds(kinds)
 
 
@@ -165,11 +165,16 @@ def parse_included(raw: object, place: str, kinds: ManagedKinds) -> frozenset[st
         return frozenset(names if raw else ())
     known = f"known kinds: {', '.join(names)}"
     if not isinstance(raw, (str, list)):
-        raise ConfigurationError(place, f"{raw!r} is neither true nor false nor a list of kinds", known)
+        problem = f"{as_written(raw)} is not true, false or a list of kinds"
+        raise ConfigurationError(place, problem, f"write true, false or a list of kinds; {known}")
     for index, name in enumerate([raw] if isinstance(raw, str) else raw):
         if name not in names:
             here = place if isinstance(raw, str) else f"{place}[{index}]"
-            raise ConfigurationError(here, f"unknown kind {name!r}", f"write true, false or a list of kinds; {known}")
+            problem = (
+                f"unknown kind {as_written(name)}" if isinstance(name, str) else f"{as_written(name)} is not a kind"
+            )
+            fix = f"write true, false or a list of kinds; {known_names('kinds', names, name)}"
+            raise ConfigurationError(here, problem, fix)
     return frozenset([raw] if isinstance(raw, str) else raw)
 
 
@@ -177,15 +182,19 @@ def _read_kind(raw: object, place: str) -> ManagedKind:
     item = _closed_mapping(raw, _KEYS, place)
     for key in _KEYS[:-1]:
         if not isinstance(item.get(key), str) or not item[key].strip():
-            raise ConfigurationError(f"{place}.{key}", "is missing", "add it as a text")
+            problem = f"missing key '{key}' in a kind"
+            if item.get(key) not in (None, ""):
+                problem = f"{as_written(item[key])} is not a text"
+            raise ConfigurationError(f"{place}.{key}", problem, f"add `{key}:` and a text")
     if not _NAME.fullmatch(item["name"]):
         fix = "use lower-case letters, digits and single hyphens"
-        raise ConfigurationError(f"{place}.name", f"{item['name']!r} is no name of a kind", fix)
+        raise ConfigurationError(f"{place}.name", f"{as_written(item['name'])} is not the name of a kind", fix)
     listed = item.get("evidence")
     if not isinstance(listed, list) or not listed:
-        raise ConfigurationError(
-            f"{place}.evidence", "is no list of evidence", "write `- {name: …}` or `- tags: {…: …}`"
+        problem = (
+            "missing list 'evidence' in a kind" if listed is None else f"{as_written(listed)} is not a list of evidence"
         )
+        raise ConfigurationError(f"{place}.evidence", problem, "write `- {name: …}` or `- tags: {…: …}` lines")
     evidence = tuple(_read_evidence(each, f"{place}.evidence[{index}]") for index, each in enumerate(listed))
     return ManagedKind(item["name"], item["is"].strip(), item["why"].strip(), item["source"].strip(), evidence)
 
@@ -194,26 +203,27 @@ def _read_evidence(raw: object, place: str) -> Evidence:
     item = _closed_mapping(raw, (*_FIELDS, "tags"), place)
     fields = tuple((name, _read_pattern(value, f"{place}.{name}")) for name, value in item.items() if name != "tags")
     if not all(glob.strip("*") for _, pattern in fields for glob in pattern.globs):
-        raise ConfigurationError(place, "holds for every machine", "name what marks a machine of this kind")
+        raise ConfigurationError(place, "this evidence fits every machine", "name what marks a machine of this kind")
     tags = item.get("tags", {})
     if not isinstance(tags, Mapping) or not (fields or tags):
-        raise ConfigurationError(place, "is no evidence", f"name {', '.join(_FIELDS)} or `tags: {{key: value}}`")
+        problem = f"{as_written(tags)} is not a mapping" if not isinstance(tags, Mapping) else "this evidence is empty"
+        raise ConfigurationError(place, problem, f"name {', '.join(_FIELDS)} or `tags: {{key: value}}`")
     sought = tuple(_read_tag(key, value, f"{place}.tags.{key}") for key, value in tags.items())
     return Evidence(fields, sought, frozenset(key for key, _, _ in sought if not _is_wild(key)))
 
 
 def _read_tag(key: object, value: object, place: str) -> tuple[str, Pattern, Pattern]:
     if not isinstance(key, str) or len(key.strip("*?")) < 3:
-        raise ConfigurationError(place, "is no key of a tag", "write at least three of its letters")
+        problem = f"{as_written(key)} is too short for the key of a tag"
+        raise ConfigurationError(place, problem, "write at least three of its letters")
     return key.lower(), _read_pattern(key, place), _read_pattern(value, place)
 
 
 def _read_pattern(value: object, place: str) -> Pattern:
     globs: Sequence[Any] = value if isinstance(value, list) else [value]
     if not globs or not all(isinstance(glob, str) and glob for glob in globs):
-        raise ConfigurationError(
-            place, "is no pattern", "write a text, with * and ? for what varies, or a list of texts"
-        )
+        fix = "write a text, with * and ? for what varies, or a list of texts"
+        raise ConfigurationError(place, f"{as_written(value)} is not a pattern", fix)
     folded = [glob.lower() for glob in globs]
     wild = tuple(glob for glob in folded if _is_wild(glob))
     return Pattern(tuple(globs), frozenset(folded).difference(wild), wild)
@@ -227,10 +237,11 @@ def _compiled(globs: tuple[str, ...]) -> Callable[[str], re.Match[str] | None]:
 
 def _closed_mapping(raw: object, keys: Sequence[str], place: str) -> Mapping[str, Any]:
     if not isinstance(raw, Mapping):
-        raise ConfigurationError(place, "is no mapping", f"write {', '.join(keys)}")
+        problem = f"{as_written(raw)} is not a mapping"
+        raise ConfigurationError(place, problem, f"write a mapping with the keys {', '.join(keys)}")
     for key in raw:
         if key not in keys:
-            raise ConfigurationError(f"{place}.{key}", f"unknown key {key!r}", f"known keys: {', '.join(keys)}")
+            raise unknown_key(f"{place}.{key}", key, "a kind", keys)
     return raw
 
 

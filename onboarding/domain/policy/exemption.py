@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from onboarding.domain.errors import ConfigurationError
+from onboarding.domain.errors import ConfigurationError, as_written, known_names, unknown_key
 from onboarding.domain.policy.scope import Scope, parse_scope
 from onboarding.domain.resource_id import VmId
 
@@ -46,9 +46,12 @@ def parse_exemptions(raw: object, place: str) -> tuple[Exemption, ...]:
 def _exemptions(raw: object, place: str) -> Iterator[Exemption]:
     if raw is None:
         return
-    if not isinstance(raw, list) or not all(isinstance(item, Mapping) for item in raw):
-        raise ConfigurationError(place, "is not a list of exemptions", "write `- {scope: …, category: …, reason: …}`")
+    fix = "write `- {scope: …, category: …, reason: …}` lines"
+    if not isinstance(raw, list):
+        raise ConfigurationError(place, f"{as_written(raw)} is not a list of exemptions", fix)
     for index, item in enumerate(raw):
+        if not isinstance(item, Mapping):
+            raise ConfigurationError(f"{place}[{index}]", f"{as_written(item)} is not an exemption", fix)
         yield _exemption(item, f"{place}[{index}]")
 
 
@@ -56,11 +59,11 @@ def _exemption(item: Mapping[str, Any], place: str) -> Exemption:
     for key in item:
         if key not in KEYS:
             # A misspelt `expiresOn` would be an exemption for ever.
-            raise ConfigurationError(f"{place}.{key}", "is no key of an exemption", f"use {', '.join(KEYS)}")
+            raise unknown_key(f"{place}.{key}", key, "an exemption", KEYS)
     category = str(item.get("category", CATEGORIES[0]))
     if category not in CATEGORIES:
-        fix = f"use {' or '.join(CATEGORIES)}"
-        raise ConfigurationError(f"{place}.category", f"{category!r} is no category", fix)
+        fix = known_names("categories", CATEGORIES, category)
+        raise ConfigurationError(f"{place}.category", f"unknown category {as_written(category)}", fix)
     expires_on = _expiry(item.get("expiresOn"), f"{place}.expiresOn")
     scope = parse_scope(item.get("scope"), f"{place}.scope")
     return Exemption(scope, category, str(item.get("reason", "no reason given")), expires_on)
@@ -72,5 +75,6 @@ def _expiry(value: object, place: str) -> datetime | None:
     try:
         moment = datetime.fromisoformat(str(value))
     except ValueError:
-        raise ConfigurationError(place, f"{value!r} is no date", "write it as 2027-01-01 (UTC)") from None
+        problem = f"{as_written(value)} is not a date"
+        raise ConfigurationError(place, problem, "write a date (UTC) such as 2027-01-01") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from onboarding.domain.errors import ConfigurationError
+from onboarding.domain.errors import ConfigurationError, as_written, known_names, unknown_key
 from onboarding.domain.json_access import digest
 from onboarding.domain.limits.rollout_limit import RolloutLimit, parse_rollout_limit
 from onboarding.domain.machine.machine_facts import MachineFacts
@@ -214,13 +214,17 @@ class PolicySet(Struct, frozen=True):
 def parse_policy(raw: object, place: str, compile_rule: RuleCompiler, kinds: ManagedKinds) -> Policy:
     """Read one policy file; `place` is its name, for errors."""
     if not isinstance(raw, Mapping):
-        raise ConfigurationError(place, "is not a policy", "write a mapping with name, effect and extension")
+        problem = f"{as_written(raw)} is not a policy"
+        raise ConfigurationError(place, problem, "write a mapping with the keys name, effect and extension")
+    owner = policy_called(raw.get("name"))
     for key in raw:
         if key not in KEYS:
-            raise ConfigurationError(f"{place}: {key}", "is no key of a policy", f"use {', '.join(sorted(KEYS))}")
+            raise unknown_key(f"{place}: {key}", key, owner, sorted(KEYS))
     for key in ("name", "extension"):
-        if not isinstance(raw.get(key), str) or not raw[key]:
-            raise ConfigurationError(f"{place}: {key}", "is missing", "add it as a text")
+        if (value := raw.get(key)) is None or value == "":
+            raise ConfigurationError(f"{place}: {key}", f"missing key '{key}' in {owner}", f"add `{key}:` and a text")
+        if not isinstance(value, str):
+            raise ConfigurationError(f"{place}: {key}", f"{as_written(value)} is not a text", "put it in quotes")
     parameters = _parameters(raw, place)
 
     def condition(key: str) -> Rule | None:
@@ -259,6 +263,11 @@ def parse_policy(raw: object, place: str, compile_rule: RuleCompiler, kinds: Man
     )
 
 
+def policy_called(name: object) -> str:
+    """What error texts call a policy that may have no usable name."""
+    return f"policy {name[:80]}" if isinstance(name, str) and name and name.isprintable() else "the policy"
+
+
 def _parameters(raw: Mapping[str, Any], place: str) -> Mapping[str, Any]:
     """The parameters. They are values that are not computed: an expression would be compared as its text."""
     parameters = _mapping_at(raw, "parameters", place)
@@ -266,7 +275,7 @@ def _parameters(raw: Mapping[str, Any], place: str) -> Mapping[str, Any]:
         if is_call(text):
             raise ConfigurationError(
                 where,
-                f"{text[:200]!r} is an expression, and a parameter is a value",
+                f"{as_written(text, 200)} is an expression, and a parameter is a plain value",
                 "write the expression in the rule",
             )
     return parameters
@@ -293,8 +302,9 @@ def _azure_policy(raw: Mapping[str, Any], place: str) -> frozenset[str]:
     ids = value if isinstance(value, list) else [] if value is None else [value]
     for index, each in enumerate(ids):
         if not isinstance(each, str) or not _AZURE_POLICY.search(each):
-            fix = "write the id of a definition or assignment, …/providers/Microsoft.Authorization/policyDefinitions/…"
-            raise ConfigurationError(f"{place}: azurePolicy[{index}]", f"{each!r} is no id of Azure Policy's", fix)
+            fix = "write its id, …/providers/Microsoft.Authorization/policyDefinitions/…"
+            problem = f"{as_written(each)} is not the id of an Azure Policy definition or assignment"
+            raise ConfigurationError(f"{place}: azurePolicy[{index}]", problem, fix)
     return frozenset(each.lower() for each in ids)
 
 
@@ -302,7 +312,7 @@ def _effect(value: object, place: str) -> Effect:
     for effect in Effect:
         if str(value).lower() == effect.lower():
             return effect
-    raise ConfigurationError(place, f"{value!r} is no effect", f"use one of {', '.join(Effect)}")
+    raise ConfigurationError(place, f"unknown effect {as_written(value)}", known_names("effects", Effect, value))
 
 
 def _settle_delay(value: object, place: str) -> timedelta:
@@ -313,7 +323,7 @@ def _scopes(raw: Mapping[str, Any], key: str, place: str) -> tuple[Scope, ...]:
     value = raw.get(key)
     if value is None and key in raw:
         fix = "leave the key out to mean every VM" if key == "scope" else "leave the key out"
-        raise ConfigurationError(f"{place}: {key}", "has no value", f"write a scope, or {fix}")
+        raise ConfigurationError(f"{place}: {key}", f"key '{key}' has no value", f"write a scope, or {fix}")
     listed = value if isinstance(value, list) else [] if value is None else [value]
     return tuple(parse_scope(item, f"{place}: {key}[{index}]") for index, item in enumerate(listed))
 
@@ -323,5 +333,6 @@ def _mapping_at(raw: Mapping[str, Any], key: str, place: str) -> Mapping[str, An
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise ConfigurationError(f"{place}: {key}", "is not a mapping", "write it as `key: value` lines")
+        problem = f"{as_written(value)} is not a mapping"
+        raise ConfigurationError(f"{place}: {key}", problem, f"write `key: value` lines below `{key}:`")
     return value

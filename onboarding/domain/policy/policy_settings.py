@@ -13,7 +13,7 @@ from typing import Any
 
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry, SettingSpec
 from onboarding.domain.catalog.extension_settings import is_unresolved
-from onboarding.domain.errors import ConfigurationError, use_one_of
+from onboarding.domain.errors import ConfigurationError, as_written, known_names
 from onboarding.domain.masking import mask
 from onboarding.domain.policy.policy import Effect
 
@@ -64,18 +64,21 @@ def _wrong(entry: CatalogueEntry, part: Mapping[str, Any], prefix: str) -> Itera
                 continue
             secret = spec.secret if spec else group == "protectedSettings"
             if (problem := _in_clear(value)) and secret:
-                yield ConfigurationError(place, f"{problem}, and it is a secret", _BY_NAME)
+                yield ConfigurationError(
+                    place, f"the value of the secret setting {as_written(name)} {problem}", _BY_NAME
+                )
             elif spec is not None and (problem := _misfit(spec, value)):
-                yield ConfigurationError(place, problem, _fix(spec))
+                yield ConfigurationError(place, f"setting {as_written(name)} {problem}", _fix(spec))
 
 
 def _unknown(entry: CatalogueEntry, group: str, name: object, place: str) -> ConfigurationError:
     other = next(each for each in _GROUPS if each != group)
     if name in _specs(entry, other):
-        return ConfigurationError(place, f"{name!r} is not among the {group} of {entry.name}", f"write it in {other}")
+        problem = f"setting {as_written(name)} of {entry.name} belongs in {other}, not in {group}"
+        return ConfigurationError(place, problem, f"move it to {other}")
     known = _specs(entry, group)
-    fix = use_one_of(known, name) if known else f"leave it out: {entry.name} takes no {group}"
-    return ConfigurationError(place, f"unknown setting {name!r} of {entry.name}", fix)
+    fix = known_names("settings", known, name) if known else f"remove it: {entry.name} takes no {group}"
+    return ConfigurationError(place, f"unknown setting {as_written(name)} of {entry.name}", fix)
 
 
 def _in_clear(value: object) -> str:
@@ -90,10 +93,10 @@ def _in_clear(value: object) -> str:
         case str() if not value.strip():
             return ""
         case str() if is_unresolved(value):
-            return "is a Key Vault reference, which a policy file cannot hold"
+            return "is a Key Vault reference, which works in app settings only"
         case str() if _REFERENCE.search(value) and mask(value) == value:
             return ""
-    return "stands in clear in this file"
+    return "is readable in this file"
 
 
 def _misfit(spec: SettingSpec, value: object) -> str:
@@ -105,8 +108,8 @@ def _misfit(spec: SettingSpec, value: object) -> str:
 
 def _fix(spec: SettingSpec) -> str:
     if spec.type == "string":
-        return 'write it so, or name an app setting as "{NAME}"'
-    return "write it so; an app setting is a text and cannot stand for it"
+        return 'write such a value, or name an app setting as "{NAME}"'
+    return "write such a value here, not the name of an app setting, which holds a text"
 
 
 def _missing(entry: CatalogueEntry, given: list[Mapping[Any, Any]], prefix: str) -> Iterator[ConfigurationError]:
@@ -114,4 +117,5 @@ def _missing(entry: CatalogueEntry, given: list[Mapping[Any, Any]], prefix: str)
         for spec in _specs(entry, group).values():
             if spec.required and not any((group, spec.name) in part for part in given):
                 place = f"{prefix}{group}.{spec.name}"
-                yield ConfigurationError(place, f"is missing, and {entry.name} needs it", f"add it to {group}")
+                problem = f"missing setting '{spec.name}', which {entry.name} requires"
+                yield ConfigurationError(place, problem, f"add it to {group}")

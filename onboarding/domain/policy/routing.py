@@ -10,7 +10,7 @@ from copy import replace
 from datetime import datetime
 
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
-from onboarding.domain.errors import ConfigurationError
+from onboarding.domain.errors import ConfigurationError, as_written, known_names
 from onboarding.domain.machine.machine_facts import MachineFacts
 from onboarding.domain.policy.policy import Policy
 from onboarding.domain.policy.workspaces import Workspace, choose
@@ -30,8 +30,9 @@ def routed_to(policy: Policy, name: str) -> Policy:
     for workspace in policy.workspaces:
         if workspace.name == name:
             return _with(policy, workspace)
-    known = ", ".join(workspace.name for workspace in policy.workspaces) or "none"
-    raise ConfigurationError("workspace", f"policy {policy.name} has none named {name!r}", f"there are: {known}")
+    problem = f"policy {policy.name} has no workspace {as_written(name)}"
+    fix = known_names("workspaces", (workspace.name for workspace in policy.workspaces), name)
+    raise ConfigurationError("workspace", problem, fix)
 
 
 def routes(policy: Policy) -> tuple[Policy, ...]:

@@ -80,4 +80,4 @@ def compile_rule(source: Mapping[str, Any], place: str, parameters: Mapping[str,
     try:
         return ConditionRule(compile_condition(source, parameters, place))
     except ConditionError as error:
-        raise ConfigurationError(error.place, error.message, "write it in Azure Policy's condition grammar") from None
+        raise ConfigurationError(error.place, error.problem, error.fix) from error

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 
 from msgspec import Struct
 
-from onboarding.domain.errors import ConfigurationError
+from onboarding.domain.errors import ConfigurationError, as_written
 from onboarding.domain.resource_id import VmId
 
 _SHAPE = ("subscriptions", "resourcegroups", "providers", "virtualmachines")
@@ -53,23 +53,24 @@ def parse_scope(text: object, place: str) -> Scope:
     """Read a scope. Raises ConfigurationError, naming `place`, for anything else.
 
     An id with an empty or missing part is refused: a group's id without its name would mean the whole subscription."""
+    written = as_written(text, 200)
     if not isinstance(text, str) or not text.startswith("/"):
-        raise ConfigurationError(place, f"{text!r} is no scope", f"write {_FORMS}")
+        raise ConfigurationError(place, f"{written} is not a scope", f"write {_FORMS}")
     if text == "/":
         return Scope(())
     segments = tuple(text.lower().split("/")[1:])
     for number, segment in enumerate(segments):
         if not _SEGMENT.fullmatch(segment):
             before = "/".join(text.split("/")[: number + 1])
-            what = f"{segment!r}, which no name can be," if segment.strip() else "nothing"
-            problem = f"{text!r} is no scope, as it has {what} after '{before}/'"
+            what = f"the invalid name {as_written(segment)}" if segment.strip() else "an empty part"
+            problem = f"{written} is not a scope: it has {what} after {as_written(f'{before}/', 200)}"
             raise ConfigurationError(place, problem, f"write {_FORMS}")
     if segments[:3] == _MANAGEMENT and len(segments) == 4 and _GROUP_NAME.fullmatch(segments[3]):
         return Scope(segments)
     shape = segments[0::2]
     if shape != _SHAPE[: len(shape)] or segments[5:6] not in ((), ("microsoft.compute",)):
-        raise ConfigurationError(place, f"{text!r} is no scope", f"write {_FORMS}")
+        raise ConfigurationError(place, f"{written} is not a scope", f"write {_FORMS}")
     if len(segments) not in _LENGTHS:
-        problem = f"{text!r} is no scope, as nothing follows '{segments[-1]}'"
+        problem = f"{written} is not a scope: no name follows '{segments[-1]}'"
         raise ConfigurationError(place, problem, f"write {_FORMS}")
     return Scope(segments)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from onboarding.domain.errors import ConfigurationError
+from onboarding.domain.errors import ConfigurationError, as_written, unknown_key
 from onboarding.domain.machine.machine_facts import MachineFacts
 from onboarding.domain.policy.rule import Match
 
@@ -47,7 +47,9 @@ type Compiler = Callable[[Mapping[str, Any], str], Condition]
 def parse_switch(raw: object, place: str) -> bool | None:
     """The value of a key that is true or false; None if it was not given."""
     if raw is not None and not isinstance(raw, bool):
-        raise ConfigurationError(place, f"{raw!r} is neither true nor false", "write it without quotes")
+        raise ConfigurationError(
+            place, f"{as_written(raw)} is not true or false", "write true or false, without quotes"
+        )
     return raw
 
 
@@ -56,28 +58,34 @@ def parse_workspaces(raw: object, place: str, compile_condition: Compiler) -> tu
     if raw is None:
         return ()
     if not isinstance(raw, list) or not raw:
-        raise ConfigurationError(place, "is not a list of workspaces", "write `- {name: …, when: …, settings: …}`")
+        problem = f"{as_written(raw)} is not a list of workspaces"
+        raise ConfigurationError(place, problem, "write `- {name: …, when: …, settings: …}` lines")
     found: list[Workspace] = []
     for index, item in enumerate(raw):
         here = f"{place}[{index}]"
         if found and found[-1].when is None:
-            raise ConfigurationError(here, f"is never reached: {found[-1].name} takes every VM", "put that one last")
+            last = as_written(found[-1].name)
+            problem = f"no VM can reach this workspace: {last} above it has no `when` and takes every VM"
+            raise ConfigurationError(here, problem, f"put {last} last, or give it a `when`")
         workspace = _workspace(item, here, compile_condition)
         if any(workspace.name == other.name for other in found):
-            raise ConfigurationError(f"{here}.name", f"{workspace.name!r} is there twice", "give each its own")
+            problem = f"two workspaces have the name {as_written(workspace.name)}"
+            raise ConfigurationError(f"{here}.name", problem, "give each workspace its own name")
         found.append(workspace)
     return tuple(found)
 
 
 def _workspace(raw: object, place: str, compile_condition: Compiler) -> Workspace:
     if not isinstance(raw, Mapping):
-        raise ConfigurationError(place, "is not a workspace", f"give it {', '.join(KEYS)}")
+        problem = f"{as_written(raw)} is not a workspace"
+        raise ConfigurationError(place, problem, f"write a mapping with the keys {', '.join(KEYS)}")
     for key in raw:
         if key not in KEYS:
-            raise ConfigurationError(f"{place}.{key}", "is no key of a workspace", f"use {', '.join(KEYS)}")
+            raise unknown_key(f"{place}.{key}", key, "a workspace", KEYS)
     name = raw.get("name")
     if not isinstance(name, str) or not name:
-        raise ConfigurationError(f"{place}.name", "is missing", "add it as a text")
+        problem = "missing key 'name' in a workspace" if name in (None, "") else f"{as_written(name)} is not a text"
+        raise ConfigurationError(f"{place}.name", problem, "add `name:` and a text")
     when = _mapping_at(raw, "when", place)
     return Workspace(
         name=name,
@@ -92,5 +100,6 @@ def _mapping_at(raw: Mapping[str, Any], key: str, place: str) -> Mapping[str, An
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise ConfigurationError(f"{place}.{key}", "is not a mapping", "write it as `key: value` lines")
+        problem = f"{as_written(value)} is not a mapping"
+        raise ConfigurationError(f"{place}.{key}", problem, f"write `key: value` lines below `{key}:`")
     return value

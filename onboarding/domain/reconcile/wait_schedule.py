@@ -13,12 +13,13 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from onboarding.domain.errors import ConfigurationError
+from onboarding.domain.errors import ConfigurationError, as_written, unknown_key
 from onboarding.domain.reconcile.row import WaitingFor
 
 _MINUTE = 60
 _HOUR = 60 * _MINUTE
 _DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|m|h|d)")
+_KEYS = ("every", "giveUpAfter")
 _LONGEST = 3650 * 24 * _HOUR
 _SECONDS = {"ms": 0.001, "s": 1, "m": _MINUTE, "h": _HOUR, "d": 24 * _HOUR}
 
@@ -101,11 +102,13 @@ def parse_waits(raw: object, place: str) -> Waits:
     if raw is None:
         return Waits()
     if not isinstance(raw, Mapping):
-        raise ConfigurationError(place, "is not a mapping", "write it as `agent-ready: {every: [1m, 2m]}`")
+        raise ConfigurationError(
+            place, f"{as_written(raw)} is not a mapping", "write `agent-ready: {every: [1m, 2m]}` lines"
+        )
     schedules = dict(DEFAULTS)
     for name, value in raw.items():
         if name not in WaitingFor:
-            raise ConfigurationError(f"{place}.{name}", "is no kind of waiting", f"use one of {', '.join(WaitingFor)}")
+            raise unknown_key(f"{place}.{name}", name, "waits", WaitingFor)
         kind = WaitingFor(name)
         schedules[kind] = _parse_schedule(value, DEFAULTS[kind], f"{place}.{name}")
     return Waits(schedules)
@@ -116,17 +119,25 @@ def parse_duration(text: object, place: str) -> float:
     match = _DURATION.fullmatch(str(text).strip())
     seconds = float(match["number"]) * _SECONDS[match["unit"]] if match else 0
     if not 0.001 <= seconds <= _LONGEST:
-        raise ConfigurationError(place, f"{text!r} is no duration", "write it as 90s, 5m, 1h or 2d")
+        problem = f"{as_written(text)} is not a duration"
+        raise ConfigurationError(place, problem, "use a number and s, m, h or d, such as 30m")
     return seconds
 
 
 def _parse_schedule(raw: Any, default: Schedule, place: str) -> Schedule:
-    if not isinstance(raw, Mapping) or set(raw) - {"every", "giveUpAfter"}:
-        raise ConfigurationError(place, "is not a schedule", "write it as {every: [1m, 2m], giveUpAfter: 48h}")
+    if not isinstance(raw, Mapping):
+        fix = "write {every: [1m, 2m], giveUpAfter: 48h}"
+        raise ConfigurationError(place, f"{as_written(raw)} is not a schedule", fix)
+    for key in raw:
+        if key not in _KEYS:
+            raise unknown_key(f"{place}.{key}", key, "a schedule", _KEYS)
     every = raw.get("every", [])
     if not isinstance(every, list):
-        raise ConfigurationError(f"{place}.every", "is not a list", "write it as [1m, 2m, 1h]")
-    intervals = tuple(parse_duration(interval, f"{place}.every") for interval in every) or default.intervals
+        problem = f"{as_written(every)} is not a list"
+        raise ConfigurationError(f"{place}.every", problem, "write durations in brackets: [1m, 2m, 1h]")
+    intervals = (
+        tuple(parse_duration(interval, f"{place}.every[{n}]") for n, interval in enumerate(every)) or default.intervals
+    )
     give_up = (
         parse_duration(raw["giveUpAfter"], f"{place}.giveUpAfter") if "giveUpAfter" in raw else default.give_up_after
     )

@@ -219,9 +219,9 @@ def test_a_missing_table_matches_nothing(status: Status, azurite: Azurite) -> No
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("no json", "is no JSON"),
-        ("[]", '"Values"'),
-        ('{"Values": {"A": 1}}', '"Values"'),
+        ("no json", "settings.json:1); give a local.settings.json"),
+        ("[]", "missing object 'Values' ("),
+        ('{"Values":\n {"A": 1}}', "settings.json:2: Values.A); put it in quotes"),
         ('{"IsEncrypted": true, "Values": {"A": "B"}}', "func settings decrypt"),
         ('{"Values": {"AzureWebJobsStorage": "AccountKey=c2VjcmV0"}}', "AzureWebJobsStorage"),
         ('{"Values": {"AzureWebJobsStorage": ""}}', "AzureWebJobsStorage"),

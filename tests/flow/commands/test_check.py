@@ -174,12 +174,12 @@ def test_an_override_file_names_the_os_of_an_image(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "is empty"),
-        ("nonsense\n", "line 1: 'nonsense' is no image"),
-        ("nonsense\nmore nonsense\n", "line 1: 'nonsense' is no image; write publisher:offer:sku"),
-        ("so much prose\n" * 5000, "nor could any of the 999 items behind it be read"),
-        ('{"color": "red"}', "line 1: no image among the keys color"),
-        ("[" * 100_000, "is no JSON"),
+        ("", "the input is empty ("),
+        ("nonsense\n", "'nonsense' is not an image ("),
+        ("nonsense\nmore nonsense\n", "images:1); write publisher:offer:sku or"),
+        ("so much prose\n" * 5000, "; the 999 items after it cannot be read either"),
+        ('{"color": "red"}', "the item names no image: its keys are 'color' ("),
+        ("[" * 100_000, "the text is not JSON: "),
     ],
 )
 def test_input_without_any_image_is_bad_input(
@@ -191,36 +191,50 @@ def test_input_without_any_image_is_bad_input(
 
 _GOOD, _OLD = json.dumps(_ITEMS[0]), json.dumps(_ITEMS[1])
 _BAD_LINES = [
-    (f"{GOOD}\nnonsense\n{OLD}\n", "line 2: 'nonsense' is no image; write publisher:offer:sku"),
-    (f"nonsense\n{GOOD}\n{OLD}\n", "line 1: 'nonsense' is no image"),
-    (f"nonsense\n{_GOOD}\n{_OLD}\n", "line 1: 'nonsense' is no image"),
-    (f'{_GOOD}\n{{"publisher": \n{_OLD}\n', "line 2: is no JSON"),
-    (f'{{"publisher": \n{_GOOD}\n{_OLD}\n', "line 1: is no JSON"),
-    (f"{_GOOD}\n{'[' * 200}{']' * 200}\n{_OLD}\n", "line 2: is no JSON (is nested more than 100 deep)"),
-    (f"{_GOOD}\nnull\n{_OLD}\n", "line 2: NoneType is no image"),
-    (f'{_GOOD}\n{{"color": "red"}}\n{_OLD}\n', "line 2: no image among the keys color"),
-    (json.dumps([_ITEMS[0], {"color": "red"}, _ITEMS[1]], indent=1), "line 9: no image among the keys color"),
-    (json.dumps([GOOD, 7, OLD]), "line 1: int is no image"),
-    (f'[\n{_GOOD},\n{{"publisher": }},\n{_OLD}\n]', "line 3: is no JSON"),
-    (f'[\n  {{\n    "publisher": "x",,\n  }},\n  {_GOOD},\n  {_OLD}\n]', "line 2: is no JSON"),
+    (f"{GOOD}\nnonsense\n{OLD}\n", "'nonsense' is not an image", "2); write publisher:offer:sku"),
+    (f"nonsense\n{GOOD}\n{OLD}\n", "'nonsense' is not an image", "1); write"),
+    (f"nonsense\n{_GOOD}\n{_OLD}\n", "'nonsense' is not an image", "1); write"),
+    (f'{_GOOD}\n{{"publisher": \n{_OLD}\n', "the line is not JSON: ", "2); give one object a line"),
+    (f'{{"publisher": \n{_GOOD}\n{_OLD}\n', "the text is not JSON: ", "1); give an array or objects"),
+    (
+        f"{_GOOD}\n{'[' * 200}{']' * 200}\n{_OLD}\n",
+        "the line is not JSON: the text is nested more than 100 deep",
+        "2); give one object a line",
+    ),
+    (f"{_GOOD}\nnull\n{_OLD}\n", "null is not an image", "2); give publisher"),
+    (f'{_GOOD}\n{{"color": "red"}}\n{_OLD}\n', "the item names no image: its keys are 'color'", "2); give publisher"),
+    (json.dumps([_ITEMS[0], {"color": "red"}, _ITEMS[1]], indent=1), "its keys are 'color'", "9); give publisher"),
+    (json.dumps([GOOD, 7, OLD]), "7 is not an image", "1); give publisher"),
+    (f'[\n{_GOOD},\n{{"publisher": }},\n{_OLD}\n]', "the text is not JSON: ", "3); give an array or objects"),
+    (
+        f'[\n  {{\n    "publisher": "x",,\n  }},\n  {_GOOD},\n  {_OLD}\n]',
+        "the text is not JSON: ",
+        "2); give an array or objects",
+    ),
     (
         f"{_CSV.splitlines()[0]}\n{GOOD.replace(':', ',')}\nnonsense\n{OLD.replace(':', ',')}\n",
-        "line 3: the image has no",
+        "the image has no",
+        "3); give publisher",
     ),
-    (f"urn\n{GOOD}\n{'1' * 200_000}\n{OLD}\n", "line 3: is no CSV (field larger than field limit"),
-    (f"urn\n{GOOD}\nnonsense\n{OLD}\n", "line 3: 'nonsense' is no image"),
+    (
+        f"urn\n{GOOD}\n{'1' * 200_000}\n{OLD}\n",
+        "the line is not CSV: field larger than field limit",
+        "3); close every quote",
+    ),
+    (f"urn\n{GOOD}\nnonsense\n{OLD}\n", "'nonsense' is not an image", "3); write publisher"),
 ]
 
 
-@pytest.mark.parametrize(("text", "message"), _BAD_LINES)
+@pytest.mark.parametrize(("text", "message", "place_and_fix"), _BAD_LINES)
 def test_a_bad_line_gets_an_error_and_the_rest_is_read(
-    text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    text: str, message: str, place_and_fix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["check", _file(tmp_path, text), "--format", "json"]) == 1
     answers = _json(capsys)
     [failed] = [answer for answer in answers if "error" in answer]
     assert sorted(answer["verdict"] for answer in answers) == ["error", "supported", "unsupported"]
-    assert f"images, {message}" in failed["error"]
+    assert message in failed["error"]
+    assert f"images:{place_and_fix}" in failed["error"]
     assert failed["reason"] == failed["error"]
     assert set(FIELDS) <= set(failed)
 
@@ -235,7 +249,8 @@ def test_each_format_shows_the_error_in_the_place_of_the_line(
     assert [row["verdict"] for row in rows] == ["supported", "error", "error", "supported"]
     assert list(rows[1]) == ["image", *FIELDS]
     assert rows[2]["image"] == "'=1+1"
-    assert "line 2: 'non\\x1bsense' is no image; write publisher:offer:sku" in rows[1]["reason"]
+    assert rows[1]["reason"].startswith("'non\\x1bsense' is not an image (")
+    assert ":2); write publisher:offer:sku" in rows[1]["reason"]
     assert main(["check", path]) == 1
     table = capsys.readouterr().out
     assert [line.split()[0] for line in table.splitlines()[:4]] == ["supported", "error", "error", "supported"]
@@ -246,7 +261,7 @@ def test_each_format_shows_the_error_in_the_place_of_the_line(
 def test_a_bad_image_among_arguments_leaves_the_others_their_answers(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--image", "a:b", "--image", GOOD, "--format", "json"]) == 1
     failed, answer = _json(capsys)
-    assert "--image a:b: 'a:b' is no image" in failed["error"]
+    assert "'a:b' is not an image (--image a:b); write publisher:offer:sku" in failed["error"]
     assert answer["verdict"] == "supported"
 
 
@@ -256,7 +271,7 @@ def test_a_bad_line_on_standard_input_does_not_end_the_run() -> None:
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 1
     assert [answer["verdict"] for answer in answers] == ["error", "supported"]
-    assert "standard input, line 1: 'x' is no image" in answers[0]["error"]
+    assert "'x' is not an image (standard input:1); write publisher:offer:sku" in answers[0]["error"]
 
 
 @pytest.mark.parametrize("bad", [['{"a": ,'], ["[1,"], ["[1,", "{"], ['{"a": [', '"'], ["]"], [","], ["nul"]])
@@ -293,12 +308,18 @@ def test_the_id_of_an_own_image_is_read_and_shown_and_decides_nothing(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["/no/such/file"], "/no/such/file: cannot be read"),
-        (["--image", "a:b"], "--image a:b: 'a:b' is no image"),
-        (["x", "--image", GOOD], "give either a file or"),
-        (["--image", GOOD, "--extension", "nope"], "use one of"),
-        (["--image", GOOD, "--support-table", "1999-01"], "use one of 2017-04, 2023-11"),
-        (["--image", GOOD, "--overrides", "/no/such"], "/no/such: cannot be read"),
+        (["/no/such/file"], "the input cannot be read: No such file or directory (/no/such/file); give"),
+        (["--image", "a:b"], "'a:b' is not an image (--image a:b); write publisher:offer:sku"),
+        (["x", "--image", GOOD], "the file 'x' and --image or --os-name are given; give one of them"),
+        (["--image", GOOD, "--extension", "nope"], "unknown extension 'nope' (--extension); known extensions: "),
+        (
+            ["--image", GOOD, "--support-table", "1999-01"],
+            "no support table '1999-01' (supportTable); known tables: 2017-04, 2023-11",
+        ),
+        (
+            ["--image", GOOD, "--overrides", "/no/such"],
+            "the file cannot be read: No such file or directory (/no/such); put",
+        ),
     ],
 )
 def test_bad_arguments_are_named(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -76,7 +76,7 @@ def test_the_page_is_filled_and_then_current(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("labels", "message"),
-    [([{"publisher": "x"}], "line 1"), ([*_labels(), 7], "line 6: 7 has no publisher and distro")],
+    [([{"publisher": "x"}], "images.jsonl:1); add both keys"), ([*_labels(), 7], "7 has no publisher and distro (")],
 )
 def test_an_image_without_a_label_is_named(
     labels: list[Any], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -262,7 +262,7 @@ def test_a_rule_alone_takes_all_its_values_or_says_what_is_missing(tmp_path: Pat
     lay(tmp_path, {"effect": {"value": "Disabled"}}, "assignment.parameters.json")
     assert evaluate(tmp_path, file) == 2
     output = capsys.readouterr().err
-    assert "the rule names 'places', 'effect', and the parameters' definitions are not in this file" in output
+    assert "the rule names the parameters 'places', 'effect', and this file does not define them (" in output
     assert "azurepolicy.parameters.json" in output
     values = {"effect": "deployIfNotExists", "places": ["westeurope"]}
     for given_ in (values, {"$schema": "x", "parameters": {name: {"value": value} for name, value in values.items()}}):
@@ -283,7 +283,9 @@ def test_validate_reads_every_form(tmp_path: Path, capsys: Capture) -> None:
     broken = template(resource(policyRule=doubled(RULE | {"then": {"effect": "audits"}})))
     assert main(["policy", "validate", lay(tmp_path, broken)]) == 1
     line = next(n for n, text in enumerate(json.dumps(broken, indent=1).splitlines(), 1) if "audits" in text)
-    assert f"d.json:{line}: resources[0].properties.policyRule.then.effect: unknown effect" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert told.startswith("unknown effect 'audits' (")
+    assert f"d.json:{line}: resources[0].properties.policyRule.then.effect); known effects: " in told
 
 
 def audit(then: Any, **parameters: Any) -> dict[str, Any]:
@@ -294,46 +296,49 @@ BY_PARAMETER = {"effect": "[parameters('effect')]"}
 REFUSED: dict[str, tuple[Any, str]] = {
     "effect": (
         audit({"effect": "auditIfNotExist"}),
-        "unknown effect 'auditIfNotExist'; did you mean 'auditIfNotExists'",
+        "; did you mean 'auditIfNotExists'?",
     ),
     "default": (
         audit(BY_PARAMETER, effect={"type": "String", "defaultValue": "Deploy"}),
-        "effect.defaultValue: unknown",
+        "effect.defaultValue); known effects: ",
     ),
     "allowed": (audit(BY_PARAMETER, effect={"allowedValues": ["Audit", "Denny"]}), "unknown effect 'Denny'"),
     "made": (audit({"effect": "[concat('audi', 'ts')]"}), "unknown effect 'audits'"),
     "brackets": (audit({"effect": "[[parameters('effect')]"}), "two brackets are for an ARM template"),
-    "cut": (POWERSHELL | {"PolicyRule": "@{if=; then=}"}, "policyRule: PowerShell cut the definition off here"),
+    "cut": (POWERSHELL | {"PolicyRule": "@{if=; then=}"}, "policyRule); write it with ConvertTo-Json -Depth 100"),
     "cut deeper": (
         {"Properties": {"PolicyRule": {"if": {"allOf": "System.Object[]"}, "then": "@{effect=audit}"}}},
         "-Depth 100",
     ),
     "assignment": (
         {"name": "a", "properties": {"policyDefinitionId": ID, "parameters": {}}},
-        f"this is an assignment of {ID}",
+        f"this is an assignment of '{ID}' (",
     ),
     "members": ([{"policyDefinitionId": ID, "parameters": {}}], "the list of an initiative's members"),
-    "parameters": (PARAMETERS, "these are the parameters of a definition, without its rule"),
+    "parameters": (PARAMETERS, "the file holds the parameters of a definition and no rule ("),
     "other template": (
         template({"type": "Microsoft.Compute/disks"}),
-        "holds no definition (its resources are microsoft.",
+        "holds no definition: its resources are microsoft.",
     ),
     "open template": (
         template(resource(policyRule="[json(parameters('rule'))]")),
-        "only ARM can work out the definition in this template",
+        "only ARM can evaluate the definition in this template (",
     ),
     "open part": (
         template(resource(policyRule={"if": {"field": "name", "equals": "[deployment().name]"}, "then": {}})),
-        "resources[0].properties.policyRule.if.equals: [deployment().name] is an expression of the template",
+        "resources[0].properties.policyRule.if.equals); give the deployed definition",
     ),
-    "other resource": ({"type": "Microsoft.Compute/disks", "properties": {}}, "is no policy definition"),
-    "nothing": ([], "holds no definition"),
-    "words": (["watch"], "is not an object"),
+    "other resource": (
+        {"type": "Microsoft.Compute/disks", "properties": {}},
+        "'microsoft.compute/disks' is not a policy definition (",
+    ),
+    "nothing": ([], "the file holds no definition ("),
+    "words": (["watch"], "'watch' is not an object ("),
     "many": (
         [FORMS["list"][0], POWERSHELL | {"Name": "other"}],
-        "a list of 2 definitions (watch, other): give one of them",
+        "the file holds 2 definitions: watch, other (",
     ),
-    "wrapped": ({"policyDefinition": {"properties": PROPERTIES}}, "policyRule: is missing; give a definition"),
+    "wrapped": ({"policyDefinition": {"properties": PROPERTIES}}, "policyRule); give a definition"),
     "initiative": ({"properties": {"policyDefinitions": []}}, "this is an initiative"),
 }
 
@@ -355,7 +360,8 @@ def test_other_languages_are_named(name: str, tmp_path: Path, capsys: Capture) -
 def test_a_value_that_is_no_effect_is_refused(tmp_path: Path, capsys: Capture) -> None:
     file = lay(tmp_path, audit(BY_PARAMETER, effect={"type": "String"}))
     assert evaluate(tmp_path, file, "--parameters", '{"effect": "Deni"}') == 2
-    assert "--parameters: unknown effect 'Deni'; did you mean 'deny'?" in capsys.readouterr().err
+    assert "unknown effect 'Deni' (--parameters); known effects: " in (told := capsys.readouterr().err)
+    assert "; did you mean 'deny'?" in told
     assert main(["policy", "import", file]) == 2
     assert '--parameters \'{"effect": "DeployIfNotExists"}\'' in capsys.readouterr().err
     assert evaluate(tmp_path, file) == 0
@@ -400,7 +406,8 @@ def test_a_default_that_only_arm_knows_asks_for_a_value(tmp_path: Path, capsys: 
     parameters = {"e": {"type": "string"}}
     file = lay(tmp_path, template(resource(parameters=PARAMETERS | {"effect": effect}), parameters=parameters))
     assert main(["policy", "import", file]) == 2
-    assert "parameter 'effect' has neither a value nor a default; say --parameters" in capsys.readouterr().err
+    assert "parameter 'effect' has neither a value nor a default (" in (told := capsys.readouterr().err)
+    assert ": effect); give --parameters" in told
     assert main(["policy", "import", file, "--parameters", '{"effect": "DeployIfNotExists"}']) == 0
     assert "\neffect: deployIfNotExists\n" in capsys.readouterr().out
 
@@ -420,16 +427,15 @@ def test_every_definition_of_a_list_gets_a_file_of_its_own(tmp_path: Path, capsy
     out = tmp_path / "out"
     file = lay(tmp_path, {"value": listed})
     assert main(["policy", "import", file, "-o", str(out), "--parameters", '{"effect": "Disabled"}']) == 1
-    assert (
-        "broken: cannot be imported: value[3].policyRule.then.effect: unknown effect 'wach'" in capsys.readouterr().err
-    )
+    problem = "broken: cannot be imported: unknown effect 'wach' (value[3].policyRule.then.effect); known effects: "
+    assert problem in capsys.readouterr().err
     policies = [yaml.safe_load(path.read_text()) for path in sorted(out.iterdir())]
     assert [policy["source"]["displayName"][-1] for policy in policies] == ["1", "2", "0"]
     assert len({policy["name"] for policy in policies}) == 3
     assert all(len(policy["name"]) <= 64 and policy["effect"] == "disabled" for policy in policies)
     assert [f"{policy['name']}.yaml" for policy in policies] == sorted(path.name for path in out.iterdir())
     assert main(["policy", "import", file, "-o", file]) == 2
-    assert "several policies need a folder" in capsys.readouterr().err
+    assert "name a folder, which several policies need" in capsys.readouterr().err
 
 
 def test_an_initiative_and_its_definitions_may_lie_in_one_template(tmp_path: Path, capsys: Capture) -> None:
@@ -503,7 +509,7 @@ def test_variables_that_double_each_other_are_left_open(tmp_path: Path, capsys: 
         variables[f"v{level}"] = [f"[variables('v{level - 1}')]"] * 2
     whole = template(resource(policyRule="[variables('v39')]"), variables=variables)
     assert evaluate(tmp_path, lay(tmp_path, whole)) == 2
-    assert "only ARM can work out" in capsys.readouterr().err
+    assert "only ARM can evaluate the definition in this template (" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("depth", [200, 900, 5000])

@@ -142,7 +142,10 @@ def test_vms_are_named_by_id_or_by_name_and_group() -> None:
     [
         (["web01"], "add -g GROUP"),
         (["-g", "rg", "-n", "a"], "--subscription"),
-        (["/subscriptions/s/resourceGroups/g"], "is no VM"),
+        (
+            ["/subscriptions/s/resourceGroups/g"],
+            "'/subscriptions/s/resourceGroups/g' is not the id of a VM (VM 1); write",
+        ),
         ([], "no VM is named"),
     ],
 )
@@ -158,8 +161,8 @@ def test_an_argument_that_is_not_a_vm_is_reported(
     [
         ([], "name VMs, or select rows"),
         (["--force"], "give --all"),
-        (["--all", str(vm_id())], "--all: is the whole table"),
-        (["--all", "-g", "app-rg"], "--all: is the whole table"),
+        (["--all", str(vm_id())], "--all means the whole table, and a part of it is named (--all); remove"),
+        (["--all", "-g", "app-rg"], "--all means the whole table, and a part of it is named (--all); remove"),
     ],
 )
 def test_a_retry_without_a_selection_is_refused(

@@ -96,8 +96,8 @@ def test_a_file_that_cannot_be_used_is_named_and_the_rest_is_planned(
     write(folder / "new", broken={"name": "x"}, linux_again=POLICY)
     assert plan(folder) == 1
     captured = capsys.readouterr()
-    assert "broken.yaml: extension: is missing" in captured.err
-    assert "linux_again.yaml: name: 'linux-monitoring' is taken" in captured.err
+    assert "missing key 'extension' in policy x (broken.yaml:1: extension); add" in captured.err
+    assert "another policy has the name 'linux-monitoring' (linux_again.yaml:" in captured.err
     assert "3 VMs, 2 changes" in captured.out
 
 
@@ -227,8 +227,14 @@ def test_values_that_a_resource_graph_row_lacks_are_unknown(folder: Path, capsys
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--subscription", SUBSCRIPTION], "give --live as well"),
-        (["--live", "--vm-list", "-", "--subscription", SUBSCRIPTION], "give one of the two"),
+        (
+            ["--subscription", SUBSCRIPTION],
+            "--subscription without --live reads nothing from Azure (--subscription); add --live",
+        ),
+        (
+            ["--live", "--vm-list", "-", "--subscription", SUBSCRIPTION],
+            "both given (--subscription); give one of the two",
+        ),
     ],
 )
 def test_options_that_do_not_fit_are_named(
@@ -241,7 +247,9 @@ def test_options_that_do_not_fit_are_named(
 def test_what_is_read_from_azure_is_named_by_its_id(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "fleet.json").write_text(json.dumps([WEST, {**WEST, "id": "/subscriptions/s"}]))
     assert plan(folder, "--live") == 2
-    assert "fleet.json, line 1: has no id of a VM" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "has no id of a VM (" in told
+    assert "fleet.json:1); give ids" in told
 
 
 async def test_a_throttled_read_is_repeated(caplog: pytest.LogCaptureFixture) -> None:
@@ -326,12 +334,12 @@ def test_explain_takes_one_policy_by_its_name(folder: Path, capsys: pytest.Captu
     assert explain(folder, WEST, "--policy", "z") == 0
     assert "policy z (decides)" in capsys.readouterr().out
     assert explain(folder, WEST, "--policy", "y") == 2
-    assert "there are: linux-monitoring, z" in capsys.readouterr().err
+    assert "(--policy); known policies: linux-monitoring, z" in capsys.readouterr().err
 
 
 def test_explain_refuses_the_id_of_another_resource(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["policy", "explain", "--vm", "/subscriptions/s/resourceGroups/g"]) == 2
-    assert "is no VM's id" in capsys.readouterr().err
+    assert "'/subscriptions/s/resourceGroups/g' is not the id of a VM (--vm); give" in capsys.readouterr().err
 
 
 @needs_samples

@@ -14,7 +14,7 @@ import pytest
 
 from onboarding.app import read_configuration
 from onboarding.application.operator_requests import NoAccess, check_access, check_any_access
-from onboarding.cli.io import BadInput
+from onboarding.cli.io import CommandFailed
 from onboarding.cli.machines import install, retry
 from onboarding.cli.main import main
 from onboarding.cli.operations.preflight import access_problem, check_configuration
@@ -211,7 +211,7 @@ def checked(policy: str = "", **settings: str) -> None:
 @pytest.mark.parametrize("name", ["OMS_WORKSPACE_ID", "OMS_WORKSPACE_KEY", "AzureWebJobsStorage"])
 def test_a_setting_that_is_missing_is_named(name: str) -> None:
     checked()
-    with pytest.raises(BadInput, match=name):
+    with pytest.raises(CommandFailed, match=name):
         checked(**{name: ""})
 
 
@@ -222,10 +222,10 @@ def test_settings_of_other_policies_do_not_matter_where_one_is_named(tmp_path: P
     folder = str(tmp_path)
     checked("mine", ONBOARDING_POLICIES=folder)
     for named in ("", "theirs"):
-        with pytest.raises(BadInput, match="THEIR_WORKSPACE_ID"):
+        with pytest.raises(CommandFailed, match="THEIR_WORKSPACE_ID"):
             checked(named, ONBOARDING_POLICIES=folder)
     (tmp_path / "broken.yaml").write_text("name: [")
-    with pytest.raises(BadInput, match=r"broken\.yaml"):
+    with pytest.raises(CommandFailed, match=r"broken\.yaml"):
         checked("mine", ONBOARDING_POLICIES=folder)
 
 

@@ -164,8 +164,8 @@ def test_a_setting_without_a_value_here_is_a_parameter(
     ("change", "arguments", "says"),
     [
         ("stopOnMultipleConnections: 'true', ", [], "JSON boolean"),
-        ("", ["--policy", "nobody"], "linux-monitoring"),
-        ("", ["--workspace", "nobody"], "none"),
+        ("", ["--policy", "nobody"], "unknown policy 'nobody' (--policy); known policies: linux-monitoring"),
+        ("", ["--workspace", "nobody"], "has no workspace 'nobody' (workspace); remove it"),
         ("", ["--vm", "a b"], "--vm"),
     ],
 )

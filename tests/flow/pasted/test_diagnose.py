@@ -103,7 +103,7 @@ def test_a_file_may_be_given_by_its_name(capsys: Capture, tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", ["/nowhere/0.status", "./nowhere", "~/nowhere", "nowhere/0.status", "C:\\nowhere"])
 def test_the_name_of_a_missing_file_is_not_read_as_a_message(capsys: Capture, name: str) -> None:
     assert main(["diagnose", name]) == 2
-    assert f"{name}: no such file" in capsys.readouterr().err
+    assert f"{name!r} is not there; give a file that is there, the message itself" in capsys.readouterr().err
 
 
 def test_a_folder_and_an_unreadable_file_are_named(capsys: Capture, tmp_path: Path) -> None:
@@ -158,13 +158,13 @@ def test_the_table_is_named_where_the_text_names_no_handler(capsys: Capture) -> 
 
 
 BAD = [
-    (["diagnose", "  "], "TEXT: is empty"),
-    (["diagnose", "--extension", "nope", "x"], "--extension: 'nope' is not in the catalogue"),
-    (["diagnose", '{"message": "x"}\n17'], "TEXT, item 2: is a int"),
-    (["diagnose", "\ufffdPNG\r\n\x1a\n\x00\x00\x00\rIHDR"], "TEXT: is no text"),
+    (["diagnose", "  "], "the input is empty (TEXT); give"),
+    (["diagnose", "--extension", "nope", "x"], "unknown extension 'nope' (--extension); known extensions: "),
+    (["diagnose", '{"message": "x"}\n17'], "17 is not an error (TEXT, item 2); give objects"),
+    (["diagnose", "\ufffdPNG\r\n\x1a\n\x00\x00\x00\rIHDR"], "the input is not a text (TEXT); give"),
     (
         ["diagnose", '{"Exception": "Microsoft.Azure.Commands.Common.X", "State": "Failed"}'],
-        "give ConvertTo-Json -Depth 10",
+        "PowerShell cut the failure off (TEXT, item 1); print it with ConvertTo-Json -Depth 10",
     ),
 ]
 

@@ -357,7 +357,7 @@ def test_content_that_is_not_text_is_refused_with_the_reason(
     captured = capsys.readouterr()
     (line, *_) = (captured.out + captured.err).splitlines()
     assert "bad" in line
-    assert "is not UTF-8 (byte 20)" in line
+    assert "the text is not UTF-8 at byte 20 (" in line
 
 
 WORDS = st.sampled_from(

@@ -168,7 +168,9 @@ def test_a_case_takes_one_vm_in_the_form_of_any_tool(
     cases.write_text(json.dumps({"policy": "policies/p.yaml", "cases": [{"vm": "two.json", "expect": {}}]}))
     capsys.readouterr()
     assert main(["policy", "test", str(cases)]) == 2
-    assert "cases[0].vm: two.json holds several VMs" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "the file 'two.json' holds several VMs (" in told
+    assert ": cases[0].vm); give a file with one VM" in told
 
 
 def _changed(body: dict[str, Any], *path: str, to: Any) -> dict[str, Any]:
@@ -176,7 +178,7 @@ def _changed(body: dict[str, Any], *path: str, to: Any) -> dict[str, Any]:
     return {**body, first: _changed(body[first], *rest, to=to) if rest else to}
 
 
-CUT = "was cut: .*ConvertTo-Json -Depth 100"
+CUT = "was cut to the text .*; print it again with `ConvertTo-Json -Depth 100`"
 REFUSED: dict[str, tuple[Any, str]] = {
     "cut to a type": (_changed(powershell(WEST), "StorageProfile", to="Microsoft.Azure.Models.StorageProfile"), CUT),
     "cut to a type, below": (_changed(powershell(WEST), "StorageProfile", "ImageReference", to="Models.Image"), CUT),
@@ -185,18 +187,27 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "all cut": ({**WEST, "properties": "@{vmId=1}"}, CUT),
     "properties as a text": (
         {**WEST, "properties": json.dumps(WEST["properties"])},
-        "has JSON as a text in properties",
+        "properties holds JSON as a text: .*; give the object itself",
     ),
-    "tags as a text": ({**WEST, "tags": '{"env": "x"}'}, "has JSON as a text in tags"),
-    "no properties": ({**WEST, "properties": None}, "holds no properties"),
-    "projected": ({"count": 1, "data": [{"id": WEST["id"], "imagePublisher": "Canonical"}]}, "holds no properties"),
-    "queried": ([{"Name": "west", "Image": "UbuntuServer"}], "holds no properties"),
-    "no name": ({"properties": WEST["properties"]}, "without id and name"),
-    "status": ({"ResourceGroupName": "A", "Name": "west", "OsName": "ubuntu", "Statuses": []}, "holds no properties"),
-    "error": ({"error": {"code": "AuthorizationFailed", "message": "no"}}, "error of ARM .*AuthorizationFailed: no"),
-    "template": ({"$schema": "x", "resources": [WEST]}, "is a template"),
-    "text": (["west"], "no VM body but a text"),
-    "nothing": ([None], "no VM body but a null"),
+    "tags as a text": ({**WEST, "tags": '{"env": "x"}'}, "tags holds JSON as a text: .*; give the object itself"),
+    "no properties": ({**WEST, "properties": None}, "it has no properties of a VM"),
+    "projected": (
+        {"count": 1, "data": [{"id": WEST["id"], "imagePublisher": "Canonical"}]},
+        "it has no properties of a VM",
+    ),
+    "queried": ([{"Name": "west", "Image": "UbuntuServer"}], "it has no properties of a VM"),
+    "no name": ({"properties": WEST["properties"]}, "the VM has neither id nor name"),
+    "status": (
+        {"ResourceGroupName": "A", "Name": "west", "OsName": "ubuntu", "Statuses": []},
+        "it has no properties of a VM",
+    ),
+    "error": (
+        {"error": {"code": "AuthorizationFailed", "message": "no"}},
+        "not a VM but an error of ARM: AuthorizationFailed: no",
+    ),
+    "template": ({"$schema": "x", "resources": [WEST]}, "not a VM but a template"),
+    "text": (["west"], "a text is not a VM"),
+    "nothing": ([None], "a null is not a VM"),
 }
 
 
@@ -210,7 +221,7 @@ def test_items_that_are_not_vms_or_were_cut_are_refused(
         assert main(command) == 2
         captured = capsys.readouterr()
         assert captured.out == ""
-        assert "line 1: " in captured.err
+        assert "bad.json:1); " in captured.err
         with pytest.raises(Unrecognised, match=message):
             [read_vm(each) for each in listed(value)]
     if message == CUT:
@@ -239,8 +250,8 @@ def test_our_policies_accept_vms_only(name: str, folder: Path, capsys: pytest.Ca
         assert main(command) == 2
         captured = capsys.readouterr()
         assert captured.out == ""
-        assert re.search(rf"line 2: is a .*{said}.* and no VM", captured.err)
-    assert main(evaluate) == 0  # Azure's definitions may be about any resource
+        assert re.search(rf"a resource of type .*{said}.* is not a VM \(.*other\.jsonl:2\); give", captured.err)
+    assert main(evaluate) == 0  # Azure's own definitions may be about anything
 
 
 @pytest.mark.parametrize("path", ["Microsoft.Compute/virtualMachines/m", "MICROSOFT.COMPUTE/VIRTUALMACHINES/m"])
@@ -425,7 +436,7 @@ def test_ids_for_a_command_by_hand_may_be_a_list_in_any_form(folder: Path) -> No
     assert set(named) == {named[0]}
     assert "VM" not in named[0][2]
     assert code == 2
-    assert "line 1: is no VM body" in err
+    assert "the item is not a VM: it has no properties of a VM" in err
 
 
 # --- images in the forms of tables ----------------------------------------------------------------------------------
@@ -518,7 +529,7 @@ def test_a_line_of_a_table_is_no_urn(tmp_path: Path, capsys: pytest.CaptureFixtu
         main(["check", str(tmp_path / "images"), "--format", "json"])
         captured = capsys.readouterr()
         assert "supported" not in captured.out
-        assert "is no image" in captured.out + captured.err
+        assert "is not an image" in captured.out + captured.err
 
 
 # --- what people reported -------------------------------------------------------------------------------------------

@@ -117,7 +117,8 @@ def test_validate_refuses_an_unknown_kind_and_names_the_known_ones(
     lay_out(tmp_path, {}, includeManaged=["aks-nodes"])
     assert main(["policy", "validate", str(tmp_path / "policies")]) == 1
     output = "".join(capsys.readouterr())
-    assert "includeManaged[0]: unknown kind 'aks-nodes'" in output
+    assert "unknown kind 'aks-nodes' (" in output
+    assert ": includeManaged[0]); write" in output
     assert "known kinds: karpenter-node, " in output
 
 

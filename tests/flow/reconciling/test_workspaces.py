@@ -91,13 +91,17 @@ async def test_a_boolean_given_as_text_is_refused_with_the_reason(name: str) -> 
     ("changes", "place", "says"),
     [
         ({"workspaces": {}}, "workspaces", "list"),
-        ({"workspaces": [{"name": "a"}, {"name": "b"}]}, "workspaces[1]", "never reached: a takes every VM"),
+        (
+            {"workspaces": [{"name": "a"}, {"name": "b"}]},
+            "workspaces[1]",
+            "'a' above it has no `when` and takes every VM",
+        ),
         ({"workspaces": [{"settings": {}}]}, "workspaces[0].name", "missing"),
-        ({"workspaces": [LAB_TAG, LAB_TAG]}, "workspaces[1].name", "twice"),
-        ({"workspaces": [{"name": "a", "wenn": {}}]}, "workspaces[0].wenn", "no key of a workspace"),
+        ({"workspaces": [LAB_TAG, LAB_TAG]}, "workspaces[1].name", "two workspaces have the name"),
+        ({"workspaces": [{"name": "a", "wenn": {}}]}, "workspaces[0].wenn", "unknown key 'wenn' in a workspace"),
         ({"workspaces": [workspace("a", EU, {"field": "locatoin", "equals": "x"})]}, "workspaces[0].when", "locatoin"),
-        ({"reconnect": "true"}, "reconnect", "neither true nor false"),
-        ({"autoUpgradeMinorVersion": 1}, "autoUpgradeMinorVersion", "neither true nor false"),
+        ({"reconnect": "true"}, "reconnect", " is not true or false"),
+        ({"autoUpgradeMinorVersion": 1}, "autoUpgradeMinorVersion", " is not true or false"),
     ],
 )
 def test_what_is_wrong_with_a_policy_is_named(changes: dict[str, Any], place: str, says: str) -> None:

@@ -65,7 +65,8 @@ def test_a_bad_policy_file_is_left_out_and_named_with_its_line(tmp_path: Path) -
     assert body["status"] == "unhealthy"
     assert [policy["name"] for policy in body["policies"]] == ["good"]
     (problem,) = body["problems"]
-    assert problem.startswith("bad.yaml: line 2: ")
+    assert problem.startswith("the text is not YAML: ")
+    assert " (bad.yaml:2); correct the YAML" in problem
 
 
 @pytest.mark.parametrize("effect", ["auditIfNotExists", "disabled"])
@@ -86,5 +87,6 @@ def test_a_proxy_that_key_vault_did_not_give_is_named_with_its_policy(tmp_path: 
     body = _health(ONBOARDING_POLICIES=str(tmp_path), P="@Microsoft.KeyVault(SecretUri=https://sesame/secrets/p)")
     assert body["status"] == "unhealthy"
     (problem,) = body["problems"]
-    assert problem.startswith("policy by-proxy: protectedSettings.proxy (app setting P) is a Key Vault reference")
+    assert problem.startswith("protectedSettings.proxy, from app setting P, is a Key Vault reference")
+    assert "(policy by-proxy); " in problem
     assert "sesame" not in json.dumps(body)

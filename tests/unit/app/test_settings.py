@@ -111,21 +111,38 @@ def test_storage_with_an_identity() -> None:
     assert read_settings({"AZURE_CLIENT_ID": "general"}).storage.client_id == "general"
 
 
+NO_CONNECTION = (
+    "the value is not the connection string of a storage account (app setting AzureWebJobsStorage); copy it from"
+)
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"AZURE_CLOUD": "AzureMoonCloud"}, "AZURE_CLOUD is none that we know: set it to one of AzurePublicCloud"),
-        ({"ARM_ENDPOINT": "http://moon.example"}, "ARM_ENDPOINT must be an https URL"),
-        ({"ARM_ENDPOINT": "moon.example"}, "ARM_ENDPOINT must be an https URL"),
-        ({"ARM_ENDPOINT": "https://[moon"}, "ARM_ENDPOINT must be an https URL"),
-        ({"ARM_ENDPOINT": "https://:443"}, "ARM_ENDPOINT must be an https URL"),
-        ({"OUTCOME_TOPIC_ENDPOINT": "http://moon.example"}, "OUTCOME_TOPIC_ENDPOINT must be an https URL"),
-        ({"AzureWebJobsStorage": "moon"}, "AzureWebJobsStorage is no connection string"),
-        ({"AzureWebJobsStorage": "AccountName=moon"}, "AzureWebJobsStorage is no connection string"),
-        ({"ONBOARDING_STORAGE": "@Microsoft.KeyVault(moon)"}, "ONBOARDING_STORAGE is a Key Vault reference"),
+        (
+            {"AZURE_CLOUD": "AzureMoonCloud"},
+            "the value is not a known cloud (app setting AZURE_CLOUD); known clouds: AzurePublicCloud",
+        ),
+        (
+            {"ARM_ENDPOINT": "http://moon.example"},
+            "the value is not an https URL (app setting ARM_ENDPOINT); write https://",
+        ),
+        ({"ARM_ENDPOINT": "moon.example"}, "the value is not an https URL (app setting ARM_ENDPOINT); write https://"),
+        ({"ARM_ENDPOINT": "https://[moon"}, "the value is not an https URL (app setting ARM_ENDPOINT); write https://"),
+        ({"ARM_ENDPOINT": "https://:443"}, "the value is not an https URL (app setting ARM_ENDPOINT); write https://"),
+        (
+            {"OUTCOME_TOPIC_ENDPOINT": "http://moon.example"},
+            "the value is not an https URL (app setting OUTCOME_TOPIC_ENDPOINT); write",
+        ),
+        ({"AzureWebJobsStorage": "moon"}, NO_CONNECTION),
+        ({"AzureWebJobsStorage": "AccountName=moon"}, NO_CONNECTION),
+        (
+            {"ONBOARDING_STORAGE": "@Microsoft.KeyVault(moon)"},
+            "the value is a Key Vault reference that was not resolved (app setting ONBOARDING_STORAGE); give",
+        ),
         (
             {"ONBOARDING_STORAGE__tableServiceUri": "https://moon.example"},
-            "ONBOARDING_STORAGE is not set: set it, or ONBOARDING_STORAGE__accountName, or "
+            "missing storage account (app setting ONBOARDING_STORAGE); set it, or ONBOARDING_STORAGE__accountName, or "
             "ONBOARDING_STORAGE__queueServiceUri",
         ),
         (
@@ -133,7 +150,7 @@ def test_storage_with_an_identity() -> None:
                 "ONBOARDING_STORAGE__accountName": "moon",
                 "ONBOARDING_STORAGE__tableServiceUri": "http://moon.example",
             },
-            "ONBOARDING_STORAGE__tableServiceUri must be an https URL",
+            "the value is not an https URL (app setting ONBOARDING_STORAGE__tableServiceUri); write",
         ),
     ],
 )
@@ -172,7 +189,7 @@ def test_a_problem_names_the_setting_and_never_the_value(change: dict[str, str],
 def test_an_unresolved_key_vault_reference_is_named_once_and_not_used(name: str, reference: str) -> None:
     settings = read_settings({"AzureWebJobsStorage": CONNECTION, name: reference})
     (problem,) = settings.problems
-    assert problem.startswith(f"{name} is a Key Vault reference that was not resolved: ")
+    assert problem.startswith(f"the value is a Key Vault reference that was not resolved (app setting {name}); ")
     assert "Key Vault Secrets User" in problem
     used = (settings.arm_endpoint, settings.client_id, settings.topic_endpoint, settings.topic_key, settings.storage)
     assert "moon" not in repr(used)
@@ -186,11 +203,13 @@ def test_an_unresolved_key_vault_reference_is_named_once_and_not_used(name: str,
 def test_the_sweeps_patience_is_a_duration(text: str, minutes: float) -> None:
     settings = read_settings({**STORAGE, "SWEEP_PATIENCE": text})
     assert settings.sweep_grace_period == timedelta(minutes=minutes)
-    assert [*settings.problems] == (["SWEEP_PATIENCE is no duration: write it as 90s, 5m, 1h or 2d"] * (text == "moon"))
+    problem = "the value is not a duration (app setting SWEEP_PATIENCE); use a number and s, m, h or d, such as 30m"
+    assert [*settings.problems] == [problem] * (text == "moon")
 
 
 def test_nothing_set_is_named_once_for_each_need() -> None:
-    assert [problem.partition(" ")[0] for problem in read_settings({}).problems] == ["AzureWebJobsStorage"] * 2
+    named = [problem.partition(";")[0] for problem in read_settings({}).problems]
+    assert named == ["missing storage account (app setting AzureWebJobsStorage)"] * 2
 
 
 NAMES = ["AZURE_CLOUD", "ARM_ENDPOINT", "OUTCOME_TOPIC_ENDPOINT", "AzureWebJobsStorage", "ONBOARDING_STORAGE"]

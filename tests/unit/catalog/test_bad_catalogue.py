@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -72,8 +73,9 @@ def test_bad_files_beside_the_shipped_ones_are_left_out_and_named(app: Path) -> 
     answers = ask(app)
     status, body = answers["get_health"]
     assert (status, body["status"]) == (503, "unhealthy")
-    assert [problem.split(": ")[0] for problem in body["problems"]] == [
-        f"onboarding/catalog/{name}" for name in ("a.yaml", "b.yml", "c.json", "d.yaml", "e.YAML", "twin.yaml")
+    places = [re.search(r" \(onboarding/catalog/([^)]*)\); \S", problem) for problem in body["problems"]]
+    assert [place and place[1] for place in places] == [
+        *("a.yaml:1: publisher", "b.yml: name", "c.json:1", "d.yaml", "e.YAML", "twin.yaml:2: name")
     ]
     assert not [problem for problem in body["problems"] if problem.endswith((" ", ";"))]
     assert [policy["name"] for policy in body["policies"]] == ["linux-monitoring"]
@@ -89,13 +91,14 @@ def test_a_shipped_file_that_is_broken_takes_its_policies_alone(app: Path) -> No
     status, body = answers["get_health"]
     assert (status, body["policies"]) == (503, [])
     file, policy, _ = body["problems"]
-    assert file.startswith(f"{OMS}: osType: 'BSD'")
+    line = (app / OMS).read_text().splitlines().index("osType: BSD") + 1
+    assert file == f"unknown OS type 'BSD' ({OMS}:{line}: osType); use Linux or Windows"
     assert policy.startswith(
-        "linux-monitoring.yaml: extension: 'oms-agent-linux' is not in the catalogue, since its file"
+        "the catalogue entry of the extension 'oms-agent-linux' cannot be used (linux-monitoring.yaml:"
     )
-    assert OMS in policy
+    assert policy.endswith(f": extension); correct that file: {file}")
     assert answers["get_check"][0] == 400
-    assert answers["get_check"][1]["error"].endswith("there is none that can be used")
+    assert answers["get_check"][1]["error"] == "unknown extension 'oms-agent-linux' (extension); remove it"
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_a_missing_app_setting_is_named(app_settings: dict[str, str], problems: 
 def test_a_problem_names_the_app_setting_and_never_the_value(change: dict[str, str], named: str) -> None:
     found = _resolve(*REFERENCES, {**APP_SETTINGS, **change})
     (problem,) = found.problems
-    assert f"(app setting {named})" in problem
+    assert f", from app setting {named}" in problem
     assert "my-very-own" not in problem
 
 
@@ -89,7 +89,7 @@ def test_a_boolean_from_an_app_setting_is_a_text_and_refused() -> None:
     settings = {"workspaceId": ID, "stopOnMultipleConnections": "{STOP}"}
     (problem,) = _resolve(settings, {"workspaceKey": KEY}, {"STOP": "true"}).problems
     assert "JSON boolean" in problem
-    assert "(app setting STOP)" in problem
+    assert ", from app setting STOP" in problem
 
 
 def test_a_problem_of_a_literal_names_no_app_setting() -> None:
@@ -116,7 +116,7 @@ def test_an_unresolved_key_vault_reference_is_named_and_left_out(
 ) -> None:
     found = _resolve(settings, protected, {"X": reference})
     (problem,) = found.problems
-    assert problem.startswith(f"{place} (app setting X) is a Key Vault reference that was not resolved: ")
+    assert problem.startswith(f"{place}, from app setting X, is a Key Vault reference that was not resolved: ")
     assert "Key Vault Secrets User" in problem
     assert "my-very-own" not in problem
     assert place.partition(".")[2] not in {**found.public, **found.protected}

@@ -19,30 +19,39 @@ DOCUMENT = SAMPLES.parent / "oms-extension-for-linux.md"
 ERROR_PAGE = Path(__file__).parents[3] / "docs" / "errors.md"
 
 WRONG: list[tuple[Any, str]] = [
-    ([], "errors: is a list"),
-    ({"codes": []}, "errors.codes: is no key here"),
-    ({"texts": ["x"]}, "errors.texts[0]: is a str"),
-    ({"texts": [{"cause": "timeout"}]}, "errors.texts[0]: has no condition"),
+    ([], "an empty list is not a mapping (errors); write"),
+    ({"codes": []}, "unknown key 'codes' in 'errors' (errors.codes); known keys: editions"),
+    ({"texts": ["x"]}, "'x' is not a mapping (errors.texts[0]); write"),
+    ({"texts": [{"cause": "timeout"}]}, "this rule has no condition (errors.texts[0]); add one of code"),
     (
         {"texts": [{"text": "x", "cause": "boredom"}]},
-        "errors.texts[0].cause: 'boredom' is unknown; use one of unsupported-os",
+        "unknown cause 'boredom' (errors.texts[0].cause); known causes: unsupported-os",
     ),
-    ({"texts": [{"text": "x", "cause": "timeout", "class": "soon"}]}, "errors.texts[0].class: 'soon' is unknown"),
-    ({"texts": [{"text": "(", "cause": "timeout"}]}, "errors.texts[0].text: is no regular expression"),
-    ({"texts": [{"text": 7, "cause": "timeout"}]}, "errors.texts[0].text: is no text"),
-    ({"texts": [{"text": "x", "cause": "timeout", "meaning": ""}]}, "errors.texts[0].meaning: is missing or no text"),
+    (
+        {"texts": [{"text": "x", "cause": "timeout", "class": "soon"}]},
+        "unknown class 'soon' (errors.texts[0].class); known classes:",
+    ),
+    ({"texts": [{"text": "(", "cause": "timeout"}]}, "'(' is not a regular expression: missing )"),
+    ({"texts": [{"text": 7, "cause": "timeout"}]}, "7 is not a regular expression (errors.texts[0].text); write"),
+    (
+        {"texts": [{"text": "x", "cause": "timeout", "meaning": ""}]},
+        "missing key 'meaning' (errors.texts[0].meaning); add",
+    ),
     (
         {"texts": [{"text": "x", "cause": "unknown", "class": "transient"}]},
-        "errors.texts[0].maxAttempts: is no number of tries",
+        "missing key 'maxAttempts' (errors.texts[0].maxAttempts); write a whole number",
     ),
-    ({"texts": [{"text": "x", "cause": "timeout", "why": "y"}]}, "errors.texts[0].why: is no key here"),
+    (
+        {"texts": [{"text": "x", "cause": "timeout", "why": "y"}]},
+        "unknown key 'why' in 'errors.texts[0]' (errors.texts[0].why); known keys:",
+    ),
     (
         {"editions": [{"date": "2020-01-01", "handlerVersion": "new"}]},
-        "errors.editions[0].handlerVersion: 'new' is no version",
+        "'new' is not a version (errors.editions[0].handlerVersion); write",
     ),
     (
         {"editions": [{"codes": [{"exitCode": "5", "cause": "timeout"}]}]},
-        "errors.editions[0].codes[0].exitCode: '5' is no number",
+        "'5' is not a number (errors.editions[0].codes[0].exitCode); write",
     ),
 ]
 

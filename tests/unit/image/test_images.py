@@ -221,13 +221,34 @@ def test_an_override_can_believe_a_gallery() -> None:
 @pytest.mark.parametrize(
     ("raw", "place"),
     [
-        (None, "o.yaml: has no list `images`"),
-        ({"images": "x"}, "o.yaml: has no list `images`"),
-        ({"images": ["x"]}, r"images\[0\]: has no `match`"),
-        ({"images": [{"match": "x", "distribution": "plan9"}]}, r"images\[0\].distribution: names no distribution"),
-        ({"images": [{"match": "x", "distribution": "rhel", "version": 8.1}]}, r"images\[0\].version: is not a text"),
-        ({"images": [{"match": "x", "distribution": "rhel", "architecture": "z80"}]}, r"architecture: is none we know"),
-        ({"images": [{"match": "x", "distro": "rhel"}]}, r"images\[0\].distro: is no key of an override"),
+        (None, r"^missing list 'images' \(o\.yaml\); write `images:`"),
+        ({"images": "x"}, r"^'x' is not a list of images \(o\.yaml: images\); write `images:`"),
+        ({"images": ["x"]}, r"^'x' is not an override \(o\.yaml: images\[0\]\); write a mapping"),
+        (
+            {"images": [{"match": "x", "distribution": "plan9"}]},
+            r"^unknown distribution 'plan9' \(o\.yaml: images\[0\]\.distribution\); known distributions: ubuntu",
+        ),
+        (
+            {"images": [{"match": "x", "distribution": "rhel", "version": 8.1}]},
+            r"^8\.1 is not a text \(o\.yaml: images\[0\]\.version\); put it in quotes",
+        ),
+        (
+            {"images": [{"match": "x", "distribution": "rhel", "architecture": "z80"}]},
+            r"^unknown architecture 'z80' \(o\.yaml: images\[0\]\.architecture\); known architectures: x86_64",
+        ),
+        (
+            {"images": [{"match": "x", "distro": "rhel"}]},
+            r"^unknown key 'distro' in an override \(o\.yaml: images\[0\]\.distro\); known keys: architecture",
+        ),
+        (
+            {"images": [{"distribution": "rhel"}]},
+            r"^missing key 'match' in an override \(o\.yaml: images\[0\]\.match\); write",
+        ),
+        ({"images": [{"match": " "}]}, r"^' ' is not a pattern \(o\.yaml: images\[0\]\.match\); write"),
+        (
+            {"images": [{"match": "x"}]},
+            r"^missing key 'distribution' in an override \(o\.yaml: images\[0\]\.distribution\); known distributions:",
+        ),
     ],
 )
 def test_a_wrong_override_is_named(raw: object, place: str) -> None:

@@ -369,5 +369,5 @@ def test_a_very_long_name_is_no_burden(publisher: str, text: str) -> None:
     ],
 )
 def test_a_broken_grammar_is_named(broken: dict[str, object]) -> None:
-    with pytest.raises(ConfigurationError, match=r"mine\.yaml: is no image grammar"):
+    with pytest.raises(ConfigurationError, match=r"^the image grammar cannot be read: .*\(mine\.yaml\); follow"):
         parse_grammar(broken, "mine.yaml")

@@ -266,5 +266,5 @@ def test_long_names_take_no_longer_than_their_length(part: str) -> None:
 
 @pytest.mark.parametrize("raw", [{}, {"server": []}, {"server": {"a": []}, "client": {}}])
 def test_bad_data_is_named(raw: dict[str, object]) -> None:
-    with pytest.raises(ConfigurationError, match=r"^releases\.yaml: is no list of releases"):
+    with pytest.raises(ConfigurationError, match=r"^the Windows releases cannot be read: .*\(releases\.yaml\); follow"):
         parse_releases(raw, "releases.yaml")

@@ -25,12 +25,18 @@ def test_a_rollout_limit_is_read() -> None:
 @pytest.mark.parametrize(
     ("raw", "says"),
     [
-        ([], "p.yaml: brake: is no brake"),
-        ({}, "p.yaml: brake: is no brake"),
-        ({"maxFailures": 3}, "p.yaml: brake.maxFailures: is no key"),
-        ({"stopAfterFailures": 0}, "p.yaml: brake.stopAfterFailures: 0 is no number above 0"),
-        ({"stopAfterFailures": True}, "True is no number above 0"),
-        ({"maxInstallsPerHour": "100"}, "'100' is no number above 0"),
+        ([], "an empty list is not a rollout limit (p.yaml: brake); write {maxInstallsPerHour"),
+        ({}, "an empty mapping is not a rollout limit (p.yaml: brake); write {maxInstallsPerHour"),
+        (
+            {"maxFailures": 3},
+            "unknown key 'maxFailures' in the rollout limit (p.yaml: brake.maxFailures); known keys: maxInstalls",
+        ),
+        ({"stopAfterFailures": 0}, "0 is not a whole number above 0 (p.yaml: brake.stopAfterFailures); write"),
+        ({"stopAfterFailures": True}, "true is not a whole number above 0 (p.yaml: brake.stopAfterFailures); write"),
+        (
+            {"maxInstallsPerHour": "100"},
+            "'100' is not a whole number above 0 (p.yaml: brake.maxInstallsPerHour); write",
+        ),
     ],
 )
 def test_what_is_not_a_rollout_limit_is_named(raw: Any, says: str) -> None:

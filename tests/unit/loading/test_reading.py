@@ -37,7 +37,7 @@ MERGES = ALIASES.replace("&a0 x", "&a0 {k: v}").replace("[", "{<<: [").replace("
         ("\n".join(f"{' ' * depth}k:" for depth in range(101)) + " v", 101, "nested more than 100 deep"),
         (ALIASES, 7, "holds more than 100,000 values, aliases counted"),
         (MERGES, 6, "holds more than 100,000 values, aliases counted"),
-        ("x: 1\na: &a\n- *a", 3, "'*a' stands inside what it names"),
+        ("x: 1\na: &a\n- *a", 3, "the alias '*a' is inside of what it names"),
         ("x: 1\ny: [" + "a," * 200_000 + "]", 2, "holds more than 100,000 values"),
         ("a:\n  " + "9" * 5000, 2, "a number has more than 300 digits"),
         ("a: 0x" + "f" * 5000, 1, "a number has more than 300 digits"),

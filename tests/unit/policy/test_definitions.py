@@ -224,15 +224,28 @@ def test_a_parameter_without_value_matters_only_where_the_answer_depends_on_it()
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"efect": "Disabled"}, "there is no parameter 'efect'"),
-        ({"effect": "disabled"}, "may not be 'disabled': use 'DeployIfNotExists', 'Disabled'"),
-        ({"places": ["eastus", "moon"]}, "may not be 'moon'"),
-        ({"places": "eastus"}, "is of type array"),
-        ({"strict": "yes"}, "is of type boolean"),
+        ({"efect": "Disabled"}, "unknown parameter 'efect' (parameters); known parameters: "),
+        (
+            {"effect": "disabled"},
+            "'disabled' is not an allowed value of parameter 'effect' (parameters.effect); use "
+            "'DeployIfNotExists', 'Disabled'",
+        ),
+        (
+            {"places": ["eastus", "moon"]},
+            "'moon' is not an allowed value of parameter 'places' (parameters.places); use",
+        ),
+        (
+            {"places": "eastus"},
+            "'eastus' is not of the type of parameter 'places' (parameters.places); write a value of type array",
+        ),
+        (
+            {"strict": "yes"},
+            "'yes' is not of the type of parameter 'strict' (parameters.strict); write a value of type boolean",
+        ),
     ],
 )
 def test_parameter_values_are_checked(values: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConditionError, match=r"^parameters") as caught:
+    with pytest.raises(ConditionError, match=r" \(parameters[.\w]*\); \S") as caught:
         read_definition(definition()).bind(values)
     assert message in str(caught.value)
 
@@ -246,15 +259,21 @@ def test_parameter_values_come_plain_or_as_an_assignment_writes_them() -> None:
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
-        ([], "definition: holds no definition"),
-        (3, "definition: is not an object"),
-        ({"properties": {}}, "properties.policyRule: is missing"),
-        ({"policyRule": {"if": IF}}, "policyRule.then: is missing"),
-        ({"policyRule": {"then": {"effect": "audit"}}}, "policyRule.if: is missing"),
-        ({"policyRule": {"if": IF, "then": {}}}, "policyRule.then.effect: the effect is missing"),
-        ({"properties": {"policyDefinitions": []}}, "this is an initiative"),
-        ({"parameters": [], "policyRule": {"if": IF, "then": {"effect": "audit"}}}, "parameters: is not an object"),
-        (definition({"effect": "[parametres('x')]"}), "properties.policyRule.then.effect: unknown function"),
+        ([], "the file holds no definition (definition); give"),
+        (3, "3 is not an object (definition); give"),
+        ({"properties": {}}, "missing key 'policyRule' (properties.policyRule); give"),
+        ({"policyRule": {"if": IF}}, "missing key 'then' (policyRule.then); write"),
+        ({"policyRule": {"then": {"effect": "audit"}}}, "missing key 'if' (policyRule.if); write"),
+        ({"policyRule": {"if": IF, "then": {}}}, "missing key 'effect' (policyRule.then.effect); add"),
+        ({"properties": {"policyDefinitions": []}}, "this is an initiative (properties.policyDefinitions); import it"),
+        (
+            {"parameters": [], "policyRule": {"if": IF, "then": {"effect": "audit"}}},
+            "an empty list is not an object (parameters); write",
+        ),
+        (
+            definition({"effect": "[parametres('x')]"}),
+            "unknown function 'parametres' (properties.policyRule.then.effect); known functions",
+        ),
         (
             definition({"effect": "audit", "details": {"type": "x", "existenceCondition": {"field": "x"}}}),
             "properties.policyRule.then.details.existenceCondition",

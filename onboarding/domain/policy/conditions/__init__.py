@@ -103,4 +103,4 @@ def compile_condition(
     try:
         return Condition(compile_node(source, env), place)
     except RecursionError:
-        raise env.error(TOO_DEEP) from None
+        raise env.error(*TOO_DEEP) from None

@@ -14,6 +14,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from onboarding.domain.errors import known_names
 from onboarding.domain.policy.conditions.values import fold
 
 EACH = "[*]"
@@ -35,7 +36,12 @@ class Alias(Struct, frozen=True):
 
 
 class UnknownAlias(ValueError):
-    """No table has the alias; the text says which part of it is unknown, and suggests a name."""
+    """No table has the alias. `problem` says which part of it is unknown, `fix` suggests a name."""
+
+    def __init__(self, problem: str, fix: str) -> None:
+        super().__init__(f"{problem}; {fix}")
+        self.problem = problem
+        self.fix = fix
 
 
 def find_alias(name: str, related_type: str = "") -> Alias:
@@ -87,13 +93,14 @@ def _split(alias: str) -> tuple[str, str]:
         if type_ is not None:
             return type_, alias[end + 1 :]
     if known_type(alias):
-        raise UnknownAlias(f"unknown alias '{alias}': this is a resource type; name a property of it")
+        raise UnknownAlias(f"{alias!r} is a resource type, not an alias", "name a property of it")
     namespace = alias.partition("/")[0]
     if not any(known.startswith(fold(namespace) + "/") for known in _types()):
-        raise UnknownAlias(f"unknown alias '{alias}': no resource provider '{namespace}' is known here")
+        problem = f"unknown alias '{alias}': unknown resource provider '{namespace}'"
+        raise UnknownAlias(problem, "use an alias that begins with a resource type, such as Microsoft.Compute/")
     near = get_close_matches(fold(alias), [*_shared(), *_types()], n=1)
-    hint = f"; did you mean '{_spelled(near[0])}'?" if near else ""
-    raise UnknownAlias(f"unknown alias '{alias}': no resource type of it is known here{hint}")
+    fix = f"did you mean '{_spelled(near[0])}'?" if near else "begin it with a resource type and a slash"
+    raise UnknownAlias(f"unknown alias '{alias}': unknown resource type", fix)
 
 
 def _spelled(folded: str) -> str:
@@ -108,7 +115,7 @@ def _path(type_: str, path: str, alias: str) -> Path:
             return _steps(new + rest)
     steps = _steps(path)
     if not steps:
-        raise UnknownAlias(f"unknown alias '{alias}': name a property of '{type_}'")
+        raise UnknownAlias(f"the alias '{alias}' names no property", f"name a property of '{type_}'")
     own = ALL_IN_PROPERTIES.get(type_, frozenset())
     if _folded_in(steps[0], OUTSIDE_PROPERTIES) and not _folded_in(steps[0], own):
         return steps
@@ -134,9 +141,8 @@ def _check(steps: Path, tree: Tree, alias: str) -> None:
             return
         known = next((name for name in tree if fold(name) == fold(step)), None)
         if known is None:
-            near = get_close_matches(step, tree, n=1)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
-            raise UnknownAlias(f"unknown alias '{alias}': there is no property '{step}'{hint}")
+            fix = known_names("properties", sorted(tree), step)
+            raise UnknownAlias(f"unknown alias '{alias}': unknown property '{step}'", fix)
         tree = tree[known]
 
 

@@ -7,11 +7,11 @@ Anything outside the grammar is a `ConditionError` with its place.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 
+from onboarding.domain.errors import as_written, did_you_mean
 from onboarding.domain.policy.conditions.comparison import comparison, compile_right, unspaced
 from onboarding.domain.policy.conditions.count import compile_members, counted, explained
 from onboarding.domain.policy.conditions.environment import Environment, Value
@@ -37,22 +37,23 @@ class Node(Struct, frozen=True):
 def compile_node(source: Any, env: Environment) -> Node:
     """Compile one condition or logical operator, whatever the case of its keys."""
     if not isinstance(source, Mapping):
-        raise env.error(f"a condition is an object, not {shown(source)}")
+        raise env.error(f"{shown(source)} is not a condition", "write an object, such as {field: …, equals: …}")
     keys = {fold(str(key)): str(key) for key in source}
     kinds = [kind for kind in _KINDS if kind in keys]
     if len(kinds) != 1:
-        raise env.error(_unclear(kinds, list(keys.values())))
+        raise _unclear(kinds, list(keys.values()), env)
     kind = kinds[0]
     return _KINDS[kind](source, {word: key for word, key in keys.items() if word != kind}, keys[kind], env)
 
 
-def _unclear(kinds: list[str], keys: list[str]) -> str:
+def _unclear(kinds: list[str], keys: list[str], env: Environment) -> ConditionError:
     if kinds:
-        return f"a condition has one of {', '.join(kinds)}, not several"
-    near = [match for key in keys for match in get_close_matches(fold(key), list(_KINDS), n=1)]
+        both = " and ".join(map(repr, kinds))
+        return env.error(f"this condition has {both}", "keep one of them, or join two conditions with allOf")
+    near = [name for key in keys if (name := did_you_mean(_KIND_NAMES, key))]
     hint = f"; did you mean '{near[0]}'?" if near else ""
-    given = ", ".join(repr(key) for key in keys) or "nothing"
-    return f"a condition has one of allOf, anyOf, not, field, value, count; here is {given}{hint}"
+    given = f"has only {', '.join(as_written(key) for key in keys)}" if keys else "is empty"
+    return env.error(f"this condition {given}", f"add one of {', '.join(_KIND_NAMES)}{hint}")
 
 
 def _logical(decisive: bool, name: str) -> Compile:
@@ -60,7 +61,8 @@ def _logical(decisive: bool, name: str) -> Compile:
         _alone(others, key, env)
         env = env.at(key)
         if not isinstance(source[key], (list, tuple)):
-            raise env.error(f"'{key}' takes a list of conditions, not {shown(source[key])}")
+            problem = f"{shown(source[key])} is not a list of conditions"
+            raise env.error(problem, f"write `- {{field: …, equals: …}}` lines below `{key}:`")
         nodes = [compile_node(item, env.at(index)) for index, item in enumerate(source[key])]
         tests = [node.test for node in nodes]
         return _group(name, nodes, lambda scope: joined(decisive, tests, scope))
@@ -76,7 +78,8 @@ def _compile_not(source: Mapping[str, Any], others: Mapping[str, str], key: str,
 
 def _alone(others: Mapping[str, str], key: str, env: Environment) -> None:
     if others:
-        raise env.error(f"'{key}' stands alone; here are also {', '.join(repr(other) for other in others.values())}")
+        rest = ", ".join(as_written(other) for other in others.values())
+        raise env.error(f"'{key}' has {rest} beside it", f"write '{key}' alone, or join both with allOf")
 
 
 def _group(name: str, nodes: Sequence[Node], test: Callable[[Scope], bool]) -> Node:
@@ -116,7 +119,8 @@ def _paid(scope: Scope, left: Any, price: int, passes: int) -> bool:
 def _compile_field(source: Mapping[str, Any], others: Mapping[str, str], key: str, env: Environment) -> Node:
     name = source[key]
     if not isinstance(name, str):
-        raise env.at(key).error(f"'field' takes a name, not {shown(name)}")
+        problem = f"{shown(name)} is not the name of a field"
+        raise env.at(key).error(problem, "write a text, such as location or tags['environment']")
     get = compile_field(compile_value(name, env.at(key)), env.at(key))
     operator, right = compile_right(source, others, env)
     compare = comparison(operator, right)
@@ -210,6 +214,8 @@ def _spelled(source: Any) -> str:
     return source if isinstance(source, str) and source else shown(source)
 
 
+_KIND_NAMES: Final = ("allOf", "anyOf", "not", "field", "value", "count")
+
 type Compile = Callable[[Mapping[str, Any], Mapping[str, str], str, Environment], Node]
 _KINDS: dict[str, Compile] = {
     "allof": _logical(False, "allOf"),
@@ -240,7 +246,7 @@ def _errors(source: Any, env: Environment) -> Iterator[ConditionError]:
     except ConditionError as error:
         yield error
     except RecursionError:
-        yield env.error(TOO_DEEP)
+        yield env.error(*TOO_DEEP)
 
 
 def _parts(source: Any, env: Environment) -> Iterator[tuple[Any, Environment]]:

@@ -11,6 +11,7 @@ from copy import replace
 from itertools import islice
 from typing import Any
 
+from onboarding.domain.errors import as_written, known_names
 from onboarding.domain.policy.conditions.aliases import EACH, Alias, Path, UnknownAlias, find_alias
 from onboarding.domain.policy.conditions.environment import NOWHERE, Environment
 from onboarding.domain.policy.conditions.errors import Undecided
@@ -27,16 +28,18 @@ type Members = Callable[[Scope], Iterator[tuple[Member, ...]]]
 def compile_members(source: Any, env: Environment) -> tuple[str, str, Members]:
     """The array of a `count`: its name for people, its name for `current()`, and its members."""
     if not isinstance(source, Mapping):
-        raise env.error(f"'count' takes an object with 'field' or 'value', not {shown(source)}")
+        raise env.error(f"{shown(source)} is not a count", "write an object with 'field' or 'value'")
     keys = {fold(str(key)): str(key) for key in source}
     unknown = [key for word, key in keys.items() if word not in ("field", "value", "name", "where")]
     if unknown:
-        raise env.error(f"'count' has no '{unknown[0]}'; it has field or value, name, where")
+        fix = known_names("keys", ("field", "value", "name", "where"), unknown[0])
+        raise env.error(f"unknown key {as_written(unknown[0])} in 'count'", fix)
     if ("field" in keys) == ("value" in keys):
-        raise env.error("'count' has either 'field' or 'value'")
+        problem = f"'count' has {"both 'field' and" if 'field' in keys else "neither 'field' nor"} 'value'"
+        raise env.error(problem, "give it exactly one of 'field' and 'value'")
     if "field" in keys:
         if "name" in keys:
-            raise env.error("'name' belongs to a count of 'value'")
+            raise env.error("'count' has 'name' beside 'field'", "remove 'name', which is for a count of 'value'")
         return _field_members(source[keys["field"]], env.at(keys["field"]))
     return _value_members(source[keys["value"]], source.get(keys.get("name", "")), env.at(keys["value"]))
 
@@ -48,7 +51,7 @@ def _field_members(name: Any, env: Environment) -> tuple[str, str, Members]:
     try:
         alias = _array(str(value.of(NOWHERE)), env.related_type)
     except UnknownAlias as error:
-        raise env.error(str(error)) from None
+        raise env.error(error.problem, error.fix) from error
     return alias.name, fold(alias.name), lambda scope: _members_of(alias, fold(alias.name), scope)
 
 
@@ -63,7 +66,7 @@ def _members_late(name: str, related_type: str, scope: Scope) -> Iterator[tuple[
 def _array(name: str, related_type: str) -> Alias:
     alias = find_alias(name, related_type)
     if not alias.is_array:
-        raise UnknownAlias(f"'{name}' is not an array alias: write '{name}[*]'")
+        raise UnknownAlias(f"{as_written(name, 200)} is not an array alias", f"write {as_written(f'{name}[*]', 200)}")
     return alias
 
 
@@ -95,7 +98,7 @@ def _walk(value: Any, steps: Path, done: int, name: str) -> Iterator[tuple[Membe
 def _value_members(source: Any, name: Any, env: Environment) -> tuple[str, str, Members]:
     value = compile_value(source, env)
     if name is not None and not isinstance(name, str):
-        raise env.error(f"the name of a count is a word, not {shown(name)}")
+        raise env.error(f"{shown(name)} is not the name of a count", "write a text, which current() then uses")
     key = fold(name or "default")
 
     def members(scope: Scope) -> Iterator[tuple[Member, ...]]:

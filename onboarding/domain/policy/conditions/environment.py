@@ -36,8 +36,8 @@ class Environment:
     def inside(self, name: str) -> Environment:
         return replace(self, counted=(*self.counted, fold(name)))
 
-    def error(self, message: str) -> ConditionError:
-        return ConditionError(self.place, message)
+    def error(self, problem: str, fix: str) -> ConditionError:
+        return ConditionError(self.place, problem, fix)
 
 
 class Value(Struct, frozen=True):

@@ -9,16 +9,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
-TOO_DEEP: Final = "the condition is nested too deeply; write it flatter"
+from onboarding.domain.errors import error_text
+from onboarding.domain.masking import mask
+
+# Problem and fix.
+TOO_DEEP: Final = ("the condition is nested too deeply", "write it with fewer levels")
 
 
 class ConditionError(Exception):
-    """A condition that cannot be compiled: `place` is its path in the source, `message` says what is wrong."""
+    """A condition that cannot be compiled. `place` is its path in the source, `problem` quotes what is wrong there,
+    and `fix` says what to write instead."""
 
-    def __init__(self, place: str, message: str) -> None:
-        super().__init__(f"{place}: {message}")
+    def __init__(self, place: str, problem: str, fix: str) -> None:
+        super().__init__(error_text(place, problem, fix))
         self.place = place
-        self.message = message
+        self.problem = mask(problem)
+        self.fix = fix
+
+    @property
+    def message(self) -> str:
+        """The text without the place, for those who show the place on their own."""
+        return error_text("", self.problem, self.fix)
 
 
 class Undecided(Exception):

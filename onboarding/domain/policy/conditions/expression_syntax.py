@@ -16,7 +16,12 @@ _MAX_DIGITS: Final = 300
 
 
 class SyntaxFault(ValueError):
-    """The text is not a valid expression; the message names the position."""
+    """The text is not a valid expression; the problem names the position."""
+
+    def __init__(self, problem: str, fix: str = "compare it with Azure's template language") -> None:
+        super().__init__(f"{problem}; {fix}")
+        self.problem = problem
+        self.fix = fix
 
 
 class Literal(Struct, frozen=True):
@@ -54,7 +59,7 @@ def unescaped(text: str) -> str:
 def parse(text: str) -> Expression:
     """The tree of an expression in its brackets. Raises `SyntaxFault`."""
     if len(text) > MAX_LENGTH:
-        raise SyntaxFault(f"the expression is longer than {MAX_LENGTH} characters")
+        raise SyntaxFault(f"the expression is longer than {MAX_LENGTH} characters", "split it with parameters")
     parser = _Parser(_tokens(text[1:-1]))
     tree = parser.expression(0)
     parser.expect_end()
@@ -77,7 +82,7 @@ def _tokens(text: str) -> list[tuple[str, str, int]]:
 
 def _number(text: str, position: int) -> int | float:
     if len(text) > _MAX_DIGITS:
-        raise SyntaxFault(f"the number at position {position} has more than {_MAX_DIGITS} digits")
+        raise SyntaxFault(f"the number at position {position} has more than {_MAX_DIGITS} digits", "shorten it")
     return float(text) if "." in text else int(text)
 
 
@@ -90,7 +95,7 @@ class _Parser:
 
     def expression(self, depth: int) -> Expression:
         if depth > MAX_DEPTH:
-            raise SyntaxFault(f"functions are nested more than {MAX_DEPTH} deep")
+            raise SyntaxFault(f"functions are nested more than {MAX_DEPTH} deep", "write it with fewer levels")
         kind, text, position = self._take("an expression")
         tree: Expression
         if kind == "string":
@@ -113,7 +118,7 @@ class _Parser:
 
     def _call(self, name: str, position: int, depth: int) -> Call:
         if not self._skip("("):
-            raise SyntaxFault(f"'{name}' at position {position} is not called: write {name}(…)")
+            raise SyntaxFault(f"'{name}' at position {position} is not a value", f"call the function: {name}(…)")
         arguments: list[Expression] = []
         if not self._skip(")"):
             arguments.append(self.expression(depth + 1))
@@ -134,7 +139,9 @@ class _Parser:
                 self._expect("]")
             else:
                 return tree
-        raise SyntaxFault(f"more than {MAX_DEPTH} properties of properties")
+        raise SyntaxFault(
+            f"the expression reads more than {MAX_DEPTH} properties in a row", "write it with fewer levels"
+        )
 
     def _name(self) -> str:
         kind, text, position = self._take("a property name")
@@ -144,7 +151,7 @@ class _Parser:
 
     def _take(self, wanted: str) -> tuple[str, str, int]:
         if self._next >= len(self._tokens):
-            raise SyntaxFault(f"the expression ends where {wanted} should be")
+            raise SyntaxFault("the expression ends too early", f"add {wanted}")
         self._next += 1
         return self._tokens[self._next - 1]
 
@@ -157,4 +164,4 @@ class _Parser:
     def _expect(self, sign: str) -> None:
         _, text, position = self._take(f"'{sign}'")
         if text != sign:
-            raise SyntaxFault(f"'{sign}' expected at position {position}, not '{text}'")
+            raise SyntaxFault(f"unexpected '{text}' at position {position}", f"write '{sign}' there")

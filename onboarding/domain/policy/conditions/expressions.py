@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 from msgspec import Struct
 
+from onboarding.domain.errors import as_written, known_names
 from onboarding.domain.policy.conditions.environment import Environment, Value, constant_or_late
-from onboarding.domain.policy.conditions.errors import TOO_DEEP, Undecided
+from onboarding.domain.policy.conditions.errors import TOO_DEEP, ConditionError, Undecided
 from onboarding.domain.policy.conditions.expression_syntax import (
     Access,
     Call,
@@ -65,7 +65,7 @@ def _compile_text(source: str, env: Environment) -> Value:
     try:
         tree = parse(source)
     except SyntaxFault as fault:
-        raise env.error(f"{fault}, in {shown(source)}") from None
+        raise env.error(f"{fault.problem}, in {shown(source)}", fault.fix) from fault
     return compile_expression(tree, env)
 
 
@@ -83,19 +83,20 @@ def compile_expression(tree: Expression, env: Environment) -> Value:
 def _contextual(name: str, arguments: Sequence[Value], env: Environment) -> Value:
     function = CONTEXT_FUNCTIONS[fold(name)]
     if not function.least <= len(arguments) <= function.most:
-        wanted = function.least if function.least == function.most else f"{function.least} to {function.most}"
-        raise env.error(f"{name}() takes {wanted} arguments, not {len(arguments)}")
+        wanted = str(function.least) if function.least == function.most else f"{function.least} to {function.most}"
+        raise env.error(f"{name}() is called with {len(arguments)} arguments", f"give it {wanted}")
     return function.compile(arguments, env)
 
 
 def _pure(name: str, arguments: Sequence[Value], env: Environment) -> Value:
     function = FUNCTIONS.get(fold(name))
     if function is None:
-        raise env.error(_unknown(name))
+        raise _unknown(name, env)
     try:
         inspect.signature(function).bind(*arguments)
     except TypeError as error:
-        raise env.error(f"{name}() with {len(arguments)} arguments: {error}") from None
+        problem = f"{name}() is called with {len(arguments)} arguments: {error}"
+        raise env.error(problem, "give it the arguments that Azure documents") from error
     return constant_or_late(
         lambda scope: call(name, function, [argument.of(scope) for argument in arguments], scope.budget),
         all(argument.constant for argument in arguments),
@@ -103,11 +104,11 @@ def _pure(name: str, arguments: Sequence[Value], env: Environment) -> Value:
     )
 
 
-def _unknown(name: str) -> str:
+def _unknown(name: str, env: Environment) -> ConditionError:
+    known = known_names("functions", sorted([*FUNCTIONS, *CONTEXT_FUNCTIONS]), name)
     if fold(name) in NOT_IN_RULES or fold(name).startswith("list"):
-        return f"the function '{name}' is not available in policy rules"
-    near = get_close_matches(fold(name), [*FUNCTIONS, *CONTEXT_FUNCTIONS], n=1)
-    return f"unknown function '{name}'" + (f"; did you mean '{near[0]}'?" if near else "")
+        return env.error(f"the function '{name}' is not available in policy rules", known)
+    return env.error(f"unknown function {as_written(name)}", known)
 
 
 def _access(base: Expression, key: Expression, safe: bool, env: Environment) -> Value:
@@ -152,4 +153,4 @@ def compile_template(source: Any, parameters: Mapping[str, Any], place: str) -> 
     try:
         return Template(source, compile_value(source, env))
     except RecursionError:
-        raise env.error(TOO_DEEP) from None
+        raise env.error(*TOO_DEEP) from None

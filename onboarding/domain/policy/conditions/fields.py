@@ -13,6 +13,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from onboarding.domain.errors import as_written, known_names
 from onboarding.domain.policy.conditions.aliases import EACH, Alias, Path, UnknownAlias, find_alias, is_alias
 from onboarding.domain.policy.conditions.limits import Budget
 from onboarding.domain.policy.conditions.resource import Resource
@@ -65,7 +66,8 @@ def find_field(name: str, related_type: str = "") -> Field:
     steps = tuple(name.split("."))
     if any(fold(steps[0]) == fold(root) for root in _ROOTS):
         return Field(name, _root_reader(steps))
-    raise UnknownAlias(f"unknown field '{name}': neither {', '.join(_PLAIN)}, identity.type, tags['…'] nor an alias")
+    known = (*_PLAIN, "identity.type", "tags['…']")
+    raise UnknownAlias(f"unknown field {as_written(name)}", f"use an alias; {known_names('fields', known, name)}")
 
 
 def steps_of(alias: Alias, resource: Resource) -> Path | None:

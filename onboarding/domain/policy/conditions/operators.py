@@ -193,12 +193,12 @@ OPERATORS: Final[Mapping[str, Operator]] = {
 }
 
 
-def misfit(operator: Operator, right: Any) -> str | None:
-    """Why a constant right side does not fit the operator; None if it does."""
+def misfit(operator: Operator, right: Any) -> tuple[str, str] | None:
+    """Why a constant right side does not fit the operator, and the fix; None if it fits."""
     if operator.expects == "boolean" and as_bool(right) is None:
-        return f"'{operator.name}' takes true or false, not {shown(right)}"
+        return f"{shown(right)} is not true or false", f"give '{operator.name}' true or false"
     if operator.expects == "list" and not isinstance(right, (list, tuple)):
-        return f"'{operator.name}' takes a list, not {shown(right)}"
+        return f"{shown(right)} is not a list", f"give '{operator.name}' a list: [a, b]"
     if operator.expects in ("text", "scalar") and as_text(right) is None:
-        return f"'{operator.name}' takes a string or a number, not {shown(right)}"
+        return f"{shown(right)} is not a text or a number", f"give '{operator.name}' a text or a number"
     return None

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from onboarding.domain.errors import did_you_mean
+from onboarding.domain.errors import as_written, known_names
 from onboarding.domain.json_access import text
 from onboarding.domain.policy.conditions import (
     NOT_GIVEN,
@@ -54,14 +54,15 @@ class Parameter(Struct, frozen=True):
         values = value if self.type == "array" and isinstance(value, list) else [value]
         for each in values if self.allowed else ():
             if each not in self.allowed:
-                raise ConditionError(place, f"parameter '{self.name}' may not be {each!r}: use {self._choices()}")
+                problem = f"{as_written(each)} is not an allowed value of parameter '{self.name}'"
+                raise ConditionError(place, problem, f"use {self._choices()}")
         if self.type != "object" and is_specification(value):
-            raise ConditionError(
-                place, f"'{self.name}' has the parameter's definition, not its value; write {{\"{self.name}\": value}}"
-            )
+            problem = f"parameter '{self.name}' has its definition where its value belongs"
+            raise ConditionError(place, problem, f'write {{"{self.name}": value}}')
         expected = _TYPES.get(self.type)
         if expected is not None and (not isinstance(value, expected) or _is_bool_for_number(value, self.type)):
-            raise ConditionError(place, f"parameter '{self.name}' is of type {self.type}, not {value!r}")
+            problem = f"{as_written(value)} is not of the type of parameter '{self.name}'"
+            raise ConditionError(place, problem, f"write a value of type {self.type}")
         return value
 
     def _choices(self) -> str:
@@ -118,7 +119,8 @@ class Definition(Struct, frozen=True):
         known = {name.lower(): parameter for name, parameter in self.parameters.items()}
         for name in values:
             if name.lower() not in known:
-                raise ConditionError("parameters", f"there is no parameter '{name}': use {', '.join(self.parameters)}")
+                fix = known_names("parameters", self.parameters, name)
+                raise ConditionError("parameters", f"unknown parameter {as_written(name)}", fix)
         given = {name.lower(): value for name, value in values.items()}
         return {
             parameter.name: parameter.checked(_unwrapped(given[key], parameter), f"parameters.{parameter.name}")
@@ -137,9 +139,8 @@ def only(kept: tuple[Kept, ...]) -> Kept:
     """The only definition. Raises a `ConditionError` that names them if there are several."""
     if len(kept) > 1:
         names = ", ".join(each.name or each.place for each in kept[:8]) + (", …" if len(kept) > 8 else "")
-        raise ConditionError(
-            "definition", f"this is a list of {len(kept)} definitions ({names}): give one of them, or import them all"
-        )
+        problem = f"the file holds {len(kept)} definitions: {names}"
+        raise ConditionError("definition", problem, "give one of them, or import them all")
     return kept[0]
 
 
@@ -189,7 +190,7 @@ def _rule(kept: Kept) -> tuple[Mapping[str, Any], str]:
     """The rule and its place."""
     if kept.is_initiative:
         place = under(kept.properties_place, "policyDefinitions")
-        raise ConditionError(place, "this is an initiative: import it, or give one of its definitions")
+        raise ConditionError(place, "this is an initiative", "import it, or give one of its definitions")
     if "policyRule" not in kept.properties and "if" in kept.properties:
         return kept.properties, kept.properties_place
     place = under(kept.properties_place, "policyRule")
@@ -227,14 +228,13 @@ def check_effect(value: object, place: str) -> None:
     """Raise for a value that is not an effect of Azure Policy."""
     if isinstance(value, str) and value.lower() in _EFFECTS:
         return
-    near = did_you_mean(EFFECTS, value)
-    hint = f"; did you mean '{near}'?" if near else ""
+    fix = known_names("effects", EFFECTS, value)
     if isinstance(value, str) and value.startswith("["):
-        hint = (
-            "; two brackets are for an ARM template: take one off, or give the definition as an ARM resource, with"
-            " 'type' and 'apiVersion'"
+        fix = (
+            "two brackets are for an ARM template: remove one, or give the definition as an ARM resource, with"
+            f" 'type' and 'apiVersion'; {fix}"
         )
-    raise ConditionError(place, f"unknown effect {shown(value)}{hint}; known effects: {', '.join(EFFECTS)}")
+    raise ConditionError(place, f"unknown effect {shown(value)}", fix)
 
 
 def _then(rule: Mapping[str, Any], place: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
@@ -294,11 +294,13 @@ def _unwrapped(value: Any, parameter: Parameter) -> Any:
 
 def _effect(value: object, place: str) -> str:
     if not isinstance(value, str) or not value:
-        raise ConditionError(place, "the effect is missing")
+        raise ConditionError(place, "missing key 'effect'", "add `effect:` and the name of an effect")
     return value
 
 
 def _object_at(value: object, place: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise ConditionError(place, "is missing" if value is None else "is not an object")
+        key = place.rpartition(".")[2]
+        problem = f"missing key '{key}'" if value is None else f"{as_written(value)} is not an object"
+        raise ConditionError(place, problem, f"write an object below '{key}'")
     return value

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from onboarding.domain.errors import as_written
 from onboarding.domain.policy.conditions import NOT_GIVEN, ConditionError
 from onboarding.domain.policy.conditions.errors import TOO_DEEP
 from onboarding.domain.policy.conditions.expression_syntax import (
@@ -92,9 +93,9 @@ def kept_in(raw: object) -> tuple[Kept, ...]:
     try:
         found = tuple(_definitions_in(raw, "", None))
     except RecursionError:
-        raise ConditionError("definition", TOO_DEEP) from None
+        raise ConditionError("definition", *TOO_DEEP) from None
     if not found:
-        raise ConditionError("definition", f"holds no definition; {_FORMS}")
+        raise ConditionError("definition", "the file holds no definition", _FORMS)
     return found
 
 
@@ -145,7 +146,7 @@ def _definitions_in(raw: object, place: str, names: Names | None) -> Iterator[Ke
         yield from _listed(raw, place, names)
         return
     if not isinstance(raw, Mapping):
-        raise ConditionError(place or "definition", f"is not an object; {_FORMS}")
+        raise ConditionError(place or "definition", f"{as_written(raw)} is not an object", _FORMS)
     whole = spelled(raw)
     listed = next((key for key in ("value", "data") if isinstance(whole.get(key), list)), None)
     if _resembles_definition(whole):
@@ -164,7 +165,8 @@ def _listed(items: list[Any], place: str, names: Names | None) -> Iterator[Kept]
     if items and all(isinstance(item, Mapping) and _is_member(item) for item in items):
         raise ConditionError(
             place or "definition",
-            "this is the list of an initiative's members; give the initiative, with 'policyDefinitions'",
+            "this is the list of an initiative's members",
+            "give the initiative, with 'policyDefinitions'",
         )
     for index, item in enumerate(items):
         yield from _definitions_in(item, f"{place}[{index}]", names)
@@ -213,7 +215,7 @@ def _read_text(value: object) -> object:
     try:
         read = json.loads(value)
     except RecursionError:
-        raise ConditionError("definition", TOO_DEEP) from None
+        raise ConditionError("definition", *TOO_DEEP) from None
     except ValueError:
         return value
     level = [read]
@@ -222,15 +224,14 @@ def _read_text(value: object) -> object:
         level = [inner for found in holders if isinstance(found, (list, ValuesView)) for inner in found]
         if not level:
             return read
-    raise ConditionError("definition", TOO_DEEP)
+    raise ConditionError("definition", *TOO_DEEP)
 
 
 def _refuse_cut(holder: Mapping[str, Any], place: str) -> None:
     for key, value in _shallow(holder, 4):
         if isinstance(value, str) and _CUT.fullmatch(value):
-            raise ConditionError(
-                under(place, key), "PowerShell cut the definition off here; write it with ConvertTo-Json -Depth 100"
-            )
+            problem = "PowerShell cut the definition off here"
+            raise ConditionError(under(place, key), problem, "write it with ConvertTo-Json -Depth 100")
 
 
 def _shallow(holder: object, depth: int) -> Iterator[tuple[str, object]]:
@@ -326,9 +327,8 @@ class _Deployment(Struct, frozen=True):
             return _undoubled(value)
         if lenient or self._is_the_definitions_own(text):
             return text
-        raise ConditionError(
-            place, f"{text[:200]} is an expression of the template, which only ARM can work out; {_DEPLOYED}"
-        )
+        problem = f"{as_written(text, 200)} is an expression of the template that only ARM can evaluate"
+        raise ConditionError(place, problem, _DEPLOYED)
 
     def _is_the_definitions_own(self, text: str) -> bool:
         """Whether an expression can only be the definition's, so that its second bracket was forgotten."""
@@ -374,9 +374,9 @@ def _in_template(whole: Mapping[str, Any], place: str, outer: Names | None) -> I
     if not found and outer is None:
         kinds = sorted({_type(resource) for _, resource in _resources(whole["resources"], below)} - {""})
         if any(kind in kinds for kind in (_AUTHORIZATION + each for each in _DEFINITIONS)):
-            raise ConditionError(below, f"only ARM can work out the definition in this template; {_DEPLOYED}")
-        content = f"its resources are {', '.join(kinds[:5])[:300]}" if kinds else "it has no resources"
-        raise ConditionError(below, f"the ARM template holds no definition ({content}); {_FORMS}")
+            raise ConditionError(below, "only ARM can evaluate the definition in this template", _DEPLOYED)
+        resources = f"its resources are {', '.join(kinds[:5])[:300]}" if kinds else "it has no resources"
+        raise ConditionError(below, f"the ARM template holds no definition: {resources}", _FORMS)
     yield from found
 
 
@@ -473,9 +473,8 @@ def _in_parameter_file(whole: Mapping[str, Any], place: str) -> Iterator[Kept]:
             found = True
             yield _normalized(spelled(value), under(place, f"parameters.{name}.value"), None)
     if not found:
-        raise ConditionError(
-            under(place, "parameters"), f"this file holds parameter values and no definition; {_FORMS}"
-        )
+        problem = "this file holds parameter values and no definition"
+        raise ConditionError(under(place, "parameters"), problem, _FORMS)
 
 
 def _refuse(whole: Mapping[str, Any], place: str) -> None:
@@ -486,17 +485,19 @@ def _refuse(whole: Mapping[str, Any], place: str) -> None:
     if assigned and ("properties" in whole or "scope" in whole or _is_type(whole, ("policyassignments",))):
         raise ConditionError(
             place or "definition",
-            f"this is an assignment of {str(assigned)[:300]}; give that definition, and the values with --parameters",
+            f"this is an assignment of {as_written(str(assigned), 300)}",
+            "give that definition, and the values with --parameters",
         )
     if parameters_in(whole) is not None:
         raise ConditionError(
             place or "definition",
-            "these are the parameters of a definition, without its rule; give the file with the rule",
+            "the file holds the parameters of a definition and no rule",
+            "give the file with the rule",
         )
     if _type(whole) and not _is_type(whole, _DEFINITIONS):
-        raise ConditionError(under(place, "type"), f"'{_type(whole)[:100]}' is no policy definition; {_FORMS}")
+        raise ConditionError(under(place, "type"), f"{as_written(_type(whole))} is not a policy definition", _FORMS)
     below = under(place, "properties") if "properties" in whole else place
-    raise ConditionError(under(below, "policyRule"), f"is missing; {_FORMS}")
+    raise ConditionError(under(below, "policyRule"), "missing key 'policyRule'", _FORMS)
 
 
 def _wrapped_parameters(raw: object) -> Iterator[Mapping[str, Any]]:

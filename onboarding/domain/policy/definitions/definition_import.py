@@ -83,7 +83,7 @@ def _effect(definition: Definition, given: Mapping[str, Any], notes: list[str]) 
         if not effect.value.constant:
             raise Undecided(f"{definition.effect} differs from machine to machine")
     except Undecided as reason:
-        raise ConditionError("effect", f"{reason}; {_way_out(definition)}") from None
+        raise ConditionError("effect", str(reason), _way_out(definition)) from reason
     for effect_name in ("deployIfNotExists", "auditIfNotExists", "disabled"):
         if value.lower() == effect_name.lower():
             return effect_name
@@ -98,7 +98,7 @@ def _way_out(definition: Definition) -> str:
         return "write a policy for each of the effects"
     parameter = next((each for key, each in definition.parameters.items() if key.lower() == name.lower()), None)
     allowed = parameter.allowed if parameter else ()
-    return f'say --parameters \'{{"{name}": "{allowed[0] if allowed else "DeployIfNotExists"}"}}\''
+    return f'give --parameters \'{{"{name}": "{allowed[0] if allowed else "DeployIfNotExists"}"}}\''
 
 
 def _notes(

@@ -93,15 +93,21 @@ def test_a_list_is_counted_inside_another() -> None:
     [
         ({"field": DISKS[:-3]}, "is not an array alias"),
         ({"field": "Microsoft.Compute/none[*]"}, "unknown alias"),
-        ({}, "either 'field' or 'value'"),
-        ({"field": DISKS, "value": []}, "either 'field' or 'value'"),
-        ({"field": DISKS, "wher": {}}, "has no 'wher'"),
-        ({"field": DISKS, "where": {"value": "[current('x')]", "equals": 1}}, "no count around has that name"),
-        ("x", "takes an object"),
+        ({}, "neither 'field' nor 'value' (rule.count); give it exactly one"),
+        ({"field": DISKS, "value": []}, "both 'field' and 'value' (rule.count); give it exactly one"),
+        (
+            {"field": DISKS, "wher": {}},
+            "unknown key 'wher' in 'count' (rule.count); known keys: field, value, name, where; did you mean 'where'?",
+        ),
+        (
+            {"field": DISKS, "where": {"value": "[current('x')]", "equals": 1}},
+            "current('x') names no count around it (rule.count.where.value); known counts:",
+        ),
+        ("x", "'x' is not a count (rule.count); write an object"),
     ],
 )
 def test_what_is_wrong_with_a_count_is_named(count: Any, message: str) -> None:
-    with pytest.raises(ConditionError, match=r"^rule\.count") as caught:
+    with pytest.raises(ConditionError, match=r" \(rule\.count.*\); \S") as caught:
         compile_condition({"count": count, "equals": 1})
     assert message in str(caught.value)
 

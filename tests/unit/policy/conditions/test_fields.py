@@ -105,10 +105,13 @@ def test_array_aliases_select_every_member(condition: dict[str, Any], expected: 
     ("field", "message"),
     [
         ("Microsoft.Compute/virtualMachines/storageProfle.osDisk.osType", "did you mean 'storageProfile'?"),
-        ("Microsoft.Compute/virtualMachines/storageProfile.osDisk.osTyp", "there is no property 'osTyp'"),
+        (
+            "Microsoft.Compute/virtualMachines/storageProfile.osDisk.osTyp",
+            "unknown property 'osTyp'; known properties: ",
+        ),
         ("Microsoft.Compute/imageOfer", "did you mean 'Microsoft.Compute/imageOffer'?"),
-        ("Microsoft.Compute/virtualMachines", "is a resource type"),
-        ("Microsoft.Computer/imageOffer", "no resource provider 'Microsoft.Computer'"),
+        ("Microsoft.Compute/virtualMachines", "is a resource type, not an alias; name a property of it"),
+        ("Microsoft.Computer/imageOffer", "unknown resource provider 'Microsoft.Computer'"),
         ("propertis", "unknown field 'propertis'"),
     ],
 )

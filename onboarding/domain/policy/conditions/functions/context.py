@@ -5,12 +5,12 @@ those that do not evaluate every argument (`if`, `and`, `or`). Each compiles its
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from functools import partial
 from typing import Any, Final
 
 from msgspec import Struct
 
+from onboarding.domain.errors import as_written, known_names
 from onboarding.domain.policy.conditions.aliases import UnknownAlias, find_alias, is_alias
 from onboarding.domain.policy.conditions.environment import NOWHERE, Environment, Value, constant_or_late
 from onboarding.domain.policy.conditions.errors import Undecided, joined
@@ -36,8 +36,8 @@ def _parameters(arguments: Arguments, env: Environment) -> Value:
     key = _word("parameters", arguments[0], env)
     value = env.parameters.get(fold(key), MISSING)
     if value is MISSING:
-        near = get_close_matches(fold(key), list(env.parameters), n=1)
-        raise env.error(f"unknown parameter '{key}'" + (f"; did you mean '{near[0]}'?" if near else ""))
+        known = known_names("parameters", env.parameters, key) if env.parameters else "define it below `parameters:`"
+        raise env.error(f"unknown parameter {as_written(key)}", known)
     if value is NOT_GIVEN:
         return Value(_undecided(f"parameter '{key}' has neither a value nor a default"))
     return Value(lambda _: value, True)
@@ -45,7 +45,8 @@ def _parameters(arguments: Arguments, env: Environment) -> Value:
 
 def _word(function: str, argument: Value, env: Environment) -> str:
     if not argument.constant:
-        raise env.error(f"{function}() takes a name, not something to be worked out for each resource")
+        problem = f"the name in {function}() differs from resource to resource"
+        raise env.error(problem, f"write a fixed name: {function}('name')")
     return str(argument.of(NOWHERE))
 
 
@@ -76,7 +77,7 @@ def compile_field(name: Value, env: Environment) -> Callable[[Scope], Field]:
         try:
             found = find_field(str(name.of(NOWHERE)), env.related_type)
         except UnknownAlias as error:
-            raise env.error(str(error)) from None
+            raise env.error(error.problem, error.fix) from error
         return lambda _: found
 
     def of(scope: Scope) -> Field:
@@ -90,14 +91,15 @@ def compile_field(name: Value, env: Environment) -> Callable[[Scope], Field]:
 
 def _current(arguments: Arguments, env: Environment) -> Value:
     if not env.counted:
-        raise env.error("current() has a value only inside the 'where' of a count")
+        raise env.error("current() is used outside of a count", "use it in the 'where' of a count")
     if not arguments:
         return Value(lambda scope: scope.members[-1].value)
     name = _word("current", arguments[0], env)
     if fold(name) in env.counted:
         return Value(lambda scope: next(m.value for m in reversed(scope.members) if m.name == fold(name)))
     if not is_alias(name):
-        raise env.error(f"current('{name}'): no count around has that name, but {', '.join(env.counted)}")
+        problem = f"current({as_written(name)}) names no count around it"
+        raise env.error(problem, known_names("counts", env.counted, name))
     return _current_property(name, env)
 
 
@@ -106,7 +108,7 @@ def _current_property(name: str, env: Environment) -> Value:
     try:
         alias = find_alias(name, env.related_type)
     except UnknownAlias as error:
-        raise env.error(str(error)) from None
+        raise env.error(error.problem, error.fix) from error
 
     def of(scope: Scope) -> Any:
         steps = folded(steps_of(alias, scope.resource) or ())
