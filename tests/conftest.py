@@ -1,5 +1,5 @@
-"""What holds for every test: in how many processes they run, how many examples Hypothesis draws, and that a busy
-machine fails none of them.
+"""Settings of every test: how many processes run them, how many examples Hypothesis draws, and that a busy machine is
+no failure.
 
 `HYPOTHESIS_PROFILE=thorough` draws twenty times as many, wherever a test does not say its own number;
 `-o timeout=600` gives it the time.
@@ -23,11 +23,11 @@ settings.register_profile("thorough", deadline=None, suppress_health_check=_BUSY
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "usual"))
 
 
-@pytest.hookimpl(optionalhook=True)  # for who runs them without xdist
+@pytest.hookimpl(optionalhook=True)  # for a run without xdist
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Most tests wait for a host or for a look to become due, so that four share two cores; those of `unit` do not."""
-    asked = [Path(config.invocation_params.dir, each.partition("::")[0]).resolve() for each in config.args]
-    return min(4, os.process_cpu_count() or 1) if all(path.is_relative_to(_UNIT) for path in asked) else 4
+    """Most tests wait for a host or a scheduled check, so four of them share two cores; the unit tests do not wait."""
+    chosen = [Path(config.invocation_params.dir, each.partition("::")[0]).resolve() for each in config.args]
+    return min(4, os.process_cpu_count() or 1) if all(path.is_relative_to(_UNIT) for path in chosen) else 4
 
 
 def pytest_collection_finish() -> None:

@@ -94,7 +94,7 @@ class Answer(Struct, frozen=True):
             "architecture": self.release.architecture,
             "os_type": self.release.os_type,
             "verdict": self.judgement.verdict,
-            "witness": self.release.witness,
+            "witness": self.release.source,
             "reason": self.judgement.reason,
         }
 

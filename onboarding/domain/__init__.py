@@ -1,1 +1,1 @@
-"""The pure part: values and decisions. It reads no file, no clock and no network."""
+"""The pure part: values and decisions. It uses no file, no clock and no network."""

@@ -1,12 +1,12 @@
-"""The errors that the parts of the product tell each other apart by.
+"""The errors that parts of the product raise on purpose.
 
     OnboardingError
     ├── ConfigurationError   a setting, policy or catalogue file is wrong: the problem, the place, the fix
-    ├── ArmError             ARM refused or could not be asked; carries the evidence
+    ├── ArmError             ARM refused or did not answer; carries the evidence
     ├── LostRace             somebody else wrote the row first
     └── StorageError         the table or the queue could not be reached
 
-Adapters translate every foreign error into one of these. Decisions are values, never errors.
+Adapters translate every error of a library into one of these. Decisions are values, never errors.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from typing import Final
 
 
 class OnboardingError(Exception):
-    """Anything that a part of the product raises on purpose."""
+    """The base of all errors that the product raises on purpose."""
 
 
 class ConfigurationError(OnboardingError):
-    """What somebody wrote cannot be used.
+    """A setting or a file cannot be used.
 
     `problem` quotes the input as it is written. `place` names the setting, or the file and the path in it, as in
-    `agent.yaml: rule.allOf[0]`; whoever has the text of the file adds the line. `fix` says what to write instead."""
+    `agent.yaml: rule.allOf[0]`; the caller that has the file's text adds the line. `fix` says what to write instead."""
 
     def __init__(self, place: str, problem: str, fix: str) -> None:
         super().__init__(error_text(place, problem, fix))
@@ -48,11 +48,11 @@ class ArmError(OnboardingError):
 
 
 class LostRace(OnboardingError):
-    """The row was written by somebody else since it was read, or this event is in its history already."""
+    """Somebody else wrote the row since it was read, or its history already has this event."""
 
 
 class StorageError(OnboardingError):
-    """The storage account did not take or give what was asked; nothing was written down."""
+    """A request to the storage account failed; nothing was written."""
 
 
 _MOST_NAMES: Final = 50

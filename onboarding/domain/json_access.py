@@ -1,4 +1,4 @@
-"""Reading foreign JSON without ever raising (what is not of the expected type counts as absent), and showing it."""
+"""Reads foreign JSON without ever raising (a value of another type counts as absent), and makes texts printable."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, (dict, Mapping)) else {}  # dict first: it is told without asking the ABC
+    return value if isinstance(value, (dict, Mapping)) else {}  # dict first: that check is faster than the ABC's
 
 
 def items(value: object) -> Iterator[Mapping[str, Any]]:
@@ -23,8 +23,8 @@ def text(value: object) -> str:
 
 
 def printable(value: str, *, lines: bool = False) -> str:
-    """The text as it may be shown or logged: no control character, no mark of direction (U+202E turns what follows
-    around) and no line break steers the terminal. With `lines` the line breaks stay."""
+    """The text with `?` for every character that could control a terminal: control characters, line breaks and marks of
+    direction such as U+202E, which reverses what follows. With `lines` the line breaks stay."""
     if value.isprintable():
         return value
     return "".join(c if c.isprintable() or (lines and c == "\n") else "?" for c in value)
@@ -43,6 +43,6 @@ def time(value: object) -> datetime | None:
 
 
 def digest(value: object) -> str:
-    """16 hexadecimal characters for a value as JSON writes it, whatever the order of its keys."""
+    """A digest of a value as JSON, 16 hexadecimal characters, the same for every order of its keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()[:16]

@@ -1,7 +1,7 @@
-"""Regular expressions that are compiled when they are first looked for.
+"""Regular expressions that are compiled when they are first used.
 
-Some two hundred of them read failures, and compiling them takes longer than all else of a process's start. Most
-processes never meet a failure.
+Some two hundred of them classify failures, and compiling them takes longer than the rest of a process's start. Most
+processes never have a failure to classify.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 
 class Pattern:
-    """What `re.compile` gives, but later. Each method raises re.error for a text that is no regular expression."""
+    """Like the result of `re.compile`, but compiled later. Each method raises re.error for an invalid expression."""
 
     __slots__ = ("_compiled", "_flags", "text")
 

@@ -1,8 +1,8 @@
-"""What must be done to a foreign text before it is written down: secrets out, length bounded.
+"""Removes secrets from a foreign text and bounds its length, before the text is stored, logged or shown.
 
 Handlers, proxies and ARM quote what they were given, so any message may hold a workspace key, a token or a proxy
-password. The values that this process knows are masked first, in whatever form they come (`known_secrets`), then what
-looks like a secret. Mask first and cut afterwards: half a key no longer looks like one.
+password. First the values that this process knows are masked, in any encoding (`secret`), then what looks like a
+secret. Mask first and cut afterwards: half a key no longer looks like one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _SHORT = 4096
 # One character of base64, also as JSON (`\/`, `\u002B`) and as URLs (`%2F`) spell it.
 _UNIT = r"(?:[A-Za-z0-9+/]|\\/|\\u002[BbFf]|%2[BbFf])"
 _PADDING = r"(?:=|\\u003[Dd]|%3[Dd]){1,2}"
-# A run begins where no unit of it can have ended: at a plain boundary, or behind an escape that is no unit.
+# A run begins where no unit can have ended: at a plain boundary, or behind an escape that is not a unit.
 _BEFORE = (
     r"(?:(?<![A-Za-z0-9+/\\%])|(?<=\\[nrt])"
     r"|(?<=%[0-9A-Fa-f]{2})(?<!%2[BbFf])|(?<=\\u00[0-9A-Fa-f]{2})(?<!\\u002[BbFf]))"
@@ -31,13 +31,13 @@ _SHORT_NAMES = r"sig|pwd|secret"
 _TOKEN = re.compile(r"\beyJ[\w-]{8,1024}+(?:\.[\w-]+){1,4}")
 _SCHEME = re.compile(r"\b(?P<name>Bearer|Basic|SharedKey(?:Lite)?)\s+(?!\*)[\w.~+/=:-]{8,}", re.IGNORECASE)
 _PADDED = re.compile(rf"{_BEFORE}{_UNIT}{{24,}}+{_PADDING}")
-_NAMED = re.compile(
+_NAMED_VALUE = re.compile(
     rf"""\b(?P<name>(?:(?:{_LONG_NAMES})\\?["']?\s*[=:]|(?:{_SHORT_NAMES})=)\s*\\?["']?)[^\s"'&;,\\}}]+""",
     re.IGNORECASE,
 )
-# What passes for a password behind a mere word: six characters and more, with a letter and a digit; no path, no host.
+# What counts as a password behind a mere word: six characters or more, with a letter and a digit; no path, no host.
 _PASSWORD = r"""(?![/.~$-])(?!\S*://)(?![\w.-]+:\d+\b)(?=[^\s\d]*\d)(?=[^\sA-Za-z]*[A-Za-z])\S{6,}"""
-# Behind an option of a command line stands its value, whatever it looks like, unless somebody talks of the option.
+# What follows an option of a command line is its value, whatever it looks like, unless the text is about the option.
 _OPTION = re.compile(
     rf"""
     (?<!\S) (?P<name> ['"]? (?:
@@ -49,14 +49,14 @@ _OPTION = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-_SAID = re.compile(
+_SPOKEN_PASSWORD = re.compile(
     rf"""
     \b (?P<name> (?:password|passwd|passphrase|pwd) \s+ (?:(?:is|was)\s+)? | (?=\w+:\S{{1,256}}\s+proxy\b) \w{{1,64}}: )
     (?={_PASSWORD}) [^\s"',;]+
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-# The login of a URL goes on to the last `@` of its word, or over some blanks to the first one.
+# The login of a URL ends at the last `@` of its word, or at the first one behind some blanks.
 _LOGIN = re.compile(
     r"""
     (?P<name>//) [^\s/:@"'<>]{1,64} : (?!\d{1,5}(?:[/?\#\s]|$))
@@ -78,7 +78,7 @@ def mask(text: str) -> str:
 
 @lru_cache(maxsize=512)
 def _remembered(text: str, version: int) -> str:
-    """VMs of the same image have the same reasons. Of another `version`, other values are known."""
+    """Cached, since VMs of the same image have the same reasons. `version` stands for the values that are known."""
     return _masked(text)
 
 
@@ -89,15 +89,15 @@ def _masked(text: str) -> str:
     text = _URL_SAFE.sub(_mask_if_random, text)
     text = _PADDED.sub(MASK, text)
     text = _OPTION.sub(rf"\g<name>{MASK}", text)
-    text = _SAID.sub(rf"\g<name>{MASK}", text)
-    text = _NAMED.sub(rf"\g<name>{MASK}", text)
+    text = _SPOKEN_PASSWORD.sub(rf"\g<name>{MASK}", text)
+    text = _NAMED_VALUE.sub(rf"\g<name>{MASK}", text)
     text = _LOGIN.sub(rf"\g<name>{MASK}@", text)
     text = _USER.sub(rf"\g<name>{MASK}@", text)
     return _LONG.sub(_mask_if_random, text)
 
 
 def cut(text: str, limit: int = 8192) -> str:
-    """The text in at most `limit` characters: its head, its tail, and between them a note that something is missing."""
+    """The text in at most `limit` characters: its head, a note that something is missing, and its tail."""
     if len(text) <= limit:
         return text
     note = f"\n[… cut, {len(text):,} characters in all …]\n"
@@ -109,7 +109,7 @@ def cut(text: str, limit: int = 8192) -> str:
 
 
 def _mask_if_random(found: re.Match[str]) -> str:
-    """Paths, names and hashes stay: they are mostly lower-case letters or lack a kind of character that keys have."""
+    """Paths, names and hashes stay: they are mostly lower-case letters, or lack a kind of character that keys have."""
     run = found.group()
     lower = sum(character.islower() for character in run)
     mixed = lower and any(c.isupper() for c in run) and any(c.isdigit() for c in run)

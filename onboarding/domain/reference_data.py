@@ -1,7 +1,6 @@
-"""What is known before any machine is read, and comes as data: how images, systems, failures, handlers and managed
-machines are named.
+"""The shipped data that the domain needs: names of images, Windows releases, failures, handlers and managed machines.
 
-The domain reads no file: whoever starts it passes this value in.
+The domain reads no file: the caller loads this value and passes it in.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ from onboarding.domain.machine.managed_machines import ManagedKinds
 
 
 class ReferenceData(Struct, frozen=True):
-    """Each part is a call that gives the same value every time, and makes it the first time: a process that meets no
-    failure or no Windows must not wait for what it would need to read them."""
+    """Each field is a function that loads its value at the first call and returns the same value afterwards, so a
+    process loads only what it uses."""
 
-    grammar: Callable[[], Grammar]
+    grammar: Callable[[], Grammar]  # how image names are read
     windows: Callable[[], WindowsReleases]
-    errors: Callable[[], SharedErrors]
+    errors: Callable[[], SharedErrors]  # ARM's errors and the causes
     handlers: Callable[[], HandlerNames]
     managed: Callable[[], ManagedKinds]

@@ -1,8 +1,8 @@
-"""ARM ids of virtual machines and of what hangs below them.
+"""ARM ids of virtual machines and of their extensions.
 
-ARM, Event Grid, Resource Graph and lists all spell the same id in different case, so ids are compared and
-stored by their folded form. Only what ARM allows in names is taken, in characters and length, so every id that parses
-can stand in a row key and in a URL. Parsing never raises: an id that is not one we act on is `None`.
+ARM, Event Grid, Resource Graph and lists spell the same id in different case, so ids are compared and
+stored by their folded form. Names must have the characters and the length that ARM allows, so every id that parses
+is safe in a row key and in a URL. Parsing never raises: any other id is `None`.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ class ExtensionId(Struct, frozen=True):
         return f"{self.vm}/extensions/{self.name}"
 
 
-@lru_cache(maxsize=1024)  # the same id is read several times on a VM's way
+@lru_cache(maxsize=1024)  # the same id is parsed several times in one reconciliation
 def parse_id(text: str) -> VmId | ExtensionId | None:
-    """The VM or VM extension that an ARM id names; None for anything else, scale-set instances included."""
+    """The VM or VM extension that an ARM id names; None for anything else, such as an instance of a scale set."""
     match = _VM_ID.fullmatch(text.strip())
     if match is None:
         return None

@@ -1,12 +1,12 @@
 """The secret values that this process holds, and where a text shows one of them.
 
-A pattern finds what looks like a secret; this finds what is one. Each value is looked for whole and in parts of
-`PART` characters and more, as it is, as hex and as base64 in all three alignments, whatever escapes (URL, JSON, XML)
-and line breaks or blanks stand in between. The text is read once for each length of part, so time grows with its
-length alone.
+A pattern finds what looks like a secret; this module finds the known values. Each value is searched for whole and in
+parts of `PART` characters and more, as it is, as hex and as base64 in all three alignments, with any escapes (URL,
+JSON, XML), line breaks or blanks in between. The text is read once for each length of part, so the time grows only
+with its length.
 
-Values of `SHORTEST` to `PART` - 1 characters are looked for whole, and as words only: their parts are anybody's words.
-Shorter ones are left to the patterns. What is remembered is bounded; what was used longest ago goes first.
+Values of `SHORTEST` to `PART` - 1 characters are searched for whole, and as words only: their parts are ordinary words.
+Shorter ones are left to the patterns. The number of values is bounded; those used longest ago are dropped first.
 """
 
 from __future__ import annotations
@@ -22,12 +22,10 @@ MASK = "***"
 PART = 12
 SHORTEST = 6
 _LONGEST = 16_384  # of a longer value, the beginning: protected settings are keys and passwords, seldom scripts
-_SMALLEST_PIECE = 8  # what is left of a part of PART characters that is mostly blanks is anybody's text
+_SMALLEST_PIECE = 8  # a shorter rest, of a part of PART characters that is mostly blanks, occurs in ordinary texts
 
-# Between the bytes of hex: `62:6d:39`. After `%3A`, a URL's escape, the same characters are those of a value.
+# Between the bytes of hex: `62:6d:39`. After `%3A`, an escape of URLs, the same characters belong to a value.
 _SEPARATOR = r"(?<=[^0-9A-Za-z%][0-9a-fA-F]{2})[:-](?=[0-9a-fA-F]{2}(?![0-9A-Za-z]))"
-# What may stand in the middle of a value without being of it, or for one of its characters. No branch can match the
-# same text in two ways, so that a hostile text costs no more than another.
 _ODD = re.compile(
     rf"""
       [\x00-\x20]+
@@ -40,17 +38,17 @@ _ODD = re.compile(
     """,
     re.VERBOSE,
 )
-# Nearly every text has no more to it than blanks: what is left of it needs no look at each of them.
+# Nearly every text has only blanks of these: then removing the blanks is enough.
 _MORE_THAN_BLANKS = re.compile(rf"[\\%&]|{_SEPARATOR}")
 _BLANKS = bytes(range(33))
 _LEFT_OUT = _BLANKS + b"\\"
 _ENTITIES = {"lt": b"<", "gt": b">", "quot": b'"', "apos": b"'"}
-# Hex comes in both cases, base64 in two alphabets; a key that was put in lower case is still half told.
+# Hex comes in both cases, base64 in two alphabets; a key in lower case still reveals most of itself.
 _FOLD = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ-_", b"abcdefghijklmnopqrstuvwxyz+/")
 _WORD = frozenset(b"0123456789abcdefghijklmnopqrstuvwxyz") | frozenset(range(128, 256))
 
 _LOGIN = re.compile(r"\s*(?:[A-Za-z][A-Za-z0-9+.-]*://)?[^\s:/@]*:(?P<password>.+)@", re.DOTALL)
-_NAMED = re.compile(
+_NAMED_VALUE = re.compile(
     r"(?:^|[\s;?&=])(?:AccountKey|SharedAccessKey|SharedSecretValue|client_?secret|password|passwd|pwd|sig)"
     r"\s*=\s*(?P<value>[^\s;&]+)",
     re.IGNORECASE,
@@ -58,14 +56,14 @@ _NAMED = re.compile(
 
 
 def secret_parts(value: str) -> tuple[str, ...]:
-    """What is secret by itself in a connection string, a URL with a signature or one with a password."""
+    """The secret parts of a connection string, or of a URL with a signature or a password."""
     login = _LOGIN.match(value)
-    named = [found["value"] for found in _NAMED.finditer(value)]
+    named = [found["value"] for found in _NAMED_VALUE.finditer(value)]
     return tuple(dict.fromkeys([*([login["password"]] if login else []), *named]))
 
 
 class KnownSecrets:
-    """Values to look for. `version` changes whenever an answer given before may be out of date."""
+    """The values to search for. `version` changes whenever a text must be searched again."""
 
     def __init__(self, most: int = 256, characters: int = 32_768) -> None:
         self._most = most
@@ -80,7 +78,7 @@ class KnownSecrets:
         return f"KnownSecrets({len(self._values)} values)"
 
     def remember(self, value: str) -> None:
-        """Look for this value from now on, and for what is secret in it by itself. Costs nothing the second time."""
+        """Search for this value and for its secret parts from now on. Costs nothing the second time."""
         with self._lock:
             if value in self._values:
                 self._values[value] = self._values.pop(value)
@@ -121,7 +119,7 @@ class KnownSecrets:
             return self._index
 
     def _forget(self) -> None:
-        """Where there are too many, a quarter goes at once: the index is made again each time."""
+        """If there are too many values, drop a quarter at once: the index is made again each time."""
         if self._within(1.0):
             return
         while len(self._values) > 1 and not self._within(0.75):
@@ -137,13 +135,13 @@ KNOWN = KnownSecrets()
 
 
 class _Index:
-    """Everything to look for. Long values are cut into pieces of one length, each at every place."""
+    """Everything to search for. Long values are cut into pieces of one length, one at every place."""
 
     def __init__(self) -> None:
         self._plain: set[str] = set()
         self._pieces: dict[int, set[bytes]] = {}
-        self._whole: set[tuple[bytes, bool]] = set()  # a short one, and whether it must be a word
-        self._mostly_blanks = False  # some parts are, and can be found as they stand alone
+        self._whole: set[tuple[bytes, bool]] = set()  # a short value, and whether it must be a word
+        self._mostly_blanks = False  # whether some parts are mostly blanks: these are found in the plain text alone
 
     def add(self, value: str) -> None:
         self._plain.update(_windows(value))
@@ -168,12 +166,12 @@ class _Index:
             pieces.update(form[at : at + length] for at in range(len(form) - length + 1))
 
     def find(self, text: str) -> Iterator[tuple[int, int]]:
-        """From where to where the text shows something of what is looked for; the spans may overlap."""
+        """The spans of the text that show a value or a part of one; they may overlap."""
         if text.isascii() and not self._mostly_blanks and not _MORE_THAN_BLANKS.search(text):
             if next(self._shown(text.encode().translate(_FOLD, _BLANKS)), None) is None:
                 return
         else:
-            # As it stands, too: what comes before and after a value can make an escape with its ends.
+            # The plain text too: the characters around a value can form an escape with its ends.
             yield from _hits(text, PART, self._plain)
         squeezed = _squeeze(text)
         for start, stop, word in self._shown(squeezed.content):
@@ -181,7 +179,7 @@ class _Index:
                 yield squeezed.place(start, stop)
 
     def _shown(self, content: bytes) -> Iterator[tuple[int, int, bool]]:
-        """Where a squeezed text shows something, and whether only a word counts there."""
+        """The spans of a squeezed text that show something, and whether each counts only as a word."""
         for length, pieces in tuple(self._pieces.items()):
             for start, stop in _hits(content, length, pieces):
                 yield start, stop, False
@@ -197,7 +195,7 @@ def _windows(value: str) -> Iterator[str]:
 
 
 def _hits[T: (str, bytes)](text: T, length: int, pieces: set[T]) -> Iterator[tuple[int, int]]:
-    """Where pieces of that length stand; those that overlap are one."""
+    """The spans of pieces of that length; overlapping ones are joined."""
     start = stop = -1
     for at in [at for at in range(len(text) - length + 1) if text[at : at + length] in pieces]:
         if at >= stop:
@@ -210,10 +208,10 @@ def _hits[T: (str, bytes)](text: T, length: int, pieces: set[T]) -> Iterator[tup
 
 
 class _Squeezed:
-    """A text without escapes, line breaks and blanks, folded; and where each of its bytes stands in the text.
+    """A text without escapes, line breaks and blanks, folded, with the place of each of its bytes in the original.
 
-    It is made of stretches: `at` says where each begins here, `spans` from where to where it goes in the text, and
-    whether byte for byte."""
+    It consists of stretches: `at` has the place of each in `content`, `spans` its place in the original text, and
+    whether the two are equal byte for byte."""
 
     __slots__ = ("_at", "_spans", "content")
 
@@ -226,7 +224,7 @@ class _Squeezed:
         return self._span(start)[0], self._span(stop - 1)[1]
 
     def is_word(self, start: int, stop: int) -> bool:
-        """Whether it neither begins nor ends in the middle of a word; what was left out parts words."""
+        """Whether the span begins and ends at a word's boundary; what was left out separates words."""
         begin, end = self.place(start, stop)
         before = start > 0 and self._span(start - 1)[1] == begin and self.content[start - 1] in _WORD
         after = stop < len(self.content) and self._span(stop)[0] == end and self.content[stop] in _WORD
@@ -267,7 +265,7 @@ def _squeeze(text: str) -> _Squeezed:
 
 
 def _meant(odd: re.Match[str]) -> bytes:
-    """What an escape stands for; nothing for blanks and whatever else is left out."""
+    """What an escape stands for; empty for blanks and everything else that is left out."""
     text = odd.group()
     if odd["character"]:
         return text.encode("utf-8", "surrogatepass")
@@ -302,8 +300,8 @@ def _entity(odd: str) -> bytes:
 
 
 def _escaped_forms(value: str) -> set[bytes]:
-    """What is left of a value when a text is squeezed in which it stands as it is, as a URL or a form spells it, or
-    with an escape for each of its characters. They differ only for values that look as if they held escapes."""
+    """The squeezed forms of a value: as it is, as a URL or a form spells it, and with an escape for each character.
+    They differ only for values that look as if they held escapes."""
     content = value.encode("utf-8", "surrogatepass")
     url = "".join(chr(byte) if chr(byte).isalnum() and byte < 128 else f"%{byte:02x}" for byte in content)
     form = "+".join(url.split("%20"))
@@ -311,7 +309,7 @@ def _escaped_forms(value: str) -> set[bytes]:
 
 
 def _encoded_forms(value: str) -> Iterator[bytes]:
-    """As hex, and as base64 where it stands in a longer text: without the characters that hold a neighbour's bits."""
+    """The value as hex, and as base64 inside a longer text: without the characters that hold bits of its neighbours."""
     content = value.encode("utf-8", "surrogatepass")
     yield content.hex().encode()
     for before in range(3):
@@ -321,12 +319,12 @@ def _encoded_forms(value: str) -> Iterator[bytes]:
 
 
 class Secret:
-    """Wraps a secret value. `reveal()` is the one way to it, so that a search finds every use."""
+    """Wraps a secret value. Only `reveal()` returns it, so a search finds every use."""
 
     __slots__ = ("__value",)
 
     def __init__(self, value: str, parts: Iterable[str] | None = None) -> None:
-        """`parts` says what of the value is secret where not all of it is: of a connection string, the key."""
+        """`parts` are the secret parts of a value that is not secret as a whole: of a connection string, the key."""
         self.__value = value
         for secret in (value,) if parts is None else parts:
             KNOWN.remember(secret)

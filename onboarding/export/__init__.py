@@ -1,1 +1,1 @@
-"""Writes what others take over: templates, commands, schemas and generated pages."""
+"""Writes templates, commands, schemas and generated pages for use elsewhere."""

@@ -1,4 +1,4 @@
-"""Writes an extension template as Azure Resource Manager's own JSON."""
+"""Writes an extension template in Azure Resource Manager's JSON."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _extension(template: ExtensionTemplate) -> dict[str, Any]:
         "properties": _value(template.properties()),
     }
     if template.complete and not nested:
-        # The VM is not of this template, and ARM refuses a dependency on what is not.
+        # The VM is not in this template, and ARM refuses a dependency on a resource that is not.
         del resource["dependsOn"]
     return resource
 
@@ -79,12 +79,12 @@ def _full_name(template: ExtensionTemplate) -> str | Expression:
 
 
 def _dependency(machine: str | Expression) -> Expression:
-    named = machine.arm if isinstance(machine, Expression) else f"'{machine}'"
-    return Expression(f"concat('{MACHINES}/', {named})", "")
+    name = machine.arm if isinstance(machine, Expression) else f"'{machine}'"
+    return Expression(f"concat('{MACHINES}/', {name})", "")
 
 
 def _value(value: Any) -> Any:
-    """The value with its expressions in brackets; a text that begins like one is told apart by a second bracket."""
+    """The value with its expressions in brackets; a text that begins with a bracket gets a second one."""
     match value:
         case Expression(arm=arm):
             return f"[{arm}]"

@@ -23,7 +23,7 @@ _VM = Expression("", "vm")
 
 
 def bicep_template(template: ExtensionTemplate) -> str:
-    """The extension as a resource; at the root with the VM that it belongs to, nested alone or in a new VM."""
+    """The extension as a resource: at the root with its VM, nested alone, or nested in a new VM."""
     blocks = [*(_parameter(parameter) for parameter in template.parameters), *_resources(template)]
     return "\n\n".join(blocks) + "\n"
 

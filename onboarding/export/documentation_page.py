@@ -1,7 +1,7 @@
-"""The parts of documentation pages that follow from data: support tables and what publishers' names tell
+"""Generates the parts of documentation pages that follow from data: support tables and the meaning of publishers' names
 (`docs/supported-images.md`), kinds of managed machine (`docs/policies.md`).
 
-The prose is written by hand; the parts between `<!-- begin: name -->` and `<!-- end: name -->` are filled in from here.
+The prose is written by hand; this module fills in the parts between `<!-- begin: name -->` and `<!-- end: name -->`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _PART = re.compile(r"(<!-- begin: (?P<name>[\w-]+) -->\n).*?(<!-- end: (?P=name)
 
 
 def fill_page(page: str, parts: Mapping[str, str]) -> str:
-    """The page with its generated parts replaced; a part that the page does not mark is left out."""
+    """The page with its generated parts replaced; a part without marks in the page is left out."""
     return _PART.sub(lambda match: f"{match[1]}{parts.get(match['name'], '')}{match[3]}", page)
 
 
@@ -67,7 +67,7 @@ def _publishers(publishers: Mapping[str, Sequence[Mapping[str, str]]]) -> str:
 
 
 def _managed(kinds: Iterable[ManagedKind]) -> str:
-    lines = ["| Kind | What it is, and why it is left alone | Known by, any one of |", "|---|---|---|"]
+    lines = ["| Kind | What it is, and why policies exclude it | Recognised by any one of |", "|---|---|---|"]
     for kind in kinds:
         evidence = "<br>".join(map(str, kind.evidence))
         lines.append(f"| `{kind.name}` | {kind.what}: {kind.why.rstrip('.')} | {evidence} |")
@@ -83,4 +83,4 @@ def _meaning(rule: Mapping[str, str]) -> str:
     if "otherwise" in rule:
         return f"what its name says, otherwise {TITLES[Distribution(rule['otherwise'])]}"
     distribution = Distribution(rule["is"])
-    return "unknown: its name does not tell" if distribution is Distribution.UNKNOWN else TITLES[distribution]
+    return "unknown: its name does not say" if distribution is Distribution.UNKNOWN else TITLES[distribution]

@@ -1,8 +1,8 @@
-"""An extension as a deployment template has it: the resource alone, as the extension's document shows it, or a whole
-template that deploys what the line would ask for.
+"""An extension for a deployment template: the resource alone, as in the extension's documentation, or a whole template
+that deploys what the product would request.
 
-Values of protected settings are never in it: each is a secure parameter. Two languages, one resource: `arm_template`
-and `bicep_template` write it down.
+It never has values of protected settings: each is a secure parameter. `arm_template` and `bicep_template` write it in
+their languages.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ MACHINE_VERSION = "2024-07-01"
 
 
 class Placement(StrEnum):
-    """Where the extension stands: inside the VM's `resources`, or at the root of the template."""
+    """Where the extension is in the template: in the VM's `resources`, or at the root."""
 
     NESTED = "nested"
     ROOT = "root"
 
 
 class Expression(Struct, frozen=True):
-    """Something that the deployment works out, in both languages."""
+    """An expression that the deployment computes, in both languages."""
 
     arm: str
     bicep: str
 
 
 class Parameter(Struct, frozen=True):
-    """What whoever deploys gives; without a default, must give."""
+    """A parameter of the template."""
 
     name: str
     description: str
     secure: bool = False
-    default: str | Expression | None = None
+    default: str | Expression | None = None  # None if the deployment must give a value
 
     @property
     def reference(self) -> Expression:
@@ -52,21 +52,20 @@ class Parameter(Struct, frozen=True):
 
 
 class ExtensionTemplate(Struct, frozen=True):
-    """What to write. `vm` and `location` may be empty: then the deployment says. `public` are the settings that are
-    known, `undecided` and `protected` the names of those that become parameters."""
+    """What the template contains."""
 
     entry: CatalogueEntry
     placement: Placement
-    vm: str = ""
-    location: str = ""
-    public: Mapping[str, Any] = field(default_factory=dict)
-    undecided: tuple[str, ...] = ()
-    protected: tuple[str, ...] = ()
-    complete: bool = False
+    vm: str = ""  # the VM's name; empty to make it a parameter
+    location: str = ""  # the region; empty for the resource group's
+    public: Mapping[str, Any] = field(default_factory=dict)  # the public settings whose values are known
+    undecided: tuple[str, ...] = ()  # the names of the other public settings, which become parameters
+    protected: tuple[str, ...] = ()  # the names of the protected settings, which become secure parameters
+    complete: bool = False  # a whole template, not the resource alone
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
-        """A whole template leaves to its parameters whatever differs from VM to VM; a resource alone as little as
+        """The parameters: of a whole template everything that differs from VM to VM, of a resource alone as few as
         possible."""
         settings = [Parameter(name, f"Setting {name} of the extension.") for name in self.undecided]
         secure = [
@@ -92,7 +91,7 @@ class ExtensionTemplate(Struct, frozen=True):
 
     @property
     def machine(self) -> str | Expression:
-        """Name of the VM."""
+        """The name of the VM."""
         return _VM_NAME.reference if self.complete or not self.vm else self.vm
 
     @property
@@ -102,10 +101,10 @@ class ExtensionTemplate(Struct, frozen=True):
         return self.location or _GROUPS_LOCATION
 
     def properties(self) -> dict[str, Any]:
-        """The extension's properties. The document's example leaves automatic upgrade to the platform; what the line
-        asks for does not."""
+        """The extension's properties. The documentation's example leaves automatic upgrades to the platform; the
+        product's requests do not."""
         entry = self.entry
-        named = {parameter.name: parameter.reference for parameter in self.parameters}
+        references = {parameter.name: parameter.reference for parameter in self.parameters}
         upgrade = {"autoUpgradeMinorVersion": entry.auto_upgrade_minor_version} if self.complete else {}
         return {
             "publisher": entry.publisher,
@@ -113,10 +112,10 @@ class ExtensionTemplate(Struct, frozen=True):
             "typeHandlerVersion": entry.version,
             **upgrade,
             "settings": {
-                **{name: named.get(name, value) for name, value in self.public.items()},
-                **{name: named[name] for name in self.undecided},
+                **{name: references.get(name, value) for name, value in self.public.items()},
+                **{name: references[name] for name in self.undecided},
             },
-            "protectedSettings": {name: named[name] for name in self.protected},
+            "protectedSettings": {name: references[name] for name in self.protected},
         }
 
     def new_machine(self) -> dict[str, Any]:
@@ -157,19 +156,19 @@ _GROUPS_LOCATION = Expression("resourceGroup().location", "resourceGroup().locat
 _NEW_MACHINE = (
     Parameter("vmSize", "Size of the VM.", default="Standard_D2s_v3"),
     Parameter("imagePublisher", "Publisher of an image that the extension supports."),
-    Parameter("imageOffer", "Its offer."),
-    Parameter("imageSku", "Its SKU."),
-    Parameter("adminUsername", "Who may log on."),
+    Parameter("imageOffer", "Offer of the image."),
+    Parameter("imageSku", "SKU of the image."),
+    Parameter("adminUsername", "Name of the administrator."),
 )
-_SSH_KEY = Parameter("sshPublicKey", "With which SSH key.")
-_PASSWORD = Parameter("adminPassword", "With which password.", secure=True)
+_SSH_KEY = Parameter("sshPublicKey", "Public SSH key of the administrator.")
+_PASSWORD = Parameter("adminPassword", "Password of the administrator.", secure=True)
 _NETWORK_INTERFACE = Parameter("networkInterfaceId", "Resource id of the network interface.")
 
 
 def az_extension_set(
     vm: VmId, entry: CatalogueEntry, name: str, public: Mapping[str, Any], protected: Iterable[str]
 ) -> str:
-    """`az vm extension set`; to az, `--name` is the extension's type and the resource's name is another argument."""
+    """The command `az vm extension set`. Its `--name` is the extension's type, not the resource's name."""
     placeholders = {key: f"<{key}>" for key in protected}
     arguments = [
         ("--subscription", vm.subscription),

@@ -1,6 +1,6 @@
-"""The JSON Schema of a policy file, for editors: made of the same data that the files are read with.
+"""The JSON Schema of a policy file, for editors, made from the same data that the files are read with.
 
-It helps while somebody types; what holds is what `onboard policy validate` says, which also reads the expressions.
+It helps while a person writes. `onboard policy validate` checks more, such as the expressions, and decides.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ _DURATION: Schema = {"$ref": "#/$defs/duration"}
 _IDS = r"/providers/[Mm]icrosoft\.[Aa]uthorization/policy([Dd]efinitions|[Aa]ssignments)/[^/]+$"
 
 _KEYS: Mapping[str, tuple[str, Schema]] = {
-    "name": ("What rows, logs and commands call this policy.", _TEXT),
+    "name": ("The policy's name in rows, logs and commands.", _TEXT),
     "effect": ("Install, only say what would be installed, or nothing.", {"enum": list(Effect)}),
-    "scope": ("Where it holds; everywhere if there is none.", {"$ref": "#/$defs/scopes"}),
-    "notScopes": ("Where it does not hold, within its scope.", {"$ref": "#/$defs/scopes"}),
-    "includeManaged": ("Which kinds of managed and short-lived VMs are taken in: true for all, or their names.", {}),
+    "scope": ("Where it applies; everywhere without a scope.", {"$ref": "#/$defs/scopes"}),
+    "notScopes": ("Where it does not apply, within its scope.", {"$ref": "#/$defs/scopes"}),
+    "includeManaged": ("Which kinds of managed and short-lived VMs are included: true for all, or their names.", {}),
     "rule": ("Which VMs: a condition of Azure Policy.", _CONDITION),
     "parameters": ("Values of the parameters that the conditions name.", _OBJECT),
-    "existenceCondition": ("When an extension that is there is as it should be.", _CONDITION),
-    "azurePolicy": ("Definitions or assignments of Azure Policy whose findings this policy takes up.", {}),
-    "brake": ("How fast, and when to stop.", {}),
+    "existenceCondition": ("When an installed extension meets the policy.", _CONDITION),
+    "azurePolicy": ("Definitions or assignments of Azure Policy whose findings this policy handles.", {}),
+    "brake": ("The rollout limit: installs an hour, and failures in a row that stop the policy.", {}),
     "source": ("Where an imported policy comes from; for people.", _OBJECT),
     "settings": ("The extension's public settings; {NAME} stands for an app setting.", _OBJECT),
     "protectedSettings": ("Its protected settings; name app settings here, never secrets.", _OBJECT),
-    "supportTable": ("Which dated table of operating systems is heeded.", _TEXT),
-    "exemptions": ("What is left alone, why, and until when.", {}),
-    "waits": ("How long each kind of waiting lasts between two looks, and when to give up.", {}),
-    "settleDelay": ("How long a new VM is left to its owner's first-boot installs.", _DURATION),
-    "workspaces": ("Several workspaces: the first whose condition holds gets the VM.", {}),
+    "supportTable": ("The name of the dated table of supported operating systems to use.", _TEXT),
+    "exemptions": ("Scopes that are not selected, why, and until when.", {}),
+    "waits": ("For each kind of waiting, the time between two checks, and when to give up.", {}),
+    "settleDelay": ("How long a new VM has for its owner's first-boot installs.", _DURATION),
+    "workspaces": ("Several workspaces: a VM reports to the first whose condition holds.", {}),
     "reconnect": ("Whether a VM that reports to another workspace is moved to this one.", _SWITCH),
-    "autoUpgradeMinorVersion": ("Instead of what the catalogue says.", _SWITCH),
+    "autoUpgradeMinorVersion": ("Whether minor versions are upgraded, instead of the catalogue's choice.", _SWITCH),
 }
 
 
@@ -62,9 +62,9 @@ def policy_schema(catalogue: Mapping[str, CatalogueEntry], kinds: Iterable[Manag
         "workspaces": _list(_closed({key: _WORKSPACE[key] for key in workspace.KEYS}, required=["name"])),
     }
     properties = {
-        key: {"description": told, **schema, **composed.get(key, {})} for key, (told, schema) in _KEYS.items()
+        key: {"description": text, **schema, **composed.get(key, {})} for key, (text, schema) in _KEYS.items()
     }
-    # Editors offer the names of the enum; a schema that was written elsewhere does not know the user's own entries.
+    # Editors offer the names of the enum; a schema from elsewhere does not have the user's own entries.
     own = {"type": "string", "pattern": r"^[a-z0-9][a-z0-9.-]*$"}
     properties["extension"] = {"description": "What is installed.", "anyOf": [{"enum": list(catalogue)}, own]}
     return {
@@ -82,7 +82,7 @@ def policy_schema(catalogue: Mapping[str, CatalogueEntry], kinds: Iterable[Manag
 
 
 def _of_extension(entry: CatalogueEntry) -> Schema:
-    """What depends on which extension it is."""
+    """The part of the schema that depends on the extension."""
     then = {
         "settings": _closed({spec.name: _setting(spec) for spec in entry.settings}),
         "protectedSettings": _closed({spec.name: _setting(spec) for spec in entry.protected_settings}),
@@ -112,7 +112,7 @@ def _condition() -> Schema:
 
 
 def _right_side(operator: Operator) -> Schema:
-    """A text may be an expression wherever it stands."""
+    """The type of an operator's right side; a text is always allowed, since it may be an expression."""
     types = {"boolean": ["boolean", "string"], "list": ["array", "string"]}.get(operator.expects)
     return {"type": types} if types else {}
 

@@ -1,7 +1,7 @@
-"""What ships with the package as data: the grammar of image names, the releases of Windows, the error rules that every
-extension shares, the names of handlers, and the kinds of managed machine.
+"""Reads the data that ships with the package: the grammar of image names, the releases of Windows, the error rules that
+all extensions share, the names of handlers, and the kinds of managed machine.
 
-Each is read and checked once, when somebody first needs it: a new process must not wait for what it never looks at.
+Each is read and checked once, when it is first needed, so a process loads only what it uses.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from onboarding.domain.reference_data import ReferenceData
 
 @cache
 def reference_data() -> ReferenceData:
-    """All of it, for those who pass it on; nothing is read yet."""
+    """All of the data; nothing is read yet."""
     return ReferenceData(image_grammar, windows_releases, shared_errors, handler_names, managed_kinds)
 
 
@@ -53,13 +53,13 @@ def managed_kinds() -> ManagedKinds:
 
 
 def grammar_source() -> Mapping[str, Any]:
-    """The grammar as it is written, for those who explain it."""
+    """The grammar as it is in the file, for pages that show it."""
     raw: Mapping[str, Any] = _read("image_grammar.yaml")
     return raw
 
 
 def _read(name: str) -> Any:
     text = (files("onboarding.loading") / "data" / name).read_text(encoding="utf-8")
-    # The loader in Python takes ten times as long, which every new process would wait for. The bounds of `safe_reader`
-    # are for files of others.
+    # The loader in Python takes ten times as long, and every new process would wait for it. The bounds of
+    # `safe_reader` are for other people's files.
     return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))

@@ -1,5 +1,5 @@
-"""Reads the catalogue that ships with the package and the policy folder, which may hold catalogue entries of its own;
-one bad file never takes the others down."""
+"""Reads the catalogue that ships with the package and the policy folder, which may have catalogue entries of its own.
+One bad file does not affect the others."""
 
 from __future__ import annotations
 
@@ -28,13 +28,12 @@ EXTENSIONS = "extensions"  # the folder below the policies that holds the user's
 
 
 class LeftOut(Struct, frozen=True):
-    """A file of the catalogue that cannot be used, why, and the name of the extension that it would be: what the file
-    says, or else what it is called. `shipped`: it came with this package."""
+    """A catalogue file that cannot be used."""
 
     path: str
-    name: str
-    error: ConfigurationError
-    shipped: bool
+    name: str  # of its extension: as the file says, else the file's name
+    error: ConfigurationError  # why it cannot be used
+    shipped: bool  # it came with this package
 
 
 class Catalogue(Struct, frozen=True):
@@ -49,7 +48,7 @@ class Catalogue(Struct, frozen=True):
 
     @property
     def unusable(self) -> Mapping[str, str]:
-        """Why an extension is not there, by its name."""
+        """Why an extension cannot be used, by its name."""
         return {each.name: str(each.error) for each in reversed(self.left_out) if each.name not in self.entries}
 
 
@@ -63,8 +62,8 @@ def load_catalogue() -> Mapping[str, CatalogueEntry]:
 
 
 def load_catalogue_of(folder: Path) -> Catalogue:
-    """The shipped extensions and those of a policy folder's `extensions/`. A file of either that cannot be used is left
-    out, and takes no other down."""
+    """The shipped extensions and those in a policy folder's `extensions/`. A file that cannot be used is left out and
+    does not affect the others."""
     own = ((path, f"{EXTENSIONS}/{path.name}") for path in extension_files(folder))
     return _read_catalogue(_shipped(), own)
 
@@ -85,8 +84,8 @@ def _read_catalogue(
         for file, place in sources:
             text = ""
             try:
-                text = _text(file, place)
-                entry = parse_entry(_parse(text, place), place, reference_data(), shipped=is_shipped)
+                text = _read_text(file, place)
+                entry = parse_entry(_parse_text(text, place), place, reference_data(), shipped=is_shipped)
                 _refuse_duplicate(entry, entries, place)
                 entries[entry.name] = entry
             except ConfigurationError as error:
@@ -95,16 +94,16 @@ def _read_catalogue(
 
 
 def _name_in(file: Traversable) -> str:
-    """The name that a file says, also one that is neither YAML nor JSON any more; else what it is called."""
+    """The name in a file, even in one that is not valid YAML or JSON; else the file's own name."""
     try:
-        told = _NAME.search(read_file(file))
+        name = _NAME.search(read_file(file))
     except (OSError, Unreadable):
-        told = None
-    return told[1] if told else file.name.rpartition(".")[0]
+        name = None
+    return name[1] if name else file.name.rpartition(".")[0]
 
 
 def extension_files(folder: Path) -> list[Path]:
-    """The files of a policy folder that are to be catalogue entries, in the order of their names."""
+    """The catalogue entries' files of a policy folder, in the order of their names."""
     try:
         return sorted(path for path in (folder / EXTENSIONS).iterdir() if path.suffix.lower() in _SUFFIXES)
     except OSError:
@@ -114,9 +113,9 @@ def extension_files(folder: Path) -> list[Path]:
 def load_policies(
     folder: Path, catalogue: Mapping[str, CatalogueEntry], unusable: Mapping[str, str] | None = None
 ) -> tuple[PolicySet, tuple[str, ...]]:
-    """The policies of a folder in the order of their files' names, and what is wrong with the files left out.
+    """The policies of a folder in the order of their files' names, and the problems of the files that are left out.
     `unusable` says why an extension is not in the catalogue."""
-    if not os.path.isdir(folder):  # False, too, for what cannot be a name
+    if not os.path.isdir(folder):  # also False for a text that cannot be a path
         return PolicySet(()), (_folder_problem(f"{as_written(str(folder), 200)} is not a folder"),)
     policies: list[Policy] = []
     problems: list[str] = []
@@ -141,13 +140,13 @@ def _folder_problem(problem: str) -> str:
 
 
 def policy_files(folder: Path) -> list[Path]:
-    """The files of a folder that are to be policies: not what people taught of images, nor the policies' own tests."""
+    """The policy files of a folder, without the override file and the policies' own tests."""
     named = (path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
     return sorted(path for path in named if path.name != OVERRIDES and not path.stem.endswith(".cases"))
 
 
 def load_overrides(folder: Path) -> tuple[Overrides, tuple[str, ...]]:
-    """What people taught about their own images, in the policy folder's `image-overrides.yaml` if there is one."""
+    """The override file `image-overrides.yaml` of the policy folder, if there is one, and its problems."""
     path = folder / OVERRIDES
     if not os.path.isfile(path):
         return NO_OVERRIDES, ()
@@ -159,15 +158,16 @@ def load_overrides(folder: Path) -> tuple[Overrides, tuple[str, ...]]:
 
 def read_overrides(path: Path, place: str) -> Overrides:
     """One override file; `place` is its name, for errors. Raises ConfigurationError for whatever is wrong with it."""
-    text = _text(path, place)
+    text = _read_text(path, place)
     try:
-        return parse_overrides(_parse(text, place), place)
+        return parse_overrides(_parse_text(text, place), place)
     except ConfigurationError as error:
         raise with_line(error, place, text) from error
 
 
 def _refuse_duplicate(entry: CatalogueEntry, catalogue: Mapping[str, CatalogueEntry], place: str) -> None:
-    """One name is one extension, and a VM takes one handler once: two entries for it would undo each other's work."""
+    """Raises ConfigurationError for a name or a handler that another entry has. A VM has each handler only once, so two
+    entries for one handler would undo each other's work."""
     if entry.name in catalogue:
         problem = f"another extension has the name {as_written(entry.name)}"
         raise ConfigurationError(f"{place}: name", problem, "give each extension its own name")
@@ -182,8 +182,8 @@ def _refuse_duplicate(entry: CatalogueEntry, catalogue: Mapping[str, CatalogueEn
 def _load_policy(
     path: Path, catalogue: Mapping[str, CatalogueEntry], unusable: Mapping[str, str], others: Iterable[Policy]
 ) -> Policy:
-    text = _text(path, path.name)
-    raw = _parse(text, path.name)
+    text = _read_text(path, path.name)
+    raw = _parse_text(text, path.name)
     try:
         policy = parse_policy(raw, path.name, compile_rule, reference_data().managed())
         entry = known_extension(policy.extension, f"{path.name}: extension", catalogue, unusable)
@@ -211,7 +211,7 @@ def with_line(error: ConfigurationError, file: str, text: str) -> ConfigurationE
 def known_extension(
     name: str, place: str, catalogue: Mapping[str, CatalogueEntry], unusable: Mapping[str, str]
 ) -> CatalogueEntry:
-    """The entry that a policy names. Raises ConfigurationError where there is none."""
+    """The entry that a policy names. Raises ConfigurationError if the catalogue does not have it."""
     if (entry := catalogue.get(name)) is not None:
         return entry
     if (why := unusable.get(name)) is not None:
@@ -222,14 +222,14 @@ def known_extension(
 
 
 def check_support_table(name: str, place: str, entry: CatalogueEntry) -> None:
-    """Raises ConfigurationError where a policy names a support table that the entry has not."""
+    """Raises ConfigurationError if a policy names a support table that the entry does not have."""
     if name and name not in entry.support_tables:
         tables = [f'"{known}"' for known in entry.support_tables]
         fix = known_names("tables", tables, name)
         raise ConfigurationError(place, f"{entry.name} has no support table {as_written(name)}", fix)
 
 
-def _text(file: Traversable, place: str) -> str:
+def _read_text(file: Traversable, place: str) -> str:
     try:
         return read_file(file)
     except Unreadable as error:
@@ -239,9 +239,9 @@ def _text(file: Traversable, place: str) -> str:
         raise ConfigurationError(place, problem, "put a file there that can be read") from error
 
 
-def _parse(text: str, place: str) -> Any:
+def _parse_text(text: str, place: str) -> Any:
     try:
-        # Not all JSON is YAML: it may be indented with tabs.
+        # Not all JSON is valid YAML: it may be indented with tabs.
         return parse_json(text) if place.lower().endswith(".json") else parse_yaml(text)
     except Unreadable as error:
         where = f"{place}:{error.line}" if error.line else place

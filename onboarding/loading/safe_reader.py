@@ -1,8 +1,7 @@
-"""Turns the bytes of a file into text and the text into data, and refuses what would take the process down instead of
-being read.
+"""Decodes files and parses their data, and refuses files that would crash the process or fill its memory.
 
-A file is bounded in size, in depth and in what its aliases come to, all of it before anything is built: libyaml crashes
-on brackets that are nested too deeply, and a few aliases of aliases fill any memory.
+The size of a file, its depth and the values that its aliases expand to are bounded before anything is built: libyaml
+crashes on brackets that are nested too deeply, and a few aliases of aliases fill any memory.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_LOOKED_AT = 4096  # bytes that tell the encoding of a text without a mark
+_HEAD = 4096  # bytes from which the encoding of a text without a mark is read
 _FASTEST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
@@ -43,7 +42,7 @@ _FLATTER = "write it with fewer levels"
 
 
 class Unreadable(ValueError):
-    """A text that is not read. `line` is 0 where it is not known."""
+    """A text that cannot be read. `line` is 0 if it is not known."""
 
     def __init__(self, problem: str, fix: str = _AS_YAML, line: int = 0) -> None:
         super().__init__(error_text("", problem, fix))
@@ -53,7 +52,7 @@ class Unreadable(ValueError):
 
 
 class _Loader(_FASTEST):  # type: ignore[misc]  # libyaml's, where PyYAML was built with it
-    """Says the line of a value that no type of YAML's can hold, such as the date 2027-13-45."""
+    """Adds the line to errors about values that have no YAML type, such as the date 2027-13-45."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         if node.tag in _NUMBERS and len(node.value) > _MAX_NUMBER:
@@ -67,7 +66,7 @@ class _Loader(_FASTEST):  # type: ignore[misc]  # libyaml's, where PyYAML was bu
 
 
 def read_file(path: Traversable) -> str:
-    """The text of a file without its byte order mark. Raises OSError and Unreadable."""
+    """The text of a file without its byte order mark. Raises OSError or Unreadable."""
     with path.open("rb") as file:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
@@ -76,7 +75,7 @@ def read_file(path: Traversable) -> str:
 
 
 def decode(content: bytes, errors: str = "strict") -> str:
-    """The text of bytes in UTF-8, UTF-16 or UTF-32 without its byte order mark, or Unreadable."""
+    """The text of bytes in UTF-8, UTF-16 or UTF-32 without its byte order mark. Raises Unreadable."""
     try:
         return content.decode(encoding_of(content), errors).lstrip("\ufeff")
     except UnicodeDecodeError as error:
@@ -85,12 +84,12 @@ def decode(content: bytes, errors: str = "strict") -> str:
 
 
 def encoding_of(head: bytes) -> str:
-    """The codec for a text that begins with these bytes: what its byte order mark says; UTF-16 where there is none and
-    every other byte of what should be ASCII is 0, as PowerShell and Excel leave it; else UTF-8."""
+    """The codec for a text that begins with these bytes: the one of its byte order mark; UTF-16 if there is no mark and
+    every other byte is mostly 0, as PowerShell and Excel write it; else UTF-8."""
     for mark, name in _MARKS:
         if head.startswith(mark):
             return name
-    even, odd = head[0:_LOOKED_AT:2], head[1:_LOOKED_AT:2]
+    even, odd = head[0:_HEAD:2], head[1:_HEAD:2]
     if 0 not in even and odd.count(0) * 2 > len(odd):
         return "utf-16-le"
     if 0 not in odd and even.count(0) * 2 > len(even):
@@ -103,7 +102,7 @@ def too_large(limit: int = MAX_BYTES) -> Unreadable:
 
 
 def parse_json(text: str) -> Any:
-    """The value of a JSON text, or Unreadable."""
+    """The value of a JSON text. Raises Unreadable."""
     if len(text) > MAX_BYTES:
         raise too_large()
     try:
@@ -119,17 +118,17 @@ def parse_json(text: str) -> Any:
     return value
 
 
-# A quote or a comment that is not closed goes to the end, so that no text is looked at twice.
+# A quote or a comment that is not closed goes to the end of the text, so that no text is read twice.
 _STRING_OR_COMMENT: Final = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|//[^\n]*|/\*.*?(?:\*/|\Z)', re.DOTALL)
 
 
 def without_comments(text: str) -> str:
-    """A JSON text without `//` and `/* */`, which ARM and editors take; lines stay where they are."""
+    """A JSON text without the comments `//` and `/* */` that ARM and editors allow; its lines keep their numbers."""
     return _STRING_OR_COMMENT.sub(lambda found: found[0] if found[0][0] == '"' else "\n" * found[0].count("\n"), text)
 
 
 def parse_yaml(text: str) -> Any:
-    """The value of a YAML text, or Unreadable."""
+    """The value of a YAML text. Raises Unreadable."""
     if len(text) > MAX_BYTES:
         raise too_large()
     if text.count("\n%") > _MAX_DIRECTIVES:
@@ -138,7 +137,7 @@ def parse_yaml(text: str) -> Any:
         _check_events(text)
         return yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
-        # The parser finds out after the end that something is missing there. Its error quotes lines, which may hold
+        # A missing end has its line behind the last one. The error quotes lines, which may contain
         # secrets.
         line = min(error.problem_mark.line, text.count("\n")) + 1 if error.problem_mark else 1
         raise Unreadable(f"the text is not YAML: {error.problem}", _VALID_YAML, line) from None
@@ -147,7 +146,7 @@ def parse_yaml(text: str) -> Any:
 
 
 def compose_yaml(text: str) -> yaml.Node | None:
-    """The nodes of a YAML text, which know their lines; None where it cannot be read."""
+    """The nodes of a YAML text, which have their lines; None if it cannot be read."""
     try:
         if len(text) > MAX_BYTES or text.count("\n%") > _MAX_DIRECTIVES:
             return None
@@ -159,18 +158,18 @@ def compose_yaml(text: str) -> yaml.Node | None:
 
 
 def line_of(text: str, place: str) -> int:
-    """The line of a path such as `rule.allOf[2].field` in a JSON or YAML text, or of the nearest part above it."""
+    """The line of a path such as `rule.allOf[2].field` in a JSON or YAML text, else of the nearest part above it."""
     return line_in(nodes_of(text), place)
 
 
 def nodes_of(text: str) -> yaml.Node | None:
-    """What `line_in` looks into, of a JSON or YAML text."""
-    # YAML has no tabs for indentation, JSON does; they are white space there, never part of a string.
+    """The nodes of a JSON or YAML text, for `line_in`."""
+    # JSON may be indented with tabs, YAML may not. In JSON a tab is never part of a string.
     return compose_yaml(text.replace("\t", " "))
 
 
 def line_in(nodes: yaml.Node | None, place: str) -> int:
-    """As `line_of`; for many places of one text."""
+    """As `line_of`, for many places of one text."""
     node, line, rest = nodes, 1, place
     while node is not None and rest:
         node, line, rest = _step(node, line, rest.removeprefix("."))
@@ -187,7 +186,7 @@ def _step(node: Any, line: int, rest: str) -> tuple[Any, int, str]:
         return item, item.start_mark.line + 1, rest[index.end() :]
     if isinstance(node, yaml.MappingNode):
         fitting = [(key, value) for key, value in node.value if _begins_with(rest, key)]
-        if fitting:  # keys may have dots in them; one that is spelled as the path is comes first
+        if fitting:  # keys may have dots in them; the exact spelling comes first
             key, value = max(fitting, key=lambda each: (len(each[0].value), rest.startswith(each[0].value)))
             return value, key.start_mark.line + 1, rest[len(key.value) :]
     return None, line, ""
@@ -201,7 +200,7 @@ def _begins_with(path: str, key: yaml.Node) -> bool:
 
 
 def check_size(value: Any) -> None:
-    """Unreadable where a value is nested too deeply or holds too many values."""
+    """Raises Unreadable if a value is nested too deeply or contains too many values."""
     count = 0
     for depth, width in enumerate(_levels(value), 1):
         count += width
@@ -212,13 +211,13 @@ def check_size(value: Any) -> None:
 
 
 def check_depth(value: Any) -> None:
-    """Unreadable where a value is nested too deeply, however many others there are beside it."""
+    """Raises Unreadable if a value is nested too deeply; the number of values does not matter."""
     if any(depth > MAX_DEPTH for depth, _ in enumerate(_levels(value), 1)):
         raise _too_deep()
 
 
 def _levels(value: Any) -> Iterator[int]:
-    """How many values there are at each depth, without recursion."""
+    """The number of values at each depth, counted without recursion."""
     level = [value]
     while level:
         yield len(level)
@@ -227,10 +226,11 @@ def _levels(value: Any) -> Iterator[int]:
 
 
 def _check_events(text: str) -> None:
-    """The parser's events come without recursion and one by one, so that they can be counted before anything is built.
+    """Raises Unreadable if the text has too many values or is nested too deeply. The parser's events come one by one
+    and without recursion, so they are counted before anything is built.
 
-    An alias counts as much as what it stands for."""
-    sizes: dict[str, int | None] = {}  # by anchor; None while what it names is still open
+    An alias counts as many values as its anchor has."""
+    sizes: dict[str, int | None] = {}  # by anchor; None while its value is not complete
     open_: list[tuple[str | None, int]] = []  # the anchor of each open collection, and the values before it
     count = 0
     for event in yaml.parse(text, Loader=_FASTEST):

@@ -249,7 +249,7 @@ class StrictLedger(LedgerInMemory):
             claimed = (
                 stored is not None and stored.row.waiting_for is WaitingFor.CLAIM
             )  # a claim has no entry in the history
-            idle = stored is not None and not claimed and not entry.row.tells_more_than(stored.row)
+            idle = stored is not None and not claimed and not entry.row.belongs_in_history(stored.row)
             if idle and entry.history and entry.ended is None:
                 raise Defect(f"a line of history that tells nothing new: {entry.row.reason}")
         self.lines += sum(entry.history for entry in entries)

@@ -21,7 +21,7 @@ from onboarding.concurrency import SingleFlight, limit
 from onboarding.domain.errors import ArmError
 from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.machine.machine_facts import MachineFacts
-from onboarding.domain.machine.resource_containers import id_of, told_by
+from onboarding.domain.machine.resource_containers import id_of, read_properties
 from onboarding.domain.policy.policy import Assignment, PolicySet
 
 _FRESH_FOR = timedelta(hours=1)
@@ -85,7 +85,7 @@ class ContainerReader:
     async def _fetch(self, what: str, scope: str, now: datetime) -> _Cached:
         key = scope.lower()
         try:
-            cached = _Cached(now + _FRESH_FOR, told_by(what, await self._arm.read_scope(scope)))
+            cached = _Cached(now + _FRESH_FOR, read_properties(what, await self._arm.read_scope(scope)))
         except ArmError as error:
             forbidden = error.evidence.http_status == _FORBIDDEN
             cached = _Cached(now + (_FORBIDDEN_FOR if forbidden else _FAILED_FOR), error)

@@ -206,7 +206,7 @@ def _row_writes(
         ended = None
         if replaced and last is not None and last.outcome is not Outcome.GONE:
             ended = closed(last, Outcome.GONE, "another VM has this name now", work.now)
-        has_news = history and (replaced or row.tells_more_than(before_claim or last))
+        has_news = history and (replaced or row.belongs_in_history(before_claim or last))
         if last is not None and last.outcome.final and not has_news and history:
             row = replace(row, finished_at=last.finished_at, duration_ms=last.duration_ms)
         version = work.known.version(row.extension)

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from onboarding.application.ports import Message, Ports, ReconcileRequest
 from onboarding.domain.reconcile.drift import GRACE_PERIOD, Finding, Reason, RowSummary
-from onboarding.domain.reconcile.sweep_requests import MOST, Unanswered, visit_key
+from onboarding.domain.reconcile.sweep_requests import MOST, Unanswered, request_key
 from onboarding.domain.resource_id import VmId
 from onboarding.settings import Settings
 
@@ -215,7 +215,7 @@ class SweepQueue:
     async def request(self, vm: VmId, finding: Finding, vm_id: str, summaries: Iterable[RowSummary]) -> None:
         """Request a reconciliation of the VM, unless a request for the same finding has no result yet. Raises Stopped
         if the budget is used up, and StorageError."""
-        key = visit_key(vm, finding, vm_id, summaries)
+        key = request_key(vm, finding, vm_id, summaries)
         if key in self._keys:
             return
         if self.unanswered.pending(key):

@@ -16,7 +16,7 @@ from typing import Any
 
 from onboarding.cli.io import BadInput
 from onboarding.domain.errors import as_written
-from onboarding.domain.failures.console_text import plain, unwrapped
+from onboarding.domain.failures.console_text import unwrapped, without_decoration
 from onboarding.domain.failures.evidence import Detail, Evidence
 from onboarding.domain.failures.instance_views import folded, is_cut, is_status, read_views
 from onboarding.loading.package_data import handler_names
@@ -71,7 +71,7 @@ def read_evidence(text: str, name: str) -> Iterator[Evidence]:
     elif len(values) > 1 and all(is_status(folded(value)) for value in values):
         yield from _from_value(values, name)  # the statuses of one instance view
     else:
-        words = (Detail(message=" ".join(plain(text).split())),) if broken and len(values) == 1 else ()
+        words = (Detail(message=" ".join(without_decoration(text).split())),) if broken and len(values) == 1 else ()
         for number, value in enumerate(values, 1):
             for found in _from_value(value, f"{name}, item {number}"):
                 yield replace(found, details=(*found.details, *words)) if words else found
@@ -83,13 +83,13 @@ def _json_values(text: str) -> tuple[list[Any] | None, bool]:
     Colours, boxes and line breaks of a console are removed."""
     clean = text.lstrip("\ufeff \t\r\n")
     if not clean.startswith(_JSON_BEGINS):
-        clean = plain(text)
+        clean = without_decoration(text)
         if not clean.startswith(_JSON_BEGINS):
             return None, False
     for read in (_json_of, _json_lines):
         if (values := read(clean)) is not None:
             return values, False
-    lines = plain(text).split("\n")
+    lines = without_decoration(text).split("\n")
     for whole in ("".join(lines), " ".join(lines)):
         if (values := _json_of(whole)) is not None:
             return values, True
@@ -112,7 +112,7 @@ def _json_lines(text: str) -> list[Any] | None:
 
 
 def _from_text(text: str, name: str) -> Iterator[Evidence]:
-    clean = plain(text)
+    clean = without_decoration(text)
     if (found := _view_within(clean)) is not None:
         yield from _from_value(found, name)
     elif _FAILURE_WORDS.search(clean) or not _SUCCESS.search(clean):

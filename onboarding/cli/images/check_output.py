@@ -127,7 +127,7 @@ class CheckTableWriter:
         if verdict is Verdict.UNKNOWN:
             self._unknown[answer.publisher.lower() or "(no marketplace image)"] += 1
         shown = self._painted(f"{verdict:<11}", verdict)
-        line = f"{shown}  {printable(answer.release.title):<36}  {answer.release.witness:<17}  "
+        line = f"{shown}  {printable(answer.release.title):<36}  {answer.release.source:<17}  "
         self._out.write(f"{line}{printable(answer.subject)}\n")
         if self._reasons:
             self._out.write(f"             {printable(answer.judgement.reason)}\n")

@@ -27,7 +27,7 @@ from onboarding.domain.errors import as_written
 from onboarding.domain.json_access import printable
 from onboarding.domain.machine.machine_facts import MachineFacts, read_facts
 from onboarding.domain.machine.machine_formats import Unrecognised, arm_form
-from onboarding.domain.machine.resource_containers import GROUP, SUBSCRIPTION, ResourceContainers, told_by
+from onboarding.domain.machine.resource_containers import GROUP, SUBSCRIPTION, ResourceContainers, read_properties
 from onboarding.domain.policy.rule import resource_of
 
 type Decide = Callable[[Mapping[str, Any], ResourceContainers], Mapping[str, Any]]
@@ -147,7 +147,7 @@ def _containers(case: Mapping[str, Any], source: Source, place: str) -> Resource
         if not isinstance(given, Mapping):
             problem = f"{as_written(given)} is not an object"
             raise source.error(f"{place}.{what}", problem, "write what ARM says of it, such as `tags: {env: lab}`")
-        around = around.having(what, told_by(what, given, whole=False))
+        around = around.having(what, read_properties(what, given, whole=False))
     return around
 
 

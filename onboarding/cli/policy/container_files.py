@@ -24,7 +24,7 @@ from onboarding.domain.machine.resource_containers import (
     UNREAD,
     ResourceContainers,
     id_of,
-    told_by,
+    read_properties,
 )
 from onboarding.domain.resource_id import VmId
 
@@ -73,7 +73,7 @@ def _parse_container(body: Any, place: str) -> tuple[str, Mapping[str, Any]]:
     """The id in lower case, and the known fields."""
     id_ = str(body.get("id", "")).lower() if isinstance(body, Mapping) else ""
     if _GROUP_ID.fullmatch(id_):
-        return id_, told_by(GROUP, body, whole=False)
+        return id_, read_properties(GROUP, body, whole=False)
     subscription = _SUBSCRIPTION_ID.fullmatch(id_)
     if subscription is None:
         fix = "give what `az group list` or `az account list` prints, as JSON"
@@ -81,4 +81,4 @@ def _parse_container(body: Any, place: str) -> tuple[str, Mapping[str, Any]]:
     key = f"/subscriptions/{subscription[1]}"
     # The CLI calls the display name `name`, and the GUID `id`.
     fields = {"displayName": body.get("name"), **body, "id": key, "subscriptionId": subscription[1]}
-    return key, told_by(SUBSCRIPTION, fields, whole=False)
+    return key, read_properties(SUBSCRIPTION, fields, whole=False)

@@ -66,7 +66,7 @@ class VmExplanation(Struct, frozen=True):
                 "distribution": release.distribution,
                 "version": release.version,
                 "architecture": release.architecture,
-                "witness": release.witness,
+                "witness": release.source,
                 "reason": release.reason,
             },
             "policies": [statement.as_dict() for statement in self.statements],

@@ -26,7 +26,7 @@ from onboarding.domain.json_access import printable
 from onboarding.domain.machine.resource_containers import GROUP, RIGHTS, SUBSCRIPTION
 from onboarding.domain.policy.conditions import ConditionError
 from onboarding.domain.policy.conditions.compiler import condition_errors
-from onboarding.domain.policy.conditions.external_values import asked_for, places
+from onboarding.domain.policy.conditions.external_values import external_values_in, places
 from onboarding.domain.policy.definitions.definition import kept_errors
 from onboarding.domain.policy.definitions.definition_forms import is_definition, parameters_in
 from onboarding.domain.policy.policy import KEYS, parse_policy, policy_called
@@ -301,7 +301,7 @@ _CONTAINER_NAMES = {GROUP: "resource group", SUBSCRIPTION: "subscription"}
 def find_warnings(data: Any) -> Iterator[ConditionError]:
     """A warning for each value that may be unknown, at each place of a policy or definition file."""
     for place, text in places(data, skipped=_SKIPPED):
-        for root, name in dict.fromkeys(asked_for(text)):
+        for root, name in dict.fromkeys(external_values_in(text)):
             yield ConditionError(place, *_warning(root, f"{root}().{name}" if name else f"{root}()"))
 
 

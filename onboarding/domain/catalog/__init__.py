@@ -1,1 +1,1 @@
-"""Extensions as data: catalogue entries, their support tables and the settings that they are sent."""
+"""Extensions as data: catalogue entries, their support tables and their settings."""

@@ -1,8 +1,8 @@
-"""Extensions as data: one entry says everything that the line needs to know of one VM extension.
+"""Extensions as data: one entry says everything that the product needs to know about one VM extension.
 
-No extension is named in code. An entry is read from a mapping (a YAML file of `onboarding/catalog/`, or of the folder
-`extensions/` below the user's policies), checked as a whole, and builds the body that ARM is sent. Values of protected
-settings are held as `Secret`s.
+The code names no extension. An entry is read from a mapping (a YAML file in `onboarding/catalog/`, or in the folder
+`extensions/` below the user's policies), checked as a whole, and builds the body of the request to ARM. Values of
+protected settings are held as `Secret`s.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _FORMATS = ("", "guid", "base64")
 _TYPES = ("string", "boolean")
 _API_VERSION = "2024-07-01"
-# A log's name becomes part of a command on the VM, on Windows between single quotes: nothing in it may be a command
-# itself. What each may look like, and an example.
+# A log's path becomes part of a command on the VM, on Windows between single quotes, so it must not contain a command.
+# By OS: what a path may look like, and an example.
 _LOGS = {
     OsType.LINUX: (re.compile(r"/[-\w./*]+", re.ASCII), "/var/log/x/*.log, without spaces and quotes"),
     OsType.WINDOWS: (
@@ -60,16 +60,14 @@ KEYS = {
 
 
 class SettingSpec(Struct, frozen=True):
-    """One setting of an extension. `format`: `guid`, `base64` or none. `destination`: it says where the agent reports
-    to, so a VM whose value differs is connected elsewhere. `secret`: its value may stand in no file and in no text;
-    protected settings are, unless the entry says otherwise."""
+    """One setting of an extension."""
 
     name: str
-    type: str = "string"
-    format: str = ""
+    type: str = "string"  # or `boolean`
+    format: str = ""  # `guid` or `base64`; empty for any
     required: bool = False
-    destination: bool = False
-    secret: bool = False
+    destination: bool = False  # it says where the agent reports to: a VM with another value is connected elsewhere
+    secret: bool = False  # no file and no text may show its value; true for protected settings unless the entry says no
 
     def problem(self, value: object) -> str:
         """What is wrong with a value; empty if nothing is. Never quotes the value, which may be secret."""
@@ -85,32 +83,28 @@ class SettingSpec(Struct, frozen=True):
 
 
 class CatalogueEntry(Struct, frozen=True):
-    """One extension: what it is called, what it takes, what it supports, and what its errors mean.
+    """One extension: its names, its settings, what it supports, and what its errors mean."""
 
-    `api_version` is the one that templates name; `reconnect_settings` go with a request that moves a VM from another
-    destination; `logs` are the files on the VM that the handler writes, `*` allowed. Without `support_tables` it takes
-    every machine of its OS type."""
-
-    name: str
-    display_name: str
-    publisher: str
-    type: str
-    version: str
+    name: str  # as policies and rows name it
+    display_name: str  # for people
+    publisher: str  # of the handler
+    type: str  # of the handler
+    version: str  # the one to request, major.minor
     auto_upgrade_minor_version: bool
-    api_version: str
-    resource_name: str
-    os_type: OsType
-    retired: str
-    settings: tuple[SettingSpec, ...]
+    api_version: str  # of the extension resource in templates
+    resource_name: str  # the name that we give the extension resource
+    os_type: OsType  # Linux or Windows
+    retired: str  # a sentence with the date and the successor; empty if it is not retired
+    settings: tuple[SettingSpec, ...]  # the public ones
     protected_settings: tuple[SettingSpec, ...]
-    reconnect_settings: Mapping[str, Any]
-    logs: tuple[str, ...]
-    support_tables: Mapping[str, SupportTable]
-    default_support_table: str
+    reconnect_settings: Mapping[str, Any]  # sent too when a VM is moved from another destination
+    logs: tuple[str, ...]  # the files on the VM that the handler writes; `*` is allowed
+    support_tables: Mapping[str, SupportTable]  # by name; empty if it supports every machine of its OS type
+    default_support_table: str  # the name of the table that a policy uses if it names none; empty without tables
     errors: ErrorTable
 
     def support_table(self, name: str) -> SupportTable:
-        """The table of that date; for an empty name the entry's default, or what stands for none."""
+        """The table of that name; for an empty name the entry's default, or the one that takes every machine."""
         if not name and not self.support_tables:
             return no_table(self.os_type)
         try:
@@ -121,7 +115,7 @@ class CatalogueEntry(Struct, frozen=True):
             raise ConfigurationError("supportTable", problem, fix) from None
 
     def problems(self, public: Mapping[str, Any], protected: Mapping[str, Secret]) -> tuple[str, ...]:
-        """Everything that the handler would refuse in these settings, so that it is never sent."""
+        """Everything in these settings that the handler would refuse. Settings with problems are never sent."""
         found = [_check(spec, "settings", public.get(spec.name)) for spec in self.settings]
         found += [
             _check(spec, "protectedSettings", secret.reveal() if (secret := protected.get(spec.name)) else None)
@@ -142,10 +136,11 @@ def extension_body(
     protected: Mapping[str, Secret],
     force_update_tag: str = "",
 ) -> dict[str, Any]:
-    """The body of `PUT …/virtualMachines/{vm}/extensions/{name}`. Holds secrets in clear: for the wire alone.
+    """The body of `PUT …/virtualMachines/{vm}/extensions/{name}`. It holds secrets in clear text, so it is only sent
+    and never stored or logged.
 
-    Keys as in the extension's schema; `workspaceId` and `workspaceKey` are case-sensitive. A changed
-    `forceUpdateTag` makes the handler run again where nothing else changed."""
+    The keys are those of the extension's schema; `workspaceId` and `workspaceKey` are case-sensitive. A changed
+    `forceUpdateTag` makes the handler run again although nothing else changed."""
     properties: dict[str, Any] = {
         "publisher": entry.publisher,
         "type": entry.type,
@@ -160,10 +155,10 @@ def extension_body(
 
 
 def parse_entry(raw: object, place: str, reference: ReferenceData, *, shipped: bool = False) -> CatalogueEntry:
-    """Read one catalogue file; `place` is its name, for errors. What is `shipped` was tried by the tests: its regular
-    expressions, most of the work, wait until a failure needs them."""
+    """Read one catalogue file; `place` is its name, for errors. The tests check entries that are `shipped`, so their
+    regular expressions, most of the work, are compiled when a failure needs them."""
     try:
-        return _entry(_mapping(raw, "", KEYS), reference, shipped)
+        return _entry(_closed_mapping(raw, "", KEYS), reference, shipped)
     except ConfigurationError as error:
         where = f"{place}: {error.place}" if error.place else place
         raise ConfigurationError(where, error.problem, error.fix) from error
@@ -188,7 +183,7 @@ def _entry(raw: Mapping[str, Any], reference: ReferenceData, shipped: bool) -> C
     os_type = OsType(raw["osType"])
     tables = {
         str(name): parse_table(str(name), table, reference.windows, os_type)
-        for name, table in _mapping(raw.get("supportTables"), "supportTables").items()
+        for name, table in _closed_mapping(raw.get("supportTables"), "supportTables").items()
     }
     default = str(raw.get("defaultSupportTable", next(iter(tables), "")))
     if default not in tables and (tables or default):
@@ -207,7 +202,7 @@ def _entry(raw: Mapping[str, Any], reference: ReferenceData, shipped: bool) -> C
         retired=_retirement(raw),
         settings=_specs(raw.get("settings"), "settings"),
         protected_settings=_specs(raw.get("protectedSettings"), "protectedSettings"),
-        reconnect_settings=_mapping(raw.get("reconnectSettings"), "reconnectSettings"),
+        reconnect_settings=_closed_mapping(raw.get("reconnectSettings"), "reconnectSettings"),
         logs=_logs(raw.get("logs"), os_type),
         support_tables=tables,
         default_support_table=default,
@@ -216,7 +211,7 @@ def _entry(raw: Mapping[str, Any], reference: ReferenceData, shipped: bool) -> C
 
 
 def _retirement(raw: Mapping[str, Any]) -> str:
-    retired = _mapping(raw.get("retired"), "retired", {"date", "successor"})
+    retired = _closed_mapping(raw.get("retired"), "retired", {"date", "successor"})
     if not retired:
         return ""
     if "date" not in retired:
@@ -229,8 +224,8 @@ def _specs(raw: object, place: str) -> tuple[SettingSpec, ...]:
     keys = {"type", "format", "required", "destination", "secret"}
     secret = {"secret": place == "protectedSettings"}
     specs = tuple(
-        SettingSpec(name=str(name), **{**secret, **_mapping(spec, f"{place}.{name}", keys)})
-        for name, spec in _mapping(raw, place).items()
+        SettingSpec(name=str(name), **{**secret, **_closed_mapping(spec, f"{place}.{name}", keys)})
+        for name, spec in _closed_mapping(raw, place).items()
     )
     for spec in specs:
         is_secret: object = spec.secret  # as the file has it, whatever its type
@@ -258,8 +253,8 @@ def _logs(raw: object, os_type: OsType) -> tuple[str, ...]:
     return tuple(listed)
 
 
-def _mapping(raw: object, place: str, keys: set[str] | None = None) -> Mapping[str, Any]:
-    """A mapping with no other keys than these; an empty one where nothing is given."""
+def _closed_mapping(raw: object, place: str, keys: set[str] | None = None) -> Mapping[str, Any]:
+    """The mapping, with no keys but these; an empty one for None."""
     if raw is None:
         return {}
     if not isinstance(raw, Mapping):

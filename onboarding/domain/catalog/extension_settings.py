@@ -1,8 +1,8 @@
-"""From a policy's settings to the values that an extension is sent: `{NAME}` stands for an app setting.
+"""Turns a policy's settings into the values that are sent to an extension: `{NAME}` stands for an app setting.
 
-A missing or unusable value is a problem that names the app setting to fix; it is reported, never raised. The platform
-puts a secret of Key Vault in the place of a reference, `@Microsoft.KeyVault(…)`; where it could not, the app is given
-the reference itself, which is sent to nobody.
+A missing or unusable value is a problem that names the app setting to fix; it is returned, never raised. The platform
+replaces a reference `@Microsoft.KeyVault(…)` by the secret in Key Vault; if it cannot, the app setting holds the
+reference itself, which is never sent.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ _KEY_VAULT = re.compile(r"@\s*Microsoft\.KeyVault\s*\(", re.IGNORECASE)
 UNRESOLVED_WHY = "is a Key Vault reference that was not resolved"
 UNRESOLVED_FIX = (
     "give the app's identity the role Key Vault Secrets User on the secret, and check that the secret is there and"
-    " enabled, and that the vault's network lets the app in"
+    " enabled, and that the vault's network allows the app"
 )
 UNRESOLVED = f"{UNRESOLVED_WHY}: {UNRESOLVED_FIX}"
 
 
 class ExtensionSettings(Struct, frozen=True):
-    """What would be sent, and what is wrong with it."""
+    """The settings to send, and what is wrong with them."""
 
     public: Mapping[str, Any]
     protected: Mapping[str, Secret]
-    problems: tuple[str, ...]
+    problems: tuple[str, ...]  # sentences for people; empty if the settings can be sent
 
 
 def resolve_settings(entry: CatalogueEntry, policy: Policy, app_settings: Mapping[str, str]) -> ExtensionSettings:
-    """Fill a policy's settings in, and check them as the extension's handler would."""
+    """Fill in a policy's settings, and check them as the extension's handler would."""
     given = {**policy.settings, **policy.protected_settings}
     missing = tuple(f"app setting {name} is not set" for name in _references(given) if not app_settings.get(name))
     unresolved = _unresolved(policy, app_settings)
-    # A key without a value, `workspaceKey:`, is null to YAML: not given, and certainly not the text "None".
+    # A key without a value, `workspaceKey:`, is null in YAML: it counts as absent and must not become the text "None".
     public = {
         key: _fill(value, app_settings)
         for key, value in policy.settings.items()
@@ -53,19 +53,19 @@ def resolve_settings(entry: CatalogueEntry, policy: Policy, app_settings: Mappin
     }
     for spec in entry.settings:
         if spec.secret and spec.name in public:
-            Secret(str(public[spec.name]))  # ARM shows it to whoever may read the VM; our texts do not
+            Secret(str(public[spec.name]))  # registers the value, so that our texts mask it although ARM shows it
     if policy.reconnect:
         public |= entry.reconnect_settings
     if missing or unresolved:
         return ExtensionSettings(public, protected, (*missing, *unresolved.values()))
-    problems = tuple(_named(problem, policy) for problem in entry.problems(public, protected))
+    problems = tuple(_with_app_settings(problem, policy) for problem in entry.problems(public, protected))
     if problems and policy.workspaces:
-        problems = (*problems, f"none of the workspaces of policy {policy.name} takes this VM")
+        problems = (*problems, f"no workspace of policy {policy.name} matches this VM")
     return ExtensionSettings(public, protected, problems)
 
 
 def known_settings(settings: Mapping[str, Any], app_settings: Mapping[str, str]) -> Mapping[str, Any]:
-    """Of a policy's public settings, filled in, those whose app settings are there."""
+    """Those of a policy's public settings whose app settings are set, filled in."""
     return {
         key: _fill(value, app_settings)
         for key, value in settings.items()
@@ -77,7 +77,7 @@ def known_settings(settings: Mapping[str, Any], app_settings: Mapping[str, str])
 
 
 def is_unresolved(value: object) -> bool:
-    """Whether a value, or anything in it, is a Key Vault reference that the platform left as it was."""
+    """Whether a value, or a value in it, is a Key Vault reference that the platform did not replace."""
     match value:
         case str():
             return bool(_KEY_VAULT.search(value))
@@ -89,7 +89,7 @@ def is_unresolved(value: object) -> bool:
 
 
 def _unresolved(policy: Policy, app_settings: Mapping[str, str]) -> dict[str, str]:
-    """What is wrong, for each setting in which a Key Vault reference stands where its secret should."""
+    """By setting: the problem of each one that holds a Key Vault reference instead of the secret."""
     found: dict[str, str] = {}
     for group, settings in (("settings", policy.settings), ("protectedSettings", policy.protected_settings)):
         for key, value in settings.items():
@@ -119,8 +119,8 @@ def _references(values: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _named(problem: str, policy: Policy) -> str:
-    """The problem, with the app settings that the value comes from."""
+def _with_app_settings(problem: str, policy: Policy) -> str:
+    """The problem, with the names of the app settings that the value comes from."""
     place = problem.split(" ", 1)[0]
     group, _, key = place.partition(".")
     source = policy.settings if group == "settings" else policy.protected_settings

@@ -1,7 +1,7 @@
-"""Dated support tables: which releases an extension's source names, and what that means for one machine.
+"""Dated support tables: which releases an extension's documentation lists, and what that means for one machine.
 
-A table is data with a date, because lists drift. A release too coarse to decide is `unknown`, never a guess. An entry
-without a table, and one that says `any`, asks for the OS type alone.
+A table is data with a date, because such lists change. If a release is not known exactly enough, the verdict is
+`unknown` and never a guess. Without a table, or with one that says `any`, only the OS type counts.
 """
 
 from __future__ import annotations
@@ -32,13 +32,12 @@ class Verdict(StrEnum):
 
 
 class SupportRow(Struct, frozen=True):
-    """One release that the table names: version 7 covers 7.9; 20.04 does not cover a bare 20. With `least` it covers
-    what is newer too. An empty version is any."""
+    """One release in the table: version 7 covers 7.9; 20.04 does not cover a bare 20."""
 
     distribution: Distribution
-    version: str
-    architectures: tuple[str, ...]
-    least: bool = False
+    version: str  # empty for any
+    architectures: tuple[str, ...]  # `x86_64`, `arm64` or both
+    least: bool = False  # newer versions are covered too
 
     def __str__(self) -> str:
         return f"{self.distribution} {self.versions}"
@@ -49,7 +48,7 @@ class SupportRow(Struct, frozen=True):
         return f"{_LEAST} {self.version}" if self.least else self.version or ANY
 
     def covers(self, release: OsRelease) -> bool | None:
-        """Whether the row names a release of its distribution; None where the release is told too coarsely."""
+        """Whether the row covers a release of its distribution; None if the release is not known exactly enough."""
         if not self.version:
             return True
         if self.least:
@@ -60,29 +59,28 @@ class SupportRow(Struct, frozen=True):
 
 
 class WindowsRow(SupportRow, frozen=True, kw_only=True):
-    """One release of Windows, such as `Server 2019` or `10`, and what is known of releases."""
+    """One release of Windows, such as `Server 2019` or `10`, with the known releases to compare it by."""
 
     releases: WindowsReleases
 
     def covers(self, release: OsRelease) -> bool | None:
-        told = release.product
-        if not told:
+        product = release.product
+        if not product:
             return None
-        if self.releases.includes(self.version, told):
+        if self.releases.includes(self.version, product):
             return True
         if self.least:
-            return self.releases.at_least(told, self.version)
-        return None if self.releases.includes(told, self.version) else False
+            return self.releases.at_least(product, self.version)
+        return None if self.releases.includes(product, self.version) else False
 
 
 class SupportTable(Struct, frozen=True):
-    """The releases an extension takes, as one source had them on one day. Without rows it takes every machine of its
-    OS type, told or not; without a name, too, the entry has no table."""
+    """The releases that an extension supports, as one source listed them on one day."""
 
-    name: str
-    date: str
-    source: str
-    rows: tuple[SupportRow, ...]
+    name: str  # empty for the table that stands for none
+    date: str  # of the source, such as 2024-07-01
+    source: str  # the address of the source
+    rows: tuple[SupportRow, ...]  # empty if it supports every machine of its OS type, whatever its release
     os_type: OsType = OsType.LINUX
 
     def __str__(self) -> str:
@@ -90,32 +88,33 @@ class SupportTable(Struct, frozen=True):
 
 
 def no_table(os_type: OsType) -> SupportTable:
-    """What stands for the table of an entry that has none."""
+    """The table of an entry that has none: it supports every machine of that OS type."""
     return SupportTable("", "", "", (), os_type)
 
 
 class Judgement(Struct, frozen=True):
-    """The verdict on one release; `row` is the table's row that decided, empty if none did."""
+    """The verdict on one release."""
 
     verdict: Verdict
-    row: str
-    table: str
-    reason: str
+    row: str  # the table's row that decided; empty if none did
+    table: str  # the table's name
+    reason: str  # one sentence for people
 
 
 def judge(release: OsRelease, table: SupportTable) -> Judgement:
-    """Whether the table names this release. The name of an own image is free text: only what the disk tells counts."""
+    """Whether the table supports this release. An operating system that is known from an image's name alone stays
+    unknown: such a name is free text."""
     os_type = OsType.WINDOWS if release.distribution == Distribution.WINDOWS else release.os_type
     if os_type not in (table.os_type, OsType.UNKNOWN):
-        asked = table if table.name else "the extension"
-        reason = f"{release.reason}: {os_type}, and {asked} is for {table.os_type}"
+        which = table if table.name else "the extension"
+        reason = f"{release.reason}: {os_type}, and {which} is for {table.os_type}"
         return _judgement(Verdict.UNSUPPORTED, "", table, reason)
     if not table.rows:
         return _judge_os_type(release, os_type, table)
-    if release.witness is OsSource.NAME:
-        return _judgement(Verdict.UNKNOWN, "", table, f"{release.reason}; until then {table} is not asked")
+    if release.source is OsSource.NAME:
+        return _judgement(Verdict.UNKNOWN, "", table, f"{release.reason}; until then {table} does not apply")
     if not release.known:
-        return _judgement(Verdict.UNKNOWN, "", table, f"{release.reason}; {table} cannot be asked")
+        return _judgement(Verdict.UNKNOWN, "", table, f"{release.reason}; {table} cannot decide")
     rows = tuple(row for row in table.rows if row.distribution == release.distribution)
     if not rows:
         named = TITLES[Distribution(release.distribution)] if release.distribution in Distribution else "this system"
@@ -125,9 +124,11 @@ def judge(release: OsRelease, table: SupportTable) -> Judgement:
 
 def _judge_os_type(release: OsRelease, os_type: OsType, table: SupportTable) -> Judgement:
     if os_type is OsType.UNKNOWN:
-        return _judgement(Verdict.UNKNOWN, "", table, f"{release.reason}; any {table.os_type} would do, if it is one")
-    takes = f"{table} takes any {table.os_type}" if table.name else f"without a table any {table.os_type} will do"
-    return _judgement(Verdict.SUPPORTED, f"{ANY} {table.os_type}", table, f"{release.reason}; {takes}")
+        reason = f"{release.reason}; any {table.os_type} is supported, if it is {table.os_type}"
+        return _judgement(Verdict.UNKNOWN, "", table, reason)
+    which = str(table) if table.name else "an extension without a table"
+    reason = f"{release.reason}; {which} supports any {table.os_type}"
+    return _judgement(Verdict.SUPPORTED, f"{ANY} {table.os_type}", table, reason)
 
 
 def _judge_rows(release: OsRelease, rows: tuple[SupportRow, ...], table: SupportTable) -> Judgement:
@@ -139,19 +140,19 @@ def _judge_rows(release: OsRelease, rows: tuple[SupportRow, ...], table: Support
     answers = tuple((row.covers(release), row) for row in fitting)
     row = next((row for covers, row in answers if covers), None)
     if row is not None and _runs(row, architecture):
-        return _judgement(Verdict.SUPPORTED, str(row), table, f"{release.reason}, which {table} names in row {row}")
+        return _judgement(Verdict.SUPPORTED, str(row), table, f"{release.reason}, which {table} lists in row {row}")
     if row is not None or any(covers is None for covers, _ in answers):
-        told = release.product or (release.version and release.distribution != Distribution.WINDOWS)
-        missing = "the architecture" if row is not None else "a fuller version" if told else "the version"
+        partly = release.product or (release.version and release.distribution != Distribution.WINDOWS)
+        missing = "the architecture" if row is not None else "a fuller version" if partly else "the version"
         rest = ", ".join(row.versions for row in fitting)
-        cure = f"the guest agent or the override file must tell {missing}"
-        return _judgement(Verdict.UNKNOWN, "", table, f"{release.reason}; {table} has {rest}, so {cure}")
+        fix = f"the guest agent or the override file must give {missing}"
+        return _judgement(Verdict.UNKNOWN, "", table, f"{release.reason}; {table} has {rest}, so {fix}")
     title = title_of(release.distribution, release.product or release.version)
     return _judgement(Verdict.UNSUPPORTED, "", table, f"{release.reason}, and {table} has no row for {title}")
 
 
 def _runs(row: SupportRow, architecture: str | None) -> bool:
-    """Images for Arm say so in their names, so an image that says nothing is for x86_64."""
+    """Whether the row covers the architecture. Images for Arm have it in their names, so None means x86_64."""
     return (architecture or "x86_64") in row.architectures
 
 
@@ -162,11 +163,11 @@ def _judgement(verdict: Verdict, row: str, table: SupportTable, reason: str) -> 
 def parse_table(
     name: str, raw: object, windows: Callable[[], WindowsReleases], os_type: OsType = OsType.LINUX
 ) -> SupportTable:
-    """Read one table of a catalogue entry for that OS type; `windows` is asked where the table names a release of it.
+    """Read one table of a catalogue entry for that OS type; `windows` is called if the table names a release of it.
 
-    `versions` maps a distribution to its versions, or to a mapping of architecture to versions; a plain list holds
-    for the table's `architectures`. A version may be `">= 18.04"`, and in the place of a list may stand one version,
-    or `any`. `versions: any` takes every machine of the OS type."""
+    `versions` maps a distribution to its versions, or to a mapping of architecture to versions; a plain list is
+    for the table's `architectures`. A version may be `">= 18.04"`; instead of a list there may be one such version, or
+    `any`. `versions: any` supports every machine of the OS type."""
     place = f"supportTables.{name}"
     if not isinstance(raw, Mapping):
         fix = "write a mapping with the keys date, source, architectures and versions"

@@ -1,1 +1,1 @@
-"""From an error, a status or a pasted text to a cause with meaning and advice."""
+"""Classifies an error, a status or a pasted text: its cause, its meaning and what to do."""

@@ -1,7 +1,7 @@
-"""From evidence of a failure to what it is: class, cause, meaning, advice, and how long it asks to wait.
+"""Classifies a failure by its evidence: class, cause, meaning, advice, and how long ARM asks to wait.
 
-Also reads how an installed extension stands, because that, too, must see through what ARM reports. Pure: the time
-enters as an argument, the rules as a table; no input makes it raise.
+It also reads the state of an installed extension, where ARM's state and the handler's statuses can disagree. Pure: the
+time and the table of rules are arguments; no input makes it raise.
 """
 
 from __future__ import annotations
@@ -47,22 +47,21 @@ class ExtensionState(StrEnum):
 
 
 class Failure(Struct, frozen=True):
-    """One failure, judged. `retry_after` is in seconds; `max_attempts` is there for every transient failure and only
-    for those; `scope_wide` says that every VM of the scope would fail alike."""
+    """One failure, classified."""
 
     kind: FailureClass
     cause: Cause
-    exit_code: int | None
-    code: str
-    meaning: str
-    advice: str
-    retry_after: float | None = None
-    scope_wide: bool = False
-    max_attempts: int | None = None
+    exit_code: int | None  # the handler's; None without one
+    code: str  # ARM's error code or the status's; empty without one
+    meaning: str  # one sentence for people
+    advice: str  # what a person should do
+    retry_after: float | None = None  # seconds that ARM asks to wait; None if it does not
+    scope_wide: bool = False  # every VM of the scope would fail in the same way
+    max_attempts: int | None = None  # of a transient failure; None for all others
 
 
 def classify(evidence: Evidence, errors: ErrorTable, now: datetime) -> Failure:
-    """Judge a failure by the first rule of the table that holds."""
+    """Classify a failure by the first rule of the table that matches."""
     report = read_report(evidence, errors.handlers())
     found = errors.find(evidence, report)
     return Failure(
@@ -79,10 +78,10 @@ def classify(evidence: Evidence, errors: ErrorTable, now: datetime) -> Failure:
 
 
 def read_extension_state(extension: InstalledExtension) -> ExtensionState:
-    """How an extension stands, from ARM's state of the resource and the handler's statuses together.
+    """The state of an extension, from ARM's state of the resource and the handler's statuses together.
 
     A handler may report a final error as "transitioning", and may have failed long before ARM ends the operation. But
-    while an *update* runs, a failed status can be the one before it, so it is not yet believed."""
+    while an *update* runs, a failed status may be from before the update, so it does not count yet."""
     arm = extension.provisioning_state.lower()
     if arm in _CHANGING:
         return ExtensionState.IN_PROGRESS
@@ -93,7 +92,7 @@ def read_extension_state(extension: InstalledExtension) -> ExtensionState:
 
 
 def reports_failure(status: Status) -> bool:
-    """Whether a status tells of a failure, also one that it calls a transition."""
+    """Whether a status reports a failure, even if it calls itself a transition."""
     state = status.code.lower()
     if state.startswith("provisioningstate/failed"):
         return True
@@ -101,5 +100,5 @@ def reports_failure(status: Status) -> bool:
 
 
 def is_the_callers(evidence: Evidence, failure: Failure) -> bool:
-    """Whether the refusal is about who asks: a login or a right is missing. It says nothing about the VM."""
+    """Whether the refusal is about the caller, who lacks a login or a right, and not about the VM."""
     return evidence.code in NO_TOKEN or failure.cause is Cause.NOT_AUTHORIZED

@@ -1,7 +1,7 @@
-"""What a console, a CI log or a box drawn around a message adds to it, taken off again.
+"""Removes what a console, a CI log or a box around a message adds to it.
 
-Colours, bars, timestamps and the frames of PowerShell and Packer are no part of a message, nor are the breaks where a
-console ends its lines. Every step goes through the text once.
+Colours, bars, timestamps and the frames of PowerShell and Packer do not belong to a message, nor do the breaks where a
+console ends its lines. Every step reads the text once.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from msgspec import Struct
 
-# Also as editors and JSON spell the escape character, and without it, as it is lost on the way over a clipboard.
+# Also with the escape character as editors and JSON spell it, and without it, since a clipboard may lose it.
 _ESCAPE = re.compile(
     r"(?:\x1b|␛|\^\[|\\x1[bB]|\\u001[bB]|\\033|\\e(?=\[))(?:\[[0-9;:?]{0,32}[A-Za-z]|\][^\x07\x1b\n]{0,256}(?:\x07|\x1b\\)?|[()][A-Z0-9])"
     r"|\x9b[0-9;:?]{0,32}[A-Za-z]"
@@ -45,7 +45,7 @@ _PREFIX = re.compile(
         )
     )
 )
-# The lines that PowerShell puts around a message: where it happened, and what it is in the shell's own words.
+# The lines that PowerShell puts around a message: where the error happened, and what the shell calls it.
 _ASIDE = re.compile(
     r"\s{0,12}\+\s"
     r"|\s{0,4}At (?:line:\d|\S{1,260}:\d{1,6} char:\d)"
@@ -64,20 +64,20 @@ _ENDS_OF_A_START = ("] ", ": ", "| ", "> ", " - ")
 
 class _Line(Struct, frozen=True):
     text: str
-    length: int  # as it stood on the screen
+    length: int  # characters on the screen, prefixes included
 
 
-def plain(text: str) -> str:
+def without_decoration(text: str) -> str:
     """The text without colours, bars, timestamps and the like; its lines stay."""
     return "\n".join(line.text for line in _lines(text)).strip()
 
 
 def unwrapped(text: str) -> tuple[str, ...]:
-    """The text with the breaks of a console taken out: once as words end at a break, once as they go on over it where a
-    line fills the width; the likelier first.
+    """The text without the line breaks of a console, in two versions, the likelier one first: one in which words end at
+    a break, and one in which a word goes on in the next line if its line fills the width.
 
-    Nothing where no line is broken, or where the text is too long for a console. A blank line, the mark of an output
-    and a field such as `Message:` begin something new."""
+    Empty if no line is broken, or if the text is too long for a console. A blank line, the mark of an output and a
+    field such as `Message:` begin a new line."""
     if len(text) > _MOST:
         return ()
     lines = _without_their_common_start(list(_lines(text)))
@@ -91,7 +91,7 @@ def unwrapped(text: str) -> tuple[str, ...]:
 
 
 def _breaks_words(lines: list[_Line], width: int) -> bool:
-    """Whether the console looks like one that breaks words: it fills line after line, or has broken a number."""
+    """Whether the console seems to break words: it fills line after line, or has broken a number."""
     pairs = [(line, after) for line, after in pairwise(lines) if line.text.strip() and after.text.strip()]
     filled = [line.length >= width - 1 for line, _ in pairs]
     if sum(filled) > 1 and all(filled):
@@ -100,9 +100,9 @@ def _breaks_words(lines: list[_Line], width: int) -> bool:
 
 
 def _without_their_common_start(lines: list[_Line]) -> list[_Line]:
-    """What every line begins with, such as the name of a job, is told once."""
-    told = [line.text for line in lines if line.text]
-    common = _common_start(min(told), max(told)) if len(told) > 1 else ""
+    """The lines, with what all of them begin with, such as the name of a job, in the first line alone."""
+    texts = [line.text for line in lines if line.text]
+    common = _common_start(min(texts), max(texts)) if len(texts) > 1 else ""
     end = max(common.rfind(mark) + len(mark) if mark in common else 0 for mark in _ENDS_OF_A_START)
     if not end:
         return lines
@@ -116,7 +116,7 @@ def _common_start(one: str, other: str) -> str:
 
 
 def _joined(lines: list[_Line], width: int) -> str:
-    """The lines put together again. With a `width`, a line that fills it goes on within its last word."""
+    """The lines joined. With a `width`, the last word of a line that fills it goes on in the next line."""
     parts: list[str] = []
     before: _Line | None = None
     level = ""
@@ -145,7 +145,7 @@ def _lines(text: str) -> Iterator[_Line]:
 
 
 def _content(line: str) -> _Line:
-    """What stands in the line behind its prefixes, and before the bar that closes its box."""
+    """The content behind its prefixes and before the bar that closes its box."""
     at, boxed = 0, False
     for _ in range(_PREFIXES):
         found = _PREFIX.match(line, at)

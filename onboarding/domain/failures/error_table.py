@@ -1,7 +1,8 @@
-"""Reads error rules from data: the `errors:` section of a catalogue file, joined with what every extension shares.
+"""Reads error rules from data: the `errors:` section of a catalogue file, joined with the rules that all extensions
+share.
 
-The shared half is `arm_errors.yaml`: each cause's class, meaning and advice, ARM's refusals, and the words that
-guest agent, dpkg, rpm and the like use whoever calls them. Reading is strict; a slip is named with its place.
+The shared part is `arm_errors.yaml`: each cause's class, meaning and advice, ARM's refusals, and the words of the guest
+agent, dpkg, rpm and the like, whoever calls them. Reading is strict; a mistake is named with its place.
 """
 
 from __future__ import annotations
@@ -26,21 +27,21 @@ _EDITION_KEYS = frozenset(("date", "source", "handlerVersion", "codes"))
 
 
 class SharedErrors(Struct, frozen=True):
-    """What every extension shares: what each cause means unless a rule says it more exactly, the rules by when they are
-    asked, and the names of handlers."""
+    """The rules that all extensions share. An extension's own texts are tried between `refusals` and `reports`, its
+    code tables between `reports` and `conventions`."""
 
-    causes: Mapping[Cause, Diagnosis]
-    refusals: tuple[Rule, ...]
-    reports: tuple[Rule, ...]
-    conventions: tuple[Rule, ...]
-    exit_codes: tuple[Rule, ...]
+    causes: Mapping[Cause, Diagnosis]  # the meaning of each cause unless a rule has a more exact one
+    refusals: tuple[Rule, ...]  # by ARM
+    reports: tuple[Rule, ...]  # words of the guest agent and of package managers
+    conventions: tuple[Rule, ...]  # exit codes of Microsoft's handlers
+    exit_codes: tuple[Rule, ...]  # exit codes of any program
     fallbacks: tuple[Rule, ...]
     handlers: Callable[[], HandlerNames]
 
 
 def parse_shared(raw: object, handlers: Callable[[], HandlerNames]) -> SharedErrors:
     """Read `arm_errors.yaml`. Raises ConfigurationError, naming the place in it."""
-    shared = _mapping(raw, "arm_errors.yaml")
+    shared = _closed_mapping(raw, "arm_errors.yaml")
     causes = _causes(shared.get("causes"))
     return SharedErrors(
         causes,
@@ -55,9 +56,9 @@ def parse_shared(raw: object, handlers: Callable[[], HandlerNames]) -> SharedErr
 
 def parse_errors(mapping: object, shared: SharedErrors, *, conventions: bool = True, tried: bool = False) -> ErrorTable:
     """Join a catalogue entry's `errors:` section with the shared rules. An empty section is a table too; without the
-    `conventions` of Microsoft's handlers it reads the words and numbers of another vendor's. The section's regular
-    expressions are compiled to see that they can be, unless somebody has `tried` them already."""
-    section = _mapping(mapping, "errors", _SECTION_KEYS)
+    `conventions` of Microsoft's handlers the table fits the handler of another vendor. The section's regular
+    expressions are compiled to check them, unless they were `tried` before."""
+    section = _closed_mapping(mapping, "errors", _SECTION_KEYS)
     causes = shared.causes
     editions = _editions(section.get("editions"), causes)
     table = ErrorTable(
@@ -91,45 +92,45 @@ def _check_patterns(table: ErrorTable) -> None:
 
 
 def _causes(value: object) -> Mapping[Cause, Diagnosis]:
-    told = _mapping(value, "causes")
-    missing = sorted(set(Cause) - set(told))
+    diagnoses = _closed_mapping(value, "causes")
+    missing = sorted(set(Cause) - set(diagnoses))
     if missing:
         problem = f"missing causes: {', '.join(missing)}"
         raise ConfigurationError("causes", problem, "add each with class, meaning and advice")
-    return {_one_of(Cause, name, "causes"): _cause(name, value) for name, value in told.items()}
+    return {_one_of(Cause, name, "causes"): _cause(name, value) for name, value in diagnoses.items()}
 
 
 def _cause(name: str, value: object) -> Diagnosis:
     place = f"causes.{name}"
-    raw = _mapping(value, place, _DIAGNOSIS_KEYS)
+    raw = _closed_mapping(value, place, _DIAGNOSIS_KEYS)
     kind = _one_of(FailureClass, raw.get("class"), f"{place}.class")
-    plain = Diagnosis(Cause(name), kind, _text(raw, "meaning", place), _text(raw, "advice", place))
+    plain = Diagnosis(Cause(name), kind, _required_text(raw, "meaning", place), _required_text(raw, "advice", place))
     return _bounded(replace(plain, scope_wide=bool(raw.get("scopeWide"))), raw.get("maxAttempts"), place)
 
 
 def _editions(value: object, causes: Mapping[Cause, Diagnosis]) -> tuple[Edition, ...]:
     """The code tables, the oldest first."""
-    editions = [_edition(item, f"errors.editions[{i}]", causes) for i, item in enumerate(_list(value))]
+    editions = [_edition(item, f"errors.editions[{i}]", causes) for i, item in enumerate(_as_list(value))]
     return tuple(sorted(editions, key=lambda edition: edition.date))
 
 
 def _edition(value: object, place: str, causes: Mapping[Cause, Diagnosis]) -> Edition:
-    raw = _mapping(value, place, _EDITION_KEYS)
+    raw = _closed_mapping(value, place, _EDITION_KEYS)
     since = _version(raw.get("handlerVersion"), place)
     rules = tuple(replace(rule, since=since) for rule in _rules(raw.get("codes"), f"{place}.codes", causes))
     return Edition(str(raw.get("date", "")), str(raw.get("source", "")), str(raw.get("handlerVersion", "")), rules)
 
 
 def _newest_first(editions: tuple[Edition, ...]) -> list[Rule]:
-    """A code that a later edition does not mention keeps its earlier meaning. What no edition of a handler's own time
-    knows is then read by the later ones."""
+    """The rules of all editions. A code that a later edition does not mention keeps its earlier meaning. A code that no
+    edition up to the handler's version knows is read by the later editions."""
     rules = [rule for edition in reversed(editions) for rule in edition.rules]
     return [*rules, *(replace(rule, since=()) for rule in rules if rule.since)]
 
 
 def _rules(value: object, place: str, causes: Mapping[Cause, Diagnosis]) -> Iterator[Rule]:
-    for i, item in enumerate(_list(value)):
-        yield _rule(_mapping(item, f"{place}[{i}]", _RULE_KEYS), f"{place}[{i}]", causes)
+    for i, item in enumerate(_as_list(value)):
+        yield _rule(_closed_mapping(item, f"{place}[{i}]", _RULE_KEYS), f"{place}[{i}]", causes)
 
 
 def _rule(raw: Mapping[str, Any], place: str, causes: Mapping[Cause, Diagnosis]) -> Rule:
@@ -140,9 +141,9 @@ def _rule(raw: Mapping[str, Any], place: str, causes: Mapping[Cause, Diagnosis])
     return Rule(
         diagnosis=_diagnosis(raw, place, causes),
         statuses=_numbers(raw, "status", place),
-        codes=tuple(str(code).lower() for code in _list(raw.get("code"))),
+        codes=tuple(str(code).lower() for code in _as_list(raw.get("code"))),
         text=_pattern(raw, place),
-        operations=frozenset(str(name).lower() for name in _list(raw.get("operation"))),
+        operations=frozenset(str(name).lower() for name in _as_list(raw.get("operation"))),
         exit_codes=_numbers(raw, "exitCode", place),
         refusal=bool(raw.get("refusal")),
         place=place,
@@ -154,8 +155,8 @@ def _diagnosis(raw: Mapping[str, Any], place: str, causes: Mapping[Cause, Diagno
     own = replace(
         default,
         kind=_one_of(FailureClass, raw.get("class", default.kind), f"{place}.class"),
-        meaning=_text(raw, "meaning", place, default.meaning),
-        advice=_text(raw, "advice", place, default.advice),
+        meaning=_required_text(raw, "meaning", place, default.meaning),
+        advice=_required_text(raw, "advice", place, default.advice),
         scope_wide=bool(raw.get("scopeWide", default.scope_wide)),
         exit_code=raw.get("implies"),
     )
@@ -163,7 +164,7 @@ def _diagnosis(raw: Mapping[str, Any], place: str, causes: Mapping[Cause, Diagno
 
 
 def _bounded(diagnosis: Diagnosis, attempts: object, place: str) -> Diagnosis:
-    """Only a transient failure is tried again, and never without end."""
+    """The diagnosis with its attempts: only a transient failure is tried again, and only so often."""
     if diagnosis.kind is not FailureClass.TRANSIENT:
         return replace(diagnosis, max_attempts=None)
     if not isinstance(attempts, int) or attempts < 1:
@@ -175,7 +176,7 @@ def _bounded(diagnosis: Diagnosis, attempts: object, place: str) -> Diagnosis:
     return replace(diagnosis, max_attempts=attempts)
 
 
-def _mapping(value: object, place: str, known: frozenset[str] | None = None) -> Mapping[str, Any]:
+def _closed_mapping(value: object, place: str, known: frozenset[str] | None = None) -> Mapping[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, Mapping):
@@ -195,13 +196,13 @@ def _one_of[E: (Cause, FailureClass)](kind: type[E], value: Any, place: str) -> 
         raise ConfigurationError(place, problem, known_names(names, kind, value or "")) from None
 
 
-def _list(value: object) -> list[Any]:
+def _as_list(value: object) -> list[Any]:
     if value is None:
         return []
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
-def _text(raw: Mapping[str, Any], key: str, place: str, default: str = "") -> str:
+def _required_text(raw: Mapping[str, Any], key: str, place: str, default: str = "") -> str:
     value = raw.get(key, default)
     if not isinstance(value, str) or not value:
         problem = f"missing key '{key}'" if value in (None, "") else f"{as_written(value)} is not a text"
@@ -211,7 +212,7 @@ def _text(raw: Mapping[str, Any], key: str, place: str, default: str = "") -> st
 
 def _numbers(raw: Mapping[str, Any], key: str, place: str) -> frozenset[int]:
     numbers: set[int] = set()
-    for value in _list(raw.get(key)):
+    for value in _as_list(raw.get(key)):
         if isinstance(value, int):
             numbers.add(value)
         elif value in ("4xx", "5xx"):
@@ -223,7 +224,7 @@ def _numbers(raw: Mapping[str, Any], key: str, place: str) -> frozenset[int]:
 
 
 def _pattern(raw: Mapping[str, Any], place: str) -> Pattern | None:
-    alternatives = _list(raw.get("text"))
+    alternatives = _as_list(raw.get("text"))
     if not all(isinstance(text, str) and text for text in alternatives):
         wrong = next(text for text in alternatives if not isinstance(text, str) or not text)
         problem = f"{as_written(wrong)} is not a regular expression"

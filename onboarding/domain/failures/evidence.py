@@ -1,7 +1,7 @@
-"""What is known of a failure, brought into one shape: ARM error bodies, operation results, statuses, pasted text.
+"""Brings what is known about a failure into one form: ARM error bodies, operation results, statuses, pasted text.
 
-Reads every envelope seen in the wild (wrapped or bare, capital keys, JSON inside a message, HTML of a proxy, nothing
-at all) and never raises. It judges nothing; `failures.classify` does.
+Reads every envelope that was seen in practice (wrapped or bare, capital keys, JSON inside a message, HTML of a proxy,
+nothing at all) and never raises. It does not classify; `failures.classification` does.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any, Self
 from onboarding.domain.lazy_pattern import Pattern
 from onboarding.domain.machine.machine_facts import Status
 
-# The codes of our own identity's trouble: no token for now, and none until somebody mends the identity. ARM was not
-# asked.
+# The codes of a problem of our own identity: no token for now, and no token until a person fixes the identity. Nothing
+# was sent to ARM.
 TOKEN_UNAVAILABLE, IDENTITY_UNUSABLE = "TokenUnavailable", "IdentityUnusable"
 NO_TOKEN = (TOKEN_UNAVAILABLE, IDENTITY_UNUSABLE)
 
@@ -30,7 +30,7 @@ _HIDDEN = Pattern(r"<(?:style|script)\b", re.IGNORECASE)
 _HIDDEN_END = Pattern(r"</(?:style|script)>", re.IGNORECASE)
 _ERROR_CODE = r"(?P<code>[A-Za-z][A-Za-z0-9]{3,79})"
 # Where tools put a code: `(Code) words`, `Code="X"`, `-> X : words` (Packer), `X: words`, `<Code>X</Code>`,
-# `error code X`, `Status: "X"` (Terraform). The last few want a name of two words, as codes are: `AnError`.
+# `error code X`, `Status: "X"` (Terraform). The last few need a name of two words, as codes are: `AnError`.
 _TWO_WORDS = r"(?P<code>[A-Z][A-Za-z0-9]{2,40}?[a-z0-9][A-Z][A-Za-z0-9]{2,40})"
 _CODE_IN_TEXT = (
     Pattern(rf"^(?:ERROR:\s*)?\({_ERROR_CODE}\)\s", re.MULTILINE),
@@ -90,7 +90,7 @@ _STATUS_AS_WORDS = (
 _STATUS_OF_A_PAGE = Pattern(rf"\bError:? (?P<number>[45]\d\d)\b|\b(?P<words>{_PHRASE})\b", re.IGNORECASE)
 _PAGE = Pattern(r"<!doctype html|<html\b", re.IGNORECASE)
 _HEAD = 4096
-WEB_PAGE = "WebPage"  # the code of an answer that is a page, of a proxy most often
+WEB_PAGE = "WebPage"  # the code of an answer that is an HTML page, most often a proxy's
 _OF_A_HANDLER = Pattern(
     r"\[std(?:out|err)\]|exit code|failed with|processing extension|terminal failure", re.IGNORECASE
 )
@@ -98,7 +98,7 @@ _OF_A_HANDLER = Pattern(
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """One error object inside another."""
+    """One error object inside another; absent parts are empty."""
 
     code: str = ""
     message: str = field(default="", repr=False)
@@ -107,36 +107,35 @@ class Detail:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """One failure as it was told. Header names are lower case; `details` are ordered from the outside in; `handler` is
-    publisher, type and perhaps version (`A.B-1.2`), where something other than the words tells them."""
+    """One failure as ARM, a handler or a person's text reports it; absent parts are empty."""
 
-    http_status: int | None = None
-    code: str = ""
-    message: str = field(default="", repr=False)
-    target: str = ""
-    details: tuple[Detail, ...] = ()
-    inner_code: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    handler: str = ""
+    http_status: int | None = None  # None if nobody answered, or if the text has none
+    code: str = ""  # of the outermost error
+    message: str = field(default="", repr=False)  # of the outermost error; foreign text
+    target: str = ""  # of the outermost error
+    details: tuple[Detail, ...] = ()  # the errors inside, from the outside in
+    inner_code: str = ""  # of `innererror`
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # names in lower case
+    handler: str = ""  # publisher, type and perhaps version (`A.B-1.2`), where something besides the messages names it
 
     @property
     def codes(self) -> tuple[str, ...]:
-        """Every code told, the most specific first."""
+        """Every code, the most specific first."""
         inner = (detail.code for detail in reversed(self.details))
         return tuple(code for code in (self.inner_code, *inner, self.code) if code)
 
     @property
     def text(self) -> str:
-        """Every message told, the outermost first."""
+        """Every message, the outermost first."""
         return "\n".join(m for m in (self.message, *(detail.message for detail in self.details)) if m)
 
     @classmethod
     def from_body(cls, http_status: int | None, body: object, headers: Mapping[str, str] | None = None) -> Self:
-        """Read the body of an ARM answer, already decoded from JSON or as the text that came."""
+        """Read the body of an ARM answer, decoded from JSON or as text."""
         found = tuple(islice(_errors(body, _DEPTH), _MOST_DETAILS))
-        if (words := _plain(body)) and not words.startswith(("{", "[{")):
+        if (words := _visible_text(body)) and not words.startswith(("{", "[{")):
             found = (Detail(message=words), *found)
-        first = found[0] if found else Detail(message=_plain(body))
+        first = found[0] if found else Detail(message=_visible_text(body))
         return cls(
             http_status=http_status,
             code=first.code,
@@ -149,7 +148,7 @@ class Evidence:
 
     @classmethod
     def from_operation(cls, body: object) -> Evidence:
-        """Read the result of an asynchronous operation: HTTP 200, the failure is inside."""
+        """Read the result of an asynchronous operation: the HTTP status is 200, and the failure is in the body."""
         evidence = cls.from_body(200, body)
         if evidence.code:
             return evidence
@@ -157,10 +156,10 @@ class Evidence:
 
     @classmethod
     def from_status(cls, statuses: Iterable[Status]) -> Self:
-        """Read an instance view: the words of every status that does not report success, failures first."""
-        told = [s for s in statuses if not s.code.lower().startswith(("provisioningstate/succeeded", "powerstate/"))]
-        told.sort(key=lambda s: not s.code.lower().startswith("provisioningstate/failed"))
-        details = [Detail(s.code, s.message or s.display) for s in told]
+        """Read an instance view: the messages of every status that does not report success, failures first."""
+        bad = [s for s in statuses if not s.code.lower().startswith(("provisioningstate/succeeded", "powerstate/"))]
+        bad.sort(key=lambda s: not s.code.lower().startswith("provisioningstate/failed"))
+        details = [Detail(s.code, s.message or s.display) for s in bad]
         first = details[0] if details else Detail()
         return cls(code=first.code, message=first.message, details=tuple(details[1:]))
 
@@ -169,20 +168,20 @@ class Evidence:
         """Read what a person pasted: a message, a body, or what `az`, PowerShell or Terraform printed."""
         evidence = cls.from_body(http_status, text, headers)
         codes = list(_codes_in(text))
-        told = evidence.code or next(iter(codes), "")
-        more = [Detail(code) for code in codes if code not in (told, *evidence.codes)]
+        outermost = evidence.code or next(iter(codes), "")
+        more = [Detail(code) for code in codes if code not in (outermost, *evidence.codes)]
         if _PAGE.search(text[:_HEAD]):
             more.append(Detail(WEB_PAGE))
         return replace(
             evidence,
-            code=told,
+            code=outermost,
             details=(*evidence.details, *more),
             http_status=_status_in(text, evidence.message) if http_status is None else http_status,
         )
 
 
 def _codes_in(text: str) -> Iterator[str]:
-    """The codes in a text, each once; what is sure before what may be one."""
+    """The codes in a text, each once, the surest first."""
     seen: set[str] = set()
     for pattern in _CODE_IN_TEXT:
         for found in islice(pattern.finditer(text), _MOST_CODES):
@@ -193,11 +192,12 @@ def _codes_in(text: str) -> Iterator[str]:
 
 
 def _status_in(text: str, words: str) -> int | None:
-    """The HTTP status that a text tells, by its number or its name; `words` is the text as a reader sees it.
+    """The HTTP status in a text, by its number or its name; `words` is the text as a reader sees it.
 
-    What a handler prints is full of the answers of other services: there only the surest form counts."""
-    if told := _first(_STATUS_IN_TEXT[:1], text.strip(), "status") or _first(_STATUS_IN_TEXT[:1], words, "status"):
-        return int(told)
+    What a handler prints often quotes the answers of other services: there only the surest form counts."""
+    surest = _STATUS_IN_TEXT[:1]
+    if number := _first(surest, text.strip(), "status") or _first(surest, words, "status"):
+        return int(number)
     if _PAGE.search(text[:_HEAD]):
         found = _STATUS_IN_TEXT[1].search(words) or _STATUS_OF_A_PAGE.search(words)
         return _number_of(found)
@@ -208,11 +208,11 @@ def _status_in(text: str, words: str) -> int | None:
 
 
 def _number_of(found: re.Match[str] | None) -> int | None:
-    """The status that was found, by its number or by its words."""
+    """The status in a match, by its number or by its words; None without a match."""
     if found is None:
         return None
-    told = next(filter(None, found.groups()))
-    return int(told) if told.isdigit() else _PHRASES.get("".join(filter(str.isalpha, told)).lower())
+    status = next(filter(None, found.groups()))
+    return int(status) if status.isdigit() else _PHRASES.get("".join(filter(str.isalpha, status)).lower())
 
 
 def _errors(value: object, depth: int) -> Iterator[Detail]:
@@ -270,8 +270,8 @@ def _json_in(text: str) -> Iterator[object]:
         start = text.find("{", end)
 
 
-def _plain(value: object) -> str:
-    """The words of an answer that is not JSON; of a proxy's HTML page, what a reader would see."""
+def _visible_text(value: object) -> str:
+    """The text of an answer that is not JSON; of a proxy's HTML page, what a reader would see."""
     text = _decoded(value) if isinstance(value, str | bytes) else ""
     if text.lstrip().startswith("<"):
         text = unescape(" ".join(word for part in _outside_tags(text) for word in part.split()))
@@ -279,8 +279,8 @@ def _plain(value: object) -> str:
 
 
 def _outside_tags(page: str) -> Iterator[str]:
-    """The text between the tags, without styles and scripts. Each character is looked at once or twice, however many
-    tags are never closed: what is not found behind one place is not looked for behind the next."""
+    """The text between the tags, without styles and scripts. Each character is read once or twice, however many tags
+    are never closed: an end that is missing behind one place is not searched for behind the next."""
     at, hidden_ends = 0, True
     while (start := page.find("<", at)) >= 0:
         hides = hidden_ends and _HIDDEN.match(page, start)

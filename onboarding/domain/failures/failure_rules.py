@@ -1,7 +1,7 @@
-"""The rules that tell one failure from another: what to look at, and what it then means.
+"""The rules that classify failures: each has a condition and a diagnosis.
 
-A rule holds when all that it names is there; the first that holds decides. Texts are tried before numbers, because
-one exit code has many meanings. The rules themselves are data (`error_table`); no extension is named here.
+A rule matches if all parts of its condition do; the first that matches decides. Texts are tried before numbers, because
+one exit code has many meanings. The rules themselves are data (`error_table`); this module names no extension.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _HANDLERS_CODES = ("provisioningstate/*", "vmextension*")
 class FailureClass(StrEnum):
     """What can be done about a failure."""
 
-    TRANSIENT = "transient"
-    WAITING = "waiting"
-    PERMANENT = "permanent"
-    ALREADY_DONE = "already_done"
+    TRANSIENT = "transient"  # another attempt may succeed
+    WAITING = "waiting"  # something else has to happen first
+    PERMANENT = "permanent"  # a person has to act
+    ALREADY_DONE = "already_done"  # the machine already has what was requested
 
 
 class Cause(StrEnum):
-    """Why it failed. `arm_errors.yaml` says of each what it means and what to do."""
+    """Why it failed. `arm_errors.yaml` says what each cause means and what to do about it."""
 
     UNSUPPORTED_OS = "unsupported-os"
     PACKAGE_INSTALL_FAILED = "package-install-failed"
@@ -67,21 +67,18 @@ class Cause(StrEnum):
 
 
 class Diagnosis(Struct, frozen=True):
-    """What a rule concludes. `{name}` in meaning and advice stands for the group of that name in the rule's text.
-
-    `max_attempts` bounds the tries of a transient failure; the others have none. `exit_code` is the one that the
-    words imply where they do not tell it."""
+    """What a rule concludes. `{name}` in meaning and advice stands for the group of that name in the rule's text."""
 
     cause: Cause
     kind: FailureClass
-    meaning: str
-    advice: str
-    scope_wide: bool = False
-    max_attempts: int | None = None
-    exit_code: int | None = None
+    meaning: str  # one sentence for people
+    advice: str  # what a person should do
+    scope_wide: bool = False  # every VM of the scope would fail in the same way
+    max_attempts: int | None = None  # attempts of a transient failure; None for all others
+    exit_code: int | None = None  # the handler's exit code that the text implies without containing it
 
     def filled(self, words: Mapping[str, str]) -> Diagnosis:
-        """With the failure's own words in place; they are foreign, so they are masked and kept short."""
+        """The diagnosis with the failure's own words filled in; they are foreign, so they are masked and cut."""
         meaning, advice = self.meaning, self.advice
         for name, value in words.items():
             shown = cut(mask(" ".join(value.split())), 200)
@@ -90,24 +87,20 @@ class Diagnosis(Struct, frozen=True):
 
 
 class Rule(Struct, frozen=True):
-    """A condition and its diagnosis; an empty part of the condition holds for everything.
-
-    `codes` may have `*` in them, without regard to case. A `refusal` is not looked for in what a handler said, which
-    may quote any service. `since` is the first handler version that speaks so; it is
-    looked at only where the failure names a version. `place` is where the rule stands in the data."""
+    """A condition and its diagnosis; an empty part of the condition matches everything."""
 
     diagnosis: Diagnosis
-    statuses: frozenset[int] = frozenset()
-    codes: tuple[str, ...] = ()
-    text: Pattern | None = None
-    operations: frozenset[str] = frozenset()
-    exit_codes: frozenset[int] = frozenset()
-    refusal: bool = False
-    since: tuple[int, ...] = ()
-    place: str = ""
+    statuses: frozenset[int] = frozenset()  # HTTP statuses
+    codes: tuple[str, ...] = ()  # in lower case; `*` is allowed
+    text: Pattern | None = None  # searched for in all messages
+    operations: frozenset[str] = frozenset()  # of the handler, in lower case; without one in the failure all match
+    exit_codes: frozenset[int] = frozenset()  # of the handler
+    refusal: bool = False  # ARM's: it does not match what a handler said, since that may quote any service
+    since: tuple[int, ...] = ()  # the first handler version with this meaning; compared if the failure names a version
+    place: str = ""  # where the rule is in the data
 
     def holds(self, evidence: Evidence, report: HandlerReport) -> bool:
-        """Whether everything but the text is as the rule wants it."""
+        """Whether everything but the text matches."""
         return (
             (not self.statuses or evidence.http_status in self.statuses)
             and (not self.codes or _any_matches(evidence.codes, self.codes))
@@ -119,25 +112,24 @@ class Rule(Struct, frozen=True):
 
 
 class Edition(Struct, frozen=True):
-    """A code table as it was published: `handler_version` is the first that speaks so, empty for all."""
+    """A table of exit codes as it was published."""
 
-    date: str
-    source: str
-    handler_version: str
+    date: str  # such as 2024-07-01
+    source: str  # the address of the source
+    handler_version: str  # the first version that it is about; empty for all
     rules: tuple[Rule, ...]
 
 
 class ErrorTable(Struct, frozen=True):
-    """Every rule that applies to one extension, in the order of decision; `editions`, the oldest first, are the code
-    tables that some of them come from. `handlers` gives the names by which a failure's handler is found."""
+    """All rules for one extension."""
 
-    rules: tuple[Rule, ...]
-    causes: Mapping[Cause, Diagnosis]
-    handlers: Callable[[], HandlerNames]
-    editions: tuple[Edition, ...] = ()
+    rules: tuple[Rule, ...]  # in the order in which they are tried
+    causes: Mapping[Cause, Diagnosis]  # the meaning of each cause unless a rule has a more exact one
+    handlers: Callable[[], HandlerNames]  # the names by which a failure's handler is found
+    editions: tuple[Edition, ...] = ()  # the code tables that some rules come from, the oldest first
 
     def find(self, evidence: Evidence, report: HandlerReport) -> Diagnosis:
-        """The diagnosis of the first rule that holds; `unknown` if none does."""
+        """The diagnosis of the first rule that matches; that of the cause `unknown` if none does."""
         text = evidence.text
         for rule in self.rules:
             if not rule.holds(evidence, report):

@@ -1,7 +1,7 @@
-"""A handler's own log, fetched from the VM: the script that prints it, and what its lines mean.
+"""A handler's own log on the VM: the script that prints it, and what its lines mean.
 
-The script only reads, and prints no more than was asked for. Lines are foreign text: they are masked before they are
-shown, and diagnosed one by one.
+The script only reads and prints no more than the requested lines. Lines are foreign text: they are masked before they
+are shown, and diagnosed one by one.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.machine.machine_facts import OsType
 from onboarding.domain.masking import mask
 
-# Logs quote the same two words: the first and the last are the run command's own.
+# A log may contain these words too: the first and the last ones belong to the run command.
 _STDOUT, _STDERR = "[stdout]\n", "[stderr]"
-# A line that tells of nothing bad is not diagnosed, whatever words are in it.
+# Only lines with one of these words are diagnosed.
 _BAD = re.compile(
     r"\bfail|\berror|exit(?:ing)?(?: with)? code|non-zero|cannot|can't|unable|unsupported|not supported|denied|locked"
     r"|missing|multiple connections|timeout",
@@ -29,15 +29,15 @@ _BAD = re.compile(
 
 
 class LogLine(Struct, frozen=True):
-    """One line, safe to show; `failure` where it tells of one that is known and was not told above."""
+    """One line of a log."""
 
-    text: str
-    failure: Failure | None = None
+    text: str  # masked
+    failure: Failure | None = None  # the failure that the line reports; None if it is unknown or explained above
 
 
 def log_script(entry: CatalogueEntry, lines: int) -> str:
-    """Prints the end of each of the handler's logs that is there, in the shell of the entry's OS type; the catalogue
-    allows no path that is a command."""
+    """The script that prints the end of each of the handler's logs, for the shell of the entry's OS type. The catalogue
+    allows no path that contains a command."""
     if entry.os_type is OsType.WINDOWS:
         paths = ",".join(f"'{path}'" for path in entry.logs)
         return (
@@ -50,7 +50,7 @@ def log_script(entry: CatalogueEntry, lines: int) -> str:
 
 
 def read_output(message: str, os_type: OsType = OsType.LINUX) -> str:
-    """What the script printed, out of what the run command's status says; on Windows that is all that it says."""
+    """What the script printed, from the message of the run command's status; on Windows the message is the output."""
     if os_type is OsType.WINDOWS:
         return message.replace("\r\n", "\n").strip("\n")
     start, end = message.find(_STDOUT), message.rfind(_STDERR)
@@ -58,7 +58,7 @@ def read_output(message: str, os_type: OsType = OsType.LINUX) -> str:
 
 
 def diagnose_lines(text: str, errors: ErrorTable, now: datetime) -> Iterator[LogLine]:
-    """Every line, masked; each failure is explained where it is first told."""
+    """Every line, masked; each failure is explained at the first line that reports it."""
     explained: set[str] = set()
     for line in mask(text).splitlines():
         failure = classify(Evidence(message=line), errors, now) if _BAD.search(line) else None

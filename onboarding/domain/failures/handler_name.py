@@ -1,7 +1,7 @@
-"""Which handler a message is about: publisher and type, and its version where it is told.
+"""Finds the handler that a message is about: publisher and type, and the version if the message has it.
 
-A quoted name with dots may as well be a VM's, an extension resource's or a host's. It counts as a handler where the
-words before it say so, and where nothing says otherwise.
+A quoted name with dots may also be a VM's, an extension resource's or a host's. It counts as a handler if the words
+before it say so, or if nothing says that it is something else.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _AND = rf"[,;)]?\s{{0,40}}(?:and |with |of |from )?(?:the )?(?:{_QUOTE})?"
 
 
 def _value(name: str) -> str:
-    """In quotes, or a word behind a colon or an equals sign. A quote that is not closed holds half a name."""
+    """A value in quotes, or a word behind a colon or an equals sign. Without its closing quote a name may be cut."""
     return rf"{_KEY_ENDS}(?:{_QUOTE}(?P<{name}>[\w.-]{{1,120}}){_QUOTE}|(?P<{name}_bare>[\w.-]{{1,120}}))"
 
 
 # `(publisher 'A.B' and type 'T')`; `publisher 'A.B', type 'T', and type handler version '1'`; `"publisher": "A.B", …`
 _PAIR = Pattern(_PUBLISHER + _value("publisher") + _AND + _TYPE + _value("type"), re.IGNORECASE)
 _PAIR_TURNED = Pattern(_TYPE + _value("type") + _AND + _PUBLISHER + _value("publisher"), re.IGNORECASE)
-# `namespace A.B, type T`, as the classic API had it.
+# `namespace A.B, type T`, as in the classic API.
 _NAMESPACE = Pattern(
     rf"\bnamespace\s{_QUOTE}?(?P<publisher>[\w.-]{{1,120}}?){_QUOTE}?,?\s"
     rf"(?:and )?type\s{_QUOTE}?(?P<type>[\w.-]{{1,120}}\w)",
@@ -43,7 +43,7 @@ _SAID = Pattern(
     rf"(?:\bhandler|type|\btyp|\btipo|種類|类型|유형)\s{{0,3}}[:=]?\s{{0,3}}{_QUOTE}(?P<name>{_NAME}{{1,6}}){_QUOTE}",
     re.IGNORECASE,
 )
-# Logs write it without quotes: `HandlerName: A.B.C`, `name=A.B.C, op=Enable`, `[A.B.C] Install failed`.
+# Logs write names without quotes: `HandlerName: A.B.C`, `name=A.B.C, op=Enable`, `[A.B.C] Install failed`.
 _BARE = Pattern(
     rf"(?:\b(?P<said>handler|plug-?in)[ _-]?(?:name|type)?|\bextension[ _-]?(?:name|type)?|\bname|(?P<bracket>\[))"
     rf"(?(bracket)|\s{{0,3}}[:=]?\s{{0,3}})(?P<name>{_NAME}{{1,6}})(?=[\s,;:)\]]|\.?$)",
@@ -66,36 +66,35 @@ _LONG = 10
 
 
 class Handler(Struct, frozen=True):
-    """`name` is publisher and type; empty where the text names none."""
+    """A handler that a message names."""
 
-    name: str = ""
-    version: tuple[int, ...] = ()
+    name: str = ""  # publisher and type; empty if the message names none
+    version: tuple[int, ...] = ()  # empty if the message has none
 
 
 class HandlerNames(Struct, frozen=True):
-    """The handlers that are known by their types alone: publisher and type by the plain form of the type, the longest
-    first."""
+    """The handlers that are known by their types alone."""
 
-    by_type: Mapping[str, str]
+    by_type: Mapping[str, str]  # publisher and type, by the folded type; the longest type first
 
-    def find(self, text: str, told: str = "") -> Handler:
-        """The handler of a message; `told` is what its surroundings say (`A.B` or `A.B-1.2`)."""
-        if told:
-            found = _WITH_VERSION.match(f"{told} ")
-            return _versioned(found) if found else Handler(told)
+    def find(self, text: str, known: str = "") -> Handler:
+        """The handler of a message; `known` is what its surroundings say about it (`A.B` or `A.B-1.2`)."""
+        if known:
+            found = _WITH_VERSION.match(f"{known} ")
+            return _versioned(found) if found else Handler(known)
         if found := _WITH_VERSION.search(text):
             return _versioned(found)
-        return Handler(self._named(text))
+        return Handler(self._name_in(text))
 
     def named_after(self, name: str) -> str:
-        """The handler after whose type something is named, as an extension's resource or status file. Other names say
-        nothing, whatever dots they have."""
+        """The handler whose type an extension resource or a status file is named after; empty for other names, whatever
+        dots they have."""
         if name.lower().startswith("microsoft.") and name.count(".") > 1:
             return name
-        plain = _plain(name)
-        return next((handler for kind, handler in self.by_type.items() if _begins_with(plain, kind)), "")
+        folded = _folded(name)
+        return next((handler for kind, handler in self.by_type.items() if _begins_with(folded, kind)), "")
 
-    def _named(self, text: str) -> str:
+    def _name_in(self, text: str) -> str:
         for pattern in (_PAIR, _PAIR_TURNED, _NAMESPACE):
             if found := pattern.search(text):
                 publisher, kind = (_part(found, name) for name in ("publisher", "type"))
@@ -110,7 +109,8 @@ class HandlerNames(Struct, frozen=True):
         return next((found["name"] for found in islice(_BARE.finditer(text), _TRIES) if self._is_one(found)), "")
 
     def _is_one(self, found: re.Match[str]) -> bool:
-        """Whether a name without quotes is a handler: it is called so, or has Microsoft's three parts, or is known."""
+        """Whether a name without quotes is a handler: the text says so, or it has Microsoft's three parts, or is
+        known."""
         name = found["name"]
         if found["said"]:
             return name != name.lower() and not _HOST.search(name)
@@ -120,8 +120,8 @@ class HandlerNames(Struct, frozen=True):
 
 def parse_handlers(raw: Mapping[str, Sequence[str]]) -> HandlerNames:
     """Read the types of each publisher."""
-    told = {_plain(kind): f"{publisher}.{kind}" for publisher, kinds in raw.items() for kind in kinds}
-    return HandlerNames(dict(sorted(told.items(), key=lambda item: -len(item[0]))))
+    by_type = {_folded(kind): f"{publisher}.{kind}" for publisher, kinds in raw.items() for kind in kinds}
+    return HandlerNames(dict(sorted(by_type.items(), key=lambda item: -len(item[0]))))
 
 
 def _versioned(found: re.Match[str]) -> Handler:
@@ -138,9 +138,9 @@ def _may_be_one(found: re.Match[str]) -> bool:
 
 
 def _begins_with(name: str, kind: str) -> bool:
-    """A short type, such as DSC, is the whole name; a long one may have something behind it."""
+    """Whether the name begins with the type. A short type, such as DSC, must be the whole name."""
     return name == kind or (len(kind) >= _LONG and name.startswith(kind))
 
 
-def _plain(name: str) -> str:
+def _folded(name: str) -> str:
     return "".join(filter(str.isalnum, name)).lower()

@@ -1,7 +1,7 @@
-"""What the handler inside the VM said: its name, operation, exit code and version, out of ARM's wrapping.
+"""Reads what the handler inside the VM reported: its name, operation, exit code and version, from ARM's message.
 
 Messages are localised, cut at the head and full of numbers that are not exit codes (time limits, rpm's status, quoted
-source lines). Only the forms that handlers, the guest agent and ARM write are read; anything else is no exit code.
+source lines). Only the forms that handlers, the guest agent and ARM write count as exit codes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from onboarding.domain.lazy_pattern import Pattern
 
 _OPERATIONS = "Install|Enable|Disable|Uninstall|Update"
 _NOT_CURLS = r"(?<!curl )(?<!curl failed with )(?<!curl returned )"
-# What is repeated without end is followed by something else, or never given back (`*+`): texts are of any length.
+# An unbounded repetition is followed by something else, or is possessive (`*+`), because texts have any length.
 # The most reliable first: the handler's own log line, the guest agent's line, then sentences.
 _EXIT_CODES = tuple(
     Pattern(pattern, re.IGNORECASE)
@@ -26,7 +26,7 @@ _EXIT_CODES = tuple(
         rf"\b(?P<operation>{_OPERATIONS})\s+failed with exit code:?\s*(?P<exit>-?\d{{1,5}})\b",
         rf"{_NOT_CURLS}\bexit(?:ing|ed)?(?: with)? code\s*+(?:[:=]\s*+)?(?P<exit>0x[0-9a-f]{{1,8}}|-?\d{{1,5}})\b",
         rf"{_NOT_CURLS}\bexit status\s*+(?:[:=]\s*+)?(?P<exit>\d{{1,5}})\b",
-        # ARM's own: `(publisher 'P' and type 'T'). Error code: '62'. Error message: '…'`; 0 is none.
+        # ARM's own: `(publisher 'P' and type 'T'). Error code: '62'. Error message: '…'`; 0 means no exit code.
         r"(?<!terminal )\bError code: ?\\?['\"](?P<exit>-?[1-9]\d{0,4})\\?['\"]",
         r"(?<!terminal )\bError code: (?P<exit>[1-9]\d?|1\d\d|2[0-4]\d|25[0-5])(?![\d.x])",
         r"\bStatus=error, Code=(?P<exit>-?[1-9]\d{0,4})\b",
@@ -38,16 +38,16 @@ _OPERATION = Pattern(rf"\b(?P<operation>{_OPERATIONS}) failed\b|\s-(?P<argument>
 
 
 class HandlerReport(Struct, frozen=True):
-    """Absent parts are None, an empty text and an empty tuple. `handler` is publisher and type."""
+    """What the handler reported."""
 
-    handler: str = ""
-    operation: str = ""
+    handler: str = ""  # publisher and type; empty if unknown
+    operation: str = ""  # such as `install`, in lower case; empty if unknown
     exit_code: int | None = None
-    version: tuple[int, ...] = ()
+    version: tuple[int, ...] = ()  # of the handler; empty if unknown
 
 
 def read_report(evidence: Evidence, names: HandlerNames) -> HandlerReport:
-    """Find what the handler said in the evidence's texts and status codes."""
+    """Find what the handler reported in the evidence's messages and status codes."""
     text = evidence.text
     found = next(filter(None, (pattern.search(text) for pattern in _EXIT_CODES)), None)
     handler = names.find(text, evidence.handler)
@@ -60,14 +60,14 @@ def read_report(evidence: Evidence, names: HandlerNames) -> HandlerReport:
 
 
 def _operation(found: re.Match[str] | None, text: str) -> str:
-    named = found.groupdict().get("operation") if found else None
-    if not named and (match := _OPERATION.search(text)):
-        named = match["operation"] or match["argument"]
-    return (named or "").lower()
+    operation = found.groupdict().get("operation") if found else None
+    if not operation and (match := _OPERATION.search(text)):
+        operation = match["operation"] or match["argument"]
+    return (operation or "").lower()
 
 
 def _from_status_code(evidence: Evidence) -> int | None:
-    """The number in `ProvisioningState/failed/<n>`, which is 0 where the handler gave none."""
+    """The exit code in `ProvisioningState/failed/<n>`; None for 0, which means that the handler gave none."""
     found = next(filter(None, (_IN_STATUS_CODE.match(code) for code in evidence.codes)), None)
     return (_number(found["exit"]) or None) if found else None
 

@@ -1,8 +1,8 @@
-"""Finds the failures in what tells how extensions stand, whoever wrote it and around it what else.
+"""Finds the failures in a JSON value that shows the states of extensions, whatever tool wrote it.
 
-Instance views of VMs, scale sets and extensions, lists of extensions, Arc's extensions, the guest agent's status files
-and status blob; as ARM and `az` write them, as the SDKs print them (snake_case), and as PowerShell does (capitals,
-numbers for levels, `@{…}` where its depth ended). An extension that succeeded or is at work is no failure.
+It reads instance views of VMs, scale sets and extensions, lists of extensions, Arc's extensions, the guest agent's
+status files and status blob; as ARM and `az` write them, as the SDKs print them (snake_case), and as PowerShell does
+(capitals, numbers for levels, `@{…}` below its depth). An extension that succeeded or is at work is not a failure.
 """
 
 from __future__ import annotations
@@ -52,19 +52,19 @@ class ExtensionStatus(StrEnum):
 
 
 def read_views(value: object, names: HandlerNames) -> Sequence[Evidence] | None:
-    """Every failed extension, handler and agent in a JSON value, in its order; None where it is no view at all."""
+    """Every failed extension, handler and agent in a JSON value, in its order; None if it is not a view."""
     reader = _Reader(names)
-    reader.look(value, _DEPTH)
+    reader.read(value, _DEPTH)
     return reader.failures if reader.found else None
 
 
 def folded(value: object) -> dict[str, Any]:
-    """The mapping with its keys as every tool would write them: without case, `_` and `-`."""
+    """The mapping with its keys in lower case and without `_`, `-` and blanks, the same for every tool."""
     if isinstance(value, str) and value.startswith("@{"):
         return _from_powershell(value)
     if not isinstance(value, Mapping):
         return {}
-    return {re.sub(r"[_\-\s]", "", str(key)[:80]).lower(): held for key, held in value.items()}
+    return {re.sub(r"[_\-\s]", "", str(key)[:80]).lower(): inner for key, inner in value.items()}
 
 
 class _Reader:
@@ -73,9 +73,9 @@ class _Reader:
         self.failures: list[Evidence] = []
         self.found = False
         self._left = _MOST
-        self._told: set[tuple[str, str]] = set()
+        self._seen: set[tuple[str, str]] = set()
 
-    def look(self, value: object, depth: int) -> None:
+    def read(self, value: object, depth: int) -> None:
         self._left -= 1
         if depth == 0 or self._left < 0:
             return
@@ -92,7 +92,7 @@ class _Reader:
             return
         for inner in raw.values():
             if isinstance(inner, list | Mapping):
-                self.look(inner, depth - 1)
+                self.read(inner, depth - 1)
 
     def _list(self, values: Sequence[object], depth: int) -> None:
         if values and all(is_status(folded(value)) for value in values):
@@ -100,7 +100,7 @@ class _Reader:
             self._extension({"statuses": list(values)})
             return
         for value in values:
-            self.look(value, depth - 1)
+            self.read(value, depth - 1)
 
     def _reader_of(self, raw: Mapping[str, Any]) -> Any:
         if isinstance(raw.get("status"), Mapping) and _is_status_file(folded(raw["status"])):
@@ -142,18 +142,18 @@ class _Reader:
             self._add("", "vm-agent", _of_agent([Status(message="The VM runs, and no VM agent has reported.")]))
 
     def _own(self, statuses: Sequence[Status]) -> None:
-        failed = [s for s in statuses if stands(s) is ExtensionStatus.FAILED]
+        failed = [s for s in statuses if state_of(s) is ExtensionStatus.FAILED]
         if failed:
             self._add("", "", _evidence(failed, ""))
 
     def _handler(self, raw: Mapping[str, Any], but_not_after: int) -> None:
-        """A handler counts where none of its extensions says more."""
+        """Read a handler's status, which counts unless one of its extensions reports a failure."""
         status = _status(raw.get("status"))
-        if stands(status) is not ExtensionStatus.FAILED:
+        if state_of(status) is not ExtensionStatus.FAILED:
             return
         name = _text(raw.get("type"))
         later = self.failures[but_not_after:]
-        if not any(not told.handler or told.handler.lower().startswith(name.lower()) for told in later):
+        if not any(not each.handler or each.handler.lower().startswith(name.lower()) for each in later):
             self._add(name, name, _evidence([status], self._handler_name(raw)))
 
     def _extension(self, raw: Mapping[str, Any]) -> None:
@@ -168,29 +168,29 @@ class _Reader:
         statuses = [_status(status) for status in listed]
         parts = [_status(s) for s in (*_list_of(view.get("substatuses")), *_list_of(every.get("substatuses")))]
         state = _word(every.get("provisioningstate"))
-        failed = [s for s in statuses if stands(s) is ExtensionStatus.FAILED]
+        failed = [s for s in statuses if state_of(s) is ExtensionStatus.FAILED]
         if failed or state in _BAD:
-            told = failed or [s for s in statuses if stands(s) is not ExtensionStatus.FINE]
-            told += [s for s in parts if stands(s) is ExtensionStatus.FAILED and s.message]
+            bad = failed or [s for s in statuses if state_of(s) is not ExtensionStatus.FINE]
+            bad += [s for s in parts if state_of(s) is ExtensionStatus.FAILED and s.message]
             handler = self._handler_name({**every, **view})
             name = _text(raw.get("name")) or handler
-            if not told:
-                told = [Status("ProvisioningState/failed", "Error", "", f"The extension {name} is in a failed state.")]
-            self._add(handler, name, _evidence(told, handler))
+            if not bad:
+                bad = [Status("ProvisioningState/failed", "Error", "", f"The extension {name} is in a failed state.")]
+            self._add(handler, name, _evidence(bad, handler))
 
     def _status_file(self, raw: Mapping[str, Any]) -> None:
         status = folded(raw["status"])
         state = _word(status.get("status"))
         name, operation = _text(status.get("name")), _text(status.get("operation"))
-        words = _formatted(status)
+        words = _message_of(status)
         code = _text(status.get("code"))
         own = Status(f"ProvisioningState/{'failed' if state in _BAD else state}/{code}", "", "", words)
-        if stands(own) is not ExtensionStatus.FAILED:
+        if state_of(own) is not ExtensionStatus.FAILED:
             return
         statuses = [own]
         for part in map(folded, _list_of(status.get("substatus"))):
             if _word(part.get("status")) in _BAD:
-                statuses.append(Status("", "Error", "", _formatted(part)))
+                statuses.append(Status("", "Error", "", _message_of(part)))
         if operation.lower() in _OPERATIONS and "failed" not in words[:200].lower():
             statuses.append(Status("", "Error", "", f"{operation} failed"))
         handler = _text(raw.get("handler")) or (name if name.count(".") > 1 else self._names.named_after(name))
@@ -200,7 +200,7 @@ class _Reader:
         whole = folded(raw.get("aggregatestatus")) or raw
         agent = folded(whole.get("guestagentstatus"))
         if _word(agent.get("status")) in _AGENT_DOWN:
-            self._add("", "vm-agent", _of_agent([Status("", "Error", "", _formatted(agent))]))
+            self._add("", "vm-agent", _of_agent([Status("", "Error", "", _message_of(agent))]))
         for handler in map(folded, _list_of(whole.get("handleraggregatestatus"))):
             name = _text(handler.get("handlername"))
             full = "-".join(filter(None, (name, _text(handler.get("handlerversion")))))
@@ -213,22 +213,23 @@ class _Reader:
                 self._heartbeat({**handler, "name": full})
 
     def _heartbeat(self, raw: Mapping[str, Any]) -> None:
-        """What the guest agent says of a handler: `{"name", "version", "status": "NotReady", "code", "message"}`."""
+        """Read what the guest agent reports about a handler:
+        `{"name", "version", "status": "NotReady", "code", "message"}`."""
         state = _word(raw.get("status"))
-        words = _formatted(raw) or _text(raw.get("message"))
+        words = _message_of(raw) or _text(raw.get("message"))
         if state in _AGENT_DOWN or state in _BAD:
             name = "-".join(filter(None, (_text(raw.get("name")), _text(raw.get("version")))))
             status = Status(f"ProvisioningState/failed/{_text(raw.get('code')) or 0}", "Error", "Not ready", words)
             self._add(name, name, _evidence([status], name))
 
     def _handler_name(self, raw: Mapping[str, Any]) -> str:
-        """Publisher, type and version as far as they are told; in a view, `type` holds publisher and type."""
+        """Publisher, type and version as far as they are known; in a view, `type` holds publisher and type."""
         publisher = _text(raw.get("publisher"))
         kinds = ("typepropertiestype", "virtualmachineextensiontype", "extensiontype", "machineextensiontype", "type")
-        told = [kind for kind in (_text(raw.get(key)) for key in kinds) if kind and "/" not in kind]
+        types = [kind for kind in (_text(raw.get(key)) for key in kinds) if kind and "/" not in kind]
         if isinstance(raw.get("properties"), Mapping):
-            told += [_text(folded(raw["properties"]).get("type"))]
-        kind = next(filter(None, told), "") or self._names.named_after(_text(raw.get("name")))
+            types += [_text(folded(raw["properties"]).get("type"))]
+        kind = next(filter(None, types), "") or self._names.named_after(_text(raw.get("name")))
         if "." not in kind and not publisher:
             kind = self._names.named_after(kind) or kind
         if publisher and kind and not kind.lower().startswith(f"{publisher.lower()}."):
@@ -237,15 +238,15 @@ class _Reader:
         return f"{kind}-{version}" if kind and _VERSION.fullmatch(version) else kind
 
     def _add(self, handler: str, name: str, evidence: Evidence) -> None:
-        """A resource and its instance view tell the same failure."""
+        """Add a failure once: a resource and its instance view report the same one."""
         key = (name.lower() or handler.lower(), evidence.message)
-        if key not in self._told:
-            self._told.add(key)
+        if key not in self._seen:
+            self._seen.add(key)
             self.failures.append(evidence)
 
 
-def stands(status: Status) -> ExtensionStatus:
-    """What one status says. A handler may report a final error as "transitioning"."""
+def state_of(status: Status) -> ExtensionStatus:
+    """The state that one status reports. A handler may report a final error as "transitioning"."""
     parts = status.code.lower().split("/")
     level, display = status.level.lower(), status.display.lower()
     if _BAD.intersection(parts) or reports_failure(status):
@@ -324,7 +325,7 @@ def _is_extension(raw: Mapping[str, Any]) -> bool:
 
 
 def _is_heartbeat(raw: Mapping[str, Any]) -> bool:
-    """`HandlerStatus` of the guest agent."""
+    """Whether it is a `HandlerStatus` of the guest agent."""
     known = _AGENT_DOWN | {"ready", "installing"}
     return (
         _word(raw.get("status")) in known
@@ -345,11 +346,11 @@ def _status(value: object) -> Status:
     if code.lstrip("-").isdecimal():  # Arc's: `{"code": "51", "level": "Error"}`
         bad = _LEVELS.get(_text(level), _text(level)).lower() == "error" or int(code[:9]) != 0
         code = f"ProvisioningState/{'failed' if bad else 'succeeded'}/{code}"
-    return Status(code, _LEVELS.get(_text(level), _text(level)), _text(raw.get("displaystatus")), _formatted(raw))
+    return Status(code, _LEVELS.get(_text(level), _text(level)), _text(raw.get("displaystatus")), _message_of(raw))
 
 
-def _formatted(raw: Mapping[str, Any]) -> str:
-    """`message`, or the guest agent's `{"formattedMessage": {"lang", "message"}}`."""
+def _message_of(raw: Mapping[str, Any]) -> str:
+    """The message of a status: `message`, or the guest agent's `{"formattedMessage": {"lang", "message"}}`."""
     inner = raw.get("formattedmessage")
     if isinstance(inner, str) and not inner.startswith("@{"):
         return inner
@@ -367,7 +368,8 @@ def _text(value: object) -> str:
 
 
 def _list_of(value: object) -> list[Any]:
-    """A list, or what PowerShell makes of one: a single value, `{"value": […]}`, or several `@{…}` in one text."""
+    """The items of a list, or of what PowerShell makes of one: a single value, `{"value": […]}`, or several `@{…}` in
+    one text."""
     if isinstance(value, list):
         return value
     if isinstance(value, str):
@@ -379,7 +381,7 @@ def _list_of(value: object) -> list[Any]:
 
 
 def _from_powershell(text: str) -> dict[str, Any]:
-    """`@{Code=ProvisioningState/failed/51; Level=Error; Message=…}`, which stands where the depth ended."""
+    """Read `@{Code=ProvisioningState/failed/51; Level=Error; Message=…}`, which PowerShell writes below its depth."""
     pairs = list(_PAIR.finditer(text))
     ends = [*(pair.start() for pair in pairs[1:]), len(text)] if pairs else []
     found: dict[str, Any] = {}
@@ -389,7 +391,8 @@ def _from_powershell(text: str) -> dict[str, Any]:
 
 
 def _with_texts(raw: dict[str, Any]) -> dict[str, Any]:
-    """With what PowerShell keeps beside as JSON (`StatusesText`, `ExtensionsText`), where its depth had ended."""
+    """The mapping with the lists that PowerShell cut at its depth and repeats as JSON (`StatusesText`,
+    `ExtensionsText`)."""
     found = dict(raw)
     for key, text in raw.items():
         name = key.removesuffix("text")
@@ -402,19 +405,19 @@ def _with_texts(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_cut(value: object) -> bool:
-    """Whether PowerShell wrote the name of a type where it had reached its depth."""
+    """Whether PowerShell wrote the name of a type in place of a value below its depth."""
     return any(_CUT.fullmatch(text) for text in _texts(value))
 
 
 def _texts(value: object) -> Iterator[str]:
     level = [value]
     for _ in range(_DEPTH):
-        held = [inner for found in level for inner in _inner(found)]
-        yield from (text for text in held if isinstance(text, str))
-        level = [inner for inner in held if not isinstance(inner, str)][:_MOST]
+        inside = [inner for found in level for inner in _values_of(found)]
+        yield from (text for text in inside if isinstance(text, str))
+        level = [inner for inner in inside if not isinstance(inner, str)][:_MOST]
 
 
-def _inner(value: object) -> Iterable[object]:
+def _values_of(value: object) -> Iterable[object]:
     if isinstance(value, Mapping):
         return value.values()
     return value if isinstance(value, list) else ()

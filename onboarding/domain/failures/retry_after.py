@@ -1,4 +1,4 @@
-"""How long a refusal asks to wait: in headers, in words, or as the end of a throttling window."""
+"""Reads how long a refusal asks to wait: from headers, from words, or from the end of a throttling window."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""From image metadata to an OS release: grammar of image names, guest agents, overrides, releases of Windows."""
+"""Identifies a machine's OS release: from image names, guest agents, overrides and the releases of Windows."""

@@ -1,7 +1,7 @@
-"""Reads what a guest agent says of its system: `instanceView.osName` and `osVersion`.
+"""Reads the operating system that a guest agent reports: `instanceView.osName` and `osVersion`.
 
-Agents report what Python's platform module or `/etc/os-release` told them, so one distribution has several names
-(`redhat`, `rhel`; `suse`, `sles`). Never raises; a name we do not know is a system of another kind.
+Agents report what Python's platform module or `/etc/os-release` contains, so one distribution has several names
+(`redhat`, `rhel`; `suse`, `sles`). Never raises; an unknown name counts as a system of another kind.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ _NAMES: tuple[tuple[str, Distribution], ...] = (
     ("azurelocal", Distribution.WINDOWS),
     ("microsoftazurestack", Distribution.WINDOWS),
 )
-# What agents write when they could not tell either.
-_SILENT = frozenset({"", "unknown", "linux", "na", "none", "null", "notavailable"})
+# What agents write when they do not know the name.
+_UNKNOWN_NAMES = frozenset({"", "unknown", "linux", "na", "none", "null", "notavailable"})
 
 _SERVICE_PACK = re.compile(r"(\d+)[-_. ]*sp[-_. ]*(\d+)", re.IGNORECASE)
 _LINUX_VERSION = re.compile(r"\d+(?:\.\d+)?")
@@ -54,9 +54,9 @@ _FOLD = re.compile(r"[^a-z0-9]")
 
 
 def read_guest(os_name: str, os_version: str) -> tuple[Distribution, str | None]:
-    """Distribution and version that the agent reports; `unknown` where it reports nothing."""
+    """Distribution and version that the agent reports; `unknown` if it reports nothing."""
     folded = _FOLD.sub("", os_name.lower())
-    if folded in _SILENT:
+    if folded in _UNKNOWN_NAMES:
         return Distribution.UNKNOWN, None
     distribution = next((found for prefix, found in _NAMES if folded.startswith(prefix)), Distribution.OTHER)
     version = _version(distribution, os_version) or _version(distribution, _behind_name(os_name))
@@ -77,7 +77,8 @@ def _version(distribution: Distribution, text: str) -> str | None:
 
 
 def _behind_name(os_name: str) -> str:
-    """Some agents put the version into the name: `SUSE Linux Enterprise Server 12 SP3`. Windows' is a product year."""
+    """The version in the name, where some agents put it: `SUSE Linux Enterprise Server 12 SP3`. Not for Windows, whose
+    name holds a product year."""
     found = re.search(r"\d.*", os_name)
     return found.group(0) if found and "windows" not in os_name.lower() else ""
 

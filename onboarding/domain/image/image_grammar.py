@@ -1,7 +1,7 @@
-"""Reads publisher, offer and sku of an image as its publisher means them.
+"""Reads the operating system from the publisher, offer and sku of an image.
 
-The grammar is data (`image_grammar.yaml`); this module knows only how to apply it. It answers None for what the
-names do not tell and never raises on a name, whatever it holds.
+The grammar is data (`image_grammar.yaml`); this module only applies it. What the names do not say stays
+unknown, and no name makes it raise.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LETTERS = re.compile("[a-z]+")
 
 
 class Names(Struct, frozen=True):
-    """The three names of an image, lower case."""
+    """The three names of an image, in lower case."""
 
     publisher: str
     offer: str
@@ -32,33 +32,29 @@ class Names(Struct, frozen=True):
 
 
 class Reading(Struct, frozen=True):
-    """What the names tell. `doubt` says why an answer was withheld, in words that follow "because"."""
+    """What the names say."""
 
     distribution: Distribution = Distribution.UNKNOWN
-    version: str | None = None
-    architecture: str | None = None
-    doubt: str = ""
+    version: str | None = None  # None if the names have none, or several that contradict each other
+    architecture: str | None = None  # None if the names have none
+    doubt: str = ""  # why the distribution or the version is missing, in words that follow "because"
 
 
 class Family(Struct, frozen=True):
-    """How names write one distribution. `worded` finds the version behind its word, `bare` at the start of a sku
-    of a publisher that makes only this one, `alone` in a sku that holds nothing else (or `words` of letters, behind a
-    whole version), where the offer is `name` and `plain` words, `full` where the offer names a product too; `leading`
-    before its word, at the start of a name; `elsewhere` a second version, with which no answer is right. `rolling`
-    finds a branch that is no release."""
+    """How names write one distribution and its versions. Without such a form a pattern stays None."""
 
     versions: VersionReader
-    name: re.Pattern[str]
-    plain: frozenset[str]
-    worded: re.Pattern[str] | None
-    bare: re.Pattern[str] | None
-    alone: re.Pattern[str] | None
-    full: re.Pattern[str] | None
-    leading: re.Pattern[str] | None
-    elsewhere: re.Pattern[str] | None
+    name: re.Pattern[str]  # the distribution's own word in an offer
+    plain: frozenset[str]  # the words that an offer may have besides it without naming a product
+    worded: re.Pattern[str] | None  # a version behind the distribution's word
+    bare: re.Pattern[str] | None  # a version at the start of a sku, for publishers that make only this distribution
+    alone: re.Pattern[str] | None  # a sku that is only a version, or a whole version and then `words` of letters
+    full: re.Pattern[str] | None  # a sku that is only an unmistakable version, for offers that name a product too
+    leading: re.Pattern[str] | None  # a version at the start of a name, before the distribution's word
+    elsewhere: re.Pattern[str] | None  # a second version, which makes every answer doubtful
     codenames: re.Pattern[str] | None
     codename_versions: Mapping[str, str]
-    rolling: re.Pattern[str] | None
+    rolling: re.Pattern[str] | None  # a branch that is not a release
 
     def is_all_of(self, offer: str) -> bool:
         """Whether the offer names this distribution and no product on it."""
@@ -66,52 +62,51 @@ class Family(Struct, frozen=True):
 
 
 class Rule(Struct, frozen=True):
-    """What a publisher's name adds: `distribution` for the names that fit, if these images are all that
-    (`certain`), or if the words are silent."""
+    """The distribution of those images of one publisher whose names match."""
 
     offer: re.Pattern[str]
     sku: re.Pattern[str]
     distribution: Distribution
-    certain: bool
+    certain: bool  # true for all images that match; false only for those whose words name no distribution
 
     def fits(self, names: Names) -> bool:
         return bool(self.offer.match(names.offer) and self.sku.match(names.sku))
 
 
 class Grammar(Struct, frozen=True):
-    """The whole of `image_grammar.yaml`, compiled."""
+    """The whole of `image_grammar.yaml`, compiled. The group of a match names the distribution."""
 
-    words: re.Pattern[str]
-    starts: re.Pattern[str]
-    codenames: re.Pattern[str]
-    codename_words: frozenset[str]
+    words: re.Pattern[str]  # the words for distributions, anywhere in a name
+    starts: re.Pattern[str]  # those that must not follow a letter
+    codenames: re.Pattern[str]  # codenames, where they identify a distribution
+    codename_words: frozenset[str]  # all codenames
     families: Mapping[Distribution, Family]
-    publishers: Mapping[str, tuple[Rule, ...]]
-    publisher_globs: tuple[tuple[re.Pattern[str], tuple[Rule, ...]], ...]
+    publishers: Mapping[str, tuple[Rule, ...]]  # by publisher, in lower case
+    publisher_globs: tuple[tuple[re.Pattern[str], tuple[Rule, ...]], ...]  # for publishers that no key names
     architectures: tuple[tuple[str, re.Pattern[str]], ...]
-    numerals: re.Pattern[str]
-    numeral_words: frozenset[str]
-    numeral_values: tuple[str, ...]
+    numerals: re.Pattern[str]  # versions that are spelled in words
+    numeral_words: frozenset[str]  # the words of `numerals`
+    numeral_values: tuple[str, ...]  # their digits, in the order of the groups of `numerals`
 
     def read(self, publisher: str, offer: str, sku: str) -> Reading:
-        """The release that these names tell."""
+        """The release that these names say."""
         names = Names(publisher.strip().lower(), self._folded(offer), self._folded(sku))
         rule = self._rule_for(names)
         architecture = self._architecture_of(names)
         if rule is not None and rule.certain:
             if rule.distribution is Distribution.UNKNOWN:
-                return Reading(architecture=architecture, doubt="this publisher's names do not tell the system below")
+                return Reading(architecture=architecture, doubt="this publisher's names do not say which OS it is")
             return self._reading(rule.distribution, names, architecture, certain=True)
         named = self._distributions_in(names)
         if len(named) > 1:
             listed = " and ".join(sorted(named))
-            return Reading(architecture=architecture, doubt=f"the name holds {listed}")
+            return Reading(architecture=architecture, doubt=f"the name contains {listed}")
         if named:
             return self._reading(named.pop(), names, architecture, certain=False)
         return Reading(rule.distribution if rule else Distribution.UNKNOWN, None, architecture)
 
     def _folded(self, name: str) -> str:
-        """The name in lower case, and versions that it spells in words as digits."""
+        """The name in lower case, with digits for versions that it spells in words."""
         folded = name.strip().lower()
         if self.numeral_words.isdisjoint(_LETTERS.findall(folded)):
             return folded
@@ -127,7 +122,8 @@ class Grammar(Struct, frozen=True):
         return next((rule for rule in rules if rule.fits(names)), None)
 
     def _distributions_in(self, names: Names) -> set[Distribution]:
-        """The sku is the image, the offer its family: where the sku names one distribution, the offer is not asked."""
+        """The distributions that the names contain. A sku names the image and an offer its family, so the offer counts
+        only if the sku does not name exactly one."""
         in_sku = self._words_in(names.sku)
         if len(in_sku) == 1:
             return in_sku
@@ -144,16 +140,16 @@ class Grammar(Struct, frozen=True):
         family = self.families[distribution]
         branch = family.rolling.search(f"{names.offer}/{names.sku}") if family.rolling else None
         if branch is not None:
-            return Reading(distribution, None, architecture, f"{branch.group(0)} is no release")
+            return Reading(distribution, None, architecture, f"{branch.group(0)} is not a release")
         candidates = list(_versions(family, names, certain=certain))
         if not candidates:
             return Reading(distribution, None, architecture)
         if not certain and family.elsewhere is not None:
-            candidates.extend(_told(family, family.elsewhere, names.sku))
+            candidates.extend(_existing_versions(family, family.elsewhere, names.sku))
         version = candidates[0]
         for other in candidates[1:]:
             if not compatible(version, other):
-                doubt = f"the names tell both version {version} and {other}"
+                doubt = f"the names contain both version {version} and {other}"
                 return Reading(distribution, None, architecture, doubt)
             version = other if refines(other, version) else version
         return Reading(distribution, version, architecture)
@@ -164,7 +160,7 @@ class Grammar(Struct, frozen=True):
 
 
 def _versions(family: Family, names: Names, *, certain: bool) -> Iterator[str]:
-    """Every version that the names tell, the image's own name first; codenames only where no number does."""
+    """Every version in the names, those of the sku first; codenames only without a number."""
     found = False
     for version in _numbers(family, names, certain=certain):
         found = True
@@ -186,16 +182,16 @@ def _numbers(family: Family, names: Names, *, certain: bool) -> Iterator[str]:
         (family.leading if offer[:1].isdigit() else None, offer),
     ):
         if pattern is not None:
-            yield from _told(family, pattern, name)
+            yield from _existing_versions(family, pattern, name)
 
 
-def _told(family: Family, pattern: re.Pattern[str], name: str) -> Iterator[str]:
-    """The versions that exist among those which the pattern finds."""
+def _existing_versions(family: Family, pattern: re.Pattern[str], name: str) -> Iterator[str]:
+    """Those versions that the pattern finds and that exist."""
     return filter(None, map(family.versions.version_of, pattern.finditer(name)))
 
 
 def _alone(family: Family, offer: str, sku: str) -> re.Pattern[str] | None:
-    """What reads a sku that begins with a version: how much of it is believed depends on what the offer names."""
+    """The pattern for a sku that begins with a version; it is stricter if the offer names a product too."""
     match = family.alone.match(sku) if family.alone is not None else None
     if match is None:
         return None
@@ -229,9 +225,9 @@ def _compile(raw: Mapping[str, Any]) -> Grammar:
         else:
             exact[publisher] = compiled
     return Grammar(
-        words=re.compile(_named(distributions, _words)),
-        starts=re.compile(f"{_NO_LETTER_BEFORE}(?:{_named(distributions, _starts)})"),
-        codenames=re.compile(f"{_NO_LETTER_BEFORE}(?:{_named(distributions, _telling)})"),
+        words=re.compile(_named_groups(distributions, _words)),
+        starts=re.compile(f"{_NO_LETTER_BEFORE}(?:{_named_groups(distributions, _starts)})"),
+        codenames=re.compile(f"{_NO_LETTER_BEFORE}(?:{_named_groups(distributions, _identifying_codenames)})"),
         codename_words=frozenset(word for spec in distributions.values() for word in spec.get("codenames", ())),
         families={name: _family(spec, endings, frozenset(neutral)) for name, spec in distributions.items()},
         publishers=exact,
@@ -283,10 +279,10 @@ def _rule(raw: Mapping[str, str]) -> Rule:
     )
 
 
-def _named(
+def _named_groups(
     distributions: Mapping[Distribution, Mapping[str, Any]], patterns: Callable[[Mapping[str, Any]], Iterable[str]]
 ) -> str:
-    """One expression for all distributions, whose group tells which of them it found."""
+    """One expression for all distributions, with a named group for each."""
     found = ((name, _any(patterns(spec))) for name, spec in distributions.items())
     return "|".join(f"(?P<{name}>{expression})" for name, expression in found if expression)
 
@@ -299,8 +295,9 @@ def _starts(spec: Mapping[str, Any]) -> Iterable[str]:
     yield from spec.get("starts", ())
 
 
-def _telling(spec: Mapping[str, Any]) -> Iterator[str]:
-    """Codenames where they tell the distribution: most of them are words too, and need more than themselves."""
+def _identifying_codenames(spec: Mapping[str, Any]) -> Iterator[str]:
+    """Expressions for codenames that identify the distribution. Most codenames are ordinary words too, so they count
+    only beside a companion, a hint or their version."""
     joint = "[-_. ]"
     codenames = spec.get("codenames", {})
     if telling := spec.get("telling"):

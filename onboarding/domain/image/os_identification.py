@@ -1,18 +1,16 @@
-"""From machine facts to the OS release: which witness is asked, and which one wins.
+"""Identifies the OS release from machine facts: which sources are read, and which one wins.
 
-Order: override file, marketplace image, purchase plan, guest agent, the name that a person gave to an own image; each
-is asked only when the one before is silent, and the last only tells: it is free text, so nothing is decided by it.
-Names can be wrong or old, so a guest agent that contradicts them wins, and the reason says so. Never guesses: what
-nobody tells is `unknown`, with what would settle it.
+The order of sources: override file, marketplace image, purchase plan, guest agent, the name that a person gave to an
+own image. Each is read only if those before it have no answer. The last one is free text: it is reported and decides
+nothing. Names can be wrong or old, so a guest agent that contradicts them wins, and the reason says so. It never
+guesses: without an answer the release is `unknown`, and the reason says what would identify it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from copy import replace
 from functools import lru_cache
-from typing import Any
 
 from msgspec import Struct
 
@@ -21,6 +19,7 @@ from onboarding.domain.image.os_release import Distribution, OsRelease, OsSource
 from onboarding.domain.image.overrides import NO_OVERRIDES, Override, Overrides
 from onboarding.domain.image.version_notation import refines
 from onboarding.domain.image.windows_releases import WindowsReleases
+from onboarding.domain.json_access import mapping
 from onboarding.domain.machine.machine_facts import (
     AgentState,
     ImageKind,
@@ -45,9 +44,9 @@ __all__ = [
     "release_of_image",
 ]
 
-# Standard_D4ps_v5: the letter p among the small ones is an Arm processor.
+# Standard_D4ps_v5: a small letter p behind the number means an Arm processor.
 _ARM_SIZE = re.compile(r"(?:standard|basic)_[A-Z]+\d+(?:-\d+)?[a-z]*p[a-z]*_", re.ASCII)
-# The gallery and the image in any form of id; galleries that are shared carry a GUID in their names.
+# The gallery and the image in any form of id; shared galleries have a GUID in their names.
 _OWN_NAME = re.compile(r"(?:galleries/(?P<gallery>[^/]{0,200})/)?images/(?P<name>[^/]{1,200})", re.IGNORECASE)
 _GUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _SIZE_PREFIX = re.compile(r"^(standard|basic)_", re.IGNORECASE)
@@ -55,18 +54,18 @@ _ARCHITECTURES = {"x64": "x86_64", "x86_64": "x86_64", "arm64": "arm64"}  # ARM'
 
 
 class ImageDefinition(Struct, frozen=True):
-    """What one GET of a gallery image definition or a managed image tells. `identifier` is free text."""
+    """What ARM says about a gallery image definition or a managed image."""
 
     os_type: OsType = OsType.UNKNOWN
-    architecture: str | None = None
-    identifier: ImageReference | None = None
-    plan: Plan | None = None
+    architecture: str | None = None  # None if ARM does not say
+    identifier: ImageReference | None = None  # publisher, offer and sku, which are free text in a gallery
+    plan: Plan | None = None  # the purchase plan; None without one
 
 
 def read_definition(body: object) -> ImageDefinition:
     """Read the body of a gallery image definition (own, shared, community) or of a managed image."""
-    properties = _mapping(_mapping(body).get("properties"))
-    disk = _mapping(_mapping(properties.get("storageProfile")).get("osDisk"))
+    properties = mapping(mapping(body).get("properties"))
+    disk = mapping(mapping(properties.get("storageProfile")).get("osDisk"))
     os_type = str(properties.get("osType") or disk.get("osType") or "").capitalize()
     identifier = read_image(properties.get("identifier"))
     return ImageDefinition(
@@ -78,20 +77,20 @@ def read_definition(body: object) -> ImageDefinition:
 
 
 def release_of_image(image: ImageReference, reference: ReferenceData) -> OsRelease:
-    """The release that a marketplace image's publisher, offer and sku tell."""
+    """The release that a marketplace image's publisher, offer and sku say."""
     if image.kind is not ImageKind.MARKETPLACE:
-        return _silent("there is no marketplace image")
+        return _unknown_release("there is no marketplace image")
     subject = f"marketplace image {image.publisher}:{image.offer}:{image.sku}"
-    return _named(OsSource.IMAGE, subject, image.publisher, image.offer, image.sku, reference)
+    return _release_of_names(OsSource.IMAGE, subject, image.publisher, image.offer, image.sku, reference)
 
 
 def release_of_guest(os_name: str, os_version: str, reference: ReferenceData) -> OsRelease:
     """The release that the guest agent reports."""
     distribution, version = read_guest(os_name, os_version)
     if distribution is Distribution.UNKNOWN:
-        return _silent("the guest agent has not reported a system")
-    said = " ".join(part for part in (os_name.strip(), os_version.strip()) if part)
-    reason = f"the guest agent reports {said!r}"
+        return _unknown_release("the guest agent has not reported an OS")
+    report = " ".join(part for part in (os_name.strip(), os_version.strip()) if part)
+    reason = f"the guest agent reports {report!r}"
     product = ""
     if distribution is Distribution.WINDOWS:
         product = _windows_of_guest(reference.windows(), os_name, os_version)
@@ -104,25 +103,25 @@ def identify(
     overrides: Overrides = NO_OVERRIDES,
     definition: ImageDefinition | None = None,
 ) -> OsRelease:
-    """The release of a machine, from every witness that its facts and its image's definition offer."""
-    told = _overridden(facts, overrides, definition, reference)
-    if told is None:
+    """The release of a machine, from every source in its facts and in its image's definition."""
+    release = _release_of_override(facts, overrides, definition, reference)
+    if release is None:
         named = release_of_image(facts.image, reference)
         if not named.known:
             plans = (facts.plan, definition.plan if definition else None)
-            named = _better(*(_of_plan(plan, reference) for plan in plans), named)
+            named = _first_known(*(_of_plan(plan, reference) for plan in plans), named)
         guest = release_of_guest(facts.guest_os_name, facts.guest_os_version, reference)
-        told = _with_guest(named, guest, reference)
-        if not told.known:
-            told = _of_own_name(facts, told, reference)
-        told = _with_disk(told, _disk_type(facts, definition))
-        told = _explained(told, facts, definition)
-    if told.architecture is None and (architecture := _architecture_of(facts, definition)):
-        return replace(told, architecture=architecture)
-    return told
+        release = _with_guest(named, guest, reference)
+        if not release.known:
+            release = _of_own_name(facts, release, reference)
+        release = _with_disk(release, _disk_type(facts, definition))
+        release = _with_fix(release, facts, definition)
+    if release.architecture is None and (architecture := _architecture_of(facts, definition)):
+        return replace(release, architecture=architecture)
+    return release
 
 
-def _overridden(
+def _release_of_override(
     facts: MachineFacts, overrides: Overrides, definition: ImageDefinition | None, reference: ReferenceData
 ) -> OsRelease | None:
     if not overrides.rules:
@@ -132,15 +131,17 @@ def _overridden(
     if rule is None:
         return None
     if not rule.believe_identifier:
-        return _taught(rule, overrides.place, reference)
+        return _release_given_by(rule, overrides.place, reference)
     if identifier is None:
         return None
-    subject = f"gallery identifier {_urn(identifier)}, believed by {overrides.place},"
-    named = _named(OsSource.OVERRIDE, subject, identifier.publisher, identifier.offer, identifier.sku, reference)
-    return named if named.known else None
+    subject = f"gallery identifier {_urn(identifier)}, which {overrides.place} declares reliable,"
+    release = _release_of_names(
+        OsSource.OVERRIDE, subject, identifier.publisher, identifier.offer, identifier.sku, reference
+    )
+    return release if release.known else None
 
 
-def _taught(rule: Override, place: str, reference: ReferenceData) -> OsRelease:
+def _release_given_by(rule: Override, place: str, reference: ReferenceData) -> OsRelease:
     of_windows = rule.distribution is Distribution.WINDOWS
     product = reference.windows().named(rule.version or "") if of_windows else ""
     reason = f"{place} says that {rule.glob} is {title_of(rule.distribution, product or rule.version)}"
@@ -152,40 +153,40 @@ def _taught(rule: Override, place: str, reference: ReferenceData) -> OsRelease:
 
 def _of_plan(plan: Plan | None, reference: ReferenceData) -> OsRelease:
     if plan is None:
-        return _silent("there is no purchase plan")
-    name = f"{plan.publisher}:{plan.product}:{plan.name}"
-    return _named(OsSource.PLAN, f"purchase plan {name}", plan.publisher, plan.product, plan.name, reference)
+        return _unknown_release("there is no purchase plan")
+    subject = f"purchase plan {plan.publisher}:{plan.product}:{plan.name}"
+    return _release_of_names(OsSource.PLAN, subject, plan.publisher, plan.product, plan.name, reference)
 
 
-def _of_own_name(facts: MachineFacts, silent: OsRelease, reference: ReferenceData) -> OsRelease:
-    """What the name of an own image tells, its gallery's name included. Whether the system is Linux, the disk says."""
+def _of_own_name(facts: MachineFacts, unknown: OsRelease, reference: ReferenceData) -> OsRelease:
+    """The release in the name of an own image and its gallery, else `unknown`. Only the disk gives its OS type."""
     found = _OWN_NAME.search(_GUID.sub("", facts.image.id))
     if found is None:
-        return silent
+        return unknown
     reading = reference.grammar().read("", found["gallery"] or "", found["name"])
     if reading.distribution in (Distribution.UNKNOWN, Distribution.WINDOWS):
-        return silent
+        return unknown
     distribution, version = reading.distribution, reading.version
-    told = f"the name of the own image {found['name']} reads as {title_of(distribution, version)}"
-    reason = f"{told}, but it is free text; {_fix(facts)} would settle it"
+    name = f"the name of the own image {found['name']} says {title_of(distribution, version)}"
+    reason = f"{name}, but it is free text; to identify the OS, use {_fix(facts)}"
     return OsRelease(distribution, version, None, OsType.UNKNOWN, OsSource.NAME, reason, needs_agent=True)
 
 
 def _with_guest(named: OsRelease, guest: OsRelease, reference: ReferenceData) -> OsRelease:
-    """Names first; the guest agent where they are silent, or wrong."""
+    """The release that the names say; the guest agent's if they say none, less, or another one."""
     if not guest.known:
         return named
     if not named.known:
         return guest
     if _agree(named, guest, reference):
-        before, now = _told_by(named), _told_by(guest)
+        before, now = _exact_release(named), _exact_release(guest)
         if now and not before:
             return replace(guest, architecture=named.architecture)
         if now and now != before and not _includes(guest, named, reference):
             reason = f"{named.reason}, and {guest.reason}"
             return replace(named, version=guest.version, product=guest.product, reason=reason, needs_agent=False)
         return replace(named, needs_agent=False) if named.needs_agent else named
-    reason = f"{guest.reason}, against the {named.witness} that tells {named.title}: the running system wins"
+    reason = f"{guest.reason}, but the {named.source} says {named.title}: the running system counts"
     return replace(guest, architecture=named.architecture, reason=reason)
 
 
@@ -196,56 +197,57 @@ def _agree(named: OsRelease, guest: OsRelease, reference: ReferenceData) -> bool
     return _includes(named, guest, reference) or _includes(guest, named, reference)
 
 
-def _told_by(release: OsRelease) -> str:
-    """Which release it is, as far as it was told; a build of Windows is none."""
+def _exact_release(release: OsRelease) -> str:
+    """The release without its distribution, as far as it is known; a build of Windows is not a release."""
     return release.product if release.distribution == Distribution.WINDOWS else release.version or ""
 
 
 def _includes(wider: OsRelease, finer: OsRelease, reference: ReferenceData) -> bool:
-    """Whether the one says the same as the other, or less, of one distribution."""
+    """Whether `finer` is the same release of a distribution as `wider`, or a more exact one."""
     if wider.distribution == Distribution.WINDOWS:
         return not wider.product or reference.windows().includes(wider.product, finer.product)
     return refines(finer.version, wider.version)
 
 
-def _with_disk(told: OsRelease, os_type: OsType) -> OsRelease:
-    """The OS disk knows Linux from Windows for certain, and nothing else."""
-    if os_type is OsType.WINDOWS and told.os_type is not OsType.WINDOWS:
-        against = f", against the {told.witness} that tells {told.title}" if told.known else ""
-        reason = f"the OS disk is a Windows disk{against}"
-        architecture, witness, silent = told.architecture, OsSource.DISK, told.witness is not OsSource.AGENT
-        return OsRelease(Distribution.WINDOWS, None, architecture, OsType.WINDOWS, witness, reason, silent)
-    if os_type is OsType.LINUX and told.os_type is OsType.WINDOWS:
-        reason = f"the {told.witness} tells Windows, but the OS disk is a Linux disk; the guest agent would settle it"
-        return replace(_silent(reason), architecture=told.architecture, os_type=OsType.LINUX)
-    if told.os_type is OsType.UNKNOWN and os_type is not OsType.UNKNOWN:
-        return replace(told, os_type=os_type)
-    return told
+def _with_disk(release: OsRelease, os_type: OsType) -> OsRelease:
+    """The release, corrected by the OS disk, which says for certain whether it is Linux or Windows."""
+    if os_type is OsType.WINDOWS and release.os_type is not OsType.WINDOWS:
+        but = f", but the {release.source} says {release.title}" if release.known else ""
+        reason = f"the OS disk is a Windows disk{but}"
+        architecture, needs_agent = release.architecture, release.source is not OsSource.AGENT
+        return OsRelease(Distribution.WINDOWS, None, architecture, OsType.WINDOWS, OsSource.DISK, reason, needs_agent)
+    if os_type is OsType.LINUX and release.os_type is OsType.WINDOWS:
+        reason = f"the {release.source} says Windows, but the OS disk is a Linux disk; the guest agent can decide it"
+        return replace(_unknown_release(reason), architecture=release.architecture, os_type=OsType.LINUX)
+    if release.os_type is OsType.UNKNOWN and os_type is not OsType.UNKNOWN:
+        return replace(release, os_type=os_type)
+    return release
 
 
-def _explained(told: OsRelease, facts: MachineFacts, definition: ImageDefinition | None) -> OsRelease:
-    """What would settle an unknown: the agent if it may still speak, a line in the override file in any case."""
-    if told.known:
-        return told
+def _with_fix(release: OsRelease, facts: MachineFacts, definition: ImageDefinition | None) -> OsRelease:
+    """An unknown release with what would identify it in its reason."""
+    if release.known:
+        return release
     identifier = definition.identifier if definition else None
-    hint = f"; its gallery definition calls itself {_urn(identifier)}, which is free text" if identifier else ""
-    return replace(told, reason=f"{told.reason}{hint}; {_fix(facts)} would settle it")
+    hint = f"; its gallery definition has the identifier {_urn(identifier)}, which is free text" if identifier else ""
+    return replace(release, reason=f"{release.reason}{hint}; to identify the OS, use {_fix(facts)}")
 
 
 def _fix(facts: MachineFacts) -> str:
+    """What can identify the operating system: the guest agent if it may still report, and the override file."""
     waits = facts.agent is not AgentState.READY
-    cure = "the guest agent, once it reports, or a line" if waits else "a line"
+    source = "the guest agent, once it reports, or a line" if waits else "a line"
     subject = facts.image.id or _urn(facts.image) or "this VM, which has no image"
-    return f"{cure} in the override file for {subject}"
+    return f"{source} in the override file for {subject}"
 
 
-def _named(
-    witness: OsSource, subject: str, publisher: str, offer: str, sku: str, reference: ReferenceData
+def _release_of_names(
+    source: OsSource, subject: str, publisher: str, offer: str, sku: str, reference: ReferenceData
 ) -> OsRelease:
     reading = reference.grammar().read(publisher, offer, sku)
     if reading.distribution is Distribution.UNKNOWN:
         because = f" because {reading.doubt}" if reading.doubt else ""
-        return _silent(f"the {subject} does not tell a system{because}", reading.architecture)
+        return _unknown_release(f"the {subject} does not name an OS{because}", reading.architecture)
     of_windows = reading.distribution is Distribution.WINDOWS
     product = _windows_of_names(reference.windows(), publisher, offer, sku) if of_windows else ""
     title = title_of(reading.distribution, product or reading.version, reading.architecture)
@@ -256,14 +258,14 @@ def _named(
         version=reading.version,
         architecture=reading.architecture,
         os_type=os_type_of(reading.distribution),
-        witness=witness,
-        reason=f"the {subject} tells {title}{missing}{because}",
+        source=source,
+        reason=f"the {subject} says {title}{missing}{because}",
         needs_agent=bool(missing),
         product=product,
     )
 
 
-# A fleet has few images and few systems, and its VMs are read again and again.
+# A fleet has few images and systems, and its VMs are read many times.
 @lru_cache(maxsize=512)
 def _windows_of_names(windows: WindowsReleases, publisher: str, offer: str, sku: str) -> str:
     return windows.of_names(publisher, offer, sku)
@@ -274,11 +276,11 @@ def _windows_of_guest(windows: WindowsReleases, os_name: str, os_version: str) -
     return windows.of_guest(os_name, os_version)
 
 
-def _silent(reason: str, architecture: str | None = None) -> OsRelease:
+def _unknown_release(reason: str, architecture: str | None = None) -> OsRelease:
     return OsRelease(Distribution.UNKNOWN, None, architecture, OsType.UNKNOWN, OsSource.NONE, reason, needs_agent=True)
 
 
-def _better(*releases: OsRelease) -> OsRelease:
+def _first_known(*releases: OsRelease) -> OsRelease:
     return next((release for release in releases if release.known), releases[-1])
 
 
@@ -291,7 +293,7 @@ def _disk_type(facts: MachineFacts, definition: ImageDefinition | None) -> OsTyp
 def _architecture_of(facts: MachineFacts, definition: ImageDefinition | None) -> str | None:
     if definition is not None and definition.architecture:
         return definition.architecture
-    hardware = _mapping(_mapping(facts.body.get("properties")).get("hardwareProfile"))
+    hardware = mapping(mapping(facts.body.get("properties")).get("hardwareProfile"))
     size = hardware.get("vmSize")
     if not isinstance(size, str) or not size:
         return None
@@ -300,7 +302,7 @@ def _architecture_of(facts: MachineFacts, definition: ImageDefinition | None) ->
 
 
 def _definition_of(image_id: str) -> str:
-    """The gallery definition of an image version."""
+    """The id of the gallery definition of an image version."""
     return re.split("/versions/", image_id, maxsplit=1, flags=re.IGNORECASE)[0]
 
 
@@ -308,7 +310,3 @@ def _urn(reference: ImageReference | None) -> str:
     if reference is None or reference.kind is not ImageKind.MARKETPLACE:
         return ""
     return f"{reference.publisher}:{reference.offer}:{reference.sku}"
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

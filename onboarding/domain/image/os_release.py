@@ -1,6 +1,6 @@
-"""The operating system of a machine, as far as it is known, and who told.
+"""The operating system of a machine, as far as it is known, and the source that it is known from.
 
-A release with distribution `unknown` or without a version is an answer too: it says in `reason` what would settle it.
+A release with distribution `unknown` or without a version is an answer too: its reason says what would identify it.
 """
 
 from __future__ import annotations
@@ -13,20 +13,19 @@ from onboarding.domain.machine.machine_facts import OsType
 
 
 class OsSource(StrEnum):
-    """Who told; each is asked only when the one before is silent. The name of a person's own image is free text: it is
-    told, and decides nothing."""
+    """The source of an OS release. `os_identification` has their order."""
 
     OVERRIDE = "override"
     IMAGE = "marketplace image"
-    PLAN = "plan"
+    PLAN = "plan"  # the purchase plan
     AGENT = "guest agent"
-    NAME = "own image's name"
+    NAME = "own image's name"  # free text: it is reported and decides nothing
     DISK = "OS disk"
-    NONE = "none"
+    NONE = "none"  # no source has an answer
 
 
 class Distribution(StrEnum):
-    """The distributions we name; `OTHER` is a known system that is none of these."""
+    """The known distributions; `OTHER` is a system that a source names and that is not among them."""
 
     UBUNTU = "ubuntu"
     DEBIAN = "debian"
@@ -69,21 +68,16 @@ TITLES = {
 
 
 class OsRelease(Struct, frozen=True):
-    """Distribution, version and architecture, and the witness that told them.
+    """What is known about the operating system of a machine."""
 
-    `version` has the numbers that the witness gave (`7` or `7.9`; SLES 12 SP5 is `12.5`; of Windows a build such as
-    `10.0.17763`) and is None where it gave none. `product` is the release of Windows, such as `Server 2019` or
-    `10 22H2`; it is empty for every other system and where nobody told. `needs_agent` is true when the guest agent
-    has not spoken yet and could tell more than is known here."""
-
-    distribution: str
-    version: str | None
-    architecture: str | None
+    distribution: str  # a `Distribution`, or another name from a person's label
+    version: str | None  # `7`, `7.9`; `12.5` for SLES 12 SP5; a build such as `10.0.17763` for Windows; None if unknown
+    architecture: str | None  # `x86_64` or `arm64`; None if unknown
     os_type: OsType
-    witness: OsSource
-    reason: str
-    needs_agent: bool = False
-    product: str = ""
+    source: OsSource
+    reason: str  # what the source says, in words for people
+    needs_agent: bool = False  # the guest agent has not reported yet and could say more
+    product: str = ""  # the release of Windows, such as `Server 2019` or `10 22H2`; empty if unknown or not Windows
 
     @property
     def known(self) -> bool:
@@ -91,7 +85,7 @@ class OsRelease(Struct, frozen=True):
 
     @property
     def title(self) -> str:
-        """What a person calls it: `Ubuntu 16.04`, `CentOS 7.9 (arm64)`, `Windows Server 2019`."""
+        """The name for people: `Ubuntu 16.04`, `CentOS 7.9 (arm64)`, `Windows Server 2019`."""
         return title_of(self.distribution, self.product or self.version, self.architecture)
 
 
@@ -103,7 +97,7 @@ def title_of(distribution: str, version: str | None, architecture: str | None = 
 
 
 def os_type_of(distribution: str) -> OsType:
-    """The OS type that goes with a distribution; ARM calls FreeBSD Linux."""
+    """The OS type of a distribution; ARM counts FreeBSD as Linux."""
     if distribution == Distribution.WINDOWS:
         return OsType.WINDOWS
     return OsType.UNKNOWN if distribution == Distribution.UNKNOWN else OsType.LINUX

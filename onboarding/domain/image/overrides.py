@@ -1,6 +1,6 @@
-"""What people teach about their own images: a file of globs over image ids, gallery definitions and names.
+"""The override file: what people say about their own images, by globs over image ids, gallery definitions and names.
 
-Nothing is believed of a free-text gallery identifier unless a rule here says so. The first rule that fits decides.
+A gallery identifier is free text and counts only if a rule here says so. The first rule that matches decides.
 """
 
 from __future__ import annotations
@@ -20,25 +20,24 @@ _ARCHITECTURES = ("x86_64", "arm64")
 
 
 class Override(Struct, frozen=True):
-    """One taught image. With `believe_identifier` the gallery definition's own identifier is read like a
-    marketplace image's name; otherwise the release is the one given."""
+    """One rule of the override file."""
 
-    glob: str
-    distribution: Distribution
-    version: str | None
-    architecture: str | None
-    believe_identifier: bool
-    pattern: re.Pattern[str]
+    glob: str  # as the file has it
+    distribution: Distribution  # `UNKNOWN` with `believe_identifier`
+    version: str | None  # None if the file gives none
+    architecture: str | None  # None if the file gives none
+    believe_identifier: bool  # read the gallery definition's identifier like a marketplace image's name
+    pattern: re.Pattern[str]  # the glob, compiled
 
 
 class Overrides(Struct, frozen=True):
-    """The override file, in its order."""
+    """The rules of the override file in their order; `place` is the file, for reasons."""
 
     rules: tuple[Override, ...] = ()
     place: str = "override file"
 
     def find(self, *names: str) -> Override | None:
-        """The first rule that fits any of these: an image id, a definition id, `publisher:offer:sku`."""
+        """The first rule that matches any of these: an image id, a definition id, `publisher:offer:sku`."""
         folded = [name.strip("/").lower() for name in names if name]
         return next((rule for rule in self.rules if any(rule.pattern.match(name) for name in folded)), None)
 

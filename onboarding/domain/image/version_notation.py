@@ -1,8 +1,7 @@
-"""How a version is written in a name: one pattern a notation, and what its digits mean.
+"""How names write versions: a pattern for each notation, and what its digits mean.
 
 Publishers write Ubuntu 18.04 as `18.04`, `18_04`, `1804` and `18`, CentOS 7.9 as `7.9`, `7_9` and `79`, and SLES 12 SP5
-as `12-SP5`, `12sp5` and `125`. Digits that are not a version of the distribution (dates, sizes, counts) are not read as
-one.
+as `12-SP5`, `12sp5` and `125`. Other digits (dates, sizes, counts) are not read as a version.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _NUMBERS = re.compile(r"\d{1,9}(?:\.\d{1,9})*", re.ASCII)
 
 # A count of something: 16-cores, 64bit, 32gb.
 _UNIT = r"[-_ ]?(?:bits?|[gmt]i?b|v?cpus?|v?cores?|users?|seats?|days?|hours?|months?|years?)(?![a-z])"
-# Nothing else here looks at what follows except for further digits, so that endings such as -gen2 change nothing.
+# What follows a version does not matter, except further digits and units, so endings such as -gen2 change nothing.
 _END = rf"(?!\d|{_UNIT})"
 # 16-04-2021 and 20-04-15 may be days; behind a dot the last is a build. 12-2016 may be a month.
 _NO_DATE = r"(?!\d\d(?P<date>[._-])\d\d(?P=date)(?:19|20)\d\d(?!\d)|\d\d(?P<day>[_-])\d\d(?P=day)\d\d(?!\d))"
@@ -54,18 +53,18 @@ class VersionReader(Struct, frozen=True):
     highest: int = 99
 
     def pattern(self) -> str:
-        """The expression to embed behind the words that may stand before the number; empty where there is none."""
+        """The expression of a version behind the distribution's word; empty if the distribution has no versions."""
         return _PATTERNS.get(self.notation, "")
 
     def full_pattern(self) -> str:
-        """The expression of a version that its form alone tells from other numbers; empty where no form does."""
+        """The expression of a version that no other number looks like; empty if the notation has no such form."""
         if self.notation is not Notation.CALENDAR:
             return ""
         return rf"{_NO_DATE}(?P<major>[12]\d)[._-](?P<minor>04|10)(?!\d)"
 
     def elsewhere_pattern(self) -> str:
-        """The expression of a second version in a name: behind "to", as upgrades are called; or by its form alone,
-        where it is hardly a date, a build or a product's version. Empty where there is none."""
+        """The expression of a second version in a name: behind "to", as in names of upgrades, or by a form that is
+        hardly a date, a build or a product's version. Empty if the distribution has no versions."""
         if not (number := self.pattern()):
             return ""
         if self.notation is not Notation.CALENDAR:
@@ -74,7 +73,7 @@ class VersionReader(Struct, frozen=True):
         return rf"(?:(?<=[-_. ]to[-_. ])|{whole}){number}"
 
     def version_of(self, match: re.Match[str]) -> str | None:
-        """What the digits mean, or None where no such release exists."""
+        """The version that the digits mean; None if no such release exists."""
         digits = match.groupdict()
         major = digits["major"]
         if not self.lowest <= int(major) <= self.highest:
@@ -85,7 +84,7 @@ class VersionReader(Struct, frozen=True):
         return major if minor is None else f"{major}.{minor}"
 
     def is_whole(self, match: re.Match[str]) -> bool:
-        """Whether the digits tell more than the major number."""
+        """Whether the digits contain more than the major number."""
         return _minor(match.groupdict()) is not None
 
 
@@ -94,14 +93,14 @@ def _minor(digits: Mapping[str, str | None]) -> str | None:
 
 
 def refines(version: str | None, other: str | None) -> bool:
-    """Whether `version` says the same as `other`, or more: 7.9 refines 7, and anything refines None."""
+    """Whether `version` is `other` or a more exact form of it: 7.9 refines 7, and anything refines None."""
     if other is None:
         return True
     return version is not None and (version == other or version.startswith(f"{other}."))
 
 
 def at_least(version: str | None, least: str) -> bool | None:
-    """Whether a version is `least` or newer, number by number; None where it is too coarse to tell: 8 may be 8.2."""
+    """Whether a version is `least` or newer, number by number; None if it is not exact enough: 8 may be 8.2."""
     if version is None or not _NUMBERS.fullmatch(version):
         return None
     have, wanted = ([int(number) for number in each.split(".")] for each in (version, least))

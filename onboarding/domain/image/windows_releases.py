@@ -1,7 +1,7 @@
 """The releases of Windows: how images, guest agents, tables and people write them, and which is newer.
 
-A release is written `Server 2012 R2`, `Server 1709`, `8.1`, `10` or `10 21H2`; an empty text is one that nobody told.
-The releases are data (`windows_releases.yaml`). No name makes it raise, whatever it holds.
+A release is written `Server 2012 R2`, `Server 1709`, `8.1`, `10` or `10 21H2`; an empty text is an unknown one.
+The releases are data (`windows_releases.yaml`). No name makes this module raise.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SERVER = "(?:server|srv|svr)"
 _FILLERS = "(?:server|srv|svr|datacenter|dc|standard|std|enterprise|core|client|desktop|pro|os|vm|image|version)"
 # 2022-06 and 2022.06.01 are dates, and so is 20220601.
 _YEAR_ENDS = r"(?!\d|[-_.](?:0[1-9]|1[0-2])(?!\d))"
-# 22h2 is a client's version, and what a dot goes on with is another product's.
+# 22h2 is a client's version, and a number that goes on behind a dot is another product's.
 _NUMBER_ENDS = r"(?!\d|[._]\d|h\d)"
 _R2 = f"(?P<r2>{_JOINT}r2(?![a-z0-9]|[-_.]?\\d)|r2)?"
 _R2_APART = re.compile(r"(?<![a-z0-9])r2(?![a-z0-9])")
@@ -32,35 +32,33 @@ _MARKS = re.compile(r" ?\((?:r|tm|c)\)|[^a-z0-9._-]+")
 _APART = re.compile(r"[-_ ]+")
 _DIGIT = re.compile(r"[0-9]")
 _ALONE = re.compile(r"1[01](?![\d._])")
-_NEWEST = 10**6  # the newest client's builds go on
+_NEWEST = 10**6  # the last build of the newest client, which has no last one yet
 
 
 class WindowsReleases(Struct, frozen=True, eq=False):
-    """`windows_releases.yaml`, compiled. `spans` are the first and the last build of each release, `written` the
-    words for it in a table. A release of the server line is read behind the word for Windows (`worded`), before the
-    word datacenter (`beside_datacenter`), and in a sku whose offer is all Windows (`bare`)."""
+    """`windows_releases.yaml`, compiled."""
 
-    spans: Mapping[str, tuple[int, int]]
-    by_build: Mapping[int, tuple[str, ...]]
-    written: Mapping[str, str]
-    others: frozenset[int]
-    worded: tuple[re.Pattern[str], ...]
-    beside_datacenter: re.Pattern[str]
-    bare: re.Pattern[str]
-    semiannual: re.Pattern[str]
-    clients: re.Pattern[str]
-    versions: re.Pattern[str]
-    version_words: Mapping[str, str]
-    unlike: re.Pattern[str]
-    offers: re.Pattern[str]
-    client_publishers: frozenset[str]
+    spans: Mapping[str, tuple[int, int]]  # by release: its first and its last build
+    by_build: Mapping[int, tuple[str, ...]]  # the releases that have a build
+    written: Mapping[str, str]  # releases by how tables and people write them, in lower case
+    others: frozenset[int]  # builds that Azure Stack HCI or Azure Local has too
+    worded: tuple[re.Pattern[str], ...]  # server releases behind the word for Windows
+    beside_datacenter: re.Pattern[str]  # server releases before the word datacenter
+    bare: re.Pattern[str]  # server releases in a sku whose offer names nothing but Windows
+    semiannual: re.Pattern[str]  # server releases such as 1709
+    clients: re.Pattern[str]  # client releases
+    versions: re.Pattern[str]  # versions of clients, such as 22h2
+    version_words: Mapping[str, str]  # other words for these versions
+    unlike: re.Pattern[str]  # names that look like Windows and are another product
+    offers: re.Pattern[str]  # offers that name nothing but Windows
+    client_publishers: frozenset[str]  # publishers that publish only clients
 
     def of_names(self, publisher: str, offer: str, sku: str) -> str:
-        """The release that the names of an image of Windows tell; empty if they tell none, or several."""
+        """The release that the names of a Windows image say; empty if they say none, or several."""
         publisher, offer, sku = (name.strip().lower() for name in (publisher, offer, sku))
         if self.unlike.search(f"{offer}/{sku}"):
             return ""
-        found = {*self._told(sku, bare=bool(self.offers.fullmatch(offer))), *self._told(offer)}
+        found = {*self._releases_in(sku, bare=bool(self.offers.fullmatch(offer))), *self._releases_in(offer)}
         if len(found) > 1 or any(release.startswith(SERVER) for release in found):
             return found.pop() if len(found) == 1 else ""
         version = self._version_in(sku) or self._version_in(offer)
@@ -69,19 +67,19 @@ class WindowsReleases(Struct, frozen=True, eq=False):
         return self._with_version(found.pop(), version) if len(found) == 1 else ""
 
     def of_guest(self, os_name: str, os_version: str) -> str:
-        """The release that a guest agent reports. Words and build must agree, but a Windows 11 calls itself 10: there
-        the build is believed. A build alone tells what only one release has."""
+        """The release that a guest agent reports. Its words and its build must agree, except that Windows 11 calls
+        itself 10: then the build counts. A build alone is enough if only one release has it."""
         name = _MARKS.sub(" ", os_name.lower())
         if self.unlike.search(name):
             return ""
         match = _BUILD.search(os_version) or _BUILD.search(os_name)
         build = int(match["build"]) if match else 0
-        told = {*self._told(name)}
+        named = {*self._releases_in(name)}
         releases = self.by_build.get(build, ())
-        if len(told) > 1:
+        if len(named) > 1:
             return ""
-        if told:
-            release = self._with_version(told.pop(), self._version_in(name))
+        if named:
+            release = self._with_version(named.pop(), self._version_in(name))
             return self._confirmed(release, build, releases)
         if "server" in name:
             releases = tuple(each for each in releases if each.startswith(SERVER))
@@ -90,23 +88,23 @@ class WindowsReleases(Struct, frozen=True, eq=False):
         return releases[0] if len(releases) == 1 else ""
 
     def named(self, text: str) -> str:
-        """The release that a person writes: `2012 R2`, `Server 2012R2`, `Windows Server 2019`, `11`, `10 22H2`."""
+        """The release in a person's words: `2012 R2`, `Server 2012R2`, `Windows Server 2019`, `11`, `10 22H2`."""
         words = re.sub(r"(?<=\d)r2$", " r2", _APART.sub(" ", text.strip().lower()))
         return self.written.get(words.removeprefix("microsoft ").removeprefix("windows "), "")
 
     def includes(self, wider: str, release: str) -> bool:
-        """Whether a release is that one, or a version of it: `10` includes `10 21H2`, and 2012 not 2012 R2."""
+        """Whether a release is `wider` or a version of it: `10` includes `10 21H2`; 2012 does not include 2012 R2."""
         return release == wider or (not wider.startswith(SERVER) and release.startswith(f"{wider} "))
 
     def at_least(self, release: str, least: str) -> bool | None:
-        """Whether a release is that one or newer, within its line; None where it is too coarse to tell."""
+        """Whether a release is `least` or newer, servers and clients apart; None if it is not exact enough."""
         if release.startswith(SERVER) != least.startswith(SERVER):
             return False
         (first, last), (bound, _) = self.spans[release], self.spans[least]
         return True if first >= bound else None if last >= bound else False
 
-    def _told(self, name: str, *, bare: bool = False) -> Iterator[str]:
-        """Each release that a name tells, as often as it does. What cannot be there is not looked for."""
+    def _releases_in(self, name: str, *, bare: bool = False) -> Iterator[str]:
+        """Each release in a name, as often as it occurs. Patterns that cannot match are skipped."""
         if not _DIGIT.search(name):
             return
         worded, beside = "w" in name, "datacenter" in name
@@ -141,7 +139,7 @@ class WindowsReleases(Struct, frozen=True, eq=False):
             yield release
 
     def _version_in(self, name: str) -> str:
-        """The version of a client that a name tells; empty if it tells none, or several."""
+        """The version of a client in a name; empty without one, or with several."""
         words = {match.group() for match in self.versions.finditer(name)}
         found = {self.version_words.get(word, word.upper()) for word in words}
         return found.pop() if len(found) == 1 else ""
@@ -151,15 +149,15 @@ class WindowsReleases(Struct, frozen=True, eq=False):
         return finer if version and not release.startswith(SERVER) and finer in self.spans else release
 
     def _confirmed(self, release: str, build: int, releases: tuple[str, ...]) -> str:
-        """The release where the build is not known to be another's; a client's build tells its version too."""
+        """The release, unless the build belongs to another one; for a client with the version that the build has."""
         if release.startswith(SERVER):
             return release if not releases or release in releases else ""
         first, last = self.spans[release]
         clients = [each for each in releases if not each.startswith(SERVER)]
         if clients:
             finer = clients[0]
-            as_said = self.includes(release, finer)
-            return finer if as_said or (release.partition(" ")[0], finer.partition(" ")[0]) == ("10", "11") else ""
+            agrees = self.includes(release, finer)
+            return finer if agrees or (release.partition(" ")[0], finer.partition(" ")[0]) == ("10", "11") else ""
         if not build or first <= build <= last:
             return release
         return "11" if release == "10" and build >= self.spans["11"][0] else ""
@@ -207,7 +205,7 @@ def _patterns(raw: Mapping[str, Any]) -> dict[str, Any]:
     years, r2 = raw["years"], [name.removesuffix(" R2") for name in raw["server"] if name.endswith(" R2")]
     year = f"(?P<year>{_any((*years, *(f'2k0?{int(each[-2:])}' for each in years)))}){_R2}{_YEAR_ENDS}"
     short = f"(?P<year>{_any(each[-2:] for each in years if each not in r2)}){_R2}{_NUMBER_ENDS}"
-    # A bare 12 may be any product's; 12 R2, and what stands behind the word for a server, is Windows'.
+    # A bare 12 may be any product's; 12 R2, and a number behind the word for a server, is a release of Windows.
     short_r2 = f"(?P<year>{_any(f'0?{int(each[-2:])}' for each in r2)})(?P<r2>{_JOINT}r2){_NUMBER_ENDS}"
     short_server = f"(?P<year>{_any(each[-2:] for each in years)}){_R2}{_NUMBER_ENDS}"
     semiannual = _any(each.lower() for each in raw["semiannual"])

@@ -1,1 +1,1 @@
-"""What slows us down on purpose: circuit breaker, rollout limit and rate limiter, as pure values."""
+"""What delays requests on purpose: circuit breaker, rollout limit and rate limiter, as pure values."""

@@ -1,8 +1,8 @@
-"""Trouble that is not one VM's: of its scope (a missing role, a deny policy, a lock), of the settings that are sent (a
-wrong workspace), or of a resource that those settings point to.
+"""A problem that many VMs share: of their scope (a missing role, a deny policy, a lock), of the settings that are sent
+(a wrong workspace), or of a resource that those settings name.
 
-After the first proof what is at fault is paused: its VMs wait without asking ARM, one row says what to mend, and a
-probe (one VM at a time) finds out whether it was. Pure values; who may probe is settled by a conditional write.
+The first proof of such a problem opens a breaker: the VMs that it covers wait without asking ARM, one row says what to
+fix, and a probe (one VM at a time) finds out whether it is fixed. Pure values; a conditional write decides who probes.
 """
 
 from __future__ import annotations
@@ -22,35 +22,34 @@ from onboarding.domain.reconcile.decision import Problem
 from onboarding.domain.resource_id import VmId
 
 EVERYWHERE = "*"
-_SETTINGS = "="  # begins the place of a pause for settings; no resource group's name may hold it
+_SETTINGS = "="  # begins the place of a breaker for settings; no resource group's name may hold it
 _WHOLE_SUBSCRIPTION = (Cause.SUBSCRIPTION_NOT_REGISTERED, Cause.SUBSCRIPTION_DISABLED)
 _LINKED_SUBSCRIPTION = re.compile(r"linked subscription '([0-9a-f-]{36})'")
 _PROBES = (timedelta(minutes=5), timedelta(minutes=10), timedelta(minutes=30), timedelta(hours=1))
 
 
 class CircuitBreaker(Struct, frozen=True):
-    """What is paused for one extension: a resource group, all of the subscription (`*`), or whoever would be sent the
-    same settings (`=` and their digest), in one subscription or in all of them (`*`). Times are UTC."""
+    """An open breaker for one extension. Times are UTC."""
 
-    subscription: str
-    resource_group: str
-    extension: str
-    cause: Cause
-    meaning: str
-    advice: str
-    message: str
-    since: datetime
-    next_probe_at: datetime
-    probes: int = 0
+    subscription: str  # in lower case; `*` for every subscription
+    resource_group: str  # in lower case; `*` for all groups; `=` and a digest for all VMs that get those settings
+    extension: str  # the catalogue entry's name
+    cause: Cause  # of the first proof
+    meaning: str  # one sentence for people
+    advice: str  # what a person should do
+    message: str  # what ARM or the handler wrote, masked and cut
+    since: datetime  # when it opened
+    next_probe_at: datetime  # from when one VM may send its request
+    probes: int = 0  # probes so far
 
     def covers(self, vm: VmId, extension: str, settings: str) -> bool:
-        """Whether a request for that extension of the VM, with settings of that digest, would meet the same trouble."""
+        """Whether a request for that extension of the VM, with settings of that digest, would meet the same problem."""
         place = self.resource_group in (EVERYWHERE, vm.resource_group.lower(), f"{_SETTINGS}{settings}")
         return place and self.extension == extension and self.subscription in (EVERYWHERE, vm.subscription.lower())
 
     def closed_by(self, requested_at: datetime | None, *, installed: bool) -> bool:
-        """Whether a success proves that the trouble is over: one that was asked for after it began. Wrong settings show
-        in the handler alone, so that an accepted request says nothing of them."""
+        """Whether a success proves that the problem is over: its request must be later than the breaker. Wrong settings
+        show only when the handler runs, so for them an accepted request is no proof."""
         proves = installed or self.cause is not Cause.BAD_CONFIGURATION
         return proves and requested_at is not None and requested_at > self.since
 
@@ -59,14 +58,14 @@ class CircuitBreaker(Struct, frozen=True):
         return Problem(self.cause, self.cause, self.meaning, self.advice)
 
     def probed(self, now: datetime) -> CircuitBreaker:
-        """The pause with its next probe planned, as whoever probes now writes it."""
+        """The breaker with its next probe scheduled, as the worker that probes now writes it."""
         rest = _PROBES[min(self.probes, len(_PROBES) - 1)]
         return replace(self, next_probe_at=now + rest, probes=self.probes + 1)
 
     def __str__(self) -> str:
         if self.resource_group.startswith(_SETTINGS):
             spread = " in every subscription" if self.subscription == EVERYWHERE else ""
-            return f"the settings that {self.extension} is sent are paused{spread}: {self.meaning}"
+            return f"requests with these settings of {self.extension} are paused{spread}: {self.meaning}"
         where = "the subscription" if self.resource_group == EVERYWHERE else f"resource group {self.resource_group}"
         return f"{where} is paused for {self.extension}: {self.meaning}"
 
@@ -102,9 +101,9 @@ class CircuitBreaker(Struct, frozen=True):
 def breaker_for(
     vm: VmId, extension: str, problem: Problem, settings: str, sent: Mapping[str, Any], now: datetime
 ) -> CircuitBreaker:
-    """The pause that a trouble calls for, keyed by what is at fault: a resource that the settings `sent` point to, in
-    whatever subscription; the settings where the handler refused them; the subscription where that is
-    surely the whole trouble; else the resource group. `settings` is the digest of those that were sent."""
+    """The breaker that a problem opens, keyed by what is at fault: a resource that the settings `sent` name, in every
+    subscription; the settings, if the handler refused them; the subscription, if the cause is about it; else the
+    resource group. `settings` is the digest of the settings that were sent."""
     subscription, place = vm.subscription.lower(), vm.resource_group.lower()
     if problem.cause is Cause.NOT_AUTHORIZED and _names_a_link(problem.message, sent, vm):
         subscription, place = EVERYWHERE, f"{_SETTINGS}{settings}"
@@ -126,8 +125,8 @@ def breaker_for(
 
 
 def _names_a_link(message: str, sent: Mapping[str, Any], vm: VmId) -> bool:
-    """Whether a refusal names a resource, or a foreign subscription of one, that the settings point to. A refusal that
-    names a link of the machine's own (its identity, its network) is that machine's."""
+    """Whether a refusal names a resource that the settings name, or the foreign subscription of one. A refusal that
+    names a resource linked to the machine itself (its identity, its network) is about that machine alone."""
     refused = message.lower()
     foreign = {each for each in _LINKED_SUBSCRIPTION.findall(refused) if each != vm.subscription.lower()}
     for link in _links(sent):

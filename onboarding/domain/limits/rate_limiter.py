@@ -1,10 +1,11 @@
-"""How fast ARM may be asked: token buckets as ARM and Compute keep them, and a queue in front of them.
+"""How fast requests may be sent to ARM: token buckets as ARM and Compute keep them, and a queue in front of them.
 
-A request passes while every bucket that it draws on has a token that was promised to nobody else. One that has to wait
-is promised the next such token, and is told when: it returns at that moment and finds it, and what was held back does
-not come again as one wave. The counters that ARM returns with every answer keep the estimates true, whoever else draws
-on the same buckets; after a 429 nothing passes until the time that ARM asked for is over.
-Pure: time comes in as an argument. Promises live in this process alone; who returns to another one queues anew.
+A request passes while every bucket that it draws on has a token that nobody else reserved. A request that has to wait
+gets a reservation for the next such token and its time: it returns at that moment and finds the token, so delayed
+requests do not come again as one wave. The counters in every answer of ARM correct the estimates, since others draw on
+the same buckets; after a 429 nothing passes until the time that ARM asked for is over.
+Pure: time comes in as an argument. Reservations live in this process alone; a request that returns to another process
+queues again.
 """
 
 from __future__ import annotations
@@ -18,53 +19,52 @@ from msgspec import Struct
 
 from onboarding.domain.failures.evidence import Evidence
 
-HELD_BACK = "HeldBack"  # the error code of a request that was not sent, since ARM would only have said "too many"
-_RESERVED = timedelta(seconds=10)  # how long a token is kept for a request that may follow within the same visit
-_PATIENCE = timedelta(minutes=2)  # how long a promised token waits for one who is late
+HELD_BACK = "HeldBack"  # the error code of a request that was not sent because ARM would have answered "too many"
+_RESERVED = timedelta(seconds=10)  # how long a token is kept for a request that may follow in the same reconciliation
+_PATIENCE = timedelta(minutes=2)  # how long a reserved token is kept for a request that is late
 _WITHOUT_RETRY_AFTER_S = 30
 _OF_COMPUTE = "x-ms-ratelimit-remaining-resource"
 _OF_ARM = ("reads", "writes")
 _MOST_DIGITS = 18  # of a counter; what is longer is no count of requests
 _NEARLY = 1e-3  # of a token: times are whole microseconds
-_MOST_LANES = 256  # of those that nothing is known of; each is a few hundred bytes
+_MOST_BUCKET_SETS = 256  # idle ones included; each is a few hundred bytes
 
 
 @dataclass(slots=True)
 class Bucket:
-    """Tokens of one kind. `refill` is per second; `kept` are left for others, such as the owner and the portal.
+    """Tokens of one kind, one for each request."""
 
-    `left` is as of `seen`, which is later than now while ARM lets nobody through."""
-
-    counter: str
-    capacity: float
-    refill: float
-    kept: int
-    left: float = field(init=False)
+    counter: str  # the name of ARM's counter, in lower case
+    capacity: float  # tokens at most
+    refill: float  # tokens per second
+    kept: int  # tokens that are left for others, such as the owner and the portal
+    left: float = field(init=False)  # tokens at the time `seen`; a full bucket at first
+    # UTC; None before the first use; later than now while ARM lets nothing through
     seen: datetime | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.left = self.capacity
 
     def free_at(self, now: datetime, others: int) -> datetime:
-        """When there is a token beyond those promised to so many others."""
+        """When there is a token besides those that so many others reserved."""
         self._refill(now)
         missing = others + 1 + self.kept - self.left
         return max(now, self.seen or now) + timedelta(seconds=missing / self.refill if missing > _NEARLY else 0)
 
     def full(self, now: datetime) -> bool:
-        """Whether it is as one that nothing was taken from."""
+        """Whether no token is missing."""
         self._refill(now)
         return self.seen == now and self.left >= self.capacity
 
     def count(self, now: datetime, left: int, under_way: int) -> None:
-        """ARM said how many whole tokens it has; it may not have seen those under way yet."""
+        """ARM said how many whole tokens are left; it may not have counted the requests under way yet."""
         self._refill(now)
         if self.seen == now:
             self.capacity = max(self.capacity, left)
             self.left = min(max(self.left, left - under_way), left + 1)
 
     def close(self, until: datetime) -> None:
-        """Nothing until then, and from then on a token at a time, unless ARM tells of more."""
+        """Let nothing through until then, and one token at a time from then on, unless ARM counts more."""
         if self.seen is None or until > self.seen:
             self.left, self.seen = self.kept + 1, until
 
@@ -77,26 +77,26 @@ class Bucket:
 
 
 class Reservation(Struct, frozen=True, order=True):
-    """A token that is kept for one who comes between these times."""
+    """A token that is kept for one request. Times are UTC."""
 
-    until: datetime
-    due: datetime
-    who: str
+    until: datetime  # when the reservation ends; the first field, since reservations are ordered by it
+    due: datetime  # from when the token is there
+    who: str  # who makes the request: a machine's key
 
 
 @dataclass(slots=True)
 class BucketSet:
-    """The requests of one kind to one subscription."""
+    """The buckets that reads, or writes, to one subscription draw on."""
 
     buckets: tuple[Bucket, ...]
-    under_way: int = 0
-    reservations: dict[str, Reservation] = field(default_factory=dict)
-    _ending: list[Reservation] = field(default_factory=list)
-    _last: datetime | None = None
+    under_way: int = 0  # requests that were let through and have no answer yet
+    reservations: dict[str, Reservation] = field(default_factory=dict)  # by who holds them
+    _ending: list[Reservation] = field(default_factory=list)  # a heap: the reservation that ends first is first
+    _last: datetime | None = None  # when the token of the last reservation in the queue is there (UTC)
 
     def ask(self, who: str, now: datetime) -> timedelta:
-        """How long the request has to wait; zero lets it through, and `ended` is due once it was answered. Who has to
-        wait is promised a token; nobody ("") is not."""
+        """How long the request has to wait. Zero lets it through, and the caller calls `ended` after the answer. A
+        request that has to wait gets a reservation, unless `who` is empty."""
         wait = self._wait(who, now)
         if not wait:
             self.reservations.pop(who, None)
@@ -106,28 +106,29 @@ class BucketSet:
         return wait
 
     def reserve(self, who: str, now: datetime, until: timedelta = timedelta()) -> timedelta:
-        """As `ask`, for a request that may follow, soon or soon after `until`: its token is kept for that long."""
+        """As `ask`, for a request that may follow within seconds, or within seconds after `until`: its token is kept
+        that long."""
         wait = self._wait(who, now)
         if not wait:
             self._reserve(Reservation(now + until + _RESERVED, now, who))
         return wait
 
     def ended(self) -> None:
-        """A request that was let through was answered, or failed."""
+        """A request that was let through has its answer, or failed."""
         self.under_way -= 1
 
     def close(self, now: datetime, retry_after: float | None) -> None:
-        """ARM said "too many", and asked for a pause of that many seconds if it asked for any."""
+        """ARM answered "too many" and asked to wait so many seconds; None if it named no time."""
         for bucket in self.buckets:
             bucket.close(now + timedelta(seconds=retry_after or _WITHOUT_RETRY_AFTER_S))
 
     def idle(self, now: datetime) -> bool:
-        """Whether a new lane would do as well: nothing under way, promised, closed or spent."""
+        """Whether a new set would be equal: nothing under way, reserved, closed or spent."""
         self._forget(now)
         return not self.under_way and not self.reservations and all(bucket.full(now) for bucket in self.buckets)
 
     def count(self, now: datetime, counters: Mapping[str, int]) -> None:
-        """The counters of an answer, whose own request is one of those under way."""
+        """Take over the counters of an answer, whose own request is one of those under way."""
         for bucket in self.buckets:
             if bucket.counter in counters:
                 bucket.count(now, counters[bucket.counter], max(0, self.under_way - 1))
@@ -139,7 +140,7 @@ class BucketSet:
             return mine.due - now
         if self._free_at(now, 0) <= now and (mine or not self.reservations or self._spare(now)):
             return timedelta()
-        # A promise that could not be kept, since others drew on the bucket, begins again at the end of the queue.
+        # Others drew on the bucket, so a reserved token may be missing: that request goes to the end of the queue.
         self.reservations.pop(who, None)
         due = max(self._free_at(now, len(self.reservations)), self._last or now)
         if who:
@@ -148,7 +149,7 @@ class BucketSet:
         return due - now
 
     def _spare(self, now: datetime) -> bool:
-        """Whether a token can go to somebody new without making those wait longer who were promised one."""
+        """Whether a new request can have a token without delaying those that hold a reservation."""
         return self._free_at(now, len(self.reservations)) <= max(now, self._last or now)
 
     def _free_at(self, now: datetime, others: int) -> datetime:
@@ -167,10 +168,10 @@ class BucketSet:
 
 @dataclass(slots=True)
 class RateLimiter:
-    """The lanes of every subscription that was asked lately."""
+    """The bucket sets of every subscription that requests went to lately."""
 
-    bucket_sets: dict[tuple[str, bool], BucketSet] = field(default_factory=dict)
-    _most: int = _MOST_LANES
+    bucket_sets: dict[tuple[str, bool], BucketSet] = field(default_factory=dict)  # by subscription; true for writes
+    _most: int = _MOST_BUCKET_SETS  # how many there may be before idle ones are dropped
 
     def of(self, subscription: str, *, write: bool) -> BucketSet:
         key = (subscription.lower(), write)
@@ -179,8 +180,8 @@ class RateLimiter:
         return self.bucket_sets[key]
 
     def ask(self, subscription: str, who: str, now: datetime, *, write: bool, to_install: bool = False) -> timedelta:
-        """As `Lane.ask`. A read `to_install` waits until a write could follow it: what a read finds is worth nothing
-        once its write had to wait, and to read twice what is written once is as far from ARM's limits again."""
+        """As `BucketSet.ask`. A read `to_install` waits until its write could follow: if the write had to wait, the
+        machine would have to be read again, and the reads would use up ARM's limit."""
         if len(self.bucket_sets) > self._most:
             self._drop_idle(now)
         buckets, writes = self.of(subscription, write=write), self.of(subscription, write=True)
@@ -192,19 +193,19 @@ class RateLimiter:
         return wait
 
     def count(self, subscription: str, *, write: bool, headers: Mapping[str, str], now: datetime) -> None:
-        """Take notice of the counters in an answer."""
+        """Take over the counters in an answer."""
         self.of(subscription, write=write).count(now, remaining(headers))
 
     def _drop_idle(self, now: datetime) -> None:
-        """Again when there are twice as many as are in use, so that it costs each request next to nothing."""
+        """Drop idle sets; next when there are twice as many as are in use now, so that requests seldom pay for it."""
         self.bucket_sets = {key: buckets for key, buckets in self.bucket_sets.items() if not buckets.idle(now)}
-        self._most = max(_MOST_LANES, 2 * len(self.bucket_sets))
+        self._most = max(_MOST_BUCKET_SETS, 2 * len(self.bucket_sets))
 
 
 def remaining(headers: Mapping[str, str]) -> dict[str, int]:
     """`Microsoft.Compute/UpdateVMSubscriptionMaximum;1499,…` as numbers by bucket, in lower case, and ARM's own
-    counters as `reads` and `writes`. What is no number is left out. Headers are found without case."""
-    counts = _parts(told) if (told := headers.get(_OF_COMPUTE)) else {}
+    counters as `reads` and `writes`. Values that are not numbers are left out. `headers` must ignore case."""
+    counts = _compute_counts(header) if (header := headers.get(_OF_COMPUTE)) else {}
     for counter in _OF_ARM:
         number = _number(headers.get(f"x-ms-ratelimit-remaining-subscription-{counter}", ""))
         if number is not None:
@@ -213,8 +214,8 @@ def remaining(headers: Mapping[str, str]) -> dict[str, int]:
 
 
 def one_resource_is_busy(evidence: Evidence) -> bool:
-    """Whether a "too many" is about one resource, and says nothing of the rest of its subscription: it is a lock and no
-    quota, or the resource's own bucket is empty and none of the subscription's is. Whoever asked waits alone."""
+    """Whether a "too many" is about one resource and not about its subscription: ARM names a lock instead of a quota,
+    or only the resource's own bucket is empty. Then only this machine waits."""
     if "exclusive lock" in evidence.text.lower():
         return True
     counts = remaining(evidence.headers)
@@ -223,12 +224,12 @@ def one_resource_is_busy(evidence: Evidence) -> bool:
     return 0 in resource and bool(others) and 0 not in others and "retry-after" not in evidence.headers
 
 
-def _parts(text: str) -> dict[str, int]:
-    named = (part.partition(";") for part in text.split(","))
+def _compute_counts(header: str) -> dict[str, int]:
+    counters = (counter.partition(";") for counter in header.split(","))
     return {
         bucket.rpartition("/")[2].strip().lower(): number
-        for bucket, _, told in named
-        if (number := _number(told)) is not None
+        for bucket, _, text in counters
+        if (number := _number(text)) is not None
     }
 
 

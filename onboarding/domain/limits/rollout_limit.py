@@ -1,5 +1,5 @@
-"""A policy's brake: so many installs an hour, and a stop after so many failures in a row, as Azure Policy's own
-remediation has them. Pure values; who counts what is settled by conditional writes.
+"""A policy's rollout limit: so many installs an hour, and a stop after so many failures in a row, as in Azure Policy's
+own remediation. Pure values; conditional writes keep the counts right.
 """
 
 from __future__ import annotations
@@ -23,48 +23,48 @@ _BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class RolloutLimit(Struct, frozen=True):
-    """What a policy file allows; None is without limit."""
+    """What a policy file allows; None is no limit."""
 
-    installs_per_hour: int | None
-    failures_in_a_row: int | None
+    installs_per_hour: int | None  # in each full hour of the clock (UTC)
+    failures_in_a_row: int | None  # so many stop the policy
 
 
 class RolloutBlock(Struct, frozen=True):
-    """Why an install has to wait. `until`: when there are installs again; None if nobody can tell."""
+    """Why an install has to wait."""
 
     reason: str
-    until: datetime | None = None
+    until: datetime | None = None  # when the next installs are allowed (UTC); None until a person resumes the policy
 
 
 class RolloutState(Struct, frozen=True):
-    """What has been counted for one policy. `because` tells of the last failure."""
+    """What was counted for one policy."""
 
     policy: str
-    hour: datetime = _BEGINNING
+    hour: datetime = _BEGINNING  # the beginning of the hour that `installs` counts (UTC)
     installs: int = 0
-    failures: int = 0
-    stopped_at: datetime | None = None
-    because: str = ""
+    failures: int = 0  # in a row
+    stopped_at: datetime | None = None  # UTC; None if the policy is not stopped
+    because: str = ""  # the VM and the reason of the last failure, masked and cut
 
     def blocked(self, rollout_limit: RolloutLimit, now: datetime) -> RolloutBlock | None:
-        """Why the next install has to wait; None if it need not."""
+        """Why the next install has to wait; None if it may be sent."""
         if self.stopped_at is not None:
             return RolloutBlock(str(self))
         if rollout_limit.installs_per_hour is None or self.installs_in(_hour_of(now)) < rollout_limit.installs_per_hour:
             return None
         used = f"policy {self.policy} may install {rollout_limit.installs_per_hour} times an hour (maxInstallsPerHour)"
-        return RolloutBlock(f"{used}, and has", _hour_of(now) + _HOUR)
+        return RolloutBlock(f"{used}; this hour's installs are used up", _hour_of(now) + _HOUR)
 
     def installs_in(self, hour: datetime) -> int:
         return self.installs if self.hour == hour else 0
 
     def installed(self, now: datetime) -> RolloutState:
-        """One more install is asked for."""
+        """One more install is requested."""
         hour = _hour_of(now)
         return replace(self, hour=hour, installs=self.installs_in(hour) + 1)
 
     def failed(self, row: Row, rollout_limit: RolloutLimit, now: datetime) -> RolloutState:
-        """One more failure, which may be one too many."""
+        """One more failure; it stops the policy if it reaches the limit."""
         failures = self.failures + 1
         limit = rollout_limit.failures_in_a_row
         stopped = now if limit is not None and failures >= limit else None
@@ -72,19 +72,19 @@ class RolloutState(Struct, frozen=True):
         return replace(self, failures=failures, stopped_at=self.stopped_at or stopped, because=because)
 
     def recovered(self) -> RolloutState:
-        """After a success, or when a person says so."""
+        """The state after a success, or after a person resumed the policy."""
         return replace(self, failures=0, stopped_at=None, because="")
 
     def __str__(self) -> str:
         if self.stopped_at is None:
             return f"policy {self.policy} is not stopped ({self.failures} failures in a row)"
         since = f"since {self.stopped_at:%Y-%m-%d %H:%M} UTC after {self.failures} failures in a row"
-        fix = f'mend that, then: onboard policy resume "{self.policy}"'
+        fix = f'fix that, then: onboard policy resume "{self.policy}"'
         return f"policy {self.policy} is stopped {since}, the last on {self.because}; {fix}"
 
     def to_properties(self) -> dict[str, Any]:
-        told = {"Policy": self.policy, "Hour": self.hour, "Installs": self.installs, "Failures": self.failures}
-        return {**told, "Because": self.because, **({"StoppedAt": self.stopped_at} if self.stopped_at else {})}
+        columns = {"Policy": self.policy, "Hour": self.hour, "Installs": self.installs, "Failures": self.failures}
+        return {**columns, "Because": self.because, **({"StoppedAt": self.stopped_at} if self.stopped_at else {})}
 
     @classmethod
     def from_properties(cls, properties: Mapping[str, Any]) -> RolloutState:
@@ -99,7 +99,7 @@ class RolloutState(Struct, frozen=True):
 
 
 def spread(until: datetime, vm: VmId) -> datetime:
-    """The VM's own moment in the hour that begins then, so that not all that wait come at once."""
+    """The VM's own moment in the hour that begins then, so that not all VMs that wait come at once."""
     return until + timedelta(seconds=zlib.crc32(vm.key.encode()) % int(_HOUR.total_seconds()))
 
 

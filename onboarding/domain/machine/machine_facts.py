@@ -1,7 +1,7 @@
-"""What one read of a VM tells: the ARM body of a GET, seen as typed values.
+"""The body of a VM as ARM returns it, read into typed values.
 
-Every field of the body is optional and may be of any type: bodies come from many API versions, from lists that
-leave half of it out, and from people's files. What cannot be read is absent, never an exception.
+Every field of the body is optional and may have any type: bodies come from many API versions, from lists that
+leave half of it out, and from people's files. What cannot be read counts as absent and never raises.
 """
 
 from __future__ import annotations
@@ -59,15 +59,14 @@ class ImageKind(StrEnum):
 
 
 class ImageReference(Struct, frozen=True):
-    """`imageReference` as ARM gives it; absent parts are empty strings. `id` is the image, gallery image,
-    shared or community gallery id, whichever there is."""
+    """`imageReference` as ARM returns it; absent parts are empty."""
 
     publisher: str = ""
     offer: str = ""
     sku: str = ""
-    version: str = ""
-    exact_version: str = ""
-    id: str = ""
+    version: str = ""  # the requested one, often `latest`
+    exact_version: str = ""  # the one that the VM was created from
+    id: str = ""  # of the image, or of the image in a gallery, shared gallery or community gallery
     kind: ImageKind = ImageKind.NONE
 
 
@@ -80,7 +79,7 @@ class Plan(Struct, frozen=True):
 
 
 class Status(Struct, frozen=True):
-    """One entry of an instance view's `statuses[]`."""
+    """One entry of an instance view's `statuses[]`; absent parts are empty."""
 
     code: str = ""
     level: str = ""
@@ -89,46 +88,44 @@ class Status(Struct, frozen=True):
 
 
 class InstalledExtension(Struct, frozen=True):
-    """An extension resource of the VM, joined with its instance view where there is one.
+    """An extension resource of the VM, joined with its instance view where there is one; absent parts are empty."""
 
-    `version` is what was asked for (major.minor); `handler_version` is what runs (full)."""
-
-    name: str
-    publisher: str = ""
-    type: str = ""
-    version: str = ""
-    handler_version: str = ""
-    provisioning_state: str = ""
-    settings: Mapping[str, Any] = struct_field(default_factory=dict)
-    statuses: tuple[Status, ...] = ()
+    name: str  # of the resource, which may be any
+    publisher: str = ""  # of the handler
+    type: str = ""  # of the handler
+    version: str = ""  # the requested one, major.minor
+    handler_version: str = ""  # the full version that runs
+    provisioning_state: str = ""  # ARM's word, such as `Succeeded`
+    settings: Mapping[str, Any] = struct_field(default_factory=dict)  # the public ones
+    statuses: tuple[Status, ...] = ()  # what the handler reported
 
 
 @dataclass(frozen=True, slots=True)
 class MachineFacts:
-    """One VM as ARM reported it. `body` is the untouched answer, for policy rules that look at any alias."""
+    """One VM as ARM reported it; texts that the body lacks are empty."""
 
-    id: VmId
-    vm_id: str
-    location: str
+    id: VmId  # the resource id
+    vm_id: str  # ARM's id of this very VM, which another VM of the same name does not have
+    location: str  # the region
     tags: Mapping[str, str]
     os_type: OsType
     image: ImageReference
-    plan: Plan | None
+    plan: Plan | None  # None if the image has no purchase plan
     power: PowerState
     agent: AgentState
-    guest_os_name: str
-    guest_os_version: str
-    os_provisioning: bool
-    provisioning_state: str
-    time_created: datetime | None
-    provision_vm_agent: bool | None
-    extension_operations_allowed: bool | None
-    managed_by: str
-    scale_set: str
+    guest_os_name: str  # as the guest agent reports it, in any case
+    guest_os_version: str  # as the guest agent reports it
+    os_provisioning: bool  # the first boot has not ended
+    provisioning_state: str  # ARM's word for the VM, such as `Succeeded` or `Updating`
+    time_created: datetime | None  # UTC; None if the body does not say
+    provision_vm_agent: bool | None  # whether the VM was made with the guest agent; None if the body does not say
+    extension_operations_allowed: bool | None  # None if the body does not say
+    managed_by: str  # the id of the resource that manages the VM
+    scale_set: str  # the id of its flexible scale set
     extensions: tuple[InstalledExtension, ...]
-    handlers: tuple[str, ...]
-    body: Mapping[str, Any] = field(repr=False, compare=False)
-    around: ResourceContainers = UNREAD
+    handlers: tuple[str, ...]  # every handler on the VM, as `Publisher.Type`
+    body: Mapping[str, Any] = field(repr=False, compare=False)  # ARM's answer, for rules that read any alias
+    around: ResourceContainers = UNREAD  # its resource group and subscription, as far as they were read
 
     def find_extension(self, publisher: str, type_: str) -> InstalledExtension | None:
         """The extension with this handler, whatever its resource is called (one handler per VM)."""
@@ -162,7 +159,7 @@ def read_facts(body: object) -> MachineFacts:
         image=read_image(storage.get("imageReference")),
         plan=read_plan(vm.get("plan")),
         power=_power(statuses),
-        # A body read without the view has none, or null as the CLI prints it.
+        # In a body without the instance view it is absent, or null as the CLI prints it.
         agent=_agent(isinstance(properties.get("instanceView"), Mapping), agent),
         guest_os_name=text(view.get("osName")),
         guest_os_version=text(view.get("osVersion")),
@@ -233,9 +230,9 @@ def _os_type(value: object, linux: Mapping[str, Any], windows: Mapping[str, Any]
 
 
 def _provision_vm_agent(linux: Mapping[str, Any], windows: Mapping[str, Any]) -> bool | None:
-    """Every Windows VM's profile says true, asked or not: there only false is somebody's word."""
-    told = flag(linux.get("provisionVMAgent"))
-    return False if told is None and flag(windows.get("provisionVMAgent")) is False else told
+    """Every Windows VM's profile says true, even if nobody chose it: for Windows only false is somebody's choice."""
+    chosen = flag(linux.get("provisionVMAgent"))
+    return False if chosen is None and flag(windows.get("provisionVMAgent")) is False else chosen
 
 
 def _power(statuses: Iterable[Status]) -> PowerState:
@@ -263,17 +260,18 @@ def _extensions(vm: Mapping[str, Any], view: Mapping[str, Any]) -> Iterator[Inst
         if name and _is_extension(raw):
             yield _extension(name, raw, seen_by_agent.pop(name.lower(), {}))
     for entry in seen_by_agent.values():
-        # The agent names extensions that the model does not (yet, or any more) list.
+        # The agent reports extensions that the model does not (yet, or any more) list.
         if name := text(entry.get("name")):
             yield _extension(name, {}, entry)
 
 
 def _handlers(agent: Mapping[str, Any], extensions: Iterable[InstalledExtension]) -> tuple[str, ...]:
-    """Every handler on the VM, as `Publisher.Type`; a silent agent names none, but the model knows what was asked."""
-    told = (text(entry.get("type")) for entry in items(agent.get("extensionHandlers")))
-    asked = (f"{extension.publisher}.{extension.type}" for extension in extensions if extension.type)
+    """Every handler on the VM, as `Publisher.Type`: those that the agent reports, and those that the model lists, since
+    an agent that does not report names none."""
+    reported = (text(entry.get("type")) for entry in items(agent.get("extensionHandlers")))
+    listed = (f"{extension.publisher}.{extension.type}" for extension in extensions if extension.type)
     by_key: dict[str, str] = {}
-    for handler in filter(None, (*told, *asked)):
+    for handler in filter(None, (*reported, *listed)):
         by_key.setdefault(handler.lower(), handler)
     return tuple(by_key.values())
 

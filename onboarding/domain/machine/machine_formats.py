@@ -1,4 +1,5 @@
-"""VMs, images and lists of them as people's tools print them, brought into ARM's own form. No other module reads them.
+"""Converts VMs, images and lists of them from the forms that people's tools print to ARM's own. No other module knows
+those forms.
 
 | tool | form |
 |---|---|
@@ -10,8 +11,8 @@
 A list may be a JSON array, or an object around one: ARM's `value`, Resource Graph's `data` (rows, or a table of columns
 and rows), PowerShell's `value` and `Count`, the `Content` of `Invoke-AzRestMethod`.
 
-What was cut on its way here (`ConvertTo-Json` writes types' names below its depth) is refused: read on, it would be
-a VM without an image.
+An object that was cut (`ConvertTo-Json` writes the names of types below its depth) is refused: otherwise it would be
+read as a VM without an image.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ _OBJECTS: Final = frozenset(
 )
 _KEPT: Final = frozenset(["tags", "userAssignedIdentities"])  # the names in them are people's
 _WHOLE: Final = frozenset(["settings", "protectedSettings", "publicSettings"])
-_SPELLED: Final = {  # where neither the rule for .NET's names nor that for underscores finds ARM's
+_SPELLED: Final = {  # ARM's names that follow neither from .NET's names nor from those with underscores
     "skus": "sku",
     "publishername": "publisher",
     "provisionvmagent": "provisionVMAgent",
@@ -84,7 +85,7 @@ _CAPITALS: Final = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]*")
 
 
 class Unrecognised(OnboardingError):
-    """An item that is not a VM, or of which too much is missing: what it is instead, and what to give."""
+    """An item that is not a VM, or that lacks too much: what it is instead, and what to give."""
 
     def __init__(self, problem: str, fix: str) -> None:
         super().__init__(error_text("", problem, fix))
@@ -97,11 +98,11 @@ _DEEPER: Final = "print it again with `ConvertTo-Json -Depth 100`"
 
 
 def listed(value: object) -> Iterator[object]:
-    """The items of a list in whatever is around it; anything else is an item itself."""
+    """The items of a list and of lists in it, without their wrappers; a value that is not a list is one item."""
     open_ = [value]
     while open_:
         found = open_.pop()
-        inner = _inner(found)
+        inner = _items_in(found)
         if inner is None:
             yield found
         else:
@@ -109,26 +110,26 @@ def listed(value: object) -> Iterator[object]:
 
 
 def missing_pages(value: object) -> str:
-    """What a list says of items that are not in it; empty if it says nothing."""
-    if not isinstance(value, Mapping) or _inner(value) is None:
+    """What a list says about items that it does not contain; empty if it says nothing about them."""
+    if not isinstance(value, Mapping) or _items_in(value) is None:
         return ""
-    told = {_fold(key): item for key, item in value.items()}
-    here, all_ = told.get("count"), told.get("totalrecords")
+    folded = {_fold(key): item for key, item in value.items()}
+    here, all_ = folded.get("count"), folded.get("totalrecords")
     if isinstance(here, int) and isinstance(all_, int) and here < all_:
         return f"holds {here} of {all_} records; ask for the rest with --skip-token, or for more with --first"
-    if any(isinstance(told.get(key), str) and told[key] for key in ("nextlink", "skiptoken")):
+    if any(isinstance(folded.get(key), str) and folded[key] for key in ("nextlink", "skiptoken")):
         return "is one page of a list that goes on; ask for the other pages too"
     return ""
 
 
 def read_vm(item: object) -> Mapping[str, Any]:
-    """The VM in ARM's form. Raises `Unrecognised` for what is not a VM, has no name, or holds nothing but a name."""
+    """The VM in ARM's form. Raises `Unrecognised` for a value that is not a VM, has no name, or has only a name."""
     if not isinstance(item, Mapping):
-        raise Unrecognised(f"a {_kind(item)} is not a VM", _FIX)
+        raise Unrecognised(f"a {_json_kind(item)} is not a VM", _FIX)
     body = arm_form(item)
     if isinstance(error := body.get("error"), Mapping):
-        told = f"{error.get('code', '')}: {error.get('message', '')}"[:200]
-        raise Unrecognised(f"the item is not a VM but an error of ARM: {told}", "explain it with `onboard diagnose`")
+        words = f"{error.get('code', '')}: {error.get('message', '')}"[:200]
+        raise Unrecognised(f"the item is not a VM but an error of ARM: {words}", "explain it with `onboard diagnose`")
     if "$schema" in body:
         raise Unrecognised("the item is not a VM but a template", _FIX)
     if not isinstance(body.get("properties"), Mapping):
@@ -152,19 +153,19 @@ def read_id(item: object) -> str:
 
 
 def other_type(body: Mapping[str, Any]) -> str:
-    """The type of what says itself, by `type` or else by its id, that it is no VM; empty where neither does."""
-    told = body.get("type")
-    if not isinstance(told, str) or not told:
+    """The resource type of a body that is not a VM, by its `type` or else by its id; empty for a VM or if unknown."""
+    given = body.get("type")
+    if not isinstance(given, str) or not given:
         _, _, path = str(body.get("id") or "").rpartition("/providers/")
         namespace, *types_and_names = path.split("/")
-        told = "/".join([namespace, *types_and_names[::2]]) if len(types_and_names) > 1 else ""
-    return "" if told.lower() in ("", _VM_TYPE) else told
+        given = "/".join([namespace, *types_and_names[::2]]) if len(types_and_names) > 1 else ""
+    return "" if given.lower() in ("", _VM_TYPE) else given
 
 
 def arm_form(item: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The body as a GET answers it; what is no VM's, with the names as ARM writes them.
+    """The body as a GET returns it; of other resources, with the names as ARM writes them.
 
-    Raises `Unrecognised` for what was cut."""
+    Raises `Unrecognised` for an object that was cut."""
     if isinstance(item.get("body"), Mapping) and "properties" not in item:
         item = item["body"]
     if _is_arms(item):
@@ -180,7 +181,7 @@ def arm_form(item: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _refuse_cut(item: Mapping[str, Any]) -> None:
-    """Only on the way to what tells the image and the OS, and where rules look most."""
+    """Raises `Unrecognised` if an object that holds the image or the OS, or that rules read most, was cut."""
     open_ = [item] if _MARKS & set(item) or "properties" in item or "imageReference" in item else []
     while open_:
         for key, value in open_.pop().items():
@@ -206,10 +207,10 @@ def _is_odd(key: object) -> bool:
 def _with_properties(body: dict[str, Any]) -> dict[str, Any]:
     extensions = body.pop(
         "extensions", None
-    )  # so `Get-AzVM` calls them, and leaves the list empty where it did not look
+    )  # `Get-AzVM` names them so, and leaves the list empty where it did not read them
     if extensions and not body.get("resources"):
         body["resources"] = extensions
-    shaped = _lowered(body)
+    shaped = _properties_lowered(body)
     if isinstance(resources := body.get("resources"), list):
         shaped["resources"] = [_extension(item) if isinstance(item, Mapping) else item for item in resources]
     return shaped
@@ -218,20 +219,20 @@ def _with_properties(body: dict[str, Any]) -> dict[str, Any]:
 def _extension(item: Mapping[str, Any]) -> Mapping[str, Any]:
     if "properties" in item:
         return item
-    shaped = _lowered(item)
+    shaped = _properties_lowered(item)
     own = next((item[key] for key in _OWN_TYPE if item.get(key) is not None), None)
     if own is not None:
         shaped["properties"]["type"] = own
     return shaped
 
 
-def _lowered(item: Mapping[str, Any]) -> dict[str, Any]:
+def _properties_lowered(item: Mapping[str, Any]) -> dict[str, Any]:
     top = {key: value for key, value in item.items() if key in _TOP}
     return {**top, "properties": {key: value for key, value in item.items() if key not in _TOP}}
 
 
 def _spelled(item: Mapping[str, Any]) -> dict[str, Any]:
-    """With ARM's names, and words where .NET wrote numbers."""
+    """The object with ARM's names, and with words where .NET wrote numbers."""
     found: dict[str, Any] = {}
     for key, value in item.items():
         name = _name(key)
@@ -259,7 +260,7 @@ def _word(words: tuple[str, ...], value: Any) -> Any:
 
 
 def _name(key: object) -> str:
-    """`VMAgent` and `vm_agent` are `vmAgent`."""
+    """ARM's spelling of a name: `VMAgent` and `vm_agent` are `vmAgent`."""
     name = str(key)
     if not _is_odd(name):
         return _SPELLED.get(name.lower(), name)
@@ -269,24 +270,24 @@ def _name(key: object) -> str:
     return _SPELLED.get(camel.lower(), camel)
 
 
-def _inner(value: object) -> list[object] | None:
-    """What is inside a list or its wrapper; None for an item."""
+def _items_in(value: object) -> list[object] | None:
+    """The items in a list or in its wrapper; None for an item."""
     if isinstance(value, list):
         return value
     if not isinstance(value, Mapping) or "properties" in value:
         return None
-    told = {_fold(key): item for key, item in value.items()}
-    if isinstance(told.get("content"), str) and "statuscode" in told:
-        return _content(told["content"])
+    folded = {_fold(key): item for key, item in value.items()}
+    if isinstance(folded.get("content"), str) and "statuscode" in folded:
+        return _content(folded["content"])
     for key in ("value", "data"):
-        inner = told.get(key)
+        inner = folded.get(key)
         if isinstance(inner, list):
             return inner
         if isinstance(inner, Mapping):
             columns, rows = inner.get("columns"), inner.get("rows")
             if isinstance(columns, list) and isinstance(rows, list):
                 return _rows(columns, rows)
-            if "count" in told:
+            if "count" in folded:
                 return [inner]
     return None
 
@@ -307,6 +308,6 @@ def _fold(key: object) -> str:
     return str(key).replace("_", "").replace("$", "").lower()
 
 
-def _kind(value: object) -> str:
+def _json_kind(value: object) -> str:
     names = {str: "text", list: "list", dict: "object", bool: "truth value", int: "number", float: "number"}
     return names.get(type(value), "null" if value is None else type(value).__name__)

@@ -1,7 +1,7 @@
-"""Machines that are not their owner's to change: nodes of platforms, and VMs that live for minutes. Policies leave them
-alone unless they say otherwise.
+"""Machines that a platform manages, such as nodes of clusters and VMs that live for minutes. Policies leave them out
+unless they include them (`includeManaged`).
 
-What marks them is data (`managed_machines.yaml`), checked when it is parsed.
+The evidence for them is data (`managed_machines.yaml`), checked when it is parsed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SHOWN = 100  # characters of a value in a reason
 
 
 def _managed_by(facts: MachineFacts) -> str:
-    """A VM of a flexible scale set names the set as its manager, and is a VM like any other."""
+    """The managing resource. A flexible scale set does not count: its VMs are VMs like any other."""
     return "" if "/virtualmachinescalesets/" in facts.managed_by.lower() else facts.managed_by
 
 
@@ -33,7 +33,7 @@ def _admin(facts: MachineFacts) -> str:
     return text(profile.get("adminUsername"))
 
 
-# What evidence may name besides tags: in words, and where it is read.
+# The keys of evidence besides `tags`: each with its words for people and how it is read.
 _FIELDS: Mapping[str, tuple[str, Callable[[MachineFacts], str]]] = {
     "name": ("name", lambda facts: facts.id.name or text(facts.body.get("name"))),
     "resourceGroup": ("resource group", lambda facts: facts.id.resource_group),
@@ -48,14 +48,14 @@ _FIELDS: Mapping[str, tuple[str, Callable[[MachineFacts], str]]] = {
 
 
 class Pattern(Struct, frozen=True):
-    """Texts, any of which may match; those with `*` or `?` stand in `wild`, in lower case, the others in `plain`."""
+    """Texts of which any may match."""
 
-    globs: tuple[str, ...]
-    plain: frozenset[str]
-    wild: tuple[str, ...]
+    globs: tuple[str, ...]  # as they are written
+    plain: frozenset[str]  # those without `*` and `?`, in lower case
+    wild: tuple[str, ...]  # those with `*` or `?`, in lower case
 
     def matches(self, text: str) -> bool:
-        """Whether a text in lower case is like this."""
+        """Whether a text in lower case matches."""
         return text in self.plain or (bool(self.wild) and _compiled(self.wild)(text) is not None)
 
     def __str__(self) -> str:
@@ -63,7 +63,7 @@ class Pattern(Struct, frozen=True):
 
 
 class _Seen:
-    """What evidence looks at, in lower case: read once for all of it."""
+    """The values of a machine that evidence compares, in lower case, read once for all evidence."""
 
     def __init__(self, facts: MachineFacts) -> None:
         self.values = {name: read(facts) for name, (_, read) in _FIELDS.items()}
@@ -72,20 +72,20 @@ class _Seen:
         self.tags = {key: value.lower() for key, (_, value) in self.written.items()}
 
     def tag(self, key: str, key_pattern: Pattern, pattern: Pattern) -> str | None:
-        """The key, in lower case, of a tag that is like this."""
+        """The key, in lower case, of the first tag that matches; None without one."""
         keys = filter(key_pattern.matches, self.tags) if _is_wild(key) else (key,)
         return next((each for each in keys if pattern.matches(self.tags[each])), None)
 
 
 class Evidence(Struct, frozen=True):
-    """What marks a machine of a kind: all of it must hold."""
+    """What marks a machine of a kind: all of it must match."""
 
-    fields: tuple[tuple[str, Pattern], ...]
-    tags: tuple[tuple[str, Pattern, Pattern], ...]  # the key in lower case, as a pattern, and its values
-    needs: frozenset[str]  # the keys without * and ?: most machines have none of them
+    fields: tuple[tuple[str, Pattern], ...]  # keys of `_FIELDS`, each with its pattern
+    tags: tuple[tuple[str, Pattern, Pattern], ...]  # the key in lower case, the key as a pattern, the value's pattern
+    needs: frozenset[str]  # the tag keys without `*` and `?`, compared first because most machines have none of them
 
     def found(self, seen: _Seen) -> str:
-        """What of the machine it was, in words; empty if it does not hold."""
+        """The values of the machine that match, in words; empty if the evidence does not match."""
         if not self.needs <= seen.tags.keys():
             return ""
         tags = []
@@ -107,24 +107,24 @@ class Evidence(Struct, frozen=True):
 
 
 class ManagedKind(Struct, frozen=True):
-    """One kind of machine that policies leave alone, and any one piece of evidence of which is enough."""
+    """One kind of machine that policies leave out."""
 
-    name: str
-    what: str
-    why: str
-    source: str
-    evidence: tuple[Evidence, ...]
+    name: str  # as `includeManaged` names it
+    what: str  # such as "a node of an AKS cluster"
+    why: str  # why it should not be changed
+    source: str  # where the evidence is documented
+    evidence: tuple[Evidence, ...]  # any one piece is enough
 
 
 class Managed(Struct, frozen=True):
-    """What a machine was recognised as, and by what."""
+    """The kind of a managed machine, and the reason in words."""
 
-    kind: str
+    kind: str  # the name of a `ManagedKind`
     reason: str
 
 
 class ManagedKinds(Struct, frozen=True, eq=False):
-    """The kinds that there are, in the order in which they are tried."""
+    """All kinds, in the order in which they are compared."""
 
     kinds: tuple[ManagedKind, ...]
 
@@ -132,7 +132,7 @@ class ManagedKinds(Struct, frozen=True, eq=False):
         return iter(self.kinds)
 
     def recognise(self, facts: MachineFacts) -> Managed | None:
-        """Which kind of managed machine it is; None for a machine that is its owner's own."""
+        """Which kind of managed machine it is; None if no evidence matches."""
         seen = _Seen(facts)
         for kind in self.kinds:
             for evidence in kind.evidence:
@@ -147,7 +147,7 @@ def parse_kinds(raw: object, place: str) -> ManagedKinds:
     if not isinstance(listed, list) or not listed:
         problem = "missing list 'kinds'" if listed is None else f"{as_written(listed)} is not a list of kinds"
         raise ConfigurationError(f"{place}: kinds", problem, "write `- {name: …, evidence: …}` lines")
-    kinds = tuple(_kind(item, f"{place}: kinds[{index}]") for index, item in enumerate(listed))
+    kinds = tuple(_read_kind(item, f"{place}: kinds[{index}]") for index, item in enumerate(listed))
     names = [kind.name for kind in kinds]
     for index, name in enumerate(names):
         if name in names[:index]:
@@ -159,7 +159,7 @@ def parse_kinds(raw: object, place: str) -> ManagedKinds:
 def parse_included(raw: object, place: str, kinds: ManagedKinds) -> frozenset[str]:
     """Read a policy's `includeManaged`: true for all kinds, false or nothing for none, else the names of kinds.
 
-    Raises ConfigurationError for anything else, and names the kinds that there are."""
+    Raises ConfigurationError for anything else, and names the known kinds."""
     names = [kind.name for kind in kinds]
     if raw is None or isinstance(raw, bool):
         return frozenset(names if raw else ())
@@ -178,8 +178,8 @@ def parse_included(raw: object, place: str, kinds: ManagedKinds) -> frozenset[st
     return frozenset([raw] if isinstance(raw, str) else raw)
 
 
-def _kind(raw: object, place: str) -> ManagedKind:
-    item = _closed(raw, _KEYS, place)
+def _read_kind(raw: object, place: str) -> ManagedKind:
+    item = _closed_mapping(raw, _KEYS, place)
     for key in _KEYS[:-1]:
         if not isinstance(item.get(key), str) or not item[key].strip():
             problem = f"missing key '{key}' in a kind"
@@ -195,31 +195,31 @@ def _kind(raw: object, place: str) -> ManagedKind:
             "missing list 'evidence' in a kind" if listed is None else f"{as_written(listed)} is not a list of evidence"
         )
         raise ConfigurationError(f"{place}.evidence", problem, "write `- {name: …}` or `- tags: {…: …}` lines")
-    evidence = tuple(_evidence(each, f"{place}.evidence[{index}]") for index, each in enumerate(listed))
+    evidence = tuple(_read_evidence(each, f"{place}.evidence[{index}]") for index, each in enumerate(listed))
     return ManagedKind(item["name"], item["is"].strip(), item["why"].strip(), item["source"].strip(), evidence)
 
 
-def _evidence(raw: object, place: str) -> Evidence:
-    item = _closed(raw, (*_FIELDS, "tags"), place)
-    fields = tuple((name, _pattern(value, f"{place}.{name}")) for name, value in item.items() if name != "tags")
+def _read_evidence(raw: object, place: str) -> Evidence:
+    item = _closed_mapping(raw, (*_FIELDS, "tags"), place)
+    fields = tuple((name, _read_pattern(value, f"{place}.{name}")) for name, value in item.items() if name != "tags")
     if not all(glob.strip("*") for _, pattern in fields for glob in pattern.globs):
         raise ConfigurationError(place, "this evidence fits every machine", "name what marks a machine of this kind")
     tags = item.get("tags", {})
     if not isinstance(tags, Mapping) or not (fields or tags):
         problem = f"{as_written(tags)} is not a mapping" if not isinstance(tags, Mapping) else "this evidence is empty"
         raise ConfigurationError(place, problem, f"name {', '.join(_FIELDS)} or `tags: {{key: value}}`")
-    sought = tuple(_tag(key, value, f"{place}.tags.{key}") for key, value in tags.items())
+    sought = tuple(_read_tag(key, value, f"{place}.tags.{key}") for key, value in tags.items())
     return Evidence(fields, sought, frozenset(key for key, _, _ in sought if not _is_wild(key)))
 
 
-def _tag(key: object, value: object, place: str) -> tuple[str, Pattern, Pattern]:
+def _read_tag(key: object, value: object, place: str) -> tuple[str, Pattern, Pattern]:
     if not isinstance(key, str) or len(key.strip("*?")) < 3:
         problem = f"{as_written(key)} is too short for the key of a tag"
         raise ConfigurationError(place, problem, "write at least three of its letters")
-    return key.lower(), _pattern(key, place), _pattern(value, place)
+    return key.lower(), _read_pattern(key, place), _read_pattern(value, place)
 
 
-def _pattern(value: object, place: str) -> Pattern:
+def _read_pattern(value: object, place: str) -> Pattern:
     globs: Sequence[Any] = value if isinstance(value, list) else [value]
     if not globs or not all(isinstance(glob, str) and glob for glob in globs):
         fix = "write a text, with * and ? for what varies, or a list of texts"
@@ -231,11 +231,11 @@ def _pattern(value: object, place: str) -> Pattern:
 
 @cache
 def _compiled(globs: tuple[str, ...]) -> Callable[[str], re.Match[str] | None]:
-    """When first needed: a new process looks at few of them."""
+    """Compiled when first needed: a new process needs few of them."""
     return re.compile("|".join(translate(glob.replace("[", "[[]")) for glob in globs)).match
 
 
-def _closed(raw: object, keys: Sequence[str], place: str) -> Mapping[str, Any]:
+def _closed_mapping(raw: object, keys: Sequence[str], place: str) -> Mapping[str, Any]:
     if not isinstance(raw, Mapping):
         problem = f"{as_written(raw)} is not a mapping"
         raise ConfigurationError(place, problem, f"write a mapping with the keys {', '.join(keys)}")

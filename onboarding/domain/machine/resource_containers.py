@@ -1,7 +1,6 @@
-"""The resource group and the subscription that a machine is in, as far as they were read for rules that ask for them.
+"""The resource group and the subscription of a machine, as far as they were read for rules that need them.
 
-What was not read is unknown, and a rule that rests on it cannot be decided.
-`application.readers.container_reader` reads them.
+What was not read is unknown, and a rule that needs it is undecided. `application.readers.container_reader` reads them.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from onboarding.domain.resource_id import VmId
 GROUP: Final = "resourceGroup"
 SUBSCRIPTION: Final = "subscription"
 
-# The right that each read takes.
+# The right that each read needs.
 RIGHTS: Final[Mapping[str, str]] = {
     GROUP: "Microsoft.Resources/subscriptions/resourceGroups/read",
     SUBSCRIPTION: "Microsoft.Resources/subscriptions/read",
 }
-# What the functions give, each with what it is where ARM leaves it out.
+# The properties that `resourceGroup()` and `subscription()` return, each with its value where ARM leaves it out.
 _PROPERTIES: Final[Mapping[str, Mapping[str, Any]]] = {
     GROUP: {"id": "", "name": "", "type": "", "location": "", "tags": {}, "managedBy": None, "properties": {}},
     SUBSCRIPTION: {"id": "", "subscriptionId": "", "tenantId": "", "displayName": "", "state": "", "tags": {}},
@@ -32,13 +31,13 @@ _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class ResourceContainers:
-    """What was read of each; nothing where it was not."""
+    """What was read of each; empty if it was not read."""
 
     resource_group: Mapping[str, Any] = field(default=_NOTHING, repr=False)
     subscription: Mapping[str, Any] = field(default=_NOTHING, repr=False)
 
     def having(self, what: str, known: Mapping[str, Any]) -> ResourceContainers:
-        """With what is known of the group, or of the subscription."""
+        """A copy with what is known about the group, or about the subscription."""
         return replace(self, resource_group=known) if what == GROUP else replace(self, subscription=known)
 
 
@@ -51,13 +50,14 @@ def id_of(what: str, vm: VmId) -> str:
     return subscription if what == SUBSCRIPTION else f"{subscription}/resourceGroups/{vm.resource_group}"
 
 
-def told_by(what: str, body: Mapping[str, Any], *, whole: bool = True) -> Mapping[str, Any]:
-    """What the body of a group or of a subscription tells. A tag that it lacks is not there; a name or a place that it
-    lacks is not known. A body that is not `whole`, as of a list that somebody made, tells only what is in it."""
+def read_properties(what: str, body: Mapping[str, Any], *, whole: bool = True) -> Mapping[str, Any]:
+    """The known properties in the body of a group or of a subscription. Tags that it lacks do not exist; a name or a
+    location that it lacks is unknown. Of a body that is not `whole`, such as one that a person wrote, everything that
+    it lacks is unknown."""
     given = {str(key).lower(): value for key, value in body.items()}
-    told = {
+    properties = {
         name: absent if given.get(name.lower()) is None else given[name.lower()]
         for name, absent in _PROPERTIES[what].items()
         if whole or name.lower() in given
     }
-    return {name: value for name, value in told.items() if value != ""}
+    return {name: value for name, value in properties.items() if value != ""}

@@ -1,1 +1,1 @@
-"""Which machines should have what: policies, scopes, exemptions, rules."""
+"""Policies: which machines must have which extension, by scopes, exemptions and rules."""

@@ -1,4 +1,4 @@
-"""Exemptions: scopes that a policy leaves alone, until a day or for good, and the reason that the table shows."""
+"""Exemptions: scopes that a policy does not select, until a day or for good, with the reason that the table shows."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ CATEGORIES = ("Waiver", "Mitigated")
 
 
 class Exemption(Struct, frozen=True):
-    """A scope that a policy leaves alone until `expires_on` (UTC; never if None)."""
+    """A scope that a policy does not select."""
 
     scope: Scope
-    category: str
-    reason: str
-    expires_on: datetime | None
+    category: str  # one of `CATEGORIES`
+    reason: str  # for people
+    expires_on: datetime | None  # when it ends (UTC); None for never
 
     def holds(self, vm: VmId, now: datetime) -> bool:
         return self.scope.contains(vm) and not self._over(now)

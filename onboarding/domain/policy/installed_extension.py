@@ -1,6 +1,6 @@
-"""Whether an extension that is there is the one that a policy wants: its existence condition, and its settings.
+"""Whether an installed extension meets the policy: its existence condition, and its settings.
 
-As in Azure Policy, a VM is compliant when any of its extensions meets the condition, also one of another handler.
+As in Azure Policy, a VM is compliant if any of its extensions meets the condition, even one of another handler.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from onboarding.domain.policy.policy import Policy
 
 
 def unmet(policy: Policy, facts: MachineFacts, extension: InstalledExtension | None, now: datetime) -> str:
-    """Why the extension is not as the policy wants it; empty if it is, or is not there."""
+    """Why the extension does not meet the policy; empty if it does, or if there is no extension."""
     if policy.existence is None or extension is None:
         return ""
     match = policy.existence.decide_extension(facts, extension.name, now)
     if match.holds is not False:
-        return ""  # what cannot be decided is no reason to write an extension anew; `Policy.select` says so
+        return ""  # an undecided condition is no reason to write an extension again; `Policy.select` reports it
     return f"existenceCondition of policy {policy.name} does not hold for {extension.name}: {match.why}"
 
 
 def instead(
     policy: Policy, facts: MachineFacts, extension: InstalledExtension | None, now: datetime
 ) -> InstalledExtension | None:
-    """An extension of another handler that the policy takes for the one it wants."""
+    """An extension of another handler that meets the policy's existence condition; None without one."""
     if policy.existence is None:
         return None
     for other in facts.extensions:
@@ -38,18 +38,18 @@ def instead(
 
 
 def differences(policy: Policy, settings: Mapping[str, Any], extension: InstalledExtension) -> Iterator[str]:
-    """The settings that the extension has and the policy has otherwise, such as another workspace."""
+    """The settings that differ between the extension and the policy, such as another workspace, in words."""
     for name, wanted in settings.items():
         there = extension.settings.get(name, wanted)
         if str(there).lower() != str(wanted).lower():
             yield f"its {name} is {there}, policy {policy.name} says {wanted}"
 
 
-MOVE = "To move it here, set reconnect: true in the policy, or run `onboard install --reconnect`."
+MOVE = "To move it to this workspace, set reconnect: true in the policy, or run `onboard install --reconnect`."
 
 
 def elsewhere(entry: CatalogueEntry, settings: Mapping[str, Any], extension: InstalledExtension) -> str:
-    """The place other than the wanted one that the extension reports to; empty if it does not tell."""
+    """Where the extension reports to instead of the policy's destination; empty if there, or if it does not say."""
     for spec in entry.settings:
         wanted, there = settings.get(spec.name), extension.settings.get(spec.name)
         if spec.destination and wanted and there and str(wanted).lower() != str(there).lower():
@@ -63,7 +63,7 @@ def differs(settings: Mapping[str, Any], extension: InstalledExtension) -> bool:
 
 
 def advice_on(entry: CatalogueEntry) -> Diagnosis:
-    """What the extension's own code table says of a VM that is connected already, or what all extensions share."""
-    told = (rule.diagnosis for edition in entry.errors.editions for rule in edition.rules)
-    own = next((diagnosis for diagnosis in told if diagnosis.cause is Cause.ALREADY_CONNECTED), None)
+    """The diagnosis of a VM that is connected already: the extension's own, else the shared one."""
+    diagnoses = (rule.diagnosis for edition in entry.errors.editions for rule in edition.rules)
+    own = next((diagnosis for diagnosis in diagnoses if diagnosis.cause is Cause.ALREADY_CONNECTED), None)
     return own or entry.errors.causes[Cause.ALREADY_CONNECTED]

@@ -1,7 +1,7 @@
-"""Management groups in scopes, and the subscriptions that stand for them once it is known which those are.
+"""Replaces management groups in scopes by their subscriptions.
 
-What a group holds is not known until somebody asked. Until then a policy keeps to the safe side: what the unknown
-group would take in stays out, and what it would leave out stays out as well.
+The subscriptions of a group are unknown until they are read. Until then the policy selects less: a VM that an unknown
+group might include is not selected, and neither is one that it might exclude.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from onboarding.domain.policy.scope import Scope
 type Members = Mapping[str, frozenset[str]]  # subscription ids by the group's name, both in lower case
 
 _EVERYTHING = (Scope(()),)
-NOWHERE = Scope(("subscriptions", "", ""))  # not nothing at all: a policy without any scope holds everywhere
+NOWHERE = Scope(("subscriptions", "", ""))  # contains no VM, while a policy without scopes selects every VM
 
 
 def groups_named(policies: PolicySet) -> frozenset[str]:
@@ -24,12 +24,12 @@ def groups_named(policies: PolicySet) -> frozenset[str]:
 
 
 def resolve(policies: PolicySet, members: Members) -> PolicySet:
-    """The same policies with subscriptions in the place of management groups."""
+    """The same policies with subscriptions instead of management groups."""
     return replace(policies, policies=tuple(_resolved(policy, members) for policy in policies.policies))
 
 
 def problems(policies: PolicySet, members: Members) -> tuple[str, ...]:
-    """The policies that name a group which nobody could look into, or which holds no subscription."""
+    """A problem for each management group in a policy that cannot be read or has no subscription."""
     return tuple(
         f"policy {policy.name}: management group {group!r} holds no subscription that this app's identity can see;"
         " give the identity the Reader role on the group, or list its subscriptions"

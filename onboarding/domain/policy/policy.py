@@ -1,7 +1,7 @@
 """Policies: which VMs must have which extension, and with which settings.
 
-A policy file is checked as a whole when it is read, and every error names the file and the place in it. Selecting
-is pure: VM facts in, one assignment per extension out, with the reason that the table shows.
+A policy file is checked as a whole when it is read, and every error names the file and the place in it. Selecting is
+pure: from VM facts to one assignment for each extension, with the reason that the table shows.
 """
 
 from __future__ import annotations
@@ -57,24 +57,24 @@ _AZURE_POLICY = re.compile(r"/providers/microsoft\.authorization/policy(definiti
 
 
 class Effect(StrEnum):
-    """Azure Policy's words."""
+    """What a policy does, in Azure Policy's words."""
 
-    DEPLOY = "deployIfNotExists"
-    AUDIT = "auditIfNotExists"
+    DEPLOY = "deployIfNotExists"  # install
+    AUDIT = "auditIfNotExists"  # only say what would be installed
     DISABLED = "disabled"
 
 
 class Rule(Protocol):
-    """A compiled condition: does it hold, and which part of it decided?"""
+    """A compiled condition."""
 
     def decide(self, facts: MachineFacts, now: datetime) -> Match:
-        """For the VM."""
+        """Whether it holds for the VM."""
 
     def decide_extension(self, facts: MachineFacts, name: str, now: datetime) -> Match:
-        """For the VM's extension of that name."""
+        """Whether it holds for the VM's extension of that name."""
 
     def explain(self, facts: MachineFacts, now: datetime) -> Explanation:
-        """The whole condition, for the VM, with the value that each part found."""
+        """The whole condition for the VM, with the value of each part."""
 
     def explain_extension(self, facts: MachineFacts, name: str, now: datetime) -> Explanation | None:
         """The same for an extension; None if the VM's body has none of that name."""
@@ -85,31 +85,29 @@ class RuleCompiler(Protocol):
 
 
 class Policy(Struct, frozen=True):
-    """One policy file. `existence` says when an extension that is there is as it should be; `settings` may hold
-    `{NAME}`, which stands for an app setting; `settle_delay` is how long a new VM is left to its owner's own
-    first-boot installs."""
+    """One policy file."""
 
     name: str
     effect: Effect
-    extension: str
-    scopes: tuple[Scope, ...]
+    extension: str  # the catalogue entry's name
+    scopes: tuple[Scope, ...]  # empty for everywhere
     not_scopes: tuple[Scope, ...]
-    kinds: ManagedKinds  # the kinds of managed machine that there are, which it leaves alone
-    include_managed: frozenset[str]  # the names of those that it takes in
-    rule: Rule | None
-    existence: Rule | None
-    settings: Mapping[str, Any]
-    protected_settings: Mapping[str, str]
-    support_table: str
+    kinds: ManagedKinds  # all kinds of managed machine
+    include_managed: frozenset[str]  # the names of the kinds that it selects too
+    rule: Rule | None  # which VMs it selects; None for all
+    existence: Rule | None  # when an installed extension meets the policy; None for always
+    settings: Mapping[str, Any]  # `{NAME}` in a value stands for an app setting
+    protected_settings: Mapping[str, str]  # the same
+    support_table: str  # the name of the table; empty for the catalogue entry's default
     exemptions: tuple[Exemption, ...]
     waits: Waits
-    settle_delay: timedelta
-    workspaces: tuple[Workspace, ...] = ()
+    settle_delay: timedelta  # how long a new VM has for its owner's first-boot installs; zero for none
+    workspaces: tuple[Workspace, ...] = ()  # empty if its own settings name the only one
     reconnect: bool = False  # whether a VM that reports to another workspace is moved to ours
-    rollout_limit: RolloutLimit | None = None
-    azure_policy: frozenset[str] = frozenset()  # ids of Azure Policy's definitions and assignments, lower case
-    auto_upgrade_minor_version: bool | None = None  # None: as the catalogue has it
-    digest: str = ""  # of the file's content, without secret values: another one is another policy
+    rollout_limit: RolloutLimit | None = None  # None for no limit
+    azure_policy: frozenset[str] = frozenset()  # ids of Azure Policy's definitions and assignments, in lower case
+    auto_upgrade_minor_version: bool | None = None  # None for the catalogue entry's
+    digest: str = ""  # of the file's content, without secret values: it changes when the policy changes
 
     def in_scope(self, vm: VmId) -> bool:
         inside = not self.scopes or any(scope.contains(vm) for scope in self.scopes)
@@ -118,38 +116,41 @@ class Policy(Struct, frozen=True):
     def select(
         self, facts: MachineFacts, now: datetime, recognise: Callable[[ManagedKinds], Managed | None] | None = None
     ) -> Assignment:
-        """Whether this policy wants its extension on the VM; the order is from the coarse to the fine. Who asks several
-        policies says by `recognise` what kind of managed machine it is, so that not each of them has to find out."""
+        """Whether this policy selects the VM for its extension; the coarse checks come first. A caller with several
+        policies passes `recognise`, so that the kind of managed machine is found once for all of them."""
         if self.effect is Effect.DISABLED:
-            return Assignment(self, False, f"policy {self.name} is disabled", nearness=0)
+            return Assignment(self, False, f"policy {self.name} is disabled", checks_passed=0)
         if not self.in_scope(facts.id):
-            return Assignment(self, False, f"outside the scope of policy {self.name}", nearness=1)
+            return Assignment(self, False, f"outside the scope of policy {self.name}", checks_passed=1)
         managed = recognise(self.kinds) if recognise else self.kinds.recognise(facts)
         if managed and managed.kind not in self.include_managed:
-            way = f"includeManaged: [{managed.kind}] would take it in"
-            return Assignment(self, False, f"policy {self.name} leaves it alone: {managed.reason}; {way}", nearness=2)
+            fix = f"includeManaged: [{managed.kind}] would include it"
+            reason = f"policy {self.name} excludes it: {managed.reason}; {fix}"
+            return Assignment(self, False, reason, checks_passed=2)
         for exemption in self.exemptions:
             if exemption.holds(facts.id, now):
-                return Assignment(self, False, f"exempt from policy {self.name} ({exemption})", nearness=4)
+                return Assignment(self, False, f"exempt from policy {self.name} ({exemption})", checks_passed=4)
         if self.rule is not None:
             match = self.rule.decide(facts, now)
             if match.holds is None:
                 return self._undecided("rule", match)
             if not match.holds:
-                return Assignment(self, False, f"the rule of policy {self.name} leaves it out: {match.why}", nearness=3)
+                reason = f"the rule of policy {self.name} does not match it: {match.why}"
+                return Assignment(self, False, reason, checks_passed=3)
         _, unclear = choose(self.workspaces, facts, now)
         if unclear is not None:
             return self._undecided("choice of workspaces", unclear)
         if (unclear := self._existence_unclear(facts, now)) is not None:
             return self._undecided("existenceCondition", unclear)
-        return Assignment(self, True, f"policy {self.name} selects it{self._once_exempt(facts.id, now)}", nearness=5)
+        reason = f"policy {self.name} selects it{self._once_exempt(facts.id, now)}"
+        return Assignment(self, True, reason, checks_passed=5)
 
     def _undecided(self, what: str, match: Match) -> Assignment:
         reason = f"the {what} of policy {self.name} cannot be decided: {match.why}"
-        return Assignment(self, False, reason, nearness=5, undecided=True, unread=match.unread)
+        return Assignment(self, False, reason, checks_passed=5, undecided=True, unread=match.unread)
 
     def _existence_unclear(self, facts: MachineFacts, now: datetime) -> Match | None:
-        """Why it is not clear whether any extension is as it should be: one is enough."""
+        """Why it is undecided whether any extension meets the policy; None if it is decided. One is enough."""
         if self.existence is None:
             return None
         matches = [self.existence.decide_extension(facts, extension.name, now) for extension in facts.extensions]
@@ -163,25 +164,24 @@ class Policy(Struct, frozen=True):
 
 
 class Assignment(Struct, frozen=True):
-    """What one policy says of one VM. `nearness` orders refusals: how far the VM came before it was left out.
-    `undecided`: nobody can tell whether it is selected, and `unread` is what would have to be read, as in `Match`."""
+    """Whether one policy selects one VM, and why."""
 
     policy: Policy
     selected: bool
-    reason: str
-    nearness: int
-    undecided: bool = False
-    unread: str = ""
+    reason: str  # for people
+    checks_passed: int  # 0 to 5; of several refusals the one with the most checks passed is shown
+    undecided: bool = False  # a value is unknown, so it is unknown whether the policy selects the VM
+    unread: str = ""  # if undecided: what reading may decide it, as in `Match`
 
 
 class PolicySet(Struct, frozen=True):
-    """All policies, in the order of their files' names: the first that selects a VM decides for its extension. One of
-    which that is not known decides as well, since no other may say what that one might."""
+    """All policies, in the order of their files' names. The first that selects a VM, or is undecided about it, decides
+    for its extension: a later policy must not overrule what an undecided one may want."""
 
     policies: tuple[Policy, ...]
 
     def assign(self, facts: MachineFacts, now: datetime) -> tuple[Assignment, ...]:
-        """One assignment per extension that any policy names."""
+        """One assignment for each extension that any policy names."""
         by_extension: dict[str, Assignment] = {}
 
         @cache  # once for all policies, and not for those out of scope
@@ -189,25 +189,25 @@ class PolicySet(Struct, frozen=True):
             return kinds.recognise(facts)
 
         for policy in self.policies:
-            said = policy.select(facts, now, recognise)
+            assignment = policy.select(facts, now, recognise)
             best = by_extension.get(policy.extension)
-            if best is None or (not best.selected and said.nearness > best.nearness):
-                by_extension[policy.extension] = said
+            if best is None or (not best.selected and assignment.checks_passed > best.checks_passed):
+                by_extension[policy.extension] = assignment
         return tuple(by_extension.values())
 
     def for_finding(self, *ids: str) -> frozenset[str] | None:
-        """The names of the policies that stand for what Azure Policy found, which ids of its definition and assignment
-        name; None where no policy says what it stands for, and so each may be meant."""
+        """The names of the policies that belong to a finding of Azure Policy, by the ids of its definition and
+        assignment; None if no policy names such ids, so that the finding may be about any policy."""
         if not any(policy.azure_policy for policy in self.policies):
             return None
         return frozenset(policy.name for policy in self.policies if policy.azure_policy.intersection(ids))
 
     def reaching(self, vm: VmId) -> tuple[Policy, ...]:
-        """The policies that could want something of a VM of which only the id is known."""
+        """The policies that could select a VM of which only the id is known."""
         return tuple(p for p in self.policies if p.effect is not Effect.DISABLED and p.in_scope(vm))
 
     def for_unread(self, vm: VmId) -> tuple[Policy, ...]:
-        """The same, one for each extension: the first."""
+        """The first of these policies for each extension."""
         return tuple({policy.extension: policy for policy in reversed(self.reaching(vm))}.values())
 
 
@@ -228,7 +228,9 @@ def parse_policy(raw: object, place: str, compile_rule: RuleCompiler, kinds: Man
     parameters = _parameters(raw, place)
 
     def condition(key: str) -> Rule | None:
-        return None if raw.get(key) is None else compile_rule(_mapping(raw, key, place), f"{place}: {key}", parameters)
+        return (
+            None if raw.get(key) is None else compile_rule(_mapping_at(raw, key, place), f"{place}: {key}", parameters)
+        )
 
     return Policy(
         name=raw["name"],
@@ -240,8 +242,8 @@ def parse_policy(raw: object, place: str, compile_rule: RuleCompiler, kinds: Man
         include_managed=parse_included(raw.get("includeManaged"), f"{place}: includeManaged", kinds),
         rule=condition("rule"),
         existence=condition("existenceCondition"),
-        settings=_mapping(raw, "settings", place),
-        protected_settings=_mapping(raw, "protectedSettings", place),
+        settings=_mapping_at(raw, "settings", place),
+        protected_settings=_mapping_at(raw, "protectedSettings", place),
         support_table=str(raw.get("supportTable") or ""),
         exemptions=parse_exemptions(raw.get("exemptions"), f"{place}: exemptions"),
         waits=parse_waits(raw.get("waits"), f"{place}: waits"),
@@ -267,8 +269,8 @@ def policy_called(name: object) -> str:
 
 
 def _parameters(raw: Mapping[str, Any], place: str) -> Mapping[str, Any]:
-    """Values, which nothing works out: an expression would be compared as the text that it is."""
-    parameters = _mapping(raw, "parameters", place)
+    """The parameters. They are values that are not computed: an expression would be compared as its text."""
+    parameters = _mapping_at(raw, "parameters", place)
     for where, text in places(parameters, f"{place}: parameters"):
         if is_call(text):
             raise ConfigurationError(
@@ -280,12 +282,12 @@ def _parameters(raw: Mapping[str, Any], place: str) -> Mapping[str, Any]:
 
 
 def _digest(raw: Mapping[str, Any]) -> str:
-    """The same for the same content, whatever the order of its keys, its comments and its format."""
+    """A digest of the content, the same for any order of keys, any comments and any format."""
     return digest(_canonical(raw))
 
 
 def _canonical(value: object, *, secret: bool = False) -> Any:
-    """A value as JSON can hold it. Of a secret setting only its name counts, and the app setting that it refers to."""
+    """The value as JSON. A secret setting counts only by its name and the app setting that it refers to."""
     if isinstance(value, Mapping):
         return {str(key): _canonical(each, secret=secret or key == "protectedSettings") for key, each in value.items()}
     if isinstance(value, (list, tuple)):
@@ -326,7 +328,7 @@ def _scopes(raw: Mapping[str, Any], key: str, place: str) -> tuple[Scope, ...]:
     return tuple(parse_scope(item, f"{place}: {key}[{index}]") for index, item in enumerate(listed))
 
 
-def _mapping(raw: Mapping[str, Any], key: str, place: str) -> Mapping[str, Any]:
+def _mapping_at(raw: Mapping[str, Any], key: str, place: str) -> Mapping[str, Any]:
     value = raw.get(key)
     if value is None:
         return {}

@@ -1,7 +1,8 @@
-"""What is wrong with the settings that a policy file gives an extension, as far as the file alone tells: unknown and
-missing ones, wrong types, and secrets in clear. What app settings hold is checked where they are (`configuration`).
+"""Finds errors in the settings that a policy file gives an extension, as far as the file shows them: unknown and
+missing settings, wrong types, and secrets in clear text. `catalog.extension_settings` checks the values of app
+settings.
 
-Works on the raw file, so that one error in it does not hide the others; no message quotes a value.
+It reads the raw file, so that one error does not hide the others; no message quotes a value.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def _specs(entry: CatalogueEntry, group: str) -> Mapping[str, SettingSpec]:
 
 def _group(part: Mapping[str, Any], group: str) -> Mapping[Any, Any]:
     values = part.get(group)
-    return values if isinstance(values, Mapping) else {}  # what is none is an error of the policy
+    return values if isinstance(values, Mapping) else {}  # `parse_policy` reports anything else
 
 
 def _given(part: Mapping[str, Any]) -> Mapping[Any, Any]:
@@ -81,7 +82,7 @@ def _unknown(entry: CatalogueEntry, group: str, name: object, place: str) -> Con
 
 
 def _in_clear(value: object) -> str:
-    """How a value stands in the file for everybody to read; empty where app settings stand for it."""
+    """Why a value can be read in the file; empty if it only names app settings."""
     match value:
         case Mapping():
             return next(filter(None, map(_in_clear, value.values())), "")
@@ -99,7 +100,7 @@ def _in_clear(value: object) -> str:
 
 
 def _misfit(spec: SettingSpec, value: object) -> str:
-    """Why the extension would refuse the value; empty where an app setting has to show it."""
+    """Why the extension would refuse the value; empty if it is valid or depends on an app setting."""
     if isinstance(value, str) and spec.type == "string" and _REFERENCE.search(value):
         return ""
     return spec.problem(value)

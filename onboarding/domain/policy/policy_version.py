@@ -1,7 +1,7 @@
-"""Since when a policy is as it is: what a deployment that is under way must not do is undo the other version's work.
+"""Since when a policy has its present content, so that two versions that run at once do not undo each other's work.
 
-While workers of two versions are at work, each finds the other's rows to differ from its own policies. Final rows are
-opened again only by a policy that has been the same for a while.
+During a deployment, workers of two versions run, and each finds rows that differ from its own policies. So only a
+policy that has not changed for a while opens final rows again.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from onboarding.domain.policy.policy import Policy
 
 
 class PolicyState(Struct, frozen=True):
-    """The digest of a policy that was seen last. `since` is when it replaced another; None if there was no other."""
+    """The version of a policy that was seen last."""
 
-    policy: str
+    policy: str  # its name
     digest: str
-    since: datetime | None = None
+    since: datetime | None = None  # when it replaced another version (UTC); None if there was none
 
     def settled(self, policy: Policy, now: datetime, stable: timedelta) -> bool:
-        """Whether the policy is the one that was seen, and has been so for that long."""
+        """Whether the policy is the version that was seen, and has not changed for that long."""
         return self.digest == policy.digest and (self.since is None or now - self.since >= stable)
 
 
 def seen(policy: Policy, last: PolicyState | None, now: datetime) -> PolicyState:
-    """What is to be kept of a policy that is seen now; `last` itself if nothing has changed."""
+    """The state to store for a policy that is seen now; `last` itself if nothing has changed."""
     if last is None:
         return PolicyState(policy.name, policy.digest)
     return last if last.digest == policy.digest else PolicyState(policy.name, policy.digest, now)

@@ -1,7 +1,7 @@
-"""Several workspaces in one policy: which one a VM is to report to.
+"""Several workspaces in one policy: which one a VM reports to.
 
 `workspaces:` lists them with a condition each, in the policy grammar, over region, subscription, tags or anything
-else of the VM; the first that holds decides, and its settings go over the policy's own.
+else of the VM. The first whose condition holds is used, and its settings replace the policy's own.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from onboarding.domain.policy.workspaces import Workspace, choose
 
 
 def routed(policy: Policy, facts: MachineFacts, now: datetime) -> Policy:
-    """The policy as it is for this VM. Where no workspace fits, its own settings have to do; where that cannot be told,
-    the policy does not select the VM."""
+    """The policy with the settings for this VM: those of its workspace, else the policy's own. A policy for which the
+    workspace is undecided does not select the VM."""
     workspace, _ = choose(policy.workspaces, facts, now)
     return policy if workspace is None else _with(policy, workspace)
 
 
 def routed_to(policy: Policy, name: str) -> Policy:
-    """The policy as it is for VMs of the workspace of that name; for an empty one, by its own settings."""
+    """The policy with the settings of the workspace of that name; with its own for an empty name."""
     if not name:
         return policy
     for workspace in policy.workspaces:
@@ -36,12 +36,12 @@ def routed_to(policy: Policy, name: str) -> Policy:
 
 
 def routes(policy: Policy) -> tuple[Policy, ...]:
-    """The policy as it is for each of its workspaces; itself where it has none."""
+    """The policy with the settings of each of its workspaces; itself if it has none."""
     return tuple(_with(policy, workspace) for workspace in policy.workspaces) or (policy,)
 
 
 def tuned(entry: CatalogueEntry, policy: Policy) -> CatalogueEntry:
-    """The catalogue entry as the policy wants it asked for."""
+    """The catalogue entry with the policy's choice of automatic upgrades."""
     upgrade = policy.auto_upgrade_minor_version
     return entry if upgrade is None else replace(entry, auto_upgrade_minor_version=upgrade)
 
@@ -51,5 +51,5 @@ def _with(policy: Policy, workspace: Workspace) -> Policy:
         policy,
         settings={**policy.settings, **workspace.settings},
         protected_settings={**policy.protected_settings, **workspace.protected_settings},
-        workspaces=(),  # chosen
+        workspaces=(),  # the workspace is chosen
     )

@@ -29,11 +29,11 @@ class ConditionRule(Struct, frozen=True):
     condition: Condition
 
     def decide(self, facts: MachineFacts, now: datetime) -> Match:
-        return _told(self.condition.evaluate(resource_of(facts, now)))
+        return _match_of(self.condition.evaluate(resource_of(facts, now)))
 
     def decide_extension(self, facts: MachineFacts, name: str, now: datetime) -> Match:
         evaluation = self._of_extension(facts, name, now)
-        return Match(False, "it is not in the VM's body") if evaluation is None else _told(evaluation)
+        return Match(False, "it is not in the VM's body") if evaluation is None else _match_of(evaluation)
 
     def explain(self, facts: MachineFacts, now: datetime) -> Explanation:
         return self.condition.evaluate(resource_of(facts, now)).tree
@@ -50,34 +50,33 @@ class ConditionRule(Struct, frozen=True):
 
 
 def resource_of(facts: MachineFacts, now: datetime) -> Resource:
-    """The machine as conditions see it, with what is known around it."""
+    """The machine as a resource for conditions, with what is known about its group and subscription."""
     around = facts.around
     return Resource(
         facts.body, Context(subscription=around.subscription, resource_group=around.resource_group, now=now)
     )
 
 
-def _told(evaluation: Evaluation) -> Match:
-    """A reason is worked out for refusals alone: most conditions hold, and nobody asks why."""
+def _match_of(evaluation: Evaluation) -> Match:
+    """The match. Only a refusal gets a reason: most conditions hold, and reasons take time."""
     if not evaluation.decided:
         return Match(None, evaluation.problem, evaluation.unread)
     return _HOLDS if evaluation.matched else Match(False, "; ".join(decisive(evaluation.tree)))
 
 
 class Match(Struct, frozen=True):
-    """`holds` is None where it cannot be decided. `why` is there unless it holds; `unread` says which of
-    `resourceGroup` and `subscription` would have to be read to tell, and is empty where neither helps."""
+    """Whether a condition holds."""
 
-    holds: bool | None
-    why: str = ""
-    unread: str = ""
+    holds: bool | None  # None if it is undecided
+    why: str = ""  # empty if it holds
+    unread: str = ""  # if undecided: `resourceGroup` or `subscription` if reading that may decide it, else empty
 
 
 _HOLDS = Match(True)
 
 
 def compile_rule(source: Mapping[str, Any], place: str, parameters: Mapping[str, Any]) -> ConditionRule:
-    """Compile a condition; what is unknown in it is an error that names the path."""
+    """Compile a condition. Raises ConfigurationError, naming the path in it."""
     try:
         return ConditionRule(compile_condition(source, parameters, place))
     except ConditionError as error:

@@ -1,7 +1,7 @@
-"""Scopes: which part of Azure a policy or an exemption speaks of, as an ARM id whose segments may hold `*` and `?`.
+"""Scopes: the part of Azure that a policy or an exemption is about, as an ARM id whose segments may have `*` and `?`.
 
-A management group is a scope too, but no VM's id tells that it is in one: `management_groups.resolve` puts the
-subscriptions in its place.
+A management group is a scope too, but a VM's id does not show its groups: `management_groups.resolve` replaces a group
+by its subscriptions.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from onboarding.domain.resource_id import VmId
 
 _SHAPE = ("subscriptions", "resourcegroups", "providers", "virtualmachines")
 _LENGTHS = (2, 4, 8)  # segments of a subscription, a group and a VM
-_SEGMENT = re.compile(r"[-\w.()*?]+")  # what ARM's names are made of, and what stands for any of it
+_SEGMENT = re.compile(r"[-\w.()*?]+")  # the characters of ARM's names, and the wildcards
 _FORMS = (
     "/subscriptions/<id>, …/resourceGroups/<name or glob>, the id of one VM,"
     " /providers/Microsoft.Management/managementGroups/<name>, or / for everything"
@@ -26,7 +26,7 @@ _GROUP_NAME = re.compile(r"[-\w.()]{1,90}")
 
 
 class Scope(Struct, frozen=True):
-    """A management group, subscription, resource group or VM, and all that is in it; `/` is everything."""
+    """A management group, subscription, resource group or VM, and everything in it; `/` is everything."""
 
     segments: tuple[str, ...]
 
@@ -36,13 +36,13 @@ class Scope(Struct, frozen=True):
 
     @property
     def subscription(self) -> str:
-        """The one subscription that the scope is in; empty if it may be in several."""
+        """The only subscription of the scope; empty if there may be several."""
         named = self.segments[1] if len(self.segments) > 1 and not self.management_group else ""
         return "" if "*" in named or "?" in named else named
 
     @property
     def management_group(self) -> str:
-        """The name of the management group that the scope is; empty if it is none."""
+        """The name of the management group if the scope is one; else empty."""
         return self.segments[3] if self.segments[:3] == _MANAGEMENT else ""
 
     def __str__(self) -> str:
@@ -50,9 +50,9 @@ class Scope(Struct, frozen=True):
 
 
 def parse_scope(text: object, place: str) -> Scope:
-    """Read a scope; what is no such id is an error that names `place`.
+    """Read a scope. Raises ConfigurationError, naming `place`, for anything else.
 
-    An id with an empty or missing part is none: that of a group without its name would be the whole subscription."""
+    An id with an empty or missing part is refused: a group's id without its name would mean the whole subscription."""
     written = as_written(text, 200)
     if not isinstance(text, str) or not text.startswith("/"):
         raise ConfigurationError(place, f"{written} is not a scope", f"write {_FORMS}")

@@ -1,4 +1,4 @@
-"""What a policy file says of workspaces: several of them, each with the VMs that go there, and its plain switches."""
+"""Reads `workspaces:` of a policy file: several workspaces, each with a condition; and its true-or-false keys."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ class Condition(Protocol):
 
 
 class Workspace(Struct, frozen=True):
-    """Its settings go over the policy's own for every VM of which `when` holds; without a condition, for all."""
+    """One workspace of a policy."""
 
     name: str
-    when: Condition | None
-    settings: Mapping[str, Any]
-    protected_settings: Mapping[str, str]
+    when: Condition | None  # which VMs report to it; None for all
+    settings: Mapping[str, Any]  # they replace the policy's own settings of the same name
+    protected_settings: Mapping[str, str]  # the same
 
 
 def choose(
     workspaces: Iterable[Workspace], facts: MachineFacts, now: datetime
 ) -> tuple[Workspace | None, Match | None]:
-    """The first workspace that takes the VM, if one does; or why that cannot be told."""
+    """The first workspace that matches the VM, None without one; or why that is undecided."""
     for workspace in workspaces:
         match = workspace.when.decide(facts, now) if workspace.when else None
         if match is None or match.holds:
@@ -45,7 +45,7 @@ type Compiler = Callable[[Mapping[str, Any], str], Condition]
 
 
 def parse_switch(raw: object, place: str) -> bool | None:
-    """A value that is true or false, or was not given."""
+    """The value of a key that is true or false; None if it was not given."""
     if raw is not None and not isinstance(raw, bool):
         raise ConfigurationError(
             place, f"{as_written(raw)} is not true or false", "write true or false, without quotes"
@@ -54,7 +54,7 @@ def parse_switch(raw: object, place: str) -> bool | None:
 
 
 def parse_workspaces(raw: object, place: str, compile_condition: Compiler) -> tuple[Workspace, ...]:
-    """Read a policy's `workspaces:`; a workspace that no VM can come to is an error."""
+    """Read a policy's `workspaces:`. Raises ConfigurationError, also for a workspace that no VM can reach."""
     if raw is None:
         return ()
     if not isinstance(raw, list) or not raw:
@@ -86,16 +86,16 @@ def _workspace(raw: object, place: str, compile_condition: Compiler) -> Workspac
     if not isinstance(name, str) or not name:
         problem = "missing key 'name' in a workspace" if name in (None, "") else f"{as_written(name)} is not a text"
         raise ConfigurationError(f"{place}.name", problem, "add `name:` and a text")
-    when = _mapping(raw, "when", place)
+    when = _mapping_at(raw, "when", place)
     return Workspace(
         name=name,
         when=compile_condition(when, f"{place}.when") if when else None,
-        settings=_mapping(raw, "settings", place),
-        protected_settings=_mapping(raw, "protectedSettings", place),
+        settings=_mapping_at(raw, "settings", place),
+        protected_settings=_mapping_at(raw, "protectedSettings", place),
     )
 
 
-def _mapping(raw: Mapping[str, Any], key: str, place: str) -> Mapping[str, Any]:
+def _mapping_at(raw: Mapping[str, Any], key: str, place: str) -> Mapping[str, Any]:
     value = raw.get(key)
     if value is None:
         return {}

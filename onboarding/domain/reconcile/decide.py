@@ -1,7 +1,7 @@
 """The decision for one extension on one VM.
 
-Asks one question after the other, the cheap and final ones first; the first that has an answer decides. It sees what
-ARM says, what policy says and what the last row says, and it does no I/O.
+`_QUESTIONS` are asked in order, cheap and final ones first; the first that returns a decision ends it. The decision
+rests on what ARM, the policy and the last row say; this module does no I/O.
 """
 
 from __future__ import annotations
@@ -20,7 +20,17 @@ from onboarding.domain.machine.machine_facts import AgentState, InstalledExtensi
 from onboarding.domain.policy.installed_extension import MOVE, advice_on, differences, instead
 from onboarding.domain.policy.policy import Effect
 from onboarding.domain.reconcile.decision import Act, Decision, DecisionContext, Problem, Satisfied, Stop, Wait
-from onboarding.domain.reconcile.retry import broken, exhausted, failed, gave_up, held, install, told, undoing, undone
+from onboarding.domain.reconcile.retry import (
+    broken,
+    exhausted,
+    failed,
+    gave_up,
+    held,
+    install,
+    problem_in,
+    undoing,
+    undone,
+)
 from onboarding.domain.reconcile.row import Outcome, WaitingFor
 
 _MOST_UNDONE = 3
@@ -41,12 +51,12 @@ def _decide(context: DecisionContext) -> Decision:
 
 
 def _moved(s: DecisionContext) -> str:
-    return f"moves it here: {s.elsewhere}" if s.elsewhere else ""
+    return f"moves the VM to this destination: {s.elsewhere}" if s.elsewhere else ""
 
 
 def _wanted(s: DecisionContext) -> str:
-    supported = "a person vouches for its OS" if s.judgement.verdict is Verdict.UNKNOWN else "the OS supports it"
-    return f"{s.assignment.reason}, and {supported}"
+    forced = "an operator forces it although support for the OS is unknown"
+    return f"{s.assignment.reason}, and {forced if s.judgement.verdict is Verdict.UNKNOWN else 'the OS supports it'}"
 
 
 def _not_selected(s: DecisionContext) -> Decision | None:
@@ -62,27 +72,27 @@ def _other_os(s: DecisionContext) -> Decision | None:
 
 
 def _deleting(s: DecisionContext) -> Decision | None:
-    """Gone is what ARM does not know any more: until then its deletion is waited for, and may fail."""
+    """A VM is `Gone` only after ARM says that it does not exist. Until then the row waits: the deletion may fail."""
     if s.facts.provisioning_state.lower() != "deleting":
         return None
     return s.retry.wait_on(WaitingFor.OPERATION, "the VM is being deleted")
 
 
 def _unclear(s: DecisionContext) -> Decision | None:
-    """A value that is not known may be the one that leaves the VM out: nothing is done on a guess."""
+    """A value that is not known could exclude the VM, so nothing is done."""
     return Stop(Outcome.UNDETERMINED, s.assignment.reason) if s.assignment.undecided else None
 
 
 def _sent(s: DecisionContext) -> Decision | None:
-    """A request of ours ends by what became of it, whoever still wants it."""
+    """A request that we sent is followed to its end, even if no policy selects the VM any more."""
     if s.last is None or not s.last.in_flight:
         return None
     return _under_way(s) or (None if s.assignment.selected else _present(s)) or _claimed(s)
 
 
 def _claimed(s: DecisionContext) -> Decision | None:
-    """Until a claim runs out, its request may be on its way, and what ARM shows may be as it was before: only its
-    success ends the row. That the extension failed, for one, may be why it was claimed."""
+    """Until a claim runs out, its request may still be on its way, and ARM may show the state before it. So only an
+    extension that succeeded with the claimed settings ends the claim: a failed one may be what the claim repairs."""
     last, extension = s.last, s.extension
     if last is None or last.waiting_for is not WaitingFor.CLAIM:
         return None
@@ -108,9 +118,9 @@ def _present(s: DecisionContext) -> Decision | None:
         return None
     problem = _connected_elsewhere(s) if s.elsewhere else None
     different = "".join(f"; {each}" for each in differences(s.assignment.policy, s.settings, extension))
-    if _asked_for(s, extension) and not s.drift:
+    if _is_ours(s, extension) and not s.drift:
         return Satisfied(extension, True, f"the handler reports success{different}", problem)
-    there = f"{s.entry.type} was there before we looked, as {extension.name}"
+    there = f"{s.entry.type} was already installed, as {extension.name}"
     return Satisfied(extension, False, there + different, problem)
 
 
@@ -119,8 +129,8 @@ def _connected_elsewhere(s: DecisionContext) -> Problem:
     return Problem(Cause.ALREADY_CONNECTED, Cause.ALREADY_CONNECTED, known.meaning, f"{known.advice} {MOVE}")
 
 
-def _asked_for(s: DecisionContext, extension: InstalledExtension) -> bool:
-    """Whether this is the extension of our own request; a handler may report success after we gave it up."""
+def _is_ours(s: DecisionContext, extension: InstalledExtension) -> bool:
+    """Whether our own request wrote this extension; a handler may report success after we gave up."""
     last = s.last
     if last is None or last.extension_name.lower() != extension.name.lower():
         return False
@@ -148,16 +158,16 @@ def _unsupported(s: DecisionContext) -> Decision | None:
 def _undetermined(s: DecisionContext) -> Decision | None:
     if s.judgement.verdict is not Verdict.UNKNOWN or _forced(s):
         return None
-    too_coarse = s.release.witness in (OsSource.IMAGE, OsSource.PLAN) and not s.facts.guest_os_name
+    too_coarse = s.release.source in (OsSource.IMAGE, OsSource.PLAN) and not s.facts.guest_os_name
     if s.release.needs_agent or too_coarse:
-        later = _not_running(s) or _agent_silent(s)
+        later = _not_running(s) or _agent_not_ready(s)
         if isinstance(later, Wait):
             return later
     return Stop(Outcome.UNDETERMINED, s.judgement.reason)
 
 
 def _forced(s: DecisionContext) -> bool:
-    """A person vouches for the operating system, or did when this row's request was sent."""
+    """Whether an operator forces the install on an unknown OS, or did so when this row's request was sent."""
     last = s.last
     sent = last is not None and not last.outcome.final and last.attempt > 0 and last.verdict == Verdict.UNKNOWN
     return sent or (s.request is not None and s.request.force)
@@ -191,7 +201,8 @@ def _misconfigured(s: DecisionContext) -> Decision | None:
 
 
 def _unfixable(s: DecisionContext) -> Decision | None:
-    """The extension has all that we would send, and still is not as the policy wants it: sending it again is idle."""
+    """The extension has everything that we would send and still does not meet the policy: another request would change
+    nothing."""
     extension = s.extension
     if extension is None or not s.unmet or any(differences(s.assignment.policy, s.settings, extension)):
         return None
@@ -199,17 +210,17 @@ def _unfixable(s: DecisionContext) -> Decision | None:
         return None
     advice = "let the policy's settings and its existenceCondition agree, then retry the row"
     problem = Problem(Cause.BAD_CONFIGURATION, Cause.BAD_CONFIGURATION, s.unmet, advice)
-    return Stop(Outcome.FAILED, f"it has the policy's settings, and yet {s.unmet}", problem)
+    return Stop(Outcome.FAILED, f"the extension has the policy's settings, but {s.unmet}", problem)
 
 
 def _not_running(s: DecisionContext) -> Decision | None:
     if s.facts.power in (PowerState.RUNNING, PowerState.UNKNOWN):
         return None
-    reason = f"the VM is {s.facts.power}; extensions need it running, and its start event wakes this row"
+    reason = f"the VM is {s.facts.power}; extensions need a running VM, and its start event continues this row"
     return s.retry.wait_on(WaitingFor.VM_RUNNING, reason)
 
 
-def _agent_silent(s: DecisionContext) -> Decision | None:
+def _agent_not_ready(s: DecisionContext) -> Decision | None:
     running = s.facts.power is PowerState.RUNNING
     if running and s.facts.agent is AgentState.READY and not s.facts.os_provisioning:
         return None
@@ -218,20 +229,23 @@ def _agent_silent(s: DecisionContext) -> Decision | None:
 
 
 def _fresh(s: DecisionContext) -> Decision | None:
-    """Two package managers at once break the owner's first-boot installs; a policy can leave them time."""
+    """An install that runs beside the owner's first-boot installs can break them, so a policy can delay it
+    (`settleDelay`)."""
     delay, born = s.assignment.policy.settle_delay, s.facts.time_created
     if not delay or born is None or born + delay <= s.now:
         return None
-    return Wait(WaitingFor.SETTLE_DELAY, born, born + delay, f"the VM is new; the policy leaves it {delay} to settle")
+    return Wait(
+        WaitingFor.SETTLE_DELAY, born, born + delay, f"the VM is new; the policy waits {delay} before the install"
+    )
 
 
 def _somebody_writes(s: DecisionContext) -> Decision | None:
-    """ARM takes one write of a machine at a time, and one that it is carrying out is not to be disturbed."""
+    """ARM accepts one write of a machine at a time, so a write that is under way is waited for."""
     ours, last = s.in_flight, s.last
     if ours is not None and last is not None and last.waiting_for is WaitingFor.SCOPE_BREAKER:
-        # It waits for more than its turn, and its cap goes on.
-        later = s.retry.wait(WaitingFor.SCOPE_BREAKER, last.reason, told(last))
-        return later or Stop(Outcome.FAILED, f"gave up: {last.reason}", told(last))
+        # The row waits for its circuit breaker too, so that wait's cap goes on.
+        later = s.retry.wait(WaitingFor.SCOPE_BREAKER, last.reason, problem_in(last))
+        return later or Stop(Outcome.FAILED, f"gave up: {last.reason}", problem_in(last))
     if ours is not None and ours.next_attempt_at is not None:
         reason = f"one write at a time: the request for {ours.extension} has not ended yet"
         return Wait(WaitingFor.OPERATION, s.retry.since(WaitingFor.OPERATION), ours.next_attempt_at, reason)
@@ -244,7 +258,8 @@ def _somebody_writes(s: DecisionContext) -> Decision | None:
 
 
 def _contested(s: DecisionContext) -> Decision | None:
-    """Two owners who undo each other's work never end: the third time within a week we stop, and a person decides."""
+    """Two owners who undo each other's changes would go on for ever: after the third time within a week we stop, and a
+    person decides."""
     last = s.last
     if last is None or s.request is not None:
         return None
@@ -253,7 +268,9 @@ def _contested(s: DecisionContext) -> Decision | None:
         return failed(s, Cause.CONTESTED, last.reason)
     if not undoing(s) or len(undone(last, s.now)) < _MOST_UNDONE - 1:
         return None
-    reason = f"somebody undid our install {_MOST_UNDONE} times in 7 days, seen last at {s.now:%Y-%m-%d %H:%M} UTC"
+    reason = (
+        f"somebody undid our install {_MOST_UNDONE} times in 7 days, most recently before {s.now:%Y-%m-%d %H:%M} UTC"
+    )
     return failed(s, Cause.CONTESTED, reason)
 
 
@@ -274,7 +291,7 @@ _QUESTIONS: tuple[Callable[[DecisionContext], Decision | None], ...] = (
     _unfixable,
     _contested,
     _not_running,
-    _agent_silent,
+    _agent_not_ready,
     broken,
     _fresh,
     held,

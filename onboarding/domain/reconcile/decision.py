@@ -1,6 +1,6 @@
-"""What there is to decide about one VM and one extension, and the values that a decision can be.
+"""What a decision about one VM and one extension rests on (`DecisionContext`), and the four forms that it can take.
 
-Every decision has a reason that a person can read; nobody raises to steer. `decide` decides.
+Every decision is a value with a reason that a person can read; no exception steers. `decide` makes the decision.
 """
 
 from __future__ import annotations
@@ -27,67 +27,66 @@ from onboarding.domain.reconcile.wait_schedule import WITHOUT_CAP, Waits
 
 
 class Problem(Struct, frozen=True):
-    """What went wrong, in the table's words. `message` is the foreign text, not yet cut or masked."""
+    """What went wrong, as the row's error columns say it."""
 
-    code: str
+    code: str  # the handler's exit code, ARM's error code, or the cause where there is neither
     cause: Cause
-    meaning: str
-    advice: str
-    message: str = ""
+    meaning: str  # one sentence for people
+    advice: str  # what a person should do
+    message: str = ""  # what ARM or the handler wrote, not yet cut or masked; empty if they wrote nothing
 
 
 class Act(Struct, frozen=True):
-    """Ask ARM for the extension. `force` makes the handler run again where the same request failed before."""
+    """Send ARM the request for the extension."""
 
-    name: str
-    attempt: int
-    force: bool
+    name: str  # of the extension resource
+    attempt: int  # of this row, from 1
+    force: bool  # make the handler run again although the request equals one that failed
     reason: str
 
 
 class Satisfied(Struct, frozen=True):
-    """The extension is on the VM and healthy; `ours` if we asked for it. `trouble`: it reports to somebody else."""
+    """The extension is on the VM and healthy: nothing to send."""
 
     extension: InstalledExtension
-    ours: bool
+    ours: bool  # our request installed it
     reason: str
-    problem: Problem | None = None
+    problem: Problem | None = None  # it reports to a destination other than the policy's
 
 
 class Wait(Struct, frozen=True):
-    """Not now: look again at `until`. `since` is when this kind of waiting began."""
+    """Do nothing now and reconcile again later."""
 
     waiting_for: WaitingFor
-    since: datetime
-    until: datetime
+    since: datetime  # when the row began to wait for this (UTC); the caps count from here
+    until: datetime  # when to reconcile again (UTC)
     reason: str
-    problem: Problem | None = None
+    problem: Problem | None = None  # the failure or refusal that makes it wait; None if nothing went wrong
 
 
 class Stop(Struct, frozen=True):
-    """Nothing to do, for good: the outcome says why."""
+    """Nothing to do until a new event, a policy change or a person gives a reason."""
 
-    outcome: Outcome
+    outcome: Outcome  # a final one
     reason: str
-    problem: Problem | None = None
+    problem: Problem | None = None  # set for `Failed`, and where the right to read something is missing
 
 
 type Decision = Act | Satisfied | Wait | Stop
 
 
 class RetryState(Struct, frozen=True):
-    """Where a row stands in time. `last` is the row of this very VM, not of one that had its name before; `resend`
-    says that the attempt which its claim names may be sent once more."""
+    """What the next wait or attempt follows from."""
 
-    last: Row | None
-    waits: Waits
-    now: datetime
-    resend: bool = False
+    last: Row | None  # the row of this VM; None without one, or if it is of an earlier VM with the same name
+    waits: Waits  # the schedules of the policy
+    now: datetime  # UTC
+    resend: bool = False  # the attempt that the row's claim names may be sent once more
 
     def wait(self, waiting_for: WaitingFor, reason: str, problem: Problem | None = None) -> Wait | None:
-        """The next check of this kind of waiting; None when its time is up. A check that is planned already stays."""
+        """The wait until this kind's next check; None when its cap is over. A check that is already scheduled stays."""
         since = self.since(waiting_for)
-        if waiting_for not in WITHOUT_CAP and self.waits[waiting_for].next_breaker(self.now - since) is None:
+        if waiting_for not in WITHOUT_CAP and self.waits[waiting_for].next_interval(self.now - since) is None:
             last = self.last
             planned = last.next_attempt_at if last is not None and last.waiting_for is waiting_for else None
             if not planned or planned <= self.now:
@@ -95,13 +94,13 @@ class RetryState(Struct, frozen=True):
         return self.wait_on(waiting_for, reason, problem)
 
     def wait_on(self, waiting_for: WaitingFor, reason: str, problem: Problem | None = None) -> Wait:
-        """The same without an end: for what is in other people's hands."""
+        """The same without a cap, for what other people have to end."""
         since, last = self.since(waiting_for), self.last
         planned = last.next_attempt_at if last is not None and last.waiting_for is waiting_for else None
         if planned and planned > self.now:
             return Wait(waiting_for, since, planned, reason, problem)
-        breaker = self.waits[waiting_for].breaker_at(self.now - since)
-        return Wait(waiting_for, since, self.now + breaker, reason, problem)
+        interval = self.waits[waiting_for].interval_at(self.now - since)
+        return Wait(waiting_for, since, self.now + interval, reason, problem)
 
     def since(self, waiting_for: WaitingFor) -> datetime:
         """When this kind of waiting began."""
@@ -111,21 +110,19 @@ class RetryState(Struct, frozen=True):
 
 
 class DecisionContext(Struct, frozen=True):
-    """Everything that a decision rests on. `settings` are the public ones that would be sent, and `problems` what is
-    wrong with these and the protected ones. `asked` is there when a person wants it; `in_flight` is the row of another
-    extension that we are writing on this VM, `settings_digest` names the public settings."""
+    """Everything that a decision rests on."""
 
-    facts: MachineFacts
-    release: OsRelease
-    judgement: Judgement
-    assignment: Assignment
-    entry: CatalogueEntry
-    problems: tuple[str, ...]
+    facts: MachineFacts  # what ARM says about the machine
+    release: OsRelease  # its operating system
+    judgement: Judgement  # whether the extension supports that operating system
+    assignment: Assignment  # the policy, and whether it selects the machine
+    entry: CatalogueEntry  # the extension
+    problems: tuple[str, ...]  # what is wrong with the public and protected settings; empty if nothing is
     retry: RetryState
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    request: OperatorRequest | None = None
-    in_flight: Row | None = None
-    settings_digest: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)  # the public settings that would be sent
+    request: OperatorRequest | None = None  # None if no person asked for this pass
+    in_flight: Row | None = None  # the row of another extension whose write of this machine has not ended
+    settings_digest: str = ""  # the digest of `settings`
 
     @property
     def extension(self) -> InstalledExtension | None:
@@ -133,21 +130,21 @@ class DecisionContext(Struct, frozen=True):
 
     @property
     def unmet(self) -> str:
-        """Why an extension that is there and healthy still is not as the policy wants it; empty if it is."""
+        """Why an extension that is installed and healthy still does not meet the policy; empty if it does."""
         extension = self.extension
         healthy = extension is not None and read_extension_state(extension) is ExtensionState.SUCCEEDED
         return unmet(self.assignment.policy, self.facts, extension, self.now) if healthy else ""
 
     @property
     def elsewhere(self) -> str:
-        """To whom an extension that is there and healthy reports in our place; empty if to us."""
+        """Where an installed and healthy extension reports to instead of the policy's destination; empty if there."""
         extension = self.extension
         healthy = extension is not None and read_extension_state(extension) is ExtensionState.SUCCEEDED
         return elsewhere(self.entry, self.settings, extension) if healthy and extension is not None else ""
 
     @property
     def drift(self) -> str:
-        """Why an extension that we installed is no longer what we sent; empty if it is, or if nobody knows."""
+        """How an extension that we installed differs from what we sent; empty if it does not, or if that is unknown."""
         extension, last = self.extension, self.last
         ours = last is not None and (last.outcome is Outcome.INSTALLED or last.waiting_for in SENT)
         if extension is None or last is None or not ours:
@@ -174,9 +171,8 @@ class DecisionContext(Struct, frozen=True):
 
 
 class OperatorRequest(Struct, frozen=True):
-    """`policy` keeps to what that policy decides; `force` takes an operating system that nothing tells for a supported
-    one; `reconnect` moves a VM that reports to another workspace."""
+    """What a person asked for on the command line."""
 
-    policy: str = ""
-    force: bool = False
-    reconnect: bool = False
+    policy: str = ""  # reconcile for this policy alone; empty for all
+    force: bool = False  # install although support for the operating system is unknown
+    reconnect: bool = False  # move a VM that reports to another workspace to the policy's

@@ -1,7 +1,7 @@
-"""What an inventory and the table say of one VM, compared: does it have to be visited, and why?
+"""Compares what the inventory and the table say about one VM: must it be reconciled, and why?
 
-Pure, and cautious in one direction only: an inventory lags by minutes, so a reason to visit is no decision. The visit
-reads the VM and decides.
+Pure. An inventory lags by minutes, so a finding is a reason to reconcile and not a decision: the reconciliation reads
+the VM and decides.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from onboarding.domain.policy.installed_extension import instead, unmet
 from onboarding.domain.policy.policy import Assignment, Policy
 from onboarding.domain.reconcile.row import Outcome, Row
 
-# What happened this short ago may not be in the inventory yet, and an event is about to tell of it.
+# The inventory may not have what happened this recently, and the event for it is still to come.
 GRACE_PERIOD = timedelta(minutes=10)
 
 
 class Reason(StrEnum):
-    """Why a VM has to be visited."""
+    """Why a VM has to be reconciled."""
 
-    MISSED = "missed"  # it lacks the extension as the policy wants it, and no row speaks of this VM
-    DRIFTED = "drifted"  # the row says that the extension is there, and it is not, or not as the policy wants it
-    FAILED = "failed"  # the extension is there and failed, and the row does not say so
-    GONE = "gone"  # there is a row and no VM
-    CHANGED = "changed"  # the row is final, and the policy that it came from has changed since
+    MISSED = "missed"  # it lacks the extension that the policy wants, and no row is about this VM
+    DRIFTED = "drifted"  # the row says that the extension is installed, but it is absent or does not meet the policy
+    FAILED = "failed"  # the extension is installed and failed, and the row does not say so
+    GONE = "gone"  # there is a row, but no VM
+    CHANGED = "changed"  # the row is final, and the policy that decided it has changed since
 
 
 class RowSummary(Struct, frozen=True):
-    """What the table says of one VM and one extension, as short as a comparison needs it."""
+    """The part of a row that the comparison needs."""
 
-    extension: str
+    extension: str  # the catalogue entry's name
     outcome: Outcome
-    vm_id: str
-    extension_name: str
-    since: datetime | None
+    vm_id: str  # empty if the VM was never read
+    extension_name: str  # of the extension resource; empty if there was none
+    since: datetime | None  # when the row ended, or when its event happened if it is open (UTC)
     policy: str = ""
     policy_hash: str = ""  # empty in rows of the version before
 
@@ -53,11 +53,13 @@ class RowSummary(Struct, frozen=True):
         return self.since is None or self.since < before
 
     def decided_by_another(self, policy: Policy) -> bool:
-        """Whether the row is final, and came from a policy that is not this one as it is now."""
+        """Whether the row is final, and another policy or another version of this one decided it."""
         return self.outcome.final and self.policy_hash not in ("", policy.digest)
 
 
 class Finding(Struct, frozen=True):
+    """Why a VM has to be reconciled, and the name of the policy that wants it."""
+
     reason: Reason
     policy: str
 
@@ -70,8 +72,8 @@ def find(
     before: datetime,
     stable: Callable[[Policy], bool] = lambda _: True,
 ) -> Finding | None:
-    """The first reason to visit a VM that is in the inventory, if there is one. What happened later than `before` is
-    left to its event. A policy that is not `stable` yet leaves final rows of another version of it alone."""
+    """The first reason to reconcile a VM that is in the inventory; None without one. What happened later than `before`
+    is left to its event. Final rows of another version of a policy count only once the policy is `stable`."""
     if facts.time_created and facts.time_created > before:
         return None
     known = {summary.extension: summary for summary in summaries}
@@ -85,7 +87,7 @@ def find(
         if assignment.undecided:
             reason = _unclear(facts, entry, summary)
         elif not assignment.selected:
-            reason = _left_out(policy, summary, stable)
+            reason = _unselected(policy, summary, stable)
         elif facts.os_type is entry.os_type:
             state = _state(facts, policy, entry, summary, before)
             reason = _reason(facts, state, summary, policy, stable)
@@ -95,7 +97,7 @@ def find(
 
 
 def gone(summaries: Iterable[RowSummary], before: datetime) -> bool:
-    """Whether the rows of a VM that is not in the inventory have to be looked at."""
+    """Whether a VM that is not in the inventory has to be reconciled, so that its rows end."""
     listed = list(summaries)
     return all(each.settled(before) for each in listed) and any(each.outcome is not Outcome.GONE for each in listed)
 
@@ -119,23 +121,24 @@ def _reason(
     if summary.outcome is Outcome.OUT_OF_SCOPE:
         return Reason.MISSED
     if summary.outcome is Outcome.FAILED and state is ExtensionState.SUCCEEDED:
-        return Reason.DRIFTED  # somebody made it work, perhaps under another name, of which no event speaks
+        return Reason.DRIFTED  # somebody repaired it, perhaps under another name, for which no event comes
     if summary.outcome.present:
         return {None: Reason.DRIFTED, ExtensionState.FAILED: Reason.FAILED}.get(state)
     return None
 
 
 def _unclear(facts: MachineFacts, entry: CatalogueEntry, summary: RowSummary | None) -> Reason | None:
-    """Nobody can tell from here whether the policy wants the VM: the visit finds out, or says in a row why not."""
+    """The inventory does not show whether the policy wants the VM: the reconciliation finds out, or its row says why it
+    could not."""
     if facts.os_type is not entry.os_type:
         return None
     other = summary is None or summary.vm_id not in ("", facts.vm_id) or summary.outcome is Outcome.GONE
     return Reason.MISSED if other else None
 
 
-def _left_out(policy: Policy, summary: RowSummary | None, stable: Callable[[Policy], bool]) -> Reason | None:
-    """A VM that the policy does not want any more: what its row says of it is to be said anew. What is on the VM
-    stays there, and so does its row."""
+def _unselected(policy: Policy, summary: RowSummary | None, stable: Callable[[Policy], bool]) -> Reason | None:
+    """A VM that the policy no longer selects needs a new row, unless the extension is installed: that stays, with its
+    row."""
     if summary is None or summary.outcome.present or summary.outcome in (Outcome.OUT_OF_SCOPE, Outcome.GONE):
         return None
     return Reason.CHANGED if summary.decided_by_another(policy) and stable(policy) else None
@@ -144,8 +147,8 @@ def _left_out(policy: Policy, summary: RowSummary | None, stable: Callable[[Poli
 def _state(
     facts: MachineFacts, policy: Policy, entry: CatalogueEntry, summary: RowSummary | None, now: datetime
 ) -> ExtensionState | None:
-    """How the extension stands; None if it is not there, or not as the policy wants it. ARM's lists name extensions by
-    id alone: there the name that the row knows has to do."""
+    """The extension's state; None if it is not installed, or does not meet the policy. ARM's lists name extensions by
+    id alone, without publisher and type: there the name in the row identifies the extension."""
     found = facts.find_extension(entry.publisher, entry.type)
     if instead(policy, facts, found, now) is not None:
         return ExtensionState.SUCCEEDED

@@ -1,8 +1,7 @@
-"""What the table says of a machine itself, beside the rows of what its policies want: who it is, when ARM was read
-last, and the one write that is in flight.
+"""The machine's own row: its VmId, when ARM was last read, and the one write that is in flight.
 
-The row is written in the same transaction as the targets' rows, under its version: of two workers, whichever host,
-event or person they serve, one alone claims a write.
+It is written in the same conditional transaction as the rows of the machine's targets, so only one of several workers
+can claim a write, whichever host, event or person they serve.
 """
 
 from __future__ import annotations
@@ -15,28 +14,24 @@ from msgspec import Struct
 
 
 class Claim(Struct, frozen=True, kw_only=True):
-    """One write of the machine that is about to be sent, or was sent and has not ended.
+    """One write of the machine that is about to be sent, or was sent and has not ended."""
 
-    `target` is the extension that it is for, `step` what is written, `digest` of which body. `trigger` is the id of
-    the event or check that claimed it; `sends` counts how often the same attempt was sent, since an unanswered one is
-    sent again once."""
-
-    target: str
-    step: str
-    attempt: int
-    digest: str
-    at: datetime
-    trigger: str
-    sends: int = 1
+    target: str  # the extension that it is for
+    step: str  # the step whose request it is, such as `extension`
+    attempt: int  # of the target's row, from 1
+    digest: str  # of the request: resource name, version, settings and force tag
+    at: datetime  # when it was claimed (UTC)
+    trigger: str  # the id of the event or check that claimed it
+    sends: int = 1  # how often this attempt was sent: an unanswered one is sent again once
 
 
 class MachineRow(Struct, frozen=True, kw_only=True):
-    """The machine's own row. `last_read_at` is by ARM's clock (UTC), as its answer dates it."""
+    """The machine's own row."""
 
     resource_id: str
-    vm_id: str = ""
-    last_read_at: datetime | None = None
-    claim: Claim | None = None
+    vm_id: str = ""  # ARM's id of this very VM, which another VM of the same name does not have; empty if never read
+    last_read_at: datetime | None = None  # the date of ARM's answer, by ARM's clock (UTC); None if never read
+    claim: Claim | None = None  # None if no write is in flight
 
     def to_properties(self) -> dict[str, Any]:
         """The table's columns; empty ones are left out."""
@@ -57,7 +52,7 @@ class MachineRow(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_properties(cls, properties: Mapping[str, Any]) -> Self:
-        """Read a stored row back; a claim that cannot be read is none. Never raises."""
+        """Read a stored row back; a claim that cannot be read counts as absent. Never raises."""
         read_at = properties.get("LastReadAt")
         return cls(
             resource_id=str(properties.get("ResourceId", "")),

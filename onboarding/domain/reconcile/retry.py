@@ -1,6 +1,7 @@
-"""When something failed or was refused: another try, a wait, or a person. Every kind of trying ends.
+"""What follows a failure or a refusal: another attempt, a wait, or a stop until a person acts. Every kind of retrying
+has an end.
 
-What a handler or ARM said is judged by the error table; how long to wait follows from the policy's schedules. Pure.
+The error table classifies what a handler or ARM said; the policy's schedules say how long to wait. Pure.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
 MOST_ATTEMPTS = 5
 MOST_SENDS = 2  # of one attempt: a request that nobody answered is sent again once
 _FORBIDDEN = 403
-_WAR = timedelta(days=7)
-_MOST_PROBES = 50  # handler runs by which one VM finds out whether its scope was mended; an hour apart
+_CONTEST_WINDOW = timedelta(days=7)
+_MOST_PROBES = 50  # handler runs, an hour apart, by which one VM tests whether its scope works again
 
 _WAITS_AFTER = {
     Cause.VM_NOT_RUNNING: WaitingFor.VM_RUNNING,
@@ -39,11 +40,11 @@ _WAITS_AFTER = {
     Cause.PACKAGE_MANAGER_LOCKED: WaitingFor.PACKAGE_MANAGER,
 }
 
-# That a VM is about to be deleted, or that something near it is missing, proves nothing: the next read does.
+# Other codes may mean that a VM is being deleted or that another resource is missing: the next read shows which.
 _PROVES_GONE = ("resourcenotfound", "resourcegroupnotfound")
 
-# What a try may meet whose time has come. When that is over it is sent: to wait anew would use up a paused scope's
-# probe for nothing, each time.
+# What may delay an attempt that is due. Once the delay is over the attempt is sent: another wait would use up the open
+# breaker's probe each time.
 _HELD_UP = (WaitingFor.SCOPE_BREAKER, WaitingFor.ROLLOUT_LIMIT, WaitingFor.OPERATION, WaitingFor.THROTTLING)
 
 _HOLDING = (
@@ -56,7 +57,7 @@ _HOLDING = (
 
 
 def problem_of(failure: Failure, message: str = "") -> Problem:
-    """A classified failure in the table's words: the handler's exit code where there is one, else ARM's code."""
+    """A classified failure as the row's error columns say it; its code is the handler's exit code, else ARM's code."""
     code = str(failure.exit_code) if failure.exit_code is not None else failure.code
     return Problem(code or failure.cause, failure.cause, failure.meaning, failure.advice, message)
 
@@ -66,7 +67,7 @@ def after_refusal(retry: RetryState, failure: Failure, message: str) -> Wait | S
     problem = problem_of(failure, message)
     if failure.cause is Cause.VM_GONE:
         if proves_gone(failure):
-            return Stop(Outcome.GONE, "ARM knows no such VM (any more)")
+            return Stop(Outcome.GONE, "ARM says that the VM does not exist (any more)")
         return retry.wait_on(WaitingFor.OPERATION, failure.meaning, problem)
     waiting_for = WaitingFor.SCOPE_BREAKER if failure.scope_wide else _WAITS_AFTER.get(failure.cause)
     if waiting_for is None and failure.kind is not FailureClass.PERMANENT:
@@ -77,56 +78,57 @@ def after_refusal(retry: RetryState, failure: Failure, message: str) -> Wait | S
     if later is None:
         return Stop(Outcome.FAILED, f"gave up: {failure.meaning}", problem)
     longest = retry.waits[waiting_for].give_up_after
-    request = retry.now + timedelta(seconds=min(failure.retry_after or 0, longest))
-    # Who was held back was promised that moment, and would find the token gone later.
-    exactly = failure.code == HELD_BACK
-    return Wait(waiting_for, later.since, request, later.reason, problem) if exactly or request > later.until else later
+    requested_moment = retry.now + timedelta(seconds=min(failure.retry_after or 0, longest))
+    # The rate limiter reserved a token for exactly this moment; a later attempt would find it gone.
+    if failure.code == HELD_BACK or requested_moment > later.until:
+        return Wait(waiting_for, later.since, requested_moment, later.reason, problem)
+    return later
 
 
 def after_unread(context: DecisionContext, failure: Failure, http_status: int | None, message: str) -> Wait | Stop:
-    """What becomes of a row whose rule rests on the resource group or the subscription, which ARM did not let us read.
-    Trouble that passes is waited for; without the right to read it the policy stays undecided."""
-    retry, said = context.retry, context.assignment
+    """What becomes of a row whose rule needs the resource group or the subscription, where ARM refused to show it. The
+    row waits for a transient problem; if the right to read is missing, it ends as undetermined."""
+    retry, assignment = context.retry, context.assignment
     if failure.cause is Cause.VM_GONE:
-        # The machine was there a moment ago, so that it goes with its group, and its own read will tell.
+        # The machine existed a moment ago, so its group is being deleted with it; the machine's own read will show it.
         later = retry.wait(WaitingFor.PLATFORM, failure.meaning, problem_of(failure, message))
-        return later or Stop(Outcome.UNDETERMINED, said.reason, problem_of(failure, message))
+        return later or Stop(Outcome.UNDETERMINED, assignment.reason, problem_of(failure, message))
     if http_status != _FORBIDDEN:
         return after_refusal(retry, replace(failure, scope_wide=False), message)
-    right, scope = RIGHTS[said.unread], id_of(said.unread, context.facts.id)
+    right, scope = RIGHTS[assignment.unread], id_of(assignment.unread, context.facts.id)
     advice = f"Give the identity the right {right} on {scope} (the role Reader has it), then retry the row."
-    meaning = f"The identity may not read {scope}, which the policy asks for."
+    meaning = f"The identity may not read {scope}, which the policy's rule needs."
     problem = Problem(failure.code or failure.cause, failure.cause, meaning, advice, message)
-    return Stop(Outcome.UNDETERMINED, f"{said.reason}, and ARM refuses to show it: {right} is missing", problem)
+    return Stop(Outcome.UNDETERMINED, f"{assignment.reason}, and ARM refuses to show it: {right} is missing", problem)
 
 
 def proves_gone(failure: Failure) -> bool:
-    """Whether ARM said that there is no such VM, or no such group: nothing else ends a row as gone."""
+    """Whether ARM said that the VM or its resource group does not exist: nothing else ends a row as `Gone`."""
     return failure.cause is Cause.VM_GONE and failure.code.lower() in _PROVES_GONE
 
 
 def broken(s: DecisionContext) -> Decision | None:
-    """The extension is there and failed: what the handler said decides between another try and a person."""
+    """The extension is installed and failed: what the handler said decides between another attempt and a stop."""
     extension = s.extension
     if extension is None or read_extension_state(extension) is not ExtensionState.FAILED:
         return None
     failure = classify(Evidence.from_status(extension.statuses), s.entry.errors, s.now)
     problem = problem_of(failure, "\n".join(status.message for status in extension.statuses if status.message))
     if s.request is not None and held(s) is None:
-        return install(s, f"a person asks again after: {failure.meaning}", force=True)
+        return install(s, f"an operator requests it again after: {failure.meaning}", force=True)
     if failure.kind in (FailureClass.TRANSIENT, FailureClass.WAITING):
         return _try_again(s, failure, problem)
     if failure.cause is Cause.ALREADY_CONNECTED:
         if s.assignment.policy.reconnect and differs(s.settings, extension):
-            return install(s, f"connects it here as well: {failure.meaning}", force=True)
+            return install(s, f"connects the VM to this destination as well: {failure.meaning}", force=True)
         problem = replace(problem, advice=f"{problem.advice} {MOVE}")
-    if failure.scope_wide and (later := _paused(s, failure, problem)):
+    if failure.scope_wide and (later := _waits_for_breaker(s, failure, problem)):
         return later
     return Stop(Outcome.FAILED, f"the handler failed: {failure.meaning}", problem)
 
 
-def _paused(s: DecisionContext, failure: Failure, problem: Problem) -> Decision | None:
-    """The handler proved trouble of the whole scope. When its look has come, asking again is what probes it."""
+def _waits_for_breaker(s: DecisionContext, failure: Failure, problem: Problem) -> Decision | None:
+    """The handler proved a problem of the whole scope. When the row's check is due, another attempt is the probe."""
     last = s.last
     if s.attempts >= _MOST_PROBES:
         return None
@@ -144,40 +146,40 @@ def _try_again(s: DecisionContext, failure: Failure, problem: Problem) -> Decisi
     if due and last is not None and last.waiting_for is kind:
         return again
     spent = failure.max_attempts is not None and s.attempts >= failure.max_attempts
-    breaker = None if spent else s.retry.waits[kind].breaker_before(max(s.attempts, 1))
-    if breaker is None:
+    interval = None if spent else s.retry.waits[kind].interval_after(max(s.attempts, 1))
+    if interval is None:
         return Stop(Outcome.FAILED, f"gave up after {s.attempts} tries: {failure.meaning}", problem)
     if due and last is not None and last.waiting_for in _HELD_UP:
         return again
     if last and last.waiting_for is kind and last.next_attempt_at and last.waiting_since:
         return Wait(kind, last.waiting_since, last.next_attempt_at, last.reason, problem)
-    return Wait(kind, s.now, s.now + breaker, f"try {max(s.attempts, 1)} failed: {failure.meaning}", problem)
+    return Wait(kind, s.now, s.now + interval, f"try {max(s.attempts, 1)} failed: {failure.meaning}", problem)
 
 
 def held(s: DecisionContext) -> Decision | None:
-    """A row that another look is going to take up: a claim that has not run out, or a pause that ARM asked for."""
+    """The wait of a row that a later check continues: a claim that has not run out, or a delay that ARM asked for."""
     last = s.last
     if last is None or last.outcome.final or last.waiting_for is None or last.waiting_for not in _HOLDING:
         return None
     if last.waiting_for is WaitingFor.OPERATION and not last.error_code:
-        return None  # for somebody else's write, of which this very read tells whether it has ended
+        return None  # it waits for somebody else's write, and this read shows whether that has ended
     if last.waiting_for is WaitingFor.INSTALL and s.drift:
-        return None  # our request has ended, and somebody wrote over it
+        return None  # our request has ended, and somebody has overwritten it since
     if last.next_attempt_at is None or last.next_attempt_at <= s.now:
         return None
-    return Wait(last.waiting_for, last.waiting_since or s.now, last.next_attempt_at, last.reason, told(last))
+    return Wait(last.waiting_for, last.waiting_since or s.now, last.next_attempt_at, last.reason, problem_in(last))
 
 
 def exhausted(s: DecisionContext) -> Decision | None:
     if s.last is None or s.last.outcome.final or s.attempts < MOST_ATTEMPTS:
         return None
-    if (problem := told(s.last)) is not None:
+    if (problem := problem_in(s.last)) is not None:
         return Stop(Outcome.FAILED, f"gave up after {s.attempts} requests: {problem.meaning}", problem)
     return failed(s, Cause.UNKNOWN, f"gave up: ARM took {s.attempts} requests and the extension is still not there")
 
 
-def told(last: Row) -> Problem | None:
-    """The trouble that the row tells of; which cause it had is in its words alone."""
+def problem_in(last: Row) -> Problem | None:
+    """The problem in the row's error columns; None without one. The columns do not hold its cause."""
     if not last.error_code:
         return None
     return Problem(last.error_code, Cause.UNKNOWN, last.error_meaning, last.advice, last.message)
@@ -200,18 +202,18 @@ def undoing(s: DecisionContext) -> bool:
 
 
 def undone(last: Row | None, now: datetime) -> tuple[datetime, ...]:
-    """When, within the last seven days, somebody undid what we did; what cannot be read counts as never."""
+    """When, within the last seven days, somebody undid what we did; a time that cannot be read is left out."""
     found = []
     for text in last.undone_at.split() if last else ():
         with suppress(ValueError):
             moment = datetime.fromisoformat(text)
-            if moment.tzinfo and now - moment < _WAR:
+            if moment.tzinfo and now - moment < _CONTEST_WINDOW:
                 found.append(moment)
     return tuple(found)
 
 
 def _free_name(s: DecisionContext) -> str:
-    """The entry's resource name, or its type where somebody else's extension has that name."""
+    """The entry's resource name; its type if somebody else's extension already has that name."""
     taken = {extension.name.lower() for extension in s.facts.extensions}
     return s.entry.type if s.entry.resource_name.lower() in taken else s.entry.resource_name
 

@@ -1,7 +1,7 @@
-"""What the table says of one VM and one extension: the outcomes, and the row that carries one.
+"""What the table says about one VM and one extension: the outcomes, and the row that carries one.
 
-A row is a value; nothing here knows how or where it is stored. The names of the fields are the table's column
-names in snake case, so that the two never drift apart.
+A row is a value; this module does not know how or where it is stored. The fields are named like the table's columns,
+in snake case, so the two cannot drift apart.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Outcome(StrEnum):
 
     @property
     def final(self) -> bool:
-        """Whether the row rests until a new event, a policy change or a person gives a reason to look again."""
+        """Whether the row stays until a new event, a policy change or a person gives a reason to reconcile again."""
         return self not in (Outcome.REQUESTED, Outcome.WAITING)
 
     @property
@@ -43,90 +43,90 @@ class Outcome(StrEnum):
 
 
 class WaitingFor(StrEnum):
-    """What a row that is not final waits for; each has its own schedule of looks (`wait_schedule`)."""
+    """What a row that is not final waits for; each kind has its own schedule of checks (`wait_schedule`)."""
 
-    CLAIM = "install-request"  # we are about to ask ARM; if we die first, the look asks again
-    INSTALL = "install"
+    CLAIM = "install-request"  # we are about to send the request; if we stop first, the check sends it
+    INSTALL = "install"  # ARM accepted our request, and it has not ended
     VM_RUNNING = "vm-running"
     AGENT_READY = "agent-ready"
-    OPERATION = "operation"
-    PACKAGE_MANAGER = "package-manager"
+    OPERATION = "operation"  # another write of the machine, ours or somebody else's
+    PACKAGE_MANAGER = "package-manager"  # another process holds its lock
     THROTTLING = "throttling"
-    PLATFORM = "platform"
-    SETTLE_DELAY = "settle-delay"
-    SCOPE_BREAKER = "scope-paused"
+    PLATFORM = "platform"  # a transient failure of ARM or of the handler
+    SETTLE_DELAY = "settle-delay"  # the time that the policy leaves a new VM
+    SCOPE_BREAKER = "scope-paused"  # an open circuit breaker
     ROLLOUT_LIMIT = "brake"
     CONFIGURATION = "configuration"  # the file of its extension cannot be used
 
 
-# A request of ours is about to be sent, or was sent and has not ended: no other write may go to this machine.
+# Our request is about to be sent, or was sent and has not ended: no other write may go to this machine.
 SENT = (WaitingFor.CLAIM, WaitingFor.INSTALL)
 
 
 class Row(Struct, frozen=True, kw_only=True):
-    """One row. Times are UTC; `waiting_since` is what the caps of `wait_schedule` are measured from.
+    """One row. Times are UTC. Empty texts and None mean unknown or not applicable; those columns are not stored.
 
-    `event_id` and `event_time` name what opened the episode; looks and settling events show in the history under
-    their own. `policy_hash` is the digest of the policy that decided, `sent_digest` that of the public settings that we
-    sent last. `undone_at` holds the times at which somebody undid what we did, in ISO 8601 with blanks between them."""
+    An episode begins with the event that opens a row and ends with a final outcome."""
 
-    resource_id: str
+    resource_id: str  # of the VM, as ARM or the event spells it
     vm_name: str
     resource_group: str
-    extension: str
+    extension: str  # the catalogue entry's name
     outcome: Outcome
-    reason: str
-    waiting_for: WaitingFor | None = None
-    waiting_since: datetime | None = None
-    next_attempt_at: datetime | None = None
-    attempt: int = 0
-    vm_id: str = ""
+    reason: str  # one sentence for people, masked
+    waiting_for: WaitingFor | None = None  # None if the outcome is final
+    waiting_since: datetime | None = (
+        None  # when this kind of waiting began; the caps of `wait_schedule` count from here
+    )
+    next_attempt_at: datetime | None = None  # when the scheduled check is due
+    attempt: int = 0  # install requests of this episode
+    vm_id: str = ""  # ARM's id of this very VM, which another VM of the same name does not have
     location: str = ""
     image_publisher: str = ""
     image_offer: str = ""
     image_sku: str = ""
-    image_version: str = ""
-    image_id: str = ""
+    image_version: str = ""  # the exact version where ARM says it
+    image_id: str = ""  # of an image that is not from the marketplace
     distribution: str = ""
-    os_version: str = ""
+    os_version: str = ""  # a Windows release, or the version of a distribution
     architecture: str = ""
-    witness: str = ""
-    verdict: str = ""
-    support_table: str = ""
-    extension_name: str = ""
-    extension_version: str = ""
-    policy: str = ""
-    effect: str = ""
-    error_code: str = ""
+    witness: str = ""  # the source of the operating system (`OsSource`)
+    verdict: str = ""  # whether the extension supports it (`Verdict`)
+    support_table: str = ""  # the name of the table that the verdict comes from
+    extension_name: str = ""  # of the extension resource
+    extension_version: str = ""  # of the handler; the requested version until the handler reports its own
+    policy: str = ""  # the name of the policy that decided
+    effect: str = ""  # of that policy
+    error_code: str = ""  # empty if nothing went wrong
     error_meaning: str = ""
-    advice: str = ""
-    message: str = ""
-    event_id: str = ""
-    event_time: datetime | None = None
-    correlation_id: str = ""
-    requested_at: datetime | None = None
-    finished_at: datetime | None = None
-    duration_ms: int | None = None
-    policy_hash: str = ""
-    sent_digest: str = ""
-    undone_at: str = ""
+    advice: str = ""  # what a person should do
+    message: str = ""  # what ARM or the handler wrote, masked
+    event_id: str = ""  # of the event that opened the episode; later events and checks are in the history
+    event_time: datetime | None = None  # of the same event
+    correlation_id: str = ""  # of the same event
+    requested_at: datetime | None = None  # when ARM accepted our request
+    finished_at: datetime | None = None  # when the outcome became final
+    duration_ms: int | None = None  # from the event to the final outcome
+    policy_hash: str = ""  # the digest of the policy that decided
+    sent_digest: str = ""  # the digest of the public settings that we sent last
+    undone_at: str = ""  # when somebody undid what we did: ISO 8601 times, separated by blanks
 
     def to_properties(self) -> dict[str, Any]:
-        """The table's columns; empty ones are left out, but for those that every row has. Texts are cut, since what
-        guests and people write has any length, and the table takes 32,768 characters."""
-        columns = zip(_COLUMNS.values(), _values(self), strict=True)
-        told = {column: value for column, value in columns if (value is not None and value != "") or column in _ALWAYS}
-        for column in [column for column, value in told.items() if type(value) is str and len(value) > _NAME_LIMIT]:
-            told[column] = cut(told[column], _TEXT_LIMIT if column in _TEXTS else _NAME_LIMIT)
-        told["Outcome"] = self.outcome.value
+        """The table's columns; empty ones are left out, except those that every row has. Texts are cut, since guests
+        and people write texts of any length, and a column holds 32,768 characters."""
+        values = zip(_COLUMNS.values(), _values(self), strict=True)
+        columns = {name: value for name, value in values if (value is not None and value != "") or name in _ALWAYS}
+        for name in [name for name, value in columns.items() if type(value) is str and len(value) > _NAME_LIMIT]:
+            columns[name] = cut(columns[name], _TEXT_LIMIT if name in _TEXTS else _NAME_LIMIT)
+        columns["Outcome"] = self.outcome.value
         if self.waiting_for is not None:
-            told["WaitingFor"] = self.waiting_for.value
-        return told
+            columns["WaitingFor"] = self.waiting_for.value
+        return columns
 
     @classmethod
     def from_properties(cls, properties: dict[str, Any]) -> Self:
-        """Read a stored row back; columns that this version does not know are left alone. Raises ValueError, TypeError
-        and LookupError for a row that it cannot read."""
+        """Read a stored row back; columns that this version does not know are ignored. Raises ValueError, TypeError or
+        LookupError for a row that it cannot read."""
         known = {name: properties[column] for name, column in _COLUMNS.items() if column in properties}
         for name, kind in _TYPES.items():
             if name in known and not isinstance(known[name], kind):
@@ -138,24 +138,24 @@ class Row(Struct, frozen=True, kw_only=True):
 
     @property
     def in_flight(self) -> bool:
-        """Whether a request of ours is about to be sent or has not ended."""
+        """Whether our request is about to be sent, or was sent and has not ended."""
         return self.waiting_for in SENT
 
     def has_sent(self, settings: Mapping[str, Any]) -> bool:
-        """Whether these are the public settings that we sent last; also where nobody knows which they were."""
+        """Whether we last sent these public settings; true too if the row does not say which they were."""
         return self.sent_digest in ("", digest(settings))
 
     def changed_since(self, time: datetime) -> bool:
-        """Whether this row tells of something that happened after that time."""
+        """Whether something in this row happened after that time."""
         return any(at is not None and at > time for at in (self.event_time, self.requested_at, self.finished_at))
 
     def differs(self, other: Row | None) -> bool:
-        """Whether this row tells anything that the other does not; times and event ids tell nothing new."""
-        return other is None or _told(self) != _told(other)
+        """Whether this row says something else than the other; times and event ids do not count."""
+        return other is None or _content_of(self) != _content_of(other)
 
-    def tells_more_than(self, other: Row | None) -> bool:
-        """Whether it is worth a line of history: more than that the same wait goes on, in whatever words, or that it is
-        said under another digest."""
+    def belongs_in_history(self, other: Row | None) -> bool:
+        """Whether this row, which follows the other, needs an entry in the history. It does not if the same wait goes
+        on, in whatever words, or if only a digest differs."""
         if other is None or self.outcome is not other.outcome:
             return True
         if self.outcome is Outcome.WAITING:
@@ -170,7 +170,7 @@ class Row(Struct, frozen=True, kw_only=True):
 _TIMES = {"event_id", "event_time", "correlation_id", "requested_at", "finished_at", "duration_ms"}
 
 
-def _told(row: Row) -> tuple[Any, ...]:
+def _content_of(row: Row) -> tuple[Any, ...]:
     return tuple(getattr(row, name) for name in Row.__struct_fields__ if name not in _TIMES)
 
 
@@ -191,7 +191,7 @@ _values = attrgetter(*_COLUMNS)
 
 
 class Selection(Struct, frozen=True, kw_only=True):
-    """A field that is empty selects all."""
+    """Which rows to read; an empty field selects all."""
 
     subscription: str = ""
     resource_group: str = ""

@@ -1,4 +1,4 @@
-"""From a situation and what was decided to the row that says so."""
+"""Builds the row for a decision."""
 
 from __future__ import annotations
 
@@ -21,31 +21,32 @@ type EventKey = tuple[str, datetime, str]  # id, time (UTC) and correlation id o
 
 
 def row_of(context: DecisionContext, decision: Satisfied | Wait | Stop, event_key: EventKey) -> Row:
-    """The row for a decision; `opening` is used unless the last row's episode goes on."""
+    """The row for a decision. `event_key` names the event that opens it, unless the last row's episode goes on."""
     last = context.last
-    known = {**_told_by(context), "attempt": _attempts(last, decision)}
+    known = {**_known_columns(context), "attempt": _attempts(last, decision)}
     if isinstance(decision, Satisfied):
-        known |= _named(decision.extension)
+        known |= _extension_columns(decision.extension)
     return concluded(context.facts.id, known, decision, Episode.of(last, event_key, context.now))
 
 
 def claim_of(context: DecisionContext, install: Act, until: datetime, event_key: EventKey) -> Row:
-    """The row that claims an install: whoever writes it first asks ARM, and the look at `until` finishes the job."""
+    """The row that claims an install: the worker that writes it first sends the request, and the check at `until`
+    continues from there."""
     now = context.now
     waiting = Wait(WaitingFor.CLAIM, now, until, install.reason)
     known = {
-        **_told_by(context),
+        **_known_columns(context),
         "attempt": install.attempt,
         "extension_name": install.name,
         "extension_version": context.entry.version,
         "sent_digest": context.settings_digest,
-        "undone_at": _undone(context),
+        "undone_at": _undone_column(context),
     }
     return concluded(context.facts.id, known, waiting, Episode.of(context.last, event_key, now))
 
 
 def requested(claim: Row, reason: str, now: datetime) -> Row:
-    """The claim, once ARM has taken the request: the handler is at work, and the look stays as it is."""
+    """The claim after ARM accepted the request: the handler is at work, and the scheduled check stays as it is."""
     return replace(
         claim,
         outcome=Outcome.REQUESTED,
@@ -57,16 +58,16 @@ def requested(claim: Row, reason: str, now: datetime) -> Row:
 
 
 def unanswered(claim: Row, problem: Problem) -> Row:
-    """The claim, where no answer came: ARM may have the request, so its check asks ARM before it is sent again."""
+    """The claim after a request that nobody answered: ARM may have it, so the check reads ARM before it sends again."""
     reason = _written("no answer came to the request; ARM is read before it is sent again")
     code, (meaning, advice, message) = _code(problem), _texts(problem)
     return replace(claim, reason=reason, error_code=code, error_meaning=meaning, advice=advice, message=message)
 
 
 def unread(vm: VmId, policy: Policy, last: Row | None, decision: Wait | Stop, episode: Episode) -> Row:
-    """The row for a VM that could not be read: what the last row knew, and why nothing more is known."""
-    told = {name: getattr(last, name) for name in _FACTS} if last else {}
-    known = {**told, "extension": policy.extension, "policy": policy.name, "effect": policy.effect.value}
+    """The row for a VM that could not be read: the facts of the last row, and why there are no newer ones."""
+    facts = {name: getattr(last, name) for name in _FACTS} if last else {}
+    known = {**facts, "extension": policy.extension, "policy": policy.name, "effect": policy.effect.value}
     known["policy_hash"] = policy.digest
     if last is not None:
         kept = ("extension_name", "sent_digest", "undone_at")
@@ -75,10 +76,11 @@ def unread(vm: VmId, policy: Policy, last: Row | None, decision: Wait | Stop, ep
 
 
 def closed(row: Row, outcome: Outcome, reason: str, now: datetime, extension_version: str = "") -> Row:
-    """A row that ends, with all that it knew of the VM; `extension_version` is the handler's, where it is known.
+    """The row with a final outcome and everything that it knew about the VM; `extension_version` is the handler's,
+    empty if unknown.
 
-    One that was final before tells no duration: its episode ended long ago. Where the end overtook the record of our
-    request, the claim tells its time."""
+    A row that was final before gets no duration: its episode ended long ago. If the install ended before our request
+    was recorded, the claim's time counts as the time of the request."""
     request = row.waiting_since if outcome is Outcome.INSTALLED else None
     took = None if row.outcome.final or row.event_time is None else _milliseconds(row.event_time, now)
     return replace(
@@ -100,7 +102,7 @@ def closed(row: Row, outcome: Outcome, reason: str, now: datetime, extension_ver
 
 
 def waiting(row: Row, wait: Wait) -> Row:
-    """A row that goes on waiting, for something else than before, with all that it knew of the VM."""
+    """The row with another wait and everything that it knew about the VM."""
     return replace(
         row,
         outcome=Outcome.WAITING,
@@ -116,10 +118,10 @@ def waiting(row: Row, wait: Wait) -> Row:
 
 
 class Episode(Struct, frozen=True):
-    """What carries over while a row stays open: the event that opened it, and when ARM was asked."""
+    """What stays the same while a row is open."""
 
-    event_key: EventKey
-    requested_at: datetime | None
+    event_key: EventKey  # the event that opened it
+    requested_at: datetime | None  # when ARM accepted our request (UTC); None if it did not yet
     now: datetime
 
     @classmethod
@@ -130,7 +132,7 @@ class Episode(Struct, frozen=True):
 
 
 def concluded(vm: VmId, known: Mapping[str, Any], decision: Satisfied | Wait | Stop, episode: Episode) -> Row:
-    """A row with everything that does not depend on having read the VM."""
+    """The row for a decision, with the columns in `known` and all that follow from the decision and the episode."""
     outcome = _outcome(decision)
     event_id, event_time, correlation_id = episode.event_key
     finished = episode.now if outcome.final else None
@@ -150,7 +152,7 @@ def concluded(vm: VmId, known: Mapping[str, Any], decision: Satisfied | Wait | S
         requested_at=episode.requested_at,
         finished_at=finished,
         duration_ms=_milliseconds(event_time, finished) if finished else None,
-        **{**known, **_trouble(decision.problem)},
+        **{**known, **_problem_columns(decision.problem)},
     )
 
 
@@ -174,7 +176,7 @@ _FACTS = frozenset(
 
 
 def _written(reason: str) -> str:
-    """As it may be written down."""
+    """The reason, masked and cut."""
     return cut(mask(reason))
 
 
@@ -192,7 +194,7 @@ def _outcome(decision: Satisfied | Wait | Stop) -> Outcome:
             return outcome
 
 
-def _trouble(problem: Problem | None) -> dict[str, str]:
+def _problem_columns(problem: Problem | None) -> dict[str, str]:
     if problem is None:
         return {}
     meaning, advice, message = _texts(problem)
@@ -205,16 +207,16 @@ def _trouble(problem: Problem | None) -> dict[str, str]:
 
 
 def _texts(problem: Problem) -> tuple[str, str, str]:
-    """Meaning, advice and message as they may be written down."""
+    """Meaning, advice and message, masked and cut."""
     return cut(mask(problem.meaning)), cut(mask(problem.advice)), cut(mask(problem.message))
 
 
 def _code(problem: Problem) -> str:
-    """Mostly ours; ARM's own where we know none, which is foreign text."""
+    """The code, masked and cut: it is foreign text where it is ARM's own."""
     return cut(mask(problem.code), 256)
 
 
-def _told_by(context: DecisionContext) -> dict[str, Any]:
+def _known_columns(context: DecisionContext) -> dict[str, Any]:
     facts, release, policy = context.facts, context.release, context.assignment.policy
     image, present = facts.image, context.extension
     return {
@@ -229,7 +231,7 @@ def _told_by(context: DecisionContext) -> dict[str, Any]:
         "distribution": release.distribution,
         "os_version": release.product or release.version or "",
         "architecture": release.architecture or "",
-        "witness": release.witness.value,
+        "witness": release.source.value,
         "verdict": context.judgement.verdict.value,
         "support_table": context.judgement.table,
         "extension_name": _name_of(context.last),
@@ -239,16 +241,16 @@ def _told_by(context: DecisionContext) -> dict[str, Any]:
         "effect": policy.effect.value,
         "sent_digest": context.last.sent_digest if context.last else "",
         "undone_at": context.last.undone_at if context.last else "",
-        **(_named(present) if present else {}),
+        **(_extension_columns(present) if present else {}),
     }
 
 
-def _named(extension: InstalledExtension) -> dict[str, Any]:
+def _extension_columns(extension: InstalledExtension) -> dict[str, Any]:
     return {"extension_name": extension.name, "extension_version": extension.handler_version or extension.version}
 
 
-def _undone(context: DecisionContext) -> str:
-    """The times at which somebody undid what we did, this one too if it is one."""
+def _undone_column(context: DecisionContext) -> str:
+    """The times at which somebody undid what we did, including now if that is what happened."""
     times = undone(context.last, context.now)
     if undoing(context):
         times = (*times, context.now)
@@ -256,7 +258,7 @@ def _undone(context: DecisionContext) -> str:
 
 
 def _attempts(last: Row | None, decision: Satisfied | Wait | Stop) -> int:
-    """The tries so far. What failed for good and opens again has all of them before it."""
+    """The attempts so far; zero for a failed row that opens again."""
     reopened = last is not None and last.outcome is Outcome.FAILED and isinstance(decision, Wait)
     return 0 if last is None or reopened else last.attempt
 

@@ -1,7 +1,7 @@
-"""When to look again: how long each kind of waiting lasts between two looks, and when to give up.
+"""The schedules of waiting: the intervals between two checks, and when to give up.
 
-The position in a schedule follows from the time that has passed, so nothing has to be counted or stored, and a
-look that came late or twice changes nothing.
+The position in a schedule follows from the time that has passed, so nothing has to be counted or stored, and a check
+that comes late or twice changes nothing.
 """
 
 from __future__ import annotations
@@ -24,47 +24,47 @@ _LONGEST = 3650 * 24 * _HOUR
 _SECONDS = {"ms": 0.001, "s": 1, "m": _MINUTE, "h": _HOUR, "d": 24 * _HOUR}
 
 
-# These waits are for others: the VM's owner, who starts it, or somebody else's deployment. No cap makes a failure of
-# that, whatever a policy file says. So is a file that nobody can use before a person has mended it.
+# These waits end by what others do: the owner starts the VM, a deployment ends, a person corrects a file. Such a wait
+# never becomes a failure, whatever cap a policy file gives it.
 WITHOUT_CAP = frozenset({WaitingFor.VM_RUNNING, WaitingFor.OPERATION, WaitingFor.CONFIGURATION})
 
 
 class Schedule(Struct, frozen=True):
-    """Pauses in seconds between looks, the last one repeating, until `give_up_after` seconds have passed."""
+    """When a row that waits is checked."""
 
-    breakers: tuple[float, ...]
-    give_up_after: float
+    intervals: tuple[float, ...]  # seconds between two checks; the last one repeats
+    give_up_after: float  # seconds after the waiting began
 
     @property
     def first(self) -> timedelta:
-        return timedelta(seconds=self.breakers[0])
+        return timedelta(seconds=self.intervals[0])
 
-    def next_breaker(self, elapsed: timedelta) -> timedelta | None:
-        """The pause until the next look, `elapsed` after the waiting began; None when it is time to give up."""
+    def next_interval(self, elapsed: timedelta) -> timedelta | None:
+        """The interval until the next check, `elapsed` after the waiting began; None when it is time to give up."""
         seconds = elapsed.total_seconds()
         if seconds >= self.give_up_after:
             return None
-        return self.breaker_at(elapsed)
+        return self.interval_at(elapsed)
 
-    def breaker_at(self, elapsed: timedelta) -> timedelta:
-        """The same, without an end."""
+    def interval_at(self, elapsed: timedelta) -> timedelta:
+        """The same without a cap."""
         seconds, reached = elapsed.total_seconds(), 0.0
-        for breaker in self.breakers:
-            reached += breaker
-            # A look is never a moment early: one that comes just before its step counts as on it.
-            if reached > seconds + 0.5 * breaker:
-                return timedelta(seconds=breaker)
-        return timedelta(seconds=self.breakers[-1])
+        for interval in self.intervals:
+            reached += interval
+            # A check that comes a little before its moment counts as on time, or the same interval would come twice.
+            if reached > seconds + 0.5 * interval:
+                return timedelta(seconds=interval)
+        return timedelta(seconds=self.intervals[-1])
 
-    def breaker_before(self, attempt: int) -> timedelta | None:
-        """The pause after `attempt` failed tries; None when the tries are used up."""
-        if attempt > len(self.breakers):
+    def interval_after(self, attempts: int) -> timedelta | None:
+        """The interval after so many failed attempts; None when the attempts are used up."""
+        if attempts > len(self.intervals):
             return None
-        return timedelta(seconds=self.breakers[attempt - 1])
+        return timedelta(seconds=self.intervals[attempts - 1])
 
 
-# ARM ends an install that never reports after about 90 minutes. Others take 45 to 451 s (median 104 s), and their own
-# event tells of the end: a look at 2 minutes would read two VMs of five for nothing.
+# ARM ends an install that never reports after about 90 minutes. Others take 45 to 451 s (median 104 s) and end with an
+# event of their own: a check after 2 minutes would read two VMs of five for nothing.
 DEFAULTS: Mapping[WaitingFor, Schedule] = {
     WaitingFor.CLAIM: Schedule((4 * _MINUTE,), 24 * _HOUR),
     WaitingFor.INSTALL: Schedule((4 * _MINUTE, 4 * _MINUTE, 10 * _MINUTE, 30 * _MINUTE), 3 * _HOUR),
@@ -77,19 +77,19 @@ DEFAULTS: Mapping[WaitingFor, Schedule] = {
     ),
     WaitingFor.PACKAGE_MANAGER: Schedule((5 * _MINUTE, 10 * _MINUTE, 20 * _MINUTE, 40 * _MINUTE), 24 * _HOUR),
     WaitingFor.THROTTLING: Schedule((30, _MINUTE, 2 * _MINUTE, 5 * _MINUTE), 24 * _HOUR),
-    # How long is in the policy (`settleDelay`); the schedule is there for its cap alone.
+    # The policy's `settleDelay` says how long; only the cap of this schedule is used.
     WaitingFor.SETTLE_DELAY: Schedule((_MINUTE,), 24 * _HOUR),
     WaitingFor.SCOPE_BREAKER: Schedule((10 * _MINUTE, 20 * _MINUTE, 30 * _MINUTE), 7 * 24 * _HOUR),
-    # Where the policy's hour is used up, each VM waits for its own moment of the next one.
+    # When the installs of the hour are used up, each VM waits for its own moment of the next hour instead.
     WaitingFor.ROLLOUT_LIMIT: Schedule((5 * _MINUTE, 10 * _MINUTE, 30 * _MINUTE), 30 * 24 * _HOUR),
-    # A check of one reads the table alone.
+    # Such a check reads the table and not ARM.
     WaitingFor.CONFIGURATION: Schedule((10 * _MINUTE, 30 * _MINUTE, _HOUR, 2 * _HOUR, 6 * _HOUR, 24 * _HOUR), _LONGEST),
     WaitingFor.PLATFORM: Schedule((30, _MINUTE, 2 * _MINUTE, 5 * _MINUTE, 10 * _MINUTE, 30 * _MINUTE), 6 * _HOUR),
 }
 
 
 class Waits(Struct, frozen=True):
-    """A policy's schedules; what it does not name is as in `DEFAULTS`."""
+    """A policy's schedules; kinds that it does not name have the schedule in `DEFAULTS`."""
 
     schedules: Mapping[WaitingFor, Schedule] = field(default_factory=lambda: DEFAULTS)
 
@@ -135,10 +135,10 @@ def _parse_schedule(raw: Any, default: Schedule, place: str) -> Schedule:
     if not isinstance(every, list):
         problem = f"{as_written(every)} is not a list"
         raise ConfigurationError(f"{place}.every", problem, "write durations in brackets: [1m, 2m, 1h]")
-    breakers = (
-        tuple(parse_duration(breaker, f"{place}.every[{n}]") for n, breaker in enumerate(every)) or default.breakers
+    intervals = (
+        tuple(parse_duration(interval, f"{place}.every[{n}]") for n, interval in enumerate(every)) or default.intervals
     )
     give_up = (
         parse_duration(raw["giveUpAfter"], f"{place}.giveUpAfter") if "giveUpAfter" in raw else default.give_up_after
     )
-    return Schedule(breakers, give_up)
+    return Schedule(intervals, give_up)

@@ -11,7 +11,7 @@ import pytest
 from onboarding.domain.errors import ArmError
 from onboarding.domain.image.os_identification import read_definition
 from onboarding.domain.machine.machine_facts import read_facts
-from onboarding.domain.machine.resource_containers import GROUP, RIGHTS, SUBSCRIPTION, told_by
+from onboarding.domain.machine.resource_containers import GROUP, RIGHTS, SUBSCRIPTION, read_properties
 from onboarding.domain.resource_id import VmId
 from simulator.arm import Cut, FaultRule, VmSpec
 from tests.adapters.arm.arm_calls import BODY, KEY, OMS, Call, add, install, read, refusal
@@ -56,7 +56,7 @@ async def test_a_group_and_a_subscription_are_read_in_one_request_each(azure: Az
 
     bodies = [await azure.adapter.read_scope(scope) for scope in (group, subscription)]
 
-    assert [told_by(what, body)["tags"] for what, body in zip((GROUP, SUBSCRIPTION), bodies, strict=True)] == [
+    assert [read_properties(what, body)["tags"] for what, body in zip((GROUP, SUBSCRIPTION), bodies, strict=True)] == [
         {"env": "lab"},
         {},
     ]

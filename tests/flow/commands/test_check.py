@@ -48,7 +48,7 @@ def test_the_exit_code_says_whether_all_are_supported(urns: list[str], code: int
 def test_the_table_says_why_and_counts(capsys: pytest.CaptureFixture[str]) -> None:
     main(["check", "--image", GOOD, "--image", OLD, "--image", MUTE])
     out = capsys.readouterr().out
-    assert "which table 2017-04 (2017-04-26) names in row ubuntu 16.04" in out
+    assert "which table 2017-04 (2017-04-26) lists in row ubuntu 16.04" in out
     assert "3 checked against table 2017-04 (2017-04-26): 1 supported, 1 unsupported, 1 unknown" in out
     assert "unknown by publisher: fortinet 1" in out
     assert "\x1b" not in out
@@ -299,7 +299,10 @@ def test_the_id_of_an_own_image_is_read_and_shown_and_decides_nothing(
         ("ubuntu", "18.04"),
     ]
     assert {answer["verdict"] for answer in answers} == {"unknown"}
-    assert "xenial-golden reads as Ubuntu 16.04, but it is free text; the guest agent" in answers[0]["reason"]
+    assert (
+        "xenial-golden says Ubuntu 16.04, but it is free text; to identify the OS, use the guest agent"
+        in answers[0]["reason"]
+    )
 
 
 @pytest.mark.parametrize(

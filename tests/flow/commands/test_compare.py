@@ -56,10 +56,10 @@ def test_both_methods_are_counted_against_each_table(tmp_path: Path, capsys: pyt
     out = capsys.readouterr().out
     old = _section(out, "2017-04")
     assert old["supported: installed (right)"] == "2 | 1"
-    assert old["supported: left alone (wrong)"] == "0 | 1"
-    assert old["not supported: left alone (right)"] == "2 | 1"
+    assert old["supported: not installed (wrong)"] == "0 | 1"
+    assert old["not supported: not installed (right)"] == "2 | 1"
     assert old["not supported: installed (wrong)"] == "0 | 1"
-    assert old["name does not tell: silent (right)"] == "1 | 0"
+    assert old["not known from the name: no answer (right)"] == "1 | 0"
     assert _section(out, "2023-11")["supported: installed (right)"] == "4 | 2"
     assert "`rule.json` wrongly installs on 1, such as `Canonical:UbuntuServer:18.04-LTS`." in out
 

@@ -283,9 +283,9 @@ def test_validate_reads_every_form(tmp_path: Path, capsys: Capture) -> None:
     broken = template(resource(policyRule=doubled(RULE | {"then": {"effect": "audits"}})))
     assert main(["policy", "validate", lay(tmp_path, broken)]) == 1
     line = next(n for n, text in enumerate(json.dumps(broken, indent=1).splitlines(), 1) if "audits" in text)
-    told = capsys.readouterr().out
-    assert told.startswith("unknown effect 'audits' (")
-    assert f"d.json:{line}: resources[0].properties.policyRule.then.effect); known effects: " in told
+    output = capsys.readouterr().out
+    assert output.startswith("unknown effect 'audits' (")
+    assert f"d.json:{line}: resources[0].properties.policyRule.then.effect); known effects: " in output
 
 
 def audit(then: Any, **parameters: Any) -> dict[str, Any]:
@@ -360,8 +360,8 @@ def test_other_languages_are_named(name: str, tmp_path: Path, capsys: Capture) -
 def test_a_value_that_is_no_effect_is_refused(tmp_path: Path, capsys: Capture) -> None:
     file = lay(tmp_path, audit(BY_PARAMETER, effect={"type": "String"}))
     assert evaluate(tmp_path, file, "--parameters", '{"effect": "Deni"}') == 2
-    assert "unknown effect 'Deni' (--parameters); known effects: " in (told := capsys.readouterr().err)
-    assert "; did you mean 'deny'?" in told
+    assert "unknown effect 'Deni' (--parameters); known effects: " in (output := capsys.readouterr().err)
+    assert "; did you mean 'deny'?" in output
     assert main(["policy", "import", file]) == 2
     assert '--parameters \'{"effect": "DeployIfNotExists"}\'' in capsys.readouterr().err
     assert evaluate(tmp_path, file) == 0
@@ -406,8 +406,8 @@ def test_a_default_that_only_arm_knows_asks_for_a_value(tmp_path: Path, capsys: 
     parameters = {"e": {"type": "string"}}
     file = lay(tmp_path, template(resource(parameters=PARAMETERS | {"effect": effect}), parameters=parameters))
     assert main(["policy", "import", file]) == 2
-    assert "parameter 'effect' has neither a value nor a default (" in (told := capsys.readouterr().err)
-    assert ": effect); give --parameters" in told
+    assert "parameter 'effect' has neither a value nor a default (" in (output := capsys.readouterr().err)
+    assert ": effect); give --parameters" in output
     assert main(["policy", "import", file, "--parameters", '{"effect": "DeployIfNotExists"}']) == 0
     assert "\neffect: deployIfNotExists\n" in capsys.readouterr().out
 

@@ -65,7 +65,7 @@ async def test_a_failed_row_opens_again(world: World) -> None:
     rows = await world.requests.handle(vm, REQUEST)
     assert rows[OMS].outcome is Outcome.REQUESTED
     assert rows[OMS].attempt == 1
-    assert "a person asks again after: Missing tar program" in rows[OMS].reason
+    assert "an operator requests it again after: Missing tar program" in rows[OMS].reason
     assert world.arm.bodies[-1]["properties"]["forceUpdateTag"]
 
 
@@ -202,7 +202,7 @@ async def test_a_vm_is_moved_if_policy_or_a_person_wants_it(by_policy: bool) -> 
         await world.requests.handle(vm, OperatorRequest(reconnect=True))
     row = world.row(vm)
     assert (row.outcome, row.extension_name) == (Outcome.REQUESTED, "OmsAgentForLinux")
-    assert f"moves it here: its workspaceId is {ELSEWHERE}" in row.reason
+    assert f"moves the VM to this destination: its workspaceId is {ELSEWHERE}" in row.reason
     assert world.arm.bodies[0]["properties"]["settings"] == {
         "workspaceId": WORKSPACE_ID,
         "stopOnMultipleConnections": False,

@@ -247,9 +247,9 @@ def test_options_that_do_not_fit_are_named(
 def test_what_is_read_from_azure_is_named_by_its_id(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "fleet.json").write_text(json.dumps([WEST, {**WEST, "id": "/subscriptions/s"}]))
     assert plan(folder, "--live") == 2
-    told = capsys.readouterr().err
-    assert "has no id of a VM (" in told
-    assert "fleet.json:1); give ids" in told
+    output = capsys.readouterr().err
+    assert "has no id of a VM (" in output
+    assert "fleet.json:1); give ids" in output
 
 
 async def test_a_throttled_read_is_repeated(caplog: pytest.LogCaptureFixture) -> None:
@@ -308,7 +308,7 @@ def test_explain_shows_precedence_exemption_system_and_decision(
     assert "✓ policy linux-monitoring (decides): policy linux-monitoring selects it" in output
     assert "✓ policy z (does not decide)" in output
     assert "✓ location in ['westeurope']: 'westeurope'" in output
-    assert "names in row ubuntu 16.04" in output
+    assert "lists in row ubuntu 16.04" in output
     assert "→ Install: policy linux-monitoring selects it" in output
 
 
@@ -356,7 +356,7 @@ def test_azures_own_rule_in_front_says_why_an_image_was_skipped(
 
     fedora = {"publisher": "tunnelbiz", "offer": "fedora", "sku": "fedoragen2", "version": "latest"}
     for image, word, reason in [
-        (fedora, "OutOfScope", "leaves it out: ✗ none of"),
+        (fedora, "OutOfScope", "does not match it: ✗ none of"),
         (BIONIC, "Unsupported", "18.04"),
         (WEST["properties"]["storageProfile"]["imageReference"], "Install", "selects it"),
     ]:

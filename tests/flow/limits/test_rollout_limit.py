@@ -46,7 +46,7 @@ async def test_no_more_than_so_many_installs_an_hour() -> None:
     assert world.arm.calls.count("PUT") == 2
     row = world.row(vms[3])
     assert (row.outcome, row.waiting_for, row.attempt) == (Outcome.WAITING, WaitingFor.ROLLOUT_LIMIT, 0)
-    assert "may install 2 times an hour (maxInstallsPerHour), and has" in row.reason
+    assert "may install 2 times an hour (maxInstallsPerHour); this hour's installs are used up" in row.reason
     assert row.next_attempt_at is not None
     assert START + timedelta(hours=1) <= row.next_attempt_at < START + timedelta(hours=2)
     await world.run_latest_check()

@@ -168,9 +168,9 @@ def test_a_case_takes_one_vm_in_the_form_of_any_tool(
     cases.write_text(json.dumps({"policy": "policies/p.yaml", "cases": [{"vm": "two.json", "expect": {}}]}))
     capsys.readouterr()
     assert main(["policy", "test", str(cases)]) == 2
-    told = capsys.readouterr().err
-    assert "the file 'two.json' holds several VMs (" in told
-    assert ": cases[0].vm); give a file with one VM" in told
+    output = capsys.readouterr().err
+    assert "the file 'two.json' holds several VMs (" in output
+    assert ": cases[0].vm); give a file with one VM" in output
 
 
 def _changed(body: dict[str, Any], *path: str, to: Any) -> dict[str, Any]:

@@ -94,7 +94,7 @@ async def test_a_condition_that_the_settings_can_never_meet_is_not_tried_twice()
     await world.created(vm)
     row = world.row(vm)
     assert row.outcome is Outcome.FAILED
-    assert "it has the policy's settings, and yet existenceCondition" in row.reason
+    assert "the extension has the policy's settings, but existenceCondition" in row.reason
     assert "agree" in row.advice
     assert world.arm.calls == ["GET"]
 

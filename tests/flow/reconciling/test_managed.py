@@ -47,8 +47,8 @@ async def test_the_row_names_the_platform_the_evidence_and_the_fix() -> None:
     world.arm.machines[vm.key] = vm_body(tags=NODE)
     await world.created(vm)
     assert world.row(vm).reason == (
-        "policy linux-monitoring leaves it alone: it is a node of OpenShift"
-        " (tag kubernetes.io_cluster.blue-x7k2p: owned); includeManaged: [openshift-node] would take it in"
+        "policy linux-monitoring excludes it: it is a node of OpenShift"
+        " (tag kubernetes.io_cluster.blue-x7k2p: owned); includeManaged: [openshift-node] would include it"
     )
     assert world.arm.calls == ["GET"]
 

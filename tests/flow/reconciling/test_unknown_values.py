@@ -171,9 +171,9 @@ def test_a_case_may_give_the_group_and_the_subscription(tmp_path: Path, capsys: 
     cases[0]["resourceGroup"] = "lab"
     lay_out(tmp_path, {"p.cases.yaml": yaml.safe_dump({"policy": "p.yaml", "cases": cases})})
     assert main(["policy", "test", str(tmp_path)]) == 2
-    told = capsys.readouterr().err
-    assert "'lab' is not an object (" in told
-    assert ": cases[0].resourceGroup); write" in told
+    output = capsys.readouterr().err
+    assert "'lab' is not an object (" in output
+    assert ": cases[0].resourceGroup); write" in output
 
 
 def validated(folder: Path, capsys: pytest.CaptureFixture[str], rule: dict[str, Any]) -> list[dict[str, Any]]:

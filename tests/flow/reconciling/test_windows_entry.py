@@ -63,7 +63,7 @@ def test_check_shows_the_release(folder: Path, capsys: pytest.CaptureFixture[str
     )
     main(["check", "--extension", "bare-windows", "--image", f"{SERVER}2019-Datacenter"])
     out = capsys.readouterr().out
-    assert "tells Windows Server 2019; without a table any Windows will do" in out
+    assert "says Windows Server 2019; an extension without a table supports any Windows" in out
     assert "1 checked against any Windows: 1 supported" in out
 
 

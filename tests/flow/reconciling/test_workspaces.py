@@ -55,7 +55,7 @@ async def test_a_vm_that_no_workspace_matches_is_not_onboarded() -> None:
     await here.created(vm)
     row = here.row(vm)
     assert row.outcome is Outcome.FAILED
-    assert "none of the workspaces of policy linux-monitoring takes this VM" in row.reason
+    assert "no workspace of policy linux-monitoring matches this VM" in row.reason
     assert here.arm.calls == ["GET"]
 
 

@@ -42,7 +42,7 @@ def _event(
     kind: str, operation: str, uri: str = VM, schema: str = "eventgrid", /, http: Any = None, **data: Any
 ) -> dict[str, Any]:
     """An event as Event Grid sends it, with claims that must not be kept."""
-    told: dict[str, Any] = {
+    content: dict[str, Any] = {
         "authorization": {"action": operation, "evidence": {"role": "Contributor"}},
         "claims": {"name": PERSONAL, "ipaddr": "203.0.113.7"},
         "correlationId": TRIGGER.correlation_id,
@@ -53,7 +53,7 @@ def _event(
         **({} if http is None else {"httpRequest": http}),
         **data,
     }
-    return _envelope(schema, f"Microsoft.Resources.Resource{kind}", uri, told)
+    return _envelope(schema, f"Microsoft.Resources.Resource{kind}", uri, content)
 
 
 def _envelope(schema: str, type_: str, subject: str, data: Any) -> dict[str, Any]:

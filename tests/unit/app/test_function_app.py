@@ -58,7 +58,7 @@ class Recorded:
         self.given.append(remaining())
 
 
-async def test_each_event_and_each_look_ends_before_event_grid_delivers_it_again(
+async def test_each_event_and_each_check_ends_before_event_grid_delivers_it_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     recorded = Recorded()

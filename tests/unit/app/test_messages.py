@@ -17,10 +17,10 @@ names = st.from_regex(r"[-\w.()]{0,20}[-\w()]", fullmatch=True)
 subscriptions = st.from_regex(r"[-0-9a-f]{1,36}", fullmatch=True)
 parts = (st.builds(VmId, subscriptions, names, names), st.text(), st.datetimes(timezones=st.just(UTC)))
 messages = st.builds(ScheduledCheck, *parts) | st.builds(ReconcileRequest, *parts)
-LOOK = ScheduledCheck(VmId("s", "g", "v"), "oms-agent-linux", datetime(2026, 11, 20, 10, 0, tzinfo=UTC))
+CHECK = ScheduledCheck(VmId("s", "g", "v"), "oms-agent-linux", datetime(2026, 11, 20, 10, 0, tzinfo=UTC))
 ODD: tuple[object, ...] = (None, 5, [], {})
-REVISIT = ReconcileRequest(LOOK.vm, "missed", LOOK.due)
-RAW = json.loads(encode(LOOK))
+REVISIT = ReconcileRequest(CHECK.vm, "missed", CHECK.due)
+RAW = json.loads(encode(CHECK))
 
 
 @given(messages)
@@ -29,7 +29,7 @@ def test_a_message_comes_back_as_it_went(message: Message) -> None:
 
 
 def test_the_messages_are_as_documented() -> None:
-    vm_and_due = {"vm": str(LOOK.vm), "due": "2026-11-20T10:00:00+00:00"}
+    vm_and_due = {"vm": str(CHECK.vm), "due": "2026-11-20T10:00:00+00:00"}
     assert {**vm_and_due, "extension": "oms-agent-linux"} == RAW
     assert {**vm_and_due, "reason": "missed"} == json.loads(encode(REVISIT))
 
@@ -51,7 +51,7 @@ def test_the_messages_are_as_documented() -> None:
         json.dumps({**RAW, "due": "2026-11-20T10:00:00"}),
     ],
 )
-def test_a_foreign_message_is_told_apart(text: str) -> None:
+def test_a_foreign_message_is_recognised(text: str) -> None:
     with pytest.raises(ValueError, match="not a message"):
         decode(text)
 
@@ -60,12 +60,12 @@ def test_a_message_of_a_newer_version_is_a_reason_to_read_the_vm_again() -> None
     newer = {name: value for name, value in RAW.items() if name != "extension"} | {"traceparent": "00-1-2-01"}
     message = decode(json.dumps(newer))
     assert isinstance(message, ReconcileRequest)
-    assert (message.vm, message.due) == (LOOK.vm, LOOK.due)
+    assert (message.vm, message.due) == (CHECK.vm, CHECK.due)
 
 
 @pytest.mark.parametrize("provider", ["Microsoft.HybridCompute/machines", "Microsoft.Compute/virtualMachineScaleSets"])
 def test_a_message_about_another_kind_of_resource_is_passed_over(provider: str) -> None:
-    other = f"/subscriptions/{LOOK.vm.subscription}/resourceGroups/g/providers/{provider}/m"
+    other = f"/subscriptions/{CHECK.vm.subscription}/resourceGroups/g/providers/{provider}/m"
     assert decode(json.dumps({**RAW, "vm": other})) is None
 
 

@@ -226,6 +226,6 @@ def test_no_value_makes_reading_raise(environment: dict[str, str]) -> None:
 )
 def test_how_much_a_sweep_may_ask_for(name: str, text: str, number: int | None) -> None:
     settings = read_settings({"AzureWebJobsStorage": "UseDevelopmentStorage=true", name: text})
-    told = {"SWEEP_VISITS": settings.sweep_requests, "SWEEP_VISITS_PER_MINUTE": settings.sweep_requests_per_minute}
-    assert told[name] == number
+    read = {"SWEEP_VISITS": settings.sweep_requests, "SWEEP_VISITS_PER_MINUTE": settings.sweep_requests_per_minute}
+    assert read[name] == number
     assert bool(settings.problems) is (number is None and text != "")

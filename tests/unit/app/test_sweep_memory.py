@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from onboarding.domain.reconcile.drift import Finding, Reason, RowSummary
 from onboarding.domain.reconcile.row import Outcome
-from onboarding.domain.reconcile.sweep_requests import MOST, Mark, Unanswered, last_moment, visit_key
+from onboarding.domain.reconcile.sweep_requests import MOST, Mark, Unanswered, last_moment, request_key
 from onboarding.domain.resource_id import VmId
 
 NOW = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
@@ -29,7 +29,7 @@ def test_whatever_is_stored_can_be_read(stored: bytes, now: datetime) -> None:
     assert Unanswered(memory.to_bytes(), now, HOUR, DAY).to_bytes() == memory.to_bytes()
 
 
-def test_a_visit_is_pending_for_an_hour_and_when_it_was_asked_for_again_for_a_day() -> None:
+def test_a_request_is_pending_for_an_hour_and_after_its_repetition_for_a_day() -> None:
     memory = _memory()
     assert not memory.pending(7)
     memory.remember([7])
@@ -58,7 +58,7 @@ def test_it_is_full_some_time() -> None:
     assert len(memory.to_bytes()) == 8 * MOST
 
 
-def test_a_visit_is_another_one_once_the_table_says_something_else_of_its_vm() -> None:
+def test_a_request_has_another_key_once_the_rows_of_its_vm_change() -> None:
     row = RowSummary("oms", Outcome.INSTALLED, "id", "OMS", NOW, "p", "a")
     changes = [
         row,
@@ -66,16 +66,16 @@ def test_a_visit_is_another_one_once_the_table_says_something_else_of_its_vm() -
         RowSummary("oms", Outcome.INSTALLED, "id", "OMS", NOW + HOUR, "p", "a"),
         RowSummary("oms", Outcome.INSTALLED, "id", "OMS", NOW, "p", "b"),
     ]
-    keys = {visit_key(VM, MISSED, "id", [each]) for each in changes}
-    keys |= {visit_key(VM, MISSED, "id", []), visit_key(VM, MISSED, "made again", [row])}
-    keys |= {visit_key(VM, Finding(Reason.FAILED, "p"), "id", [row])}
+    keys = {request_key(VM, MISSED, "id", [each]) for each in changes}
+    keys |= {request_key(VM, MISSED, "id", []), request_key(VM, MISSED, "made again", [row])}
+    keys |= {request_key(VM, Finding(Reason.FAILED, "p"), "id", [row])}
     assert len(keys) == 7
     again = VmId("S1", "APP-rg", "WEB01")
-    assert visit_key(again, MISSED, "id", [row]) == visit_key(VM, MISSED, "id", [row])
+    assert request_key(again, MISSED, "id", [row]) == request_key(VM, MISSED, "id", [row])
 
 
 @given(st.timedeltas(timedelta(0), timedelta(minutes=10)), st.timedeltas(timedelta(minutes=1), timedelta(minutes=10)))
-def test_sweeps_that_come_in_time_send_a_look_twice_in_the_first_day_and_then_daily(
+def test_sweeps_that_come_in_time_send_a_check_twice_in_the_first_day_and_then_daily(
     offset: timedelta, every: timedelta
 ) -> None:
     sent, mark = 0, Mark(NOW)
@@ -92,7 +92,7 @@ def test_sweeps_that_come_in_time_send_a_look_twice_in_the_first_day_and_then_da
 
 
 @given(st.timedeltas(timedelta(microseconds=1), timedelta(days=400)))
-def test_the_moment_of_a_look_is_past_and_not_longer_ago_than_its_pause(late: timedelta) -> None:
+def test_the_moment_of_a_check_is_past_and_not_longer_ago_than_its_interval(late: timedelta) -> None:
     before = NOW + late
     moment = last_moment(NOW, before, HOUR, DAY)
     assert NOW <= moment < before

@@ -67,13 +67,13 @@ def test_a_release_is_judged_by_the_tables_date(release: OsRelease, old: str, la
     assert (judge(release, OLD).verdict, judge(release, LAST).verdict) == (old, last)
 
 
-def test_the_reason_is_a_sentence_with_witness_release_table_and_date() -> None:
+def test_the_reason_is_a_sentence_with_source_release_table_and_date() -> None:
     judgement = checker(OLD).check("OpenLogic:CentOS:7_9-gen2").judgement
     assert judgement.row == "centos 7"
     assert judgement.table == "2017-04"
     assert judgement.reason == (
-        "The marketplace image OpenLogic:CentOS:7_9-gen2 tells CentOS 7.9, "
-        "which table 2017-04 (2017-04-26) names in row centos 7"
+        "The marketplace image OpenLogic:CentOS:7_9-gen2 says CentOS 7.9, "
+        "which table 2017-04 (2017-04-26) lists in row centos 7"
     )
 
 
@@ -83,7 +83,7 @@ def test_the_reason_is_a_sentence_with_witness_release_table_and_date() -> None:
         ("MicrosoftWindowsServer:WindowsServer:2019-Datacenter", "Windows"),
         ("OpenLogic:CentOS:7_9-arm64", "no row for arm64"),
         ("Canonical:UbuntuServer:18.04-LTS", "no row for Ubuntu 18.04"),
-        ("fortinet:a:b", "would settle it"),
+        ("fortinet:a:b", "to identify the OS, use"),
     ],
 )
 def test_the_reason_says_why_not(item: str, said: str) -> None:
@@ -186,11 +186,11 @@ def test_the_reason_names_the_release_and_the_row_of_windows() -> None:
     judgement = checker(LEAST).check(f"{SERVER}2019-Datacenter").judgement
     assert (judgement.row, judgement.reason) == (
         "windows >= Server 2012 R2",
-        f"The marketplace image {SERVER}2019-Datacenter tells Windows Server 2019, "
-        "which table 2026-01 (2026-01-15) names in row windows >= Server 2012 R2",
+        f"The marketplace image {SERVER}2019-Datacenter says Windows Server 2019, "
+        "which table 2026-01 (2026-01-15) lists in row windows >= Server 2012 R2",
     )
     assert "no row for Windows Server 2012" in checker(LEAST).check(f"{SERVER}2012-Datacenter").judgement.reason
-    assert "must tell the version" in checker(LEAST).check("p:o:windows").judgement.reason
+    assert "must give the version" in checker(LEAST).check("p:o:windows").judgement.reason
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_the_reason_names_the_release_and_the_row_of_windows() -> None:
 def test_the_other_os_type_never_fits(table: SupportTable) -> None:
     judgement = checker(table).check(GOOD).judgement
     assert judgement.verdict is Verdict.UNSUPPORTED
-    assert "tells Ubuntu 16.04: Linux, and" in judgement.reason
+    assert "says Ubuntu 16.04: Linux, and" in judgement.reason
     assert judgement.reason.endswith("is for Windows")
 
 
@@ -279,10 +279,10 @@ def test_a_row_may_say_at_least_or_any(versions: dict[str, Any], release: tuple[
 )
 def test_rows_of_windows(versions: Any, release: str, verdict: str) -> None:
     table = parse_table("x", _table(versions={"windows": versions}), OsType.WINDOWS)
-    told = OsRelease(
+    os_release = OsRelease(
         "windows", "10.0.17763", None, OsType.WINDOWS, OsSource.IMAGE, "the image says so", product=release
     )
-    assert judge(told, table).verdict == verdict
+    assert judge(os_release, table).verdict == verdict
 
 
 least_versions = st.from_regex(r"[0-9]{1,2}(\.[0-9]{1,2}){0,2}", fullmatch=True)
@@ -290,7 +290,7 @@ least_versions = st.from_regex(r"[0-9]{1,2}(\.[0-9]{1,2}){0,2}", fullmatch=True)
 
 @given(versions, least_versions)
 def test_at_least_means_that_numbers_are_as_high(version: str | None, least: str) -> None:
-    """The rule in other words: what is certain is so whatever the numbers that were not told."""
+    """The rule in other words: an answer is certain if it holds for all numbers that the version does not have."""
     verdict = judge(_release("ubuntu", version), parse_table("x", _table(versions={"ubuntu": f">= {least}"}))).verdict
     if version is None or not re.fullmatch(r"[0-9]+(\.[0-9]+)*", version):
         assert verdict is Verdict.UNKNOWN

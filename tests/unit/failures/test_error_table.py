@@ -150,6 +150,6 @@ def test_the_page_on_errors_lists_every_exit_code() -> None:
     for rule in load_catalogue()["oms-agent-linux"].errors.rules:
         for number in rule.exit_codes if rule.place.startswith("errors.editions") else ():
             operation = next(iter(rule.operations), "any")
-            told = rf"{rule.diagnosis.cause} \| {re.escape(rule.diagnosis.meaning)}"
-            row = rf"^\| {number} \| {operation} \| [\d-]+ \| {told} \|$"
+            diagnosis = rf"{rule.diagnosis.cause} \| {re.escape(rule.diagnosis.meaning)}"
+            row = rf"^\| {number} \| {operation} \| [\d-]+ \| {diagnosis} \|$"
             assert re.search(row, page, re.MULTILINE), f"docs/errors.md: no row for exit code {number}"

@@ -37,7 +37,7 @@ def refused(http_status: int | None, code: str, message: str = "", **more: objec
     return classify(Evidence.from_body(http_status, {"error": {"code": code, "message": message, **more}}), OMS, NOW)
 
 
-def told(text: str, table: ErrorTable = OMS) -> Failure:
+def classified(text: str, table: ErrorTable = OMS) -> Failure:
     return classify(Evidence.from_text(text), table, NOW)
 
 
@@ -49,12 +49,12 @@ def test_refusals_of_arm(case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("case", CASES["reports"], ids=lambda case: f"{case['cause']}-{case['exitCode']}")
 def test_reports_of_handlers(case: dict[str, Any]) -> None:
-    failure = told(case["text"])
+    failure = classified(case["text"])
     assert (failure.cause, failure.exit_code) == (case["cause"], case["exitCode"])
 
 
 def test_a_wrapper_in_any_language_is_seen_through() -> None:
-    failure = told(
+    failure = classified(
         "El controlador del tipo 'Microsoft.EnterpriseCloud.Monitoring.OmsAgentForLinux' notificó un error terminal:"
         " '[ExtensionOperationError] Non-zero exit code: 17, /x/omsagent_shim.sh -install'"
     )
@@ -65,13 +65,13 @@ def test_an_old_handler_is_read_by_the_table_of_its_time() -> None:
     line = (
         "Non-zero exit code: 60, /var/lib/waagent/Microsoft.EnterpriseCloud.Monitoring.OmsAgentForLinux-{}/x -install"
     )
-    assert "OpenSSL" in told(line.format("1.3.127.7")).meaning
-    assert "Python" in told(line.format("1.14.19")).meaning
-    assert "Python" in told("Install failed with exit code 60").meaning
+    assert "OpenSSL" in classified(line.format("1.3.127.7")).meaning
+    assert "Python" in classified(line.format("1.14.19")).meaning
+    assert "Python" in classified("Install failed with exit code 60").meaning
 
 
 def test_a_code_of_another_extension_is_not_read_by_this_ones_table() -> None:
-    assert told("Install failed with exit code 17", SHARED).cause is Cause.UNKNOWN
+    assert classified("Install failed with exit code 17", SHARED).cause is Cause.UNKNOWN
 
 
 def test_meaning_and_advice_quote_what_the_message_names_without_its_secrets() -> None:
@@ -111,7 +111,7 @@ def test_trouble_of_the_scope_says_so(cause: str) -> None:
 
 
 def test_a_wrong_workspace_key_concerns_the_whole_scope_and_a_spent_token_does_not() -> None:
-    assert told("Reason: InvalidWorkspaceKey").scope_wide
+    assert classified("Reason: InvalidWorkspaceKey").scope_wide
     assert not refused(401, "ExpiredAuthenticationToken").scope_wide
 
 
@@ -140,7 +140,7 @@ def test_every_evidence_has_a_failure_and_no_transient_one_is_without_end(eviden
 
 @given(st.text(max_size=200))
 def test_no_words_in_front_of_the_guest_agents_line_hide_the_exit_code(noise: str) -> None:
-    assert told(f"{noise}\n[ExtensionOperationError] Non-zero exit code: 51, x -install").exit_code is not None
+    assert classified(f"{noise}\n[ExtensionOperationError] Non-zero exit code: 51, x -install").exit_code is not None
 
 
 STATES = [
@@ -214,7 +214,7 @@ NO_ROLE_HELPS = {
     "a sign-in that fails": (None, "", "AADSTS7000222: The provided client secret keys are expired.", ("identity",)),
     "Azure itself": (403, "RequestDisallowedByAzure", "Resource 'x' was disallowed by Azure.", ("support",)),
     "no identity": (None, "IdentityUnusable", "no token", ("Assign the managed identity",)),
-    "a busy identity": (None, "TokenUnavailable", "429 too many requests have been received", ("nothing to grant",)),
+    "a busy identity": (None, "TokenUnavailable", "429 too many requests have been received", ("no right is missing",)),
     "another action": (
         403,
         "AuthorizationFailed",
@@ -229,9 +229,9 @@ def test_no_role_is_advised_where_it_cannot_help(
     status: int | None, code: str, message: str, says: tuple[str, ...]
 ) -> None:
     failure = refused(status, code, message)
-    told = f"{failure.meaning} {failure.advice}"
-    assert all(words in told for words in says), told
-    assert "Virtual Machine Contributor" not in told
+    classified = f"{failure.meaning} {failure.advice}"
+    assert all(words in classified for words in says), classified
+    assert "Virtual Machine Contributor" not in classified
 
 
 def test_trouble_of_our_own_identity_is_no_scope_s() -> None:

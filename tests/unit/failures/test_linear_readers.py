@@ -28,7 +28,7 @@ import signal
 import sys
 from datetime import UTC, datetime
 from onboarding.cli.failures.diagnose_input import read_evidence
-from onboarding.domain.failures.console_text import plain, unwrapped
+from onboarding.domain.failures.console_text import unwrapped, without_decoration
 from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.failures.classification import classify
 from onboarding.domain.failures.handler_log import diagnose_lines, read_output
@@ -48,7 +48,7 @@ for line in sys.stdin:
         read_retry_after(evidence, now)
     read_retry_after(Evidence(headers={"retry-after": text}), now)
     read_output(text)
-    plain(text)
+    without_decoration(text)
     unwrapped(text)
     # Hundreds of patterns, each of them linear.
     classify(Evidence(message=short), errors, now)

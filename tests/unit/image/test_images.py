@@ -1,4 +1,4 @@
-"""Which witness is asked, which one wins, and what is said when none tells."""
+"""Which source is read, which one wins, and the reason when no source has an answer."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _vm(
 
 def test_the_marketplace_image_tells() -> None:
     release = identify(_vm(_UBUNTU))
-    assert (release.distribution, release.version, release.witness) == ("ubuntu", "16.04", OsSource.IMAGE)
+    assert (release.distribution, release.version, release.source) == ("ubuntu", "16.04", OsSource.IMAGE)
     assert release.os_type is OsType.LINUX
     assert not release.needs_agent
 
@@ -46,7 +46,7 @@ def test_the_marketplace_image_tells() -> None:
 def test_the_plan_tells_where_the_image_is_silent() -> None:
     plan = {"publisher": "cognosys", "product": "centos-7-5", "name": "hardened-centos-7-5"}
     release = identify(_vm({"id": _GALLERY}, plan=plan))
-    assert (release.distribution, release.version, release.witness) == ("centos", "7.5", OsSource.PLAN)
+    assert (release.distribution, release.version, release.source) == ("centos", "7.5", OsSource.PLAN)
 
 
 def test_the_plan_of_the_gallery_definition_tells() -> None:
@@ -61,12 +61,12 @@ def test_the_plan_of_the_gallery_definition_tells() -> None:
         }
     )
     release = identify(_vm({"id": _GALLERY}), definition=definition)
-    assert (release.distribution, release.witness, release.architecture) == ("centos", OsSource.PLAN, "x86_64")
+    assert (release.distribution, release.source, release.architecture) == ("centos", OsSource.PLAN, "x86_64")
 
 
 def test_the_guest_agent_tells_where_names_are_silent() -> None:
     release = identify(_vm(_SILENT, guest=("centos", "7.9.2009")))
-    assert (release.distribution, release.version, release.witness) == ("centos", "7.9", OsSource.AGENT)
+    assert (release.distribution, release.version, release.source) == ("centos", "7.9", OsSource.AGENT)
     assert not release.needs_agent
 
 
@@ -74,13 +74,13 @@ def test_the_guest_agent_adds_the_version_that_the_name_lacks() -> None:
     image = {"publisher": "microsoft-ads", "offer": "linux-data-science-vm-ubuntu", "sku": "linuxdsvmubuntu"}
     assert identify(_vm(image)).needs_agent
     release = identify(_vm(image, guest=("ubuntu", "16.04")))
-    assert (release.distribution, release.version, release.witness) == ("ubuntu", "16.04", OsSource.AGENT)
+    assert (release.distribution, release.version, release.source) == ("ubuntu", "16.04", OsSource.AGENT)
 
 
 @pytest.mark.parametrize("guest", [("ubuntu", "18.04"), ("debian", "10")])
 def test_the_running_system_wins_over_the_name_and_the_reason_names_both(guest: tuple[str, str]) -> None:
     release = identify(_vm(_UBUNTU, guest=guest))
-    assert (release.distribution, release.version, release.witness) == (*guest, OsSource.AGENT)
+    assert (release.distribution, release.version, release.source) == (*guest, OsSource.AGENT)
     assert "Ubuntu 16.04" in release.reason
     assert f"'{guest[0]} {guest[1]}'" in release.reason
 
@@ -88,7 +88,7 @@ def test_the_running_system_wins_over_the_name_and_the_reason_names_both(guest: 
 def test_an_agent_that_knows_more_digits_is_no_contradiction() -> None:
     image = {"publisher": "RedHat", "offer": "RHEL", "sku": "8-lvm-gen2"}
     release = identify(_vm(image, guest=("redhat", "8.10")))
-    assert (release.version, release.witness) == ("8.10", OsSource.IMAGE)
+    assert (release.version, release.source) == ("8.10", OsSource.IMAGE)
     assert "8-lvm-gen2" in release.reason
     assert "'redhat 8.10'" in release.reason
 
@@ -103,12 +103,12 @@ def test_an_agent_that_knows_more_digits_is_no_contradiction() -> None:
         (("microsoft-dsvm", "aml-workstation", "ubuntu"), ("ubuntu", "")),
     ],
 )
-def test_an_agent_that_adds_nothing_leaves_the_image_the_witness(
+def test_an_agent_that_adds_nothing_leaves_the_image_as_source(
     image: tuple[str, str, str], guest: tuple[str, str]
 ) -> None:
     reference = dict(zip(("publisher", "offer", "sku"), image, strict=True))
     release = identify(_vm(reference, guest=guest, os_type=""))
-    assert (release.witness, release.needs_agent) == (OsSource.IMAGE, False)
+    assert (release.source, release.needs_agent) == (OsSource.IMAGE, False)
 
 
 def test_an_old_agent_calls_opensuse_suse() -> None:
@@ -118,7 +118,7 @@ def test_an_old_agent_calls_opensuse_suse() -> None:
 
 def test_an_unknown_image_says_what_would_settle_it() -> None:
     release = identify(_vm({"id": _GALLERY}))
-    assert (release.distribution, release.witness, release.os_type) == ("unknown", OsSource.NONE, OsType.LINUX)
+    assert (release.distribution, release.source, release.os_type) == ("unknown", OsSource.NONE, OsType.LINUX)
     assert release.needs_agent
     assert "guest agent" in release.reason
     assert _GALLERY in release.reason
@@ -132,13 +132,13 @@ def test_a_gallery_identifier_is_a_hint_and_no_more() -> None:
     definition = ImageDefinition(identifier=ImageReference("x", "ubuntu", "16.04-LTS", kind=ImageKind.MARKETPLACE))
     release = identify(_vm({"id": _GALLERY}), definition=definition)
     assert release.distribution == "unknown"
-    assert "calls itself x:ubuntu:16.04-LTS, which is free text" in release.reason
+    assert "has the identifier x:ubuntu:16.04-LTS, which is free text" in release.reason
 
 
 @pytest.mark.parametrize("image", [_UBUNTU, _SILENT, None])
 def test_a_windows_disk_is_windows_whatever_the_name_says(image: dict[str, str] | None) -> None:
     release = identify(_vm(image, os_type="Windows"))
-    assert (release.distribution, release.os_type, release.witness) == ("windows", OsType.WINDOWS, OsSource.DISK)
+    assert (release.distribution, release.os_type, release.source) == ("windows", OsType.WINDOWS, OsSource.DISK)
     assert release.needs_agent, "the disk does not tell which Windows"
 
 
@@ -180,7 +180,7 @@ def test_an_override_comes_first() -> None:
         {"images": [{"match": "*/galleries/golden/*", "distribution": "debian", "version": "8"}]}, "mine.yaml"
     )
     release = identify(_vm({"id": _GALLERY.upper()}, guest=("ubuntu", "20.04")), overrides)
-    assert (release.distribution, release.version, release.witness) == ("debian", "8", OsSource.OVERRIDE)
+    assert (release.distribution, release.version, release.source) == ("debian", "8", OsSource.OVERRIDE)
     assert "mine.yaml" in release.reason
 
 
@@ -196,7 +196,7 @@ def test_an_override_by_name_does_not_reach_a_gallerys_free_text() -> None:
     assert identify(_vm({"id": _GALLERY}), overrides, definition).distribution == "unknown"
 
 
-def test_an_override_for_another_image_is_not_asked() -> None:
+def test_an_override_for_another_image_does_not_apply() -> None:
     overrides = parse_overrides({"images": [{"match": "*/galleries/other/*", "distribution": "debian"}]}, "mine.yaml")
     assert identify(_vm(_UBUNTU), overrides) == identify(_vm(_UBUNTU), NO_OVERRIDES)
 
@@ -213,7 +213,7 @@ def test_an_override_can_believe_a_gallery() -> None:
     honest = read_definition({"properties": {"identifier": {"publisher": "me", "offer": "ubuntu", "sku": "16.04"}}})
     mute = read_definition({"properties": {"identifier": {"publisher": "JavaSDKTeam", "offer": "JDK", "sku": "11"}}})
     release = identify(_vm({"id": _GALLERY}), overrides, honest)
-    assert (release.distribution, release.version, release.witness) == ("ubuntu", "16.04", OsSource.OVERRIDE)
+    assert (release.distribution, release.version, release.source) == ("ubuntu", "16.04", OsSource.OVERRIDE)
     assert identify(_vm({"id": _GALLERY}), overrides, mute).distribution == "unknown"
     assert identify(_vm({"id": _GALLERY}), overrides).distribution == "unknown"
 

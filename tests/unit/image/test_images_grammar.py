@@ -244,8 +244,8 @@ def _cases(*texts: str) -> list[Case]:
 def _misread(cases: list[Case], suffix: str = "") -> list[str]:
     """Every name that is read as something else, with what it is read as."""
     found = ((urn + suffix, (distribution, version), _read(urn + suffix)) for urn, distribution, version in cases)
-    told = ((name, wanted, (reading.distribution, reading.version)) for name, wanted, reading in found)
-    return [f"{name} is {wanted}, and is read as {read}" for name, wanted, read in told if read != wanted]
+    answers = ((name, wanted, (reading.distribution, reading.version)) for name, wanted, reading in found)
+    return [f"{name} is {wanted}, and is read as {read}" for name, wanted, read in answers if read != wanted]
 
 
 @pytest.mark.parametrize("text", [MAKERS, OTHERS, TRAPS], ids=["makers", "others", "traps"])
@@ -278,9 +278,9 @@ def test_names_tell_the_architecture(urn: str, architecture: str | None) -> None
 
 
 def test_a_withheld_answer_says_why() -> None:
-    assert _read("contoso:ubuntu-or-centos:x").doubt == "the name holds centos and ubuntu"
-    assert _read("contoso:centos-7:centos-8").doubt == "the names tell both version 8 and 7"
-    assert "do not tell" in _read("SUSE:SUSE-Manager-Server-BYOS:3.0").doubt
+    assert _read("contoso:ubuntu-or-centos:x").doubt == "the name contains centos and ubuntu"
+    assert _read("contoso:centos-7:centos-8").doubt == "the names contain both version 8 and 7"
+    assert "do not say which OS" in _read("SUSE:SUSE-Manager-Server-BYOS:3.0").doubt
 
 
 TWO_VERSIONS = """
@@ -298,7 +298,7 @@ sles12-to-15
 def test_a_name_that_tells_two_versions_of_one_system_tells_none(sku: str) -> None:
     reading = _read(f"contoso:golden:{sku}")
     assert reading.version is None
-    assert reading.doubt.startswith("the names tell both version")
+    assert reading.doubt.startswith("the names contain both version")
 
 
 ONE_VERSION = """

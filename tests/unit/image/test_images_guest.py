@@ -53,7 +53,7 @@ from tests.reference import release_of_guest
 def test_a_report_is_read(os_name: str, os_version: str, distribution: str, version: str | None) -> None:
     release = release_of_guest(os_name, os_version)
     assert (release.distribution, release.version) == (distribution, version)
-    assert release.witness is (OsSource.AGENT if distribution != "unknown" else OsSource.NONE)
+    assert release.source is (OsSource.AGENT if distribution != "unknown" else OsSource.NONE)
 
 
 @given(st.text(), st.text())

@@ -64,10 +64,10 @@ def test_no_name_is_supported_that_does_not_surely_tell_so(cases: list[Case]) ->
     wrong = []
     for image, distribution, version in cases:
         release = _release(image)
-        told = OsRelease(distribution, version, None, os_type_of(distribution), OsSource.IMAGE, "the label")
+        label = OsRelease(distribution, version, None, os_type_of(distribution), OsSource.IMAGE, "the label")
         for table in _TABLES:
             if judge(release, table).verdict is Verdict.SUPPORTED:
-                if judge(told, table).verdict is not Verdict.SUPPORTED:
+                if judge(label, table).verdict is not Verdict.SUPPORTED:
                     wrong.append(f"{image}: {distribution} {version} is not supported by {table.name}")
                 if image.startswith("/"):
                     wrong.append(f"{image}: the name of an own image is free text")

@@ -19,7 +19,7 @@ pytestmark = needs_samples
 
 
 def _agreement(pairs: Sequence[tuple[object, object]]) -> float:
-    return sum(told == label for told, label in pairs) / len(pairs)
+    return sum(answer == label for answer, label in pairs) / len(pairs)
 
 
 def test_images_agree_with_their_labels() -> None:
@@ -46,8 +46,8 @@ def test_guest_reports_agree_with_their_labels() -> None:
     for row in read_lines("instance_view.jsonl"):
         release = release_of_guest(row["osName"], row["osVersion"])
         verdict = CHECKER.check({"osName": row["osName"], "osVersion": row["osVersion"]}).judgement.verdict
-        told = (release.distribution, release.version, verdict)
-        pairs.append((told, (row["distro"], row["os_version"], VERDICTS[row["supported_by_seed"]])))
+        answer = (release.distribution, release.version, verdict)
+        pairs.append((answer, (row["distro"], row["os_version"], VERDICTS[row["supported_by_seed"]])))
     assert _agreement(pairs) >= 0.97
 
 

@@ -1,4 +1,4 @@
-"""Decisions on Windows VMs, and on Linux VMs whose release is told too coarsely for the table."""
+"""Decisions on Windows VMs, and on Linux VMs whose release is not exact enough for the table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from onboarding.domain.machine.machine_facts import read_facts
 from onboarding.domain.reconcile.decide import decide
 from onboarding.domain.reconcile.decision import Act, Stop, Wait
 from tests.reference import identify, parse_table
-from tests.unit.reconcile.situations import ENTRY, context, vm_body
+from tests.unit.reconcile.contexts import ENTRY, context, vm_body
 from tests.windows_entry import windows_entry
 
 TABLE = windows_entry()
@@ -124,7 +124,7 @@ def test_a_plan_tells_the_release(plan: str, product: str) -> None:
     body = vm_body(os_type="Windows", image=GOLDEN)
     body["plan"] = {"publisher": "contoso", "product": "app-on-windows", "name": plan}
     release = identify(read_facts(body))
-    assert (release.distribution, release.product, release.witness) == ("windows", product, "plan")
+    assert (release.distribution, release.product, release.source) == ("windows", product, "plan")
 
 
 @pytest.mark.parametrize(

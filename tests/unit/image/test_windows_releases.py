@@ -142,7 +142,7 @@ def test_a_name_tells_its_release_or_none(urn: str, release: str) -> None:
 
 
 @pytest.mark.parametrize("sku", ["win12", "awin16", "ws16tb", "darwin19", "win22.04", "aws2019x"])
-def test_what_only_looks_like_windows_is_not(sku: str) -> None:
+def test_similar_names_are_not_windows(sku: str) -> None:
     assert image_grammar().read("contoso", "golden", sku).distribution is Distribution.UNKNOWN
 
 
@@ -207,7 +207,7 @@ def test_what_people_write_is_read(written: str, release: str) -> None:
 
 
 @pytest.mark.parametrize("release", WINDOWS.spans)
-def test_every_release_is_named_by_its_own_name_and_told_by_its_title(release: str) -> None:
+def test_every_release_is_found_by_its_own_name_and_by_its_title(release: str) -> None:
     assert WINDOWS.named(release) == release
     semiannual = release.startswith("Server ") and not release.startswith("Server 20")
     if not semiannual and release not in ("8", "Server 20H2"):
@@ -233,7 +233,7 @@ def test_every_release_is_named_by_its_own_name_and_told_by_its_title(release: s
         ("Server 2025", "7", False),
     ],
 )
-def test_newer_is_told_within_a_line(release: str, least: str, answer: bool | None) -> None:
+def test_newer_is_decided_within_a_line(release: str, least: str, answer: bool | None) -> None:
     assert WINDOWS.at_least(release, least) is answer
 
 
@@ -249,8 +249,8 @@ def test_the_order_is_an_order(one: str, two: str, three: str) -> None:
 
 @given(st.text(max_size=40), st.text(max_size=40), st.text(max_size=40))
 def test_no_name_makes_it_raise(one: str, two: str, three: str) -> None:
-    for told in (WINDOWS.of_names(one, two, three), WINDOWS.of_guest(f"Windows {one}", two), WINDOWS.named(three)):
-        assert told in {"", *WINDOWS.spans}
+    for release in (WINDOWS.of_names(one, two, three), WINDOWS.of_guest(f"Windows {one}", two), WINDOWS.named(three)):
+        assert release in {"", *WINDOWS.spans}
 
 
 @pytest.mark.parametrize(

@@ -156,8 +156,8 @@ def executable(path: Path, text: str) -> None:
 
 @pytest.fixture
 def clis(tmp_path: Path) -> Path:
-    """An `azd` that gives the name of what it is asked for, and an `az` that writes down its arguments."""
-    executable(tmp_path / "azd", f'echo "azd $3"; echo "$3" >> {tmp_path}/asked')
+    """An `azd` that prints the name of the requested value, and an `az` that writes its arguments to a file."""
+    executable(tmp_path / "azd", f'echo "azd $3"; echo "$3" >> {tmp_path}/names')
     executable(tmp_path / "az", f'printf "%s\\n" "$@" > {tmp_path}/arguments')
     return tmp_path
 
@@ -180,8 +180,8 @@ def test_subscribing_hands_over_what_the_template_asks_for(clis: Path) -> None:
     required = {parameter for parameter, what in declared.items() if what.get("default") is None}
     assert required <= set(given) <= set(declared)
     assert (given["resourceGroups"], given["policyStates"]) == ("", "false")
-    asked = set((clis / "asked").read_text().split())
-    assert asked - {"AZURE_SUBSCRIPTION_ID", "AZURE_LOCATION"} <= set(template("main.bicep")["outputs"])
+    names = set((clis / "names").read_text().split())
+    assert names - {"AZURE_SUBSCRIPTION_ID", "AZURE_LOCATION"} <= set(template("main.bicep")["outputs"])
 
 
 def test_subscribing_takes_another_subscription_and_heeds_the_environment(clis: Path) -> None:

@@ -26,8 +26,8 @@ def buckets(capacity: int = 10, refill: float = 2, kept: int = 0) -> BucketSet:
     return BucketSet((Bucket("writes", capacity, refill, kept),))
 
 
-def passes(asked: BucketSet, count: int, now: datetime = NOW) -> int:
-    return sum(asked.ask(f"{now}-{number}", now) == AT_ONCE for number in range(count))
+def passes(bucket_set: BucketSet, count: int, now: datetime = NOW) -> int:
+    return sum(bucket_set.ask(f"{now}-{number}", now) == AT_ONCE for number in range(count))
 
 
 def test_an_unknown_subscription_is_not_held_back() -> None:
@@ -38,7 +38,7 @@ def test_a_bucket_lets_through_what_it_holds_but_for_what_is_kept_for_others() -
     assert passes(buckets(10, kept=3), 20) == 7
 
 
-def test_who_is_held_back_is_told_a_moment_of_his_own() -> None:
+def test_every_delayed_request_gets_a_moment_of_its_own() -> None:
     full = buckets(10, refill=2)
     passes(full, 10)
     waits = [full.ask(f"vm{number}", NOW).total_seconds() for number in range(4)]
@@ -76,7 +76,7 @@ def test_nobody_is_promised_nothing() -> None:
     assert not full.reservations
 
 
-def test_a_token_is_kept_for_the_request_that_follows_in_the_same_visit() -> None:
+def test_a_token_is_kept_for_the_request_that_follows_in_the_same_pass() -> None:
     full = buckets(2, refill=0.001)
     assert full.reserve("vm", NOW) == AT_ONCE
     assert passes(full, 5) == 1
@@ -112,7 +112,7 @@ def test_a_write_waits_with_its_read() -> None:
     assert limiter.ask("s", "vm", after(60), write=True) == AT_ONCE
 
 
-def test_a_closed_lane_opens_when_arm_said_and_one_at_a_time() -> None:
+def test_a_closed_bucket_opens_when_arm_said_and_one_at_a_time() -> None:
     closed = buckets(10, refill=2, kept=3)
     closed.close(NOW, 60)
     waits = [closed.ask(f"vm{number}", after(20)).total_seconds() for number in range(3)]
@@ -121,14 +121,14 @@ def test_a_closed_lane_opens_when_arm_said_and_one_at_a_time() -> None:
     assert closed.ask("vm1", after(60)) > AT_ONCE
 
 
-def test_a_shorter_pause_does_not_open_a_lane_early() -> None:
+def test_a_shorter_wait_does_not_open_a_bucket_early() -> None:
     closed = buckets()
     closed.close(NOW, 600)
     closed.close(NOW, 1)
     assert closed.ask("vm", after(2)) == timedelta(seconds=598)
 
 
-def test_a_lane_is_not_opened_by_answers_to_what_was_sent_before() -> None:
+def test_a_bucket_is_not_opened_by_answers_to_earlier_requests() -> None:
     closed = buckets()
     closed.close(NOW, 600)
     closed.count(after(1), {"writes": 9})
@@ -136,7 +136,7 @@ def test_a_lane_is_not_opened_by_answers_to_what_was_sent_before() -> None:
 
 
 @pytest.mark.parametrize("retry_after", [None, 0.0])
-def test_a_refusal_without_a_time_still_closes_the_lane(retry_after: float | None) -> None:
+def test_a_refusal_without_a_time_still_closes_the_bucket(retry_after: float | None) -> None:
     closed = buckets()
     closed.close(NOW, retry_after)
     assert closed.ask("vm", NOW) > timedelta(seconds=1)
@@ -178,21 +178,21 @@ def test_requests_under_way_may_not_have_been_counted_yet() -> None:
     st.floats(0.5, 20),
 )
 def test_no_sequence_of_requests_outruns_the_bucket(
-    asked: list[tuple[float, int]], capacity: int, refill: float
+    requests: list[tuple[float, int]], capacity: int, refill: float
 ) -> None:
     tried, now, passed = buckets(capacity, refill), NOW, 0
-    for breaker, who in asked:
-        now += timedelta(seconds=breaker)
+    for interval, who in requests:
+        now += timedelta(seconds=interval)
         passed += tried.ask(f"vm{who}", now) == AT_ONCE
     assert passed <= capacity + (now - NOW).total_seconds() * refill + 0.01
 
 
 @given(st.integers(1, 60), st.integers(1, 40), st.floats(0.5, 20), st.integers(0, 5))
-def test_every_promise_is_kept_in_the_order_in_which_it_was_given(
-    asked: int, room: int, refill: float, kept: int
+def test_every_reservation_is_kept_in_the_order_in_which_it_was_given(
+    requests: int, room: int, refill: float, kept: int
 ) -> None:
     tried = buckets(kept + room, refill, kept)
-    waits = {f"vm{number}": tried.ask(f"vm{number}", NOW) for number in range(asked)}
+    waits = {f"vm{number}": tried.ask(f"vm{number}", NOW) for number in range(requests)}
     held = {who: wait for who, wait in waits.items() if wait}
     assert list(held.values()) == sorted(held.values())
     for who, wait in held.items():
@@ -224,21 +224,21 @@ def test_what_is_known_of_nobody_is_not_kept() -> None:
     assert len(limiter.bucket_sets) < 600
 
 
-def test_a_lane_that_is_closed_or_promised_or_in_use_is_kept_whoever_comes() -> None:
+def test_a_bucket_set_that_is_closed_or_reserved_or_in_use_is_kept() -> None:
     limiter = RateLimiter()
     limiter.ask("closed", "vm", NOW, write=True)
     limiter.of("closed", write=True).ended()
     limiter.of("closed", write=True).close(NOW, 3_600)
-    limiter.ask("promised", "vm", NOW, write=False)
-    limiter.of("promised", write=False).ended()
-    limiter.of("promised", write=False).reserve("vm", NOW, timedelta(hours=1))
+    limiter.ask("reserved", "vm", NOW, write=False)
+    limiter.of("reserved", write=False).ended()
+    limiter.of("reserved", write=False).reserve("vm", NOW, timedelta(hours=1))
     limiter.ask("in use", "vm", NOW, write=True)
     for number in range(2_000):
         limiter.ask(f"s{number}", "vm", after(60 + number / 10), write=False)
         limiter.of(f"s{number}", write=False).ended()
 
     assert limiter.ask("closed", "vm", after(300), write=True) == timedelta(seconds=3_300)
-    assert limiter.of("promised", write=False).reservations
+    assert limiter.of("reserved", write=False).reservations
     assert limiter.of("in use", write=True).under_way == 1
 
 

@@ -87,7 +87,7 @@ def test_every_form_of_an_image_reference(reference: Any, kind: ImageKind, id_: 
     assert image.id == (reference["id"] if id_ is None else id_)
 
 
-def test_the_exact_version_is_kept_beside_the_asked_one() -> None:
+def test_the_exact_version_is_kept_next_to_the_requested_one() -> None:
     image = read_image({"publisher": "p", "offer": "o", "sku": "s", "version": "latest", "exactVersion": "16.4.2"})
     assert (image.version, image.exact_version) == ("latest", "16.4.2")
 
@@ -231,7 +231,7 @@ def test_not_every_resource_is_an_extension(resource: Any, counts: bool) -> None
     assert bool(read_facts({**_body(), "resources": [resource]}).extensions) is counts
 
 
-def test_handlers_are_told_once_whoever_tells() -> None:
+def test_handlers_are_listed_once_whichever_source_names_them() -> None:
     agent = {"extensionHandlers": [{"type": OMS}, {"type": OMS.upper()}, {"typeHandlerVersion": "1"}]}
     facts = read_facts(_with_view(vmAgent=agent, extensions=[{"name": "a", "type": OMS}, {"name": "b", "type": "P.T"}]))
     assert facts.handlers == (OMS, "P.T")

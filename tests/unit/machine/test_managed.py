@@ -169,7 +169,7 @@ def test_each_kind_is_recognised_and_the_reason_says_by_what(kind: str, machine:
 
 
 @pytest.mark.parametrize("machine", OWN, ids=range(len(OWN)))
-def test_what_only_looks_like_it_is_its_owners(machine: MachineFacts) -> None:
+def test_a_machine_that_is_only_similar_is_not_managed(machine: MachineFacts) -> None:
     assert recognise(machine) is None
 
 

@@ -110,7 +110,7 @@ def test_the_case_of_a_definitions_words_does_not_matter() -> None:
         (with_extensions(("x", "P", "T", "Succeeded"), AGENT), True, "'ama'"),
     ],
 )
-def test_deploy_if_not_exists_looks_at_the_vms_extensions(body: dict[str, Any], compliant: bool, reason: str) -> None:
+def test_deploy_if_not_exists_checks_the_vms_extensions(body: dict[str, Any], compliant: bool, reason: str) -> None:
     answer = read_definition(definition()).evaluate(body, GIVEN)
     assert (answer.applies, answer.effect, answer.compliant) == (True, "DeployIfNotExists", compliant)
     assert reason in answer.because[-1]
@@ -181,10 +181,7 @@ def test_what_lies_beside_a_vm_is_not_read_and_the_answer_says_so() -> None:
     read = read_definition(definition({"effect": "deployIfNotExists", "details": details}))
     answer = read.evaluate(with_extensions(AGENT))
     assert (answer.applies, answer.compliant) == (True, None)
-    assert (
-        "guestConfigurationAssignments 'Baseline' in the body of the resource, which does not list"
-        in answer.because[-1]
-    )
+    assert "guestConfigurationAssignments 'Baseline' in the resource's body, which does not list" in answer.because[-1]
     assignment = {
         "type": details["type"],
         "name": "baseline",

@@ -66,7 +66,7 @@ EXEMPT = {"scope": str(VM), "category": "Mitigated", "reason": "hardened by hand
         ({"exemptions": [{**EXEMPT, "expiresOn": "2026-11-20T10:00:01Z"}]}, False, "exempt"),
         ({"exemptions": [{**EXEMPT, "expiresOn": date(2026, 11, 21)}]}, False, "exempt"),
         ({"exemptions": [{**EXEMPT, "expiresOn": datetime(2026, 11, 20, 9, 59)}]}, True, ""),  # noqa: DTZ001 # as YAML gives it
-        ({"rule": RULE}, False, "the rule of policy here leaves it out: "),
+        ({"rule": RULE}, False, "the rule of policy here does not match it: "),
         ({"rule": {**RULE, "notEquals": "keep"}}, True, ""),
         ({"rule": RULE, "effect": "disabled"}, False, "disabled"),
         ({"rule": RULE, "scope": ELSEWHERE}, False, "outside"),
@@ -92,7 +92,7 @@ def test_the_first_policy_that_selects_decides_for_its_extension() -> None:
     assert [(a.policy.name, a.selected) for a in said] == [("second", True), ("other", False)]
 
 
-def test_the_refusal_that_came_nearest_is_told() -> None:
+def test_the_refusal_with_the_most_checks_passed_is_shown() -> None:
     far = _policy(name="far", effect="disabled")
     outside = _policy(name="outside", scope=ELSEWHERE)
     ruled_out = _policy(name="ruled-out", rule=RULE)
@@ -123,7 +123,7 @@ def test_the_rest_of_a_file() -> None:
     )
     assert (policy.support_table, policy.settle_delay) == ("2023-11", timedelta(minutes=5))
     assert (policy.settings, policy.protected_settings) == ({"workspaceId": "{ID}"}, {"workspaceKey": "{KEY}"})
-    assert policy.waits[WaitingFor.INSTALL].breakers == (300,)
+    assert policy.waits[WaitingFor.INSTALL].intervals == (300,)
 
 
 @pytest.mark.parametrize(

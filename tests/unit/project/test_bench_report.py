@@ -50,7 +50,7 @@ def test_the_page_keeps_its_words_and_gets_new_figures() -> None:
     assert page(run_event, section, OCCASION) == run_event
 
 
-def test_a_page_without_a_place_for_a_section_is_told_so() -> None:
+def test_a_page_without_a_place_for_a_section_is_an_error() -> None:
     with pytest.raises(ValueError, match="begin: sweep"):
         page(PAGE, Section("sweep", []), OCCASION)
 
@@ -70,8 +70,8 @@ def test_results_page_and_charts_are_written(tmp_path: Path) -> None:
     (tmp_path / "docs" / "performance.md").write_text(PAGE)
     chart = Chart("line-rate", "Events a second", "at once", "events/s", {"ours": [(1, 2), (2, 3)]})
     write(Section("line", [RATIO], charts=[chart]), OCCASION, tmp_path)
-    told = (tmp_path / "docs" / "performance.md").read_text()
-    assert "![Events a second](performance/line-rate.svg)" in told
+    written = (tmp_path / "docs" / "performance.md").read_text()
+    assert "![Events a second](performance/line-rate.svg)" in written
     svg = (tmp_path / "docs" / "performance" / "line-rate.svg").read_bytes()
     assert ElementTree.fromstring(svg).tag.endswith("svg")
     assert b"<script" not in svg

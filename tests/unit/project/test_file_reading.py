@@ -40,8 +40,8 @@ def _reads(module: str) -> bool:
 def found() -> dict[str, list[str]]:
     """What each module of the product reads by, outside the folder that may."""
     modules = (path for path in sorted(PRODUCT.rglob("*.py")) if not path.is_relative_to(READERS))
-    told = {str(path.relative_to(ROOT)): list(readings(path.read_text())) for path in modules}
-    return {name: places for name, places in told.items() if places}
+    by_module = {str(path.relative_to(ROOT)): list(readings(path.read_text())) for path in modules}
+    return {name: places for name, places in by_module.items() if places}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import yaml
 from onboarding.cli.main import main
 from onboarding.domain.catalog.catalogue_entry import KEYS as CATALOGUE_KEYS
 from onboarding.domain.image.overrides import parse_overrides
-from onboarding.domain.limits.rollout_limit import KEYS as BRAKE_KEYS
+from onboarding.domain.limits.rollout_limit import KEYS as ROLLOUT_KEYS
 from onboarding.domain.policy.policy import KEYS
 from onboarding.domain.policy.rule import compile_rule
 from onboarding.export.policy_schema import policy_schema
@@ -78,7 +78,7 @@ def test_every_key_is_on_the_page_and_in_the_schema() -> None:
     table = PAGE.split("## What a policy says")[1].split("##")[0]
     assert not [key for key in KEYS if f"`{key}`" not in table]
     assert set(SCHEMA["properties"]) == set(KEYS)
-    assert all(key in PAGE for key in BRAKE_KEYS)
+    assert all(key in PAGE for key in ROLLOUT_KEYS)
 
 
 def test_every_command_of_the_page_is_one(capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,11 +38,11 @@ def test_every_requirement_is_pinned_and_hashed_and_names_no_place_to_get_it_fro
 
 
 @pytest.mark.parametrize("name", ["requirements", "requirements-dev"])
-def test_every_requirement_asked_for_is_compiled(name: str) -> None:
-    asked = re.findall(r"^[a-z][\w.-]*", (ROOT / f"{name}.in").read_text(), re.MULTILINE)
+def test_every_requirement_is_compiled(name: str) -> None:
+    required = re.findall(r"^[a-z][\w.-]*", (ROOT / f"{name}.in").read_text(), re.MULTILINE)
     compiled = {block.partition("==")[0] for block in requirement_blocks(f"{name}.txt")}
-    assert asked
-    assert compiled.issuperset(asked)
+    assert required
+    assert compiled.issuperset(required)
 
 
 def test_npm_packages_are_hashed_and_name_no_place_to_get_them_from() -> None:

@@ -27,7 +27,7 @@ from onboarding.domain.reconcile.retry import after_refusal
 from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
 from onboarding.domain.reconcile.row_builder import claim_of, row_of
 from onboarding.domain.reconcile.wait_schedule import Waits
-from tests.unit.reconcile.situations import (
+from tests.unit.reconcile.contexts import (
     BIONIC,
     CONNECTED,
     CUSTOM,
@@ -47,7 +47,7 @@ MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 LATER = START + HOUR
 HELD = row(waiting_for=WaitingFor.THROTTLING, waiting_since=START, next_attempt_at=LATER)
 SPENT = row(waiting_for=WaitingFor.CLAIM, waiting_since=START, next_attempt_at=START, attempt=5)
-ASKED = row(Outcome.REQUESTED, WaitingFor.INSTALL, waiting_since=START, next_attempt_at=START, attempt=1)
+REQUESTED = row(Outcome.REQUESTED, WaitingFor.INSTALL, waiting_since=START, next_attempt_at=START, attempt=1)
 NEW: dict[str, Any] = {"policy": {"settleDelay": "5m"}, "created": "2026-11-20T09:58:00Z"}
 
 # In the order of the questions: what makes each of them answer, and its answer.
@@ -150,7 +150,7 @@ def test_an_agent_that_never_tells_leaves_it_undetermined() -> None:
     ("last", "ours"),
     [
         (None, False),
-        (ASKED, True),
+        (REQUESTED, True),
         (SPENT, True),
         (row(waiting_for=WaitingFor.AGENT_READY), False),
         (row(Outcome.INSTALLED, attempt=1), True),
@@ -169,9 +169,9 @@ def test_whose_extension_it_is(last: Row | None, ours: bool) -> None:
     assert ours or "monitoring" in decision.reason
 
 
-def test_an_extension_under_another_name_than_we_asked_for_is_somebody_elses() -> None:
-    asked = replace(ASKED, extension_name="OMSExtension")
-    decision = decide(context(extensions=[extension("Succeeded", name="by-hand")], last=asked))
+def test_an_extension_under_another_name_than_we_requested_is_somebody_elses() -> None:
+    requested = replace(REQUESTED, extension_name="OMSExtension")
+    decision = decide(context(extensions=[extension("Succeeded", name="by-hand")], last=requested))
     assert isinstance(decision, Satisfied)
     assert not decision.ours
 
@@ -180,7 +180,7 @@ def test_an_extension_under_another_name_than_we_asked_for_is_somebody_elses() -
     ("last", "waiting_for"),
     [
         (None, WaitingFor.OPERATION),
-        (ASKED, WaitingFor.INSTALL),
+        (REQUESTED, WaitingFor.INSTALL),
         (SPENT, WaitingFor.INSTALL),  # the worker died between the request and its record
         (row(Outcome.INSTALLED, attempt=1), WaitingFor.OPERATION),
         (row(waiting_for=WaitingFor.VM_RUNNING), WaitingFor.OPERATION),
@@ -231,7 +231,7 @@ def test_a_failed_handler_is_run_again_by_force_under_its_own_name(kind: Waiting
 
 
 @pytest.mark.parametrize("kind", [WaitingFor.VM_RUNNING, WaitingFor.AGENT_READY, WaitingFor.PACKAGE_MANAGER])
-def test_a_look_that_is_planned_stays(kind: WaitingFor) -> None:
+def test_a_scheduled_check_stays(kind: WaitingFor) -> None:
     vm: dict[WaitingFor, dict[str, Any]] = {
         WaitingFor.VM_RUNNING: {"power": "deallocated"},
         WaitingFor.AGENT_READY: {"agent": "silent"},
@@ -244,18 +244,18 @@ def test_a_look_that_is_planned_stays(kind: WaitingFor) -> None:
 
 
 def test_a_row_that_is_held_says_what_it_said() -> None:
-    told: dict[str, Any] = {
+    problem: dict[str, Any] = {
         "error_code": "TooManyRequests",
         "error_meaning": "too many",
         "advice": "none",
         "message": "wait 60 s",
     }
-    last = row(waiting_for=WaitingFor.THROTTLING, waiting_since=START, next_attempt_at=LATER, attempt=1, **told)
+    last = row(waiting_for=WaitingFor.THROTTLING, waiting_since=START, next_attempt_at=LATER, attempt=1, **problem)
     s = context(last=last)
     decision = decide(s)
     assert isinstance(decision, Wait)
     again = row_of(s, decision, OPENING)
-    assert {name: getattr(again, name) for name in told} == told
+    assert {name: getattr(again, name) for name in problem} == problem
     assert (again.reason, again.next_attempt_at) == (last.reason, LATER)
 
 
@@ -294,7 +294,7 @@ def test_what_becomes_of_a_refusal(evidence: Evidence, answer: Answer) -> None:
     ("seconds", "until"),
     [("1", timedelta(seconds=30)), ("600", timedelta(minutes=10)), ("999999999", timedelta(hours=24))],
 )
-def test_arm_is_asked_again_when_it_said_so_but_within_the_cap(seconds: str, until: timedelta) -> None:
+def test_a_read_is_repeated_when_arm_said_so_but_within_the_cap(seconds: str, until: timedelta) -> None:
     evidence = Evidence(429, "TooManyRequests", headers={"retry-after": seconds})
     decision = after_refusal(RetryState(None, Waits(), START), classify(evidence, ENTRY.errors, START), "")
     assert isinstance(decision, Wait)
@@ -312,7 +312,7 @@ type Step = Callable[[Row | None, datetime], tuple[DecisionContext, Decision]]
 
 
 def _to_the_end(step: Step, last: Row | None = None) -> tuple[Row, set[WaitingFor]]:
-    """Decide again at every look until the row is final; what ARM is asked for never shows."""
+    """Decide again at every check until the row is final; what we request from ARM never appears."""
     now, seen = START, set[WaitingFor]()
     for _ in range(10_000):
         s, decision = step(last, now)
@@ -335,7 +335,7 @@ def _to_the_end(step: Step, last: Row | None = None) -> tuple[Row, set[WaitingFo
         (
             WaitingFor.INSTALL,
             {"extensions": [extension("Creating")]},
-            ASKED,
+            REQUESTED,
             "timeout",
             "the handler has not reported for too long (waited since 2026-11-20 10:00 UTC)",
         ),
@@ -343,7 +343,7 @@ def _to_the_end(step: Step, last: Row | None = None) -> tuple[Row, set[WaitingFo
         (
             WaitingFor.PACKAGE_MANAGER,
             {"extensions": [extension("Failed", message=LOCKED)]},
-            ASKED,
+            REQUESTED,
             "55",
             "gave up after 5 tries: ",
         ),
@@ -433,13 +433,13 @@ def test_the_time_to_settle_ends_with_the_request() -> None:
 
 
 def test_requests_that_arm_never_took_are_given_up_with_its_words() -> None:
-    told: dict[str, Any] = {
+    problem: dict[str, Any] = {
         "error_code": "ServerBusy",
         "error_meaning": "ARM is busy",
         "advice": "wait",
         "message": "503",
     }
-    last = row(waiting_for=WaitingFor.PLATFORM, waiting_since=START, next_attempt_at=START, attempt=5, **told)
+    last = row(waiting_for=WaitingFor.PLATFORM, waiting_since=START, next_attempt_at=START, attempt=5, **problem)
     decision = decide(context(last=last))
     assert isinstance(decision, Stop)
     assert decision.reason == "gave up after 5 requests: ARM is busy"

@@ -16,7 +16,7 @@ from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
 from onboarding.domain.reconcile.row_builder import Episode, claim_of, closed, row_of, unread
 from onboarding.domain.resource_id import VmId
 from tests.reference import parse_policy
-from tests.unit.reconcile.situations import CUSTOM, ENTRY, OPENING, START, VM, context, extension, row
+from tests.unit.reconcile.contexts import CUSTOM, ENTRY, OPENING, START, VM, context, extension, row
 
 NOW = START + timedelta(seconds=90)
 UNTIL = NOW + timedelta(minutes=2)
@@ -36,11 +36,11 @@ OPEN = row(
     error_code="55",
     message="locked",
 )
-WAIT = Wait(WaitingFor.AGENT_READY, START, UNTIL, "the agent is silent")
+WAIT = Wait(WaitingFor.AGENT_READY, START, UNTIL, "the agent does not report")
 FAILED = Stop(
     Outcome.FAILED,
     f"it failed with {KEY}",
-    Problem("10", Cause.ALREADY_CONNECTED, "connected", "mend it", f"key {KEY}"),
+    Problem("10", Cause.ALREADY_CONNECTED, "connected", "fix it", f"key {KEY}"),
 )
 
 
@@ -50,47 +50,60 @@ def _decided(decision: Satisfied | Wait | Stop, last: Row | None = None, **vm: A
 
 def test_a_row_tells_what_was_read_and_what_decided() -> None:
     image = {"publisher": "Canonical", "offer": "UbuntuServer", "sku": "16.04-LTS", "version": "latest"}
-    told = _decided(WAIT, image={**image, "exactVersion": "16.04.2021"})
-    assert (told.resource_id, told.vm_name, told.resource_group, told.vm_id) == (VM, "web01", "app-rg", "id-of-web01")
-    assert (told.image_publisher, told.image_offer, told.image_sku) == ("Canonical", "UbuntuServer", "16.04-LTS")
-    assert told.image_version == "16.04.2021"
-    assert (told.distribution, told.os_version, told.witness) == ("ubuntu", "16.04", "marketplace image")
-    assert (told.verdict, told.support_table) == ("supported", "2017-04")
-    assert (told.extension, told.policy, told.effect) == (ENTRY.name, "linux", "deployIfNotExists")
+    recorded = _decided(WAIT, image={**image, "exactVersion": "16.04.2021"})
+    assert (recorded.resource_id, recorded.vm_name, recorded.resource_group, recorded.vm_id) == (
+        VM,
+        "web01",
+        "app-rg",
+        "id-of-web01",
+    )
+    assert (recorded.image_publisher, recorded.image_offer, recorded.image_sku) == (
+        "Canonical",
+        "UbuntuServer",
+        "16.04-LTS",
+    )
+    assert recorded.image_version == "16.04.2021"
+    assert (recorded.distribution, recorded.os_version, recorded.witness) == ("ubuntu", "16.04", "marketplace image")
+    assert (recorded.verdict, recorded.support_table) == ("supported", "2017-04")
+    assert (recorded.extension, recorded.policy, recorded.effect) == (ENTRY.name, "linux", "deployIfNotExists")
     assert _decided(WAIT, image=CUSTOM).image_id == CUSTOM["id"]
 
 
 def test_a_wait_says_for_what_since_when_and_until_when() -> None:
-    told = _decided(WAIT)
-    assert (told.outcome, told.reason) == (Outcome.WAITING, "the agent is silent")
-    assert (told.waiting_for, told.waiting_since, told.next_attempt_at) == (WaitingFor.AGENT_READY, START, UNTIL)
-    assert (told.finished_at, told.duration_ms) == (None, None)
+    recorded = _decided(WAIT)
+    assert (recorded.outcome, recorded.reason) == (Outcome.WAITING, "the agent does not report")
+    assert (recorded.waiting_for, recorded.waiting_since, recorded.next_attempt_at) == (
+        WaitingFor.AGENT_READY,
+        START,
+        UNTIL,
+    )
+    assert (recorded.finished_at, recorded.duration_ms) == (None, None)
 
 
 def test_waiting_for_the_install_is_requested() -> None:
-    told = _decided(replace(WAIT, waiting_for=WaitingFor.INSTALL))
-    assert told.outcome is Outcome.REQUESTED
+    recorded = _decided(replace(WAIT, waiting_for=WaitingFor.INSTALL))
+    assert recorded.outcome is Outcome.REQUESTED
 
 
 def test_the_end_says_when_and_how_long_it_took() -> None:
-    told = _decided(Stop(Outcome.UNSUPPORTED, "not in the table"))
-    assert (told.outcome, told.waiting_for, told.next_attempt_at) == (Outcome.UNSUPPORTED, None, None)
-    assert (told.finished_at, told.duration_ms) == (NOW, 90_000)
+    recorded = _decided(Stop(Outcome.UNSUPPORTED, "not in the table"))
+    assert (recorded.outcome, recorded.waiting_for, recorded.next_attempt_at) == (Outcome.UNSUPPORTED, None, None)
+    assert (recorded.finished_at, recorded.duration_ms) == (NOW, 90_000)
 
 
 @pytest.mark.parametrize(("ours", "outcome"), [(True, Outcome.INSTALLED), (False, Outcome.ALREADY_INSTALLED)])
 def test_an_extension_that_is_there_is_named_with_what_runs(ours: bool, outcome: Outcome) -> None:
     s = context(now=NOW, extensions=[extension("Succeeded", "monitoring")])
     assert s.extension is not None
-    told = row_of(s, Satisfied(s.extension, ours, "it is there"), OPENING)
-    assert (told.outcome, told.extension_name, told.extension_version) == (outcome, "monitoring", "1.14.19")
+    recorded = row_of(s, Satisfied(s.extension, ours, "it is there"), OPENING)
+    assert (recorded.outcome, recorded.extension_name, recorded.extension_version) == (outcome, "monitoring", "1.14.19")
 
 
-def test_trouble_is_told_without_secrets() -> None:
-    told = _decided(FAILED)
-    assert (told.error_code, told.error_meaning, told.advice) == ("10", "connected", "mend it")
-    assert "key ***" in told.message
-    assert KEY not in repr(told)
+def test_a_problem_is_recorded_without_secrets() -> None:
+    recorded = _decided(FAILED)
+    assert (recorded.error_code, recorded.error_meaning, recorded.advice) == ("10", "connected", "fix it")
+    assert "key ***" in recorded.message
+    assert KEY not in repr(recorded)
 
 
 def test_a_long_message_keeps_its_head_and_tail() -> None:
@@ -102,28 +115,32 @@ def test_a_long_message_keeps_its_head_and_tail() -> None:
 
 
 def test_an_open_episode_goes_on() -> None:
-    told = _decided(FAILED, last=OPEN)
-    assert (told.event_id, told.event_time, told.correlation_id) == ("event-0", OPEN.event_time, "correlation-0")
-    assert (told.requested_at, told.attempt, told.duration_ms) == (START, 2, 150_000)
-    assert (told.extension_name, told.extension_version) == ("OMSExtension", "1.3")
+    recorded = _decided(FAILED, last=OPEN)
+    assert (recorded.event_id, recorded.event_time, recorded.correlation_id) == (
+        "event-0",
+        OPEN.event_time,
+        "correlation-0",
+    )
+    assert (recorded.requested_at, recorded.attempt, recorded.duration_ms) == (START, 2, 150_000)
+    assert (recorded.extension_name, recorded.extension_version) == ("OMSExtension", "1.3")
 
 
-def test_trouble_that_is_over_is_not_told_again() -> None:
-    told = _decided(WAIT, last=OPEN)
-    assert (told.error_code, told.message) == ("", "")
+def test_a_problem_that_is_over_is_not_recorded_again() -> None:
+    recorded = _decided(WAIT, last=OPEN)
+    assert (recorded.error_code, recorded.message) == ("", "")
 
 
 @pytest.mark.parametrize("outcome", [outcome for outcome in Outcome if outcome.final])
 def test_a_row_that_was_at_rest_opens_with_the_new_event(outcome: Outcome) -> None:
-    told = _decided(WAIT, last=replace(OPEN, outcome=outcome, waiting_for=None))
-    assert (told.event_id, told.event_time, told.correlation_id) == OPENING
-    assert (told.requested_at, told.extension_name) == (None, "")
+    recorded = _decided(WAIT, last=replace(OPEN, outcome=outcome, waiting_for=None))
+    assert (recorded.event_id, recorded.event_time, recorded.correlation_id) == OPENING
+    assert (recorded.requested_at, recorded.extension_name) == (None, "")
 
 
 @pytest.mark.parametrize(
     ("outcome", "decision", "attempt"),
     [
-        (Outcome.FAILED, WAIT, 0),  # or it would be given up at the next look, without another try
+        (Outcome.FAILED, WAIT, 0),  # or the next check would give up without another attempt
         (Outcome.FAILED, FAILED, 2),
         (Outcome.INSTALLED, WAIT, 2),
         (Outcome.WAITING, WAIT, 2),
@@ -139,20 +156,24 @@ def test_what_failed_for_good_opens_with_all_tries_before_it(
     assert unread(VmId("s", "app-rg", "web01"), policy, last, decision, episode).attempt == attempt
 
 
-def test_a_claim_names_what_will_be_asked_for() -> None:
-    told = claim_of(context(now=NOW), Act("OMSExtension", 3, False, "policy wants it"), UNTIL, OPENING)
-    assert (told.outcome, told.waiting_for, told.next_attempt_at) == (Outcome.WAITING, WaitingFor.CLAIM, UNTIL)
-    assert (told.attempt, told.extension_name, told.extension_version) == (3, "OMSExtension", "1.3")
-    assert (told.event_id, told.requested_at) == ("event-1", None)
+def test_a_claim_names_what_will_be_requested() -> None:
+    recorded = claim_of(context(now=NOW), Act("OMSExtension", 3, False, "policy wants it"), UNTIL, OPENING)
+    assert (recorded.outcome, recorded.waiting_for, recorded.next_attempt_at) == (
+        Outcome.WAITING,
+        WaitingFor.CLAIM,
+        UNTIL,
+    )
+    assert (recorded.attempt, recorded.extension_name, recorded.extension_version) == (3, "OMSExtension", "1.3")
+    assert (recorded.event_id, recorded.requested_at) == ("event-1", None)
 
 
 def test_a_vm_that_could_not_be_read_keeps_what_was_known() -> None:
     vm = VmId("s", "app-rg", "web01")
     policy = parse_policy({"name": "other", "extension": ENTRY.name}, "p", compile_rule)
     known = _decided(WAIT)
-    told = unread(vm, policy, known, replace(WAIT, reason="ARM is busy"), Episode.of(known, OPENING, NOW))
-    assert (told.distribution, told.image_sku, told.verdict) == ("ubuntu", "16.04-LTS", "supported")
-    assert (told.policy, told.reason) == ("other", "ARM is busy")
+    recorded = unread(vm, policy, known, replace(WAIT, reason="ARM is busy"), Episode.of(known, OPENING, NOW))
+    assert (recorded.distribution, recorded.image_sku, recorded.verdict) == ("ubuntu", "16.04-LTS", "supported")
+    assert (recorded.policy, recorded.reason) == ("other", "ARM is busy")
     bare = unread(vm, policy, None, WAIT, Episode.of(None, OPENING, NOW))
     assert (bare.resource_id, bare.distribution, bare.attempt) == (VM, "", 0)
 

@@ -17,16 +17,16 @@ GROWING = Schedule((60, 120, 300), 1000)
 
 def test_every_kind_of_waiting_has_a_schedule_that_ends() -> None:
     for kind in WaitingFor:
-        assert 0 < Waits()[kind].breakers[0] <= Waits()[kind].give_up_after < float("inf")
+        assert 0 < Waits()[kind].intervals[0] <= Waits()[kind].give_up_after < float("inf")
 
 
 @pytest.mark.parametrize(
-    ("elapsed", "breaker"),
+    ("elapsed", "interval"),
     [
         (-5, 60),
         (0, 60),
         (29, 60),
-        (31, 120),  # a look that came early counts as on its step
+        (31, 120),  # a check that comes early counts as on time
         (60, 120),
         (61, 120),
         (170, 300),
@@ -37,26 +37,26 @@ def test_every_kind_of_waiting_has_a_schedule_that_ends() -> None:
         (5000, None),
     ],
 )
-def test_the_pause_follows_from_the_time_that_has_passed(elapsed: float, breaker: float | None) -> None:
-    found = GROWING.next_breaker(timedelta(seconds=elapsed))
-    assert (found.total_seconds() if found else None) == breaker
+def test_the_interval_follows_from_the_time_that_has_passed(elapsed: float, interval: float | None) -> None:
+    found = GROWING.next_interval(timedelta(seconds=elapsed))
+    assert (found.total_seconds() if found else None) == interval
 
 
 @given(st.sampled_from(WaitingFor), st.floats(min_value=0, max_value=120))
-def test_looks_that_come_late_still_end_and_stay_ordered(kind: WaitingFor, late: float) -> None:
-    schedule, elapsed, breakers = DEFAULTS[kind], timedelta(), list[timedelta]()
+def test_checks_that_come_late_still_end_and_stay_ordered(kind: WaitingFor, late: float) -> None:
+    schedule, elapsed, intervals = DEFAULTS[kind], timedelta(), list[timedelta]()
     # A year of hourly looks is the longest schedule.
-    while (breaker := schedule.next_breaker(elapsed)) is not None and len(breakers) < 10_000:
-        breakers.append(breaker)
-        elapsed += breaker + timedelta(seconds=late)
-    assert breakers == sorted(breakers)
+    while (interval := schedule.next_interval(elapsed)) is not None and len(intervals) < 10_000:
+        intervals.append(interval)
+        elapsed += interval + timedelta(seconds=late)
+    assert intervals == sorted(intervals)
     assert elapsed.total_seconds() >= schedule.give_up_after
 
 
-@pytest.mark.parametrize(("attempt", "breaker"), [(1, 60), (2, 120), (3, 300), (4, None), (9, None)])
-def test_tries_are_used_up(attempt: int, breaker: float | None) -> None:
-    found = GROWING.breaker_before(attempt)
-    assert (found.total_seconds() if found else None) == breaker
+@pytest.mark.parametrize(("attempt", "interval"), [(1, 60), (2, 120), (3, 300), (4, None), (9, None)])
+def test_tries_are_used_up(attempt: int, interval: float | None) -> None:
+    found = GROWING.interval_after(attempt)
+    assert (found.total_seconds() if found else None) == interval
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_policy_changes_what_it_names_alone() -> None:
 
 @pytest.mark.parametrize("raw", [{"agent-ready": {"giveUpAfter": "1d"}}, {"agent-ready": {"every": []}}])
 def test_half_a_schedule_keeps_the_other_half(raw: object) -> None:
-    assert parse_waits(raw, "p")[WaitingFor.AGENT_READY].breakers == DEFAULTS[WaitingFor.AGENT_READY].breakers
+    assert parse_waits(raw, "p")[WaitingFor.AGENT_READY].intervals == DEFAULTS[WaitingFor.AGENT_READY].intervals
 
 
 def test_no_waits_are_the_defaults() -> None:

@@ -1,7 +1,7 @@
 """Azure Policy's condition grammar: compile a rule once, evaluate it against ARM bodies, explain the outcome.
 
 Complete as documented for resource properties ("Azure Policy definition structure policy rule"). Pure: no clock, no
-I/O; `now` comes with the resource's context. What cannot be compiled is a `ConditionError`; evaluation never raises.
+I/O; `now` comes with the resource's context. Compiling raises `ConditionError`; evaluation never raises.
 """
 
 from __future__ import annotations
@@ -39,20 +39,18 @@ __all__ = [
     "render",
 ]
 
-_TO_EXPLAIN: Final = 8 * MAX_STEPS  # each part is decided again, with every part of it
+_TO_EXPLAIN: Final = 8 * MAX_STEPS  # an explanation evaluates each part again, with all parts in it
 NO_PARAMETERS: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The outcome for one resource. Undecided counts as not matched: `problem` says why, and `unread` which of
-    `resourceGroup` and `subscription` would have to be read to tell (empty: neither helps).
-
-    The tree is made when it is asked for: most evaluations are never explained."""
+    """The outcome for one resource. Undecided counts as not matched."""
 
     matched: bool
-    problem: str = ""
-    unread: str = ""
+    problem: str = ""  # why it is undecided; empty if it is decided
+    unread: str = ""  # `resourceGroup` or `subscription` if reading that may decide it, else empty
+    # Makes the tree, and only when it is needed: most evaluations are never explained.
     explain: Callable[[], Explanation] = field(repr=False, compare=False, kw_only=True)
 
     @property
@@ -66,20 +64,21 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A compiled condition, good for any number of resources."""
+    """A compiled condition, for any number of resources."""
 
     node: Node = field(repr=False)
     place: str
 
     def evaluate(self, resource: Resource, subject: Resource | None = None) -> Evaluation:
-        """`subject` is the resource of the `if` when this is an `existenceCondition` over a related `resource`."""
+        """Evaluate the condition for a resource. `subject` is the resource of the `if` when this is an
+        `existenceCondition` about a related `resource`."""
         scope = Scope(resource, subject or resource)
         found = decided(self.node.test, scope)
         explain = partial(self._explained, scope, found)
         return Evaluation(bool(found.matched), found.problem, found.unread, explain=explain)
 
     def _explained(self, scope: Scope, found: Decided) -> Explanation:
-        """The tree; where it would cost too much, its outcome alone."""
+        """The tree; only its outcome if the tree takes too many steps."""
         try:
             if not scope.budget.exhausted:
                 scope = replace(scope, budget=Budget(_TO_EXPLAIN))
@@ -92,12 +91,15 @@ class Condition:
 
 
 def compile_condition(
-    source: Mapping[str, Any], parameters: Mapping[str, Any] = NO_PARAMETERS, place: str = "rule", beside: str = ""
+    source: Mapping[str, Any],
+    parameters: Mapping[str, Any] = NO_PARAMETERS,
+    place: str = "rule",
+    related_type: str = "",
 ) -> Condition:
-    """Compile a condition. `parameters` are values by name; `NOT_GIVEN` marks one that has no value, which matters
-    only where the outcome depends on it. `beside` is the type of the related resource that it looks at."""
+    """Compile a condition. `parameters` are values by name; `NOT_GIVEN` marks one without a value, which matters only
+    if the outcome depends on it. `related_type` is the type of the related resource that the condition is about."""
     values = {fold(name): value for name, value in parameters.items()}
-    env = Environment(values, place=place, beside=beside)
+    env = Environment(values, place=place, related_type=related_type)
     try:
         return Condition(compile_node(source, env), place)
     except RecursionError:

@@ -1,7 +1,7 @@
-"""From the name of an alias to where its value lies, for one resource type or several.
+"""Finds the path of an alias's value in a resource's body, for one resource type or several.
 
-Names are Azure's and are not case-sensitive. A name that is in no table is an error with a suggestion: a misspelt
-alias must not read as a property that happens to be absent.
+Names are Azure's and are not case-sensitive. A name that no table has is an error with a suggestion: otherwise a
+misspelt alias would look like a property that is absent.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from onboarding.domain.policy.conditions.values import fold
 
 EACH = "[*]"
 type Path = tuple[str, ...]
-type Tree = Mapping[str, Tree]  # by the spelled name; `_ANYTHING` stands for whatever a publisher puts there
+type Tree = Mapping[str, Tree]  # by the documented name; `_ANYTHING` stands for any properties
 
 _ANYTHING = "*"
 
 
 class Alias(Struct, frozen=True):
-    """`paths` says for each resource type (folded) where the value is; `[*]` stands for every member of an array."""
+    """An alias and the paths of its value."""
 
     name: str
-    paths: tuple[tuple[str, Path], ...]
+    paths: tuple[tuple[str, Path], ...]  # by resource type (folded); `[*]` stands for every member of an array
 
     @property
     def is_array(self) -> bool:
@@ -36,7 +36,7 @@ class Alias(Struct, frozen=True):
 
 
 class UnknownAlias(ValueError):
-    """No table knows the alias. `problem` says which part of it, `fix` what it may have meant."""
+    """No table has the alias. `problem` says which part of it is unknown, `fix` suggests a name."""
 
     def __init__(self, problem: str, fix: str) -> None:
         super().__init__(f"{problem}; {fix}")
@@ -44,14 +44,18 @@ class UnknownAlias(ValueError):
         self.fix = fix
 
 
-def find_alias(name: str, beside: str = "") -> Alias:
-    """The alias of that name, or `UnknownAlias`. `beside` is a resource type that a condition looks at besides the
-    known ones: whatever stands behind it is one of its properties."""
+def find_alias(name: str, related_type: str = "") -> Alias:
+    """The alias of that name, or `UnknownAlias`. `related_type` is a resource type besides the known ones: any name
+    behind it counts as one of its properties."""
     shared = _shared().get(fold(name))
     if shared is not None:
         return shared
-    if beside and not known_type(beside) and fold(name).startswith((fold(beside) + "/", fold(beside) + ".")):
-        return Alias(name, ((fold(beside), ("properties", *_steps(name[len(beside) + 1 :]))),))
+    if (
+        related_type
+        and not known_type(related_type)
+        and fold(name).startswith((fold(related_type) + "/", fold(related_type) + "."))
+    ):
+        return Alias(name, ((fold(related_type), ("properties", *_steps(name[len(related_type) + 1 :]))),))
     type_, path = _split(name)
     return Alias(name, ((fold(type_), _path(type_, path, name)),))
 
@@ -83,7 +87,7 @@ def _types() -> dict[str, str]:
 
 
 def _split(alias: str) -> tuple[str, str]:
-    """The longest known type that the alias begins with, and the rest; types end at `/`, in old names at `.`."""
+    """The longest known type at the start of the alias, and the rest; types end at `/`, in old names at `.`."""
     for end in sorted((m.start() for m in re.finditer(r"[/.]", alias)), reverse=True):
         type_ = _types().get(fold(alias[:end]))
         if type_ is not None:
@@ -113,14 +117,14 @@ def _path(type_: str, path: str, alias: str) -> Path:
     if not steps:
         raise UnknownAlias(f"the alias '{alias}' names no property", f"name a property of '{type_}'")
     own = ALL_IN_PROPERTIES.get(type_, frozenset())
-    if _in(steps[0], BESIDE_PROPERTIES) and not _in(steps[0], own):
+    if _folded_in(steps[0], OUTSIDE_PROPERTIES) and not _folded_in(steps[0], own):
         return steps
     if type_ in PROPERTIES:
         _check(steps, _tree(type_), alias)
     return ("properties", *steps)
 
 
-def _in(word: str, words: frozenset[str]) -> bool:
+def _folded_in(word: str, words: frozenset[str]) -> bool:
     return any(fold(word) == fold(other) for other in words)
 
 
@@ -168,7 +172,7 @@ HYBRID_MACHINES: Final = "Microsoft.HybridCompute/machines"
 _IMAGE: Final = "properties.storageProfile.imageReference"
 _SET_IMAGE: Final = "properties.virtualMachineProfile.storageProfile.imageReference"
 
-# Aliases without a resource type of their own: where the value lies, for each type that has it.
+# Aliases without a resource type of their own: the path of the value for each type that has it.
 SHARED: Final[Mapping[str, Mapping[str, str]]] = {
     "Microsoft.Compute/imagePublisher": {
         VIRTUAL_MACHINES: f"{_IMAGE}.publisher",
@@ -192,7 +196,7 @@ SHARED: Final[Mapping[str, Mapping[str, str]]] = {
     "Microsoft.HybridCompute/imageVersion": {HYBRID_MACHINES: "properties.osVersion"},
 }
 
-# Older short names, and what lies beside `properties`: the first part of an alias's path → where it really is.
+# Older short names, and names of what is not in `properties`: the first part of an alias's path → its real path.
 MOVED: Final[Mapping[str, Mapping[str, str]]] = {
     VIRTUAL_MACHINES: {
         "imagePublisher": f"{_IMAGE}.publisher",
@@ -212,7 +216,7 @@ MOVED: Final[Mapping[str, Mapping[str, str]]] = {
         "imageVersion": f"{_SET_IMAGE}.version",
     },
 }
-BESIDE_PROPERTIES: Final = frozenset(
+OUTSIDE_PROPERTIES: Final = frozenset(
     [
         "id",
         "name",
@@ -231,7 +235,7 @@ BESIDE_PROPERTIES: Final = frozenset(
         "placement",
     ]
 )
-# On these the words above are properties of their own (an extension's `type` is its handler's).
+# On these types the words above name properties of `properties` (an extension's `type` is its handler's).
 ALL_IN_PROPERTIES: Final[Mapping[str, frozenset[str]]] = {
     "Microsoft.Compute/virtualMachines/extensions": frozenset({"type"}),
     "Microsoft.Compute/virtualMachineScaleSets/extensions": frozenset({"type"}),
@@ -247,7 +251,7 @@ _PATCH = (
 )
 _PROXY = "(mode inVMAccessControlProfileReferenceId useLocalFileRules)"
 
-# `name(children)`, `[]` for an array, `*` for whatever a publisher puts there.
+# `name(children)`, `[]` for an array, `*` for any properties.
 PROPERTIES: Final[Mapping[str, str]] = {
     VIRTUAL_MACHINES: f"""
         hardwareProfile(vmSize vmSizeProperties(vCPUsAvailable vCPUsPerCore) processorMode)
@@ -297,7 +301,7 @@ PROPERTIES: Final[Mapping[str, str]] = {
     """,
 }
 
-# Types whose aliases may stand in a rule. Other than those above their paths are not checked: no VM has them.
+# Types whose aliases a rule may have. Except for those above, their paths are not checked: no VM has them.
 TYPES: Final = """
 Microsoft.Authorization: roleAssignments roleDefinitions locks policyAssignments
 Microsoft.Automanage: configurationProfileAssignments configurationProfileAssignments/reports configurationProfiles

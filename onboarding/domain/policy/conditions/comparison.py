@@ -1,4 +1,4 @@
-"""The right half of a condition: its one operator, and the value that the left side is compared with."""
+"""The right side of a condition: its one operator, and the value that the left side is compared with."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from onboarding.domain.policy.conditions.operators import OPERATORS, Operator, T
 
 
 def compile_right(source: Mapping[str, Any], others: Mapping[str, str], env: Environment) -> tuple[Operator, Value]:
-    """The one operator of a condition and what stands right of it."""
+    """The one operator of a condition, and the value on its right side."""
     unknown = [key for word, key in others.items() if word not in OPERATORS]
     if unknown:
         known = (operator.name for operator in OPERATORS.values())
@@ -40,9 +40,9 @@ type Compare = Callable[[Scope, bool], tuple[Test, int, int]]
 
 
 def comparison(operator: Operator, right: Value) -> Compare:
-    """The test of a left side, with what it costs: a number of steps, and how often a text is gone through.
+    """The test of a left side, with its cost: a number of steps, and how often a text is read.
 
-    The right side is made ready once where it is constant. Locations compare without spaces: East US 2 is eastus2."""
+    A constant right side is prepared once. Locations are compared without spaces: East US 2 is eastus2."""
 
     def ready(value: Any) -> tuple[Test, int, int]:
         passes = len(value) if operator.is_search and isinstance(value, str) else 1

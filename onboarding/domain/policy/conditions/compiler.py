@@ -1,7 +1,7 @@
-"""From the condition grammar to closures: `allOf`, `anyOf`, `not`, and the three kinds of condition.
+"""Compiles the condition grammar to closures: `allOf`, `anyOf`, `not`, and the three kinds of condition.
 
 Every node becomes a fast test and a slow explanation, made from the same parts so that they cannot disagree.
-Anything the grammar does not know is a `ConditionError` with its place.
+Anything outside the grammar is a `ConditionError` with its place.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from onboarding.domain.policy.conditions.limits import weight
 from onboarding.domain.policy.conditions.operators import Operator
 from onboarding.domain.policy.conditions.values import UNKNOWN, fold, shown
 
-_SHORT = 256  # characters of a text that is looked through in no time, however often
+_SHORT = 256  # characters of a text that costs nothing to search, however often
 
 
 class Node(Struct, frozen=True):
@@ -35,7 +35,7 @@ class Node(Struct, frozen=True):
 
 
 def compile_node(source: Any, env: Environment) -> Node:
-    """One condition or logical operator, whatever the case of its keys."""
+    """Compile one condition or logical operator, whatever the case of its keys."""
     if not isinstance(source, Mapping):
         raise env.error(f"{shown(source)} is not a condition", "write an object, such as {field: …, equals: …}")
     keys = {fold(str(key)): str(key) for key in source}
@@ -91,12 +91,11 @@ def _group(name: str, nodes: Sequence[Node], test: Callable[[Scope], bool]) -> N
 
 
 class Decided(Struct, frozen=True):
-    """What a test came to. `matched` is None where it cannot be decided: `problem` says why, and `unread` which of
-    `resourceGroup` and `subscription` would have to be read."""
+    """The outcome of a test."""
 
-    matched: bool | None
-    problem: str = ""
-    unread: str = ""
+    matched: bool | None  # None if it is undecided
+    problem: str = ""  # why it is undecided; empty if it is decided
+    unread: str = ""  # `resourceGroup` or `subscription` if reading that may decide it, else empty
 
 
 _TRUE, _FALSE = Decided(True), Decided(False)
@@ -108,11 +107,11 @@ def decided(test: Callable[[Scope], bool], scope: Scope) -> Decided:
     except Undecided as reason:
         return Decided(None, str(reason), reason.unread)
     except (RecursionError, MemoryError):
-        return Decided(None, "the values are too large to be looked at")
+        return Decided(None, "the values are too large")
 
 
 def _paid(scope: Scope, left: Any, price: int, passes: int) -> bool:
-    """True, once the steps of one comparison are taken from the budget."""
+    """Take the steps of one comparison from the budget, and return True."""
     scope.budget.spend(price if type(left) is str and len(left) < _SHORT else price + weight(left, passes))
     return True
 
@@ -229,11 +228,11 @@ _KINDS: dict[str, Compile] = {
 
 
 def condition_errors(
-    source: Any, parameters: Mapping[str, Any], place: str, beside: str = ""
+    source: Any, parameters: Mapping[str, Any], place: str, related_type: str = ""
 ) -> tuple[ConditionError, ...]:
-    """What compiling each part of the condition on its own finds wrong. `beside` as for `compile_condition`."""
+    """All errors of a condition, found by compiling each part on its own. `related_type` as for `compile_condition`."""
     values = {fold(name): value for name, value in parameters.items()}
-    return tuple(_errors(source, Environment(values, place=place, beside=beside)))
+    return tuple(_errors(source, Environment(values, place=place, related_type=related_type)))
 
 
 def _errors(source: Any, env: Environment) -> Iterator[ConditionError]:
@@ -251,7 +250,7 @@ def _errors(source: Any, env: Environment) -> Iterator[ConditionError]:
 
 
 def _parts(source: Any, env: Environment) -> Iterator[tuple[Any, Environment]]:
-    """The conditions right below a well-formed logical operator."""
+    """The conditions directly below a well-formed logical operator."""
     if not isinstance(source, Mapping) or len(source) != 1:
         return
     key, value = next(iter(source.items()))

@@ -1,7 +1,7 @@
 """`count`: how many members of an array (of the resource, or of a list in the rule) satisfy a condition.
 
-Each member is looked at "as if it were the only member of the array": fields that run through the array see that
-member alone, and `current()` names it.
+Each member is evaluated "as if it were the only member of the array": fields that run through the array see that
+member alone, and `current()` returns it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ type Members = Callable[[Scope], Iterator[tuple[Member, ...]]]
 
 
 def compile_members(source: Any, env: Environment) -> tuple[str, str, Members]:
-    """The array of a `count`: the words for it, the name that `current()` knows it by, and its members."""
+    """The array of a `count`: its name for people, its name for `current()`, and its members."""
     if not isinstance(source, Mapping):
         raise env.error(f"{shown(source)} is not a count", "write an object with 'field' or 'value'")
     keys = {fold(str(key)): str(key) for key in source}
@@ -47,24 +47,24 @@ def compile_members(source: Any, env: Environment) -> tuple[str, str, Members]:
 def _field_members(name: Any, env: Environment) -> tuple[str, str, Members]:
     value = compile_value(name, env)
     if not value.constant:
-        return str(name), "", lambda scope: _members_late(str(value.of(scope)), env.beside, scope)
+        return str(name), "", lambda scope: _members_late(str(value.of(scope)), env.related_type, scope)
     try:
-        alias = _array(str(value.of(NOWHERE)), env.beside)
+        alias = _array(str(value.of(NOWHERE)), env.related_type)
     except UnknownAlias as error:
         raise env.error(error.problem, error.fix) from error
     return alias.name, fold(alias.name), lambda scope: _members_of(alias, fold(alias.name), scope)
 
 
-def _members_late(name: str, beside: str, scope: Scope) -> Iterator[tuple[Member, ...]]:
-    """Of an array whose name is known only once a parameter has its value."""
+def _members_late(name: str, related_type: str, scope: Scope) -> Iterator[tuple[Member, ...]]:
+    """The members of an array whose name depends on a parameter's value."""
     try:
-        return _members_of(_array(name, beside), fold(name), scope)
+        return _members_of(_array(name, related_type), fold(name), scope)
     except UnknownAlias as error:
         raise Undecided(str(error)) from None
 
 
-def _array(name: str, beside: str) -> Alias:
-    alias = find_alias(name, beside)
+def _array(name: str, related_type: str) -> Alias:
+    alias = find_alias(name, related_type)
     if not alias.is_array:
         raise UnknownAlias(f"{as_written(name, 200)} is not an array alias", f"write {as_written(f'{name}[*]', 200)}")
     return alias
@@ -80,7 +80,7 @@ def _members_of(alias: Alias, name: str, scope: Scope) -> Iterator[tuple[Member,
 
 
 def _walk(value: Any, steps: Path, done: int, name: str) -> Iterator[tuple[Member, ...]]:
-    """Each member of the last array with the members of the arrays around it, outermost first."""
+    """Each member of the innermost array with the members of the arrays around it, the outermost first."""
     last = len(steps) - 1 - steps[::-1].index(EACH)
     for index in range(done, last + 1):
         if steps[index] != EACH:
@@ -119,7 +119,7 @@ def counted(members: Members, where: Callable[[Scope], bool], scope: Scope) -> i
 
 
 def explained(members: Members, where: Callable[[Scope], Explanation], scope: Scope) -> Iterator[Explanation]:
-    """What the condition says of the first members; nothing where the array has no value."""
+    """The explanations for the first members; none if the array is undecided."""
     try:
         each = [replace(scope, members=scope.members + inner) for inner in islice(members(scope), _SHOWN)]
     except Undecided:

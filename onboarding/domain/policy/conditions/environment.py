@@ -1,4 +1,4 @@
-"""What a compiled rule is made of while it is being compiled: the meaning of names at a place, and compiled values."""
+"""What the compiler works with: the meaning of names at a place of a rule, and compiled values."""
 
 from __future__ import annotations
 
@@ -22,13 +22,12 @@ _NOTHING: Final = Resource({})
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """What names mean at one place of a rule: the parameters (names folded), the counts around it, the place itself,
-    and the resource type that the condition looks at besides the known ones."""
+    """What names mean at one place of a rule."""
 
-    parameters: Mapping[str, Any] = MappingProxyType({})
-    counted: tuple[str, ...] = ()
-    place: str = "rule"
-    beside: str = ""
+    parameters: Mapping[str, Any] = MappingProxyType({})  # values by folded name
+    counted: tuple[str, ...] = ()  # the folded names of the counts around the place, the outermost first
+    place: str = "rule"  # the path, for errors
+    related_type: str = ""  # the resource type that the condition is about besides the known ones; empty for none
     budget: Budget = field(default_factory=lambda: Budget(_COMPILE_STEPS), repr=False, compare=False)
 
     def at(self, step: str | int) -> Environment:
@@ -42,17 +41,17 @@ class Environment:
 
 
 class Value(Struct, frozen=True):
-    """A compiled value: `of(scope)` may raise `Undecided`; a constant one is the same in every scope."""
+    """A compiled value."""
 
-    of: Callable[[Scope], Any]
-    constant: bool = False
+    of: Callable[[Scope], Any]  # may raise `Undecided`
+    constant: bool = False  # the same in every scope
 
 
-NOWHERE: Final[Any] = None  # the scope of a constant, which looks at none
+NOWHERE: Final[Any] = None  # the scope for a constant, which needs none
 
 
 def constant_or_late(of: Callable[[Scope], Any], constant: bool, env: Environment) -> Value:
-    """A constant is worked out now; one that has no value says so when, and only if, it is needed."""
+    """A constant is computed now. If it has no value, it raises `Undecided` later, and only if it is needed."""
     if not constant:
         return Value(of)
     try:

@@ -1,6 +1,7 @@
-"""The two ways a condition can go wrong: written wrong (found when it is compiled) or not decidable for one resource.
+"""The two errors of conditions: one that is written wrong (found when it is compiled), and one that is undecided for a
+resource.
 
-Nothing here is raised past `Condition.evaluate`: an undecided condition is an answer with a reason.
+`Condition.evaluate` raises neither: an undecided condition is an outcome with a reason.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ class ConditionError(Exception):
 
 
 class Undecided(Exception):
-    """This resource and these parameters give the condition no answer; the text says what is missing.
+    """The condition has no outcome for this resource and these parameters; the text says what is missing.
 
-    `unread` is `resourceGroup` or `subscription` where reading that might give the answer; else it is empty.
+    `unread` is `resourceGroup` or `subscription` if reading that may give an outcome, else empty.
 
     Azure fails the whole evaluation here ("If the result of a template function is an error, policy evaluation
     fails"); we go on as long as another branch decides, and report the reason otherwise."""
@@ -45,10 +46,10 @@ class Undecided(Exception):
 
 
 def joined[S](decisive: bool, tests: Iterable[Callable[[S], bool]], scope: S) -> bool:
-    """All tests (`decisive` False) or any of them (True): what the first that is decisive comes to, also where another
-    comes to nothing.
+    """Whether all tests hold (`decisive` False) or any of them (True). One decisive test decides, even if others are
+    undecided.
 
-    Raises Undecided where none is decisive and some come to nothing: the first reason, or the one that a read might
+    Raises Undecided if no test is decisive and some are undecided: with the first reason, or with one that a read may
     remove."""
     reason: Undecided | None = None
     for test in tests:

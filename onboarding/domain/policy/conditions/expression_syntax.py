@@ -1,4 +1,4 @@
-"""The template language between `[` and `]`: text in, syntax tree out. It knows no function by name.
+"""Parses the template language between `[` and `]` to a syntax tree. It knows no function by name.
 
 `[[x]` is the escaped string `[x]`; a string in brackets is an expression; any other string is itself.
 """
@@ -16,7 +16,7 @@ _MAX_DIGITS: Final = 300
 
 
 class SyntaxFault(ValueError):
-    """The text is not an expression; the problem names the position."""
+    """The text is not a valid expression; the problem names the position."""
 
     def __init__(self, problem: str, fix: str = "compare it with Azure's template language") -> None:
         super().__init__(f"{problem}; {fix}")
@@ -34,7 +34,7 @@ class Call(Struct, frozen=True):
 
 
 class Access(Struct, frozen=True):
-    """`base.name` and `base[index]`; `safe` is the `.?` form, whose missing property is null."""
+    """`base.name` or `base[index]`; `safe` is the form `.?`, where a missing property is null."""
 
     base: Expression
     key: Expression
@@ -57,7 +57,7 @@ def unescaped(text: str) -> str:
 
 
 def parse(text: str) -> Expression:
-    """The tree of an expression, brackets included; or `SyntaxFault`."""
+    """The tree of an expression in its brackets. Raises `SyntaxFault`."""
     if len(text) > MAX_LENGTH:
         raise SyntaxFault(f"the expression is longer than {MAX_LENGTH} characters", "split it with parameters")
     parser = _Parser(_tokens(text[1:-1]))

@@ -1,4 +1,4 @@
-"""Template expressions compiled to closures: names are looked up once, constant parts are worked out once."""
+"""Compiles template expressions to closures: names are looked up once, constant parts are computed once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from onboarding.domain.policy.conditions.values import MISSING, fold, property_o
 
 
 def compile_value(source: Any, env: Environment) -> Value:
-    """A JSON value in which strings may be expressions, at any depth."""
+    """Compile a JSON value in which strings at any depth may be expressions."""
     if isinstance(source, str):
         return _compile_text(source, env)
     if isinstance(source, (list, tuple)):
@@ -45,7 +45,7 @@ def compile_value(source: Any, env: Environment) -> Value:
 
 
 def _collection(of: Callable[[Scope], Any], constant: bool, env: Environment) -> Value:
-    """A list or an object; one with expressions in it may grow, as the result of a function may."""
+    """A list or an object. With expressions in it its size is bounded, as the result of a function is."""
     if constant:
         return constant_or_late(of, True, env)
 
@@ -112,8 +112,8 @@ def _unknown(name: str, env: Environment) -> ConditionError:
 
 
 def _access(base: Expression, key: Expression, safe: bool, env: Environment) -> Value:
-    """What a resource group or a subscription that is known does not have is null, as tags often are; other things must
-    be there. What is not known of them is neither (`values.Partly`)."""
+    """Compile an access. A property that a known resource group or subscription lacks is null, as tags often are; other
+    objects must have it. What is unknown about them raises `Undecided` (`values.Partly`)."""
     lenient = safe or fold(_root(base)) in ("resourcegroup", "subscription", "requestcontext", "policy")
     holder, step = compile_expression(base, env), compile_expression(key, env)
 
@@ -136,13 +136,13 @@ def _root(tree: Expression) -> str:
 
 
 class Template(Struct, frozen=True):
-    """A compiled value; `source` is how it is written."""
+    """A compiled value; `source` is the text or JSON that it was compiled from."""
 
     source: Any
     value: Value
 
     def of(self, resource: Resource) -> Any:
-        """The value for one resource; `Undecided` where it has none."""
+        """The value for one resource. Raises `Undecided` if it has none."""
         return self.value.of(Scope(resource, resource))
 
 

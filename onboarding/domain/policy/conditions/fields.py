@@ -1,7 +1,7 @@
 """`field`: the properties of a resource that a rule may name, each compiled to a lookup.
 
-A field is one value, or (with `[*]`) a collection of values. What the resource does not have is `MISSING`, an alias of
-another resource type included; an array that is not there is an empty collection, as the documentation has it.
+A field is one value, or (with `[*]`) a collection of values. A property that the resource lacks is `MISSING`, and so is
+an alias of another resource type; an absent array is an empty collection, as documented.
 """
 
 from __future__ import annotations
@@ -19,45 +19,44 @@ from onboarding.domain.policy.conditions.limits import Budget
 from onboarding.domain.policy.conditions.resource import Resource
 from onboarding.domain.policy.conditions.values import MISSING, fold, property_of
 
-# The words documented as fields, and the other properties that every ARM body may have beside `properties`.
+# The names documented as fields, and the other properties that an ARM body may have next to `properties`.
 _PLAIN = ("name", "kind", "type", "location", "id", "fullName", "tags")
 _ROOTS = ("identity", "sku", "plan", "zones", "managedBy", "extendedLocation")
 _TAG = re.compile(r"tags(?:\.(?P<dotted>.+)|\[(?P<bracket>.*)\])", re.IGNORECASE | re.DOTALL)
 
 
 class Member(Struct, frozen=True):
-    """The array member, or list item, that a `count` is looking at."""
+    """The array member, or list item, for which a `count` evaluates its condition."""
 
-    name: str
+    name: str  # the folded name for `current()`; empty for an array around the counted one
     value: Any
-    path: Path = ()
+    path: Path = ()  # of its array, folded; empty for a list in the rule
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What one evaluation sees. `subject` answers the `field()` function: inside an `existenceCondition` that is the
-    resource of the `if`, while `field` conditions look at the related `resource`."""
+    """What one evaluation reads from."""
 
-    resource: Resource
-    subject: Resource
-    members: tuple[Member, ...] = ()
+    resource: Resource  # for `field` conditions
+    subject: Resource  # for the function `field()`: in an `existenceCondition` the resource of the `if`
+    members: tuple[Member, ...] = ()  # of the counts around, the outermost first
     budget: Budget = field(default_factory=Budget, repr=False, compare=False)
 
 
 class Field(Struct, frozen=True):
-    """A compiled field. `read` gives its value, or the list of its values when `is_array`."""
+    """A compiled field."""
 
     name: str
-    read: Callable[[Resource, tuple[Member, ...]], Any]
+    read: Callable[[Resource, tuple[Member, ...]], Any]  # its value, or the list of its values if it is an array
     is_array: bool = False
     is_location: bool = False
-    alias: Alias | None = None
+    alias: Alias | None = None  # None if the field is not an alias
 
 
-def find_field(name: str, beside: str = "") -> Field:
-    """The field of that name, or `UnknownAlias`. `beside` as for `find_alias`."""
+def find_field(name: str, related_type: str = "") -> Field:
+    """The field of that name. Raises `UnknownAlias`. `related_type` as for `find_alias`."""
     if is_alias(name) and not fold(name).startswith("tags"):
-        return _alias_field(find_alias(name, beside))
+        return _alias_field(find_alias(name, related_type))
     tag = _TAG.fullmatch(name)
     if tag is not None:
         return _tag_field(name, tag["dotted"] if tag["bracket"] is None else _unquoted(tag["bracket"]))
@@ -72,14 +71,14 @@ def find_field(name: str, beside: str = "") -> Field:
 
 
 def steps_of(alias: Alias, resource: Resource) -> Path | None:
-    """Where the alias lies in this resource; None when the alias belongs to another type."""
+    """The path of the alias in this resource; None if the alias belongs to another type."""
     type_ = _type_of(resource)
     return next((path for owner, path in alias.paths if owner == type_), None)
 
 
 def bound(alias: Alias, resource: Resource, members: tuple[Member, ...]) -> tuple[Any, Path]:
-    """Where to start walking, and the steps still to go: from the innermost counted member that the path runs through,
-    or from the body."""
+    """Where to start, and the steps that remain: from the innermost counted member that the path runs through, or from
+    the body."""
     steps = steps_of(alias, resource)
     if steps is None:
         return MISSING, ()
@@ -90,7 +89,7 @@ def bound(alias: Alias, resource: Resource, members: tuple[Member, ...]) -> tupl
 
 
 def collect(value: Any, steps: Path) -> list[Any]:
-    """The values at the end of the steps, one for each array member on the way; absent arrays have no members."""
+    """The values at the end of the steps, one for each member of the arrays on the way; absent arrays have none."""
     for index, step in enumerate(steps):
         if step == EACH:
             members = value if isinstance(value, (list, tuple)) else ()

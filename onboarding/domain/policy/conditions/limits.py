@@ -1,6 +1,6 @@
-"""What one evaluation may cost, in steps and in the size of the values it makes.
+"""Limits for one evaluation: its steps, and the size of the values it makes.
 
-Conditions come from other people's definitions and look at other people's tags: what would take minutes, or fill the
+Conditions come from other people's definitions and read other people's tags: one that would take minutes, or fill the
 memory, is undecided with a reason instead.
 """
 
@@ -21,7 +21,7 @@ _INT64: Final = 2**63
 
 
 class Budget:
-    """The steps that are left. It is shared by everything that one evaluation does."""
+    """The steps that are left; everything in one evaluation shares it."""
 
     __slots__ = ("left",)
 
@@ -39,7 +39,7 @@ class Budget:
 
 
 def weight(value: Any, factor: int = 1) -> int:
-    """The steps that looking through a value takes."""
+    """The steps that reading a value takes."""
     if isinstance(value, str):
         return len(value) * factor // _TEXT_A_STEP
     if isinstance(value, Partly):
@@ -48,7 +48,7 @@ def weight(value: Any, factor: int = 1) -> int:
 
 
 def bounded(value: Any, budget: Budget) -> Any:
-    """The value, if it has a size that values may have; ValueError if it has not."""
+    """The value. Raises ValueError if it is too large."""
     if isinstance(value, str):
         if len(value) > MAX_TEXT:
             raise ValueError(f"the text is longer than {MAX_TEXT:,} characters")
@@ -60,7 +60,7 @@ def bounded(value: Any, budget: Budget) -> Any:
 
 
 def _size(value: Any) -> int:
-    """How many values there are inside, those that stand there several times counted each time; texts by length."""
+    """How many values are inside, each counted as often as it occurs; texts count by their length."""
     size, todo = 0, [value]
     while todo:
         found = todo.pop()

@@ -1,8 +1,8 @@
-"""The conditions of Azure Policy: what stands right of a `field`, `value` or `count`.
+"""The operators of Azure Policy's conditions, which compare a `field`, `value` or `count`.
 
-Semantics are the documented ones ("Azure Policy definition structure policy rule"). Where the documentation says
-nothing of a missing property, Microsoft's own evaluator (microsoft/regorus) decides: positive operators are false
-and their negations true.
+Semantics are the documented ones ("Azure Policy definition structure policy rule"). For a missing property, where the
+documentation is not clear, they follow Microsoft's own evaluator (microsoft/regorus): positive operators are false and
+their negations true.
 """
 
 from __future__ import annotations
@@ -22,13 +22,12 @@ type Test = Callable[[Any], bool]
 
 
 class Operator(Struct, frozen=True):
-    """`against(right)` gives the test of a left side; `expects` names what the right side must be, "" for anything."""
+    """One operator."""
 
     name: str
-    against: Callable[[Any], Test]
-    expects: str = ""
-    # Whether the right side is tried at every place of the left one.
-    is_search: bool = False
+    against: Callable[[Any], Test]  # from a right side to the test of a left side
+    expects: str = ""  # what the right side must be: `text`, `list`, `boolean` or `scalar`; empty for anything
+    is_search: bool = False  # the right side is tried at every place of the left one
 
 
 def _equals(right: Any) -> Test:
@@ -55,7 +54,7 @@ def _in(right: Any) -> Test:
     return test
 
 
-def _patterned(compiled: Callable[[str], Callable[[str], object]]) -> Callable[[Any], Test]:
+def _by_pattern(compiled: Callable[[str], Callable[[str], object]]) -> Callable[[Any], Test]:
     def against(right: Any) -> Test:
         pattern = as_text(right)
         if pattern is None:
@@ -97,8 +96,8 @@ def _ordered(test: Callable[[int], bool]) -> Callable[[Any], Test]:
 
 
 def _order(left: Any, right: Any) -> int:
-    """Below, at or above 0. Two strings compare as dates when both are dates, else without case; a string and a number
-    as numbers. "If the property type doesn't match the condition type, an error is thrown"."""
+    """A number below, at or above 0. Two strings are compared as dates if both are dates, else without case; a string
+    and a number as numbers. "If the property type doesn't match the condition type, an error is thrown"."""
     if isinstance(left, str) and isinstance(right, str):
         dates = (_date(left), _date(right))
         if dates[0] is not None and dates[1] is not None:
@@ -106,7 +105,7 @@ def _order(left: Any, right: Any) -> int:
         return (fold(left) > fold(right)) - (fold(left) < fold(right))
     low, high = as_number(left), as_number(right)
     if low is None or high is None:
-        raise Undecided(f"{shown(left)} and {shown(right)} have no order")
+        raise Undecided(f"{shown(left)} and {shown(right)} cannot be ordered")
     return (low > high) - (low < high)
 
 
@@ -125,10 +124,10 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 @lru_cache(maxsize=4096)
 def _wildcards(pattern: str) -> Callable[[str], object]:
-    """`*` is any run of characters, `?` any one.
+    """`*` stands for any characters, `?` for any one.
 
-    What stands between the stars is looked for from left to right and never again, since a regular expression would
-    try every share of the text for every star."""
+    The parts between the stars are searched for once, from left to right: a regular expression would try every division
+    of the text between the stars."""
     head, *rest = (_compiled(part, {"?": "."}, re.IGNORECASE) for part in re.split(r"\*+", pattern))
     if not rest:
         return head.fullmatch
@@ -146,7 +145,7 @@ def _wildcards(pattern: str) -> Callable[[str], object]:
 
 @lru_cache(maxsize=4096)
 def _places(pattern: str, flags: int = 0) -> Callable[[str], object]:
-    """`#` is a digit, `?` a letter, `.` anything."""
+    """`#` stands for a digit, `?` for a letter, `.` for any character."""
     return _compiled(pattern, {"#": "[0-9]", "?": "[A-Za-z]", ".": "."}, flags).fullmatch
 
 
@@ -168,9 +167,9 @@ def _negated(against: Callable[[Any], Test]) -> Callable[[Any], Test]:
 
 _NEGATABLE = (
     Operator("equals", _equals),
-    Operator("like", _patterned(_wildcards), "text", is_search=True),
-    Operator("match", _patterned(_places), "text"),
-    Operator("matchInsensitively", _patterned(_places_insensitively), "text"),
+    Operator("like", _by_pattern(_wildcards), "text", is_search=True),
+    Operator("match", _by_pattern(_places), "text"),
+    Operator("matchInsensitively", _by_pattern(_places_insensitively), "text"),
     Operator("contains", _contains, "text"),
     Operator("in", _in, "list"),
     Operator("containsKey", _contains_key, "text"),
@@ -195,7 +194,7 @@ OPERATORS: Final[Mapping[str, Operator]] = {
 
 
 def misfit(operator: Operator, right: Any) -> tuple[str, str] | None:
-    """Why this right side cannot be meant, and the fix, for one known when the rule is compiled."""
+    """Why a constant right side does not fit the operator, and the fix; None if it fits."""
     if operator.expects == "boolean" and as_bool(right) is None:
         return f"{shown(right)} is not true or false", f"give '{operator.name}' true or false"
     if operator.expects == "list" and not isinstance(right, (list, tuple)):

@@ -1,7 +1,7 @@
-"""The resource that a condition looks at: one ARM body and what is known around it.
+"""The resource that a condition is about: one ARM body, and what is known about its group and subscription.
 
-A VM brings its extensions along as child resources, joined from `resources` (the model) and
-`properties.instanceView.extensions` (what the guest agent sees). Foreign bodies never raise.
+A VM has its extensions as child resources, joined from `resources` (the model) and
+`properties.instanceView.extensions` (what the guest agent reports). No body makes it raise.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from onboarding.domain.json_access import items, text
 from onboarding.domain.policy.conditions.values import Partly, fold, property_of
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -26,15 +27,14 @@ EXTENSIONS = "Microsoft.Compute/virtualMachines/extensions"
 
 
 class Context(Struct, frozen=True):
-    """What `subscription()`, `resourceGroup()`, `requestContext()`, `policy()` and `utcNow()` answer.
+    """The known values of functions. Ids and names that are missing here come from the resource's own id; everything
+    else that is missing is unknown, not null."""
 
-    Ids and names missing here are taken from the resource's own id; whatever else is missing is unknown, not null."""
-
-    subscription: Mapping[str, Any] = _EMPTY
-    resource_group: Mapping[str, Any] = _EMPTY
-    request: Mapping[str, Any] = _EMPTY
-    policy: Mapping[str, Any] = _EMPTY
-    now: datetime = _EPOCH
+    subscription: Mapping[str, Any] = _EMPTY  # of `subscription()`; empty if it was not read
+    resource_group: Mapping[str, Any] = _EMPTY  # of `resourceGroup()`; empty if it was not read
+    request: Mapping[str, Any] = _EMPTY  # of `requestContext()`
+    policy: Mapping[str, Any] = _EMPTY  # of `policy()`
+    now: datetime = _EPOCH  # of `utcNow()`
 
 
 _NO_CONTEXT = Context()
@@ -42,10 +42,11 @@ _NO_CONTEXT = Context()
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One ARM body. `known` remembers fields already looked up: rules ask for the same few over and over."""
+    """One ARM body."""
 
     body: Mapping[str, Any]
     context: Context = _NO_CONTEXT
+    # A cache of fields, since rules read the same few many times.
     known: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -54,7 +55,7 @@ class Resource:
 
     @property
     def type(self) -> str:
-        """The resource type as the body tells it, or else as its id does."""
+        """The resource type in the body, else in its id."""
         return text(property_of(self.body, "type")) or "/".join(self._segments()[::2])
 
     @property
@@ -63,7 +64,7 @@ class Resource:
 
     @property
     def full_name(self) -> str:
-        """The name with its parents' (`vm-1/extension`), from the id where there is one."""
+        """The name with its parents' (`vm-1/extension`), from the id if there is one."""
         return "/".join(self._segments()[1::2]) or self.name
 
     def subscription(self) -> Partly:
@@ -79,23 +80,23 @@ class Resource:
 
     def request(self) -> Partly:
         """ "The latest API version is always used during compliance evaluation on existing resources." Who made the
-        request is not known: what events tell of people is not kept."""
+        request is unknown: personal data in events is not kept."""
         return Partly("requestContext", {"apiVersion": LATEST_API_VERSION, **self.context.request})
 
     def policy(self) -> Partly:
-        """Of Azure's own assignment, which there is none of here."""
+        """Azure's own assignment, which does not exist here: all of it is unknown."""
         return Partly("policy", self.context.policy)
 
     def children(self, type_: str) -> tuple[Resource, ...]:
-        """The child resources of a type that the body itself carries."""
+        """The child resources of a type in the body."""
         wanted = fold(type_)
-        found = [Resource(body, self.context) for body in _items(property_of(self.body, "resources"))]
+        found = [Resource(body, self.context) for body in items(property_of(self.body, "resources"))]
         if wanted != fold(EXTENSIONS):
             return tuple(child for child in found if fold(child.type) == wanted)
         return tuple(Resource(body, self.context) for body in _extensions(self, found))
 
     def _segments(self) -> list[str]:
-        """Types and names of the id by turns, the namespace joined to the first type."""
+        """Types and names in the id, alternating, with the namespace joined to the first type."""
         start = fold(self.id).rfind(_PROVIDERS)
         parts = [part for part in self.id[start + len(_PROVIDERS) :].split("/") if part] if start >= 0 else []
         return [f"{parts[0]}/{parts[1]}", *parts[2:]] if len(parts) >= 3 and len(parts) % 2 else []
@@ -103,7 +104,7 @@ class Resource:
 
 def _extensions(vm: Resource, found: list[Resource]) -> Iterator[Mapping[str, Any]]:
     view = property_of(property_of(vm.body, "properties"), "instanceView")
-    seen = {fold(text(property_of(e, "name"))): e for e in _items(property_of(view, "extensions"))}
+    seen = {fold(text(property_of(e, "name"))): e for e in items(property_of(view, "extensions"))}
     for child in found:
         if fold(child.type).endswith("/extensions"):
             name = child.name.rpartition("/")[2]
@@ -113,22 +114,23 @@ def _extensions(vm: Resource, found: list[Resource]) -> Iterator[Mapping[str, An
 
 
 def _joined(body: Mapping[str, Any], name: str, seen: Mapping[str, Any], vm: Resource) -> Mapping[str, Any]:
-    properties = property_of(body, "properties")
-    told = dict(properties) if isinstance(properties, Mapping) else {}
-    handler = text(property_of(seen, "type")) or text(property_of(told.get("instanceView"), "type"))
+    given = property_of(body, "properties")
+    properties = dict(given) if isinstance(given, Mapping) else {}
+    handler = text(property_of(seen, "type")) or text(property_of(properties.get("instanceView"), "type"))
     publisher, type_ = _split_handler(handler, name)
     for key, value in (("publisher", publisher), ("type", type_), ("provisioningState", _state(seen))):
-        if value and not isinstance(property_of(told, key), str):
-            told[key] = value
+        if value and not isinstance(property_of(properties, key), str):
+            properties[key] = value
     return {"id": f"{vm.id}/extensions/{name}", "location": vm.body.get("location"), **body} | {
         "name": name,
         "type": EXTENSIONS,
-        "properties": told,
+        "properties": properties,
     }
 
 
 def _split_handler(handler: str, name: str) -> tuple[str, str]:
-    """The agent writes `publisher.type` in one word, and both may hold dots: `….MDE.Linux` is type MDE.Linux."""
+    """Publisher and type. The agent writes them as one word, and both may have dots: `….MDE.Linux` is type MDE.Linux if
+    the extension has that name."""
     if name and fold(handler).endswith("." + fold(name)):
         return handler[: -len(name) - 1], handler[-len(name) :]
     publisher, _, type_ = handler.rpartition(".")
@@ -136,7 +138,7 @@ def _split_handler(handler: str, name: str) -> tuple[str, str]:
 
 
 def _state(seen: Mapping[str, Any]) -> str:
-    for status in _items(property_of(seen, "statuses")):
+    for status in items(property_of(seen, "statuses")):
         prefix, _, state = text(property_of(status, "code")).partition("/")
         if fold(prefix) == "provisioningstate" and state:
             return state.partition("/")[0].capitalize()
@@ -146,12 +148,3 @@ def _state(seen: Mapping[str, Any]) -> str:
 def _after(resource_id: str, name: str) -> str:
     parts = resource_id.split("/")
     return next((value for key, value in pairwise(parts) if fold(key) == name), "")
-
-
-def _items(value: Any) -> Iterator[Mapping[str, Any]]:
-    if isinstance(value, (list, tuple)):
-        yield from (item for item in value if isinstance(item, Mapping))
-
-
-def text(value: Any) -> str:
-    return value if isinstance(value, str) else ""

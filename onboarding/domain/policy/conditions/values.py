@@ -1,6 +1,7 @@
-"""The values a condition sees: JSON, plus what JSON has no word for.
+"""The values in a condition: JSON, and what JSON has no value for.
 
-Comparing is Azure's: strings without case, numbers and booleans also in their string form, null as the empty string.
+They are compared as Azure does: strings without case, numbers and booleans also in their string form, null as the empty
+string.
 """
 
 from __future__ import annotations
@@ -14,12 +15,11 @@ from onboarding.domain.policy.conditions.errors import Undecided
 
 
 class Special(Enum):
-    """`MISSING`: the resource has no such property. `NOT_GIVEN`: the parameter has neither value nor default.
-    `UNKNOWN`: nobody can tell the value; it is only shown, and never compared."""
+    """Values that JSON does not have."""
 
-    MISSING = "missing"
-    NOT_GIVEN = "not given"
-    UNKNOWN = "unknown"
+    MISSING = "missing"  # the resource has no such property
+    NOT_GIVEN = "not given"  # the parameter has neither value nor default
+    UNKNOWN = "unknown"  # the value is undecided; it is shown and never compared
 
     def __repr__(self) -> str:
         return self.value
@@ -33,10 +33,10 @@ _NUMBER = re.compile(r"[+-]?\d{1,300}(\.\d{1,300})?([eE][+-]?\d{1,2})?", re.ASCI
 
 
 class Partly(Mapping[str, Any]):
-    """An object of which some properties are known. The others are unknown, which is not null: whoever looks at one of
-    them, or at the object as a whole, gets `Undecided`.
+    """An object of which only some properties are known. The others are unknown, which is not null: reading one of
+    them, or the object as a whole, raises `Undecided`.
 
-    `root` is the function that gives the object; `unread` says that a read of it would tell more."""
+    `root` is the function that returns the object; `unread` says that reading it from ARM would make more known."""
 
     __slots__ = ("_known", "_root", "_unread")
 
@@ -88,12 +88,12 @@ def _equal_text(left: Any, right: Any) -> bool:
 
 
 def fold(text: str) -> str:
-    """The form in which two spellings of a string are the same."""
+    """The form that is the same for every spelling of a string."""
     return text.lower()
 
 
 def as_text(value: Any) -> str | None:
-    """The string that string operators compare; None for what has no string form."""
+    """The string that string operators compare; None for a value without a string form."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -116,8 +116,8 @@ def as_number(value: Any) -> int | float | None:
 
 
 def property_of(value: Any, name: str) -> Any:
-    """A property by name, whatever its spelling; `MISSING` where there is none."""
-    if not isinstance(value, (dict, Mapping)):  # dict first: it is told without asking the ABC
+    """A property by name, whatever its case; `MISSING` without one."""
+    if not isinstance(value, (dict, Mapping)):  # dict first: that check is faster than the ABC's
         return MISSING
     if name in value:
         return value[name]
@@ -129,7 +129,7 @@ def property_of(value: Any, name: str) -> Any:
 
 
 def shown(value: Any, limit: int = 80, depth: int = 3) -> str:
-    """A value as a person reads it in an explanation; long ones keep their beginning."""
+    """A value as an explanation shows it; long ones are cut behind their beginning."""
     if isinstance(value, Special):
         return f"({value.value})"
     if isinstance(value, str):

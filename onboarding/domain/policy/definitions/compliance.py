@@ -1,16 +1,16 @@
-"""What a definition says of one resource: does it apply, with which effect, and is the resource compliant?
+"""Evaluates a definition for one resource: does it apply, with which effect, and is the resource compliant?
 
 Semantics, after Azure's documentation of effects:
-- the whole `if` decides whether the definition applies; where it does not, there is no compliance (None). Azure counts
-  a VM of the right type that an `audit` does not match as compliant, which is not told apart here;
-- `auditIfNotExists` and `deployIfNotExists`: compliant when any related resource satisfies `existenceCondition`, or,
-  without one, when there is any; not compliant when none is there. Related are the children of the VM of that type, or
-  the VM itself. What lies beside the VM (schedules, assignments, associations) is not in its body and is not read:
-  there is no compliance then, and the answer says so;
-- `audit`, `deny`, `append`, `modify`: what the `if` matches is non-compliant;
+- the whole `if` decides whether the definition applies; if it does not, there is no compliance (None). Azure counts
+  a VM of the right type that an `audit` does not match as compliant; here that has no compliance either;
+- `auditIfNotExists` and `deployIfNotExists`: compliant if any related resource satisfies `existenceCondition`, or,
+  without one, if there is any; else not compliant. Related are the children of the VM of that type, or
+  the VM itself. Resources outside the VM (schedules, assignments, associations) are not in its body and are not read:
+  then there is no compliance, and the answer says so;
+- `audit`, `deny`, `append`, `modify`: a resource that the `if` matches is not compliant;
 - `disabled`, `manual`, `denyAction`, …: no compliance;
-- what cannot be decided, for want of a value mostly (a parameter's, or one around the resource such as its group's
-  tags), has no compliance either; where that is the `if`, nobody knows whether the definition applies (None).
+- undecided, mostly because a value is missing (a parameter's, or one of the resource's group such as its tags): no
+  compliance either; if the `if` is undecided, it is unknown whether the definition applies (None).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from msgspec import Struct
 from onboarding.domain.policy.conditions import Condition, Evaluation, Resource, Template, Undecided, decisive
 from onboarding.domain.policy.conditions.resource import EXTENSIONS
 
-# Every effect that Azure Policy knows; to Azure their case does not matter.
+# Every effect of Azure Policy; their case does not matter.
 EFFECTS = (
     *("addToNetworkGroup", "append", "audit", "auditIfNotExists", "deny", "denyAction", "deployIfNotExists"),
     *("disabled", "enforceOPAConstraint", "enforceRegoPolicy", "manual", "modify", "mutate"),
@@ -32,13 +32,12 @@ _MATCH_IS_VIOLATION = ("audit", "deny", "append", "modify")
 
 
 class Answer(Struct, frozen=True):
-    """`because` holds the lines that decided, in the order in which they were asked. `applies` is None where that
-    cannot be told."""
+    """What a definition says about one resource."""
 
-    applies: bool | None
+    applies: bool | None  # None if that is undecided
     effect: str
-    compliant: bool | None
-    because: tuple[str, ...]
+    compliant: bool | None  # None if the definition has no compliance for it
+    because: tuple[str, ...]  # the lines that decided, in the order of evaluation
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -50,16 +49,14 @@ class Answer(Struct, frozen=True):
 
 
 class Existence(Struct, frozen=True):
-    """The related resource that an `…IfNotExists` effect looks for.
+    """The related resource that an `…IfNotExists` effect requires."""
 
-    Of a type that lies beside the machine all that is known is that it is not in the machine's body."""
-
-    type: Template
-    name: Template | None
-    condition: Condition | None
+    type: Template  # a resource outside the machine's body is unknown
+    name: Template | None  # None for any name
+    condition: Condition | None  # None if it only has to exist
 
     def judge(self, subject: Resource) -> tuple[bool | None, tuple[str, ...]]:
-        """Whether it exists as it should, None where the body cannot tell, and why."""
+        """Whether it exists and satisfies the condition (None if the body does not show it), and why."""
         try:
             candidates, complete = self.candidates(subject)
         except Undecided as reason:
@@ -69,14 +66,12 @@ class Existence(Struct, frozen=True):
             return self._best(candidates, subject, words)
         if complete:
             return False, (f"there is no {words}",)
-        return None, (
-            f"there is no {words} in the body of the resource, which does not list what Azure has of that type",
-        )
+        return None, (f"there is no {words} in the resource's body, which does not list resources of that type",)
 
     def candidates(self, subject: Resource) -> tuple[tuple[Resource, ...], bool]:
         """The related resources in the body that have the name, and whether there can be no others."""
         found, complete = _related(subject, str(self.type.of(subject)))
-        name = self._name(subject) if found else None  # where there is none of the type, the name does not matter
+        name = self._name(subject) if found else None  # without a resource of the type the name does not matter
         return tuple(each for each in found if name is None or _is_named(each, name)), complete
 
     def _words(self, subject: Resource) -> str:
@@ -92,7 +87,7 @@ class Existence(Struct, frozen=True):
     def _best(
         self, candidates: tuple[Resource, ...], subject: Resource, words: str
     ) -> tuple[bool | None, tuple[str, ...]]:
-        """The first candidate that satisfies the condition; else why the others do not."""
+        """Whether any candidate satisfies the condition, with the first that does, or with why they do not."""
         if self.condition is None:
             return True, (f"there is {words}: {candidates[0].name}",)
         refusals, undecided = [], False
@@ -124,14 +119,14 @@ class BoundDefinition(Struct, frozen=True):
         if effect.lower() in _MATCH_IS_VIOLATION:
             return Answer(True, effect, False, because)
         if effect.lower() not in (*_IF_NOT_EXISTS, str(self.effect.source).lower()):
-            return Answer(True, effect, None, (*because, f"effect {effect} says nothing of compliance"))
+            return Answer(True, effect, None, (*because, f"effect {effect} has no compliance"))
         if self.existence is None:
             return Answer(True, effect, None, (*because, "then.details does not name the type of the related resource"))
         compliant, found = self.existence.judge(resource)
         return Answer(True, effect, compliant, because + found)
 
     def _effect(self, resource: Resource) -> tuple[str, tuple[str, ...]]:
-        """The effect as written where its parameter has no value."""
+        """The effect; as it is written if its parameter has no value."""
         try:
             return str(self.effect.of(resource)), ()
         except Undecided as reason:
@@ -144,7 +139,7 @@ def _because(evaluation: Evaluation) -> tuple[str, ...]:
 
 
 def _related(subject: Resource, type_: str) -> tuple[tuple[Resource, ...], bool]:
-    """The related resources in the body, and whether these are all there are."""
+    """The related resources in the body, and whether there are no others."""
     if type_.lower() == subject.type.lower():
         return (subject,), True
     found = subject.children(type_)
@@ -152,7 +147,7 @@ def _related(subject: Resource, type_: str) -> tuple[tuple[Resource, ...], bool]
 
 
 def _is_named(resource: Resource, name: str) -> bool:
-    """By its own or its full name; `?` stands for any last segment ("parentResourceName/?")."""
+    """Whether its own or its full name is this one; `?` stands for any last segment ("parentResourceName/?")."""
     parent, _, last = name.lower().rpartition("/")
     if last == "?":
         return not parent or resource.full_name.lower().startswith(f"{parent}/")

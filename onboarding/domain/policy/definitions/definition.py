@@ -1,6 +1,6 @@
-"""Azure Policy definitions as they are: read from their JSON, checked as a whole, bound to parameter values.
+"""Azure Policy definitions: read from their JSON, checked as a whole, bound to parameter values.
 
-Reads every form of `definition_forms`. A definition that cannot be read is a `ConditionError` naming the place.
+Reads every form of `definition_forms`. A definition that cannot be read is a `ConditionError` that names the place.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from onboarding.domain.errors import as_written, known_names
+from onboarding.domain.json_access import text
 from onboarding.domain.policy.conditions import (
     NOT_GIVEN,
     ConditionError,
@@ -41,12 +42,12 @@ _NAMES_A_PARAMETER: Final = re.compile(r"\[\s*parameters\(\s*'[^']*'\s*\)\s*\]",
 
 
 class Parameter(Struct, frozen=True):
-    """One parameter of a definition; `default` is `NOT_GIVEN` when an assignment has to give the value."""
+    """One parameter of a definition."""
 
     name: str
-    type: str
-    default: Any
-    allowed: tuple[Any, ...]
+    type: str  # in lower case; empty if the definition has none
+    default: Any  # `NOT_GIVEN` if an assignment has to give the value
+    allowed: tuple[Any, ...]  # empty for any value
 
     def checked(self, value: Any, place: str) -> Any:
         """The value, if an assignment may give it. "Allowed value comparisons are case-sensitive"."""
@@ -84,7 +85,7 @@ def _is_bool_for_number(value: Any, type_: str) -> bool:
 
 
 class Definition(Struct, frozen=True):
-    """One policy definition. `rule` is its `if`; `details` belongs to the effect."""
+    """One policy definition; absent texts are empty."""
 
     id: str
     name: str
@@ -92,13 +93,13 @@ class Definition(Struct, frozen=True):
     version: str
     mode: str
     parameters: Mapping[str, Parameter]
-    rule: Mapping[str, Any]
-    effect: str
-    details: Mapping[str, Any]
-    place: str
+    rule: Mapping[str, Any]  # the `if`
+    effect: str  # as it is written, often an expression
+    details: Mapping[str, Any]  # of the effect
+    place: str  # of the rule, for errors
 
     def bind(self, values: Mapping[str, Any] | None = None) -> BoundDefinition:
-        """Compile the definition for an assignment's parameter values, which are checked."""
+        """Check an assignment's parameter values, and compile the definition for them."""
         given = self.resolve(values or {})
         then = under(self.place, "then")
         effect = compile_template(self.effect, given, f"{then}.effect")
@@ -110,11 +111,11 @@ class Definition(Struct, frozen=True):
         )
 
     def evaluate(self, vm_body: Mapping[str, Any], parameters: Mapping[str, Any] | None = None) -> Answer:
-        """Bind and evaluate once; whoever asks about many VMs binds once."""
+        """Bind and evaluate. For many VMs, bind once and evaluate each."""
         return self.bind(parameters).evaluate(Resource(vm_body, Context()))
 
     def resolve(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Every parameter's value: the one given, or else its default, or else `NOT_GIVEN`."""
+        """Every parameter's value: the given one, else its default, else `NOT_GIVEN`."""
         known = {name.lower(): parameter for name, parameter in self.parameters.items()}
         for name in values:
             if name.lower() not in known:
@@ -130,12 +131,12 @@ class Definition(Struct, frozen=True):
 
 
 def read_definition(raw: object) -> Definition:
-    """Read the only definition in a file's data. What is wrong in its rule is found before any VM is looked at."""
+    """Read the only definition in a file's data. Errors in its rule are found before any VM is evaluated."""
     return read_kept(only(kept_in(raw)))
 
 
 def only(kept: tuple[Kept, ...]) -> Kept:
-    """The one definition, or `ConditionError` that names those there are."""
+    """The only definition. Raises a `ConditionError` that names them if there are several."""
     if len(kept) > 1:
         names = ", ".join(each.name or each.place for each in kept[:8]) + (", …" if len(kept) > 8 else "")
         problem = f"the file holds {len(kept)} definitions: {names}"
@@ -144,20 +145,20 @@ def only(kept: tuple[Kept, ...]) -> Kept:
 
 
 def read_kept(kept: Kept) -> Definition:
-    """Read one definition, brought to the plain form."""
+    """Read one definition in its normal form."""
     whole, properties = kept.whole, kept.properties
     rule, place = _rule(kept)
     then, details = _then(rule, place)
     metadata = properties.get("metadata")
     definition = Definition(
-        id=_text(whole.get("id")),
-        name=_text(whole.get("name")),
-        display_name=_text(properties.get("displayName")),
-        version=_text((metadata if isinstance(metadata, Mapping) else {}).get("version"))
-        or _text(properties.get("version")),
-        mode=_text(properties.get("mode")),
+        id=text(whole.get("id")),
+        name=text(whole.get("name")),
+        display_name=text(properties.get("displayName")),
+        version=text((metadata if isinstance(metadata, Mapping) else {}).get("version"))
+        or text(properties.get("version")),
+        mode=text(properties.get("mode")),
         parameters=_parameters(properties.get("parameters")),
-        rule=_mapping(rule.get("if"), under(place, "if")),
+        rule=_object_at(rule.get("if"), under(place, "if")),
         effect=_effect(then.get("effect"), under(place, "then.effect")),
         details=details,
         place=place,
@@ -168,7 +169,7 @@ def read_kept(kept: Kept) -> Definition:
 
 
 def kept_errors(kept: Kept) -> tuple[ConditionError, ...]:
-    """Every error of both conditions; when they have none, the first one of the rest."""
+    """All errors of both conditions; if there are none, the first error of the rest."""
     try:
         rule, place = _rule(kept)
         defined = _parameters(kept.properties.get("parameters"))
@@ -177,7 +178,7 @@ def kept_errors(kept: Kept) -> tuple[ConditionError, ...]:
         errors = condition_errors(rule["if"], values, under(place, "if")) if "if" in rule else ()
         if "existenceCondition" in details:
             below = under(place, "then.details.existenceCondition")
-            errors += condition_errors(details["existenceCondition"], values, below, _beside(details, values))
+            errors += condition_errors(details["existenceCondition"], values, below, _related_type(details, values))
         if not errors:
             read_kept(kept)
     except ConditionError as error:
@@ -193,11 +194,11 @@ def _rule(kept: Kept) -> tuple[Mapping[str, Any], str]:
     if "policyRule" not in kept.properties and "if" in kept.properties:
         return kept.properties, kept.properties_place
     place = under(kept.properties_place, "policyRule")
-    return spelled(_mapping(kept.properties.get("policyRule"), place)), place
+    return spelled(_object_at(kept.properties.get("policyRule"), place)), place
 
 
 def _check_effect(definition: Definition, parameters_place: str) -> None:
-    """Refuse an effect that no definition can have: as it is written, or among the values of its parameter."""
+    """Raise for an effect that no definition can have, as it is written or among the values of its parameter."""
     place = under(definition.place, "then.effect")
     if not is_expression(definition.effect):
         check_effect(unescaped(definition.effect), place)
@@ -213,7 +214,7 @@ def _check_effect(definition: Definition, parameters_place: str) -> None:
 
 
 def _check_bound(effect: Template, values: Mapping[str, Any], place: str) -> None:
-    """Refuse values that make the effect one that no definition can have."""
+    """Raise for parameter values that make the effect one that no definition can have."""
     if effect.value.constant:
         try:
             value = effect.of(_NOTHING)
@@ -224,7 +225,7 @@ def _check_bound(effect: Template, values: Mapping[str, Any], place: str) -> Non
 
 
 def check_effect(value: object, place: str) -> None:
-    """Refuse what is no effect of Azure Policy."""
+    """Raise for a value that is not an effect of Azure Policy."""
     if isinstance(value, str) and value.lower() in _EFFECTS:
         return
     fix = known_names("effects", EFFECTS, value)
@@ -237,8 +238,8 @@ def check_effect(value: object, place: str) -> None:
 
 
 def _then(rule: Mapping[str, Any], place: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """What follows, and its details: `append` has a list there, which says nothing of other resources."""
-    then = spelled(_mapping(rule.get("then"), under(place, "then")))
+    """The `then` and its details; none for `append`, whose details are a list and not about a related resource."""
+    then = spelled(_object_at(rule.get("then"), under(place, "then")))
     details = then.get("details")
     return then, spelled(details) if isinstance(details, Mapping) else {}
 
@@ -252,12 +253,14 @@ def _existence(details: Mapping[str, Any], parameters: Mapping[str, Any], place:
         name=compile_template(details["name"], parameters, f"{place}.name") if "name" in details else None,
         condition=None
         if condition is None
-        else compile_condition(condition, parameters, f"{place}.existenceCondition", _beside(details, parameters)),
+        else compile_condition(
+            condition, parameters, f"{place}.existenceCondition", _related_type(details, parameters)
+        ),
     )
 
 
-def _beside(details: Mapping[str, Any], parameters: Mapping[str, Any]) -> str:
-    """The type of the related resource, where it is known before there is a machine."""
+def _related_type(details: Mapping[str, Any], parameters: Mapping[str, Any]) -> str:
+    """The type of the related resource; empty if it depends on the machine."""
     if not isinstance(details.get("type"), str):
         return ""
     type_ = compile_template(details["type"], parameters, "type")
@@ -271,12 +274,12 @@ def _parameters(raw: object) -> dict[str, Parameter]:
     if raw is None:
         return {}
     found = {}
-    for name, spec in _mapping(raw, "parameters").items():
-        spec = spelled(_mapping(spec, f"parameters.{name}"))
+    for name, spec in _object_at(raw, "parameters").items():
+        spec = spelled(_object_at(spec, f"parameters.{name}"))
         allowed = spec.get("allowedValues")
         found[name] = Parameter(
             name=name,
-            type=_text(spec.get("type")).lower(),
+            type=text(spec.get("type")).lower(),
             default=spec.get("defaultValue", NOT_GIVEN),
             allowed=tuple(allowed) if isinstance(allowed, list) else (),
         )
@@ -284,7 +287,7 @@ def _parameters(raw: object) -> dict[str, Parameter]:
 
 
 def _unwrapped(value: Any, parameter: Parameter) -> Any:
-    """Assignments write `{"value": …}` around a value; a plain value is as good."""
+    """The value without the `{"value": …}` that assignments write around it."""
     wrapped = isinstance(value, Mapping) and set(value) == {"value"} and parameter.type != "object"
     return value["value"] if wrapped else value
 
@@ -295,13 +298,9 @@ def _effect(value: object, place: str) -> str:
     return value
 
 
-def _mapping(value: object, place: str) -> Mapping[str, Any]:
+def _object_at(value: object, place: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         key = place.rpartition(".")[2]
         problem = f"missing key '{key}'" if value is None else f"{as_written(value)} is not an object"
         raise ConditionError(place, problem, f"write an object below '{key}'")
     return value
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""

@@ -1,13 +1,13 @@
-"""The forms in which people keep Azure Policy definitions, each brought to the plain one.
+"""Converts Azure Policy definitions from all the forms in which people keep them to one normal form.
 
 - what Azure answers, one or a list: REST (`value`), Resource Graph (`data`), `az … -o json`, Get-AzPolicyDefinition
   (capitals; `Parameter` for `parameters`), an SDK's or Terraform's names with underscores, a rule as a text of JSON;
 - a rule alone (`if`, `then`);
-- an ARM resource (`apiVersion`), and the ARM template around it, nested ones and Bicep's texts in `variables` included.
-  These are read as ARM would: it takes one bracket off `[[…]`, and works out the template's own expressions;
-- a deployment's parameter file that holds a definition as a value.
+- an ARM resource (`apiVersion`), and the ARM template around it, nested templates and Bicep's texts in `variables`
+  included. These are read as ARM does: it takes one bracket off `[[…]` and computes the template's own expressions;
+- a deployment's parameter file that has a definition as a value.
 
-What is none of these, or was cut off by PowerShell, is a `ConditionError` that names the form and the way out.
+Anything else, and a definition that PowerShell cut off, is a `ConditionError` that says what it is and what to give.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from onboarding.domain.policy.conditions.expression_syntax import (
 from onboarding.domain.policy.conditions.external_values import places
 from onboarding.domain.policy.conditions.functions.plain import FUNCTIONS
 from onboarding.domain.policy.conditions.limits import Budget
-from onboarding.domain.policy.definitions.deployment_template import Names, worked_out
+from onboarding.domain.policy.definitions.deployment_template import Names, computed
 
 _STEPS: Final = 1_000_000  # for all expressions of one file's templates
 _MAX_DEPTH: Final = 100  # of a text of JSON within the file, as of the file itself
@@ -46,19 +46,17 @@ _FORMS: Final = (
 _DEPLOYED: Final = "give the deployed definition: az policy definition show --name NAME"
 # What ConvertTo-Json writes for objects that lie deeper than its -Depth.
 _CUT: Final = re.compile(r"@\{.*\}|System\.(Object\[\]|Collections\..+)", re.DOTALL)
-# Parts that decide nothing: what stays open in them does no harm, or is named when the definition is imported.
-_TELLING_NOTHING: Final = frozenset(
+# Parts that decide nothing: unknown expressions in them do no harm, or are named when the definition is imported.
+_UNDECISIVE_KEYS: Final = frozenset(
     ("metadata", "displayname", "description", "version", "policytype", "mode", "deployment", "roledefinitionids")
 )
 
 
 class Kept(Struct, frozen=True):
-    """One definition or initiative as it was kept: in the plain form, its words spelled as documented.
+    """One definition or initiative in a file."""
 
-    `place` is where it lies in the file: "" for the file itself, or `resources[0]`, `value[1]`, …"""
-
-    whole: Mapping[str, Any]
-    place: str
+    whole: Mapping[str, Any]  # in the normal form, with its keys spelled as documented
+    place: str  # in the file: empty for the file itself, or `resources[0]`, `value[1]`, …
 
     @property
     def properties(self) -> Mapping[str, Any]:
@@ -79,7 +77,7 @@ class Kept(Struct, frozen=True):
 
     @property
     def missing_parameters(self) -> tuple[str, ...]:
-        """The parameters that its rule names, where it defines none at all: they are kept in a file of their own."""
+        """The parameters that its rule names if it defines none at all: then another file defines them."""
         if self.is_initiative or self.properties.get("parameters"):
             return ()
         return used_parameters(self.properties.get("policyRule", self.properties))
@@ -91,9 +89,9 @@ class Kept(Struct, frozen=True):
 
 
 def kept_in(raw: object) -> tuple[Kept, ...]:
-    """Every definition and initiative in a file's data; at least one, or `ConditionError`."""
+    """Every definition and initiative in a file's data. Raises `ConditionError` without any."""
     try:
-        found = tuple(_found(raw, "", None))
+        found = tuple(_definitions_in(raw, "", None))
     except RecursionError:
         raise ConditionError("definition", *TOO_DEEP) from None
     if not found:
@@ -102,15 +100,15 @@ def kept_in(raw: object) -> tuple[Kept, ...]:
 
 
 def is_definition(raw: object) -> bool:
-    """Whether the data looks like any of the forms, well written or not."""
+    """Whether the data looks like one of the forms, valid or not."""
     if isinstance(raw, list):
         return any(isinstance(item, Mapping) and is_definition(item) for item in raw)
     return isinstance(raw, Mapping) and bool(_SIGNS & {str(key).lower() for key in raw})
 
 
 def parameters_in(raw: object) -> Mapping[str, Any] | None:
-    """The parameters' definitions that a file of its own holds, as Community-Policy keeps them; None if it is none."""
-    if isinstance(raw, Mapping) and _looks_like_definition(spelled(raw)):
+    """The definitions of parameters in a file of their own, as in Community-Policy; None for another file."""
+    if isinstance(raw, Mapping) and _resembles_definition(spelled(raw)):
         return None
     for inner in _wrapped_parameters(raw):
         if inner and all(is_specification(value) for value in inner.values()):
@@ -119,7 +117,7 @@ def parameters_in(raw: object) -> Mapping[str, Any] | None:
 
 
 def is_specification(value: object) -> bool:
-    """Whether this defines a parameter (type, default, …) and is no value of one."""
+    """Whether this defines a parameter (type, default, …) and is not a parameter's value."""
     if not isinstance(value, Mapping):
         return False
     words = spelled(value)
@@ -128,22 +126,22 @@ def is_specification(value: object) -> bool:
 
 
 def used_parameters(source: object) -> tuple[str, ...]:
-    """The names in `parameters('…')` anywhere in a rule, but not in its deployment, which has parameters of its own."""
+    """The names in `parameters('…')` in a rule, except in its deployment, which has parameters of its own."""
     return tuple(dict.fromkeys(_used(source)))
 
 
 def spelled(value: Mapping[Any, Any]) -> dict[str, Any]:
-    """With the words of a definition as they are documented: to Azure their case does not matter."""
-    named: dict[str, Any] = {}
+    """The mapping with the keys of a definition spelled as documented: their case does not matter to Azure."""
+    renamed: dict[str, Any] = {}
     for key, item in value.items():
         folded = str(key).lower()
         word = key if folded in _OF_LISTS and not isinstance(item, (list, str)) else _WORDS.get(folded, key)
-        if named.get(word) is None:
-            named[word] = item
-    return named
+        if renamed.get(word) is None:
+            renamed[word] = item
+    return renamed
 
 
-def _found(raw: object, place: str, names: Names | None) -> Iterator[Kept]:
+def _definitions_in(raw: object, place: str, names: Names | None) -> Iterator[Kept]:
     if isinstance(raw, list):
         yield from _listed(raw, place, names)
         return
@@ -151,8 +149,8 @@ def _found(raw: object, place: str, names: Names | None) -> Iterator[Kept]:
         raise ConditionError(place or "definition", f"{as_written(raw)} is not an object", _FORMS)
     whole = spelled(raw)
     listed = next((key for key in ("value", "data") if isinstance(whole.get(key), list)), None)
-    if _looks_like_definition(whole):
-        yield _plain(whole, place, names)
+    if _resembles_definition(whole):
+        yield _normalized(whole, place, names)
     elif "resources" in whole:
         yield from _in_template(whole, place, names)
     elif listed is not None:
@@ -171,10 +169,10 @@ def _listed(items: list[Any], place: str, names: Names | None) -> Iterator[Kept]
             "give the initiative, with 'policyDefinitions'",
         )
     for index, item in enumerate(items):
-        yield from _found(item, f"{place}[{index}]", names)
+        yield from _definitions_in(item, f"{place}[{index}]", names)
 
 
-def _looks_like_definition(whole: Mapping[str, Any]) -> bool:
+def _resembles_definition(whole: Mapping[str, Any]) -> bool:
     properties = whole.get("properties")
     inner = spelled(properties) if isinstance(properties, Mapping) else {}
     signs = {"policyRule", "policyDefinitions", "if", "then"}
@@ -186,8 +184,8 @@ def _is_member(item: Mapping[str, Any]) -> bool:
     return "policydefinitionid" in words and not words & {"policyrule", "properties"}
 
 
-def _plain(whole: dict[str, Any], place: str, names: Names | None) -> Kept:
-    """The definition with its properties spelled, its texts of JSON read, and as ARM would have deployed it."""
+def _normalized(whole: dict[str, Any], place: str, names: Names | None) -> Kept:
+    """The definition in its normal form: keys as documented, texts of JSON read, and as ARM would deploy it."""
     properties = whole.get("properties")
     nested = isinstance(properties, Mapping)
     inner = spelled(properties) if isinstance(properties, Mapping) else whole
@@ -211,7 +209,7 @@ def _identity(whole: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_text(value: object) -> object:
-    """A rule that is kept as a text of JSON, as Terraform's state and some exports have it."""
+    """The value of a text of JSON, as rules are in Terraform's state and in some exports; anything else as it is."""
     if not isinstance(value, str) or value.lstrip()[:1] not in ("{", "["):
         return value
     try:
@@ -237,7 +235,7 @@ def _refuse_cut(holder: Mapping[str, Any], place: str) -> None:
 
 
 def _shallow(holder: object, depth: int) -> Iterator[tuple[str, object]]:
-    """What lies at most so deep, by its path; ConvertTo-Json cuts at the third level unless it is told otherwise."""
+    """The values down to a depth, by their paths; ConvertTo-Json cuts at the third level by default."""
     if depth and isinstance(holder, Mapping):
         for key, value in holder.items():
             yield str(key), value
@@ -249,7 +247,7 @@ def _shallow(holder: object, depth: int) -> Iterator[tuple[str, object]]:
 
 
 def _is_escaped(whole: Mapping[str, Any], properties: Mapping[str, Any]) -> bool:
-    """Whether ARM has yet to take a bracket off: where there is an `apiVersion`, or where the file says that it is a
+    """Whether it is written for ARM, which takes one bracket off: it has an `apiVersion`, or it says that it is a
     resource, has no id of a deployed one, and all expressions of its rule have two brackets."""
     if "apiVersion" in whole:
         return True
@@ -273,7 +271,7 @@ def _type(whole: Mapping[str, Any]) -> str:
 
 
 def _deployed_properties(properties: Mapping[str, Any], place: str, names: Names) -> dict[str, Any]:
-    """The properties as ARM would have deployed them; a default that it alone can work out is none."""
+    """The properties as ARM would deploy them, without the defaults that only ARM can compute."""
     own = properties.get("parameters")
     if isinstance(own, str):
         own = _Deployment(names, set()).of(own, under(place, "parameters"))
@@ -293,15 +291,15 @@ def _deployed_properties(properties: Mapping[str, Any], place: str, names: Names
 
 
 class _Deployment(Struct, frozen=True):
-    """What ARM makes of the strings of a resource. `own` are the definition's parameters, folded."""
+    """Converts the strings of a resource as ARM does when it deploys the resource."""
 
     names: Names
-    own: set[str]
+    own: set[str]  # the definition's parameters, folded
 
     def of(self, value: Any, place: str, key: str = "", lenient: bool = False) -> Any:
-        lenient = lenient or key.lower() in _TELLING_NOTHING
+        lenient = lenient or key.lower() in _UNDECISIVE_KEYS
         if isinstance(value, str):
-            return self._text(value, place, lenient)
+            return self._string(value, place, lenient)
         if isinstance(value, Mapping):
             return {name: self.of(item, under(place, str(name)), str(name), lenient) for name, item in value.items()}
         if isinstance(value, list):
@@ -311,20 +309,20 @@ class _Deployment(Struct, frozen=True):
     def specification(self, spec: Any, place: str) -> Any:
         if not isinstance(spec, Mapping):
             return spec
-        told = {}
+        known = {}
         for key, value in spec.items():
             try:
-                told[key] = self.of(value, under(place, str(key)), str(key))
+                known[key] = self.of(value, under(place, str(key)), str(key))
             except ConditionError:
-                continue  # without a default it asks for a value, without allowed values it takes any
-        return told
+                continue  # without a default the parameter needs a value, without allowed values it takes any
+        return known
 
-    def _text(self, text: str, place: str, lenient: bool) -> Any:
+    def _string(self, text: str, place: str, lenient: bool) -> Any:
         if _is_doubled(text):
             return text[1:]
         if not self.names.template or not is_expression(text):
             return text
-        value = worked_out(text, self.names)
+        value = computed(text, self.names)
         if value is not NOT_GIVEN:
             return _undoubled(value)
         if lenient or self._is_the_definitions_own(text):
@@ -333,7 +331,7 @@ class _Deployment(Struct, frozen=True):
         raise ConditionError(place, problem, _DEPLOYED)
 
     def _is_the_definitions_own(self, text: str) -> bool:
-        """One that can have no meaning to the template, so that somebody forgot the second bracket."""
+        """Whether an expression can only be the definition's, so that its second bracket was forgotten."""
         try:
             tree = parse(text)
         except SyntaxFault:
@@ -343,13 +341,13 @@ class _Deployment(Struct, frozen=True):
     def _is_own_call(self, call: Call) -> bool:
         name = call.name.lower()
         if name == "parameters":
-            told = [str(getattr(argument, "value", "")).lower() for argument in call.arguments]
-            return not any(given.lower() in told for given in self.names.parameters) and set(told) <= self.own
+            used = [str(getattr(argument, "value", "")).lower() for argument in call.arguments]
+            return not any(given.lower() in used for given in self.names.parameters) and set(used) <= self.own
         return name in ("field", "current") or name in FUNCTIONS
 
 
 def _undoubled(value: Any) -> Any:
-    """What came out of the template's variables, where definitions are written with two brackets as well."""
+    """A value from the template's variables with one bracket off: definitions have two brackets there too."""
     if isinstance(value, str):
         return value[1:] if _is_doubled(value) else value
     if isinstance(value, Mapping):
@@ -369,7 +367,7 @@ def _calls(tree: Expression) -> Iterator[Call]:
 
 
 def _in_template(whole: Mapping[str, Any], place: str, outer: Names | None) -> Iterator[Kept]:
-    """The definitions among a template's resources, nested templates and children included."""
+    """The definitions among a template's resources, including those of nested templates and children."""
     names = _names(whole, outer)
     below = under(place, "resources")
     found = list(_in_resources(whole["resources"], below, names))
@@ -390,7 +388,7 @@ def _names(template: Mapping[str, Any], outer: Names | None) -> Names:
     )
     for name, spec in parameters.items() if isinstance(parameters, Mapping) else ():
         default = spelled(spec).get("defaultValue", NOT_GIVEN) if isinstance(spec, Mapping) else NOT_GIVEN
-        given.setdefault(name, NOT_GIVEN if default is NOT_GIVEN else worked_out(default, names))
+        given.setdefault(name, NOT_GIVEN if default is NOT_GIVEN else computed(default, names))
     return names
 
 
@@ -405,8 +403,8 @@ def _in_resources(resources: object, place: str, names: Names) -> Iterator[Kept]
                 opened = True  # a loop over what lies in the variables, mostly
                 continue
             if isinstance(properties, str):
-                resource = {**resource, "properties": worked_out(properties, names)}
-            yield _plain(_named(resource, names), where, names)
+                resource = {**resource, "properties": computed(properties, names)}
+            yield _normalized(_with_computed_name(resource, names), where, names)
         elif isinstance(template, Mapping) and "resources" in spelled(template):
             within = Names({}, _passed(inner.get("parameters"), names), True, names.budget)
             yield from _in_template(spelled(template), under(where, "properties.template"), within)
@@ -417,11 +415,11 @@ def _in_resources(resources: object, place: str, names: Names) -> Iterator[Kept]
 
 
 def _is_open(value: object, names: Names) -> bool:
-    return isinstance(value, str) and worked_out(value, names) is NOT_GIVEN
+    return isinstance(value, str) and computed(value, names) is NOT_GIVEN
 
 
-def _named(resource: Mapping[str, Any], names: Names) -> dict[str, Any]:
-    name = worked_out(resource.get("name"), names)
+def _with_computed_name(resource: Mapping[str, Any], names: Names) -> dict[str, Any]:
+    name = computed(resource.get("name"), names)
     return {**resource, "name": name if isinstance(name, str) else ""}
 
 
@@ -429,12 +427,12 @@ def _passed(parameters: object, names: Names) -> dict[str, Any]:
     passed = {}
     for name, wrapped in parameters.items() if isinstance(parameters, Mapping) else ():
         if isinstance(wrapped, Mapping) and "value" in wrapped:
-            passed[name] = worked_out(wrapped["value"], names)
+            passed[name] = computed(wrapped["value"], names)
     return passed
 
 
 def _resources(resources: object, place: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """A list, or an object by symbolic names."""
+    """The resources of a list, or of an object by symbolic names, each with its place."""
     if isinstance(resources, Mapping):
         items = [(under(place, str(name)), item) for name, item in resources.items()]
     else:
@@ -445,13 +443,13 @@ def _resources(resources: object, place: str) -> Iterator[tuple[str, dict[str, A
 
 
 def _in_variables(value: object, place: str, names: Names) -> Iterator[Kept]:
-    """Definitions that a template keeps in its variables, as objects or as texts, which Bicep makes of files."""
+    """The definitions in a template's variables, as objects or as texts, which Bicep makes from files."""
     if isinstance(value, str) and "policyRule" in value:
         value, names = _read_text(value), Names({}, {})  # a text has no expressions of the template
     if isinstance(value, Mapping):
         whole = spelled(value)
-        if _looks_like_definition(whole):
-            yield _plain(_named(whole, names), place, names)
+        if _resembles_definition(whole):
+            yield _normalized(_with_computed_name(whole, names), place, names)
             return
         for name, item in value.items():
             yield from _in_variables(item, under(place, str(name)), names)
@@ -471,16 +469,16 @@ def _in_parameter_file(whole: Mapping[str, Any], place: str) -> Iterator[Kept]:
     found = False
     for name, wrapped in whole["parameters"].items():
         value = wrapped.get("value") if isinstance(wrapped, Mapping) else None
-        if isinstance(value, Mapping) and _looks_like_definition(spelled(value)):
+        if isinstance(value, Mapping) and _resembles_definition(spelled(value)):
             found = True
-            yield _plain(spelled(value), under(place, f"parameters.{name}.value"), None)
+            yield _normalized(spelled(value), under(place, f"parameters.{name}.value"), None)
     if not found:
         problem = "this file holds parameter values and no definition"
         raise ConditionError(under(place, "parameters"), problem, _FORMS)
 
 
 def _refuse(whole: Mapping[str, Any], place: str) -> None:
-    """Say what it is instead of a definition."""
+    """Raise an error that says what it is instead of a definition."""
     properties = whole.get("properties")
     inner = spelled(properties) if isinstance(properties, Mapping) else {}
     assigned = inner.get("policyDefinitionId") or whole.get("policyDefinitionId")
@@ -536,7 +534,7 @@ def _used(source: object) -> Iterator[str]:
 
 
 def under(place: str, step: str) -> str:
-    """The place of a part: of a key, or of an item such as `[0]`."""
+    """The place of a part of it: of a key, or of an item such as `[0]`."""
     return f"{place}{step}" if step.startswith("[") else f"{place}.{step}" if place else step
 
 

@@ -1,7 +1,7 @@
-"""From an Azure Policy definition to one of our policies: what can be taken over, and the names of what cannot.
+"""Makes one of our policies from an Azure Policy definition, with notes on what cannot be taken over.
 
-The rule, the parameters and the existence condition go over as they are. Publisher, type, version and settings of the
-extension are read from the deployment template, as far as its expressions can be worked out without Azure.
+The rule, the parameters and the existence condition are taken over unchanged. Publisher, type, version and settings of
+the extension are read from the deployment template, as far as its expressions can be computed without Azure.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from onboarding.domain.json_access import mapping
 from onboarding.domain.policy.conditions import NOT_GIVEN, ConditionError, Resource, Undecided, compile_template
 from onboarding.domain.policy.conditions.expression_syntax import is_expression
 from onboarding.domain.policy.conditions.resource import EXTENSIONS
@@ -23,19 +24,20 @@ _NOTHING = Resource({})
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """A policy file's content, and what a person has to fill in or to know."""
+    """The imported policy."""
 
-    policy: Mapping[str, Any]
-    notes: tuple[str, ...]
+    policy: Mapping[str, Any]  # the content of the policy file
+    notes: tuple[str, ...]  # what a person has to fill in or to know
+    # The extension that the definition deploys; None if it does not say.
     extension: TemplateExtension | None = field(default=None, compare=False)
 
 
 def import_definition(
     definition: Definition, values: Mapping[str, Any], catalogue: Mapping[tuple[str, str], str]
 ) -> Imported:
-    """One policy. `catalogue` names the entry of each (publisher, type), both lower case.
+    """Make one policy. `catalogue` has the name of the entry for each (publisher, type), both in lower case.
 
-    An effect that is not decided is a `ConditionError`: a policy must not be weaker than what it was made from."""
+    An undecided effect is a `ConditionError`: a policy must not be weaker than its definition."""
     given = definition.resolve(values)
     found = read_template(definition.details, given) or _from_existence(definition)
     entry = catalogue.get((found.publisher.lower(), found.type.lower()), "") if found else ""
@@ -61,7 +63,7 @@ def import_definition(
 
 
 def slug(text: str) -> str:
-    """A name in small letters and dashes, without the `[Deprecated]:` and the like that Azure puts in front."""
+    """A name in small letters and dashes, without Azure's prefixes such as `[Deprecated]:`."""
     bare = re.sub(r"^\[[^\]]*\]:?\s*", "", text)
     words = re.sub(r"[^a-z0-9]+", "-", bare.lower()).strip("-")
     return words if len(words) <= 64 else words[:64].rpartition("-")[0] or words[:64]
@@ -90,7 +92,7 @@ def _effect(definition: Definition, given: Mapping[str, Any], notes: list[str]) 
 
 
 def _way_out(definition: Definition) -> str:
-    """A value for the parameter that decides the effect, as it would be written."""
+    """How to give a value for the parameter that decides the effect."""
     name = next(iter(used_parameters(definition.effect)), "")
     if not name:
         return "write a policy for each of the effects"
@@ -109,7 +111,7 @@ def _notes(
     if definition.details.get("existenceCondition") and not _is_about_extensions(definition):
         yield f"existenceCondition: it is about {_subject(definition)}, not about an extension; left out"
     if found is None:
-        yield f"extension: nothing in the definition tells publisher and type (it speaks of {_subject(definition)})"
+        yield f"extension: the definition does not say publisher and type (it is about {_subject(definition)})"
         return
     yield from found.open
     if not entry:
@@ -126,7 +128,7 @@ def _subject(definition: Definition) -> str:
 
 
 def _from_existence(definition: Definition) -> TemplateExtension | None:
-    """Publisher and type as an audit's `existenceCondition` demands them."""
+    """Publisher and type from an audit's `existenceCondition`; None if it does not have both."""
     wanted: dict[str, str] = {}
     for leaf in _leaves(definition.details.get("existenceCondition")):
         path = str(leaf.get("field", "")).lower().removeprefix(f"{EXTENSIONS.lower()}/")
@@ -138,13 +140,9 @@ def _from_existence(definition: Definition) -> TemplateExtension | None:
 
 
 def _leaves(condition: Any) -> Iterator[Mapping[str, Any]]:
-    source = _mapping(condition)
+    source = mapping(condition)
     if isinstance(source.get("allOf"), list):
         for part in source["allOf"]:
             yield from _leaves(part)
     else:
         yield source
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

@@ -1,7 +1,8 @@
-"""The VM extension in a definition's deployment template, as far as its expressions can be worked out without Azure.
+"""Reads the VM extension in a definition's deployment template, as far as its expressions can be computed without
+Azure.
 
-`variables`, `parameters` and functions of these have values here; `reference`, `listKeys` and their like are left open,
-and named.
+`variables`, `parameters` and functions of these have values here; `reference`, `listKeys` and the like stay open and
+are named.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from onboarding.domain.json_access import mapping
 from onboarding.domain.policy.conditions import NOT_GIVEN, ConditionError, Resource, Undecided, compile_template
 from onboarding.domain.policy.conditions.expression_syntax import (
     Access,
@@ -26,57 +28,57 @@ from onboarding.domain.policy.conditions.limits import Budget
 from onboarding.domain.policy.conditions.resource import EXTENSIONS
 from onboarding.domain.policy.conditions.values import MISSING, property_of
 
-# What built-ins ask Azure for while they deploy, and the app setting that holds it here.
-_ASKED = (
+# Values that built-in definitions get from Azure while they deploy, and the app settings that have them here.
+_APP_SETTINGS = (
     (re.compile(r"\.(customerId|workspaceId)\]$", re.IGNORECASE), "{OMS_WORKSPACE_ID}"),
     (re.compile(r"\.(primary|secondary)SharedKey\]$", re.IGNORECASE), "{OMS_WORKSPACE_KEY}"),
 )
 # Functions whose value differs from VM to VM, or from day to day.
-_LOOKING_AROUND = {"field", "resourcegroup", "subscription", "policy", "requestcontext", "utcnow", "current"}
+_CONTEXT_FUNCTIONS = {"field", "resourcegroup", "subscription", "policy", "requestcontext", "utcnow", "current"}
 _NOTHING = Resource({})
 _STEPS = 1_000_000  # for all expressions of one template: variables that name variables grow with every level
 
 
 class TemplateExtension(Struct, frozen=True):
-    """The VM extension that a deployment template puts, with its expressions worked out."""
+    """The VM extension that a deployment template installs, with its expressions computed."""
 
     publisher: str
     type: str
-    version: str
-    name: str
+    version: str  # empty if the template does not say
+    name: str  # of the resource; empty if it cannot be computed
     settings: Mapping[str, Any]
     protected_settings: Mapping[str, Any]
-    open: tuple[str, ...]
+    open: tuple[str, ...]  # notes on the expressions that cannot be computed
 
 
 def read_template(details: Mapping[str, Any], given: Mapping[str, Any]) -> TemplateExtension | None:
     """The first VM extension in `deployment.properties.template`, nested templates included."""
-    properties = _mapping(_mapping(details.get("deployment")).get("properties"))
+    properties = mapping(mapping(details.get("deployment")).get("properties"))
     passed = {
-        name: worked_out(_mapping(value).get("value"), Names({}, given))
-        for name, value in _mapping(properties.get("parameters")).items()
+        name: computed(mapping(value).get("value"), Names({}, given))
+        for name, value in mapping(properties.get("parameters")).items()
     }
-    template = _mapping(properties.get("template"))
+    template = mapping(properties.get("template"))
     for resource in _resources(template):
         if str(resource.get("type", "")).lower() == EXTENSIONS.lower():
-            return _extension(resource, Names(_mapping(template.get("variables")), passed))
+            return _extension(resource, Names(mapping(template.get("variables")), passed))
     return None
 
 
 def _resources(template: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     listed = template.get("resources")
     for resource in listed if isinstance(listed, list) else []:
-        yield _mapping(resource)
-        yield from _resources(_mapping(_mapping(_mapping(resource).get("properties")).get("template")))
+        yield mapping(resource)
+        yield from _resources(mapping(mapping(mapping(resource).get("properties")).get("template")))
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What a template's expressions may name. `template`: there is one, and not a resource alone."""
+    """The names that a template's expressions may use."""
 
     variables: Mapping[str, Any]
     parameters: Mapping[str, Any]
-    template: bool = False
+    template: bool = False  # there is a template, and not only a resource
     budget: Budget = field(default_factory=lambda: Budget(_STEPS), repr=False, compare=False)
 
 
@@ -85,21 +87,20 @@ class _Open(Exception):
 
 
 def _extension(resource: Mapping[str, Any], names: Names) -> TemplateExtension:
-    properties = _mapping(resource.get("properties"))
+    properties = mapping(resource.get("properties"))
     still_open: list[str] = []
 
     def read(key: str, source: Any) -> Any:
-        value = worked_out(source, names)
+        value = computed(source, names)
         if value is NOT_GIVEN:
-            asked = next((setting for sign, setting in _ASKED if sign.search(str(source))), None)
-            still_open.append(
-                f"{key}: {source} is not known here; {f'{asked} stands for it' if asked else 'fill it in'}"
-            )
-            return asked or "FILL-IN"
+            app_setting = next((setting for sign, setting in _APP_SETTINGS if sign.search(str(source))), None)
+            fix = f"{app_setting} stands for it" if app_setting else "fill it in"
+            still_open.append(f"{key}: {source} is not known here; {fix}")
+            return app_setting or "FILL-IN"
         return value
 
     def settings(key: str) -> dict[str, Any]:
-        return {name: read(f"{key}.{name}", value) for name, value in _mapping(properties.get(key)).items()}
+        return {name: read(f"{key}.{name}", value) for name, value in mapping(properties.get(key)).items()}
 
     return TemplateExtension(
         publisher=str(read("publisher", properties.get("publisher"))),
@@ -113,7 +114,7 @@ def _extension(resource: Mapping[str, Any], names: Names) -> TemplateExtension:
 
 
 def _last_segment(source: Any, names: Names) -> str:
-    """The extension's own name; the VM's in front of it is not known here."""
+    """The extension's own name, without the VM's name, which is not known here; empty if it cannot be computed."""
     try:
         tree = parse(source) if isinstance(source, str) and is_expression(source) else Literal(str(source))
     except SyntaxFault:
@@ -127,8 +128,8 @@ def _last_segment(source: Any, names: Names) -> str:
     return str(tree.value).rpartition("/")[2] if isinstance(tree, Literal) else ""
 
 
-def worked_out(source: Any, names: Names) -> Any:
-    """A JSON value with its expressions worked out; `NOT_GIVEN` when one of them needs Azure."""
+def computed(source: Any, names: Names) -> Any:
+    """A JSON value with its expressions computed; `NOT_GIVEN` if one of them needs Azure."""
     try:
         return _resolved(source, names)
     except (_Open, SyntaxFault, RecursionError, Undecided):
@@ -145,12 +146,12 @@ def _resolved(source: Any, names: Names) -> Any:
 
 
 def _value(tree: Call | Access | Literal, names: Names) -> Any:
-    """Literals, `variables`, `parameters`, functions of these and what lies in them."""
+    """The value of an expression of literals, `variables`, `parameters` and functions of these. Raises `_Open`."""
     if isinstance(tree, Literal):
         return tree.value
     if isinstance(tree, Access):
         return _inside(_value(tree.base, names), _value(tree.key, names))
-    if tree.name.lower() in _LOOKING_AROUND:
+    if tree.name.lower() in _CONTEXT_FUNCTIONS:
         raise _Open
     arguments = [_value(argument, names) for argument in tree.arguments]
     if tree.name.lower() in ("variables", "parameters"):
@@ -174,7 +175,3 @@ def _inside(holder: Any, key: Any) -> Any:
     if found is MISSING:
         raise _Open
     return found
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

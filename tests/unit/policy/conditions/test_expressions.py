@@ -113,7 +113,7 @@ def test_guids_depend_on_their_arguments_alone() -> None:
         ("[div(1, 0)]", "div(1, 0) has no value"),
         ("[ipRangeContains('10.0.0.0/8', '::1')]", "mixed"),
         ("[parameters('later')]", "parameter 'later' has neither a value nor a default"),
-        ("[uniqueString('a')]", "Azure alone"),
+        ("[uniqueString('a')]", "only Azure"),
         ("[if('x', 1, 2)]", "true or false is needed"),
     ],
 )
@@ -243,14 +243,14 @@ def test_what_nobody_knows_matters_only_where_it_decides() -> None:
         assert not holds({"allOf": [[unknown, no][first], [unknown, no][second]]})
         assert holds({"not": {"allOf": [[unknown, no][first], [unknown, no][second]]}})
     known = "equals(field('name'), 'vm-1')"
-    asked = "equals(subscription().displayName, 'x')"
-    assert value_of(f"[or({asked}, {known})]") is True
-    assert value_of(f"[and({asked}, not({known}))]") is False
+    unknown_name = "equals(subscription().displayName, 'x')"
+    assert value_of(f"[or({unknown_name}, {known})]") is True
+    assert value_of(f"[and({unknown_name}, not({known}))]") is False
     assert value_of(f"[if({known}, 'yes', subscription().displayName)]") == "yes"
-    assert not evaluate({"value": f"[and({asked}, {known})]", "equals": False}).decided
+    assert not evaluate({"value": f"[and({unknown_name}, {known})]", "equals": False}).decided
 
 
-def test_of_two_values_that_are_missing_the_one_that_can_be_read_is_told() -> None:
+def test_of_two_missing_values_the_one_that_can_be_read_is_named() -> None:
     never, unread = (
         {"value": f"[{each}]", "equals": "x"} for each in ("policy().assignmentId", "resourceGroup().location")
     )
@@ -273,8 +273,8 @@ def test_a_resource_without_an_id_has_no_group_that_could_be_read() -> None:
 def test_an_explanation_shows_what_is_known_of_a_group() -> None:
     tree = evaluate({"value": "[resourceGroup()]", "exists": True}).tree
     assert (tree.matched, tree.as_dict()["actual"]) == (True, "{id, name, …}")
-    asked = evaluate({"value": "[resourceGroup().tags.env]", "equals": "x"}).tree
-    assert asked.as_dict()["actual"] == "(unknown)"
+    unread = evaluate({"value": "[resourceGroup().tags.env]", "equals": "x"}).tree
+    assert unread.as_dict()["actual"] == "(unknown)"
 
 
 def test_expressions_stand_anywhere_in_the_right_side() -> None:

@@ -154,14 +154,14 @@ _WITH_EXTENSIONS = VM | {
 }
 
 
-def _told() -> dict[str, tuple[object, ...]]:
+def _joined_extensions() -> dict[str, tuple[object, ...]]:
     found = Resource(_WITH_EXTENSIONS).children("microsoft.compute/virtualmachines/extensions")
     keys = ("publisher", "type", "provisioningState")
     return {each.name: tuple(each.body["properties"].get(key) for key in keys) for each in found}
 
 
 def test_model_and_instance_view_are_joined_by_name() -> None:
-    assert _told() == {
+    assert _joined_extensions() == {
         "known": ("P.Q", "T", "Failed"),
         "bare": ("Microsoft.Azure.Monitor", "AzureMonitorLinuxAgent", "Succeeded"),
         "MDE.Linux": ("Microsoft.Azure.AzureDefenderForServers", "MDE.Linux", "Succeeded"),

@@ -1,4 +1,4 @@
-"""The shape of conditions: logic, and errors that name the place and the mend."""
+"""The shape of conditions: logic, and errors that name the place and the fix."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_logic(rule: dict[str, Any], expected: bool) -> None:
         ({"not": {"allOf": [NO, {"field": "nam", "like": "x"}]}}, "rule.not.allOf[1].field", "unknown field 'nam'"),
     ],
 )
-def test_errors_name_the_place_and_the_mend(rule: Any, place: str, message: str) -> None:
+def test_errors_name_the_place_and_the_fix(rule: Any, place: str, message: str) -> None:
     with pytest.raises(ConditionError) as caught:
         compile_condition(rule)
     assert caught.value.place == place

@@ -1,4 +1,4 @@
-"""What a condition may cost: where it would take minutes or all the memory, it is undecided, and the reason is told."""
+"""What a condition may cost: where it would take minutes or all the memory, it is undecided, with a reason."""
 
 from __future__ import annotations
 

@@ -112,12 +112,12 @@ def test_a_negated_operator_is_the_negation_on_a_single_value(operator: str, rig
     st.text("AbC-", max_size=4),
 )
 def test_case_does_not_matter(operator: str, right: str, name: str) -> None:
-    asked = [
+    outcomes = [
         outcome({"field": "name", operator: r}, {"name": n})
         for r in (right, right.swapcase())
         for n in (name, name.swapcase())
     ]
-    assert len(set(asked)) == 1
+    assert len(set(outcomes)) == 1
 
 
 @given(st.text("abcXYZ019-_. ", max_size=20))

@@ -48,7 +48,7 @@ def last(value: Any) -> Any:
 
 
 def _end_of(value: Any, part: slice) -> Any:
-    """An empty string gives an empty string, an empty array null."""
+    """The part of the value; an empty string for an empty string, null for an empty array."""
     if isinstance(value, str):
         return value[part]
     if isinstance(value, (list, tuple)):
@@ -89,7 +89,7 @@ def union(*values: Any) -> Any:
 
 
 def _key(item: Any) -> Any:
-    """What is the same for items that are `same`, and can stand in a set."""
+    """A hashable key, equal for items that are `same`."""
     if isinstance(item, (list, tuple, Mapping)):
         return ("json", json.dumps(item, sort_keys=True, default=str))
     return ("truth", item) if isinstance(item, bool) else item
@@ -143,7 +143,7 @@ def number_range(start: Any, count: Any) -> list[int]:
 
 
 def try_get(value: Any, *path: Any) -> Any:
-    """The value at the end of the keys and indexes, null where a step is not there."""
+    """The value at the end of the keys and indexes; null if a step is missing."""
     for step in path:
         if isinstance(value, (list, tuple)) and isinstance(step, int):
             value = value[step] if 0 <= step < len(value) else None

@@ -1,5 +1,5 @@
-"""The functions that look around: at the resource, the parameters, the member being counted, the clock; and those that
-do not evaluate every argument (`if`, `and`, `or`). Each compiles its call once.
+"""The functions that need more than their arguments: the resource, the parameters, the counted member or the clock; and
+those that do not evaluate every argument (`if`, `and`, `or`). Each compiles its call once.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ type Arguments = Sequence[Value]
 
 
 class ContextFunction(Struct, frozen=True):
-    """How a call with that many arguments is compiled."""
+    """One function."""
 
-    least: int
-    most: int
-    compile: Callable[[Arguments, Environment], Value]
+    least: int  # arguments at least
+    most: int  # arguments at most
+    compile: Callable[[Arguments, Environment], Value]  # compiles a call
 
 
 def _parameters(arguments: Arguments, env: Environment) -> Value:
@@ -58,7 +58,7 @@ def _undecided(reason: str) -> Callable[[Scope], Any]:
 
 
 def _field(arguments: Arguments, env: Environment) -> Value:
-    """`field()` gives the value as it is: `""` for what is not there, an array for an array alias."""
+    """`field()` returns the value as it is: `""` for a missing one, an array for an array alias."""
     get = compile_field(arguments[0], env)
 
     def of(scope: Scope) -> Any:
@@ -72,17 +72,17 @@ def _field(arguments: Arguments, env: Environment) -> Value:
 
 
 def compile_field(name: Value, env: Environment) -> Callable[[Scope], Field]:
-    """The field that a name or an expression stands for; an unknown name is found now where it can be."""
+    """The field that a name or an expression stands for. An unknown constant name is an error now."""
     if name.constant:
         try:
-            found = find_field(str(name.of(NOWHERE)), env.beside)
+            found = find_field(str(name.of(NOWHERE)), env.related_type)
         except UnknownAlias as error:
             raise env.error(error.problem, error.fix) from error
         return lambda _: found
 
     def of(scope: Scope) -> Field:
         try:
-            return find_field(str(name.of(scope)), env.beside)
+            return find_field(str(name.of(scope)), env.related_type)
         except UnknownAlias as error:
             raise Undecided(str(error)) from None
 
@@ -104,9 +104,9 @@ def _current(arguments: Arguments, env: Environment) -> Value:
 
 
 def _current_property(name: str, env: Environment) -> Value:
-    """`current('…array[*].property')`: a property of the member that is being counted."""
+    """`current('…array[*].property')`: a property of the counted member."""
     try:
-        alias = find_alias(name, env.beside)
+        alias = find_alias(name, env.related_type)
     except UnknownAlias as error:
         raise env.error(error.problem, error.fix) from error
 

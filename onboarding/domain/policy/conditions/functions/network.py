@@ -13,7 +13,7 @@ type Address = IPv4Address | IPv6Address
 
 
 def ip_range_contains(outer: Any, inner: Any) -> bool:
-    """Whether the first range holds all of the second; both are an address, a CIDR range or `first-last`."""
+    """Whether the first range contains all of the second; both are an address, a CIDR range or `first-last`."""
     low, high = _ends(outer)
     first, last = _ends(inner)
     if low.version != first.version:

@@ -1,6 +1,6 @@
-"""The table of template functions that need nothing but their arguments, and how one is called.
+"""The table of template functions that need only their arguments, and how one is called.
 
-A function that cannot take its arguments makes the condition undecided, as a failing template function does in Azure.
+A function that fails with its arguments makes the condition undecided; in Azure it fails the evaluation.
 """
 
 from __future__ import annotations

@@ -23,14 +23,14 @@ _GUIDS = uuid.UUID("11fb06fb-712d-4ddd-98c7-e71bbd588830")  # the namespace that
 
 
 def text(value: Any) -> str:
-    """The value if it is a string; functions on strings take nothing else."""
+    """The value if it is a string. Raises TypeError for anything else."""
     if not isinstance(value, str):
         raise TypeError(f"a string is needed, not {type(value).__name__}")
     return value
 
 
 def as_string(value: Any) -> str:
-    """`string()`: scalars in their JSON spelling (`True` for true, as .NET has it), the rest as compact JSON."""
+    """`string()`: scalars as JSON writes them (`True` for true, as in .NET), the rest as compact JSON."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -41,7 +41,7 @@ def as_string(value: Any) -> str:
 
 
 def _joined(parts: Iterable[str], delimiter: str = "") -> str:
-    """The parts in one text; it is given up as soon as it is too long, not when all of it is there."""
+    """The parts in one text. Raises as soon as the text is too long, before all of it is made."""
     kept: list[str] = []
     length = 0
     for part in parts:
@@ -57,7 +57,7 @@ def too_long() -> ValueError:
 
 
 def concat(*parts: Any) -> Any:
-    """Arrays joined into one, or everything else into a string."""
+    """Arrays joined to one array, everything else to a string."""
     if parts and all(isinstance(part, (list, tuple)) for part in parts):
         return [item for part in parts for item in part]
     if any(isinstance(part, (list, tuple, Mapping)) for part in parts):
@@ -103,7 +103,7 @@ def pad_left(value: Any, width: Any, sign: Any = " ") -> str:
 
 
 def format_text(pattern: Any, *arguments: Any) -> str:
-    """.NET's composite format, without format strings of its own beside zero-padding (`{0:D4}`)."""
+    """.NET's composite format; of its format strings only zero-padding (`{0:D4}`)."""
 
     length = 0
 
@@ -148,8 +148,8 @@ def to_bool(value: Any) -> bool:
 
 
 def unique_string(*_: Any) -> str:
-    """Assignments are named with it; Azure does not say how it hashes, so only Azure knows the value."""
-    raise ValueError("Azure alone works it out")
+    """Assignments are named with it; Azure does not document its hash, so only Azure knows the value."""
+    raise ValueError("only Azure can compute it")
 
 
 TEXT_FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {

@@ -1,4 +1,4 @@
-"""A policy's brake as data: reading it, and what is stored of it."""
+"""A policy's rollout limit as data: reading it, and what is stored of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from onboarding.domain.resource_id import VmId
 NOW = datetime(2026, 11, 20, 10, 59, tzinfo=UTC)
 
 
-def test_a_brake_is_read() -> None:
+def test_a_rollout_limit_is_read() -> None:
     assert parse_rollout_limit(None, "p.yaml: brake") is None
     assert parse_rollout_limit({"maxInstallsPerHour": 100}, "p.yaml: brake") == RolloutLimit(100, None)
     assert parse_rollout_limit({"stopAfterFailures": 5, "maxInstallsPerHour": 1}, "p.yaml: brake") == RolloutLimit(1, 5)
@@ -39,7 +39,7 @@ def test_a_brake_is_read() -> None:
         ),
     ],
 )
-def test_what_is_no_brake_is_named(raw: Any, says: str) -> None:
+def test_what_is_not_a_rollout_limit_is_named(raw: Any, says: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         parse_rollout_limit(raw, "p.yaml: brake")
     assert says in str(caught.value)

@@ -1,4 +1,4 @@
-"""Situations to decide on: a VM as ARM would report it, a policy, and what the table knew."""
+"""Decision contexts for tests: a VM as ARM reports it, a policy, and the row in the table."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def extension(
 
 def row(outcome: Outcome = Outcome.WAITING, waiting_for: WaitingFor | None = None, **values: Any) -> Row:
     """What the table knew of the VM."""
-    told = {
+    defaults = {
         "resource_id": VM,
         "vm_name": "web01",
         "resource_group": "app-rg",
@@ -98,4 +98,4 @@ def row(outcome: Outcome = Outcome.WAITING, waiting_for: WaitingFor | None = Non
         "event_time": START,
         "vm_id": "id-of-web01",
     }
-    return Row(**{**told, "outcome": outcome, "waiting_for": waiting_for, **values})
+    return Row(**{**defaults, "outcome": outcome, "waiting_for": waiting_for, **values})
