@@ -77,4 +77,6 @@ async def test_a_vm_that_azure_does_not_know_is_named(arm: tuple[ArmSimulator, d
     gone = VmSpec(name="gone", image=CENTOS).id
     code, out, err = await explain(gone, environment)
     assert (code, out) == (2, "")
-    assert f"--vm {gone}: cannot be read (404" in err
+    assert f"'{gone}'" in err
+    assert "404" in err
+    assert "(--vm); explain it with `onboard diagnose`" in err

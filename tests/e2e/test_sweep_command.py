@@ -80,7 +80,7 @@ async def test_findings_are_put_on_the_queue_once(laptop: Laptop) -> None:
 @pytest.mark.parametrize(
     ("arguments", "settings", "says"),
     [
-        (["--policy", "nothing"], {}, "no such policy; there are linux-monitoring"),
+        (["--policy", "nothing"], {}, "unknown policy 'nothing' (--policy); known policies: linux-monitoring"),
         ([], {"ONBOARDING_POLICIES": "/nowhere"}, "ONBOARDING_POLICIES"),
         ([], {"AzureWebJobsStorage": "x"}, "AzureWebJobsStorage"),
     ],

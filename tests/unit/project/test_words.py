@@ -9,7 +9,7 @@ import ast
 import io
 import re
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -35,9 +35,20 @@ def stays(word: str, place: str) -> bool:
     return any(word == excepted and where.search(place) for excepted, where in exceptions())
 
 
-def modules() -> list[Path]:
+class Module:
+    """What one module of Python says: its place, the names that it gives, its comments and strings with their lines."""
+
+    def __init__(self, path: Path) -> None:
+        text = path.read_text(encoding="utf-8")
+        self.name = path.relative_to(ROOT).as_posix()
+        self.names = {*defined_in(ast.parse(text)), *self.name.removesuffix(".py").split("/")}
+        self.prose = list(prose_in(text))
+
+
+@cache
+def modules() -> list[Module]:
     found = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py") if "apps" not in path.parts]
-    return sorted([*found, ROOT / "function_app.py"])
+    return [Module(path) for path in sorted([*found, ROOT / "function_app.py"])]
 
 
 def pages() -> list[Path]:
@@ -75,25 +86,22 @@ def prose_in(text: str) -> Iterator[tuple[int, str]]:
 @pytest.mark.parametrize("folder", [*FOLDERS, "function_app.py"])
 def test_no_name_has_a_word_that_was_replaced(folder: str) -> None:
     wrong = set()
-    for path in modules():
-        name = path.relative_to(ROOT).as_posix()
-        if name.partition("/")[0] != folder:
+    for module in modules():
+        if module.name.partition("/")[0] != folder:
             continue
-        names = {*defined_in(ast.parse(path.read_text(encoding="utf-8"))), *name.removesuffix(".py").split("/")}
-        for each in names:
+        for each in module.names:
             for word in parts_of(each) & REPLACED:
-                if not stays(word, f"{name}: {each}"):
-                    wrong.add(f"{name}: {each} ({word})")
+                if not stays(word, f"{module.name}: {each}"):
+                    wrong.add(f"{module.name}: {each} ({word})")
     assert not wrong, "\n".join(sorted(wrong))
 
 
 @pytest.mark.parametrize("folder", [*FOLDERS, "function_app.py"])
 def test_no_text_has_a_phrase_that_was_replaced(folder: str) -> None:
     wrong = []
-    for path in modules():
-        name = path.relative_to(ROOT).as_posix()
-        if name.partition("/")[0] == folder:
-            wrong += _phrases_in(name, prose_in(path.read_text(encoding="utf-8")))
+    for module in modules():
+        if module.name.partition("/")[0] == folder:
+            wrong += _phrases_in(module.name, module.prose)
     assert not wrong, "\n".join(wrong)
 
 
@@ -112,7 +120,7 @@ def test_every_exception_is_needed_and_has_a_reason() -> None:
         assert any(where.search(place) for place in places), f"nothing needs {each}"
 
 
-def _phrases_in(name: str, texts: Iterator[tuple[int, str]]) -> list[str]:
+def _phrases_in(name: str, texts: Iterable[tuple[int, str]]) -> list[str]:
     wrong = []
     for line, text in texts:
         for phrase in PHRASES:
@@ -123,12 +131,11 @@ def _phrases_in(name: str, texts: Iterator[tuple[int, str]]) -> list[str]:
 
 
 def _places() -> Iterator[tuple[str, str]]:
-    for path in modules():
-        name, text = path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")
-        for each in {*defined_in(ast.parse(text)), *name.removesuffix(".py").split("/")}:
-            yield f"{name}: {each}", each
-        for _, prose in prose_in(text):
-            yield f"{name}: {prose}", prose
+    for module in modules():
+        for each in module.names:
+            yield f"{module.name}: {each}", each
+        for _, prose in module.prose:
+            yield f"{module.name}: {prose}", prose
     for page in pages():
         for line in page.read_text(encoding="utf-8").splitlines():
             yield f"{page.relative_to(ROOT).as_posix()}: {line}", line
