@@ -207,11 +207,11 @@ def _storage(name: str, environment: Mapping[str, str], cloud: Cloud, problems: 
         or (f"https://{account}.{service}.{cloud.storage_suffix}" if account else "")
         for service in ("table", "queue")
     }
+    if missing := [f"{name}__{service}ServiceUri" for service, endpoint in endpoints.items() if not endpoint]:
+        fix = f"set it, or {name}__accountName, or {' and '.join(missing)}"
+        problems.append(_problem(name, "missing storage account", fix))
     for service, endpoint in endpoints.items():
-        if not endpoint:
-            fix = f"set it, or {name}__accountName, or {name}__{service}ServiceUri"
-            problems.append(_problem(name, "missing storage account", fix))
-        else:
+        if endpoint:
             problems += _https_problems(f"{name}__{service}ServiceUri", endpoint)
     client_id = environment.get(f"{name}__clientId") or environment.get("AZURE_CLIENT_ID", "")
     return Storage(table_endpoint=endpoints["table"], queue_endpoint=endpoints["queue"], client_id=client_id)

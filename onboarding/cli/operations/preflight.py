@@ -98,7 +98,8 @@ def login_problem(error: ArmError) -> str | None:
 
 def with_setting(error: StorageError, environment: Mapping[str, str]) -> str:
     """The text of a storage error, with the setting that names the storage."""
-    return f"{error} (setting {storage_connection(environment)})"
+    text, name = str(error), storage_connection(environment)
+    return text if name in text else f"{text} (app setting {name})"
 
 
 async def diagnose_storage(error: StorageError, environment: Mapping[str, str]) -> CommandFailed:

@@ -207,9 +207,11 @@ def test_the_sweeps_patience_is_a_duration(text: str, minutes: float) -> None:
     assert [*settings.problems] == [problem] * (text == "moon")
 
 
-def test_nothing_set_is_named_once_for_each_need() -> None:
-    named = [problem.partition(";")[0] for problem in read_settings({}).problems]
-    assert named == ["missing storage account (app setting AzureWebJobsStorage)"] * 2
+def test_a_missing_account_is_named_once_with_all_that_it_may_be() -> None:
+    assert [*read_settings({}).problems] == [
+        "missing storage account (app setting AzureWebJobsStorage); set it, or AzureWebJobsStorage__accountName, or "
+        "AzureWebJobsStorage__tableServiceUri and AzureWebJobsStorage__queueServiceUri"
+    ]
 
 
 NAMES = ["AZURE_CLOUD", "ARM_ENDPOINT", "OUTCOME_TOPIC_ENDPOINT", "AzureWebJobsStorage", "ONBOARDING_STORAGE"]
