@@ -170,7 +170,7 @@ async def assert_explained(world: World, vm: VmId) -> None:
         assert row.extension == each
         assert _explained(row)
         assert len(repr(row)) < 50_000
-    assert WORKSPACE_KEY not in repr(world.ledger.history)
+    assert WORKSPACE_KEY not in repr(world.ledger.log)
 
 
 def _explained(row: Row) -> bool:

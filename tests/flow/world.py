@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import copy
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from copy import replace
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -46,7 +48,7 @@ from onboarding.domain.policy.rule import compile_rule
 from onboarding.domain.reconcile.drift import RowSummary
 from onboarding.domain.reconcile.machine_row import MachineRow
 from onboarding.domain.reconcile.row import EVERYTHING, Outcome, Row, Selection
-from onboarding.domain.resource_id import ExtensionId, VmId
+from onboarding.domain.resource_id import ExtensionId, VmId, parse_id
 from onboarding.loading.policy_folder import load_catalogue
 from tests.reference import REFERENCE, parse_entry, parse_policy
 
@@ -254,12 +256,15 @@ class ArmInMemory:
 
 
 class LedgerInMemory:
-    """Keeps the guarantees of the table: one transaction, versions, and history entries that are created once."""
+    """Keeps the guarantees of the table: one transaction, versions, and lines of history that are created once.
+
+    Keys are in lower case, as in the table. Every final outcome gets a row in the outbox."""
 
     def __init__(self) -> None:
         self.machines: dict[str, StoredMachine] = {}
         self.rows: dict[tuple[str, str], StoredRow] = {}
-        self.history: dict[tuple[str, str, str], Row] = {}
+        self.unreadable: dict[tuple[str, str], str] = {}  # the versions of rows that a newer version has written
+        self.log: dict[tuple[str, str, str, str], Row] = {}  # the lines of history, as their triggers wrote them
         self.outbox: dict[tuple[str, str, datetime | None], Row] = {}
         self.reachable = True
         self.while_listing: Callable[[], None] = lambda: None  # called before each row of a list
@@ -271,8 +276,9 @@ class LedgerInMemory:
         machine = self.machines.get(vm.key)
         if new and machine is None:
             return MachineRows()
-        rows = {extension: stored for (key, extension), stored in self.rows.items() if key == vm.key}
-        return MachineRows(machine, rows)
+        rows = {stored.row.extension: stored for (key, _), stored in self.rows.items() if key == vm.key}
+        unreadable = {extension: version for (key, extension), version in self.unreadable.items() if key == vm.key}
+        return MachineRows(machine, rows, unreadable)
 
     async def commit(
         self,
@@ -287,25 +293,24 @@ class LedgerInMemory:
         self._check()
         key = machine.resource_id.lower()
         current = self.machines.get(key)
-        lines = [(key, entry.row.extension, trigger.id) for entry in entries if entry.history]
-        if (current.version if current else None) != version or (not again and any(x in self.history for x in lines)):
-            raise LostRace("lost")
+        _compare(current.version if current else None, version)
         for entry in entries:
-            stored = self.rows.get((key, entry.row.extension))
-            if (stored.version if stored else None) != entry.version:
+            _compare(self._version((key, entry.row.extension.lower())), entry.version)
+            if entry.history and not again and _line(entry.row, trigger) in self.log:
                 raise LostRace("lost")
         self.writes += 1
         written = f"v{self.writes}"
-        self.machines[key] = StoredMachine(MachineRow.from_properties(machine.to_properties()), written)
+        self.machines[key] = StoredMachine(MachineRow.from_properties(machine.to_properties()), written, rest or {})
         for entry in entries:
-            row = entry.row
-            self.rows[(key, row.extension)] = StoredRow(Row.from_properties(row.to_properties()), written)
+            row = _stored(entry.row)
+            self._replace((key, row.extension.lower()), StoredRow(row, written, entry.rest))
             if entry.history:
-                self.history[(key, row.extension, trigger.id)] = row
+                self.log[_line(row, trigger)] = _with_trigger(row, trigger)
             if entry.ended is not None:
-                self.history[(key, row.extension, f"{trigger.id}.ended")] = entry.ended
+                end = EventRef(f"{trigger.id}.ended", trigger.time, trigger.correlation_id)
+                self.log[_line(entry.ended, end)] = _with_trigger(_stored(entry.ended), end)
             if entry.history and row.outcome.final:
-                self.outbox[(row.resource_id, row.extension, row.finished_at)] = row
+                self.outbox[_outcome(row)] = row
         return RowVersions(written, {entry.row.extension: written for entry in entries})
 
     async def undo(
@@ -319,18 +324,29 @@ class LedgerInMemory:
         rest: Mapping[str, Any] | None = None,
     ) -> None:
         self._check()
-        key = machine.resource_id.lower()
-        if self.machines[key].version != version or self.rows[(key, extension)].version != at:
-            raise LostRace("lost")
+        key, place = machine.resource_id.lower(), (machine.resource_id.lower(), extension.lower())
+        current = self.machines.get(key)
+        _compare(current.version if current else None, version)
+        _compare(self._version(place), at)
         self.writes += 1
-        self.machines[key] = StoredMachine(machine, f"v{self.writes}")
-        del self.rows[(key, extension)]
-        if before is not None:
-            self.rows[(key, extension)] = StoredRow(before.row, f"v{self.writes}")
+        written = f"v{self.writes}"
+        self.machines[key] = StoredMachine(machine, written, rest or {})
+        self._replace(place, StoredRow(before.row, written, before.rest) if before else None)
+
+    def _version(self, place: tuple[str, str]) -> str | None:
+        stored = self.rows.get(place)
+        return stored.version if stored else self.unreadable.get(place)
+
+    def _replace(self, place: tuple[str, str], stored: StoredRow | None) -> None:
+        self.unreadable.pop(place, None)
+        if stored is not None:
+            self.rows[place] = stored
+        else:
+            del self.rows[place]
 
     async def append(self, row: Row, trigger: EventRef) -> None:
         self._check()
-        self.history[(row.resource_id.lower(), row.extension, trigger.id)] = row
+        self.log[_line(row, trigger)] = _with_trigger(_stored(row), trigger)
 
     async def overdue(self, before: datetime) -> AsyncIterator[Row]:
         self._check()
@@ -341,16 +357,25 @@ class LedgerInMemory:
 
     async def current(self, selection: Selection = EVERYTHING) -> AsyncIterator[Row]:
         self._check()
-        for (key, _), stored in list(self.rows.items()):
-            wanted = not selection.outcomes or stored.row.outcome in selection.outcomes
-            if wanted and f"/{selection.subscription}/" in key:
+        for stored in list(self.rows.values()):
+            if _is_selected(stored.row, selection):
                 yield stored.row
+
+    async def totals(self, selection: Selection = EVERYTHING) -> Mapping[Outcome, int]:
+        self._check()
+        return Counter(stored.row.outcome for stored in self.rows.values() if _is_selected(stored.row, selection))
+
+    async def history(self, vm: VmId) -> AsyncIterator[Row]:
+        self._check()
+        lines = {place: row for place, row in self.log.items() if place[0] == vm.key}
+        for place in sorted(lines, key=lambda place: (place[1], place[2], place[3])):
+            yield lines[place]
 
     async def summaries(self, subscription: str) -> AsyncIterator[tuple[str, RowSummary]]:
         self._check()
         self.calls.append(f"rows of {subscription}")
         for (key, _), stored in list(self.rows.items()):
-            if f"/{subscription}/" in key:
+            if f"/{subscription.lower()}/" in key:
                 yield stored.row.resource_id, RowSummary.of(stored.row)
 
     async def unpublished(self, before: datetime) -> AsyncIterator[Row]:
@@ -362,11 +387,50 @@ class LedgerInMemory:
 
     async def mark_published(self, row: Row) -> None:
         self._check()
-        self.outbox.pop((row.resource_id, row.extension, row.finished_at), None)
+        self.outbox.pop(_outcome(row), None)
 
     def _check(self) -> None:
         if not self.reachable:
             raise StorageError("the table could not be reached")
+
+
+def _compare(current: str | None, expected: str | None) -> None:
+    """What the table answers to a conditional write: an entity that is not there has no version to be compared."""
+    if current is None and expected is not None:
+        raise StorageError("the table could not be written: 404 Not Found")
+    if current != expected:
+        raise LostRace("lost")
+
+
+def _stored(row: Row) -> Row:
+    """The row as the table gives it back."""
+    return Row.from_properties(row.to_properties())
+
+
+def _with_trigger(row: Row, trigger: EventRef) -> Row:
+    return replace(row, event_id=trigger.id, event_time=trigger.time, correlation_id=trigger.correlation_id)
+
+
+def _line(row: Row, trigger: EventRef) -> tuple[str, str, str, str]:
+    """The keys of a line of history; they sort the newest first within an extension."""
+    inverted = 9_999_999_999_999 - int(trigger.time.timestamp() * 1000)
+    return row.resource_id.lower(), row.extension.lower(), f"{inverted:013}", trigger.id.lower()
+
+
+def _outcome(row: Row) -> tuple[str, str, datetime | None]:
+    return row.resource_id.lower(), row.extension.lower(), row.finished_at
+
+
+def _is_selected(row: Row, selection: Selection) -> bool:
+    vm = parse_id(row.resource_id)
+    assert isinstance(vm, VmId)
+    wanted = [
+        (selection.subscription, vm.subscription),
+        (selection.resource_group, vm.resource_group),
+        (selection.vm_name, vm.name),
+    ]
+    named = all(name.lower() in ("", found.lower()) for name, found in wanted)
+    return named and (not selection.outcomes or row.outcome in selection.outcomes)
 
 
 class ScheduleQueueInMemory:

@@ -136,7 +136,7 @@ async def test_a_preview_writes_nothing_and_requests_nothing(world: World) -> No
     (preview,) = await world.requests.preview(vm, REQUEST)
     assert isinstance(preview.decision, Act)
     assert world.arm.calls == ["GET"]
-    assert not world.ledger.history
+    assert not world.ledger.log
     assert not world.schedule_queue.checks
 
 

@@ -69,7 +69,7 @@ def written(world: World) -> tuple[Any, ...]:
     """Everything that was written to table and queue."""
     return (
         dict(world.ledger.rows),
-        dict(world.ledger.history),
+        dict(world.ledger.log),
         list(world.schedule_queue.checks),
         dict(world.breakers.stored),
         dict(world.rollouts.stored),

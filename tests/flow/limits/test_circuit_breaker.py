@@ -346,7 +346,7 @@ async def test_a_week_behind_an_open_breaker_writes_little_history_with_two_poli
         await world.advance(vm)
     assert world.now - began < timedelta(days=7, hours=2)
     assert {world.row(vm, each).outcome for each in world.extensions} == {Outcome.FAILED}
-    assert len(world.ledger.history) <= 8
+    assert len(world.ledger.log) <= 8
     assert len(world.arm.calls) <= 2 * 24 * 7 * 2 + 20, (
         "a probe an hour for each of both, which is a read and a request"
     )

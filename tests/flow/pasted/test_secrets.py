@@ -60,7 +60,7 @@ class Watched:
     def everything(self) -> str:
         world = self.world
         rows = [stored.row for stored in world.ledger.rows.values()]
-        written = [row.to_properties() for row in (*rows, *world.ledger.history.values(), *world.published.rows)]
+        written = [row.to_properties() for row in (*rows, *world.ledger.log.values(), *world.published.rows)]
         messages: list[Message] = [*world.schedule_queue.checks, *world.schedule_queue.reconcile_requests]
         queued = [encode(message) for message in messages]
         kept = [stored.breaker.to_properties() for stored in world.breakers.stored.values()]

@@ -48,7 +48,7 @@ async def test_the_check_is_scheduled_and_the_row_claimed_before_the_request_to_
     vm = world.add()
     world.arm.install_errors = [Evidence(http_status=500, code="InternalServerError")]
     await world.created(vm)
-    first_line = next(iter(world.ledger.history.values()))
+    first_line = next(iter(world.ledger.log.values()))
     assert world.schedule_queue.checks[0] == ScheduledCheck(vm, OMS, START + timedelta(minutes=4))
     assert first_line.attempt == 1
 
@@ -101,7 +101,7 @@ async def test_the_same_event_five_times_twice_at_once_is_one_install(world: Wor
     for _ in range(3):
         await world.created(vm, trigger)
     assert world.arm.calls.count("PUT") == 1
-    assert len(world.ledger.history) == 1
+    assert len(world.ledger.log) == 1
     await world.installed(vm)
     assert world.row(vm).outcome is Outcome.INSTALLED
 
@@ -112,7 +112,7 @@ async def test_the_settling_event_may_overtake_our_own_record(world: World) -> N
     await world.created(vm)
     assert world.row(vm).outcome is Outcome.INSTALLED
     assert world.row(vm).requested_at == START
-    lines = [row.outcome for row in world.ledger.history.values()]
+    lines = [row.outcome for row in world.ledger.log.values()]
     assert sorted(lines) == [Outcome.INSTALLED, Outcome.REQUESTED]
 
 

@@ -203,7 +203,7 @@ async def test_another_vm_under_the_name_ends_the_old_rows_and_starts_empty_ones
     rows = [world.row(vm, each) for each in world.extensions]
     assert {row.vm_id for row in rows} == {"another"}
     assert all(row.attempt <= 1 and not row.undone_at for row in rows)
-    ended = [row for row in world.ledger.history.values() if row.outcome is Outcome.GONE]
+    ended = [row for row in world.ledger.log.values() if row.outcome is Outcome.GONE]
     assert {row.vm_id for row in ended} == {"id-of-web01"}
     assert len(ended) == len(world.extensions)
     assert world.ledger.machines[vm.key].row.vm_id == "another"
@@ -398,13 +398,13 @@ async def test_hosts_with_two_versions_of_a_policy_do_not_fight() -> None:
 async def test_a_wait_without_news_writes_no_history_and_a_stopped_vm_is_checked_seldom(world: World) -> None:
     vm = world.add(power="deallocated")
     await world.created(vm)
-    lines, began = len(world.ledger.history), world.now
+    lines, began = len(world.ledger.log), world.now
     moments = []
     while world.now < began + timedelta(days=365):
         await world.run_latest_check()
         moments.append(world.now - began)
     assert moments[:3] == [timedelta(hours=1), timedelta(hours=7), timedelta(hours=31)]
-    assert len(world.ledger.history) == lines
+    assert len(world.ledger.log) == lines
     assert world.arm.calls.count("GET") <= 380
     assert {world.row(vm, each).outcome for each in world.extensions} == {Outcome.WAITING}
     world.add()
