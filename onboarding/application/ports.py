@@ -171,9 +171,11 @@ class Ledger(Protocol):
     ) -> RowVersions:
         """Write the machine's own row, the rows of `entries` and their lines of history in one transaction.
 
-        If outcomes are published, a final row also gets a row in the outbox. `version` is the etag of the machine's
-        own row as it was read (None: there was none); `rest` are its columns that this version of the product does not
-        know. `again` says that lines of history with this trigger may exist. Raises LostRace and StorageError."""
+        If outcomes are published, a final row with a line of history also gets a row in the outbox. `version` is the
+        etag of the machine's own row as it was read (None: there was none); `rest` are its columns that this version of
+        the product does not know. `again` says that lines of history with this trigger may exist. Raises LostRace if a
+        row has another version, and StorageError, also if a row with a version is gone. More than ten entries take
+        several transactions, of which the first may be written."""
 
     async def undo(
         self,

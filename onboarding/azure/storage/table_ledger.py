@@ -115,7 +115,7 @@ class TableLedger:
         if entry.ended is not None:
             end = EventRef(f"{trigger.id}.ended", trigger.time, trigger.correlation_id)
             writes.append(Write(_history(entry.ended, end, to_wire(entry.ended.to_properties()))))
-        if self._outbox and row.outcome.final:
+        if self._outbox and entry.history and row.outcome.final:
             writes.append(Write({**columns, **_outbox_keys(row)}))
         return writes
 
