@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from azure.core.exceptions import AzureError, ResourceNotFoundError
+from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFoundError
 
 from onboarding.application.messages import decode
 from onboarding.application.ports import Message
@@ -40,7 +40,7 @@ class PoisonQueue:
                 ours = _decoded(str(message.content)) is not None
                 if ours:
                     # In this order, a crash duplicates a check instead of losing it.
-                    await queue.send_message(message.content, time_to_live=-1)
+                    await _send(queue, message.content)
                     await poison.delete_message(message)
                 yield ours
 
@@ -70,6 +70,16 @@ class PoisonQueue:
         if self._clients is None:
             self._clients = self._connect()
         return self._clients
+
+
+async def _send(queue: QueueClient, content: Any) -> None:
+    """Send a message that never expires; a queue that does not exist is created, or the message could not leave."""
+    try:
+        await queue.send_message(content, time_to_live=-1)
+    except ResourceNotFoundError:
+        with suppress(ResourceExistsError):
+            await queue.create_queue()
+        await queue.send_message(content, time_to_live=-1)
 
 
 @contextmanager
