@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import math
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from copy import replace
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from xml.sax.saxutils import escape
 
 from onboarding.app import Application
+from onboarding.application.messages import encode
 from onboarding.application.notifications import (
     EventRef,
     ExtensionDeleted,
@@ -83,6 +86,8 @@ CATALOGUE = {**load_catalogue(), SECOND.name: SECOND}
 SECOND_POLICY: dict[str, Any] = {"name": "inventory", "extension": SECOND.name, "rule": POLICY["rule"]}
 # Each race and each fault is tried with both.
 SHAPES: dict[str, list[dict[str, Any]]] = {"one policy": [POLICY], "two policies": [POLICY, SECOND_POLICY]}
+# What the service takes: a message, an entity, and for how long the product hides a message at most.
+_LARGEST_MESSAGE, _LARGEST_ENTITY, _LONGEST_HIDDEN = 2**16, 2**20, timedelta(days=6)
 XENIAL = {"publisher": "Canonical", "offer": "UbuntuServer", "sku": "16.04-LTS", "version": "latest"}
 BIONIC = {"publisher": "Canonical", "offer": "UbuntuServer", "sku": "18.04-LTS", "version": "latest"}
 
@@ -434,14 +439,21 @@ def _is_selected(row: Row, selection: Selection) -> bool:
 
 
 class ScheduleQueueInMemory:
+    """Takes messages at once; a test delivers them when it says that they are due."""
+
     def __init__(self) -> None:
         self.checks: list[ScheduledCheck] = []
         self.reconcile_requests: list[ReconcileRequest] = []
+        self.sent: list[tuple[Message, timedelta]] = []  # every message, and for how long it was hidden
         self.reachable = True
 
     async def schedule(self, message: Message, now: datetime) -> None:
         if not self.reachable:
             raise StorageError("the queue could not be reached")
+        if len(escape(encode(message))) > _LARGEST_MESSAGE:
+            raise StorageError("the message could not be scheduled: 413")
+        seconds = math.ceil(max(message.due - now, timedelta()).total_seconds())
+        self.sent.append((message, min(timedelta(seconds=seconds), _LONGEST_HIDDEN)))
         if isinstance(message, ScheduledCheck):
             self.checks.append(message)
         else:
@@ -495,30 +507,49 @@ class SweepsInMemory:
         return self.stored
 
     async def write(self, state: SweepState, version: str | None) -> str:
-        if version != self.stored.version:
-            raise LostRace("lost")
+        _compare(self.stored.version, version)
+        if len(state.unanswered) > _LARGEST_ENTITY:
+            raise StorageError("the table could not be written: 413")
         self.writes += 1
         self.stored = StoredSweep(state, f"v{self.writes}")
         return f"v{self.writes}"
 
 
 class PoisonInMemory:
-    """The poison queue: messages, and texts that are not messages."""
+    """The poison queue: messages, and texts that are not messages. What was read and stays is hidden for a while."""
 
-    def __init__(self) -> None:
+    def __init__(self, queue: ScheduleQueueInMemory | None = None) -> None:
         self.messages: list[Message | str] = []
         self.errors: list[StorageError] = []
+        self.clock: Callable[[], datetime] = lambda: START
+        self._queue = queue or ScheduleQueueInMemory()
+        self._hidden: dict[int, datetime] = {}
 
     async def requeue(self) -> AsyncIterator[bool]:
-        for message in list(self.messages):
+        for message in self._read(timedelta(minutes=2)):
+            if not isinstance(message, str):
+                await self._queue.schedule(message, max(message.due, self.clock()))  # visible at once
+                self._delete(message)
             yield not isinstance(message, str)
 
     async def remove(self, settled: Callable[[Message], Awaitable[bool]], most: int) -> int:
         if self.errors:
             raise self.errors.pop(0)
-        kept = [m for m in self.messages[:most] if isinstance(m, str) or not await settled(m)]
-        before, self.messages = len(self.messages), kept + self.messages[most:]
-        return before - len(self.messages)
+        removed = 0
+        for message in self._read(timedelta(minutes=1))[:most]:
+            if not isinstance(message, str) and await settled(message):
+                self._delete(message)
+                removed += 1
+        return removed
+
+    def _read(self, hidden: timedelta) -> list[Message | str]:
+        now = self.clock()
+        read = [each for each in self.messages if self._hidden.get(id(each), now) <= now]
+        self._hidden |= {id(each): now + hidden for each in read}
+        return read
+
+    def _delete(self, message: Message) -> None:
+        del self.messages[next(n for n, each in enumerate(self.messages) if each is message)]
 
 
 class PolicyStatesInMemory:
@@ -544,18 +575,22 @@ class BreakersInMemory:
         return tuple(stored for (owner, _, _), stored in self.stored.items() if owner == subscription)
 
     async def write(self, breaker: CircuitBreaker, version: str | None) -> None:
-        key = (breaker.subscription, breaker.resource_group, breaker.extension)
+        key = _place(breaker)
         current = self.stored.get(key)
-        if (current.version if current else None) != version:
-            raise LostRace("lost")
+        _compare(current.version if current else None, version)
         self.writes += 1
         self.stored[key] = StoredBreaker(breaker, f"v{self.writes}")
 
     async def delete(self, breaker: CircuitBreaker, version: str) -> None:
-        key = (breaker.subscription, breaker.resource_group, breaker.extension)
+        key = _place(breaker)
         if key in self.stored and self.stored[key].version != version:
             raise LostRace("lost")
         self.stored.pop(key, None)
+
+
+def _place(breaker: CircuitBreaker) -> tuple[str, str, str]:
+    """The keys of the breaker, as the table has them."""
+    return breaker.subscription, breaker.resource_group.lower(), breaker.extension.lower()
 
 
 class RolloutsInMemory:
@@ -570,8 +605,7 @@ class RolloutsInMemory:
     async def write(self, state: RolloutState, version: str | None) -> str:
         self.trips += 1
         current = self.stored.get(state.policy)
-        if (current.version if current else None) != version:
-            raise LostRace("lost")
+        _compare(current.version if current else None, version)
         self.stored[state.policy] = StoredRollout(state, f"v{self.trips}")
         return f"v{self.trips}"
 
@@ -628,7 +662,7 @@ class World:
             poison=self.poison,
             policy_states=self.policy_states,
         )
-        self.arm.clock = lambda: self.now
+        self.arm.clock = self.poison.clock = lambda: self.now
         worker = Application(ports, rules, self.budget)
         self.dispatcher = worker.dispatcher
         self.sweep = worker.sweeper
