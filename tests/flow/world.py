@@ -169,9 +169,8 @@ class ArmInMemory:
         if self.read_errors:
             raise ArmError(self.read_errors.pop(0))
         if vm.key not in self.machines:
-            message = (
-                f"The Resource 'Microsoft.Compute/virtualMachines/{vm.name}' under resource group 'rg' was not found."
-            )
+            resource = f"'Microsoft.Compute/virtualMachines/{vm.name}' under resource group '{vm.resource_group}'"
+            message = f"The Resource {resource} was not found."
             raise ArmError(Evidence(http_status=404, code="ResourceNotFound", message=message))
         return ArmAnswer(copy.deepcopy(self.machines[vm.key]), self.clock())
 
@@ -179,7 +178,8 @@ class ArmInMemory:
         self.calls.append("GET extension")
         if self.read_errors:
             raise ArmError(self.read_errors.pop(0))
-        machine = self.machines.get(vm.key, {"properties": {}})
+        self._refuse_missing_parent(vm)
+        machine = self.machines[vm.key]
         found = next((r for r in machine.get("resources", []) if r["name"].lower() == name.lower()), None)
         if found is None:
             raise ArmError(Evidence(http_status=404, code="ResourceNotFound", message="The extension was not found."))
@@ -208,12 +208,18 @@ class ArmInMemory:
         self.bodies.append(body)
         if self.install_errors:
             raise ArmError(self.install_errors.pop(0))
+        self._refuse_missing_parent(vm)
         self._refuse_second_writer(vm, name)
         properties = body["properties"]
         kept = {key: properties[key] for key in ("publisher", "type", "typeHandlerVersion", "settings")}
         self.set_extension(vm, extension(name, "Creating", **kept))
         if self.after_put is not None:
             await self.after_put()
+
+    def _refuse_missing_parent(self, vm: VmId) -> None:
+        if vm.key not in self.machines:
+            message = f"Can not perform requested operation on nested resource. Parent resource '{vm.name}' not found."
+            raise ArmError(Evidence(http_status=404, code="ParentResourceNotFound", message=message))
 
     def _refuse_second_writer(self, vm: VmId, name: str) -> None:
         resources = self.machines.get(vm.key, {}).get("resources", [])
@@ -227,7 +233,7 @@ class ArmInMemory:
         self.calls.append("LIST")
         if self.list_errors:
             raise ArmError(self.list_errors.pop(0))
-        for body in [body for body in self.machines.values() if f"/{subscription}/" in body["id"]]:
+        for body in [body for body in self.machines.values() if f"/{subscription}/".lower() in body["id"].lower()]:
             listed = copy.deepcopy(body)
             listed["properties"].pop("instanceView", None)
             listed["resources"] = [{"id": resource["id"]} for resource in listed.get("resources", [])]
