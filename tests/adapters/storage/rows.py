@@ -8,8 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from onboarding.application.notifications import EventRef
-from onboarding.application.ports import RowWrite, StoredRow
-from onboarding.azure.storage.table_ledger import TableLedger
+from onboarding.application.ports import Ledger, RowWrite, StoredRow
 from onboarding.domain.reconcile.machine_row import MachineRow
 from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
 from onboarding.domain.resource_id import VmId, parse_id
@@ -49,7 +48,7 @@ def trigger(identity: str = "event-1", time: datetime = TIME) -> EventRef:
 
 
 async def write(
-    ledger: TableLedger, row: Row, trigger: EventRef, version: str | None, *, again: bool = False, history: bool = True
+    ledger: Ledger, row: Row, trigger: EventRef, version: str | None, *, again: bool = False, history: bool = True
 ) -> str:
     """Write one row over the version that was read, as a pass over its VM does; returns the new version."""
     vm = parse_id(row.resource_id)
@@ -60,16 +59,16 @@ async def write(
     return written.targets[row.extension]
 
 
-async def create(ledger: TableLedger, row: Row, trigger: EventRef) -> None:
+async def create(ledger: Ledger, row: Row, trigger: EventRef) -> None:
     """Write the first row of a VM, without reading its rows before."""
     await ledger.commit(MachineRow(resource_id=row.resource_id), None, [RowWrite(row)], trigger)
 
 
-async def claim(ledger: TableLedger, row: Row, version: str | None) -> str:
+async def claim(ledger: Ledger, row: Row, version: str | None) -> str:
     return await write(ledger, row, trigger("claimed"), version, history=False)
 
 
-async def rows(ledger: TableLedger, vm: VmId) -> Mapping[str, StoredRow]:
+async def rows(ledger: Ledger, vm: VmId) -> Mapping[str, StoredRow]:
     return (await ledger.read(vm)).targets
 
 
