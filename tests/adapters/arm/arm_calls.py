@@ -64,6 +64,7 @@ async def run_script(requests: ArmRequests, vm: VmId) -> object:
 
 
 CALLS: dict[str, Call] = {
+    "run": run_script,
     "scope": scope,
     "read": read,
     "install": install,

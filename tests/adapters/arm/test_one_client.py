@@ -20,6 +20,7 @@ from onboarding.azure.arm.arm_requests import API_VERSIONS, ArmRequests
 from onboarding.azure.arm.resource_graph import GraphAdapter
 from onboarding.azure.arm.run_commands import RunCommands
 from onboarding.azure.http_connections import USER_AGENT
+from onboarding.domain.errors import ArmError
 from onboarding.domain.machine.machine_facts import OsType
 from simulator.arm import Cut, FaultRule
 from simulator.laptop import ROOT, forget_settings
@@ -122,6 +123,19 @@ async def test_what_the_script_prints_on_windows_comes_without_its_errors(tmp_pa
     assert [request.method for request in stub.requests] == ["POST", "GET"]
 
 
+async def test_a_run_command_that_does_not_end_is_an_error_without_a_status(azure: Azure) -> None:
+    vm = add(azure)
+    commands = RunCommands(azure.requests, poll_interval_s=60, patience_s=0.1)
+
+    with pytest.raises(ArmError) as raised:
+        await commands.run(vm, "uname -a")
+
+    evidence = raised.value.evidence
+    assert (evidence.http_status, evidence.code) == (None, "TimeoutError")
+    assert evidence.message == "the run command did not end within 0.1 s"
+    assert azure.arm.requests.count(kind="vm-run-command") == 1
+
+
 POLLS = {
     "refused": (FaultRule(status=403, code="AuthorizationFailed", message="no"), 403, "AuthorizationFailed"),
     "throttled": (FaultRule(status=429, code="TooManyRequests", message="slow down"), 429, "TooManyRequests"),
@@ -139,6 +153,22 @@ async def test_a_poll_that_fails_is_an_arm_error(azure: Azure, fault: FaultRule,
 
     assert (evidence.http_status, evidence.code) == (status, code)
     assert azure.arm.requests.count(kind="vm-run-command") == 1
+
+
+ODD = {
+    "a list": "[]",
+    "null": "null",
+    "a text": '"x"',
+    "a text as value": '{"value": "y"}',
+    "numbers": '{"value": [1]}',
+}
+
+
+@pytest.mark.parametrize("body", ODD.values(), ids=ODD)
+async def test_an_unexpected_result_of_a_run_command_is_an_arm_error(azure: Azure, body: str) -> None:
+    vm = add(azure)
+    azure.arm.faults.add(FaultRule(status=200, body=body, headers={"Content-Type": "application/json"}))
+    assert (await refusal(run_script, azure.requests, vm)).code == "DecodeError"
 
 
 async def test_an_operation_on_another_host_is_not_followed(tmp_path: Path) -> None:
