@@ -163,3 +163,34 @@ async def test_only_a_run_over_everything_deletes(sweep_filter: SweepFilter) -> 
     assert (await world.sweep.run(sweep_filter)).pruned == 0
     assert len(world.ledger.history) == lines
     assert world.sweeps.stored.state.pruning == Pruning()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+async def test_a_year_of_a_stopped_vm_costs_few_messages_and_few_rows(shape: str) -> None:
+    """Every message is handled when it is due. The sweep runs every ten minutes for a week, then every six hours."""
+    world = World(policies=SHAPES[shape])
+    vm = world.add(power="deallocated")
+    await world.created(vm)
+    began = next_sweep = world.now
+    messages = most_rows = pruned = 0
+    while world.now < began + timedelta(days=365):
+        check = min(world.schedule_queue.checks, key=lambda each: each.due)
+        world.now = min(check.due, next_sweep)
+        if check.due <= next_sweep:
+            world.schedule_queue.checks.remove(check)
+            await world.dispatcher.check(check)
+            messages += 1
+        else:
+            report = await world.sweep.run()
+            assert (report.overdue, report.requested) == (0, 0), "the checks are enough"
+            pruned += report.pruned
+            next_sweep += timedelta(minutes=10) if world.now < began + timedelta(days=7) else timedelta(hours=6)
+        most_rows = max(most_rows, len(world.ledger.history))
+    assert messages <= 400 * len(world.policies), "each row has its own check"
+    assert world.arm.calls.count("GET") <= 400, "checks that are due at the same time share one read"
+    assert most_rows <= 20
+    assert pruned == most_rows == len(world.policies), "the one line of each row is older than 90 days by now"
+    assert {world.row(vm, each).outcome for each in world.extensions} == {Outcome.WAITING}
+    world.add()
+    await world.started(vm)
+    assert Outcome.REQUESTED in {world.row(vm, each).outcome for each in world.extensions}
