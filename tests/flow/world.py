@@ -23,6 +23,7 @@ from onboarding.application.ports import (
     MachineRows,
     Message,
     Ports,
+    Pruned,
     ReconcileRequest,
     RowVersions,
     RowWrite,
@@ -87,6 +88,11 @@ BIONIC = {"publisher": "Canonical", "offer": "UbuntuServer", "sku": "18.04-LTS",
 
 def vm_id(name: str = "web01") -> VmId:
     return VmId(SUBSCRIPTION, "app-rg", name)
+
+
+def subscription_of(key: str) -> str:
+    """The subscription in the key of a VM."""
+    return key.split("/")[2]
 
 
 def vm_body(name: str = "web01", **changes: Any) -> dict[str, Any]:
@@ -260,9 +266,12 @@ class LedgerInMemory:
         self.machines: dict[str, StoredMachine] = {}
         self.rows: dict[tuple[str, str], StoredRow] = {}
         self.history: dict[tuple[str, str, str], Row] = {}
+        self.history_times: dict[tuple[str, str, str], datetime] = {}  # when the trigger of each line happened
         self.outbox: dict[tuple[str, str, datetime | None], Row] = {}
         self.reachable = True
         self.while_listing: Callable[[], None] = lambda: None  # called before each row of a list
+        self.hangs = False  # while old rows are looked for
+        self.unprunable: set[str] = set()  # subscriptions whose old rows cannot be deleted
         self.writes = 0
         self.calls: list[str] = []
 
@@ -301,9 +310,9 @@ class LedgerInMemory:
             row = entry.row
             self.rows[(key, row.extension)] = StoredRow(Row.from_properties(row.to_properties()), written)
             if entry.history:
-                self.history[(key, row.extension, trigger.id)] = row
+                self._add_line((key, row.extension, trigger.id), row, trigger)
             if entry.ended is not None:
-                self.history[(key, row.extension, f"{trigger.id}.ended")] = entry.ended
+                self._add_line((key, row.extension, f"{trigger.id}.ended"), entry.ended, trigger)
             if entry.history and row.outcome.final:
                 self.outbox[(row.resource_id, row.extension, row.finished_at)] = row
         return RowVersions(written, {entry.row.extension: written for entry in entries})
@@ -330,7 +339,11 @@ class LedgerInMemory:
 
     async def append(self, row: Row, trigger: EventRef) -> None:
         self._check()
-        self.history[(row.resource_id.lower(), row.extension, trigger.id)] = row
+        self._add_line((row.resource_id.lower(), row.extension, trigger.id), row, trigger)
+
+    def _add_line(self, key: tuple[str, str, str], row: Row, trigger: EventRef) -> None:
+        self.history[key] = row
+        self.history_times[key] = trigger.time
 
     async def overdue(self, before: datetime) -> AsyncIterator[Row]:
         self._check()
@@ -363,6 +376,44 @@ class LedgerInMemory:
     async def mark_published(self, row: Row) -> None:
         self._check()
         self.outbox.pop((row.resource_id, row.extension, row.finished_at), None)
+
+    async def next_subscription(self, after: str) -> str:
+        self._check()
+        if self.hangs:
+            await asyncio.Event().wait()
+        ids = [*self.machines, *(key for key, _ in self.rows), *(key for key, *_ in self.history)]
+        found = {subscription_of(each) for each in ids}
+        return min((each for each in found if each > after), default="")
+
+    async def prune(self, subscription: str, before: datetime, after: str = "") -> AsyncIterator[Pruned]:
+        for line in sorted(self.history):
+            place = f"log|{'|'.join(line)}"
+            if subscription_of(line[0]) == subscription and place > after:
+                self._check_pruning(subscription)
+                old = self.history_times[line] < before
+                if old:
+                    del self.history[line]
+                yield Pruned(place, int(old))
+        for key in sorted({key for key, _ in self.rows}):
+            place = f"vm|{key}"
+            if subscription_of(key) == subscription and place > after:
+                self._check_pruning(subscription)
+                yield Pruned(place, self._prune_machine(key, before))
+
+    def _prune_machine(self, key: str, before: datetime) -> int:
+        targets = {each: stored.row for each, stored in self.rows.items() if each[0] == key}
+        ended = [row.finished_at for row in targets.values() if row.outcome is Outcome.GONE]
+        if len(ended) < len(targets) or not all(at and at < before for at in ended):
+            return 0
+        for target in targets:
+            del self.rows[target]
+        return len(targets) + (self.machines.pop(key, None) is not None)
+
+    def _check_pruning(self, subscription: str) -> None:
+        self.while_listing()
+        self._check()
+        if subscription in self.unprunable:
+            raise StorageError("the table could not be written: 500 Internal Server Error")
 
     def _check(self) -> None:
         if not self.reachable:

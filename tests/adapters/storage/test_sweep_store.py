@@ -12,7 +12,7 @@ from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.queue.aio import QueueClient
 
 from onboarding.application.messages import encode
-from onboarding.application.ports import Message, ReconcileRequest, ScheduledCheck, SweepState
+from onboarding.application.ports import Message, Pruning, ReconcileRequest, ScheduledCheck, SweepState
 from onboarding.azure.storage.poison_queue import PoisonQueue
 from onboarding.azure.storage.policy_version_store import TablePolicyStates
 from onboarding.azure.storage.storage_clients import OnboardingTable, poison_queue
@@ -31,6 +31,7 @@ async def test_the_largest_state_of_a_sweep_is_read_back(table: OnboardingTable)
     assert (await sweeps.read()).state == SweepState()
     unanswered = bytes(number % 251 for number in range(8 * MOST))
     state = SweepState(TIME, TIME + timedelta(hours=1), "subscription", Mark(TIME, "key|of"), unanswered)
+    state = replace(state, pruning=Pruning(TIME, "subscription", "log|group|vm|"))
     version = await sweeps.write(state, None)
     assert (await sweeps.read()).state == state
     less = replace(state, held_until=None, unanswered=b"12345678", overdue=Mark(TIME))
@@ -43,6 +44,7 @@ async def test_the_largest_state_of_a_sweep_is_read_back(table: OnboardingTable)
 async def test_columns_of_an_unexpected_type_count_as_absent(table: OnboardingTable) -> None:
     await table.create_table()
     entity = {"PartitionKey": "sweep", "RowKey": "state", "OverdueSent": "soon", "Unanswered0": 7, "HeldUntil": True}
+    entity |= {"PruneNextRound": "soon", "PruneSubscription": 7, "PruneAfter": True}
     await table.upsert_entity(entity)
     assert (await TableSweeps(table).read()).state == SweepState()
 

@@ -259,7 +259,7 @@ async def test_a_deleted_row_is_not_written_again(ledger: TableLedger, table: Ta
     async for entity in table.query_entities("RowKey ge 'vm|' and RowKey lt 'vm}'"):
         await table.delete_entity(entity)
 
-    with pytest.raises(StorageError):
+    with pytest.raises(LostRace):
         await write(ledger, row_of(vm), trigger("event-2"), version)
 
 
