@@ -14,6 +14,7 @@ from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, Commands
 from onboarding.cli.machines.request_runner import parse_outcome
 from onboarding.cli.operations.preflight import diagnose_storage
+from onboarding.cli.output import Form, add_output
 from onboarding.domain.errors import StorageError, as_written
 from onboarding.domain.reconcile.row import Row, Selection
 from onboarding.domain.resource_id import VmId, parse_id
@@ -34,7 +35,8 @@ def add(commands: Commands) -> None:
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--history", action="store_true", help="everything that happened to the VM, oldest first")
     shown.add_argument("--totals", action="store_true", help="only the number of VMs of each outcome")
-    parser.add_argument("--json", action="store_true", help="all columns, one JSON object on each line")
+    add_output(parser, note="json, jsonl and csv have all columns")
+    parser.add_argument("--json", action="store_const", dest="output", const=Form.JSONL, help=argparse.SUPPRESS)
     add_settings(parser)
     parser.set_defaults(run=run)
 
@@ -63,10 +65,10 @@ async def _show(args: argparse.Namespace, environment: Mapping[str, str]) -> int
     async with open_ledger(environment) as ledger:
         if args.totals:
             totals = await ledger.totals(selection)
-            write_totals(totals, as_json=args.json)
+            write_totals(totals, args.output)
             return 0 if totals else 1
         rows = _history_of(ledger, selection) if args.history else ledger.current(selection)
-        return await _write(rows, open_writer(as_json=args.json, history=args.history))
+        return await _write(rows, open_writer(args.output, history=args.history))
 
 
 async def _write(rows: AsyncIterator[Row], writer: RowWriter) -> int:

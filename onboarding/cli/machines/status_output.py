@@ -1,6 +1,6 @@
-"""Writes the rows of `onboard status`: tables for people, JSON Lines for programs.
+"""Writes the rows of `onboard status`: tables for people, JSON or CSV for programs.
 
-JSON is written row by row, so its size does not matter. Texts in the table come from images, extension handlers and
+Texts in the table come from images, extension handlers and
 ARM, so control characters in them are made harmless.
 """
 
@@ -17,8 +17,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from onboarding.cli.output import Form, open_records, write_records
 from onboarding.domain.json_access import printable
-from onboarding.domain.reconcile.row import Outcome, Row
+from onboarding.domain.reconcile.row import COLUMNS, Outcome, Row
 
 _WIDTH = 120
 _PAGE = 500  # rows below one line of headings
@@ -44,21 +45,25 @@ class RowWriter(Protocol):
     def end(self) -> None: ...
 
 
-def open_writer(*, as_json: bool, history: bool) -> RowWriter:
+def open_writer(form: Form, *, history: bool) -> RowWriter:
     """A writer to standard output."""
-    if as_json:
-        return JsonRowWriter()
+    if form is not Form.TABLE:
+        return RowRecords(form)
     return HistoryWriter(_console()) if history else RowTableWriter(_console())
 
 
-class JsonRowWriter:
-    """One JSON object on each line, with the columns of the table; empty columns are left out."""
+class RowRecords:
+    """All columns of the table, row by row, so that their number does not matter; in JSON, empty columns are left
+    out."""
+
+    def __init__(self, form: Form) -> None:
+        self._records = open_records(form, COLUMNS, encode=lambda record: json.dumps(record, default=_as_json))
 
     def write(self, row: Row) -> None:
-        print(json.dumps(row.to_properties(), default=_as_json))
+        self._records.write(row.to_properties())
 
     def end(self) -> None:
-        return
+        self._records.end()
 
 
 class RowTableWriter:
@@ -94,9 +99,12 @@ class RowTableWriter:
         return page
 
 
-def write_totals(totals: Mapping[Outcome, int], *, as_json: bool) -> None:
+def write_totals(totals: Mapping[Outcome, int], form: Form) -> None:
     """Print the number of rows of each outcome."""
-    if as_json:
+    if form is Form.CSV:
+        counted = [{"outcome": outcome.value, "rows": totals[outcome]} for outcome in Outcome if totals.get(outcome)]
+        write_records(form, ("outcome", "rows"), counted)
+    elif form is not Form.TABLE:
         outcomes = {outcome.value: totals[outcome] for outcome in Outcome if totals.get(outcome)}
         print(json.dumps({"rows": sum(outcomes.values()), "outcomes": outcomes}))
     else:

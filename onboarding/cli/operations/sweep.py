@@ -22,6 +22,7 @@ from onboarding.application.sweep.sweep_queue import SweepFilter, SweepListener,
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import CommandFailed, Commands
 from onboarding.cli.operations.preflight import access_problem, check_configuration, check_policy, with_setting
+from onboarding.cli.output import FORMERLY_LINES, Form, add_output, open_records
 from onboarding.domain.errors import StorageError
 from onboarding.domain.json_access import printable
 from onboarding.domain.policy.management_groups import NOWHERE
@@ -41,7 +42,7 @@ def add(commands: Commands) -> None:
         "--policy", metavar="NAME", default="", help="only what this policy wants (default: all policies)"
     )
     parser.add_argument("--subscription", metavar="ID", default="", help="only this subscription")
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="json: one object on each line")
+    add_output(parser, (Form.TABLE, Form.JSONL, Form.CSV), formerly=FORMERLY_LINES)
     add_settings(parser)
     parser.set_defaults(run=run)
 
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         check_configuration(configuration, args.policy)
     sweep_filter = SweepFilter(args.policy, args.subscription, args.dry_run)
     try:
-        report = asyncio.run(_sweep(configuration, sweep_filter, as_json=args.format == "json"))
+        report = asyncio.run(_sweep(configuration, sweep_filter, args.output))
     except StorageError as error:
         raise CommandFailed(with_setting(error, environment)) from error
     except NoAccess as refused:
@@ -62,17 +63,17 @@ def run(args: argparse.Namespace) -> int:
     return 0 if report.complete else 1
 
 
-async def _sweep(configuration: Configuration, sweep_filter: SweepFilter, *, as_json: bool) -> SweepReport:
+async def _sweep(configuration: Configuration, sweep_filter: SweepFilter, form: Form) -> SweepReport:
     from rich.console import Console
 
     async with open_ports(configuration, check=True) as ports:
         sweep = assemble(ports, configuration).sweeper
         await _check_access(ports, configuration, sweep_filter)
         with Console(stderr=True).status("comparing") as status:
-            report = await sweep.run(sweep_filter, _FindingPrinter(status, as_json=as_json))
+            report = await sweep.run(sweep_filter, _FindingPrinter(status, form))
     print(
-        json.dumps({"summary": asdict(report)}) if as_json else printable(str(report)),
-        file=sys.stdout if as_json else sys.stderr,
+        json.dumps({"summary": asdict(report)}) if form is Form.JSONL else printable(str(report)),
+        file=sys.stdout if form is Form.JSONL else sys.stderr,
     )
     return report
 
@@ -95,16 +96,17 @@ async def _check_access(ports: Ports, configuration: Configuration, sweep_filter
 class _FindingPrinter(SweepListener):
     """Prints each finding at once: a fleet may be too large for memory."""
 
-    def __init__(self, status: Status, *, as_json: bool) -> None:
+    def __init__(self, status: Status, form: Form) -> None:
         self._status = status
-        self._as_json = as_json
+        columns = ("vm", "reason", "policy")
+        self._records = None if form is Form.TABLE else open_records(form, columns, encode=json.dumps)
 
     def compared(self, report: SweepReport) -> None:
         if report.machines % _PROGRESS_STEP == 0:
             self._status.update(f"compared {report.machines:,} VMs, {report.requested:,} to reconcile")
 
     def found(self, vm: VmId, finding: Finding) -> None:
-        if self._as_json:
-            print(json.dumps({"vm": str(vm), "reason": finding.reason.value, "policy": finding.policy}))
+        if self._records is not None:
+            self._records.write({"vm": str(vm), "reason": finding.reason.value, "policy": finding.policy})
         else:
             print(printable(f"{finding.reason:8} {vm}" + (f" ({finding.policy})" if finding.policy else "")))

@@ -12,11 +12,15 @@ import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from msgspec import to_builtins
+
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import Commands
 from onboarding.cli.operations.preflight import diagnose_storage
+from onboarding.cli.output import Form, add_output, write_records
 from onboarding.domain.errors import LostRace, StorageError
 from onboarding.domain.json_access import printable
+from onboarding.domain.limits.rollout_limit import RolloutState
 
 if TYPE_CHECKING:
     from onboarding.application.ports import RolloutStore
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 def add(actions: Commands) -> None:
     parser = actions.add_parser("resume", help="resume a policy that stopped after too many failures")
     parser.add_argument("policy", nargs="?", metavar="NAME", help="the policy (default: show the rollout state of all)")
+    add_output(parser, note="of the rollout state")
     add_settings(parser)
     parser.set_defaults(run=run)
 
@@ -32,20 +37,23 @@ def add(actions: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     environment = environment_of(args)
     try:
-        return asyncio.run(_run(args.policy, environment))
+        return asyncio.run(_run(args.policy, args.output, environment))
     except StorageError as error:
         raise asyncio.run(diagnose_storage(error, environment)) from None
 
 
-async def _run(policy: str | None, environment: Mapping[str, str]) -> int:
+async def _run(policy: str | None, form: Form, environment: Mapping[str, str]) -> int:
     from onboarding.app import open_rollouts
 
     async with open_rollouts(environment) as rollouts:
-        return await _resume(rollouts, policy) if policy else await _show(rollouts)
+        return await _resume(rollouts, policy) if policy else await _show(rollouts, form)
 
 
-async def _show(rollouts: RolloutStore) -> int:
+async def _show(rollouts: RolloutStore, form: Form) -> int:
     states = await rollouts.read_all()
+    if form is not Form.TABLE:
+        write_records(form, RolloutState.__struct_fields__, map(to_builtins, states))
+        return 0 if states else 1
     print(
         "\n".join(printable(str(state)) for state in states)
         or "no policy with a rollout limit has installed anything yet"
