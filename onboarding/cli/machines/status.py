@@ -8,16 +8,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from copy import replace
 from typing import TYPE_CHECKING
 
+from onboarding.application.row_queries import machines_named
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, Commands
 from onboarding.cli.machines.request_runner import parse_outcome
 from onboarding.cli.operations.preflight import diagnose_storage
 from onboarding.cli.output import Form, add_output
-from onboarding.domain.errors import StorageError, as_written
+from onboarding.cli.vm_arguments import add_vm_filter, read_selection, several_named
+from onboarding.domain.errors import StorageError
 from onboarding.domain.reconcile.row import Row, Selection
-from onboarding.domain.resource_id import VmId, parse_id
 
 if TYPE_CHECKING:
     from onboarding.application.ports import LedgerReader
@@ -26,12 +28,10 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     parser = commands.add_parser("status", help="show the outcome of each VM, or the history of one")
+    add_vm_filter(parser)
     parser.add_argument(
         "--outcome", nargs="+", action="extend", type=parse_outcome, metavar="NAME", help="only these outcomes"
     )
-    parser.add_argument("--subscription", metavar="ID", default="", help="only VMs of this subscription")
-    parser.add_argument("--resource-group", metavar="NAME", default="", help="only VMs of this group")
-    parser.add_argument("--vm", metavar="NAME", default="", help="only VMs of this name")
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--history", action="store_true", help="everything that happened to the VM, oldest first")
     shown.add_argument("--totals", action="store_true", help="only the number of VMs of each outcome")
@@ -42,26 +42,21 @@ def add(commands: Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.history and not args.vm:
-        raise BadInput("--history", "no VM is named", "name the VM with --vm")
+    selection = replace(read_selection(args), outcomes=tuple(args.outcome or ()))
+    if args.history and not selection.vm_name:
+        raise BadInput("--history", "no VM is named", "give its id, or its name, also as --vm NAME")
     environment = environment_of(args)
     try:
-        return asyncio.run(_show(args, environment))
+        return asyncio.run(_show(args, selection, environment))
     except StorageError as error:
         raise asyncio.run(diagnose_storage(error, environment)) from None
 
 
-async def _show(args: argparse.Namespace, environment: Mapping[str, str]) -> int:
+async def _show(args: argparse.Namespace, selection: Selection, environment: Mapping[str, str]) -> int:
     # Imported here because the table SDK and rich take long to load, and other commands do not need them.
     from onboarding.app import open_ledger
     from onboarding.cli.machines.status_output import open_writer, write_totals
 
-    selection = Selection(
-        subscription=args.subscription,
-        resource_group=args.resource_group,
-        vm_name=args.vm,
-        outcomes=tuple(args.outcome or ()),
-    )
     async with open_ledger(environment) as ledger:
         if args.totals:
             totals = await ledger.totals(selection)
@@ -82,15 +77,11 @@ async def _write(rows: AsyncIterator[Row], writer: RowWriter) -> int:
 
 async def _history_of(ledger: LedgerReader, selection: Selection) -> AsyncIterator[Row]:
     """The history of the one VM that is selected, oldest first."""
-    named = Selection(
-        subscription=selection.subscription, resource_group=selection.resource_group, vm_name=selection.vm_name
-    )
-    vms = {vm.key: vm async for row in ledger.current(named) if isinstance(vm := parse_id(row.resource_id), VmId)}
-    if len(vms) > 1:
-        listed = ", ".join(f"{vm.subscription}/{vm.resource_group}" for vm in vms.values())
-        problem = f"several VMs are named {as_written(selection.vm_name)}: in {listed}"
-        raise BadInput("--vm", problem, "add --subscription or --resource-group")
-    for vm in vms.values():
+    name, group = selection.vm_name, selection.resource_group
+    found = await machines_named(ledger, [name], subscription=selection.subscription, resource_group=group)
+    if len(found[name]) > 1:
+        raise several_named(name, "VM", found[name])
+    for vm in found[name]:
         lines = [line async for line in ledger.history(vm)]
         lines.reverse()  # so that entries of the same time keep their order
         lines.sort(key=lambda line: line.event_time.timestamp() if line.event_time else 0)

@@ -33,6 +33,8 @@ from onboarding.cli.policy.policy_input import (
     read_source,
     read_vms,
 )
+from onboarding.cli.vm_arguments import add_vm_name
+from onboarding.cli.vm_arguments import read_vm as read_named_vm
 from onboarding.domain.errors import ArmError, as_written, known_names
 from onboarding.domain.json_access import printable
 from onboarding.domain.machine.machine_facts import MachineFacts, read_facts
@@ -52,9 +54,9 @@ def add(actions: Commands) -> None:
     parser.add_argument(
         "--vm",
         metavar="FILE|ID",
-        required=True,
         help="VM bodies (one, an array, JSON Lines; - is stdin), or the id of a VM",
     )
+    add_vm_name(parser)
     parser.add_argument("--parameters", metavar="JSON", help="values of the definition's parameters, or @FILE")
     add_container_files(parser)
     add_output(parser, (Form.TABLE, Form.JSON, Form.JSONL), formerly=FORMERLY_LINES)
@@ -64,12 +66,13 @@ def add(actions: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     environment = environment_of(args)
+    vm = _vm(args, environment)
     now = datetime.now(UTC)
     around = read_container_files(args.around)
     if args.definition:
         values = read_parameters(args.parameters)
         bound = bind(*load_definition(args.definition, values), values)
-        resources = (resource_of(around.facts(read_facts(body)), now) for body in _bodies(args.vm, environment))
+        resources = (resource_of(around.facts(read_facts(body)), now) for body in _bodies(vm, environment))
         explained = ((resource, dict(definition_trees(bound, resource))) for resource in resources)
         if args.output is not Form.TABLE:
             write_records(args.output, (), (trees_as_dict(*each) for each in explained))
@@ -78,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
             print(trees_as_text(*each))
         return 0
     rules, problems = _rules(args, environment)
-    explanations = (explain(rules, facts, now) for facts in _facts(args.vm, around, environment, rules, now))
+    explanations = (explain(rules, facts, now) for facts in _facts(vm, around, environment, rules, now))
     if args.output is not Form.TABLE:
         head: dict[str, Any] = {"problems": list(problems)} if problems else {}
         write_records(args.output, (), ({**head, **each.as_dict()} for each in explanations))
@@ -86,6 +89,14 @@ def run(args: argparse.Namespace) -> int:
     for explanation in explanations:
         print("\n".join([*(printable(f"not usable: {problem}") for problem in problems), explanation.as_text()]))
     return 0
+
+
+def _vm(args: argparse.Namespace, environment: Mapping[str, str]) -> str:
+    """The file or the id of --vm, or the id of the VM that -n names."""
+    if bool(args.vm) == bool(args.name):
+        problem = "--vm and -n are both given" if args.vm else "no VM is named"
+        raise BadInput("", problem, "give one: --vm FILE, --vm ID, or -n NAME with -g GROUP")
+    return args.vm or str(read_named_vm(args, environment))
 
 
 def _rules(args: argparse.Namespace, environment: Mapping[str, str]) -> tuple[Rules, tuple[str, ...]]:

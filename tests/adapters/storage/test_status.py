@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import json
 from collections.abc import Callable
 from datetime import timedelta
@@ -271,3 +272,44 @@ def test_every_outcome_can_be_shown(azurite: Azurite, status: Status) -> None:
     _, out, _ = status()
     assert f"{len(Outcome)} rows" in out
     assert all(f"1 {outcome.value}" in out for outcome in Outcome)
+
+
+@pytest.mark.usefixtures("written")
+def test_a_vm_is_named_by_its_id_or_its_name(status: Status) -> None:
+    for named in ([str(FAILED)], [str(FAILED).upper()], ["web-02"], ["-n", "WEB-02"], ["-g", "shop-test", "web-02"]):
+        code, out, _ = status("-o", "jsonl", *named)
+        assert (code, [row["VmName"] for row in objects(out)]) == (0, ["web-02"])
+        assert status("--history", *named)[0] == 0
+
+
+@pytest.mark.usefixtures("written")
+def test_a_name_of_several_vms_is_listed_before_a_command_begins(
+    azurite: Azurite, status: Status, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    twin = VmId(FAILED.subscription, "blue", FAILED.name)
+
+    async def add() -> None:
+        async with onboarding_table(storage_of(azurite.connection_string), None) as table:
+            await write(TableLedger(table), row_of(twin), trigger(), None)
+
+    asyncio.run(add())
+    settings = ["--settings", str(tmp_path / "local.settings.json")]
+    for command in (["install"], ["retry"], ["extensions"], ["logs"]):
+        assert main([*command, *settings, "web-02"]) == 2
+        error = capsys.readouterr().err
+        assert "several VMs are named 'web-02': in " in error
+        assert f"{FAILED.subscription}/blue" in error
+        assert f"{FAILED.subscription}/shop-test" in error
+    assert main(["extensions", *settings, "nobody"]) == 2
+    assert "the table knows no VM that is named 'nobody' (VM 1); give its id" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("written")
+def test_a_document_and_csv_of_the_rows(status: Status) -> None:
+    _, document, _ = status("-o", "json")
+    _, lines, _ = status("-o", "jsonl")
+    _, table, _ = status("-o", "csv")
+
+    assert json.loads(document) == objects(lines)
+    assert [row["VmName"] for row in csv.DictReader(StringIO(table))] == [row["VmName"] for row in objects(lines)]
+    assert status("--totals", "-o", "csv")[1] == "outcome,rows\nWaiting,1\nInstalled,1\nFailed,1\n"
