@@ -7,11 +7,21 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
+import sys
 from collections.abc import AsyncIterator, Mapping
 from copy import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from onboarding.application.row_queries import machines_named
+from onboarding.application.row_queries import (
+    RowOrder,
+    RowQuery,
+    machines_named,
+    matching_history,
+    matching_rows,
+    matching_totals,
+)
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, Commands
 from onboarding.cli.machines.request_runner import parse_outcome
@@ -19,11 +29,15 @@ from onboarding.cli.operations.preflight import diagnose_storage
 from onboarding.cli.output import Form, add_output
 from onboarding.cli.vm_arguments import add_vm_filter, read_selection, several_named
 from onboarding.domain.errors import StorageError
-from onboarding.domain.reconcile.row import Row, Selection
+from onboarding.domain.reconcile.row import Row
 
 if TYPE_CHECKING:
     from onboarding.application.ports import LedgerReader
     from onboarding.cli.machines.status_output import RowWriter
+
+_EVERY_S = 5.0
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_AGO = re.compile(r"(\d{1,6})([smhdw])")
 
 
 def add(commands: Commands) -> None:
@@ -32,9 +46,24 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--outcome", nargs="+", action="extend", type=parse_outcome, metavar="NAME", help="only these outcomes"
     )
+    parser.add_argument("--policy", action="append", metavar="NAME", help="only what this policy decided")
+    parser.add_argument("--extension", action="append", metavar="NAME", help="only this catalogue entry")
+    since = "only where something happened since then: 30m, 2h, 7d, or a time such as 2026-11-20T09:00 (UTC)"
+    parser.add_argument("--since", type=parse_since, metavar="TIME", help=since)
+    sort = "order: name, outcome, time (latest first), next (check; soonest first) or duration (longest first)"
+    parser.add_argument("--sort", choices=tuple(RowOrder), type=str.lower, metavar="BY", help=sort)
+    parser.add_argument("--limit", type=_limit, metavar="N", help="the first N rows; of a history, the last N lines")
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--history", action="store_true", help="everything that happened to the VM, oldest first")
     shown.add_argument("--totals", action="store_true", help="only the number of VMs of each outcome")
+    shown.add_argument(
+        "--watch",
+        nargs="?",
+        const=_EVERY_S,
+        type=_seconds,
+        metavar="SECONDS",
+        help=f"read and show the rows again, every {_EVERY_S:.0f} seconds or as given, until Ctrl-C",
+    )
     add_output(parser, note="json, jsonl and csv have all columns")
     parser.add_argument("--json", action="store_const", dest="output", const=Form.JSONL, help=argparse.SUPPRESS)
     add_settings(parser)
@@ -42,27 +71,80 @@ def add(commands: Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    selection = replace(read_selection(args), outcomes=tuple(args.outcome or ()))
-    if args.history and not selection.vm_name:
+    query = read_query(args)
+    if args.history and not query.selection.vm_name:
         raise BadInput("--history", "no VM is named", "give its id, or its name, also as --vm NAME")
+    if query.order is not None and (args.history or args.totals):
+        fix = "remove --sort; a history is in the order of time"
+        raise BadInput("--sort", "--sort is given with --history or --totals", fix)
+    if args.watch is not None and (args.output is not Form.TABLE or not sys.stdout.isatty()):
+        problem = "--watch draws a table on a terminal, and the output is another"
+        raise BadInput("--watch", problem, "remove --watch, or write to a terminal with -o table")
     environment = environment_of(args)
     try:
-        return asyncio.run(_show(args, selection, environment))
+        return asyncio.run(_show(args, query, environment))
     except StorageError as error:
         raise asyncio.run(diagnose_storage(error, environment)) from None
+    except KeyboardInterrupt:
+        if args.watch is None:
+            raise
+        return 0  # this is how a person ends it
 
 
-async def _show(args: argparse.Namespace, selection: Selection, environment: Mapping[str, str]) -> int:
+def read_query(args: argparse.Namespace) -> RowQuery:
+    return RowQuery(
+        selection=replace(read_selection(args), outcomes=tuple(args.outcome or ())),
+        policies=tuple(args.policy or ()),
+        extensions=tuple(args.extension or ()),
+        since=args.since,
+        order=RowOrder(args.sort) if args.sort else None,
+        limit=args.limit,
+    )
+
+
+def parse_since(text: str) -> datetime:
+    """For argparse: a time, or how long ago it was."""
+    try:
+        if (ago := _AGO.fullmatch(text.strip().lower())) is not None:
+            number, unit = ago.groups()
+            return datetime.now(UTC) - timedelta(**{_UNITS[unit]: int(number)})
+        time = datetime.fromisoformat(text.strip())
+    except (ValueError, OverflowError):
+        problem = f"{text!r} is not a time; write 30m, 2h or 7d, or a time such as 2026-11-20T09:00"
+        raise argparse.ArgumentTypeError(problem) from None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _limit(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of rows; write 1 or more")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    if not 1 <= seconds <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds; write 1 or more")
+    return seconds
+
+
+async def _show(args: argparse.Namespace, query: RowQuery, environment: Mapping[str, str]) -> int:
     # Imported here because the table SDK and rich take long to load, and other commands do not need them.
     from onboarding.app import open_ledger
     from onboarding.cli.machines.status_output import open_writer, write_totals
+    from onboarding.cli.machines.status_watch import watch
 
     async with open_ledger(environment) as ledger:
+        if args.watch is not None:
+            await watch(ledger, query, lambda: asyncio.sleep(args.watch))
         if args.totals:
-            totals = await ledger.totals(selection)
+            totals = await matching_totals(ledger, query)
             write_totals(totals, args.output)
             return 0 if totals else 1
-        rows = _history_of(ledger, selection) if args.history else ledger.current(selection)
+        rows = _history_of(ledger, query) if args.history else matching_rows(ledger, query)
         return await _write(rows, open_writer(args.output, history=args.history))
 
 
@@ -75,16 +157,14 @@ async def _write(rows: AsyncIterator[Row], writer: RowWriter) -> int:
     return 0 if found else 1
 
 
-async def _history_of(ledger: LedgerReader, selection: Selection) -> AsyncIterator[Row]:
+async def _history_of(ledger: LedgerReader, query: RowQuery) -> AsyncIterator[Row]:
     """The history of the one VM that is selected, oldest first."""
-    name, group = selection.vm_name, selection.resource_group
-    found = await machines_named(ledger, [name], subscription=selection.subscription, resource_group=group)
-    if len(found[name]) > 1:
-        raise several_named(name, "VM", found[name])
-    for vm in found[name]:
-        lines = [line async for line in ledger.history(vm)]
-        lines.reverse()  # so that entries of the same time keep their order
-        lines.sort(key=lambda line: line.event_time.timestamp() if line.event_time else 0)
-        for line in lines:
-            if not selection.outcomes or line.outcome in selection.outcomes:
-                yield line
+    chosen = query.selection
+    found = await machines_named(
+        ledger, [chosen.vm_name], subscription=chosen.subscription, resource_group=chosen.resource_group
+    )
+    if len(found[chosen.vm_name]) > 1:
+        raise several_named(chosen.vm_name, "VM", found[chosen.vm_name])
+    for vm in found[chosen.vm_name]:
+        for line in await matching_history(ledger, vm, query):
+            yield line

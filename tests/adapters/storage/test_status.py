@@ -6,7 +6,7 @@ import asyncio
 import csv
 import json
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from rich.console import Console
 from onboarding.application.notifications import EventRef
 from onboarding.azure.storage.storage_clients import onboarding_table
 from onboarding.azure.storage.table_ledger import TableLedger
+from onboarding.cli.machines.status import parse_since
 from onboarding.cli.machines.status_output import RowTableWriter
 from onboarding.cli.main import main
 from onboarding.domain.reconcile.row import Outcome, Row
@@ -156,6 +157,9 @@ def test_json_has_every_column_of_the_row(status: Status) -> None:
         (["--resource-group", "shop-prod"], {"web-01", "db-01"}),
         (["--subscription", WAITING.subscription.upper()], {"web-01"}),
         (["--vm", "WEB-02"], {"web-02"}),
+        (["--extension", "oms-agent-linux", "--limit", "10"], {"web-01", "web-02", "db-01"}),
+        (["--since", "2026-11-20T09:15", "--sort", "name"], {"web-02", "db-01"}),
+        (["--since", "2026-11-20T09:00+00:00"], {"web-01", "web-02", "db-01"}),
     ],
 )
 def test_rows_are_selected_by_their_columns(status: Status, arguments: list[str], found: set[str]) -> None:
@@ -166,7 +170,9 @@ def test_rows_are_selected_by_their_columns(status: Status, arguments: list[str]
 
 
 @pytest.mark.usefixtures("written")
-@pytest.mark.parametrize("arguments", [["--vm", "nobody"], ["--outcome", "Gone"], ["--vm", "nobody", "--history"]])
+@pytest.mark.parametrize(
+    "arguments", [["--vm", "nobody"], ["--outcome", "Gone"], ["--vm", "nobody", "--history"], ["--policy", "none"]]
+)
 def test_no_matching_row_is_exit_code_1(status: Status, arguments: list[str]) -> None:
     assert status(*arguments)[0] == 1
     assert status(*arguments, "--json")[:2] == (1, "")
@@ -313,3 +319,49 @@ def test_a_document_and_csv_of_the_rows(status: Status) -> None:
     assert json.loads(document) == objects(lines)
     assert [row["VmName"] for row in csv.DictReader(StringIO(table))] == [row["VmName"] for row in objects(lines)]
     assert status("--totals", "-o", "csv")[1] == "outcome,rows\nWaiting,1\nInstalled,1\nFailed,1\n"
+
+
+@pytest.mark.usefixtures("written")
+def test_rows_are_sorted_and_limited(status: Status) -> None:
+    assert [row["VmName"] for row in objects(status("--json", "--sort", "name")[1])] == ["db-01", "web-01", "web-02"]
+    assert [row["VmName"] for row in objects(status("--json", "--sort", "name", "--limit", "1")[1])] == ["db-01"]
+    assert status("--totals", "--policy", "none")[:2] == (1, "nothing in the table matches\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--watch"], "--watch draws a table on a terminal, and the output is another (--watch); remove --watch"),
+        (["--watch", "2", "-o", "json"], "--watch draws a table on a terminal"),
+        (["--history", "--vm", "x", "--sort", "name"], "--sort is given with --history or --totals (--sort); remove"),
+    ],
+)
+def test_options_that_do_not_fit_each_other_are_refused(status: Status, arguments: list[str], says: str) -> None:
+    code, _, error = status(*arguments)
+    assert code == 2
+    assert says in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--since", "yesterday"], "'yesterday' is not a time; write 30m, 2h or 7d"),
+        (["--since", "999999w"], "'999999w' is not a time"),
+        (["--limit", "0"], "'0' is not a number of rows"),
+        (["--watch", "0.1"], "'0.1' is not a number of seconds"),
+        (["--sort", "size"], "invalid choice: 'size'"),
+    ],
+)
+def test_a_value_that_is_no_time_or_number_is_named(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["status", *arguments])
+    assert ended.value.code == 2
+    assert says in capsys.readouterr().err
+
+
+def test_how_long_ago_is_a_time() -> None:
+    for text, ago in (("90s", timedelta(seconds=90)), ("2h", 2 * HOUR), ("1W", timedelta(weeks=1))):
+        assert abs(parse_since(text) + ago - datetime.now(UTC)) < timedelta(minutes=1)
+    assert parse_since("2026-11-20").tzinfo is UTC
