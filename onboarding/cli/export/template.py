@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from onboarding.app import read_configuration
+from onboarding.cli.command_list import add_command
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, Commands, as_json
 from onboarding.cli.output import Form, add_output
@@ -28,7 +29,7 @@ from onboarding.export.extension_template import ExtensionTemplate, Placement
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("template", help="print the extension as part of an ARM or Bicep template")
+    parser = add_command(commands, "template")
     parser.add_argument(
         "--placement",
         choices=tuple(Placement),

@@ -19,6 +19,7 @@ from typing import Any
 from msgspec import Struct
 
 from onboarding.application.image_check import DEFAULT_EXTENSION
+from onboarding.cli.command_list import add_command
 from onboarding.cli.failures.diagnose_input import read_evidence
 from onboarding.cli.io import BadInput, Commands, is_interactive, read_text
 from onboarding.cli.output import FORMERLY_LINES, Form, add_output, write_records
@@ -54,7 +55,7 @@ _PATH = re.compile(
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("diagnose", help="explain an error message: what it means and what to do")
+    parser = add_command(commands, "diagnose")
     parser.add_argument(
         "text",
         nargs="?",

@@ -13,6 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from onboarding.application.image_check import DEFAULT_EXTENSION
+from onboarding.cli.command_list import add_command
 from onboarding.cli.images.check import load_entry
 from onboarding.cli.io import BadInput, Commands
 from onboarding.cli.output import Form, add_output, write_records
@@ -62,7 +63,7 @@ _COLUMNS = (
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("errors", help="list the exit codes of an extension and what they mean")
+    parser = add_command(commands, "errors")
     parser.add_argument("code", nargs="?", type=int, metavar="CODE", help="show one exit code in full")
     parser.add_argument("--extension", default=DEFAULT_EXTENSION, help="catalogue entry (default: %(default)s)")
     add_output(parser, formerly={"table": Form.TABLE, "json": Form.JSONL})

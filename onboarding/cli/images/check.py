@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from onboarding.application.image_check import DEFAULT_EXTENSION, Answer, Checker, NotAnImage
+from onboarding.cli.command_list import add_command
 from onboarding.cli.images.check_input import BadItem, read_line, read_list_items
 from onboarding.cli.images.check_output import CheckTableWriter, CheckWriter, CsvCheckWriter, JsonCheckWriter
 from onboarding.cli.io import BadInput, Commands, is_interactive, line_of, open_text, shown
@@ -32,7 +33,7 @@ _MOST_UNREAD = 1000  # bad items before the first good one; then the file does n
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("check", help="say whether an extension supports an image, and why")
+    parser = add_command(commands, "check")
     parser.add_argument("file", nargs="?", help="JSON array, JSON Lines, CSV, or one URN on each line; - is stdin")
     parser.add_argument(
         "--image", metavar="URN", action="append", help="publisher:offer:sku[:version]; may be given several times"

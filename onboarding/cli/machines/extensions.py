@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from onboarding.app import Configuration, open_machines, read_configuration
 from onboarding.application.ports import Arm
+from onboarding.cli.command_list import add_command
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, CommandFailed, Commands, as_json
 from onboarding.cli.machines.request_runner import explain_arm_error
@@ -80,7 +81,7 @@ class ExtensionReport(Struct, frozen=True):
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("extensions", help="list the extensions of VMs and explain failures")
+    parser = add_command(commands, "extensions")
     add_vms(parser, several=True)
     add_output(parser)
     add_settings(parser)

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 
 from onboarding.app import Configuration, assemble, open_ports, read_configuration
 from onboarding.application.operator_requests import NoAccess, OperatorRequests, Preview
+from onboarding.cli.command_list import add_command
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, CommandFailed, Commands
 from onboarding.cli.machines.request_runner import (
@@ -40,7 +41,7 @@ type Work = Callable[[OperatorRequests], Awaitable[int]]
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("install", help="onboard chosen VMs now, by the same rules as the function app")
+    parser = add_command(commands, "install")
     add_vms(parser, several=True)
     add_request_options(parser)
     parser.add_argument("--show-az", action="store_true", help="print the equivalent az command, without its secrets")

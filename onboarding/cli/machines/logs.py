@@ -13,6 +13,7 @@ from typing import Any
 
 from onboarding.app import Configuration, open_machines, read_configuration
 from onboarding.application.image_check import DEFAULT_EXTENSION
+from onboarding.cli.command_list import add_command
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, CommandFailed, Commands
 from onboarding.cli.machines.request_runner import explain_arm_error
@@ -32,9 +33,9 @@ _MOST_LINES = 500
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "logs",
-        help="show the extension handler's log on the VM, with explanations",
         description=f"Reads the log files on the VM and changes nothing. Note that {NEEDS}.",
     )
     add_vms(parser, several=False)

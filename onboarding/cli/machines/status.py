@@ -22,6 +22,7 @@ from onboarding.application.row_queries import (
     matching_rows,
     matching_totals,
 )
+from onboarding.cli.command_list import add_command
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, Commands
 from onboarding.cli.machines.request_runner import parse_outcome
@@ -41,7 +42,7 @@ _AGO = re.compile(r"(\d{1,6})([smhdw])")
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("status", help="show the outcome of each VM, or the history of one")
+    parser = add_command(commands, "status")
     add_vm_filter(parser)
     parser.add_argument(
         "--outcome", nargs="+", action="extend", type=parse_outcome, metavar="NAME", help="only these outcomes"

@@ -17,6 +17,7 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 from msgspec import Struct
 
 from onboarding.application import notifications
+from onboarding.cli.command_list import add_command
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import MAX_LIST, BadInput, Commands, read_text
 from onboarding.cli.operations.replay_dead_letters import requeue_poison, send_dead_letters
@@ -33,7 +34,7 @@ _TIMEOUT_S = 30  # the timeout of Event Grid
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("replay", help="post events to a functions host, as Event Grid does")
+    parser = add_command(commands, "replay")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("file", nargs="?", help="events or dead letters: one, an array or JSON Lines; - is stdin")
     what.add_argument(

@@ -19,6 +19,7 @@ from onboarding.application.operator_requests import NoAccess, check_access, che
 from onboarding.application.ports import Ports
 from onboarding.application.readers.policy_scopes import PolicyScopes
 from onboarding.application.sweep.sweep_queue import SweepFilter, SweepListener, SweepReport
+from onboarding.cli.command_list import add_command
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import CommandFailed, Commands
 from onboarding.cli.operations.preflight import access_problem, check_configuration, check_policy, with_setting
@@ -36,7 +37,7 @@ _PROGRESS_STEP = 500  # VMs between two updates of the progress
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("sweep", help="find VMs that need reconciling, and request it")
+    parser = add_command(commands, "sweep")
     parser.add_argument("--dry-run", action="store_true", help="list the VMs and the reasons, and change nothing")
     parser.add_argument(
         "--policy", metavar="NAME", default="", help="only what this policy wants (default: all policies)"

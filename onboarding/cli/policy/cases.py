@@ -19,6 +19,7 @@ from typing import Any
 
 from msgspec import Struct, to_builtins
 
+from onboarding.cli.command_list import add_action
 from onboarding.cli.io import BadInput, Commands, counted
 from onboarding.cli.output import FORMERLY_DOCUMENT, Form, add_output, write_records
 from onboarding.cli.policy.definition_input import load_definition
@@ -52,7 +53,7 @@ class CaseResult(Struct, frozen=True):
 
 
 def add(actions: Commands) -> None:
-    parser = actions.add_parser("test", help="run the test cases of policies (*.cases.yaml)")
+    parser = add_action(actions, "test")
     parser.add_argument(
         "files", nargs="*", metavar="FILE", help="*.cases.yaml files, or folders with them (default: policies)"
     )

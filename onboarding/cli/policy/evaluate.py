@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from onboarding.cli.command_list import add_action
 from onboarding.cli.io import BadInput, Commands
 from onboarding.cli.output import FORMERLY_LINES, Form, add_output, write_records
 from onboarding.cli.policy.container_files import add_container_files, read_container_files
@@ -21,7 +22,7 @@ from onboarding.domain.policy.rule import resource_of
 
 
 def add(actions: Commands) -> None:
-    parser = actions.add_parser("evaluate", help="evaluate an Azure Policy definition for VMs")
+    parser = add_action(actions, "evaluate")
     parser.add_argument("--definition", metavar="FILE", required=True, help="the definition, in Azure's own form")
     parser.add_argument(
         "--vm", metavar="FILE", required=True, help="VM bodies: one, an array or JSON Lines; - is stdin"

@@ -18,6 +18,7 @@ from typing import Any
 
 from onboarding.application.readers.container_reader import ContainerReader
 from onboarding.application.rules import Rules
+from onboarding.cli.command_list import add_action
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, Commands
 from onboarding.cli.output import FORMERLY_LINES, Form, add_output, write_records
@@ -46,7 +47,7 @@ from onboarding.domain.resource_id import VmId, parse_id
 
 
 def add(actions: Commands) -> None:
-    parser = actions.add_parser("explain", help="show as a tree which conditions of a policy a VM meets")
+    parser = add_action(actions, "explain")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--definition", metavar="FILE", help="explain an Azure Policy definition")
     what.add_argument("--policy", metavar="NAME|FILE", help="explain one policy (default: all)")

@@ -26,6 +26,7 @@ from onboarding.application.preview import Forecast, forecast
 from onboarding.application.readers.image_definitions import ImageDefinitions
 from onboarding.application.readers.policy_scopes import PolicyScopes
 from onboarding.application.rules import Rules
+from onboarding.cli.command_list import add_action
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.images.check_input import read_list_items
 from onboarding.cli.io import MAX_LIST, BadInput, CommandFailed, Commands, as_json, counted, line_of, read_text, shown
@@ -89,7 +90,7 @@ _COLUMNS = ("vm", "extension", "changed", "before", "after", "policy", "reason")
 
 
 def add(actions: Commands) -> None:
-    parser = actions.add_parser("plan", help="show what a change of the policy files would do to a fleet")
+    parser = add_action(actions, "plan")
     parser.add_argument(
         "--vm-list", metavar="FILE", help="VM bodies, as `az vm list -o json` prints them (default: stdin)"
     )

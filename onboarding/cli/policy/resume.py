@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import to_builtins
 
+from onboarding.cli.command_list import add_action
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import Commands
 from onboarding.cli.operations.preflight import diagnose_storage
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def add(actions: Commands) -> None:
-    parser = actions.add_parser("resume", help="resume a policy that stopped after too many failures")
+    parser = add_action(actions, "resume")
     parser.add_argument("policy", nargs="?", metavar="NAME", help="the policy (default: show the rollout state of all)")
     add_output(parser, note="of the rollout state")
     add_settings(parser)

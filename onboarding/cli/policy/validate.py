@@ -16,6 +16,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from onboarding.cli.command_list import add_action
 from onboarding.cli.io import BadInput, Commands, as_json, counted
 from onboarding.cli.output import FORMERLY_DOCUMENT, Form, add_output, write_records
 from onboarding.cli.policy.definition_input import kept_of
@@ -68,7 +69,7 @@ class FileError(Struct, frozen=True):
 
 
 def add(actions: Commands) -> None:
-    parser = actions.add_parser("validate", help="find all errors of policy, extension and definition files")
+    parser = add_action(actions, "validate")
     parser.add_argument("files", nargs="*", metavar="FILE", help="files or folders (default: policies)")
     add_output(parser, formerly=FORMERLY_DOCUMENT)
     parser.set_defaults(run=run)
