@@ -43,7 +43,7 @@ def add(commands: Commands) -> None:
         "--policy", metavar="NAME", default="", help="only what this policy wants (default: all policies)"
     )
     parser.add_argument("--subscription", metavar="ID", default="", help="only this subscription")
-    add_output(parser, (Form.TABLE, Form.JSONL, Form.CSV), formerly=FORMERLY_LINES)
+    add_output(parser, formerly=FORMERLY_LINES)
     add_settings(parser)
     parser.set_defaults(run=run)
 
@@ -71,11 +71,9 @@ async def _sweep(configuration: Configuration, sweep_filter: SweepFilter, form: 
         sweep = assemble(ports, configuration).sweeper
         await _check_access(ports, configuration, sweep_filter)
         with Console(stderr=True).status("comparing") as status:
-            report = await sweep.run(sweep_filter, _FindingPrinter(status, form))
-    print(
-        json.dumps({"summary": asdict(report)}) if form is Form.JSONL else printable(str(report)),
-        file=sys.stdout if form is Form.JSONL else sys.stderr,
-    )
+            findings = _FindingPrinter(status, form)
+            report = await sweep.run(sweep_filter, findings)
+    findings.end(report)
     return report
 
 
@@ -99,8 +97,11 @@ class _FindingPrinter(SweepListener):
 
     def __init__(self, status: Status, form: Form) -> None:
         self._status = status
+        self._form = form
         columns = ("vm", "reason", "policy")
         self._records = None if form is Form.TABLE else open_records(form, columns, encode=json.dumps)
+        if form is Form.JSON:
+            print('{"findings": ', end="")
 
     def compared(self, report: SweepReport) -> None:
         if report.machines % _PROGRESS_STEP == 0:
@@ -111,3 +112,15 @@ class _FindingPrinter(SweepListener):
             self._records.write({"vm": str(vm), "reason": finding.reason.value, "policy": finding.policy})
         else:
             print(printable(f"{finding.reason:8} {vm}" + (f" ({finding.policy})" if finding.policy else "")))
+
+    def end(self, report: SweepReport) -> None:
+        """Print the report: in JSON as a part of the output, else to standard error."""
+        if self._records is not None:
+            self._records.end()
+        summary = json.dumps({"summary": asdict(report)})
+        if self._form is Form.JSON:
+            print(f", {summary[1:]}")
+        elif self._form is Form.JSONL:
+            print(summary)
+        else:
+            print(printable(str(report)), file=sys.stderr)

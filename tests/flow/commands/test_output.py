@@ -121,7 +121,6 @@ def test_values_of_csv_are_those_of_json(output: Any) -> None:
             "--output csv is not available for onboard policy explain; use",
         ),
         (["template", "-o", "csv"], "--output csv is not available for onboard template; use json"),
-        (["sweep", "-o", "json"], "--output json is not available for onboard sweep; use table, jsonl or csv"),
         (["check", "-o", "xml"], "--output xml is not a form of output; use table, json, jsonl or csv"),
         (["check", "--format", "xml"], "invalid choice: 'xml'"),
     ],
