@@ -73,6 +73,9 @@ class Delivery(Struct, frozen=True):
 
 def run(args: argparse.Namespace) -> int:
     if args.poison:
+        if args.output is not Form.TABLE:
+            problem = f"--output {args.output} is not available for replay --poison"
+            raise BadInput("--output", problem, "use table")
         return requeue_poison(environment_of(args))
     url = delivery_url(args.to, args.function)
     records = None if args.output is Form.TABLE else open_records(args.output, _COLUMNS, encode=json.dumps, flush=True)

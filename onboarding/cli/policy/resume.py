@@ -16,7 +16,7 @@ from msgspec import to_builtins
 
 from onboarding.cli.command_list import add_action
 from onboarding.cli.environment import add_settings, environment_of
-from onboarding.cli.io import Commands
+from onboarding.cli.io import BadInput, Commands
 from onboarding.cli.operations.preflight import diagnose_storage
 from onboarding.cli.output import Form, add_output, write_records
 from onboarding.domain.errors import LostRace, StorageError
@@ -36,6 +36,9 @@ def add(actions: Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.policy and args.output is not Form.TABLE:
+        problem = f"--output {args.output} is not available for policy resume with a name"
+        raise BadInput("--output", problem, "use table")
     environment = environment_of(args)
     try:
         return asyncio.run(_run(args.policy, args.output, environment))

@@ -135,6 +135,15 @@ def test_a_form_that_a_command_does_not_have_is_said(
     assert says in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("arguments", [["replay", "--poison"], ["policy", "resume", "linux"]])
+def test_a_part_of_a_command_that_prints_no_records_has_the_table_alone(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "-o", "json"]) == 2
+    assert "--output json is not available for" in (error := capsys.readouterr().err)
+    assert error.endswith("(--output); use table\n")
+
+
 def test_no_record_is_still_a_document_and_a_line_of_names(capsys: pytest.CaptureFixture[str]) -> None:
     for form in (Form.JSON, Form.JSONL, Form.CSV):
         open_records(form, ("a", "b")).end()
