@@ -21,7 +21,7 @@ param omsWorkspaceKey string
 @description('Create an Event Grid topic that final outcomes are published to.')
 param outcomeTopic bool = false
 
-@description('Further app settings: those that policies use as {NAME}, SWEEP_SCHEDULE, ONBOARDING_POLICIES. No secrets.')
+@description('Further app settings: those that policies use as {NAME}, SWEEP_SCHEDULE, HISTORY_DAYS, ONBOARDING_POLICIES. No secrets.')
 param settings object = {}
 
 var token = uniqueString(subscription().id, environmentName, location)

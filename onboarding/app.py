@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from onboarding.application.operator_requests import OperatorRequests
     from onboarding.application.sweep.sweeper import Sweeper
-    from onboarding.azure.arm.arm_client import ArmAdapter
+    from onboarding.azure.arm.arm_requests import ArmRequests
     from onboarding.azure.http_connections import Connections
     from onboarding.azure.storage.storage_clients import OnboardingTable
     from onboarding.azure.storage.storage_requests import StorageRequests
@@ -148,27 +148,26 @@ async def open_ports(configuration: Configuration, *, check: bool = False) -> As
 @asynccontextmanager
 async def open_machines(configuration: Configuration) -> AsyncIterator[tuple[Arm, Shell]]:
     """ARM and run commands, for commands that read VMs without the table; closed at the end."""
+    from onboarding.azure.arm.arm_client import ArmAdapter
     from onboarding.azure.arm.run_commands import RunCommands
 
-    settings = configuration.settings
-    async with _open_azure(settings) as (arm, identity, connections):
-        yield arm, RunCommands(identity, settings.arm_endpoint, settings.cloud.arm_scope, connections)
+    async with _open_azure(configuration.settings) as requests:
+        yield ArmAdapter(requests), RunCommands(requests)
 
 
 @asynccontextmanager
 async def open_fleet(settings: Settings) -> AsyncIterator[tuple[Arm, Inventory]]:
     """ARM and the inventory, for commands that read many VMs without the table; closed at the end."""
+    from onboarding.azure.arm.arm_client import ArmAdapter
     from onboarding.azure.arm.resource_graph import GraphAdapter
 
-    async with _open_azure(settings) as (arm, identity, connections):
-        scope = settings.cloud.arm_scope
-        yield arm, GraphAdapter(identity, settings.arm_endpoint, scope, now, connections=connections)
+    async with _open_azure(settings) as requests:
+        yield ArmAdapter(requests), GraphAdapter(requests)
 
 
 @asynccontextmanager
-async def _open_azure(settings: Settings) -> AsyncIterator[tuple[ArmAdapter, AsyncTokenCredential, Connections]]:
-    """ARM, the identity, and the connections for other clients to share; closed at the end."""
-    from onboarding.azure.arm.arm_client import ArmAdapter
+async def _open_azure(settings: Settings) -> AsyncIterator[ArmRequests]:
+    """The client of ARM, closed at the end."""
     from onboarding.azure.http_connections import Connections
     from onboarding.azure.identity import credential
 
@@ -177,8 +176,13 @@ async def _open_azure(settings: Settings) -> AsyncIterator[tuple[ArmAdapter, Asy
     async with AsyncExitStack() as closing:
         closing.push_async_callback(identity.close)
         closing.push_async_callback(connections.close)
-        arm = ArmAdapter(identity, settings.arm_endpoint, settings.cloud.arm_scope, now, connections=connections)
-        yield arm, identity, connections
+        yield _arm_requests(settings, identity, connections)
+
+
+def _arm_requests(settings: Settings, identity: AsyncTokenCredential, connections: Connections) -> ArmRequests:
+    from onboarding.azure.arm.arm_requests import ArmRequests
+
+    return ArmRequests(identity, settings.arm_endpoint, settings.cloud.arm_scope, now, connections=connections)
 
 
 def _ports(configuration: Configuration, closing: AsyncExitStack) -> tuple[Ports, tuple[StorageRequests, ...]]:
@@ -215,15 +219,16 @@ def _ports(configuration: Configuration, closing: AsyncExitStack) -> tuple[Ports
     poison = poison_queue(settings.storage, identity, connections)
     closing.push_async_callback(poison.close)
     queue = queue_requests(settings.storage, identity, connections)
+    requests = _arm_requests(settings, identity, connections)
     ports = Ports(
-        arm=ArmAdapter(identity, settings.arm_endpoint, settings.cloud.arm_scope, now, connections=connections),
+        arm=ArmAdapter(requests),
         ledger=TableLedger(table, outbox=bool(settings.topic_endpoint)),
         schedule_queue=StorageScheduleQueue(queue),
         breakers=TableBreakerStore(table),
         rollouts=TableRolloutStore(table),
         publisher=publisher,
         clock=now,
-        inventory=GraphAdapter(identity, settings.arm_endpoint, settings.cloud.arm_scope, now, connections=connections),
+        inventory=GraphAdapter(requests),
         sweeps=TableSweeps(table),
         poison=poison,
         policy_states=TablePolicyStates(table),
@@ -283,8 +288,10 @@ async def storage_problem(environment: Mapping[str, str]) -> str:
 @asynccontextmanager
 async def open_arm(environment: Mapping[str, str]) -> AsyncIterator[Arm]:
     """ARM, closed at the end."""
-    async with _open_azure(read_settings(environment)) as (arm, _, _):
-        yield arm
+    from onboarding.azure.arm.arm_client import ArmAdapter
+
+    async with _open_azure(read_settings(environment)) as requests:
+        yield ArmAdapter(requests)
 
 
 @asynccontextmanager

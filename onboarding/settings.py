@@ -21,12 +21,13 @@ from onboarding.domain.reconcile.wait_schedule import parse_duration
 from onboarding.domain.secret import KNOWN, Secret, secret_parts
 
 _EVERY_TEN_MINUTES = "0 */10 * * * *"
+HISTORY_DAYS = 90
 TABLE = "onboarding"
 QUEUE = "deferrals"
 
 # The settings that this module and the functions host read. Policies may use settings of any other name.
 _OWN_NAMES = re.compile(
-    r"AZURE_\w+|ARM_ENDPOINT|OUTCOME_TOPIC_\w+|SWEEP_\w+|(?:ONBOARDING|AzureWebJobs|APPLICATIONINSIGHTS)_?\w+"
+    r"AZURE_\w+|ARM_ENDPOINT|OUTCOME_TOPIC_\w+|SWEEP_\w+|HISTORY_DAYS|(?:ONBOARDING|AzureWebJobs|APPLICATIONINSIGHTS)_?\w+"
 )
 # Other environment variables with secrets. They are masked everywhere: an error text of any library may hold them.
 _SECRET_NAMES = ("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "IDENTITY_HEADER", "MSI_SECRET")
@@ -120,6 +121,8 @@ class Settings:
     """`SWEEP_VISITS_PER_MINUTE`: how many of them become due per minute and subscription; None: the default."""
     sweep_grace_period: timedelta
     """`SWEEP_PATIENCE`: how long events and scheduled checks have before the sweep does their work."""
+    history_days: int
+    """`HISTORY_DAYS`: how long history is kept, and the rows of machines that are gone; 90 if it is not set."""
     problems: tuple[str, ...]
     """What is wrong with the settings, each with its fix; empty: nothing is."""
     values: Mapping[str, str] = field(repr=False)
@@ -168,6 +171,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         sweep_requests=_count("SWEEP_VISITS", usable, problems),
         sweep_requests_per_minute=_count("SWEEP_VISITS_PER_MINUTE", usable, problems),
         sweep_grace_period=_duration("SWEEP_PATIENCE", usable, GRACE_PERIOD, problems),
+        history_days=_days("HISTORY_DAYS", usable, HISTORY_DAYS, problems),
         problems=tuple(problems),
         values=dict(environment),
     )
@@ -196,6 +200,18 @@ def _count(name: str, environment: Mapping[str, str], problems: list[str]) -> in
     problem = "the value is not a whole number above 0"
     problems.append(_problem(name, problem, "write a number such as 1000, or remove the setting"))
     return None
+
+
+def _days(name: str, environment: Mapping[str, str], default: int, problems: list[str]) -> int:
+    """A whole number of days from 1 to 9999; the default if the setting is not set, or has a problem."""
+    text = environment.get(name, "").strip()
+    if not text:
+        return default
+    if re.fullmatch("[1-9][0-9]{0,3}", text):
+        return int(text)
+    problem = "the value is not a whole number of days from 1 to 9999"
+    problems.append(_problem(name, problem, f"write a number such as {default}, or remove the setting"))
+    return default
 
 
 def _storage(name: str, environment: Mapping[str, str], cloud: Cloud, problems: list[str]) -> Storage:

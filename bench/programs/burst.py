@@ -31,6 +31,7 @@ from onboarding.application import notifications
 from onboarding.application.dispatcher import Dispatcher
 from onboarding.application.ports import Message, Ports
 from onboarding.azure.arm.arm_client import ArmAdapter
+from onboarding.azure.arm.arm_requests import ArmRequests
 from onboarding.azure.http_connections import Connections
 from onboarding.domain.reconcile.row import Outcome
 from simulator.arm import ArmSimulator, Guest, VmSpec
@@ -144,8 +145,8 @@ async def _run(vms: int, within: float, workers: int) -> dict[str, Any]:
         async with open_ports(configuration) as ports:
             dispatchers = []
             for _ in range(workers):
-                adapter = ArmAdapter(Credential(arm), endpoints.arm, _SCOPE, clock.now, connections=Connections(tls))
-                own = replace(ports, arm=adapter, schedule_queue=schedule_queue, clock=clock.now)
+                requests = ArmRequests(Credential(arm), endpoints.arm, _SCOPE, clock.now, connections=Connections(tls))
+                own = replace(ports, arm=ArmAdapter(requests), schedule_queue=schedule_queue, clock=clock.now)
                 dispatchers.append(assemble(own, configuration).dispatcher)
             await Burst(clock, schedule_queue, published, itertools.cycle(dispatchers)).play(vms, within)
             return await _results(arm, ports, began, schedule_queue.scheduled)

@@ -88,6 +88,15 @@ class RowVersions(Struct, frozen=True):
     """Of the rows that were written, by the extension's name."""
 
 
+class Pruned(Struct, frozen=True):
+    """One step of deleting rows that are older than they are kept."""
+
+    after: str
+    """The place in the subscription up to which nothing is left to delete; the next run goes on after it."""
+    rows: int
+    """How many rows the step deleted."""
+
+
 class ArmAnswer(Struct, frozen=True):
     """ARM's answer to a read."""
 
@@ -173,9 +182,9 @@ class Ledger(Protocol):
 
         If outcomes are published, a final row with a line of history also gets a row in the outbox. `version` is the
         etag of the machine's own row as it was read (None: there was none); `rest` are its columns that this version of
-        the product does not know. `again` says that lines of history with this trigger may exist. Raises LostRace if a
-        row has another version, and StorageError, also if a row with a version is gone. More than ten entries take
-        several transactions, of which the first may be written."""
+        the product does not know. `again` says that lines of history with this trigger may exist. Raises LostRace, also
+        if a row is gone, and StorageError. More than ten entries take several transactions, of which the first may be
+        written."""
 
     async def undo(
         self,
@@ -207,6 +216,17 @@ class Ledger(Protocol):
 
     def summaries(self, subscription: str) -> AsyncIterator[tuple[str, RowSummary]]:
         """A summary of each current row of a subscription, with the VM's resource id. Raises StorageError."""
+
+    async def next_subscription(self, after: str) -> str:
+        """The first subscription after that one, in the order of their ids, which has rows of any kind (`after` empty:
+        the first of all); empty: no subscription follows. Raises StorageError."""
+
+    def prune(self, subscription: str, before: datetime, after: str = "") -> AsyncIterator[Pruned]:
+        """Delete the subscription's lines of history that are older than `before`, and the rows of machines all of
+        whose targets have been `Gone` since before then, beginning after the place `after` (empty: the start).
+
+        It works as far as the caller iterates, in steps of at most 1,000 rows read and 100 deleted. A current row that
+        was written since it was read stays, with all rows of its machine. Raises StorageError."""
 
 
 class LedgerReader(Protocol):
@@ -258,6 +278,17 @@ class Inventory(Protocol):
 SUBSCRIPTIONS_AT_ONCE = 300
 
 
+class Pruning(Struct, frozen=True):
+    """How far the sweep has deleted rows that are older than they are kept."""
+
+    next_round: datetime | None = None
+    """When the next round over all subscriptions begins (UTC); None: at once."""
+    subscription: str = ""
+    """The subscription at which the round goes on; empty: the first."""
+    after: str = ""
+    """The place in that subscription after which it goes on (`Pruned.after`); empty: its start."""
+
+
 class SweepState(Struct, frozen=True):
     """What one run of the sweep leaves for the next."""
 
@@ -271,6 +302,8 @@ class SweepState(Struct, frozen=True):
     """The last overdue row for which a check was sent; None: none was."""
     unanswered: bytes = b""
     """The requests without a result yet, in the format of `domain.reconcile.sweep_requests`; empty: there are none."""
+    pruning: Pruning = Pruning()
+    """How far rows that are older than they are kept have been deleted."""
 
 
 class StoredSweep(Struct, frozen=True):

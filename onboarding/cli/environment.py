@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from onboarding.cli.io import BadInput, line_of, read_text, shown
-from onboarding.cli.policy.policy_input import Source
 from onboarding.domain.errors import as_written
 from onboarding.loading.safe_reader import Unreadable, parse_json
 
@@ -26,6 +25,8 @@ def environment_of(args: argparse.Namespace) -> Mapping[str, str]:
             try:
                 os.environ[name] = value
             except (ValueError, OSError):
+                from onboarding.cli.policy.policy_input import Source
+
                 place = Source(args.settings, read_text(args.settings), None).at(f"Values.{name}")
                 problem = f"the name or value of setting {as_written(name)} cannot be used"
                 # The error quotes the value, which may be secret.
@@ -46,6 +47,9 @@ def restored_environment() -> Iterator[None]:
 
 def read_settings_file(path: str) -> dict[str, str]:
     """The `Values` of a file in the format of Core Tools."""
+    # Imported here because it takes long to load, and most commands read no settings file.
+    from onboarding.cli.policy.policy_input import Source
+
     text = read_text(path)
     try:
         raw = parse_json(text)

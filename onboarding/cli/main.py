@@ -6,36 +6,26 @@ import argparse
 import importlib
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
+from onboarding.cli import policy
+from onboarding.cli.command_list import COMMANDS, add_command
 from onboarding.cli.environment import restored_environment
 from onboarding.cli.io import CommandFailed
 from onboarding.domain.errors import ConfigurationError
 from onboarding.domain.json_access import printable
 from onboarding.domain.masking import mask
 
-# The module of each command, in the order of the help.
-COMMANDS: Mapping[str, str] = {
-    "check": "images.check",
-    "compare": "images.compare",
-    "diagnose": "failures.diagnose",
-    "document": "export.document",
-    "errors": "failures.errors",
-    "extensions": "machines.extensions",
-    "install": "machines.install",
-    "logs": "machines.logs",
-    "policy": "policy",
-    "replay": "operations.replay",
-    "retry": "machines.retry",
-    "status": "machines.status",
-    "sweep": "operations.sweep",
-    "template": "export.template",
-}
-
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit code of the process. 2 means bad input."""
-    args = build_parser().parse_args(argv)
+    """Run one command and return the exit code of the process. 2 means bad input; also no command at all, which shows
+    the help: a script whose variable is empty has to notice."""
+    given = sys.argv[1:] if argv is None else list(argv)
+    parser = build_parser([word for word in given if not word.startswith("-")])
+    args = parser.parse_args(given)
+    if args.command is None:
+        parser.print_help(sys.stderr)
+        return 2
     if args.debug:
         _log_everything()
     else:  # azure-identity logs a page of warnings about each credential it tries; the command reports the result
@@ -52,14 +42,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The arguments of every command."""
-    parser = argparse.ArgumentParser(prog="onboard", description="Onboard Azure VMs by hand, and see what was done.")
+def build_parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
+    """The arguments of every command. With the words of a command line, only those of the command that they begin with
+    are defined, and no other command's module is loaded."""
+    parser = argparse.ArgumentParser(
+        prog="onboard",
+        description="Onboard Azure VMs by hand, and see what was done.",
+        epilog="`onboard COMMAND --help` shows the options and examples of a command.",
+    )
     parser.add_argument("--debug", action="store_true", help="log every step to standard error, secrets masked")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in COMMANDS.values():
-        importlib.import_module(f"onboarding.cli.{module}").add(commands)
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    chosen = None if words is None else next(iter(words), "")
+    for name, entry in COMMANDS.items():
+        if chosen not in (None, name):
+            add_command(commands, name)
+        elif name == "policy" and words is not None:
+            policy.add(commands, next(iter(words[1:]), ""))
+        else:
+            importlib.import_module(f"onboarding.cli.{entry.module}").add(commands)
     return parser
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            number = version("vm-onboarding")
+        except PackageNotFoundError:
+            number = "(not installed as a package)"
+        print(f"onboard {number}")
+        parser.exit()
 
 
 class _MaskingFormatter(logging.Formatter):

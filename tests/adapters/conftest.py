@@ -14,6 +14,7 @@ from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.queue.aio import QueueClient
 
 from onboarding.azure.arm.arm_client import ArmAdapter
+from onboarding.azure.arm.arm_requests import ArmRequests
 from onboarding.azure.http_connections import Connections
 from onboarding.azure.storage.schedule_queue import StorageScheduleQueue
 from onboarding.azure.storage.storage_clients import OnboardingTable, onboarding_table, storage_schedule_queue
@@ -99,13 +100,14 @@ class Credential:
 
 @dataclass(frozen=True)
 class Azure:
-    """The simulated ARM, and the adapter that is connected to it."""
+    """The simulated ARM, and the client and the adapter that are connected to it."""
 
     arm: ArmSimulator
     clock: ManualClock
     endpoints: Endpoints
     tls: ssl.SSLContext
     credential: Credential
+    requests: ArmRequests
     adapter: ArmAdapter
 
 
@@ -116,7 +118,7 @@ async def azure() -> AsyncIterator[Azure]:
     endpoints = await arm.start()
     tls = ssl.create_default_context(cafile=str(endpoints.ca_file))
     credential = Credential(arm)
-    adapter = ArmAdapter(credential, endpoints.arm, SCOPE, clock.now, connections=Connections(tls))
-    yield Azure(arm, clock, endpoints, tls, credential, adapter)
-    await adapter.close()
+    requests = ArmRequests(credential, endpoints.arm, SCOPE, clock.now, connections=Connections(tls))
+    yield Azure(arm, clock, endpoints, tls, credential, requests, ArmAdapter(requests))
+    await requests.close()
     await arm.stop()

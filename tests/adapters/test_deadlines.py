@@ -14,6 +14,7 @@ from aiohttp import web
 
 from onboarding.application.ports import ScheduledCheck
 from onboarding.azure.arm.arm_client import ArmAdapter
+from onboarding.azure.arm.arm_requests import ArmRequests
 from onboarding.azure.arm.resource_graph import GraphAdapter
 from onboarding.azure.http_connections import Connections
 from onboarding.azure.storage.breaker_store import TableBreakerStore
@@ -99,9 +100,9 @@ async def fails(work: Callable[[], Awaitable[object]], error: type[Exception], s
 @pytest.mark.parametrize("dribble", [False, True], ids=["silent", "dribbling"])
 async def test_arm_s_answer_is_waited_for_as_long_as_the_event_lasts(tmp_path: Path, call: Call, dribble: bool) -> None:
     async with silent(tmp_path, dribble=dribble) as server:
-        adapter = ArmAdapter(Identity(), server.endpoint, SCOPE, lambda: NOW, connections=trusting(tmp_path))
-        error = await fails(lambda: call(adapter, new_vm()), ArmError)
-        await adapter.close()
+        requests = ArmRequests(Identity(), server.endpoint, SCOPE, lambda: NOW, connections=trusting(tmp_path))
+        error = await fails(lambda: call(requests, new_vm()), ArmError)
+        await requests.close()
     assert isinstance(error, ArmError)
     classified = classify(error.evidence, parse_errors({}), NOW)
     assert (classified.kind, classified.cause, classified.scope_wide) == ("transient", "platform-error", False)
@@ -110,17 +111,17 @@ async def test_arm_s_answer_is_waited_for_as_long_as_the_event_lasts(tmp_path: P
 
 async def test_resource_graph_s_answer_is_waited_for_as_long_as_the_event_lasts(tmp_path: Path) -> None:
     async with silent(tmp_path) as server:
-        graph = GraphAdapter(Identity(), server.endpoint, SCOPE, lambda: NOW, connections=trusting(tmp_path))
-        await fails(lambda: graph.members(["group"]), ArmError)
-        await graph.close()
+        requests = ArmRequests(Identity(), server.endpoint, SCOPE, lambda: NOW, connections=trusting(tmp_path))
+        await fails(lambda: GraphAdapter(requests).members(["group"]), ArmError)
+        await requests.close()
 
 
 @EVERY_CALL
 async def test_no_request_to_arm_when_only_the_time_reserved_for_storage_is_left(tmp_path: Path, call: Call) -> None:
     async with silent(tmp_path) as server:
-        adapter = ArmAdapter(Identity(), server.endpoint, SCOPE, lambda: NOW, connections=trusting(tmp_path))
-        await fails(lambda: call(adapter, new_vm()), ArmError, seconds=0)
-        await adapter.close()
+        requests = ArmRequests(Identity(), server.endpoint, SCOPE, lambda: NOW, connections=trusting(tmp_path))
+        await fails(lambda: call(requests, new_vm()), ArmError, seconds=0)
+        await requests.close()
     assert server.requests == []
 
 
@@ -147,13 +148,13 @@ async def test_storage_has_time_left_after_arm_used_up_its_share(tmp_path: Path)
 
     async def event() -> None:
         with pytest.raises(ArmError):
-            await adapter.read_machine(new_vm())
+            await ArmAdapter(requests).read_machine(new_vm())
         with pytest.raises(StorageError):
             await TableLedger(table).read(new_vm())
         assert storage.requests
 
     async with silent(tmp_path) as server, silent() as storage:
-        adapter = ArmAdapter(Identity(), server.endpoint, SCOPE, lambda: NOW, connections=trusting(tmp_path))
+        requests = ArmRequests(Identity(), server.endpoint, SCOPE, lambda: NOW, connections=trusting(tmp_path))
         async with onboarding_table(storage_of(storage.connection), None, Connections()) as table:
             await within_deadline(event())
-        await adapter.close()
+        await requests.close()

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from onboarding.azure.arm.arm_client import ArmAdapter
+from onboarding.azure.arm.arm_requests import ArmRequests
 from onboarding.azure.http_connections import Connections
 from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.resource_id import VmId
@@ -90,7 +91,7 @@ async def over_simulator() -> AsyncIterator[OverSimulator]:
     arm = ArmSimulator(clock, options=Options(subscriptions=SUBSCRIPTIONS))
     endpoints = await arm.start()
     tls = ssl.create_default_context(cafile=str(endpoints.ca_file))
-    adapter = ArmAdapter(Credential(arm), endpoints.arm, SCOPE, clock.now, connections=Connections(tls))
-    yield OverSimulator(arm, adapter)
-    await adapter.close()
+    requests = ArmRequests(Credential(arm), endpoints.arm, SCOPE, clock.now, connections=Connections(tls))
+    yield OverSimulator(arm, ArmAdapter(requests))
+    await requests.close()
     await arm.stop()

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from onboarding.application.ports import BreakerStore
-from onboarding.domain.errors import LostRace, StorageError
+from onboarding.domain.errors import LostRace
 from onboarding.domain.failures.classification import Cause
 from onboarding.domain.limits.circuit_breaker import EVERYWHERE, CircuitBreaker
 from tests.adapters.storage.rows import OMS, TIME, new_vm, row_of, rows, trigger, write
@@ -108,7 +108,7 @@ async def test_a_breaker_that_was_closed_is_not_probed_and_can_be_opened_again(b
     (stored,) = await breakers.read(breaker.subscription)
     await breakers.delete(breaker, stored.version)
 
-    with pytest.raises(StorageError):
+    with pytest.raises(LostRace):
         await breakers.write(replace(breaker, probes=1), stored.version)
     assert await breakers.read(breaker.subscription) == ()
 

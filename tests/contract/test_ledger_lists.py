@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from onboarding.application.ports import RowWrite
+from onboarding.application.ports import MachineRows, RowWrite
 from onboarding.domain.reconcile.drift import RowSummary
 from onboarding.domain.reconcile.machine_row import MachineRow
 from onboarding.domain.reconcile.row import Outcome, Selection
@@ -188,3 +188,73 @@ async def test_a_claim_takes_no_unpublished_outcome_away(ledger: LedgerOfAll) ->
     await claim(ledger, row_of(vm), version)
 
     assert await listed(ledger.unpublished(LATER)) == [final(vm)]
+
+
+# Rows that are older than they are kept.
+
+
+async def pruned(ledger: LedgerOfAll, subscription: str, after: str = "") -> int:
+    """Delete what is older than an hour before `TIME`; returns how many rows were deleted."""
+    return sum([step.rows async for step in ledger.prune(subscription, TIME - timedelta(hours=1), after)])
+
+
+async def test_the_subscriptions_with_rows_follow_each_other(ledger: LedgerOfAll) -> None:
+    vms = [new_vm() for _ in range(3)]
+    await write(ledger, row_of(vms[0]), trigger(), None)
+    await ledger.append(row_of(vms[1]), trigger())
+    await ledger.commit(MachineRow(resource_id=str(vms[2])), None, [], trigger())
+
+    found = [await ledger.next_subscription("")]
+    while found[-1]:
+        found.append(await ledger.next_subscription(found[-1]))
+
+    assert found == [*sorted(vm.subscription for vm in vms), ""]
+
+
+async def test_old_lines_of_history_are_deleted_and_current_rows_stay(ledger: LedgerOfAll) -> None:
+    vm, other = new_vm(), new_vm()
+    for each in (vm, other):
+        await ledger.append(row_of(each), trigger("old", TIME - timedelta(hours=2)))
+        await ledger.append(row_of(each), trigger("kept", TIME - timedelta(hours=1)))
+    await write(ledger, final(vm, finished_at=TIME - timedelta(days=9)), trigger(), None)
+
+    assert await pruned(ledger, vm.subscription) == 1
+
+    assert [line.event_id async for line in ledger.history(vm)] == ["event-1", "kept"]
+    assert [line.event_id async for line in ledger.history(other)] == ["kept", "old"]
+    assert set(await rows(ledger, vm)) == {OMS}
+    assert await pruned(ledger, vm.subscription) == 0
+
+
+@pytest.mark.parametrize("rest", ["gone", "gone late", "installed", "waiting", "unreadable"])
+async def test_a_machine_is_deleted_when_all_its_rows_have_been_gone_for_long(backend: Backend, rest: str) -> None:
+    ledger, vm, old = backend.ledger, new_vm(), TIME - timedelta(days=9)
+    others = {
+        "gone": final(vm, Outcome.GONE, finished_at=old, extension="another"),
+        "gone late": final(vm, Outcome.GONE, finished_at=TIME, extension="another"),
+        "installed": final(vm, finished_at=old, extension="another"),
+        "waiting": row_of(vm, extension="another"),
+        "unreadable": final(vm, Outcome.GONE, finished_at=old, extension="another"),
+    }
+    entries = [RowWrite(final(vm, Outcome.GONE, finished_at=old)), RowWrite(others[rest])]
+    await ledger.commit(MachineRow(resource_id=str(vm)), None, entries, trigger())
+    if rest == "unreadable":
+        await backend.spoil(vm, "another")
+    before = await ledger.read(vm)
+
+    assert await pruned(ledger, vm.subscription) == (3 if rest == "gone" else 0)
+
+    after = await ledger.read(vm)
+    assert after == (MachineRows() if rest == "gone" else before)
+
+
+async def test_pruning_goes_on_after_a_place(ledger: LedgerOfAll) -> None:
+    first = new_vm("a")
+    for vm in (first, replace(first, name="b")):
+        await ledger.append(row_of(vm), trigger("old", TIME - timedelta(days=9)))
+    steps = [step async for step in ledger.prune(first.subscription, TIME)]
+    assert sum(step.rows for step in steps) == 2
+
+    await ledger.append(row_of(first), trigger("old", TIME - timedelta(days=9)))
+    assert await pruned(ledger, first.subscription, steps[-1].after) == 0
+    assert await pruned(ledger, first.subscription) == 1

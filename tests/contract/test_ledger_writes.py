@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from onboarding.application.ports import Ledger, MachineRows, RowVersions, RowWrite
-from onboarding.domain.errors import LostRace, StorageError
+from onboarding.domain.errors import LostRace
 from onboarding.domain.reconcile.machine_row import Claim, MachineRow
 from onboarding.domain.reconcile.row import Row
 from onboarding.domain.resource_id import VmId, parse_id
@@ -356,7 +356,7 @@ async def test_a_deleted_row_is_not_written_again(backend: Backend, gone: str) -
     await backend.remove(vm, gone)
     before = await ledger.read(vm)
 
-    with pytest.raises(StorageError):
+    with pytest.raises(LostRace):
         await ledger.commit(
             MachineRow(resource_id=str(vm)), own, [RowWrite(row_of(vm, reason="new"), version)], trigger("event-2")
         )
@@ -479,7 +479,7 @@ async def test_a_claim_whose_row_is_gone_is_not_taken_back(backend: Backend) -> 
     versions = await commit(ledger, vm, RowWrite(row_of(vm), history=False))
     await backend.remove(vm, OMS)
 
-    with pytest.raises(StorageError):
+    with pytest.raises(LostRace):
         await ledger.undo(MachineRow(resource_id=str(vm)), versions.machine, OMS, None, versions.targets[OMS])
 
     assert await own_version(ledger, vm) == versions.machine

@@ -207,6 +207,7 @@ async def test_unknown_columns_of_a_policy_are_kept(wire: OnAzurite) -> None:
 async def test_columns_of_an_unexpected_type_count_as_absent_in_the_sweeps_state(wire: OnAzurite) -> None:
     await wire.table.create_table()
     entity = {"PartitionKey": "sweep", "RowKey": "state", "OverdueSent": "soon", "Unanswered0": 7, "HeldUntil": True}
+    entity |= {"PruneNextRound": "soon", "PruneSubscription": 7, "PruneAfter": True}
     await wire.table.upsert_entity(entity)
     assert (await wire.sweeps.read()).state == SweepState()
 

@@ -25,6 +25,7 @@ from onboarding.application.rules import Rules
 from onboarding.application.sweep.sweep_queue import Budget, SweepReport
 from onboarding.application.sweep.sweeper import Sweeper
 from onboarding.azure.arm.arm_client import ArmAdapter
+from onboarding.azure.arm.arm_requests import ArmRequests
 from onboarding.azure.arm.resource_graph import GraphAdapter
 from onboarding.azure.http_connections import Connections
 from onboarding.azure.outcome_topic import NullPublisher
@@ -137,20 +138,19 @@ async def open_fleet(storage: Storage, *, budget: Budget | None = None, limits: 
         {"OMS_WORKSPACE_ID": WORKSPACE_ID, "OMS_WORKSPACE_KEY": WORKSPACE_KEY},
         REFERENCE,
     )
+    requests = ArmRequests(credential, endpoints.arm, SCOPE, clock.now, connections=connections)
     table = onboarding_table(storage, None)
     async with table:
         await table.delete_table()
         ports = Ports(
-            arm=ArmAdapter(credential, endpoints.arm, SCOPE, clock.now, connections=connections),
+            arm=ArmAdapter(requests),
             ledger=TableLedger(table),
             schedule_queue=queue,
             breakers=TableBreakerStore(table),
             rollouts=TableRolloutStore(table),
             publisher=NullPublisher(),
             clock=clock.now,
-            inventory=GraphAdapter(
-                credential, endpoints.arm, SCOPE, clock.now, connections=connections, sleep=clock.advance
-            ),
+            inventory=GraphAdapter(requests, sleep=clock.advance),
             sweeps=TableSweeps(table),
         )
         worker = Application(ports, rules, budget or Budget())

@@ -61,6 +61,23 @@ async def test_json_output_has_one_object_on_each_line(laptop: Laptop) -> None:
     assert (summary["summary"]["machines"], summary["summary"]["missed"]) == (1, 1)
 
 
+async def test_a_json_document_has_the_findings_and_the_summary(laptop: Laptop) -> None:
+    code, out, _ = await onboard_sweep(laptop, "--dry-run", "-o", "json")
+    document = json.loads(out)
+    assert code == 0
+    assert document["findings"] == [{"vm": WEB.id, "reason": "missed", "policy": "linux-monitoring"}]
+    assert document["summary"]["missed"] == 1
+
+    _, out, _ = await onboard_sweep(laptop, "--dry-run", "-o", "json", "--subscription", OTHER)
+    assert json.loads(out)["findings"] == []
+
+
+async def test_csv_has_the_findings_and_standard_error_the_summary(laptop: Laptop) -> None:
+    code, out, err = await onboard_sweep(laptop, "--dry-run", "-o", "csv")
+    assert (code, out) == (0, f"vm,reason,policy\n{WEB.id},missed,linux-monitoring\n")
+    assert "1 missed" in err
+
+
 async def test_another_subscription_has_nothing_to_reconcile(laptop: Laptop) -> None:
     code, out, _ = await onboard_sweep(laptop, "--dry-run", "--subscription", OTHER)
     assert (code, out) == (0, "")

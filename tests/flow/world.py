@@ -28,6 +28,7 @@ from onboarding.application.ports import (
     MachineRows,
     Message,
     Ports,
+    Pruned,
     ReconcileRequest,
     RowVersions,
     RowWrite,
@@ -94,6 +95,11 @@ BIONIC = {"publisher": "Canonical", "offer": "UbuntuServer", "sku": "18.04-LTS",
 
 def vm_id(name: str = "web01") -> VmId:
     return VmId(SUBSCRIPTION, "app-rg", name)
+
+
+def subscription_of(key: str) -> str:
+    """The subscription in the key of a VM."""
+    return key.split("/")[2]
 
 
 def vm_body(name: str = "web01", **changes: Any) -> dict[str, Any]:
@@ -279,6 +285,8 @@ class LedgerInMemory:
         self.outbox: dict[tuple[str, str, datetime | None], Row] = {}
         self.reachable = True
         self.while_listing: Callable[[], None] = lambda: None  # called before each row of a list
+        self.hangs = False  # while old rows are looked for
+        self.unprunable: set[str] = set()  # subscriptions whose old rows cannot be deleted
         self.writes = 0
         self.calls: list[str] = []
 
@@ -400,15 +408,54 @@ class LedgerInMemory:
         self._check()
         self.outbox.pop(_outcome(row), None)
 
+    async def next_subscription(self, after: str) -> str:
+        self._check()
+        if self.hangs:
+            await asyncio.Event().wait()
+        ids = [*self.machines, *(key for key, _ in self.rows), *(key for key, *_ in self.log)]
+        found = {subscription_of(each) for each in ids}
+        return min((each for each in found if each > after), default="")
+
+    async def prune(self, subscription: str, before: datetime, after: str = "") -> AsyncIterator[Pruned]:
+        for line in sorted(self.log):
+            place = f"log|{'|'.join(line)}"
+            if subscription_of(line[0]) == subscription and place > after:
+                self._check_pruning(subscription)
+                at = self.log[line].event_time
+                old = at is not None and at < before
+                if old:
+                    del self.log[line]
+                yield Pruned(place, int(old))
+        for key in sorted({key for key, _ in self.rows}):
+            place = f"vm|{key}"
+            if subscription_of(key) == subscription and place > after:
+                self._check_pruning(subscription)
+                yield Pruned(place, self._prune_machine(key, before))
+
+    def _prune_machine(self, key: str, before: datetime) -> int:
+        targets = {each: stored.row for each, stored in self.rows.items() if each[0] == key}
+        ended = [row.finished_at for row in targets.values() if row.outcome is Outcome.GONE]
+        if any(owner == key for owner, _ in self.unreadable):
+            return 0
+        if len(ended) < len(targets) or not all(at and at < before for at in ended):
+            return 0
+        for target in targets:
+            del self.rows[target]
+        return len(targets) + (self.machines.pop(key, None) is not None)
+
+    def _check_pruning(self, subscription: str) -> None:
+        self.while_listing()
+        self._check()
+        if subscription in self.unprunable:
+            raise StorageError("the table could not be written: 500 Internal Server Error")
+
     def _check(self) -> None:
         if not self.reachable:
             raise StorageError("the table could not be reached")
 
 
 def _compare(current: str | None, expected: str | None) -> None:
-    """What the table answers to a conditional write: an entity that is not there has no version to be compared."""
-    if current is None and expected is not None:
-        raise StorageError("the table could not be written: 404 Not Found")
+    """What the table answers to a conditional write; an entity that is gone was deleted by another worker."""
     if current != expected:
         raise LostRace("lost")
 

@@ -13,7 +13,7 @@ from onboarding.application.ports import Message, Ports, ReconcileRequest
 from onboarding.domain.reconcile.drift import GRACE_PERIOD, Finding, Reason, RowSummary
 from onboarding.domain.reconcile.sweep_requests import MOST, Unanswered, request_key
 from onboarding.domain.resource_id import VmId
-from onboarding.settings import Settings
+from onboarding.settings import HISTORY_DAYS, Settings
 
 AT_ONCE = 32  # messages that are sent concurrently
 _MAX_NAMED = 50  # names of what could not be read; the others are counted
@@ -31,6 +31,8 @@ class Budget(Struct, frozen=True):
     """How long events and scheduled checks have for their work before the sweep does it (`SWEEP_PATIENCE`)."""
     longest: timedelta = timedelta(minutes=4)
     """How long a run may take. The host kills its process after five minutes."""
+    history: timedelta = timedelta(days=HISTORY_DAYS)
+    """How long history is kept, and the rows of machines that are `Gone` (`HISTORY_DAYS`)."""
 
     @property
     def grace(self) -> timedelta:
@@ -68,7 +70,12 @@ class Budget(Struct, frozen=True):
         """The budget that the settings say."""
         default = cls()
         per_minute = settings.sweep_requests_per_minute or default.per_minute
-        return cls(settings.sweep_requests or default.requested, per_minute, settings.sweep_grace_period)
+        return cls(
+            settings.sweep_requests or default.requested,
+            per_minute,
+            settings.sweep_grace_period,
+            history=timedelta(days=settings.history_days),
+        )
 
 
 class SweepFilter(Struct, frozen=True):
@@ -113,6 +120,10 @@ class SweepReport:
     """Findings that were requested again, since the first request had no result."""
     poison: int = 0
     """Messages that were removed from the poison queue because no row waits for them."""
+    pruned: int = 0
+    """Rows that were deleted since they are older than they are kept."""
+    unpruned: str = ""
+    """Why rows that are older than that could not be deleted; empty: nothing failed."""
     unnamed: int = 0
     """How many entries `unread` leaves out."""
     held: bool = False
@@ -131,8 +142,8 @@ class SweepReport:
 
     @property
     def complete(self) -> bool:
-        """Whether the run compared everything."""
-        return not (self.held or self.busy or self.stopped or self.unread)
+        """Whether the run compared everything, and could delete what is too old."""
+        return not (self.held or self.busy or self.stopped or self.unread or self.unpruned)
 
     def could_not_read(self, what: str) -> None:
         """Add an entry to `unread`; when the list is full, count it instead."""
@@ -152,6 +163,8 @@ class SweepReport:
         parts += [f"{self.skipped} requested before and without a result yet"] if self.skipped else []
         parts += [f"{self.repeated} requested again"] if self.repeated else []
         parts += [f"{self.poison} removed from the poison queue, as nothing waits for them"] if self.poison else []
+        parts += [f"{self.pruned} rows pruned"] if self.pruned else []
+        parts += [f"could not prune {self.unpruned}"] if self.unpruned else []
         parts += ["the requests of an earlier sweep are still being worked off"] if self.busy else []
         parts += [f"stopped: {self.stopped}"] if self.stopped else []
         parts += [f"could not read {each}" for each in self.unread]

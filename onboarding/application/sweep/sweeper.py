@@ -20,6 +20,7 @@ from onboarding.application.readers.container_reader import ContainerReader
 from onboarding.application.readers.policy_scopes import PolicyScopes, PolicyVersions
 from onboarding.application.rules import Rules
 from onboarding.application.sweep.fleet_comparison import FleetComparison
+from onboarding.application.sweep.retention import Retention
 from onboarding.application.sweep.sweep_queue import (
     AT_ONCE,
     Budget,
@@ -120,6 +121,7 @@ class Sweeper:
         await self._versions.read(sweep_queue.started, write=True)
         await self._take_up_overdue(sweep_queue, progress)
         await self._publish_missed(sweep_queue)
+        await self._prune(sweep_queue, progress)
         if progress.state.busy_until and progress.state.busy_until > sweep_queue.started:
             sweep_queue.report.busy = True
         else:
@@ -171,6 +173,16 @@ class Sweeper:
                     sweep_queue.report.announced += 1
         except OutOfTime as stopped:
             sweep_queue.report.stop(f"{stopped} of publishing outcomes")
+
+    async def _prune(self, sweep_queue: SweepQueue, progress: _Progress) -> None:
+        """Delete what is older than it is kept, in a run over everything."""
+        if not sweep_queue.sweep_filter.whole:
+            return
+        retention = Retention(self._ports, self._budget, progress.state.pruning)
+        try:
+            await retention.run(sweep_queue.report)
+        finally:
+            progress.state = replace(progress.state, pruning=retention.position)
 
     async def _compare_fleet(self, sweep_queue: SweepQueue, progress: _Progress | None) -> None:
         """Compare all subscriptions, beginning where the last run stopped. A dry run (`progress` None) begins with the

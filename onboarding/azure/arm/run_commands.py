@@ -1,22 +1,19 @@
 """Runs a shell or PowerShell script in a VM with a run command, for a person who waits for its output.
 
-This is the only code that polls. Functions never use it: an event has no time for a run command.
+This is the only code that polls. Functions never use it: an event has no time for a run command. The operation, its
+polling and its models are the SDK's; each of its requests goes through the pipeline of all other requests to ARM.
 """
 
 from __future__ import annotations
 
-from azure.core.credentials_async import AsyncTokenCredential
-from azure.core.pipeline.policies import HeadersPolicy, ProxyPolicy, RequestIdPolicy, UserAgentPolicy
-from azure.mgmt.compute.aio import ComputeManagementClient
-from azure.mgmt.compute.models import RunCommandInput
+import asyncio
 
-from onboarding.azure.arm.arm_client import as_arm_errors
-from onboarding.azure.http_connections import Connections, proxies_for
-from onboarding.azure.identity import ArmTokens, BearerPolicy
+from onboarding.azure.arm.arm_requests import API_VERSIONS, VIRTUAL_MACHINES, ArmRequests
+from onboarding.concurrency import limit
 from onboarding.domain.machine.machine_facts import OsType
 from onboarding.domain.resource_id import VmId
 
-_READ_TIMEOUT_S = 15.0
+_PATIENCE_S = 600.0  # printing the end of a file takes seconds; Azure itself would go on for 90 minutes
 _COMMANDS = {OsType.LINUX: "RunShellScript", OsType.WINDOWS: "RunPowerShellScript"}
 # On Windows, the result has the script's error output as a status of its own.
 _STDERR = "componentstatus/stderr/"
@@ -25,48 +22,39 @@ _STDERR = "componentstatus/stderr/"
 class RunCommands:
     """Implements `ports.Shell`."""
 
-    def __init__(
-        self,
-        credential: AsyncTokenCredential,
-        endpoint: str,
-        scope: str,
-        connections: Connections,
-        *,
-        poll_interval_s: float = 2.0,
-    ) -> None:
-        """`poll_interval_s` is how many seconds lie between two polls."""
-        self._credential = ArmTokens(credential)
-        self._endpoint = endpoint
-        self._scope = scope
-        self._connections = connections
+    def __init__(self, requests: ArmRequests, *, poll_interval_s: float = 2.0, patience_s: float = _PATIENCE_S) -> None:
+        """`poll_interval_s` is how many seconds lie between two polls, `patience_s` how long the end is waited for."""
+        self._requests = requests
         self._poll_interval_s = poll_interval_s
+        self._patience_s = patience_s
 
     async def run(self, vm: VmId, script: str, os_type: OsType = OsType.LINUX) -> str:
-        async with as_arm_errors(), self._client(vm.subscription) as client:
-            poller = await client.virtual_machines.begin_run_command(
-                vm.resource_group,
-                vm.name,
-                RunCommandInput(command_id=_COMMANDS[os_type], script=[script]),
-                polling_interval=self._poll_interval_s,
-                read_timeout=_READ_TIMEOUT_S,
-            )
-            result = await poller.result()
-        texts = (s for s in result.value or () if not (s.code or "").lower().startswith(_STDERR))
-        return "\n".join(status.message or "" for status in texts)
+        async with self._requests.sending(vm.subscription, write=True):
+            seconds = limit(self._patience_s, keep_reserve=True)
+            try:
+                async with asyncio.timeout(seconds):
+                    return await self._output(vm, script, os_type)
+            except TimeoutError:
+                raise TimeoutError(f"the run command did not end within {seconds:g} s") from None
 
-    def _client(self, subscription: str) -> ComputeManagementClient:
-        proxies = proxies_for(self._endpoint)
-        return ComputeManagementClient(
-            self._credential,
-            subscription,
-            base_url=self._endpoint,
-            credential_scopes=[self._scope],
-            policies=[
-                RequestIdPolicy(),
-                HeadersPolicy(),
-                UserAgentPolicy("vm-onboarding"),
-                *([ProxyPolicy(proxies)] if proxies else []),
-                BearerPolicy(self._credential, self._endpoint, self._scope),
-            ],
-            transport=self._connections,
+    async def _output(self, vm: VmId, script: str, os_type: OsType) -> str:
+        # Imported here: commands that only read the VM have this adapter too, and need no models of the SDK.
+        from azure.mgmt.compute.aio import ComputeManagementClient
+        from azure.mgmt.compute.models import InstanceViewStatus, RunCommandInput, RunCommandResult
+
+        client = ComputeManagementClient(subscription_id=vm.subscription, **self._requests.for_sdk())
+        poller = await client.virtual_machines.begin_run_command(
+            vm.resource_group,
+            vm.name,
+            RunCommandInput(command_id=_COMMANDS[os_type], script=[script]),
+            api_version=API_VERSIONS[VIRTUAL_MACHINES],
+            polling_interval=self._poll_interval_s,
+            **self._requests.options(vm.subscription),
         )
+        result = await poller.result()
+        # The SDK checks no answer: a body of another shape becomes a value of that shape.
+        statuses = (result.value or []) if isinstance(result, RunCommandResult) else None
+        if not isinstance(statuses, list) or not all(isinstance(status, InstanceViewStatus) for status in statuses):
+            raise ValueError("not the result of a run command")
+        texts = (s for s in statuses if not (s.code or "").lower().startswith(_STDERR))
+        return "\n".join(status.message or "" for status in texts)

@@ -9,7 +9,7 @@ from azure.core import MatchConditions
 from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient
 
-from onboarding.application.ports import StoredSweep, SweepState
+from onboarding.application.ports import Pruning, StoredSweep, SweepState
 from onboarding.azure.storage.table_entities import plain, reading, with_table, writing
 from onboarding.domain.reconcile.sweep_requests import Mark
 
@@ -50,6 +50,9 @@ def _properties(state: SweepState) -> dict[str, Any]:
         "ResumeAt": state.resume_at,
         "OverdueSent": state.overdue.moment if state.overdue else None,
         "OverdueSentKey": state.overdue.key if state.overdue else None,
+        "PruneNextRound": state.pruning.next_round,
+        "PruneSubscription": state.pruning.subscription,
+        "PruneAfter": state.pruning.after,
         **{f"Unanswered{n}": state.unanswered[at : at + _CHUNK] for n, at in enumerate(chunks)},
     }
     return {name: value for name, value in columns.items() if value}
@@ -64,12 +67,20 @@ def _state(entity: Any) -> SweepState:
         resume_at=str(entity.get("ResumeAt", "")),
         overdue=_overdue(entity),
         unanswered=b"".join(chunk for chunk in chunks if isinstance(chunk, bytes)),
+        pruning=Pruning(
+            _time(entity, "PruneNextRound"), _text(entity, "PruneSubscription"), _text(entity, "PruneAfter")
+        ),
     )
 
 
 def _overdue(entity: Any) -> Mark | None:
     moment = _time(entity, "OverdueSent")
     return Mark(moment, str(entity.get("OverdueSentKey", ""))) if moment else None
+
+
+def _text(entity: Any, name: str) -> str:
+    value = entity.get(name)
+    return value if isinstance(value, str) else ""
 
 
 def _time(entity: Any, name: str) -> datetime | None:

@@ -112,7 +112,10 @@ def _status_text(error: HttpResponseError) -> str:
 
 
 def _is_lost_race(error: HttpResponseError) -> bool:
-    """Whether another worker wrote first. A table that is being deleted answers 409, too, which is no lost race."""
+    """Whether another worker wrote first, or deleted what was read. A table that is being deleted answers 409, too, and
+    one that does not exist 404: those are no lost races."""
     if error.status_code == 409:
         return getattr(error, "error_code", None) != TableErrorCode.TABLE_BEING_DELETED
+    if error.status_code == 404:
+        return getattr(error, "error_code", None) == TableErrorCode.RESOURCE_NOT_FOUND
     return error.status_code == 412

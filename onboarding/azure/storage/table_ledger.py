@@ -19,10 +19,11 @@ from uuid import uuid4
 from azure.core.exceptions import HttpResponseError, ServiceResponseError
 
 from onboarding.application.notifications import EventRef
-from onboarding.application.ports import MachineRows, RowVersions, RowWrite, StoredMachine, StoredRow
+from onboarding.application.ports import MachineRows, Pruned, RowVersions, RowWrite, StoredMachine, StoredRow
 from onboarding.azure.storage.storage_clients import OnboardingTable
 from onboarding.azure.storage.table_entities import from_wire, reading, to_wire, with_table, writing
-from onboarding.azure.storage.table_queries import Query, entities, entity, literal, wire_entities
+from onboarding.azure.storage.table_queries import Query, entities, entity, literal, next_partition, wire_entities
+from onboarding.azure.storage.table_retention import END_OF_TIME_MS, prune
 from onboarding.azure.storage.table_writes import Write, transact, write_one
 from onboarding.domain.errors import StorageError
 from onboarding.domain.reconcile.drift import RowSummary
@@ -32,13 +33,14 @@ from onboarding.domain.resource_id import VmId, parse_id
 
 _log = logging.getLogger(__name__)
 
-_END_OF_TIME_MS = 9_999_999_999_999
 # A transaction takes 100 entities. One entry may be four: a row, two lines of history and a row of the outbox.
 _ENTRIES_AT_ONCE = 10
 # Identifies one write of the machine's own row, to find out whether it was carried out if no answer came.
 _WRITE_ID = "WriteId"
 _KEYS = frozenset({"PartitionKey", "RowKey"})
 _COLUMNS_OF_OURS = _KEYS | ROW_COLUMNS | MACHINE_COLUMNS | {_WRITE_ID, "Timestamp"}
+# The partitions of subscriptions begin with a digit or a letter up to "f", and lie between these two keys.
+_FIRST, _LAST = "-", "g"
 _REFUSED_FOR_GOOD = (400, 413)
 _SAFE_LENGTH = 256  # characters that are kept of a text after the table refused it
 
@@ -190,6 +192,17 @@ class TableLedger:
                 if _target_of(found) and (summary := _summary(found)) is not None:
                     yield str(found["ResourceId"]), summary
 
+    async def next_subscription(self, after: str) -> str:
+        found = ""
+        with reading():
+            found = await next_partition(self._table.requests, self._table.table_name, after or _FIRST, _LAST)
+        return found
+
+    async def prune(self, subscription: str, before: datetime, after: str = "") -> AsyncIterator[Pruned]:
+        with reading():
+            async for step in prune(self._table, subscription, before, after):
+                yield step
+
     async def history(self, vm: VmId) -> AsyncIterator[Row]:
         prefix = f"log|{vm.resource_group}|{vm.name}|".lower()
         async for row in self._rows(Query(prefix, vm.subscription.lower())):
@@ -318,7 +331,7 @@ def _row_prefix(vm: VmId) -> str:
 def _history(row: Row, trigger: EventRef, columns: Mapping[str, Any]) -> dict[str, Any]:
     """The line of history: the row as this trigger wrote it. The keys sort the newest first within an extension."""
     vm = _vm(row)
-    inverted = max(0, _END_OF_TIME_MS - int(trigger.time.timestamp() * 1000))
+    inverted = max(0, END_OF_TIME_MS - int(trigger.time.timestamp() * 1000))
     key = f"log|{vm.resource_group}|{vm.name}|{row.extension}|{inverted:013d}|{trigger.id}".lower()
     own = to_wire({"EventId": trigger.id, "EventTime": trigger.time, "CorrelationId": trigger.correlation_id})
     return {"PartitionKey": vm.subscription.lower(), "RowKey": key, **columns, **own}

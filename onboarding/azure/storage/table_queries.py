@@ -29,13 +29,16 @@ class Query(Struct, frozen=True):
     """The partition key; empty: all partitions."""
     condition: str = ""
     """A further condition in OData; empty: none."""
+    after: str = ""
+    """The row key after which the range begins; empty, or a key before the range: it begins at its start."""
 
     @property
     def text(self) -> str:
         """The query as an OData filter."""
         partition = f"PartitionKey eq {literal(self.partition)}" if self.partition else ""
+        begin = f"gt {literal(self.after)}" if self.after > self.prefix else f"ge {literal(self.prefix)}"
         # "}" is the character after "|", so every key in between begins with the prefix.
-        keys = f"RowKey ge {literal(self.prefix)} and RowKey lt {literal(f'{self.prefix[:-1]}}}')}"
+        keys = f"RowKey {begin} and RowKey lt {literal(f'{self.prefix[:-1]}}}')}"
         return " and ".join(filter(None, (partition, keys, self.condition)))
 
 
@@ -70,6 +73,20 @@ async def wire_entities(
 ) -> AsyncIterator[Mapping[str, Any]]:
     """The entities that the query finds, as the service's JSON. An empty page need not be the last."""
     base_query = f"$filter={quote(query.text, safe='')}" + (f"&$select={','.join(select)}" if select else "")
+    async for found in _all_pages(requests, table, base_query):
+        yield found
+
+
+async def next_partition(requests: StorageRequests, table: str, after: str, end: str) -> str:
+    """The first partition key after `after` and before `end` that has entities; empty: no partition follows."""
+    between = f"PartitionKey gt {literal(after)} and PartitionKey lt {literal(end)}"
+    query = f"$filter={quote(between, safe='')}&$top=1&$select=PartitionKey"
+    async for found in _all_pages(requests, table, query):
+        return str(found["PartitionKey"])
+    return ""
+
+
+async def _all_pages(requests: StorageRequests, table: str, base_query: str) -> AsyncIterator[Mapping[str, Any]]:
     following: dict[str, str] = {}
     while True:
         continued = "".join(f"&{name}={quote(value, safe='')}" for name, value in following.items())

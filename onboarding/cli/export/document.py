@@ -9,6 +9,7 @@ import argparse
 import os
 from pathlib import Path
 
+from onboarding.cli.command_list import add_command
 from onboarding.cli.io import Commands, read_page, write_text
 from onboarding.cli.policy.policy_input import policy_folder
 from onboarding.export.documentation_page import fill_page, page_parts
@@ -17,7 +18,7 @@ from onboarding.loading.policy_folder import load_catalogue_of
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("document", help="update the generated parts of a documentation page")
+    parser = add_command(commands, "document")
     parser.add_argument(
         "page", nargs="?", type=Path, default=Path("docs/supported-images.md"), help="default: %(default)s"
     )

@@ -13,8 +13,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from onboarding.app import read_configuration
+from onboarding.cli.command_list import add_command
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, Commands, as_json
+from onboarding.cli.output import Form, add_output
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.catalog.extension_settings import known_settings
 from onboarding.domain.errors import ConfigurationError, as_written, known_names
@@ -27,7 +29,7 @@ from onboarding.export.extension_template import ExtensionTemplate, Placement
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("template", help="print the extension as part of an ARM or Bicep template")
+    parser = add_command(commands, "template")
     parser.add_argument(
         "--placement",
         choices=tuple(Placement),
@@ -39,7 +41,9 @@ def add(commands: Commands) -> None:
     parser.add_argument("--location", metavar="L", default="", help="region of the VM (default: that of the group)")
     parser.add_argument("--policy", metavar="NAME", default="", help="policy with the settings (default: the only one)")
     parser.add_argument("--workspace", metavar="NAME", default="", help="one of the workspaces of the policy")
-    parser.add_argument("--format", choices=("arm", "bicep"), default="arm")
+    language = "language of the template (default: %(default)s)"
+    parser.add_argument("--format", choices=("arm", "bicep"), default="arm", help=language)
+    add_output(parser, (Form.JSON,), note="a template in Bicep is --format bicep")
     parser.add_argument(
         "--complete",
         action="store_true",

@@ -19,8 +19,10 @@ from typing import Any
 from msgspec import Struct
 
 from onboarding.application.image_check import DEFAULT_EXTENSION
+from onboarding.cli.command_list import add_command
 from onboarding.cli.failures.diagnose_input import read_evidence
-from onboarding.cli.io import BadInput, Commands, as_json, is_interactive, read_text
+from onboarding.cli.io import BadInput, Commands, is_interactive, read_text
+from onboarding.cli.output import FORMERLY_LINES, Form, add_output, write_records
 from onboarding.cli.policy.policy_input import policy_folder
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.errors import as_written
@@ -53,7 +55,7 @@ _PATH = re.compile(
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("diagnose", help="explain an error message: what it means and what to do")
+    parser = add_command(commands, "diagnose")
     parser.add_argument(
         "text",
         nargs="?",
@@ -62,7 +64,7 @@ def add(commands: Commands) -> None:
         help="an error message, or a file with one; - is standard input (default)",
     )
     parser.add_argument("--extension", help="catalogue entry whose error table to use (default: from the text)")
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="json: one object on each line")
+    add_output(parser, formerly=FORMERLY_LINES)
     parser.set_defaults(run=run)
 
 
@@ -82,16 +84,17 @@ def run(args: argparse.Namespace) -> int:
     tables = _ErrorTables(args.extension)
     now = datetime.now(UTC)
     failures = (tables.diagnose(evidence, now) for evidence in _read_argument(args.text))
-    if args.format == "text":
+    if args.output is Form.TABLE:
         _print_for_people(failures)
-        return 0
-    nothing = True
-    for diagnosed in failures:
-        nothing = False
-        print(as_json(as_fields(diagnosed)))
-    if nothing:
+    elif not write_records(args.output, _COLUMNS, map(as_fields, failures)):
         print(_NO_FAILURE, file=sys.stderr)
     return 0
+
+
+_COLUMNS = (
+    *("class", "cause", "exit_code", "meaning", "advice", "code"),
+    *("retry_after", "scope_wide", "max_attempts", "handler", "table"),
+)
 
 
 def as_fields(diagnosed: DiagnosedFailure) -> Mapping[str, Any]:

@@ -13,8 +13,10 @@ from typing import Any
 from msgspec import Struct
 
 from onboarding.application.image_check import DEFAULT_EXTENSION
+from onboarding.cli.command_list import add_command
 from onboarding.cli.images.check import load_entry
 from onboarding.cli.io import BadInput, Commands
+from onboarding.cli.output import Form, add_output, write_records
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.errors import known_names
 from onboarding.domain.failures.failure_rules import Diagnosis, Edition, Rule
@@ -54,11 +56,17 @@ class CodeMeaning(Struct, frozen=True):
         }
 
 
+_COLUMNS = (
+    *("code", "date", "source", "handlerVersion", "operation"),
+    *("meaning", "action", "advice", "cause", "class"),
+)
+
+
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("errors", help="list the exit codes of an extension and what they mean")
+    parser = add_command(commands, "errors")
     parser.add_argument("code", nargs="?", type=int, metavar="CODE", help="show one exit code in full")
     parser.add_argument("--extension", default=DEFAULT_EXTENSION, help="catalogue entry (default: %(default)s)")
-    parser.add_argument("--format", choices=("table", "json"), default="table", help="json: one object for each code")
+    add_output(parser, formerly={"table": Form.TABLE, "json": Form.JSONL})
     parser.set_defaults(run=run)
 
 
@@ -70,9 +78,12 @@ def run(args: argparse.Namespace) -> int:
             problem = f"no edition of {entry.name}'s code table has {args.code}"
             raise BadInput("CODE", problem, known_names("codes", map(str, codes)))
         codes = {args.code: codes[args.code]}
-    if args.format == "json":
-        for code, meanings in codes.items():
-            print(json.dumps({"code": code, "editions": [r.fields() for r in meanings]}, ensure_ascii=False))
+    if args.output is Form.CSV:
+        flat = ({"code": code, **each.fields()} for code, meanings in codes.items() for each in meanings)
+        write_records(args.output, _COLUMNS, flat)
+    elif args.output is not Form.TABLE:
+        listed = ({"code": code, "editions": [r.fields() for r in meanings]} for code, meanings in codes.items())
+        write_records(args.output, (), listed, encode=lambda record: json.dumps(record, ensure_ascii=False))
     elif args.code is not None:
         _print_one(codes[args.code])
     else:

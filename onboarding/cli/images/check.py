@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from onboarding.application.image_check import DEFAULT_EXTENSION, Answer, Checker, NotAnImage
+from onboarding.cli.command_list import add_command
 from onboarding.cli.images.check_input import BadItem, read_line, read_list_items
 from onboarding.cli.images.check_output import CheckTableWriter, CheckWriter, CsvCheckWriter, JsonCheckWriter
 from onboarding.cli.io import BadInput, Commands, is_interactive, line_of, open_text, shown
+from onboarding.cli.output import Form, add_output
 from onboarding.cli.policy.policy_input import policy_folder
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.catalog.support_table import SupportTable
@@ -31,7 +33,7 @@ _MOST_UNREAD = 1000  # bad items before the first good one; then the file does n
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("check", help="say whether an extension supports an image, and why")
+    parser = add_command(commands, "check")
     parser.add_argument("file", nargs="?", help="JSON array, JSON Lines, CSV, or one URN on each line; - is stdin")
     parser.add_argument(
         "--image", metavar="URN", action="append", help="publisher:offer:sku[:version]; may be given several times"
@@ -43,7 +45,7 @@ def add(commands: Commands) -> None:
         "--support-table", default="", help="name of the table, e.g. 2017-04 (default: that of the entry)"
     )
     parser.add_argument("--overrides", metavar="FILE", help="YAML file that names the OS of your own images")
-    parser.add_argument("--format", choices=("table", "json", "csv"), default="table")
+    add_output(parser, formerly={"table": Form.TABLE, "json": Form.JSONL, "csv": Form.CSV})
     parser.add_argument("--why", action="store_true", help="show the reason below each line of the table")
     parser.set_defaults(run=run)
 
@@ -131,10 +133,8 @@ def _with_arm_keys(item: Any) -> Any:
 
 def _writer(args: argparse.Namespace, table: SupportTable, *, reasons: bool) -> CheckWriter:
     out: IO[str] = sys.stdout
-    if args.format == "json":
-        return JsonCheckWriter(out)
-    if args.format == "csv":
-        return CsvCheckWriter(out)
+    if args.output is not Form.TABLE:
+        return CsvCheckWriter(out) if args.output is Form.CSV else JsonCheckWriter(args.output)
     return CheckTableWriter(out, table, reasons=reasons, colours=_wants_colours(os.environ, out))
 
 

@@ -1,4 +1,4 @@
-"""Writes the answers of `onboard check`, one at a time: a table for people, JSON Lines or CSV for programs."""
+"""Writes the answers of `onboard check`, one at a time: a table for people, JSON or CSV for programs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import IO, Any, Protocol
 
 from onboarding.application.image_check import Answer
 from onboarding.cli.images.check_input import BadItem
+from onboarding.cli.output import Form, cell, open_records
 from onboarding.domain.catalog.support_table import SupportTable, Verdict
 from onboarding.domain.image.os_release import TITLES, Distribution, OsSource
 from onboarding.domain.json_access import printable
@@ -17,8 +18,6 @@ from onboarding.domain.machine.machine_facts import OsType
 
 _COLOURS = {Verdict.SUPPORTED: "32", Verdict.UNSUPPORTED: "31", Verdict.UNKNOWN: "33"}
 _PUBLISHERS_SHOWN = 12
-_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # also in full width, which East Asian spreadsheets accept
-_FORMULA_STARTS = ("\t", "\r", "\n")
 ERROR = "error"  # written instead of a verdict
 _QUOTED = 80  # characters of a bad item
 
@@ -34,24 +33,24 @@ class CheckWriter(Protocol):
 
 
 class JsonCheckWriter:
-    """JSON Lines: the keys of the item, overridden by those of the answer. The answer's `version` is the OS version;
+    """JSON: the keys of the item, overridden by those of the answer. The answer's `version` is the OS version;
     the version of the image stays in `urn`. An item that could not be read also has `error`."""
 
-    def __init__(self, out: IO[str]) -> None:
-        self._out = out
+    def __init__(self, form: Form) -> None:
+        self._records = open_records(form, (), encode=json.dumps)
 
     def write(self, item: Any, answer: Answer) -> None:
         own = item if isinstance(item, Mapping) else {"urn": item}
         if "version" in own and "urn" not in own and ":" in answer.subject:
             own = {**own, "urn": answer.subject}
-        self._out.write(json.dumps({**own, **answer.fields()}) + "\n")
+        self._records.write({**own, **answer.fields()})
 
     def fail(self, item: Any, problem: str) -> None:
         own = item if isinstance(item, Mapping) else {"urn": text} if (text := _quoted(item)) else {}
-        self._out.write(json.dumps({**own, **_no_answer(problem), "error": problem}) + "\n")
+        self._records.write({**own, **_no_answer(problem), "error": problem})
 
     def end(self) -> None:
-        return
+        self._records.end()
 
 
 class CsvCheckWriter:
@@ -97,16 +96,6 @@ def _quoted(item: Any) -> str:
         return ""
     text = item if isinstance(item, str) else json.dumps(item, default=str)
     return text if len(text) <= _QUOTED else f"{text[: _QUOTED - 3]}..."
-
-
-def cell(value: Any) -> Any:
-    """A cell that a spreadsheet reads as text: an apostrophe is put before a text that begins like a formula."""
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        return value
-    text = printable(value)
-    return f"'{text}" if text.lstrip().startswith(_FORMULA) or value[:1] in _FORMULA_STARTS else text
 
 
 class CheckTableWriter:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from onboarding.application.image_check import DEFAULT_EXTENSION
+from onboarding.cli.command_list import add_command
 from onboarding.cli.images.check import load_entry
 from onboarding.cli.images.check_input import read_list_items
 from onboarding.cli.io import MAX_LIST, BadInput, Commands, line_of, read_page, read_text, shown, write_text
@@ -28,7 +29,7 @@ from onboarding.loading.package_data import reference_data
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("compare", help="compare our image checks with an Azure Policy definition")
+    parser = add_command(commands, "compare")
     parser.add_argument("labels", metavar="LABELS", help="images with distro and os_version, as JSON Lines or an array")
     parser.add_argument("--definition", metavar="FILE", required=True, help="the definition, in Azure's own form")
     parser.add_argument("--parameters", metavar="JSON", help="values of its parameters, or @FILE")

@@ -16,9 +16,11 @@ from msgspec import Struct
 
 from onboarding.app import Configuration, open_machines, read_configuration
 from onboarding.application.ports import Arm
+from onboarding.cli.command_list import add_command
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, CommandFailed, Commands, as_json
 from onboarding.cli.machines.request_runner import explain_arm_error
+from onboarding.cli.output import Form, add_output, write_records
 from onboarding.cli.vm_arguments import add_vms, read_vms
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.errors import ArmError
@@ -36,6 +38,10 @@ from onboarding.domain.resource_id import VmId
 from onboarding.loading.package_data import shared_errors
 
 _SHORT = 600  # characters of a message in the table
+_COLUMNS = (
+    *("vm", "name", "publisher", "type", "version", "provisioningState", "state", "entry"),
+    *("message", "exitCode", "cause", "meaning", "advice"),
+)
 
 
 class ExtensionReport(Struct, frozen=True):
@@ -75,9 +81,9 @@ class ExtensionReport(Struct, frozen=True):
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("extensions", help="list the extensions of VMs and explain failures")
+    parser = add_command(commands, "extensions")
     add_vms(parser, several=True)
-    parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    add_output(parser)
     add_settings(parser)
     parser.set_defaults(run=run)
 
@@ -92,9 +98,11 @@ def run(args: argparse.Namespace) -> int:
         (facts, report_extensions(facts, configuration.rules.catalogue))
         for facts in asyncio.run(_read(configuration, vms))
     ]
-    if args.output == "json":
-        every = [{"vm": facts.id.name, **report.fields()} for facts, reports in found for report in reports]
+    every = [{"vm": facts.id.name, **report.fields()} for facts, reports in found for report in reports]
+    if args.output is Form.JSON:
         print(as_json(every, indent=2))
+    elif args.output is not Form.TABLE:
+        write_records(args.output, _COLUMNS, every)
     else:
         for facts, reports in found:
             _print_table(facts, reports)

@@ -12,10 +12,10 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from onboarding.app import Configuration, assemble, open_ports, read_configuration
 from onboarding.application.operator_requests import NoAccess, OperatorRequests, Preview
+from onboarding.cli.command_list import add_command
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, CommandFailed, Commands
 from onboarding.cli.machines.request_runner import (
@@ -27,6 +27,7 @@ from onboarding.cli.machines.request_runner import (
     explain_arm_error,
 )
 from onboarding.cli.operations.preflight import access_problem, check_configuration, check_policy, with_setting
+from onboarding.cli.output import Form, add_output, write_records
 from onboarding.cli.vm_arguments import add_vms, read_vms
 from onboarding.domain.errors import ArmError, StorageError
 from onboarding.domain.json_access import printable
@@ -36,14 +37,11 @@ from onboarding.domain.reconcile.row import Row
 from onboarding.domain.resource_id import VmId
 from onboarding.export.extension_template import az_extension_set
 
-if TYPE_CHECKING:
-    from rich.text import Text
-
 type Work = Callable[[OperatorRequests], Awaitable[int]]
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("install", help="onboard chosen VMs now, by the same rules as the function app")
+    parser = add_command(commands, "install")
     add_vms(parser, several=True)
     add_request_options(parser)
     parser.add_argument("--show-az", action="store_true", help="print the equivalent az command, without its secrets")
@@ -67,7 +65,7 @@ def add_request_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--interval", type=float, default=10, metavar="S", help="check every S seconds (default: %(default)s)"
     )
-    parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    add_output(parser, note="json is one object on each line, as jsonl")
     add_settings(parser)
 
 
@@ -108,7 +106,7 @@ async def run_requests(args: argparse.Namespace, requests: OperatorRequests, vms
         await _preview(args, requests, vms, request, commands_only=True)
     limits = WaitLimits(None if args.no_wait else args.timeout, args.interval)
     results = await RequestRunner(requests, request, limits, _progress).all(vms)
-    _print_results(results, as_json=args.output == "json")
+    _print_results(results, args.output)
     return exit_code(results)
 
 
@@ -119,12 +117,12 @@ def _progress(row: Row) -> None:
     )
 
 
-def _print_results(results: list[RequestResult], *, as_json: bool) -> None:
+def _print_results(results: list[RequestResult], form: Form) -> None:
     from onboarding.cli.machines.status_output import open_writer
 
     rows = [row for result in results for row in result.rows.values()]
     if rows:
-        output = open_writer(as_json=as_json, history=False)
+        output = open_writer(_lines(form), history=False)
         for row in rows:
             output.write(row)
         output.end()
@@ -133,6 +131,11 @@ def _print_results(results: list[RequestResult], *, as_json: bool) -> None:
             print(f"{result.vm.name}: {printable(mask(result.problem))}", file=sys.stderr)
     if UNDER_WAY in {result.code for result in results}:
         print("Some are not finished: the function app continues. Run this again to follow them.", file=sys.stderr)
+
+
+def _lines(form: Form) -> Form:
+    """The JSON of `install` and `retry` was one object on each line before there was a form for that, and stays so."""
+    return Form.JSONL if form is Form.JSON else form
 
 
 async def _preview(
@@ -144,30 +147,40 @@ async def _preview(
     commands_only: bool = False,
 ) -> int:
     """Print what would be done for each VM; 0 if each is onboarded or would be."""
-    from onboarding.cli.console import open_console, plain_table, printable
-
-    table = plain_table("VM", "Extension", "Would", "Because")
+    found: list[tuple[str, str, str, str]] = []
     fine = True
     for vm in vms:
         try:
             previews = await requests.preview(vm, request)
         except ArmError as error:
-            table.add_row(printable(vm.name), "", "refuse", printable(mask(explain_arm_error(error))))
+            found.append((vm.name, "", "refuse", mask(explain_arm_error(error))))
             fine = False
             continue
         fine &= bool(previews) and all(_is_fine(preview) for preview in previews)
         for preview in previews:
-            table.add_row(printable(vm.name), preview.context.entry.name, *_describe(preview))
+            found.append((vm.name, preview.context.entry.name, *_describe(preview)))
             if getattr(args, "show_az", False) and (command := _az(vm, preview)):
                 print(f"{command}\n")
     if not commands_only:
-        open_console().print(table)
+        _print_previews(found, args.output)
     return 0 if fine else 1
 
 
-def _describe(preview: Preview) -> tuple[str, Text]:
-    from onboarding.cli.console import printable
+def _print_previews(found: list[tuple[str, str, str, str]], form: Form) -> None:
+    if form is not Form.TABLE:
+        names = ("vm", "extension", "would", "because")
+        write_records(_lines(form), names, (dict(zip(names, each, strict=True)) for each in found))
+        return
+    from onboarding.cli.console import open_console, plain_table
+    from onboarding.cli.console import printable as as_text
 
+    table = plain_table("VM", "Extension", "Would", "Because")
+    for vm, extension, would, because in found:
+        table.add_row(as_text(vm), extension, would, as_text(because))
+    open_console().print(table)
+
+
+def _describe(preview: Preview) -> tuple[str, str]:
     decision = preview.decision
     advice = ""
     if isinstance(decision, Satisfied | Stop) and decision.problem is not None:
@@ -181,7 +194,7 @@ def _describe(preview: Preview) -> tuple[str, Text]:
             would = f"refuse ({outcome})"
         case _:
             would = "wait"
-    return would, printable(mask(f"{decision.reason}{advice}"))
+    return would, mask(f"{decision.reason}{advice}")
 
 
 def _is_fine(preview: Preview) -> bool:

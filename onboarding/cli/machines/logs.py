@@ -9,12 +9,15 @@ import argparse
 import asyncio
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Any
 
 from onboarding.app import Configuration, open_machines, read_configuration
 from onboarding.application.image_check import DEFAULT_EXTENSION
+from onboarding.cli.command_list import add_command
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, CommandFailed, Commands
 from onboarding.cli.machines.request_runner import explain_arm_error
+from onboarding.cli.output import Form, add_output, write_records
 from onboarding.cli.vm_arguments import add_vms, read_vm
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.errors import ArmError, as_written, known_names
@@ -30,9 +33,9 @@ _MOST_LINES = 500
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "logs",
-        help="show the extension handler's log on the VM, with explanations",
         description=f"Reads the log files on the VM and changes nothing. Note that {NEEDS}.",
     )
     add_vms(parser, several=False)
@@ -40,6 +43,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--lines", type=int, default=20, metavar="N", help="last lines of each file (default: %(default)s)"
     )
+    add_output(parser)
     add_settings(parser)
     parser.set_defaults(run=run)
 
@@ -60,8 +64,26 @@ def run(args: argparse.Namespace) -> int:
     if not text:
         print(f"{vm.name} has none of {', '.join(entry.logs)}: the handler has not run there")
         return 1
-    show(diagnose_lines(text, entry.errors, datetime.now(UTC)))
+    lines = diagnose_lines(text, entry.errors, datetime.now(UTC))
+    if args.output is Form.TABLE:
+        show(lines)
+    else:
+        write_records(args.output, _COLUMNS, map(_fields, lines))
     return 0
+
+
+_COLUMNS = ("text", "exitCode", "cause", "meaning", "advice")
+
+
+def _fields(line: LogLine) -> dict[str, Any]:
+    failure = line.failure
+    return {
+        "text": line.text,
+        "exitCode": failure.exit_code if failure else None,
+        "cause": failure.cause if failure else None,
+        "meaning": mask(failure.meaning) if failure else None,
+        "advice": mask(failure.advice) if failure else None,
+    }
 
 
 async def _fetch(configuration: Configuration, vm: VmId, entry: CatalogueEntry, lines: int) -> str:

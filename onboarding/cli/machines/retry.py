@@ -10,6 +10,7 @@ import argparse
 import sys
 
 from onboarding.application.operator_requests import OperatorRequests
+from onboarding.cli.command_list import add_command
 from onboarding.cli.environment import environment_of
 from onboarding.cli.io import BadInput, Commands, counted
 from onboarding.cli.machines.install import add_request_options, run_requests, run_with
@@ -20,7 +21,7 @@ from onboarding.domain.resource_id import VmId
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("retry", help="try VMs again that failed, after the problem was fixed")
+    parser = add_command(commands, "retry")
     add_vms(parser, several=True)
     parser.add_argument(
         "--outcome",

@@ -7,66 +7,146 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
+import sys
 from collections.abc import AsyncIterator, Mapping
+from copy import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from onboarding.application.row_queries import (
+    RowOrder,
+    RowQuery,
+    machines_named,
+    matching_history,
+    matching_rows,
+    matching_totals,
+)
+from onboarding.cli.command_list import add_command
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, Commands
 from onboarding.cli.machines.request_runner import parse_outcome
 from onboarding.cli.operations.preflight import diagnose_storage
-from onboarding.domain.errors import StorageError, as_written
-from onboarding.domain.reconcile.row import Row, Selection
-from onboarding.domain.resource_id import VmId, parse_id
+from onboarding.cli.output import Form, add_output
+from onboarding.cli.vm_arguments import add_vm_filter, read_selection, several_named
+from onboarding.domain.errors import StorageError
+from onboarding.domain.reconcile.row import Row
 
 if TYPE_CHECKING:
     from onboarding.application.ports import LedgerReader
     from onboarding.cli.machines.status_output import RowWriter
 
+_EVERY_S = 5.0
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_AGO = re.compile(r"(\d{1,6})([smhdw])")
+
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("status", help="show the outcome of each VM, or the history of one")
+    parser = add_command(commands, "status")
+    add_vm_filter(parser)
     parser.add_argument(
         "--outcome", nargs="+", action="extend", type=parse_outcome, metavar="NAME", help="only these outcomes"
     )
-    parser.add_argument("--subscription", metavar="ID", default="", help="only VMs of this subscription")
-    parser.add_argument("--resource-group", metavar="NAME", default="", help="only VMs of this group")
-    parser.add_argument("--vm", metavar="NAME", default="", help="only VMs of this name")
+    parser.add_argument("--policy", action="append", metavar="NAME", help="only what this policy decided")
+    parser.add_argument("--extension", action="append", metavar="NAME", help="only this catalogue entry")
+    since = "only where something happened since then: 30m, 2h, 7d, or a time such as 2026-11-20T09:00 (UTC)"
+    parser.add_argument("--since", type=parse_since, metavar="TIME", help=since)
+    sort = "order: name, outcome, time (latest first), next (check; soonest first) or duration (longest first)"
+    parser.add_argument("--sort", choices=tuple(RowOrder), type=str.lower, metavar="BY", help=sort)
+    parser.add_argument("--limit", type=_limit, metavar="N", help="the first N rows; of a history, the last N lines")
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--history", action="store_true", help="everything that happened to the VM, oldest first")
     shown.add_argument("--totals", action="store_true", help="only the number of VMs of each outcome")
-    parser.add_argument("--json", action="store_true", help="all columns, one JSON object on each line")
+    shown.add_argument(
+        "--watch",
+        nargs="?",
+        const=_EVERY_S,
+        type=_seconds,
+        metavar="SECONDS",
+        help=f"read and show the rows again, every {_EVERY_S:.0f} seconds or as given, until Ctrl-C",
+    )
+    add_output(parser, note="json, jsonl and csv have all columns")
+    parser.add_argument("--json", action="store_const", dest="output", const=Form.JSONL, help=argparse.SUPPRESS)
     add_settings(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.history and not args.vm:
-        raise BadInput("--history", "no VM is named", "name the VM with --vm")
+    query = read_query(args)
+    if args.history and not query.selection.vm_name:
+        raise BadInput("--history", "no VM is named", "give its id, or its name, also as --vm NAME")
+    if query.order is not None and (args.history or args.totals):
+        fix = "remove --sort; a history is in the order of time"
+        raise BadInput("--sort", "--sort is given with --history or --totals", fix)
+    if args.watch is not None and (args.output is not Form.TABLE or not sys.stdout.isatty()):
+        problem = "--watch draws a table on a terminal, and the output is another"
+        raise BadInput("--watch", problem, "remove --watch, or write to a terminal with -o table")
     environment = environment_of(args)
     try:
-        return asyncio.run(_show(args, environment))
+        return asyncio.run(_show(args, query, environment))
     except StorageError as error:
         raise asyncio.run(diagnose_storage(error, environment)) from None
+    except KeyboardInterrupt:
+        if args.watch is None:
+            raise
+        return 0  # this is how a person ends it
 
 
-async def _show(args: argparse.Namespace, environment: Mapping[str, str]) -> int:
+def read_query(args: argparse.Namespace) -> RowQuery:
+    return RowQuery(
+        selection=replace(read_selection(args), outcomes=tuple(args.outcome or ())),
+        policies=tuple(args.policy or ()),
+        extensions=tuple(args.extension or ()),
+        since=args.since,
+        order=RowOrder(args.sort) if args.sort else None,
+        limit=args.limit,
+    )
+
+
+def parse_since(text: str) -> datetime:
+    """For argparse: a time, or how long ago it was."""
+    try:
+        if (ago := _AGO.fullmatch(text.strip().lower())) is not None:
+            number, unit = ago.groups()
+            return datetime.now(UTC) - timedelta(**{_UNITS[unit]: int(number)})
+        time = datetime.fromisoformat(text.strip())
+    except (ValueError, OverflowError):
+        problem = f"{text!r} is not a time; write 30m, 2h or 7d, or a time such as 2026-11-20T09:00"
+        raise argparse.ArgumentTypeError(problem) from None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _limit(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of rows; write 1 or more")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    if not 1 <= seconds <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds; write 1 or more")
+    return seconds
+
+
+async def _show(args: argparse.Namespace, query: RowQuery, environment: Mapping[str, str]) -> int:
     # Imported here because the table SDK and rich take long to load, and other commands do not need them.
     from onboarding.app import open_ledger
     from onboarding.cli.machines.status_output import open_writer, write_totals
+    from onboarding.cli.machines.status_watch import watch
 
-    selection = Selection(
-        subscription=args.subscription,
-        resource_group=args.resource_group,
-        vm_name=args.vm,
-        outcomes=tuple(args.outcome or ()),
-    )
     async with open_ledger(environment) as ledger:
+        if args.watch is not None:
+            await watch(ledger, query, lambda: asyncio.sleep(args.watch))
         if args.totals:
-            totals = await ledger.totals(selection)
-            write_totals(totals, as_json=args.json)
+            totals = await matching_totals(ledger, query)
+            write_totals(totals, args.output)
             return 0 if totals else 1
-        rows = _history_of(ledger, selection) if args.history else ledger.current(selection)
-        return await _write(rows, open_writer(as_json=args.json, history=args.history))
+        rows = _history_of(ledger, query) if args.history else matching_rows(ledger, query)
+        return await _write(rows, open_writer(args.output, history=args.history))
 
 
 async def _write(rows: AsyncIterator[Row], writer: RowWriter) -> int:
@@ -78,20 +158,14 @@ async def _write(rows: AsyncIterator[Row], writer: RowWriter) -> int:
     return 0 if found else 1
 
 
-async def _history_of(ledger: LedgerReader, selection: Selection) -> AsyncIterator[Row]:
+async def _history_of(ledger: LedgerReader, query: RowQuery) -> AsyncIterator[Row]:
     """The history of the one VM that is selected, oldest first."""
-    named = Selection(
-        subscription=selection.subscription, resource_group=selection.resource_group, vm_name=selection.vm_name
+    chosen = query.selection
+    found = await machines_named(
+        ledger, [chosen.vm_name], subscription=chosen.subscription, resource_group=chosen.resource_group
     )
-    vms = {vm.key: vm async for row in ledger.current(named) if isinstance(vm := parse_id(row.resource_id), VmId)}
-    if len(vms) > 1:
-        listed = ", ".join(f"{vm.subscription}/{vm.resource_group}" for vm in vms.values())
-        problem = f"several VMs are named {as_written(selection.vm_name)}: in {listed}"
-        raise BadInput("--vm", problem, "add --subscription or --resource-group")
-    for vm in vms.values():
-        lines = [line async for line in ledger.history(vm)]
-        lines.reverse()  # so that entries of the same time keep their order
-        lines.sort(key=lambda line: line.event_time.timestamp() if line.event_time else 0)
-        for line in lines:
-            if not selection.outcomes or line.outcome in selection.outcomes:
-                yield line
+    if len(found[chosen.vm_name]) > 1:
+        raise several_named(chosen.vm_name, "VM", found[chosen.vm_name])
+    for vm in found[chosen.vm_name]:
+        for line in await matching_history(ledger, vm, query):
+            yield line

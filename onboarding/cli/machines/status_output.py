@@ -1,6 +1,6 @@
-"""Writes the rows of `onboard status`: tables for people, JSON Lines for programs.
+"""Writes the rows of `onboard status`: tables for people, JSON or CSV for programs.
 
-JSON is written row by row, so its size does not matter. Texts in the table come from images, extension handlers and
+Texts in the table come from images, extension handlers and
 ARM, so control characters in them are made harmless.
 """
 
@@ -14,13 +14,16 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from onboarding.cli.machines.row_table import Line, print_lines
+from onboarding.cli.output import Form, open_records, write_records
 from onboarding.domain.json_access import printable
-from onboarding.domain.reconcile.row import Outcome, Row
+from onboarding.domain.reconcile.row import COLUMNS, Outcome, Row
+from onboarding.domain.resource_id import VmId, parse_id
 
 _WIDTH = 120
+_SHORT = 12  # characters of a subscription that is shown whole
 _PAGE = 500  # rows below one line of headings
 _STYLES = {
     Outcome.REQUESTED: "cyan",
@@ -44,21 +47,25 @@ class RowWriter(Protocol):
     def end(self) -> None: ...
 
 
-def open_writer(*, as_json: bool, history: bool) -> RowWriter:
+def open_writer(form: Form, *, history: bool) -> RowWriter:
     """A writer to standard output."""
-    if as_json:
-        return JsonRowWriter()
+    if form is not Form.TABLE:
+        return RowRecords(form)
     return HistoryWriter(_console()) if history else RowTableWriter(_console())
 
 
-class JsonRowWriter:
-    """One JSON object on each line, with the columns of the table; empty columns are left out."""
+class RowRecords:
+    """All columns of the table, row by row, so that their number does not matter; in JSON, empty columns are left
+    out."""
+
+    def __init__(self, form: Form) -> None:
+        self._records = open_records(form, COLUMNS, encode=lambda record: json.dumps(record, default=_as_json))
 
     def write(self, row: Row) -> None:
-        print(json.dumps(row.to_properties(), default=_as_json))
+        self._records.write(row.to_properties())
 
     def end(self) -> None:
-        return
+        self._records.end()
 
 
 class RowTableWriter:
@@ -68,35 +75,64 @@ class RowTableWriter:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._counts: Counter[Outcome] = Counter()
-        self._table = self._page()
+        self._page: list[Row] = []
 
     def write(self, row: Row) -> None:
-        if self._table.row_count == _PAGE:
-            self._console.print(self._table)
-            self._table = self._page()
+        if len(self._page) == _PAGE:
+            _print_page(self._console, self._page)
+            self._page = []
         self._counts[row.outcome] += 1
-        name = Text.assemble((f"{printable(row.resource_group)}/", "dim"), _text(row.vm_name))
-        system = _text(" ".join(filter(None, (row.distribution, row.os_version))) or "–")
-        duration = "" if row.duration_ms is None else f"{row.duration_ms:,}"
-        self._table.add_row(name, system, _painted(row.outcome), _reason(row), _when(row), duration)
+        self._page.append(row)
 
     def end(self) -> None:
         if not self._counts:
             self._console.print("nothing in the table matches")
             return
-        self._console.print(self._table)
+        _print_page(self._console, self._page)
         self._console.print()
         self._console.print(_summary(self._counts), soft_wrap=True)
 
-    def _page(self) -> Table:
-        page = _table("VM", "OS", "Outcome", "Reason", "Next/end (UTC)", "ms")
-        page.columns[-1].justify = "right"
-        return page
+
+def _print_page(console: Console, rows: list[Row]) -> None:
+    """The rows; their subscription and their extension have a column where there are several."""
+    subscriptions = _shortened({_subscription(row) for row in rows})
+    extensions = {row.extension for row in rows}
+    optional = [name for name, found in (("Subscription", subscriptions), ("Extension", extensions)) if len(found) > 1]
+    lines = []
+    for row in rows:
+        cells = [Text.assemble((f"{printable(row.resource_group)}/", "dim"), _text(row.vm_name))]
+        if len(subscriptions) > 1:
+            cells.append(_text(subscriptions[_subscription(row)]))
+        if len(extensions) > 1:
+            cells.append(_text(row.extension))
+        system = _text(" ".join(filter(None, (row.distribution, row.os_version))) or "–")
+        duration = Text("" if row.duration_ms is None else f"{row.duration_ms:,}")
+        lines.append(Line([*cells, system, _painted(row.outcome), _when(row), duration], _reason(row)))
+    print_lines(console, ("VM", *optional, "OS", "Outcome", "Next/end (UTC)", "ms"), lines, after=2)
 
 
-def write_totals(totals: Mapping[Outcome, int], *, as_json: bool) -> None:
+def _subscription(row: Row) -> str:
+    vm = parse_id(row.resource_id)
+    return vm.subscription.lower() if isinstance(vm, VmId) else ""
+
+
+def _shortened(subscriptions: set[str]) -> dict[str, str]:
+    """Each subscription by its beginning, or its end, if that tells them apart; else as it is."""
+    long = {each for each in subscriptions if len(each) > _SHORT}
+    whole = {each: each for each in subscriptions}
+    for short in ({each: f"{each[:8]}…" for each in long}, {each: f"…{each[-8:]}" for each in long}):
+        texts = whole | short
+        if len(set(texts.values())) == len(subscriptions):
+            return texts
+    return whole
+
+
+def write_totals(totals: Mapping[Outcome, int], form: Form) -> None:
     """Print the number of rows of each outcome."""
-    if as_json:
+    if form is Form.CSV:
+        counted = [{"outcome": outcome.value, "rows": totals[outcome]} for outcome in Outcome if totals.get(outcome)]
+        write_records(form, ("outcome", "rows"), counted)
+    elif form is not Form.TABLE:
         outcomes = {outcome.value: totals[outcome] for outcome in Outcome if totals.get(outcome)}
         print(json.dumps({"rows": sum(outcomes.values()), "outcomes": outcomes}))
     else:
@@ -118,15 +154,17 @@ class HistoryWriter:
             self._console.print("nothing in the history matches")
             return
         several = len({row.extension for row in self._rows}) > 1
-        table = _table("Time (UTC)", "After", "Event", *(["Extension"] if several else []), "Outcome", "Reason")
+        lines = []
         start = self._rows[0].event_time
         for row in self._rows:
             time = f"{row.event_time:%Y-%m-%d %H:%M:%S}" if row.event_time else "–"
             after = _span(row.event_time - start) if row.event_time and start else ""
             extension = [_text(row.extension)] if several else []
-            table.add_row(time, after, _event(row), *extension, _painted(row.outcome), _reason(row))
+            cells = [Text(time), Text(after), Text(_event(row)), *extension, _painted(row.outcome)]
+            lines.append(Line(cells, _reason(row)))
         self._console.print(_text(self._rows[0].resource_id), soft_wrap=True)
-        self._console.print(table)
+        headings = ("Time (UTC)", "After", "Event", *(["Extension"] if several else []), "Outcome")
+        print_lines(self._console, headings, lines)
 
 
 def _console() -> Console:
@@ -137,13 +175,6 @@ def _summary(counts: Mapping[Outcome, int]) -> Text:
     each = [Text.assemble(f"{counts[o]:,} ", _painted(o)) for o in Outcome if counts.get(o)]
     total = sum(counts.values())
     return Text.assemble(f"{total:,} row{'s' if total > 1 else ''}: ", Text(", ").join(each))
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for name in columns:
-        table.add_column(name, overflow="fold", ratio=1 if name == "Reason" else None)
-    return table
 
 
 def _reason(row: Row) -> Text:
@@ -167,8 +198,8 @@ def _span(length: timedelta) -> str:
 
 def _when(row: Row) -> Text:
     if not row.outcome.final and row.next_attempt_at:
-        return Text(f"next {row.next_attempt_at:%m-%d %H:%M}", "yellow")
-    return Text(f"{row.finished_at:%Y-%m-%d %H:%M}" if row.finished_at else "–")
+        return Text(f"next {row.next_attempt_at:%m-%d %H:%M}", "yellow", no_wrap=True)
+    return Text(f"{row.finished_at:%Y-%m-%d %H:%M}" if row.finished_at else "–", no_wrap=True)
 
 
 def _painted(outcome: Outcome) -> Text:

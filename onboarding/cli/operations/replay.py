@@ -17,10 +17,12 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 from msgspec import Struct
 
 from onboarding.application import notifications
+from onboarding.cli.command_list import add_command
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import MAX_LIST, BadInput, Commands, read_text
 from onboarding.cli.operations.replay_dead_letters import requeue_poison, send_dead_letters
 from onboarding.cli.operations.replay_input import Event, Schema, read_events
+from onboarding.cli.output import FORMERLY_LINES, Form, add_output, open_records
 from onboarding.domain.errors import as_written
 from onboarding.domain.json_access import printable
 
@@ -32,7 +34,7 @@ _TIMEOUT_S = 30  # the timeout of Event Grid
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("replay", help="post events to a functions host, as Event Grid does")
+    parser = add_command(commands, "replay")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("file", nargs="?", help="events or dead letters: one, an array or JSON Lines; - is stdin")
     what.add_argument(
@@ -47,7 +49,7 @@ def add(commands: Commands) -> None:
         default="keep",
         help="convert events to this schema (default: keep)",
     )
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="json: one object on each line")
+    add_output(parser, formerly=FORMERLY_LINES)
     add_settings(parser)
     parser.set_defaults(run=run)
 
@@ -71,14 +73,22 @@ class Delivery(Struct, frozen=True):
 
 def run(args: argparse.Namespace) -> int:
     if args.poison:
+        if args.output is not Form.TABLE:
+            problem = f"--output {args.output} is not available for replay --poison"
+            raise BadInput("--output", problem, "use table")
         return requeue_poison(environment_of(args))
     url = delivery_url(args.to, args.function)
-    show = _show_json if args.format == "json" else _show_text
+    records = None if args.output is Form.TABLE else open_records(args.output, _COLUMNS, encode=json.dumps, flush=True)
     taken = refused = 0
     for delivery in _deliver(args, partial(_send, url)):
-        show(delivery)
+        if records is None:
+            _show_text(delivery)
+        else:
+            records.write(_fields(delivery))
         taken, refused = taken + delivery.taken, refused + (not delivery.taken)
-    if args.format == "text":
+    if records is not None:
+        records.end()
+    else:
         print(f"\n{taken + refused} sent to {_origin(url)}: {taken} accepted, {refused} refused")
     return 1 if refused else 0
 
@@ -147,9 +157,12 @@ def _show_text(delivery: Delivery) -> None:
         print("     " + "\n     ".join(printable(line) for line in delivery.message.strip().splitlines()))
 
 
-def _show_json(delivery: Delivery) -> None:
+_COLUMNS = ("line", "id", "status", "message", "readAs")
+
+
+def _fields(delivery: Delivery) -> dict[str, Any]:
     fields = {"line": delivery.event.line, "id": delivery.event.value.get("id"), "status": delivery.status}
-    print(json.dumps(fields | {"message": delivery.message, "readAs": _read_as(delivery.event)}), flush=True)
+    return fields | {"message": delivery.message, "readAs": _read_as(delivery.event)}
 
 
 def _read_as(event: Event) -> str:

@@ -19,9 +19,11 @@ from onboarding.application.operator_requests import NoAccess, check_access, che
 from onboarding.application.ports import Ports
 from onboarding.application.readers.policy_scopes import PolicyScopes
 from onboarding.application.sweep.sweep_queue import SweepFilter, SweepListener, SweepReport
+from onboarding.cli.command_list import add_command
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import CommandFailed, Commands
 from onboarding.cli.operations.preflight import access_problem, check_configuration, check_policy, with_setting
+from onboarding.cli.output import FORMERLY_LINES, Form, add_output, open_records
 from onboarding.domain.errors import StorageError
 from onboarding.domain.json_access import printable
 from onboarding.domain.policy.management_groups import NOWHERE
@@ -35,13 +37,13 @@ _PROGRESS_STEP = 500  # VMs between two updates of the progress
 
 
 def add(commands: Commands) -> None:
-    parser = commands.add_parser("sweep", help="find VMs that need reconciling, and request it")
+    parser = add_command(commands, "sweep")
     parser.add_argument("--dry-run", action="store_true", help="list the VMs and the reasons, and change nothing")
     parser.add_argument(
         "--policy", metavar="NAME", default="", help="only what this policy wants (default: all policies)"
     )
     parser.add_argument("--subscription", metavar="ID", default="", help="only this subscription")
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="json: one object on each line")
+    add_output(parser, formerly=FORMERLY_LINES)
     add_settings(parser)
     parser.set_defaults(run=run)
 
@@ -54,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         check_configuration(configuration, args.policy)
     sweep_filter = SweepFilter(args.policy, args.subscription, args.dry_run)
     try:
-        report = asyncio.run(_sweep(configuration, sweep_filter, as_json=args.format == "json"))
+        report = asyncio.run(_sweep(configuration, sweep_filter, args.output))
     except StorageError as error:
         raise CommandFailed(with_setting(error, environment)) from error
     except NoAccess as refused:
@@ -62,18 +64,16 @@ def run(args: argparse.Namespace) -> int:
     return 0 if report.complete else 1
 
 
-async def _sweep(configuration: Configuration, sweep_filter: SweepFilter, *, as_json: bool) -> SweepReport:
+async def _sweep(configuration: Configuration, sweep_filter: SweepFilter, form: Form) -> SweepReport:
     from rich.console import Console
 
     async with open_ports(configuration, check=True) as ports:
         sweep = assemble(ports, configuration).sweeper
         await _check_access(ports, configuration, sweep_filter)
         with Console(stderr=True).status("comparing") as status:
-            report = await sweep.run(sweep_filter, _FindingPrinter(status, as_json=as_json))
-    print(
-        json.dumps({"summary": asdict(report)}) if as_json else printable(str(report)),
-        file=sys.stdout if as_json else sys.stderr,
-    )
+            findings = _FindingPrinter(status, form)
+            report = await sweep.run(sweep_filter, findings)
+    findings.end(report)
     return report
 
 
@@ -95,16 +95,32 @@ async def _check_access(ports: Ports, configuration: Configuration, sweep_filter
 class _FindingPrinter(SweepListener):
     """Prints each finding at once: a fleet may be too large for memory."""
 
-    def __init__(self, status: Status, *, as_json: bool) -> None:
+    def __init__(self, status: Status, form: Form) -> None:
         self._status = status
-        self._as_json = as_json
+        self._form = form
+        columns = ("vm", "reason", "policy")
+        self._records = None if form is Form.TABLE else open_records(form, columns, encode=json.dumps)
+        if form is Form.JSON:
+            print('{"findings": ', end="")
 
     def compared(self, report: SweepReport) -> None:
         if report.machines % _PROGRESS_STEP == 0:
             self._status.update(f"compared {report.machines:,} VMs, {report.requested:,} to reconcile")
 
     def found(self, vm: VmId, finding: Finding) -> None:
-        if self._as_json:
-            print(json.dumps({"vm": str(vm), "reason": finding.reason.value, "policy": finding.policy}))
+        if self._records is not None:
+            self._records.write({"vm": str(vm), "reason": finding.reason.value, "policy": finding.policy})
         else:
             print(printable(f"{finding.reason:8} {vm}" + (f" ({finding.policy})" if finding.policy else "")))
+
+    def end(self, report: SweepReport) -> None:
+        """Print the report: in JSON as a part of the output, else to standard error."""
+        if self._records is not None:
+            self._records.end()
+        summary = json.dumps({"summary": asdict(report)})
+        if self._form is Form.JSON:
+            print(f", {summary[1:]}")
+        elif self._form is Form.JSONL:
+            print(summary)
+        else:
+            print(printable(str(report)), file=sys.stderr)

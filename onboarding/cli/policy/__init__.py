@@ -6,16 +6,26 @@ Each action has a module. Exit codes: 0 no problem; 1 a problem was found (an er
 
 from __future__ import annotations
 
+import argparse
 import importlib
+import sys
 
+from onboarding.cli.command_list import ACTIONS, add_action, add_command
 from onboarding.cli.io import Commands
 
-# The module of each action, in the order of the help.
-_ACTIONS = ("evaluate", "explain", "plan", "validate", "cases", "import_definition", "schema", "resume")
 
+def add(commands: Commands, only: str | None = None) -> None:
+    """Add the command with its actions; with `only`, the arguments of that action alone are defined."""
+    parser = add_command(commands, "policy")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+    for name, entry in ACTIONS.items():
+        if only in (None, name):
+            importlib.import_module(f"onboarding.cli.{entry.module}").add(actions)
+        else:
+            add_action(actions, name)
 
-def add(commands: Commands) -> None:
-    parser = commands.add_parser("policy", help="evaluate, explain, plan, validate, test, import and resume policies")
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    for module in _ACTIONS:
-        importlib.import_module(f"onboarding.cli.policy.{module}").add(actions)
+    def without_action(_: argparse.Namespace) -> int:
+        parser.print_help(sys.stderr)
+        return 2
+
+    parser.set_defaults(run=without_action)

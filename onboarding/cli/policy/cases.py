@@ -19,7 +19,9 @@ from typing import Any
 
 from msgspec import Struct, to_builtins
 
+from onboarding.cli.command_list import add_action
 from onboarding.cli.io import BadInput, Commands, counted
+from onboarding.cli.output import FORMERLY_DOCUMENT, Form, add_output, write_records
 from onboarding.cli.policy.definition_input import load_definition
 from onboarding.cli.policy.evaluate import bind
 from onboarding.cli.policy.policy_input import Source, folder_or_file, load_policy, read_source, read_vms
@@ -51,11 +53,11 @@ class CaseResult(Struct, frozen=True):
 
 
 def add(actions: Commands) -> None:
-    parser = actions.add_parser("test", help="run the test cases of policies (*.cases.yaml)")
+    parser = add_action(actions, "test")
     parser.add_argument(
         "files", nargs="*", metavar="FILE", help="*.cases.yaml files, or folders with them (default: policies)"
     )
-    parser.add_argument("--format", choices=("text", "json"), default="text")
+    add_output(parser, formerly=FORMERLY_DOCUMENT)
     parser.set_defaults(run=run)
 
 
@@ -63,7 +65,9 @@ def run(args: argparse.Namespace) -> int:
     files = [file for name in args.files or ["policies"] for file in _case_files(folder_or_file(name))]
     results = [result for file in files for result in _run_cases(file)]
     failed = sum(bool(result.differences) for result in results)
-    if args.format == "json":
+    if args.output in (Form.JSONL, Form.CSV):
+        write_records(args.output, ("file", "line", "case", "differences"), map(to_builtins, results))
+    elif args.output is Form.JSON:
         print(json.dumps({"cases": len(results), "failed": failed, "outcomes": to_builtins(results)}))
     else:
         print("\n".join([*map(str, results), f"{counted(len(results), 'case')}, {failed} failed"]))

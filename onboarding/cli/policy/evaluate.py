@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from onboarding.cli.io import BadInput, Commands, as_json
+from onboarding.cli.command_list import add_action
+from onboarding.cli.io import BadInput, Commands
+from onboarding.cli.output import FORMERLY_LINES, Form, add_output, write_records
 from onboarding.cli.policy.container_files import add_container_files, read_container_files
 from onboarding.cli.policy.definition_input import load_definition
 from onboarding.cli.policy.policy_input import Source, read_parameters, read_vms
@@ -20,14 +22,14 @@ from onboarding.domain.policy.rule import resource_of
 
 
 def add(actions: Commands) -> None:
-    parser = actions.add_parser("evaluate", help="evaluate an Azure Policy definition for VMs")
+    parser = add_action(actions, "evaluate")
     parser.add_argument("--definition", metavar="FILE", required=True, help="the definition, in Azure's own form")
     parser.add_argument(
         "--vm", metavar="FILE", required=True, help="VM bodies: one, an array or JSON Lines; - is stdin"
     )
     parser.add_argument("--parameters", metavar="JSON", help="values of its parameters, or @FILE")
     add_container_files(parser)
-    parser.add_argument("--format", choices=("text", "json"), default="text")
+    add_output(parser, formerly=FORMERLY_LINES)
     parser.set_defaults(run=run)
 
 
@@ -35,10 +37,16 @@ def run(args: argparse.Namespace) -> int:
     values = read_parameters(args.parameters)
     bound = bind(*load_definition(args.definition, values), values)
     around, now = read_container_files(args.around), datetime.now(UTC)
-    for body in read_vms(args.vm):
-        resource = resource_of(around.facts(read_facts(body)), now)
-        answer = bound.evaluate(resource)
-        print(as_json(answer.as_dict()) if args.format == "json" else _text(resource, answer))
+    resources = (resource_of(around.facts(read_facts(body)), now) for body in read_vms(args.vm))
+    answers = ((resource, bound.evaluate(resource)) for resource in resources)
+    if args.output is Form.CSV:
+        named = ({"name": resource.name, **answer.as_dict()} for resource, answer in answers)
+        write_records(args.output, ("name", "applies", "effect", "compliant", "because"), named)
+    elif args.output is not Form.TABLE:
+        write_records(args.output, (), (answer.as_dict() for _, answer in answers))
+    else:
+        for resource, answer in answers:
+            print(_text(resource, answer))
     return 0
 
 

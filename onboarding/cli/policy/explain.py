@@ -18,12 +18,14 @@ from typing import Any
 
 from onboarding.application.readers.container_reader import ContainerReader
 from onboarding.application.rules import Rules
+from onboarding.cli.command_list import add_action
 from onboarding.cli.environment import add_settings, environment_of
-from onboarding.cli.io import BadInput, Commands, as_json
+from onboarding.cli.io import BadInput, Commands
+from onboarding.cli.output import FORMERLY_LINES, Form, add_output, write_records
 from onboarding.cli.policy.container_files import KnownContainers, add_container_files, read_container_files
 from onboarding.cli.policy.definition_input import load_definition
 from onboarding.cli.policy.evaluate import bind
-from onboarding.cli.policy.explanation import definition_trees, explain, trees_as_json, trees_as_text
+from onboarding.cli.policy.explanation import definition_trees, explain, trees_as_dict, trees_as_text
 from onboarding.cli.policy.policy_input import (
     load_policy,
     load_rules,
@@ -32,6 +34,8 @@ from onboarding.cli.policy.policy_input import (
     read_source,
     read_vms,
 )
+from onboarding.cli.vm_arguments import add_vm_name
+from onboarding.cli.vm_arguments import read_vm as read_named_vm
 from onboarding.domain.errors import ArmError, as_written, known_names
 from onboarding.domain.json_access import printable
 from onboarding.domain.machine.machine_facts import MachineFacts, read_facts
@@ -43,7 +47,7 @@ from onboarding.domain.resource_id import VmId, parse_id
 
 
 def add(actions: Commands) -> None:
-    parser = actions.add_parser("explain", help="show as a tree which conditions of a policy a VM meets")
+    parser = add_action(actions, "explain")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--definition", metavar="FILE", help="explain an Azure Policy definition")
     what.add_argument("--policy", metavar="NAME|FILE", help="explain one policy (default: all)")
@@ -51,37 +55,49 @@ def add(actions: Commands) -> None:
     parser.add_argument(
         "--vm",
         metavar="FILE|ID",
-        required=True,
         help="VM bodies (one, an array, JSON Lines; - is stdin), or the id of a VM",
     )
+    add_vm_name(parser)
     parser.add_argument("--parameters", metavar="JSON", help="values of the definition's parameters, or @FILE")
     add_container_files(parser)
-    parser.add_argument("--format", choices=("text", "json"), default="text")
+    add_output(parser, (Form.TABLE, Form.JSON, Form.JSONL), formerly=FORMERLY_LINES)
     add_settings(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     environment = environment_of(args)
+    vm = _vm(args, environment)
     now = datetime.now(UTC)
     around = read_container_files(args.around)
     if args.definition:
         values = read_parameters(args.parameters)
         bound = bind(*load_definition(args.definition, values), values)
-        for body in _bodies(args.vm, environment):
-            resource = resource_of(around.facts(read_facts(body)), now)
-            trees = dict(definition_trees(bound, resource))
-            print(trees_as_json(resource, trees) if args.format == "json" else trees_as_text(resource, trees))
+        resources = (resource_of(around.facts(read_facts(body)), now) for body in _bodies(vm, environment))
+        explained = ((resource, dict(definition_trees(bound, resource))) for resource in resources)
+        if args.output is not Form.TABLE:
+            write_records(args.output, (), (trees_as_dict(*each) for each in explained))
+            return 0
+        for each in explained:
+            print(trees_as_text(*each))
         return 0
     rules, problems = _rules(args, environment)
-    for facts in _facts(args.vm, around, environment, rules, now):
-        explanation = explain(rules, facts, now)
+    explanations = (explain(rules, facts, now) for facts in _facts(vm, around, environment, rules, now))
+    if args.output is not Form.TABLE:
         head: dict[str, Any] = {"problems": list(problems)} if problems else {}
-        if args.format == "json":
-            print(as_json({**head, **explanation.as_dict()}))
-        else:
-            print("\n".join([*(printable(f"not usable: {problem}") for problem in problems), explanation.as_text()]))
+        write_records(args.output, (), ({**head, **each.as_dict()} for each in explanations))
+        return 0
+    for explanation in explanations:
+        print("\n".join([*(printable(f"not usable: {problem}") for problem in problems), explanation.as_text()]))
     return 0
+
+
+def _vm(args: argparse.Namespace, environment: Mapping[str, str]) -> str:
+    """The file or the id of --vm, or the id of the VM that -n names."""
+    if bool(args.vm) == bool(args.name):
+        problem = "--vm and -n are both given" if args.vm else "no VM is named"
+        raise BadInput("", problem, "give one: --vm FILE, --vm ID, or -n NAME with -g GROUP")
+    return args.vm or str(read_named_vm(args, environment))
 
 
 def _rules(args: argparse.Namespace, environment: Mapping[str, str]) -> tuple[Rules, tuple[str, ...]]:

@@ -10,7 +10,6 @@ from msgspec import Struct
 
 from onboarding.application.preview import Forecast, forecast
 from onboarding.application.rules import Rules
-from onboarding.cli.io import as_json
 from onboarding.domain.image.os_identification import identify
 from onboarding.domain.image.os_release import OsRelease
 from onboarding.domain.json_access import printable
@@ -109,9 +108,8 @@ def definition_trees(bound: BoundDefinition, resource: Resource) -> Iterator[tup
         yield f"existenceCondition for '{candidate.name}'", bound.existence.condition.evaluate(candidate, resource).tree
 
 
-def trees_as_json(resource: Resource, trees: Mapping[str, Explanation]) -> str:
-    answer = {"name": resource.name, "id": resource.id, **{name: tree.as_dict() for name, tree in trees.items()}}
-    return as_json(answer)
+def trees_as_dict(resource: Resource, trees: Mapping[str, Explanation]) -> dict[str, Any]:
+    return {"name": resource.name, "id": resource.id, **{name: tree.as_dict() for name, tree in trees.items()}}
 
 
 def trees_as_text(resource: Resource, trees: Mapping[str, Explanation]) -> str:

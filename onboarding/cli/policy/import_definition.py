@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import yaml
 
+from onboarding.cli.command_list import add_action
 from onboarding.cli.io import BadInput, Commands, write_text
 from onboarding.cli.policy.definition_input import load_kept
 from onboarding.cli.policy.policy_input import policy_folder, read_parameters
@@ -32,7 +33,7 @@ _MAX_NAME: Final = 64
 
 
 def add(actions: Commands) -> None:
-    parser = actions.add_parser("import", help="convert an Azure Policy definition or initiative to policy files")
+    parser = add_action(actions, "import")
     parser.add_argument("file", metavar="FILE", help="the definition or initiative, in Azure's own form")
     parser.add_argument(
         "-o", "--out", metavar="OUT", help="file to write, or folder for an initiative (default: stdout)"

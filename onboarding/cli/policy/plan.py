@@ -26,10 +26,12 @@ from onboarding.application.preview import Forecast, forecast
 from onboarding.application.readers.image_definitions import ImageDefinitions
 from onboarding.application.readers.policy_scopes import PolicyScopes
 from onboarding.application.rules import Rules
+from onboarding.cli.command_list import add_action
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.images.check_input import read_list_items
 from onboarding.cli.io import MAX_LIST, BadInput, CommandFailed, Commands, as_json, counted, line_of, read_text, shown
 from onboarding.cli.operations.preflight import describe_refusal
+from onboarding.cli.output import Form, add_output, write_records
 from onboarding.cli.policy.container_files import add_container_files, read_container_files
 from onboarding.cli.policy.fleet_reader import FleetMachine, FleetReader, ListedMachine
 from onboarding.cli.policy.policy_input import load_rules, policy_folder, read_vms
@@ -76,9 +78,19 @@ class Change(Struct, frozen=True):
         decisions = {name: side.as_dict() if side else None for name, side in sides.items()}
         return {"vm": self.vm, "extension": self.extension, "changed": self.is_change, **decisions}
 
+    def as_row(self) -> dict[str, Any]:
+        """One row of CSV: the outcomes, and the reason of the side that is shown."""
+        before, after = self.words
+        side = self.side_shown
+        head = {"vm": self.vm, "extension": self.extension, "changed": self.is_change, "before": before, "after": after}
+        return {**head, "policy": side.policy.name, "reason": side.reason}
+
+
+_COLUMNS = ("vm", "extension", "changed", "before", "after", "policy", "reason")
+
 
 def add(actions: Commands) -> None:
-    parser = actions.add_parser("plan", help="show what a change of the policy files would do to a fleet")
+    parser = add_action(actions, "plan")
     parser.add_argument(
         "--vm-list", metavar="FILE", help="VM bodies, as `az vm list -o json` prints them (default: stdin)"
     )
@@ -93,7 +105,7 @@ def add(actions: Commands) -> None:
     parser.add_argument("--policies", metavar="FOLDER", help="the new policy files (default: those of the app)")
     parser.add_argument("--against", metavar="FOLDER", help="the old policy files (default: none, so that all is new)")
     parser.add_argument("--all", action="store_true", help="also show VMs for which nothing changes")
-    parser.add_argument("--format", choices=("table", "json"), default="table")
+    add_output(parser, formerly={"table": Form.TABLE, "json": Form.JSON})
     add_container_files(parser)
     add_settings(parser)
     parser.set_defaults(run=run)
@@ -113,7 +125,14 @@ def run(args: argparse.Namespace) -> int:
     changes = [change for each in machines for change in compare(each, old, new, now)]
     # Without old files, every decision is shown.
     shown = [change for change in changes if args.all or change.is_change or old is None]
-    print(_json(len(machines), changes, shown) if args.format == "json" else _table(len(machines), changes, shown))
+    if args.output is Form.CSV:
+        write_records(args.output, _COLUMNS, (change.as_row() for change in shown))
+    elif args.output is Form.JSONL:
+        write_records(args.output, (), (change.as_dict() for change in shown))
+    else:
+        print(
+            _json(len(machines), changes, shown) if args.output is Form.JSON else _table(len(machines), changes, shown)
+        )
     return 1 if problems or others or any(each.unread for each in machines) else 0
 
 

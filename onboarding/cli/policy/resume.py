@@ -12,40 +12,52 @@ import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from msgspec import to_builtins
+
+from onboarding.cli.command_list import add_action
 from onboarding.cli.environment import add_settings, environment_of
-from onboarding.cli.io import Commands
+from onboarding.cli.io import BadInput, Commands
 from onboarding.cli.operations.preflight import diagnose_storage
+from onboarding.cli.output import Form, add_output, write_records
 from onboarding.domain.errors import LostRace, StorageError
 from onboarding.domain.json_access import printable
+from onboarding.domain.limits.rollout_limit import RolloutState
 
 if TYPE_CHECKING:
     from onboarding.application.ports import RolloutStore
 
 
 def add(actions: Commands) -> None:
-    parser = actions.add_parser("resume", help="resume a policy that stopped after too many failures")
+    parser = add_action(actions, "resume")
     parser.add_argument("policy", nargs="?", metavar="NAME", help="the policy (default: show the rollout state of all)")
+    add_output(parser, note="of the rollout state")
     add_settings(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.policy and args.output is not Form.TABLE:
+        problem = f"--output {args.output} is not available for policy resume with a name"
+        raise BadInput("--output", problem, "use table")
     environment = environment_of(args)
     try:
-        return asyncio.run(_run(args.policy, environment))
+        return asyncio.run(_run(args.policy, args.output, environment))
     except StorageError as error:
         raise asyncio.run(diagnose_storage(error, environment)) from None
 
 
-async def _run(policy: str | None, environment: Mapping[str, str]) -> int:
+async def _run(policy: str | None, form: Form, environment: Mapping[str, str]) -> int:
     from onboarding.app import open_rollouts
 
     async with open_rollouts(environment) as rollouts:
-        return await _resume(rollouts, policy) if policy else await _show(rollouts)
+        return await _resume(rollouts, policy) if policy else await _show(rollouts, form)
 
 
-async def _show(rollouts: RolloutStore) -> int:
+async def _show(rollouts: RolloutStore, form: Form) -> int:
     states = await rollouts.read_all()
+    if form is not Form.TABLE:
+        write_records(form, RolloutState.__struct_fields__, map(to_builtins, states))
+        return 0 if states else 1
     print(
         "\n".join(printable(str(state)) for state in states)
         or "no policy with a rollout limit has installed anything yet"

@@ -10,6 +10,7 @@ import json
 import os
 from pathlib import Path
 
+from onboarding.cli.command_list import add_action
 from onboarding.cli.io import Commands, read_page, write_text
 from onboarding.cli.policy.policy_input import policy_folder
 from onboarding.export.policy_schema import policy_schema
@@ -18,7 +19,7 @@ from onboarding.loading.policy_folder import load_catalogue_of
 
 
 def add(actions: Commands) -> None:
-    parser = actions.add_parser("schema", help="write the JSON Schema of policy files, for editors")
+    parser = add_action(actions, "schema")
     parser.add_argument(
         "file", nargs="?", type=Path, default=Path("docs/policy.schema.json"), help="default: %(default)s"
     )

@@ -16,7 +16,9 @@ from typing import Any
 
 from msgspec import Struct
 
+from onboarding.cli.command_list import add_action
 from onboarding.cli.io import BadInput, Commands, as_json, counted
+from onboarding.cli.output import FORMERLY_DOCUMENT, Form, add_output, write_records
 from onboarding.cli.policy.definition_input import kept_of
 from onboarding.cli.policy.policy_input import Source, folder_or_file, read_source
 from onboarding.domain.catalog.catalogue_entry import parse_entry
@@ -67,9 +69,9 @@ class FileError(Struct, frozen=True):
 
 
 def add(actions: Commands) -> None:
-    parser = actions.add_parser("validate", help="find all errors of policy, extension and definition files")
+    parser = add_action(actions, "validate")
     parser.add_argument("files", nargs="*", metavar="FILE", help="files or folders (default: policies)")
-    parser.add_argument("--format", choices=("text", "json"), default="text")
+    add_output(parser, formerly=FORMERLY_DOCUMENT)
     parser.set_defaults(run=run)
 
 
@@ -78,7 +80,11 @@ def run(args: argparse.Namespace) -> int:
     paths = list({path.resolve(): path for path in named}.values())
     validation = _Validation(paths)
     errors, warnings = list(validation.errors()), validation.warnings
-    if args.format == "json":
+    if args.output in (Form.JSONL, Form.CSV):
+        found = [("error", each) for each in errors] + [("warning", each) for each in warnings]
+        records = ({"kind": kind, **each.as_dict()} for kind, each in found)
+        write_records(args.output, ("kind", "file", "line", "place", "message"), records)
+    elif args.output is Form.JSON:
         as_dicts = ([error.as_dict() for error in errors], [warning.as_dict() for warning in warnings])
         print(as_json({"files": len(paths), "errors": as_dicts[0], "warnings": as_dicts[1]}))
     else:

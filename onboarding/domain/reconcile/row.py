@@ -185,7 +185,8 @@ _TYPES: Mapping[str, type] = {
     for name, kind in Row.__annotations__.items()
     if kind.startswith(("datetime", "int"))
 }
-ROW_COLUMNS = frozenset(_COLUMNS.values())
+COLUMNS = tuple(_COLUMNS.values())  # in the order of the fields
+ROW_COLUMNS = frozenset(COLUMNS)
 _ALWAYS = frozenset(list(_COLUMNS.values())[: -len(Row.__struct_defaults__)])
 _values = attrgetter(*_COLUMNS)
 

@@ -1,4 +1,4 @@
-"""The calls of the ARM adapter, for the tests that make each of them fail."""
+"""The calls to ARM, for the tests that make each of them fail."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from onboarding.azure.arm.arm_client import ArmAdapter
+from onboarding.azure.arm.arm_requests import ArmRequests
+from onboarding.azure.arm.run_commands import RunCommands
 from onboarding.domain.errors import ArmError
 from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.resource_id import VmId, parse_id
@@ -28,36 +30,41 @@ BODY: dict[str, Any] = {
     },
 }
 
-type Call = Callable[[ArmAdapter, VmId], Awaitable[object]]
+type Call = Callable[[ArmRequests, VmId], Awaitable[object]]
 
 
-async def read(adapter: ArmAdapter, vm: VmId) -> object:
-    return await adapter.read_machine(vm)
+async def read(requests: ArmRequests, vm: VmId) -> object:
+    return await ArmAdapter(requests).read_machine(vm)
 
 
-async def install(adapter: ArmAdapter, vm: VmId) -> object:
-    await adapter.start_install(vm, OMS, BODY)
+async def install(requests: ArmRequests, vm: VmId) -> object:
+    await ArmAdapter(requests).start_install(vm, OMS, BODY)
     return None
 
 
-async def list_all(adapter: ArmAdapter, vm: VmId) -> object:
-    return [body async for body in adapter.list_machines(vm.subscription)]
+async def list_all(requests: ArmRequests, vm: VmId) -> object:
+    return [body async for body in ArmAdapter(requests).list_machines(vm.subscription)]
 
 
-async def subscriptions(adapter: ArmAdapter, _: VmId) -> object:
-    return await adapter.list_subscriptions()
+async def subscriptions(requests: ArmRequests, _: VmId) -> object:
+    return await ArmAdapter(requests).list_subscriptions()
 
 
-async def access(adapter: ArmAdapter, vm: VmId) -> object:
-    await adapter.check_access(vm.subscription)
+async def access(requests: ArmRequests, vm: VmId) -> object:
+    await ArmAdapter(requests).check_access(vm.subscription)
     return None
 
 
-async def scope(adapter: ArmAdapter, vm: VmId) -> object:
-    return await adapter.read_scope(f"/subscriptions/{vm.subscription}/resourceGroups/{vm.resource_group}")
+async def scope(requests: ArmRequests, vm: VmId) -> object:
+    return await ArmAdapter(requests).read_scope(f"/subscriptions/{vm.subscription}/resourceGroups/{vm.resource_group}")
+
+
+async def run_script(requests: ArmRequests, vm: VmId) -> object:
+    return await RunCommands(requests, poll_interval_s=0).run(vm, "uname -a")
 
 
 CALLS: dict[str, Call] = {
+    "run": run_script,
     "scope": scope,
     "read": read,
     "install": install,
@@ -77,8 +84,8 @@ def add(azure: Azure, name: str = "web-01", **changes: Any) -> VmId:
     return vm
 
 
-async def refusal(call: Call, adapter: ArmAdapter, vm: VmId) -> Evidence:
+async def refusal(call: Call, requests: ArmRequests, vm: VmId) -> Evidence:
     """The evidence in the ArmError of a call."""
     with pytest.raises(ArmError) as raised:
-        await call(adapter, vm)
+        await call(requests, vm)
     return raised.value.evidence

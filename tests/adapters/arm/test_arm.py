@@ -14,7 +14,7 @@ from onboarding.domain.machine.machine_facts import read_facts
 from onboarding.domain.machine.resource_containers import GROUP, RIGHTS, SUBSCRIPTION, read_properties
 from onboarding.domain.resource_id import VmId
 from simulator.arm import Cut, FaultRule, VmSpec
-from tests.adapters.arm.arm_calls import BODY, KEY, OMS, Call, add, install, read, refusal
+from tests.adapters.arm.arm_calls import BODY, KEY, OMS, Call, add, install, read, refusal, run_script
 from tests.adapters.conftest import SUBSCRIPTIONS, Azure
 
 
@@ -143,15 +143,15 @@ async def test_a_list_has_every_machine_of_every_page(azure: Azure) -> None:
 async def test_after_a_429_nothing_is_sent_until_the_wait_is_over(azure: Azure, call: Call, kind: str) -> None:
     vm = add(azure)
     azure.arm.faults.add(FaultRule(nth=(1,), status=429, code="TooManyRequests", headers={"Retry-After": "600"}))
-    await refusal(call, azure.adapter, vm)
+    await refusal(call, azure.requests, vm)
 
-    held_back = await refusal(call, azure.adapter, vm)
+    held_back = await refusal(call, azure.requests, vm)
     assert (held_back.http_status, held_back.code) == (429, "HeldBack")
     assert float(held_back.headers["retry-after"]) == pytest.approx(600)
     assert azure.arm.requests.count(kind=kind) == 1
 
     await azure.clock.advance(601)
-    await call(azure.adapter, vm)
+    await call(azure.requests, vm)
     assert azure.arm.requests.count(kind=kind) == 2
 
 
@@ -160,16 +160,16 @@ async def test_throttling_of_one_vm_does_not_hold_back_others(azure: Azure) -> N
     counters = "Microsoft.Compute/UpdateVMSubscriptionMaximum;1400,Microsoft.Compute/UpdateVMResource;0"
     headers = {"x-ms-ratelimit-remaining-resource": counters}
     azure.arm.faults.add(FaultRule(kind="extension-put", status=429, headers=headers, vm="web-*"))
-    assert (await refusal(install, azure.adapter, vm)).http_status == 429
+    assert (await refusal(install, azure.requests, vm)).http_status == 429
 
-    await install(azure.adapter, other)
+    await install(azure.requests, other)
 
 
 async def test_reads_writes_and_subscriptions_are_throttled_separately(azure: Azure) -> None:
     vm = add(azure)
     other = azure.arm.add_vm(VmSpec(name="db-01", subscription=SUBSCRIPTIONS[1]))
     azure.arm.faults.add(FaultRule(kind="extension-put", status=429, headers={"Retry-After": "600"}, vm="web-*"))
-    await refusal(install, azure.adapter, vm)
+    await refusal(install, azure.requests, vm)
 
     await azure.adapter.read_machine(vm)
     await azure.adapter.start_install(VmId(SUBSCRIPTIONS[1], other.group, other.name), OMS, BODY)
@@ -178,7 +178,7 @@ async def test_reads_writes_and_subscriptions_are_throttled_separately(azure: Az
 async def test_a_vm_is_not_read_to_install_while_nothing_can_be_written(azure: Azure) -> None:
     vm = add(azure)
     azure.arm.faults.add(FaultRule(kind="extension-put", nth=(1,), status=429, headers={"Retry-After": "600"}))
-    await refusal(install, azure.adapter, vm)
+    await refusal(install, azure.requests, vm)
 
     with pytest.raises(ArmError) as raised:
         await azure.adapter.read_machine(vm, to_install=True)
@@ -187,13 +187,13 @@ async def test_a_vm_is_not_read_to_install_while_nothing_can_be_written(azure: A
 
     await azure.clock.advance(600)
     await azure.adapter.read_machine(vm, to_install=True)
-    await install(azure.adapter, vm)
+    await install(azure.requests, vm)
 
 
 async def test_errors_and_logs_hold_no_secret(azure: Azure, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
     vm = add(azure)
-    shown = [repr(azure.adapter), repr(vars(azure.adapter))]
+    shown = [repr(part) for each in (azure.adapter, azure.requests) for part in (each, vars(each))]
     for fault in (
         FaultRule(status=500, code="X", message="y"),
         FaultRule(cut=Cut.RESET),
@@ -201,9 +201,9 @@ async def test_errors_and_logs_hold_no_secret(azure: Azure, caplog: pytest.LogCa
     ):
         azure.arm.faults.clear()
         azure.arm.faults.add(fault)
-        for call in (read, install):
+        for call in (read, install, run_script):
             with pytest.raises(ArmError) as raised:
-                await call(azure.adapter, vm)
+                await call(azure.requests, vm)
             error = raised.value
             shown += [*format_exception(error), repr(error), repr(error.evidence), error.evidence.text]
             shown += [json.dumps(dict(error.evidence.headers))]

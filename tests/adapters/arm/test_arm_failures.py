@@ -8,7 +8,7 @@ import pytest
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ServiceRequestError
 from azure.identity import CredentialUnavailableError
 
-from onboarding.azure.arm.arm_client import ArmAdapter
+from onboarding.azure.arm.arm_requests import ArmRequests
 from onboarding.azure.http_connections import Connections
 from onboarding.domain.failures.classification import classify
 from onboarding.domain.resource_id import VmId
@@ -32,7 +32,7 @@ from tests.reference import parse_errors
 async def test_the_error_of_a_missing_machine_has_the_text_of_arm(azure: Azure, call: Call) -> None:
     vm = add(azure)
 
-    evidence = await refusal(call, azure.adapter, VmId(vm.subscription, vm.resource_group, "nobody"))
+    evidence = await refusal(call, azure.requests, VmId(vm.subscription, vm.resource_group, "nobody"))
 
     assert evidence.http_status == 404
     assert evidence.code in ("ResourceNotFound", "ParentResourceNotFound")
@@ -43,7 +43,7 @@ async def test_the_error_of_a_missing_machine_has_the_text_of_arm(azure: Azure, 
 async def test_the_error_of_a_conflict_has_the_inner_code(azure: Azure) -> None:
     vm = add(azure, power=Power.DEALLOCATED)
 
-    evidence = await refusal(install, azure.adapter, vm)
+    evidence = await refusal(install, azure.requests, vm)
 
     assert (evidence.http_status, evidence.code) == (409, "OperationNotAllowed")
     assert evidence.inner_code == "CannotModifyExtensionsWhenVMNotRunning"
@@ -69,7 +69,7 @@ async def test_the_error_of_a_refusal_has_status_code_text_and_headers_after_one
     vm = add(azure)
     azure.arm.faults.add(fault)
 
-    evidence = await refusal(call, azure.adapter, vm)
+    evidence = await refusal(call, azure.requests, vm)
 
     assert (evidence.http_status, evidence.code, evidence.message) == (fault.status, fault.code, fault.message)
     assert [detail.code for detail in evidence.details] == [d["code"] for d in fault.error.get("details", [])]
@@ -103,7 +103,7 @@ async def test_a_refusal_in_any_shape_keeps_its_status(azure: Azure, call: Call,
     vm = add(azure)
     azure.arm.faults.add(fault)
 
-    evidence = await refusal(call, azure.adapter, vm)
+    evidence = await refusal(call, azure.requests, vm)
 
     assert evidence.http_status == fault.status
     assert len(azure.arm.requests) == 1
@@ -129,7 +129,7 @@ async def test_an_unexpected_answer_is_an_error_without_a_status(azure: Azure, c
     vm = add(azure)
     azure.arm.faults.add(fault)
 
-    evidence = await refusal(call, azure.adapter, vm)
+    evidence = await refusal(call, azure.requests, vm)
 
     assert evidence.http_status is None
     assert evidence.code in ("DecodeError", "IncompleteReadError")
@@ -140,7 +140,7 @@ async def test_a_connection_that_breaks_is_an_error_without_a_status(azure: Azur
     vm = add(azure)
     azure.arm.faults.add(FaultRule(cut=Cut.RESET))
 
-    evidence = await refusal(call, azure.adapter, vm)
+    evidence = await refusal(call, azure.requests, vm)
 
     assert (evidence.http_status, evidence.code) == (None, "ServiceRequestError")
     assert len(azure.arm.requests) <= 2  # aiohttp sends a GET again if there was no answer at all
@@ -150,7 +150,7 @@ async def test_a_request_that_may_have_been_carried_out_is_not_sent_again(azure:
     vm = add(azure)
     azure.arm.faults.add(FaultRule(kind="extension-put", cut=Cut.RESET, after=True))
 
-    evidence = await refusal(install, azure.adapter, vm)
+    evidence = await refusal(install, azure.requests, vm)
 
     assert (evidence.http_status, evidence.code) == (None, "ServiceRequestError")
     assert len(azure.arm.attempts) == 1
@@ -160,7 +160,7 @@ async def test_a_request_that_may_have_been_carried_out_is_not_sent_again(azure:
 async def test_a_missing_answer_is_an_error_without_a_status(azure: Azure, call: Call) -> None:
     vm = add(azure)
     azure.arm.faults.add(FaultRule(delay=60))
-    adapter = ArmAdapter(
+    requests = ArmRequests(
         azure.credential,
         azure.endpoints.arm,
         SCOPE,
@@ -169,10 +169,10 @@ async def test_a_missing_answer_is_an_error_without_a_status(azure: Azure, call:
         read_timeout_s=0.1,
     )
 
-    evidence = await refusal(call, adapter, vm)
+    evidence = await refusal(call, requests, vm)
 
     assert (evidence.http_status, evidence.code) == (None, "ServiceResponseTimeoutError")
-    await adapter.close()
+    await requests.close()
     await azure.clock.advance(60)
 
 
@@ -199,26 +199,26 @@ async def test_an_arm_that_cannot_be_reached_is_an_error_without_a_status(
 ) -> None:
     vm = add(azure)
     tls = azure.tls if elsewhere.trusted else None
-    adapter = ArmAdapter(
+    requests = ArmRequests(
         azure.credential, elsewhere.url or azure.endpoints.arm, SCOPE, azure.clock.now, connections=Connections(tls)
     )
 
-    evidence = await refusal(call, adapter, vm)
+    evidence = await refusal(call, requests, vm)
 
     assert (evidence.http_status, evidence.code) == (None, "ServiceRequestError")
-    await adapter.close()
+    await requests.close()
 
 
 async def test_the_advice_for_an_untrusted_certificate_names_tls_inspection(azure: Azure) -> None:
-    adapter = ArmAdapter(
+    requests = ArmRequests(
         azure.credential, azure.endpoints.arm, SCOPE, azure.clock.now, connections=Connections(tls=None)
     )
 
-    classified = classify(await refusal(read, adapter, add(azure)), parse_errors({}), azure.clock.now())
+    classified = classify(await refusal(read, requests, add(azure)), parse_errors({}), azure.clock.now())
 
     assert (classified.kind, classified.cause) == ("transient", "platform-error")
     assert "TLS inspection" in classified.advice
-    await adapter.close()
+    await requests.close()
 
 
 def token_refused(status: int, message: str) -> HttpResponseError:
@@ -268,7 +268,7 @@ async def test_a_missing_token_opens_no_circuit_breaker(azure: Azure, failure: E
     vm = add(azure)
     azure.credential.failure = failure
 
-    evidence = await refusal(read, azure.adapter, vm)
+    evidence = await refusal(read, azure.requests, vm)
 
     classified = classify(evidence, parse_errors({}), azure.clock.now())
     if passes:
@@ -285,13 +285,13 @@ async def test_a_missing_token_is_not_mistaken_for_an_answer_of_arm(azure: Azure
     vm = add(azure)
     azure.credential.failure = token_refused(429, "too many")
 
-    evidence = await refusal(call, azure.adapter, vm)
+    evidence = await refusal(call, azure.requests, vm)
 
     assert (evidence.http_status, evidence.code) == (None, "TokenUnavailable")
     assert "too many" in evidence.message
     assert len(azure.arm.requests) == 0
     azure.credential.failure = None
-    await read(azure.adapter, vm)
+    await read(azure.requests, vm)
 
 
 async def test_the_error_of_a_refused_token_has_the_text_of_arm(azure: Azure) -> None:
@@ -299,6 +299,6 @@ async def test_the_error_of_a_refused_token_has_the_text_of_arm(azure: Azure) ->
     await azure.adapter.read_machine(vm)
     azure.arm.tokens.expire_all()
 
-    evidence = await refusal(read, azure.adapter, vm)
+    evidence = await refusal(read, azure.requests, vm)
 
     assert (evidence.http_status, evidence.code) == (401, "ExpiredAuthenticationToken")

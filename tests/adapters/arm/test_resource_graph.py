@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from onboarding.azure.arm.arm_requests import ArmRequests
 from onboarding.azure.arm.resource_graph import GraphAdapter
 from onboarding.azure.http_connections import Connections
 from onboarding.domain.errors import ArmError
@@ -69,9 +70,9 @@ async def _graph(options: Options) -> AsyncIterator[Graph]:
         await clock.advance(seconds)
 
     tls = ssl.create_default_context(cafile=str(endpoints.ca_file))
-    adapter = GraphAdapter(Credential(arm), endpoints.arm, SCOPE, clock.now, connections=Connections(tls), sleep=sleep)
-    yield Graph(arm, clock, adapter, slept)
-    await adapter.close()
+    requests = ArmRequests(Credential(arm), endpoints.arm, SCOPE, clock.now, connections=Connections(tls))
+    yield Graph(arm, clock, GraphAdapter(requests, sleep=sleep), slept)
+    await requests.close()
     await arm.stop()
 
 

@@ -17,6 +17,7 @@ from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError
 
 from onboarding.azure.arm.arm_client import ArmAdapter
+from onboarding.azure.arm.arm_requests import ArmRequests
 from onboarding.azure.arm.resource_graph import GraphAdapter
 from onboarding.azure.http_connections import Connections
 from onboarding.azure.identity import NoToken, Tokens, credential
@@ -189,7 +190,8 @@ async def test_a_burst_of_events_requests_one_token_for_arm(azure: Azure) -> Non
             await gate.wait()
             return await issue(*scopes, **options)
 
-    adapter = ArmAdapter(Gated(), azure.endpoints.arm, SCOPE, azure.clock.now, connections=Connections(azure.tls))
+    client = ArmRequests(Gated(), azure.endpoints.arm, SCOPE, azure.clock.now, connections=Connections(azure.tls))
+    adapter = ArmAdapter(client)
     other = VmId(SUBSCRIPTIONS[1], vm.resource_group, vm.name)
     reading = asyncio.gather(
         *(adapter.read_machine(vm) for _ in range(32)),
@@ -199,7 +201,7 @@ async def test_a_burst_of_events_requests_one_token_for_arm(azure: Azure) -> Non
     await all_waiting()
     gate.set()
     await reading
-    await adapter.close()
+    await client.close()
     assert requests == 1
 
 
@@ -276,11 +278,11 @@ async def test_the_real_credential_sends_one_request_and_its_error_has_the_endpo
         monkeypatch.setenv("IDENTITY_ENDPOINT", url)
         monkeypatch.setenv("IDENTITY_HEADER", "x")
         identity = credential(read_settings({}).cloud, "", {"IDENTITY_ENDPOINT": url})
-        adapter = ArmAdapter(identity, "https://127.0.0.1:9", SCOPE, lambda: NOW)
+        client = ArmRequests(identity, "https://127.0.0.1:9", SCOPE, lambda: NOW)
         async with asyncio.timeout(5):
             with pytest.raises(ArmError) as raised:
-                await adapter.read_machine(new_vm())
-        await adapter.close()
+                await ArmAdapter(client).read_machine(new_vm())
+        await client.close()
         await identity.close()
     assert raised.value.evidence.code == code
 
@@ -304,7 +306,7 @@ async def test_a_link_to_another_host_than_arm_is_not_followed(azure: Azure, lin
     body = {"value": [], "nextLink": link.format(host=host)}
     azure.arm.faults.add(FaultRule(status=200, body=body))
 
-    evidence = await refusal(list_all, azure.adapter, vm)
+    evidence = await refusal(list_all, azure.requests, vm)
 
     classified = classify(evidence, parse_errors({}), azure.clock.now())
     assert (evidence.code, classified.cause) == ("InvalidLink", "bad-request")
@@ -317,10 +319,10 @@ async def test_a_redirect_of_resource_graph_to_another_host_is_not_followed(tmp_
     async with storage_stub(nothing, tls) as elsewhere:
         headers = {"Location": f"{elsewhere.endpoint}/x"}
         async with storage_stub(lambda: web.Response(status=307, headers=headers), tls) as stub:
-            graph = GraphAdapter(Identity(), stub.endpoint, SCOPE, lambda: NOW, connections=trusting(tmp_path))
+            client = ArmRequests(Identity(), stub.endpoint, SCOPE, lambda: NOW, connections=trusting(tmp_path))
             with pytest.raises(ArmError):
-                await anext(aiter(graph.machines(["s"])))
-            await graph.close()
+                await anext(aiter(GraphAdapter(client).machines(["s"])))
+            await client.close()
     assert elsewhere.requests == []
 
 
@@ -340,7 +342,8 @@ async def test_unknown_subscriptions_leave_nothing_behind(tmp_path: Path) -> Non
         return web.json_response({"error": {"code": "SubscriptionNotFound"}}, status=404)
 
     async with storage_stub(unknown, make_certificates(tmp_path).server_context()) as stub:
-        adapter = ArmAdapter(Identity(), stub.endpoint, SCOPE, lambda: NOW, connections=trusting(tmp_path))
+        client = ArmRequests(Identity(), stub.endpoint, SCOPE, lambda: NOW, connections=trusting(tmp_path))
+        adapter = ArmAdapter(client)
 
         async def ask(numbers: range) -> None:
             for number in numbers:
@@ -355,5 +358,5 @@ async def test_unknown_subscriptions_leave_nothing_behind(tmp_path: Path) -> Non
         await ask(range(10, 70))
         grown = tracemalloc.get_traced_memory()[0] - before
         tracemalloc.stop()
-        await adapter.close()
+        await client.close()
     assert grown < 60 * 10_000

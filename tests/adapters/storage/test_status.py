@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import json
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from rich.console import Console
 from onboarding.application.notifications import EventRef
 from onboarding.azure.storage.storage_clients import onboarding_table
 from onboarding.azure.storage.table_ledger import TableLedger
+from onboarding.cli.machines.status import parse_since
 from onboarding.cli.machines.status_output import RowTableWriter
 from onboarding.cli.main import main
 from onboarding.domain.reconcile.row import Outcome, Row
@@ -155,6 +157,9 @@ def test_json_has_every_column_of_the_row(status: Status) -> None:
         (["--resource-group", "shop-prod"], {"web-01", "db-01"}),
         (["--subscription", WAITING.subscription.upper()], {"web-01"}),
         (["--vm", "WEB-02"], {"web-02"}),
+        (["--extension", "oms-agent-linux", "--limit", "10"], {"web-01", "web-02", "db-01"}),
+        (["--since", "2026-11-20T09:15", "--sort", "name"], {"web-02", "db-01"}),
+        (["--since", "2026-11-20T09:00+00:00"], {"web-01", "web-02", "db-01"}),
     ],
 )
 def test_rows_are_selected_by_their_columns(status: Status, arguments: list[str], found: set[str]) -> None:
@@ -165,7 +170,9 @@ def test_rows_are_selected_by_their_columns(status: Status, arguments: list[str]
 
 
 @pytest.mark.usefixtures("written")
-@pytest.mark.parametrize("arguments", [["--vm", "nobody"], ["--outcome", "Gone"], ["--vm", "nobody", "--history"]])
+@pytest.mark.parametrize(
+    "arguments", [["--vm", "nobody"], ["--outcome", "Gone"], ["--vm", "nobody", "--history"], ["--policy", "none"]]
+)
 def test_no_matching_row_is_exit_code_1(status: Status, arguments: list[str]) -> None:
     assert status(*arguments)[0] == 1
     assert status(*arguments, "--json")[:2] == (1, "")
@@ -271,3 +278,90 @@ def test_every_outcome_can_be_shown(azurite: Azurite, status: Status) -> None:
     _, out, _ = status()
     assert f"{len(Outcome)} rows" in out
     assert all(f"1 {outcome.value}" in out for outcome in Outcome)
+
+
+@pytest.mark.usefixtures("written")
+def test_a_vm_is_named_by_its_id_or_its_name(status: Status) -> None:
+    for named in ([str(FAILED)], [str(FAILED).upper()], ["web-02"], ["-n", "WEB-02"], ["-g", "shop-test", "web-02"]):
+        code, out, _ = status("-o", "jsonl", *named)
+        assert (code, [row["VmName"] for row in objects(out)]) == (0, ["web-02"])
+        assert status("--history", *named)[0] == 0
+
+
+@pytest.mark.usefixtures("written")
+def test_a_name_of_several_vms_is_listed_before_a_command_begins(
+    azurite: Azurite, status: Status, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    twin = VmId(FAILED.subscription, "blue", FAILED.name)
+
+    async def add() -> None:
+        async with onboarding_table(storage_of(azurite.connection_string), None) as table:
+            await write(TableLedger(table), row_of(twin), trigger(), None)
+
+    asyncio.run(add())
+    settings = ["--settings", str(tmp_path / "local.settings.json")]
+    for command in (["install"], ["retry"], ["extensions"], ["logs"]):
+        assert main([*command, *settings, "web-02"]) == 2
+        error = capsys.readouterr().err
+        assert "several VMs are named 'web-02': in " in error
+        assert f"{FAILED.subscription}/blue" in error
+        assert f"{FAILED.subscription}/shop-test" in error
+    assert main(["extensions", *settings, "nobody"]) == 2
+    assert "the table knows no VM that is named 'nobody' (VM 1); give its id" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("written")
+def test_a_document_and_csv_of_the_rows(status: Status) -> None:
+    _, document, _ = status("-o", "json")
+    _, lines, _ = status("-o", "jsonl")
+    _, table, _ = status("-o", "csv")
+
+    assert json.loads(document) == objects(lines)
+    assert [row["VmName"] for row in csv.DictReader(StringIO(table))] == [row["VmName"] for row in objects(lines)]
+    assert status("--totals", "-o", "csv")[1] == "outcome,rows\nWaiting,1\nInstalled,1\nFailed,1\n"
+
+
+@pytest.mark.usefixtures("written")
+def test_rows_are_sorted_and_limited(status: Status) -> None:
+    assert [row["VmName"] for row in objects(status("--json", "--sort", "name")[1])] == ["db-01", "web-01", "web-02"]
+    assert [row["VmName"] for row in objects(status("--json", "--sort", "name", "--limit", "1")[1])] == ["db-01"]
+    assert status("--totals", "--policy", "none")[:2] == (1, "nothing in the table matches\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--watch"], "--watch draws a table on a terminal, and the output is another (--watch); remove --watch"),
+        (["--watch", "2", "-o", "json"], "--watch draws a table on a terminal"),
+        (["--history", "--vm", "x", "--sort", "name"], "--sort is given with --history or --totals (--sort); remove"),
+    ],
+)
+def test_options_that_do_not_fit_each_other_are_refused(status: Status, arguments: list[str], says: str) -> None:
+    code, _, error = status(*arguments)
+    assert code == 2
+    assert says in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--since", "yesterday"], "'yesterday' is not a time; write 30m, 2h or 7d"),
+        (["--since", "999999w"], "'999999w' is not a time"),
+        (["--limit", "0"], "'0' is not a number of rows"),
+        (["--watch", "0.1"], "'0.1' is not a number of seconds"),
+        (["--sort", "size"], "invalid choice: 'size'"),
+    ],
+)
+def test_a_value_that_is_no_time_or_number_is_named(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["status", *arguments])
+    assert ended.value.code == 2
+    assert says in capsys.readouterr().err
+
+
+def test_how_long_ago_is_a_time() -> None:
+    for text, ago in (("90s", timedelta(seconds=90)), ("2h", 2 * HOUR), ("1W", timedelta(weeks=1))):
+        assert abs(parse_since(text) + ago - datetime.now(UTC)) < timedelta(minutes=1)
+    assert parse_since("2026-11-20").tzinfo is UTC

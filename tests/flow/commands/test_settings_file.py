@@ -13,9 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from onboarding.cli.command_list import COMMANDS
 from onboarding.cli.environment import environment_of, restored_environment
 from onboarding.cli.io import BadInput
-from onboarding.cli.main import COMMANDS, main
+from onboarding.cli.main import main
 
 
 def write(folder: Path, values: object) -> str:
@@ -49,7 +50,7 @@ def test_a_command_leaves_the_environment_as_it_was(tmp_path: Path) -> None:
 
 def test_nothing_that_reads_the_environment_early_is_loaded_with_the_commands() -> None:
     """aiohttp reads the certificate authorities when it is imported, so the file has to be read before."""
-    names = ", ".join(f"onboarding.cli.{name}" for name in COMMANDS.values())
+    names = ", ".join(f"onboarding.cli.{entry.module}" for entry in COMMANDS.values())
     code = f"import sys, {names}; print(*sys.modules.keys() & {{'aiohttp', 'azure.identity'}})"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == ""

@@ -15,9 +15,9 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from onboarding.cli.images.check_output import cell
 from onboarding.cli.io import as_json
 from onboarding.cli.main import main
+from onboarding.cli.output import cell
 from tests.unit.policy.conditions.bodies import VM
 
 # ESC, BEL, NUL, DEL, carriage return, line feed, C1's CSI, next line, line separator, right-to-left override, a tag, a

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from onboarding.application.sweep.sweep_queue import Budget
 from onboarding.settings import read_settings, storage_connection
 
 KEY = "c3RvcmFnZSBrZXk="
@@ -184,6 +185,7 @@ def test_a_problem_names_the_setting_and_never_the_value(change: dict[str, str],
         "SWEEP_SCHEDULE",
         "SWEEP_VISITS",
         "SWEEP_PATIENCE",
+        "HISTORY_DAYS",
     ],
 )
 def test_an_unresolved_key_vault_reference_is_named_once_and_not_used(name: str, reference: str) -> None:
@@ -205,6 +207,22 @@ def test_the_sweeps_patience_is_a_duration(text: str, minutes: float) -> None:
     assert settings.sweep_grace_period == timedelta(minutes=minutes)
     problem = "the value is not a duration (app setting SWEEP_PATIENCE); use a number and s, m, h or d, such as 30m"
     assert [*settings.problems] == [problem] * (text == "moon")
+
+
+@pytest.mark.parametrize(
+    ("text", "days"),
+    [("", 90), (" 30 ", 30), ("1", 1), ("9999", 9999)]
+    + [(wrong, None) for wrong in ("0", "-5", "off", "1.5", "30d", "10000", "٣")],
+)
+def test_history_is_kept_for_a_number_of_days(text: str, days: int | None) -> None:
+    settings = read_settings({**STORAGE, "HISTORY_DAYS": text})
+    assert settings.history_days == (days or 90)
+    assert Budget.of(settings).history == timedelta(days=days or 90)
+    problem = (
+        "the value is not a whole number of days from 1 to 9999 (app setting HISTORY_DAYS); "
+        "write a number such as 90, or remove the setting"
+    )
+    assert [*settings.problems] == [problem] * (days is None)
 
 
 def test_a_missing_account_is_named_once_with_all_that_it_may_be() -> None:

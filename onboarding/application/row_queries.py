@@ -1,0 +1,149 @@
+"""Questions to the table that people ask, over the ledger's port: whoever shows rows asks them here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from onboarding.application.ports import LedgerReader
+from onboarding.domain.reconcile.row import EVERYTHING, Outcome, Row, Selection
+from onboarding.domain.resource_id import VmId, parse_id
+
+
+class CurrentRows(Protocol):
+    """What a question needs of the ledger."""
+
+    def current(self, selection: Selection = EVERYTHING) -> AsyncIterator[Row]: ...
+
+
+async def machines_named(
+    ledger: CurrentRows, names: Collection[str], *, subscription: str = "", resource_group: str = ""
+) -> Mapping[str, tuple[VmId, ...]]:
+    """The VMs of the table with each of these names, in any case; read once for all names. A VM that is gone counts
+    only where no other has its name. Raises StorageError."""
+    wanted = {name.lower(): name for name in names}
+    name = next(iter(wanted)) if len(wanted) == 1 else ""
+    selection = Selection(subscription=subscription, resource_group=resource_group, vm_name=name)
+    there: dict[str, dict[str, VmId]] = {each: {} for each in wanted}
+    gone: dict[str, dict[str, VmId]] = {each: {} for each in wanted}
+    async for row in ledger.current(selection):
+        vm = parse_id(row.resource_id)
+        if isinstance(vm, VmId) and (key := vm.name.lower()) in wanted:
+            (gone if row.outcome is Outcome.GONE else there)[key].setdefault(vm.key, vm)
+    return {given: tuple((there[key] or gone[key]).values()) for key, given in wanted.items()}
+
+
+class RowOrder(StrEnum):
+    """By what rows are sorted; rows that are equal by it stay in the order of the table."""
+
+    NAME = "name"
+    OUTCOME = "outcome"
+    TIME = "time"  # of the last thing that happened, the latest first
+    NEXT = "next"  # the next scheduled check, the soonest first
+    DURATION = "duration"  # the longest first
+
+
+class RowQuery(Struct, frozen=True, kw_only=True):
+    """Which rows to show, in which order; an empty field selects all. Names count in upper or lower case."""
+
+    selection: Selection = EVERYTHING
+    policies: tuple[str, ...] = ()
+    extensions: tuple[str, ...] = ()
+
+    since: datetime | None = None
+    """Only rows in which something happened at that time or later."""
+
+    order: RowOrder | None = None
+
+    limit: int | None = None
+    """The first rows only, in that order."""
+
+    @property
+    def narrows_the_selection(self) -> bool:
+        return bool(self.policies or self.extensions or self.since)
+
+    def matches(self, row: Row) -> bool:
+        """Whether a row of the selection is one of the query."""
+        if self.since is not None and _last_time(row) < self.since:
+            return False
+        return _is_one_of(row.policy, self.policies) and _is_one_of(row.extension, self.extensions)
+
+
+async def matching_rows(ledger: CurrentRows, query: RowQuery) -> AsyncIterator[Row]:
+    """The current rows of the query. Without an order they come as they are read; with an order and a limit, no more
+    than twice the limit is kept. Raises StorageError."""
+    if query.order is None:
+        left = query.limit
+        if left == 0:
+            return
+        async for row in ledger.current(query.selection):
+            if query.matches(row):
+                yield row
+                left = None if left is None else left - 1
+                if left == 0:
+                    return
+        return
+    key, limit = _KEYS[query.order], query.limit
+    best: list[Row] = []
+    async for row in ledger.current(query.selection):
+        if query.matches(row):
+            best.append(row)
+        if limit is not None and len(best) > 2 * limit:
+            best = sorted(best, key=key)[:limit]
+    for row in sorted(best, key=key)[:limit]:
+        yield row
+
+
+async def matching_totals(ledger: LedgerReader, query: RowQuery) -> Mapping[Outcome, int]:
+    """The number of rows of the query by outcome. Raises StorageError."""
+    if not query.narrows_the_selection:
+        return await ledger.totals(query.selection)
+    counts = Counter([row.outcome async for row in ledger.current(query.selection) if query.matches(row)])
+    return {outcome: counts[outcome] for outcome in Outcome if counts[outcome]}
+
+
+async def matching_history(ledger: LedgerReader, vm: VmId, query: RowQuery) -> list[Row]:
+    """The lines of a VM's history that match the query, the oldest first; with a limit, the latest of them. Raises
+    StorageError."""
+    wanted = query.selection.outcomes
+    lines = [line async for line in ledger.history(vm) if not wanted or line.outcome in wanted]
+    lines = [line for line in lines if query.since is None or _of(line.event_time) >= query.since]
+    lines = [
+        line
+        for line in lines
+        if _is_one_of(line.policy, query.policies) and _is_one_of(line.extension, query.extensions)
+    ]
+    lines.reverse()  # so that entries of the same time keep their order
+    lines.sort(key=lambda line: line.event_time.timestamp() if line.event_time else 0)
+    return lines if query.limit is None else lines[len(lines) - min(query.limit, len(lines)) :]
+
+
+def _is_one_of(name: str, wanted: Collection[str]) -> bool:
+    return not wanted or name.lower() in {each.lower() for each in wanted}
+
+
+_BEGINNING = datetime.min.replace(tzinfo=UTC)
+_END = datetime.max.replace(tzinfo=UTC)
+
+
+def _of(time: datetime | None) -> datetime:
+    return time or _BEGINNING
+
+
+def _last_time(row: Row) -> datetime:
+    return max(map(_of, (row.event_time, row.waiting_since, row.requested_at, row.finished_at)))
+
+
+_PLACES = {outcome: place for place, outcome in enumerate(Outcome)}
+_KEYS: Mapping[RowOrder, Callable[[Row], Any]] = {
+    RowOrder.NAME: lambda row: (row.vm_name.lower(), row.resource_group.lower(), row.extension),
+    RowOrder.OUTCOME: lambda row: _PLACES[row.outcome],
+    RowOrder.TIME: lambda row: _END - _last_time(row),
+    RowOrder.NEXT: lambda row: row.next_attempt_at or _END,
+    RowOrder.DURATION: lambda row: -1 if row.duration_ms is None else -row.duration_ms - 2,
+}

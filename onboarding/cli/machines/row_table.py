@@ -1,0 +1,86 @@
+"""Tables that end with a reason, which is never cut: it has a column of its own where the width leaves room for that,
+else it is written below its line. So a table fits 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from msgspec import Struct
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+_LEAST_REASON = 30  # columns; with less, the reason goes below its line
+_LEAST_COLUMN = 8
+_GAP = 2
+_INDENT = 4
+
+
+class Line(Struct, frozen=True):
+    """One line of the table: its cells, and what is written last or below."""
+
+    cells: Sequence[Text]
+    reason: Text
+
+
+def print_lines(console: Console, headings: Sequence[str], lines: Sequence[Line], *, after: int = 0) -> None:
+    """Print the lines below their headings. Where there is room, the reason comes before the last `after` columns."""
+    rows = [[Text(name, "bold") for name in headings], *(line.cells for line in lines)]
+    natural = [max(text.cell_len for row in rows for text in row[at].split()) for at in range(len(headings))]
+    if console.width - sum(natural) - _GAP * len(natural) >= _LEAST_REASON:
+        _print_with_column(console, headings, lines, len(headings) - after)
+        return
+    indent = 0
+    if sum(natural) + _GAP * (len(natural) - 1) > console.width:
+        indent = _INDENT  # the first cell has a line of its own, and the others follow below it
+    skipped = 1 if indent else 0
+    widths = list(_fitting(natural[skipped:], [row[skipped:] for row in rows], console.width - indent))
+    for row, reason in zip(rows, [Text(), *(line.reason for line in lines)], strict=True):
+        if indent:
+            console.print(row[0])
+        console.print(Padding(_row(row[skipped:], widths), (0, 0, 0, indent)))
+        if reason:
+            console.print(Padding(reason, (0, 0, 0, _INDENT)))
+
+
+def _print_with_column(console: Console, headings: Sequence[str], lines: Sequence[Line], at: int) -> None:
+    table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False)
+    for name in (*headings[:at], "Reason", *headings[at:]):
+        numbers = name == "ms"
+        table.add_column(
+            name, overflow="fold", justify="right" if numbers else "left", ratio=1 if name == "Reason" else None
+        )
+    for line in lines:
+        table.add_row(*line.cells[:at], line.reason, *line.cells[at:])
+    console.print(table)
+
+
+def _row(cells: Sequence[Text], widths: Sequence[int]) -> Table:
+    row = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, show_header=False)
+    for width in widths:
+        row.add_column(width=width, overflow="fold")
+    row.add_row(*cells)
+    return row
+
+
+def _fitting(natural: Sequence[int], rows: Sequence[Sequence[Text]], width: int) -> Iterator[int]:
+    """The widths of columns that fit. The widest gives way first: at first between words, then within words that
+    may be broken, at last within all."""
+    widths = list(natural)
+    room = width - _GAP * (len(widths) - 1)
+    columns = [[row[at] for row in rows] for at in range(len(widths))]
+    words = [_longest_word(cells) for cells in columns]
+    parts = [_longest_word(cells) if any(cell.no_wrap for cell in cells) else _LEAST_COLUMN for cells in columns]
+    for least in (words, parts, [_LEAST_COLUMN] * len(widths)):
+        while sum(widths) > room:
+            can = [at for at in range(len(widths)) if widths[at] > least[at]]
+            if not can:
+                break
+            widths[max(can, key=widths.__getitem__)] -= 1
+    yield from widths
+
+
+def _longest_word(cells: Iterable[Text]) -> int:
+    words = (word for cell in cells for word in ([cell] if cell.no_wrap else cell.split(" ")))
+    return max(word.cell_len for word in words)
