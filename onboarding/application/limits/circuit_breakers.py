@@ -82,7 +82,7 @@ class CircuitBreakers:
             return
         problem = decision.problem
         if problem is None or problem.cause is Cause.UNKNOWN:
-            return  # the row waits on, and its stored text no longer says the cause
+            return  # the row waits on, for what was found earlier
         breaker = breaker_for(vm, extension, problem, settings, sent or {}, now)
         self._forget(breaker)
         try:

@@ -11,6 +11,7 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
+from copy import replace
 from datetime import datetime
 from itertools import batched
 from typing import Any
@@ -252,7 +253,7 @@ def _known(vm: VmId, found: Sequence[Mapping[str, Any]]) -> MachineRows:
             if wire["RowKey"] == f"{_row_prefix(vm)}|":
                 machine = StoredMachine(MachineRow.from_properties(plain), version, rest)
             elif target:
-                row = Row.from_properties(plain)
+                row = _read_row(plain)
                 targets[row.extension] = StoredRow(row, version, rest)
         except (ValueError, TypeError, LookupError) as error:
             _log.warning("the row %s cannot be read and will be replaced: %r", wire["RowKey"], error)
@@ -335,9 +336,15 @@ def _vm_id(resource_id: str) -> VmId:
     return vm
 
 
+def _read_row(columns: dict[str, Any]) -> Row:
+    row = Row.from_properties(columns)
+    # A version that does not know the column of the cause leaves an old one behind when it clears the error.
+    return row if row.error_code or not row.cause else replace(row, cause="")
+
+
 def _row(entity: Mapping[str, Any]) -> Row:
     try:
-        return Row.from_properties(dict(entity))
+        return _read_row(dict(entity))
     except (ValueError, TypeError, LookupError) as error:
         key = f"{entity['PartitionKey']} {entity['RowKey']}"
         raise StorageError(f"the row {key} cannot be read by this version: {error!r}") from None

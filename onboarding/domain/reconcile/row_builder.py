@@ -61,7 +61,15 @@ def unanswered(claim: Row, problem: Problem) -> Row:
     """The claim after a request that nobody answered: ARM may have it, so the check reads ARM before it sends again."""
     reason = _written("no answer came to the request; ARM is read before it is sent again")
     code, (meaning, advice, message) = _code(problem), _texts(problem)
-    return replace(claim, reason=reason, error_code=code, error_meaning=meaning, advice=advice, message=message)
+    return replace(
+        claim,
+        reason=reason,
+        error_code=code,
+        cause=_cause(problem),
+        error_meaning=meaning,
+        advice=advice,
+        message=message,
+    )
 
 
 def unread(vm: VmId, policy: Policy, last: Row | None, decision: Wait | Stop, episode: Episode) -> Row:
@@ -94,6 +102,7 @@ def closed(row: Row, outcome: Outcome, reason: str, now: datetime, extension_ver
         finished_at=now,
         duration_ms=took,
         error_code="",
+        cause="",
         error_meaning="",
         advice="",
         message="",
@@ -111,6 +120,7 @@ def waiting(row: Row, wait: Wait) -> Row:
         waiting_since=wait.since,
         next_attempt_at=wait.until,
         error_code="",
+        cause="",
         error_meaning="",
         advice="",
         message="",
@@ -200,6 +210,7 @@ def _problem_columns(problem: Problem | None) -> dict[str, str]:
     meaning, advice, message = _texts(problem)
     return {
         "error_code": _code(problem),
+        "cause": _cause(problem),
         "error_meaning": meaning,
         "advice": advice,
         "message": message,
@@ -209,6 +220,10 @@ def _problem_columns(problem: Problem | None) -> dict[str, str]:
 def _texts(problem: Problem) -> tuple[str, str, str]:
     """Meaning, advice and message, masked and cut."""
     return cut(mask(problem.meaning)), cut(mask(problem.advice)), cut(mask(problem.message))
+
+
+def _cause(problem: Problem) -> str:
+    return problem.cause.value if problem.stored_cause is None else problem.stored_cause
 
 
 def _code(problem: Problem) -> str:

@@ -100,12 +100,20 @@ async def test_a_text_of_any_length_is_cut_and_written(ledger: TableLedger, colu
         return  # these are part of the row's key; their length is checked when they are read
     vm = new_vm()
 
-    long: dict[str, Any] = {column: "x" * 40_000}
+    failed = {"error_code": "51"} if column == "cause" else {}  # there is no cause without an error
+    long: dict[str, Any] = {**failed, column: "x" * 40_000}
     await write(ledger, replace(final(vm), **long), trigger(), None)
 
     stored = getattr((await rows(ledger, vm))[OMS].row, column)
     assert 0 < len(stored) <= 8192
     assert stored.startswith("xxx")
+
+
+async def test_a_cause_without_an_error_is_not_read(ledger: TableLedger) -> None:
+    """A version that does not know the column clears the error alone, and keeps the column as it was."""
+    vm = new_vm()
+    await write(ledger, replace(final(vm), cause="throttled"), trigger(), None)
+    assert (await rows(ledger, vm))[OMS].row.cause == ""
 
 
 async def test_a_duration_of_a_year_can_be_written(ledger: TableLedger) -> None:
