@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 
 from onboarding.cli.environment import restored_environment
 from onboarding.cli.io import CommandFailed
 from onboarding.domain.errors import ConfigurationError
 from onboarding.domain.json_access import printable
 from onboarding.domain.masking import mask
+from onboarding.logging import OUTCOMES, configure, writes_json
 
 # The module of each command, in the order of the help.
 COMMANDS: Mapping[str, str] = {
@@ -36,12 +39,11 @@ COMMANDS: Mapping[str, str] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code of the process. 2 means bad input."""
     args = build_parser().parse_args(argv)
+    configure(os.environ)
     if args.debug:
         _log_everything()
-    else:  # azure-identity logs a page of warnings about each credential it tries; the command reports the result
-        logging.getLogger("azure.identity").setLevel(logging.ERROR)
     try:
-        with restored_environment():
+        with restored_environment(), nullcontext() if args.debug else _without_results():
             code: int = args.run(args)
     except (CommandFailed, ConfigurationError) as error:
         print(printable(f"onboard {args.command}: {error}", lines=True), file=sys.stderr)
@@ -62,6 +64,21 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@contextmanager
+def _without_results() -> Iterator[None]:
+    """Leaves out log lines about what the command itself reports: the rows that it writes, and the page of warnings of
+    azure-identity about each credential that it tries."""
+    levels = {logging.getLogger(OUTCOMES): logging.CRITICAL, logging.getLogger("azure.identity"): logging.ERROR}
+    before = {each: each.level for each in levels}
+    for each, level in levels.items():
+        each.setLevel(level)
+    try:
+        yield
+    finally:
+        for each, level in before.items():
+            each.setLevel(level)
+
+
 class _MaskingFormatter(logging.Formatter):
     """Masks secrets in every line: other libraries log too, and nobody knows what they quote."""
 
@@ -71,7 +88,9 @@ class _MaskingFormatter(logging.Formatter):
 
 def _log_everything() -> None:
     handler = logging.StreamHandler()
-    handler.setFormatter(_MaskingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    # A JSON line stands alone, so that a program can read it.
+    form = "%(message)s" if writes_json() else "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    handler.setFormatter(_MaskingFormatter(form))
     logging.basicConfig(level=logging.DEBUG, handlers=[handler], force=True)
 
 

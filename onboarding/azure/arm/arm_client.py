@@ -34,7 +34,11 @@ from onboarding.domain.errors import ArmError
 from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.failures.retry_after import read_retry_after
 from onboarding.domain.limits.rate_limiter import HELD_BACK, RateLimiter, one_resource_is_busy
+from onboarding.domain.request_id import request_id
 from onboarding.domain.resource_id import ExtensionId, VmId, parse_id
+from onboarding.logging import bound_keys, logger
+
+_log = logger(__name__)
 
 _CONNECT_TIMEOUT_S = 5
 _READ_TIMEOUT_S = 15.0  # Event Grid waits 30 s for the whole invocation
@@ -185,11 +189,28 @@ class _RateLimitPolicy(AsyncHTTPPolicy[Any, Any]):
     async def send(self, request: PipelineRequest[Any]) -> PipelineResponse[Any, Any]:
         sent, subscription = request.http_request, request.context.options.pop("subscription")
         sent.headers["User-Agent"] = USER_AGENT
-        sent.headers["x-ms-client-request-id"] = str(uuid4())
-        response = await self.next.send(request)
+        url = sent.url.partition("?")[0]  # not parsed: it may be a link of a list, and those can be malformed
+        sent.headers["x-ms-client-request-id"] = identity = _request_id(sent.method, url)
+        began = self._clock()
+        result = "no answer"
+        try:
+            response = await self.next.send(request)
+            result = str(response.http_response.status_code)
+        finally:
+            took = round((self._clock() - began).total_seconds() * 1000)
+            log = _log.bind(step=bound_keys().step or "read", ms=took, client_request_id=identity)
+            log.debug("%s %s: %s", sent.method, url, result)
         headers = response.http_response.headers
         self._limiter.count(subscription, write=sent.method != "GET", headers=headers, now=self._clock())
         return response
+
+
+def _request_id(method: str, url: str) -> str:
+    """The id that the pass has given to its request, else one derived from the pass; a new one outside of any pass."""
+    keys = bound_keys()
+    if keys.client_request_id:
+        return keys.client_request_id
+    return request_id(keys.event_id, keys.machine, f"{method} {url}") if keys.event_id else str(uuid4())
 
 
 def held_back(seconds: float) -> Evidence:

@@ -111,6 +111,7 @@ class Row(Struct, frozen=True, kw_only=True):
     policy_hash: str = ""  # the digest of the policy that decided
     sent_digest: str = ""  # the digest of the public settings that we sent last
     undone_at: str = ""  # when somebody undid what we did: ISO 8601 times, separated by blanks
+    client_request_id: str = ""  # of this episode's last request to ARM; empty without one, or before it had a column
 
     def to_properties(self) -> dict[str, Any]:
         """The table's columns; empty ones are left out, except those that every row has. Texts are cut, since guests
@@ -169,7 +170,15 @@ class Row(Struct, frozen=True, kw_only=True):
         return self.waiting_for, self.waiting_since, self.attempt, self.policy
 
 
-_TIMES = {"event_id", "event_time", "correlation_id", "requested_at", "finished_at", "duration_ms"}
+_TIMES = {
+    "event_id",
+    "event_time",
+    "correlation_id",
+    "requested_at",
+    "finished_at",
+    "duration_ms",
+    "client_request_id",
+}
 
 
 def _content_of(row: Row) -> tuple[Any, ...]:

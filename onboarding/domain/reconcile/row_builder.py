@@ -132,13 +132,15 @@ class Episode(Struct, frozen=True):
 
     event_key: EventKey  # the event that opened it
     requested_at: datetime | None  # when ARM accepted our request (UTC); None if it did not yet
+    client_request_id: str  # of our last request; empty if none was sent
     now: datetime
 
     @classmethod
     def of(cls, last: Row | None, event_key: EventKey, now: datetime) -> Episode:
         if last is None or last.outcome.final or last.event_time is None:
-            return cls(event_key, None, now)
-        return cls((last.event_id, last.event_time, last.correlation_id), last.requested_at, now)
+            return cls(event_key, None, "", now)
+        opened = last.event_id, last.event_time, last.correlation_id
+        return cls(opened, last.requested_at, last.client_request_id, now)
 
 
 def concluded(vm: VmId, known: Mapping[str, Any], decision: Satisfied | Wait | Stop, episode: Episode) -> Row:
@@ -160,6 +162,7 @@ def concluded(vm: VmId, known: Mapping[str, Any], decision: Satisfied | Wait | S
         event_time=event_time,
         correlation_id=correlation_id,
         requested_at=episode.requested_at,
+        client_request_id=episode.client_request_id,
         finished_at=finished,
         duration_ms=_milliseconds(event_time, finished) if finished else None,
         **{**known, **_problem_columns(decision.problem)},
