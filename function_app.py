@@ -21,12 +21,14 @@ from onboarding.application.messages import decode
 from onboarding.concurrency import EVENT_S, deadline
 from onboarding.domain.errors import ConfigurationError
 from onboarding.domain.masking import cut, mask
+from onboarding.logging import configure, logger
 from onboarding.settings import QUEUE, storage_connection, sweep_schedule
 from onboarding.web.health import health, unreadable
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
 
-_log = logging.getLogger("onboarding")
+configure(os.environ)
+_log = logger("onboarding")
 # The SDKs log every request at level Information.
 logging.getLogger("azure").setLevel(logging.WARNING)
 

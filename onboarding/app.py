@@ -7,7 +7,6 @@ the rows of the VMs that it keeps from being onboarded.
 from __future__ import annotations
 
 import gc
-import logging
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -40,6 +39,7 @@ from onboarding.domain.policy.policy import Effect
 from onboarding.domain.policy.routing import routes
 from onboarding.loading.package_data import reference_data
 from onboarding.loading.policy_folder import load_catalogue_of, load_overrides, load_policies
+from onboarding.logging import logger
 from onboarding.settings import Settings, Storage, read_settings
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from onboarding.azure.storage.storage_clients import OnboardingTable
     from onboarding.azure.storage.storage_requests import StorageRequests
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 
 
 class Configuration(Struct, frozen=True):

@@ -19,6 +19,7 @@ from onboarding.domain.errors import ConfigurationError, known_names
 from onboarding.domain.reconcile.drift import GRACE_PERIOD
 from onboarding.domain.reconcile.wait_schedule import parse_duration
 from onboarding.domain.secret import KNOWN, Secret, secret_parts
+from onboarding.logging import FORM, FORMS
 
 _EVERY_TEN_MINUTES = "0 */10 * * * *"
 HISTORY_DAYS = 90
@@ -156,6 +157,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     problems += _https_problems("ARM_ENDPOINT", arm_endpoint)
     topic_endpoint = usable.get("OUTCOME_TOPIC_ENDPOINT", "")
     problems += _https_problems("OUTCOME_TOPIC_ENDPOINT", topic_endpoint) if topic_endpoint else []
+    if (form := usable.get(FORM, "")) and form not in FORMS:
+        problems.append(_problem(FORM, "the value is not a form of log lines", known_names("forms", FORMS, form)))
     key = usable.get("OUTCOME_TOPIC_KEY", "")
     storage = storage_connection(environment)
     return Settings(

@@ -6,7 +6,6 @@ else ends as an outcome. Decisions rest on what ARM answers, not on what the tab
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from copy import replace
 from datetime import timedelta
@@ -33,8 +32,9 @@ from onboarding.domain.errors import LostRace, StorageError
 from onboarding.domain.policy.policy import PolicySet
 from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
 from onboarding.domain.resource_id import VmId
+from onboarding.logging import bound, logger
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 
 # A queue hides a message for 7 days at most. A check that is due later arrives early and is put back.
 _EARLY = timedelta(minutes=10)
@@ -59,21 +59,17 @@ class Dispatcher:
             case Ignored(reason):
                 _log.debug("Ignored: %s", reason)
             case VmWritten(vm, trigger, created):
-                await self._retry_on_conflict(
-                    lambda again: self._begin(vm, trigger, again, created=created), self._on_machine_written
-                )
+                await self._retry_on_conflict(vm, trigger, self._on_machine_written, created=created)
             case VmStarted(vm, trigger):
-                await self._retry_on_conflict(lambda again: self._begin(vm, trigger, again), self._on_machine_started)
+                await self._retry_on_conflict(vm, trigger, self._on_machine_started)
             case VmDeleted(vm, trigger):
-                await self._retry_on_conflict(
-                    lambda again: self._begin(vm, trigger, again, deletion=True), self._on_machine_deleted
-                )
+                await self._retry_on_conflict(vm, trigger, self._on_machine_deleted, deletion=True)
             case ExtensionWritten(extension, trigger, succeeded):
                 settle = partial(self._on_extension_written, name=extension.name, succeeded=succeeded)
-                await self._retry_on_conflict(lambda again: self._begin(extension.vm, trigger, again), settle)
+                await self._retry_on_conflict(extension.vm, trigger, settle)
             case ExtensionDeleted(extension, trigger):
                 restore = partial(self._on_extension_deleted, name=extension.name)
-                await self._retry_on_conflict(lambda again: self._begin(extension.vm, trigger, again), restore)
+                await self._retry_on_conflict(extension.vm, trigger, restore)
             case PolicyStateChanged():
                 await self._on_policy_state(notification)
             case _:
@@ -86,23 +82,19 @@ class Dispatcher:
                 await self.check(message)
             case ReconcileRequest(vm, reason, due):
                 trigger = EventRef(f"sweep.{reason}.{due:%Y%m%dt%H%M%S.%fz}", due)
-                await self._retry_on_conflict(
-                    lambda again: self._begin(vm, trigger, again, requested_because=reason), self._reconcile
-                )
+                await self._retry_on_conflict(vm, trigger, self._reconcile, requested_because=reason)
             case _:
                 assert_never(message)
 
     async def check(self, check: ScheduledCheck) -> None:
         """Reconcile the machine whose row waits for this check. A check that no row waits for is dropped."""
         trigger = EventRef(f"look.{check.due:%Y%m%dt%H%M%S.%fz}", check.due)
-        await self._retry_on_conflict(
-            lambda again: self._begin(check.vm, trigger, again), partial(self._check, check=check)
-        )
+        await self._retry_on_conflict(check.vm, trigger, partial(self._check, check=check))
 
     async def _check(self, work: Reconciliation, *, check: ScheduledCheck) -> None:
         waiting = work.stored.get(check.extension)
         if waiting is None or waiting.row.outcome.final or waiting.row.next_attempt_at != check.due:
-            _log.debug("Ignored: %s %s no longer waits for this check", check.vm.name, check.extension)
+            _log.bind(target=check.extension).debug("Ignored: the row no longer waits for this check")
             return
         if check.due - work.now > _EARLY:
             await self._ports.schedule_queue.schedule(check, work.now)
@@ -163,37 +155,46 @@ class Dispatcher:
         Extensions whose row changed after the finding are left out."""
         meant = self._policies.for_finding(finding.definition_id, finding.assignment_id)
         if finding.compliant or meant == frozenset():
-            _log.debug("Ignored: the finding on %s is compliant, or no policy names its definition", finding.vm.name)
+            log = _log.bind(machine=str(finding.vm), event_id=finding.trigger.id)
+            log.debug("Ignored: the finding is compliant, or no policy names its definition")
             return
 
-        async def begin(again: bool) -> Reconciliation:
-            work = await self._begin(finding.vm, finding.trigger, again)
+        async def reconcile(work: Reconciliation) -> None:
             settled = frozenset(e for e, s in work.stored.items() if s.row.changed_since(finding.trigger.time))
-            return replace(work, policies=meant, settled=settled)
+            await self._reconcile(replace(work, policies=meant, settled=settled))
 
-        await self._retry_on_conflict(begin, self._reconcile)
+        await self._retry_on_conflict(finding.vm, finding.trigger, reconcile)
 
     async def _on_machine_started(self, work: Reconciliation) -> None:
         if any(not stored.row.outcome.final for stored in work.stored.values()):
             await self._reconciler.reconcile(replace(work, reopens=frozenset()))
 
     async def _retry_on_conflict(
-        self, begin: Callable[[bool], Awaitable[Reconciliation]], act: Callable[[Reconciliation], Awaitable[None]]
+        self,
+        vm: VmId,
+        trigger: EventRef,
+        act: Callable[[Reconciliation], Awaitable[None]],
+        *,
+        created: bool = False,
+        deletion: bool = False,
+        requested_because: str = "",
     ) -> None:
         """Run `act`, and run it again on fresh rows if another worker wrote them first.
 
         The work is never dropped: the other worker may have read ARM before this event. Raises StorageError after
         five conflicts."""
-        for again in range(_TRIES):
-            work = await begin(again > 0)
-            await self._renew_lost_checks(work)
-            try:
-                await act(work)
-            except LostRace:
-                _log.info("%s: another worker wrote the rows first; reading them again", work.vm.name)
-            else:
-                return
-        raise StorageError(f"{work.vm.name}: other workers wrote its rows first, {_TRIES} times")
+        begin = partial(self._begin, created=created, deletion=deletion, requested_because=requested_because)
+        with bound(machine=str(vm), event_id=trigger.id, correlation_id=trigger.correlation_id):
+            for again in range(_TRIES):
+                work = await begin(vm, trigger, again > 0)
+                await self._renew_lost_checks(work)
+                try:
+                    await act(work)
+                except LostRace:
+                    _log.info("another worker wrote the rows first; reading them again")
+                else:
+                    return
+        raise StorageError(f"{vm.name}: other workers wrote its rows first, {_TRIES} times")
 
     async def _on_machine_deleted(self, work: Reconciliation) -> None:
         """Ask ARM whether the VM is deleted, as the event says. A VM without rows costs no request."""

@@ -23,6 +23,7 @@ from onboarding.domain.failures.evidence import NO_TOKEN
 from onboarding.domain.reconcile.decision import Decision, DecisionContext, OperatorRequest
 from onboarding.domain.reconcile.row import Row, Selection
 from onboarding.domain.resource_id import VmId, parse_id
+from onboarding.logging import bound
 
 _FORBIDDEN, _TOO_MANY, _SERVER_ERROR = 403, 429, 500
 
@@ -118,7 +119,7 @@ class OperatorRequests:
         """Reconcile the VM for the request; returns the VM's rows by extension. Raises StorageError, and ArmError for
         a VM that cannot be read and has no row, or that the person may not read or write."""
         with suppress(LostRace):  # the worker that wrote first handles the VM
-            await self._reconciler.reconcile(await self._begin(vm, request))
+            await self._reconcile(await self._begin(vm, request))
         return await self.rows(vm)
 
     async def follow(self, vm: VmId) -> Mapping[str, Row]:
@@ -128,12 +129,14 @@ class OperatorRequests:
         if all(row.outcome.final for row in rows.values()):
             return rows
         with suppress(LostRace):
-            await self._reconciler.reconcile(await self._begin(vm, None))
+            await self._reconcile(await self._begin(vm, None))
         return await self.rows(vm)
 
     async def preview(self, vm: VmId, request: OperatorRequest) -> tuple[Preview, ...]:
         """What `handle` would do. ARM is only read, and nothing is written. Raises as `handle`."""
-        targets = await self._reconciler.preview(await self._begin(vm, request))
+        work = await self._begin(vm, request)
+        with bound(machine=str(vm), event_id=work.trigger.id):
+            targets = await self._reconciler.preview(work)
         return tuple(Preview(target.context, decision) for target, decision in targets)
 
     async def select(self, selection: Selection, policy: str = "") -> tuple[VmId, ...]:
@@ -148,6 +151,10 @@ class OperatorRequests:
     async def rows(self, vm: VmId) -> Mapping[str, Row]:
         known = await self._ports.ledger.read(vm)
         return {extension: stored.row for extension, stored in known.targets.items()}
+
+    async def _reconcile(self, work: Reconciliation) -> None:
+        with bound(machine=str(work.vm), event_id=work.trigger.id):
+            await self._reconciler.reconcile(work)
 
     async def _begin(self, vm: VmId, request: OperatorRequest | None) -> Reconciliation:
         now = self._ports.clock()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
@@ -13,8 +12,9 @@ from azure.core.messaging import CloudEvent
 
 from onboarding.azure.http_connections import within_deadline
 from onboarding.domain.reconcile.row import Row
+from onboarding.logging import logger
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 
 EVENT_TYPE = "VmOnboarding.OutcomeRecorded"
 
@@ -36,7 +36,7 @@ class TopicPublisher:
             async with within_deadline():
                 await self._client.send(outcome_event(row))
         except (AzureError, TimeoutError) as error:
-            _log.warning("%s: the outcome event could not be published: %s", row.vm_name, type(error).__name__)
+            _log.about(row).error("the outcome event could not be published: %s", type(error).__name__)
             return False
         return True
 

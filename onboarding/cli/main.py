@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 from onboarding.cli import policy
 from onboarding.cli.command_list import COMMANDS, add_command
@@ -15,6 +17,7 @@ from onboarding.cli.io import CommandFailed
 from onboarding.domain.errors import ConfigurationError
 from onboarding.domain.json_access import printable
 from onboarding.domain.masking import mask
+from onboarding.logging import OUTCOMES, configure, writes_json
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,12 +29,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.command is None:
         parser.print_help(sys.stderr)
         return 2
+    configure(os.environ)
     if args.debug:
         _log_everything()
-    else:  # azure-identity logs a page of warnings about each credential it tries; the command reports the result
-        logging.getLogger("azure.identity").setLevel(logging.ERROR)
     try:
-        with restored_environment():
+        with restored_environment(), nullcontext() if args.debug else _without_results():
             code: int = args.run(args)
     except (CommandFailed, ConfigurationError) as error:
         print(printable(f"onboard {args.command}: {error}", lines=True), file=sys.stderr)
@@ -64,6 +66,21 @@ def build_parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
     return parser
 
 
+@contextmanager
+def _without_results() -> Iterator[None]:
+    """Leaves out log lines about what the command itself reports: the rows that it writes, and the page of warnings of
+    azure-identity about each credential that it tries."""
+    levels = {logging.getLogger(OUTCOMES): logging.CRITICAL, logging.getLogger("azure.identity"): logging.ERROR}
+    before = {each: each.level for each in levels}
+    for each, level in levels.items():
+        each.setLevel(level)
+    try:
+        yield
+    finally:
+        for each, level in before.items():
+            each.setLevel(level)
+
+
 class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from importlib.metadata import PackageNotFoundError, version
@@ -85,7 +102,9 @@ class _MaskingFormatter(logging.Formatter):
 
 def _log_everything() -> None:
     handler = logging.StreamHandler()
-    handler.setFormatter(_MaskingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    # A JSON line stands alone, so that a program can read it.
+    form = "%(message)s" if writes_json() else "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    handler.setFormatter(_MaskingFormatter(form))
     logging.basicConfig(level=logging.DEBUG, handlers=[handler], force=True)
 
 

@@ -70,6 +70,9 @@ async def test_a_topic_that_refuses_the_key_stops_nothing_and_its_key_is_not_sho
     await publisher.close()
     assert topic.events == []
     assert "web-01" in caplog.text.lower()
+    (line,) = [record for record in caplog.records if record.name == "onboarding.azure.outcome_topic"]
+    assert line.levelname == "ERROR"
+    assert line.getMessage().startswith(f"Web-01 {OMS}: the outcome event could not be published: ")
     assert wrong not in caplog.text + repr(publisher) + repr(vars(publisher))
 
 

@@ -50,14 +50,14 @@ class Operator:
         usual: dict[str, Any] = {"group": f"rg-{name}", "image": LISTED, "guest": CENTOS}
         return self.laptop.arm.add_vm(VmSpec(name=name, **(usual | spec)))
 
-    async def onboard(self, *arguments: str, text: str = "") -> CommandResult:
+    async def onboard(self, *arguments: str, text: str = "", debug: bool = True, **environment: str) -> CommandResult:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-W", "error", "-m", "onboarding", "--debug", *arguments),
+            *(sys.executable, "-W", "error", "-m", "onboarding", *(["--debug"] if debug else []), *arguments),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             cwd=ROOT,
-            env=dict(self.environment),
+            env={**self.environment, **environment},
         )
         out, err = await process.communicate(text.encode())
         self.everything += [out.decode(), err.decode()]
@@ -119,6 +119,18 @@ async def test_a_vm_that_policy_or_os_excludes_is_refused_with_the_reason(operat
     assert result.code == 1
     assert "OutOfScope" in result.out
     assert operator.laptop.arm.requests.kinds(vm=skipped.id)["extension-put"] == 0
+
+
+async def test_the_log_is_shown_with_debug_alone(operator: Operator) -> None:
+    """A command shows its rows itself; with `--debug` it writes the log too, as JSON if the setting says."""
+    machine = operator.add("failing", runs=(HandlerRun(exit_code=51),) * 2)
+    quiet = await operator.onboard("install", machine.id, *FAST, debug=False)
+    assert quiet.code == 1
+    assert "[event" not in quiet.err
+    loud = await operator.onboard("install", machine.id, *FAST, ONBOARDING_LOG="json")
+    lines = [json.loads(line) for line in loud.err.splitlines() if line.startswith('{"text": ')]
+    assert {"Requested", "Failed"} <= {line["outcome"] for line in lines}
+    assert {line["machine"] for line in lines if line["event_id"]} == {machine.id}
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -204,7 +216,7 @@ async def test_a_complete_template_deploys_what_the_function_app_installs(operat
     (row,), (other,) = await operator.rows("--vm", "templated"), await operator.rows("--vm", "lined")
     assert (row["Outcome"], other["Outcome"]) == ("AlreadyInstalled", "Installed")
     own = {"ResourceId", "VmName", "VmId", "ResourceGroup", "Outcome", "Reason", "Attempt", "EventId", "EventTime"}
-    own |= {"RequestedAt", "FinishedAt", "DurationMs", "SentDigest"}
+    own |= {"RequestedAt", "FinishedAt", "DurationMs", "SentDigest", "ClientRequestId"}
     assert {k: v for k, v in row.items() if k not in own} == {k: v for k, v in other.items() if k not in own}
 
 

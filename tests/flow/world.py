@@ -54,6 +54,7 @@ from onboarding.domain.reconcile.machine_row import MachineRow
 from onboarding.domain.reconcile.row import EVERYTHING, Outcome, Row, Selection
 from onboarding.domain.resource_id import ExtensionId, VmId, parse_id
 from onboarding.loading.policy_folder import load_catalogue
+from onboarding.logging import bound_keys
 from tests.reference import REFERENCE, parse_entry, parse_policy
 
 SUBSCRIPTION = "11112222-3333-4444-5555-666677778888"
@@ -166,6 +167,7 @@ class ArmInMemory:
         self.checked: list[str] = []
         self.calls: list[str] = []
         self.bodies: list[Mapping[str, Any]] = []
+        self.request_ids: list[str] = []  # the client-request-id of each PUT
         self.after_put: Callable[[], Awaitable[None]] | None = None
         self.clock: Callable[[], datetime] = lambda: START
         self.conflicts = 0  # requests that arrived while our write of another extension was in flight
@@ -212,6 +214,7 @@ class ArmInMemory:
     async def start_install(self, vm: VmId, name: str, body: Mapping[str, Any]) -> None:
         self.calls.append("PUT")
         self.bodies.append(body)
+        self.request_ids.append(bound_keys().client_request_id)
         if self.install_errors:
             raise ArmError(self.install_errors.pop(0))
         self._refuse_missing_parent(vm)

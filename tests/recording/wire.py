@@ -11,7 +11,17 @@ from typing import Any
 
 _TEXTS = frozenset({"Reason", "ErrorMeaning", "Advice", "Message", "Because"})
 _RANDOM = frozenset(
-    {"VmId", "EventId", "CorrelationId", "WriteId", "DurationMs", "UndoneAt", "Timestamp", "odata.etag"}
+    {
+        "VmId",
+        "EventId",
+        "CorrelationId",
+        "ClientRequestId",
+        "WriteId",
+        "DurationMs",
+        "UndoneAt",
+        "Timestamp",
+        "odata.etag",
+    }
 )
 _FEW_BLANKS = 2
 

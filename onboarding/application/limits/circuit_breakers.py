@@ -8,7 +8,6 @@ whose conditional write succeeds does it.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,13 +15,13 @@ from typing import Any
 from onboarding.application.ports import BreakerStore, StoredBreaker
 from onboarding.domain.errors import LostRace
 from onboarding.domain.failures.classification import Cause
-from onboarding.domain.json_access import printable
 from onboarding.domain.limits.circuit_breaker import EVERYWHERE, CircuitBreaker, breaker_for
 from onboarding.domain.reconcile.decision import Decision, Wait
 from onboarding.domain.reconcile.row import WaitingFor
 from onboarding.domain.resource_id import VmId
+from onboarding.logging import logger
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 
 _FRESH_FOR = timedelta(seconds=15)  # how long cached breakers are used
 _MAX_SUBSCRIPTIONS = 512  # whose breakers are cached
@@ -61,7 +60,7 @@ class CircuitBreakers:
             return found.breaker
         finally:
             self._forget(found.breaker)
-        _log.info("%s: this VM probes an open circuit breaker: %s", vm.name, printable(str(found.breaker)))
+        _log.bind(machine=str(vm), target=extension).info("this VM probes an open circuit breaker: %s", found.breaker)
         return None
 
     async def record_failure(
@@ -82,14 +81,14 @@ class CircuitBreakers:
             return
         problem = decision.problem
         if problem is None or problem.cause is Cause.UNKNOWN:
-            return  # the row waits on, and its stored text no longer says the cause
+            return  # the row waits on, for what was found earlier
         breaker = breaker_for(vm, extension, problem, settings, sent or {}, now)
         self._forget(breaker)
         try:
             await self._store.write(breaker, None)
         except LostRace:
             return
-        _log.error("%s %s", printable(str(breaker)), printable(breaker.advice))
+        _log.bind(machine=str(vm), target=extension).error("%s %s", breaker, breaker.advice)
 
     async def close_on_success(
         self, vm: VmId, extension: str, settings: str, requested_at: datetime | None, now: datetime, *, installed: bool
@@ -106,7 +105,7 @@ class CircuitBreakers:
                     await self._store.delete(breaker, stored.version)
                 except LostRace:
                     continue
-                _log.warning("circuit breaker closed: %s", printable(str(breaker)))
+                _log.bind(machine=str(vm), target=extension).warning("circuit breaker closed: %s", breaker)
 
     async def _read(self, vm: VmId, now: datetime) -> tuple[StoredBreaker, ...]:
         """The open breakers of the VM's subscription, and those of all subscriptions."""

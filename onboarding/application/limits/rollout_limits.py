@@ -7,18 +7,17 @@ worker caches what it wrote, and reads again only if another worker has written 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from onboarding.application.ports import RolloutStore, StoredRollout
 from onboarding.domain.errors import LostRace, StorageError
-from onboarding.domain.json_access import printable
 from onboarding.domain.limits.rollout_limit import RolloutBlock, RolloutLimit, RolloutState
 from onboarding.domain.policy.policy import Policy
 from onboarding.domain.reconcile.row import Outcome, Row
+from onboarding.logging import logger
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 
 _FRESH_FOR = timedelta(seconds=15)
 _TRIES = 5
@@ -54,9 +53,10 @@ class RolloutLimits:
                 elif _is_new_failure(row, last):
                     state = await self._update(row.policy, now, lambda state: state.failed(row, rollout_limit, now))
                     if state.stopped_at == now:
-                        _log.error("%s", printable(str(state)))
+                        _log.about(row).error("%s", state)
         except (StorageError, LostRace) as error:
-            _log.warning("policy %s: the counts of its rollout limit could not be written: %s", row.policy, error)
+            text = "policy %s: the counts of its rollout limit could not be written: %s"
+            _log.about(row).error(text, row.policy, error)
 
     async def _count_install(self, policy: str, rollout_limit: RolloutLimit, now: datetime) -> RolloutBlock | None:
         for _ in range(_TRIES):

@@ -6,15 +6,14 @@ image and process.
 
 from __future__ import annotations
 
-import logging
-
 from onboarding.application.ports import Arm
 from onboarding.domain.errors import ArmError
 from onboarding.domain.image.os_identification import ImageDefinition, Overrides, identify, read_definition
 from onboarding.domain.machine.machine_facts import ImageKind, MachineFacts
 from onboarding.domain.reference_data import ReferenceData
+from onboarding.logging import logger
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 
 _MAX_DEFINITIONS = 1000
 _READABLE = (ImageKind.GALLERY, ImageKind.MANAGED_IMAGE)
@@ -41,7 +40,8 @@ class ImageDefinitions:
             try:
                 body = await self._arm.read_image(image)
             except ArmError as error:
-                _log.info("%s: the definition of its image could not be read: %s", facts.id.name, error)
+                log = _log.bind(machine=str(facts.id), step="read")
+                log.info("the definition of its image could not be read: %s", error)
                 return None
             if len(self._known) >= _MAX_DEFINITIONS:
                 self._known.clear()

@@ -7,7 +7,6 @@ the safe side (`management_groups`), and a problem names the group.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
@@ -16,8 +15,9 @@ from onboarding.domain.errors import ArmError
 from onboarding.domain.policy.management_groups import groups_named, problems, resolve
 from onboarding.domain.policy.policy import Policy, PolicySet
 from onboarding.domain.policy.policy_version import PolicyState, seen
+from onboarding.logging import logger
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 
 _FRESH_FOR = timedelta(hours=1)
 _RETRY_AFTER = timedelta(minutes=1)  # after Resource Graph did not answer

@@ -6,7 +6,6 @@ the job. The claim is part of the machine's own row, so a machine has at most on
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from copy import replace
 
@@ -24,9 +23,12 @@ from onboarding.domain.reconcile.machine_row import Claim, MachineRow
 from onboarding.domain.reconcile.retry import after_refusal, problem_of, proves_gone
 from onboarding.domain.reconcile.row import Row, WaitingFor
 from onboarding.domain.reconcile.row_builder import claim_of, requested, row_of, unanswered
+from onboarding.domain.request_id import request_id
+from onboarding.logging import bound, logger
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 
+_STEP = "extension"
 _REFUSALS = range(400, 500)
 # The errors after which ARM may have the request although no answer came back.
 _MAYBE_SENT = (
@@ -51,7 +53,8 @@ class Executor:
         """The row that says that the install is claimed."""
         work, context = target.work, target.context
         ends = work.now + context.retry.waits[WaitingFor.CLAIM].first
-        return claim_of(context, install, ends, work.event_key)
+        claim = claim_of(context, install, ends, work.event_key)
+        return replace(claim, client_request_id=_request_id(target, install))
 
     async def install(
         self, target: PolicyTarget, install: Act, claim: Row, machine: MachineRow, others: Sequence[Row]
@@ -73,7 +76,10 @@ class Executor:
         target = replace(target, work=with_written_rows(work, machine, versions, [claim, *others]))
         refused = False
         try:
-            await self._arm.start_install(work.vm, install.name, body)
+            with bound(
+                policy=claim.policy, target=claim.extension, step=_STEP, client_request_id=claim.client_request_id
+            ):
+                await self._arm.start_install(work.vm, install.name, body)
         except ArmError as error:
             if work.personal and self._is_the_callers(context, error):
                 # A person's missing right is no fact about the machine: the app's identity may have the right.
@@ -93,7 +99,7 @@ class Executor:
             written = await self._record(target, machine, row, context.last)
         except StorageError as error:
             # ARM has the request, and the claim's check is scheduled: it will read the result from ARM.
-            _log.warning("%s %s: the request could not be recorded: %s", work.vm.name, target.extension, error)
+            _log.about(row).error("the request could not be recorded: %s", error)
             return None
         return written if refused else None
 
@@ -148,13 +154,23 @@ def _claim(target: PolicyTarget, install: Act, tag: str) -> Claim:
     resent = before is not None and same and last is not None and last.waiting_for is WaitingFor.CLAIM
     return Claim(
         target=target.extension,
-        step="extension",
+        step=_STEP,
         attempt=install.attempt,
         digest=digest([install.name, context.entry.version, context.settings_digest, tag]),
         at=work.now,
         trigger=work.trigger.id,
         sends=before.sends + 1 if before is not None and resent else 1,
     )
+
+
+def _request_id(target: PolicyTarget, install: Act) -> str:
+    """The client-request-id. An attempt that is sent again, since nobody answered, keeps its own."""
+    last, work = target.context.last, target.work
+    if last is not None and last.waiting_for is WaitingFor.CLAIM and last.attempt == install.attempt:
+        before = last.client_request_id
+    else:
+        before = ""
+    return before or request_id(work.trigger.id, str(work.vm), f"{_STEP}/{target.extension}/{install.attempt}")
 
 
 def _maybe_sent(evidence: Evidence) -> bool:

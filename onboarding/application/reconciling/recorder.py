@@ -4,7 +4,6 @@ in one transaction, then the outcome events."""
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterable, Sequence
 from copy import replace
 from datetime import timedelta
@@ -24,12 +23,19 @@ from onboarding.application.ports import (
 )
 from onboarding.application.reconciling.reconciliation import DELETION, Reconciliation
 from onboarding.domain.errors import StorageError
-from onboarding.domain.json_access import printable
+from onboarding.domain.failures.classification import Cause
+from onboarding.domain.failures.evidence import NO_TOKEN
 from onboarding.domain.reconcile.machine_row import MachineRow
 from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
 from onboarding.domain.reconcile.row_builder import closed
+from onboarding.logging import OUTCOMES, logger
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
+_outcomes = logger(OUTCOMES)
+
+# Waits that every machine may come to, although ARM answers them with an error.
+_NORMAL_WAITS = (WaitingFor.VM_RUNNING, WaitingFor.AGENT_READY, WaitingFor.OPERATION, WaitingFor.THROTTLING)
+_OUR_CAUSES = (Cause.BAD_CONFIGURATION, Cause.NOT_AUTHORIZED)
 
 _CHECK_DELETION, _CHECK_DELETION_LATER = timedelta(minutes=5), timedelta(hours=1)
 
@@ -137,9 +143,7 @@ class Recorder:
             machine, own.version if own else None, entries, work.trigger, again=again, rest=own.rest if own else None
         )
         for entry in entries:
-            row = entry.row
-            level = logging.INFO if entry.history else logging.DEBUG
-            _log.log(level, "%s %s: %s, %s", work.vm.name, row.extension, row.outcome, printable(row.reason))
+            _log_outcome(entry)
         return written
 
     async def _publish(self, work: Reconciliation, entries: Iterable[RowWrite]) -> None:
@@ -160,7 +164,29 @@ class Recorder:
             if await self._ports.publisher.publish(row):
                 await self._ports.ledger.mark_published(row)
         except StorageError as error:
-            _log.warning("%s %s: %s", row.vm_name, row.extension, error)
+            _log.about(row).error("the published outcome could not be marked as such: %s", error)
+
+
+def _log_outcome(entry: RowWrite) -> None:
+    row = entry.row
+    log = _outcomes.about(row)
+    if not entry.history:
+        write = log.debug
+    elif _is_our_trouble(row):
+        write = log.error
+    elif row.outcome is Outcome.FAILED or (row.error_code and row.waiting_for not in _NORMAL_WAITS):
+        write = log.warning
+    else:
+        write = log.info
+    write("%s, %s", row.outcome, row.reason)
+
+
+def _is_our_trouble(row: Row) -> bool:
+    """Whether identity or configuration of the app have to be corrected, and not the machine.
+
+    A machine that waits for an open circuit breaker is one of many: the breaker itself was logged as our trouble."""
+    failed = row.outcome is Outcome.FAILED and row.cause in _OUR_CAUSES
+    return failed or row.error_code in NO_TOKEN or row.waiting_for is WaitingFor.CONFIGURATION
 
 
 def _left_unsent_by_another(work: Reconciliation) -> bool:

@@ -6,7 +6,6 @@ streamed; only summaries of the rows are held in memory.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,8 +20,9 @@ from onboarding.domain.policy.policy import Assignment, Policy, PolicySet
 from onboarding.domain.reconcile.drift import Finding, Reason, RowSummary, find, gone
 from onboarding.domain.reconcile.row import Outcome
 from onboarding.domain.resource_id import VmId, parse_id
+from onboarding.logging import logger
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 
 _TOO_MANY = 429
 _NOT_ALLOWED = (401, 403)

@@ -9,7 +9,6 @@ twice, concurrently with events, and from an inventory that lags.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from copy import replace
 from itertools import batched
@@ -37,8 +36,9 @@ from onboarding.domain.policy.management_groups import NOWHERE
 from onboarding.domain.policy.policy import PolicySet
 from onboarding.domain.reconcile.sweep_requests import Mark, last_moment
 from onboarding.domain.resource_id import VmId, parse_id
+from onboarding.logging import logger
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 
 # The shares of a run's time after which its parts end, so that time is left for the next part.
 _OVERDUE_SHARE, _PUBLISHING_SHARE, _HARD_SHARE = 1 / 4, 1 / 2, 9 / 8

@@ -30,6 +30,10 @@ from onboarding.azure.http_connections import USER_AGENT, Connections, proxies_f
 from onboarding.azure.identity import ArmTokens, BearerPolicy
 from onboarding.domain.errors import ArmError
 from onboarding.domain.failures.evidence import Evidence
+from onboarding.domain.request_id import request_id
+from onboarding.logging import bound_keys, logger
+
+_log = logger(__name__)
 
 VIRTUAL_MACHINES: Final = "Microsoft.Compute/virtualMachines"
 IMAGES: Final = "Microsoft.Compute/images"
@@ -75,7 +79,7 @@ class ArmRequests:
         self._limits = SubscriptionLimits(clock)
         policies: list[AsyncHTTPPolicy[Any, Any] | SansIOHTTPPolicy[Any, Any]] = [
             *([ProxyPolicy(proxies)] if (proxies := proxies_for(endpoint)) else []),
-            _RequestPolicy(self._limits),
+            _RequestPolicy(self._limits, clock),
             BearerPolicy(self._tokens, endpoint, scope),
         ]
         self._pipeline: AsyncPipeline[Any, Any] = AsyncPipeline(self._connections, policies)
@@ -138,28 +142,43 @@ class ArmRequests:
 
 
 class _RequestPolicy(AsyncHTTPPolicy[Any, Any]):
-    """Sets the user agent and a request id, and passes the answer's counters to the rate limiter. One policy does all
-    three: each of the SDK's own costs as much as this."""
+    """Sets the user agent and a request id, logs the request, and passes the answer's counters to the rate limiter. One
+    policy does all of it: each of the SDK's own costs as much as this."""
 
-    def __init__(self, limits: SubscriptionLimits) -> None:
+    def __init__(self, limits: SubscriptionLimits, clock: Clock) -> None:
         super().__init__()
         self._limits = limits
+        self._clock = clock
 
     async def send(self, request: PipelineRequest[Any]) -> PipelineResponse[Any, Any]:
         sent, options = request.http_request, request.context.options
         subscription = options.pop("subscription")
         sent.headers["User-Agent"] = USER_AGENT
+        url = sent.url.partition("?")[0]  # not parsed: it may be a link of a list, and those can be malformed
         # The SDK's pollers give each poll the id of the request that began the operation.
-        sent.headers[_REQUEST_ID] = options.pop("request_id", None) or client_request_id()
-        response = await self.next.send(request)
+        identity = options.pop("request_id", None) or client_request_id(sent.method, url)
+        sent.headers[_REQUEST_ID] = identity
+        began = self._clock()
+        result = "no answer"
+        try:
+            response = await self.next.send(request)
+            result = str(response.http_response.status_code)
+        finally:
+            took = round((self._clock() - began).total_seconds() * 1000)
+            log = _log.bind(step=bound_keys().step or "read", ms=took, client_request_id=identity)
+            log.debug("%s %s: %s", sent.method, url, result)
         if subscription is not None:
             self._limits.count(subscription, write=sent.method != "GET", headers=response.http_response.headers)
         return response
 
 
-def client_request_id() -> str:
-    """The id by which a person finds a request in Azure's logs."""
-    return str(uuid4())
+def client_request_id(method: str, url: str) -> str:
+    """The id by which a person finds a request in Azure's logs: the one that the pass has given to its request, else
+    one derived from the pass; a new one outside of any pass."""
+    keys = bound_keys()
+    if keys.client_request_id:
+        return keys.client_request_id
+    return request_id(keys.event_id, keys.machine, f"{method} {url}") if keys.event_id else str(uuid4())
 
 
 def decoded(response: AsyncHttpResponse) -> object:

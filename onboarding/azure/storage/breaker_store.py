@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from azure.core import MatchConditions
@@ -14,8 +13,9 @@ from onboarding.azure.storage.storage_clients import OnboardingTable
 from onboarding.azure.storage.table_entities import reading, with_table, writing
 from onboarding.azure.storage.table_queries import Query, entities
 from onboarding.domain.limits.circuit_breaker import CircuitBreaker
+from onboarding.logging import logger
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 
 
 class TableBreakerStore:

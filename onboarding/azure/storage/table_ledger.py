@@ -7,10 +7,10 @@ event, one gets LostRace, too.
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
+from copy import replace
 from datetime import datetime
 from itertools import batched
 from typing import Any
@@ -30,8 +30,9 @@ from onboarding.domain.reconcile.drift import RowSummary
 from onboarding.domain.reconcile.machine_row import MACHINE_COLUMNS, MachineRow
 from onboarding.domain.reconcile.row import EVERYTHING, ROW_COLUMNS, Outcome, Row, Selection
 from onboarding.domain.resource_id import VmId, parse_id
+from onboarding.logging import logger
 
-_log = logging.getLogger(__name__)
+_log = logger(__name__)
 
 # A transaction takes 100 entities. One entry may be four: a row, two lines of history and a row of the outbox.
 _ENTRIES_AT_ONCE = 10
@@ -130,9 +131,8 @@ class TableLedger:
             except HttpResponseError as error:
                 if error.status_code not in _REFUSED_FOR_GOOD:
                     raise
-                _log.error(
-                    "%s: the table refused a row (%s %s); writing it reduced", vm, error.status_code, error.reason
-                )
+                log = _log.bind(machine=str(vm))
+                log.error("the table refused a row (%s %s); writing it reduced", error.status_code, error.reason)
             return await self._send(vm, [_reduced(write) for write in writes])
 
     async def _send(self, vm: VmId, writes: Sequence[Write]) -> list[str]:
@@ -265,10 +265,11 @@ def _known(vm: VmId, found: Sequence[Mapping[str, Any]]) -> MachineRows:
             if wire["RowKey"] == f"{_row_prefix(vm)}|":
                 machine = StoredMachine(MachineRow.from_properties(plain), version, rest)
             elif target:
-                row = Row.from_properties(plain)
+                row = _read_row(plain)
                 targets[row.extension] = StoredRow(row, version, rest)
         except (ValueError, TypeError, LookupError) as error:
-            _log.warning("the row %s cannot be read and will be replaced: %r", wire["RowKey"], error)
+            log = _log.bind(machine=str(vm), target=target)
+            log.error("the row %s cannot be read and will be replaced: %r", wire["RowKey"], error)
             unreadable[target] = version
     return MachineRows(machine, targets, unreadable)
 
@@ -348,9 +349,15 @@ def _vm_id(resource_id: str) -> VmId:
     return vm
 
 
+def _read_row(columns: dict[str, Any]) -> Row:
+    row = Row.from_properties(columns)
+    # A version that does not know the column of the cause leaves an old one behind when it clears the error.
+    return row if row.error_code or not row.cause else replace(row, cause="")
+
+
 def _row(entity: Mapping[str, Any]) -> Row:
     try:
-        return Row.from_properties(dict(entity))
+        return _read_row(dict(entity))
     except (ValueError, TypeError, LookupError) as error:
         key = f"{entity['PartitionKey']} {entity['RowKey']}"
         raise StorageError(f"the row {key} cannot be read by this version: {error!r}") from None
@@ -369,5 +376,6 @@ def _summary(entity: Mapping[str, Any]) -> RowSummary | None:
             policy_hash=sys.intern(str(entity.get("PolicyHash", ""))),
         )
     except (ValueError, LookupError) as error:
-        _log.warning("Ignored: the row %s cannot be read: %r", entity.get("ResourceId"), error)
+        log = _log.bind(machine=str(entity.get("ResourceId", "")), target=str(entity.get("Extension", "")))
+        log.warning("Ignored: the row cannot be read: %r", error)
         return None

@@ -34,6 +34,7 @@ class Problem(Struct, frozen=True):
     meaning: str  # one sentence for people
     advice: str  # what a person should do
     message: str = ""  # what ARM or the handler wrote, not yet cut or masked; empty if they wrote nothing
+    stored_cause: str | None = None  # the cause in the row that the problem was read from; None: it was found now
 
 
 class Act(Struct, frozen=True):

@@ -179,10 +179,11 @@ def exhausted(s: DecisionContext) -> Decision | None:
 
 
 def problem_in(last: Row) -> Problem | None:
-    """The problem in the row's error columns; None without one. The columns do not hold its cause."""
+    """The problem in the row's error columns; None without one. Its cause counts as unknown: what was found earlier
+    opens no circuit breaker again."""
     if not last.error_code:
         return None
-    return Problem(last.error_code, Cause.UNKNOWN, last.error_meaning, last.advice, last.message)
+    return Problem(last.error_code, Cause.UNKNOWN, last.error_meaning, last.advice, last.message, last.cause)
 
 
 def install(s: DecisionContext, reason: str, *, force: bool = False) -> Act:

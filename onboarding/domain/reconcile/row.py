@@ -98,6 +98,7 @@ class Row(Struct, frozen=True, kw_only=True):
     policy: str = ""  # the name of the policy that decided
     effect: str = ""  # of that policy
     error_code: str = ""  # empty if nothing went wrong
+    cause: str = ""  # of the failure, one of our `Cause`s; empty if nothing went wrong, or before it had a column
     error_meaning: str = ""
     advice: str = ""  # what a person should do
     message: str = ""  # what ARM or the handler wrote, masked
@@ -110,6 +111,7 @@ class Row(Struct, frozen=True, kw_only=True):
     policy_hash: str = ""  # the digest of the policy that decided
     sent_digest: str = ""  # the digest of the public settings that we sent last
     undone_at: str = ""  # when somebody undid what we did: ISO 8601 times, separated by blanks
+    client_request_id: str = ""  # of this episode's last request to ARM; empty without one, or before it had a column
 
     def to_properties(self) -> dict[str, Any]:
         """The table's columns; empty ones are left out, except those that every row has. Texts are cut, since guests
@@ -155,19 +157,28 @@ class Row(Struct, frozen=True, kw_only=True):
 
     def belongs_in_history(self, other: Row | None) -> bool:
         """Whether this row, which follows the other, needs an entry in the history. It does not if the same wait goes
-        on, in whatever words, or if only a digest differs."""
+        on, in whatever words, or if only a digest or the cause differs: a row of an earlier version has no cause."""
         if other is None or self.outcome is not other.outcome:
             return True
         if self.outcome is Outcome.WAITING:
             return self._wait != other._wait
-        return self.differs(replace(other, policy_hash=self.policy_hash, sent_digest=self.sent_digest))
+        known = replace(other, policy_hash=self.policy_hash, sent_digest=self.sent_digest, cause=self.cause)
+        return self.differs(known)
 
     @property
     def _wait(self) -> tuple[WaitingFor | None, datetime | None, int, str]:
         return self.waiting_for, self.waiting_since, self.attempt, self.policy
 
 
-_TIMES = {"event_id", "event_time", "correlation_id", "requested_at", "finished_at", "duration_ms"}
+_TIMES = {
+    "event_id",
+    "event_time",
+    "correlation_id",
+    "requested_at",
+    "finished_at",
+    "duration_ms",
+    "client_request_id",
+}
 
 
 def _content_of(row: Row) -> tuple[Any, ...]:

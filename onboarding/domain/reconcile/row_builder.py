@@ -61,7 +61,15 @@ def unanswered(claim: Row, problem: Problem) -> Row:
     """The claim after a request that nobody answered: ARM may have it, so the check reads ARM before it sends again."""
     reason = _written("no answer came to the request; ARM is read before it is sent again")
     code, (meaning, advice, message) = _code(problem), _texts(problem)
-    return replace(claim, reason=reason, error_code=code, error_meaning=meaning, advice=advice, message=message)
+    return replace(
+        claim,
+        reason=reason,
+        error_code=code,
+        cause=_cause(problem),
+        error_meaning=meaning,
+        advice=advice,
+        message=message,
+    )
 
 
 def unread(vm: VmId, policy: Policy, last: Row | None, decision: Wait | Stop, episode: Episode) -> Row:
@@ -94,6 +102,7 @@ def closed(row: Row, outcome: Outcome, reason: str, now: datetime, extension_ver
         finished_at=now,
         duration_ms=took,
         error_code="",
+        cause="",
         error_meaning="",
         advice="",
         message="",
@@ -111,6 +120,7 @@ def waiting(row: Row, wait: Wait) -> Row:
         waiting_since=wait.since,
         next_attempt_at=wait.until,
         error_code="",
+        cause="",
         error_meaning="",
         advice="",
         message="",
@@ -122,13 +132,15 @@ class Episode(Struct, frozen=True):
 
     event_key: EventKey  # the event that opened it
     requested_at: datetime | None  # when ARM accepted our request (UTC); None if it did not yet
+    client_request_id: str  # of our last request; empty if none was sent
     now: datetime
 
     @classmethod
     def of(cls, last: Row | None, event_key: EventKey, now: datetime) -> Episode:
         if last is None or last.outcome.final or last.event_time is None:
-            return cls(event_key, None, now)
-        return cls((last.event_id, last.event_time, last.correlation_id), last.requested_at, now)
+            return cls(event_key, None, "", now)
+        opened = last.event_id, last.event_time, last.correlation_id
+        return cls(opened, last.requested_at, last.client_request_id, now)
 
 
 def concluded(vm: VmId, known: Mapping[str, Any], decision: Satisfied | Wait | Stop, episode: Episode) -> Row:
@@ -150,6 +162,7 @@ def concluded(vm: VmId, known: Mapping[str, Any], decision: Satisfied | Wait | S
         event_time=event_time,
         correlation_id=correlation_id,
         requested_at=episode.requested_at,
+        client_request_id=episode.client_request_id,
         finished_at=finished,
         duration_ms=_milliseconds(event_time, finished) if finished else None,
         **{**known, **_problem_columns(decision.problem)},
@@ -200,6 +213,7 @@ def _problem_columns(problem: Problem | None) -> dict[str, str]:
     meaning, advice, message = _texts(problem)
     return {
         "error_code": _code(problem),
+        "cause": _cause(problem),
         "error_meaning": meaning,
         "advice": advice,
         "message": message,
@@ -209,6 +223,10 @@ def _problem_columns(problem: Problem | None) -> dict[str, str]:
 def _texts(problem: Problem) -> tuple[str, str, str]:
     """Meaning, advice and message, masked and cut."""
     return cut(mask(problem.meaning)), cut(mask(problem.advice)), cut(mask(problem.message))
+
+
+def _cause(problem: Problem) -> str:
+    return problem.cause.value if problem.stored_cause is None else problem.stored_cause
 
 
 def _code(problem: Problem) -> str:

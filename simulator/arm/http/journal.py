@@ -27,6 +27,8 @@ class RecordedRequest:
     principal: str
     user_agent: str
     correlation: str
+    client_request_id: str = ""
+    """What the caller calls the request (`x-ms-client-request-id`)."""
 
 
 class Requests:

@@ -155,6 +155,7 @@ class Door:
                 work.principal,
                 request.headers.get("User-Agent", ""),
                 work.correlation,
+                request.headers.get("x-ms-client-request-id", ""),
             )
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from traceback import format_exception
+from uuid import UUID
 
 import pytest
 
@@ -13,6 +14,7 @@ from onboarding.domain.image.os_identification import read_definition
 from onboarding.domain.machine.machine_facts import read_facts
 from onboarding.domain.machine.resource_containers import GROUP, RIGHTS, SUBSCRIPTION, read_properties
 from onboarding.domain.resource_id import VmId
+from onboarding.logging import bound
 from simulator.arm import Cut, FaultRule, VmSpec
 from tests.adapters.arm.arm_calls import BODY, KEY, OMS, Call, add, install, read, refusal, run_script
 from tests.adapters.conftest import SUBSCRIPTIONS, Azure
@@ -78,6 +80,43 @@ async def test_the_error_of_a_group_that_may_not_be_read_names_the_missing_right
         assert f"to perform action '{RIGHTS[what]}' over scope" in caught.value.evidence.message
         azure.arm.scopes.grant(azure.arm.options.principal_id, subscription, RIGHTS[what])
         assert str((await azure.adapter.read_scope(scope))["id"]).lower() == scope.lower()
+
+
+async def test_requests_of_one_event_have_the_same_ids_when_the_event_is_delivered_again(azure: Azure) -> None:
+    vm = add(azure)
+
+    async def read_all(event: str) -> list[str]:
+        azure.arm.requests.clear()
+        with bound(machine=str(vm), event_id=event):
+            await azure.adapter.read_machine(vm)
+            await azure.adapter.read_scope(f"/subscriptions/{vm.subscription}")
+        return [request.client_request_id for request in azure.arm.requests]
+
+    first, again, other = [await read_all(event) for event in ("one", "one", "other")]
+
+    assert first == again
+    assert len({*first, *other}) == 4
+    assert all(str(UUID(each)) == each for each in (*first, *other))
+    without_event = [await azure.adapter.read_machine(vm) for _ in range(2)]
+    assert len({request.client_request_id for request in azure.arm.requests}) == len(other) + len(without_event)
+
+
+async def test_a_request_has_the_id_that_was_given_to_it_and_its_line_too(
+    azure: Azure, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", "onboarding")
+    vm = add(azure)
+    azure.arm.faults.add(FaultRule(cut=Cut.RESET, nth=(1,)))
+
+    with bound(machine=str(vm), step="extension", client_request_id="mine"):
+        with pytest.raises(ArmError):
+            await azure.adapter.start_install(vm, OMS, BODY)
+        await azure.adapter.start_install(vm, OMS, BODY)
+
+    assert [request.client_request_id for request in azure.arm.requests] == ["mine", "mine"]
+    url = f"{azure.endpoints.arm}{vm}/extensions/{OMS}"
+    lines = [record.getMessage() for record in caplog.records if record.name.endswith("arm_requests")]
+    assert lines == [f"{vm.name}: PUT {url}: {result} [request mine]" for result in ("no answer", "201")]
 
 
 async def test_an_install_is_one_request_without_polling(azure: Azure) -> None:

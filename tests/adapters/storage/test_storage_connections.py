@@ -175,7 +175,9 @@ class RefusesLongTexts(StorageRequests):
         return await self._real.send(method, path, query, **options)
 
 
-async def test_a_row_that_the_table_refuses_is_written_reduced(table: OnboardingTable) -> None:
+async def test_a_row_that_the_table_refuses_is_written_reduced(
+    table: OnboardingTable, caplog: pytest.LogCaptureFixture
+) -> None:
     ledger, vm = TableLedger(table), new_vm()
     await create(ledger, row_of(new_vm()), trigger())  # the table is there
     table.requests = refusing = RefusesLongTexts(table.requests)
@@ -185,6 +187,9 @@ async def test_a_row_that_the_table_refuses_is_written_reduced(table: Onboarding
 
     written = (await ledger.read(vm)).targets[OMS].row
     assert refusing.refused == 1
+    (line,) = [record for record in caplog.records if record.name.startswith("onboarding")]
+    assert line.levelname == "ERROR"
+    assert line.getMessage().startswith(f"{vm.name}: the table refused a row (400 ")
     assert (written.outcome, written.reason, written.next_attempt_at) == (row.outcome, row.reason, row.next_attempt_at)
     assert len(written.message) == len(written.image_sku) == 256
     assert len(await listed(ledger.history(vm))) == 1

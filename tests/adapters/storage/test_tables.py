@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from copy import replace
 
 import pytest
 
@@ -12,9 +13,16 @@ from onboarding.azure.storage.table_ledger import TableLedger
 from onboarding.domain.errors import StorageError
 from onboarding.domain.resource_id import VmId
 from tests.adapters.conftest import storage_of
-from tests.adapters.storage.rows import TIME, claim, final, listed, new_vm, row_of, rows, trigger, write
+from tests.adapters.storage.rows import OMS, TIME, claim, final, listed, new_vm, row_of, rows, trigger, write
 
 NOWHERE = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=c2VjcmV0;TableEndpoint=http://127.0.0.1:9/a;"
+
+
+async def test_a_cause_without_an_error_is_not_read(ledger: TableLedger) -> None:
+    """A version that does not know the column clears the error alone, and keeps the column as it was."""
+    vm = new_vm()
+    await write(ledger, replace(final(vm), cause="throttled"), trigger(), None)
+    assert (await rows(ledger, vm))[OMS].row.cause == ""
 
 
 async def test_a_missing_table_is_empty_and_created_by_the_first_write(ledger: TableLedger) -> None:

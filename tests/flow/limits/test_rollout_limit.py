@@ -11,7 +11,7 @@ import pytest
 
 from onboarding.domain.reconcile.row import Outcome, WaitingFor
 from onboarding.domain.resource_id import VmId
-from tests.flow.world import POLICY, START, World, extension
+from tests.flow.world import OMS, POLICY, START, World, extension, vm_id
 
 NAME = "linux-monitoring"
 BROKEN = "[ExtensionOperationError] Non-zero exit code: 10, omsagent.py -enable\n[stdout]\nEnable,failed,10,"
@@ -93,9 +93,10 @@ async def test_failures_in_a_row_stop_the_policy(caplog: pytest.LogCaptureFixtur
         await failed(world, "vm1")
         assert not caplog.records
         await failed(world, "vm2")
-    assert [record.getMessage() for record in caplog.records] == [
-        str(state := world.rollouts.stored[NAME].state),
-    ]
+    state = world.rollouts.stored[NAME].state
+    (line,) = [record.getMessage() for record in caplog.records]
+    request = world.row(vm_id("vm2")).client_request_id
+    assert line == f"vm2 {OMS}: {state} [event event-4, request {request}]"
     assert state.stopped_at == START
     vm = await failed(world, "vm3")
     row = world.row(vm)

@@ -11,7 +11,7 @@ import pytest
 from onboarding.application.ports import ScheduledCheck
 from onboarding.domain.errors import StorageError
 from onboarding.domain.failures.evidence import Evidence
-from onboarding.domain.reconcile.row import Outcome, WaitingFor
+from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
 from tests.flow.world import BIONIC, OMS, POLICY, START, WORKSPACE_ID, WORKSPACE_KEY, World, extension, vm_id
 
 
@@ -123,10 +123,32 @@ async def test_a_failed_install_is_read_and_explained(world: World) -> None:
     world.arm.set_extension(vm, extension(state="Failed"), message, "ProvisioningState/failed/10")
     await world.extension_written(vm, succeeded=False)
     row = world.row(vm)
-    assert (row.outcome, row.error_code) == (Outcome.FAILED, "10")
+    assert (row.outcome, row.error_code, row.cause) == (Outcome.FAILED, "10", "already-connected")
     assert "connected" in row.error_meaning
     assert "stopOnMultipleConnections" in row.advice
     assert world.arm.calls == ["GET", "PUT", "GET"]
+
+
+async def test_a_wait_that_goes_on_keeps_its_cause(world: World) -> None:
+    vm = world.add()
+    throttled = Evidence(http_status=429, code="TooManyRequests", headers={"retry-after": "60"})
+    world.arm.install_errors = [throttled]
+    await world.created(vm)
+    before = world.row(vm)
+    await world.updated(vm)  # the check is not due yet
+    assert (before.cause, world.row(vm)) == ("throttled", before)
+
+
+async def test_a_row_of_the_version_before_gets_its_cause_without_a_line_of_history(world: World) -> None:
+    vm = world.add()
+    await world.created(vm)
+    world.arm.set_extension(vm, extension(state="Failed"), "exit code 51", "ProvisioningState/failed/51")
+    await world.extension_written(vm, succeeded=False)
+    row = world.row(vm)
+    old = Row.from_properties({name: value for name, value in row.to_properties().items() if name != "Cause"})
+    assert (row.cause, old.cause) == ("unsupported-os", "")
+    assert row.differs(old)
+    assert not row.belongs_in_history(old)
 
 
 async def test_a_locked_package_manager_is_tried_again_later(world: World) -> None:
