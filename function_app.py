@@ -16,14 +16,12 @@ import azure.functions as func
 
 from onboarding.app import worker
 from onboarding.application import notifications
-from onboarding.application.image_check import NotAnImage, check_query
 from onboarding.application.messages import decode
 from onboarding.concurrency import EVENT_S, deadline
 from onboarding.domain.errors import ConfigurationError
 from onboarding.domain.masking import cut, mask
 from onboarding.logging import configure, logger
 from onboarding.settings import QUEUE, storage_connection, sweep_schedule
-from onboarding.web.health import health, unreadable
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
 
@@ -65,6 +63,8 @@ async def sweep(timer: func.TimerRequest) -> None:
 
 @app.route(route="health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 async def get_health(req: func.HttpRequest) -> func.HttpResponse:
+    from onboarding.web.health import health, unreadable  # here, because an event needs none of it
+
     try:
         body = health(worker.configuration)
     except Exception as error:  # noqa: BLE001 - the health page must answer after any error
@@ -76,6 +76,8 @@ async def get_health(req: func.HttpRequest) -> func.HttpResponse:
 @app.route(route="check", methods=["GET"])
 async def get_check(req: func.HttpRequest) -> func.HttpResponse:
     """Would this image be onboarded, and why? `?image=publisher:offer:sku[:version]`; see docs/supported-images.md."""
+    from onboarding.application.image_check import NotAnImage, check_query  # here, because an event needs none of it
+
     rules = worker.configuration.rules
     try:
         return _json(check_query(dict(req.params), rules.catalogue, rules.reference, rules.overrides), 200)

@@ -18,7 +18,6 @@ from onboarding.domain.masking import cut, mask
 if TYPE_CHECKING:
     from onboarding.domain.failures.evidence import Evidence
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Final
 
 
@@ -104,6 +103,8 @@ def did_you_mean(known: Iterable[str], given: object) -> str:
     """The known name that is nearest to the given one, upper and lower case alike; empty if no name is near."""
     by_folded = {name.strip(_QUOTE).lower(): name for name in known}
     # A text that is far longer than any name is not misspelt, and comparing it takes long.
+    from difflib import get_close_matches  # here, because most processes never see a wrong name
+
     close = get_close_matches(str(given)[:100].lower(), by_folded, n=1)
     return by_folded[close[0]] if close else ""
 

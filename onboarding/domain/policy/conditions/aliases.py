@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from functools import cache
 from typing import Final
 
@@ -98,6 +97,8 @@ def _split(alias: str) -> tuple[str, str]:
     if not any(known.startswith(fold(namespace) + "/") for known in _types()):
         problem = f"unknown alias '{alias}': unknown resource provider '{namespace}'"
         raise UnknownAlias(problem, "use an alias that begins with a resource type, such as Microsoft.Compute/")
+    from difflib import get_close_matches  # here, because most processes never see a wrong alias
+
     near = get_close_matches(fold(alias), [*_shared(), *_types()], n=1)
     fix = f"did you mean '{_spelled(near[0])}'?" if near else "begin it with a resource type and a slash"
     raise UnknownAlias(f"unknown alias '{alias}': unknown resource type", fix)
