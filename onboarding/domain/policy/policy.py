@@ -25,7 +25,7 @@ from onboarding.domain.policy.conditions.external_values import is_call, places
 from onboarding.domain.policy.exemption import Exemption, parse_exemptions
 from onboarding.domain.policy.rule import Match
 from onboarding.domain.policy.scope import Scope, parse_scope
-from onboarding.domain.policy.workspaces import Workspace, choose, parse_switch, parse_workspaces
+from onboarding.domain.policy.workspaces import Workspace, choose, mapping_at, parse_switch, parse_workspaces
 from onboarding.domain.reconcile.wait_schedule import Waits, parse_duration, parse_waits
 from onboarding.domain.resource_id import VmId
 
@@ -229,7 +229,9 @@ def parse_policy(raw: object, place: str, compile_rule: RuleCompiler, kinds: Man
 
     def condition(key: str) -> Rule | None:
         return (
-            None if raw.get(key) is None else compile_rule(_mapping_at(raw, key, place), f"{place}: {key}", parameters)
+            None
+            if raw.get(key) is None
+            else compile_rule(mapping_at(raw, key, f"{place}: {key}"), f"{place}: {key}", parameters)
         )
 
     return Policy(
@@ -242,8 +244,8 @@ def parse_policy(raw: object, place: str, compile_rule: RuleCompiler, kinds: Man
         include_managed=parse_included(raw.get("includeManaged"), f"{place}: includeManaged", kinds),
         rule=condition("rule"),
         existence=condition("existenceCondition"),
-        settings=_mapping_at(raw, "settings", place),
-        protected_settings=_mapping_at(raw, "protectedSettings", place),
+        settings=mapping_at(raw, "settings", f"{place}: settings"),
+        protected_settings=mapping_at(raw, "protectedSettings", f"{place}: protectedSettings"),
         support_table=str(raw.get("supportTable") or ""),
         exemptions=parse_exemptions(raw.get("exemptions"), f"{place}: exemptions"),
         waits=parse_waits(raw.get("waits"), f"{place}: waits"),
@@ -270,7 +272,7 @@ def policy_called(name: object) -> str:
 
 def _parameters(raw: Mapping[str, Any], place: str) -> Mapping[str, Any]:
     """The parameters. They are values that are not computed: an expression would be compared as its text."""
-    parameters = _mapping_at(raw, "parameters", place)
+    parameters = mapping_at(raw, "parameters", f"{place}: parameters")
     for where, text in places(parameters, f"{place}: parameters"):
         if is_call(text):
             raise ConfigurationError(
@@ -326,13 +328,3 @@ def _scopes(raw: Mapping[str, Any], key: str, place: str) -> tuple[Scope, ...]:
         raise ConfigurationError(f"{place}: {key}", f"key '{key}' has no value", f"write a scope, or {fix}")
     listed = value if isinstance(value, list) else [] if value is None else [value]
     return tuple(parse_scope(item, f"{place}: {key}[{index}]") for index, item in enumerate(listed))
-
-
-def _mapping_at(raw: Mapping[str, Any], key: str, place: str) -> Mapping[str, Any]:
-    value = raw.get(key)
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        problem = f"{as_written(value)} is not a mapping"
-        raise ConfigurationError(f"{place}: {key}", problem, f"write `key: value` lines below `{key}:`")
-    return value

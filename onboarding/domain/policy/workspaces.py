@@ -86,20 +86,21 @@ def _workspace(raw: object, place: str, compile_condition: Compiler) -> Workspac
     if not isinstance(name, str) or not name:
         problem = "missing key 'name' in a workspace" if name in (None, "") else f"{as_written(name)} is not a text"
         raise ConfigurationError(f"{place}.name", problem, "add `name:` and a text")
-    when = _mapping_at(raw, "when", place)
+    when = mapping_at(raw, "when", f"{place}.when")
     return Workspace(
         name=name,
         when=compile_condition(when, f"{place}.when") if when else None,
-        settings=_mapping_at(raw, "settings", place),
-        protected_settings=_mapping_at(raw, "protectedSettings", place),
+        settings=mapping_at(raw, "settings", f"{place}.settings"),
+        protected_settings=mapping_at(raw, "protectedSettings", f"{place}.protectedSettings"),
     )
 
 
-def _mapping_at(raw: Mapping[str, Any], key: str, place: str) -> Mapping[str, Any]:
+def mapping_at(raw: Mapping[str, Any], key: str, place: str) -> Mapping[str, Any]:
+    """The keys and values below `key`; empty without them. `place` is that of the key. Raises ConfigurationError."""
     value = raw.get(key)
     if value is None:
         return {}
     if not isinstance(value, Mapping):
         problem = f"{as_written(value)} is not a mapping"
-        raise ConfigurationError(f"{place}.{key}", problem, f"write `key: value` lines below `{key}:`")
+        raise ConfigurationError(place, problem, f"write `key: value` lines below `{key}:`")
     return value
