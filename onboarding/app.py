@@ -204,8 +204,7 @@ def _ports(configuration: Configuration, closing: AsyncExitStack) -> tuple[Ports
     from onboarding.azure.storage.table_ledger import TableLedger
 
     settings = configuration.settings
-    if settings.storage.connection_string is None and not settings.storage.table_endpoint:
-        raise StorageError("; ".join(settings.problems))
+    storage = _account(settings)
     identity = credential(settings.cloud, settings.client_id, settings.values)
     closing.push_async_callback(identity.close)
     publisher: NullPublisher | TopicPublisher = NullPublisher()
@@ -215,10 +214,10 @@ def _ports(configuration: Configuration, closing: AsyncExitStack) -> tuple[Ports
     closing.push_async_callback(publisher.close)
     connections = Connections()
     closing.push_async_callback(connections.close)
-    table = onboarding_table(settings.storage, identity, connections)
-    poison = poison_queue(settings.storage, identity, connections)
+    table = onboarding_table(storage, identity, connections)
+    poison = poison_queue(storage, identity, connections)
     closing.push_async_callback(poison.close)
-    queue = queue_requests(settings.storage, identity, connections)
+    queue = queue_requests(storage, identity, connections)
     requests = _arm_requests(settings, identity, connections)
     ports = Ports(
         arm=ArmAdapter(requests),
@@ -312,9 +311,7 @@ async def _open_storage(environment: Mapping[str, str]) -> AsyncIterator[tuple[S
     from onboarding.azure.identity import credential
 
     settings = read_settings(environment)
-    storage = settings.storage
-    if storage.connection_string is None and not storage.table_endpoint:
-        raise StorageError("; ".join(settings.problems))
+    storage = _account(settings)
     if storage.connection_string is not None:
         yield storage, None
         return
@@ -323,6 +320,13 @@ async def _open_storage(environment: Mapping[str, str]) -> AsyncIterator[tuple[S
         yield storage, identity
     finally:
         await identity.close()
+
+
+def _account(settings: Settings) -> Storage:
+    """The storage account of the settings. Raises StorageError if they name none."""
+    if settings.storage.connection_string is None and not settings.storage.table_endpoint:
+        raise StorageError("; ".join(settings.problems))
+    return settings.storage
 
 
 def now() -> datetime:
