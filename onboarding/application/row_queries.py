@@ -71,6 +71,10 @@ class RowQuery(Struct, frozen=True, kw_only=True):
         """Whether a row of the selection is one of the query."""
         if self.since is not None and _last_time(row) < self.since:
             return False
+        return self.names(row)
+
+    def names(self, row: Row) -> bool:
+        """Whether the row, or the line of history, is of a policy and an extension of the query."""
         return _is_one_of(row.policy, self.policies) and _is_one_of(row.extension, self.extensions)
 
 
@@ -112,11 +116,8 @@ async def matching_history(ledger: LedgerReader, vm: VmId, query: RowQuery) -> l
     StorageError."""
     wanted = query.selection.outcomes
     lines = [line async for line in ledger.history(vm) if not wanted or line.outcome in wanted]
-    lines = [line for line in lines if query.since is None or _of(line.event_time) >= query.since]
     lines = [
-        line
-        for line in lines
-        if _is_one_of(line.policy, query.policies) and _is_one_of(line.extension, query.extensions)
+        line for line in lines if query.names(line) and (query.since is None or _of(line.event_time) >= query.since)
     ]
     lines.reverse()  # so that entries of the same time keep their order
     lines.sort(key=lambda line: line.event_time.timestamp() if line.event_time else 0)
@@ -124,7 +125,7 @@ async def matching_history(ledger: LedgerReader, vm: VmId, query: RowQuery) -> l
 
 
 def _is_one_of(name: str, wanted: Collection[str]) -> bool:
-    return not wanted or name.lower() in {each.lower() for each in wanted}
+    return not wanted or any(name.lower() == each.lower() for each in wanted)
 
 
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
