@@ -120,7 +120,7 @@ class Reconciler:
         work: Reconciliation,
         completed: CompletedFacts,
         policies: PolicySet,
-        orphaned_rows: Sequence[tuple[Row, Row]],
+        orphaned: Sequence[tuple[Row, Row]],
         read_at: datetime | None,
     ) -> None:
         """Decide for each extension, send the first install, and record all rows."""
@@ -128,7 +128,7 @@ class Reconciler:
         deleting = facts.provisioning_state.lower() == "deleting"
         if work.deletion or deleting:
             await self._recorder.check_deletion(work)
-        rows = [end_after_read(row, ended, facts, work) for row, ended in orphaned_rows]
+        rows = [end_after_read(row, ended, facts, work) for row, ended in orphaned]
         busy = next((row for row in rows if row.in_flight), None)
         busy = busy or _other_request_in_flight(work, facts, policies, {row.extension for row in rows})
         targets = []
@@ -165,9 +165,9 @@ class Reconciler:
             await self._reconcile(replace(following, settled=settled, again=True), completed, policies, (), read_at)
 
 
-def _must_read(work: Reconciliation, reaching: Sequence[Policy], orphaned_rows: Sequence[tuple[Row, Row]]) -> bool:
+def _must_read(work: Reconciliation, reaching: Sequence[Policy], orphaned: Sequence[tuple[Row, Row]]) -> bool:
     """Whether the VM must be read: a policy reaches it, a request of ours is in flight, or it may be gone."""
-    if any(work.concerns(policy) for policy in reaching) or any(row.in_flight for row, _ in orphaned_rows):
+    if any(work.concerns(policy) for policy in reaching) or any(row.in_flight for row, _ in orphaned):
         return True
     rows = [stored.row for extension, stored in work.stored.items() if extension not in work.settled]
     known = any(row.outcome is not Outcome.GONE for row in rows)
