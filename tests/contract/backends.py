@@ -17,7 +17,8 @@ from xml.sax.saxutils import unescape
 
 from azure.core.credentials import AzureNamedKeyCredential
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
-from azure.storage.queue.aio import QueueClient
+from azure.data.tables.aio import TableClient as SdkTableClient
+from azure.storage.queue.aio import QueueClient as SdkQueueClient
 
 from onboarding.application.messages import decode, encode
 from onboarding.application.ports import (
@@ -28,16 +29,17 @@ from onboarding.application.ports import (
 )
 from onboarding.azure.http_connections import Connections
 from onboarding.azure.storage import storage_clients
-from onboarding.azure.storage.breaker_store import TableBreakerStore
-from onboarding.azure.storage.policy_version_store import TablePolicyStates
-from onboarding.azure.storage.rollout_store import TableRolloutStore
+from onboarding.azure.storage.queue_client import QueueClient
 from onboarding.azure.storage.schedule_queue import StorageScheduleQueue
-from onboarding.azure.storage.storage_clients import OnboardingTable, onboarding_table
+from onboarding.azure.storage.storage_clients import onboarding_table
 from onboarding.azure.storage.storage_requests import Answer, Service, StorageRequests
-from onboarding.azure.storage.sweep_store import TableSweeps
+from onboarding.azure.storage.stores.breaker_store import TableBreakerStore
+from onboarding.azure.storage.stores.policy_version_store import TablePolicyStates
+from onboarding.azure.storage.stores.rollout_store import TableRolloutStore
+from onboarding.azure.storage.stores.sweep_store import TableSweeps
 from onboarding.azure.storage.table_ledger import TableLedger
 from onboarding.domain.resource_id import VmId
-from onboarding.settings import QUEUE, Storage
+from onboarding.settings import QUEUE, TABLE, Storage
 from simulator.azurite import ACCOUNT, KEY, Azurite
 from tests.adapters.conftest import storage_of
 from tests.flow.world import (
@@ -109,7 +111,7 @@ class InMemory:
 class KeepingAnswers(StorageRequests):
     """Keeps what the service answers to each message: it says for how long it hides one only to the sender."""
 
-    def __init__(self, queue: QueueClient) -> None:
+    def __init__(self, queue: SdkQueueClient) -> None:
         super().__init__(Service.QUEUE, queue.url, AzureNamedKeyCredential(ACCOUNT, KEY), Connections())
         self.answers: list[tuple[str, str]] = []
 
@@ -121,17 +123,20 @@ class KeepingAnswers(StorageRequests):
 
 
 class OnAzurite:
-    """`table`, `queue` and `poison_queue` are the SDK's own clients, as another program uses them."""
+    """`table`, `queue` and `poison_queue` are the SDK's own clients, as another program uses them; `client` is ours."""
 
-    def __init__(self, storage: Storage, table: OnboardingTable, queue: QueueClient, poison_queue: QueueClient) -> None:
+    def __init__(
+        self, storage: Storage, table: SdkTableClient, queue: SdkQueueClient, poison_queue: SdkQueueClient
+    ) -> None:
         self.table, self.queue, self.poison_queue = table, queue, poison_queue
-        self.ledger = TableLedger(table, outbox=True)
-        self.breakers = TableBreakerStore(table)
-        self.rollouts = TableRolloutStore(table)
-        self.sweeps = TableSweeps(table)
-        self.policy_states = TablePolicyStates(table)
+        self.client = onboarding_table(storage, None)
+        self.ledger = TableLedger(self.client, outbox=True)
+        self.breakers = TableBreakerStore(self.client)
+        self.rollouts = TableRolloutStore(self.client)
+        self.sweeps = TableSweeps(self.client)
+        self.policy_states = TablePolicyStates(self.client)
         self._requests = KeepingAnswers(queue)
-        self.schedule_queue = StorageScheduleQueue(self._requests)
+        self.schedule_queue = StorageScheduleQueue(QueueClient(self._requests))
         self.poison = storage_clients.poison_queue(storage, None)
 
     async def add_columns(self, vm: VmId, extension: str, columns: Mapping[str, Any]) -> None:
@@ -170,6 +175,7 @@ class OnAzurite:
         return (await self.poison_queue.get_queue_properties()).approximate_message_count or 0
 
     async def close(self) -> None:
+        await self.client.close()
         await self.schedule_queue.close()
         await self.poison.close()
 
@@ -183,9 +189,9 @@ async def on_azurite(azurite: Azurite) -> AsyncIterator[OnAzurite]:
     connection = azurite.connection_string
     storage = storage_of(connection)
     async with (
-        onboarding_table(storage, None) as table,
-        QueueClient.from_connection_string(connection, QUEUE) as queue,
-        QueueClient.from_connection_string(connection, f"{QUEUE}-poison") as poison_queue,
+        SdkTableClient.from_connection_string(connection, TABLE) as table,
+        SdkQueueClient.from_connection_string(connection, QUEUE) as queue,
+        SdkQueueClient.from_connection_string(connection, f"{QUEUE}-poison") as poison_queue,
     ):
         await table.delete_table()
         for each in (queue, poison_queue):

@@ -145,7 +145,7 @@ async def test_columns_of_a_newer_version_keep_their_types(wire: OnAzurite) -> N
 
 
 async def test_without_publishing_the_outbox_stays_empty(wire: OnAzurite) -> None:
-    await write(TableLedger(wire.table), final(new_vm()), trigger(), None)
+    await write(TableLedger(wire.client), final(new_vm()), trigger(), None)
 
     assert {key.partition("|")[0] for key in await entities(wire)} == {"vm", "log"}
 
@@ -172,7 +172,7 @@ async def test_breakers_counts_policies_and_the_sweep_have_partitions_of_their_o
             **dict.fromkeys(("ResourceGroup", "Extension", "ErrorCode", "ErrorMeaning", "Advice", "Message"), "String"),
             "Since": "DateTime",
             "NextAttemptAt": "DateTime",
-            "Attempt": "Int32",
+            "Attempt": "Int64",
         },
         ("brake", "über 50- a-b"): {
             "Policy": "String",

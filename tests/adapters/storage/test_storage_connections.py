@@ -16,10 +16,11 @@ from azure.core.exceptions import ServiceRequestError, ServiceResponseError
 
 from onboarding.application.ports import MachineRows, RowWrite, ScheduledCheck
 from onboarding.azure.http_connections import Connections
-from onboarding.azure.storage.breaker_store import TableBreakerStore
-from onboarding.azure.storage.storage_clients import OnboardingTable, onboarding_table, storage_schedule_queue
+from onboarding.azure.storage.storage_clients import onboarding_table, storage_schedule_queue
 from onboarding.azure.storage.storage_requests import Answer, Service, StorageRequests
 from onboarding.azure.storage.storage_requests import refusal as refused
+from onboarding.azure.storage.stores.breaker_store import TableBreakerStore
+from onboarding.azure.storage.table_client import TableClient
 from onboarding.azure.storage.table_ledger import TableLedger
 from onboarding.domain.errors import LostRace, StorageError
 from onboarding.domain.reconcile.machine_row import MachineRow
@@ -145,7 +146,7 @@ class LosesAnswers(StorageRequests):
 
 
 @pytest.mark.parametrize("carried_out", [True, False])
-async def test_a_transaction_whose_answer_is_lost_is_written_once(table: OnboardingTable, carried_out: bool) -> None:
+async def test_a_transaction_whose_answer_is_lost_is_written_once(table: TableClient, carried_out: bool) -> None:
     ledger, vm = TableLedger(table), new_vm()
     await create(ledger, row_of(new_vm()), trigger())  # the table is there
     table.requests = LosesAnswers(table.requests, carried_out=carried_out)
@@ -176,7 +177,7 @@ class RefusesLongTexts(StorageRequests):
 
 
 async def test_a_row_that_the_table_refuses_is_written_reduced(
-    table: OnboardingTable, caplog: pytest.LogCaptureFixture
+    table: TableClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     ledger, vm = TableLedger(table), new_vm()
     await create(ledger, row_of(new_vm()), trigger())  # the table is there
@@ -196,7 +197,7 @@ async def test_a_row_that_the_table_refuses_is_written_reduced(
 
 
 async def test_a_transaction_whose_answer_is_lost_while_another_worker_writes_is_a_lost_race(
-    table: OnboardingTable,
+    table: TableClient,
 ) -> None:
     ledger, vm = TableLedger(table), new_vm()
     await create(ledger, row_of(vm), trigger("theirs"))
