@@ -78,6 +78,18 @@ class InMemory:
             own: StoredMachine = ledger.machines[vm.key]
             ledger.machines[vm.key] = replace(own, version=f"v{ledger.writes}", rest={**own.rest, **columns})
 
+    async def widen(self, columns: Mapping[str, Any]) -> None:
+        """Add columns to every breaker and count, and to the sweep's state, as a newer version does."""
+        breakers, rollouts, sweeps = self.breakers, self.rollouts, self.sweeps
+        for place, breaker in breakers.stored.items():
+            breakers.writes += 1
+            breakers.stored[place] = replace(breaker, version=f"v{breakers.writes}", rest={**breaker.rest, **columns})
+        for policy, count in rollouts.stored.items():
+            rollouts.trips += 1
+            rollouts.stored[policy] = replace(count, version=f"v{rollouts.trips}", rest={**count.rest, **columns})
+        sweeps.writes += 1
+        sweeps.stored = replace(sweeps.stored, version=f"v{sweeps.writes}", rest={**sweeps.stored.rest, **columns})
+
     async def spoil(self, vm: VmId, extension: str) -> None:
         """Give a current row an outcome that this version does not know."""
         self.ledger.writes += 1
@@ -141,6 +153,11 @@ class OnAzurite:
 
     async def add_columns(self, vm: VmId, extension: str, columns: Mapping[str, Any]) -> None:
         await self.table.update_entity({**keys_of(vm, extension), **columns})
+
+    async def widen(self, columns: Mapping[str, Any]) -> None:
+        async for entity in self.table.list_entities():
+            keys = {name: entity[name] for name in ("PartitionKey", "RowKey")}
+            await self.table.update_entity({**keys, **columns})
 
     async def spoil(self, vm: VmId, extension: str) -> None:
         await self.table.update_entity({**keys_of(vm, extension), "Outcome": "Postponed"})

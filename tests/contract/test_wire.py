@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from copy import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ from azure.data.tables import EdmType, EntityProperty
 
 from onboarding.application.ports import RowWrite, ScheduledCheck, SweepState
 from onboarding.azure.storage.table_ledger import TableLedger
+from onboarding.domain.errors import StorageError
 from onboarding.domain.failures.classification import Cause
 from onboarding.domain.limits.circuit_breaker import CircuitBreaker
 from onboarding.domain.limits.rollout_limit import RolloutState
@@ -174,7 +176,7 @@ async def test_breakers_counts_policies_and_the_sweep_have_partitions_of_their_o
             "NextAttemptAt": "DateTime",
             "Attempt": "Int64",
         },
-        ("brake", "über 50- a-b"): {
+        ("brake", "über 50- a-b-7ef50ad2"): {
             "Policy": "String",
             "Hour": "DateTime",
             "Installs": "Int64",
@@ -194,6 +196,56 @@ async def test_breakers_counts_policies_and_the_sweep_have_partitions_of_their_o
         },
     }
     assert (found["state"]["Unanswered0"], found["state"]["HeldUntil"]) == (b"12345678" * 8192, TIME)
+
+
+def count_of_the_version_before(policy: str, installs: int, key: str) -> dict[str, Any]:
+    columns = {"Policy": policy, "Hour": TIME, "Installs": (installs, EdmType.INT64), "Failures": (0, EdmType.INT64)}
+    return {"PartitionKey": "brake", "RowKey": key, **columns, "Because": ""}
+
+
+async def test_a_count_of_the_version_before_is_that_of_the_policy_that_it_names(wire: OnAzurite) -> None:
+    await wire.table.create_table()
+    await wire.table.create_entity(count_of_the_version_before("a/b", 7, "a-b"))
+
+    for name in ("a-b", "A/B", "a#b"):
+        assert await wire.rollouts.read(name) is None
+        await wire.rollouts.write(RolloutState(name, TIME, 1), None)
+    stored = await wire.rollouts.read("a/b")
+    assert stored is not None
+    assert stored.state == RolloutState("a/b", TIME, 7)
+    await wire.rollouts.write(replace(stored.state, installs=8), stored.version, rest=stored.rest)
+
+    found = await entities(wire)
+    assert (found["a-b"]["Policy"], found["a-b"]["Installs"].value) == ("a/b", 8), "where that version finds it"
+    assert len(found) == 4
+    counts = {state.policy: state.installs for state in await wire.rollouts.read_all()}
+    assert counts == {"a/b": 8, "a-b": 1, "A/B": 1, "a#b": 1}
+    for name in ("a-b", "A/B", "a#b"):
+        own = await wire.rollouts.read(name)
+        assert own is not None
+        assert own.state == RolloutState(name, TIME, 1)
+
+
+async def test_a_count_that_the_version_before_wrote_beside_ours_counts_once(wire: OnAzurite) -> None:
+    await wire.rollouts.write(RolloutState("a/b", TIME, 1), None)
+    await wire.table.create_entity(count_of_the_version_before("a/b", 7, "a-b"))
+
+    assert await wire.rollouts.read_all() == (RolloutState("a/b", TIME, 1),)
+    stored = await wire.rollouts.read("a/b")
+    assert stored is not None
+    assert stored.state.installs == 1
+
+
+async def test_an_unreadable_count_is_an_error_of_its_policy_alone(
+    wire: OnAzurite, caplog: pytest.LogCaptureFixture
+) -> None:
+    await wire.rollouts.write(RolloutState("p", TIME, 1), None)
+    await wire.table.create_entity({"PartitionKey": "brake", "RowKey": "newer", "Hour": TIME})
+
+    assert await wire.rollouts.read_all() == (RolloutState("p", TIME, 1),)
+    assert "newer cannot be read by this version" in caplog.text
+    with pytest.raises(StorageError, match="newer cannot be read by this version"):
+        await wire.rollouts.read("newer")
 
 
 async def test_unknown_columns_of_a_policy_are_kept(wire: OnAzurite) -> None:

@@ -232,9 +232,9 @@ class RecordedQueue(_Recorded, world.ScheduleQueueInMemory):
 
 
 class RecordedBreakers(_Recorded, world.BreakersInMemory):
-    async def write(self, breaker: CircuitBreaker, version: str | None) -> None:
-        await super().write(breaker, version)
-        await TableBreakerStore(cast(Any, self._recording)).write(breaker, version)
+    async def write(self, breaker: CircuitBreaker, version: str | None, **more: Any) -> None:
+        await super().write(breaker, version, **more)
+        await TableBreakerStore(cast(Any, self._recording)).write(breaker, version, **more)
 
     async def delete(self, breaker: CircuitBreaker, version: str) -> None:
         await super().delete(breaker, version)
@@ -242,16 +242,16 @@ class RecordedBreakers(_Recorded, world.BreakersInMemory):
 
 
 class RecordedRollouts(_Recorded, world.RolloutsInMemory):
-    async def write(self, state: RolloutState, version: str | None) -> str:
-        written = await super().write(state, version)
-        await TableRolloutStore(cast(Any, self._recording)).write(state, version)
+    async def write(self, state: RolloutState, version: str | None, **more: Any) -> str:
+        written = await super().write(state, version, **more)
+        await TableRolloutStore(cast(Any, self._recording)).write(state, version, **more)
         return written
 
 
 class RecordedSweeps(_Recorded, world.SweepsInMemory):
-    async def write(self, state: SweepState, version: str | None) -> str:
-        written = await super().write(state, version)
-        await TableSweeps(cast(Any, self._recording)).write(state, version)
+    async def write(self, state: SweepState, version: str | None, **more: Any) -> str:
+        written = await super().write(state, version, **more)
+        await TableSweeps(cast(Any, self._recording)).write(state, version, **more)
         return written
 
 

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import datetime
-from hashlib import sha256
 from typing import Any
 
-from onboarding.azure.storage.stores.documents import Documents
+from onboarding.azure.storage.stores.documents import Documents, key_of
 from onboarding.azure.storage.table_client import TableClient
 from onboarding.azure.storage.table_queries import Query
 from onboarding.domain.policy.policy_version import PolicyState
 
 _PARTITION = "policy"
-_NOT_IN_KEYS = re.compile(r"[/\\#?%\x00-\x1f\x7f-\x9f]")
-_LONGEST_NAME = 200
+_COLUMNS = frozenset({"Policy", "Hash", "Since"})
 
 
 class TablePolicyStates:
     """Implements `ports.PolicyStore`. Columns that this version of the product does not know are kept."""
 
     def __init__(self, table: TableClient) -> None:
-        self._documents = Documents(table, _state)
+        self._documents = Documents(table, _COLUMNS, _state)
 
     async def read_all(self) -> Mapping[str, PolicyState]:
         found = await self._documents.find(Query("", _PARTITION))
@@ -30,13 +27,7 @@ class TablePolicyStates:
 
     async def write(self, state: PolicyState) -> None:
         columns = {"Policy": state.policy, "Hash": state.digest, "Since": state.since}
-        await self._documents.merge(_PARTITION, f"policy|{_key(state.policy)}", columns)
-
-
-def _key(policy: str) -> str:
-    """The name in characters that a key may have; a changed name gets a hash, so that two names stay different."""
-    key = _NOT_IN_KEYS.sub("-", policy.lower())[:_LONGEST_NAME]
-    return key if key == policy else f"{key}-{sha256(policy.encode('utf-8', 'replace')).hexdigest()[:8]}"
+        await self._documents.merge(_PARTITION, f"policy|{key_of(state.policy)}", columns)
 
 
 def _state(columns: Mapping[str, Any]) -> PolicyState:

@@ -13,20 +13,34 @@ from onboarding.domain.reconcile.sweep_requests import Mark
 
 _PARTITION, _KEY = "sweep", "state"
 _CHUNK = 65_536  # bytes, the maximum of a property; an entity holds sixteen of them
+_CHUNKS = [f"Unanswered{number}" for number in range(16)]
+_COLUMNS = frozenset(
+    [
+        "HeldUntil",
+        "BusyUntil",
+        "ResumeAt",
+        "OverdueSent",
+        "OverdueSentKey",
+        "PruneNextRound",
+        "PruneSubscription",
+        "PruneAfter",
+        *_CHUNKS,
+    ]
+)
 
 
 class TableSweeps:
     """Implements `ports.SweepStore`."""
 
     def __init__(self, table: TableClient) -> None:
-        self._documents = Documents(table, _state)
+        self._documents = Documents(table, _COLUMNS, _state)
 
     async def read(self) -> StoredSweep:
         found = await self._documents.read(_PARTITION, _KEY)
-        return StoredSweep(found.value, found.version) if found else StoredSweep(SweepState(), None)
+        return StoredSweep(found.value, found.version, found.rest) if found else StoredSweep(SweepState(), None)
 
-    async def write(self, state: SweepState, version: str | None) -> str:
-        return await self._documents.write(_PARTITION, _KEY, _properties(state), version)
+    async def write(self, state: SweepState, version: str | None, *, rest: Mapping[str, Any] | None = None) -> str:
+        return await self._documents.write(_PARTITION, _KEY, _properties(state), version, rest)
 
 
 def _properties(state: SweepState) -> dict[str, Any]:
@@ -47,7 +61,7 @@ def _properties(state: SweepState) -> dict[str, Any]:
 
 def _state(entity: Mapping[str, Any]) -> SweepState:
     """Read the entity. A column of an unexpected type, perhaps of another version, counts as absent."""
-    chunks = [entity.get(f"Unanswered{n}") for n in range(16)]
+    chunks = [entity.get(name) for name in _CHUNKS]
     return SweepState(
         held_until=_time(entity, "HeldUntil"),
         busy_until=_time(entity, "BusyUntil"),
