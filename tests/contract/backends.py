@@ -135,20 +135,22 @@ class KeepingAnswers(StorageRequests):
 
 
 class OnAzurite:
-    """`table`, `queue` and `poison_queue` are the SDK's own clients, as another program uses them; `client` is ours."""
+    """`table`, `queue` and `poison_queue` are the SDK's own clients, as another program uses them; `table_client` and
+    `queue_client` are ours."""
 
     def __init__(
         self, storage: Storage, table: SdkTableClient, queue: SdkQueueClient, poison_queue: SdkQueueClient
     ) -> None:
         self.table, self.queue, self.poison_queue = table, queue, poison_queue
-        self.client = onboarding_table(storage, None)
-        self.ledger = TableLedger(self.client, outbox=True)
-        self.breakers = TableBreakerStore(self.client)
-        self.rollouts = TableRolloutStore(self.client)
-        self.sweeps = TableSweeps(self.client)
-        self.policy_states = TablePolicyStates(self.client)
+        self.table_client = onboarding_table(storage, None)
+        self.ledger = TableLedger(self.table_client, outbox=True)
+        self.breakers = TableBreakerStore(self.table_client)
+        self.rollouts = TableRolloutStore(self.table_client)
+        self.sweeps = TableSweeps(self.table_client)
+        self.policy_states = TablePolicyStates(self.table_client)
         self._requests = KeepingAnswers(queue)
-        self.schedule_queue = StorageScheduleQueue(QueueClient(self._requests))
+        self.queue_client = QueueClient(self._requests)
+        self.schedule_queue = StorageScheduleQueue(self.queue_client)
         self.poison = storage_clients.poison_queue(storage, None)
 
     async def add_columns(self, vm: VmId, extension: str, columns: Mapping[str, Any]) -> None:
@@ -192,7 +194,7 @@ class OnAzurite:
         return (await self.poison_queue.get_queue_properties()).approximate_message_count or 0
 
     async def close(self) -> None:
-        await self.client.close()
+        await self.table_client.close()
         await self.schedule_queue.close()
         await self.poison.close()
 

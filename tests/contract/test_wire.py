@@ -128,7 +128,7 @@ async def test_columns_of_a_newer_version_keep_their_types(wire: OnAzurite) -> N
     vm = new_vm()
     await write(wire.ledger, row_of(vm), trigger(), None)
     news = {"Steps": "identity: done", "Shoesize": (2**40, "Edm.Int64"), "Since": TIME, "Big": b"\x00\x01"}
-    news |= {"Small": 7, "Part": 0.5, "Flag": True}
+    news |= {"Small": 7, "Part": 0.5, "Flag": True, "Double": 7.0}
     for extension in (OMS, ""):
         await wire.add_columns(vm, extension, news)
 
@@ -143,11 +143,12 @@ async def test_columns_of_a_newer_version_keep_their_types(wire: OnAzurite) -> N
         assert (entity["Steps"], entity["Big"], entity["Shoesize"].value) == ("identity: done", b"\x00\x01", 2**40)
         assert (entity["Small"], entity["Part"], entity["Flag"]) == (7, 0.5, True)
         assert entity["Since"] == TIME
+        assert type(entity["Double"]) is float
     assert (await rows(wire.ledger, vm))[OMS].row.reason == "later"
 
 
 async def test_without_publishing_the_outbox_stays_empty(wire: OnAzurite) -> None:
-    await write(TableLedger(wire.client), final(new_vm()), trigger(), None)
+    await write(TableLedger(wire.table_client), final(new_vm()), trigger(), None)
 
     assert {key.partition("|")[0] for key in await entities(wire)} == {"vm", "log"}
 

@@ -80,6 +80,8 @@ def _messages(content: bytes) -> list[ReceivedMessage]:
         root = ElementTree.fromstring(content)
     except ElementTree.ParseError:
         raise ValueError("not a list of messages") from None
+    if root.tag != "QueueMessagesList":
+        raise ValueError("not a list of messages")
     return [
         ReceivedMessage(*(message.findtext(name, "") for name in ("MessageId", "PopReceipt", "MessageText")))
         for message in root.iter("QueueMessage")

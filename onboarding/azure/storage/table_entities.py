@@ -96,8 +96,12 @@ _NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
 
 def unknown_columns(entity: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
-    """The columns of the service's JSON, with their types, that are not among the known ones."""
-    return {name: value for name, value in entity.items() if is_unknown(name, known)}
+    """The columns of the service's JSON, with their types, that are not among the known ones.
+
+    The service does not name the type of a double, but would store 7.0 as an integer if it was not named."""
+    unknown = {name: value for name, value in entity.items() if is_unknown(name, known)}
+    doubles = [name for name, value in unknown.items() if type(value) is float]
+    return unknown | {f"{name}@odata.type": "Edm.Double" for name in doubles}
 
 
 def is_unknown(name: str, known: Collection[str]) -> bool:
