@@ -9,7 +9,7 @@ from typing import Any
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.catalog.extension_settings import are_known, given_settings
 from onboarding.domain.catalog.setting_schema import Path, schema_at, written
-from onboarding.domain.catalog.setting_templates import MachineValues, fill
+from onboarding.domain.catalog.setting_templates import MachineValues, fill, machine_templates_in
 from onboarding.domain.policy.policy import Policy
 from onboarding.export.extension_template import RESERVED, Parameter
 
@@ -31,6 +31,8 @@ def template_settings(
         secrets = {path for path, _ in entry.secret_values(group, values)}
 
         def parameter(path: Path, text: Any, secrets: set[Path] = secrets, protected: bool = protected) -> Any:
+            if not all(_ANY_MACHINE.value(name) for name in machine_templates_in(text)):
+                return text  # `fill` leaves it out
             secure = path in secrets or (protected and isinstance(text, str))
             if not secure and are_known({"": text}, app_settings):
                 return text
