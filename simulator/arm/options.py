@@ -53,6 +53,8 @@ class Options:
     """In real seconds, because the credential's own clock decides about renewal."""
     operation_lifetime: float = 86_400.0
     """In simulated seconds."""
+    generic_handlers: tuple[str, ...] = ()
+    """Patterns of `publisher.type`: such handlers exist in every version and succeed."""
     newest: Mapping[str, str] = field(default_factory=lambda: {OMS_HANDLER: "1.3"})
     """The newest published version of a handler, so that a run can take place in 2017."""
     durations: Mapping[str, Range] = field(default_factory=dict)

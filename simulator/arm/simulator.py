@@ -79,7 +79,7 @@ class ArmSimulator:
             self.machines,
             Operations(clock, self.options.operation_lifetime),
             events,
-            Artifacts(self.options.newest),
+            Artifacts(self.options.newest, self.options.generic_handlers),
         )
         self._lifecycle = Lifecycle(platform)
         self._extensions = Extensions(platform)
