@@ -111,7 +111,8 @@ class Provisioning:
     def _end(self, flight: _Flight, state: str, error: Mapping[str, Any] | None) -> None:
         if flight.overtaken:
             return
-        flight.extension.provisioning_state = state
+        error = error or flight.operation.change.caller.failure
+        flight.extension.provisioning_state = "Failed" if error else state
         self._platform.end(flight.operation, error)
 
     def _run_time(self, flight: _Flight, run: HandlerRun) -> float:

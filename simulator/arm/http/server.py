@@ -45,6 +45,7 @@ class _Work:
     target: Target
     correlation: str
     principal: str = ""
+    failure: Mapping[str, Any] | None = None
     headers: dict[str, str] = field(default_factory=dict)
 
 
@@ -70,6 +71,7 @@ class Door:
         correlation = request.headers.get("x-ms-correlation-request-id") or str(uuid.uuid4())
         work = _Work(target, correlation)
         fault = self.faults.pick(target, request.method)
+        work.failure = fault.ends_with if fault else None
         if fault is not None:
             await self.platform.clock.sleep(fault.delay)
         if fault is not None and not fault.after and (fault.answers or fault.cut is Cut.RESET):
@@ -111,6 +113,7 @@ class Door:
             url=url,
             address=request.remote or "",
             correlation=work.correlation,
+            failure=work.failure,
         )
         return Exchange(target, caller, request.query, request.rel_url.raw_query_string, origin, body)
 
