@@ -107,7 +107,7 @@ class Events:
             },
             "claims": _claims(change.caller, self._tenant),
             "correlationId": change.caller.correlation,
-            "resourceProvider": "Microsoft.Compute",
+            "resourceProvider": change.operation.partition("/")[0],
             "resourceUri": resource,
             "operationName": change.operation,
             "status": change.status,

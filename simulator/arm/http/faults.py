@@ -38,7 +38,7 @@ class FaultRule:
     """One rule. `error` has further members of the error object (details, innererror, target …); `body` replaces the
     whole body, as JSON or, if it is text, unchanged. `delay` is in simulated seconds and comes before the answer.
     `ends_with`: the request is accepted, and its operation ends with that error (code and message) and without effect;
-    it works for writes and removals of extensions."""
+    it works for updates of a VM, and for writes and removals of extensions."""
 
     vm: str = "*"
     method: str = "*"
