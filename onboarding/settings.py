@@ -17,7 +17,7 @@ from msgspec import Struct
 from onboarding.domain.catalog.extension_settings import UNRESOLVED_FIX, UNRESOLVED_WHY, is_unresolved
 from onboarding.domain.errors import ConfigurationError, known_names
 from onboarding.domain.reconcile.drift import GRACE_PERIOD
-from onboarding.domain.reconcile.wait_schedule import parse_duration
+from onboarding.domain.reconcile.wait_schedule import Duration
 from onboarding.domain.secret import KNOWN, Secret, secret_parts
 from onboarding.logging import FORM, FORMS
 
@@ -251,7 +251,7 @@ def _duration(name: str, environment: Mapping[str, str], default: timedelta, pro
     if not environment.get(name):
         return default
     try:
-        return timedelta(seconds=parse_duration(environment[name], name))
+        return timedelta(seconds=Duration.from_file(environment[name]))
     except ConfigurationError as error:
         problems.append(_problem(name, "the value is not a duration", error.fix))
         return default

@@ -20,7 +20,8 @@ from onboarding.cli.io import MAX_LIST, BadInput, line_of, read_text, shown
 from onboarding.domain.errors import ConfigurationError, as_written
 from onboarding.domain.machine.machine_formats import Unrecognised, other_type, read_vm
 from onboarding.domain.policy.definitions.definition_forms import is_specification, spelled
-from onboarding.domain.policy.policy import Policy, parse_policy
+from onboarding.domain.policy.policy import Policy
+from onboarding.domain.policy.policy_file import parse_policy
 from onboarding.domain.policy.rule import compile_rule
 from onboarding.loading.package_data import managed_kinds, reference_data
 from onboarding.loading.policy_folder import load_catalogue_of, load_overrides, load_policies

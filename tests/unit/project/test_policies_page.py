@@ -14,9 +14,13 @@ import yaml
 from onboarding.cli.main import main
 from onboarding.domain.catalog.catalogue_entry import KEYS as CATALOGUE_KEYS
 from onboarding.domain.image.overrides import parse_overrides
-from onboarding.domain.limits.rollout_limit import KEYS as ROLLOUT_KEYS
-from onboarding.domain.policy.policy import KEYS
+from onboarding.domain.limits.rollout_limit import RolloutLimit
+from onboarding.domain.policy.exemption import Exemption
+from onboarding.domain.policy.policy_file import PolicyFile
 from onboarding.domain.policy.rule import compile_rule
+from onboarding.domain.policy.workspaces import WorkspaceEntry
+from onboarding.domain.reconcile.wait_schedule import ScheduleEntry
+from onboarding.domain.typed_file import keys_of
 from onboarding.export.policy_schema import policy_schema
 from onboarding.loading.package_data import managed_kinds
 from onboarding.loading.policy_folder import load_catalogue, load_policies
@@ -76,9 +80,10 @@ def test_the_example_of_cases_holds(tmp_path: Path) -> None:
 
 def test_every_key_is_on_the_page_and_in_the_schema() -> None:
     table = PAGE.split("## What a policy says")[1].split("##")[0]
-    assert not [key for key in KEYS if f"`{key}`" not in table]
-    assert set(SCHEMA["properties"]) == set(KEYS)
-    assert all(key in PAGE for key in ROLLOUT_KEYS)
+    assert not [key for key in keys_of(PolicyFile) if f"`{key}`" not in table]
+    assert list(SCHEMA["properties"]) == list(keys_of(PolicyFile))
+    inner = (RolloutLimit, Exemption, ScheduleEntry, WorkspaceEntry)
+    assert not [key for kind in inner for key in keys_of(kind) if key not in PAGE]
 
 
 def test_every_command_of_the_page_is_one(capsys: pytest.CaptureFixture[str]) -> None:
