@@ -104,6 +104,9 @@ class _Finding:
     def error(self, place: str) -> ConfigurationError:
         where = joined(place, *self._steps)
         info, extra = _type_at(self._kind, self._steps)
+        if self._is_key or _UNKNOWN.fullmatch(self._text) or _MISSING.fullmatch(self._text):
+            holders = (each for each in _members(info) if isinstance(each, (inspect.StructType, inspect.DictType)))
+            info = next(holders)
         if self._is_key:
             return self._of_key(joined(where, str(self._value)), info)
         field, fix = self._field(), self._refused.fix if self._refused else self._fix(info, extra)

@@ -168,7 +168,9 @@ def parse_policy(raw: object, place: str, compile_rule: RuleCompiler, kinds: Man
         scopes=file.scope,
         not_scopes=file.not_scopes,
         kinds=kinds,
-        include_managed=included(file.include_managed or (), kinds, f"{place}: includeManaged"),
+        include_managed=included(
+            () if file.include_managed is None else file.include_managed, kinds, f"{place}: includeManaged"
+        ),
         rule=condition(file.rule, "rule"),
         existence=condition(file.existence_condition, "existenceCondition"),
         settings=file.settings or {},
