@@ -246,10 +246,15 @@ def test_a_path_without_policy_files_is_an_error(
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("policy: p.yaml\ncases: []\n", "the file holds no cases ("),
+        ("policy: p.yaml\ncases: []\n", "key 'cases' is empty ("),
         ("cases: [{vm: {}, expect: {}}]\n", "the file names neither 'policy' nor 'definition' ("),
         ("policy: 5\ncases: [{vm: {}, expect: {}}]\n", "5 is not the name of a file ("),
         ("policy: p.yaml\ncases: [{vm: 5, expect: {}}]\n", "5 is not a VM ("),
+        ("policy: p.yaml\ncases: [{vm: {}}]\n", "missing key 'expect' in a case ("),
+        (
+            "policy: p.yaml\ncases: [{vm: {}, expect: {}, resourcegroup: {}}]\n",
+            "unknown key 'resourcegroup' in a case (",
+        ),
         ("definition: d.json\nparameters: [a]\ncases: [{vm: {}, expect: {}}]\n", "a list is not a mapping ("),
     ],
 )

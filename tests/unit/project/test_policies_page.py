@@ -94,22 +94,6 @@ def test_every_command_of_the_page_is_one(capsys: pytest.CaptureFixture[str]) ->
     assert {"plan", "explain", "resume", "schema"} <= named
 
 
-def test_the_schema_is_current(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["policy", "schema", "--check", str(ROOT / "docs" / "policy.schema.json")]) == 0
-
-
-def test_a_schema_that_is_not_current_is_written(tmp_path: Path) -> None:
-    file = tmp_path / "schema.json"
-    assert main(["policy", "schema", "--check", str(file)]) == 1
-    assert main(["policy", "schema", str(file)]) == 0
-    assert json.loads(file.read_text()) == SCHEMA
-
-
-@pytest.mark.parametrize("file", sorted((ROOT / "policies").glob("*.yaml")), ids=lambda file: file.name)
-def test_the_policies_that_ship_are_valid(file: Path) -> None:
-    assert is_valid(yaml.safe_load(file.read_text(encoding="utf-8")))
-
-
 @pytest.mark.parametrize(
     "wrong",
     [
