@@ -90,6 +90,15 @@ def read_as[T](raw: object, kind: type[T], place: str) -> T:
         raise described(error, data, kind, place) from error
 
 
+def read_part[T](raw: object, kind: type[T], path: str) -> T:
+    """As `read_as`, for a part of a file; `path` is where it is in the file, which the caller knows."""
+    try:
+        return read_as(raw, kind, "")
+    except ConfigurationError as error:
+        between = "." if error.place and not error.place.startswith("[") else ""
+        raise ConfigurationError(f"{path}{between}{error.place}", error.problem, error.fix) from error
+
+
 def json_schema(kind: type[FileMapping]) -> dict[str, Any]:
     """The JSON Schema of a file's type, for editors. It does not know the names of keys that are an enum."""
     schema = as_json(msgspec.json.schema(kind, schema_hook=_schema))
@@ -104,6 +113,8 @@ def keys_of(kind: type[FileMapping]) -> tuple[str, ...]:
 
 def as_json(value: object) -> Any:
     """The data with dates as texts: to YAML, 2027-01-01 without quotes is a date. Keys are values of the file too."""
+    if isinstance(value, str):  # nearly every value is, and the other checks take longer
+        return value
     if isinstance(value, Mapping):
         return {as_json(key): as_json(each) for key, each in value.items()}
     if isinstance(value, (list, tuple, set)):

@@ -108,7 +108,7 @@ class _Finding:
             holders = (each for each in _members(info) if isinstance(each, (inspect.StructType, inspect.DictType)))
             info = next(holders)
         if self._is_key:
-            return self._of_key(joined(where, str(self._value)), info)
+            return self._of_key(joined(place, *self._steps, str(self._value)), info)
         field, fix = self._field(), self._refused.fix if self._refused else self._fix(info, extra)
         if self._value is None and field is not None:
             without = "" if field.required else ", or leave the key out"
@@ -116,11 +116,11 @@ class _Finding:
         if self._refused is not None:
             return ConfigurationError(_inside(where, self._refused.place), self._refused.problem, fix)
         if found := _UNKNOWN.fullmatch(self._text):
-            return unknown_key(joined(where, found[1]), found[1], self._owner(info), _keys(info))
+            return unknown_key(joined(place, *self._steps, found[1]), found[1], self._owner(info), _keys(info))
         if found := _MISSING.fullmatch(self._text):
             problem = f"missing key '{found[1]}' in {self._owner(info)}"
             said = _said(*_type_at(self._kind, [*self._steps, found[1]]))
-            return ConfigurationError(joined(where, found[1]), problem, f"add `{found[1]}:` and {said}")
+            return ConfigurationError(joined(place, *self._steps, found[1]), problem, f"add `{found[1]}:` and {said}")
         shown = as_written(self._value)
         if _names(info):
             return ConfigurationError(where, f"unknown {extra.get('one', 'value')} {shown}", fix)

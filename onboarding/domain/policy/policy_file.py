@@ -175,7 +175,7 @@ def parse_policy(raw: object, place: str, compile_rule: RuleCompiler, kinds: Man
         existence=condition(file.existence_condition, "existenceCondition"),
         settings=file.settings or {},
         protected_settings=file.protected_settings or {},
-        support_table=file.support_table or "",
+        support_table=str(file.support_table or ""),
         exemptions=file.exemptions or (),
         waits=waits_of(file.waits or {}),
         settle_delay=timedelta(seconds=file.settle_delay or 0),

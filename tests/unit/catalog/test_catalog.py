@@ -207,7 +207,7 @@ def test_what_is_no_path_on_windows_is_refused(path: str) -> None:
         ({"supportTables": ["2020"]}, "a list is not a mapping (x.yaml: supportTables); write"),
         (
             {"supportTables": {"2020": {"versions": {}}}},
-            "missing key 'date' in the support table '2020' (x.yaml: supportTables.2020.date); add",
+            "missing key 'date' in a support table (x.yaml: supportTables.2020.date); add",
         ),
         (
             {"defaultSupportTable": "2021"},

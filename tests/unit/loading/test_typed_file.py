@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from msgspec import Meta, ValidationError, field
 
 from onboarding.domain.errors import ConfigurationError
-from onboarding.domain.typed_file import FileMapping, Refused, Text, json_schema, keys_of, read_as
+from onboarding.domain.typed_file import FileMapping, Refused, Text, json_schema, keys_of, read_as, read_part
 from onboarding.domain.typed_file_errors import joined
 from onboarding.loading.policy_folder import with_line
 from onboarding.loading.safe_reader import Unreadable, line_of, parse_yaml
@@ -209,6 +209,15 @@ def test_a_large_mapping_is_searched_fast() -> None:
 def test_a_value_and_its_secret_are_masked() -> None:
     secret = "S3cr3tS3cr3tS3cr3tS3cr3tS3cr3tS3cr3tS3cr3tS3c=="
     assert secret not in problem({"colour": secret}) + problem({secret: 1})
+
+
+def test_a_part_of_a_file_has_its_path() -> None:
+    for raw, place in (({"size": 0}, "a.b.size"), ({5: 5}, "a.b.5"), ({"size": 1, "x": 1}, "a.b.x"), ({}, "a.b.size")):
+        with pytest.raises(ConfigurationError) as raised:
+            read_part(raw, Wheel, "a.b")
+        assert raised.value.place == place
+    with pytest.raises(ConfigurationError, match=r"^5 is not a wheel \(a\.b\[1\]\); "):
+        read_part([{"size": 1}, 5], tuple[Wheel, ...], "a.b")
 
 
 @pytest.mark.parametrize(
