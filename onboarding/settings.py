@@ -4,8 +4,6 @@ A bad setting is named at `/api/health` and in the outcome of the VM that it kee
 are held as `Secret`, and no problem quotes a value.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from datetime import timedelta

@@ -13,7 +13,8 @@ A type of ours that is no struct, such as a scope, has the class method `from_fi
 `ConfigurationError` with a place inside of the value, and a class attribute `file_schema`, its JSON Schema. What no
 type can say is checked in a struct's `__post_init__`, which raises `Refused`. Of a value, `Meta(extra=…)` may say in
 words what it `is` and the `fix`; of a value with a fixed set of names, what `one` and `many` of them are called.
-Never write `Meta(pattern=…)` in a union with a list: msgspec 0.22 then writes outside of its memory.
+Never write `Meta(pattern=…)` in a union with a list: msgspec 0.22 then writes outside of its memory. A module with many
+such types does without `from __future__ import annotations`: each new process would compile every annotation.
 """
 
 from __future__ import annotations

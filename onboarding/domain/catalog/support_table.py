@@ -4,8 +4,6 @@ A table is data with a date, because such lists change. If a release is not know
 `unknown` and never a guess. Without a table, or with one that says `any`, only the OS type counts.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from enum import StrEnum

@@ -1,7 +1,5 @@
 """Exemptions: scopes that a policy does not select, until a day or for good, with the reason that the table shows."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum

@@ -1,12 +1,10 @@
 """Policy files: the keys that a policy may have. A file is checked as a whole when it is read, and every error names
 the place in it."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 from msgspec import Meta, field
 
@@ -37,7 +35,7 @@ class AzurePolicyId(str):
     }
 
     @classmethod
-    def from_file(cls, value: object) -> AzurePolicyId:
+    def from_file(cls, value: object) -> Self:
         if not isinstance(value, str) or not _AZURE_POLICY.search(value):
             problem = f"{as_written(value)} is not the id of an Azure Policy definition or assignment"
             fix = "write its id, …/providers/Microsoft.Authorization/policyDefinitions/…"
@@ -57,7 +55,7 @@ class SettleDelay(Duration):
     __slots__ = ()
 
     @classmethod
-    def from_file(cls, text: object) -> SettleDelay:
+    def from_file(cls, text: object) -> Self:
         return cls(Duration.from_file(text) if text else 0)
 
 

@@ -1,7 +1,5 @@
 """The workspaces of a policy: several, each with a condition that says which VMs report to it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Protocol
