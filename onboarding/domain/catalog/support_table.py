@@ -4,24 +4,22 @@ A table is data with a date, because such lists change. If a release is not know
 `unknown` and never a guess. Without a table, or with one that says `any`, only the OS type counts.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, ClassVar, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from onboarding.domain.errors import ConfigurationError, as_written, known_names
 from onboarding.domain.image.os_release import TITLES, Distribution, OsRelease, OsSource, os_type_of, title_of
 from onboarding.domain.image.version_notation import at_least, refines
 from onboarding.domain.image.windows_releases import WindowsReleases
 from onboarding.domain.machine.machine_facts import OsType
+from onboarding.domain.typed_file import FileMapping, Refused, Text, read_part
 
 ANY = "any"
 _LEAST = ">="
-_ARCHITECTURES = ("x86_64", "arm64")
 _NUMBERS = re.compile(r"\d+(?:\.\d+)*", re.ASCII)
 
 
@@ -160,6 +158,50 @@ def _judgement(verdict: Verdict, row: str, table: SupportTable, reason: str) -> 
     return Judgement(verdict, row, table.name, reason[:1].upper() + reason[1:])
 
 
+type Architecture = Literal["x86_64", "arm64"]
+# An unquoted 8.10 is the number 8.1 to YAML.
+_IN_QUOTES = f'write versions in quotes: ["7", "8.10"], "{_LEAST} 7", {ANY}'
+type Version = Annotated[str, Meta(extra={"is": "a text", "fix": _IN_QUOTES})]
+type Versions = Annotated[Version | tuple[Version, ...], Meta(extra={"is": "a list", "fix": _IN_QUOTES})]
+
+
+class TableEntry(FileMapping, frozen=True, kw_only=True):
+    """A support table as a catalogue entry has it."""
+
+    what: ClassVar[str] = "a support table"
+
+    date: Annotated[Text, Meta(description="Of the source, such as 2024-07-01.", extra={"is": "a date"})]
+    source: Annotated[Text, Meta(description="Where the source is.", extra={"is": "its address"})]
+    architectures: Annotated[
+        tuple[Annotated[Architecture, Meta(extra={"one": "architecture", "many": "architectures"})], ...] | None,
+        Meta(description="Of the distributions that name none; x86_64 without this key."),
+    ] = None
+    versions: Annotated[
+        Literal["any"]
+        | dict[
+            str,
+            Annotated[
+                Version
+                | tuple[Version, ...]
+                | dict[Annotated[Architecture, Meta(extra={"one": "architecture", "many": "architectures"})], Versions],
+                Meta(extra={"is": "a list", "fix": _IN_QUOTES}),
+            ],
+        ],
+        Meta(
+            description="By distribution its versions, or by architecture its versions; or any for every machine.",
+            extra={"is": "a mapping", "fix": f'write `ubuntu: ["22.04"]` lines, or {ANY}'},
+        ),
+    ]
+
+    def __post_init__(self) -> None:
+        for key in ("date", "source", "versions"):
+            if not getattr(self, key):
+                raise Refused(key, f"key '{key}' is empty", "write a value")
+        if self.versions == ANY and self.architectures is not None:
+            problem = f"'architectures' has no effect where versions is {ANY}"
+            raise Refused("architectures", problem, "remove it, or name the distributions in versions")
+
+
 def parse_table(
     name: str, raw: object, windows: Callable[[], WindowsReleases], os_type: OsType = OsType.LINUX
 ) -> SupportTable:
@@ -169,35 +211,19 @@ def parse_table(
     for the table's `architectures`. A version may be `">= 18.04"`; instead of a list there may be one such version, or
     `any`. `versions: any` supports every machine of the OS type."""
     place = f"supportTables.{name}"
-    if not isinstance(raw, Mapping):
-        fix = "write a mapping with the keys date, source, architectures and versions"
-        raise ConfigurationError(place, f"{as_written(raw)} is not a support table", fix)
-    for key in ("date", "source", "versions"):
-        if not raw.get(key):
-            problem = f"missing key '{key}' in the support table {as_written(name)}"
-            raise ConfigurationError(f"{place}.{key}", problem, f"add `{key}:` and a value")
-    date, source, versions = str(raw["date"]), str(raw["source"]), raw["versions"]
-    if versions == ANY:
-        if "architectures" in raw:
-            problem = f"'architectures' has no effect where versions is {ANY}"
-            raise ConfigurationError(
-                f"{place}.architectures", problem, "remove it, or name the distributions in versions"
-            )
-        return SupportTable(name, date, source, (), os_type)
-    architectures = tuple(_listed(f"{place}.architectures", raw.get("architectures") or ["x86_64"]))
-    if not isinstance(versions, Mapping):
-        problem = f"{as_written(versions)} is not a mapping"
-        raise ConfigurationError(f"{place}.versions", problem, f'write `ubuntu: ["22.04"]` lines, or {ANY}')
+    table = read_part(raw, TableEntry, place)
+    by_distribution = {} if isinstance(table.versions, str) else table.versions
     rows: list[SupportRow] = []
-    for distribution, listed in versions.items():
-        rows.extend(_rows(f"{place}.versions.{distribution}", distribution, listed, architectures, os_type, windows))
-    return SupportTable(name, date, source, tuple(rows), os_type)
+    for distribution, listed in by_distribution.items():
+        here = f"{place}.versions.{distribution}"
+        rows.extend(_rows(here, distribution, listed, table.architectures or ("x86_64",), os_type, windows))
+    return SupportTable(name, str(table.date), str(table.source), tuple(rows), os_type)
 
 
 def _rows(
     place: str,
     distribution: str,
-    versions: Any,
+    versions: str | tuple[str, ...] | Mapping[Architecture, str | tuple[str, ...]],
     architectures: tuple[str, ...],
     os_type: OsType,
     windows: Callable[[], WindowsReleases],
@@ -223,10 +249,6 @@ def _row(
     architectures: tuple[str, ...],
     windows: Callable[[], WindowsReleases],
 ) -> SupportRow:
-    for name in architectures:
-        if name not in _ARCHITECTURES:
-            fix = known_names("architectures", _ARCHITECTURES, name)
-            raise ConfigurationError(place, f"unknown architecture {as_written(name)}", fix)
     least = written.startswith(_LEAST)
     version = "" if written == ANY else written.removeprefix(_LEAST).strip()
     if distribution == Distribution.WINDOWS and version:
@@ -241,17 +263,9 @@ def _row(
     return SupportRow(Distribution(distribution), version, architectures, least)
 
 
-def _versions(place: str, versions: Any) -> list[str]:
-    one = isinstance(versions, str) and (versions == ANY or versions.startswith(_LEAST))
-    return [versions] if one else _listed(place, versions)
-
-
-def _listed(place: str, versions: Any) -> list[str]:
-    # An unquoted 8.10 is the number 8.1 to YAML.
-    fix = f'write versions in quotes: ["7", "8.10"], "{_LEAST} 7", {ANY}'
-    if not isinstance(versions, list):
-        raise ConfigurationError(place, f"{as_written(versions)} is not a list", fix)
-    for index, version in enumerate(versions):
-        if not isinstance(version, str):
-            raise ConfigurationError(f"{place}[{index}]", f"{as_written(version)} is not a text", fix)
-    return versions
+def _versions(place: str, versions: str | tuple[str, ...]) -> tuple[str, ...]:
+    if not isinstance(versions, str):
+        return versions
+    if versions == ANY or versions.startswith(_LEAST):
+        return (versions,)
+    raise ConfigurationError(place, f"{as_written(versions)} is not a list", _IN_QUOTES)

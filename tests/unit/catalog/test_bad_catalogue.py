@@ -92,7 +92,7 @@ def test_a_shipped_file_that_is_broken_takes_its_policies_alone(app: Path) -> No
     assert (status, body["policies"]) == (503, [])
     file, policy, _ = body["problems"]
     line = (app / OMS).read_text().splitlines().index("os: bsd") + 1
-    assert file == f"'bsd' is not an operating system ({OMS}:{line}: os); write linux or windows"
+    assert file == f"unknown operating system 'bsd' ({OMS}:{line}: os); write linux or windows"
     assert policy.startswith(
         "the catalogue entry of the extension 'oms-agent-linux' cannot be used (linux-monitoring.yaml:"
     )

@@ -138,13 +138,13 @@ def test_automatic_upgrade_is_sent_where_the_entry_says_it(upgrade: bool) -> Non
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"os": "linx"}, "'linx' is not an operating system (x.yaml: os); write linux or windows"),
-        ({"os": None}, "missing key 'os' in the catalogue entry (x.yaml: os); write linux or windows"),
+        ({"os": "linx"}, "unknown operating system 'linx' (x.yaml: os); write linux or windows"),
+        ({"os": None}, "missing key 'os' in the catalogue entry (x.yaml: os); add `os:` and an operating system"),
         ({"osType": "Linux"}, "unknown key 'osType' in the catalogue entry (x.yaml: osType); known keys: name"),
         ({"version": "latest"}, "'latest' is not a version (x.yaml: version); write major.minor in quotes"),
         ({"version": "1.10\n"}, " is not a version (x.yaml: version)"),
         ({"name": "x\n"}, " is not the name of an extension (x.yaml: name)"),
-        ({"publisher": ""}, "'' is not a text that is not empty (x.yaml: publisher); write a text"),
+        ({"publisher": ""}, "key 'publisher' is empty (x.yaml: publisher); write a text"),
         ({"machines": ["vmm"]}, "unknown value 'vmm' (x.yaml: machines[0]); known values: vm, arc, scaleSet; did you"),
         ({"needs": {"identity": "own"}}, "unknown value 'own' (x.yaml: needs.identity); known values: none, any"),
         ({"needs": {"extension": []}}, "unknown key 'extension' in 'needs' (x.yaml: needs.extension); known keys"),

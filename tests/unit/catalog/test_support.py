@@ -305,15 +305,15 @@ def _table(**changes: Any) -> dict[str, Any]:
     return {"date": "2020-01-01", "source": "a test", "versions": {"ubuntu": ["16.04"]}, **changes}
 
 
-Z80 = "unknown architecture 'z80' (supportTables.x.versions.rhel); known architectures: x86_64"
+Z80 = "unknown architecture 'z80' (supportTables.x.versions.rhel.z80); known architectures: arm64, x86_64"
 
 
 @pytest.mark.parametrize(
     ("raw", "place"),
     [
-        (_table(date=None), "missing key 'date' in the support table 'x' (supportTables.x.date); add"),
-        (_table(source=""), "missing key 'source' in the support table 'x' (supportTables.x.source); add"),
-        (_table(versions={}), "missing key 'versions' in the support table 'x' (supportTables.x.versions); add"),
+        (_table(date=None), "key 'date' has no value (supportTables.x.date); write a text"),
+        (_table(source=""), "key 'source' is empty (supportTables.x.source); write"),
+        (_table(versions={}), "key 'versions' is empty (supportTables.x.versions); write"),
         (
             _table(versions={"plan9": ["1"]}),
             "unknown distribution 'plan9' (supportTables.x.versions.plan9); known distributions: ubuntu",
@@ -324,8 +324,13 @@ Z80 = "unknown architecture 'z80' (supportTables.x.versions.rhel); known archite
         ),
         (_table(versions={"rhel": "8"}), "'8' is not a list (supportTables.x.versions.rhel); write versions in quotes"),
         (_table(versions={"rhel": {"z80": ["8"]}}), Z80),
-        (_table(architectures=["z80"]), Z80.replace("rhel", "ubuntu")),
+        (_table(architectures=["z80"]), Z80.replace("versions.rhel.z80", "architectures[0]")),
         ([], "an empty list is not a support table (supportTables.x); write a mapping"),
+        (
+            _table(architecture=["arm64"]),
+            "unknown key 'architecture' in a support table (supportTables.x.architecture); ",
+        ),
+        ({"date": "d", "versions": "any"}, "missing key 'source' in a support table (supportTables.x.source); add"),
         (_table(versions="all"), "'all' is not a mapping (supportTables.x.versions); write"),
         (
             _table(versions="any", architectures=["arm64"]),
