@@ -13,6 +13,7 @@ from typing import Any
 from onboarding.application.ports import Ports
 from onboarding.application.readers.container_reader import ContainerReader
 from onboarding.application.rules import Rules
+from onboarding.application.sweep.row_counts import RowCounts
 from onboarding.application.sweep.sweep_queue import Refused, SweepQueue
 from onboarding.domain.errors import ArmError
 from onboarding.domain.machine.machine_facts import MachineFacts, read_facts
@@ -55,8 +56,10 @@ class FleetComparison:
         sweep_queue: SweepQueue,
         stable: Callable[[Policy], bool],
         containers: ContainerReader,
+        row_counts: RowCounts,
     ) -> None:
         self._ports = ports
+        self._row_counts = row_counts
         self._rules = rules
         self._policies = policies
         self._sweep_queue = sweep_queue
@@ -115,7 +118,7 @@ class FleetComparison:
 
     async def _read_table(self, subscription: str) -> _Summaries:
         rows: _Summaries = {}
-        async for resource_id, summary in self._ports.ledger.summaries(subscription):
+        async for resource_id, summary in self._row_counts.summaries(subscription):
             rows.setdefault(resource_id.lower(), _MachineSummaries(resource_id)).summaries.append(summary)
         return rows
 

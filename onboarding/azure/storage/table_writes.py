@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from onboarding.azure.storage.storage_requests import StorageRequests, refusal
+from onboarding.azure.storage.storage_requests import StorageRequests, raise_for_status, refusal
 from onboarding.azure.storage.table_entities import entity_path
 
 _PART = re.compile(r"^HTTP/1\.1 (\d{3}) ?([^\r\n]*)", re.MULTILINE)
@@ -52,6 +52,14 @@ async def write_one(requests: StorageRequests, table: str, write: Write) -> str:
     if version := response.headers.get("ETag"):
         return str(version)
     raise ValueError("the answer is not that to a write")
+
+
+async def delete_one(requests: StorageRequests, table: str, keys: Mapping[str, Any]) -> bool:
+    """Delete an entity, whatever it holds now; returns whether there was one."""
+    headers = {**_ENTITY, "If-Match": "*"}
+    path = f"/{table}{entity_path(keys)}"
+    answer = await requests.send_unchecked("DELETE", path, headers=headers, repeatable=True)
+    return answer.status != 404 and raise_for_status(answer) is answer
 
 
 async def transact(requests: StorageRequests, table: str, writes: Sequence[Write]) -> list[str]:

@@ -18,6 +18,7 @@ from onboarding.domain.machine.machine_facts import MachineFacts
 from onboarding.domain.policy.installed_extension import instead, unmet
 from onboarding.domain.policy.policy import Assignment, Policy
 from onboarding.domain.reconcile.row import Outcome, Row
+from onboarding.domain.reconcile.row_totals import RowKind
 
 # The inventory may not have what happened this recently, and the event for it is still to come.
 GRACE_PERIOD = timedelta(minutes=10)
@@ -34,7 +35,7 @@ class Reason(StrEnum):
 
 
 class RowSummary(Struct, frozen=True):
-    """The part of a row that the comparison needs."""
+    """The part of a row that the comparison and the totals need."""
 
     extension: str  # the catalogue entry's name
     outcome: Outcome
@@ -43,11 +44,18 @@ class RowSummary(Struct, frozen=True):
     since: datetime | None  # when the row ended, or when its event happened if it is open (UTC)
     policy: str = ""
     policy_hash: str = ""  # empty in rows of the version before
+    cause: str = ""  # of the failure; empty if nothing went wrong
+    waiting_for: str = ""  # empty if the outcome is final
 
     @classmethod
     def of(cls, row: Row) -> RowSummary:
-        since = row.finished_at or row.event_time
-        return cls(row.extension, row.outcome, row.vm_id, row.extension_name, since, row.policy, row.policy_hash)
+        since, waiting_for = row.finished_at or row.event_time, row.waiting_for or ""
+        named = row.extension, row.outcome, row.vm_id, row.extension_name
+        return cls(*named, since, row.policy, row.policy_hash, row.cause, waiting_for)
+
+    @property
+    def kind(self) -> RowKind:
+        return RowKind(self.policy, self.extension, self.outcome, self.cause, self.waiting_for)
 
     def settled(self, before: datetime) -> bool:
         return self.since is None or self.since < before

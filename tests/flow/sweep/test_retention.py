@@ -147,8 +147,10 @@ async def test_a_failure_is_named_and_stops_nothing_else() -> None:
 
 async def test_a_request_that_hangs_is_cut_off() -> None:
     world = World(budget=Budget(longest=timedelta(seconds=0.5)))
+    await gone(world)
     world.ledger.hangs = True
     world.add("new")
+    world.now += timedelta(days=1)
     report = await world.sweep.run()
     assert (report.unpruned, report.missed) == ("the table: a request took too long", 1)
 
@@ -190,7 +192,10 @@ async def test_a_year_of_a_stopped_vm_costs_few_messages_and_few_rows(shape: str
     assert messages <= 400 * len(world.policies), "each row has its own check"
     assert world.arm.calls.count("GET") <= 400, "checks that are due at the same time share one read"
     assert most_rows <= 20
-    assert pruned == most_rows == len(world.policies), "the one line of each row is older than 90 days by now"
+    assert most_rows == len(world.policies), "one line of history each"
+    assert not world.ledger.log, "it is older than 90 days by now"
+    assert len(world.ledger.days) <= 91, "one row of totals a day"
+    assert pruned == most_rows + 365 + 1 - len(world.ledger.days)
     assert {world.row(vm, each).outcome for each in world.extensions} == {Outcome.WAITING}
     world.add()
     await world.started(vm)
