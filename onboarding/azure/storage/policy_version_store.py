@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
@@ -38,6 +39,8 @@ class TablePolicyStates:
         columns: dict[str, Any] = {"Policy": state.policy, "Hash": state.digest}
         if state.since is not None:
             columns["Since"] = state.since
+        if state.first_seen:
+            columns["FirstSeen"] = json.dumps({digest: at.isoformat() for digest, at in state.first_seen.items()})
         entity = {"PartitionKey": _PARTITION, "RowKey": f"policy|{_key(state.policy)}", **typed(columns)}
         with writing():
             await with_table(self._table, lambda: self._table.upsert_entity(entity, mode=UpdateMode.MERGE))
@@ -51,6 +54,14 @@ def _key(policy: str) -> str:
 
 def _state(entity: Mapping[str, Any]) -> PolicyState:
     since = plain(entity.get("Since"))
-    return PolicyState(
-        str(entity.get("Policy", "")), str(entity.get("Hash", "")), since if isinstance(since, datetime) else None
-    )
+    policy, digest = str(entity.get("Policy", "")), str(entity.get("Hash", ""))
+    return PolicyState(policy, digest, since if isinstance(since, datetime) else None, _first_seen(entity))
+
+
+def _first_seen(entity: Mapping[str, Any]) -> Mapping[str, datetime]:
+    """The times; one that cannot be read counts as absent."""
+    try:
+        read = json.loads(str(entity.get("FirstSeen", "{}")))
+        return {str(digest): datetime.fromisoformat(at) for digest, at in read.items()}
+    except (ValueError, TypeError, AttributeError):
+        return {}

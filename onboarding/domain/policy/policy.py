@@ -108,6 +108,7 @@ class Policy(Struct, frozen=True):
     azure_policy: frozenset[str] = frozenset()  # ids of Azure Policy's definitions and assignments, in lower case
     auto_upgrade_minor_version: bool | None = None  # None for the catalogue entry's
     digest: str = ""  # of the file's content, without secret values: it changes when the policy changes
+    selection_digest: str = ""  # of what decides which machines it is about, and whether it acts
 
     def in_scope(self, vm: VmId) -> bool:
         inside = not self.scopes or any(scope.contains(vm) for scope in self.scopes)
@@ -262,6 +263,7 @@ def parse_policy(raw: object, place: str, compile_rule: RuleCompiler, kinds: Man
             raw.get("autoUpgradeMinorVersion"), f"{place}: autoUpgradeMinorVersion"
         ),
         digest=_digest(raw),
+        selection_digest=_selection_digest(raw, place),
     )
 
 
@@ -286,6 +288,14 @@ def _parameters(raw: Mapping[str, Any], place: str) -> Mapping[str, Any]:
 def _digest(raw: Mapping[str, Any]) -> str:
     """A digest of the content, the same for any order of keys, any comments and any format."""
     return digest(_canonical(raw))
+
+
+def _selection_digest(raw: Mapping[str, Any], place: str) -> str:
+    # The rule means another thing with other parameters.
+    selects = {key: raw[key] for key in ("scope", "notScopes", "machines", "rule", "parameters") if key in raw}
+    return digest(
+        _canonical({**selects, "effect": _effect(raw.get("effect", Effect.DEPLOY), f"{place}: effect").value})
+    )
 
 
 def _canonical(value: object, *, secret: bool = False) -> Any:

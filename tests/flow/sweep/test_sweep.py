@@ -789,7 +789,8 @@ async def test_rows_of_another_version_are_left_alone_until_all_workers_have_the
 async def test_a_policy_that_was_never_seen_before_is_settled_at_once(world: World) -> None:
     await unsupported_by(world, "another")
     assert (await world.sweep.run()).changed == 1
-    assert world.policy_states.stored == {POLICY["name"]: PolicyState(POLICY["name"], digest_of(POLICY))}
+    (state,) = world.policy_states.stored.values()
+    assert (state.policy, state.digest, state.since) == (POLICY["name"], digest_of(POLICY), None)
 
 
 @pytest.mark.parametrize("digest", ["", digest_of(POLICY)], ids=["of the version before", "the same"])
