@@ -79,9 +79,11 @@ class Parts:
             "OMS_WORKSPACE_KEY": WORKSPACE_KEY,
         }
 
-    def record(self, latency_ms: float | None = None, fleet: int = 0) -> dict[str, Any]:
-        """ARM's record of its requests; with a latency, a new record begins. `fleet`: the VMs in Resource Graph."""
-        query = "" if latency_ms is None else f"?latency={latency_ms / 1000}&fleet={fleet}"
+    def record(self, latency_ms: float | None = None, fleet: int = 0, subscriptions: int = 1) -> dict[str, Any]:
+        """ARM's record of its requests; with a latency, a new record begins. `fleet`: the VMs in Resource Graph, spread
+        over the subscriptions."""
+        given = f"fleet={fleet}&subscriptions={subscriptions}"
+        query = "" if latency_ms is None else f"?latency={latency_ms / 1000}&{given}"
         with urllib.request.urlopen(f"{self.control_url}/record{query}") as answer:
             record: dict[str, Any] = json.load(answer)
         return record

@@ -24,6 +24,11 @@ def vm_name(run: str, number: int) -> str:
     return f"{run}-{number:06d}"
 
 
+def subscription_of(number: int) -> str:
+    """One of several subscriptions; the first is that of all other runs."""
+    return f"{SUBSCRIPTION[:-2]}{number + 1:02}"
+
+
 def vm_path(name: str) -> str:
     """The VM's ARM id."""
     scope = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}"

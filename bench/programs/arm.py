@@ -18,7 +18,7 @@ from typing import Any
 from aiohttp import web
 
 from bench.programs.fleet import PAGE, page_of
-from bench.workload import EQUIPPED, EXTENSION_NAME, GROUP, SUBSCRIPTION, VM_ID, WORKSPACE, vm_path
+from bench.workload import EQUIPPED, EXTENSION_NAME, GROUP, SUBSCRIPTION, VM_ID, WORKSPACE, subscription_of, vm_path
 from simulator.arm import ArmSimulator, Guest, VmSpec
 from simulator.arm.http.views import vm_body
 from simulator.clock import ManualClock
@@ -37,11 +37,13 @@ _OUT_OF_REACH = {f"x-ms-ratelimit-remaining-subscription-{kind}": "100000" for k
 
 
 class MinimalArm:
-    """`latency` is the time of each answer, in seconds; `fleet` the number of VMs in Resource Graph."""
+    """`latency` is the time of each answer, in seconds; `fleet` the number of VMs in Resource Graph, in so many
+    `subscriptions`."""
 
     def __init__(self, vm: bytes, equipped: bytes) -> None:
         self.latency = 0.0
         self.fleet = 0
+        self.subscriptions = 1
         self.calls: Counter[str] = Counter()
         self.puts: dict[str, float] = {}
         self._vm = vm
@@ -59,7 +61,8 @@ class MinimalArm:
         if request.path.endswith("/Microsoft.ResourceGraph/resources"):
             return self._graph(json.loads(body))
         if request.path == "/subscriptions":
-            listed = json.dumps({"value": [{"subscriptionId": SUBSCRIPTION, "state": "Enabled"}]}).encode()
+            ids = map(subscription_of, range(self.subscriptions))
+            listed = json.dumps({"value": [{"subscriptionId": each, "state": "Enabled"} for each in ids]}).encode()
             return self._answered("subscriptions", listed, "LowCostGet", 100_000)
         if "operations" in parts:
             return self._answered("poll", b'{"status":"Succeeded"}', "GetOperation", 100_000)
@@ -81,7 +84,8 @@ class MinimalArm:
         last = min(first + PAGE, self.fleet)
         following = b',"$skipToken":"%d"' % last if last < self.fleet else b""
         template = b'{"totalRecords":%d,"count":%d,"resultTruncated":"false","facets":[]%b,"data":%b}'
-        rows = page_of(_as_row(self._vm), _as_row(self._equipped), TEMPLATE_NAME.encode(), first, last)
+        templates = _as_row(self._vm), _as_row(self._equipped)
+        rows = page_of(*templates, TEMPLATE_NAME.encode(), first, last, self.subscriptions)
         quota = {"x-ms-user-quota-remaining": "14", "x-ms-user-quota-resets-after": "00:00:05"}
         content = template % (self.fleet, last - first, following, rows)
         return self._answered("graph", content, "LowCostGet", 100_000, headers=quota)
@@ -111,6 +115,7 @@ class MinimalArm:
         if "latency" in request.query:
             self.latency = float(request.query["latency"])
             self.fleet = int(request.query.get("fleet", "0"))
+            self.subscriptions = int(request.query.get("subscriptions", "1"))
             self.calls, self.puts = Counter(), {}
         return answer
 

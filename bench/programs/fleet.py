@@ -15,7 +15,7 @@ from itertools import batched
 from typing import Any
 
 from bench.implementations import wire
-from bench.workload import vm_name
+from bench.workload import SUBSCRIPTION, subscription_of, vm_name
 from onboarding.azure.storage.storage_clients import onboarding_table
 from onboarding.azure.storage.table_client import TableClient
 from onboarding.azure.storage.table_entities import to_wire
@@ -60,10 +60,14 @@ def entities(vms: int) -> Iterator[dict[str, Any]]:
         yield {**kept, **end, "DurationMs": 84_000}
 
 
-def page_of(vm: bytes, equipped: bytes, name: bytes, first: int, last: int) -> bytes:
-    """Resource Graph's rows of the VMs from `first` to before `last`, made from templates that contain `name`."""
+def page_of(vm: bytes, equipped: bytes, name: bytes, first: int, last: int, subscriptions: int = 1) -> bytes:
+    """Resource Graph's rows of the VMs from `first` to before `last`, made from templates that contain `name`; the VMs
+    are spread over the subscriptions."""
     rows = (
-        (vm if lacks(number) else equipped).replace(name, fleet_name(number).encode()) for number in range(first, last)
+        (vm if lacks(number) else equipped)
+        .replace(name, fleet_name(number).encode())
+        .replace(SUBSCRIPTION.encode(), subscription_of(number % subscriptions).encode())
+        for number in range(first, last)
     )
     return b"[" + b",".join(rows) + b"]"
 

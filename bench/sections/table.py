@@ -27,7 +27,9 @@ def measure(run: Run) -> Section:
         [
             Figure("table.rows", rows, "in one subscription"),
             Figure("table.first_page_s", shown["first_s"], "`onboard status`: process start to the first page"),
-            Figure("table.totals_s", counted["seconds"], "`onboard status --totals`: process start to its end"),
+            Figure(
+                "table.totals_s", counted["seconds"], "`onboard status --totals` without totals of a sweep: to its end"
+            ),
             Figure("table.json_s", listed["seconds"], "`onboard status --json`: process start to the last row"),
             Figure("table.text_s", shown["seconds"], "`onboard status`: process start to the last page"),
             Figure("table.json_rows_per_s", rows / listed["seconds"], "`onboard status --json`"),

@@ -96,6 +96,8 @@ class Dispatcher:
     async def _check(self, work: Reconciliation, *, check: ScheduledCheck) -> None:
         if not work.known.awaits(check.due):
             _log.debug("Ignored: the machine no longer waits for this check")
+            if work.next_check == check.due:  # no row waits, and the sweep would send the check again and again
+                await self._recorder.record(replace(work, checks=True), work.machine_row(), [])
             return
         if check.due - work.now > _EARLY:
             await self._ports.schedule_queue.schedule(check, work.now)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -21,7 +21,8 @@ from onboarding.domain.machine.machine_facts import OsType
 from onboarding.domain.policy.policy_version import PolicyState
 from onboarding.domain.reconcile.drift import RowSummary
 from onboarding.domain.reconcile.machine_row import MachineRow
-from onboarding.domain.reconcile.row import EVERYTHING, Outcome, Row, Selection
+from onboarding.domain.reconcile.row import EVERYTHING, Row, Selection
+from onboarding.domain.reconcile.row_totals import RowKind, Totals
 from onboarding.domain.reconcile.sweep_requests import Mark
 from onboarding.domain.resource_id import VmId
 
@@ -209,39 +210,78 @@ class Ledger(Protocol):
     async def append(self, row: Row, trigger: EventRef) -> None:
         """Write a line of history, without the current row. Raises StorageError."""
 
-    def overdue(self, before: datetime) -> AsyncIterator[Row]:
-        """Rows that are not final and whose scheduled check was due before that time. Raises StorageError."""
+    def overdue(self, subscription: str, before: datetime) -> AsyncIterator[ScheduledCheck]:
+        """The scheduled checks of the subscription's machines that were due before that time, the earliest minute
+        first: the one that a machine's own row names, and that of each row that waits for an earlier moment. What a
+        version without index rows wrote is found after `summaries` with `index`. Raises StorageError."""
 
     def current(self, selection: Selection = EVERYTHING) -> AsyncIterator[Row]:
         """The current rows, a page at a time. Raises StorageError."""
 
-    def unpublished(self, before: datetime) -> AsyncIterator[Row]:
-        """Final rows, finished before that time, whose outcome event is unpublished. Raises StorageError."""
+    def unpublished(self, subscription: str, before: datetime) -> AsyncIterator[Row]:
+        """The subscription's final rows, finished before that time, whose outcome event is unpublished. Raises
+        StorageError."""
 
     async def mark_published(self, row: Row) -> None:
         """Remove the row from the outbox, since its outcome event was published. Raises StorageError."""
 
-    def summaries(self, subscription: str) -> AsyncIterator[tuple[str, RowSummary]]:
-        """A summary of each current row of a subscription, with the VM's resource id. Raises StorageError."""
+    def summaries(self, subscription: str, *, index: bool = False) -> AsyncIterator[tuple[str, RowSummary]]:
+        """A summary of each current row of a subscription, with the VM's resource id. With `index`, the index row that
+        leads to each row is written on the way, and those that lead to no row needing a person are deleted at the end.
+        Raises StorageError."""
+
+    def totals(self, subscription: str, since: date) -> AsyncIterator[Totals]:
+        """As `LedgerReader.totals`."""
+
+    async def write_totals(self, totals: Totals) -> None:
+        """Write a subscription's totals over earlier ones of their day. Raises StorageError."""
 
     async def next_subscription(self, after: str) -> str:
         """The first subscription after that one, in the order of their ids, which has rows of any kind (`after` empty:
         the first of all); empty: no subscription follows. Raises StorageError."""
 
     def prune(self, subscription: str, before: datetime, after: str = "") -> AsyncIterator[Pruned]:
-        """Delete the subscription's lines of history that are older than `before`, and the rows of machines all of
-        whose targets have been `Gone` since before then, beginning after the place `after` (empty: the start).
+        """Delete the subscription's lines of history and totals that are older than `before`, and the rows of machines
+        all of whose targets have been `Gone` since before then, beginning after the place `after` (empty: the start).
 
         It works as far as the caller iterates, in steps of at most 1,000 rows read and 100 deleted. A current row that
         was written since it was read stays, with all rows of its machine. Raises StorageError."""
 
 
+class RowPage(Struct, frozen=True):
+    """Some of the current rows."""
+
+    rows: Sequence[Row]
+    """The rows; it may be none, although others follow."""
+    following: str
+    """Where the next page begins; empty: this is the last."""
+
+
+MOST_ON_A_PAGE = 1000
+
+
 class LedgerReader(Protocol):
+    """What people ask the table. Without a subscription, a list reads one subscription after the other."""
+
     def current(self, selection: Selection = EVERYTHING) -> AsyncIterator[Row]:
         """The current rows, a page at a time. Raises StorageError."""
 
-    async def totals(self, selection: Selection = EVERYTHING) -> Mapping[Outcome, int]:
-        """The number of current rows by outcome; outcomes without a row are left out. Raises StorageError."""
+    async def page(self, selection: Selection = EVERYTHING, begin: str = "", most: int = MOST_ON_A_PAGE) -> RowPage:
+        """One page of the current rows, made of at most `most` entities (and of at most 1,000): the first, or the one
+        that begins at `RowPage.following`. Raises StorageError, and ValueError if `begin` is no such place."""
+
+    def attention(self, subscription: str) -> AsyncIterator[Row]:
+        """The subscription's final rows that need a person (`Outcome.needs_person`). A row that a version without
+        index rows wrote is found after `Ledger.summaries` with `index`. Raises StorageError."""
+
+    async def count(self, selection: Selection = EVERYTHING) -> Mapping[RowKind, int]:
+        """The number of current rows of each kind, which takes as long as reading them all. Raises StorageError."""
+
+    def totals(self, subscription: str, since: date) -> AsyncIterator[Totals]:
+        """The subscription's totals from that day (UTC) on, the oldest first: one a day. Raises StorageError."""
+
+    async def next_subscription(self, after: str) -> str:
+        """As `Ledger.next_subscription`."""
 
     def history(self, vm: VmId) -> AsyncIterator[Row]:
         """The VM's lines of history, the newest first within an extension. Event id and time are those of the trigger

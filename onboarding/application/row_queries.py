@@ -4,21 +4,30 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from datetime import UTC, datetime
+from copy import replace
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol
 
 from msgspec import Struct
 
-from onboarding.application.ports import LedgerReader
+from onboarding.application.ports import MOST_ON_A_PAGE, LedgerReader, RowPage
+from onboarding.domain.reconcile.drift import RowSummary
 from onboarding.domain.reconcile.row import EVERYTHING, Outcome, Row, Selection
+from onboarding.domain.reconcile.row_totals import RowKind
 from onboarding.domain.resource_id import VmId, parse_id
 
 
 class CurrentRows(Protocol):
-    """What a question needs of the ledger."""
+    """What a question about names needs of the ledger."""
 
     def current(self, selection: Selection = EVERYTHING) -> AsyncIterator[Row]: ...
+
+
+class Subscriptions(Protocol):
+    """What going from subscription to subscription needs of it."""
+
+    async def next_subscription(self, after: str) -> str: ...
 
 
 async def machines_named(
@@ -54,6 +63,10 @@ class RowQuery(Struct, frozen=True, kw_only=True):
     selection: Selection = EVERYTHING
     policies: tuple[str, ...] = ()
     extensions: tuple[str, ...] = ()
+    causes: tuple[str, ...] = ()
+
+    attention: bool = False
+    """Only final rows that need a person, found by their index rows."""
 
     since: datetime | None = None
     """Only rows in which something happened at that time or later."""
@@ -64,8 +77,9 @@ class RowQuery(Struct, frozen=True, kw_only=True):
     """The first rows only, in that order."""
 
     @property
-    def narrows_the_selection(self) -> bool:
-        return bool(self.policies or self.extensions or self.since)
+    def totals_can_answer(self) -> bool:
+        """Whether the totals of subscriptions tell how many rows there are."""
+        return not (self.selection.resource_group or self.selection.vm_name or self.since)
 
     def matches(self, row: Row) -> bool:
         """Whether a row of the selection is one of the query."""
@@ -73,19 +87,21 @@ class RowQuery(Struct, frozen=True, kw_only=True):
             return False
         return self.names(row)
 
-    def names(self, row: Row) -> bool:
-        """Whether the row, or the line of history, is of a policy and an extension of the query."""
-        return _is_one_of(row.policy, self.policies) and _is_one_of(row.extension, self.extensions)
+    def names(self, row: Row | RowKind) -> bool:
+        """Whether rows, or lines of history, are of a policy, an extension and a cause of the query."""
+        named = (row.policy, self.policies), (row.extension, self.extensions), (row.cause, self.causes)
+        return all(_is_one_of(name, wanted) for name, wanted in named)
 
 
-async def matching_rows(ledger: CurrentRows, query: RowQuery) -> AsyncIterator[Row]:
+async def matching_rows(ledger: LedgerReader, query: RowQuery) -> AsyncIterator[Row]:
     """The current rows of the query. Without an order they come as they are read; with an order and a limit, no more
     than twice the limit is kept. Raises StorageError."""
+    rows = _rows_of_attention(ledger, query.selection) if query.attention else ledger.current(query.selection)
     if query.order is None:
         left = query.limit
         if left == 0:
             return
-        async for row in ledger.current(query.selection):
+        async for row in rows:
             if query.matches(row):
                 yield row
                 left = None if left is None else left - 1
@@ -94,7 +110,7 @@ async def matching_rows(ledger: CurrentRows, query: RowQuery) -> AsyncIterator[R
         return
     key, limit = _KEYS[query.order], query.limit
     best: list[Row] = []
-    async for row in ledger.current(query.selection):
+    async for row in rows:
         if query.matches(row):
             best.append(row)
         if limit is not None and len(best) > 2 * limit:
@@ -103,12 +119,78 @@ async def matching_rows(ledger: CurrentRows, query: RowQuery) -> AsyncIterator[R
         yield row
 
 
-async def matching_totals(ledger: LedgerReader, query: RowQuery) -> Mapping[Outcome, int]:
-    """The number of rows of the query by outcome. Raises StorageError."""
-    if not query.narrows_the_selection:
-        return await ledger.totals(query.selection)
-    counts = Counter([row.outcome async for row in ledger.current(query.selection) if query.matches(row)])
-    return {outcome: counts[outcome] for outcome in Outcome if counts[outcome]}
+async def _rows_of_attention(ledger: LedgerReader, selection: Selection) -> AsyncIterator[Row]:
+    async for subscription in _subscriptions(ledger, selection):
+        async for row in ledger.attention(subscription):
+            group, name = selection.resource_group.lower(), selection.vm_name.lower()
+            named = group in ("", row.resource_group.lower()) and name in ("", row.vm_name.lower())
+            if named and (not selection.outcomes or row.outcome in selection.outcomes):
+                yield row
+
+
+class CountedRows(Struct, frozen=True):
+    """The number of rows of a query."""
+
+    kinds: Mapping[RowKind, int]
+    as_of: datetime | None
+    """When the oldest of the numbers was counted (UTC); None: the rows were counted for this answer."""
+
+    @property
+    def outcomes(self) -> Mapping[Outcome, int]:
+        """The number of rows by outcome; outcomes without a row are left out."""
+        counts: Counter[Outcome] = Counter()
+        for kind, rows in self.kinds.items():
+            counts[kind.outcome] += rows
+        return {outcome: counts[outcome] for outcome in Outcome if counts[outcome]}
+
+
+async def matching_totals(ledger: LedgerReader, query: RowQuery, now: datetime, *, exact: bool = False) -> CountedRows:
+    """The number of rows of the query: from the totals that the sweep keeps, as far as they can answer; with `exact`,
+    and in subscriptions without totals of today or yesterday, the rows are counted. Raises StorageError."""
+    if query.since is not None:
+        counted = Counter(
+            [RowSummary.of(row).kind async for row in ledger.current(query.selection) if query.matches(row)]
+        )
+        return CountedRows(counted, None)
+    kinds: Counter[RowKind] = Counter()
+    times: list[datetime] = []
+    async for subscription in _subscriptions(ledger, query.selection):
+        latest = None
+        if query.totals_can_answer and not exact:
+            async for totals in ledger.totals(subscription, now.date() - timedelta(days=1)):
+                latest = totals if totals.counts is not None else latest
+        if latest is not None and latest.counts is not None:
+            times.append(latest.at)
+            kinds.update(latest.counts)
+        else:
+            kinds.update(await ledger.count(replace(query.selection, subscription=subscription)))
+    outcomes = query.selection.outcomes or tuple(Outcome)
+    wanted = {kind: rows for kind, rows in kinds.items() if kind.outcome in outcomes and query.names(kind)}
+    return CountedRows(wanted, min(times, default=None))
+
+
+async def stored_subscriptions(ledger: Subscriptions) -> AsyncIterator[str]:
+    """The subscriptions that have rows, one after the other. Raises StorageError."""
+    found = await ledger.next_subscription("")
+    while found:
+        yield found
+        found = await ledger.next_subscription(found)
+
+
+async def _subscriptions(ledger: Subscriptions, selection: Selection) -> AsyncIterator[str]:
+    if selection.subscription:
+        yield selection.subscription.lower()
+        return
+    async for found in stored_subscriptions(ledger):
+        yield found
+
+
+async def matching_page(ledger: LedgerReader, query: RowQuery, begin: str = "", most: int = MOST_ON_A_PAGE) -> RowPage:
+    """The rows of the query among the next `most` rows of its selection, in the order of the table; `begin` is where
+    the page before ended (`RowPage.following`). It may be none although others follow. Raises StorageError, and
+    ValueError if `begin` is no such place."""
+    page = await ledger.page(query.selection, begin, most)
+    return replace(page, rows=[row for row in page.rows if query.matches(row)])
 
 
 async def matching_history(ledger: LedgerReader, vm: VmId, query: RowQuery) -> list[Row]:

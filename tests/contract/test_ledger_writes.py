@@ -150,7 +150,7 @@ async def test_a_text_of_any_length_is_cut_and_written(ledger: LedgerOfAll, colu
     assert stored.startswith("xxx")
     (line,) = await listed(ledger.history(vm))
     assert len(getattr(line, column)) <= 8192
-    (outcome,) = await listed(ledger.unpublished(LATER))
+    (outcome,) = await listed(ledger.unpublished(vm.subscription, LATER))
     assert getattr(outcome, column) == stored
 
 
@@ -268,11 +268,11 @@ async def test_of_several_targets_all_are_written_or_none(ledger: LedgerOfAll, s
     assert await ledger.read(vm) == before
     assert newer.machine == before.machine.version if before.machine else None
     assert "mine" not in {line.reason async for line in ledger.history(vm)}
-    assert await listed(ledger.unpublished(LATER)) == []
+    assert await listed(ledger.unpublished(vm.subscription, LATER)) == []
     entries[stale] = RowWrite(entries[stale].row, newer.targets[names[stale]])
     await commit(ledger, vm, *entries, identity="event-4")
     assert {stored.row.reason for stored in (await rows(ledger, vm)).values()} == {"mine"}
-    assert len(await listed(ledger.unpublished(LATER))) == 3
+    assert len(await listed(ledger.unpublished(vm.subscription, LATER))) == 3
 
 
 async def test_a_line_of_history_that_exists_stops_the_whole_transaction(ledger: LedgerOfAll) -> None:

@@ -158,7 +158,7 @@ async def test_policy_versions_are_read_back_for_any_policy_name(backend: Backen
     assert await store.read_all() == {}
     states = [
         PolicyState("linux-monitoring", "0123456789abcdef"),
-        PolicyState("Linux-Monitoring", "e" * 16),
+        PolicyState("Linux-Monitoring", "e" * 16, None, {"a" * 16: TIME, "b" * 16: TIME + timedelta(days=1)}),
         PolicyState("50% of a/b #?", "b" * 16, TIME),
         PolicyState("50% of a-b #?", "c" * 16, TIME),
         PolicyState("Über 'alles'", "f" * 16),

@@ -63,7 +63,8 @@ async def test_each_entity_has_its_keys_in_lower_case_in_the_partition_of_its_su
         f"vm|{place}|{OMS}",
         f"log|{place}|{OMS}|{inverted}|event-1",
         f"log|{place}|{OMS}|{inverted}|event-2",
-        f"untold|{place}|{OMS}|20261120t091607331820",
+        f"due|20261120t1014|vm|{place}|{OMS}",
+        f"unpublished|{place}|{OMS}|20261120t091607331820",
     }
     assert {entity["PartitionKey"] for entity in found.values()} == {vm.subscription}
     assert not any(set(key) & set("/\\#?") for key in found)
@@ -75,7 +76,7 @@ async def test_the_keys_of_any_vm_are_in_lower_case_without_forbidden_characters
     await write(wire.ledger, row_of(vm), trigger(), None)
 
     keys = [f"{entity['PartitionKey']}{key}" for key, entity in (await entities(wire)).items()]
-    assert len(keys) == 3
+    assert len(keys) == 4
     assert all(key == key.lower() and not set(key) & set("/\\#?") for key in keys)
 
 
@@ -165,7 +166,7 @@ async def test_breakers_counts_policies_and_the_sweep_have_partitions_of_their_o
     breaker = CircuitBreaker(subscription, "shop-ü", OMS, Cause.NOT_AUTHORIZED, "m", "a", "t", TIME, later, 3, "vm")
     await wire.breakers.write(breaker, None)
     await wire.rollouts.write(RolloutState("Über 50% a/b", TIME, 2**33, 2, TIME, "because"), None)
-    await wire.policy_states.write(PolicyState("linux-monitoring", "hash", TIME))
+    await wire.policy_states.write(PolicyState("linux-monitoring", "hash", TIME, {"digest": TIME}))
     await wire.sweeps.write(SweepState(TIME, later, "sub", Mark(TIME, "key"), b"12345678" * 10_000), None)
 
     found = await entities(wire)
@@ -186,7 +187,10 @@ async def test_breakers_counts_policies_and_the_sweep_have_partitions_of_their_o
             "Because": "String",
             "StoppedAt": "DateTime",
         },
-        ("policy", "policy|linux-monitoring"): {"Policy": "String", "Hash": "String", "Since": "DateTime"},
+        ("policy", "policy|linux-monitoring"): {
+            **dict.fromkeys(("Policy", "Hash", "FirstSeen"), "String"),
+            "Since": "DateTime",
+        },
         ("sweep", "state"): {
             "HeldUntil": "DateTime",
             "BusyUntil": "DateTime",
@@ -253,9 +257,18 @@ async def test_an_unreadable_count_is_an_error_of_its_policy_alone(
 async def test_unknown_columns_of_a_policy_are_kept(wire: OnAzurite) -> None:
     await wire.policy_states.write(PolicyState("p", "a"))
     entity = await wire.table.get_entity("policy", "policy|p")
-    await wire.table.upsert_entity({**entity, "FirstSeen": "kept"})
+    await wire.table.upsert_entity({**entity, "Noticed": "kept"})
     await wire.policy_states.write(PolicyState("p", "b", TIME))
-    assert (await wire.table.get_entity("policy", "policy|p"))["FirstSeen"] == "kept"
+    assert (await wire.policy_states.read_all())["p"] == PolicyState("p", "b", TIME)
+    assert (await wire.table.get_entity("policy", "policy|p"))["Noticed"] == "kept"
+
+
+@pytest.mark.parametrize("text", ["no json", "[]", '{"a": 7}', '{"a": "soon"}', "7"])
+async def test_first_seen_times_that_cannot_be_read_count_as_absent(wire: OnAzurite, text: str) -> None:
+    await wire.policy_states.write(PolicyState("p", "a"))
+    entity = await wire.table.get_entity("policy", "policy|p")
+    await wire.table.upsert_entity({**entity, "FirstSeen": text})
+    assert (await wire.policy_states.read_all())["p"] == PolicyState("p", "a")
 
 
 async def test_columns_of_an_unexpected_type_count_as_absent_in_the_sweeps_state(wire: OnAzurite) -> None:

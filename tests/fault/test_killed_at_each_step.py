@@ -48,7 +48,7 @@ STEPS = {
     "asking for the install": Step("arm", "PUT", OMS.resource),
     "recording the request": Step("table", "POST", "Requested"),
     "recording the end": Step("table", "POST", "Installed"),
-    "clearing the outbox entry of the outcome": Step("table", "DELETE", "untold"),
+    "clearing the outbox entry of the outcome": Step("table", "DELETE", "unpublished"),
     "asking for the second extension": Step("arm", "PUT", AMA.resource),
     "recording the second end": Step("table", "POST", "Installed", nth=2),
     "reading the VM again, for a failure": Step("arm", "GET", nth=2),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from typing import Any
@@ -12,17 +12,21 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from onboarding.application.ports import StoredRow
 from onboarding.application.row_queries import (
     RowOrder,
     RowQuery,
     matching_history,
+    matching_page,
     matching_rows,
     matching_totals,
 )
 from onboarding.cli.machines.status_output import HistoryWriter, RowTableWriter
 from onboarding.cli.machines.status_watch import watch
 from onboarding.domain.reconcile.row import EVERYTHING, Outcome, Row, Selection, WaitingFor
+from onboarding.domain.reconcile.row_totals import RowKind, Totals
 from onboarding.domain.resource_id import VmId
+from tests.flow.world import LedgerInMemory
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -58,22 +62,26 @@ WAITS = row(
 ROWS = (LATE, WAITS, EARLY)
 
 
-class Table:
+class Table(LedgerInMemory):
+    """The ledger in memory with these rows, and the number of rows that were read."""
+
     def __init__(self, *rows: Row) -> None:
-        self.rows = rows
-        self.read = 0
+        super().__init__()
+        self.read_rows = 0
+        self.add(*rows)
+
+    def add(self, *rows: Row) -> None:
+        for each in rows:
+            self.rows[each.resource_id.lower(), each.extension] = StoredRow(each, "v1")
+            self.log[each.resource_id.lower(), each.extension, f"{len(self.log):013}", "event"] = each
 
     async def current(self, selection: Selection = EVERYTHING) -> AsyncIterator[Row]:
-        for each in self.rows:
-            self.read += 1
-            if not selection.outcomes or each.outcome in selection.outcomes:
-                yield each
-
-    async def totals(self, selection: Selection = EVERYTHING) -> Mapping[Outcome, int]:
-        return Counter([each.outcome async for each in self.current(selection)])
+        async for each in super().current(selection):
+            self.read_rows += 1
+            yield each
 
     async def history(self, vm: VmId) -> AsyncIterator[Row]:
-        for each in self.rows:
+        for each in self.log.values():
             yield each
 
 
@@ -108,7 +116,7 @@ async def test_rows_are_filtered_sorted_and_limited(query: RowQuery, found: list
 async def test_a_limit_ends_the_reading() -> None:
     table = Table(*(row(f"vm-{number}") for number in range(100)))
     assert len([each async for each in matching_rows(table, RowQuery(limit=3))]) == 3
-    assert table.read == 3
+    assert table.read_rows == 3
 
 
 async def test_a_limit_keeps_the_first_of_many_rows_in_order() -> None:
@@ -118,9 +126,100 @@ async def test_a_limit_keeps_the_first_of_many_rows_in_order() -> None:
 
 
 async def test_totals_count_the_rows_of_the_query() -> None:
-    assert await matching_totals(Table(*ROWS), RowQuery()) == Counter([each.outcome for each in ROWS])
-    totals = await matching_totals(Table(*ROWS), RowQuery(policies=("linux",)))
-    assert totals == {Outcome.WAITING: 1, Outcome.INSTALLED: 1}
+    counted = await matching_totals(Table(*ROWS), RowQuery(), NOON)
+    assert (counted.outcomes, counted.as_of) == (Counter([each.outcome for each in ROWS]), None)
+    counted = await matching_totals(Table(*ROWS), RowQuery(policies=("linux",)), NOON)
+    assert counted.outcomes == {Outcome.WAITING: 1, Outcome.INSTALLED: 1}
+    counted = await matching_totals(Table(*ROWS), RowQuery(since=NOON - HOUR), NOON)
+    assert counted.outcomes == {Outcome.WAITING: 1, Outcome.FAILED: 1}
+
+
+FIRST, SECOND = f"{SUBSCRIPTION}1", f"{SUBSCRIPTION}2"
+KEPT = {
+    RowKind("linux", "oms-agent-linux", Outcome.INSTALLED, "", ""): 70,
+    RowKind("linux", "oms-agent-linux", Outcome.FAILED, "throttled", ""): 20,
+    RowKind("other", "dependency-agent", Outcome.FAILED, "timeout", ""): 3,
+    RowKind("other", "dependency-agent", Outcome.WAITING, "", "vm-running"): 4,
+}
+
+
+async def with_totals() -> Table:
+    """A table of two subscriptions with a row each, the first with totals of yesterday and of today."""
+    elsewhere = row("elsewhere", Outcome.FAILED, resource_id=str(VmId(SECOND, "app-rg", "elsewhere")))
+    table = Table(EARLY, elsewhere)
+    for at, counts in ((NOON - timedelta(days=1), {}), (NOON - HOUR, KEPT)):
+        await table.write_totals(Totals(FIRST, at, counts))
+    return table
+
+
+@pytest.mark.parametrize(
+    ("query", "rows"),
+    [
+        (RowQuery(), 97 + 1),
+        (RowQuery(selection=Selection(subscription=FIRST.upper())), 97),
+        (RowQuery(selection=Selection(outcomes=(Outcome.FAILED,))), 23 + 1),
+        (RowQuery(policies=("OTHER",)), 7),
+        (RowQuery(extensions=("dependency-agent",), causes=("Timeout",)), 3),
+        (RowQuery(selection=Selection(outcomes=(Outcome.GONE,))), 0),
+    ],
+)
+async def test_totals_of_the_sweep_answer_and_say_how_old_they_are(query: RowQuery, rows: int) -> None:
+    counted = await matching_totals(await with_totals(), query, NOON)
+    assert (sum(counted.outcomes.values()), counted.as_of) == (rows, NOON - HOUR)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        RowQuery(selection=Selection(resource_group="app-rg")),
+        RowQuery(selection=Selection(vm_name="early")),
+        RowQuery(since=NOON - 9 * HOUR),
+        RowQuery(selection=Selection(subscription=FIRST)),
+    ],
+)
+async def test_what_totals_do_not_tell_is_counted(query: RowQuery) -> None:
+    table = await with_totals()
+    counted = await matching_totals(table, query, NOON, exact=bool(query.selection.subscription))
+    assert counted.as_of is None
+    assert counted.outcomes[Outcome.INSTALLED] == 1
+
+
+async def test_totals_that_are_too_old_or_have_no_numbers_do_not_answer() -> None:
+    table = await with_totals()
+    assert (await matching_totals(table, RowQuery(), NOON + timedelta(days=2))).as_of is None
+    table.days.clear()
+    await table.write_totals(Totals(FIRST, NOON, None))
+    counted = await matching_totals(table, RowQuery(), NOON)
+    assert (counted.outcomes, counted.as_of) == ({Outcome.INSTALLED: 1, Outcome.FAILED: 1}, None)
+
+
+async def test_a_page_has_the_rows_of_the_query_among_the_next_ones() -> None:
+    table = Table(*ROWS)
+    query = RowQuery(policies=("linux",))
+    page = await matching_page(table, query, most=2)
+    assert [each.vm_name for each in page.rows] == ["early"]
+    page = await matching_page(table, query, page.following, most=2)
+    assert ([each.vm_name for each in page.rows], page.following) == (["waits"], "")
+
+
+@pytest.mark.parametrize(
+    ("selection", "found"),
+    [
+        (Selection(), ["Late", "unclear", "elsewhere"]),
+        (Selection(subscription=SECOND), ["elsewhere"]),
+        (Selection(resource_group="APP-RG", vm_name="late"), ["Late"]),
+        (Selection(resource_group="none"), []),
+        (Selection(outcomes=(Outcome.UNDETERMINED, Outcome.INSTALLED)), ["unclear"]),
+    ],
+)
+async def test_rows_that_need_a_person_are_found_by_themselves(selection: Selection, found: list[str]) -> None:
+    elsewhere = row("elsewhere", Outcome.FAILED, resource_id=str(VmId(SECOND, "app-rg", "elsewhere")))
+    table = Table(*ROWS, row("unclear", Outcome.UNDETERMINED), elsewhere)
+    query = RowQuery(selection=selection, attention=True)
+    assert [each.vm_name async for each in matching_rows(table, query)] == found
+    assert table.read_rows == 0
+    limited = RowQuery(selection=selection, attention=True, order=RowOrder.NAME, limit=1)
+    assert len([each async for each in matching_rows(table, limited)]) == min(1, len(found))
 
 
 async def test_a_history_is_filtered_and_its_limit_keeps_the_latest() -> None:
@@ -192,7 +291,7 @@ async def test_watching_draws_the_rows_again() -> None:
     async def wait() -> None:
         if (more := next(waits)) is None:
             raise asyncio.CancelledError
-        table.rows = (*table.rows, more)
+        table.add(more)
 
     with pytest.raises(asyncio.CancelledError):
         await watch(table, RowQuery(), wait, console)

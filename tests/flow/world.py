@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from copy import replace
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -24,12 +24,14 @@ from onboarding.application.notifications import (
     VmWritten,
 )
 from onboarding.application.ports import (
+    MOST_ON_A_PAGE,
     ArmAnswer,
     MachineRows,
     Message,
     Ports,
     Pruned,
     ReconcileRequest,
+    RowPage,
     RowVersions,
     RowWrite,
     ScheduledCheck,
@@ -53,6 +55,7 @@ from onboarding.domain.policy.rule import compile_rule
 from onboarding.domain.reconcile.drift import RowSummary
 from onboarding.domain.reconcile.machine_row import MachineRow
 from onboarding.domain.reconcile.row import EVERYTHING, Outcome, Row, Selection
+from onboarding.domain.reconcile.row_totals import RowKind, Totals
 from onboarding.domain.resource_id import ExtensionId, VmId, parse_id
 from onboarding.loading.policy_folder import load_catalogue
 from onboarding.logging import bound_keys
@@ -289,6 +292,8 @@ class LedgerInMemory:
         self.unreadable: dict[tuple[str, str], str] = {}  # the versions of rows that a newer version has written
         self.log: dict[tuple[str, str, str, str], Row] = {}  # the lines of history, as their triggers wrote them
         self.outbox: dict[tuple[str, str, datetime | None], Row] = {}
+        self.indexed: list[str] = []  # the subscriptions whose index rows were renewed
+        self.days: dict[tuple[str, date], Totals] = {}
         self.reachable = True
         self.while_listing: Callable[[], None] = lambda: None  # called before each row of a list
         self.hangs = False  # while old rows are looked for
@@ -373,12 +378,27 @@ class LedgerInMemory:
         self._check()
         self.log[_line(row, trigger)] = _with_trigger(_stored(row), trigger)
 
-    async def overdue(self, before: datetime) -> AsyncIterator[Row]:
+    async def overdue(self, subscription: str, before: datetime) -> AsyncIterator[ScheduledCheck]:
         self._check()
-        for stored in list(self.rows.values()):
-            if stored.row.next_attempt_at and stored.row.next_attempt_at < before:
+        found: list[ScheduledCheck] = []
+        for key, machine in self.machines.items():
+            if subscription_of(key) == subscription.lower():
+                found += _checks(machine.row.resource_id, machine.row.next_attempt_at)
+        for row in self._rows_of(subscription):
+            own = self.machines.get(row.resource_id.lower())
+            check = own.row.next_attempt_at if own else None
+            if not (check and row.next_attempt_at and check <= row.next_attempt_at):
+                found += _checks(row.resource_id, row.next_attempt_at)
+        for each in sorted(found, key=lambda each: each.due):
+            if each.due < before:
                 self.while_listing()
-                yield stored.row
+                yield each
+
+    async def attention(self, subscription: str) -> AsyncIterator[Row]:
+        self._check()
+        for row in self._rows_of(subscription):
+            if row.outcome.needs_person:
+                yield row
 
     async def current(self, selection: Selection = EVERYTHING) -> AsyncIterator[Row]:
         self._check()
@@ -386,9 +406,30 @@ class LedgerInMemory:
             if _is_selected(stored.row, selection):
                 yield stored.row
 
-    async def totals(self, selection: Selection = EVERYTHING) -> Mapping[Outcome, int]:
+    async def page(self, selection: Selection = EVERYTHING, begin: str = "", most: int = MOST_ON_A_PAGE) -> RowPage:
         self._check()
-        return Counter(stored.row.outcome for stored in self.rows.values() if _is_selected(stored.row, selection))
+        places = sorted(place for place, stored in self.rows.items() if _is_selected(stored.row, selection))
+        if begin and not begin.isdecimal():
+            raise ValueError(f"{begin!r} is not where a page of these rows ends")
+        end = int(begin or 0) + most
+        rows = [self.rows[place].row for place in places[int(begin or 0) : end]]
+        return RowPage(rows, str(end) if end < len(places) else "")
+
+    async def count(self, selection: Selection = EVERYTHING) -> Mapping[RowKind, int]:
+        return Counter([RowSummary.of(row).kind async for row in self.current(selection)])
+
+    async def totals(self, subscription: str, since: date) -> AsyncIterator[Totals]:
+        self._check()
+        for (owner, day), totals in sorted(self.days.items()):
+            if owner == subscription.lower() and day >= since:
+                yield totals
+
+    async def write_totals(self, totals: Totals) -> None:
+        self._check()
+        self.days[totals.subscription, totals.day] = totals
+
+    def _rows_of(self, subscription: str) -> list[Row]:
+        return [stored.row for (key, _), stored in self.rows.items() if subscription_of(key) == subscription.lower()]
 
     async def history(self, vm: VmId) -> AsyncIterator[Row]:
         self._check()
@@ -396,17 +437,20 @@ class LedgerInMemory:
         for place in sorted(lines, key=lambda place: (place[1], place[2], place[3])):
             yield lines[place]
 
-    async def summaries(self, subscription: str) -> AsyncIterator[tuple[str, RowSummary]]:
+    async def summaries(self, subscription: str, *, index: bool = False) -> AsyncIterator[tuple[str, RowSummary]]:
         self._check()
         self.calls.append(f"rows of {subscription}")
+        if index:
+            self.indexed.append(subscription)
         for (key, _), stored in list(self.rows.items()):
             if f"/{subscription.lower()}/" in key:
                 yield stored.row.resource_id, RowSummary.of(stored.row)
 
-    async def unpublished(self, before: datetime) -> AsyncIterator[Row]:
+    async def unpublished(self, subscription: str, before: datetime) -> AsyncIterator[Row]:
         self._check()
         for row in list(self.outbox.values()):
-            if row.finished_at and row.finished_at < before:
+            of_subscription = subscription_of(row.resource_id.lower()) == subscription.lower()
+            if of_subscription and row.finished_at and row.finished_at < before:
                 self.while_listing()
                 yield row
 
@@ -416,13 +460,13 @@ class LedgerInMemory:
 
     async def next_subscription(self, after: str) -> str:
         self._check()
-        if self.hangs:
-            await asyncio.Event().wait()
         ids = [*self.machines, *(key for key, _ in self.rows), *(key for key, *_ in self.log)]
         found = {subscription_of(each) for each in ids}
         return min((each for each in found if each > after), default="")
 
     async def prune(self, subscription: str, before: datetime, after: str = "") -> AsyncIterator[Pruned]:
+        if self.hangs:
+            await asyncio.Event().wait()
         for line in sorted(self.log):
             place = f"log|{'|'.join(line)}"
             if subscription_of(line[0]) == subscription and place > after:
@@ -432,6 +476,10 @@ class LedgerInMemory:
                 if old:
                     del self.log[line]
                 yield Pruned(place, int(old))
+        for owner, day in sorted(self.days):
+            if owner == subscription and day < before.date() and after < "vm|":
+                del self.days[owner, day]
+                yield Pruned(f"totals|{day}", 1)
         for key in sorted({key for key, _ in self.rows}):
             place = f"vm|{key}"
             if subscription_of(key) == subscription and place > after:
@@ -464,6 +512,12 @@ def _compare(current: str | None, expected: str | None) -> None:
     """What the table answers to a conditional write; an entity that is gone was deleted by another worker."""
     if current != expected:
         raise LostRace("lost")
+
+
+def _checks(resource_id: str, due: datetime | None) -> list[ScheduledCheck]:
+    vm = parse_id(resource_id)
+    assert isinstance(vm, VmId)
+    return [ScheduledCheck(vm, due)] if due else []
 
 
 def _stored(row: Row) -> Row:

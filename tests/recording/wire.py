@@ -47,7 +47,7 @@ def timeless(entity: Mapping[str, Any]) -> dict[str, Any]:
         kind, *rest = str(shown["RowKey"]).split("|")
         if kind == "log":  # log|group|vm|extension|inverted time|event
             rest = [*rest[:3], "…", "ended" if rest[-1].endswith(".ended") else "…"]
-        elif kind == "untold":
+        elif kind == "unpublished":
             rest = [*rest[:3], "…"]
         shown["RowKey"] = "|".join([kind, *rest])
     return dict(without_prose(shown))

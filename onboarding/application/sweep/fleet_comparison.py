@@ -6,13 +6,15 @@ streamed; only summaries of the rows are held in memory.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from onboarding.application.ports import Ports
 from onboarding.application.readers.container_reader import ContainerReader
 from onboarding.application.rules import Rules
+from onboarding.application.sweep.row_counts import RowCounts
 from onboarding.application.sweep.sweep_queue import Refused, SweepQueue
 from onboarding.domain.errors import ArmError
 from onboarding.domain.limits.circuit_breaker import EVERYWHERE, CircuitBreaker
@@ -31,15 +33,15 @@ _NOT_ALLOWED = (401, 403)
 
 @dataclass(slots=True)
 class _MachineSummaries:
-    """The rows of one VM."""
+    """The rows of one VM. There may be a hundred thousand of these, so they share what they can."""
 
-    resource_id: str
-    summaries: list[RowSummary] = field(default_factory=list)
+    vm: VmId
+    summaries: tuple[RowSummary, ...] = ()
     listed: bool = False
     """Whether the inventory has the VM."""
 
 
-type _Summaries = dict[str, _MachineSummaries]  # by the VM's key
+type _Summaries = dict[str, _MachineSummaries]  # of one subscription, by `_place`
 
 
 class FleetComparison:
@@ -56,8 +58,10 @@ class FleetComparison:
         sweep_queue: SweepQueue,
         stable: Callable[[Policy], bool],
         containers: ContainerReader,
+        row_counts: RowCounts,
     ) -> None:
         self._ports = ports
+        self._row_counts = row_counts
         self._rules = rules
         self._policies = policies
         self._sweep_queue = sweep_queue
@@ -117,8 +121,13 @@ class FleetComparison:
 
     async def _read_table(self, subscription: str) -> _Summaries:
         rows: _Summaries = {}
-        async for resource_id, summary in self._ports.ledger.summaries(subscription):
-            rows.setdefault(resource_id.lower(), _MachineSummaries(resource_id)).summaries.append(summary)
+        async for resource_id, summary in self._row_counts.summaries(subscription):
+            if isinstance(vm := parse_id(resource_id), VmId):
+                place = _place(vm)
+                if place not in rows:
+                    shared = sys.intern(vm.subscription), sys.intern(vm.resource_group)
+                    rows[place] = _MachineSummaries(VmId(*shared, vm.name))
+                rows[place].summaries += (summary,)
         return rows
 
     async def _compare(self, machines: AsyncIterator[Mapping[str, Any]], known: Mapping[str, _Summaries]) -> set[str]:
@@ -130,7 +139,7 @@ class FleetComparison:
             subscription = facts.id.subscription.lower()
             seen.add(subscription)
             completed = await self._containers.complete(facts, self._policies, self._sweep_queue.started)
-            row = known.get(subscription, {}).get(facts.id.key)
+            row = known.get(subscription, {}).get(_place(facts.id))
             if row is not None:
                 row.listed = True
             summaries = row.summaries if row else ()
@@ -151,7 +160,7 @@ class FleetComparison:
         """A finding if a row of the VM waits for a circuit breaker that has closed: its check may be a day away."""
         only = self._sweep_queue.sweep_filter.policy
         for each in summaries:
-            waits = each.waiting_for is WaitingFor.SCOPE_BREAKER and each.settled(self._sweep_queue.settled)
+            waits = each.waiting_for == WaitingFor.SCOPE_BREAKER and each.settled(self._sweep_queue.settled)
             if not waits or (only and each.policy != only):
                 continue
             breakers = [*await self._open_breakers(vm.subscription.lower()), *await self._open_breakers(EVERYWHERE)]
@@ -169,14 +178,18 @@ class FleetComparison:
     async def _request_unlisted(self, rows: _Summaries) -> None:
         """Request a reconciliation for each VM that has rows and is not in the inventory: ARM decides if it is gone."""
         for known in rows.values():
-            vm = parse_id(known.resource_id)
             missing = (
                 not known.listed
                 and not self._sweep_queue.sweep_filter.policy
                 and gone(known.summaries, self._sweep_queue.settled)
             )
-            if missing and isinstance(vm, VmId):
-                await self._sweep_queue.request(vm, Finding(Reason.GONE, ""), "", known.summaries)
+            if missing:
+                await self._sweep_queue.request(known.vm, Finding(Reason.GONE, ""), "", known.summaries)
+
+
+def _place(vm: VmId) -> str:
+    """A VM's place in its subscription, the same for every spelling; shorter than its id."""
+    return f"{vm.resource_group}|{vm.name}".lower()
 
 
 def _has_open_rows(known: _MachineSummaries) -> bool:

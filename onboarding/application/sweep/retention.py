@@ -1,7 +1,8 @@
 """Deletes what is older than it is kept: lines of history, and all rows of machines that have been `Gone` that long.
 
 A round over all subscriptions begins once a day. Each run of the sweep goes on where the last one stopped, for a share
-of its time, so that a large table is pruned by several runs.
+of its time, so that a large table is pruned by several runs. The round also reaches the subscriptions that no policy
+names any more, and renews their index rows.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 from datetime import timedelta
 
 from onboarding.application.ports import Ports, Pruning
+from onboarding.application.sweep.row_counts import RowCounts
 from onboarding.application.sweep.sweep_queue import Budget, SweepReport
 from onboarding.domain.errors import StorageError
 
@@ -21,8 +23,9 @@ _SHARE, _HARD_SHARE = 1 / 8, 3 / 16
 class Retention:
     """One run's part of a round. `position` is where the next run goes on, at any moment."""
 
-    def __init__(self, ports: Ports, budget: Budget, position: Pruning) -> None:
+    def __init__(self, ports: Ports, budget: Budget, position: Pruning, row_counts: RowCounts) -> None:
         self._ports = ports
+        self._row_counts = row_counts
         self._budget = budget
         self.position = position
 
@@ -52,6 +55,7 @@ class Retention:
                     self.position = Pruning(None, subscription, step.after)
                     if self._ports.clock() > ends:
                         return
+                await self._row_counts.renew(subscription)
             except StorageError as error:
                 # The next run goes on with the next subscription: the same rows may fail again.
                 report.unpruned = f"{subscription}: {error}"

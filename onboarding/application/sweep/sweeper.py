@@ -9,16 +9,19 @@ twice, concurrently with events, and from an inventory that lags.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from copy import replace
+from datetime import datetime
 from itertools import batched
 
 from onboarding.application.ports import SUBSCRIPTIONS_AT_ONCE, Message, Ports, ScheduledCheck, StoredSweep, SweepStore
 from onboarding.application.readers.container_reader import ContainerReader
 from onboarding.application.readers.policy_scopes import PolicyScopes, PolicyVersions
+from onboarding.application.row_queries import stored_subscriptions
 from onboarding.application.rules import Rules
 from onboarding.application.sweep.fleet_comparison import FleetComparison
 from onboarding.application.sweep.retention import Retention
+from onboarding.application.sweep.row_counts import RowCounts
 from onboarding.application.sweep.sweep_queue import (
     AT_ONCE,
     Budget,
@@ -34,7 +37,6 @@ from onboarding.domain.errors import ArmError, LostRace, StorageError
 from onboarding.domain.policy.management_groups import NOWHERE
 from onboarding.domain.policy.policy import PolicySet
 from onboarding.domain.reconcile.sweep_requests import Mark, last_moment
-from onboarding.domain.resource_id import VmId, parse_id
 from onboarding.logging import logger
 
 _log = logger(__name__)
@@ -117,8 +119,9 @@ class Sweeper:
 
     async def _run_parts(self, sweep_queue: SweepQueue, progress: _Progress) -> None:
         await self._versions.read(sweep_queue.started, write=True)
-        await self._take_up_overdue(sweep_queue, progress)
-        await self._publish_missed(sweep_queue)
+        subscriptions = [each async for each in stored_subscriptions(self._ports.ledger)]
+        await self._take_up_overdue(sweep_queue, progress, subscriptions)
+        await self._publish_missed(sweep_queue, subscriptions)
         await self._prune(sweep_queue, progress)
         if progress.state.busy_until and progress.state.busy_until > sweep_queue.started:
             sweep_queue.report.busy = True
@@ -126,29 +129,27 @@ class Sweeper:
             await self._compare_fleet(sweep_queue, progress)
         await self._clear_poison(sweep_queue)
 
-    async def _take_up_overdue(self, sweep_queue: SweepQueue, progress: _Progress) -> None:
-        """Send a check for each machine with a row whose moment is long over, the earliest first.
+    async def _take_up_overdue(
+        self, sweep_queue: SweepQueue, progress: _Progress, subscriptions: Sequence[str]
+    ) -> None:
+        """Send a check for each machine whose scheduled check is late, the earliest first.
 
-        The machine gets a check once when the row becomes late, and again at the times of `last_moment`."""
+        The machine gets it once when it becomes late, and again at the times of `last_moment`."""
         before, most, last = sweep_queue.started - self._budget.grace, self._budget.requested, progress.state.overdue
         found: dict[Mark, ScheduledCheck] = {}  # one for each machine and moment
         left = 0
         try:
-            async for row in self._ports.ledger.overdue(before):
-                sweep_queue.check(_OVERDUE_SHARE)
-                vm, due = parse_id(row.resource_id), row.next_attempt_at
-                if not isinstance(vm, VmId) or due is None:
-                    continue
-                moment = last_moment(due, before, self._budget.request_again_after, self._budget.repeated)
-                mark = Mark(moment, vm.key)
+            async for check in self._overdue(sweep_queue, subscriptions, before):
+                moment = last_moment(check.due, before, self._budget.request_again_after, self._budget.repeated)
+                mark = Mark(moment, check.vm.key)
                 if last is not None and mark <= last:
                     sweep_queue.report.skipped += 1
                     continue
-                found[mark] = ScheduledCheck(vm, due)
+                found[mark] = check
                 if len(found) > 2 * most:
                     left += _drop_latest(found, most)
         except OutOfTime as stopped:
-            sweep_queue.report.stop(f"{stopped} of reading overdue rows")
+            sweep_queue.report.stop(f"{stopped} of reading overdue checks")
         left += _drop_latest(found, most)
         for some in batched(sorted(found.items()), AT_ONCE, strict=False):
             await sweep_queue.schedule(check for _, check in some)
@@ -162,13 +163,25 @@ class Sweeper:
         if found:
             await progress.save()
 
-    async def _publish_missed(self, sweep_queue: SweepQueue) -> None:
+    async def _overdue(
+        self, sweep_queue: SweepQueue, subscriptions: Sequence[str], before: datetime
+    ) -> AsyncIterator[ScheduledCheck]:
+        for subscription in subscriptions:
+            sweep_queue.check(_OVERDUE_SHARE)
+            async for check in self._ports.ledger.overdue(subscription, before):
+                sweep_queue.check(_OVERDUE_SHARE)
+                yield check
+
+    async def _publish_missed(self, sweep_queue: SweepQueue, subscriptions: Sequence[str]) -> None:
+        before = sweep_queue.started - self._budget.grace
         try:
-            async for row in self._ports.ledger.unpublished(sweep_queue.started - self._budget.grace):
+            for subscription in subscriptions:
                 sweep_queue.check(_PUBLISHING_SHARE)
-                if await self._ports.publisher.publish(row):
-                    await self._ports.ledger.mark_published(row)
-                    sweep_queue.report.announced += 1
+                async for row in self._ports.ledger.unpublished(subscription, before):
+                    sweep_queue.check(_PUBLISHING_SHARE)
+                    if await self._ports.publisher.publish(row):
+                        await self._ports.ledger.mark_published(row)
+                        sweep_queue.report.announced += 1
         except OutOfTime as stopped:
             sweep_queue.report.stop(f"{stopped} of publishing outcomes")
 
@@ -176,7 +189,8 @@ class Sweeper:
         """Delete what is older than it is kept, in a run over everything."""
         if not sweep_queue.sweep_filter.whole:
             return
-        retention = Retention(self._ports, self._budget, progress.state.pruning)
+        row_counts = RowCounts(self._ports, sweep_queue.started, write=True)
+        retention = Retention(self._ports, self._budget, progress.state.pruning, row_counts)
         try:
             await retention.run(sweep_queue.report)
         finally:
@@ -195,6 +209,7 @@ class Sweeper:
             sweep_queue,
             lambda policy: self._versions.settled(policy, sweep_queue.started),
             self._containers,
+            RowCounts(self._ports, sweep_queue.started, write=progress is not None),
         )
         subscriptions = await self._subscriptions(sweep_queue, policies)
         resume_at = progress.state.resume_at if progress and sweep_queue.sweep_filter.whole else ""

@@ -8,11 +8,13 @@ from __future__ import annotations
 from azure.core.exceptions import AzureError, ClientAuthenticationError
 
 from onboarding.azure.storage.storage_requests import Answer, Service, StorageRequests, refusal
+from onboarding.azure.storage.table_entities import entity_path
 from onboarding.domain.errors import StorageError
 from onboarding.domain.masking import cut, mask
 from onboarding.settings import TABLE, Storage
 
 _ACCEPT = {"Accept": "application/json;odata=nometadata", "DataServiceVersion": "3.0"}
+_ONE = {"PartitionKey": "sweep", "RowKey": "state"}  # the cheapest read; the entity need not be there
 _ROLES = (
     "ask for the roles Storage Table Data Contributor and Storage Queue Data Contributor on the account (a new grant"
     " needs some minutes), or sign in as somebody who has them"
@@ -42,7 +44,7 @@ async def check_storage(storage: Storage, *services: StorageRequests) -> None:
 
 async def _ask(service: StorageRequests) -> Answer:
     if service.kind is Service.TABLE:
-        return await service.send_unchecked("GET", f"/{TABLE}()", "$top=1&$select=PartitionKey", headers=_ACCEPT)
+        return await service.send_unchecked("GET", f"/{TABLE}{entity_path(_ONE)}", headers=_ACCEPT)
     return await service.send_unchecked("GET", "/messages", "peekonly=true", headers={})
 
 

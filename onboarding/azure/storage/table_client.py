@@ -12,6 +12,7 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from azure.core.exceptions import HttpResponseError
+from msgspec import Struct
 
 from onboarding.azure.storage.storage_requests import StorageRequests, error_code, raise_for_status
 from onboarding.azure.storage.table_entities import NO_ENTITY, entity_path
@@ -20,6 +21,17 @@ from onboarding.azure.storage.table_writes import TRANSACTION_HEADERS, WRITE_HEA
 
 _READ_HEADERS = {"Accept": "application/json;odata=minimalmetadata", "DataServiceVersion": "3.0"}
 _CONTINUED = ("NextPartitionKey", "NextRowKey")
+MOST_AT_ONCE = 1000
+"""Entities that the service returns in one page at the most."""
+
+
+class Page(Struct, frozen=True):
+    """What the service returns at once."""
+
+    entities: Sequence[Mapping[str, Any]]
+    """The entities, each with its etag in `odata.etag`. An empty page need not be the last."""
+    following: Mapping[str, str]
+    """The service's continuation; empty: this is the last page."""
 
 
 class TableClient:
@@ -51,9 +63,19 @@ class TableClient:
     async def query(self, query: Query, select: Sequence[str] = ()) -> AsyncIterator[Mapping[str, Any]]:
         """The entities that the query finds; each has its etag in `odata.etag`. Raises ResourceNotFoundError if the
         table does not exist."""
-        base_query = f"$filter={quote(query.text, safe='')}" + (f"&$select={','.join(select)}" if select else "")
-        async for found in self._all_pages(base_query):
+        async for found in self._all_pages(_query_text(query, select)):
             yield found
+
+    async def page(
+        self,
+        query: Query,
+        select: Sequence[str] = (),
+        following: Mapping[str, str] | None = None,
+        most: int = MOST_AT_ONCE,
+    ) -> Page:
+        """One page of what the query finds: the first, or the one that follows another. Raises as `query`."""
+        text = _query_text(query, select) + (f"&$top={most}" if most < MOST_AT_ONCE else "")
+        return await self._page(text, following or {})
 
     async def next_partition(self, after: str, end: str) -> str:
         """The first partition key after `after` and before `end` that has entities; empty: no partition follows."""
@@ -83,14 +105,13 @@ class TableClient:
 
         return await self._or_create_table(send)
 
-    async def delete(self, keys: Mapping[str, str], version: str = "*") -> None:
-        """Delete an entity, if it has that etag (`*`: any). An entity that is not there any more is no error, so the
-        request is repeated if its result is unknown."""
+    async def delete(self, keys: Mapping[str, str], version: str = "*") -> bool:
+        """Delete an entity, if it has that etag (`*`: any); returns whether there was one. An entity that is not there
+        any more is no error, so the request is repeated if its result is unknown."""
         headers = {**_READ_HEADERS, "If-Match": version}
         path = f"/{self.name}{entity_path(keys)}"
         answer = await self.requests.send_unchecked("DELETE", path, headers=headers, repeatable=True)
-        if answer.status != 404:
-            raise_for_status(answer)
+        return answer.status != 404 and raise_for_status(answer) is answer
 
     async def create(self) -> None:
         """Create the table, unless it exists."""
@@ -110,17 +131,24 @@ class TableClient:
         return await write()
 
     async def _all_pages(self, base_query: str) -> AsyncIterator[Mapping[str, Any]]:
-        """The entities of all pages. An empty page need not be the last."""
-        following: dict[str, str] = {}
+        following: Mapping[str, str] = {}
         while True:
-            continued = "".join(f"&{name}={quote(value, safe='')}" for name, value in following.items())
-            answer = await self.requests.send("GET", f"/{self.name}()", base_query + continued, headers=_READ_HEADERS)
-            for found in _entities_of(json.loads(answer.content)):
+            page = await self._page(base_query, following)
+            for found in page.entities:
                 yield found
-            continuation = {name: answer.headers.get(f"x-ms-continuation-{name}") for name in _CONTINUED}
-            following = {name: value for name, value in continuation.items() if value}
-            if not following:
+            if not (following := page.following):
                 return
+
+    async def _page(self, base_query: str, following: Mapping[str, str]) -> Page:
+        continued = "".join(f"&{name}={quote(following[name], safe='')}" for name in _CONTINUED if name in following)
+        answer = await self.requests.send("GET", f"/{self.name}()", base_query + continued, headers=_READ_HEADERS)
+        continuation = {name: answer.headers.get(f"x-ms-continuation-{name}") for name in _CONTINUED}
+        named = {name: value for name, value in continuation.items() if value}
+        return Page(_entities_of(json.loads(answer.content)), named)
+
+
+def _query_text(query: Query, select: Sequence[str]) -> str:
+    return f"$filter={quote(query.text, safe='')}" + (f"&$select={','.join(select)}" if select else "")
 
 
 def _entities_of(page: object) -> list[dict[str, Any]]:

@@ -7,19 +7,60 @@ event, one gets LostRace, too.
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from copy import replace
-from datetime import datetime
+from datetime import date, datetime
 from itertools import batched
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 from uuid import uuid4
 
 from azure.core.exceptions import HttpResponseError, ServiceResponseError
 
 from onboarding.application.notifications import EventRef
-from onboarding.application.ports import MachineRows, Pruned, RowVersions, RowWrite, StoredMachine, StoredRow
+from onboarding.application.ports import (
+    MOST_ON_A_PAGE,
+    MachineRows,
+    Pruned,
+    RowPage,
+    RowVersions,
+    RowWrite,
+    ScheduledCheck,
+    StoredMachine,
+    StoredRow,
+)
+from onboarding.azure.storage.ledger.deletions import TRANSACTION
+from onboarding.azure.storage.ledger.index_rows import (
+    IndexKeys,
+    due_checks,
+    index_writes,
+    rows_of_attention,
+    write_index_rows,
+)
+from onboarding.azure.storage.ledger.ledger_keys import (
+    CURRENT,
+    UNPUBLISHED,
+    UNPUBLISHED_BEFORE,
+    history_keys,
+    history_prefix,
+    is_current,
+    outbox_keys,
+    partition_of,
+    row_prefix,
+    target_keys,
+    target_of,
+    vm_id,
+    vm_of,
+)
+from onboarding.azure.storage.ledger.row_entities import (
+    KIND_COLUMNS,
+    SUMMARY_COLUMNS,
+    read_kind,
+    read_row,
+    read_summary,
+    row_of,
+)
+from onboarding.azure.storage.ledger.totals_rows import read_totals, write_totals
 from onboarding.azure.storage.table_client import TableClient
 from onboarding.azure.storage.table_entities import (
     from_wire,
@@ -30,18 +71,19 @@ from onboarding.azure.storage.table_entities import (
     writing,
 )
 from onboarding.azure.storage.table_queries import Query, literal
-from onboarding.azure.storage.table_retention import END_OF_TIME_MS, prune
+from onboarding.azure.storage.table_retention import prune
 from onboarding.azure.storage.table_writes import Write
-from onboarding.domain.errors import StorageError
 from onboarding.domain.reconcile.drift import RowSummary
 from onboarding.domain.reconcile.machine_row import MACHINE_COLUMNS, MachineRow
-from onboarding.domain.reconcile.row import EVERYTHING, ROW_COLUMNS, Outcome, Row, Selection, WaitingFor
-from onboarding.domain.resource_id import VmId, parse_id
+from onboarding.domain.reconcile.row import EVERYTHING, ROW_COLUMNS, Row, Selection
+from onboarding.domain.reconcile.row_totals import RowKind, Totals
+from onboarding.domain.resource_id import VmId
 from onboarding.logging import logger
 
 _log = logger(__name__)
 
-# A transaction takes 100 entities. One entry may be four: a row, two lines of history and a row of the outbox.
+# A transaction takes 100 entities. One entry may be five: a row, two lines of history, a row of the outbox and an
+# index row. The machine's own row and its index row are two.
 _ENTRIES_AT_ONCE = 10
 # Identifies one write of the machine's own row, to find out whether it was carried out if no answer came.
 _WRITE_ID = "WriteId"
@@ -49,6 +91,7 @@ _KEYS = frozenset({"PartitionKey", "RowKey"})
 _COLUMNS_OF_OURS = ROW_COLUMNS | MACHINE_COLUMNS | {_WRITE_ID}
 # The partitions of subscriptions begin with a digit or a letter up to "f", and lie between these two keys.
 _FIRST, _LAST = "-", "g"
+_SUBSCRIPTION = "subscription"  # in the place at which a page begins, beside the service's continuation
 _REFUSED_FOR_GOOD = (400, 413)
 _SAFE_LENGTH = 256  # characters that are kept of a text after the table refused it
 
@@ -65,9 +108,9 @@ class TableLedger:
         known = MachineRows()
         with reading():
             # A read by the whole key is faster than a query with a filter.
-            if new and await self._table.get(_machine_keys(vm)) is None:
+            if new and await self._table.get(target_keys(vm, "")) is None:
                 return known
-            query = Query(f"{_row_prefix(vm)}|", vm.subscription.lower())
+            query = Query(row_prefix(vm), partition_of(vm))
             known = _known(vm, [each async for each in self._table.query(query)])
         return known
 
@@ -81,15 +124,16 @@ class TableLedger:
         again: bool = False,
         rest: Mapping[str, Any] | None = None,
     ) -> RowVersions:
-        vm = _vm_id(machine.resource_id)
+        vm = vm_id(machine.resource_id)
         targets: dict[str, str] = {}
         for some in list(batched(entries, _ENTRIES_AT_ONCE, strict=False)) or [()]:
             writes = [_own_write(vm, machine, version, rest)]
             for entry in some:
                 writes += self._writes(entry, trigger, again=again)
+            writes += index_writes(machine, [entry.row for entry in some])
             versions = await self._transact(vm, writes)
             version = versions[0]
-            rows = (each for write, each in zip(writes, versions, strict=True) if _target_of(write.entity))
+            rows = (each for write, each in zip(writes, versions, strict=True) if target_of(write.entity))
             targets |= {entry.row.extension: each for entry, each in zip(some, rows, strict=True)}
         return RowVersions(version or "", targets)
 
@@ -103,11 +147,13 @@ class TableLedger:
         *,
         rest: Mapping[str, Any] | None = None,
     ) -> None:
-        vm = _vm_id(machine.resource_id)
-        keys = _target_keys(vm, extension)
+        vm = vm_id(machine.resource_id)
+        keys = target_keys(vm, extension)
         restored = {**before.rest, **to_wire(before.row.to_properties())} if before else {}
         target = Write({**restored, **keys}, version=at, delete=before is None)
-        await self._transact(vm, [_own_write(vm, machine, version, rest), target])
+        # The index row of the row as it was may have been deleted while the claim was there.
+        index_rows = index_writes(machine, [before.row] if before else [])
+        await self._transact(vm, [_own_write(vm, machine, version, rest), target, *index_rows])
 
     async def append(self, row: Row, trigger: EventRef) -> None:
         write = Write(_history(row, trigger, to_wire(row.to_properties())))
@@ -117,7 +163,7 @@ class TableLedger:
     def _writes(self, entry: RowWrite, trigger: EventRef, *, again: bool) -> list[Write]:
         row = entry.row
         columns = to_wire(row.to_properties())
-        keys = _target_keys(_vm(row), row.extension)
+        keys = target_keys(vm_of(row), row.extension)
         writes = [Write({**entry.rest, **columns, **keys}, create=entry.version is None, version=entry.version)]
         if entry.history:
             writes.append(Write(_history(row, trigger, columns), create=not again))
@@ -125,7 +171,7 @@ class TableLedger:
             end = EventRef(f"{trigger.id}.ended", trigger.time, trigger.correlation_id)
             writes.append(Write(_history(entry.ended, end, to_wire(entry.ended.to_properties()))))
         if self._outbox and entry.history and row.outcome.final:
-            writes.append(Write({**columns, **_outbox_keys(row)}))
+            writes.append(Write({**columns, **outbox_keys(row)}))
         return writes
 
     async def _transact(self, vm: VmId, writes: Sequence[Write]) -> list[str]:
@@ -152,49 +198,113 @@ class TableLedger:
 
     async def _versions_if_written(self, vm: VmId, writes: Sequence[Write]) -> list[str] | None:
         """The etags that these writes made; None if they were not carried out."""
-        query = Query(f"{_row_prefix(vm)}|", vm.subscription.lower())
+        query = Query(row_prefix(vm), partition_of(vm))
         rows = {str(each["RowKey"]): each async for each in self._table.query(query)}
         own = writes[0].entity
         if rows.get(own["RowKey"], {}).get(_WRITE_ID) != own[_WRITE_ID]:
             return None
         return [str(rows.get(write.entity["RowKey"], {}).get("odata.etag", "")) for write in writes]
 
-    async def overdue(self, before: datetime) -> AsyncIterator[Row]:
-        query = Query("vm|", condition=f"NextAttemptAt lt {literal(before)}")
-        async for row in self._rows(query):
-            yield row
+    async def overdue(self, subscription: str, before: datetime) -> AsyncIterator[ScheduledCheck]:
+        with reading():
+            async for check in due_checks(self._table, subscription.lower(), before):
+                yield check
 
-    async def unpublished(self, before: datetime) -> AsyncIterator[Row]:
-        query = Query("untold|", condition=f"FinishedAt lt {literal(before)}")
-        async for row in self._rows(query):
-            yield row
+    async def attention(self, subscription: str) -> AsyncIterator[Row]:
+        with reading():
+            async for row in rows_of_attention(self._table, subscription.lower()):
+                yield row
+
+    async def unpublished(self, subscription: str, before: datetime) -> AsyncIterator[Row]:
+        finished = f"FinishedAt lt {literal(before)}"
+        end = f"{UNPUBLISHED_BEFORE[:-1]}}}"  # "}" is the character after "|"
+        with reading():
+            async for found in self._entities(Query(UNPUBLISHED, subscription.lower(), finished, until=end)):
+                if (row := read_row(found)) is not None:
+                    yield row
 
     async def mark_published(self, row: Row) -> None:
         if self._outbox:
             with writing():
-                await self._table.delete(_outbox_keys(row))
+                for prefix in (UNPUBLISHED, UNPUBLISHED_BEFORE):
+                    if await self._table.delete(outbox_keys(row, prefix)):
+                        return
 
     async def current(self, selection: Selection = EVERYTHING) -> AsyncIterator[Row]:
-        async for row in self._rows(_select(selection)):
-            if selection.vm_name.lower() in ("", row.vm_name.lower()):
+        page = await self.page(selection)
+        while True:
+            for row in page.rows:
                 yield row
+            if not page.following:
+                return
+            page = await self.page(selection, page.following)
 
-    async def totals(self, selection: Selection = EVERYTHING) -> Mapping[Outcome, int]:
-        counts: Counter[str] = Counter()
+    async def page(self, selection: Selection = EVERYTHING, begin: str = "", most: int = MOST_ON_A_PAGE) -> RowPage:
+        place = dict(parse_qsl(begin, strict_parsing=True)) if begin else {}
+        subscription = place.get(_SUBSCRIPTION, "") if begin else await self._first_subscription(selection)
+        if begin and (not subscription or selection.subscription.lower() not in ("", subscription)):
+            raise ValueError(f"{begin!r} is not where a page of these rows ends")
+        if not subscription:
+            return RowPage((), "")
+        rows: list[Row] = []
+        following: Mapping[str, str] = {}
         with reading():
-            async for found in self._entities(_select(selection), ("Outcome", "VmName")):
-                if "Outcome" in found and selection.vm_name.lower() in ("", str(found.get("VmName", "")).lower()):
-                    counts[str(found["Outcome"])] += 1
-        if unread := {outcome: count for outcome, count in counts.items() if outcome not in _OUTCOMES}:
-            _log.warning("Ignored: outcomes that this version does not know: %s", unread)
-        return {outcome: counts[outcome.value] for outcome in Outcome if counts[outcome.value]}
+            query, most = _select(selection, subscription), min(most, MOST_ON_A_PAGE)
+            page = await self._table.page(query, (), place, most)
+            read = (read_row(from_wire(found)) for found in page.entities if target_of(found))
+            rows = [row for row in read if row is not None and _is_named(selection, row.vm_name)]
+            following = page.following
+        if following:
+            return RowPage(rows, urlencode({_SUBSCRIPTION: subscription, **following}))
+        after = "" if selection.subscription else await self.next_subscription(subscription)
+        return RowPage(rows, urlencode({_SUBSCRIPTION: after}) if after else "")
 
-    async def summaries(self, subscription: str) -> AsyncIterator[tuple[str, RowSummary]]:
-        query = Query("vm|", subscription.lower())
+    async def count(self, selection: Selection = EVERYTHING) -> Mapping[RowKind, int]:
+        counts: Counter[RowKind] = Counter()
+        unread: Counter[str] = Counter()
+        subscription = await self._first_subscription(selection)
+        while subscription:
+            with reading():
+                async for found in self._entities(_select(selection, subscription), KIND_COLUMNS):
+                    if not target_of(found) or not _is_named(selection, str(found.get("VmName", ""))):
+                        continue
+                    try:
+                        counts[read_kind(found)] += 1
+                    except (ValueError, LookupError):
+                        unread[str(found.get("Outcome", ""))] += 1
+            subscription = "" if selection.subscription else await self.next_subscription(subscription)
+        if unread:
+            _log.warning("Ignored: outcomes that this version does not know: %s", dict(unread))
+        return counts
+
+    async def summaries(self, subscription: str, *, index: bool = False) -> AsyncIterator[tuple[str, RowSummary]]:
+        partition, keys, index_rows = subscription.lower(), IndexKeys(), dict[str, None]()
         with reading():
-            async for found in self._entities(query, _SUMMARY_COLUMNS):
-                if _target_of(found) and (summary := _summary(found)) is not None:
-                    yield str(found["ResourceId"]), summary
+            async for found in self._entities(Query(CURRENT, partition), SUMMARY_COLUMNS):
+                key, due = str(found["RowKey"]), found.get("NextAttemptAt")
+                due = due if isinstance(due, datetime) else None
+                if is_current(key) and not target_of(found):
+                    keys.of_machine(key, due)
+                if not target_of(found) or (summary := read_summary(found)) is None:
+                    continue
+                if index:
+                    index_rows |= dict.fromkeys(keys.of_target(key, summary.outcome, due))
+                if len(index_rows) >= TRANSACTION:
+                    await write_index_rows(self._table, partition, index_rows)
+                    index_rows = {}
+                yield str(found["ResourceId"]), summary
+            if index:
+                await write_index_rows(self._table, partition, index_rows)
+                async for _ in rows_of_attention(self._table, partition):
+                    pass  # reading them deletes those that lead nowhere
+
+    async def totals(self, subscription: str, since: date) -> AsyncIterator[Totals]:
+        with reading():
+            async for totals in read_totals(self._table, subscription.lower(), since):
+                yield totals
+
+    async def write_totals(self, totals: Totals) -> None:
+        await write_totals(self._table, totals)
 
     async def next_subscription(self, after: str) -> str:
         found = ""
@@ -208,55 +318,33 @@ class TableLedger:
                 yield step
 
     async def history(self, vm: VmId) -> AsyncIterator[Row]:
-        prefix = f"log|{vm.resource_group}|{vm.name}|".lower()
-        async for row in self._rows(Query(prefix, vm.subscription.lower())):
-            yield row
+        with reading():
+            async for found in self._entities(Query(history_prefix(vm), partition_of(vm))):
+                if (row := read_row(found)) is not None:
+                    yield row
 
     async def close(self) -> None:
         await self._table.close()
 
-    async def _rows(self, query: Query) -> AsyncIterator[Row]:
-        """Rows for a list. A row that cannot be read, perhaps of a newer version, is left out with a warning."""
-        with reading():
-            async for found in self._entities(query):
-                if _is_machine_row(found):
-                    continue
-                try:
-                    row = _row(found)
-                except StorageError as error:
-                    _log.warning("Ignored: %s", error)
-                else:
-                    yield row
+    async def _first_subscription(self, selection: Selection) -> str:
+        return selection.subscription.lower() or await self.next_subscription("")
 
     async def _entities(self, query: Query, select: Sequence[str] = ()) -> AsyncIterator[Mapping[str, Any]]:
         async for found in self._table.query(query, select):
             yield from_wire(found)
 
 
-_OUTCOMES = frozenset(outcome.value for outcome in Outcome)
-_SUMMARY_COLUMNS = (
-    "PartitionKey",
-    "RowKey",
-    "ResourceId",
-    "Extension",
-    "Outcome",
-    "VmId",
-    "ExtensionName",
-    "FinishedAt",
-    "EventTime",
-    "Policy",
-    "PolicyHash",
-    "WaitingFor",
-    "SentDigest",
-)
-
-
-def _select(selection: Selection) -> Query:
-    """The query for a selection. A VM's name narrows the key range only together with its resource group."""
+def _select(selection: Selection, partition: str) -> Query:
+    """The query for a selection in one partition. A VM's name narrows the key range only together with its resource
+    group."""
     group, vm = selection.resource_group.lower(), selection.vm_name.lower()
     names = f"{group}|{vm}|" if group and vm else f"{group}|" if group else ""
     either = " or ".join(f"Outcome eq {literal(outcome.value)}" for outcome in selection.outcomes)
-    return Query(f"vm|{names}", selection.subscription.lower(), f"({either})" if either else "")
+    return Query(f"{CURRENT}{names}", partition, f"({either})" if either else "")
+
+
+def _is_named(selection: Selection, vm_name: str) -> bool:
+    return selection.vm_name.lower() in ("", vm_name.lower())
 
 
 def _known(vm: VmId, found: Sequence[Mapping[str, Any]]) -> MachineRows:
@@ -265,31 +353,20 @@ def _known(vm: VmId, found: Sequence[Mapping[str, Any]]) -> MachineRows:
     targets: dict[str, StoredRow] = {}
     unreadable: dict[str, str] = {}
     for wire in found:
-        target, version = _target_of(wire), str(wire["odata.etag"])
+        target, version = target_of(wire), str(wire["odata.etag"])
         rest = unknown_columns(wire, _COLUMNS_OF_OURS)
         try:
             plain = from_wire(wire)
-            if wire["RowKey"] == f"{_row_prefix(vm)}|":
+            if wire["RowKey"] == row_prefix(vm):
                 machine = StoredMachine(MachineRow.from_properties(plain), version, rest)
             elif target:
-                row = _read_row(plain)
+                row = row_of(plain)
                 targets[row.extension] = StoredRow(row, version, rest)
         except (ValueError, TypeError, LookupError) as error:
             log = _log.bind(machine=str(vm), target=target)
             log.error("the row %s cannot be read and will be replaced: %r", wire["RowKey"], error)
             unreadable[target] = version
     return MachineRows(machine, targets, unreadable)
-
-
-def _target_of(entity: Mapping[str, Any]) -> str:
-    """The extension in the key of a current row, lower case; empty for any other row."""
-    parts = str(entity.get("RowKey", "")).split("|")
-    return parts[3] if len(parts) == 4 and parts[0] == "vm" else ""
-
-
-def _is_machine_row(entity: Mapping[str, Any]) -> bool:
-    key = str(entity.get("RowKey", ""))
-    return key.startswith("vm|") and key.endswith("|")
 
 
 def _reduced(write: Write) -> Write:
@@ -308,80 +385,11 @@ def _reduced(write: Write) -> Write:
 
 def _own_write(vm: VmId, machine: MachineRow, version: str | None, rest: Mapping[str, Any] | None) -> Write:
     """The write of the machine's own row, with its unknown columns and a new id of the write."""
-    entity = {**(rest or {}), **_machine_keys(vm), **to_wire(machine.to_properties()), _WRITE_ID: uuid4().hex}
+    entity = {**(rest or {}), **target_keys(vm, ""), **to_wire(machine.to_properties()), _WRITE_ID: uuid4().hex}
     return Write(entity, create=version is None, version=version)
 
 
-def _target_keys(vm: VmId, extension: str) -> dict[str, str]:
-    return {"PartitionKey": vm.subscription.lower(), "RowKey": f"{_row_prefix(vm)}|{extension.lower()}"}
-
-
-def _machine_keys(vm: VmId) -> dict[str, str]:
-    return {"PartitionKey": vm.subscription.lower(), "RowKey": f"{_row_prefix(vm)}|"}
-
-
-def _outbox_keys(row: Row) -> dict[str, str]:
-    """The keys of an unpublished outcome in the outbox; the same outcome written twice has the same keys."""
-    vm = _vm(row)
-    moment = f"{row.finished_at:%Y%m%dt%H%M%S%f}" if row.finished_at else ""
-    key = f"untold|{vm.resource_group}|{vm.name}|{row.extension}|{moment}".lower()
-    return {"PartitionKey": vm.subscription.lower(), "RowKey": key}
-
-
-def _row_prefix(vm: VmId) -> str:
-    return f"vm|{vm.resource_group}|{vm.name}".lower()
-
-
 def _history(row: Row, trigger: EventRef, columns: Mapping[str, Any]) -> dict[str, Any]:
-    """The line of history: the row as this trigger wrote it. The keys sort the newest first within an extension."""
-    vm = _vm(row)
-    inverted = max(0, END_OF_TIME_MS - int(trigger.time.timestamp() * 1000))
-    key = f"log|{vm.resource_group}|{vm.name}|{row.extension}|{inverted:013d}|{trigger.id}".lower()
+    """The line of history: the row as this trigger wrote it."""
     own = to_wire({"EventId": trigger.id, "EventTime": trigger.time, "CorrelationId": trigger.correlation_id})
-    return {"PartitionKey": vm.subscription.lower(), "RowKey": key, **columns, **own}
-
-
-def _vm(row: Row) -> VmId:
-    return _vm_id(row.resource_id)
-
-
-def _vm_id(resource_id: str) -> VmId:
-    vm = parse_id(resource_id)
-    if not isinstance(vm, VmId):
-        raise ValueError(f"{resource_id!r} is not the id of a VM")
-    return vm
-
-
-def _read_row(columns: dict[str, Any]) -> Row:
-    row = Row.from_properties(columns)
-    # A version that does not know the column of the cause leaves an old one behind when it clears the error.
-    return row if row.error_code or not row.cause else replace(row, cause="")
-
-
-def _row(entity: Mapping[str, Any]) -> Row:
-    try:
-        return _read_row(dict(entity))
-    except (ValueError, TypeError, LookupError) as error:
-        key = f"{entity['PartitionKey']} {entity['RowKey']}"
-        raise StorageError(f"the row {key} cannot be read by this version: {error!r}") from None
-
-
-def _summary(entity: Mapping[str, Any]) -> RowSummary | None:
-    """The summary of a row for the sweep; None if it cannot be read. Common texts are interned, to save memory."""
-    waiting_for = str(entity.get("WaitingFor", ""))
-    try:
-        return RowSummary(
-            extension=sys.intern(str(entity["Extension"])),
-            outcome=Outcome(entity["Outcome"]),
-            vm_id=str(entity.get("VmId", "")),
-            extension_name=sys.intern(str(entity.get("ExtensionName", ""))),
-            since=entity.get("FinishedAt") or entity.get("EventTime"),
-            policy=sys.intern(str(entity.get("Policy", ""))),
-            policy_hash=sys.intern(str(entity.get("PolicyHash", ""))),
-            waiting_for=WaitingFor(waiting_for) if waiting_for in WaitingFor else None,
-            sent_digest=sys.intern(str(entity.get("SentDigest", ""))),
-        )
-    except (ValueError, LookupError) as error:
-        log = _log.bind(machine=str(entity.get("ResourceId", "")), target=str(entity.get("Extension", "")))
-        log.warning("Ignored: the row cannot be read: %r", error)
-        return None
+    return {**history_keys(row, trigger), **columns, **own}

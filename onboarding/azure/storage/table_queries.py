@@ -8,25 +8,28 @@ from msgspec import Struct
 
 
 class Query(Struct, frozen=True):
-    """A query for the entities of one range of row keys."""
+    """A query for the entities of one range of row keys in one partition: the service reads no others."""
 
     prefix: str
-    """What the row keys begin with; it must end in "|", or be empty: all row keys."""
-    partition: str = ""
-    """The partition key; empty: all partitions."""
+    """What the row keys begin with; it must end in "|", or be empty: all row keys of a small partition."""
+    partition: str
+    """The partition key."""
     condition: str = ""
     """A further condition in OData; empty: none."""
     after: str = ""
     """The row key after which the range begins; empty, or a key before the range: it begins at its start."""
+    until: str = ""
+    """The row key before which the range ends; empty: after the last key with the prefix."""
 
     @property
     def text(self) -> str:
         """The query as an OData filter."""
-        partition = f"PartitionKey eq {literal(self.partition)}" if self.partition else ""
         begin = f"gt {literal(self.after)}" if self.after > self.prefix else f"ge {literal(self.prefix)}"
         # "}" is the character after "|", so every key in between begins with the prefix.
-        end = f" and RowKey lt {literal(f'{self.prefix[:-1]}}}')}" if self.prefix else ""
-        return " and ".join(filter(None, (partition, f"RowKey {begin}{end}", self.condition)))
+        until = self.until or (f"{self.prefix[:-1]}}}" if self.prefix else "")
+        end = f"RowKey lt {literal(until)}" if until else ""
+        parts = f"PartitionKey eq {literal(self.partition)}", f"RowKey {begin}", end, self.condition
+        return " and ".join(filter(None, parts))
 
 
 def literal(value: str | datetime) -> str:

@@ -49,6 +49,12 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("--policy", action="append", metavar="NAME", help="only what this policy decided")
     parser.add_argument("--extension", action="append", metavar="NAME", help="only this catalogue entry")
+    parser.add_argument(
+        "--cause", action="append", metavar="NAME", help="only failures of this cause, see docs/errors.md"
+    )
+    parser.add_argument(
+        "--attention", action="store_true", help="only what needs a person: Failed and Undetermined, found by an index"
+    )
     since = "only where something happened since then: 30m, 2h, 7d, or a time such as 2026-11-20T09:00 (UTC)"
     parser.add_argument("--since", type=parse_since, metavar="TIME", help=since)
     sort = "order: name, outcome, time (latest first), next (check; soonest first) or duration (longest first)"
@@ -56,7 +62,8 @@ def add(commands: Commands) -> None:
     parser.add_argument("--limit", type=_limit, metavar="N", help="the first N rows; of a history, the last N lines")
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--history", action="store_true", help="everything that happened to the VM, oldest first")
-    shown.add_argument("--totals", action="store_true", help="only the number of VMs of each outcome")
+    totals = "only the number of rows of each outcome, as the sweep counts them once an hour"
+    shown.add_argument("--totals", action="store_true", help=totals)
     shown.add_argument(
         "--watch",
         nargs="?",
@@ -65,6 +72,7 @@ def add(commands: Commands) -> None:
         metavar="SECONDS",
         help=f"read and show the rows again, every {_EVERY_S:.0f} seconds or as given, until Ctrl-C",
     )
+    parser.add_argument("--exact", action="store_true", help="with --totals: count the rows now")
     add_output(parser, note="json, jsonl and csv have all columns")
     parser.add_argument("--json", action="store_const", dest="output", const=Form.JSONL, help=argparse.SUPPRESS)
     add_settings(parser)
@@ -78,6 +86,11 @@ def run(args: argparse.Namespace) -> int:
     if query.order is not None and (args.history or args.totals):
         fix = "remove --sort; a history is in the order of time"
         raise BadInput("--sort", "--sort is given with --history or --totals", fix)
+    if args.attention and (args.history or args.totals):
+        fix = "remove --attention; --outcome Failed Undetermined selects the same outcomes"
+        raise BadInput("--attention", "--attention is given with --history or --totals", fix)
+    if args.exact and not args.totals:
+        raise BadInput("--exact", "--exact is given without --totals", "add --totals, or remove --exact")
     if args.watch is not None and (args.output is not Form.TABLE or not sys.stdout.isatty()):
         problem = "--watch draws a table on a terminal, and the output is another"
         raise BadInput("--watch", problem, "remove --watch, or write to a terminal with -o table")
@@ -97,6 +110,8 @@ def read_query(args: argparse.Namespace) -> RowQuery:
         selection=replace(read_selection(args), outcomes=tuple(args.outcome or ())),
         policies=tuple(args.policy or ()),
         extensions=tuple(args.extension or ()),
+        causes=tuple(args.cause or ()),
+        attention=args.attention,
         since=args.since,
         order=RowOrder(args.sort) if args.sort else None,
         limit=args.limit,
@@ -142,9 +157,10 @@ async def _show(args: argparse.Namespace, query: RowQuery, environment: Mapping[
         if args.watch is not None:
             await watch(ledger, query, lambda: asyncio.sleep(args.watch))
         if args.totals:
-            totals = await matching_totals(ledger, query)
-            write_totals(totals, args.output)
-            return 0 if totals else 1
+            now = datetime.now(UTC)
+            counted = await matching_totals(ledger, query, now, exact=args.exact)
+            write_totals(counted.outcomes, args.output, counted.as_of, now)
+            return 0 if counted.outcomes else 1
         rows = _history_of(ledger, query) if args.history else matching_rows(ledger, query)
         return await _write(rows, open_writer(args.output, history=args.history))
 

@@ -127,16 +127,21 @@ def _shortened(subscriptions: set[str]) -> dict[str, str]:
     return whole
 
 
-def write_totals(totals: Mapping[Outcome, int], form: Form) -> None:
-    """Print the number of rows of each outcome."""
+def write_totals(totals: Mapping[Outcome, int], form: Form, as_of: datetime | None, now: datetime) -> None:
+    """Print the number of rows of each outcome, and how old the numbers are (`as_of` None: they are of now)."""
     if form is Form.CSV:
         counted = [{"outcome": outcome.value, "rows": totals[outcome]} for outcome in Outcome if totals.get(outcome)]
         write_records(form, ("outcome", "rows"), counted)
     elif form is not Form.TABLE:
         outcomes = {outcome.value: totals[outcome] for outcome in Outcome if totals.get(outcome)}
-        print(json.dumps({"rows": sum(outcomes.values()), "outcomes": outcomes}))
+        time = {"asOf": as_of.isoformat(timespec="seconds")} if as_of else {}
+        print(json.dumps({"rows": sum(outcomes.values()), "outcomes": outcomes, **time}))
     else:
         _console().print(_summary(totals) if totals else "nothing in the table matches", soft_wrap=True)
+    if as_of and form in (Form.CSV, Form.TABLE):
+        minutes = max(0, (now - as_of) // timedelta(minutes=1))
+        to = sys.stdout if form is Form.TABLE else sys.stderr
+        print(f"as the sweep counted them {minutes:,} min ago; --exact counts them now", file=to)
 
 
 class HistoryWriter:

@@ -9,7 +9,8 @@ from typing import Never
 
 from rich.console import Console
 
-from onboarding.application.row_queries import CurrentRows, RowQuery, matching_rows
+from onboarding.application.ports import LedgerReader
+from onboarding.application.row_queries import RowQuery, matching_rows
 from onboarding.cli.console import open_console
 from onboarding.cli.machines.status_output import RowTableWriter
 
@@ -17,7 +18,7 @@ _OTHER_LINES = 6  # headings, summary and the line above
 
 
 async def watch(
-    ledger: CurrentRows, query: RowQuery, wait: Callable[[], Awaitable[object]], console: Console | None = None
+    ledger: LedgerReader, query: RowQuery, wait: Callable[[], Awaitable[object]], console: Console | None = None
 ) -> Never:
     """Draw the rows after each wait, until the person interrupts it. Raises StorageError."""
     console = console or open_console()

@@ -83,6 +83,7 @@ class Policy(Struct, frozen=True):
     azure_policy: frozenset[str] = frozenset()  # ids of Azure Policy's definitions and assignments, in lower case
     auto_upgrade_minor_version: bool | None = None  # None for the catalogue entry's
     digest: str = ""  # of the file's content, without secret values: it changes when the policy changes
+    selection_digest: str = ""  # of what decides which machines it is about, and whether it acts
 
     def in_scope(self, vm: VmId) -> bool:
         inside = not self.scopes or any(scope.contains(vm) for scope in self.scopes)

@@ -187,12 +187,21 @@ def parse_policy(raw: object, place: str, compile_rule: RuleCompiler, kinds: Man
         reconnect=file.reconnect or False,
         auto_upgrade_minor_version=file.auto_upgrade_minor_version,
         digest=_digest(raw),
+        selection_digest=_selection_digest(raw, file.effect),
     )
 
 
 def _digest(raw: object) -> str:
     """A digest of the content, the same for any order of keys, any comments and any format."""
     return digest(_canonical(raw))
+
+
+def _selection_digest(raw: object, effect: Effect) -> str:
+    """A digest of what decides which machines the policy is about, and whether it acts. A rule means another thing with
+    other parameters."""
+    source = raw if isinstance(raw, Mapping) else {}
+    selects = {key: source[key] for key in ("scope", "notScopes", "machines", "rule", "parameters") if key in source}
+    return digest(_canonical({**selects, "effect": effect.value}))
 
 
 def _canonical(value: object, *, secret: bool = False) -> Any:

@@ -1,16 +1,22 @@
 """Since when a policy has its present content, so that two versions that run at once do not undo each other's work.
 
 During a deployment, workers of two versions run, and each finds rows that differ from its own policies. So only a
-policy that has not changed for a while opens final rows again.
+policy that has not changed for a while opens final rows again. It is also known since when each of its selections is
+there, so that older machines can be distinguished from new ones.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from copy import replace
 from datetime import datetime, timedelta
+from operator import itemgetter
 
 from msgspec import Struct
 
 from onboarding.domain.policy.policy import Policy
+
+_MOST_SELECTIONS = 100  # of one policy; the earliest are forgotten
 
 
 class PolicyState(Struct, frozen=True):
@@ -19,6 +25,8 @@ class PolicyState(Struct, frozen=True):
     policy: str  # its name
     digest: str
     since: datetime | None = None  # when it replaced another version (UTC); None if there was none
+    first_seen: Mapping[str, datetime] = {}
+    """When the policy was first seen to select as it did (UTC), by `Policy.selection_digest`."""
 
     def settled(self, policy: Policy, now: datetime, stable: timedelta) -> bool:
         """Whether the policy is the version that was seen, and has not changed for that long."""
@@ -26,7 +34,12 @@ class PolicyState(Struct, frozen=True):
 
 
 def seen(policy: Policy, last: PolicyState | None, now: datetime) -> PolicyState:
-    """The state to store for a policy that is seen now; `last` itself if nothing has changed."""
-    if last is None:
-        return PolicyState(policy.name, policy.digest)
-    return last if last.digest == policy.digest else PolicyState(policy.name, policy.digest, now)
+    """The state to store for a policy that is seen now; `last` itself if nothing has changed. A selection that comes
+    back keeps the time at which it was first seen."""
+    state = last or PolicyState(policy.name, policy.digest)
+    if state.digest != policy.digest:
+        state = replace(state, digest=policy.digest, since=now)
+    if policy.selection_digest in state.first_seen:
+        return state
+    known = sorted(state.first_seen.items(), key=itemgetter(1))[1 - _MOST_SELECTIONS :]
+    return replace(state, first_seen={**dict(known), policy.selection_digest: now})

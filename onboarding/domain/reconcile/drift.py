@@ -17,7 +17,8 @@ from onboarding.domain.failures.classification import ExtensionState, read_exten
 from onboarding.domain.machine.machine_facts import MachineFacts
 from onboarding.domain.policy.installed_extension import instead, unmet
 from onboarding.domain.policy.policy import Assignment, Policy
-from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
+from onboarding.domain.reconcile.row import Outcome, Row
+from onboarding.domain.reconcile.row_totals import RowKind
 
 # The inventory may not have what happened this recently, and the event for it is still to come.
 GRACE_PERIOD = timedelta(minutes=10)
@@ -35,7 +36,7 @@ class Reason(StrEnum):
 
 
 class RowSummary(Struct, frozen=True):
-    """The part of a row that the comparison needs."""
+    """The part of a row that the comparison and the totals need."""
 
     extension: str  # the catalogue entry's name
     outcome: Outcome
@@ -44,23 +45,28 @@ class RowSummary(Struct, frozen=True):
     since: datetime | None  # when the row ended, or when its event happened if it is open (UTC)
     policy: str = ""
     policy_hash: str = ""  # empty in rows of the version before
-    waiting_for: WaitingFor | None = None  # None if the row is final
+    cause: str = ""  # of the failure; empty if nothing went wrong
+    waiting_for: str = ""  # a `WaitingFor`, perhaps of a newer version; empty if the row is final
     sent_digest: str = ""  # of the public settings that the row is about; empty if unknown
 
     @classmethod
     def of(cls, row: Row) -> RowSummary:
-        since = row.finished_at or row.event_time
         return cls(
             row.extension,
             row.outcome,
             row.vm_id,
             row.extension_name,
-            since,
+            row.finished_at or row.event_time,
             row.policy,
             row.policy_hash,
-            row.waiting_for,
+            row.cause,
+            row.waiting_for or "",
             row.sent_digest,
         )
+
+    @property
+    def kind(self) -> RowKind:
+        return RowKind(self.policy, self.extension, self.outcome, self.cause, self.waiting_for)
 
     def settled(self, before: datetime) -> bool:
         return self.since is None or self.since < before

@@ -37,6 +37,12 @@ class Outcome(StrEnum):
         return self not in (Outcome.REQUESTED, Outcome.WAITING)
 
     @property
+    def needs_person(self) -> bool:
+        """Whether the extension is missing until a person acts, whatever the cause: `Failed` names what to do, and
+        `Undetermined` what nobody could tell. After every other final outcome there is nothing to do."""
+        return self in (Outcome.FAILED, Outcome.UNDETERMINED)
+
+    @property
     def present(self) -> bool:
         """Whether the extension is on the VM and healthy."""
         return self in (Outcome.INSTALLED, Outcome.ALREADY_INSTALLED)

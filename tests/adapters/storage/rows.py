@@ -48,13 +48,21 @@ def trigger(identity: str = "event-1", time: datetime = TIME) -> EventRef:
 
 
 async def write(
-    ledger: Ledger, row: Row, trigger: EventRef, version: str | None, *, again: bool = False, history: bool = True
+    ledger: Ledger,
+    row: Row,
+    trigger: EventRef,
+    version: str | None,
+    *,
+    again: bool = False,
+    history: bool = True,
+    check: datetime | None = None,
 ) -> str:
-    """Write one row over the version that was read, as a pass over its VM does; returns the new version."""
+    """Write one row over the version that was read, as a pass over its VM does; returns the new version. `check` is the
+    machine's scheduled check."""
     vm = parse_id(row.resource_id)
     assert isinstance(vm, VmId)
     own = (await ledger.read(vm)).machine
-    machine, entry = MachineRow(resource_id=str(vm)), RowWrite(row, version, history)
+    machine, entry = MachineRow(resource_id=str(vm), next_attempt_at=check), RowWrite(row, version, history)
     written = await ledger.commit(machine, own.version if own else None, [entry], trigger, again=again)
     return written.targets[row.extension]
 
@@ -72,5 +80,5 @@ async def rows(ledger: Ledger, vm: VmId) -> Mapping[str, StoredRow]:
     return (await ledger.read(vm)).targets
 
 
-async def listed(rows: AsyncIterator[Row]) -> list[Row]:
-    return [row async for row in rows]
+async def listed[T](found: AsyncIterator[T]) -> list[T]:
+    return [each async for each in found]

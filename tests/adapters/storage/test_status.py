@@ -21,10 +21,11 @@ from onboarding.cli.machines.status import parse_since
 from onboarding.cli.machines.status_output import RowTableWriter
 from onboarding.cli.main import main
 from onboarding.domain.reconcile.row import Outcome, Row
+from onboarding.domain.reconcile.row_totals import RowKind, Totals
 from onboarding.domain.resource_id import VmId
 from simulator.azurite import Azurite
 from tests.adapters.conftest import delete_table, storage_of
-from tests.adapters.storage.rows import TIME, final, new_vm, row_of, trigger, write
+from tests.adapters.storage.rows import OMS, TIME, final, new_vm, row_of, trigger, write
 
 WAITING, FAILED, DONE = new_vm("web-01"), new_vm("web-02", "shop-test"), new_vm("db-01")
 HOUR = timedelta(hours=1)
@@ -107,6 +108,37 @@ def test_totals_for_machines(status: Status) -> None:
 
     code, out, _ = status("--totals", "--json", "--vm", "nobody")
     assert (code, json.loads(out)) == (1, {"rows": 0, "outcomes": {}})
+
+
+@pytest.mark.usefixtures("written")
+def test_totals_of_the_sweep_are_shown_with_their_age(status: Status, azurite: Azurite) -> None:
+    at = datetime.now(UTC) - timedelta(minutes=7, seconds=30)
+    counts = {
+        RowKind("linux", OMS, Outcome.INSTALLED, "", ""): 1_200,
+        RowKind("linux", OMS, Outcome.FAILED, "timeout", ""): 34,
+    }
+
+    async def keep() -> None:
+        async with onboarding_table(storage_of(azurite.connection_string), None) as table:
+            await TableLedger(table).write_totals(Totals(WAITING.subscription, at, counts))
+
+    asyncio.run(keep())
+    mine = ("--subscription", WAITING.subscription)
+    age = "as the sweep counted them 7 min ago; --exact counts them now\n"
+    assert status("--totals", *mine) == (0, f"1,234 rows: 1,200 Installed, 34 Failed\n{age}", "")
+    assert status("--totals", "--cause", "timeout", "--policy", "LINUX")[1] == f"34 rows: 34 Failed\n{age}"
+    assert status("--totals", "-o", "csv", *mine) == (0, "outcome,rows\nInstalled,1200\nFailed,34\n", age)
+    assert json.loads(status("--totals", "-o", "json", *mine)[1])["asOf"] == at.isoformat(timespec="seconds")
+    assert status("--totals", "--exact", *mine)[1] == "1 row: 1 Waiting\n"
+    assert "3 rows" in status("--totals", "--exact")[1]
+
+
+@pytest.mark.usefixtures("written")
+def test_what_needs_a_person_is_shown_alone(status: Status) -> None:
+    code, out, _ = status("--attention", "-o", "jsonl")
+    assert (code, [row["VmName"] for row in objects(out)]) == (0, ["web-02"])
+    assert status("--attention", "--subscription", WAITING.subscription)[0] == 1
+    assert [row["VmName"] for row in objects(status("--cause", "none", "-o", "jsonl")[1])] == []
 
 
 def test_many_rows_are_shown_a_page_at_a_time() -> None:
@@ -329,6 +361,8 @@ def test_rows_are_sorted_and_limited(status: Status) -> None:
     [
         (["--watch"], "--watch draws a table on a terminal, and the output is another (--watch); remove --watch"),
         (["--watch", "2", "-o", "json"], "--watch draws a table on a terminal"),
+        (["--attention", "--totals"], "--attention is given with --history or --totals (--attention); remove"),
+        (["--exact"], "--exact is given without --totals (--exact); add --totals"),
         (["--history", "--vm", "x", "--sort", "name"], "--sort is given with --history or --totals (--sort); remove"),
     ],
 )

@@ -29,7 +29,7 @@ async def test_a_missing_table_is_empty_and_created_by_the_first_write(ledger: T
     vm = new_vm()
     assert await rows(ledger, vm) == {}
     assert await listed(ledger.current()) == []
-    assert await listed(ledger.overdue(TIME)) == []
+    assert await listed(ledger.overdue(vm.subscription, TIME)) == []
     assert await listed(ledger.history(vm)) == []
 
     await write(ledger, row_of(vm), trigger(), None)
@@ -61,10 +61,10 @@ CALLS: dict[str, Callable[[TableLedger, VmId], Awaitable[object]]] = {
     "read": lambda ledger, vm: ledger.read(vm),
     "write": lambda ledger, vm: write(ledger, row_of(vm), trigger(), None),
     "append": lambda ledger, vm: ledger.append(row_of(vm), trigger()),
-    "overdue": lambda ledger, vm: listed(ledger.overdue(TIME)),
+    "overdue": lambda ledger, vm: listed(ledger.overdue(vm.subscription, TIME)),
     "current": lambda ledger, vm: listed(ledger.current()),
     "history": lambda ledger, vm: listed(ledger.history(vm)),
-    "unpublished": lambda ledger, vm: listed(ledger.unpublished(TIME)),
+    "unpublished": lambda ledger, vm: listed(ledger.unpublished(vm.subscription, TIME)),
     "mark_published": lambda ledger, vm: ledger.mark_published(final(vm)),
 }
 

@@ -170,3 +170,23 @@ async def test_the_last_row_that_ends_leaves_the_machine_without_a_check() -> No
     while await world.run_next_check():
         pass
     assert world.arm.calls == calls
+
+
+async def test_a_check_that_outlived_its_rows_is_sent_by_the_sweep_once() -> None:
+    """A host of another version ended the rows, and left the check in the machine's own row as it was."""
+    world = World(BOTH)
+    vm = world.add()
+    await world.created(vm)
+    while not all(world.row(vm, each).outcome.final for each in world.extensions):
+        await world.advance(vm)
+    ended = world.ledger.machines[vm.key]
+    world.ledger.machines[vm.key] = replace(ended, row=replace(ended.row, next_attempt_at=world.now))
+    world.schedule_queue.checks.clear()
+    world.now += timedelta(hours=1)
+    assert (await world.sweep.run()).overdue == 1
+    calls, rows = list(world.arm.calls), dict(world.ledger.rows)
+    assert await world.run_next_check()
+    assert await next_check(world, vm) is None
+    assert (world.arm.calls, world.ledger.rows) == (calls, rows)
+    world.now += timedelta(days=3)
+    assert (await world.sweep.run()).overdue == 0

@@ -147,8 +147,10 @@ async def test_a_failure_is_named_and_stops_nothing_else() -> None:
 
 async def test_a_request_that_hangs_is_cut_off() -> None:
     world = World(budget=Budget(longest=timedelta(seconds=0.5)))
+    await gone(world)
     world.ledger.hangs = True
     world.add("new")
+    world.now += timedelta(days=1)
     report = await world.sweep.run()
     assert (report.unpruned, report.missed) == ("the table: a request took too long", 1)
 
@@ -198,7 +200,9 @@ async def test_a_year_of_a_stopped_vm_costs_few_messages_and_few_rows(
     assert len(world.schedule_queue.sent) <= 400
     assert world.arm.calls.count("GET") <= 400
     assert most_rows <= 20
-    assert pruned == most_rows, "every line is older than 90 days by now"
+    assert not world.ledger.log, "every line is older than 90 days by now"
+    assert len(world.ledger.days) <= 91, "one row of totals a day"
+    assert pruned == most_rows + 365 + 1 - len(world.ledger.days)
     assert {world.row(vm, each).outcome for each in world.extensions} == {Outcome.WAITING}
     assert len({world.row(vm, each).next_attempt_at for each in world.extensions}) == 1
     world.add()

@@ -563,7 +563,7 @@ async def test_reading_overdue_rows_leaves_time_for_the_comparison(world: World)
     world.ledger.while_listing = lambda: setattr(world, "now", world.now + timedelta(seconds=50))
     report = await world.sweep.run()
     assert report.overdue < 4
-    assert "after 0:01:00 of reading overdue rows" in report.stopped
+    assert "after 0:01:00 of reading overdue checks" in report.stopped
     assert report.missed == 1
 
 
@@ -789,7 +789,8 @@ async def test_rows_of_another_version_are_left_alone_until_all_workers_have_the
 async def test_a_policy_that_was_never_seen_before_is_settled_at_once(world: World) -> None:
     await unsupported_by(world, "another")
     assert (await world.sweep.run()).changed == 1
-    assert world.policy_states.stored == {POLICY["name"]: PolicyState(POLICY["name"], digest_of(POLICY))}
+    (state,) = world.policy_states.stored.values()
+    assert (state.policy, state.digest, state.since) == (POLICY["name"], digest_of(POLICY), None)
 
 
 @pytest.mark.parametrize("digest", ["", digest_of(POLICY)], ids=["of the version before", "the same"])

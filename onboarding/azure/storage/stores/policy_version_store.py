@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -12,7 +13,7 @@ from onboarding.azure.storage.table_queries import Query
 from onboarding.domain.policy.policy_version import PolicyState
 
 _PARTITION = "policy"
-_COLUMNS = frozenset({"Policy", "Hash", "Since"})
+_COLUMNS = frozenset({"Policy", "Hash", "Since", "FirstSeen"})
 
 
 class TablePolicyStates:
@@ -26,12 +27,22 @@ class TablePolicyStates:
         return {each.value.policy: each.value for each in found}
 
     async def write(self, state: PolicyState) -> None:
-        columns = {"Policy": state.policy, "Hash": state.digest, "Since": state.since}
+        columns: dict[str, Any] = {"Policy": state.policy, "Hash": state.digest, "Since": state.since}
+        if state.first_seen:
+            columns["FirstSeen"] = json.dumps({digest: at.isoformat() for digest, at in state.first_seen.items()})
         await self._documents.merge(_PARTITION, f"policy|{key_of(state.policy)}", columns)
 
 
 def _state(columns: Mapping[str, Any]) -> PolicyState:
     since = columns.get("Since")
-    return PolicyState(
-        str(columns.get("Policy", "")), str(columns.get("Hash", "")), since if isinstance(since, datetime) else None
-    )
+    policy, digest = str(columns.get("Policy", "")), str(columns.get("Hash", ""))
+    return PolicyState(policy, digest, since if isinstance(since, datetime) else None, _first_seen(columns))
+
+
+def _first_seen(columns: Mapping[str, Any]) -> Mapping[str, datetime]:
+    """The times; one that cannot be read counts as absent."""
+    try:
+        read = json.loads(str(columns.get("FirstSeen", "{}")))
+        return {str(digest): datetime.fromisoformat(at) for digest, at in read.items()}
+    except (ValueError, TypeError, AttributeError):
+        return {}
