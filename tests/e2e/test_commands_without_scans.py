@@ -51,7 +51,7 @@ READING: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "replay": (("--poison",),),
     "policy": (("resume", POLICY),),
 }
-WITHOUT_TABLE = {"check", "compare", "completion", "diagnose", "document", "errors", "template"}
+WITHOUT_TABLE = {"check", "compare", "completion", "diagnose", "document", "errors", "extension", "template"}
 
 
 @dataclass
