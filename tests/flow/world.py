@@ -52,6 +52,7 @@ from onboarding.domain.policy.rule import compile_rule
 from onboarding.domain.reconcile.drift import RowSummary
 from onboarding.domain.reconcile.machine_row import MachineRow
 from onboarding.domain.reconcile.row import EVERYTHING, Outcome, Row, Selection
+from onboarding.domain.reconcile.steps.step import ArmRequest
 from onboarding.domain.resource_id import ExtensionId, VmId, parse_id
 from onboarding.loading.policy_folder import load_catalogue
 from onboarding.logging import bound_keys
@@ -171,6 +172,56 @@ class ArmInMemory:
         self.after_put: Callable[[], Awaitable[None]] | None = None
         self.clock: Callable[[], datetime] = lambda: START
         self.conflicts = 0  # requests that arrived while our write of another extension was in flight
+        self.associations: dict[str, dict[str, dict[str, Any]]] = {}  # by machine and name, both in lower case
+        self.association_errors: list[Evidence] = []
+        self.patch_errors: list[Evidence] = []
+        self.patches: list[Mapping[str, Any]] = []
+
+    async def list_associations(self, vm: VmId) -> Sequence[Mapping[str, Any]]:
+        self.calls.append("LIST associations")
+        if self.association_errors:
+            raise ArmError(self.association_errors.pop(0))
+        return [copy.deepcopy(body) for body in self.associations.get(vm.key, {}).values()]
+
+    async def send(self, vm: VmId, request: ArmRequest) -> bool:
+        if request.method == "PATCH":
+            await self._patch(vm, request)
+            return False
+        self.calls.append("PUT association")
+        if self.association_errors:
+            raise ArmError(self.association_errors.pop(0))
+        self._refuse_missing_parent(vm)
+        name = request.path.rpartition("/")[2]
+        there = self.associations.setdefault(vm.key, {})
+        created = name.lower() not in there
+        there[name.lower()] = {"id": request.path, "name": name, **copy.deepcopy(dict(request.body))}
+        return created
+
+    async def _patch(self, vm: VmId, request: ArmRequest) -> None:
+        """Add identities; the machine is `Updating` until `end_patch`."""
+        self.calls.append("PATCH")
+        self.patches.append(request.body)
+        self.request_ids.append(bound_keys().client_request_id)
+        if self.patch_errors:
+            raise ArmError(self.patch_errors.pop(0))
+        self._refuse_missing_parent(vm)
+        self._refuse_second_writer(vm, "")
+        machine = self.machines[vm.key]
+        if request.etag and request.etag != machine.get("etag", request.etag):
+            raise ArmError(Evidence(http_status=412, code="PreconditionFailed", message="The etag does not match."))
+        wanted = request.body["identity"]
+        has = machine.get("identity", {})
+        identity = {"type": wanted["type"]}
+        if "SystemAssigned" in wanted["type"]:
+            identity["principalId"] = has.get("principalId", "99999999-0000-4000-8000-000000000009")
+        if "UserAssigned" in wanted["type"].replace("SystemAssigned", ""):
+            users = {**has.get("userAssignedIdentities", {}), **wanted.get("userAssignedIdentities", {})}
+            identity["userAssignedIdentities"] = users
+        machine["identity"] = identity
+        machine["properties"]["provisioningState"] = "Updating"
+
+    def end_patch(self, vm: VmId) -> None:
+        self.machines[vm.key]["properties"]["provisioningState"] = "Succeeded"
 
     async def read_machine(self, vm: VmId, *, to_install: bool = False) -> ArmAnswer:
         self.calls.append("GET")
