@@ -62,6 +62,10 @@ class Cause(StrEnum):
     RESOURCE_LOCKED = "resource-locked"
     SUBSCRIPTION_NOT_REGISTERED = "subscription-not-registered"
     SUBSCRIPTION_DISABLED = "subscription-disabled"
+    IDENTITY_CONFLICT = "identity-conflict"
+    IDENTITY_REFUSED = "identity-refused"
+    IDENTITY_LOST = "identity-lost"
+    ENDPOINT_CONFLICT = "endpoint-conflict"
     PLATFORM_ERROR = "platform-error"
     UNKNOWN = "unknown"
 

@@ -85,7 +85,7 @@ def needs_list(needs: Sequence[AssociationNeed], known: Associations | None, *, 
 
 
 def conflicting_endpoint(need: AssociationNeed, known: Associations | None) -> str:
-    """The id of another endpoint that the machine is associated with; empty if there is none. It is never replaced."""
+    """The id of another endpoint that the machine is associated with; empty for none. It is never replaced."""
     if not need.endpoint or known is None or not known.endpoint or known.has(need.endpoint, endpoint=True):
         return ""
     return known.endpoint

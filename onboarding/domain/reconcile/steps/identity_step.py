@@ -43,7 +43,7 @@ class Fit(Struct, frozen=True):
     there: bool = False
     """Whether the machine has it already; else the PATCH adds it."""
     named: bool = False
-    """Whether the agent has to be told which one to use."""
+    """Whether the settings must name it for the agent."""
     conflict: str = ""
     """Why no identity serves and none may be added; empty if one does."""
 
@@ -96,7 +96,7 @@ def identity_request(vm: VmId, has: MachineIdentity, added: Sequence[str], etag:
 
 
 def identity_settings(fit: Fit) -> Mapping[str, str]:
-    """The values of the templates `{identity.*}`: the id, where the agent has to be told; else none."""
+    """The values of the templates `{identity.*}`: the id, where the settings must name it; else none."""
     return {"identity.id": fit.identity} if fit.named and fit.identity != SYSTEM else {}
 
 
@@ -137,7 +137,7 @@ def _chosen(union: Mapping[str, str], wanted: str) -> str:
 
 
 def _with_name(fit: Fit, need: IdentityNeed, union: Mapping[str, str]) -> Fit:
-    """With whether the agent must be told: without a name it takes the system's, else the only one."""
+    """With whether the settings must name it: without a name it takes the system's, else the only one."""
     if not fit.identity:
         return fit
     user = fold(fit.identity) != SYSTEM

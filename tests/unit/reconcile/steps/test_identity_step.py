@@ -129,7 +129,7 @@ def test_the_patch_keeps_what_is_there(has: tuple[str, ...], added: tuple[str, .
     assert request.body == {"identity": identity}
 
 
-def test_only_an_agent_that_could_not_know_its_identity_is_told() -> None:
+def test_only_an_agent_that_could_not_know_its_identity_gets_its_name() -> None:
     assert identity_settings(Fit(OURS, named=True)) == {"identity.id": OURS}
     assert identity_settings(Fit(OURS)) == {}
     assert identity_settings(Fit(SYSTEM)) == {}
