@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from onboarding.application.sweep.sweeper import Sweeper
     from onboarding.azure.arm.arm_requests import ArmRequests
     from onboarding.azure.http_connections import Connections
-    from onboarding.azure.storage.storage_clients import OnboardingTable
     from onboarding.azure.storage.storage_requests import StorageRequests
+    from onboarding.azure.storage.table_client import TableClient
 
 _log = logger(__name__)
 
@@ -195,12 +195,12 @@ def _ports(configuration: Configuration, closing: AsyncExitStack) -> tuple[Ports
     from onboarding.azure.http_connections import Connections
     from onboarding.azure.identity import credential
     from onboarding.azure.outcome_topic import NullPublisher, TopicPublisher
-    from onboarding.azure.storage.breaker_store import TableBreakerStore
-    from onboarding.azure.storage.policy_version_store import TablePolicyStates
-    from onboarding.azure.storage.rollout_store import TableRolloutStore
     from onboarding.azure.storage.schedule_queue import StorageScheduleQueue
-    from onboarding.azure.storage.storage_clients import onboarding_table, poison_queue, queue_requests
-    from onboarding.azure.storage.sweep_store import TableSweeps
+    from onboarding.azure.storage.storage_clients import onboarding_table, poison_queue, schedule_queue_client
+    from onboarding.azure.storage.stores.breaker_store import TableBreakerStore
+    from onboarding.azure.storage.stores.policy_version_store import TablePolicyStates
+    from onboarding.azure.storage.stores.rollout_store import TableRolloutStore
+    from onboarding.azure.storage.stores.sweep_store import TableSweeps
     from onboarding.azure.storage.table_ledger import TableLedger
 
     settings = configuration.settings
@@ -217,7 +217,7 @@ def _ports(configuration: Configuration, closing: AsyncExitStack) -> tuple[Ports
     table = onboarding_table(storage, identity, connections)
     poison = poison_queue(storage, identity, connections)
     closing.push_async_callback(poison.close)
-    queue = queue_requests(storage, identity, connections)
+    queue = schedule_queue_client(storage, identity, connections)
     requests = _arm_requests(settings, identity, connections)
     ports = Ports(
         arm=ArmAdapter(requests),
@@ -232,7 +232,7 @@ def _ports(configuration: Configuration, closing: AsyncExitStack) -> tuple[Ports
         poison=poison,
         policy_states=TablePolicyStates(table),
     )
-    return ports, (table.requests, queue)
+    return ports, (table.requests, queue.requests)
 
 
 @asynccontextmanager
@@ -247,7 +247,7 @@ async def open_ledger(environment: Mapping[str, str]) -> AsyncIterator[LedgerRea
 @asynccontextmanager
 async def open_rollouts(environment: Mapping[str, str]) -> AsyncIterator[RolloutStore]:
     """The counts of the policies' rollout limits, as `open_ledger`."""
-    from onboarding.azure.storage.rollout_store import TableRolloutStore
+    from onboarding.azure.storage.stores.rollout_store import TableRolloutStore
 
     async with _open_table(environment) as table:
         yield TableRolloutStore(table)
@@ -270,13 +270,14 @@ async def storage_problem(environment: Mapping[str, str]) -> str:
     """Why the table or the queue cannot be read, and what to do; empty: both can. For a command that failed."""
     from onboarding.azure.http_connections import Connections
     from onboarding.azure.storage.storage_check import check_storage
-    from onboarding.azure.storage.storage_clients import onboarding_table, queue_requests
+    from onboarding.azure.storage.storage_clients import onboarding_table, schedule_queue_client
 
     connections = Connections()
     try:
         async with _open_storage(environment) as (storage, identity):
             table = onboarding_table(storage, identity, connections)
-            await check_storage(storage, table.requests, queue_requests(storage, identity, connections))
+            queue = schedule_queue_client(storage, identity, connections)
+            await check_storage(storage, table.requests, queue.requests)
     except StorageError as error:
         return str(error)
     finally:
@@ -294,15 +295,11 @@ async def open_arm(environment: Mapping[str, str]) -> AsyncIterator[Arm]:
 
 
 @asynccontextmanager
-async def _open_table(environment: Mapping[str, str]) -> AsyncIterator[OnboardingTable]:
+async def _open_table(environment: Mapping[str, str]) -> AsyncIterator[TableClient]:
     from onboarding.azure.storage.storage_clients import onboarding_table
 
-    async with _open_storage(environment) as (storage, identity):
-        table = onboarding_table(storage, identity)
-        try:
-            yield table
-        finally:
-            await table.close()
+    async with _open_storage(environment) as (storage, identity), onboarding_table(storage, identity) as table:
+        yield table
 
 
 @asynccontextmanager

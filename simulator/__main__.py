@@ -19,6 +19,7 @@ def main() -> int:
     # Imported here, so that help and usage errors do not wait for the SDKs.
     from simulator.azurite import AzuriteMissing
     from simulator.process import StartFailed
+    from simulator.storm.versions import NoSuchVersion
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it otherwise
     signal.signal(signal.SIGTERM, _interrupt)
@@ -26,7 +27,7 @@ def main() -> int:
         return _run(args)
     except KeyboardInterrupt:
         return _INTERRUPTED
-    except (AzuriteMissing, StartFailed) as error:
+    except (AzuriteMissing, StartFailed, NoSuchVersion) as error:
         print(f"simulator: {error}", file=sys.stderr)
         return 1
 
@@ -77,11 +78,16 @@ def _arguments() -> argparse.Namespace:
     ):
         storm.add_argument(name, type=_share, default=default, metavar="SHARE", help=f"{what} (default: {default})")
     for name, default, what in (
-        ("--kills", 3, "how often the host is killed"),
+        ("--kills", 3, "how often a host is killed"),
         ("--outages", 0, "how often storage is unreachable for some seconds"),
         ("--copies", 2, "how often a duplicated event is delivered"),
     ):
         storm.add_argument(name, type=int, default=default, metavar="N", help=f"{what} (default: {default})")
+    storm.add_argument(
+        "--beside",
+        metavar="REF",
+        help="a git commit, branch or tag: a host of that version runs at the same time, on the same table and queue",
+    )
     storm.add_argument(
         "--at-once",
         type=_positive,

@@ -10,12 +10,12 @@ import json
 import sys
 import time
 
-# The packages that a new VM needs: the worker library, the programming model, and those for ARM, identity and table.
+# The packages that a new VM needs: the worker library, the programming model, and those for identity, HTTP, policies.
+# The SDKs of storage and compute are not among them, since an event does without.
 NEEDED = (
     "azure_functions_runtime",
     "azure.functions",
     "azure.identity.aio",
-    "azure.data.tables.aio",
     "aiohttp",
     "yaml",
 )

@@ -16,9 +16,10 @@ from typing import Any
 
 from bench.implementations import wire
 from bench.workload import vm_name
-from onboarding.azure.storage.storage_clients import OnboardingTable, onboarding_table
-from onboarding.azure.storage.table_entities import to_wire, with_table
-from onboarding.azure.storage.table_writes import Write, transact
+from onboarding.azure.storage.storage_clients import onboarding_table
+from onboarding.azure.storage.table_client import TableClient
+from onboarding.azure.storage.table_entities import to_wire
+from onboarding.azure.storage.table_writes import Write
 from onboarding.domain.reconcile.row import Outcome
 from onboarding.settings import read_settings
 
@@ -67,21 +68,17 @@ def page_of(vm: bytes, equipped: bytes, name: bytes, first: int, last: int) -> b
     return b"[" + b",".join(rows) + b"]"
 
 
-async def _fill(table: OnboardingTable, vms: int) -> None:
+async def _fill(table: TableClient, vms: int) -> None:
     async def put(rows: tuple[dict[str, Any], ...]) -> None:
-        writes = [Write(to_wire(row), create=True) for row in rows]
-        await with_table(table, lambda: transact(table.requests, table.table_name, writes))
+        await table.transact([Write(to_wire(row), create=True) for row in rows])
 
     for some in batched(batched(entities(vms), _TRANSACTION, strict=False), _AT_ONCE, strict=False):
         await asyncio.gather(*(put(rows) for rows in some))
 
 
 async def _run(vms: int) -> None:
-    table = onboarding_table(read_settings(os.environ).storage, None)
-    try:
+    async with onboarding_table(read_settings(os.environ).storage, None) as table:
         await _fill(table, vms)
-    finally:
-        await table.close()
 
 
 def main() -> None:

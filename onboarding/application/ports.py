@@ -249,21 +249,26 @@ class LedgerReader(Protocol):
         that wrote the line. Raises StorageError."""
 
 
-class StoredBreaker(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class StoredBreaker:
     """An open circuit breaker, as the table has it."""
 
     breaker: CircuitBreaker
     version: str
     """The row's etag. A write fails with LostRace if the row has another one by then."""
+    rest: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """The stored columns that this version of the product does not know; they are written back."""
 
 
 class BreakerStore(Protocol):
     async def read(self, subscription: str) -> tuple[StoredBreaker, ...]:
         """The open breakers of one subscription, or those of all subscriptions (`*`). Raises StorageError."""
 
-    async def write(self, breaker: CircuitBreaker, version: str | None) -> None:
-        """Write an open breaker: create it (`version` None), or replace the row with that etag. Raises LostRace and
-        StorageError."""
+    async def write(
+        self, breaker: CircuitBreaker, version: str | None, *, rest: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write an open breaker: create it (`version` None), or replace the row with that etag, and keep the columns
+        `rest`. Raises LostRace and StorageError."""
 
     async def delete(self, breaker: CircuitBreaker, version: str) -> None:
         """Delete an open breaker, which closes it. A breaker that is not there any more is no error. Raises LostRace if
@@ -314,38 +319,44 @@ class SweepState(Struct, frozen=True):
     """How far rows that are older than they are kept have been deleted."""
 
 
-class StoredSweep(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class StoredSweep:
     """The sweep's state, as the table has it."""
 
     state: SweepState
     version: str | None
     """The row's etag; None: there is no row yet."""
+    rest: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """The stored columns that this version of the product does not know; they are written back."""
 
 
 class SweepStore(Protocol):
     async def read(self) -> StoredSweep:
         """The state; an empty one if there is no row. Raises StorageError."""
 
-    async def write(self, state: SweepState, version: str | None) -> str:
-        """Write the state over the row with that etag (None: create it); returns the new etag. Raises LostRace and
-        StorageError."""
+    async def write(self, state: SweepState, version: str | None, *, rest: Mapping[str, Any] | None = None) -> str:
+        """Write the state over the row with that etag (None: create it), and keep the columns `rest`; returns the new
+        etag. Raises LostRace and StorageError."""
 
 
-class StoredRollout(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class StoredRollout:
     """The counts of one policy's rollout limit, as the table has them."""
 
     state: RolloutState
     version: str | None
     """The row's etag; None: there is no row yet."""
+    rest: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """The stored columns that this version of the product does not know; they are written back."""
 
 
 class RolloutStore(Protocol):
     async def read(self, policy: str) -> StoredRollout | None:
         """The counts of the policy of that name; None: nothing was counted yet. Raises StorageError."""
 
-    async def write(self, state: RolloutState, version: str | None) -> str:
-        """Write the counts over the row with that etag (None: create it); returns the new etag. Raises LostRace and
-        StorageError."""
+    async def write(self, state: RolloutState, version: str | None, *, rest: Mapping[str, Any] | None = None) -> str:
+        """Write the counts over the row with that etag (None: create it), and keep the columns `rest`; returns the new
+        etag. Raises LostRace and StorageError."""
 
     async def read_all(self) -> tuple[RolloutState, ...]:
         """The counts of all policies. Raises StorageError."""

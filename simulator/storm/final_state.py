@@ -22,7 +22,7 @@ _NOTHING_TO_DO = ("AlreadyInstalled", "OutOfScope")
 async def read_final_state(
     laptop: Laptop, hosts: Hosts, known: Sequence[ExpectedRow], storage: Path, outages: int = 0
 ) -> FinalState:
-    """Everything that the invariant is checked on. Stops the host and Azurite, whose data is in `storage`."""
+    """Everything that the invariant is checked on. Stops the hosts and Azurite, whose data is in `storage`."""
     await hosts.stop()
     async with Ledger(laptop.azurite.connection_string) as ledger:
         rows, machines = await ledger.rows(), await ledger.machines()
@@ -38,6 +38,7 @@ async def read_final_state(
         collisions=[each for each in laptop.arm.collisions if each.principal == ours and ours in each.principals],
         outcome_events=published,
         interruptions=hosts.kills + outages,
+        handled={version.name: hosts.handled(version) for version in hosts.versions},
         texts={"storage": everything(storage), "host's log": hosts.output(), "outcome events": str(published)},
         secrets=laptop.secrets(),
     )

@@ -1,69 +1,116 @@
-"""One functions host after the other, at the same address: killed without warning, and started again."""
+"""The functions hosts of a storm behind one address: one of each version, killed without warning, and started again."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from simulator.host_process import FunctionsHost
-from simulator.laptop import FUNCTION, ROOT, SUBSCRIPTIONS, Laptop
+from simulator.laptop import FUNCTION, SUBSCRIPTIONS, Laptop, webhook
+from simulator.storm.front import Front
+from simulator.storm.invariant import Handled
+from simulator.storm.versions import THIS, Version
+
+FAILED = " (Failed, "
+"""What the host logs of each run that failed."""
 
 _STARTED_WITHIN = 60.0
+_SWEEP_EVERY = 5  # seconds: short, so that a storm does not take long
 
 
 class Hosts:
-    """Starts, kills and stops the hosts; `output` has the logs of all of them."""
+    """Starts, kills and stops the hosts. All of them share the events, the queue and the table, as the instances of a
+    function app do while it is deployed anew."""
 
-    def __init__(self, laptop: Laptop, policies: Path, settings: Mapping[str, str], logs: Path) -> None:
+    def __init__(self, laptop: Laptop, settings: Mapping[str, str], logs: Path, beside: Sequence[Version] = ()) -> None:
+        """Hosts of this version, and of those `beside` it."""
         self._laptop = laptop
-        self._environment = laptop.host_environment(policies, settings)
+        self._settings = settings
         self._logs = logs
-        self._hosts: list[FunctionsHost] = []
+        self._front = Front()
+        self._hosts: dict[Version, list[FunctionsHost]] = {version: [] for version in (THIS, *beside)}
 
     @property
-    def pid(self) -> int:
-        return self._hosts[-1].pid
+    def versions(self) -> Sequence[Version]:
+        return tuple(self._hosts)
 
     @property
     def kills(self) -> int:
-        """How many hosts were started after the first."""
-        return len(self._hosts) - 1
+        """How many hosts were started after the first of their version."""
+        return sum(len(hosts) - 1 for hosts in self._hosts.values())
 
     async def start(self) -> None:
-        """Start the first host, and subscribe it to the events of every VM."""
-        await self._launch()
-        await self._laptop.subscribe(self._hosts[-1].event_grid_endpoint(FUNCTION), SUBSCRIPTIONS)
+        """Start the first host of each version, and subscribe them to the events of every VM."""
+        await asyncio.gather(*map(self._launch, self._hosts))
+        await self._front.start()
+        await self._laptop.subscribe(webhook(self._front.url), SUBSCRIPTIONS)
 
-    async def kill(self) -> None:
-        """Kill the host, like a power cut."""
-        os.kill(self.pid, signal.SIGKILL)
-        await self.stop()
+    async def kill(self, version: Version = THIS) -> None:
+        """Kill the host of that version, like a power cut."""
+        os.kill(self.pid(version), signal.SIGKILL)
+        await self._end(version)
 
-    async def restart(self) -> None:
-        """Start a host at the address of the last one, which was killed."""
-        await self.stop()
-        await self._launch("--port", str(urlsplit(self._hosts[-1].url).port))
+    async def restart(self, version: Version = THIS) -> None:
+        """Start a host in the place of the last one, which was killed."""
+        await self._end(version)
+        await self._launch(version)
 
     async def stop(self) -> None:
-        """Stop the last host and give running functions time to end."""
-        if self._hosts:
-            await asyncio.to_thread(self._hosts[-1].stop)
+        """Stop the last hosts and give running functions time to end."""
+        await asyncio.gather(*(self._end(version) for version, hosts in self._hosts.items() if hosts))
+        await self._front.stop()
 
-    @property
-    def alive(self) -> bool:
+    def pid(self, version: Version = THIS) -> int:
+        return self._hosts[version][-1].pid
+
+    def alive(self, version: Version = THIS) -> bool:
         """Whether the last host still runs; the test may have killed it in another way."""
-        return self._hosts[-1].exit_code is None
+        return self._hosts[version][-1].exit_code is None
 
     def output(self) -> str:
-        return "\n".join(host.output() for host in self._hosts)
+        return "\n".join(map(self._output, self._hosts))
 
-    async def _launch(self, *arguments: str) -> None:
-        logs = self._logs / f"host-{len(self._hosts) + 1}"
-        host = FunctionsHost(ROOT, self._environment, arguments=arguments, logs=logs)
-        self._hosts.append(host)
+    def handled(self, version: Version) -> Handled:
+        log = self._output(version)
+        mark = f" {version.name}"
+        return Handled(
+            events=_succeeded(log, FUNCTION),
+            messages=_succeeded(log, "on_deferral"),
+            sweeps=_succeeded(log, "sweep"),
+            calls=sum(bool(call.vm) and call.user_agent.endswith(mark) for call in self._laptop.arm.requests),
+            failed=log.count(FAILED),
+        )
+
+    async def _launch(self, version: Version) -> None:
+        hosts = self._hosts[version]
+        logs = self._logs / f"host-{version.name}-{len(hosts) + 1}"
+        host = FunctionsHost(version.folder, self._environment(version), logs=logs)
+        hosts.append(host)
         host.start()
         await asyncio.to_thread(host.wait_ready, _STARTED_WITHIN)
+        self._front.hosts.append(host.url)
+
+    async def _end(self, version: Version) -> None:
+        host = self._hosts[version][-1]
+        if host.url in self._front.hosts:
+            self._front.hosts.remove(host.url)
+        await asyncio.to_thread(host.stop)
+
+    def _environment(self, version: Version) -> dict[str, str]:
+        """In Azure a timer runs on one instance at a time, so the versions sweep in turn."""
+        number, count = self.versions.index(version), len(self._hosts)
+        own = {
+            "SWEEP_SCHEDULE": f"{number * _SWEEP_EVERY}/{count * _SWEEP_EVERY} * * * * *",
+            "AZURE_HTTP_USER_AGENT": version.name,  # the SDKs put it at the end of their own user agent
+        }
+        return self._laptop.host_environment(version.policies, {**self._settings, **own})
+
+    def _output(self, version: Version) -> str:
+        return "\n".join(host.output() for host in self._hosts[version])
+
+
+def _succeeded(log: str, function: str) -> int:
+    return log.count(f"'Functions.{function}' (Succeeded")

@@ -2,7 +2,8 @@
 
 Every VM has one correct final row for each extension that a policy wants, no VM got a second effective install or had
 two of our writes under way, every waiting row has exactly one scheduled check, every outcome was published, and no
-secret is anywhere. Only the product's traces are checked; none of its code is used.
+secret is anywhere. Where hosts of several versions ran, each version did its share. Only the product's traces are
+checked; none of its code is used.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ TWO_WRITES = "no VM had two of our writes under way"
 
 # After this report, another request for the extension is right: the package manager was locked.
 _WORTH_ANOTHER_TRY = ("ProvisioningState/failed/55",)
+# The kinds of work that each version must have a share of.
+_SHARED = ("events", "messages", "sweeps", "calls")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,22 @@ class ExpectedRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Handled:
+    """What the hosts of one version did; only `failed` counts runs that failed."""
+
+    events: int
+    messages: int
+    sweeps: int
+    calls: int
+    """Their ARM calls about VMs."""
+    failed: int
+
+    def __str__(self) -> str:
+        done = f"{self.events} events, {self.messages} messages, {self.sweeps} sweeps, {self.calls} ARM calls about VMs"
+        return f"{done}, {self.failed} failed runs"
+
+
+@dataclass(frozen=True, slots=True)
 class FinalState:
     """All that is known when nothing changes any more."""
 
@@ -63,6 +82,8 @@ class FinalState:
     """The events on the outcome topic."""
     interruptions: int
     """Deaths of a host and outages of storage; each may have published an outcome once more."""
+    handled: Mapping[str, Handled]
+    """The work of each version, by the version's name."""
     texts: Mapping[str, str] = field(repr=False)
     """The texts that are searched for secrets, by the place that a finding names."""
     secrets: Mapping[str, str] = field(repr=False)
@@ -97,6 +118,7 @@ def judge(final_state: FinalState, most_attempts: int = 5) -> list[Finding]:
         Finding(TWO_WRITES, tuple(_colliding(final_state.collisions))),
         Finding("every waiting row has exactly one scheduled check", tuple(_unattended(final_state))),
         Finding("every outcome was published", tuple(_unpublished(final_state))),
+        Finding("every version did its share", tuple(_idle(final_state.handled))),
         Finding(f"no secret in {', '.join(final_state.texts)}", tuple(_secrets(final_state))),
     ]
 
@@ -181,6 +203,15 @@ def _unpublished(final_state: FinalState) -> Iterator[Violation]:
     for event, times in Counter(str(event["id"]) for event in final_state.outcome_events).items():
         if times > 1 + final_state.interruptions:
             yield Violation("", f"the outcome event {event} was published {times} times")
+
+
+def _idle(handled: Mapping[str, Handled]) -> Iterator[Violation]:
+    """If one version left some kind of work to the others, the storm says nothing about two versions at once."""
+    for kind in _SHARED:
+        done = {name: getattr(work, kind) for name, work in handled.items()}
+        for name, count in done.items():
+            if not count and any(done.values()):
+                yield Violation("", f"version {name} did no {kind}, and another version did")
 
 
 def _secrets(final_state: FinalState) -> Iterator[Violation]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich import box
@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from simulator.demo.ledger import Row
-from simulator.storm.invariant import Finding, Violation
+from simulator.storm.invariant import Finding, Handled, Violation
 
 _MOST_SHOWN = 20
 _SHOWN = (
@@ -50,6 +50,8 @@ class Report:
     figures: Mapping[str, int | float]
     faults: Mapping[str, int]
     outcomes: Mapping[str, int]
+    handled: Mapping[str, Handled]
+    """The work of each version, by the version's name."""
     findings: Sequence[Finding]
     histories: Mapping[str, Sequence[Row]]
 
@@ -61,10 +63,15 @@ class Report:
     def violations(self) -> int:
         return sum(len(finding.violations) for finding in self.findings)
 
+    def shares(self) -> list[str]:
+        """What each version did, in a line for each; nothing if there was one version."""
+        return [f"{name}: {work}" for name, work in self.handled.items()] if len(self.handled) > 1 else []
+
     def as_text(self, console: Console) -> str:
         """The report as this console shows it."""
+        shares, verdicts = map(Text, self.shares()), map(self.verdict, self.findings)
         with console.capture() as capture:
-            console.print(Group(self._counters(), *map(self.verdict, self.findings)), highlight=False)
+            console.print(Group(self._counters(), *shares, *verdicts), highlight=False)
         return capture.get()
 
     def as_json(self) -> str:
@@ -76,6 +83,7 @@ class Report:
             "figures": dict(self.figures),
             "faults": dict(self.faults),
             "outcomes": dict(self.outcomes),
+            "handled": {name: asdict(work) for name, work in self.handled.items()},
             "invariant": [
                 {"name": f.name, "ok": f.ok, "violations": [{"vm": v.vm, "says": v.says} for v in f.violations]}
                 for f in self.findings
@@ -122,7 +130,7 @@ class Reports:
     def as_text(self, console: Console) -> str:
         """The report as this console shows it."""
         with console.capture() as capture:
-            console.print(Group(self._table(), *self._verdicts()), highlight=False)
+            console.print(Group(self._table(), *self._shares(), *self._verdicts()), highlight=False)
         return capture.get()
 
     def as_json(self) -> str:
@@ -139,6 +147,10 @@ class Reports:
             figures = (_number(report.figures[name]) for name in _COLUMNS)
             table.add_row(verdict, str(seed), *figures, str(report.violations))
         return table
+
+    def _shares(self) -> Iterator[Text]:
+        for seed, report in self.runs.items():
+            yield from (Text(f"seed {seed}, {share}") for share in report.shares())
 
     def _verdicts(self) -> Iterator[Text]:
         """The violations, storm by storm; one line if there are none."""

@@ -26,11 +26,12 @@ from simulator.demo.scene import Scene
 from simulator.eventgrid import Faults
 from simulator.laptop import SUBSCRIPTIONS, CloudOptions, Laptop, forget_settings
 from simulator.storm.final_state import expected_rows, read_final_state
-from simulator.storm.hosts import Hosts
+from simulator.storm.hosts import FAILED, Hosts
 from simulator.storm.invariant import Finding, judge
 from simulator.storm.report import Report, Reports
-from simulator.storm.storm import POLICIES, SETTINGS, Storm, StormOptions, options
+from simulator.storm.storm import SETTINGS, Storm, StormOptions, options
 from simulator.storm.targets import TARGETS, for_both
+from simulator.storm.versions import Version, export
 
 _JITTER = 60.0  # simulated seconds by which events are late, and so out of order
 _LIMIT = 90.0  # seconds, and one more for each VM: two storms may run concurrently on two cores
@@ -42,26 +43,30 @@ def run(args: argparse.Namespace) -> int:
     console = Console(stderr=args.json)
     if not console.is_terminal:
         console = Console(stderr=args.json, width=WIDTH)
-    report = _one(args, args.seed, console) if args.seeds is None else _several(args, console)
+    with TemporaryDirectory(prefix="beside-") as folder:
+        beside = [] if args.beside is None else [export(args.beside, Path(folder))]
+        report = _one(args, args.seed, beside, console) if args.seeds is None else _several(args, beside, console)
     sys.stdout.write(report.as_json() + "\n" if args.json else report.as_text(console))
     return 0 if report.ok else 1
 
 
-def _one(args: argparse.Namespace, seed: int, console: Console) -> Report:
+def _one(args: argparse.Namespace, seed: int, beside: Sequence[Version], console: Console) -> Report:
     storm_options = StormOptions(
         seed, args.faults, args.duplicates, args.lost, args.kills, copies=args.copies, outages=args.outages
     )
     with TemporaryDirectory(prefix="storm-") as folder:
-        return asyncio.run(storm(storm_options, args.vms, Path(folder), console))
+        return asyncio.run(storm(storm_options, args.vms, Path(folder), console, beside))
 
 
-def _several(args: argparse.Namespace, console: Console) -> Reports:
+def _several(args: argparse.Namespace, beside: Sequence[Version], console: Console) -> Reports:
     runs: dict[int, Report] = {}
 
     def ended(seed: int, report: Report) -> None:
         runs[seed] = report
         said = "the invariant holds" if report.ok else f"{report.violations} violations"
         console.print(f"Seed {seed}: {said} after {report.figures['seconds']:.1f} s", highlight=False)
+        for share in report.shares():
+            console.print(f"  {share}", highlight=False)
         for finding in report.findings:
             if not finding.ok:  # at once: a long run may never reach its end
                 console.print(report.verdict(finding), highlight=False)
@@ -69,23 +74,26 @@ def _several(args: argparse.Namespace, console: Console) -> Reports:
     if args.at_once == 1:
         for number, seed in enumerate(args.seeds, 1):
             console.print(f"Storm {number} of {len(args.seeds)}: seed {seed}", highlight=False)
-            ended(seed, _one(args, seed, console))
+            ended(seed, _one(args, seed, beside, console))
         return Reports(runs)
     console.print(f"{len(args.seeds)} storms, {args.at_once} at once", highlight=False)
     with ProcessPoolExecutor(args.at_once, mp_context=get_context("spawn")) as pool:
-        under_way = {pool.submit(_one_unseen, args, seed): seed for seed in args.seeds}
+        under_way = {pool.submit(_one_unseen, args, seed, beside): seed for seed in args.seeds}
         for future in as_completed(under_way):
             ended(under_way[future], future.result())
     return Reports({seed: runs[seed] for seed in args.seeds})
 
 
-def _one_unseen(args: argparse.Namespace, seed: int) -> Report:
+def _one_unseen(args: argparse.Namespace, seed: int, beside: Sequence[Version]) -> Report:
     """One of several concurrent storms, without its progress, which would be mixed with that of the others."""
-    return _one(args, seed, Console(file=StringIO()))
+    return _one(args, seed, beside, Console(file=StringIO()))
 
 
-async def storm(storm_options: StormOptions, vms: int, folder: Path, console: Console) -> Report:
-    """One storm over a fleet of that size; its files are written to `folder`."""
+async def storm(
+    storm_options: StormOptions, vms: int, folder: Path, console: Console, beside: Sequence[Version] = ()
+) -> Report:
+    """One storm over a fleet of that size; its files are written to `folder`. Hosts of the versions `beside` this one
+    take part."""
     began = time.monotonic()
     subscriptions = tuple(SUBSCRIPTIONS)
     scene = Scene(for_both(make_fleet(vms, storm_options.seed, subscriptions, crowded=subscriptions[0])))
@@ -94,10 +102,10 @@ async def storm(storm_options: StormOptions, vms: int, folder: Path, console: Co
         seed=storm_options.seed, faults=events, storage=folder / "storage", observe=scene.observe, options=options()
     )
     async with Laptop(cloud_options) as laptop, Ledger(laptop.azurite.connection_string) as ledger:
-        hosts = Hosts(laptop, POLICIES, SETTINGS, folder)
+        hosts = Hosts(laptop, SETTINGS, folder, beside)
         storm_run = Storm(storm_options, laptop, scene, hosts)
         try:
-            console.print("Starting the functions host", highlight=False)
+            console.print("Starting the functions hosts", highlight=False)
             await hosts.start()
             with progress_for(console, vms, len(TARGETS)) as progress:
                 await storm_run.run(ledger, progress, _LIMIT + vms)
@@ -112,6 +120,7 @@ async def storm(storm_options: StormOptions, vms: int, folder: Path, console: Co
             figures=_figures(laptop, hosts, storm_run, time.monotonic() - began, len(final_state.collisions)),
             faults=dict(laptop.arm.faults.injected.most_common()),
             outcomes=dict(Counter(row.outcome for row in final_state.rows).most_common()),
+            handled=final_state.handled,
             findings=findings,
             histories=_histories(findings, entities),
         )
@@ -129,7 +138,7 @@ def _figures(laptop: Laptop, hosts: Hosts, storm_run: Storm, seconds: float, col
         "delivered again": counters.retried,
         "hosts killed": hosts.kills,
         "sweeps": log.count("'Functions.sweep' (Succeeded"),
-        "failed runs": log.count(" (Failed, "),
+        "failed runs": log.count(FAILED),
         "ARM calls": len(requests),
         "throttled (429)": sum(request.status == 429 for request in requests),
         "met others' writes": len(laptop.arm.collisions) - collisions,

@@ -24,13 +24,17 @@ class ScheduledCheckText:
 
 def checks(folder: Path) -> list[ScheduledCheckText]:
     """Every scheduled check on the queue, hidden or not."""
-    found = []
-    for text in messages(folder, "deferrals"):
+    return [check for text in messages(folder, "deferrals") if (check := check_of(text))]
+
+
+def check_of(text: str) -> ScheduledCheckText | None:
+    """The scheduled check in a message; None for a reconcile request, and for what we do not know."""
+    try:
         raw = json.loads(text)
-        if "vm" in raw and "due" in raw and "reason" not in raw:
-            extension = raw.get("extension") or ""
-            found.append(ScheduledCheckText(raw["vm"].lower(), extension, datetime.fromisoformat(raw["due"])))
-    return found
+        vm, due, extension = raw["vm"].lower(), datetime.fromisoformat(raw["due"]), raw.get("extension") or ""
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return None if "reason" in raw else ScheduledCheckText(vm, str(extension), due)
 
 
 def messages(folder: Path, queue: str) -> Iterator[str]:

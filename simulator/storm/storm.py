@@ -1,4 +1,4 @@
-"""The storm itself: create a fleet under faults, kill the host again and again, then wait until nothing changes.
+"""The storm itself: create a fleet under faults, kill hosts again and again, then wait until nothing changes.
 
 The seed decides as much as real processes allow: which VMs there are, which events are duplicated or lost,
 how often each kind of request fails, and after how many requests a host is killed.
@@ -29,12 +29,10 @@ from simulator.storm.targets import NEWEST
 
 FAULTS = ROOT / "samples" / "faults" / "storm.yaml"
 DURATIONS = ROOT / "samples" / "durations" / "storm.yaml"
-POLICIES = ROOT / "samples" / "policies" / "storm"
 
-# The queue is polled every second; the sweep runs every few seconds and acts on rows that are only some seconds late.
+# The queue is polled every second; the sweep acts on rows that are only some seconds late.
 SETTINGS = {
     "AzureFunctionsJobHost__extensions__queues__maxPollingInterval": "00:00:01",
-    "SWEEP_SCHEDULE": "*/5 * * * * *",
     "SWEEP_PATIENCE": "15s",
 }
 
@@ -58,7 +56,7 @@ class StormOptions:
     lost: float = 0.05
     """The share of events that are never delivered."""
     kills: int = 3
-    """How often the functions host is killed."""
+    """How often a functions host is killed."""
     copies: int = 2
     """How often a duplicated event is delivered."""
     outages: int = 0
@@ -119,13 +117,15 @@ class Storm:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _kill(self, progress: Progress) -> None:
-        """Kill the host at each of the chosen moments."""
-        for moment in self._weather.moments("kills", self._weather.kills, len(self._scene.fleet)):
+        """Kill a host at each of the chosen moments, of each version in turn."""
+        versions = self._hosts.versions
+        for number, moment in enumerate(self._weather.moments("kills", self._weather.kills, len(self._scene.fleet))):
             await self._until(moment)
-            await self._hosts.kill()
-            progress.say(f"Killed the host after {moment} requests to ARM")
+            version = versions[(self._weather.seed + number) % len(versions)]
+            await self._hosts.kill(version)
+            progress.say(f"Killed the host of {version.name} after {moment} requests to ARM")
             await asyncio.sleep(_DOWN_TIME)
-            await self._hosts.restart()
+            await self._hosts.restart(version)
 
     async def _cut_storage(self, progress: Progress) -> None:
         """Stop Azurite at each of the chosen moments. It keeps what it had accepted, like Azure's storage."""

@@ -11,15 +11,17 @@ from typing import Any
 import pytest
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import ResourceNotFoundError
+from azure.data.tables.aio import TableClient as SdkTableClient
 from azure.storage.queue.aio import QueueClient
 
 from onboarding.azure.arm.arm_client import ArmAdapter
 from onboarding.azure.arm.arm_requests import ArmRequests
 from onboarding.azure.http_connections import Connections
 from onboarding.azure.storage.schedule_queue import StorageScheduleQueue
-from onboarding.azure.storage.storage_clients import OnboardingTable, onboarding_table, storage_schedule_queue
+from onboarding.azure.storage.storage_clients import onboarding_table, storage_schedule_queue
+from onboarding.azure.storage.table_client import TableClient
 from onboarding.azure.storage.table_ledger import TableLedger
-from onboarding.settings import QUEUE, Storage, read_settings
+from onboarding.settings import QUEUE, TABLE, Storage, read_settings
 from simulator.arm import ArmSimulator, Endpoints, Options
 from simulator.azurite import Azurite
 from simulator.clock import ManualClock
@@ -47,15 +49,27 @@ def storage_of(connection: str) -> Storage:
 
 
 @pytest.fixture
-async def table(storage: Storage) -> AsyncIterator[OnboardingTable]:
-    """The client that the product makes; its table does not exist yet."""
-    async with onboarding_table(storage, None) as client:
+async def sdk_table(azurite: Azurite) -> AsyncIterator[SdkTableClient]:
+    """The table as another program uses it."""
+    async with SdkTableClient.from_connection_string(azurite.connection_string, TABLE) as client:
+        yield client
+
+
+async def delete_table(connection: str) -> None:
+    async with SdkTableClient.from_connection_string(connection, TABLE) as client:
         await client.delete_table()
+
+
+@pytest.fixture
+async def table(storage: Storage, azurite: Azurite) -> AsyncIterator[TableClient]:
+    """The client that the product makes; its table does not exist yet."""
+    await delete_table(azurite.connection_string)
+    async with onboarding_table(storage, None) as client:
         yield client
 
 
 @pytest.fixture
-def ledger(table: OnboardingTable) -> TableLedger:
+def ledger(table: TableClient) -> TableLedger:
     return TableLedger(table)
 
 

@@ -17,8 +17,8 @@ from onboarding.azure.arm.arm_client import ArmAdapter
 from onboarding.azure.arm.arm_requests import ArmRequests
 from onboarding.azure.arm.resource_graph import GraphAdapter
 from onboarding.azure.http_connections import Connections
-from onboarding.azure.storage.breaker_store import TableBreakerStore
 from onboarding.azure.storage.storage_clients import onboarding_table, storage_schedule_queue
+from onboarding.azure.storage.stores.breaker_store import TableBreakerStore
 from onboarding.azure.storage.table_ledger import TableLedger
 from onboarding.concurrency import deadline
 from onboarding.domain.errors import ArmError, StorageError

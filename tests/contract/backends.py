@@ -17,7 +17,8 @@ from xml.sax.saxutils import unescape
 
 from azure.core.credentials import AzureNamedKeyCredential
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
-from azure.storage.queue.aio import QueueClient
+from azure.data.tables.aio import TableClient as SdkTableClient
+from azure.storage.queue.aio import QueueClient as SdkQueueClient
 
 from onboarding.application.messages import decode, encode
 from onboarding.application.ports import (
@@ -28,16 +29,17 @@ from onboarding.application.ports import (
 )
 from onboarding.azure.http_connections import Connections
 from onboarding.azure.storage import storage_clients
-from onboarding.azure.storage.breaker_store import TableBreakerStore
-from onboarding.azure.storage.policy_version_store import TablePolicyStates
-from onboarding.azure.storage.rollout_store import TableRolloutStore
+from onboarding.azure.storage.queue_client import QueueClient
 from onboarding.azure.storage.schedule_queue import StorageScheduleQueue
-from onboarding.azure.storage.storage_clients import OnboardingTable, onboarding_table
+from onboarding.azure.storage.storage_clients import onboarding_table
 from onboarding.azure.storage.storage_requests import Answer, Service, StorageRequests
-from onboarding.azure.storage.sweep_store import TableSweeps
+from onboarding.azure.storage.stores.breaker_store import TableBreakerStore
+from onboarding.azure.storage.stores.policy_version_store import TablePolicyStates
+from onboarding.azure.storage.stores.rollout_store import TableRolloutStore
+from onboarding.azure.storage.stores.sweep_store import TableSweeps
 from onboarding.azure.storage.table_ledger import TableLedger
 from onboarding.domain.resource_id import VmId
-from onboarding.settings import QUEUE, Storage
+from onboarding.settings import QUEUE, TABLE, Storage
 from simulator.azurite import ACCOUNT, KEY, Azurite
 from tests.adapters.conftest import storage_of
 from tests.flow.world import (
@@ -76,6 +78,18 @@ class InMemory:
             own: StoredMachine = ledger.machines[vm.key]
             ledger.machines[vm.key] = replace(own, version=f"v{ledger.writes}", rest={**own.rest, **columns})
 
+    async def widen(self, columns: Mapping[str, Any]) -> None:
+        """Add columns to every breaker and count, and to the sweep's state, as a newer version does."""
+        breakers, rollouts, sweeps = self.breakers, self.rollouts, self.sweeps
+        for place, breaker in breakers.stored.items():
+            breakers.writes += 1
+            breakers.stored[place] = replace(breaker, version=f"v{breakers.writes}", rest={**breaker.rest, **columns})
+        for policy, count in rollouts.stored.items():
+            rollouts.trips += 1
+            rollouts.stored[policy] = replace(count, version=f"v{rollouts.trips}", rest={**count.rest, **columns})
+        sweeps.writes += 1
+        sweeps.stored = replace(sweeps.stored, version=f"v{sweeps.writes}", rest={**sweeps.stored.rest, **columns})
+
     async def spoil(self, vm: VmId, extension: str) -> None:
         """Give a current row an outcome that this version does not know."""
         self.ledger.writes += 1
@@ -109,7 +123,7 @@ class InMemory:
 class KeepingAnswers(StorageRequests):
     """Keeps what the service answers to each message: it says for how long it hides one only to the sender."""
 
-    def __init__(self, queue: QueueClient) -> None:
+    def __init__(self, queue: SdkQueueClient) -> None:
         super().__init__(Service.QUEUE, queue.url, AzureNamedKeyCredential(ACCOUNT, KEY), Connections())
         self.answers: list[tuple[str, str]] = []
 
@@ -121,21 +135,31 @@ class KeepingAnswers(StorageRequests):
 
 
 class OnAzurite:
-    """`table`, `queue` and `poison_queue` are the SDK's own clients, as another program uses them."""
+    """`table`, `queue` and `poison_queue` are the SDK's own clients, as another program uses them; `table_client` and
+    `queue_client` are ours."""
 
-    def __init__(self, storage: Storage, table: OnboardingTable, queue: QueueClient, poison_queue: QueueClient) -> None:
+    def __init__(
+        self, storage: Storage, table: SdkTableClient, queue: SdkQueueClient, poison_queue: SdkQueueClient
+    ) -> None:
         self.table, self.queue, self.poison_queue = table, queue, poison_queue
-        self.ledger = TableLedger(table, outbox=True)
-        self.breakers = TableBreakerStore(table)
-        self.rollouts = TableRolloutStore(table)
-        self.sweeps = TableSweeps(table)
-        self.policy_states = TablePolicyStates(table)
+        self.table_client = onboarding_table(storage, None)
+        self.ledger = TableLedger(self.table_client, outbox=True)
+        self.breakers = TableBreakerStore(self.table_client)
+        self.rollouts = TableRolloutStore(self.table_client)
+        self.sweeps = TableSweeps(self.table_client)
+        self.policy_states = TablePolicyStates(self.table_client)
         self._requests = KeepingAnswers(queue)
-        self.schedule_queue = StorageScheduleQueue(self._requests)
+        self.queue_client = QueueClient(self._requests)
+        self.schedule_queue = StorageScheduleQueue(self.queue_client)
         self.poison = storage_clients.poison_queue(storage, None)
 
     async def add_columns(self, vm: VmId, extension: str, columns: Mapping[str, Any]) -> None:
         await self.table.update_entity({**keys_of(vm, extension), **columns})
+
+    async def widen(self, columns: Mapping[str, Any]) -> None:
+        async for entity in self.table.list_entities():
+            keys = {name: entity[name] for name in ("PartitionKey", "RowKey")}
+            await self.table.update_entity({**keys, **columns})
 
     async def spoil(self, vm: VmId, extension: str) -> None:
         await self.table.update_entity({**keys_of(vm, extension), "Outcome": "Postponed"})
@@ -170,6 +194,7 @@ class OnAzurite:
         return (await self.poison_queue.get_queue_properties()).approximate_message_count or 0
 
     async def close(self) -> None:
+        await self.table_client.close()
         await self.schedule_queue.close()
         await self.poison.close()
 
@@ -183,9 +208,9 @@ async def on_azurite(azurite: Azurite) -> AsyncIterator[OnAzurite]:
     connection = azurite.connection_string
     storage = storage_of(connection)
     async with (
-        onboarding_table(storage, None) as table,
-        QueueClient.from_connection_string(connection, QUEUE) as queue,
-        QueueClient.from_connection_string(connection, f"{QUEUE}-poison") as poison_queue,
+        SdkTableClient.from_connection_string(connection, TABLE) as table,
+        SdkQueueClient.from_connection_string(connection, QUEUE) as queue,
+        SdkQueueClient.from_connection_string(connection, f"{QUEUE}-poison") as poison_queue,
     ):
         await table.delete_table()
         for each in (queue, poison_queue):

@@ -14,8 +14,9 @@ from onboarding.domain.errors import LostRace, StorageError
 from onboarding.domain.limits.rollout_limit import RolloutState
 from onboarding.domain.policy.policy_version import PolicyState
 from onboarding.domain.reconcile.sweep_requests import MOST, Mark
-from tests.adapters.storage.rows import TIME
+from tests.adapters.storage.rows import TIME, new_vm
 from tests.contract.backends import Backend
+from tests.contract.test_breakers import breaker_of
 
 NAMES = ("linux-monitoring", "50% of a/b #?", "Über 'alles' \\ \"x\"", "tab\tand\x7f")
 
@@ -40,6 +41,82 @@ async def test_the_counts_of_all_policies_are_listed(backend: Backend) -> None:
     for state in states:
         await backend.rollouts.write(state, None)
     assert set(await backend.rollouts.read_all()) == states
+
+
+async def test_names_that_differ_in_forbidden_characters_or_case_alone_have_counts_of_their_own(
+    backend: Backend,
+) -> None:
+    names = ("a-b", "a/b", "a#b", "A-B", "a?b")
+    for number, name in enumerate(names):
+        assert await backend.rollouts.read(name) is None
+        await backend.rollouts.write(RolloutState(name, installs=number), None)
+
+    for number, name in enumerate(names):
+        stored = await backend.rollouts.read(name)
+        assert stored is not None
+        assert stored.state == RolloutState(name, installs=number)
+        await backend.rollouts.write(RolloutState(name, installs=number + 10), stored.version, rest=stored.rest)
+
+    expected = {RolloutState(name, installs=number + 10) for number, name in enumerate(names)}
+    assert set(await backend.rollouts.read_all()) == expected
+
+
+NEWS = {"Zone": "kept 'ü'", "Flag": True}
+
+
+async def test_columns_of_a_newer_version_stay_with_the_counts(backend: Backend) -> None:
+    rollouts = backend.rollouts
+    stopped = RolloutState("p", TIME, 3, 2, TIME, "web01 failed")
+    await rollouts.write(stopped, None)
+    first = await rollouts.read("p")
+    assert first is not None
+    assert first.rest == {}
+    await backend.widen(NEWS)
+
+    with pytest.raises(LostRace):
+        await rollouts.write(stopped.recovered(), first.version, rest=first.rest)
+    seen = await rollouts.read("p")
+    assert seen is not None
+    assert (seen.state, seen.rest) == (stopped, NEWS)
+    await rollouts.write(stopped.recovered(), seen.version, rest=seen.rest)
+
+    last = await rollouts.read("p")
+    assert last is not None
+    assert (last.state, last.rest) == (stopped.recovered(), NEWS)
+
+
+async def test_columns_of_a_newer_version_stay_with_a_breaker(backend: Backend) -> None:
+    breaker = breaker_of(new_vm().subscription)
+    await backend.breakers.write(breaker, None)
+    (first,) = await backend.breakers.read(breaker.subscription)
+    assert first.rest == {}
+    await backend.widen(NEWS)
+
+    with pytest.raises(LostRace):
+        await backend.breakers.write(breaker, first.version, rest=first.rest)
+    (seen,) = await backend.breakers.read(breaker.subscription)
+    assert (seen.breaker, seen.rest) == (breaker, NEWS)
+    await backend.breakers.write(replace(breaker, probes=1), seen.version, rest=seen.rest)
+
+    (last,) = await backend.breakers.read(breaker.subscription)
+    assert (last.breaker.probes, last.rest) == (1, NEWS)
+
+
+async def test_columns_of_a_newer_version_stay_with_the_sweeps_state(backend: Backend) -> None:
+    sweeps = backend.sweeps
+    full = SweepState(TIME, TIME, "sub", Mark(TIME, "key"), b"12345678" * 20_000, Pruning(TIME, "sub", "log|"))
+    version = await sweeps.write(full, None)
+    assert (await sweeps.read()).rest == {}
+    await backend.widen(NEWS)
+
+    with pytest.raises(LostRace):
+        await sweeps.write(SweepState(), version)
+    seen = await sweeps.read()
+    assert (seen.state, seen.rest) == (full, NEWS)
+    await sweeps.write(SweepState(), seen.version, rest=seen.rest)
+
+    last = await sweeps.read()
+    assert (last.state, last.rest) == (SweepState(), NEWS)
 
 
 async def test_of_concurrent_writes_of_the_counts_exactly_one_wins(backend: Backend) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from copy import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ from azure.data.tables import EdmType, EntityProperty
 
 from onboarding.application.ports import RowWrite, ScheduledCheck, SweepState
 from onboarding.azure.storage.table_ledger import TableLedger
+from onboarding.domain.errors import StorageError
 from onboarding.domain.failures.classification import Cause
 from onboarding.domain.limits.circuit_breaker import CircuitBreaker
 from onboarding.domain.limits.rollout_limit import RolloutState
@@ -126,7 +128,7 @@ async def test_columns_of_a_newer_version_keep_their_types(wire: OnAzurite) -> N
     vm = new_vm()
     await write(wire.ledger, row_of(vm), trigger(), None)
     news = {"Steps": "identity: done", "Shoesize": (2**40, "Edm.Int64"), "Since": TIME, "Big": b"\x00\x01"}
-    news |= {"Small": 7, "Part": 0.5, "Flag": True}
+    news |= {"Small": 7, "Part": 0.5, "Flag": True, "Double": 7.0}
     for extension in (OMS, ""):
         await wire.add_columns(vm, extension, news)
 
@@ -141,11 +143,12 @@ async def test_columns_of_a_newer_version_keep_their_types(wire: OnAzurite) -> N
         assert (entity["Steps"], entity["Big"], entity["Shoesize"].value) == ("identity: done", b"\x00\x01", 2**40)
         assert (entity["Small"], entity["Part"], entity["Flag"]) == (7, 0.5, True)
         assert entity["Since"] == TIME
+        assert type(entity["Double"]) is float
     assert (await rows(wire.ledger, vm))[OMS].row.reason == "later"
 
 
 async def test_without_publishing_the_outbox_stays_empty(wire: OnAzurite) -> None:
-    await write(TableLedger(wire.table), final(new_vm()), trigger(), None)
+    await write(TableLedger(wire.table_client), final(new_vm()), trigger(), None)
 
     assert {key.partition("|")[0] for key in await entities(wire)} == {"vm", "log"}
 
@@ -172,9 +175,9 @@ async def test_breakers_counts_policies_and_the_sweep_have_partitions_of_their_o
             **dict.fromkeys(("ResourceGroup", "Extension", "ErrorCode", "ErrorMeaning", "Advice", "Message"), "String"),
             "Since": "DateTime",
             "NextAttemptAt": "DateTime",
-            "Attempt": "Int32",
+            "Attempt": "Int64",
         },
-        ("brake", "über 50- a-b"): {
+        ("brake", "über 50- a-b-7ef50ad2"): {
             "Policy": "String",
             "Hour": "DateTime",
             "Installs": "Int64",
@@ -194,6 +197,56 @@ async def test_breakers_counts_policies_and_the_sweep_have_partitions_of_their_o
         },
     }
     assert (found["state"]["Unanswered0"], found["state"]["HeldUntil"]) == (b"12345678" * 8192, TIME)
+
+
+def count_of_the_version_before(policy: str, installs: int, key: str) -> dict[str, Any]:
+    columns = {"Policy": policy, "Hour": TIME, "Installs": (installs, EdmType.INT64), "Failures": (0, EdmType.INT64)}
+    return {"PartitionKey": "brake", "RowKey": key, **columns, "Because": ""}
+
+
+async def test_a_count_of_the_version_before_is_that_of_the_policy_that_it_names(wire: OnAzurite) -> None:
+    await wire.table.create_table()
+    await wire.table.create_entity(count_of_the_version_before("a/b", 7, "a-b"))
+
+    for name in ("a-b", "A/B", "a#b"):
+        assert await wire.rollouts.read(name) is None
+        await wire.rollouts.write(RolloutState(name, TIME, 1), None)
+    stored = await wire.rollouts.read("a/b")
+    assert stored is not None
+    assert stored.state == RolloutState("a/b", TIME, 7)
+    await wire.rollouts.write(replace(stored.state, installs=8), stored.version, rest=stored.rest)
+
+    found = await entities(wire)
+    assert (found["a-b"]["Policy"], found["a-b"]["Installs"].value) == ("a/b", 8), "where that version finds it"
+    assert len(found) == 4
+    counts = {state.policy: state.installs for state in await wire.rollouts.read_all()}
+    assert counts == {"a/b": 8, "a-b": 1, "A/B": 1, "a#b": 1}
+    for name in ("a-b", "A/B", "a#b"):
+        own = await wire.rollouts.read(name)
+        assert own is not None
+        assert own.state == RolloutState(name, TIME, 1)
+
+
+async def test_a_count_that_the_version_before_wrote_beside_ours_counts_once(wire: OnAzurite) -> None:
+    await wire.rollouts.write(RolloutState("a/b", TIME, 1), None)
+    await wire.table.create_entity(count_of_the_version_before("a/b", 7, "a-b"))
+
+    assert await wire.rollouts.read_all() == (RolloutState("a/b", TIME, 1),)
+    stored = await wire.rollouts.read("a/b")
+    assert stored is not None
+    assert stored.state.installs == 1
+
+
+async def test_an_unreadable_count_is_an_error_of_its_policy_alone(
+    wire: OnAzurite, caplog: pytest.LogCaptureFixture
+) -> None:
+    await wire.rollouts.write(RolloutState("p", TIME, 1), None)
+    await wire.table.create_entity({"PartitionKey": "brake", "RowKey": "newer", "Hour": TIME})
+
+    assert await wire.rollouts.read_all() == (RolloutState("p", TIME, 1),)
+    assert "newer cannot be read by this version" in caplog.text
+    with pytest.raises(StorageError, match="newer cannot be read by this version"):
+        await wire.rollouts.read("newer")
 
 
 async def test_unknown_columns_of_a_policy_are_kept(wire: OnAzurite) -> None:

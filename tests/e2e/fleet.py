@@ -29,10 +29,10 @@ from onboarding.azure.arm.arm_requests import ArmRequests
 from onboarding.azure.arm.resource_graph import GraphAdapter
 from onboarding.azure.http_connections import Connections
 from onboarding.azure.outcome_topic import NullPublisher
-from onboarding.azure.storage.breaker_store import TableBreakerStore
-from onboarding.azure.storage.rollout_store import TableRolloutStore
 from onboarding.azure.storage.storage_clients import onboarding_table
-from onboarding.azure.storage.sweep_store import TableSweeps
+from onboarding.azure.storage.stores.breaker_store import TableBreakerStore
+from onboarding.azure.storage.stores.rollout_store import TableRolloutStore
+from onboarding.azure.storage.stores.sweep_store import TableSweeps
 from onboarding.azure.storage.table_ledger import TableLedger
 from onboarding.domain.policy.policy import PolicySet
 from onboarding.domain.policy.rule import compile_rule
@@ -41,7 +41,7 @@ from onboarding.loading.policy_folder import load_catalogue
 from onboarding.settings import Storage
 from simulator.arm import ArmSimulator, Guest, Machine, Options, VmSpec
 from simulator.clock import ManualClock
-from tests.adapters.conftest import SCOPE, SUBSCRIPTIONS, Credential
+from tests.adapters.conftest import SCOPE, SUBSCRIPTIONS, Credential, delete_table
 from tests.flow.world import POLICY, WORKSPACE_ID, WORKSPACE_KEY
 from tests.reference import REFERENCE, parse_policy
 
@@ -139,9 +139,9 @@ async def open_fleet(storage: Storage, *, budget: Budget | None = None, limits: 
         REFERENCE,
     )
     requests = ArmRequests(credential, endpoints.arm, SCOPE, clock.now, connections=connections)
-    table = onboarding_table(storage, None)
-    async with table:
-        await table.delete_table()
+    assert storage.connection_string is not None
+    await delete_table(storage.connection_string.reveal())
+    async with onboarding_table(storage, None) as table:
         ports = Ports(
             arm=ArmAdapter(requests),
             ledger=TableLedger(table),

@@ -22,7 +22,7 @@ from simulator.laptop import CloudOptions, Laptop
 from simulator.storm.final_state import read_final_state
 from simulator.storm.hosts import Hosts
 from simulator.storm.invariant import ExpectedRow, FinalState, judge
-from simulator.storm.storm import POLICIES, SETTINGS, options
+from simulator.storm.storm import SETTINGS, options
 from simulator.storm.targets import AMA, OMS, TARGETS, Target
 from simulator.tls import certificates_in
 from tests.fault.kill_proxy import KillPoint, KillProxy, Step
@@ -95,14 +95,14 @@ async def ended(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ended
     hosts: list[Hosts] = []
     async with Laptop(CloudOptions(storage=storage, options=options())) as laptop:
         certificates = certificates_in(laptop.endpoints.ca_file.parent)
-        async with KillProxy(lambda: hosts[0].pid, trusted=certificates.client_context()) as wire:
+        async with KillProxy(lambda: hosts[0].pid(), trusted=certificates.client_context()) as wire:
             endpoints = {kind: await wire.forward(kind, url) for kind, url in laptop.azurite.endpoints.items()}
             settings = {
                 **SETTINGS,
                 "AzureWebJobsStorage": connection_string(endpoints),
                 "ARM_ENDPOINT": await wire.forward("arm", laptop.endpoints.arm, certificates.server_context()),
             }
-            hosts.append(Hosts(laptop, POLICIES, settings, folder))
+            hosts.append(Hosts(laptop, settings, folder))
             await hosts[0].start()
             kill_points = await kill_at_each_step(laptop, hosts[0], wire)
             expected_rows = [
@@ -124,7 +124,7 @@ async def kill_at_each_step(laptop: Laptop, hosts: Hosts, wire: KillProxy) -> di
         kill_points[spec.name] = KillPoint(spec.name, replace(STEPS[name], forwarded=forwarded))
         wire.kill_points.append(kill_points[spec.name])
         laptop.arm.create_vm(spec)
-        await eventually(lambda: not hosts.alive, f"a death {'after' if forwarded else 'before'} {name}")
+        await eventually(lambda: not hosts.alive(), f"a death {'after' if forwarded else 'before'} {name}")
         await hosts.restart()
     return kill_points
 

@@ -613,12 +613,12 @@ class SweepsInMemory:
     async def read(self) -> StoredSweep:
         return self.stored
 
-    async def write(self, state: SweepState, version: str | None) -> str:
+    async def write(self, state: SweepState, version: str | None, *, rest: Mapping[str, Any] | None = None) -> str:
         _compare(self.stored.version, version)
         if len(state.unanswered) > _LARGEST_ENTITY:
             raise StorageError("the table could not be written: 413")
         self.writes += 1
-        self.stored = StoredSweep(state, f"v{self.writes}")
+        self.stored = StoredSweep(state, f"v{self.writes}", rest or {})
         return f"v{self.writes}"
 
 
@@ -681,12 +681,14 @@ class BreakersInMemory:
         await asyncio.sleep(0)  # as over a network: other tasks get their turn
         return tuple(stored for (owner, _, _), stored in self.stored.items() if owner == subscription)
 
-    async def write(self, breaker: CircuitBreaker, version: str | None) -> None:
+    async def write(
+        self, breaker: CircuitBreaker, version: str | None, *, rest: Mapping[str, Any] | None = None
+    ) -> None:
         key = _place(breaker)
         current = self.stored.get(key)
         _compare(current.version if current else None, version)
         self.writes += 1
-        self.stored[key] = StoredBreaker(breaker, f"v{self.writes}")
+        self.stored[key] = StoredBreaker(breaker, f"v{self.writes}", rest or {})
 
     async def delete(self, breaker: CircuitBreaker, version: str) -> None:
         key = _place(breaker)
@@ -709,11 +711,11 @@ class RolloutsInMemory:
         self.trips += 1
         return self.stored.get(policy)
 
-    async def write(self, state: RolloutState, version: str | None) -> str:
+    async def write(self, state: RolloutState, version: str | None, *, rest: Mapping[str, Any] | None = None) -> str:
         self.trips += 1
         current = self.stored.get(state.policy)
         _compare(current.version if current else None, version)
-        self.stored[state.policy] = StoredRollout(state, f"v{self.trips}")
+        self.stored[state.policy] = StoredRollout(state, f"v{self.trips}", rest or {})
         return f"v{self.trips}"
 
     async def read_all(self) -> tuple[RolloutState, ...]:

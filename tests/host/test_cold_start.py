@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 from simulator.laptop import ROOT, forget_settings
 
@@ -40,21 +41,32 @@ STORAGE = (
     "DefaultEndpointsProtocol=https;AccountName=account;AccountKey=c2VjcmV0IGtleQ==;EndpointSuffix=core.windows.net"
 )
 LOADED = """
-import gc, json, os
+import gc, json, os, sys
 from onboarding.app import Worker
 
 Worker(os.environ).application
 state = {"enabled": gc.isenabled(), "frozen": gc.get_freeze_count(), "tracked": len(gc.get_objects())}
-print(json.dumps(state))
+print(json.dumps(state | {"modules": sorted(sys.modules)}))
 """
 
 
-def test_the_collector_is_on_after_the_sdks_were_loaded_and_leaves_them_alone() -> None:
+def loaded() -> dict[str, Any]:
     own = dict(os.environ)
     forget_settings(own)
     own |= {"AzureWebJobsStorage": STORAGE}
     done = subprocess.run([sys.executable, "-c", LOADED], env=own, cwd=ROOT, capture_output=True, text=True, check=True)
-    state = json.loads(done.stdout.splitlines()[-1])
+    state: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return state
+
+
+def test_the_application_needs_no_sdk_of_storage() -> None:
+    modules = loaded()["modules"]
+    assert "onboarding.azure.storage.table_client" in modules
+    assert [name for name in modules if name.startswith(("azure.data", "azure.storage", "azure.mgmt.compute"))] == []
+
+
+def test_the_collector_is_on_after_the_sdks_were_loaded_and_leaves_them_alone() -> None:
+    state = loaded()
     assert state["enabled"]
     assert state["frozen"] > 100 * state["tracked"]
 

@@ -34,10 +34,11 @@ from onboarding.application.notifications import (
 )
 from onboarding.application.ports import ArmAnswer, Message, RowVersions, RowWrite, StoredRow, SweepState
 from onboarding.azure.outcome_topic import outcome_event
-from onboarding.azure.storage.breaker_store import TableBreakerStore
-from onboarding.azure.storage.policy_version_store import TablePolicyStates
-from onboarding.azure.storage.rollout_store import TableRolloutStore
-from onboarding.azure.storage.sweep_store import TableSweeps
+from onboarding.azure.storage.stores.breaker_store import TableBreakerStore
+from onboarding.azure.storage.stores.policy_version_store import TablePolicyStates
+from onboarding.azure.storage.stores.rollout_store import TableRolloutStore
+from onboarding.azure.storage.stores.sweep_store import TableSweeps
+from onboarding.azure.storage.table_writes import Write
 from onboarding.domain.errors import ArmError, StorageError
 from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.limits.circuit_breaker import CircuitBreaker
@@ -118,18 +119,12 @@ class Recording:
 
         return happens
 
-    async def create_entity(self, entity: Mapping[str, Any]) -> Mapping[str, Any]:
-        self.record("entity", entity=entity)
-        return {"etag": ""}
+    async def write(self, write: Write) -> str:
+        self.record("entity", entity=write.entity)
+        return ""
 
-    async def update_entity(self, entity: Mapping[str, Any], **_: Any) -> Mapping[str, Any]:
-        return await self.create_entity(entity)
-
-    async def upsert_entity(self, entity: Mapping[str, Any], **_: Any) -> None:
-        await self.create_entity(entity)
-
-    async def delete_entity(self, entity: Mapping[str, Any], **_: Any) -> None:
-        self.record("delete", entity=entity)
+    async def delete(self, keys: Mapping[str, str], _: str) -> None:
+        self.record("delete", entity=keys)
 
 
 class _Recorded:
@@ -237,9 +232,9 @@ class RecordedQueue(_Recorded, world.ScheduleQueueInMemory):
 
 
 class RecordedBreakers(_Recorded, world.BreakersInMemory):
-    async def write(self, breaker: CircuitBreaker, version: str | None) -> None:
-        await super().write(breaker, version)
-        await TableBreakerStore(cast(Any, self._recording)).write(breaker, version)
+    async def write(self, breaker: CircuitBreaker, version: str | None, **more: Any) -> None:
+        await super().write(breaker, version, **more)
+        await TableBreakerStore(cast(Any, self._recording)).write(breaker, version, **more)
 
     async def delete(self, breaker: CircuitBreaker, version: str) -> None:
         await super().delete(breaker, version)
@@ -247,16 +242,16 @@ class RecordedBreakers(_Recorded, world.BreakersInMemory):
 
 
 class RecordedRollouts(_Recorded, world.RolloutsInMemory):
-    async def write(self, state: RolloutState, version: str | None) -> str:
-        written = await super().write(state, version)
-        await TableRolloutStore(cast(Any, self._recording)).write(state, version)
+    async def write(self, state: RolloutState, version: str | None, **more: Any) -> str:
+        written = await super().write(state, version, **more)
+        await TableRolloutStore(cast(Any, self._recording)).write(state, version, **more)
         return written
 
 
 class RecordedSweeps(_Recorded, world.SweepsInMemory):
-    async def write(self, state: SweepState, version: str | None) -> str:
-        written = await super().write(state, version)
-        await TableSweeps(cast(Any, self._recording)).write(state, version)
+    async def write(self, state: SweepState, version: str | None, **more: Any) -> str:
+        written = await super().write(state, version, **more)
+        await TableSweeps(cast(Any, self._recording)).write(state, version, **more)
         return written
 
 

@@ -15,13 +15,14 @@ from simulator.arm import Attempt, Collision, Guest, VmSpec
 from simulator.demo.fleet import Expectation, Member, Story, make_fleet
 from simulator.demo.ledger import Row, is_row
 from simulator.demo.report import WIDTH
-from simulator.storm.invariant import ExpectedRow, FinalState, Finding, Violation, judge
+from simulator.storm.invariant import ExpectedRow, FinalState, Finding, Handled, Violation, judge
 from simulator.storm.report import Report, Reports
-from simulator.storm.storage import ScheduledCheckText
+from simulator.storm.storage import ScheduledCheckText, check_of
 from simulator.storm.targets import AMA, OMS, TARGETS, expected, for_both
 
 VM = "/subscriptions/s/resourcegroups/g/providers/microsoft.compute/virtualmachines/web"
 DUE = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
+WORK = Handled(events=3, messages=2, sweeps=1, calls=4, failed=0)
 FIRST, SECOND = (target.extension for target in TARGETS)
 
 
@@ -49,6 +50,7 @@ WHOLE = FinalState(
     collisions=[],
     outcome_events=[event(FIRST), event(SECOND)],
     interruptions=0,
+    handled={"this": WORK, "5eed5ed": WORK},
     texts={},
     secrets={},
 )
@@ -101,12 +103,25 @@ def test_two_correct_extensions_of_one_vm_violate_nothing() -> None:
             "VM had two of our writes under way",
             f"web got a request for {AMA.handler} while we had extensions/OMSExtension under way",
         ),
+        *(
+            (
+                {"handled": {"this": WORK, "5eed5ed": replace(WORK, **{kind: 0})}},
+                "version did its share",
+                f"version 5eed5ed did no {kind}",
+            )
+            for kind in ("events", "messages", "sweeps", "calls")
+        ),
     ],
 )
 def test_each_violation_is_found_for_its_extension(change: dict[str, Any], part: str, says: str) -> None:
     found = broken(replace(WHOLE, **change))
     assert list(found) == [part]
     assert found[part][0].startswith(says)
+
+
+def test_where_every_event_is_lost_no_version_has_to_handle_one() -> None:
+    idle = replace(WORK, events=0)
+    assert broken(replace(WHOLE, handled={"this": idle, "5eed5ed": idle})) == {}
 
 
 WITH_A_CHECK = {
@@ -157,11 +172,38 @@ def test_a_waiting_row_without_exactly_one_check_is_found(
         ("vm|g|web", "Installed", False),
         ("vm|g|web|oms-agent-linux|identity", "Installed", False),
         ("arc|g|web|oms-agent-linux", "Installed", False),
+        ("vmss|g|web|oms-agent-linux", "Installed", False),
         ("due|1", None, False),
+        ("due|20261120|vm|g|web", "Waiting", False),
+        ("unpublished|g|web|oms-agent-linux", "Installed", False),
+        ("totals|2026-11-20", None, False),
     ],
 )
 def test_unknown_keys_and_outcomes_are_ignored(key: str, outcome: str | None, known: bool) -> None:
     assert is_row({"RowKey": key} | ({"Outcome": outcome} if outcome else {})) is known
+
+
+@pytest.mark.parametrize(
+    ("message", "extension"),
+    [
+        ({"extension": FIRST}, FIRST),
+        ({}, ""),
+        ({"extension": None, "newer": [1]}, ""),
+        ({"extension": FIRST, "reason": "newer-message"}, None),
+        ({"due": "soon"}, None),
+        ({"due": None}, None),
+        ({"vm": None}, None),
+        ({"vm": {"id": VM}}, None),
+    ],
+)
+def test_a_scheduled_check_is_read_from_a_message_of_any_version(message: Any, extension: str | None) -> None:
+    text = json.dumps({"vm": VM.upper(), "due": DUE.isoformat(), **message})
+    assert check_of(text) == (None if extension is None else ScheduledCheckText(VM, extension, DUE))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '"vm"', "null", '{"machine": "m"}'])
+def test_other_messages_are_no_scheduled_checks(text: str) -> None:
+    assert check_of(text) is None
 
 
 def member(outcome: str, error: str = "", **spec: Any) -> Member:
@@ -196,7 +238,7 @@ def report(seconds: float = 61.5, *violations: Violation) -> Report:
     figures = {name: number for number, name in enumerate(names, 10)}
     more = {"throttled (429)": 99, "seconds until calm": 50.0, "seconds": seconds}
     lines = {VM: [row(FIRST, Reason="because")]}
-    return Report({**figures, **more}, {}, {}, [Finding("all is well", violations)], lines)
+    return Report({**figures, **more}, {}, {}, {"this": WORK}, [Finding("all is well", violations)], lines)
 
 
 def test_several_storms_are_one_table_followed_by_the_violations() -> None:
@@ -215,6 +257,19 @@ def test_several_storms_are_one_table_followed_by_the_violations() -> None:
         f"{FIRST}  Installed  because",
     ]
     assert not reports.ok
+
+
+def test_the_report_says_what_each_of_two_versions_did() -> None:
+    both = replace(report(), handled={"this": WORK, "5eed5ed": replace(WORK, events=5, failed=1)})
+    console = Console(file=StringIO(), width=WIDTH)
+    shares = [
+        "this: 3 events, 2 messages, 1 sweeps, 4 ARM calls about VMs, 0 failed runs",
+        "5eed5ed: 5 events, 2 messages, 1 sweeps, 4 ARM calls about VMs, 1 failed runs",
+    ]
+    assert [line.strip() for line in both.as_text(console).splitlines() if "messages" in line] == shares
+    several = Reports({4: both, 7: report()}).as_text(console).splitlines()
+    assert [line.strip() for line in several if "messages" in line] == [f"seed 4, {share}" for share in shares]
+    assert both.as_value()["handled"]["5eed5ed"]["events"] == 5
 
 
 def test_several_storms_are_one_object() -> None:

@@ -55,7 +55,7 @@ class CircuitBreakers:
         if now < found.breaker.next_probe_at:
             return found.breaker
         try:
-            await self._store.write(found.breaker.probed(now), found.version)
+            await self._store.write(found.breaker.probed(now), found.version, rest=found.rest)
         except LostRace:
             return found.breaker
         finally:

@@ -67,7 +67,7 @@ class RolloutLimits:
             if rollout_limit.installs_per_hour is None:
                 return None
             try:
-                await self._write(stored.state.installed(now), stored.version, now)
+                await self._write(stored.state.installed(now), stored, now)
             except LostRace:
                 continue
             return None
@@ -82,7 +82,7 @@ class RolloutLimits:
             if changed == stored.state:
                 break
             try:
-                await self._write(changed, stored.version, now)
+                await self._write(changed, stored, now)
                 break
             except LostRace:
                 if not remaining:
@@ -98,10 +98,10 @@ class RolloutLimits:
             self._known[policy] = (now, known)
         return known
 
-    async def _write(self, state: RolloutState, version: str | None, now: datetime) -> None:
+    async def _write(self, state: RolloutState, over: StoredRollout, now: datetime) -> None:
         self._known.pop(state.policy, None)
-        written = await self._store.write(state, version)
-        self._known[state.policy] = (now, StoredRollout(state, written))
+        written = await self._store.write(state, over.version, rest=over.rest)
+        self._known[state.policy] = (now, StoredRollout(state, written, over.rest))
 
     def _lock(self, policy: str) -> asyncio.Lock:
         return self._locks.setdefault(policy, asyncio.Lock())

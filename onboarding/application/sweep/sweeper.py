@@ -14,7 +14,7 @@ from copy import replace
 from itertools import batched
 from operator import itemgetter
 
-from onboarding.application.ports import SUBSCRIPTIONS_AT_ONCE, Message, Ports, ScheduledCheck, SweepState, SweepStore
+from onboarding.application.ports import SUBSCRIPTIONS_AT_ONCE, Message, Ports, ScheduledCheck, StoredSweep, SweepStore
 from onboarding.application.readers.container_reader import ContainerReader
 from onboarding.application.readers.policy_scopes import PolicyScopes, PolicyVersions
 from onboarding.application.rules import Rules
@@ -82,9 +82,8 @@ class Sweeper:
         if (stored.state.held_until or now) > now:
             sweep_queue.report.held = True
             return
-        progress = _Progress(
-            self._ports.sweeps, replace(stored.state, held_until=now + self._budget.held), stored.version
-        )
+        progress = _Progress(self._ports.sweeps, stored)
+        progress.state = replace(stored.state, held_until=now + self._budget.held)
         try:
             await progress.save()
         except LostRace:
@@ -274,10 +273,11 @@ class Sweeper:
 class _Progress:
     """The state for the next run. It is saved during the run, so that the next one continues after a run that died."""
 
-    def __init__(self, store: SweepStore, state: SweepState, version: str | None) -> None:
+    def __init__(self, store: SweepStore, stored: StoredSweep) -> None:
         self._store = store
-        self._version = version
-        self.state = state
+        self._version = stored.version
+        self._rest = stored.rest
+        self.state = stored.state
         self.after_timeout: str | None = None  # the subscription to resume at if the current batch hangs
 
     def keep(self, sweep_queue: SweepQueue, resume_at: str | None = None) -> None:
@@ -291,7 +291,7 @@ class _Progress:
 
     async def save(self) -> None:
         """Write the state. Raises LostRace if another run has begun, and StorageError."""
-        self._version = await self._store.write(self.state, self._version)
+        self._version = await self._store.write(self.state, self._version, rest=self._rest)
 
 
 def _keep_earliest(found: list[tuple[Mark, ScheduledCheck]], most: int) -> int:

@@ -1,7 +1,7 @@
-"""Sends the few storage requests that every event needs, without the SDK's clients.
+"""Sends the requests to the storage account, without the SDK's clients.
 
 The SDK's clients and azure-core's pipeline take several times as long as the request itself (docs/performance.md).
-Failures are raised as azure-core's errors, the same as the SDK's clients raise: `ServiceRequestError` or
+Failures are raised as azure-core's errors, the same as the SDKs raise: `ServiceRequestError` or
 `ClientAuthenticationError` if the request was certainly not sent, `ServiceResponseError` if it may have been carried
 out, `HttpResponseError` if the service refused it.
 """
@@ -123,7 +123,7 @@ class StorageRequests:
         sent = {**_COMMON, **headers, **self._authorization(method, path, headers, token)}
         target = URL(f"{self.url}{path}?{full_query}" if full_query else f"{self.url}{path}", encoded=True)
         if repeatable is None:
-            repeatable = method == "GET" or (method == "PUT" and headers.get("If-Match", "*") == "*")
+            repeatable = method == "GET" or (method in ("PUT", "PATCH") and headers.get("If-Match", "*") == "*")
         answer = await self._retry(method, target, sent, content, repeatable=repeatable)
         if answer.status == 401 and token is not None and self._tokens is not None:
             self._tokens.forget(token)
@@ -210,12 +210,21 @@ def raise_for_status(answer: Answer) -> Answer:
 
 def refusal(status: int, text: str, reason: str | None = None) -> HttpResponseError:
     """A refusal of the service as azure-core's error."""
-    found = _CODE.search(text)
-    code = found[1] or found[2] if found else None
+    code = _code(text)
     error = (ResourceNotFoundError if status == 404 else HttpResponseError)(code or str(status))
     error.status_code, error.reason = status, reason or code
     vars(error)["error_code"] = code  # where the SDK's own clients put it
     return error
+
+
+def error_code(answer: Answer) -> str | None:
+    """The code of a refusal; None: the answer names none."""
+    return _code(answer.content.decode(errors="replace")) if answer.status >= 300 else None
+
+
+def _code(text: str) -> str | None:
+    found = _CODE.search(text)
+    return found[1] or found[2] if found else None
 
 
 @lru_cache(maxsize=1)

@@ -1,35 +1,28 @@
-"""Shared by all uses of the table: create it if it does not exist, translate errors, convert values."""
+"""Entities as the service's JSON, the one form in which they are sent, and what the errors of a table mean."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+import base64
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
-from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError, ResourceNotFoundError
-from azure.data.tables import EdmType, EntityProperty, TableErrorCode
-from azure.data.tables.aio import TableClient
+from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
 
 from onboarding.domain.errors import LostRace, StorageError
 
-
-async def with_table[T](table: TableClient, write: Callable[[], Awaitable[T]]) -> T:
-    """Write; if the table does not exist, create it and write again."""
-    try:
-        return await write()
-    except HttpResponseError as error:
-        if error.status_code != 404:
-            raise
-    with suppress(ResourceExistsError):
-        await table.create_table()
-    return await write()
+NO_ENTITY: Final = "ResourceNotFound"
+"""The code of the service's answer if there is no such entity; for a missing table it has another one."""
+_BEING_DELETED = "TableBeingDeleted"
+_OF_EVERY_ENTITY = frozenset({"PartitionKey", "RowKey", "Timestamp"})
 
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """For reads: raises the SDK's errors as StorageError. A table that does not exist holds nothing."""
+    """For reads: raises azure-core's errors as StorageError. A table that does not exist holds nothing."""
     try:
         yield
     except ResourceNotFoundError:
@@ -42,7 +35,7 @@ def reading() -> Iterator[None]:
 
 @contextmanager
 def writing() -> Iterator[None]:
-    """For writes: raises the SDK's errors as StorageError, and as LostRace if another worker wrote the row first."""
+    """For writes: raises azure-core's errors as StorageError, and as LostRace if another worker wrote the row first."""
     try:
         yield
     except HttpResponseError as error:
@@ -53,22 +46,6 @@ def writing() -> Iterator[None]:
         raise StorageError(f"the table could not be written: {type(error).__name__}") from None
 
 
-def plain(value: Any) -> Any:
-    """The value without what the SDK adds: a datetime has its wire text, a long number its type."""
-    if isinstance(value, EntityProperty):
-        return value.value
-    if isinstance(value, datetime):
-        moment = value.astimezone(UTC)
-        return datetime(*moment.timetuple()[:6], moment.microsecond, tzinfo=UTC)
-    return value
-
-
-def typed(properties: Mapping[str, Any]) -> dict[str, Any]:
-    """Values with the types that the SDK needs: it writes a plain number in 32 bits, and a month in milliseconds needs
-    more."""
-    return {name: (value, EdmType.INT64) if type(value) is int else value for name, value in properties.items()}
-
-
 def entity_path(entity: Mapping[str, Any]) -> str:
     """The entity's keys as part of a URL, after the table's name."""
     partition, row = (quote(entity[name].replace("'", "''"), safe="") for name in ("PartitionKey", "RowKey"))
@@ -77,10 +54,10 @@ def entity_path(entity: Mapping[str, Any]) -> str:
 
 def to_wire(properties: Mapping[str, Any]) -> dict[str, Any]:
     """The entity as JSON for the service: a value of a type that JSON lacks becomes text, and another property names
-    the type."""
+    the type. None is left out, since the service stores no empty columns."""
     wire: dict[str, Any] = {}
     for name, value in properties.items():
-        if type(value) is str:  # most are
+        if type(value) is str or type(value) is bool:  # most are
             wire[name] = value
         elif isinstance(value, datetime):
             wire[f"{name}@odata.type"] = "Edm.DateTime"
@@ -88,7 +65,13 @@ def to_wire(properties: Mapping[str, Any]) -> dict[str, Any]:
         elif type(value) is int:
             wire[f"{name}@odata.type"] = "Edm.Int64"
             wire[name] = str(value)
-        else:
+        elif isinstance(value, float):
+            wire[f"{name}@odata.type"] = "Edm.Double"
+            wire[name] = value if math.isfinite(value) else _NOT_FINITE[str(value)]
+        elif isinstance(value, bytes):
+            wire[f"{name}@odata.type"] = "Edm.Binary"
+            wire[name] = base64.b64encode(value).decode()
+        elif value is not None:
             wire[name] = value
     return wire
 
@@ -98,16 +81,37 @@ def from_wire(entity: Mapping[str, Any]) -> dict[str, Any]:
     properties = {name: value for name, value in entity.items() if "@" not in name}
     for name, kind in entity.items():
         column, _, suffix = name.partition("@")
-        if suffix == "odata.type" and column in properties:
-            if kind == "Edm.DateTime":
-                properties[column] = datetime.fromisoformat(properties[column])
-            elif kind == "Edm.Int64":
-                properties[column] = int(properties[column])
+        if suffix == "odata.type" and column in properties and (read := _READERS.get(kind)) is not None:
+            properties[column] = read(properties[column])
     return properties
 
 
+_READERS: dict[str, Callable[[Any], object]] = {
+    "Edm.DateTime": datetime.fromisoformat,
+    "Edm.Int64": int,
+    "Edm.Double": float,
+    "Edm.Binary": base64.b64decode,
+}
+_NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+
+
+def unknown_columns(entity: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+    """The columns of the service's JSON, with their types, that are not among the known ones.
+
+    The service does not name the type of a double, but would store 7.0 as an integer if it was not named."""
+    unknown = {name: value for name, value in entity.items() if is_unknown(name, known)}
+    doubles = [name for name, value in unknown.items() if type(value) is float]
+    return unknown | {f"{name}@odata.type": "Edm.Double" for name in doubles}
+
+
+def is_unknown(name: str, known: Collection[str]) -> bool:
+    """Whether a name in the service's JSON is that of a column, or of its type, which is not among the known ones."""
+    column = name.partition("@")[0]
+    return column not in _OF_EVERY_ENTITY and column not in known and not column.startswith("odata.")
+
+
 def _status_text(error: HttpResponseError) -> str:
-    """The status of the table's answer. The SDK's own errors, such as that of an unusable key, have none."""
+    """The status of the table's answer. The errors of no answer have none."""
     return f"{error.status_code} {error.reason}" if error.status_code else type(error).__name__
 
 
@@ -115,7 +119,7 @@ def _is_lost_race(error: HttpResponseError) -> bool:
     """Whether another worker wrote first, or deleted what was read. A table that is being deleted answers 409, too, and
     one that does not exist 404: those are no lost races."""
     if error.status_code == 409:
-        return getattr(error, "error_code", None) != TableErrorCode.TABLE_BEING_DELETED
+        return getattr(error, "error_code", None) != _BEING_DELETED
     if error.status_code == 404:
-        return getattr(error, "error_code", None) == TableErrorCode.RESOURCE_NOT_FOUND
+        return getattr(error, "error_code", None) == NO_ENTITY
     return error.status_code == 412

@@ -20,11 +20,18 @@ from azure.core.exceptions import HttpResponseError, ServiceResponseError
 
 from onboarding.application.notifications import EventRef
 from onboarding.application.ports import MachineRows, Pruned, RowVersions, RowWrite, StoredMachine, StoredRow
-from onboarding.azure.storage.storage_clients import OnboardingTable
-from onboarding.azure.storage.table_entities import from_wire, reading, to_wire, with_table, writing
-from onboarding.azure.storage.table_queries import Query, entities, entity, literal, next_partition, wire_entities
+from onboarding.azure.storage.table_client import TableClient
+from onboarding.azure.storage.table_entities import (
+    from_wire,
+    is_unknown,
+    reading,
+    to_wire,
+    unknown_columns,
+    writing,
+)
+from onboarding.azure.storage.table_queries import Query, literal
 from onboarding.azure.storage.table_retention import END_OF_TIME_MS, prune
-from onboarding.azure.storage.table_writes import Write, transact, write_one
+from onboarding.azure.storage.table_writes import Write
 from onboarding.domain.errors import StorageError
 from onboarding.domain.reconcile.drift import RowSummary
 from onboarding.domain.reconcile.machine_row import MACHINE_COLUMNS, MachineRow
@@ -39,7 +46,7 @@ _ENTRIES_AT_ONCE = 10
 # Identifies one write of the machine's own row, to find out whether it was carried out if no answer came.
 _WRITE_ID = "WriteId"
 _KEYS = frozenset({"PartitionKey", "RowKey"})
-_COLUMNS_OF_OURS = _KEYS | ROW_COLUMNS | MACHINE_COLUMNS | {_WRITE_ID, "Timestamp"}
+_COLUMNS_OF_OURS = ROW_COLUMNS | MACHINE_COLUMNS | {_WRITE_ID}
 # The partitions of subscriptions begin with a digit or a letter up to "f", and lie between these two keys.
 _FIRST, _LAST = "-", "g"
 _REFUSED_FOR_GOOD = (400, 413)
@@ -50,7 +57,7 @@ class TableLedger:
     """Implements `ports.Ledger` and `ports.LedgerReader`. Creates the table if it does not exist. With `outbox`, each
     final outcome gets a row in the outbox, until it is marked as published."""
 
-    def __init__(self, table: OnboardingTable, *, outbox: bool = False) -> None:
+    def __init__(self, table: TableClient, *, outbox: bool = False) -> None:
         self._table = table
         self._outbox = outbox
 
@@ -58,11 +65,10 @@ class TableLedger:
         known = MachineRows()
         with reading():
             # A read by the whole key is faster than a query with a filter.
-            if new and await entity(self._table.requests, self._table.table_name, _machine_keys(vm)) is None:
+            if new and await self._table.get(_machine_keys(vm)) is None:
                 return known
             query = Query(f"{_row_prefix(vm)}|", vm.subscription.lower())
-            found = wire_entities(self._table.requests, self._table.table_name, query)
-            known = _known(vm, [each async for each in found])
+            known = _known(vm, [each async for each in self._table.query(query)])
         return known
 
     async def commit(
@@ -106,7 +112,7 @@ class TableLedger:
     async def append(self, row: Row, trigger: EventRef) -> None:
         write = Write(_history(row, trigger, to_wire(row.to_properties())))
         with writing():
-            await with_table(self._table, lambda: write_one(self._table.requests, self._table.table_name, write))
+            await self._table.write(write)
 
     def _writes(self, entry: RowWrite, trigger: EventRef, *, again: bool) -> list[Write]:
         row = entry.row
@@ -136,20 +142,18 @@ class TableLedger:
             return await self._send(vm, [_reduced(write) for write in writes])
 
     async def _send(self, vm: VmId, writes: Sequence[Write]) -> list[str]:
-        requests, table = self._table.requests, self._table.table_name
         try:
-            return await with_table(self._table, lambda: transact(requests, table, writes))
+            return await self._table.transact(writes)
         except ServiceResponseError:
             # The transaction was sent and no answer came, so it may have been carried out.
             if (versions := await self._versions_if_written(vm, writes)) is not None:
                 return versions
-            return await transact(requests, table, writes)
+            return await self._table.transact(writes)
 
     async def _versions_if_written(self, vm: VmId, writes: Sequence[Write]) -> list[str] | None:
         """The etags that these writes made; None if they were not carried out."""
         query = Query(f"{_row_prefix(vm)}|", vm.subscription.lower())
-        found = wire_entities(self._table.requests, self._table.table_name, query)
-        rows = {str(each["RowKey"]): each async for each in found}
+        rows = {str(each["RowKey"]): each async for each in self._table.query(query)}
         own = writes[0].entity
         if rows.get(own["RowKey"], {}).get(_WRITE_ID) != own[_WRITE_ID]:
             return None
@@ -168,7 +172,7 @@ class TableLedger:
     async def mark_published(self, row: Row) -> None:
         if self._outbox:
             with writing():
-                await self._table.delete_entity(_outbox_keys(row))
+                await self._table.delete(_outbox_keys(row))
 
     async def current(self, selection: Selection = EVERYTHING) -> AsyncIterator[Row]:
         async for row in self._rows(_select(selection)):
@@ -195,7 +199,7 @@ class TableLedger:
     async def next_subscription(self, after: str) -> str:
         found = ""
         with reading():
-            found = await next_partition(self._table.requests, self._table.table_name, after or _FIRST, _LAST)
+            found = await self._table.next_partition(after or _FIRST, _LAST)
         return found
 
     async def prune(self, subscription: str, before: datetime, after: str = "") -> AsyncIterator[Pruned]:
@@ -224,8 +228,9 @@ class TableLedger:
                 else:
                     yield row
 
-    def _entities(self, query: Query, select: Sequence[str] = ()) -> AsyncIterator[Mapping[str, Any]]:
-        return entities(self._table.requests, self._table.table_name, query, select)
+    async def _entities(self, query: Query, select: Sequence[str] = ()) -> AsyncIterator[Mapping[str, Any]]:
+        async for found in self._table.query(query, select):
+            yield from_wire(found)
 
 
 _OUTCOMES = frozenset(outcome.value for outcome in Outcome)
@@ -259,7 +264,7 @@ def _known(vm: VmId, found: Sequence[Mapping[str, Any]]) -> MachineRows:
     unreadable: dict[str, str] = {}
     for wire in found:
         target, version = _target_of(wire), str(wire["odata.etag"])
-        rest = {name: value for name, value in wire.items() if _is_unknown_column(name)}
+        rest = unknown_columns(wire, _COLUMNS_OF_OURS)
         try:
             plain = from_wire(wire)
             if wire["RowKey"] == f"{_row_prefix(vm)}|":
@@ -285,12 +290,6 @@ def _is_machine_row(entity: Mapping[str, Any]) -> bool:
     return key.startswith("vm|") and key.endswith("|")
 
 
-def _is_unknown_column(name: str) -> bool:
-    """Whether this version of the product does not know the column."""
-    column = name.partition("@")[0]
-    return column not in _COLUMNS_OF_OURS and not column.startswith("odata.")
-
-
 def _reduced(write: Write) -> Write:
     """The write with our own columns only, and with texts that are short and ASCII, which the table does not refuse."""
 
@@ -299,7 +298,9 @@ def _reduced(write: Write) -> Write:
             return value
         return value[:_SAFE_LENGTH].encode("ascii", "replace").decode()
 
-    kept = {name: shortened(name, value) for name, value in write.entity.items() if not _is_unknown_column(name)}
+    kept = {
+        name: shortened(name, value) for name, value in write.entity.items() if not is_unknown(name, _COLUMNS_OF_OURS)
+    }
     return Write(kept, write.create, write.version, write.delete)
 
 

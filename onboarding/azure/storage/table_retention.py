@@ -13,10 +13,10 @@ from itertools import batched, chain
 from typing import Any
 
 from onboarding.application.ports import Pruned
-from onboarding.azure.storage.storage_clients import OnboardingTable
+from onboarding.azure.storage.table_client import TableClient
 from onboarding.azure.storage.table_entities import from_wire, writing
-from onboarding.azure.storage.table_queries import Query, wire_entities
-from onboarding.azure.storage.table_writes import Write, transact
+from onboarding.azure.storage.table_queries import Query
+from onboarding.azure.storage.table_writes import Write
 from onboarding.domain.errors import LostRace
 from onboarding.domain.reconcile.row import Outcome
 
@@ -31,7 +31,7 @@ _STEP = 1000  # rows between two steps at the most; the service returns as many 
 type _Unit = Sequence[Write]  # what is deleted together or not at all
 
 
-async def prune(table: OnboardingTable, partition: str, before: datetime, after: str) -> AsyncIterator[Pruned]:
+async def prune(table: TableClient, partition: str, before: datetime, after: str) -> AsyncIterator[Pruned]:
     """Implements `ports.Ledger.prune`. Raises azure-core's errors for reads, StorageError for writes."""
     if after < _CURRENT:
         async for step in _prune_history(table, partition, before, after):
@@ -40,11 +40,11 @@ async def prune(table: OnboardingTable, partition: str, before: datetime, after:
         yield step
 
 
-async def _prune_history(table: OnboardingTable, partition: str, before: datetime, after: str) -> AsyncIterator[Pruned]:
+async def _prune_history(table: TableClient, partition: str, before: datetime, after: str) -> AsyncIterator[Pruned]:
     oldest_kept = int(before.timestamp() * 1000)
     found: list[_Unit] = []
     key, count = "", 0
-    async for line in wire_entities(table.requests, table.table_name, Query(_HISTORY, partition, after=after), _KEYS):
+    async for line in table.query(Query(_HISTORY, partition, after=after), _KEYS):
         key, count = str(line["RowKey"]), count + 1
         if _written_at(key) < oldest_kept:
             found.append((Write({"PartitionKey": partition, "RowKey": key}, version="*", delete=True),))
@@ -55,7 +55,7 @@ async def _prune_history(table: OnboardingTable, partition: str, before: datetim
         yield Pruned(key, await _delete(table, found))
 
 
-async def _prune_gone(table: OnboardingTable, partition: str, before: datetime, after: str) -> AsyncIterator[Pruned]:
+async def _prune_gone(table: TableClient, partition: str, before: datetime, after: str) -> AsyncIterator[Pruned]:
     found: list[_Unit] = []
     key, count = "", 0
     async for machine in _machines(table, Query(_CURRENT, partition, after=after)):
@@ -74,10 +74,10 @@ async def _prune_gone(table: OnboardingTable, partition: str, before: datetime, 
         yield Pruned(key, await _delete(table, found))
 
 
-async def _machines(table: OnboardingTable, query: Query) -> AsyncIterator[list[Mapping[str, Any]]]:
+async def _machines(table: TableClient, query: Query) -> AsyncIterator[list[Mapping[str, Any]]]:
     """The current rows, machine by machine: the rows of one machine follow each other, its own row first."""
     rows: list[Mapping[str, Any]] = []
-    async for row in wire_entities(table.requests, table.table_name, query, (*_KEYS, "Outcome", "FinishedAt")):
+    async for row in table.query(query, (*_KEYS, "Outcome", "FinishedAt")):
         if rows and _machine_of(row) != _machine_of(rows[0]):
             yield rows
             rows = []
@@ -118,7 +118,7 @@ def _written_at(key: str) -> int:
     return END_OF_TIME_MS - int(inverted) if inverted.isascii() and inverted.isdigit() else END_OF_TIME_MS
 
 
-async def _delete(table: OnboardingTable, units: Sequence[_Unit]) -> int:
+async def _delete(table: TableClient, units: Sequence[_Unit]) -> int:
     """Delete all in one transaction if possible; returns how many rows were deleted. If one was written or deleted
     since it was read, each unit is tried alone, and what has changed stays."""
     if not units:
@@ -139,7 +139,7 @@ async def _delete(table: OnboardingTable, units: Sequence[_Unit]) -> int:
     return deleted
 
 
-async def _transact(table: OnboardingTable, writes: Sequence[Write]) -> int:
+async def _transact(table: TableClient, writes: Sequence[Write]) -> int:
     with writing():
-        await transact(table.requests, table.table_name, writes)
+        await table.transact(writes)
     return len(writes)

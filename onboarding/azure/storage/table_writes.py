@@ -1,7 +1,6 @@
-"""Writes entities: a single one, or up to 100 of one partition in a transaction.
+"""The requests that write entities: a single one, or up to 100 of one partition in a transaction.
 
-The SDK builds and parses a transaction with `email.message`, which takes longer than the rest of an event. Raises
-azure-core's errors, and ValueError for an answer that is not that of a table.
+The SDK builds and parses a transaction with `email.message`, which takes longer than the rest of an event.
 """
 
 from __future__ import annotations
@@ -13,13 +12,13 @@ from typing import Any
 
 from msgspec import Struct
 
-from onboarding.azure.storage.storage_requests import StorageRequests, refusal
+from onboarding.azure.storage.storage_requests import refusal
 from onboarding.azure.storage.table_entities import entity_path
 
 _PART = re.compile(r"^HTTP/1\.1 (\d{3}) ?([^\r\n]*)", re.MULTILINE)
 _ETAG = re.compile(r"^ETag: *(.+?)\r?$", re.MULTILINE | re.IGNORECASE)
 _JSON = "application/json;odata=minimalmetadata"
-_ENTITY = {
+WRITE_HEADERS = {
     "Content-Type": "application/json",
     "Accept": _JSON,
     "Prefer": "return-no-content",
@@ -27,12 +26,16 @@ _ENTITY = {
 }
 # Constant boundaries are safe: no line of the content can begin with one, since JSON writes line ends as \\r and \\n.
 _BATCH, _CHANGESET = "batch_onboarding", "changeset_onboarding"
-_TRANSACTION = {"Content-Type": f"multipart/mixed; boundary={_BATCH}", "Accept": _JSON, "DataServiceVersion": "3.0"}
-_ENTITY_LINES = "".join(f"{name}: {value}\r\n" for name, value in _ENTITY.items())
+TRANSACTION_HEADERS = {
+    "Content-Type": f"multipart/mixed; boundary={_BATCH}",
+    "Accept": _JSON,
+    "DataServiceVersion": "3.0",
+}
+_ENTITY_LINES = "".join(f"{name}: {value}\r\n" for name, value in WRITE_HEADERS.items())
 
 
 class Write(Struct, frozen=True):
-    """One write of an entity. Without `create`, `version` and `delete`, it replaces whatever is there."""
+    """One write of an entity. Without `create`, `version`, `merge` and `delete`, it replaces whatever is there."""
 
     entity: Mapping[str, Any]
     """The entity as JSON for the service (`table_entities.to_wire`)."""
@@ -42,49 +45,34 @@ class Write(Struct, frozen=True):
     """The etag that the entity must have, or the write fails; None: any."""
     delete: bool = False
     """Whether the entity is deleted instead of written."""
+    merge: bool = False
+    """Whether the columns that the write does not name stay as they are."""
+
+    def target(self, table: str) -> tuple[str, str]:
+        """Method and path of the request, without a slash at its beginning."""
+        if self.create:
+            return "POST", table
+        method = "DELETE" if self.delete else "PATCH" if self.merge else "PUT"
+        return method, table + entity_path(self.entity)
+
+    @property
+    def content(self) -> str:
+        return "" if self.delete else json.dumps(self.entity)
 
 
-async def write_one(requests: StorageRequests, table: str, write: Write) -> str:
-    """Carry out one write; returns the new etag. It costs the service less than half of a transaction of two."""
-    method, path = _target(table, write)
-    headers = dict(_ENTITY, **({"If-Match": write.version} if write.version else {}))
-    response = await requests.send(method, f"/{path}", headers=headers, content=json.dumps(write.entity).encode())
-    if version := response.headers.get("ETag"):
-        return str(version)
-    raise ValueError("the answer is not that to a write")
-
-
-async def transact(requests: StorageRequests, table: str, writes: Sequence[Write]) -> list[str]:
-    """Carry out the writes in one transaction; returns the new etag of each, empty for a deleted entity."""
-    parts = "".join(f"--{_CHANGESET}\r\n{_part(requests.url, table, write)}\r\n" for write in writes)
+def transaction(url: str, table: str, writes: Sequence[Write]) -> bytes:
+    """The content of one transaction, for the service at `url`."""
+    parts = "".join(f"--{_CHANGESET}\r\n{_part(url, table, write)}\r\n" for write in writes)
     text = (
         f"--{_BATCH}\r\nContent-Type: multipart/mixed; boundary={_CHANGESET}\r\n\r\n"
         f"{parts}--{_CHANGESET}--\r\n--{_BATCH}--\r\n"
     )
-    response = await requests.send("POST", "/$batch", headers=_TRANSACTION, content=text.encode())
-    versions = _versions(response.content.decode(errors="replace"), len(writes))
-    if any(not version and not write.delete for version, write in zip(versions, writes, strict=True)):
-        raise ValueError("the answer is not that to a transaction")
-    return versions
+    return text.encode()
 
 
-def _target(table: str, write: Write) -> tuple[str, str]:
-    if write.delete:
-        return "DELETE", table + entity_path(write.entity)
-    return ("POST", table) if write.create else ("PUT", table + entity_path(write.entity))
-
-
-def _part(url: str, table: str, write: Write) -> str:
-    method, path = _target(table, write)
-    condition = f"If-Match: {write.version}\r\n" if write.version else ""
-    content = "" if write.delete else json.dumps(write.entity)
-    return (
-        "Content-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n"
-        f"{method} {url}/{path} HTTP/1.1\r\n{_ENTITY_LINES}{condition}\r\n{content}"
-    )
-
-
-def _versions(text: str, count: int) -> list[str]:
+def versions_of(text: str, writes: Sequence[Write]) -> list[str]:
+    """The etags in the answer to a transaction, empty for a deleted entity. Raises the refusal of one of the writes as
+    azure-core's error, and ValueError for an answer that is not that of a table."""
     parts = list(_PART.finditer(text))
     ends = [part.start() for part in parts[1:]] + [len(text)]
     found: list[str] = []
@@ -94,6 +82,17 @@ def _versions(text: str, count: int) -> list[str]:
             raise refusal(int(part[1]), answer, part[2])
         etag = _ETAG.search(answer)
         found.append(etag[1] if etag else "")
-    if len(found) != count:
+    if len(found) != len(writes) or any(
+        not version and not write.delete for version, write in zip(found, writes, strict=True)
+    ):
         raise ValueError("the answer is not that to a transaction")
     return found
+
+
+def _part(url: str, table: str, write: Write) -> str:
+    method, path = write.target(table)
+    condition = f"If-Match: {write.version}\r\n" if write.version else ""
+    return (
+        "Content-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n"
+        f"{method} {url}/{path} HTTP/1.1\r\n{_ENTITY_LINES}{condition}\r\n{write.content}"
+    )

@@ -72,7 +72,7 @@ async def _resume(rollouts: RolloutStore, policy: str) -> int:
             print(f"policy {policy} is not stopped")
             return 1
         try:
-            await rollouts.write(stored.state.recovered(), stored.version)
+            await rollouts.write(stored.state.recovered(), stored.version, rest=stored.rest)
         except LostRace:
             continue
         print(printable(f"policy {policy} is resumed; it was stopped by {stored.state.because}"))

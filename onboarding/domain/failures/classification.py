@@ -27,6 +27,7 @@ __all__ = [
     "Failure",
     "FailureClass",
     "classify",
+    "is_being_written",
     "parse_errors",
     "read_extension_state",
     "reports_failure",
@@ -89,6 +90,12 @@ def read_extension_state(extension: InstalledExtension) -> ExtensionState:
         return ExtensionState.FAILED
     reported = any(status.code.lower() == "provisioningstate/succeeded" for status in extension.statuses)
     return ExtensionState.SUCCEEDED if arm == "succeeded" or (reported and not arm) else ExtensionState.IN_PROGRESS
+
+
+def is_being_written(extension: InstalledExtension) -> bool:
+    """Whether an operation on the extension is under way, whatever its handler reported meanwhile."""
+    arm = extension.provisioning_state.lower()
+    return arm == "creating" or read_extension_state(extension) is ExtensionState.IN_PROGRESS
 
 
 def reports_failure(status: Status) -> bool:

@@ -98,6 +98,21 @@ class CircuitBreaker(Struct, frozen=True):
         )
 
 
+BREAKER_COLUMNS = frozenset(
+    {
+        "ResourceGroup",
+        "Extension",
+        "ErrorCode",
+        "ErrorMeaning",
+        "Advice",
+        "Message",
+        "Since",
+        "NextAttemptAt",
+        "Attempt",
+    }
+)
+
+
 def breaker_for(
     vm: VmId, extension: str, problem: Problem, settings: str, sent: Mapping[str, Any], now: datetime
 ) -> CircuitBreaker:

@@ -98,6 +98,9 @@ class RolloutState(Struct, frozen=True):
         )
 
 
+ROLLOUT_COLUMNS = frozenset({"Policy", "Hour", "Installs", "Failures", "Because", "StoppedAt"})
+
+
 def spread(until: datetime, vm: VmId) -> datetime:
     """The VM's own moment in the hour that begins then, so that not all VMs that wait come at once."""
     return until + timedelta(seconds=zlib.crc32(vm.key.encode()) % int(_HOUR.total_seconds()))

@@ -12,6 +12,7 @@ from onboarding.domain.catalog.support_table import Verdict
 from onboarding.domain.failures.classification import (
     Cause,
     ExtensionState,
+    is_being_written,
     read_extension_state,
 )
 from onboarding.domain.image.os_release import OsSource
@@ -252,7 +253,8 @@ def _somebody_writes(s: DecisionContext) -> Decision | None:
     if ours is not None and ours.next_attempt_at is not None:
         reason = f"one write at a time: the request for {ours.extension} has not ended yet"
         return Wait(WaitingFor.OPERATION, s.retry.since(WaitingFor.OPERATION), ours.next_attempt_at, reason)
-    writing = [e for e in s.facts.extensions if read_extension_state(e) is ExtensionState.IN_PROGRESS]
+    # A handler may have reported its failure although ARM has not ended the operation: ARM refuses a second one then.
+    writing = [e for e in s.facts.extensions if is_being_written(e)]
     if writing:
         return s.retry.wait_on(WaitingFor.OPERATION, f"another deployment is writing extension {writing[0].name}")
     if s.facts.provisioning_state.lower() in _BUSY:

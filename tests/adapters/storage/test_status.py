@@ -23,7 +23,7 @@ from onboarding.cli.main import main
 from onboarding.domain.reconcile.row import Outcome, Row
 from onboarding.domain.resource_id import VmId
 from simulator.azurite import Azurite
-from tests.adapters.conftest import storage_of
+from tests.adapters.conftest import delete_table, storage_of
 from tests.adapters.storage.rows import TIME, final, new_vm, row_of, trigger, write
 
 WAITING, FAILED, DONE = new_vm("web-01"), new_vm("web-02", "shop-test"), new_vm("db-01")
@@ -53,8 +53,8 @@ def written(azurite: Azurite) -> None:
 
 
 async def fill(connection: str) -> None:
+    await delete_table(connection)
     async with onboarding_table(storage_of(connection), None) as table:
-        await table.delete_table()
         ledger = TableLedger(table)
         waiting = row_of(WAITING, distribution="Ubuntu", os_version="16.04")
         await write(ledger, waiting, trigger("11111111-aaaa"), None)
@@ -199,8 +199,8 @@ def test_the_history_in_json_names_each_event(status: Status) -> None:
 
 def test_a_name_of_several_vms_needs_the_resource_group(status: Status, azurite: Azurite) -> None:
     async def twins() -> None:
+        await delete_table(azurite.connection_string)
         async with onboarding_table(storage_of(azurite.connection_string), None) as table:
-            await table.delete_table()
             for group in ("blue", "green"):
                 await write(TableLedger(table), row_of(VmId(WAITING.subscription, group, "web")), trigger(), None)
 
@@ -214,11 +214,7 @@ def test_a_name_of_several_vms_needs_the_resource_group(status: Status, azurite:
 
 
 def test_a_missing_table_matches_nothing(status: Status, azurite: Azurite) -> None:
-    async def remove() -> None:
-        async with onboarding_table(storage_of(azurite.connection_string), None) as table:
-            await table.delete_table()
-
-    asyncio.run(remove())
+    asyncio.run(delete_table(azurite.connection_string))
 
     assert status()[:2] == (1, "nothing in the table matches\n")
 
@@ -266,8 +262,8 @@ def test_a_history_needs_a_vm(status: Status) -> None:
 
 def test_every_outcome_can_be_shown(azurite: Azurite, status: Status) -> None:
     async def fill_in() -> None:
+        await delete_table(azurite.connection_string)
         async with onboarding_table(storage_of(azurite.connection_string), None) as table:
-            await table.delete_table()
             for outcome in Outcome:
                 vm = new_vm(outcome.value)
                 row: Row = final(vm, outcome) if outcome.final else row_of(vm, outcome=outcome)

@@ -16,10 +16,17 @@ from azure.core.exceptions import ServiceRequestError, ServiceResponseError
 
 from onboarding.application.ports import MachineRows, RowWrite, ScheduledCheck
 from onboarding.azure.http_connections import Connections
-from onboarding.azure.storage.breaker_store import TableBreakerStore
-from onboarding.azure.storage.storage_clients import OnboardingTable, onboarding_table, storage_schedule_queue
+from onboarding.azure.storage.queue_client import ReceivedMessage
+from onboarding.azure.storage.storage_clients import (
+    onboarding_table,
+    poison_queue,
+    schedule_queue_client,
+    storage_schedule_queue,
+)
 from onboarding.azure.storage.storage_requests import Answer, Service, StorageRequests
 from onboarding.azure.storage.storage_requests import refusal as refused
+from onboarding.azure.storage.stores.breaker_store import TableBreakerStore
+from onboarding.azure.storage.table_client import TableClient
 from onboarding.azure.storage.table_ledger import TableLedger
 from onboarding.domain.errors import LostRace, StorageError
 from onboarding.domain.reconcile.machine_row import MachineRow
@@ -145,7 +152,7 @@ class LosesAnswers(StorageRequests):
 
 
 @pytest.mark.parametrize("carried_out", [True, False])
-async def test_a_transaction_whose_answer_is_lost_is_written_once(table: OnboardingTable, carried_out: bool) -> None:
+async def test_a_transaction_whose_answer_is_lost_is_written_once(table: TableClient, carried_out: bool) -> None:
     ledger, vm = TableLedger(table), new_vm()
     await create(ledger, row_of(new_vm()), trigger())  # the table is there
     table.requests = LosesAnswers(table.requests, carried_out=carried_out)
@@ -176,7 +183,7 @@ class RefusesLongTexts(StorageRequests):
 
 
 async def test_a_row_that_the_table_refuses_is_written_reduced(
-    table: OnboardingTable, caplog: pytest.LogCaptureFixture
+    table: TableClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     ledger, vm = TableLedger(table), new_vm()
     await create(ledger, row_of(new_vm()), trigger())  # the table is there
@@ -196,7 +203,7 @@ async def test_a_row_that_the_table_refuses_is_written_reduced(
 
 
 async def test_a_transaction_whose_answer_is_lost_while_another_worker_writes_is_a_lost_race(
-    table: OnboardingTable,
+    table: TableClient,
 ) -> None:
     ledger, vm = TableLedger(table), new_vm()
     await create(ledger, row_of(vm), trigger("theirs"))
@@ -212,6 +219,8 @@ async def test_a_transaction_whose_answer_is_lost_while_another_worker_writes_is
         ("PUT", {}, None, 3),
         ("PUT", {"If-Match": "*"}, None, 3),
         ("PUT", {"If-Match": "W/1"}, None, 1),
+        ("PATCH", {}, None, 3),
+        ("PATCH", {"If-Match": "W/1"}, None, 1),
         ("POST", {}, None, 1),
         ("POST", {}, True, 3),
         ("DELETE", {"If-Match": "W/1"}, None, 1),
@@ -228,6 +237,27 @@ async def test_a_request_that_may_have_been_carried_out_is_sent_again_only_if_it
             await requests.send(method, "/x", headers=headers, repeatable=repeatable)
         await requests.close()
     assert len(stub.requests) == times
+
+
+async def test_a_deletion_is_sent_again_since_nothing_is_left_to_delete() -> None:
+    async with storage_stub(lambda: refusal(404, "ResourceNotFound")) as stub:
+        stub.broken = 1
+        async with onboarding_table(storage_of(stub.connection), None) as table:
+            await table.delete({"PartitionKey": "p", "RowKey": "r"}, "W/1")
+        stub.broken = 1
+        queue = schedule_queue_client(storage_of(stub.connection), None)
+        await queue.delete(ReceivedMessage("id", "receipt", "text"))
+        await queue.close()
+    assert [request.method for request in stub.requests] == ["DELETE"] * 4
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "<html/>", "<QueueMessagesList><QueueMessage>"])
+async def test_a_malformed_answer_of_the_poison_queue_is_a_storage_error(text: str) -> None:
+    async with storage_stub(lambda: web.Response(status=200, text=text)) as stub:
+        poison = poison_queue(storage_of(stub.connection), None)
+        with pytest.raises(StorageError, match="the poison queue could not be emptied: ValueError"):
+            [moved async for moved in poison.requeue()]
+        await poison.close()
 
 
 class Counted(Connections):

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from azure.core.exceptions import ResourceExistsError
+from azure.core.credentials import AzureNamedKeyCredential
 
 from onboarding.application.ports import Pruned, RowWrite
 from onboarding.azure.http_connections import Connections
-from onboarding.azure.storage.storage_clients import OnboardingTable
 from onboarding.azure.storage.storage_requests import Answer, Service, StorageRequests
+from onboarding.azure.storage.table_client import TableClient
+from onboarding.azure.storage.table_entities import to_wire
 from onboarding.azure.storage.table_ledger import TableLedger
-from onboarding.azure.storage.table_writes import Write, transact
+from onboarding.azure.storage.table_queries import Query
+from onboarding.azure.storage.table_writes import Write
 from onboarding.domain.errors import LostRace, StorageError
 from onboarding.domain.reconcile.machine_row import MachineRow
 from onboarding.domain.reconcile.row import Outcome
 from onboarding.domain.resource_id import VmId
+from simulator.azurite import ACCOUNT, KEY
 from tests.adapters.storage.rows import OMS, TIME, create, final, new_vm, row_of, rows, trigger, write
 
 OLD = TIME + timedelta(hours=1)  # what happened before this is deleted
@@ -31,8 +33,8 @@ class CountedRequests(StorageRequests):
     """Counts the requests by method, and keeps the filters of the queries. `meanwhile` is called once, right before the
     next transaction; with `refusal`, no transaction reaches the service."""
 
-    def __init__(self, table: OnboardingTable, connections: Connections) -> None:
-        super().__init__(Service.TABLE, table.url, table.credential, connections)
+    def __init__(self, table: TableClient, connections: Connections) -> None:
+        super().__init__(Service.TABLE, table.requests.url, AzureNamedKeyCredential(ACCOUNT, KEY), connections)
         self.counts = Counter[str]()
         self.filters: list[str] = []
         self.meanwhile: Callable[[], Awaitable[Any]] | None = None
@@ -51,7 +53,7 @@ class CountedRequests(StorageRequests):
 
 
 @pytest.fixture
-async def counted(table: OnboardingTable) -> AsyncIterator[CountedRequests]:
+async def counted(table: TableClient) -> AsyncIterator[CountedRequests]:
     connections = Connections()
     requests = CountedRequests(table, connections)
     table.requests = requests
@@ -59,9 +61,8 @@ async def counted(table: OnboardingTable) -> AsyncIterator[CountedRequests]:
     await requests.close()
 
 
-async def keys_in(table: OnboardingTable, partition: str) -> list[str]:
-    found = table.query_entities(f"PartitionKey eq '{partition}'", select=["RowKey"])
-    return sorted([str(each["RowKey"]) async for each in found])
+async def keys_in(table: TableClient, partition: str) -> list[str]:
+    return sorted([str(each["RowKey"]) async for each in table.query(Query("", partition), ["RowKey"])])
 
 
 async def all_steps(ledger: TableLedger, vm: VmId, after: str = "") -> list[Pruned]:
@@ -81,7 +82,7 @@ async def test_old_history_goes_and_the_current_row_stays(ledger: TableLedger) -
     assert (await rows(ledger, vm))[OMS].row.attempt == 1
 
 
-async def test_all_rows_of_a_machine_that_is_gone_go_together(ledger: TableLedger, table: OnboardingTable) -> None:
+async def test_all_rows_of_a_machine_that_is_gone_go_together(ledger: TableLedger, table: TableClient) -> None:
     vm, other = new_vm(), new_vm()
     ended = [RowWrite(final(vm, Outcome.GONE, extension=each)) for each in (OMS, "another")]
     await ledger.commit(MachineRow(resource_id=str(vm)), None, ended, trigger())
@@ -110,7 +111,7 @@ async def test_a_machine_stays_whole_while_one_of_its_targets_does(
     assert (known.machine is not None, set(known.targets)) == (True, {OMS, "another"})
 
 
-async def test_rows_of_other_versions_are_left_alone(ledger: TableLedger, table: OnboardingTable) -> None:
+async def test_rows_of_other_versions_are_left_alone(ledger: TableLedger, table: TableClient) -> None:
     vm = new_vm()
     await create(ledger, final(vm, Outcome.GONE), trigger("young", YOUNG))
     partition = vm.subscription
@@ -123,7 +124,7 @@ async def test_rows_of_other_versions_are_left_alone(ledger: TableLedger, table:
         {"RowKey": "vm|shop-prod|web-03|oms-agent-linux", "Outcome": "Gone", "FinishedAt": "long ago"},
     ]
     for each in strange:
-        await table.upsert_entity({"PartitionKey": partition, **each})
+        await table.write(Write(to_wire({"PartitionKey": partition, **each})))
     before = await keys_in(table, partition)
     assert sum(step.rows for step in await all_steps(ledger, vm)) == 0
     assert await keys_in(table, partition) == before
@@ -157,19 +158,19 @@ async def test_a_worker_that_read_the_rows_before_they_were_deleted_has_lost_the
 
 
 async def test_lines_that_another_sweep_deletes_at_the_same_time_are_no_failure(
-    ledger: TableLedger, table: OnboardingTable, counted: CountedRequests
+    ledger: TableLedger, table: TableClient, counted: CountedRequests
 ) -> None:
     vm = new_vm()
     await write_lines(table, vm, machines=1, lines=6)
 
     *_, oldest = await keys_in(table, vm.subscription)
-    counted.meanwhile = lambda: table.delete_entity(vm.subscription, oldest)
+    counted.meanwhile = lambda: table.delete({"PartitionKey": vm.subscription, "RowKey": oldest})
     assert sum(step.rows for step in await all_steps(ledger, vm)) == 2
     assert len(await keys_in(table, vm.subscription)) == 3
 
 
 async def test_thousands_of_rows_cost_one_read_a_thousand_and_one_write_a_hundred(
-    ledger: TableLedger, table: OnboardingTable, counted: CountedRequests
+    ledger: TableLedger, table: TableClient, counted: CountedRequests
 ) -> None:
     vm = new_vm()
     await write_lines(table, vm, machines=150, lines=20)
@@ -191,7 +192,7 @@ async def test_thousands_of_rows_cost_one_read_a_thousand_and_one_write_a_hundre
     assert counted.counts == {"GET": 2 + 1}
 
 
-async def test_a_run_goes_on_where_the_last_one_stopped(ledger: TableLedger, table: OnboardingTable) -> None:
+async def test_a_run_goes_on_where_the_last_one_stopped(ledger: TableLedger, table: TableClient) -> None:
     vm = new_vm()
     await write_lines(table, vm, machines=30, lines=20)
     gone = [in_group(vm, f"gone-{number:03}") for number in range(120)]
@@ -210,14 +211,14 @@ async def test_a_run_goes_on_where_the_last_one_stopped(ledger: TableLedger, tab
 
 
 async def test_the_subscriptions_follow_each_other_and_nothing_else_counts_as_one(
-    ledger: TableLedger, table: OnboardingTable
+    ledger: TableLedger, table: TableClient
 ) -> None:
     assert await ledger.next_subscription("") == "", "the table does not exist yet"
     vms = sorted((new_vm() for _ in range(5)), key=lambda vm: vm.subscription)
     for vm in vms:
         await create(ledger, row_of(vm), trigger())
     for partition in ("*", "policy", "sweep"):
-        await table.upsert_entity({"PartitionKey": partition, "RowKey": "state"})
+        await table.write(Write({"PartitionKey": partition, "RowKey": "state"}))
     found = [await ledger.next_subscription("")]
     while found[-1]:
         found.append(await ledger.next_subscription(found[-1]))
@@ -225,7 +226,7 @@ async def test_the_subscriptions_follow_each_other_and_nothing_else_counts_as_on
 
 
 async def test_a_table_that_cannot_be_written_is_a_storage_error(
-    ledger: TableLedger, table: OnboardingTable, counted: CountedRequests
+    ledger: TableLedger, table: TableClient, counted: CountedRequests
 ) -> None:
     vm = new_vm()
     await write_lines(table, vm, machines=1, lines=6)
@@ -235,7 +236,7 @@ async def test_a_table_that_cannot_be_written_is_a_storage_error(
         await all_steps(ledger, vm)
 
 
-async def write_lines(table: OnboardingTable, vm: VmId, *, machines: int, lines: int) -> None:
+async def write_lines(table: TableClient, vm: VmId, *, machines: int, lines: int) -> None:
     """Write lines of history, the first half of each machine's too old."""
     found = []
     for number in range(machines):
@@ -247,7 +248,7 @@ async def write_lines(table: OnboardingTable, vm: VmId, *, machines: int, lines:
     await _write(table, found)
 
 
-async def write_rows(table: OnboardingTable, found: list[Any]) -> None:
+async def write_rows(table: TableClient, found: list[Any]) -> None:
     """Write the current rows with the own rows of their machines, without history."""
     entities: list[Mapping[str, Any]] = []
     for row in found:
@@ -262,8 +263,6 @@ async def write_rows(table: OnboardingTable, found: list[Any]) -> None:
     await _write(table, entities)
 
 
-async def _write(table: OnboardingTable, found: list[Any]) -> None:
-    with suppress(ResourceExistsError):
-        await table.create_table()
+async def _write(table: TableClient, found: list[Any]) -> None:
     for at in range(0, len(found), 100):
-        await transact(table.requests, table.table_name, [Write(each) for each in found[at : at + 100]])
+        await table.transact([Write(each) for each in found[at : at + 100]])

@@ -106,11 +106,11 @@ async def everything_happens() -> None:
     await world.installed(first)
     await failing_handler(World([{**POLICY, **limit}]))
     limited = World([{**POLICY, **limit}])
-    limited.rollouts.write = refuse  # type: ignore[method-assign,assignment]
+    limited.rollouts.write = refuse  # type: ignore[method-assign]
     await failing_handler(limited)
 
 
-async def refuse(*_: Any) -> str:
+async def refuse(*_: Any, **__: Any) -> str:
     raise StorageError("the table could not be reached")
 
 

@@ -240,6 +240,21 @@ async def test_another_owners_write_of_the_vm_is_waited_for(world: World) -> Non
     assert world.arm.calls.count("PUT") == 2
 
 
+async def test_the_second_waits_while_arm_works_on_a_first_whose_handler_has_failed_already(world: World) -> None:
+    """The handler's status comes seconds before ARM ends the operation, and until then ARM refuses another write."""
+    vm = world.add()
+    await world.created(vm)
+    entry = CATALOGUE[FIRST]
+    failing = resource(entry.resource_name, "Creating", publisher=entry.publisher, type=entry.type)
+    world.arm.set_extension(vm, failing, "the package could not be installed", "ProvisioningState/failed/52")
+    await world.updated(vm)
+    assert outcomes_of(world, vm)[SECOND] == (Outcome.WAITING, WaitingFor.OPERATION)
+    assert world.arm.calls.count("PUT") == 1
+    assert world.arm.conflicts == 0
+    await world.finish_install(vm, FIRST, "Failed")
+    assert outcomes_of(world, vm)[SECOND] == (Outcome.REQUESTED, WaitingFor.INSTALL)
+
+
 def _succeeded(extension: str) -> dict[str, Any]:
     entry = CATALOGUE[extension]
     return resource(entry.resource_name, publisher=entry.publisher, type=entry.type)

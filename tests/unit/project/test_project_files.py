@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
+from contextlib import suppress
 from fnmatch import fnmatch
+from importlib.metadata import PackageNotFoundError, distribution
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -43,6 +48,31 @@ def test_every_requirement_is_compiled(name: str) -> None:
     compiled = {block.partition("==")[0] for block in requirement_blocks(f"{name}.txt")}
     assert required
     assert compiled.issuperset(required)
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Every module that a file imports, also inside of functions."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+def test_the_product_imports_only_packages_that_are_deployed() -> None:
+    files: set[str] = set()
+    for block in requirement_blocks("requirements.txt"):
+        with suppress(PackageNotFoundError):  # it is for another system
+            installed = distribution(block.partition("==")[0])
+            files |= {str(installed.locate_file(file)) for file in installed.files or ()}
+    product = [ROOT / "function_app.py", *(ROOT / "onboarding").rglob("*.py")]
+    imported = set[str]().union(*(imported_modules(path) for path in product))
+    foreign = {name for name in imported if name.partition(".")[0] not in {"onboarding", *sys.stdlib_module_names}}
+    specs = {name: find_spec(name) for name in sorted(foreign)}
+    assert len(specs) > 10
+    assert [name for name, spec in specs.items() if spec is None or str(spec.origin) not in files] == []
 
 
 def test_npm_packages_are_hashed_and_name_no_place_to_get_them_from() -> None:

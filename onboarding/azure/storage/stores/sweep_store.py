@@ -2,44 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from azure.core import MatchConditions
-from azure.data.tables import UpdateMode
-from azure.data.tables.aio import TableClient
-
 from onboarding.application.ports import Pruning, StoredSweep, SweepState
-from onboarding.azure.storage.table_entities import plain, reading, with_table, writing
+from onboarding.azure.storage.stores.documents import Documents
+from onboarding.azure.storage.table_client import TableClient
 from onboarding.domain.reconcile.sweep_requests import Mark
 
-_KEYS = {"PartitionKey": "sweep", "RowKey": "state"}
+_PARTITION, _KEY = "sweep", "state"
 _CHUNK = 65_536  # bytes, the maximum of a property; an entity holds sixteen of them
+_CHUNKS = [f"Unanswered{number}" for number in range(16)]
+_COLUMNS = frozenset(
+    [
+        "HeldUntil",
+        "BusyUntil",
+        "ResumeAt",
+        "OverdueSent",
+        "OverdueSentKey",
+        "PruneNextRound",
+        "PruneSubscription",
+        "PruneAfter",
+        *_CHUNKS,
+    ]
+)
 
 
 class TableSweeps:
     """Implements `ports.SweepStore`."""
 
     def __init__(self, table: TableClient) -> None:
-        self._table = table
+        self._documents = Documents(table, _COLUMNS, _state)
 
     async def read(self) -> StoredSweep:
-        stored = StoredSweep(SweepState(), None)
-        with reading():
-            entity = await self._table.get_entity(_KEYS["PartitionKey"], _KEYS["RowKey"])
-            stored = StoredSweep(_state(entity), str(entity.metadata["etag"]))
-        return stored
+        found = await self._documents.read(_PARTITION, _KEY)
+        return StoredSweep(found.value, found.version, found.rest) if found else StoredSweep(SweepState(), None)
 
-    async def write(self, state: SweepState, version: str | None) -> str:
-        entity = {**_KEYS, **_properties(state)}
-        with writing():
-            if version is None:
-                written = await with_table(self._table, lambda: self._table.create_entity(entity))
-            else:
-                written = await self._table.update_entity(
-                    entity, mode=UpdateMode.REPLACE, etag=version, match_condition=MatchConditions.IfNotModified
-                )
-        return str(written["etag"])
+    async def write(self, state: SweepState, version: str | None, *, rest: Mapping[str, Any] | None = None) -> str:
+        return await self._documents.write(_PARTITION, _KEY, _properties(state), version, rest)
 
 
 def _properties(state: SweepState) -> dict[str, Any]:
@@ -58,9 +59,9 @@ def _properties(state: SweepState) -> dict[str, Any]:
     return {name: value for name, value in columns.items() if value}
 
 
-def _state(entity: Any) -> SweepState:
+def _state(entity: Mapping[str, Any]) -> SweepState:
     """Read the entity. A column of an unexpected type, perhaps of another version, counts as absent."""
-    chunks = [entity.get(f"Unanswered{n}") for n in range(16)]
+    chunks = [entity.get(name) for name in _CHUNKS]
     return SweepState(
         held_until=_time(entity, "HeldUntil"),
         busy_until=_time(entity, "BusyUntil"),
@@ -73,16 +74,16 @@ def _state(entity: Any) -> SweepState:
     )
 
 
-def _overdue(entity: Any) -> Mark | None:
+def _overdue(entity: Mapping[str, Any]) -> Mark | None:
     moment = _time(entity, "OverdueSent")
     return Mark(moment, str(entity.get("OverdueSentKey", ""))) if moment else None
 
 
-def _text(entity: Any, name: str) -> str:
+def _text(entity: Mapping[str, Any], name: str) -> str:
     value = entity.get(name)
     return value if isinstance(value, str) else ""
 
 
-def _time(entity: Any, name: str) -> datetime | None:
-    value = plain(entity.get(name))
+def _time(entity: Mapping[str, Any], name: str) -> datetime | None:
+    value = entity.get(name)
     return value if isinstance(value, datetime) else None

@@ -1,0 +1,1 @@
+"""What all workers share beside the rows: circuit breakers, rollout counts, policy versions, the sweep's state."""
