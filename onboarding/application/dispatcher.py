@@ -30,6 +30,7 @@ from onboarding.application.reconciling.reconciliation import Reconciliation
 from onboarding.application.reconciling.recorder import Recorder
 from onboarding.domain.errors import LostRace, StorageError
 from onboarding.domain.policy.policy import PolicySet
+from onboarding.domain.reconcile.drift import Reason
 from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
 from onboarding.domain.resource_id import VmId
 from onboarding.logging import bound, logger
@@ -87,20 +88,20 @@ class Dispatcher:
                 assert_never(message)
 
     async def check(self, check: ScheduledCheck) -> None:
-        """Reconcile the machine whose row waits for this check. A check that no row waits for is dropped."""
+        """Reconcile the machine that waits for this check: one pass decides on all its rows. Another check is
+        dropped."""
         trigger = EventRef(f"look.{check.due:%Y%m%dt%H%M%S.%fz}", check.due)
         await self._retry_on_conflict(check.vm, trigger, partial(self._check, check=check))
 
     async def _check(self, work: Reconciliation, *, check: ScheduledCheck) -> None:
-        waiting = work.stored.get(check.extension)
-        if waiting is None or waiting.row.outcome.final or waiting.row.next_attempt_at != check.due:
-            _log.bind(target=check.extension).debug("Ignored: the row no longer waits for this check")
+        if not work.known.awaits(check.due):
+            _log.debug("Ignored: the machine no longer waits for this check")
             return
         if check.due - work.now > _EARLY:
             await self._ports.schedule_queue.schedule(check, work.now)
             return
         # If our clock runs behind the queue's, the row would seem not due yet, and the check would be lost.
-        await self._reconciler.reconcile(replace(work, now=max(work.now, check.due), reopens=frozenset()))
+        await self._reconciler.reconcile(replace(work, now=max(work.now, check.due), reopens=frozenset(), checks=True))
 
     async def _begin(
         self,
@@ -132,22 +133,25 @@ class Dispatcher:
             await self._reconcile(work)
 
     async def _reconcile(self, work: Reconciliation) -> None:
-        """Reconcile the VM, without the extensions that an earlier delivery of this event has handled."""
+        """Reconcile the VM, without the extensions that an earlier delivery of this event has handled.
+
+        A circuit breaker that has closed is no reason to open final rows again."""
         settled = {e for e, stored in work.stored.items() if stored.row.event_id == work.trigger.id}
         if (claim := work.claim) and claim.trigger == work.trigger.id:
             settled.add(claim.target)
-        await self._reconciler.reconcile(replace(work, settled=work.settled | settled))
+        reopens = frozenset[str]() if work.requested_because == Reason.RESUMED else work.reopens
+        await self._reconciler.reconcile(replace(work, settled=work.settled | settled, reopens=reopens))
 
-    async def _renew_lost_checks(self, work: Reconciliation) -> None:
-        """Schedule the checks again that an earlier delivery of this event or check may not have scheduled.
+    async def _renew_lost_check(self, work: Reconciliation) -> None:
+        """Schedule the check again that an earlier delivery of this event or check may not have scheduled.
 
-        Its worker may have died between the claim and the checks. Rows past the claim were written after their check,
+        Its worker may have died between the claim and the check. Rows past the claim were written after their check,
         so they need nothing."""
         claim = work.claim
         if work.again or claim is None or claim.trigger != work.trigger.id:
             return
         if work.stored[claim.target].row.waiting_for is WaitingFor.CLAIM:
-            await self._recorder.renew_checks(work)
+            await self._recorder.renew_check(work)
 
     async def _on_policy_state(self, finding: PolicyStateChanged) -> None:
         """Reconcile the VM if Azure Policy found it non-compliant with a policy that is configured here.
@@ -187,7 +191,7 @@ class Dispatcher:
         with bound(machine=str(vm), event_id=trigger.id, correlation_id=trigger.correlation_id):
             for again in range(_TRIES):
                 work = await begin(vm, trigger, again > 0)
-                await self._renew_lost_checks(work)
+                await self._renew_lost_check(work)
                 try:
                     await act(work)
                 except LostRace:

@@ -1,5 +1,8 @@
-"""The text of the messages on the schedule queue: JSON with `vm` (ARM id), `due` (ISO 8601, UTC), and either
-`extension` (a scheduled check of a row) or `reason` (a reconcile request). A message never holds a secret."""
+"""The text of the messages on the schedule queue: JSON with `vm` (ARM id), `due` (ISO 8601, UTC), and either `check` (a
+scheduled check of the machine) or `reason` (a reconcile request). A message never holds a secret.
+
+In the version before, a scheduled check named the `extension` of one row. It takes a message with `check` for a
+reconcile request, so that both versions can work on one queue."""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ _NEWER = "newer-message"
 
 
 def encode(message: Message) -> str:
-    about = {"extension": message.extension} if isinstance(message, ScheduledCheck) else {"reason": message.reason}
+    about = {"check": "machine"} if isinstance(message, ScheduledCheck) else {"reason": message.reason}
     return json.dumps({"vm": str(message.vm), **about, "due": message.due.isoformat()})
 
 
@@ -26,15 +29,14 @@ def decode(text: str) -> Message | None:
         raw = json.loads(text)
         resource, due = raw["vm"], datetime.fromisoformat(raw["due"])
         vm = parse_id(resource)
-        kind, about = (
-            (ScheduledCheck, raw["extension"]) if "extension" in raw else (ReconcileRequest, raw.get("reason", _NEWER))
-        )
+        kind = next((name for name in ("check", "extension") if name in raw), "reason")
+        about = raw.get(kind, _NEWER)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ValueError("this is not a message of the schedule queue") from None
     if not isinstance(about, str) or due.tzinfo is None:
         raise ValueError("this is not a message of the schedule queue")
     if isinstance(vm, VmId):
-        return kind(vm, about, due)
+        return ReconcileRequest(vm, about, due) if kind == "reason" else ScheduledCheck(vm, due)
     if isinstance(resource, str) and resource.lower().startswith("/subscriptions/"):
         return None
     raise ValueError("this is not a message of the schedule queue")

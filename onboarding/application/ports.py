@@ -64,6 +64,15 @@ class MachineRows(Struct, frozen=True):
         stored = self.targets.get(extension)
         return stored.version if stored else self.unreadable.get(extension.lower())
 
+    def awaits(self, due: datetime) -> bool:
+        """Whether the machine waits for the scheduled check of that time.
+
+        The machine's own row names its check. In the version before, each row that waits had its own, and the sweep
+        still sends one for a row that is late."""
+        waiting = [stored.row.next_attempt_at for stored in self.targets.values() if not stored.row.outcome.final]
+        own = self.machine.row.next_attempt_at if self.machine else None
+        return bool(waiting) and due in (own, *waiting)
+
 
 @dataclass(frozen=True, slots=True)
 class RowWrite:
@@ -108,13 +117,11 @@ class ArmAnswer(Struct, frozen=True):
 
 
 class ScheduledCheck(Struct, frozen=True):
-    """A timed message: reconcile this VM again, for the row of one extension."""
+    """A timed message: reconcile this VM again, since rows of it wait."""
 
     vm: VmId
-    extension: str
-    """The catalogue name of the extension whose row waits."""
     due: datetime
-    """When the check is due (UTC). It is dropped if the row's `NextAttemptAt` is another time by then."""
+    """When the check is due (UTC). It is dropped if the VM waits for another time by then (`MachineRows.awaits`)."""
 
 
 class ReconcileRequest(Struct, frozen=True):

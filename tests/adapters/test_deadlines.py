@@ -26,7 +26,7 @@ from onboarding.domain.failures.classification import classify
 from simulator.tls import make_certificates
 from tests.adapters.arm.arm_calls import EVERY_CALL, Call
 from tests.adapters.conftest import SCOPE, storage_of
-from tests.adapters.storage.rows import OMS, TIME, create, new_vm, row_of, trigger
+from tests.adapters.storage.rows import TIME, create, new_vm, row_of, trigger
 from tests.adapters.storage.test_storage_connections import Identity, trusting
 from tests.reference import parse_errors
 
@@ -132,7 +132,7 @@ async def test_storage_s_answer_is_waited_for_as_long_as_the_event_lasts(dribble
         await fails(lambda: create(TableLedger(table), row_of(new_vm()), trigger()), StorageError)
         await fails(lambda: TableBreakerStore(table).read("s"), StorageError)
         schedule_queue = storage_schedule_queue(storage_of(server.connection), None)
-        await fails(lambda: schedule_queue.schedule(ScheduledCheck(new_vm(), OMS, TIME), TIME), StorageError)
+        await fails(lambda: schedule_queue.schedule(ScheduledCheck(new_vm(), TIME), TIME), StorageError)
         await schedule_queue.close()
 
 

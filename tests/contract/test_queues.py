@@ -8,7 +8,7 @@ import pytest
 
 from onboarding.application.ports import Message, ReconcileRequest, ScheduledCheck
 from onboarding.domain.errors import StorageError
-from tests.adapters.storage.rows import OMS, TIME, new_vm
+from tests.adapters.storage.rows import TIME, new_vm
 from tests.contract.backends import Backend
 
 ODD = "Wéb.01_(ü)"
@@ -17,7 +17,7 @@ ODD = "Wéb.01_(ü)"
 @pytest.mark.parametrize("name", ["web-01", ODD, "x" * 64])
 async def test_a_due_message_is_received_as_it_was_scheduled(backend: Backend, name: str) -> None:
     messages: list[Message] = [
-        ScheduledCheck(new_vm(name), OMS, TIME),
+        ScheduledCheck(new_vm(name), TIME),
         ReconcileRequest(new_vm(name), "missed 'é' <b> & ]]>", TIME),
     ]
 
@@ -46,7 +46,7 @@ async def test_a_due_message_is_received_as_it_was_scheduled(backend: Backend, n
 async def test_a_message_is_hidden_until_it_is_due_but_no_longer_than_the_service_allows(
     backend: Backend, wait: timedelta, hidden: timedelta
 ) -> None:
-    check = ScheduledCheck(new_vm(), OMS, TIME + wait)
+    check = ScheduledCheck(new_vm(), TIME + wait)
 
     await backend.schedule_queue.schedule(check, TIME)
 
@@ -55,7 +55,7 @@ async def test_a_message_is_hidden_until_it_is_due_but_no_longer_than_the_servic
 
 
 async def test_a_check_may_be_scheduled_twice(backend: Backend) -> None:
-    check = ScheduledCheck(new_vm(), OMS, TIME)
+    check = ScheduledCheck(new_vm(), TIME)
 
     for _ in range(2):
         await backend.schedule_queue.schedule(check, TIME)
@@ -78,7 +78,7 @@ async def everything(_: Message) -> bool:
 
 
 async def test_settled_messages_leave_the_poison_queue_and_the_others_stay(backend: Backend) -> None:
-    checks: list[Message] = [ScheduledCheck(new_vm(ODD), OMS, TIME) for _ in range(40)]
+    checks: list[Message] = [ScheduledCheck(new_vm(ODD), TIME) for _ in range(40)]
     await backend.fail(*checks, ReconcileRequest(new_vm(), "missed", TIME), "not a message")
     examined: list[Message] = []
 
@@ -93,14 +93,14 @@ async def test_settled_messages_leave_the_poison_queue_and_the_others_stay(backe
 
 
 async def test_no_more_messages_than_the_limit_are_read(backend: Backend) -> None:
-    await backend.fail(*(ScheduledCheck(new_vm(), OMS, TIME) for _ in range(5)))
+    await backend.fail(*(ScheduledCheck(new_vm(), TIME) for _ in range(5)))
 
     assert await backend.poison.remove(everything, 3) == 3
     assert await backend.failed() == 2
 
 
 async def test_a_message_that_was_examined_and_stays_is_hidden_from_the_next_run(backend: Backend) -> None:
-    await backend.fail(ScheduledCheck(new_vm(), OMS, TIME), "not a message")
+    await backend.fail(ScheduledCheck(new_vm(), TIME), "not a message")
 
     async def nothing(_: Message) -> bool:
         return False
@@ -111,7 +111,7 @@ async def test_a_message_that_was_examined_and_stays_is_hidden_from_the_next_run
 
 
 async def test_what_settled_raises_reaches_the_caller_and_no_message_is_lost(backend: Backend) -> None:
-    await backend.fail(ScheduledCheck(new_vm(), OMS, TIME))
+    await backend.fail(ScheduledCheck(new_vm(), TIME))
 
     async def fails(_: Message) -> bool:
         raise StorageError("the table could not be read")
@@ -123,7 +123,7 @@ async def test_what_settled_raises_reaches_the_caller_and_no_message_is_lost(bac
 
 async def test_messages_are_moved_back_to_the_schedule_queue_and_other_texts_stay(backend: Backend) -> None:
     messages: list[Message] = [
-        ScheduledCheck(new_vm(ODD), OMS, TIME + timedelta(days=999)),
+        ScheduledCheck(new_vm(ODD), TIME + timedelta(days=999)),
         ReconcileRequest(new_vm(), "missed", TIME),
     ]
     await backend.fail(messages[0], "not a message", messages[1])

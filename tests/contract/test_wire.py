@@ -162,7 +162,7 @@ async def test_reading_writes_nothing(wire: OnAzurite) -> None:
 
 async def test_breakers_counts_policies_and_the_sweep_have_partitions_of_their_own(wire: OnAzurite) -> None:
     subscription, later = new_vm().subscription, TIME + timedelta(hours=1)
-    breaker = CircuitBreaker(subscription, "shop-ü", OMS, Cause.NOT_AUTHORIZED, "m", "a", "t", TIME, later, 3)
+    breaker = CircuitBreaker(subscription, "shop-ü", OMS, Cause.NOT_AUTHORIZED, "m", "a", "t", TIME, later, 3, "vm")
     await wire.breakers.write(breaker, None)
     await wire.rollouts.write(RolloutState("Über 50% a/b", TIME, 2**33, 2, TIME, "because"), None)
     await wire.policy_states.write(PolicyState("linux-monitoring", "hash", TIME))
@@ -176,6 +176,7 @@ async def test_breakers_counts_policies_and_the_sweep_have_partitions_of_their_o
             "Since": "DateTime",
             "NextAttemptAt": "DateTime",
             "Attempt": "Int64",
+            "Prober": "String",
         },
         ("brake", "über 50- a-b-7ef50ad2"): {
             "Policy": "String",
@@ -277,17 +278,17 @@ async def test_an_unreadable_breaker_hides_no_others(wire: OnAzurite) -> None:
 async def test_the_message_is_plain_json_that_never_expires(wire: OnAzurite) -> None:
     vm = new_vm("web.01_(ü)")
 
-    await wire.schedule_queue.schedule(ScheduledCheck(vm, OMS, TIME), TIME)
+    await wire.schedule_queue.schedule(ScheduledCheck(vm, TIME), TIME)
 
     message = await wire.queue.receive_message()
     assert message is not None
-    assert json.loads(message.content) == {"vm": str(vm), "extension": OMS, "due": "2026-11-20T09:14:07.331820+00:00"}
+    assert json.loads(message.content) == {"vm": str(vm), "check": "machine", "due": "2026-11-20T09:14:07.331820+00:00"}
     assert message.expires_on is not None
     assert message.expires_on > datetime.now(UTC) + timedelta(days=3650)
 
 
 async def test_a_message_is_counted_but_not_handed_out_while_it_is_hidden(wire: OnAzurite) -> None:
-    await wire.schedule_queue.schedule(ScheduledCheck(new_vm(), OMS, TIME + timedelta(hours=1)), TIME)
+    await wire.schedule_queue.schedule(ScheduledCheck(new_vm(), TIME + timedelta(hours=1)), TIME)
 
     assert await wire.queue.receive_message() is None
     assert (await wire.queue.get_queue_properties()).approximate_message_count == 1

@@ -1,5 +1,5 @@
 """A problem of a whole scope, with one policy and with two: the fleet waits and costs only a few probes. After the fix
-every VM is onboarded, by one request for each extension."""
+every VM is onboarded, by one request for each extension: the sweep finds those whose checks are a day away."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from onboarding.application.ports import ScheduledCheck
 from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.reconcile.row import Outcome, WaitingFor
 from onboarding.domain.resource_id import VmId
@@ -56,7 +55,7 @@ async def test_a_fleet_waits_for_its_scope_and_continues_after_the_fix(
     assert {world.row(vm, each).outcome for vm in fleet for each in extensions} == {Outcome.WAITING}
 
     world.arm.install_errors.clear()
-    await pass_time(world, fleet, timedelta(hours=3))
+    await pass_time(world, fleet, timedelta(hours=5))
     assert {world.row(vm, each).outcome for vm in fleet for each in extensions} == {Outcome.INSTALLED}
     assert world.arm.conflicts == 0
     assert world.arm.calls.count("PUT") == refused + VMS * len(extensions)
@@ -64,22 +63,14 @@ async def test_a_fleet_waits_for_its_scope_and_continues_after_the_fix(
 
 
 async def pass_time(world: World, fleet: list[VmId], span: timedelta) -> None:
-    """Run every scheduled check when it is due, while any row waits; requests in flight end before the next check."""
-    end = world.now + span
-    while True:
+    """Run every scheduled check when it is due, and a sweep every half hour; requests in flight end before that."""
+    end, next_sweep = world.now + span, world.now
+    while world.now < end:
         rows = {(vm, each): world.row(vm, each) for vm in fleet for each in world.extensions}
         if requested := [key for key, row in rows.items() if row.outcome is Outcome.REQUESTED]:
             for key in requested:
                 await world.finish_install(*key)
-            continue
-        waiting = [(row.next_attempt_at, *key) for key, row in rows.items() if row.next_attempt_at]
-        if not waiting:
-            break
-        due, vm, extension = min(waiting, key=lambda each: each[0])
-        check = ScheduledCheck(vm, extension, due)
-        if check.due > end:
-            break
-        assert check in world.schedule_queue.checks
-        world.now = max(world.now, check.due)
-        await world.dispatcher.check(check)
-    world.now = end
+        elif not await world.run_next_check(until=next_sweep):
+            world.now = next_sweep
+            await world.sweep_and_reconcile()
+            next_sweep += timedelta(minutes=30)

@@ -432,6 +432,8 @@ class Walk:
         """The machine row is missing, as in tables of an earlier version; the other rows and their checks exist."""
         if not (self.failed_events or self.failed_messages or self.unsure):
             self.ledger.machines.clear()
+            moments = {row.next_attempt_at for row in self.rows().values() if not row.outcome.final}
+            self.queue.pending += [ScheduledCheck(VM, due) for due in moments if due]
 
     async def do_event(self, kind: str, minutes: float, host: int) -> None:
         """Deliver an event at once, whether or not it is true."""
@@ -562,12 +564,17 @@ class Walk:
         return not self.without_check()
 
     def without_check(self) -> list[str]:
-        """The open rows without their scheduled check."""
-        checks = {(m.extension, m.due) for m in self.queue.pending if isinstance(m, ScheduledCheck)}
+        """The open rows without a scheduled check at their moment or before, which the machine waits for."""
+        waiting = [row for row in self.rows().values() if not row.outcome.final]
+        moments = [row.next_attempt_at for row in waiting if row.next_attempt_at]
+        machine = self.ledger.machines.get(VM.key)
+        awaited = {min(moments, default=None), machine.row.next_attempt_at if machine else None}
+        checks = [m.due for m in self.queue.pending if isinstance(m, ScheduledCheck) and m.due in awaited]
+        first = min(checks, default=None)
         return [
-            f"{e}: {row.outcome} {row.waiting_for} {row.next_attempt_at}"
-            for e, row in self.rows().items()
-            if not row.outcome.final and (e, row.next_attempt_at) not in checks
+            f"{row.extension}: {row.outcome} {row.waiting_for} {row.next_attempt_at}"
+            for row in waiting
+            if first is None or row.next_attempt_at is None or first > row.next_attempt_at
         ]
 
     # -- the end

@@ -85,8 +85,10 @@ SECOND = parse_entry(
     },
     "inventory-agent.yaml",
 )
-CATALOGUE = {**load_catalogue(), SECOND.name: SECOND}
+THIRD = replace(SECOND, name="backup-agent", type="BackupAgentLinux", resource_name="BackupAgent")
+CATALOGUE = {**load_catalogue(), SECOND.name: SECOND, THIRD.name: THIRD}
 SECOND_POLICY: dict[str, Any] = {"name": "inventory", "extension": SECOND.name, "rule": POLICY["rule"]}
+THIRD_POLICY: dict[str, Any] = {"name": "backup", "extension": THIRD.name, "rule": POLICY["rule"]}
 # Each race and each fault is tried with both.
 SHAPES: dict[str, list[dict[str, Any]]] = {"one policy": [POLICY], "two policies": [POLICY, SECOND_POLICY]}
 # What the service takes: a message, an entity, and for how long the product hides a message at most.
@@ -833,6 +835,31 @@ class World:
         self.arm.set_extension(vm, extension(entry.resource_name, state, **handler))
         await self.extension_written(vm, entry.resource_name, succeeded=state == "Succeeded")
 
+    async def run_next_check(self, until: datetime | None = None) -> bool:
+        """Run the earliest check that is on the queue when it is due; whether one was due before `until`."""
+        check = min(self.schedule_queue.checks, key=lambda each: each.due, default=None)
+        if check is None or (until and check.due > until):
+            return False
+        self.schedule_queue.checks.remove(check)
+        self.now = max(self.now, check.due)
+        await self.dispatcher.check(check)
+        return True
+
+    def with_policies(self, policies: list[dict[str, Any]]) -> World:
+        """Another host with other policies: it shares everything outside its process."""
+        shared = (
+            "arm",
+            "ledger",
+            "schedule_queue",
+            "breakers",
+            "rollouts",
+            "published",
+            "sweeps",
+            "poison",
+            "policy_states",
+        )
+        return World(policies, now=self.now, **{name: getattr(self, name) for name in shared})
+
     async def advance(self, vm: VmId) -> None:
         """Do the next thing for a VM: finish an install that is in flight, or else run its earliest check when it is
         due."""
@@ -840,8 +867,8 @@ class World:
         for row in rows:
             if row.outcome is Outcome.REQUESTED:
                 return await self.finish_install(vm, row.extension)
-        due, extension = min((row.next_attempt_at, row.extension) for row in rows if row.next_attempt_at)
-        check = next(each for each in self.schedule_queue.checks if each == ScheduledCheck(vm, extension, due))
+        due = min(row.next_attempt_at for row in rows if row.next_attempt_at)
+        check = next(each for each in self.schedule_queue.checks if each == ScheduledCheck(vm, due))
         self.now = max(self.now, check.due)
         return await self.dispatcher.check(check)
 

@@ -16,7 +16,7 @@ from onboarding.application.ports import BreakerStore, StoredBreaker
 from onboarding.domain.errors import LostRace
 from onboarding.domain.failures.classification import Cause
 from onboarding.domain.limits.circuit_breaker import EVERYWHERE, CircuitBreaker, breaker_for
-from onboarding.domain.reconcile.decision import Decision, Wait
+from onboarding.domain.reconcile.decision import Decision, RetryState, Wait
 from onboarding.domain.reconcile.row import WaitingFor
 from onboarding.domain.resource_id import VmId
 from onboarding.logging import logger
@@ -44,18 +44,20 @@ class CircuitBreakers:
         result, _ = await asyncio.gather(other, self._read(vm, now))
         return result
 
-    async def find_open(self, vm: VmId, extension: str, settings: str, now: datetime) -> CircuitBreaker | None:
+    async def find_open(
+        self, vm: VmId, extension: str, settings: str, now: datetime, *, probe: bool = True
+    ) -> CircuitBreaker | None:
         """The open breaker that this VM has to wait for; None if no breaker covers it, or if this VM probes it.
 
-        `settings` is the digest of the settings that would be sent. Raises StorageError."""
-        read = await self._read(vm, now)
-        found = next((s for s in read if s.breaker.covers(vm, extension, settings)), None)
+        `settings` is the digest of the settings that would be sent. Without `probe`, the VM does not probe. Raises
+        StorageError."""
+        found = await self._find(vm, extension, settings, now)
         if found is None:
             return None
-        if now < found.breaker.next_probe_at:
+        if not (probe and found.breaker.may_probe(vm, now)):
             return found.breaker
         try:
-            await self._store.write(found.breaker.probed(now), found.version, rest=found.rest)
+            await self._store.write(found.breaker.probed(vm, now), found.version, rest=found.rest)
         except LostRace:
             return found.breaker
         finally:
@@ -63,32 +65,36 @@ class CircuitBreakers:
         _log.bind(machine=str(vm), target=extension).info("this VM probes an open circuit breaker: %s", found.breaker)
         return None
 
-    async def record_failure(
+    async def record_failure[D: Decision](
         self,
         vm: VmId,
         extension: str,
         settings: str,
-        decision: Decision,
-        now: datetime,
+        decision: D,
+        retry: RetryState,
         *,
         sent: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Open a breaker if the decision says that the problem is not this VM's alone.
+    ) -> D | Wait:
+        """Open a breaker if the decision says that the problem is not this VM's alone; returns the decision, with the
+        moment that the breaker gives the VM.
 
-        A breaker that is open already stays as it is. `sent` are the public settings of the request that was refused;
-        None: no request was refused. Raises StorageError."""
+        A breaker that is open already stays open; if its next probe is due, this failure was it. `sent` are the public
+        settings of the request that was refused; None: no request was refused. Raises StorageError."""
         if not isinstance(decision, Wait) or decision.waiting_for is not WaitingFor.SCOPE_BREAKER:
-            return
+            return decision
         problem = decision.problem
         if problem is None or problem.cause is Cause.UNKNOWN:
-            return  # the row waits on, for what was found earlier
-        breaker = breaker_for(vm, extension, problem, settings, sent or {}, now)
+            return decision  # the row waits on, for what was found earlier
+        breaker = breaker_for(vm, extension, problem, settings, sent or {}, retry.now)
         self._forget(breaker)
         try:
             await self._store.write(breaker, None)
         except LostRace:
-            return
+            await self.find_open(vm, extension, settings, retry.now)
+            found = await self._find(vm, extension, settings, retry.now)
+            return found.breaker.hold(vm, decision, retry) if found else decision
         _log.bind(machine=str(vm), target=extension).error("%s %s", breaker, breaker.advice)
+        return breaker.hold(vm, decision, retry)
 
     async def close_on_success(
         self, vm: VmId, extension: str, settings: str, requested_at: datetime | None, now: datetime, *, installed: bool
@@ -106,6 +112,10 @@ class CircuitBreakers:
                 except LostRace:
                     continue
                 _log.bind(machine=str(vm), target=extension).warning("circuit breaker closed: %s", breaker)
+
+    async def _find(self, vm: VmId, extension: str, settings: str, now: datetime) -> StoredBreaker | None:
+        read = await self._read(vm, now)
+        return next((stored for stored in read if stored.breaker.covers(vm, extension, settings)), None)
 
     async def _read(self, vm: VmId, now: datetime) -> tuple[StoredBreaker, ...]:
         """The open breakers of the VM's subscription, and those of all subscriptions."""

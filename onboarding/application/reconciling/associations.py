@@ -128,9 +128,7 @@ class AssociationWriter:
                     work.vm, OPERATION, settings, result.decision, self._clock(), sent={"id": subject}
                 )
             return result
-        await self._breakers.close_on_success(
-            work.vm, OPERATION, settings, sent_at, self._clock(), installed=True
-        )
+        await self._breakers.close_on_success(work.vm, OPERATION, settings, sent_at, self._clock(), installed=True)
         return Associated(StepResult(StepKind.ASSOCIATION, StepState.DONE, subject, ours=created))
 
     def _after_refusal(self, target: PolicyTarget, subject: str, error: ArmError) -> Associated:
@@ -170,7 +168,9 @@ def _still(target: PolicyTarget, subject: str) -> Associated | None:
             return Associated(step, Stop(Outcome.FAILED, f"the association was refused: {step.meaning}", problem))
         if step.state is StepState.WAITING and step.until is not None and step.until > target.work.now:
             kind = last.waiting_for if last.step == StepKind.ASSOCIATION and last.waiting_for else WaitingFor.PLATFORM
-            return Associated(step, Wait(kind, last.waiting_since or target.work.now, step.until, step.meaning, problem))
+            return Associated(
+                step, Wait(kind, last.waiting_since or target.work.now, step.until, step.meaning, problem)
+            )
     return None
 
 

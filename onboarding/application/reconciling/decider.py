@@ -41,7 +41,7 @@ class Decider:
             settings = target.context.settings_digest
             breaker = await self._breakers.find_open(work.vm, target.extension, settings, work.now)
             if breaker is not None:
-                return _wait_for_breaker(retry, breaker)
+                return _wait_for_breaker(work.vm, retry, breaker)
         blocked = await self._rollouts.count_install(target.context.assignment.policy.name, work.now)
         return decision if blocked is None else _wait_for_rollout(retry, blocked, work.vm)
 
@@ -54,20 +54,26 @@ class Decider:
         failure = classify(error.evidence, target.context.entry.errors, target.work.now)
         return after_unread(target.context, failure, error.evidence.http_status, error.evidence.text)
 
-    async def record_failure(self, target: PolicyTarget, decision: Decision) -> None:
-        """Open a circuit breaker if the decision says that the problem is not this VM's alone."""
+    async def record_failure[D: Decision](self, target: PolicyTarget, decision: D) -> D | Wait:
+        """Open a circuit breaker if the decision says that the problem is not this VM's alone; returns the decision,
+        with the moment that the breaker gives the VM."""
         work, context = target.work, target.context
         sent = context.last.sent_digest if context.last else ""
         settings = sent or context.settings_digest
         now_sent = context.settings if settings == context.settings_digest else None
-        await self._breakers.record_failure(work.vm, target.extension, settings, decision, work.now, sent=now_sent)
+        return await self._breakers.record_failure(
+            work.vm, target.extension, settings, decision, context.retry, sent=now_sent
+        )
 
     def target(self, work: Reconciliation, facts: MachineFacts, assignment: Assignment) -> PolicyTarget:
         """One policy's assignment, with all that the decision on it rests on."""
         extension = assignment.policy.extension
         claim = work.claim
         resend = claim is not None and claim.target == extension and claim.sends < MOST_SENDS
-        retry = RetryState(work.last(extension, facts.vm_id), assignment.policy.waits, work.now, resend)
+        last = work.last(extension, facts.vm_id)
+        if last is not None and last.waiting_for is WaitingFor.SCOPE_BREAKER and extension in work.cleared:
+            last = replace(last, next_attempt_at=work.now)  # its breaker holds it back no longer
+        retry = RetryState(last, assignment.policy.waits, work.now, resend, work.checks)
         context, settings = decision_context(self._rules, facts, assignment, retry, work.request, work.definition)
         return PolicyTarget(work, context, settings)
 
@@ -89,21 +95,23 @@ class Decider:
             if policy is None:
                 cleared.add(extension)
                 continue
-            breaker = await self._breakers.find_open(work.vm, extension, row.sent_digest, work.now)
+            # One probe at a time: the request of another extension would wait for the end of the first.
+            probe = not cleared
+            breaker = await self._breakers.find_open(work.vm, extension, row.sent_digest, work.now, probe=probe)
             if breaker is None:
                 cleared.add(extension)
                 continue
             retry = RetryState(row, policy.waits, work.now)
-            rows.append(work.unread_row(policy, _wait_for_breaker(retry, breaker)))
+            rows.append(work.unread_row(policy, _wait_for_breaker(work.vm, retry, breaker)))
         if cleared or len(waiting) < len(work.stored):
             return frozenset(cleared), None
         return frozenset(), rows
 
 
-def _wait_for_breaker(retry: RetryState, breaker: CircuitBreaker) -> Wait | Stop:
+def _wait_for_breaker(vm: VmId, retry: RetryState, breaker: CircuitBreaker) -> Wait | Stop:
     problem = breaker.problem
     later = retry.wait(WaitingFor.SCOPE_BREAKER, str(breaker), problem)
-    return later or Stop(Outcome.FAILED, f"gave up: {breaker}", problem)
+    return breaker.hold(vm, later, retry) if later else Stop(Outcome.FAILED, f"gave up: {breaker}", problem)
 
 
 def _wait_for_rollout(retry: RetryState, blocked: RolloutBlock, vm: VmId) -> Wait | Stop:

@@ -12,7 +12,7 @@ from copy import replace
 from onboarding.application.limits.circuit_breakers import CircuitBreakers
 from onboarding.application.ports import Arm, Clock
 from onboarding.application.reconciling.reconciliation import PolicyTarget, Reconciliation
-from onboarding.application.reconciling.recorder import Recorder, with_written_rows
+from onboarding.application.reconciling.recorder import Recorder
 from onboarding.domain.catalog.catalogue_entry import extension_body
 from onboarding.domain.errors import ArmError, LostRace, StorageError
 from onboarding.domain.failures.classification import classify, is_the_callers
@@ -72,8 +72,8 @@ class Executor:
             context.entry, context.facts.location, target.settings.public, target.settings.protected, tag
         )
         machine = replace(machine, claim=_claim(target, install, tag))
-        versions = await self._recorder.claim(work, machine, claim, others)
-        target = replace(target, work=with_written_rows(work, machine, versions, [claim, *others]))
+        claimed = await self._recorder.claim(work, machine, claim, others)
+        target = replace(target, work=claimed)
         refused = False
         try:
             with bound(
@@ -83,8 +83,7 @@ class Executor:
         except ArmError as error:
             if work.personal and self._is_the_callers(context, error):
                 # A person's missing right is no fact about the machine: the app's identity may have the right.
-                free = replace(machine, claim=None)
-                await self._recorder.undo(work, free, versions, target.extension)
+                await self._recorder.undo(work, claimed, target.extension)
                 raise
             row = await self._row_after_refusal(target, error, claim)
             refused = error.evidence.http_status in _REFUSALS and not row.in_flight
@@ -119,8 +118,8 @@ class Executor:
         if proves_gone(failure):  # only a read of the machine proves that it is gone, not a refused install
             decision = retry.wait_on(WaitingFor.OPERATION, failure.meaning, problem_of(failure, error.evidence.text))
         if not target.work.personal:
-            await self._breakers.record_failure(
-                target.work.vm, target.extension, claim.sent_digest, decision, now, sent=context.settings
+            decision = await self._breakers.record_failure(
+                target.work.vm, target.extension, claim.sent_digest, decision, retry, sent=context.settings
             )
         row = _row_after_claim(context, claim, decision)
         if not isinstance(decision, Wait):
@@ -138,12 +137,11 @@ class Executor:
         if not row.in_flight:
             machine = replace(machine, claim=None)
         try:
-            versions = await self._recorder.record(target.work, machine, [row], again=True, before_claim=before)
+            return await self._recorder.record(target.work, machine, [row], again=True, before_claim=before)
         except LostRace:
             # The install's own event was handled first and wrote the newer row: only the line of history is missing.
             await self._recorder.append(target.work, row)
             return None
-        return with_written_rows(target.work, machine, versions, [row]) if versions else None
 
 
 def _claim(target: PolicyTarget, install: Act, tag: str) -> Claim:

@@ -29,7 +29,8 @@ def orphaned_rows(
             continue
         policy = next((p for p in policies.policies if p.extension == row.extension), None)
         if policy is None and (why := unusable.get(row.extension)):
-            found.append((row, waiting(row, RetryState(row, Waits(), work.now).wait_on(WaitingFor.CONFIGURATION, why))))
+            retry = RetryState(row, Waits(), work.now, checks=work.checks)
+            found.append((row, waiting(row, retry.wait_on(WaitingFor.CONFIGURATION, why))))
             continue
         reason = f"no policy names {row.extension} any more (a file that cannot be read is named at /api/health)"
         if policy is not None:

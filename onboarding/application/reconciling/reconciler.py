@@ -146,7 +146,7 @@ class Reconciler:
                 sending = (target, decision, busy)
                 continue
             if not work.personal:
-                await self._decider.record_failure(target, decision)
+                decision = await self._decider.record_failure(target, decision)
             row = _target_row(target, decision)
             if row.in_flight:
                 busy = row
@@ -159,7 +159,7 @@ class Reconciler:
             return
         target, install, claim = sending
         following = await self._executor.install(target, install, claim, machine, rows)
-        if following is not None and any(row.waiting_for is WaitingFor.OPERATION for row in rows):
+        if following is not None and any(row.next_attempt_at == claim.next_attempt_at for row in rows):
             # ARM refused the request, so another extension of the machine can be installed from the same reading.
             settled = work.settled | {target.extension}
             await self._reconcile(replace(following, settled=settled, again=True), completed, policies, (), read_at)

@@ -43,6 +43,8 @@ class Reconciliation(Struct, frozen=True):
     """Whether an event says that the VM was deleted."""
     again: bool = False
     """Whether this is a repetition after another worker wrote the rows first."""
+    checks: bool = False
+    """Whether the trigger is the scheduled check that the machine waits for."""
     requested_because: str = ""
     """The reason of a reconcile request; empty: the trigger is an event, a scheduled check or a person."""
     cleared: frozenset[str] = frozenset()
@@ -75,6 +77,11 @@ class Reconciliation(Struct, frozen=True):
         claim = self.known.machine.row.claim if self.known.machine else None
         stored = self.stored.get(claim.target) if claim else None
         return claim if stored and stored.row.in_flight else None
+
+    @property
+    def next_check(self) -> datetime | None:
+        """When the machine's scheduled check is due; None if none is scheduled."""
+        return self.known.machine.row.next_attempt_at if self.known.machine else None
 
     @property
     def to_install(self) -> bool:
@@ -123,7 +130,8 @@ class Reconciliation(Struct, frozen=True):
     def machine_row(
         self, facts: MachineFacts | None = None, read_at: datetime | None = None, rows: Iterable[Row] = ()
     ) -> MachineRow:
-        """The machine's own row after this pass. It keeps the claim if that write is still in flight."""
+        """The machine's own row after this pass, but for its next check. It keeps the claim if that write is still in
+        flight."""
         before = self.known.machine.row if self.known.machine else MachineRow(resource_id=str(self.vm))
         now = {row.extension: row for row in rows}
         claim = self.claim

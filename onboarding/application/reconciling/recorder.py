@@ -1,4 +1,4 @@
-"""Records the results of a pass over a machine: first the scheduled checks, then all rows with their lines of history
+"""Records the results of a pass over a machine: first its scheduled check, then all rows with their lines of history
 in one transaction, then the outcome events."""
 
 from __future__ import annotations
@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from copy import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from onboarding.application.limits.circuit_breakers import CircuitBreakers
 from onboarding.application.limits.rollout_limits import RolloutLimits
@@ -56,28 +56,33 @@ class Recorder:
         *,
         again: bool = False,
         before_claim: Row | None = None,
-    ) -> RowVersions | None:
-        """Schedule the checks of the changed rows, write the rows, and publish outcomes.
+    ) -> Reconciliation | None:
+        """Schedule the machine's next check, write the changed rows, and publish outcomes.
 
         `again` says that this trigger may have written lines of history before. `before_claim` is the row before it was
-        claimed: a row that says no more than that gets no line of history. Returns None if no row has changed. Raises
-        LostRace and StorageError; a check whose row was not written is dropped when it arrives."""
+        claimed: a row that says no more than that gets no line of history. Returns the work with what was written, or
+        None if nothing has changed. Raises LostRace and StorageError; a check whose rows were not written is dropped
+        when it arrives."""
         entries = _row_writes(work, machine, rows, before_claim=before_claim)
-        if not entries:
+        machine = replace(machine, next_attempt_at=_next_check(work, entries))
+        if not entries and (not work.checks or machine.next_attempt_at == work.next_check):
             return None
-        await self._schedule(work, entries)
-        versions = await self._commit(work, machine, entries, again=again or work.again)
+        await self._schedule(work, machine)
+        written = await self._commit(work, machine, entries, again=again or work.again)
         await self._publish(work, entries)
-        return versions
+        return written
 
-    async def claim(self, work: Reconciliation, machine: MachineRow, claim: Row, others: Sequence[Row]) -> RowVersions:
-        """Schedule the checks and write the claim, concurrently.
+    async def claim(
+        self, work: Reconciliation, machine: MachineRow, claim: Row, others: Sequence[Row]
+    ) -> Reconciliation:
+        """Schedule the machine's next check and write the claim, concurrently; returns the work with what was written.
 
         If only one of the two succeeds, nothing is lost: a check without a claim is dropped, and a claim without a
         check gets one when its event or check is delivered again. Raises LostRace and StorageError."""
         entries = [*_row_writes(work, machine, [claim], history=False), *_row_writes(work, machine, others)]
+        machine = replace(machine, next_attempt_at=_next_check(work, entries))
         scheduled, written = await asyncio.gather(
-            self._schedule(work, entries),
+            self._schedule(work, machine),
             self._commit(work, machine, entries, again=work.again),
             return_exceptions=True,
         )
@@ -92,12 +97,13 @@ class Recorder:
         """Write a line of history, without the current row. Raises StorageError."""
         await self._ports.ledger.append(row, work.trigger)
 
-    async def undo(self, work: Reconciliation, machine: MachineRow, versions: RowVersions, extension: str) -> None:
-        """Take back a claim whose request was refused. Raises LostRace and StorageError."""
-        before = work.stored.get(extension)
-        own, at = work.known.machine, versions.targets[extension]
-        rest = own.rest if own else None
-        await self._ports.ledger.undo(machine, versions.machine, extension, before, at, rest=rest)
+    async def undo(self, work: Reconciliation, claimed: Reconciliation, extension: str) -> None:
+        """Take back a claim whose request was refused: `work` is as it was before the claim, `claimed` after it. The
+        claim's check stays. Raises LostRace and StorageError."""
+        own = claimed.known.machine
+        if own is not None:
+            free, at = replace(own.row, claim=None), claimed.stored[extension].version
+            await self._ports.ledger.undo(free, own.version, extension, work.stored.get(extension), at, rest=own.rest)
 
     async def schedule(self, message: Message, work: Reconciliation) -> None:
         """Put a message on the queue for its time. Raises StorageError."""
@@ -110,41 +116,28 @@ class Recorder:
             due = work.now + (_CHECK_DELETION_LATER if work.requested_because == DELETION else _CHECK_DELETION)
             await self.schedule(ReconcileRequest(work.vm, DELETION, due), work)
 
-    async def renew_checks(self, work: Reconciliation) -> None:
-        """Schedule the checks of all open rows again: the worker that wrote them may have died first. Raises
+    async def renew_check(self, work: Reconciliation) -> None:
+        """Schedule the machine's check again: the worker that wrote its rows may have died first. Raises
         StorageError."""
-        open_rows = [stored.row for stored in work.stored.values() if not stored.row.outcome.final]
-        await self._schedule_checks(work, open_rows)
+        if (due := _next_check(work)) is not None:
+            await self.schedule(ScheduledCheck(work.vm, due), work)
 
-    async def _schedule(self, work: Reconciliation, entries: Iterable[RowWrite]) -> None:
-        """Schedule the checks that are not on the queue yet."""
-        if _left_unsent_by_another(work):
-            await self.renew_checks(work)
-        new = []
-        for entry in entries:
-            stored = work.stored.get(entry.row.extension)
-            planned = stored is not None and stored.row.next_attempt_at == entry.row.next_attempt_at
-            if not planned:
-                new.append(entry.row)
-        await self._schedule_checks(work, new)
-
-    async def _schedule_checks(self, work: Reconciliation, rows: Iterable[Row]) -> None:
-        checks = [ScheduledCheck(work.vm, row.extension, row.next_attempt_at) for row in rows if row.next_attempt_at]
-        jobs = (self._ports.schedule_queue.schedule(check, work.now) for check in checks)
-        for result in await asyncio.gather(*jobs, return_exceptions=True):
-            if isinstance(result, BaseException):
-                raise result
+    async def _schedule(self, work: Reconciliation, machine: MachineRow) -> None:
+        """Schedule the machine's next check, unless it is on the queue already."""
+        due = machine.next_attempt_at
+        if due is not None and (due != work.next_check or _left_unsent_by_another(work)):
+            await self.schedule(ScheduledCheck(work.vm, due), work)
 
     async def _commit(
         self, work: Reconciliation, machine: MachineRow, entries: Sequence[RowWrite], *, again: bool
-    ) -> RowVersions:
+    ) -> Reconciliation:
         own = work.known.machine
-        written = await self._ports.ledger.commit(
+        versions = await self._ports.ledger.commit(
             machine, own.version if own else None, entries, work.trigger, again=again, rest=own.rest if own else None
         )
         for entry in entries:
             _log_outcome(entry)
-        return written
+        return _with_written_rows(work, machine, versions, entries)
 
     async def _publish(self, work: Reconciliation, entries: Iterable[RowWrite]) -> None:
         for entry in entries:
@@ -199,16 +192,24 @@ def _left_unsent_by_another(work: Reconciliation) -> bool:
     return work.stored[claim.target].row.waiting_for is WaitingFor.CLAIM
 
 
-def with_written_rows(
-    work: Reconciliation, machine: MachineRow, versions: RowVersions, rows: Iterable[Row]
+def _next_check(work: Reconciliation, entries: Iterable[RowWrite] = ()) -> datetime | None:
+    """When the machine's next check is due: at the earliest moment that an open row waits for. None without one.
+
+    That check's pass decides on all rows, so the later moments need no checks of their own."""
+    rows = {extension: stored.row for extension, stored in work.stored.items()}
+    rows |= {entry.row.extension: entry.row for entry in entries}
+    return min((row.next_attempt_at for row in rows.values() if row.next_attempt_at), default=None)
+
+
+def _with_written_rows(
+    work: Reconciliation, machine: MachineRow, versions: RowVersions, entries: Iterable[RowWrite]
 ) -> Reconciliation:
     """The work with the rows and etags that were just written."""
     own = work.known.machine
     targets = dict(work.stored)
-    for row in rows:
-        if version := versions.targets.get(row.extension):
-            stored = targets.get(row.extension)
-            targets[row.extension] = StoredRow(row, version, stored.rest if stored else {})
+    for entry in entries:
+        extension = entry.row.extension
+        targets[extension] = StoredRow(entry.row, versions.targets[extension], entry.rest)
     known = MachineRows(StoredMachine(machine, versions.machine, own.rest if own else {}), targets)
     return replace(work, known=known)
 

@@ -78,10 +78,11 @@ class UnreadMachine:
             if last is not None and last.outcome.final and not work.may_reopen(policy.extension):
                 continue
             failure_of_entry = classify(error.evidence, self._rules.catalogue[policy.extension].errors, work.now)
-            decision = after_refusal(RetryState(last, policy.waits, work.now), failure_of_entry, error.evidence.text)
+            retry = RetryState(last, policy.waits, work.now, checks=work.checks)
+            decision = after_refusal(retry, failure_of_entry, error.evidence.text)
             if not work.personal:
                 settings = last.sent_digest if last else ""
-                await self._breakers.record_failure(work.vm, policy.extension, settings, decision, work.now)
+                decision = await self._breakers.record_failure(work.vm, policy.extension, settings, decision, retry)
             rows.append(work.unread_row(policy, decision))
         await self._recorder.record(work, work.machine_row(rows=rows), rows)
 

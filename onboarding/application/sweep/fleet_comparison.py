@@ -15,10 +15,11 @@ from onboarding.application.readers.container_reader import ContainerReader
 from onboarding.application.rules import Rules
 from onboarding.application.sweep.sweep_queue import Refused, SweepQueue
 from onboarding.domain.errors import ArmError
+from onboarding.domain.limits.circuit_breaker import EVERYWHERE, CircuitBreaker
 from onboarding.domain.machine.machine_facts import MachineFacts, read_facts
 from onboarding.domain.policy.policy import Assignment, Policy, PolicySet
 from onboarding.domain.reconcile.drift import Finding, Reason, RowSummary, find, gone
-from onboarding.domain.reconcile.row import Outcome
+from onboarding.domain.reconcile.row import Outcome, WaitingFor
 from onboarding.domain.resource_id import VmId, parse_id
 from onboarding.logging import logger
 
@@ -63,6 +64,7 @@ class FleetComparison:
         self._stable = stable
         self._containers = containers
         self.at, self.width = "", 0
+        self._breakers: dict[str, Sequence[CircuitBreaker]] = {}  # the open ones, by subscription
 
     async def run(self, subscriptions: Sequence[str]) -> None:
         """Compare the subscriptions. Raises StorageError, and Stopped if the budget or the time is used up."""
@@ -133,6 +135,7 @@ class FleetComparison:
                 row.listed = True
             summaries = row.summaries if row else ()
             finding = self._find(completed.facts, completed.assignments, summaries)
+            finding = finding or await self._find_resumed(facts.id, summaries)
             if finding is not None and facts.id.name:
                 await self._sweep_queue.request(facts.id, finding, facts.vm_id, summaries)
         return seen
@@ -143,6 +146,25 @@ class FleetComparison:
         if only := self._sweep_queue.sweep_filter.policy:
             assignments = [each for each in assignments if each.policy.name == only]
         return find(facts, assignments, self._rules.catalogue, summaries, self._sweep_queue.settled, self._stable)
+
+    async def _find_resumed(self, vm: VmId, summaries: Iterable[RowSummary]) -> Finding | None:
+        """A finding if a row of the VM waits for a circuit breaker that has closed: its check may be a day away."""
+        only = self._sweep_queue.sweep_filter.policy
+        for each in summaries:
+            waits = each.waiting_for is WaitingFor.SCOPE_BREAKER and each.settled(self._sweep_queue.settled)
+            if not waits or (only and each.policy != only):
+                continue
+            breakers = [*await self._open_breakers(vm.subscription.lower()), *await self._open_breakers(EVERYWHERE)]
+            if not any(breaker.covers(vm, each.extension, each.sent_digest) for breaker in breakers):
+                return Finding(Reason.RESUMED, each.policy)
+        return None
+
+    async def _open_breakers(self, subscription: str) -> Sequence[CircuitBreaker]:
+        """The open breakers of a subscription, or of all (`*`), read once in a run."""
+        if subscription not in self._breakers:
+            stored = await self._ports.breakers.read(subscription)
+            self._breakers[subscription] = [each.breaker for each in stored]
+        return self._breakers[subscription]
 
     async def _request_unlisted(self, rows: _Summaries) -> None:
         """Request a reconciliation for each VM that has rows and is not in the inventory: ARM decides if it is gone."""

@@ -101,7 +101,7 @@ class SweepReport:
     machines: int = 0
     """VMs of the inventory that were compared."""
     overdue: int = 0
-    """Rows whose scheduled check was late and was sent again."""
+    """Machines with a row whose scheduled check was late, to which a check was sent again."""
     announced: int = 0
     """Unpublished outcomes that were published."""
     missed: int = 0
@@ -114,6 +114,8 @@ class SweepReport:
     """VMs with rows that the inventory does not have."""
     changed: int = 0
     """VMs whose final row is of an earlier version of the policy."""
+    resumed: int = 0
+    """VMs with a row that waits for a circuit breaker that has closed."""
     skipped: int = 0
     """Findings that an earlier run requested, that have no result yet, and that are not due for another request."""
     repeated: int = 0
@@ -138,7 +140,7 @@ class SweepReport:
     @property
     def requested(self) -> int:
         """The number of reconciliations that were requested, or in a dry run would be."""
-        return self.missed + self.drifted + self.failed + self.gone + self.changed
+        return self.missed + self.drifted + self.failed + self.gone + self.changed + self.resumed
 
     @property
     def complete(self) -> bool:

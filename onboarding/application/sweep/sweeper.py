@@ -12,7 +12,6 @@ import asyncio
 from collections.abc import Sequence
 from copy import replace
 from itertools import batched
-from operator import itemgetter
 
 from onboarding.application.ports import SUBSCRIPTIONS_AT_ONCE, Message, Ports, ScheduledCheck, StoredSweep, SweepStore
 from onboarding.application.readers.container_reader import ContainerReader
@@ -128,11 +127,11 @@ class Sweeper:
         await self._clear_poison(sweep_queue)
 
     async def _take_up_overdue(self, sweep_queue: SweepQueue, progress: _Progress) -> None:
-        """Send a check for each row whose scheduled check is late, the earliest first.
+        """Send a check for each machine with a row whose moment is long over, the earliest first.
 
-        A row gets a check once when it becomes late, and again at the times of `last_moment`."""
+        The machine gets a check once when the row becomes late, and again at the times of `last_moment`."""
         before, most, last = sweep_queue.started - self._budget.grace, self._budget.requested, progress.state.overdue
-        found: list[tuple[Mark, ScheduledCheck]] = []
+        found: dict[Mark, ScheduledCheck] = {}  # one for each machine and moment
         left = 0
         try:
             async for row in self._ports.ledger.overdue(before):
@@ -141,17 +140,17 @@ class Sweeper:
                 if not isinstance(vm, VmId) or due is None:
                     continue
                 moment = last_moment(due, before, self._budget.request_again_after, self._budget.repeated)
-                mark = Mark(moment, f"{vm.key}|{row.extension}")
+                mark = Mark(moment, vm.key)
                 if last is not None and mark <= last:
                     sweep_queue.report.skipped += 1
                     continue
-                found.append((mark, ScheduledCheck(vm, row.extension, due)))
+                found[mark] = ScheduledCheck(vm, due)
                 if len(found) > 2 * most:
-                    left += _keep_earliest(found, most)
+                    left += _drop_latest(found, most)
         except OutOfTime as stopped:
             sweep_queue.report.stop(f"{stopped} of reading overdue rows")
-        left += _keep_earliest(found, most)
-        for some in batched(found, AT_ONCE, strict=False):
+        left += _drop_latest(found, most)
+        for some in batched(sorted(found.items()), AT_ONCE, strict=False):
             await sweep_queue.schedule(check for _, check in some)
             sweep_queue.report.overdue += len(some)
             sweep_queue.report.repeated += sum(mark.moment > check.due for mark, check in some)
@@ -243,13 +242,12 @@ class Sweeper:
     async def _settled(self, message: Message, sweep_queue: SweepQueue) -> bool:
         """Whether no row waits for this message: its row was written since, or is final, or the request is so old that
         the sweep has repeated it."""
-        known = (await self._ports.ledger.read(message.vm)).targets
+        known = await self._ports.ledger.read(message.vm)
         if isinstance(message, ScheduledCheck):
-            stored = known.get(message.extension)
-            return stored is None or stored.row.outcome.final or stored.row.next_attempt_at != message.due
+            return not known.awaits(message.due)
         if message.due < sweep_queue.started - self._budget.repeated:
             return True
-        rows = [stored.row for stored in known.values()]
+        rows = [stored.row for stored in known.targets.values()]
         return any(row.changed_since(message.due) or row.event_time == message.due for row in rows)
 
     async def _subscriptions(self, sweep_queue: SweepQueue, policies: PolicySet) -> list[str]:
@@ -294,12 +292,12 @@ class _Progress:
         self._version = await self._store.write(self.state, self._version, rest=self._rest)
 
 
-def _keep_earliest(found: list[tuple[Mark, ScheduledCheck]], most: int) -> int:
-    """Sort the checks and drop all but the earliest `most`; returns how many were dropped."""
-    found.sort(key=itemgetter(0))
-    left = max(0, len(found) - most)
-    del found[most:]
-    return left
+def _drop_latest(found: dict[Mark, ScheduledCheck], most: int) -> int:
+    """Drop all but the earliest `most` checks; returns how many were dropped."""
+    dropped = sorted(found)[most:]
+    for mark in dropped:
+        del found[mark]
+    return len(dropped)
 
 
 def _resume_at(stopped: Stopped, comparison: FleetComparison, subscriptions: Sequence[str]) -> str:

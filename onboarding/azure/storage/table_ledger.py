@@ -35,7 +35,7 @@ from onboarding.azure.storage.table_writes import Write
 from onboarding.domain.errors import StorageError
 from onboarding.domain.reconcile.drift import RowSummary
 from onboarding.domain.reconcile.machine_row import MACHINE_COLUMNS, MachineRow
-from onboarding.domain.reconcile.row import EVERYTHING, ROW_COLUMNS, Outcome, Row, Selection
+from onboarding.domain.reconcile.row import EVERYTHING, ROW_COLUMNS, Outcome, Row, Selection, WaitingFor
 from onboarding.domain.resource_id import VmId, parse_id
 from onboarding.logging import logger
 
@@ -246,6 +246,8 @@ _SUMMARY_COLUMNS = (
     "EventTime",
     "Policy",
     "PolicyHash",
+    "WaitingFor",
+    "SentDigest",
 )
 
 
@@ -366,6 +368,7 @@ def _row(entity: Mapping[str, Any]) -> Row:
 
 def _summary(entity: Mapping[str, Any]) -> RowSummary | None:
     """The summary of a row for the sweep; None if it cannot be read. Common texts are interned, to save memory."""
+    waiting_for = str(entity.get("WaitingFor", ""))
     try:
         return RowSummary(
             extension=sys.intern(str(entity["Extension"])),
@@ -375,6 +378,8 @@ def _summary(entity: Mapping[str, Any]) -> RowSummary | None:
             since=entity.get("FinishedAt") or entity.get("EventTime"),
             policy=sys.intern(str(entity.get("Policy", ""))),
             policy_hash=sys.intern(str(entity.get("PolicyHash", ""))),
+            waiting_for=WaitingFor(waiting_for) if waiting_for in WaitingFor else None,
+            sent_digest=sys.intern(str(entity.get("SentDigest", ""))),
         )
     except (ValueError, LookupError) as error:
         log = _log.bind(machine=str(entity.get("ResourceId", "")), target=str(entity.get("Extension", "")))

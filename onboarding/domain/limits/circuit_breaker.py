@@ -8,6 +8,7 @@ fix, and a probe (one VM at a time) finds out whether it is fixed. Pure values; 
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Iterator, Mapping
 from copy import replace
 from datetime import datetime, timedelta
@@ -18,14 +19,24 @@ from msgspec import Struct
 from onboarding.domain.failures.classification import Cause
 from onboarding.domain.masking import cut, mask
 from onboarding.domain.policy.conditions.external_values import places
-from onboarding.domain.reconcile.decision import Problem
+from onboarding.domain.reconcile.decision import Problem, RetryState, Wait
 from onboarding.domain.resource_id import VmId
 
 EVERYWHERE = "*"
+_EARLY = timedelta(minutes=1)
+_SHARES = 3600  # of an interval, over which the first checks of a fleet are spread
 _SETTINGS = "="  # begins the place of a breaker for settings; no resource group's name may hold it
 _WHOLE_SUBSCRIPTION = (Cause.SUBSCRIPTION_NOT_REGISTERED, Cause.SUBSCRIPTION_DISABLED)
 _LINKED_SUBSCRIPTION = re.compile(r"linked subscription '([0-9a-f-]{36})'")
-_PROBES = (timedelta(minutes=5), timedelta(minutes=10), timedelta(minutes=30), timedelta(hours=1))
+# A week of probes are 46. Each costs two messages: the check of its claim, and the check for the next probe.
+_PROBES = (
+    timedelta(minutes=5),
+    timedelta(minutes=10),
+    timedelta(minutes=30),
+    timedelta(hours=1),
+    timedelta(hours=2),
+    timedelta(hours=4),
+)
 
 
 class CircuitBreaker(Struct, frozen=True):
@@ -41,6 +52,7 @@ class CircuitBreaker(Struct, frozen=True):
     since: datetime  # when it opened
     next_probe_at: datetime  # from when one VM may send its request
     probes: int = 0  # probes so far
+    prober: str = ""  # the key of the VM whose request proved the problem last: its check is the next probe
 
     def covers(self, vm: VmId, extension: str, settings: str) -> bool:
         """Whether a request for that extension of the VM, with settings of that digest, would meet the same problem."""
@@ -55,12 +67,32 @@ class CircuitBreaker(Struct, frozen=True):
 
     @property
     def problem(self) -> Problem:
-        return Problem(self.cause, self.cause, self.meaning, self.advice)
+        """The problem as the row of a VM that waits says it. Its cause counts as unknown: it opens no other breaker."""
+        return Problem(self.cause, Cause.UNKNOWN, self.meaning, self.advice, stored_cause=self.cause)
 
-    def probed(self, now: datetime) -> CircuitBreaker:
-        """The breaker with its next probe scheduled, as the worker that probes now writes it."""
+    def may_probe(self, vm: VmId, now: datetime) -> bool:
+        """Whether the VM may send its request now. The VM that probes next may do so a little early, so that one check
+        of it probes the breakers of several extensions."""
+        early = _EARLY if vm.key == self.prober else timedelta()
+        return now >= self.next_probe_at - early
+
+    def probed(self, vm: VmId, now: datetime) -> CircuitBreaker:
+        """The breaker with its next probe scheduled, as the worker that probes it with that VM now writes it."""
         rest = _PROBES[min(self.probes, len(_PROBES) - 1)]
-        return replace(self, next_probe_at=now + rest, probes=self.probes + 1)
+        return replace(self, next_probe_at=now + rest, probes=self.probes + 1, prober=vm.key)
+
+    def hold(self, vm: VmId, wait: Wait, retry: RetryState) -> Wait:
+        """The wait of a VM that this breaker covers, within the wait's cap.
+
+        The VM that probes next is checked when its probe is due. Every other VM begins with one to two intervals, each
+        its own share, so that the checks of a fleet are spread."""
+        interval, until = wait.until - retry.now, wait.until
+        if vm.key == self.prober and self.next_probe_at > retry.now:
+            until = self.next_probe_at
+        elif wait.since == retry.now:
+            until += interval * (zlib.crc32(vm.key.encode()) % _SHARES / _SHARES)
+        cap = wait.since + timedelta(seconds=retry.waits[wait.waiting_for].give_up_after)
+        return replace(wait, until=min(until, cap) if cap > retry.now else until)
 
     def __str__(self) -> str:
         if self.resource_group.startswith(_SETTINGS):
@@ -80,6 +112,7 @@ class CircuitBreaker(Struct, frozen=True):
             "Since": self.since,
             "NextAttemptAt": self.next_probe_at,
             "Attempt": self.probes,
+            "Prober": self.prober,
         }
 
     @classmethod
@@ -95,6 +128,7 @@ class CircuitBreaker(Struct, frozen=True):
             since=properties["Since"],
             next_probe_at=properties["NextAttemptAt"],
             probes=properties.get("Attempt", 0),
+            prober=properties.get("Prober", ""),
         )
 
 
@@ -109,6 +143,7 @@ BREAKER_COLUMNS = frozenset(
         "Since",
         "NextAttemptAt",
         "Attempt",
+        "Prober",
     }
 )
 
@@ -136,6 +171,7 @@ def breaker_for(
         message=cut(mask(problem.message)),
         since=now,
         next_probe_at=now + _PROBES[0],
+        prober=vm.key,
     )
 
 

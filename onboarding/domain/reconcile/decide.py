@@ -7,6 +7,7 @@ rests on what ARM, the policy and the last row say; this module does no I/O.
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import replace
 
 from onboarding.domain.catalog.support_table import Verdict
 from onboarding.domain.failures.classification import (
@@ -249,7 +250,9 @@ def _somebody_writes(s: DecisionContext) -> Decision | None:
     if ours is not None and last is not None and last.waiting_for is WaitingFor.SCOPE_BREAKER:
         # The row waits for its circuit breaker too, so that wait's cap goes on.
         later = s.retry.wait(WaitingFor.SCOPE_BREAKER, last.reason, problem_in(last))
-        return later or Stop(Outcome.FAILED, f"gave up: {last.reason}", problem_in(last))
+        if later is None:
+            return Stop(Outcome.FAILED, f"gave up: {last.reason}", problem_in(last))
+        return replace(later, until=min(later.until, ours.next_attempt_at or later.until))
     if ours is not None and ours.next_attempt_at is not None:
         reason = f"one write at a time: the request for {ours.extension} has not ended yet"
         return Wait(WaitingFor.OPERATION, s.retry.since(WaitingFor.OPERATION), ours.next_attempt_at, reason)

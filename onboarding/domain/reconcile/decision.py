@@ -25,7 +25,7 @@ from onboarding.domain.policy.policy import Assignment
 from onboarding.domain.reconcile.row import SENT, Outcome, Row, WaitingFor
 from onboarding.domain.reconcile.steps.identity_step import Fit
 from onboarding.domain.reconcile.steps.step import StepKind
-from onboarding.domain.reconcile.wait_schedule import WITHOUT_CAP, Waits
+from onboarding.domain.reconcile.wait_schedule import SEEN_BY_A_CHECK, WITHOUT_CAP, Waits
 
 
 class Problem(Struct, frozen=True):
@@ -86,25 +86,33 @@ class RetryState(Struct, frozen=True):
     waits: Waits  # the schedules of the policy
     now: datetime  # UTC
     resend: bool = False  # the attempt that the row's claim names may be sent once more
+    checks: bool = False  # the machine's scheduled check is the reason of this pass
 
     def wait(self, waiting_for: WaitingFor, reason: str, problem: Problem | None = None) -> Wait | None:
-        """The wait until this kind's next check; None when its cap is over. A check that is already scheduled stays."""
+        """The wait until this kind's next check; None when its cap is over. A moment that is already planned stays."""
         since = self.since(waiting_for)
         if waiting_for not in WITHOUT_CAP and self.waits[waiting_for].next_interval(self.now - since) is None:
-            last = self.last
-            planned = last.next_attempt_at if last is not None and last.waiting_for is waiting_for else None
-            if not planned or planned <= self.now:
-                return None
+            planned = self._planned(waiting_for)
+            return Wait(waiting_for, since, planned, reason, problem) if planned else None
         return self.wait_on(waiting_for, reason, problem)
 
     def wait_on(self, waiting_for: WaitingFor, reason: str, problem: Problem | None = None) -> Wait:
-        """The same without a cap, for what other people have to end."""
-        since, last = self.since(waiting_for), self.last
-        planned = last.next_attempt_at if last is not None and last.waiting_for is waiting_for else None
-        if planned and planned > self.now:
+        """The same without a cap, for what other people have to end.
+
+        The machine's check sees what all its rows wait for, so the intervals of such waits begin again with it: rows
+        that began to wait at different times come to share one moment."""
+        since, planned = self.since(waiting_for), self._planned(waiting_for)
+        seen = self.checks and waiting_for in SEEN_BY_A_CHECK and not (self.last and self.last.error_code)
+        if planned and not seen:
             return Wait(waiting_for, since, planned, reason, problem)
         interval = self.waits[waiting_for].interval_at(self.now - since)
         return Wait(waiting_for, since, self.now + interval, reason, problem)
+
+    def _planned(self, waiting_for: WaitingFor) -> datetime | None:
+        """The moment of this wait's next check; None if it is over, or if the row waits for something else."""
+        last = self.last
+        planned = last.next_attempt_at if last is not None and last.waiting_for is waiting_for else None
+        return planned if planned and planned > self.now else None
 
     def since(self, waiting_for: WaitingFor) -> datetime:
         """When this kind of waiting began."""

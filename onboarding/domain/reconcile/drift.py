@@ -17,7 +17,7 @@ from onboarding.domain.failures.classification import ExtensionState, read_exten
 from onboarding.domain.machine.machine_facts import MachineFacts
 from onboarding.domain.policy.installed_extension import instead, unmet
 from onboarding.domain.policy.policy import Assignment, Policy
-from onboarding.domain.reconcile.row import Outcome, Row
+from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
 
 # The inventory may not have what happened this recently, and the event for it is still to come.
 GRACE_PERIOD = timedelta(minutes=10)
@@ -31,6 +31,7 @@ class Reason(StrEnum):
     FAILED = "failed"  # the extension is installed and failed, and the row does not say so
     GONE = "gone"  # there is a row, but no VM
     CHANGED = "changed"  # the row is final, and the policy that decided it has changed since
+    RESUMED = "resumed"  # the row waits for a circuit breaker that has closed
 
 
 class RowSummary(Struct, frozen=True):
@@ -43,11 +44,23 @@ class RowSummary(Struct, frozen=True):
     since: datetime | None  # when the row ended, or when its event happened if it is open (UTC)
     policy: str = ""
     policy_hash: str = ""  # empty in rows of the version before
+    waiting_for: WaitingFor | None = None  # None if the row is final
+    sent_digest: str = ""  # of the public settings that the row is about; empty if unknown
 
     @classmethod
     def of(cls, row: Row) -> RowSummary:
         since = row.finished_at or row.event_time
-        return cls(row.extension, row.outcome, row.vm_id, row.extension_name, since, row.policy, row.policy_hash)
+        return cls(
+            row.extension,
+            row.outcome,
+            row.vm_id,
+            row.extension_name,
+            since,
+            row.policy,
+            row.policy_hash,
+            row.waiting_for,
+            row.sent_digest,
+        )
 
     def settled(self, before: datetime) -> bool:
         return self.since is None or self.since < before

@@ -1,4 +1,4 @@
-"""The machine's own row: its VmId, when ARM was last read, and the one write that is in flight.
+"""The machine's own row: its VmId, when ARM was last read, its scheduled check, and the one write that is in flight.
 
 It is written in the same conditional transaction as the rows of the machine's targets, so only one of several workers
 can claim a write, whichever host, event or person they serve.
@@ -31,6 +31,7 @@ class MachineRow(Struct, frozen=True, kw_only=True):
     resource_id: str
     vm_id: str = ""  # ARM's id of this very VM, which another VM of the same name does not have; empty if never read
     last_read_at: datetime | None = None  # the date of ARM's answer, by ARM's clock (UTC); None if never read
+    next_attempt_at: datetime | None = None  # when its scheduled check is due (UTC); None if no row waits
     claim: Claim | None = None  # None if no write is in flight
 
     def to_properties(self) -> dict[str, Any]:
@@ -40,6 +41,7 @@ class MachineRow(Struct, frozen=True, kw_only=True):
             "ResourceId": self.resource_id,
             "VmId": self.vm_id,
             "LastReadAt": self.last_read_at,
+            "NextAttemptAt": self.next_attempt_at,
             "ClaimTarget": claim.target if claim else None,
             "ClaimStep": claim.step if claim else None,
             "ClaimAttempt": claim.attempt if claim else None,
@@ -53,11 +55,12 @@ class MachineRow(Struct, frozen=True, kw_only=True):
     @classmethod
     def from_properties(cls, properties: Mapping[str, Any]) -> Self:
         """Read a stored row back; a claim that cannot be read counts as absent. Never raises."""
-        read_at = properties.get("LastReadAt")
+        read_at, due = properties.get("LastReadAt"), properties.get("NextAttemptAt")
         return cls(
             resource_id=str(properties.get("ResourceId", "")),
             vm_id=str(properties.get("VmId", "")),
             last_read_at=read_at if isinstance(read_at, datetime) else None,
+            next_attempt_at=due if isinstance(due, datetime) else None,
             claim=_claim(properties),
         )
 
@@ -67,6 +70,7 @@ MACHINE_COLUMNS = frozenset(
         "ResourceId",
         "VmId",
         "LastReadAt",
+        "NextAttemptAt",
         "ClaimTarget",
         "ClaimStep",
         "ClaimAttempt",

@@ -28,6 +28,9 @@ _SECONDS = {"ms": 0.001, "s": 1, "m": _MINUTE, "h": _HOUR, "d": 24 * _HOUR}
 # never becomes a failure, whatever cap a policy file gives it.
 WITHOUT_CAP = frozenset({WaitingFor.VM_RUNNING, WaitingFor.OPERATION, WaitingFor.CONFIGURATION})
 
+# Every check of the machine shows whether such a wait is over, whichever row the check was planned for.
+SEEN_BY_A_CHECK = WITHOUT_CAP | {WaitingFor.AGENT_READY}
+
 
 class Schedule(Struct, frozen=True):
     """When a row that waits is checked."""
@@ -81,7 +84,8 @@ DEFAULTS: Mapping[WaitingFor, Schedule] = {
     WaitingFor.THROTTLING: Schedule((30, _MINUTE, 2 * _MINUTE, 5 * _MINUTE), 24 * _HOUR),
     # The policy's `settleDelay` says how long; only the cap of this schedule is used.
     WaitingFor.SETTLE_DELAY: Schedule((_MINUTE,), 24 * _HOUR),
-    WaitingFor.SCOPE_BREAKER: Schedule((10 * _MINUTE, 20 * _MINUTE, 30 * _MINUTE), 7 * 24 * _HOUR),
+    # The VM that probes the breaker is checked when its probe is due. When it has closed, the sweep finds the others.
+    WaitingFor.SCOPE_BREAKER: Schedule((24 * _HOUR,), 7 * 24 * _HOUR),
     # When the installs of the hour are used up, each VM waits for its own moment of the next hour instead.
     WaitingFor.ROLLOUT_LIMIT: Schedule((5 * _MINUTE, 10 * _MINUTE, 30 * _MINUTE), 30 * 24 * _HOUR),
     # Such a check reads the table and not ARM.

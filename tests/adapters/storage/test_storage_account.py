@@ -144,7 +144,7 @@ async def test_a_sas_opens_the_table_and_both_queues(azurite: Azurite, begin: st
         ledger = TableLedger(table)
         await create(ledger, row_of(vm), trigger())
         assert set(await rows(ledger, vm)) == {OMS}
-        await storage_schedule_queue(storage, None, connections).schedule(ScheduledCheck(vm, OMS, TIME), TIME)
+        await storage_schedule_queue(storage, None, connections).schedule(ScheduledCheck(vm, TIME), TIME)
         assert [moved async for moved in poison_queue(storage, None, connections).requeue()] == []
         await check_storage(storage, table.requests, schedule_queue_client(storage, None, connections).requests)
 

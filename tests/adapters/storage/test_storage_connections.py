@@ -283,7 +283,7 @@ async def test_a_check_is_sent_again_since_a_duplicate_does_no_harm() -> None:
     async with storage_stub(lambda: web.Response(status=201)) as stub:
         stub.broken = 1
         schedule_queue = storage_schedule_queue(storage_of(stub.connection), None)
-        await schedule_queue.schedule(ScheduledCheck(new_vm(), OMS, TIME), TIME)
+        await schedule_queue.schedule(ScheduledCheck(new_vm(), TIME), TIME)
         await schedule_queue.close()
     assert [request.method for request in stub.requests] == ["POST", "POST"]
 

@@ -14,7 +14,7 @@ from onboarding.azure.storage.storage_clients import onboarding_table, storage_s
 from onboarding.azure.storage.table_ledger import TableLedger
 from onboarding.domain.errors import LostRace, OnboardingError, StorageError
 from tests.adapters.conftest import storage_of
-from tests.adapters.storage.rows import OMS, TIME, create, new_vm, row_of, trigger
+from tests.adapters.storage.rows import TIME, create, new_vm, row_of, trigger
 from tests.adapters.storage.storage_stub import refusal, refused_transaction, storage_stub
 
 SENT = (
@@ -102,7 +102,7 @@ async def test_a_malformed_answer_is_a_storage_error(text: str) -> None:
 async def test_a_check_is_hidden_until_it_is_due_and_never_expires(ahead: timedelta, seconds: int) -> None:
     async with storage_stub(lambda: web.Response(status=201, text=SENT, content_type="application/xml")) as stub:
         schedule_queue = storage_schedule_queue(storage_of(stub.connection), None)
-        await schedule_queue.schedule(ScheduledCheck(new_vm(), OMS, TIME + ahead), TIME)
+        await schedule_queue.schedule(ScheduledCheck(new_vm(), TIME + ahead), TIME)
         await schedule_queue.close()
 
     (request,) = stub.requests
@@ -117,5 +117,5 @@ async def test_a_refused_check_is_a_storage_error(status: int) -> None:
     async with storage_stub(lambda: web.Response(status=status, headers={"x-ms-error-code": "Refused"})) as stub:
         schedule_queue = storage_schedule_queue(storage_of(stub.connection), None)
         with pytest.raises(StorageError):
-            await schedule_queue.schedule(ScheduledCheck(new_vm(), OMS, TIME), TIME)
+            await schedule_queue.schedule(ScheduledCheck(new_vm(), TIME), TIME)
         await schedule_queue.close()

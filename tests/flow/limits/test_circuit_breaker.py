@@ -109,11 +109,11 @@ async def test_a_scheduled_check_behind_an_open_breaker_makes_no_call(world: Wor
     (key,) = world.breakers.stored
     world.now = check.due
     stored = world.breakers.stored[key]
-    world.breakers.stored[key] = type(stored)(stored.breaker.probed(world.now), "v9")
+    world.breakers.stored[key] = type(stored)(stored.breaker.probed(vm_id("first"), world.now), "v9")
     await world.dispatcher.check(check)
     assert world.arm.calls == calls
     assert world.row(vm).waiting_for is WaitingFor.SCOPE_BREAKER
-    assert world.row(vm).next_attempt_at == world.now + timedelta(minutes=20)
+    assert world.row(vm).next_attempt_at == world.now + timedelta(days=1)
 
 
 async def test_a_probe_that_arm_accepts_closes_the_breaker(world: World) -> None:

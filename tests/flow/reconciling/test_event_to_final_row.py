@@ -12,7 +12,7 @@ from onboarding.application.ports import ScheduledCheck
 from onboarding.domain.errors import StorageError
 from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
-from tests.flow.world import BIONIC, OMS, POLICY, START, WORKSPACE_ID, WORKSPACE_KEY, World, extension, vm_id
+from tests.flow.world import BIONIC, POLICY, START, WORKSPACE_ID, WORKSPACE_KEY, World, extension, vm_id
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ async def test_the_check_is_scheduled_and_the_row_claimed_before_the_request_to_
     world.arm.install_errors = [Evidence(http_status=500, code="InternalServerError")]
     await world.created(vm)
     first_line = next(iter(world.ledger.log.values()))
-    assert world.schedule_queue.checks[0] == ScheduledCheck(vm, OMS, START + timedelta(minutes=4))
+    assert world.schedule_queue.checks[0] == ScheduledCheck(vm, START + timedelta(minutes=4))
     assert first_line.attempt == 1
 
 

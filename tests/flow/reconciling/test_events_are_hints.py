@@ -47,7 +47,7 @@ async def test_an_early_or_forged_success_changes_nothing(world: World) -> None:
     before = world.row(vm)
     await world.extension_written(vm)  # ARM says Creating
     assert world.row(vm) == before
-    assert ScheduledCheck(vm, OMS, before.next_attempt_at or START) in world.schedule_queue.checks
+    assert ScheduledCheck(vm, before.next_attempt_at or START) in world.schedule_queue.checks
     assert world.published.rows == []
     await to_the_end(world, vm)
     assert world.row(vm).outcome is Outcome.INSTALLED
@@ -279,7 +279,7 @@ async def test_a_read_that_fails_for_a_reason_that_passes_leaves_a_row_and_its_c
         row = world.row(vm, each)
         assert row.outcome is Outcome.WAITING
         assert row.next_attempt_at is not None
-        assert ScheduledCheck(vm, each, row.next_attempt_at) in world.schedule_queue.checks
+        assert ScheduledCheck(vm, row.next_attempt_at) in world.schedule_queue.checks
     await to_the_end(world, vm)
     assert {world.row(vm, each).outcome for each in world.extensions} == {Outcome.INSTALLED}
 
@@ -306,7 +306,7 @@ async def test_a_row_whose_policy_is_removed_ends_without_a_call(
     world = World()
     vm = world.add(**vm_state)
     await world.created(vm)
-    after = _with(world, later)
+    after = world.with_policies(later)
     calls = list(world.arm.calls)
     await after.run_latest_check()
     assert after.row(vm).outcome is Outcome.OUT_OF_SCOPE
@@ -325,7 +325,7 @@ async def test_a_request_ends_by_its_result_even_if_no_policy_wants_it_any_more(
     world = World()
     vm = world.add()
     await world.created(vm)
-    after = _with(world, [])
+    after = world.with_policies([])
     await after.run_latest_check()
     assert after.row(vm).outcome is Outcome.REQUESTED, "the handler is at work"
     if state is None:
@@ -363,7 +363,7 @@ async def test_a_conflict_of_owners_ends_after_the_third_undoing_within_a_week()
     assert world.arm.calls.count("PUT") == 3
     await world.updated(vm)
     assert world.row(vm).error_code == "contested"
-    changed = _with(world, [{**POLICY, "settleDelay": "1m"}])
+    changed = world.with_policies([{**POLICY, "settleDelay": "1m"}])
     await changed.dispatcher.handle_message(ReconcileRequest(vm, "changed", world.now))
     assert changed.row(vm).outcome is Outcome.REQUESTED
 
@@ -385,7 +385,7 @@ async def test_hosts_with_two_versions_of_a_policy_do_not_fight() -> None:
     vm = old.add()
     await old.created(vm)
     await old.installed(vm)
-    new = _with(old, [{**POLICY, "settings": {"workspaceId": "{OMS_WORKSPACE_ID}", "proxy": "http://p:1"}}])
+    new = old.with_policies([{**POLICY, "settings": {"workspaceId": "{OMS_WORKSPACE_ID}", "proxy": "http://p:1"}}])
     rows, calls = old.row(vm), old.arm.calls.count("PUT")
     for _ in range(5):
         old.now = new.now = old.now + timedelta(minutes=1)
@@ -442,12 +442,6 @@ async def test_what_a_person_may_not_do_leaves_no_row_of_a_vm_that_had_none() ->
     assert not world.breakers.stored
 
 
-def _with(world: World, policies: list[dict[str, Any]]) -> World:
-    """A host with other policies, in the same world."""
-    shared = ("arm", "ledger", "schedule_queue", "breakers", "published", "sweeps", "rollouts")
-    return World(policies=policies, now=world.now, **{name: getattr(world, name) for name in shared})
-
-
 async def test_reading_one_extension_does_not_make_machine_events_old() -> None:
     tagged = {**SHAPES["two policies"][1], "rule": {"field": "tags['inventory']", "equals": "yes"}}
     world = World(policies=[POLICY, tagged])
@@ -496,7 +490,7 @@ BROKEN = "extensions/oms.yaml: line 3: mapping values are not allowed here; writ
 
 def _broken(world: World, policies: list[dict[str, Any]]) -> World:
     """A host in the same world whose catalogue lacks the extension, because its file cannot be used."""
-    after = _with(world, policies)
+    after = world.with_policies(policies)
     return World(
         policies=policies,
         unusable={POLICY["extension"]: BROKEN},
@@ -519,7 +513,7 @@ async def test_a_row_whose_extension_file_is_broken_waits_until_it_is_fixed() ->
     assert world.published.rows == []
     world.arm.machines[vm.key] = vm_body()
     world.now = broken.now
-    mended = _with(world, [POLICY])
+    mended = world.with_policies([POLICY])
     await mended.run_latest_check()
     assert mended.row(vm).outcome is Outcome.REQUESTED
 

@@ -91,7 +91,7 @@ async def everything_happens() -> None:
     ledger.lost = ledger.marks_fail = True
     vm = world.add("new")
     await world.created(vm)
-    await world.dispatcher.check(ScheduledCheck(vm, OMS, START + timedelta(days=9)))
+    await world.dispatcher.check(ScheduledCheck(vm, START + timedelta(days=9)))
     await world.dispatcher.handle(PolicyStateChanged(vm, world.trigger(), compliant=True, definition_id="d"))
     await world.installed(vm)
     ledger.results_fail = True

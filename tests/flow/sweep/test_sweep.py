@@ -686,11 +686,11 @@ async def test_a_long_list_of_problems_is_cut() -> None:
 
 async def test_checks_that_no_row_waits_for_leave_the_poison_queue(world: World) -> None:
     healed, waiting = await overdue(world, 2)
-    checks = {vm: ScheduledCheck(vm, OMS, due) for vm in (healed, waiting) if (due := world.row(vm).next_attempt_at)}
+    checks = {vm: ScheduledCheck(vm, due) for vm in (healed, waiting) if (due := world.row(vm).next_attempt_at)}
     world.poison.messages = [
         *checks.values(),
         checks[waiting],
-        ScheduledCheck(vm_id("unknown"), OMS, world.now),
+        ScheduledCheck(vm_id("unknown"), world.now),
         "not a message",
     ]
     world.arm.machines[healed.key] = vm_body(healed.name)
@@ -726,7 +726,7 @@ async def test_a_poison_queue_that_cannot_be_read_stops_nothing(world: World) ->
 async def test_the_poison_queue_is_cleaned_also_while_reconciles_are_pending(world: World) -> None:
     world.add()
     await world.sweep.run()
-    world.poison.messages = [ScheduledCheck(vm_id("unknown"), OMS, world.now)]
+    world.poison.messages = [ScheduledCheck(vm_id("unknown"), world.now)]
     report = await world.sweep.run()
     assert (report.busy, report.poison) == (True, 1)
 

@@ -79,7 +79,7 @@ async def test_each_event_and_each_check_ends_before_event_grid_delivers_it_agai
             "subscriptionId": vm.subscription,
         },
     }
-    check = ScheduledCheck(vm, "oms-agent-linux", datetime(2026, 11, 20, tzinfo=UTC))
+    check = ScheduledCheck(vm, datetime(2026, 11, 20, tzinfo=UTC))
 
     await functions["on_resource_event"](json.dumps(event))
     await functions["on_deferral"](func.QueueMessage(body=encode(check).encode()))

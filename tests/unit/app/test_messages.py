@@ -15,9 +15,9 @@ from onboarding.domain.resource_id import VmId
 
 names = st.from_regex(r"[-\w.()]{0,20}[-\w()]", fullmatch=True)
 subscriptions = st.from_regex(r"[-0-9a-f]{1,36}", fullmatch=True)
-parts = (st.builds(VmId, subscriptions, names, names), st.text(), st.datetimes(timezones=st.just(UTC)))
-messages = st.builds(ScheduledCheck, *parts) | st.builds(ReconcileRequest, *parts)
-CHECK = ScheduledCheck(VmId("s", "g", "v"), "oms-agent-linux", datetime(2026, 11, 20, 10, 0, tzinfo=UTC))
+vms, times = st.builds(VmId, subscriptions, names, names), st.datetimes(timezones=st.just(UTC))
+messages = st.builds(ScheduledCheck, vms, times) | st.builds(ReconcileRequest, vms, st.text(), times)
+CHECK = ScheduledCheck(VmId("s", "g", "v"), datetime(2026, 11, 20, 10, 0, tzinfo=UTC))
 ODD: tuple[object, ...] = (None, 5, [], {})
 REVISIT = ReconcileRequest(CHECK.vm, "missed", CHECK.due)
 RAW = json.loads(encode(CHECK))
@@ -30,7 +30,7 @@ def test_a_message_comes_back_as_it_went(message: Message) -> None:
 
 def test_the_messages_are_as_documented() -> None:
     vm_and_due = {"vm": str(CHECK.vm), "due": "2026-11-20T10:00:00+00:00"}
-    assert {**vm_and_due, "extension": "oms-agent-linux"} == RAW
+    assert {**vm_and_due, "check": "machine"} == RAW
     assert {**vm_and_due, "reason": "missed"} == json.loads(encode(REVISIT))
 
 
@@ -57,10 +57,23 @@ def test_a_foreign_message_is_recognised(text: str) -> None:
 
 
 def test_a_message_of_a_newer_version_is_a_reason_to_read_the_vm_again() -> None:
-    newer = {name: value for name, value in RAW.items() if name != "extension"} | {"traceparent": "00-1-2-01"}
+    newer = {name: value for name, value in RAW.items() if name != "check"} | {"traceparent": "00-1-2-01"}
     message = decode(json.dumps(newer))
     assert isinstance(message, ReconcileRequest)
     assert (message.vm, message.due) == (CHECK.vm, CHECK.due)
+
+
+def test_a_check_of_one_row_as_the_version_before_sent_it_is_a_check_of_its_vm() -> None:
+    before = {"vm": str(CHECK.vm), "extension": "oms-agent-linux", "due": "2026-11-20T10:00:00+00:00"}
+    assert decode(json.dumps(before)) == CHECK
+    for value in ODD:
+        with pytest.raises(ValueError, match="not a message"):
+            decode(json.dumps({**before, "extension": value}))
+
+
+def test_the_version_before_takes_a_check_for_a_reconcile_request_and_so_does_not_lose_it() -> None:
+    """It knew two keys: `extension`, and `reason`, without which a message is a reconcile request."""
+    assert not {"extension", "reason"} & RAW.keys()
 
 
 @pytest.mark.parametrize("provider", ["Microsoft.HybridCompute/machines", "Microsoft.Compute/virtualMachineScaleSets"])
