@@ -24,11 +24,11 @@ from onboarding.domain.catalog.setting_templates import (
     has_machine_template,
     is_unresolved,
     machine_templates_in,
+    secret_pieces,
     texts_in,
 )
 from onboarding.domain.errors import known_names
 from onboarding.domain.policy.policy import Policy
-from onboarding.domain.secret import Secret
 
 UNRESOLVED_WHY = "is a Key Vault reference that was not resolved"
 UNRESOLVED_FIX = (
@@ -56,16 +56,14 @@ def resolve_settings(
     given = given_settings(entry, policy)
     unusable = (*_missing(given, app_settings), *_unknown(given))
     unresolved = _unresolved(given, app_settings)
-    sent = {
-        group: fill(
-            {name: each for name, each in values.items() if (group, str(name)) not in unresolved}, app_settings, machine
-        )
+    usable = {
+        group: {name: each for name, each in values.items() if (group, str(name)) not in unresolved}
         for group, values in given.items()
     }
-    public, protected = sent["settings"], sent["protectedSettings"]
-    for _, value in entry.secret_values("settings", public):
-        Secret(str(value))  # registers the value, so that our texts mask it although ARM shows it
-    hidden = ProtectedSettings(protected, [value for _, value in entry.secret_values("protectedSettings", protected)])
+    public, protected = (fill(values, app_settings, machine) for values in usable.values())
+    secrets = [value for group, values in usable.items() for _, value in entry.secret_values(group, values)]
+    # The secrets of the public settings too, so that our texts mask them although ARM shows them.
+    hidden = ProtectedSettings(protected, [piece for each in secrets for piece in secret_pieces(each, app_settings)])
     if policy.reconnect:
         public |= entry.reconnect_settings
     if unusable or unresolved:

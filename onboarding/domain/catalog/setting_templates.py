@@ -104,6 +104,24 @@ def fill(settings: Mapping[str, Any], app_settings: Mapping[str, str], machine: 
     return {name: value for name, value in filled if not isinstance(value, _Left)}
 
 
+def secret_pieces(value: Any, app_settings: Mapping[str, str]) -> list[str]:
+    """The texts of a secret value that must be masked: all of it. If it has templates of the machine, whose values are in
+    every log line, only what is between them and has the value of an app setting."""
+    if not isinstance(value, str):
+        return [str(value)]
+    pieces = [piece for piece in _between_machine_templates(value) if has_template(piece) or piece == value]
+    return [_TEMPLATE.sub(lambda found: app_settings.get(found[1], "").strip(), piece) for piece in pieces]
+
+
+def _between_machine_templates(text: str) -> list[str]:
+    pieces, start = [], 0
+    for found in _TEMPLATE.finditer(text):
+        if "." in found[1]:
+            pieces.append(text[start : found.start()])
+            start = found.end()
+    return [*pieces, text[start:]]
+
+
 def split(text: str) -> list[str]:
     """The text cut at its templates: literal, name, literal, name, …, literal."""
     return _TEMPLATE.split(text)

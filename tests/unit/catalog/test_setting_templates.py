@@ -89,6 +89,11 @@ def test_secrets_at_every_depth_are_masked_and_never_shown() -> None:
         assert value not in mask(f"the handler wrote: {value} at once")
 
 
+def test_the_values_of_the_machine_in_a_secret_are_not_masked() -> None:
+    assert ID in str(resolve(CUSTOM_SCRIPT).protected.reveal())
+    assert mask(f"{ID} in westeurope") == f"{ID} in westeurope"
+
+
 def test_a_public_secret_inside_of_an_object_is_masked_too() -> None:
     hidden = {
         "type": "object",
