@@ -34,5 +34,8 @@ def run(args: argparse.Namespace) -> int:
     if args.output is Form.JSON:
         print(as_json(entry, indent=2))
     else:
-        print(yaml.safe_dump(entry, sort_keys=False, allow_unicode=True, width=120), end="")
+        text = yaml.safe_dump(entry, sort_keys=False, allow_unicode=True, width=120)
+        if not text.replace("\n", "").isprintable():
+            text = yaml.safe_dump(entry, sort_keys=False, width=120)  # escapes what is not ASCII
+        print(text, end="")
     return 0

@@ -105,8 +105,8 @@ def fill(settings: Mapping[str, Any], app_settings: Mapping[str, str], machine: 
 
 
 def secret_pieces(value: Any, app_settings: Mapping[str, str]) -> list[str]:
-    """The texts of a secret value that must be masked: all of it. If it has templates of the machine, whose values are in
-    every log line, only what is between them and has the value of an app setting."""
+    """The texts of a secret value that must be masked: all of it. If it has templates of the machine, whose values are
+    in every log line, only what is between them and has the value of an app setting."""
     if not isinstance(value, str):
         return [str(value)]
     pieces = [piece for piece in _between_machine_templates(value) if has_template(piece) or piece == value]
