@@ -158,9 +158,6 @@ class Arm(Protocol):
         """Send one write of the machine or of a resource below it, and do not wait for the operation to end. Returns
         whether it created the resource at once (201). Raises ArmError."""
 
-    async def start_install(self, vm: VmId, name: str, body: Mapping[str, Any]) -> None:
-        """Send the PUT of an extension, and do not wait for the operation to end. Raises ArmError."""
-
     def list_machines(self, subscription: str) -> AsyncIterator[Mapping[str, Any]]:
         """The bodies of all VMs of a subscription, as ARM lists them: without instance view, and with the ids of the
         extensions only. Raises ArmError."""

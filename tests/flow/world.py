@@ -155,6 +155,11 @@ def _handler(resource: Mapping[str, Any]) -> tuple[str, str]:
     return resource["properties"]["publisher"], resource["properties"]["type"]
 
 
+def install_request(vm: VmId, name: str, body: Mapping[str, Any]) -> ArmRequest:
+    """The PUT of an extension."""
+    return ArmRequest("PUT", f"{vm}/extensions/{name}", body)
+
+
 class ArmInMemory:
     """ARM with the answers that the test sets; it records every call."""
 
@@ -189,6 +194,9 @@ class ArmInMemory:
     async def send(self, vm: VmId, request: ArmRequest) -> bool:
         if request.method == "PATCH":
             await self._patch(vm, request)
+            return False
+        if "/extensions/" in request.path:
+            await self._put_extension(vm, request.path.rpartition("/")[2], request.body)
             return False
         self.calls.append("PUT association")
         if self.association_errors:
@@ -265,7 +273,7 @@ class ArmInMemory:
             raise ArmError(Evidence(http_status=404, code="ResourceGroupNotFound", message="The group was not found."))
         return self.scopes[scope.lower()]
 
-    async def start_install(self, vm: VmId, name: str, body: Mapping[str, Any]) -> None:
+    async def _put_extension(self, vm: VmId, name: str, body: Mapping[str, Any]) -> None:
         self.calls.append("PUT")
         self.bodies.append(body)
         self.request_ids.append(bound_keys().client_request_id)

@@ -1,4 +1,4 @@
-"""Carries out the association steps of one pass: lists what is there where that is not known, and writes what is missing.
+"""Carries out the association steps of one pass: lists what is there if that is not known, and writes what is missing.
 
 ARM answers each of these requests at once, and the same request twice changes nothing, so they need no claim: the
 pass's last transaction says what they came to.
@@ -30,6 +30,7 @@ from onboarding.domain.reconcile.steps.association_step import (
     needs_list,
     read_associations,
 )
+from onboarding.domain.reconcile.steps.association_step import from_column as from_row
 from onboarding.domain.reconcile.steps.combining import Associated, result_of
 from onboarding.domain.reconcile.steps.step import StepKind, StepResult, StepState, from_column
 from onboarding.domain.request_id import request_id
@@ -57,12 +58,11 @@ class AssociationWriter:
         self._breakers = breakers
         self._clock = clock
 
-    async def write(
-        self, work: Reconciliation, targets: Sequence[PolicyTarget], known: Associations | None
-    ) -> AssociationSteps:
+    async def write(self, work: Reconciliation, targets: Sequence[PolicyTarget]) -> AssociationSteps:
         """Bring the machine to the associations that these targets want. ARM's refusals are results, never raised.
         Raises StorageError."""
         wanting = [target for target in targets if target.associations.subjects]
+        known = _known(work, wanting)
         if not wanting:
             return AssociationSteps(known, {})
         needs = [target.associations for target in wanting]
@@ -124,9 +124,11 @@ class AssociationWriter:
         except ArmError as error:
             result = self._after_refusal(target, subject, error)
             if result.decision is not None and not work.personal:
-                await self._breakers.record_failure(
-                    work.vm, OPERATION, settings, result.decision, self._clock(), sent={"id": subject}
+                retry = replace(target.context.retry, now=self._clock())
+                decision = await self._breakers.record_failure(
+                    work.vm, OPERATION, settings, result.decision, retry, sent={"id": subject}
                 )
+                return Associated(result_of(StepKind.ASSOCIATION, subject, decision), decision)
             return result
         await self._breakers.close_on_success(work.vm, OPERATION, settings, sent_at, self._clock(), installed=True)
         return Associated(StepResult(StepKind.ASSOCIATION, StepState.DONE, subject, ours=created))
@@ -142,6 +144,15 @@ class AssociationWriter:
             name = subject.rstrip("/").rpartition("/")[2]
             decision = replace(decision, reason=f"the association with {name} was refused: {failure.meaning}")
         return Associated(result_of(StepKind.ASSOCIATION, subject, decision), decision)
+
+
+def _known(work: Reconciliation, wanting: Sequence[PolicyTarget]) -> Associations | None:
+    """What the machine's own row says of its associations; None if it says nothing, or if it is about another machine
+    or in doubt."""
+    own = work.known.machine.row if work.known.machine else None
+    if own is None or (wanting and own.vm_id not in ("", wanting[0].context.facts.vm_id)):
+        return None
+    return from_row(own.associations)
 
 
 def _is_new(work: Reconciliation, target: PolicyTarget) -> bool:

@@ -88,11 +88,6 @@ class ArmAdapter:
             )
             return response.status_code == _CREATED
 
-    async def start_install(self, vm: VmId, name: str, body: Mapping[str, Any]) -> None:
-        async with self._requests.sending(vm.subscription, vm.key, write=True):
-            url = self._requests.url(VIRTUAL_MACHINES, _extension_path(vm, name))
-            await self._requests.send("PUT", url, body, subscription=vm.subscription, accepted=_ACCEPTED)
-
     async def list_machines(self, subscription: str) -> AsyncIterator[Mapping[str, Any]]:
         path = f"/subscriptions/{subscription}/providers/Microsoft.Compute/virtualMachines"
         url = self._requests.url(VIRTUAL_MACHINES, path)

@@ -19,6 +19,8 @@ class MachineIdentity(Struct, frozen=True):
     """Whether it has the system-assigned identity, which exists once ARM shows its principal."""
     users: Mapping[str, str] = field(default_factory=dict)
     """The ids of its user-assigned identities as ARM spells them, by their folded form."""
+    clients: Mapping[str, str] = field(default_factory=dict)
+    """The client ids of the user-assigned ones, by their folded form; one that ARM does not show yet is left out."""
 
     @property
     def names(self) -> frozenset[str]:
@@ -31,8 +33,12 @@ def read_identity(value: object) -> MachineIdentity:
     raw = mapping(value)
     kinds = {part.strip().lower() for part in text(raw.get("type")).split(",")}
     system = "systemassigned" in kinds and bool(text(raw.get("principalId")))
-    users = {fold(name): name for name in mapping(raw.get("userAssignedIdentities")) if isinstance(name, str)}
-    return MachineIdentity(system, users if "userassigned" in kinds else {})
+    if "userassigned" not in kinds:
+        return MachineIdentity(system)
+    assigned = mapping(raw.get("userAssignedIdentities"))
+    users = {fold(name): name for name in assigned if isinstance(name, str)}
+    clients = {key: text(mapping(assigned[name]).get("clientId")) for key, name in users.items()}
+    return MachineIdentity(system, users, {key: client for key, client in clients.items() if client})
 
 
 def fold(identity: str) -> str:

@@ -126,6 +126,7 @@ class IdentityState(Struct, frozen=True):
 
     fit: Fit
     lost: frozenset[str] = frozenset()  # identities that our last request lost, folded
+    added: tuple[str, ...] = ()  # what one request adds for all policies of the machine
 
 
 class DecisionContext(Struct, frozen=True):

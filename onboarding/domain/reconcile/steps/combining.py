@@ -7,6 +7,7 @@ from copy import replace
 
 from msgspec import Struct
 
+from onboarding.domain.catalog.support_table import Verdict
 from onboarding.domain.machine.machine_identity import fold
 from onboarding.domain.reconcile.decision import Act, Decision, DecisionContext, Problem, Satisfied, Stop, Wait
 from onboarding.domain.reconcile.row import SENT, Outcome, Row
@@ -19,6 +20,17 @@ class Associated(Struct, frozen=True):
     result: StepResult
     decision: Wait | Stop | None = None
     """What the row says if it is not done; None if it is."""
+
+
+def wants_steps(context: DecisionContext) -> bool:
+    """Whether the policy wants its steps of this machine: it selects it, the OS is the extension's and supported, and
+    the machine is not being deleted."""
+    if not context.assignment.selected or context.facts.os_type is not context.entry.os_type:
+        return False
+    if context.facts.provisioning_state.lower() == "deleting" or context.problems:
+        return False
+    forced = context.request is not None and context.request.force
+    return context.judgement.verdict is Verdict.SUPPORTED or (forced and context.judgement.verdict is Verdict.UNKNOWN)
 
 
 def combined(decision: Decision, associated: Sequence[Associated]) -> Decision:

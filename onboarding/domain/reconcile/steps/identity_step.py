@@ -95,9 +95,9 @@ def identity_request(vm: VmId, has: MachineIdentity, added: Sequence[str], etag:
     return ArmRequest("PATCH", str(vm), {"identity": identity}, etag)
 
 
-def identity_settings(fit: Fit) -> Mapping[str, str]:
-    """The values of the templates `{identity.*}`: the id, where the settings must name it; else none."""
-    return {"identity.id": fit.identity} if fit.named and fit.identity != SYSTEM else {}
+def named_identity(fit: Fit) -> str:
+    """The id that the templates `{identity.*}` stand for; empty where the agent knows without a name."""
+    return fit.identity if fit.named and fit.identity != SYSTEM else ""
 
 
 def _in_order(needs: Sequence[IdentityNeed]) -> list[int]:

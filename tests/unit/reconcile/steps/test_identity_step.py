@@ -14,7 +14,7 @@ from onboarding.domain.reconcile.steps.identity_step import (
     IdentityNeed,
     IdentityUse,
     identity_request,
-    identity_settings,
+    named_identity,
     plan_identity,
 )
 from onboarding.domain.resource_id import VmId
@@ -130,9 +130,8 @@ def test_the_patch_keeps_what_is_there(has: tuple[str, ...], added: tuple[str, .
 
 
 def test_only_an_agent_that_could_not_know_its_identity_gets_its_name() -> None:
-    assert identity_settings(Fit(OURS, named=True)) == {"identity.id": OURS}
-    assert identity_settings(Fit(OURS)) == {}
-    assert identity_settings(Fit(SYSTEM)) == {}
+    assert named_identity(Fit(OURS, named=True)) == OURS
+    assert named_identity(Fit(OURS)) == named_identity(Fit(SYSTEM)) == ""
 
 
 _names = st.sampled_from([SYSTEM, OURS, FOREIGN, OTHER])
