@@ -139,8 +139,8 @@ def extension_body(
     """The body of `PUT …/virtualMachines/{vm}/extensions/{name}`. It holds secrets in clear text, so it is only sent
     and never stored or logged.
 
-    The keys are those of the extension's schema; `workspaceId` and `workspaceKey` are case-sensitive. A changed
-    `forceUpdateTag` makes the handler run again although nothing else changed."""
+    The keys are those of the extension's schema, and case-sensitive. A changed `forceUpdateTag` makes the handler run
+    again although nothing else changed."""
     properties: dict[str, Any] = {
         "publisher": entry.publisher,
         "type": entry.type,
@@ -156,7 +156,8 @@ def extension_body(
 
 def parse_entry(raw: object, place: str, reference: ReferenceData, *, shipped: bool = False) -> CatalogueEntry:
     """Read one catalogue file; `place` is its name, for errors. The tests check entries that are `shipped`, so their
-    regular expressions, most of the work, are compiled when a failure needs them."""
+    regular expressions, most of the work, are compiled when a failure needs them, and Windows releases are loaded when
+    a machine has Windows."""
     try:
         return _entry(_closed_mapping(raw, "", KEYS), reference, shipped)
     except ConfigurationError as error:
@@ -182,7 +183,7 @@ def _entry(raw: Mapping[str, Any], reference: ReferenceData, shipped: bool) -> C
         raise ConfigurationError("osType", f"unknown OS type {as_written(raw['osType'])}", fix)
     os_type = OsType(raw["osType"])
     tables = {
-        str(name): parse_table(str(name), table, reference.windows, os_type)
+        str(name): parse_table(str(name), table, reference.windows, os_type, tried=shipped)
         for name, table in _closed_mapping(raw.get("supportTables"), "supportTables").items()
     }
     default = str(raw.get("defaultSupportTable", next(iter(tables), "")))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from copy import replace
 from enum import StrEnum
 from typing import Any
 
@@ -38,6 +39,9 @@ class SupportRow(Struct, frozen=True):
     version: str  # empty for any
     architectures: tuple[str, ...]  # `x86_64`, `arm64` or both
     least: bool = False  # newer versions are covered too
+    condition: str = (
+        ""  # what a VM needs besides the release, in words; only a person knows, so the verdict is `unknown`
+    )
 
     def __str__(self) -> str:
         return f"{self.distribution} {self.versions}"
@@ -61,17 +65,17 @@ class SupportRow(Struct, frozen=True):
 class WindowsRow(SupportRow, frozen=True, kw_only=True):
     """One release of Windows, such as `Server 2019` or `10`, with the known releases to compare it by."""
 
-    releases: WindowsReleases
+    releases: Callable[[], WindowsReleases]  # called when a machine with Windows is judged
 
     def covers(self, release: OsRelease) -> bool | None:
-        product = release.product
+        product, releases = release.product, self.releases()
         if not product:
             return None
-        if self.releases.includes(self.version, product):
+        if releases.includes(self.version, product):
             return True
         if self.least:
-            return self.releases.at_least(product, self.version)
-        return None if self.releases.includes(product, self.version) else False
+            return releases.at_least(product, self.version)
+        return None if releases.includes(product, self.version) else False
 
 
 class SupportTable(Struct, frozen=True):
@@ -139,6 +143,9 @@ def _judge_rows(release: OsRelease, rows: tuple[SupportRow, ...], table: Support
         return _judgement(Verdict.UNSUPPORTED, "", table, reason)
     answers = tuple((row.covers(release), row) for row in fitting)
     row = next((row for covers, row in answers if covers), None)
+    if row is not None and row.condition and _runs(row, architecture):
+        reason = f"{release.reason}, which {table} lists in row {row} only {row.condition}"
+        return _judgement(Verdict.UNKNOWN, "", table, reason)
     if row is not None and _runs(row, architecture):
         return _judgement(Verdict.SUPPORTED, str(row), table, f"{release.reason}, which {table} lists in row {row}")
     if row is not None or any(covers is None for covers, _ in answers):
@@ -160,14 +167,37 @@ def _judgement(verdict: Verdict, row: str, table: SupportTable, reason: str) -> 
     return Judgement(verdict, row, table.name, reason[:1].upper() + reason[1:])
 
 
+class _Windows(Struct, frozen=True):
+    """How a table's releases of Windows are read."""
+
+    releases: Callable[[], WindowsReleases]
+    tried: bool  # the names are known and written as this project does, so the releases need not be loaded
+
+    def named(self, version: str, place: str) -> str:
+        if self.tried:
+            return version
+        releases = self.releases()
+        if not (name := releases.named(version)):
+            problem = f"unknown release {as_written(version)} of Windows"
+            raise ConfigurationError(place, problem, known_names("releases", releases.spans, version))
+        return name
+
+
 def parse_table(
-    name: str, raw: object, windows: Callable[[], WindowsReleases], os_type: OsType = OsType.LINUX
+    name: str,
+    raw: object,
+    releases: Callable[[], WindowsReleases],
+    os_type: OsType = OsType.LINUX,
+    *,
+    tried: bool = False,
 ) -> SupportTable:
-    """Read one table of a catalogue entry for that OS type; `windows` is called if the table names a release of it.
+    """Read one table of a catalogue entry for that OS type. `releases` is called if the table names a release of
+    Windows, unless the table was `tried` before.
 
     `versions` maps a distribution to its versions, or to a mapping of architecture to versions; a plain list is
     for the table's `architectures`. A version may be `">= 18.04"`; instead of a list there may be one such version, or
-    `any`. `versions: any` supports every machine of the OS type."""
+    `any`. `versions: any` supports every machine of the OS type. `conditions` maps a distribution's versions to what a
+    VM needs besides, as the end of a sentence: `with a support contract`."""
     place = f"supportTables.{name}"
     if not isinstance(raw, Mapping):
         fix = "write a mapping with the keys date, source, architectures and versions"
@@ -188,10 +218,36 @@ def parse_table(
     if not isinstance(versions, Mapping):
         problem = f"{as_written(versions)} is not a mapping"
         raise ConfigurationError(f"{place}.versions", problem, f'write `ubuntu: ["22.04"]` lines, or {ANY}')
+    windows = _Windows(releases, tried)
     rows: list[SupportRow] = []
     for distribution, listed in versions.items():
         rows.extend(_rows(f"{place}.versions.{distribution}", distribution, listed, architectures, os_type, windows))
-    return SupportTable(name, date, source, tuple(rows), os_type)
+    return SupportTable(name, date, source, _conditional(f"{place}.conditions", raw, rows, windows), os_type)
+
+
+def _conditional(
+    place: str, raw: Mapping[str, Any], rows: list[SupportRow], windows: _Windows
+) -> tuple[SupportRow, ...]:
+    """The rows, with the conditions that the table gives for some of them."""
+    conditions = raw.get("conditions") or {}
+    if not isinstance(conditions, Mapping) or not all(isinstance(each, Mapping) for each in conditions.values()):
+        raise ConfigurationError(place, f"{as_written(conditions)} is not a mapping", 'write `sles: {"12": "with …"}`')
+    for distribution, by_version in conditions.items():
+        for version, condition in by_version.items():
+            where = f"{place}.{distribution}"
+            if not isinstance(version, str) or not isinstance(condition, str) or not condition.strip():
+                problem = f"{as_written(version)}: {as_written(condition)} is not a version and its condition"
+                raise ConfigurationError(
+                    where, problem, 'write both in quotes, such as {"12": "with a support contract"}'
+                )
+            same = _row(where, distribution, version, _ARCHITECTURES, windows) if distribution in Distribution else None
+            if same is None or not any(str(row) == str(same) for row in rows):
+                problem = (
+                    f"a condition for {as_written(distribution)} {as_written(version)}, which versions does not list"
+                )
+                raise ConfigurationError(where, problem, "write the version as in versions")
+            rows = [replace(row, condition=condition) if str(row) == str(same) else row for row in rows]
+    return tuple(rows)
 
 
 def _rows(
@@ -200,7 +256,7 @@ def _rows(
     versions: Any,
     architectures: tuple[str, ...],
     os_type: OsType,
-    windows: Callable[[], WindowsReleases],
+    windows: _Windows,
 ) -> list[SupportRow]:
     known = [each for each in Distribution if os_type_of(each) is os_type]
     if distribution not in known:
@@ -221,7 +277,7 @@ def _row(
     distribution: str,
     written: str,
     architectures: tuple[str, ...],
-    windows: Callable[[], WindowsReleases],
+    windows: _Windows,
 ) -> SupportRow:
     for name in architectures:
         if name not in _ARCHITECTURES:
@@ -230,11 +286,8 @@ def _row(
     least = written.startswith(_LEAST)
     version = "" if written == ANY else written.removeprefix(_LEAST).strip()
     if distribution == Distribution.WINDOWS and version:
-        releases = windows()
-        if not (named := releases.named(version)):
-            problem = f"unknown release {as_written(version)} of Windows"
-            raise ConfigurationError(place, problem, known_names("releases", releases.spans, version))
-        return WindowsRow(Distribution.WINDOWS, named, architectures, least, releases=releases)
+        named = windows.named(version, place)
+        return WindowsRow(Distribution.WINDOWS, named, architectures, least, releases=windows.releases)
     if least and not _NUMBERS.fullmatch(version):
         problem = f"{as_written(written)} is not a lowest version"
         raise ConfigurationError(place, problem, f'write {_LEAST} and a version, such as "{_LEAST} 18.04"')
