@@ -164,7 +164,8 @@ def test_the_page_on_errors_says_of_each_cause_what_the_data_says() -> None:
 
 def test_the_page_on_errors_lists_every_exit_code() -> None:
     page = ERROR_PAGE.read_text(encoding="utf-8")
-    for rule in load_catalogue()["oms-agent-linux"].errors.rules:
+    rules = [rule for entry in load_catalogue().values() for rule in entry.errors.rules]
+    for rule in rules:
         for number in rule.exit_codes if rule.place.startswith("errors.editions") else ():
             operation = next(iter(rule.operations), "any")
             diagnosis = rf"{rule.diagnosis.cause} \| {re.escape(rule.diagnosis.meaning)}"
