@@ -379,7 +379,7 @@ def _setting_problems(rules: Rules) -> list[str]:
         for policy in rules.policies.policies
         if policy.effect is Effect.DEPLOY
         for variant in routes(policy)
-        for problem in resolve_settings(rules.catalogue[policy.extension], variant, rules.app_settings).problems
+        for problem in resolve_settings(rules.catalogue[policy.extension], variant, rules.app_settings, None).problems
     ]
 
 

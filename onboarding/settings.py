@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from onboarding.domain.catalog.extension_settings import UNRESOLVED_FIX, UNRESOLVED_WHY, is_unresolved
+from onboarding.domain.catalog.extension_settings import UNRESOLVED_FIX, UNRESOLVED_WHY
+from onboarding.domain.catalog.setting_templates import is_unresolved
 from onboarding.domain.errors import ConfigurationError, known_names
 from onboarding.domain.reconcile.drift import GRACE_PERIOD
 from onboarding.domain.reconcile.wait_schedule import parse_duration

@@ -16,7 +16,8 @@ from msgspec import Struct
 
 from onboarding.application.rules import Rules, decision_context
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
-from onboarding.domain.catalog.extension_settings import known_settings
+from onboarding.domain.catalog.extension_settings import are_known, given_settings, known_settings
+from onboarding.domain.catalog.setting_templates import MachineValues
 from onboarding.domain.image.os_identification import ImageDefinition
 from onboarding.domain.json_access import mapping
 from onboarding.domain.machine.machine_facts import AgentState, InstalledExtension, MachineFacts, PowerState
@@ -146,10 +147,8 @@ def _unknown_extensions(extensions: Sequence[InstalledExtension]) -> str:
 
 def _with_known_settings(context: DecisionContext, app_settings: Mapping[str, str]) -> DecisionContext:
     policy = context.assignment.policy
-    unset = any(
-        len(known_settings(settings, app_settings)) < sum(value is not None for value in settings.values())
-        for settings in (policy.settings, policy.protected_settings)
-    )
-    if not unset:
+    given = given_settings(context.entry, policy)
+    if all(are_known(settings, app_settings) for settings in given.values()):
         return context
-    return replace(context, problems=(), settings=known_settings(policy.settings, app_settings))
+    known = known_settings(given["settings"], app_settings, MachineValues.of(context.facts))
+    return replace(context, problems=(), settings=known)

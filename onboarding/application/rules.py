@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.catalog.extension_settings import ExtensionSettings, resolve_settings
+from onboarding.domain.catalog.setting_templates import MachineValues
 from onboarding.domain.catalog.support_table import judge
 from onboarding.domain.image.os_identification import NO_OVERRIDES, ImageDefinition, Overrides, identify
 from onboarding.domain.json_access import digest
@@ -50,7 +51,7 @@ def decision_context(
         policy = replace(policy, reconnect=True)
     entry = tuned(rules.catalogue[policy.extension], policy)
     release = identify(facts, rules.reference, rules.overrides, definition)
-    settings = resolve_settings(entry, policy, rules.app_settings)
+    settings = resolve_settings(entry, policy, rules.app_settings, MachineValues.of(facts))
     context = DecisionContext(
         facts=facts,
         release=release,

@@ -65,6 +65,11 @@ COMMANDS: Mapping[str, CommandHelp] = {
         "list the exit codes of an extension and what they mean",
         ("onboard errors", "onboard errors 51", "onboard errors -o csv > codes.csv"),
     ),
+    "extension": CommandHelp(
+        "catalog",
+        "show entries of the catalogue, and write the schema of their files",
+        ("onboard extension show oms-agent-linux", "onboard extension schema --check"),
+    ),
     "extensions": CommandHelp(
         "machines.extensions",
         "list the extensions of VMs and explain failures",
@@ -177,6 +182,20 @@ ACTIONS: Mapping[str, CommandHelp] = {
         "policy.resume",
         "resume a policy that stopped after too many failures",
         ("onboard policy resume", "onboard policy resume linux-monitoring"),
+    ),
+}
+
+# The actions of `onboard extension`.
+EXTENSION_ACTIONS: Mapping[str, CommandHelp] = {
+    "show": CommandHelp(
+        "catalog.show",
+        "print an entry in the present format, also one in the former",
+        ("onboard extension show oms-agent-linux -o json", "onboard extension show old.yaml > new.yaml"),
+    ),
+    "schema": CommandHelp(
+        "catalog.extension_schema",
+        "write the JSON Schema of catalogue files, for editors",
+        ("onboard extension schema --check",),
     ),
 }
 

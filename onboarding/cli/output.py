@@ -26,9 +26,10 @@ class Form(StrEnum):
     JSON = "json"
     JSONL = "jsonl"
     CSV = "csv"
+    YAML = "yaml"
 
 
-ALL_FORMS = tuple(Form)
+ALL_FORMS = (Form.TABLE, Form.JSON, Form.JSONL, Form.CSV)  # YAML is for commands that print files
 # What `--format` of a command meant whose JSON was one object on each line.
 FORMERLY_LINES = {"text": Form.TABLE, "json": Form.JSONL}
 # What it meant where the JSON was one document.
@@ -75,7 +76,7 @@ class _OutputAction(argparse.Action):
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
     ) -> None:
         if values not in self.forms:
-            why = f"is not available for {parser.prog}" if values in ALL_FORMS else "is not a form of output"
+            why = f"is not available for {parser.prog}" if values in tuple(Form) else "is not a form of output"
             parser.error(f"--output {printable(values)} {why}; use {_alternatives(self.forms)}")
         setattr(namespace, self.dest, Form(values))
 

@@ -27,6 +27,7 @@ import msgspec
 from msgspec import Struct, ValidationError
 
 from onboarding.domain.errors import ConfigurationError, as_written, known_names, unknown_key
+from onboarding.domain.lazy_pattern import Pattern
 
 
 class FileMapping(Struct, frozen=True, forbid_unknown_fields=True, rename="camel", kw_only=True):
@@ -68,6 +69,8 @@ def _schema(kind: type) -> dict[str, Any]:
 
 def _without_dates(value: object) -> Any:
     """The data with dates as texts: to YAML, 2027-01-01 without quotes is a date. Keys are texts of the file too."""
+    if isinstance(value, str):  # nearly every value is, and the other checks take longer
+        return value
     if isinstance(value, Mapping):
         return {_without_dates(key): _without_dates(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
@@ -75,9 +78,9 @@ def _without_dates(value: object) -> Any:
     return value.isoformat() if isinstance(value, date) else value
 
 
-_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]|\[(\.\.\.)\]")
-_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`\Z", re.DOTALL)
-_MISSING = re.compile(r"Object missing required field `(.*)`\Z")
+_STEP = Pattern(r"\.([^.\[\]]+)|\[(\d+)\]|\[(\.\.\.)\]")
+_UNKNOWN = Pattern(r"Object contains unknown field `(.*)`\Z", re.DOTALL)
+_MISSING = Pattern(r"Object missing required field `(.*)`\Z")
 
 
 class _Finding:

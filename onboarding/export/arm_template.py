@@ -65,7 +65,8 @@ def _machine(template: ExtensionTemplate, extension: dict[str, Any]) -> dict[str
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:
     described = {"metadata": {"description": parameter.description}}
-    kind = {"type": "secureString" if parameter.secure else "string"}
+    secure = {"string": "secureString", "object": "secureObject"} if parameter.secure else {}
+    kind = {"type": secure.get(parameter.type, parameter.type)}
     if parameter.default is None:
         return kind | described
     return kind | {"defaultValue": _value(parameter.default)} | described

@@ -14,11 +14,10 @@ from onboarding.export.extension_template import (
     ExtensionTemplate,
     Parameter,
     Placement,
+    bicep_text,
 )
 
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
-_ESCAPES = {"\\": "\\\\", "'": "\\'", "\n": "\\n", "\r": "\\r", "\t": "\\t", "${": "\\${"}
-_SPECIAL = re.compile("|".join(re.escape(text) for text in _ESCAPES))
 _VM = Expression("", "vm")
 
 
@@ -52,7 +51,7 @@ def _resource(symbol: str, type_: str, version: str, body: Mapping[str, Any], *,
 def _parameter(parameter: Parameter) -> str:
     lines = [f"@description({_value(parameter.description)})", *(["@secure()"] if parameter.secure else [])]
     default = "" if parameter.default is None else f" = {_value(parameter.default)}"
-    return "\n".join([*lines, f"param {parameter.name} string{default}"])
+    return "\n".join([*lines, f"param {parameter.name} {parameter.type}{default}"])
 
 
 def _value(value: Any, indent: str = "") -> str:
@@ -71,7 +70,7 @@ def _value(value: Any, indent: str = "") -> str:
         case list() | tuple():
             return _enclosed("[", (f"{indent}  {_value(item, f'{indent}  ')}" for item in value), "]", indent)
         case _:
-            return f"'{_SPECIAL.sub(lambda found: _ESCAPES[found[0]], str(value))}'"
+            return bicep_text(str(value))
 
 
 def _enclosed(event_key: str, lines: Iterator[str], closing: str, indent: str) -> str:

@@ -8,20 +8,31 @@ their languages.
 from __future__ import annotations
 
 import json
+import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Any
 
 from msgspec import Struct, field
 
-from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
+from onboarding.domain.catalog.catalogue_entry import CatalogueEntry, handler_properties
+from onboarding.domain.catalog.setting_templates import has_machine_template, split
 from onboarding.domain.machine.machine_facts import OsType
 from onboarding.domain.resource_id import VmId
 
 EXTENSIONS = "Microsoft.Compute/virtualMachines/extensions"
 MACHINES = "Microsoft.Compute/virtualMachines"
 MACHINE_VERSION = "2024-07-01"
+
+
+_ESCAPES = {"\\": "\\\\", "'": "\\'", "\n": "\\n", "\r": "\\r", "\t": "\\t", "${": "\\${"}
+_SPECIAL = re.compile("|".join(re.escape(text) for text in _ESCAPES))
+
+
+def bicep_text(text: str) -> str:
+    """A text as Bicep writes it."""
+    return f"'{_SPECIAL.sub(lambda found: _ESCAPES[found[0]], text)}'"
 
 
 class Placement(StrEnum):
@@ -45,6 +56,7 @@ class Parameter(Struct, frozen=True):
     description: str
     secure: bool = False
     default: str | Expression | None = None  # None if the deployment must give a value
+    type: str = "string"  # in the words of templates
 
     @property
     def reference(self) -> Expression:
@@ -58,31 +70,32 @@ class ExtensionTemplate(Struct, frozen=True):
     placement: Placement
     vm: str = ""  # the VM's name; empty to make it a parameter
     location: str = ""  # the region; empty for the resource group's
-    public: Mapping[str, Any] = field(default_factory=dict)  # the public settings whose values are known
-    undecided: tuple[str, ...] = ()  # the names of the other public settings, which become parameters
-    protected: tuple[str, ...] = ()  # the names of the protected settings, which become secure parameters
+    public: Mapping[str, Any] = field(default_factory=dict)  # with a `Parameter` for each value that is not known
+    protected: Mapping[str, Any] = field(default_factory=dict)  # with a `Parameter` for each text
     complete: bool = False  # a whole template, not the resource alone
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
         """The parameters: of a whole template everything that differs from VM to VM, of a resource alone as few as
         possible."""
-        settings = [Parameter(name, f"Setting {name} of the extension.") for name in self.undecided]
-        secure = [
-            Parameter(name, f"Protected setting {name} of the extension.", secure=True) for name in self.protected
-        ]
+        settings = (*_parameters_in(self.public), *_parameters_in(self.protected))
         if not self.complete:
             where = [] if self.vm else [_VM_NAME]
-            return (*where, *settings, *secure)
-        texts = [
-            Parameter(name, f"Setting {name} of the extension.", default=value)
-            for name, value in self.public.items()
-            if isinstance(value, str)
-        ]
+            return (*where, *settings)
+        texts = self._texts.values()
         machine = Parameter(_VM_NAME.name, _VM_NAME.description, default=self.vm or None)
         location = Parameter("location", "Region of the VM.", default=self.location or _GROUPS_LOCATION)
         new = self._new_machine if self.placement is Placement.NESTED else ()
-        return (machine, location, *new, *texts, *settings, *secure)
+        return (machine, location, *new, *texts, *settings)
+
+    @property
+    def _texts(self) -> dict[str, Parameter]:
+        """The public settings of a whole template that are texts: each is the default of a parameter, by its name."""
+        return {
+            name: Parameter(name, f"Setting {name} of the extension.", default=value)
+            for name, value in self.public.items()
+            if self.complete and isinstance(value, str) and name not in RESERVED and not has_machine_template(value)
+        }
 
     @property
     def _new_machine(self) -> tuple[Parameter, ...]:
@@ -103,20 +116,47 @@ class ExtensionTemplate(Struct, frozen=True):
     def properties(self) -> dict[str, Any]:
         """The extension's properties. The documentation's example leaves automatic upgrades to the platform; the
         product's requests do not."""
-        entry = self.entry
-        references = {parameter.name: parameter.reference for parameter in self.parameters}
-        upgrade = {"autoUpgradeMinorVersion": entry.auto_upgrade_minor_version} if self.complete else {}
         return {
-            "publisher": entry.publisher,
-            "type": entry.type,
-            "typeHandlerVersion": entry.version,
-            **upgrade,
-            "settings": {
-                **{name: references.get(name, value) for name, value in self.public.items()},
-                **{name: references[name] for name in self.undecided},
-            },
-            "protectedSettings": {name: references[name] for name in self.protected},
+            **handler_properties(self.entry, upgrades=self.complete),
+            "settings": self._with_expressions({**self.public, **self._texts}),
+            "protectedSettings": self._with_expressions(self.protected),
         }
+
+    def _with_expressions(self, value: Any) -> Any:
+        """The value with references in place of parameters, and expressions in place of templates of the machine."""
+        match value:
+            case Parameter():
+                return value.reference
+            case str() if has_machine_template(value):
+                return self._computed(value)
+            case Mapping():
+                return {name: self._with_expressions(each) for name, each in value.items()}
+            case list():
+                return [self._with_expressions(each) for each in value]
+        return value
+
+    def _computed(self, text: str) -> Expression:
+        """The expression for a text with templates of the machine."""
+        machine = self.machine if isinstance(self.machine, Expression) else _literal(self.machine)
+        region = self.region if isinstance(self.region, Expression) else _literal(self.region)
+        values = {
+            "machine.id": Expression(
+                f"resourceId('{MACHINES}', {machine.arm})", f"resourceId('{MACHINES}', {machine.bicep})"
+            ),
+            "machine.name": machine,
+            "machine.location": region,
+        }
+        pieces = [
+            values.get(piece, _literal(f"{{{piece}}}")) if index % 2 else _literal(piece)
+            for index, piece in enumerate(split(text))
+            if piece
+        ]
+        if len(pieces) == 1:
+            return pieces[0]
+        return Expression(
+            f"concat({', '.join(piece.arm for piece in pieces)})",
+            f"concat({', '.join(piece.bicep for piece in pieces)})",
+        )
 
     def new_machine(self) -> dict[str, Any]:
         """The properties of the VM that a whole template with a nested extension creates."""
@@ -151,6 +191,20 @@ class ExtensionTemplate(Struct, frozen=True):
         return {"linuxConfiguration": {"disablePasswordAuthentication": True, "ssh": keys}}
 
 
+def _parameters_in(value: Any) -> Iterator[Parameter]:
+    if isinstance(value, Parameter):
+        yield value
+    elif isinstance(value, (Mapping, list)):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from _parameters_in(each)
+
+
+def _literal(text: str) -> Expression:
+    """A text inside of an expression."""
+    escaped = text.replace("'", "''")
+    return Expression(f"'{escaped}'", bicep_text(text))
+
+
 _VM_NAME = Parameter("vmName", "Name of the VM.")
 _GROUPS_LOCATION = Expression("resourceGroup().location", "resourceGroup().location")
 _NEW_MACHINE = (
@@ -165,11 +219,17 @@ _PASSWORD = Parameter("adminPassword", "Password of the administrator.", secure=
 _NETWORK_INTERFACE = Parameter("networkInterfaceId", "Resource id of the network interface.")
 
 
+# The names of all parameters that are no settings.
+RESERVED = frozenset(
+    each.name for each in (_VM_NAME, Parameter("location", ""), *_NEW_MACHINE, _SSH_KEY, _PASSWORD, _NETWORK_INTERFACE)
+)
+
+
 def az_extension_set(
-    vm: VmId, entry: CatalogueEntry, name: str, public: Mapping[str, Any], protected: Iterable[str]
+    vm: VmId, entry: CatalogueEntry, name: str, public: Mapping[str, Any], protected: Mapping[str, Any]
 ) -> str:
-    """The command `az vm extension set`. Its `--name` is the extension's type, not the resource's name."""
-    placeholders = {key: f"<{key}>" for key in protected}
+    """The command `az vm extension set`, with settings that show no secret. Its `--name` is the extension's type, not
+    the resource's name."""
     arguments = [
         ("--subscription", vm.subscription),
         ("--resource-group", vm.resource_group),
@@ -177,11 +237,13 @@ def az_extension_set(
         ("--name", entry.type),
         ("--extension-instance-name", name),
         ("--publisher", entry.publisher),
-        ("--version", entry.version),
-        ("--protected-settings", json.dumps(placeholders)),
+        *([("--version", entry.version)] if entry.version else []),
+        ("--protected-settings", json.dumps(dict(protected))),
         ("--settings", json.dumps(dict(public))),
     ]
     lines = [f"{option} {shlex.quote(value)}" for option, value in arguments]
     if not entry.auto_upgrade_minor_version:
         lines.append("--no-auto-upgrade-minor-version true")
+    if entry.enable_automatic_upgrade is not None:
+        lines.append(f"--enable-auto-upgrade {str(entry.enable_automatic_upgrade).lower()}")
     return " \\\n  ".join(["az vm extension set", *lines])

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from onboarding.domain.catalog.catalogue_entry import CatalogueEntry, SettingSpec
+from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
+from onboarding.domain.catalog.setting_schema import SettingSchema
 from onboarding.domain.limits import rollout_limit as rollout_limit
 from onboarding.domain.machine.managed_machines import ManagedKind
 from onboarding.domain.policy import exemption
@@ -84,16 +85,36 @@ def policy_schema(catalogue: Mapping[str, CatalogueEntry], kinds: Iterable[Manag
 def _of_extension(entry: CatalogueEntry) -> Schema:
     """The part of the schema that depends on the extension."""
     then = {
-        "settings": _closed({spec.name: _setting(spec) for spec in entry.settings}),
-        "protectedSettings": _closed({spec.name: _setting(spec) for spec in entry.protected_settings}),
+        **{group: _object(schema) for group, schema in entry.groups.items()},
         "supportTable": {"enum": list(entry.support_tables)} if entry.support_tables else False,
     }
     chosen = {"properties": {"extension": {"const": entry.name}}}
     return {"if": chosen, "then": {"properties": then}}
 
 
-def _setting(spec: SettingSpec) -> Schema:
-    return {"type": [spec.type, "null"]}
+def _setting(schema: SettingSchema) -> Schema:
+    """A value, or null for none. What a text may be is not said: it may be a template."""
+    described: Schema = {"description": schema.description} if schema.description else {}
+    match schema.kind:
+        case "":
+            return described
+        case "object":
+            return described | _object(schema) | {"type": ["object", "null"]}
+        case "array" if schema.items is not None:
+            return described | {"type": ["array", "null"], "items": _setting(schema.items)}
+        case "string":
+            return described | {"type": ["string", "null"]}
+    limits = {"enum": schema.enum, "minimum": schema.minimum, "maximum": schema.maximum}
+    return described | {
+        "type": [schema.kind, "null"],
+        **{key: each for key, each in limits.items() if each is not None},
+    }
+
+
+def _object(schema: SettingSchema) -> Schema:
+    """An object; what it requires may come from a default or from a workspace."""
+    properties = {name: _setting(each) for name, each in (schema.properties or {}).items()}
+    return {**_closed(properties), "additionalProperties": schema.is_open}
 
 
 def _condition() -> Schema:

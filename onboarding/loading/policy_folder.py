@@ -14,6 +14,7 @@ from typing import Any
 from msgspec import Struct
 
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry, parse_entry
+from onboarding.domain.catalog.entry_file import EntryFile, read_entry_file
 from onboarding.domain.errors import ConfigurationError, as_written, known_names
 from onboarding.domain.image.overrides import NO_OVERRIDES, Overrides, parse_overrides
 from onboarding.domain.policy.policy import Policy, PolicySet, parse_policy
@@ -68,6 +69,27 @@ def load_catalogue_of(folder: Path) -> Catalogue:
     return _read_catalogue(_shipped(), own)
 
 
+def find_entry_file(name: str, folder: str) -> EntryFile:
+    """The file of the shipped extension of that name, or of the one in a policy folder's `extensions/`. Raises
+    ConfigurationError."""
+    own = ((path, f"{EXTENSIONS}/{path.name}") for path in extension_files(Path(folder)))
+    names: list[str] = []
+    for file, place in (*_shipped(), *own):
+        if (found := _name_in(file)) == name:
+            return load_entry_file(file, place)
+        names.append(found)
+    raise ConfigurationError("", f"unknown extension {as_written(name)}", known_names("extensions", names, name))
+
+
+def load_entry_file(file: Traversable, place: str) -> EntryFile:
+    """One file of an entry, in either format; `place` is its name, for errors. Raises ConfigurationError."""
+    text = _read_text(file, place)
+    try:
+        return read_entry_file(_parse_text(text, place), place)
+    except ConfigurationError as error:
+        raise with_line(error, place, text) from error
+
+
 def _shipped() -> Iterator[tuple[Traversable, str]]:
     folder = files("onboarding") / "catalog"
     for file in sorted(folder.iterdir(), key=lambda file: file.name):
@@ -80,17 +102,37 @@ def _read_catalogue(
 ) -> Catalogue:
     entries: dict[str, CatalogueEntry] = {}
     left_out: list[LeftOut] = []
+    needing: dict[str, tuple[Traversable, str, bool]] = {}
     for is_shipped, sources in ((True, shipped), (False, own)):
         for file, place in sources:
             text = ""
             try:
                 text = _read_text(file, place)
-                entry = parse_entry(_parse_text(text, place), place, reference_data(), shipped=is_shipped)
+                raw = _parse_text(text, place, bounded=not is_shipped)
+                entry = parse_entry(raw, place, reference_data(), shipped=is_shipped)
                 _refuse_duplicate(entry, entries, place)
                 entries[entry.name] = entry
+                if entry.needs.extensions:
+                    needing[entry.name] = file, place, is_shipped
             except ConfigurationError as error:
                 left_out.append(LeftOut(str(file), _name_in(file), with_line(error, place, text), is_shipped))
-    return Catalogue(entries, tuple(left_out))
+    return _without_unmet(Catalogue(entries, tuple(left_out)), needing)
+
+
+def _without_unmet(catalogue: Catalogue, needing: Mapping[str, tuple[Traversable, str, bool]]) -> Catalogue:
+    """The catalogue without the entries that need an extension which is not in it, and without those that need them."""
+    for name, (file, place, is_shipped) in needing.items():
+        if (entry := catalogue.entries.get(name)) is None:
+            continue
+        try:
+            for index, needed in enumerate(entry.needs.extensions):
+                where = f"{place}: needs.extensions[{index}]"
+                known_extension(needed, where, catalogue.entries, catalogue.unusable)
+        except ConfigurationError as error:
+            left_out = LeftOut(str(file), name, with_line(error, place, _read_text(file, place)), is_shipped)
+            rest = {other: each for other, each in catalogue.entries.items() if other != name}
+            return _without_unmet(Catalogue(rest, (*catalogue.left_out, left_out)), needing)
+    return catalogue
 
 
 def _name_in(file: Traversable) -> str:
@@ -239,10 +281,10 @@ def _read_text(file: Traversable, place: str) -> str:
         raise ConfigurationError(place, problem, "put a file there that can be read") from error
 
 
-def _parse_text(text: str, place: str) -> Any:
+def _parse_text(text: str, place: str, *, bounded: bool = True) -> Any:
     try:
         # Not all JSON is valid YAML: it may be indented with tabs.
-        return parse_json(text) if place.lower().endswith(".json") else parse_yaml(text)
+        return parse_json(text) if place.lower().endswith(".json") else parse_yaml(text, bounded=bounded)
     except Unreadable as error:
         where = f"{place}:{error.line}" if error.line else place
         raise ConfigurationError(where, error.problem, error.fix) from error

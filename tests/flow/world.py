@@ -42,6 +42,7 @@ from onboarding.application.ports import (
 )
 from onboarding.application.rules import Rules
 from onboarding.application.sweep.sweep_queue import Budget, SweepReport
+from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.errors import ArmError, LostRace, StorageError
 from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.limits.circuit_breaker import CircuitBreaker
@@ -689,6 +690,7 @@ class World:
         default_factory=lambda: {"OMS_WORKSPACE_ID": WORKSPACE_ID, "OMS_WORKSPACE_KEY": WORKSPACE_KEY}
     )
     unusable: Mapping[str, str] = field(default_factory=dict)
+    catalogue: Mapping[str, CatalogueEntry] = field(default_factory=lambda: CATALOGUE)
     now: datetime = START
     arm: ArmInMemory = field(default_factory=ArmInMemory)
     ledger: LedgerInMemory = field(default_factory=LedgerInMemory)
@@ -703,7 +705,7 @@ class World:
 
     def __post_init__(self) -> None:
         parsed = tuple(parse_policy(raw, f"{raw['name']}.yaml", compile_rule) for raw in self.policies)
-        rules = Rules(PolicySet(parsed), CATALOGUE, self.app_settings, REFERENCE, unusable=self.unusable)
+        rules = Rules(PolicySet(parsed), self.catalogue, self.app_settings, REFERENCE, unusable=self.unusable)
         self.inventory = InventoryInMemory(self.arm)
         ports = Ports(
             arm=self.arm,

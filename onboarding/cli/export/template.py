@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
-from typing import Any
 
 from onboarding.app import read_configuration
 from onboarding.cli.command_list import add_command
@@ -18,7 +17,8 @@ from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, Commands, as_json
 from onboarding.cli.output import Form, add_output
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
-from onboarding.domain.catalog.extension_settings import known_settings
+from onboarding.domain.catalog.extension_settings import given_settings, known_settings
+from onboarding.domain.catalog.setting_templates import has_machine_template
 from onboarding.domain.errors import ConfigurationError, as_written, known_names
 from onboarding.domain.policy.policy import Policy
 from onboarding.domain.policy.routing import routed_to
@@ -26,6 +26,7 @@ from onboarding.domain.resource_id import VmId, parse_id
 from onboarding.export.arm_template import arm_parameters, arm_template
 from onboarding.export.bicep_template import bicep_template
 from onboarding.export.extension_template import ExtensionTemplate, Placement
+from onboarding.export.template_settings import template_settings
 
 
 def add(commands: Commands) -> None:
@@ -72,20 +73,15 @@ def _template(args: argparse.Namespace) -> ExtensionTemplate:
         raise BadInput("--vm", f"{as_written(args.vm)} is not the name of a VM", "use letters, digits, - and _")
     policy = routed_to(_policy(configuration.rules.policies.policies, args.policy), args.workspace)
     entry = configuration.rules.catalogue[policy.extension]
-    secret = {spec.name for spec in entry.settings if spec.secret}
-    known = known_settings(policy.settings, environment)
-    public = {name: value for name, value in known.items() if name not in secret}
-    _check(entry, public, policy)
+    _check(entry, policy, environment)
+    public, protected = template_settings(entry, policy, environment)
     return ExtensionTemplate(
         entry=entry,
         placement=args.placement,
         vm=args.vm,
         location=args.location,
         public=public,
-        undecided=_undecided(entry, policy, public),
-        protected=tuple(
-            dict.fromkeys((*policy.protected_settings, *(s.name for s in entry.protected_settings if s.required)))
-        ),
+        protected=protected,
         complete=args.complete,
     )
 
@@ -98,13 +94,10 @@ def _policy(policies: tuple[Policy, ...], name: str) -> Policy:
     raise ConfigurationError("--policy", problem, known_names("policies", (each.name for each in policies), name))
 
 
-def _undecided(entry: CatalogueEntry, policy: Policy, public: Mapping[str, Any]) -> tuple[str, ...]:
-    """Settings without a value: those of app settings that are not set here, and others that the extension needs."""
-    wanted = (*policy.settings, *(spec.name for spec in entry.settings if spec.required))
-    return tuple(dict.fromkeys(name for name in wanted if name not in public))
-
-
-def _check(entry: CatalogueEntry, public: Mapping[str, Any], policy: Policy) -> None:
-    problems = [p for p in entry.problems(public, {}) if p.startswith("settings.") and not p.endswith(" is missing")]
-    if problems:
+def _check(entry: CatalogueEntry, policy: Policy, environment: Mapping[str, str]) -> None:
+    """Raises BadInput for what is wrong with the public settings that are known here."""
+    known = known_settings(given_settings(entry, policy)["settings"], environment, None)
+    found = entry.problems(known, {}, has_machine_template)
+    absent = [each for each in found if each.kind == "missing" and len(each.path) == 2]
+    if problems := [str(each) for each in found if each not in absent]:
         raise BadInput(f"policy {policy.name}", ", ".join(problems), "correct the settings in the policy")

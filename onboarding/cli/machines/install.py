@@ -29,6 +29,7 @@ from onboarding.cli.machines.request_runner import (
 from onboarding.cli.operations.preflight import access_problem, check_configuration, check_policy, with_setting
 from onboarding.cli.output import Form, add_output, write_records
 from onboarding.cli.vm_arguments import add_vms, read_vms
+from onboarding.domain.catalog.setting_templates import MachineValues
 from onboarding.domain.errors import ArmError, StorageError
 from onboarding.domain.json_access import printable
 from onboarding.domain.masking import mask
@@ -36,6 +37,7 @@ from onboarding.domain.reconcile.decision import Act, OperatorRequest, Satisfied
 from onboarding.domain.reconcile.row import Row
 from onboarding.domain.resource_id import VmId
 from onboarding.export.extension_template import az_extension_set
+from onboarding.export.template_settings import placeholders
 
 type Work = Callable[[OperatorRequests], Awaitable[int]]
 
@@ -206,5 +208,6 @@ def _az(vm: VmId, preview: Preview) -> str:
     decision, context = preview.decision, preview.context
     if not isinstance(decision, Act):
         return ""
-    protected = context.assignment.policy.protected_settings
-    return az_extension_set(vm, context.entry, decision.name, context.settings, protected)
+    entry, policy = context.entry, context.assignment.policy
+    public, protected = placeholders(entry, policy, context.settings, MachineValues.of(context.facts))
+    return az_extension_set(vm, entry, decision.name, public, protected)

@@ -22,6 +22,7 @@ from onboarding.cli.io import BadInput, Commands, write_text
 from onboarding.cli.policy.definition_input import load_kept
 from onboarding.cli.policy.policy_input import policy_folder, read_parameters
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
+from onboarding.domain.catalog.setting_schema import SettingSchema
 from onboarding.domain.json_access import printable
 from onboarding.domain.policy.conditions import NOT_GIVEN, ConditionError, Resource, Undecided, compile_template
 from onboarding.domain.policy.definitions.definition import Definition, read_kept
@@ -85,12 +86,18 @@ def _import(definition: Definition, values: Mapping[str, Any], entries: Mapping[
     """Import a definition, with JSON booleans where the extension needs them: definitions often write them as texts."""
     imported = import_definition(definition, values, by_handler(entries))
     entry = entries.get(imported.policy["extension"])
-    booleans = {spec.name for spec in entry.settings if spec.type == "boolean"} if entry else set()
-    settings = imported.policy.get("settings", {})
-    converted = {key: str(value).lower() == "true" for key, value in settings.items() if key in booleans}
-    if not converted:
+    if entry is None or "settings" not in imported.policy:
         return imported
-    return replace(imported, policy={**imported.policy, "settings": {**settings, **converted}})
+    settings = _with_booleans(entry.settings, imported.policy["settings"])
+    return replace(imported, policy={**imported.policy, "settings": settings})
+
+
+def _with_booleans(schema: SettingSchema, value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _with_booleans(schema.at(name), each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_with_booleans(schema.each_item, each) for each in value]
+    return str(value).lower() == "true" if schema.kind == "boolean" else value
 
 
 def _write(imported: Imported, path: Path | None) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from onboarding.cli.command_list import add_action
 from onboarding.cli.io import Commands, read_page, write_text
@@ -20,19 +22,27 @@ from onboarding.loading.policy_folder import load_catalogue_of
 
 def add(actions: Commands) -> None:
     parser = add_action(actions, "schema")
-    parser.add_argument(
-        "file", nargs="?", type=Path, default=Path("docs/policy.schema.json"), help="default: %(default)s"
-    )
-    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if the file is out of date")
+    add_schema_file(parser, Path("docs/policy.schema.json"))
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    file: Path = args.file
     catalogue = load_catalogue_of(Path(policy_folder(os.environ)))
     if catalogue.left_out:  # a schema without some entries of the catalogue would be wrong
         raise catalogue.left_out[0].error
-    wanted = json.dumps(policy_schema(catalogue.entries, managed_kinds()), indent=2, ensure_ascii=False) + "\n"
+    return update_schema(args, policy_schema(catalogue.entries, managed_kinds()))
+
+
+def add_schema_file(parser: argparse.ArgumentParser, default: Path) -> None:
+    """Add the arguments that `update_schema` reads."""
+    parser.add_argument("file", nargs="?", type=Path, default=default, help="default: %(default)s")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if the file is out of date")
+
+
+def update_schema(args: argparse.Namespace, schema: Mapping[str, Any]) -> int:
+    """Write the schema into the file, or only check it; returns the exit code."""
+    file: Path = args.file
+    wanted = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
     current = os.path.isfile(file) and read_page(file) == wanted
     if not current and not args.check:
         write_text(file, wanted)

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
+from onboarding.domain.catalog.setting_schema import Path, destinations, value_at, written
 from onboarding.domain.failures.failure_rules import Cause, Diagnosis
 from onboarding.domain.machine.machine_facts import InstalledExtension, MachineFacts
 from onboarding.domain.policy.policy import Policy
@@ -39,10 +40,21 @@ def instead(
 
 def differences(policy: Policy, settings: Mapping[str, Any], extension: InstalledExtension) -> Iterator[str]:
     """The settings that differ between the extension and the policy, such as another workspace, in words."""
-    for name, wanted in settings.items():
-        there = extension.settings.get(name, wanted)
-        if str(there).lower() != str(wanted).lower():
-            yield f"its {name} is {there}, policy {policy.name} says {wanted}"
+    for path, there, wanted in _differing(extension.settings, settings, ()):
+        yield f"its {written(path)} is {there}, policy {policy.name} says {wanted}"
+
+
+def _differing(there: Any, wanted: Any, path: Path) -> Iterator[tuple[Path, Any, Any]]:
+    """The values that differ; upper and lower case are the same. A whole setting that is not there is no difference."""
+    if isinstance(wanted, Mapping) and isinstance(there, Mapping):
+        for name in wanted:
+            if name in there or path:
+                yield from _differing(there.get(name, "missing"), wanted[name], (*path, name))
+    elif isinstance(wanted, list) and isinstance(there, list) and len(wanted) == len(there):
+        for index, each in enumerate(wanted):
+            yield from _differing(there[index], each, (*path, index))
+    elif str(there).lower() != str(wanted).lower():
+        yield path, there, wanted
 
 
 MOVE = "To move it to this workspace, set reconnect: true in the policy, or run `onboard install --reconnect`."
@@ -50,10 +62,10 @@ MOVE = "To move it to this workspace, set reconnect: true in the policy, or run 
 
 def elsewhere(entry: CatalogueEntry, settings: Mapping[str, Any], extension: InstalledExtension) -> str:
     """Where the extension reports to instead of the policy's destination; empty if there, or if it does not say."""
-    for spec in entry.settings:
-        wanted, there = settings.get(spec.name), extension.settings.get(spec.name)
-        if spec.destination and wanted and there and str(wanted).lower() != str(there).lower():
-            return f"its {spec.name} is {there}"
+    for path in destinations(entry.settings):
+        wanted, there = value_at(settings, path), value_at(extension.settings, path)
+        if wanted and there and str(wanted).lower() != str(there).lower():
+            return f"its {written(path)} is {there}"
     return ""
 
 

@@ -96,8 +96,8 @@ class Policy(Struct, frozen=True):
     include_managed: frozenset[str]  # the names of the kinds that it selects too
     rule: Rule | None  # which VMs it selects; None for all
     existence: Rule | None  # when an installed extension meets the policy; None for always
-    settings: Mapping[str, Any]  # `{NAME}` in a value stands for an app setting
-    protected_settings: Mapping[str, str]  # the same
+    settings: Mapping[str, Any]  # with templates: `{NAME}`, `{machine.id}`
+    protected_settings: Mapping[str, Any]  # the same
     support_table: str  # the name of the table; empty for the catalogue entry's default
     exemptions: tuple[Exemption, ...]
     waits: Waits

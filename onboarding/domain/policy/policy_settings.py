@@ -7,17 +7,21 @@ It reads the raw file, so that one error does not hide the others; no message qu
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from onboarding.domain.catalog.catalogue_entry import CatalogueEntry, SettingSpec
-from onboarding.domain.catalog.extension_settings import is_unresolved
+from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
+from onboarding.domain.catalog.setting_schema import Path, SettingSchema, problems, schema_at, written
+from onboarding.domain.catalog.setting_templates import (
+    MACHINE_TEMPLATES,
+    has_template,
+    machine_templates_in,
+    readable,
+    texts_in,
+)
 from onboarding.domain.errors import ConfigurationError, as_written, known_names
-from onboarding.domain.masking import mask
 from onboarding.domain.policy.policy import Effect
 
-_REFERENCE = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
 _GROUPS = ("settings", "protectedSettings")
 _BY_NAME = 'write the name of an app setting here, as "{NAME}", and give that a Key Vault reference'
 
@@ -31,16 +35,12 @@ def settings_errors(entry: CatalogueEntry, policy: Mapping[str, Any]) -> Iterato
         yield from _wrong(entry, workspace, f"workspaces[{index}].")
     if str(policy.get("effect") or Effect.DEPLOY).lower() != Effect.DEPLOY.lower():
         return  # nothing is sent
-    given = [_given(policy), *([entry.reconnect_settings] if policy.get("reconnect") is True else [])]
+    sent_too = {"settings": entry.reconnect_settings if policy.get("reconnect") is True else {}}
+    given = [_given(policy), _given(sent_too)]
     if not workspaces:
         yield from _missing(entry, given, "")
     for index, workspace in enumerate(workspaces):
         yield from _missing(entry, [*given, _given(workspace)], f"workspaces[{index}].")
-
-
-def _specs(entry: CatalogueEntry, group: str) -> Mapping[str, SettingSpec]:
-    specs = entry.settings if group == "settings" else entry.protected_settings
-    return {spec.name: spec for spec in specs}
 
 
 def _group(part: Mapping[str, Any], group: str) -> Mapping[Any, Any]:
@@ -57,65 +57,61 @@ def _given(part: Mapping[str, Any]) -> Mapping[Any, Any]:
 def _wrong(entry: CatalogueEntry, part: Mapping[str, Any], prefix: str) -> Iterator[ConfigurationError]:
     for group in _GROUPS:
         for name, value in _group(part, group).items():
-            place, spec = f"{prefix}{group}.{name}", _specs(entry, group).get(name)
-            if spec is None:
-                yield _unknown(entry, group, name, place)
-            if value is None:
-                continue
-            secret = spec.secret if spec else group == "protectedSettings"
-            if (problem := _in_clear(value)) and secret:
-                yield ConfigurationError(
-                    place, f"the value of the secret setting {as_written(name)} {problem}", _BY_NAME
-                )
-            elif spec is not None and (problem := _misfit(spec, value)):
-                yield ConfigurationError(place, f"setting {as_written(name)} {problem}", _fix(spec))
+            yield from _wrong_setting(entry, group, name, value, prefix)
 
 
-def _unknown(entry: CatalogueEntry, group: str, name: object, place: str) -> ConfigurationError:
+def _wrong_setting(
+    entry: CatalogueEntry, group: str, name: Any, value: Any, prefix: str
+) -> Iterator[ConfigurationError]:
+    """The errors of one setting, and of all that is in it."""
+    given = {group: {name: value}}
+    in_clear = {}
+    for path, secret in entry.secret_values(group, given[group]):
+        if problem := readable(secret):
+            in_clear[(group, *path)] = problem
+    for found in problems(entry.groups[group], given[group], (group,), has_template):
+        if found.kind == "unknown":
+            yield _unknown(entry, found.path, name, prefix)
+        elif found.kind == "missing" and len(found.path) > 2:  # `_missing` finds the settings that are not there
+            problem = f"missing setting {as_written(found.path[-1])}, which {entry.name} requires"
+            yield ConfigurationError(prefix + written(found.path), problem, f"add it to {written(found.path[:-1])}")
+        elif found.kind == "unfit" and not any(path[: len(found.path)] == found.path for path in in_clear):
+            problem = f"setting {as_written(found.path[-1])} {found.text}"
+            schema = schema_at(entry.groups[group], found.path[1:])
+            yield ConfigurationError(prefix + written(found.path), problem, _fix(schema))
+    for path, problem in in_clear.items():
+        text = f"the value of the secret setting {as_written(path[-1])} {problem}"
+        yield ConfigurationError(prefix + written(path), text, _BY_NAME)
+    for path, text in texts_in(value, (group, str(name))):
+        for template in machine_templates_in(text):
+            if template not in MACHINE_TEMPLATES:
+                problem = f"unknown template {as_written(f'{{{template}}}')}"
+                fix = known_names("templates", MACHINE_TEMPLATES, template)
+                yield ConfigurationError(prefix + written(path), problem, fix)
+
+
+def _unknown(entry: CatalogueEntry, path: Path, name: Any, prefix: str) -> ConfigurationError:
+    place, group = prefix + written(path), str(path[0])
     other = next(each for each in _GROUPS if each != group)
-    if name in _specs(entry, other):
+    if len(path) > 2:
+        name = path[-1]
+    elif name in (entry.groups[other].properties or {}):
         problem = f"setting {as_written(name)} of {entry.name} belongs in {other}, not in {group}"
         return ConfigurationError(place, problem, f"move it to {other}")
-    known = _specs(entry, group)
+    known = schema_at(entry.groups[group], path[1:-1]).properties or {}
     fix = known_names("settings", known, name) if known else f"remove it: {entry.name} takes no {group}"
     return ConfigurationError(place, f"unknown setting {as_written(name)} of {entry.name}", fix)
 
 
-def _in_clear(value: object) -> str:
-    """Why a value can be read in the file; empty if it only names app settings."""
-    match value:
-        case Mapping():
-            return next(filter(None, map(_in_clear, value.values())), "")
-        case list():
-            return next(filter(None, map(_in_clear, value)), "")
-        case bool() | None:
-            return ""
-        case str() if not value.strip():
-            return ""
-        case str() if is_unresolved(value):
-            return "is a Key Vault reference, which works in app settings only"
-        case str() if _REFERENCE.search(value) and mask(value) == value:
-            return ""
-    return "is readable in this file"
-
-
-def _misfit(spec: SettingSpec, value: object) -> str:
-    """Why the extension would refuse the value; empty if it is valid or depends on an app setting."""
-    if isinstance(value, str) and spec.type == "string" and _REFERENCE.search(value):
-        return ""
-    return spec.problem(value)
-
-
-def _fix(spec: SettingSpec) -> str:
-    if spec.type == "string":
+def _fix(schema: SettingSchema) -> str:
+    if schema.kind in ("string", ""):
         return 'write such a value, or name an app setting as "{NAME}"'
     return "write such a value here, not the name of an app setting, which holds a text"
 
 
 def _missing(entry: CatalogueEntry, given: list[Mapping[Any, Any]], prefix: str) -> Iterator[ConfigurationError]:
-    for group in _GROUPS:
-        for spec in _specs(entry, group).values():
-            if spec.required and not any((group, spec.name) in part for part in given):
-                place = f"{prefix}{group}.{spec.name}"
-                problem = f"missing setting '{spec.name}', which {entry.name} requires"
-                yield ConfigurationError(place, problem, f"add it to {group}")
+    for group, schema in entry.groups.items():
+        for name in schema.required:
+            if schema.at(name).default is None and not any((group, name) in part for part in given):
+                problem = f"missing setting '{name}', which {entry.name} requires"
+                yield ConfigurationError(f"{prefix}{group}.{name}", problem, f"add it to {group}")

@@ -25,7 +25,7 @@ class Workspace(Struct, frozen=True):
     name: str
     when: Condition | None  # which VMs report to it; None for all
     settings: Mapping[str, Any]  # they replace the policy's own settings of the same name
-    protected_settings: Mapping[str, str]  # the same
+    protected_settings: Mapping[str, Any]  # the same
 
 
 def choose(

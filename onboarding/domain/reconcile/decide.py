@@ -17,6 +17,7 @@ from onboarding.domain.failures.classification import (
 from onboarding.domain.image.os_release import OsSource
 from onboarding.domain.json_access import digest
 from onboarding.domain.machine.machine_facts import AgentState, InstalledExtension, OsType, PowerState
+from onboarding.domain.machine.machine_kind import MachineKind
 from onboarding.domain.policy.installed_extension import MOVE, advice_on, differences, instead
 from onboarding.domain.policy.policy import Effect
 from onboarding.domain.reconcile.decision import Act, Decision, DecisionContext, Problem, Satisfied, Stop, Wait
@@ -65,7 +66,10 @@ def _not_selected(s: DecisionContext) -> Decision | None:
     return Stop(Outcome.OUT_OF_SCOPE, s.assignment.reason)
 
 
-def _other_os(s: DecisionContext) -> Decision | None:
+def _other_machine(s: DecisionContext) -> Decision | None:
+    if MachineKind.VM not in s.entry.machines:
+        kinds = " and ".join(s.entry.machines)
+        return Stop(Outcome.OUT_OF_SCOPE, f"a VM; {s.entry.display_name} is for machines of kind {kinds}")
     if s.facts.os_type in (s.entry.os_type, OsType.UNKNOWN):
         return None
     return Stop(Outcome.OUT_OF_SCOPE, f"a {s.facts.os_type} VM; {s.entry.display_name} is for {s.entry.os_type}")
@@ -206,7 +210,7 @@ def _unfixable(s: DecisionContext) -> Decision | None:
     extension = s.extension
     if extension is None or not s.unmet or any(differences(s.assignment.policy, s.settings, extension)):
         return None
-    if extension.version != s.entry.version or set(s.settings) - set(extension.settings):
+    if s.entry.version not in ("", extension.version) or set(s.settings) - set(extension.settings):
         return None
     advice = "let the policy's settings and its existenceCondition agree, then retry the row"
     problem = Problem(Cause.BAD_CONFIGURATION, Cause.BAD_CONFIGURATION, s.unmet, advice)
@@ -277,7 +281,7 @@ def _contested(s: DecisionContext) -> Decision | None:
 _QUESTIONS: tuple[Callable[[DecisionContext], Decision | None], ...] = (
     _sent,
     _not_selected,
-    _other_os,
+    _other_machine,
     _deleting,
     _unclear,
     _accepted_instead,

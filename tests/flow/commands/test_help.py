@@ -13,7 +13,7 @@ from importlib.metadata import version
 
 import pytest
 
-from onboarding.cli.command_list import ACTIONS, COMMANDS
+from onboarding.cli.command_list import ACTIONS, COMMANDS, EXTENSION_ACTIONS
 from onboarding.cli.main import build_parser, main
 
 _EXAMPLE = re.compile(r"onboard ([^|)>]+)")
@@ -28,13 +28,15 @@ def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser
 
 
 EVERY = {parser.prog: parser for parser in parsers(build_parser())}
-EXAMPLES = [example for entry in (*COMMANDS.values(), *ACTIONS.values()) for example in entry.examples]
+GROUPS = (COMMANDS, ACTIONS, EXTENSION_ACTIONS)
+EXAMPLES = [example for group in GROUPS for entry in group.values() for example in entry.examples]
 
 
 def test_every_command_is_in_the_list() -> None:
     assert {prog.removeprefix("onboard").strip() for prog in EVERY} == {
         *("", *COMMANDS),
         *(f"policy {name}" for name in ACTIONS),
+        *(f"extension {name}" for name in EXTENSION_ACTIONS),
     }
 
 

@@ -106,8 +106,12 @@ def test_a_policy_that_fits_its_extension_has_no_error(folder: Path, capsys: pyt
             ["is readable in this file", "Key Vault", "{NAME}"],
         ),
         ({"protectedSettings": {"api_key": 1234567}}, "protectedSettings.api_key", ["is readable in this file"]),
-        ({"protectedSettings": {"api_key": {"value": KEY}}}, "protectedSettings.api_key", ["is readable in this file"]),
-        ({"protectedSettings": {"api_key": [KEY]}}, "protectedSettings.api_key", ["is readable in this file"]),
+        (
+            {"protectedSettings": {"api_key": {"value": KEY}}},
+            "protectedSettings.api_key.value",
+            ["is readable in this file"],
+        ),
+        ({"protectedSettings": {"api_key": [KEY]}}, "protectedSettings.api_key[0]", ["is readable in this file"]),
         ({"protectedSettings": {"api_key": "{lower case}"}}, "protectedSettings.api_key", ["is readable in this file"]),
         (
             {"protectedSettings": {"api_key": f"{{HOST}}?sig={KEY}"}},
@@ -132,9 +136,10 @@ def test_each_error_is_named_with_file_line_and_fix(
     path = write(folder / "p.yaml", {**GOOD, **change})
     (error,) = validate(path, capsys=capsys)
     assert (error["file"], error["place"]) == (str(path), place)
-    key, group = place.rpartition(".")[2], place.partition(".")[0]
+    key, group = place.rpartition(".")[2].partition("[")[0], place.partition(".")[0]
     there = key in path.read_text().replace(f"{group}:", "")
-    assert error["line"] == line_of(path, f"{key}:" if there else f"{group}:")
+    item = "- " if place.endswith("]") else ""
+    assert error["line"] == line_of(path, item or (f"{key}:" if there else f"{group}:"))
     assert [each for each in says if each not in error["message"]] == []
     assert KEY not in json.dumps(error)
 
@@ -184,7 +189,7 @@ def test_the_file_of_the_extension_is_validated_with_the_policy_that_names_it(
         errors = validate(named, capsys=capsys)
         by_file = {Path(error["file"]).name: error for error in errors}
         assert len(errors) == 2
-        assert "cannot be used; correct that file: unknown OS type 'BSD' (" in by_file["p.yaml"]["message"]
+        assert "cannot be used; correct that file: 'BSD' is not an operating system (" in by_file["p.yaml"]["message"]
         assert (by_file["probe.yaml"]["line"], by_file["probe.yaml"]["place"]) == (
             line_of(broken, "osType:"),
             "osType",

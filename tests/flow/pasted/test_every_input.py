@@ -124,6 +124,7 @@ GOOD: dict[str, str] = {
     "labels": "labels.json",
     "file": "d.json",
     "files": "policies",
+    "entry": "oms-agent-linux",
 }
 _RUN = """
 import contextlib, io, json, os, resource, sys, traceback

@@ -115,7 +115,7 @@ def test_pages_are_generated_from_all_entries_or_not_at_all(
     assert main(["policy", "schema", str(tmp_path / "schema.json")]) == 2
     assert (
         capsys.readouterr().err.count(
-            "missing key 'publisher' in the catalogue entry (extensions/bare.yaml:1: publisher); add"
+            "missing key 'publisher' in the catalogue entry (extensions/bare.yaml:1: publisher); write"
         )
         == 2
     )

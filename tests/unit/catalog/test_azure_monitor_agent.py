@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import Any
 
 import pytest
 
 from onboarding.domain.catalog.catalogue_entry import extension_body
+from onboarding.domain.catalog.extension_settings import resolve_settings
+from onboarding.domain.catalog.protected_settings import ProtectedSettings
+from onboarding.domain.catalog.setting_templates import MachineValues
 from onboarding.domain.catalog.support_table import Verdict
 from onboarding.domain.failures.failure_rules import Cause
 from onboarding.domain.image.os_release import Distribution
+from onboarding.domain.policy.rule import compile_rule
 from onboarding.loading.policy_folder import load_catalogue
-from tests.reference import REFERENCE, checker
+from tests.reference import REFERENCE, checker, parse_policy
 from tests.shared_samples import needs_samples, read_lines
 
 CATALOGUE = load_catalogue()
 LINUX, WINDOWS = CATALOGUE["azure-monitor-agent-linux"], CATALOGUE["azure-monitor-agent-windows"]
 NEW, BEFORE = (checker(LINUX.support_table(name)) for name in ("", "2026-05"))
 ON_WINDOWS, WITH_ESU = (checker(WINDOWS.support_table(name)) for name in ("", "2025-03-esu"))
+IDENTITY = {
+    "managedIdentity": {
+        "identifier-name": "mi_res_id",
+        "identifier-value": "/subscriptions/0/providers/Microsoft.ManagedIdentity/userAssignedIdentities/id",
+    }
+}
+NAMED = {"managedIdentity": {"identifier-name": "mi_res_id", "identifier-value": "/subscriptions/0/id"}}
+LOGIN = {"proxy": {"username": "svc", "password": "hush-hush"}}
 VERDICTS = {True: Verdict.SUPPORTED, False: Verdict.UNSUPPORTED, None: Verdict.UNKNOWN}
 
 
@@ -29,11 +42,59 @@ VERDICTS = {True: Verdict.SUPPORTED, False: Verdict.UNSUPPORTED, None: Verdict.U
 def test_the_request_is_that_of_the_built_in_policies(entry: object, type_: str, version: str) -> None:
     assert entry in (LINUX, WINDOWS)
     each = LINUX if entry is LINUX else WINDOWS
-    properties = extension_body(each, "westeurope", {}, {})["properties"]
-    assert (properties["publisher"], properties["type"]) == ("Microsoft.Azure.Monitor", type_)
-    assert (properties["typeHandlerVersion"], properties["autoUpgradeMinorVersion"]) == (version, True)
+    body = extension_body(each, "westeurope", {"authentication": IDENTITY}, ProtectedSettings({}, []))
+    assert body == {
+        "location": "westeurope",
+        "properties": {
+            "publisher": "Microsoft.Azure.Monitor",
+            "type": type_,
+            "typeHandlerVersion": version,
+            "autoUpgradeMinorVersion": True,
+            "enableAutomaticUpgrade": True,
+            "settings": {"authentication": IDENTITY},
+            "protectedSettings": {},
+        },
+    }
     assert each.resource_name == type_
-    assert each.problems({}, {}) == ()
+
+
+@pytest.mark.parametrize(
+    ("public", "protected", "problem"),
+    [
+        ({}, {}, ""),
+        ({"authentication": IDENTITY}, {}, ""),
+        ({"proxy": {"mode": "application", "address": "http://proxy:80", "auth": True}}, LOGIN, ""),
+        ({"proxy": {"mode": "application", "address": "http://proxy:80", "auth": "true"}}, LOGIN, ""),
+        ({"proxy": {"mode": "none"}}, {}, ""),
+        ({"authentication": {"managedIdentity": {"identifier-name": "client_id"}}}, {}, "identifier-value is missing"),
+        (
+            {"authentication": {"managedIdentity": {**IDENTITY["managedIdentity"], "identifier-name": "name"}}},
+            {},
+            "identifier-name must be 'mi_res_id' or 'client_id' or 'object_id'",
+        ),
+        ({"proxy": {"mode": "system"}}, {}, "settings.proxy.mode must be"),
+        ({"proxy": {"address": "http://proxy:80"}}, {}, "settings.proxy.mode is missing"),
+        ({}, {"proxy": {"username": "u"}}, "protectedSettings.proxy.password is missing"),
+        ({"workspaceId": "6f680a37-00c6-41c7-a93f-1437e3462574"}, {}, "settings.workspaceId is unknown"),
+        ({"stopOnMultipleConnections": True}, {}, "settings.stopOnMultipleConnections is unknown"),
+        ({}, {"workspaceKey": "x"}, "protectedSettings.workspaceKey is unknown"),
+    ],
+)
+def test_no_setting_is_required_and_those_of_other_agents_are_refused(
+    public: dict[str, Any], protected: dict[str, Any], problem: str
+) -> None:
+    for entry in (LINUX, WINDOWS):
+        found = [str(each) for each in entry.problems(public, protected)]
+        assert len(found) == (1 if problem else 0)
+        assert problem in "".join(found)
+
+
+@pytest.mark.parametrize(("identity", "sent"), [("", {}), ("/subscriptions/0/id", {"authentication": NAMED})])
+def test_the_agent_is_told_the_identity_where_it_is_known(identity: str, sent: dict[str, Any]) -> None:
+    for entry in (LINUX, WINDOWS):
+        policy = parse_policy({"name": "p", "extension": entry.name}, "p.yaml", compile_rule)
+        settings = resolve_settings(entry, policy, {}, MachineValues("/vm", "vm", "westeurope", identity))
+        assert (settings.public, settings.problems) == (sent, ())
 
 
 def test_the_newest_table_is_the_default() -> None:

@@ -83,7 +83,7 @@ def test_bad_files_beside_the_shipped_ones_are_left_out_and_named(app: Path) -> 
 
 
 def test_a_shipped_file_that_is_broken_takes_its_policies_alone(app: Path) -> None:
-    broken = (app / OMS).read_text().replace("osType: Linux", "osType: BSD")
+    broken = (app / OMS).read_text().replace("os: linux", "os: bsd")
     for entry in (app / OMS).parent.iterdir():
         entry.unlink()
     (app / OMS).write_text(broken)
@@ -91,8 +91,8 @@ def test_a_shipped_file_that_is_broken_takes_its_policies_alone(app: Path) -> No
     status, body = answers["get_health"]
     assert (status, body["policies"]) == (503, [])
     file, policy, _ = body["problems"]
-    line = (app / OMS).read_text().splitlines().index("osType: BSD") + 1
-    assert file == f"unknown OS type 'BSD' ({OMS}:{line}: osType); use Linux or Windows"
+    line = (app / OMS).read_text().splitlines().index("os: bsd") + 1
+    assert file == f"'bsd' is not an operating system ({OMS}:{line}: os); write linux or windows"
     assert policy.startswith(
         "the catalogue entry of the extension 'oms-agent-linux' cannot be used (linux-monitoring.yaml:"
     )

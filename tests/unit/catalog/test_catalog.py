@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry, extension_body
+from onboarding.domain.catalog.protected_settings import ProtectedSettings
+from onboarding.domain.catalog.setting_schema import NO_SETTINGS
 from onboarding.domain.errors import ConfigurationError
 from onboarding.domain.machine.machine_facts import OsType
-from onboarding.domain.secret import Secret
 from onboarding.loading.policy_folder import load_catalogue
 from tests.reference import parse_entry
 
@@ -39,7 +40,7 @@ def test_the_oms_entry_is_the_documents_schema(oms: CatalogueEntry) -> None:
 
 
 def test_the_request_is_field_by_field_the_documents(oms: CatalogueEntry) -> None:
-    assert extension_body(oms, "westeurope", {"workspaceId": ID}, {"workspaceKey": Secret(KEY)}) == {
+    assert extension_body(oms, "westeurope", {"workspaceId": ID}, ProtectedSettings({"workspaceKey": KEY}, [KEY])) == {
         "location": "westeurope",
         "properties": {
             "publisher": "Microsoft.EnterpriseCloud.Monitoring",
@@ -53,17 +54,15 @@ def test_the_request_is_field_by_field_the_documents(oms: CatalogueEntry) -> Non
 
 
 def test_a_forced_run_says_so(oms: CatalogueEntry) -> None:
-    assert extension_body(oms, "w", {}, {}, "try-2")["properties"]["forceUpdateTag"] == "try-2"
+    assert extension_body(oms, "w", {}, ProtectedSettings({}, []), "try-2")["properties"]["forceUpdateTag"] == "try-2"
 
 
 def _problems(oms: CatalogueEntry, *, id_: Any = ID, key: str | None = KEY, **more: Any) -> tuple[str, ...]:
-    return oms.problems(
+    found = oms.problems(
         {"workspaceId": id_, **more.get("public", {})},
-        {
-            **({} if key is None else {"workspaceKey": Secret(key)}),
-            **{name: Secret(value) for name, value in more.get("protected", {}).items()},
-        },
+        {**({} if key is None else {"workspaceKey": key}), **more.get("protected", {})},
     )
+    return tuple(map(str, found))
 
 
 def test_good_settings_have_no_problem(oms: CatalogueEntry) -> None:
@@ -115,13 +114,12 @@ def test_a_boolean_is_a_boolean(oms: CatalogueEntry, value: object) -> None:
 
 
 def test_missing_and_unknown_settings_are_all_named(oms: CatalogueEntry) -> None:
-    problems = oms.problems({"WorkspaceId": ID}, {"workspacekey": Secret(KEY)})
-    assert problems == (
+    assert [str(problem) for problem in oms.problems({"WorkspaceId": ID}, {"workspacekey": KEY})] == [
         "settings.workspaceId is missing",
+        "settings.WorkspaceId is unknown",
         "protectedSettings.workspaceKey is missing",
-        "settings.WorkspaceId is unknown to oms-agent-linux",
-        "protectedSettings.workspacekey is unknown to oms-agent-linux",
-    )
+        "protectedSettings.workspacekey is unknown",
+    ]
 
 
 def test_an_unknown_support_table_is_an_error_that_lists_the_known(oms: CatalogueEntry) -> None:
@@ -143,7 +141,7 @@ ENTRY: dict[str, Any] = {
 def test_the_least_entry() -> None:
     entry = parse_entry(ENTRY, "x.yaml")
     assert (entry.display_name, entry.version, entry.default_support_table) == ("x", "1.10", "2020")
-    assert (entry.settings, entry.protected_settings, entry.retired) == ((), (), "")
+    assert (entry.settings, entry.protected_settings, entry.retired) == (NO_SETTINGS, NO_SETTINGS, "")
 
 
 @pytest.mark.parametrize("tables", [{}, {"supportTables": None}, {"supportTables": {}}])
@@ -187,17 +185,17 @@ def test_what_is_no_path_on_windows_is_refused(path: str) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"publisher": None}, "missing key 'publisher' in the catalogue entry (x.yaml: publisher); add `publisher:`"),
-        ({"name": 5}, "5 is not a text (x.yaml: name); put it in quotes"),
-        ({"version": 1.10}, "1.1 is not a text (x.yaml: version); put it in quotes"),
-        ({"osType": "BSD"}, "unknown OS type 'BSD' (x.yaml: osType); use Linux or Windows"),
+        ({"publisher": None}, "missing key 'publisher' in the catalogue entry (x.yaml: publisher); write a text"),
+        ({"name": 5}, "5 is not the name of an extension (x.yaml: name); use lower-case letters, digits and -"),
+        ({"version": 1.10}, "1.1 is not a version (x.yaml: version); write major.minor in quotes"),
+        ({"osType": "BSD"}, "'BSD' is not an operating system (x.yaml: osType); write Linux or Windows"),
         (
             {"frobnicate": 1},
-            "unknown key 'frobnicate' in the catalogue entry (x.yaml: frobnicate); known keys: apiVersion",
+            "unknown key 'frobnicate' in the catalogue entry (x.yaml: frobnicate); known keys: name, displayName",
         ),
-        ({5: 1}, "unknown key 5 in the catalogue entry (x.yaml: 5); known keys: apiVersion"),
+        ({5: 1}, "unknown key 5 (x.yaml: 5); put it in quotes"),
         ({"supportTables": None, "defaultSupportTable": "2020"}, "'2020' (x.yaml: defaultSupportTable); remove it"),
-        ({"osType": "unknown"}, "unknown OS type 'unknown' (x.yaml: osType); use Linux or Windows"),
+        ({"osType": "unknown"}, "'unknown' is not an operating system (x.yaml: osType); write Linux or Windows"),
         (
             {"osType": "Windows"},
             "'ubuntu' is not Windows (x.yaml: supportTables.2020.versions.ubuntu); known distributions: windows",
@@ -217,17 +215,17 @@ def test_what_is_no_path_on_windows_is_refused(path: str) -> None:
         ({"settings": {"a": "string"}}, "'string' is not a mapping (x.yaml: settings.a); write"),
         (
             {"settings": {"a": {"typ": "string"}}},
-            "unknown key 'typ' in 'settings.a' (x.yaml: settings.a.typ); known keys: destination",
+            "unknown key 'typ' in a setting (x.yaml: settings.a.typ); known keys: type",
         ),
         (
             {"settings": {"a": {"type": "number"}}},
-            "unknown type 'number' of setting 'a' (x.yaml: settings.a.type); known types: boolean, string",
+            "unknown value 'number' (x.yaml: settings.a.type); known values: boolean, string",
         ),
         (
             {"protectedSettings": {"a": {"format": "hex"}}},
-            "unknown format 'hex' of setting 'a' (x.yaml: protectedSettings.a.format); known formats: base64",
+            "unknown value 'hex' (x.yaml: protectedSettings.a.format); known values: base64, guid",
         ),
-        ({"retired": {"successor": "y"}}, "missing key 'date' in 'retired' (x.yaml: retired.date); add"),
+        ({"retired": {"successor": "y"}}, "missing key 'date' in 'retired' (x.yaml: retired.date); write"),
         ({"retired": "2024"}, "'2024' is not a mapping (x.yaml: retired); write"),
         (
             {"errors": {"frobnicate": 1}},

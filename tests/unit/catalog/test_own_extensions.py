@@ -123,7 +123,9 @@ def test_a_bad_file_is_left_out_and_named_alone(folder: Path, text: str, says: s
 def test_a_policy_of_an_extension_that_was_left_out_is_named_too(folder: Path) -> None:
     write(folder / "extensions" / "a.yaml", {**ENTRY, "osType": "BSD"})
     own, policy, _ = read(folder).problems
-    assert re.fullmatch(r"unknown OS type 'BSD' \(extensions/a\.yaml:\d+: osType\); use Linux or Windows", own)
+    assert re.fullmatch(
+        r"'BSD' is not an operating system \(extensions/a\.yaml:\d+: osType\); write Linux or Windows", own
+    )
     assert policy.startswith(
         "the catalogue entry of the extension 'inventory-agent' cannot be used (inventory.yaml:1: ex"
     )
@@ -181,8 +183,8 @@ def test_validate_finds_the_errors_of_own_extensions_with_their_lines(
     text = yaml.safe_dump(ENTRY, sort_keys=False).replace("osType: Linux", "osType: BSD")
     (folder / "extensions" / "a.yaml").write_text(text)
     assert main(["policy", "validate", str(folder)]) == 1
-    assert "unknown OS type 'BSD' (" in (out := capsys.readouterr().out)
-    assert "a.yaml:6: osType); use Linux or Windows" in out
+    assert "'BSD' is not an operating system (" in (out := capsys.readouterr().out)
+    assert "a.yaml:6: osType); write Linux or Windows" in out
 
 
 def places(value: object, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

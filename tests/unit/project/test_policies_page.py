@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import msgspec
 import pytest
 import yaml
 
 from onboarding.cli.main import main
-from onboarding.domain.catalog.catalogue_entry import KEYS as CATALOGUE_KEYS
+from onboarding.domain.catalog.entry_file import EntryFile, Needs
+from onboarding.domain.catalog.setting_schema import SettingSchema
 from onboarding.domain.image.overrides import parse_overrides
 from onboarding.domain.limits.rollout_limit import KEYS as ROLLOUT_KEYS
 from onboarding.domain.policy.policy import KEYS
@@ -59,7 +61,8 @@ def test_the_example_of_an_own_extension_is_one_and_its_keys_are_all_that_there_
     (own,) = [example for example in EXAMPLES if "publisher" in example]
     assert parse_entry(own, "docs/policies.md").name == own["name"]
     section = PAGE.split("## Your own extension")[1].split("## Commands")[0]
-    assert not [key for key in CATALOGUE_KEYS if f"`{key}`" not in section]
+    keys = [field.encode_name for kind in (EntryFile, Needs, SettingSchema) for field in msgspec.structs.fields(kind)]
+    assert not [key for key in keys if f"`{key}`" not in section]
 
 
 def test_the_example_of_cases_holds(tmp_path: Path) -> None:
