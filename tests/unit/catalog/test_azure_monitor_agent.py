@@ -90,7 +90,7 @@ def test_no_setting_is_required_and_those_of_other_agents_are_refused(
 
 
 @pytest.mark.parametrize(("identity", "sent"), [("", {}), ("/subscriptions/0/id", {"authentication": NAMED})])
-def test_the_agent_is_told_the_identity_where_it_is_known(identity: str, sent: dict[str, Any]) -> None:
+def test_the_settings_name_the_identity_where_it_is_known(identity: str, sent: dict[str, Any]) -> None:
     for entry in (LINUX, WINDOWS):
         policy = parse_policy({"name": "p", "extension": entry.name}, "p.yaml", compile_rule)
         settings = resolve_settings(entry, policy, {}, MachineValues("/vm", "vm", "westeurope", identity))
