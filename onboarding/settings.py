@@ -4,25 +4,23 @@ A bad setting is named at `/api/health` and in the outcome of the VM that it kee
 are held as `Secret`, and no problem quotes a value.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Annotated, Self, cast
 from urllib.parse import urlsplit
 
-from msgspec import Struct
+from msgspec import Meta, Struct, ValidationError, convert, field
 
 from onboarding.domain.catalog.extension_settings import UNRESOLVED_FIX, UNRESOLVED_WHY
 from onboarding.domain.catalog.setting_templates import is_unresolved
 from onboarding.domain.errors import ConfigurationError, known_names
 from onboarding.domain.reconcile.drift import GRACE_PERIOD
-from onboarding.domain.reconcile.wait_schedule import parse_duration
+from onboarding.domain.reconcile.wait_schedule import Duration
 from onboarding.domain.secret import KNOWN, Secret, secret_parts
+from onboarding.domain.typed_file import Refused, from_file
 from onboarding.logging import FORM, FORMS
 
-_EVERY_TEN_MINUTES = "0 */10 * * * *"
 HISTORY_DAYS = 90
 TABLE = "onboarding"
 QUEUE = "deferrals"
@@ -99,36 +97,155 @@ class Storage(Struct, frozen=True):
     """The client id of the user-assigned identity for storage; empty: the system-assigned identity."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """The app settings that the product itself reads. Policies may refer to more (`{NAME}`)."""
+class CloudName(str):
+    """The name of a cloud that the product knows."""
+
+    __slots__ = ()
+
+    @classmethod
+    def from_file(cls, text: str) -> Self:
+        if text not in CLOUDS:
+            raise ConfigurationError("", "the value is not a known cloud", known_names("clouds", CLOUDS, text))
+        return cls(text)
+
+
+class HttpsUrl(str):
+    """A URL without a slash at its end."""
+
+    __slots__ = ()
+
+    @classmethod
+    def from_file(cls, text: str) -> Self:
+        try:
+            parts = urlsplit(text)
+            usable = parts.scheme == "https" and bool(parts.hostname)
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ConfigurationError("", "the value is not an https URL", "write https://…")
+        return cls(text.rstrip("/"))
+
+
+class Count(int):
+    """A whole number from 1 on."""
+
+    @classmethod
+    def from_file(cls, text: str) -> Self:
+        if not re.fullmatch("[1-9][0-9]{0,8}", text.strip()):
+            fix = "write a number such as 1000, or remove the setting"
+            raise ConfigurationError("", "the value is not a whole number above 0", fix)
+        return cls(text)
+
+
+class Days(int):
+    """A whole number of days from 1 to 9999."""
+
+    @classmethod
+    def from_file(cls, text: str) -> Self:
+        if not re.fullmatch("[1-9][0-9]{0,3}", text.strip()):
+            fix = f"write a number such as {HISTORY_DAYS}, or remove the setting"
+            raise ConfigurationError("", "the value is not a whole number of days from 1 to 9999", fix)
+        return cls(text)
+
+
+class Period(Duration):
+    """A duration of at least a millisecond."""
+
+    __slots__ = ()
+
+    @classmethod
+    def from_file(cls, text: object) -> Self:
+        try:
+            return cls(Duration.from_file(text))
+        except ConfigurationError as error:  # it quotes the value
+            raise ConfigurationError("", "the value is not a duration", error.fix) from None
+
+
+class LogForm(str):
+    """A form of log lines."""
+
+    __slots__ = ()
+
+    @classmethod
+    def from_file(cls, text: str) -> Self:
+        if text not in FORMS:
+            problem = "the value is not a form of log lines"
+            raise ConfigurationError("", problem, known_names("forms", FORMS, text))
+        return cls(text)
+
+
+class AppSettings(Struct, frozen=True, kw_only=True):
+    """Every app setting that the product reads, with its type, what it is, and its default. An empty value counts as
+    not set. The two accounts may be given in several settings, such as `AzureWebJobsStorage__accountName`."""
+
+    host_storage: Annotated[str, Meta(description="the storage account of the functions host")] = field(
+        default="", name="AzureWebJobsStorage"
+    )
+    own_storage: Annotated[str, Meta(description="another storage account for table and queue")] = field(
+        default="", name="ONBOARDING_STORAGE"
+    )
+    policies: Annotated[str, Meta(description="folder of the policy files")] = field(
+        default="policies", name="ONBOARDING_POLICIES"
+    )
+    cloud: Annotated[CloudName, Meta(description="the Azure cloud")] = field(
+        default=CloudName("AzurePublicCloud"), name="AZURE_CLOUD"
+    )
+    arm_endpoint: Annotated[HttpsUrl | None, Meta(description="overrides the cloud's ARM endpoint")] = field(
+        default=None, name="ARM_ENDPOINT"
+    )
+    client_id: Annotated[str, Meta(description="client id of a user-assigned identity")] = field(
+        default="", name="AZURE_CLIENT_ID"
+    )
+    sweep_schedule: Annotated[str, Meta(description="six-field NCRONTAB of the sweep")] = field(
+        default="0 */10 * * * *", name="SWEEP_SCHEDULE"
+    )
+    sweep_requests: Annotated[Count | None, Meta(description="how many reconciliations one sweep may request")] = field(
+        default=None, name="SWEEP_VISITS"
+    )
+    sweep_requests_per_minute: Annotated[
+        Count | None, Meta(description="how many of them become due per minute and subscription")
+    ] = field(default=None, name="SWEEP_VISITS_PER_MINUTE")
+    sweep_grace_period: Annotated[
+        Period, Meta(description="how long events and scheduled checks have before the sweep does their work")
+    ] = field(default=Period(GRACE_PERIOD.total_seconds()), name="SWEEP_PATIENCE")
+    history_days: Annotated[
+        Days, Meta(description="how long history is kept, and the rows of machines that are gone")
+    ] = field(default=Days(HISTORY_DAYS), name="HISTORY_DAYS")
+    log_form: Annotated[LogForm | None, Meta(description="the form of log lines")] = field(default=None, name=FORM)
+    topic_endpoint: Annotated[HttpsUrl | None, Meta(description="Event Grid topic for outcome events")] = field(
+        default=None, name="OUTCOME_TOPIC_ENDPOINT"
+    )
+    topic_key: Annotated[str, Meta(description="the topic's key, if the identity may not publish")] = field(
+        default="", name="OUTCOME_TOPIC_KEY"
+    )
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """The app settings as the product uses them (`AppSettings`). Policies may refer to more (`{NAME}`)."""
 
     cloud: Cloud
-    """`AZURE_CLOUD`; the public cloud if it is not set."""
     arm_endpoint: str
-    """`ARM_ENDPOINT`, a URL without a slash at its end; the cloud's own if it is not set."""
+    """A URL without a slash at its end."""
     client_id: str
-    """`AZURE_CLIENT_ID`, of the app's user-assigned identity; empty: the system-assigned identity."""
+    """Empty: the system-assigned identity."""
     storage: Storage
-    """`ONBOARDING_STORAGE`, or `AzureWebJobsStorage` if that is not set."""
     policies: str
-    """`ONBOARDING_POLICIES`, the folder of the policy files; `policies` if it is not set."""
     topic_endpoint: str
-    """`OUTCOME_TOPIC_ENDPOINT`, a URL; empty: outcome events are not published."""
+    """Empty: outcome events are not published."""
     topic_key: Secret | None
-    """`OUTCOME_TOPIC_KEY`; None: the app's identity publishes."""
+    """None: the app's identity publishes."""
     sweep_requests: int | None
-    """`SWEEP_VISITS`: how many reconciliations one sweep may request; None: the default."""
+    """None: the default of the sweep."""
     sweep_requests_per_minute: int | None
-    """`SWEEP_VISITS_PER_MINUTE`: how many of them become due per minute and subscription; None: the default."""
     sweep_grace_period: timedelta
-    """`SWEEP_PATIENCE`: how long events and scheduled checks have before the sweep does their work."""
     history_days: int
-    """`HISTORY_DAYS`: how long history is kept, and the rows of machines that are gone; 90 if it is not set."""
     problems: tuple[str, ...]
     """What is wrong with the settings, each with its fix; empty: nothing is."""
-    values: Mapping[str, str] = field(repr=False)
+    values: Mapping[str, str]
     """All environment variables, for policies that refer to them. Some are secrets."""
+
+    def __repr__(self) -> str:
+        return f"Settings({self.problems!r})"
 
 
 def storage_connection(environment: Mapping[str, str]) -> str:
@@ -140,7 +257,7 @@ def storage_connection(environment: Mapping[str, str]) -> str:
 def sweep_schedule(environment: Mapping[str, str]) -> str:
     """The six-field NCRONTAB schedule of the sweep's trigger. An unresolved Key Vault reference counts as not set."""
     schedule = environment.get("SWEEP_SCHEDULE", "")
-    return schedule if schedule and not is_unresolved(schedule) else _EVERY_TEN_MINUTES
+    return schedule if schedule and not is_unresolved(schedule) else AppSettings().sweep_schedule
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -149,36 +266,38 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     unresolved = [name for name in environment if _OWN_NAMES.fullmatch(name) and is_unresolved(environment[name])]
     problems = [_problem(name, f"the value {UNRESOLVED_WHY}", UNRESOLVED_FIX) for name in unresolved]
     usable = {name: value for name, value in environment.items() if name not in unresolved}
-    cloud = CLOUDS.get(usable.get("AZURE_CLOUD") or "AzurePublicCloud")
-    if cloud is None:
-        name = usable["AZURE_CLOUD"]
-        problems.append(_problem("AZURE_CLOUD", "the value is not a known cloud", known_names("clouds", CLOUDS, name)))
-        cloud = CLOUDS["AzurePublicCloud"]
-    arm_endpoint = usable.get("ARM_ENDPOINT", "").rstrip("/") or cloud.arm_endpoint
-    problems += _https_problems("ARM_ENDPOINT", arm_endpoint)
-    topic_endpoint = usable.get("OUTCOME_TOPIC_ENDPOINT", "")
-    problems += _https_problems("OUTCOME_TOPIC_ENDPOINT", topic_endpoint) if topic_endpoint else []
-    if (form := usable.get(FORM, "")) and form not in FORMS:
-        problems.append(_problem(FORM, "the value is not a form of log lines", known_names("forms", FORMS, form)))
-    key = usable.get("OUTCOME_TOPIC_KEY", "")
-    storage = storage_connection(environment)
+    given = _app_settings(usable, problems)
+    cloud, storage = CLOUDS[given.cloud], storage_connection(environment)
     return Settings(
         cloud=cloud,
-        arm_endpoint=arm_endpoint,
-        client_id=usable.get("AZURE_CLIENT_ID", ""),
+        arm_endpoint=given.arm_endpoint or cloud.arm_endpoint,
+        client_id=given.client_id,
         # If the setting is an unresolved reference, no account is used: falling back to another one would be worse.
         storage=Storage() if _names_connection(storage, unresolved) else _storage(storage, usable, cloud, problems),
         # An unresolved reference is kept as the folder's name: there is no such folder, so no other policies are used.
-        policies=environment.get("ONBOARDING_POLICIES") or "policies",
-        topic_endpoint=topic_endpoint,
-        topic_key=Secret(key) if key else None,
-        sweep_requests=_count("SWEEP_VISITS", usable, problems),
-        sweep_requests_per_minute=_count("SWEEP_VISITS_PER_MINUTE", usable, problems),
-        sweep_grace_period=_duration("SWEEP_PATIENCE", usable, GRACE_PERIOD, problems),
-        history_days=_days("HISTORY_DAYS", usable, HISTORY_DAYS, problems),
+        policies=environment.get("ONBOARDING_POLICIES") or given.policies,
+        topic_endpoint=given.topic_endpoint or "",
+        topic_key=Secret(given.topic_key) if given.topic_key else None,
+        sweep_requests=given.sweep_requests,
+        sweep_requests_per_minute=given.sweep_requests_per_minute,
+        sweep_grace_period=timedelta(seconds=given.sweep_grace_period),
+        history_days=given.history_days,
         problems=tuple(problems),
         values=dict(environment),
     )
+
+
+def _app_settings(environment: Mapping[str, str], problems: list[str]) -> AppSettings:
+    """The settings as their types; one that its type refuses is a problem, and counts as not set."""
+    given = {name: text for name in AppSettings.__struct_encode_fields__ if (text := environment.get(name, "")).strip()}
+    while True:
+        try:
+            return convert(given, AppSettings, dec_hook=from_file)
+        except ValidationError as error:
+            name = str(error).rpartition("$.")[2].removesuffix("`")
+            refused = cast("Refused", error.__cause__).error  # every other setting is any text
+            problems.append(_problem(name, refused.problem, refused.fix))
+            del given[name]
 
 
 def _remember_secrets(environment: Mapping[str, str]) -> None:
@@ -192,30 +311,6 @@ def _remember_secrets(environment: Mapping[str, str]) -> None:
 
 def _names_connection(connection: str, names: list[str]) -> bool:
     return any(name.partition("__")[0] == connection for name in names)
-
-
-def _count(name: str, environment: Mapping[str, str], problems: list[str]) -> int | None:
-    """A whole number from 1 on; None: the setting is not set, or has a problem."""
-    text = environment.get(name, "").strip()
-    if not text:
-        return None
-    if re.fullmatch("[1-9][0-9]{0,8}", text):
-        return int(text)
-    problem = "the value is not a whole number above 0"
-    problems.append(_problem(name, problem, "write a number such as 1000, or remove the setting"))
-    return None
-
-
-def _days(name: str, environment: Mapping[str, str], default: int, problems: list[str]) -> int:
-    """A whole number of days from 1 to 9999; the default if the setting is not set, or has a problem."""
-    text = environment.get(name, "").strip()
-    if not text:
-        return default
-    if re.fullmatch("[1-9][0-9]{0,3}", text):
-        return int(text)
-    problem = "the value is not a whole number of days from 1 to 9999"
-    problems.append(_problem(name, problem, f"write a number such as {default}, or remove the setting"))
-    return default
 
 
 def _storage(name: str, environment: Mapping[str, str], cloud: Cloud, problems: list[str]) -> Storage:
@@ -232,7 +327,10 @@ def _storage(name: str, environment: Mapping[str, str], cloud: Cloud, problems: 
         problems.append(_problem(name, "missing storage account", fix))
     for service, endpoint in endpoints.items():
         if endpoint:
-            problems += _https_problems(f"{name}__{service}ServiceUri", endpoint)
+            try:
+                HttpsUrl.from_file(endpoint)
+            except ConfigurationError as error:
+                problems.append(_problem(f"{name}__{service}ServiceUri", error.problem, error.fix))
     client_id = environment.get(f"{name}__clientId") or environment.get("AZURE_CLIENT_ID", "")
     return Storage(table_endpoint=endpoints["table"], queue_endpoint=endpoints["queue"], client_id=client_id)
 
@@ -246,25 +344,6 @@ def _storage_by_key(name: str, connection: str, problems: list[str]) -> Storage:
     problem = "the value is not the connection string of a storage account"
     problems.append(_problem(name, problem, "copy it from the account's access keys"))
     return Storage()
-
-
-def _duration(name: str, environment: Mapping[str, str], default: timedelta, problems: list[str]) -> timedelta:
-    if not environment.get(name):
-        return default
-    try:
-        return timedelta(seconds=parse_duration(environment[name], name))
-    except ConfigurationError as error:
-        problems.append(_problem(name, "the value is not a duration", error.fix))
-        return default
-
-
-def _https_problems(name: str, endpoint: str) -> list[str]:
-    try:
-        parts = urlsplit(endpoint)
-        usable = parts.scheme == "https" and bool(parts.hostname)
-    except ValueError:
-        usable = False
-    return [] if usable else [_problem(name, "the value is not an https URL", "write https://…")]
 
 
 def _problem(name: str, problem: str, fix: str) -> str:

@@ -86,7 +86,7 @@ CUSTOM_SCRIPT: dict[str, Any] = {
 }
 AZURE_MONITOR: dict[str, Any] = {
     "name": "monitor-agent-linux",
-    "publisher": "Microsoft.Azure.Monitor",
+    "publisher": "Contoso.Monitor",
     "type": "AzureMonitorLinuxAgent",
     "version": "1.36",
     "enableAutomaticUpgrade": True,

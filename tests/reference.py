@@ -16,10 +16,9 @@ from onboarding.domain.failures.failure_rules import ErrorTable
 from onboarding.domain.failures.handler_report import HandlerReport
 from onboarding.domain.image import os_identification
 from onboarding.domain.image.os_identification import NO_OVERRIDES, ImageDefinition, OsRelease, Overrides
-from onboarding.domain.machine import managed_machines
 from onboarding.domain.machine.machine_facts import ImageReference, MachineFacts, OsType
 from onboarding.domain.machine.managed_machines import Managed
-from onboarding.domain.policy import policy
+from onboarding.domain.policy import policy_file
 from onboarding.domain.policy.policy import Policy, RuleCompiler
 from onboarding.loading.package_data import reference_data
 
@@ -57,11 +56,7 @@ def read_report(evidence: Evidence) -> HandlerReport:
 
 
 def parse_policy(raw: object, place: str, compile_rule: RuleCompiler) -> Policy:
-    return policy.parse_policy(raw, place, compile_rule, REFERENCE.managed())
-
-
-def parse_included(raw: object, place: str) -> frozenset[str]:
-    return managed_machines.parse_included(raw, place, REFERENCE.managed())
+    return policy_file.parse_policy(raw, place, compile_rule, REFERENCE.managed())
 
 
 def recognise(facts: MachineFacts) -> Managed | None:
@@ -72,5 +67,7 @@ def checker(table: SupportTable, overrides: Overrides = NO_OVERRIDES) -> image_c
     return image_check.Checker(table, REFERENCE, overrides)
 
 
-def check_query(query: Mapping[str, str], catalogue: Mapping[str, CatalogueEntry]) -> dict[str, Any]:
-    return image_check.check_query(query, catalogue, REFERENCE)
+def check_query(
+    query: Mapping[str, str], catalogue: Mapping[str, CatalogueEntry], *used: image_check.UsedExtension
+) -> dict[str, Any]:
+    return image_check.check_query(query, used, catalogue, REFERENCE)

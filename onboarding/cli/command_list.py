@@ -176,7 +176,9 @@ ACTIONS: Mapping[str, CommandHelp] = {
         ("az policy definition show -n NAME | onboard policy import - -o new.yaml",),
     ),
     "schema": CommandHelp(
-        "policy.schema", "write the JSON Schema of policy files, for editors", ("onboard policy schema --check",)
+        "policy.schema",
+        "write the JSON Schema of policy files, for editors",
+        ("onboard policy schema --check", "onboard policy schema --kind cases cases.schema.json"),
     ),
     "resume": CommandHelp(
         "policy.resume",

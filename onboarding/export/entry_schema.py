@@ -13,7 +13,6 @@ from onboarding.domain.typed_file import json_schema
 
 def entry_schema() -> dict[str, Any]:
     return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "Catalogue entry of vm-onboarding",
         **json_schema(EntryFile),
+        "title": "Catalogue entry of vm-onboarding",
     }

@@ -17,7 +17,8 @@ from onboarding.domain.catalog.catalogue_entry import CatalogueEntry, parse_entr
 from onboarding.domain.catalog.entry_file import EntryFile, read_entry_file
 from onboarding.domain.errors import ConfigurationError, as_written, known_names
 from onboarding.domain.image.overrides import NO_OVERRIDES, Overrides, parse_overrides
-from onboarding.domain.policy.policy import Policy, PolicySet, parse_policy
+from onboarding.domain.policy.policy import Policy, PolicySet
+from onboarding.domain.policy.policy_file import parse_policy
 from onboarding.domain.policy.rule import compile_rule
 from onboarding.loading.package_data import reference_data
 from onboarding.loading.safe_reader import Unreadable, line_in, nodes_of, parse_json, parse_yaml, read_file

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from simulator.arm.actions import NeededAction, Role, read_role
 from simulator.arm.compute.extensions import Attempt, Collision
 from simulator.arm.compute.machines import Extension, Machine
 from simulator.arm.compute.spec import (
     Agent,
+    Application,
     Ending,
     ExtensionSpec,
     Guest,
@@ -18,30 +20,42 @@ from simulator.arm.events import PERSON
 from simulator.arm.http.errors import ArmError
 from simulator.arm.http.faults import Cut, FaultRule
 from simulator.arm.http.targets import Kind
+from simulator.arm.identity.applications import Breakage
+from simulator.arm.identity.second_party import Habits, SecondParty
+from simulator.arm.insights.data_flow import DataFlow, Obstacle
 from simulator.arm.options import ConcurrentWrites, Options, ThrottleWait
 from simulator.arm.simulator import ArmSimulator, Endpoints
 
 __all__ = [
     "PERSON",
     "Agent",
+    "Application",
     "ArmError",
     "ArmSimulator",
     "Attempt",
+    "Breakage",
     "Collision",
     "ConcurrentWrites",
     "Cut",
+    "DataFlow",
     "Ending",
     "Endpoints",
     "Extension",
     "ExtensionSpec",
     "FaultRule",
     "Guest",
+    "Habits",
     "HandlerRun",
     "Kind",
     "Machine",
+    "NeededAction",
+    "Obstacle",
     "Options",
     "Power",
+    "Role",
+    "SecondParty",
     "ThrottleWait",
     "VmSpec",
     "locked_package_manager",
+    "read_role",
 ]

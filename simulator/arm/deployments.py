@@ -166,7 +166,11 @@ def _flatten(resources: list[Any], scope: Surroundings, parent: tuple[str, str] 
             raise invalid_template(f"The resource type '{type_}' is not simulated")
         if not raw.get("apiVersion"):
             raise invalid_template(f"The template resource '{name}' has no 'apiVersion'")
-        body = {key: scope.evaluate(raw[key]) for key in ("location", "tags", "plan", "properties") if key in raw}
+        body = {
+            key: scope.evaluate(raw[key])
+            for key in ("location", "tags", "plan", "identity", "properties")
+            if key in raw
+        }
         depends_on = tuple(scope.evaluate(item) for item in raw.get("dependsOn", []))
         found.append(Resource(_path(type_, name), body, depends_on))
         found += _flatten(raw.get("resources", []), scope, (type_, name))

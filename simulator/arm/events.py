@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -29,7 +29,8 @@ Publish = Callable[[dict[str, Any]], object]
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sent a write, and the parts of the request that its event contains. `person`: whether a human sent it."""
+    """Who sent a write, and the parts of the request that its event contains. `person`: whether a human sent it;
+    `failure`: the error with which the operation that it begins has to end, if a fault rule says so."""
 
     principal: str
     person: bool = False
@@ -37,6 +38,7 @@ class Caller:
     url: str = ""
     address: str = "203.0.113.7"
     correlation: str = field(default_factory=lambda: str(uuid.uuid4()))
+    failure: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
 def owner() -> Caller:
@@ -105,7 +107,7 @@ class Events:
             },
             "claims": _claims(change.caller, self._tenant),
             "correlationId": change.caller.correlation,
-            "resourceProvider": "Microsoft.Compute",
+            "resourceProvider": change.operation.partition("/")[0],
             "resourceUri": resource,
             "operationName": change.operation,
             "status": change.status,

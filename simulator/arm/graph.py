@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from simulator.arm.actions import NeededAction, reading
 from simulator.arm.compute.machines import Machine
 from simulator.arm.http import views
 from simulator.arm.http.errors import ArmError
+from simulator.arm.insights.associations import Associations
 from simulator.arm.kusto import Refused, Row, Rows, Tables, evaluate
 from simulator.arm.platform import Platform
 from simulator.arm.scopes import Scopes
@@ -43,12 +45,13 @@ class _Quota:
 
 
 class Graph:
-    def __init__(self, platform: Platform, scopes: Scopes) -> None:
+    def __init__(self, platform: Platform, scopes: Scopes, associations: Associations) -> None:
         self._platform = platform
         self._scopes = scopes
+        self._associations = associations
         self._sessions: dict[str, _Session] = {}
         self._quotas: dict[str, _Quota] = {}
-        self._index: Rows = []
+        self._index: dict[str, Rows] = {}
         self._indexed_at: float | None = None
 
     def answer(self, body: Mapping[str, Any], principal: str) -> tuple[dict[str, Any], dict[str, str]]:
@@ -82,7 +85,8 @@ class Graph:
             message = "There must be at least one subscription that is eligible to contain resources."
             raise _bad_request("NoValidSubscriptionsInQueryRequest", message)
         tables: Tables = {
-            "resources": (_RESOURCES, lambda: self._resources(visible, principal)),
+            "resources": (_RESOURCES, lambda: self._indexed("resources", visible, principal)),
+            "insightsresources": (_RESOURCES, lambda: self._indexed("insightsresources", visible, principal)),
             "resourcecontainers": (_RESOURCES, lambda: [self._subscription(each) for each in sorted(visible)]),
         }
         query = str(body.get("query", ""))
@@ -91,18 +95,26 @@ class Graph:
         except Refused as refused:
             raise _invalid_query(query, refused) from None
 
-    def _resources(self, subscriptions: set[str], principal: str) -> Rows:
+    def _indexed(self, table: str, subscriptions: set[str], principal: str) -> Rows:
+        """The table's rows that the principal may read. A type that it may not read is left out without an error, so
+        the right to read it counts as needed."""
         now = self._platform.clock.seconds()
         if self._indexed_at is None or now - self._indexed_at >= self._platform.options.index_lag:
-            self._index = [row for machine in self._machines() for row in self._rows(machine)]
+            self._index = {
+                "resources": [row for machine in self._machines() for row in self._rows(machine)],
+                "insightsresources": [self._row(each.machine, each.body()) for each in self._associations.all()],
+            }
             self._indexed_at = now
-        may_read = self._reader(principal)
-        return [row for row in self._index if row["subscriptionId"] in subscriptions and may_read(row["id"])]
+        found = [row for row in self._index[table] if row["subscriptionId"] in subscriptions]
+        readable = [row for row in found if self._scopes.may_read(principal, row["id"], row["type"])]
+        self._record_reads(principal, found)
+        return readable
 
-    def _reader(self, principal: str) -> Callable[[str], bool]:
-        if principal not in self._scopes.roles:
-            return lambda _: True
-        return lambda resource_id: self._scopes.may_read(principal, resource_id)
+    def _record_reads(self, principal: str, rows: Rows) -> None:
+        for type_, subscription in sorted({(str(row["type"]), str(row["subscriptionId"])) for row in rows}):
+            action, scope = reading(type_), f"/subscriptions/{subscription}"
+            granted = self._scopes.allows(principal, action, scope)
+            self._scopes.needed.add(NeededAction(principal, "POST", action, scope, granted))
 
     def _machines(self) -> Iterable[Machine]:
         return self._platform.machines

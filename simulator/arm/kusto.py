@@ -117,6 +117,9 @@ class _Parser:
         if self._take("=~"):
             right = self._value()
             return lambda row: str(left(row)).lower() == str(right(row)).lower()
+        if self._take("contains"):
+            right = self._value()
+            return lambda row: _text(right(row)).lower() in _text(left(row)).lower()
         self.expect("==")
         right = self._value()
         return lambda row: left(row) == right(row)

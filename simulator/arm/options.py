@@ -53,6 +53,12 @@ class Options:
     """In real seconds, because the credential's own clock decides about renewal."""
     operation_lifetime: float = 86_400.0
     """In simulated seconds."""
+    association_events: bool = False
+    """Whether writes of associations raise events; no source shows such an event."""
+    notices_late_identity: bool = False
+    """Whether a running agent uses an identity that its machine got later; users had to restart it."""
+    generic_handlers: tuple[str, ...] = ()
+    """Patterns of `publisher.type`: such handlers exist in every version and succeed."""
     newest: Mapping[str, str] = field(default_factory=lambda: {OMS_HANDLER: "1.3"})
     """The newest published version of a handler, so that a run can take place in 2017."""
     durations: Mapping[str, Range] = field(default_factory=dict)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import replace
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from simulator.arm.compute.artifacts import Artifacts
@@ -12,6 +12,8 @@ from simulator.arm.compute.durations import Durations
 from simulator.arm.compute.machines import Machine, Machines
 from simulator.arm.compute.operations import Operation, Operations
 from simulator.arm.events import Caller, Change, Events
+from simulator.arm.identity.applications import Breakage
+from simulator.arm.identity.user_identities import UserIdentities
 from simulator.arm.options import Options
 from simulator.clock import Clock
 
@@ -25,6 +27,9 @@ class Platform:
     operations: Operations
     events: Events
     artifacts: Artifacts
+    identities: UserIdentities
+    breakages: list[Breakage] = field(default_factory=list)
+    """What changes of identity did to applications."""
 
     def start(self, machine: Machine, change: Change, *, advise_wait: bool = False) -> Operation:
         """Start an operation for that change; polls of VM operations have a Retry-After, those of extensions not."""

@@ -6,43 +6,29 @@ These are states, not scripted answers: they apply to every request until they a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatch
 from typing import Any
 
+from simulator.arm.actions import ACTIONS, NeededAction, NeededActions, Role
 from simulator.arm.http.errors import ArmError
 from simulator.arm.http.targets import Kind, Target
+from simulator.arm.identity.machine_identity import assigned_ids
+from simulator.arm.identity.refusals import ASSIGN, link_not_authorized
 
-_ACTIONS = {
-    Kind.VM_GET: "virtualMachines/read",
-    Kind.VM_LIST: "virtualMachines/read",
-    Kind.VM_LIST_GROUP: "virtualMachines/read",
-    Kind.VM_INSTANCE_VIEW: "virtualMachines/instanceView/read",
-    Kind.VM_PUT: "virtualMachines/write",
-    Kind.VM_PATCH: "virtualMachines/write",
-    Kind.VM_DELETE: "virtualMachines/delete",
-    Kind.VM_START: "virtualMachines/start/action",
-    Kind.VM_RESTART: "virtualMachines/restart/action",
-    Kind.VM_POWER_OFF: "virtualMachines/powerOff/action",
-    Kind.VM_DEALLOCATE: "virtualMachines/deallocate/action",
-    Kind.VM_RUN_COMMAND: "virtualMachines/runCommand/action",
-    Kind.EXTENSION_GET: "virtualMachines/extensions/read",
-    Kind.EXTENSION_LIST: "virtualMachines/extensions/read",
-    Kind.EXTENSION_PUT: "virtualMachines/extensions/write",
-    Kind.EXTENSION_PATCH: "virtualMachines/extensions/write",
-    Kind.EXTENSION_DELETE: "virtualMachines/extensions/delete",
-    Kind.OPERATION_POLL: "locations/operations/read",
-    Kind.IMAGE_GET: "images/read",
-    Kind.GALLERY_IMAGE_GET: "galleries/images/read",
+# the operation that the body's links need, by the property with the link
+_LINKS = {
+    "dataCollectionRuleId": "Microsoft.Insights/dataCollectionRules/read",
+    "dataCollectionEndpointId": "Microsoft.Insights/dataCollectionEndpoints/read",
 }
-_RESOURCES = {
-    Kind.SUBSCRIPTION_GET: "subscriptions/read",
-    Kind.GROUP_GET: "subscriptions/resourceGroups/read",
-    Kind.GROUP_PUT: "subscriptions/resourceGroups/write",
-    Kind.DEPLOYMENT_PUT: "deployments/write",
-    Kind.DEPLOYMENT_GET: "deployments/read",
-    Kind.DEPLOYMENT_STATUS: "deployments/operationstatuses/read",
+# the last part of the path, by the name of the target that it has
+_NAMED = {
+    "extension": "extensions",
+    "association": "providers/Microsoft.Insights/dataCollectionRuleAssociations",
+    "rule": "providers/Microsoft.Insights/dataCollectionRules",
+    "endpoint": "providers/Microsoft.Insights/dataCollectionEndpoints",
+    "identity": "providers/Microsoft.ManagedIdentity/userAssignedIdentities",
 }
 
 
@@ -50,10 +36,12 @@ _RESOURCES = {
 class Scopes:
     """The state of all scopes. Scopes are ids (`/subscriptions/…`, with or without a group), compared without case.
 
-    `roles` maps a principal to (scope, action pattern) pairs; a principal without an entry may do everything.
+    `roles` maps a principal to (scope, role) pairs; a principal without an entry may do everything. `needed` records
+    the operation of every request.
     """
 
-    roles: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    roles: dict[str, list[tuple[str, Role]]] = field(default_factory=dict)
+    needed: NeededActions = field(default_factory=NeededActions)
     locks: set[str] = field(default_factory=set)
     denied: dict[str, str] = field(default_factory=dict)
     unregistered: set[str] = field(default_factory=set)
@@ -62,7 +50,11 @@ class Scopes:
 
     def grant(self, principal: str, scope: str, action: str) -> None:
         """Grant `action`, such as `Microsoft.Compute/virtualMachines/read`; every other action is refused then."""
-        self.roles.setdefault(principal, []).append((scope.lower(), action.lower()))
+        self.assign(principal, scope, Role((action,)))
+
+    def assign(self, principal: str, scope: str, role: Role) -> None:
+        """Assign a role at that scope; everything that no assigned role allows is refused then."""
+        self.roles.setdefault(principal, []).append((scope.lower(), role))
 
     def lock(self, scope: str) -> None:
         self.locks.add(scope.lower())
@@ -71,11 +63,14 @@ class Scopes:
         """A deny policy on extensions of that publisher.type."""
         self.denied[scope.lower()] = handler.lower()
 
-    def may_read(self, principal: str, resource_id: str) -> bool:
-        """Whether the principal has a role to read the VM or extension."""
-        action = "microsoft.compute/virtualmachines/read"
+    def allows(self, principal: str, action: str, scope: str) -> bool:
+        """Whether the principal may do that on that resource."""
         roles = self.roles.get(principal)
-        return roles is None or any(_within(resource_id, s) and fnmatch(action, a) for s, a in roles)
+        return roles is None or any(_within(scope, at) and role.allows(action) for at, role in roles)
+
+    def may_read(self, principal: str, resource_id: str, type_: str) -> bool:
+        """Whether the principal may read the resource, which is of that type."""
+        return self.allows(principal, f"{type_}/read", resource_id)
 
     def may_see(self, principal: str, subscription: str) -> bool:
         """Whether the principal has any role on the subscription or on something in it."""
@@ -87,19 +82,19 @@ class Scopes:
         if target.kind in (Kind.GRAPH_QUERY, Kind.SUBSCRIPTION_LIST):
             return  # these answers leave out what the caller may not read
         path = _path(target)
-        self._check_role(target, path, principal)
+        action = ACTIONS[target.kind]
+        self._check_role(method, action, path, principal)
         if method == "GET" or target.kind is Kind.PROVIDER_REGISTER:
             return
+        self._check_links(target, path, principal, method, body)
         self._check_state(target, path)
         if target.kind is Kind.EXTENSION_PUT:
             self._check_policy(target, path, body)
 
-    def _check_role(self, target: Target, path: str, principal: str) -> None:
-        action = f"Microsoft.Compute/{_ACTIONS.get(target.kind, 'unknown')}"
-        if target.kind in _RESOURCES:
-            action = f"Microsoft.Resources/{_RESOURCES[target.kind]}"
-        roles = self.roles.get(principal)
-        if roles is None or any(_within(path, s) and fnmatch(action.lower(), a) for s, a in roles):
+    def _check_role(self, method: str, action: str, path: str, principal: str) -> None:
+        granted = self.allows(principal, action, path)
+        self.needed.add(NeededAction(principal, method, action, path, granted))
+        if granted:
             return
         message = (
             f"The client '{principal}' with object id '{principal}' does not have authorization to perform action "
@@ -107,6 +102,17 @@ class Scopes:
             "your credentials."
         )
         raise ArmError(403, "AuthorizationFailed", message, gateway=True)
+
+    def _check_links(self, target: Target, path: str, principal: str, method: str, body: Mapping[str, Any]) -> None:
+        """Refuse a write that names resources on which the principal may not do what the link needs."""
+        refused: dict[str, list[str]] = defaultdict(list)
+        for action, resource_id in _links(target, body):
+            granted = self.allows(principal, action, resource_id)
+            self.needed.add(NeededAction(principal, method, action, resource_id, granted, linked=True))
+            if not granted:
+                refused[action].append(resource_id)
+        for action, resource_ids in refused.items():
+            raise link_not_authorized(principal, ACTIONS[target.kind], path, action, resource_ids)
 
     def _check_state(self, target: Target, path: str) -> None:
         subscription, group = target.subscription.lower(), target.names.get("group", "")
@@ -116,7 +122,7 @@ class Scopes:
                 "perform any write actions on this subscription until it is re-enabled."
             )
             raise ArmError(409, "ReadOnlyDisabledSubscription", message, gateway=True)
-        if subscription in self.unregistered:
+        if subscription in self.unregistered and "association" not in target.names:
             raise _unregistered()
         if group and f"/subscriptions/{subscription}/resourcegroups/{group}".lower() in self.going:
             message = f"The resource group '{group}' is in deprovisioning state and cannot perform this operation."
@@ -168,13 +174,25 @@ def _disallowed(name: str, subscription: str) -> ArmError:
     )
 
 
+def _links(target: Target, body: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The resources that a write names, each with the operation that the caller needs on it."""
+    if target.kind in (Kind.VM_PUT, Kind.VM_PATCH):
+        yield from ((ASSIGN, resource_id) for resource_id in assigned_ids(body.get("identity")))
+    if target.kind is Kind.ASSOCIATION_PUT:
+        properties = body.get("properties", {})
+        yield from ((action, str(properties[name])) for name, action in _LINKS.items() if properties.get(name))
+
+
 def _path(target: Target) -> str:
-    if target.vm_id:
-        extension = target.names.get("extension")
-        return f"{target.vm_id}/extensions/{extension}" if extension else target.vm_id
-    group = target.names.get("group")
     scope = f"/subscriptions/{target.subscription}"
-    return f"{scope}/resourceGroups/{group}" if group else scope
+    names = target.names
+    if "group" in names:
+        scope += f"/resourceGroups/{names['group']}"
+    below = target.vm_id or scope
+    for name, type_ in _NAMED.items():
+        if name in names:
+            return f"{below}/{type_}/{names[name]}"
+    return below
 
 
 def _within(path: str, scope: str) -> bool:

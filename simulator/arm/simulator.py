@@ -24,6 +24,7 @@ from simulator.arm.compute.operations import Operation, Operations
 from simulator.arm.compute.spec import ExtensionSpec, VmSpec
 from simulator.arm.events import Events, Publish, other_deployer, owner
 from simulator.arm.graph import Graph
+from simulator.arm.http.admin import AdminEndpoint
 from simulator.arm.http.faults import Faults
 from simulator.arm.http.journal import Requests
 from simulator.arm.http.limits import Draw, Limits
@@ -31,6 +32,11 @@ from simulator.arm.http.routes import Routes
 from simulator.arm.http.server import Door
 from simulator.arm.http.tokens import IdentityEndpoint, Tokens
 from simulator.arm.http.validation import check_vm
+from simulator.arm.identity.applications import Breakage
+from simulator.arm.identity.machine_identity import assigned_ids
+from simulator.arm.identity.user_identities import UserIdentities
+from simulator.arm.insights.data_flow import DataFlow
+from simulator.arm.insights.insights import Insights
 from simulator.arm.options import Options
 from simulator.arm.platform import Platform
 from simulator.arm.scopes import Scopes
@@ -47,6 +53,8 @@ class Endpoints:
     identity: str
     identity_header: str = field(repr=False)
     ca_file: Path
+    admin: str = ""
+    """The address of what only the simulator knows (`http/admin.py`)."""
 
     def environment(self) -> dict[str, str]:
         return {
@@ -58,7 +66,8 @@ class Endpoints:
 
 
 class ArmSimulator:
-    """`machines`, `requests`, `faults`, `scopes`, `limits` and `tokens` are public, for tests and demos."""
+    """`machines`, `identities`, `insights`, `requests`, `faults`, `scopes`, `limits` and `tokens` are public, for tests
+    and demos."""
 
     def __init__(
         self, clock: Clock, *, seed: int = 0, publish: Publish = lambda event: None, options: Options | None = None
@@ -71,6 +80,7 @@ class ArmSimulator:
         self.scopes = Scopes()
         self.tokens = Tokens(clock, self.options)
         self.limits = Limits(clock, self.options)
+        self.identities = UserIdentities(self.options.tenant_id, self.machines.add_group)
         events = Events(clock, seed, self.options.tenant_id, publish)
         platform = Platform(
             self.options,
@@ -79,14 +89,18 @@ class ArmSimulator:
             self.machines,
             Operations(clock, self.options.operation_lifetime),
             events,
-            Artifacts(self.options.newest),
+            Artifacts(self.options.newest, self.options.generic_handlers),
+            self.identities,
         )
+        self.insights = Insights(platform)
         self._lifecycle = Lifecycle(platform)
         self._extensions = Extensions(platform)
         self._surroundings = Surroundings(self.machines, self.scopes, self.options)
-        graph = Graph(platform, self.scopes)
-        routes = Routes(platform, self._lifecycle, self._extensions, self._surroundings, graph)
+        graph = Graph(platform, self.scopes, self.insights.associations)
+        routes = Routes(platform, self._lifecycle, self._extensions, self._surroundings, self.insights, graph)
         self._events = events
+        self._platform = platform
+        self._admin = AdminEndpoint(platform, self.scopes, self.insights.data_flow)
         self._identity = IdentityEndpoint(self.tokens, self.options)
         self._door = Door(platform, routes, self.tokens, self.scopes, self.limits, self.faults, self.requests)
         self._runners: list[web.AppRunner] = []
@@ -102,6 +116,15 @@ class ArmSimulator:
         """Every write of an extension that came while others were under way on its VM, refused or not."""
         return self._extensions.collisions
 
+    @property
+    def breakages(self) -> Sequence[Breakage]:
+        """Every change of identity, whoever wrote it, that took an application's token or gave it another's."""
+        return self._platform.breakages
+
+    def data_flows(self, vm_id: str) -> DataFlow:
+        """Whether the VM's Azure Monitor Agent sends data, and else why not."""
+        return self.insights.data_flow(self.machines[vm_id])
+
     async def start(self, folder: Path | None = None) -> Endpoints:
         """Serve on free loopback ports; certificates go to `folder`, or to one that `stop` removes."""
         if folder is None:
@@ -110,11 +133,13 @@ class ArmSimulator:
         certificates = make_certificates(folder)
         arm = await self._serve(self._door.application(), certificates.server_context())
         identity = await self._serve(self._identity.application(), None)
+        admin = await self._serve(self._admin.application(), None)
         return Endpoints(
             f"https://127.0.0.1:{arm}",
             f"http://127.0.0.1:{identity}{self._identity.path}",
             self._identity.header,
             certificates.ca_file,
+            f"http://127.0.0.1:{admin}",
         )
 
     async def stop(self) -> None:
@@ -128,12 +153,14 @@ class ArmSimulator:
 
     def create_vm(self, spec: VmSpec) -> Machine:
         """The owner creates a VM with the extensions of its spec; this takes simulated time and ends with an event."""
+        self.identities.add_all(assigned_ids(spec.identity))
         machine, _ = self._lifecycle.create(spec, check_vm(spec.body(), None), owner())
         self._preinstall(machine, spec.extensions)
         return machine
 
     def add_vm(self, spec: VmSpec) -> Machine:
         """Add a VM that has existed for long: no operation, no event."""
+        self.identities.add_all(assigned_ids(spec.identity))
         machine = self._lifecycle.place(spec, check_vm(spec.body(), None))
         self._lifecycle.finish(machine, spec.power)
         self._preinstall(machine, spec.extensions)
@@ -167,6 +194,16 @@ class ArmSimulator:
 
     def delete_extension_as_other_deployer(self, vm_id: str, name: str) -> Operation | None:
         return self._extensions.delete(self.machines[vm_id], name, other_deployer())
+
+    def patch_identity_as_other_deployer(self, vm_id: str, identity: Mapping[str, Any]) -> Operation:
+        """Somebody else writes the VM's identity and takes tokens of its buckets. Raises ARM's refusal."""
+        machine = self.machines[vm_id]
+        self.drain(vm_id, "UpdateVM", 1)
+        return self._lifecycle.update(machine, {"identity": dict(identity)}, other_deployer())
+
+    def block_network(self, vm_id: str, *, blocked: bool = True) -> None:
+        """From now on the agents in the VM cannot reach Azure Monitor; `blocked=False` ends this."""
+        self.machines[vm_id].network_blocked = blocked
 
     def break_identity(self, status: int | None) -> None:
         """From now on the token endpoint answers with that error status; None ends this."""

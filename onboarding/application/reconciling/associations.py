@@ -24,6 +24,7 @@ from onboarding.domain.reconcile.decision import Problem, Stop, Wait
 from onboarding.domain.reconcile.retry import after_refusal
 from onboarding.domain.reconcile.row import Outcome, WaitingFor
 from onboarding.domain.reconcile.steps.association_step import (
+    AssociationNeed,
     Associations,
     association_request,
     conflicting_endpoint,
@@ -65,7 +66,7 @@ class AssociationWriter:
         known = _known(work, wanting)
         if not wanting:
             return AssociationSteps(known, {})
-        needs = [target.associations for target in wanting]
+        needs = [_open_need(target) for target in wanting]
         refusal: ArmError | None = None
         if needs_list(needs, known, new=_is_new(work, wanting[0]), now=work.now):
             try:
@@ -141,8 +142,7 @@ class AssociationWriter:
             failure = replace(failure, cause=Cause.BAD_REQUEST)
         decision = after_refusal(replace(target.context.retry, now=now), failure, error.evidence.text)
         if isinstance(decision, Stop):
-            name = subject.rstrip("/").rpartition("/")[2]
-            decision = replace(decision, reason=f"the association with {name} was refused: {failure.meaning}")
+            decision = replace(decision, reason=_refusal(subject, failure.meaning))
         return Associated(result_of(StepKind.ASSOCIATION, subject, decision), decision)
 
 
@@ -165,6 +165,13 @@ def _age(now: datetime, created: datetime) -> timedelta:
     return now - created
 
 
+def _open_need(target: PolicyTarget) -> AssociationNeed:
+    """What this pass has to ask for: without the associations whose earlier result still holds."""
+    need = target.associations
+    rules = tuple(rule for rule in need.rules if _still(target, rule) is None)
+    return AssociationNeed(rules, "" if need.endpoint and _still(target, need.endpoint) else need.endpoint)
+
+
 def _still(target: PolicyTarget, subject: str) -> Associated | None:
     """The result of an earlier pass of this episode that still holds: a wait that is not over, or a refusal. A person's
     request and a new episode try again."""
@@ -176,13 +183,17 @@ def _still(target: PolicyTarget, subject: str) -> Associated | None:
             continue
         problem = Problem(step.code, Cause.UNKNOWN, step.meaning, step.advice, stored_cause=step.cause)
         if step.state is StepState.REFUSED:
-            return Associated(step, Stop(Outcome.FAILED, f"the association was refused: {step.meaning}", problem))
+            return Associated(step, Stop(Outcome.FAILED, _refusal(subject, step.meaning), problem))
         if step.state is StepState.WAITING and step.until is not None and step.until > target.work.now:
             kind = last.waiting_for if last.step == StepKind.ASSOCIATION and last.waiting_for else WaitingFor.PLATFORM
             return Associated(
                 step, Wait(kind, last.waiting_since or target.work.now, step.until, step.meaning, problem)
             )
     return None
+
+
+def _refusal(subject: str, meaning: str) -> str:
+    return f"the association with {subject.rstrip('/').rpartition('/')[2]} was refused: {meaning}"
 
 
 def _refused(target: PolicyTarget, subject: str, cause: Cause, reason: str) -> Associated:

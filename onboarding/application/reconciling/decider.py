@@ -10,17 +10,16 @@ from onboarding.application.limits.rollout_limits import RolloutLimits
 from onboarding.application.reconciling.reconciliation import PolicyTarget, Reconciliation
 from onboarding.application.rules import Rules, decision_context, identity_states
 from onboarding.domain.failures.classification import classify
-from onboarding.domain.json_access import digest
 from onboarding.domain.limits.circuit_breaker import CircuitBreaker
 from onboarding.domain.limits.rollout_limit import RolloutBlock, spread
 from onboarding.domain.machine.machine_facts import MachineFacts
-from onboarding.domain.machine.machine_identity import fold
 from onboarding.domain.policy.policy import Assignment, Policy
 from onboarding.domain.policy.step_needs import step_needs
 from onboarding.domain.reconcile.decide import decide
-from onboarding.domain.reconcile.decision import Act, Decision, DecisionContext, IdentityState, RetryState, Stop, Wait
+from onboarding.domain.reconcile.decision import Act, Decision, IdentityState, RetryState, Stop, Wait
 from onboarding.domain.reconcile.retry import MOST_SENDS, after_unread
 from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
+from onboarding.domain.reconcile.steps.combining import breaker_key
 from onboarding.domain.reconcile.steps.step import StepKind
 from onboarding.domain.resource_id import VmId
 
@@ -139,14 +138,6 @@ class Decider:
         if cleared or len(waiting) < len(work.stored):
             return frozenset(cleared), None
         return frozenset(), rows
-
-
-def breaker_key(context: DecisionContext, step: StepKind) -> tuple[str, str]:
-    """By what a circuit breaker for this request is found: the extension or the operation, and the digest of what is
-    sent."""
-    if step is StepKind.IDENTITY and context.identity is not None:
-        return step.value, digest(sorted(map(fold, context.identity.added)))
-    return context.entry.name, context.settings_digest
 
 
 def _wait_for_breaker(vm: VmId, retry: RetryState, breaker: CircuitBreaker) -> Wait | Stop:

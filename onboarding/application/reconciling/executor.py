@@ -11,7 +11,6 @@ from copy import replace
 
 from onboarding.application.limits.circuit_breakers import CircuitBreakers
 from onboarding.application.ports import Arm, Clock
-from onboarding.application.reconciling.decider import breaker_key
 from onboarding.application.reconciling.reconciliation import PolicyTarget, Reconciliation
 from onboarding.application.reconciling.recorder import Recorder
 from onboarding.domain.catalog.catalogue_entry import extension_body
@@ -25,7 +24,7 @@ from onboarding.domain.reconcile.machine_row import Claim, MachineRow
 from onboarding.domain.reconcile.retry import after_refusal, problem_of, proves_gone
 from onboarding.domain.reconcile.row import Row, WaitingFor
 from onboarding.domain.reconcile.row_builder import claim_of, requested, row_of, unanswered
-from onboarding.domain.reconcile.steps.combining import Associated
+from onboarding.domain.reconcile.steps.combining import Associated, breaker_key
 from onboarding.domain.reconcile.steps.identity_step import identity_request
 from onboarding.domain.reconcile.steps.step import ArmRequest, StepKind
 from onboarding.domain.request_id import request_id

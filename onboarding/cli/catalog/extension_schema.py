@@ -13,12 +13,14 @@ from onboarding.cli.io import Commands
 from onboarding.cli.policy.schema import add_schema_file, update_schema
 from onboarding.export.entry_schema import entry_schema
 
+_FILE = "docs/schemas/extension.schema.json"
+
 
 def add(actions: Commands) -> None:
     parser = add_command(actions, "schema", EXTENSION_ACTIONS)
-    add_schema_file(parser, Path("docs/schemas/extension.schema.json"))
+    add_schema_file(parser, _FILE)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    return update_schema(args, entry_schema())
+    return update_schema(args, Path(_FILE), entry_schema())

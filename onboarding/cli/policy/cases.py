@@ -15,9 +15,9 @@ from copy import replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
-from msgspec import Struct, to_builtins
+from msgspec import Meta, Struct, field, to_builtins
 
 from onboarding.cli.command_list import add_action
 from onboarding.cli.io import BadInput, Commands, counted
@@ -31,8 +31,67 @@ from onboarding.domain.machine.machine_facts import MachineFacts, read_facts
 from onboarding.domain.machine.machine_formats import Unrecognised, arm_form
 from onboarding.domain.machine.resource_containers import GROUP, SUBSCRIPTION, ResourceContainers, read_properties
 from onboarding.domain.policy.rule import resource_of
+from onboarding.domain.typed_file import FileMapping, Refused, Text
 
 type Decide = Callable[[Mapping[str, Any], ResourceContainers], Mapping[str, Any]]
+
+
+_A_FILE = {"is": "the name of a file", "fix": "write a text"}
+
+
+class Case(FileMapping, frozen=True, kw_only=True):
+    """One case."""
+
+    what: ClassVar[str] = "a case"
+
+    name: Annotated[Text | None, Meta(description="Its name in the output.")] = None
+    vm: Annotated[
+        dict[str, Any] | str,
+        Meta(
+            description="The body of a VM, which may be partial, or a file with one.",
+            extra={"is": "a VM", "fix": "write a body, or the name of a file with one"},
+        ),
+    ]
+    expect: Annotated[
+        dict[str, Any],
+        Meta(
+            description="selected and because for a policy; applies, effect and compliant for a definition.",
+            extra_json_schema={
+                "properties": {
+                    "selected": {"type": ["boolean", "null"]},
+                    "because": {"description": "A part of the reason."},
+                    "applies": {"type": ["boolean", "null"]},
+                    "effect": {"type": "string"},
+                    "compliant": {"type": ["boolean", "null"]},
+                },
+                "additionalProperties": False,
+            },
+        ),
+    ]
+    resource_group: Annotated[
+        dict[str, Any], Meta(description="What ARM says of the VM's resource group, as far as rules read it.")
+    ] = field(default_factory=dict)
+    subscription: Annotated[dict[str, Any], Meta(description="The same of its subscription.")] = field(
+        default_factory=dict
+    )
+
+
+class CasesFile(FileMapping, frozen=True, kw_only=True):
+    """Cases of one policy or one definition."""
+
+    what: ClassVar[str] = "a file of cases"
+
+    policy: Annotated[str | None, Meta(description="The file of the policy.", extra=_A_FILE)] = None
+    definition: Annotated[str | None, Meta(description="The file of a definition of Azure Policy.", extra=_A_FILE)] = (
+        None
+    )
+    parameters: Annotated[dict[str, Any] | None, Meta(description="Values for the definition's parameters.")] = None
+    cases: Annotated[tuple[Case, ...], Meta(min_length=1, description="The cases.")]
+
+    def __post_init__(self) -> None:
+        if self.policy is None and self.definition is None:
+            problem = "the file names neither 'policy' nor 'definition'"
+            raise Refused("", problem, "add one of the two and a file's name")
 
 
 class CaseResult(Struct, frozen=True):
@@ -94,41 +153,25 @@ def _case_files(path: Path) -> list[Path]:
 
 def _run_cases(path: Path) -> Iterator[CaseResult]:
     source = read_source(str(path))
-    if not isinstance(source.data, dict) or not isinstance(source.data.get("cases"), list) or not source.data["cases"]:
-        raise source.error("cases", "the file holds no cases", "write `policy: FILE` and a list `cases:`")
-    decide = _decider(source, path.parent)
-    for index, case in enumerate(source.data["cases"]):
+    file = source.read_as(CasesFile)
+    decide = _decider(file, path.parent)
+    for index, case in enumerate(file.cases):
         place = f"cases[{index}]"
-        if not isinstance(case, dict) or not isinstance(case.get("expect"), dict) or "vm" not in case:
-            missing = "vm" if isinstance(case, dict) and "vm" not in case else "expect"
-            problem = (
-                f"missing key '{missing}' in a case" if isinstance(case, dict) else f"{as_written(case)} is not a case"
-            )
-            raise source.error(place, problem, "give it name, vm and expect")
-        actual = decide(_vm(source, f"{place}.vm", case["vm"], path.parent), _containers(case, source, place))
-        name = str(case.get("name", place))
-        yield CaseResult(str(path), source.line_of(place), name, tuple(_differences(case["expect"], actual)))
+        actual = decide(_vm(source, f"{place}.vm", case.vm, path.parent), _containers(case))
+        name = place if case.name is None else str(case.name)
+        yield CaseResult(str(path), source.line_of(place), name, tuple(_differences(case.expect, actual)))
 
 
-def _decider(source: Source, folder: Path) -> Decide:
-    for key in ("definition", "policy"):
-        if not isinstance(source.data.get(key, ""), str):
-            raise source.error(key, f"{as_written(source.data[key])} is not the name of a file", "write a text")
-    if "definition" in source.data:
-        values = source.data.get("parameters") or {}
-        if not isinstance(values, dict):
-            raise source.error("parameters", f"{as_written(values)} is not a mapping", "write `name: value` lines")
-        bound = bind(*load_definition(str(folder / source.data["definition"]), values), values)
+def _decider(file: CasesFile, folder: Path) -> Decide:
+    if file.definition is not None:
+        values = file.parameters or {}
+        bound = bind(*load_definition(str(folder / file.definition), values), values)
 
         def evaluate(body: Mapping[str, Any], around: ResourceContainers) -> Mapping[str, Any]:
             return bound.evaluate(resource_of(_facts(body, around), _NOW)).as_dict()
 
         return evaluate
-    if "policy" not in source.data:
-        raise source.error(
-            "", "the file names neither 'policy' nor 'definition'", "add one of the two and a file's name"
-        )
-    policy = load_policy(str(folder / source.data["policy"]))
+    policy = load_policy(str(folder / (file.policy or "")))
 
     def decide(body: Mapping[str, Any], around: ResourceContainers) -> Mapping[str, Any]:
         assignment = policy.select(_facts(body, around), _NOW)
@@ -144,18 +187,14 @@ def _facts(body: Mapping[str, Any], around: ResourceContainers) -> MachineFacts:
     return replace(read_facts(body), around=around)
 
 
-def _containers(case: Mapping[str, Any], source: Source, place: str) -> ResourceContainers:
+def _containers(case: Case) -> ResourceContainers:
     around = ResourceContainers()
-    for what in (GROUP, SUBSCRIPTION):
-        given = case.get(what, {})
-        if not isinstance(given, Mapping):
-            problem = f"{as_written(given)} is not an object"
-            raise source.error(f"{place}.{what}", problem, "write what ARM says of it, such as `tags: {env: lab}`")
+    for what, given in ((GROUP, case.resource_group), (SUBSCRIPTION, case.subscription)):
         around = around.having(what, read_properties(what, given, whole=False))
     return around
 
 
-def _vm(source: Source, place: str, vm: Any, folder: Path) -> Mapping[str, Any]:
+def _vm(source: Source, place: str, vm: dict[str, Any] | str, folder: Path) -> Mapping[str, Any]:
     """The VM body of a case, which may be partial, or the only body of the file that the case names."""
     if isinstance(vm, str):
         found = list(islice(read_vms(str(folder / vm)), 2))
@@ -163,9 +202,6 @@ def _vm(source: Source, place: str, vm: Any, folder: Path) -> Mapping[str, Any]:
             problem = f"the file {as_written(vm)} holds {'several VMs' if found else 'no VM'}"
             raise source.error(place, problem, "give a file with one VM")
         return found[0]
-    if not isinstance(vm, dict):
-        problem = f"{as_written(vm)} is not a VM"
-        raise source.error(place, problem, "write a body, or the name of a file with one")
     try:
         return arm_form(vm)
     except Unrecognised as error:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,8 +21,10 @@ from onboarding.cli.io import MAX_LIST, BadInput, line_of, read_text, shown
 from onboarding.domain.errors import ConfigurationError, as_written
 from onboarding.domain.machine.machine_formats import Unrecognised, other_type, read_vm
 from onboarding.domain.policy.definitions.definition_forms import is_specification, spelled
-from onboarding.domain.policy.policy import Policy, parse_policy
+from onboarding.domain.policy.policy import Policy
+from onboarding.domain.policy.policy_file import parse_policy
 from onboarding.domain.policy.rule import compile_rule
+from onboarding.domain.typed_file import read_as
 from onboarding.loading.package_data import managed_kinds, reference_data
 from onboarding.loading.policy_folder import load_catalogue_of, load_overrides, load_policies
 from onboarding.loading.safe_reader import Unreadable, line_in, nodes_of, parse_json, parse_yaml, without_comments
@@ -50,6 +53,20 @@ class Source:
     def error(self, place: str, problem: str, fix: str) -> BadInput:
         return BadInput(self.at(place), problem, fix)
 
+    def read_as[T](self, kind: type[T]) -> T:
+        """What the file says, as that type. Raises BadInput with the line of the problem."""
+        with self.problems_named():
+            return read_as(self.data, kind, self.name)
+
+    @contextmanager
+    def problems_named(self) -> Iterator[None]:
+        """Raises BadInput with the line for a ConfigurationError about this file."""
+        try:
+            yield
+        except ConfigurationError as error:
+            place = error.place.removeprefix(self.name).lstrip(": ")
+            raise self.error(place, error.problem, error.fix) from error
+
 
 def read_source(path: str, *, with_comments: bool = False) -> Source:
     """Read a JSON or YAML file. `with_comments` allows comments in JSON, which files of other projects may have."""
@@ -66,11 +83,8 @@ def read_source(path: str, *, with_comments: bool = False) -> Source:
 def load_policy(path: str) -> Policy:
     """Read one policy file. Raises BadInput with the line of the problem."""
     source = read_source(path)
-    try:
+    with source.problems_named():
         return parse_policy(source.data, source.name, compile_rule, managed_kinds())
-    except ConfigurationError as error:
-        place = error.place.removeprefix(source.name).lstrip(": ")
-        raise source.error(place, error.problem, error.fix) from error
 
 
 def load_rules(folder: str, environment: Mapping[str, str]) -> tuple[Rules, tuple[str, ...]]:

@@ -31,9 +31,10 @@ from onboarding.domain.policy.conditions.compiler import condition_errors
 from onboarding.domain.policy.conditions.external_values import external_values_in, places
 from onboarding.domain.policy.definitions.definition import kept_errors
 from onboarding.domain.policy.definitions.definition_forms import is_definition, parameters_in
-from onboarding.domain.policy.policy import KEYS, parse_policy, policy_called
+from onboarding.domain.policy.policy_file import PolicyFile, parse_policy
 from onboarding.domain.policy.policy_settings import settings_errors
 from onboarding.domain.policy.rule import compile_rule
+from onboarding.domain.typed_file import keys_of
 from onboarding.loading.package_data import managed_kinds, reference_data
 from onboarding.loading.policy_folder import (
     EXTENSIONS,
@@ -255,9 +256,10 @@ def _policy_errors(source: Source, folder: _Folder) -> Iterator[ConditionError]:
     for key, condition in conditions.items():
         yield from condition_errors(condition, parameters, key)
     name = data.get("name")
-    for key in (key for key in data if key not in KEYS):
-        yield _as_condition_error(unknown_key(str(key), key, policy_called(name), sorted(KEYS)))
-    rest = {key: value for key, value in data.items() if key in KEYS and key not in conditions}
+    known = keys_of(PolicyFile)
+    for key in (key for key in data if key not in known):
+        yield _as_condition_error(unknown_key(str(key), key, PolicyFile.called(data), known))
+    rest = {key: value for key, value in data.items() if key in known and key not in conditions}
     yield from _errors_of(source, lambda: parse_policy(rest, source.name, compile_rule, managed_kinds()))
     yield from _catalogue_errors(source, data, folder.catalogue)
     other = folder.policies.setdefault(name, source.name) if isinstance(name, str) and name else source.name

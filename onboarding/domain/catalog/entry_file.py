@@ -81,7 +81,7 @@ class EntryFile(FileMapping, frozen=True, kw_only=True, omit_defaults=True):
         Literal["linux", "windows"],
         Meta(
             description="The operating system that it is for.",
-            extra={"is": "an operating system", "fix": "write linux or windows"},
+            extra={"is": "an operating system", "one": "operating system", "fix": "write linux or windows"},
         ),
     ]
     machines: Annotated[

@@ -28,7 +28,8 @@ class FormerKeys(FileMapping, frozen=True, kw_only=True):
 
     what: ClassVar[str] = "the catalogue entry"
     os_type: Annotated[
-        Literal["Linux", "Windows"], Meta(extra={"is": "an operating system", "fix": "write Linux or Windows"})
+        Literal["Linux", "Windows"],
+        Meta(extra={"is": "an operating system", "one": "operating system", "fix": "write Linux or Windows"}),
     ]
     settings: dict[str, FormerSetting | None] = field(default_factory=dict)
     protected_settings: dict[str, FormerSetting | None] = field(default_factory=dict)

@@ -41,6 +41,8 @@ class Cause(StrEnum):
     AGENT_CONFIGURATION_FAILED = "agent-configuration-failed"
     BAD_CONFIGURATION = "bad-configuration"
     ALREADY_CONNECTED = "already-connected"
+    IDENTITY_MISSING = "identity-missing"
+    ASSOCIATION_MISSING = "association-missing"
     NO_CONNECTIVITY = "no-connectivity"
     PACKAGE_MANAGER_LOCKED = "package-manager-locked"
     ENABLE_BEFORE_INSTALL = "enable-before-install"

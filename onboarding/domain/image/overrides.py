@@ -6,17 +6,14 @@ A gallery identifier is free text and counts only if a rule here says so. The fi
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from fnmatch import translate
-from typing import Any
+from typing import Annotated, ClassVar, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-from onboarding.domain.errors import ConfigurationError, as_written, known_names, unknown_key
+from onboarding.domain.errors import known_names
 from onboarding.domain.image.os_release import Distribution
-
-_KEYS = {"match", "distribution", "version", "architecture", "believeIdentifier"}
-_ARCHITECTURES = ("x86_64", "arm64")
+from onboarding.domain.typed_file import FileMapping, Refused, read_as
 
 
 class Override(Struct, frozen=True):
@@ -45,64 +42,63 @@ class Overrides(Struct, frozen=True):
 NO_OVERRIDES = Overrides()
 
 
+class OverrideEntry(FileMapping, frozen=True, kw_only=True):
+    """A rule as it is written: `{match, distribution, version, architecture}` or `{match, believeIdentifier}`."""
+
+    what: ClassVar[str] = "an override"
+
+    match: Annotated[
+        str,
+        Meta(
+            description="A glob over an image id, a gallery definition or publisher:offer:sku.",
+            extra={"is": "a pattern", "fix": "write a glob over an image id or publisher:offer:sku"},
+        ),
+    ]
+    distribution: Annotated[
+        Distribution | None,
+        Meta(description="What it runs.", extra={"one": "distribution", "many": "distributions"}),
+    ] = None
+    # An unquoted 8.10 is the number 8.1 to YAML.
+    version: Annotated[
+        str | int | None,
+        Meta(description="Its version; left out if it varies.", extra={"is": "a text", "fix": "put it in quotes"}),
+    ] = None
+    architecture: Annotated[
+        Literal["x86_64", "arm64"] | None,
+        Meta(description="Left out if it varies.", extra={"one": "architecture", "many": "architectures"}),
+    ] = None
+    believe_identifier: Annotated[
+        bool | None, Meta(description="Read the gallery definition's identifier like a marketplace image's name.")
+    ] = None
+
+    def __post_init__(self) -> None:
+        if not self.match.strip():
+            raise Refused("match", "key 'match' is empty", "write a glob over an image id or publisher:offer:sku")
+        if self.distribution is None and not self.believe_identifier:
+            fix = known_names("distributions", Distribution)
+            raise Refused("distribution", "missing key 'distribution' in an override", fix)
+
+
+class OverrideFile(FileMapping, frozen=True, forbid_unknown_fields=False):
+    """The override file. Its other keys are for people."""
+
+    what: ClassVar[str] = "an override file"
+
+    images: Annotated[tuple[OverrideEntry, ...], Meta(description="The rules; the first that matches decides.")]
+
+
 def parse_overrides(raw: object, place: str) -> Overrides:
-    """Read `images: [{match, distribution, version, architecture} | {match, believeIdentifier}]`."""
-    images = raw.get("images") if isinstance(raw, Mapping) else None
-    if not isinstance(images, list):
-        problem = "missing list 'images'" if images is None else f"{as_written(images)} is not a list of images"
-        where = place if images is None else f"{place}: images"
-        raise ConfigurationError(where, problem, "write `images:` and `- {match: …, distribution: …}` lines")
-    return Overrides(tuple(_override(item, f"{place}: images[{n}]") for n, item in enumerate(images)), place)
+    """Read an override file; `place` is its name, for errors."""
+    return Overrides(tuple(map(_override, read_as(raw, OverrideFile, place).images)), place)
 
 
-def _override(raw: object, place: str) -> Override:
-    if not isinstance(raw, Mapping):
-        fix = f"write a mapping with the keys {', '.join(sorted(_KEYS))}"
-        raise ConfigurationError(place, f"{as_written(raw)} is not an override", fix)
-    if not isinstance(raw.get("match"), str) or not raw["match"].strip():
-        problem = "missing key 'match' in an override"
-        if "match" in raw:
-            problem = f"{as_written(raw['match'])} is not a pattern"
-        raise ConfigurationError(f"{place}.match", problem, "write a glob over an image id or publisher:offer:sku")
-    for key in sorted(set(map(str, raw)) - _KEYS):
-        raise unknown_key(f"{place}.{key}", key, "an override", sorted(_KEYS))
-    believe = raw.get("believeIdentifier") is True
-    glob = raw["match"].strip()
+def _override(entry: OverrideEntry) -> Override:
+    believe, glob = bool(entry.believe_identifier), entry.match.strip()
     return Override(
         glob=glob,
-        distribution=Distribution.UNKNOWN if believe else _distribution(raw, place),
-        version=_version(raw, place),
-        architecture=_architecture(raw, place),
+        distribution=Distribution.UNKNOWN if believe or entry.distribution is None else entry.distribution,
+        version=None if entry.version is None else str(entry.version),
+        architecture=entry.architecture,
         believe_identifier=believe,
         pattern=re.compile(translate(glob.strip("/").lower())),
     )
-
-
-def _distribution(raw: Mapping[str, Any], place: str) -> Distribution:
-    name = raw.get("distribution")
-    if name not in Distribution:
-        problem = f"unknown distribution {as_written(name)}"
-        if name is None:
-            problem = "missing key 'distribution' in an override"
-        raise ConfigurationError(
-            f"{place}.distribution", problem, known_names("distributions", Distribution, name or "")
-        )
-    return Distribution(str(name))
-
-
-def _version(raw: Mapping[str, Any], place: str) -> str | None:
-    version = raw.get("version")
-    if version is None or isinstance(version, str):
-        return version
-    if isinstance(version, int) and not isinstance(version, bool):
-        return str(version)
-    # An unquoted 8.10 is the number 8.1 to YAML.
-    raise ConfigurationError(f"{place}.version", f"{as_written(version)} is not a text", "put it in quotes")
-
-
-def _architecture(raw: Mapping[str, Any], place: str) -> str | None:
-    name = raw.get("architecture")
-    if name is not None and name not in _ARCHITECTURES:
-        fix = known_names("architectures", _ARCHITECTURES, name)
-        raise ConfigurationError(f"{place}.architecture", f"unknown architecture {as_written(name)}", fix)
-    return name

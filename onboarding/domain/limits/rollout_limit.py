@@ -8,25 +8,37 @@ import zlib
 from collections.abc import Mapping
 from copy import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
-from msgspec import Struct
+from msgspec import Meta, Struct, field
 
-from onboarding.domain.errors import ConfigurationError, as_written, unknown_key
 from onboarding.domain.masking import cut, mask
 from onboarding.domain.reconcile.row import Row
 from onboarding.domain.resource_id import VmId
+from onboarding.domain.typed_file import FileMapping, Refused
 
-KEYS = ("maxInstallsPerHour", "stopAfterFailures")
 _HOUR = timedelta(hours=1)
 _BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
 
 
-class RolloutLimit(Struct, frozen=True):
-    """What a policy file allows; None is no limit."""
+type Count = Annotated[int, Meta(ge=1, extra={"is": "a whole number above 0", "fix": "write a number such as 100"})]
 
-    installs_per_hour: int | None  # in each full hour of the clock (UTC)
-    failures_in_a_row: int | None  # so many stop the policy
+
+class RolloutLimit(FileMapping, frozen=True):
+    """What `brake:` of a policy file allows; None is no limit."""
+
+    what: ClassVar[str] = "a rollout limit"
+
+    installs_per_hour: Annotated[Count | None, Meta(description="Installs in each full hour of the clock (UTC).")] = (
+        field(default=None, name="maxInstallsPerHour")
+    )
+    failures_in_a_row: Annotated[Count | None, Meta(description="So many failures in a row stop the policy.")] = field(
+        default=None, name="stopAfterFailures"
+    )
+
+    def __post_init__(self) -> None:
+        if self.installs_per_hour is None and self.failures_in_a_row is None:
+            raise Refused("", "the rollout limit is empty", "write {maxInstallsPerHour: 100, stopAfterFailures: 5}")
 
 
 class RolloutBlock(Struct, frozen=True):
@@ -104,22 +116,6 @@ ROLLOUT_COLUMNS = frozenset({"Policy", "Hour", "Installs", "Failures", "Because"
 def spread(until: datetime, vm: VmId) -> datetime:
     """The VM's own moment in the hour that begins then, so that not all VMs that wait come at once."""
     return until + timedelta(seconds=zlib.crc32(vm.key.encode()) % int(_HOUR.total_seconds()))
-
-
-def parse_rollout_limit(raw: object, place: str) -> RolloutLimit | None:
-    """Read `brake:` of a policy file: `{maxInstallsPerHour: 100, stopAfterFailures: 5}`."""
-    if raw is None:
-        return None
-    if not isinstance(raw, Mapping) or not raw:
-        problem = f"{as_written(raw)} is not a rollout limit"
-        raise ConfigurationError(place, problem, "write {maxInstallsPerHour: 100, stopAfterFailures: 5}")
-    for key, value in raw.items():
-        if key not in KEYS:
-            raise unknown_key(f"{place}.{key}", key, "the rollout limit", KEYS)
-        if type(value) is not int or value < 1:
-            problem = f"{as_written(value)} is not a whole number above 0"
-            raise ConfigurationError(f"{place}.{key}", problem, "write a number such as 100")
-    return RolloutLimit(raw.get("maxInstallsPerHour"), raw.get("stopAfterFailures"))
 
 
 def _hour_of(now: datetime) -> datetime:

@@ -156,26 +156,18 @@ def parse_kinds(raw: object, place: str) -> ManagedKinds:
     return ManagedKinds(kinds)
 
 
-def parse_included(raw: object, place: str, kinds: ManagedKinds) -> frozenset[str]:
-    """Read a policy's `includeManaged`: true for all kinds, false or nothing for none, else the names of kinds.
-
-    Raises ConfigurationError for anything else, and names the known kinds."""
+def included(given: bool | str | Sequence[str], kinds: ManagedKinds, place: str) -> frozenset[str]:
+    """The kinds that a policy's `includeManaged` names: all for true, none for false. Raises ConfigurationError for
+    the name of no kind."""
     names = [kind.name for kind in kinds]
-    if raw is None or isinstance(raw, bool):
-        return frozenset(names if raw else ())
-    known = f"known kinds: {', '.join(names)}"
-    if not isinstance(raw, (str, list)):
-        problem = f"{as_written(raw)} is not true, false or a list of kinds"
-        raise ConfigurationError(place, problem, f"write true, false or a list of kinds; {known}")
-    for index, name in enumerate([raw] if isinstance(raw, str) else raw):
+    if isinstance(given, bool):
+        return frozenset(names if given else ())
+    for index, name in enumerate([given] if isinstance(given, str) else given):
         if name not in names:
-            here = place if isinstance(raw, str) else f"{place}[{index}]"
-            problem = (
-                f"unknown kind {as_written(name)}" if isinstance(name, str) else f"{as_written(name)} is not a kind"
-            )
+            here = place if isinstance(given, str) else f"{place}[{index}]"
             fix = f"write true, false or a list of kinds; {known_names('kinds', names, name)}"
-            raise ConfigurationError(here, problem, fix)
-    return frozenset([raw] if isinstance(raw, str) else raw)
+            raise ConfigurationError(here, f"unknown kind {as_written(name)}", fix)
+    return frozenset([given] if isinstance(given, str) else given)
 
 
 def _read_kind(raw: object, place: str) -> ManagedKind:

@@ -1,12 +1,11 @@
 """Policies: which VMs must have which extension, and with which settings.
 
-A policy file is checked as a whole when it is read, and every error names the file and the place in it. Selecting is
-pure: from VM facts to one assignment for each extension, with the reason that the table shows.
+Selecting is pure: from VM facts to one assignment for each extension, with the reason that the table shows.
+`policy_file` says how a policy is written.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -15,47 +14,18 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from onboarding.domain.errors import ConfigurationError, as_written, known_names, unknown_key
-from onboarding.domain.json_access import digest
-from onboarding.domain.limits.rollout_limit import RolloutLimit, parse_rollout_limit
+from onboarding.domain.limits.rollout_limit import RolloutLimit
 from onboarding.domain.machine.machine_facts import MachineFacts
-from onboarding.domain.machine.managed_machines import Managed, ManagedKinds, parse_included
+from onboarding.domain.machine.managed_machines import Managed, ManagedKinds
 from onboarding.domain.policy.conditions import Explanation
-from onboarding.domain.policy.conditions.external_values import is_call, places
-from onboarding.domain.policy.exemption import Exemption, parse_exemptions
+from onboarding.domain.policy.exemption import Exemption
 from onboarding.domain.policy.rule import Match
-from onboarding.domain.policy.scope import Scope, parse_scope
-from onboarding.domain.policy.workspaces import Workspace, choose, mapping_at, parse_switch, parse_workspaces
+from onboarding.domain.policy.scope import Scope
+from onboarding.domain.policy.workspaces import Workspace, choose
 from onboarding.domain.reconcile.steps.association_step import AssociationNeed
 from onboarding.domain.reconcile.steps.identity_step import IdentityNeed
-from onboarding.domain.reconcile.wait_schedule import Waits, parse_duration, parse_waits
+from onboarding.domain.reconcile.wait_schedule import Waits
 from onboarding.domain.resource_id import VmId
-
-KEYS = {
-    "name",
-    "effect",
-    "extension",
-    "scope",
-    "notScopes",
-    "includeManaged",
-    "rule",
-    "parameters",
-    "existenceCondition",
-    "azurePolicy",
-    "brake",
-    "source",
-    "settings",
-    "protectedSettings",
-    "supportTable",
-    "exemptions",
-    "waits",
-    "settleDelay",
-    "workspaces",
-    "reconnect",
-    "autoUpgradeMinorVersion",
-}
-_REFERENCE = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
-_AZURE_POLICY = re.compile(r"/providers/microsoft\.authorization/policy(definitions|assignments)/[^/]+$", re.IGNORECASE)
 
 
 class Effect(StrEnum):
@@ -64,6 +34,11 @@ class Effect(StrEnum):
     DEPLOY = "deployIfNotExists"  # install
     AUDIT = "auditIfNotExists"  # only say what would be installed
     DISABLED = "disabled"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Effect | None:
+        """Azure writes `DeployIfNotExists` too."""
+        return next((effect for effect in cls if str(value).lower() == effect.lower()), None)
 
 
 class Rule(Protocol):
@@ -213,122 +188,3 @@ class PolicySet(Struct, frozen=True):
     def for_unread(self, vm: VmId) -> tuple[Policy, ...]:
         """The first of these policies for each extension."""
         return tuple({policy.extension: policy for policy in reversed(self.reaching(vm))}.values())
-
-
-def parse_policy(raw: object, place: str, compile_rule: RuleCompiler, kinds: ManagedKinds) -> Policy:
-    """Read one policy file; `place` is its name, for errors."""
-    if not isinstance(raw, Mapping):
-        problem = f"{as_written(raw)} is not a policy"
-        raise ConfigurationError(place, problem, "write a mapping with the keys name, effect and extension")
-    owner = policy_called(raw.get("name"))
-    for key in raw:
-        if key not in KEYS:
-            raise unknown_key(f"{place}: {key}", key, owner, sorted(KEYS))
-    for key in ("name", "extension"):
-        if (value := raw.get(key)) is None or value == "":
-            raise ConfigurationError(f"{place}: {key}", f"missing key '{key}' in {owner}", f"add `{key}:` and a text")
-        if not isinstance(value, str):
-            raise ConfigurationError(f"{place}: {key}", f"{as_written(value)} is not a text", "put it in quotes")
-    parameters = _parameters(raw, place)
-
-    def condition(key: str) -> Rule | None:
-        return (
-            None
-            if raw.get(key) is None
-            else compile_rule(mapping_at(raw, key, f"{place}: {key}"), f"{place}: {key}", parameters)
-        )
-
-    return Policy(
-        name=raw["name"],
-        effect=_effect(raw.get("effect", Effect.DEPLOY), f"{place}: effect"),
-        extension=raw["extension"],
-        scopes=_scopes(raw, "scope", place),
-        not_scopes=_scopes(raw, "notScopes", place),
-        kinds=kinds,
-        include_managed=parse_included(raw.get("includeManaged"), f"{place}: includeManaged", kinds),
-        rule=condition("rule"),
-        existence=condition("existenceCondition"),
-        settings=mapping_at(raw, "settings", f"{place}: settings"),
-        protected_settings=mapping_at(raw, "protectedSettings", f"{place}: protectedSettings"),
-        support_table=str(raw.get("supportTable") or ""),
-        exemptions=parse_exemptions(raw.get("exemptions"), f"{place}: exemptions"),
-        waits=parse_waits(raw.get("waits"), f"{place}: waits"),
-        settle_delay=_settle_delay(raw.get("settleDelay"), f"{place}: settleDelay"),
-        workspaces=parse_workspaces(
-            raw.get("workspaces"),
-            f"{place}: workspaces",
-            lambda source, here: compile_rule(source, here, parameters),
-        ),
-        rollout_limit=parse_rollout_limit(raw.get("brake"), f"{place}: brake"),
-        azure_policy=_azure_policy(raw, place),
-        reconnect=parse_switch(raw.get("reconnect"), f"{place}: reconnect") or False,
-        auto_upgrade_minor_version=parse_switch(
-            raw.get("autoUpgradeMinorVersion"), f"{place}: autoUpgradeMinorVersion"
-        ),
-        digest=_digest(raw),
-    )
-
-
-def policy_called(name: object) -> str:
-    """What error texts call a policy that may have no usable name."""
-    return f"policy {name[:80]}" if isinstance(name, str) and name and name.isprintable() else "the policy"
-
-
-def _parameters(raw: Mapping[str, Any], place: str) -> Mapping[str, Any]:
-    """The parameters. They are values that are not computed: an expression would be compared as its text."""
-    parameters = mapping_at(raw, "parameters", f"{place}: parameters")
-    for where, text in places(parameters, f"{place}: parameters"):
-        if is_call(text):
-            raise ConfigurationError(
-                where,
-                f"{as_written(text, 200)} is an expression, and a parameter is a plain value",
-                "write the expression in the rule",
-            )
-    return parameters
-
-
-def _digest(raw: Mapping[str, Any]) -> str:
-    """A digest of the content, the same for any order of keys, any comments and any format."""
-    return digest(_canonical(raw))
-
-
-def _canonical(value: object, *, secret: bool = False) -> Any:
-    """The value as JSON. A secret setting counts only by its name and the app setting that it refers to."""
-    if isinstance(value, Mapping):
-        return {str(key): _canonical(each, secret=secret or key == "protectedSettings") for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_canonical(each, secret=secret) for each in value]
-    if secret:
-        return value if isinstance(value, str) and _REFERENCE.fullmatch(value) else "***"
-    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
-
-
-def _azure_policy(raw: Mapping[str, Any], place: str) -> frozenset[str]:
-    value = raw.get("azurePolicy")
-    ids = value if isinstance(value, list) else [] if value is None else [value]
-    for index, each in enumerate(ids):
-        if not isinstance(each, str) or not _AZURE_POLICY.search(each):
-            fix = "write its id, …/providers/Microsoft.Authorization/policyDefinitions/…"
-            problem = f"{as_written(each)} is not the id of an Azure Policy definition or assignment"
-            raise ConfigurationError(f"{place}: azurePolicy[{index}]", problem, fix)
-    return frozenset(each.lower() for each in ids)
-
-
-def _effect(value: object, place: str) -> Effect:
-    for effect in Effect:
-        if str(value).lower() == effect.lower():
-            return effect
-    raise ConfigurationError(place, f"unknown effect {as_written(value)}", known_names("effects", Effect, value))
-
-
-def _settle_delay(value: object, place: str) -> timedelta:
-    return timedelta(seconds=parse_duration(value, place)) if value else timedelta()
-
-
-def _scopes(raw: Mapping[str, Any], key: str, place: str) -> tuple[Scope, ...]:
-    value = raw.get(key)
-    if value is None and key in raw:
-        fix = "leave the key out to mean every VM" if key == "scope" else "leave the key out"
-        raise ConfigurationError(f"{place}: {key}", f"key '{key}' has no value", f"write a scope, or {fix}")
-    listed = value if isinstance(value, list) else [] if value is None else [value]
-    return tuple(parse_scope(item, f"{place}: {key}[{index}]") for index, item in enumerate(listed))

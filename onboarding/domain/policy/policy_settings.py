@@ -44,8 +44,9 @@ def settings_errors(entry: CatalogueEntry, policy: Mapping[str, Any]) -> Iterato
 
 
 def _group(part: Mapping[str, Any], group: str) -> Mapping[Any, Any]:
+    """The settings of a group that have a name; `parse_policy` reports anything else."""
     values = part.get(group)
-    return values if isinstance(values, Mapping) else {}  # `parse_policy` reports anything else
+    return {name: value for name, value in values.items() if isinstance(name, str)} if isinstance(values, dict) else {}
 
 
 def _given(part: Mapping[str, Any]) -> Mapping[Any, Any]:

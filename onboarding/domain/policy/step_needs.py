@@ -12,8 +12,6 @@ from onboarding.domain.policy.policy import Policy
 from onboarding.domain.reconcile.steps.association_step import AssociationNeed
 from onboarding.domain.reconcile.steps.identity_step import IdentityNeed
 
-_NONE = "none"
-
 
 class StepNeeds(Struct, frozen=True):
     """The needs with the values of the app settings."""
@@ -45,8 +43,7 @@ def _identity(need: IdentityNeed | None, app_settings: Mapping[str, str]) -> Ide
         return None
     if any(not app_settings.get(name) for name in app_settings_in(need.add)):
         return IdentityNeed(need.use, SYSTEM, need.beside_others)
-    add = _filled(need.add, app_settings)
-    return IdentityNeed(need.use, "" if add == _NONE else add, need.beside_others)
+    return IdentityNeed(need.use, _filled(need.add, app_settings) or SYSTEM, need.beside_others)
 
 
 def _filled(text: str, app_settings: Mapping[str, str]) -> str:

@@ -1,18 +1,15 @@
-"""Reads `workspaces:` of a policy file: several workspaces, each with a condition; and its true-or-false keys."""
+"""The workspaces of a policy: several, each with a condition that says which VMs report to it."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Annotated, Any, ClassVar, Protocol
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-from onboarding.domain.errors import ConfigurationError, as_written, unknown_key
+from onboarding.domain.errors import ConfigurationError, as_written
 from onboarding.domain.machine.machine_facts import MachineFacts
 from onboarding.domain.policy.rule import Match
-
-KEYS = ("name", "when", "settings", "protectedSettings")
+from onboarding.domain.typed_file import FileMapping
 
 
 class Condition(Protocol):
@@ -44,63 +41,35 @@ def choose(
 type Compiler = Callable[[Mapping[str, Any], str], Condition]
 
 
-def parse_switch(raw: object, place: str) -> bool | None:
-    """The value of a key that is true or false; None if it was not given."""
-    if raw is not None and not isinstance(raw, bool):
-        raise ConfigurationError(
-            place, f"{as_written(raw)} is not true or false", "write true or false, without quotes"
-        )
-    return raw
+class WorkspaceEntry(FileMapping, frozen=True):
+    """A workspace in `workspaces:` of a policy file."""
+
+    what: ClassVar[str] = "a workspace"
+
+    name: Annotated[str, Meta(min_length=1, description="Its name in errors and explanations.")]
+    when: Annotated[
+        dict[str, Any] | None, Meta(description="Which VMs report to it, as in `rule`; all without it.")
+    ] = None
+    settings: Annotated[
+        dict[str, Any] | None, Meta(description="They replace the policy's settings of the same name.")
+    ] = None
+    protected_settings: Annotated[dict[str, Any] | None, Meta(description="The same, for protected settings.")] = None
 
 
-def parse_workspaces(raw: object, place: str, compile_condition: Compiler) -> tuple[Workspace, ...]:
-    """Read a policy's `workspaces:`. Raises ConfigurationError, also for a workspace that no VM can reach."""
-    if raw is None:
-        return ()
-    if not isinstance(raw, list) or not raw:
-        problem = f"{as_written(raw)} is not a list of workspaces"
-        raise ConfigurationError(place, problem, "write `- {name: …, when: …, settings: …}` lines")
+def compile_workspaces(
+    entries: Sequence[WorkspaceEntry], place: str, compile_condition: Compiler
+) -> tuple[Workspace, ...]:
+    """The workspaces of a policy. Raises ConfigurationError, also for a workspace that no VM can reach."""
     found: list[Workspace] = []
-    for index, item in enumerate(raw):
+    for index, entry in enumerate(entries):
         here = f"{place}[{index}]"
         if found and found[-1].when is None:
             last = as_written(found[-1].name)
             problem = f"no VM can reach this workspace: {last} above it has no `when` and takes every VM"
             raise ConfigurationError(here, problem, f"put {last} last, or give it a `when`")
-        workspace = _workspace(item, here, compile_condition)
-        if any(workspace.name == other.name for other in found):
-            problem = f"two workspaces have the name {as_written(workspace.name)}"
+        if any(entry.name == other.name for other in found):
+            problem = f"two workspaces have the name {as_written(entry.name)}"
             raise ConfigurationError(f"{here}.name", problem, "give each workspace its own name")
-        found.append(workspace)
+        when = compile_condition(entry.when, f"{here}.when") if entry.when else None
+        found.append(Workspace(entry.name, when, entry.settings or {}, entry.protected_settings or {}))
     return tuple(found)
-
-
-def _workspace(raw: object, place: str, compile_condition: Compiler) -> Workspace:
-    if not isinstance(raw, Mapping):
-        problem = f"{as_written(raw)} is not a workspace"
-        raise ConfigurationError(place, problem, f"write a mapping with the keys {', '.join(KEYS)}")
-    for key in raw:
-        if key not in KEYS:
-            raise unknown_key(f"{place}.{key}", key, "a workspace", KEYS)
-    name = raw.get("name")
-    if not isinstance(name, str) or not name:
-        problem = "missing key 'name' in a workspace" if name in (None, "") else f"{as_written(name)} is not a text"
-        raise ConfigurationError(f"{place}.name", problem, "add `name:` and a text")
-    when = mapping_at(raw, "when", f"{place}.when")
-    return Workspace(
-        name=name,
-        when=compile_condition(when, f"{place}.when") if when else None,
-        settings=mapping_at(raw, "settings", f"{place}.settings"),
-        protected_settings=mapping_at(raw, "protectedSettings", f"{place}.protectedSettings"),
-    )
-
-
-def mapping_at(raw: Mapping[str, Any], key: str, place: str) -> Mapping[str, Any]:
-    """The keys and values below `key`; empty without them. `place` is that of the key. Raises ConfigurationError."""
-    value = raw.get(key)
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        problem = f"{as_written(value)} is not a mapping"
-        raise ConfigurationError(place, problem, f"write `key: value` lines below `{key}:`")
-    return value

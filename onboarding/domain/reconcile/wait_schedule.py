@@ -9,17 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
-from onboarding.domain.errors import ConfigurationError, as_written, unknown_key
+from onboarding.domain.errors import ConfigurationError, as_written
 from onboarding.domain.reconcile.row import WaitingFor
+from onboarding.domain.typed_file import FileMapping
 
 _MINUTE = 60
 _HOUR = 60 * _MINUTE
 _DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|m|h|d)")
-_KEYS = ("every", "giveUpAfter")
 _LONGEST = 3650 * 24 * _HOUR
 _SECONDS = {"ms": 0.001, "s": 1, "m": _MINUTE, "h": _HOUR, "d": 24 * _HOUR}
 
@@ -103,48 +103,35 @@ class Waits(Struct, frozen=True):
         return self.schedules[waiting_for]
 
 
-def parse_waits(raw: object, place: str) -> Waits:
-    """Read `waits:` of a policy file: `{agent-ready: {every: [1m, 2m, 1h], giveUpAfter: 48h}}`."""
-    if raw is None:
-        return Waits()
-    if not isinstance(raw, Mapping):
-        raise ConfigurationError(
-            place, f"{as_written(raw)} is not a mapping", "write `agent-ready: {every: [1m, 2m]}` lines"
-        )
-    schedules = dict(DEFAULTS)
-    for name, value in raw.items():
-        if name not in WaitingFor:
-            raise unknown_key(f"{place}.{name}", name, "waits", WaitingFor)
-        kind = WaitingFor(name)
-        schedules[kind] = _parse_schedule(value, DEFAULTS[kind], f"{place}.{name}")
-    return Waits(schedules)
+class Duration(float):
+    """Seconds, written as `500ms`, `90s`, `5m`, `1h` or `2d`; from a millisecond to ten years."""
+
+    __slots__ = ()
+    file_schema: ClassVar[Mapping[str, Any]] = {"type": "string", "pattern": r"^\d+(\.\d+)?\s*(ms|s|m|h|d)$"}
+
+    @classmethod
+    def from_file(cls, text: object) -> Duration:
+        match = _DURATION.fullmatch(str(text).strip())
+        seconds = float(match["number"]) * _SECONDS[match["unit"]] if match else 0
+        if not 0.001 <= seconds <= _LONGEST:
+            problem = f"{as_written(text)} is not a duration"
+            raise ConfigurationError("", problem, "use a number and s, m, h or d, such as 30m")
+        return cls(seconds)
 
 
-def parse_duration(text: object, place: str) -> float:
-    """Seconds of `500ms`, `90s`, `5m`, `1h`, `2d`; from a millisecond to ten years."""
-    match = _DURATION.fullmatch(str(text).strip())
-    seconds = float(match["number"]) * _SECONDS[match["unit"]] if match else 0
-    if not 0.001 <= seconds <= _LONGEST:
-        problem = f"{as_written(text)} is not a duration"
-        raise ConfigurationError(place, problem, "use a number and s, m, h or d, such as 30m")
-    return seconds
+class ScheduleEntry(FileMapping, frozen=True):
+    """A schedule in `waits:` of a policy file: `{every: [1m, 2m, 1h], giveUpAfter: 48h}`."""
+
+    what: ClassVar[str] = "a schedule"
+
+    every: Annotated[tuple[Duration, ...], Meta(description="The times between two checks; the last repeats.")] = ()
+    give_up_after: Annotated[Duration | None, Meta(description="How long it is checked at all.")] = None
+
+    def over(self, default: Schedule) -> Schedule:
+        """The schedule, with the default's where it says nothing."""
+        return Schedule(self.every or default.intervals, self.give_up_after or default.give_up_after)
 
 
-def _parse_schedule(raw: Any, default: Schedule, place: str) -> Schedule:
-    if not isinstance(raw, Mapping):
-        fix = "write {every: [1m, 2m], giveUpAfter: 48h}"
-        raise ConfigurationError(place, f"{as_written(raw)} is not a schedule", fix)
-    for key in raw:
-        if key not in _KEYS:
-            raise unknown_key(f"{place}.{key}", key, "a schedule", _KEYS)
-    every = raw.get("every", [])
-    if not isinstance(every, list):
-        problem = f"{as_written(every)} is not a list"
-        raise ConfigurationError(f"{place}.every", problem, "write durations in brackets: [1m, 2m, 1h]")
-    intervals = (
-        tuple(parse_duration(interval, f"{place}.every[{n}]") for n, interval in enumerate(every)) or default.intervals
-    )
-    give_up = (
-        parse_duration(raw["giveUpAfter"], f"{place}.giveUpAfter") if "giveUpAfter" in raw else default.give_up_after
-    )
-    return Schedule(intervals, give_up)
+def waits_of(entries: Mapping[WaitingFor, ScheduleEntry]) -> Waits:
+    """A policy's schedules, with those in `DEFAULTS` for the kinds that it does not name."""
+    return Waits({**DEFAULTS, **{kind: entry.over(DEFAULTS[kind]) for kind, entry in entries.items()}})

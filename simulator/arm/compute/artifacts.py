@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,21 @@ class Handler:
     publisher: str
     type: str
     command: str
-    wants_workspace: bool
+    settings: str
+    """Which settings it checks: `workspace`, `agent`, or none."""
     releases: tuple[Release, ...]
+    os: str = ""
+    """The type of system that it runs on at all, `linux` or `windows`; empty: on both."""
+    generic: bool = False
+    """Whether it exists in every version."""
+
+    @property
+    def wants_workspace(self) -> bool:
+        return self.settings == "workspace"
+
+    def runs_on(self, os_name: str) -> bool:
+        """Whether its files can run on that system at all."""
+        return not self.os or os_name.lower().startswith("windows") is (self.os == "windows")
 
     @property
     def name(self) -> str:
@@ -45,17 +59,25 @@ class Handler:
 
 
 class Artifacts:
-    """Handlers by publisher and type; `newest` hides later versions."""
+    """Handlers by publisher and type; `newest` hides later versions, and handlers whose names fit a pattern of
+    `generic` exist besides those of the file."""
 
-    def __init__(self, newest: Mapping[str, str], file: Path = _FILE) -> None:
+    def __init__(self, newest: Mapping[str, str], generic: Sequence[str] = (), file: Path = _FILE) -> None:
+        self._generic = tuple(pattern.lower() for pattern in generic)
         self._newest = {handler.lower(): version for handler, version in newest.items()}
         self._handlers = {h.name.lower(): h for h in map(_handler, yaml.safe_load(file.read_text()))}
 
     def find(self, publisher: str, type_: str) -> Handler | None:
-        return self._handlers.get(f"{publisher}.{type_}".lower())
+        name = f"{publisher}.{type_}"
+        found = self._handlers.get(name.lower())
+        if found is None and any(fnmatchcase(name.lower(), pattern) for pattern in self._generic):
+            return Handler(publisher, type_, "shim", "", (), generic=True)
+        return found
 
     def resolve(self, handler: Handler, version: str, *, auto_upgrade: bool) -> Release | None:
         """The release for a request of `major.minor`; with automatic upgrade the newest of that major version."""
+        if handler.generic:
+            return Release(f"{version}.0", None)
         wanted = _numbers(version)
         limit = _numbers(self._newest.get(handler.name.lower(), "999.999"))
         fitting = [r for r in handler.releases if _fits(_numbers(r.version), wanted, limit, auto_upgrade)]
@@ -82,7 +104,8 @@ def _handler(raw: Mapping[str, Any]) -> Handler:
         publisher=raw["publisher"],
         type=raw["type"],
         command=raw["command"],
-        wants_workspace=raw.get("settings") == "workspace",
+        settings=raw.get("settings", ""),
+        os=raw.get("os", ""),
         releases=tuple(_release(r) for r in raw["releases"]),
     )
 

@@ -22,6 +22,8 @@ Range = tuple[float, float, float]  # low, most frequent, high
 _RANGES: dict[str, Range] = {
     "vm-create": (35.0, 50.0, 130.0),
     "vm-update": (4.0, 8.0, 30.0),
+    "vm-identity": (3.0, 5.0, 9.0),
+    "vm-unchanged": (0.1, 0.1, 0.1),
     "vm-delete": (40.0, 70.0, 140.0),
     "vm-start": (20.0, 35.0, 80.0),
     "vm-stop": (15.0, 35.0, 90.0),

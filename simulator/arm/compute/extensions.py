@@ -14,11 +14,12 @@ from simulator.arm.compute import failures
 from simulator.arm.compute.machines import Extension, Machine
 from simulator.arm.compute.operations import Operation
 from simulator.arm.compute.provisioning import Provisioning
+from simulator.arm.compute.removal import Removals
 from simulator.arm.compute.spec import GOALS, ExtensionSpec, HandlerRun, Power
 from simulator.arm.events import Caller
 from simulator.arm.http import errors
 from simulator.arm.options import ConcurrentWrites
-from simulator.arm.platform import Platform, deleted, written
+from simulator.arm.platform import Platform, written
 
 EXTENSIONS = "virtualMachines/extensions"
 _PUBLIC = (
@@ -76,6 +77,7 @@ class Extensions:
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
         self._provisioning = Provisioning(platform)
+        self._removals = Removals(platform)
         self.attempts: list[Attempt] = []
         self.collisions: list[Collision] = []
 
@@ -85,7 +87,7 @@ class Extensions:
         """Create or replace an extension; the last value is whether it is new. The body has been validated."""
         properties = body["properties"]
         self.attempts.append(_attempt(machine, f"{properties['publisher']}.{properties['type']}", caller))
-        self._refuse(machine, name, "Update VM")
+        self._refuse(machine)
         self._refuse_handler(machine, name, properties)
         self._yield_or_refuse(machine, name, f"{properties['publisher']}.{properties['type']}", caller)
         stored = machine.extensions.get(name.lower())
@@ -105,25 +107,16 @@ class Extensions:
         return extension, operation
 
     def delete(self, machine: Machine, name: str, caller: Caller) -> Operation | None:
-        """Begin to remove an extension; returns None if it does not exist (204)."""
+        """Begin to remove an extension, or join the removal under way; returns None if it does not exist (204)."""
         extension = machine.extensions.get(name.lower())
         if extension is None:
             return None
-        platform = self._platform
-        self._refuse(machine, name, "Delete")
-        self._yield_or_refuse(machine, name, extension.handler, caller)
-        extension.provisioning_state = "Deleting"
-        extension.attempt += 1
         resource = extension_id(machine, extension)
-        operation = platform.start(machine, deleted(resource, EXTENSIONS, caller))
-
-        def ended() -> None:
-            if operation.running:
-                machine.extensions.pop(name.lower(), None)
-                platform.end(operation)
-
-        platform.clock.call_later(platform.durations.draw("extension-delete", resource, extension.attempt), ended)
-        return operation
+        if (running := self._removals.under_way(resource)) is not None:
+            return running
+        self._refuse(machine)
+        self._yield_or_refuse(machine, name, extension.handler, caller)
+        return self._removals.begin(machine, extension, resource, caller)
 
     def installed(self, machine: Machine, spec: ExtensionSpec) -> Extension:
         """Add an extension that has been on the machine for long."""
@@ -149,8 +142,7 @@ class Extensions:
         return operation
 
     @staticmethod
-    def _refuse(machine: Machine, name: str, operation: str) -> None:
-        extension = machine.extensions.get(name.lower())
+    def _refuse(machine: Machine) -> None:
         if machine.deleting:
             raise errors.vm_marked_for_deletion("Update VM", machine.name)
         if not machine.extensions_allowed:
@@ -161,13 +153,13 @@ class Extensions:
             raise errors.changing_power(machine.name, goal)
         if machine.power is not Power.RUNNING:
             raise errors.vm_not_running()
-        if extension is not None and extension.deleting:
-            raise errors.extension_marked_for_deletion(operation, name)
 
     def _refuse_handler(self, machine: Machine, name: str, properties: Mapping[str, Any]) -> None:
         publisher, type_ = properties["publisher"], properties["type"]
         handler = f"{publisher}.{type_}"
         named = machine.extensions.get(name.lower())
+        if named is not None and named.deleting:
+            raise errors.extension_marked_for_deletion(name)
         if named is not None:
             _refuse_change(named, properties)
         other = machine.find_handler(handler, name)

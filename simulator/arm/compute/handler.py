@@ -21,6 +21,7 @@ import yaml
 from simulator.arm.compute import failures
 from simulator.arm.compute.artifacts import Handler, Release
 from simulator.arm.compute.spec import Ending, Guest, HandlerRun
+from simulator.arm.insights.agent_settings import complaint
 
 _TEXTS: Mapping[str, Mapping[int, str]] = yaml.safe_load(Path(__file__).with_name("handler_texts.yaml").read_text())
 _GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -53,8 +54,13 @@ class Result:
 def natural_run(job: Job) -> HandlerRun:
     """The run of this handler on this VM without a script."""
     guest = job.guest
-    if not job.release.installs_on(guest.os_name, guest.os_version, guest.architecture):
+    if not job.handler.runs_on(guest.os_name) or not job.release.installs_on(
+        guest.os_name, guest.os_version, guest.architecture
+    ):
         return HandlerRun(exit_code=51)
+    if job.handler.settings == "agent":
+        text = complaint(job.settings, job.protected_settings)
+        return HandlerRun(exit_code=53, operation="Enable", text=text) if text else HandlerRun()
     return _workspace_run(job) if job.handler.wants_workspace else HandlerRun()
 
 

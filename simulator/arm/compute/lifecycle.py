@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import copy
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from simulator.arm.compute import failures
@@ -15,6 +15,9 @@ from simulator.arm.compute.operations import Operation
 from simulator.arm.compute.spec import GOALS, Agent, Power, VmSpec
 from simulator.arm.events import Caller
 from simulator.arm.http import errors
+from simulator.arm.identity.applications import breakages
+from simulator.arm.identity.machine_identity import NOTHING, MachineIdentity, changed
+from simulator.arm.identity.refusals import etag_differs
 from simulator.arm.platform import Platform, acted, deleted, written
 
 VMS = "virtualMachines"
@@ -43,18 +46,23 @@ class Lifecycle:
     def place(self, spec: VmSpec, body: dict[str, Any]) -> Machine:
         """Add the machine in state Creating, without operation or event."""
         platform = self._platform
+        kept = {key: copy.deepcopy(value) for key, value in body.items() if key != "identity"}
         machine = Machine(
             spec.subscription,
             spec.group,
             spec.name,
-            copy.deepcopy(body),
+            kept,
             spec.guest,
             platform.clock.now(),
             str(uuid.uuid4()),
+            identity=self._wanted_identity(NOTHING, body, spec.id),
+            applications=spec.applications,
+            network_blocked=spec.network_blocked,
             generalized=spec.generalized,
             runs=spec.runs,
             runs_of=spec.runs_of,
         )
+        machine.identity_since = dict.fromkeys(machine.identity.held(), platform.clock.seconds())
         platform.machines.add(machine)
         return machine
 
@@ -68,20 +76,30 @@ class Lifecycle:
         if machine.agent_at is not None or machine.guest.agent is Agent.STALE:
             machine.booting, machine.agent_seen = False, machine.created
 
-    def update(self, machine: Machine, change: dict[str, Any], caller: Caller) -> Operation:
-        """Change tags, plan or properties of an existing VM."""
+    def update(self, machine: Machine, change: dict[str, Any], caller: Caller, if_match: str = "") -> Operation:
+        """Change identity, tags, plan or properties of an existing VM; `if_match` is the etag that it must have."""
+        wanted = self._wanted_identity(machine.identity, change, machine.id)
         self._refuse_if_deleting(machine, "Update VM")
         self._refuse_if_busy(machine)
-        _merge(machine.body, change)
+        if if_match not in ("", "*", machine.etag_text):
+            raise etag_differs(if_match, machine.etag_text)
+        before, body = machine.identity, copy.deepcopy(machine.body)
+        duration = _duration(change, changes=wanted != before)
+        machine.etag += 1
+        machine.identity, machine.unsettled = wanted, frozenset(wanted.held() - before.held())
+        _merge(machine.body, {key: value for key, value in change.items() if key != "identity"})
         machine.provisioning_state = "Updating"
         operation = self._platform.start(machine, written(machine.id, VMS, caller, update=True), advise_wait=True)
 
         def ended() -> None:
             if not machine.deleting:
-                self._settle(machine, "Succeeded")
-                self._platform.end(operation)
+                if caller.failure is not None:
+                    machine.identity, machine.body = before, body
+                self._settle_identity(machine, before, caller)
+                self._settle(machine, "Failed" if caller.failure else "Succeeded")
+                self._platform.end(operation, caller.failure)
 
-        self._later("vm-update", machine, ended)
+        self._later(duration, machine, ended)
         return operation
 
     def power(self, machine: Machine, action: str, caller: Caller) -> Operation:
@@ -128,6 +146,21 @@ class Lifecycle:
         self._later("vm-delete", machine, ended)
         return operation
 
+    def _wanted_identity(self, current: MachineIdentity, body: Mapping[str, Any], vm: str) -> MachineIdentity:
+        """The identity after a write with that body. Raises ARM's refusal."""
+        raw = body.get("identity")
+        return changed(current, raw, self._platform.identities, vm) if isinstance(raw, Mapping) else current
+
+    def _settle_identity(self, machine: Machine, before: MachineIdentity, caller: Caller) -> None:
+        """The end of a write: what it added serves from now on."""
+        machine.unsettled = frozenset()
+        now, platform = self._platform.clock.seconds(), self._platform
+        since = machine.identity_since
+        machine.identity_since = {key: since.get(key, now) for key in machine.identity.held()}
+        platform.breakages.extend(
+            breakages(machine.key, machine.applications, before, machine.identity, caller.principal)
+        )
+
     def _arrive(self, machine: Machine, goal: Power, already: bool) -> None:
         machine.power = goal
         if goal is Power.RUNNING and not already:
@@ -140,6 +173,7 @@ class Lifecycle:
         if machine.power is not Power.RUNNING or guest.agent in (Agent.SILENT, Agent.ABSENT):
             return
         machine.boots += 1
+        machine.booted_at = platform.clock.seconds()
         delay = guest.agent_delay
         if delay is None:
             delay = platform.durations.draw("agent", machine.key, machine.boots)
@@ -178,6 +212,13 @@ class Lifecycle:
     def _later(self, what: str, machine: Machine, ended: Callable[[], None]) -> None:
         delay = self._platform.durations.draw(what, machine.key, machine.boots)
         self._platform.clock.call_later(delay, ended)
+
+
+def _duration(change: Mapping[str, Any], *, changes: bool) -> str:
+    """The name of the duration of an update: one of the identity alone is short."""
+    if change.keys() - {"identity", "location"}:
+        return "vm-update"
+    return "vm-identity" if changes else "vm-unchanged"
 
 
 def _merge(body: dict[str, Any], change: dict[str, Any]) -> None:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from simulator.arm.compute.spec import Agent, Guest, HandlerRun, Power
+from simulator.arm.compute.spec import Agent, Application, Guest, HandlerRun, Power
+from simulator.arm.identity.machine_identity import NOTHING, MachineIdentity
 
 
 @dataclass(slots=True, eq=False)
@@ -31,6 +32,8 @@ class Extension:
     statuses: list[dict[str, Any]] = field(default_factory=list)
     attempt: int = 0
     runs: int = 0
+    ran_at: float = 0.0
+    """When its handler ended its last run, in seconds of the clock."""
 
     @property
     def handler(self) -> str:
@@ -60,6 +63,15 @@ class Machine:
     agent_at: float | None = None
     agent_seen: datetime | None = None
     boots: int = 0
+    booted_at: float = 0.0
+    etag: int = 1
+    identity: MachineIdentity = NOTHING
+    unsettled: frozenset[str] = frozenset()
+    """The identities that a write under way is adding: folded ids, and `system`."""
+    identity_since: dict[str, float] = field(default_factory=dict)
+    """Since when it has each identity, in seconds of the clock."""
+    applications: tuple[Application, ...] = ()
+    network_blocked: bool = False
     runs: tuple[HandlerRun, ...] = ()
     runs_of: str = "*"
     extensions: dict[str, Extension] = field(default_factory=dict)
@@ -76,6 +88,11 @@ class Machine:
     @property
     def location(self) -> str:
         return str(self.body["location"])
+
+    @property
+    def etag_text(self) -> str:
+        """As answers show it and `If-Match` names it: a number in quotes."""
+        return f'"{self.etag}"'
 
     @property
     def deleting(self) -> bool:

@@ -47,7 +47,7 @@ class Provisioning:
         if job is None:
             raise LookupError(f"{extension.handler} is not in handlers.yaml with that version: add a release there")
         result = report(job, run, extension.name, self._platform.clock.now())
-        extension.handler_version = job.release.version
+        extension.handler_version, extension.ran_at = job.release.version, self._platform.clock.seconds()
         extension.statuses, extension.handler_status = [dict(result.status)], dict(result.handler_status)
         extension.provisioning_state = "Failed" if result.error else "Succeeded"
 
@@ -103,6 +103,7 @@ class Provisioning:
             )  # stopped or restarted meanwhile: it runs again when the agent reports
             return
         result = report(job, run, flight.extension.name, self._platform.clock.now())
+        flight.extension.ran_at = self._platform.clock.seconds()
         flight.extension.statuses = [dict(result.status)]
         flight.extension.handler_status = dict(result.handler_status)
         state = "Failed" if result.error else "Succeeded"
@@ -111,7 +112,8 @@ class Provisioning:
     def _end(self, flight: _Flight, state: str, error: Mapping[str, Any] | None) -> None:
         if flight.overtaken:
             return
-        flight.extension.provisioning_state = state
+        error = error or flight.operation.change.caller.failure
+        flight.extension.provisioning_state = "Failed" if error else state
         self._platform.end(flight.operation, error)
 
     def _run_time(self, flight: _Flight, run: HandlerRun) -> float:

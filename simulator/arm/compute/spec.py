@@ -75,6 +75,15 @@ class HandlerRun:
     error: Mapping[str, Any] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Application:
+    """An application in the VM that gets tokens from the metadata endpoint, with the identity of that id; empty: it
+    names none."""
+
+    name: str
+    identity: str = ""
+
+
 def locked_package_manager(tries: int) -> tuple[HandlerRun, ...]:
     """Runs that fail that many times with a locked package manager and then succeed."""
     return (*(HandlerRun(exit_code=55) for _ in range(tries)), HandlerRun())
@@ -142,6 +151,9 @@ class VmSpec:
     extensions: tuple[ExtensionSpec, ...] = ()
     runs: tuple[HandlerRun, ...] = ()
     runs_of: str = "*"
+    applications: tuple[Application, ...] = ()
+    network_blocked: bool = False
+    """Whether the agents in the VM cannot reach Azure Monitor."""
     creation_error: Mapping[str, Any] | None = None
 
     @property

@@ -128,9 +128,9 @@ def vm_marked_for_deletion(operation: str, vm: str) -> ArmError:
     return ArmError(409, "OperationNotAllowed", message)
 
 
-def extension_marked_for_deletion(operation: str, extension: str) -> ArmError:
+def extension_marked_for_deletion(extension: str) -> ArmError:
     message = (
-        f"Operation '{operation}' is not allowed on VM extension '{extension}' since it is marked for deletion. "
+        f"Operation 'PUT Extension' is not allowed on VM extension '{extension}' since it is marked for deletion. "
         "You can only retry the Delete operation (or wait for an ongoing one to complete)."
     )
     return ArmError(409, "OperationNotAllowed", message)

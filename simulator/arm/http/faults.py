@@ -36,7 +36,9 @@ class Cut(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultRule:
     """One rule. `error` has further members of the error object (details, innererror, target …); `body` replaces the
-    whole body, as JSON or, if it is text, unchanged. `delay` is in simulated seconds and comes before the answer."""
+    whole body, as JSON or, if it is text, unchanged. `delay` is in simulated seconds and comes before the answer.
+    `ends_with`: the request is accepted, and its operation ends with that error (code and message) and without effect;
+    it works for updates of a VM, and for writes and removals of extensions."""
 
     vm: str = "*"
     method: str = "*"
@@ -52,6 +54,7 @@ class FaultRule:
     delay: float = 0.0
     cut: Cut | None = None
     after: bool = False
+    ends_with: Mapping[str, Any] | None = None
 
     def matches(self, target: Target, method: str) -> bool:
         vm = target.names.get("vm", "").lower()
@@ -64,6 +67,8 @@ class FaultRule:
     @property
     def label(self) -> str:
         """The rule's effect in two words, for counts."""
+        if self.ends_with is not None:
+            return f"operation {self.ends_with.get('code', '')}"
         what = f"{self.status} {self.code}".strip() if self.answers else str(self.cut or "slow")
         return f"{what} after the effect" if self.after else what
 

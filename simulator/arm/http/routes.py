@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from simulator.arm.compute.extensions import Extensions
@@ -19,33 +17,14 @@ from simulator.arm.events import Caller
 from simulator.arm.graph import Graph
 from simulator.arm.http import errors, views
 from simulator.arm.http.errors import ArmError
+from simulator.arm.http.exchange import Answer, Exchange, Pages
 from simulator.arm.http.targets import Kind, Target, missing_vm, read_target
 from simulator.arm.http.validation import check_extension, check_vm
+from simulator.arm.http.versions import has_etag
+from simulator.arm.insights.insights import Insights
+from simulator.arm.insights.insights_routes import InsightsRoutes
 from simulator.arm.platform import Platform
 from simulator.arm.surroundings import Surroundings
-
-
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """One request on its way: `origin` is scheme and authority, for the absolute links in the answer."""
-
-    target: Target
-    caller: Caller
-    query: Mapping[str, str]
-    raw_query: str
-    origin: str
-    body: dict[str, Any] = field(repr=False)
-
-    @property
-    def expanded(self) -> bool:
-        return "instanceview" in self.query.get("$expand", "").lower()
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    status: int
-    body: Any = None
-    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Routes:
@@ -55,6 +34,7 @@ class Routes:
         lifecycle: Lifecycle,
         extensions: Extensions,
         surroundings: Surroundings,
+        insights: Insights,
         graph: Graph,
     ) -> None:
         self._platform = platform
@@ -64,7 +44,7 @@ class Routes:
         self._graph = graph
         self._run_commands = RunCommands(platform)
         self._deployments = Deployments(platform, self._put_resource)
-        self._pages: dict[str, str] = {}
+        self._pages = Pages(platform.options.page_size)
         self._routes: dict[Kind, Callable[[Exchange], Answer]] = {
             Kind.VM_GET: self._get_vm,
             Kind.VM_INSTANCE_VIEW: self._get_instance_view,
@@ -93,9 +73,11 @@ class Routes:
             Kind.SUBSCRIPTION_GET: self._get_subscription,
             Kind.SUBSCRIPTION_LIST: self._list_subscriptions,
             Kind.GRAPH_QUERY: self._query_graph,
+            Kind.IDENTITY_GET: self._get_identity,
             Kind.DEPLOYMENT_PUT: self._put_deployment,
             Kind.DEPLOYMENT_GET: self._get_deployment,
             Kind.DEPLOYMENT_STATUS: self._get_deployment,
+            **InsightsRoutes(insights, surroundings, self._pages, self._machine).by_kind(),
         }
 
     def answer(self, exchange: Exchange) -> Answer:
@@ -103,22 +85,28 @@ class Routes:
 
     def _get_vm(self, exchange: Exchange) -> Answer:
         machine = self._machine(exchange.target)
-        return Answer(200, views.vm_body(machine, self._platform.clock, expanded=exchange.expanded))
+        return Answer(200, self._vm_body(exchange, machine))
+
+    def _vm_body(self, exchange: Exchange, machine: Machine) -> dict[str, Any]:
+        body = views.vm_body(machine, self._platform.clock, expanded=exchange.expanded)
+        return body | ({"etag": machine.etag_text} if has_etag(exchange.query["api-version"]) else {})
 
     def _get_instance_view(self, exchange: Exchange) -> Answer:
         return Answer(200, views.instance_view(self._machine(exchange.target), self._platform.clock))
 
     def _put_vm(self, exchange: Exchange) -> Answer:
         target = exchange.target
-        machine, operation, new = self._write_vm(target, exchange.body, exchange.caller)
-        return self._accepted(exchange, 201 if new else 200, operation, views.vm_body(machine, self._platform.clock))
+        machine, operation, new = self._write_vm(target, exchange.body, exchange.caller, exchange.if_match)
+        return self._accepted(exchange, 201 if new else 200, operation, self._vm_body(exchange, machine))
 
-    def _write_vm(self, target: Target, raw: Mapping[str, Any], caller: Caller) -> tuple[Machine, Operation, bool]:
+    def _write_vm(
+        self, target: Target, raw: Mapping[str, Any], caller: Caller, if_match: str = ""
+    ) -> tuple[Machine, Operation, bool]:
         """Create or update a VM; the last value is whether it is new."""
         stored = self._platform.machines.find(target.vm_id)
         body = check_vm(raw, stored)
         if stored is not None:
-            return stored, self._lifecycle.update(stored, body, caller), False
+            return stored, self._lifecycle.update(stored, body, caller, if_match), False
         self._surroundings.find_group(target)
         spec = VmSpec(
             name=target.names["vm"],
@@ -130,8 +118,9 @@ class Routes:
 
     def _patch_vm(self, exchange: Exchange) -> Answer:
         machine = self._machine(exchange.target)
-        operation = self._lifecycle.update(machine, check_vm(exchange.body, machine), exchange.caller)
-        return self._accepted(exchange, 200, operation, views.vm_body(machine, self._platform.clock))
+        change = check_vm(exchange.body, machine)
+        operation = self._lifecycle.update(machine, change, exchange.caller, exchange.if_match)
+        return self._accepted(exchange, 200, operation, self._vm_body(exchange, machine))
 
     def _delete_vm(self, exchange: Exchange) -> Answer:
         machine = self._platform.machines.find(exchange.target.vm_id)
@@ -153,30 +142,12 @@ class Routes:
         group = target.names.get("group")
         if group is not None:
             self._surroundings.find_group(target)
-        page, link = self._page(exchange, machines.listed(target.subscription, group))
+        page, link = self._pages.page(exchange, machines.listed(target.subscription, group))
         items = [views.vm_list_item(machine, clock, whole_subscription=group is None) for machine in page]
         if group is None and exchange.query.get("statusOnly", "").lower() == "true":
             for item, machine in zip(items, page, strict=True):
                 item["properties"]["instanceView"] = views.instance_view(machine, clock)
         return Answer(200, {"value": items} | ({"nextLink": link} if link else {}))
-
-    def _page(self, exchange: Exchange, machines: list[Machine]) -> tuple[list[Machine], str]:
-        """A page and the opaque link to the next. It continues after a key, not at a number, because machines are
-        deleted between pages."""
-        token = exchange.query.get("$skiptoken")
-        if token is not None and token not in self._pages:
-            raise ArmError(
-                400, "InvalidParameter", "The value of parameter $skipToken is invalid.", target="$skipToken"
-            )
-        after = self._pages[token] if token is not None else ""
-        rest = [machine for machine in machines if machine.key > after]
-        page = rest[: self._platform.options.page_size]
-        if len(page) == len(rest):
-            return page, ""
-        following = secrets.token_urlsafe(24)
-        self._pages[following] = page[-1].key
-        path = exchange.caller.url.partition("?")[0]
-        return page, f"{path}?api-version={exchange.query['api-version']}&$skiptoken={following}"
 
     def _get_extension(self, exchange: Exchange) -> Answer:
         machine = self._machine(exchange.target)
@@ -223,8 +194,7 @@ class Routes:
         return {"Retry-After": str(max(1, round(self._platform.clock.real(operation.retry_after))))}
 
     def _get_image(self, exchange: Exchange) -> Answer:
-        path = exchange.caller.url.removeprefix(exchange.origin).partition("?")[0]
-        return Answer(200, self._surroundings.get_image(exchange.target, path))
+        return Answer(200, self._surroundings.get_image(exchange.target, exchange.path))
 
     def _get_group(self, exchange: Exchange) -> Answer:
         return Answer(200, self._surroundings.get_group(exchange.target))
@@ -258,8 +228,7 @@ class Routes:
         return Answer(201, deployment.body(), {"Azure-AsyncOperation": url})
 
     def _get_deployment(self, exchange: Exchange) -> Answer:
-        path = exchange.caller.url.removeprefix(exchange.origin).partition("?")[0]
-        deployment = self._deployments.find(path.partition("/operationStatuses/")[0])
+        deployment = self._deployments.find(exchange.path.partition("/operationStatuses/")[0])
         whole = exchange.target.kind is Kind.DEPLOYMENT_GET
         return Answer(200, deployment.body() if whole else deployment.status())
 
@@ -269,6 +238,14 @@ class Routes:
     def _query_graph(self, exchange: Exchange) -> Answer:
         body, headers = self._graph.answer(exchange.body, exchange.caller.principal)
         return Answer(200, body, headers)
+
+    def _get_identity(self, exchange: Exchange) -> Answer:
+        identity = self._platform.identities.find(exchange.path)
+        if identity is None:
+            self._surroundings.find_group(exchange.target)
+            path = exchange.path.partition("/providers/")[2]
+            raise errors.resource_not_found(path, exchange.target.names["group"])
+        return Answer(200, self._platform.identities.body(identity))
 
     def _machine(self, target: Target) -> Machine:
         machine = self._platform.machines.find(target.vm_id)

@@ -14,10 +14,11 @@ from aiohttp import web
 
 from simulator.arm.events import Caller
 from simulator.arm.http.errors import ArmError, subscription_not_found
+from simulator.arm.http.exchange import Answer, Exchange
 from simulator.arm.http.faults import Cut, FaultRule, Faults
 from simulator.arm.http.journal import RecordedRequest, Requests
 from simulator.arm.http.limits import Draw, Limits
-from simulator.arm.http.routes import Answer, Exchange, Routes
+from simulator.arm.http.routes import Routes
 from simulator.arm.http.targets import Kind, Target, no_such_route, read_target
 from simulator.arm.http.tokens import Tokens
 from simulator.arm.http.validation import parse_body, parse_object
@@ -45,6 +46,7 @@ class _Work:
     target: Target
     correlation: str
     principal: str = ""
+    failure: Mapping[str, Any] | None = None
     headers: dict[str, str] = field(default_factory=dict)
 
 
@@ -70,6 +72,7 @@ class Door:
         correlation = request.headers.get("x-ms-correlation-request-id") or str(uuid.uuid4())
         work = _Work(target, correlation)
         fault = self.faults.pick(target, request.method)
+        work.failure = fault.ends_with if fault else None
         if fault is not None:
             await self.platform.clock.sleep(fault.delay)
         if fault is not None and not fault.after and (fault.answers or fault.cut is Cut.RESET):
@@ -111,8 +114,10 @@ class Door:
             url=url,
             address=request.remote or "",
             correlation=work.correlation,
+            failure=work.failure,
         )
-        return Exchange(target, caller, request.query, request.rel_url.raw_query_string, origin, body)
+        if_match = request.headers.get("If-Match", "")
+        return Exchange(target, caller, request.query, request.rel_url.raw_query_string, origin, body, if_match)
 
     def _draw(self, request: web.Request, work: _Work) -> Draw:
         target = work.target

@@ -45,12 +45,22 @@ class Kind(StrEnum):
     DEPLOYMENT_PUT = "deployment-put"
     DEPLOYMENT_GET = "deployment-get"
     DEPLOYMENT_STATUS = "deployment-status"
+    ASSOCIATION_GET = "association-get"
+    ASSOCIATION_PUT = "association-put"
+    ASSOCIATION_DELETE = "association-delete"
+    ASSOCIATION_LIST = "association-list"
+    RULE_GET = "rule-get"
+    RULE_ASSOCIATIONS = "rule-associations"
+    ENDPOINT_GET = "endpoint-get"
+    ENDPOINT_ASSOCIATIONS = "endpoint-associations"
+    IDENTITY_GET = "identity-get"
     UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """`names` holds the path's parts by role: group, vm, extension, region, operation, image, gallery, deployment."""
+    """`names` holds the path's parts by role: group, vm, extension, association, rule, endpoint, identity, region,
+    operation, image, gallery, deployment."""
 
     kind: Kind
     type: str
@@ -69,6 +79,11 @@ class Target:
 _COMPUTE = "/providers/Microsoft.Compute"
 _GROUP = "/resourceGroups/{group}"
 _VM = f"{_GROUP}{_COMPUTE}/virtualMachines/{{vm}}"
+_INSIGHTS = "/providers/Microsoft.Insights"
+_ASSOCIATIONS = f"{_VM}{_INSIGHTS}/dataCollectionRuleAssociations"
+_RULE = f"{_GROUP}{_INSIGHTS}/dataCollectionRules/{{rule}}"
+_ENDPOINT = f"{_GROUP}{_INSIGHTS}/dataCollectionEndpoints/{{endpoint}}"
+_IDENTITY = f"{_GROUP}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{{identity}}"
 _DEPLOYMENT = f"{_GROUP}/providers/Microsoft.Resources/deployments/{{deployment}}"
 
 # type (for the api-version), path after the subscription, kinds by method
@@ -104,6 +119,17 @@ _ROUTES: tuple[tuple[str, str, dict[str, Kind]], ...] = (
             "DELETE": Kind.EXTENSION_DELETE,
         },
     ),
+    ("dataCollectionRuleAssociations", _ASSOCIATIONS, {"GET": Kind.ASSOCIATION_LIST}),
+    (
+        "dataCollectionRuleAssociations",
+        f"{_ASSOCIATIONS}/{{association}}",
+        {"GET": Kind.ASSOCIATION_GET, "PUT": Kind.ASSOCIATION_PUT, "DELETE": Kind.ASSOCIATION_DELETE},
+    ),
+    ("dataCollectionRules", _RULE, {"GET": Kind.RULE_GET}),
+    ("dataCollectionRuleAssociations", f"{_RULE}/associations", {"GET": Kind.RULE_ASSOCIATIONS}),
+    ("dataCollectionEndpoints", _ENDPOINT, {"GET": Kind.ENDPOINT_GET}),
+    ("dataCollectionRuleAssociations", f"{_ENDPOINT}/associations", {"GET": Kind.ENDPOINT_ASSOCIATIONS}),
+    ("userAssignedIdentities", _IDENTITY, {"GET": Kind.IDENTITY_GET}),
     ("images", f"{_GROUP}{_COMPUTE}/images/{{image}}", {"GET": Kind.IMAGE_GET}),
     ("galleries/images", f"{_GROUP}{_COMPUTE}/galleries/{{gallery}}/images/{{image}}", {"GET": Kind.GALLERY_IMAGE_GET}),
 )

@@ -23,6 +23,7 @@ _EXTENSION = {
     *("settings", "protectedSettings", "protectedSettingsFromKeyVault", "suppressFailures", "provisionAfterExtensions"),
     *("provisioningState", "instanceView"),
 }
+_READ_ONLY_TOP = {"id", "name", "type", "resources", "etag", "properties"}
 _READ_ONLY = {"vmId", "timeCreated", "provisioningState", "instanceView"}
 
 
@@ -86,5 +87,6 @@ def check_vm(body: Mapping[str, Any], stored: Machine | None) -> dict[str, Any]:
     agent = (profile.get("linuxConfiguration") or {}).get("provisionVMAgent")
     if agent is False and profile.get("allowExtensionOperations") is True:
         raise errors.invalid_parameter("allowExtensionOperations")
-    kept = {k: v for k, v in body.items() if k not in ("id", "name", "type", "resources", "properties")}
-    return {**kept, "properties": {k: v for k, v in properties.items() if k not in _READ_ONLY}}
+    kept = {k: v for k, v in body.items() if k not in _READ_ONLY_TOP}
+    written = {k: v for k, v in properties.items() if k not in _READ_ONLY}
+    return kept | ({"properties": written} if written or stored is None else {})

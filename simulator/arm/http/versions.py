@@ -19,20 +19,34 @@ _RESOURCES = (
     "2015-11-01 2016-02-01 2016-06-01 2016-09-01 2017-05-10 2018-02-01 2018-05-01 2019-05-10 2019-10-01 2020-06-01 "
     "2021-04-01 2022-09-01 2022-12-01 2024-03-01 2024-07-01 2024-11-01 2025-04-01"
 )
+_COLLECTION = "2019-11-01-preview 2021-04-01 2021-09-01-preview 2022-06-01 2023-03-11 2024-03-11"
+_IDENTITIES = (
+    "2015-08-31-preview 2018-11-30 2021-09-30-preview 2022-01-31-preview 2023-01-31 2023-07-31-preview 2024-11-30"
+)
 _GRAPH = "2019-04-01 2020-04-01-preview 2021-03-01 2021-06-01-preview 2022-10-01 2024-04-01"
 _BY_TYPE = {
     "resourceGraph": _GRAPH,
     "galleries/images": _GALLERIES,
+    "dataCollectionRuleAssociations": _COLLECTION,
+    "dataCollectionRules": _COLLECTION,
+    "dataCollectionEndpoints": _COLLECTION,
+    "userAssignedIdentities": _IDENTITIES,
     "resourceGroups": _RESOURCES,
     "deployments": _RESOURCES,
     "providers": _RESOURCES,
     "subscriptions": _RESOURCES,
 }
+_FIRST_WITH_ETAG = "2023-09-01"
 _FORM = re.compile(r"\d{4}-\d{2}-\d{2}(-preview)?")
 
 
 def supported(type_: str) -> list[str]:
     return _BY_TYPE.get(type_, _COMPUTE).split()
+
+
+def has_etag(version: str) -> bool:
+    """Whether a VM has an etag in that version."""
+    return version >= _FIRST_WITH_ETAG
 
 
 def check_version(type_: str, version: str | None) -> None:

@@ -18,12 +18,14 @@ _SECRET = {"adminPassword", "customData", "secrets"}
 
 
 def vm_body(machine: Machine, clock: Clock, *, expanded: bool = False) -> dict[str, Any]:
-    """A virtual machine as a single GET shows it."""
+    """A virtual machine as a single GET shows it, without its etag."""
+    identity = machine.identity.body(machine.unsettled)
     body: dict[str, Any] = {
         "name": machine.name,
         "id": machine.id,
         "type": "Microsoft.Compute/virtualMachines",
         **{key: copy.deepcopy(value) for key, value in machine.body.items() if key != "properties"},
+        **({} if identity is None else {"identity": identity}),
         "properties": _properties(machine),
     }
     if expanded:

@@ -81,7 +81,7 @@ def test_a_policy_that_fits_its_extension_has_no_error(folder: Path, capsys: pyt
         ({"supportTable": "2025-01"}, "supportTable", ["no support table '2025-01'", '"2026-01"']),
         ({"settings": {**GOOD["settings"], "siet": "x"}}, "settings.siet", ["unknown setting", "did you mean 'site'?"]),
         ({"settings": {**GOOD["settings"], "Site": "x"}}, "settings.Site", ["did you mean 'site'?"]),
-        ({"settings": {**GOOD["settings"], 5: "x"}}, "settings.5", ["unknown setting 5", "site, tenant, verbose"]),
+        ({"settings": {**GOOD["settings"], 5: "x"}}, "settings.5", ["the key 5 is not a text", "put it in quotes"]),
         ({"settings": {}}, "settings.site", ["missing setting ", ", which probe-linux requires", "; add it to "]),
         ({"settings": {"site": None}}, "settings.site", ["missing setting 'site'"]),
         ({"settings": {"site": ["a"]}}, "settings.site", ["must be a text"]),
@@ -189,7 +189,7 @@ def test_the_file_of_the_extension_is_validated_with_the_policy_that_names_it(
         errors = validate(named, capsys=capsys)
         by_file = {Path(error["file"]).name: error for error in errors}
         assert len(errors) == 2
-        assert "cannot be used; correct that file: 'BSD' is not an operating system (" in by_file["p.yaml"]["message"]
+        assert "cannot be used; correct that file: unknown operating system 'BSD' (" in by_file["p.yaml"]["message"]
         assert (by_file["probe.yaml"]["line"], by_file["probe.yaml"]["place"]) == (
             line_of(broken, "osType:"),
             "osType",
@@ -251,10 +251,15 @@ def test_a_path_without_policy_files_is_an_error(
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("policy: p.yaml\ncases: []\n", "the file holds no cases ("),
+        ("policy: p.yaml\ncases: []\n", "key 'cases' is empty ("),
         ("cases: [{vm: {}, expect: {}}]\n", "the file names neither 'policy' nor 'definition' ("),
         ("policy: 5\ncases: [{vm: {}, expect: {}}]\n", "5 is not the name of a file ("),
         ("policy: p.yaml\ncases: [{vm: 5, expect: {}}]\n", "5 is not a VM ("),
+        ("policy: p.yaml\ncases: [{vm: {}}]\n", "missing key 'expect' in a case ("),
+        (
+            "policy: p.yaml\ncases: [{vm: {}, expect: {}, resourcegroup: {}}]\n",
+            "unknown key 'resourcegroup' in a case (",
+        ),
         ("definition: d.json\nparameters: [a]\ncases: [{vm: {}, expect: {}}]\n", "a list is not a mapping ("),
     ],
 )

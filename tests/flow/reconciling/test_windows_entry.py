@@ -12,7 +12,7 @@ from pycep import BicepParser
 
 from onboarding.app import read_configuration
 from onboarding.cli.main import main
-from onboarding.loading.policy_folder import load_catalogue_of
+from onboarding.loading.policy_folder import load_catalogue, load_catalogue_of
 from onboarding.web.health import health
 from tests.reference import check_query
 from tests.windows_entry import ENTRY, POLICY
@@ -97,13 +97,13 @@ def test_the_schema_knows_own_entries(folder: Path, tmp_path: Path) -> None:
     assert main(["policy", "schema", str(file)]) == 0
     schema: dict[str, Any] = json.loads(file.read_text())
     (known, _) = schema["properties"]["extension"]["anyOf"]
-    assert known["enum"] == ["oms-agent-linux", "bare-windows", NAME]
+    assert known["enum"] == [*load_catalogue(), "bare-windows", NAME]
     tables = {
         each["if"]["properties"]["extension"]["const"]: each["then"]["properties"]["supportTable"]
         for each in schema["allOf"]
     }
-    assert tables[NAME] == {"enum": ["2026-01", "any", "listed"]}
-    assert tables["bare-windows"] is False
+    assert tables[NAME] == {"enum": ["2026-01", "any", "listed", None]}
+    assert tables["bare-windows"] == {"enum": [None]}
 
 
 def test_pages_are_generated_from_all_entries_or_not_at_all(
@@ -115,7 +115,7 @@ def test_pages_are_generated_from_all_entries_or_not_at_all(
     assert main(["policy", "schema", str(tmp_path / "schema.json")]) == 2
     assert (
         capsys.readouterr().err.count(
-            "missing key 'publisher' in the catalogue entry (extensions/bare.yaml:1: publisher); write"
+            "missing key 'publisher' in the catalogue entry (extensions/bare.yaml:1: publisher); add"
         )
         == 2
     )

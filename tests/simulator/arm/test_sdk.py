@@ -189,6 +189,9 @@ async def test_recorded_bodies_come_back_as_they_were_recorded(make_scene: MakeS
     for side in (recorded, body):
         side["properties"] = {k: v for k, v in side["properties"].items() if k not in own}
         side.pop("resources", None)
+        side.pop("etag", None)
+        identity = side.get("identity", {})
+        side |= {"identity": {"type": identity["type"]}} if identity else {}  # whose ids the recording left out
     assert body == recorded
 
 

@@ -2,19 +2,45 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
+from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from onboarding.application.sweep.sweep_queue import Budget
-from onboarding.settings import read_settings, storage_connection
+from onboarding.settings import AppSettings, read_settings, storage_connection
 
 KEY = "c3RvcmFnZSBrZXk="
 CONNECTION = f"DefaultEndpointsProtocol=https;AccountName=a;AccountKey={KEY};EndpointSuffix=core.windows.net"
 SAS = "TableEndpoint=https://a.table.core.windows.net/;SharedAccessSignature=sv=2022-11-02&sig=abc"
 STORAGE = {"AzureWebJobsStorage": CONNECTION}
+
+
+def test_every_setting_is_in_the_readme_and_says_what_it_is() -> None:
+    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    table = readme.split("\n## Settings\n")[1].split("\n## ")[0]
+    named = {
+        name for row in re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
+    }
+    assert named - {"OMS_WORKSPACE_ID", "OMS_WORKSPACE_KEY"} == set(AppSettings.__struct_encode_fields__)
+    hints = get_type_hints(AppSettings, include_extras=True)
+    assert all(hint.__metadata__[0].description for hint in hints.values())
+    defaults = AppSettings()
+    for name, shown in (("ONBOARDING_POLICIES", defaults.policies), ("HISTORY_DAYS", str(defaults.history_days))):
+        assert f"`{shown}`" in next(row for row in table.splitlines() if row.startswith(f"| `{name}`"))
+    assert defaults.sweep_grace_period == timedelta(minutes=10).total_seconds()  # as the table says
+
+
+def test_several_wrong_settings_are_all_named_and_the_others_hold() -> None:
+    wrong = {"SWEEP_VISITS": "many", "HISTORY_DAYS": "0", "AZURE_CLOUD": "moon", "ONBOARDING_LOG": "xml"}
+    settings = read_settings({**STORAGE, **wrong, "SWEEP_PATIENCE": "1h", "SWEEP_VISITS_PER_MINUTE": "7"})
+    assert {problem.partition("(app setting ")[2].partition(")")[0] for problem in settings.problems} == set(wrong)
+    assert (settings.sweep_requests, settings.history_days, settings.cloud.name) == (None, 90, "AzurePublicCloud")
+    assert (settings.sweep_grace_period, settings.sweep_requests_per_minute) == (timedelta(hours=1), 7)
 
 
 def test_the_defaults() -> None:

@@ -99,9 +99,9 @@ def test_an_entry_is_shown_by_its_name_too(
     assert main(["extension", "show", "key-vault-linux"]) == 0
     assert yaml.safe_load(capsys.readouterr().out)["type"] == "KeyVaultForLinux"
     assert main(["extension", "show", "key-valt-linux"]) == 2
-    assert "unknown extension 'key-valt-linux'; known extensions: oms-agent-linux, key-vault-linux" in (
-        capsys.readouterr().err
-    )
+    error = capsys.readouterr().err
+    assert "unknown extension 'key-valt-linux'; known extensions: " in error
+    assert "did you mean 'key-vault-linux'?" in error
     assert main(["extension"]) == 2
 
 
@@ -138,13 +138,13 @@ def test_automatic_upgrade_is_sent_where_the_entry_says_it(upgrade: bool) -> Non
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"os": "linx"}, "'linx' is not an operating system (x.yaml: os); write linux or windows"),
-        ({"os": None}, "missing key 'os' in the catalogue entry (x.yaml: os); write linux or windows"),
+        ({"os": "linx"}, "unknown operating system 'linx' (x.yaml: os); write linux or windows"),
+        ({"os": None}, "missing key 'os' in the catalogue entry (x.yaml: os); add `os:` and an operating system"),
         ({"osType": "Linux"}, "unknown key 'osType' in the catalogue entry (x.yaml: osType); known keys: name"),
         ({"version": "latest"}, "'latest' is not a version (x.yaml: version); write major.minor in quotes"),
         ({"version": "1.10\n"}, " is not a version (x.yaml: version)"),
         ({"name": "x\n"}, " is not the name of an extension (x.yaml: name)"),
-        ({"publisher": ""}, "'' is not a text that is not empty (x.yaml: publisher); write a text"),
+        ({"publisher": ""}, "key 'publisher' is empty (x.yaml: publisher); write a text"),
         ({"machines": ["vmm"]}, "unknown value 'vmm' (x.yaml: machines[0]); known values: vm, arc, scaleSet; did you"),
         ({"needs": {"identity": "own"}}, "unknown value 'own' (x.yaml: needs.identity); known values: none, any"),
         ({"needs": {"extension": []}}, "unknown key 'extension' in 'needs' (x.yaml: needs.extension); known keys"),
@@ -195,7 +195,7 @@ def test_an_entry_that_needs_an_unknown_extension_is_left_out_with_those_that_ne
         entry = {**LEAST, "name": name, "type": name, "needs": {"extensions": needed}}
         (tmp_path / "extensions" / f"{name}.yaml").write_text(yaml.safe_dump(entry))
     catalogue = load_catalogue_of(tmp_path)
-    assert list(catalogue.entries) == ["oms-agent-linux", "c", "d"]
+    assert set(catalogue.entries) - set(load_catalogue()) == {"c", "d"}
     unknown, needing = catalogue.problems
     assert unknown.startswith(
         "unknown extension 'nowhere' (extensions/b.yaml:4: needs.extensions[0]); known extensions"

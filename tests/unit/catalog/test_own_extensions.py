@@ -68,7 +68,7 @@ def test_an_own_extension_stands_beside_the_shipped_ones(folder: Path) -> None:
 
 BAD: dict[str, tuple[str, str, str]] = {
     "no YAML": ("name: [", "the text is not YAML: ", "extensions/bad.yaml:1"),
-    "no entry": ("just text", "'just text' is not a mapping", "extensions/bad.yaml"),
+    "no entry": ("just text", "'just text' is not the catalogue entry", "extensions/bad.yaml"),
     "an unknown key": (
         yaml.safe_dump({**ENTRY, "publsher": "x"}),
         "unknown key 'publsher' in the catalogue entry",
@@ -124,7 +124,7 @@ def test_a_policy_of_an_extension_that_was_left_out_is_named_too(folder: Path) -
     write(folder / "extensions" / "a.yaml", {**ENTRY, "osType": "BSD"})
     own, policy, _ = read(folder).problems
     assert re.fullmatch(
-        r"'BSD' is not an operating system \(extensions/a\.yaml:\d+: osType\); write Linux or Windows", own
+        r"unknown operating system 'BSD' \(extensions/a\.yaml:\d+: osType\); write Linux or Windows", own
     )
     assert policy.startswith(
         "the catalogue entry of the extension 'inventory-agent' cannot be used (inventory.yaml:1: ex"
@@ -183,7 +183,7 @@ def test_validate_finds_the_errors_of_own_extensions_with_their_lines(
     text = yaml.safe_dump(ENTRY, sort_keys=False).replace("osType: Linux", "osType: BSD")
     (folder / "extensions" / "a.yaml").write_text(text)
     assert main(["policy", "validate", str(folder)]) == 1
-    assert "'BSD' is not an operating system (" in (out := capsys.readouterr().out)
+    assert "unknown operating system 'BSD' (" in (out := capsys.readouterr().out)
     assert "a.yaml:6: osType); write Linux or Windows" in out
 
 

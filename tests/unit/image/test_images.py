@@ -221,8 +221,9 @@ def test_an_override_can_believe_a_gallery() -> None:
 @pytest.mark.parametrize(
     ("raw", "place"),
     [
-        (None, r"^missing list 'images' \(o\.yaml\); write `images:`"),
-        ({"images": "x"}, r"^'x' is not a list of images \(o\.yaml: images\); write `images:`"),
+        (None, r"^null is not an override file \(o\.yaml\); write a mapping with the keys images"),
+        ({"rules": []}, r"^missing key 'images' in an override file \(o\.yaml: images\); add `images:` and a list"),
+        ({"images": "x"}, r"^'x' is not a list \(o\.yaml: images\); write `- {match: …, distribution: …"),
         ({"images": ["x"]}, r"^'x' is not an override \(o\.yaml: images\[0\]\); write a mapping"),
         (
             {"images": [{"match": "x", "distribution": "plan9"}]},
@@ -234,17 +235,17 @@ def test_an_override_can_believe_a_gallery() -> None:
         ),
         (
             {"images": [{"match": "x", "distribution": "rhel", "architecture": "z80"}]},
-            r"^unknown architecture 'z80' \(o\.yaml: images\[0\]\.architecture\); known architectures: x86_64",
+            r"^unknown architecture 'z80' \(o\.yaml: images\[0\]\.architecture\); known architectures: arm64, x86_64",
         ),
         (
             {"images": [{"match": "x", "distro": "rhel"}]},
-            r"^unknown key 'distro' in an override \(o\.yaml: images\[0\]\.distro\); known keys: architecture",
+            r"^unknown key 'distro' in an override \(o\.yaml: images\[0\]\.distro\); known keys: match, distribution",
         ),
         (
             {"images": [{"distribution": "rhel"}]},
-            r"^missing key 'match' in an override \(o\.yaml: images\[0\]\.match\); write",
+            r"^missing key 'match' in an override \(o\.yaml: images\[0\]\.match\); add `match:` and a pattern",
         ),
-        ({"images": [{"match": " "}]}, r"^' ' is not a pattern \(o\.yaml: images\[0\]\.match\); write"),
+        ({"images": [{"match": " "}]}, r"^key 'match' is empty \(o\.yaml: images\[0\]\.match\); write"),
         (
             {"images": [{"match": "x"}]},
             r"^missing key 'distribution' in an override \(o\.yaml: images\[0\]\.distribution\); known distributions:",

@@ -10,26 +10,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onboarding.domain.errors import ConfigurationError
-from onboarding.domain.limits.rollout_limit import RolloutLimit, RolloutState, parse_rollout_limit, spread
+from onboarding.domain.limits.rollout_limit import RolloutLimit, RolloutState, spread
 from onboarding.domain.resource_id import VmId
+from onboarding.domain.typed_file import read_as
 
 NOW = datetime(2026, 11, 20, 10, 59, tzinfo=UTC)
 
 
 def test_a_rollout_limit_is_read() -> None:
-    assert parse_rollout_limit(None, "p.yaml: brake") is None
-    assert parse_rollout_limit({"maxInstallsPerHour": 100}, "p.yaml: brake") == RolloutLimit(100, None)
-    assert parse_rollout_limit({"stopAfterFailures": 5, "maxInstallsPerHour": 1}, "p.yaml: brake") == RolloutLimit(1, 5)
+    assert read_as({"maxInstallsPerHour": 100}, RolloutLimit, "p.yaml: brake") == RolloutLimit(100, None)
+    both = {"stopAfterFailures": 5, "maxInstallsPerHour": 1}
+    assert read_as(both, RolloutLimit, "p.yaml: brake") == RolloutLimit(1, 5)
 
 
 @pytest.mark.parametrize(
     ("raw", "says"),
     [
-        ([], "an empty list is not a rollout limit (p.yaml: brake); write {maxInstallsPerHour"),
-        ({}, "an empty mapping is not a rollout limit (p.yaml: brake); write {maxInstallsPerHour"),
+        ([], "an empty list is not a rollout limit (p.yaml: brake); write a mapping with the keys maxInstalls"),
+        ({}, "the rollout limit is empty (p.yaml: brake); write {maxInstallsPerHour"),
         (
             {"maxFailures": 3},
-            "unknown key 'maxFailures' in the rollout limit (p.yaml: brake.maxFailures); known keys: maxInstalls",
+            "unknown key 'maxFailures' in a rollout limit (p.yaml: brake.maxFailures); known keys: maxInstalls",
         ),
         ({"stopAfterFailures": 0}, "0 is not a whole number above 0 (p.yaml: brake.stopAfterFailures); write"),
         ({"stopAfterFailures": True}, "true is not a whole number above 0 (p.yaml: brake.stopAfterFailures); write"),
@@ -41,7 +42,7 @@ def test_a_rollout_limit_is_read() -> None:
 )
 def test_what_is_not_a_rollout_limit_is_named(raw: Any, says: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        parse_rollout_limit(raw, "p.yaml: brake")
+        read_as(raw, RolloutLimit, "p.yaml: brake")
     assert says in str(caught.value)
 
 

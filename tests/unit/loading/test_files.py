@@ -136,7 +136,8 @@ def test_an_error_in_a_policy_names_file_and_line(tmp_path: Path) -> None:
 def test_a_scope_that_was_left_empty_is_not_everything(tmp_path: Path) -> None:
     _write(tmp_path, "p.yaml", "name: p\nextension: oms-agent-linux\nscope:\n")
     _, (problem, _) = _load(tmp_path)
-    assert problem.startswith("key 'scope' has no value (p.yaml:3: scope); write a scope, or leave the key out")
+    assert problem.startswith("key 'scope' has no value (p.yaml:3: scope); write /subscriptions/<id>")
+    assert problem.endswith(", or leave the key out")
 
 
 def test_an_exemption_of_nothing_is_not_one_of_everything(tmp_path: Path) -> None:
@@ -144,8 +145,10 @@ def test_an_exemption_of_nothing_is_not_one_of_everything(tmp_path: Path) -> Non
         text = f"name: p\nextension: oms-agent-linux\nexemptions:\n  - scope: {scope}\n    reason: moved\n"
         _write(tmp_path, "p.yaml", text)
         _, (problem, _) = _load(tmp_path)
-        assert "is not a scope" in problem
-        assert " (p.yaml:4: exemptions[0].scope); write " in problem
+        assert problem.startswith(
+            "key 'scope' has no value" if scope == "~" else f"'{scope.strip("'")}' is not a scope"
+        )
+        assert " (p.yaml:4: exemptions[0].scope); write /subscriptions/<id>" in problem
 
 
 def test_a_folder_without_a_policy_is_a_problem(tmp_path: Path) -> None:

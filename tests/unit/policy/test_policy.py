@@ -129,18 +129,18 @@ def test_the_rest_of_a_file() -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"name": None}, "missing key 'name' in the policy (p.yaml: name); add `name:` and a text"),
-        ({"name": 5}, "5 is not a text (p.yaml: name); put it in quotes"),
-        ({"extension": ""}, "missing key 'extension' in policy here (p.yaml: extension); add"),
+        ({"name": None}, "key 'name' has no value (p.yaml: name); write a text"),
+        ({"name": 5}, "5 is not a text (p.yaml: name); write a text, in quotes"),
+        ({"extension": ""}, "key 'extension' is empty (p.yaml: extension); write a text"),
         ({"Scope": "/"}, "unknown key 'Scope' in policy here (p.yaml: Scope); known keys: "),
-        ({5: 5}, "unknown key 5 in policy here (p.yaml: 5); known keys: "),
+        ({5: 5}, "unknown key 5 in a policy (p.yaml: 5); known keys: "),
         (
             {"effect": "deploy"},
             "unknown effect 'deploy' (p.yaml: effect); known effects: deployIfNotExists, auditIfNotExists",
         ),
-        ({"effect": None}, "unknown effect null (p.yaml: effect); known effects: "),
+        ({"effect": None}, "key 'effect' has no value (p.yaml: effect); known effects: deployIfNotExists, "),
         ({"scope": ["/", "nowhere"]}, "'nowhere' is not a scope (p.yaml: scope[1]); write "),
-        ({"notScopes": 5}, "5 is not a scope (p.yaml: notScopes[0]); write "),
+        ({"notScopes": 5}, "5 is not a scope (p.yaml: notScopes); write "),
         ({"rule": "always"}, "'always' is not a mapping (p.yaml: rule); write "),
         (
             {"rule": {"allOf": [{"field": "nonsense", "equals": "x"}]}},
@@ -157,9 +157,9 @@ def test_the_rest_of_a_file() -> None:
         ),
         ({"settings": ["a"]}, "a list is not a mapping (p.yaml: settings); write "),
         ({"protectedSettings": "key"}, "'key' is not a mapping (p.yaml: protectedSettings); write "),
-        ({"exemptions": EXEMPT}, "a mapping is not a list of exemptions (p.yaml: exemptions); write "),
+        ({"exemptions": EXEMPT}, "a mapping is not a list (p.yaml: exemptions); write `- {scope: …, category: …"),
         ({"exemptions": ["/"]}, "'/' is not an exemption (p.yaml: exemptions[0]); write "),
-        ({"exemptions": [EXEMPT, {}]}, "null is not a scope (p.yaml: exemptions[1].scope); write "),
+        ({"exemptions": [EXEMPT, {}]}, "missing key 'scope' in an exemption (p.yaml: exemptions[1].scope); add "),
         (
             {"exemptions": [{**EXEMPT, "category": "Whim"}]},
             "unknown category 'Whim' (p.yaml: exemptions[0].category); known categories: Waiver, Mitigated",
@@ -177,6 +177,22 @@ def test_the_rest_of_a_file() -> None:
             {"settleDelay": "a while"},
             "'a while' is not a duration (p.yaml: settleDelay); use a number and s, m, h or d",
         ),
+        (
+            {"includeManaged": 1},
+            "1 is not true, false or a list of kinds (p.yaml: includeManaged); write true, false or a list of kinds",
+        ),
+        ({"includeManaged": ["aks-node", 5]}, "5 is not a text (p.yaml: includeManaged[1]); write a text"),
+        ({"includeManaged": ["aks"]}, "unknown kind 'aks' (p.yaml: includeManaged[0]); write true, false or a list"),
+        (
+            {"azurePolicy": 7},
+            "7 is not the id of an Azure Policy definition or assignment (p.yaml: azurePolicy); write",
+        ),
+        ({"workspaces": []}, "key 'workspaces' is empty (p.yaml: workspaces); write `- {name: …, when: …"),
+        ({"workspaces": [{"name": ""}]}, "key 'name' is empty (p.yaml: workspaces[0].name); write a text"),
+        ({"workspaces": [{"name": "a"}, {"name": "b"}]}, "no VM can reach this workspace: 'a' above it has no `when`"),
+        ({"reconnect": "yes"}, "'yes' is not true or false (p.yaml: reconnect); write true or false, without quotes"),
+        ({"settings": {5: 5}}, "the key 5 is not a text (p.yaml: settings.5); put it in quotes"),
+        ({"supportTable": []}, "an empty list is not a text (p.yaml: supportTable); write a text"),
         ({"waits": {"install": 5}}, "5 is not a schedule (p.yaml: waits.install); write "),
     ],
 )
@@ -285,7 +301,7 @@ def test_no_secret_value_goes_into_the_digest() -> None:
 
 @given(
     st.dictionaries(
-        st.one_of(st.text(), st.integers()),
+        st.text(),
         st.recursive(
             st.one_of(st.none(), st.booleans(), st.floats(), st.text(), st.dates()),
             lambda inner: st.lists(inner),

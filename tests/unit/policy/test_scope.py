@@ -5,8 +5,14 @@ from __future__ import annotations
 import pytest
 
 from onboarding.domain.errors import ConfigurationError
-from onboarding.domain.policy.scope import parse_scope
+from onboarding.domain.policy.scope import Scope
 from onboarding.domain.resource_id import VmId
+from onboarding.domain.typed_file import read_as
+
+
+def parse_scope(text: object, place: str) -> Scope:
+    return read_as(text, Scope, place)
+
 
 VM = VmId("11112222-3333-4444-5555-666677778888", "App-RG", "web01")
 SUBSCRIPTION = f"/subscriptions/{VM.subscription}"

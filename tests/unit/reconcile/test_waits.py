@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 
 from onboarding.domain.errors import ConfigurationError
 from onboarding.domain.reconcile.row import WaitingFor
-from onboarding.domain.reconcile.wait_schedule import DEFAULTS, Schedule, Waits, parse_duration, parse_waits
+from onboarding.domain.reconcile.wait_schedule import DEFAULTS, Duration, Schedule, ScheduleEntry, Waits, waits_of
+from onboarding.domain.typed_file import read_as
+
+
+def parse_duration(text: object, place: str) -> float:
+    return read_as(text, Duration, place)
+
+
+def parse_waits(raw: object, place: str) -> Waits:
+    return waits_of(read_as(raw, dict[WaitingFor, ScheduleEntry], place))
+
 
 GROWING = Schedule((60, 120, 300), 1000)
 
@@ -88,15 +98,15 @@ def test_half_a_schedule_keeps_the_other_half(raw: object) -> None:
 
 
 def test_no_waits_are_the_defaults() -> None:
-    assert parse_waits(None, "p") == Waits()
+    assert waits_of({}) == Waits()
 
 
 @pytest.mark.parametrize(
     ("raw", "says"),
     [
         (["agent-ready"], "a list is not a mapping (p.yaml: waits); write"),
-        ({"agent": {}}, "unknown key 'agent' in waits (p.yaml: waits.agent); known keys: install-request"),
-        ({5: {}}, "unknown key 5 in waits (p.yaml: waits.5); known keys:"),
+        ({"agent": {}}, "unknown key 'agent' (p.yaml: waits.agent); known keys: install-request"),
+        ({5: {}}, "unknown key 5 (p.yaml: waits.5); known keys:"),
         ({"install": "5m"}, "'5m' is not a schedule (p.yaml: waits.install); write"),
         (
             {"install": {"evry": ["5m"]}},

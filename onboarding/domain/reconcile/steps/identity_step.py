@@ -9,13 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
+from onboarding.domain.errors import as_written
 from onboarding.domain.machine.machine_identity import SYSTEM, MachineIdentity, fold
 from onboarding.domain.reconcile.steps.step import ArmRequest
 from onboarding.domain.resource_id import VmId
+from onboarding.domain.typed_file import FileMapping, Refused
+
+NONE = "none"
+"""As `add`: none is added."""
 
 
 class IdentityUse(StrEnum):
@@ -25,14 +30,39 @@ class IdentityUse(StrEnum):
     ADDED = "added"  # only the one that the policy adds
 
 
-class IdentityNeed(Struct, frozen=True):
+class IdentityNeed(FileMapping, frozen=True):
     """What one policy wants of a machine's identities."""
 
-    use: IdentityUse = IdentityUse.ANY
-    add: str = SYSTEM
-    """`system`, the id of a user-assigned identity, or empty: none is added."""
-    beside_others: bool = False
-    """Whether `add` is added to a machine that has, or gets, other identities."""
+    what: ClassVar[str] = "an identity need"
+
+    use: Annotated[
+        IdentityUse,
+        Meta(
+            description="Which identity serves: any that is there, or only the one that the policy adds.",
+            extra={"one": "use", "many": "uses"},
+        ),
+    ] = IdentityUse.ANY
+    add: Annotated[
+        str,
+        Meta(
+            description="What is added where none serves: system, the id of a user-assigned identity, or none. {NAME}"
+            " stands for an app setting; one that is not set means system.",
+        ),
+    ] = SYSTEM
+    beside_others: Annotated[
+        bool,
+        Meta(
+            description="Whether it is added to a machine that has other identities. An application that names no"
+            " identity may then lose its token.",
+        ),
+    ] = False
+
+    def __post_init__(self) -> None:
+        if self.use is IdentityUse.ADDED and self.add in ("", NONE):
+            raise Refused("add", "the policy uses only the identity that it adds, and adds none", "name one, or system")
+        if self.add not in ("", NONE, SYSTEM) and not self.add.startswith(("/subscriptions/", "{")):
+            problem = f"{as_written(self.add)} is not an identity"
+            raise Refused("add", problem, "write system, none, the id of a user-assigned identity, or {AN_APP_SETTING}")
 
 
 class Fit(Struct, frozen=True):
@@ -111,13 +141,13 @@ def _fit(
     has: MachineIdentity,
     refused: frozenset[str],
 ) -> Fit:
-    wanted = fold(need.add)
+    wanted = "" if need.add == NONE else fold(need.add)
     if need.use is IdentityUse.ANY and union:
         chosen = _chosen(union, wanted)
         return Fit(union[chosen], there=chosen in has.names)
     if wanted in union and wanted:
         return Fit(union[wanted], there=wanted in has.names)
-    if not need.add:
+    if need.add in ("", NONE):
         return Fit(conflict="the machine has no identity, and the policy adds none")
     if wanted in refused:
         return Fit(conflict=f"ARM refused to add {_spoken(need.add)}")

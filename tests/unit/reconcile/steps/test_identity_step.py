@@ -135,7 +135,10 @@ def test_only_an_agent_that_could_not_know_its_identity_gets_its_name() -> None:
 
 
 _names = st.sampled_from([SYSTEM, OURS, FOREIGN, OTHER])
-_needs = st.builds(IdentityNeed, st.sampled_from(list(IdentityUse)), _names | st.just(""), st.booleans())
+_needs = st.one_of(
+    st.builds(IdentityNeed, st.just(IdentityUse.ANY), _names | st.just("none"), st.booleans()),
+    st.builds(IdentityNeed, st.just(IdentityUse.ADDED), _names, st.booleans()),
+)
 
 
 @given(st.sets(_names), st.lists(_needs, max_size=4), st.sets(_names))

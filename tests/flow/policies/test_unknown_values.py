@@ -172,7 +172,7 @@ def test_a_case_may_give_the_group_and_the_subscription(tmp_path: Path, capsys: 
     lay_out(tmp_path, {"p.cases.yaml": yaml.safe_dump({"policy": "p.yaml", "cases": cases})})
     assert main(["policy", "test", str(tmp_path)]) == 2
     output = capsys.readouterr().err
-    assert "'lab' is not an object (" in output
+    assert "'lab' is not a mapping (" in output
     assert ": cases[0].resourceGroup); write" in output
 
 

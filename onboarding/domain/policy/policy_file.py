@@ -1,0 +1,252 @@
+"""Policy files: the keys that a policy may have. A file is checked as a whole when it is read, and every error names
+the place in it."""
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Any, ClassVar, Self
+
+from msgspec import Meta, field
+
+from onboarding.domain.errors import ConfigurationError, as_written
+from onboarding.domain.json_access import digest
+from onboarding.domain.limits.rollout_limit import RolloutLimit
+from onboarding.domain.machine.managed_machines import ManagedKinds, included
+from onboarding.domain.policy.conditions.external_values import is_call, places
+from onboarding.domain.policy.exemption import Exemption
+from onboarding.domain.policy.policy import Effect, Policy, Rule, RuleCompiler
+from onboarding.domain.policy.scope import Scopes
+from onboarding.domain.policy.workspaces import WorkspaceEntry, compile_workspaces
+from onboarding.domain.reconcile.row import WaitingFor
+from onboarding.domain.reconcile.steps.association_step import AssociationNeed
+from onboarding.domain.reconcile.steps.identity_step import IdentityNeed
+from onboarding.domain.reconcile.wait_schedule import Duration, ScheduleEntry, waits_of
+from onboarding.domain.typed_file import FileMapping, OneOrMany, Refused, Text, read_as
+
+_AZURE_POLICY = re.compile(r"/providers/microsoft\.authorization/policy(definitions|assignments)/[^/]+$", re.IGNORECASE)
+_REFERENCE = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
+
+
+class AzurePolicyId(str):
+    """The id of a definition or an assignment of Azure Policy, in lower case."""
+
+    __slots__ = ()
+    file_schema: ClassVar[Mapping[str, Any]] = {
+        "type": "string",
+        "pattern": r"/providers/[Mm]icrosoft\.[Aa]uthorization/policy([Dd]efinitions|[Aa]ssignments)/[^/]+$",
+    }
+
+    @classmethod
+    def from_file(cls, value: object) -> Self:
+        if not isinstance(value, str) or not _AZURE_POLICY.search(value):
+            problem = f"{as_written(value)} is not the id of an Azure Policy definition or assignment"
+            fix = "write its id, …/providers/Microsoft.Authorization/policyDefinitions/…"
+            raise ConfigurationError("", problem, fix)
+        return cls(value.lower())
+
+
+class AzurePolicyIds(OneOrMany[AzurePolicyId], item=AzurePolicyId):
+    """One such id or a list of them."""
+
+    __slots__ = ()
+
+
+class RuleId(str):
+    """The id of a data collection rule, or `{NAME}` of the app setting that holds it."""
+
+    __slots__ = ()
+    _resource: ClassVar[str] = "dataCollectionRules"
+    file_schema: ClassVar[Mapping[str, Any]] = {"type": "string", "pattern": r"^(/subscriptions/|\{)"}
+
+    @classmethod
+    def from_file(cls, value: object) -> Self:
+        text = value if isinstance(value, str) else ""
+        if not (
+            _REFERENCE.fullmatch(text) or f"/providers/microsoft.insights/{cls._resource}/".lower() in text.lower()
+        ):
+            problem = f"{as_written(value)} is not the id of one of Microsoft.Insights/{cls._resource}"
+            fix = f"write its id, …/providers/Microsoft.Insights/{cls._resource}/…, or {{AN_APP_SETTING}} that holds it"
+            raise ConfigurationError("", problem, fix)
+        return cls(text)
+
+
+class EndpointId(RuleId):
+    """The id of a data collection endpoint, or `{NAME}` of the app setting that holds it."""
+
+    __slots__ = ()
+    _resource: ClassVar[str] = "dataCollectionEndpoints"
+
+
+class RuleIds(OneOrMany[RuleId], item=RuleId):
+    """One such id or a list of them."""
+
+    __slots__ = ()
+
+
+class SettleDelay(Duration):
+    """A duration, or 0 for no delay."""
+
+    __slots__ = ()
+
+    @classmethod
+    def from_file(cls, text: object) -> Self:
+        return cls(Duration.from_file(text) if text else 0)
+
+
+class PolicyFile(FileMapping, frozen=True, kw_only=True):
+    """A policy as it is written. A key without a value counts as left out, except `scope` and `notScopes`."""
+
+    what: ClassVar[str] = "a policy"
+
+    name: Annotated[str, Meta(min_length=1, description="The policy's name in rows, logs and commands.")]
+    effect: Annotated[
+        Effect,
+        Meta(
+            description="Install, only say what would be installed, or nothing.",
+            extra={"one": "effect", "many": "effects"},
+        ),
+    ] = Effect.DEPLOY
+    extension: Annotated[str, Meta(min_length=1, description="What is installed.")]
+    scope: Annotated[Scopes, Meta(description="Where it applies; everywhere without a scope.")] = field(
+        default_factory=Scopes
+    )
+    not_scopes: Annotated[Scopes, Meta(description="Where it does not apply, within its scope.")] = field(
+        default_factory=Scopes
+    )
+    include_managed: Annotated[
+        bool | str | tuple[str, ...] | None,
+        Meta(
+            description="Which kinds of managed and short-lived VMs are included: true for all, or their names.",
+            extra={"is": "true, false or a list of kinds", "fix": "write true, false or a list of kinds"},
+        ),
+    ] = None
+    rule: Annotated[dict[str, Any] | None, Meta(description="Which VMs: a condition of Azure Policy.")] = None
+    parameters: Annotated[
+        dict[str, Any] | None, Meta(description="Values of the parameters that the conditions name.")
+    ] = None
+    existence_condition: Annotated[
+        dict[str, Any] | None, Meta(description="When an installed extension meets the policy.")
+    ] = None
+    azure_policy: Annotated[
+        AzurePolicyIds | None,
+        Meta(description="Definitions or assignments of Azure Policy whose findings this policy handles."),
+    ] = None
+    rollout_limit: Annotated[
+        RolloutLimit | None,
+        Meta(description="The rollout limit: installs an hour, and failures in a row that stop the policy."),
+    ] = field(default=None, name="brake")
+    source: Annotated[Any, Meta(description="Where an imported policy comes from; for people.")] = None
+    settings: Annotated[
+        dict[str, Any] | None,
+        Meta(description="The extension's public settings; {NAME} stands for an app setting."),
+    ] = None
+    protected_settings: Annotated[
+        dict[str, Any] | None,
+        Meta(description="Its protected settings; name app settings here, never secrets."),
+    ] = None
+    support_table: Annotated[
+        Text | None, Meta(description="The name of the dated table of supported operating systems to use.")
+    ] = None
+    exemptions: Annotated[
+        tuple[Exemption, ...] | None, Meta(description="Scopes that are not selected, why, and until when.")
+    ] = None
+    waits: Annotated[
+        Annotated[
+            dict[WaitingFor, ScheduleEntry], Meta(extra_json_schema={"propertyNames": {"enum": list(WaitingFor)}})
+        ]
+        | None,
+        Meta(description="For each kind of waiting, the time between two checks, and when to give up."),
+    ] = None
+    identity: Annotated[
+        IdentityNeed | None, Meta(description="The managed identity that the agent needs on the machine.")
+    ] = None
+    data_collection_rules: Annotated[
+        RuleIds | None, Meta(description="The data collection rules that the machine is associated with.")
+    ] = None
+    data_collection_endpoint: Annotated[
+        EndpointId | None,
+        Meta(description="The data collection endpoint that the machine takes its configuration from."),
+    ] = None
+    settle_delay: Annotated[
+        SettleDelay | None, Meta(description="How long a new VM has for its owner's first-boot installs.")
+    ] = None
+    workspaces: Annotated[
+        Annotated[tuple[WorkspaceEntry, ...], Meta(min_length=1)] | None,
+        Meta(description="Several workspaces: a VM reports to the first whose condition holds."),
+    ] = None
+    reconnect: Annotated[
+        bool | None, Meta(description="Whether a VM that reports to another workspace is moved to this one.")
+    ] = None
+    auto_upgrade_minor_version: Annotated[
+        bool | None, Meta(description="Whether minor versions are upgraded, instead of the catalogue's choice.")
+    ] = None
+
+    @classmethod
+    def called(cls, mapping: Mapping[str, Any]) -> str:
+        """Its name, if it has one that can be shown."""
+        name = mapping.get("name")
+        return f"policy {name[:80]}" if isinstance(name, str) and name and name.isprintable() else cls.what
+
+    def __post_init__(self) -> None:
+        """A parameter is a value that is not computed: an expression would be compared as its text."""
+        for where, text in places(self.parameters or {}, "parameters"):
+            if is_call(text):
+                problem = f"{as_written(text, 200)} is an expression, and a parameter is a plain value"
+                raise Refused(where, problem, "write the expression in the rule")
+
+
+def parse_policy(raw: object, place: str, compile_rule: RuleCompiler, kinds: ManagedKinds) -> Policy:
+    """Read one policy file; `place` is its name, for errors."""
+    file = read_as(raw, PolicyFile, place)
+    parameters = file.parameters or {}
+
+    def condition(source: Mapping[str, Any] | None, key: str) -> Rule | None:
+        return None if source is None else compile_rule(source, f"{place}: {key}", parameters)
+
+    return Policy(
+        name=file.name,
+        effect=file.effect,
+        extension=file.extension,
+        scopes=file.scope,
+        not_scopes=file.not_scopes,
+        kinds=kinds,
+        include_managed=included(
+            () if file.include_managed is None else file.include_managed, kinds, f"{place}: includeManaged"
+        ),
+        rule=condition(file.rule, "rule"),
+        existence=condition(file.existence_condition, "existenceCondition"),
+        settings=file.settings or {},
+        protected_settings=file.protected_settings or {},
+        support_table=str(file.support_table or ""),
+        exemptions=file.exemptions or (),
+        waits=waits_of(file.waits or {}),
+        identity=file.identity,
+        associations=AssociationNeed(tuple(file.data_collection_rules or ()), file.data_collection_endpoint or ""),
+        settle_delay=timedelta(seconds=file.settle_delay or 0),
+        workspaces=compile_workspaces(
+            file.workspaces or (),
+            f"{place}: workspaces",
+            lambda source, here: compile_rule(source, here, parameters),
+        ),
+        rollout_limit=file.rollout_limit,
+        azure_policy=frozenset(file.azure_policy or ()),
+        reconnect=file.reconnect or False,
+        auto_upgrade_minor_version=file.auto_upgrade_minor_version,
+        digest=_digest(raw),
+    )
+
+
+def _digest(raw: object) -> str:
+    """A digest of the content, the same for any order of keys, any comments and any format."""
+    return digest(_canonical(raw))
+
+
+def _canonical(value: object, *, secret: bool = False) -> Any:
+    """The value as JSON. A secret setting counts only by its name and the app setting that it refers to."""
+    if isinstance(value, Mapping):
+        return {str(key): _canonical(each, secret=secret or key == "protectedSettings") for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_canonical(each, secret=secret) for each in value]
+    if secret:
+        return value if isinstance(value, str) and _REFERENCE.fullmatch(value) else "***"
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
