@@ -76,11 +76,17 @@ async def get_health(req: func.HttpRequest) -> func.HttpResponse:
 @app.route(route="check", methods=["GET"])
 async def get_check(req: func.HttpRequest) -> func.HttpResponse:
     """Would this image be onboarded, and why? `?image=publisher:offer:sku[:version]`; see docs/supported-images.md."""
-    from onboarding.application.image_check import NotAnImage, check_query  # here, because an event needs none of it
+    from onboarding.application.image_check import (  # here, because an event needs none of it
+        NotAnImage,
+        check_query,
+        used_extensions,
+    )
 
     rules = worker.configuration.rules
     try:
-        return _json(check_query(dict(req.params), rules.catalogue, rules.reference, rules.overrides), 200)
+        used = used_extensions(rules.policies, rules.catalogue)
+        body = check_query(dict(req.params), used, rules.catalogue, rules.reference, rules.overrides)
+        return _json(body, 200)
     except (NotAnImage, ConfigurationError) as error:
         return _json({"error": str(error)}, 400)
 

@@ -24,6 +24,7 @@ from onboarding.application.ports import Arm, Inventory, LedgerReader, Poison, P
 from onboarding.application.readers.container_reader import ContainerReader
 from onboarding.application.readers.image_definitions import ImageDefinitions
 from onboarding.application.readers.policy_scopes import PolicyScopes, PolicyVersions
+from onboarding.application.reconciling.associations import AssociationWriter
 from onboarding.application.reconciling.decider import Decider
 from onboarding.application.reconciling.executor import Executor
 from onboarding.application.reconciling.machine_reader import MachineReader
@@ -88,6 +89,7 @@ class Application:
             ),
             UnreadMachine(ports.arm, rules, breakers, recorder),
             Decider(rules, breakers, rollouts),
+            AssociationWriter(ports.arm, breakers, ports.clock),
             Executor(ports.arm, recorder, breakers, ports.clock),
             recorder,
         )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from typing import Any
+
+import yaml
 
 CERTIFICATE = "https://vault.example/secrets/web"
 _CERTIFICATES: dict[str, Any] = {
@@ -84,48 +87,11 @@ CUSTOM_SCRIPT: dict[str, Any] = {
         },
     },
 }
-AZURE_MONITOR: dict[str, Any] = {
-    "name": "monitor-agent-linux",
-    "publisher": "Microsoft.Azure.Monitor",
-    "type": "AzureMonitorLinuxAgent",
-    "version": "1.36",
-    "enableAutomaticUpgrade": True,
-    "resourceName": "AzureMonitorLinuxAgent",
-    "os": "linux",
-    "machines": ["vm", "arc", "scaleSet"],
-    "needs": {"identity": "any"},
-    "settings": {
-        "type": "object",
-        "properties": {
-            "authentication": {
-                "type": "object",
-                "properties": {
-                    "managedIdentity": {
-                        "type": "object",
-                        "required": ["identifier-name", "identifier-value"],
-                        "properties": {
-                            "identifier-name": {"enum": ["mi_res_id", "client_id", "object_id"]},
-                            "identifier-value": {"type": "string", "minLength": 1},
-                        },
-                    }
-                },
-                "default": {"managedIdentity": {"identifier-name": "mi_res_id", "identifier-value": "{identity.id}"}},
-            },
-            "proxy": {
-                "type": "object",
-                "required": ["mode"],
-                "properties": {"mode": {"enum": ["none", "application"]}, "address": {"type": "string"}},
-            },
-        },
-    },
-    "protectedSettings": {
-        "type": "object",
-        "properties": {
-            "proxy": {"type": "object", "properties": {"username": {"type": "string"}, "password": {"type": "string"}}}
-        },
-    },
-}
-ENTRIES = (KEY_VAULT_LINUX, KEY_VAULT_WINDOWS, CUSTOM_SCRIPT, AZURE_MONITOR)
+# An entry that ships, with nested settings and a default that takes the identity of the machine.
+AZURE_MONITOR: dict[str, Any] = yaml.safe_load(
+    (files("onboarding") / "catalog" / "azure-monitor-agent-linux.yaml").read_text(encoding="utf-8")
+)
+ENTRIES = (KEY_VAULT_LINUX, KEY_VAULT_WINDOWS, CUSTOM_SCRIPT)
 
 _CERTIFICATES_OF_WEB = {"observedCertificates": [CERTIFICATE], "retries": 3}
 POLICIES: tuple[dict[str, Any], ...] = (
@@ -151,7 +117,7 @@ POLICIES: tuple[dict[str, Any], ...] = (
     },
     {
         "name": "monitor",
-        "extension": "monitor-agent-linux",
+        "extension": AZURE_MONITOR["name"],
         "rule": {"field": "tags['wants']", "equals": "monitor"},
         "settings": {"proxy": {"mode": "application", "address": "http://proxy.example:3128"}},
         "protectedSettings": {"proxy": {"username": "{PROXY_USER}", "password": "{PROXY_PASSWORD}"}},

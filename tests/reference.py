@@ -67,5 +67,7 @@ def checker(table: SupportTable, overrides: Overrides = NO_OVERRIDES) -> image_c
     return image_check.Checker(table, REFERENCE, overrides)
 
 
-def check_query(query: Mapping[str, str], catalogue: Mapping[str, CatalogueEntry]) -> dict[str, Any]:
-    return image_check.check_query(query, catalogue, REFERENCE)
+def check_query(
+    query: Mapping[str, str], catalogue: Mapping[str, CatalogueEntry], *used: image_check.UsedExtension
+) -> dict[str, Any]:
+    return image_check.check_query(query, used, catalogue, REFERENCE)

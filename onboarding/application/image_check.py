@@ -7,7 +7,7 @@ No I/O: the caller passes the item, the support table and the overrides.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import replace
 from functools import lru_cache
 from typing import Any
@@ -25,13 +25,20 @@ from onboarding.domain.image.os_identification import (
     identify,
     read_definition,
 )
+from onboarding.domain.image.os_release import Distribution
 from onboarding.domain.json_access import mapping
-from onboarding.domain.machine.machine_facts import ImageKind, ImageReference, MachineFacts, read_facts, read_image
+from onboarding.domain.machine.machine_facts import (
+    ImageKind,
+    ImageReference,
+    MachineFacts,
+    OsType,
+    read_facts,
+    read_image,
+)
 from onboarding.domain.machine.machine_formats import Unrecognised, arm_form
 from onboarding.domain.masking import mask
+from onboarding.domain.policy.policy import Effect, PolicySet
 from onboarding.domain.reference_data import ReferenceData
-
-DEFAULT_EXTENSION = "oms-agent-linux"
 
 _FIX = "give publisher, offer, sku; or urn; or imageReference; or osName, osVersion; or a VM body"
 _IMAGE_KEYS = ("publisher", "offer", "sku")
@@ -48,6 +55,25 @@ class NotAnImage(OnboardingError):
         super().__init__(error_text("", problem, fix))
         self.problem = mask(problem)
         self.fix = fix
+
+
+class UsedExtension(Struct, frozen=True):
+    """An extension, and the support table to judge by."""
+
+    entry: CatalogueEntry
+    table_name: str = ""
+    """The table that a policy names; empty: the entry's default."""
+
+    @property
+    def table(self) -> SupportTable:
+        return self.entry.support_table(self.table_name)
+
+
+def used_extensions(policies: PolicySet, catalogue: Mapping[str, CatalogueEntry]) -> tuple[UsedExtension, ...]:
+    """What the policies install or audit, in their order, each extension with each of its tables once."""
+    active = (policy for policy in policies.policies if policy.effect is not Effect.DISABLED)
+    used = {(policy.extension, policy.support_table): None for policy in active}
+    return tuple(UsedExtension(catalogue[name], table) for name, table in used if name in catalogue)
 
 
 class Question(Struct, frozen=True):
@@ -80,6 +106,8 @@ class Answer(Struct, frozen=True):
     """Distribution, version and architecture, with the source that gave them."""
     judgement: Judgement
     """The support table's verdict, with its reason."""
+    extension: str = ""
+    """The catalogue entry of the table; empty: the caller knows."""
 
     @property
     def supported(self) -> bool:
@@ -104,8 +132,11 @@ class Checker:
 
     A list can name one image hundreds of times, once per version, so answers by image name are cached."""
 
-    def __init__(self, table: SupportTable, reference: ReferenceData, overrides: Overrides = NO_OVERRIDES) -> None:
+    def __init__(
+        self, table: SupportTable, reference: ReferenceData, overrides: Overrides = NO_OVERRIDES, extension: str = ""
+    ) -> None:
         self._table = table
+        self._extension = extension
         self._reference = reference
         self._overrides = overrides
         self._judged_name = lru_cache(maxsize=8192)(self._judge_name)
@@ -115,14 +146,19 @@ class Checker:
         question = read_question(item)
         if isinstance(question, MachineFacts):
             release, judgement = self._judged(question)
-            return Answer(_subject_of(question), question.image.publisher, release, judgement)
+            return Answer(_subject_of(question), question.image.publisher, release, judgement, self._extension)
         image = question.image
         # The image's version does not change the answer, so it is not part of the cache key.
         named = ImageReference(image.publisher, image.offer, image.sku, id=image.id, kind=image.kind)
         release, judgement = self._judged_name(
             Question(named, question.os_name, question.os_version, question.definition)
         )
-        return Answer(str(question), image.publisher, release, judgement)
+        return Answer(str(question), image.publisher, release, judgement, self._extension)
+
+    @property
+    def os_type(self) -> OsType:
+        """The OS type that the table is for."""
+        return self._table.os_type
 
     def _judge_name(self, question: Question) -> tuple[OsRelease, Judgement]:
         facts = replace(
@@ -135,31 +171,64 @@ class Checker:
         return release, judge(release, self._table)
 
 
+def check_all(checkers: Iterable[Checker], item: object) -> tuple[Answer, ...]:
+    """The answers for one item by the tables of its OS type; by all tables if the type is unknown or none is for it."""
+    answers = [(checker, checker.check(item)) for checker in checkers]
+    fitting = [answer for checker, answer in answers if _os_type(answer) in (checker.os_type, OsType.UNKNOWN)]
+    return tuple(fitting or (answer for _, answer in answers))
+
+
+def _os_type(answer: Answer) -> OsType:
+    release = answer.release
+    return OsType.WINDOWS if release.distribution == Distribution.WINDOWS else release.os_type
+
+
 def check_query(
     query: Mapping[str, str],
+    used: Iterable[UsedExtension],
     catalogue: Mapping[str, CatalogueEntry],
     reference: ReferenceData,
     overrides: Overrides = NO_OVERRIDES,
 ) -> dict[str, Any]:
     """The body of `GET /api/check`: query parameters `image` (publisher:offer:sku[:version]) or the item's own keys,
-    and `extension`, `supportTable`. Raises `NotAnImage` or `ConfigurationError` for what the caller must fix."""
-    name = query.get("extension") or DEFAULT_EXTENSION
-    entry = catalogue.get(name)
-    if entry is None:
-        raise ConfigurationError(
-            "extension", f"unknown extension {as_written(name)}", known_names("extensions", catalogue, name)
-        )
-    table = entry.support_table(query.get("supportTable", ""))
+    and `extension`, `supportTable`. Without an extension it is the first of those `used` that is for the item's OS
+    type. Raises `NotAnImage` or `ConfigurationError` for what the caller must fix."""
+    chosen = _chosen(query.get("extension", ""), query.get("supportTable", ""), used, catalogue)
+    tables = {(each.entry.name, each.table.name): each.table for each in chosen}
+    checkers = [Checker(table, reference, overrides, name) for (name, _), table in tables.items()]
     item = query["image"] if query.get("image") else {k: v for k, v in query.items() if v}
-    answer = Checker(table, reference, overrides).check(item)
+    answer = check_all(checkers, item)[0]
+    table = tables[answer.extension, answer.judgement.table]
     return {
         "subject": answer.subject,
         **answer.fields(),
         "row": answer.judgement.row or None,
-        "extension": entry.name,
+        "extension": answer.extension,
         "supportTable": table.name or None,
         "supportTableDate": table.date or None,
     }
+
+
+def _chosen(
+    name: str, table: str, used: Iterable[UsedExtension], catalogue: Mapping[str, CatalogueEntry]
+) -> tuple[UsedExtension, ...]:
+    if name and name not in catalogue:
+        fix = known_names("extensions", catalogue, name)
+        raise ConfigurationError("extension", f"unknown extension {as_written(name)}", fix)
+    found = (UsedExtension(catalogue[name]),) if name else tuple(used)
+    if not found:
+        fix = "name one, or write a policy that does"
+        raise ConfigurationError("extension", "no policy uses an extension", fix)
+    return with_table(found, table) if table else found
+
+
+def with_table(extensions: tuple[UsedExtension, ...], name: str) -> tuple[UsedExtension, ...]:
+    """Those of the extensions that have a table of that name, each with it. Raises ConfigurationError if none has."""
+    having = [each for each in extensions if name in each.entry.support_tables] or extensions[:1]
+    chosen = {each.entry.name: UsedExtension(each.entry, name) for each in having}
+    for each in chosen.values():
+        each.entry.support_table(name)
+    return tuple(chosen.values())
 
 
 def read_question(item: object) -> Question | MachineFacts:

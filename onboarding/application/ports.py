@@ -23,6 +23,7 @@ from onboarding.domain.reconcile.drift import RowSummary
 from onboarding.domain.reconcile.machine_row import MachineRow
 from onboarding.domain.reconcile.row import EVERYTHING, Row, Selection
 from onboarding.domain.reconcile.row_totals import RowKind, Totals
+from onboarding.domain.reconcile.steps.step import ArmRequest
 from onboarding.domain.reconcile.sweep_requests import Mark
 from onboarding.domain.resource_id import VmId
 
@@ -151,8 +152,12 @@ class Arm(Protocol):
     async def read_scope(self, scope: str) -> Mapping[str, Any]:
         """The body of a subscription or a resource group, by its id: one GET. Raises ArmError."""
 
-    async def start_install(self, vm: VmId, name: str, body: Mapping[str, Any]) -> None:
-        """Send the PUT of an extension, and do not wait for the operation to end. Raises ArmError."""
+    async def list_associations(self, vm: VmId) -> Sequence[Mapping[str, Any]]:
+        """The bodies of the machine's associations with data collection rules and endpoints. Raises ArmError."""
+
+    async def send(self, vm: VmId, request: ArmRequest) -> bool:
+        """Send one write of the machine or of a resource below it, and do not wait for the operation to end. Returns
+        whether it created the resource at once (201). Raises ArmError."""
 
     def list_machines(self, subscription: str) -> AsyncIterator[Mapping[str, Any]]:
         """The bodies of all VMs of a subscription, as ARM lists them: without instance view, and with the ids of the

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import replace
 from dataclasses import dataclass, field
 
@@ -13,9 +13,12 @@ from onboarding.domain.catalog.support_table import judge
 from onboarding.domain.image.os_identification import NO_OVERRIDES, ImageDefinition, Overrides, identify
 from onboarding.domain.json_access import digest
 from onboarding.domain.machine.machine_facts import MachineFacts
-from onboarding.domain.policy.policy import Assignment, PolicySet
+from onboarding.domain.policy.policy import Assignment, Effect, PolicySet
 from onboarding.domain.policy.routing import routed, tuned
-from onboarding.domain.reconcile.decision import DecisionContext, OperatorRequest, RetryState
+from onboarding.domain.policy.step_needs import step_needs
+from onboarding.domain.reconcile.decision import DecisionContext, IdentityState, OperatorRequest, RetryState
+from onboarding.domain.reconcile.steps.combining import wants_steps
+from onboarding.domain.reconcile.steps.identity_step import IdentityNeed, named_identity, plan_identity
 from onboarding.domain.reference_data import ReferenceData
 
 
@@ -44,6 +47,7 @@ def decision_context(
     retry: RetryState,
     request: OperatorRequest | None = None,
     definition: ImageDefinition | None = None,
+    identity: IdentityState | None = None,
 ) -> tuple[DecisionContext, ExtensionSettings]:
     """The context of the decision on one assignment, and the settings that an install would send."""
     policy = routed(assignment.policy, facts, retry.now)
@@ -51,17 +55,49 @@ def decision_context(
         policy = replace(policy, reconnect=True)
     entry = tuned(rules.catalogue[policy.extension], policy)
     release = identify(facts, rules.reference, rules.overrides, definition)
-    settings = resolve_settings(entry, policy, rules.app_settings, MachineValues.of(facts))
+    settings = resolve_settings(entry, policy, rules.app_settings, _values(facts, identity))
     context = DecisionContext(
         facts=facts,
         release=release,
         judgement=judge(release, entry.support_table(policy.support_table)),
         assignment=assignment if policy is assignment.policy else replace(assignment, policy=policy),
         entry=entry,
-        problems=settings.problems,
+        problems=(*settings.problems, *step_needs(policy, rules.app_settings).problems),
         retry=retry,
         settings=settings.public,
         request=request,
         settings_digest=digest(settings.public),
+        identity=identity,
     )
     return context, settings
+
+
+def identity_states(
+    rules: Rules,
+    facts: MachineFacts,
+    contexts: Sequence[DecisionContext],
+    *,
+    seen: frozenset[str] = frozenset(),
+    refused: frozenset[str] = frozenset(),
+) -> Mapping[str, IdentityState]:
+    """How the machine's identities meet each context's policy, by the extension's name; policies without a need are
+    left out. One plan serves all policies that are to act on the machine; `seen` are the identities that it had before
+    our last request, and `refused` those that ARM refused to add, folded."""
+    acting: list[tuple[str, IdentityNeed]] = []
+    states: dict[str, IdentityState] = {}
+    for context in contexts:
+        need = step_needs(context.assignment.policy, rules.app_settings).identity
+        if need is None:
+            continue
+        if wants_steps(context) and context.assignment.policy.effect is Effect.DEPLOY:
+            acting.append((context.entry.name, need))
+        else:  # what it would be, without a part in the plan
+            states[context.entry.name] = IdentityState(plan_identity(facts.identity, [need]).fits[0])
+    plan = plan_identity(facts.identity, [need for _, need in acting], seen=seen, refused=refused)
+    for (name, _), fit in zip(acting, plan.fits, strict=True):
+        states[name] = IdentityState(fit, plan.lost, plan.added)
+    return states
+
+
+def _values(facts: MachineFacts, identity: IdentityState | None) -> MachineValues:
+    return MachineValues.of(facts, named_identity(identity.fit) if identity is not None else "")

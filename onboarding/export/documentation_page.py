@@ -53,7 +53,8 @@ def _section(entry: CatalogueEntry, table: SupportTable) -> str:
     lines = ["| Distribution | Versions | Architectures |", "|---|---|---|"]
     by_kind: dict[tuple[Distribution, tuple[str, ...]], list[str]] = {}
     for row in table.rows:
-        by_kind.setdefault((row.distribution, row.architectures), []).append(row.versions)
+        condition = f" ({row.condition})" if row.condition else ""
+        by_kind.setdefault((row.distribution, row.architectures), []).append(f"{row.versions}{condition}")
     for (distribution, architectures), versions in sorted(by_kind.items(), key=lambda kind: TITLES[kind[0][0]].lower()):
         lines.append(f"| {TITLES[distribution]} | {', '.join(versions)} | {', '.join(architectures)} |")
     return head + "\n".join(lines) + "\n"

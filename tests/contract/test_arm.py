@@ -13,6 +13,7 @@ from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.machine.machine_facts import read_facts
 from onboarding.domain.resource_id import VmId
 from tests.contract.arms import BODY, OMS, PUBLISHER, TYPE, ArmBackend
+from tests.flow.world import install_request
 
 
 async def refusal(call: Awaitable[object]) -> Evidence:
@@ -86,7 +87,7 @@ async def test_a_missing_extension_is_a_404_of_the_extension(arm: ArmBackend) ->
 async def test_an_extension_of_a_missing_machine_is_a_404_of_the_machine(arm: ArmBackend) -> None:
     vm = replace(arm.add(), name="nobody")
 
-    for call in (arm.port.read_extension, lambda vm, name: arm.port.start_install(vm, name, BODY)):
+    for call in (arm.port.read_extension, lambda vm, name: arm.port.send(vm, install_request(vm, name, BODY))):
         evidence = await refusal(call(vm, OMS))
         assert (evidence.http_status, evidence.code) == (404, "ParentResourceNotFound")
         assert "nobody" in evidence.message
@@ -95,7 +96,7 @@ async def test_an_extension_of_a_missing_machine_is_a_404_of_the_machine(arm: Ar
 async def test_an_install_is_under_way_when_it_was_accepted(arm: ArmBackend) -> None:
     vm = arm.add()
 
-    await arm.port.start_install(vm, OMS, BODY)
+    await arm.port.send(vm, install_request(vm, OMS, BODY))
 
     found = read_facts((await arm.port.read_machine(vm)).body).find_extension(PUBLISHER, TYPE)
     assert found is not None
@@ -108,11 +109,12 @@ async def test_an_install_is_under_way_when_it_was_accepted(arm: ArmBackend) -> 
 
 async def test_a_second_write_of_a_machine_is_a_conflict(arm: ArmBackend) -> None:
     vm = arm.add()
-    await arm.port.start_install(vm, OMS, BODY)
+    await arm.port.send(vm, install_request(vm, OMS, BODY))
     publisher, kind = "Microsoft.Azure.Extensions", "CustomScript"
     other = {"publisher": publisher, "type": kind, "typeHandlerVersion": "2.1", "settings": {}}
 
-    evidence = await refusal(arm.port.start_install(vm, "script", {"location": "westeurope", "properties": other}))
+    body = {"location": "westeurope", "properties": other}
+    evidence = await refusal(arm.port.send(vm, install_request(vm, "script", body)))
 
     assert evidence.http_status == 409
     assert read_facts((await arm.port.read_machine(vm)).body).find_extension(publisher, kind) is None
@@ -121,7 +123,7 @@ async def test_a_second_write_of_a_machine_is_a_conflict(arm: ArmBackend) -> Non
 CALLS: dict[str, Callable[[ArmBackend, VmId], Awaitable[object]]] = {
     "read": lambda arm, vm: arm.port.read_machine(vm),
     "list": lambda arm, vm: listed(arm, vm.subscription),
-    "install": lambda arm, vm: arm.port.start_install(vm, OMS, BODY),
+    "install": lambda arm, vm: arm.port.send(vm, install_request(vm, OMS, BODY)),
     "access": lambda arm, vm: arm.port.check_access(vm.subscription),
 }
 

@@ -488,7 +488,7 @@ async def test_a_claim_whose_row_is_gone_is_not_taken_back(backend: Backend) -> 
 
 # Two versions of the product work on one table.
 
-NEWS = {"Steps": "identity: done 'é'", "Flag": True}
+NEWS = {"Mood": "identity: done 'é'", "Flag": True}
 
 
 async def test_columns_of_a_newer_version_stay_when_a_row_is_written(backend: Backend) -> None:

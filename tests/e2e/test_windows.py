@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,13 +51,16 @@ class World:
             assert time.monotonic() < deadline, row
             await asyncio.sleep(0.05)
 
-    async def logs(self, machine: Machine) -> tuple[int, str, str]:
+    async def logs(self, machine: Machine, policies: Path | None = None) -> tuple[int, str, str]:
+        """The logs of the entry; with a folder of policies those of the extensions that they use."""
+        chosen = () if policies else ("--extension", ENTRY["name"])
+        environment = self.environment | ({"ONBOARDING_POLICIES": str(policies)} if policies else {})
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-W", "error", "-m", "onboarding", "logs", machine.id, "--extension", ENTRY["name"]),
+            *(sys.executable, "-W", "error", "-m", "onboarding", "logs", machine.id, *chosen),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             cwd=ROOT,
-            env=self.environment,
+            env=environment,
         )
         out, err = await process.communicate()
         return process.returncode or 0, out.decode(), err.decode()
@@ -118,6 +122,21 @@ async def test_the_handlers_log_is_read_by_powershell_masked_and_explained(world
     handler = f"{ENTRY['publisher']}.{ENTRY['type']}"
     assert f"==> C:\\WindowsAzure\\Logs\\Plugins\\{handler}\\" in out
     assert "means exit code 62: The installer was not found" in out
+
+
+async def test_the_vms_system_decides_whose_logs_are_read(world: World, tmp_path: Path) -> None:
+    (tmp_path / "extensions").mkdir()
+    (tmp_path / "extensions" / "windows.yaml").write_text(yaml.safe_dump(ENTRY))
+    for name in ("oms-agent-linux", ENTRY["name"]):
+        (tmp_path / f"{name}.yaml").write_text(f"name: {name}\nextension: {name}\n")
+    windows = world.create("either", runs=(HandlerRun(exit_code=62),))
+    assert (await world.ended(windows)).outcome == "Failed"
+    code, out, err = await world.logs(windows, tmp_path)
+    assert code == 0, err
+    assert "means exit code 62: The installer was not found" in out
+    code, out, err = await world.logs(world.laptop.arm.add_vm(VmSpec(name="or", guest=XENIAL)), tmp_path)
+    assert (code, err) == (1, "")
+    assert "has none of /opt/microsoft/omsagent/bin/stdout" in out
 
 
 async def test_the_log_of_a_linux_vm_is_refused_with_the_reason(world: World) -> None:

@@ -179,7 +179,7 @@ class StrictArm(ArmInMemory):
             raise Died
         raise ArmError(REFUSALS[fault])
 
-    async def start_install(self, vm: VmId, name: str, body: Mapping[str, Any]) -> None:
+    async def _put_extension(self, vm: VmId, name: str, body: Mapping[str, Any]) -> None:
         await self._turns.pass_on()
         fault = self.put_faults.pop(0) if self.put_faults else ""
         if fault == "dies before":
@@ -202,7 +202,7 @@ class StrictArm(ArmInMemory):
         if done and there is not None and digest(there.settings) == digest(body["properties"]["settings"]):
             raise Defect(f"PUT {name}, which is there as it was sent")
         self.ours.add(name)
-        await super().start_install(vm, name, body)
+        await super()._put_extension(vm, name, body)
         await self._turns.pass_on()
         if fault == "dies after":
             raise Died

@@ -56,6 +56,7 @@ from onboarding.domain.reconcile.drift import RowSummary
 from onboarding.domain.reconcile.machine_row import MachineRow
 from onboarding.domain.reconcile.row import EVERYTHING, Outcome, Row, Selection
 from onboarding.domain.reconcile.row_totals import RowKind, Totals
+from onboarding.domain.reconcile.steps.step import ArmRequest
 from onboarding.domain.resource_id import ExtensionId, VmId, parse_id
 from onboarding.loading.policy_folder import load_catalogue
 from onboarding.logging import bound_keys
@@ -157,6 +158,11 @@ def _handler(resource: Mapping[str, Any]) -> tuple[str, str]:
     return resource["properties"]["publisher"], resource["properties"]["type"]
 
 
+def install_request(vm: VmId, name: str, body: Mapping[str, Any]) -> ArmRequest:
+    """The PUT of an extension."""
+    return ArmRequest("PUT", f"{vm}/extensions/{name}", body)
+
+
 class ArmInMemory:
     """ARM with the answers that the test sets; it records every call."""
 
@@ -177,6 +183,59 @@ class ArmInMemory:
         self.after_put: Callable[[], Awaitable[None]] | None = None
         self.clock: Callable[[], datetime] = lambda: START
         self.conflicts = 0  # requests that arrived while our write of another extension was in flight
+        self.associations: dict[str, dict[str, dict[str, Any]]] = {}  # by machine and name, both in lower case
+        self.association_errors: list[Evidence] = []
+        self.patch_errors: list[Evidence] = []
+        self.patches: list[Mapping[str, Any]] = []
+
+    async def list_associations(self, vm: VmId) -> Sequence[Mapping[str, Any]]:
+        self.calls.append("LIST associations")
+        if self.association_errors:
+            raise ArmError(self.association_errors.pop(0))
+        return [copy.deepcopy(body) for body in self.associations.get(vm.key, {}).values()]
+
+    async def send(self, vm: VmId, request: ArmRequest) -> bool:
+        if request.method == "PATCH":
+            await self._patch(vm, request)
+            return False
+        if "/extensions/" in request.path:
+            await self._put_extension(vm, request.path.rpartition("/")[2], request.body)
+            return False
+        self.calls.append("PUT association")
+        if self.association_errors:
+            raise ArmError(self.association_errors.pop(0))
+        self._refuse_missing_parent(vm)
+        name = request.path.rpartition("/")[2]
+        there = self.associations.setdefault(vm.key, {})
+        created = name.lower() not in there
+        there[name.lower()] = {"id": request.path, "name": name, **copy.deepcopy(dict(request.body))}
+        return created
+
+    async def _patch(self, vm: VmId, request: ArmRequest) -> None:
+        """Add identities; the machine is `Updating` until `end_patch`."""
+        self.calls.append("PATCH")
+        self.patches.append(request.body)
+        self.request_ids.append(bound_keys().client_request_id)
+        if self.patch_errors:
+            raise ArmError(self.patch_errors.pop(0))
+        self._refuse_missing_parent(vm)
+        self._refuse_second_writer(vm, "")
+        machine = self.machines[vm.key]
+        if request.etag and request.etag != machine.get("etag", request.etag):
+            raise ArmError(Evidence(http_status=412, code="PreconditionFailed", message="The etag does not match."))
+        wanted = request.body["identity"]
+        has = machine.get("identity", {})
+        identity = {"type": wanted["type"]}
+        if "SystemAssigned" in wanted["type"]:
+            identity["principalId"] = has.get("principalId", "99999999-0000-4000-8000-000000000009")
+        if "UserAssigned" in wanted["type"].replace("SystemAssigned", ""):
+            users = {**has.get("userAssignedIdentities", {}), **wanted.get("userAssignedIdentities", {})}
+            identity["userAssignedIdentities"] = users
+        machine["identity"] = identity
+        machine["properties"]["provisioningState"] = "Updating"
+
+    def end_patch(self, vm: VmId) -> None:
+        self.machines[vm.key]["properties"]["provisioningState"] = "Succeeded"
 
     async def read_machine(self, vm: VmId, *, to_install: bool = False) -> ArmAnswer:
         self.calls.append("GET")
@@ -217,7 +276,7 @@ class ArmInMemory:
             raise ArmError(Evidence(http_status=404, code="ResourceGroupNotFound", message="The group was not found."))
         return self.scopes[scope.lower()]
 
-    async def start_install(self, vm: VmId, name: str, body: Mapping[str, Any]) -> None:
+    async def _put_extension(self, vm: VmId, name: str, body: Mapping[str, Any]) -> None:
         self.calls.append("PUT")
         self.bodies.append(body)
         self.request_ids.append(bound_keys().client_request_id)

@@ -163,7 +163,7 @@ class RecordedArm(_Recorded, world.ArmInMemory):
         async for body in super().list_machines(subscription):
             yield body
 
-    async def start_install(self, vm: VmId, name: str, body: Mapping[str, Any]) -> None:
+    async def _put_extension(self, vm: VmId, name: str, body: Mapping[str, Any]) -> None:
         fault = await self._recording.fault(f"PUT {vm}", _PUT)
         self._recording.record("PUT", path=f"{vm}/extensions/{name}", body=body, fault=fault)
         if fault == "dies before":
@@ -172,7 +172,7 @@ class RecordedArm(_Recorded, world.ArmInMemory):
             raise ArmError(REFUSALS[fault])
         if "running" not in str(self.machines.get(vm.key)):
             raise ArmError(_STOPPED if vm.key in self.machines else REFUSALS["404 gone"])
-        await super().start_install(vm, name, body)
+        await super()._put_extension(vm, name, body)
         self._recording.accepted(vm, name)
         if fault == "dies after":
             raise Died

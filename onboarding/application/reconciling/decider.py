@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import replace
 
 from onboarding.application.limits.circuit_breakers import CircuitBreakers
 from onboarding.application.limits.rollout_limits import RolloutLimits
 from onboarding.application.reconciling.reconciliation import PolicyTarget, Reconciliation
-from onboarding.application.rules import Rules, decision_context
+from onboarding.application.rules import Rules, decision_context, identity_states
 from onboarding.domain.failures.classification import classify
 from onboarding.domain.limits.circuit_breaker import CircuitBreaker
 from onboarding.domain.limits.rollout_limit import RolloutBlock, spread
 from onboarding.domain.machine.machine_facts import MachineFacts
 from onboarding.domain.policy.policy import Assignment, Policy
+from onboarding.domain.policy.step_needs import step_needs
 from onboarding.domain.reconcile.decide import decide
-from onboarding.domain.reconcile.decision import Act, Decision, RetryState, Stop, Wait
+from onboarding.domain.reconcile.decision import Act, Decision, IdentityState, RetryState, Stop, Wait
 from onboarding.domain.reconcile.retry import MOST_SENDS, after_unread
 from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
+from onboarding.domain.reconcile.steps.combining import breaker_key
+from onboarding.domain.reconcile.steps.step import StepKind
 from onboarding.domain.resource_id import VmId
 
 
@@ -37,11 +40,13 @@ class Decider:
         if not isinstance(decision, Act):
             return decision
         work, retry = target.work, target.context.retry
-        if target.extension not in work.cleared:
-            settings = target.context.settings_digest
-            breaker = await self._breakers.find_open(work.vm, target.extension, settings, work.now)
+        if target.extension not in work.cleared or decision.step is not StepKind.EXTENSION:
+            key, settings = breaker_key(target.context, decision.step)
+            breaker = await self._breakers.find_open(work.vm, key, settings, work.now)
             if breaker is not None:
                 return _wait_for_breaker(work.vm, retry, breaker)
+        if decision.step is not StepKind.EXTENSION:
+            return decision  # the rollout limit counts changes of extensions alone
         blocked = await self._rollouts.count_install(target.context.assignment.policy.name, work.now)
         return decision if blocked is None else _wait_for_rollout(retry, blocked, work.vm)
 
@@ -65,7 +70,31 @@ class Decider:
             work.vm, target.extension, settings, decision, context.retry, sent=now_sent
         )
 
-    def target(self, work: Reconciliation, facts: MachineFacts, assignment: Assignment) -> PolicyTarget:
+    def targets(
+        self, work: Reconciliation, facts: MachineFacts, assignments: Iterable[Assignment]
+    ) -> list[PolicyTarget]:
+        """The assignments, with all that the decisions on them rest on. The identities that their policies want are
+        planned together, and settings may name the identity that serves."""
+        targets = {assignment.policy.extension: self._target(work, facts, assignment) for assignment in assignments}
+        if not any(target.context.assignment.policy.identity for target in targets.values()):
+            return list(targets.values())
+        own = work.known.machine.row if work.known.machine and work.request is None else None
+        seen = frozenset(own.identities.split() if own else ())
+        refused = frozenset(own.refused_identities.split() if own else ())
+        contexts = [target.context for target in targets.values()]
+        states = identity_states(self._rules, facts, contexts, seen=seen, refused=refused)
+        for extension, state in states.items():
+            assignment = targets[extension].context.assignment
+            targets[extension] = self._target(work, facts, assignment, state)
+        return list(targets.values())
+
+    def _target(
+        self,
+        work: Reconciliation,
+        facts: MachineFacts,
+        assignment: Assignment,
+        identity: IdentityState | None = None,
+    ) -> PolicyTarget:
         """One policy's assignment, with all that the decision on it rests on."""
         extension = assignment.policy.extension
         claim = work.claim
@@ -74,8 +103,11 @@ class Decider:
         if last is not None and last.waiting_for is WaitingFor.SCOPE_BREAKER and extension in work.cleared:
             last = replace(last, next_attempt_at=work.now)  # its breaker holds it back no longer
         retry = RetryState(last, assignment.policy.waits, work.now, resend, work.checks)
-        context, settings = decision_context(self._rules, facts, assignment, retry, work.request, work.definition)
-        return PolicyTarget(work, context, settings)
+        context, settings = decision_context(
+            self._rules, facts, assignment, retry, work.request, work.definition, identity
+        )
+        needs = step_needs(context.assignment.policy, self._rules.app_settings)
+        return PolicyTarget(work, context, settings, needs.associations)
 
     async def check_breakers(
         self, work: Reconciliation, wanted: Sequence[Policy]
@@ -86,7 +118,7 @@ class Decider:
         the machine must be read: if any row does not wait for an open breaker."""
         # A list in the order of the rows: the order of a set of texts differs from process to process.
         waiting = [e for e, stored in work.stored.items() if stored.row.waiting_for is WaitingFor.SCOPE_BREAKER]
-        if not waiting or work.request is not None:
+        if not waiting or work.request is not None or any(work.stored[extension].row.step for extension in waiting):
             return frozenset(), None
         policies = {policy.extension: policy for policy in wanted}
         cleared, rows = set[str](), []

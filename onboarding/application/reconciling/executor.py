@@ -15,20 +15,23 @@ from onboarding.application.reconciling.reconciliation import PolicyTarget, Reco
 from onboarding.application.reconciling.recorder import Recorder
 from onboarding.domain.catalog.catalogue_entry import extension_body
 from onboarding.domain.errors import ArmError, LostRace, StorageError
-from onboarding.domain.failures.classification import classify, is_the_callers
+from onboarding.domain.failures.classification import Cause, classify, is_the_callers
 from onboarding.domain.failures.evidence import NO_TOKEN, Evidence
 from onboarding.domain.json_access import digest
-from onboarding.domain.reconcile.decision import Act, DecisionContext, RetryState, Stop, Wait
+from onboarding.domain.machine.machine_identity import SYSTEM, fold
+from onboarding.domain.reconcile.decision import Act, DecisionContext, IdentityState, RetryState, Stop, Wait
 from onboarding.domain.reconcile.machine_row import Claim, MachineRow
 from onboarding.domain.reconcile.retry import after_refusal, problem_of, proves_gone
 from onboarding.domain.reconcile.row import Row, WaitingFor
 from onboarding.domain.reconcile.row_builder import claim_of, requested, row_of, unanswered
+from onboarding.domain.reconcile.steps.combining import Associated, breaker_key
+from onboarding.domain.reconcile.steps.identity_step import identity_request
+from onboarding.domain.reconcile.steps.step import ArmRequest, StepKind
 from onboarding.domain.request_id import request_id
 from onboarding.logging import bound, logger
 
 _log = logger(__name__)
 
-_STEP = "extension"
 _REFUSALS = range(400, 500)
 # The errors after which ARM may have the request although no answer came back.
 _MAYBE_SENT = (
@@ -49,17 +52,17 @@ class Executor:
         self._breakers = breakers
         self._clock = clock
 
-    def claim_row(self, target: PolicyTarget, install: Act) -> Row:
-        """The row that says that the install is claimed."""
+    def claim_row(self, target: PolicyTarget, install: Act, associated: Sequence[Associated] = ()) -> Row:
+        """The row that says that the request is claimed."""
         work, context = target.work, target.context
         ends = work.now + context.retry.waits[WaitingFor.CLAIM].first
-        claim = claim_of(context, install, ends, work.event_key)
+        claim = claim_of(context, install, ends, work.event_key, associated)
         return replace(claim, client_request_id=_request_id(target, install))
 
     async def install(
         self, target: PolicyTarget, install: Act, claim: Row, machine: MachineRow, others: Sequence[Row]
     ) -> Reconciliation | None:
-        """Claim the install, send its request, and record ARM's answer.
+        """Claim the request of a step, send it, and record ARM's answer.
 
         `others` are the rows of the machine's other extensions, written with the claim. Returns the work with the new
         rows if ARM certainly refused, so that another extension can be installed now; else None.
@@ -68,31 +71,34 @@ class Executor:
         ArmError if ARM refuses a person: then the claim is taken back."""
         work, context = target.work, target.context
         tag = f"try-{install.attempt}-{context.now:%Y%m%d%H%M%S}" if install.force else ""
-        body = extension_body(
-            context.entry, context.facts.location, target.settings.public, target.settings.protected, tag
-        )
+        request = _request(target, install, tag)
         machine = replace(machine, claim=_claim(target, install, tag))
+        if install.step is StepKind.IDENTITY:
+            machine = replace(machine, identities=" ".join(sorted(context.facts.identity.names)))
         claimed = await self._recorder.claim(work, machine, claim, others)
         target = replace(target, work=claimed)
         refused = False
         try:
             with bound(
-                policy=claim.policy, target=claim.extension, step=_STEP, client_request_id=claim.client_request_id
+                policy=claim.policy,
+                target=claim.extension,
+                step=install.step,
+                client_request_id=claim.client_request_id,
             ):
-                await self._arm.start_install(work.vm, install.name, body)
+                await self._arm.send(work.vm, request)
         except ArmError as error:
             if work.personal and self._is_the_callers(context, error):
                 # A person's missing right is no fact about the machine: the app's identity may have the right.
                 await self._recorder.undo(work, claimed, target.extension)
                 raise
-            row = await self._row_after_refusal(target, error, claim)
+            row = await self._row_after_refusal(target, install, error, claim)
+            machine = replace(machine, refused_identities=_refused_identities(machine, target, install, error))
             refused = error.evidence.http_status in _REFUSALS and not row.in_flight
         else:
-            if target.extension in work.cleared:
+            if target.extension in work.cleared or install.step is not StepKind.EXTENSION:
                 now = self._clock()
-                await self._breakers.close_on_success(
-                    work.vm, target.extension, claim.sent_digest, now, now, installed=False
-                )
+                key, settings = breaker_key(context, install.step)
+                await self._breakers.close_on_success(work.vm, key, settings, now, now, installed=False)
             row = requested(claim, f"ARM accepted the request ({install.reason})", self._clock())
         try:
             written = await self._record(target, machine, row, context.last)
@@ -105,12 +111,14 @@ class Executor:
     def _is_the_callers(self, context: DecisionContext, error: ArmError) -> bool:
         return is_the_callers(error.evidence, classify(error.evidence, context.entry.errors, self._clock()))
 
-    async def _row_after_refusal(self, target: PolicyTarget, error: ArmError, claim: Row) -> Row:
+    async def _row_after_refusal(self, target: PolicyTarget, install: Act, error: ArmError, claim: Row) -> Row:
         """The row after ARM refused or did not answer.
 
         A refusal that means "not now" does not count as an attempt. A request with an unknown effect does."""
         context, now = target.context, self._clock()
         failure = classify(error.evidence, context.entry.errors, now)
+        if failure.cause is Cause.IDENTITY_REFUSED and _named_in(error, context.identity) and not _several(context):
+            failure = replace(failure, scope_wide=True)  # every machine that is to get this identity is refused
         if _maybe_sent(error.evidence):
             return unanswered(claim, problem_of(failure, error.evidence.text))
         retry = replace(context.retry, now=now)
@@ -118,9 +126,9 @@ class Executor:
         if proves_gone(failure):  # only a read of the machine proves that it is gone, not a refused install
             decision = retry.wait_on(WaitingFor.OPERATION, failure.meaning, problem_of(failure, error.evidence.text))
         if not target.work.personal:
-            decision = await self._breakers.record_failure(
-                target.work.vm, target.extension, claim.sent_digest, decision, retry, sent=context.settings
-            )
+            key, settings = breaker_key(context, install.step)
+            named = context.settings if install.step is StepKind.EXTENSION else _identities_sent(context)
+            decision = await self._breakers.record_failure(target.work.vm, key, settings, decision, retry, sent=named)
         row = _row_after_claim(context, claim, decision)
         if not isinstance(decision, Wait):
             return row
@@ -144,17 +152,59 @@ class Executor:
             return None
 
 
+def _request(target: PolicyTarget, install: Act, tag: str) -> ArmRequest:
+    """The request of a step. That of an extension holds secrets in clear text, so it is only sent."""
+    vm, context = target.work.vm, target.context
+    if install.step is StepKind.IDENTITY and context.identity is not None:
+        return identity_request(vm, context.facts.identity, context.identity.added, context.facts.etag)
+    public, protected = target.settings.public, target.settings.protected
+    body = extension_body(context.entry, context.facts.location, public, protected, tag)
+    return ArmRequest("PUT", f"{vm}/extensions/{install.name}", body)
+
+
+def _digest(context: DecisionContext, install: Act, tag: str) -> str:
+    if install.step is StepKind.EXTENSION:
+        return digest([install.name, context.entry.version, context.settings_digest, tag])
+    return digest([install.step, *breaker_key(context, install.step)])
+
+
+def _identities_sent(context: DecisionContext) -> dict[str, str]:
+    """The identities of the request, in the form in which circuit breakers look for what a refusal names."""
+    return {str(place): each for place, each in enumerate(context.identity.added)} if context.identity else {}
+
+
+def _several(context: DecisionContext) -> bool:
+    return context.identity is not None and len(context.identity.added) > 1
+
+
+def _named_in(error: ArmError, identity: IdentityState | None) -> list[str]:
+    """The identities of our request that a refusal names, folded."""
+    text = error.evidence.text.lower()
+    return [fold(each) for each in (identity.added if identity else ()) if fold(each) != SYSTEM and fold(each) in text]
+
+
+def _refused_identities(machine: MachineRow, target: PolicyTarget, install: Act, error: ArmError) -> str:
+    """With several identities in one request, those that the refusal names: the next attempt goes without them."""
+    if install.step is not StepKind.IDENTITY or not _several(target.context):
+        return machine.refused_identities
+    return " ".join(sorted({*machine.refused_identities.split(), *_named_in(error, target.context.identity)}))
+
+
 def _claim(target: PolicyTarget, install: Act, tag: str) -> Claim:
     context, work = target.context, target.work
     before = work.known.machine.row.claim if work.known.machine else None
-    same = before is not None and (before.target, before.attempt) == (target.extension, install.attempt)
+    same = before is not None and (before.target, before.step, before.attempt) == (
+        target.extension,
+        install.step.value,
+        install.attempt,
+    )
     last = context.last
     resent = before is not None and same and last is not None and last.waiting_for is WaitingFor.CLAIM
     return Claim(
         target=target.extension,
-        step=_STEP,
+        step=install.step.value,
         attempt=install.attempt,
-        digest=digest([install.name, context.entry.version, context.settings_digest, tag]),
+        digest=_digest(context, install, tag),
         at=work.now,
         trigger=work.trigger.id,
         sends=before.sends + 1 if before is not None and resent else 1,
@@ -164,11 +214,12 @@ def _claim(target: PolicyTarget, install: Act, tag: str) -> Claim:
 def _request_id(target: PolicyTarget, install: Act) -> str:
     """The client-request-id. An attempt that is sent again, since nobody answered, keeps its own."""
     last, work = target.context.last, target.work
-    if last is not None and last.waiting_for is WaitingFor.CLAIM and last.attempt == install.attempt:
+    resent = last is not None and (last.waiting_for, last.attempt) == (WaitingFor.CLAIM, install.attempt)
+    if last is not None and resent and (last.step or StepKind.EXTENSION) == install.step:
         before = last.client_request_id
     else:
         before = ""
-    return before or request_id(work.trigger.id, str(work.vm), f"{_STEP}/{target.extension}/{install.attempt}")
+    return before or request_id(work.trigger.id, str(work.vm), f"{install.step}/{target.extension}/{install.attempt}")
 
 
 def _maybe_sent(evidence: Evidence) -> bool:

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from onboarding.application.ports import StoredRow
 from onboarding.application.readers.container_reader import CompletedFacts
+from onboarding.application.reconciling.associations import AssociationWriter
 from onboarding.application.reconciling.decider import Decider
 from onboarding.application.reconciling.executor import Executor
 from onboarding.application.reconciling.machine_reader import MachineReader
@@ -24,6 +25,8 @@ from onboarding.domain.reconcile.decide import decide
 from onboarding.domain.reconcile.decision import Act, Decision, Satisfied, Stop, Wait
 from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
 from onboarding.domain.reconcile.row_builder import closed, row_of
+from onboarding.domain.reconcile.steps.association_step import to_column
+from onboarding.domain.reconcile.steps.combining import Associated, others_done, wants_steps, with_extension_done
 
 
 class Reconciler:
@@ -35,6 +38,7 @@ class Reconciler:
         reader: MachineReader,
         unread: UnreadMachine,
         decider: Decider,
+        associations: AssociationWriter,
         executor: Executor,
         recorder: Recorder,
     ) -> None:
@@ -42,6 +46,7 @@ class Reconciler:
         self._reader = reader
         self._unread = unread
         self._decider = decider
+        self._associations = associations
         self._executor = executor
         self._recorder = recorder
 
@@ -90,11 +95,11 @@ class Reconciler:
         state = read_extension_state(extension)
         if state is ExtensionState.IN_PROGRESS:
             return
-        if state is not ExtensionState.SUCCEEDED or not self._is_as_sent(row, extension):
+        if state is not ExtensionState.SUCCEEDED or not self._is_as_sent(row, extension) or not others_done(row):
             await self.reconcile(work)
             return
         version = extension.handler_version or extension.version
-        done = closed(row, Outcome.INSTALLED, "the handler reports success", work.now, version)
+        done = with_extension_done(closed(row, Outcome.INSTALLED, "the handler reports success", work.now, version))
         await self._recorder.record(work, work.machine_row(rows=[done]), [done])
 
     async def preview(self, work: Reconciliation) -> tuple[tuple[PolicyTarget, Decision], ...]:
@@ -104,8 +109,8 @@ class Reconciler:
         for error in reading.failures(work):
             raise error
         work = replace(work, definition=reading.definition)
-        wanted = (assignment for assignment in reading.completed.assignments if work.concerns(assignment.policy))
-        targets = (self._decider.target(work, reading.completed.facts, assignment) for assignment in wanted)
+        wanted = [assignment for assignment in reading.completed.assignments if work.concerns(assignment.policy)]
+        targets = self._decider.targets(work, reading.completed.facts, wanted)
         return tuple((target, decide(target.context)) for target in targets)
 
     def _is_as_sent(self, row: Row, extension: InstalledExtension) -> bool:
@@ -131,29 +136,33 @@ class Reconciler:
         rows = [end_after_read(row, ended, facts, work) for row, ended in orphaned]
         busy = next((row for row in rows if row.in_flight), None)
         busy = busy or _other_request_in_flight(work, facts, policies, {row.extension for row in rows})
-        targets = []
-        for assignment in completed.assignments:
-            if work.concerns(assignment.policy) and not _cannot_change(work, facts, assignment, policies, deleting):
-                targets.append(self._decider.target(work, facts, assignment))
+        assignments = [
+            assignment
+            for assignment in completed.assignments
+            if work.concerns(assignment.policy) and not _cannot_change(work, facts, assignment, policies, deleting)
+        ]
+        targets = self._decider.targets(work, facts, assignments)
+        associated = await self._associations.write(work, [t for t in targets if wants_steps(t.context)])
         # The extension with a request in flight comes first: the others wait until that request has ended.
         targets.sort(key=lambda target: not (target.context.last and target.context.last.in_flight))
         sending: tuple[PolicyTarget, Act, Row] | None = None
         for target in targets:
             target = replace(target, context=replace(target.context, in_flight=busy))
             decision = await self._decider.decide(target)
+            steps = associated.of_targets.get(target.extension, ())
             if isinstance(decision, Act):
-                busy = self._executor.claim_row(target, decision)
+                busy = self._executor.claim_row(target, decision, steps)
                 sending = (target, decision, busy)
                 continue
             if not work.personal:
                 decision = await self._decider.record_failure(target, decision)
-            row = _target_row(target, decision)
+            row = _target_row(target, decision, steps)
             if row.in_flight:
                 busy = row
             wanted = work.created or work.request is not None
             if target.extension in work.stored or row.outcome is not Outcome.OUT_OF_SCOPE or wanted:
                 rows.append(row)
-        machine = work.machine_row(facts, read_at, rows)
+        machine = replace(work.machine_row(facts, read_at, rows), associations=to_column(associated.known))
         if sending is None:
             await self._recorder.record(work, machine, rows)
             return
@@ -174,9 +183,9 @@ def _must_read(work: Reconciliation, reaching: Sequence[Policy], orphaned: Seque
     return known and (work.deletion or bool(work.requested_because))
 
 
-def _target_row(target: PolicyTarget, decision: Satisfied | Wait | Stop) -> Row:
-    row = row_of(target.context, decision, target.work.event_key)
-    if row.waiting_for is WaitingFor.SCOPE_BREAKER:
+def _target_row(target: PolicyTarget, decision: Satisfied | Wait | Stop, steps: Sequence[Associated]) -> Row:
+    row = row_of(target.context, decision, target.work.event_key, steps)
+    if row.waiting_for is WaitingFor.SCOPE_BREAKER and not row.step:
         # The digest identifies the breaker, so that the row's checks need not read the VM.
         return replace(row, sent_digest=target.context.settings_digest)
     return row

@@ -19,6 +19,7 @@ from onboarding.domain.reconcile.decision import DecisionContext, OperatorReques
 from onboarding.domain.reconcile.machine_row import Claim, MachineRow
 from onboarding.domain.reconcile.row import Row, WaitingFor
 from onboarding.domain.reconcile.row_builder import Episode, EventKey, unread
+from onboarding.domain.reconcile.steps.association_step import AssociationNeed
 from onboarding.domain.resource_id import VmId
 
 # The Date header of an answer and the time of an event come from two clocks of Azure, which may differ by this.
@@ -137,13 +138,19 @@ class Reconciliation(Struct, frozen=True):
         claim = self.claim
         if claim is not None and claim.target in now and not now[claim.target].in_flight:
             claim = None
+        identities = before.identities
+        if facts is not None and claim is None and not set(identities.split()) - facts.identity.names:
+            identities = ""  # our last request kept all of them
         if facts is not None and before.vm_id not in ("", facts.vm_id):
             claim = None
+            before = replace(before, associations="", refused_identities="")
+            identities = ""
         return replace(
             before,
             vm_id=facts.vm_id if facts is not None else before.vm_id,
             last_read_at=(read_at if self.whole else None) or before.last_read_at,
             claim=claim,
+            identities=identities,
         )
 
     def unread_row(self, policy: Policy, decision: Wait | Stop) -> Row:
@@ -161,6 +168,8 @@ class PolicyTarget(Struct, frozen=True):
     """All that the decision rests on."""
     settings: ExtensionSettings
     """The public and protected settings that an install would send."""
+    associations: AssociationNeed = AssociationNeed()
+    """What the machine is to be associated with."""
 
     @property
     def extension(self) -> str:

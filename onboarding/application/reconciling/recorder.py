@@ -65,7 +65,9 @@ class Recorder:
         when it arrives."""
         entries = _row_writes(work, machine, rows, before_claim=before_claim)
         machine = replace(machine, next_attempt_at=_next_check(work, entries))
-        if not entries and (not work.checks or machine.next_attempt_at == work.next_check):
+        before = work.known.machine.row.associations if work.known.machine else ""
+        kept = before == machine.associations
+        if not entries and kept and (not work.checks or machine.next_attempt_at == work.next_check):
             return None
         await self._schedule(work, machine)
         written = await self._commit(work, machine, entries, again=again or work.again)

@@ -7,7 +7,7 @@ rate limiter is closed.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from onboarding.application.ports import ArmAnswer
 from onboarding.azure.arm.arm_requests import (
+    ASSOCIATIONS,
     GALLERY_IMAGES,
     IMAGES,
     SUBSCRIPTIONS,
@@ -24,9 +25,11 @@ from onboarding.azure.arm.arm_requests import (
 )
 from onboarding.domain.errors import ArmError
 from onboarding.domain.failures.evidence import Evidence
+from onboarding.domain.reconcile.steps.step import ArmRequest
 from onboarding.domain.resource_id import ExtensionId, VmId, parse_id
 
 _ACCEPTED = (200, 201, 202)
+_CREATED = 201
 _INSTANCE_VIEW = "$expand=instanceView&"
 _IMAGE = re.compile(r"/subscriptions/(?P<subscription>[^/]+)(?:/(?!\.\.?(?:/|$))[^/]+)+", re.IGNORECASE)
 
@@ -63,10 +66,27 @@ class ArmAdapter:
             body, _ = await self._read(subscription, self._requests.url(SUBSCRIPTIONS, _quoted(scope)))
             return _scope(body)
 
-    async def start_install(self, vm: VmId, name: str, body: Mapping[str, Any]) -> None:
-        async with self._requests.sending(vm.subscription, vm.key, write=True):
-            url = self._requests.url(VIRTUAL_MACHINES, _extension_path(vm, name))
-            await self._requests.send("PUT", url, body, subscription=vm.subscription, accepted=_ACCEPTED)
+    async def list_associations(self, vm: VmId) -> Sequence[Mapping[str, Any]]:
+        url = self._requests.url(ASSOCIATIONS, f"{_quoted(str(vm))}/providers/{ASSOCIATIONS}")
+        found: list[Mapping[str, Any]] = []
+        while url:
+            bodies, url = await self._page(vm.subscription, url, compute=False)
+            found += bodies
+        return found
+
+    async def send(self, vm: VmId, request: ArmRequest) -> bool:
+        compute = "/providers/microsoft.insights/" not in request.path.lower()
+        async with self._requests.sending(vm.subscription, vm.key, write=True, compute=compute):
+            url = self._requests.url(VIRTUAL_MACHINES if compute else ASSOCIATIONS, _quoted(request.path))
+            response = await self._requests.send(
+                request.method,
+                url,
+                request.body,
+                subscription=vm.subscription,
+                accepted=_ACCEPTED,
+                etag=request.etag,
+            )
+            return response.status_code == _CREATED
 
     async def list_machines(self, subscription: str) -> AsyncIterator[Mapping[str, Any]]:
         path = f"/subscriptions/{subscription}/providers/Microsoft.Compute/virtualMachines"
@@ -84,9 +104,9 @@ class ArmAdapter:
         path = f"/subscriptions/{quote(subscription, safe='')}"
         await self._get(subscription, self._requests.url(SUBSCRIPTIONS, path))
 
-    async def _page(self, subscription: str, url: str) -> tuple[list[Mapping[str, Any]], str]:
+    async def _page(self, subscription: str, url: str, *, compute: bool = True) -> tuple[list[Mapping[str, Any]], str]:
         """One page of a list and the link to the next."""
-        async with self._requests.sending(subscription, write=False):
+        async with self._requests.sending(subscription, write=False, compute=compute):
             body, _ = await self._read(subscription, url)
             return _items(body)
 

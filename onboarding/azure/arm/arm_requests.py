@@ -40,6 +40,7 @@ IMAGES: Final = "Microsoft.Compute/images"
 GALLERY_IMAGES: Final = "Microsoft.Compute/galleries/images"
 SUBSCRIPTIONS: Final = "Microsoft.Resources/subscriptions"
 RESOURCE_GRAPH: Final = "Microsoft.ResourceGraph/resources"
+ASSOCIATIONS: Final = "Microsoft.Insights/dataCollectionRuleAssociations"
 
 API_VERSIONS: Final[Mapping[str, str]] = {
     VIRTUAL_MACHINES: "2026-04-01",  # with extensions and run commands; the one of the SDK's own operations
@@ -47,6 +48,7 @@ API_VERSIONS: Final[Mapping[str, str]] = {
     GALLERY_IMAGES: "2026-03-03",
     SUBSCRIPTIONS: "2022-12-01",  # with resource groups
     RESOURCE_GRAPH: "2021-03-01",
+    ASSOCIATIONS: "2022-06-01",  # a version of Compute is refused below a machine's path, and this one on the machine
 }
 
 _CONNECT_TIMEOUT_S = 5
@@ -91,11 +93,11 @@ class ArmRequests:
 
     @asynccontextmanager
     async def sending(
-        self, subscription: str, who: str = "", *, write: bool, to_install: bool = False
+        self, subscription: str, who: str = "", *, write: bool, to_install: bool = False, compute: bool = True
     ) -> AsyncIterator[None]:
         """Reserve one request with the subscription's rate limiter, and raise its failures, and those of reading its
-        answer, as ArmError."""
-        buckets = self._limits.admit(subscription, who, write=write, to_install=to_install)
+        answer, as ArmError. `compute` says that it goes to Microsoft.Compute, which has limits of its own."""
+        buckets = self._limits.admit(subscription, who, write=write, to_install=to_install, compute=compute)
         try:
             async with as_arm_errors():
                 yield
@@ -114,10 +116,14 @@ class ArmRequests:
         subscription: str | None = None,
         accepted: Collection[int] = (200,),
         read_timeout_s: float | None = None,
+        etag: str = "",
     ) -> AsyncHttpResponse:
         """Send one request, inside `sending` or `as_arm_errors`. Raises azure-core's errors; also for a status that is
-        not in `accepted`. The answer's counters are those of `subscription`; None: they are not counted."""
+        not in `accepted`. The answer's counters are those of `subscription`; None: they are not counted. With `etag`,
+        ARM refuses the request if the resource has another one by then."""
         content: dict[str, Any] = {} if body is None else {"headers": _JSON, "content": json.dumps(body).encode()}
+        if etag:
+            content["headers"] = {**_JSON, "If-Match": etag}
         options = self.options(subscription, read_timeout_s)
         async with within_deadline():
             response: AsyncHttpResponse = await self._client.send_request(

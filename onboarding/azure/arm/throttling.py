@@ -34,12 +34,15 @@ class SubscriptionLimits:
         self._clock = clock
         self._limiter = RateLimiter()
 
-    def admit(self, subscription: str, who: str, *, write: bool, to_install: bool = False) -> BucketSet:
+    def admit(
+        self, subscription: str, who: str, *, write: bool, to_install: bool = False, compute: bool = True
+    ) -> BucketSet:
         """Let one request through; the caller calls `ended` of its buckets. Raises ArmError if it has to wait."""
-        wait = self._limiter.ask(subscription, who, self._clock(), write=write, to_install=to_install)
+        now = self._clock()
+        wait = self._limiter.ask(subscription, who, now, write=write, to_install=to_install, compute=compute)
         if wait:
             raise _held_back(math.ceil(wait.total_seconds()))  # the queue hides messages for whole seconds
-        return self._limiter.of(subscription, write=write)
+        return self._limiter.of(subscription, write=write, compute=compute)
 
     def count(self, subscription: str, *, write: bool, headers: Mapping[str, str]) -> None:
         """Take over the counters in an answer."""

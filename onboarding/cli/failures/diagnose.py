@@ -18,12 +18,12 @@ from typing import Any
 
 from msgspec import Struct
 
-from onboarding.application.image_check import DEFAULT_EXTENSION
+from onboarding.application.image_check import used_extensions
 from onboarding.cli.command_list import add_command
 from onboarding.cli.failures.diagnose_input import read_evidence
 from onboarding.cli.io import BadInput, Commands, is_interactive, read_text
 from onboarding.cli.output import FORMERLY_LINES, Form, add_output, write_records
-from onboarding.cli.policy.policy_input import policy_folder
+from onboarding.cli.policy.policy_input import load_rules, policy_folder
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.errors import as_written
 from onboarding.domain.failures.classification import Cause, ErrorTable, Failure, FailureClass, classify, parse_errors
@@ -118,24 +118,34 @@ def as_fields(diagnosed: DiagnosedFailure) -> Mapping[str, Any]:
 class _ErrorTables:
     """Chooses the error table for each failure: that of --extension, or that of the handler that the failure names.
 
-    A failure that names no handler uses the table of the default entry. One of a handler that is not in the catalogue
-    uses the shared rules, and Microsoft's exit codes if the handler is Microsoft's."""
+    A failure that names no handler uses the tables of the extensions that the policies use; of several, the first that
+    knows its cause. One of a handler that is not in the catalogue uses the shared rules, and Microsoft's exit codes if
+    the handler is Microsoft's."""
 
     def __init__(self, name: str | None) -> None:
-        catalogue = load_catalogue_of(Path(policy_folder(os.environ)))
+        folder = policy_folder(os.environ)
+        catalogue = load_catalogue_of(Path(folder))
         chosen = known_extension(name, "--extension", catalogue.entries, catalogue.unusable) if name else None
         self._chosen = chosen.name if chosen else ""
         self._errors = {entry_name: entry.errors for entry_name, entry in catalogue.entries.items()}
         self._by_handler = {handler_of(entry): entry_name for entry_name, entry in catalogue.entries.items()}
-        self._default = DEFAULT_EXTENSION if DEFAULT_EXTENSION in catalogue.entries else ""
+        used = used_extensions(load_rules(folder, os.environ)[0].policies, catalogue.entries) if not chosen else ()
+        self._used = tuple(dict.fromkeys(each.entry.name for each in used))
 
     def diagnose(self, evidence: Evidence, now: datetime) -> DiagnosedFailure:
         handler = read_report(evidence, handler_names()).handler
-        table = self._chosen or (self._by_handler.get(handler.lower(), "") if handler else self._default)
-        failure = classify(evidence, self._errors[table] if table else _shared_for(handler), now)
+        named = self._chosen or self._by_handler.get(handler.lower(), "")
+        tables = (named,) if named or handler else self._used or ("",)
+        failures = {table: classify(evidence, self._table(table, handler), now) for table in tables}
+        known = (table for table, failure in failures.items() if failure.cause is not Cause.UNKNOWN)
+        table = next(known, tables[0])
+        failure = failures[table]
         if failure.cause is Cause.UNKNOWN and (words := _own_words(evidence)):
             failure = replace(failure, meaning=f"{failure.meaning} Its message: {words}")
         return DiagnosedFailure(failure, handler, table)
+
+    def _table(self, name: str, handler: str) -> ErrorTable:
+        return self._errors[name] if name else _shared_for(handler)
 
 
 def _shared_for(handler: str) -> ErrorTable:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
 
-from onboarding.application.image_check import DEFAULT_EXTENSION
 from onboarding.cli.command_list import add_command
-from onboarding.cli.images.check import load_entry
+from onboarding.cli.extension_choice import add_extension, chosen_entries
 from onboarding.cli.io import BadInput, Commands
 from onboarding.cli.output import Form, add_output, write_records
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
@@ -57,7 +56,7 @@ class CodeMeaning(Struct, frozen=True):
 
 
 _COLUMNS = (
-    *("code", "date", "source", "handlerVersion", "operation"),
+    *("extension", "code", "date", "source", "handlerVersion", "operation"),
     *("meaning", "action", "advice", "cause", "class"),
 )
 
@@ -65,30 +64,54 @@ _COLUMNS = (
 def add(commands: Commands) -> None:
     parser = add_command(commands, "errors")
     parser.add_argument("code", nargs="?", type=int, metavar="CODE", help="show one exit code in full")
-    parser.add_argument("--extension", default=DEFAULT_EXTENSION, help="catalogue entry (default: %(default)s)")
+    add_extension(parser)
     add_output(parser, formerly={"table": Form.TABLE, "json": Form.JSONL})
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    entry = load_entry(args.extension)
-    codes = read_codes(entry)
+    entries = chosen_entries(args.extension)
+    tables = {entry.name: read_codes(entry) for entry in entries}
     if args.code is not None:
-        if args.code not in codes:
-            problem = f"no edition of {entry.name}'s code table has {args.code}"
-            raise BadInput("CODE", problem, known_names("codes", map(str, codes)))
-        codes = {args.code: codes[args.code]}
-    if args.output is Form.CSV:
-        flat = ({"code": code, **each.fields()} for code, meanings in codes.items() for each in meanings)
+        known = {code for codes in tables.values() for code in codes}
+        if args.code not in known:
+            problem = f"no edition of the code table of {', '.join(tables)} has {args.code}"
+            raise BadInput("CODE", problem, known_names("codes", map(str, sorted(known))))
+        tables = {name: {args.code: codes[args.code]} for name, codes in tables.items() if args.code in codes}
+    if args.output is Form.TABLE:
+        shown = [(entry, tables[entry.name]) for entry in entries if entry.name in tables]
+        _print_tables(shown, whole=args.code is None)
+    elif args.output is Form.CSV:
+        flat = (
+            {"extension": name, "code": code, **each.fields()}
+            for name, codes in tables.items()
+            for code, meanings in codes.items()
+            for each in meanings
+        )
         write_records(args.output, _COLUMNS, flat)
-    elif args.output is not Form.TABLE:
-        listed = ({"code": code, "editions": [r.fields() for r in meanings]} for code, meanings in codes.items())
-        write_records(args.output, (), listed, encode=lambda record: json.dumps(record, ensure_ascii=False))
-    elif args.code is not None:
-        _print_one(codes[args.code])
     else:
-        _print_all(entry, codes)
+        listed = (
+            {"extension": name, "code": code, "editions": [each.fields() for each in meanings]}
+            for name, codes in tables.items()
+            for code, meanings in codes.items()
+        )
+        write_records(args.output, (), listed, encode=lambda record: json.dumps(record, ensure_ascii=False))
     return 0
+
+
+def _print_tables(
+    tables: Sequence[tuple[CatalogueEntry, Mapping[int, tuple[CodeMeaning, ...]]]], *, whole: bool
+) -> None:
+    from onboarding.cli.console import open_console, printable
+
+    for entry, codes in tables:
+        if len(tables) > 1:
+            open_console().print(printable(entry.name, "bold"))
+        if whole:
+            _print_all(entry, codes)
+        else:
+            for meanings in codes.values():
+                _print_one(meanings)
 
 
 def read_codes(entry: CatalogueEntry) -> Mapping[int, tuple[CodeMeaning, ...]]:

@@ -10,24 +10,23 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from onboarding.application.image_check import DEFAULT_EXTENSION, Answer, Checker, NotAnImage
+from onboarding.application.image_check import Answer, Checker, NotAnImage, check_all, with_table
 from onboarding.cli.command_list import add_command
+from onboarding.cli.extension_choice import add_extension, chosen_extensions
 from onboarding.cli.images.check_input import BadItem, read_line, read_list_items
 from onboarding.cli.images.check_output import CheckTableWriter, CheckWriter, CsvCheckWriter, JsonCheckWriter
 from onboarding.cli.io import BadInput, Commands, is_interactive, line_of, open_text, shown
 from onboarding.cli.output import Form, add_output
-from onboarding.cli.policy.policy_input import policy_folder
-from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.catalog.support_table import SupportTable
 from onboarding.domain.errors import as_written, error_text
 from onboarding.domain.image.overrides import NO_OVERRIDES, Overrides
 from onboarding.domain.machine.machine_formats import Unrecognised, arm_form
 from onboarding.loading.package_data import reference_data
-from onboarding.loading.policy_folder import known_extension, load_catalogue_of, read_overrides
+from onboarding.loading.policy_folder import read_overrides
 
 _MOST_UNREAD = 1000  # bad items before the first good one; then the file does not hold images
 
@@ -40,9 +39,9 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("--os-name", help="OS name that the guest agent reports (instanceView.osName)")
     parser.add_argument("--os-version", help="OS version that it reports (instanceView.osVersion)")
-    parser.add_argument("--extension", default=DEFAULT_EXTENSION, help="catalogue entry (default: %(default)s)")
+    add_extension(parser)
     parser.add_argument(
-        "--support-table", default="", help="name of the table, e.g. 2017-04 (default: that of the entry)"
+        "--support-table", default="", help="name of the table, e.g. 2017-04 (default: that of the policy or the entry)"
     )
     parser.add_argument("--overrides", metavar="FILE", help="YAML file that names the OS of your own images")
     add_output(parser, formerly={"table": Form.TABLE, "json": Form.JSONL, "csv": Form.CSV})
@@ -51,25 +50,27 @@ def add(commands: Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    table = load_entry(args.extension).support_table(args.support_table)
     overrides = _overrides(args.overrides)
+    tables = _tables(args.extension, args.support_table)
     named = _from_arguments(args)
-    writer = _writer(args, table, reasons=args.why or named is not None)
-    checker = Checker(table, reference_data(), overrides)
+    writer = _writer(args, tables, reasons=args.why or named is not None)
+    checkers = [Checker(table, reference_data(), overrides, name) for name, table in tables]
     answered, all_supported, unread = 0, True, 0
     first: tuple[str, NotAnImage] | None = None
     for value, place in named if named is not None else _from_file(args.file):
         item = _with_arm_keys(_parse_embedded_json(value))
         try:
-            answer = _answer(checker, item)
+            answers = _answers(checkers, item)
         except NotAnImage as error:
             writer.fail(item, error_text(place, error.problem, error.fix))
             unread, first = unread + 1, first or (place, error)
             if not answered and unread == _MOST_UNREAD:
                 break
         else:
-            writer.write(item, answer)
-            answered, all_supported = answered + 1, all_supported and answer.supported
+            for answer in answers:
+                writer.write(item, answer)
+            answered += 1
+            all_supported = all_supported and all(answer.supported for answer in answers)
     writer.end()
     if first is not None and not answered:
         place, wrong = first
@@ -83,16 +84,16 @@ def _parse_embedded_json(value: Any) -> Any:
     return read_line(value) if isinstance(value, str) and value.startswith("{") else value
 
 
-def _answer(checker: Checker, item: Any) -> Answer:
+def _answers(checkers: Sequence[Checker], item: Any) -> tuple[Answer, ...]:
     if isinstance(item, BadItem):
         raise NotAnImage(item.problem, item.fix)
-    return checker.check(item)
+    return check_all(checkers, item)
 
 
-def load_entry(name: str) -> CatalogueEntry:
-    """The catalogue entry of that name: one of the package, or one of the policy folder."""
-    catalogue = load_catalogue_of(Path(policy_folder(os.environ)))
-    return known_extension(name, "--extension", catalogue.entries, catalogue.unusable)
+def _tables(extension: str, table: str) -> list[tuple[str, SupportTable]]:
+    """The support tables to judge by, with the names of their extensions."""
+    used = chosen_extensions(extension)
+    return [(each.entry.name, each.table) for each in (with_table(used, table) if table else used)]
 
 
 def _overrides(path: str | None) -> Overrides:
@@ -131,11 +132,11 @@ def _with_arm_keys(item: Any) -> Any:
     return item if "properties" in shaped else shaped
 
 
-def _writer(args: argparse.Namespace, table: SupportTable, *, reasons: bool) -> CheckWriter:
+def _writer(args: argparse.Namespace, tables: list[tuple[str, SupportTable]], *, reasons: bool) -> CheckWriter:
     out: IO[str] = sys.stdout
     if args.output is not Form.TABLE:
         return CsvCheckWriter(out) if args.output is Form.CSV else JsonCheckWriter(args.output)
-    return CheckTableWriter(out, table, reasons=reasons, colours=_wants_colours(os.environ, out))
+    return CheckTableWriter(out, tables, reasons=reasons, colours=_wants_colours(os.environ, out))
 
 
 def _wants_colours(environment: Mapping[str, str], out: IO[str]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import IO, Any, Protocol
 
 from onboarding.application.image_check import Answer
@@ -43,7 +43,7 @@ class JsonCheckWriter:
         own = item if isinstance(item, Mapping) else {"urn": item}
         if "version" in own and "urn" not in own and ":" in answer.subject:
             own = {**own, "urn": answer.subject}
-        self._records.write({**own, **answer.fields()})
+        self._records.write({**own, **_fields(answer)})
 
     def fail(self, item: Any, problem: str) -> None:
         own = item if isinstance(item, Mapping) else {"urn": text} if (text := _quoted(item)) else {}
@@ -61,7 +61,7 @@ class CsvCheckWriter:
         self._header_due = True
 
     def write(self, item: Any, answer: Answer) -> None:
-        self._row(answer.subject, answer.fields())
+        self._row(answer.subject, _fields(answer))
 
     def fail(self, item: Any, problem: str) -> None:
         self._row(_quoted(item), _no_answer(problem))
@@ -87,7 +87,13 @@ def _no_answer(problem: str) -> dict[str, str | None]:
         "verdict": ERROR,
         "witness": OsSource.NONE,
         "reason": problem,
+        "extension": None,
+        "supportTable": None,
     }
+
+
+def _fields(answer: Answer) -> dict[str, str | None]:
+    return {**answer.fields(), "extension": answer.extension, "supportTable": answer.judgement.table or None}
 
 
 def _quoted(item: Any) -> str:
@@ -99,25 +105,29 @@ def _quoted(item: Any) -> str:
 
 
 class CheckTableWriter:
-    """For people: one line for each answer, the reason below it if wanted, and a summary."""
+    """For people: one line for each answer, the reason below it if wanted, and a summary of each table. The tables have
+    the names of their extensions, which are shown if there are several."""
 
-    def __init__(self, out: IO[str], table: SupportTable, *, reasons: bool, colours: bool) -> None:
+    def __init__(
+        self, out: IO[str], tables: Sequence[tuple[str, SupportTable]], *, reasons: bool, colours: bool
+    ) -> None:
         self._out = out
-        self._table = table
+        self._tables = tables
         self._reasons = reasons
         self._colours = colours
-        self._verdicts: Counter[Verdict] = Counter()
+        self._verdicts: Counter[tuple[str, str, Verdict]] = Counter()
         self._unknown: Counter[str] = Counter()
         self._failed = 0
 
     def write(self, item: Any, answer: Answer) -> None:
         verdict = answer.judgement.verdict
-        self._verdicts[verdict] += 1
+        self._verdicts[answer.extension, answer.judgement.table, verdict] += 1
         if verdict is Verdict.UNKNOWN:
             self._unknown[answer.publisher.lower() or "(no marketplace image)"] += 1
         shown = self._painted(f"{verdict:<11}", verdict)
         line = f"{shown}  {printable(answer.release.title):<36}  {answer.release.source:<17}  "
-        self._out.write(f"{line}{printable(answer.subject)}\n")
+        extension = f"  {answer.extension}" if len(self._tables) > 1 else ""
+        self._out.write(f"{line}{printable(answer.subject)}{extension}\n")
         if self._reasons:
             self._out.write(f"             {printable(answer.judgement.reason)}\n")
 
@@ -126,10 +136,13 @@ class CheckTableWriter:
         self._out.write(f"{ERROR:<11}  {printable(problem)}\n")
 
     def end(self) -> None:
-        total = sum(self._verdicts.values())
-        counts = ", ".join(self._painted(f"{self._verdicts[verdict]} {verdict}", verdict) for verdict in Verdict)
-        failed = f"; {self._failed} not read" if self._failed else ""
-        self._out.write(f"\n{total} checked against {self._table}: {counts}{failed}\n")
+        self._out.write("\n")
+        for extension, table in self._tables:
+            numbers = {verdict: self._verdicts[extension, table.name, verdict] for verdict in Verdict}
+            counts = ", ".join(self._painted(f"{number} {verdict}", verdict) for verdict, number in numbers.items())
+            failed = f"; {self._failed} not read" if self._failed else ""
+            owner = f" of {extension}" if len(self._tables) > 1 else ""
+            self._out.write(f"{sum(numbers.values())} checked against {table}{owner}: {counts}{failed}\n")
         if self._unknown:
             most = self._unknown.most_common(_PUBLISHERS_SHOWN)
             rest = len(self._unknown) - len(most)

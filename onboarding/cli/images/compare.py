@@ -14,9 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from onboarding.application.image_check import DEFAULT_EXTENSION
 from onboarding.cli.command_list import add_command
-from onboarding.cli.images.check import load_entry
+from onboarding.cli.extension_choice import add_extension, chosen_entries
 from onboarding.cli.images.check_input import read_list_items
 from onboarding.cli.io import MAX_LIST, BadInput, Commands, line_of, read_page, read_text, shown, write_text
 from onboarding.cli.policy.definition_input import load_definition
@@ -33,6 +32,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("labels", metavar="LABELS", help="images with distro and os_version, as JSON Lines or an array")
     parser.add_argument("--definition", metavar="FILE", required=True, help="the definition, in Azure's own form")
     parser.add_argument("--parameters", metavar="JSON", help="values of its parameters, or @FILE")
+    add_extension(parser)
     parser.add_argument(
         "--page", type=Path, metavar="FILE", help="write into the part `comparison` of this page (default: print)"
     )
@@ -46,10 +46,10 @@ def run(args: argparse.Namespace) -> int:
     bound = bind(*load_definition(args.definition, values), values)
     reference = reference_data()
     rule = by_rule(_matcher(lambda resource: bound.condition.evaluate(resource).matched), reference)
-    entry = load_entry(DEFAULT_EXTENSION)
     named = f"`{Path(args.definition).name}`"
     sections = [
         compare(labels, table, {"`onboard check`": by_name(table, reference), named: rule}, reference)
+        for entry in chosen_entries(args.extension)
         for table in entry.support_tables.values()
     ]
     if args.page is None:

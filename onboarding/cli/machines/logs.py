@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from onboarding.app import Configuration, open_machines, read_configuration
-from onboarding.application.image_check import DEFAULT_EXTENSION
+from onboarding.application.image_check import used_extensions
 from onboarding.cli.command_list import add_command
 from onboarding.cli.environment import add_settings, environment_of
+from onboarding.cli.extension_choice import add_extension
 from onboarding.cli.io import BadInput, CommandFailed, Commands
 from onboarding.cli.machines.request_runner import explain_arm_error
 from onboarding.cli.output import Form, add_output, write_records
@@ -22,6 +23,7 @@ from onboarding.cli.vm_arguments import add_vms, read_vm
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.errors import ArmError, as_written, known_names
 from onboarding.domain.failures.handler_log import LogLine, diagnose_lines, log_script, read_output
+from onboarding.domain.machine.machine_facts import read_facts
 from onboarding.domain.masking import mask
 from onboarding.domain.resource_id import VmId
 
@@ -39,7 +41,7 @@ def add(commands: Commands) -> None:
         description=f"Reads the log files on the VM and changes nothing. Note that {NEEDS}.",
     )
     add_vms(parser, several=False)
-    parser.add_argument("--extension", default=DEFAULT_EXTENSION, help="catalogue entry (default: %(default)s)")
+    add_extension(parser, default="those that the policies use, for the VM's OS")
     parser.add_argument(
         "--lines", type=int, default=20, metavar="N", help="last lines of each file (default: %(default)s)"
     )
@@ -55,16 +57,15 @@ def run(args: argparse.Namespace) -> int:
         fix = f"give a number from 1 to {_MOST_LINES}; Azure returns 4 KB at the most"
         raise BadInput("--lines", f"{args.lines} is not a number of lines", fix)
     configuration = read_configuration(environment)
-    entry = configuration.rules.catalogue.get(args.extension)
-    if entry is None or not entry.logs:
-        known = [name for name, each in configuration.rules.catalogue.items() if each.logs]
-        problem = f"the extension {as_written(args.extension)} has no known logs"
-        raise BadInput("--extension", problem, known_names("extensions with logs", known, args.extension))
-    text = read_output(asyncio.run(_fetch(configuration, vm, entry, args.lines)), entry.os_type)
-    if not text:
-        print(f"{vm.name} has none of {', '.join(entry.logs)}: the handler has not run there")
+    entries = _entries(configuration, args.extension)
+    fetched = asyncio.run(_fetch(configuration, vm, entries, args.lines))
+    texts = [(entry, text) for entry, output in fetched if (text := read_output(output, entry.os_type))]
+    if not texts:
+        paths = ", ".join(path for entry, _ in fetched for path in entry.logs)
+        print(f"{vm.name} has none of {paths}: the handler has not run there")
         return 1
-    lines = diagnose_lines(text, entry.errors, datetime.now(UTC))
+    now = datetime.now(UTC)
+    lines = (line for entry, text in texts for line in diagnose_lines(text, entry.errors, now))
     if args.output is Form.TABLE:
         show(lines)
     else:
@@ -86,12 +87,39 @@ def _fields(line: LogLine) -> dict[str, Any]:
     }
 
 
-async def _fetch(configuration: Configuration, vm: VmId, entry: CatalogueEntry, lines: int) -> str:
-    async with open_machines(configuration) as (_, shell):
+def _entries(configuration: Configuration, name: str) -> tuple[CatalogueEntry, ...]:
+    """The extension of that name, or those that the policies use, as far as their logs are known."""
+    rules = configuration.rules
+    found = (
+        [rules.catalogue.get(name)]
+        if name
+        else [each.entry for each in used_extensions(rules.policies, rules.catalogue)]
+    )
+    with_logs = {entry.name: entry for entry in found if entry is not None and entry.logs}
+    if not with_logs:
+        known = [each.name for each in rules.catalogue.values() if each.logs]
+        problem = (
+            f"the extension {as_written(name)} has no known logs"
+            if name
+            else "no policy uses an extension with known logs"
+        )
+        raise BadInput("--extension", problem, known_names("extensions with logs", known, name))
+    return tuple(with_logs.values())
+
+
+async def _fetch(
+    configuration: Configuration, vm: VmId, entries: tuple[CatalogueEntry, ...], lines: int
+) -> list[tuple[CatalogueEntry, str]]:
+    """What the VM prints of each extension's logs. If extensions of both systems are possible, the VM is read first."""
+    async with open_machines(configuration) as (arm, shell):
         try:
-            return await shell.run(vm, log_script(entry, lines), entry.os_type)
+            if len({entry.os_type for entry in entries}) > 1:
+                os_type = read_facts((await arm.read_machine(vm)).body).os_type
+                entries = tuple(entry for entry in entries if entry.os_type is os_type) or entries[:1]
+            return [(entry, await shell.run(vm, log_script(entry, lines), entry.os_type)) for entry in entries]
         except ArmError as error:
-            needs = f"{NEEDS}; {entry.name} is for {entry.os_type}, so the VM must be one"
+            names = ", ".join(entry.name for entry in entries)
+            needs = f"{NEEDS}; {names} is for {entries[0].os_type}, so the VM must be one"
             raise CommandFailed(mask(f"{vm.name}: {explain_arm_error(error)}\n{needs}")) from None
 
 

@@ -106,8 +106,8 @@ def extension_body(
     """The body of `PUT …/virtualMachines/{vm}/extensions/{name}`. It holds secrets in clear text, so it is only sent
     and never stored or logged.
 
-    The keys are those of the extension's schema; `workspaceId` and `workspaceKey` are case-sensitive. A changed
-    `forceUpdateTag` makes the handler run again although nothing else changed."""
+    The keys are those of the extension's schema, and case-sensitive. A changed `forceUpdateTag` makes the handler run
+    again although nothing else changed."""
     properties: dict[str, Any] = {
         **handler_properties(entry),
         "settings": dict(public),
@@ -135,7 +135,8 @@ def handler_properties(entry: CatalogueEntry, *, upgrades: bool = True) -> dict[
 
 def parse_entry(raw: object, place: str, reference: ReferenceData, *, shipped: bool = False) -> CatalogueEntry:
     """Read one catalogue file; `place` is its name, for errors. The tests check entries that are `shipped`, so their
-    regular expressions, most of the work, are compiled when a failure needs them."""
+    regular expressions, most of the work, are compiled when a failure needs them, and Windows releases are loaded when
+    a machine has Windows."""
     file = read_entry_file(raw, place)
     try:
         return _entry(file, reference, shipped)
@@ -146,7 +147,7 @@ def parse_entry(raw: object, place: str, reference: ReferenceData, *, shipped: b
 def _entry(file: EntryFile, reference: ReferenceData, shipped: bool) -> CatalogueEntry:
     os_type = OsType.WINDOWS if file.os == "windows" else OsType.LINUX
     tables = {
-        str(name): parse_table(str(name), table, reference.windows, os_type)
+        str(name): parse_table(str(name), table, reference.windows, os_type, tried=shipped)
         for name, table in file.support_tables.items()
     }
     default = str(file.default_support_table) or next(iter(tables), "")

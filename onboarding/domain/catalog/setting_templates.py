@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from onboarding.domain.catalog.setting_schema import Path
 from onboarding.domain.machine.machine_facts import MachineFacts
+from onboarding.domain.machine.machine_identity import fold
 from onboarding.domain.masking import mask
 
 _TEMPLATE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*)\}")
@@ -32,8 +33,11 @@ class MachineValues(Struct, frozen=True):
     identity_client_id: str = ""
 
     @classmethod
-    def of(cls, facts: MachineFacts) -> MachineValues:
-        return cls(str(facts.id) if facts.id.name else "", facts.id.name, facts.location)
+    def of(cls, facts: MachineFacts, identity: str = "") -> MachineValues:
+        """The values of a machine; `identity` is the id of the one that the agent must be given by name."""
+        clients = facts.identity.clients
+        resource_id = str(facts.id) if facts.id.name else ""
+        return cls(resource_id, facts.id.name, facts.location, identity, clients.get(fold(identity), ""))
 
     def value(self, template: str) -> str:
         field = MACHINE_TEMPLATES.get(template)

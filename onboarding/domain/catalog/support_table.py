@@ -6,6 +6,7 @@ A table is data with a date, because such lists change. If a release is not know
 
 import re
 from collections.abc import Callable, Mapping
+from copy import replace
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
@@ -36,6 +37,9 @@ class SupportRow(Struct, frozen=True):
     version: str  # empty for any
     architectures: tuple[str, ...]  # `x86_64`, `arm64` or both
     least: bool = False  # newer versions are covered too
+    condition: str = (
+        ""  # what a VM needs besides the release, in words; only a person knows, so the verdict is `unknown`
+    )
 
     def __str__(self) -> str:
         return f"{self.distribution} {self.versions}"
@@ -59,17 +63,17 @@ class SupportRow(Struct, frozen=True):
 class WindowsRow(SupportRow, frozen=True, kw_only=True):
     """One release of Windows, such as `Server 2019` or `10`, with the known releases to compare it by."""
 
-    releases: WindowsReleases
+    releases: Callable[[], WindowsReleases]  # called when a machine with Windows is judged
 
     def covers(self, release: OsRelease) -> bool | None:
-        product = release.product
+        product, releases = release.product, self.releases()
         if not product:
             return None
-        if self.releases.includes(self.version, product):
+        if releases.includes(self.version, product):
             return True
         if self.least:
-            return self.releases.at_least(product, self.version)
-        return None if self.releases.includes(product, self.version) else False
+            return releases.at_least(product, self.version)
+        return None if releases.includes(product, self.version) else False
 
 
 class SupportTable(Struct, frozen=True):
@@ -137,6 +141,9 @@ def _judge_rows(release: OsRelease, rows: tuple[SupportRow, ...], table: Support
         return _judgement(Verdict.UNSUPPORTED, "", table, reason)
     answers = tuple((row.covers(release), row) for row in fitting)
     row = next((row for covers, row in answers if covers), None)
+    if row is not None and row.condition and _runs(row, architecture):
+        reason = f"{release.reason}, which {table} lists in row {row} only {row.condition}"
+        return _judgement(Verdict.UNKNOWN, "", table, reason)
     if row is not None and _runs(row, architecture):
         return _judgement(Verdict.SUPPORTED, str(row), table, f"{release.reason}, which {table} lists in row {row}")
     if row is not None or any(covers is None for covers, _ in answers):
@@ -193,6 +200,15 @@ class TableEntry(FileMapping, frozen=True, kw_only=True):
         ),
     ]
 
+    conditions: Annotated[
+        dict[str, dict[Version, str]] | None,
+        Meta(
+            description="By distribution and version, what a VM needs besides: the end of a sentence, such as"
+            " `with a support contract`.",
+            extra={"is": "a mapping", "fix": 'write `sles: {"12": "with a support contract"}`'},
+        ),
+    ] = None
+
     def __post_init__(self) -> None:
         for key in ("date", "source", "versions"):
             if not getattr(self, key):
@@ -200,24 +216,71 @@ class TableEntry(FileMapping, frozen=True, kw_only=True):
         if self.versions == ANY and self.architectures is not None:
             problem = f"'architectures' has no effect where versions is {ANY}"
             raise Refused("architectures", problem, "remove it, or name the distributions in versions")
+        if self.versions == ANY and self.conditions:
+            problem = f"'conditions' has no effect where versions is {ANY}"
+            raise Refused("conditions", problem, "remove it, or name the distributions in versions")
+
+
+class _Windows(Struct, frozen=True):
+    """How a table's releases of Windows are read."""
+
+    releases: Callable[[], WindowsReleases]
+    tried: bool  # the names are known and written as this project does, so the releases need not be loaded
+
+    def named(self, version: str, place: str) -> str:
+        if self.tried:
+            return version
+        releases = self.releases()
+        if not (name := releases.named(version)):
+            problem = f"unknown release {as_written(version)} of Windows"
+            raise ConfigurationError(place, problem, known_names("releases", releases.spans, version))
+        return name
 
 
 def parse_table(
-    name: str, raw: object, windows: Callable[[], WindowsReleases], os_type: OsType = OsType.LINUX
+    name: str,
+    raw: object,
+    releases: Callable[[], WindowsReleases],
+    os_type: OsType = OsType.LINUX,
+    *,
+    tried: bool = False,
 ) -> SupportTable:
-    """Read one table of a catalogue entry for that OS type; `windows` is called if the table names a release of it.
+    """Read one table of a catalogue entry for that OS type. `releases` is called if the table names a release of
+    Windows, unless the table was `tried` before.
 
     `versions` maps a distribution to its versions, or to a mapping of architecture to versions; a plain list is
     for the table's `architectures`. A version may be `">= 18.04"`; instead of a list there may be one such version, or
-    `any`. `versions: any` supports every machine of the OS type."""
+    `any`. `versions: any` supports every machine of the OS type. `conditions` maps a distribution's versions to what a
+    VM needs besides, as the end of a sentence: `with a support contract`."""
     place = f"supportTables.{name}"
     table = read_part(raw, TableEntry, place)
     by_distribution = {} if isinstance(table.versions, str) else table.versions
+    windows = _Windows(releases, tried)
     rows: list[SupportRow] = []
     for distribution, listed in by_distribution.items():
         here = f"{place}.versions.{distribution}"
         rows.extend(_rows(here, distribution, listed, table.architectures or ("x86_64",), os_type, windows))
-    return SupportTable(name, str(table.date), str(table.source), tuple(rows), os_type)
+    return SupportTable(
+        name, str(table.date), str(table.source), _conditional(f"{place}.conditions", table, rows, windows), os_type
+    )
+
+
+def _conditional(place: str, table: TableEntry, rows: list[SupportRow], windows: _Windows) -> tuple[SupportRow, ...]:
+    """The rows, with the conditions that the table gives for some of them."""
+    for distribution, by_version in (table.conditions or {}).items():
+        for version, condition in by_version.items():
+            where = f"{place}.{distribution}"
+            if not condition.strip():
+                problem = f"an empty condition for {as_written(distribution)} {as_written(version)}"
+                raise ConfigurationError(where, problem, "write the end of a sentence, or remove it")
+            same = _row(where, distribution, version, (), windows) if distribution in Distribution else None
+            if same is None or not any(str(row) == str(same) for row in rows):
+                problem = (
+                    f"a condition for {as_written(distribution)} {as_written(version)}, which versions does not list"
+                )
+                raise ConfigurationError(where, problem, "write the version as in versions")
+            rows = [replace(row, condition=condition) if str(row) == str(same) else row for row in rows]
+    return tuple(rows)
 
 
 def _rows(
@@ -226,7 +289,7 @@ def _rows(
     versions: str | tuple[str, ...] | Mapping[Architecture, str | tuple[str, ...]],
     architectures: tuple[str, ...],
     os_type: OsType,
-    windows: Callable[[], WindowsReleases],
+    windows: _Windows,
 ) -> list[SupportRow]:
     known = [each for each in Distribution if os_type_of(each) is os_type]
     if distribution not in known:
@@ -247,16 +310,13 @@ def _row(
     distribution: str,
     written: str,
     architectures: tuple[str, ...],
-    windows: Callable[[], WindowsReleases],
+    windows: _Windows,
 ) -> SupportRow:
     least = written.startswith(_LEAST)
     version = "" if written == ANY else written.removeprefix(_LEAST).strip()
     if distribution == Distribution.WINDOWS and version:
-        releases = windows()
-        if not (named := releases.named(version)):
-            problem = f"unknown release {as_written(version)} of Windows"
-            raise ConfigurationError(place, problem, known_names("releases", releases.spans, version))
-        return WindowsRow(Distribution.WINDOWS, named, architectures, least, releases=releases)
+        named = windows.named(version, place)
+        return WindowsRow(Distribution.WINDOWS, named, architectures, least, releases=windows.releases)
     if least and not _NUMBERS.fullmatch(version):
         problem = f"{as_written(written)} is not a lowest version"
         raise ConfigurationError(place, problem, f'write {_LEAST} and a version, such as "{_LEAST} 18.04"')

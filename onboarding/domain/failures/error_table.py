@@ -22,7 +22,7 @@ from onboarding.domain.lazy_pattern import Pattern
 _DIAGNOSIS_KEYS = frozenset(("class", "meaning", "advice", "scopeWide", "maxAttempts"))
 _CONDITION_KEYS = frozenset(("status", "code", "text", "operation", "exitCode"))
 _RULE_KEYS = _DIAGNOSIS_KEYS | _CONDITION_KEYS | {"cause", "implies", "refusal"}
-_SECTION_KEYS = frozenset(("texts", "editions"))
+_SECTION_KEYS = frozenset(("advice", "texts", "editions"))
 _EDITION_KEYS = frozenset(("date", "source", "handlerVersion", "codes"))
 
 
@@ -56,20 +56,30 @@ def parse_shared(raw: object, handlers: Callable[[], HandlerNames]) -> SharedErr
 
 def parse_errors(mapping: object, shared: SharedErrors, *, conventions: bool = True, tried: bool = False) -> ErrorTable:
     """Join a catalogue entry's `errors:` section with the shared rules. An empty section is a table too; without the
-    `conventions` of Microsoft's handlers the table fits the handler of another vendor. The section's regular
-    expressions are compiled to check them, unless they were `tried` before."""
+    `conventions` of Microsoft's handlers the table fits the handler of another vendor. The section's `advice` takes the
+    place of a cause's, wherever no rule has a more exact one. The section's regular expressions are compiled to check
+    them, unless they were `tried` before."""
     section = _closed_mapping(mapping, "errors", _SECTION_KEYS)
-    causes = shared.causes
+    causes = _with_advice(shared.causes, section.get("advice"))
     editions = _editions(section.get("editions"), causes)
+
+    def advised(rules: tuple[Rule, ...]) -> Iterator[Rule]:
+        """Shared rules, with the extension's advice in the place of the cause's own."""
+        for rule in rules:
+            cause = rule.diagnosis.cause
+            usual, own = shared.causes[cause].advice, causes[cause].advice
+            changed = own != usual and rule.diagnosis.advice == usual
+            yield replace(rule, diagnosis=replace(rule.diagnosis, advice=own)) if changed else rule
+
     table = ErrorTable(
         (
-            *shared.refusals,
+            *advised(shared.refusals),
             *_rules(section.get("texts"), "errors.texts", causes),
-            *shared.reports,
+            *advised(shared.reports),
             *_newest_first(editions),
-            *(shared.conventions if conventions else ()),
-            *shared.exit_codes,
-            *shared.fallbacks,
+            *(advised(shared.conventions) if conventions else ()),
+            *advised(shared.exit_codes),
+            *advised(shared.fallbacks),
         ),
         causes,
         shared.handlers,
@@ -78,6 +88,12 @@ def parse_errors(mapping: object, shared: SharedErrors, *, conventions: bool = T
     if not tried:
         _check_patterns(table)
     return table
+
+
+def _with_advice(causes: Mapping[Cause, Diagnosis], value: object) -> Mapping[Cause, Diagnosis]:
+    own = _closed_mapping(value, "errors.advice")
+    advice = {_one_of(Cause, name, "errors.advice"): _required_text(own, name, "errors.advice") for name in own}
+    return {**causes, **{cause: replace(causes[cause], advice=text) for cause, text in advice.items()}}
 
 
 def _check_patterns(table: ErrorTable) -> None:

@@ -27,6 +27,7 @@ _EARLY = timedelta(minutes=1)
 _SHARES = 3600  # of an interval, over which the first checks of a fleet are spread
 _SETTINGS = "="  # begins the place of a breaker for settings; no resource group's name may hold it
 _WHOLE_SUBSCRIPTION = (Cause.SUBSCRIPTION_NOT_REGISTERED, Cause.SUBSCRIPTION_DISABLED)
+_OF_LINKS = (Cause.NOT_AUTHORIZED, Cause.IDENTITY_REFUSED, Cause.BAD_REQUEST)
 _LINKED_SUBSCRIPTION = re.compile(r"linked subscription '([0-9a-f-]{36})'")
 # A week of probes are 46. Each costs two messages: the check of its claim, and the check for the next probe.
 _PROBES = (
@@ -155,7 +156,7 @@ def breaker_for(
     subscription; the settings, if the handler refused them; the subscription, if the cause is about it; else the
     resource group. `settings` is the digest of the settings that were sent."""
     subscription, place = vm.subscription.lower(), vm.resource_group.lower()
-    if problem.cause is Cause.NOT_AUTHORIZED and _names_a_link(problem.message, sent, vm):
+    if problem.cause in _OF_LINKS and _names_a_link(problem.message, sent, vm):
         subscription, place = EVERYWHERE, f"{_SETTINGS}{settings}"
     elif problem.cause is Cause.BAD_CONFIGURATION:
         place = f"{_SETTINGS}{settings}"

@@ -170,21 +170,35 @@ class BucketSet:
 class RateLimiter:
     """The bucket sets of every subscription that requests went to lately."""
 
-    bucket_sets: dict[tuple[str, bool], BucketSet] = field(default_factory=dict)  # by subscription; true for writes
+    # By subscription; true for writes; true for those that go to Compute.
+    bucket_sets: dict[tuple[str, bool, bool], BucketSet] = field(default_factory=dict)
     _most: int = _MOST_BUCKET_SETS  # how many there may be before idle ones are dropped
 
-    def of(self, subscription: str, *, write: bool) -> BucketSet:
-        key = (subscription.lower(), write)
+    def of(self, subscription: str, *, write: bool, compute: bool = True) -> BucketSet:
+        """The bucket set of reads or of writes; one for another provider than Compute draws on ARM's bucket alone."""
+        key = (subscription.lower(), write, compute)
         if key not in self.bucket_sets:
-            self.bucket_sets[key] = BucketSet(_writes() if write else _reads())
+            of_compute = _writes() if write else _reads()
+            buckets = of_compute if compute else self.of(subscription, write=write).buckets[:1]
+            self.bucket_sets[key] = BucketSet(buckets)
         return self.bucket_sets[key]
 
-    def ask(self, subscription: str, who: str, now: datetime, *, write: bool, to_install: bool = False) -> timedelta:
+    def ask(
+        self,
+        subscription: str,
+        who: str,
+        now: datetime,
+        *,
+        write: bool,
+        to_install: bool = False,
+        compute: bool = True,
+    ) -> timedelta:
         """As `BucketSet.ask`. A read `to_install` waits until its write could follow: if the write had to wait, the
         machine would have to be read again, and the reads would use up ARM's limit."""
         if len(self.bucket_sets) > self._most:
             self._drop_idle(now)
-        buckets, writes = self.of(subscription, write=write), self.of(subscription, write=True)
+        buckets = self.of(subscription, write=write, compute=compute)
+        writes = self.of(subscription, write=True)
         if to_install and (wait := writes.reserve(who, now)):
             return wait
         wait = buckets.ask(who, now)

@@ -16,6 +16,7 @@ from msgspec import Struct
 from msgspec import field as struct_field
 
 from onboarding.domain.json_access import flag, items, mapping, text, time
+from onboarding.domain.machine.machine_identity import MachineIdentity, read_identity
 from onboarding.domain.machine.resource_containers import UNREAD, ResourceContainers
 from onboarding.domain.resource_id import ExtensionId, VmId, parse_id
 
@@ -126,6 +127,8 @@ class MachineFacts:
     handlers: tuple[str, ...]  # every handler on the VM, as `Publisher.Type`
     body: Mapping[str, Any] = field(repr=False, compare=False)  # ARM's answer, for rules that read any alias
     around: ResourceContainers = UNREAD  # its resource group and subscription, as far as they were read
+    identity: MachineIdentity = field(default_factory=MachineIdentity)
+    etag: str = ""  # of the machine as it was read; empty if the body has none
 
     def find_extension(self, publisher: str, type_: str) -> InstalledExtension | None:
         """The extension with this handler, whatever its resource is called (one handler per VM)."""
@@ -173,6 +176,8 @@ def read_facts(body: object) -> MachineFacts:
         extensions=extensions,
         handlers=_handlers(agent, extensions),
         body=vm,
+        identity=read_identity(vm.get("identity")),
+        etag=text(vm.get("etag")),
     )
 
 

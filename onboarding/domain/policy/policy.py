@@ -22,6 +22,8 @@ from onboarding.domain.policy.exemption import Exemption
 from onboarding.domain.policy.rule import Match
 from onboarding.domain.policy.scope import Scope
 from onboarding.domain.policy.workspaces import Workspace, choose
+from onboarding.domain.reconcile.steps.association_step import AssociationNeed
+from onboarding.domain.reconcile.steps.identity_step import IdentityNeed
 from onboarding.domain.reconcile.wait_schedule import Waits
 from onboarding.domain.resource_id import VmId
 
@@ -82,6 +84,8 @@ class Policy(Struct, frozen=True):
     rollout_limit: RolloutLimit | None = None  # None for no limit
     azure_policy: frozenset[str] = frozenset()  # ids of Azure Policy's definitions and assignments, in lower case
     auto_upgrade_minor_version: bool | None = None  # None for the catalogue entry's
+    identity: IdentityNeed | None = None  # the identity that the agent needs; `{NAME}` in it stands for an app setting
+    associations: AssociationNeed = AssociationNeed()  # with data collection rules and an endpoint; the same
     digest: str = ""  # of the file's content, without secret values: it changes when the policy changes
     selection_digest: str = ""  # of what decides which machines it is about, and whether it acts
 

@@ -18,6 +18,8 @@ from onboarding.domain.policy.policy import Effect, Policy, Rule, RuleCompiler
 from onboarding.domain.policy.scope import Scopes
 from onboarding.domain.policy.workspaces import WorkspaceEntry, compile_workspaces
 from onboarding.domain.reconcile.row import WaitingFor
+from onboarding.domain.reconcile.steps.association_step import AssociationNeed
+from onboarding.domain.reconcile.steps.identity_step import IdentityNeed
 from onboarding.domain.reconcile.wait_schedule import Duration, ScheduleEntry, waits_of
 from onboarding.domain.typed_file import FileMapping, OneOrMany, Refused, Text, read_as
 
@@ -44,6 +46,38 @@ class AzurePolicyId(str):
 
 
 class AzurePolicyIds(OneOrMany[AzurePolicyId], item=AzurePolicyId):
+    """One such id or a list of them."""
+
+    __slots__ = ()
+
+
+class RuleId(str):
+    """The id of a data collection rule, or `{NAME}` of the app setting that holds it."""
+
+    __slots__ = ()
+    _resource: ClassVar[str] = "dataCollectionRules"
+    file_schema: ClassVar[Mapping[str, Any]] = {"type": "string", "pattern": r"^(/subscriptions/|\{)"}
+
+    @classmethod
+    def from_file(cls, value: object) -> Self:
+        text = value if isinstance(value, str) else ""
+        if not (
+            _REFERENCE.fullmatch(text) or f"/providers/microsoft.insights/{cls._resource}/".lower() in text.lower()
+        ):
+            problem = f"{as_written(value)} is not the id of one of Microsoft.Insights/{cls._resource}"
+            fix = f"write its id, …/providers/Microsoft.Insights/{cls._resource}/…, or {{AN_APP_SETTING}} that holds it"
+            raise ConfigurationError("", problem, fix)
+        return cls(text)
+
+
+class EndpointId(RuleId):
+    """The id of a data collection endpoint, or `{NAME}` of the app setting that holds it."""
+
+    __slots__ = ()
+    _resource: ClassVar[str] = "dataCollectionEndpoints"
+
+
+class RuleIds(OneOrMany[RuleId], item=RuleId):
     """One such id or a list of them."""
 
     __slots__ = ()
@@ -123,6 +157,16 @@ class PolicyFile(FileMapping, frozen=True, kw_only=True):
         | None,
         Meta(description="For each kind of waiting, the time between two checks, and when to give up."),
     ] = None
+    identity: Annotated[
+        IdentityNeed | None, Meta(description="The managed identity that the agent needs on the machine.")
+    ] = None
+    data_collection_rules: Annotated[
+        RuleIds | None, Meta(description="The data collection rules that the machine is associated with.")
+    ] = None
+    data_collection_endpoint: Annotated[
+        EndpointId | None,
+        Meta(description="The data collection endpoint that the machine takes its configuration from."),
+    ] = None
     settle_delay: Annotated[
         SettleDelay | None, Meta(description="How long a new VM has for its owner's first-boot installs.")
     ] = None
@@ -176,6 +220,8 @@ def parse_policy(raw: object, place: str, compile_rule: RuleCompiler, kinds: Man
         support_table=str(file.support_table or ""),
         exemptions=file.exemptions or (),
         waits=waits_of(file.waits or {}),
+        identity=file.identity,
+        associations=AssociationNeed(tuple(file.data_collection_rules or ()), file.data_collection_endpoint or ""),
         settle_delay=timedelta(seconds=file.settle_delay or 0),
         workspaces=compile_workspaces(
             file.workspaces or (),

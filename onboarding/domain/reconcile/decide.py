@@ -35,14 +35,17 @@ from onboarding.domain.reconcile.retry import (
     undone,
 )
 from onboarding.domain.reconcile.row import Outcome, WaitingFor
+from onboarding.domain.reconcile.steps.identity_decision import after_identity, in_flight, with_identity
 
 _MOST_UNDONE = 3
 _BUSY = ("creating", "updating")
 
 
 def decide(context: DecisionContext) -> Decision:
-    """The decision for one extension on one VM."""
-    decision = _decide(context)
+    """The decision for one extension on one VM, and for the identity that its policy wants first."""
+    if (later := in_flight(context)) is not None:
+        return later
+    decision = with_identity(context, _decide(after_identity(context)))
     return (_somebody_writes(context) or decision) if isinstance(decision, Act) else decision
 
 

@@ -23,6 +23,8 @@ from onboarding.domain.machine.machine_facts import InstalledExtension, MachineF
 from onboarding.domain.policy.installed_extension import elsewhere, unmet
 from onboarding.domain.policy.policy import Assignment
 from onboarding.domain.reconcile.row import SENT, Outcome, Row, WaitingFor
+from onboarding.domain.reconcile.steps.identity_step import Fit
+from onboarding.domain.reconcile.steps.step import StepKind
 from onboarding.domain.reconcile.wait_schedule import SEEN_BY_A_CHECK, WITHOUT_CAP, Waits
 
 
@@ -38,12 +40,13 @@ class Problem(Struct, frozen=True):
 
 
 class Act(Struct, frozen=True):
-    """Send ARM the request for the extension."""
+    """Send ARM the request of one step."""
 
-    name: str  # of the extension resource
+    name: str  # of the extension resource; empty for another step
     attempt: int  # of this row, from 1
     force: bool  # make the handler run again although the request equals one that failed
     reason: str
+    step: StepKind = StepKind.EXTENSION
 
 
 class Satisfied(Struct, frozen=True):
@@ -118,6 +121,14 @@ class RetryState(Struct, frozen=True):
         return last.waiting_since if same and last is not None and last.waiting_since else self.now
 
 
+class IdentityState(Struct, frozen=True):
+    """How the machine's identities meet what the policy wants."""
+
+    fit: Fit
+    lost: frozenset[str] = frozenset()  # identities that our last request lost, folded
+    added: tuple[str, ...] = ()  # what one request adds for all policies of the machine
+
+
 class DecisionContext(Struct, frozen=True):
     """Everything that a decision rests on."""
 
@@ -132,6 +143,7 @@ class DecisionContext(Struct, frozen=True):
     request: OperatorRequest | None = None  # None if no person asked for this pass
     in_flight: Row | None = None  # the row of another extension whose write of this machine has not ended
     settings_digest: str = ""  # the digest of `settings`
+    identity: IdentityState | None = None  # None if the policy wants no identity, or does not want it of this machine
 
     @property
     def extension(self) -> InstalledExtension | None:

@@ -33,6 +33,9 @@ class MachineRow(Struct, frozen=True, kw_only=True):
     last_read_at: datetime | None = None  # the date of ARM's answer, by ARM's clock (UTC); None if never read
     next_attempt_at: datetime | None = None  # when its scheduled check is due (UTC); None if no row waits
     claim: Claim | None = None  # None if no write is in flight
+    associations: str = ""  # what is known of its associations, as `steps.association_step` writes it; empty if nothing
+    identities: str = ""  # those before our last request for one, until a read shows that all are still there
+    refused_identities: str = ""  # those that ARM refused to add; both folded and separated by blanks
 
     def to_properties(self) -> dict[str, Any]:
         """The table's columns; empty ones are left out."""
@@ -42,6 +45,9 @@ class MachineRow(Struct, frozen=True, kw_only=True):
             "VmId": self.vm_id,
             "LastReadAt": self.last_read_at,
             "NextAttemptAt": self.next_attempt_at,
+            "Associations": self.associations,
+            "Identities": self.identities,
+            "RefusedIdentities": self.refused_identities,
             "ClaimTarget": claim.target if claim else None,
             "ClaimStep": claim.step if claim else None,
             "ClaimAttempt": claim.attempt if claim else None,
@@ -62,6 +68,9 @@ class MachineRow(Struct, frozen=True, kw_only=True):
             last_read_at=read_at if isinstance(read_at, datetime) else None,
             next_attempt_at=due if isinstance(due, datetime) else None,
             claim=_claim(properties),
+            associations=_text(properties, "Associations"),
+            identities=_text(properties, "Identities"),
+            refused_identities=_text(properties, "RefusedIdentities"),
         )
 
 
@@ -71,6 +80,9 @@ MACHINE_COLUMNS = frozenset(
         "VmId",
         "LastReadAt",
         "NextAttemptAt",
+        "Associations",
+        "Identities",
+        "RefusedIdentities",
         "ClaimTarget",
         "ClaimStep",
         "ClaimAttempt",
@@ -80,6 +92,11 @@ MACHINE_COLUMNS = frozenset(
         "ClaimSends",
     ]
 )
+
+
+def _text(properties: Mapping[str, Any], column: str) -> str:
+    value = properties.get(column)
+    return value if isinstance(value, str) else ""
 
 
 def _claim(properties: Mapping[str, Any]) -> Claim | None:

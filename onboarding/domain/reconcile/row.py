@@ -53,6 +53,7 @@ class WaitingFor(StrEnum):
 
     CLAIM = "install-request"  # we are about to send the request; if we stop first, the check sends it
     INSTALL = "install"  # ARM accepted our request, and it has not ended
+    IDENTITY = "identity"  # ARM accepted our change of the machine's identities, and it has not ended
     VM_RUNNING = "vm-running"
     AGENT_READY = "agent-ready"
     OPERATION = "operation"  # another write of the machine, ours or somebody else's
@@ -66,7 +67,7 @@ class WaitingFor(StrEnum):
 
 
 # Our request is about to be sent, or was sent and has not ended: no other write may go to this machine.
-SENT = (WaitingFor.CLAIM, WaitingFor.INSTALL)
+SENT = (WaitingFor.CLAIM, WaitingFor.INSTALL, WaitingFor.IDENTITY)
 
 
 class Row(Struct, frozen=True, kw_only=True):
@@ -118,6 +119,8 @@ class Row(Struct, frozen=True, kw_only=True):
     sent_digest: str = ""  # the digest of the public settings that we sent last
     undone_at: str = ""  # when somebody undid what we did: ISO 8601 times, separated by blanks
     client_request_id: str = ""  # of this episode's last request to ARM; empty without one, or before it had a column
+    step: str = ""  # the step that the row is about; empty for the extension, and before it had a column
+    steps: str = ""  # what each step came to, as `steps.step` writes it; empty if the extension is the only one
 
     def to_properties(self) -> dict[str, Any]:
         """The table's columns; empty ones are left out, except those that every row has. Texts are cut, since guests
@@ -192,7 +195,7 @@ def _content_of(row: Row) -> tuple[Any, ...]:
 
 
 # Columns of prose; everything else is a name, a number or an id.
-_TEXTS = frozenset({"Reason", "ErrorMeaning", "Advice", "Message"})
+_TEXTS = frozenset({"Reason", "ErrorMeaning", "Advice", "Message", "Steps"})
 _NAME_LIMIT, _TEXT_LIMIT = 1024, 8192
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import replace
 from datetime import datetime
 from typing import Any
@@ -14,22 +14,52 @@ from onboarding.domain.masking import cut, mask
 from onboarding.domain.policy.policy import Policy
 from onboarding.domain.reconcile.decision import Act, DecisionContext, Problem, Satisfied, Stop, Wait
 from onboarding.domain.reconcile.retry import undoing, undone
-from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
+from onboarding.domain.reconcile.row import SENT, Outcome, Row, WaitingFor
+from onboarding.domain.reconcile.steps.combining import Associated, combined, step_of, steps_of
+from onboarding.domain.reconcile.steps.step import StepKind, to_column
 from onboarding.domain.resource_id import VmId
 
 type EventKey = tuple[str, datetime, str]  # id, time (UTC) and correlation id of the event that opened the episode
 
 
-def row_of(context: DecisionContext, decision: Satisfied | Wait | Stop, event_key: EventKey) -> Row:
-    """The row for a decision. `event_key` names the event that opens it, unless the last row's episode goes on."""
+def row_of(
+    context: DecisionContext,
+    decision: Satisfied | Wait | Stop,
+    event_key: EventKey,
+    associated: Sequence[Associated] = (),
+) -> Row:
+    """The row for a decision, and for what the associations came to. `event_key` names the event that opens it, unless
+    the last row's episode goes on."""
     last = context.last
-    known = {**_known_columns(context), "attempt": _attempts(last, decision)}
-    if isinstance(decision, Satisfied):
-        known |= _extension_columns(decision.extension)
-    return concluded(context.facts.id, known, decision, Episode.of(last, event_key, context.now))
+    steps = steps_of(context, decision, associated)
+    whole = combined(decision, associated)
+    assert not isinstance(whole, Act)  # only an `Act` gives one
+    known = {**_known_columns(context), "attempt": _attempts(last, decision), "steps": to_column(steps)}
+    if isinstance(whole, Satisfied):
+        known |= _extension_columns(whole.extension)
+        ours = whole.ours or any(step.ours for step in steps)
+        whole = replace(whole, ours=ours)
+    elif steps:
+        identity = isinstance(whole, Wait) and whole.waiting_for in SENT and last is not None and last.step
+        known["step"] = last.step if identity and last is not None else _step(context, whole, associated)
+    return concluded(context.facts.id, known, whole, Episode.of(last, event_key, context.now))
 
 
-def claim_of(context: DecisionContext, install: Act, until: datetime, event_key: EventKey) -> Row:
+def _step(context: DecisionContext, decision: Wait | Stop, associated: Sequence[Associated]) -> str:
+    """The step that the row is about; empty for the extension."""
+    step = step_of(decision, associated)
+    if step is StepKind.EXTENSION and context.identity is not None and not context.identity.fit.there:
+        step = StepKind.IDENTITY
+    return "" if step is StepKind.EXTENSION else step.value
+
+
+def claim_of(
+    context: DecisionContext,
+    install: Act,
+    until: datetime,
+    event_key: EventKey,
+    associated: Sequence[Associated] = (),
+) -> Row:
     """The row that claims an install: the worker that writes it first sends the request, and the check at `until`
     continues from there."""
     now = context.now
@@ -37,11 +67,17 @@ def claim_of(context: DecisionContext, install: Act, until: datetime, event_key:
     known = {
         **_known_columns(context),
         "attempt": install.attempt,
-        "extension_name": install.name,
-        "extension_version": context.entry.version,
-        "sent_digest": context.settings_digest,
+        "steps": to_column(steps_of(context, install, associated)),
         "undone_at": _undone_column(context),
     }
+    if install.step is StepKind.EXTENSION:
+        known |= {
+            "extension_name": install.name,
+            "extension_version": context.entry.version,
+            "sent_digest": context.settings_digest,
+        }
+    else:
+        known["step"] = install.step.value
     return concluded(context.facts.id, known, waiting, Episode.of(context.last, event_key, now))
 
 
@@ -51,7 +87,7 @@ def requested(claim: Row, reason: str, now: datetime) -> Row:
         claim,
         outcome=Outcome.REQUESTED,
         reason=_written(reason),
-        waiting_for=WaitingFor.INSTALL,
+        waiting_for=WaitingFor.IDENTITY if claim.step == StepKind.IDENTITY else WaitingFor.INSTALL,
         waiting_since=now,
         requested_at=now,
     )
@@ -106,6 +142,7 @@ def closed(row: Row, outcome: Outcome, reason: str, now: datetime, extension_ver
         error_meaning="",
         advice="",
         message="",
+        step="",
         extension_version=extension_version or row.extension_version,
     )
 
@@ -202,7 +239,8 @@ def _outcome(decision: Satisfied | Wait | Stop) -> Outcome:
         case Satisfied(ours=ours):
             return Outcome.INSTALLED if ours else Outcome.ALREADY_INSTALLED
         case Wait(waiting_for=waiting_for):
-            return Outcome.REQUESTED if waiting_for is WaitingFor.INSTALL else Outcome.WAITING
+            accepted = waiting_for in (WaitingFor.INSTALL, WaitingFor.IDENTITY)
+            return Outcome.REQUESTED if accepted else Outcome.WAITING
         case Stop(outcome=outcome):
             return outcome
 

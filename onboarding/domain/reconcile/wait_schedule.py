@@ -71,6 +71,8 @@ class Schedule(Struct, frozen=True):
 DEFAULTS: Mapping[WaitingFor, Schedule] = {
     WaitingFor.CLAIM: Schedule((4 * _MINUTE,), 24 * _HOUR),
     WaitingFor.INSTALL: Schedule((4 * _MINUTE, 4 * _MINUTE, 10 * _MINUTE, 30 * _MINUTE), 3 * _HOUR),
+    # A change of identities takes 3 to 9 s and ends with an event of its own.
+    WaitingFor.IDENTITY: Schedule((4 * _MINUTE, 4 * _MINUTE, 10 * _MINUTE), _HOUR),
     WaitingFor.VM_RUNNING: Schedule((_HOUR, 6 * _HOUR, 24 * _HOUR), _LONGEST),
     WaitingFor.AGENT_READY: Schedule(
         (_MINUTE, 2 * _MINUTE, 4 * _MINUTE, 8 * _MINUTE, 15 * _MINUTE, 30 * _MINUTE, _HOUR), 48 * _HOUR

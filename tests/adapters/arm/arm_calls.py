@@ -15,6 +15,7 @@ from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.resource_id import VmId, parse_id
 from simulator.arm import VmSpec
 from tests.adapters.conftest import SUBSCRIPTIONS, Azure
+from tests.flow.world import install_request
 
 OMS = "OMSExtension"
 KEY = "c2VjcmV0IHdvcmtzcGFjZSBrZXkgdGhhdCBub2JvZHkgbWF5IHNlZSwgNjQgYnl0ZXMgb2YgaXQuLi4uLi4uLi4uLg=="
@@ -38,7 +39,7 @@ async def read(requests: ArmRequests, vm: VmId) -> object:
 
 
 async def install(requests: ArmRequests, vm: VmId) -> object:
-    await ArmAdapter(requests).start_install(vm, OMS, BODY)
+    await ArmAdapter(requests).send(vm, install_request(vm, OMS, BODY))
     return None
 
 

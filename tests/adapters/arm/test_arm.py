@@ -18,6 +18,7 @@ from onboarding.logging import bound
 from simulator.arm import Cut, FaultRule, VmSpec
 from tests.adapters.arm.arm_calls import BODY, KEY, OMS, Call, add, install, read, refusal, run_script
 from tests.adapters.conftest import SUBSCRIPTIONS, Azure
+from tests.flow.world import install_request
 
 
 async def test_a_machine_is_read_as_arm_has_it_in_one_request(azure: Azure) -> None:
@@ -110,8 +111,8 @@ async def test_a_request_has_the_id_that_was_given_to_it_and_its_line_too(
 
     with bound(machine=str(vm), step="extension", client_request_id="mine"):
         with pytest.raises(ArmError):
-            await azure.adapter.start_install(vm, OMS, BODY)
-        await azure.adapter.start_install(vm, OMS, BODY)
+            await azure.adapter.send(vm, install_request(vm, OMS, BODY))
+        await azure.adapter.send(vm, install_request(vm, OMS, BODY))
 
     assert [request.client_request_id for request in azure.arm.requests] == ["mine", "mine"]
     url = f"{azure.endpoints.arm}{vm}/extensions/{OMS}"
@@ -122,7 +123,7 @@ async def test_a_request_has_the_id_that_was_given_to_it_and_its_line_too(
 async def test_an_install_is_one_request_without_polling(azure: Azure) -> None:
     vm = add(azure)
 
-    await azure.adapter.start_install(vm, OMS, BODY)
+    await azure.adapter.send(vm, install_request(vm, OMS, BODY))
 
     assert azure.arm.requests.kinds() == {"extension-put": 1}
     (extension,) = azure.arm.machines[str(vm)].extensions.values()
@@ -132,7 +133,7 @@ async def test_an_install_is_one_request_without_polling(azure: Azure) -> None:
 async def test_the_body_of_an_install_arrives_as_it_was_given(azure: Azure) -> None:
     vm = add(azure)
 
-    await azure.adapter.start_install(vm, OMS, BODY)
+    await azure.adapter.send(vm, install_request(vm, OMS, BODY))
 
     (extension,) = azure.arm.machines[str(vm)].extensions.values()
     sent = BODY["properties"]
@@ -211,7 +212,8 @@ async def test_reads_writes_and_subscriptions_are_throttled_separately(azure: Az
     await refusal(install, azure.requests, vm)
 
     await azure.adapter.read_machine(vm)
-    await azure.adapter.start_install(VmId(SUBSCRIPTIONS[1], other.group, other.name), OMS, BODY)
+    second = VmId(SUBSCRIPTIONS[1], other.group, other.name)
+    await azure.adapter.send(second, install_request(second, OMS, BODY))
 
 
 async def test_a_vm_is_not_read_to_install_while_nothing_can_be_written(azure: Azure) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from onboarding.application.image_check import NotAnImage
+from onboarding.application.image_check import NotAnImage, UsedExtension
 from onboarding.cli.main import main
 from onboarding.domain.errors import ConfigurationError
 from onboarding.loading.policy_folder import load_catalogue
@@ -22,7 +22,10 @@ from tests.reference import check_query
 GOOD = "Canonical:UbuntuServer:16.04-LTS:latest"
 OLD = "Canonical:UbuntuServer:18.04-LTS:latest"
 MUTE = "fortinet:fortigate:fg-vm:7.0.0"
-FIELDS = ["distribution", "version", "release", "architecture", "os_type", "verdict", "witness", "reason"]
+FIELDS = [
+    *("distribution", "version", "release", "architecture", "os_type", "verdict", "witness", "reason"),
+    *("extension", "supportTable"),
+]
 
 
 def _json(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
@@ -334,13 +337,14 @@ def test_control_characters_in_names_do_not_reach_the_terminal(capsys: pytest.Ca
 
 def test_the_http_endpoint_gives_the_same_answer() -> None:
     catalogue = load_catalogue()
-    body = check_query({"image": OLD, "supportTable": "2023-11"}, catalogue)
+    oms = UsedExtension(catalogue["oms-agent-linux"])
+    body = check_query({"image": OLD, "supportTable": "2023-11"}, catalogue, oms)
     assert body["verdict"] == "supported"
     assert body["row"] == "ubuntu 18.04"
     assert body["supportTable"] == "2023-11"
-    assert check_query({"osName": "ubuntu", "osVersion": "18.04"}, catalogue)["verdict"] == "unsupported"
+    assert check_query({"osName": "ubuntu", "osVersion": "18.04"}, catalogue, oms)["verdict"] == "unsupported"
     with pytest.raises(NotAnImage):
-        check_query({}, catalogue)
+        check_query({}, catalogue, oms)
     with pytest.raises(ConfigurationError):
         check_query({"image": OLD, "extension": "nope"}, catalogue)
 

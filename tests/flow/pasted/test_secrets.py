@@ -144,7 +144,10 @@ REFERENCES = [
 @pytest.mark.parametrize("reference", REFERENCES)
 @pytest.mark.parametrize("name", ["OMS_WORKSPACE_ID", "OMS_WORKSPACE_KEY", "PROXY"])
 async def test_a_key_vault_reference_that_was_not_resolved_is_never_sent(name: str, reference: str) -> None:
-    protected: dict[str, Any] = {"workspaceKey": "{OMS_WORKSPACE_KEY}", "proxy": "http://svc:{PROXY}@proxy.example:80"}
+    protected: dict[str, Any] = {
+        "workspaceKey": "{OMS_WORKSPACE_KEY}",
+        "proxy": "http://svc:{PROXY}@gateway.example:80",
+    }
     settings = {"OMS_WORKSPACE_ID": WORKSPACE_ID, "OMS_WORKSPACE_KEY": KEY, "PROXY": "pw", name: reference}
     world = World([{**POLICY, "protectedSettings": protected}], settings)
     vm = world.add()

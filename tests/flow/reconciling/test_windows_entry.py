@@ -12,7 +12,7 @@ from pycep import BicepParser
 
 from onboarding.app import read_configuration
 from onboarding.cli.main import main
-from onboarding.loading.policy_folder import load_catalogue_of
+from onboarding.loading.policy_folder import load_catalogue, load_catalogue_of
 from onboarding.web.health import health
 from tests.reference import check_query
 from tests.windows_entry import ENTRY, POLICY
@@ -97,7 +97,7 @@ def test_the_schema_knows_own_entries(folder: Path, tmp_path: Path) -> None:
     assert main(["policy", "schema", str(file)]) == 0
     schema: dict[str, Any] = json.loads(file.read_text())
     (known, _) = schema["properties"]["extension"]["anyOf"]
-    assert known["enum"] == ["oms-agent-linux", "bare-windows", NAME]
+    assert known["enum"] == [*load_catalogue(), "bare-windows", NAME]
     tables = {
         each["if"]["properties"]["extension"]["const"]: each["then"]["properties"]["supportTable"]
         for each in schema["allOf"]

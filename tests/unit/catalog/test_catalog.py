@@ -232,7 +232,7 @@ def test_what_is_no_path_on_windows_is_refused(path: str) -> None:
         ({"retired": "2024"}, "'2024' is not 'retired' (x.yaml: retired); write"),
         (
             {"errors": {"frobnicate": 1}},
-            "unknown key 'frobnicate' in 'errors' (x.yaml: errors.frobnicate); known keys: editions",
+            "unknown key 'frobnicate' in 'errors' (x.yaml: errors.frobnicate); known keys: advice, editions",
         ),
     ],
 )

@@ -99,9 +99,9 @@ def test_an_entry_is_shown_by_its_name_too(
     assert main(["extension", "show", "key-vault-linux"]) == 0
     assert yaml.safe_load(capsys.readouterr().out)["type"] == "KeyVaultForLinux"
     assert main(["extension", "show", "key-valt-linux"]) == 2
-    assert "unknown extension 'key-valt-linux'; known extensions: oms-agent-linux, key-vault-linux" in (
-        capsys.readouterr().err
-    )
+    error = capsys.readouterr().err
+    assert "unknown extension 'key-valt-linux'; known extensions: " in error
+    assert "did you mean 'key-vault-linux'?" in error
     assert main(["extension"]) == 2
 
 
@@ -195,7 +195,7 @@ def test_an_entry_that_needs_an_unknown_extension_is_left_out_with_those_that_ne
         entry = {**LEAST, "name": name, "type": name, "needs": {"extensions": needed}}
         (tmp_path / "extensions" / f"{name}.yaml").write_text(yaml.safe_dump(entry))
     catalogue = load_catalogue_of(tmp_path)
-    assert list(catalogue.entries) == ["oms-agent-linux", "c", "d"]
+    assert set(catalogue.entries) - set(load_catalogue()) == {"c", "d"}
     unknown, needing = catalogue.problems
     assert unknown.startswith(
         "unknown extension 'nowhere' (extensions/b.yaml:4: needs.extensions[0]); known extensions"

@@ -285,6 +285,25 @@ def test_rows_of_windows(versions: Any, release: str, verdict: str) -> None:
     assert judge(os_release, table).verdict == verdict
 
 
+@pytest.mark.parametrize(
+    ("raw", "release", "verdict"),
+    [
+        ({"conditions": {"sles": {"12": "with a contract"}}}, ("sles", "12.5"), "unknown"),
+        ({"conditions": {"sles": {"12": "with a contract"}}}, ("sles", "15"), "supported"),
+        ({"conditions": {"sles": {"12": "with a contract"}}}, ("ubuntu", "12.04"), "unsupported"),
+        ({"conditions": {"sles": {"12": "with a contract"}}}, ("sles", "12.5", "arm64"), "unsupported"),
+        ({"conditions": {"sles": {">= 15": "with a contract"}}}, ("sles", "15.3"), "unknown"),
+        ({"conditions": None}, ("sles", "12.5"), "supported"),
+    ],
+)
+def test_a_row_with_a_condition_supports_nothing_by_itself(
+    raw: dict[str, Any], release: tuple[str, ...], verdict: str
+) -> None:
+    judgement = judge(_release(*release), parse_table("x", _table(versions={"sles": ["12", ">= 15"]}, **raw)))
+    assert judgement.verdict == verdict
+    assert ("only with a contract" in judgement.reason) is (verdict == "unknown")
+
+
 least_versions = st.from_regex(r"[0-9]{1,2}(\.[0-9]{1,2}){0,2}", fullmatch=True)
 
 
@@ -341,6 +360,24 @@ Z80 = "unknown architecture 'z80' (supportTables.x.versions.rhel.z80); known arc
             "'>= eight' is not a lowest version (supportTables.x.versions.rhel); write",
         ),
         (_table(versions={"rhel": ">="}), "'>=' is not a lowest version (supportTables.x.versions.rhel); write"),
+        (_table(conditions=["x"]), "a list is not a mapping (supportTables.x.conditions); write"),
+        (_table(conditions={"ubuntu": ["x"]}), "a list is not a mapping (supportTables.x.conditions.ubuntu); write"),
+        (
+            _table(conditions={"ubuntu": {16.04: "with x"}}),
+            "the key 16.04 is not a text (supportTables.x.conditions.ubuntu.16.04); put it in quotes",
+        ),
+        (
+            _table(conditions={"ubuntu": {"16.04": " "}}),
+            "an empty condition for 'ubuntu' '16.04' (supportTables.x.conditions.ubuntu); write",
+        ),
+        (
+            _table(conditions={"ubuntu": {"18.04": "with x"}}),
+            "a condition for 'ubuntu' '18.04', which versions does not list (supportTables.x.conditions.ubuntu); write",
+        ),
+        (
+            _table(conditions={"plan9": {"1": "with x"}}),
+            "a condition for 'plan9' '1', which versions does not list (supportTables.x.conditions.plan9); write",
+        ),
         (
             _table(versions={"windows": ["2019"]}),
             "'windows' is not Linux (supportTables.x.versions.windows); known distributions: ubuntu",

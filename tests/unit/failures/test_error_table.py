@@ -20,7 +20,9 @@ ERROR_PAGE = Path(__file__).parents[3] / "docs" / "errors.md"
 
 WRONG: list[tuple[Any, str]] = [
     ([], "an empty list is not a mapping (errors); write"),
-    ({"codes": []}, "unknown key 'codes' in 'errors' (errors.codes); known keys: editions"),
+    ({"codes": []}, "unknown key 'codes' in 'errors' (errors.codes); known keys: advice, editions"),
+    ({"advice": {"boredom": "x"}}, "unknown cause 'boredom' (errors.advice); known causes: unsupported-os"),
+    ({"advice": {"timeout": 3}}, "3 is not a text (errors.advice.timeout); add"),
     ({"texts": ["x"]}, "'x' is not a mapping (errors.texts[0]); write"),
     ({"texts": [{"cause": "timeout"}]}, "this rule has no condition (errors.texts[0]); add one of code"),
     (
@@ -100,6 +102,21 @@ def test_the_newest_edition_that_knows_a_code_decides() -> None:
     assert find({"editions": editions}, handler.format("1.9.0", 9)).meaning == "only new"
 
 
+def test_an_extensions_advice_takes_the_place_of_a_causes_and_of_no_exacter_one() -> None:
+    section = {
+        "advice": {"low-disk-space": "Free 9 GB.", "timeout": "Wait."},
+        "texts": [
+            {"text": "too full", "cause": "low-disk-space"},
+            {"text": "full", "cause": "timeout", "advice": "Now."},
+        ],
+    }
+    said = ("No space left on device", "it is too full", "full", "Timeout(300): x", "Could not get lock")
+    advice = [find(section, text).advice for text in said]
+    assert advice[:4] == ["Free 9 GB.", "Free 9 GB.", "Now.", "Wait."]
+    assert advice[4] == parse_errors({}).causes[Cause.PACKAGE_MANAGER_LOCKED].advice
+    assert find({}, "No space left on device").advice != "Free 9 GB."
+
+
 def test_an_operation_that_the_failure_does_not_name_is_no_hindrance() -> None:
     section = {"editions": [{"codes": [code(7, "enable", operation="enable"), code(7, "other")]}]}
     assert find(section, "Enable failed with exit code 7").meaning == "enable"
@@ -147,7 +164,8 @@ def test_the_page_on_errors_says_of_each_cause_what_the_data_says() -> None:
 
 def test_the_page_on_errors_lists_every_exit_code() -> None:
     page = ERROR_PAGE.read_text(encoding="utf-8")
-    for rule in load_catalogue()["oms-agent-linux"].errors.rules:
+    rules = [rule for entry in load_catalogue().values() for rule in entry.errors.rules]
+    for rule in rules:
         for number in rule.exit_codes if rule.place.startswith("errors.editions") else ():
             operation = next(iter(rule.operations), "any")
             diagnosis = rf"{rule.diagnosis.cause} \| {re.escape(rule.diagnosis.meaning)}"

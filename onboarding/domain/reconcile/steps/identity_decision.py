@@ -1,0 +1,105 @@
+"""What the identity step makes of the decision on an extension: the agent is installed, and counts as installed, only
+once the machine has an identity that serves it."""
+
+from __future__ import annotations
+
+from copy import replace
+
+from onboarding.domain.failures.classification import Cause
+from onboarding.domain.reconcile.decision import Act, Decision, DecisionContext, IdentityState, Stop, Wait
+from onboarding.domain.reconcile.retry import MOST_ATTEMPTS, failed, problem_in
+from onboarding.domain.reconcile.row import SENT, Outcome, Row, WaitingFor
+from onboarding.domain.reconcile.steps.step import StepKind
+
+_CHANGING = ("creating", "updating")
+
+
+def in_flight(s: DecisionContext) -> Wait | None:
+    """The wait for our own request of this step; None if none is in flight, or if this read shows that it has ended."""
+    last = s.last
+    if last is None or not is_about_identity(last) or last.waiting_for not in SENT:
+        return None
+    if s.facts.provisioning_state.lower() in _CHANGING:
+        return s.retry.wait_on(last.waiting_for, last.reason)
+    over = last.next_attempt_at is None or last.next_attempt_at <= s.now
+    there = s.identity is None or s.identity.fit.there
+    if there or over or last.next_attempt_at is None:
+        return None
+    # ARM may show the state before the request for some seconds.
+    return Wait(last.waiting_for, last.waiting_since or s.now, last.next_attempt_at, last.reason, problem_in(last))
+
+
+def after_identity(s: DecisionContext) -> DecisionContext:
+    """The context for the extension's own decision: what the row says of the identity step is not about it."""
+    last = s.last
+    if last is None or not is_about_identity(last) or last.outcome.final:
+        return s
+    return replace(s, retry=replace(s.retry, last=_past(last)))
+
+
+def with_identity(s: DecisionContext, decision: Decision) -> Decision:
+    """The decision, or what the identity step wants first. Nothing is added to a machine on which the extension cannot
+    or need not be."""
+    state = s.identity
+    if state is None or not _goes_on(s, decision):
+        return decision
+    if state.lost:
+        names = ", ".join(sorted(state.lost))
+        return failed(s, Cause.IDENTITY_LOST, f"after our request the machine no longer has {names}")
+    if state.fit.conflict:
+        return failed(s, Cause.IDENTITY_CONFLICT, f"no identity serves the agent: {state.fit.conflict}")
+    return decision if state.fit.there else _request(s, state)
+
+
+def is_about_identity(row: Row) -> bool:
+    return row.step == StepKind.IDENTITY
+
+
+def _goes_on(s: DecisionContext, decision: Decision) -> bool:
+    if s.facts.provisioning_state.lower() == "deleting" or isinstance(decision, Stop):
+        return False
+    return not (isinstance(decision, Wait) and decision.waiting_for in SENT)
+
+
+def _request(s: DecisionContext, state: IdentityState) -> Decision:
+    last = s.last
+    ours = last if last is not None and is_about_identity(last) and not last.outcome.final else None
+    attempts = ours.attempt if ours else 0
+    if ours is not None:
+        if (later := _held(s, ours)) is not None:
+            return later
+        if attempts >= MOST_ATTEMPTS:
+            problem = problem_in(ours)
+            why = problem.meaning if problem else "ARM took the requests and the identity is still not there"
+            return Stop(Outcome.FAILED, f"gave up after {attempts} requests: {why}", problem)
+    reason = f"policy {s.assignment.policy.name} wants an identity on the machine, and it has none that serves"
+    return Act("", attempts + 1, False, reason, StepKind.IDENTITY)
+
+
+def _held(s: DecisionContext, last: Row) -> Wait | None:
+    """The delay that ARM asked for, until it is over. A write of somebody else's is looked for in each read."""
+    if last.waiting_for in (None, WaitingFor.SCOPE_BREAKER, *SENT):
+        return None
+    if last.waiting_for is WaitingFor.OPERATION and not last.error_code:
+        return None
+    if last.next_attempt_at is None or last.next_attempt_at <= s.now or last.waiting_for is None:
+        return None
+    return Wait(last.waiting_for, last.waiting_since or s.now, last.next_attempt_at, last.reason, problem_in(last))
+
+
+def _past(last: Row) -> Row:
+    """The row as if nothing had been requested yet."""
+    return replace(
+        last,
+        waiting_for=None,
+        waiting_since=None,
+        next_attempt_at=None,
+        attempt=0,
+        step="",
+        sent_digest="",
+        error_code="",
+        cause="",
+        error_meaning="",
+        advice="",
+        message="",
+    )

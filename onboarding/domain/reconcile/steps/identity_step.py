@@ -1,0 +1,181 @@
+"""The identity step: which identities a machine needs for all its policies, and the one PATCH that adds them.
+
+Adding an identity can break applications on the machine: a client that names no identity gets the system-assigned one,
+else the only user-assigned one, else an error. So nothing is added beside another identity unless the policy that wants
+it says so, and nothing is ever taken away: `type` in the PATCH is absolute, and ids merge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar
+
+from msgspec import Meta, Struct
+
+from onboarding.domain.errors import as_written
+from onboarding.domain.machine.machine_identity import SYSTEM, MachineIdentity, fold
+from onboarding.domain.reconcile.steps.step import ArmRequest
+from onboarding.domain.resource_id import VmId
+from onboarding.domain.typed_file import FileMapping, Refused
+
+NONE = "none"
+"""As `add`: none is added."""
+
+
+class IdentityUse(StrEnum):
+    """Which identity serves."""
+
+    ANY = "any"  # whatever is there
+    ADDED = "added"  # only the one that the policy adds
+
+
+class IdentityNeed(FileMapping, frozen=True):
+    """What one policy wants of a machine's identities."""
+
+    what: ClassVar[str] = "an identity need"
+
+    use: Annotated[
+        IdentityUse,
+        Meta(
+            description="Which identity serves: any that is there, or only the one that the policy adds.",
+            extra={"one": "use", "many": "uses"},
+        ),
+    ] = IdentityUse.ANY
+    add: Annotated[
+        str,
+        Meta(
+            description="What is added where none serves: system, the id of a user-assigned identity, or none. {NAME}"
+            " stands for an app setting; one that is not set means system.",
+        ),
+    ] = SYSTEM
+    beside_others: Annotated[
+        bool,
+        Meta(
+            description="Whether it is added to a machine that has other identities. An application that names no"
+            " identity may then lose its token.",
+        ),
+    ] = False
+
+    def __post_init__(self) -> None:
+        if self.use is IdentityUse.ADDED and self.add in ("", NONE):
+            raise Refused("add", "the policy uses only the identity that it adds, and adds none", "name one, or system")
+        if self.add not in ("", NONE, SYSTEM) and not self.add.startswith(("/subscriptions/", "{")):
+            problem = f"{as_written(self.add)} is not an identity"
+            raise Refused("add", problem, "write system, none, the id of a user-assigned identity, or {AN_APP_SETTING}")
+
+
+class Fit(Struct, frozen=True):
+    """How a machine's identities meet one policy's need."""
+
+    identity: str = ""
+    """The one that serves, `system` or an id; empty if none does."""
+    there: bool = False
+    """Whether the machine has it already; else the PATCH adds it."""
+    named: bool = False
+    """Whether the settings must name it for the agent."""
+    conflict: str = ""
+    """Why no identity serves and none may be added; empty if one does."""
+
+
+class IdentityPlan(Struct, frozen=True):
+    """What the machine's identities must become."""
+
+    fits: tuple[Fit, ...]
+    """For each need, in the order of the needs."""
+    added: tuple[str, ...] = ()
+    """The identities to add, `system` or ids as the policies spell them; empty: nothing to send."""
+    lost: frozenset[str] = frozenset()
+    """Identities that were there before our PATCH and are missing now, folded."""
+
+
+def plan_identity(
+    has: MachineIdentity,
+    needs: Sequence[IdentityNeed],
+    *,
+    seen: frozenset[str] = frozenset(),
+    refused: frozenset[str] = frozenset(),
+) -> IdentityPlan:
+    """The smallest union of identities that meets all needs: first what policies insist on, in their order, then those
+    that take any. `seen` are the identities before our last PATCH, `refused` those that ARM named in a refusal; both
+    folded. With a lost identity nothing more is added."""
+    lost = seen - has.names
+    union: dict[str, str] = {name: has.users.get(name, name) for name in sorted(has.names)}
+    added: dict[str, str] = {}
+    fits: dict[int, Fit] = {}
+    for place in _in_order(needs):
+        need = needs[place]
+        fit = _fit(need, union, added, has, refused if not lost else refused | {fold(need.add)})
+        if fit.identity and not fit.there and fold(fit.identity) not in union:
+            added[fold(fit.identity)] = fit.identity
+            union[fold(fit.identity)] = fit.identity
+        fits[place] = fit
+    final = tuple(_with_name(fits[place], needs[place], union) for place in range(len(needs)))
+    return IdentityPlan(final, tuple(added.values()), lost)
+
+
+def identity_request(vm: VmId, has: MachineIdentity, added: Sequence[str], etag: str) -> ArmRequest:
+    """The PATCH that adds these identities and keeps all others."""
+    system = has.system or SYSTEM in added
+    users: dict[str, Any] = {identity: {} for identity in added if identity != SYSTEM}
+    kinds = [*(["SystemAssigned"] if system else []), *(["UserAssigned"] if users or has.users else [])]
+    identity: dict[str, Any] = {"type": ", ".join(kinds)}
+    if users:
+        identity["userAssignedIdentities"] = users
+    return ArmRequest("PATCH", str(vm), {"identity": identity}, etag)
+
+
+def named_identity(fit: Fit) -> str:
+    """The id that the templates `{identity.*}` stand for; empty where the agent knows without a name."""
+    return fit.identity if fit.named and fit.identity != SYSTEM else ""
+
+
+def _in_order(needs: Sequence[IdentityNeed]) -> list[int]:
+    return sorted(range(len(needs)), key=lambda place: needs[place].use is not IdentityUse.ADDED)
+
+
+def _fit(
+    need: IdentityNeed,
+    union: Mapping[str, str],
+    added: Mapping[str, str],
+    has: MachineIdentity,
+    refused: frozenset[str],
+) -> Fit:
+    wanted = "" if need.add == NONE else fold(need.add)
+    if need.use is IdentityUse.ANY and union:
+        chosen = _chosen(union, wanted)
+        return Fit(union[chosen], there=chosen in has.names)
+    if wanted in union and wanted:
+        return Fit(union[wanted], there=wanted in has.names)
+    if need.add in ("", NONE):
+        return Fit(conflict="the machine has no identity, and the policy adds none")
+    if wanted in refused:
+        return Fit(conflict=f"ARM refused to add {_spoken(need.add)}")
+    if union and not need.beside_others:
+        others = ", ".join(_spoken(each) for each in union.values())
+        return Fit(
+            conflict=f"it has {others}, and the policy does not say that {_spoken(need.add)} may stand beside others"
+        )
+    return Fit(need.add)
+
+
+def _chosen(union: Mapping[str, str], wanted: str) -> str:
+    """Of several identities: the policy's own, else the system's, else the first by name."""
+    if wanted in union:
+        return wanted
+    return SYSTEM if SYSTEM in union else min(union)
+
+
+def _with_name(fit: Fit, need: IdentityNeed, union: Mapping[str, str]) -> Fit:
+    """With whether the settings must name it: without a name it takes the system's, else the only one."""
+    if not fit.identity:
+        return fit
+    user = fold(fit.identity) != SYSTEM
+    named = user and (need.use is IdentityUse.ADDED or SYSTEM in union or len(union) > 1)
+    return Fit(fit.identity, fit.there, named)
+
+
+def _spoken(identity: str) -> str:
+    if fold(identity) == SYSTEM:
+        return "the system-assigned identity"
+    return f"the identity {identity.rstrip('/').rpartition('/')[2]}"
