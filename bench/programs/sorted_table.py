@@ -21,7 +21,7 @@ from aiohttp import web
 _PAGE = 1000
 _ENTITY = re.compile(r"/\w+\(PartitionKey='([^']*)',RowKey='([^']*)'\)$")
 _RANGE = re.compile(
-    r"PartitionKey eq '([^']+)'(?: and RowKey (g[et]) '([^']+)' and RowKey lt '([^']+)')?"
+    r"PartitionKey eq '([^']+)'(?: and RowKey (g[et]) '([^']*)'(?: and RowKey lt '([^']+)')?)?"
     r"(?: and FinishedAt lt datetime'([^']+)')?$"
 )
 _SEEK = re.compile(r"PartitionKey gt '([^']*)' and PartitionKey lt '([^']+)'$")
