@@ -20,6 +20,7 @@ from simulator.arm import Application, ExtensionSpec, FaultRule, Guest, Kind, Ma
 from simulator.arm.http.faults import read_rule_file
 from simulator.demo.ledger import Ledger, Row
 from simulator.laptop import ROOT, SUBSCRIPTIONS, CloudOptions, Laptop
+from tests.roles import ASSOCIATIONS, IDENTITIES, INSTALLER
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -263,6 +264,14 @@ async def test_every_installed_row_has_data_and_nobodys_application_broke(world:
     assert {row.text("VmName"): reason for row in rows if (reason := world.laptop.arm.data_flows(row.vm).reason)} == {}
     broken = {each.vm.rpartition("/")[2] for each in world.laptop.arm.breakages}
     assert broken == {"beside"}, "the one whose policy says besideOthers"
+
+
+async def test_the_documented_roles_allow_all_that_the_product_did_and_none_is_superfluous(world: World) -> None:
+    needed, app = world.laptop.arm.scopes.needed, world.laptop.arm.options.principal_id
+    assert needed.missing((INSTALLER, ASSOCIATIONS, IDENTITIES), app) == set()
+    assert needed.missing((INSTALLER, ASSOCIATIONS), app) == set(IDENTITIES.actions)
+    endpoint = {"Microsoft.Insights/dataCollectionEndpoints/read"}  # no policy here wants one
+    assert needed.missing((INSTALLER, IDENTITIES), app) == set(ASSOCIATIONS.actions) - endpoint
 
 
 async def test_a_right_that_is_missing_for_identities_is_named_and_machines_with_one_are_onboarded(
