@@ -30,7 +30,15 @@ param policyStates bool = false
 @description('GUID of the role that the app gets: Virtual Machine Contributor, or a narrower custom role.')
 param roleId string = '9980e02c-c2be-4d73-94e8-173b1dc7cf3c'
 
+@description('Also let the app associate VMs with data collection rules: policies with dataCollectionRules need it.')
+param associations bool = false
+
+@description('Also let the app add identities to VMs: policies with identity need it. It takes the right to write whole VMs.')
+param identities bool = false
+
 var groups = empty(resourceGroups) ? [] : split(resourceGroups, ',')
+var associationGroups = associations ? groups : []
+var identityGroups = identities ? groups : []
 
 // Event Grid compares without case. All filters of a list have to match.
 var inGroups = empty(groups) ? [] : [
@@ -61,6 +69,81 @@ module groupAccess 'modules/group-access.bicep' = [for name in groups: {
   params: {
     principalId: appPrincipalId
     roleId: roleId
+  }
+}]
+
+// The rule, the endpoint or the identity may be elsewhere: docs/deploying.md says what the app needs there.
+resource associationRole 'Microsoft.Authorization/roleDefinitions@2022-04-01' = if (associations) {
+  name: guid(subscription().id, appPrincipalId, 'associations')
+  properties: {
+    roleName: 'VM Onboarding Associations ${uniqueString(subscription().id, appPrincipalId)}'
+    description: 'Associates virtual machines with data collection rules and endpoints.'
+    type: 'CustomRole'
+    assignableScopes: [subscription().id]
+    permissions: [
+      {
+        actions: [
+          'Microsoft.Insights/dataCollectionRuleAssociations/read'
+          'Microsoft.Insights/dataCollectionRuleAssociations/write'
+          'Microsoft.Insights/dataCollectionRules/read'
+          'Microsoft.Insights/dataCollectionEndpoints/read'
+        ]
+      }
+    ]
+  }
+}
+
+resource identityRole 'Microsoft.Authorization/roleDefinitions@2022-04-01' = if (identities) {
+  name: guid(subscription().id, appPrincipalId, 'identities')
+  properties: {
+    roleName: 'VM Onboarding Identities ${uniqueString(subscription().id, appPrincipalId)}'
+    description: 'Adds managed identities to virtual machines.'
+    type: 'CustomRole'
+    assignableScopes: [subscription().id]
+    permissions: [
+      {
+        actions: [
+          'Microsoft.Compute/virtualMachines/write'
+          'Microsoft.ManagedIdentity/userAssignedIdentities/assign/action'
+        ]
+      }
+    ]
+  }
+}
+
+resource associationAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (associations && empty(groups)) {
+  name: guid(subscription().id, appPrincipalId, 'associations', 'assignment')
+  properties: {
+    principalId: appPrincipalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: associationRole.id
+  }
+}
+
+resource identityAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (identities && empty(groups)) {
+  name: guid(subscription().id, appPrincipalId, 'identities', 'assignment')
+  properties: {
+    principalId: appPrincipalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: identityRole.id
+  }
+}
+
+module groupAssociations 'modules/group-access.bicep' = [for name in associationGroups: {
+  name: 'vm-associations-${uniqueString(name)}'
+  scope: resourceGroup(name)
+  params: {
+    principalId: appPrincipalId
+    roleId: associationRole.name
+  }
+}]
+
+module groupIdentities 'modules/group-access.bicep' = [for name in identityGroups: {
+  name: 'vm-identities-${uniqueString(name)}'
+  scope: resourceGroup(name)
+  params: {
+    principalId: appPrincipalId
+    roleId: identityRole.name
   }
 }]
 

@@ -201,6 +201,11 @@ class ArmSimulator:
         self.drain(vm_id, "UpdateVM", 1)
         return self._lifecycle.update(machine, {"identity": dict(identity)}, other_deployer())
 
+    def associate_as_other_deployer(self, vm_id: str, name: str, rule: str) -> None:
+        """Somebody else associates the VM with a rule. Raises ARM's refusal."""
+        body = {"properties": {"dataCollectionRuleId": rule}}
+        self.insights.associations.put(self.machines[vm_id], name, body, other_deployer())
+
     def block_network(self, vm_id: str, *, blocked: bool = True) -> None:
         """From now on the agents in the VM cannot reach Azure Monitor; `blocked=False` ends this."""
         self.machines[vm_id].network_blocked = blocked

@@ -9,11 +9,11 @@ checked; none of its code is used.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
-from simulator.arm import Attempt, Collision
+from simulator.arm import Attempt, Breakage, Collision
 from simulator.demo.ledger import Row
 from simulator.storm.storage import ScheduledCheckText
 
@@ -41,7 +41,9 @@ class ExpectedRow:
     may_be_unknown: bool = False
     """Whether no row is correct too: its event was lost, and nothing has to be done for the VM."""
     refusals: int = 0
-    """How many requests for the extension ARM did not accept."""
+    """How many requests for the extension or its identity ARM did not accept."""
+    may_lose_identity: bool = False
+    """Whether somebody else took an identity away, so that a row is right that says so and leaves it to a person."""
 
     def __str__(self) -> str:
         return f"{self.extension} on {self.name}"
@@ -78,6 +80,12 @@ class FinalState:
     """The product's writes of extensions."""
     collisions: Sequence[Collision]
     """The product's writes that met another write of the product on the same VM."""
+    breakages: Sequence[Breakage]
+    """The product's writes of identities that took a token from an application of the VM, or gave it another's."""
+    lacking: Mapping[tuple[str, str], Sequence[str]]
+    """By VM and extension: what the VM lacks of all that the extension's policy wants; empty where all is there."""
+    touched: Set[tuple[str, str]]
+    """VMs and handlers whose identities somebody else changed: then its agent may need other settings."""
     outcome_events: Sequence[Mapping[str, Any]]
     """The events on the outcome topic."""
     interruptions: int
@@ -114,8 +122,12 @@ def judge(final_state: FinalState, most_attempts: int = 5) -> list[Finding]:
     """Check every part of the invariant. A VM is given up after `most_attempts` refused requests."""
     return [
         Finding("every VM has one correct final row for each policy", tuple(_untrue(final_state, most_attempts))),
-        Finding("no second install was requested for a VM", tuple(_repeated(final_state.attempts))),
+        Finding(
+            "no second install was requested for a VM", tuple(_repeated(final_state.attempts, final_state.touched))
+        ),
         Finding(TWO_WRITES, tuple(_colliding(final_state.collisions))),
+        Finding("every row that says installed has all that its policy wants", tuple(_incomplete(final_state))),
+        Finding("no application lost its token or got another's by us", tuple(_broken(final_state.breakages))),
         Finding("every waiting row has exactly one scheduled check", tuple(_unattended(final_state))),
         Finding("every outcome was published", tuple(_unpublished(final_state))),
         Finding("every version did its share", tuple(_idle(final_state.handled))),
@@ -127,6 +139,8 @@ def row_is_right(expected_row: ExpectedRow, row: Row, most_attempts: int = 5) ->
     """Whether the row is correct; giving up is correct only after ARM has refused often enough."""
     if (row.outcome, row.text("ErrorCode")) == (expected_row.outcome, expected_row.error):
         return True
+    if row.text("Cause") == "identity-lost" and expected_row.may_lose_identity:
+        return row.outcome == "Failed"
     return row.outcome == "Failed" and expected_row.refusals >= most_attempts
 
 
@@ -147,9 +161,11 @@ def _untrue(final_state: FinalState, most_attempts: int) -> Iterator[Violation]:
         yield Violation(vm, f"{extension} on {_name(vm)} has a row, but no policy wants it there")
 
 
-def _repeated(attempts: Iterable[Attempt]) -> Iterator[Violation]:
+def _repeated(attempts: Iterable[Attempt], touched: Set[tuple[str, str]]) -> Iterator[Violation]:
     """A request is wrong if the handler is being installed, is installed, or has failed for good."""
     for attempt in attempts:
+        if attempt.found == "Succeeded" and (attempt.vm, attempt.handler) in touched:
+            continue
         if attempt.found == "Failed" and attempt.status in _WORTH_ANOTHER_TRY:
             continue
         if attempt.found:
@@ -162,6 +178,23 @@ def _colliding(collisions: Iterable[Collision]) -> Iterator[Violation]:
         others = ", ".join(collision.under_way)
         yield Violation(
             collision.vm, f"{_name(collision.vm)} got a request for {collision.handler} while we had {others} under way"
+        )
+
+
+def _incomplete(final_state: FinalState) -> Iterator[Violation]:
+    for row in final_state.rows:
+        lacking = final_state.lacking.get((row.vm, row.extension), ())
+        if row.outcome in ("Installed", "AlreadyInstalled") and lacking:
+            yield Violation(row.vm, f"{row.extension} on {_name(row.vm)} is {row.outcome} without {', '.join(lacking)}")
+
+
+def _broken(breakages: Iterable[Breakage]) -> Iterator[Violation]:
+    for each in breakages:
+        has = each.after.rpartition("/")[2] or "none"
+        yield Violation(
+            each.vm,
+            f"application {each.application} on {_name(each.vm)} had the token of {each.before.rpartition('/')[2]} and "
+            f"has {has} after our write",
         )
 
 

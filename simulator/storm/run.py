@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
+from simulator.arm import Kind
 from simulator.demo.fleet import make_fleet
 from simulator.demo.ledger import Ledger, Row
 from simulator.demo.progress import progress_for
@@ -113,7 +114,12 @@ async def storm(
             await hosts.stop()
         entities = await ledger.everything()
         final_state = await read_final_state(
-            laptop, hosts, expected_rows(scene.fleet, laptop), folder / "storage", storm_options.outages
+            laptop,
+            hosts,
+            expected_rows(scene.fleet, laptop, storm_run.others),
+            folder / "storage",
+            storm_options.outages,
+            storm_run.others.written,
         )
         findings = judge(final_state)
         return Report(
@@ -143,6 +149,8 @@ def _figures(laptop: Laptop, hosts: Hosts, storm_run: Storm, seconds: float, col
         "throttled (429)": sum(request.status == 429 for request in requests),
         "met others' writes": len(laptop.arm.collisions) - collisions,
         "met our own writes": collisions,
+        "others' changes of identities": storm_run.others.written.total(),
+        "our changes of identities": requests.count(kind=Kind.VM_PATCH),
         "outcomes published": len(outcome_events),
         "published twice": sum(times > 1 for times in outcome_events.values()),
         "seconds until calm": storm_run.seconds,

@@ -14,7 +14,7 @@ from copy import replace
 from dataclasses import dataclass
 from pathlib import Path
 
-from simulator.arm import FaultRule, Options
+from simulator.arm import FaultRule, Habits, Options, SecondParty
 from simulator.arm.compute.durations import read_ranges
 from simulator.arm.http.faults import read_rule_file
 from simulator.demo.fleet import Member
@@ -25,7 +25,7 @@ from simulator.laptop import ROOT, SUBSCRIPTIONS, Laptop
 from simulator.storm.final_state import expected_rows
 from simulator.storm.hosts import Hosts
 from simulator.storm.invariant import published_outcomes, row_is_right
-from simulator.storm.targets import NEWEST
+from simulator.storm.targets import IDENTITY, NEWEST, RULE, THEIRS, prepare
 
 FAULTS = ROOT / "samples" / "faults" / "storm.yaml"
 DURATIONS = ROOT / "samples" / "durations" / "storm.yaml"
@@ -34,6 +34,8 @@ DURATIONS = ROOT / "samples" / "durations" / "storm.yaml"
 SETTINGS = {
     "AzureFunctionsJobHost__extensions__queues__maxPollingInterval": "00:00:01",
     "SWEEP_PATIENCE": "15s",
+    "AMA_IDENTITY_ID": IDENTITY,
+    "DATA_COLLECTION_RULE_ID": RULE,
 }
 
 _WATCH = 0.02
@@ -41,6 +43,8 @@ _POLL = 1.0
 _CALM_ROUNDS = 4  # polls in a row at which nothing is left to do
 _OUTAGE = 2.0
 _DOWN_TIME = 0.5  # seconds between the kill of a host and the start of the next
+_BETWEEN_CHANGES = 30.0  # simulated seconds between two of the others' writes of identities
+_CHANGES_AFTER = 120.0  # simulated seconds for which they go on after the last VM's story
 _REQUESTS_EACH = 2.5  # less than the requests of each VM, so that every kill happens
 
 
@@ -92,6 +96,9 @@ class Storm:
         self._scene = scene
         self._hosts = hosts
         self._storage = asyncio.Lock()  # held while storage is unreachable
+        habits = Habits(own=THEIRS, every=_BETWEEN_CHANGES, seed=storm_options.seed)
+        self.others = SecondParty(laptop.arm, habits)
+        """Somebody else, who gives the VMs identities and takes them away."""
         self.seconds = 0.0
 
     @property
@@ -100,10 +107,10 @@ class Storm:
 
     async def run(self, ledger: Ledger, progress: Progress, limit: float) -> None:
         """Run the storm; returns when nothing has changed for some seconds, or after `limit` seconds."""
+        prepare(self._laptop.arm)
         self._laptop.arm.faults.add(*self._weather.rules())
         began = time.monotonic()
-        playing = self._scene.play(self._laptop.arm, self._laptop.clock)
-        work = (playing, self._kill(progress), self._cut_storage(progress))
+        work = (self._play(), self._kill(progress), self._cut_storage(progress))
         tasks = [asyncio.create_task(each) for each in work]
         try:
             async with asyncio.timeout(limit):
@@ -115,6 +122,16 @@ class Storm:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _play(self) -> None:
+        """The owners and the others at work."""
+        clock = self._laptop.clock
+        self.others.start()
+        try:
+            await self._scene.play(self._laptop.arm, clock)
+            await clock.sleep(_CHANGES_AFTER)
+        finally:
+            self.others.stop()
 
     async def _kill(self, progress: Progress) -> None:
         """Kill a host at each of the chosen moments, of each version in turn."""
@@ -163,5 +180,5 @@ class Storm:
             row_is_right(expected_row, row)
             if (row := found.get((expected_row.vm, expected_row.extension)))
             else expected_row.may_be_unknown
-            for expected_row in expected_rows(self._scene.fleet, self._laptop)
+            for expected_row in expected_rows(self._scene.fleet, self._laptop, self.others)
         )

@@ -23,7 +23,7 @@ from simulator.storm.final_state import read_final_state
 from simulator.storm.hosts import Hosts
 from simulator.storm.invariant import ExpectedRow, FinalState, judge
 from simulator.storm.storm import SETTINGS, options
-from simulator.storm.targets import AMA, OMS, TARGETS, Target
+from simulator.storm.targets import AMA, OMS, TARGETS, Target, prepare
 from simulator.tls import certificates_in
 from tests.fault.kill_proxy import KillPoint, KillProxy, Step
 
@@ -102,6 +102,7 @@ async def ended(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ended
                 "AzureWebJobsStorage": connection_string(endpoints),
                 "ARM_ENDPOINT": await wire.forward("arm", laptop.endpoints.arm, certificates.server_context()),
             }
+            prepare(laptop.arm)
             hosts.append(Hosts(laptop, settings, folder))
             await hosts[0].start()
             kill_points = await kill_at_each_step(laptop, hosts[0], wire)

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from simulator.arm import Attempt, Collision, Guest, VmSpec
+from simulator.arm import Attempt, Breakage, Collision, Guest, VmSpec
 from simulator.demo.fleet import Expectation, Member, Story, make_fleet
 from simulator.demo.ledger import Row, is_row
 from simulator.demo.report import WIDTH
-from simulator.storm.invariant import ExpectedRow, FinalState, Finding, Handled, Violation, judge
+from simulator.storm.invariant import ExpectedRow, FinalState, Finding, Handled, Violation, judge, row_is_right
 from simulator.storm.report import Report, Reports
 from simulator.storm.storage import ScheduledCheckText, check_of
 from simulator.storm.targets import AMA, OMS, TARGETS, expected, for_both
@@ -48,6 +48,9 @@ WHOLE = FinalState(
     checks=[],
     attempts=[],
     collisions=[],
+    breakages=[],
+    lacking={},
+    touched=frozenset(),
     outcome_events=[event(FIRST), event(SECOND)],
     interruptions=0,
     handled={"this": WORK, "5eed5ed": WORK},
@@ -103,6 +106,16 @@ def test_two_correct_extensions_of_one_vm_violate_nothing() -> None:
             "VM had two of our writes under way",
             f"web got a request for {AMA.handler} while we had extensions/OMSExtension under way",
         ),
+        (
+            {"lacking": {(VM, SECOND): ["an identity that serves", "an association"]}},
+            "row that says installed has all that its policy wants",
+            f"{SECOND} on web is Installed without an identity that serves, an association",
+        ),
+        (
+            {"breakages": [Breakage(VM, "shop", "us", "system", "")]},
+            "application lost its token or got another's by us",
+            "application shop on web had the token of system and has none after our write",
+        ),
         *(
             (
                 {"handled": {"this": WORK, "5eed5ed": replace(WORK, **{kind: 0})}},
@@ -122,6 +135,20 @@ def test_each_violation_is_found_for_its_extension(change: dict[str, Any], part:
 def test_where_every_event_is_lost_no_version_has_to_handle_one() -> None:
     idle = replace(WORK, events=0)
     assert broken(replace(WHOLE, handled={"this": idle, "5eed5ed": idle})) == {}
+
+
+def test_an_agent_may_be_given_other_settings_if_somebody_changed_the_identities() -> None:
+    again = replace(WHOLE, attempts=[Attempt(VM, AMA.handler, "us", "Succeeded", "")])
+    assert list(broken(again)) == ["second install was requested for a VM"]
+    assert broken(replace(again, touched={(VM, AMA.handler)})) == {}
+    assert broken(replace(again, touched={(VM, OMS.handler)})) != {}
+
+
+@pytest.mark.parametrize("removed", [True, False])
+def test_a_lost_identity_is_right_only_where_somebody_took_one_away(removed: bool) -> None:
+    expected_row = ExpectedRow(VM, "web", SECOND, "Installed", may_lose_identity=removed)
+    lost = row(SECOND, "Failed", ErrorCode="identity-lost", Cause="identity-lost")
+    assert row_is_right(expected_row, lost) is removed
 
 
 WITH_A_CHECK = {

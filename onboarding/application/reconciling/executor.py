@@ -60,11 +60,18 @@ class Executor:
         return replace(claim, client_request_id=_request_id(target, install))
 
     async def install(
-        self, target: PolicyTarget, install: Act, claim: Row, machine: MachineRow, others: Sequence[Row]
+        self,
+        target: PolicyTarget,
+        install: Act,
+        claim: Row,
+        machine: MachineRow,
+        others: Sequence[Row],
+        associated: Sequence[Associated] = (),
     ) -> Reconciliation | None:
         """Claim the request of a step, send it, and record ARM's answer.
 
-        `others` are the rows of the machine's other extensions, written with the claim. Returns the work with the new
+        `others` are the rows of the machine's other extensions, written with the claim; `associated` is what the
+        target's associations came to in this pass. Returns the work with the new
         rows if ARM certainly refused, so that another extension can be installed now; else None.
 
         Raises LostRace if another worker has claimed the machine, StorageError if the claim could not be written, and
@@ -91,7 +98,7 @@ class Executor:
                 # A person's missing right is no fact about the machine: the app's identity may have the right.
                 await self._recorder.undo(work, claimed, target.extension)
                 raise
-            row = await self._row_after_refusal(target, install, error, claim)
+            row = await self._row_after_refusal(target, install, error, claim, associated)
             machine = replace(machine, refused_identities=_refused_identities(machine, target, install, error))
             refused = error.evidence.http_status in _REFUSALS and not row.in_flight
         else:
@@ -111,7 +118,9 @@ class Executor:
     def _is_the_callers(self, context: DecisionContext, error: ArmError) -> bool:
         return is_the_callers(error.evidence, classify(error.evidence, context.entry.errors, self._clock()))
 
-    async def _row_after_refusal(self, target: PolicyTarget, install: Act, error: ArmError, claim: Row) -> Row:
+    async def _row_after_refusal(
+        self, target: PolicyTarget, install: Act, error: ArmError, claim: Row, associated: Sequence[Associated]
+    ) -> Row:
         """The row after ARM refused or did not answer.
 
         A refusal that means "not now" does not count as an attempt. A request with an unknown effect does."""
@@ -129,7 +138,7 @@ class Executor:
             key, settings = breaker_key(context, install.step)
             named = context.settings if install.step is StepKind.EXTENSION else _identities_sent(context)
             decision = await self._breakers.record_failure(target.work.vm, key, settings, decision, retry, sent=named)
-        row = _row_after_claim(context, claim, decision)
+        row = _row_after_claim(context, claim, decision, associated)
         if not isinstance(decision, Wait):
             return row
         sent = error.evidence.code not in NO_TOKEN
@@ -226,7 +235,11 @@ def _maybe_sent(evidence: Evidence) -> bool:
     return evidence.http_status is None and evidence.code in _MAYBE_SENT
 
 
-def _row_after_claim(context: DecisionContext, claim: Row, decision: Wait | Stop) -> Row:
+def _row_after_claim(
+    context: DecisionContext, claim: Row, decision: Wait | Stop, associated: Sequence[Associated]
+) -> Row:
     """The row for a decision after the claim, in the same episode."""
     claimed = replace(context, retry=RetryState(claim, context.retry.waits, context.now))
-    return row_of(claimed, decision, (claim.event_id, claim.event_time or context.now, claim.correlation_id))
+    return row_of(
+        claimed, decision, (claim.event_id, claim.event_time or context.now, claim.correlation_id), associated
+    )

@@ -145,14 +145,14 @@ class Reconciler:
         associated = await self._associations.write(work, [t for t in targets if wants_steps(t.context)])
         # The extension with a request in flight comes first: the others wait until that request has ended.
         targets.sort(key=lambda target: not (target.context.last and target.context.last.in_flight))
-        sending: tuple[PolicyTarget, Act, Row] | None = None
+        sending: tuple[PolicyTarget, Act, Row, tuple[Associated, ...]] | None = None
         for target in targets:
             target = replace(target, context=replace(target.context, in_flight=busy))
             decision = await self._decider.decide(target)
             steps = associated.of_targets.get(target.extension, ())
             if isinstance(decision, Act):
                 busy = self._executor.claim_row(target, decision, steps)
-                sending = (target, decision, busy)
+                sending = (target, decision, busy, steps)
                 continue
             if not work.personal:
                 decision = await self._decider.record_failure(target, decision)
@@ -166,8 +166,8 @@ class Reconciler:
         if sending is None:
             await self._recorder.record(work, machine, rows)
             return
-        target, install, claim = sending
-        following = await self._executor.install(target, install, claim, machine, rows)
+        target, install, claim, steps = sending
+        following = await self._executor.install(target, install, claim, machine, rows, steps)
         if following is not None and any(row.next_attempt_at == claim.next_attempt_at for row in rows):
             # ARM refused the request, so another extension of the machine can be installed from the same reading.
             settled = work.settled | {target.extension}

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from simulator.arm.compute.machines import Machine, Machines
 from simulator.arm.http.errors import ArmError
+from simulator.arm.identity.machine_identity import assigned_ids
 from simulator.clock import Clock, Timer
 
 
@@ -37,8 +38,8 @@ class Habits:
 
 
 class SecondParty:
-    """Begins with `start` and ends with `stop`. `written` counts its accepted writes by machine, `refused` its refused
-    ones by ARM's code."""
+    """Begins with `start` and ends with `stop`. `written` counts its accepted writes by machine, `removed` those that
+    took identities away, `refused` its refused ones by ARM's code."""
 
     def __init__(self, arm: Arm, habits: Habits, chooses: Callable[[Machine], bool] = lambda machine: True) -> None:
         self._arm = arm
@@ -47,6 +48,7 @@ class SecondParty:
         self._random = random.Random(f"{habits.seed}|second-party")
         self._timer: Timer | None = None
         self.written: Counter[str] = Counter()
+        self.removed: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
 
     def start(self) -> None:
@@ -65,12 +67,14 @@ class SecondParty:
         self.start()
 
     def _write(self, machine: Machine) -> None:
+        change = self._change(machine)
         try:
-            self._arm.patch_identity_as_other_deployer(machine.id, self._change(machine))
+            self._arm.patch_identity_as_other_deployer(machine.id, change)
         except ArmError as refusal:
             self.refused[refusal.code] += 1
         else:
             self.written[machine.key] += 1
+            self.removed[machine.key] += next(assigned_ids(change), None) is None
 
     def _change(self, machine: Machine) -> dict[str, Any]:
         """One of its own ids more or less; what others put there stays, unless it is careless."""

@@ -196,6 +196,26 @@ async def test_a_refused_association_never_holds_the_extension_back() -> None:
     assert world.arm.calls == ["GET", "PUT association", "PUT", "GET extension", "GET"], "it is not asked again"
 
 
+async def test_a_refused_write_keeps_what_the_associations_came_to() -> None:
+    world = world_of()
+    vm = add(world, SYSTEM)
+    world.arm.install_errors = [Evidence(http_status=400, code="InvalidParameter", message="no")]
+    await world.created(vm)
+    row = row_of(world, vm)
+    assert (row.outcome, row.step) == (Outcome.FAILED, "")
+    assert states_of(world, vm) == {"identity": "done", "association linux": "done", "extension": "refused"}
+
+    world = world_of()
+    vm = add(world)
+    world.arm.patch_errors = [Evidence(http_status=400, code="InvalidParameter", message="no")]
+    slow = Evidence(http_status=429, code="TooManyRequests", headers={"retry-after": "90"})
+    world.arm.association_errors = [slow]
+    await world.created(vm)
+    row = row_of(world, vm)
+    assert (row.outcome, row.waiting_for, row.step) == (Outcome.WAITING, WaitingFor.THROTTLING, "association")
+    assert states_of(world, vm) == {"identity": "refused", "association linux": "waiting", "extension": "blocked"}
+
+
 async def test_a_person_has_only_the_refused_step_done_again() -> None:
     world = world_of()
     vm = add(world, SYSTEM)

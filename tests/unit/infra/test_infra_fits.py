@@ -193,6 +193,22 @@ def test_subscribing_takes_another_subscription_and_heeds_the_environment(clis: 
     assert expected <= set(arguments)
 
 
+def test_subscribing_asks_for_more_rights_only_on_request(clis: Path) -> None:
+    assert {"associations=false", "identities=false"} <= set(subscribe(clis))
+    assert {"associations=true", "identities=false"} <= set(subscribe(clis, VM_ASSOCIATIONS="true"))
+    assert {"associations=false", "identities=true"} <= set(subscribe(clis, VM_IDENTITIES="true"))
+
+
+def test_the_further_roles_are_assigned_where_the_first_one_is() -> None:
+    """At the subscription, or at each chosen resource group."""
+    infra = template("subscription.bicep")
+    for what, role in (("association", "associationRole"), ("identity", "identityRole")):
+        assigned = resource("subscription.bicep", f"{what}Access")["properties"]
+        assert role in str(assigned["roleDefinitionId"])
+        groups = "groupAssociations" if what == "association" else "groupIdentities"
+        assert role in str(body(infra["modules"][groups])["params"]["roleId"])
+
+
 def test_subscribing_stops_where_something_is_not_known(clis: Path) -> None:
     executable(clis / "azd", "exit 1")
     with pytest.raises(subprocess.CalledProcessError):
