@@ -21,7 +21,7 @@ param eventsIdentityId string
 @description('The storage account with the container for undeliverable events, from main.bicep.')
 param storageAccountId string
 
-@description('Onboard only the VMs of these resource groups: names with commas between, 20 at most. Empty: all.')
+@description('Onboard only the VMs of these resource groups: names with commas between, 19 at most. Empty: all.')
 param resourceGroups string = ''
 
 @description('Also send Azure Policy\'s findings to the app.')
@@ -32,7 +32,7 @@ param roleId string = '9980e02c-c2be-4d73-94e8-173b1dc7cf3c'
 
 var groups = empty(resourceGroups) ? [] : split(resourceGroups, ',')
 
-// Event Grid compares without case. All filters of a list have to match.
+// Event Grid compares without case. All filters of a list have to match, and together they may have 25 values.
 var inGroups = empty(groups) ? [] : [
   {
     operatorType: 'StringBeginsWith'
@@ -87,6 +87,7 @@ module machines 'modules/events.bicep' = {
           'Microsoft.Compute/virtualMachines/start/action'
           'Microsoft.Compute/virtualMachines/extensions/write'
           'Microsoft.Compute/virtualMachines/extensions/delete'
+          'Microsoft.Insights/dataCollectionRuleAssociations/delete'
         ]
       }
     ], inGroups)

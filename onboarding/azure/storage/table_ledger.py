@@ -248,6 +248,7 @@ _SUMMARY_COLUMNS = (
     "PolicyHash",
     "WaitingFor",
     "SentDigest",
+    "Step",
 )
 
 
@@ -380,6 +381,7 @@ def _summary(entity: Mapping[str, Any]) -> RowSummary | None:
             policy_hash=sys.intern(str(entity.get("PolicyHash", ""))),
             waiting_for=WaitingFor(waiting_for) if waiting_for in WaitingFor else None,
             sent_digest=sys.intern(str(entity.get("SentDigest", ""))),
+            step=sys.intern(str(entity.get("Step", ""))),
         )
     except (ValueError, LookupError) as error:
         log = _log.bind(machine=str(entity.get("ResourceId", "")), target=str(entity.get("Extension", "")))
