@@ -219,7 +219,7 @@ async def test_nothing_is_concluded_if_resource_graph_fails(midway: bool) -> Non
 
 
 async def test_a_subscription_of_which_the_index_shows_nothing_is_tried_with_one_machine() -> None:
-    """Resource Graph leaves out what the identity may not read, and says nothing of that."""
+    """Resource Graph leaves out what the identity may not read, without an error."""
     world = world_of()
     vms = [await onboarded(world, f"web0{number}") for number in range(4)]
     there = deepcopy(world.arm.associations)
@@ -235,7 +235,7 @@ async def test_a_subscription_of_which_the_index_shows_nothing_is_tried_with_one
     assert all(rules_of(world, vm) == {RULE} for vm in vms)
 
 
-async def test_resource_graph_is_not_asked_if_no_policy_wants_associations() -> None:
+async def test_resource_graph_gets_no_query_if_no_policy_wants_associations() -> None:
     disabled = {**POLICY, "name": "off", "effect": "disabled"}
     plain = {"name": "plain", "extension": AMA}
     world = World(policies=[disabled, plain], app_settings=SETTINGS)
