@@ -21,7 +21,7 @@ param eventsIdentityId string
 @description('The storage account with the container for undeliverable events, from main.bicep.')
 param storageAccountId string
 
-@description('Onboard only the VMs of these resource groups: names with commas between, 20 at most. Empty: all.')
+@description('Onboard only the VMs of these resource groups: names with commas between, 19 at most. Empty: all.')
 param resourceGroups string = ''
 
 @description('Also send Azure Policy\'s findings to the app.')
@@ -40,7 +40,7 @@ var groups = empty(resourceGroups) ? [] : split(resourceGroups, ',')
 var associationGroups = associations ? groups : []
 var identityGroups = identities ? groups : []
 
-// Event Grid compares without case. All filters of a list have to match.
+// Event Grid compares without case. All filters of a list have to match, and together they may have 25 values.
 var inGroups = empty(groups) ? [] : [
   {
     operatorType: 'StringBeginsWith'
@@ -170,6 +170,7 @@ module machines 'modules/events.bicep' = {
           'Microsoft.Compute/virtualMachines/start/action'
           'Microsoft.Compute/virtualMachines/extensions/write'
           'Microsoft.Compute/virtualMachines/extensions/delete'
+          'Microsoft.Insights/dataCollectionRuleAssociations/delete'
         ]
       }
     ], inGroups)

@@ -14,6 +14,7 @@ from typing import assert_never
 
 from onboarding.application.limits.circuit_breakers import CircuitBreakers
 from onboarding.application.notifications import (
+    AssociationDeleted,
     EventRef,
     ExtensionDeleted,
     ExtensionWritten,
@@ -32,6 +33,7 @@ from onboarding.domain.errors import LostRace, StorageError
 from onboarding.domain.policy.policy import PolicySet
 from onboarding.domain.reconcile.drift import Reason
 from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
+from onboarding.domain.reconcile.steps.step import StepKind, from_column
 from onboarding.domain.resource_id import VmId
 from onboarding.logging import bound, logger
 
@@ -71,6 +73,8 @@ class Dispatcher:
             case ExtensionDeleted(extension, trigger):
                 restore = partial(self._on_extension_deleted, name=extension.name)
                 await self._retry_on_conflict(extension.vm, trigger, restore)
+            case AssociationDeleted(vm, trigger):
+                await self._retry_on_conflict(vm, trigger, self._on_association_deleted)
             case PolicyStateChanged():
                 await self._on_policy_state(notification)
             case _:
@@ -137,12 +141,18 @@ class Dispatcher:
     async def _reconcile(self, work: Reconciliation) -> None:
         """Reconcile the VM, without the extensions that an earlier delivery of this event has handled.
 
-        A circuit breaker that has closed is no reason to open final rows again."""
+        A circuit breaker that has closed is no reason to open final rows again, and a missing association only opens
+        those that it can change. What is held of the associations is in doubt where something is found missing."""
         settled = {e for e, stored in work.stored.items() if stored.row.event_id == work.trigger.id}
         if (claim := work.claim) and claim.trigger == work.trigger.id:
             settled.add(claim.target)
-        reopens = frozenset[str]() if work.requested_because == Reason.RESUMED else work.reopens
-        await self._reconciler.reconcile(replace(work, settled=work.settled | settled, reopens=reopens))
+        reopens, because = work.reopens, work.requested_because
+        if because == Reason.RESUMED:
+            reopens = frozenset()
+        elif because == Reason.ASSOCIATION:
+            reopens = _touched_by_association(work)
+        relist = work.relist or because in (Reason.ASSOCIATION, Reason.DRIFTED)
+        await self._reconciler.reconcile(replace(work, settled=work.settled | settled, reopens=reopens, relist=relist))
 
     async def _renew_lost_check(self, work: Reconciliation) -> None:
         """Schedule the check again that an earlier delivery of this event or check may not have scheduled.
@@ -225,6 +235,26 @@ class Dispatcher:
         touched = frozenset(e for e, row in named.items() if row.outcome.present or _waits_for(row, name))
         if touched or any(s.row.waiting_for is WaitingFor.OPERATION for s in work.stored.values()):
             await self._reconciler.reconcile(replace(work, reopens=touched))
+
+    async def _on_association_deleted(self, work: Reconciliation) -> None:
+        """Reconcile the VM after an association was removed: a policy may still want it. Without a row that has such a
+        step, nothing is read."""
+        if any(s.row.outcome is not Outcome.GONE and _has_association(s.row) for s in work.stored.values()):
+            await self._reconcile(replace(work, reopens=_touched_by_association(work), relist=True))
+
+
+def _touched_by_association(work: Reconciliation) -> frozenset[str]:
+    """The extensions whose final rows another state of the VM's associations can change."""
+    return frozenset(extension for extension, stored in work.stored.items() if _may_lack_association(stored.row))
+
+
+def _may_lack_association(row: Row) -> bool:
+    refused = row.outcome is Outcome.FAILED and row.step == StepKind.ASSOCIATION
+    return row.outcome.present or refused or (row.outcome is Outcome.AUDITED and _has_association(row))
+
+
+def _has_association(row: Row) -> bool:
+    return any(step.step is StepKind.ASSOCIATION for step in from_column(row.steps))
 
 
 def _waits_for(row: Row, name: str) -> bool:

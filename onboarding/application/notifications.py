@@ -14,14 +14,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
 
 from msgspec import Struct
 
-from onboarding.domain.resource_id import ExtensionId, VmId, parse_id
+from onboarding.domain.resource_id import ExtensionId, VmId, associated_vm, parse_id
 
 
 class EventRef(Struct, frozen=True):
@@ -67,6 +67,14 @@ class ExtensionDeleted(Struct, frozen=True):
     trigger: EventRef
 
 
+class AssociationDeleted(Struct, frozen=True):
+    """A VM's association with a data collection rule or endpoint was removed. Nothing rests on this event: no source
+    shows one, so it may never come."""
+
+    vm: VmId
+    trigger: EventRef
+
+
 class PolicyStateChanged(Struct, frozen=True):
     """Azure Policy evaluated a VM."""
 
@@ -85,11 +93,19 @@ class Ignored(Struct, frozen=True):
 
 
 type Notification = (
-    VmWritten | VmStarted | VmDeleted | ExtensionWritten | ExtensionDeleted | PolicyStateChanged | Ignored
+    VmWritten
+    | VmStarted
+    | VmDeleted
+    | ExtensionWritten
+    | ExtensionDeleted
+    | AssociationDeleted
+    | PolicyStateChanged
+    | Ignored
 )
 
 _VM = "microsoft.compute/virtualmachines"
 _EXTENSION = f"{_VM}/extensions"
+_ASSOCIATION_DELETED = "microsoft.insights/datacollectionruleassociations/delete"
 # A third type, PolicyStateDeleted, removes a finding; it has no compliance state of the VM.
 _POLICY_EVENTS = ("microsoft.policyinsights.policystatecreated", "microsoft.policyinsights.policystatechanged")
 _GUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -123,7 +139,9 @@ def _resource(kind: str, raw: Mapping[str, Any], data: Mapping[str, Any], receiv
     operation = _operation(data)
     named = [_unquoted(_text(data.get("resourceUri"))), _unquoted(_text(raw.get("subject")))]
     operation = operation or next(filter(None, map(_action, named if kind.startswith("action") else ())), "")
-    ids = map(_target, (*named, *(_without_verb(text, operation) for text in named)))
+    texts = (*named, *(_without_verb(text, operation) for text in named))
+    ids: Iterable[VmId | ExtensionId | None]
+    ids = map(_associated if operation == _ASSOCIATION_DELETED else _target, texts)
     target = next((each for each in ids if each is not None), None)
     if target is not None and (mismatch := _from_another_subscription(raw, target)):
         return mismatch
@@ -143,7 +161,9 @@ def _resource(kind: str, raw: Mapping[str, Any], data: Mapping[str, Any], receiv
             return ExtensionWritten(target, trigger, succeeded=kind == "writesuccess")
         case ("deletesuccess", "microsoft.compute/virtualmachines/extensions/delete", ExtensionId()):
             return ExtensionDeleted(target, trigger)
-        case (_, _, None) if operation.startswith((f"{_VM}/", f"{_EXTENSION}/")):
+        case ("deletesuccess", "microsoft.insights/datacollectionruleassociations/delete", VmId()):
+            return AssociationDeleted(target, trigger)
+        case (_, _, None) if operation.startswith((f"{_VM}/", f"{_EXTENSION}/", _ASSOCIATION_DELETED)):
             return Ignored(f"operation {operation[:80]!r} names no virtual machine")
         case _:
             return Ignored(f"operation {operation[:80]!r} ({kind[:20]}) is not handled")
@@ -185,6 +205,11 @@ def _target(text: str) -> VmId | ExtensionId | None:
     target = parse_id(text)
     vm = target.vm if isinstance(target, ExtensionId) else target
     return target if vm is not None and _GUID.fullmatch(vm.subscription) else None
+
+
+def _associated(text: str) -> VmId | None:
+    vm = associated_vm(text)
+    return vm if vm is not None and _GUID.fullmatch(vm.subscription) else None
 
 
 def _without_verb(text: str, operation: str) -> str:

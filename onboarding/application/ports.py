@@ -319,12 +319,28 @@ class BreakerStore(Protocol):
         it was written since it was read, and StorageError."""
 
 
+class FoundAssociation(Struct, frozen=True):
+    """A VM's association with a data collection rule or endpoint, as the inventory has it. All ids are in lower
+    case."""
+
+    machine: str
+    """The VM's id."""
+    rule: str = ""
+    """Empty for an association with an endpoint alone."""
+    endpoint: str = ""
+    """Empty for an association with a rule alone."""
+
+
 class Inventory(Protocol):
     """All VMs from an index that lags by minutes: good for sweeps, not for decisions."""
 
     def machines(self, subscriptions: Sequence[str]) -> AsyncIterator[Mapping[str, Any]]:
         """The bodies of all VMs, in the shape of a GET with extensions and without instance view. Takes at most
         `SUBSCRIPTIONS_AT_ONCE` subscriptions; those that the identity cannot see are left out. Raises ArmError."""
+
+    def associations(self, subscriptions: Sequence[str]) -> AsyncIterator[FoundAssociation]:
+        """The associations of all VMs of these subscriptions, as many as `machines` takes; those that the identity may
+        not read are left out. Raises ArmError."""
 
     async def members(self, groups: Iterable[str]) -> Mapping[str, frozenset[str]]:
         """The subscriptions in each of these management groups, in lower case. Unknown and empty groups are left out.

@@ -23,6 +23,10 @@ _VM_ID = re.compile(
     re.IGNORECASE,
 )
 
+_ASSOCIATION = re.compile(
+    r"(?P<vm>.+?)/providers/Microsoft\.Insights/dataCollectionRuleAssociations/[^/]{1,128}/?", re.IGNORECASE
+)
+
 
 class VmId(Struct, frozen=True):
     """One virtual machine, spelled as it came; `key` is the same for every spelling."""
@@ -60,3 +64,10 @@ def parse_id(text: str) -> VmId | ExtensionId | None:
         return None
     vm = VmId(match["subscription"], match["group"], match["name"])
     return ExtensionId(vm, match["extension"]) if match["extension"] else vm
+
+
+def associated_vm(text: str) -> VmId | None:
+    """The VM of which an id names an association with a data collection rule; None for any other id."""
+    match = _ASSOCIATION.fullmatch(text.strip())
+    vm = parse_id(match["vm"]) if match else None
+    return vm if isinstance(vm, VmId) else None

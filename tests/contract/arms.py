@@ -7,10 +7,13 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+from onboarding.application.ports import Inventory
 from onboarding.azure.arm.arm_client import ArmAdapter
 from onboarding.azure.arm.arm_requests import ArmRequests
+from onboarding.azure.arm.resource_graph import GraphAdapter
 from onboarding.azure.http_connections import Connections
 from onboarding.domain.failures.evidence import Evidence
+from onboarding.domain.reconcile.steps.association_step import association_request
 from onboarding.domain.resource_id import VmId
 from simulator.arm import ArmSimulator, ExtensionSpec, FaultRule, Options, VmSpec
 from simulator.clock import ManualClock
@@ -37,6 +40,10 @@ class InMemory:
         self.port = world.ArmInMemory()
         self.subscriptions = (world.SUBSCRIPTION, "99990000-0000-4000-8000-000000000002")
         self.port.subscriptions = self.subscriptions
+        self.inventory: Inventory = world.InventoryInMemory(self.port)
+
+    async def associate(self, vm: VmId, subject: str, *, endpoint: bool = False) -> None:
+        await self.port.send(vm, association_request(vm, subject, endpoint=endpoint))
 
     def add(self, name: str = "web01", extension: str = "", *, tags: Mapping[str, str] | None = None) -> VmId:
         """A running Ubuntu 16.04 that has existed for long, with an extension of that name and with the settings
@@ -64,9 +71,14 @@ class InMemory:
 
 
 class OverSimulator:
-    def __init__(self, arm: ArmSimulator, port: ArmAdapter) -> None:
-        self.arm, self.port = arm, port
+    def __init__(self, arm: ArmSimulator, port: ArmAdapter, inventory: Inventory) -> None:
+        self.arm, self.port, self.inventory = arm, port, inventory
         self.subscriptions = SUBSCRIPTIONS
+
+    async def associate(self, vm: VmId, subject: str, *, endpoint: bool = False) -> None:
+        resources = self.arm.insights.resources
+        (resources.add_endpoint if endpoint else resources.add_rule)(subject)
+        await self.port.send(vm, association_request(vm, subject, endpoint=endpoint))
 
     def add(self, name: str = "web01", extension: str = "", *, tags: Mapping[str, str] | None = None) -> VmId:
         there = ExtensionSpec(name=extension, publisher=PUBLISHER, type=TYPE, version="1.3", settings={"a": 1})
@@ -92,6 +104,6 @@ async def over_simulator() -> AsyncIterator[OverSimulator]:
     endpoints = await arm.start()
     tls = ssl.create_default_context(cafile=str(endpoints.ca_file))
     requests = ArmRequests(Credential(arm), endpoints.arm, SCOPE, clock.now, connections=Connections(tls))
-    yield OverSimulator(arm, ArmAdapter(requests))
+    yield OverSimulator(arm, ArmAdapter(requests), GraphAdapter(requests, sleep=clock.advance))
     await requests.close()
     await arm.stop()

@@ -257,7 +257,9 @@ async def test_rows_are_selected_by_subscription(ledger: LedgerOfAll, fleet: tup
 @pytest.mark.parametrize("index", [False, True])
 async def test_the_summaries_of_a_subscription_have_what_the_sweep_compares(ledger: LedgerOfAll, index: bool) -> None:
     vm, other = new_vm(), new_vm()
-    row = final(vm, policy="p", policy_hash="0123456789abcdef", vm_id="id", extension_name="OMSExtension")
+    row = final(
+        vm, policy="p", policy_hash="0123456789abcdef", vm_id="id", extension_name="OMSExtension", step="association"
+    )
     failed = final(vm, Outcome.FAILED, extension="third", error_code="429", cause="throttled")
     open_row = row_of(vm, extension="another", event_time=TIME)
     for each in (row, open_row, failed, final(other)):

@@ -10,7 +10,7 @@ import asyncio
 import json
 import ssl
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -125,15 +125,23 @@ class Fleet:
 
 
 @asynccontextmanager
-async def open_fleet(storage: Storage, *, budget: Budget | None = None, limits: bool = True) -> AsyncIterator[Fleet]:
+async def open_fleet(
+    storage: Storage,
+    *,
+    budget: Budget | None = None,
+    limits: bool = True,
+    policy: Mapping[str, Any] = POLICY,
+    association_events: bool = False,
+) -> AsyncIterator[Fleet]:
     events: list[dict[str, Any]] = []
     clock = ManualClock()
-    arm = ArmSimulator(clock, publish=events.append, options=Options(subscriptions=SUBSCRIPTIONS, limits=limits))
+    options = Options(subscriptions=SUBSCRIPTIONS, limits=limits, association_events=association_events)
+    arm = ArmSimulator(clock, publish=events.append, options=options)
     endpoints = await arm.start()
     connections = Connections(ssl.create_default_context(cafile=str(endpoints.ca_file)))
     credential, queue = Credential(arm), InMemoryQueue()
     rules = Rules(
-        PolicySet((parse_policy(POLICY, "policy.yaml", compile_rule),)),
+        PolicySet((parse_policy(policy, "policy.yaml", compile_rule),)),
         load_catalogue(),
         {"OMS_WORKSPACE_ID": WORKSPACE_ID, "OMS_WORKSPACE_KEY": WORKSPACE_KEY},
         REFERENCE,

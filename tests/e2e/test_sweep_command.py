@@ -49,7 +49,7 @@ async def onboard_sweep(laptop: Laptop, *arguments: str, **settings: str) -> tup
 
 async def test_a_dry_run_lists_what_would_be_reconciled_and_why(laptop: Laptop) -> None:
     code, out, err = await onboard_sweep(laptop, "--dry-run")
-    assert (code, out) == (0, f"missed   {WEB.id} (linux-monitoring)\n")
+    assert (code, out) == (0, f"missed      {WEB.id} (linux-monitoring)\n")
     assert "1 machines, 0 overdue, 0 announced, 1 missed" in err
 
 

@@ -16,6 +16,7 @@ from xml.sax.saxutils import escape
 from onboarding.app import Application
 from onboarding.application.messages import encode
 from onboarding.application.notifications import (
+    AssociationDeleted,
     EventRef,
     ExtensionDeleted,
     ExtensionWritten,
@@ -26,6 +27,7 @@ from onboarding.application.notifications import (
 from onboarding.application.ports import (
     MOST_ON_A_PAGE,
     ArmAnswer,
+    FoundAssociation,
     MachineRows,
     Message,
     Ports,
@@ -643,6 +645,9 @@ class InventoryInMemory:
         self.errors_midway: list[Evidence] = []  # after the first VM
         self.hangs = False
         self.groups: dict[str, frozenset[str]] = {}
+        self.frozen_associations: dict[str, dict[str, dict[str, Any]]] | None = None
+        self.association_errors: list[Evidence] = []
+        self.association_errors_midway: list[Evidence] = []  # before the first association
 
     async def machines(self, subscriptions: Sequence[str]) -> AsyncIterator[Mapping[str, Any]]:
         self._count_call()
@@ -656,6 +661,21 @@ class InventoryInMemory:
                 indexed = copy.deepcopy(body)
                 indexed["properties"].pop("instanceView", None)
                 yield indexed
+
+    async def associations(self, subscriptions: Sequence[str]) -> AsyncIterator[FoundAssociation]:
+        self._arm.calls.append("GRAPH associations")
+        if self.association_errors:
+            raise ArmError(self.association_errors.pop(0))
+        seen = set(subscriptions) - self.hidden
+        listed = self._arm.associations if self.frozen_associations is None else self.frozen_associations
+        for machine, bodies in listed.items():
+            if machine not in self._arm.machines or subscription_of(machine) not in seen:
+                continue
+            for body in bodies.values():
+                if self.association_errors_midway:
+                    raise ArmError(self.association_errors_midway.pop(0))
+                linked = (body["properties"].get(f"dataCollection{kind}Id", "") for kind in ("Rule", "Endpoint"))
+                yield FoundAssociation(machine, *(each.lower() for each in linked))
 
     async def members(self, groups: Iterable[str]) -> Mapping[str, frozenset[str]]:
         self._count_call()
@@ -885,6 +905,10 @@ class World:
 
     async def extension_deleted(self, vm: VmId, name: str = "OMSExtension") -> None:
         await self.dispatcher.handle(ExtensionDeleted(ExtensionId(vm, name), self.trigger(1)))
+
+    async def association_deleted(self, vm: VmId, trigger: EventRef | None = None) -> None:
+        """Deliver an event of the deletion of one of the VM's associations."""
+        await self.dispatcher.handle(AssociationDeleted(vm, trigger or self.trigger(1)))
 
     async def run_latest_check(self) -> None:
         """Run the check that was scheduled last, when it is due."""

@@ -48,7 +48,7 @@ class RolloutLimits:
             return
         try:
             async with self._lock(row.policy):
-                if row.outcome is Outcome.INSTALLED:
+                if row.outcome is Outcome.INSTALLED and (last is None or not last.outcome.present):
                     await self._update(row.policy, now, RolloutState.recovered)
                 elif _is_new_failure(row, last):
                     state = await self._update(row.policy, now, lambda state: state.failed(row, rollout_limit, now))

@@ -107,7 +107,7 @@ class AssociationWriter:
         if endpoint and (other := conflicting_endpoint(target.associations, held)):
             return _refused(target, subject, Cause.ENDPOINT_CONFLICT, f"the machine is associated with {other}")
         if target.context.assignment.policy.effect is Effect.AUDIT:
-            return Associated(StepResult(StepKind.ASSOCIATION, StepState.WANTED, subject))
+            return _wanted(target, subject)
         if (before := _still(target, subject)) is not None:
             return before
         work, settings = target.work, digest(fold(subject))
@@ -132,7 +132,9 @@ class AssociationWriter:
                 return Associated(result_of(StepKind.ASSOCIATION, subject, decision), decision)
             return result
         await self._breakers.close_on_success(work.vm, OPERATION, settings, sent_at, self._clock(), installed=True)
-        return Associated(StepResult(StepKind.ASSOCIATION, StepState.DONE, subject, ours=created))
+        return Associated(
+            StepResult(StepKind.ASSOCIATION, StepState.DONE, subject, ours=created, at=sent_at if created else None)
+        )
 
     def _after_refusal(self, target: PolicyTarget, subject: str, error: ArmError) -> Associated:
         now = self._clock()
@@ -150,7 +152,7 @@ def _known(work: Reconciliation, wanting: Sequence[PolicyTarget]) -> Association
     """What the machine's own row says of its associations; None if it says nothing, or if it is about another machine
     or in doubt."""
     own = work.known.machine.row if work.known.machine else None
-    if own is None or (wanting and own.vm_id not in ("", wanting[0].context.facts.vm_id)):
+    if own is None or work.relist or (wanting and own.vm_id not in ("", wanting[0].context.facts.vm_id)):
         return None
     return from_row(own.associations)
 
@@ -194,6 +196,13 @@ def _still(target: PolicyTarget, subject: str) -> Associated | None:
 
 def _refusal(subject: str, meaning: str) -> str:
     return f"the association with {subject.rstrip('/').rpartition('/')[2]} was refused: {meaning}"
+
+
+def _wanted(target: PolicyTarget, subject: str) -> Associated:
+    """What an audit says of an association that is missing."""
+    name, policy = subject.rstrip("/").rpartition("/")[2], target.context.assignment.policy.name
+    decision = Stop(Outcome.AUDITED, f"policy {policy} only audits: the VM would be associated with {name}")
+    return Associated(StepResult(StepKind.ASSOCIATION, StepState.WANTED, subject), decision)
 
 
 def _refused(target: PolicyTarget, subject: str, cause: Cause, reason: str) -> Associated:

@@ -171,7 +171,9 @@ class Reconciler:
         if following is not None and any(row.next_attempt_at == claim.next_attempt_at for row in rows):
             # ARM refused the request, so another extension of the machine can be installed from the same reading.
             settled = work.settled | {target.extension}
-            await self._reconcile(replace(following, settled=settled, again=True), completed, policies, (), read_at)
+            await self._reconcile(
+                replace(following, settled=settled, again=True, relist=False), completed, policies, (), read_at
+            )
 
 
 def _must_read(work: Reconciliation, reaching: Sequence[Policy], orphaned: Sequence[tuple[Row, Row]]) -> bool:

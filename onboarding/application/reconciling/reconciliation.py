@@ -59,6 +59,8 @@ class Reconciliation(Struct, frozen=True):
     reopens: frozenset[str] | None = None
     """The extensions whose final rows may open again; None: all. An event about one extension does not reopen another
     extension that has failed."""
+    relist: bool = False
+    """Whether the associations that the machine's own row holds are in doubt, so that they are listed again."""
     policies: frozenset[str] | None = None
     """The names of the policies to decide on; None: all."""
     settled: frozenset[str] = frozenset()
@@ -132,7 +134,7 @@ class Reconciliation(Struct, frozen=True):
         self, facts: MachineFacts | None = None, read_at: datetime | None = None, rows: Iterable[Row] = ()
     ) -> MachineRow:
         """The machine's own row after this pass, but for its next check. It keeps the claim if that write is still in
-        flight."""
+        flight, and the associations unless they are in doubt."""
         before = self.known.machine.row if self.known.machine else MachineRow(resource_id=str(self.vm))
         now = {row.extension: row for row in rows}
         claim = self.claim
@@ -147,6 +149,7 @@ class Reconciliation(Struct, frozen=True):
             identities = ""
         return replace(
             before,
+            associations="" if self.relist else before.associations,
             vm_id=facts.vm_id if facts is not None else before.vm_id,
             last_read_at=(read_at if self.whole else None) or before.last_read_at,
             claim=claim,

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from onboarding.application.ports import Ports
 from onboarding.application.readers.container_reader import ContainerReader
 from onboarding.application.rules import Rules
+from onboarding.application.sweep.fleet_associations import FleetAssociations
+from onboarding.application.sweep.machine_summaries import MachineSummaries, Summaries, place_of
 from onboarding.application.sweep.row_counts import RowCounts
 from onboarding.application.sweep.sweep_queue import Refused, SweepQueue
 from onboarding.domain.errors import ArmError
@@ -29,19 +30,6 @@ _log = logger(__name__)
 
 _TOO_MANY = 429
 _NOT_ALLOWED = (401, 403)
-
-
-@dataclass(slots=True)
-class _MachineSummaries:
-    """The rows of one VM. There may be a hundred thousand of these, so they share what they can."""
-
-    vm: VmId
-    summaries: tuple[RowSummary, ...] = ()
-    listed: bool = False
-    """Whether the inventory has the VM."""
-
-
-type _Summaries = dict[str, _MachineSummaries]  # of one subscription, by `_place`
 
 
 class FleetComparison:
@@ -67,16 +55,18 @@ class FleetComparison:
         self._sweep_queue = sweep_queue
         self._stable = stable
         self._containers = containers
+        self._associations = FleetAssociations(ports.inventory, policies, rules.app_settings, sweep_queue)
         self.at, self.width = "", 0
         self._breakers: dict[str, Sequence[CircuitBreaker]] = {}  # the open ones, by subscription
 
     async def run(self, subscriptions: Sequence[str]) -> None:
         """Compare the subscriptions. Raises StorageError, and Stopped if the budget or the time is used up."""
         self.at, self.width = subscriptions[0], len(subscriptions)
-        known: dict[str, _Summaries] = {}
+        known: dict[str, Summaries] = {}
         for subscription in subscriptions:
             self._sweep_queue.check()
             known[subscription] = await self._read_table(subscription)
+        await self._associations.read(subscriptions, known)
         try:
             seen = await self._compare(self._ports.inventory.machines(subscriptions), known)
         except ArmError as error:
@@ -87,7 +77,7 @@ class FleetComparison:
         for subscription, rows in known.items():
             await (self._request_unlisted(rows) if subscription in seen else self._read_unseen(subscription, rows))
 
-    async def _read_lists(self, known: Mapping[str, _Summaries], error: ArmError) -> None:
+    async def _read_lists(self, known: Mapping[str, Summaries], error: ArmError) -> None:
         """Compare with ARM's lists, after Resource Graph failed or gave only a part.
 
         The lists are complete, but they have no state of extensions. A part of the inventory cannot show that a VM is
@@ -103,7 +93,7 @@ class FleetComparison:
             self._sweep_queue.check()
             await self._read_list(subscription, rows)
 
-    async def _read_unseen(self, subscription: str, rows: _Summaries) -> None:
+    async def _read_unseen(self, subscription: str, rows: Summaries) -> None:
         """Read ARM's list of a subscription of which Resource Graph has no VM, if it has open rows.
 
         Resource Graph leaves out what our identity may not see, so a missing VM proves nothing."""
@@ -111,7 +101,7 @@ class FleetComparison:
             self._sweep_queue.check()
             await self._read_list(subscription, rows)
 
-    async def _read_list(self, subscription: str, rows: _Summaries) -> None:
+    async def _read_list(self, subscription: str, rows: Summaries) -> None:
         try:
             await self._compare(self._ports.arm.list_machines(subscription), {subscription: rows})
         except ArmError as error:
@@ -119,18 +109,18 @@ class FleetComparison:
         else:
             await self._request_unlisted(rows)
 
-    async def _read_table(self, subscription: str) -> _Summaries:
-        rows: _Summaries = {}
+    async def _read_table(self, subscription: str) -> Summaries:
+        rows: Summaries = {}
         async for resource_id, summary in self._row_counts.summaries(subscription):
             if isinstance(vm := parse_id(resource_id), VmId):
-                place = _place(vm)
+                place = place_of(vm)
                 if place not in rows:
                     shared = sys.intern(vm.subscription), sys.intern(vm.resource_group)
-                    rows[place] = _MachineSummaries(VmId(*shared, vm.name))
+                    rows[place] = MachineSummaries(VmId(*shared, vm.name))
                 rows[place].summaries += (summary,)
         return rows
 
-    async def _compare(self, machines: AsyncIterator[Mapping[str, Any]], known: Mapping[str, _Summaries]) -> set[str]:
+    async def _compare(self, machines: AsyncIterator[Mapping[str, Any]], known: Mapping[str, Summaries]) -> set[str]:
         """Compare each VM with its rows; returns the subscriptions that had VMs."""
         seen = set[str]()
         async for body in machines:
@@ -139,22 +129,32 @@ class FleetComparison:
             subscription = facts.id.subscription.lower()
             seen.add(subscription)
             completed = await self._containers.complete(facts, self._policies, self._sweep_queue.started)
-            row = known.get(subscription, {}).get(_place(facts.id))
+            row = known.get(subscription, {}).get(place_of(facts.id))
             if row is not None:
                 row.listed = True
+                self._associations.count_beside(row, completed.assignments)
             summaries = row.summaries if row else ()
-            finding = self._find(completed.facts, completed.assignments, summaries)
+            finding = self._find(completed.facts, completed.assignments, row)
             finding = finding or await self._find_resumed(facts.id, summaries)
             if finding is not None and facts.id.name:
                 await self._sweep_queue.request(facts.id, finding, facts.vm_id, summaries)
         return seen
 
     def _find(
-        self, facts: MachineFacts, assignments: Iterable[Assignment], summaries: Iterable[RowSummary]
+        self, facts: MachineFacts, assignments: Iterable[Assignment], row: MachineSummaries | None
     ) -> Finding | None:
         if only := self._sweep_queue.sweep_filter.policy:
             assignments = [each for each in assignments if each.policy.name == only]
-        return find(facts, assignments, self._rules.catalogue, summaries, self._sweep_queue.settled, self._stable)
+        subscription = facts.id.subscription.lower()
+        return find(
+            facts,
+            assignments,
+            self._rules.catalogue,
+            row.summaries if row else (),
+            self._sweep_queue.settled,
+            self._stable,
+            lambda policy: row is not None and self._associations.lacks(row, subscription, policy),
+        )
 
     async def _find_resumed(self, vm: VmId, summaries: Iterable[RowSummary]) -> Finding | None:
         """A finding if a row of the VM waits for a circuit breaker that has closed: its check may be a day away."""
@@ -175,7 +175,7 @@ class FleetComparison:
             self._breakers[subscription] = [each.breaker for each in stored]
         return self._breakers[subscription]
 
-    async def _request_unlisted(self, rows: _Summaries) -> None:
+    async def _request_unlisted(self, rows: Summaries) -> None:
         """Request a reconciliation for each VM that has rows and is not in the inventory: ARM decides if it is gone."""
         for known in rows.values():
             missing = (
@@ -187,10 +187,5 @@ class FleetComparison:
                 await self._sweep_queue.request(known.vm, Finding(Reason.GONE, ""), "", known.summaries)
 
 
-def _place(vm: VmId) -> str:
-    """A VM's place in its subscription, the same for every spelling; shorter than its id."""
-    return f"{vm.resource_group}|{vm.name}".lower()
-
-
-def _has_open_rows(known: _MachineSummaries) -> bool:
+def _has_open_rows(known: MachineSummaries) -> bool:
     return any(summary.outcome is not Outcome.GONE for summary in known.summaries)

@@ -114,6 +114,8 @@ class SweepReport:
     """VMs with rows that the inventory does not have."""
     changed: int = 0
     """VMs whose final row is of an earlier version of the policy."""
+    association: int = 0
+    """VMs whose row says that all is done, while an association with a data collection rule or endpoint is missing."""
     resumed: int = 0
     """VMs with a row that waits for a circuit breaker that has closed."""
     skipped: int = 0
@@ -126,6 +128,9 @@ class SweepReport:
     """Rows that were deleted since they are older than they are kept."""
     unpruned: str = ""
     """Why rows that are older than that could not be deleted; empty: nothing failed."""
+    beside: dict[str, dict[str, int]] = field(default_factory=dict)
+    """On how many VMs another data collection rule is beside a policy's own, by the ids of the two rules; both may send
+    the same data. Of more than 50 pairs, the others are counted under an empty id."""
     unnamed: int = 0
     """How many entries `unread` leaves out."""
     held: bool = False
@@ -140,7 +145,7 @@ class SweepReport:
     @property
     def requested(self) -> int:
         """The number of reconciliations that were requested, or in a dry run would be."""
-        return self.missed + self.drifted + self.failed + self.gone + self.changed + self.resumed
+        return self.missed + self.drifted + self.failed + self.gone + self.changed + self.association + self.resumed
 
     @property
     def complete(self) -> bool:
@@ -154,6 +159,13 @@ class SweepReport:
         else:
             self.unnamed += 1
 
+    def count_beside(self, rule: str, others: Iterable[str]) -> None:
+        """Count a VM that has these other rules beside a policy's own."""
+        counts = self.beside.setdefault(rule, {})
+        full = sum(map(len, self.beside.values())) >= _MAX_NAMED
+        for other in {"" if full and each not in counts else each for each in others}:
+            counts[other] = counts.get(other, 0) + 1
+
     def stop(self, why: str) -> None:
         self.stopped = f"{self.stopped}, {why}" if self.stopped else why
 
@@ -165,12 +177,26 @@ class SweepReport:
         parts += [f"{self.skipped} requested before and without a result yet"] if self.skipped else []
         parts += [f"{self.repeated} requested again"] if self.repeated else []
         parts += [f"{self.poison} removed from the poison queue, as nothing waits for them"] if self.poison else []
+        parts += [
+            _beside(rule, *pair) for rule, others in sorted(self.beside.items()) for pair in sorted(others.items())
+        ]
         parts += [f"{self.pruned} rows pruned"] if self.pruned else []
         parts += [f"could not prune {self.unpruned}"] if self.unpruned else []
         parts += ["the requests of an earlier sweep are still being worked off"] if self.busy else []
         parts += [f"stopped: {self.stopped}"] if self.stopped else []
         parts += [f"could not read {each}" for each in self.unread]
         return "; ".join([*parts, *([f"could not read {self.unnamed} more"] if self.unnamed else [])])
+
+
+def _beside(rule: str, other: str, machines: int) -> str:
+    named = f"rule {_spoken(other)}" if other else "further rules"
+    return f"{machines} VMs have {named} beside {_spoken(rule)}"
+
+
+def _spoken(rule: str) -> str:
+    """The rule's resource group and name."""
+    parts = rule.split("/")
+    return "/".join((*parts[4:5], parts[-1]))
 
 
 class SweepListener:

@@ -28,6 +28,18 @@ resources
 | order by id asc
 """
 
+# The associations of VMs, with one row for each; those of other kinds of machine are left out.
+ASSOCIATIONS = """\
+insightsresources
+| where type =~ 'microsoft.insights/datacollectionruleassociations'
+| where id contains '/providers/Microsoft.Compute/virtualMachines/'
+| extend machine = substring(tolower(id), 0, indexof(tolower(id), '/providers/microsoft.insights/'))
+| extend rule = tolower(tostring(properties.dataCollectionRuleId))
+| extend endpoint = tolower(tostring(properties.dataCollectionEndpointId))
+| project id, machine, rule, endpoint
+| order by id asc
+"""
+
 _MEMBERS = """\
 resourcecontainers
 | where type =~ 'microsoft.resources/subscriptions'

@@ -1,4 +1,4 @@
-"""The adapter of Azure Resource Graph: all VMs with their extensions, a thousand per request.
+"""The adapter of Azure Resource Graph: all VMs with their extensions, and their associations, a thousand per request.
 
 The answers are read as JSON: the models of `azure-mgmt-resourcegraph` take longer to create than everything else.
 
@@ -14,13 +14,14 @@ from typing import Any
 
 from msgspec import Struct
 
-from onboarding.application.ports import SUBSCRIPTIONS_AT_ONCE
+from onboarding.application.ports import SUBSCRIPTIONS_AT_ONCE, FoundAssociation
 from onboarding.azure.arm import graph_queries
 from onboarding.azure.arm.arm_requests import RESOURCE_GRAPH, ArmRequests, as_arm_errors, decoded
 from onboarding.azure.arm.throttling import TOO_MANY, GraphQuota, Sleep
 from onboarding.domain.errors import ArmError
 from onboarding.domain.failures.evidence import Evidence
-from onboarding.domain.json_access import mapping
+from onboarding.domain.json_access import mapping, text
+from onboarding.domain.resource_id import VmId, parse_id
 
 _PATH = "/providers/Microsoft.ResourceGraph/resources"
 _PAGE = 1000  # rows; Resource Graph's maximum
@@ -43,10 +44,14 @@ class GraphAdapter:
         self._quota = GraphQuota(requests.clock, sleep)
 
     async def machines(self, subscriptions: Sequence[str]) -> AsyncIterator[Mapping[str, Any]]:
-        if not 0 < len(subscriptions) <= SUBSCRIPTIONS_AT_ONCE:
-            raise ValueError(f"{len(subscriptions)} subscriptions at once")
         async for row in self._rows(graph_queries.MACHINES, subscriptions):
             yield _machine(row)
+
+    async def associations(self, subscriptions: Sequence[str]) -> AsyncIterator[FoundAssociation]:
+        async for row in self._rows(graph_queries.ASSOCIATIONS, subscriptions):
+            machine, rule, endpoint = (text(row.get(name)).rstrip("/") for name in ("machine", "rule", "endpoint"))
+            if isinstance(parse_id(machine), VmId):
+                yield FoundAssociation(machine, rule, endpoint)
 
     async def members(self, groups: Iterable[str]) -> Mapping[str, frozenset[str]]:
         found: dict[str, set[str]] = {}
@@ -56,6 +61,8 @@ class GraphAdapter:
 
     async def _rows(self, query: str, subscriptions: Sequence[str] | None) -> AsyncIterator[dict[str, Any]]:
         """The rows of all pages; `subscriptions` None: of all subscriptions that the identity can see."""
+        if subscriptions is not None and not 0 < len(subscriptions) <= SUBSCRIPTIONS_AT_ONCE:
+            raise ValueError(f"{len(subscriptions)} subscriptions at once")
         options: dict[str, Any] = {"$top": _PAGE, "resultFormat": "objectArray"}
         scope = {} if subscriptions is None else {"subscriptions": list(subscriptions)}
         question = {"query": query, "options": options, **scope}

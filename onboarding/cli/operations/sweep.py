@@ -111,7 +111,7 @@ class _FindingPrinter(SweepListener):
         if self._records is not None:
             self._records.write({"vm": str(vm), "reason": finding.reason.value, "policy": finding.policy})
         else:
-            print(printable(f"{finding.reason:8} {vm}" + (f" ({finding.policy})" if finding.policy else "")))
+            print(printable(f"{finding.reason:11} {vm}" + (f" ({finding.policy})" if finding.policy else "")))
 
     def end(self, report: SweepReport) -> None:
         """Print the report: in JSON as a part of the output, else to standard error."""

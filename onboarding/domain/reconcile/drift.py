@@ -32,6 +32,7 @@ class Reason(StrEnum):
     FAILED = "failed"  # the extension is installed and failed, and the row does not say so
     GONE = "gone"  # there is a row, but no VM
     CHANGED = "changed"  # the row is final, and the policy that decided it has changed since
+    ASSOCIATION = "association"  # the row says that all is done, and an association that the policy wants is missing
     RESUMED = "resumed"  # the row waits for a circuit breaker that has closed
 
 
@@ -48,6 +49,7 @@ class RowSummary(Struct, frozen=True):
     cause: str = ""  # of the failure; empty if nothing went wrong
     waiting_for: str = ""  # a `WaitingFor`, perhaps of a newer version; empty if the row is final
     sent_digest: str = ""  # of the public settings that the row is about; empty if unknown
+    step: str = ""  # the step that the row is about; empty for the extension
 
     @classmethod
     def of(cls, row: Row) -> RowSummary:
@@ -62,6 +64,7 @@ class RowSummary(Struct, frozen=True):
             row.cause,
             row.waiting_for or "",
             row.sent_digest,
+            row.step,
         )
 
     @property
@@ -90,9 +93,11 @@ def find(
     summaries: Iterable[RowSummary],
     before: datetime,
     stable: Callable[[Policy], bool] = lambda _: True,
+    unassociated: Callable[[Policy], bool] = lambda _: False,
 ) -> Finding | None:
     """The first reason to reconcile a VM that is in the inventory; None without one. What happened later than `before`
-    is left to its event. Final rows of another version of a policy count only once the policy is `stable`."""
+    is left to its event. Final rows of another version of a policy count only once the policy is `stable`.
+    `unassociated` says whether the inventory lacks an association of the VM that the policy wants."""
     if facts.time_created and facts.time_created > before:
         return None
     known = {summary.extension: summary for summary in summaries}
@@ -110,6 +115,8 @@ def find(
         elif facts.os_type is entry.os_type:
             state = _state(facts, policy, entry, summary, before)
             reason = _reason(facts, state, summary, policy, stable)
+            if reason is None and _is_done(facts, summary, policy, stable) and unassociated(policy):
+                reason = Reason.ASSOCIATION
         if reason:
             return Finding(reason, policy.name)
     return None
@@ -139,11 +146,18 @@ def _reason(
             return Reason.CHANGED
     if summary.outcome is Outcome.OUT_OF_SCOPE:
         return Reason.MISSED
-    if summary.outcome is Outcome.FAILED and state is ExtensionState.SUCCEEDED:
+    if summary.outcome is Outcome.FAILED and not summary.step and state is ExtensionState.SUCCEEDED:
         return Reason.DRIFTED  # somebody repaired it, perhaps under another name, for which no event comes
     if summary.outcome.present:
         return {None: Reason.DRIFTED, ExtensionState.FAILED: Reason.FAILED}.get(state)
     return None
+
+
+def _is_done(facts: MachineFacts, summary: RowSummary | None, policy: Policy, stable: Callable[[Policy], bool]) -> bool:
+    """Whether a row of this very VM says that everything is there, and may be opened again."""
+    if summary is None or not summary.outcome.present or summary.vm_id not in ("", facts.vm_id):
+        return False
+    return not summary.decided_by_another(policy) or stable(policy)
 
 
 def _unclear(facts: MachineFacts, entry: CatalogueEntry, summary: RowSummary | None) -> Reason | None:

@@ -9,7 +9,7 @@ const { GlobalState, KustoCode, Symbols } = Kusto.Language;
 const texts = "id name type tenantId kind location resourceGroup subscriptionId managedBy".split(" ");
 const values = "sku plan properties tags identity zones extendedLocation".split(" ");
 const columns = [...texts.map((name) => `['${name}']:string`), ...values.map((name) => `['${name}']:dynamic`)].join(", ");
-const tables = ["resources", "resourcecontainers"].map((name) => Symbols.TableSymbol.From(`(${columns})`).WithName(name));
+const tables = ["resources", "insightsresources", "resourcecontainers"].map((name) => Symbols.TableSymbol.From(`(${columns})`).WithName(name));
 const globals = GlobalState.Default.WithDatabase(new Symbols.DatabaseSymbol.ctor("graph", tables));
 
 const found = KustoCode.ParseAndAnalyze(readFileSync(0, "utf8"), globals).GetDiagnostics();

@@ -33,7 +33,9 @@ def complaints(query: str) -> list[str]:
 
 
 @needs_parser
-@pytest.mark.parametrize("query", [graph_queries.MACHINES, graph_queries.members(["corp", "Team (1)", "ü"])])
+@pytest.mark.parametrize(
+    "query", [graph_queries.MACHINES, graph_queries.ASSOCIATIONS, graph_queries.members(["corp", "Team (1)", "ü"])]
+)
 def test_microsofts_parser_takes_every_query(query: str) -> None:
     assert complaints(query) == []
 
@@ -46,7 +48,7 @@ def test_microsofts_parser_reports_errors(query: str) -> None:
     assert complaints(query)
 
 
-@pytest.mark.parametrize("query", [graph_queries.MACHINES, graph_queries.members(["corp"])])
+@pytest.mark.parametrize("query", [graph_queries.MACHINES, graph_queries.ASSOCIATIONS, graph_queries.members(["corp"])])
 def test_a_query_can_be_paged(query: str) -> None:
     project, order = query.strip().splitlines()[-2:]
     assert project.startswith("| project id, ")

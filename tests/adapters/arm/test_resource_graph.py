@@ -17,6 +17,7 @@ from onboarding.azure.http_connections import Connections
 from onboarding.domain.errors import ArmError
 from onboarding.domain.machine.machine_facts import read_facts
 from simulator.arm import ArmSimulator, ExtensionSpec, FaultRule, Kind, Options, VmSpec
+from simulator.arm.events import Caller
 from simulator.clock import ManualClock
 from tests.adapters.conftest import SCOPE, SUBSCRIPTIONS, Credential
 
@@ -112,6 +113,21 @@ async def test_a_thousand_a_page(graph: Graph) -> None:
 
     assert len({body["id"] for body in bodies}) == len(bodies) == 2500
     assert graph.queries == 3
+
+
+async def test_a_thousand_associations_a_page(graph: Graph) -> None:
+    rule = f"/subscriptions/{FIRST}/resourceGroups/m/providers/Microsoft.Insights/dataCollectionRules/linux"
+    graph.arm.insights.resources.add_rule(rule)
+    machines = [graph.arm.add_vm(VmSpec(name=f"vm-{number:04}")) for number in range(1100)]
+    for machine in machines:
+        graph.arm.insights.associations.put(
+            machine, "ours", {"properties": {"dataCollectionRuleId": rule}}, Caller("somebody")
+        )
+
+    found = [each async for each in graph.adapter.associations(SUBSCRIPTIONS)]
+
+    assert {each.machine for each in found} == {machine.id.lower() for machine in machines}
+    assert (len(found), graph.queries) == (1100, 2)
 
 
 async def test_only_the_named_subscriptions_are_read(graph: Graph) -> None:

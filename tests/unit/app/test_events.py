@@ -12,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from onboarding.application.notifications import (
+    AssociationDeleted,
     EventRef,
     ExtensionDeleted,
     ExtensionWritten,
@@ -35,6 +36,8 @@ EXTENSION_ID = ExtensionId(ID, "OMSExtension")
 EXTENSION = str(EXTENSION_ID)
 TRIGGER = EventRef("d0000000-0000-4000-8000-000000000001", HAPPENED, "c0000000-0000-4000-8000-000000000001")
 VM_OPERATION = "Microsoft.Compute/virtualMachines"
+ASSOCIATION_TYPE = "Microsoft.Insights/dataCollectionRuleAssociations"
+ASSOCIATION = f"{VM}/providers/{ASSOCIATION_TYPE}/ours"
 PERSONAL = "jane.doe@example.com"
 
 
@@ -107,6 +110,10 @@ DEFINITION = "/providers/microsoft.authorization/policydefinitions/oms"
             lambda s: _event("DeleteSuccess", f"{VM_OPERATION}/extensions/delete", EXTENSION, s),
             ExtensionDeleted(EXTENSION_ID, TRIGGER),
         ),
+        (
+            lambda s: _event("DeleteSuccess", f"{ASSOCIATION_TYPE}/delete", ASSOCIATION, s),
+            AssociationDeleted(ID, TRIGGER),
+        ),
         (lambda s: _policy_event("Created", "NonCompliant", s), PolicyStateChanged(ID, FOUND, False, DEFINITION)),
         (lambda s: _policy_event("Changed", "Compliant", s), PolicyStateChanged(ID, FOUND, True, DEFINITION)),
     ],
@@ -115,6 +122,28 @@ def test_every_notification_in_both_schemas(
     make: Callable[[str], dict[str, Any]], says: Notification, schema: str
 ) -> None:
     assert _parse(make(schema)) == says
+
+
+@pytest.mark.parametrize(
+    "machine",
+    [
+        "/subscriptions/s/resourceGroups/app-rg/providers/Microsoft.Compute/virtualMachines/web01",
+        f"{SUBSCRIPTION}/resourceGroups/app-rg/providers/Microsoft.HybridCompute/machines/arc01",
+        f"{SUBSCRIPTION}/resourceGroups/app-rg/providers/Microsoft.Compute/virtualMachineScaleSets/set",
+        f"{SUBSCRIPTION}/resourceGroups/app-rg",
+    ],
+)
+def test_a_removed_association_of_something_else_is_ignored(machine: str) -> None:
+    association = f"{machine}/providers/{ASSOCIATION_TYPE}/ours"
+    said = _parse(_event("DeleteSuccess", f"{ASSOCIATION_TYPE}/delete", association))
+    assert isinstance(said, Ignored)
+    assert "names no virtual machine" in said.reason
+
+
+@pytest.mark.parametrize("resource", [VM, EXTENSION])
+def test_a_removed_association_is_named_by_its_own_id(resource: str) -> None:
+    assert isinstance(_parse(_event("DeleteSuccess", f"{ASSOCIATION_TYPE}/delete", resource)), Ignored)
+    assert isinstance(_parse(_event("DeleteSuccess", f"{VM_OPERATION}/delete", ASSOCIATION)), Ignored)
 
 
 def test_a_start_is_that_of_the_vm_though_the_subject_has_more() -> None:
@@ -352,6 +381,7 @@ FOREIGN = "/subscriptions/99998888-7777-6666-5555-444433332222"
 KINDS = {
     "resource": lambda schema: _event("WriteSuccess", f"{VM_OPERATION}/write", VM, schema),
     "extension": lambda schema: _event("DeleteSuccess", f"{VM_OPERATION}/extensions/delete", EXTENSION, schema),
+    "association": lambda schema: _event("DeleteSuccess", f"{ASSOCIATION_TYPE}/delete", ASSOCIATION, schema),
     "policy": lambda schema: _policy_event("Changed", "NonCompliant", schema),
 }
 

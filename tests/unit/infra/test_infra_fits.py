@@ -54,7 +54,12 @@ OPERATIONS = [
         *("redeploy/action", "reimage/action", "runCommand/action", "runCommands/write", "updateState/write"),
         *("extensions/write", "extensions/delete"),
     )
-] + ["Microsoft.Resources/tags/write", "Microsoft.Compute/virtualMachineScaleSets/write"]
+] + [
+    "Microsoft.Resources/tags/write",
+    "Microsoft.Compute/virtualMachineScaleSets/write",
+    "Microsoft.Insights/dataCollectionRuleAssociations/write",
+    "Microsoft.Insights/dataCollectionRuleAssociations/delete",
+]
 
 
 def subscribed(symbol: str) -> tuple[set[str], dict[str, set[str]]]:
@@ -65,7 +70,8 @@ def subscribed(symbol: str) -> tuple[set[str], dict[str, set[str]]]:
 
 
 def acted_on(kind: str, operation: str, compliance: str) -> bool:
-    resource_id = f"{VM}/extensions/agent" if "extensions" in operation else VM
+    below = f"{VM}/extensions/agent" if "extensions" in operation else VM
+    resource_id = f"{VM}/providers/{operation.rpartition('/')[0]}/ours" if "Insights" in operation else below
     data = {"operationName": operation, "resourceUri": resource_id, "complianceState": compliance}
     text = json.dumps({"id": "1", "subject": resource_id, "eventType": kind, "data": data})
     match notifications.parse(text, datetime.now(UTC)):
@@ -133,6 +139,13 @@ def test_the_events_that_arrive_are_those_that_the_product_acts_on() -> None:
     assert policy_filters.pop("data.complianceState") == {compliance for _, _, compliance in findings}
     assert all(part in VM for part in policy_filters.pop("subject"))
     assert not policy_filters
+
+
+def test_event_grid_takes_the_filters_of_as_many_resource_groups_as_the_parameter_says() -> None:
+    groups = re.search(r"commas between, (\d+) at most", (ROOT / "infra" / "subscription.bicep").read_text())
+    assert groups is not None
+    _, filters = subscribed("machines")
+    assert sum(map(len, filters.values())) + int(groups[1]) == 25
 
 
 def test_events_go_to_the_function_and_else_to_the_container() -> None:

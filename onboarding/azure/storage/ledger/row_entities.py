@@ -31,6 +31,7 @@ SUMMARY_COLUMNS = (
     "WaitingFor",
     "NextAttemptAt",
     "SentDigest",
+    "Step",
 )
 KIND_COLUMNS = ("RowKey", "VmName", "Policy", "Extension", "Outcome", "ErrorCode", "Cause", "WaitingFor")
 
@@ -66,6 +67,7 @@ def read_summary(entity: Mapping[str, Any]) -> RowSummary | None:
             cause=_cause(entity),
             waiting_for=sys.intern(str(entity.get("WaitingFor", ""))),
             sent_digest=sys.intern(str(entity.get("SentDigest", ""))),
+            step=sys.intern(str(entity.get("Step", ""))),
         )
     except (ValueError, LookupError) as error:
         log = _log.bind(machine=str(entity.get("ResourceId", "")), target=str(entity.get("Extension", "")))

@@ -54,6 +54,11 @@ class Associations(Struct, frozen=True):
     def has(self, subject: str, *, endpoint: bool = False) -> bool:
         return _fold(subject) == self.endpoint if endpoint else _fold(subject) in self.rules
 
+    def lacks(self, need: AssociationNeed) -> bool:
+        """Whether one that the policy wants is missing."""
+        without_endpoint = bool(need.endpoint) and not self.has(need.endpoint, endpoint=True)
+        return without_endpoint or not all(map(self.has, need.rules))
+
     def with_one(self, subject: str, *, endpoint: bool = False) -> Associations:
         """With one that was just written."""
         rules = self.rules if endpoint else self.rules | {_fold(subject)}

@@ -80,7 +80,7 @@ def with_extension_done(row: Row) -> Row:
     steps = from_column(row.steps)
     if not steps:
         return row
-    done = StepResult(StepKind.EXTENSION, StepState.DONE, row.extension_name, ours=True)
+    done = StepResult(StepKind.EXTENSION, StepState.DONE, row.extension, ours=True)
     return replace(row, step="", steps=to_column([*(s for s in steps if s.step is not StepKind.EXTENSION), done]))
 
 
@@ -141,8 +141,9 @@ def _ours_still(step: StepResult, before: Sequence[StepResult]) -> StepResult:
     """What we did stays ours while it is done."""
     if step.state is not StepState.DONE or step.ours:
         return step
-    was = any(s.step is step.step and fold(s.subject) == fold(step.subject) and s.ours for s in before)
-    return replace(step, ours=was)
+    same = (s for s in before if s.step is step.step and fold(s.subject) == fold(step.subject) and s.ours)
+    was = next(same, None)
+    return replace(step, ours=True, at=was.at) if was is not None else step
 
 
 def _with_problem(step: StepResult, problem: Problem | None, reason: str) -> StepResult:

@@ -50,6 +50,8 @@ class StepResult(Struct, frozen=True, omit_defaults=True):
     """The id or the name of the resource."""
     ours: bool = False
     """Whether a request of ours did it."""
+    at: datetime | None = None
+    """When that request was sent (UTC), of an association; so a row shows that one was removed and written again."""
     code: str = ""
     """The error code, if it was refused or waits after a refusal."""
     cause: str = ""

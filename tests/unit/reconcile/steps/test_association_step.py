@@ -61,6 +61,19 @@ def test_they_are_listed_only_where_nothing_recent_tells(
     assert needs_list([need], known, new=new, now=NOW) is listed
 
 
+@pytest.mark.parametrize(
+    ("need", "lacks"),
+    [
+        (AssociationNeed(), False),
+        (AssociationNeed((RULE.upper(),), ENDPOINT), False),
+        (AssociationNeed((RULE, SECOND)), True),
+        (AssociationNeed((RULE,), ELSEWHERE), True),
+    ],
+)
+def test_a_machine_lacks_what_is_not_there_in_any_spelling(need: AssociationNeed, lacks: bool) -> None:
+    assert _listed(RULE, endpoint=ENDPOINT).lacks(need) is lacks
+
+
 def test_another_endpoint_is_never_replaced() -> None:
     need = AssociationNeed((), ENDPOINT)
     assert conflicting_endpoint(need, _listed(endpoint=ELSEWHERE)) == ELSEWHERE.lower()
