@@ -380,6 +380,8 @@ class LedgerInMemory:
         _compare(current.version if current else None, version)
         for entry in entries:
             _compare(self._version((key, entry.row.extension.lower())), entry.version)
+            for each in entry.replaces:
+                _compare(self._version((key, each.row.extension.lower())), each.version)
             if entry.history and not again and _line(entry.row, trigger) in self.log:
                 raise LostRace("lost")
         self.writes += 1
@@ -388,6 +390,8 @@ class LedgerInMemory:
         for entry in entries:
             row = _stored(entry.row)
             self._replace((key, row.extension.lower()), StoredRow(row, written, entry.rest))
+            for each in entry.replaces:
+                self._replace((key, each.row.extension.lower()), None)
             if entry.history:
                 self.log[_line(row, trigger)] = _with_trigger(row, trigger)
             if entry.ended is not None:

@@ -89,7 +89,7 @@ class TableLedger:
                 writes += self._writes(entry, trigger, again=again)
             versions = await self._transact(vm, writes)
             version = versions[0]
-            rows = (each for write, each in zip(writes, versions, strict=True) if _target_of(write.entity))
+            rows = (each for write, each in zip(writes, versions, strict=True) if _is_row(write))
             targets |= {entry.row.extension: each for entry, each in zip(some, rows, strict=True)}
         return RowVersions(version or "", targets)
 
@@ -119,6 +119,8 @@ class TableLedger:
         columns = to_wire(row.to_properties())
         keys = _target_keys(_vm(row), row.extension)
         writes = [Write({**entry.rest, **columns, **keys}, create=entry.version is None, version=entry.version)]
+        for each in entry.replaces:
+            writes.append(Write(_target_keys(_vm(row), each.row.extension), version=each.version, delete=True))
         if entry.history:
             writes.append(Write(_history(row, trigger, columns), create=not again))
         if entry.ended is not None:
@@ -285,6 +287,11 @@ def _target_of(entity: Mapping[str, Any]) -> str:
     """The extension in the key of a current row, lower case; empty for any other row."""
     parts = str(entity.get("RowKey", "")).split("|")
     return parts[3] if len(parts) == 4 and parts[0] == "vm" else ""
+
+
+def _is_row(write: Write) -> bool:
+    """Whether it writes the current row of a target."""
+    return not write.delete and _target_of(write.entity) != ""
 
 
 def _is_machine_row(entity: Mapping[str, Any]) -> bool:
