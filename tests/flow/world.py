@@ -47,7 +47,7 @@ from onboarding.domain.errors import ArmError, LostRace, StorageError
 from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.limits.circuit_breaker import CircuitBreaker
 from onboarding.domain.limits.rollout_limit import RolloutState
-from onboarding.domain.policy.policy import PolicySet
+from onboarding.domain.policy.policy import Policy, PolicySet
 from onboarding.domain.policy.policy_version import PolicyState
 from onboarding.domain.policy.rule import compile_rule
 from onboarding.domain.reconcile.drift import RowSummary
@@ -55,6 +55,7 @@ from onboarding.domain.reconcile.machine_row import MachineRow
 from onboarding.domain.reconcile.row import EVERYTHING, Outcome, Row, Selection
 from onboarding.domain.reconcile.steps.step import ArmRequest
 from onboarding.domain.resource_id import ExtensionId, VmId, parse_id
+from onboarding.loading.policy_extensions import with_extensions
 from onboarding.loading.policy_folder import load_catalogue
 from onboarding.logging import bound_keys
 from tests.reference import REFERENCE, parse_entry, parse_policy
@@ -771,7 +772,7 @@ class World:
     budget: Budget = field(default_factory=Budget)
 
     def __post_init__(self) -> None:
-        parsed = tuple(parse_policy(raw, f"{raw['name']}.yaml", compile_rule) for raw in self.policies)
+        parsed = tuple(self._parsed(raw, f"{raw['name']}.yaml") for raw in self.policies)
         rules = Rules(PolicySet(parsed), self.catalogue, self.app_settings, REFERENCE, unusable=self.unusable)
         self.inventory = InventoryInMemory(self.arm)
         ports = Ports(
@@ -793,6 +794,11 @@ class World:
         self.sweep = worker.sweeper
         self.requests = Application(ports, rules, self.budget).requests  # a command is another process
         self._events = 0
+
+    def _parsed(self, raw: dict[str, Any], file: str) -> Policy:
+        """A policy may name an extension whose file cannot be used, but not as one of several."""
+        policy = parse_policy(raw, file, compile_rule)
+        return with_extensions(policy, file, self.catalogue, self.unusable) if policy.one_of else policy
 
     def add(self, name: str = "web01", **changes: Any) -> VmId:
         vm = vm_id(name)
