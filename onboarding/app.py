@@ -378,7 +378,8 @@ def _setting_problems(rules: Rules) -> list[str]:
         for policy in rules.policies.policies
         if policy.effect is Effect.DEPLOY
         for variant in routes(policy)
-        for problem in resolve_settings(rules.catalogue[policy.extension], variant, rules.app_settings, None).problems
+        for name in policy.extensions
+        for problem in resolve_settings(rules.catalogue[name], variant, rules.app_settings, None).problems
     ]
 
 
@@ -391,5 +392,5 @@ def _log_configuration(configuration: Configuration) -> None:
 
 
 def _in_use(rules: Rules) -> list[CatalogueEntry]:
-    names = dict.fromkeys(policy.extension for policy in rules.policies.policies)
+    names = dict.fromkeys(name for policy in rules.policies.policies for name in policy.extensions)
     return [rules.catalogue[name] for name in names]

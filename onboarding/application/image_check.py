@@ -72,7 +72,7 @@ class UsedExtension(Struct, frozen=True):
 def used_extensions(policies: PolicySet, catalogue: Mapping[str, CatalogueEntry]) -> tuple[UsedExtension, ...]:
     """What the policies install or audit, in their order, each extension with each of its tables once."""
     active = (policy for policy in policies.policies if policy.effect is not Effect.DISABLED)
-    used = {(policy.extension, policy.support_table): None for policy in active}
+    used = {(name, policy.support_table): None for policy in active for name in policy.extensions}
     return tuple(UsedExtension(catalogue[name], table) for name, table in used if name in catalogue)
 
 

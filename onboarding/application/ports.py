@@ -37,6 +37,9 @@ class StoredRow:
     """The row's etag. A write fails with LostRace if the row has another one by then."""
     rest: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """The columns that this version of the product does not know, as the table gave them. They are written back."""
+    replaces: tuple[StoredRow, ...] = ()
+    """The stored rows of other targets that the next write of this row deletes. If the row itself was moved from one of
+    them, its etag is empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ class MachineRows(Struct, frozen=True):
     def version(self, extension: str) -> str | None:
         """The etag that a write of this extension's row must name; None if there is no row."""
         stored = self.targets.get(extension)
-        return stored.version if stored else self.unreadable.get(extension.lower())
+        return (stored.version or None) if stored else self.unreadable.get(extension.lower())
 
     def awaits(self, due: datetime) -> bool:
         """Whether the machine waits for the scheduled check of that time.
@@ -88,6 +91,8 @@ class RowWrite:
     """The stored columns that this version of the product does not know; they are written back."""
     ended: Row | None = None
     """The last row of an earlier machine of this name, which gets a line of history; None: there was no other."""
+    replaces: tuple[StoredRow, ...] = ()
+    """The rows of other targets that are deleted in the same transaction; the write fails if one of them changed."""
 
 
 class RowVersions(Struct, frozen=True):

@@ -103,7 +103,7 @@ def _forecast_assignment(
         context = _with_known_settings(context, rules.app_settings)
         return Forecast(context, decide(context))
 
-    entry = rules.catalogue[assignment.policy.extension]
+    entry = rules.entry_of(assignment.policy)
     unclear = _unclear_extensions(facts, entry)
     if not unclear:
         return decided(*facts.extensions)

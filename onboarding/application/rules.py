@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.catalog.extension_settings import ExtensionSettings, resolve_settings
 from onboarding.domain.catalog.setting_templates import MachineValues
-from onboarding.domain.catalog.support_table import judge
+from onboarding.domain.catalog.support_table import Judgement, Verdict, judge
+from onboarding.domain.failures.classification import parse_errors
 from onboarding.domain.image.os_identification import NO_OVERRIDES, ImageDefinition, Overrides, identify
+from onboarding.domain.image.os_release import OsRelease
 from onboarding.domain.json_access import digest
-from onboarding.domain.machine.machine_facts import MachineFacts
-from onboarding.domain.policy.policy import Assignment, Effect, PolicySet
+from onboarding.domain.machine.machine_facts import MachineFacts, OsType
+from onboarding.domain.policy.policy import Assignment, Effect, Policy, PolicySet
 from onboarding.domain.policy.routing import routed, tuned
 from onboarding.domain.policy.step_needs import step_needs
 from onboarding.domain.reconcile.decision import DecisionContext, IdentityState, OperatorRequest, RetryState
@@ -39,6 +41,22 @@ class Rules:
     unusable: Mapping[str, str] = field(default_factory=dict)
     """Why an extension's file cannot be used, by the extension's name; empty: all files can be used."""
 
+    def entry_of(self, policy: Policy) -> CatalogueEntry:
+        """The entry of the policy's extension. While it is open which of several a machine gets, it is one that no
+        extension on a machine matches, with ARM's own errors."""
+        if policy.extension != policy.open_target:
+            return self.catalogue[policy.extension]
+        names = " or ".join(self.catalogue[name].display_name for name in policy.extensions)
+        return replace(
+            self.catalogue[policy.extensions[0]],
+            name=policy.open_target,
+            display_name=names,
+            publisher="policy",
+            type=policy.open_target,
+            os_type=OsType.UNKNOWN,
+            errors=parse_errors({}, self.reference.errors()),
+        )
+
 
 def decision_context(
     rules: Rules,
@@ -53,13 +71,13 @@ def decision_context(
     policy = routed(assignment.policy, facts, retry.now)
     if request is not None and request.reconnect:
         policy = replace(policy, reconnect=True)
-    entry = tuned(rules.catalogue[policy.extension], policy)
+    entry = tuned(rules.entry_of(policy), policy)
     release = identify(facts, rules.reference, rules.overrides, definition)
     settings = resolve_settings(entry, policy, rules.app_settings, _values(facts, identity))
     context = DecisionContext(
         facts=facts,
         release=release,
-        judgement=judge(release, entry.support_table(policy.support_table)),
+        judgement=_judgement(entry, policy, release),
         assignment=assignment if policy is assignment.policy else replace(assignment, policy=policy),
         entry=entry,
         problems=(*settings.problems, *step_needs(policy, rules.app_settings).problems),
@@ -87,7 +105,7 @@ def identity_states(
     states: dict[str, IdentityState] = {}
     for context in contexts:
         need = step_needs(context.assignment.policy, rules.app_settings).identity
-        if need is None:
+        if need is None or context.entry.os_type is OsType.UNKNOWN:
             continue
         if wants_steps(context) and context.assignment.policy.effect is Effect.DEPLOY:
             acting.append((context.entry.name, need))
@@ -97,6 +115,12 @@ def identity_states(
     for (name, _), fit in zip(acting, plan.fits, strict=True):
         states[name] = IdentityState(fit, plan.lost, plan.added)
     return states
+
+
+def _judgement(entry: CatalogueEntry, policy: Policy, release: OsRelease) -> Judgement:
+    if entry.os_type is OsType.UNKNOWN:
+        return Judgement(Verdict.UNKNOWN, "", "", "neither ARM nor the guest agent names the operating system")
+    return judge(release, entry.support_table(policy.support_table))
 
 
 def _values(facts: MachineFacts, identity: IdentityState | None) -> MachineValues:

@@ -11,7 +11,8 @@ from onboarding.cli.io import BadInput
 from onboarding.cli.policy.policy_input import load_rules, policy_folder
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.errors import as_written, known_names
-from onboarding.loading.policy_folder import known_extension, load_catalogue_of
+from onboarding.loading.policy_extensions import known_extension
+from onboarding.loading.policy_folder import load_catalogue_of
 
 
 def add_extension(parser: argparse.ArgumentParser, *, default: str = "those that the policies use") -> None:

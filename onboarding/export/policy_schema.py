@@ -28,7 +28,9 @@ def policy_schema(catalogue: Mapping[str, CatalogueEntry], kinds: Iterable[Manag
     included: list[Schema] = [{"type": "boolean"}, names, {"type": "array", "items": names}, {"type": "null"}]
     # Editors offer the names of the enum; a schema from elsewhere does not have the user's own entries.
     own = {"type": "string", "pattern": r"^[a-z0-9][a-z0-9.-]*$"}
-    _narrow(schema["properties"], "extension", [{"enum": list(catalogue)}, own])
+    names_of_extensions: Schema = {"anyOf": [{"enum": list(catalogue)}, own]}
+    several = {"type": "array", "items": names_of_extensions, "minItems": 1}
+    _narrow(schema["properties"], "extension", [*names_of_extensions["anyOf"], several])
     _narrow(schema["properties"], "includeManaged", included)
     for key in ("rule", "existenceCondition"):
         _narrow(schema["properties"], key, [_CONDITION, {"type": "null"}])

@@ -21,6 +21,7 @@ from onboarding.domain.policy.policy import Policy, PolicySet
 from onboarding.domain.policy.policy_file import parse_policy
 from onboarding.domain.policy.rule import compile_rule
 from onboarding.loading.package_data import reference_data
+from onboarding.loading.policy_extensions import known_extension, with_extensions
 from onboarding.loading.safe_reader import Unreadable, line_in, nodes_of, parse_json, parse_yaml, read_file
 
 _SUFFIXES = (".yaml", ".yml", ".json")
@@ -229,9 +230,8 @@ def _load_policy(
     raw = _parse_text(text, path.name)
     try:
         policy = parse_policy(raw, path.name, compile_rule, reference_data().managed())
-        entry = known_extension(policy.extension, f"{path.name}: extension", catalogue, unusable)
-        check_support_table(policy.support_table, f"{path.name}: supportTable", entry)
-        if any(policy.name == other.name for other in others):
+        policy = with_extensions(policy, path.name, catalogue, unusable)
+        if any(policy.name == other.name or _have_one_key(policy, other) for other in others):
             problem = f"another policy has the name {as_written(policy.name)}"
             raise ConfigurationError(f"{path.name}: name", problem, "give each policy its own name")
     except ConfigurationError as error:
@@ -242,6 +242,11 @@ def _load_policy(
     return policy
 
 
+def _have_one_key(policy: Policy, other: Policy) -> bool:
+    """Whether rows of both would have the same key, which is in lower case."""
+    return policy.open_target != "" and policy.open_target.lower() == other.open_target.lower()
+
+
 def with_line(error: ConfigurationError, file: str, text: str) -> ConfigurationError:
     """The error with the line of its place, `agent.yaml:12: rule.allOf[0]`, in the text of the file that it is about.
     The text is looked through only now, and without a line the error stays as it is."""
@@ -249,27 +254,6 @@ def with_line(error: ConfigurationError, file: str, text: str) -> ConfigurationE
     if path == error.place or (nodes := nodes_of(text)) is None:
         return error
     return ConfigurationError(f"{file}:{line_in(nodes, path)}: {path}", error.problem, error.fix)
-
-
-def known_extension(
-    name: str, place: str, catalogue: Mapping[str, CatalogueEntry], unusable: Mapping[str, str]
-) -> CatalogueEntry:
-    """The entry that a policy names. Raises ConfigurationError if the catalogue does not have it."""
-    if (entry := catalogue.get(name)) is not None:
-        return entry
-    if (why := unusable.get(name)) is not None:
-        problem = f"the catalogue entry of the extension {as_written(name)} cannot be used"
-        raise ConfigurationError(place, problem, f"correct that file: {why}")
-    fix = known_names("extensions", catalogue, name)
-    raise ConfigurationError(place, f"unknown extension {as_written(name)}", fix)
-
-
-def check_support_table(name: str, place: str, entry: CatalogueEntry) -> None:
-    """Raises ConfigurationError if a policy names a support table that the entry does not have."""
-    if name and name not in entry.support_tables:
-        tables = [f'"{known}"' for known in entry.support_tables]
-        fix = known_names("tables", tables, name)
-        raise ConfigurationError(place, f"{entry.name} has no support table {as_written(name)}", fix)
 
 
 def _read_text(file: Traversable, place: str) -> str:

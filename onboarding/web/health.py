@@ -6,21 +6,28 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from onboarding.app import Configuration
+from onboarding.domain.policy.policy import Policy
 
 
 def health(configuration: Configuration) -> dict[str, Any]:
     """JSON: `status` (`healthy` or `unhealthy`), `problems`, `policies`, `notices`, `version`."""
     policies = configuration.rules.policies.policies
-    entries = {policy.extension: configuration.rules.catalogue[policy.extension] for policy in policies}
+    entries = {name: configuration.rules.catalogue[name] for policy in policies for name in policy.extensions}
     return {
         "status": "unhealthy" if configuration.problems else "healthy",
         "problems": list(configuration.problems),
         "policies": [
-            {"name": policy.name, "effect": policy.effect.value, "extension": policy.extension} for policy in policies
+            {"name": policy.name, "effect": policy.effect.value, "extension": _extension_of(policy)}
+            for policy in policies
         ],
         "notices": [entry.retired for entry in entries.values() if entry.retired],
         "version": _version(),
     }
+
+
+def _extension_of(policy: Policy) -> str | list[str]:
+    """As its file writes it: a name, or the names of one for each operating system."""
+    return list(policy.extensions) if policy.one_of else policy.extension
 
 
 def unreadable(error: Exception) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from onboarding.application.ports import Ledger, MachineRows, RowVersions, RowWrite
+from onboarding.application.ports import Ledger, MachineRows, RowVersions, RowWrite, StoredRow
 from onboarding.domain.errors import LostRace
 from onboarding.domain.reconcile.machine_row import Claim, MachineRow
 from onboarding.domain.reconcile.row import Row
@@ -484,6 +484,70 @@ async def test_a_claim_whose_row_is_gone_is_not_taken_back(backend: Backend) -> 
         await ledger.undo(MachineRow(resource_id=str(vm)), versions.machine, OMS, None, versions.targets[OMS])
 
     assert await own_version(ledger, vm) == versions.machine
+
+
+OPEN, OTHER = "policy:azure-monitor", "policy:other"
+
+
+async def stored_rows(ledger: Ledger, vm: VmId, *targets: str) -> tuple[StoredRow, ...]:
+    """Waiting rows of these targets, written as one."""
+    await commit(ledger, vm, *(RowWrite(row_of(vm, extension=target)) for target in targets), identity="before")
+    known = await ledger.read(vm)
+    return tuple(known.targets[target] for target in targets)
+
+
+async def test_a_row_is_moved_to_another_target_in_one_transaction(ledger: LedgerOfAll) -> None:
+    vm, other = new_vm(), new_vm()
+    replaced = await stored_rows(ledger, vm, OPEN, OTHER)
+    await stored_rows(ledger, other, OPEN)
+    moved = row_of(vm, reason="moved")
+
+    versions = await commit(ledger, vm, RowWrite(moved, replaces=replaced), RowWrite(row_of(vm, extension=SECOND)))
+
+    known = await ledger.read(vm)
+    assert {target: stored.row.reason for target, stored in known.targets.items()} == {
+        OMS: "moved",
+        SECOND: row_of(vm).reason,
+    }
+    assert {target: stored.version for target, stored in known.targets.items()} == dict(versions.targets)
+    lines = await listed(ledger.history(vm))
+    assert sorted(row.extension for row in lines) == sorted([OMS, SECOND, OPEN, OTHER]), "a deletion needs no line"
+    assert set((await ledger.read(other)).targets) == {OPEN}
+
+
+async def test_a_row_that_is_there_takes_the_place_of_another(ledger: LedgerOfAll) -> None:
+    vm = new_vm()
+    there, *replaced = await stored_rows(ledger, vm, OMS, OPEN)
+
+    await commit(ledger, vm, RowWrite(there.row, there.version, history=False, replaces=tuple(replaced)))
+
+    assert {target: stored.row for target, stored in (await ledger.read(vm)).targets.items()} == {OMS: there.row}
+
+
+@pytest.mark.parametrize("stale", [0, 1])
+async def test_nothing_is_moved_if_a_replaced_row_has_changed(ledger: LedgerOfAll, stale: int) -> None:
+    vm = new_vm()
+    replaced = await stored_rows(ledger, vm, OPEN, OTHER)
+    changed = replaced[stale]
+    newer = row_of(vm, extension=changed.row.extension, reason="newer")
+    await commit(ledger, vm, RowWrite(newer, changed.version), identity="newer")
+    known = await ledger.read(vm)
+
+    with pytest.raises(LostRace):
+        await commit(ledger, vm, RowWrite(row_of(vm), replaces=replaced))
+
+    assert await ledger.read(vm) == known
+
+
+async def test_nothing_is_moved_if_a_replaced_row_is_gone(backend: Backend) -> None:
+    ledger, vm = backend.ledger, new_vm()
+    replaced = await stored_rows(ledger, vm, OPEN, OTHER)
+    await backend.remove(vm, OTHER)
+
+    with pytest.raises(LostRace):
+        await commit(ledger, vm, RowWrite(row_of(vm), replaces=replaced))
+
+    assert set((await ledger.read(vm)).targets) == {OPEN}
 
 
 # Two versions of the product work on one table.

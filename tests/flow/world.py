@@ -51,7 +51,7 @@ from onboarding.domain.errors import ArmError, LostRace, StorageError
 from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.limits.circuit_breaker import CircuitBreaker
 from onboarding.domain.limits.rollout_limit import RolloutState
-from onboarding.domain.policy.policy import PolicySet
+from onboarding.domain.policy.policy import Policy, PolicySet
 from onboarding.domain.policy.policy_version import PolicyState
 from onboarding.domain.policy.rule import compile_rule
 from onboarding.domain.reconcile.drift import RowSummary
@@ -60,6 +60,7 @@ from onboarding.domain.reconcile.row import EVERYTHING, Outcome, Row, Selection
 from onboarding.domain.reconcile.row_totals import RowKind, Totals
 from onboarding.domain.reconcile.steps.step import ArmRequest
 from onboarding.domain.resource_id import ExtensionId, VmId, parse_id
+from onboarding.loading.policy_extensions import with_extensions
 from onboarding.loading.policy_folder import load_catalogue
 from onboarding.logging import bound_keys
 from tests.reference import REFERENCE, parse_entry, parse_policy
@@ -387,6 +388,8 @@ class LedgerInMemory:
         _compare(current.version if current else None, version)
         for entry in entries:
             _compare(self._version((key, entry.row.extension.lower())), entry.version)
+            for each in entry.replaces:
+                _compare(self._version((key, each.row.extension.lower())), each.version)
             if entry.history and not again and _line(entry.row, trigger) in self.log:
                 raise LostRace("lost")
         self.writes += 1
@@ -395,6 +398,8 @@ class LedgerInMemory:
         for entry in entries:
             row = _stored(entry.row)
             self._replace((key, row.extension.lower()), StoredRow(row, written, entry.rest))
+            for each in entry.replaces:
+                self._replace((key, each.row.extension.lower()), None)
             if entry.history:
                 self.log[_line(row, trigger)] = _with_trigger(row, trigger)
             if entry.ended is not None:
@@ -841,7 +846,7 @@ class World:
     budget: Budget = field(default_factory=Budget)
 
     def __post_init__(self) -> None:
-        parsed = tuple(parse_policy(raw, f"{raw['name']}.yaml", compile_rule) for raw in self.policies)
+        parsed = tuple(self._parsed(raw, f"{raw['name']}.yaml") for raw in self.policies)
         rules = Rules(PolicySet(parsed), self.catalogue, self.app_settings, REFERENCE, unusable=self.unusable)
         self.inventory = InventoryInMemory(self.arm)
         ports = Ports(
@@ -863,6 +868,11 @@ class World:
         self.sweep = worker.sweeper
         self.requests = Application(ports, rules, self.budget).requests  # a command is another process
         self._events = 0
+
+    def _parsed(self, raw: dict[str, Any], file: str) -> Policy:
+        """A policy may name an extension whose file cannot be used, but not as one of several."""
+        policy = parse_policy(raw, file, compile_rule)
+        return with_extensions(policy, file, self.catalogue, self.unusable) if policy.one_of else policy
 
     def add(self, name: str = "web01", **changes: Any) -> VmId:
         vm = vm_id(name)

@@ -8,7 +8,7 @@ read for each of its machines.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Container, Mapping
 from copy import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -58,10 +58,13 @@ class ContainerReader:
         self._cache: dict[str, _Cached] = {}
         self._reading: SingleFlight[str, _Cached] = SingleFlight()
 
-    async def complete(self, facts: MachineFacts, policies: PolicySet, now: datetime) -> CompletedFacts:
-        """Read the containers that the policies ask for. Raises nothing: failures are part of the result."""
+    async def complete(
+        self, facts: MachineFacts, policies: PolicySet, now: datetime, stored: Container[str] = ()
+    ) -> CompletedFacts:
+        """Read the containers that the policies ask for; `stored` are the targets of the machine's rows. Raises
+        nothing: failures are part of the result."""
         failures: dict[str, ArmError] = {}
-        assignments = policies.assign(facts, now)
+        assignments = policies.assign(facts, now, stored)
         while facts.id.name and (wanted := {assignment.unread for assignment in assignments} - {"", *failures}):
             what = min(wanted)
             try:
@@ -69,7 +72,7 @@ class ContainerReader:
             except ArmError as error:
                 failures[what] = error
             else:
-                assignments = policies.assign(facts, now)
+                assignments = policies.assign(facts, now, stored)
         return CompletedFacts(facts, assignments, failures)
 
     async def _read(self, what: str, facts: MachineFacts, now: datetime) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from onboarding.domain.failures.classification import classify
 from onboarding.domain.limits.circuit_breaker import CircuitBreaker
 from onboarding.domain.limits.rollout_limit import RolloutBlock, spread
 from onboarding.domain.machine.machine_facts import MachineFacts
-from onboarding.domain.policy.policy import Assignment, Policy
+from onboarding.domain.policy.policy import Assignment, Policy, PolicySet
 from onboarding.domain.policy.step_needs import step_needs
 from onboarding.domain.reconcile.decide import decide
 from onboarding.domain.reconcile.decision import Act, Decision, IdentityState, RetryState, Stop, Wait
@@ -108,6 +108,17 @@ class Decider:
         )
         needs = step_needs(context.assignment.policy, self._rules.app_settings)
         return PolicyTarget(work, context, settings, needs.associations)
+
+    async def close_after_read(self, work: Reconciliation, policies: PolicySet) -> None:
+        """Close the breakers that machines of an unknown operating system wait for: only a failed read opens one, and
+        this machine was read. Raises StorageError."""
+        for policy in policies.policies:
+            stored = work.stored.get(policy.open_target)
+            if stored is not None and stored.row.waiting_for is WaitingFor.SCOPE_BREAKER:
+                digest = stored.row.sent_digest
+                await self._breakers.close_on_success(
+                    work.vm, policy.open_target, digest, work.now, work.now, installed=True
+                )
 
     async def check_breakers(
         self, work: Reconciliation, wanted: Sequence[Policy]

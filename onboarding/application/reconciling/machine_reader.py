@@ -56,7 +56,7 @@ class MachineReader:
         if facts.id.key != work.vm.key:
             facts = replace(facts, id=work.vm)
         definition = await self._definitions.read(facts)
-        completed = await self._containers.complete(facts, policies, work.now)
+        completed = await self._containers.complete(facts, policies, work.now, work.stored)
         return MachineReading(completed, definition, reading.at)
 
     async def extension(self, work: Reconciliation, name: str) -> InstalledExtension:

@@ -27,7 +27,7 @@ def orphaned_rows(
         row = stored.row
         if row.outcome.final or row.extension in names or row.extension in work.settled:
             continue
-        policy = next((p for p in policies.policies if p.extension == row.extension), None)
+        policy = next((p for p in policies.policies if row.extension in (*p.extensions, p.open_target)), None)
         if policy is None and (why := unusable.get(row.extension)):
             retry = RetryState(row, Waits(), work.now, checks=work.checks)
             found.append((row, waiting(row, retry.wait_on(WaitingFor.CONFIGURATION, why))))

@@ -12,6 +12,7 @@ from onboarding.application.reconciling.associations import AssociationWriter
 from onboarding.application.reconciling.decider import Decider
 from onboarding.application.reconciling.executor import Executor
 from onboarding.application.reconciling.machine_reader import MachineReader
+from onboarding.application.reconciling.moved_rows import with_moved_rows
 from onboarding.application.reconciling.orphaned_rows import end_after_read, orphaned_rows
 from onboarding.application.reconciling.reconciliation import PolicyTarget, Reconciliation
 from onboarding.application.reconciling.recorder import Recorder
@@ -56,9 +57,9 @@ class Reconciler:
         Raises LostRace if another worker wrote the rows first, StorageError if the next step could not be stored, and
         ArmError if a person requests a VM that cannot be read."""
         policies = await self._reader.policies(work.now)
-        wanted = policies.for_unread(work.vm)
+        wanted = policies.for_unread(work.vm, work.stored)
         orphaned = orphaned_rows(work, policies, wanted, self._rules.unusable)
-        if work.request is None and not _must_read(work, policies.reaching(work.vm), orphaned):
+        if work.request is None and not _must_read(work, policies.reaching(work.vm, work.stored), orphaned):
             ended = [row for _, row in orphaned]
             await self._recorder.record(work, work.machine_row(rows=ended), ended)
             return
@@ -75,7 +76,9 @@ class Reconciler:
         for failed in reading.failures(work):
             if work.personal and is_the_callers(failed.evidence, self._unread.judge(failed, work)):
                 raise failed  # a person's missing right is no fact about the machine
+        await self._decider.close_after_read(work, policies)
         work = replace(work, definition=reading.definition, unread=reading.completed.failures)
+        work = with_moved_rows(work, reading.completed.facts.os_type, policies, [row.extension for row, _ in orphaned])
         await self._reconcile(work, reading.completed, policies, orphaned, reading.at)
 
     async def confirm(self, work: Reconciliation, stored: StoredRow) -> None:
@@ -197,7 +200,8 @@ def _other_request_in_flight(
     work: Reconciliation, facts: MachineFacts, policies: PolicySet, seen: Collection[str]
 ) -> Row | None:
     """The row of a request in flight for an extension that this reconciliation leaves out; None: no such request."""
-    concerned = {p.extension for p in policies.policies if work.concerns(p)}.union(seen)
+    every = [policy.for_target(name) for policy in policies.policies for name in policy.extensions]
+    concerned = {policy.extension for policy in every if work.concerns(policy)}.union(seen)
     for extension, stored in work.stored.items():
         row = stored.row
         if row.in_flight and extension not in concerned and row.vm_id in ("", facts.vm_id):

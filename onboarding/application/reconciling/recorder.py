@@ -229,15 +229,19 @@ def _row_writes(
     for row in rows:
         stored = work.stored.get(row.extension)
         last = stored.row if stored else None
-        if history and not row.differs(last):
-            continue
+        replaces = stored.replaces if stored else ()
+        if history and last is not None and not row.differs(last):
+            if not replaces:
+                continue
+            row = last
         replaced = last is not None and machine.vm_id and last.vm_id not in ("", machine.vm_id)
         ended = None
         if replaced and last is not None and last.outcome is not Outcome.GONE:
             ended = closed(last, Outcome.GONE, "another VM has this name now", work.now)
-        has_news = history and (replaced or row.belongs_in_history(before_claim or last))
+        moved = stored is not None and not stored.version  # the target has no line of history yet
+        has_news = history and (replaced or moved or row.belongs_in_history(before_claim or last))
         if last is not None and last.outcome.final and not has_news and history:
             row = replace(row, finished_at=last.finished_at, duration_ms=last.duration_ms)
         version = work.known.version(row.extension)
-        entries.append(RowWrite(row, version, bool(has_news), stored.rest if stored else {}, ended))
+        entries.append(RowWrite(row, version, bool(has_news), stored.rest if stored else {}, ended, replaces))
     return entries

@@ -77,7 +77,8 @@ class UnreadMachine:
                 continue  # the request is in flight, and its scheduled check reads it
             if last is not None and last.outcome.final and not work.may_reopen(policy.extension):
                 continue
-            failure_of_entry = classify(error.evidence, self._rules.catalogue[policy.extension].errors, work.now)
+            entry = self._rules.catalogue.get(policy.extension)
+            failure_of_entry = classify(error.evidence, entry.errors if entry else self._errors, work.now)
             retry = RetryState(last, policy.waits, work.now, checks=work.checks)
             decision = after_refusal(retry, failure_of_entry, error.evidence.text)
             if not work.personal:

@@ -133,7 +133,7 @@ class TableLedger:
             writes += index_writes(machine, [entry.row for entry in some])
             versions = await self._transact(vm, writes)
             version = versions[0]
-            rows = (each for write, each in zip(writes, versions, strict=True) if target_of(write.entity))
+            rows = (each for write, each in zip(writes, versions, strict=True) if _is_row(write))
             targets |= {entry.row.extension: each for entry, each in zip(some, rows, strict=True)}
         return RowVersions(version or "", targets)
 
@@ -165,6 +165,8 @@ class TableLedger:
         columns = to_wire(row.to_properties())
         keys = target_keys(vm_of(row), row.extension)
         writes = [Write({**entry.rest, **columns, **keys}, create=entry.version is None, version=entry.version)]
+        for each in entry.replaces:
+            writes.append(Write(target_keys(vm_of(row), each.row.extension), version=each.version, delete=True))
         if entry.history:
             writes.append(Write(_history(row, trigger, columns), create=not again))
         if entry.ended is not None:
@@ -367,6 +369,11 @@ def _known(vm: VmId, found: Sequence[Mapping[str, Any]]) -> MachineRows:
             log.error("the row %s cannot be read and will be replaced: %r", wire["RowKey"], error)
             unreadable[target] = version
     return MachineRows(machine, targets, unreadable)
+
+
+def _is_row(write: Write) -> bool:
+    """Whether it writes the current row of a target."""
+    return not write.delete and target_of(write.entity) != ""
 
 
 def _reduced(write: Write) -> Write:

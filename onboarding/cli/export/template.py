@@ -41,6 +41,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--vm", metavar="NAME", default="", help="name of the VM (default: a parameter)")
     parser.add_argument("--location", metavar="L", default="", help="region of the VM (default: that of the group)")
     parser.add_argument("--policy", metavar="NAME", default="", help="policy with the settings (default: the only one)")
+    parser.add_argument("--extension", metavar="NAME", default="", help="one of the extensions of the policy")
     parser.add_argument("--workspace", metavar="NAME", default="", help="one of the workspaces of the policy")
     language = "language of the template (default: %(default)s)"
     parser.add_argument("--format", choices=("arm", "bicep"), default="arm", help=language)
@@ -72,6 +73,7 @@ def _template(args: argparse.Namespace) -> ExtensionTemplate:
     if args.vm and not isinstance(parse_id(str(VmId("s", "g", args.vm))), VmId):
         raise BadInput("--vm", f"{as_written(args.vm)} is not the name of a VM", "use letters, digits, - and _")
     policy = routed_to(_policy(configuration.rules.policies.policies, args.policy), args.workspace)
+    policy = policy.for_target(_extension(policy, args.extension))
     entry = configuration.rules.catalogue[policy.extension]
     _check(entry, policy, environment)
     public, protected = template_settings(entry, policy, environment)
@@ -92,6 +94,14 @@ def _policy(policies: tuple[Policy, ...], name: str) -> Policy:
         return named[0]
     problem = f"unknown policy {as_written(name)}" if name else "missing option --policy"
     raise ConfigurationError("--policy", problem, known_names("policies", (each.name for each in policies), name))
+
+
+def _extension(policy: Policy, name: str) -> str:
+    """The extension of that name, or the only one of the policy."""
+    if name in policy.extensions or (not name and not policy.one_of):
+        return name or policy.extension
+    problem = f"policy {policy.name} has no extension {as_written(name)}" if name else "missing option --extension"
+    raise ConfigurationError("--extension", problem, known_names("extensions", policy.extensions, name))
 
 
 def _check(entry: CatalogueEntry, policy: Policy, environment: Mapping[str, str]) -> None:

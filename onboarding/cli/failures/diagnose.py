@@ -31,7 +31,8 @@ from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.failures.handler_report import read_report
 from onboarding.domain.masking import cut, mask
 from onboarding.loading.package_data import handler_names, shared_errors
-from onboarding.loading.policy_folder import known_extension, load_catalogue_of
+from onboarding.loading.policy_extensions import known_extension
+from onboarding.loading.policy_folder import load_catalogue_of
 
 _COLOURS = {
     FailureClass.TRANSIENT: "yellow",

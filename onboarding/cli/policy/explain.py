@@ -44,6 +44,7 @@ from onboarding.domain.policy.management_groups import resolve
 from onboarding.domain.policy.policy import PolicySet
 from onboarding.domain.policy.rule import resource_of
 from onboarding.domain.resource_id import VmId, parse_id
+from onboarding.loading.policy_extensions import with_extensions
 
 
 def add(actions: Commands) -> None:
@@ -106,9 +107,9 @@ def _rules(args: argparse.Namespace, environment: Mapping[str, str]) -> tuple[Ru
     if args.policy and os.path.isfile(args.policy):
         policy = load_policy(args.policy)
         rules, _ = load_rules(str(Path(args.policy).parent), environment)
-        if policy.extension not in rules.catalogue:
-            source, fix = read_source(args.policy), known_names("extensions", rules.catalogue, policy.extension)
-            raise source.error("extension", f"unknown extension {as_written(policy.extension)}", fix)
+        source = read_source(args.policy)
+        with source.problems_named():
+            policy = with_extensions(policy, source.name, rules.catalogue, rules.unusable)
         return replace(rules, policies=PolicySet((policy,))), ()
     rules, problems = load_rules(folder, environment)
     if not args.policy:

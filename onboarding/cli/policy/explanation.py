@@ -90,7 +90,8 @@ def explain(rules: Rules, facts: MachineFacts, now: datetime) -> VmExplanation:
     deciding = {each.policy.name for each in forecasts}
     statements = tuple(
         PolicyStatement(policy.select(facts, now), policy.name in deciding, dict(_trees(policy, facts, now)))
-        for policy in rules.policies.policies
+        for each in rules.policies.policies
+        for policy in each.for_system(facts.os_type)
     )
     return VmExplanation(facts, identify(facts, rules.reference, rules.overrides), statements, forecasts)
 

@@ -228,7 +228,9 @@ def compare(machine: FleetMachine, old: Rules | None, new: Rules, now: datetime)
 def _forecasts(rules: Rules, machine: FleetMachine, now: datetime) -> Iterator[Forecast]:
     for each in forecast(rules, machine.facts, now, machine.definition):
         reached = rules.policies.reaching(machine.facts.id)
-        unread = bool(machine.unread) and any(policy.extension == each.policy.extension for policy in reached)
+        unread = bool(machine.unread) and any(
+            each.policy.extension in (*policy.extensions, policy.open_target) for policy in reached
+        )
         yield replace(each, unknown_because=machine.unread) if unread else each
 
 

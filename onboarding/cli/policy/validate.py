@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from onboarding.cli.io import BadInput, Commands, as_json, counted
 from onboarding.cli.output import FORMERLY_DOCUMENT, Form, add_output, write_records
 from onboarding.cli.policy.definition_input import kept_of
 from onboarding.cli.policy.policy_input import Source, folder_or_file, read_source
-from onboarding.domain.catalog.catalogue_entry import parse_entry
+from onboarding.domain.catalog.catalogue_entry import CatalogueEntry, parse_entry
 from onboarding.domain.errors import ConfigurationError, as_written, error_text, unknown_key
 from onboarding.domain.image.overrides import parse_overrides
 from onboarding.domain.json_access import printable
@@ -36,14 +36,18 @@ from onboarding.domain.policy.policy_settings import settings_errors
 from onboarding.domain.policy.rule import compile_rule
 from onboarding.domain.typed_file import keys_of
 from onboarding.loading.package_data import managed_kinds, reference_data
+from onboarding.loading.policy_extensions import (
+    check_support_table,
+    conflicts,
+    extension_places,
+    known_extension,
+)
 from onboarding.loading.policy_folder import (
     EXTENSIONS,
     OVERRIDES,
     Catalogue,
     LeftOut,
-    check_support_table,
     extension_files,
-    known_extension,
     load_catalogue_of,
     policy_files,
 )
@@ -269,18 +273,24 @@ def _policy_errors(source: Source, folder: _Folder) -> Iterator[ConditionError]:
 
 
 def _catalogue_errors(source: Source, data: Mapping[str, Any], catalogue: Catalogue) -> Iterator[ConditionError]:
-    name = data.get("extension")
-    if not isinstance(name, str) or not name:
+    given = data.get("extension")
+    listed = given if isinstance(given, list) else [given]
+    names = tuple(name for name in listed if isinstance(name, str) and name)
+    if len({*names}) < len(listed):
         return  # parse_policy reports it
-    try:
-        entry = known_extension(name, "extension", catalogue.entries, catalogue.unusable)
-    except ConfigurationError as error:
-        yield _as_condition_error(error)
-        return
-    yield from _errors_of(
-        source, lambda: check_support_table(str(data.get("supportTable") or ""), "supportTable", entry)
-    )
-    yield from map(_as_condition_error, settings_errors(entry, data))
+    entries: list[CatalogueEntry] = []
+    for name, place in extension_places(names):
+        try:
+            entries.append(known_extension(name, place, catalogue.entries, catalogue.unusable))
+        except ConfigurationError as error:
+            yield _as_condition_error(error)
+    yield from map(_as_condition_error, conflicts(entries))
+    found: list[ConditionError] = []
+    for entry in entries:
+        table = partial(check_support_table, str(data.get("supportTable") or ""), "supportTable", entry)
+        found += _errors_of(source, table)
+        found += map(_as_condition_error, settings_errors(entry, data))
+    yield from {(error.place, str(error)): error for error in found}.values()
 
 
 def _errors_of(source: Source, parse: Any) -> Iterator[ConditionError]:

@@ -158,7 +158,7 @@ def read_facts(body: object) -> MachineFacts:
         vm_id=text(properties.get("vmId")),
         location=text(vm.get("location")),
         tags={k: text(v) for k, v in mapping(vm.get("tags")).items()},
-        os_type=_os_type(mapping(storage.get("osDisk")).get("osType"), linux, windows),
+        os_type=_os_type(mapping(storage.get("osDisk")).get("osType"), linux, windows, text(view.get("osName"))),
         image=read_image(storage.get("imageReference")),
         plan=read_plan(vm.get("plan")),
         power=_power(statuses),
@@ -225,13 +225,16 @@ def _image_kind(path: str, *, community: bool, shared: bool, named: bool) -> Ima
     return ImageKind.MARKETPLACE if named else ImageKind.NONE
 
 
-def _os_type(value: object, linux: Mapping[str, Any], windows: Mapping[str, Any]) -> OsType:
+def _os_type(value: object, linux: Mapping[str, Any], windows: Mapping[str, Any], guest: str) -> OsType:
+    """As the OS disk says, else the profile, else the guest agent's name of the system."""
     name = text(value).lower()
     if name == "linux" or (not name and linux):
         return OsType.LINUX
     if name == "windows" or (not name and windows):
         return OsType.WINDOWS
-    return OsType.UNKNOWN
+    if name or not guest:
+        return OsType.UNKNOWN
+    return OsType.WINDOWS if "windows" in guest.lower() else OsType.LINUX
 
 
 def _provision_vm_agent(linux: Mapping[str, Any], windows: Mapping[str, Any]) -> bool | None:

@@ -6,16 +6,17 @@ Selecting is pure: from VM facts to one assignment for each extension, with the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
+from copy import replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cache
 from typing import Any, Protocol
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from onboarding.domain.limits.rollout_limit import RolloutLimit
-from onboarding.domain.machine.machine_facts import MachineFacts
+from onboarding.domain.machine.machine_facts import MachineFacts, OsType
 from onboarding.domain.machine.managed_machines import Managed, ManagedKinds
 from onboarding.domain.policy.conditions import Explanation
 from onboarding.domain.policy.exemption import Exemption
@@ -66,7 +67,7 @@ class Policy(Struct, frozen=True):
 
     name: str
     effect: Effect
-    extension: str  # the catalogue entry's name
+    extension: str  # the catalogue entry's name; `policy:<name>` while it is open which of several a machine gets
     scopes: tuple[Scope, ...]  # empty for everywhere
     not_scopes: tuple[Scope, ...]
     kinds: ManagedKinds  # all kinds of managed machine
@@ -86,8 +87,43 @@ class Policy(Struct, frozen=True):
     auto_upgrade_minor_version: bool | None = None  # None for the catalogue entry's
     identity: IdentityNeed | None = None  # the identity that the agent needs; `{NAME}` in it stands for an app setting
     associations: AssociationNeed = AssociationNeed()  # with data collection rules and an endpoint; the same
+    one_of: Mapping[str, OsType] = field(default_factory=dict)  # several extensions, one for each OS; empty for one
     digest: str = ""  # of the file's content, without secret values: it changes when the policy changes
     selection_digest: str = ""  # of what decides which machines it is about, and whether it acts
+
+    @property
+    def extensions(self) -> tuple[str, ...]:
+        """The names of all catalogue entries that the policy may install."""
+        return tuple(self.one_of) or (self.extension,)
+
+    @property
+    def open_target(self) -> str:
+        """The target of a machine whose operating system is not known yet; empty for a policy with one extension."""
+        return f"policy:{self.name}" if self.one_of else ""
+
+    def for_target(self, target: str) -> Policy:
+        """This policy with that one of its targets."""
+        return self if target == self.extension else replace(self, extension=target)
+
+    def for_stored(self, stored: Container[str]) -> tuple[Policy, ...]:
+        """This policy for a machine that was not read: with each of its targets that `stored` has, else with the one
+        of an unknown operating system."""
+        if not self.one_of:
+            return (self,)
+        found = [target for target in (*self.one_of, self.open_target) if target in stored]
+        return tuple(self.for_target(target) for target in found or [self.open_target])
+
+    def for_system(self, os_type: OsType, stored: Container[str] = ()) -> tuple[Policy, ...]:
+        """This policy with the extension for that operating system. An extension of another one is added only if
+        `stored` has it: the row of an earlier machine of this name has to end."""
+        if not self.one_of:
+            return (self,)
+        own = [target for target, system in self.one_of.items() if system is os_type]
+        if not own:
+            known = [target for target in self.one_of if target in stored]
+            return tuple(self.for_target(target) for target in known or [self.open_target])
+        others = [target for target in self.one_of if target not in own and target in stored]
+        return tuple(self.for_target(target) for target in (*own, *others))
 
     def in_scope(self, vm: VmId) -> bool:
         inside = not self.scopes or any(scope.contains(vm) for scope in self.scopes)
@@ -160,15 +196,16 @@ class PolicySet(Struct, frozen=True):
 
     policies: tuple[Policy, ...]
 
-    def assign(self, facts: MachineFacts, now: datetime) -> tuple[Assignment, ...]:
-        """One assignment for each extension that any policy names."""
+    def assign(self, facts: MachineFacts, now: datetime, stored: Container[str] = ()) -> tuple[Assignment, ...]:
+        """One assignment for each extension that any policy names. Of a policy with one for each operating system it is
+        the machine's own, and those of which `stored` has a row."""
         by_extension: dict[str, Assignment] = {}
 
         @cache  # once for all policies, and not for those out of scope
         def recognise(kinds: ManagedKinds) -> Managed | None:
             return kinds.recognise(facts)
 
-        for policy in self.policies:
+        for policy in (each for all_of in self.policies for each in all_of.for_system(facts.os_type, stored)):
             assignment = policy.select(facts, now, recognise)
             best = by_extension.get(policy.extension)
             if best is None or (not best.selected and assignment.checks_passed > best.checks_passed):
@@ -182,10 +219,11 @@ class PolicySet(Struct, frozen=True):
             return None
         return frozenset(policy.name for policy in self.policies if policy.azure_policy.intersection(ids))
 
-    def reaching(self, vm: VmId) -> tuple[Policy, ...]:
-        """The policies that could select a VM of which only the id is known."""
-        return tuple(p for p in self.policies if p.effect is not Effect.DISABLED and p.in_scope(vm))
+    def reaching(self, vm: VmId, stored: Container[str] = ()) -> tuple[Policy, ...]:
+        """The policies that could select a VM of which only the id is known, and the targets of its rows."""
+        reaching = (p for p in self.policies if p.effect is not Effect.DISABLED and p.in_scope(vm))
+        return tuple(each for policy in reaching for each in policy.for_stored(stored))
 
-    def for_unread(self, vm: VmId) -> tuple[Policy, ...]:
-        """The first of these policies for each extension."""
-        return tuple({policy.extension: policy for policy in reversed(self.reaching(vm))}.values())
+    def for_unread(self, vm: VmId, stored: Container[str] = ()) -> tuple[Policy, ...]:
+        """The first of these policies for each target."""
+        return tuple({policy.extension: policy for policy in reversed(self.reaching(vm, stored))}.values())

@@ -11,6 +11,7 @@ from msgspec import Meta, field
 from onboarding.domain.errors import ConfigurationError, as_written
 from onboarding.domain.json_access import digest
 from onboarding.domain.limits.rollout_limit import RolloutLimit
+from onboarding.domain.machine.machine_facts import OsType
 from onboarding.domain.machine.managed_machines import ManagedKinds, included
 from onboarding.domain.policy.conditions.external_values import is_call, places
 from onboarding.domain.policy.exemption import Exemption
@@ -24,6 +25,7 @@ from onboarding.domain.reconcile.wait_schedule import Duration, ScheduleEntry, w
 from onboarding.domain.typed_file import FileMapping, OneOrMany, Refused, Text, read_as
 
 _AZURE_POLICY = re.compile(r"/providers/microsoft\.authorization/policy(definitions|assignments)/[^/]+$", re.IGNORECASE)
+_IN_A_KEY = re.compile(r"[^/\\#?|\x00-\x1f\x7f-\x9f]{1,80}")
 _REFERENCE = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
 
 
@@ -106,7 +108,13 @@ class PolicyFile(FileMapping, frozen=True, kw_only=True):
             extra={"one": "effect", "many": "effects"},
         ),
     ] = Effect.DEPLOY
-    extension: Annotated[str, Meta(min_length=1, description="What is installed.")]
+    extension: Annotated[
+        Annotated[str, Meta(min_length=1)] | Annotated[tuple[str, ...], Meta(min_length=1)],
+        Meta(
+            description="What is installed; of a list of two, the one for the machine's operating system.",
+            extra={"is": "the name of an extension or a list of names", "fix": "write the name of an extension"},
+        ),
+    ]
     scope: Annotated[Scopes, Meta(description="Where it applies; everywhere without a scope.")] = field(
         default_factory=Scopes
     )
@@ -187,8 +195,21 @@ class PolicyFile(FileMapping, frozen=True, kw_only=True):
         name = mapping.get("name")
         return f"policy {name[:80]}" if isinstance(name, str) and name and name.isprintable() else cls.what
 
+    @property
+    def extensions(self) -> tuple[str, ...]:
+        return (self.extension,) if isinstance(self.extension, str) else self.extension
+
     def __post_init__(self) -> None:
-        """A parameter is a value that is not computed: an expression would be compared as its text."""
+        """A parameter is a value that is not computed: an expression would be compared as its text. The name of a
+        policy with several extensions becomes part of the key of a row."""
+        for index, name in enumerate(self.extensions):
+            if not name:
+                raise Refused(f"extension[{index}]", "the name of an extension is empty", "write its name")
+            if name in self.extensions[:index]:
+                raise Refused(f"extension[{index}]", f"{as_written(name)} is named twice", "name each extension once")
+        if len(self.extensions) > 1 and not _IN_A_KEY.fullmatch(self.name):
+            problem = f"the name {as_written(self.name)} cannot be that of a policy with several extensions"
+            raise Refused("name", problem, "use at most 80 characters, and none of / \\ # ? |")
         for where, text in places(self.parameters or {}, "parameters"):
             if is_call(text):
                 problem = f"{as_written(text, 200)} is an expression, and a parameter is a plain value"
@@ -206,7 +227,8 @@ def parse_policy(raw: object, place: str, compile_rule: RuleCompiler, kinds: Man
     return Policy(
         name=file.name,
         effect=file.effect,
-        extension=file.extension,
+        extension=file.extensions[0] if len(file.extensions) == 1 else f"policy:{file.name}",
+        one_of={} if len(file.extensions) == 1 else dict.fromkeys(file.extensions, OsType.UNKNOWN),
         scopes=file.scope,
         not_scopes=file.not_scopes,
         kinds=kinds,

@@ -92,6 +92,18 @@ def _unclear(s: DecisionContext) -> Decision | None:
     return Stop(Outcome.UNDETERMINED, s.assignment.reason) if s.assignment.undecided else None
 
 
+def _unknown_system(s: DecisionContext) -> Decision | None:
+    """It is open which of the policy's extensions the machine gets: only the guest agent can still tell."""
+    if s.entry.os_type is not OsType.UNKNOWN:
+        return None
+    later = _not_running(s) or _agent_not_ready(s)
+    if isinstance(later, Wait):
+        return later
+    policy = s.assignment.policy
+    reason = f"{s.judgement.reason}, and policy {policy.name} has an extension for each ({s.entry.display_name})"
+    return Stop(Outcome.UNDETERMINED, reason)
+
+
 def _sent(s: DecisionContext) -> Decision | None:
     """A request that we sent is followed to its end, even if no policy selects the VM any more."""
     if s.last is None or not s.last.in_flight:
@@ -292,6 +304,7 @@ _QUESTIONS: tuple[Callable[[DecisionContext], Decision | None], ...] = (
     _other_machine,
     _deleting,
     _unclear,
+    _unknown_system,
     _accepted_instead,
     _present,
     _under_way,

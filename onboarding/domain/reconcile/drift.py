@@ -103,7 +103,11 @@ def find(
     known = {summary.extension: summary for summary in summaries}
     for assignment in assignments:
         policy = assignment.policy
-        entry = catalogue[policy.extension]
+        if _is_open(assignment, known, before):
+            return Finding(Reason.MISSED, policy.name)
+        entry = catalogue.get(policy.extension)
+        if entry is None:
+            continue  # it is open which extension the machine gets
         summary = known.get(entry.name)
         if summary is not None and not summary.settled(before):
             continue
@@ -120,6 +124,19 @@ def find(
         if reason:
             return Finding(reason, policy.name)
     return None
+
+
+def _is_open(assignment: Assignment, known: Mapping[str, RowSummary], before: datetime) -> bool:
+    """Whether a VM that the policy may want has no row although its operating system is unknown, or still has the row
+    of an unknown one although it is known."""
+    policy = assignment.policy
+    if not policy.one_of or not (assignment.selected or assignment.undecided):
+        return False
+    row = known.get(policy.open_target)
+    if policy.extension == policy.open_target:
+        gone = row is not None and row.outcome is Outcome.GONE and row.settled(before)
+        return gone or (row is None and not any(name in known for name in policy.extensions))
+    return row is not None and row.settled(before)
 
 
 def gone(summaries: Iterable[RowSummary], before: datetime) -> bool:

@@ -136,6 +136,32 @@ def test_bicep_says_the_same(template: Any, placement: str, complete: tuple[str,
         assert (found["config"]["parent"], bicep["resources"]["vm"]["existing"]) == ("vm", True)
 
 
+BOTH = "name: ama\nextension: [azure-monitor-agent-linux, azure-monitor-agent-windows]\n"
+
+
+@pytest.mark.parametrize("system", ["linux", "windows"])
+def test_of_a_policy_for_both_systems_one_extension_is_printed(template: Any, settings: Path, system: str) -> None:
+    (settings.parent / "policies" / "both.yaml").write_text(BOTH)
+    made = json.loads(template("--policy", "ama", "--extension", f"azure-monitor-agent-{system}"))
+    assert made["properties"]["type"] == f"AzureMonitor{system.title()}Agent"
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["--policy", "ama"], "missing option --extension"),
+        (["--policy", "ama", "--extension", "oms-agent-linux"], "policy ama has no extension 'oms-agent-linux'"),
+        (["--policy", "linux-monitoring", "--extension", "ama"], "has no extension 'ama'"),
+    ],
+)
+def test_the_extension_of_a_template_must_be_one_of_the_policy(
+    settings: Path, given: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (settings.parent / "policies" / "both.yaml").write_text(BOTH)
+    assert main(["template", "--settings", str(settings), *given]) == 2
+    assert says in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("value", ["it's", "a\\b", "${x}", "[x]", "line\nline", "'''", "\t"])
 def test_texts_are_not_read_as_expressions(value: str) -> None:
     entry = load_catalogue()["oms-agent-linux"]

@@ -96,8 +96,9 @@ def test_the_schema_knows_own_entries(folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "schema.json"
     assert main(["policy", "schema", str(file)]) == 0
     schema: dict[str, Any] = json.loads(file.read_text())
-    (known, _) = schema["properties"]["extension"]["anyOf"]
+    (known, own, several) = schema["properties"]["extension"]["anyOf"]
     assert known["enum"] == [*load_catalogue(), "bare-windows", NAME]
+    assert several["items"] == {"anyOf": [known, own]}
     tables = {
         each["if"]["properties"]["extension"]["const"]: each["then"]["properties"]["supportTable"]
         for each in schema["allOf"]

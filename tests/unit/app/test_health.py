@@ -27,6 +27,14 @@ def _health(**changes: str) -> dict[str, Any]:
     return body
 
 
+def test_a_policy_for_both_systems_is_listed_once_with_both_extensions(tmp_path: Path) -> None:
+    both = ["azure-monitor-agent-linux", "azure-monitor-agent-windows"]
+    (tmp_path / "both.yaml").write_text(f"name: ama\nextension: {both}\n")
+    (tmp_path / "one.yaml").write_text("name: one\nextension: azure-monitor-agent-linux\neffect: disabled\n")
+    policies = _health(ONBOARDING_POLICIES=str(tmp_path))["policies"]
+    assert [(each["name"], each["extension"]) for each in policies] == [("ama", both), ("one", both[0])]
+
+
 def test_all_is_well() -> None:
     body = _health()
     assert (body["status"], body["problems"]) == ("healthy", [])

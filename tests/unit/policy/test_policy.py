@@ -131,7 +131,7 @@ def test_the_rest_of_a_file() -> None:
     [
         ({"name": None}, "key 'name' has no value (p.yaml: name); write a text"),
         ({"name": 5}, "5 is not a text (p.yaml: name); write a text, in quotes"),
-        ({"extension": ""}, "key 'extension' is empty (p.yaml: extension); write a text"),
+        ({"extension": ""}, "key 'extension' is empty (p.yaml: extension); write the name of an extension"),
         ({"Scope": "/"}, "unknown key 'Scope' in policy here (p.yaml: Scope); known keys: "),
         ({5: 5}, "unknown key 5 in a policy (p.yaml: 5); known keys: "),
         (

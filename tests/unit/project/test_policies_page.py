@@ -102,7 +102,8 @@ def test_every_command_of_the_page_is_one(capsys: pytest.CaptureFixture[str]) ->
     [
         {"efect": "disabled"},
         {"effect": "deploy"},
-        {"extension": ["oms-agent-linux"]},
+        {"extension": []},
+        {"extension": [5]},
         {"extension": "no name"},
         {"scope": ["subscriptions/s"]},
         {"rule": {"field": "location", "equal": "x"}},

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from onboarding.domain.catalog.support_table import Verdict
 from onboarding.domain.json_access import digest
+from onboarding.domain.machine.machine_facts import OsType
 from onboarding.domain.machine.machine_identity import fold
 from onboarding.domain.reconcile.decision import Act, Decision, DecisionContext, Problem, Satisfied, Stop, Wait
 from onboarding.domain.reconcile.row import SENT, Outcome, Row
@@ -26,7 +27,8 @@ class Associated(Struct, frozen=True):
 def wants_steps(context: DecisionContext) -> bool:
     """Whether the policy wants its steps of this machine: it selects it, the OS is the extension's and supported, and
     the machine is not being deleted."""
-    if not context.assignment.selected or context.facts.os_type is not context.entry.os_type:
+    os_type = context.facts.os_type
+    if not context.assignment.selected or os_type is OsType.UNKNOWN or os_type is not context.entry.os_type:
         return False
     if context.facts.provisioning_state.lower() == "deleting" or context.problems:
         return False
