@@ -44,6 +44,8 @@ class Expectation:
     """The row's ErrorCode; empty without an error."""
     calls: int | None = None
     """How many ARM calls the VM takes; None if chance decides."""
+    silent: str = ""
+    """Why the agent sends nothing although it is installed; empty if its data flows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,8 @@ class Member:
     spec: VmSpec
     story: Story
     expected: Expectation
+    extension: str = "oms-agent-linux"
+    """The one that its policy wants; for the other one it is out of scope."""
 
     @property
     def id(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,13 +17,13 @@ _IMAGE = {"publisher": "OpenLogic", "offer": "CentOS", "sku": "7_9-gen2", "versi
 _TOKEN = """python3 -c 'import json, sys; print(json.load(sys.stdin)["access_token"])'"""
 
 
-def guide(laptop: Laptop, host: str, fleet: Sequence[Member], policies: Path) -> str:
+def guide(laptop: Laptop, host: str, fleet: Sequence[Member], policies: Path, more: Mapping[str, str]) -> str:
     """The text. It contains the identity header of this run, which is valid only for this run's simulator. The settings
     for `onboard` are written to a file in the folder of the certificates and deleted with it."""
     neighbour = fleet[0].spec  # whose resource group a new VM can share
     vm = VmSpec(name="mine-01", group=neighbour.group, subscription=neighbour.subscription, image=_IMAGE)
     chosen = _instructive(fleet).spec.id
-    settings = _write_settings(laptop, policies)
+    settings = _write_settings(laptop, policies, more)
     endpoints, storage = laptop.endpoints, laptop.azurite.endpoints
     return f"""
 Everything is still running; Ctrl-C stops it.
@@ -68,9 +68,9 @@ def _instructive(fleet: Sequence[Member]) -> Member:
     return fleet[0]
 
 
-def _write_settings(laptop: Laptop, policies: Path) -> Path:
+def _write_settings(laptop: Laptop, policies: Path, more: Mapping[str, str]) -> Path:
     file = laptop.endpoints.ca_file.with_name("local.settings.json")
-    values = laptop.host_environment(policies, {})
+    values = laptop.host_environment(policies, more)
     file.write_text(json.dumps({"IsEncrypted": False, "Values": values}, indent=2) + "\n", "utf-8")
     return file
 

@@ -102,6 +102,10 @@ class Ledger:
         """The current row of each VM, by id, if there is only one policy."""
         return {row.vm: row for row in await self.rows()}
 
+    async def of(self, extensions: Mapping[str, str]) -> dict[str, Row]:
+        """The current row of each VM for its extension, given by the VM's id; rows of unknown VMs too."""
+        return {row.vm: row for row in await self.rows() if row.extension == extensions.get(row.vm, row.extension)}
+
     async def rows(self) -> list[Row]:
         """The current row of each VM and extension."""
         return [Row(entity) for entity in await self._read(_CURRENT) if is_row(entity)]

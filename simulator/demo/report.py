@@ -59,6 +59,8 @@ class Report:
             "arm_calls_per_vm_installed_at_first_sight": figures.calls_at_first_sight,
             "duplicates_delivered": figures.duplicates,
             "outcome_events": figures.outcome_events,
+            "azure_monitor_agents": figures.agents,
+            "azure_monitor_agents_without_data": dict(figures.silent),
             "median_seconds_to_put": figures.median_to_put,
             "checks": [{"name": check.name, "ok": check.ok, "problems": [*check.problems]} for check in self.checks],
             "seconds": round(self.seconds, 1),
@@ -118,7 +120,18 @@ def _summary(report: Report) -> str:
         f"{figures.duplicates} events delivered twice; {figures.outcome_events} outcome events arrived.\n"
         f"{report.seconds:.1f} s in all. ARM, Event Grid and the functions host are simulated, "
         f"{report.scale:.0f} seconds of the cloud in one of ours.\n"
+        f"{_agents(figures)}"
         "Storage is Azurite, the worker library is the real one, and the product's code runs unchanged.\n"
+    )
+
+
+def _agents(figures: Figures) -> str:
+    if not figures.silent:
+        return ""
+    reasons = "; ".join(f"{count}: {reason}" for reason, count in figures.silent.items())
+    return (
+        f"{sum(figures.silent.values())} of {figures.agents} installed Azure Monitor Agents send nothing ({reasons}).\n"
+        "ARM reports success for these too: a known limit, which only the workspace can show.\n"
     )
 
 

@@ -25,6 +25,7 @@ from simulator.demo.ledger import Ledger, Row
 from simulator.demo.progress import Progress, progress_for
 from simulator.demo.report import WIDTH, Report, sort_rows
 from simulator.demo.scene import Scene
+from simulator.demo.today import AT_LEAST, SETTINGS, TODAY, lacking, make_today, prepare
 from simulator.demo.verdict import Evidence, figures, judge, search_secrets
 from simulator.eventgrid import EventSchema, Faults
 from simulator.host_process import FunctionsHost
@@ -41,6 +42,7 @@ _SETTINGS = {
     "SWEEP_SCHEDULE": "*/20 * * * * *",
 }
 _QUEUES = ("deferrals", "deferrals-poison")
+_TODAY = 5  # one VM more for so many, with the agent of today
 _POLL = 0.25
 _ARRIVAL = 5.0  # seconds that the last outcome events may take
 
@@ -56,21 +58,24 @@ def run(args: argparse.Namespace) -> int:
 
 async def _demo(args: argparse.Namespace, console: Console) -> int:
     began = time.monotonic()
-    scene = Scene(make_fleet(args.vms, args.seed, tuple(SUBSCRIPTIONS)))
+    today = make_today(max(AT_LEAST, args.vms // _TODAY))
+    scene = Scene((*make_fleet(args.vms, args.seed, tuple(SUBSCRIPTIONS)), *today))
     async with Laptop(CloudOptions(seed=args.seed, faults=_FAULTS, observe=scene.observe)) as laptop:
+        prepare(laptop.arm)
         console.print(
             "Starting the functions host; Azurite, ARM, Event Grid and an outcome topic are up", highlight=False
         )
         laptop.arm.faults.load(FAULTS)
-        host = await laptop.start_host(POLICIES, _SETTINGS)
-        await laptop.subscribe(host.event_grid_endpoint(FUNCTION), {CROWDED: EventSchema.EVENT_GRID})
+        host = await laptop.start_host(POLICIES, {**_SETTINGS, **SETTINGS})
+        more = dict.fromkeys((CROWDED, TODAY), EventSchema.EVENT_GRID)
+        await laptop.subscribe(host.event_grid_endpoint(FUNCTION), more)
         async with Ledger(laptop.azurite.connection_string) as ledger:
-            with progress_for(console, args.vms) as progress:
+            with progress_for(console, len(scene.fleet)) as progress:
                 await _play(laptop, scene, ledger, progress)
             report = await _report(laptop, scene, ledger, host, began)
         _show(report, console, as_json=args.json)
         if args.keep:
-            text = guide(laptop, host.url, scene.fleet, POLICIES)
+            text = guide(laptop, host.url, scene.fleet, POLICIES, SETTINGS)
             console.print(text, highlight=False, markup=False, soft_wrap=True)
             with suppress(asyncio.CancelledError):  # Ctrl-C is the normal end
                 await asyncio.Event().wait()
@@ -84,14 +89,14 @@ async def _play(laptop: Laptop, scene: Scene, ledger: Ledger, progress: Progress
     try:
         while time.monotonic() < deadline:
             quiet = playing.done() and not laptop.grid.in_flight
-            rows = await ledger.current()
+            rows = await ledger.of(scene.extensions)
             progress.update(scene.created, rows.values())
             if quiet and len(rows) >= len(scene.fleet) and all(row.final for row in rows.values()):
                 break
             await asyncio.sleep(_POLL)
     finally:
         playing.cancel()
-    await _wait_until_published(laptop, await ledger.current())
+    await _wait_until_published(laptop, await ledger.of(scene.extensions))
 
 
 async def _wait_until_published(laptop: Laptop, rows: Mapping[str, Row]) -> None:
@@ -105,15 +110,19 @@ async def _wait_until_published(laptop: Laptop, rows: Mapping[str, Row]) -> None
 
 
 async def _report(laptop: Laptop, scene: Scene, ledger: Ledger, host: FunctionsHost, began: float) -> Report:
-    counters = laptop.grid.counters
+    counters, arm = laptop.grid.counters, laptop.arm
+    today = [member for member in scene.fleet if member.spec.subscription == TODAY]
     evidence = Evidence(
         fleet=scene.fleet,
-        rows=await ledger.current(),
+        rows=await ledger.of(scene.extensions),
         requests=laptop.arm.requests,
         repeated=laptop.grid.repeated,
         outcome_events=laptop.topic.events,
         undelivered=counters.lost + counters.dropped + counters.dead_lettered + laptop.grid.in_flight,
         failures=re.findall(r"Executed '.*\(Failed, .*", host.output()),
+        lacking=lacking(arm, today),
+        silent={member.id: arm.data_flows(member.id).reason for member in today},
+        breakages=[each for each in arm.breakages if each.principal == arm.options.principal_id],
     )
     took = time.monotonic() - began
     report = Report(sort_rows(evidence.rows), figures(evidence), judge(evidence), took, laptop.cloud_options.scale)

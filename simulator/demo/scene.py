@@ -30,6 +30,11 @@ class Scene:
         self._other_deployments = {m.id for m in fleet if m.story is Story.OTHER_DEPLOYMENT}
         self._arm: ArmSimulator | None = None
 
+    @property
+    def extensions(self) -> dict[str, str]:
+        """The extension that each VM is to get."""
+        return {member.id: member.extension for member in self.fleet}
+
     async def play(self, arm: ArmSimulator, clock: Clock) -> None:
         """Create the VMs one after the other; returns when all their stories are over."""
         self._arm = arm

@@ -141,7 +141,7 @@ async def test_the_commands_that_a_kept_demo_prints_work(desk: Desk) -> None:
     assert spec.id.lower() == desk.failed.id.lower()
     fleet = (Member("x", spec, Story.NONE, Expectation("Failed", "62")),)
     desk.laptop.arm.add_vm(VmSpec(name="mine-01", image=LISTED, guest=CENTOS))
-    text = guide(desk.laptop, "http://127.0.0.1:1", fleet, POLICIES)
+    text = guide(desk.laptop, "http://127.0.0.1:1", fleet, POLICIES, {})
     found = [shlex.split(line) for line in text.splitlines() if line.startswith("  .venv/bin/onboard ")]
     lines = [line for line in found if "--settings" in line]
     assert [line[1] for line in lines] == ["status", "extensions", "logs", "retry", "retry", "install", "sweep"]

@@ -118,7 +118,7 @@ async def _play(laptop: Laptop, scene: Scene, ledger: Ledger) -> None:
     playing = asyncio.create_task(scene.play(laptop.arm, laptop.clock))
     deadline = time.monotonic() + _TIMEOUT_S
     while True:
-        rows = await ledger.current()
+        rows = await ledger.of(scene.extensions)
         quiet = playing.done() and not laptop.grid.in_flight
         arrived = {(str(event["subject"]).lower(), event["data"]["Outcome"]) for event in laptop.topic.events}
         final = {(vm, row.outcome) for vm, row in rows.items() if row.final}

@@ -12,11 +12,12 @@ import pytest
 import yaml
 from rich.console import Console
 
-from simulator.arm import Agent, Kind
+from simulator.arm import Agent, Breakage, Kind
 from simulator.arm.http.journal import RecordedRequest, Requests
 from simulator.demo.fleet import CROWDED, Expectation, Member, make_fleet
 from simulator.demo.ledger import Row
 from simulator.demo.report import Report, sort_rows
+from simulator.demo.today import AT_LEAST, make_today
 from simulator.demo.verdict import Evidence, figures, judge, search_secrets
 from simulator.laptop import ROOT, SUBSCRIPTIONS, forget_settings
 from tests.shared_samples import SAMPLES, needs_samples
@@ -104,6 +105,39 @@ def test_without_errors_every_check_holds() -> None:
 )
 def test_an_error_is_found_and_named(seen: Evidence, found: str) -> None:
     assert any(found in problem for problem in problems(seen)), problems(seen)
+
+
+TODAY_PLAIN, TODAY_OFFLINE = (
+    next(member for member in make_today(AT_LEAST) if member.kind == kind) for kind in ("ama-system", "ama-offline")
+)
+FOUR = (Kind.VM_GET, Kind.ASSOCIATION_PUT, Kind.EXTENSION_PUT, Kind.EXTENSION_GET)
+
+
+def today(member: Member, lacks: str = "", silent: str | None = None, **changes: Any) -> Evidence:
+    """The evidence of one VM with the agent of today."""
+    requests = Requests()
+    for kind in FOUR:
+        requests.add(request(member, kind))
+    seen = evidence(row(member), fleet=(member,), requests=requests)
+    silent = member.expected.silent if silent is None else silent
+    return replace(seen, lacking={member.id: lacks}, silent={member.id: silent}, **changes)
+
+
+def test_of_the_agent_of_today_all_facts_are_checked() -> None:
+    assert problems(today(TODAY_PLAIN)) == problems(today(TODAY_OFFLINE)) == []
+    assert problems(today(TODAY_PLAIN, "its association")) == ["ama-system-01 lacks its association"]
+    assert "the machine has no identity" in problems(today(TODAY_PLAIN, silent="the machine has no identity"))[0]
+    assert "it flows; the network is blocked" in problems(today(TODAY_OFFLINE, silent=""))[0]
+    broken = Breakage(TODAY_PLAIN.id, "app", "us", "system", "")
+    assert problems(today(TODAY_PLAIN, breakages=[broken])) == [f"app on {TODAY_PLAIN.id}"]
+
+
+def test_silent_agents_are_counted_and_shown() -> None:
+    seen = today(TODAY_OFFLINE)
+    result = figures(seen)
+    assert (result.agents, result.silent) == (1, {"the network is blocked": 1})
+    text = Report(sort_rows(seen.rows), result, judge(seen), 1.0, 60.0).as_text(Console(width=120))
+    assert "1 of 1 installed Azure Monitor Agents send nothing (1: the network is blocked)" in text
 
 
 @pytest.mark.parametrize("about", [WEB.spec.id.upper(), f"{WEB.spec.id}/extensions/OMSExtension"])

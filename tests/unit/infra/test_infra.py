@@ -1,12 +1,13 @@
-"""The deployment's description: each file parses, the files fit each other, and they keep to what Azure takes.
-
-Neither Bicep's compiler nor Azure is at hand here: types of properties and API versions are not checked.
+"""The deployment's description: each file parses, the files fit each other, and they keep to what Azure takes. Where
+Bicep's compiler is on the PATH, it compiles the templates too.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 
 import pytest
 
@@ -64,6 +65,13 @@ def test_what_is_taken_from_a_module_is_what_it_gives() -> None:
     assert taken
     for name, symbol, output in taken:
         assert output in template(targets[name, symbol])["outputs"], f"{symbol}.outputs.{output} in {name}"
+
+
+@pytest.mark.skipif(shutil.which("bicep") is None, reason="needs bicep on the PATH")
+@pytest.mark.parametrize("name", ["main.bicep", "subscription.bicep"])
+def test_the_templates_compile(name: str) -> None:
+    done = subprocess.run(["bicep", "build", INFRA / name, "--stdout"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_parameters_for_azd_are_those_of_the_template() -> None:

@@ -1,6 +1,6 @@
 """The digest of a policy decides whether rows are opened again, so it stays what it was for every file that was read
 before. What is recorded here was written by the product before files were read into types; the
-storm's policies for the second agent are newer."""
+policies of demo and storm for the second agent are newer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[3]
 
 FILES = {
     "policies": ["16389bf7c90ee818"],
-    "samples/policies/demo": ["a46b49bc7f870eab"],
+    "samples/policies/demo": ["49daac3fa57daa58", "f7573c1dedbc1960", "5fc7c597d59a67e3", "3a1cd50e2618a1ea"],
     "samples/policies/storm": ["958ed8b4b0cbbf5c", "67a67af0f9f248b8", "ea450599eadae0e8"],
 }
 

@@ -1,0 +1,119 @@
+"""The part of the demo's fleet that gets the agent of today, the Azure Monitor Agent: with all kinds of identity, with
+an association that is refused, and with VMs whose agent is installed and sends nothing, which ARM cannot tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import cycle, islice
+from typing import Any
+
+from simulator.arm import Application, ArmSimulator, Guest, Obstacle, Power, VmSpec
+from simulator.demo.fleet import Expectation, Member, Story
+
+TODAY = "00000000-0000-4000-8000-000000000004"
+"""The subscription of these VMs, by which the policies choose."""
+EXTENSION = "azure-monitor-agent-linux"
+HANDLER = "Microsoft.Azure.Monitor.AzureMonitorLinuxAgent"
+
+_SCOPE = f"/subscriptions/{TODAY}/resourceGroups/rg-monitor/providers"
+_IDENTITIES = f"{_SCOPE}/Microsoft.ManagedIdentity/userAssignedIdentities"
+_RULES = f"{_SCOPE}/Microsoft.Insights/dataCollectionRules"
+RULE, OTHER_RULE = f"{_RULES}/dcr-linux", f"{_RULES}/dcr-windows"
+_APP, _BACKUP = f"{_IDENTITIES}/id-app", f"{_IDENTITIES}/id-backup"
+SETTINGS = {
+    "DATA_COLLECTION_RULE_ID": RULE,
+    "OTHER_RULE_ID": OTHER_RULE,
+    "GONE_RULE_ID": f"{_RULES}/dcr-deleted",
+}
+_RULE_OF_TAG = {"": RULE, "other": OTHER_RULE}
+
+_IMAGES = (
+    ("Canonical:0001-com-ubuntu-server-jammy:22_04-lts", "ubuntu", "22.04"),
+    ("Canonical:ubuntu-24_04-lts:server-gen1", "ubuntu", "24.04"),
+    ("Debian:debian-12:12-gen2", "debian", "12.5"),
+    ("RedHat:RHEL:9_4", "redhat", "9.4"),
+)
+_SYSTEM = {"type": "SystemAssigned"}
+
+
+def _users(*ids: str) -> dict[str, Any]:
+    return {"type": "UserAssigned", "userAssignedIdentities": {each: {} for each in ids}}
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """`calls` is the number of ARM calls, if chance does not decide it. `silent`: why the agent sends nothing."""
+
+    name: str
+    expected: Expectation
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    story: Story = Story.NONE
+
+
+_INSTALLED, _WITH_IDENTITY = Expectation("Installed"), Expectation("Installed", calls=4)
+_KINDS = (
+    _Kind("ama-plain", _INSTALLED),
+    _Kind("ama-system", _WITH_IDENTITY, {"identity": _SYSTEM}),
+    _Kind("ama-foreign", _WITH_IDENTITY, {"identity": _users(_APP)}),
+    _Kind("ama-several", _WITH_IDENTITY, {"identity": _users(_APP, _BACKUP)}),
+    _Kind("ama-no-rule", Expectation("Failed", "NotFound"), {"tags": {"rule": "gone"}, "identity": _SYSTEM}),
+    _Kind("ama-asleep", _INSTALLED, {"power": Power.STOPPED}, Story.START_LATER),
+    _Kind(
+        "ama-offline",
+        Expectation("Installed", calls=4, silent=Obstacle.NETWORK),
+        {"network_blocked": True, "identity": _SYSTEM},
+    ),
+    _Kind(
+        "ama-misfit",
+        Expectation("Installed", calls=4, silent=Obstacle.OTHER_SYSTEM),
+        {"tags": {"rule": "other"}, "identity": _SYSTEM},
+    ),
+)
+AT_LEAST = len(_KINDS)
+
+
+def make_today(size: int) -> tuple[Member, ...]:
+    """So many VMs, of all kinds in turn."""
+    return tuple(
+        _member(kind, number // len(_KINDS) + 1, _IMAGES[number % len(_IMAGES)])
+        for number, kind in enumerate(islice(cycle(_KINDS), size))
+    )
+
+
+def prepare(arm: ArmSimulator) -> None:
+    """Create the rules; the identities come with their VMs."""
+    arm.insights.resources.add_rule(RULE, kind="Linux")
+    arm.insights.resources.add_rule(OTHER_RULE, kind="Windows")
+
+
+def lacking(arm: ArmSimulator, members: Sequence[Member]) -> dict[str, str]:
+    """What each VM with the agent lacks of all that ARM can prove: identity, extension, association."""
+    found = {}
+    for member in members:
+        machine = arm.machines[member.id]
+        agent = machine.find_handler(HANDLER, other_than="")
+        rule = _RULE_OF_TAG.get(member.spec.tags.get("rule", ""))
+        facts = {
+            "an identity": bool(machine.identity.held()),
+            "an extension that succeeded": agent is not None and agent.provisioning_state == "Succeeded",
+            "its association": rule in [each.id for each in arm.insights.associations.rules_of(machine)],
+        }
+        found[member.id] = ", ".join(name for name, there in facts.items() if not there)
+    return found
+
+
+def _member(kind: _Kind, number: int, image: tuple[str, str, str]) -> Member:
+    reference, os_name, os_version = image
+    publisher, offer, sku = reference.split(":")
+    spec = VmSpec(
+        name=f"{kind.name}-{number:02}",
+        group="rg-today",
+        subscription=TODAY,
+        image={"publisher": publisher, "offer": offer, "sku": sku, "version": "latest"},
+        guest=Guest(os_name=os_name, os_version=os_version, agent_delay=0),
+        applications=(Application("app"),),
+        **kind.spec,
+    )
+    return Member(kind.name, spec, kind.story, kind.expected, EXTENSION)
