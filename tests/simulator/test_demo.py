@@ -132,6 +132,16 @@ def test_of_the_agent_of_today_all_facts_are_checked() -> None:
     assert problems(today(TODAY_PLAIN, breakages=[broken])) == [f"app on {TODAY_PLAIN.id}"]
 
 
+@pytest.mark.parametrize("width", [80, 100, 120, 200])
+def test_the_table_fits_the_terminal(width: int) -> None:
+    seen = evidence(row(WEB, Reason="the handler reports success"))
+    report = Report(sort_rows(seen.rows), figures(seen), judge(seen), 1.0, 60.0)
+    lines = report.as_text(Console(width=width, force_terminal=True, color_system=None)).splitlines()
+    assert max(map(len, lines)) <= width
+    assert any("PUT, end" in line and line.endswith("│") for line in lines)
+    assert any(WEB.spec.name in line and "the handler reports" in line for line in lines)
+
+
 def test_silent_agents_are_counted_and_shown() -> None:
     seen = today(TODAY_OFFLINE)
     result = figures(seen)
