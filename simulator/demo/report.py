@@ -23,6 +23,9 @@ _CAPTION = "Read from the storage table. PUT and end: seconds after the VM's cre
 _PROBLEMS = 12
 _IMAGE = 21
 _REASON = 31
+_WIDE = {"VM": 14, "Image": _IMAGE, "OS": 11, "Outcome": 16, "Reason": _REASON}
+_NARROW = {"VM": 14, "Outcome": 16}  # the reason has what they and the times leave
+_TIMES = 22  # with all borders of the narrow table
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ class Report:
     def as_text(self, console: Console) -> str:
         """The report as this console shows it."""
         with console.capture() as capture:
-            console.print(Group(_table(self.rows), Text(_summary(self)), *map(_verdict, self.checks)))
+            console.print(Group(_table(self.rows, console.width), Text(_summary(self)), *map(_verdict, self.checks)))
         return capture.get()
 
     def as_json(self) -> str:
@@ -75,9 +78,11 @@ def sort_rows(rows: Mapping[str, Row]) -> list[Row]:
     return sorted(rows.values(), key=lambda row: (order.get(row.outcome, len(order)), row.text("VmName")))
 
 
-def _table(rows: Sequence[Row]) -> Table:
-    table = Table(box=box.ROUNDED, width=WIDTH, header_style="bold", caption=_CAPTION)
-    columns = {"VM": 14, "Image": _IMAGE, "OS": 11, "Outcome": 16, "Reason": _REASON}
+def _table(rows: Sequence[Row], width: int) -> Table:
+    """In a narrow terminal without image and OS."""
+    table = Table(box=box.ROUNDED, width=min(width, WIDTH), header_style="bold", caption=_CAPTION)
+    reason = _REASON if width >= WIDTH else max(10, width - _TIMES - sum(_NARROW.values()))
+    columns = _WIDE if width >= WIDTH else {**_NARROW, "Reason": reason}
     for name, width in columns.items():
         table.add_column(name, width=width, no_wrap=name == "Image")
     table.add_column("PUT, end", justify="right", no_wrap=True)
@@ -85,7 +90,14 @@ def _table(rows: Sequence[Row]) -> Table:
         outcome = Text(row.outcome, STYLES.get(row.outcome, ""))
         times = f"{_number(row.seconds_to_put)} {_number(row.seconds_to_end):>4}"
         last = following is None or following.outcome != row.outcome
-        table.add_row(row.text("VmName"), _image(row), row.system, outcome, _reason(row), times, end_section=last)
+        cells = {
+            "VM": row.text("VmName"),
+            "Image": _image(row),
+            "OS": row.system,
+            "Outcome": outcome,
+            "Reason": _reason(row, reason),
+        }
+        table.add_row(*(cells[name] for name in columns), times, end_section=last)
     return table
 
 
@@ -97,12 +109,12 @@ def _image(row: Row) -> str:
     return f"{name if len(name) <= _IMAGE else name.rpartition(':')[2]}\n{sku}"
 
 
-def _reason(row: Row) -> str:
+def _reason(row: Row, width: int) -> str:
     """The handler's exit code and the reason, without the image's name, which has its own column."""
     code = row.text("ErrorCode")
     text = f"{code}: {row.text('Reason')}" if code.isdecimal() else row.text("Reason")
     text = text.replace(f"image {row.image}", "image").replace(row.text("ImageId") or "\0", row.image)
-    return "\n".join(textwrap.wrap(text, _REASON, max_lines=3, placeholder=" …", break_on_hyphens=False))
+    return "\n".join(textwrap.wrap(text, width, max_lines=3, placeholder=" …", break_on_hyphens=False))
 
 
 def _number(value: float | None) -> str:

@@ -25,7 +25,7 @@ from simulator.demo.ledger import Ledger, Row
 from simulator.demo.progress import Progress, progress_for
 from simulator.demo.report import WIDTH, Report, sort_rows
 from simulator.demo.scene import Scene
-from simulator.demo.today import AT_LEAST, SETTINGS, TODAY, lacking, make_today, prepare
+from simulator.demo.today import SETTINGS, TODAY, lacking, make_today, prepare
 from simulator.demo.verdict import Evidence, figures, judge, search_secrets
 from simulator.eventgrid import EventSchema, Faults
 from simulator.host_process import FunctionsHost
@@ -42,7 +42,6 @@ _SETTINGS = {
     "SWEEP_SCHEDULE": "*/20 * * * * *",
 }
 _QUEUES = ("deferrals", "deferrals-poison")
-_TODAY = 5  # one VM more for so many, with the agent of today
 _POLL = 0.25
 _ARRIVAL = 5.0  # seconds that the last outcome events may take
 
@@ -58,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
 
 async def _demo(args: argparse.Namespace, console: Console) -> int:
     began = time.monotonic()
-    today = make_today(max(AT_LEAST, args.vms // _TODAY))
+    today = make_today(args.vms)
     scene = Scene((*make_fleet(args.vms, args.seed, tuple(SUBSCRIPTIONS)), *today))
     async with Laptop(CloudOptions(seed=args.seed, faults=_FAULTS, observe=scene.observe)) as laptop:
         prepare(laptop.arm)

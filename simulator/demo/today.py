@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle, islice
+from math import ceil
 from typing import Any
 
 from simulator.arm import Application, ArmSimulator, Guest, Obstacle, Power, VmSpec
@@ -35,6 +36,7 @@ _IMAGES = (
     ("Debian:debian-12:12-gen2", "debian", "12.5"),
     ("RedHat:RHEL:9_4", "redhat", "9.4"),
 )
+_OTHERS_EACH = 4
 _SYSTEM = {"type": "SystemAssigned"}
 
 
@@ -44,7 +46,7 @@ def _users(*ids: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """`calls` is the number of ARM calls, if chance does not decide it. `silent`: why the agent sends nothing."""
+    """Some VMs of the same sort; `spec` is what they have of their own."""
 
     name: str
     expected: Expectation
@@ -54,12 +56,6 @@ class _Kind:
 
 _INSTALLED, _WITH_IDENTITY = Expectation("Installed"), Expectation("Installed", calls=4)
 _KINDS = (
-    _Kind("ama-plain", _INSTALLED),
-    _Kind("ama-system", _WITH_IDENTITY, {"identity": _SYSTEM}),
-    _Kind("ama-foreign", _WITH_IDENTITY, {"identity": _users(_APP)}),
-    _Kind("ama-several", _WITH_IDENTITY, {"identity": _users(_APP, _BACKUP)}),
-    _Kind("ama-no-rule", Expectation("Failed", "NotFound"), {"tags": {"rule": "gone"}, "identity": _SYSTEM}),
-    _Kind("ama-asleep", _INSTALLED, {"power": Power.STOPPED}, Story.START_LATER),
     _Kind(
         "ama-offline",
         Expectation("Installed", calls=4, silent=Obstacle.NETWORK),
@@ -70,12 +66,18 @@ _KINDS = (
         Expectation("Installed", calls=4, silent=Obstacle.OTHER_SYSTEM),
         {"tags": {"rule": "other"}, "identity": _SYSTEM},
     ),
+    _Kind("ama-plain", _INSTALLED),
+    _Kind("ama-system", _WITH_IDENTITY, {"identity": _SYSTEM}),
+    _Kind("ama-foreign", _WITH_IDENTITY, {"identity": _users(_APP)}),
+    _Kind("ama-several", _WITH_IDENTITY, {"identity": _users(_APP, _BACKUP)}),
+    _Kind("ama-no-rule", Expectation("Failed", "NotFound"), {"tags": {"rule": "gone"}, "identity": _SYSTEM}),
+    _Kind("ama-asleep", _INSTALLED, {"power": Power.STOPPED}, Story.START_LATER),
 )
-AT_LEAST = len(_KINDS)
 
 
-def make_today(size: int) -> tuple[Member, ...]:
-    """So many VMs, of all kinds in turn."""
+def make_today(others: int) -> tuple[Member, ...]:
+    """The VMs beside so many others, at least one of each kind: of the whole fleet, one in twenty sends nothing."""
+    size = max(len(_KINDS), ceil(others / _OTHERS_EACH))
     return tuple(
         _member(kind, number // len(_KINDS) + 1, _IMAGES[number % len(_IMAGES)])
         for number, kind in enumerate(islice(cycle(_KINDS), size))

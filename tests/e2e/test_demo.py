@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from simulator.demo.fleet import CROWDED, make_fleet
-from simulator.demo.today import AT_LEAST, TODAY, make_today
+from simulator.demo.today import TODAY, make_today
 from simulator.laptop import SUBSCRIPTIONS
 
 ROOT = Path(__file__).parents[2]
@@ -88,7 +88,7 @@ def test_every_row_is_what_the_simulator_knows_to_be_true(ended: Ended) -> None:
 
 
 def test_the_counts_are_those_of_the_fleet(ended: Ended) -> None:
-    fleet = (*make_fleet(VMS, SEED, tuple(SUBSCRIPTIONS)), *make_today(AT_LEAST))
+    fleet = (*make_fleet(VMS, SEED, tuple(SUBSCRIPTIONS)), *make_today(VMS))
     assert ended.report["counts"] == Counter(member.expected.outcome for member in fleet)
     assert {row["VmName"]: row["Outcome"] for row in ended.report["rows"]} == {
         member.spec.name: member.expected.outcome for member in fleet
@@ -104,13 +104,13 @@ def test_both_schemas_and_every_kind_of_fault_were_at_work(ended: Ended) -> None
 def test_agents_that_are_installed_and_send_nothing_are_counted(ended: Ended) -> None:
     silent = ended.report["azure_monitor_agents_without_data"]
     assert silent == {"the network is blocked": 1, "the associated rules are for another operating system": 1}
-    assert sum(silent.values()) / (VMS + AT_LEAST) > 0.05
+    assert sum(silent.values()) / (VMS + len(make_today(VMS))) > 0.05
     assert ended.report["azure_monitor_agents"] == 7
 
 
 def test_standard_output_is_one_json_object_and_progress_goes_to_standard_error(ended: Ended) -> None:
     assert len(ended.output.splitlines()) == 1
-    assert f"of {VMS + AT_LEAST} created" in ended.errors
+    assert f"of {VMS + len(make_today(VMS))} created" in ended.errors
 
 
 @needs_proc
@@ -123,14 +123,14 @@ def test_the_demo_leaves_no_process_and_no_file(ended: Ended) -> None:
     ("number", "code", "when"),
     [
         (signal.SIGINT, 130, "Starting the functions host"),
-        (signal.SIGINT, 130, "of 72 created"),
-        (signal.SIGTERM, 130, "of 72 created"),
-        (signal.SIGKILL, -9, "of 72 created"),
+        (signal.SIGINT, 130, "of 75 created"),
+        (signal.SIGTERM, 130, "of 75 created"),
+        (signal.SIGKILL, -9, "of 75 created"),
     ],
 )
 def test_a_signal_ends_everything(number: signal.Signals, code: int, when: str, tmp_path: Path) -> None:
     errors = tmp_path / "errors.txt"
-    demo = Demo(("--vms", "60", "--json"))  # and twelve with the agent of today
+    demo = Demo(("--vms", "60", "--json"))  # and fifteen with the agent of today
     with demo.start(errors) as process:
         wait_for(lambda: when in errors.read_text())
         assert len(demo.processes()) > 1

@@ -17,7 +17,7 @@ from simulator.arm.http.journal import RecordedRequest, Requests
 from simulator.demo.fleet import CROWDED, Expectation, Member, make_fleet
 from simulator.demo.ledger import Row
 from simulator.demo.report import Report, sort_rows
-from simulator.demo.today import AT_LEAST, make_today
+from simulator.demo.today import make_today
 from simulator.demo.verdict import Evidence, figures, judge, search_secrets
 from simulator.laptop import ROOT, SUBSCRIPTIONS, forget_settings
 from tests.shared_samples import SAMPLES, needs_samples
@@ -108,7 +108,7 @@ def test_an_error_is_found_and_named(seen: Evidence, found: str) -> None:
 
 
 TODAY_PLAIN, TODAY_OFFLINE = (
-    next(member for member in make_today(AT_LEAST) if member.kind == kind) for kind in ("ama-system", "ama-offline")
+    next(member for member in make_today(1) if member.kind == kind) for kind in ("ama-system", "ama-offline")
 )
 FOUR = (Kind.VM_GET, Kind.ASSOCIATION_PUT, Kind.EXTENSION_PUT, Kind.EXTENSION_GET)
 
@@ -130,6 +130,23 @@ def test_of_the_agent_of_today_all_facts_are_checked() -> None:
     assert "it flows; the network is blocked" in problems(today(TODAY_OFFLINE, silent=""))[0]
     broken = Breakage(TODAY_PLAIN.id, "app", "us", "system", "")
     assert problems(today(TODAY_PLAIN, breakages=[broken])) == [f"app on {TODAY_PLAIN.id}"]
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 200])
+def test_the_table_fits_the_terminal(width: int) -> None:
+    seen = evidence(row(WEB, Reason="the handler reports success"))
+    report = Report(sort_rows(seen.rows), figures(seen), judge(seen), 1.0, 60.0)
+    lines = report.as_text(Console(width=width, force_terminal=True, color_system=None)).splitlines()
+    assert max(map(len, lines)) <= width
+    assert any("PUT, end" in line and line.endswith("│") for line in lines)
+    assert any(WEB.spec.name in line and "the handler reports" in line for line in lines)
+
+
+@pytest.mark.parametrize("others", [*range(1, 140), 200, 500])
+def test_one_vm_in_twenty_has_an_agent_that_sends_nothing(others: int) -> None:
+    members = make_today(others)
+    assert len({member.id for member in members}) == len(members)
+    assert sum(bool(member.expected.silent) for member in members) >= 0.05 * (others + len(members))
 
 
 def test_silent_agents_are_counted_and_shown() -> None:
