@@ -235,10 +235,13 @@ class Ledger(Protocol):
     async def mark_published(self, row: Row) -> None:
         """Remove the row from the outbox, since its outcome event was published. Raises StorageError."""
 
-    def summaries(self, subscription: str, *, index: bool = False) -> AsyncIterator[tuple[str, RowSummary]]:
+    def summaries(
+        self, subscription: str, *, index: bool = False, late: datetime | None = None
+    ) -> AsyncIterator[tuple[str, RowSummary]]:
         """A summary of each current row of a subscription, with the VM's resource id. With `index`, the index row that
         leads to each row is written on the way, and those that lead to no row needing a person are deleted at the end.
-        Raises StorageError."""
+        Without it, only those are written that lead to an open row whose check was due before `late`. Raises
+        StorageError."""
 
     def totals(self, subscription: str, since: date) -> AsyncIterator[Totals]:
         """As `LedgerReader.totals`."""

@@ -503,7 +503,9 @@ class LedgerInMemory:
         for place in sorted(lines, key=lambda place: (place[1], place[2], place[3])):
             yield lines[place]
 
-    async def summaries(self, subscription: str, *, index: bool = False) -> AsyncIterator[tuple[str, RowSummary]]:
+    async def summaries(
+        self, subscription: str, *, index: bool = False, late: datetime | None = None
+    ) -> AsyncIterator[tuple[str, RowSummary]]:
         self._check()
         self.calls.append(f"rows of {subscription}")
         if index:

@@ -1,7 +1,7 @@
 """Counts the rows that the sweep reads, for the totals of each subscription, and renews the index rows on the way.
 
 A version of the product that knows no index rows may work on the same table. So the sweep writes the index rows of
-every subscription again twice a day, from the rows that it reads anyway.
+every subscription again twice a day, from the rows that it reads anyway, and in each run those of checks that are late.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ _INDEXED_EVERY = timedelta(hours=12)
 class RowCounts:
     """Reads the rows of subscriptions in one run. A dry run (`write` False) writes nothing."""
 
-    def __init__(self, ports: Ports, now: datetime, *, write: bool) -> None:
+    def __init__(self, ports: Ports, now: datetime, grace: timedelta, *, write: bool) -> None:
+        """`grace` is how late a scheduled check may be."""
         self._ports = ports
         self._now = now
+        self._late = now - grace if write else None
         self._write = write
 
     async def summaries(self, subscription: str) -> AsyncIterator[tuple[str, RowSummary]]:
@@ -32,7 +34,7 @@ class RowCounts:
         last = await self._last(subscription) if self._write else None
         index = self._write and self._must_index(last)
         counts: Counter[RowKind] = Counter()
-        async for resource_id, summary in self._ports.ledger.summaries(subscription, index=index):
+        async for resource_id, summary in self._ports.ledger.summaries(subscription, index=index, late=self._late):
             counts[summary.kind] += 1
             yield resource_id, summary
         due = last is None or self._now - last.at >= _COUNTED_EVERY

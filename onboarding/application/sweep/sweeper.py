@@ -189,7 +189,7 @@ class Sweeper:
         """Delete what is older than it is kept, in a run over everything."""
         if not sweep_queue.sweep_filter.whole:
             return
-        row_counts = RowCounts(self._ports, sweep_queue.started, write=True)
+        row_counts = RowCounts(self._ports, sweep_queue.started, self._budget.grace, write=True)
         retention = Retention(self._ports, self._budget, progress.state.pruning, row_counts)
         try:
             await retention.run(sweep_queue.report)
@@ -209,7 +209,7 @@ class Sweeper:
             sweep_queue,
             lambda policy: self._versions.settled(policy, sweep_queue.started),
             self._containers,
-            RowCounts(self._ports, sweep_queue.started, write=progress is not None),
+            RowCounts(self._ports, sweep_queue.started, self._budget.grace, write=progress is not None),
         )
         subscriptions = await self._subscriptions(sweep_queue, policies)
         resume_at = progress.state.resume_at if progress and sweep_queue.sweep_filter.whole else ""

@@ -279,7 +279,9 @@ class TableLedger:
             _log.warning("Ignored: outcomes that this version does not know: %s", dict(unread))
         return counts
 
-    async def summaries(self, subscription: str, *, index: bool = False) -> AsyncIterator[tuple[str, RowSummary]]:
+    async def summaries(
+        self, subscription: str, *, index: bool = False, late: datetime | None = None
+    ) -> AsyncIterator[tuple[str, RowSummary]]:
         partition, keys, index_rows = subscription.lower(), IndexKeys(), dict[str, None]()
         with reading():
             async for found in self._entities(Query(CURRENT, partition), SUMMARY_COLUMNS):
@@ -289,14 +291,15 @@ class TableLedger:
                     keys.of_machine(key, due)
                 if not target_of(found) or (summary := read_summary(found)) is None:
                     continue
-                if index:
+                is_late = late is not None and due is not None and due < late and not summary.outcome.final
+                if index or is_late:
                     index_rows |= dict.fromkeys(keys.of_target(key, summary.outcome, due))
                 if len(index_rows) >= TRANSACTION:
                     await write_index_rows(self._table, partition, index_rows)
                     index_rows = {}
                 yield str(found["ResourceId"]), summary
+            await write_index_rows(self._table, partition, index_rows)
             if index:
-                await write_index_rows(self._table, partition, index_rows)
                 async for _ in rows_of_attention(self._table, partition):
                     pass  # reading them deletes those that lead nowhere
 

@@ -101,6 +101,21 @@ async def test_rows_of_a_version_without_index_rows_are_found_once_the_sweep_has
     assert [row.vm_name async for row in ledger.attention(vm.subscription)] == [second.name]
 
 
+async def test_a_late_check_of_the_version_before_gets_its_index_row_in_each_run(
+    ledger: TableLedger, table: TableClient
+) -> None:
+    """Each run of the sweep reads the rows, and renews all index rows only twice a day."""
+    vm, later = new_vm(), new_vm()
+    late, waits = row_of(vm, next_attempt_at=TIME), row_of(later, next_attempt_at=TIME + HOUR)
+    ended = final(vm, extension="other", next_attempt_at=TIME)
+    for row in (late, waits, ended):
+        await write_as_before(table, row)
+    for each in (vm, later):
+        assert [_ async for _ in ledger.summaries(each.subscription, late=TIME + HOUR)]
+    assert await listed(ledger.overdue(vm.subscription, LATER)) == [check_of(late)]
+    assert await listed(ledger.overdue(later.subscription, LATER)) == []
+
+
 @pytest.mark.parametrize("change", ["waits on", "ends", "is deleted"])
 async def test_an_index_row_that_leads_nowhere_is_deleted_by_its_reader(
     ledger: TableLedger, table: TableClient, change: str
