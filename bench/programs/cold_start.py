@@ -10,13 +10,14 @@ import json
 import sys
 import time
 
-# The packages that a new VM needs: the worker library, the programming model, and those for identity, HTTP, policies.
-# The SDKs of storage and compute are not among them, since an event does without.
+# The packages that a new VM needs: the worker library, the programming model, and those for identity, HTTP, policies
+# and typed values. The SDKs of storage and compute are not among them, since an event does without.
 NEEDED = (
     "azure_functions_runtime",
     "azure.functions",
     "azure.identity.aio",
     "aiohttp",
+    "msgspec",
     "yaml",
 )
 _COMPUTE = "azure.mgmt.compute"

@@ -7,12 +7,10 @@ docstring names.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Protocol
 
-from msgspec import Struct
-from msgspec import field as struct_field
+from msgspec import Struct, field
 
 from onboarding.application.notifications import EventRef
 from onboarding.domain.limits.circuit_breaker import CircuitBreaker
@@ -28,28 +26,26 @@ from onboarding.domain.reconcile.sweep_requests import Mark
 from onboarding.domain.resource_id import VmId
 
 
-@dataclass(frozen=True, slots=True)
-class StoredRow:
+class StoredRow(Struct, frozen=True):
     """The current row of one extension, as the table has it."""
 
     row: Row
     version: str
     """The row's etag. A write fails with LostRace if the row has another one by then."""
-    rest: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    rest: Mapping[str, Any] = field(default_factory=dict)
     """The columns that this version of the product does not know, as the table gave them. They are written back."""
     replaces: tuple[StoredRow, ...] = ()
     """The stored rows of other targets that the next write of this row deletes. If the row itself was moved from one of
     them, its etag is empty."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredMachine:
+class StoredMachine(Struct, frozen=True):
     """The machine's own row, as the table has it."""
 
     row: MachineRow
     version: str
     """The row's etag. A write fails with LostRace if the row has another one by then."""
-    rest: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    rest: Mapping[str, Any] = field(default_factory=dict)
     """The columns that this version of the product does not know, as the table gave them. They are written back."""
 
 
@@ -58,9 +54,9 @@ class MachineRows(Struct, frozen=True):
 
     machine: StoredMachine | None = None
     """The machine's own row; None: it was not written yet."""
-    targets: Mapping[str, StoredRow] = struct_field(default_factory=dict)
+    targets: Mapping[str, StoredRow] = field(default_factory=dict)
     """The current row of each extension, by the extension's name."""
-    unreadable: Mapping[str, str] = struct_field(default_factory=dict)
+    unreadable: Mapping[str, str] = field(default_factory=dict)
     """The etags of rows that cannot be read, by the extension's name in lower case. Such a row is replaced."""
 
     def version(self, extension: str) -> str | None:
@@ -78,8 +74,7 @@ class MachineRows(Struct, frozen=True):
         return bool(waiting) and due in (own, *waiting)
 
 
-@dataclass(frozen=True, slots=True)
-class RowWrite:
+class RowWrite(Struct, frozen=True):
     """A row to be written."""
 
     row: Row
@@ -87,7 +82,7 @@ class RowWrite:
     """The etag of the row that is replaced; None: there was no row, and the write creates it."""
     history: bool = True
     """Whether a line of history is written with the row."""
-    rest: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    rest: Mapping[str, Any] = field(default_factory=dict)
     """The stored columns that this version of the product does not know; they are written back."""
     ended: Row | None = None
     """The last row of an earlier machine of this name, which gets a line of history; None: there was no other."""
@@ -301,14 +296,13 @@ class LedgerReader(Protocol):
         that wrote the line. Raises StorageError."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredBreaker:
+class StoredBreaker(Struct, frozen=True):
     """An open circuit breaker, as the table has it."""
 
     breaker: CircuitBreaker
     version: str
     """The row's etag. A write fails with LostRace if the row has another one by then."""
-    rest: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    rest: Mapping[str, Any] = field(default_factory=dict)
     """The stored columns that this version of the product does not know; they are written back."""
 
 
@@ -387,14 +381,13 @@ class SweepState(Struct, frozen=True):
     """How far rows that are older than they are kept have been deleted."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredSweep:
+class StoredSweep(Struct, frozen=True):
     """The sweep's state, as the table has it."""
 
     state: SweepState
     version: str | None
     """The row's etag; None: there is no row yet."""
-    rest: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    rest: Mapping[str, Any] = field(default_factory=dict)
     """The stored columns that this version of the product does not know; they are written back."""
 
 
@@ -407,14 +400,13 @@ class SweepStore(Protocol):
         etag. Raises LostRace and StorageError."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredRollout:
+class StoredRollout(Struct, frozen=True):
     """The counts of one policy's rollout limit, as the table has them."""
 
     state: RolloutState
     version: str | None
     """The row's etag; None: there is no row yet."""
-    rest: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    rest: Mapping[str, Any] = field(default_factory=dict)
     """The stored columns that this version of the product does not know; they are written back."""
 
 

@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from onboarding.domain.failures.evidence import Evidence
 
@@ -30,17 +29,15 @@ _NEARLY = 1e-3  # of a token: times are whole microseconds
 _MOST_BUCKET_SETS = 256  # idle ones included; each is a few hundred bytes
 
 
-@dataclass(slots=True)
-class Bucket:
+class Bucket(Struct):
     """Tokens of one kind, one for each request."""
 
     counter: str  # the name of ARM's counter, in lower case
     capacity: float  # tokens at most
     refill: float  # tokens per second
     kept: int  # tokens that are left for others, such as the owner and the portal
-    left: float = field(init=False)  # tokens at the time `seen`; a full bucket at first
-    # UTC; None before the first use; later than now while ARM lets nothing through
-    seen: datetime | None = field(init=False, default=None)
+    left: float = 0.0  # tokens at the time `seen`; a full bucket at first
+    seen: datetime | None = None  # UTC; None before the first use; later than now while ARM lets nothing through
 
     def __post_init__(self) -> None:
         self.left = self.capacity
@@ -84,8 +81,7 @@ class Reservation(Struct, frozen=True, order=True):
     who: str  # who makes the request: a machine's key
 
 
-@dataclass(slots=True)
-class BucketSet:
+class BucketSet(Struct):
     """The buckets that reads, or writes, to one subscription draw on."""
 
     buckets: tuple[Bucket, ...]
@@ -166,8 +162,7 @@ class BucketSet:
                 del self.reservations[ended.who]
 
 
-@dataclass(slots=True)
-class RateLimiter:
+class RateLimiter(Struct):
     """The bucket sets of every subscription that requests went to lately."""
 
     # By subscription; true for writes; true for those that go to Compute.
