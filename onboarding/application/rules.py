@@ -54,7 +54,7 @@ class Rules:
             publisher="policy",
             type=policy.open_target,
             os_type=OsType.UNKNOWN,
-            errors=parse_errors({}, self.reference.errors()),
+            read_errors=lambda: parse_errors({}, self.reference.errors()),
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from msgspec import Struct
@@ -59,7 +60,12 @@ class CatalogueEntry(Struct, frozen=True):
     logs: tuple[str, ...]  # the files on the VM that the handler writes; `*` is allowed
     support_tables: Mapping[str, SupportTable]  # by name; empty if it supports every machine of its OS type
     default_support_table: str  # the name of the table that a policy uses if it names none; empty without tables
-    errors: ErrorTable
+    read_errors: Callable[[], ErrorTable]  # what its errors mean; most events have no failure to look up
+
+    @property
+    def errors(self) -> ErrorTable:
+        """What its errors mean."""
+        return self.read_errors()
 
     def support_table(self, name: str) -> SupportTable:
         """The table of that name; for an empty name the entry's default, or the one that takes every machine."""
@@ -177,11 +183,23 @@ def _entry(file: EntryFile, reference: ReferenceData, shipped: bool) -> Catalogu
         logs=_logs(file.logs, os_type),
         support_tables=tables,
         default_support_table=default,
-        errors=parse_errors(file.errors, reference.errors(), tried=shipped),
+        read_errors=_errors(file, reference, shipped),
     )
     for group, schema in entry.groups.items():
         check_schema(schema, group, secret=group == "protectedSettings")
     return entry
+
+
+def _errors(file: EntryFile, reference: ReferenceData, shipped: bool) -> Callable[[], ErrorTable]:
+    """The error table: read at its first use if the tests have checked it, else now, so that a mistake is named."""
+
+    @cache
+    def read() -> ErrorTable:
+        return parse_errors(file.errors, reference.errors(), tried=shipped)
+
+    if not shipped:
+        read()
+    return read
 
 
 def _retirement(file: EntryFile) -> str:
