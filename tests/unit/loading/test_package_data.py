@@ -27,7 +27,7 @@ def test_a_process_that_has_met_no_machine_and_no_failure_has_not_read_what_it_w
     done = subprocess.run([sys.executable, "-c", AT_START], cwd=ROOT, capture_output=True, text=True, check=True)
     policies, read = json.loads(done.stdout)
     assert policies
-    assert read == ["shared_errors", "managed_kinds"]
+    assert read == ["managed_kinds"]
 
 
 def test_every_part_is_the_same_value_each_time() -> None:
