@@ -65,7 +65,6 @@ def decision_context(
     retry: RetryState,
     request: OperatorRequest | None = None,
     definition: ImageDefinition | None = None,
-    identity: IdentityState | None = None,
 ) -> tuple[DecisionContext, ExtensionSettings]:
     """The context of the decision on one assignment, and the settings that an install would send."""
     policy = routed(assignment.policy, facts, retry.now)
@@ -73,25 +72,39 @@ def decision_context(
         policy = replace(policy, reconnect=True)
     entry = tuned(rules.entry_of(policy), policy)
     release = identify(facts, rules.reference, rules.overrides, definition)
-    settings = resolve_settings(entry, policy, rules.app_settings, _values(facts, identity))
+    settings = resolve_settings(entry, policy, rules.app_settings, MachineValues.of(facts))
+    needs = step_needs(policy, rules.app_settings)
     context = DecisionContext(
         facts=facts,
         release=release,
         judgement=_judgement(entry, policy, release),
         assignment=assignment if policy is assignment.policy else replace(assignment, policy=policy),
         entry=entry,
-        problems=(*settings.problems, *step_needs(policy, rules.app_settings).problems),
+        problems=(*settings.problems, *needs.problems),
         retry=retry,
         settings=settings.public,
         request=request,
         settings_digest=digest(settings.public),
-        identity=identity,
+        needs=needs,
     )
     return context, settings
 
 
+def with_identity(
+    rules: Rules, context: DecisionContext, settings: ExtensionSettings, identity: IdentityState
+) -> tuple[DecisionContext, ExtensionSettings]:
+    """The context and the settings, once it is known which identity serves: settings may have to name it."""
+    context = replace(context, identity=identity)
+    if not (named := named_identity(identity.fit)):
+        return context, settings
+    machine = MachineValues.of(context.facts, named)
+    settings = resolve_settings(context.entry, context.assignment.policy, rules.app_settings, machine)
+    problems = (*settings.problems, *context.needs.problems)
+    public = settings.public
+    return replace(context, problems=problems, settings=public, settings_digest=digest(public)), settings
+
+
 def identity_states(
-    rules: Rules,
     facts: MachineFacts,
     contexts: Sequence[DecisionContext],
     *,
@@ -104,7 +117,7 @@ def identity_states(
     acting: list[tuple[str, IdentityNeed]] = []
     states: dict[str, IdentityState] = {}
     for context in contexts:
-        need = step_needs(context.assignment.policy, rules.app_settings).identity
+        need = context.needs.identity
         if need is None or context.entry.os_type is OsType.UNKNOWN:
             continue
         if wants_steps(context) and context.assignment.policy.effect is Effect.DEPLOY:
@@ -121,7 +134,3 @@ def _judgement(entry: CatalogueEntry, policy: Policy, release: OsRelease) -> Jud
     if entry.os_type is OsType.UNKNOWN:
         return Judgement(Verdict.UNKNOWN, "", "", "neither ARM nor the guest agent names the operating system")
     return judge(release, entry.support_table(policy.support_table))
-
-
-def _values(facts: MachineFacts, identity: IdentityState | None) -> MachineValues:
-    return MachineValues.of(facts, named_identity(identity.fit) if identity is not None else "")

@@ -56,6 +56,16 @@ class ExtensionId(Struct, frozen=True):
         return f"{self.vm}/extensions/{self.name}"
 
 
+def fold_id(resource_id: str) -> str:
+    """The form in which ids of any resource are compared: ARM may spell one differently each time."""
+    return resource_id.strip().rstrip("/").lower()
+
+
+def name_in(resource_id: str) -> str:
+    """The name of the resource: the last part of its id."""
+    return resource_id.rstrip("/").rpartition("/")[2]
+
+
 @lru_cache(maxsize=1024)  # the same id is parsed several times in one reconciliation
 def parse_id(text: str) -> VmId | ExtensionId | None:
     """The VM or VM extension that an ARM id names; None for anything else, such as an instance of a scale set."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from msgspec import Struct
 
@@ -18,7 +18,6 @@ from onboarding.application.reconciling.reconciliation import PolicyTarget, Reco
 from onboarding.domain.errors import ArmError
 from onboarding.domain.failures.classification import Cause, classify
 from onboarding.domain.json_access import digest
-from onboarding.domain.machine.machine_identity import fold
 from onboarding.domain.policy.policy import Effect
 from onboarding.domain.reconcile.decision import Problem, Stop, Wait
 from onboarding.domain.reconcile.retry import after_refusal
@@ -35,6 +34,7 @@ from onboarding.domain.reconcile.steps.association_step import from_column as fr
 from onboarding.domain.reconcile.steps.combining import Associated, result_of
 from onboarding.domain.reconcile.steps.step import StepKind, StepResult, StepState, from_column
 from onboarding.domain.request_id import request_id
+from onboarding.domain.resource_id import fold_id, name_in
 from onboarding.logging import bound
 
 _NEW_FOR = timedelta(hours=1)
@@ -85,7 +85,7 @@ class AssociationWriter:
                     continue
                 result = await self._one(target, subject, held, written, endpoint=endpoint)
                 if result.result.state is StepState.DONE:
-                    written[fold(subject)] = result.result
+                    written[fold_id(subject)] = result.result
                     held = held.with_one(subject, endpoint=endpoint)
                 done.append(result)
             results[target.extension] = tuple(done)
@@ -100,7 +100,7 @@ class AssociationWriter:
         *,
         endpoint: bool,
     ) -> Associated:
-        if (there := written.get(fold(subject))) is not None:
+        if (there := written.get(fold_id(subject))) is not None:
             return Associated(there)
         if held.has(subject, endpoint=endpoint):
             return Associated(StepResult(StepKind.ASSOCIATION, StepState.DONE, subject))
@@ -110,14 +110,13 @@ class AssociationWriter:
             return _wanted(target, subject)
         if (before := _still(target, subject)) is not None:
             return before
-        work, settings = target.work, digest(fold(subject))
+        work, settings = target.work, digest(fold_id(subject))
         breaker = await self._breakers.find_open(work.vm, OPERATION, settings, work.now)
         if breaker is not None:
-            later = target.context.retry.wait(WaitingFor.SCOPE_BREAKER, str(breaker), breaker.problem)
-            decision = later or Stop(Outcome.FAILED, f"gave up: {breaker}", breaker.problem)
+            decision = breaker.wait(work.vm, target.context.retry)
             return Associated(result_of(StepKind.ASSOCIATION, subject, decision), decision)
         request = association_request(work.vm, subject, endpoint=endpoint)
-        identity = request_id(work.trigger.id, str(work.vm), f"{OPERATION}/{fold(subject)}")
+        identity = request_id(work.trigger.id, str(work.vm), f"{OPERATION}/{fold_id(subject)}")
         sent_at = self._clock()
         try:
             with bound(step=OPERATION, target=target.extension, client_request_id=identity):
@@ -160,11 +159,7 @@ def _known(work: Reconciliation, wanting: Sequence[PolicyTarget]) -> Association
 def _is_new(work: Reconciliation, target: PolicyTarget) -> bool:
     """Whether the machine is so new that nobody but us can have associated it."""
     created = target.context.facts.time_created
-    return not work.stored and created is not None and _age(work.now, created) < _NEW_FOR
-
-
-def _age(now: datetime, created: datetime) -> timedelta:
-    return now - created
+    return not work.stored and created is not None and work.now - created < _NEW_FOR
 
 
 def _open_need(target: PolicyTarget) -> AssociationNeed:
@@ -181,7 +176,7 @@ def _still(target: PolicyTarget, subject: str) -> Associated | None:
     if last is None or last.outcome.final or target.work.request is not None:
         return None
     for step in from_column(last.steps):
-        if step.step is not StepKind.ASSOCIATION or fold(step.subject) != fold(subject):
+        if step.step is not StepKind.ASSOCIATION or fold_id(step.subject) != fold_id(subject):
             continue
         problem = Problem(step.code, Cause.UNKNOWN, step.meaning, step.advice, stored_cause=step.cause)
         if step.state is StepState.REFUSED:
@@ -195,12 +190,12 @@ def _still(target: PolicyTarget, subject: str) -> Associated | None:
 
 
 def _refusal(subject: str, meaning: str) -> str:
-    return f"the association with {subject.rstrip('/').rpartition('/')[2]} was refused: {meaning}"
+    return f"the association with {name_in(subject)} was refused: {meaning}"
 
 
 def _wanted(target: PolicyTarget, subject: str) -> Associated:
     """What an audit says of an association that is missing."""
-    name, policy = subject.rstrip("/").rpartition("/")[2], target.context.assignment.policy.name
+    name, policy = name_in(subject), target.context.assignment.policy.name
     decision = Stop(Outcome.AUDITED, f"policy {policy} only audits: the VM would be associated with {name}")
     return Associated(StepResult(StepKind.ASSOCIATION, StepState.WANTED, subject), decision)
 

@@ -8,15 +8,13 @@ from copy import replace
 from onboarding.application.limits.circuit_breakers import CircuitBreakers
 from onboarding.application.limits.rollout_limits import RolloutLimits
 from onboarding.application.reconciling.reconciliation import PolicyTarget, Reconciliation
-from onboarding.application.rules import Rules, decision_context, identity_states
+from onboarding.application.rules import Rules, decision_context, identity_states, with_identity
 from onboarding.domain.failures.classification import classify
-from onboarding.domain.limits.circuit_breaker import CircuitBreaker
 from onboarding.domain.limits.rollout_limit import RolloutBlock, spread
 from onboarding.domain.machine.machine_facts import MachineFacts
 from onboarding.domain.policy.policy import Assignment, Policy, PolicySet
-from onboarding.domain.policy.step_needs import step_needs
 from onboarding.domain.reconcile.decide import decide
-from onboarding.domain.reconcile.decision import Act, Decision, IdentityState, RetryState, Stop, Wait
+from onboarding.domain.reconcile.decision import Act, Decision, RetryState, Stop, Wait
 from onboarding.domain.reconcile.retry import MOST_SENDS, after_unread
 from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
 from onboarding.domain.reconcile.steps.combining import breaker_key
@@ -44,7 +42,7 @@ class Decider:
             key, settings = breaker_key(target.context, decision.step)
             breaker = await self._breakers.find_open(work.vm, key, settings, work.now)
             if breaker is not None:
-                return _wait_for_breaker(work.vm, retry, breaker)
+                return breaker.wait(work.vm, retry)
         if decision.step is not StepKind.EXTENSION:
             return decision  # the rollout limit counts changes of extensions alone
         blocked = await self._rollouts.count_install(target.context.assignment.policy.name, work.now)
@@ -76,25 +74,19 @@ class Decider:
         """The assignments, with all that the decisions on them rest on. The identities that their policies want are
         planned together, and settings may name the identity that serves."""
         targets = {assignment.policy.extension: self._target(work, facts, assignment) for assignment in assignments}
-        if not any(target.context.assignment.policy.identity for target in targets.values()):
+        if not any(target.context.needs.identity for target in targets.values()):
             return list(targets.values())
         own = work.known.machine.row if work.known.machine and work.request is None else None
         seen = frozenset(own.identities.split() if own else ())
         refused = frozenset(own.refused_identities.split() if own else ())
         contexts = [target.context for target in targets.values()]
-        states = identity_states(self._rules, facts, contexts, seen=seen, refused=refused)
-        for extension, state in states.items():
-            assignment = targets[extension].context.assignment
-            targets[extension] = self._target(work, facts, assignment, state)
+        for extension, state in identity_states(facts, contexts, seen=seen, refused=refused).items():
+            target = targets[extension]
+            context, settings = with_identity(self._rules, target.context, target.settings, state)
+            targets[extension] = PolicyTarget(work, context, settings)
         return list(targets.values())
 
-    def _target(
-        self,
-        work: Reconciliation,
-        facts: MachineFacts,
-        assignment: Assignment,
-        identity: IdentityState | None = None,
-    ) -> PolicyTarget:
+    def _target(self, work: Reconciliation, facts: MachineFacts, assignment: Assignment) -> PolicyTarget:
         """One policy's assignment, with all that the decision on it rests on."""
         extension = assignment.policy.extension
         claim = work.claim
@@ -103,11 +95,8 @@ class Decider:
         if last is not None and last.waiting_for is WaitingFor.SCOPE_BREAKER and extension in work.cleared:
             last = replace(last, next_attempt_at=work.now)  # its breaker holds it back no longer
         retry = RetryState(last, assignment.policy.waits, work.now, resend, work.checks)
-        context, settings = decision_context(
-            self._rules, facts, assignment, retry, work.request, work.definition, identity
-        )
-        needs = step_needs(context.assignment.policy, self._rules.app_settings)
-        return PolicyTarget(work, context, settings, needs.associations)
+        context, settings = decision_context(self._rules, facts, assignment, retry, work.request, work.definition)
+        return PolicyTarget(work, context, settings)
 
     async def close_after_read(self, work: Reconciliation, policies: PolicySet) -> None:
         """Close the breakers that machines of an unknown operating system wait for: only a failed read opens one, and
@@ -145,16 +134,10 @@ class Decider:
                 cleared.add(extension)
                 continue
             retry = RetryState(row, policy.waits, work.now)
-            rows.append(work.unread_row(policy, _wait_for_breaker(work.vm, retry, breaker)))
+            rows.append(work.unread_row(policy, breaker.wait(work.vm, retry)))
         if cleared or len(waiting) < len(work.stored):
             return frozenset(cleared), None
         return frozenset(), rows
-
-
-def _wait_for_breaker(vm: VmId, retry: RetryState, breaker: CircuitBreaker) -> Wait | Stop:
-    problem = breaker.problem
-    later = retry.wait(WaitingFor.SCOPE_BREAKER, str(breaker), problem)
-    return breaker.hold(vm, later, retry) if later else Stop(Outcome.FAILED, f"gave up: {breaker}", problem)
 
 
 def _wait_for_rollout(retry: RetryState, blocked: RolloutBlock, vm: VmId) -> Wait | Stop:

@@ -18,7 +18,7 @@ from onboarding.domain.errors import ArmError, LostRace, StorageError
 from onboarding.domain.failures.classification import Cause, classify, is_the_callers
 from onboarding.domain.failures.evidence import NO_TOKEN, Evidence
 from onboarding.domain.json_access import digest
-from onboarding.domain.machine.machine_identity import SYSTEM, fold
+from onboarding.domain.machine.machine_identity import SYSTEM
 from onboarding.domain.reconcile.decision import Act, DecisionContext, IdentityState, RetryState, Stop, Wait
 from onboarding.domain.reconcile.machine_row import Claim, MachineRow
 from onboarding.domain.reconcile.retry import after_refusal, problem_of, proves_gone
@@ -28,6 +28,7 @@ from onboarding.domain.reconcile.steps.combining import Associated, breaker_key
 from onboarding.domain.reconcile.steps.identity_step import identity_request
 from onboarding.domain.reconcile.steps.step import ArmRequest, StepKind
 from onboarding.domain.request_id import request_id
+from onboarding.domain.resource_id import fold_id
 from onboarding.logging import bound, logger
 
 _log = logger(__name__)
@@ -189,7 +190,8 @@ def _several(context: DecisionContext) -> bool:
 def _named_in(error: ArmError, identity: IdentityState | None) -> list[str]:
     """The identities of our request that a refusal names, folded."""
     text = error.evidence.text.lower()
-    return [fold(each) for each in (identity.added if identity else ()) if fold(each) != SYSTEM and fold(each) in text]
+    added = map(fold_id, identity.added if identity else ())
+    return [each for each in added if each != SYSTEM and each in text]
 
 
 def _refused_identities(machine: MachineRow, target: PolicyTarget, install: Act, error: ArmError) -> str:

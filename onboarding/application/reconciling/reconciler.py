@@ -133,7 +133,7 @@ class Reconciler:
     ) -> None:
         """Decide for each extension, send the first install, and record all rows."""
         facts = completed.facts
-        deleting = facts.provisioning_state.lower() == "deleting"
+        deleting = facts.being_deleted
         if work.deletion or deleting:
             await self._recorder.check_deletion(work)
         rows = [end_after_read(row, ended, facts, work) for row, ended in orphaned]

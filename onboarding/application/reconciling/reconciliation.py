@@ -171,8 +171,11 @@ class PolicyTarget(Struct, frozen=True):
     """All that the decision rests on."""
     settings: ExtensionSettings
     """The public and protected settings that an install would send."""
-    associations: AssociationNeed = AssociationNeed()
-    """What the machine is to be associated with."""
+
+    @property
+    def associations(self) -> AssociationNeed:
+        """What the machine is to be associated with."""
+        return self.context.needs.associations
 
     @property
     def extension(self) -> str:

@@ -13,11 +13,10 @@ from onboarding.application.ports import Inventory
 from onboarding.application.sweep.machine_summaries import MachineSummaries, Summaries, place_of
 from onboarding.application.sweep.sweep_queue import SweepQueue
 from onboarding.domain.errors import ArmError
-from onboarding.domain.machine.machine_identity import fold
 from onboarding.domain.policy.policy import Assignment, Effect, Policy, PolicySet
 from onboarding.domain.policy.step_needs import step_needs
 from onboarding.domain.reconcile.steps.association_step import Associations
-from onboarding.domain.resource_id import VmId, parse_id
+from onboarding.domain.resource_id import VmId, fold_id, parse_id
 
 
 class FleetAssociations:
@@ -34,7 +33,7 @@ class FleetAssociations:
             if p.effect is not Effect.DISABLED
         }
         self._needs = {name: need for name, need in needs.items() if need.subjects}
-        self._rules = {name: frozenset(map(fold, need.rules)) for name, need in self._needs.items()}
+        self._rules = {name: frozenset(map(fold_id, need.rules)) for name, need in self._needs.items()}
         self._none = Associations(sweep_queue.started, True)
         self._shared: dict[Associations, Associations] = {}
         self._read = False

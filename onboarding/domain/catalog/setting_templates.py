@@ -16,8 +16,8 @@ from msgspec import Struct
 
 from onboarding.domain.catalog.setting_schema import Path
 from onboarding.domain.machine.machine_facts import MachineFacts
-from onboarding.domain.machine.machine_identity import fold
 from onboarding.domain.masking import mask
+from onboarding.domain.resource_id import fold_id
 
 _TEMPLATE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*)\}")
 _KEY_VAULT = re.compile(r"@\s*Microsoft\.KeyVault\s*\(", re.IGNORECASE)
@@ -37,7 +37,7 @@ class MachineValues(Struct, frozen=True):
         """The values of a machine; `identity` is the id of the one that the agent must be given by name."""
         clients = facts.identity.clients
         resource_id = str(facts.id) if facts.id.name else ""
-        return cls(resource_id, facts.id.name, facts.location, identity, clients.get(fold(identity), ""))
+        return cls(resource_id, facts.id.name, facts.location, identity, clients.get(fold_id(identity), ""))
 
     def value(self, template: str) -> str:
         field = MACHINE_TEMPLATES.get(template)

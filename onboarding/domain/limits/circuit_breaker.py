@@ -19,7 +19,8 @@ from msgspec import Struct
 from onboarding.domain.failures.classification import Cause
 from onboarding.domain.masking import cut, mask
 from onboarding.domain.policy.conditions.external_values import places
-from onboarding.domain.reconcile.decision import Problem, RetryState, Wait
+from onboarding.domain.reconcile.decision import Problem, RetryState, Stop, Wait
+from onboarding.domain.reconcile.row import Outcome, WaitingFor
 from onboarding.domain.resource_id import VmId
 
 EVERYWHERE = "*"
@@ -81,6 +82,13 @@ class CircuitBreaker(Struct, frozen=True):
         """The breaker with its next probe scheduled, as the worker that probes it with that VM now writes it."""
         rest = _PROBES[min(self.probes, len(_PROBES) - 1)]
         return replace(self, next_probe_at=now + rest, probes=self.probes + 1, prober=vm.key)
+
+    def wait(self, vm: VmId, retry: RetryState) -> Wait | Stop:
+        """The wait of a VM that this breaker covers; it ends as failed when the wait's cap is over."""
+        later = retry.wait(WaitingFor.SCOPE_BREAKER, str(self), self.problem)
+        if later is None:
+            return Stop(Outcome.FAILED, f"gave up: {self}", self.problem)
+        return self.hold(vm, later, retry)
 
     def hold(self, vm: VmId, wait: Wait, retry: RetryState) -> Wait:
         """The wait of a VM that this breaker covers, within the wait's cap.

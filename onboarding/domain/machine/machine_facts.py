@@ -18,7 +18,7 @@ from msgspec import field as struct_field
 from onboarding.domain.json_access import flag, items, mapping, text, time
 from onboarding.domain.machine.machine_identity import MachineIdentity, read_identity
 from onboarding.domain.machine.resource_containers import UNREAD, ResourceContainers
-from onboarding.domain.resource_id import ExtensionId, VmId, parse_id
+from onboarding.domain.resource_id import ExtensionId, VmId, name_in, parse_id
 
 
 class OsType(StrEnum):
@@ -130,6 +130,15 @@ class MachineFacts:
     identity: MachineIdentity = field(default_factory=MachineIdentity)
     etag: str = ""  # of the machine as it was read; empty if the body has none
 
+    @property
+    def being_deleted(self) -> bool:
+        return self.provisioning_state.lower() == "deleting"
+
+    @property
+    def being_written(self) -> bool:
+        """Whether ARM is creating or changing the VM itself, and refuses another write."""
+        return self.provisioning_state.lower() in ("creating", "updating")
+
     def find_extension(self, publisher: str, type_: str) -> InstalledExtension | None:
         """The extension with this handler, whatever its resource is called (one handler per VM)."""
         wanted = (publisher.lower(), type_.lower())
@@ -184,7 +193,7 @@ def read_facts(body: object) -> MachineFacts:
 def read_extension(body: object) -> InstalledExtension:
     """Read an extension's body (`GET …/extensions/{name}`, with or without `$expand=instanceView`)."""
     raw = mapping(body)
-    return _extension(text(raw.get("name")).rpartition("/")[2] or _name_of(raw.get("id")), raw, {})
+    return _extension(text(raw.get("name")).rpartition("/")[2] or name_in(text(raw.get("id"))), raw, {})
 
 
 def read_image(value: object) -> ImageReference:
@@ -264,7 +273,7 @@ def _agent(expanded: bool, agent: Mapping[str, Any]) -> AgentState:
 def _extensions(vm: Mapping[str, Any], view: Mapping[str, Any]) -> Iterator[InstalledExtension]:
     seen_by_agent = {text(e.get("name")).lower(): e for e in items(view.get("extensions"))}
     for raw in items(vm.get("resources")):
-        name = text(raw.get("name")).rpartition("/")[2] or _name_of(raw.get("id"))
+        name = text(raw.get("name")).rpartition("/")[2] or name_in(text(raw.get("id")))
         if name and _is_extension(raw):
             yield _extension(name, raw, seen_by_agent.pop(name.lower(), {}))
     for entry in seen_by_agent.values():
@@ -303,10 +312,6 @@ def _extension(name: str, resource: Mapping[str, Any], seen: Mapping[str, Any]) 
 def _is_extension(raw: Mapping[str, Any]) -> bool:
     type_ = text(raw.get("type"))
     return f"/{type_}".lower().endswith("/extensions") if type_ else "/extensions/" in text(raw.get("id")).lower()
-
-
-def _name_of(resource_id: object) -> str:
-    return text(resource_id).rstrip("/").rpartition("/")[2]
 
 
 def _statuses(value: object) -> tuple[Status, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from msgspec import Struct, field
 
 from onboarding.domain.json_access import mapping, text
+from onboarding.domain.resource_id import fold_id
 
 SYSTEM = "system"
 """The name of the system-assigned identity among the ids of user-assigned ones."""
@@ -36,11 +37,6 @@ def read_identity(value: object) -> MachineIdentity:
     if "userassigned" not in kinds:
         return MachineIdentity(system)
     assigned = mapping(raw.get("userAssignedIdentities"))
-    users = {fold(name): name for name in assigned if isinstance(name, str)}
+    users = {fold_id(name): name for name in assigned if isinstance(name, str)}
     clients = {key: text(mapping(assigned[name]).get("clientId")) for key, name in users.items()}
     return MachineIdentity(system, users, {key: client for key, client in clients.items() if client})
-
-
-def fold(identity: str) -> str:
-    """The form in which an identity's id, or `system`, is compared."""
-    return identity.strip().rstrip("/").lower()

@@ -38,7 +38,6 @@ from onboarding.domain.reconcile.row import Outcome, WaitingFor
 from onboarding.domain.reconcile.steps.identity_decision import after_identity, in_flight, with_identity
 
 _MOST_UNDONE = 3
-_BUSY = ("creating", "updating")
 
 
 def decide(context: DecisionContext) -> Decision:
@@ -82,7 +81,7 @@ def _other_machine(s: DecisionContext) -> Decision | None:
 
 def _deleting(s: DecisionContext) -> Decision | None:
     """A VM is `Gone` only after ARM says that it does not exist. Until then the row waits: the deletion may fail."""
-    if s.facts.provisioning_state.lower() != "deleting":
+    if not s.facts.being_deleted:
         return None
     return s.retry.wait_on(WaitingFor.OPERATION, "the VM is being deleted")
 
@@ -276,7 +275,7 @@ def _somebody_writes(s: DecisionContext) -> Decision | None:
     writing = [e for e in s.facts.extensions if is_being_written(e)]
     if writing:
         return s.retry.wait_on(WaitingFor.OPERATION, f"another deployment is writing extension {writing[0].name}")
-    if s.facts.provisioning_state.lower() in _BUSY:
+    if s.facts.being_written:
         return s.retry.wait_on(WaitingFor.OPERATION, "another deployment is writing the VM")
     return None
 

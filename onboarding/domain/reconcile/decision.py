@@ -22,6 +22,7 @@ from onboarding.domain.image.os_release import OsRelease
 from onboarding.domain.machine.machine_facts import InstalledExtension, MachineFacts
 from onboarding.domain.policy.installed_extension import elsewhere, unmet
 from onboarding.domain.policy.policy import Assignment
+from onboarding.domain.policy.step_needs import StepNeeds
 from onboarding.domain.reconcile.row import SENT, Outcome, Row, WaitingFor
 from onboarding.domain.reconcile.steps.identity_step import Fit
 from onboarding.domain.reconcile.steps.step import StepKind
@@ -143,6 +144,7 @@ class DecisionContext(Struct, frozen=True):
     request: OperatorRequest | None = None  # None if no person asked for this pass
     in_flight: Row | None = None  # the row of another extension whose write of this machine has not ended
     settings_digest: str = ""  # the digest of `settings`
+    needs: StepNeeds = StepNeeds()  # what the policy wants besides the extension
     identity: IdentityState | None = None  # None if the policy wants no identity, or does not want it of this machine
 
     @property

@@ -165,9 +165,15 @@ def held(s: DecisionContext) -> Decision | None:
         return None  # it waits for somebody else's write, and this read shows whether that has ended
     if last.waiting_for is WaitingFor.INSTALL and s.drift:
         return None  # our request has ended, and somebody has overwritten it since
-    if last.next_attempt_at is None or last.next_attempt_at <= s.now:
+    return unfinished(s.retry)
+
+
+def unfinished(retry: RetryState) -> Wait | None:
+    """The wait that the row tells of, until its moment; None once that is over, or if the row does not wait."""
+    last = retry.last
+    if last is None or last.waiting_for is None or last.next_attempt_at is None or last.next_attempt_at <= retry.now:
         return None
-    return Wait(last.waiting_for, last.waiting_since or s.now, last.next_attempt_at, last.reason, problem_in(last))
+    return Wait(last.waiting_for, last.waiting_since or retry.now, last.next_attempt_at, last.reason, problem_in(last))
 
 
 def exhausted(s: DecisionContext) -> Decision | None:

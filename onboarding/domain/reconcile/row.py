@@ -179,6 +179,9 @@ class Row(Struct, frozen=True, kw_only=True):
         return self.waiting_for, self.waiting_since, self.attempt, self.policy
 
 
+NO_PROBLEM: Mapping[str, Any] = dict.fromkeys(("error_code", "cause", "error_meaning", "advice", "message"), "")
+"""The columns of a failure, as a row has them if nothing went wrong."""
+
 _TIMES = {
     "event_id",
     "event_time",

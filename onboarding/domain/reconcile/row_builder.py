@@ -14,8 +14,8 @@ from onboarding.domain.masking import cut, mask
 from onboarding.domain.policy.policy import Policy
 from onboarding.domain.reconcile.decision import Act, DecisionContext, Problem, Satisfied, Stop, Wait
 from onboarding.domain.reconcile.retry import undoing, undone
-from onboarding.domain.reconcile.row import SENT, Outcome, Row, WaitingFor
-from onboarding.domain.reconcile.steps.combining import Associated, combined, step_of, steps_of
+from onboarding.domain.reconcile.row import NO_PROBLEM, SENT, Outcome, Row, WaitingFor
+from onboarding.domain.reconcile.steps.combining import Associated, combined, steps_of
 from onboarding.domain.reconcile.steps.step import StepKind, to_column
 from onboarding.domain.resource_id import VmId
 
@@ -33,7 +33,6 @@ def row_of(
     last = context.last
     steps = steps_of(context, decision, associated)
     whole = combined(decision, associated)
-    assert not isinstance(whole, Act)  # only an `Act` gives one
     known = {**_known_columns(context), "attempt": _attempts(last, decision), "steps": to_column(steps)}
     if isinstance(whole, Satisfied):
         known |= _extension_columns(whole.extension)
@@ -47,10 +46,9 @@ def row_of(
 
 def _step(context: DecisionContext, decision: Wait | Stop, associated: Sequence[Associated]) -> str:
     """The step that the row is about; empty for the extension."""
-    step = step_of(decision, associated)
-    if step is StepKind.EXTENSION and context.identity is not None and not context.identity.fit.there:
-        step = StepKind.IDENTITY
-    return "" if step is StepKind.EXTENSION else step.value
+    if any(each.decision is decision for each in associated):
+        return StepKind.ASSOCIATION.value
+    return StepKind.IDENTITY.value if context.identity is not None and not context.identity.fit.there else ""
 
 
 def claim_of(
@@ -137,13 +135,9 @@ def closed(row: Row, outcome: Outcome, reason: str, now: datetime, extension_ver
         requested_at=row.requested_at or request,
         finished_at=now,
         duration_ms=took,
-        error_code="",
-        cause="",
-        error_meaning="",
-        advice="",
-        message="",
         step="",
         extension_version=extension_version or row.extension_version,
+        **NO_PROBLEM,
     )
 
 
@@ -156,11 +150,7 @@ def waiting(row: Row, wait: Wait) -> Row:
         waiting_for=wait.waiting_for,
         waiting_since=wait.since,
         next_attempt_at=wait.until,
-        error_code="",
-        cause="",
-        error_meaning="",
-        advice="",
-        message="",
+        **NO_PROBLEM,
     )
 
 

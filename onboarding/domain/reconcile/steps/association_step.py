@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from onboarding.domain.json_access import digest, mapping, text
 from onboarding.domain.reconcile.steps.step import ArmRequest
-from onboarding.domain.resource_id import VmId
+from onboarding.domain.resource_id import VmId, fold_id
 
 ENDPOINT_NAME = "configurationAccessEndpoint"
 """The name that an association to an endpoint must have, so a machine has at most one."""
@@ -52,7 +52,7 @@ class Associations(Struct, frozen=True):
         return now - self.at < _HELD_FOR
 
     def has(self, subject: str, *, endpoint: bool = False) -> bool:
-        return _fold(subject) == self.endpoint if endpoint else _fold(subject) in self.rules
+        return fold_id(subject) == self.endpoint if endpoint else fold_id(subject) in self.rules
 
     def lacks(self, need: AssociationNeed) -> bool:
         """Whether one that the policy wants is missing."""
@@ -61,8 +61,8 @@ class Associations(Struct, frozen=True):
 
     def with_one(self, subject: str, *, endpoint: bool = False) -> Associations:
         """With one that was just written."""
-        rules = self.rules if endpoint else self.rules | {_fold(subject)}
-        return Associations(self.at, self.complete, rules, _fold(subject) if endpoint else self.endpoint)
+        rules = self.rules if endpoint else self.rules | {fold_id(subject)}
+        return Associations(self.at, self.complete, rules, fold_id(subject) if endpoint else self.endpoint)
 
 
 def read_associations(bodies: Iterable[object], at: datetime) -> Associations:
@@ -71,9 +71,9 @@ def read_associations(bodies: Iterable[object], at: datetime) -> Associations:
     for body in bodies:
         properties = mapping(mapping(body).get("properties"))
         if rule := text(properties.get("dataCollectionRuleId")):
-            rules.add(_fold(rule))
+            rules.add(fold_id(rule))
         if there := text(properties.get("dataCollectionEndpointId")):
-            endpoint = _fold(there)
+            endpoint = fold_id(there)
     return Associations(at, True, frozenset(rules), endpoint)
 
 
@@ -99,7 +99,7 @@ def conflicting_endpoint(need: AssociationNeed, known: Associations | None) -> s
 def association_request(vm: VmId, subject: str, *, endpoint: bool = False) -> ArmRequest:
     """The PUT that associates the machine with a rule or an endpoint. It is done when ARM answers 200 (it was there)
     or 201 (it is ours)."""
-    name = ENDPOINT_NAME if endpoint else f"onboarding-{digest(_fold(subject))}"
+    name = ENDPOINT_NAME if endpoint else f"onboarding-{digest(fold_id(subject))}"
     key = "dataCollectionEndpointId" if endpoint else "dataCollectionRuleId"
     properties: dict[str, Any] = {key: subject}
     if not endpoint:
@@ -129,7 +129,3 @@ def from_column(value: str) -> Associations | None:
         return msgspec.json.decode(value, type=Associations)
     except msgspec.DecodeError:  # also a ValidationError
         return None
-
-
-def _fold(subject: str) -> str:
-    return subject.strip().rstrip("/").lower()

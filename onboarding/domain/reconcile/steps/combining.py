@@ -10,10 +10,10 @@ from msgspec import Struct
 from onboarding.domain.catalog.support_table import Verdict
 from onboarding.domain.json_access import digest
 from onboarding.domain.machine.machine_facts import OsType
-from onboarding.domain.machine.machine_identity import fold
 from onboarding.domain.reconcile.decision import Act, Decision, DecisionContext, Problem, Satisfied, Stop, Wait
 from onboarding.domain.reconcile.row import SENT, Outcome, Row
 from onboarding.domain.reconcile.steps.step import StepKind, StepResult, StepState, from_column, to_column
+from onboarding.domain.resource_id import fold_id
 
 
 class Associated(Struct, frozen=True):
@@ -30,18 +30,18 @@ def wants_steps(context: DecisionContext) -> bool:
     os_type = context.facts.os_type
     if not context.assignment.selected or os_type is OsType.UNKNOWN or os_type is not context.entry.os_type:
         return False
-    if context.facts.provisioning_state.lower() == "deleting" or context.problems:
+    if context.facts.being_deleted or context.problems:
         return False
     forced = context.request is not None and context.request.force
     return context.judgement.verdict is Verdict.SUPPORTED or (forced and context.judgement.verdict is Verdict.UNKNOWN)
 
 
-def combined(decision: Decision, associated: Sequence[Associated]) -> Decision:
+def combined(decision: Satisfied | Wait | Stop, associated: Sequence[Associated]) -> Satisfied | Wait | Stop:
     """The decision for the row: a request in flight first, then the earliest wait, then a refusal; else what is done.
     An association that is refused or waits never holds the extension back."""
-    if isinstance(decision, Act) or (isinstance(decision, Wait) and decision.waiting_for in SENT):
+    if isinstance(decision, Wait) and decision.waiting_for in SENT:
         return decision
-    if not isinstance(decision, (Wait, Satisfied)) and decision.outcome is not Outcome.FAILED:
+    if isinstance(decision, Stop) and decision.outcome is not Outcome.FAILED:
         return decision
     waits = [each.decision for each in associated if isinstance(each.decision, Wait)]
     if isinstance(decision, Wait):
@@ -50,14 +50,6 @@ def combined(decision: Decision, associated: Sequence[Associated]) -> Decision:
         return min(waits, key=lambda wait: wait.until)
     refused = next((each.decision for each in associated if isinstance(each.decision, Stop)), None)
     return refused if refused is not None and isinstance(decision, Satisfied) else decision
-
-
-def step_of(decision: Decision, associated: Sequence[Associated]) -> StepKind:
-    """The step that a combined decision is about."""
-    if isinstance(decision, Act):
-        return decision.step
-    about = any(each.decision is decision for each in associated if each.decision is not None)
-    return StepKind.ASSOCIATION if about else StepKind.EXTENSION
 
 
 def steps_of(
@@ -90,7 +82,7 @@ def breaker_key(context: DecisionContext, step: StepKind) -> tuple[str, str]:
     """By what a circuit breaker for this request is found: the extension or the operation, and the digest of what is
     sent."""
     if step is StepKind.IDENTITY and context.identity is not None:
-        return step.value, digest(sorted(map(fold, context.identity.added)))
+        return step.value, digest(sorted(map(fold_id, context.identity.added)))
     return context.entry.name, context.settings_digest
 
 
@@ -143,7 +135,7 @@ def _ours_still(step: StepResult, before: Sequence[StepResult]) -> StepResult:
     """What we did stays ours while it is done."""
     if step.state is not StepState.DONE or step.ours:
         return step
-    same = (s for s in before if s.step is step.step and fold(s.subject) == fold(step.subject) and s.ours)
+    same = (s for s in before if s.step is step.step and fold_id(s.subject) == fold_id(step.subject) and s.ours)
     was = next(same, None)
     return replace(step, ours=True, at=was.at) if was is not None else step
 

@@ -7,32 +7,26 @@ from copy import replace
 
 from onboarding.domain.failures.classification import Cause
 from onboarding.domain.reconcile.decision import Act, Decision, DecisionContext, IdentityState, Stop, Wait
-from onboarding.domain.reconcile.retry import MOST_ATTEMPTS, failed, problem_in
-from onboarding.domain.reconcile.row import SENT, Outcome, Row, WaitingFor
+from onboarding.domain.reconcile.retry import MOST_ATTEMPTS, failed, problem_in, unfinished
+from onboarding.domain.reconcile.row import NO_PROBLEM, SENT, Outcome, Row, WaitingFor
 from onboarding.domain.reconcile.steps.step import StepKind
-
-_CHANGING = ("creating", "updating")
 
 
 def in_flight(s: DecisionContext) -> Wait | None:
     """The wait for our own request of this step; None if none is in flight, or if this read shows that it has ended."""
     last = s.last
-    if last is None or not is_about_identity(last) or last.waiting_for not in SENT:
+    if last is None or not _is_about_identity(last) or last.waiting_for not in SENT:
         return None
-    if s.facts.provisioning_state.lower() in _CHANGING:
+    if s.facts.being_written:
         return s.retry.wait_on(last.waiting_for, last.reason)
-    over = last.next_attempt_at is None or last.next_attempt_at <= s.now
     there = s.identity is None or s.identity.fit.there
-    if there or over or last.next_attempt_at is None:
-        return None
-    # ARM may show the state before the request for some seconds.
-    return Wait(last.waiting_for, last.waiting_since or s.now, last.next_attempt_at, last.reason, problem_in(last))
+    return None if there else unfinished(s.retry)  # ARM may show the state before the request for some seconds
 
 
 def after_identity(s: DecisionContext) -> DecisionContext:
     """The context for the extension's own decision: what the row says of the identity step is not about it."""
     last = s.last
-    if last is None or not is_about_identity(last) or last.outcome.final:
+    if last is None or not _is_about_identity(last) or last.outcome.final:
         return s
     return replace(s, retry=replace(s.retry, last=_past(last)))
 
@@ -51,19 +45,19 @@ def with_identity(s: DecisionContext, decision: Decision) -> Decision:
     return decision if state.fit.there else _request(s, state)
 
 
-def is_about_identity(row: Row) -> bool:
+def _is_about_identity(row: Row) -> bool:
     return row.step == StepKind.IDENTITY
 
 
 def _goes_on(s: DecisionContext, decision: Decision) -> bool:
-    if s.facts.provisioning_state.lower() == "deleting" or isinstance(decision, Stop):
+    if s.facts.being_deleted or isinstance(decision, Stop):
         return False
     return not (isinstance(decision, Wait) and decision.waiting_for in SENT)
 
 
 def _request(s: DecisionContext, state: IdentityState) -> Decision:
     last = s.last
-    ours = last if last is not None and is_about_identity(last) and not last.outcome.final else None
+    ours = last if last is not None and _is_about_identity(last) and not last.outcome.final else None
     attempts = ours.attempt if ours else 0
     if ours is not None:
         if (later := _held(s, ours)) is not None:
@@ -82,24 +76,12 @@ def _held(s: DecisionContext, last: Row) -> Wait | None:
         return None
     if last.waiting_for is WaitingFor.OPERATION and not last.error_code:
         return None
-    if last.next_attempt_at is None or last.next_attempt_at <= s.now or last.waiting_for is None:
-        return None
-    return Wait(last.waiting_for, last.waiting_since or s.now, last.next_attempt_at, last.reason, problem_in(last))
+    return unfinished(s.retry)
 
 
 def _past(last: Row) -> Row:
     """The row as if nothing had been requested yet."""
-    return replace(
-        last,
-        waiting_for=None,
-        waiting_since=None,
-        next_attempt_at=None,
-        attempt=0,
-        step="",
-        sent_digest="",
-        error_code="",
-        cause="",
-        error_meaning="",
-        advice="",
-        message="",
+    begun = replace(
+        last, waiting_for=None, waiting_since=None, next_attempt_at=None, attempt=0, step="", sent_digest=""
     )
+    return replace(begun, **NO_PROBLEM)

@@ -14,9 +14,9 @@ from typing import Annotated, Any, ClassVar
 from msgspec import Meta, Struct
 
 from onboarding.domain.errors import as_written
-from onboarding.domain.machine.machine_identity import SYSTEM, MachineIdentity, fold
+from onboarding.domain.machine.machine_identity import SYSTEM, MachineIdentity
 from onboarding.domain.reconcile.steps.step import ArmRequest
-from onboarding.domain.resource_id import VmId
+from onboarding.domain.resource_id import VmId, fold_id, name_in
 from onboarding.domain.typed_file import FileMapping, Refused
 
 NONE = "none"
@@ -105,10 +105,10 @@ def plan_identity(
     fits: dict[int, Fit] = {}
     for place in _in_order(needs):
         need = needs[place]
-        fit = _fit(need, union, added, has, refused if not lost else refused | {fold(need.add)})
-        if fit.identity and not fit.there and fold(fit.identity) not in union:
-            added[fold(fit.identity)] = fit.identity
-            union[fold(fit.identity)] = fit.identity
+        fit = _fit(need, union, added, has, refused if not lost else refused | {fold_id(need.add)})
+        if fit.identity and not fit.there and fold_id(fit.identity) not in union:
+            added[fold_id(fit.identity)] = fit.identity
+            union[fold_id(fit.identity)] = fit.identity
         fits[place] = fit
     final = tuple(_with_name(fits[place], needs[place], union) for place in range(len(needs)))
     return IdentityPlan(final, tuple(added.values()), lost)
@@ -141,7 +141,7 @@ def _fit(
     has: MachineIdentity,
     refused: frozenset[str],
 ) -> Fit:
-    wanted = "" if need.add == NONE else fold(need.add)
+    wanted = "" if need.add == NONE else fold_id(need.add)
     if need.use is IdentityUse.ANY and union:
         chosen = _chosen(union, wanted)
         return Fit(union[chosen], there=chosen in has.names)
@@ -170,12 +170,12 @@ def _with_name(fit: Fit, need: IdentityNeed, union: Mapping[str, str]) -> Fit:
     """With whether the settings must name it: without a name it takes the system's, else the only one."""
     if not fit.identity:
         return fit
-    user = fold(fit.identity) != SYSTEM
+    user = fold_id(fit.identity) != SYSTEM
     named = user and (need.use is IdentityUse.ADDED or SYSTEM in union or len(union) > 1)
     return Fit(fit.identity, fit.there, named)
 
 
 def _spoken(identity: str) -> str:
-    if fold(identity) == SYSTEM:
+    if fold_id(identity) == SYSTEM:
         return "the system-assigned identity"
-    return f"the identity {identity.rstrip('/').rpartition('/')[2]}"
+    return f"the identity {name_in(identity)}"

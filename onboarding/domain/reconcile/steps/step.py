@@ -10,6 +10,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
+from onboarding.domain.resource_id import name_in
+
 
 class StepKind(StrEnum):
     """The kinds of step, in the order in which they are done."""
@@ -61,7 +63,7 @@ class StepResult(Struct, frozen=True, omit_defaults=True):
     """When it is tried again, if it waits (UTC)."""
 
     def __str__(self) -> str:
-        name = self.subject.rstrip("/").rpartition("/")[2]
+        name = name_in(self.subject)
         why = f" ({self.meaning})" if self.meaning else ""
         return f"{self.step}{f' {name}' if name else ''}: {self.state}{why}"
 

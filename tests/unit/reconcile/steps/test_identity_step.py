@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onboarding.domain.machine.machine_identity import SYSTEM, MachineIdentity, fold, read_identity
+from onboarding.domain.machine.machine_identity import SYSTEM, MachineIdentity, read_identity
 from onboarding.domain.reconcile.steps.identity_step import (
     Fit,
     IdentityNeed,
@@ -17,7 +17,7 @@ from onboarding.domain.reconcile.steps.identity_step import (
     named_identity,
     plan_identity,
 )
-from onboarding.domain.resource_id import VmId
+from onboarding.domain.resource_id import VmId, fold_id
 
 VM = VmId("22222222-0000-4000-8000-000000000001", "app", "web-1")
 _IDS = "/subscriptions/s/resourceGroups/ids/providers/Microsoft.ManagedIdentity/userAssignedIdentities"
@@ -26,7 +26,7 @@ ADDED = IdentityUse.ADDED
 
 
 def _has(*names: str) -> MachineIdentity:
-    return MachineIdentity(SYSTEM in names, {fold(name): name for name in names if name != SYSTEM})
+    return MachineIdentity(SYSTEM in names, {fold_id(name): name for name in names if name != SYSTEM})
 
 
 @pytest.mark.parametrize(
@@ -36,10 +36,10 @@ def _has(*names: str) -> MachineIdentity:
         ({"type": "None"}, set()),
         ({"type": "SystemAssigned", "principalId": "p"}, {SYSTEM}),
         ({"type": "SystemAssigned"}, set()),  # it does not exist until it has a principal
-        ({"type": "UserAssigned", "userAssignedIdentities": {OURS: {}}}, {fold(OURS)}),
+        ({"type": "UserAssigned", "userAssignedIdentities": {OURS: {}}}, {fold_id(OURS)}),
         (
             {"type": "SystemAssigned,UserAssigned", "principalId": "p", "userAssignedIdentities": {OURS.upper(): {}}},
-            {SYSTEM, fold(OURS)},
+            {SYSTEM, fold_id(OURS)},
         ),
         ({"type": 3, "userAssignedIdentities": [OURS]}, set()),
     ],
@@ -102,14 +102,14 @@ def test_a_policy_that_takes_any_identity_shares_the_one_that_another_insists_on
 
 def test_an_identity_that_arm_refused_is_left_out_and_the_others_are_added() -> None:
     needs = [IdentityNeed(ADDED, OURS, True), IdentityNeed(ADDED, OTHER, True)]
-    plan = plan_identity(_has(), needs, refused=frozenset({fold(OURS)}))
+    plan = plan_identity(_has(), needs, refused=frozenset({fold_id(OURS)}))
     assert plan.added == (OTHER,)
     assert "refused to add the identity ama" in plan.fits[0].conflict
 
 
 def test_an_identity_that_our_patch_lost_stops_all_identity_writes() -> None:
-    plan = plan_identity(_has(), [IdentityNeed(ADDED, OURS)], seen=frozenset({fold(FOREIGN)}))
-    assert plan.lost == {fold(FOREIGN)}
+    plan = plan_identity(_has(), [IdentityNeed(ADDED, OURS)], seen=frozenset({fold_id(FOREIGN)}))
+    assert plan.lost == {fold_id(FOREIGN)}
     assert plan.added == ()
 
 
@@ -145,13 +145,13 @@ _needs = st.one_of(
 def test_after_the_patch_every_fit_is_there_and_nothing_else_was_added(
     has: set[str], needs: list[IdentityNeed], refused: set[str]
 ) -> None:
-    folded = frozenset(map(fold, refused))
+    folded = frozenset(map(fold_id, refused))
     plan = plan_identity(_has(*has), needs, refused=folded)
-    assert not set(map(fold, plan.added)) & ({fold(name) for name in has} | folded)
+    assert not set(map(fold_id, plan.added)) & ({fold_id(name) for name in has} | folded)
     after = plan_identity(_has(*has, *plan.added), needs, refused=folded)
     for first, then in zip(plan.fits, after.fits, strict=True):
         assert bool(first.identity) != bool(first.conflict)
         if first.identity:
             assert then.there
-    wanted = {fold(fit.identity) for fit in plan.fits if fit.identity}
-    assert set(map(fold, plan.added)) <= wanted
+    wanted = {fold_id(fit.identity) for fit in plan.fits if fit.identity}
+    assert set(map(fold_id, plan.added)) <= wanted
