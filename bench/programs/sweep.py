@@ -19,18 +19,7 @@ from bench.parts import BenchFailed
 from bench.programs.reading import read_graph, read_table
 from onboarding.app import assemble, open_ports, read_configuration
 from onboarding.application.ports import Message, ScheduleQueue
-
-_COLUMNS = [
-    "PartitionKey",
-    "RowKey",
-    "ResourceId",
-    "Extension",
-    "Outcome",
-    "VmId",
-    "ExtensionName",
-    "FinishedAt",
-    "EventTime",
-]
+from onboarding.azure.storage.ledger.row_entities import SUMMARY_COLUMNS
 
 
 class RecordedQueue:
@@ -65,7 +54,7 @@ async def _sweep(handled_at_most: int) -> dict[str, Any]:
 async def _reading() -> dict[str, Any]:
     began, cpu = time.monotonic(), time.process_time()
     await read_graph()
-    await read_table(_COLUMNS)
+    await read_table(SUMMARY_COLUMNS)
     return {"seconds": time.monotonic() - began, "cpu_s": time.process_time() - cpu, "peak_mb": _peak_mb()}
 
 

@@ -90,7 +90,7 @@ def decision_context(
     return context, settings
 
 
-def with_identity(
+def with_identity_state(
     rules: Rules, context: DecisionContext, settings: ExtensionSettings, identity: IdentityState
 ) -> tuple[DecisionContext, ExtensionSettings]:
     """The context and the settings, once it is known which identity serves: settings may have to name it."""

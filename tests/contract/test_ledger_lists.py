@@ -14,7 +14,19 @@ from onboarding.domain.reconcile.machine_row import MachineRow
 from onboarding.domain.reconcile.row import Outcome, Selection
 from onboarding.domain.reconcile.row_totals import RowKind, Totals
 from onboarding.domain.resource_id import VmId
-from tests.adapters.storage.rows import OMS, TIME, claim, final, listed, new_vm, row_of, rows, trigger, write
+from tests.adapters.storage.rows import (
+    OMS,
+    TIME,
+    claim,
+    final,
+    listed,
+    new_vm,
+    row_of,
+    rows,
+    trigger,
+    write,
+    write_fleet,
+)
 from tests.contract.backends import Backend, LedgerOfAll
 
 LATER = TIME + timedelta(days=1)
@@ -215,13 +227,7 @@ async def test_totals_are_kept_one_a_day(ledger: LedgerOfAll) -> None:
 
 @pytest.fixture
 async def fleet(ledger: LedgerOfAll) -> tuple[VmId, ...]:
-    """Three VMs, two of them with the same name, and an outcome for each."""
-    first = new_vm("web", "prod")
-    vms = (first, replace(first, resource_group="test"), VmId(new_vm().subscription, "prod", "db"))
-    outcomes = (Outcome.INSTALLED, Outcome.FAILED, Outcome.UNSUPPORTED)
-    for vm, outcome in zip(vms, outcomes, strict=True):
-        await write(ledger, final(vm, outcome), trigger(), None)
-    return vms
+    return await write_fleet(ledger)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from copy import replace
 from onboarding.application.limits.circuit_breakers import CircuitBreakers
 from onboarding.application.limits.rollout_limits import RolloutLimits
 from onboarding.application.reconciling.reconciliation import PolicyTarget, Reconciliation
-from onboarding.application.rules import Rules, decision_context, identity_states, with_identity
+from onboarding.application.rules import Rules, decision_context, identity_states, with_identity_state
 from onboarding.domain.failures.classification import classify
 from onboarding.domain.limits.rollout_limit import RolloutBlock, spread
 from onboarding.domain.machine.machine_facts import MachineFacts
@@ -82,7 +82,7 @@ class Decider:
         contexts = [target.context for target in targets.values()]
         for extension, state in identity_states(facts, contexts, seen=seen, refused=refused).items():
             target = targets[extension]
-            context, settings = with_identity(self._rules, target.context, target.settings, state)
+            context, settings = with_identity_state(self._rules, target.context, target.settings, state)
             targets[extension] = PolicyTarget(work, context, settings)
         return list(targets.values())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator, Mapping
+from copy import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -82,3 +83,13 @@ async def rows(ledger: Ledger, vm: VmId) -> Mapping[str, StoredRow]:
 
 async def listed[T](found: AsyncIterator[T]) -> list[T]:
     return [each async for each in found]
+
+
+async def write_fleet(ledger: Ledger) -> tuple[VmId, ...]:
+    """Three VMs, two of them with the same name, and an outcome for each."""
+    first = new_vm("web", "prod")
+    vms = (first, replace(first, resource_group="test"), VmId(new_vm().subscription, "prod", "db"))
+    outcomes = (Outcome.INSTALLED, Outcome.FAILED, Outcome.UNSUPPORTED)
+    for vm, outcome in zip(vms, outcomes, strict=True):
+        await write(ledger, final(vm, outcome), trigger(), None)
+    return vms

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,18 +11,12 @@ from azure.data.tables.aio import TableClient as SdkTableClient
 from onboarding.azure.storage.table_ledger import TableLedger
 from onboarding.domain.reconcile.row import Outcome, Selection
 from onboarding.domain.resource_id import VmId
-from tests.adapters.storage.rows import OMS, TIME, final, listed, new_vm, row_of, rows, trigger, write
+from tests.adapters.storage.rows import OMS, TIME, listed, new_vm, row_of, rows, trigger, write, write_fleet
 
 
 @pytest.fixture
 async def fleet(ledger: TableLedger) -> tuple[VmId, ...]:
-    """Three VMs, two of them with the same name, and an outcome for each."""
-    first = new_vm("web", "prod")
-    vms = (first, replace(first, resource_group="test"), VmId(new_vm().subscription, "prod", "db"))
-    outcomes = (Outcome.INSTALLED, Outcome.FAILED, Outcome.UNSUPPORTED)
-    for vm, outcome in zip(vms, outcomes, strict=True):
-        await write(ledger, final(vm, outcome), trigger(), None)
-    return vms
+    return await write_fleet(ledger)
 
 
 async def test_totals_leave_out_outcomes_of_a_newer_version_with_a_warning(

@@ -49,6 +49,15 @@ def windows(world: World, name: str = "win01", **changes: Any) -> VmId:
     return world.add(name, image=SERVER, os_type="Windows", os_profile=profile, **changes)
 
 
+async def unread_pair(world: World) -> tuple[VmId, VmId]:
+    """A machine of each system that was just created, and that ARM did not let us read."""
+    web, win = linux(world), windows(world)
+    world.arm.read_errors = [SLOW, SLOW]
+    await world.created(web)
+    await world.created(win)
+    return web, win
+
+
 def unknown(world: World, name: str = "odd01", **changes: Any) -> VmId:
     return world.add(name, image={}, os_type="", os_profile={}, **changes)
 
@@ -283,10 +292,7 @@ class _Failing(LedgerInMemory):
 async def test_a_worker_that_loses_the_race_of_a_move_goes_on_from_the_winners_rows() -> None:
     ledger = _Failing()
     world = replace(world_of(), ledger=ledger)
-    web, win = linux(world), windows(world)
-    world.arm.read_errors = [SLOW, SLOW]
-    await world.created(web)
-    await world.created(win)
+    web, win = await unread_pair(world)
 
     def lose() -> None:
         raise LostRace("another worker wrote first")
@@ -331,10 +337,7 @@ def _once(ledger: LedgerInMemory, rows: Any) -> Any:
 async def test_a_worker_that_dies_after_the_move_leaves_a_claim_that_its_check_ends() -> None:
     ledger = _Failing()
     world = replace(world_of(), ledger=ledger)
-    web, win = linux(world), windows(world)
-    world.arm.read_errors = [SLOW, SLOW]
-    await world.created(web)
-    await world.created(win)
+    web, win = await unread_pair(world)
 
     def die() -> None:
         raise StorageError("no answer came")
@@ -416,10 +419,7 @@ async def test_a_refused_install_gives_the_moved_row_its_answer() -> None:
 async def test_identity_and_associations_follow_once_the_system_is_known() -> None:
     rule = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Insights/dataCollectionRules/all"
     world = world_of({"identity": {"use": "any", "add": "system"}, "dataCollectionRules": rule})
-    web, win = linux(world), windows(world)
-    world.arm.read_errors = [SLOW, SLOW]
-    await world.created(web)
-    await world.created(win)
+    web, win = await unread_pair(world)
     assert world.arm.calls == ["GET", "GET"], "nothing is written to a machine that was not read"
     world.now += timedelta(minutes=5)
     for vm, target in ((web, LINUX), (win, WINDOWS)):
@@ -435,10 +435,7 @@ async def test_identity_and_associations_follow_once_the_system_is_known() -> No
 
 async def test_the_first_of_two_policies_takes_the_rows_of_both() -> None:
     world = world_of(None, {"name": "later", "extension": [WINDOWS, LINUX], "settings": {}})
-    web, win = linux(world), windows(world)
-    world.arm.read_errors = [SLOW, SLOW]
-    await world.created(web)
-    await world.created(win)
+    web, win = await unread_pair(world)
     assert set(rows_of(world, web)) == set(rows_of(world, win)) == {OPEN, "policy:later"}
     world.now += timedelta(minutes=5)
     await world.updated(web)
@@ -449,10 +446,7 @@ async def test_the_first_of_two_policies_takes_the_rows_of_both() -> None:
 
 async def test_an_open_row_ends_where_it_is_once_the_policy_is_for_one_system() -> None:
     world = world_of()
-    web, win = linux(world), windows(world)
-    world.arm.read_errors = [SLOW, SLOW]
-    await world.created(web)
-    await world.created(win)
+    web, win = await unread_pair(world)
     later = host_with({**POLICY, "extension": LINUX}, world)
     await later.updated(web)
     await later.updated(win)
@@ -465,10 +459,7 @@ async def test_an_open_row_ends_where_it_is_once_the_policy_is_for_one_system() 
 
 async def test_a_disabled_policy_ends_the_open_row() -> None:
     world = world_of()
-    web, win = linux(world), windows(world)
-    world.arm.read_errors = [SLOW, SLOW]
-    await world.created(web)
-    await world.created(win)
+    web, win = await unread_pair(world)
     off = host_with({**POLICY, "effect": "disabled"}, world)
     for vm in (web, win):
         await off.updated(vm)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from onboarding.azure.arm.graph_queries import ASSOCIATIONS
 from simulator.arm import FaultRule, Machine, Role
 from tests.simulator.conftest import AUDIENCE, MakeScene, Reply, Scene, oms_body
 
@@ -15,16 +16,6 @@ FAR = "/subscriptions/00000000-0000-4000-8000-000000000009/resourceGroups/rg-cen
 RULE, FAR_RULE = f"{OWN}/dataCollectionRules/dcr-linux", f"{FAR}/dataCollectionRules/dcr-all"
 ENDPOINT = f"{OWN}/dataCollectionEndpoints/dce-one"
 PATH = "/providers/Microsoft.Insights/dataCollectionRuleAssociations"
-QUERY = """\
-insightsresources
-| where type =~ 'microsoft.insights/datacollectionruleassociations'
-| where id contains '/providers/Microsoft.Compute/virtualMachines/'
-| extend machine = substring(tolower(id), 0, indexof(tolower(id), '/providers/microsoft.insights/'))
-| extend rule = tolower(tostring(properties.dataCollectionRuleId))
-| extend endpoint = tolower(tostring(properties.dataCollectionEndpointId))
-| project id, name, machine, rule, endpoint
-| order by id asc
-"""
 
 
 @pytest.fixture
@@ -257,7 +248,7 @@ async def test_resource_graph_lists_them_by_machine(scene: Scene, machine: Machi
     await put(scene, machine, "one", to_rule())
     await put(scene, machine, "configurationAccessEndpoint", to_endpoint())
     await put(scene, other, "far", to_rule(FAR_RULE))
-    rows = await query(scene, QUERY)
+    rows = await query(scene, ASSOCIATIONS)
     assert [(row["machine"], row["rule"], row["endpoint"]) for row in rows] == [
         (machine.key, "", ENDPOINT.lower()),
         (machine.key, RULE.lower(), ""),
@@ -265,15 +256,15 @@ async def test_resource_graph_lists_them_by_machine(scene: Scene, machine: Machi
     ]
     scene.arm.scopes.assign("half", other.id, Role(("*/read",)))
     header = {"Authorization": f"Bearer {scene.arm.tokens.issue(AUDIENCE, 'half').value}"}
-    assert [row["name"] for row in await query(scene, QUERY, headers=header)] == ["far"]
+    assert [row["id"].rpartition("/")[2] for row in await query(scene, ASSOCIATIONS, headers=header)] == ["far"]
 
 
 async def test_resource_graph_lags_behind_for_associations_too(make_scene: MakeScene) -> None:
     scene: Scene = await make_scene(index_lag=60.0)
     prepare(scene)
     machine = scene.add()
-    assert await query(scene, QUERY) == []
+    assert await query(scene, ASSOCIATIONS) == []
     await put(scene, machine, "one", to_rule())
-    assert await query(scene, QUERY) == []
+    assert await query(scene, ASSOCIATIONS) == []
     await scene.clock.advance(61)
-    assert len(await query(scene, QUERY)) == 1
+    assert len(await query(scene, ASSOCIATIONS)) == 1
