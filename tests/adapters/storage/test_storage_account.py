@@ -104,7 +104,7 @@ def test_the_addresses_of_the_services_are_used_with_the_identity() -> None:
     "text",
     [
         "",
-        "no connection string",
+        "without any equals sign",
         "AccountKey=c2VjcmV0IGtleQ==",
         "AccountName=account",
         "SharedAccessSignature=sv=1&sig=c2VjcmV0",
