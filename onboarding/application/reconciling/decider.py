@@ -17,7 +17,7 @@ from onboarding.domain.reconcile.decide import decide
 from onboarding.domain.reconcile.decision import Act, Decision, RetryState, Stop, Wait
 from onboarding.domain.reconcile.retry import MOST_SENDS, after_unread
 from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
-from onboarding.domain.reconcile.steps.combining import breaker_key
+from onboarding.domain.reconcile.steps.sent_steps import SENT_STEPS
 from onboarding.domain.reconcile.steps.step import StepKind
 from onboarding.domain.resource_id import VmId
 
@@ -37,13 +37,13 @@ class Decider:
             return self._wait_if_unread(target, decision)
         if not isinstance(decision, Act):
             return decision
-        work, retry = target.work, target.context.retry
+        work, retry, step = target.work, target.context.retry, SENT_STEPS[decision.step]
         if target.extension not in work.cleared or decision.step is not StepKind.EXTENSION:
-            key, settings = breaker_key(target.context, decision.step)
+            key, settings = step.breaker_key(target.context)
             breaker = await self._breakers.find_open(work.vm, key, settings, work.now)
             if breaker is not None:
                 return breaker.wait(work.vm, retry)
-        if decision.step is not StepKind.EXTENSION:
+        if not step.CHANGES_EXTENSION:
             return decision  # the rollout limit counts changes of extensions alone
         blocked = await self._rollouts.count_install(target.context.assignment.policy.name, work.now)
         return decision if blocked is None else _wait_for_rollout(retry, blocked, work.vm)

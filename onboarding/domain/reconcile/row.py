@@ -66,8 +66,10 @@ class WaitingFor(StrEnum):
     CONFIGURATION = "configuration"  # the file of its extension cannot be used
 
 
+# ARM accepted our request, and it has not ended.
+ACCEPTED = (WaitingFor.INSTALL, WaitingFor.IDENTITY)
 # Our request is about to be sent, or was sent and has not ended: no other write may go to this machine.
-SENT = (WaitingFor.CLAIM, WaitingFor.INSTALL, WaitingFor.IDENTITY)
+SENT = (WaitingFor.CLAIM, *ACCEPTED)
 
 
 class Row(Struct, frozen=True, kw_only=True):

@@ -14,8 +14,9 @@ from onboarding.domain.masking import cut, mask
 from onboarding.domain.policy.policy import Policy
 from onboarding.domain.reconcile.decision import Act, DecisionContext, Problem, Satisfied, Stop, Wait
 from onboarding.domain.reconcile.retry import undoing, undone
-from onboarding.domain.reconcile.row import NO_PROBLEM, SENT, Outcome, Row, WaitingFor
+from onboarding.domain.reconcile.row import ACCEPTED, NO_PROBLEM, SENT, Outcome, Row, WaitingFor
 from onboarding.domain.reconcile.steps.combining import Associated, combined, steps_of
+from onboarding.domain.reconcile.steps.sent_steps import SENT_STEPS
 from onboarding.domain.reconcile.steps.step import StepKind, to_column
 from onboarding.domain.resource_id import VmId
 
@@ -68,14 +69,7 @@ def claim_of(
         "steps": to_column(steps_of(context, install, associated)),
         "undone_at": _undone_column(context),
     }
-    if install.step is StepKind.EXTENSION:
-        known |= {
-            "extension_name": install.name,
-            "extension_version": context.entry.version,
-            "sent_digest": context.settings_digest,
-        }
-    else:
-        known["step"] = install.step.value
+    known |= SENT_STEPS[install.step].claim_columns(context, install)
     return concluded(context.facts.id, known, waiting, Episode.of(context.last, event_key, now))
 
 
@@ -85,7 +79,7 @@ def requested(claim: Row, reason: str, now: datetime) -> Row:
         claim,
         outcome=Outcome.REQUESTED,
         reason=_written(reason),
-        waiting_for=WaitingFor.IDENTITY if claim.step == StepKind.IDENTITY else WaitingFor.INSTALL,
+        waiting_for=SENT_STEPS[StepKind(claim.step or StepKind.EXTENSION)].ACCEPTED,
         waiting_since=now,
         requested_at=now,
     )
@@ -229,8 +223,7 @@ def _outcome(decision: Satisfied | Wait | Stop) -> Outcome:
         case Satisfied(ours=ours):
             return Outcome.INSTALLED if ours else Outcome.ALREADY_INSTALLED
         case Wait(waiting_for=waiting_for):
-            accepted = waiting_for in (WaitingFor.INSTALL, WaitingFor.IDENTITY)
-            return Outcome.REQUESTED if accepted else Outcome.WAITING
+            return Outcome.REQUESTED if waiting_for in ACCEPTED else Outcome.WAITING
         case Stop(outcome=outcome):
             return outcome
 

@@ -8,7 +8,6 @@ from copy import replace
 from msgspec import Struct
 
 from onboarding.domain.catalog.support_table import Verdict
-from onboarding.domain.json_access import digest
 from onboarding.domain.machine.machine_facts import OsType
 from onboarding.domain.reconcile.decision import Act, Decision, DecisionContext, Problem, Satisfied, Stop, Wait
 from onboarding.domain.reconcile.row import SENT, Outcome, Row
@@ -76,14 +75,6 @@ def with_extension_done(row: Row) -> Row:
         return row
     done = StepResult(StepKind.EXTENSION, StepState.DONE, row.extension, ours=True)
     return replace(row, step="", steps=to_column([*(s for s in steps if s.step is not StepKind.EXTENSION), done]))
-
-
-def breaker_key(context: DecisionContext, step: StepKind) -> tuple[str, str]:
-    """By what a circuit breaker for this request is found: the extension or the operation, and the digest of what is
-    sent."""
-    if step is StepKind.IDENTITY and context.identity is not None:
-        return step.value, digest(sorted(map(fold_id, context.identity.added)))
-    return context.entry.name, context.settings_digest
 
 
 def others_done(row: Row) -> bool:

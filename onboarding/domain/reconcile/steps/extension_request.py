@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import replace
+from typing import Any
 
+from onboarding.domain.catalog.catalogue_entry import extension_body
+from onboarding.domain.catalog.extension_settings import ExtensionSettings
 from onboarding.domain.failures.classification import (
     Cause,
     Evidence,
@@ -13,16 +17,48 @@ from onboarding.domain.failures.classification import (
     classify,
     read_extension_state,
 )
+from onboarding.domain.json_access import digest
 from onboarding.domain.policy.installed_extension import MOVE, differs
 from onboarding.domain.reconcile.decision import Act, Decision, DecisionContext, Problem, Stop, Wait
 from onboarding.domain.reconcile.retry import held, problem_of
 from onboarding.domain.reconcile.row import Outcome, WaitingFor
+from onboarding.domain.reconcile.steps.step import ArmRequest
+from onboarding.domain.resource_id import VmId
 
 _MOST_PROBES = 50  # handler runs, an hour apart, by which one VM tests whether its scope works again
 
 # What may delay an attempt that is due. Once the delay is over the attempt is sent: another wait would use up the open
 # breaker's probe each time.
 _HELD_UP = (WaitingFor.SCOPE_BREAKER, WaitingFor.ROLLOUT_LIMIT, WaitingFor.OPERATION, WaitingFor.THROTTLING)
+
+
+CHANGES_EXTENSION = True
+ACCEPTED = WaitingFor.INSTALL
+
+
+def arm_request(s: DecisionContext, act: Act, vm: VmId, settings: ExtensionSettings, tag: str) -> ArmRequest:
+    body = extension_body(s.entry, s.facts.location, settings.public, settings.protected, tag)
+    return ArmRequest("PUT", f"{vm}/extensions/{act.name}", body)
+
+
+def claim_digest(s: DecisionContext, act: Act, tag: str) -> str:
+    return digest([act.name, s.entry.version, s.settings_digest, tag])
+
+
+def claim_columns(s: DecisionContext, act: Act) -> Mapping[str, Any]:
+    return {
+        "extension_name": act.name,
+        "extension_version": s.entry.version,
+        "sent_digest": s.settings_digest,
+    }
+
+
+def breaker_key(s: DecisionContext) -> tuple[str, str]:
+    return s.entry.name, s.settings_digest
+
+
+def sent(s: DecisionContext) -> Mapping[str, Any]:
+    return s.settings
 
 
 def install(s: DecisionContext, reason: str, *, force: bool = False) -> Act:
