@@ -16,11 +16,12 @@ from onboarding.domain.image.os_release import OsSource
 from onboarding.domain.machine.machine_facts import OsType
 from onboarding.domain.machine.machine_kind import MachineKind
 from onboarding.domain.reconcile.decision import Act, Decision, DecisionContext, Stop, Wait
-from onboarding.domain.reconcile.retry import problem_in
+from onboarding.domain.reconcile.retry import as_if_new, problem_in
 from onboarding.domain.reconcile.row import Outcome, WaitingFor
-from onboarding.domain.reconcile.steps import extension_step
+from onboarding.domain.reconcile.steps import extension_step, removal_step
 from onboarding.domain.reconcile.steps.identity_decision import after_identity, in_flight, with_identity
 from onboarding.domain.reconcile.steps.machine_ready import agent_not_ready, not_running
+from onboarding.domain.reconcile.steps.step import StepKind
 
 
 class TargetStep(Protocol):
@@ -43,22 +44,48 @@ def decide(context: DecisionContext) -> Decision:
     """The decision for one extension on one VM, and for the identity that its policy wants first."""
     if (later := in_flight(context)) is not None:
         return later
-    decision = with_identity(context, _decide(after_identity(context)))
+    decision = _decide(after_identity(context))
+    if not context.removes:
+        decision = with_identity(context, decision)
     return (_somebody_writes(context) or decision) if isinstance(decision, Act) else decision
 
 
 def _decide(context: DecisionContext) -> Decision:
-    step: TargetStep = extension_step
-    for question in (step.follow, *_FOR_EACH_TARGET, step.observe, *(_OF_SUPPORT if step.NEEDS_SUPPORT else ())):
+    step: TargetStep = removal_step if context.removes else extension_step
+    for each in _STEPS:
+        if (answer := each.follow(context)) is not None:
+            return answer
+    context = _after_other_step(context)
+    for question in (*_FOR_EACH_TARGET, step.observe, *(_OF_SUPPORT if step.NEEDS_SUPPORT else ())):
         if (answer := question(context)) is not None:
             return answer
     return step.request(context)
 
 
+def _after_other_step(s: DecisionContext) -> DecisionContext:
+    """The context for the step that is wanted now: what an open row says of another step's request is not about it."""
+    last = s.last
+    if last is None or last.outcome.final or s.removes is (last.step == StepKind.REMOVAL):
+        return s
+    return replace(s, retry=replace(s.retry, last=as_if_new(last)))
+
+
 def _not_selected(s: DecisionContext) -> Decision | None:
-    if s.assignment.selected or s.assignment.undecided:
+    if s.assignment.selected or s.assignment.undecided or _by_person(s):
         return None
     return Stop(Outcome.OUT_OF_SCOPE, s.assignment.reason)
+
+
+def _by_person(s: DecisionContext) -> bool:
+    """Whether a person removes the extension: no policy has to select the machine for that."""
+    return s.removes and not s.assignment.policy.removes
+
+
+def _removed_by_policy(s: DecisionContext) -> Decision | None:
+    """A person cannot install what a policy removes."""
+    if s.removes or not s.assignment.policy.removes:
+        return None
+    return Stop(Outcome.OUT_OF_SCOPE, f"policy {s.assignment.policy.name} removes {s.entry.type} from it")
 
 
 def _other_machine(s: DecisionContext) -> Decision | None:
@@ -79,7 +106,8 @@ def _deleting(s: DecisionContext) -> Decision | None:
 
 def _unclear(s: DecisionContext) -> Decision | None:
     """A value that is not known could exclude the VM, so nothing is done."""
-    return Stop(Outcome.UNDETERMINED, s.assignment.reason) if s.assignment.undecided else None
+    unclear = s.assignment.undecided and not _by_person(s)
+    return Stop(Outcome.UNDETERMINED, s.assignment.reason) if unclear else None
 
 
 def _unknown_system(s: DecisionContext) -> Decision | None:
@@ -129,7 +157,9 @@ def _somebody_writes(s: DecisionContext) -> Decision | None:
         reason = f"one write at a time: the request for {ours.extension} has not ended yet"
         return Wait(WaitingFor.OPERATION, s.retry.since(WaitingFor.OPERATION), ours.next_attempt_at, reason)
     # A handler may have reported its failure although ARM has not ended the operation: ARM refuses a second one then.
-    writing = [e for e in s.facts.extensions if is_being_written(e)]
+    # A removal that hangs can only be asked for again.
+    own = s.extension if s.removes and s.attempts else None
+    writing = [e for e in s.facts.extensions if is_being_written(e) and e is not own]
     if writing:
         return s.retry.wait_on(WaitingFor.OPERATION, f"another deployment is writing extension {writing[0].name}")
     if s.facts.being_written:
@@ -137,8 +167,11 @@ def _somebody_writes(s: DecisionContext) -> Decision | None:
     return None
 
 
+_STEPS: tuple[TargetStep, ...] = (extension_step, removal_step)
 _FOR_EACH_TARGET: tuple[Callable[[DecisionContext], Decision | None], ...] = (
+    removal_step.stays_removed,
     _not_selected,
+    _removed_by_policy,
     _other_machine,
     _deleting,
     _unclear,

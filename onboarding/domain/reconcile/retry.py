@@ -20,7 +20,7 @@ from onboarding.domain.failures.classification import (
 from onboarding.domain.limits.rate_limiter import HELD_BACK
 from onboarding.domain.machine.resource_containers import RIGHTS, id_of
 from onboarding.domain.reconcile.decision import Decision, DecisionContext, Problem, RetryState, Stop, Wait
-from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
+from onboarding.domain.reconcile.row import NO_PROBLEM, Outcome, Row, WaitingFor
 
 MOST_ATTEMPTS = 5
 MOST_SENDS = 2  # of one attempt: a request that nobody answered is sent again once
@@ -138,10 +138,20 @@ def problem_in(last: Row) -> Problem | None:
 
 
 def undoing(s: DecisionContext) -> bool:
-    """Whether what we installed was removed or changed by somebody else."""
+    """Whether what we installed was removed or changed by somebody else, or what we removed was installed again."""
+    if s.removes:
+        return s.last is not None and s.last.outcome is Outcome.REMOVED and s.last.attempt > 0 and bool(s.extension)
     if s.last is None or s.last.outcome is not Outcome.INSTALLED:
         return False
     return s.extension is None or read_extension_state(s.extension) is ExtensionState.SUCCEEDED
+
+
+def as_if_new(last: Row) -> Row:
+    """The row as if nothing had been requested yet, for a step that the row is not about."""
+    begun = replace(
+        last, waiting_for=None, waiting_since=None, next_attempt_at=None, attempt=0, step="", sent_digest=""
+    )
+    return replace(begun, **NO_PROBLEM)
 
 
 def undone(last: Row | None, now: datetime) -> tuple[datetime, ...]:
@@ -161,14 +171,12 @@ def contested(s: DecisionContext) -> Decision | None:
     last = s.last
     if last is None or s.request is not None:
         return None
-    changed = last.policy_hash and last.policy_hash != s.assignment.policy.digest
-    if last.outcome is Outcome.FAILED and last.error_code == Cause.CONTESTED and not changed:
+    if last.outcome is Outcome.FAILED and last.error_code == Cause.CONTESTED and not s.policy_changed:
         return failed(s, Cause.CONTESTED, last.reason)
     if not undoing(s) or len(undone(last, s.now)) < _MOST_UNDONE - 1:
         return None
-    reason = (
-        f"somebody undid our install {_MOST_UNDONE} times in 7 days, most recently before {s.now:%Y-%m-%d %H:%M} UTC"
-    )
+    what = "somebody installed it again after our removal" if s.removes else "somebody undid our install"
+    reason = f"{what} {_MOST_UNDONE} times in 7 days, most recently before {s.now:%Y-%m-%d %H:%M} UTC"
     return failed(s, Cause.CONTESTED, reason)
 
 

@@ -24,6 +24,7 @@ class Outcome(StrEnum):
     WAITING = "Waiting"
     INSTALLED = "Installed"
     ALREADY_INSTALLED = "AlreadyInstalled"
+    REMOVED = "Removed"
     UNSUPPORTED = "Unsupported"
     UNDETERMINED = "Undetermined"
     OUT_OF_SCOPE = "OutOfScope"
@@ -54,6 +55,8 @@ class WaitingFor(StrEnum):
     CLAIM = "install-request"  # we are about to send the request; if we stop first, the check sends it
     INSTALL = "install"  # ARM accepted our request, and it has not ended
     IDENTITY = "identity"  # ARM accepted our change of the machine's identities, and it has not ended
+    REMOVAL = "removal"  # ARM accepted our removal of the extension, and it has not ended
+    ONLY_AFTER = "only-after"  # the policy that the removal comes after is not satisfied for long enough, or not proved
     VM_RUNNING = "vm-running"
     AGENT_READY = "agent-ready"
     OPERATION = "operation"  # another write of the machine, ours or somebody else's
@@ -67,7 +70,7 @@ class WaitingFor(StrEnum):
 
 
 # ARM accepted our request, and it has not ended.
-ACCEPTED = (WaitingFor.INSTALL, WaitingFor.IDENTITY)
+ACCEPTED = (WaitingFor.INSTALL, WaitingFor.IDENTITY, WaitingFor.REMOVAL)
 # Our request is about to be sent, or was sent and has not ended: no other write may go to this machine.
 SENT = (WaitingFor.CLAIM, *ACCEPTED)
 
@@ -123,6 +126,7 @@ class Row(Struct, frozen=True, kw_only=True):
     client_request_id: str = ""  # of this episode's last request to ARM; empty without one, or before it had a column
     step: str = ""  # the step that the row is about; empty for the extension, and before it had a column
     steps: str = ""  # what each step came to, as `steps.step` writes it; empty if the extension is the only one
+    satisfied_since: datetime | None = None  # since when all that the policy wants is there; None if something is not
 
     def to_properties(self) -> dict[str, Any]:
         """The table's columns; empty ones are left out, except those that every row has. Texts are cut, since guests
@@ -168,12 +172,14 @@ class Row(Struct, frozen=True, kw_only=True):
 
     def belongs_in_history(self, other: Row | None) -> bool:
         """Whether this row, which follows the other, needs an entry in the history. It does not if the same wait goes
-        on, in whatever words, or if only a digest or the cause differs: a row of an earlier version has no cause."""
+        on, in whatever words, or if only a digest, the cause or the time since when all is there differs: rows of
+        earlier versions have none."""
         if other is None or self.outcome is not other.outcome:
             return True
         if self.outcome is Outcome.WAITING:
             return self._wait != other._wait
-        known = replace(other, policy_hash=self.policy_hash, sent_digest=self.sent_digest, cause=self.cause)
+        kept = {name: getattr(self, name) for name in _WITHOUT_HISTORY}
+        known = replace(other, **kept)
         return self.differs(known)
 
     @property
@@ -193,6 +199,9 @@ _TIMES = {
     "duration_ms",
     "client_request_id",
 }
+
+
+_WITHOUT_HISTORY = ("policy_hash", "sent_digest", "cause", "satisfied_since")
 
 
 def _content_of(row: Row) -> tuple[Any, ...]:

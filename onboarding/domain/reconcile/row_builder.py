@@ -17,7 +17,7 @@ from onboarding.domain.reconcile.retry import undoing, undone
 from onboarding.domain.reconcile.row import ACCEPTED, NO_PROBLEM, SENT, Outcome, Row, WaitingFor
 from onboarding.domain.reconcile.steps.combining import Associated, combined, steps_of
 from onboarding.domain.reconcile.steps.sent_steps import SENT_STEPS
-from onboarding.domain.reconcile.steps.step import StepKind, to_column
+from onboarding.domain.reconcile.steps.step import StepKind, StepResult, to_column
 from onboarding.domain.resource_id import VmId
 
 type EventKey = tuple[str, datetime, str]  # id, time (UTC) and correlation id of the event that opened the episode
@@ -37,12 +37,35 @@ def row_of(
     known = {**_known_columns(context), "attempt": _attempts(last, decision), "steps": to_column(steps)}
     if isinstance(whole, Satisfied):
         known |= _extension_columns(whole.extension)
+        known["satisfied_since"] = _satisfied_since(context, steps)
         ours = whole.ours or any(step.ours for step in steps)
         whole = replace(whole, ours=ours)
+    elif isinstance(whole, Wait) and whole.waiting_for in SENT and last is not None:
+        known["step"] = last.step
+    elif context.removes:
+        known |= _removal_columns(last, whole)
     elif steps:
-        identity = isinstance(whole, Wait) and whole.waiting_for in SENT and last is not None and last.step
-        known["step"] = last.step if identity and last is not None else _step(context, whole, associated)
+        known["step"] = _step(context, whole, associated)
     return concluded(context.facts.id, known, whole, Episode.of(last, event_key, context.now))
+
+
+def _satisfied_since(context: DecisionContext, steps: Sequence[StepResult]) -> datetime:
+    """Since when all that the policy wants is there. An association that this pass had to write was missing."""
+    last = context.last
+    written = any(step.at is not None and step.at >= context.now for step in steps)
+    since = last.satisfied_since if last is not None and last.policy == context.assignment.policy.name else None
+    return context.now if since is None or written else since
+
+
+def _removal_columns(last: Row | None, decision: Wait | Stop) -> dict[str, Any]:
+    """What the row says of a removal; what was requested for another step does not count."""
+    if isinstance(decision, Stop) and decision.outcome not in (Outcome.REMOVED, Outcome.FAILED):
+        return {}
+    same = last is not None and last.step == StepKind.REMOVAL
+    known: dict[str, Any] = {"step": StepKind.REMOVAL.value} | ({} if same else {"attempt": 0})
+    if last is not None and isinstance(decision, Stop) and decision.outcome is Outcome.REMOVED:
+        known |= {"extension_name": last.extension_name, "extension_version": last.extension_version}
+    return known
 
 
 def _step(context: DecisionContext, decision: Wait | Stop, associated: Sequence[Associated]) -> str:
@@ -106,7 +129,7 @@ def unread(vm: VmId, policy: Policy, last: Row | None, decision: Wait | Stop, ep
     known = {**facts, "extension": policy.extension, "policy": policy.name, "effect": policy.effect.value}
     known["policy_hash"] = policy.digest
     if last is not None:
-        kept = ("extension_name", "sent_digest", "undone_at")
+        kept = ("extension_name", "sent_digest", "undone_at", "satisfied_since")
         known |= {"attempt": _attempts(last, decision), **{name: getattr(last, name) for name in kept}}
     return concluded(vm, known, decision, episode)
 
@@ -129,7 +152,8 @@ def closed(row: Row, outcome: Outcome, reason: str, now: datetime, extension_ver
         requested_at=row.requested_at or request,
         finished_at=now,
         duration_ms=took,
-        step="",
+        step=StepKind.REMOVAL.value if outcome is Outcome.REMOVED else "",
+        satisfied_since=row.satisfied_since or now if outcome.present else None,
         extension_version=extension_version or row.extension_version,
         **NO_PROBLEM,
     )
@@ -144,6 +168,7 @@ def waiting(row: Row, wait: Wait) -> Row:
         waiting_for=wait.waiting_for,
         waiting_since=wait.since,
         next_attempt_at=wait.until,
+        satisfied_since=None,
         **NO_PROBLEM,
     )
 

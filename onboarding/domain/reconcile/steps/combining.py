@@ -29,7 +29,7 @@ def wants_steps(context: DecisionContext) -> bool:
     os_type = context.facts.os_type
     if not context.assignment.selected or os_type is OsType.UNKNOWN or os_type is not context.entry.os_type:
         return False
-    if context.facts.being_deleted or context.problems:
+    if context.facts.being_deleted or context.problems or context.removes:
         return False
     forced = context.request is not None and context.request.force
     return context.judgement.verdict is Verdict.SUPPORTED or (forced and context.judgement.verdict is Verdict.UNKNOWN)
@@ -56,7 +56,7 @@ def steps_of(
 ) -> tuple[StepResult, ...]:
     """What each step came to; none for a policy with the extension alone. `decision` is the one on identity and
     extension, before it was combined."""
-    if context.identity is None and not associated:
+    if (context.identity is None and not associated) or context.removes:
         return ()
     before = from_column(context.last.steps) if context.last else ()
     found = [each.result for each in associated]

@@ -14,14 +14,15 @@ from onboarding.domain.reconcile.decision import Decision, DecisionContext, Prob
 from onboarding.domain.reconcile.retry import contested, exhausted, gave_up, held
 from onboarding.domain.reconcile.row import Outcome, WaitingFor
 from onboarding.domain.reconcile.steps.extension_request import broken, install
-from onboarding.domain.reconcile.steps.machine_ready import agent_not_ready, disallowed, not_running
+from onboarding.domain.reconcile.steps.machine_ready import agent_not_ready, disallowed, misconfigured, not_running
+from onboarding.domain.reconcile.steps.step import StepKind
 
 NEEDS_SUPPORT = True
 
 
 def follow(s: DecisionContext) -> Decision | None:
     """What is known of our request, until it has ended: it is followed even if no policy selects the VM any more."""
-    if s.last is None or not s.last.in_flight:
+    if s.last is None or not s.last.in_flight or s.last.step == StepKind.REMOVAL:
         return None
     return _under_way(s) or (None if s.assignment.selected else _present(s)) or _claimed(s)
 
@@ -107,15 +108,6 @@ def _audited(s: DecisionContext) -> Decision | None:
     return Stop(Outcome.AUDITED, f"policy {s.assignment.policy.name} only audits: {s.entry.type} {would}")
 
 
-def _misconfigured(s: DecisionContext) -> Decision | None:
-    if not s.problems:
-        return None
-    named = "; ".join(s.problems)
-    advice = "fix what is named here, then write the VM or retry the row"
-    problem = Problem(Cause.BAD_CONFIGURATION, Cause.BAD_CONFIGURATION, named, advice)
-    return Stop(Outcome.FAILED, f"our own settings are not usable: {named}", problem)
-
-
 def _unfixable(s: DecisionContext) -> Decision | None:
     """The extension has everything that we would send and still does not meet the policy: another request would change
     nothing."""
@@ -152,7 +144,7 @@ def _wanted(s: DecisionContext) -> str:
 _BEFORE_REQUEST: tuple[Callable[[DecisionContext], Decision | None], ...] = (
     _audited,
     disallowed,
-    _misconfigured,
+    misconfigured,
     _unfixable,
     contested,
     not_running,

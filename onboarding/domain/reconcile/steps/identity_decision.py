@@ -11,8 +11,8 @@ from onboarding.domain.catalog.extension_settings import ExtensionSettings
 from onboarding.domain.failures.classification import Cause
 from onboarding.domain.json_access import digest
 from onboarding.domain.reconcile.decision import Act, Decision, DecisionContext, IdentityState, Stop, Wait
-from onboarding.domain.reconcile.retry import MOST_ATTEMPTS, failed, problem_in, unfinished
-from onboarding.domain.reconcile.row import NO_PROBLEM, SENT, Outcome, Row, WaitingFor
+from onboarding.domain.reconcile.retry import MOST_ATTEMPTS, as_if_new, failed, problem_in, unfinished
+from onboarding.domain.reconcile.row import SENT, Outcome, Row, WaitingFor
 from onboarding.domain.reconcile.steps.identity_step import identity_request
 from onboarding.domain.reconcile.steps.step import ArmRequest, StepKind
 from onboarding.domain.resource_id import VmId, fold_id
@@ -61,7 +61,7 @@ def after_identity(s: DecisionContext) -> DecisionContext:
     last = s.last
     if last is None or not _is_about_identity(last) or last.outcome.final:
         return s
-    return replace(s, retry=replace(s.retry, last=_past(last)))
+    return replace(s, retry=replace(s.retry, last=as_if_new(last)))
 
 
 def with_identity(s: DecisionContext, decision: Decision) -> Decision:
@@ -110,11 +110,3 @@ def _held(s: DecisionContext, last: Row) -> Wait | None:
     if last.waiting_for is WaitingFor.OPERATION and not last.error_code:
         return None
     return unfinished(s.retry)
-
-
-def _past(last: Row) -> Row:
-    """The row as if nothing had been requested yet."""
-    begun = replace(
-        last, waiting_for=None, waiting_since=None, next_attempt_at=None, attempt=0, step="", sent_digest=""
-    )
-    return replace(begun, **NO_PROBLEM)

@@ -1,13 +1,13 @@
 """What a machine must be before an extension on it can be written or removed: running, with a guest agent that is
-ready, and with extension operations allowed."""
+ready, and with extension operations allowed. And what we must have: usable settings of our own."""
 
 from __future__ import annotations
 
 from onboarding.domain.failures.classification import Cause
 from onboarding.domain.machine.machine_facts import AgentState, PowerState
-from onboarding.domain.reconcile.decision import Decision, DecisionContext
+from onboarding.domain.reconcile.decision import Decision, DecisionContext, Problem, Stop
 from onboarding.domain.reconcile.retry import failed, gave_up
-from onboarding.domain.reconcile.row import WaitingFor
+from onboarding.domain.reconcile.row import Outcome, WaitingFor
 
 
 def disallowed(s: DecisionContext) -> Decision | None:
@@ -34,3 +34,12 @@ def agent_not_ready(s: DecisionContext) -> Decision | None:
         return None
     later = s.retry.wait(WaitingFor.AGENT_READY, "the guest agent has not reported ready yet")
     return later or gave_up(s, Cause.VM_AGENT_UNREACHABLE, "the guest agent has not reported ready for too long")
+
+
+def misconfigured(s: DecisionContext) -> Decision | None:
+    if not s.problems:
+        return None
+    named = "; ".join(s.problems)
+    advice = "fix what is named here, then write the VM or retry the row"
+    problem = Problem(Cause.BAD_CONFIGURATION, Cause.BAD_CONFIGURATION, named, advice)
+    return Stop(Outcome.FAILED, f"our own settings are not usable: {named}", problem)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from onboarding.domain.catalog.extension_settings import ExtensionSettings
 from onboarding.domain.reconcile.decision import Act, DecisionContext
 from onboarding.domain.reconcile.row import WaitingFor
-from onboarding.domain.reconcile.steps import extension_request, identity_decision
+from onboarding.domain.reconcile.steps import extension_request, identity_decision, removal_step
 from onboarding.domain.reconcile.steps.step import ArmRequest, StepKind
 from onboarding.domain.resource_id import VmId
 
@@ -42,4 +42,5 @@ class SentStep(Protocol):
 SENT_STEPS: Mapping[StepKind, SentStep] = {
     StepKind.IDENTITY: identity_decision,
     StepKind.EXTENSION: extension_request,
+    StepKind.REMOVAL: removal_step,
 }
