@@ -28,6 +28,7 @@ from onboarding.application.reconciling.associations import AssociationWriter
 from onboarding.application.reconciling.decider import Decider
 from onboarding.application.reconciling.executor import Executor
 from onboarding.application.reconciling.machine_reader import MachineReader
+from onboarding.application.reconciling.preceding_policies import PrecedingPolicies
 from onboarding.application.reconciling.reconciler import Reconciler
 from onboarding.application.reconciling.recorder import Recorder
 from onboarding.application.reconciling.unread_machine import UnreadMachine
@@ -89,6 +90,7 @@ class Application:
             ),
             UnreadMachine(ports.arm, rules, breakers, recorder),
             Decider(rules, breakers, rollouts),
+            PrecedingPolicies(ports.arm, ports.heartbeats, ports.clock),
             AssociationWriter(ports.arm, breakers, ports.clock),
             Executor(ports.arm, recorder, breakers, ports.clock),
             recorder,

@@ -157,7 +157,7 @@ class Arm(Protocol):
 
     async def send(self, vm: VmId, request: ArmRequest) -> bool:
         """Send one write of the machine or of a resource below it, and do not wait for the operation to end. Returns
-        whether it created the resource at once (201). Raises ArmError."""
+        whether it created the resource at once (201). A DELETE of what is not there is no error. Raises ArmError."""
 
     def list_machines(self, subscription: str) -> AsyncIterator[Mapping[str, Any]]:
         """The bodies of all VMs of a subscription, as ARM lists them: without instance view, and with the ids of the
@@ -174,6 +174,12 @@ class Shell(Protocol):
     async def run(self, vm: VmId, script: str, os_type: OsType = OsType.LINUX) -> str:
         """Run a script in the VM, in the shell of its OS type; returns what it prints. It takes minutes, so only
         commands of a person call it. Raises ArmError."""
+
+
+class Heartbeats(Protocol):
+    async def newest(self, workspace: str, machines: Sequence[str]) -> Mapping[str, datetime]:
+        """When each of these machines last had a heartbeat in the workspace (UTC), by the machine's id in lower case;
+        machines without one are left out. `workspace` is the workspace's id. One query. Raises ArmError."""
 
 
 class Ledger(Protocol):
@@ -478,5 +484,7 @@ class Ports(Struct, frozen=True):
     """The sweep's state between two runs."""
     poison: Poison | None = None
     """The messages that failed too often; None: the sweep does not clean them up."""
+    heartbeats: Heartbeats | None = None
+    """The heartbeats of agents; None: this process cannot read them, and removals that need one wait."""
     policy_states: PolicyStore | None = None
     """The last seen version of each policy; None: every policy counts as stable."""

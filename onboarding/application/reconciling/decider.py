@@ -38,7 +38,10 @@ class Decider:
         if not isinstance(decision, Act):
             return decision
         work, retry, step = target.work, target.context.retry, SENT_STEPS[decision.step]
-        if target.extension not in work.cleared or decision.step is not StepKind.EXTENSION:
+        cleared = target.extension in work.cleared
+        if decision.step is StepKind.REMOVAL:
+            cleared = work.request is not None  # a person's request probes every breaker
+        if not cleared or decision.step is StepKind.IDENTITY:
             key, settings = step.breaker_key(target.context)
             breaker = await self._breakers.find_open(work.vm, key, settings, work.now)
             if breaker is not None:
