@@ -177,6 +177,8 @@ class ArmInMemory:
         self.read_errors: list[Evidence] = []
         self.list_errors: list[Evidence] = []
         self.install_errors: list[Evidence] = []
+        self.removal_errors: list[Evidence] = []
+        self.removal_ids: list[str] = []  # the client-request-id of each DELETE
         self.access_errors: list[Evidence] = []
         self.subscriptions: tuple[str, ...] = (SUBSCRIPTION,)
         self.checked: list[str] = []
@@ -200,6 +202,9 @@ class ArmInMemory:
     async def send(self, vm: VmId, request: ArmRequest) -> bool:
         if request.method == "PATCH":
             await self._patch(vm, request)
+            return False
+        if request.method == "DELETE":
+            self._delete_extension(vm, request.path.rpartition("/")[2])
             return False
         if "/extensions/" in request.path:
             await self._put_extension(vm, request.path.rpartition("/")[2], request.body)
@@ -293,6 +298,24 @@ class ArmInMemory:
         if self.after_put is not None:
             await self.after_put()
 
+    def _delete_extension(self, vm: VmId, name: str) -> None:
+        """The extension is `Deleting` until `end_removal`."""
+        self.calls.append("DELETE")
+        self.removal_ids.append(bound_keys().client_request_id)
+        if self.removal_errors:
+            raise ArmError(self.removal_errors.pop(0))
+        self._refuse_missing_parent(vm)
+        self._refuse_second_writer(vm, name)
+        for each in self.machines[vm.key].get("resources", []):
+            if each["name"].lower() == name.lower():
+                each["properties"]["provisioningState"] = "Deleting"
+
+    def end_removal(self, vm: VmId, name: str) -> None:
+        machine = self.machines[vm.key]
+        view = machine["properties"]["instanceView"]
+        machine["resources"] = [each for each in machine.get("resources", []) if each["name"] != name]
+        view["extensions"] = [each for each in view.get("extensions", []) if each["name"] != name]
+
     def _refuse_missing_parent(self, vm: VmId) -> None:
         if vm.key not in self.machines:
             message = f"Can not perform requested operation on nested resource. Parent resource '{vm.name}' not found."
@@ -301,7 +324,7 @@ class ArmInMemory:
     def _refuse_second_writer(self, vm: VmId, name: str) -> None:
         resources = self.machines.get(vm.key, {}).get("resources", [])
         others = [each["properties"]["provisioningState"] for each in resources if each["name"] != name]
-        if "Creating" in others:
+        if {"Creating", "Deleting"}.intersection(others):
             self.conflicts += 1
             message = "The request failed due to conflict with a concurrent request."
             raise ArmError(Evidence(http_status=409, code="Conflict", message=message))
@@ -794,6 +817,21 @@ def _place(breaker: CircuitBreaker) -> tuple[str, str, str]:
     return breaker.subscription, breaker.resource_group.lower(), breaker.extension.lower()
 
 
+class HeartbeatsInMemory:
+    """The newest heartbeat of each machine, by workspace and by the machine's id in lower case."""
+
+    def __init__(self) -> None:
+        self.found: dict[tuple[str, str], datetime] = {}
+        self.errors: list[Evidence] = []
+        self.queries: list[str] = []
+
+    async def newest(self, workspace: str, machines: Sequence[str]) -> Mapping[str, datetime]:
+        self.queries.append(workspace)
+        if self.errors:
+            raise ArmError(self.errors.pop(0))
+        return {each: self.found[workspace, each] for each in machines if (workspace, each) in self.found}
+
+
 class RolloutsInMemory:
     def __init__(self) -> None:
         self.stored: dict[str, StoredRollout] = {}
@@ -845,6 +883,7 @@ class World:
     sweeps: SweepsInMemory = field(default_factory=SweepsInMemory)
     poison: PoisonInMemory = field(default_factory=PoisonInMemory)
     policy_states: PolicyStatesInMemory = field(default_factory=PolicyStatesInMemory)
+    heartbeats: HeartbeatsInMemory | None = field(default_factory=HeartbeatsInMemory)
     budget: Budget = field(default_factory=Budget)
 
     def __post_init__(self) -> None:
@@ -863,6 +902,7 @@ class World:
             rollouts=self.rollouts,
             poison=self.poison,
             policy_states=self.policy_states,
+            heartbeats=self.heartbeats,
         )
         self.arm.clock = self.poison.clock = lambda: self.now
         worker = Application(ports, rules, self.budget)
@@ -918,6 +958,11 @@ class World:
     async def extension_deleted(self, vm: VmId, name: str = "OMSExtension") -> None:
         await self.dispatcher.handle(ExtensionDeleted(ExtensionId(vm, name), self.trigger(1)))
 
+    async def removed(self, vm: VmId, name: str = "OMSExtension") -> None:
+        """ARM ends a removal, and Event Grid delivers the event."""
+        self.arm.end_removal(vm, name)
+        await self.extension_deleted(vm, name)
+
     async def association_deleted(self, vm: VmId, trigger: EventRef | None = None) -> None:
         """Deliver an event of the deletion of one of the VM's associations."""
         await self.dispatcher.handle(AssociationDeleted(vm, trigger or self.trigger(1)))
@@ -957,6 +1002,7 @@ class World:
             "sweeps",
             "poison",
             "policy_states",
+            "heartbeats",
         )
         return World(policies, now=self.now, **{name: getattr(self, name) for name in shared})
 
