@@ -141,7 +141,13 @@ def _not_proved(s: DecisionContext) -> Decision | None:
     if rule is None or s.preceding.proved or _named_by_person(s):
         return None
     reason = f"nothing is removed before policy {rule.policy} is proved to be satisfied: {s.preceding.reason}"
-    return s.retry.wait_on(WaitingFor.ONLY_AFTER, reason, s.preceding.problem)
+    kind, last = WaitingFor.ONLY_AFTER, s.last
+    if last is not None and last.waiting_for is kind and last.next_attempt_at and last.next_attempt_at > s.now:
+        return Wait(kind, s.retry.since(kind), last.next_attempt_at, reason, s.preceding.problem)
+    # The intervals count from when the proof was due, and not from when the other policy began to be waited for.
+    due = (s.preceding.since or s.now) + timedelta(seconds=rule.wait)
+    until = s.now + s.retry.waits[kind].interval_at(s.now - due)
+    return Wait(kind, s.retry.since(kind), until, reason, s.preceding.problem)
 
 
 def _handler_failed(s: DecisionContext) -> Decision | None:
