@@ -128,7 +128,8 @@ async def test_what_is_lost_starts_the_clock_anew(lost: str) -> None:
         await world.updated(vm)
     row = world.row(vm, AMA)
     assert row.outcome is Outcome.INSTALLED
-    assert row.satisfied_since is not None and row.satisfied_since > START + DAY - timedelta(hours=1)
+    assert row.satisfied_since is not None
+    assert row.satisfied_since > START + DAY - timedelta(hours=1)
     await run_checks(world, DAY - timedelta(minutes=10))
     assert "DELETE" not in world.arm.calls
     await run_checks(world, timedelta(hours=1))
