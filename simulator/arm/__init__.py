@@ -13,6 +13,7 @@ from simulator.arm.compute.spec import (
     Guest,
     HandlerRun,
     Power,
+    Uninstall,
     VmSpec,
     locked_package_manager,
 )
@@ -23,6 +24,8 @@ from simulator.arm.http.targets import Kind
 from simulator.arm.identity.applications import Breakage
 from simulator.arm.identity.second_party import Habits, SecondParty
 from simulator.arm.insights.data_flow import DataFlow, Obstacle
+from simulator.arm.insights.sending import Gap
+from simulator.arm.insights.workspaces import Workspace
 from simulator.arm.options import ConcurrentWrites, Options, ThrottleWait
 from simulator.arm.simulator import ArmSimulator, Endpoints
 
@@ -43,6 +46,7 @@ __all__ = [
     "Extension",
     "ExtensionSpec",
     "FaultRule",
+    "Gap",
     "Guest",
     "Habits",
     "HandlerRun",
@@ -55,7 +59,9 @@ __all__ = [
     "Role",
     "SecondParty",
     "ThrottleWait",
+    "Uninstall",
     "VmSpec",
+    "Workspace",
     "locked_package_manager",
     "read_role",
 ]

@@ -51,6 +51,9 @@ def other_deployer() -> Caller:
     return Caller("b7a1d2c3-0000-4000-8000-0000000000cc")
 
 
+NOBODY = Caller("")  # what happens without a write, such as a fault of the network
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """A finished operation: `verb` is Write, Delete or Action, `action` the last words of the operation name."""
