@@ -106,7 +106,7 @@ class ArmSimulator:
         routes = Routes(platform, self._lifecycle, self._extensions, self._surroundings, self.insights, graph)
         self._events = events
         self._platform = platform
-        self._admin = AdminEndpoint(platform, self.scopes, self.insights.data_flow)
+        self._admin = AdminEndpoint(platform, self.scopes, self.insights)
         self._identity = IdentityEndpoint(self.tokens, self.options)
         heartbeats = Heartbeats(platform, self.insights.sending, self.options.heartbeat_lag)
         of_logs = (self.tokens, self.scopes, self.faults, self.requests, self.insights.workspaces, heartbeats)

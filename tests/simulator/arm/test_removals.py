@@ -270,7 +270,8 @@ async def test_the_sdk_sees_a_removal_from_begin_to_end_and_its_failures(scene: 
         with pytest.raises(ResourceNotFoundError):
             await extensions.get(*where, "OMS")
         absent = await extensions.begin_delete(*where, "OMS")
-        assert await absent.result() is None
+        await absent.result()
+        assert absent.done()
         stopped = _installed(scene, name="web-2", power=Power.DEALLOCATED)
         with pytest.raises(ResourceExistsError, match="not running"):
             await extensions.begin_delete(stopped.group, stopped.name, "OMS", polling=False)
