@@ -12,6 +12,8 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
+from azure.core.exceptions import HttpResponseError
+
 from onboarding.azure.arm.arm_requests import ArmRequests, as_arm_errors
 from onboarding.azure.http_connections import within_deadline
 from onboarding.domain.errors import ArmError, HeartbeatError
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 _WHOLE_WORKSPACE_TIMEOUT_S: Final = 60.0  # the sweep's question; an event's ends with its deadline
 _TOO_MANY: Final = 429
+# Without it the SDK reads every refusal as JSON: a proxy's page would hide its status and its Retry-After.
+_AS_THEY_ARE: Final = dict.fromkeys(range(300, 600), HttpResponseError)
 _USUAL_WAIT_S: Final = 30.0  # the window in which Log Analytics counts requests
 
 
@@ -45,12 +49,14 @@ class HeartbeatAdapter:
         try:
             async with as_arm_errors(), within_deadline():
                 question = query(machines, since)
-                answer = await self._client.query_workspace(workspace, question, timespan=None, **options)
+                answer = await self._client.query_workspace(
+                    workspace, question, timespan=None, error_map=_AS_THEY_ARE, **options
+                )
                 return _newest(answer)
         except ArmError as error:
             self._note(error.evidence)
             raise HeartbeatError(error.evidence) from None
-        except (AttributeError, KeyError, TypeError):  # the SDK reads an answer of another shape like this
+        except (AttributeError, LookupError, TypeError):  # the SDK reads an answer of another shape like this
             raise HeartbeatError(Evidence(code="DecodeError", message="the answer was not that of a query")) from None
 
     @cached_property
