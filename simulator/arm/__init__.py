@@ -22,11 +22,12 @@ from simulator.arm.http.errors import ArmError
 from simulator.arm.http.faults import Cut, FaultRule
 from simulator.arm.http.targets import Kind
 from simulator.arm.identity.applications import Breakage
-from simulator.arm.identity.second_party import Habits, SecondParty
 from simulator.arm.insights.data_flow import DataFlow, Obstacle
 from simulator.arm.insights.sending import Gap
 from simulator.arm.insights.workspaces import Workspace
 from simulator.arm.options import ConcurrentWrites, Options, ThrottleWait
+from simulator.arm.parties.agents import EngineHabits, PolicyEngine, Remover, RemoverHabits
+from simulator.arm.parties.second_party import Habits, SecondParty
 from simulator.arm.simulator import ArmSimulator, Endpoints
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "DataFlow",
     "Ending",
     "Endpoints",
+    "EngineHabits",
     "Extension",
     "ExtensionSpec",
     "FaultRule",
@@ -55,7 +57,10 @@ __all__ = [
     "NeededAction",
     "Obstacle",
     "Options",
+    "PolicyEngine",
     "Power",
+    "Remover",
+    "RemoverHabits",
     "Role",
     "SecondParty",
     "ThrottleWait",

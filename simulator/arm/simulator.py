@@ -22,7 +22,7 @@ from simulator.arm.compute.lifecycle import Lifecycle
 from simulator.arm.compute.machines import Machine, Machines
 from simulator.arm.compute.operations import Operation, Operations
 from simulator.arm.compute.spec import ExtensionSpec, Uninstall, VmSpec
-from simulator.arm.events import NOBODY, Change, Events, Publish, other_deployer, owner
+from simulator.arm.events import NOBODY, Caller, Change, Events, Publish, other_deployer, owner
 from simulator.arm.graph import Graph
 from simulator.arm.http.admin import AdminEndpoint
 from simulator.arm.http.faults import Faults
@@ -201,15 +201,23 @@ class ArmSimulator:
     def delete_vm(self, vm_id: str) -> Operation:
         return self._lifecycle.delete(self.machines[vm_id], owner())
 
-    def put_extension_as_other_deployer(self, vm_id: str, spec: ExtensionSpec) -> Operation:
-        """Somebody else's deployment writes an extension and takes tokens of the VM's buckets. Raises ARM's refusal."""
+    def put_extension_as_other_deployer(
+        self, vm_id: str, spec: ExtensionSpec, caller: Caller | None = None
+    ) -> Operation:
+        """Somebody else's deployment, or that caller, writes an extension and takes tokens of the VM's buckets. Raises
+        ARM's refusal."""
         machine = self.machines[vm_id]
         self.drain(vm_id, "UpdateVM", 1)
-        _, operation, _ = self._extensions.put(machine, spec.name, spec.body(machine.location), other_deployer())
+        body = spec.body(machine.location)
+        _, operation, _ = self._extensions.put(machine, spec.name, body, caller or other_deployer())
         return operation
 
-    def delete_extension_as_other_deployer(self, vm_id: str, name: str) -> Operation | None:
-        return self._extensions.delete(self.machines[vm_id], name, other_deployer())
+    def delete_extension_as_other_deployer(
+        self, vm_id: str, name: str, caller: Caller | None = None
+    ) -> Operation | None:
+        """Likewise for a removal; None if there is no such extension."""
+        self.drain(vm_id, "UpdateVM", 1)
+        return self._extensions.delete(self.machines[vm_id], name, caller or other_deployer())
 
     def patch_identity_as_other_deployer(self, vm_id: str, identity: Mapping[str, Any]) -> Operation:
         """Somebody else writes the VM's identity and takes tokens of its buckets. Raises ARM's refusal."""
