@@ -26,6 +26,7 @@ from simulator.arm.http.faults import read_rule_file
 from simulator.arm.logs.question import read_question
 from simulator.laptop import ROOT, forget_settings
 from tests.adapters.conftest import SUBSCRIPTIONS, Azure
+from tests.roles import HEARTBEATS
 
 GROUP = f"/subscriptions/{SUBSCRIPTIONS[0]}/resourceGroups/rg-monitor/providers"
 RULE = f"{GROUP}/Microsoft.Insights/dataCollectionRules/dcr"
@@ -166,7 +167,15 @@ async def test_a_computer_outside_of_azure_is_left_out(logs: Logs) -> None:
     assert found == {"/vm": {"Direct Agent": datetime(2026, 11, 20, 10, 0, 0, 123456, tzinfo=UTC)}}
 
 
-async def test_a_role_that_may_not_read_the_table_is_told(logs: Logs) -> None:
+async def test_the_role_of_the_deployment_is_enough(logs: Logs) -> None:
+    ours, needed = logs.azure.arm.options.principal_id, logs.azure.arm.scopes.needed
+    logs.azure.arm.scopes.assign(ours, TARGET, HEARTBEATS)
+    assert await logs.adapter.newest(WORKSPACE, since=logs.since) == {}
+    assert needed.of(ours)
+    assert needed.missing([HEARTBEATS], ours) == set()
+
+
+async def test_a_role_that_may_not_read_the_table_is_refused(logs: Logs) -> None:
     ours, of_workspaces = logs.azure.arm.options.principal_id, "Microsoft.OperationalInsights/workspaces"
     logs.azure.arm.scopes.assign(ours, TARGET, Role((f"{of_workspaces}/query/read",)))
     evidence = await logs.refusal()
@@ -212,9 +221,9 @@ async def test_a_query_ends_with_the_deadline_of_its_event(logs: Logs) -> None:
 def test_the_query_keeps_every_id_and_the_time_whatever_characters_they_have(
     machines: list[str], since: datetime
 ) -> None:
-    asked = read_question(query(machines, since))
-    assert asked.since == since
-    assert asked.machines == (frozenset(each.lower() for each in machines) if machines else None)
+    question_read = read_question(query(machines, since))
+    assert question_read.since == since
+    assert question_read.machines == (frozenset(each.lower() for each in machines) if machines else None)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ class Workspaces:
         return workspace
 
     def remove(self, workspace: Workspace) -> None:
-        """Delete a workspace: agents that send to it are not told."""
+        """Delete a workspace: agents go on sending to it."""
         self._workspaces.pop(workspace.guid, None)
         self._workspaces.pop(workspace.id.lower(), None)
 

@@ -37,7 +37,7 @@ class Remover(Party):
         self._arm.delete_extension_as_other_deployer(machine.id, self._find(machine), owner())
 
     def _find(self, machine: Machine) -> str:
-        """The name of the installed extension; empty if there is none."""
+        """The name of the installed extension; empty if it is absent."""
         found = machine.find_handler(self._handler, other_than="")
         return found.name if found is not None and found.provisioning_state == "Succeeded" else ""
 
@@ -63,21 +63,21 @@ class PolicyEngine(Party):
         super().__init__(arm, habits.every, f"{habits.seed}|engine|{self._handler}", chooses)
         self._habits = habits
         self._had: set[str] = set()
-        self._look()
+        self._remember()
 
     def start(self) -> None:
-        self._look()
+        self._remember()
         super().start()
 
     def _machines(self, chosen: Sequence[Machine]) -> Sequence[Machine]:
-        self._look()
+        self._remember()
         wants = (each for each in chosen if self._habits.everywhere or each.key in self._had)
         return [each for each in wants if each.find_handler(self._handler, other_than="") is None]
 
     def _write(self, machine: Machine) -> None:
         self._arm.put_extension_as_other_deployer(machine.id, self._habits.extension, policy_engine())
 
-    def _look(self) -> None:
+    def _remember(self) -> None:
         """Remember the machines that have the extension."""
         here = (each for each in self._arm.machines if each.find_handler(self._handler, other_than="") is not None)
         self._had.update(each.key for each in here)

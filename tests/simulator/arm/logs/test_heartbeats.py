@@ -136,32 +136,32 @@ async def test_any_other_query_is_refused_as_malformed(scene: Scene, text: str) 
 
 async def test_a_timespan_is_not_simulated_and_not_ignored(scene: Scene) -> None:
     workspace(scene)
-    asked = question(scene.clock.now())
-    assert await refusal(scene, asked, timespan=timedelta(hours=1)) == (400, "BadArgumentError")
+    text = question(scene.clock.now())
+    assert await refusal(scene, text, timespan=timedelta(hours=1)) == (400, "BadArgumentError")
 
 
 async def test_unknown_workspaces_and_tokens_for_other_services_are_refused(scene: Scene) -> None:
     workspace(scene)
-    asked = question(scene.clock.now())
+    text = question(scene.clock.now())
     for guid in ("22222222-2222-4333-8444-555555555555", "log"):
-        assert await refusal(scene, asked, guid=guid) == (404, "PathNotFoundError")
+        assert await refusal(scene, text, guid=guid) == (404, "PathNotFoundError")
     audience = "https://management.azure.com"
-    assert await refusal(scene, asked, audience=audience) == (403, "InvalidAuthenticationToken")
+    assert await refusal(scene, text, audience=audience) == (403, "InvalidAuthenticationToken")
     url = f"{scene.endpoints.logs}/v1/workspaces/{WORKSPACE}/query"
-    async with scene.session.post(url, json={"query": asked}) as response:
+    async with scene.session.post(url, json={"query": text}) as response:
         assert (response.status, (await response.json())["error"]["code"]) == (401, "AuthenticationFailed")
 
 
 async def test_a_role_needs_the_query_and_the_table(scene: Scene) -> None:
     workspace(scene)
-    asked = question(scene.clock.now())
+    text = question(scene.clock.now())
     of_workspaces = "Microsoft.OperationalInsights/workspaces"
     scene.arm.scopes.assign(OURS, TARGET, Role((f"{of_workspaces}/read",)))
-    assert await refusal(scene, asked) == (403, "InsufficientAccessError")
+    assert await refusal(scene, text) == (403, "InsufficientAccessError")
     scene.arm.scopes.assign(OURS, TARGET, Role((f"{of_workspaces}/query/read",)))
-    assert await refusal(scene, asked) == (400, "BadArgumentError")
+    assert await refusal(scene, text) == (400, "BadArgumentError")
     scene.arm.scopes.assign(OURS, TARGET, Role((f"{of_workspaces}/query/Heartbeat/read",)))
-    assert await rows(scene, asked) == {}
+    assert await rows(scene, text) == {}
     assert scene.arm.scopes.needed.of(OURS) == {
         f"{of_workspaces}/query/read",
         f"{of_workspaces}/query/Heartbeat/read",
@@ -171,15 +171,15 @@ async def test_a_role_needs_the_query_and_the_table(scene: Scene) -> None:
 async def test_more_than_two_hundred_queries_in_half_a_minute_are_too_many(make_scene: MakeScene) -> None:
     scene: Scene = await make_scene()
     workspace(scene)
-    asked = question(scene.clock.now())
+    text = question(scene.clock.now())
     for _ in range(200):
-        assert await rows(scene, asked) == {}
+        assert await rows(scene, text) == {}
     with pytest.raises(HttpResponseError) as caught:
-        await ask(scene, asked)
+        await ask(scene, text)
     response: Any = caught.value.response
     assert (response.status_code, response.headers["Retry-After"]) == (429, "30")
     await scene.clock.advance(30)
-    assert await rows(scene, asked) == {}
+    assert await rows(scene, text) == {}
     assert scene.arm.requests.count(kind="logs-query", principal=OURS) == 202
 
 
