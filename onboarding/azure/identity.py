@@ -17,7 +17,7 @@ from azure.core.credentials import AccessToken
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import AzureError, ClientAuthenticationError, ServiceRequestError
 from azure.core.pipeline import PipelineRequest, PipelineResponse
-from azure.mgmt.core.policies import AsyncARMChallengeAuthenticationPolicy
+from azure.core.pipeline.policies import AsyncBearerTokenCredentialPolicy
 from yarl import URL
 
 from onboarding.concurrency import SingleFlight, limit
@@ -173,7 +173,7 @@ class ArmTokens:
         await self.close()
 
 
-class BearerPolicy(AsyncARMChallengeAuthenticationPolicy):
+class BearerPolicy(AsyncBearerTokenCredentialPolicy[Any, Any]):
     """Sends the token to the endpoint's own host only, whatever link an answer has, and gets a new token after a claims
     challenge. The SDK's own policy would renew the token once for each waiting event, one after the other.
     """
