@@ -70,6 +70,7 @@ async def patched(world: World, vm: VmId) -> None:
     await world.updated(vm)
 
 
+ENFORCE = {"existing": "enforce"}
 DONE = {"identity": "done", "association linux": "done", "extension": "done"}
 
 
@@ -125,7 +126,7 @@ def equip(world: World, vm: VmId, *rules: str) -> None:
 
 
 async def test_what_others_installed_is_completed_and_counts_as_ours() -> None:
-    world = world_of()
+    world = world_of(ENFORCE)
     vm = add(world, SYSTEM, age=timedelta(days=30))
     equip(world, vm, SECOND_RULE)
     await world.created(vm)
@@ -230,7 +231,7 @@ async def test_a_person_has_only_the_refused_step_done_again() -> None:
 
 
 async def test_a_throttled_association_waits_and_is_done_by_the_check() -> None:
-    world = world_of()
+    world = world_of(ENFORCE)
     vm = add(world, SYSTEM, age=timedelta(days=2))
     equip(world, vm, SECOND_RULE)
     slow = Evidence(http_status=429, code="TooManyRequests", headers={"retry-after": "90"})
@@ -247,7 +248,7 @@ async def test_a_throttled_association_waits_and_is_done_by_the_check() -> None:
 
 
 async def test_an_endpoint_of_somebody_else_is_never_replaced() -> None:
-    world = world_of(DATA_COLLECTION_ENDPOINT_ID=ENDPOINT)
+    world = world_of(ENFORCE, DATA_COLLECTION_ENDPOINT_ID=ENDPOINT)
     vm = add(world, SYSTEM, age=timedelta(days=2))
     equip(world, vm)
     other = {"name": "configurationAccessEndpoint", "properties": {"dataCollectionEndpointId": f"{ENDPOINT}-other"}}

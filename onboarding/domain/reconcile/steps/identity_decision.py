@@ -6,7 +6,8 @@ from __future__ import annotations
 from copy import replace
 
 from onboarding.domain.failures.classification import Cause
-from onboarding.domain.reconcile.decision import Act, Decision, DecisionContext, IdentityState, Stop, Wait
+from onboarding.domain.reconcile.decision import Act, Decision, DecisionContext, IdentityState, Satisfied, Stop, Wait
+from onboarding.domain.reconcile.existing_machines import audited
 from onboarding.domain.reconcile.retry import MOST_ATTEMPTS, failed, problem_in, unfinished
 from onboarding.domain.reconcile.row import NO_PROBLEM, SENT, Outcome, Row, WaitingFor
 from onboarding.domain.reconcile.steps.step import StepKind
@@ -37,6 +38,9 @@ def with_identity(s: DecisionContext, decision: Decision) -> Decision:
     state = s.identity
     if state is None or not _goes_on(s, decision):
         return decision
+    if s.existing is not None:
+        missing = isinstance(decision, Satisfied) and not state.fit.there
+        return audited(s, s.existing, "it would get an identity for the agent") if missing else decision
     if state.lost:
         names = ", ".join(sorted(state.lost))
         return failed(s, Cause.IDENTITY_LOST, f"after our request the machine no longer has {names}")
