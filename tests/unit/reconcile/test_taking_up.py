@@ -168,8 +168,8 @@ def test_a_claim_and_a_persons_request_take_the_machine_up() -> None:
     install = decide(context())
     assert isinstance(install, Act)
     assert claim_of(context(), install, START + HOUR, OPENING).taken_up == f"{START.isoformat()} request"
-    asked = replace(context(), request=OperatorRequest())
-    assert claim_of(asked, install, START + HOUR, OPENING).taken_up == f"{START.isoformat()} person"
+    by_hand = replace(context(), request=OperatorRequest())
+    assert claim_of(by_hand, install, START + HOUR, OPENING).taken_up == f"{START.isoformat()} person"
     there = replace(context(extensions=[extension("Succeeded")]), request=OperatorRequest())
     satisfied = decide(there)
     assert isinstance(satisfied, Satisfied)
