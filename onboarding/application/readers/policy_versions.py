@@ -60,20 +60,21 @@ class FirstSeen:
         self._known: Mapping[str, datetime] | None = None
         self._reading = asyncio.Lock()
 
-    async def read(self, now: datetime) -> Mapping[str, datetime]:
-        """The times (UTC) by the policy's name. A selection that nobody has seen yet is first seen now, and that is
-        stored. Without a store, no time is known. Raises StorageError."""
+    async def read(self, now: datetime, *, write: bool = True) -> Mapping[str, datetime]:
+        """The times (UTC) by the policy's name. A selection that nobody has seen yet is first seen now; `write` stores
+        that. Without a store, no time is known. Raises StorageError."""
         if self._store is None or not self._policies:
             return {}
         async with self._reading:
-            if self._known is None:
-                states, _ = await _updated(
-                    self._store, self._policies, lambda policy, last: selecting(policy, last, now)
-                )
-                self._known = {
-                    each.name: states[each.name].first_seen[each.selection_digest] for each in self._policies
-                }
-            return self._known
+            if self._known is not None:
+                return self._known
+            states, _ = await _updated(
+                self._store, self._policies, lambda policy, last: selecting(policy, last, now), write=write
+            )
+            times = {each.name: states[each.name].first_seen[each.selection_digest] for each in self._policies}
+            if write:
+                self._known = times
+            return times
 
     async def keep(self, now: datetime) -> None:
         """Have the times stored, for the machines that are new today. Never raises: the next pass tries again."""

@@ -75,6 +75,7 @@ class Reconciler:
             reading = await self._reader.machine(work, policies, to_install=work.to_install)
         except ArmError as error:
             await self._unread.record(work, wanted, orphaned, error)
+            await self._keep_first_seen(work)
             return
         for failed in reading.failures(work):
             if work.personal and is_the_callers(failed.evidence, self._unread.judge(failed, work)):
@@ -83,7 +84,7 @@ class Reconciler:
         work = replace(work, definition=reading.definition, unread=reading.completed.failures)
         work = with_moved_rows(work, reading.completed.facts.os_type, policies, [row.extension for row, _ in orphaned])
         await self._reconcile(work, reading.completed, policies, orphaned, reading.at)
-        await self._first_seen.keep(work.now)
+        await self._keep_first_seen(work)
 
     async def confirm(self, work: Reconciliation, stored: StoredRow) -> None:
         """Read the extension of our request after an event said that it was written.
@@ -120,6 +121,12 @@ class Reconciler:
         targets = self._decider.targets(work, reading.completed.facts, wanted, {})
         return tuple((target, decide(target.context)) for target in targets)
 
+    async def _keep_first_seen(self, work: Reconciliation) -> None:
+        """Have it stored when the policies were first seen, so that a machine that waits stays a new one. A person's
+        policy files may be others than those of the app."""
+        if not work.personal:
+            await self._first_seen.keep(work.now)
+
     def _is_as_sent(self, row: Row, extension: InstalledExtension) -> bool:
         entry = self._rules.catalogue.get(row.extension)
         if entry is None:
@@ -149,7 +156,7 @@ class Reconciler:
             if work.concerns(assignment.policy) and not _cannot_change(work, facts, assignment, policies, deleting)
         ]
         depends = any(asks_for_first_seen(work, facts, assignment) for assignment in assignments)
-        first_seen = await self._first_seen.read(work.now) if depends else {}
+        first_seen = await self._first_seen.read(work.now, write=not work.personal) if depends else {}
         targets = self._decider.targets(work, facts, assignments, first_seen)
         associated = await self._associations.write(work, [t for t in targets if wants_steps(t.context)])
         # The extension with a request in flight comes first: the others wait until that request has ended.

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from onboarding.domain.errors import StorageError
+from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.policy.policy_version import PolicyState
 from onboarding.domain.policy.rule import compile_rule
 from onboarding.domain.reconcile.decision import OperatorRequest
@@ -124,6 +125,29 @@ async def test_a_new_machine_is_new_for_ever_although_no_sweep_ran(world: World)
     world.add(created=START)
     await world.started(vm)
     assert world.row(vm).outcome is Outcome.REQUESTED
+
+
+async def test_a_new_machine_that_could_not_be_read_for_hours_is_still_new(world: World) -> None:
+    vm = world.add(created=START)
+    world.arm.read_errors = [Evidence(http_status=503, code="ServiceUnavailable", headers={"retry-after": "86400"})]
+    await world.created(vm)
+    assert world.row(vm).outcome is Outcome.WAITING
+    while world.row(vm).outcome is Outcome.WAITING:
+        assert await world.run_next_check()
+    assert world.now > START + 5 * HOUR
+    assert world.row(vm).outcome is Outcome.REQUESTED
+
+
+async def test_a_persons_command_does_not_say_when_a_policy_was_first_seen(world: World) -> None:
+    """Its policy files may be others than those of the function app."""
+    vm = add(world, power="deallocated")
+    await world.updated(vm)
+    world.policy_states.stored.clear()
+    person = world.with_policies([POLICY, SECOND_POLICY])
+    await person.requests.handle(vm, OperatorRequest(policy=POLICY["name"]))
+    await person.requests.follow(vm)
+    assert outcome(person, vm, SECOND.name) == AUDITED
+    assert world.policy_states.stored == {}
 
 
 async def test_an_existing_machine_that_is_satisfied_is_already_installed_and_its_drift_is_only_audited(
