@@ -199,11 +199,7 @@ def _refusal(subject: str, meaning: str) -> str:
 def _wanted(target: PolicyTarget, subject: str) -> Associated:
     """What an audit says of an association that is missing."""
     context, would = target.context, f"the VM would be associated with {name_in(subject)}"
-    if context.existing is not None:
-        decision = audited(context, context.existing, would)
-    else:
-        decision = Stop(Outcome.AUDITED, f"policy {context.assignment.policy.name} only audits: {would}")
-    return Associated(StepResult(StepKind.ASSOCIATION, StepState.WANTED, subject), decision)
+    return Associated(StepResult(StepKind.ASSOCIATION, StepState.WANTED, subject), audited(context, would))
 
 
 def _refused(target: PolicyTarget, subject: str, cause: Cause, reason: str) -> Associated:

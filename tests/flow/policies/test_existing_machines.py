@@ -346,6 +346,19 @@ async def test_a_host_adds_its_time_to_the_row_of_the_version_before_and_leaves_
     assert world.policy_states.stored == {before.policy: replace(before, first_seen={_selection(): START})}
 
 
+async def test_an_identity_that_an_existing_machine_is_not_to_get_is_in_no_request_of_another_policy() -> None:
+    spares = {**azure_monitor.POLICY, "identity": {"use": "added", "add": azure_monitor.OURS}}
+    enforces = {"name": "second", "extension": SECOND.name, "existing": "enforce", "identity": {"add": "system"}}
+    world = World([spares, enforces], app_settings=azure_monitor.SETTINGS)
+    vm = azure_monitor.add(world, age=timedelta(days=30))
+    await world.created(vm)
+    assert world.arm.patches == [{"identity": {"type": "SystemAssigned"}}]
+    assert (azure_monitor.row_of(world, vm).outcome, world.row(vm, SECOND.name).outcome) == (
+        Outcome.AUDITED,
+        Outcome.REQUESTED,
+    )
+
+
 @pytest.mark.parametrize("equipped", ["nothing", "agent", "agent and identity", "everything"])
 async def test_no_step_of_an_existing_machine_is_done(equipped: str) -> None:
     world = azure_monitor.world_of()

@@ -346,6 +346,27 @@ async def test_an_audit_says_what_would_be_done_and_writes_nothing() -> None:
     assert world.arm.calls == ["GET", "LIST associations"]
 
 
+async def test_an_audit_gives_no_identity_to_a_machine_that_has_the_agent() -> None:
+    world = world_of({"effect": "auditIfNotExists"})
+    vm = add(world, age=timedelta(days=2))
+    equip(world, vm)
+    await world.created(vm)
+    assert world.arm.calls == ["GET", "LIST associations"]
+    assert row_of(world, vm).outcome is Outcome.AUDITED
+    assert row_of(world, vm).step == "identity"
+    assert states_of(world, vm) == {**DONE, "identity": "wanted"}
+
+
+async def test_a_machine_whose_os_is_not_known_yet_gets_no_identity() -> None:
+    world = world_of()
+    vm = add(world, agent="not_ready")
+    own = {"id": "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/images/i"}
+    world.arm.machines[vm.key]["properties"]["storageProfile"]["imageReference"] = own
+    await world.created(vm)
+    assert world.arm.calls == ["GET", "IMAGE"]
+    assert row_of(world, vm).waiting_for is WaitingFor.AGENT_READY
+
+
 async def test_a_rule_that_is_not_set_is_named_and_nothing_is_written() -> None:
     world = World(policies=[POLICY], app_settings={})
     vm = add(world)

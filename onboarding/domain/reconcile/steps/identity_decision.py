@@ -38,15 +38,16 @@ def with_identity(s: DecisionContext, decision: Decision) -> Decision:
     state = s.identity
     if state is None or not _goes_on(s, decision):
         return decision
-    if s.existing is not None:
+    if not s.acts:
         missing = isinstance(decision, Satisfied) and not state.fit.there
-        return audited(s, s.existing, "it would get an identity for the agent") if missing else decision
+        return audited(s, "the VM would get an identity for the agent") if missing else decision
     if state.lost:
         names = ", ".join(sorted(state.lost))
         return failed(s, Cause.IDENTITY_LOST, f"after our request the machine no longer has {names}")
     if state.fit.conflict:
         return failed(s, Cause.IDENTITY_CONFLICT, f"no identity serves the agent: {state.fit.conflict}")
-    return decision if state.fit.there else _request(s, state)
+    nothing = state.fit.there or not state.added  # it has no part in the plan where the OS may not be supported
+    return decision if nothing else _request(s, state)
 
 
 def _is_about_identity(row: Row) -> bool:
