@@ -48,7 +48,7 @@ class PolicyStatement(Struct, frozen=True):
         sign = "?" if self.assignment.undecided else "✓" if self.assignment.selected else "✗"
         rank = "decides" if self.decides else "does not decide"
         policy = self.assignment.policy
-        head = f"{sign} policy {policy.name} ({rank}, existing: {policy.existing}): {self.assignment.reason}"
+        head = f"{sign} policy {policy.name} ({rank}): {self.assignment.reason}; existing: {policy.existing}"
         return "\n".join([printable(head), *(_indented(_titled_tree(name, tree)) for name, tree in self.trees.items())])
 
 
