@@ -19,7 +19,19 @@ from onboarding.domain.reconcile.row import Outcome
 from onboarding.domain.reconcile.row_totals import RowKind
 from onboarding.domain.resource_id import VmId
 from tests.flow.steps import test_azure_monitor as azure_monitor
-from tests.flow.world import BIONIC, OMS, POLICY, SECOND, SECOND_POLICY, START, SUBSCRIPTION, XENIAL, World, extension
+from tests.flow.world import (
+    BIONIC,
+    OMS,
+    POLICY,
+    SECOND,
+    SECOND_POLICY,
+    START,
+    SUBSCRIPTION,
+    XENIAL,
+    LedgerInMemory,
+    World,
+    extension,
+)
 from tests.reference import parse_policy
 
 OLD = START - timedelta(days=400)
@@ -321,6 +333,37 @@ async def test_the_time_costs_one_read_and_one_write_for_each_process_and_nothin
     await enforcing.updated(add(enforcing, "enforced"))
     assert enforcing.row(VmId(SUBSCRIPTION, "app-rg", "enforced")).outcome is Outcome.REQUESTED
     assert world.policy_states.trips == 3, "a policy that enforces asks for nothing"
+
+
+class CountedLedger(LedgerInMemory):
+    """Counts what a pass waits for; its breakers are read beside the rows, and its check is scheduled beside a write."""
+
+    trips = 0
+
+    async def read(self, *args: Any, **options: Any) -> Any:
+        self.trips += 1
+        return await super().read(*args, **options)
+
+    async def commit(self, *args: Any, **options: Any) -> Any:
+        self.trips += 1
+        return await super().commit(*args, **options)
+
+
+async def test_a_new_machine_takes_two_trips_to_storage_before_the_request_and_one_after_it() -> None:
+    """The first one of a process takes two more after the request, by which the policies are known."""
+    ledger = CountedLedger()
+    world = World(ledger=ledger)
+    at_put: list[int] = []
+
+    async def note() -> None:
+        at_put.append(ledger.trips + world.policy_states.trips)
+
+    world.arm.after_put = note
+    for number in range(3):
+        before = ledger.trips + world.policy_states.trips
+        await world.created(world.add(f"new-{number}", created=START))
+        assert at_put[-1] - before == 2
+        assert ledger.trips + world.policy_states.trips - before == (3 if number else 5)
 
 
 async def test_a_table_that_does_not_answer_keeps_an_old_machine_waiting_and_no_new_one() -> None:
