@@ -26,6 +26,7 @@ from onboarding.domain.policy.policy import Assignment, Policy
 from onboarding.domain.reconcile.decide import decide
 from onboarding.domain.reconcile.decision import Act, Decision, DecisionContext, RetryState, Satisfied, Stop, Wait
 from onboarding.domain.reconcile.row import Outcome
+from onboarding.domain.reconcile.window_question import window_text
 
 UNKNOWN = "unknown"
 _MAX_NAMED = 3  # extensions in a reason
@@ -70,8 +71,14 @@ class Forecast(Struct, frozen=True):
     def policy(self) -> Policy:
         return self.context.assignment.policy
 
+    @property
+    def window(self) -> str:
+        """When the machine may be changed, and when that is next; empty: at any time."""
+        return window_text(self.policy, self.context.facts, self.context.now)
+
     def as_dict(self) -> dict[str, Any]:
-        return {"decision": self.word, "policy": self.policy.name, "reason": self.reason}
+        window = {"changeWindow": self.window} if self.window else {}
+        return {"decision": self.word, "policy": self.policy.name, "reason": self.reason, **window}
 
     def differs(self, other: Forecast) -> bool:
         """Whether something else would be done, or the same with other settings."""
