@@ -142,7 +142,7 @@ class PolicyFile(FileMapping, frozen=True, kw_only=True):
     ] = None
     rollout_limit: Annotated[
         RolloutLimit | None,
-        Meta(description="The rollout limit: installs an hour, and failures in a row that stop the policy."),
+        Meta(description="The rollout limit: installs an hour, failures in a row that stop the policy, a canary."),
     ] = field(default=None, name="brake")
     change_window: Annotated[
         ChangeWindow | Annotated[tuple[ChangeWindow, ...], Meta(min_length=1)] | None,
