@@ -42,6 +42,11 @@ def waits(row: Row) -> bool:
     return (row.outcome, row.waiting_for) == (Outcome.WAITING, WaitingFor.ROLLOUT_LIMIT)
 
 
+def member() -> VmId:
+    """A machine that is always one of the canary."""
+    return next(vm for vm in (vm_id(f"member{number}") for number in range(1000)) if CANARY.has(vm))
+
+
 async def begun(number: int, **limit: Any) -> tuple[World, list[VmId], list[VmId]]:
     """A fleet whose machines have all come, and those of it that are the canary."""
     world = World(policies=policies(**limit))
@@ -165,11 +170,35 @@ async def test_after_the_canary_new_machines_are_installed_at_once_and_failures_
     world, (first, _), _ = await begun(2)
     await world.installed(first)
     world.now += DAY
-    for name in ("new1", "new2"):
-        vm = world.add(name)
+    for vm in (vm_id("new"), member()):
+        world.add(vm.name)
         await world.created(vm)
         await fail(world, vm)
     assert world.rollouts.stored[NAME].state.stopped_at is None
+
+
+async def test_a_stopped_policy_lets_no_other_machine_of_the_canary_in() -> None:
+    world, (first, _), _ = await begun(2)
+    await fail(world, first)
+    vm = world.add(member().name)
+    await world.created(vm)
+    assert waits(world.row(vm))
+    await world.requests.handle(vm, OperatorRequest())
+    assert world.row(vm).outcome is Outcome.REQUESTED
+
+
+async def test_what_was_requested_for_an_earlier_file_does_not_count() -> None:
+    world = World(policies=policies())
+    early = world.add(member().name)
+    await world.created(early)
+    changed = world.with_policies(policies(failures=1))
+    first = changed.add("first")
+    await changed.created(first)
+    assert changed.row(first).outcome is Outcome.REQUESTED
+    await changed.installed(early)
+    assert changed.rollouts.stored[NAME].state.canary.since is None
+    await changed.installed(first)
+    assert changed.rollouts.stored[NAME].state.canary.since == START
 
 
 async def test_the_canary_and_the_other_limits_hold_together() -> None:

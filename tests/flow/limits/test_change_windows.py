@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from copy import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from onboarding.domain.reconcile.decision import OperatorRequest
+from onboarding.domain.failures.evidence import Evidence
+from onboarding.domain.reconcile.decide import decide
+from onboarding.domain.reconcile.decision import Act, OperatorRequest, Wait
 from onboarding.domain.reconcile.row import Outcome, WaitingFor
 from onboarding.domain.resource_id import VmId
 from tests.flow.steps.test_azure_monitor import SYSTEM, add, patched, row_of, world_of
 from tests.flow.world import OMS, POLICY, SECOND, SECOND_POLICY, START, World, extension, vm_id
+from tests.unit.reconcile.contexts import WRONG_KEY, context, row
+from tests.unit.reconcile.contexts import extension as failed_extension
 
 WINDOW = {"days": ["sat", "sun"], "from": "02:00", "to": "06:00", "zone": "Europe/Berlin"}
 OPENS, CLOSES = datetime(2026, 11, 21, 1, tzinfo=UTC), datetime(2026, 11, 21, 5, tzinfo=UTC)
@@ -266,6 +271,36 @@ async def test_a_tag_that_cannot_be_read_holds_every_change_and_the_row_shows_it
     world.arm.machines[vm.key]["tags"] = {"maintenance": "daily 00:00-24:00"}
     await world.updated(vm)
     assert world.row(vm).outcome is Outcome.REQUESTED
+
+
+async def test_an_update_that_the_rollout_limit_holds_back_is_not_forgotten() -> None:
+    world = World(policies=[{**POLICY, "brake": {"maxInstallsPerHour": 1}}])
+    vm = await overwritten(world)
+    assert world.row(vm).waiting_for is WaitingFor.ROLLOUT_LIMIT
+    await world.run_latest_check()
+    assert (world.row(vm).outcome, world.arm.calls.count("PUT")) == (Outcome.REQUESTED, 2)
+
+
+async def test_an_update_that_waits_is_not_forgotten_when_a_read_fails() -> None:
+    world = World(policies=[WITH_WINDOW])
+    vm = await overwritten(world)
+    world.arm.read_errors = [Evidence(http_status=429, code="TooManyRequests")]
+    await world.run_latest_check()
+    assert world.row(vm).waiting_for is WaitingFor.THROTTLING
+    await world.run_latest_check()
+    assert (world.row(vm).outcome, world.arm.calls.count("PUT")) == (Outcome.REQUESTED, 2)
+
+
+@pytest.mark.parametrize("words", [LOCKED, WRONG_KEY])
+def test_what_the_window_held_back_is_sent_when_it_opens_whatever_it_waited_for_before(words: str) -> None:
+    held = row(waiting_for=WaitingFor.CHANGE_WINDOW, waiting_since=START, next_attempt_at=OPENS, attempt=1)
+    held = replace(held, was="Installed", extension_name="OMSExtension")
+    policy = {"changeWindow": WINDOW}
+    broken = [failed_extension("Failed", message=words)]
+    assert isinstance(decide(context(last=held, now=OPENS, policy=policy, extensions=broken)), Act)
+    waiting = decide(context(last=held, now=START + timedelta(hours=1), policy=policy, extensions=broken))
+    assert isinstance(waiting, Wait)
+    assert waiting.waiting_for is WaitingFor.CHANGE_WINDOW
 
 
 async def test_a_wait_for_the_window_never_ends_by_itself() -> None:
