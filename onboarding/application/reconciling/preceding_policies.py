@@ -15,7 +15,8 @@ from msgspec import Struct, field
 
 from onboarding.application.ports import Arm, Clock, Heartbeats
 from onboarding.application.reconciling.reconciliation import PolicyTarget, Reconciliation
-from onboarding.domain.errors import ArmError
+from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
+from onboarding.domain.errors import ArmError, HeartbeatError
 from onboarding.domain.failures.classification import classify
 from onboarding.domain.policy.only_after import OnlyAfter
 from onboarding.domain.policy.policy import Assignment, Effect
@@ -98,24 +99,25 @@ class PrecedingPolicies:
         """Read what proves the policies before the removals that are next: at most one list of the machine's
         associations, and a query for each heartbeat. Errors of ARM are in the result."""
         following = [removal for removal in removals if removal.is_next and removal.other is not None]
-        before = {removal.other.policy.extension for removal in following if removal.other is not None}
+        before = {_extension(removal) for removal in following}
+        known = [target for target in targets if target.extension in before]
         listed, unread = None, None
-        if any(target.extension in before and target.associations.subjects for target in targets):
+        if any(target.associations.subjects for target in known):
             try:
                 listed = read_associations(await self._arm.list_associations(work.vm), self._clock())
             except ArmError as error:
                 unread = error
         beats = {}
         for removal in following:
-            if unread is None and (missing := await self._heartbeat(work.vm, removal)) is not None:
+            agent = next(t.context.entry for t in known if t.extension == _extension(removal))
+            if unread is None and (missing := await self._heartbeat(work.vm, removal, agent)) is not None:
                 beats[removal.target.extension] = missing
         return Proofs(listed, unread, beats)
 
     def state(self, work: Reconciliation, removal: Removal, proofs: Proofs, rows: Iterable[Row]) -> Preceding:
         """How the other policy stands, after its target was decided in this pass; `rows` are the pass's rows so far."""
         other, vm_id = removal.other, removal.target.context.facts.vm_id
-        target = other.policy.extension if other is not None else ""
-        row = next((row for row in rows if row.extension == target), None)
+        row = next((row for row in rows if row.extension == _extension(removal)), None)
         known = _known(other, row or _stored(work, other, vm_id))
         if not removal.is_next:
             return known
@@ -129,25 +131,33 @@ class PrecedingPolicies:
             return replace(known, reason=missing.reason, problem=missing.problem)
         return replace(known, proved=known.since is not None)
 
-    async def _heartbeat(self, vm: VmId, removal: Removal) -> Preceding | None:
-        """What is missing of the heartbeat that the removal wants; None if it is there, or if none is wanted."""
+    async def _heartbeat(self, vm: VmId, removal: Removal, agent: CatalogueEntry) -> Preceding | None:
+        """What is missing of the agent's heartbeat that the removal wants; None if it is there, or if none is wanted.
+        A heartbeat of the old agent proves nothing about the new one."""
         context = removal.target.context
         workspace = context.needs.heartbeat
         if not workspace:
             return None
         if self._heartbeats is None:
             return Preceding(reason="this process has no access to Log Analytics, so it cannot read heartbeats")
+        if not agent.heartbeat:
+            return Preceding(reason=f"the catalogue names no heartbeats of {agent.name}")
+        since = _known(removal.other, _stored(removal.target.work, removal.other, context.facts.vm_id)).since
+        earliest = max(since or context.now, context.now - _BEATS_WITHIN)
         try:
-            newest = (await self._heartbeats.newest(workspace, [vm.key])).get(vm.key)
-        except ArmError as error:
+            found = await self._heartbeats.newest(workspace, [vm.key], since=earliest)
+        except HeartbeatError as error:
             problem = problem_of(classify(error.evidence, context.entry.errors, context.now), error.evidence.text)
             return Preceding(reason="its heartbeat could not be read", problem=problem)
-        since = _known(removal.other, _stored(removal.target.work, removal.other, context.facts.vm_id)).since
-        if newest is None:
-            return Preceding(reason=f"the workspace {workspace} has no heartbeat of this machine")
-        if (since is not None and newest <= since) or context.now - newest > _BEATS_WITHIN:
-            return Preceding(reason=f"its last heartbeat in {workspace} is of {newest:%Y-%m-%d %H:%M} UTC")
+        newest = found.get(vm.key, {}).get(agent.heartbeat)
+        if newest is None or newest <= earliest:
+            return Preceding(reason=f"{agent.heartbeat} has sent the workspace no heartbeat in the last 15 minutes")
         return None
+
+
+def _extension(removal: Removal) -> str:
+    """The extension of the policy that the removal comes after."""
+    return removal.other.policy.extension if removal.other is not None else ""
 
 
 def _stored(work: Reconciliation, other: Assignment | None, vm_id: str) -> Row | None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import replace
 from datetime import datetime
 
 from onboarding.application.ports import StoredRow
 from onboarding.application.readers.container_reader import CompletedFacts
+from onboarding.application.readers.policy_versions import FirstSeen
 from onboarding.application.reconciling.associations import AssociationWriter
-from onboarding.application.reconciling.decider import Decider
+from onboarding.application.reconciling.decider import Decider, asks_for_first_seen
 from onboarding.application.reconciling.executor import Executor
 from onboarding.application.reconciling.machine_reader import MachineReader
 from onboarding.application.reconciling.moved_rows import with_moved_rows
@@ -44,6 +45,7 @@ class Reconciler:
         associations: AssociationWriter,
         executor: Executor,
         recorder: Recorder,
+        first_seen: FirstSeen,
     ) -> None:
         self._rules = rules
         self._reader = reader
@@ -53,6 +55,7 @@ class Reconciler:
         self._associations = associations
         self._executor = executor
         self._recorder = recorder
+        self._first_seen = first_seen
 
     async def reconcile(self, work: Reconciliation) -> None:
         """Run one pass over one VM: read it once, and decide for every extension.
@@ -75,6 +78,7 @@ class Reconciler:
             reading = await self._reader.machine(work, policies, to_install=work.to_install)
         except ArmError as error:
             await self._unread.record(work, wanted, orphaned, error)
+            await self._keep_first_seen(work)
             return
         for failed in reading.failures(work):
             if work.personal and is_the_callers(failed.evidence, self._unread.judge(failed, work)):
@@ -83,6 +87,7 @@ class Reconciler:
         work = replace(work, definition=reading.definition, unread=reading.completed.failures)
         work = with_moved_rows(work, reading.completed.facts.os_type, policies, [row.extension for row, _ in orphaned])
         await self._reconcile(work, reading.completed, policies, orphaned, reading.at)
+        await self._keep_first_seen(work)
 
     async def confirm(self, work: Reconciliation, stored: StoredRow) -> None:
         """Read the extension of our request after an event said that it was written.
@@ -117,7 +122,7 @@ class Reconciler:
             raise error
         work = replace(work, definition=reading.definition)
         wanted = [assignment for assignment in reading.completed.assignments if work.concerns(assignment.policy)]
-        targets = self._decider.targets(work, reading.completed.facts, wanted)
+        targets = self._decider.targets(work, reading.completed.facts, wanted, {})
         removals = self._preceding.removals(work, targets, reading.completed.assignments, None)
         assumed = {removal.target.extension: self._preceding.assumed(work, removal) for removal in removals}
         targets = [
@@ -125,6 +130,12 @@ class Reconciler:
             for t in targets
         ]
         return tuple((target, decide(target.context)) for target in targets)
+
+    async def _keep_first_seen(self, work: Reconciliation) -> None:
+        """Have it stored when the policies were first seen, so that a machine that waits stays a new one. A person's
+        policy files may be others than those of the app."""
+        if not work.personal:
+            await self._first_seen.keep(work.now)
 
     def _is_as_sent(self, row: Row, extension: InstalledExtension) -> bool:
         entry = self._rules.catalogue.get(row.extension)
@@ -140,6 +151,7 @@ class Reconciler:
         assignments: Sequence[Assignment],
         targets: list[PolicyTarget],
         removals: Sequence[Removal],
+        first_seen: Mapping[str, datetime],
     ) -> tuple[list[PolicyTarget], Proofs]:
         """Read what proves the policies that removals come after. Returns the targets with those of these policies,
         which are decided anew, even if nothing else is a reason for it."""
@@ -149,7 +161,7 @@ class Reconciler:
             return targets, Proofs()
         added = [other for extension, other in others.items() if extension not in known]
         if added:
-            targets = self._decider.targets(work, facts, [*assignments, *added])
+            targets = self._decider.targets(work, facts, [*assignments, *added], first_seen)
         proofs = await self._preceding.read(work, removals, targets)
         if proofs.unread is not None:  # what cannot be read changes nothing about a policy that is satisfied
             kept = {e for e in others if (last := work.last(e, facts.vm_id)) is not None and last.outcome.final}
@@ -177,9 +189,11 @@ class Reconciler:
             for assignment in completed.assignments
             if work.concerns(assignment.policy) and not _cannot_change(work, facts, assignment, policies, deleting)
         ]
-        targets = self._decider.targets(work, facts, assignments)
+        depends = any(asks_for_first_seen(work, facts, assignment) for assignment in assignments)
+        first_seen = await self._first_seen.read(work.now, write=not work.personal) if depends else {}
+        targets = self._decider.targets(work, facts, assignments, first_seen)
         removals = self._preceding.removals(work, targets, completed.assignments, busy)
-        targets, proofs = await self._prove(work, facts, assignments, targets, removals)
+        targets, proofs = await self._prove(work, facts, assignments, targets, removals, first_seen)
         associated = await self._associations.write(work, [t for t in targets if wants_steps(t.context)], proofs.listed)
         after = {removal.target.extension: removal for removal in removals}
         # The extension with a request in flight comes first: the others wait until that request has ended. A removal

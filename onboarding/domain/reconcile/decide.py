@@ -22,6 +22,7 @@ from onboarding.domain.reconcile.steps import extension_step, removal_step
 from onboarding.domain.reconcile.steps.identity_decision import after_identity, in_flight, with_identity
 from onboarding.domain.reconcile.steps.machine_ready import agent_not_ready, not_running
 from onboarding.domain.reconcile.steps.step import StepKind
+from onboarding.domain.reconcile.window_question import changes_what_is_there, held_by_window
 
 
 class TargetStep(Protocol):
@@ -47,7 +48,10 @@ def decide(context: DecisionContext) -> Decision:
     decision = _decide(after_identity(context))
     if not context.removes:
         decision = with_identity(context, decision)
-    return (_somebody_writes(context) or decision) if isinstance(decision, Act) else decision
+    if not isinstance(decision, Act):
+        return decision
+    later = held_by_window(context) if changes_what_is_there(context, decision) else None
+    return later or _somebody_writes(context) or decision
 
 
 def _decide(context: DecisionContext) -> Decision:

@@ -138,10 +138,12 @@ def problem_in(last: Row) -> Problem | None:
 
 
 def undoing(s: DecisionContext) -> bool:
-    """Whether what we installed was removed or changed by somebody else, or what we removed was installed again."""
+    """Whether what we installed was removed or changed by somebody else, and we have not asked to undo that yet; or
+    whether what we removed was installed again."""
+    last = s.last
     if s.removes:
-        return s.last is not None and s.last.outcome is Outcome.REMOVED and s.last.attempt > 0 and bool(s.extension)
-    if s.last is None or s.last.outcome is not Outcome.INSTALLED:
+        return last is not None and last.outcome is Outcome.REMOVED and last.attempt > 0 and s.extension is not None
+    if last is None or not (last.outcome is Outcome.INSTALLED or (last.was_ours and last.attempt == 0)):
         return False
     return s.extension is None or read_extension_state(s.extension) is ExtensionState.SUCCEEDED
 

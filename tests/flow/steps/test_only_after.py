@@ -16,16 +16,24 @@ from tests.flow.steps.test_azure_monitor import POLICY as AZURE_MONITOR
 from tests.flow.world import OMS, START, World, extension
 
 NAME = "OMSExtension"
-WORKSPACE = "/subscriptions/s/resourceGroups/monitor/providers/Microsoft.OperationalInsights/workspaces/logs"
+WORKSPACE = "33333333-4444-5555-6666-777788889999"
+CATEGORY = "Azure Monitor Agent"
 AFTER = {"policy": "azure-monitor", "for": "24h", "proof": "arm"}
-RETIRE: dict[str, Any] = {"name": "retire-oms", "effect": "removeIfExists", "extension": OMS, "onlyAfter": AFTER}
+RETIRE: dict[str, Any] = {
+    "name": "retire-oms",
+    "effect": "removeIfExists",
+    "extension": OMS,
+    "onlyAfter": AFTER,
+    "existing": "enforce",
+}
 BEATING = {**RETIRE, "onlyAfter": {"policy": "azure-monitor", "for": "24h", "heartbeat": "{WORKSPACE}"}}
 SETTINGS = {"DATA_COLLECTION_RULE_ID": RULE, "WORKSPACE": WORKSPACE}
+ENFORCED = {**AZURE_MONITOR, "existing": "enforce"}
 DAY = timedelta(days=1)
 
 
 def world_of(retire: dict[str, Any] | None = None, **monitor: Any) -> World:
-    return World(policies=[{**AZURE_MONITOR, **monitor}, retire or RETIRE], app_settings=dict(SETTINGS))
+    return World(policies=[{**ENFORCED, **monitor}, retire or RETIRE], app_settings=dict(SETTINGS))
 
 
 def old_machine(world: World) -> VmId:
@@ -88,7 +96,7 @@ async def test_without_the_old_agent_the_other_policy_is_not_looked_at() -> None
 
 async def test_while_the_other_policy_is_not_satisfied_nothing_is_installed_either() -> None:
     policy = {"name": "z-oms", "extension": OMS, "settings": {"workspaceId": "x" * 36}}
-    world = World(policies=[AZURE_MONITOR, RETIRE, policy], app_settings=dict(SETTINGS))
+    world = World(policies=[ENFORCED, RETIRE, policy], app_settings=dict(SETTINGS))
     vm = add(world, SYSTEM)
     await world.created(vm)
     assert [body["properties"]["type"] for body in world.arm.bodies] == [AMA_NAME]
@@ -189,7 +197,7 @@ async def test_a_policy_that_does_not_act_is_never_satisfied(monitor: dict[str, 
 async def test_a_row_without_the_time_starts_the_clock_when_a_removal_waits_for_it() -> None:
     """A version without this column wrote the row."""
     world = world_of(None)
-    before = World(policies=[AZURE_MONITOR], app_settings=dict(SETTINGS), arm=world.arm, ledger=world.ledger)
+    before = World(policies=[ENFORCED], app_settings=dict(SETTINGS), arm=world.arm, ledger=world.ledger)
     vm = await onboarded(before)
     key = (vm.key, AMA)
     stored = world.ledger.rows[key]
@@ -212,7 +220,7 @@ async def test_a_heartbeat_that_is_new_enough_lets_the_old_agent_go() -> None:
     world = world_of(BEATING)
     vm = await onboarded(world)
     assert world.heartbeats is not None
-    world.heartbeats.found[WORKSPACE, vm.key] = START + DAY - timedelta(minutes=5)
+    world.heartbeats.found[WORKSPACE, vm.key, CATEGORY] = START + DAY - timedelta(minutes=5)
     await run_checks(world, DAY + timedelta(minutes=1))
     assert world.arm.calls.count("DELETE") == 1
     assert world.heartbeats.queries == [WORKSPACE], "one query, right before the removal"
@@ -224,7 +232,7 @@ async def test_without_a_heartbeat_the_old_agent_stays(beat: timedelta | None) -
     vm = await onboarded(world)
     assert world.heartbeats is not None
     if beat is not None:
-        world.heartbeats.found[WORKSPACE, vm.key] = START + beat
+        world.heartbeats.found[WORKSPACE, vm.key, CATEGORY] = START + beat
     await run_checks(world, DAY + timedelta(hours=2))
     assert "DELETE" not in world.arm.calls
     assert waits(world, vm)
@@ -236,7 +244,7 @@ async def test_a_heartbeat_that_cannot_be_read_is_waited_for() -> None:
     world = world_of(BEATING)
     vm = await onboarded(world)
     assert world.heartbeats is not None
-    world.heartbeats.found[WORKSPACE, vm.key] = START + DAY + timedelta(minutes=50)
+    world.heartbeats.found[WORKSPACE, vm.key, CATEGORY] = START + DAY + timedelta(minutes=50)
     world.heartbeats.errors.append(Evidence(http_status=403, code="InsufficientAccessError", message="no"))
     await run_checks(world, DAY + timedelta(minutes=1))
     assert waits(world, vm)
@@ -246,7 +254,7 @@ async def test_a_heartbeat_that_cannot_be_read_is_waited_for() -> None:
 
 
 async def test_a_process_that_cannot_read_heartbeats_says_so() -> None:
-    world = World(policies=[AZURE_MONITOR, BEATING], app_settings=dict(SETTINGS), heartbeats=None)
+    world = World(policies=[ENFORCED, BEATING], app_settings=dict(SETTINGS), heartbeats=None)
     vm = await onboarded(world)
     await run_checks(world, DAY + timedelta(minutes=1))
     assert waits(world, vm)
@@ -254,9 +262,29 @@ async def test_a_process_that_cannot_read_heartbeats_says_so() -> None:
 
 
 async def test_a_workspace_whose_app_setting_is_missing_is_named() -> None:
-    world = World(policies=[AZURE_MONITOR, BEATING], app_settings={"DATA_COLLECTION_RULE_ID": RULE})
+    world = World(policies=[ENFORCED, BEATING], app_settings={"DATA_COLLECTION_RULE_ID": RULE})
     vm = old_machine(world)
     await world.updated(vm)
     row = world.row(vm)
     assert (row.outcome, row.cause) == (Outcome.FAILED, "bad-configuration")
     assert "WORKSPACE" in row.error_meaning
+
+
+async def test_the_old_agents_heartbeat_proves_nothing() -> None:
+    world = world_of(BEATING)
+    vm = await onboarded(world)
+    assert world.heartbeats is not None
+    world.heartbeats.found[WORKSPACE, vm.key, "Direct Agent"] = START + DAY
+    await run_checks(world, DAY + timedelta(minutes=1))
+    assert "DELETE" not in world.arm.calls
+    assert waits(world, vm)
+
+
+async def test_the_removal_on_an_existing_machine_is_only_audited() -> None:
+    world = world_of({**RETIRE, "existing": "audit"})
+    vm = old_machine(world)
+    await world.updated(vm)
+    row = world.row(vm)
+    assert (row.outcome, row.cause) == (Outcome.AUDITED, "existing-machine")
+    assert "would be removed" in row.reason
+    assert "DELETE" not in world.arm.calls

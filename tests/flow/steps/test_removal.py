@@ -15,7 +15,7 @@ from onboarding.domain.resource_id import VmId
 from tests.flow.world import OMS, POLICY, SECOND, SECOND_POLICY, START, World, extension
 
 NAME = "OMSExtension"
-RETIRE: dict[str, Any] = {"name": "retire-oms", "effect": "removeIfExists", "extension": OMS}
+RETIRE: dict[str, Any] = {"name": "retire-oms", "effect": "removeIfExists", "extension": OMS, "existing": "enforce"}
 
 
 def world_of(*policies: dict[str, Any]) -> World:

@@ -11,6 +11,7 @@ from onboarding.domain.machine.machine_facts import InstalledExtension
 from onboarding.domain.policy.installed_extension import MOVE, advice_on, differences, instead
 from onboarding.domain.policy.policy import Effect
 from onboarding.domain.reconcile.decision import Decision, DecisionContext, Problem, Satisfied, Stop, Wait
+from onboarding.domain.reconcile.existing_machines import only_audited
 from onboarding.domain.reconcile.retry import contested, exhausted, gave_up, held
 from onboarding.domain.reconcile.row import Outcome, WaitingFor
 from onboarding.domain.reconcile.steps.extension_request import broken, install
@@ -87,7 +88,7 @@ def _is_ours(s: DecisionContext, extension: InstalledExtension) -> bool:
     if not last.has_sent(extension.settings):
         return False  # ours failed, and somebody else wrote it since
     open_or_given_up = not last.outcome.final or last.outcome is Outcome.FAILED
-    return last.outcome is Outcome.INSTALLED or (last.attempt > 0 and open_or_given_up)
+    return last.was_ours or (last.attempt > 0 and open_or_given_up)
 
 
 def _under_way(s: DecisionContext) -> Decision | None:
@@ -143,6 +144,7 @@ def _wanted(s: DecisionContext) -> str:
 
 _BEFORE_REQUEST: tuple[Callable[[DecisionContext], Decision | None], ...] = (
     _audited,
+    only_audited,
     disallowed,
     misconfigured,
     _unfixable,

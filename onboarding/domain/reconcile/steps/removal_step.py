@@ -22,6 +22,7 @@ from onboarding.domain.failures.classification import (
 )
 from onboarding.domain.json_access import digest
 from onboarding.domain.reconcile.decision import Act, Decision, DecisionContext, Problem, Stop, Wait
+from onboarding.domain.reconcile.existing_machines import only_audited
 from onboarding.domain.reconcile.retry import (
     MOST_ATTEMPTS,
     contested,
@@ -185,6 +186,7 @@ def _problem(s: DecisionContext) -> tuple[Problem, bool]:
 
 
 _BEFORE_REQUEST: tuple[Callable[[DecisionContext], Decision | None], ...] = (
+    only_audited,
     misconfigured,
     _too_early,
     disallowed,
