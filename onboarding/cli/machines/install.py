@@ -34,7 +34,8 @@ from onboarding.domain.errors import ArmError, StorageError
 from onboarding.domain.json_access import printable
 from onboarding.domain.masking import mask
 from onboarding.domain.reconcile.decision import Act, OperatorRequest, Satisfied, Stop
-from onboarding.domain.reconcile.row import Row
+from onboarding.domain.reconcile.row import Outcome, Row
+from onboarding.domain.reconcile.steps.step import StepKind
 from onboarding.domain.resource_id import VmId
 from onboarding.export.extension_template import az_extension_set
 from onboarding.export.template_settings import placeholders
@@ -47,7 +48,7 @@ def add(commands: Commands) -> None:
     add_vms(parser, several=True)
     add_request_options(parser)
     parser.add_argument("--show-az", action="store_true", help="print the equivalent az command, without its secrets")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, removal=False)
 
 
 def add_request_options(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +59,13 @@ def add_request_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="show what would be done, and change nothing")
     parser.add_argument("--force", action="store_true", help="install even if the operating system is unknown")
     parser.add_argument("--reconnect", action="store_true", help="also move VMs that report to another workspace")
+    add_wait_options(parser)
+    add_output(parser, note="json is one object on each line, as jsonl")
+    add_settings(parser)
+
+
+def add_wait_options(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say how long a command follows what it began."""
     parser.add_argument(
         "--no-wait", action="store_true", help="send the requests and exit; the function app does the rest"
     )
@@ -67,8 +75,6 @@ def add_request_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--interval", type=float, default=10, metavar="S", help="check every S seconds (default: %(default)s)"
     )
-    add_output(parser, note="json is one object on each line, as jsonl")
-    add_settings(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -101,11 +107,18 @@ async def _run_on_ports(configuration: Configuration, work: Work) -> int:
 async def run_requests(args: argparse.Namespace, requests: OperatorRequests, vms: tuple[VmId, ...]) -> int:
     """The command itself, once it is connected. Raises NoAccess before anything is written."""
     await requests.check_access(vms)
-    request = OperatorRequest(args.policy, args.force, args.reconnect)
+    request = OperatorRequest(policy=args.policy, removal=args.removal, force=args.force, reconnect=args.reconnect)
     if args.dry_run:
-        return await _preview(args, requests, vms, request)
+        return await preview(args, requests, vms, request)
     if getattr(args, "show_az", False):
-        await _preview(args, requests, vms, request, commands_only=True)
+        await preview(args, requests, vms, request, commands_only=True)
+    return await carry_out(args, requests, vms, request)
+
+
+async def carry_out(
+    args: argparse.Namespace, requests: OperatorRequests, vms: tuple[VmId, ...], request: OperatorRequest
+) -> int:
+    """Send the request for each VM, follow it, and print the rows; returns the exit code."""
     limits = WaitLimits(None if args.no_wait else args.timeout, args.interval)
     results = await RequestRunner(requests, request, limits, _progress).all(vms)
     _print_results(results, args.output)
@@ -140,7 +153,7 @@ def _lines(form: Form) -> Form:
     return Form.JSONL if form is Form.JSON else form
 
 
-async def _preview(
+async def preview(
     args: argparse.Namespace,
     requests: OperatorRequests,
     vms: tuple[VmId, ...],
@@ -188,8 +201,12 @@ def _describe(preview: Preview) -> tuple[str, str]:
     if isinstance(decision, Satisfied | Stop) and decision.problem is not None:
         advice = f"\n{decision.problem.advice}"
     match decision:
+        case Act(step=StepKind.REMOVAL):
+            would = "remove"
         case Act():
             would = "install"
+        case Stop(outcome=Outcome.REMOVED):
+            would = "leave"
         case Satisfied():
             would = "leave"
         case Stop(outcome=outcome):
@@ -201,12 +218,13 @@ def _describe(preview: Preview) -> tuple[str, str]:
 
 def _is_fine(preview: Preview) -> bool:
     decision = preview.decision
-    return isinstance(decision, Act) or (isinstance(decision, Satisfied) and decision.problem is None)
+    gone = isinstance(decision, Stop) and decision.outcome is Outcome.REMOVED
+    return gone or isinstance(decision, Act) or (isinstance(decision, Satisfied) and decision.problem is None)
 
 
 def _az(vm: VmId, preview: Preview) -> str:
     decision, context = preview.decision, preview.context
-    if not isinstance(decision, Act):
+    if not isinstance(decision, Act) or decision.step is StepKind.REMOVAL:
         return ""
     entry, policy = context.entry, context.assignment.policy
     public, protected = placeholders(entry, policy, context.settings, MachineValues.of(context.facts))

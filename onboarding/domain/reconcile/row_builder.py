@@ -50,7 +50,7 @@ def row_of(
         whole = replace(whole, ours=ours)
     elif isinstance(whole, Wait) and whole.waiting_for in SENT and last is not None:
         known["step"] = last.step
-    elif context.removes:
+    elif context.removes or (isinstance(whole, Stop) and whole.outcome is Outcome.REMOVED):
         known |= _removal_columns(last, whole)
     elif steps:
         known["step"] = _step(context, whole, associated)
