@@ -386,6 +386,7 @@ class LedgerInMemory:
         self.days: dict[tuple[str, date], Totals] = {}
         self.reachable = True
         self.while_listing: Callable[[], None] = lambda: None  # called before each row of a list
+        self.when_committing: Callable[[], None] = lambda: None
         self.hangs = False  # while old rows are looked for
         self.unprunable: set[str] = set()  # subscriptions whose old rows cannot be deleted
         self.writes = 0
@@ -410,6 +411,7 @@ class LedgerInMemory:
         again: bool = False,
         rest: Mapping[str, Any] | None = None,
     ) -> RowVersions:
+        self.when_committing()
         self._check()
         key = machine.resource_id.lower()
         current = self.machines.get(key)

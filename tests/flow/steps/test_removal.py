@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from onboarding.application.notifications import VmWritten
 from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.reconcile.decision import OperatorRequest
 from onboarding.domain.reconcile.row import Outcome, WaitingFor
+from onboarding.domain.reconcile.steps.step import ArmRequest
 from onboarding.domain.resource_id import VmId
-from tests.flow.world import OMS, POLICY, SECOND, SECOND_POLICY, START, World, extension
+from tests.flow.world import OMS, POLICY, SECOND, SECOND_POLICY, START, ArmInMemory, World, extension
 
 NAME = "OMSExtension"
 RETIRE: dict[str, Any] = {"name": "retire-oms", "effect": "removeIfExists", "extension": OMS, "existing": "enforce"}
@@ -401,3 +403,65 @@ async def test_another_machine_of_the_same_name_starts_anew() -> None:
     assert world.row(vm).vm_id == "another"
     assert world.row(vm).attempt == 1
     assert world.arm.calls.count("DELETE") == 2
+
+
+class Killed(BaseException):
+    """The process died here."""
+
+
+def die_if(dead: bool) -> None:
+    if dead:
+        raise Killed
+
+
+class DyingArm(ArmInMemory):
+    """The process dies at its first DELETE, before or after ARM has it."""
+
+    def __init__(self, *, after: bool) -> None:
+        super().__init__()
+        self.after, self.dies = after, True
+
+    async def send(self, vm: VmId, request: ArmRequest) -> bool:
+        dies, self.dies = self.dies and request.method == "DELETE", False
+        if dies and not self.after:
+            raise Killed
+        created = await super().send(vm, request)
+        if dies:
+            raise Killed
+        return created
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before ARM has the request", "after"])
+@pytest.mark.parametrize("redelivered", [False, True])
+async def test_a_death_at_the_request_leads_to_one_removal(after: bool, redelivered: bool) -> None:
+    world = World(policies=[RETIRE], arm=DyingArm(after=after))
+    vm = add(world)
+    trigger = world.trigger()
+    with pytest.raises(Killed):
+        await world.dispatcher.handle(VmWritten(vm, trigger, created=False))
+    assert state_of(world, vm) == (Outcome.WAITING, WaitingFor.CLAIM)
+    if redelivered:
+        await world.dispatcher.handle(VmWritten(vm, trigger, created=False))
+        assert world.arm.calls.count("DELETE") == int(after), "the claim is not overtaken"
+    for _ in range(3):
+        if world.arm.calls.count("DELETE"):
+            break
+        assert await world.run_next_check()
+    await world.removed(vm)
+    assert world.row(vm).outcome is Outcome.REMOVED
+    assert world.arm.calls.count("DELETE") == 1
+    assert [row.outcome for row in world.published.rows] == [Outcome.REMOVED]
+
+
+async def test_a_death_before_the_record_leads_to_one_removal() -> None:
+    """ARM accepted the request, and the worker died before it could say so."""
+    world = world_of()
+    vm = add(world)
+    world.ledger.when_committing = lambda: die_if("DELETE" in world.arm.calls)
+    with pytest.raises(Killed):
+        await world.updated(vm)
+    world.ledger.when_committing = lambda: None
+    assert state_of(world, vm) == (Outcome.WAITING, WaitingFor.CLAIM)
+    await world.removed(vm)
+    assert world.row(vm).outcome is Outcome.REMOVED
+    assert world.arm.calls == ["GET", "DELETE", "GET"]
