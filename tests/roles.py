@@ -23,4 +23,4 @@ def _of_template(name: str, file: str = "subscription.bicep") -> Role:
 
 
 HEARTBEATS = _of_template("role", "modules/heartbeats.bicep")
-ASSOCIATIONS, IDENTITIES = map(_of_template, ("associationRole", "identityRole"))
+ASSOCIATIONS, IDENTITIES, REMOVALS = map(_of_template, ("associationRole", "identityRole", "removalRole"))

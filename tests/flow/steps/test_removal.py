@@ -106,7 +106,7 @@ async def test_an_open_row_ends_when_somebody_else_removed_it() -> None:
     assert "DELETE" not in world.arm.calls
 
 
-async def test_a_stopped_machine_is_asked_when_it_runs() -> None:
+async def test_a_stopped_machine_loses_it_when_it_runs() -> None:
     world = world_of()
     vm = add(world, power="deallocated")
     await world.updated(vm)
@@ -191,7 +191,7 @@ async def test_a_handler_that_cannot_be_removed_is_a_failure_that_names_what_to_
     assert world.arm.calls[calls:] == ["GET"], "another event does not ask for the same again"
 
 
-async def test_a_removal_that_hangs_is_asked_for_again_after_its_limit() -> None:
+async def test_a_removal_that_hangs_is_requested_again_after_its_limit() -> None:
     world = world_of()
     vm = add(world)
     await world.updated(vm)
