@@ -29,6 +29,7 @@ from onboarding.domain.reconcile.decide import decide
 from onboarding.domain.reconcile.decision import Act, Decision, DecisionContext, RetryState, Satisfied, Stop, Wait
 from onboarding.domain.reconcile.row import Outcome
 from onboarding.domain.reconcile.taking_up import depends_on_first_seen
+from onboarding.domain.reconcile.window_question import window_text
 
 UNKNOWN = "unknown"
 _MAX_NAMED = 3  # extensions in a reason
@@ -81,9 +82,15 @@ class Forecast(Struct, frozen=True):
     def policy(self) -> Policy:
         return self.context.assignment.policy
 
+    @property
+    def window(self) -> str:
+        """When the machine may be changed, and when that is next; empty: at any time."""
+        return window_text(self.policy, self.context.facts, self.context.now)
+
     def as_dict(self) -> dict[str, Any]:
         first = {"auditedFirst": True} if self.audited_first else {}
-        return {"decision": self.word, "policy": self.policy.name, "reason": self.reason, **first}
+        window = {"changeWindow": self.window} if self.window else {}
+        return {"decision": self.word, "policy": self.policy.name, "reason": self.reason, **first, **window}
 
     def differs(self, other: Forecast) -> bool:
         """Whether something else would be done, or the same with other settings."""

@@ -47,7 +47,8 @@ class Decider:
                 return breaker.wait(work.vm, retry)
         if decision.step is not StepKind.EXTENSION:
             return decision  # the rollout limit counts changes of extensions alone
-        blocked = await self._rollouts.count_install(target.context.assignment.policy.name, work.now)
+        name = target.context.assignment.policy.name
+        blocked = await self._rollouts.count_install(name, work.vm, work.now, requested=work.request is not None)
         return decision if blocked is None else _wait_for_rollout(retry, blocked, work.vm)
 
     def _wait_if_unread(self, target: PolicyTarget, decision: Stop) -> Decision:

@@ -265,6 +265,8 @@ def _table(machines: int, changes: list[Change], shown: list[Change]) -> str:
         side = change.side_shown
         lines.append(f"{change.vm}  {change.extension}: {before} → {after}  ({side.policy.name})")
         lines.append(f"    {side.reason}")
+        if side.window:
+            lines.append(f"    change window: {side.window}")
     changed = sum(change.is_change for change in changes)
     lines.append(f"{counted(machines, 'VM')}, {counted(changed, 'change')}")
     for (before, after), number in sorted(_counts(changes).items(), key=lambda item: -item[1]):

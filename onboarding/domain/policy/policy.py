@@ -18,6 +18,7 @@ from msgspec import Struct, field
 from onboarding.domain.limits.rollout_limit import RolloutLimit
 from onboarding.domain.machine.machine_facts import MachineFacts, OsType
 from onboarding.domain.machine.managed_machines import Managed, ManagedKinds
+from onboarding.domain.policy.change_window import ChangeWindows
 from onboarding.domain.policy.conditions import Explanation
 from onboarding.domain.policy.exemption import Exemption
 from onboarding.domain.policy.rule import Match
@@ -90,6 +91,8 @@ class Policy(Struct, frozen=True):
     workspaces: tuple[Workspace, ...] = ()  # empty if its own settings name the only one
     reconnect: bool = False  # whether a VM that reports to another workspace is moved to ours
     rollout_limit: RolloutLimit | None = None  # None for no limit
+    change_windows: ChangeWindows = ChangeWindows()  # when what is there may be changed; empty for always
+    change_window_tag: str = ""  # the tag with a machine's own windows; empty for none
     azure_policy: frozenset[str] = frozenset()  # ids of Azure Policy's definitions and assignments, in lower case
     auto_upgrade_minor_version: bool | None = None  # None for the catalogue entry's
     identity: IdentityNeed | None = None  # the identity that the agent needs; `{NAME}` in it stands for an app setting

@@ -13,6 +13,7 @@ from onboarding.domain.json_access import digest
 from onboarding.domain.limits.rollout_limit import RolloutLimit
 from onboarding.domain.machine.machine_facts import OsType
 from onboarding.domain.machine.managed_machines import ManagedKinds, included
+from onboarding.domain.policy.change_window import ChangeWindow, ChangeWindows
 from onboarding.domain.policy.conditions.external_values import is_call, places
 from onboarding.domain.policy.exemption import Exemption
 from onboarding.domain.policy.policy import Effect, Existing, Policy, Rule, RuleCompiler
@@ -149,8 +150,19 @@ class PolicyFile(FileMapping, frozen=True, kw_only=True):
     ] = None
     rollout_limit: Annotated[
         RolloutLimit | None,
-        Meta(description="The rollout limit: installs an hour, and failures in a row that stop the policy."),
+        Meta(description="The rollout limit: installs an hour, failures in a row that stop the policy, a canary."),
     ] = field(default=None, name="brake")
+    change_window: Annotated[
+        ChangeWindow | Annotated[tuple[ChangeWindow, ...], Meta(min_length=1)] | None,
+        Meta(
+            description="When what is on a machine may be changed; at any time without one.",
+            extra={"is": "a change window or a list of them", "fix": 'write {from: "02:00", to: "06:00"}'},
+        ),
+    ] = None
+    change_window_tag: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=512)] | None,
+        Meta(description="The tag in which a machine has a window of its own, instead of the policy's."),
+    ] = None
     source: Annotated[Any, Meta(description="Where an imported policy comes from; for people.")] = None
     settings: Annotated[
         dict[str, Any] | None,
@@ -202,6 +214,11 @@ class PolicyFile(FileMapping, frozen=True, kw_only=True):
         """Its name, if it has one that can be shown."""
         name = mapping.get("name")
         return f"policy {name[:80]}" if isinstance(name, str) and name and name.isprintable() else cls.what
+
+    @property
+    def change_windows(self) -> ChangeWindows:
+        given = self.change_window
+        return ChangeWindows((given,) if isinstance(given, ChangeWindow) else given or ())
 
     @property
     def extensions(self) -> tuple[str, ...]:
@@ -260,6 +277,8 @@ def parse_policy(raw: object, place: str, compile_rule: RuleCompiler, kinds: Man
             lambda source, here: compile_rule(source, here, parameters),
         ),
         rollout_limit=file.rollout_limit,
+        change_windows=file.change_windows,
+        change_window_tag=file.change_window_tag or "",
         azure_policy=frozenset(file.azure_policy or ()),
         reconnect=file.reconnect or False,
         auto_upgrade_minor_version=file.auto_upgrade_minor_version,

@@ -176,7 +176,7 @@ class DecisionContext(Struct, frozen=True):
     def drift(self) -> str:
         """How an extension that we installed differs from what we sent; empty if it does not, or if that is unknown."""
         extension, last = self.extension, self.last
-        ours = last is not None and (last.outcome is Outcome.INSTALLED or last.waiting_for in SENT)
+        ours = last is not None and (last.was_ours or last.waiting_for in SENT)
         if extension is None or last is None or not ours:
             return ""
         if read_extension_state(extension) is not ExtensionState.SUCCEEDED:

@@ -63,6 +63,7 @@ class WaitingFor(StrEnum):
     SETTLE_DELAY = "settle-delay"  # the time that the policy leaves a new VM
     SCOPE_BREAKER = "scope-paused"  # an open circuit breaker
     ROLLOUT_LIMIT = "brake"
+    CHANGE_WINDOW = "change-window"  # the time in which what is there may be changed
     CONFIGURATION = "configuration"  # the file of its extension cannot be used
 
 
@@ -122,6 +123,7 @@ class Row(Struct, frozen=True, kw_only=True):
     step: str = ""  # the step that the row is about; empty for the extension, and before it had a column
     steps: str = ""  # what each step came to, as `steps.step` writes it; empty if the extension is the only one
     taken_up: str = ""  # when and by whom, as `taking_up` writes it; empty before it had a column
+    was: str = ""  # of a row that changes an extension that was there: its outcome before; empty for an install
 
     def to_properties(self) -> dict[str, Any]:
         """The table's columns; empty ones are left out, except those that every row has. Texts are cut, since guests
@@ -152,6 +154,12 @@ class Row(Struct, frozen=True, kw_only=True):
     def in_flight(self) -> bool:
         """Whether our request is about to be sent, or was sent and has not ended."""
         return self.waiting_for in SENT
+
+    @property
+    def was_ours(self) -> bool:
+        """Whether the extension is one that we installed, or was when a change of it had to wait."""
+        held = not self.outcome.final and self.was == Outcome.INSTALLED
+        return held or self.outcome is Outcome.INSTALLED
 
     def has_sent(self, settings: Mapping[str, Any]) -> bool:
         """Whether we last sent these public settings; true too if the row does not say which they were."""
