@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from onboarding.application.dispatcher import Dispatcher
 from onboarding.application.limits.circuit_breakers import CircuitBreakers
+from onboarding.application.limits.pauses import Pauses, Sender
 from onboarding.application.limits.rollout_limits import RolloutLimits
 from onboarding.application.ports import Arm, Inventory, LedgerReader, Poison, Ports, RolloutStore, Shell
 from onboarding.application.readers.container_reader import ContainerReader
@@ -76,6 +77,8 @@ class Application:
         self._budget = budget
         self._policy_scopes = PolicyScopes(rules.policies, ports.inventory)
         self._containers = ContainerReader(ports.arm)
+        self.pauses = Pauses(ports.pauses, ports.clock)
+        sender = Sender(ports.arm, self.pauses)
         breakers = CircuitBreakers(ports.breakers)
         rollouts = RolloutLimits(ports.rollouts, rules.policies.policies)
         recorder = Recorder(ports, breakers, rollouts)
@@ -88,12 +91,12 @@ class Application:
                 self._containers,
             ),
             UnreadMachine(ports.arm, rules, breakers, recorder),
-            Decider(rules, breakers, rollouts),
-            AssociationWriter(ports.arm, breakers, ports.clock),
-            Executor(ports.arm, recorder, breakers, ports.clock),
+            Decider(rules, self.pauses, breakers, rollouts),
+            AssociationWriter(ports.arm, sender, self.pauses, breakers, ports.clock),
+            Executor(sender, recorder, breakers, ports.clock),
             recorder,
         )
-        self.dispatcher = Dispatcher(ports, rules.policies, self._reconciler, recorder, breakers)
+        self.dispatcher = Dispatcher(ports, rules.policies, self._reconciler, recorder, breakers, self.pauses)
 
     @cached_property
     def sweeper(self) -> Sweeper:
@@ -200,6 +203,7 @@ def _ports(configuration: Configuration, closing: AsyncExitStack) -> tuple[Ports
     from onboarding.azure.storage.schedule_queue import StorageScheduleQueue
     from onboarding.azure.storage.storage_clients import onboarding_table, poison_queue, schedule_queue_client
     from onboarding.azure.storage.stores.breaker_store import TableBreakerStore
+    from onboarding.azure.storage.stores.pause_store import TablePauses
     from onboarding.azure.storage.stores.policy_version_store import TablePolicyStates
     from onboarding.azure.storage.stores.rollout_store import TableRolloutStore
     from onboarding.azure.storage.stores.sweep_store import TableSweeps
@@ -227,6 +231,7 @@ def _ports(configuration: Configuration, closing: AsyncExitStack) -> tuple[Ports
         schedule_queue=StorageScheduleQueue(queue),
         breakers=TableBreakerStore(table),
         rollouts=TableRolloutStore(table),
+        pauses=TablePauses(table),
         publisher=publisher,
         clock=now,
         inventory=GraphAdapter(requests),

@@ -132,7 +132,8 @@ def _waits_for_breaker(s: DecisionContext, failure: Failure, problem: Problem) -
     last = s.last
     if s.attempts >= _MOST_PROBES:
         return None
-    if last and last.waiting_for is WaitingFor.SCOPE_BREAKER and last.next_attempt_at and last.next_attempt_at <= s.now:
+    due = last is not None and last.next_attempt_at is not None and last.next_attempt_at <= s.now
+    if last and (last.waiting_for is WaitingFor.PAUSED or (due and last.waiting_for is WaitingFor.SCOPE_BREAKER)):
         return install(s, f"try {s.attempts + 1} after: {failure.meaning}", force=True)
     return s.retry.wait(WaitingFor.SCOPE_BREAKER, failure.meaning, problem)
 
@@ -143,8 +144,8 @@ def _try_again(s: DecisionContext, failure: Failure, problem: Problem) -> Decisi
     last = s.last
     again = install(s, f"try {s.attempts + 1} after: {failure.meaning}", force=True)
     due = last is not None and last.next_attempt_at is not None and last.next_attempt_at <= s.now
-    if due and last is not None and last.waiting_for is kind:
-        return again
+    if last is not None and (last.waiting_for is WaitingFor.PAUSED or (due and last.waiting_for is kind)):
+        return again  # a row is paused only after its attempt was due
     spent = failure.max_attempts is not None and s.attempts >= failure.max_attempts
     interval = None if spent else s.retry.waits[kind].interval_after(max(s.attempts, 1))
     if interval is None:
@@ -195,7 +196,7 @@ def problem_in(last: Row) -> Problem | None:
 def install(s: DecisionContext, reason: str, *, force: bool = False) -> Act:
     present, last = s.extension, s.last
     name = present.name if present else _free_name(s)
-    if last is None or last.outcome.final:
+    if last is None or last.outcome.final or (last.waiting_for is WaitingFor.PAUSED and not last.client_request_id):
         return Act(name, 1, force, reason)
     unanswered = last.waiting_for is WaitingFor.CLAIM and present is None and s.retry.resend
     return Act(name, max(s.attempts, 1) if unanswered else s.attempts + 1, force, reason)

@@ -34,6 +34,8 @@ def row_of(
     steps = steps_of(context, decision, associated)
     whole = combined(decision, associated)
     known = {**_known_columns(context), "attempt": _attempts(last, decision), "steps": to_column(steps)}
+    if isinstance(decision, Wait) and decision.waiting_for is WaitingFor.PAUSED:
+        known["undone_at"] = _undone_column(context)  # as the claim would have said
     if isinstance(whole, Satisfied):
         known |= _extension_columns(whole.extension)
         ours = whole.ours or any(step.ours for step in steps)
