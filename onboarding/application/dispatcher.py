@@ -149,8 +149,9 @@ class Dispatcher:
     async def _reconcile(self, work: Reconciliation) -> None:
         """Reconcile the VM, without the extensions that an earlier delivery of this event has handled.
 
-        A circuit breaker that has closed is no reason to open final rows again, and a missing association only opens
-        those that it can change. What is held of the associations is in doubt where something is found missing."""
+        A pause or a circuit breaker that has ended is no reason to open final rows again, and a missing association
+        only opens those that it can change. What is held of the associations is in doubt where something is found
+        missing."""
         settled = {e for e, stored in work.stored.items() if stored.row.event_id == work.trigger.id}
         if (claim := work.claim) and claim.trigger == work.trigger.id:
             settled.add(claim.target)

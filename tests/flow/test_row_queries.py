@@ -109,6 +109,10 @@ async def names(query: RowQuery) -> list[str]:
         (RowQuery(limit=1, policies=("linux",)), ["waits"]),
     ],
 )
+async def nothing_paused() -> list[str]:
+    return []
+
+
 async def test_rows_are_filtered_sorted_and_limited(query: RowQuery, found: list[str]) -> None:
     assert await names(query) == found
 
@@ -294,7 +298,7 @@ async def test_watching_draws_the_rows_again() -> None:
         table.add(more)
 
     with pytest.raises(asyncio.CancelledError):
-        await watch(table, RowQuery(), wait, console)
+        await watch(table, RowQuery(), wait, nothing_paused, console)
     assert isinstance(console.file, StringIO)
     out = console.file.getvalue()
     assert out.count("Ctrl-C ends this") == 2
@@ -309,6 +313,6 @@ async def test_watching_shows_no_more_rows_than_the_terminal_has_lines() -> None
         raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
-        await watch(table, RowQuery(), wait, console)
+        await watch(table, RowQuery(), wait, nothing_paused, console)
     assert isinstance(console.file, StringIO)
     assert "10 rows" in console.file.getvalue()

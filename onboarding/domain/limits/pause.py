@@ -81,7 +81,7 @@ class Pause(Struct, frozen=True, kw_only=True):
             "Subscription": self.subscription,
             "Policy": self.policy,
             "Reason": cut(mask(self.reason), _LONGEST_REASON),
-            "By": self.by,
+            "By": _object_id(self.by),
             "Since": self.since,
             "Until": self.until,
         }
@@ -92,14 +92,13 @@ class Pause(Struct, frozen=True, kw_only=True):
         """Read a stored pause back. Never raises: a column that is missing or cannot be read makes the pause wider or
         longer, so that nothing is sent that a person wanted to stop."""
         since, until = properties.get("Since"), properties.get("Until")
-        by = _text(properties, "By").lower()
         return cls(
             reason=_text(properties, "Reason") or "no reason is written down",
             since=since if isinstance(since, datetime) else _UNKNOWN,
             until=until if isinstance(until, datetime) else None,
             subscription=_text(properties, "Subscription").lower(),
             policy=_text(properties, "Policy"),
-            by=by if _OBJECT_ID.fullmatch(by) else "",
+            by=_object_id(_text(properties, "By")),
         )
 
 
@@ -111,6 +110,11 @@ def covering(pauses: Iterable[Pause], subscription: str, policies: Collection[st
     None if the write may go out."""
     found = [pause for pause in pauses if pause.active(now) and pause.covers(subscription, policies)]
     return max(found, key=lambda pause: (pause.until is None, pause.until or pause.since, pause.since), default=None)
+
+
+def _object_id(text: str) -> str:
+    """The text if it is an object id; empty for anything else, which may be a person's name."""
+    return text.lower() if _OBJECT_ID.fullmatch(text.lower()) else ""
 
 
 def _text(properties: Mapping[str, Any], name: str) -> str:
