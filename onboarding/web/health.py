@@ -14,8 +14,8 @@ from onboarding.domain.policy.policy import Policy
 
 
 def health(configuration: Configuration, pauses: Sequence[Pause] | None = ()) -> dict[str, Any]:
-    """JSON: `status` (`healthy` or `unhealthy`), `problems`, `policies`, `pauses`, `notices`, `version`. A pause is what
-    a person wanted, so it is no problem; None: the pauses could not be read."""
+    """JSON: `status` (`healthy` or `unhealthy`), `problems`, `policies`, `pauses`, `notices`, `version`. A pause is no
+    problem, since a person wanted it; None: the pauses could not be read."""
     policies = configuration.rules.policies.policies
     entries = {name: configuration.rules.catalogue[name] for policy in policies for name in policy.extensions}
     return {

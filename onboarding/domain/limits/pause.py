@@ -60,13 +60,13 @@ class Pause(Struct, frozen=True, kw_only=True):
         return f"policy {self.policy}" + (" in one subscription" if self.subscription else "")
 
     def wait(self, vm: VmId, retry: RetryState) -> Wait:
-        """The wait of a machine that it covers: until a moment soon after its end, and at most until the daily
-        check."""
-        daily = retry.wait_on(WaitingFor.PAUSED, str(self))
-        if self.until is None:
-            return daily
+        """The wait of a machine that it covers: until a moment soon after its end, and at most until the daily check.
+        Each machine has its own share of some minutes, so that a fleet does not come at once."""
         share = timedelta(seconds=zlib.crc32(vm.key.encode()) % _SPREAD_S)
-        return replace(daily, until=min(daily.until, max(self.until, retry.now) + KNOWN_AFTER + share))
+        wait = retry.wait_on(WaitingFor.PAUSED, str(self))
+        daily = wait.until + share if wait.since == retry.now else wait.until
+        end = max(self.until, retry.now) + KNOWN_AFTER + share if self.until else daily
+        return replace(wait, until=min(daily, end))
 
     def __str__(self) -> str:
         scope = f"policy {self.policy}" if self.policy else "" if self.subscription else "everything"
