@@ -109,10 +109,6 @@ async def names(query: RowQuery) -> list[str]:
         (RowQuery(limit=1, policies=("linux",)), ["waits"]),
     ],
 )
-async def nothing_paused() -> list[str]:
-    return []
-
-
 async def test_rows_are_filtered_sorted_and_limited(query: RowQuery, found: list[str]) -> None:
     assert await names(query) == found
 
@@ -288,6 +284,14 @@ def test_a_column_is_shown_where_there_are_several() -> None:
     assert "another-extension-linux" in several
 
 
+async def nothing_paused() -> list[str]:
+    return []
+
+
+async def one_pause() -> list[str]:
+    return ["everything is paused since 2026-11-20 10:00 UTC: [bold]freeze"]
+
+
 async def test_watching_draws_the_rows_again() -> None:
     table, console = Table(EARLY), Console(file=StringIO(), width=80, height=10)
     waits = iter((LATE, None))
@@ -298,9 +302,10 @@ async def test_watching_draws_the_rows_again() -> None:
         table.add(more)
 
     with pytest.raises(asyncio.CancelledError):
-        await watch(table, RowQuery(), wait, nothing_paused, console)
+        await watch(table, RowQuery(), wait, one_pause, console)
     assert isinstance(console.file, StringIO)
     out = console.file.getvalue()
+    assert out.count(": [bold]freeze\n") == 2, "above the rows"
     assert out.count("Ctrl-C ends this") == 2
     assert out.index("1 row: 1 Installed") < out.index("2 rows: 1 Installed, 1 Failed")
 

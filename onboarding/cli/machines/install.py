@@ -109,8 +109,7 @@ async def _run_on_ports(configuration: Configuration, work: Work) -> int:
 
 
 async def run_requests(args: argparse.Namespace, requests: OperatorRequests, vms: tuple[VmId, ...]) -> int:
-    """The command itself, once it is connected. Raises NoAccess before anything is written."""
-    await requests.check_access(vms)
+    """The command itself, once it is connected. Raises Paused and NoAccess before anything is written."""
     request = OperatorRequest(args.policy, args.force, args.reconnect, args.despite_pause)
     if not args.despite_pause:
         try:
@@ -119,6 +118,7 @@ async def run_requests(args: argparse.Namespace, requests: OperatorRequests, vms
             if not args.dry_run:
                 raise
             print(printable(f"note: {_paused(refused.pause)}"), file=sys.stderr)
+    await requests.check_access(vms)
     if args.dry_run:
         return await _preview(args, requests, vms, request)
     if getattr(args, "show_az", False):

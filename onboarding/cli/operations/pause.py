@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -27,6 +28,7 @@ from onboarding.domain.errors import StorageError, as_written, known_names
 from onboarding.domain.json_access import printable
 from onboarding.domain.limits.pause import Pause
 
+_WIDTH = 80
 _COLUMNS = ("subscription", "policy", "since", "until", "by", "reason")
 
 
@@ -108,7 +110,7 @@ async def _list(form: Form, environment: Mapping[str, str]) -> int:
     if form is not Form.TABLE:
         write_records(form, _COLUMNS, map(as_record, pauses))
     elif pauses:
-        print("\n".join(lines_of(pauses)))
+        print("\n\n".join(map(_described, pauses)))
     else:
         print("nothing is paused")
     return 0 if pauses else 1
@@ -126,6 +128,14 @@ def as_record(pause: Pause) -> dict[str, Any]:
     """A pause for programs; an empty scope is everything."""
     record: dict[str, Any] = to_builtins(pause)
     return {name: record[name] for name in _COLUMNS}
+
+
+def _described(pause: Pause) -> str:
+    """A pause in lines of at most 80 columns."""
+    until = f"until {pause.until:%Y-%m-%d %H:%M} UTC" if pause.until else "until `onboard resume`"
+    lines = [pause.place, f"  since {pause.since:%Y-%m-%d %H:%M} UTC, {until}"]
+    lines += [f"  by {pause.by}"] if pause.by else []
+    return "\n".join(map(printable, [*lines, *textwrap.wrap(f"  {pause.reason}", _WIDTH, subsequent_indent="  ")]))
 
 
 def lines_of(pauses: Iterable[Pause]) -> list[str]:

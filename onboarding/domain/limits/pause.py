@@ -68,12 +68,16 @@ class Pause(Struct, frozen=True, kw_only=True):
         end = max(self.until, retry.now) + KNOWN_AFTER + share if self.until else daily
         return replace(wait, until=min(daily, end))
 
+    @property
+    def place(self) -> str:
+        """What it covers, in words."""
+        if not self.policy:
+            return f"subscription {self.subscription}" if self.subscription else "everything"
+        return f"policy {self.policy}" + (f" in subscription {self.subscription}" if self.subscription else "")
+
     def __str__(self) -> str:
-        scope = f"policy {self.policy}" if self.policy else "" if self.subscription else "everything"
-        if self.subscription:
-            scope = f"{scope} in subscription {self.subscription}" if scope else f"subscription {self.subscription}"
         until = f" until {_minute(self.until)}" if self.until else ""
-        return f"{scope} is paused since {_minute(self.since)}{until}: {self.reason}"
+        return f"{self.place} is paused since {_minute(self.since)}{until}: {self.reason}"
 
     def to_properties(self) -> dict[str, Any]:
         """The table's columns; empty ones are left out."""
