@@ -279,6 +279,28 @@ async def test_an_event_after_the_pause_needs_no_check(hosts: Hosts) -> None:
     assert hosts.world.row(vm).outcome is Outcome.REQUESTED
 
 
+async def test_a_machine_that_is_made_due_finds_every_host_informed(hosts: Hosts) -> None:
+    await hosts.pause()
+    vm = hosts.world.add()
+    await hosts.world.created(vm)
+    hosts.move(timedelta(seconds=1))
+    await hosts.resume()  # the host has read the pause a second ago
+    await hosts.run_requests()
+    assert hosts.world.row(vm).outcome is Outcome.REQUESTED
+
+
+async def test_the_pauses_of_a_new_machine_are_read_beside_its_rows(hosts: Hosts) -> None:
+    reads: list[int] = []
+
+    async def count() -> None:
+        reads.append(hosts.world.pauses.reads)
+
+    hosts.arm.after_read = count
+    await hosts.world.created(hosts.world.add())
+    assert reads == [1], "so that the event takes no longer"
+    assert hosts.world.pauses.reads == 1
+
+
 # -- kinds of write, and what a row was before
 
 
@@ -318,6 +340,17 @@ async def test_an_association_alone_waits_and_is_written_afterwards() -> None:
     await resumed(hosts)
     assert hosts.world.row(vm, AMA).outcome is Outcome.INSTALLED
     assert len(hosts.writes()) == 3
+
+
+async def test_a_paused_association_uses_up_no_probe_of_an_open_breaker() -> None:
+    hosts = Hosts(1, [MONITOR], app_settings={"DATA_COLLECTION_RULE_ID": RULE})
+    hosts.arm.association_errors = [Evidence(403, "AuthorizationFailed", "does not have authorization")]
+    await hosts.world.created(add(hosts.world, SYSTEM, name="first"))
+    (breaker,) = hosts.world.breakers.stored.values()
+    hosts.move(timedelta(hours=1))
+    await hosts.pause()
+    await hosts.world.created(add(hosts.world, SYSTEM, name="second"))
+    assert hosts.world.breakers.stored == dict.fromkeys(hosts.world.breakers.stored, breaker)
 
 
 async def test_one_request_for_the_identities_of_two_policies_waits_for_both() -> None:
