@@ -7,7 +7,6 @@ answers; a pause begins and ends by what a person says. Pure values.
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections.abc import Collection, Iterable, Mapping
 from copy import replace
@@ -16,6 +15,7 @@ from typing import Any, Self
 
 from msgspec import Struct
 
+from onboarding.domain.lazy_pattern import Pattern
 from onboarding.domain.masking import cut, mask
 from onboarding.domain.reconcile.decision import RetryState, Wait
 from onboarding.domain.reconcile.row import WaitingFor
@@ -26,7 +26,7 @@ KNOWN_AFTER = timedelta(seconds=15)
 _SPREAD_S = 600  # over which the checks of a fleet are spread when a pause ends by itself
 _LONGEST_REASON = 500
 _UNKNOWN = datetime(1970, 1, 1, tzinfo=UTC)
-_OBJECT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_OBJECT_ID = Pattern(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 
 
 class Pause(Struct, frozen=True, kw_only=True):
@@ -118,7 +118,7 @@ def covering(pauses: Iterable[Pause], subscription: str, policies: Collection[st
 
 def _object_id(text: str) -> str:
     """The text if it is an object id; empty for anything else, which may be a person's name."""
-    return text.lower() if _OBJECT_ID.fullmatch(text.lower()) else ""
+    return text.lower() if _OBJECT_ID.match(text.lower()) else ""
 
 
 def _text(properties: Mapping[str, Any], name: str) -> str:
