@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import shlex
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping
@@ -97,8 +98,8 @@ async def _begin(args: argparse.Namespace, scope: tuple[str, str], environment: 
     if before is not None:
         print(printable(f"this replaces: {before}{_by(before)}"), file=sys.stderr)
     print(printable(str(pause)))
-    words = " ".join(_scope_arguments(pause))
-    print(f"no host sends such a request later than 30 s from now; `onboard resume{words}` ends it")
+    resume = shlex.join(["onboard", "resume", *_scope_arguments(pause)])
+    print(printable(f"no host sends such a request later than 30 s from now; `{resume}` ends it"))
     return 0
 
 
@@ -148,6 +149,6 @@ def _by(pause: Pause) -> str:
 
 
 def _scope_arguments(pause: Pause) -> list[str]:
-    """What `onboard resume` needs to end it, each with a blank before."""
-    subscription = [f" --subscription {pause.subscription}"] if pause.subscription else []
-    return [*subscription, *([f" --policy {pause.policy}"] if pause.policy else [])]
+    """What `onboard resume` needs to end it."""
+    subscription = ["--subscription", pause.subscription] if pause.subscription else []
+    return [*subscription, *(["--policy", pause.policy] if pause.policy else [])]

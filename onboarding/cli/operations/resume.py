@@ -18,7 +18,6 @@ from onboarding.cli.io import BadInput, Commands, counted
 from onboarding.cli.operations.pause import add_scope, lines_of, read_scope
 from onboarding.cli.operations.preflight import diagnose_storage
 from onboarding.domain.errors import StorageError
-from onboarding.domain.limits.pause import Pause
 
 
 def add(commands: Commands) -> None:
@@ -55,11 +54,11 @@ async def _resume(scope: tuple[str, str] | None, environment: Mapping[str, str],
         async with open_ports(configuration) as ports:
             per_minute = Budget.of(configuration.settings).per_minute
             requested = await opened.requests.make_due(ended, ports.ledger, ports.schedule_queue, per_minute=per_minute)
-    print(_summary(requested, per_minute, ended))
+    print(_summary(requested, per_minute))
     return 0
 
 
-def _summary(requested: int, per_minute: int, ended: tuple[Pause, ...]) -> str:
+def _summary(requested: int, per_minute: int) -> str:
     if not requested:
         return "no VM waits for that any more"
     return f"{counted(requested, 'VM')} will be reconciled now, {per_minute} a minute in each subscription"

@@ -156,6 +156,10 @@ def test_a_pause_of_the_same_scope_replaces_the_one_before_and_names_it(onboard:
 def test_overlapping_pauses_are_ended_one_by_one_or_all(onboard: Onboard, azurite: Azurite) -> None:
     for scope in ([], ["--policy", POLICY], ["--subscription", new_vm().subscription]):
         assert onboard("pause", "--reason", "because", *scope)[0] == 0
+    assert (
+        "`onboard resume --policy linux-monitoring` ends it"
+        in onboard("pause", "--reason", "because", "--policy", POLICY)[1]
+    )
     code, out, _ = onboard("resume", "--policy", POLICY)
     assert code == 0
     assert [line.partition(":")[0] for line in out.splitlines()] == [
