@@ -198,13 +198,14 @@ def _state(
     facts: MachineFacts, policy: Policy, entry: CatalogueEntry, summary: RowSummary | None, now: datetime
 ) -> ExtensionState | None:
     """The extension's state; None if it is not installed, or does not meet the policy. ARM's lists name extensions by
-    id alone, without publisher and type: there the name in the row identifies the extension."""
+    id alone, without handler and state: there the name in the row identifies the extension, and one that the row says is
+    installed is still there. They cannot show that a failed one was repaired."""
     found = facts.find_extension(entry.publisher, entry.type)
     if instead(policy, facts, found, now) is not None:
         return ExtensionState.SUCCEEDED
     if found is not None:
         state = read_extension_state(found)
         return None if state is ExtensionState.SUCCEEDED and unmet(policy, facts, found, now) else state
-    name = summary.extension_name.lower() if summary else ""
+    name = summary.extension_name.lower() if summary and summary.outcome.present else ""
     listed = any(not extension.type and extension.name.lower() == name for extension in facts.extensions)
     return ExtensionState.SUCCEEDED if listed else None
