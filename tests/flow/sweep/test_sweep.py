@@ -201,7 +201,9 @@ async def test_without_resource_graph_the_lists_of_arm_are_used(world: World) ->
 async def test_a_list_without_states_does_not_show_that_a_failed_extension_was_repaired(world: World) -> None:
     vm = world.add()
     await world.created(vm)
-    world.arm.set_extension(vm, extension(state="Failed"), "unsupported operating system", "ProvisioningState/failed/51")
+    world.arm.set_extension(
+        vm, extension(state="Failed"), "unsupported operating system", "ProvisioningState/failed/51"
+    )
     await world.extension_written(vm, succeeded=False)
     assert world.row(vm).outcome is Outcome.FAILED
     world.now += timedelta(hours=1)
