@@ -30,6 +30,7 @@ from simulator.demo.verdict import Evidence, figures, judge, search_secrets
 from simulator.eventgrid import EventSchema, Faults
 from simulator.host_process import FunctionsHost
 from simulator.laptop import FUNCTION, ROOT, SUBSCRIPTIONS, CloudOptions, Laptop, forget_settings
+from simulator.roles import assign_shipped_roles
 
 POLICIES = ROOT / "samples" / "policies" / "demo"
 FAULTS = ROOT / "samples" / "faults" / "demo.yaml"
@@ -61,6 +62,7 @@ async def _demo(args: argparse.Namespace, console: Console) -> int:
     scene = Scene((*make_fleet(args.vms, args.seed, tuple(SUBSCRIPTIONS)), *today))
     async with Laptop(CloudOptions(seed=args.seed, faults=_FAULTS, observe=scene.observe)) as laptop:
         prepare(laptop.arm)
+        assign_shipped_roles(laptop.arm, (*SUBSCRIPTIONS, CROWDED, TODAY))
         console.print(
             "Starting the functions host; Azurite, ARM, Event Grid and an outcome topic are up", highlight=False
         )
@@ -122,6 +124,7 @@ async def _report(laptop: Laptop, scene: Scene, ledger: Ledger, host: FunctionsH
         lacking=lacking(arm, today),
         silent={member.id: arm.data_flows(member.id).reason for member in today},
         breakages=[each for each in arm.breakages if each.principal == arm.options.principal_id],
+        refused={each.action for each in arm.scopes.needed if not each.granted},
     )
     took = time.monotonic() - began
     report = Report(sort_rows(evidence.rows), figures(evidence), judge(evidence), took, laptop.cloud_options.scale)

@@ -36,7 +36,7 @@ def named(world: World) -> str:
     return str(managed.get("identifier-value", ""))
 
 
-async def told(world: World, vm: VmId, by_event: bool) -> None:
+async def reconciled(world: World, vm: VmId, by_event: bool) -> None:
     """The product gets the machine's event, or the sweep runs."""
     if by_event:
         await world.updated(vm)
@@ -61,7 +61,7 @@ async def test_the_agent_is_led_to_an_identity_that_is_there(
     world = world_of()
     vm = await onboarded(world, before)
     world.arm.machines[vm.key]["identity"] = deepcopy(after)
-    await told(world, vm, by_event)
+    await reconciled(world, vm, by_event)
     row = row_of(world, vm)
     assert (row.outcome, row.waiting_for) == (Outcome.REQUESTED, WaitingFor.INSTALL)
     assert row.reason == "ARM accepted the request (" + (
@@ -81,7 +81,7 @@ async def test_a_machine_whose_identity_was_taken_gets_one_again(by_event: bool)
     world = world_of()
     vm = await onboarded(world, SYSTEM)
     del world.arm.machines[vm.key]["identity"]
-    await told(world, vm, by_event)
+    await reconciled(world, vm, by_event)
     assert (row_of(world, vm).outcome, row_of(world, vm).step) == (Outcome.REQUESTED, "identity")
     assert world.arm.patches == [{"identity": {"type": "SystemAssigned"}}]
 
