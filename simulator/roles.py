@@ -33,6 +33,11 @@ def identity_role() -> Role:
     return _of_template("identityRole")
 
 
+def heartbeat_role() -> Role:
+    """Reads the heartbeats of a workspace; needed there, and not on VMs."""
+    return _of_template("role", "modules/heartbeats.bicep")
+
+
 def assign_shipped_roles(arm: ArmSimulator, subscriptions: Iterable[str], without: str = "") -> None:
     """From now on the app may do in these subscriptions what the shipped roles allow, except the operation `without`,
     and nothing else."""
@@ -42,11 +47,11 @@ def assign_shipped_roles(arm: ArmSimulator, subscriptions: Iterable[str], withou
             arm.scopes.assign(arm.options.principal_id, f"/subscriptions/{subscription}", less)
 
 
-def _of_template(name: str) -> Role:
-    """The role of a resource of the template. Raises LookupError if it has no actions."""
-    text = (_ROOT / "infra" / "subscription.bicep").read_text("utf-8")
+def _of_template(name: str, file: str = "subscription.bicep") -> Role:
+    """The role of a resource of a template. Raises LookupError if it has no actions."""
+    text = (_ROOT / "infra" / file).read_text("utf-8")
     declaration = text.partition(f"resource {name} ")[2].partition("\n}\n")[0]
     actions = _ACTION.findall(declaration.partition("actions:")[2])
     if not actions:
-        raise LookupError(f"infra/subscription.bicep has no resource {name} with actions")
+        raise LookupError(f"infra/{file} has no resource {name} with actions")
     return Role(tuple(actions))

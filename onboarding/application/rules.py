@@ -4,37 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import replace
-from dataclasses import dataclass, field
+from typing import ClassVar
+
+from msgspec import field
 
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.catalog.extension_settings import ExtensionSettings, resolve_settings
 from onboarding.domain.catalog.setting_templates import MachineValues
 from onboarding.domain.catalog.support_table import Judgement, Verdict, judge
 from onboarding.domain.failures.classification import parse_errors
+from onboarding.domain.hidden_fields import HidingStruct
 from onboarding.domain.image.os_identification import NO_OVERRIDES, ImageDefinition, Overrides, identify
 from onboarding.domain.image.os_release import OsRelease
 from onboarding.domain.json_access import digest
 from onboarding.domain.machine.machine_facts import MachineFacts, OsType
-from onboarding.domain.policy.policy import Assignment, Effect, Policy, PolicySet
+from onboarding.domain.policy.policy import Assignment, Policy, PolicySet
 from onboarding.domain.policy.routing import routed, tuned
 from onboarding.domain.policy.step_needs import step_needs
 from onboarding.domain.reconcile.decision import DecisionContext, IdentityState, OperatorRequest, RetryState
 from onboarding.domain.reconcile.steps.combining import wants_steps
 from onboarding.domain.reconcile.steps.identity_step import IdentityNeed, named_identity, plan_identity
+from onboarding.domain.reconcile.taking_up import ExistingMachine
 from onboarding.domain.reference_data import ReferenceData
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(HidingStruct, frozen=True):
     """Everything that decisions rest on besides the machine itself. It does not change while the process runs."""
+
+    hidden: ClassVar[frozenset[str]] = frozenset({"app_settings", "reference"})
 
     policies: PolicySet
     """The policies of the policy folder that can be used."""
     catalogue: Mapping[str, CatalogueEntry]
     """The catalogue entries, by the extension's name."""
-    app_settings: Mapping[str, str] = field(repr=False)
+    app_settings: Mapping[str, str]
     """All app settings, by name; policies refer to them as `{NAME}`. Some are secrets."""
-    reference: ReferenceData = field(repr=False)
+    reference: ReferenceData
     """The package's tables of images and errors."""
     overrides: Overrides = NO_OVERRIDES
     """The user's own rules on which OS release an image has."""
@@ -65,6 +70,7 @@ def decision_context(
     retry: RetryState,
     request: OperatorRequest | None = None,
     definition: ImageDefinition | None = None,
+    existing: ExistingMachine | None = None,
 ) -> tuple[DecisionContext, ExtensionSettings]:
     """The context of the decision on one assignment, and the settings that an install would send."""
     policy = routed(assignment.policy, facts, retry.now)
@@ -86,6 +92,7 @@ def decision_context(
         request=request,
         settings_digest=digest(settings.public),
         needs=needs,
+        existing=existing,
     )
     return context, settings
 
@@ -120,7 +127,7 @@ def identity_states(
         need = context.needs.identity
         if need is None or context.entry.os_type is OsType.UNKNOWN:
             continue
-        if wants_steps(context) and context.assignment.policy.effect is Effect.DEPLOY:
+        if wants_steps(context) and context.acts:
             acting.append((context.entry.name, need))
         else:  # what it would be, without a part in the plan
             states[context.entry.name] = IdentityState(plan_identity(facts.identity, [need]).fits[0])

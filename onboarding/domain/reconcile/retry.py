@@ -132,7 +132,10 @@ def _waits_for_breaker(s: DecisionContext, failure: Failure, problem: Problem) -
     last = s.last
     if s.attempts >= _MOST_PROBES:
         return None
-    if last and last.waiting_for is WaitingFor.SCOPE_BREAKER and last.next_attempt_at and last.next_attempt_at <= s.now:
+    due = last is not None and last.next_attempt_at is not None and last.next_attempt_at <= s.now
+    if last and (
+        (due and last.waiting_for is WaitingFor.SCOPE_BREAKER) or last.waiting_for is WaitingFor.CHANGE_WINDOW
+    ):
         return install(s, f"try {s.attempts + 1} after: {failure.meaning}", force=True)
     return s.retry.wait(WaitingFor.SCOPE_BREAKER, failure.meaning, problem)
 
@@ -143,8 +146,8 @@ def _try_again(s: DecisionContext, failure: Failure, problem: Problem) -> Decisi
     last = s.last
     again = install(s, f"try {s.attempts + 1} after: {failure.meaning}", force=True)
     due = last is not None and last.next_attempt_at is not None and last.next_attempt_at <= s.now
-    if due and last is not None and last.waiting_for is kind:
-        return again
+    if last is not None and ((due and last.waiting_for is kind) or last.waiting_for is WaitingFor.CHANGE_WINDOW):
+        return again  # what its change window holds back was due
     spent = failure.max_attempts is not None and s.attempts >= failure.max_attempts
     interval = None if spent else s.retry.waits[kind].interval_after(max(s.attempts, 1))
     if interval is None:
@@ -202,8 +205,9 @@ def install(s: DecisionContext, reason: str, *, force: bool = False) -> Act:
 
 
 def undoing(s: DecisionContext) -> bool:
-    """Whether what we installed was removed or changed by somebody else."""
-    if s.last is None or s.last.outcome is not Outcome.INSTALLED:
+    """Whether what we installed was removed or changed by somebody else, and we have not asked to undo that yet."""
+    last = s.last
+    if last is None or not (last.outcome is Outcome.INSTALLED or (last.was_ours and last.attempt == 0)):
         return False
     return s.extension is None or read_extension_state(s.extension) is ExtensionState.SUCCEEDED
 
