@@ -239,6 +239,14 @@ async def test_events_are_an_option(make_scene: MakeScene) -> None:
     assert {event["data"]["resourceProvider"] for event in scene.events} == {"Microsoft.Insights"}
 
 
+async def test_somebody_else_may_remove_those_with_a_rule(scene: Scene, machine: Machine) -> None:
+    for name, rule in (("a", RULE), ("b", FAR_RULE), ("c", RULE.upper())):
+        await put(scene, machine, name, to_rule(rule))
+    assert scene.arm.dissociate_as_other_deployer(machine.id, RULE) == 2
+    assert [each.name for each in scene.arm.insights.associations.of_machine(machine)] == ["b"]
+    assert scene.arm.dissociate_as_other_deployer(machine.id, RULE) == 0
+
+
 async def test_faults_of_associations_are_scripted_like_others(scene: Scene, machine: Machine) -> None:
     scene.arm.faults.add(
         FaultRule(vm="web-*", kind="association-put", nth=(1,), status=500, code="InternalServerError")
