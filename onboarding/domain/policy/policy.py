@@ -18,6 +18,7 @@ from msgspec import Struct, field
 from onboarding.domain.limits.rollout_limit import RolloutLimit
 from onboarding.domain.machine.machine_facts import MachineFacts, OsType
 from onboarding.domain.machine.managed_machines import Managed, ManagedKinds
+from onboarding.domain.policy.change_window import ChangeWindows
 from onboarding.domain.policy.conditions import Explanation
 from onboarding.domain.policy.exemption import Exemption
 from onboarding.domain.policy.rule import Match
@@ -40,6 +41,13 @@ class Effect(StrEnum):
     def _missing_(cls, value: object) -> Effect | None:
         """Azure writes `DeployIfNotExists` too."""
         return next((effect for effect in cls if str(value).lower() == effect.lower()), None)
+
+
+class Existing(StrEnum):
+    """What a policy does with machines that are older than the policy itself."""
+
+    AUDIT = "audit"  # only say what would be done
+    ENFORCE = "enforce"  # treat them as new ones
 
 
 class Rule(Protocol):
@@ -83,10 +91,13 @@ class Policy(Struct, frozen=True):
     workspaces: tuple[Workspace, ...] = ()  # empty if its own settings name the only one
     reconnect: bool = False  # whether a VM that reports to another workspace is moved to ours
     rollout_limit: RolloutLimit | None = None  # None for no limit
+    change_windows: ChangeWindows = ChangeWindows()  # when what is there may be changed; empty for always
+    change_window_tag: str = ""  # the tag with a machine's own windows; empty for none
     azure_policy: frozenset[str] = frozenset()  # ids of Azure Policy's definitions and assignments, in lower case
     auto_upgrade_minor_version: bool | None = None  # None for the catalogue entry's
     identity: IdentityNeed | None = None  # the identity that the agent needs; `{NAME}` in it stands for an app setting
     associations: AssociationNeed = AssociationNeed()  # with data collection rules and an endpoint; the same
+    existing: Existing = Existing.AUDIT
     one_of: Mapping[str, OsType] = field(default_factory=dict)  # several extensions, one for each OS; empty for one
     digest: str = ""  # of the file's content, without secret values: it changes when the policy changes
     selection_digest: str = ""  # of what decides which machines it is about, and whether it acts
@@ -95,6 +106,11 @@ class Policy(Struct, frozen=True):
     def extensions(self) -> tuple[str, ...]:
         """The names of all catalogue entries that the policy may install."""
         return tuple(self.one_of) or (self.extension,)
+
+    @property
+    def spares_existing(self) -> bool:
+        """Whether it acts on new machines and only audits those that are older than the policy."""
+        return self.effect is Effect.DEPLOY and self.existing is Existing.AUDIT
 
     @property
     def open_target(self) -> str:

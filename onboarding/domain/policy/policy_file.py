@@ -13,9 +13,10 @@ from onboarding.domain.json_access import digest
 from onboarding.domain.limits.rollout_limit import RolloutLimit
 from onboarding.domain.machine.machine_facts import OsType
 from onboarding.domain.machine.managed_machines import ManagedKinds, included
+from onboarding.domain.policy.change_window import ChangeWindow, ChangeWindows
 from onboarding.domain.policy.conditions.external_values import is_call, places
 from onboarding.domain.policy.exemption import Exemption
-from onboarding.domain.policy.policy import Effect, Policy, Rule, RuleCompiler
+from onboarding.domain.policy.policy import Effect, Existing, Policy, Rule, RuleCompiler
 from onboarding.domain.policy.scope import Scopes
 from onboarding.domain.policy.workspaces import WorkspaceEntry, compile_workspaces
 from onboarding.domain.reconcile.row import WaitingFor
@@ -26,6 +27,7 @@ from onboarding.domain.typed_file import FileMapping, OneOrMany, Refused, Text, 
 
 _AZURE_POLICY = re.compile(r"/providers/microsoft\.authorization/policy(definitions|assignments)/[^/]+$", re.IGNORECASE)
 _IN_A_KEY = re.compile(r"[^/\\#?|\x00-\x1f\x7f-\x9f]{1,80}")
+_SELECTING = ("scope", "notScopes", "machines", "includeManaged", "rule", "parameters")
 _REFERENCE = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
 
 
@@ -108,6 +110,13 @@ class PolicyFile(FileMapping, frozen=True, kw_only=True):
             extra={"one": "effect", "many": "effects"},
         ),
     ] = Effect.DEPLOY
+    existing: Annotated[
+        Existing,
+        Meta(
+            description="Machines that are older than the policy: only say what would be done, or treat them as new.",
+            extra={"one": "choice", "many": "choices"},
+        ),
+    ] = Existing.AUDIT
     extension: Annotated[
         Annotated[str, Meta(min_length=1)] | Annotated[tuple[str, ...], Meta(min_length=1)],
         Meta(
@@ -141,8 +150,19 @@ class PolicyFile(FileMapping, frozen=True, kw_only=True):
     ] = None
     rollout_limit: Annotated[
         RolloutLimit | None,
-        Meta(description="The rollout limit: installs an hour, and failures in a row that stop the policy."),
+        Meta(description="The rollout limit: installs an hour, failures in a row that stop the policy, a canary."),
     ] = field(default=None, name="brake")
+    change_window: Annotated[
+        ChangeWindow | Annotated[tuple[ChangeWindow, ...], Meta(min_length=1)] | None,
+        Meta(
+            description="When what is on a machine may be changed; at any time without one.",
+            extra={"is": "a change window or a list of them", "fix": 'write {from: "02:00", to: "06:00"}'},
+        ),
+    ] = None
+    change_window_tag: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=512)] | None,
+        Meta(description="The tag in which a machine has a window of its own, instead of the policy's."),
+    ] = None
     source: Annotated[Any, Meta(description="Where an imported policy comes from; for people.")] = None
     settings: Annotated[
         dict[str, Any] | None,
@@ -196,6 +216,11 @@ class PolicyFile(FileMapping, frozen=True, kw_only=True):
         return f"policy {name[:80]}" if isinstance(name, str) and name and name.isprintable() else cls.what
 
     @property
+    def change_windows(self) -> ChangeWindows:
+        given = self.change_window
+        return ChangeWindows((given,) if isinstance(given, ChangeWindow) else given or ())
+
+    @property
     def extensions(self) -> tuple[str, ...]:
         return (self.extension,) if isinstance(self.extension, str) else self.extension
 
@@ -227,6 +252,7 @@ def parse_policy(raw: object, place: str, compile_rule: RuleCompiler, kinds: Man
     return Policy(
         name=file.name,
         effect=file.effect,
+        existing=file.existing,
         extension=file.extensions[0] if len(file.extensions) == 1 else f"policy:{file.name}",
         one_of={} if len(file.extensions) == 1 else dict.fromkeys(file.extensions, OsType.UNKNOWN),
         scopes=file.scope,
@@ -251,6 +277,8 @@ def parse_policy(raw: object, place: str, compile_rule: RuleCompiler, kinds: Man
             lambda source, here: compile_rule(source, here, parameters),
         ),
         rollout_limit=file.rollout_limit,
+        change_windows=file.change_windows,
+        change_window_tag=file.change_window_tag or "",
         azure_policy=frozenset(file.azure_policy or ()),
         reconnect=file.reconnect or False,
         auto_upgrade_minor_version=file.auto_upgrade_minor_version,
@@ -268,7 +296,7 @@ def _selection_digest(raw: object, effect: Effect) -> str:
     """A digest of what decides which machines the policy is about, and whether it acts. A rule means another thing with
     other parameters."""
     source = raw if isinstance(raw, Mapping) else {}
-    selects = {key: source[key] for key in ("scope", "notScopes", "machines", "rule", "parameters") if key in source}
+    selects = {key: source[key] for key in _SELECTING if key in source}
     return digest(_canonical({**selects, "effect": effect.value}))
 
 

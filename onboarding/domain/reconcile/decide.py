@@ -23,6 +23,7 @@ from onboarding.domain.machine.machine_kind import MachineKind
 from onboarding.domain.policy.installed_extension import MOVE, advice_on, differences, instead
 from onboarding.domain.policy.policy import Effect
 from onboarding.domain.reconcile.decision import Act, Decision, DecisionContext, Problem, Satisfied, Stop, Wait
+from onboarding.domain.reconcile.existing_machines import only_audited
 from onboarding.domain.reconcile.retry import (
     broken,
     exhausted,
@@ -36,6 +37,7 @@ from onboarding.domain.reconcile.retry import (
 )
 from onboarding.domain.reconcile.row import Outcome, WaitingFor
 from onboarding.domain.reconcile.steps.identity_decision import after_identity, in_flight, with_identity
+from onboarding.domain.reconcile.window_question import changes_what_is_there, held_by_window
 
 _MOST_UNDONE = 3
 
@@ -45,7 +47,10 @@ def decide(context: DecisionContext) -> Decision:
     if (later := in_flight(context)) is not None:
         return later
     decision = with_identity(context, _decide(after_identity(context)))
-    return (_somebody_writes(context) or decision) if isinstance(decision, Act) else decision
+    if not isinstance(decision, Act):
+        return decision
+    later = held_by_window(context) if changes_what_is_there(context, decision) else None
+    return later or _somebody_writes(context) or decision
 
 
 def _decide(context: DecisionContext) -> Decision:
@@ -157,7 +162,7 @@ def _is_ours(s: DecisionContext, extension: InstalledExtension) -> bool:
     if not last.has_sent(extension.settings):
         return False  # ours failed, and somebody else wrote it since
     open_or_given_up = not last.outcome.final or last.outcome is Outcome.FAILED
-    return last.outcome is Outcome.INSTALLED or (last.attempt > 0 and open_or_given_up)
+    return last.was_ours or (last.attempt > 0 and open_or_given_up)
 
 
 def _under_way(s: DecisionContext) -> Decision | None:
@@ -310,6 +315,7 @@ _QUESTIONS: tuple[Callable[[DecisionContext], Decision | None], ...] = (
     _unsupported,
     _undetermined,
     _audited,
+    only_audited,
     _disallowed,
     _misconfigured,
     _unfixable,

@@ -47,6 +47,9 @@ _PROVES_GONE = ("resourcenotfound", "resourcegroupnotfound")
 # breaker's probe each time.
 _HELD_UP = (WaitingFor.SCOPE_BREAKER, WaitingFor.ROLLOUT_LIMIT, WaitingFor.OPERATION, WaitingFor.THROTTLING)
 
+# What holds back a request only once it is due: it is sent as soon as neither does.
+_HELD_WHEN_DUE = (WaitingFor.CHANGE_WINDOW, WaitingFor.PAUSED)
+
 _HOLDING = (
     WaitingFor.CLAIM,
     WaitingFor.INSTALL,
@@ -133,7 +136,7 @@ def _waits_for_breaker(s: DecisionContext, failure: Failure, problem: Problem) -
     if s.attempts >= _MOST_PROBES:
         return None
     due = last is not None and last.next_attempt_at is not None and last.next_attempt_at <= s.now
-    if last and (last.waiting_for is WaitingFor.PAUSED or (due and last.waiting_for is WaitingFor.SCOPE_BREAKER)):
+    if last and ((due and last.waiting_for is WaitingFor.SCOPE_BREAKER) or last.waiting_for in _HELD_WHEN_DUE):
         return install(s, f"try {s.attempts + 1} after: {failure.meaning}", force=True)
     return s.retry.wait(WaitingFor.SCOPE_BREAKER, failure.meaning, problem)
 
@@ -144,8 +147,8 @@ def _try_again(s: DecisionContext, failure: Failure, problem: Problem) -> Decisi
     last = s.last
     again = install(s, f"try {s.attempts + 1} after: {failure.meaning}", force=True)
     due = last is not None and last.next_attempt_at is not None and last.next_attempt_at <= s.now
-    if last is not None and (last.waiting_for is WaitingFor.PAUSED or (due and last.waiting_for is kind)):
-        return again  # a row is paused only after its attempt was due
+    if last is not None and ((due and last.waiting_for is kind) or last.waiting_for in _HELD_WHEN_DUE):
+        return again  # what its change window or a pause holds back was due
     spent = failure.max_attempts is not None and s.attempts >= failure.max_attempts
     interval = None if spent else s.retry.waits[kind].interval_after(max(s.attempts, 1))
     if interval is None:
@@ -196,15 +199,16 @@ def problem_in(last: Row) -> Problem | None:
 def install(s: DecisionContext, reason: str, *, force: bool = False) -> Act:
     present, last = s.extension, s.last
     name = present.name if present else _free_name(s)
-    if last is None or last.outcome.final or (last.waiting_for is WaitingFor.PAUSED and not last.client_request_id):
+    if last is None or last.outcome.final:
         return Act(name, 1, force, reason)
     unanswered = last.waiting_for is WaitingFor.CLAIM and present is None and s.retry.resend
     return Act(name, max(s.attempts, 1) if unanswered else s.attempts + 1, force, reason)
 
 
 def undoing(s: DecisionContext) -> bool:
-    """Whether what we installed was removed or changed by somebody else."""
-    if s.last is None or s.last.outcome is not Outcome.INSTALLED:
+    """Whether what we installed was removed or changed by somebody else, and we have not asked to undo that yet."""
+    last = s.last
+    if last is None or not (last.outcome is Outcome.INSTALLED or (last.was_ours and last.attempt == 0)):
         return False
     return s.extension is None or read_extension_state(s.extension) is ExtensionState.SUCCEEDED
 

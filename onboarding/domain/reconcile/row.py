@@ -64,6 +64,7 @@ class WaitingFor(StrEnum):
     SCOPE_BREAKER = "scope-paused"  # an open circuit breaker
     ROLLOUT_LIMIT = "brake"
     PAUSED = "paused"  # a person has stopped all writes, or those of its subscription or its policy
+    CHANGE_WINDOW = "change-window"  # the time in which what is there may be changed
     CONFIGURATION = "configuration"  # the file of its extension cannot be used
 
 
@@ -122,6 +123,8 @@ class Row(Struct, frozen=True, kw_only=True):
     client_request_id: str = ""  # of this episode's last request to ARM; empty without one, or before it had a column
     step: str = ""  # the step that the row is about; empty for the extension, and before it had a column
     steps: str = ""  # what each step came to, as `steps.step` writes it; empty if the extension is the only one
+    taken_up: str = ""  # when and by whom, as `taking_up` writes it; empty before it had a column
+    was: str = ""  # of a row that changes an extension that was there: its outcome before; empty for an install
 
     def to_properties(self) -> dict[str, Any]:
         """The table's columns; empty ones are left out, except those that every row has. Texts are cut, since guests
@@ -153,6 +156,12 @@ class Row(Struct, frozen=True, kw_only=True):
         """Whether our request is about to be sent, or was sent and has not ended."""
         return self.waiting_for in SENT
 
+    @property
+    def was_ours(self) -> bool:
+        """Whether the extension is one that we installed, or was when a change of it had to wait."""
+        held = not self.outcome.final and self.was == Outcome.INSTALLED
+        return held or self.outcome is Outcome.INSTALLED
+
     def has_sent(self, settings: Mapping[str, Any]) -> bool:
         """Whether we last sent these public settings; true too if the row does not say which they were."""
         return self.sent_digest in ("", digest(settings))
@@ -162,18 +171,23 @@ class Row(Struct, frozen=True, kw_only=True):
         return any(at is not None and at > time for at in (self.event_time, self.requested_at, self.finished_at))
 
     def differs(self, other: Row | None) -> bool:
-        """Whether this row says something else than the other; times and event ids do not count."""
-        return other is None or _content_of(self) != _content_of(other)
+        """Whether this row says something else than the other; times and event ids do not count, nor does a column that
+        the other is too old to have."""
+        if other is None:
+            return True
+        known = other if other.taken_up else replace(other, taken_up=self.taken_up)
+        return _content_of(self) != _content_of(known)
 
     def belongs_in_history(self, other: Row | None) -> bool:
         """Whether this row, which follows the other, needs an entry in the history. It does not if the same wait goes
-        on, in whatever words, or if only a digest or the cause differs: a row of an earlier version has no cause."""
+        on, in whatever words, or if only a digest, the cause or who took it up differs: a row of an earlier version has
+        neither."""
         if other is None or self.outcome is not other.outcome:
             return True
         if self.outcome is Outcome.WAITING:
             return self._wait != other._wait
-        known = replace(other, policy_hash=self.policy_hash, sent_digest=self.sent_digest, cause=self.cause)
-        return self.differs(known)
+        same = {name: getattr(self, name) for name in ("policy_hash", "sent_digest", "cause", "taken_up")}
+        return self.differs(replace(other, **same))
 
     @property
     def _wait(self) -> tuple[WaitingFor | None, datetime | None, int, str]:

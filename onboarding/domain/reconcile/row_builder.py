@@ -17,7 +17,12 @@ from onboarding.domain.reconcile.retry import undoing, undone
 from onboarding.domain.reconcile.row import NO_PROBLEM, SENT, Outcome, Row, WaitingFor
 from onboarding.domain.reconcile.steps.combining import Associated, combined, steps_of
 from onboarding.domain.reconcile.steps.step import StepKind, to_column
+from onboarding.domain.reconcile.taking_up import TakenUpBy, taken_up
+from onboarding.domain.reconcile.window_question import outcome_before
 from onboarding.domain.resource_id import VmId
+
+# What holds back the change of an extension that may be there. Meanwhile the row keeps what it was before.
+_HELD_CHANGES = (WaitingFor.CHANGE_WINDOW, WaitingFor.ROLLOUT_LIMIT, WaitingFor.PAUSED)
 
 type EventKey = tuple[str, datetime, str]  # id, time (UTC) and correlation id of the event that opened the episode
 
@@ -34,8 +39,12 @@ def row_of(
     steps = steps_of(context, decision, associated)
     whole = combined(decision, associated)
     known = {**_known_columns(context), "attempt": _attempts(last, decision), "steps": to_column(steps)}
-    if isinstance(decision, Wait) and decision.waiting_for is WaitingFor.PAUSED:
-        known["undone_at"] = _undone_column(context)  # as the claim would have said
+    paused = isinstance(decision, Wait) and decision.waiting_for is WaitingFor.PAUSED
+    if paused and context.extension is None:
+        known["undone_at"] = _undone_column(context)  # that it was removed; the claim will find no trace of that
+    by = TakenUpBy.REQUEST if any(step.ours for step in steps) else None
+    known["taken_up"] = taken_up(last, context.now, TakenUpBy.PERSON if context.request else by)
+    known["was"] = _was(context, decision)
     if isinstance(whole, Satisfied):
         known |= _extension_columns(whole.extension)
         ours = whole.ours or any(step.ours for step in steps)
@@ -69,6 +78,8 @@ def claim_of(
         "attempt": install.attempt,
         "steps": to_column(steps_of(context, install, associated)),
         "undone_at": _undone_column(context),
+        "taken_up": taken_up(context.last, now, TakenUpBy.PERSON if context.request else TakenUpBy.REQUEST),
+        "was": outcome_before(context),
     }
     if install.step is StepKind.EXTENSION:
         known |= {
@@ -108,13 +119,21 @@ def unanswered(claim: Row, problem: Problem) -> Row:
     )
 
 
-def unread(vm: VmId, policy: Policy, last: Row | None, decision: Wait | Stop, episode: Episode) -> Row:
-    """The row for a VM that could not be read: the facts of the last row, and why there are no newer ones."""
+def unread(
+    vm: VmId,
+    policy: Policy,
+    last: Row | None,
+    decision: Wait | Stop,
+    episode: Episode,
+    by: TakenUpBy | None = None,
+) -> Row:
+    """The row for a VM that could not be read: the facts of the last row, and why there are no newer ones. `by` is who
+    takes the VM up."""
     facts = {name: getattr(last, name) for name in _FACTS} if last else {}
     known = {**facts, "extension": policy.extension, "policy": policy.name, "effect": policy.effect.value}
-    known["policy_hash"] = policy.digest
+    known |= {"policy_hash": policy.digest, "taken_up": taken_up(last, episode.now, by)}
     if last is not None:
-        kept = ("extension_name", "sent_digest", "undone_at")
+        kept = ("extension_name", "sent_digest", "undone_at", "was")
         known |= {"attempt": _attempts(last, decision), **{name: getattr(last, name) for name in kept}}
     return concluded(vm, known, decision, episode)
 
@@ -138,7 +157,9 @@ def closed(row: Row, outcome: Outcome, reason: str, now: datetime, extension_ver
         finished_at=now,
         duration_ms=took,
         step="",
+        was="",
         extension_version=extension_version or row.extension_version,
+        taken_up=taken_up(row, now),
         **NO_PROBLEM,
     )
 
@@ -306,9 +327,21 @@ def _undone_column(context: DecisionContext) -> str:
 
 
 def _attempts(last: Row | None, decision: Satisfied | Wait | Stop) -> int:
-    """The attempts so far; zero for a failed row that opens again."""
-    reopened = last is not None and last.outcome is Outcome.FAILED and isinstance(decision, Wait)
-    return 0 if last is None or reopened else last.attempt
+    """The attempts so far; zero for a failed row that opens again, and for a row that opens for a change that has to
+    wait."""
+    if last is None:
+        return 0
+    held = isinstance(decision, Wait) and decision.waiting_for in _HELD_CHANGES
+    reopened = last.outcome is Outcome.FAILED and isinstance(decision, Wait)
+    return 0 if reopened or (held and last.outcome.final) else last.attempt
+
+
+def _was(context: DecisionContext, decision: Satisfied | Wait | Stop) -> str:
+    """The outcome before the change that the row is about, which waits or has failed."""
+    if isinstance(decision, Wait) and decision.waiting_for in _HELD_CHANGES:
+        return outcome_before(context)
+    goes_on = isinstance(decision, Wait) or (isinstance(decision, Stop) and decision.outcome is Outcome.FAILED)
+    return context.last.was if goes_on and context.last else ""
 
 
 def _name_of(last: Row | None) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -312,6 +314,40 @@ def test_explain_shows_precedence_exemption_system_and_decision(
     assert "→ Install: policy linux-monitoring selects it" in output
 
 
+def test_a_plan_counts_the_vms_that_a_policy_only_audits_at_first(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long_ago, to_come = (datetime(year, 1, 1, tzinfo=UTC) for year in (2020, 2199))
+    fleet = [vm_body("old", created=long_ago), vm_body("new", created=to_come), vm_body("unknown")]
+    del fleet[2]["properties"]["timeCreated"]
+    (folder / "fleet.json").write_text(json.dumps(fleet))
+    assert plan(folder, "--format", "json") == 0
+    output = json.loads(capsys.readouterr().out)
+    assert output["auditedFirst"] == 1
+    assert [change["after"].get("auditedFirst", False) for change in output["changes"]] == [True, False, False]
+    assert plan(folder) == 0
+    assert "\n       1 of them only Audited if" in capsys.readouterr().out
+    write(folder / "new", linux={**POLICY, "existing": "enforce"})
+    assert plan(folder) == 0
+    assert "only Audited" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("existing", ["audit", "enforce"])
+def test_explain_says_what_a_policy_does_about_older_vms(
+    folder: Path, capsys: pytest.CaptureFixture[str], existing: str
+) -> None:
+    write(folder / "new", linux={**POLICY, "existing": existing})
+    vm = vm_body("old", created=datetime(2020, 1, 1, tzinfo=UTC))
+    assert explain(folder, vm, "--format", "json") == 0
+    output = json.loads(capsys.readouterr().out)
+    assert output["policies"][0]["existing"] == existing
+    assert ("auditedFirst" in output["decisions"][0]) is (existing == "audit")
+    assert explain(folder, vm) == 0
+    text = capsys.readouterr().out
+    assert f"policy linux-monitoring selects it; existing: {existing}\n" in text
+    assert ("only Audited if it was created more than an hour before" in text) is (existing == "audit")
+
+
 def test_explain_answers_in_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     condition = {"field": "Microsoft.Compute/virtualMachines/extensions/provisioningState", "equals": "Succeeded"}
     write(folder / "new", linux={**POLICY, "existenceCondition": condition})
@@ -367,3 +403,33 @@ def test_azures_own_rule_in_front_says_why_an_image_was_skipped(
         assert reason in decision["reason"]
     assert explain(folder, vm_body("web01", image=fedora)) == 0
     assert "✗ Microsoft.Compute/imagePublisher equals 'Canonical': 'tunnelbiz'" in capsys.readouterr().out
+
+
+def test_plan_and_explain_show_the_change_window(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    day = f"{datetime.now(UTC) + timedelta(days=3):%a}".lower()
+    strict = {"field": "Microsoft.Compute/virtualMachines/extensions/autoUpgradeMinorVersion", "equals": True}
+    write(
+        folder / "new",
+        linux={
+            **POLICY,
+            "existenceCondition": strict,
+            "changeWindow": [{"from": "00:00", "to": "01:00", "days": [day]}],
+        },
+    )
+    old = {**vm_body("old"), "resources": [extension(autoUpgradeMinorVersion=False, typeHandlerVersion="1.0")]}
+    (folder / "fleet.json").write_text(json.dumps([old, WEST]))
+    opens = rf"{day} 00:00-01:00 UTC \(of policy linux-monitoring\), opens at \d{{4}}-\d\d-\d\d 00:00 UTC"
+    assert plan(folder) == 0
+    text = capsys.readouterr().out
+    assert re.search(
+        rf"oms-agent-linux: no policy → Waiting.*\n    changes wait for .*\n    change window: {opens}", text
+    )
+    assert "no policy → Install" in text
+    (folder / "vm.json").write_text(json.dumps(old))
+    assert main(["policy", "explain", "--vm", str(folder / "vm.json"), "--policies", str(folder / "new")]) == 0
+    assert re.search(rf"    change window: {opens}\n    → Waiting: changes wait for", capsys.readouterr().out)
+    options = ["--vm", str(folder / "vm.json"), "--policies", str(folder / "new"), "-o", "json"]
+    assert main(["policy", "explain", *options]) == 0
+    explained = json.loads(capsys.readouterr().out)
+    decision = (explained[0] if isinstance(explained, list) else explained)["decisions"][0]
+    assert re.fullmatch(opens, decision["changeWindow"])

@@ -20,7 +20,7 @@ BETWEEN = timedelta(seconds=0.2)  # two events
 PAUSED_FROM = START + AT * BETWEEN
 
 # When something happened, by which event, and which request of the operator began the pass, differ with the pause.
-_OF_TIME = ("_time", "_at", "_since", "_id", "duration_ms")
+_OF_TIME = ("_time", "_at", "_since", "_id", "duration_ms", "taken_up")
 
 
 async def burst(hosts: Hosts, *, pause_at: int | None) -> list[VmId]:
