@@ -14,6 +14,7 @@ from onboarding.application.ports import Ports
 from onboarding.application.readers.container_reader import ContainerReader
 from onboarding.application.rules import Rules
 from onboarding.application.sweep.fleet_associations import FleetAssociations
+from onboarding.application.sweep.fleet_identities import FleetIdentities
 from onboarding.application.sweep.machine_summaries import MachineSummaries, Summaries, place_of
 from onboarding.application.sweep.row_counts import RowCounts
 from onboarding.application.sweep.sweep_queue import Refused, SweepQueue
@@ -57,6 +58,7 @@ class FleetComparison:
         self._stable = stable
         self._containers = containers
         self._associations = FleetAssociations(ports.inventory, policies, rules.app_settings, sweep_queue)
+        self._identities = FleetIdentities(rules, policies)
         self.at, self.width = "", 0
         self._breakers: dict[str, Sequence[CircuitBreaker]] = {}  # the open ones, by subscription
         self._pauses: Sequence[Pause] | None = None  # all; None: not read yet
@@ -156,6 +158,7 @@ class FleetComparison:
             self._sweep_queue.settled,
             self._stable,
             lambda policy: row is not None and self._associations.lacks(row, subscription, policy),
+            lambda policy, summary: self._identities.lacks(facts, policy, summary),
         )
 
     async def _find_resumed(self, vm: VmId, summaries: Iterable[RowSummary]) -> Finding | None:

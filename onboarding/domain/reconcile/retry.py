@@ -43,12 +43,12 @@ _WAITS_AFTER = {
 # Other codes may mean that a VM is being deleted or that another resource is missing: the next read shows which.
 _PROVES_GONE = ("resourcenotfound", "resourcegroupnotfound")
 
+# A row waits for these only after its attempt was due.
+_HELD_WHEN_DUE = (WaitingFor.PAUSED, WaitingFor.CHANGE_WINDOW)
+
 # What may delay an attempt that is due. Once the delay is over the attempt is sent: another wait would use up the open
 # breaker's probe each time.
 _HELD_UP = (WaitingFor.SCOPE_BREAKER, WaitingFor.ROLLOUT_LIMIT, WaitingFor.OPERATION, WaitingFor.THROTTLING)
-
-# What holds back a request only once it is due: it is sent as soon as neither does.
-_HELD_WHEN_DUE = (WaitingFor.CHANGE_WINDOW, WaitingFor.PAUSED)
 
 _HOLDING = (
     WaitingFor.CLAIM,
@@ -136,7 +136,7 @@ def _waits_for_breaker(s: DecisionContext, failure: Failure, problem: Problem) -
     if s.attempts >= _MOST_PROBES:
         return None
     due = last is not None and last.next_attempt_at is not None and last.next_attempt_at <= s.now
-    if last and ((due and last.waiting_for is WaitingFor.SCOPE_BREAKER) or last.waiting_for in _HELD_WHEN_DUE):
+    if last and (last.waiting_for in _HELD_WHEN_DUE or (due and last.waiting_for is WaitingFor.SCOPE_BREAKER)):
         return install(s, f"try {s.attempts + 1} after: {failure.meaning}", force=True)
     return s.retry.wait(WaitingFor.SCOPE_BREAKER, failure.meaning, problem)
 
@@ -147,8 +147,8 @@ def _try_again(s: DecisionContext, failure: Failure, problem: Problem) -> Decisi
     last = s.last
     again = install(s, f"try {s.attempts + 1} after: {failure.meaning}", force=True)
     due = last is not None and last.next_attempt_at is not None and last.next_attempt_at <= s.now
-    if last is not None and ((due and last.waiting_for is kind) or last.waiting_for in _HELD_WHEN_DUE):
-        return again  # what its change window or a pause holds back was due
+    if last is not None and (last.waiting_for in _HELD_WHEN_DUE or (due and last.waiting_for is kind)):
+        return again
     spent = failure.max_attempts is not None and s.attempts >= failure.max_attempts
     interval = None if spent else s.retry.waits[kind].interval_after(max(s.attempts, 1))
     if interval is None:

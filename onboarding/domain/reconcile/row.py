@@ -63,8 +63,8 @@ class WaitingFor(StrEnum):
     SETTLE_DELAY = "settle-delay"  # the time that the policy leaves a new VM
     SCOPE_BREAKER = "scope-paused"  # an open circuit breaker
     ROLLOUT_LIMIT = "brake"
-    PAUSED = "paused"  # a person has stopped all writes, or those of its subscription or its policy
     CHANGE_WINDOW = "change-window"  # the time in which what is there may be changed
+    PAUSED = "paused"  # a person has stopped all writes, or those of its subscription or its policy
     CONFIGURATION = "configuration"  # the file of its extension cannot be used
 
 

@@ -88,10 +88,10 @@ DEFAULTS: Mapping[WaitingFor, Schedule] = {
     WaitingFor.SCOPE_BREAKER: Schedule((24 * _HOUR,), 7 * 24 * _HOUR),
     # When the installs of the hour are used up, each VM waits for its own moment of the next hour instead.
     WaitingFor.ROLLOUT_LIMIT: Schedule((5 * _MINUTE, 10 * _MINUTE, 30 * _MINUTE), 30 * 24 * _HOUR),
-    # A pause with an end is checked soon after it; `onboard resume` and the sweep continue the row earlier.
-    WaitingFor.PAUSED: Schedule((24 * _HOUR,), _LONGEST),
     # A window says itself when it opens; this is for a tag that cannot be read. Neither wait has a cap.
     WaitingFor.CHANGE_WINDOW: Schedule((24 * _HOUR,), _LONGEST),
+    # A pause with an end is checked soon after it; `onboard resume` and the sweep continue the row earlier.
+    WaitingFor.PAUSED: Schedule((24 * _HOUR,), _LONGEST),
     # Such a check reads the table and not ARM.
     WaitingFor.CONFIGURATION: Schedule((10 * _MINUTE, 30 * _MINUTE, _HOUR, 2 * _HOUR, 6 * _HOUR, 24 * _HOUR), _LONGEST),
     WaitingFor.PLATFORM: Schedule((30, _MINUTE, 2 * _MINUTE, 5 * _MINUTE, 10 * _MINUTE, 30 * _MINUTE), 6 * _HOUR),
