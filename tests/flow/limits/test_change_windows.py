@@ -21,7 +21,7 @@ from tests.unit.reconcile.contexts import extension as failed_extension
 
 WINDOW = {"days": ["sat", "sun"], "from": "02:00", "to": "06:00", "zone": "Europe/Berlin"}
 OPENS, CLOSES = datetime(2026, 11, 21, 1, tzinfo=UTC), datetime(2026, 11, 21, 5, tzinfo=UTC)
-WITH_WINDOW = {**POLICY, "changeWindow": WINDOW}
+WITH_WINDOW = {**POLICY, "existing": "enforce", "changeWindow": WINDOW}
 WITH_TAG = {**WITH_WINDOW, "changeWindowTag": "Maintenance"}
 THEIRS = {"workspaceId": "6f680a37-00c6-41c7-a93f-1437e3462574", "proxy": "somebody's"}
 LOCKED = "Non-zero exit code: 55, omsagent.py -install\ndpkg: error: dpkg status database is locked by another process"
@@ -313,7 +313,7 @@ async def test_a_wait_for_the_window_never_ends_by_itself() -> None:
 
 
 async def test_a_new_machine_gets_its_identity_at_once() -> None:
-    world = world_of({"changeWindow": WINDOW})
+    world = world_of({"existing": "enforce", "changeWindow": WINDOW})
     vm = add(world)
     await world.created(vm)
     assert "PATCH" in world.arm.calls
@@ -323,7 +323,7 @@ async def test_a_new_machine_gets_its_identity_at_once() -> None:
 
 @pytest.mark.parametrize("age", [timedelta(hours=2), timedelta(days=400)])
 async def test_an_older_machine_gets_an_identity_in_the_window_alone(age: timedelta) -> None:
-    world = world_of({"changeWindow": WINDOW})
+    world = world_of({"existing": "enforce", "changeWindow": WINDOW})
     vm = add(world, age=age)
     await world.created(vm)
     row = row_of(world, vm)
@@ -336,7 +336,7 @@ async def test_an_older_machine_gets_an_identity_in_the_window_alone(age: timede
 
 
 async def test_an_older_machine_with_an_identity_gets_the_extension_at_once() -> None:
-    world = world_of({"changeWindow": WINDOW})
+    world = world_of({"existing": "enforce", "changeWindow": WINDOW})
     vm = add(world, SYSTEM, age=timedelta(days=400))
     await world.created(vm)
     assert row_of(world, vm).outcome is Outcome.REQUESTED
