@@ -129,6 +129,7 @@ class IdentityState(Struct, frozen=True):
     fit: Fit
     lost: frozenset[str] = frozenset()  # identities that our last request lost, folded
     added: tuple[str, ...] = ()  # what one request adds for all policies of the machine
+    policies: tuple[str, ...] = ()  # the names of those policies
 
 
 class DecisionContext(Struct, frozen=True):
@@ -178,7 +179,8 @@ class DecisionContext(Struct, frozen=True):
         all is as it was, or if that is unknown."""
         extension, last = self.extension, self.last
         ours = last is not None and (last.was_ours or last.waiting_for in SENT)
-        if extension is None or last is None or not ours:
+        paused = last is not None and last.waiting_for is WaitingFor.PAUSED and last.attempt > 0
+        if extension is None or last is None or not (ours or paused):
             return ""
         if read_extension_state(extension) is not ExtensionState.SUCCEEDED:
             return ""
@@ -209,3 +211,4 @@ class OperatorRequest(Struct, frozen=True):
     policy: str = ""  # reconcile for this policy alone; empty for all
     force: bool = False  # install although support for the operating system is unknown
     reconnect: bool = False  # move a VM that reports to another workspace to the policy's
+    despite_pause: bool = False  # send requests although a person has paused them

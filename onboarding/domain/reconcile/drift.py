@@ -34,7 +34,7 @@ class Reason(StrEnum):
     GONE = "gone"  # there is a row, but no VM
     CHANGED = "changed"  # the row is final, and the policy that decided it has changed since
     ASSOCIATION = "association"  # the row says that all is done, and an association that the policy wants is missing
-    RESUMED = "resumed"  # the row waits for a circuit breaker that has closed
+    RESUMED = "resumed"  # the row waits for a circuit breaker that has closed, or for a pause that has ended
 
 
 class RowSummary(Struct, frozen=True):

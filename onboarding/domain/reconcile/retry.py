@@ -43,6 +43,9 @@ _WAITS_AFTER = {
 # Other codes may mean that a VM is being deleted or that another resource is missing: the next read shows which.
 _PROVES_GONE = ("resourcenotfound", "resourcegroupnotfound")
 
+# A row waits for these only after its attempt was due.
+_HELD_WHEN_DUE = (WaitingFor.PAUSED, WaitingFor.CHANGE_WINDOW)
+
 # What may delay an attempt that is due. Once the delay is over the attempt is sent: another wait would use up the open
 # breaker's probe each time.
 _HELD_UP = (WaitingFor.SCOPE_BREAKER, WaitingFor.ROLLOUT_LIMIT, WaitingFor.OPERATION, WaitingFor.THROTTLING)
@@ -133,9 +136,7 @@ def _waits_for_breaker(s: DecisionContext, failure: Failure, problem: Problem) -
     if s.attempts >= _MOST_PROBES:
         return None
     due = last is not None and last.next_attempt_at is not None and last.next_attempt_at <= s.now
-    if last and (
-        (due and last.waiting_for is WaitingFor.SCOPE_BREAKER) or last.waiting_for is WaitingFor.CHANGE_WINDOW
-    ):
+    if last and (last.waiting_for in _HELD_WHEN_DUE or (due and last.waiting_for is WaitingFor.SCOPE_BREAKER)):
         return install(s, f"try {s.attempts + 1} after: {failure.meaning}", force=True)
     return s.retry.wait(WaitingFor.SCOPE_BREAKER, failure.meaning, problem)
 
@@ -146,8 +147,8 @@ def _try_again(s: DecisionContext, failure: Failure, problem: Problem) -> Decisi
     last = s.last
     again = install(s, f"try {s.attempts + 1} after: {failure.meaning}", force=True)
     due = last is not None and last.next_attempt_at is not None and last.next_attempt_at <= s.now
-    if last is not None and ((due and last.waiting_for is kind) or last.waiting_for is WaitingFor.CHANGE_WINDOW):
-        return again  # what its change window holds back was due
+    if last is not None and (last.waiting_for in _HELD_WHEN_DUE or (due and last.waiting_for is kind)):
+        return again
     spent = failure.max_attempts is not None and s.attempts >= failure.max_attempts
     interval = None if spent else s.retry.waits[kind].interval_after(max(s.attempts, 1))
     if interval is None:
@@ -198,7 +199,7 @@ def problem_in(last: Row) -> Problem | None:
 def install(s: DecisionContext, reason: str, *, force: bool = False) -> Act:
     present, last = s.extension, s.last
     name = present.name if present else _free_name(s)
-    if last is None or last.outcome.final:
+    if last is None or last.outcome.final or (last.waiting_for is WaitingFor.PAUSED and not last.client_request_id):
         return Act(name, 1, force, reason)
     unanswered = last.waiting_for is WaitingFor.CLAIM and present is None and s.retry.resend
     return Act(name, max(s.attempts, 1) if unanswered else s.attempts + 1, force, reason)

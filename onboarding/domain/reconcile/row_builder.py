@@ -42,6 +42,8 @@ def row_of(
     by = TakenUpBy.REQUEST if any(step.ours for step in steps) else None
     known["taken_up"] = taken_up(last, context.now, TakenUpBy.PERSON if context.request else by)
     known["was"] = _was(context, decision)
+    if isinstance(decision, Wait) and decision.waiting_for is WaitingFor.PAUSED:
+        known["undone_at"] = _undone_column(context)  # as the claim would have said
     if isinstance(whole, Satisfied):
         known |= _extension_columns(whole.extension)
         ours = whole.ours or any(step.ours for step in steps)

@@ -113,6 +113,18 @@ async def test_a_removal_is_200_and_204_when_there_is_nothing(scene: Scene, mach
     assert (gone.status, gone.code) == (404, "ResourceNotFound")
 
 
+async def test_another_machine_of_the_same_id_begins_without_associations(scene: Scene, machine: Machine) -> None:
+    await put(scene, machine, "one", to_rule())
+    scene.arm.delete_vm(machine.id)
+    await scene.clock.advance(200)
+    again = scene.add()
+    assert (await call(scene, "GET", f"{again.id}{PATH}/one")).status == 404
+    assert (await call(scene, "DELETE", f"{again.id}{PATH}/one")).status == 204
+    assert (await put(scene, again, "one", to_rule())).status == 201
+    listed = (await call(scene, "GET", f"{again.id}{PATH}")).body["value"]
+    assert [each["name"] for each in listed] == ["one"]
+
+
 async def test_associations_go_with_their_machine_and_with_their_rule(scene: Scene, machine: Machine) -> None:
     other = scene.add("web-2")
     await put(scene, machine, "one", to_rule())
