@@ -13,6 +13,7 @@ from functools import partial
 from typing import assert_never
 
 from onboarding.application.limits.circuit_breakers import CircuitBreakers
+from onboarding.application.limits.pauses import Pauses
 from onboarding.application.notifications import (
     AssociationDeleted,
     EventRef,
@@ -50,13 +51,20 @@ class Dispatcher:
     """Handles notifications and messages of the schedule queue. One per process; it keeps no state."""
 
     def __init__(
-        self, ports: Ports, policies: PolicySet, reconciler: Reconciler, recorder: Recorder, breakers: CircuitBreakers
+        self,
+        ports: Ports,
+        policies: PolicySet,
+        reconciler: Reconciler,
+        recorder: Recorder,
+        breakers: CircuitBreakers,
+        pauses: Pauses,
     ) -> None:
         self._ports = ports
         self._policies = policies
         self._reconciler = reconciler
         self._recorder = recorder
         self._breakers = breakers
+        self._pauses = pauses
 
     async def handle(self, notification: Notification) -> None:
         """Reconcile the machine that the notification is about. Raises StorageError."""
@@ -123,8 +131,8 @@ class Dispatcher:
     ) -> Reconciliation:
         now = self._ports.clock()
         reading = self._ports.ledger.read(vm, new=created and not again)
-        if created:  # an install is likely to follow, and it needs the circuit breakers
-            reading = self._breakers.read_concurrently(reading, vm, now)
+        if created:  # a request is likely to follow, and it needs the circuit breakers and the pauses
+            reading = self._pauses.read_concurrently(self._breakers.read_concurrently(reading, vm, now))
         return Reconciliation(
             vm,
             trigger,
@@ -143,8 +151,9 @@ class Dispatcher:
     async def _reconcile(self, work: Reconciliation) -> None:
         """Reconcile the VM, without the extensions that an earlier delivery of this event has handled.
 
-        A circuit breaker that has closed is no reason to open final rows again, and a missing association only opens
-        those that it can change. What is held of the associations is in doubt where something is found missing."""
+        A pause or a circuit breaker that has ended is no reason to open final rows again, and a missing association
+        only opens those that it can change. What is held of the associations is in doubt where something is found
+        missing."""
         settled = {e for e, stored in work.stored.items() if stored.row.event_id == work.trigger.id}
         if (claim := work.claim) and claim.trigger == work.trigger.id:
             settled.add(claim.target)

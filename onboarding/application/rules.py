@@ -124,6 +124,7 @@ def identity_states(
     left out. One plan serves all policies that are to act on the machine; `seen` are the identities that it had before
     our last request, and `refused` those that ARM refused to add, folded."""
     acting: list[tuple[str, IdentityNeed]] = []
+    policies: list[str] = []
     states: dict[str, IdentityState] = {}
     for context in contexts:
         need = context.needs.identity
@@ -131,11 +132,12 @@ def identity_states(
             continue
         if wants_steps(context) and context.acts:
             acting.append((context.entry.name, need))
+            policies.append(context.assignment.policy.name)
         else:  # what it would be, without a part in the plan
             states[context.entry.name] = IdentityState(plan_identity(facts.identity, [need]).fits[0])
     plan = plan_identity(facts.identity, [need for _, need in acting], seen=seen, refused=refused)
     for (name, _), fit in zip(acting, plan.fits, strict=True):
-        states[name] = IdentityState(fit, plan.lost, plan.added)
+        states[name] = IdentityState(fit, plan.lost, plan.added, tuple(policies))
     return states
 
 

@@ -93,6 +93,15 @@ COMMANDS: Mapping[str, CommandHelp] = {
         "show the extension handler's log on the VM, with explanations",
         ("onboard logs -g app-rg -n web01", "onboard logs web01 --lines 100"),
     ),
+    "pause": CommandHelp(
+        "operations.pause",
+        "stop all changes of VMs, or those of a subscription or policy",
+        (
+            "onboard pause --reason 'change freeze' --until 2026-12-24T18:00",
+            "onboard pause --policy linux-monitoring --reason 'wrong workspace'",
+            "onboard pause --list",
+        ),
+    ),
     "policy": CommandHelp(
         "policy",
         "evaluate, explain, plan, validate, test, import and resume policies",
@@ -115,6 +124,11 @@ COMMANDS: Mapping[str, CommandHelp] = {
             "onboard replay --dead-letter dead-letters --to https://HOST?code=KEY",
             "onboard replay --poison --settings local.settings.json",
         ),
+    ),
+    "resume": CommandHelp(
+        "operations.resume",
+        "end a pause, and continue the VMs that waited for it",
+        ("onboard resume", "onboard resume --policy linux-monitoring", "onboard resume --all"),
     ),
     "retry": CommandHelp(
         "machines.retry",

@@ -39,6 +39,7 @@ from onboarding.application.ports import (
     ScheduledCheck,
     StoredBreaker,
     StoredMachine,
+    StoredPause,
     StoredPolicy,
     StoredRollout,
     StoredRow,
@@ -51,6 +52,7 @@ from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.errors import ArmError, HeartbeatError, LostRace, StorageError
 from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.limits.circuit_breaker import CircuitBreaker
+from onboarding.domain.limits.pause import Pause
 from onboarding.domain.limits.rollout_limit import RolloutState
 from onboarding.domain.policy.policy import Policy, PolicySet
 from onboarding.domain.policy.policy_version import PolicyState
@@ -874,6 +876,34 @@ class RolloutsInMemory:
         return tuple(stored.state for stored in self.stored.values())
 
 
+class PausesInMemory:
+    def __init__(self) -> None:
+        self.stored: dict[tuple[str, str], StoredPause] = {}
+        self.reads = 0
+        self.writes = 0
+        self.reachable = True
+
+    async def read_all(self) -> tuple[StoredPause, ...]:
+        self.reads += 1
+        await asyncio.sleep(0)  # as over a network: other tasks get their turn
+        if not self.reachable:
+            raise StorageError("the table could not be reached")
+        return tuple(self.stored.values())
+
+    async def write(self, pause: Pause, version: str | None, *, rest: Mapping[str, Any] | None = None) -> None:
+        current = self.stored.get(pause.scope)
+        _compare(current.version if current else None, version)
+        self.writes += 1
+        stored = Pause.from_properties(pause.to_properties())
+        self.stored[pause.scope] = StoredPause(stored, f"v{self.writes}", "|".join(pause.scope), rest or {})
+
+    async def delete(self, stored: StoredPause) -> None:
+        current = self.stored.get(stored.pause.scope)
+        if current is not None:
+            _compare(current.version, stored.version)
+            del self.stored[stored.pause.scope]
+
+
 class PublisherInMemory:
     def __init__(self) -> None:
         self.rows: list[Row] = []
@@ -901,6 +931,7 @@ class World:
     schedule_queue: ScheduleQueueInMemory = field(default_factory=ScheduleQueueInMemory)
     breakers: BreakersInMemory = field(default_factory=BreakersInMemory)
     rollouts: RolloutsInMemory = field(default_factory=RolloutsInMemory)
+    pauses: PausesInMemory = field(default_factory=PausesInMemory)
     published: PublisherInMemory = field(default_factory=PublisherInMemory)
     sweeps: SweepsInMemory = field(default_factory=SweepsInMemory)
     poison: PoisonInMemory = field(default_factory=PoisonInMemory)
@@ -922,6 +953,7 @@ class World:
             inventory=self.inventory,
             sweeps=self.sweeps,
             rollouts=self.rollouts,
+            pauses=self.pauses,
             poison=self.poison,
             policy_states=self.policy_states,
             heartbeats=self.heartbeats,
@@ -1020,6 +1052,7 @@ class World:
             "schedule_queue",
             "breakers",
             "rollouts",
+            "pauses",
             "published",
             "sweeps",
             "poison",

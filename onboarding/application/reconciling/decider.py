@@ -7,6 +7,7 @@ from copy import replace
 from datetime import datetime
 
 from onboarding.application.limits.circuit_breakers import CircuitBreakers
+from onboarding.application.limits.pauses import Pauses
 from onboarding.application.limits.rollout_limits import RolloutLimits
 from onboarding.application.reconciling.reconciliation import PolicyTarget, Reconciliation
 from onboarding.application.rules import Rules, decision_context, identity_states, with_identity_state
@@ -25,21 +26,26 @@ from onboarding.domain.resource_id import VmId
 
 
 class Decider:
-    """Pure decisions, held back where a breaker is open or a limit is reached."""
+    """Pure decisions, held back where a person has paused the request, a breaker is open or a limit is reached."""
 
-    def __init__(self, rules: Rules, breakers: CircuitBreakers, rollouts: RolloutLimits) -> None:
+    def __init__(self, rules: Rules, pauses: Pauses, breakers: CircuitBreakers, rollouts: RolloutLimits) -> None:
         self._rules = rules
+        self._pauses = pauses
         self._breakers = breakers
         self._rollouts = rollouts
 
     async def decide(self, target: PolicyTarget) -> Decision:
-        """The decision on one target. An install waits instead for an open circuit breaker or the rollout limit."""
+        """The decision on one target. A request waits instead for the end of a pause, for an open circuit breaker or
+        for the rollout limit. Raises StorageError."""
         decision = decide(target.context)
         if isinstance(decision, Stop) and decision.outcome is Outcome.UNDETERMINED:
             return self._wait_if_unread(target, decision)
         if not isinstance(decision, Act):
             return decision
         work, retry, step = target.work, target.context.retry, SENT_STEPS[decision.step]
+        # First of all, so that a request that is not sent uses up neither a probe nor an install of the hour.
+        if not work.despite_pause and (pause := await self._pauses.find(work.vm, target.policies(decision.step))):
+            return pause.wait(work.vm, retry)
         cleared = target.extension in work.cleared
         if decision.step is StepKind.REMOVAL:
             cleared = work.request is not None  # a person's request probes every breaker

@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from copy import replace
 
 from onboarding.application.limits.circuit_breakers import CircuitBreakers
-from onboarding.application.ports import Arm, Clock
+from onboarding.application.limits.pauses import Sender
+from onboarding.application.ports import Clock
 from onboarding.application.reconciling.reconciliation import PolicyTarget, Reconciliation
 from onboarding.application.reconciling.recorder import Recorder
 from onboarding.domain.errors import ArmError, LostRace, StorageError
 from onboarding.domain.failures.classification import Cause, classify, is_the_callers
 from onboarding.domain.failures.evidence import NO_TOKEN, Evidence
+from onboarding.domain.limits.pause import Pause
 from onboarding.domain.machine.machine_identity import SYSTEM
 from onboarding.domain.reconcile.decision import Act, DecisionContext, IdentityState, RetryState, Stop, Wait
 from onboarding.domain.reconcile.machine_row import Claim, MachineRow
@@ -45,8 +47,8 @@ _MAYBE_SENT = (
 class Executor:
     """Carries out `Act` decisions."""
 
-    def __init__(self, arm: Arm, recorder: Recorder, breakers: CircuitBreakers, clock: Clock) -> None:
-        self._arm = arm
+    def __init__(self, sender: Sender, recorder: Recorder, breakers: CircuitBreakers, clock: Clock) -> None:
+        self._sender = sender
         self._recorder = recorder
         self._breakers = breakers
         self._clock = clock
@@ -71,13 +73,16 @@ class Executor:
 
         `others` are the rows of the machine's other extensions, written with the claim; `associated` is what the
         target's associations came to in this pass. Returns the work with the new
-        rows if ARM certainly refused, so that another extension can be installed now; else None.
+        rows if ARM certainly refused or the request was not sent, so that another extension can be installed now; else
+        None.
 
-        Raises LostRace if another worker has claimed the machine, StorageError if the claim could not be written, and
-        ArmError if ARM refuses a person: then the claim is taken back."""
+        Raises LostRace if another worker has claimed the machine, StorageError if the claim could not be written or
+        it cannot be read whether the request is paused, and ArmError if ARM refuses a person: then the claim is taken
+        back."""
         work, context = target.work, target.context
         tag = f"try-{install.attempt}-{context.now:%Y%m%d%H%M%S}" if install.force else ""
         request = SENT_STEPS[install.step].arm_request(context, install, work.vm, target.settings, tag)
+        unclaimed = replace(machine, claim=None)
         machine = replace(machine, claim=_claim(target, install, tag))
         if install.step is StepKind.IDENTITY:
             machine = replace(machine, identities=" ".join(sorted(context.facts.identity.names)))
@@ -91,7 +96,9 @@ class Executor:
                 step=install.step,
                 client_request_id=claim.client_request_id,
             ):
-                await self._arm.send(work.vm, request)
+                sent = await self._sender.send(
+                    work.vm, request, target.policies(install.step), despite_pause=work.despite_pause
+                )
         except ArmError as error:
             if work.personal and self._is_the_callers(context, error):
                 # A person's missing right is no fact about the machine: the app's identity may have the right.
@@ -101,6 +108,8 @@ class Executor:
             machine = replace(machine, refused_identities=_refused_identities(machine, target, install, error))
             refused = error.evidence.http_status in _REFUSALS and not row.in_flight
         else:
+            if isinstance(sent, Pause):
+                return await self._release(target, unclaimed, sent, associated)
             if target.extension in work.cleared or install.step is not StepKind.EXTENSION:
                 now = self._clock()
                 key, settings = SENT_STEPS[install.step].breaker_key(context)
@@ -113,6 +122,19 @@ class Executor:
             _log.about(row).error("the request could not be recorded: %s", error)
             return None
         return written if refused else None
+
+    async def _release(
+        self, target: PolicyTarget, machine: MachineRow, pause: Pause, associated: Sequence[Associated]
+    ) -> Reconciliation | None:
+        """Give up the claim of a request that was not sent, since a person has paused it meanwhile: the row says what
+        it would say without the claim. Returns the work with it. Raises StorageError: then the claim's own check ends
+        the claim."""
+        work, context = target.work, target.context
+        row = row_of(context, pause.wait(work.vm, context.retry), work.event_key, associated)
+        try:
+            return await self._recorder.record(work, machine, [row], again=True, before_claim=context.last)
+        except LostRace:
+            return None  # another worker has written the rows since, and whoever it was has seen the claim
 
     def _is_the_callers(self, context: DecisionContext, error: ArmError) -> bool:
         return is_the_callers(error.evidence, classify(error.evidence, context.entry.errors, self._clock()))

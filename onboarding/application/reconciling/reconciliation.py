@@ -20,6 +20,7 @@ from onboarding.domain.reconcile.machine_row import Claim, MachineRow
 from onboarding.domain.reconcile.row import Row, WaitingFor
 from onboarding.domain.reconcile.row_builder import Episode, EventKey, unread
 from onboarding.domain.reconcile.steps.association_step import AssociationNeed
+from onboarding.domain.reconcile.steps.step import StepKind
 from onboarding.domain.reconcile.taking_up import TakenUpBy
 from onboarding.domain.resource_id import VmId
 
@@ -57,6 +58,8 @@ class Reconciliation(Struct, frozen=True):
     """What a person requests; None: no person is the reason."""
     personal: bool = False
     """Whether ARM is called with a person's login instead of the app's identity."""
+    despite_pause: bool = False
+    """Whether a person wants requests to be sent although they are paused."""
     reopens: frozenset[str] | None = None
     """The extensions whose final rows may open again; None: all. An event about one extension does not reopen another
     extension that has failed."""
@@ -185,3 +188,9 @@ class PolicyTarget(Struct, frozen=True):
     def extension(self) -> str:
         """The extension's name in the catalogue."""
         return self.context.entry.name
+
+    def policies(self, step: StepKind) -> tuple[str, ...]:
+        """The names of the policies that the request of a step is for: one request adds the identities that all
+        policies of the machine want."""
+        state = self.context.identity if step is StepKind.IDENTITY else None
+        return (self.context.assignment.policy.name, *(state.policies if state else ()))

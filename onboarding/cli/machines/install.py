@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 
 from onboarding.app import Configuration, assemble, open_ports, read_configuration
-from onboarding.application.operator_requests import NoAccess, OperatorRequests, Preview
+from onboarding.application.operator_requests import NoAccess, OperatorRequests, Paused, Preview
 from onboarding.cli.command_list import add_command
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, CommandFailed, Commands
@@ -32,6 +32,7 @@ from onboarding.cli.vm_arguments import add_vms, read_vms
 from onboarding.domain.catalog.setting_templates import MachineValues
 from onboarding.domain.errors import ArmError, StorageError
 from onboarding.domain.json_access import printable
+from onboarding.domain.limits.pause import Pause
 from onboarding.domain.masking import mask
 from onboarding.domain.reconcile.decision import Act, OperatorRequest, Satisfied, Stop
 from onboarding.domain.reconcile.row import Outcome, Row
@@ -65,7 +66,8 @@ def add_request_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_wait_options(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that say how long a command follows what it began."""
+    """Add the arguments that say how long a command follows what it began, and whether it heeds a pause."""
+    parser.add_argument("--despite-pause", action="store_true", help="also where `onboard pause` has stopped changes")
     parser.add_argument(
         "--no-wait", action="store_true", help="send the requests and exit; the function app does the rest"
     )
@@ -97,6 +99,14 @@ def run_with(args: argparse.Namespace, environment: Mapping[str, str], work: Wor
         raise CommandFailed(with_setting(error, environment)) from error
     except NoAccess as refused:
         raise CommandFailed(access_problem(refused, configuration)) from refused
+    except Paused as refused:
+        raise CommandFailed(f"{_paused(refused.pause)}; nothing was written") from refused
+
+
+def _paused(pause: Pause) -> str:
+    """Why nothing is sent, and what to do. A person who does not know of the pause must not break it by accident."""
+    by = f" (by {pause.by})" if pause.by else ""
+    return f"{mask(str(pause))}{by}; wait for its end, end it with `onboard resume`, or send with --despite-pause"
 
 
 async def _run_on_ports(configuration: Configuration, work: Work) -> int:
@@ -105,14 +115,34 @@ async def _run_on_ports(configuration: Configuration, work: Work) -> int:
 
 
 async def run_requests(args: argparse.Namespace, requests: OperatorRequests, vms: tuple[VmId, ...]) -> int:
-    """The command itself, once it is connected. Raises NoAccess before anything is written."""
-    await requests.check_access(vms)
-    request = OperatorRequest(policy=args.policy, removal=args.removal, force=args.force, reconnect=args.reconnect)
+    """The command itself, once it is connected. Raises Paused and NoAccess before anything is written."""
+    request = OperatorRequest(
+        policy=args.policy,
+        removal=args.removal,
+        force=args.force,
+        reconnect=args.reconnect,
+        despite_pause=args.despite_pause,
+    )
+    await check_first(args, requests, vms, request)
     if args.dry_run:
         return await preview(args, requests, vms, request)
     if getattr(args, "show_az", False):
         await preview(args, requests, vms, request, commands_only=True)
     return await carry_out(args, requests, vms, request)
+
+
+async def check_first(
+    args: argparse.Namespace, requests: OperatorRequests, vms: tuple[VmId, ...], request: OperatorRequest
+) -> None:
+    """Raises Paused and NoAccess before anything is written; a dry run only says what is paused."""
+    if not args.despite_pause:
+        try:
+            await requests.check_pauses(vms, request)
+        except Paused as refused:
+            if not args.dry_run:
+                raise
+            print(printable(f"note: {_paused(refused.pause)}"), file=sys.stderr)
+    await requests.check_access(vms)
 
 
 async def carry_out(

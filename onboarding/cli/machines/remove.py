@@ -17,7 +17,7 @@ from onboarding.application.operator_requests import OperatorRequests
 from onboarding.cli.command_list import add_command
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, Commands, counted, is_interactive
-from onboarding.cli.machines.install import add_wait_options, carry_out, preview, run_with
+from onboarding.cli.machines.install import add_wait_options, carry_out, check_first, preview, run_with
 from onboarding.cli.output import add_output
 from onboarding.cli.vm_arguments import add_vms, read_vms
 from onboarding.domain.errors import as_written, known_names
@@ -66,9 +66,11 @@ def check_named(args: argparse.Namespace, configuration: Configuration) -> None:
 
 
 async def run_removal(args: argparse.Namespace, requests: OperatorRequests, vms: tuple[VmId, ...]) -> int:
-    """The command itself, once it is connected. Raises NoAccess before anything is written."""
-    await requests.check_access(vms)
-    request = OperatorRequest(policy=args.policy, extension=args.extension, removal=True)
+    """The command itself, once it is connected. Raises Paused and NoAccess before anything is written."""
+    request = OperatorRequest(
+        policy=args.policy, extension=args.extension, removal=True, despite_pause=args.despite_pause
+    )
+    await check_first(args, requests, vms, request)
     if args.dry_run:
         return await preview(args, requests, vms, request)
     if not args.yes:

@@ -114,7 +114,7 @@ class RequestRunner:
         while _may_change_within(rows, left := deadline - clock()):
             await asyncio.sleep(min(self._limits.interval, left))
             try:
-                seen = self._relevant(await self._requests.follow(vm))
+                seen = self._relevant(await self._requests.follow(vm, despite_pause=self._request.despite_pause))
             except ArmError as error:
                 return RequestResult(
                     vm,

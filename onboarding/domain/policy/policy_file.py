@@ -317,13 +317,16 @@ def parse_policy(raw: object, place: str, compile_rule: RuleCompiler, kinds: Man
         azure_policy=frozenset(file.azure_policy or ()),
         reconnect=file.reconnect or False,
         auto_upgrade_minor_version=file.auto_upgrade_minor_version,
-        digest=_digest(raw),
+        digest=_digest(raw, file.existing),
         selection_digest=_selection_digest(raw, file.effect),
     )
 
 
-def _digest(raw: object) -> str:
-    """A digest of the content, the same for any order of keys, any comments and any format."""
+def _digest(raw: object, existing: Existing) -> str:
+    """A digest of the content, the same for any order of keys, any comments and any format. The default of `existing`
+    is no content: a file that begins to say it changes nothing, so no row may open again."""
+    if existing is Existing.AUDIT and isinstance(raw, Mapping):
+        raw = {key: value for key, value in raw.items() if key != "existing"}
     return digest(_canonical(raw))
 
 

@@ -24,7 +24,7 @@ from onboarding.domain.policy.installed_extension import elsewhere, unmet
 from onboarding.domain.policy.policy import Assignment, Effect
 from onboarding.domain.policy.step_needs import StepNeeds
 from onboarding.domain.reconcile.row import SENT, Outcome, Row, WaitingFor
-from onboarding.domain.reconcile.steps.identity_step import Fit
+from onboarding.domain.reconcile.steps.identity_step import Fit, misnamed
 from onboarding.domain.reconcile.steps.step import StepKind
 from onboarding.domain.reconcile.taking_up import ExistingMachine
 from onboarding.domain.reconcile.wait_schedule import SEEN_BY_A_CHECK, WITHOUT_CAP, Waits
@@ -129,6 +129,7 @@ class IdentityState(Struct, frozen=True):
     fit: Fit
     lost: frozenset[str] = frozenset()  # identities that our last request lost, folded
     added: tuple[str, ...] = ()  # what one request adds for all policies of the machine
+    policies: tuple[str, ...] = ()  # the names of those policies
 
 
 class Preceding(Struct, frozen=True):
@@ -199,7 +200,8 @@ class DecisionContext(Struct, frozen=True):
 
     @property
     def drift(self) -> str:
-        """How an extension that we installed differs from what we sent; empty if it does not, or if that is unknown."""
+        """How an extension that we installed differs from what we sent, or which identity it no longer finds; empty if
+        all is as it was, or if that is unknown."""
         extension, last = self.extension, self.last
         ours = last is not None and (last.was_ours or last.waiting_for in SENT)
         if extension is None or last is None or not ours:
@@ -208,9 +210,11 @@ class DecisionContext(Struct, frozen=True):
             return ""
         if last.extension_name.lower() != extension.name.lower():
             return ""
-        return (
-            "" if last.has_sent(extension.settings) else f"the settings of {extension.name} are not those that we sent"
-        )
+        if not last.has_sent(extension.settings):
+            return f"the settings of {extension.name} are not those that we sent"
+        if self.identity is None or not self.identity.fit.there:
+            return ""
+        return misnamed(self.facts.identity, self.identity.fit, extension.settings, self.settings)
 
     @property
     def last(self) -> Row | None:
@@ -233,3 +237,4 @@ class OperatorRequest(Struct, frozen=True):
     removal: bool | None = None  # remove what is there, or install it; None: whichever the policy says
     force: bool = False  # install although support for the operating system is unknown
     reconnect: bool = False  # move a VM that reports to another workspace to the policy's
+    despite_pause: bool = False  # send requests although a person has paused them

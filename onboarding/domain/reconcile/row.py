@@ -67,6 +67,7 @@ class WaitingFor(StrEnum):
     SCOPE_BREAKER = "scope-paused"  # an open circuit breaker
     ROLLOUT_LIMIT = "brake"
     CHANGE_WINDOW = "change-window"  # the time in which what is there may be changed
+    PAUSED = "paused"  # a person has stopped all writes, or those of its subscription or its policy
     CONFIGURATION = "configuration"  # the file of its extension cannot be used
 
 

@@ -27,6 +27,9 @@ from onboarding.domain.resource_id import VmId
 
 _MOST_PROBES = 50  # handler runs, an hour apart, by which one VM tests whether its scope works again
 
+# A row waits for these only after its attempt was due.
+_HELD_WHEN_DUE = (WaitingFor.PAUSED, WaitingFor.CHANGE_WINDOW)
+
 # What may delay an attempt that is due. Once the delay is over the attempt is sent: another wait would use up the open
 # breaker's probe each time.
 _HELD_UP = (WaitingFor.SCOPE_BREAKER, WaitingFor.ROLLOUT_LIMIT, WaitingFor.OPERATION, WaitingFor.THROTTLING)
@@ -102,9 +105,7 @@ def _waits_for_breaker(s: DecisionContext, failure: Failure, problem: Problem) -
     if s.attempts >= _MOST_PROBES:
         return None
     due = last is not None and last.next_attempt_at is not None and last.next_attempt_at <= s.now
-    if last and (
-        (due and last.waiting_for is WaitingFor.SCOPE_BREAKER) or last.waiting_for is WaitingFor.CHANGE_WINDOW
-    ):
+    if last and (last.waiting_for in _HELD_WHEN_DUE or (due and last.waiting_for is WaitingFor.SCOPE_BREAKER)):
         return install(s, f"try {s.attempts + 1} after: {failure.meaning}", force=True)
     return s.retry.wait(WaitingFor.SCOPE_BREAKER, failure.meaning, problem)
 
@@ -115,8 +116,8 @@ def _try_again(s: DecisionContext, failure: Failure, problem: Problem) -> Decisi
     last = s.last
     again = install(s, f"try {s.attempts + 1} after: {failure.meaning}", force=True)
     due = last is not None and last.next_attempt_at is not None and last.next_attempt_at <= s.now
-    if last is not None and ((due and last.waiting_for is kind) or last.waiting_for is WaitingFor.CHANGE_WINDOW):
-        return again  # what its change window holds back was due
+    if last is not None and (last.waiting_for in _HELD_WHEN_DUE or (due and last.waiting_for is kind)):
+        return again
     spent = failure.max_attempts is not None and s.attempts >= failure.max_attempts
     interval = None if spent else s.retry.waits[kind].interval_after(max(s.attempts, 1))
     if interval is None:

@@ -109,8 +109,9 @@ def _request(s: DecisionContext, state: IdentityState) -> Decision:
 
 
 def _held(s: DecisionContext, last: Row) -> Wait | None:
-    """The delay that ARM asked for, until it is over. A write of somebody else's is looked for in each read."""
-    if last.waiting_for in (None, WaitingFor.SCOPE_BREAKER, *SENT):
+    """The delay that ARM asked for, until it is over. A write of somebody else's is looked for in each read, breakers
+    and pauses before each request."""
+    if last.waiting_for in (None, WaitingFor.SCOPE_BREAKER, WaitingFor.PAUSED, *SENT):
         return None
     if last.waiting_for is WaitingFor.OPERATION and not last.error_code:
         return None
