@@ -41,6 +41,7 @@ from onboarding.domain.catalog.extension_settings import resolve_settings
 from onboarding.domain.errors import ConfigurationError, StorageError
 from onboarding.domain.policy.policy import Effect
 from onboarding.domain.policy.routing import routes
+from onboarding.domain.policy.step_needs import step_needs
 from onboarding.loading.package_data import reference_data
 from onboarding.loading.policy_folder import load_catalogue_of, load_overrides, load_policies
 from onboarding.logging import logger
@@ -435,6 +436,11 @@ def _setting_problems(rules: Rules) -> list[str]:
         for variant in routes(policy)
         for name in policy.extensions
         for problem in resolve_settings(rules.catalogue[name], variant, rules.app_settings, None).problems
+    ] + [
+        str(ConfigurationError(f"policy {policy.name}", problem, "correct the app setting or the policy"))
+        for policy in rules.policies.policies
+        if policy.removes
+        for problem in step_needs(policy, rules.app_settings).problems
     ]
 
 

@@ -66,7 +66,7 @@ def add_request_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_wait_options(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that say how long a command follows what it began, and whether it heeds a pause."""
+    """Add the arguments that say how long a command follows what it began, and whether it goes on despite a pause."""
     parser.add_argument("--despite-pause", action="store_true", help="also where `onboard pause` has stopped changes")
     parser.add_argument(
         "--no-wait", action="store_true", help="send the requests and exit; the function app does the rest"

@@ -175,7 +175,7 @@ def contested(s: DecisionContext) -> Decision | None:
         return None
     if last.outcome is Outcome.FAILED and last.error_code == Cause.CONTESTED and not s.policy_changed:
         return failed(s, Cause.CONTESTED, last.reason)
-    if not undoing(s) or len(undone(last, s.now)) < _MOST_UNDONE - 1:
+    if len(undone(last, s.now)) + undoing(s) < _MOST_UNDONE:
         return None
     what = "somebody installed it again after our removal" if s.removes else "somebody undid our install"
     reason = f"{what} {_MOST_UNDONE} times in 7 days, most recently before {s.now:%Y-%m-%d %H:%M} UTC"

@@ -43,6 +43,8 @@ def row_of(
     paused = isinstance(decision, Wait) and decision.waiting_for is WaitingFor.PAUSED
     if paused and context.extension is None:
         known["undone_at"] = _undone_column(context)  # that it was removed; the claim will find no trace of that
+    if context.removes and isinstance(decision, Wait):
+        known["undone_at"] = _undone_column(context)  # that it was installed again; the same
     by = TakenUpBy.REQUEST if any(step.ours for step in steps) else None
     known["taken_up"] = taken_up(last, context.now, TakenUpBy.PERSON if context.request else by)
     known["was"] = _was(context, decision)

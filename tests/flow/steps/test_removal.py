@@ -465,3 +465,19 @@ async def test_a_death_before_the_record_leads_to_one_removal() -> None:
     await world.removed(vm)
     assert world.row(vm).outcome is Outcome.REMOVED
     assert world.arm.calls == ["GET", "DELETE", "GET"]
+
+
+async def test_a_war_over_a_machine_that_is_stopped_in_between_ends_too() -> None:
+    world = world_of()
+    vm = add(world)
+    for _ in range(3):
+        await remove(world, vm)
+        world.now += timedelta(hours=1)
+        body = world.arm.machines[vm.key]
+        body["properties"]["instanceView"]["statuses"][1]["code"] = "PowerState/deallocated"
+        world.arm.set_extension(vm, extension(NAME))
+        await world.updated(vm)
+        body["properties"]["instanceView"]["statuses"][1]["code"] = "PowerState/running"
+    await world.started(vm)
+    assert (world.row(vm).outcome, world.row(vm).error_code) == (Outcome.FAILED, "contested")
+    assert world.arm.calls.count("DELETE") == 3
