@@ -24,7 +24,7 @@ _BACKUP = ExtensionSpec(name="backup", publisher="Microsoft.Azure.Extensions", t
 
 class Scene:
     """Creates a fleet and plays its VMs' stories; `observe` must be called with every event of ARM. The story
-    "delete-during-install" waits for an install for the simulated seconds of `patience`; None: for as long as it takes."""
+    "delete-during-install" waits for an install for the simulated seconds of `patience`; None: without an end."""
 
     def __init__(self, fleet: Sequence[Member], patience: float | None = None) -> None:
         self.fleet = fleet
