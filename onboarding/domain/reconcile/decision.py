@@ -179,8 +179,7 @@ class DecisionContext(Struct, frozen=True):
         all is as it was, or if that is unknown."""
         extension, last = self.extension, self.last
         ours = last is not None and (last.was_ours or last.waiting_for in SENT)
-        paused = last is not None and last.waiting_for is WaitingFor.PAUSED and last.attempt > 0
-        if extension is None or last is None or not (ours or paused):
+        if extension is None or last is None or not ours:
             return ""
         if read_extension_state(extension) is not ExtensionState.SUCCEEDED:
             return ""

@@ -199,7 +199,7 @@ def problem_in(last: Row) -> Problem | None:
 def install(s: DecisionContext, reason: str, *, force: bool = False) -> Act:
     present, last = s.extension, s.last
     name = present.name if present else _free_name(s)
-    if last is None or last.outcome.final or (last.waiting_for is WaitingFor.PAUSED and not last.client_request_id):
+    if last is None or last.outcome.final:
         return Act(name, 1, force, reason)
     unanswered = last.waiting_for is WaitingFor.CLAIM and present is None and s.retry.resend
     return Act(name, max(s.attempts, 1) if unanswered else s.attempts + 1, force, reason)

@@ -22,7 +22,7 @@ from onboarding.domain.reconcile.window_question import outcome_before
 from onboarding.domain.resource_id import VmId
 
 # What holds back the change of an extension that may be there. Meanwhile the row keeps what it was before.
-_HELD_CHANGES = (WaitingFor.CHANGE_WINDOW, WaitingFor.ROLLOUT_LIMIT)
+_HELD_CHANGES = (WaitingFor.CHANGE_WINDOW, WaitingFor.ROLLOUT_LIMIT, WaitingFor.PAUSED)
 
 type EventKey = tuple[str, datetime, str]  # id, time (UTC) and correlation id of the event that opened the episode
 
@@ -39,11 +39,12 @@ def row_of(
     steps = steps_of(context, decision, associated)
     whole = combined(decision, associated)
     known = {**_known_columns(context), "attempt": _attempts(last, decision), "steps": to_column(steps)}
+    paused = isinstance(decision, Wait) and decision.waiting_for is WaitingFor.PAUSED
+    if paused and context.extension is None:
+        known["undone_at"] = _undone_column(context)  # that it was removed; the claim will find no trace of that
     by = TakenUpBy.REQUEST if any(step.ours for step in steps) else None
     known["taken_up"] = taken_up(last, context.now, TakenUpBy.PERSON if context.request else by)
     known["was"] = _was(context, decision)
-    if isinstance(decision, Wait) and decision.waiting_for is WaitingFor.PAUSED:
-        known["undone_at"] = _undone_column(context)  # as the claim would have said
     if isinstance(whole, Satisfied):
         known |= _extension_columns(whole.extension)
         ours = whole.ours or any(step.ours for step in steps)

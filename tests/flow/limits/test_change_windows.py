@@ -14,7 +14,7 @@ from onboarding.domain.reconcile.decide import decide
 from onboarding.domain.reconcile.decision import Act, OperatorRequest, Wait
 from onboarding.domain.reconcile.row import Outcome, WaitingFor
 from onboarding.domain.resource_id import VmId
-from tests.flow.steps.test_azure_monitor import SYSTEM, add, patched, row_of, world_of
+from tests.flow.steps.test_azure_monitor import ENFORCE, SYSTEM, add, patched, row_of, world_of
 from tests.flow.world import OMS, POLICY, SECOND, SECOND_POLICY, START, World, extension, vm_id
 from tests.unit.reconcile.contexts import WRONG_KEY, context, row
 from tests.unit.reconcile.contexts import extension as failed_extension
@@ -72,7 +72,7 @@ async def test_without_a_window_an_update_is_sent_at_once() -> None:
 
 async def test_in_the_window_an_update_is_sent_at_once() -> None:
     world = World(policies=[WITH_WINDOW], now=OPENS)
-    vm = await overwritten(world)
+    vm = await overwritten(world, created=OPENS)
     assert world.row(vm).outcome is Outcome.REQUESTED
 
 
@@ -262,7 +262,8 @@ async def test_a_machine_without_the_tag_has_the_window_of_the_policy() -> None:
 @pytest.mark.parametrize("now", [START, OPENS])
 async def test_a_tag_that_cannot_be_read_holds_every_change_and_the_row_shows_it(now: datetime) -> None:
     world = World(policies=[WITH_TAG], now=now)
-    vm = await overwritten(world, tags={"maintenance": "weekends password=hunter2secret" + "x" * 200})
+    tags = {"maintenance": "weekends password=hunter2secret" + "x" * 200}
+    vm = await overwritten(world, tags=tags, created=now)
     row = world.row(vm)
     assert (row.waiting_for, world.arm.calls.count("PUT")) == (WaitingFor.CHANGE_WINDOW, 1)
     assert "the tag Maintenance of the VM: 'weekends password=***' is not a change window" in row.reason
@@ -323,7 +324,7 @@ async def test_a_new_machine_gets_its_identity_at_once() -> None:
 
 @pytest.mark.parametrize("age", [timedelta(hours=2), timedelta(days=400)])
 async def test_an_older_machine_gets_an_identity_in_the_window_alone(age: timedelta) -> None:
-    world = world_of({"changeWindow": WINDOW})
+    world = world_of({"changeWindow": WINDOW, **ENFORCE})
     vm = add(world, age=age)
     await world.created(vm)
     row = row_of(world, vm)
@@ -336,7 +337,7 @@ async def test_an_older_machine_gets_an_identity_in_the_window_alone(age: timede
 
 
 async def test_an_older_machine_with_an_identity_gets_the_extension_at_once() -> None:
-    world = world_of({"changeWindow": WINDOW})
+    world = world_of({"changeWindow": WINDOW, **ENFORCE})
     vm = add(world, SYSTEM, age=timedelta(days=400))
     await world.created(vm)
     assert row_of(world, vm).outcome is Outcome.REQUESTED
