@@ -128,6 +128,10 @@ class Reconciliation(Struct, frozen=True):
             return False
         return policy.extension not in self.settled and (self.policies is None or policy.name in self.policies)
 
+    def request_for(self, policy: Policy) -> OperatorRequest | None:
+        """What a person requests of that policy. A policy that is decided on for another's sake is not meant."""
+        return self.request if self.concerns(policy) else None
+
     def may_reopen(self, extension: str) -> bool:
         """Whether a final row of that extension may open again."""
         return self.reopens is None or extension in self.reopens

@@ -290,3 +290,20 @@ async def test_the_removal_on_an_existing_machine_is_only_audited() -> None:
     assert (row.outcome, row.cause) == (Outcome.AUDITED, "existing-machine")
     assert "would be removed" in row.reason
     assert "DELETE" not in world.arm.calls
+
+
+async def test_a_removal_that_the_clock_allows_waits_for_its_window_and_is_proved_in_it() -> None:
+    """The proof is read once nothing else holds the removal back: until then, what it waits for sets the moment."""
+    window = {"days": ["sun"], "from": "02:00", "to": "03:00", "zone": "UTC"}
+    world = world_of({**RETIRE, "changeWindow": window})
+    vm = await onboarded(world)
+    await run_checks(world, DAY + timedelta(minutes=1))
+    row = world.row(vm)
+    assert (row.outcome, row.waiting_for) == (Outcome.WAITING, WaitingFor.CHANGE_WINDOW)
+    lists = world.arm.calls.count("LIST associations")
+    await run_checks(world, timedelta(days=2))
+    assert world.arm.calls.count("LIST associations") == lists + 1
+    assert world.arm.calls.count("DELETE") == 1
+    requested = world.row(vm).requested_at
+    assert requested is not None
+    assert (requested.isoweekday(), requested.hour) == (7, 2)

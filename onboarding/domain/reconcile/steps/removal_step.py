@@ -86,7 +86,7 @@ def request(s: DecisionContext) -> Decision:
             return answer
     attempt = 1 if s.last is None or s.last.outcome.final else s.attempts + 1
     policy = s.assignment.policy.name
-    why = "a person removes it" if _named_by_person(s) else f"policy {policy} removes it"
+    why = "a person removes it" if named_by_person(s) else f"policy {policy} removes it"
     name = s.extension.name if s.extension else ""
     return Act(name, attempt, False, f"{why}{_after(s)}", StepKind.REMOVAL)
 
@@ -111,21 +111,22 @@ def _removed(s: DecisionContext) -> Stop:
     return Stop(Outcome.REMOVED, f"{s.entry.type} {gone}{left}")
 
 
-def _named_by_person(s: DecisionContext) -> bool:
+def named_by_person(s: DecisionContext) -> bool:
+    """Whether a person removes the extension by its name: they decide alone, and wait for no other policy."""
     return s.request is not None and s.request.removal is True and s.request.extension != ""
 
 
 def _after(s: DecisionContext) -> str:
     rule, since = s.assignment.policy.only_after, s.preceding.since
-    if rule is None or since is None or _named_by_person(s):
+    if rule is None or since is None or named_by_person(s):
         return ""
     return f", since policy {rule.policy} has been satisfied from {since:%Y-%m-%d %H:%M} UTC on"
 
 
 def _too_early(s: DecisionContext) -> Decision | None:
-    """A person who names the extension decides alone; what a policy removes waits for the policy before it."""
+    """What a policy removes waits for the policy before it."""
     rule = s.assignment.policy.only_after
-    if rule is None or _named_by_person(s):
+    if rule is None or named_by_person(s):
         return None
     since, wait = s.preceding.since, timedelta(seconds=rule.wait)
     if since is None:
@@ -137,9 +138,11 @@ def _too_early(s: DecisionContext) -> Decision | None:
     return Wait(WaitingFor.ONLY_AFTER, s.retry.since(WaitingFor.ONLY_AFTER), since + wait, reason)
 
 
-def _not_proved(s: DecisionContext) -> Decision | None:
+def not_proved(s: DecisionContext) -> Decision | None:
+    """The wait for the proof that the policy before a removal is satisfied. It is read only when nothing else holds the
+    removal back."""
     rule = s.assignment.policy.only_after
-    if rule is None or s.preceding.proved or _named_by_person(s):
+    if rule is None or s.preceding.proved or named_by_person(s):
         return None
     reason = f"nothing is removed before policy {rule.policy} is proved to be satisfied: {s.preceding.reason}"
     kind, last = WaitingFor.ONLY_AFTER, s.last
@@ -196,5 +199,4 @@ _BEFORE_REQUEST: tuple[Callable[[DecisionContext], Decision | None], ...] = (
     agent_not_ready,
     held,
     _exhausted,
-    _not_proved,
 )
