@@ -185,8 +185,10 @@ def _to_remove(
 ) -> Reason | None:
     """Why a VM has to be reconciled for a removal. Where there is nothing to remove, no row is needed."""
     there = facts.find_extension(entry.publisher, entry.type) is not None or _is_listed(facts, entry, summary)
-    if summary is None or summary.outcome is Outcome.GONE or summary.vm_id not in ("", facts.vm_id):
+    if summary is None or summary.outcome is Outcome.GONE:
         return Reason.MISSED if there else None
+    if summary.vm_id not in ("", facts.vm_id):
+        return Reason.MISSED  # the row tells of an earlier machine
     if not summary.outcome.final or (summary.decided_by_another(policy) and not stable(policy)):
         return None
     if not there:

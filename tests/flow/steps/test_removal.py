@@ -416,6 +416,24 @@ async def test_another_machine_of_the_same_name_starts_anew() -> None:
     assert world.arm.calls.count("DELETE") == 2
 
 
+async def test_the_row_of_an_earlier_machine_ends_although_the_new_one_has_nothing_to_remove() -> None:
+    world = World(policies=[POLICY])
+    vm = add(world)
+    await world.created(vm)
+    assert world.row(vm).outcome is Outcome.ALREADY_INSTALLED
+    later = world.with_policies([RETIRE])
+    world.add(vm_id="another")
+    for _ in range(2):
+        later.now += timedelta(hours=7)
+        later.arm.calls.clear()
+        await later.sweep_and_reconcile()
+    row = later.row(vm)
+    assert (row.outcome, row.vm_id) == (Outcome.REMOVED, "another")
+    assert "GET" not in later.arm.calls, "once"
+    lines = [(line.outcome, line.vm_id) async for line in later.ledger.history(vm)]
+    assert (Outcome.GONE, "id-of-web01") in lines
+
+
 class Killed(BaseException):
     """The process died here."""
 
