@@ -938,10 +938,11 @@ class World:
     policy_states: PolicyStatesInMemory = field(default_factory=PolicyStatesInMemory)
     heartbeats: HeartbeatsInMemory | None = field(default_factory=HeartbeatsInMemory)
     budget: Budget = field(default_factory=Budget)
+    events: int = 0  # so many were made
 
     def __post_init__(self) -> None:
-        parsed = tuple(self._parsed(raw, f"{raw['name']}.yaml") for raw in self.policies)
-        rules = Rules(PolicySet(parsed), self.catalogue, self.app_settings, REFERENCE, unusable=self.unusable)
+        self.parsed = tuple(self._parsed(raw, f"{raw['name']}.yaml") for raw in self.policies)
+        rules = Rules(PolicySet(self.parsed), self.catalogue, self.app_settings, REFERENCE, unusable=self.unusable)
         self.inventory = InventoryInMemory(self.arm)
         ports = Ports(
             arm=self.arm,
@@ -963,7 +964,6 @@ class World:
         self.dispatcher = worker.dispatcher
         self.sweep = worker.sweeper
         self.requests = Application(ports, rules, self.budget).requests  # a command is another process
-        self._events = 0
 
     def _parsed(self, raw: dict[str, Any], file: str) -> Policy:
         """A policy may name an extension whose file cannot be used, but not as one of several."""
@@ -976,8 +976,8 @@ class World:
         return vm
 
     def trigger(self, after: float = 0) -> EventRef:
-        self._events += 1
-        return EventRef(f"event-{self._events}", self.now + timedelta(seconds=after), "correlation")
+        self.events += 1
+        return EventRef(f"event-{self.events}", self.now + timedelta(seconds=after), "correlation")
 
     async def created(self, vm: VmId, trigger: EventRef | None = None) -> None:
         await self.dispatcher.handle(VmWritten(vm, trigger or self.trigger(), created=True))
@@ -1059,7 +1059,8 @@ class World:
             "policy_states",
             "heartbeats",
         )
-        return World(policies, now=self.now, **{name: getattr(self, name) for name in shared})
+        events = self.events + 1000  # so that its events are others
+        return World(policies, now=self.now, events=events, **{name: getattr(self, name) for name in shared})
 
     async def advance(self, vm: VmId) -> None:
         """Do the next thing for a VM: finish an install that is in flight, or else run its earliest check when it is

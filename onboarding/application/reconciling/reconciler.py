@@ -287,4 +287,6 @@ def _cannot_change(
         return True
     ours = {policy.name: policy.digest for policy in policies.policies}
     other = last.policy_hash not in ("", ours.get(last.policy))
-    return deleting or (other and not work.requested_because)
+    # A removal that comes to decide on what another policy has brought may be of a version that is being deployed.
+    takes_over = assignment.policy.removes and last.outcome.present and last.policy != assignment.policy.name
+    return deleting or ((other or takes_over) and not work.requested_because)
