@@ -192,7 +192,8 @@ def _to_remove(
     if not summary.outcome.final or (summary.decided_by_another(policy) and not stable(policy)):
         return None
     if not there:
-        return Reason.DRIFTED if summary.outcome.present else None
+        done = summary.outcome.present or summary.outcome in (Outcome.AUDITED, Outcome.FAILED)
+        return Reason.DRIFTED if done else None
     if summary.outcome is Outcome.REMOVED:
         return Reason.DRIFTED
     if summary.outcome is Outcome.OUT_OF_SCOPE:
