@@ -170,7 +170,8 @@ class Reconciliation(Struct, frozen=True):
         """The policy's row if the machine was not read."""
         last = self.last(policy.extension)
         by = TakenUpBy.PERSON if self.request is not None else None
-        return unread(self.vm, policy, last, decision, Episode.of(last, self.event_key, self.now), by)
+        removal = self.request.removal if self.request is not None else None
+        return unread(self.vm, policy, last, decision, Episode.of(last, self.event_key, self.now), by, removal)
 
 
 class PolicyTarget(Struct, frozen=True):

@@ -307,12 +307,15 @@ async def test_an_install_in_flight_is_followed_before_it_is_removed() -> None:
     assert world.arm.conflicts == 0
 
 
-async def test_a_removal_in_flight_is_followed_before_it_is_installed_again() -> None:
+@pytest.mark.parametrize("events", [1, 2])
+async def test_a_removal_in_flight_is_followed_before_it_is_installed_again(events: int) -> None:
     world = world_of(RETIRE)
     vm = add(world)
     await world.updated(vm)
     later = world.with_policies([POLICY])
-    await later.updated(vm)
+    for _ in range(events):
+        await later.updated(vm)
+        later.now += timedelta(seconds=20)
     assert later.row(vm).waiting_for is WaitingFor.REMOVAL
     await later.removed(vm)
     assert later.row(vm).waiting_for is WaitingFor.INSTALL
@@ -346,6 +349,22 @@ async def test_the_sweep_finds_what_has_to_go_and_what_came_back() -> None:
     world.now += timedelta(hours=1)
     await world.sweep_and_reconcile()
     assert state_of(world, vm) == (Outcome.REQUESTED, WaitingFor.REMOVAL)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.AUDITED, Outcome.FAILED])
+async def test_the_sweep_finds_that_others_removed_what_we_did_not(outcome: Outcome) -> None:
+    world = world_of({**RETIRE, "existing": "audit"})
+    vm = add(world, created=START - timedelta(days=30) if outcome is Outcome.AUDITED else START)
+    world.arm.removal_errors = [Evidence(400, "BadRequest", "no")]
+    await world.updated(vm)
+    assert world.row(vm).outcome is outcome
+    world.arm.end_removal(vm, NAME)
+    for reads in (1, 0):
+        world.now += timedelta(hours=7)
+        world.arm.calls.clear()
+        await world.sweep_and_reconcile()
+        assert world.row(vm).outcome is Outcome.REMOVED
+        assert world.arm.calls.count("GET") == reads
 
 
 async def test_a_machine_without_it_costs_the_sweep_no_read() -> None:

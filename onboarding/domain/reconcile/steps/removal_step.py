@@ -32,7 +32,7 @@ from onboarding.domain.reconcile.retry import (
     problem_of,
     unfinished,
 )
-from onboarding.domain.reconcile.row import Outcome, WaitingFor
+from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
 from onboarding.domain.reconcile.steps.machine_ready import agent_not_ready, disallowed, misconfigured, not_running
 from onboarding.domain.reconcile.steps.step import ArmRequest, StepKind
 from onboarding.domain.resource_id import VmId
@@ -94,21 +94,25 @@ def request(s: DecisionContext) -> Decision:
 def stays_removed(s: DecisionContext) -> Decision | None:
     """What a person or a policy has removed stays away until a person or another version of the policy wants it."""
     last = s.last
-    if last is None or last.outcome is not Outcome.REMOVED or s.extension is not None or s.policy_changed:
+    if last is None or not last.was_removed or s.extension is not None or s.policy_changed:
         return None
-    return Stop(Outcome.REMOVED, last.reason) if s.request is None or s.removes else None
+    return _removed(s) if s.request is None or s.removes else None
 
 
 def _removed(s: DecisionContext) -> Stop:
     last = s.last
     if last is not None and last.outcome is Outcome.REMOVED:
         return Stop(Outcome.REMOVED, last.reason)
-    ours = last is not None and last.step == StepKind.REMOVAL and last.attempt > 0 and not last.outcome.final
+    ours = last is not None and last.attempt > 0 and (last.was_removed or _is_open(last))
     gone = "was removed: ARM shows it no more" if ours else "is not on the machine"
     left = ""
     if f"{s.entry.publisher}.{s.entry.type}".lower() in (handler.lower() for handler in s.facts.handlers):
         left = "; the guest agent still names its handler"
     return Stop(Outcome.REMOVED, f"{s.entry.type} {gone}{left}")
+
+
+def _is_open(last: Row) -> bool:
+    return last.step == StepKind.REMOVAL and not last.outcome.final
 
 
 def named_by_person(s: DecisionContext) -> bool:
