@@ -479,6 +479,22 @@ class DyingArm(ArmInMemory):
         return created
 
 
+async def test_the_history_has_each_request_although_its_worker_died() -> None:
+    world = World(policies=[RETIRE], arm=DyingArm(after=True))
+    vm = add(world)
+    with pytest.raises(Killed):
+        await world.updated(vm)
+    world.arm.set_extension(vm, extension(NAME, "Failed"), "cannot", "ProvisioningState/failed/1")
+    await world.run_latest_check()
+    assert len(world.arm.removal_ids) == 2
+    lines = [line async for line in world.ledger.history(vm)]
+    assert {line.client_request_id for line in lines} == set(world.arm.removal_ids)
+    assert {(line.outcome, line.waiting_for) for line in lines} == {
+        (Outcome.WAITING, WaitingFor.CLAIM),
+        (Outcome.REQUESTED, WaitingFor.REMOVAL),
+    }
+
+
 @pytest.mark.parametrize("after", [False, True], ids=["before ARM has the request", "after"])
 @pytest.mark.parametrize("redelivered", [False, True])
 async def test_a_death_at_the_request_leads_to_one_removal(after: bool, redelivered: bool) -> None:
