@@ -204,12 +204,14 @@ class PolicyLedger(StrictLedger):
     async def commit(
         self, machine: MachineRow, version: str | None, entries: Sequence[RowWrite], trigger: EventRef, **options: Any
     ) -> RowVersions:
-        written = len(self.log), self.writes
         try:
             return await super().commit(machine, version, entries, trigger, **options)
-        finally:
-            if self.writes > written[1]:
-                self._note(entries)
+        finally:  # it may be written although there was no answer
+            self._note([entry for entry in entries if self._has(entry.row)])
+
+    def _has(self, row: Row) -> bool:
+        stored = self.rows.get((VM.key, row.extension))
+        return stored is not None and stored.row.to_properties() == row.to_properties()
 
     async def undo(self, *given: Any, **options: Any) -> None:
         await super().undo(*given, **options)

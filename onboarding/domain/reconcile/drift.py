@@ -169,7 +169,7 @@ def _reason(
             return Reason.CHANGED
     if summary.outcome is Outcome.OUT_OF_SCOPE:
         return Reason.MISSED
-    if state is ExtensionState.SUCCEEDED and not summary.step and _may_be_done_by_others(summary, policy):
+    if state is ExtensionState.SUCCEEDED and _may_be_done_by_others(summary, policy):
         return Reason.DRIFTED  # perhaps under another name, for which no event comes
     if summary.outcome.present:
         return {None: Reason.DRIFTED, ExtensionState.FAILED: Reason.FAILED}.get(state)
@@ -211,10 +211,12 @@ def _is_listed(facts: MachineFacts, entry: CatalogueEntry, summary: RowSummary |
 
 
 def _may_be_done_by_others(summary: RowSummary, policy: Policy) -> bool:
-    """Whether the row ends as satisfied once somebody else repaired or installed the extension. With `reconnect`, a VM
-    may be audited that has it and reports elsewhere."""
+    """Whether the row ends as satisfied once somebody else repaired or installed the extension, also after a person has
+    removed it. With `reconnect`, a VM may be audited that has it and reports elsewhere."""
+    if summary.outcome is Outcome.REMOVED:
+        return True
     audited = summary.outcome is Outcome.AUDITED and not policy.reconnect
-    return audited or summary.outcome is Outcome.FAILED
+    return not summary.step and (audited or summary.outcome is Outcome.FAILED)
 
 
 def _is_done(facts: MachineFacts, summary: RowSummary, policy: Policy, stable: Callable[[Policy], bool]) -> bool:

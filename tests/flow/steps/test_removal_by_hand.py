@@ -91,12 +91,17 @@ async def test_another_version_of_the_policy_installs_it_again() -> None:
     assert later.row(vm).waiting_for is WaitingFor.INSTALL
 
 
-async def test_somebody_elses_install_is_taken_as_it_is() -> None:
+@pytest.mark.parametrize("event", [True, False], ids=["by its event", "by the sweep"])
+async def test_somebody_elses_install_is_taken_as_it_is(event: bool) -> None:
     world = World()
     vm = await installed(world)
     await removed(world, vm)
     world.arm.set_extension(vm, extension(NAME))
-    await world.extension_written(vm)
+    if event:
+        await world.extension_written(vm)
+    else:
+        world.now += timedelta(hours=7)
+        await world.sweep_and_reconcile()
     assert world.row(vm).outcome is Outcome.ALREADY_INSTALLED
     assert world.arm.calls.count("DELETE") == 1
 
