@@ -181,7 +181,7 @@ class FleetComparison:
             if each.waiting_for != WaitingFor.SCOPE_BREAKER:
                 continue
             breakers = [*await self._open_breakers(vm.subscription.lower()), *await self._open_breakers(EVERYWHERE)]
-            if not any(breaker.covers(vm, each.extension, each.sent_digest) for breaker in breakers):
+            if not any(b.covers(vm, each.extension, each.sent_digest) or b.may_cover(vm, each.step) for b in breakers):
                 return Finding(Reason.RESUMED, each.policy)
         return None
 
