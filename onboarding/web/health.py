@@ -12,15 +12,23 @@ from onboarding.domain.policy.policy import Policy
 def health(configuration: Configuration) -> dict[str, Any]:
     """JSON: `status` (`healthy` or `unhealthy`), `problems`, `policies`, `notices`, `version`."""
     policies = configuration.rules.policies.policies
-    entries = {name: configuration.rules.catalogue[name] for policy in policies for name in policy.extensions}
+    active = [policy for policy in policies if not policy.inactive]
+    entries = {name: configuration.rules.catalogue[name] for policy in active for name in policy.extensions}
+    off = [f"{policy.off}; it installs nothing, and what is there stays" for policy in policies if policy.inactive]
     return {
         "status": "unhealthy" if configuration.problems else "healthy",
         "problems": list(configuration.problems),
         "policies": [
-            {"name": policy.name, "effect": policy.effect.value, "extension": _extension_of(policy)}
+            {
+                "name": policy.name,
+                "effect": policy.effect.value,
+                "extension": _extension_of(policy),
+                "active": not policy.inactive,
+                **({"because": policy.inactive} if policy.inactive else {}),
+            }
             for policy in policies
         ],
-        "notices": [entry.retired for entry in entries.values() if entry.retired],
+        "notices": [*off, *(entry.retired for entry in entries.values() if entry.retired)],
         "version": _version(),
     }
 

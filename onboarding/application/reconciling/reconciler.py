@@ -138,11 +138,14 @@ class Reconciler:
             await self._recorder.check_deletion(work)
         rows = [end_after_read(row, ended, facts, work) for row, ended in orphaned]
         busy = next((row for row in rows if row.in_flight), None)
-        busy = busy or _other_request_in_flight(work, facts, policies, {row.extension for row in rows})
+        ending = {row.extension for row in rows}
+        busy = busy or _other_request_in_flight(work, facts, policies, ending)
         assignments = [
             assignment
             for assignment in completed.assignments
-            if work.concerns(assignment.policy) and not _cannot_change(work, facts, assignment, policies, deleting)
+            if work.concerns(assignment.policy)
+            and assignment.policy.extension not in ending
+            and not _cannot_change(work, facts, assignment, policies, deleting)
         ]
         targets = self._decider.targets(work, facts, assignments)
         associated = await self._associations.write(work, [t for t in targets if wants_steps(t.context)])

@@ -13,6 +13,7 @@ from onboarding.domain.json_access import digest
 from onboarding.domain.limits.rollout_limit import RolloutLimit
 from onboarding.domain.machine.machine_facts import OsType
 from onboarding.domain.machine.managed_machines import ManagedKinds, included
+from onboarding.domain.policy.active_when import ActiveWhen
 from onboarding.domain.policy.conditions.external_values import is_call, places
 from onboarding.domain.policy.exemption import Exemption
 from onboarding.domain.policy.policy import Effect, Policy, Rule, RuleCompiler
@@ -108,6 +109,9 @@ class PolicyFile(FileMapping, frozen=True, kw_only=True):
             extra={"one": "effect", "many": "effects"},
         ),
     ] = Effect.DEPLOY
+    active_when: Annotated[
+        ActiveWhen | None, Meta(description="The app settings that make the policy active; without it, it always is.")
+    ] = None
     extension: Annotated[
         Annotated[str, Meta(min_length=1)] | Annotated[tuple[str, ...], Meta(min_length=1)],
         Meta(
@@ -254,14 +258,17 @@ def parse_policy(raw: object, place: str, compile_rule: RuleCompiler, kinds: Man
         azure_policy=frozenset(file.azure_policy or ()),
         reconnect=file.reconnect or False,
         auto_upgrade_minor_version=file.auto_upgrade_minor_version,
+        active_when=file.active_when,
         digest=_digest(raw),
         selection_digest=_selection_digest(raw, file.effect),
     )
 
 
 def _digest(raw: object) -> str:
-    """A digest of the content, the same for any order of keys, any comments and any format."""
-    return digest(_canonical(raw))
+    """A digest of the content, the same for any order of keys, any comments and any format. When a policy is active
+    does not change what it does then."""
+    source = raw if isinstance(raw, Mapping) else {}
+    return digest(_canonical({key: value for key, value in source.items() if key != "activeWhen"}))
 
 
 def _selection_digest(raw: object, effect: Effect) -> str:

@@ -67,7 +67,17 @@ def _wanted(s: DecisionContext) -> str:
 def _not_selected(s: DecisionContext) -> Decision | None:
     if s.assignment.selected or s.assignment.undecided:
         return None
-    return Stop(Outcome.OUT_OF_SCOPE, s.assignment.reason)
+    return _kept(s) or Stop(Outcome.OUT_OF_SCOPE, s.assignment.reason)
+
+
+def _kept(s: DecisionContext) -> Decision | None:
+    """What a policy installed or found stays, with its row, when the policy is no longer active."""
+    last, extension = s.last, s.extension
+    if not s.assignment.policy.inactive or last is None or not last.outcome.present or extension is None:
+        return None
+    if read_extension_state(extension) is not ExtensionState.SUCCEEDED:
+        return None
+    return Satisfied(extension, last.outcome is Outcome.INSTALLED, last.reason, problem_in(last))
 
 
 def _other_machine(s: DecisionContext) -> Decision | None:

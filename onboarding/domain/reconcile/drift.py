@@ -116,6 +116,9 @@ def find(
             reason = _unclear(facts, entry, summary)
         elif not assignment.selected:
             reason = _unselected(policy, summary, stable)
+            if policy.inactive and summary is not None and summary.outcome.present and stable(policy):
+                # No event of the extension opens this row again: other hosts may still have the settings of before.
+                reason = None if _state(facts, policy, entry, summary, before) else Reason.DRIFTED
         elif facts.os_type is entry.os_type:
             state = _state(facts, policy, entry, summary, before)
             reason = _reason(facts, state, summary, policy, stable)

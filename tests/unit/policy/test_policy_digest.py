@@ -16,7 +16,7 @@ from tests.reference import parse_policy
 ROOT = Path(__file__).parents[3]
 
 FILES = {
-    "policies": ["16389bf7c90ee818"],
+    "policies": ["e8f8ad34e32fca93", "16389bf7c90ee818"],
     "samples/policies/demo": ["49daac3fa57daa58", "f7573c1dedbc1960", "5fc7c597d59a67e3", "3a1cd50e2618a1ea"],
     "samples/policies/storm": ["958ed8b4b0cbbf5c", "67a67af0f9f248b8", "ea450599eadae0e8"],
 }
