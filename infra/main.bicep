@@ -27,6 +27,9 @@ param omsWorkspaceId string = ''
 @secure()
 param omsWorkspaceKey string = ''
 
+@description('The resource id of the Log Analytics workspace whose heartbeats policies ask for. Empty if none does.')
+param heartbeatWorkspaceId string = ''
+
 @description('Create an Event Grid topic that final outcomes are published to.')
 param outcomeTopic bool = false
 
@@ -34,6 +37,9 @@ param outcomeTopic bool = false
 param settings object = {}
 
 var token = uniqueString(subscription().id, environmentName, location)
+// The scope of a module is evaluated even if its condition is false, so it needs an id.
+var noWorkspace = '${subscription().id}/resourceGroups/none/providers/Microsoft.OperationalInsights/workspaces/none'
+var heartbeatWorkspace = split(empty(heartbeatWorkspaceId) ? noWorkspace : heartbeatWorkspaceId, '/')
 var tags = { 'azd-env-name': environmentName }
 
 resource group 'Microsoft.Resources/resourceGroups@2024-03-01' = {
@@ -89,6 +95,15 @@ module vault 'modules/vault.bicep' = if (!empty(omsWorkspaceKey)) {
   }
 }
 
+module heartbeats 'modules/heartbeats.bicep' = if (!empty(heartbeatWorkspaceId)) {
+  name: 'heartbeats-${token}'
+  scope: resourceGroup(heartbeatWorkspace[2], heartbeatWorkspace[4])
+  params: {
+    workspaceName: last(heartbeatWorkspace)
+    appPrincipalId: identities.outputs.appPrincipalId
+  }
+}
+
 module topic 'modules/topic.bicep' = if (outcomeTopic) {
   name: 'topic'
   scope: group
@@ -119,6 +134,7 @@ module app 'modules/app.bicep' = {
       empty(amaIdentityId) ? {} : { AMA_IDENTITY_ID: amaIdentityId },
       empty(omsWorkspaceId) ? {} : { OMS_WORKSPACE_ID: omsWorkspaceId },
       empty(omsWorkspaceKey) ? {} : { OMS_WORKSPACE_KEY: vault!.outputs.omsWorkspaceKeyReference },
+      empty(heartbeatWorkspaceId) ? {} : { LOG_ANALYTICS_WORKSPACE_ID: heartbeats!.outputs.workspaceId },
       outcomeTopic ? { OUTCOME_TOPIC_ENDPOINT: topic!.outputs.endpoint } : {},
       settings
     )

@@ -195,7 +195,9 @@ def _ports(configuration: Configuration, closing: AsyncExitStack) -> tuple[Ports
     from azure.core.credentials import AzureKeyCredential
 
     from onboarding.azure.arm.arm_client import ArmAdapter
+    from onboarding.azure.arm.arm_requests import ArmRequests
     from onboarding.azure.arm.resource_graph import GraphAdapter
+    from onboarding.azure.heartbeats import HeartbeatAdapter
     from onboarding.azure.http_connections import Connections
     from onboarding.azure.identity import credential
     from onboarding.azure.outcome_topic import NullPublisher, TopicPublisher
@@ -223,6 +225,7 @@ def _ports(configuration: Configuration, closing: AsyncExitStack) -> tuple[Ports
     closing.push_async_callback(poison.close)
     queue = schedule_queue_client(storage, identity, connections)
     requests = _arm_requests(settings, identity, connections)
+    logs = ArmRequests(identity, settings.logs_endpoint, settings.cloud.logs_scope, now, connections=connections)
     ports = Ports(
         arm=ArmAdapter(requests),
         ledger=TableLedger(table, outbox=bool(settings.topic_endpoint)),
@@ -235,6 +238,7 @@ def _ports(configuration: Configuration, closing: AsyncExitStack) -> tuple[Ports
         sweeps=TableSweeps(table),
         poison=poison,
         policy_states=TablePolicyStates(table),
+        heartbeats=HeartbeatAdapter(logs),
     )
     return ports, (table.requests, queue.requests)
 

@@ -27,7 +27,7 @@ QUEUE = "deferrals"
 
 # The settings that this module and the functions host read. Policies may use settings of any other name.
 _OWN_NAMES = re.compile(
-    r"AZURE_\w+|ARM_ENDPOINT|OUTCOME_TOPIC_\w+|SWEEP_\w+|HISTORY_DAYS|(?:ONBOARDING|AzureWebJobs|APPLICATIONINSIGHTS)_?\w+"
+    r"AZURE_\w+|ARM_ENDPOINT|LOG_ANALYTICS_ENDPOINT|OUTCOME_TOPIC_\w+|SWEEP_\w+|HISTORY_DAYS|(?:ONBOARDING|AzureWebJobs|APPLICATIONINSIGHTS)_?\w+"
 )
 # Other environment variables with secrets. They are masked everywhere: an error text of any library may hold them.
 _SECRET_NAMES = ("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "IDENTITY_HEADER", "MSI_SECRET")
@@ -45,30 +45,44 @@ class Cloud(Struct, frozen=True):
     """The URL of Microsoft Entra ID."""
     storage_suffix: str
     """The end of the host names of storage accounts."""
+    logs_endpoint: str
+    """The URL of Log Analytics' query API."""
 
     @property
     def arm_scope(self) -> str:
         """The token scope for ARM. It is the cloud's own even if `ARM_ENDPOINT` has another address."""
         return f"{self.arm_endpoint}/.default"
 
+    @property
+    def logs_scope(self) -> str:
+        """The token scope for Log Analytics. It is the cloud's own even if `LOG_ANALYTICS_ENDPOINT` has another
+        address."""
+        return f"{self.logs_endpoint}/.default"
+
 
 CLOUDS = {
     cloud.name: cloud
     for cloud in (
         Cloud(
-            "AzurePublicCloud", "https://management.azure.com", "https://login.microsoftonline.com", "core.windows.net"
+            "AzurePublicCloud",
+            "https://management.azure.com",
+            "https://login.microsoftonline.com",
+            "core.windows.net",
+            "https://api.loganalytics.io",
         ),
         Cloud(
             "AzureUSGovernment",
             "https://management.usgovcloudapi.net",
             "https://login.microsoftonline.us",
             "core.usgovcloudapi.net",
+            "https://api.loganalytics.us",
         ),
         Cloud(
             "AzureChinaCloud",
             "https://management.chinacloudapi.cn",
             "https://login.chinacloudapi.cn",
             "core.chinacloudapi.cn",
+            "https://api.loganalytics.azure.cn",
         ),
     )
 }
@@ -193,6 +207,9 @@ class AppSettings(Struct, frozen=True, kw_only=True):
     arm_endpoint: Annotated[HttpsUrl | None, Meta(description="overrides the cloud's ARM endpoint")] = field(
         default=None, name="ARM_ENDPOINT"
     )
+    logs_endpoint: Annotated[HttpsUrl | None, Meta(description="overrides the cloud's Log Analytics endpoint")] = field(
+        default=None, name="LOG_ANALYTICS_ENDPOINT"
+    )
     client_id: Annotated[str, Meta(description="client id of a user-assigned identity")] = field(
         default="", name="AZURE_CLIENT_ID"
     )
@@ -226,6 +243,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     cloud: Cloud
     arm_endpoint: str
     """A URL without a slash at its end."""
+    logs_endpoint: str
+    """Likewise, of Log Analytics' query API."""
     client_id: str
     """Empty: the system-assigned identity."""
     storage: Storage
@@ -271,6 +290,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     return Settings(
         cloud=cloud,
         arm_endpoint=given.arm_endpoint or cloud.arm_endpoint,
+        logs_endpoint=given.logs_endpoint or cloud.logs_endpoint,
         client_id=given.client_id,
         # If the setting is an unresolved reference, no account is used: falling back to another one would be worse.
         storage=Storage() if _names_connection(storage, unresolved) else _storage(storage, usable, cloud, problems),

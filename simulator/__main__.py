@@ -18,6 +18,7 @@ def main() -> int:
     args = _arguments()
     # Imported here, so that help and usage errors do not wait for the SDKs.
     from simulator.azurite import AzuriteMissing
+    from simulator.demo.own_policies import NoPolicies
     from simulator.process import StartFailed
     from simulator.storm.versions import NoSuchVersion
 
@@ -27,7 +28,7 @@ def main() -> int:
         return _run(args)
     except KeyboardInterrupt:
         return _INTERRUPTED
-    except (AzuriteMissing, StartFailed, NoSuchVersion) as error:
+    except (AzuriteMissing, NoPolicies, StartFailed, NoSuchVersion) as error:
         print(f"simulator: {error}", file=sys.stderr)
         return 1
 
@@ -54,6 +55,16 @@ def _arguments() -> argparse.Namespace:
     demo.add_argument("--vms", type=_positive, default=40, metavar="N", help="size of the fleet (default: 40)")
     demo.add_argument("--seed", type=int, default=1, metavar="N", help="the seed that decides the fleet (default: 1)")
     demo.add_argument("--json", action="store_true", help="print one JSON object; progress goes to standard error")
+    demo.add_argument("--policies", metavar="FOLDER", help="onboard the fleet by policies of your own")
+    demo.add_argument(
+        "--setting",
+        action="append",
+        default=[],
+        type=_setting,
+        metavar="NAME=VALUE",
+        help="an app setting that your policies use; may be repeated",
+    )
+    demo.add_argument("--picture", metavar="FILE", help="write the end of the demo there as an SVG picture")
     demo.add_argument("--keep", action="store_true", help="leave everything running, and print how to send an event")
     up = commands.add_parser("up", help="start Azurite, ARM and Event Grid for your own host, such as func start")
     up.add_argument("--to", default="http://localhost:7071", metavar="URL", help="the host (default: %(default)s)")
@@ -104,6 +115,13 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError("must be 1 or more")
     return number
+
+
+def _setting(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -37,6 +37,7 @@ SUBSCRIPTIONS = {
     "00000000-0000-4000-8000-000000000002": EventSchema.CLOUD_EVENTS,
 }
 
+_MONITOR = "/subscriptions/00000000-0000-4000-8000-000000000001/resourceGroups/rg-monitor/providers"
 _STARTED_WITHIN = 60.0
 _SETTINGS = (
     "ONBOARDING_",
@@ -45,6 +46,7 @@ _SETTINGS = (
     "SWEEP_",
     "AZURE_",
     "IDENTITY_",
+    "LOG_ANALYTICS_",
     "AzureWebJobs",
     "AzureFunctionsJobHost__",
 )
@@ -52,10 +54,11 @@ _SETTINGS = (
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """A workspace of this run: a random id, and a random key of the real length."""
+    """A workspace of this run: a random GUID, a random key of the real length, and the resource that rules name."""
 
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     key: str = field(default_factory=lambda: base64.b64encode(secrets.token_bytes(64)).decode(), repr=False)
+    resource: str = f"{_MONITOR}/Microsoft.OperationalInsights/workspaces/log"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +92,7 @@ class Laptop:
         self.arm = arm.ArmSimulator(
             self.clock, seed=self.cloud_options.seed, publish=self._publish, options=self.cloud_options.options
         )
+        self.arm.insights.workspaces.add(self.workspace.resource, self.workspace.id)
         self.endpoints: arm.Endpoints
         self._ending = AsyncExitStack()
 

@@ -42,7 +42,7 @@ async def _up(args: argparse.Namespace) -> None:
             print(
                 f"{name} is set in this shell and takes precedence over that file: unset it where you start the host."
             )
-        print(f"What only the simulator knows: {laptop.endpoints.admin}/machines and /actions.")
+        print(f"What only the simulator knows: {laptop.endpoints.admin}/machines, /gaps and /actions.")
         print(f"The cloud's clock is {cloud_options.scale:.0f} times as fast as the real one. Ctrl-C stops everything.")
         with suppress(asyncio.CancelledError):  # Ctrl-C is the normal end
             await _serve(laptop, scene, args)

@@ -1,4 +1,4 @@
-"""The roles of the app on machines: the custom one of docs/deploying.md, and the two optional ones of infra/."""
+"""The roles of the app on machines: the custom one of docs/deploying.md, and the optional ones of infra/."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ INSTALLER = read_role(
 )
 
 
-def _of_template(name: str) -> Role:
-    text = (ROOT / "infra" / "subscription.bicep").read_text("utf-8")
+def _of_template(name: str, file: str = "subscription.bicep") -> Role:
+    text = (ROOT / "infra" / file).read_text("utf-8")
     declaration = text.partition(f"resource {name} ")[2].partition("\n}\n")[0]
     actions = re.findall(r"'(Microsoft\.\w+/[\w/]+)'", declaration.partition("actions:")[2])
     return Role(tuple(actions))
 
 
+HEARTBEATS = _of_template("role", "modules/heartbeats.bicep")
 ASSOCIATIONS, IDENTITIES = map(_of_template, ("associationRole", "identityRole"))

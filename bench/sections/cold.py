@@ -38,6 +38,9 @@ def measure(run: Run) -> Section:
                 result.append(start.play(what))
         without = bare.play("first")
         grids = [] if run.quick else [_grid(start.loads(), bare.loads())]
+        starts = start.onboarding + bare.onboarding
+        if (onboarded := parts.record()["calls"].get("put", 0)) != starts:
+            raise BenchFailed(f"{onboarded} VMs were onboarded by {starts} starts")
     seconds = {what: statistics.median(each["seconds"] for each in result) for what, result in taken.items()}
     ratios = [
         first["seconds"] / imports["seconds"] for first, imports in zip(taken["first"], taken["imports"], strict=True)
@@ -77,6 +80,7 @@ class Start:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.environment = dict(environment)
+        self.onboarding = 0  # how many of them had to onboard a VM
 
     def play(self, what: str) -> dict[str, Any]:
         """`seconds` from before the start of the process to the end of its event, by the machine's clock."""
@@ -92,6 +96,7 @@ class Start:
         return spent
 
     def _run(self, options: list[str], what: str) -> subprocess.CompletedProcess[str]:
+        self.onboarding += what == "first"
         command = [sys.executable, *options, "-m", "bench.programs.cold_start", f"--what={what}"]
         done = subprocess.run(command, env=self.environment, cwd=_ROOT, capture_output=True, text=True, check=False)
         if done.returncode:

@@ -65,9 +65,9 @@ def measure(run: Run) -> Section:
 
 def _compared(scenario: Scenario, size: Size) -> tuple[list[Figure], float]:
     """Every implementation in turn, `rounds` times; the figure is the median of the rounds' ratios."""
-    measured: dict[str, list[Measurement]] = {name: [] for name in _IMPLEMENTATIONS}
+    measured: dict[str, list[Measurement]] = {name: [] for name in (*_IMPLEMENTATIONS, "bare")}
     for _ in range(size.rounds):
-        for name in _IMPLEMENTATIONS:
+        for name in measured:
             measured[name].append(scenario.run(name, size.events, latency_ms=_LATENCY_MS, concurrency=_CONCURRENCY))
     script = scenario.run("script", min(20, size.events // 10), latency_ms=_LATENCY_MS, concurrency=1)
     rate = statistics.median(each.rate for each in measured["product"])
@@ -84,6 +84,11 @@ def _compared(scenario: Scenario, size: Size) -> tuple[list[Figure], float]:
         Figure("line.events_per_s", rate, load),
         Figure(
             "line.ratio_to_floor", ratio("baseline"), "compared with bare aiohttp and the fewest requests", at_least=0.5
+        ),
+        Figure(
+            "line.ratio_to_bare",
+            ratio("bare"),
+            "compared with bare aiohttp and the product's own requests, without logic",
         ),
         Figure(
             "line.ratio_to_sdk_floor", ratio("sdk"), "compared with the same through the SDK's clients", at_least=0.9

@@ -349,6 +349,19 @@ class Inventory(Protocol):
         Raises ArmError."""
 
 
+class Heartbeats(Protocol):
+    """The heartbeats that Log Analytics workspaces received from the agents of machines."""
+
+    async def newest(
+        self, workspace: str, machines: Sequence[str] = (), *, since: datetime
+    ) -> Mapping[str, Mapping[str, datetime]]:
+        """The newest heartbeat of each machine after `since`, by the machine's id in lower case and by the category of
+        the agent (`Azure Monitor Agent`, `Direct Agent`). A machine without one is left out.
+
+        One call is one query. `workspace` is the workspace's GUID, `machines` are resource ids in any spelling; empty:
+        all machines of the workspace. Raises HeartbeatError, also for an incomplete answer."""
+
+
 # With more, one query costs more than two of half the size (Resource Graph's guidance for throttled requests).
 SUBSCRIPTIONS_AT_ONCE = 300
 
@@ -480,3 +493,5 @@ class Ports(Struct, frozen=True):
     """The messages that failed too often; None: the sweep does not clean them up."""
     policy_states: PolicyStore | None = None
     """The last seen version of each policy; None: every policy counts as stable."""
+    heartbeats: Heartbeats | None = None
+    """What agents sent to Log Analytics; None: policies that ask for heartbeats wait."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import replace
-from dataclasses import dataclass, field
+from typing import ClassVar
+
+from msgspec import field
 
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.catalog.extension_settings import ExtensionSettings, resolve_settings
 from onboarding.domain.catalog.setting_templates import MachineValues
 from onboarding.domain.catalog.support_table import Judgement, Verdict, judge
 from onboarding.domain.failures.classification import parse_errors
+from onboarding.domain.hidden_fields import HidingStruct
 from onboarding.domain.image.os_identification import NO_OVERRIDES, ImageDefinition, Overrides, identify
 from onboarding.domain.image.os_release import OsRelease
 from onboarding.domain.json_access import digest
@@ -24,17 +27,18 @@ from onboarding.domain.reconcile.steps.identity_step import IdentityNeed, named_
 from onboarding.domain.reference_data import ReferenceData
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(HidingStruct, frozen=True):
     """Everything that decisions rest on besides the machine itself. It does not change while the process runs."""
+
+    hidden: ClassVar[frozenset[str]] = frozenset({"app_settings", "reference"})
 
     policies: PolicySet
     """The policies of the policy folder that can be used."""
     catalogue: Mapping[str, CatalogueEntry]
     """The catalogue entries, by the extension's name."""
-    app_settings: Mapping[str, str] = field(repr=False)
+    app_settings: Mapping[str, str]
     """All app settings, by name; policies refer to them as `{NAME}`. Some are secrets."""
-    reference: ReferenceData = field(repr=False)
+    reference: ReferenceData
     """The package's tables of images and errors."""
     overrides: Overrides = NO_OVERRIDES
     """The user's own rules on which OS release an image has."""

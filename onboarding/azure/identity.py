@@ -17,12 +17,13 @@ from azure.core.credentials import AccessToken
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import AzureError, ClientAuthenticationError, ServiceRequestError
 from azure.core.pipeline import PipelineRequest, PipelineResponse
-from azure.mgmt.core.policies import AsyncARMChallengeAuthenticationPolicy
+from azure.core.pipeline.policies import AsyncBearerTokenCredentialPolicy
 from yarl import URL
 
 from onboarding.concurrency import SingleFlight, limit
 from onboarding.domain.errors import ArmError
 from onboarding.domain.failures.evidence import IDENTITY_UNUSABLE, TOKEN_UNAVAILABLE, Evidence
+from onboarding.domain.lazy_pattern import Pattern
 from onboarding.settings import Cloud
 
 _TIMEOUT_S = 10.0  # for one token, with all retries: an event has 25 s and needs at most two tokens
@@ -32,13 +33,13 @@ _OPTIONS: dict[str, Any] = {"connection_timeout": 5, "read_timeout": 8, "retry_t
 _RENEW_BEFORE_S = 300.0  # a token with less time left is renewed
 _MIN_USABLE_S = 30.0  # a token with less time left is not used while a new one is requested
 
-_TRANSIENT = re.compile(
+_TRANSIENT = Pattern(
     r"AADSTS(?:90012|90024|90033|90055|50196)\b|temporar|timed? ?out|too many requests|\b(?:429|50[0234])\b",
     re.IGNORECASE,
 )
 # The errors of Microsoft Entra ID and of the managed identity's endpoint that no retry can change: the identity does
 # not exist or may not sign in.
-_FINAL = re.compile(
+_FINAL = Pattern(
     r"\b(?:invalid_client|unauthorized_client|invalid_grant|interaction_required|consent_required)\b"
     r"|AADSTS(?:50\d{3,4}|53\d{3,4}|65\d{3}|70\d{3,5}|90002)\b"
     r"|identity not found|unable to load the proper managed identity|no identity has been assigned"
@@ -47,7 +48,7 @@ _FINAL = re.compile(
     r"|DefaultAzureCredential failed to retrieve a token",
     re.IGNORECASE,
 )
-_WRAPPED = re.compile(r"no identity has been assigned to this resource\. Error: ", re.IGNORECASE)
+_WRAPPED = Pattern(r"no identity has been assigned to this resource\. Error: ", re.IGNORECASE)
 
 
 def credential(cloud: Cloud, client_id: str, environment: Mapping[str, str]) -> AsyncTokenCredential:
@@ -172,7 +173,7 @@ class ArmTokens:
         await self.close()
 
 
-class BearerPolicy(AsyncARMChallengeAuthenticationPolicy):
+class BearerPolicy(AsyncBearerTokenCredentialPolicy[Any, Any]):
     """Sends the token to the endpoint's own host only, whatever link an answer has, and gets a new token after a claims
     challenge. The SDK's own policy would renew the token once for each waiting event, one after the other.
     """

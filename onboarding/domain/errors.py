@@ -3,6 +3,7 @@
     OnboardingError
     ├── ConfigurationError   a setting, policy or catalogue file is wrong: the problem, the place, the fix
     ├── ArmError             ARM refused or did not answer; carries the evidence
+    ├── HeartbeatError       Log Analytics refused or did not answer; carries the evidence
     ├── LostRace             somebody else wrote the row first
     └── StorageError         the table or the queue could not be reached
 
@@ -38,12 +39,21 @@ class ConfigurationError(OnboardingError):
         self.fix = fix
 
 
-class ArmError(OnboardingError):
-    """ARM answered with an error, or did not answer at all."""
+class _Refused(OnboardingError):
+    """A service answered with an error, or did not answer at all."""
 
     def __init__(self, evidence: Evidence) -> None:
         super().__init__(f"{evidence.http_status or 'no answer'} {cut(mask(evidence.code), 256)}".strip())
         self.evidence = evidence
+
+
+class ArmError(_Refused):
+    """ARM answered with an error, or did not answer at all."""
+
+
+class HeartbeatError(_Refused):
+    """Log Analytics answered with an error or with a part of the answer, or did not answer at all. It never means that
+    there is no heartbeat."""
 
 
 class LostRace(OnboardingError):

@@ -1,13 +1,13 @@
 """Regular expressions that are compiled when they are first used.
 
-Some two hundred of them classify failures, and compiling them takes longer than the rest of a process's start. Most
-processes never have a failure to classify.
+Some two hundred of them classify failures, and a hundred read the names of images. Compiling all of them takes longer
+than the rest of a process's start. Most processes never have a failure to classify, and one image needs few of them.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 
 class Pattern:
@@ -33,3 +33,6 @@ class Pattern:
 
     def finditer(self, text: str) -> Iterator[re.Match[str]]:
         return self.compiled().finditer(text)
+
+    def sub(self, replacement: str | Callable[[re.Match[str]], str], text: str) -> str:
+        return self.compiled().sub(replacement, text)

@@ -13,6 +13,7 @@ from simulator.arm.compute.spec import (
     Guest,
     HandlerRun,
     Power,
+    Uninstall,
     VmSpec,
     locked_package_manager,
 )
@@ -21,9 +22,12 @@ from simulator.arm.http.errors import ArmError
 from simulator.arm.http.faults import Cut, FaultRule
 from simulator.arm.http.targets import Kind
 from simulator.arm.identity.applications import Breakage
-from simulator.arm.identity.second_party import Habits, SecondParty
 from simulator.arm.insights.data_flow import DataFlow, Obstacle
+from simulator.arm.insights.sending import Gap
+from simulator.arm.insights.workspaces import Workspace
 from simulator.arm.options import ConcurrentWrites, Options, ThrottleWait
+from simulator.arm.parties.agents import EngineHabits, PolicyEngine, Remover, RemoverHabits
+from simulator.arm.parties.second_party import Habits, SecondParty
 from simulator.arm.simulator import ArmSimulator, Endpoints
 
 __all__ = [
@@ -40,9 +44,11 @@ __all__ = [
     "DataFlow",
     "Ending",
     "Endpoints",
+    "EngineHabits",
     "Extension",
     "ExtensionSpec",
     "FaultRule",
+    "Gap",
     "Guest",
     "Habits",
     "HandlerRun",
@@ -51,11 +57,16 @@ __all__ = [
     "NeededAction",
     "Obstacle",
     "Options",
+    "PolicyEngine",
     "Power",
+    "Remover",
+    "RemoverHabits",
     "Role",
     "SecondParty",
     "ThrottleWait",
+    "Uninstall",
     "VmSpec",
+    "Workspace",
     "locked_package_manager",
     "read_role",
 ]

@@ -30,6 +30,7 @@ Publish = Callable[[dict[str, Any]], object]
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who sent a write, and the parts of the request that its event contains. `person`: whether a human sent it;
+    `resource`: the Azure resource whose managed identity sent it, such as a policy assignment;
     `failure`: the error with which the operation that it begins has to end, if a fault rule says so."""
 
     principal: str
@@ -39,6 +40,7 @@ class Caller:
     address: str = "203.0.113.7"
     correlation: str = field(default_factory=lambda: str(uuid.uuid4()))
     failure: Mapping[str, Any] | None = field(default=None, repr=False)
+    resource: str = ""
 
 
 def owner() -> Caller:
@@ -49,6 +51,15 @@ def owner() -> Caller:
 def other_deployer() -> Caller:
     """Somebody else's pipeline."""
     return Caller("b7a1d2c3-0000-4000-8000-0000000000cc")
+
+
+def policy_engine() -> Caller:
+    """Azure Policy, with the identity of a policy assignment. The name of the assignment is invented."""
+    assignment = "/providers/Microsoft.Management/managementGroups/corp/providers/Microsoft.Authorization"
+    return Caller("c4e8f1a6-0000-4000-8000-0000000000dd", resource=f"{assignment}/policyAssignments/agents")
+
+
+NOBODY = Caller("")  # what happens without a write, such as a fault of the network
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +151,11 @@ def _claims(caller: Caller, tenant: str) -> dict[str, str]:
         "http://schemas.microsoft.com/identity/claims/objectidentifier": caller.principal,
         "ver": "1.0",
     }
+    if caller.resource:
+        claims |= {
+            "idtyp": "app",
+            "xms_mirid": caller.resource,
+        }  # inferred: no captured event of a remediation was found
     return claims | PERSON if caller.person else claims
 
 

@@ -40,6 +40,7 @@ class Options:
     identities: Mapping[str, str] = field(default_factory=dict)
     """Principal ids of user-assigned identities, by client id."""
     audiences: tuple[str, ...] = ("https://management.azure.com", "https://management.core.windows.net")
+    logs_audience: str = "https://api.loganalytics.io"
     limits: bool = True
     """Whether token buckets and quotas apply."""
     throttle_wait: ThrottleWait = ThrottleWait.RETRY_AFTER
@@ -57,6 +58,8 @@ class Options:
     """Whether writes of associations raise events; no source shows such an event."""
     notices_late_identity: bool = False
     """Whether a running agent uses an identity that its machine got later; users had to restart it."""
+    heartbeat_lag: float = 120.0
+    """How many simulated seconds pass until a heartbeat can be queried."""
     generic_handlers: tuple[str, ...] = ()
     """Patterns of `publisher.type`: such handlers exist in every version and succeed."""
     newest: Mapping[str, str] = field(default_factory=lambda: {OMS_HANDLER: "1.3"})

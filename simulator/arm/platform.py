@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import replace
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,16 +30,25 @@ class Platform:
     identities: UserIdentities
     breakages: list[Breakage] = field(default_factory=list)
     """What changes of identity did to applications."""
+    watchers: list[Callable[[Change], None]] = field(default_factory=list)
+    """Called at each change of a machine: at its beginning, when it takes effect, and at its end."""
+
+    def note(self, change: Change) -> None:
+        """Tell the watchers that something about the resource of that change is different now."""
+        for watcher in self.watchers:
+            watcher(change)
 
     def start(self, machine: Machine, change: Change, *, advise_wait: bool = False) -> Operation:
         """Start an operation for that change; polls of VM operations have a Retry-After, those of extensions not."""
         wait = self.durations.draw("retry-after", change.resource_id) if advise_wait else None
+        self.note(change)
         return self.operations.start(change, machine.location, retry_after=wait)
 
     def end(self, operation: Operation, error: Mapping[str, Any] | None = None, *, canceled: bool = False) -> None:
         """End the operation, unless it has ended already, and raise its event."""
         if operation.running:
             self.operations.finish(operation, error, canceled=canceled)
+            self.note(operation.change)
             self.events.raise_for(replace(operation.change, status=operation.status))
 
 

@@ -43,6 +43,7 @@ class Scopes:
     roles: dict[str, list[tuple[str, Role]]] = field(default_factory=dict)
     needed: NeededActions = field(default_factory=NeededActions)
     locks: set[str] = field(default_factory=set)
+    delete_locks: set[str] = field(default_factory=set)
     denied: dict[str, str] = field(default_factory=dict)
     unregistered: set[str] = field(default_factory=set)
     disabled: set[str] = field(default_factory=set)
@@ -56,8 +57,9 @@ class Scopes:
         """Assign a role at that scope; everything that no assigned role allows is refused then."""
         self.roles.setdefault(principal, []).append((scope.lower(), role))
 
-    def lock(self, scope: str) -> None:
-        self.locks.add(scope.lower())
+    def lock(self, scope: str, *, deletes_only: bool = False) -> None:
+        """Lock a scope against all writes, or with `deletes_only` (CanNotDelete) against deletions."""
+        (self.delete_locks if deletes_only else self.locks).add(scope.lower())
 
     def deny_handler(self, scope: str, handler: str) -> None:
         """A deny policy on extensions of that publisher.type."""
@@ -87,7 +89,7 @@ class Scopes:
         if method == "GET" or target.kind is Kind.PROVIDER_REGISTER:
             return
         self._check_links(target, path, principal, method, body)
-        self._check_state(target, path)
+        self._check_state(target, path, method)
         if target.kind is Kind.EXTENSION_PUT:
             self._check_policy(target, path, body)
 
@@ -114,7 +116,7 @@ class Scopes:
         for action, resource_ids in refused.items():
             raise link_not_authorized(principal, ACTIONS[target.kind], path, action, resource_ids)
 
-    def _check_state(self, target: Target, path: str) -> None:
+    def _check_state(self, target: Target, path: str, method: str) -> None:
         subscription, group = target.subscription.lower(), target.names.get("group", "")
         if subscription in self.disabled:
             message = (
@@ -127,10 +129,12 @@ class Scopes:
         if group and f"/subscriptions/{subscription}/resourcegroups/{group}".lower() in self.going:
             message = f"The resource group '{group}' is in deprovisioning state and cannot perform this operation."
             raise ArmError(409, "ResourceGroupBeingDeleted", message, gateway=True)
-        locked = [lock for lock in self.locks if _within(path, lock)]
+        deletes = method == "DELETE"
+        locked = [lock for lock in (self.locks | self.delete_locks if deletes else self.locks) if _within(path, lock)]
         if locked:
+            operation = "delete" if deletes else "write"
             message = (
-                f"The scope '{path}' cannot perform write operation because following scope(s) are locked: "
+                f"The scope '{path}' cannot perform {operation} operation because following scope(s) are locked: "
                 f"'{locked[0]}'. Please remove the lock and try again."
             )
             raise ArmError(409, "ScopeLocked", message, gateway=True)

@@ -21,8 +21,8 @@ from simulator.arm.compute.extensions import Attempt, Collision, Extensions
 from simulator.arm.compute.lifecycle import Lifecycle
 from simulator.arm.compute.machines import Machine, Machines
 from simulator.arm.compute.operations import Operation, Operations
-from simulator.arm.compute.spec import ExtensionSpec, VmSpec
-from simulator.arm.events import Events, Publish, other_deployer, owner
+from simulator.arm.compute.spec import ExtensionSpec, Uninstall, VmSpec
+from simulator.arm.events import NOBODY, Caller, Change, Events, Publish, other_deployer, owner
 from simulator.arm.graph import Graph
 from simulator.arm.http.admin import AdminEndpoint
 from simulator.arm.http.faults import Faults
@@ -37,6 +37,9 @@ from simulator.arm.identity.machine_identity import assigned_ids
 from simulator.arm.identity.user_identities import UserIdentities
 from simulator.arm.insights.data_flow import DataFlow
 from simulator.arm.insights.insights import Insights
+from simulator.arm.insights.sending import Gap
+from simulator.arm.logs.endpoint import LogsEndpoint
+from simulator.arm.logs.heartbeats import Heartbeats
 from simulator.arm.options import Options
 from simulator.arm.platform import Platform
 from simulator.arm.scopes import Scopes
@@ -53,12 +56,15 @@ class Endpoints:
     identity: str
     identity_header: str = field(repr=False)
     ca_file: Path
+    logs: str = ""
+    """The query API of Log Analytics."""
     admin: str = ""
     """The address of what only the simulator knows (`http/admin.py`)."""
 
     def environment(self) -> dict[str, str]:
         return {
             "ARM_ENDPOINT": self.arm,
+            "LOG_ANALYTICS_ENDPOINT": self.logs,
             "IDENTITY_ENDPOINT": self.identity,
             "IDENTITY_HEADER": self.identity_header,
             "SSL_CERT_FILE": str(self.ca_file),
@@ -100,8 +106,11 @@ class ArmSimulator:
         routes = Routes(platform, self._lifecycle, self._extensions, self._surroundings, self.insights, graph)
         self._events = events
         self._platform = platform
-        self._admin = AdminEndpoint(platform, self.scopes, self.insights.data_flow)
+        self._admin = AdminEndpoint(platform, self.scopes, self.insights)
         self._identity = IdentityEndpoint(self.tokens, self.options)
+        heartbeats = Heartbeats(platform, self.insights.sending, self.options.heartbeat_lag)
+        of_logs = (self.tokens, self.scopes, self.faults, self.requests, self.insights.workspaces, heartbeats)
+        self._logs = LogsEndpoint(platform, *of_logs)
         self._door = Door(platform, routes, self.tokens, self.scopes, self.limits, self.faults, self.requests)
         self._runners: list[web.AppRunner] = []
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -121,6 +130,11 @@ class ArmSimulator:
         """Every change of identity, whoever wrote it, that took an application's token or gave it another's."""
         return self._platform.breakages
 
+    @property
+    def gaps(self) -> Sequence[Gap]:
+        """Every time in which no agent of a running machine sent, although one had before, and whose write began it."""
+        return self.insights.sending.gaps
+
     def data_flows(self, vm_id: str) -> DataFlow:
         """Whether the VM's Azure Monitor Agent sends data, and else why not."""
         return self.insights.data_flow(self.machines[vm_id])
@@ -132,6 +146,7 @@ class ArmSimulator:
             folder = Path(self._folder.name)
         certificates = make_certificates(folder)
         arm = await self._serve(self._door.application(), certificates.server_context())
+        logs = await self._serve(self._logs.application(), certificates.server_context())
         identity = await self._serve(self._identity.application(), None)
         admin = await self._serve(self._admin.application(), None)
         return Endpoints(
@@ -139,6 +154,7 @@ class ArmSimulator:
             f"http://127.0.0.1:{identity}{self._identity.path}",
             self._identity.header,
             certificates.ca_file,
+            f"https://127.0.0.1:{logs}",
             f"http://127.0.0.1:{admin}",
         )
 
@@ -185,15 +201,23 @@ class ArmSimulator:
     def delete_vm(self, vm_id: str) -> Operation:
         return self._lifecycle.delete(self.machines[vm_id], owner())
 
-    def put_extension_as_other_deployer(self, vm_id: str, spec: ExtensionSpec) -> Operation:
-        """Somebody else's deployment writes an extension and takes tokens of the VM's buckets. Raises ARM's refusal."""
+    def put_extension_as_other_deployer(
+        self, vm_id: str, spec: ExtensionSpec, caller: Caller | None = None
+    ) -> Operation:
+        """Somebody else's deployment, or that caller, writes an extension and takes tokens of the VM's buckets. Raises
+        ARM's refusal."""
         machine = self.machines[vm_id]
         self.drain(vm_id, "UpdateVM", 1)
-        _, operation, _ = self._extensions.put(machine, spec.name, spec.body(machine.location), other_deployer())
+        body = spec.body(machine.location)
+        _, operation, _ = self._extensions.put(machine, spec.name, body, caller or other_deployer())
         return operation
 
-    def delete_extension_as_other_deployer(self, vm_id: str, name: str) -> Operation | None:
-        return self._extensions.delete(self.machines[vm_id], name, other_deployer())
+    def delete_extension_as_other_deployer(
+        self, vm_id: str, name: str, caller: Caller | None = None
+    ) -> Operation | None:
+        """Likewise for a removal; None if there is no such extension."""
+        self.drain(vm_id, "UpdateVM", 1)
+        return self._extensions.delete(self.machines[vm_id], name, caller or other_deployer())
 
     def patch_identity_as_other_deployer(self, vm_id: str, identity: Mapping[str, Any]) -> Operation:
         """Somebody else writes the VM's identity and takes tokens of its buckets. Raises ARM's refusal."""
@@ -208,7 +232,23 @@ class ArmSimulator:
 
     def block_network(self, vm_id: str, *, blocked: bool = True) -> None:
         """From now on the agents in the VM cannot reach Azure Monitor; `blocked=False` ends this."""
-        self.machines[vm_id].network_blocked = blocked
+        machine = self.machines[vm_id]
+        machine.network_blocked = blocked
+        self._platform.note(Change(machine.id, "network", NOBODY))
+
+    def purge_agent(self, vm_id: str, name: str) -> None:
+        """A person removes an agent's packages inside the VM: its extension stays, and cannot be disabled any more."""
+        machine = self.machines[vm_id]
+        extension = machine.extensions[name.lower()]
+        extension.serves = False
+        machine.uninstall, machine.uninstall_of = Uninstall.REFUSED, extension.handler
+        self._platform.note(Change(f"{machine.id}/extensions/{extension.name}", "purge", owner()))
+
+    def clean_guest(self, vm_id: str) -> None:
+        """A person removes inside the VM what incomplete and refused removals left there."""
+        machine = self.machines[vm_id]
+        machine.leftovers.clear()
+        machine.uninstall = Uninstall.CLEAN
 
     def break_identity(self, status: int | None) -> None:
         """From now on the token endpoint answers with that error status; None ends this."""
@@ -235,6 +275,7 @@ class ArmSimulator:
     def _preinstall(self, machine: Machine, specs: tuple[ExtensionSpec, ...]) -> None:
         for spec in specs:
             self._extensions.installed(machine, spec)
+        self._platform.note(Change(machine.id, "", owner()))
 
     async def _serve(self, application: web.Application, context: Any) -> int:
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)

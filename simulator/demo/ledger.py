@@ -3,6 +3,7 @@ keys and outcomes are ignored."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -66,6 +67,12 @@ class Row:
         return f"{self.text('Distribution')} {self.text('OsVersion')}".strip()
 
     @property
+    def steps(self) -> list[Mapping[str, Any]]:
+        """What became of each step; empty if the policy asks for the extension alone."""
+        steps: list[Mapping[str, Any]] = json.loads(self.text("Steps") or "[]")
+        return steps
+
+    @property
     def seconds_to_put(self) -> float | None:
         """From the VM's creation, the time of its event, to our request."""
         return self._since_event("RequestedAt")
@@ -73,6 +80,10 @@ class Row:
     @property
     def seconds_to_end(self) -> float | None:
         return self._since_event("FinishedAt")
+
+    @property
+    def next_attempt_at(self) -> datetime | None:
+        return self.columns.get("NextAttemptAt")
 
     def text(self, column: str) -> str:
         return str(self.columns.get(column, ""))
@@ -105,6 +116,10 @@ class Ledger:
     async def of(self, extensions: Mapping[str, str]) -> dict[str, Row]:
         """The current row of each VM for its extension, given by the VM's id; rows of unknown VMs too."""
         return {row.vm: row for row in await self.rows() if row.extension == extensions.get(row.vm, row.extension)}
+
+    async def by_target(self) -> dict[str, Row]:
+        """The current row of each VM and extension, by both."""
+        return {f"{row.vm} {row.extension}": row for row in await self.rows()}
 
     async def rows(self) -> list[Row]:
         """The current row of each VM and extension."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from itertools import zip_longest
 from typing import Any
 
@@ -45,8 +47,19 @@ class Report:
     def as_text(self, console: Console) -> str:
         """The report as this console shows it."""
         with console.capture() as capture:
-            console.print(Group(_table(self.rows, console.width), Text(_summary(self)), *map(_verdict, self.checks)))
+            self._print(console)
         return capture.get()
+
+    def as_picture(self, title: str) -> str:
+        """The report in a terminal of 120 columns, as SVG that loads nothing."""
+        console = Console(record=True, width=WIDTH, file=StringIO(), force_terminal=True)
+        self._print(console)
+        picture = console.export_svg(title=title, unique_id="demo").replace("Fira Code", "ui-monospace")
+        own = re.sub(r"@font-face \{.*?\}", "", picture, flags=re.DOTALL)
+        return "\n".join(map(str.rstrip, own.splitlines())) + "\n"
+
+    def _print(self, console: Console) -> None:
+        console.print(Group(_table(self.rows, console.width), Text(_summary(self)), *map(_verdict, self.checks)))
 
     def as_json(self) -> str:
         figures = self.figures
@@ -79,13 +92,14 @@ def sort_rows(rows: Mapping[str, Row]) -> list[Row]:
 
 
 def _table(rows: Sequence[Row], width: int) -> Table:
-    """In a narrow terminal without image and OS."""
+    """In a narrow terminal without image and OS. Where a VM has several rows, each names its policy."""
     table = Table(box=box.ROUNDED, width=min(width, WIDTH), header_style="bold", caption=_CAPTION)
     reason = _REASON if width >= WIDTH else max(10, width - _TIMES - sum(_NARROW.values()))
     columns = _WIDE if width >= WIDTH else {**_NARROW, "Reason": reason}
     for name, width in columns.items():
         table.add_column(name, width=width, no_wrap=name == "Image")
     table.add_column("PUT, end", justify="right", no_wrap=True)
+    several = len({row.vm for row in rows}) < len(rows)
     for row, following in zip_longest(rows, rows[1:]):
         outcome = Text(row.outcome, STYLES.get(row.outcome, ""))
         times = f"{_number(row.seconds_to_put)} {_number(row.seconds_to_end):>4}"
@@ -95,7 +109,7 @@ def _table(rows: Sequence[Row], width: int) -> Table:
             "Image": _image(row),
             "OS": row.system,
             "Outcome": outcome,
-            "Reason": _reason(row, reason),
+            "Reason": _reason(row, reason, row.text("Policy") if several else ""),
         }
         table.add_row(*(cells[name] for name in columns), times, end_section=last)
     return table
@@ -109,10 +123,13 @@ def _image(row: Row) -> str:
     return f"{name if len(name) <= _IMAGE else name.rpartition(':')[2]}\n{sku}"
 
 
-def _reason(row: Row, width: int) -> str:
-    """The handler's exit code and the reason, without the image's name, which has its own column."""
+def _reason(row: Row, width: int, policy: str) -> str:
+    """The policy, the handler's exit code and the reason, without the image's name, which has its own column."""
     code = row.text("ErrorCode")
     text = f"{code}: {row.text('Reason')}" if code.isdecimal() else row.text("Reason")
+    if added := [step["step"] for step in row.steps if step.get("ours") and step["step"] != "extension"]:
+        text = f"added {' and '.join(added)}; {text}"
+    text = f"{policy}: {text}" if policy else text
     text = text.replace(f"image {row.image}", "image").replace(row.text("ImageId") or "\0", row.image)
     return "\n".join(textwrap.wrap(text, width, max_lines=3, placeholder=" …", break_on_hyphens=False))
 
@@ -124,12 +141,19 @@ def _number(value: float | None) -> str:
 def _summary(report: Report) -> str:
     figures = report.figures
     counts = ", ".join(f"{figures.counts[outcome]} {outcome}" for outcome in STYLES if figures.counts.get(outcome))
-    each, at_first_sight = _number(figures.calls_per_onboarded), _number(figures.calls_at_first_sight)
+    machines = len({row.vm for row in report.rows})
+    calls = ""
+    if figures.calls_per_onboarded is not None:
+        calls += f": {_number(figures.calls_per_onboarded)} per onboarded VM"
+    if figures.calls_at_first_sight is not None:
+        calls += f", {_number(figures.calls_at_first_sight)} per VM installed at first sight"
+    to_put = ""
+    if figures.median_to_put is not None:
+        to_put = f"{_number(figures.median_to_put)} s from creation to PUT at first sight (median); "
     return (
-        f"{len(report.rows)} VMs: {counts}.\n"
-        f"{figures.calls} ARM calls: {each} per onboarded VM, {at_first_sight} per VM installed at first sight.\n"
-        f"{_number(figures.median_to_put)} s from creation to PUT at first sight (median); "
-        f"{figures.duplicates} events delivered twice; {figures.outcome_events} outcome events arrived.\n"
+        f"{machines} VMs{f', {len(report.rows)} rows' if machines < len(report.rows) else ''}: {counts or 'no row'}.\n"
+        f"{figures.calls} ARM calls{calls}.\n"
+        f"{to_put}{figures.duplicates} events delivered twice; {figures.outcome_events} outcome events arrived.\n"
         f"{report.seconds:.1f} s in all. ARM, Event Grid and the functions host are simulated, "
         f"{report.scale:.0f} seconds of the cloud in one of ours.\n"
         f"{_agents(figures)}"

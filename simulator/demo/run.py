@@ -11,10 +11,15 @@ import os
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from copy import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from aiohttp import ClientSession
 from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.queue.aio import QueueClient
 from rich.console import Console
@@ -22,16 +27,18 @@ from rich.console import Console
 from simulator.demo.fleet import CROWDED, make_fleet
 from simulator.demo.guide import guide
 from simulator.demo.ledger import Ledger, Row
+from simulator.demo.own_policies import copy_policies
 from simulator.demo.progress import Progress, progress_for
 from simulator.demo.report import WIDTH, Report, sort_rows
 from simulator.demo.scene import Scene
 from simulator.demo.today import SETTINGS, TODAY, lacking, make_today, prepare
-from simulator.demo.verdict import Evidence, figures, judge, search_secrets
+from simulator.demo.verdict import Check, Evidence, figures, judge, judge_any, search_secrets
 from simulator.eventgrid import EventSchema, Faults
 from simulator.host_process import FunctionsHost
 from simulator.laptop import FUNCTION, ROOT, SUBSCRIPTIONS, CloudOptions, Laptop, forget_settings
 
 POLICIES = ROOT / "samples" / "policies" / "demo"
+_WAITS = POLICIES / "linux-monitoring.yaml"
 FAULTS = ROOT / "samples" / "faults" / "demo.yaml"
 
 # Some events are delivered twice, and all are up to 20 simulated seconds late, so in random order.
@@ -43,6 +50,7 @@ _SETTINGS = {
 }
 _QUEUES = ("deferrals", "deferrals-poison")
 _POLL = 0.25
+_LONG_WAIT = timedelta(seconds=30)  # a row that is checked so late is not waited for under policies of one's own
 _ARRIVAL = 5.0  # seconds that the last outcome events may take
 
 
@@ -56,6 +64,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _demo(args: argparse.Namespace, console: Console) -> int:
+    if not args.policies:
+        return await _onboard(args, console, POLICIES)
+    with TemporaryDirectory(prefix="demo-policies-") as temporary:
+        own = Path(temporary) / "policies"
+        changed = copy_policies(Path(args.policies), own, _WAITS)
+        if changed:
+            console.print(f"The demo's waits, for a cloud of fast minutes, are added to {', '.join(changed)}")
+        return await _onboard(args, console, own)
+
+
+async def _onboard(args: argparse.Namespace, console: Console, policies: Path) -> int:
     began = time.monotonic()
     today = make_today(args.vms)
     scene = Scene((*make_fleet(args.vms, args.seed, tuple(SUBSCRIPTIONS)), *today))
@@ -65,37 +84,66 @@ async def _demo(args: argparse.Namespace, console: Console) -> int:
             "Starting the functions host; Azurite, ARM, Event Grid and an outcome topic are up", highlight=False
         )
         laptop.arm.faults.load(FAULTS)
-        host = await laptop.start_host(POLICIES, {**_SETTINGS, **SETTINGS})
+        settings = {**SETTINGS, **dict(args.setting)}
+        host = await laptop.start_host(policies, {**_SETTINGS, **settings})
+        if args.policies:
+            await _say_health(console, host.url)
         more = dict.fromkeys((CROWDED, TODAY), EventSchema.EVENT_GRID)
         await laptop.subscribe(host.event_grid_endpoint(FUNCTION), more)
         async with Ledger(laptop.azurite.connection_string) as ledger:
+            read = ledger.by_target if args.policies else partial(ledger.of, scene.extensions)
             with progress_for(console, len(scene.fleet)) as progress:
-                await _play(laptop, scene, ledger, progress)
-            report = await _report(laptop, scene, ledger, host, began)
+                await _play(laptop, scene, read, progress, own=bool(args.policies))
+            evidence = _evidence(laptop, scene, await read(), host)
+            checks = judge_any(evidence) if args.policies else judge(evidence)
+            report = await _report(laptop, evidence, checks, ledger, host, began)
         _show(report, console, as_json=args.json)
+        if args.picture:
+            picture = report.as_picture(title=_command(args))
+            await asyncio.to_thread(Path(args.picture).write_text, picture, "utf-8")
         if args.keep:
-            text = guide(laptop, host.url, scene.fleet, POLICIES, SETTINGS)
+            text = guide(laptop, host.url, scene.fleet, policies, settings)
             console.print(text, highlight=False, markup=False, soft_wrap=True)
             with suppress(asyncio.CancelledError):  # Ctrl-C is the normal end
                 await asyncio.Event().wait()
     return 0 if report.ok else 1
 
 
-async def _play(laptop: Laptop, scene: Scene, ledger: Ledger, progress: Progress) -> None:
-    """Run until all events are delivered and every row is final, or until the deadline."""
+async def _say_health(console: Console, host: str) -> None:
+    """What the product says of the policies and settings, which may not be usable."""
+    async with ClientSession() as session, session.get(f"{host}/api/health") as answer:
+        health = await answer.json()
+    names = ", ".join(policy["name"] for policy in health["policies"])
+    console.print(f"/api/health: {health['status']}; policies: {names or 'none'}", highlight=False, markup=False)
+    for problem in health["problems"]:
+        console.print(f"  {problem}", highlight=False, markup=False, soft_wrap=True)
+
+
+type _Read = Callable[[], Awaitable[dict[str, Row]]]
+
+
+async def _play(laptop: Laptop, scene: Scene, read: _Read, progress: Progress, *, own: bool) -> None:
+    """Run until all events are delivered and every row is final, or until the deadline. Under policies of one's own,
+    not every VM must have a row, and a row may wait for something that the demo does not reach."""
     deadline = time.monotonic() + 60 + 0.5 * len(scene.fleet)
     playing = asyncio.create_task(scene.play(laptop.arm, laptop.clock))
     try:
         while time.monotonic() < deadline:
             quiet = playing.done() and not laptop.grid.in_flight
-            rows = await ledger.of(scene.extensions)
+            rows = await read()
             progress.update(scene.created, rows.values())
-            if quiet and len(rows) >= len(scene.fleet) and all(row.final for row in rows.values()):
+            if quiet and (own or len(rows) >= len(scene.fleet)) and all(_at_rest(row, own) for row in rows.values()):
                 break
             await asyncio.sleep(_POLL)
     finally:
         playing.cancel()
-    await _wait_until_published(laptop, await ledger.of(scene.extensions))
+    await _wait_until_published(laptop, await read())
+
+
+def _at_rest(row: Row, own: bool) -> bool:
+    if row.final or not own or row.next_attempt_at is None:
+        return row.final
+    return row.next_attempt_at - datetime.now(UTC) > _LONG_WAIT
 
 
 async def _wait_until_published(laptop: Laptop, rows: Mapping[str, Row]) -> None:
@@ -103,17 +151,17 @@ async def _wait_until_published(laptop: Laptop, rows: Mapping[str, Row]) -> None
     deadline = time.monotonic() + _ARRIVAL
     while time.monotonic() < deadline:
         arrived = {(str(event["subject"]).lower(), event["data"].get("Outcome")) for event in laptop.topic.events}
-        if {(vm, row.outcome) for vm, row in rows.items() if row.final} <= arrived:
+        if {(row.vm, row.outcome) for row in rows.values() if row.final} <= arrived:
             return
         await asyncio.sleep(_POLL)
 
 
-async def _report(laptop: Laptop, scene: Scene, ledger: Ledger, host: FunctionsHost, began: float) -> Report:
+def _evidence(laptop: Laptop, scene: Scene, rows: Mapping[str, Row], host: FunctionsHost) -> Evidence:
     counters, arm = laptop.grid.counters, laptop.arm
     today = [member for member in scene.fleet if member.spec.subscription == TODAY]
-    evidence = Evidence(
+    return Evidence(
         fleet=scene.fleet,
-        rows=await ledger.of(scene.extensions),
+        rows=rows,
         requests=laptop.arm.requests,
         repeated=laptop.grid.repeated,
         outcome_events=laptop.topic.events,
@@ -123,8 +171,13 @@ async def _report(laptop: Laptop, scene: Scene, ledger: Ledger, host: FunctionsH
         silent={member.id: arm.data_flows(member.id).reason for member in today},
         breakages=[each for each in arm.breakages if each.principal == arm.options.principal_id],
     )
+
+
+async def _report(
+    laptop: Laptop, evidence: Evidence, checks: Sequence[Check], ledger: Ledger, host: FunctionsHost, began: float
+) -> Report:
     took = time.monotonic() - began
-    report = Report(sort_rows(evidence.rows), figures(evidence), judge(evidence), took, laptop.cloud_options.scale)
+    report = Report(sort_rows(evidence.rows), figures(evidence), checks, took, laptop.cloud_options.scale)
     texts = {
         "table": repr(await ledger.everything()),
         "queue": await _messages(laptop.azurite.connection_string),
@@ -145,6 +198,12 @@ async def _messages(connection_string: str) -> str:
             except ResourceNotFoundError:
                 continue  # never used
     return "\n".join(seen)
+
+
+def _command(args: argparse.Namespace) -> str:
+    """The command that shows this, with what decides the fleet."""
+    options = [f"--vms {args.vms}", *([f"--seed {args.seed}"] if args.seed != 1 else [])]
+    return f'make demo ARGS="{" ".join(options)}"'
 
 
 def _show(report: Report, console: Console, *, as_json: bool) -> None:

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from simulator.arm import ArmSimulator, ExtensionSpec
 from simulator.clock import Clock
 from simulator.demo.fleet import Member, Story
 from simulator.eventgrid.schema import Event
 
-# Simulated seconds: between two new VMs, and until the VMs of the story "start-later" are started.
+# Simulated seconds: between two new VMs, until the VMs of the story "start-later" are started, and the most until those
+# of "delete-during-install" are deleted.
 _BETWEEN_VMS = 6.0
 _START_DELAY = 120.0
+_INSTALL_WITHIN = 1200.0
 _POLL = 0.05
 
 _BACKUP = ExtensionSpec(name="backup", publisher="Microsoft.Azure.Extensions", type="CustomScript", version="2.1")
@@ -45,7 +48,7 @@ class Scene:
                 if member.story is Story.START_LATER:
                     stories.create_task(_start_later(arm, clock, member.spec.id))
                 if member.story is Story.DELETE_DURING_INSTALL:
-                    stories.create_task(_delete_during_install(arm, member.spec.id))
+                    stories.create_task(_delete_during_install(arm, clock, member.spec.id))
                 await clock.sleep(_BETWEEN_VMS)
 
     def observe(self, event: Event) -> None:
@@ -62,8 +65,11 @@ async def _start_later(arm: ArmSimulator, clock: Clock, vm: str) -> None:
     arm.start_vm(vm)
 
 
-async def _delete_during_install(arm: ArmSimulator, vm: str) -> None:
-    await _until(lambda: any(extension.runs for extension in arm.machines[vm].extensions.values()))
+async def _delete_during_install(arm: ArmSimulator, clock: Clock, vm: str) -> None:
+    """Delete the VM while a handler runs in it, or after a time, if no policy wants an extension on it."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_INSTALL_WITHIN / clock.scale):
+            await _until(lambda: any(extension.runs for extension in arm.machines[vm].extensions.values()))
     arm.delete_vm(vm)
 
 

@@ -1,5 +1,6 @@
-"""The part of the demo's fleet that gets the agent of today, the Azure Monitor Agent: with all kinds of identity, with
-an association that is refused, and with VMs whose agent is installed and sends nothing, which ARM cannot tell.
+"""The part of the demo's fleet that gets the agent of today, the Azure Monitor Agent, on Linux and Windows: with all
+kinds of identity, with an association that is refused, and with VMs whose agent is installed and sends nothing, which
+ARM cannot tell.
 """
 
 from __future__ import annotations
@@ -15,13 +16,16 @@ from simulator.demo.fleet import Expectation, Member, Story
 
 TODAY = "00000000-0000-4000-8000-000000000004"
 """The subscription of these VMs, by which the policies choose."""
-EXTENSION = "azure-monitor-agent-linux"
-HANDLER = "Microsoft.Azure.Monitor.AzureMonitorLinuxAgent"
+_EXTENSIONS = {"Linux": "azure-monitor-agent-linux", "Windows": "azure-monitor-agent-windows"}
+_HANDLERS = {
+    "Linux": "Microsoft.Azure.Monitor.AzureMonitorLinuxAgent",
+    "Windows": "Microsoft.Azure.Monitor.AzureMonitorWindowsAgent",
+}
 
 _SCOPE = f"/subscriptions/{TODAY}/resourceGroups/rg-monitor/providers"
 _IDENTITIES = f"{_SCOPE}/Microsoft.ManagedIdentity/userAssignedIdentities"
 _RULES = f"{_SCOPE}/Microsoft.Insights/dataCollectionRules"
-RULE, OTHER_RULE = f"{_RULES}/dcr-linux", f"{_RULES}/dcr-windows"
+RULE, OTHER_RULE = f"{_RULES}/dcr-servers", f"{_RULES}/dcr-windows"
 _APP, _BACKUP = f"{_IDENTITIES}/id-app", f"{_IDENTITIES}/id-backup"
 SETTINGS = {
     "DATA_COLLECTION_RULE_ID": RULE,
@@ -30,13 +34,27 @@ SETTINGS = {
 }
 _RULE_OF_TAG = {"": RULE, "other": OTHER_RULE}
 
-_IMAGES = (
-    ("Canonical:0001-com-ubuntu-server-jammy:22_04-lts", "ubuntu", "22.04"),
-    ("Canonical:ubuntu-24_04-lts:server-gen1", "ubuntu", "24.04"),
-    ("Debian:debian-12:12-gen2", "debian", "12.5"),
-    ("RedHat:RHEL:9_4", "redhat", "9.4"),
-)
-_OTHERS_EACH = 4
+_IMAGES = {
+    "Linux": (
+        ("Canonical:0001-com-ubuntu-server-jammy:22_04-lts", "ubuntu", "22.04"),
+        ("Canonical:ubuntu-24_04-lts:server-gen1", "ubuntu", "24.04"),
+        ("Debian:debian-12:12-gen2", "debian", "12.5"),
+        ("RedHat:RHEL:9_4", "redhat", "9.4"),
+    ),
+    "Windows": (
+        (
+            "MicrosoftWindowsServer:WindowsServer:2022-datacenter-azure-edition",
+            "Windows Server 2022 Datacenter",
+            "10.0.20348.2031",
+        ),
+        (
+            "MicrosoftWindowsServer:WindowsServer:2019-datacenter-gensecond",
+            "Windows Server 2019 Datacenter",
+            "10.0.17763.1217",
+        ),
+    ),
+}
+_OTHERS_EACH = 3
 _SYSTEM = {"type": "SystemAssigned"}
 
 
@@ -52,6 +70,7 @@ class _Kind:
     expected: Expectation
     spec: Mapping[str, Any] = field(default_factory=dict)
     story: Story = Story.NONE
+    system: str = "Linux"
 
 
 _INSTALLED, _WITH_IDENTITY = Expectation("Installed"), Expectation("Installed", calls=4)
@@ -67,6 +86,8 @@ _KINDS = (
         {"tags": {"rule": "other"}, "identity": _SYSTEM},
     ),
     _Kind("ama-plain", _INSTALLED),
+    _Kind("ama-windows", _INSTALLED, system="Windows"),
+    _Kind("ama-win-app", _WITH_IDENTITY, {"identity": _users(_APP)}, system="Windows"),
     _Kind("ama-system", _WITH_IDENTITY, {"identity": _SYSTEM}),
     _Kind("ama-foreign", _WITH_IDENTITY, {"identity": _users(_APP)}),
     _Kind("ama-several", _WITH_IDENTITY, {"identity": _users(_APP, _BACKUP)}),
@@ -79,14 +100,13 @@ def make_today(others: int) -> tuple[Member, ...]:
     """The VMs beside so many others, at least one of each kind: of the whole fleet, one in twenty sends nothing."""
     size = max(len(_KINDS), ceil(others / _OTHERS_EACH))
     return tuple(
-        _member(kind, number // len(_KINDS) + 1, _IMAGES[number % len(_IMAGES)])
-        for number, kind in enumerate(islice(cycle(_KINDS), size))
+        _member(kind, number // len(_KINDS) + 1, number) for number, kind in enumerate(islice(cycle(_KINDS), size))
     )
 
 
 def prepare(arm: ArmSimulator) -> None:
     """Create the rules; the identities come with their VMs."""
-    arm.insights.resources.add_rule(RULE, kind="Linux")
+    arm.insights.resources.add_rule(RULE)
     arm.insights.resources.add_rule(OTHER_RULE, kind="Windows")
 
 
@@ -95,7 +115,7 @@ def lacking(arm: ArmSimulator, members: Sequence[Member]) -> dict[str, str]:
     found = {}
     for member in members:
         machine = arm.machines[member.id]
-        agent = machine.find_handler(HANDLER, other_than="")
+        agent = machine.find_handler(_HANDLERS[member.spec.os_type], other_than="")
         rule = _RULE_OF_TAG.get(member.spec.tags.get("rule", ""))
         facts = {
             "an identity": bool(machine.identity.held()),
@@ -106,16 +126,18 @@ def lacking(arm: ArmSimulator, members: Sequence[Member]) -> dict[str, str]:
     return found
 
 
-def _member(kind: _Kind, number: int, image: tuple[str, str, str]) -> Member:
-    reference, os_name, os_version = image
+def _member(kind: _Kind, number: int, place: int) -> Member:
+    images = _IMAGES[kind.system]
+    reference, os_name, os_version = images[place % len(images)]
     publisher, offer, sku = reference.split(":")
     spec = VmSpec(
         name=f"{kind.name}-{number:02}",
         group="rg-today",
         subscription=TODAY,
         image={"publisher": publisher, "offer": offer, "sku": sku, "version": "latest"},
+        os_type=kind.system,
         guest=Guest(os_name=os_name, os_version=os_version, agent_delay=0),
         applications=(Application("app"),),
         **kind.spec,
     )
-    return Member(kind.name, spec, kind.story, kind.expected, EXTENSION)
+    return Member(kind.name, spec, kind.story, kind.expected, _EXTENSIONS[kind.system])

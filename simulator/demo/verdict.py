@@ -19,7 +19,8 @@ from simulator.eventgrid.schema import Event
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that is known at the end of the demo; `failures` are the host's log lines of runs that raised."""
+    """All that is known at the end of the demo. `rows` are by VM, or by VM and target under policies of one's own;
+    `failures` are the host's log lines of runs that raised."""
 
     fleet: Sequence[Member]
     rows: Mapping[str, Row]
@@ -69,7 +70,7 @@ class Figures:
 
 
 def judge(evidence: Evidence) -> list[Check]:
-    """Every check except that of secrets."""
+    """Every check except that of secrets, for the demo's own policies."""
     return [
         Check("every row is what the simulator knows to be correct", tuple(_wrong_rows(evidence))),
         Check(
@@ -80,6 +81,14 @@ def judge(evidence: Evidence) -> list[Check]:
             "every VM with the agent of today has its identity, extension and association",
             tuple(_incomplete(evidence)),
         ),
+        *judge_any(evidence),
+    ]
+
+
+def judge_any(evidence: Evidence) -> list[Check]:
+    """The checks that hold under any policies."""
+    return [
+        Check("every row has its final outcome or the time of its next check", tuple(_stuck(evidence))),
         Check(
             "no application lost its token", tuple(f"{each.application} on {each.vm}" for each in evidence.breakages)
         ),
@@ -98,12 +107,13 @@ def search_secrets(secrets: Mapping[str, str], texts: Mapping[str, str]) -> Chec
 
 
 def figures(evidence: Evidence) -> Figures:
-    onboarded = [vm for vm, row in evidence.rows.items() if row.outcome == "Installed"]
+    onboarded = {row.vm for row in evidence.rows.values() if row.outcome == "Installed"}
     at_first_sight = {member.id for member in evidence.fleet if member.expected.calls == AT_FIRST_SIGHT}.intersection(
         onboarded
     )
     calls = {vm: evidence.requests.count(vm=vm) for vm in onboarded}
-    to_put = [seconds for vm in at_first_sight if (seconds := evidence.rows[vm].seconds_to_put) is not None]
+    rows = [row for row in evidence.rows.values() if row.vm in at_first_sight]
+    to_put = [row.seconds_to_put for row in rows if row.seconds_to_put is not None]
     return Figures(
         counts=Counter(row.outcome for row in evidence.rows.values()),
         calls=len(evidence.requests),
@@ -112,7 +122,7 @@ def figures(evidence: Evidence) -> Figures:
         duplicates=len(evidence.repeated),
         outcome_events=len(evidence.outcome_events),
         median_to_put=median(to_put) if to_put else None,
-        agents=len(evidence.silent.keys() & set(onboarded)),
+        agents=len(evidence.silent.keys() & onboarded),
         silent=Counter(reason for vm, reason in evidence.silent.items() if reason and vm in onboarded),
     )
 
@@ -120,6 +130,14 @@ def figures(evidence: Evidence) -> Figures:
 def matches(member: Member, row: Row) -> bool:
     """Whether the row has the expected outcome of that VM."""
     return row.outcome == member.expected.outcome and row.text("ErrorCode") == member.expected.error
+
+
+def _stuck(evidence: Evidence) -> list[str]:
+    return [
+        f"{row.text('VmName')} is {row.outcome} ({row.text('Reason')}), and nothing is planned"
+        for row in evidence.rows.values()
+        if not row.final and row.next_attempt_at is None
+    ]
 
 
 def _wrong_rows(evidence: Evidence) -> list[str]:
@@ -176,5 +194,7 @@ def _machine(event: Event) -> str:
 def _unpublished(evidence: Evidence) -> list[str]:
     published = {(str(e["subject"]).lower(), e["data"].get("Outcome")) for e in evidence.outcome_events}
     return [
-        f"{row.text('VmName')} {row.outcome}" for vm, row in evidence.rows.items() if (vm, row.outcome) not in published
+        f"{row.text('VmName')} {row.outcome}"
+        for row in evidence.rows.values()
+        if row.final and (row.vm, row.outcome) not in published
     ]

@@ -105,12 +105,28 @@ def test_agents_that_are_installed_and_send_nothing_are_counted(ended: Ended) ->
     silent = ended.report["azure_monitor_agents_without_data"]
     assert silent == {"the network is blocked": 1, "the associated rules are for another operating system": 1}
     assert sum(silent.values()) / (VMS + len(make_today(VMS))) > 0.05
-    assert ended.report["azure_monitor_agents"] == 7
+    assert ended.report["azure_monitor_agents"] == 9
 
 
 def test_standard_output_is_one_json_object_and_progress_goes_to_standard_error(ended: Ended) -> None:
     assert len(ended.output.splitlines()) == 1
     assert f"of {VMS + len(make_today(VMS))} created" in ended.errors
+
+
+def test_a_folder_of_own_policies_is_tried_on_the_same_fleet(tmp_path: Path) -> None:
+    rule = "{field: type, equals: Microsoft.Compute/virtualMachines}"
+    lines = ("name: mine", "effect: auditIfNotExists", "extension: oms-agent-linux", f"rule: {rule}")
+    (tmp_path / "mine.yaml").write_text("\n".join((*lines, 'settings: {workspaceId: "{MINE}"}')))
+    arguments = ("--vms", "4", "--json", "--policies", str(tmp_path), "--setting", f"MINE={uuid.uuid4()}")
+    with Demo(arguments).start(tmp_path / "errors.txt") as process:
+        report = json.loads(process.communicate(timeout=90)[0])
+    assert process.returncode == 0
+    assert "/api/health: healthy; policies: mine" in (tmp_path / "errors.txt").read_text()
+    assert {row["Policy"] for row in report["rows"]} == {"mine"}
+    assert "Installed" not in report["counts"]
+    assert report["counts"]["Audited"]
+    assert [check["name"] for check in report["checks"] if not check["ok"]] == []
+    assert (tmp_path / "mine.yaml").read_text().count("waits") == 0
 
 
 @needs_proc
@@ -123,14 +139,14 @@ def test_the_demo_leaves_no_process_and_no_file(ended: Ended) -> None:
     ("number", "code", "when"),
     [
         (signal.SIGINT, 130, "Starting the functions host"),
-        (signal.SIGINT, 130, "of 75 created"),
-        (signal.SIGTERM, 130, "of 75 created"),
-        (signal.SIGKILL, -9, "of 75 created"),
+        (signal.SIGINT, 130, "of 80 created"),
+        (signal.SIGTERM, 130, "of 80 created"),
+        (signal.SIGKILL, -9, "of 80 created"),
     ],
 )
 def test_a_signal_ends_everything(number: signal.Signals, code: int, when: str, tmp_path: Path) -> None:
     errors = tmp_path / "errors.txt"
-    demo = Demo(("--vms", "60", "--json"))  # and fifteen with the agent of today
+    demo = Demo(("--vms", "60", "--json"))  # and twenty with the agent of today
     with demo.start(errors) as process:
         wait_for(lambda: when in errors.read_text())
         assert len(demo.processes()) > 1

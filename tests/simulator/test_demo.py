@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from copy import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,9 +17,10 @@ from simulator.arm import Agent, Breakage, Kind
 from simulator.arm.http.journal import RecordedRequest, Requests
 from simulator.demo.fleet import CROWDED, Expectation, Member, make_fleet
 from simulator.demo.ledger import Row
+from simulator.demo.own_policies import NoPolicies, copy_policies
 from simulator.demo.report import Report, sort_rows
 from simulator.demo.today import make_today
-from simulator.demo.verdict import Evidence, figures, judge, search_secrets
+from simulator.demo.verdict import Evidence, figures, judge, judge_any, search_secrets
 from simulator.laptop import ROOT, SUBSCRIPTIONS, forget_settings
 from tests.shared_samples import SAMPLES, needs_samples
 
@@ -147,6 +149,60 @@ def test_one_vm_in_twenty_has_an_agent_that_sends_nothing(others: int) -> None:
     members = make_today(others)
     assert len({member.id for member in members}) == len(members)
     assert sum(bool(member.expected.silent) for member in members) >= 0.05 * (others + len(members))
+
+
+def test_under_own_policies_a_vm_has_a_row_for_each_and_a_row_may_wait_for_its_time() -> None:
+    waiting = row(WEB, Outcome="Waiting", NextAttemptAt=datetime(2026, 1, 1, tzinfo=UTC), Policy="second")
+    seen = evidence(rows={"a": row(WEB, Policy="first"), "b": waiting})
+    assert [check.name for check in judge_any(seen) if not check.ok] == []
+    report = Report(sort_rows(seen.rows), figures(seen), judge_any(seen), 1.0, 60.0)
+    text = report.as_text(Console(width=120))
+    assert "1 VMs, 2 rows: 1 Waiting, 1 Installed." in text
+    assert "first:" in text
+    assert "second:" in text
+
+
+def test_a_row_that_waits_for_nothing_is_found() -> None:
+    seen = evidence(rows={"a": row(WEB, Outcome="Waiting", Reason="no idea")})
+    wrong = [problem for check in judge_any(seen) for problem in check.problems]
+    assert wrong == [f"{WEB.spec.name} is Waiting (no idea), and nothing is planned"]
+
+
+def test_figures_that_do_not_exist_are_left_out() -> None:
+    seen = evidence(rows={"a": row(WEB, Outcome="Audited")})
+    text = Report(sort_rows(seen.rows), figures(seen), judge_any(seen), 1.0, 60.0).as_text(Console(width=120))
+    assert "1 VMs: 1 Audited." in text
+    assert "–" not in text.partition("1 VMs")[2]
+
+
+WAITS = "name: w\nwaits: {install: {every: [20s], giveUpAfter: 2m}}\n"
+
+
+def test_a_policy_without_waits_gets_those_of_the_demo(tmp_path: Path) -> None:
+    (tmp_path / "waits.yaml").write_text(WAITS)
+    own = tmp_path / "own"
+    (own / "extensions").mkdir(parents=True)
+    texts = {
+        "plain.yaml": "name: plain\neffect: deployIfNotExists",
+        "waits.yaml": "name: has\nwaits: {install: {every: [1h], giveUpAfter: 2h}}\n",
+        "flow.yaml": "{name: flow, effect: disabled}\n",
+        "broken.yaml": "name: [\n",
+        "definition.json": '{"name": "definition"}',
+        "extensions/mine.yaml": "name: mine\n",
+    }
+    for name, text in texts.items():
+        (own / name).write_text(text)
+    assert copy_policies(own, tmp_path / "copy", tmp_path / "waits.yaml") == ["plain.yaml"]
+    read = yaml.safe_load((tmp_path / "copy" / "plain.yaml").read_text())
+    assert read == {**yaml.safe_load(texts["plain.yaml"]), "waits": yaml.safe_load(WAITS)["waits"]}
+    unchanged = {name: (tmp_path / "copy" / name).read_text() for name in texts if name != "plain.yaml"}
+    assert unchanged == {name: text for name, text in texts.items() if name != "plain.yaml"}
+
+
+def test_a_folder_without_policies_is_refused_by_name(tmp_path: Path) -> None:
+    for folder, why in ((tmp_path / "none", "there is no such folder"), (tmp_path, "has no policy file")):
+        with pytest.raises(NoPolicies, match=why):
+            copy_policies(folder, tmp_path / "copy", tmp_path / "waits.yaml")
 
 
 def test_silent_agents_are_counted_and_shown() -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from onboarding.application.ports import Message, Ports, ReconcileRequest
 from onboarding.domain.reconcile.drift import GRACE_PERIOD, Finding, Reason, RowSummary
@@ -94,8 +93,7 @@ class SweepFilter(Struct, frozen=True):
         return not (self.policy or self.subscription)
 
 
-@dataclass(slots=True)
-class SweepReport:
+class SweepReport(Struct):
     """What one run compared, found and requested."""
 
     machines: int = 0

@@ -59,7 +59,8 @@ _UNREADABLE = (ValueError, RecursionError, zlib.error)  # raised by decoding a b
 
 
 class ArmRequests:
-    """Sends requests to ARM, for the adapters of this folder."""
+    """Sends requests to ARM, for the adapters of this folder. Log Analytics takes such tokens, too: its adapter
+    has one of these with that service's endpoint and scope."""
 
     def __init__(
         self,

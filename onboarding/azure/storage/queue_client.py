@@ -6,8 +6,8 @@ created by the first message that is sent, and holds nothing until then.
 
 from __future__ import annotations
 
+from html import escape
 from urllib.parse import quote
-from xml.sax.saxutils import escape
 
 from azure.core.exceptions import ResourceNotFoundError
 from msgspec import Struct
@@ -16,7 +16,6 @@ from onboarding.azure.storage.storage_requests import StorageRequests, error_cod
 
 LARGEST_PAGE = 32  # messages; the service's maximum
 _XML = {"Content-Type": "application/xml"}
-_LINE_ENDS = {"\r": "&#13;"}  # XML would turn a plain one into "\n"
 
 
 class ReceivedMessage(Struct, frozen=True):
@@ -67,7 +66,8 @@ class QueueClient:
         await self.requests.close()
 
     async def _send(self, text: str, hidden_s: int) -> None:
-        content = f"<QueueMessage><MessageText>{escape(text, _LINE_ENDS)}</MessageText></QueueMessage>"
+        escaped = escape(text, quote=False).replace("\r", "&#13;")  # XML would turn a plain one into "\n"
+        content = f"<QueueMessage><MessageText>{escaped}</MessageText></QueueMessage>"
         query = f"visibilitytimeout={hidden_s}&messagettl=-1"
         await self.requests.send("POST", "/messages", query, headers=_XML, content=content.encode(), repeatable=True)
 

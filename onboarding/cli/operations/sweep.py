@@ -11,8 +11,9 @@ import argparse
 import asyncio
 import json
 import sys
-from dataclasses import asdict
 from typing import TYPE_CHECKING
+
+from msgspec.structs import asdict
 
 from onboarding.app import Configuration, assemble, open_ports, read_configuration
 from onboarding.application.operator_requests import NoAccess, check_access, check_any_access

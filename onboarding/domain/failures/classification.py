@@ -17,6 +17,7 @@ from onboarding.domain.failures.evidence import NO_TOKEN, Evidence
 from onboarding.domain.failures.failure_rules import Cause, ErrorTable, FailureClass
 from onboarding.domain.failures.handler_report import read_report
 from onboarding.domain.failures.retry_after import read_retry_after
+from onboarding.domain.lazy_pattern import Pattern
 from onboarding.domain.machine.machine_facts import InstalledExtension, Status
 
 __all__ = [
@@ -33,7 +34,7 @@ __all__ = [
     "reports_failure",
 ]
 
-_TERMINAL = re.compile(
+_TERMINAL = Pattern(
     r",failed,-?\d|Non-zero exit code|\bfailed with (?:exit code|error)|\bfailed due to|\bTimeout\(\d+\)"
     r"|Unsupported operating system|Indeterminate operating system|terminal (?:failure|error)",
     re.IGNORECASE,

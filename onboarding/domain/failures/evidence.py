@@ -10,11 +10,13 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from copy import replace
-from dataclasses import dataclass, field
 from html import unescape
 from itertools import islice
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
+from msgspec import field
+
+from onboarding.domain.hidden_fields import HidingStruct
 from onboarding.domain.lazy_pattern import Pattern
 from onboarding.domain.machine.machine_facts import Status
 
@@ -96,26 +98,28 @@ _OF_A_HANDLER = Pattern(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Detail:
+class Detail(HidingStruct, frozen=True):
     """One error object inside another; absent parts are empty."""
 
+    hidden: ClassVar[frozenset[str]] = frozenset({"message"})
+
     code: str = ""
-    message: str = field(default="", repr=False)
+    message: str = ""
     target: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(HidingStruct, frozen=True):
     """One failure as ARM, a handler or a person's text reports it; absent parts are empty."""
+
+    hidden: ClassVar[frozenset[str]] = frozenset({"message", "headers"})
 
     http_status: int | None = None  # None if nobody answered, or if the text has none
     code: str = ""  # of the outermost error
-    message: str = field(default="", repr=False)  # of the outermost error; foreign text
+    message: str = ""  # of the outermost error; foreign text
     target: str = ""  # of the outermost error
     details: tuple[Detail, ...] = ()  # the errors inside, from the outside in
     inner_code: str = ""  # of `innererror`
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # names in lower case
+    headers: Mapping[str, str] = field(default_factory=dict)  # names in lower case
     handler: str = ""  # publisher, type and perhaps version (`A.B-1.2`), where something besides the messages names it
 
     @property

@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from onboarding.domain.failures.evidence import Evidence
+from onboarding.domain.lazy_pattern import Pattern
 
 _NUMBER = re.compile(r"\s*(\d{1,9}(?:\.\d{1,6})?)\s*")
-_IN_WORDS = re.compile(r"\b(?:after|in)\s+['\"‘’]?(\d{1,9})['\"‘’]?\s*(second|minute)s?\b", re.IGNORECASE)
-_END_TIME = re.compile(r"\\?[\"']endTime\\?[\"']\s*:\s*\\?[\"']([0-9T:.+Z-]{10,40})\\?[\"']", re.IGNORECASE)
+_IN_WORDS = Pattern(r"\b(?:after|in)\s+['\"‘’]?(\d{1,9})['\"‘’]?\s*(second|minute)s?\b", re.IGNORECASE)
+_END_TIME = Pattern(r"\\?[\"']endTime\\?[\"']\s*:\s*\\?[\"']([0-9T:.+Z-]{10,40})\\?[\"']", re.IGNORECASE)
 _MILLISECONDS = ("retry-after-ms", "x-ms-retry-after-ms")
 
 

@@ -16,6 +16,7 @@ from msgspec import Struct
 from onboarding.domain.errors import ConfigurationError
 from onboarding.domain.image.os_release import Distribution
 from onboarding.domain.image.version_notation import Notation, VersionReader, compatible, refines
+from onboarding.domain.lazy_pattern import Pattern
 
 _JOINT = r"[-_. ]*"
 _NO_LETTER_BEFORE = "(?<![a-z])"
@@ -44,17 +45,17 @@ class Family(Struct, frozen=True):
     """How names write one distribution and its versions. Without such a form a pattern stays None."""
 
     versions: VersionReader
-    name: re.Pattern[str]  # the distribution's own word in an offer
+    name: Pattern  # the distribution's own word in an offer
     plain: frozenset[str]  # the words that an offer may have besides it without naming a product
-    worded: re.Pattern[str] | None  # a version behind the distribution's word
-    bare: re.Pattern[str] | None  # a version at the start of a sku, for publishers that make only this distribution
-    alone: re.Pattern[str] | None  # a sku that is only a version, or a whole version and then `words` of letters
-    full: re.Pattern[str] | None  # a sku that is only an unmistakable version, for offers that name a product too
-    leading: re.Pattern[str] | None  # a version at the start of a name, before the distribution's word
-    elsewhere: re.Pattern[str] | None  # a second version, which makes every answer doubtful
-    codenames: re.Pattern[str] | None
+    worded: Pattern | None  # a version behind the distribution's word
+    bare: Pattern | None  # a version at the start of a sku, for publishers that make only this distribution
+    alone: Pattern | None  # a sku that is only a version, or a whole version and then `words` of letters
+    full: Pattern | None  # a sku that is only an unmistakable version, for offers that name a product too
+    leading: Pattern | None  # a version at the start of a name, before the distribution's word
+    elsewhere: Pattern | None  # a second version, which makes every answer doubtful
+    codenames: Pattern | None
     codename_versions: Mapping[str, str]
-    rolling: re.Pattern[str] | None  # a branch that is not a release
+    rolling: Pattern | None  # a branch that is not a release
 
     def is_all_of(self, offer: str) -> bool:
         """Whether the offer names this distribution and no product on it."""
@@ -64,8 +65,8 @@ class Family(Struct, frozen=True):
 class Rule(Struct, frozen=True):
     """The distribution of those images of one publisher whose names match."""
 
-    offer: re.Pattern[str]
-    sku: re.Pattern[str]
+    offer: Pattern
+    sku: Pattern
     distribution: Distribution
     certain: bool  # true for all images that match; false only for those whose words name no distribution
 
@@ -74,17 +75,17 @@ class Rule(Struct, frozen=True):
 
 
 class Grammar(Struct, frozen=True):
-    """The whole of `image_grammar.yaml`, compiled. The group of a match names the distribution."""
+    """The whole of `image_grammar.yaml`. The group of a match names the distribution."""
 
-    words: re.Pattern[str]  # the words for distributions, anywhere in a name
-    starts: re.Pattern[str]  # those that must not follow a letter
-    codenames: re.Pattern[str]  # codenames, where they identify a distribution
+    words: Pattern  # the words for distributions, anywhere in a name
+    starts: Pattern  # those that must not follow a letter
+    codenames: Pattern  # codenames, where they identify a distribution
     codename_words: frozenset[str]  # all codenames
     families: Mapping[Distribution, Family]
     publishers: Mapping[str, tuple[Rule, ...]]  # by publisher, in lower case
-    publisher_globs: tuple[tuple[re.Pattern[str], tuple[Rule, ...]], ...]  # for publishers that no key names
-    architectures: tuple[tuple[str, re.Pattern[str]], ...]
-    numerals: re.Pattern[str]  # versions that are spelled in words
+    publisher_globs: tuple[tuple[Pattern, tuple[Rule, ...]], ...]  # for publishers that no key names
+    architectures: tuple[tuple[str, Pattern], ...]
+    numerals: Pattern  # versions that are spelled in words
     numeral_words: frozenset[str]  # the words of `numerals`
     numeral_values: tuple[str, ...]  # their digits, in the order of the groups of `numerals`
 
@@ -185,12 +186,12 @@ def _numbers(family: Family, names: Names, *, certain: bool) -> Iterator[str]:
             yield from _existing_versions(family, pattern, name)
 
 
-def _existing_versions(family: Family, pattern: re.Pattern[str], name: str) -> Iterator[str]:
+def _existing_versions(family: Family, pattern: Pattern, name: str) -> Iterator[str]:
     """Those versions that the pattern finds and that exist."""
     return filter(None, map(family.versions.version_of, pattern.finditer(name)))
 
 
-def _alone(family: Family, offer: str, sku: str) -> re.Pattern[str] | None:
+def _alone(family: Family, offer: str, sku: str) -> Pattern | None:
     """The pattern for a sku that begins with a version; it is stricter if the offer names a product too."""
     match = family.alone.match(sku) if family.alone is not None else None
     if match is None:
@@ -201,39 +202,39 @@ def _alone(family: Family, offer: str, sku: str) -> re.Pattern[str] | None:
 
 
 def parse_grammar(raw: Mapping[str, Any], place: str) -> Grammar:
-    """Compile the grammar's data; `place` names its file, for errors."""
+    """Read the grammar's data; `place` names its file, for errors. An invalid expression shows only when it is used."""
     try:
-        return _compile(raw)
-    except (KeyError, ValueError, TypeError, re.error) as error:
+        return _grammar(raw)
+    except (KeyError, ValueError, TypeError) as error:
         raise ConfigurationError(
             place, f"the image grammar cannot be read: {error}", "follow the comment at the head of the file"
         ) from error
 
 
-def _compile(raw: Mapping[str, Any]) -> Grammar:
+def _grammar(raw: Mapping[str, Any]) -> Grammar:
     distributions = {Distribution(name): spec for name, spec in raw["distributions"].items()}
     endings = "|".join(raw["endings"])
     neutral = raw["neutral"]
     numerals = raw["numerals"]
     spelled = [words.replace(" ", "[-_. ]?") for words in numerals]
     exact: dict[str, tuple[Rule, ...]] = {}
-    globs: list[tuple[re.Pattern[str], tuple[Rule, ...]]] = []
+    globs: list[tuple[Pattern, tuple[Rule, ...]]] = []
     for publisher, rules in raw["publishers"].items():
         compiled = tuple(_rule(rule) for rule in rules)
         if "*" in publisher:
-            globs.append((re.compile(translate(publisher)), compiled))
+            globs.append((Pattern(translate(publisher)), compiled))
         else:
             exact[publisher] = compiled
     return Grammar(
-        words=re.compile(_named_groups(distributions, _words)),
-        starts=re.compile(f"{_NO_LETTER_BEFORE}(?:{_named_groups(distributions, _starts)})"),
-        codenames=re.compile(f"{_NO_LETTER_BEFORE}(?:{_named_groups(distributions, _identifying_codenames)})"),
+        words=Pattern(_named_groups(distributions, _words)),
+        starts=Pattern(f"{_NO_LETTER_BEFORE}(?:{_named_groups(distributions, _starts)})"),
+        codenames=Pattern(f"{_NO_LETTER_BEFORE}(?:{_named_groups(distributions, _identifying_codenames)})"),
         codename_words=frozenset(word for spec in distributions.values() for word in spec.get("codenames", ())),
         families={name: _family(spec, endings, frozenset(neutral)) for name, spec in distributions.items()},
         publishers=exact,
         publisher_globs=tuple(globs),
-        architectures=tuple((name, re.compile(_any(words))) for name, words in raw["architectures"].items()),
-        numerals=re.compile(
+        architectures=tuple((name, Pattern(_any(words))) for name, words in raw["architectures"].items()),
+        numerals=Pattern(
             rf"{_NO_LETTER_BEFORE}(?:{'|'.join(f'({words})' for words in spelled)})"
             rf"(?=$|[-_. ](?:{'|'.join((*spelled, endings, '0?4', '10'))}){_NO_LETTER_AFTER})"
         ),
@@ -253,15 +254,15 @@ def _family(spec: Mapping[str, Any], endings: str, neutral: frozenset[str]) -> F
     codenames = spec.get("codenames", {})
     return Family(
         versions=versions,
-        name=re.compile(f"(?:aks|[a-z])?(?:{word})"),
+        name=Pattern(f"(?:aks|[a-z])?(?:{word})"),
         plain=neutral.union(spec.get("fillers", ()), endings.split("|")),
-        worded=re.compile(f"(?:{word}){between}{number}") if number else None,
-        bare=re.compile(f"^(?:{fillers}|gen[12]|[-_. ])*{number}") if number and fillers else None,
-        alone=re.compile(f"^{before}{number}{tail}$") if number else None,
-        full=re.compile(f"^{full}(?:{_JOINT}(?:{endings}))*+$") if full else None,
-        leading=re.compile(f"^{full}{_JOINT}(?:{word})") if full else None,
-        elsewhere=re.compile(elsewhere) if (elsewhere := versions.elsewhere_pattern()) else None,
-        codenames=re.compile(f"(?:{_NO_LETTER_BEFORE}|{word})({'|'.join(codenames)}){_NO_LETTER_AFTER}")
+        worded=Pattern(f"(?:{word}){between}{number}") if number else None,
+        bare=Pattern(f"^(?:{fillers}|gen[12]|[-_. ])*{number}") if number and fillers else None,
+        alone=Pattern(f"^{before}{number}{tail}$") if number else None,
+        full=Pattern(f"^{full}(?:{_JOINT}(?:{endings}))*+$") if full else None,
+        leading=Pattern(f"^{full}{_JOINT}(?:{word})") if full else None,
+        elsewhere=Pattern(elsewhere) if (elsewhere := versions.elsewhere_pattern()) else None,
+        codenames=Pattern(f"(?:{_NO_LETTER_BEFORE}|{word})({'|'.join(codenames)}){_NO_LETTER_AFTER}")
         if codenames
         else None,
         codename_versions=codenames,
@@ -272,8 +273,8 @@ def _family(spec: Mapping[str, Any], endings: str, neutral: frozenset[str]) -> F
 def _rule(raw: Mapping[str, str]) -> Rule:
     certain = "is" in raw
     return Rule(
-        offer=re.compile(translate(raw.get("offer", "*"))),
-        sku=re.compile(translate(raw.get("sku", "*"))),
+        offer=Pattern(translate(raw.get("offer", "*"))),
+        sku=Pattern(translate(raw.get("sku", "*"))),
         distribution=Distribution(raw["is"] if certain else raw["otherwise"]),
         certain=certain,
     )
@@ -315,8 +316,8 @@ def _word(spec: Mapping[str, Any]) -> str:
     return _any((*_words(spec), *(f"{_NO_LETTER_BEFORE}{pattern}" for pattern in _starts(spec))))
 
 
-def _token(words: Iterable[str]) -> re.Pattern[str]:
-    return re.compile(f"{_NO_LETTER_BEFORE}(?:{'|'.join(words)}){_NO_LETTER_AFTER}")
+def _token(words: Iterable[str]) -> Pattern:
+    return Pattern(f"{_NO_LETTER_BEFORE}(?:{'|'.join(words)}){_NO_LETTER_AFTER}")
 
 
 def _longest_first(words: Iterable[str]) -> str:

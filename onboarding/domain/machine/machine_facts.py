@@ -7,14 +7,13 @@ leave half of it out, and from people's files. What cannot be read counts as abs
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
-from msgspec import Struct
-from msgspec import field as struct_field
+from msgspec import Struct, field
 
+from onboarding.domain.hidden_fields import HidingStruct
 from onboarding.domain.json_access import flag, items, mapping, text, time
 from onboarding.domain.machine.machine_identity import MachineIdentity, read_identity
 from onboarding.domain.machine.resource_containers import UNREAD, ResourceContainers
@@ -97,13 +96,14 @@ class InstalledExtension(Struct, frozen=True):
     version: str = ""  # the requested one, major.minor
     handler_version: str = ""  # the full version that runs
     provisioning_state: str = ""  # ARM's word, such as `Succeeded`
-    settings: Mapping[str, Any] = struct_field(default_factory=dict)  # the public ones
+    settings: Mapping[str, Any] = field(default_factory=dict)  # the public ones
     statuses: tuple[Status, ...] = ()  # what the handler reported
 
 
-@dataclass(frozen=True, slots=True)
-class MachineFacts:
+class MachineFacts(HidingStruct, frozen=True):
     """One VM as ARM reported it; texts that the body lacks are empty."""
+
+    hidden: ClassVar[frozenset[str]] = frozenset({"body"})
 
     id: VmId  # the resource id
     vm_id: str  # ARM's id of this very VM, which another VM of the same name does not have
@@ -125,7 +125,7 @@ class MachineFacts:
     scale_set: str  # the id of its flexible scale set
     extensions: tuple[InstalledExtension, ...]
     handlers: tuple[str, ...]  # every handler on the VM, as `Publisher.Type`
-    body: Mapping[str, Any] = field(repr=False, compare=False)  # ARM's answer, for rules that read any alias
+    body: Mapping[str, Any]  # ARM's answer, for rules that read any alias
     around: ResourceContainers = UNREAD  # its resource group and subscription, as far as they were read
     identity: MachineIdentity = field(default_factory=MachineIdentity)
     etag: str = ""  # of the machine as it was read; empty if the body has none

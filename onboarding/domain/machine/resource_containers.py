@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import replace
-from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
+from onboarding.domain.hidden_fields import HidingStruct
 from onboarding.domain.resource_id import VmId
 
 GROUP: Final = "resourceGroup"
@@ -29,12 +29,13 @@ _PROPERTIES: Final[Mapping[str, Mapping[str, Any]]] = {
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class ResourceContainers:
+class ResourceContainers(HidingStruct, frozen=True):
     """What was read of each; empty if it was not read."""
 
-    resource_group: Mapping[str, Any] = field(default=_NOTHING, repr=False)
-    subscription: Mapping[str, Any] = field(default=_NOTHING, repr=False)
+    hidden: ClassVar[frozenset[str]] = frozenset({"resource_group", "subscription"})
+
+    resource_group: Mapping[str, Any] = _NOTHING
+    subscription: Mapping[str, Any] = _NOTHING
 
     def having(self, what: str, known: Mapping[str, Any]) -> ResourceContainers:
         """A copy with what is known about the group, or about the subscription."""

@@ -61,6 +61,8 @@ class Lifecycle:
             generalized=spec.generalized,
             runs=spec.runs,
             runs_of=spec.runs_of,
+            uninstall=spec.uninstall,
+            uninstall_of=spec.uninstall_of,
         )
         machine.identity_since = dict.fromkeys(machine.identity.held(), platform.clock.seconds())
         platform.machines.add(machine)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from simulator.arm.compute.spec import Agent, Application, Guest, HandlerRun, Power
+from simulator.arm.compute.spec import Agent, Application, Guest, HandlerRun, Power, Uninstall
 from simulator.arm.identity.machine_identity import NOTHING, MachineIdentity
 
 
@@ -34,6 +34,9 @@ class Extension:
     runs: int = 0
     ran_at: float = 0.0
     """When its handler ended its last run, in seconds of the clock."""
+    serves: bool = False
+    """Whether what the handler installed runs in the VM: from its first successful run until it is removed. An update
+    under way does not stop it."""
 
     @property
     def handler(self) -> str:
@@ -74,6 +77,10 @@ class Machine:
     network_blocked: bool = False
     runs: tuple[HandlerRun, ...] = ()
     runs_of: str = "*"
+    uninstall: Uninstall = Uninstall.CLEAN
+    uninstall_of: str = "*"
+    leftovers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What the guest agent still lists of handlers that are gone, by the handler's name in lower case."""
     extensions: dict[str, Extension] = field(default_factory=dict)
 
     @property

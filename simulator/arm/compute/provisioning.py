@@ -50,6 +50,7 @@ class Provisioning:
         extension.handler_version, extension.ran_at = job.release.version, self._platform.clock.seconds()
         extension.statuses, extension.handler_status = [dict(result.status)], dict(result.handler_status)
         extension.provisioning_state = "Failed" if result.error else "Succeeded"
+        extension.serves = not result.error
 
     def _job(self, machine: Machine, extension: Extension) -> Job | None:
         """The input of a run; None if the artifact repository has no such version."""
@@ -84,17 +85,18 @@ class Provisioning:
             error = failures.version_not_found(version, extension.publisher, extension.type)
             self._later(flight, self._draw(flight, "refusal"), lambda: self._end(flight, "Failed", error))
             return
+        upgrade = extension.handler_version != job.release.version
         extension.handler_version = job.release.version
         extension.statuses, extension.handler_status = [_transitioning()], None
         run = _scripted(machine, extension) or natural_run(job)
         extension.runs += 1
-        if run.ending is Ending.SILENT:
+        if run.ending is Ending.SILENT or extension.handler.lower() in machine.leftovers:
             error = failures.extension_silent(extension.name)
             self._later(flight, EXTENSION_SILENT, lambda: self._end(flight, "Failed", error))
             return
-        self._later(flight, self._run_time(flight, run), lambda: self._report(flight, job, run))
+        self._later(flight, self._run_time(flight, run), lambda: self._report(flight, job, run, upgrade=upgrade))
 
-    def _report(self, flight: _Flight, job: Job, run: HandlerRun) -> None:
+    def _report(self, flight: _Flight, job: Job, run: HandlerRun, *, upgrade: bool) -> None:
         if flight.overtaken:
             return
         if not flight.machine.agent_ready(self._platform.clock.seconds()):
@@ -106,6 +108,9 @@ class Provisioning:
         flight.extension.ran_at = self._platform.clock.seconds()
         flight.extension.statuses = [dict(result.status)]
         flight.extension.handler_status = dict(result.handler_status)
+        if not result.error or upgrade:  # an upgrade takes the old version away first
+            flight.extension.serves = not result.error
+        self._platform.note(flight.operation.change)
         state = "Failed" if result.error else "Succeeded"
         self._later(flight, self._draw(flight, "report-lag"), lambda: self._end(flight, state, result.error))
 

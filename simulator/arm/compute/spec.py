@@ -84,6 +84,17 @@ class Application:
     identity: str = ""
 
 
+class Uninstall(StrEnum):
+    """How the removal of a handler goes in the VM. `REFUSED`: its `disable` fails, as after the agent was purged by
+    hand. `LOST`: the guest agent does not find the installed version and tries for ever. `INCOMPLETE`: the resource
+    goes and parts stay in the VM, so that the guest agent still lists the handler and its next install hangs."""
+
+    CLEAN = "clean"
+    REFUSED = "refused"
+    LOST = "lost"
+    INCOMPLETE = "incomplete"
+
+
 def locked_package_manager(tries: int) -> tuple[HandlerRun, ...]:
     """Runs that fail that many times with a locked package manager and then succeed."""
     return (*(HandlerRun(exit_code=55) for _ in range(tries)), HandlerRun())
@@ -128,7 +139,8 @@ UBUNTU_1604: Mapping[str, str] = {
 class VmSpec:
     """`image` is an imageReference in ARM's own words, any of its five forms, or None for a VM made from an attached
     disk (then it has no osProfile either). `runs` are the scripted runs, the last one
-    repeating, of the handlers whose name (publisher.type) matches the pattern `runs_of`."""
+    repeating, of the handlers whose name (publisher.type) matches the pattern `runs_of`; `uninstall` is how those
+    that match `uninstall_of` are removed."""
 
     name: str
     group: str = "rg-fleet"
@@ -151,6 +163,8 @@ class VmSpec:
     extensions: tuple[ExtensionSpec, ...] = ()
     runs: tuple[HandlerRun, ...] = ()
     runs_of: str = "*"
+    uninstall: Uninstall = Uninstall.CLEAN
+    uninstall_of: str = "*"
     applications: tuple[Application, ...] = ()
     network_blocked: bool = False
     """Whether the agents in the VM cannot reach Azure Monitor."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from aiohttp import web
 
 from simulator.arm.events import Caller
 from simulator.arm.http.errors import ArmError
@@ -39,6 +42,23 @@ class Answer:
     status: int
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def encoded(body: Any) -> bytes:
+    if body is None:
+        return b""
+    return body.encode() if isinstance(body, str) else json.dumps(body).encode()
+
+
+async def send_half(request: web.Request, status: int, headers: Mapping[str, str], body: bytes) -> web.StreamResponse:
+    """Announce the length of the whole body, and close the connection in the middle of it."""
+    response = web.StreamResponse(status=status, headers=headers)
+    response.content_length = len(body)
+    await response.prepare(request)
+    await response.write(body[: len(body) // 2])
+    if request.transport is not None:
+        request.transport.close()
+    return response
 
 
 class Keyed(Protocol):

@@ -23,6 +23,7 @@ from typing import Any
 
 import yaml
 
+from simulator.arm.http.exchange import Answer
 from simulator.arm.http.targets import Target
 
 
@@ -72,8 +73,11 @@ class FaultRule:
         what = f"{self.status} {self.code}".strip() if self.answers else str(self.cut or "slow")
         return f"{what} after the effect" if self.after else what
 
-    def content(self) -> Any:
-        """The body of the answer."""
+    def answer(self) -> Answer:
+        """The answer that the rule gives."""
+        return Answer(self.status or 0, self._content() if self.answers else None, self.headers)
+
+    def _content(self) -> Any:
         if self.body is not None:
             return self.body
         return {"error": {"code": self.code, "message": self.message, **self.error}}

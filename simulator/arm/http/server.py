@@ -4,7 +4,6 @@ applies the limits, and only then acts. Scripted faults apply, and every request
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,8 +13,8 @@ from aiohttp import web
 
 from simulator.arm.events import Caller
 from simulator.arm.http.errors import ArmError, subscription_not_found
-from simulator.arm.http.exchange import Answer, Exchange
-from simulator.arm.http.faults import Cut, FaultRule, Faults
+from simulator.arm.http.exchange import Answer, Exchange, encoded, send_half
+from simulator.arm.http.faults import Cut, Faults
 from simulator.arm.http.journal import RecordedRequest, Requests
 from simulator.arm.http.limits import Draw, Limits
 from simulator.arm.http.routes import Routes
@@ -76,14 +75,14 @@ class Door:
         if fault is not None:
             await self.platform.clock.sleep(fault.delay)
         if fault is not None and not fault.after and (fault.answers or fault.cut is Cut.RESET):
-            answer = _spoiled(fault)
+            answer = fault.answer()
         else:
             try:
                 answer = await self._answer(request, work)
             except ConnectionResetError:  # the client died while sending, so there is no request
                 return web.Response(status=500)
             if fault is not None and fault.after and fault.answers:
-                answer = _spoiled(fault)
+                answer = fault.answer()
         return await self._send(request, work, answer, fault.cut if fault else None)
 
     async def _answer(self, request: web.Request, work: _Work) -> Answer:
@@ -141,11 +140,11 @@ class Door:
             request.transport.abort()
             return web.Response(status=500)
         headers = _common_headers(work) | work.headers | dict(answer.headers)
-        body = _encoded(answer.body)
+        body = encoded(answer.body)
         if body and not isinstance(answer.body, str):
             headers.setdefault("Content-Type", "application/json; charset=utf-8")
         if cut is Cut.TRUNCATE:
-            return await _send_half(request, answer.status, headers, body)
+            return await send_half(request, answer.status, headers, body)
         return web.Response(status=answer.status, headers=headers, body=body)
 
     def _record(self, request: web.Request, work: _Work, status: int) -> None:
@@ -171,10 +170,6 @@ async def _read_body(request: web.Request, target: Target) -> dict[str, Any]:
     return parse_body(await request.read()) if request.method in ("PUT", "PATCH") else {}
 
 
-def _spoiled(fault: FaultRule) -> Answer:
-    return Answer(fault.status or 0, fault.content() if fault.answers else None, fault.headers)
-
-
 def _common_headers(work: _Work) -> dict[str, str]:
     return {
         "Cache-Control": "no-cache",
@@ -185,20 +180,3 @@ def _common_headers(work: _Work) -> dict[str, str]:
         "x-ms-correlation-request-id": work.correlation,
         "x-ms-routing-request-id": f"SIMULATOR:{uuid.uuid4()}",
     }
-
-
-def _encoded(body: Any) -> bytes:
-    if body is None:
-        return b""
-    return body.encode() if isinstance(body, str) else json.dumps(body).encode()
-
-
-async def _send_half(request: web.Request, status: int, headers: Mapping[str, str], body: bytes) -> web.StreamResponse:
-    """Announce the length of the whole body, and close the connection in the middle of it."""
-    response = web.StreamResponse(status=status, headers=headers)
-    response.content_length = len(body)
-    await response.prepare(request)
-    await response.write(body[: len(body) // 2])
-    if request.transport is not None:
-        request.transport.close()
-    return response

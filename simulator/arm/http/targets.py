@@ -54,6 +54,7 @@ class Kind(StrEnum):
     ENDPOINT_GET = "endpoint-get"
     ENDPOINT_ASSOCIATIONS = "endpoint-associations"
     IDENTITY_GET = "identity-get"
+    LOGS_QUERY = "logs-query"
     UNKNOWN = "unknown"
 
 

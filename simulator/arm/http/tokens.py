@@ -51,8 +51,13 @@ class Tokens:
 
     def accepts(self, value: str, audience: str) -> bool:
         """Whether a token is valid for another service of the laptop, such as an Event Grid topic."""
+        return bool(self.principal(value, audience))
+
+    def principal(self, value: str, audience: str) -> str:
+        """The principal of a token for that service; empty if the token is not valid there."""
         grant = self._grants.get(value)
-        return grant is not None and grant.expires > self._clock.now() and grant.audience == audience.rstrip("/")
+        valid = grant is not None and grant.expires > self._clock.now() and grant.audience == audience.rstrip("/")
+        return grant.principal if grant is not None and valid else ""
 
     def expire_all(self) -> None:
         """Expire all tokens issued so far."""

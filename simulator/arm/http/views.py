@@ -133,7 +133,7 @@ def _ready_agent(machine: Machine, seen: datetime) -> dict[str, Any]:
         }
         for extension in machine.extensions.values()
         if extension.handler_status is not None
-    ]
+    ] + list(machine.leftovers.values())
     message = "GuestAgent is running and processing the extensions." if windows else "Guest Agent is running"
     status = _status("ProvisioningState/succeeded", "Ready", message=message, time=seen)
     return {

@@ -13,6 +13,16 @@ from typing import Any
 
 LINUX_AGENT = "Microsoft.Azure.Monitor.AzureMonitorLinuxAgent"
 WINDOWS_AGENT = "Microsoft.Azure.Monitor.AzureMonitorWindowsAgent"
+OMS_AGENT = "Microsoft.EnterpriseCloud.Monitoring.OmsAgentForLinux"
+WINDOWS_OMS_AGENT = "Microsoft.EnterpriseCloud.Monitoring.MicrosoftMonitoringAgent"
+NEW_AGENT, OLD_AGENT = "Azure Monitor Agent", "Direct Agent"
+# How the table Heartbeat names the agents of these handlers. The second is by memory: no source shows it.
+CATEGORIES = {
+    LINUX_AGENT.lower(): NEW_AGENT,
+    WINDOWS_AGENT.lower(): NEW_AGENT,
+    OMS_AGENT.lower(): OLD_AGENT,
+    WINDOWS_OMS_AGENT.lower(): OLD_AGENT,
+}
 _GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _ALONE = ("genevaConfiguration", "azureMonitorConfiguration")
 _FAILED = "Failed to determine managed identity settings."

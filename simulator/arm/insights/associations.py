@@ -70,6 +70,7 @@ class Associations:
         self._platform = platform
         self._resources = resources
         self._associations: dict[str, Association] = {}
+        self._of_machine: dict[str, dict[str, Association]] = {}
 
     def put(self, machine: Machine, name: str, body: Mapping[str, Any], caller: Caller) -> tuple[Association, bool]:
         """Create or replace an association; the last value is whether it is new. Raises ARM's refusal."""
@@ -78,10 +79,11 @@ class Associations:
             raise errors.vm_marked_for_deletion("Update VM", machine.name)
         self._check_linked(link, linked, f"{machine.id}/providers/{ASSOCIATIONS}/{name}", caller)
         now = self._platform.clock.now()
-        stored = self._associations.get(_key(machine, name))
+        stored = self._find(machine, name)
         if stored is None:
             new = Association(machine, name, link, linked, now, now, caller.principal, caller.principal)
-            self._associations[new.key] = new
+            of_machine = self._of_machine.setdefault(machine.key, {})
+            self._associations[new.key] = of_machine[new.key] = new
             self._raise_event(new, "write", "Write", caller)
             return new, True
         stored.link, stored.linked, stored.etag = link, linked, f'"{uuid.uuid4()}"'
@@ -90,15 +92,16 @@ class Associations:
         return stored, False
 
     def get(self, machine: Machine, name: str) -> Association:
-        found = self._associations.get(_key(machine, name))
+        found = self._find(machine, name)
         if found is None:
             raise refusals.association_not_found(name, machine.group, machine.name)
         return found
 
     def delete(self, machine: Machine, name: str, caller: Caller) -> bool:
         """Returns whether there was one."""
-        found = self._associations.pop(_key(machine, name), None)
+        found = self._find(machine, name)
         if found is not None:
+            self._drop(found)
             self._raise_event(found, "delete", "Delete", caller, update=True)
         return found is not None
 
@@ -109,16 +112,27 @@ class Associations:
         return sorted(alive, key=lambda association: association.key)
 
     def of_machine(self, machine: Machine) -> list[Association]:
-        return [each for each in self.all() if each.machine is machine]
+        found = self._of_machine.get(machine.key, {}).values()
+        return sorted((each for each in found if each.machine is machine), key=lambda association: association.key)
 
     def of_resource(self, resource: CollectionResource) -> list[Association]:
         return [each for each in self.all() if each.linked.lower() == resource.key]
 
-    def forget(self, resource_id: str) -> None:
-        """Drop the associations with a rule or endpoint."""
+    def forget(self, resource_id: str, caller: Caller) -> None:
+        """Drop the associations with a rule or endpoint, which somebody deletes; that raises no event."""
         for each in self.all():
             if each.linked.lower() == resource_id.lower():
-                del self._associations[each.key]
+                self._drop(each)
+                self._platform.note(_change(each, "delete", "Delete", caller))
+
+    def _find(self, machine: Machine, name: str) -> Association | None:
+        """The machine's own association of that name; one of a deleted machine with the same id is not."""
+        found = self._associations.get(_key(machine, name))
+        return found if found is not None and found.machine is machine else None
+
+    def _drop(self, association: Association) -> None:
+        del self._associations[association.key]
+        del self._of_machine[association.machine.key][association.key]
 
     def rules_of(self, machine: Machine) -> list[CollectionResource]:
         """The rules that exist and that the machine is associated with."""
@@ -139,9 +153,14 @@ class Associations:
     def _raise_event(
         self, association: Association, operation: str, verb: str, caller: Caller, *, update: bool = False
     ) -> None:
+        change = _change(association, operation, verb, caller, update=update)
+        self._platform.note(change)
         if self._platform.options.association_events:
-            change = Change(association.id, f"{ASSOCIATIONS}/{operation}", caller, verb=verb, update=update)
             self._platform.events.raise_for(change)
+
+
+def _change(association: Association, operation: str, verb: str, caller: Caller, *, update: bool = False) -> Change:
+    return Change(association.id, f"{ASSOCIATIONS}/{operation}", caller, verb=verb, update=update)
 
 
 def _key(machine: Machine, name: str) -> str:

@@ -9,7 +9,14 @@ from enum import StrEnum
 from simulator.arm.compute.machines import Extension, Machine
 from simulator.arm.compute.spec import Power
 from simulator.arm.identity.machine_identity import SYSTEM
-from simulator.arm.insights.agent_settings import LINUX_AGENT, WINDOWS_AGENT, NamedIdentity, named_identity
+from simulator.arm.insights.agent_settings import (
+    LINUX_AGENT,
+    OMS_AGENT,
+    WINDOWS_AGENT,
+    WINDOWS_OMS_AGENT,
+    NamedIdentity,
+    named_identity,
+)
 from simulator.arm.insights.rules import CollectionResource
 
 
@@ -18,7 +25,7 @@ class Obstacle(StrEnum):
 
     NOT_RUNNING = "the machine does not run"
     NO_AGENT = "no agent is installed"
-    AGENT_FAILED = "the agent's extension has not succeeded"
+    AGENT_FAILED = "the agent's extension has never succeeded, or the agent was purged"
     NO_IDENTITY = "the machine has no identity"
     AMBIGUOUS = "the machine has several user-assigned identities, and the settings name none"
     OTHER_IDENTITY = "the settings name an identity that the machine does not have"
@@ -54,6 +61,16 @@ def data_flow(machine: Machine, surroundings: AgentSurroundings) -> DataFlow:
     return DataFlow(flows=obstacle is None, reason=obstacle or "")
 
 
+def old_agent_workspace(machine: Machine) -> str:
+    """The GUID of the workspace that the machine's OMS agent sends to; empty if it sends nothing."""
+    if machine.power is not Power.RUNNING or machine.network_blocked:
+        return ""
+    agent = machine.find_handler(WINDOWS_OMS_AGENT if machine.os_type == "Windows" else OMS_AGENT, other_than="")
+    if agent is None or not agent.serves:
+        return ""
+    return str((agent.properties.get("settings") or {}).get("workspaceId", "")).lower()
+
+
 def _of_agent(machine: Machine, surroundings: AgentSurroundings) -> Obstacle | None:
     if machine.power is not Power.RUNNING:
         return Obstacle.NOT_RUNNING
@@ -61,7 +78,7 @@ def _of_agent(machine: Machine, surroundings: AgentSurroundings) -> Obstacle | N
     agent = machine.find_handler(handler, other_than="")
     if agent is None:
         return Obstacle.NO_AGENT
-    if agent.provisioning_state != "Succeeded":
+    if not agent.serves:
         return Obstacle.AGENT_FAILED
     found = _identity(machine, named_identity(agent.properties.get("settings") or {}))
     if isinstance(found, Obstacle):

@@ -33,6 +33,12 @@ class CollectionResource:
     def is_rule(self) -> bool:
         return self.type == _RULES
 
+    @property
+    def workspaces(self) -> list[str]:
+        """The resource ids of the workspaces that the rule sends to."""
+        targets = self.properties.get("destinations", {}).get("logAnalytics", ())
+        return [str(target["workspaceResourceId"]) for target in targets]
+
     def fits(self, os_type: str) -> bool:
         return not self.kind or self.kind.lower() == os_type.lower()
 

@@ -1,5 +1,5 @@
 // Reads a Kusto query from standard input and prints what Microsoft's own parser says against it, with the columns of
-// Resource Graph's tables known. The first argument is the folder of @kusto/language-service-next.
+// Resource Graph's tables and of Log Analytics' table Heartbeat known. The first argument is the folder of @kusto/language-service-next.
 const { readFileSync } = require("node:fs");
 const { join } = require("node:path");
 
@@ -10,6 +10,8 @@ const texts = "id name type tenantId kind location resourceGroup subscriptionId 
 const values = "sku plan properties tags identity zones extendedLocation".split(" ");
 const columns = [...texts.map((name) => `['${name}']:string`), ...values.map((name) => `['${name}']:dynamic`)].join(", ");
 const tables = ["resources", "insightsresources", "resourcecontainers"].map((name) => Symbols.TableSymbol.From(`(${columns})`).WithName(name));
+const heartbeat = "TimeGenerated:datetime, Category:string, Computer:string, _ResourceId:string";
+tables.push(Symbols.TableSymbol.From(`(${heartbeat})`).WithName("Heartbeat"));
 const globals = GlobalState.Default.WithDatabase(new Symbols.DatabaseSymbol.ctor("graph", tables));
 
 const found = KustoCode.ParseAndAnalyze(readFileSync(0, "utf8"), globals).GetDiagnostics();

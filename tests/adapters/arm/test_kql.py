@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from onboarding.azure import heartbeats
 from onboarding.azure.arm import graph_queries
 from simulator.arm.kusto import Refused, Row, evaluate
 
 ROOT = Path(__file__).parents[3]
 PARSER = ROOT / "node_modules" / "@kusto" / "language-service-next"
 NODE = shutil.which("node")
+NOW = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
 HOSTILE = ["it's", "a\\", "a') | take 1 //", "a\n", "a\0", 'a"', "a|b", "", "a//b"]
 
 needs_parser = pytest.mark.skipif(
@@ -34,7 +37,14 @@ def complaints(query: str) -> list[str]:
 
 @needs_parser
 @pytest.mark.parametrize(
-    "query", [graph_queries.MACHINES, graph_queries.ASSOCIATIONS, graph_queries.members(["corp", "Team (1)", "ü"])]
+    "query",
+    [
+        graph_queries.MACHINES,
+        graph_queries.ASSOCIATIONS,
+        graph_queries.members(["corp", "Team (1)", "ü"]),
+        heartbeats.query([], NOW),
+        heartbeats.query(["/subscriptions/1/web-1", *HOSTILE], NOW),
+    ],
 )
 def test_microsofts_parser_takes_every_query(query: str) -> None:
     assert complaints(query) == []

@@ -26,8 +26,8 @@ def test_every_setting_is_in_the_readme_and_says_what_it_is() -> None:
     named = {
         name for row in re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
     }
-    of_policies = {name for name in named if name.startswith(("OMS_", "AMA_", "DATA_COLLECTION_"))}
-    assert len(of_policies) == 5
+    of_policies = {name for name in named if name.startswith(("OMS_", "AMA_", "DATA_COLLECTION_", "LOG_ANALYTICS_"))}
+    assert len(of_policies) == 6
     assert named - of_policies == set(AppSettings.__struct_encode_fields__)
     hints = get_type_hints(AppSettings, include_extras=True)
     assert all(hint.__metadata__[0].description for hint in hints.values())
@@ -156,6 +156,10 @@ NO_CONNECTION = (
             {"ARM_ENDPOINT": "http://moon.example"},
             "the value is not an https URL (app setting ARM_ENDPOINT); write https://",
         ),
+        (
+            {"LOG_ANALYTICS_ENDPOINT": "http://moon.example"},
+            "the value is not an https URL (app setting LOG_ANALYTICS_ENDPOINT); write https://",
+        ),
         ({"ARM_ENDPOINT": "moon.example"}, "the value is not an https URL (app setting ARM_ENDPOINT); write https://"),
         ({"ARM_ENDPOINT": "https://[moon"}, "the value is not an https URL (app setting ARM_ENDPOINT); write https://"),
         ({"ARM_ENDPOINT": "https://:443"}, "the value is not an https URL (app setting ARM_ENDPOINT); write https://"),
@@ -202,6 +206,7 @@ def test_a_problem_names_the_setting_and_never_the_value(change: dict[str, str],
     [
         "AZURE_CLOUD",
         "ARM_ENDPOINT",
+        "LOG_ANALYTICS_ENDPOINT",
         "AZURE_CLIENT_ID",
         "OUTCOME_TOPIC_ENDPOINT",
         "OUTCOME_TOPIC_KEY",
@@ -221,7 +226,14 @@ def test_an_unresolved_key_vault_reference_is_named_once_and_not_used(name: str,
     (problem,) = settings.problems
     assert problem.startswith(f"the value is a Key Vault reference that was not resolved (app setting {name}); ")
     assert "Key Vault Secrets User" in problem
-    used = (settings.arm_endpoint, settings.client_id, settings.topic_endpoint, settings.topic_key, settings.storage)
+    used = (
+        settings.arm_endpoint,
+        settings.logs_endpoint,
+        settings.client_id,
+        settings.topic_endpoint,
+        settings.topic_key,
+        settings.storage,
+    )
     assert "moon" not in repr(used)
     if "torage" in name.lower():
         assert (settings.storage.connection_string, settings.storage.table_endpoint) == (None, "")

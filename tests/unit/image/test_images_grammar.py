@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Iterator, Mapping
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Struct
 
 from onboarding.domain.errors import ConfigurationError
 from onboarding.domain.image.image_grammar import Reading, parse_grammar
 from onboarding.domain.image.os_release import Distribution
+from onboarding.domain.lazy_pattern import Pattern
 from onboarding.loading.package_data import grammar_source, image_grammar
 
 type Case = tuple[str, str, str | None]
@@ -365,9 +368,26 @@ def test_a_very_long_name_is_no_burden(publisher: str, text: str) -> None:
         {},
         {"distributions": {"plan9": {}}, "publishers": {}, "architectures": {}, "endings": []},
         {**grammar_source(), "publishers": {"x": [{"is": "plan9"}]}},
-        {**grammar_source(), "endings": ["("]},
     ],
 )
 def test_a_broken_grammar_is_named(broken: dict[str, object]) -> None:
     with pytest.raises(ConfigurationError, match=r"^the image grammar cannot be read: .*\(mine\.yaml\); follow"):
         parse_grammar(broken, "mine.yaml")
+
+
+def test_every_expression_of_the_grammar_compiles() -> None:
+    found = list(_expressions(image_grammar()))
+    assert len(found) > 100
+    for expression in found:
+        expression.compiled()
+
+
+def _expressions(value: object) -> Iterator[Pattern]:
+    if isinstance(value, Pattern):
+        yield value
+    elif isinstance(value, Struct):
+        for name in value.__struct_fields__:
+            yield from _expressions(getattr(value, name))
+    elif isinstance(value, (Mapping, tuple)):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _expressions(item)

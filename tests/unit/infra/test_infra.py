@@ -126,3 +126,18 @@ def test_the_app_is_what_flex_consumption_takes() -> None:
     refused = ("FUNCTIONS_", "WEBSITE_", "SCM_", "ENABLE_ORYX", "AzureWebJobsDashboard")
     assert not [name for name in own_settings() if name.startswith(refused)]
     assert "AzureWebJobsStorage" not in own_settings()  # a connection string, which has a key
+
+
+def test_the_app_may_read_heartbeats_and_no_other_table_of_a_workspace_that_is_named() -> None:
+    """The actions are those that the simulated query API needs, and the documented one to see the workspace."""
+    (permissions,) = resource("modules/heartbeats.bicep", "role")["properties"]["permissions"]
+    of_workspaces = "Microsoft.OperationalInsights/workspaces"
+    assert set(literals(permissions["actions"])) == {
+        f"{of_workspaces}/read",
+        f"{of_workspaces}/query/read",
+        f"{of_workspaces}/query/Heartbeat/read",
+    }
+    access = resource("modules/heartbeats.bicep", "access")
+    assert "workspace" in str(access["scope"])
+    assert template("main.bicep")["parameters"]["heartbeatWorkspaceId"]["default"] == ""
+    assert "condition" in template("main.bicep")["modules"]["heartbeats"]["config"]

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import replace
-from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
+from onboarding.domain.hidden_fields import HidingStruct
 from onboarding.domain.policy.conditions.compiler import Decided, Node, compile_node, decided
 from onboarding.domain.policy.conditions.environment import Environment
 from onboarding.domain.policy.conditions.errors import TOO_DEEP, ConditionError, Undecided
@@ -43,15 +43,16 @@ _TO_EXPLAIN: Final = 8 * MAX_STEPS  # an explanation evaluates each part again, 
 NO_PARAMETERS: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
+class Evaluation(HidingStruct, frozen=True):
     """The outcome for one resource. Undecided counts as not matched."""
 
+    hidden: ClassVar[frozenset[str]] = frozenset({"explain"})
+
     matched: bool
-    problem: str = ""  # why it is undecided; empty if it is decided
-    unread: str = ""  # `resourceGroup` or `subscription` if reading that may decide it, else empty
+    problem: str  # why it is undecided; empty if it is decided
+    unread: str  # `resourceGroup` or `subscription` if reading that may decide it, else empty
     # Makes the tree, and only when it is needed: most evaluations are never explained.
-    explain: Callable[[], Explanation] = field(repr=False, compare=False, kw_only=True)
+    explain: Callable[[], Explanation]
 
     @property
     def decided(self) -> bool:
@@ -62,11 +63,12 @@ class Evaluation:
         return self.explain()
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(HidingStruct, frozen=True):
     """A compiled condition, for any number of resources."""
 
-    node: Node = field(repr=False)
+    hidden: ClassVar[frozenset[str]] = frozenset({"node"})
+
+    node: Node
     place: str
 
     def evaluate(self, resource: Resource, subject: Resource | None = None) -> Evaluation:
@@ -75,7 +77,7 @@ class Condition:
         scope = Scope(resource, subject or resource)
         found = decided(self.node.test, scope)
         explain = partial(self._explained, scope, found)
-        return Evaluation(bool(found.matched), found.problem, found.unread, explain=explain)
+        return Evaluation(bool(found.matched), found.problem, found.unread, explain)
 
     def _explained(self, scope: Scope, found: Decided) -> Explanation:
         """The tree; only its outcome if the tree takes too many steps."""

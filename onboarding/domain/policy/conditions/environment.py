@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import replace
-from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
-from msgspec import Struct
+from msgspec import Struct, field
 
+from onboarding.domain.hidden_fields import HidingStruct
 from onboarding.domain.policy.conditions.errors import ConditionError, Undecided
 from onboarding.domain.policy.conditions.fields import Scope
 from onboarding.domain.policy.conditions.limits import Budget
@@ -20,15 +20,16 @@ _COMPILE_STEPS: Final = 1_000_000  # for all that is constant in one rule
 _NOTHING: Final = Resource({})
 
 
-@dataclass(frozen=True, slots=True)
-class Environment:
+class Environment(HidingStruct, frozen=True, eq=False):
     """What names mean at one place of a rule."""
+
+    hidden: ClassVar[frozenset[str]] = frozenset({"budget"})
 
     parameters: Mapping[str, Any] = MappingProxyType({})  # values by folded name
     counted: tuple[str, ...] = ()  # the folded names of the counts around the place, the outermost first
     place: str = "rule"  # the path, for errors
     related_type: str = ""  # the resource type that the condition is about besides the known ones; empty for none
-    budget: Budget = field(default_factory=lambda: Budget(_COMPILE_STEPS), repr=False, compare=False)
+    budget: Budget = field(default_factory=lambda: Budget(_COMPILE_STEPS))
 
     def at(self, step: str | int) -> Environment:
         return replace(self, place=f"{self.place}[{step}]" if isinstance(step, int) else f"{self.place}.{step}")

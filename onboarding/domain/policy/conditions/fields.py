@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from onboarding.domain.errors import as_written, known_names
+from onboarding.domain.hidden_fields import HidingStruct
 from onboarding.domain.policy.conditions.aliases import EACH, Alias, Path, UnknownAlias, find_alias, is_alias
 from onboarding.domain.policy.conditions.limits import Budget
 from onboarding.domain.policy.conditions.resource import Resource
@@ -33,14 +33,15 @@ class Member(Struct, frozen=True):
     path: Path = ()  # of its array, folded; empty for a list in the rule
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(HidingStruct, frozen=True, eq=False):
     """What one evaluation reads from."""
+
+    hidden: ClassVar[frozenset[str]] = frozenset({"budget"})
 
     resource: Resource  # for `field` conditions
     subject: Resource  # for the function `field()`: in an `existenceCondition` the resource of the `if`
     members: tuple[Member, ...] = ()  # of the counts around, the outermost first
-    budget: Budget = field(default_factory=Budget, repr=False, compare=False)
+    budget: Budget = field(default_factory=Budget)
 
 
 class Field(Struct, frozen=True):

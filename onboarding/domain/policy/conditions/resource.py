@@ -7,14 +7,14 @@ A VM has its extensions as child resources, joined from `resources` (the model) 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
-from msgspec import Struct
+from msgspec import Struct, field
 
+from onboarding.domain.hidden_fields import HidingStruct
 from onboarding.domain.json_access import items, text
 from onboarding.domain.policy.conditions.values import Partly, fold, property_of
 
@@ -40,14 +40,15 @@ class Context(Struct, frozen=True):
 _NO_CONTEXT = Context()
 
 
-@dataclass(frozen=True, slots=True)
-class Resource:
+class Resource(HidingStruct, frozen=True, eq=False):
     """One ARM body."""
+
+    hidden: ClassVar[frozenset[str]] = frozenset({"known"})
 
     body: Mapping[str, Any]
     context: Context = _NO_CONTEXT
     # A cache of fields, since rules read the same few many times.
-    known: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    known: dict[Any, Any] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
