@@ -23,7 +23,8 @@ from onboarding.application.limits.rollout_limits import RolloutLimits
 from onboarding.application.ports import Arm, Inventory, LedgerReader, Poison, Ports, RolloutStore, Shell
 from onboarding.application.readers.container_reader import ContainerReader
 from onboarding.application.readers.image_definitions import ImageDefinitions
-from onboarding.application.readers.policy_scopes import PolicyScopes, PolicyVersions
+from onboarding.application.readers.policy_scopes import PolicyScopes
+from onboarding.application.readers.policy_versions import FirstSeen, PolicyVersions
 from onboarding.application.reconciling.associations import AssociationWriter
 from onboarding.application.reconciling.decider import Decider
 from onboarding.application.reconciling.executor import Executor
@@ -92,6 +93,7 @@ class Application:
             AssociationWriter(ports.arm, breakers, ports.clock),
             Executor(ports.arm, recorder, breakers, ports.clock),
             recorder,
+            FirstSeen(rules.policies, ports.policy_states),
         )
         self.dispatcher = Dispatcher(ports, rules.policies, self._reconciler, recorder, breakers)
 

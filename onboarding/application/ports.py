@@ -435,12 +435,23 @@ class RolloutStore(Protocol):
         """The counts of all policies. Raises StorageError."""
 
 
+class StoredPolicy(Struct, frozen=True):
+    """The last seen version of one policy, as the table has it."""
+
+    state: PolicyState
+    version: str
+    """The row's etag. A write fails with LostRace if the row has another one by then."""
+    rest: Mapping[str, Any] = field(default_factory=dict)
+    """The stored columns that this version of the product does not know; they are written back."""
+
+
 class PolicyStore(Protocol):
-    async def read_all(self) -> Mapping[str, PolicyState]:
+    async def read_all(self) -> Mapping[str, StoredPolicy]:
         """The last seen version of each policy, by the policy's name. Raises StorageError."""
 
-    async def write(self, state: PolicyState) -> None:
-        """Write the last seen version of one policy, whatever the table has. Raises StorageError."""
+    async def write(self, state: PolicyState, version: str | None, *, rest: Mapping[str, Any] | None = None) -> None:
+        """Write the last seen version of one policy over the row with that etag (None: create it), and keep the columns
+        `rest`. Raises LostRace and StorageError."""
 
 
 class ScheduleQueue(Protocol):
@@ -492,6 +503,6 @@ class Ports(Struct, frozen=True):
     poison: Poison | None = None
     """The messages that failed too often; None: the sweep does not clean them up."""
     policy_states: PolicyStore | None = None
-    """The last seen version of each policy; None: every policy counts as stable."""
+    """The last seen version of each policy; None: every policy counts as stable, and as first seen now."""
     heartbeats: Heartbeats | None = None
     """What agents sent to Log Analytics; None: policies that ask for heartbeats wait."""

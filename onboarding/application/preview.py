@@ -1,8 +1,10 @@
 """What would be decided for a VM of which only a body in a file is known. Nothing is requested or written.
 
 If the body has no power state or guest agent, the VM counts as running with a ready agent, and app settings that are
-missing here count as set: a preview shows what the policies want. The handler and the state of an extension are not
-guessed: if the decision depends on them and the body leaves them out, the decision is `unknown`.
+missing here count as set: a preview shows what the policies want. It shows what would be done for a new VM: only the
+table says since when a policy is there, so `audited_first` names what the policy may leave to a person. The handler and
+the state of an extension are not guessed: if the decision depends on them and the body leaves them out, the decision is
+`unknown`.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from onboarding.domain.policy.policy import Assignment, Policy
 from onboarding.domain.reconcile.decide import decide
 from onboarding.domain.reconcile.decision import Act, Decision, DecisionContext, RetryState, Satisfied, Stop, Wait
 from onboarding.domain.reconcile.row import Outcome
+from onboarding.domain.reconcile.taking_up import depends_on_first_seen
 
 UNKNOWN = "unknown"
 _MAX_NAMED = 3  # extensions in a reason
@@ -67,11 +70,20 @@ class Forecast(Struct, frozen=True):
                 return outcome
 
     @property
+    def audited_first(self) -> bool:
+        """Whether the VM would be written to, and is so old that the policy only audits it unless somebody takes it up:
+        it is known to be older than an hour, and the policy has `existing: audit`."""
+        facts = self.context.facts
+        is_older = facts.time_created is not None and depends_on_first_seen(self.policy, facts, None, self.context.now)
+        return is_older and isinstance(self.decision, Act) and not self.unknown_because
+
+    @property
     def policy(self) -> Policy:
         return self.context.assignment.policy
 
     def as_dict(self) -> dict[str, Any]:
-        return {"decision": self.word, "policy": self.policy.name, "reason": self.reason}
+        first = {"auditedFirst": True} if self.audited_first else {}
+        return {"decision": self.word, "policy": self.policy.name, "reason": self.reason, **first}
 
     def differs(self, other: Forecast) -> bool:
         """Whether something else would be done, or the same with other settings."""

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from onboarding.application.ports import MOST_ON_A_PAGE, LedgerReader, RowPage
+from onboarding.domain.failures.classification import Cause
 from onboarding.domain.reconcile.drift import RowSummary
 from onboarding.domain.reconcile.row import EVERYTHING, Outcome, Row, Selection
 from onboarding.domain.reconcile.row_totals import RowKind
@@ -142,6 +143,11 @@ class CountedRows(Struct, frozen=True):
         for kind, rows in self.kinds.items():
             counts[kind.outcome] += rows
         return {outcome: counts[outcome] for outcome in Outcome if counts[outcome]}
+
+    @property
+    def existing_machines(self) -> int:
+        """How many are only audited since their machine is older than the policy."""
+        return sum(rows for kind, rows in self.kinds.items() if kind.cause == Cause.EXISTING_MACHINE)
 
 
 async def matching_totals(ledger: LedgerReader, query: RowQuery, now: datetime, *, exact: bool = False) -> CountedRows:

@@ -18,12 +18,13 @@ from onboarding.domain.image.os_identification import NO_OVERRIDES, ImageDefinit
 from onboarding.domain.image.os_release import OsRelease
 from onboarding.domain.json_access import digest
 from onboarding.domain.machine.machine_facts import MachineFacts, OsType
-from onboarding.domain.policy.policy import Assignment, Effect, Policy, PolicySet
+from onboarding.domain.policy.policy import Assignment, Policy, PolicySet
 from onboarding.domain.policy.routing import routed, tuned
 from onboarding.domain.policy.step_needs import step_needs
 from onboarding.domain.reconcile.decision import DecisionContext, IdentityState, OperatorRequest, RetryState
 from onboarding.domain.reconcile.steps.combining import wants_steps
 from onboarding.domain.reconcile.steps.identity_step import IdentityNeed, named_identity, plan_identity
+from onboarding.domain.reconcile.taking_up import ExistingMachine
 from onboarding.domain.reference_data import ReferenceData
 
 
@@ -69,6 +70,7 @@ def decision_context(
     retry: RetryState,
     request: OperatorRequest | None = None,
     definition: ImageDefinition | None = None,
+    existing: ExistingMachine | None = None,
 ) -> tuple[DecisionContext, ExtensionSettings]:
     """The context of the decision on one assignment, and the settings that an install would send."""
     policy = routed(assignment.policy, facts, retry.now)
@@ -90,6 +92,7 @@ def decision_context(
         request=request,
         settings_digest=digest(settings.public),
         needs=needs,
+        existing=existing,
     )
     return context, settings
 
@@ -124,7 +127,7 @@ def identity_states(
         need = context.needs.identity
         if need is None or context.entry.os_type is OsType.UNKNOWN:
             continue
-        if wants_steps(context) and context.assignment.policy.effect is Effect.DEPLOY:
+        if wants_steps(context) and context.acts:
             acting.append((context.entry.name, need))
         else:  # what it would be, without a part in the plan
             states[context.entry.name] = IdentityState(plan_identity(facts.identity, [need]).fits[0])

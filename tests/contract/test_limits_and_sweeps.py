@@ -166,14 +166,29 @@ async def test_policy_versions_are_read_back_for_any_policy_name(backend: Backen
         PolicyState("long" * 401, "g" * 16),
     ]
     for state in states:
-        await store.write(state)
-    assert await store.read_all() == {state.policy: state for state in states}
+        await store.write(state, None)
+    assert {name: each.state for name, each in (await store.read_all()).items()} == {s.policy: s for s in states}
 
 
-async def test_a_policy_version_replaces_the_one_before_without_a_condition(backend: Backend) -> None:
+async def test_a_policy_version_replaces_the_one_that_was_read(backend: Backend) -> None:
+    version = None
     for state in (PolicyState("p", "a"), PolicyState("p", "b", TIME), PolicyState("p", "c", TIME + timedelta(hours=1))):
-        await backend.policy_states.write(state)
-        assert await backend.policy_states.read_all() == {"p": state}
+        await backend.policy_states.write(state, version)
+        stored = await backend.policy_states.read_all()
+        assert {name: each.state for name, each in stored.items()} == {"p": state}
+        version = stored["p"].version
+
+
+async def test_of_two_workers_that_see_a_policy_first_one_loses_the_race(backend: Backend) -> None:
+    first, second = PolicyState("p", "a", None, {"d": TIME}), PolicyState("p", "a", None, {"d": TIME + timedelta(1)})
+    await backend.policy_states.write(first, None)
+    with pytest.raises(LostRace):
+        await backend.policy_states.write(second, None)
+    version = (await backend.policy_states.read_all())["p"].version
+    await backend.policy_states.write(first, version)
+    with pytest.raises(LostRace):
+        await backend.policy_states.write(second, version)
+    assert (await backend.policy_states.read_all())["p"].state == first
 
 
 async def test_the_largest_state_of_a_sweep_is_read_back(backend: Backend) -> None:

@@ -141,7 +141,8 @@ async def open_fleet(
     connections = Connections(ssl.create_default_context(cafile=str(endpoints.ca_file)))
     credential, queue = Credential(arm), InMemoryQueue()
     rules = Rules(
-        PolicySet((parse_policy(policy, "policy.yaml", compile_rule),)),
+        # Its machines were created long ago, and the policy is to act on them.
+        PolicySet((parse_policy({"existing": "enforce", **policy}, "policy.yaml", compile_rule),)),
         load_catalogue(),
         {"OMS_WORKSPACE_ID": WORKSPACE_ID, "OMS_WORKSPACE_KEY": WORKSPACE_KEY},
         REFERENCE,

@@ -39,6 +39,7 @@ from onboarding.application.ports import (
     ScheduledCheck,
     StoredBreaker,
     StoredMachine,
+    StoredPolicy,
     StoredRollout,
     StoredRow,
     StoredSweep,
@@ -67,6 +68,8 @@ from tests.reference import REFERENCE, parse_entry, parse_policy
 
 SUBSCRIPTION = "11112222-3333-4444-5555-666677778888"
 START = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
+CREATED = START - timedelta(minutes=30)
+"""When most machines were created: they are new at the start, and old enough for the sweep."""
 WORKSPACE_ID = "6f680a37-00c6-41c7-a93f-1437e3462574"
 WORKSPACE_KEY = "bm90IGEgcmVhbCB3b3Jrc3BhY2Uga2V5LCBvbmx5IDY0IGJ5dGVzIG9mIHRleHQgZm9yIHRoZSB0ZXN0cyBvZiB0aGlzISE="
 OMS = "oms-agent-linux"
@@ -114,7 +117,8 @@ def subscription_of(key: str) -> str:
 
 
 def vm_body(name: str = "web01", **changes: Any) -> dict[str, Any]:
-    """A running Linux VM with a ready agent; `changes`: image, tags, power, agent, os_type, vm_id, os_profile."""
+    """A running Linux VM with a ready agent; `changes`: image, tags, power, agent, os_type, vm_id, os_profile,
+    created."""
     statuses = [{"code": "ProvisioningState/succeeded"}, {"code": f"PowerState/{changes.get('power', 'running')}"}]
     view: dict[str, Any] = {"statuses": statuses}
     agent = changes.get("agent", "ready")
@@ -131,6 +135,7 @@ def vm_body(name: str = "web01", **changes: Any) -> dict[str, Any]:
         "tags": changes.get("tags", {}),
         "properties": {
             "vmId": changes.get("vm_id", f"id-of-{name}"),
+            "timeCreated": changes.get("created", CREATED).isoformat(),
             "provisioningState": "Succeeded",
             "storageProfile": {
                 "imageReference": changes.get("image", XENIAL),
@@ -756,12 +761,21 @@ class PoisonInMemory:
 class PolicyStatesInMemory:
     def __init__(self) -> None:
         self.stored: dict[str, PolicyState] = {}
+        self.trips = 0
+        self._versions: Counter[str] = Counter()
 
-    async def read_all(self) -> Mapping[str, PolicyState]:
-        return dict(self.stored)
+    async def read_all(self) -> Mapping[str, StoredPolicy]:
+        self.trips += 1
+        read = {name: StoredPolicy(state, f"v{self._versions[name]}") for name, state in self.stored.items()}
+        await asyncio.sleep(0)  # as over a network: other tasks get their turn
+        return read
 
-    async def write(self, state: PolicyState) -> None:
-        self.stored[state.policy] = state
+    async def write(self, state: PolicyState, version: str | None, *, rest: Mapping[str, Any] | None = None) -> None:
+        self.trips += 1
+        name = state.policy
+        _compare(f"v{self._versions[name]}" if name in self.stored else None, version)
+        self._versions[name] += 1
+        self.stored[name] = state
 
 
 class BreakersInMemory:

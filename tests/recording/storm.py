@@ -256,9 +256,9 @@ class RecordedSweeps(_Recorded, world.SweepsInMemory):
 
 
 class RecordedPolicyStates(_Recorded, world.PolicyStatesInMemory):
-    async def write(self, state: PolicyState) -> None:
-        await super().write(state)
-        await TablePolicyStates(cast(Any, self._recording)).write(state)
+    async def write(self, state: PolicyState, version: str | None, **more: Any) -> None:
+        await super().write(state, version, **more)
+        await TablePolicyStates(cast(Any, self._recording)).write(state, version, **more)
 
 
 class RecordedPublisher(_Recorded, world.PublisherInMemory):

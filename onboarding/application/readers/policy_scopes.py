@@ -1,4 +1,4 @@
-"""Resolves the management groups in policy scopes to subscriptions, and knows since when each policy is unchanged.
+"""Resolves the management groups in policy scopes to subscriptions.
 
 The members of a group change seldom, so they are cached for an hour. If a group cannot be read, its policies keep to
 the safe side (`management_groups`), and a problem names the group.
@@ -10,11 +10,10 @@ import asyncio
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from onboarding.application.ports import Inventory, PolicyStore
+from onboarding.application.ports import Inventory
 from onboarding.domain.errors import ArmError
 from onboarding.domain.policy.management_groups import groups_named, problems, resolve
-from onboarding.domain.policy.policy import Policy, PolicySet
-from onboarding.domain.policy.policy_version import PolicyState, seen
+from onboarding.domain.policy.policy import PolicySet
 from onboarding.logging import logger
 
 _log = logger(__name__)
@@ -62,32 +61,3 @@ class PolicyScopes:
         self._resolved = resolve(self._configured, self._members)
         for problem in self.problems:
             _log.error("%s", problem)
-
-
-class PolicyVersions:
-    """Since when each policy is unchanged, on all workers. The sweep keeps it in a store."""
-
-    def __init__(self, policies: PolicySet, store: PolicyStore | None, stable: timedelta) -> None:
-        """`stable` is how long a policy must be unchanged to count as settled; without a store, every policy does."""
-        self._policies = policies
-        self._store = store
-        self._stable = stable
-        self._states: Mapping[str, PolicyState] = {}
-
-    async def read(self, now: datetime, *, write: bool) -> None:
-        """Compare the policies with the last seen versions; `write` stores what has changed. Raises StorageError."""
-        if self._store is None:
-            return
-        last = await self._store.read_all()
-        self._states = {policy.name: seen(policy, last.get(policy.name), now) for policy in self._policies.policies}
-        for name, state in self._states.items():
-            if write and state != last.get(name):
-                _log.info("policy %s has changed, or is new: %s", name, state.digest)
-                await self._store.write(state)
-
-    def settled(self, policy: Policy, now: datetime) -> bool:
-        """Whether the policy is unchanged for so long that its final rows may be opened again."""
-        if self._store is None:
-            return True
-        state = self._states.get(policy.name)
-        return state is not None and state.settled(policy, now, self._stable)

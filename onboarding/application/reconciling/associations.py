@@ -20,6 +20,7 @@ from onboarding.domain.failures.classification import Cause, classify
 from onboarding.domain.json_access import digest
 from onboarding.domain.policy.policy import Effect
 from onboarding.domain.reconcile.decision import Problem, Stop, Wait
+from onboarding.domain.reconcile.existing_machines import audited
 from onboarding.domain.reconcile.retry import after_refusal
 from onboarding.domain.reconcile.row import Outcome, WaitingFor
 from onboarding.domain.reconcile.steps.association_step import (
@@ -104,6 +105,8 @@ class AssociationWriter:
             return Associated(there)
         if held.has(subject, endpoint=endpoint):
             return Associated(StepResult(StepKind.ASSOCIATION, StepState.DONE, subject))
+        if target.context.existing is not None:
+            return _wanted(target, subject)
         if endpoint and (other := conflicting_endpoint(target.associations, held)):
             return _refused(target, subject, Cause.ENDPOINT_CONFLICT, f"the machine is associated with {other}")
         if target.context.assignment.policy.effect is Effect.AUDIT:
@@ -195,9 +198,8 @@ def _refusal(subject: str, meaning: str) -> str:
 
 def _wanted(target: PolicyTarget, subject: str) -> Associated:
     """What an audit says of an association that is missing."""
-    name, policy = name_in(subject), target.context.assignment.policy.name
-    decision = Stop(Outcome.AUDITED, f"policy {policy} only audits: the VM would be associated with {name}")
-    return Associated(StepResult(StepKind.ASSOCIATION, StepState.WANTED, subject), decision)
+    context, would = target.context, f"the VM would be associated with {name_in(subject)}"
+    return Associated(StepResult(StepKind.ASSOCIATION, StepState.WANTED, subject), audited(context, would))
 
 
 def _refused(target: PolicyTarget, subject: str, cause: Cause, reason: str) -> Associated:

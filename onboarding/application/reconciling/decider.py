@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import replace
+from datetime import datetime
 
 from onboarding.application.limits.circuit_breakers import CircuitBreakers
 from onboarding.application.limits.rollout_limits import RolloutLimits
@@ -19,6 +20,7 @@ from onboarding.domain.reconcile.retry import MOST_SENDS, after_unread
 from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
 from onboarding.domain.reconcile.steps.combining import breaker_key
 from onboarding.domain.reconcile.steps.step import StepKind
+from onboarding.domain.reconcile.taking_up import depends_on_first_seen, existing_machine
 from onboarding.domain.resource_id import VmId
 
 
@@ -69,11 +71,16 @@ class Decider:
         )
 
     def targets(
-        self, work: Reconciliation, facts: MachineFacts, assignments: Iterable[Assignment]
+        self,
+        work: Reconciliation,
+        facts: MachineFacts,
+        assignments: Iterable[Assignment],
+        first_seen: Mapping[str, datetime],
     ) -> list[PolicyTarget]:
         """The assignments, with all that the decisions on them rest on. The identities that their policies want are
-        planned together, and settings may name the identity that serves."""
-        targets = {assignment.policy.extension: self._target(work, facts, assignment) for assignment in assignments}
+        planned together, and settings may name the identity that serves. `first_seen` has the time of each policy for
+        which `asks_for_first_seen` is true, by the policy's name; a policy that it lacks counts as seen now."""
+        targets = {each.policy.extension: self._target(work, facts, each, first_seen) for each in assignments}
         if not any(target.context.needs.identity for target in targets.values()):
             return list(targets.values())
         own = work.known.machine.row if work.known.machine and work.request is None else None
@@ -86,7 +93,9 @@ class Decider:
             targets[extension] = PolicyTarget(work, context, settings)
         return list(targets.values())
 
-    def _target(self, work: Reconciliation, facts: MachineFacts, assignment: Assignment) -> PolicyTarget:
+    def _target(
+        self, work: Reconciliation, facts: MachineFacts, assignment: Assignment, first_seen: Mapping[str, datetime]
+    ) -> PolicyTarget:
         """One policy's assignment, with all that the decision on it rests on."""
         extension = assignment.policy.extension
         claim = work.claim
@@ -95,7 +104,12 @@ class Decider:
         if last is not None and last.waiting_for is WaitingFor.SCOPE_BREAKER and extension in work.cleared:
             last = replace(last, next_attempt_at=work.now)  # its breaker holds it back no longer
         retry = RetryState(last, assignment.policy.waits, work.now, resend, work.checks)
-        context, settings = decision_context(self._rules, facts, assignment, retry, work.request, work.definition)
+        existing = None
+        if asks_for_first_seen(work, facts, assignment):
+            existing = existing_machine(facts, first_seen.get(assignment.policy.name, work.now))
+        context, settings = decision_context(
+            self._rules, facts, assignment, retry, work.request, work.definition, existing
+        )
         return PolicyTarget(work, context, settings)
 
     async def close_after_read(self, work: Reconciliation, policies: PolicySet) -> None:
@@ -138,6 +152,14 @@ class Decider:
         if cleared or len(waiting) < len(work.stored):
             return frozenset(cleared), None
         return frozenset(), rows
+
+
+def asks_for_first_seen(work: Reconciliation, facts: MachineFacts, assignment: Assignment) -> bool:
+    """Whether the decision depends on when the policy was first seen. A person's request takes the machine up."""
+    if work.request is not None or not assignment.selected:
+        return False
+    last = work.last(assignment.policy.extension, facts.vm_id)
+    return depends_on_first_seen(assignment.policy, facts, last, work.now)
 
 
 def _wait_for_rollout(retry: RetryState, blocked: RolloutBlock, vm: VmId) -> Wait | Stop:

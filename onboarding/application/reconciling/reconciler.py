@@ -8,8 +8,9 @@ from datetime import datetime
 
 from onboarding.application.ports import StoredRow
 from onboarding.application.readers.container_reader import CompletedFacts
+from onboarding.application.readers.policy_versions import FirstSeen
 from onboarding.application.reconciling.associations import AssociationWriter
-from onboarding.application.reconciling.decider import Decider
+from onboarding.application.reconciling.decider import Decider, asks_for_first_seen
 from onboarding.application.reconciling.executor import Executor
 from onboarding.application.reconciling.machine_reader import MachineReader
 from onboarding.application.reconciling.moved_rows import with_moved_rows
@@ -42,6 +43,7 @@ class Reconciler:
         associations: AssociationWriter,
         executor: Executor,
         recorder: Recorder,
+        first_seen: FirstSeen,
     ) -> None:
         self._rules = rules
         self._reader = reader
@@ -50,6 +52,7 @@ class Reconciler:
         self._associations = associations
         self._executor = executor
         self._recorder = recorder
+        self._first_seen = first_seen
 
     async def reconcile(self, work: Reconciliation) -> None:
         """Run one pass over one VM: read it once, and decide for every extension.
@@ -72,6 +75,7 @@ class Reconciler:
             reading = await self._reader.machine(work, policies, to_install=work.to_install)
         except ArmError as error:
             await self._unread.record(work, wanted, orphaned, error)
+            await self._keep_first_seen(work)
             return
         for failed in reading.failures(work):
             if work.personal and is_the_callers(failed.evidence, self._unread.judge(failed, work)):
@@ -80,6 +84,7 @@ class Reconciler:
         work = replace(work, definition=reading.definition, unread=reading.completed.failures)
         work = with_moved_rows(work, reading.completed.facts.os_type, policies, [row.extension for row, _ in orphaned])
         await self._reconcile(work, reading.completed, policies, orphaned, reading.at)
+        await self._keep_first_seen(work)
 
     async def confirm(self, work: Reconciliation, stored: StoredRow) -> None:
         """Read the extension of our request after an event said that it was written.
@@ -113,8 +118,14 @@ class Reconciler:
             raise error
         work = replace(work, definition=reading.definition)
         wanted = [assignment for assignment in reading.completed.assignments if work.concerns(assignment.policy)]
-        targets = self._decider.targets(work, reading.completed.facts, wanted)
+        targets = self._decider.targets(work, reading.completed.facts, wanted, {})
         return tuple((target, decide(target.context)) for target in targets)
+
+    async def _keep_first_seen(self, work: Reconciliation) -> None:
+        """Have it stored when the policies were first seen, so that a machine that waits stays a new one. A person's
+        policy files may be others than those of the app."""
+        if not work.personal:
+            await self._first_seen.keep(work.now)
 
     def _is_as_sent(self, row: Row, extension: InstalledExtension) -> bool:
         entry = self._rules.catalogue.get(row.extension)
@@ -147,7 +158,9 @@ class Reconciler:
             and assignment.policy.extension not in ending
             and not _cannot_change(work, facts, assignment, policies, deleting)
         ]
-        targets = self._decider.targets(work, facts, assignments)
+        depends = any(asks_for_first_seen(work, facts, assignment) for assignment in assignments)
+        first_seen = await self._first_seen.read(work.now, write=not work.personal) if depends else {}
+        targets = self._decider.targets(work, facts, assignments, first_seen)
         associated = await self._associations.write(work, [t for t in targets if wants_steps(t.context)])
         # The extension with a request in flight comes first: the others wait until that request has ended.
         targets.sort(key=lambda target: not (target.context.last and target.context.last.in_flight))

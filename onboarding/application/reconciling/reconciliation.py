@@ -20,6 +20,7 @@ from onboarding.domain.reconcile.machine_row import Claim, MachineRow
 from onboarding.domain.reconcile.row import Row, WaitingFor
 from onboarding.domain.reconcile.row_builder import Episode, EventKey, unread
 from onboarding.domain.reconcile.steps.association_step import AssociationNeed
+from onboarding.domain.reconcile.taking_up import TakenUpBy
 from onboarding.domain.resource_id import VmId
 
 # The Date header of an answer and the time of an event come from two clocks of Azure, which may differ by this.
@@ -159,7 +160,8 @@ class Reconciliation(Struct, frozen=True):
     def unread_row(self, policy: Policy, decision: Wait | Stop) -> Row:
         """The policy's row if the machine was not read."""
         last = self.last(policy.extension)
-        return unread(self.vm, policy, last, decision, Episode.of(last, self.event_key, self.now))
+        by = TakenUpBy.PERSON if self.request is not None else None
+        return unread(self.vm, policy, last, decision, Episode.of(last, self.event_key, self.now), by)
 
 
 class PolicyTarget(Struct, frozen=True):

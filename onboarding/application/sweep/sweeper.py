@@ -16,7 +16,8 @@ from itertools import batched
 
 from onboarding.application.ports import SUBSCRIPTIONS_AT_ONCE, Message, Ports, ScheduledCheck, StoredSweep, SweepStore
 from onboarding.application.readers.container_reader import ContainerReader
-from onboarding.application.readers.policy_scopes import PolicyScopes, PolicyVersions
+from onboarding.application.readers.policy_scopes import PolicyScopes
+from onboarding.application.readers.policy_versions import PolicyVersions
 from onboarding.application.row_queries import stored_subscriptions
 from onboarding.application.rules import Rules
 from onboarding.application.sweep.fleet_comparison import FleetComparison

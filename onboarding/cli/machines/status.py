@@ -159,7 +159,7 @@ async def _show(args: argparse.Namespace, query: RowQuery, environment: Mapping[
         if args.totals:
             now = datetime.now(UTC)
             counted = await matching_totals(ledger, query, now, exact=args.exact)
-            write_totals(counted.outcomes, args.output, counted.as_of, now)
+            write_totals(counted, args.output, now)
             return 0 if counted.outcomes else 1
         rows = _history_of(ledger, query) if args.history else matching_rows(ledger, query)
         return await _write(rows, open_writer(args.output, history=args.history))

@@ -16,6 +16,7 @@ from typing import Protocol
 from rich.console import Console
 from rich.text import Text
 
+from onboarding.application.row_queries import CountedRows
 from onboarding.cli.machines.row_table import Line, print_lines
 from onboarding.cli.output import Form, open_records, write_records
 from onboarding.domain.json_access import printable
@@ -127,17 +128,22 @@ def _shortened(subscriptions: set[str]) -> dict[str, str]:
     return whole
 
 
-def write_totals(totals: Mapping[Outcome, int], form: Form, as_of: datetime | None, now: datetime) -> None:
-    """Print the number of rows of each outcome, and how old the numbers are (`as_of` None: they are of now)."""
+def write_totals(counted: CountedRows, form: Form, now: datetime) -> None:
+    """Print the number of rows of each outcome, how many of them are only audited since their machine is older than the
+    policy, and how old the numbers are."""
+    totals, as_of, existing = counted.outcomes, counted.as_of, counted.existing_machines
     if form is Form.CSV:
-        counted = [{"outcome": outcome.value, "rows": totals[outcome]} for outcome in Outcome if totals.get(outcome)]
-        write_records(form, ("outcome", "rows"), counted)
+        rows = [{"outcome": outcome.value, "rows": totals[outcome]} for outcome in Outcome if totals.get(outcome)]
+        write_records(form, ("outcome", "rows"), rows)
     elif form is not Form.TABLE:
         outcomes = {outcome.value: totals[outcome] for outcome in Outcome if totals.get(outcome)}
         time = {"asOf": as_of.isoformat(timespec="seconds")} if as_of else {}
-        print(json.dumps({"rows": sum(outcomes.values()), "outcomes": outcomes, **time}))
+        older = {"existingMachines": existing} if existing else {}
+        print(json.dumps({"rows": sum(outcomes.values()), "outcomes": outcomes, **older, **time}))
     else:
         _console().print(_summary(totals) if totals else "nothing in the table matches", soft_wrap=True)
+        if existing:
+            print(f"{existing:,} of them only Audited since the machine is older than the policy (existing-machine)")
     if as_of and form in (Form.CSV, Form.TABLE):
         minutes = max(0, (now - as_of) // timedelta(minutes=1))
         to = sys.stdout if form is Form.TABLE else sys.stderr

@@ -18,6 +18,8 @@ from onboarding.domain.policy.conditions import Explanation, Resource, Undecided
 from onboarding.domain.policy.definitions.compliance import BoundDefinition
 from onboarding.domain.policy.policy import Assignment, Policy
 
+AUDITED_FIRST = "only Audited if it was created more than an hour before the policy was first seen (existing: audit)"
+
 
 class PolicyStatement(Struct, frozen=True):
     """What one policy says about the VM."""
@@ -35,6 +37,7 @@ class PolicyStatement(Struct, frozen=True):
         return {
             "policy": policy.name,
             "extension": policy.extension,
+            "existing": policy.existing.value,
             "selected": None if self.assignment.undecided else self.assignment.selected,
             "decides": self.decides,
             "reason": self.assignment.reason,
@@ -44,7 +47,8 @@ class PolicyStatement(Struct, frozen=True):
     def as_text(self) -> str:
         sign = "?" if self.assignment.undecided else "✓" if self.assignment.selected else "✗"
         rank = "decides" if self.decides else "does not decide"
-        head = f"{sign} policy {self.assignment.policy.name} ({rank}): {self.assignment.reason}"
+        policy = self.assignment.policy
+        head = f"{sign} policy {policy.name} ({rank}): {self.assignment.reason}; existing: {policy.existing}"
         return "\n".join([printable(head), *(_indented(_titled_tree(name, tree)) for name, tree in self.trees.items())])
 
 
@@ -81,6 +85,8 @@ class VmExplanation(Struct, frozen=True):
             lines += [_indented(statement.as_text(), 4) for statement in mine]
             lines.append(printable(f"    support: {each.context.judgement.reason}"))
             lines.append(printable(f"    → {each.word}: {each.reason}"))
+            if each.audited_first:
+                lines.append(f"      {AUDITED_FIRST}")
         return "\n".join(lines)
 
 

@@ -33,6 +33,7 @@ from onboarding.cli.io import MAX_LIST, BadInput, CommandFailed, Commands, as_js
 from onboarding.cli.operations.preflight import describe_refusal
 from onboarding.cli.output import Form, add_output, write_records
 from onboarding.cli.policy.container_files import add_container_files, read_container_files
+from onboarding.cli.policy.explanation import AUDITED_FIRST
 from onboarding.cli.policy.fleet_reader import FleetMachine, FleetReader, ListedMachine
 from onboarding.cli.policy.policy_input import load_rules, policy_folder, read_vms
 from onboarding.domain.errors import ArmError, as_written
@@ -252,7 +253,8 @@ def _counts(changes: Iterable[Change]) -> Counter[tuple[str, str]]:
 
 def _json(machines: int, changes: list[Change], shown: list[Change]) -> str:
     counts = [{"before": b, "after": a, "vms": n} for (b, a), n in sorted(_counts(changes).items())]
-    summary = {"machines": machines, "changed": sum(change.is_change for change in changes), "counts": counts}
+    changed, first = sum(change.is_change for change in changes), _audited_first(changes)
+    summary = {"machines": machines, "changed": changed, "auditedFirst": first, "counts": counts}
     return as_json({**summary, "changes": [change.as_dict() for change in shown]})
 
 
@@ -267,4 +269,11 @@ def _table(machines: int, changes: list[Change], shown: list[Change]) -> str:
     lines.append(f"{counted(machines, 'VM')}, {counted(changed, 'change')}")
     for (before, after), number in sorted(_counts(changes).items(), key=lambda item: -item[1]):
         lines.append(f"  {number:6} {before} → {after}" if before != after else f"  {number:6} {after} (unchanged)")
+    if first := _audited_first(changes):
+        lines.append(f"  {first:6} of them {AUDITED_FIRST}")
     return "\n".join(map(printable, lines))
+
+
+def _audited_first(changes: Iterable[Change]) -> int:
+    """How many of the VMs that would be written to are so old that a policy may only audit them."""
+    return sum(change.after is not None and change.after.audited_first for change in changes)

@@ -44,6 +44,13 @@ class Effect(StrEnum):
         return next((effect for effect in cls if str(value).lower() == effect.lower()), None)
 
 
+class Existing(StrEnum):
+    """What a policy does with machines that are older than the policy itself."""
+
+    AUDIT = "audit"  # only say what would be done
+    ENFORCE = "enforce"  # treat them as new ones
+
+
 class Rule(Protocol):
     """A compiled condition."""
 
@@ -89,6 +96,7 @@ class Policy(Struct, frozen=True):
     auto_upgrade_minor_version: bool | None = None  # None for the catalogue entry's
     identity: IdentityNeed | None = None  # the identity that the agent needs; `{NAME}` in it stands for an app setting
     associations: AssociationNeed = AssociationNeed()  # with data collection rules and an endpoint; the same
+    existing: Existing = Existing.AUDIT
     one_of: Mapping[str, OsType] = field(default_factory=dict)  # several extensions, one for each OS; empty for one
     digest: str = ""  # of the file's content, without secret values: it changes when the policy changes
     selection_digest: str = ""  # of what decides which machines it is about, and whether it acts
@@ -114,6 +122,11 @@ class Policy(Struct, frozen=True):
     def extensions(self) -> tuple[str, ...]:
         """The names of all catalogue entries that the policy may install."""
         return tuple(self.one_of) or (self.extension,)
+
+    @property
+    def spares_existing(self) -> bool:
+        """Whether it acts on new machines and only audits those that are older than the policy."""
+        return self.effect is Effect.DEPLOY and self.existing is Existing.AUDIT
 
     @property
     def open_target(self) -> str:

@@ -16,7 +16,7 @@ from onboarding.domain.machine.managed_machines import ManagedKinds, included
 from onboarding.domain.policy.active_when import ActiveWhen
 from onboarding.domain.policy.conditions.external_values import is_call, places
 from onboarding.domain.policy.exemption import Exemption
-from onboarding.domain.policy.policy import Effect, Policy, Rule, RuleCompiler
+from onboarding.domain.policy.policy import Effect, Existing, Policy, Rule, RuleCompiler
 from onboarding.domain.policy.scope import Scopes
 from onboarding.domain.policy.workspaces import WorkspaceEntry, compile_workspaces
 from onboarding.domain.reconcile.row import WaitingFor
@@ -27,6 +27,7 @@ from onboarding.domain.typed_file import FileMapping, OneOrMany, Refused, Text, 
 
 _AZURE_POLICY = re.compile(r"/providers/microsoft\.authorization/policy(definitions|assignments)/[^/]+$", re.IGNORECASE)
 _IN_A_KEY = re.compile(r"[^/\\#?|\x00-\x1f\x7f-\x9f]{1,80}")
+_SELECTING = ("scope", "notScopes", "machines", "includeManaged", "rule", "parameters")
 _REFERENCE = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
 
 
@@ -112,6 +113,13 @@ class PolicyFile(FileMapping, frozen=True, kw_only=True):
     active_when: Annotated[
         ActiveWhen | None, Meta(description="The app settings that make the policy active; without it, it always is.")
     ] = None
+    existing: Annotated[
+        Existing,
+        Meta(
+            description="Machines that are older than the policy: only say what would be done, or treat them as new.",
+            extra={"one": "choice", "many": "choices"},
+        ),
+    ] = Existing.AUDIT
     extension: Annotated[
         Annotated[str, Meta(min_length=1)] | Annotated[tuple[str, ...], Meta(min_length=1)],
         Meta(
@@ -231,6 +239,7 @@ def parse_policy(raw: object, place: str, compile_rule: RuleCompiler, kinds: Man
     return Policy(
         name=file.name,
         effect=file.effect,
+        existing=file.existing,
         extension=file.extensions[0] if len(file.extensions) == 1 else f"policy:{file.name}",
         one_of={} if len(file.extensions) == 1 else dict.fromkeys(file.extensions, OsType.UNKNOWN),
         scopes=file.scope,
@@ -275,7 +284,7 @@ def _selection_digest(raw: object, effect: Effect) -> str:
     """A digest of what decides which machines the policy is about, and whether it acts. A rule means another thing with
     other parameters."""
     source = raw if isinstance(raw, Mapping) else {}
-    selects = {key: source[key] for key in ("scope", "notScopes", "machines", "rule", "parameters") if key in source}
+    selects = {key: source[key] for key in _SELECTING if key in source}
     return digest(_canonical({**selects, "effect": effect.value}))
 
 

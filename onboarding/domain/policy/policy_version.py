@@ -39,6 +39,12 @@ def seen(policy: Policy, last: PolicyState | None, now: datetime) -> PolicyState
     state = last or PolicyState(policy.name, policy.digest)
     if state.digest != policy.digest:
         state = replace(state, digest=policy.digest, since=now)
+    return selecting(policy, state, now)
+
+
+def selecting(policy: Policy, last: PolicyState | None, now: datetime) -> PolicyState:
+    """The same without its content: only the time at which its selection was first seen."""
+    state = last or PolicyState(policy.name, policy.digest)
     if policy.selection_digest in state.first_seen:
         return state
     known = sorted(state.first_seen.items(), key=itemgetter(1))[1 - _MOST_SELECTIONS :]

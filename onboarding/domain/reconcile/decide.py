@@ -23,6 +23,7 @@ from onboarding.domain.machine.machine_kind import MachineKind
 from onboarding.domain.policy.installed_extension import MOVE, advice_on, differences, instead
 from onboarding.domain.policy.policy import Effect
 from onboarding.domain.reconcile.decision import Act, Decision, DecisionContext, Problem, Satisfied, Stop, Wait
+from onboarding.domain.reconcile.existing_machines import only_audited
 from onboarding.domain.reconcile.retry import (
     broken,
     exhausted,
@@ -320,6 +321,7 @@ _QUESTIONS: tuple[Callable[[DecisionContext], Decision | None], ...] = (
     _unsupported,
     _undetermined,
     _audited,
+    only_audited,
     _disallowed,
     _misconfigured,
     _unfixable,

@@ -21,11 +21,12 @@ from onboarding.domain.failures.classification import (
 from onboarding.domain.image.os_release import OsRelease
 from onboarding.domain.machine.machine_facts import InstalledExtension, MachineFacts
 from onboarding.domain.policy.installed_extension import elsewhere, unmet
-from onboarding.domain.policy.policy import Assignment
+from onboarding.domain.policy.policy import Assignment, Effect
 from onboarding.domain.policy.step_needs import StepNeeds
 from onboarding.domain.reconcile.row import SENT, Outcome, Row, WaitingFor
 from onboarding.domain.reconcile.steps.identity_step import Fit
 from onboarding.domain.reconcile.steps.step import StepKind
+from onboarding.domain.reconcile.taking_up import ExistingMachine
 from onboarding.domain.reconcile.wait_schedule import SEEN_BY_A_CHECK, WITHOUT_CAP, Waits
 
 
@@ -146,6 +147,12 @@ class DecisionContext(Struct, frozen=True):
     settings_digest: str = ""  # the digest of `settings`
     needs: StepNeeds = StepNeeds()  # what the policy wants besides the extension
     identity: IdentityState | None = None  # None if the policy wants no identity, or does not want it of this machine
+    existing: ExistingMachine | None = None  # why the policy only audits this machine; None if it may act on it
+
+    @property
+    def acts(self) -> bool:
+        """Whether the policy writes to the machine; else it only says what would be done."""
+        return self.assignment.policy.effect is Effect.DEPLOY and self.existing is None
 
     @property
     def extension(self) -> InstalledExtension | None:

@@ -28,7 +28,7 @@ class Reason(StrEnum):
     """Why a VM has to be reconciled."""
 
     MISSED = "missed"  # it lacks the extension that the policy wants, and no row is about this VM
-    DRIFTED = "drifted"  # the row says that the extension is installed, but it is absent or does not meet the policy
+    DRIFTED = "drifted"  # the row and the extension disagree: it is absent or unmet, or others have installed it
     FAILED = "failed"  # the extension is installed and failed, and the row does not say so
     GONE = "gone"  # there is a row, but no VM
     CHANGED = "changed"  # the row is final, and the policy that decided it has changed since
@@ -166,11 +166,18 @@ def _reason(
             return Reason.CHANGED
     if summary.outcome is Outcome.OUT_OF_SCOPE:
         return Reason.MISSED
-    if summary.outcome is Outcome.FAILED and not summary.step and state is ExtensionState.SUCCEEDED:
-        return Reason.DRIFTED  # somebody repaired it, perhaps under another name, for which no event comes
+    if state is ExtensionState.SUCCEEDED and not summary.step and _may_be_done_by_others(summary, policy):
+        return Reason.DRIFTED  # perhaps under another name, for which no event comes
     if summary.outcome.present:
         return {None: Reason.DRIFTED, ExtensionState.FAILED: Reason.FAILED}.get(state)
     return None
+
+
+def _may_be_done_by_others(summary: RowSummary, policy: Policy) -> bool:
+    """Whether the row ends as satisfied once somebody else repaired or installed the extension. With `reconnect`, a VM
+    may be audited that has it and reports elsewhere."""
+    audited = summary.outcome is Outcome.AUDITED and not policy.reconnect
+    return audited or summary.outcome is Outcome.FAILED
 
 
 def _is_done(facts: MachineFacts, summary: RowSummary | None, policy: Policy, stable: Callable[[Policy], bool]) -> bool:

@@ -121,6 +121,7 @@ class Row(Struct, frozen=True, kw_only=True):
     client_request_id: str = ""  # of this episode's last request to ARM; empty without one, or before it had a column
     step: str = ""  # the step that the row is about; empty for the extension, and before it had a column
     steps: str = ""  # what each step came to, as `steps.step` writes it; empty if the extension is the only one
+    taken_up: str = ""  # when and by whom, as `taking_up` writes it; empty before it had a column
 
     def to_properties(self) -> dict[str, Any]:
         """The table's columns; empty ones are left out, except those that every row has. Texts are cut, since guests
@@ -161,18 +162,23 @@ class Row(Struct, frozen=True, kw_only=True):
         return any(at is not None and at > time for at in (self.event_time, self.requested_at, self.finished_at))
 
     def differs(self, other: Row | None) -> bool:
-        """Whether this row says something else than the other; times and event ids do not count."""
-        return other is None or _content_of(self) != _content_of(other)
+        """Whether this row says something else than the other; times and event ids do not count, nor does a column that
+        the other is too old to have."""
+        if other is None:
+            return True
+        known = other if other.taken_up else replace(other, taken_up=self.taken_up)
+        return _content_of(self) != _content_of(known)
 
     def belongs_in_history(self, other: Row | None) -> bool:
         """Whether this row, which follows the other, needs an entry in the history. It does not if the same wait goes
-        on, in whatever words, or if only a digest or the cause differs: a row of an earlier version has no cause."""
+        on, in whatever words, or if only a digest, the cause or who took it up differs: a row of an earlier version has
+        neither."""
         if other is None or self.outcome is not other.outcome:
             return True
         if self.outcome is Outcome.WAITING:
             return self._wait != other._wait
-        known = replace(other, policy_hash=self.policy_hash, sent_digest=self.sent_digest, cause=self.cause)
-        return self.differs(known)
+        same = {name: getattr(self, name) for name in ("policy_hash", "sent_digest", "cause", "taken_up")}
+        return self.differs(replace(other, **same))
 
     @property
     def _wait(self) -> tuple[WaitingFor | None, datetime | None, int, str]:

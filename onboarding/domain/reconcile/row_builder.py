@@ -17,6 +17,7 @@ from onboarding.domain.reconcile.retry import undoing, undone
 from onboarding.domain.reconcile.row import NO_PROBLEM, SENT, Outcome, Row, WaitingFor
 from onboarding.domain.reconcile.steps.combining import Associated, combined, steps_of
 from onboarding.domain.reconcile.steps.step import StepKind, to_column
+from onboarding.domain.reconcile.taking_up import TakenUpBy, taken_up
 from onboarding.domain.resource_id import VmId
 
 type EventKey = tuple[str, datetime, str]  # id, time (UTC) and correlation id of the event that opened the episode
@@ -34,6 +35,8 @@ def row_of(
     steps = steps_of(context, decision, associated)
     whole = combined(decision, associated)
     known = {**_known_columns(context), "attempt": _attempts(last, decision), "steps": to_column(steps)}
+    by = TakenUpBy.REQUEST if any(step.ours for step in steps) else None
+    known["taken_up"] = taken_up(last, context.now, TakenUpBy.PERSON if context.request else by)
     if isinstance(whole, Satisfied):
         known |= _extension_columns(whole.extension)
         ours = whole.ours or any(step.ours for step in steps)
@@ -67,6 +70,7 @@ def claim_of(
         "attempt": install.attempt,
         "steps": to_column(steps_of(context, install, associated)),
         "undone_at": _undone_column(context),
+        "taken_up": taken_up(context.last, now, TakenUpBy.PERSON if context.request else TakenUpBy.REQUEST),
     }
     if install.step is StepKind.EXTENSION:
         known |= {
@@ -106,11 +110,19 @@ def unanswered(claim: Row, problem: Problem) -> Row:
     )
 
 
-def unread(vm: VmId, policy: Policy, last: Row | None, decision: Wait | Stop, episode: Episode) -> Row:
-    """The row for a VM that could not be read: the facts of the last row, and why there are no newer ones."""
+def unread(
+    vm: VmId,
+    policy: Policy,
+    last: Row | None,
+    decision: Wait | Stop,
+    episode: Episode,
+    by: TakenUpBy | None = None,
+) -> Row:
+    """The row for a VM that could not be read: the facts of the last row, and why there are no newer ones. `by` is who
+    takes the VM up."""
     facts = {name: getattr(last, name) for name in _FACTS} if last else {}
     known = {**facts, "extension": policy.extension, "policy": policy.name, "effect": policy.effect.value}
-    known["policy_hash"] = policy.digest
+    known |= {"policy_hash": policy.digest, "taken_up": taken_up(last, episode.now, by)}
     if last is not None:
         kept = ("extension_name", "sent_digest", "undone_at")
         known |= {"attempt": _attempts(last, decision), **{name: getattr(last, name) for name in kept}}
@@ -137,6 +149,7 @@ def closed(row: Row, outcome: Outcome, reason: str, now: datetime, extension_ver
         duration_ms=took,
         step="",
         extension_version=extension_version or row.extension_version,
+        taken_up=taken_up(row, now),
         **NO_PROBLEM,
     )
 

@@ -114,7 +114,7 @@ async def fill(table: TableClient) -> None:
     await ledger.commit(MachineRow(resource_id=str(VM)), None, entries, trigger())
     await write(ledger, row_of(second), trigger(), None)
     await write(ledger, final(new_vm()), trigger(), None)
-    await TablePolicyStates(table).write(PolicyState("p", "digest"))
+    await TablePolicyStates(table).write(PolicyState("p", "digest"), None)
 
 
 async def carry_out(read: Read, table: TableClient) -> None:

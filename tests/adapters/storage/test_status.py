@@ -15,11 +15,13 @@ import pytest
 from rich.console import Console
 
 from onboarding.application.notifications import EventRef
+from onboarding.application.row_queries import CountedRows
 from onboarding.azure.storage.storage_clients import onboarding_table
 from onboarding.azure.storage.table_ledger import TableLedger
 from onboarding.cli.machines.status import parse_since
-from onboarding.cli.machines.status_output import RowTableWriter
+from onboarding.cli.machines.status_output import RowTableWriter, write_totals
 from onboarding.cli.main import main
+from onboarding.cli.output import Form
 from onboarding.domain.reconcile.row import Outcome, Row
 from onboarding.domain.reconcile.row_totals import RowKind, Totals
 from onboarding.domain.resource_id import VmId
@@ -131,6 +133,20 @@ def test_totals_of_the_sweep_are_shown_with_their_age(status: Status, azurite: A
     assert json.loads(status("--totals", "-o", "json", *mine)[1])["asOf"] == at.isoformat(timespec="seconds")
     assert status("--totals", "--exact", *mine)[1] == "1 row: 1 Waiting\n"
     assert "3 rows" in status("--totals", "--exact")[1]
+
+
+def test_totals_say_how_many_machines_are_older_than_their_policy(capsys: pytest.CaptureFixture[str]) -> None:
+    kinds = {
+        RowKind("linux", OMS, Outcome.AUDITED, "existing-machine", ""): 1_450,
+        RowKind("windows", OMS, Outcome.AUDITED, "existing-machine", ""): 50,
+        RowKind("audits", OMS, Outcome.AUDITED, "", ""): 7,
+    }
+    now = datetime.now(UTC)
+    write_totals(CountedRows(kinds, None), Form.TABLE, now)
+    said = "1,500 of them only Audited since the machine is older than the policy (existing-machine)"
+    assert capsys.readouterr().out == f"1,507 rows: 1,507 Audited\n{said}\n"
+    write_totals(CountedRows(kinds, None), Form.JSON, now)
+    assert json.loads(capsys.readouterr().out)["existingMachines"] == 1500
 
 
 @pytest.mark.usefixtures("written")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -310,6 +311,40 @@ def test_explain_shows_precedence_exemption_system_and_decision(
     assert "✓ location in ['westeurope']: 'westeurope'" in output
     assert "lists in row ubuntu 16.04" in output
     assert "→ Install: policy linux-monitoring selects it" in output
+
+
+def test_a_plan_counts_the_vms_that_a_policy_only_audits_at_first(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long_ago, to_come = (datetime(year, 1, 1, tzinfo=UTC) for year in (2020, 2199))
+    fleet = [vm_body("old", created=long_ago), vm_body("new", created=to_come), vm_body("unknown")]
+    del fleet[2]["properties"]["timeCreated"]
+    (folder / "fleet.json").write_text(json.dumps(fleet))
+    assert plan(folder, "--format", "json") == 0
+    output = json.loads(capsys.readouterr().out)
+    assert output["auditedFirst"] == 1
+    assert [change["after"].get("auditedFirst", False) for change in output["changes"]] == [True, False, False]
+    assert plan(folder) == 0
+    assert "\n       1 of them only Audited if" in capsys.readouterr().out
+    write(folder / "new", linux={**POLICY, "existing": "enforce"})
+    assert plan(folder) == 0
+    assert "only Audited" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("existing", ["audit", "enforce"])
+def test_explain_says_what_a_policy_does_about_older_vms(
+    folder: Path, capsys: pytest.CaptureFixture[str], existing: str
+) -> None:
+    write(folder / "new", linux={**POLICY, "existing": existing})
+    vm = vm_body("old", created=datetime(2020, 1, 1, tzinfo=UTC))
+    assert explain(folder, vm, "--format", "json") == 0
+    output = json.loads(capsys.readouterr().out)
+    assert output["policies"][0]["existing"] == existing
+    assert ("auditedFirst" in output["decisions"][0]) is (existing == "audit")
+    assert explain(folder, vm) == 0
+    text = capsys.readouterr().out
+    assert f"policy linux-monitoring selects it; existing: {existing}\n" in text
+    assert ("only Audited if it was created more than an hour before" in text) is (existing == "audit")
 
 
 def test_explain_answers_in_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -209,7 +209,7 @@ async def test_the_selection_of_a_policy_is_first_seen_when_it_becomes_active(se
     later = world.with_policies(settings={**settings, **NEW})
     later.now = world.now + timedelta(days=90)
     await later.sweep.run()
-    seen = {state.policy: state.first_seen for state in (await later.policy_states.read_all()).values()}
+    seen = {each.state.policy: each.state.first_seen for each in (await later.policy_states.read_all()).values()}
     active = policies_of(NEW)["azure-monitor"]
     expected = world.now if "DATA_COLLECTION_RULE_ID" in settings else later.now
     assert seen["azure-monitor"][active.selection_digest] == expected

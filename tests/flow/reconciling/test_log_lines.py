@@ -39,6 +39,7 @@ OF_NO_MACHINE = {
     "sweep: Resource Graph did not answer (%s); reading ARM's lists",
     "the management groups of policies could not be read: %s",
     "policy %s has changed, or is new: %s",
+    "when the policies were first seen could not be stored: %s",
     "%s",  # a group of a policy that could not be resolved; a policy that was stopped is below
 }
 

@@ -42,8 +42,9 @@ async def stopped_with(world: World, *policies: dict[str, object]) -> VmId:
 
 
 async def test_rows_that_began_to_wait_at_different_times_come_to_share_one_moment() -> None:
-    world = World([POLICY, SECOND_POLICY, THIRD_POLICY])
-    vm = await stopped_with(world, POLICY, SECOND_POLICY, THIRD_POLICY)
+    policies = [{**each, "existing": "enforce"} for each in (POLICY, SECOND_POLICY, THIRD_POLICY)]
+    world = World(policies)
+    vm = await stopped_with(world, *policies)
     began = {world.row(vm, each).waiting_since for each in world.extensions}
     assert len(began) == 3
     while await world.run_next_check(until=START + timedelta(days=4)):

@@ -15,6 +15,7 @@ from tests.flow.steps.test_azure_monitor import (
     AMA,
     DONE,
     ENDPOINT,
+    ENFORCE,
     POLICY,
     RULE,
     SECOND_RULE,
@@ -125,7 +126,7 @@ async def test_what_is_held_stays_in_doubt_until_it_is_listed() -> None:
 
 
 async def test_the_end_of_another_endpoint_lets_ours_be_written() -> None:
-    world = world_of(DATA_COLLECTION_ENDPOINT_ID=ENDPOINT)
+    world = world_of(ENFORCE, DATA_COLLECTION_ENDPOINT_ID=ENDPOINT)
     vm = add(world, SYSTEM, age=timedelta(days=2))
     equip(world, vm)
     other = {"name": "configurationAccessEndpoint", "properties": {"dataCollectionEndpointId": f"{ENDPOINT}-other"}}

@@ -70,6 +70,7 @@ async def patched(world: World, vm: VmId) -> None:
     await world.updated(vm)
 
 
+ENFORCE = {"existing": "enforce"}
 DONE = {"identity": "done", "association linux": "done", "extension": "done"}
 
 
@@ -125,7 +126,7 @@ def equip(world: World, vm: VmId, *rules: str) -> None:
 
 
 async def test_what_others_installed_is_completed_and_counts_as_ours() -> None:
-    world = world_of()
+    world = world_of(ENFORCE)
     vm = add(world, SYSTEM, age=timedelta(days=30))
     equip(world, vm, SECOND_RULE)
     await world.created(vm)
@@ -230,7 +231,7 @@ async def test_a_person_has_only_the_refused_step_done_again() -> None:
 
 
 async def test_a_throttled_association_waits_and_is_done_by_the_check() -> None:
-    world = world_of()
+    world = world_of(ENFORCE)
     vm = add(world, SYSTEM, age=timedelta(days=2))
     equip(world, vm, SECOND_RULE)
     slow = Evidence(http_status=429, code="TooManyRequests", headers={"retry-after": "90"})
@@ -247,7 +248,7 @@ async def test_a_throttled_association_waits_and_is_done_by_the_check() -> None:
 
 
 async def test_an_endpoint_of_somebody_else_is_never_replaced() -> None:
-    world = world_of(DATA_COLLECTION_ENDPOINT_ID=ENDPOINT)
+    world = world_of(ENFORCE, DATA_COLLECTION_ENDPOINT_ID=ENDPOINT)
     vm = add(world, SYSTEM, age=timedelta(days=2))
     equip(world, vm)
     other = {"name": "configurationAccessEndpoint", "properties": {"dataCollectionEndpointId": f"{ENDPOINT}-other"}}
@@ -343,6 +344,27 @@ async def test_an_audit_says_what_would_be_done_and_writes_nothing() -> None:
     assert row_of(world, vm).outcome is Outcome.AUDITED
     assert states_of(world, vm) == {"identity": "wanted", "association linux": "wanted", "extension": "wanted"}
     assert world.arm.calls == ["GET", "LIST associations"]
+
+
+async def test_an_audit_gives_no_identity_to_a_machine_that_has_the_agent() -> None:
+    world = world_of({"effect": "auditIfNotExists"})
+    vm = add(world, age=timedelta(days=2))
+    equip(world, vm)
+    await world.created(vm)
+    assert world.arm.calls == ["GET", "LIST associations"]
+    assert row_of(world, vm).outcome is Outcome.AUDITED
+    assert row_of(world, vm).step == "identity"
+    assert states_of(world, vm) == {**DONE, "identity": "wanted"}
+
+
+async def test_a_machine_whose_os_is_not_known_yet_gets_no_identity() -> None:
+    world = world_of()
+    vm = add(world, agent="not_ready")
+    own = {"id": "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/images/i"}
+    world.arm.machines[vm.key]["properties"]["storageProfile"]["imageReference"] = own
+    await world.created(vm)
+    assert world.arm.calls == ["GET", "IMAGE"]
+    assert row_of(world, vm).waiting_for is WaitingFor.AGENT_READY
 
 
 async def test_a_rule_that_is_not_set_is_named_and_nothing_is_written() -> None:

@@ -168,7 +168,8 @@ async def test_only_a_run_over_everything_deletes(sweep_filter: SweepFilter) -> 
     assert world.sweeps.stored.state.pruning == Pruning()
 
 
-ALL_POLICIES = [POLICY, SECOND_POLICY, THIRD_POLICY]
+# Policies that come later than the machine, and are to act on it.
+ALL_POLICIES = [{**each, "existing": "enforce"} for each in (POLICY, SECOND_POLICY, THIRD_POLICY)]
 
 
 @pytest.mark.parametrize("policies_then", [1, 2, 3])

@@ -112,6 +112,8 @@ def policy(**changes: Any) -> Policy:
         ({"notScopes": [f"/subscriptions/{OTHER}"]}, True),
         ({"rule": {"field": "location", "equals": "westeurope"}}, True),
         ({"parameters": {"tag": "x"}}, True),
+        ({"includeManaged": True}, True),
+        ({"existing": "enforce"}, False),
     ],
 )
 def test_a_selection_changes_with_scope_rule_and_effect(changes: dict[str, Any], selects_otherwise: bool) -> None:

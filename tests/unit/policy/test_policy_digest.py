@@ -16,8 +16,8 @@ from tests.reference import parse_policy
 ROOT = Path(__file__).parents[3]
 
 FILES = {
-    "policies": ["e8f8ad34e32fca93", "16389bf7c90ee818"],
-    "samples/policies/demo": ["49daac3fa57daa58", "f7573c1dedbc1960", "5fc7c597d59a67e3", "3a1cd50e2618a1ea"],
+    "policies": ["47eaa56781f66feb", "16389bf7c90ee818"],
+    "samples/policies/demo": ["811d3bb2e061260f", "652ffd53d9f7c3ea", "b01d24d95ab16202", "3a1cd50e2618a1ea"],
     "samples/policies/storm": ["958ed8b4b0cbbf5c", "67a67af0f9f248b8", "ea450599eadae0e8"],
 }
 

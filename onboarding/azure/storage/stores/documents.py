@@ -76,11 +76,6 @@ class Documents[T]:
         with writing():
             return await self._table.write(Write(entity, create=version is None, version=version))
 
-    async def merge(self, partition: str, key: str, columns: Mapping[str, Any]) -> None:
-        """Write these columns, whatever is there; the others stay."""
-        with writing():
-            await self._table.write(Write({**to_wire(columns), **_keys(partition, key)}, merge=True))
-
     async def delete(self, partition: str, key: str, version: str) -> None:
         """Delete the document with that etag; one that is not there any more is no error."""
         with writing():

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from onboarding.application.ports import StoredPolicy
 from onboarding.azure.storage.stores.documents import Documents, key_of
 from onboarding.azure.storage.table_client import TableClient
 from onboarding.azure.storage.table_queries import Query
@@ -22,15 +23,17 @@ class TablePolicyStates:
     def __init__(self, table: TableClient) -> None:
         self._documents = Documents(table, _COLUMNS, _state)
 
-    async def read_all(self) -> Mapping[str, PolicyState]:
+    async def read_all(self) -> Mapping[str, StoredPolicy]:
         found = await self._documents.find(Query("", _PARTITION))
-        return {each.value.policy: each.value for each in found}
+        return {each.value.policy: StoredPolicy(each.value, each.version, each.rest) for each in found}
 
-    async def write(self, state: PolicyState) -> None:
-        columns: dict[str, Any] = {"Policy": state.policy, "Hash": state.digest, "Since": state.since}
+    async def write(self, state: PolicyState, version: str | None, *, rest: Mapping[str, Any] | None = None) -> None:
+        columns: dict[str, Any] = {"Policy": state.policy, "Hash": state.digest}
+        if state.since is not None:
+            columns["Since"] = state.since
         if state.first_seen:
             columns["FirstSeen"] = json.dumps({digest: at.isoformat() for digest, at in state.first_seen.items()})
-        await self._documents.merge(_PARTITION, f"policy|{key_of(state.policy)}", columns)
+        await self._documents.write(_PARTITION, f"policy|{key_of(state.policy)}", columns, version, rest)
 
 
 def _state(columns: Mapping[str, Any]) -> PolicyState:

@@ -8,6 +8,7 @@ from copy import replace
 from msgspec import Struct
 
 from onboarding.domain.catalog.support_table import Verdict
+from onboarding.domain.failures.classification import ExtensionState, read_extension_state
 from onboarding.domain.json_access import digest
 from onboarding.domain.machine.machine_facts import OsType
 from onboarding.domain.reconcile.decision import Act, Decision, DecisionContext, Problem, Satisfied, Stop, Wait
@@ -122,13 +123,20 @@ def _extension(context: DecisionContext, decision: Decision, *, blocked: bool) -
     if isinstance(decision, Satisfied):
         return StepResult(StepKind.EXTENSION, StepState.DONE, subject, ours=decision.ours)
     if isinstance(decision, Stop) and decision.outcome is Outcome.AUDITED:
-        return StepResult(StepKind.EXTENSION, StepState.WANTED, subject)
+        return StepResult(StepKind.EXTENSION, StepState.DONE if _is_there(context) else StepState.WANTED, subject)
     if blocked:
         refused = isinstance(decision, Stop)
         return StepResult(StepKind.EXTENSION, StepState.BLOCKED if refused else StepState.WAITING, subject)
     if isinstance(decision, Act) or (isinstance(decision, Wait) and decision.waiting_for in SENT):
         return StepResult(StepKind.EXTENSION, StepState.REQUESTED, subject)
     return result_of(StepKind.EXTENSION, subject, decision)
+
+
+def _is_there(context: DecisionContext) -> bool:
+    """Whether the extension is installed and meets the policy, so that an audit is about another step."""
+    there = context.extension
+    healthy = there is not None and read_extension_state(there) is ExtensionState.SUCCEEDED
+    return healthy and not context.unmet
 
 
 def _ours_still(step: StepResult, before: Sequence[StepResult]) -> StepResult:

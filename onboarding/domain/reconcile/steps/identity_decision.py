@@ -6,7 +6,8 @@ from __future__ import annotations
 from copy import replace
 
 from onboarding.domain.failures.classification import Cause
-from onboarding.domain.reconcile.decision import Act, Decision, DecisionContext, IdentityState, Stop, Wait
+from onboarding.domain.reconcile.decision import Act, Decision, DecisionContext, IdentityState, Satisfied, Stop, Wait
+from onboarding.domain.reconcile.existing_machines import audited
 from onboarding.domain.reconcile.retry import MOST_ATTEMPTS, failed, problem_in, unfinished
 from onboarding.domain.reconcile.row import NO_PROBLEM, SENT, Outcome, Row, WaitingFor
 from onboarding.domain.reconcile.steps.step import StepKind
@@ -37,12 +38,16 @@ def with_identity(s: DecisionContext, decision: Decision) -> Decision:
     state = s.identity
     if state is None or not _goes_on(s, decision):
         return decision
+    if not s.acts:
+        missing = isinstance(decision, Satisfied) and not state.fit.there
+        return audited(s, "the VM would get an identity for the agent") if missing else decision
     if state.lost:
         names = ", ".join(sorted(state.lost))
         return failed(s, Cause.IDENTITY_LOST, f"after our request the machine no longer has {names}")
     if state.fit.conflict:
         return failed(s, Cause.IDENTITY_CONFLICT, f"no identity serves the agent: {state.fit.conflict}")
-    return decision if state.fit.there else _request(s, state)
+    nothing = state.fit.there or not state.added  # it has no part in the plan where the OS may not be supported
+    return decision if nothing else _request(s, state)
 
 
 def _is_about_identity(row: Row) -> bool:
