@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from onboarding.domain.reconcile.decision import Act, Decision, DecisionContext, Satisfied, Stop, Wait
 from onboarding.domain.reconcile.row import Outcome
+from onboarding.domain.reconcile.steps.association_step import AssociationNeed, Associations, conflicting_endpoint
 from onboarding.domain.reconcile.steps.combining import wants_steps
 from onboarding.domain.reconcile.steps.step import StepKind
 from onboarding.domain.resource_id import name_in
@@ -62,16 +63,22 @@ class PlannedStep(Struct, frozen=True):
         return said.get(self.state, f"{name} later" if self.state is PlannedState.WAITING else "")
 
 
-def planned_steps(context: DecisionContext, extension: Decision, *, identities_known: bool) -> tuple[PlannedStep, ...]:
+def planned_steps(
+    context: DecisionContext,
+    extension: Decision,
+    *,
+    identities_known: bool = True,
+    associations: Associations | None = None,
+) -> tuple[PlannedStep, ...]:
     """The steps in their order; none where the policy wants nothing of the machine. `extension` is the decision on the
-    extension alone."""
+    extension alone; without `associations`, it is not known which ones the machine has."""
     if not wants_steps(context):
         return ()
     identity = list(_identity(context, extension, known=identities_known))
-    subjects = context.needs.associations.subjects
-    associations = [PlannedStep(StepKind.ASSOCIATION, PlannedState.UNKNOWN, each, NOT_IN_THE_BODY) for each in subjects]
+    need = context.needs.associations
+    associated = [_association(need, subject, associations) for subject in need.subjects]
     blocked = any(step.state is PlannedState.REFUSED for step in identity)
-    return (*identity, *associations, _extension(context, extension, blocked=blocked))
+    return (*identity, *associated, _extension(context, extension, blocked=blocked))
 
 
 def in_words(steps: Iterable[PlannedStep]) -> str:
@@ -95,6 +102,18 @@ def _identity(context: DecisionContext, extension: Decision, *, known: bool) -> 
         elif fit.conflict:
             state = PlannedState.REFUSED
         yield PlannedStep(StepKind.IDENTITY, state, fit.identity, fit.conflict)
+
+
+def _association(need: AssociationNeed, subject: str, known: Associations | None) -> PlannedStep:
+    endpoint = subject == need.endpoint
+    state, reason = PlannedState.PLANNED, ""
+    if known is None:
+        state, reason = PlannedState.UNKNOWN, NOT_IN_THE_BODY
+    elif known.has(subject, endpoint=endpoint):
+        state = PlannedState.DONE
+    elif endpoint and (other := conflicting_endpoint(need, known)):
+        state, reason = PlannedState.REFUSED, f"the machine is associated with {other}"
+    return PlannedStep(StepKind.ASSOCIATION, state, subject, reason)
 
 
 def _extension(context: DecisionContext, decision: Decision, *, blocked: bool) -> PlannedStep:

@@ -19,6 +19,8 @@ from msgspec import Struct, field
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry, handler_properties
 from onboarding.domain.catalog.setting_templates import has_machine_template, split
 from onboarding.domain.machine.machine_facts import OsType
+from onboarding.domain.machine.machine_identity import SYSTEM
+from onboarding.domain.reconcile.steps.association_step import API_VERSION, association_request
 from onboarding.domain.resource_id import VmId
 
 EXTENSIONS = "Microsoft.Compute/virtualMachines/extensions"
@@ -223,6 +225,24 @@ _NETWORK_INTERFACE = Parameter("networkInterfaceId", "Resource id of the network
 RESERVED = frozenset(
     each.name for each in (_VM_NAME, Parameter("location", ""), *_NEW_MACHINE, _SSH_KEY, _PASSWORD, _NETWORK_INTERFACE)
 )
+
+
+def az_identity_assign(vm: VmId, identity: str) -> str:
+    """The command that adds an identity, `system` or the id of a user-assigned one, and keeps all others."""
+    named = "[system]" if identity == SYSTEM else identity
+    arguments = (("--ids", str(vm)), ("--identities", named))
+    return " \\\n  ".join(["az vm identity assign", *(f"{option} {shlex.quote(value)}" for option, value in arguments)])
+
+
+def az_association(vm: VmId, subject: str, *, endpoint: bool) -> str:
+    """The command that associates the VM with a data collection rule or endpoint, as the product's own request does."""
+    request = association_request(vm, subject, endpoint=endpoint)
+    arguments = (
+        ("--method", request.method.lower()),
+        ("--url", f"{request.path}?api-version={API_VERSION}"),
+        ("--body", json.dumps(request.body)),
+    )
+    return " \\\n  ".join(["az rest", *(f"{option} {shlex.quote(value)}" for option, value in arguments)])
 
 
 def az_extension_set(

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from copy import replace
 from datetime import datetime
 
+from onboarding.application.planned_steps import PlannedStep, planned_steps
 from onboarding.application.ports import StoredRow
 from onboarding.application.readers.container_reader import CompletedFacts
 from onboarding.application.readers.policy_versions import FirstSeen
@@ -27,7 +28,7 @@ from onboarding.domain.reconcile.decide import decide
 from onboarding.domain.reconcile.decision import Act, Decision, Satisfied, Stop, Wait
 from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
 from onboarding.domain.reconcile.row_builder import closed, row_of
-from onboarding.domain.reconcile.steps.association_step import to_column
+from onboarding.domain.reconcile.steps.association_step import Associations, to_column
 from onboarding.domain.reconcile.steps.combining import Associated, others_done, wants_steps, with_extension_done
 
 
@@ -110,8 +111,8 @@ class Reconciler:
         done = with_extension_done(closed(row, Outcome.INSTALLED, "the handler reports success", work.now, version))
         await self._recorder.record(work, work.machine_row(rows=[done]), [done])
 
-    async def preview(self, work: Reconciliation) -> tuple[tuple[PolicyTarget, Decision], ...]:
-        """What a reconciliation would decide; nothing is written. Raises ArmError."""
+    async def preview(self, work: Reconciliation) -> tuple[tuple[PolicyTarget, Decision, tuple[PlannedStep, ...]], ...]:
+        """What a reconciliation would decide, and which steps it would do; nothing is written. Raises ArmError."""
         policies = await self._reader.policies(work.now)
         reading = await self._reader.machine(work, policies, to_install=False)
         for error in reading.failures(work):
@@ -119,7 +120,9 @@ class Reconciler:
         work = replace(work, definition=reading.definition)
         wanted = [assignment for assignment in reading.completed.assignments if work.concerns(assignment.policy)]
         targets = self._decider.targets(work, reading.completed.facts, wanted, {})
-        return tuple((target, decide(target.context)) for target in targets)
+        asked = any(target.associations.subjects and wants_steps(target.context) for target in targets)
+        known = await self._associations.read(work.vm) if asked else None
+        return tuple((target, decide(target.context), _planned(target, known)) for target in targets)
 
     async def _keep_first_seen(self, work: Reconciliation) -> None:
         """Have it stored when the policies were first seen, so that a machine that waits stays a new one. A person's
@@ -193,6 +196,11 @@ class Reconciler:
             await self._reconcile(
                 replace(following, settled=settled, again=True, relist=False), completed, policies, (), read_at
             )
+
+
+def _planned(target: PolicyTarget, known: Associations | None) -> tuple[PlannedStep, ...]:
+    alone = decide(replace(target.context, identity=None))
+    return planned_steps(target.context, alone, associations=known)
 
 
 def _must_read(work: Reconciliation, reaching: Sequence[Policy], orphaned: Sequence[tuple[Row, Row]]) -> bool:
