@@ -39,7 +39,7 @@ from onboarding.domain.reconcile.decision import Act, OperatorRequest, Satisfied
 from onboarding.domain.reconcile.row import Row
 from onboarding.domain.reconcile.steps.step import StepKind
 from onboarding.domain.resource_id import VmId
-from onboarding.export.extension_template import az_association, az_extension_set, az_identity_assign
+from onboarding.export.az_commands import az_association, az_extension_set, az_identity_assign
 from onboarding.export.template_settings import placeholders
 
 type Work = Callable[[OperatorRequests], Awaitable[int]]
