@@ -120,8 +120,8 @@ class Reconciler:
         work = replace(work, definition=reading.definition)
         wanted = [assignment for assignment in reading.completed.assignments if work.concerns(assignment.policy)]
         targets = self._decider.targets(work, reading.completed.facts, wanted, {})
-        asked = any(target.associations.subjects and wants_steps(target.context) for target in targets)
-        known = await self._associations.read(work.vm) if asked else None
+        lists = any(target.associations.subjects and wants_steps(target.context) for target in targets)
+        known = await self._associations.read(work.vm) if lists else None
         return tuple((target, decide(target.context), _planned(target, known)) for target in targets)
 
     async def _keep_first_seen(self, work: Reconciliation) -> None:

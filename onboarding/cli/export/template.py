@@ -1,9 +1,9 @@
 """`onboard template`: print the resources of a deployment template for what a policy wants on a VM: identity,
 associations and extension.
 
-By default they are the resources alone, as the documentation of the extension shows it; with --complete it is a template
-that deploys the same as the function app. It holds no secrets: protected settings are secure parameters. Exit codes: 0,
-2 bad input.
+By default they are the resources alone, as the documentation of the extension shows it; with --complete it is a
+template that deploys the same as the function app. It holds no secrets: protected settings are secure parameters. Exit
+codes: 0, 2 bad input.
 """
 
 from __future__ import annotations
