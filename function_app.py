@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,10 +18,13 @@ from onboarding.app import worker
 from onboarding.application import notifications
 from onboarding.application.messages import decode
 from onboarding.concurrency import EVENT_S, deadline
-from onboarding.domain.errors import ConfigurationError
+from onboarding.domain.errors import ConfigurationError, StorageError
+from onboarding.domain.limits.pause import Pause
 from onboarding.domain.masking import cut, mask
 from onboarding.logging import configure, logger
 from onboarding.settings import QUEUE, storage_connection, sweep_schedule
+
+_HEALTH_S = 5.0  # for what the health page reads of the table
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
 
@@ -66,7 +69,7 @@ async def get_health(req: func.HttpRequest) -> func.HttpResponse:
     from onboarding.web.health import health, unreadable  # here, because an event needs none of it
 
     try:
-        body = health(worker.configuration)
+        body = health(worker.configuration, await _pauses())
     except Exception as error:  # noqa: BLE001 - the health page must answer after any error
         _log.error("health: %s: %s", type(error).__name__, mask(cut(str(error))))
         body = unreadable(error)
@@ -89,6 +92,16 @@ async def get_check(req: func.HttpRequest) -> func.HttpResponse:
         return _json(body, 200)
     except (NotAnImage, ConfigurationError) as error:
         return _json({"error": str(error)}, 400)
+
+
+async def _pauses() -> Sequence[Pause] | None:
+    """What is paused; None if that cannot be read."""
+    try:
+        with deadline(_HEALTH_S):
+            return await worker.application.pauses.active()
+    except StorageError as error:
+        _log.warning("health: %s", error)
+        return None
 
 
 def _json(body: Mapping[str, Any], status: int) -> func.HttpResponse:

@@ -16,6 +16,13 @@ RESOURCE_NAME = "OMSExtension"  # the extension's name in the product
 EQUIPPED = "equipped"  # VMs with names that begin with this have the extension
 IGNORED = "ignored"  # events with such names are about a disk, not a VM
 CONFIRMED = "confirmed"  # runs with this name end with the event of the extension's success
+ONE_STEP = "one"  # such runs too, and those of the Azure Monitor Agent
+FITTING = "fitting"  # VMs with names that begin with this have a system-assigned identity
+WITHOUT = "without"  # such VMs have none; the event of its write comes before that of the extension
+RULE = (
+    f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/providers/Microsoft.Insights/dataCollectionRules/dcr-bench"
+)
+AGENT_NAME = "AzureMonitorLinuxAgent"
 _VM_TYPE = "Microsoft.Compute/virtualMachines"
 _VM, _DISK = f"{_VM_TYPE}/write", "Microsoft.Compute/disks/write"
 
@@ -40,9 +47,13 @@ def created_event(name: str) -> str:
     return _event(name, vm_path(name), _DISK if name.startswith(IGNORED) else _VM)
 
 
-def installed_event(name: str) -> str:
-    """The event of the extension's success on that VM."""
-    return _event(f"{name}-end", f"{vm_path(name)}/extensions/{RESOURCE_NAME}", f"{_VM_TYPE}/extensions/write")
+def following_events(run: str, name: str) -> list[str]:
+    """The events of a VM after that of its creation, as far as the run has them: of its identity, of its extension."""
+    identity = [_event(f"{name}-identity", vm_path(name), _VM)] if run == WITHOUT else []
+    if run not in (CONFIRMED, ONE_STEP, FITTING, WITHOUT):
+        return []
+    resource = AGENT_NAME if run in (FITTING, WITHOUT) else RESOURCE_NAME
+    return [*identity, _event(f"{name}-end", f"{vm_path(name)}/extensions/{resource}", f"{_VM_TYPE}/extensions/write")]
 
 
 def _event(name: str, path: str, operation: str) -> str:

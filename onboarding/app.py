@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
@@ -19,8 +19,9 @@ from msgspec import Struct
 
 from onboarding.application.dispatcher import Dispatcher
 from onboarding.application.limits.circuit_breakers import CircuitBreakers
+from onboarding.application.limits.pauses import Pauses, Sender
 from onboarding.application.limits.rollout_limits import RolloutLimits
-from onboarding.application.ports import Arm, Inventory, LedgerReader, Poison, Ports, RolloutStore, Shell
+from onboarding.application.ports import Arm, Inventory, LedgerReader, PauseStore, Poison, Ports, RolloutStore, Shell
 from onboarding.application.readers.container_reader import ContainerReader
 from onboarding.application.readers.image_definitions import ImageDefinitions
 from onboarding.application.readers.policy_scopes import PolicyScopes
@@ -29,6 +30,7 @@ from onboarding.application.reconciling.associations import AssociationWriter
 from onboarding.application.reconciling.decider import Decider
 from onboarding.application.reconciling.executor import Executor
 from onboarding.application.reconciling.machine_reader import MachineReader
+from onboarding.application.reconciling.preceding_policies import PrecedingPolicies
 from onboarding.application.reconciling.reconciler import Reconciler
 from onboarding.application.reconciling.recorder import Recorder
 from onboarding.application.reconciling.unread_machine import UnreadMachine
@@ -39,6 +41,7 @@ from onboarding.domain.catalog.extension_settings import resolve_settings
 from onboarding.domain.errors import ConfigurationError, StorageError
 from onboarding.domain.policy.policy import Effect, PolicySet
 from onboarding.domain.policy.routing import routes
+from onboarding.domain.policy.step_needs import step_needs
 from onboarding.loading.package_data import reference_data
 from onboarding.loading.policy_folder import load_catalogue_of, load_overrides, load_policies
 from onboarding.logging import logger
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
 
     from onboarding.application.operator_requests import OperatorRequests
+    from onboarding.application.pause_requests import PauseRequests
     from onboarding.application.sweep.sweeper import Sweeper
     from onboarding.azure.arm.arm_requests import ArmRequests
     from onboarding.azure.http_connections import Connections
@@ -77,6 +81,8 @@ class Application:
         self._budget = budget
         self._policy_scopes = PolicyScopes(rules.policies, ports.inventory)
         self._containers = ContainerReader(ports.arm)
+        self.pauses = Pauses(ports.pauses, ports.clock)
+        sender = Sender(ports.arm, self.pauses)
         breakers = CircuitBreakers(ports.breakers)
         rollouts = RolloutLimits(ports.rollouts, rules.policies.policies)
         recorder = Recorder(ports, breakers, rollouts)
@@ -89,13 +95,14 @@ class Application:
                 self._containers,
             ),
             UnreadMachine(ports.arm, rules, breakers, recorder),
-            Decider(rules, breakers, rollouts),
-            AssociationWriter(ports.arm, breakers, ports.clock),
-            Executor(ports.arm, recorder, breakers, ports.clock),
+            Decider(rules, self.pauses, breakers, rollouts),
+            PrecedingPolicies(ports.arm, ports.heartbeats, ports.clock),
+            AssociationWriter(ports.arm, sender, self.pauses, breakers, ports.clock),
+            Executor(sender, recorder, breakers, ports.clock),
             recorder,
             FirstSeen(rules.policies, ports.policy_states),
         )
-        self.dispatcher = Dispatcher(ports, rules.policies, self._reconciler, recorder, breakers)
+        self.dispatcher = Dispatcher(ports, rules.policies, self._reconciler, recorder, breakers, self.pauses)
 
     @cached_property
     def sweeper(self) -> Sweeper:
@@ -109,7 +116,7 @@ class Application:
     def requests(self) -> OperatorRequests:
         from onboarding.application.operator_requests import OperatorRequests
 
-        return OperatorRequests(self._ports, self._rules, self._reconciler)
+        return OperatorRequests(self._ports, self._rules, self._reconciler, self.pauses)
 
 
 def read_configuration(environment: Mapping[str, str]) -> Configuration:
@@ -206,6 +213,7 @@ def _ports(configuration: Configuration, closing: AsyncExitStack) -> tuple[Ports
     from onboarding.azure.storage.schedule_queue import StorageScheduleQueue
     from onboarding.azure.storage.storage_clients import onboarding_table, poison_queue, schedule_queue_client
     from onboarding.azure.storage.stores.breaker_store import TableBreakerStore
+    from onboarding.azure.storage.stores.pause_store import TablePauses
     from onboarding.azure.storage.stores.policy_version_store import TablePolicyStates
     from onboarding.azure.storage.stores.rollout_store import TableRolloutStore
     from onboarding.azure.storage.stores.sweep_store import TableSweeps
@@ -234,6 +242,7 @@ def _ports(configuration: Configuration, closing: AsyncExitStack) -> tuple[Ports
         schedule_queue=StorageScheduleQueue(queue),
         breakers=TableBreakerStore(table),
         rollouts=TableRolloutStore(table),
+        pauses=TablePauses(table),
         publisher=publisher,
         clock=now,
         inventory=GraphAdapter(requests),
@@ -261,6 +270,47 @@ async def open_rollouts(environment: Mapping[str, str]) -> AsyncIterator[Rollout
 
     async with _open_table(environment) as table:
         yield TableRolloutStore(table)
+
+
+class OpenPauses(Struct, frozen=True):
+    """The pauses of the table, for one command."""
+
+    requests: PauseRequests
+    policies: Callable[[], Awaitable[frozenset[str]]]
+    """The names of the policies that the table or the folder of policies has. Raises StorageError."""
+    person: Callable[[], Awaitable[str]]
+    """The object id of whoever is signed in; empty if that is unknown, as with the key of a connection string."""
+
+
+@asynccontextmanager
+async def open_pauses(environment: Mapping[str, str]) -> AsyncIterator[OpenPauses]:
+    """The pauses, as `open_ledger`. The policies need not be usable: a person may have to stop what they do."""
+    from onboarding.application.pause_requests import PauseRequests
+    from onboarding.azure.identity import object_id
+    from onboarding.azure.storage.storage_clients import onboarding_table
+    from onboarding.azure.storage.stores.pause_store import TablePauses
+    from onboarding.azure.storage.stores.policy_version_store import TablePolicyStates
+
+    async with _open_storage(environment) as (storage, identity), onboarding_table(storage, identity) as table:
+
+        async def policies() -> frozenset[str]:
+            files = read_configuration(environment).rules.policies.policies
+            return frozenset([*await TablePolicyStates(table).read_all(), *(policy.name for policy in files)])
+
+        async def person() -> str:
+            return await object_id(identity) if identity is not None else ""
+
+        yield OpenPauses(PauseRequests(TablePauses(table), now), policies, person)
+
+
+@asynccontextmanager
+async def open_status(environment: Mapping[str, str]) -> AsyncIterator[tuple[LedgerReader, PauseStore]]:
+    """The table and the pauses, as `open_ledger`."""
+    from onboarding.azure.storage.stores.pause_store import TablePauses
+    from onboarding.azure.storage.table_ledger import TableLedger
+
+    async with _open_table(environment) as table:
+        yield TableLedger(table), TablePauses(table)
 
 
 @asynccontextmanager
@@ -331,7 +381,7 @@ async def _open_storage(environment: Mapping[str, str]) -> AsyncIterator[tuple[S
 
 def _account(settings: Settings) -> Storage:
     """The storage account of the settings. Raises StorageError if they name none."""
-    if settings.storage.connection_string is None and not settings.storage.table_endpoint:
+    if not settings.storage.named:
         raise StorageError("; ".join(settings.problems))
     return settings.storage
 
@@ -396,6 +446,11 @@ def _setting_problems(rules: Rules) -> list[str]:
         for variant in routes(policy)
         for name in policy.extensions
         for problem in resolve_settings(rules.catalogue[name], variant, rules.app_settings, None).problems
+    ] + [
+        str(ConfigurationError(f"policy {policy.name}", problem, "correct the app setting or the policy"))
+        for policy in rules.policies.policies
+        if policy.removes and not policy.inactive
+        for problem in step_needs(policy, rules.app_settings).problems
     ]
 
 

@@ -110,6 +110,11 @@ class Storage(Struct, frozen=True):
     client_id: str = ""
     """The client id of the user-assigned identity for storage; empty: the system-assigned identity."""
 
+    @property
+    def named(self) -> bool:
+        """Whether the settings name an account."""
+        return self.connection_string is not None or bool(self.table_endpoint)
+
 
 class CloudName(str):
     """The name of a cloud that the product knows."""

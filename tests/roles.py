@@ -2,25 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import re
+from simulator.roles import association_role, heartbeat_role, identity_role, machine_role
 
-from simulator.arm import Role, read_role
-from simulator.laptop import ROOT
-
-INSTALLER = read_role(
-    json.loads(
-        re.findall(r"```json\n(\{.*?\})\n```", (ROOT / "docs" / "deploying.md").read_text("utf-8"), re.DOTALL)[0]
-    )
-)
-
-
-def _of_template(name: str, file: str = "subscription.bicep") -> Role:
-    text = (ROOT / "infra" / file).read_text("utf-8")
-    declaration = text.partition(f"resource {name} ")[2].partition("\n}\n")[0]
-    actions = re.findall(r"'(Microsoft\.\w+/[\w/]+)'", declaration.partition("actions:")[2])
-    return Role(tuple(actions))
-
-
-HEARTBEATS = _of_template("role", "modules/heartbeats.bicep")
-ASSOCIATIONS, IDENTITIES = map(_of_template, ("associationRole", "identityRole"))
+INSTALLER, ASSOCIATIONS, IDENTITIES = machine_role(), association_role(), identity_role()
+HEARTBEATS = heartbeat_role()

@@ -9,7 +9,7 @@ from io import StringIO
 from pathlib import Path
 
 from bench.load import RunEvent
-from bench.workload import CONFIRMED, created_event, installed_event, vm_name
+from bench.workload import created_event, following_events, vm_name
 from simulator.host.messages import TypedData
 from simulator.host.worker import Worker, load
 
@@ -53,8 +53,8 @@ async def prepare(run: str, events: int) -> tuple[RunEvent, Callable[[], Awaitab
 
     async def run_event(number: int) -> None:
         await deliver(made[number])
-        if run == CONFIRMED:
-            await deliver(installed_event(vm_name(run, number)))
+        for event in following_events(run, vm_name(run, number)):
+            await deliver(event)
 
     async def close() -> None:
         return

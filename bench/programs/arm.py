@@ -18,7 +18,18 @@ from typing import Any
 from aiohttp import web
 
 from bench.programs.fleet import PAGE, page_of
-from bench.workload import EQUIPPED, EXTENSION_NAME, GROUP, SUBSCRIPTION, VM_ID, WORKSPACE, subscription_of, vm_path
+from bench.workload import (
+    AGENT_NAME,
+    EQUIPPED,
+    EXTENSION_NAME,
+    FITTING,
+    GROUP,
+    SUBSCRIPTION,
+    VM_ID,
+    WORKSPACE,
+    subscription_of,
+    vm_path,
+)
 from simulator.arm import ArmSimulator, Guest, VmSpec
 from simulator.arm.http.views import vm_body
 from simulator.clock import ManualClock
@@ -40,7 +51,7 @@ class MinimalArm:
     """`latency` is the time of each answer, in seconds; `fleet` the number of VMs in Resource Graph, in so many
     `subscriptions`."""
 
-    def __init__(self, vm: bytes, equipped: bytes) -> None:
+    def __init__(self, vm: bytes, equipped: bytes, with_identity: bytes) -> None:
         self.latency = 0.0
         self.fleet = 0
         self.subscriptions = 1
@@ -48,9 +59,12 @@ class MinimalArm:
         self.puts: dict[str, float] = {}
         self._vm = vm
         self._equipped = equipped
+        self._with_identity = with_identity
+        self._patched: set[str] = set()
 
     async def answer(self, request: web.BaseRequest) -> web.Response:
-        """GET of a VM, PUT and GET of an extension, and the operation of a PUT, which has always succeeded."""
+        """GET of a VM, PUT and GET of an extension, and the operation of a PUT, which has always succeeded; PATCH of an
+        identity, which is there at once, and PUT of an association."""
         arrived = time.monotonic()
         if request.headers.get("Authorization") != f"Bearer {_TOKEN}":
             return web.json_response({"error": {"code": "AuthenticationFailed", "message": "no token"}}, status=401)
@@ -66,6 +80,11 @@ class MinimalArm:
             return self._answered("subscriptions", listed, "LowCostGet", 100_000)
         if "operations" in parts:
             return self._answered("poll", b'{"status":"Succeeded"}', "GetOperation", 100_000)
+        if "dataCollectionRuleAssociations" in parts:
+            return self._answered("association", body, "UpdateVM", 100_000, status=201)
+        if request.method == "PATCH":
+            self._patched.add(parts[8])
+            return self._answered("patch", self._body_of(parts[8]), "UpdateVM", 100_000)
         if request.method == "PUT":
             self.puts[parts[8]] = arrived
             host = request.headers["Host"]
@@ -75,8 +94,12 @@ class MinimalArm:
         if "extensions" in parts:
             content = json.dumps(_installed(request.path)).encode()
             return self._answered("get", content, "LowCostGet", 100_000)
-        vm = self._equipped if parts[8].startswith(EQUIPPED) else self._vm
-        return self._answered("get", vm.replace(TEMPLATE_NAME.encode(), parts[8].encode()), "LowCostGet", 100_000)
+        return self._answered("get", self._body_of(parts[8]), "LowCostGet", 100_000)
+
+    def _body_of(self, name: str) -> bytes:
+        has_identity = name.startswith(FITTING) or name in self._patched
+        vm = self._with_identity if has_identity else self._equipped if name.startswith(EQUIPPED) else self._vm
+        return vm.replace(TEMPLATE_NAME.encode(), name.encode())
 
     def _graph(self, query: dict[str, Any]) -> web.Response:
         """A page of the fleet, from the position in the token."""
@@ -116,20 +139,21 @@ class MinimalArm:
             self.latency = float(request.query["latency"])
             self.fleet = int(request.query.get("fleet", "0"))
             self.subscriptions = int(request.query.get("subscriptions", "1"))
-            self.calls, self.puts = Counter(), {}
+            self.calls, self.puts, self._patched = Counter(), {}, set()
         return answer
 
 
 def _installed(path: str) -> dict[str, Any]:
     """The extension as the product requested it, after its handler has succeeded."""
+    agent = path.endswith(AGENT_NAME)
     properties = {
-        "publisher": "Microsoft.EnterpriseCloud.Monitoring",
-        "type": "OmsAgentForLinux",
-        "typeHandlerVersion": "1.3",
+        "publisher": "Microsoft.Azure.Monitor" if agent else "Microsoft.EnterpriseCloud.Monitoring",
+        "type": AGENT_NAME if agent else "OmsAgentForLinux",
+        "typeHandlerVersion": "1.36" if agent else "1.3",
         "provisioningState": "Succeeded",
-        "settings": {"workspaceId": WORKSPACE},
+        "settings": {} if agent else {"workspaceId": WORKSPACE},
     }
-    return {"id": path, "name": EXTENSION_NAME, "properties": properties}
+    return {"id": path, "name": AGENT_NAME if agent else EXTENSION_NAME, "properties": properties}
 
 
 def _as_row(body: bytes) -> bytes:
@@ -142,8 +166,9 @@ def _as_row(body: bytes) -> bytes:
     return json.dumps({**kept, "properties": properties, "extensions": vm.get("resources") or []}).encode()
 
 
-async def templates() -> tuple[bytes, bytes]:
-    """The simulator's bodies of a running VM without extensions, and of the same VM with the extension."""
+async def templates() -> tuple[bytes, bytes, bytes]:
+    """The simulator's bodies of a running VM without extensions, of the same with the extension, and of the same
+    with an identity instead."""
     clock = ManualClock()
     simulator = ArmSimulator(clock)
     image = {"publisher": "OpenLogic", "offer": "CentOS", "sku": "7_9-gen2", "version": "7.9.2021020401"}
@@ -167,7 +192,10 @@ async def templates() -> tuple[bytes, bytes]:
             "settings": {"workspaceId": WORKSPACE},
         },
     }
-    return json.dumps(body).encode(), json.dumps({**body, "resources": [extension]}).encode()
+    identity = {"type": "SystemAssigned", "principalId": VM_ID, "tenantId": SUBSCRIPTION}
+    variants: tuple[dict[str, Any], ...] = ({}, {"resources": [extension]}, {"identity": identity})
+    bare, equipped, with_identity = (json.dumps({**body, **more}).encode() for more in variants)
+    return bare, equipped, with_identity
 
 
 async def _serve(folder: Path) -> None:

@@ -13,6 +13,7 @@ from functools import partial
 from typing import assert_never
 
 from onboarding.application.limits.circuit_breakers import CircuitBreakers
+from onboarding.application.limits.pauses import Pauses
 from onboarding.application.notifications import (
     AssociationDeleted,
     EventRef,
@@ -42,19 +43,28 @@ _log = logger(__name__)
 # A queue hides a message for 7 days at most. A check that is due later arrives early and is put back.
 _EARLY = timedelta(minutes=10)
 _TRIES = 5
+# What a row may wait for that ends with the request for another extension of the machine.
+_AFTER_OTHERS = (WaitingFor.OPERATION, WaitingFor.ONLY_AFTER)
 
 
 class Dispatcher:
     """Handles notifications and messages of the schedule queue. One per process; it keeps no state."""
 
     def __init__(
-        self, ports: Ports, policies: PolicySet, reconciler: Reconciler, recorder: Recorder, breakers: CircuitBreakers
+        self,
+        ports: Ports,
+        policies: PolicySet,
+        reconciler: Reconciler,
+        recorder: Recorder,
+        breakers: CircuitBreakers,
+        pauses: Pauses,
     ) -> None:
         self._ports = ports
         self._policies = policies
         self._reconciler = reconciler
         self._recorder = recorder
         self._breakers = breakers
+        self._pauses = pauses
 
     async def handle(self, notification: Notification) -> None:
         """Reconcile the machine that the notification is about. Raises StorageError."""
@@ -121,8 +131,8 @@ class Dispatcher:
     ) -> Reconciliation:
         now = self._ports.clock()
         reading = self._ports.ledger.read(vm, new=created and not again)
-        if created:  # an install is likely to follow, and it needs the circuit breakers
-            reading = self._breakers.read_concurrently(reading, vm, now)
+        if created:  # a request is likely to follow, and it needs the circuit breakers and the pauses
+            reading = self._pauses.read_concurrently(self._breakers.read_concurrently(reading, vm, now))
         return Reconciliation(
             vm,
             trigger,
@@ -141,8 +151,9 @@ class Dispatcher:
     async def _reconcile(self, work: Reconciliation) -> None:
         """Reconcile the VM, without the extensions that an earlier delivery of this event has handled.
 
-        A circuit breaker that has closed is no reason to open final rows again, and a missing association only opens
-        those that it can change. What is held of the associations is in doubt where something is found missing."""
+        A pause or a circuit breaker that has ended is no reason to open final rows again, and a missing association
+        only opens those that it can change. What is held of the associations is in doubt where something is found
+        missing."""
         settled = {e for e, stored in work.stored.items() if stored.row.event_id == work.trigger.id}
         if (claim := work.claim) and claim.trigger == work.trigger.id:
             settled.add(claim.target)
@@ -222,8 +233,9 @@ class Dispatcher:
         if work.stale:
             return
         rows = {e: s for e, s in work.stored.items() if _waits_for(s.row, name)}
-        waiting = any(s.row.waiting_for is WaitingFor.OPERATION for s in work.stored.values())
+        waiting = any(s.row.waiting_for in _AFTER_OTHERS for s in work.stored.values())
         sent = [stored for stored in rows.values() if stored.row.in_flight]
+        sent = [stored for stored in sent if stored.row.step != StepKind.REMOVAL]
         if succeeded and len(sent) == len(rows) == 1 and not waiting:
             await self._reconciler.confirm(work, sent[0])
         elif rows or waiting:
@@ -259,4 +271,5 @@ def _has_association(row: Row) -> bool:
 
 def _waits_for(row: Row, name: str) -> bool:
     """Whether the row can change when an operation on the extension of that name ends."""
-    return row.extension_name.lower() == name.lower() and (not row.outcome.final or row.outcome is Outcome.FAILED)
+    ended = row.outcome.final and row.outcome not in (Outcome.FAILED, Outcome.REMOVED)
+    return row.extension_name.lower() == name.lower() and not ended

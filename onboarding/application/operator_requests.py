@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from copy import replace
 
 from msgspec import Struct
 
+from onboarding.application.limits.pauses import Pauses
 from onboarding.application.notifications import EventRef
 from onboarding.application.planned_steps import PlannedStep
 from onboarding.application.ports import Arm, Clock, Ports
@@ -21,6 +23,7 @@ from onboarding.domain.errors import ArmError, LostRace, OnboardingError
 from onboarding.domain.failures.classification import classify, is_the_callers, parse_errors
 from onboarding.domain.failures.error_table import SharedErrors
 from onboarding.domain.failures.evidence import NO_TOKEN
+from onboarding.domain.limits.pause import Pause
 from onboarding.domain.reconcile.decision import Decision, DecisionContext, OperatorRequest
 from onboarding.domain.reconcile.row import Row, Selection
 from onboarding.domain.resource_id import VmId, parse_id
@@ -50,6 +53,14 @@ class NoAccess(OnboardingError):
         super().__init__(f"subscription {subscription}: {error}")
         self.subscription = subscription
         self.error = error
+
+
+class Paused(OnboardingError):
+    """A person has paused what a request would do; nothing was sent or written."""
+
+    def __init__(self, pause: Pause) -> None:
+        super().__init__(str(pause))
+        self.pause = pause
 
 
 async def check_access(arm: Arm, subscriptions: Iterable[str]) -> None:
@@ -109,14 +120,23 @@ def refuses_caller(error: ArmError, clock: Clock, shared: SharedErrors) -> bool:
 class OperatorRequests:
     """Carries out a person's requests. One per command."""
 
-    def __init__(self, ports: Ports, rules: Rules, reconciler: Reconciler) -> None:
+    def __init__(self, ports: Ports, rules: Rules, reconciler: Reconciler, pauses: Pauses) -> None:
         self._ports = ports
+        self._pauses = pauses
         self._reconciler = reconciler
         self._extensions = frozenset(rules.catalogue)
 
     async def check_access(self, vms: Iterable[VmId]) -> None:
         """Raises NoAccess if ARM does not show one of the VMs' subscriptions to the person."""
         await check_access(self._ports.arm, (vm.subscription for vm in vms))
+
+    async def check_pauses(self, vms: Iterable[VmId], request: OperatorRequest) -> None:
+        """Raises Paused if everything that the request may send for one of the VMs is paused: a request for all
+        policies goes on beside the pause of one. Raises StorageError."""
+        policies = (request.policy,) if request.policy else ()
+        for vm in {vm.subscription.lower(): vm for vm in vms}.values():
+            if (pause := await self._pauses.find(vm, policies)) is not None:
+                raise Paused(pause)
 
     async def handle(self, vm: VmId, request: OperatorRequest) -> Mapping[str, Row]:
         """Reconcile the VM for the request; returns the VM's rows by extension. Raises StorageError, and ArmError for
@@ -125,14 +145,15 @@ class OperatorRequests:
             await self._reconcile(await self._begin(vm, request))
         return await self.rows(vm)
 
-    async def follow(self, vm: VmId) -> Mapping[str, Row]:
-        """The VM's rows by extension, after a reconciliation if one of them is not final. Raises StorageError, and
-        ArmError if ARM refuses the person: then the rows are unchanged, and the function app continues."""
+    async def follow(self, vm: VmId, *, despite_pause: bool = False) -> Mapping[str, Row]:
+        """The VM's rows by extension, after a reconciliation if one of them is not final; `despite_pause` as in the
+        request that is followed. Raises StorageError, and ArmError if ARM refuses the person: then the rows are
+        unchanged, and the function app continues."""
         rows = await self.rows(vm)
         if all(row.outcome.final for row in rows.values()):
             return rows
         with suppress(LostRace):
-            await self._reconcile(await self._begin(vm, None))
+            await self._reconcile(replace(await self._begin(vm, None), despite_pause=despite_pause))
         return await self.rows(vm)
 
     async def preview(self, vm: VmId, request: OperatorRequest) -> tuple[Preview, ...]:
@@ -165,5 +186,12 @@ class OperatorRequests:
         trigger = EventRef(f"{reason}.{now:%Y%m%dt%H%M%S.%fz}", now)
         cleared = self._extensions if request else frozenset()
         return Reconciliation(
-            vm, trigger, await self._ports.ledger.read(vm), now, cleared=cleared, request=request, personal=True
+            vm,
+            trigger,
+            await self._ports.ledger.read(vm),
+            now,
+            cleared=cleared,
+            request=request,
+            personal=True,
+            despite_pause=request is not None and request.despite_pause,
         )

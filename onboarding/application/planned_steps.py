@@ -72,6 +72,8 @@ def planned_steps(
 ) -> tuple[PlannedStep, ...]:
     """The steps in their order; none where the policy wants nothing of the machine. `extension` is the decision on the
     extension alone; without `associations`, it is not known which ones the machine has."""
+    if context.removes:
+        return _removal(context, extension)
     if not wants_steps(context):
         return ()
     identity = list(_identity(context, extension, known=identities_known))
@@ -85,6 +87,19 @@ def in_words(steps: Iterable[PlannedStep]) -> str:
     """What would be written, in the order of the steps, for a policy with more than an extension; else empty."""
     listed = list(steps)
     return ", ".join(filter(None, (step.written for step in listed))) if len(listed) > 1 else ""
+
+
+def _removal(context: DecisionContext, decision: Decision) -> tuple[PlannedStep, ...]:
+    name = context.entry.name
+    match decision:
+        case Act():
+            return (PlannedStep(StepKind.REMOVAL, PlannedState.PLANNED, name),)
+        case Wait():
+            return (PlannedStep(StepKind.REMOVAL, PlannedState.WAITING, name, decision.reason),)
+        case Stop(outcome=Outcome.REMOVED):
+            return (PlannedStep(StepKind.REMOVAL, PlannedState.DONE, name),)
+        case _:
+            return ()
 
 
 def _identity(context: DecisionContext, extension: Decision, *, known: bool) -> Iterator[PlannedStep]:

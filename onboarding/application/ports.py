@@ -14,6 +14,7 @@ from msgspec import Struct, field
 
 from onboarding.application.notifications import EventRef
 from onboarding.domain.limits.circuit_breaker import CircuitBreaker
+from onboarding.domain.limits.pause import Pause
 from onboarding.domain.limits.rollout_limit import RolloutState
 from onboarding.domain.machine.machine_facts import OsType
 from onboarding.domain.policy.policy_version import PolicyState
@@ -157,7 +158,7 @@ class Arm(Protocol):
 
     async def send(self, vm: VmId, request: ArmRequest) -> bool:
         """Send one write of the machine or of a resource below it, and do not wait for the operation to end. Returns
-        whether it created the resource at once (201). Raises ArmError."""
+        whether it created the resource at once (201). A DELETE of what is not there is no error. Raises ArmError."""
 
     def list_machines(self, subscription: str) -> AsyncIterator[Mapping[str, Any]]:
         """The bodies of all VMs of a subscription, as ARM lists them: without instance view, and with the ids of the
@@ -319,6 +320,31 @@ class BreakerStore(Protocol):
     async def delete(self, breaker: CircuitBreaker, version: str) -> None:
         """Delete an open breaker, which closes it. A breaker that is not there any more is no error. Raises LostRace if
         it was written since it was read, and StorageError."""
+
+
+class StoredPause(Struct, frozen=True):
+    """A pause that a person began, as the table has it."""
+
+    pause: Pause
+    version: str
+    """The row's etag. A write or deletion fails with LostRace if the row has another one by then."""
+    key: str
+    """What identifies its row."""
+    rest: Mapping[str, Any] = field(default_factory=dict)
+    """The stored columns that this version of the product does not know; they are written back."""
+
+
+class PauseStore(Protocol):
+    async def read_all(self) -> tuple[StoredPause, ...]:
+        """All pauses, also those that have ended by themselves: one small query. Raises StorageError."""
+
+    async def write(self, pause: Pause, version: str | None, *, rest: Mapping[str, Any] | None = None) -> None:
+        """Write the pause of its scope: create it (`version` None), or replace the row with that etag, and keep the
+        columns `rest`. Raises LostRace and StorageError."""
+
+    async def delete(self, stored: StoredPause) -> None:
+        """Delete a pause, which ends it. One that is not there any more is no error. Raises LostRace if it was written
+        since it was read, and StorageError."""
 
 
 class FoundAssociation(Struct, frozen=True):
@@ -493,6 +519,8 @@ class Ports(Struct, frozen=True):
     """The open circuit breakers."""
     rollouts: RolloutStore
     """The counts of the policies' rollout limits."""
+    pauses: PauseStore
+    """What people have paused."""
     publisher: OutcomePublisher
     """Sends outcome events; a null object if no topic is set."""
     clock: Clock

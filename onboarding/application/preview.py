@@ -41,6 +41,7 @@ from onboarding.domain.reconcile.row import Outcome
 from onboarding.domain.reconcile.steps.identity_step import named_identity
 from onboarding.domain.reconcile.steps.step import StepKind
 from onboarding.domain.reconcile.taking_up import depends_on_first_seen
+from onboarding.domain.reconcile.window_question import window_text
 
 UNKNOWN = "unknown"
 _MAX_NAMED = 3  # extensions in a reason
@@ -63,7 +64,7 @@ class Forecast(Struct, frozen=True):
 
     @property
     def word(self) -> str:
-        """`Install`, `Update`, the outcome, or `unknown`."""
+        """`Install`, `Update`, `Remove`, the outcome, or `unknown`."""
         return UNKNOWN if self.unknown_because else self._decided
 
     @property
@@ -77,6 +78,8 @@ class Forecast(Struct, frozen=True):
     @property
     def _decided(self) -> str:
         match self.decision if self.extension is None or isinstance(self.extension, Satisfied) else self.extension:
+            case Act(step=StepKind.REMOVAL):
+                return "Remove"
             case Act():
                 return "Update" if self.context.extension else "Install"
             case Satisfied():
@@ -104,11 +107,17 @@ class Forecast(Struct, frozen=True):
     def policy(self) -> Policy:
         return self.context.assignment.policy
 
+    @property
+    def window(self) -> str:
+        """When the machine may be changed, and when that is next; empty: at any time."""
+        return window_text(self.policy, self.context.facts, self.context.now)
+
     def as_dict(self) -> dict[str, Any]:
         first = {"auditedFirst": True} if self.audited_first else {}
+        window = {"changeWindow": self.window} if self.window else {}
         steps = [] if self.unknown_because else [step.as_dict() for step in self.steps]
         said = {"decision": self.word, "policy": self.policy.name, "reason": self.reason, "steps": steps}
-        return {**said, **self._problem(), **first}
+        return {**said, **self._problem(), **first, **window}
 
     def _problem(self) -> dict[str, Any]:
         problem = None if self.unknown_because else getattr(self.decision, "problem", None)

@@ -9,7 +9,7 @@ from typing import ClassVar
 from msgspec import field
 
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
-from onboarding.domain.catalog.extension_settings import ExtensionSettings, resolve_settings
+from onboarding.domain.catalog.extension_settings import NO_SETTINGS, ExtensionSettings, resolve_settings
 from onboarding.domain.catalog.setting_templates import MachineValues
 from onboarding.domain.catalog.support_table import Judgement, Verdict, judge
 from onboarding.domain.failures.classification import parse_errors
@@ -78,7 +78,9 @@ def decision_context(
         policy = replace(policy, reconnect=True)
     entry = tuned(rules.entry_of(policy), policy)
     release = identify(facts, rules.reference, rules.overrides, definition)
-    settings = resolve_settings(entry, policy, rules.app_settings, MachineValues.of(facts))
+    settings = (
+        NO_SETTINGS if policy.removes else resolve_settings(entry, policy, rules.app_settings, MachineValues.of(facts))
+    )
     needs = step_needs(policy, rules.app_settings)
     context = DecisionContext(
         facts=facts,
@@ -122,6 +124,7 @@ def identity_states(
     left out. One plan serves all policies that are to act on the machine; `seen` are the identities that it had before
     our last request, and `refused` those that ARM refused to add, folded."""
     acting: list[tuple[str, IdentityNeed]] = []
+    policies: list[str] = []
     states: dict[str, IdentityState] = {}
     for context in contexts:
         need = context.needs.identity
@@ -129,11 +132,12 @@ def identity_states(
             continue
         if wants_steps(context) and context.acts:
             acting.append((context.entry.name, need))
+            policies.append(context.assignment.policy.name)
         else:  # what it would be, without a part in the plan
             states[context.entry.name] = IdentityState(plan_identity(facts.identity, [need]).fits[0])
     plan = plan_identity(facts.identity, [need for _, need in acting], seen=seen, refused=refused)
     for (name, _), fit in zip(acting, plan.fits, strict=True):
-        states[name] = IdentityState(fit, plan.lost, plan.added)
+        states[name] = IdentityState(fit, plan.lost, plan.added, tuple(policies))
     return states
 
 

@@ -6,8 +6,10 @@ Concurrent events share one request for a token. A token is sent only to the hos
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import time
+from base64 import urlsafe_b64decode
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import TracebackType
@@ -48,6 +50,7 @@ _FINAL = Pattern(
     r"|DefaultAzureCredential failed to retrieve a token",
     re.IGNORECASE,
 )
+STORAGE_SCOPE = "https://storage.azure.com/.default"  # in every cloud
 _WRAPPED = Pattern(r"no identity has been assigned to this resource\. Error: ", re.IGNORECASE)
 
 
@@ -61,6 +64,17 @@ def credential(cloud: Cloud, client_id: str, environment: Mapping[str, str]) -> 
 
     chain = DefaultAzureCredential(authority=cloud.authority, managed_identity_client_id=client_id or None, **_OPTIONS)
     return Tokens(chain, timeout_s=_DEVELOPER_TIMEOUT_S)
+
+
+async def object_id(credential: AsyncTokenCredential) -> str:
+    """The object id of whoever the credential signs in, as its token for storage says; empty if there is no token, or
+    if it does not say it. Nothing else of the token is read."""
+    try:
+        content = (await credential.get_token(STORAGE_SCOPE)).token.split(".")[1]
+        found = json.loads(urlsafe_b64decode(content + "=" * (-len(content) % 4)))["oid"]
+    except (AzureError, ValueError, LookupError, TypeError):
+        return ""
+    return found if isinstance(found, str) else ""
 
 
 class NoToken(ClientAuthenticationError):

@@ -93,10 +93,28 @@ COMMANDS: Mapping[str, CommandHelp] = {
         "show the extension handler's log on the VM, with explanations",
         ("onboard logs -g app-rg -n web01", "onboard logs web01 --lines 100"),
     ),
+    "pause": CommandHelp(
+        "operations.pause",
+        "stop all changes of VMs, or those of a subscription or policy",
+        (
+            "onboard pause --reason 'change freeze' --until 2026-12-24T18:00",
+            "onboard pause --policy linux-monitoring --reason 'wrong workspace'",
+            "onboard pause --list",
+        ),
+    ),
     "policy": CommandHelp(
         "policy",
         "evaluate, explain, plan, validate, test, import and resume policies",
         ("onboard policy validate", "onboard policy plan --live --against deployed-policies"),
+    ),
+    "remove": CommandHelp(
+        "machines.remove",
+        "remove an extension from chosen VMs now",
+        (
+            "onboard remove web01 --extension oms-agent-linux --dry-run",
+            "onboard remove web01 --policy retire-oms",
+            "onboard remove - --extension oms-agent-linux --yes < ids.txt",
+        ),
     ),
     "replay": CommandHelp(
         "operations.replay",
@@ -106,6 +124,11 @@ COMMANDS: Mapping[str, CommandHelp] = {
             "onboard replay --dead-letter dead-letters --to https://HOST?code=KEY",
             "onboard replay --poison --settings local.settings.json",
         ),
+    ),
+    "resume": CommandHelp(
+        "operations.resume",
+        "end a pause, and continue the VMs that waited for it",
+        ("onboard resume", "onboard resume --policy linux-monitoring", "onboard resume --all"),
     ),
     "retry": CommandHelp(
         "machines.retry",

@@ -20,6 +20,18 @@ def az_identity_assign(vm: VmId, identity: str) -> str:
     return " \\\n  ".join(["az vm identity assign", *(f"{option} {shlex.quote(value)}" for option, value in arguments)])
 
 
+def az_extension_delete(vm: VmId, name: str) -> str:
+    """The command that removes the extension; its name is that of the resource."""
+    arguments = (
+        ("--subscription", vm.subscription),
+        ("--resource-group", vm.resource_group),
+        ("--vm-name", vm.name),
+        ("--name", name),
+    )
+    options = (f"{option} {shlex.quote(value)}" for option, value in arguments)
+    return " \\\n  ".join(["az vm extension delete", *options])
+
+
 def az_association(vm: VmId, subject: str, *, endpoint: bool) -> str:
     """The command that associates the VM with a data collection rule or endpoint, as the product's own request does."""
     request = association_request(vm, subject, endpoint=endpoint)

@@ -1,16 +1,21 @@
-"""The answer of `/api/health`: whether VMs can be onboarded, and if not, what to fix. It names settings, not values."""
+"""The answer of `/api/health`: whether VMs can be onboarded, and if not, what to fix. It names settings, not values.
+
+Everybody can read it, so of a pause it says neither who began it nor why, and no subscription."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from onboarding.app import Configuration
+from onboarding.domain.limits.pause import Pause
 from onboarding.domain.policy.policy import Policy
 
 
-def health(configuration: Configuration) -> dict[str, Any]:
-    """JSON: `status` (`healthy` or `unhealthy`), `problems`, `policies`, `notices`, `version`."""
+def health(configuration: Configuration, pauses: Sequence[Pause] | None = ()) -> dict[str, Any]:
+    """JSON: `status` (`healthy` or `unhealthy`), `problems`, `policies`, `pauses`, `notices`, `version`. A pause is no
+    problem, since a person wanted it; None: the pauses could not be read."""
     policies = configuration.rules.policies.policies
     active = [policy for policy in policies if not policy.inactive]
     entries = {name: configuration.rules.catalogue[name] for policy in active for name in policy.extensions}
@@ -28,9 +33,15 @@ def health(configuration: Configuration) -> dict[str, Any]:
             }
             for policy in policies
         ],
+        "pauses": None if pauses is None else [_pause(each) for each in pauses],
         "notices": [*off, *(entry.retired for entry in entries.values() if entry.retired)],
         "version": _version(),
     }
+
+
+def _pause(pause: Pause) -> dict[str, str | None]:
+    until = pause.until.isoformat(timespec="seconds") if pause.until else None
+    return {"paused": pause.covered, "since": pause.since.isoformat(timespec="seconds"), "until": until}
 
 
 def _extension_of(policy: Policy) -> str | list[str]:
@@ -44,6 +55,7 @@ def unreadable(error: Exception) -> dict[str, Any]:
         "status": "unhealthy",
         "problems": [f"settings and files could not be read ({type(error).__name__}); the log says more"],
         "policies": [],
+        "pauses": None,
         "notices": [],
         "version": _version(),
     }

@@ -230,6 +230,12 @@ class ArmSimulator:
         body = {"properties": {"dataCollectionRuleId": rule}}
         self.insights.associations.put(self.machines[vm_id], name, body, other_deployer())
 
+    def dissociate_as_other_deployer(self, vm_id: str, rule: str) -> int:
+        """Somebody else removes the VM's associations with a rule; returns how many there were."""
+        machine, associations = self.machines[vm_id], self.insights.associations
+        found = [each for each in associations.of_machine(machine) if each.linked.lower() == rule.lower()]
+        return sum(associations.delete(machine, each.name, other_deployer()) for each in found)
+
     def block_network(self, vm_id: str, *, blocked: bool = True) -> None:
         """From now on the agents in the VM cannot reach Azure Monitor; `blocked=False` ends this."""
         machine = self.machines[vm_id]

@@ -36,6 +36,7 @@ from simulator.demo.verdict import Check, Evidence, figures, judge, judge_any, s
 from simulator.eventgrid import EventSchema, Faults
 from simulator.host_process import FunctionsHost
 from simulator.laptop import FUNCTION, ROOT, SUBSCRIPTIONS, CloudOptions, Laptop, forget_settings
+from simulator.roles import assign_shipped_roles
 
 POLICIES = ROOT / "samples" / "policies" / "demo"
 _WAITS = POLICIES / "linux-monitoring.yaml"
@@ -51,6 +52,7 @@ _SETTINGS = {
 _QUEUES = ("deferrals", "deferrals-poison")
 _POLL = 0.25
 _LONG_WAIT = timedelta(seconds=30)  # a row that is checked so late is not waited for under policies of one's own
+_PATIENCE = 1200.0  # simulated seconds: policies of one's own may want no extension on a VM that waits for one
 _ARRIVAL = 5.0  # seconds that the last outcome events may take
 
 
@@ -77,9 +79,10 @@ async def _demo(args: argparse.Namespace, console: Console) -> int:
 async def _onboard(args: argparse.Namespace, console: Console, policies: Path) -> int:
     began = time.monotonic()
     today = make_today(args.vms)
-    scene = Scene((*make_fleet(args.vms, args.seed, tuple(SUBSCRIPTIONS)), *today))
+    scene = Scene((*make_fleet(args.vms, args.seed, tuple(SUBSCRIPTIONS)), *today), _PATIENCE)
     async with Laptop(CloudOptions(seed=args.seed, faults=_FAULTS, observe=scene.observe)) as laptop:
         prepare(laptop.arm)
+        assign_shipped_roles(laptop.arm, (*SUBSCRIPTIONS, CROWDED, TODAY))
         console.print(
             "Starting the functions host; Azurite, ARM, Event Grid and an outcome topic are up", highlight=False
         )
@@ -170,6 +173,7 @@ def _evidence(laptop: Laptop, scene: Scene, rows: Mapping[str, Row], host: Funct
         lacking=lacking(arm, today),
         silent={member.id: arm.data_flows(member.id).reason for member in today},
         breakages=[each for each in arm.breakages if each.principal == arm.options.principal_id],
+        refused={each.action for each in arm.scopes.needed if not each.granted},
     )
 
 

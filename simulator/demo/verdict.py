@@ -5,7 +5,7 @@ secret is anywhere. Only the product's traces are checked; none of its code is u
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import mean, median
 from typing import Any
@@ -35,6 +35,8 @@ class Evidence:
     """By VM with the agent of today: why its agent sends nothing; empty if data flows."""
     breakages: Sequence[Breakage] = ()
     """Applications that lost their token, or got another identity's, by a write of the product."""
+    refused: Collection[str] = ()
+    """Operations that the product tried and the shipped roles do not allow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ def judge_any(evidence: Evidence) -> list[Check]:
         Check(
             "no application lost its token", tuple(f"{each.application} on {each.vm}" for each in evidence.breakages)
         ),
+        Check("the shipped roles allow every operation", tuple(sorted(evidence.refused))),
         Check("every outcome was published on the topic", tuple(_unpublished(evidence))),
         Check("every event was delivered", (f"{evidence.undelivered} were not",) if evidence.undelivered else ()),
         Check("no run of a function failed", tuple(evidence.failures)),

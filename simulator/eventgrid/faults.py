@@ -10,6 +10,7 @@ import random
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
 from typing import Any, Self
 
 from simulator.eventgrid.schema import Event
@@ -17,13 +18,15 @@ from simulator.eventgrid.schema import Event
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """Shares are 0 to 1; `delay` and `jitter` are simulated seconds. A duplicated event is delivered `copies` times."""
+    """Shares are 0 to 1; `delay` and `jitter` are simulated seconds. A duplicated event is delivered `copies` times.
+    All events of operations that match a pattern of `unheard` are lost."""
 
     duplicate: float = 0.0
     copies: float = 2
     lose: float = 0.0
     delay: float = 0.0
     jitter: float = 0.0
+    unheard: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("duplicate", "lose"):
@@ -36,13 +39,14 @@ class Faults:
     @classmethod
     def parse(cls, mapping: Mapping[str, Any]) -> Self:
         """Read a fault script's `eventGrid` section."""
-        known = {field.name for field in fields(cls)}
+        known = {field.name for field in fields(cls)} - {"unheard"}
         for name, value in mapping.items():
             if name not in known:
                 raise ValueError(f"eventGrid.{name}: not a fault; use one of {', '.join(sorted(known))}")
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise ValueError(f"eventGrid.{name}: must be a number, not {value!r}")
-        return cls(**{name: float(value) for name, value in mapping.items()})
+        numbers: dict[str, Any] = {name: float(value) for name, value in mapping.items()}
+        return cls(**numbers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,5 +69,10 @@ class Oracle:
         self._seen[key] += 1
         draw = random.Random(f"{self._seed}|{key}|{self._seen[key]}")
         lost, doubled = draw.random() < self._faults.lose, draw.random() < self._faults.duplicate
+        lost = lost or self._is_unheard(event)
         copies = 0 if lost else int(self._faults.copies) if doubled else 1
         return Fate(tuple(self._faults.delay + draw.uniform(0, self._faults.jitter) for _ in range(copies)))
+
+    def _is_unheard(self, event: Event) -> bool:
+        operation = str((event.get("data") or {}).get("operationName", "")).lower()
+        return any(fnmatchcase(operation, pattern.lower()) for pattern in self._faults.unheard)

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from simulator.arm import Kind, SecondParty
+from simulator.arm import Kind
 from simulator.demo.fleet import Expectation, Member
 from simulator.demo.ledger import Ledger
 from simulator.laptop import Laptop
+from simulator.storm.evidence import lacking, silent
 from simulator.storm.hosts import Hosts
 from simulator.storm.invariant import ExpectedRow, FinalState
+from simulator.storm.others import Others
 from simulator.storm.storage import checks, everything
-from simulator.storm.targets import AMA, TARGETS, Target, expected, missing
+from simulator.storm.targets import AGENTS, OMS, Target, expected, wanted
 
+# The protected setting of the storm's own catalogue entry.
+SECRETS = {"INVENTORY_TOKEN": secrets.token_urlsafe(32)}
+
+_CONTESTED = 3
 # The sweep has nothing to do for these outcomes, so a VM whose event was lost has no row.
 _NOTHING_TO_DO = ("AlreadyInstalled", "OutOfScope")
 
@@ -43,20 +50,20 @@ async def read_final_state(
         attempts=[attempt for attempt in laptop.arm.attempts if attempt.principal == ours],
         collisions=[each for each in laptop.arm.collisions if each.principal == ours and ours in each.principals],
         breakages=[each for each in laptop.arm.breakages if each.principal == ours],
-        lacking={
-            (machine.key, AMA.extension): missing(laptop.arm, machine.id, steps=hosts.steps)
-            for machine in laptop.arm.machines
-        },
-        touched={(vm, AMA.handler) for vm in touched},
+        others_breakages=sum(each.principal != ours for each in laptop.arm.breakages),
+        lacking=lacking(laptop.arm, rows, steps=hosts.steps),
+        silent=silent(laptop.arm, rows) if hosts.steps else {},
+        refused={each.action for each in laptop.arm.scopes.needed if each.principal == ours and not each.granted},
+        touched={(vm, agent.handler) for vm in touched for agent in AGENTS},
         outcome_events=published,
         interruptions=hosts.kills + outages,
         handled={version.name: hosts.handled(version) for version in hosts.versions},
         texts={"storage": everything(storage), "host's log": hosts.output(), "outcome events": str(published)},
-        secrets=laptop.secrets(),
+        secrets={**laptop.secrets(), "inventory token": SECRETS["INVENTORY_TOKEN"]},
     )
 
 
-def expected_rows(fleet: Iterable[Member], laptop: Laptop, others: SecondParty) -> list[ExpectedRow]:
+def expected_rows(fleet: Iterable[Member], laptop: Laptop, others: Others, *, steps: bool = True) -> list[ExpectedRow]:
     """The row that each VM and extension of a fleet must have, given what happened to its events and requests, and what
     the others did to its identities."""
     lost = {str(event["data"]["resourceUri"]).lower() for event in laptop.grid.lost}
@@ -69,10 +76,10 @@ def expected_rows(fleet: Iterable[Member], laptop: Laptop, others: SecondParty) 
             error=must.error,
             may_be_unknown=_may_be_unknown(must, target, lost=member.id in lost),
             refusals=_refusals(laptop, member, target),
-            may_lose_identity=target is AMA and others.removed[member.id] > 0,
+            may_end=_may_end(others, member) if target in AGENTS else frozenset(),
         )
         for member in fleet
-        for target in TARGETS
+        for target in wanted(member, steps=steps)
         for must in (expected(member, target),)
     ]
 
@@ -82,12 +89,21 @@ def _refusals(laptop: Laptop, member: Member, target: Target) -> int:
         (request.status == 0 or request.status >= 500)
         and (
             (request.kind is Kind.EXTENSION_PUT and request.path.endswith(f"/{target.resource}"))
-            or (request.kind is Kind.VM_PATCH and target is AMA)
+            or (request.kind is Kind.VM_PATCH and target in AGENTS)
         )
         for request in laptop.arm.requests.select(vm=member.id)
     )
 
 
+def _may_end(others: Others, member: Member) -> frozenset[str]:
+    """The product adds nothing where an identity was lost, and stops after the third change within a week."""
+    lost = {"identity-lost"} if others.identities.removed[member.id] else set()
+    contested = {"contested"} if others.identities.written[member.id] >= _CONTESTED else set()
+    return frozenset(lost | contested)
+
+
 def _may_be_unknown(must: Expectation, target: Target, *, lost: bool) -> bool:
-    """A VM may also be deleted before its second extension was decided."""
-    return (must.outcome in _NOTHING_TO_DO and lost) or (must.outcome == "Gone" and target is not TARGETS[0])
+    """A VM may also be deleted before its other extensions were decided."""
+    later = must.outcome == "Gone" and target is not OMS
+    aside = must.outcome == "OutOfScope" and not target.handler  # of a policy that the VM is outside of
+    return (must.outcome in _NOTHING_TO_DO and lost) or later or aside

@@ -12,7 +12,7 @@ from simulator.host_process import FunctionsHost
 from simulator.laptop import FUNCTION, SUBSCRIPTIONS, Laptop, webhook
 from simulator.storm.front import Front
 from simulator.storm.invariant import Handled
-from simulator.storm.versions import THIS, Version, write_without_steps
+from simulator.storm.versions import THIS, Version
 
 FAILED = " (Failed, "
 """What the host logs of each run that failed."""
@@ -111,19 +111,12 @@ class Hosts:
             "SWEEP_SCHEDULE": f"{number * _SWEEP_EVERY}/{count * _SWEEP_EVERY} * * * * *",
             "AZURE_HTTP_USER_AGENT": version.name,  # the SDKs put it at the end of their own user agent
         }
-        return self._laptop.host_environment(self._policies(version), {**self._settings, **own})
+        return self._laptop.host_environment(self._policies(), {**self._settings, **own})
 
-    def _policies(self, version: Version) -> Path:
-        """All hosts have the policies of this version, unless the other one does not understand them: then it has its
-        own, and this one has the same extensions without the steps before them."""
-        if self.steps:
-            return THIS.policies
-        if version is not THIS:
-            return version.policies
-        folder = self._logs / "policies"
-        if not folder.exists():
-            write_without_steps(THIS.policies, folder)
-        return folder
+    def _policies(self) -> Path:
+        """All hosts have the policies of this version, unless the other one does not understand them: then all have
+        those of the other."""
+        return next((each.policies for each in self.versions if not each.knows_steps), THIS.policies)
 
     def _output(self, version: Version) -> str:
         return "\n".join(host.output() for host in self._hosts[version])

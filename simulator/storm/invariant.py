@@ -1,9 +1,9 @@
 """The invariant: what must be true at the end of every storm; the fault suite checks it too.
 
 Every VM has one correct final row for each extension that a policy wants, no VM got a second effective install or had
-two of our writes under way, every waiting row has exactly one scheduled check, every outcome was published, and no
-secret is anywhere. Where hosts of several versions ran, each version did its share. Only the product's traces are
-checked; none of its code is used.
+two of our writes under way, every row that says installed has all that ARM can prove, every waiting row has exactly one
+scheduled check, every outcome was published, the shipped roles suffice, and no secret is anywhere. Where hosts of
+several versions ran, each version did its share. Only the product's traces are checked; none of its code is used.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class ExpectedRow:
     """Whether no row is correct too: its event was lost, and nothing has to be done for the VM."""
     refusals: int = 0
     """How many requests for the extension or its identity ARM did not accept."""
-    may_lose_identity: bool = False
-    """Whether somebody else took an identity away, so that a row is right that says so and leaves it to a person."""
+    may_end: frozenset[str] = frozenset()
+    """The causes with which a row is right that leaves the VM to a person, because of what somebody else did to it."""
 
     def __str__(self) -> str:
         return f"{self.extension} on {self.name}"
@@ -84,6 +84,12 @@ class FinalState:
     """The product's writes of identities that took a token from an application of the VM, or gave it another's."""
     lacking: Mapping[tuple[str, str], Sequence[str]]
     """By VM and extension: what the VM lacks of all that the extension's policy wants; empty where all is there."""
+    silent: Mapping[str, int]
+    """How many installed agents send nothing, by reason: not a violation, because ARM cannot tell."""
+    others_breakages: int
+    """How many tokens of applications were lost or changed by other people's writes of identities: not a violation."""
+    refused: Set[str]
+    """The operations that the product tried and its roles do not allow."""
     touched: Set[tuple[str, str]]
     """VMs and handlers whose identities somebody else changed: then its agent may need other settings."""
     outcome_events: Sequence[Mapping[str, Any]]
@@ -128,6 +134,10 @@ def judge(final_state: FinalState, most_attempts: int = 5) -> list[Finding]:
         Finding(TWO_WRITES, tuple(_colliding(final_state.collisions))),
         Finding("every row that says installed has all that its policy wants", tuple(_incomplete(final_state))),
         Finding("no application lost its token or got another's by us", tuple(_broken(final_state.breakages))),
+        Finding(
+            "the shipped roles allow every operation",
+            tuple(Violation("", each) for each in sorted(final_state.refused)),
+        ),
         Finding("every waiting row has exactly one scheduled check", tuple(_unattended(final_state))),
         Finding("every outcome was published", tuple(_unpublished(final_state))),
         Finding("every version did its share", tuple(_idle(final_state.handled))),
@@ -139,9 +149,8 @@ def row_is_right(expected_row: ExpectedRow, row: Row, most_attempts: int = 5) ->
     """Whether the row is correct; giving up is correct only after ARM has refused often enough."""
     if (row.outcome, row.text("ErrorCode")) == (expected_row.outcome, expected_row.error):
         return True
-    if row.text("Cause") == "identity-lost" and expected_row.may_lose_identity:
-        return row.outcome == "Failed"
-    return row.outcome == "Failed" and expected_row.refusals >= most_attempts
+    left = row.text("Cause") in expected_row.may_end or expected_row.refusals >= most_attempts
+    return row.outcome == "Failed" and left
 
 
 def _untrue(final_state: FinalState, most_attempts: int) -> Iterator[Violation]:

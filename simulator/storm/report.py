@@ -50,6 +50,8 @@ class Report:
     figures: Mapping[str, int | float]
     faults: Mapping[str, int]
     outcomes: Mapping[str, int]
+    silent: Mapping[str, int]
+    """How many installed agents send nothing, by reason."""
     handled: Mapping[str, Handled]
     """The work of each version, by the version's name."""
     findings: Sequence[Finding]
@@ -67,9 +69,19 @@ class Report:
         """What each version did, in a line for each; nothing if there was one version."""
         return [f"{name}: {work}" for name, work in self.handled.items()] if len(self.handled) > 1 else []
 
+    def limits(self) -> list[str]:
+        """What no row can say, in one line; nothing if every agent sends its data."""
+        reasons = "; ".join(f"{count}: {reason}" for reason, count in self.silent.items())
+        count = sum(self.silent.values())
+        return (
+            [f"Known limit: {count} agents are installed, with all that ARM can prove, and send nothing ({reasons})"]
+            if count
+            else []
+        )
+
     def as_text(self, console: Console) -> str:
         """The report as this console shows it."""
-        shares, verdicts = map(Text, self.shares()), map(self.verdict, self.findings)
+        shares, verdicts = map(Text, (*self.limits(), *self.shares())), map(self.verdict, self.findings)
         with console.capture() as capture:
             console.print(Group(self._counters(), *shares, *verdicts), highlight=False)
         return capture.get()
@@ -83,6 +95,7 @@ class Report:
             "figures": dict(self.figures),
             "faults": dict(self.faults),
             "outcomes": dict(self.outcomes),
+            "silent": dict(self.silent),
             "handled": {name: asdict(work) for name, work in self.handled.items()},
             "invariant": [
                 {"name": f.name, "ok": f.ok, "violations": [{"vm": v.vm, "says": v.says} for v in f.violations]}
@@ -150,7 +163,7 @@ class Reports:
 
     def _shares(self) -> Iterator[Text]:
         for seed, report in self.runs.items():
-            yield from (Text(f"seed {seed}, {share}") for share in report.shares())
+            yield from (Text(f"seed {seed}, {line}") for line in (*report.limits(), *report.shares()))
 
     def _verdicts(self) -> Iterator[Text]:
         """The violations, storm by storm; one line if there are none."""

@@ -19,7 +19,6 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 
 from simulator.arm import Kind
-from simulator.demo.fleet import make_fleet
 from simulator.demo.ledger import Ledger, Row
 from simulator.demo.progress import progress_for
 from simulator.demo.report import WIDTH
@@ -27,13 +26,15 @@ from simulator.demo.scene import Scene
 from simulator.eventgrid import Faults
 from simulator.laptop import SUBSCRIPTIONS, CloudOptions, Laptop, forget_settings
 from simulator.storm.final_state import expected_rows, read_final_state
+from simulator.storm.fleet import make_storm_fleet
 from simulator.storm.hosts import FAILED, Hosts
-from simulator.storm.invariant import Finding, judge
+from simulator.storm.invariant import FinalState, Finding, judge
 from simulator.storm.report import Report, Reports
 from simulator.storm.storm import SETTINGS, Storm, StormOptions, options
-from simulator.storm.targets import TARGETS, for_both
 from simulator.storm.versions import Version, export
 
+_ROWS_EACH = 3
+_UNHEARD = ("Microsoft.Insights/*",)  # no source shows such events
 _JITTER = 60.0  # simulated seconds by which events are late, and so out of order
 _LIMIT = 90.0  # seconds, and one more for each VM: two storms may run concurrently on two cores
 
@@ -91,14 +92,20 @@ def _one_unseen(args: argparse.Namespace, seed: int, beside: Sequence[Version]) 
 
 
 async def storm(
-    storm_options: StormOptions, vms: int, folder: Path, console: Console, beside: Sequence[Version] = ()
+    storm_options: StormOptions,
+    vms: int,
+    folder: Path,
+    console: Console,
+    beside: Sequence[Version] = (),
+    limit: float | None = None,
 ) -> Report:
     """One storm over a fleet of that size; its files are written to `folder`. Hosts of the versions `beside` this one
-    take part."""
+    take part. It ends after `limit` seconds; None: after the limit of a fleet of that size."""
     began = time.monotonic()
-    subscriptions = tuple(SUBSCRIPTIONS)
-    scene = Scene(for_both(make_fleet(vms, storm_options.seed, subscriptions, crowded=subscriptions[0])))
-    events = Faults(storm_options.duplicates, storm_options.copies, storm_options.lost, jitter=_JITTER)
+    scene = Scene(make_storm_fleet(vms, storm_options.seed, tuple(SUBSCRIPTIONS)))
+    events = Faults(
+        storm_options.duplicates, storm_options.copies, storm_options.lost, jitter=_JITTER, unheard=_UNHEARD
+    )
     cloud_options = CloudOptions(
         seed=storm_options.seed, faults=events, storage=folder / "storage", observe=scene.observe, options=options()
     )
@@ -108,36 +115,40 @@ async def storm(
         try:
             console.print("Starting the functions hosts", highlight=False)
             await hosts.start()
-            with progress_for(console, vms, len(TARGETS)) as progress:
-                await storm_run.run(ledger, progress, _LIMIT + vms)
+            with progress_for(console, vms, _ROWS_EACH) as progress:
+                await storm_run.run(ledger, progress, limit or _LIMIT + vms)
         finally:
             await hosts.stop()
         entities = await ledger.everything()
         final_state = await read_final_state(
             laptop,
             hosts,
-            expected_rows(scene.fleet, laptop, storm_run.others),
+            expected_rows(scene.fleet, laptop, storm_run.others, steps=hosts.steps),
             folder / "storage",
             storm_options.outages,
-            storm_run.others.written,
+            storm_run.others.identities.written,
         )
         findings = judge(final_state)
         return Report(
-            figures=_figures(laptop, hosts, storm_run, time.monotonic() - began, len(final_state.collisions)),
+            figures=_figures(laptop, hosts, storm_run, time.monotonic() - began, final_state),
             faults=dict(laptop.arm.faults.injected.most_common()),
             outcomes=dict(Counter(row.outcome for row in final_state.rows).most_common()),
+            silent=final_state.silent,
             handled=final_state.handled,
             findings=findings,
             histories=_histories(findings, entities),
         )
 
 
-def _figures(laptop: Laptop, hosts: Hosts, storm_run: Storm, seconds: float, collisions: int) -> dict[str, int | float]:
+def _figures(
+    laptop: Laptop, hosts: Hosts, storm_run: Storm, seconds: float, final_state: FinalState
+) -> dict[str, int | float]:
+    collisions = len(final_state.collisions)
     requests, counters, log = laptop.arm.requests, laptop.grid.counters, hosts.output()
     outcome_events = Counter(str(event["id"]) for event in laptop.topic.events)
     return {
         "VMs": len(storm_run.fleet),
-        "policies": len(TARGETS),
+        "policies": 3 if hosts.steps else 2,
         "events": counters.published,
         "delivered twice": counters.duplicated,
         "lost": counters.lost,
@@ -149,8 +160,11 @@ def _figures(laptop: Laptop, hosts: Hosts, storm_run: Storm, seconds: float, col
         "throttled (429)": sum(request.status == 429 for request in requests),
         "met others' writes": len(laptop.arm.collisions) - collisions,
         "met our own writes": collisions,
-        "others' changes of identities": storm_run.others.written.total(),
+        "others' changes of identities": storm_run.others.identities.written.total(),
+        "tokens lost by these": final_state.others_breakages,
+        "others' removed associations": len(storm_run.others.removed),
         "our changes of identities": requests.count(kind=Kind.VM_PATCH),
+        "installed, and sends nothing": sum(final_state.silent.values()),
         "outcomes published": len(outcome_events),
         "published twice": sum(times > 1 for times in outcome_events.values()),
         "seconds until calm": storm_run.seconds,

@@ -14,7 +14,7 @@ from copy import replace
 from dataclasses import dataclass
 from pathlib import Path
 
-from simulator.arm import FaultRule, Habits, Options, SecondParty
+from simulator.arm import FaultRule, Options
 from simulator.arm.compute.durations import read_ranges
 from simulator.arm.http.faults import read_rule_file
 from simulator.demo.fleet import Member
@@ -22,10 +22,13 @@ from simulator.demo.ledger import Ledger, Row
 from simulator.demo.progress import Progress
 from simulator.demo.scene import Scene
 from simulator.laptop import ROOT, SUBSCRIPTIONS, Laptop
-from simulator.storm.final_state import expected_rows
+from simulator.roles import assign_shipped_roles
+from simulator.storm.evidence import lacking, prepare
+from simulator.storm.final_state import SECRETS, expected_rows
 from simulator.storm.hosts import Hosts
 from simulator.storm.invariant import published_outcomes, row_is_right
-from simulator.storm.targets import IDENTITY, NEWEST, RULE, THEIRS, prepare
+from simulator.storm.others import Others
+from simulator.storm.targets import GENERIC, IDENTITY, LINUX_RULE, NEWEST, RULE
 
 FAULTS = ROOT / "samples" / "faults" / "storm.yaml"
 DURATIONS = ROOT / "samples" / "durations" / "storm.yaml"
@@ -36,6 +39,8 @@ SETTINGS = {
     "SWEEP_PATIENCE": "15s",
     "AMA_IDENTITY_ID": IDENTITY,
     "DATA_COLLECTION_RULE_ID": RULE,
+    "LINUX_RULE_ID": LINUX_RULE,
+    **SECRETS,
 }
 
 _WATCH = 0.02
@@ -43,7 +48,6 @@ _POLL = 1.0
 _CALM_ROUNDS = 4  # polls in a row at which nothing is left to do
 _OUTAGE = 2.0
 _DOWN_TIME = 0.5  # seconds between the kill of a host and the start of the next
-_BETWEEN_CHANGES = 30.0  # simulated seconds between two of the others' writes of identities
 _CHANGES_AFTER = 120.0  # simulated seconds for which they go on after the last VM's story
 _REQUESTS_EACH = 2.5  # less than the requests of each VM, so that every kill happens
 
@@ -65,6 +69,8 @@ class StormOptions:
     """How often a duplicated event is delivered."""
     outages: int = 0
     """How often storage is unreachable for some seconds."""
+    without: str = ""
+    """An operation that the app's roles do not allow; empty: they are the shipped ones."""
     file: Path = FAULTS
     """The faults of ARM."""
 
@@ -83,8 +89,15 @@ class StormOptions:
 
 
 def options() -> Options:
-    """ARM's options in a storm: the handlers that its support tables describe, and its own durations."""
-    return Options(subscriptions=tuple(SUBSCRIPTIONS), newest=NEWEST, durations=read_ranges(DURATIONS))
+    """ARM's options in a storm: the handlers that its support tables describe, its own durations, and events of
+    associations, all of which a storm loses."""
+    return Options(
+        subscriptions=tuple(SUBSCRIPTIONS),
+        newest=NEWEST,
+        generic_handlers=GENERIC,
+        durations=read_ranges(DURATIONS),
+        association_events=True,
+    )
 
 
 class Storm:
@@ -96,9 +109,7 @@ class Storm:
         self._scene = scene
         self._hosts = hosts
         self._storage = asyncio.Lock()  # held while storage is unreachable
-        habits = Habits(own=THEIRS, every=_BETWEEN_CHANGES, seed=storm_options.seed)
-        self.others = SecondParty(laptop.arm, habits)
-        """Somebody else, who gives the VMs identities and takes them away."""
+        self.others = Others(laptop.arm, storm_options.seed)
         self.seconds = 0.0
 
     @property
@@ -108,6 +119,7 @@ class Storm:
     async def run(self, ledger: Ledger, progress: Progress, limit: float) -> None:
         """Run the storm; returns when nothing has changed for some seconds, or after `limit` seconds."""
         prepare(self._laptop.arm)
+        assign_shipped_roles(self._laptop.arm, SUBSCRIPTIONS, self._weather.without)
         self._laptop.arm.faults.add(*self._weather.rules())
         began = time.monotonic()
         work = (self._play(), self._kill(progress), self._cut_storage(progress))
@@ -176,9 +188,11 @@ class Storm:
         if any((row.vm, row.extension, row.outcome) not in published for row in rows):
             return False
         found = {(row.vm, row.extension): row for row in rows}
-        return all(
+        steps = self._hosts.steps
+        right = all(
             row_is_right(expected_row, row)
             if (row := found.get((expected_row.vm, expected_row.extension)))
             else expected_row.may_be_unknown
-            for expected_row in expected_rows(self._scene.fleet, self._laptop, self.others)
+            for expected_row in expected_rows(self._scene.fleet, self._laptop, self.others, steps=steps)
         )
+        return right and not any(lacking(self._laptop.arm, rows, steps=steps).values())

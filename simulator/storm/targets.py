@@ -1,5 +1,6 @@
-"""What the storm's policies want, two extensions, and for the second an identity and a rule; and the outcome that each
-VM must have for each extension.
+"""What the storm's policies want: the OMS agent; the Azure Monitor Agent for Linux and Windows, with an identity and a
+rule; and an extension that the policy folder's own catalogue entry describes. And the outcome that each must have on
+each VM.
 
 The outcomes follow from the fleet's own description and from the handlers of the simulated artifact repository. No code
 of the product is used.
@@ -7,96 +8,96 @@ of the product is used.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from copy import replace
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from simulator.arm import Application, ArmSimulator, VmSpec
+from simulator.arm import Agent, VmSpec
 from simulator.arm.compute.artifacts import Artifacts, Handler, Release
-from simulator.arm.options import AMA_HANDLER, OMS_HANDLER
+from simulator.arm.insights.agent_settings import LINUX_AGENT, WINDOWS_AGENT
+from simulator.arm.options import OMS_HANDLER
 from simulator.demo.fleet import Expectation, Member
 
-# The newest versions in the artifact repository during a storm: those that the storm's support tables describe.
-NEWEST = {OMS_HANDLER: "1.3", AMA_HANDLER: "1.40"}
+# The newest versions in the artifact repository during a storm: those that the policies' support tables describe.
+NEWEST = {OMS_HANDLER: "1.3"}
+# The handler of the policy folder's own entry, which exists only in a storm.
+GENERIC = ("contoso.inventory.*",)
 
 _MONITOR = "/subscriptions/00000000-0000-4000-8000-000000000001/resourceGroups/rg-monitor/providers"
 _IDENTITIES = f"{_MONITOR}/Microsoft.ManagedIdentity/userAssignedIdentities"
-RULE = f"{_MONITOR}/Microsoft.Insights/dataCollectionRules/dcr-linux"
+_RULES = f"{_MONITOR}/Microsoft.Insights/dataCollectionRules"
+WORKSPACE = f"{_MONITOR}/Microsoft.OperationalInsights/workspaces/logs"
+# The one is for both systems, the other for Linux alone.
+RULE, LINUX_RULE = f"{_RULES}/dcr-all", f"{_RULES}/dcr-linux"
 IDENTITY = f"{_IDENTITIES}/id-ama"
 # Identities of somebody else, whose applications name them.
 THEIRS = tuple(f"{_IDENTITIES}/id-app-{number}" for number in range(1, 4))
-# In this subscription the policy adds its identity beside others, so an application that names none may lose its token.
+# In this subscription the policy adds its identity beside others, so an application that names none may lose its token;
+# and all its machines get the rule for Linux, so the agent of one with Windows sends nothing.
 BESIDE = "00000000-0000-4000-8000-000000000002"
-
-# Outcomes of the VM itself, the same for every extension.
-_OF_THE_VM = ("OutOfScope", "Undetermined", "Gone")
-# A locked package manager is locked for every handler.
-_LOCKED = 55
+_OPEN = {False: "policy:new-agent", True: "policy:new-agent-beside"}
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One extension that a policy wants: its catalogue entry, its name on the VM, its handler."""
+    """What a policy wants: the extension's catalogue name, its name on the VM, its handler."""
 
     extension: str
-    resource: str
-    handler: str
+    resource: str = ""
+    handler: str = ""
 
 
 OMS = Target("oms-agent-linux", "OMSExtension", OMS_HANDLER)
-AMA = Target("azure-monitor-agent-linux", "AzureMonitorLinuxAgent", AMA_HANDLER)
-TARGETS = (OMS, AMA)
+AMA = Target("azure-monitor-agent-linux", "AzureMonitorLinuxAgent", LINUX_AGENT)
+AMA_WINDOWS = Target("azure-monitor-agent-windows", "AzureMonitorWindowsAgent", WINDOWS_AGENT)
+INVENTORY = Target("inventory-agent", "InventoryAgent", "Contoso.Inventory.InventoryAgentLinux")
+AGENTS = (AMA, AMA_WINDOWS)
+TARGETS = (OMS, *AGENTS, INVENTORY)
 
 
-def prepare(arm: ArmSimulator) -> None:
-    """Create the identities and the rule that the policies and the applications name."""
-    arm.identities.add_all((IDENTITY, *THEIRS))
-    arm.insights.resources.add_rule(RULE, kind="Linux")
+def rule_of(subscription: str) -> str:
+    """The data collection rule that the machines of a subscription are to have."""
+    return LINUX_RULE if subscription == BESIDE else RULE
 
 
-def for_both(fleet: Iterable[Member]) -> tuple[Member, ...]:
-    """The demo's fleet for two extensions: a VM with a locked package manager has it for both, and all VMs have
-    applications that get tokens."""
-    return tuple(
-        replace(
-            member,
-            spec=replace(
-                member.spec,
-                runs_of="*" if any(run.exit_code == _LOCKED for run in member.spec.runs) else member.spec.runs_of,
-                applications=_applications(member.spec.subscription),
-            ),
-        )
-        for member in fleet
-    )
+def wanted(member: Member, *, steps: bool = True) -> Sequence[Target]:
+    """What the VM has a row for. Without `steps`, the policies are those of a version that knows extensions alone."""
+    return (OMS, AMA) if not steps else (OMS, *_agents(member.spec), INVENTORY)
 
 
 def expected(member: Member, target: Target) -> Expectation:
-    """The expected outcome of that extension on that VM. The fleet names the first; the second follows from it."""
-    if target is OMS or member.expected.outcome in _OF_THE_VM:
-        return member.expected
-    if not _release(target).installs_on(*_system(member.spec)):
-        return Expectation("Unsupported")
-    if not member.spec.allow_extension_operations:
-        return member.expected
-    return Expectation("Installed")
+    """The expected outcome of that target on that VM. The fleet names the first; the others follow from it."""
+    spec, of_oms = member.spec, member.expected
+    if target is OMS or of_oms.outcome == "Gone" or (of_oms.outcome == "OutOfScope" and not _is_windows(spec)):
+        return of_oms
+    if target.extension == _OPEN[spec.subscription != BESIDE]:
+        return Expectation("OutOfScope")
+    if _is_windows(spec) and target is not AMA_WINDOWS:
+        return Expectation("OutOfScope")
+    if target is INVENTORY:
+        unsupported = Expectation("Undetermined") if _is_mute(spec) else None
+    elif of_oms.outcome == "Undetermined":
+        unsupported = of_oms
+    else:
+        unsupported = None if _release(target).installs_on(*_system(spec)) else Expectation("Unsupported")
+    if unsupported is not None:
+        return unsupported
+    return Expectation("Installed") if spec.allow_extension_operations else of_oms
 
 
-def missing(arm: ArmSimulator, vm: str, *, steps: bool) -> list[str]:
-    """What the VM lacks of all that the second extension's policy wants there, as far as ARM can prove it. Without
-    `steps`, that is the extension alone."""
-    machine = arm.machines[vm]
-    agent = machine.find_handler(AMA.handler, other_than="")
-    held = machine.identity.held()
-    facts = {"an extension that succeeded": agent is not None and agent.provisioning_state == "Succeeded"}
-    if steps:
-        facts["an identity that serves"] = IDENTITY.lower() in held if machine.subscription == BESIDE else bool(held)
-        facts["an association"] = RULE in [rule.id for rule in arm.insights.associations.rules_of(machine)]
-    return [name for name, there in facts.items() if not there]
+def _agents(spec: VmSpec) -> Sequence[Target]:
+    """The Azure Monitor Agent's target: of the VM's system, or of each policy where nobody says the system."""
+    if _is_mute(spec):
+        return tuple(Target(_OPEN[beside]) for beside in sorted(_OPEN))
+    return (AMA_WINDOWS if _is_windows(spec) else AMA,)
 
 
-def _applications(subscription: str) -> tuple[Application, ...]:
-    named = tuple(Application(identity.rpartition("/")[2], identity) for identity in THEIRS)
-    return named if subscription == BESIDE else (Application("unnamed"), *named)
+def _is_windows(spec: VmSpec) -> bool:
+    return spec.guest.os_name.lower().startswith("windows")
+
+
+def _is_mute(spec: VmSpec) -> bool:
+    """Whether neither the body nor the guest agent says the system."""
+    return not spec.os_type and spec.guest.agent is Agent.NAMELESS
 
 
 def _system(spec: VmSpec) -> tuple[str, str, str]:

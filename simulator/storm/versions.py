@@ -12,13 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from simulator.laptop import ROOT
 
 _POLICIES = "samples/policies/storm"
 _STEPS = "onboarding/domain/reconcile/steps"
-_KEYS_OF_STEPS = ("identity", "dataCollectionRules", "dataCollectionEndpoint")
 _EXPORTED = ("function_app.py", "host.json", "onboarding", _POLICIES)
 
 
@@ -53,15 +50,6 @@ def export(ref: str, folder: Path, repository: Path = ROOT) -> Version:
     with tarfile.open(fileobj=io.BytesIO(_git(ref, repository, ["archive", name, "--", *_EXPORTED]))) as archive:
         archive.extractall(folder, filter="data")
     return Version(name, folder)
-
-
-def write_without_steps(policies: Path, folder: Path) -> None:
-    """Write these policies as a version understands them that knows extensions alone."""
-    folder.mkdir(parents=True)
-    for file in policies.glob("*.yaml"):
-        policy = yaml.safe_load(file.read_text("utf-8"))
-        kept = {key: value for key, value in policy.items() if key not in _KEYS_OF_STEPS}
-        (folder / file.name).write_text(yaml.safe_dump(kept), "utf-8")
 
 
 def _git(ref: str, repository: Path, arguments: Sequence[str]) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -257,3 +258,33 @@ def test_the_package_is_not_loaded_before_the_first_question() -> None:
     own["AzureWebJobsStorage"] = "UseDevelopmentStorage=true"
     done = subprocess.run([sys.executable, "-c", LOADED], env=own, cwd=ROOT, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout.splitlines()[-1]) == ["onboarding.azure.heartbeats"]
+
+
+PROGRAM = """
+import asyncio, os
+from datetime import UTC, datetime
+from onboarding.app import open_ports, read_configuration
+
+async def main():
+    async with open_ports(read_configuration(os.environ)) as ports:
+        found = await ports.heartbeats.newest(os.environ["WORKSPACE"], since=datetime(2020, 1, 1, tzinfo=UTC))
+        print({machine: list(agents) for machine, agents in found.items()})
+
+asyncio.run(main())
+"""
+
+
+async def test_settings_alone_lead_the_product_to_the_workspace(logs: Logs) -> None:
+    """The composition root, the real credential of a managed identity, and Log Analytics' own audience."""
+    vm = logs.add("web-1", NEW)
+    await logs.azure.clock.advance(250)
+    own = dict(os.environ)
+    forget_settings(own)
+    own |= {"AzureWebJobsStorage": "UseDevelopmentStorage=true", "WORKSPACE": WORKSPACE}
+    own |= logs.azure.endpoints.environment()
+    command = [sys.executable, "-c", PROGRAM]
+    done = await asyncio.to_thread(
+        subprocess.run, command, env=own, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [str({vm.lower(): ["Azure Monitor Agent"]})]

@@ -34,6 +34,7 @@ from onboarding.azure.storage.schedule_queue import StorageScheduleQueue
 from onboarding.azure.storage.storage_clients import onboarding_table
 from onboarding.azure.storage.storage_requests import Answer, Service, StorageRequests
 from onboarding.azure.storage.stores.breaker_store import TableBreakerStore
+from onboarding.azure.storage.stores.pause_store import TablePauses
 from onboarding.azure.storage.stores.policy_version_store import TablePolicyStates
 from onboarding.azure.storage.stores.rollout_store import TableRolloutStore
 from onboarding.azure.storage.stores.sweep_store import TableSweeps
@@ -45,6 +46,7 @@ from tests.adapters.conftest import storage_of
 from tests.flow.world import (
     BreakersInMemory,
     LedgerInMemory,
+    PausesInMemory,
     PoisonInMemory,
     PolicyStatesInMemory,
     RolloutsInMemory,
@@ -62,6 +64,7 @@ class InMemory:
         self.ledger = LedgerInMemory()
         self.breakers = BreakersInMemory()
         self.rollouts = RolloutsInMemory()
+        self.pauses = PausesInMemory()
         self.sweeps = SweepsInMemory()
         self.policy_states = PolicyStatesInMemory()
         self.schedule_queue = ScheduleQueueInMemory()
@@ -146,6 +149,7 @@ class OnAzurite:
         self.ledger = TableLedger(self.table_client, outbox=True)
         self.breakers = TableBreakerStore(self.table_client)
         self.rollouts = TableRolloutStore(self.table_client)
+        self.pauses = TablePauses(self.table_client)
         self.sweeps = TableSweeps(self.table_client)
         self.policy_states = TablePolicyStates(self.table_client)
         self._requests = KeepingAnswers(queue)

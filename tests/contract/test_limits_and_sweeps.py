@@ -11,6 +11,7 @@ import pytest
 
 from onboarding.application.ports import Pruning, SweepState
 from onboarding.domain.errors import LostRace, StorageError
+from onboarding.domain.limits.canary import CanaryCounts
 from onboarding.domain.limits.rollout_limit import RolloutState
 from onboarding.domain.policy.policy_version import PolicyState
 from onboarding.domain.reconcile.sweep_requests import MOST, Mark
@@ -59,6 +60,19 @@ async def test_names_that_differ_in_forbidden_characters_or_case_alone_have_coun
 
     expected = {RolloutState(name, installs=number + 10) for number, name in enumerate(names)}
     assert set(await backend.rollouts.read_all()) == expected
+
+
+async def test_the_counts_of_a_canary_come_back(backend: Backend) -> None:
+    canary = CanaryCounts("0123abcd", "/subscriptions/s/…/web01", TIME, 3, 1, TIME, stopped=True)
+    state = RolloutState("p", TIME, 3, 2, TIME, "web01 failed", canary)
+    version = await backend.rollouts.write(state, None)
+    stored = await backend.rollouts.read("p")
+    assert stored is not None
+    assert (stored.state, stored.rest) == (state, {})
+    await backend.rollouts.write(state.recovered(), version)
+    stored = await backend.rollouts.read("p")
+    assert stored is not None
+    assert stored.state.canary == CanaryCounts("0123abcd")
 
 
 NEWS = {"Zone": "kept 'ü'", "Flag": True}

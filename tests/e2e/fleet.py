@@ -31,6 +31,7 @@ from onboarding.azure.http_connections import Connections
 from onboarding.azure.outcome_topic import NullPublisher
 from onboarding.azure.storage.storage_clients import onboarding_table
 from onboarding.azure.storage.stores.breaker_store import TableBreakerStore
+from onboarding.azure.storage.stores.pause_store import TablePauses
 from onboarding.azure.storage.stores.rollout_store import TableRolloutStore
 from onboarding.azure.storage.stores.sweep_store import TableSweeps
 from onboarding.azure.storage.table_ledger import TableLedger
@@ -157,6 +158,7 @@ async def open_fleet(
             schedule_queue=queue,
             breakers=TableBreakerStore(table),
             rollouts=TableRolloutStore(table),
+            pauses=TablePauses(table),
             publisher=NullPublisher(),
             clock=clock.now,
             inventory=GraphAdapter(requests, sleep=clock.advance),

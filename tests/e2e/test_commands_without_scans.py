@@ -50,6 +50,8 @@ READING: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "sweep": (("--dry-run",), ()),
     "replay": (("--poison",),),
     "policy": (("resume", POLICY),),
+    "pause": (("--list",), ("--policy", POLICY, "--reason", "a test")),
+    "resume": (("--policy", POLICY), ("--all",)),
 }
 WITHOUT_TABLE = {"check", "compare", "completion", "diagnose", "document", "errors", "extension", "template"}
 

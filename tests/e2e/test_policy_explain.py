@@ -8,12 +8,18 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from onboarding.azure.storage.storage_clients import onboarding_table
+from onboarding.azure.storage.stores.pause_store import TablePauses
+from onboarding.domain.limits.pause import Pause
 from simulator.arm import ArmSimulator, Guest, Options, VmSpec
+from simulator.azurite import Azurite
 from simulator.clock import Clock
+from tests.adapters.conftest import storage_of
 
 SUBSCRIPTION = "00000000-0000-4000-8000-000000000001"
 CENTOS = {"publisher": "OpenLogic", "offer": "CentOS", "sku": "7_9-gen2", "version": "7.9.2021020401"}
@@ -80,3 +86,25 @@ async def test_a_vm_that_azure_does_not_know_is_named(arm: tuple[ArmSimulator, d
     assert f"'{gone}'" in err
     assert "404" in err
     assert "(--vm); explain it with `onboard diagnose`" in err
+
+
+async def test_a_pause_that_covers_the_vm_is_named(arm: tuple[ArmSimulator, dict[str, str]]) -> None:
+    simulator, environment = arm
+    spec = VmSpec(name="web01", image=CENTOS, guest=Guest(os_name="centos", os_version="7.9", agent_delay=0))
+    simulator.add_vm(spec)
+    with Azurite() as azurite:
+        environment = {**environment, "AzureWebJobsStorage": azurite.connection_string}
+        async with onboarding_table(storage_of(azurite.connection_string), None) as table:
+            for subscription in (SUBSCRIPTION, SUBSCRIPTION.replace("1", "2")):
+                pause = Pause(reason="change freeze", since=datetime.now(UTC), subscription=subscription)
+                await TablePauses(table).write(pause, None)
+        code, out, err = await explain(spec.id, environment)
+    assert (code, err) == (0, "")
+    (paused,) = json.loads(out)["paused"]
+    assert paused.startswith(f"subscription {SUBSCRIPTION} is paused since ")
+    assert paused.endswith(": change freeze")
+
+    code, out, err = await explain(spec.id, environment)
+    assert code == 0, "storage is not needed to explain"
+    assert "paused" not in json.loads(out)
+    assert "whether it is paused could not be read" in err

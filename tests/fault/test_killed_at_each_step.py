@@ -1,5 +1,6 @@
-"""The worker dies before and after each request to storage and ARM about a VM. The stored state is enough to finish for
-both extensions: one true row and one install for each, and the outcome is published."""
+"""The worker dies before and after each request to storage and ARM about a VM: those of the identity, the association
+and three extensions. The stored state is enough to finish: one true row and one install for each extension, one write
+of the identity, and the association; and the outcomes are published."""
 
 from __future__ import annotations
 
@@ -15,42 +16,52 @@ from itertools import product
 import pytest
 import pytest_asyncio
 
-from simulator.arm import Guest, VmSpec, locked_package_manager
+from simulator.arm import Guest, Kind, VmSpec, locked_package_manager
 from simulator.azurite import connection_string
 from simulator.demo.ledger import Ledger
 from simulator.laptop import CloudOptions, Laptop
+from simulator.storm.evidence import prepare
 from simulator.storm.final_state import read_final_state
 from simulator.storm.hosts import Hosts
 from simulator.storm.invariant import ExpectedRow, FinalState, judge
 from simulator.storm.storm import SETTINGS, options
-from simulator.storm.targets import AMA, OMS, TARGETS, Target, prepare
+from simulator.storm.targets import AMA, INVENTORY, OMS, Target
 from simulator.tls import certificates_in
 from tests.fault.kill_proxy import KillPoint, KillProxy, Step
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.timeout(240),  # the first one waits for seventeen deaths, each of them followed by the start of a host
+    pytest.mark.timeout(240),  # the first one waits for all deaths, each of them followed by the start of a host
 ]
 
-# Both extensions support CentOS 7, and only the first supports CentOS 6.
-IMAGE = {"publisher": "OpenLogic", "offer": "CentOS", "sku": "7_9-gen2", "version": "7.9.2021020401"}
-CENTOS = Guest(os_name="centos", os_version="7.9", agent_delay=0)
+TARGETS = (OMS, AMA, INVENTORY)
+# All extensions support Ubuntu 16.04, and the Azure Monitor Agent does not support CentOS 6.
+IMAGE = {"publisher": "Canonical", "offer": "UbuntuServer", "sku": "16.04-LTS", "version": "16.04.202109280"}
+XENIAL = Guest(os_name="ubuntu", os_version="16.04", agent_delay=0)
 OLD_IMAGE = {"publisher": "OpenLogic", "offer": "CentOS", "sku": "6.8", "version": "6.8.20170105"}
 OLD_CENTOS = Guest(os_name="centos", os_version="6.8", agent_delay=0)
 
-# The requests about a VM in their order: those of the first install; those of the second extension; and, on a VM with
-# one extension, those of the scheduled check that finds the package manager locked.
+# The requests about a VM in their order: those of the first install, before which the association is written; those of
+# the identity, and of the second and third extension; and, on an older VM, those of the scheduled check that finds the
+# package manager locked.
 STEPS = {
     "reading the ledger": Step("table", "GET", "vm|"),
     "reading the VM": Step("arm", "GET"),
+    "writing the association": Step("arm", "PUT", "dataCollectionRuleAssociations"),
     "scheduling the check": Step("queue", "POST"),
     "claiming the row": Step("table", "POST", "install-request"),
     "asking for the install": Step("arm", "PUT", OMS.resource),
     "recording the request": Step("table", "POST", "Requested"),
     "recording the end": Step("table", "POST", "Installed"),
     "clearing the outbox entry of the outcome": Step("table", "DELETE", "unpublished"),
+    "scheduling the check of the identity": Step("queue", "POST", nth=2),
+    "claiming the identity": Step("table", "POST", "install-request", nth=2),
+    "asking for the identity": Step("arm", "PATCH"),
+    "recording the request for the identity": Step("table", "POST", "Requested", nth=2),
     "asking for the second extension": Step("arm", "PUT", AMA.resource),
     "recording the second end": Step("table", "POST", "Installed", nth=2),
+    "asking for the third extension": Step("arm", "PUT", INVENTORY.resource),
+    "recording the third end": Step("table", "POST", "Installed", nth=3),
     "reading the VM again, for a failure": Step("arm", "GET", nth=2),
     "recording the failure": Step("table", "POST", "package-manager"),
     "asking for the install again": Step("arm", "PUT", OMS.resource, nth=2),
@@ -60,7 +71,11 @@ AGAIN = ("again", "failure")
 BEFORE = (
     "scheduling the check",
     "claiming the row",
+    "writing the association",
+    "claiming the identity",
+    "asking for the identity",
     "asking for the second extension",
+    "asking for the third extension",
     "clearing the outbox entry of the outcome",
 )
 CASES = [*product(STEPS, (True,)), *product(BEFORE, (False,))]
@@ -72,7 +87,7 @@ def spec_of(name: str, forwarded: bool) -> VmSpec:
     called = f"step-{CASES.index((name, forwarded)):02}"
     if any(word in name for word in AGAIN):
         return VmSpec(name=called, image=OLD_IMAGE, guest=OLD_CENTOS, runs=locked_package_manager(1))
-    return VmSpec(name=called, image=IMAGE, guest=CENTOS)
+    return VmSpec(name=called, image=IMAGE, guest=XENIAL)
 
 
 def outcome_of(spec: VmSpec, target: Target) -> str:
@@ -84,6 +99,8 @@ class Ended:
     final: FinalState
     kill_points: dict[str, KillPoint]
     published: Counter[tuple[str, str]]
+    identities: Counter[str]
+    """How many writes of identities each VM got."""
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -113,8 +130,11 @@ async def ended(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ended
             ]
             await all_published(laptop, [(expected_row.vm, expected_row.extension) for expected_row in expected_rows])
             final = await read_final_state(laptop, hosts[0], expected_rows, storage)
+        identities = Counter(
+            str(each.vm).lower() for each in laptop.arm.requests if each.kind is Kind.VM_PATCH and each.status
+        )
     published = Counter((str(event["subject"]).lower(), event["data"]["Extension"]) for event in final.outcome_events)
-    yield Ended(final, kill_points, published)
+    yield Ended(final, kill_points, published, identities)
 
 
 async def kill_at_each_step(laptop: Laptop, hosts: Hosts, wire: KillProxy) -> dict[str, KillPoint]:
@@ -151,6 +171,7 @@ async def test_the_stored_state_is_enough_to_finish(ended: Ended, name: str, for
     spec = spec_of(name, forwarded)
     vm = spec.id.lower()
     assert ended.kill_points[spec.name].fired
+    assert ended.identities[vm] == (outcome_of(spec, AMA) == "Installed")
     for target in TARGETS:
         (row,) = [row for row in ended.final.rows if (row.vm, row.extension) == (vm, target.extension)]
         assert row.outcome == outcome_of(spec, target)

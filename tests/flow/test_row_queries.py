@@ -284,6 +284,14 @@ def test_a_column_is_shown_where_there_are_several() -> None:
     assert "another-extension-linux" in several
 
 
+async def nothing_paused() -> list[str]:
+    return []
+
+
+async def one_pause() -> list[str]:
+    return ["everything is paused since 2026-11-20 10:00 UTC: [bold]freeze"]
+
+
 async def test_watching_draws_the_rows_again() -> None:
     table, console = Table(EARLY), Console(file=StringIO(), width=80, height=10)
     waits = iter((LATE, None))
@@ -294,9 +302,10 @@ async def test_watching_draws_the_rows_again() -> None:
         table.add(more)
 
     with pytest.raises(asyncio.CancelledError):
-        await watch(table, RowQuery(), wait, console)
+        await watch(table, RowQuery(), wait, one_pause, console)
     assert isinstance(console.file, StringIO)
     out = console.file.getvalue()
+    assert out.count(": [bold]freeze\n") == 2, "above the rows"
     assert out.count("Ctrl-C ends this") == 2
     assert out.index("1 row: 1 Installed") < out.index("2 rows: 1 Installed, 1 Failed")
 
@@ -309,6 +318,6 @@ async def test_watching_shows_no_more_rows_than_the_terminal_has_lines() -> None
         raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
-        await watch(table, RowQuery(), wait, console)
+        await watch(table, RowQuery(), wait, nothing_paused, console)
     assert isinstance(console.file, StringIO)
     assert "10 rows" in console.file.getvalue()

@@ -11,6 +11,7 @@ import asyncio
 import copy
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,11 +25,13 @@ from onboarding.application.notifications import (
     VmStarted,
     VmWritten,
 )
+from onboarding.application.pause_requests import PauseRequests
 from onboarding.application.ports import ArmAnswer, MachineRows, Message, RowVersions, RowWrite, ScheduledCheck
 from onboarding.domain.errors import ArmError, OnboardingError, StorageError
 from onboarding.domain.failures.classification import ExtensionState, read_extension_state
 from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.json_access import digest
+from onboarding.domain.limits.pause import Pause
 from onboarding.domain.machine.machine_facts import InstalledExtension, read_facts
 from onboarding.domain.reconcile.decision import OperatorRequest
 from onboarding.domain.reconcile.machine_row import MachineRow
@@ -131,6 +134,7 @@ class StrictArm(ArmInMemory):
         self.put_faults: list[str] = []
         self.ours: set[str] = set()  # the names of extensions that we are writing
         self.unanswered: dict[str, datetime] = {}  # until when a request without an answer may still be in flight
+        self.paused_since: datetime | None = None  # when a person paused everything; None: nothing is paused
 
     @property
     def machine(self) -> dict[str, Any] | None:
@@ -182,6 +186,8 @@ class StrictArm(ArmInMemory):
     async def _put_extension(self, vm: VmId, name: str, body: Mapping[str, Any]) -> None:
         await self._turns.pass_on()
         fault = self.put_faults.pop(0) if self.put_faults else ""
+        if self.paused_since is not None and self.clock() - self.paused_since > timedelta(seconds=5):
+            raise Defect(f"PUT {name}, which is paused since {self.paused_since}")
         if fault == "dies before":
             raise Died
         if self.clock() < self.unanswered.get(name, self.clock()):
@@ -302,6 +308,7 @@ class Walk:
         self.queue = StrictQueue(self.turns)
         first = World(policies=policies[0], arm=self.arm, ledger=self.ledger, schedule_queue=self.queue)
         shared = {"breakers": first.breakers, "arm": self.arm, "ledger": self.ledger, "schedule_queue": self.queue}
+        shared |= {"pauses": first.pauses}
         second = World(policies=policies[1], **shared)  # type: ignore[arg-type]
         self.hosts = [first, second]
         self.undelivered: list[Notification] = []  # true events that are not delivered yet
@@ -309,6 +316,7 @@ class Walk:
         self.failed_events: list[Notification] = []  # events whose delivery failed
         self.unsure = False  # a person's process died, so that rows may lack their checks
         self.failed_messages: list[Message] = []
+        self.person = PauseRequests(first.pauses, lambda: self.now)
         self.numbers = 0
         self.vms = 0
         self.arm.machines[VM.key] = vm_body()
@@ -537,6 +545,20 @@ class Walk:
             if isinstance(error, Died):
                 self.restart(host)
 
+    async def do_pause(self, minutes: float) -> None:
+        """A person pauses everything, for so long, or until they resume it (0)."""
+        until = self.now + timedelta(minutes=minutes) if minutes else None
+        await self.person.begin(Pause(reason="a walk", since=self.now, until=until))
+        self.arm.paused_since = self.now if until is None else None  # what ends by itself may be over at any step
+
+    async def do_resume(self, dies: bool) -> None:
+        """The person resumes it; the command may die before it makes any machine due."""
+        ended = await self.person.end(None)
+        self.arm.paused_since = None
+        if not dies and ended:
+            with suppress(StorageError, Died):
+                await self.person.make_due(ended, self.ledger, self.queue, per_minute=400)
+
     async def do_both(self, one: Step, other: Step, seed: int) -> None:
         """Run two steps of the hosts concurrently."""
         self.turns.shuffle(seed)
@@ -589,6 +611,8 @@ class Walk:
             await self.do_power("running", True)
             await self.do_agent(True)
         self.undelivered.clear()
+        await self.do_resume(dies=False)
+        self.move(self.now + timedelta(seconds=6))
         for event in list(self.failed_events):
             await self.deliver(event, 0)
         self.check(("failed events",))

@@ -102,6 +102,7 @@ def test_without_errors_every_check_holds() -> None:
         (evidence(calls=(Kind.EXTENSION_PUT, Kind.EXTENSION_PUT, Kind.EXTENSION_GET)), "took 3 calls, 2 of them PUT"),
         (evidence(outcome_events=[]), f"{WEB.spec.name} Installed"),
         (evidence(undelivered=2), "2 were not"),
+        (evidence(refused={"Microsoft.Compute/virtualMachines/write"}), "Microsoft.Compute/virtualMachines/write"),
         (evidence(failures=["Executed 'Functions.sweep' (Failed"]), "sweep"),
     ],
 )

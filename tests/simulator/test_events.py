@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from simulator.arm import PERSON, Guest, HandlerRun, Power, VmSpec
+from simulator.eventgrid.faults import Faults, Oracle
 from tests.simulator.conftest import Scene
 
 COMPUTE = "Microsoft.Compute/virtualMachines"
@@ -103,3 +106,19 @@ async def test_a_stopped_simulator_raises_nothing_more(scene: Scene) -> None:
     await scene.arm.stop()
     await scene.clock.advance(300)
     assert scene.events == []
+
+
+def test_all_events_of_an_operation_can_be_lost() -> None:
+    oracle = Oracle(Faults(unheard=("Microsoft.Insights/*",)), seed=1)
+    association, vm, strange = (
+        {"eventType": "x", "subject": "/s", "data": {"operationName": name}}
+        for name in (
+            "microsoft.insights/DataCollectionRuleAssociations/delete",
+            "Microsoft.Compute/virtualMachines/write",
+            "",
+        )
+    )
+    assert {oracle.fate("all", association).delays for _ in range(20)} == {()}
+    assert [len(oracle.fate("all", event).delays) for event in (vm, strange, {"subject": "/s"})] == [1, 1, 1]
+    with pytest.raises(ValueError, match="unheard: not a fault"):
+        Faults.parse({"unheard": 1})

@@ -11,19 +11,20 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from simulator.arm import Attempt, Breakage, Collision, Guest, VmSpec
-from simulator.demo.fleet import Expectation, Member, Story, make_fleet
+from simulator.arm import Agent, Attempt, Breakage, Collision, Guest, VmSpec
+from simulator.demo.fleet import Expectation, Member, Story
 from simulator.demo.ledger import Row, is_row
 from simulator.demo.report import WIDTH
+from simulator.storm.fleet import make_storm_fleet
 from simulator.storm.invariant import ExpectedRow, FinalState, Finding, Handled, Violation, judge, row_is_right
 from simulator.storm.report import Report, Reports
 from simulator.storm.storage import ScheduledCheckText, check_of
-from simulator.storm.targets import AMA, OMS, TARGETS, expected, for_both
+from simulator.storm.targets import AMA, AMA_WINDOWS, BESIDE, INVENTORY, OMS, expected, wanted
 
 VM = "/subscriptions/s/resourcegroups/g/providers/microsoft.compute/virtualmachines/web"
 DUE = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
 WORK = Handled(events=3, messages=2, sweeps=1, calls=4, failed=0)
-FIRST, SECOND = (target.extension for target in TARGETS)
+FIRST, SECOND = OMS.extension, AMA.extension
 
 
 def row(extension: str, outcome: str = "Installed", **columns: Any) -> Row:
@@ -50,6 +51,9 @@ WHOLE = FinalState(
     collisions=[],
     breakages=[],
     lacking={},
+    silent={"the network is blocked": 1},
+    others_breakages=1,
+    refused=frozenset(),
     touched=frozenset(),
     outcome_events=[event(FIRST), event(SECOND)],
     interruptions=0,
@@ -111,6 +115,7 @@ def test_two_correct_extensions_of_one_vm_violate_nothing() -> None:
             "row that says installed has all that its policy wants",
             f"{SECOND} on web is Installed without an identity that serves, an association",
         ),
+        ({"refused": {"a/b/write", "a/b/read"}}, "shipped roles allow every operation", "a/b/read"),
         (
             {"breakages": [Breakage(VM, "shop", "us", "system", "")]},
             "application lost its token or got another's by us",
@@ -144,11 +149,13 @@ def test_an_agent_may_be_given_other_settings_if_somebody_changed_the_identities
     assert broken(replace(again, touched={(VM, OMS.handler)})) != {}
 
 
-@pytest.mark.parametrize("removed", [True, False])
-def test_a_lost_identity_is_right_only_where_somebody_took_one_away(removed: bool) -> None:
-    expected_row = ExpectedRow(VM, "web", SECOND, "Installed", may_lose_identity=removed)
-    lost = row(SECOND, "Failed", ErrorCode="identity-lost", Cause="identity-lost")
-    assert row_is_right(expected_row, lost) is removed
+@pytest.mark.parametrize("cause", ["identity-lost", "contested"])
+def test_what_is_left_to_a_person_is_right_only_where_somebody_gave_the_reason(cause: str) -> None:
+    left = row(SECOND, "Failed", ErrorCode=cause, Cause=cause)
+    because = ExpectedRow(VM, "web", SECOND, "Installed", may_end=frozenset({cause}))
+    assert row_is_right(because, left)
+    assert not row_is_right(ExpectedRow(VM, "web", SECOND, "Installed"), left)
+    assert not row_is_right(because, row(SECOND, "Waiting", Cause=cause))
 
 
 WITH_A_CHECK = {
@@ -250,11 +257,41 @@ def test_the_expected_outcome_of_the_second_extension_follows_from_its_handler()
         assert expected(member(outcome, guest=xenial), AMA).outcome == outcome
 
 
-def test_a_fleet_has_vms_for_both_extensions_for_one_and_for_none() -> None:
-    fleet = for_both(make_fleet(200, 1, ("a", "b"), crowded="a"))
+def test_the_expected_outcomes_on_windows_follow_from_the_agent_for_windows() -> None:
+    server = Guest(os_name="Windows Server 2022 Datacenter", os_version="10.0.20348.1")
+    old = Guest(os_name="Windows Server 2008 R2", os_version="6.1.7601")
+    for guest, outcome in ((server, "Installed"), (old, "Unsupported")):
+        windows = member("OutOfScope", guest=guest, os_type="Windows")
+        assert [target.extension for target in wanted(windows)] == [
+            OMS.extension,
+            AMA_WINDOWS.extension,
+            INVENTORY.extension,
+        ]
+        found = [expected(windows, target).outcome for target in wanted(windows)]
+        assert found == ["OutOfScope", outcome, "OutOfScope"]
+    assert list(wanted(windows, steps=False)) == [OMS, AMA]
+
+
+def test_where_nobody_says_the_system_the_row_is_that_of_the_policy() -> None:
+    mute = member("Undetermined", os_type="", guest=Guest(agent=Agent.NAMELESS), subscription=BESIDE)
+    rows = {target.extension: expected(mute, target).outcome for target in wanted(mute)}
+    other = {"policy:new-agent": "OutOfScope"}
+    assert (
+        rows == dict.fromkeys((OMS.extension, "policy:new-agent-beside", INVENTORY.extension), "Undetermined") | other
+    )
+
+
+@pytest.mark.parametrize("size", [24, 60, 200])
+def test_a_fleet_has_every_mix_of_extensions_and_agents_that_send_nothing(size: int) -> None:
+    fleet = make_storm_fleet(size, 1, ("a", BESIDE))
+    assert len({each.id for each in fleet}) == len(fleet) == size
     installed = {tuple(expected(each, target).outcome == "Installed" for target in (OMS, AMA)) for each in fleet}
     assert installed == {(True, True), (True, False), (False, True), (False, False)}
-    assert {each.spec.runs_of for each in fleet if each.kind == "locked"} == {"*"}
+    assert {each.kind for each in fleet} >= {"server", "unsaid", "unsaid-server", "unsaid-mute"}
+    assert {each.spec.runs_of for each in fleet if each.kind == "locked"} == {"Microsoft.*"}
+    blocked = [each for each in fleet if each.spec.network_blocked]
+    assert {expected(each, AMA).outcome for each in blocked} == {"Installed"}
+    assert len(blocked) >= 0.05 * size
 
 
 TITLES = ["VMs", "policies", "events", "twice", "lost", "kills", "sweeps", "ARM calls", "429", "seconds"]
@@ -265,7 +302,7 @@ def report(seconds: float = 61.5, *violations: Violation) -> Report:
     figures = {name: number for number, name in enumerate(names, 10)}
     more = {"throttled (429)": 99, "seconds until calm": 50.0, "seconds": seconds}
     lines = {VM: [row(FIRST, Reason="because")]}
-    return Report({**figures, **more}, {}, {}, {"this": WORK}, [Finding("all is well", violations)], lines)
+    return Report({**figures, **more}, {}, {}, {}, {"this": WORK}, [Finding("all is well", violations)], lines)
 
 
 def test_several_storms_are_one_table_followed_by_the_violations() -> None:
@@ -297,6 +334,18 @@ def test_the_report_says_what_each_of_two_versions_did() -> None:
     several = Reports({4: both, 7: report()}).as_text(console).splitlines()
     assert [line.strip() for line in several if "messages" in line] == [f"seed 4, {share}" for share in shares]
     assert both.as_value()["handled"]["5eed5ed"]["events"] == 5
+
+
+def test_the_report_says_what_no_row_can_say() -> None:
+    limited = replace(report(), silent={"the network is blocked": 3, "no data collection rule is associated": 1})
+    text = limited.as_text(Console(file=StringIO(), width=200))
+    line = next(line for line in text.splitlines() if "Known limit" in line)
+    assert line.startswith(
+        "Known limit: 4 agents are installed, with all that ARM can prove, and send nothing (3: the net"
+    )
+    assert limited.ok
+    assert limited.as_value()["silent"] == dict(limited.silent)
+    assert "seed 4, Known limit: 4 agents" in Reports({4: limited}).as_text(Console(file=StringIO(), width=200))
 
 
 def test_several_storms_are_one_object() -> None:

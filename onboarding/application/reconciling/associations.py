@@ -13,11 +13,13 @@ from datetime import timedelta
 from msgspec import Struct
 
 from onboarding.application.limits.circuit_breakers import CircuitBreakers
+from onboarding.application.limits.pauses import Pauses, Sender
 from onboarding.application.ports import Arm, Clock
 from onboarding.application.reconciling.reconciliation import PolicyTarget, Reconciliation
 from onboarding.domain.errors import ArmError
 from onboarding.domain.failures.classification import Cause, classify
 from onboarding.domain.json_access import digest
+from onboarding.domain.limits.pause import Pause
 from onboarding.domain.policy.policy import Effect
 from onboarding.domain.reconcile.decision import Problem, Stop, Wait
 from onboarding.domain.reconcile.existing_machines import audited
@@ -55,16 +57,20 @@ class AssociationSteps(Struct, frozen=True):
 class AssociationWriter:
     """Writes the associations that policies want."""
 
-    def __init__(self, arm: Arm, breakers: CircuitBreakers, clock: Clock) -> None:
+    def __init__(self, arm: Arm, sender: Sender, pauses: Pauses, breakers: CircuitBreakers, clock: Clock) -> None:
         self._arm = arm
+        self._sender = sender
+        self._pauses = pauses
         self._breakers = breakers
         self._clock = clock
 
-    async def write(self, work: Reconciliation, targets: Sequence[PolicyTarget]) -> AssociationSteps:
-        """Bring the machine to the associations that these targets want. ARM's refusals are results, never raised.
-        Raises StorageError."""
+    async def write(
+        self, work: Reconciliation, targets: Sequence[PolicyTarget], listed: Associations | None = None
+    ) -> AssociationSteps:
+        """Bring the machine to the associations that these targets want. `listed` are those that were just read; None:
+        they were not. ARM's refusals are results, never raised. Raises StorageError."""
         wanting = [target for target in targets if target.associations.subjects]
-        known = _known(work, wanting)
+        known = listed or _known(work, wanting)
         if not wanting:
             return AssociationSteps(known, {})
         needs = [_open_need(target) for target in wanting]
@@ -121,6 +127,9 @@ class AssociationWriter:
         if (before := _still(target, subject)) is not None:
             return before
         work, settings = target.work, digest(fold_id(subject))
+        policies = target.policies(StepKind.ASSOCIATION)
+        if not work.despite_pause and (pause := await self._pauses.find(work.vm, policies)) is not None:
+            return _paused(target, subject, pause)  # before the breaker, so that it uses up no probe
         breaker = await self._breakers.find_open(work.vm, OPERATION, settings, work.now)
         if breaker is not None:
             decision = breaker.wait(work.vm, target.context.retry)
@@ -130,7 +139,7 @@ class AssociationWriter:
         sent_at = self._clock()
         try:
             with bound(step=OPERATION, target=target.extension, client_request_id=identity):
-                created = await self._arm.send(work.vm, request)
+                sent = await self._sender.send(work.vm, request, policies, despite_pause=work.despite_pause)
         except ArmError as error:
             result = self._after_refusal(target, subject, error)
             if result.decision is not None and not work.personal:
@@ -140,9 +149,11 @@ class AssociationWriter:
                 )
                 return Associated(result_of(StepKind.ASSOCIATION, subject, decision), decision)
             return result
+        if isinstance(sent, Pause):
+            return _paused(target, subject, sent)
         await self._breakers.close_on_success(work.vm, OPERATION, settings, sent_at, self._clock(), installed=True)
         return Associated(
-            StepResult(StepKind.ASSOCIATION, StepState.DONE, subject, ours=created, at=sent_at if created else None)
+            StepResult(StepKind.ASSOCIATION, StepState.DONE, subject, ours=sent, at=sent_at if sent else None)
         )
 
     def _after_refusal(self, target: PolicyTarget, subject: str, error: ArmError) -> Associated:
@@ -197,6 +208,13 @@ def _still(target: PolicyTarget, subject: str) -> Associated | None:
                 step, Wait(kind, last.waiting_since or target.work.now, step.until, step.meaning, problem)
             )
     return None
+
+
+def _paused(target: PolicyTarget, subject: str, pause: Pause) -> Associated:
+    """What a pause makes of an association. The step has no moment until which it holds: each pass looks for the pause
+    anew."""
+    wait = pause.wait(target.work.vm, target.context.retry)
+    return Associated(StepResult(StepKind.ASSOCIATION, StepState.WAITING, subject, meaning=wait.reason), wait)
 
 
 def _refusal(subject: str, meaning: str) -> str:

@@ -7,6 +7,7 @@ from copy import replace
 from datetime import datetime
 
 from onboarding.application.limits.circuit_breakers import CircuitBreakers
+from onboarding.application.limits.pauses import Pauses
 from onboarding.application.limits.rollout_limits import RolloutLimits
 from onboarding.application.reconciling.reconciliation import PolicyTarget, Reconciliation
 from onboarding.application.rules import Rules, decision_context, identity_states, with_identity_state
@@ -18,36 +19,45 @@ from onboarding.domain.reconcile.decide import decide
 from onboarding.domain.reconcile.decision import Act, Decision, RetryState, Stop, Wait
 from onboarding.domain.reconcile.retry import MOST_SENDS, after_unread
 from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
-from onboarding.domain.reconcile.steps.combining import breaker_key
+from onboarding.domain.reconcile.steps.sent_steps import SENT_STEPS
 from onboarding.domain.reconcile.steps.step import StepKind
 from onboarding.domain.reconcile.taking_up import depends_on_first_seen, existing_machine
 from onboarding.domain.resource_id import VmId
 
 
 class Decider:
-    """Pure decisions, held back where a breaker is open or a limit is reached."""
+    """Pure decisions, held back where a person has paused the request, a breaker is open or a limit is reached."""
 
-    def __init__(self, rules: Rules, breakers: CircuitBreakers, rollouts: RolloutLimits) -> None:
+    def __init__(self, rules: Rules, pauses: Pauses, breakers: CircuitBreakers, rollouts: RolloutLimits) -> None:
         self._rules = rules
+        self._pauses = pauses
         self._breakers = breakers
         self._rollouts = rollouts
 
     async def decide(self, target: PolicyTarget) -> Decision:
-        """The decision on one target. An install waits instead for an open circuit breaker or the rollout limit."""
+        """The decision on one target. A request waits instead for the end of a pause, for an open circuit breaker or
+        for the rollout limit. Raises StorageError."""
         decision = decide(target.context)
         if isinstance(decision, Stop) and decision.outcome is Outcome.UNDETERMINED:
             return self._wait_if_unread(target, decision)
         if not isinstance(decision, Act):
             return decision
-        work, retry = target.work, target.context.retry
-        if target.extension not in work.cleared or decision.step is not StepKind.EXTENSION:
-            key, settings = breaker_key(target.context, decision.step)
+        work, retry, step = target.work, target.context.retry, SENT_STEPS[decision.step]
+        # First of all, so that a request that is not sent uses up neither a probe nor an install of the hour.
+        if not work.despite_pause and (pause := await self._pauses.find(work.vm, target.policies(decision.step))):
+            return pause.wait(work.vm, retry)
+        cleared = target.extension in work.cleared
+        if decision.step is StepKind.REMOVAL:
+            cleared = work.request is not None  # a person's request probes every breaker
+        if not cleared or decision.step is StepKind.IDENTITY:
+            key, settings = step.breaker_key(target.context)
             breaker = await self._breakers.find_open(work.vm, key, settings, work.now)
             if breaker is not None:
                 return breaker.wait(work.vm, retry)
-        if decision.step is not StepKind.EXTENSION:
+        if not step.CHANGES_EXTENSION:
             return decision  # the rollout limit counts changes of extensions alone
-        blocked = await self._rollouts.count_install(target.context.assignment.policy.name, work.now)
+        name = target.context.assignment.policy.name
+        blocked = await self._rollouts.count_install(name, work.vm, work.now, requested=work.request is not None)
         return decision if blocked is None else _wait_for_rollout(retry, blocked, work.vm)
 
     def _wait_if_unread(self, target: PolicyTarget, decision: Stop) -> Decision:

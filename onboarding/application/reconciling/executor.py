@@ -10,23 +10,23 @@ from collections.abc import Sequence
 from copy import replace
 
 from onboarding.application.limits.circuit_breakers import CircuitBreakers
-from onboarding.application.ports import Arm, Clock
+from onboarding.application.limits.pauses import Sender
+from onboarding.application.ports import Clock
 from onboarding.application.reconciling.reconciliation import PolicyTarget, Reconciliation
 from onboarding.application.reconciling.recorder import Recorder
-from onboarding.domain.catalog.catalogue_entry import extension_body
 from onboarding.domain.errors import ArmError, LostRace, StorageError
 from onboarding.domain.failures.classification import Cause, classify, is_the_callers
 from onboarding.domain.failures.evidence import NO_TOKEN, Evidence
-from onboarding.domain.json_access import digest
+from onboarding.domain.limits.pause import Pause
 from onboarding.domain.machine.machine_identity import SYSTEM
 from onboarding.domain.reconcile.decision import Act, DecisionContext, IdentityState, RetryState, Stop, Wait
 from onboarding.domain.reconcile.machine_row import Claim, MachineRow
 from onboarding.domain.reconcile.retry import after_refusal, problem_of, proves_gone
 from onboarding.domain.reconcile.row import Row, WaitingFor
 from onboarding.domain.reconcile.row_builder import claim_of, requested, row_of, unanswered
-from onboarding.domain.reconcile.steps.combining import Associated, breaker_key
-from onboarding.domain.reconcile.steps.identity_step import identity_request
-from onboarding.domain.reconcile.steps.step import ArmRequest, StepKind
+from onboarding.domain.reconcile.steps.combining import Associated
+from onboarding.domain.reconcile.steps.sent_steps import SENT_STEPS
+from onboarding.domain.reconcile.steps.step import StepKind
 from onboarding.domain.request_id import request_id
 from onboarding.domain.resource_id import fold_id
 from onboarding.logging import bound, logger
@@ -47,8 +47,8 @@ _MAYBE_SENT = (
 class Executor:
     """Carries out `Act` decisions."""
 
-    def __init__(self, arm: Arm, recorder: Recorder, breakers: CircuitBreakers, clock: Clock) -> None:
-        self._arm = arm
+    def __init__(self, sender: Sender, recorder: Recorder, breakers: CircuitBreakers, clock: Clock) -> None:
+        self._sender = sender
         self._recorder = recorder
         self._breakers = breakers
         self._clock = clock
@@ -73,13 +73,16 @@ class Executor:
 
         `others` are the rows of the machine's other extensions, written with the claim; `associated` is what the
         target's associations came to in this pass. Returns the work with the new
-        rows if ARM certainly refused, so that another extension can be installed now; else None.
+        rows if ARM certainly refused or the request was not sent, so that another extension can be installed now; else
+        None.
 
-        Raises LostRace if another worker has claimed the machine, StorageError if the claim could not be written, and
-        ArmError if ARM refuses a person: then the claim is taken back."""
+        Raises LostRace if another worker has claimed the machine, StorageError if the claim could not be written or
+        it cannot be read whether the request is paused, and ArmError if ARM refuses a person: then the claim is taken
+        back."""
         work, context = target.work, target.context
         tag = f"try-{install.attempt}-{context.now:%Y%m%d%H%M%S}" if install.force else ""
-        request = _request(target, install, tag)
+        request = SENT_STEPS[install.step].arm_request(context, install, work.vm, target.settings, tag)
+        unclaimed = replace(machine, claim=None)
         machine = replace(machine, claim=_claim(target, install, tag))
         if install.step is StepKind.IDENTITY:
             machine = replace(machine, identities=" ".join(sorted(context.facts.identity.names)))
@@ -93,7 +96,9 @@ class Executor:
                 step=install.step,
                 client_request_id=claim.client_request_id,
             ):
-                await self._arm.send(work.vm, request)
+                sent = await self._sender.send(
+                    work.vm, request, target.policies(install.step), despite_pause=work.despite_pause
+                )
         except ArmError as error:
             if work.personal and self._is_the_callers(context, error):
                 # A person's missing right is no fact about the machine: the app's identity may have the right.
@@ -103,9 +108,11 @@ class Executor:
             machine = replace(machine, refused_identities=_refused_identities(machine, target, install, error))
             refused = error.evidence.http_status in _REFUSALS and not row.in_flight
         else:
+            if isinstance(sent, Pause):
+                return await self._release(target, unclaimed, sent, associated)
             if target.extension in work.cleared or install.step is not StepKind.EXTENSION:
                 now = self._clock()
-                key, settings = breaker_key(context, install.step)
+                key, settings = SENT_STEPS[install.step].breaker_key(context)
                 await self._breakers.close_on_success(work.vm, key, settings, now, now, installed=False)
             row = requested(claim, f"ARM accepted the request ({install.reason})", self._clock())
         try:
@@ -115,6 +122,19 @@ class Executor:
             _log.about(row).error("the request could not be recorded: %s", error)
             return None
         return written if refused else None
+
+    async def _release(
+        self, target: PolicyTarget, machine: MachineRow, pause: Pause, associated: Sequence[Associated]
+    ) -> Reconciliation | None:
+        """Give up the claim of a request that was not sent, since a person has paused it meanwhile: the row says what
+        it would say without the claim. Returns the work with it. Raises StorageError: then the claim's own check ends
+        the claim."""
+        work, context = target.work, target.context
+        row = row_of(context, pause.wait(work.vm, context.retry), work.event_key, associated)
+        try:
+            return await self._recorder.record(work, machine, [row], again=True, before_claim=context.last)
+        except LostRace:
+            return None  # another worker has written the rows since, and whoever it was has seen the claim
 
     def _is_the_callers(self, context: DecisionContext, error: ArmError) -> bool:
         return is_the_callers(error.evidence, classify(error.evidence, context.entry.errors, self._clock()))
@@ -136,8 +156,8 @@ class Executor:
         if proves_gone(failure):  # only a read of the machine proves that it is gone, not a refused install
             decision = retry.wait_on(WaitingFor.OPERATION, failure.meaning, problem_of(failure, error.evidence.text))
         if not target.work.personal:
-            key, settings = breaker_key(context, install.step)
-            named = context.settings if install.step is StepKind.EXTENSION else _identities_sent(context)
+            key, settings = SENT_STEPS[install.step].breaker_key(context)
+            named = SENT_STEPS[install.step].sent(context)
             decision = await self._breakers.record_failure(target.work.vm, key, settings, decision, retry, sent=named)
         row = _row_after_claim(context, claim, decision, associated)
         if not isinstance(decision, Wait):
@@ -160,27 +180,6 @@ class Executor:
             # The install's own event was handled first and wrote the newer row: only the line of history is missing.
             await self._recorder.append(target.work, row)
             return None
-
-
-def _request(target: PolicyTarget, install: Act, tag: str) -> ArmRequest:
-    """The request of a step. That of an extension holds secrets in clear text, so it is only sent."""
-    vm, context = target.work.vm, target.context
-    if install.step is StepKind.IDENTITY and context.identity is not None:
-        return identity_request(vm, context.facts.identity, context.identity.added, context.facts.etag)
-    public, protected = target.settings.public, target.settings.protected
-    body = extension_body(context.entry, context.facts.location, public, protected, tag)
-    return ArmRequest("PUT", f"{vm}/extensions/{install.name}", body)
-
-
-def _digest(context: DecisionContext, install: Act, tag: str) -> str:
-    if install.step is StepKind.EXTENSION:
-        return digest([install.name, context.entry.version, context.settings_digest, tag])
-    return digest([install.step, *breaker_key(context, install.step)])
-
-
-def _identities_sent(context: DecisionContext) -> dict[str, str]:
-    """The identities of the request, in the form in which circuit breakers look for what a refusal names."""
-    return {str(place): each for place, each in enumerate(context.identity.added)} if context.identity else {}
 
 
 def _several(context: DecisionContext) -> bool:
@@ -215,7 +214,7 @@ def _claim(target: PolicyTarget, install: Act, tag: str) -> Claim:
         target=target.extension,
         step=install.step.value,
         attempt=install.attempt,
-        digest=_digest(context, install, tag),
+        digest=SENT_STEPS[install.step].claim_digest(context, install, tag),
         at=work.now,
         trigger=work.trigger.id,
         sends=before.sends + 1 if before is not None and resent else 1,

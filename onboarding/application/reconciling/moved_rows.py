@@ -16,7 +16,8 @@ def with_moved_rows(
 ) -> Reconciliation:
     """The work as if each row of `policy:<name>` had been that of the extension for the machine's operating system, so
     that its episode goes on there. The next write of that extension's row deletes the other one in the same
-    transaction. Where the extension has a row already, that row stays as it is.
+    transaction. Where the extension has a row already, also one that another policy's was moved to, that row stays as
+    it is; but a final one gives way to one that is open, which somebody waits for.
 
     Rows of targets in `ended` are not moved: they end where they are."""
     if os_type is OsType.UNKNOWN:
@@ -29,8 +30,9 @@ def with_moved_rows(
         target = policy.for_system(os_type)[0].extension
         del targets[policy.open_target]
         there = targets.get(target)
-        if there is None:
-            version = work.known.unreadable.get(target.lower(), "")
+        replaces = there.replaces if there else ()
+        if there is None or (there.row.outcome.final and not stored.row.outcome.final):
+            version = there.version if there else work.known.unreadable.get(target.lower(), "")
             there = StoredRow(replace(stored.row, extension=target), version, stored.rest)
-        targets[target] = replace(there, replaces=(*there.replaces, stored))
+        targets[target] = replace(there, replaces=(*replaces, stored))
     return replace(work, known=replace(work.known, targets=targets))

@@ -20,6 +20,7 @@ from onboarding.domain.reconcile.machine_row import Claim, MachineRow
 from onboarding.domain.reconcile.row import Row, WaitingFor
 from onboarding.domain.reconcile.row_builder import Episode, EventKey, unread
 from onboarding.domain.reconcile.steps.association_step import AssociationNeed
+from onboarding.domain.reconcile.steps.step import StepKind
 from onboarding.domain.reconcile.taking_up import TakenUpBy
 from onboarding.domain.resource_id import VmId
 
@@ -57,6 +58,8 @@ class Reconciliation(Struct, frozen=True):
     """What a person requests; None: no person is the reason."""
     personal: bool = False
     """Whether ARM is called with a person's login instead of the app's identity."""
+    despite_pause: bool = False
+    """Whether a person wants requests to be sent although they are paused."""
     reopens: frozenset[str] | None = None
     """The extensions whose final rows may open again; None: all. An event about one extension does not reopen another
     extension that has failed."""
@@ -98,7 +101,7 @@ class Reconciliation(Struct, frozen=True):
         """Whether this pass covers every policy and extension of the VM.
 
         Only such a pass updates the time of the last read, by which later events are found stale."""
-        of_one = self.request is not None and self.request.policy != ""
+        of_one = self.request is not None and (self.request.policy or self.request.extension) != ""
         return self.reopens is None and self.policies is None and not self.settled and not of_one
 
     @property
@@ -120,6 +123,8 @@ class Reconciliation(Struct, frozen=True):
     def concerns(self, policy: Policy) -> bool:
         """Whether this pass decides on that policy."""
         if self.request is not None and self.request.policy not in ("", policy.name):
+            return False
+        if self.request is not None and self.request.extension not in ("", policy.extension):
             return False
         return policy.extension not in self.settled and (self.policies is None or policy.name in self.policies)
 
@@ -183,3 +188,9 @@ class PolicyTarget(Struct, frozen=True):
     def extension(self) -> str:
         """The extension's name in the catalogue."""
         return self.context.entry.name
+
+    def policies(self, step: StepKind) -> tuple[str, ...]:
+        """The names of the policies that the request of a step is for: one request adds the identities that all
+        policies of the machine want."""
+        state = self.context.identity if step is StepKind.IDENTITY else None
+        return (self.context.assignment.policy.name, *(state.policies if state else ()))

@@ -14,11 +14,13 @@ from onboarding.application.ports import Ports
 from onboarding.application.readers.container_reader import ContainerReader
 from onboarding.application.rules import Rules
 from onboarding.application.sweep.fleet_associations import FleetAssociations
+from onboarding.application.sweep.fleet_identities import FleetIdentities
 from onboarding.application.sweep.machine_summaries import MachineSummaries, Summaries, place_of
 from onboarding.application.sweep.row_counts import RowCounts
 from onboarding.application.sweep.sweep_queue import Refused, SweepQueue
 from onboarding.domain.errors import ArmError
 from onboarding.domain.limits.circuit_breaker import EVERYWHERE, CircuitBreaker
+from onboarding.domain.limits.pause import Pause, covering
 from onboarding.domain.machine.machine_facts import MachineFacts, read_facts
 from onboarding.domain.policy.policy import Assignment, Policy, PolicySet
 from onboarding.domain.reconcile.drift import Finding, Reason, RowSummary, find, gone
@@ -57,8 +59,10 @@ class FleetComparison:
         self._containers = containers
         self._associations = FleetAssociations(ports.inventory, policies, rules.app_settings, sweep_queue)
         self._inactive = {n for policy in policies.policies if policy.inactive for n in policy.extensions}
+        self._identities = FleetIdentities(rules, policies)
         self.at, self.width = "", 0
         self._breakers: dict[str, Sequence[CircuitBreaker]] = {}  # the open ones, by subscription
+        self._pauses: Sequence[Pause] | None = None  # all; None: not read yet
 
     async def run(self, subscriptions: Sequence[str]) -> None:
         """Compare the subscriptions. Raises StorageError, and Stopped if the budget or the time is used up."""
@@ -156,19 +160,30 @@ class FleetComparison:
             self._sweep_queue.settled,
             self._stable,
             lambda policy: row is not None and self._associations.lacks(row, subscription, policy),
+            lambda policy, summary: self._identities.lacks(facts, policy, summary),
         )
 
     async def _find_resumed(self, vm: VmId, summaries: Iterable[RowSummary]) -> Finding | None:
-        """A finding if a row of the VM waits for a circuit breaker that has closed: its check may be a day away."""
+        """A finding if a row of the VM waits for a circuit breaker that has closed, or for the end of a pause that has
+        ended: its check may be a day away."""
         only = self._sweep_queue.sweep_filter.policy
         for each in summaries:
-            waits = each.waiting_for == WaitingFor.SCOPE_BREAKER and each.settled(self._sweep_queue.settled)
-            if not waits or (only and each.policy != only):
+            if not each.settled(self._sweep_queue.settled) or (only and each.policy != only):
+                continue
+            if each.waiting_for == WaitingFor.PAUSED and not await self._is_paused(vm, each.policy):
+                return Finding(Reason.RESUMED, each.policy)
+            if each.waiting_for != WaitingFor.SCOPE_BREAKER:
                 continue
             breakers = [*await self._open_breakers(vm.subscription.lower()), *await self._open_breakers(EVERYWHERE)]
             if not any(breaker.covers(vm, each.extension, each.sent_digest) for breaker in breakers):
                 return Finding(Reason.RESUMED, each.policy)
         return None
+
+    async def _is_paused(self, vm: VmId, policy: str) -> bool:
+        """Whether a pause covers the policy's writes to the VM; the pauses are read once in a run."""
+        if self._pauses is None:
+            self._pauses = [stored.pause for stored in await self._ports.pauses.read_all()]
+        return covering(self._pauses, vm.subscription, (policy,), self._sweep_queue.started) is not None
 
     async def _open_breakers(self, subscription: str) -> Sequence[CircuitBreaker]:
         """The open breakers of a subscription, or of all (`*`), read once in a run."""

@@ -115,7 +115,7 @@ class SweepReport(Struct):
     association: int = 0
     """VMs whose row says that all is done, while an association with a data collection rule or endpoint is missing."""
     resumed: int = 0
-    """VMs with a row that waits for a circuit breaker that has closed."""
+    """VMs with a row that waits for a circuit breaker that has closed, or for a pause that has ended."""
     skipped: int = 0
     """Findings that an earlier run requested, that have no result yet, and that are not due for another request."""
     repeated: int = 0

@@ -37,12 +37,11 @@ from msgspec import Struct
 from yarl import URL
 
 from onboarding.azure.http_connections import DEADLINE_PASSED, USER_AGENT, Connections, proxies_for
-from onboarding.azure.identity import Tokens
+from onboarding.azure.identity import STORAGE_SCOPE, Tokens
 from onboarding.concurrency import limit, remaining
 
 type Credential = AzureNamedKeyCredential | AzureSasCredential | AsyncTokenCredential | None
 
-_SCOPE = "https://storage.azure.com/.default"  # in every cloud
 _VERSION = "2019-02-02"
 _CODE = re.compile(r'"code"\s*:\s*"(\w+)"|<Code>(\w+)</Code>')
 _COMMON = {"User-Agent": USER_AGENT, "x-ms-version": _VERSION, "Accept-Encoding": "identity"}
@@ -180,7 +179,7 @@ class StorageRequests:
             return None
         if not self.url.startswith("https:"):
             raise ServiceRequestError("a token is sent over https only")
-        return await self._tokens.get_token(_SCOPE)
+        return await self._tokens.get_token(STORAGE_SCOPE)
 
     def _authorization(
         self, method: str, path: str, headers: Mapping[str, str], token: AccessToken | None

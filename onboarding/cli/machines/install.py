@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from onboarding.app import Configuration, assemble, open_ports, read_configuration
-from onboarding.application.operator_requests import NoAccess, OperatorRequests, Preview
+from onboarding.application.operator_requests import NoAccess, OperatorRequests, Paused, Preview
 from onboarding.application.planned_steps import PlannedStep, in_words
 from onboarding.cli.command_list import add_command
 from onboarding.cli.environment import add_settings, environment_of
@@ -34,12 +34,13 @@ from onboarding.cli.vm_arguments import add_vms, read_vms
 from onboarding.domain.catalog.setting_templates import MachineValues
 from onboarding.domain.errors import ArmError, StorageError
 from onboarding.domain.json_access import printable
+from onboarding.domain.limits.pause import Pause
 from onboarding.domain.masking import mask
 from onboarding.domain.reconcile.decision import Act, OperatorRequest, Satisfied, Stop
-from onboarding.domain.reconcile.row import Row
+from onboarding.domain.reconcile.row import Outcome, Row
 from onboarding.domain.reconcile.steps.step import StepKind
 from onboarding.domain.resource_id import VmId
-from onboarding.export.az_commands import az_association, az_extension_set, az_identity_assign
+from onboarding.export.az_commands import az_association, az_extension_delete, az_extension_set, az_identity_assign
 from onboarding.export.template_settings import placeholders
 
 type Work = Callable[[OperatorRequests], Awaitable[int]]
@@ -52,7 +53,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--show-az", action="store_true", help="print the equivalent az commands, without their secrets"
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, removal=False)
 
 
 def add_request_options(parser: argparse.ArgumentParser) -> None:
@@ -63,6 +64,14 @@ def add_request_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="show what would be done, and change nothing")
     parser.add_argument("--force", action="store_true", help="install even if the operating system is unknown")
     parser.add_argument("--reconnect", action="store_true", help="also move VMs that report to another workspace")
+    add_wait_options(parser)
+    add_output(parser, note="json is one object on each line, as jsonl")
+    add_settings(parser)
+
+
+def add_wait_options(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say how long a command follows what it began, and whether it goes on despite a pause."""
+    parser.add_argument("--despite-pause", action="store_true", help="also where `onboard pause` has stopped changes")
     parser.add_argument(
         "--no-wait", action="store_true", help="send the requests and exit; the function app does the rest"
     )
@@ -72,8 +81,6 @@ def add_request_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--interval", type=float, default=10, metavar="S", help="check every S seconds (default: %(default)s)"
     )
-    add_output(parser, note="json is one object on each line, as jsonl")
-    add_settings(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -96,6 +103,14 @@ def run_with(args: argparse.Namespace, environment: Mapping[str, str], work: Wor
         raise CommandFailed(with_setting(error, environment)) from error
     except NoAccess as refused:
         raise CommandFailed(access_problem(refused, configuration)) from refused
+    except Paused as refused:
+        raise CommandFailed(f"{_paused(refused.pause)}; nothing was written") from refused
+
+
+def _paused(pause: Pause) -> str:
+    """Why nothing is sent, and what to do. A person who does not know of the pause must not break it by accident."""
+    by = f" (by {pause.by})" if pause.by else ""
+    return f"{mask(str(pause))}{by}; wait for its end, end it with `onboard resume`, or send with --despite-pause"
 
 
 async def _run_on_ports(configuration: Configuration, work: Work) -> int:
@@ -104,13 +119,40 @@ async def _run_on_ports(configuration: Configuration, work: Work) -> int:
 
 
 async def run_requests(args: argparse.Namespace, requests: OperatorRequests, vms: tuple[VmId, ...]) -> int:
-    """The command itself, once it is connected. Raises NoAccess before anything is written."""
-    await requests.check_access(vms)
-    request = OperatorRequest(args.policy, args.force, args.reconnect)
+    """The command itself, once it is connected. Raises Paused and NoAccess before anything is written."""
+    request = OperatorRequest(
+        policy=args.policy,
+        removal=args.removal,
+        force=args.force,
+        reconnect=args.reconnect,
+        despite_pause=args.despite_pause,
+    )
+    await check_first(args, requests, vms, request)
     if args.dry_run:
-        return await _preview(args, requests, vms, request)
+        return await preview(args, requests, vms, request)
     if getattr(args, "show_az", False):
-        await _preview(args, requests, vms, request, commands_only=True)
+        await preview(args, requests, vms, request, commands_only=True)
+    return await carry_out(args, requests, vms, request)
+
+
+async def check_first(
+    args: argparse.Namespace, requests: OperatorRequests, vms: tuple[VmId, ...], request: OperatorRequest
+) -> None:
+    """Raises Paused and NoAccess before anything is written; a dry run only says what is paused."""
+    if not args.despite_pause:
+        try:
+            await requests.check_pauses(vms, request)
+        except Paused as refused:
+            if not args.dry_run:
+                raise
+            print(printable(f"note: {_paused(refused.pause)}"), file=sys.stderr)
+    await requests.check_access(vms)
+
+
+async def carry_out(
+    args: argparse.Namespace, requests: OperatorRequests, vms: tuple[VmId, ...], request: OperatorRequest
+) -> int:
+    """Send the request for each VM, follow it, and print the rows; returns the exit code."""
     limits = WaitLimits(None if args.no_wait else args.timeout, args.interval)
     results = await RequestRunner(requests, request, limits, _progress).all(vms)
     _print_results(results, args.output)
@@ -145,7 +187,7 @@ def _lines(form: Form) -> Form:
     return Form.JSONL if form is Form.JSON else form
 
 
-async def _preview(
+async def preview(
     args: argparse.Namespace,
     requests: OperatorRequests,
     vms: tuple[VmId, ...],
@@ -209,8 +251,12 @@ def _describe(preview: Preview) -> tuple[str, str]:
     if isinstance(decision, Satisfied | Stop) and decision.problem is not None:
         advice = f"\n{decision.problem.advice}"
     match decision:
+        case Act(step=StepKind.REMOVAL):
+            would = "remove"
         case Act():
             would = "install"
+        case Stop(outcome=Outcome.REMOVED):
+            would = "leave"
         case Satisfied():
             would = "complete" if in_words(preview.steps) else "leave"
         case Stop(outcome=outcome):
@@ -222,7 +268,8 @@ def _describe(preview: Preview) -> tuple[str, str]:
 
 def _is_fine(preview: Preview) -> bool:
     decision = preview.decision
-    return isinstance(decision, Act) or (isinstance(decision, Satisfied) and decision.problem is None)
+    gone = isinstance(decision, Stop) and decision.outcome is Outcome.REMOVED
+    return gone or isinstance(decision, Act) or (isinstance(decision, Satisfied) and decision.problem is None)
 
 
 def _az(vm: VmId, preview: Preview) -> Iterator[str]:
@@ -239,6 +286,8 @@ def _az(vm: VmId, preview: Preview) -> Iterator[str]:
         elif step.step is StepKind.ASSOCIATION:
             endpoint = step.subject == context.needs.associations.endpoint
             yield az_association(vm, step.subject, endpoint=endpoint)
+        elif step.step is StepKind.REMOVAL and isinstance(decision, Act):
+            yield az_extension_delete(vm, decision.name)
         elif isinstance(decision, Act):
             public, protected = placeholders(entry, policy, context.settings, MachineValues.of(context.facts))
             yield az_extension_set(vm, entry, decision.name or entry.resource_name, public, protected)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import re
 import sys
 from collections.abc import AsyncIterator, Mapping
 from copy import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from onboarding.application.pause_requests import PauseRequests
 from onboarding.application.row_queries import (
     RowOrder,
     RowQuery,
@@ -26,19 +26,19 @@ from onboarding.cli.command_list import add_command
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, Commands
 from onboarding.cli.machines.request_runner import parse_outcome
+from onboarding.cli.operations.pause import lines_of
 from onboarding.cli.operations.preflight import diagnose_storage
 from onboarding.cli.output import Form, add_output
+from onboarding.cli.times import parse_since
 from onboarding.cli.vm_arguments import add_vm_filter, read_selection, several_named
 from onboarding.domain.errors import StorageError
 from onboarding.domain.reconcile.row import Row
 
 if TYPE_CHECKING:
-    from onboarding.application.ports import LedgerReader
+    from onboarding.application.ports import LedgerReader, PauseStore
     from onboarding.cli.machines.status_output import RowWriter
 
 _EVERY_S = 5.0
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_AGO = re.compile(r"(\d{1,6})([smhdw])")
 
 
 def add(commands: Commands) -> None:
@@ -118,19 +118,6 @@ def read_query(args: argparse.Namespace) -> RowQuery:
     )
 
 
-def parse_since(text: str) -> datetime:
-    """For argparse: a time, or how long ago it was."""
-    try:
-        if (ago := _AGO.fullmatch(text.strip().lower())) is not None:
-            number, unit = ago.groups()
-            return datetime.now(UTC) - timedelta(**{_UNITS[unit]: int(number)})
-        time = datetime.fromisoformat(text.strip())
-    except (ValueError, OverflowError):
-        problem = f"{text!r} is not a time; write 30m, 2h or 7d, or a time such as 2026-11-20T09:00"
-        raise argparse.ArgumentTypeError(problem) from None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
-
-
 def _limit(text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of rows; write 1 or more")
@@ -149,13 +136,16 @@ def _seconds(text: str) -> float:
 
 async def _show(args: argparse.Namespace, query: RowQuery, environment: Mapping[str, str]) -> int:
     # Imported here because the table SDK and rich take long to load, and other commands do not need them.
-    from onboarding.app import open_ledger
+    from onboarding.app import open_status
     from onboarding.cli.machines.status_output import open_writer, write_totals
     from onboarding.cli.machines.status_watch import watch
 
-    async with open_ledger(environment) as ledger:
+    async with open_status(environment) as (ledger, pauses):
         if args.watch is not None:
-            await watch(ledger, query, lambda: asyncio.sleep(args.watch))
+            await watch(ledger, query, lambda: asyncio.sleep(args.watch), lambda: _paused(pauses))
+        if args.output is Form.TABLE and not args.history:
+            for line in await _paused(pauses):
+                print(line)
         if args.totals:
             now = datetime.now(UTC)
             counted = await matching_totals(ledger, query, now, exact=args.exact)
@@ -163,6 +153,11 @@ async def _show(args: argparse.Namespace, query: RowQuery, environment: Mapping[
             return 0 if counted.outcomes else 1
         rows = _history_of(ledger, query) if args.history else matching_rows(ledger, query)
         return await _write(rows, open_writer(args.output, history=args.history))
+
+
+async def _paused(pauses: PauseStore) -> list[str]:
+    """A line for each pause."""
+    return lines_of(await PauseRequests(pauses, lambda: datetime.now(UTC)).active())
 
 
 async def _write(rows: AsyncIterator[Row], writer: RowWriter) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from copy import replace
 from datetime import UTC, datetime
 from typing import Never
@@ -18,15 +18,22 @@ _OTHER_LINES = 6  # headings, summary and the line above
 
 
 async def watch(
-    ledger: LedgerReader, query: RowQuery, wait: Callable[[], Awaitable[object]], console: Console | None = None
+    ledger: LedgerReader,
+    query: RowQuery,
+    wait: Callable[[], Awaitable[object]],
+    head: Callable[[], Awaitable[Sequence[str]]],
+    console: Console | None = None,
 ) -> Never:
-    """Draw the rows after each wait, until the person interrupts it. Raises StorageError."""
+    """Draw the rows below the lines of `head` after each wait, until the person interrupts it. Raises StorageError."""
     console = console or open_console()
     while True:
         shown = query if query.limit else replace(query, limit=max(console.height - _OTHER_LINES, 1))
         rows = [row async for row in matching_rows(ledger, shown)]  # read before the screen is cleared
+        lines = await head()
         console.clear()
         console.print(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC; Ctrl-C ends this", style="dim")
+        for line in lines:
+            console.print(line, markup=False)
         writer = RowTableWriter(console)
         for row in rows:
             writer.write(row)

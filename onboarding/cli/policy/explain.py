@@ -10,7 +10,7 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from copy import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from onboarding.application.rules import Rules
 from onboarding.cli.command_list import add_action
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, Commands
+from onboarding.cli.operations.preflight import with_setting
 from onboarding.cli.output import FORMERLY_LINES, Form, add_output, write_records
 from onboarding.cli.policy.container_files import KnownContainers, add_container_files, read_container_files
 from onboarding.cli.policy.definition_input import load_definition
@@ -36,8 +37,9 @@ from onboarding.cli.policy.policy_input import (
 )
 from onboarding.cli.vm_arguments import add_vm_name
 from onboarding.cli.vm_arguments import read_vm as read_named_vm
-from onboarding.domain.errors import ArmError, as_written, known_names
+from onboarding.domain.errors import ArmError, StorageError, as_written, known_names
 from onboarding.domain.json_access import printable
+from onboarding.domain.limits.pause import Pause
 from onboarding.domain.machine.machine_facts import MachineFacts, read_facts
 from onboarding.domain.machine.resource_containers import RIGHTS, id_of
 from onboarding.domain.policy.management_groups import resolve
@@ -45,6 +47,7 @@ from onboarding.domain.policy.policy import PolicySet
 from onboarding.domain.policy.rule import resource_of
 from onboarding.domain.resource_id import VmId, parse_id
 from onboarding.loading.policy_extensions import with_extensions
+from onboarding.settings import read_settings
 
 
 def add(actions: Commands) -> None:
@@ -84,13 +87,37 @@ def run(args: argparse.Namespace) -> int:
         return 0
     rules, problems = _rules(args, environment)
     explanations = (explain(rules, facts, now) for facts in _facts(vm, around, environment, rules, now))
+    pauses = _pauses(vm, environment)
     if args.output is not Form.TABLE:
         head: dict[str, Any] = {"problems": list(problems)} if problems else {}
+        head |= {"paused": list(map(str, pauses))} if pauses else {}
         write_records(args.output, (), ({**head, **each.as_dict()} for each in explanations))
         return 0
     for explanation in explanations:
-        print("\n".join([*(printable(f"not usable: {problem}") for problem in problems), explanation.as_text()]))
+        lines = [*(f"not usable: {problem}" for problem in problems), *map(str, pauses)]
+        print("\n".join([*map(printable, lines), explanation.as_text()]))
     return 0
+
+
+def _pauses(vm: str, environment: Mapping[str, str]) -> Sequence[Pause]:
+    """What a person has paused for a VM of Azure; none for a VM of a file, or if the settings name no storage."""
+    settings = read_settings(environment)
+    if (target := _id(vm)) is None or not settings.storage.named:
+        return ()
+
+    async def read() -> Sequence[Pause]:
+        from onboarding.app import open_pauses
+
+        async with open_pauses(environment) as opened:
+            pauses = await opened.requests.active()
+        return [pause for pause in pauses if pause.subscription in ("", target.subscription.lower())]
+
+    try:
+        return asyncio.run(read())
+    except StorageError as error:
+        problem = f"whether it is paused could not be read: {with_setting(error, environment)}"
+        print(printable(f"onboard policy explain: {problem}"), file=sys.stderr)
+        return ()
 
 
 def _vm(args: argparse.Namespace, environment: Mapping[str, str]) -> str:

@@ -85,6 +85,8 @@ class VmExplanation(Struct, frozen=True):
             mine = [s for s in self.statements if s.assignment.policy.extension == extension]
             lines += [_indented(statement.as_text(), 4) for statement in mine]
             lines.append(printable(f"    support: {each.context.judgement.reason}"))
+            if each.window:
+                lines.append(printable(f"    change window: {each.window}"))
             lines.append(printable(f"    → {each.word}: {each.reason}"))
             lines += [printable(f"      {step}") for step in each.steps if len(each.steps) > 1]
             lines += [printable(f"      do: {each.advice}")] if each.advice else []

@@ -269,6 +269,8 @@ def _table(machines: int, changes: list[Change], shown: list[Change], off: list[
         lines.append(f"{change.vm}  {change.extension}: {before} → {after}  ({side.policy.name})")
         lines.append(f"    {side.reason}")
         lines += [f"    do: {side.advice}"] if side.advice else []
+        if side.window:
+            lines.append(f"    change window: {side.window}")
     changed = sum(change.is_change for change in changes)
     lines.append(f"{counted(machines, 'VM')}, {counted(changed, 'change')}")
     for (before, after), number in sorted(_counts(changes).items(), key=lambda item: -item[1]):

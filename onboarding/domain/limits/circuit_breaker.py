@@ -106,9 +106,9 @@ class CircuitBreaker(Struct, frozen=True):
     def __str__(self) -> str:
         if self.resource_group.startswith(_SETTINGS):
             spread = " in every subscription" if self.subscription == EVERYWHERE else ""
-            return f"requests with these settings of {self.extension} are paused{spread}: {self.meaning}"
+            return f"a circuit breaker stops requests with these settings of {self.extension}{spread}: {self.meaning}"
         where = "the subscription" if self.resource_group == EVERYWHERE else f"resource group {self.resource_group}"
-        return f"{where} is paused for {self.extension}: {self.meaning}"
+        return f"a circuit breaker stops requests for {self.extension} in {where}: {self.meaning}"
 
     def to_properties(self) -> dict[str, Any]:
         return {

@@ -27,13 +27,14 @@ GRACE_PERIOD = timedelta(minutes=10)
 class Reason(StrEnum):
     """Why a VM has to be reconciled."""
 
-    MISSED = "missed"  # it lacks the extension that the policy wants, and no row is about this VM
-    DRIFTED = "drifted"  # the row and the extension disagree: it is absent or unmet, or others have installed it
+    MISSED = "missed"  # it lacks the extension that the policy wants, or has one to remove, and no row is about this VM
+    # the row and the VM disagree: the extension is absent, unmet or back, lacks its identity, or others installed it
+    DRIFTED = "drifted"
     FAILED = "failed"  # the extension is installed and failed, and the row does not say so
     GONE = "gone"  # there is a row, but no VM
     CHANGED = "changed"  # the row is final, and the policy that decided it has changed since
     ASSOCIATION = "association"  # the row says that all is done, and an association that the policy wants is missing
-    RESUMED = "resumed"  # the row waits for a circuit breaker that has closed
+    RESUMED = "resumed"  # the row waits for a circuit breaker that has closed, or for a pause that has ended
 
 
 class RowSummary(Struct, frozen=True):
@@ -94,10 +95,12 @@ def find(
     before: datetime,
     stable: Callable[[Policy], bool] = lambda _: True,
     unassociated: Callable[[Policy], bool] = lambda _: False,
+    unidentified: Callable[[Policy, RowSummary], bool] = lambda _, __: False,
 ) -> Finding | None:
     """The first reason to reconcile a VM that is in the inventory; None without one. What happened later than `before`
     is left to its event. Final rows of another version of a policy count only once the policy is `stable`.
-    `unassociated` says whether the inventory lacks an association of the VM that the policy wants."""
+    `unassociated` says whether the inventory lacks an association of the VM that the policy wants, `unidentified`
+    whether the VM lacks an identity that serves the extension of a row."""
     if facts.time_created and facts.time_created > before:
         return None
     known = {summary.extension: summary for summary in summaries}
@@ -115,15 +118,16 @@ def find(
         if assignment.undecided:
             reason = _unclear(facts, entry, summary)
         elif not assignment.selected:
-            reason = _unselected(policy, summary, stable)
-            if policy.inactive and summary is not None and summary.outcome.present and stable(policy):
-                # No event of the extension opens this row again: other hosts may still have the settings of before.
-                reason = None if _state(facts, policy, entry, summary, before) else Reason.DRIFTED
+            there = _state(facts, policy, entry, summary, before) is not None
+            reason = _unselected(policy, summary, stable, there=there)
+        elif policy.removes and facts.os_type is entry.os_type:
+            reason = _to_remove(facts, entry, summary, policy, stable)
         elif facts.os_type is entry.os_type:
             state = _state(facts, policy, entry, summary, before)
             reason = _reason(facts, state, summary, policy, stable)
-            if reason is None and _is_done(facts, summary, policy, stable) and unassociated(policy):
-                reason = Reason.ASSOCIATION
+            if reason is None and summary is not None and _is_done(facts, summary, policy, stable):
+                steps = (unidentified(policy, summary), Reason.DRIFTED), (unassociated(policy), Reason.ASSOCIATION)
+                reason = next((reason for lacks, reason in steps if lacks), None)
         if reason:
             return Finding(reason, policy.name)
     return None
@@ -173,6 +177,37 @@ def _reason(
     return None
 
 
+def _to_remove(
+    facts: MachineFacts,
+    entry: CatalogueEntry,
+    summary: RowSummary | None,
+    policy: Policy,
+    stable: Callable[[Policy], bool],
+) -> Reason | None:
+    """Why a VM has to be reconciled for a removal. Where there is nothing to remove, no row is needed."""
+    there = facts.find_extension(entry.publisher, entry.type) is not None or _is_listed(facts, entry, summary)
+    if summary is None or summary.outcome is Outcome.GONE or summary.vm_id not in ("", facts.vm_id):
+        return Reason.MISSED if there else None
+    if not summary.outcome.final or (summary.decided_by_another(policy) and not stable(policy)):
+        return None
+    if not there:
+        return Reason.DRIFTED if summary.outcome.present else None
+    if summary.outcome is Outcome.REMOVED:
+        return Reason.DRIFTED
+    if summary.outcome is Outcome.OUT_OF_SCOPE:
+        return Reason.MISSED
+    return Reason.CHANGED if summary.decided_by_another(policy) else None
+
+
+def _is_listed(facts: MachineFacts, entry: CatalogueEntry, summary: RowSummary | None) -> bool:
+    """Whether one of ARM's lists, which names extensions by id alone, shows the extension: by the name in the row, or
+    by the names that it usually has."""
+    known = {entry.resource_name.lower(), entry.type.lower()}
+    if summary is not None and summary.extension_name:
+        known = {summary.extension_name.lower()}
+    return any(not extension.type and extension.name.lower() in known for extension in facts.extensions)
+
+
 def _may_be_done_by_others(summary: RowSummary, policy: Policy) -> bool:
     """Whether the row ends as satisfied once somebody else repaired or installed the extension. With `reconnect`, a VM
     may be audited that has it and reports elsewhere."""
@@ -180,9 +215,9 @@ def _may_be_done_by_others(summary: RowSummary, policy: Policy) -> bool:
     return audited or summary.outcome is Outcome.FAILED
 
 
-def _is_done(facts: MachineFacts, summary: RowSummary | None, policy: Policy, stable: Callable[[Policy], bool]) -> bool:
+def _is_done(facts: MachineFacts, summary: RowSummary, policy: Policy, stable: Callable[[Policy], bool]) -> bool:
     """Whether a row of this very VM says that everything is there, and may be opened again."""
-    if summary is None or not summary.outcome.present or summary.vm_id not in ("", facts.vm_id):
+    if not summary.outcome.present or summary.vm_id not in ("", facts.vm_id):
         return False
     return not summary.decided_by_another(policy) or stable(policy)
 
@@ -196,11 +231,15 @@ def _unclear(facts: MachineFacts, entry: CatalogueEntry, summary: RowSummary | N
     return Reason.MISSED if other else None
 
 
-def _unselected(policy: Policy, summary: RowSummary | None, stable: Callable[[Policy], bool]) -> Reason | None:
+def _unselected(
+    policy: Policy, summary: RowSummary | None, stable: Callable[[Policy], bool], *, there: bool
+) -> Reason | None:
     """A VM that the policy no longer selects needs a new row, unless the extension is installed: that stays, with its
-    row."""
-    if summary is None or summary.outcome.present or summary.outcome in (Outcome.OUT_OF_SCOPE, Outcome.GONE):
+    row. Of a policy that is not active, no event opens the row, so the sweep finds an extension that is gone."""
+    if summary is None or summary.outcome in (Outcome.OUT_OF_SCOPE, Outcome.GONE):
         return None
+    if summary.outcome.present:
+        return Reason.DRIFTED if policy.inactive and not there and stable(policy) else None
     return Reason.CHANGED if summary.decided_by_another(policy) and stable(policy) else None
 
 
@@ -208,13 +247,13 @@ def _state(
     facts: MachineFacts, policy: Policy, entry: CatalogueEntry, summary: RowSummary | None, now: datetime
 ) -> ExtensionState | None:
     """The extension's state; None if it is not installed, or does not meet the policy. ARM's lists name extensions by
-    id alone, without publisher and type: there the name in the row identifies the extension."""
+    id alone, without handler and state: there the name in the row identifies the extension, and one that the row says
+    is installed is still there. They cannot show that a failed one was repaired."""
     found = facts.find_extension(entry.publisher, entry.type)
     if instead(policy, facts, found, now) is not None:
         return ExtensionState.SUCCEEDED
     if found is not None:
         state = read_extension_state(found)
         return None if state is ExtensionState.SUCCEEDED and unmet(policy, facts, found, now) else state
-    name = summary.extension_name.lower() if summary else ""
-    listed = any(not extension.type and extension.name.lower() == name for extension in facts.extensions)
-    return ExtensionState.SUCCEEDED if listed else None
+    named = summary is not None and summary.extension_name != "" and summary.outcome.present
+    return ExtensionState.SUCCEEDED if named and _is_listed(facts, entry, summary) else None

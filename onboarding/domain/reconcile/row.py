@@ -24,6 +24,7 @@ class Outcome(StrEnum):
     WAITING = "Waiting"
     INSTALLED = "Installed"
     ALREADY_INSTALLED = "AlreadyInstalled"
+    REMOVED = "Removed"
     UNSUPPORTED = "Unsupported"
     UNDETERMINED = "Undetermined"
     OUT_OF_SCOPE = "OutOfScope"
@@ -54,6 +55,8 @@ class WaitingFor(StrEnum):
     CLAIM = "install-request"  # we are about to send the request; if we stop first, the check sends it
     INSTALL = "install"  # ARM accepted our request, and it has not ended
     IDENTITY = "identity"  # ARM accepted our change of the machine's identities, and it has not ended
+    REMOVAL = "removal"  # ARM accepted our removal of the extension, and it has not ended
+    ONLY_AFTER = "only-after"  # the policy that the removal comes after is not satisfied for long enough, or not proved
     VM_RUNNING = "vm-running"
     AGENT_READY = "agent-ready"
     OPERATION = "operation"  # another write of the machine, ours or somebody else's
@@ -63,11 +66,15 @@ class WaitingFor(StrEnum):
     SETTLE_DELAY = "settle-delay"  # the time that the policy leaves a new VM
     SCOPE_BREAKER = "scope-paused"  # an open circuit breaker
     ROLLOUT_LIMIT = "brake"
+    CHANGE_WINDOW = "change-window"  # the time in which what is there may be changed
+    PAUSED = "paused"  # a person has stopped all writes, or those of its subscription or its policy
     CONFIGURATION = "configuration"  # the file of its extension cannot be used
 
 
+# ARM accepted our request, and it has not ended.
+ACCEPTED = (WaitingFor.INSTALL, WaitingFor.IDENTITY, WaitingFor.REMOVAL)
 # Our request is about to be sent, or was sent and has not ended: no other write may go to this machine.
-SENT = (WaitingFor.CLAIM, WaitingFor.INSTALL, WaitingFor.IDENTITY)
+SENT = (WaitingFor.CLAIM, *ACCEPTED)
 
 
 class Row(Struct, frozen=True, kw_only=True):
@@ -121,7 +128,9 @@ class Row(Struct, frozen=True, kw_only=True):
     client_request_id: str = ""  # of this episode's last request to ARM; empty without one, or before it had a column
     step: str = ""  # the step that the row is about; empty for the extension, and before it had a column
     steps: str = ""  # what each step came to, as `steps.step` writes it; empty if the extension is the only one
+    satisfied_since: datetime | None = None  # since when all that the policy wants is there; None if something is not
     taken_up: str = ""  # when and by whom, as `taking_up` writes it; empty before it had a column
+    was: str = ""  # of a row that changes an extension that was there: its outcome before; empty for an install
 
     def to_properties(self) -> dict[str, Any]:
         """The table's columns; empty ones are left out, except those that every row has. Texts are cut, since guests
@@ -153,6 +162,12 @@ class Row(Struct, frozen=True, kw_only=True):
         """Whether our request is about to be sent, or was sent and has not ended."""
         return self.waiting_for in SENT
 
+    @property
+    def was_ours(self) -> bool:
+        """Whether the extension is one that we installed, or was when a change of it had to wait."""
+        held = not self.outcome.final and self.was == Outcome.INSTALLED
+        return held or self.outcome is Outcome.INSTALLED
+
     def has_sent(self, settings: Mapping[str, Any]) -> bool:
         """Whether we last sent these public settings; true too if the row does not say which they were."""
         return self.sent_digest in ("", digest(settings))
@@ -171,14 +186,15 @@ class Row(Struct, frozen=True, kw_only=True):
 
     def belongs_in_history(self, other: Row | None) -> bool:
         """Whether this row, which follows the other, needs an entry in the history. It does not if the same wait goes
-        on, in whatever words, or if only a digest, the cause or who took it up differs: a row of an earlier version has
-        neither."""
+        on, in whatever words, or if only a digest, the cause, who took it up or since when all is there differs: a row
+        of an earlier version has none of them."""
         if other is None or self.outcome is not other.outcome:
             return True
         if self.outcome is Outcome.WAITING:
             return self._wait != other._wait
-        same = {name: getattr(self, name) for name in ("policy_hash", "sent_digest", "cause", "taken_up")}
-        return self.differs(replace(other, **same))
+        kept = {name: getattr(self, name) for name in _WITHOUT_HISTORY}
+        known = replace(other, **kept)
+        return self.differs(known)
 
     @property
     def _wait(self) -> tuple[WaitingFor | None, datetime | None, int, str]:
@@ -197,6 +213,9 @@ _TIMES = {
     "duration_ms",
     "client_request_id",
 }
+
+
+_WITHOUT_HISTORY = ("policy_hash", "sent_digest", "cause", "satisfied_since", "taken_up")
 
 
 def _content_of(row: Row) -> tuple[Any, ...]:

@@ -184,6 +184,7 @@ class Lifecycle:
         def reported() -> None:
             if machine.agent_at == due:
                 machine.booting, machine.agent_seen = False, platform.clock.now()
+                machine.show_system()
 
         platform.clock.call_later(delay, reported)
 

@@ -107,8 +107,16 @@ class Machine:
 
     @property
     def os_type(self) -> str:
+        """As the disk says, else what really runs."""
         disk = self.body["properties"].get("storageProfile", {}).get("osDisk", {})
-        return str(disk.get("osType", "Linux"))
+        found = "Windows" if self.guest.os_name.lower().startswith("windows") else "Linux"
+        return str(disk.get("osType", found))
+
+    def show_system(self) -> None:
+        """The guest agent has reported: from now on the disk says the system, if it did not and the agent knows it."""
+        disk = self.body["properties"].get("storageProfile", {}).get("osDisk", {})
+        if self.guest.agent is not Agent.NAMELESS:
+            disk.setdefault("osType", self.os_type)
 
     @property
     def extensions_allowed(self) -> bool:

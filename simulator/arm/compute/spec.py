@@ -138,9 +138,9 @@ UBUNTU_1604: Mapping[str, str] = {
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VmSpec:
     """`image` is an imageReference in ARM's own words, any of its five forms, or None for a VM made from an attached
-    disk (then it has no osProfile either). `runs` are the scripted runs, the last one
-    repeating, of the handlers whose name (publisher.type) matches the pattern `runs_of`; `uninstall` is how those
-    that match `uninstall_of` are removed."""
+    disk (then it has no osProfile either). Without an `os_type` the body does not say the system before the guest agent
+    has reported it. `runs` are the scripted runs, the last one repeating, of the handlers whose name (publisher.type)
+    matches the pattern `runs_of`; `uninstall` is how those that match `uninstall_of` are removed."""
 
     name: str
     group: str = "rg-fleet"
@@ -201,14 +201,14 @@ class VmSpec:
 
     def _storage_profile(self) -> dict[str, Any]:
         disk = {
-            "osType": self.os_type,
             "name": f"{self.name}-osdisk",
             "createOption": "Attach" if self.image is None else "FromImage",
             "caching": "ReadWrite",
             "managedDisk": {"storageAccountType": "Premium_LRS"},
         }
+        system = {"osType": self.os_type} if self.os_type else {}
         image = {} if self.image is None else {"imageReference": dict(self.image)}
-        return {**image, "osDisk": disk, "dataDisks": []}
+        return {**image, "osDisk": {**system, **disk}, "dataDisks": []}
 
     def _os_profile(self) -> dict[str, Any]:
         flags = {} if self.provision_vm_agent is None else {"provisionVMAgent": self.provision_vm_agent}

@@ -14,7 +14,6 @@ from simulator.arm.insights.agent_settings import (
     OMS_AGENT,
     WINDOWS_AGENT,
     WINDOWS_OMS_AGENT,
-    NamedIdentity,
     named_identity,
 )
 from simulator.arm.insights.rules import CollectionResource
@@ -80,7 +79,7 @@ def _of_agent(machine: Machine, surroundings: AgentSurroundings) -> Obstacle | N
         return Obstacle.NO_AGENT
     if not agent.serves:
         return Obstacle.AGENT_FAILED
-    found = _identity(machine, named_identity(agent.properties.get("settings") or {}))
+    found = identity_of_agent(machine, agent)
     if isinstance(found, Obstacle):
         return found
     if found != SYSTEM and found not in surroundings.alive:
@@ -96,8 +95,9 @@ def _of_rules(machine: Machine, rules: Sequence[CollectionResource]) -> Obstacle
     return None if any(rule.fits(machine.os_type) for rule in rules) else Obstacle.OTHER_SYSTEM
 
 
-def _identity(machine: Machine, named: NamedIdentity | None) -> str | Obstacle:
+def identity_of_agent(machine: Machine, agent: Extension) -> str | Obstacle:
     """The identity that the agent uses: a folded id, or `system`. One that a write is still adding does not serve."""
+    named = named_identity(agent.properties.get("settings") or {})
     identity = machine.identity
     users = {key: user for key, user in identity.users.items() if key not in machine.unsettled}
     system = identity.principal_id if SYSTEM not in machine.unsettled else ""

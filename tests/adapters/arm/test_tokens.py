@@ -4,7 +4,9 @@ only."""
 from __future__ import annotations
 
 import asyncio
+import json
 import tracemalloc
+from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -20,7 +22,7 @@ from onboarding.azure.arm.arm_client import ArmAdapter
 from onboarding.azure.arm.arm_requests import ArmRequests
 from onboarding.azure.arm.resource_graph import GraphAdapter
 from onboarding.azure.http_connections import Connections
-from onboarding.azure.identity import NoToken, Tokens, credential
+from onboarding.azure.identity import NoToken, Tokens, credential, object_id
 from onboarding.azure.storage.storage_clients import onboarding_table
 from onboarding.azure.storage.table_ledger import TableLedger
 from onboarding.concurrency import deadline
@@ -360,3 +362,39 @@ async def test_unknown_subscriptions_leave_nothing_behind(tmp_path: Path) -> Non
         tracemalloc.stop()
         await client.close()
     assert grown < 60 * 10_000
+
+
+class OneToken(Identity):
+    """A credential with a token of a test."""
+
+    def __init__(self, token: str) -> None:
+        super().__init__()
+        self._token = token
+
+    async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        if not self._token:
+            raise ClientAuthenticationError("no token")
+        return AccessToken(self._token, 4_000_000_000)
+
+
+def token_with(claims: object) -> str:
+    content = urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    return f"e30.{content}.signature"
+
+
+@pytest.mark.parametrize(
+    ("token", "found"),
+    [
+        (token_with({"oid": "0a1b2c3d-0000-4000-8000-00000000000f", "upn": "jane@example.com"}), True),
+        (token_with({"upn": "jane@example.com"}), False),
+        (token_with({"oid": 7}), False),
+        (token_with([]), False),
+        (token_with("text"), False),
+        ("opaque", False),
+        ("a.b.c", False),
+        ("a.ÿÿ.c", False),
+        ("", False),
+    ],
+)
+async def test_the_object_id_of_whoever_is_signed_in_is_read_from_the_token(token: str, found: bool) -> None:
+    assert await object_id(OneToken(token)) == ("0a1b2c3d-0000-4000-8000-00000000000f" if found else "")

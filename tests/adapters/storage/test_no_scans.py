@@ -18,6 +18,7 @@ from onboarding.application.ports import RowWrite
 from onboarding.azure.storage.storage_check import check_storage
 from onboarding.azure.storage.storage_clients import onboarding_table
 from onboarding.azure.storage.stores.breaker_store import TableBreakerStore
+from onboarding.azure.storage.stores.pause_store import TablePauses
 from onboarding.azure.storage.stores.policy_version_store import TablePolicyStates
 from onboarding.azure.storage.stores.rollout_store import TableRolloutStore
 from onboarding.azure.storage.stores.sweep_store import TableSweeps
@@ -56,6 +57,7 @@ READS: dict[str, list[Read]] = {
     "SweepStore.read": [lambda t: TableSweeps(t).read()],
     "RolloutStore.read": [lambda t: TableRolloutStore(t).read("p")],
     "RolloutStore.read_all": [lambda t: TableRolloutStore(t).read_all()],
+    "PauseStore.read_all": [lambda t: TablePauses(t).read_all()],
     "PolicyStore.read_all": [lambda t: TablePolicyStates(t).read_all()],
 }
 SELECTIONS = (
@@ -85,9 +87,10 @@ WRITES = {
     "BreakerStore": {"write", "delete"},
     "SweepStore": {"write"},
     "RolloutStore": {"write"},
+    "PauseStore": {"write", "delete"},
     "PolicyStore": {"write"},
 }
-STORES = ("Ledger", "LedgerReader", "BreakerStore", "SweepStore", "RolloutStore", "PolicyStore")
+STORES = ("Ledger", "LedgerReader", "BreakerStore", "SweepStore", "RolloutStore", "PauseStore", "PolicyStore")
 
 
 @pytest.fixture

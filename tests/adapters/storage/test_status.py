@@ -18,10 +18,10 @@ from onboarding.application.notifications import EventRef
 from onboarding.application.row_queries import CountedRows
 from onboarding.azure.storage.storage_clients import onboarding_table
 from onboarding.azure.storage.table_ledger import TableLedger
-from onboarding.cli.machines.status import parse_since
 from onboarding.cli.machines.status_output import RowTableWriter, write_totals
 from onboarding.cli.main import main
 from onboarding.cli.output import Form
+from onboarding.cli.times import parse_since
 from onboarding.domain.reconcile.row import Outcome, Row
 from onboarding.domain.reconcile.row_totals import RowKind, Totals
 from onboarding.domain.resource_id import VmId

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -402,3 +403,33 @@ def test_azures_own_rule_in_front_says_why_an_image_was_skipped(
         assert reason in decision["reason"]
     assert explain(folder, vm_body("web01", image=fedora)) == 0
     assert "✗ Microsoft.Compute/imagePublisher equals 'Canonical': 'tunnelbiz'" in capsys.readouterr().out
+
+
+def test_plan_and_explain_show_the_change_window(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    day = f"{datetime.now(UTC) + timedelta(days=3):%a}".lower()
+    strict = {"field": "Microsoft.Compute/virtualMachines/extensions/autoUpgradeMinorVersion", "equals": True}
+    write(
+        folder / "new",
+        linux={
+            **POLICY,
+            "existenceCondition": strict,
+            "changeWindow": [{"from": "00:00", "to": "01:00", "days": [day]}],
+        },
+    )
+    old = {**vm_body("old"), "resources": [extension(autoUpgradeMinorVersion=False, typeHandlerVersion="1.0")]}
+    (folder / "fleet.json").write_text(json.dumps([old, WEST]))
+    opens = rf"{day} 00:00-01:00 UTC \(of policy linux-monitoring\), opens at \d{{4}}-\d\d-\d\d 00:00 UTC"
+    assert plan(folder) == 0
+    text = capsys.readouterr().out
+    assert re.search(
+        rf"oms-agent-linux: no policy → Waiting.*\n    changes wait for .*\n    change window: {opens}", text
+    )
+    assert "no policy → Install" in text
+    (folder / "vm.json").write_text(json.dumps(old))
+    assert main(["policy", "explain", "--vm", str(folder / "vm.json"), "--policies", str(folder / "new")]) == 0
+    assert re.search(rf"    change window: {opens}\n    → Waiting: changes wait for", capsys.readouterr().out)
+    options = ["--vm", str(folder / "vm.json"), "--policies", str(folder / "new"), "-o", "json"]
+    assert main(["policy", "explain", *options]) == 0
+    explained = json.loads(capsys.readouterr().out)
+    decision = (explained[0] if isinstance(explained, list) else explained)["decisions"][0]
+    assert re.fullmatch(opens, decision["changeWindow"])

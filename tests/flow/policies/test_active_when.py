@@ -34,6 +34,16 @@ def host(**settings: str) -> World:
     return World(policies=SHIPPED, app_settings=settings)
 
 
+def host_after(
+    world: World, policies: list[dict[str, Any]] | None = None, settings: dict[str, str] | None = None
+) -> World:
+    """Another host on the same machines, later."""
+    later = world.with_policies(policies, settings)
+    while later.trigger().id != "event-50":
+        continue  # its events are other ones
+    return later
+
+
 def add(world: World, **changes: Any) -> VmId:
     vm = world.add(**changes)
     world.arm.machines[vm.key]["identity"] = dict(SYSTEM)
@@ -107,7 +117,7 @@ async def test_what_the_old_agent_has_stays_with_its_row() -> None:
     before = host(**OLD)
     vm = await with_oms(before)
     row = before.row(vm)
-    world = before.with_policies(settings=BOTH)
+    world = host_after(before, settings=BOTH)
     await sweep_until_settled(world)  # the sweep finds that the new agent is missing, so all rows are decided again
     await world.finish_install(vm, AMA)
     await sweep_until_settled(world)
@@ -120,7 +130,7 @@ async def test_a_row_that_says_installed_costs_nothing_when_no_policy_is_active(
     before = host(**OLD)
     vm = await with_oms(before)
     row, calls = before.row(vm), len(before.arm.calls)
-    world = before.with_policies([OMS_POLICY], NEW)
+    world = host_after(before, [OMS_POLICY], NEW)
     world.now += timedelta(minutes=1)
     await world.updated(vm)
     assert len(world.arm.calls) == calls
@@ -135,7 +145,7 @@ async def test_a_row_that_says_installed_costs_nothing_when_no_policy_is_active(
 async def test_its_row_ends_once_the_old_agent_is_gone(policies: list[dict[str, Any]]) -> None:
     before = host(**OLD)
     vm = await with_oms(before)
-    world = before.with_policies(policies, BOTH)
+    world = host_after(before, policies, BOTH)
     await sweep_until_settled(world)
     world.arm.machines[vm.key]["resources"] = []
     await world.extension_deleted(vm)
@@ -151,7 +161,7 @@ async def test_a_request_in_flight_is_followed_to_its_end() -> None:
     before = host(**OLD)
     vm = add(before)
     await before.created(vm)
-    world = before.with_policies(settings=BOTH)
+    world = host_after(before, settings=BOTH)
     world.now += timedelta(minutes=1)
     await world.updated(vm)
     assert world.row(vm).outcome is Outcome.REQUESTED
@@ -164,7 +174,7 @@ async def test_a_row_that_waits_ends_and_a_host_with_the_settings_of_before_leav
     vm = add(before, power="deallocated")
     await before.created(vm)
     assert before.row(vm).waiting_for is WaitingFor.VM_RUNNING
-    world = before.with_policies(settings=BOTH)
+    world = host_after(before, settings=BOTH)
     before.now = world.now = world.now + timedelta(minutes=1)
     await world.updated(vm)
     assert (world.row(vm).outcome, world.row(vm).reason) == (Outcome.OUT_OF_SCOPE, TAKEN_OVER)
@@ -184,7 +194,7 @@ async def test_a_failure_is_no_longer_one_when_its_policy_is_not_active(policies
     before.arm.machines[vm.key]["properties"]["osProfile"] = {"allowExtensionOperations": False}
     await before.created(vm)
     assert before.row(vm).outcome is Outcome.FAILED
-    world = before.with_policies(policies, BOTH)
+    world = host_after(before, policies, BOTH)
     await sweep_until_settled(world)
     assert (world.row(vm).outcome, world.row(vm).reason) == (Outcome.OUT_OF_SCOPE, TAKEN_OVER)
 
@@ -193,11 +203,11 @@ async def test_a_policy_that_becomes_active_again_takes_its_machines_up() -> Non
     before = host(**OLD)
     vm = add(before, power="deallocated")
     await before.created(vm)
-    off = before.with_policies(settings=BOTH)
+    off = host_after(before, settings=BOTH)
     off.now += timedelta(minutes=1)
     await off.updated(vm)
     assert off.row(vm).outcome is Outcome.OUT_OF_SCOPE
-    world = off.with_policies(settings=OLD)
+    world = host_after(off, settings=OLD)
     await sweep_until_settled(world)
     assert world.row(vm).waiting_for is WaitingFor.VM_RUNNING
 
@@ -206,7 +216,7 @@ async def test_a_policy_that_becomes_active_again_takes_its_machines_up() -> Non
 async def test_the_selection_of_a_policy_is_first_seen_when_it_becomes_active(settings: dict[str, str]) -> None:
     world = host(**settings)
     await world.sweep.run()
-    later = world.with_policies(settings={**settings, **NEW})
+    later = host_after(world, settings={**settings, **NEW})
     later.now = world.now + timedelta(days=90)
     await later.sweep.run()
     seen = {each.state.policy: each.state.first_seen for each in (await later.policy_states.read_all()).values()}

@@ -336,7 +336,7 @@ async def test_the_time_costs_one_read_and_one_write_for_each_process_and_nothin
 
 
 class CountedLedger(LedgerInMemory):
-    """Counts what a pass waits for; its breakers are read beside the rows, its check is scheduled beside a write."""
+    """Counts what a pass waits for: breakers are read beside the rows, and the check is scheduled beside a write."""
 
     trips = 0
 

@@ -74,6 +74,8 @@ def host_with(policy: dict[str, Any], world: World) -> World:
     """A host with another version of the policy, later."""
     host = world.with_policies([policy])
     host.now += timedelta(minutes=5)
+    while host.trigger().id != "event-20":
+        continue  # its events are other ones
     return host
 
 
@@ -440,6 +442,18 @@ async def test_the_first_of_two_policies_takes_the_rows_of_both() -> None:
     await world.updated(win)
     assert {name: row.policy for name, row in rows_of(world, web).items()} == {LINUX: "azure-monitor"}
     assert {name: row.policy for name, row in rows_of(world, win).items()} == {WINDOWS: "azure-monitor"}
+
+
+async def test_of_two_policies_the_row_that_waits_is_the_one_that_goes_on() -> None:
+    elsewhere = "/subscriptions/99999999-0000-4000-8000-000000000000"
+    world = world_of({"name": "aside", "scope": [elsewhere]}, {**POLICY, "settings": {}})
+    vm = unknown(world, agent="not_ready")
+    await world.created(vm)
+    assert outcomes_of(world, vm) == {OPEN: Outcome.WAITING, "policy:aside": Outcome.OUT_OF_SCOPE}
+    ready = {"agent": "ready", "image": {}, "os_type": "", "os_profile": {}}
+    world.arm.machines[vm.key] = vm_body(vm.name, **ready, osName="ubuntu", osVersion="22.04")
+    await run_check(world)
+    assert outcomes_of(world, vm) == {LINUX: Outcome.REQUESTED}
 
 
 async def test_an_open_row_ends_where_it_is_once_the_policy_is_for_one_system() -> None:

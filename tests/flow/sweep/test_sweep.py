@@ -198,6 +198,23 @@ async def test_without_resource_graph_the_lists_of_arm_are_used(world: World) ->
     assert world.arm.calls[:2] == ["GRAPH", "LIST"]
 
 
+async def test_a_list_without_states_does_not_show_that_a_failed_extension_was_repaired(world: World) -> None:
+    vm = world.add()
+    await world.created(vm)
+    world.arm.set_extension(
+        vm, extension(state="Failed"), "unsupported operating system", "ProvisioningState/failed/51"
+    )
+    await world.extension_written(vm, succeeded=False)
+    assert world.row(vm).outcome is Outcome.FAILED
+    world.now += timedelta(hours=1)
+    world.inventory.errors = [NOT_ALLOWED]
+    assert (await world.sweep_and_reconcile()).requested == 0
+    world.now += timedelta(hours=1)
+    world.arm.set_extension(vm, extension(), "Enable succeeded", "ProvisioningState/succeeded")
+    assert (await world.sweep_and_reconcile()).drifted == 1, "Resource Graph has the states"
+    assert world.row(vm).outcome.present
+
+
 async def test_a_subscription_that_cannot_be_listed_is_named_and_stops_nothing_else(world: World) -> None:
     vm = world.add(image=BIONIC)
     await world.created(vm)

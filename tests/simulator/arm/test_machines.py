@@ -35,6 +35,30 @@ async def test_a_vm_is_created_before_its_guest_runs_and_the_agent_reports_later
     assert [s["code"] for s in view["statuses"]] == ["ProvisioningState/succeeded", "PowerState/running"]
 
 
+@pytest.mark.parametrize(
+    ("guest", "agent", "said"),
+    [
+        ("ubuntu", Agent.REPORTS, "Linux"),
+        ("Windows Server 2022 Datacenter", Agent.REPORTS, "Windows"),
+        ("ubuntu", Agent.NAMELESS, None),
+    ],
+)
+async def test_a_disk_that_does_not_say_the_system_says_it_once_the_agent_has_reported(
+    scene: Scene, guest: str, agent: Agent, said: str | None
+) -> None:
+    spec = VmSpec(
+        name="unsaid", image=None, os_type="", guest=Guest(os_name=guest, os_version="1", agent=agent, agent_delay=100)
+    )
+    machine = scene.arm.create_vm(spec)
+    await _settle(scene, machine)
+    before = (await scene.call("GET", machine.id)).body["properties"]
+    assert "osType" not in before["storageProfile"]["osDisk"]
+    assert "osProfile" not in before
+    await scene.clock.advance(100)
+    after = (await scene.call("GET", machine.id)).body["properties"]
+    assert after["storageProfile"]["osDisk"].get("osType") == said
+
+
 async def _settle(scene: Scene, machine: Machine) -> None:
     """Advance until the create operation has ended, and not a second longer."""
     while machine.provisioning_state == "Creating":

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from onboarding.app import read_configuration
+from onboarding.domain.limits.pause import Pause
 from onboarding.web.health import health
 
 ROOT = Path(__file__).parents[3]
@@ -136,3 +138,31 @@ def test_a_proxy_that_key_vault_did_not_give_is_named_with_its_policy(tmp_path: 
     assert problem.startswith("protectedSettings.proxy, from app setting P, is a Key Vault reference")
     assert "(policy by-proxy); " in problem
     assert "sesame" not in json.dumps(body)
+
+
+def test_a_pause_is_shown_and_is_no_problem() -> None:
+    since = datetime(2026, 11, 20, 10, 0, 5, tzinfo=UTC)
+    subscription, person = "11112222-3333-4444-5555-666677778888", "0a1b2c3d-0000-4000-8000-00000000000f"
+    pauses = (
+        Pause(reason="change freeze", since=since, by=person),
+        Pause(reason="x", since=since, until=since + timedelta(hours=1), subscription=subscription, policy="p"),
+        Pause(reason="x", since=since, subscription=subscription),
+    )
+    body = health(read_configuration(GOOD), pauses)
+    assert body["status"] == "healthy"
+    assert body["pauses"] == [
+        {"paused": "everything", "since": "2026-11-20T10:00:05+00:00", "until": None},
+        {
+            "paused": "policy p in one subscription",
+            "since": "2026-11-20T10:00:05+00:00",
+            "until": "2026-11-20T11:00:05+00:00",
+        },
+        {"paused": "one subscription", "since": "2026-11-20T10:00:05+00:00", "until": None},
+    ]
+    shown = json.dumps(body)
+    assert not any(each in shown for each in ("change freeze", person, subscription)), "everybody can read it"
+
+
+def test_pauses_that_could_not_be_read_are_none() -> None:
+    body = health(read_configuration(GOOD), None)
+    assert (body["status"], body["pauses"]) == ("healthy", None)

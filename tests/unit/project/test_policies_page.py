@@ -16,7 +16,9 @@ from onboarding.cli.main import main
 from onboarding.domain.catalog.entry_file import EntryFile, Needs
 from onboarding.domain.catalog.setting_schema import SettingSchema
 from onboarding.domain.image.overrides import parse_overrides
+from onboarding.domain.limits.canary import Canary
 from onboarding.domain.limits.rollout_limit import RolloutLimit
+from onboarding.domain.policy.change_window import ChangeWindow
 from onboarding.domain.policy.exemption import Exemption
 from onboarding.domain.policy.policy_file import PolicyFile
 from onboarding.domain.policy.rule import compile_rule
@@ -85,7 +87,7 @@ def test_every_key_is_on_the_page_and_in_the_schema() -> None:
     table = PAGE.split("## What a policy says")[1].split("##")[0]
     assert not [key for key in keys_of(PolicyFile) if f"`{key}`" not in table]
     assert list(SCHEMA["properties"]) == list(keys_of(PolicyFile))
-    inner = (RolloutLimit, Exemption, ScheduleEntry, WorkspaceEntry)
+    inner = (RolloutLimit, Canary, ChangeWindow, Exemption, ScheduleEntry, WorkspaceEntry)
     assert not [key for kind in inner for key in keys_of(kind) if key not in PAGE]
 
 
@@ -118,6 +120,9 @@ def test_every_command_of_the_page_is_one(capsys: pytest.CaptureFixture[str]) ->
         {"waits": {"agent": {}}},
         {"waits": {"agent-ready": {"every": ["soon"]}}},
         {"brake": {"maxInstallsPerHour": 0}},
+        {"brake": {"canary": {"percent": 100, "for": "24h"}}},
+        {"changeWindow": {"from": "2:00", "to": "06:00"}},
+        {"changeWindow": {"days": ["Sunday"], "from": "02:00", "to": "06:00"}},
         {"azurePolicy": ["linux"]},
         {"includeManaged": "yes"},
         {"includeManaged": ["aks-node", "aks"]},

@@ -30,7 +30,8 @@ COLUMNS = {
     *("ImagePublisher", "ImageOffer", "ImageSku", "ImageVersion", "ImageId", "Witness", "Verdict", "SupportTable"),
     *("Extension", "ExtensionName", "ExtensionVersion", "Policy", "PolicyHash", "Effect", "RequestedAt"),
     *("ErrorCode", "ErrorMeaning", "Advice", "Message", "EventId", "EventTime", "CorrelationId"),
-    *("PolicyHash", "SentDigest", "UndoneAt", "Cause", "ClientRequestId", "Step", "Steps", "TakenUp"),
+    *("PolicyHash", "SentDigest", "UndoneAt", "Cause", "ClientRequestId", "Step", "Steps", "TakenUp", "Was"),
+    "SatisfiedSince",
 }
 
 _texts = st.text(max_size=20)

@@ -7,6 +7,7 @@ it says so, and nothing is ever taken away: `type` in the PATCH is absolute, and
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar
@@ -18,6 +19,11 @@ from onboarding.domain.machine.machine_identity import SYSTEM, MachineIdentity
 from onboarding.domain.reconcile.steps.step import ArmRequest
 from onboarding.domain.resource_id import VmId, fold_id, name_in
 from onboarding.domain.typed_file import FileMapping, Refused
+
+_USER_IDENTITY = re.compile(
+    r"/subscriptions/[^/]+/resourcegroups/[^/]+/providers/microsoft\.managedidentity/userassignedidentities/[^/]+",
+    re.IGNORECASE,
+)
 
 NONE = "none"
 """As `add`: none is added."""
@@ -128,6 +134,32 @@ def identity_request(vm: VmId, has: MachineIdentity, added: Sequence[str], etag:
 def named_identity(fit: Fit) -> str:
     """The id that the templates `{identity.*}` stand for; empty where the agent knows without a name."""
     return fit.identity if fit.named and fit.identity != SYSTEM else ""
+
+
+def misnamed(has: MachineIdentity, fit: Fit, there: object, wanted: object) -> str:
+    """Why an extension with the settings `there` does not get the token of an identity of the machine, and would with
+    those that are `wanted`; empty if it gets one, or if its settings name identities in another way than by id."""
+    named = _ids_in(there)
+    if gone := sorted(named.keys() - has.names):
+        return f"its settings name {_spoken(named[gone[0]])}, which the machine does not have"
+    if fit.named and not named and _ids_in(wanted):
+        return "its settings name no identity, and the machine has several"
+    return ""
+
+
+def _ids_in(settings: object) -> dict[str, str]:
+    """The ids of user-assigned identities among these values, by their folded form."""
+    found: dict[str, str] = {}
+    values = [settings]
+    while values:
+        value = values.pop()
+        if isinstance(value, Mapping):
+            values += value.values()
+        elif isinstance(value, list):
+            values += value
+        elif isinstance(value, str) and _USER_IDENTITY.fullmatch(value):
+            found[fold_id(value)] = value
+    return found
 
 
 def _in_order(needs: Sequence[IdentityNeed]) -> list[int]:

@@ -113,6 +113,18 @@ async def test_a_removal_is_200_and_204_when_there_is_nothing(scene: Scene, mach
     assert (gone.status, gone.code) == (404, "ResourceNotFound")
 
 
+async def test_another_machine_of_the_same_id_begins_without_associations(scene: Scene, machine: Machine) -> None:
+    await put(scene, machine, "one", to_rule())
+    scene.arm.delete_vm(machine.id)
+    await scene.clock.advance(200)
+    again = scene.add()
+    assert (await call(scene, "GET", f"{again.id}{PATH}/one")).status == 404
+    assert (await call(scene, "DELETE", f"{again.id}{PATH}/one")).status == 204
+    assert (await put(scene, again, "one", to_rule())).status == 201
+    listed = (await call(scene, "GET", f"{again.id}{PATH}")).body["value"]
+    assert [each["name"] for each in listed] == ["one"]
+
+
 async def test_associations_go_with_their_machine_and_with_their_rule(scene: Scene, machine: Machine) -> None:
     other = scene.add("web-2")
     await put(scene, machine, "one", to_rule())
@@ -225,6 +237,14 @@ async def test_events_are_an_option(make_scene: MakeScene) -> None:
     ]
     assert {event["subject"].lower() for event in scene.events} == {f"{machine.id}{PATH}/a".lower()}
     assert {event["data"]["resourceProvider"] for event in scene.events} == {"Microsoft.Insights"}
+
+
+async def test_somebody_else_may_remove_those_with_a_rule(scene: Scene, machine: Machine) -> None:
+    for name, rule in (("a", RULE), ("b", FAR_RULE), ("c", RULE.upper())):
+        await put(scene, machine, name, to_rule(rule))
+    assert scene.arm.dissociate_as_other_deployer(machine.id, RULE) == 2
+    assert [each.name for each in scene.arm.insights.associations.of_machine(machine)] == ["b"]
+    assert scene.arm.dissociate_as_other_deployer(machine.id, RULE) == 0
 
 
 async def test_faults_of_associations_are_scripted_like_others(scene: Scene, machine: Machine) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -68,9 +69,13 @@ async def test_our_removal_of_the_last_agent_begins_a_gap_of_ours_that_an_instal
     assert gap.operation == "Microsoft.Compute/virtualMachines/extensions/delete"
     assert gap.resource == f"{machine.id}/extensions/OMS"
     assert 14 <= (gap.began - began).total_seconds() <= 101
-    await scene.call("PUT", f"{machine.id}/extensions/OMS", oms_body())
+    accepted = await scene.call("PUT", f"{machine.id}/extensions/OMS", oms_body())
     await scene.clock.advance(1_000)
     assert begun(scene.arm.gaps) == [(OURS, "extensions/delete", True)]
+    operation_ended = datetime.fromisoformat((await scene.poll(accepted)).body["endTime"])
+    (gap,) = scene.arm.gaps
+    assert gap.ended is not None
+    assert 4 <= (operation_ended - gap.ended).total_seconds() <= 25  # the handler is done before ARM knows it
 
 
 async def test_a_removal_that_fails_is_no_gap_and_a_purge_by_hand_is_one_of_its_person(scene: Scene) -> None:
