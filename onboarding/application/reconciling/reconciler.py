@@ -159,11 +159,12 @@ class Reconciler:
         first_seen = await self._first_seen.read(work.now, write=not work.personal) if depends else {}
         targets = self._decider.targets(work, facts, assignments, first_seen)
         associated = await self._associations.write(work, [t for t in targets if wants_steps(t.context)])
+        work = replace(work, sent=(*work.sent, *associated.sent))
         # The extension with a request in flight comes first: the others wait until that request has ended.
         targets.sort(key=lambda target: not (target.context.last and target.context.last.in_flight))
         sending: tuple[PolicyTarget, Act, Row, tuple[Associated, ...]] | None = None
         for target in targets:
-            target = replace(target, context=replace(target.context, in_flight=busy))
+            target = replace(target, work=work, context=replace(target.context, in_flight=busy))
             decision = await self._decider.decide(target)
             steps = associated.of_targets.get(target.extension, ())
             if isinstance(decision, Act):
