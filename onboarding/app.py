@@ -30,6 +30,7 @@ from onboarding.application.reconciling.associations import AssociationWriter
 from onboarding.application.reconciling.decider import Decider
 from onboarding.application.reconciling.executor import Executor
 from onboarding.application.reconciling.machine_reader import MachineReader
+from onboarding.application.reconciling.preceding_policies import PrecedingPolicies
 from onboarding.application.reconciling.reconciler import Reconciler
 from onboarding.application.reconciling.recorder import Recorder
 from onboarding.application.reconciling.unread_machine import UnreadMachine
@@ -40,6 +41,7 @@ from onboarding.domain.catalog.extension_settings import resolve_settings
 from onboarding.domain.errors import ConfigurationError, StorageError
 from onboarding.domain.policy.policy import Effect
 from onboarding.domain.policy.routing import routes
+from onboarding.domain.policy.step_needs import step_needs
 from onboarding.loading.package_data import reference_data
 from onboarding.loading.policy_folder import load_catalogue_of, load_overrides, load_policies
 from onboarding.logging import logger
@@ -94,6 +96,7 @@ class Application:
             ),
             UnreadMachine(ports.arm, rules, breakers, recorder),
             Decider(rules, self.pauses, breakers, rollouts),
+            PrecedingPolicies(ports.arm, ports.heartbeats, ports.clock),
             AssociationWriter(ports.arm, sender, self.pauses, breakers, ports.clock),
             Executor(sender, recorder, breakers, ports.clock),
             recorder,
@@ -434,6 +437,11 @@ def _setting_problems(rules: Rules) -> list[str]:
         for variant in routes(policy)
         for name in policy.extensions
         for problem in resolve_settings(rules.catalogue[name], variant, rules.app_settings, None).problems
+    ] + [
+        str(ConfigurationError(f"policy {policy.name}", problem, "correct the app setting or the policy"))
+        for policy in rules.policies.policies
+        if policy.removes
+        for problem in step_needs(policy, rules.app_settings).problems
     ]
 
 

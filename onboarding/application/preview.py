@@ -28,6 +28,7 @@ from onboarding.domain.policy.policy import Assignment, Policy
 from onboarding.domain.reconcile.decide import decide
 from onboarding.domain.reconcile.decision import Act, Decision, DecisionContext, RetryState, Satisfied, Stop, Wait
 from onboarding.domain.reconcile.row import Outcome
+from onboarding.domain.reconcile.steps.step import StepKind
 from onboarding.domain.reconcile.taking_up import depends_on_first_seen
 from onboarding.domain.reconcile.window_question import window_text
 
@@ -48,7 +49,7 @@ class Forecast(Struct, frozen=True):
 
     @property
     def word(self) -> str:
-        """`Install`, `Update`, the outcome, or `unknown`."""
+        """`Install`, `Update`, `Remove`, the outcome, or `unknown`."""
         return UNKNOWN if self.unknown_because else self._decided
 
     @property
@@ -61,6 +62,8 @@ class Forecast(Struct, frozen=True):
     @property
     def _decided(self) -> str:
         match self.decision:
+            case Act(step=StepKind.REMOVAL):
+                return "Remove"
             case Act():
                 return "Update" if self.context.extension else "Install"
             case Satisfied():

@@ -49,7 +49,7 @@ from onboarding.application.ports import (
 from onboarding.application.rules import Rules
 from onboarding.application.sweep.sweep_queue import Budget, SweepReport
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
-from onboarding.domain.errors import ArmError, LostRace, StorageError
+from onboarding.domain.errors import ArmError, HeartbeatError, LostRace, StorageError
 from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.limits.circuit_breaker import CircuitBreaker
 from onboarding.domain.limits.pause import Pause
@@ -185,6 +185,8 @@ class ArmInMemory:
         self.read_errors: list[Evidence] = []
         self.list_errors: list[Evidence] = []
         self.install_errors: list[Evidence] = []
+        self.removal_errors: list[Evidence] = []
+        self.removal_ids: list[str] = []  # the client-request-id of each DELETE
         self.access_errors: list[Evidence] = []
         self.subscriptions: tuple[str, ...] = (SUBSCRIPTION,)
         self.checked: list[str] = []
@@ -208,6 +210,9 @@ class ArmInMemory:
     async def send(self, vm: VmId, request: ArmRequest) -> bool:
         if request.method == "PATCH":
             await self._patch(vm, request)
+            return False
+        if request.method == "DELETE":
+            self._delete_extension(vm, request.path.rpartition("/")[2])
             return False
         if "/extensions/" in request.path:
             await self._put_extension(vm, request.path.rpartition("/")[2], request.body)
@@ -301,6 +306,24 @@ class ArmInMemory:
         if self.after_put is not None:
             await self.after_put()
 
+    def _delete_extension(self, vm: VmId, name: str) -> None:
+        """The extension is `Deleting` until `end_removal`."""
+        self.calls.append("DELETE")
+        self.removal_ids.append(bound_keys().client_request_id)
+        if self.removal_errors:
+            raise ArmError(self.removal_errors.pop(0))
+        self._refuse_missing_parent(vm)
+        self._refuse_second_writer(vm, name)
+        for each in self.machines[vm.key].get("resources", []):
+            if each["name"].lower() == name.lower():
+                each["properties"]["provisioningState"] = "Deleting"
+
+    def end_removal(self, vm: VmId, name: str) -> None:
+        machine = self.machines[vm.key]
+        view = machine["properties"]["instanceView"]
+        machine["resources"] = [each for each in machine.get("resources", []) if each["name"] != name]
+        view["extensions"] = [each for each in view.get("extensions", []) if each["name"] != name]
+
     def _refuse_missing_parent(self, vm: VmId) -> None:
         if vm.key not in self.machines:
             message = f"Can not perform requested operation on nested resource. Parent resource '{vm.name}' not found."
@@ -309,7 +332,7 @@ class ArmInMemory:
     def _refuse_second_writer(self, vm: VmId, name: str) -> None:
         resources = self.machines.get(vm.key, {}).get("resources", [])
         others = [each["properties"]["provisioningState"] for each in resources if each["name"] != name]
-        if "Creating" in others:
+        if {"Creating", "Deleting"}.intersection(others):
             self.conflicts += 1
             message = "The request failed due to conflict with a concurrent request."
             raise ArmError(Evidence(http_status=409, code="Conflict", message=message))
@@ -367,6 +390,7 @@ class LedgerInMemory:
         self.days: dict[tuple[str, date], Totals] = {}
         self.reachable = True
         self.while_listing: Callable[[], None] = lambda: None  # called before each row of a list
+        self.when_committing: Callable[[], None] = lambda: None
         self.hangs = False  # while old rows are looked for
         self.unprunable: set[str] = set()  # subscriptions whose old rows cannot be deleted
         self.writes = 0
@@ -392,6 +416,7 @@ class LedgerInMemory:
         rest: Mapping[str, Any] | None = None,
         changes: Sequence[Change] = (),
     ) -> RowVersions:
+        self.when_committing()
         self._check()
         key = machine.resource_id.lower()
         current = self.machines.get(key)
@@ -860,6 +885,27 @@ def _place(breaker: CircuitBreaker) -> tuple[str, str, str]:
     return breaker.subscription, breaker.resource_group.lower(), breaker.extension.lower()
 
 
+class HeartbeatsInMemory:
+    """The newest heartbeats, by workspace, by the machine's id in lower case, and by category."""
+
+    def __init__(self) -> None:
+        self.found: dict[tuple[str, str, str], datetime] = {}
+        self.errors: list[Evidence] = []
+        self.queries: list[str] = []
+
+    async def newest(
+        self, workspace: str, machines: Sequence[str] = (), *, since: datetime
+    ) -> Mapping[str, Mapping[str, datetime]]:
+        self.queries.append(workspace)
+        if self.errors:
+            raise HeartbeatError(self.errors.pop(0))
+        newest: dict[str, dict[str, datetime]] = {}
+        for (where, machine, category), at in self.found.items():
+            if where == workspace and at > since and machine in [each.lower() for each in machines]:
+                newest.setdefault(machine, {})[category] = at
+        return newest
+
+
 class RolloutsInMemory:
     def __init__(self) -> None:
         self.stored: dict[str, StoredRollout] = {}
@@ -940,6 +986,7 @@ class World:
     sweeps: SweepsInMemory = field(default_factory=SweepsInMemory)
     poison: PoisonInMemory = field(default_factory=PoisonInMemory)
     policy_states: PolicyStatesInMemory = field(default_factory=PolicyStatesInMemory)
+    heartbeats: HeartbeatsInMemory | None = field(default_factory=HeartbeatsInMemory)
     budget: Budget = field(default_factory=Budget)
     person: str = ""  # the object id of whoever types the commands
 
@@ -961,6 +1008,7 @@ class World:
             poison=self.poison,
             policy_states=self.policy_states,
             caller=self._caller,
+            heartbeats=self.heartbeats,
         )
         self.arm.clock = self.poison.clock = lambda: self.now
         worker = Application(ports, rules, self.budget)
@@ -1019,6 +1067,11 @@ class World:
     async def extension_deleted(self, vm: VmId, name: str = "OMSExtension") -> None:
         await self.dispatcher.handle(ExtensionDeleted(ExtensionId(vm, name), self.trigger(1)))
 
+    async def removed(self, vm: VmId, name: str = "OMSExtension") -> None:
+        """ARM ends a removal, and Event Grid delivers the event."""
+        self.arm.end_removal(vm, name)
+        await self.extension_deleted(vm, name)
+
     async def association_deleted(self, vm: VmId, trigger: EventRef | None = None) -> None:
         """Deliver an event of the deletion of one of the VM's associations."""
         await self.dispatcher.handle(AssociationDeleted(vm, trigger or self.trigger(1)))
@@ -1059,6 +1112,7 @@ class World:
             "sweeps",
             "poison",
             "policy_states",
+            "heartbeats",
         )
         return World(policies, now=self.now, **{name: getattr(self, name) for name in shared})
 

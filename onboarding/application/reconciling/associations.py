@@ -67,11 +67,13 @@ class AssociationWriter:
         self._breakers = breakers
         self._clock = clock
 
-    async def write(self, work: Reconciliation, targets: Sequence[PolicyTarget]) -> AssociationSteps:
-        """Bring the machine to the associations that these targets want. ARM's refusals are results, never raised.
-        Raises StorageError."""
+    async def write(
+        self, work: Reconciliation, targets: Sequence[PolicyTarget], listed: Associations | None = None
+    ) -> AssociationSteps:
+        """Bring the machine to the associations that these targets want. `listed` are those that were just read; None:
+        they were not. ARM's refusals are results, never raised. Raises StorageError."""
         wanting = [target for target in targets if target.associations.subjects]
-        known = _known(work, wanting)
+        known = listed or _known(work, wanting)
         if not wanting:
             return AssociationSteps(known, {})
         needs = [_open_need(target) for target in wanting]

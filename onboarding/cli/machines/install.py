@@ -35,7 +35,8 @@ from onboarding.domain.json_access import printable
 from onboarding.domain.limits.pause import Pause
 from onboarding.domain.masking import mask
 from onboarding.domain.reconcile.decision import Act, OperatorRequest, Satisfied, Stop
-from onboarding.domain.reconcile.row import Row
+from onboarding.domain.reconcile.row import Outcome, Row
+from onboarding.domain.reconcile.steps.step import StepKind
 from onboarding.domain.resource_id import VmId
 from onboarding.export.extension_template import az_extension_set
 from onboarding.export.template_settings import placeholders
@@ -48,7 +49,7 @@ def add(commands: Commands) -> None:
     add_vms(parser, several=True)
     add_request_options(parser)
     parser.add_argument("--show-az", action="store_true", help="print the equivalent az command, without its secrets")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, removal=False)
 
 
 def add_request_options(parser: argparse.ArgumentParser) -> None:
@@ -59,6 +60,13 @@ def add_request_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="show what would be done, and change nothing")
     parser.add_argument("--force", action="store_true", help="install even if the operating system is unknown")
     parser.add_argument("--reconnect", action="store_true", help="also move VMs that report to another workspace")
+    add_wait_options(parser)
+    add_output(parser, note="json is one object on each line, as jsonl")
+    add_settings(parser)
+
+
+def add_wait_options(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say how long a command follows what it began, and whether it goes on despite a pause."""
     parser.add_argument("--despite-pause", action="store_true", help="also where `onboard pause` has stopped changes")
     parser.add_argument(
         "--no-wait", action="store_true", help="send the requests and exit; the function app does the rest"
@@ -69,8 +77,6 @@ def add_request_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--interval", type=float, default=10, metavar="S", help="check every S seconds (default: %(default)s)"
     )
-    add_output(parser, note="json is one object on each line, as jsonl")
-    add_settings(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -110,7 +116,25 @@ async def _run_on_ports(configuration: Configuration, work: Work) -> int:
 
 async def run_requests(args: argparse.Namespace, requests: OperatorRequests, vms: tuple[VmId, ...]) -> int:
     """The command itself, once it is connected. Raises Paused and NoAccess before anything is written."""
-    request = OperatorRequest(args.policy, args.force, args.reconnect, args.despite_pause)
+    request = OperatorRequest(
+        policy=args.policy,
+        removal=args.removal,
+        force=args.force,
+        reconnect=args.reconnect,
+        despite_pause=args.despite_pause,
+    )
+    await check_first(args, requests, vms, request)
+    if args.dry_run:
+        return await preview(args, requests, vms, request)
+    if getattr(args, "show_az", False):
+        await preview(args, requests, vms, request, commands_only=True)
+    return await carry_out(args, requests, vms, request)
+
+
+async def check_first(
+    args: argparse.Namespace, requests: OperatorRequests, vms: tuple[VmId, ...], request: OperatorRequest
+) -> None:
+    """Raises Paused and NoAccess before anything is written; a dry run only says what is paused."""
     if not args.despite_pause:
         try:
             await requests.check_pauses(vms, request)
@@ -119,10 +143,12 @@ async def run_requests(args: argparse.Namespace, requests: OperatorRequests, vms
                 raise
             print(printable(f"note: {_paused(refused.pause)}"), file=sys.stderr)
     await requests.check_access(vms)
-    if args.dry_run:
-        return await _preview(args, requests, vms, request)
-    if getattr(args, "show_az", False):
-        await _preview(args, requests, vms, request, commands_only=True)
+
+
+async def carry_out(
+    args: argparse.Namespace, requests: OperatorRequests, vms: tuple[VmId, ...], request: OperatorRequest
+) -> int:
+    """Send the request for each VM, follow it, and print the rows; returns the exit code."""
     limits = WaitLimits(None if args.no_wait else args.timeout, args.interval)
     results = await RequestRunner(requests, request, limits, _progress).all(vms)
     _print_results(results, args.output)
@@ -157,7 +183,7 @@ def _lines(form: Form) -> Form:
     return Form.JSONL if form is Form.JSON else form
 
 
-async def _preview(
+async def preview(
     args: argparse.Namespace,
     requests: OperatorRequests,
     vms: tuple[VmId, ...],
@@ -205,8 +231,12 @@ def _describe(preview: Preview) -> tuple[str, str]:
     if isinstance(decision, Satisfied | Stop) and decision.problem is not None:
         advice = f"\n{decision.problem.advice}"
     match decision:
+        case Act(step=StepKind.REMOVAL):
+            would = "remove"
         case Act():
             would = "install"
+        case Stop(outcome=Outcome.REMOVED):
+            would = "leave"
         case Satisfied():
             would = "leave"
         case Stop(outcome=outcome):
@@ -218,12 +248,13 @@ def _describe(preview: Preview) -> tuple[str, str]:
 
 def _is_fine(preview: Preview) -> bool:
     decision = preview.decision
-    return isinstance(decision, Act) or (isinstance(decision, Satisfied) and decision.problem is None)
+    gone = isinstance(decision, Stop) and decision.outcome is Outcome.REMOVED
+    return gone or isinstance(decision, Act) or (isinstance(decision, Satisfied) and decision.problem is None)
 
 
 def _az(vm: VmId, preview: Preview) -> str:
     decision, context = preview.decision, preview.context
-    if not isinstance(decision, Act):
+    if not isinstance(decision, Act) or decision.step is StepKind.REMOVAL:
         return ""
     entry, policy = context.entry, context.assignment.policy
     public, protected = placeholders(entry, policy, context.settings, MachineValues.of(context.facts))

@@ -21,6 +21,7 @@ from onboarding.cli.io import BadInput, Commands, as_json, counted
 from onboarding.cli.output import FORMERLY_DOCUMENT, Form, add_output, write_records
 from onboarding.cli.policy.definition_input import kept_of
 from onboarding.cli.policy.policy_input import Source, folder_or_file, read_source
+from onboarding.cli.policy.removal_warnings import removal_warnings
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry, parse_entry
 from onboarding.domain.errors import ConfigurationError, as_written, error_text, unknown_key
 from onboarding.domain.image.overrides import parse_overrides
@@ -129,6 +130,7 @@ class _Folder:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.policies: dict[str, str] = {}
+        self.sources: list[Source] = []
 
     @cached_property
     def catalogue(self) -> Catalogue:
@@ -147,6 +149,9 @@ class _Validation:
         for path in self._paths:
             yield from self._of_file(path)
         yield from self._of_catalogues()
+        for folder in self._folders.values():
+            found = removal_warnings([(source.name, source.data) for source in folder.sources])
+            self.warnings += (_file_error(folder.sources[place], warning) for place, warning in found)
 
     def _folder(self, path: Path) -> _Folder:
         """The policy folder of a file."""
@@ -255,6 +260,7 @@ def _policy_errors(source: Source, folder: _Folder) -> Iterator[ConditionError]:
         yield from _errors_of(source, lambda: parse_policy(source.data, source.name, compile_rule, managed_kinds()))
         return
     data = source.data
+    folder.sources.append(source)
     parameters = _part(data, "parameters")
     conditions = {key: data[key] for key in ("rule", "existenceCondition") if data.get(key) is not None}
     for key, condition in conditions.items():

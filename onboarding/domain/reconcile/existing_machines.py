@@ -12,7 +12,9 @@ def only_audited(s: DecisionContext) -> Stop | None:
     """The decision on the extension of an existing machine; None if the machine is new or was taken up."""
     if s.existing is None:
         return None
-    if s.unmet:
+    if s.removes:
+        would = "would be removed"
+    elif s.unmet:
         would = f"would be updated: {s.unmet}"
     else:
         would = "would be installed again" if s.extension is not None else "would be installed"
