@@ -17,6 +17,7 @@ from onboarding.domain.reconcile.row import Outcome
 from onboarding.domain.resource_id import VmId, name_in, parse_id
 
 _PAGE = 500  # changes below one line of headings
+_ID_WIDTH = 50  # columns: an id that is broken in two cannot be copied
 _HASH = 8  # characters of a policy's hash in the table
 COLUMNS = (
     "time",
@@ -113,7 +114,7 @@ class ChangeTable:
 
     def _print(self) -> None:
         lines = [Line(_cells(change), _reason(change)) for change in self._page]
-        print_lines(self._console, ("Time (UTC)", "VM", "Step", "Answer"), lines)
+        print_lines(self._console, ("Time (UTC)", "VM", "Step", "Answer"), lines, least=_ID_WIDTH)
         self._page = []
 
 

@@ -22,6 +22,7 @@ from onboarding.domain.resource_id import VmId
 from tests.flow.pauses.test_pauses import Claims
 from tests.flow.steps.test_azure_monitor import AMA, RULE, SECOND_RULE, SETTINGS, SYSTEM, add, patched, world_of
 from tests.flow.steps.test_azure_monitor import POLICY as MONITOR
+from tests.flow.steps.test_removal import RETIRE
 from tests.flow.world import (
     OMS,
     POLICY,
@@ -57,10 +58,10 @@ class LosesFirstCommit(LedgerInMemory):
         return await super().commit(*arguments, **options)
 
 
-async def changes_of(world: World, **query: Any) -> list[Change]:
+async def changes_of(world: World, **selected: Any) -> list[Change]:
     """All changes, the oldest first."""
-    asked = ChangeQuery(**{"since": START - timedelta(days=1), **query})
-    found, _ = await newest(matching_changes(world.ledger, asked), 1000)
+    query = ChangeQuery(**{"since": START - timedelta(days=1), **selected})
+    found, _ = await newest(matching_changes(world.ledger, query), 1000)
     return found[::-1]
 
 
@@ -236,6 +237,21 @@ async def test_what_an_event_begins_after_a_persons_episode_has_no_person() -> N
     assert world.row(vm).by == ""
 
 
+async def test_a_removal_by_hand_is_a_change_of_that_person() -> None:
+    world = World(policies=[RETIRE])
+    vm = world.add()
+    world.arm.set_extension(vm, extension("OMSExtension"))
+    world.person = PERSON
+    await world.requests.handle(vm, OperatorRequest(extension=OMS, removal=True))
+    await world.removed(vm)
+
+    (change,) = await changes_of(world, steps=(StepKind.REMOVAL,))
+
+    assert (change.subject, change.answer, change.result) == ("OMSExtension", Answer.ACCEPTED, "Removed")
+    assert (change.by, change.reason) == (PERSON, "a person removes it")
+    assert change.client_request_id == world.arm.removal_ids[0]
+
+
 async def test_two_policies_have_a_change_each() -> None:
     world = World(policies=[POLICY, SECOND_POLICY])
     vm = world.add()
@@ -264,7 +280,7 @@ async def test_a_refusal_of_one_policy_and_the_request_of_the_other_are_both_the
     }
 
 
-async def test_two_machines_are_told_apart_by_name_with_and_without_group() -> None:
+async def test_two_machines_are_distinguished_by_name_with_and_without_group() -> None:
     world = World()
     vms = [world.add("web01"), world.add("web02")]
     for vm in vms:

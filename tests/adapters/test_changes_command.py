@@ -158,7 +158,10 @@ def test_nothing_found_is_exit_code_1(run: Run) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [(("--step", "reboot"), "is no step; use identity, association, extension"), (("--limit", "0"), "write 1 or more")],
+    [
+        (("--step", "reboot"), "is no step; use identity, association, extension, removal"),
+        (("--limit", "0"), "write 1 or more"),
+    ],
 )
 def test_bad_arguments_are_named(
     run: Run, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: str
@@ -169,7 +172,7 @@ def test_bad_arguments_are_named(
     assert words in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("width", [80, 120, 200])
+@pytest.mark.parametrize("width", [80, 100, 120, 200])
 def test_the_table_fits_its_width_and_cuts_no_reason(width: int) -> None:
     output = StringIO()
     table = ChangeTable(Console(file=output, width=width))
@@ -183,6 +186,7 @@ def test_the_table_fits_its_width_and_cuts_no_reason(width: int) -> None:
     assert max(map(len, text.splitlines())) <= width
     assert "\x1b" not in text
     words = " ".join(text.split())
+    assert "correlation cccccccc-0000-4000-8000-000000000001" in text, "an id is not broken in two"
     for ids in (REQUEST, PERSON, "cccccccc-0000-4000-8000-000000000001", "01234567"):
         assert ids in words
     flat = "".join(text.split())
