@@ -161,7 +161,7 @@ COMMANDS: Mapping[str, CommandHelp] = {
     ),
     "template": CommandHelp(
         "export.template",
-        "print the extension as part of an ARM or Bicep template",
+        "print identity, associations and extension for an ARM or Bicep template",
         (
             "onboard template",
             "onboard template --placement root --complete --vm web01 --format bicep",

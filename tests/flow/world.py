@@ -421,6 +421,8 @@ class LedgerInMemory:
         key = machine.resource_id.lower()
         current = self.machines.get(key)
         _compare(current.version if current else None, version)
+        written_twice = len(entries) - len({entry.row.extension.lower() for entry in entries})
+        assert not written_twice, "a transaction that names a key twice is refused"
         for entry in entries:
             _compare(self._version((key, entry.row.extension.lower())), entry.version)
             for each in entry.replaces:
@@ -992,7 +994,8 @@ class World:
 
     def __post_init__(self) -> None:
         parsed = tuple(self._parsed(raw, f"{raw['name']}.yaml") for raw in self.policies)
-        rules = Rules(PolicySet(parsed), self.catalogue, self.app_settings, REFERENCE, unusable=self.unusable)
+        policies = PolicySet(parsed).with_settings(self.app_settings)
+        rules = Rules(policies, self.catalogue, self.app_settings, REFERENCE, unusable=self.unusable)
         self.inventory = InventoryInMemory(self.arm)
         ports = Ports(
             arm=self.arm,
@@ -1099,8 +1102,10 @@ class World:
         await self.dispatcher.check(check)
         return True
 
-    def with_policies(self, policies: list[dict[str, Any]]) -> World:
-        """Another host with other policies: it shares everything outside its process."""
+    def with_policies(
+        self, policies: list[dict[str, Any]] | None = None, settings: dict[str, str] | None = None
+    ) -> World:
+        """Another host with other policies or app settings: it shares everything outside its process."""
         shared = (
             "arm",
             "ledger",
@@ -1114,7 +1119,9 @@ class World:
             "policy_states",
             "heartbeats",
         )
-        return World(policies, now=self.now, **{name: getattr(self, name) for name in shared})
+        changed: dict[str, Any] = {"app_settings": settings} if settings else {}
+        parts = {name: getattr(self, name) for name in shared}
+        return World(self.policies if policies is None else policies, now=self.now, **changed, **parts)
 
     async def advance(self, vm: VmId) -> None:
         """Do the next thing for a VM: finish an install that is in flight, or else run its earliest check when it is

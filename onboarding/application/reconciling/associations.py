@@ -38,7 +38,7 @@ from onboarding.domain.reconcile.steps.association_step import from_column as fr
 from onboarding.domain.reconcile.steps.combining import Associated, result_of
 from onboarding.domain.reconcile.steps.step import StepKind, StepResult, StepState, from_column
 from onboarding.domain.request_id import request_id
-from onboarding.domain.resource_id import fold_id, name_in
+from onboarding.domain.resource_id import VmId, fold_id, name_in
 from onboarding.logging import bound
 
 _NEW_FOR = timedelta(hours=1)
@@ -101,6 +101,13 @@ class AssociationWriter:
                 done.append(result)
             results[target.extension] = tuple(done)
         return AssociationSteps(known if refusal is not None else held, results, tuple(sent))
+
+    async def read(self, vm: VmId) -> Associations | None:
+        """The machine's associations; None if ARM does not list them."""
+        try:
+            return read_associations(await self._arm.list_associations(vm), self._clock())
+        except ArmError:
+            return None
 
     async def _one(
         self,
