@@ -154,3 +154,35 @@ def test_an_explanation_lists_the_steps_and_the_policies_that_are_not_active(des
     assert "policy old is not active: app setting X_Y is not set" in desk.run("policy", "plan", "--vm-list", vm=body())
     document = json.loads(desk.run("policy", "plan", "-o", "json", "--vm-list", vm=body()))
     assert document["inactive"] == [{"policy": "old", "because": "app setting X_Y is not set"}]
+
+
+CASES = """
+policy: p.yaml
+cases:
+  - name: new
+    vm: new.json
+    expect:
+      {decision: Install, steps: "identity system, association {DATA_COLLECTION_RULE_ID} if missing, extension"}
+  - name: equipped
+    vm: equipped.json
+    expect: {decision: AlreadyInstalled, selected: true}
+"""
+
+
+def test_a_case_may_expect_a_decision_and_its_steps(
+    desk: Desk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "policies"
+    desk.policy(POLICY + "activeWhen: {settings: DATA_COLLECTION_RULE_ID}\n")  # a case is about the active policy
+    (folder / "new.json").write_text(json.dumps(body()))
+    (folder / "equipped.json").write_text(json.dumps(installed(body(SYSTEM))))
+    (folder / "p.cases.yaml").write_text(CASES)
+    assert main(["policy", "test", str(folder)]) == 0, capsys.readouterr().out
+    (folder / "p.cases.yaml").write_text(
+        CASES.replace("identity system, association", "association").replace("AlreadyI", "I")
+    )
+    capsys.readouterr()
+    assert main(["policy", "test", str(folder)]) == 1
+    out = capsys.readouterr().out
+    assert "steps: expected" in out
+    assert "decision: expected 'Installed', is 'AlreadyInstalled'" in out
