@@ -21,7 +21,6 @@ from onboarding.domain.json_access import digest
 from onboarding.domain.machine.machine_facts import AgentState, InstalledExtension, OsType, PowerState
 from onboarding.domain.machine.machine_kind import MachineKind
 from onboarding.domain.policy.installed_extension import MOVE, advice_on, differences, instead
-from onboarding.domain.policy.policy import Effect
 from onboarding.domain.reconcile.decision import Act, Decision, DecisionContext, Problem, Satisfied, Stop, Wait
 from onboarding.domain.reconcile.existing_machines import only_audited
 from onboarding.domain.reconcile.retry import (
@@ -198,13 +197,6 @@ def _forced(s: DecisionContext) -> bool:
     return sent or (s.request is not None and s.request.force)
 
 
-def _audited(s: DecisionContext) -> Decision | None:
-    if s.assignment.policy.effect is not Effect.AUDIT:
-        return None
-    would = f"would be updated: {s.unmet}" if s.unmet else "would be installed"
-    return Stop(Outcome.AUDITED, f"policy {s.assignment.policy.name} only audits: {s.entry.type} {would}")
-
-
 def _disallowed(s: DecisionContext) -> Decision | None:
     facts = s.facts
     if facts.extension_operations_allowed is False:
@@ -314,7 +306,6 @@ _QUESTIONS: tuple[Callable[[DecisionContext], Decision | None], ...] = (
     _under_way,
     _unsupported,
     _undetermined,
-    _audited,
     only_audited,
     _disallowed,
     _misconfigured,

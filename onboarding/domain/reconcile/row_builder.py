@@ -13,10 +13,12 @@ from onboarding.domain.machine.machine_facts import InstalledExtension
 from onboarding.domain.masking import cut, mask
 from onboarding.domain.policy.policy import Policy
 from onboarding.domain.reconcile.decision import Act, DecisionContext, Problem, Satisfied, Stop, Wait
+from onboarding.domain.reconcile.existing_machines import audited, extension_words
 from onboarding.domain.reconcile.retry import undoing, undone
 from onboarding.domain.reconcile.row import NO_PROBLEM, SENT, Outcome, Row, WaitingFor
 from onboarding.domain.reconcile.steps.combining import Associated, combined, steps_of
-from onboarding.domain.reconcile.steps.step import StepKind, to_column
+from onboarding.domain.reconcile.steps.step import StepKind, StepResult, to_column
+from onboarding.domain.reconcile.steps.step_words import would_do
 from onboarding.domain.reconcile.taking_up import TakenUpBy, taken_up
 from onboarding.domain.reconcile.window_question import outcome_before
 from onboarding.domain.resource_id import VmId
@@ -52,7 +54,17 @@ def row_of(
     elif steps:
         identity = isinstance(whole, Wait) and whole.waiting_for in SENT and last is not None and last.step
         known["step"] = last.step if identity and last is not None else _step(context, whole, associated)
+    whole = _with_steps_in_words(context, whole, steps)
     return concluded(context.facts.id, known, whole, Episode.of(last, event_key, context.now))
+
+
+def _with_steps_in_words(
+    context: DecisionContext, decision: Satisfied | Wait | Stop, steps: Sequence[StepResult]
+) -> Satisfied | Wait | Stop:
+    """The decision; that of an audit says what each step would do."""
+    if not steps or not isinstance(decision, Stop) or decision.outcome is not Outcome.AUDITED:
+        return decision
+    return audited(context, would_do(steps, extension_words(context)))
 
 
 def _step(context: DecisionContext, decision: Wait | Stop, associated: Sequence[Associated]) -> str:
