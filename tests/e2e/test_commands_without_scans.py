@@ -43,6 +43,7 @@ READING: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("--policy", POLICY, "--cause", "timeout"),
         ("--attention",),
     ),
+    "enforce": ((POLICY, "--dry-run"), (POLICY, "--yes"), (POLICY, "web-01", "--yes"), (POLICY, "-g", "g", "--yes")),
     "install": (("web-01", "--dry-run"), ("web-01", "--no-wait")),
     "retry": (("--all", "--dry-run"), ("--policy", POLICY, "--no-wait"), ("web-01", "--dry-run")),
     "extensions": (("web-01",),),

@@ -6,9 +6,9 @@ from __future__ import annotations
 from onboarding.domain.failures.classification import Cause
 from onboarding.domain.policy.policy import Effect
 from onboarding.domain.reconcile.decision import DecisionContext, Problem, Stop
-from onboarding.domain.reconcile.row import Outcome
-from onboarding.domain.reconcile.steps.step import StepKind
-from onboarding.domain.reconcile.steps.step_words import words_of, would
+from onboarding.domain.reconcile.row import Outcome, Row
+from onboarding.domain.reconcile.steps.step import StepKind, from_column
+from onboarding.domain.reconcile.steps.step_words import words_of, would, would_do
 
 
 def only_audited(s: DecisionContext) -> Stop | None:
@@ -24,8 +24,17 @@ def extension_words(s: DecisionContext) -> str:
         return f"update {s.entry.type} ({s.unmet})"
     if s.elsewhere:
         return f"update {s.entry.type} (it reports to another destination: {s.elsewhere})"
-    install = words_of(StepKind.EXTENSION, s.entry.type)
-    return install if s.extension is None else f"{install} again"
+    if s.extension is not None:
+        return f"update {s.entry.type} (its handler failed)"
+    return words_of(StepKind.EXTENSION, s.entry.type)
+
+
+def what_would_be_done(row: Row, extension_type: str) -> str:
+    """The same for all steps of a row that is only audited: `would associate dcr-linux, update OmsAgentForLinux`."""
+    update = f"update {extension_type}"
+    extension = update if row.extension_name else words_of(StepKind.EXTENSION, extension_type)
+    steps = from_column(row.steps)
+    return would_do(steps, extension) if steps else would([extension])
 
 
 def audited(s: DecisionContext, what: str) -> Stop:

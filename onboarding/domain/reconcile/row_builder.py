@@ -189,6 +189,30 @@ def waiting(row: Row, wait: Wait) -> Row:
     )
 
 
+def opened_by_person(row: Row, event_key: EventKey, due: datetime) -> Row:
+    """A final row that a person has taken up, as it waits for its turn: under the rollout limit of its policy, so that
+    the change of what is there is not forgotten."""
+    event_id, event_time, correlation_id = event_key
+    reason = (
+        f"taken up by a person; policy {row.policy} begins at {due:%Y-%m-%d %H:%M} UTC, or with the VM's next event"
+    )
+    wait = Wait(WaitingFor.ROLLOUT_LIMIT, event_time, due, reason)
+    return replace(
+        waiting(row, wait),
+        attempt=0,
+        event_id=event_id,
+        event_time=event_time,
+        correlation_id=correlation_id,
+        requested_at=None,
+        finished_at=None,
+        duration_ms=None,
+        client_request_id="",
+        step="",
+        steps="",
+        taken_up=taken_up(row, event_time, TakenUpBy.PERSON),
+    )
+
+
 class Episode(Struct, frozen=True):
     """What stays the same while a row is open."""
 

@@ -139,7 +139,10 @@ def test_an_existing_machine_is_audited_and_the_reason_says_since_when_and_how_t
 
 @pytest.mark.parametrize(
     ("extensions", "would"),
-    [([extension("Failed")], "would install OmsAgentForLinux again;"), ([], "would install OmsAgentForLinux;")],
+    [
+        ([extension("Failed")], "would update OmsAgentForLinux (its handler failed);"),
+        ([], "would install OmsAgentForLinux;"),
+    ],
 )
 def test_the_reason_says_what_would_be_done(extensions: list[Any], would: str) -> None:
     decision = decide(existing(extensions=extensions))
