@@ -1,8 +1,8 @@
 """`onboard enforce`: take up machines that a policy only audits since they are older than it.
 
 It opens their rows in the table and schedules a check for each; the function app does the work, under the policy's
-rollout limit. Exit codes: 0 all are taken up, or were before, or there is none; 1 some were left out; 2 bad input,
-settings or storage, a pause, or the question was not answered with yes, and nothing was done.
+rollout limit. Exit codes: 0 all are taken up or were before, also where nothing is left to take up; 1 some were left
+out; 2 bad input, settings or storage, a pause, or another answer than yes, and nothing was done.
 """
 
 from __future__ import annotations
@@ -175,10 +175,12 @@ class _Printer:
         others = (Answer.BEFORE, Answer.SKIPPED)
         lines += [f"{self.answers[answer]} {answer}" for answer in others if self.answers[answer]]
         if taken:
-            pace = f"{enforcement.per_minute} a minute in each subscription"
-            limit = ", under the policy's rollout limit" if enforcement.policy.rollout_limit else ""
-            begins = "would begin" if self._dry_run else "begins"
-            lines.append(f"the function app {begins} with {pace}{limit}; `onboard status --policy {name}` shows them")
+            limited = (
+                "under the policy's rollout limit" if enforcement.policy.rollout_limit else "without a rollout limit"
+            )
+            begins = f"the function app {'would begin' if self._dry_run else 'begins'} with"
+            lines.append(f"{begins} {enforcement.per_minute} VMs a minute in each subscription, {limited}")
+            lines.append(f"`onboard status --policy {name}` shows how far it is")
         return lines
 
     def _result(self, each: Enforced) -> str:

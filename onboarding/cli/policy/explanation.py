@@ -88,7 +88,7 @@ class VmExplanation(Struct, frozen=True):
                 lines.append(printable(f"    change window: {each.window}"))
             lines.append(printable(f"    → {each.word}: {each.reason}"))
             if each.audited_first:
-                lines.append(f"      {AUDITED_FIRST}")
+                lines.append(printable(f"      {AUDITED_FIRST}; `onboard enforce {each.policy.name}` then takes it up"))
         return "\n".join(lines)
 
 
