@@ -203,6 +203,7 @@ async def test_only_machines_of_the_policy_that_it_spares_are_selected() -> None
     assert await first.select(Selection(resource_group="another")) == ()
     await take_up(world, [vm_id("web01")])
     assert world.row(vm_id("web01"), SECOND_POLICY["extension"]).outcome is Outcome.AUDITED
+    assert [vm.name for vm in await first.select(EVERYTHING)] == ["web02", "web03"]
 
 
 async def audited_by_all(world: World) -> None:
