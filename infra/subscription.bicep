@@ -36,9 +36,13 @@ param associations bool = false
 @description('Also let the app add identities to VMs: policies with identity need it. It takes the right to write whole VMs.')
 param identities bool = false
 
+@description('Also let the app remove extensions: policies with removeIfExists need it beside a custom role without that right.')
+param removals bool = false
+
 var groups = empty(resourceGroups) ? [] : split(resourceGroups, ',')
 var associationGroups = associations ? groups : []
 var identityGroups = identities ? groups : []
+var removalGroups = removals ? groups : []
 
 // Event Grid compares without case. All filters of a list have to match, and together they may have 25 values.
 var inGroups = empty(groups) ? [] : [
@@ -111,6 +115,23 @@ resource identityRole 'Microsoft.Authorization/roleDefinitions@2022-04-01' = if 
   }
 }
 
+resource removalRole 'Microsoft.Authorization/roleDefinitions@2022-04-01' = if (removals) {
+  name: guid(subscription().id, appPrincipalId, 'removals')
+  properties: {
+    roleName: 'VM Onboarding Removals ${uniqueString(subscription().id, appPrincipalId)}'
+    description: 'Removes extensions from virtual machines.'
+    type: 'CustomRole'
+    assignableScopes: [subscription().id]
+    permissions: [
+      {
+        actions: [
+          'Microsoft.Compute/virtualMachines/extensions/delete'
+        ]
+      }
+    ]
+  }
+}
+
 resource associationAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (associations && empty(groups)) {
   name: guid(subscription().id, appPrincipalId, 'associations', 'assignment')
   properties: {
@@ -129,6 +150,15 @@ resource identityAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = i
   }
 }
 
+resource removalAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (removals && empty(groups)) {
+  name: guid(subscription().id, appPrincipalId, 'removals', 'assignment')
+  properties: {
+    principalId: appPrincipalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: removalRole.id
+  }
+}
+
 module groupAssociations 'modules/group-access.bicep' = [for name in associationGroups: {
   name: 'vm-associations-${uniqueString(name)}'
   scope: resourceGroup(name)
@@ -144,6 +174,15 @@ module groupIdentities 'modules/group-access.bicep' = [for name in identityGroup
   params: {
     principalId: appPrincipalId
     roleId: identityRole.name
+  }
+}]
+
+module groupRemovals 'modules/group-access.bicep' = [for name in removalGroups: {
+  name: 'vm-removals-${uniqueString(name)}'
+  scope: resourceGroup(name)
+  params: {
+    principalId: appPrincipalId
+    roleId: removalRole.name
   }
 }]
 

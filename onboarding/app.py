@@ -30,6 +30,7 @@ from onboarding.application.reconciling.associations import AssociationWriter
 from onboarding.application.reconciling.decider import Decider
 from onboarding.application.reconciling.executor import Executor
 from onboarding.application.reconciling.machine_reader import MachineReader
+from onboarding.application.reconciling.preceding_policies import PrecedingPolicies
 from onboarding.application.reconciling.reconciler import Reconciler
 from onboarding.application.reconciling.recorder import Recorder
 from onboarding.application.reconciling.unread_machine import UnreadMachine
@@ -38,8 +39,9 @@ from onboarding.application.sweep.sweep_queue import Budget
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
 from onboarding.domain.catalog.extension_settings import resolve_settings
 from onboarding.domain.errors import ConfigurationError, StorageError
-from onboarding.domain.policy.policy import Effect, Policy
+from onboarding.domain.policy.policy import Effect, Policy, PolicySet
 from onboarding.domain.policy.routing import routes
+from onboarding.domain.policy.step_needs import step_needs
 from onboarding.loading.package_data import reference_data
 from onboarding.loading.policy_folder import load_catalogue_of, load_overrides, load_policies
 from onboarding.logging import logger
@@ -95,6 +97,7 @@ class Application:
             ),
             UnreadMachine(ports.arm, rules, breakers, recorder),
             Decider(rules, self.pauses, breakers, rollouts),
+            PrecedingPolicies(ports.arm, ports.heartbeats, ports.clock),
             AssociationWriter(ports.arm, sender, self.pauses, breakers, ports.clock),
             Executor(sender, recorder, breakers, ports.clock),
             recorder,
@@ -130,8 +133,10 @@ def read_configuration(environment: Mapping[str, str]) -> Configuration:
     catalogue = load_catalogue_of(folder)
     policies, problems = load_policies(folder, catalogue.entries, catalogue.unusable)
     overrides, override_problems = load_overrides(folder)
-    rules = Rules(policies, catalogue.entries, environment, reference_data(), overrides, catalogue.unusable)
-    found = (*settings.problems, *catalogue.problems, *problems, *override_problems, *_setting_problems(rules))
+    active = policies.with_settings(environment)
+    rules = Rules(active, catalogue.entries, environment, reference_data(), overrides, catalogue.unusable)
+    of_settings = (*_none_active(active), *_setting_problems(rules))
+    found = (*settings.problems, *catalogue.problems, *problems, *override_problems, *of_settings)
     return Configuration(settings, rules, found)
 
 
@@ -432,25 +437,42 @@ def _collector_off() -> Iterator[None]:
         gc.enable()
 
 
+def _none_active(policies: PolicySet) -> Iterator[str]:
+    """The problem that the app settings make no policy active, with the settings that would."""
+    off = [policy.off for policy in policies.policies if policy.inactive]
+    if off and all(policy.off for policy in policies.policies):
+        problem = f"no policy is active, so nothing is installed ({'; '.join(off)})"
+        yield str(ConfigurationError("", problem, "set the app settings of the policy that you want"))
+
+
 def _setting_problems(rules: Rules) -> list[str]:
     return [
         str(ConfigurationError(f"policy {policy.name}", problem, "correct the app setting or the policy"))
         for policy in rules.policies.policies
-        if policy.effect is Effect.DEPLOY
+        if policy.effect is Effect.DEPLOY and not policy.inactive
         for variant in routes(policy)
         for name in policy.extensions
         for problem in resolve_settings(rules.catalogue[name], variant, rules.app_settings, None).problems
+    ] + [
+        str(ConfigurationError(f"policy {policy.name}", problem, "correct the app setting or the policy"))
+        for policy in rules.policies.policies
+        if policy.removes and not policy.inactive
+        for problem in step_needs(policy, rules.app_settings).problems
     ]
 
 
 def _log_configuration(configuration: Configuration) -> None:
     for problem in configuration.problems:
         _log.error("configuration: %s", problem)
+    for policy in configuration.rules.policies.policies:
+        if policy.inactive:
+            _log.info("%s", policy.off)
     for entry in _in_use(configuration.rules):
         if entry.retired:
             _log.warning("%s; it can still be installed, without support", entry.retired)
 
 
 def _in_use(rules: Rules) -> list[CatalogueEntry]:
-    names = dict.fromkeys(name for policy in rules.policies.policies for name in policy.extensions)
+    active = (policy for policy in rules.policies.policies if not policy.inactive)
+    names = dict.fromkeys(name for policy in active for name in policy.extensions)
     return [rules.catalogue[name] for name in names]

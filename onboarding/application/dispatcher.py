@@ -43,6 +43,8 @@ _log = logger(__name__)
 # A queue hides a message for 7 days at most. A check that is due later arrives early and is put back.
 _EARLY = timedelta(minutes=10)
 _TRIES = 5
+# What a row may wait for that ends with the request for another extension of the machine.
+_AFTER_OTHERS = (WaitingFor.OPERATION, WaitingFor.ONLY_AFTER)
 
 
 class Dispatcher:
@@ -231,8 +233,9 @@ class Dispatcher:
         if work.stale:
             return
         rows = {e: s for e, s in work.stored.items() if _waits_for(s.row, name)}
-        waiting = any(s.row.waiting_for is WaitingFor.OPERATION for s in work.stored.values())
+        waiting = any(s.row.waiting_for in _AFTER_OTHERS for s in work.stored.values())
         sent = [stored for stored in rows.values() if stored.row.in_flight]
+        sent = [stored for stored in sent if stored.row.step != StepKind.REMOVAL]
         if succeeded and len(sent) == len(rows) == 1 and not waiting:
             await self._reconciler.confirm(work, sent[0])
         elif rows or waiting:
@@ -268,4 +271,5 @@ def _has_association(row: Row) -> bool:
 
 def _waits_for(row: Row, name: str) -> bool:
     """Whether the row can change when an operation on the extension of that name ends."""
-    return row.extension_name.lower() == name.lower() and (not row.outcome.final or row.outcome is Outcome.FAILED)
+    ended = row.outcome.final and row.outcome not in (Outcome.FAILED, Outcome.REMOVED)
+    return row.extension_name.lower() == name.lower() and not ended

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from onboarding.application.limits.pauses import Pauses
 from onboarding.application.notifications import EventRef
+from onboarding.application.planned_steps import PlannedStep
 from onboarding.application.ports import Arm, Clock, Ports
 from onboarding.application.reconciling.reconciler import Reconciler
 from onboarding.application.reconciling.reconciliation import Reconciliation
@@ -38,6 +39,8 @@ class Preview(Struct, frozen=True):
     """All that the decision rests on."""
     decision: Decision
     """What would be done, with the reason."""
+    steps: tuple[PlannedStep, ...] = ()
+    """What would become of each step; empty: the policy wants nothing of the VM."""
 
 
 class NoAccess(OnboardingError):
@@ -158,7 +161,7 @@ class OperatorRequests:
         work = await self._begin(vm, request)
         with bound(machine=str(vm), event_id=work.trigger.id):
             targets = await self._reconciler.preview(work)
-        return tuple(Preview(target.context, decision) for target, decision in targets)
+        return tuple(Preview(target.context, decision, steps) for target, decision, steps in targets)
 
     async def select(self, selection: Selection, policy: str = "") -> tuple[VmId, ...]:
         """The VMs of the selected rows, each once; `policy` keeps only the rows of that policy, empty keeps all.

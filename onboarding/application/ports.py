@@ -158,7 +158,7 @@ class Arm(Protocol):
 
     async def send(self, vm: VmId, request: ArmRequest) -> bool:
         """Send one write of the machine or of a resource below it, and do not wait for the operation to end. Returns
-        whether it created the resource at once (201). Raises ArmError."""
+        whether it created the resource at once (201). A DELETE of what is not there is no error. Raises ArmError."""
 
     def list_machines(self, subscription: str) -> AsyncIterator[Mapping[str, Any]]:
         """The bodies of all VMs of a subscription, as ARM lists them: without instance view, and with the ids of the

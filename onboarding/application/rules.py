@@ -9,7 +9,7 @@ from typing import ClassVar
 from msgspec import field
 
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
-from onboarding.domain.catalog.extension_settings import ExtensionSettings, resolve_settings
+from onboarding.domain.catalog.extension_settings import NO_SETTINGS, ExtensionSettings, resolve_settings
 from onboarding.domain.catalog.setting_templates import MachineValues
 from onboarding.domain.catalog.support_table import Judgement, Verdict, judge
 from onboarding.domain.failures.classification import parse_errors
@@ -78,7 +78,9 @@ def decision_context(
         policy = replace(policy, reconnect=True)
     entry = tuned(rules.entry_of(policy), policy)
     release = identify(facts, rules.reference, rules.overrides, definition)
-    settings = resolve_settings(entry, policy, rules.app_settings, MachineValues.of(facts))
+    settings = (
+        NO_SETTINGS if policy.removes else resolve_settings(entry, policy, rules.app_settings, MachineValues.of(facts))
+    )
     needs = step_needs(policy, rules.app_settings)
     context = DecisionContext(
         facts=facts,

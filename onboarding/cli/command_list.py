@@ -116,6 +116,15 @@ COMMANDS: Mapping[str, CommandHelp] = {
         "evaluate, explain, plan, validate, test, import and resume policies",
         ("onboard policy validate", "onboard policy plan --live --against deployed-policies"),
     ),
+    "remove": CommandHelp(
+        "machines.remove",
+        "remove an extension from chosen VMs now",
+        (
+            "onboard remove web01 --extension oms-agent-linux --dry-run",
+            "onboard remove web01 --policy retire-oms",
+            "onboard remove - --extension oms-agent-linux --yes < ids.txt",
+        ),
+    ),
     "replay": CommandHelp(
         "operations.replay",
         "post events to a functions host, as Event Grid does",
@@ -152,7 +161,7 @@ COMMANDS: Mapping[str, CommandHelp] = {
     ),
     "template": CommandHelp(
         "export.template",
-        "print the extension as part of an ARM or Bicep template",
+        "print identity, associations and extension for an ARM or Bicep template",
         (
             "onboard template",
             "onboard template --placement root --complete --vm web01 --format bicep",

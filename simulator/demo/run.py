@@ -52,6 +52,7 @@ _SETTINGS = {
 _QUEUES = ("deferrals", "deferrals-poison")
 _POLL = 0.25
 _LONG_WAIT = timedelta(seconds=30)  # a row that is checked so late is not waited for under policies of one's own
+_PATIENCE = 1200.0  # simulated seconds: policies of one's own may want no extension on a VM that waits for one
 _ARRIVAL = 5.0  # seconds that the last outcome events may take
 
 
@@ -78,7 +79,7 @@ async def _demo(args: argparse.Namespace, console: Console) -> int:
 async def _onboard(args: argparse.Namespace, console: Console, policies: Path) -> int:
     began = time.monotonic()
     today = make_today(args.vms)
-    scene = Scene((*make_fleet(args.vms, args.seed, tuple(SUBSCRIPTIONS)), *today))
+    scene = Scene((*make_fleet(args.vms, args.seed, tuple(SUBSCRIPTIONS)), *today), _PATIENCE)
     async with Laptop(CloudOptions(seed=args.seed, faults=_FAULTS, observe=scene.observe)) as laptop:
         prepare(laptop.arm)
         assign_shipped_roles(laptop.arm, (*SUBSCRIPTIONS, CROWDED, TODAY))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 from onboarding.application.ports import Inventory
@@ -42,6 +43,9 @@ class InMemory:
         self.port.subscriptions = self.subscriptions
         self.inventory: Inventory = world.InventoryInMemory(self.port)
 
+    async def end_removal(self, vm: VmId) -> None:
+        self.port.end_removal(vm, OMS)
+
     async def associate(self, vm: VmId, subject: str, *, endpoint: bool = False) -> None:
         await self.port.send(vm, association_request(vm, subject, endpoint=endpoint))
 
@@ -65,15 +69,19 @@ class InMemory:
             "read": self.port.read_errors,
             "list": self.port.list_errors,
             "install": self.port.install_errors,
+            "remove": self.port.removal_errors,
             "access": self.port.access_errors,
         }
         errors[call].append(evidence)
 
 
 class OverSimulator:
-    def __init__(self, arm: ArmSimulator, port: ArmAdapter, inventory: Inventory) -> None:
-        self.arm, self.port, self.inventory = arm, port, inventory
+    def __init__(self, arm: ArmSimulator, port: ArmAdapter, inventory: Inventory, clock: ManualClock) -> None:
+        self.arm, self.port, self.inventory, self.clock = arm, port, inventory, clock
         self.subscriptions = SUBSCRIPTIONS
+
+    async def end_removal(self, vm: VmId) -> None:
+        await self.clock.advance(timedelta(minutes=3).total_seconds())
 
     async def associate(self, vm: VmId, subject: str, *, endpoint: bool = False) -> None:
         resources = self.arm.insights.resources
@@ -104,6 +112,6 @@ async def over_simulator() -> AsyncIterator[OverSimulator]:
     endpoints = await arm.start()
     tls = ssl.create_default_context(cafile=str(endpoints.ca_file))
     requests = ArmRequests(Credential(arm), endpoints.arm, SCOPE, clock.now, connections=Connections(tls))
-    yield OverSimulator(arm, ArmAdapter(requests), GraphAdapter(requests, sleep=clock.advance))
+    yield OverSimulator(arm, ArmAdapter(requests), GraphAdapter(requests, sleep=clock.advance), clock)
     await requests.close()
     await arm.stop()

@@ -11,6 +11,7 @@ import pytest
 from onboarding.domain.errors import ArmError
 from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.machine.machine_facts import read_facts
+from onboarding.domain.reconcile.steps.step import ArmRequest
 from onboarding.domain.resource_id import VmId
 from tests.contract.arms import BODY, OMS, PUBLISHER, TYPE, ArmBackend
 from tests.flow.world import install_request
@@ -107,6 +108,43 @@ async def test_an_install_is_under_way_when_it_was_accepted(arm: ArmBackend) -> 
     assert "c2VjcmV0" not in str(body)
 
 
+async def test_a_removal_is_under_way_until_a_read_finds_nothing(arm: ArmBackend) -> None:
+    vm = arm.add(extension=OMS)
+
+    assert not await arm.port.send(vm, removal_request(vm))
+
+    found = read_facts((await arm.port.read_machine(vm)).body).find_extension(PUBLISHER, TYPE)
+    assert found is not None
+    assert (found.name, found.provisioning_state) == (OMS, "Deleting")
+    await arm.end_removal(vm)
+    assert read_facts((await arm.port.read_machine(vm)).body).find_extension(PUBLISHER, TYPE) is None
+    assert (await refusal(arm.port.read_extension(vm, OMS))).code == "ResourceNotFound"
+    await arm.port.send(vm, removal_request(vm))  # what is not there is no error
+
+
+async def test_an_install_while_a_removal_is_under_way_is_a_conflict(arm: ArmBackend) -> None:
+    vm = arm.add(extension=OMS)
+    await arm.port.send(vm, removal_request(vm))
+    other = {"publisher": "Microsoft.Azure.Extensions", "type": "CustomScript", "typeHandlerVersion": "2.1"}
+
+    body = {"location": "westeurope", "properties": {**other, "settings": {}}}
+    evidence = await refusal(arm.port.send(vm, install_request(vm, "script", body)))
+
+    assert evidence.http_status == 409
+
+
+async def test_a_removal_on_a_missing_machine_is_a_404_of_the_machine(arm: ArmBackend) -> None:
+    vm = replace(arm.add(), name="nobody")
+
+    evidence = await refusal(arm.port.send(vm, removal_request(vm)))
+
+    assert (evidence.http_status, evidence.code) == (404, "ParentResourceNotFound")
+
+
+def removal_request(vm: VmId) -> ArmRequest:
+    return ArmRequest("DELETE", f"{vm}/extensions/{OMS}")
+
+
 async def test_a_second_write_of_a_machine_is_a_conflict(arm: ArmBackend) -> None:
     vm = arm.add()
     await arm.port.send(vm, install_request(vm, OMS, BODY))
@@ -124,6 +162,7 @@ CALLS: dict[str, Callable[[ArmBackend, VmId], Awaitable[object]]] = {
     "read": lambda arm, vm: arm.port.read_machine(vm),
     "list": lambda arm, vm: listed(arm, vm.subscription),
     "install": lambda arm, vm: arm.port.send(vm, install_request(vm, OMS, BODY)),
+    "remove": lambda arm, vm: arm.port.send(vm, removal_request(vm)),
     "access": lambda arm, vm: arm.port.check_access(vm.subscription),
 }
 

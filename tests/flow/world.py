@@ -49,7 +49,7 @@ from onboarding.application.ports import (
 from onboarding.application.rules import Rules
 from onboarding.application.sweep.sweep_queue import Budget, SweepReport
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry
-from onboarding.domain.errors import ArmError, LostRace, StorageError
+from onboarding.domain.errors import ArmError, HeartbeatError, LostRace, StorageError
 from onboarding.domain.failures.evidence import Evidence
 from onboarding.domain.limits.circuit_breaker import CircuitBreaker
 from onboarding.domain.limits.pause import Pause
@@ -184,6 +184,8 @@ class ArmInMemory:
         self.read_errors: list[Evidence] = []
         self.list_errors: list[Evidence] = []
         self.install_errors: list[Evidence] = []
+        self.removal_errors: list[Evidence] = []
+        self.removal_ids: list[str] = []  # the client-request-id of each DELETE
         self.access_errors: list[Evidence] = []
         self.subscriptions: tuple[str, ...] = (SUBSCRIPTION,)
         self.checked: list[str] = []
@@ -207,6 +209,9 @@ class ArmInMemory:
     async def send(self, vm: VmId, request: ArmRequest) -> bool:
         if request.method == "PATCH":
             await self._patch(vm, request)
+            return False
+        if request.method == "DELETE":
+            self._delete_extension(vm, request.path.rpartition("/")[2])
             return False
         if "/extensions/" in request.path:
             await self._put_extension(vm, request.path.rpartition("/")[2], request.body)
@@ -300,6 +305,24 @@ class ArmInMemory:
         if self.after_put is not None:
             await self.after_put()
 
+    def _delete_extension(self, vm: VmId, name: str) -> None:
+        """The extension is `Deleting` until `end_removal`."""
+        self.calls.append("DELETE")
+        self.removal_ids.append(bound_keys().client_request_id)
+        if self.removal_errors:
+            raise ArmError(self.removal_errors.pop(0))
+        self._refuse_missing_parent(vm)
+        self._refuse_second_writer(vm, name)
+        for each in self.machines[vm.key].get("resources", []):
+            if each["name"].lower() == name.lower():
+                each["properties"]["provisioningState"] = "Deleting"
+
+    def end_removal(self, vm: VmId, name: str) -> None:
+        machine = self.machines[vm.key]
+        view = machine["properties"]["instanceView"]
+        machine["resources"] = [each for each in machine.get("resources", []) if each["name"] != name]
+        view["extensions"] = [each for each in view.get("extensions", []) if each["name"] != name]
+
     def _refuse_missing_parent(self, vm: VmId) -> None:
         if vm.key not in self.machines:
             message = f"Can not perform requested operation on nested resource. Parent resource '{vm.name}' not found."
@@ -308,7 +331,7 @@ class ArmInMemory:
     def _refuse_second_writer(self, vm: VmId, name: str) -> None:
         resources = self.machines.get(vm.key, {}).get("resources", [])
         others = [each["properties"]["provisioningState"] for each in resources if each["name"] != name]
-        if "Creating" in others:
+        if {"Creating", "Deleting"}.intersection(others):
             self.conflicts += 1
             message = "The request failed due to conflict with a concurrent request."
             raise ArmError(Evidence(http_status=409, code="Conflict", message=message))
@@ -365,6 +388,7 @@ class LedgerInMemory:
         self.days: dict[tuple[str, date], Totals] = {}
         self.reachable = True
         self.while_listing: Callable[[], None] = lambda: None  # called before each row of a list
+        self.when_committing: Callable[[], None] = lambda: None
         self.hangs = False  # while old rows are looked for
         self.unprunable: set[str] = set()  # subscriptions whose old rows cannot be deleted
         self.writes = 0
@@ -389,10 +413,13 @@ class LedgerInMemory:
         again: bool = False,
         rest: Mapping[str, Any] | None = None,
     ) -> RowVersions:
+        self.when_committing()
         self._check()
         key = machine.resource_id.lower()
         current = self.machines.get(key)
         _compare(current.version if current else None, version)
+        written_twice = len(entries) - len({entry.row.extension.lower() for entry in entries})
+        assert not written_twice, "a transaction that names a key twice is refused"
         for entry in entries:
             _compare(self._version((key, entry.row.extension.lower())), entry.version)
             for each in entry.replaces:
@@ -810,6 +837,27 @@ def _place(breaker: CircuitBreaker) -> tuple[str, str, str]:
     return breaker.subscription, breaker.resource_group.lower(), breaker.extension.lower()
 
 
+class HeartbeatsInMemory:
+    """The newest heartbeats, by workspace, by the machine's id in lower case, and by category."""
+
+    def __init__(self) -> None:
+        self.found: dict[tuple[str, str, str], datetime] = {}
+        self.errors: list[Evidence] = []
+        self.queries: list[str] = []
+
+    async def newest(
+        self, workspace: str, machines: Sequence[str] = (), *, since: datetime
+    ) -> Mapping[str, Mapping[str, datetime]]:
+        self.queries.append(workspace)
+        if self.errors:
+            raise HeartbeatError(self.errors.pop(0))
+        newest: dict[str, dict[str, datetime]] = {}
+        for (where, machine, category), at in self.found.items():
+            if where == workspace and at > since and machine in [each.lower() for each in machines]:
+                newest.setdefault(machine, {})[category] = at
+        return newest
+
+
 class RolloutsInMemory:
     def __init__(self) -> None:
         self.stored: dict[str, StoredRollout] = {}
@@ -890,11 +938,13 @@ class World:
     sweeps: SweepsInMemory = field(default_factory=SweepsInMemory)
     poison: PoisonInMemory = field(default_factory=PoisonInMemory)
     policy_states: PolicyStatesInMemory = field(default_factory=PolicyStatesInMemory)
+    heartbeats: HeartbeatsInMemory | None = field(default_factory=HeartbeatsInMemory)
     budget: Budget = field(default_factory=Budget)
 
     def __post_init__(self) -> None:
         parsed = tuple(self._parsed(raw, f"{raw['name']}.yaml") for raw in self.policies)
-        rules = Rules(PolicySet(parsed), self.catalogue, self.app_settings, REFERENCE, unusable=self.unusable)
+        policies = PolicySet(parsed).with_settings(self.app_settings)
+        rules = Rules(policies, self.catalogue, self.app_settings, REFERENCE, unusable=self.unusable)
         self.inventory = InventoryInMemory(self.arm)
         ports = Ports(
             arm=self.arm,
@@ -909,6 +959,7 @@ class World:
             pauses=self.pauses,
             poison=self.poison,
             policy_states=self.policy_states,
+            heartbeats=self.heartbeats,
         )
         self.arm.clock = self.poison.clock = lambda: self.now
         worker = Application(ports, rules, self.budget)
@@ -966,6 +1017,11 @@ class World:
     async def extension_deleted(self, vm: VmId, name: str = "OMSExtension") -> None:
         await self.dispatcher.handle(ExtensionDeleted(ExtensionId(vm, name), self.trigger(1)))
 
+    async def removed(self, vm: VmId, name: str = "OMSExtension") -> None:
+        """ARM ends a removal, and Event Grid delivers the event."""
+        self.arm.end_removal(vm, name)
+        await self.extension_deleted(vm, name)
+
     async def association_deleted(self, vm: VmId, trigger: EventRef | None = None) -> None:
         """Deliver an event of the deletion of one of the VM's associations."""
         await self.dispatcher.handle(AssociationDeleted(vm, trigger or self.trigger(1)))
@@ -993,8 +1049,10 @@ class World:
         await self.dispatcher.check(check)
         return True
 
-    def with_policies(self, policies: list[dict[str, Any]]) -> World:
-        """Another host with other policies: it shares everything outside its process."""
+    def with_policies(
+        self, policies: list[dict[str, Any]] | None = None, settings: dict[str, str] | None = None
+    ) -> World:
+        """Another host with other policies or app settings: it shares everything outside its process."""
         shared = (
             "arm",
             "ledger",
@@ -1006,8 +1064,11 @@ class World:
             "sweeps",
             "poison",
             "policy_states",
+            "heartbeats",
         )
-        return World(policies, now=self.now, **{name: getattr(self, name) for name in shared})
+        changed: dict[str, Any] = {"app_settings": settings} if settings else {}
+        parts = {name: getattr(self, name) for name in shared}
+        return World(self.policies if policies is None else policies, now=self.now, **changed, **parts)
 
     async def advance(self, vm: VmId) -> None:
         """Do the next thing for a VM: finish an install that is in flight, or else run its earliest check when it is

@@ -53,7 +53,7 @@ class RolloutLimits:
             return
         try:
             async with self._lock(row.policy):
-                if row.outcome is Outcome.INSTALLED and (last is None or not last.outcome.present):
+                if _is_new_success(row, last):
                     await self._update(row.policy, now, lambda state: state.succeeded(row, rollout_limit, now))
                 elif _is_new_failure(row, last):
                     state = await self._update(row.policy, now, lambda state: state.failed(row, rollout_limit, now))
@@ -118,6 +118,13 @@ class RolloutLimits:
 
     def _lock(self, policy: str) -> asyncio.Lock:
         return self._locks.setdefault(policy, asyncio.Lock())
+
+
+def _is_new_success(row: Row, last: Row | None) -> bool:
+    """Whether the row says for the first time that what was requested is done."""
+    if row.outcome is Outcome.REMOVED:
+        return row.attempt > 0 and (last is None or last.outcome is not Outcome.REMOVED)
+    return row.outcome is Outcome.INSTALLED and (last is None or not last.outcome.present)
 
 
 def _is_new_failure(row: Row, last: Row | None) -> bool:

@@ -37,7 +37,7 @@ from onboarding.domain.reconcile.steps.combining import Associated, result_of
 from onboarding.domain.reconcile.steps.step import StepKind, StepResult, StepState, from_column
 from onboarding.domain.reconcile.steps.step_words import words_of, would, would_fail
 from onboarding.domain.request_id import request_id
-from onboarding.domain.resource_id import fold_id, name_in
+from onboarding.domain.resource_id import VmId, fold_id, name_in
 from onboarding.logging import bound
 
 _NEW_FOR = timedelta(hours=1)
@@ -64,11 +64,13 @@ class AssociationWriter:
         self._breakers = breakers
         self._clock = clock
 
-    async def write(self, work: Reconciliation, targets: Sequence[PolicyTarget]) -> AssociationSteps:
-        """Bring the machine to the associations that these targets want. ARM's refusals are results, never raised.
-        Raises StorageError."""
+    async def write(
+        self, work: Reconciliation, targets: Sequence[PolicyTarget], listed: Associations | None = None
+    ) -> AssociationSteps:
+        """Bring the machine to the associations that these targets want. `listed` are those that were just read; None:
+        they were not. ARM's refusals are results, never raised. Raises StorageError."""
         wanting = [target for target in targets if target.associations.subjects]
-        known = _known(work, wanting)
+        known = listed or _known(work, wanting)
         if not wanting:
             return AssociationSteps(known, {})
         needs = [_open_need(target) for target in wanting]
@@ -95,6 +97,13 @@ class AssociationWriter:
                 done.append(result)
             results[target.extension] = tuple(done)
         return AssociationSteps(known if refusal is not None else held, results)
+
+    async def read(self, vm: VmId) -> Associations | None:
+        """The machine's associations; None if ARM does not list them."""
+        try:
+            return read_associations(await self._arm.list_associations(vm), self._clock())
+        except ArmError:
+            return None
 
     async def _one(
         self,

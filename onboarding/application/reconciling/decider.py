@@ -19,7 +19,7 @@ from onboarding.domain.reconcile.decide import decide
 from onboarding.domain.reconcile.decision import Act, Decision, RetryState, Stop, Wait
 from onboarding.domain.reconcile.retry import MOST_SENDS, after_unread
 from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
-from onboarding.domain.reconcile.steps.combining import breaker_key
+from onboarding.domain.reconcile.steps.sent_steps import SENT_STEPS
 from onboarding.domain.reconcile.steps.step import StepKind
 from onboarding.domain.reconcile.taking_up import depends_on_first_seen, existing_machine
 from onboarding.domain.resource_id import VmId
@@ -42,16 +42,19 @@ class Decider:
             return self._wait_if_unread(target, decision)
         if not isinstance(decision, Act):
             return decision
-        work, retry = target.work, target.context.retry
+        work, retry, step = target.work, target.context.retry, SENT_STEPS[decision.step]
         # First of all, so that a request that is not sent uses up neither a probe nor an install of the hour.
         if not work.despite_pause and (pause := await self._pauses.find(work.vm, target.policies(decision.step))):
             return pause.wait(work.vm, retry)
-        if target.extension not in work.cleared or decision.step is not StepKind.EXTENSION:
-            key, settings = breaker_key(target.context, decision.step)
+        cleared = target.extension in work.cleared
+        if decision.step is StepKind.REMOVAL:
+            cleared = work.request is not None  # a person's request probes every breaker
+        if not cleared or decision.step is StepKind.IDENTITY:
+            key, settings = step.breaker_key(target.context)
             breaker = await self._breakers.find_open(work.vm, key, settings, work.now)
             if breaker is not None:
                 return breaker.wait(work.vm, retry)
-        if decision.step is not StepKind.EXTENSION:
+        if not step.CHANGES_EXTENSION:
             return decision  # the rollout limit counts changes of extensions alone
         name = target.context.assignment.policy.name
         blocked = await self._rollouts.count_install(name, work.vm, work.now, requested=work.request is not None)

@@ -14,11 +14,9 @@ from onboarding.application.limits.pauses import Sender
 from onboarding.application.ports import Clock
 from onboarding.application.reconciling.reconciliation import PolicyTarget, Reconciliation
 from onboarding.application.reconciling.recorder import Recorder
-from onboarding.domain.catalog.catalogue_entry import extension_body
 from onboarding.domain.errors import ArmError, LostRace, StorageError
 from onboarding.domain.failures.classification import Cause, classify, is_the_callers
 from onboarding.domain.failures.evidence import NO_TOKEN, Evidence
-from onboarding.domain.json_access import digest
 from onboarding.domain.limits.pause import Pause
 from onboarding.domain.machine.machine_identity import SYSTEM
 from onboarding.domain.reconcile.decision import Act, DecisionContext, IdentityState, RetryState, Stop, Wait
@@ -26,9 +24,9 @@ from onboarding.domain.reconcile.machine_row import Claim, MachineRow
 from onboarding.domain.reconcile.retry import after_refusal, problem_of, proves_gone
 from onboarding.domain.reconcile.row import Row, WaitingFor
 from onboarding.domain.reconcile.row_builder import claim_of, requested, row_of, unanswered
-from onboarding.domain.reconcile.steps.combining import Associated, breaker_key
-from onboarding.domain.reconcile.steps.identity_step import identity_request
-from onboarding.domain.reconcile.steps.step import ArmRequest, StepKind
+from onboarding.domain.reconcile.steps.combining import Associated
+from onboarding.domain.reconcile.steps.sent_steps import SENT_STEPS
+from onboarding.domain.reconcile.steps.step import StepKind
 from onboarding.domain.request_id import request_id
 from onboarding.domain.resource_id import fold_id
 from onboarding.logging import bound, logger
@@ -83,7 +81,7 @@ class Executor:
         back."""
         work, context = target.work, target.context
         tag = f"try-{install.attempt}-{context.now:%Y%m%d%H%M%S}" if install.force else ""
-        request = _request(target, install, tag)
+        request = SENT_STEPS[install.step].arm_request(context, install, work.vm, target.settings, tag)
         unclaimed = replace(machine, claim=None)
         machine = replace(machine, claim=_claim(target, install, tag))
         if install.step is StepKind.IDENTITY:
@@ -114,7 +112,7 @@ class Executor:
                 return await self._release(target, unclaimed, sent, associated)
             if target.extension in work.cleared or install.step is not StepKind.EXTENSION:
                 now = self._clock()
-                key, settings = breaker_key(context, install.step)
+                key, settings = SENT_STEPS[install.step].breaker_key(context)
                 await self._breakers.close_on_success(work.vm, key, settings, now, now, installed=False)
             row = requested(claim, f"ARM accepted the request ({install.reason})", self._clock())
         try:
@@ -158,8 +156,8 @@ class Executor:
         if proves_gone(failure):  # only a read of the machine proves that it is gone, not a refused install
             decision = retry.wait_on(WaitingFor.OPERATION, failure.meaning, problem_of(failure, error.evidence.text))
         if not target.work.personal:
-            key, settings = breaker_key(context, install.step)
-            named = context.settings if install.step is StepKind.EXTENSION else _identities_sent(context)
+            key, settings = SENT_STEPS[install.step].breaker_key(context)
+            named = SENT_STEPS[install.step].sent(context)
             decision = await self._breakers.record_failure(target.work.vm, key, settings, decision, retry, sent=named)
         row = _row_after_claim(context, claim, decision, associated)
         if not isinstance(decision, Wait):
@@ -182,27 +180,6 @@ class Executor:
             # The install's own event was handled first and wrote the newer row: only the line of history is missing.
             await self._recorder.append(target.work, row)
             return None
-
-
-def _request(target: PolicyTarget, install: Act, tag: str) -> ArmRequest:
-    """The request of a step. That of an extension holds secrets in clear text, so it is only sent."""
-    vm, context = target.work.vm, target.context
-    if install.step is StepKind.IDENTITY and context.identity is not None:
-        return identity_request(vm, context.facts.identity, context.identity.added, context.facts.etag)
-    public, protected = target.settings.public, target.settings.protected
-    body = extension_body(context.entry, context.facts.location, public, protected, tag)
-    return ArmRequest("PUT", f"{vm}/extensions/{install.name}", body)
-
-
-def _digest(context: DecisionContext, install: Act, tag: str) -> str:
-    if install.step is StepKind.EXTENSION:
-        return digest([install.name, context.entry.version, context.settings_digest, tag])
-    return digest([install.step, *breaker_key(context, install.step)])
-
-
-def _identities_sent(context: DecisionContext) -> dict[str, str]:
-    """The identities of the request, in the form in which circuit breakers look for what a refusal names."""
-    return {str(place): each for place, each in enumerate(context.identity.added)} if context.identity else {}
 
 
 def _several(context: DecisionContext) -> bool:
@@ -237,7 +214,7 @@ def _claim(target: PolicyTarget, install: Act, tag: str) -> Claim:
         target=target.extension,
         step=install.step.value,
         attempt=install.attempt,
-        digest=_digest(context, install, tag),
+        digest=SENT_STEPS[install.step].claim_digest(context, install, tag),
         at=work.now,
         trigger=work.trigger.id,
         sends=before.sends + 1 if before is not None and resent else 1,

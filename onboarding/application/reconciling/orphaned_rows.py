@@ -7,11 +7,13 @@ from copy import replace
 
 from onboarding.application.reconciling.reconciliation import Reconciliation
 from onboarding.domain.failures.classification import ExtensionState, read_extension_state
-from onboarding.domain.machine.machine_facts import MachineFacts
-from onboarding.domain.policy.policy import Effect, Policy, PolicySet
+from onboarding.domain.machine.machine_facts import InstalledExtension, MachineFacts
+from onboarding.domain.policy.policy import Policy, PolicySet
 from onboarding.domain.reconcile.decision import RetryState
 from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
 from onboarding.domain.reconcile.row_builder import closed, waiting
+from onboarding.domain.reconcile.steps.sent_steps import SENT_STEPS
+from onboarding.domain.reconcile.steps.step import StepKind
 from onboarding.domain.reconcile.wait_schedule import Waits
 
 
@@ -34,9 +36,11 @@ def orphaned_rows(
             continue
         reason = f"no policy names {row.extension} any more (a file that cannot be read is named at /api/health)"
         if policy is not None:
-            off = policy.effect is Effect.DISABLED
-            reason = f"policy {policy.name} is disabled" if off else f"outside the scope of policy {policy.name}"
-        found.append((row, closed(row, Outcome.OUT_OF_SCOPE, reason, work.now)))
+            reason = policy.off or f"outside the scope of policy {policy.name}"
+        ended = closed(row, Outcome.OUT_OF_SCOPE, reason, work.now)
+        if policy is not None and policy.inactive and row.policy == policy.name:
+            ended = replace(ended, policy_hash=policy.digest)  # a host with other settings leaves it as it is
+        found.append((row, ended))
     return found
 
 
@@ -50,6 +54,8 @@ def end_after_read(row: Row, ended: Row, facts: MachineFacts, work: Reconciliati
         return ended
     if row.waiting_for is WaitingFor.CLAIM and row.next_attempt_at and row.next_attempt_at > work.now:
         return row  # the claim is not over yet, so the request may still be sent
+    if row.step == StepKind.REMOVAL:
+        return _end_removal(row, ended, extension, work)
     if extension is None:
         return ended
     match read_extension_state(extension):
@@ -62,9 +68,16 @@ def end_after_read(row: Row, ended: Row, facts: MachineFacts, work: Reconciliati
             return ended
 
 
+def _end_removal(row: Row, ended: Row, extension: InstalledExtension | None, work: Reconciliation) -> Row:
+    if extension is None:
+        return closed(row, Outcome.REMOVED, "ARM shows the extension no more", work.now)
+    return end_unread(row, ended, work) if read_extension_state(extension) is ExtensionState.IN_PROGRESS else ended
+
+
 def end_unread(row: Row, ended: Row, work: Reconciliation) -> Row:
     """The row that replaces an orphaned row if the machine was not read: a request in flight is waited for as usual."""
-    later = RetryState(row, Waits(), work.now).wait(WaitingFor.INSTALL, row.reason) if row.in_flight else None
+    kind = SENT_STEPS[StepKind.REMOVAL if row.step == StepKind.REMOVAL else StepKind.EXTENSION].ACCEPTED
+    later = RetryState(row, Waits(), work.now).wait(kind, row.reason) if row.in_flight else None
     if later is None:
         return ended
     return replace(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import replace
 from datetime import datetime
 
+from onboarding.application.planned_steps import PlannedStep, planned_steps
 from onboarding.application.ports import StoredRow
 from onboarding.application.readers.container_reader import CompletedFacts
 from onboarding.application.readers.policy_versions import FirstSeen
@@ -15,6 +16,7 @@ from onboarding.application.reconciling.executor import Executor
 from onboarding.application.reconciling.machine_reader import MachineReader
 from onboarding.application.reconciling.moved_rows import with_moved_rows
 from onboarding.application.reconciling.orphaned_rows import end_after_read, orphaned_rows
+from onboarding.application.reconciling.preceding_policies import PrecedingPolicies, Proofs, Removal
 from onboarding.application.reconciling.reconciliation import PolicyTarget, Reconciliation
 from onboarding.application.reconciling.recorder import Recorder
 from onboarding.application.reconciling.unread_machine import UnreadMachine
@@ -27,7 +29,7 @@ from onboarding.domain.reconcile.decide import decide
 from onboarding.domain.reconcile.decision import Act, Decision, Satisfied, Stop, Wait
 from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
 from onboarding.domain.reconcile.row_builder import closed, row_of
-from onboarding.domain.reconcile.steps.association_step import to_column
+from onboarding.domain.reconcile.steps.association_step import Associations, to_column
 from onboarding.domain.reconcile.steps.combining import Associated, others_done, wants_steps, with_extension_done
 
 
@@ -40,6 +42,7 @@ class Reconciler:
         reader: MachineReader,
         unread: UnreadMachine,
         decider: Decider,
+        preceding: PrecedingPolicies,
         associations: AssociationWriter,
         executor: Executor,
         recorder: Recorder,
@@ -49,6 +52,7 @@ class Reconciler:
         self._reader = reader
         self._unread = unread
         self._decider = decider
+        self._preceding = preceding
         self._associations = associations
         self._executor = executor
         self._recorder = recorder
@@ -110,8 +114,9 @@ class Reconciler:
         done = with_extension_done(closed(row, Outcome.INSTALLED, "the handler reports success", work.now, version))
         await self._recorder.record(work, work.machine_row(rows=[done]), [done])
 
-    async def preview(self, work: Reconciliation) -> tuple[tuple[PolicyTarget, Decision], ...]:
-        """What a reconciliation would decide; nothing is written. Raises ArmError."""
+    async def preview(self, work: Reconciliation) -> tuple[tuple[PolicyTarget, Decision, tuple[PlannedStep, ...]], ...]:
+        """What a reconciliation would decide, and which steps it would do, with the proofs before removals taken for
+        granted; nothing is written. Raises ArmError."""
         policies = await self._reader.policies(work.now)
         reading = await self._reader.machine(work, policies, to_install=False)
         for error in reading.failures(work):
@@ -119,7 +124,15 @@ class Reconciler:
         work = replace(work, definition=reading.definition)
         wanted = [assignment for assignment in reading.completed.assignments if work.concerns(assignment.policy)]
         targets = self._decider.targets(work, reading.completed.facts, wanted, {})
-        return tuple((target, decide(target.context)) for target in targets)
+        removals = self._preceding.removals(work, targets, reading.completed.assignments, None)
+        assumed = {removal.target.extension: self._preceding.assumed(work, removal) for removal in removals}
+        targets = [
+            replace(t, context=replace(t.context, preceding=assumed.get(t.extension, t.context.preceding)))
+            for t in targets
+        ]
+        lists = any(target.associations.subjects and wants_steps(target.context) for target in targets)
+        known = await self._associations.read(work.vm) if lists else None
+        return tuple((target, decide(target.context), _planned(target, known)) for target in targets)
 
     async def _keep_first_seen(self, work: Reconciliation) -> None:
         """Have it stored when the policies were first seen, so that a machine that waits stays a new one. A person's
@@ -133,6 +146,30 @@ class Reconciler:
             return False
         handler = (extension.publisher.lower(), extension.type.lower()) == (entry.publisher.lower(), entry.type.lower())
         return handler and row.has_sent(extension.settings)
+
+    async def _prove(
+        self,
+        work: Reconciliation,
+        facts: MachineFacts,
+        assignments: Sequence[Assignment],
+        targets: list[PolicyTarget],
+        removals: Sequence[Removal],
+        first_seen: Mapping[str, datetime],
+    ) -> tuple[list[PolicyTarget], Proofs]:
+        """Read what proves the policies that removals come after. Returns the targets with those of these policies,
+        which are decided anew, even if nothing else is a reason for it."""
+        known = {target.extension for target in targets}
+        others = {r.other.policy.extension: r.other for r in removals if r.reopens and r.other is not None}
+        if not others:
+            return targets, Proofs()
+        added = [other for extension, other in others.items() if extension not in known]
+        if added:
+            targets = self._decider.targets(work, facts, [*assignments, *added], first_seen)
+        proofs = await self._preceding.read(work, removals, targets)
+        if proofs.unread is not None:  # what cannot be read changes nothing about a policy that is satisfied
+            kept = {e for e in others if (last := work.last(e, facts.vm_id)) is not None and last.outcome.final}
+            targets = [target for target in targets if target.extension not in kept]
+        return targets, proofs
 
     async def _reconcile(
         self,
@@ -149,21 +186,31 @@ class Reconciler:
             await self._recorder.check_deletion(work)
         rows = [end_after_read(row, ended, facts, work) for row, ended in orphaned]
         busy = next((row for row in rows if row.in_flight), None)
-        busy = busy or _other_request_in_flight(work, facts, policies, {row.extension for row in rows})
+        ending = {row.extension for row in rows}
+        busy = busy or _other_request_in_flight(work, facts, policies, ending)
         assignments = [
             assignment
             for assignment in completed.assignments
-            if work.concerns(assignment.policy) and not _cannot_change(work, facts, assignment, policies, deleting)
+            if work.concerns(assignment.policy)
+            and assignment.policy.extension not in ending
+            and not _cannot_change(work, facts, assignment, policies, deleting)
         ]
         depends = any(asks_for_first_seen(work, facts, assignment) for assignment in assignments)
         first_seen = await self._first_seen.read(work.now, write=not work.personal) if depends else {}
         targets = self._decider.targets(work, facts, assignments, first_seen)
-        associated = await self._associations.write(work, [t for t in targets if wants_steps(t.context)])
-        # The extension with a request in flight comes first: the others wait until that request has ended.
-        targets.sort(key=lambda target: not (target.context.last and target.context.last.in_flight))
+        removals = self._preceding.removals(work, targets, completed.assignments, busy)
+        targets, proofs = await self._prove(work, facts, assignments, targets, removals, first_seen)
+        associated = await self._associations.write(work, [t for t in targets if wants_steps(t.context)], proofs.listed)
+        after = {removal.target.extension: removal for removal in removals}
+        # The extension with a request in flight comes first: the others wait until that request has ended. A removal
+        # comes after the policy that it waits for.
+        targets.sort(key=lambda t: (not (t.context.last and t.context.last.in_flight), t.extension in after))
         sending: tuple[PolicyTarget, Act, Row, tuple[Associated, ...]] | None = None
         for target in targets:
             target = replace(target, context=replace(target.context, in_flight=busy))
+            if (removal := after.get(target.extension)) is not None:
+                preceding = self._preceding.state(work, removal, proofs, rows)
+                target = replace(target, context=replace(target.context, preceding=preceding))
             decision = await self._decider.decide(target)
             steps = associated.of_targets.get(target.extension, ())
             if isinstance(decision, Act):
@@ -175,8 +222,7 @@ class Reconciler:
             row = _target_row(target, decision, steps)
             if row.in_flight:
                 busy = row
-            wanted = work.created or work.request is not None
-            if target.extension in work.stored or row.outcome is not Outcome.OUT_OF_SCOPE or wanted:
+            if _is_worth_a_row(target, row):
                 rows.append(row)
         machine = replace(work.machine_row(facts, read_at, rows), associations=to_column(associated.known))
         if sending is None:
@@ -190,6 +236,22 @@ class Reconciler:
             await self._reconcile(
                 replace(following, settled=settled, again=True, relist=False), completed, policies, (), read_at
             )
+
+
+def _planned(target: PolicyTarget, known: Associations | None) -> tuple[PlannedStep, ...]:
+    alone = decide(replace(target.context, identity=None))
+    return planned_steps(target.context, alone, associations=known)
+
+
+def _is_worth_a_row(target: PolicyTarget, row: Row) -> bool:
+    """Whether the row is written. A machine that has nothing to remove gets no row for that."""
+    work = target.work
+    stored = work.stored.get(target.extension)
+    if row.outcome is Outcome.REMOVED:
+        return stored is not None and stored.row.outcome is not Outcome.GONE
+    if stored is not None or row.outcome is not Outcome.OUT_OF_SCOPE:
+        return True
+    return (work.created or work.request is not None) and not target.context.assignment.policy.removes
 
 
 def _must_read(work: Reconciliation, reaching: Sequence[Policy], orphaned: Sequence[tuple[Row, Row]]) -> bool:

@@ -101,7 +101,7 @@ class Reconciliation(Struct, frozen=True):
         """Whether this pass covers every policy and extension of the VM.
 
         Only such a pass updates the time of the last read, by which later events are found stale."""
-        of_one = self.request is not None and self.request.policy != ""
+        of_one = self.request is not None and (self.request.policy or self.request.extension) != ""
         return self.reopens is None and self.policies is None and not self.settled and not of_one
 
     @property
@@ -123,6 +123,8 @@ class Reconciliation(Struct, frozen=True):
     def concerns(self, policy: Policy) -> bool:
         """Whether this pass decides on that policy."""
         if self.request is not None and self.request.policy not in ("", policy.name):
+            return False
+        if self.request is not None and self.request.extension not in ("", policy.extension):
             return False
         return policy.extension not in self.settled and (self.policies is None or policy.name in self.policies)
 

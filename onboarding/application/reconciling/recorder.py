@@ -25,9 +25,11 @@ from onboarding.application.reconciling.reconciliation import DELETION, Reconcil
 from onboarding.domain.errors import StorageError
 from onboarding.domain.failures.classification import Cause
 from onboarding.domain.failures.evidence import NO_TOKEN
+from onboarding.domain.json_access import digest
 from onboarding.domain.reconcile.machine_row import MachineRow
 from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
 from onboarding.domain.reconcile.row_builder import closed
+from onboarding.domain.reconcile.steps.step import StepKind
 from onboarding.logging import OUTCOMES, logger
 
 _log = logger(__name__)
@@ -146,10 +148,8 @@ class Recorder:
             row = entry.row
             if not (entry.history and row.outcome.final):
                 continue
-            if row.outcome is Outcome.INSTALLED:
-                await self._breakers.close_on_success(
-                    work.vm, row.extension, row.sent_digest, row.requested_at, work.now, installed=True
-                )
+            if (key := _proven_by(row)) is not None:
+                await self._breakers.close_on_success(work.vm, *key, row.requested_at, work.now, installed=True)
             await self._rollouts.record_outcome(row, work.last(row.extension), work.now)
             await self._publish_outcome(row)
 
@@ -160,6 +160,15 @@ class Recorder:
                 await self._ports.ledger.mark_published(row)
         except StorageError as error:
             _log.about(row).error("the published outcome could not be marked as such: %s", error)
+
+
+def _proven_by(row: Row) -> tuple[str, str] | None:
+    """By what circuit breakers are found that this outcome closes; None if none."""
+    if row.outcome is Outcome.INSTALLED:
+        return row.extension, row.sent_digest
+    if row.outcome is Outcome.REMOVED:
+        return StepKind.REMOVAL.value, digest(row.extension)
+    return None
 
 
 def _log_outcome(entry: RowWrite) -> None:

@@ -1,4 +1,4 @@
-"""The adapter that reads VMs in ARM and starts installs.
+"""The adapter that reads VMs in ARM, and starts installs and removals.
 
 Each call sends at most one HTTP request: no polling (an install takes minutes), and no request while the subscription's
 rate limiter is closed.
@@ -29,6 +29,7 @@ from onboarding.domain.reconcile.steps.step import ArmRequest
 from onboarding.domain.resource_id import ExtensionId, VmId, parse_id
 
 _ACCEPTED = (200, 201, 202)
+_ABSENT = 204  # the answer to a DELETE of what is not there
 _CREATED = 201
 _INSTANCE_VIEW = "$expand=instanceView&"
 _IMAGE = re.compile(r"/subscriptions/(?P<subscription>[^/]+)(?:/(?!\.\.?(?:/|$))[^/]+)+", re.IGNORECASE)
@@ -81,9 +82,9 @@ class ArmAdapter:
             response = await self._requests.send(
                 request.method,
                 url,
-                request.body,
+                None if request.method == "DELETE" else request.body,
                 subscription=vm.subscription,
-                accepted=_ACCEPTED,
+                accepted=(*_ACCEPTED, _ABSENT) if request.method == "DELETE" else _ACCEPTED,
                 etag=request.etag,
             )
             return response.status_code == _CREATED

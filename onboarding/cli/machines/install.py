@@ -10,11 +10,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
 from onboarding.app import Configuration, assemble, open_ports, read_configuration
 from onboarding.application.operator_requests import NoAccess, OperatorRequests, Paused, Preview
+from onboarding.application.planned_steps import PlannedStep, in_words
 from onboarding.cli.command_list import add_command
 from onboarding.cli.environment import add_settings, environment_of
 from onboarding.cli.io import BadInput, CommandFailed, Commands
@@ -35,9 +37,10 @@ from onboarding.domain.json_access import printable
 from onboarding.domain.limits.pause import Pause
 from onboarding.domain.masking import mask
 from onboarding.domain.reconcile.decision import Act, OperatorRequest, Satisfied, Stop
-from onboarding.domain.reconcile.row import Row
+from onboarding.domain.reconcile.row import Outcome, Row
+from onboarding.domain.reconcile.steps.step import StepKind
 from onboarding.domain.resource_id import VmId
-from onboarding.export.extension_template import az_extension_set
+from onboarding.export.az_commands import az_association, az_extension_delete, az_extension_set, az_identity_assign
 from onboarding.export.template_settings import placeholders
 
 type Work = Callable[[OperatorRequests], Awaitable[int]]
@@ -47,8 +50,10 @@ def add(commands: Commands) -> None:
     parser = add_command(commands, "install")
     add_vms(parser, several=True)
     add_request_options(parser)
-    parser.add_argument("--show-az", action="store_true", help="print the equivalent az command, without its secrets")
-    parser.set_defaults(run=run)
+    parser.add_argument(
+        "--show-az", action="store_true", help="print the equivalent az commands, without their secrets"
+    )
+    parser.set_defaults(run=run, removal=False)
 
 
 def add_request_options(parser: argparse.ArgumentParser) -> None:
@@ -59,6 +64,13 @@ def add_request_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="show what would be done, and change nothing")
     parser.add_argument("--force", action="store_true", help="install even if the operating system is unknown")
     parser.add_argument("--reconnect", action="store_true", help="also move VMs that report to another workspace")
+    add_wait_options(parser)
+    add_output(parser, note="json is one object on each line, as jsonl")
+    add_settings(parser)
+
+
+def add_wait_options(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say how long a command follows what it began, and whether it goes on despite a pause."""
     parser.add_argument("--despite-pause", action="store_true", help="also where `onboard pause` has stopped changes")
     parser.add_argument(
         "--no-wait", action="store_true", help="send the requests and exit; the function app does the rest"
@@ -69,8 +81,6 @@ def add_request_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--interval", type=float, default=10, metavar="S", help="check every S seconds (default: %(default)s)"
     )
-    add_output(parser, note="json is one object on each line, as jsonl")
-    add_settings(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -110,7 +120,25 @@ async def _run_on_ports(configuration: Configuration, work: Work) -> int:
 
 async def run_requests(args: argparse.Namespace, requests: OperatorRequests, vms: tuple[VmId, ...]) -> int:
     """The command itself, once it is connected. Raises Paused and NoAccess before anything is written."""
-    request = OperatorRequest(args.policy, args.force, args.reconnect, args.despite_pause)
+    request = OperatorRequest(
+        policy=args.policy,
+        removal=args.removal,
+        force=args.force,
+        reconnect=args.reconnect,
+        despite_pause=args.despite_pause,
+    )
+    await check_first(args, requests, vms, request)
+    if args.dry_run:
+        return await preview(args, requests, vms, request)
+    if getattr(args, "show_az", False):
+        await preview(args, requests, vms, request, commands_only=True)
+    return await carry_out(args, requests, vms, request)
+
+
+async def check_first(
+    args: argparse.Namespace, requests: OperatorRequests, vms: tuple[VmId, ...], request: OperatorRequest
+) -> None:
+    """Raises Paused and NoAccess before anything is written; a dry run only says what is paused."""
     if not args.despite_pause:
         try:
             await requests.check_pauses(vms, request)
@@ -119,10 +147,12 @@ async def run_requests(args: argparse.Namespace, requests: OperatorRequests, vms
                 raise
             print(printable(f"note: {_paused(refused.pause)}"), file=sys.stderr)
     await requests.check_access(vms)
-    if args.dry_run:
-        return await _preview(args, requests, vms, request)
-    if getattr(args, "show_az", False):
-        await _preview(args, requests, vms, request, commands_only=True)
+
+
+async def carry_out(
+    args: argparse.Namespace, requests: OperatorRequests, vms: tuple[VmId, ...], request: OperatorRequest
+) -> int:
+    """Send the request for each VM, follow it, and print the rows; returns the exit code."""
     limits = WaitLimits(None if args.no_wait else args.timeout, args.interval)
     results = await RequestRunner(requests, request, limits, _progress).all(vms)
     _print_results(results, args.output)
@@ -157,7 +187,7 @@ def _lines(form: Form) -> Form:
     return Form.JSONL if form is Form.JSON else form
 
 
-async def _preview(
+async def preview(
     args: argparse.Namespace,
     requests: OperatorRequests,
     vms: tuple[VmId, ...],
@@ -166,36 +196,52 @@ async def _preview(
     commands_only: bool = False,
 ) -> int:
     """Print what would be done for each VM; 0 if each is onboarded or would be."""
-    found: list[tuple[str, str, str, str]] = []
+    found: list[_Line] = []
     fine = True
     for vm in vms:
         try:
             previews = await requests.preview(vm, request)
         except ArmError as error:
-            found.append((vm.name, "", "refuse", mask(explain_arm_error(error))))
+            found.append(_Line(vm.name, "", "refuse", mask(explain_arm_error(error)), ()))
             fine = False
             continue
         fine &= bool(previews) and all(_is_fine(preview) for preview in previews)
         for preview in previews:
-            found.append((vm.name, preview.context.entry.name, *_describe(preview)))
-            if getattr(args, "show_az", False) and (command := _az(vm, preview)):
-                print(f"{command}\n")
+            found.append(_Line(vm.name, preview.context.entry.name, *_describe(preview), preview.steps))
+            if getattr(args, "show_az", False):
+                print("".join(f"{command}\n\n" for command in _az(vm, preview)), end="")
     if not commands_only:
         _print_previews(found, args.output)
     return 0 if fine else 1
 
 
-def _print_previews(found: list[tuple[str, str, str, str]], form: Form) -> None:
+class _Line(NamedTuple):
+    """What would be done for one extension of one VM."""
+
+    vm: str
+    extension: str
+    would: str
+    because: str
+    steps: tuple[PlannedStep, ...]
+
+    def as_dict(self, *, nested: bool) -> dict[str, Any]:
+        steps = [step.as_dict() for step in self.steps] if nested else in_words(self.steps)
+        return {**self._asdict(), "steps": steps}
+
+
+def _print_previews(found: list[_Line], form: Form) -> None:
     if form is not Form.TABLE:
-        names = ("vm", "extension", "would", "because")
-        write_records(_lines(form), names, (dict(zip(names, each, strict=True)) for each in found))
+        records = (line.as_dict(nested=form is not Form.CSV) for line in found)
+        write_records(_lines(form), _Line._fields, records)
         return
     from onboarding.cli.console import open_console, plain_table
     from onboarding.cli.console import printable as as_text
 
     table = plain_table("VM", "Extension", "Would", "Because")
-    for vm, extension, would, because in found:
-        table.add_row(as_text(vm), extension, would, as_text(because))
+    for line in found:
+        written = in_words(line.steps) if line.would not in ("leave", "wait") else ""
+        would = f"{line.would} ({written})" if written and "(" not in line.would else line.would
+        table.add_row(as_text(line.vm), line.extension, as_text(would), as_text(line.because))
     open_console().print(table)
 
 
@@ -205,10 +251,14 @@ def _describe(preview: Preview) -> tuple[str, str]:
     if isinstance(decision, Satisfied | Stop) and decision.problem is not None:
         advice = f"\n{decision.problem.advice}"
     match decision:
+        case Act(step=StepKind.REMOVAL):
+            would = "remove"
         case Act():
             would = "install"
-        case Satisfied():
+        case Stop(outcome=Outcome.REMOVED):
             would = "leave"
+        case Satisfied():
+            would = "complete" if in_words(preview.steps) else "leave"
         case Stop(outcome=outcome):
             would = f"refuse ({outcome})"
         case _:
@@ -218,13 +268,26 @@ def _describe(preview: Preview) -> tuple[str, str]:
 
 def _is_fine(preview: Preview) -> bool:
     decision = preview.decision
-    return isinstance(decision, Act) or (isinstance(decision, Satisfied) and decision.problem is None)
+    gone = isinstance(decision, Stop) and decision.outcome is Outcome.REMOVED
+    return gone or isinstance(decision, Act) or (isinstance(decision, Satisfied) and decision.problem is None)
 
 
-def _az(vm: VmId, preview: Preview) -> str:
+def _az(vm: VmId, preview: Preview) -> Iterator[str]:
+    """The commands for the steps that would be written, in their order."""
     decision, context = preview.decision, preview.context
-    if not isinstance(decision, Act):
-        return ""
+    if not isinstance(decision, (Act, Satisfied)):
+        return
     entry, policy = context.entry, context.assignment.policy
-    public, protected = placeholders(entry, policy, context.settings, MachineValues.of(context.facts))
-    return az_extension_set(vm, entry, decision.name, public, protected)
+    for step in preview.steps:
+        if not step.written:
+            continue
+        if step.step is StepKind.IDENTITY:
+            yield az_identity_assign(vm, step.subject)
+        elif step.step is StepKind.ASSOCIATION:
+            endpoint = step.subject == context.needs.associations.endpoint
+            yield az_association(vm, step.subject, endpoint=endpoint)
+        elif step.step is StepKind.REMOVAL and isinstance(decision, Act):
+            yield az_extension_delete(vm, decision.name)
+        elif isinstance(decision, Act):
+            public, protected = placeholders(entry, policy, context.settings, MachineValues.of(context.facts))
+            yield az_extension_set(vm, entry, decision.name or entry.resource_name, public, protected)

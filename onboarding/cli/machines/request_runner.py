@@ -1,5 +1,5 @@
-"""What `install` and `retry` share: send a request for each VM, follow it while the person waits, and derive the exit
-code."""
+"""What `install`, `remove` and `retry` share: send a request for each VM, follow it while the person waits, and derive
+the exit code."""
 
 from __future__ import annotations
 
@@ -44,18 +44,24 @@ class RequestResult(Struct, frozen=True):
     problem: str = ""
     """Why there are no rows, or why the VM could not be followed to its end."""
 
+    removal: bool = False
+    """Whether the extension was to be removed."""
+
     denied: bool = False
     """ARM refused the person who is signed in, and nothing was written."""
 
     @property
     def code(self) -> int:
-        """`DONE` when every extension is installed and reports to the wanted workspace."""
+        """`DONE` when every extension is installed and reports to the wanted workspace, or when it is gone."""
         if not self.rows:
-            return REFUSED
-        missing = [row for row in self.rows.values() if not row.outcome.present or row.error_code]
+            return DONE if self.removal and not self.problem else REFUSED
+        missing = [row for row in self.rows.values() if not self._is_done(row) or row.error_code]
         if any(row.outcome.final for row in missing):
             return REFUSED
         return UNDER_WAY if missing else DONE
+
+    def _is_done(self, row: Row) -> bool:
+        return row.outcome is Outcome.REMOVED if self.removal else row.outcome.present
 
 
 def exit_code(results: Iterable[RequestResult]) -> int:
@@ -78,6 +84,7 @@ class RequestRunner:
         self._request = request
         self._limits = limits
         self._on_change = on_change
+        self._removal = request.removal is True
         self._slots = asyncio.Semaphore(_CONCURRENT)
 
     async def all(self, vms: Iterable[VmId]) -> list[RequestResult]:
@@ -94,14 +101,14 @@ class RequestRunner:
                     vm, problem=explain_arm_error(error) + (" Nothing was written." if denied else ""), denied=denied
                 )
         if not rows:
-            return RequestResult(vm, problem=self._why_no_row())
+            return RequestResult(vm, problem="" if self._removal else self._why_no_row(), removal=self._removal)
         for row in rows.values():
             self._on_change(row)
         return await self._follow(vm, rows)
 
     async def _follow(self, vm: VmId, rows: Mapping[str, Row]) -> RequestResult:
         if self._limits.timeout is None:
-            return RequestResult(vm, rows)
+            return RequestResult(vm, rows, removal=self._removal)
         clock = asyncio.get_running_loop().time
         deadline = clock() + self._limits.timeout
         while _may_change_within(rows, left := deadline - clock()):
@@ -109,17 +116,22 @@ class RequestRunner:
             try:
                 seen = self._relevant(await self._requests.follow(vm, despite_pause=self._request.despite_pause))
             except ArmError as error:
-                return RequestResult(vm, rows, problem=f"cannot be followed any further: {explain_arm_error(error)}")
+                return RequestResult(
+                    vm,
+                    rows,
+                    removal=self._removal,
+                    problem=f"cannot be followed any further: {explain_arm_error(error)}",
+                )
             for extension, row in seen.items():
                 if row.differs(rows.get(extension)):
                     self._on_change(row)
             rows = seen
-        return RequestResult(vm, rows)
+        return RequestResult(vm, rows, removal=self._removal)
 
     def _relevant(self, rows: Mapping[str, Row]) -> Mapping[str, Row]:
-        """The rows that the request is about: all, or those that the named policy decided."""
-        name = self._request.policy
-        return {extension: row for extension, row in rows.items() if name in ("", row.policy)}
+        """The rows that the request is about: all, or those of the named extension or that the named policy decided."""
+        name, extension = self._request.policy, self._request.extension
+        return {e: row for e, row in rows.items() if name in ("", row.policy) and extension in ("", e)}
 
     def _why_no_row(self) -> str:
         if self._request.policy:

@@ -33,7 +33,7 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("--all", action="store_true", help="all such VMs of the table")
     add_request_options(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, removal=None)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -31,6 +31,7 @@ _STYLES = {
     Outcome.WAITING: "yellow",
     Outcome.INSTALLED: "green",
     Outcome.ALREADY_INSTALLED: "green",
+    Outcome.REMOVED: "green",
     Outcome.UNSUPPORTED: "magenta",
     Outcome.UNDETERMINED: "magenta",
     Outcome.OUT_OF_SCOPE: "dim",

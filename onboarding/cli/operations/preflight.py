@@ -28,6 +28,9 @@ def check_policy(configuration: Configuration, name: str, place: str = "--policy
         raise CommandFailed("\n".join(configuration.problems) or str(BadInput("", "no policy is there", "write one")))
     if name not in ("", *names):
         raise BadInput(place, f"unknown policy {as_written(name)}", known_names("policies", names, name))
+    for policy in configuration.rules.policies.policies:
+        if name == policy.name and policy.inactive:
+            raise BadInput(place, policy.off, "correct the app settings, or name another policy")
 
 
 def check_configuration(configuration: Configuration, policy: str) -> None:

@@ -8,6 +8,7 @@ codes: 0 no error, 1 at least one error, 2 there is nothing to validate.
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property, partial
 from itertools import islice
@@ -21,11 +22,13 @@ from onboarding.cli.io import BadInput, Commands, as_json, counted
 from onboarding.cli.output import FORMERLY_DOCUMENT, Form, add_output, write_records
 from onboarding.cli.policy.definition_input import kept_of
 from onboarding.cli.policy.policy_input import Source, folder_or_file, read_source
+from onboarding.cli.policy.removal_warnings import removal_warnings
 from onboarding.domain.catalog.catalogue_entry import CatalogueEntry, parse_entry
 from onboarding.domain.errors import ConfigurationError, as_written, error_text, unknown_key
 from onboarding.domain.image.overrides import parse_overrides
 from onboarding.domain.json_access import printable
 from onboarding.domain.machine.resource_containers import GROUP, RIGHTS, SUBSCRIPTION
+from onboarding.domain.policy.active_when import ActiveWhen
 from onboarding.domain.policy.conditions import ConditionError
 from onboarding.domain.policy.conditions.compiler import condition_errors
 from onboarding.domain.policy.conditions.external_values import external_values_in, places
@@ -34,7 +37,7 @@ from onboarding.domain.policy.definitions.definition_forms import is_definition,
 from onboarding.domain.policy.policy_file import PolicyFile, parse_policy
 from onboarding.domain.policy.policy_settings import settings_errors
 from onboarding.domain.policy.rule import compile_rule
-from onboarding.domain.typed_file import keys_of
+from onboarding.domain.typed_file import keys_of, read_as
 from onboarding.loading.package_data import managed_kinds, reference_data
 from onboarding.loading.policy_extensions import (
     check_support_table,
@@ -84,16 +87,22 @@ def run(args: argparse.Namespace) -> int:
     named = [path for name in args.files or ["policies"] for path in _files(folder_or_file(name))]
     paths = list({path.resolve(): path for path in named}.values())
     validation = _Validation(paths)
-    errors, warnings = list(validation.errors()), validation.warnings
+    errors, warnings, notes = list(validation.errors()), validation.warnings, validation.notes
     if args.output in (Form.JSONL, Form.CSV):
         found = [("error", each) for each in errors] + [("warning", each) for each in warnings]
+        found += [("note", each) for each in notes]
         records = ({"kind": kind, **each.as_dict()} for kind, each in found)
         write_records(args.output, ("kind", "file", "line", "place", "message"), records)
     elif args.output is Form.JSON:
-        as_dicts = ([error.as_dict() for error in errors], [warning.as_dict() for warning in warnings])
-        print(as_json({"files": len(paths), "errors": as_dicts[0], "warnings": as_dicts[1]}))
+        groups = {"errors": errors, "warnings": warnings, "notes": notes}
+        as_dicts = {name: [each.as_dict() for each in group] for name, group in groups.items()}
+        print(as_json({"files": len(paths), **as_dicts}))
     else:
-        lines = [*map(str, errors), *(f"warning: {warning}" for warning in warnings)]
+        lines = [
+            *map(str, errors),
+            *(f"warning: {warning}" for warning in warnings),
+            *(f"note: {note}" for note in notes),
+        ]
         counts = f"{counted(len(paths), 'file')}, {counted(len(errors), 'error')}"
         counts += f", {counted(len(warnings), 'warning')}" if warnings else ""
         print("\n".join([*map(printable, lines), counts]))
@@ -129,6 +138,7 @@ class _Folder:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.policies: dict[str, str] = {}
+        self.sources: list[Source] = []
 
     @cached_property
     def catalogue(self) -> Catalogue:
@@ -136,17 +146,22 @@ class _Folder:
 
 
 class _Validation:
-    """One run over files, which may be in several folders. `warnings` are those of the files that were read so far."""
+    """One run over files, which may be in several folders. `warnings` and `notes` are those of the files that were read
+    so far; a note says that the app settings of this shell do not make a policy active."""
 
     def __init__(self, paths: list[Path]) -> None:
         self._paths = paths
         self._folders: dict[Path, _Folder] = {}
         self.warnings: list[FileError] = []
+        self.notes: list[FileError] = []
 
     def errors(self) -> Iterator[FileError]:
         for path in self._paths:
             yield from self._of_file(path)
         yield from self._of_catalogues()
+        for folder in self._folders.values():
+            found = removal_warnings([(source.name, source.data) for source in folder.sources])
+            self.warnings += (_file_error(folder.sources[place], warning) for place, warning in found)
 
     def _folder(self, path: Path) -> _Folder:
         """The policy folder of a file."""
@@ -161,6 +176,7 @@ class _Validation:
         if path.name != OVERRIDES and not _is_extension(path):
             found = islice(find_warnings(source.data), _MOST_WARNINGS)
             self.warnings += (_file_error(source, warning) for warning in found)
+            self.notes += (_file_error(source, note) for note in _not_active(source.data))
         for number, error in enumerate(self._errors(path, source), 1):
             if number > _MOST:
                 yield FileError(
@@ -244,6 +260,19 @@ def _definition_errors(source: Source) -> Iterator[ConditionError]:
             yield from kept_errors(each)
 
 
+def _not_active(data: Any) -> Iterator[ConditionError]:
+    """A note for a policy that the app settings of this shell do not make active."""
+    if not isinstance(data, dict) or not isinstance(data.get("activeWhen"), dict):
+        return
+    try:
+        why = read_as(data["activeWhen"], ActiveWhen, "").unmet(os.environ)
+    except ConfigurationError:
+        return  # it is an error of the file
+    if why:
+        problem = f"{PolicyFile.called(data)} is not active with the settings of this shell: {why}"
+        yield ConditionError("activeWhen", problem, "nothing is wrong; in Azure the app's own settings count")
+
+
 def _part(value: Any, key: str) -> dict[str, Any]:
     part = value.get(key) if isinstance(value, dict) else None
     return part if isinstance(part, dict) else {}
@@ -255,6 +284,7 @@ def _policy_errors(source: Source, folder: _Folder) -> Iterator[ConditionError]:
         yield from _errors_of(source, lambda: parse_policy(source.data, source.name, compile_rule, managed_kinds()))
         return
     data = source.data
+    folder.sources.append(source)
     parameters = _part(data, "parameters")
     conditions = {key: data[key] for key in ("rule", "existenceCondition") if data.get(key) is not None}
     for key, condition in conditions.items():

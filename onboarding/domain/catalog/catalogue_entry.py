@@ -58,6 +58,7 @@ class CatalogueEntry(Struct, frozen=True):
     protected_settings: SettingSchema
     reconnect_settings: Mapping[str, Any]  # sent too when a VM is moved from another destination
     logs: tuple[str, ...]  # the files on the VM that the handler writes; `*` is allowed
+    heartbeat: str  # the category of its heartbeats in Log Analytics; empty if it sends none
     support_tables: Mapping[str, SupportTable]  # by name; empty if it supports every machine of its OS type
     default_support_table: str  # the name of the table that a policy uses if it names none; empty without tables
     read_errors: Callable[[], ErrorTable]  # what its errors mean; most events have no failure to look up
@@ -181,6 +182,7 @@ def _entry(file: EntryFile, reference: ReferenceData, shipped: bool) -> Catalogu
         protected_settings=file.protected_settings,
         reconnect_settings=file.reconnect_settings,
         logs=_logs(file.logs, os_type),
+        heartbeat=file.heartbeat,
         support_tables=tables,
         default_support_table=default,
         read_errors=_errors(file, reference, shipped),

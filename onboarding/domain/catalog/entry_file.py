@@ -99,6 +99,9 @@ class EntryFile(FileMapping, frozen=True, kw_only=True, omit_defaults=True):
         dict[str, Any], Meta(description="Settings that are sent too where a policy says `reconnect: true`.")
     ] = field(default_factory=dict)
     logs: Annotated[tuple[str, ...], Meta(description="The log files that it writes; * is allowed.")] = ()
+    heartbeat: Annotated[
+        str, Meta(description="The category of its agent's heartbeats in Log Analytics; default: it sends none.")
+    ] = ""
     default_support_table: Annotated[
         str | int, Meta(description="The table for policies that name none; default: the first.")
     ] = ""

@@ -48,6 +48,10 @@ class ExtensionSettings(Struct, frozen=True):
     problems: tuple[str, ...]  # sentences for people; empty if the settings can be sent
 
 
+NO_SETTINGS = ExtensionSettings({}, ProtectedSettings({}, ()), ())
+"""For a request that sends none."""
+
+
 def resolve_settings(
     entry: CatalogueEntry, policy: Policy, app_settings: Mapping[str, str], machine: MachineValues | None
 ) -> ExtensionSettings:

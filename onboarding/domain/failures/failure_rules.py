@@ -59,6 +59,7 @@ class Cause(StrEnum):
     OPERATION_IN_PROGRESS = "operation-in-progress"
     VM_GONE = "vm-gone"
     CONTESTED = "contested"
+    REMOVAL_FAILED = "removal-failed"
     NOT_AUTHORIZED = "not-authorized"
     BLOCKED_BY_POLICY = "blocked-by-policy"
     RESOURCE_LOCKED = "resource-locked"

@@ -1,4 +1,4 @@
-"""Policies: which VMs must have which extension, and with which settings.
+"""Policies: which VMs must have which extension, and with which settings; or which must not have it any more.
 
 Selecting is pure: from VM facts to one assignment for each extension, with the reason that the table shows.
 `policy_file` says how a policy is written.
@@ -15,12 +15,15 @@ from typing import Any, Protocol
 
 from msgspec import Struct, field
 
+from onboarding.domain.json_access import digest
 from onboarding.domain.limits.rollout_limit import RolloutLimit
 from onboarding.domain.machine.machine_facts import MachineFacts, OsType
 from onboarding.domain.machine.managed_machines import Managed, ManagedKinds
+from onboarding.domain.policy.active_when import ActiveWhen
 from onboarding.domain.policy.change_window import ChangeWindows
 from onboarding.domain.policy.conditions import Explanation
 from onboarding.domain.policy.exemption import Exemption
+from onboarding.domain.policy.only_after import OnlyAfter
 from onboarding.domain.policy.rule import Match
 from onboarding.domain.policy.scope import Scope
 from onboarding.domain.policy.workspaces import Workspace, choose
@@ -35,6 +38,7 @@ class Effect(StrEnum):
 
     DEPLOY = "deployIfNotExists"  # install
     AUDIT = "auditIfNotExists"  # only say what would be installed
+    REMOVE = "removeIfExists"  # remove; Azure Policy has no such effect
     DISABLED = "disabled"
 
     @classmethod
@@ -97,10 +101,33 @@ class Policy(Struct, frozen=True):
     auto_upgrade_minor_version: bool | None = None  # None for the catalogue entry's
     identity: IdentityNeed | None = None  # the identity that the agent needs; `{NAME}` in it stands for an app setting
     associations: AssociationNeed = AssociationNeed()  # with data collection rules and an endpoint; the same
+    only_after: OnlyAfter | None = None  # of a removal: the policy that must have been satisfied first; None: at once
     existing: Existing = Existing.AUDIT
     one_of: Mapping[str, OsType] = field(default_factory=dict)  # several extensions, one for each OS; empty for one
     digest: str = ""  # of the file's content, without secret values: it changes when the policy changes
     selection_digest: str = ""  # of what decides which machines it is about, and whether it acts
+    active_when: ActiveWhen | None = None  # the app settings that make it active; None for always
+    inactive: str = ""  # why it is not active with the app settings of this process; empty if it is
+
+    def with_settings(self, app_settings: Mapping[str, str]) -> Policy:
+        """This policy as it is with these app settings. One that is not active has other digests: rows of the active
+        one are rows of another version, and a selection is new when the policy becomes active."""
+        if self.active_when is None or not (why := self.active_when.unmet(app_settings)):
+            return self
+        other = digest(f"{self.digest} inactive")
+        return replace(self, inactive=why, digest=other, selection_digest=digest("inactive"))
+
+    @property
+    def off(self) -> str:
+        """Why it does nothing on any machine, for people; empty if it does something."""
+        if self.effect is Effect.DISABLED:
+            return f"policy {self.name} is disabled"
+        return f"policy {self.name} is not active: {self.inactive}" if self.inactive else ""
+
+    @property
+    def removes(self) -> bool:
+        """Whether it removes its extension instead of installing it."""
+        return self.effect is Effect.REMOVE
 
     @property
     def extensions(self) -> tuple[str, ...]:
@@ -110,7 +137,7 @@ class Policy(Struct, frozen=True):
     @property
     def spares_existing(self) -> bool:
         """Whether it acts on new machines and only audits those that are older than the policy."""
-        return self.effect is Effect.DEPLOY and self.existing is Existing.AUDIT
+        return self.effect in (Effect.DEPLOY, Effect.REMOVE) and self.existing is Existing.AUDIT
 
     @property
     def open_target(self) -> str:
@@ -150,8 +177,8 @@ class Policy(Struct, frozen=True):
     ) -> Assignment:
         """Whether this policy selects the VM for its extension; the coarse checks come first. A caller with several
         policies passes `recognise`, so that the kind of managed machine is found once for all of them."""
-        if self.effect is Effect.DISABLED:
-            return Assignment(self, False, f"policy {self.name} is disabled", checks_passed=0)
+        if self.off:
+            return Assignment(self, False, self.off, checks_passed=0)
         if not self.in_scope(facts.id):
             return Assignment(self, False, f"outside the scope of policy {self.name}", checks_passed=1)
         managed = recognise(self.kinds) if recognise else self.kinds.recognise(facts)
@@ -208,25 +235,39 @@ class Assignment(Struct, frozen=True):
 
 class PolicySet(Struct, frozen=True):
     """All policies, in the order of their files' names. The first that selects a VM, or is undecided about it, decides
-    for its extension: a later policy must not overrule what an undecided one may want."""
+    for its extension: a later policy must not overrule what an undecided one may want. A policy that removes the
+    extension decides before those that install it, wherever its file stands."""
 
     policies: tuple[Policy, ...]
 
+    def with_settings(self, app_settings: Mapping[str, str]) -> PolicySet:
+        """The policies as they are with these app settings."""
+        return PolicySet(tuple(policy.with_settings(app_settings) for policy in self.policies))
+
+    @property
+    def deciding(self) -> tuple[Policy, ...]:
+        """The policies in the order in which they decide for an extension."""
+        return tuple(sorted(self.policies, key=lambda policy: not policy.removes))
+
     def assign(self, facts: MachineFacts, now: datetime, stored: Container[str] = ()) -> tuple[Assignment, ...]:
         """One assignment for each extension that any policy names. Of a policy with one for each operating system it is
-        the machine's own, and those of which `stored` has a row."""
+        the machine's own, and those of which `stored` has a row. A policy that is not active has one only for a row."""
         by_extension: dict[str, Assignment] = {}
 
         @cache  # once for all policies, and not for those out of scope
         def recognise(kinds: ManagedKinds) -> Managed | None:
             return kinds.recognise(facts)
 
-        for policy in (each for all_of in self.policies for each in all_of.for_system(facts.os_type, stored)):
+        targets = [each for all_of in self.policies for each in all_of.for_system(facts.os_type, stored)]
+        for policy in sorted(targets, key=lambda policy: not policy.removes):
+            if policy.inactive and policy.extension not in stored:
+                continue
             assignment = policy.select(facts, now, recognise)
             best = by_extension.get(policy.extension)
             if best is None or (not best.selected and assignment.checks_passed > best.checks_passed):
                 by_extension[policy.extension] = assignment
-        return tuple(by_extension.values())
+        names = dict.fromkeys(policy.extension for policy in targets)
+        return tuple(by_extension[name] for name in names if name in by_extension)
 
     def for_finding(self, *ids: str) -> frozenset[str] | None:
         """The names of the policies that belong to a finding of Azure Policy, by the ids of its definition and
@@ -237,7 +278,7 @@ class PolicySet(Struct, frozen=True):
 
     def reaching(self, vm: VmId, stored: Container[str] = ()) -> tuple[Policy, ...]:
         """The policies that could select a VM of which only the id is known, and the targets of its rows."""
-        reaching = (p for p in self.policies if p.effect is not Effect.DISABLED and p.in_scope(vm))
+        reaching = (p for p in self.deciding if not p.off and p.in_scope(vm))
         return tuple(each for policy in reaching for each in policy.for_stored(stored))
 
     def for_unread(self, vm: VmId, stored: Container[str] = ()) -> tuple[Policy, ...]:

@@ -13,9 +13,11 @@ from onboarding.domain.json_access import digest
 from onboarding.domain.limits.rollout_limit import RolloutLimit
 from onboarding.domain.machine.machine_facts import OsType
 from onboarding.domain.machine.managed_machines import ManagedKinds, included
+from onboarding.domain.policy.active_when import ActiveWhen
 from onboarding.domain.policy.change_window import ChangeWindow, ChangeWindows
 from onboarding.domain.policy.conditions.external_values import is_call, places
 from onboarding.domain.policy.exemption import Exemption
+from onboarding.domain.policy.only_after import OnlyAfter
 from onboarding.domain.policy.policy import Effect, Existing, Policy, Rule, RuleCompiler
 from onboarding.domain.policy.scope import Scopes
 from onboarding.domain.policy.workspaces import WorkspaceEntry, compile_workspaces
@@ -27,6 +29,20 @@ from onboarding.domain.typed_file import FileMapping, OneOrMany, Refused, Text, 
 
 _AZURE_POLICY = re.compile(r"/providers/microsoft\.authorization/policy(definitions|assignments)/[^/]+$", re.IGNORECASE)
 _IN_A_KEY = re.compile(r"[^/\\#?|\x00-\x1f\x7f-\x9f]{1,80}")
+# The keys that say what is installed and how.
+_OF_INSTALLS = (
+    "existence_condition",
+    "settings",
+    "protected_settings",
+    "support_table",
+    "identity",
+    "data_collection_rules",
+    "data_collection_endpoint",
+    "settle_delay",
+    "workspaces",
+    "reconnect",
+    "auto_upgrade_minor_version",
+)
 _SELECTING = ("scope", "notScopes", "machines", "includeManaged", "rule", "parameters")
 _REFERENCE = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
 
@@ -106,10 +122,13 @@ class PolicyFile(FileMapping, frozen=True, kw_only=True):
     effect: Annotated[
         Effect,
         Meta(
-            description="Install, only say what would be installed, or nothing.",
+            description="Install, only say what would be installed, remove, or nothing.",
             extra={"one": "effect", "many": "effects"},
         ),
     ] = Effect.DEPLOY
+    active_when: Annotated[
+        ActiveWhen | None, Meta(description="The app settings that make the policy active; without it, it always is.")
+    ] = None
     existing: Annotated[
         Existing,
         Meta(
@@ -120,7 +139,7 @@ class PolicyFile(FileMapping, frozen=True, kw_only=True):
     extension: Annotated[
         Annotated[str, Meta(min_length=1)] | Annotated[tuple[str, ...], Meta(min_length=1)],
         Meta(
-            description="What is installed; of a list of two, the one for the machine's operating system.",
+            description="What is installed or removed; of a list of two, the one for the machine's operating system.",
             extra={"is": "the name of an extension or a list of names", "fix": "write the name of an extension"},
         ),
     ]
@@ -195,6 +214,10 @@ class PolicyFile(FileMapping, frozen=True, kw_only=True):
         EndpointId | None,
         Meta(description="The data collection endpoint that the machine takes its configuration from."),
     ] = None
+    only_after: Annotated[
+        OnlyAfter | None,
+        Meta(description="Of removeIfExists: the policy that must have been satisfied on the machine before."),
+    ] = None
     settle_delay: Annotated[
         SettleDelay | None, Meta(description="How long a new VM has for its owner's first-boot installs.")
     ] = None
@@ -235,10 +258,25 @@ class PolicyFile(FileMapping, frozen=True, kw_only=True):
         if len(self.extensions) > 1 and not _IN_A_KEY.fullmatch(self.name):
             problem = f"the name {as_written(self.name)} cannot be that of a policy with several extensions"
             raise Refused("name", problem, "use at most 80 characters, and none of / \\ # ? |")
+        self._check_removal()
         for where, text in places(self.parameters or {}, "parameters"):
             if is_call(text):
                 problem = f"{as_written(text, 200)} is an expression, and a parameter is a plain value"
                 raise Refused(where, problem, "write the expression in the rule")
+
+    def _check_removal(self) -> None:
+        """A removal sends nothing but the name of the extension, so it takes no key about an install."""
+        if self.effect is not Effect.REMOVE:
+            if self.only_after is not None:
+                fix = f"remove it, or write effect: {Effect.REMOVE}"
+                raise Refused("onlyAfter", f"a policy with effect {self.effect} removes nothing", fix)
+            return
+        given = dict(zip(self.__struct_fields__, self.__struct_encode_fields__, strict=True))
+        for name in _OF_INSTALLS:
+            if getattr(self, name) is not None:
+                raise Refused(given[name], f"a policy with effect {Effect.REMOVE} installs nothing", "remove the key")
+        if self.only_after is not None and self.only_after.policy == self.name:
+            raise Refused("onlyAfter.policy", "the policy names itself", "name the policy of the other agent")
 
 
 def parse_policy(raw: object, place: str, compile_rule: RuleCompiler, kinds: ManagedKinds) -> Policy:
@@ -270,6 +308,7 @@ def parse_policy(raw: object, place: str, compile_rule: RuleCompiler, kinds: Man
         waits=waits_of(file.waits or {}),
         identity=file.identity,
         associations=AssociationNeed(tuple(file.data_collection_rules or ()), file.data_collection_endpoint or ""),
+        only_after=file.only_after,
         settle_delay=timedelta(seconds=file.settle_delay or 0),
         workspaces=compile_workspaces(
             file.workspaces or (),
@@ -282,6 +321,7 @@ def parse_policy(raw: object, place: str, compile_rule: RuleCompiler, kinds: Man
         azure_policy=frozenset(file.azure_policy or ()),
         reconnect=file.reconnect or False,
         auto_upgrade_minor_version=file.auto_upgrade_minor_version,
+        active_when=file.active_when,
         digest=_digest(raw, file.existing),
         selection_digest=_selection_digest(raw, file.effect),
     )
@@ -289,9 +329,11 @@ def parse_policy(raw: object, place: str, compile_rule: RuleCompiler, kinds: Man
 
 def _digest(raw: object, existing: Existing) -> str:
     """A digest of the content, the same for any order of keys, any comments and any format. The default of `existing`
-    is no content: a file that begins to say it changes nothing, so no row may open again."""
-    if existing is Existing.AUDIT and isinstance(raw, Mapping):
-        raw = {key: value for key, value in raw.items() if key != "existing"}
+    is no content: a file that begins to say it changes nothing, so no row may open again. Neither is `activeWhen`: it
+    does not change what an active policy does."""
+    left_out = {"activeWhen", *(("existing",) if existing is Existing.AUDIT else ())}
+    if isinstance(raw, Mapping):
+        raw = {key: value for key, value in raw.items() if key not in left_out}
     return digest(_canonical(raw))
 
 

@@ -1,4 +1,5 @@
-"""What a policy wants of a machine besides its extension: an identity, and associations with data collection rules."""
+"""What a policy wants of a machine besides its extension: an identity, and associations with data collection rules; or
+before the extension is removed: a heartbeat."""
 
 from __future__ import annotations
 
@@ -21,11 +22,15 @@ class StepNeeds(Struct, frozen=True):
     associations: AssociationNeed = AssociationNeed()
     problems: tuple[str, ...] = ()
     """What is wrong with them, as sentences for people; with a problem nothing is sent."""
+    heartbeat: str = ""
+    """The id of the workspace that must have a heartbeat before a removal; empty if none is asked for."""
 
 
 def step_needs(policy: Policy, app_settings: Mapping[str, str]) -> StepNeeds:
     """The policy's needs. An identity whose app setting is not set is the system-assigned one, and an endpoint whose
     app setting is not set is not wanted; a rule's must be set."""
+    if policy.only_after is not None and policy.only_after.heartbeat:
+        return _heartbeat(policy.only_after.heartbeat, app_settings)
     if policy.identity is None and not policy.associations.subjects:
         return StepNeeds()
     missing = [name for name in app_settings_in(list(policy.associations.rules)) if not app_settings.get(name)]
@@ -36,6 +41,14 @@ def step_needs(policy: Policy, app_settings: Mapping[str, str]) -> StepNeeds:
         endpoint = ""
     associations = AssociationNeed(rules, _filled(endpoint, app_settings))
     return StepNeeds(_identity(policy.identity, app_settings), AssociationNeed() if missing else associations, problems)
+
+
+def _heartbeat(workspace: str, app_settings: Mapping[str, str]) -> StepNeeds:
+    missing = [name for name in app_settings_in(workspace) if not app_settings.get(name)]
+    return StepNeeds(
+        heartbeat="" if missing else _filled(workspace, app_settings),
+        problems=tuple(f"app setting {name} is not set" for name in missing),
+    )
 
 
 def _identity(need: IdentityNeed | None, app_settings: Mapping[str, str]) -> IdentityNeed | None:

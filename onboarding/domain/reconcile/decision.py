@@ -132,6 +132,15 @@ class IdentityState(Struct, frozen=True):
     policies: tuple[str, ...] = ()  # the names of those policies
 
 
+class Preceding(Struct, frozen=True):
+    """How the policy stands that a removal comes after (`onlyAfter`)."""
+
+    since: datetime | None = None  # since when it is satisfied on this machine (UTC); None if it is not
+    reason: str = ""  # why it is not satisfied, or why that could not be proved
+    proved: bool = False  # whether this pass has proved it from ARM, and with a heartbeat where that is asked for
+    problem: Problem | None = None  # why the proof could not be read
+
+
 class DecisionContext(Struct, frozen=True):
     """Everything that a decision rests on."""
 
@@ -148,6 +157,7 @@ class DecisionContext(Struct, frozen=True):
     settings_digest: str = ""  # the digest of `settings`
     needs: StepNeeds = StepNeeds()  # what the policy wants besides the extension
     identity: IdentityState | None = None  # None if the policy wants no identity, or does not want it of this machine
+    preceding: Preceding = Preceding()  # of the policy that this one's removal comes after
     existing: ExistingMachine | None = None  # why the policy only audits this machine; None if it may act on it
 
     @property
@@ -158,6 +168,21 @@ class DecisionContext(Struct, frozen=True):
     @property
     def extension(self) -> InstalledExtension | None:
         return self.facts.find_extension(self.entry.publisher, self.entry.type)
+
+    @property
+    def removes(self) -> bool:
+        """Whether the extension is to be removed, because a person or the policy says so. What a person began to remove
+        goes on until it has ended or the policy changes."""
+        if self.request is not None and self.request.removal is not None:
+            return self.request.removal
+        last = self.last
+        begun = last is not None and not last.outcome.final and last.step == StepKind.REMOVAL
+        return self.assignment.policy.removes or (begun and not self.policy_changed)
+
+    @property
+    def policy_changed(self) -> bool:
+        """Whether another policy, or another version of it, decided the last row."""
+        return self.last is not None and self.last.policy_hash not in ("", self.assignment.policy.digest)
 
     @property
     def unmet(self) -> str:
@@ -208,6 +233,8 @@ class OperatorRequest(Struct, frozen=True):
     """What a person asked for on the command line."""
 
     policy: str = ""  # reconcile for this policy alone; empty for all
+    extension: str = ""  # for this extension alone; empty for all
+    removal: bool | None = None  # remove what is there, or install it; None: whichever the policy says
     force: bool = False  # install although support for the operating system is unknown
     reconnect: bool = False  # move a VM that reports to another workspace to the policy's
     despite_pause: bool = False  # send requests although a person has paused them

@@ -27,8 +27,8 @@ GRACE_PERIOD = timedelta(minutes=10)
 class Reason(StrEnum):
     """Why a VM has to be reconciled."""
 
-    MISSED = "missed"  # it lacks the extension that the policy wants, and no row is about this VM
-    # the row and the VM disagree: the extension is absent or unmet, lacks its identity, or others have installed it
+    MISSED = "missed"  # it lacks the extension that the policy wants, or has one to remove, and no row is about this VM
+    # the row and the VM disagree: the extension is absent, unmet or back, lacks its identity, or others installed it
     DRIFTED = "drifted"
     FAILED = "failed"  # the extension is installed and failed, and the row does not say so
     GONE = "gone"  # there is a row, but no VM
@@ -118,7 +118,10 @@ def find(
         if assignment.undecided:
             reason = _unclear(facts, entry, summary)
         elif not assignment.selected:
-            reason = _unselected(policy, summary, stable)
+            there = _state(facts, policy, entry, summary, before) is not None
+            reason = _unselected(policy, summary, stable, there=there)
+        elif policy.removes and facts.os_type is entry.os_type:
+            reason = _to_remove(facts, entry, summary, policy, stable)
         elif facts.os_type is entry.os_type:
             state = _state(facts, policy, entry, summary, before)
             reason = _reason(facts, state, summary, policy, stable)
@@ -174,6 +177,37 @@ def _reason(
     return None
 
 
+def _to_remove(
+    facts: MachineFacts,
+    entry: CatalogueEntry,
+    summary: RowSummary | None,
+    policy: Policy,
+    stable: Callable[[Policy], bool],
+) -> Reason | None:
+    """Why a VM has to be reconciled for a removal. Where there is nothing to remove, no row is needed."""
+    there = facts.find_extension(entry.publisher, entry.type) is not None or _is_listed(facts, entry, summary)
+    if summary is None or summary.outcome is Outcome.GONE or summary.vm_id not in ("", facts.vm_id):
+        return Reason.MISSED if there else None
+    if not summary.outcome.final or (summary.decided_by_another(policy) and not stable(policy)):
+        return None
+    if not there:
+        return Reason.DRIFTED if summary.outcome.present else None
+    if summary.outcome is Outcome.REMOVED:
+        return Reason.DRIFTED
+    if summary.outcome is Outcome.OUT_OF_SCOPE:
+        return Reason.MISSED
+    return Reason.CHANGED if summary.decided_by_another(policy) else None
+
+
+def _is_listed(facts: MachineFacts, entry: CatalogueEntry, summary: RowSummary | None) -> bool:
+    """Whether one of ARM's lists, which names extensions by id alone, shows the extension: by the name in the row, or
+    by the names that it usually has."""
+    known = {entry.resource_name.lower(), entry.type.lower()}
+    if summary is not None and summary.extension_name:
+        known = {summary.extension_name.lower()}
+    return any(not extension.type and extension.name.lower() in known for extension in facts.extensions)
+
+
 def _may_be_done_by_others(summary: RowSummary, policy: Policy) -> bool:
     """Whether the row ends as satisfied once somebody else repaired or installed the extension. With `reconnect`, a VM
     may be audited that has it and reports elsewhere."""
@@ -197,11 +231,15 @@ def _unclear(facts: MachineFacts, entry: CatalogueEntry, summary: RowSummary | N
     return Reason.MISSED if other else None
 
 
-def _unselected(policy: Policy, summary: RowSummary | None, stable: Callable[[Policy], bool]) -> Reason | None:
+def _unselected(
+    policy: Policy, summary: RowSummary | None, stable: Callable[[Policy], bool], *, there: bool
+) -> Reason | None:
     """A VM that the policy no longer selects needs a new row, unless the extension is installed: that stays, with its
-    row."""
-    if summary is None or summary.outcome.present or summary.outcome in (Outcome.OUT_OF_SCOPE, Outcome.GONE):
+    row. Of a policy that is not active, no event opens the row, so the sweep finds an extension that is gone."""
+    if summary is None or summary.outcome in (Outcome.OUT_OF_SCOPE, Outcome.GONE):
         return None
+    if summary.outcome.present:
+        return Reason.DRIFTED if policy.inactive and not there and stable(policy) else None
     return Reason.CHANGED if summary.decided_by_another(policy) and stable(policy) else None
 
 
@@ -217,6 +255,5 @@ def _state(
     if found is not None:
         state = read_extension_state(found)
         return None if state is ExtensionState.SUCCEEDED and unmet(policy, facts, found, now) else state
-    name = summary.extension_name.lower() if summary and summary.outcome.present else ""
-    listed = any(not extension.type and extension.name.lower() == name for extension in facts.extensions)
-    return ExtensionState.SUCCEEDED if listed else None
+    named = summary is not None and summary.extension_name != "" and summary.outcome.present
+    return ExtensionState.SUCCEEDED if named and _is_listed(facts, entry, summary) else None

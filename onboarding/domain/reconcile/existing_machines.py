@@ -19,7 +19,9 @@ def only_audited(s: DecisionContext) -> Stop | None:
 
 
 def extension_words(s: DecisionContext) -> str:
-    """What the extension's step would do."""
+    """What the step of the extension would do."""
+    if s.removes:
+        return words_of(StepKind.REMOVAL, s.entry.type)
     if s.unmet:
         return f"update {s.entry.type} ({s.unmet})"
     if s.elsewhere:
@@ -31,8 +33,12 @@ def extension_words(s: DecisionContext) -> str:
 
 def what_would_be_done(row: Row, extension_type: str) -> str:
     """The same for all steps of a row that is only audited: `would associate dcr-linux, update OmsAgentForLinux`."""
-    update = f"update {extension_type}"
-    extension = update if row.extension_name else words_of(StepKind.EXTENSION, extension_type)
+    if row.effect == Effect.REMOVE:
+        extension = words_of(StepKind.REMOVAL, extension_type)
+    elif row.extension_name:
+        extension = f"update {extension_type}"
+    else:
+        extension = words_of(StepKind.EXTENSION, extension_type)
     steps = from_column(row.steps)
     return would_do(steps, extension) if steps else would([extension])
 

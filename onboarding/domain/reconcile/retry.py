@@ -12,24 +12,21 @@ from datetime import datetime, timedelta
 
 from onboarding.domain.failures.classification import (
     Cause,
-    Evidence,
     ExtensionState,
     Failure,
     FailureClass,
-    classify,
     read_extension_state,
 )
 from onboarding.domain.limits.rate_limiter import HELD_BACK
 from onboarding.domain.machine.resource_containers import RIGHTS, id_of
-from onboarding.domain.policy.installed_extension import MOVE, differs
-from onboarding.domain.reconcile.decision import Act, Decision, DecisionContext, Problem, RetryState, Stop, Wait
-from onboarding.domain.reconcile.row import Outcome, Row, WaitingFor
+from onboarding.domain.reconcile.decision import Decision, DecisionContext, Problem, RetryState, Stop, Wait
+from onboarding.domain.reconcile.row import NO_PROBLEM, Outcome, Row, WaitingFor
 
 MOST_ATTEMPTS = 5
 MOST_SENDS = 2  # of one attempt: a request that nobody answered is sent again once
 _FORBIDDEN = 403
 _CONTEST_WINDOW = timedelta(days=7)
-_MOST_PROBES = 50  # handler runs, an hour apart, by which one VM tests whether its scope works again
+_MOST_UNDONE = 3
 
 _WAITS_AFTER = {
     Cause.VM_NOT_RUNNING: WaitingFor.VM_RUNNING,
@@ -43,12 +40,6 @@ _WAITS_AFTER = {
 # Other codes may mean that a VM is being deleted or that another resource is missing: the next read shows which.
 _PROVES_GONE = ("resourcenotfound", "resourcegroupnotfound")
 
-# A row waits for these only after its attempt was due.
-_HELD_WHEN_DUE = (WaitingFor.PAUSED, WaitingFor.CHANGE_WINDOW)
-
-# What may delay an attempt that is due. Once the delay is over the attempt is sent: another wait would use up the open
-# breaker's probe each time.
-_HELD_UP = (WaitingFor.SCOPE_BREAKER, WaitingFor.ROLLOUT_LIMIT, WaitingFor.OPERATION, WaitingFor.THROTTLING)
 
 _HOLDING = (
     WaitingFor.CLAIM,
@@ -110,56 +101,6 @@ def proves_gone(failure: Failure) -> bool:
     return failure.cause is Cause.VM_GONE and failure.code.lower() in _PROVES_GONE
 
 
-def broken(s: DecisionContext) -> Decision | None:
-    """The extension is installed and failed: what the handler said decides between another attempt and a stop."""
-    extension = s.extension
-    if extension is None or read_extension_state(extension) is not ExtensionState.FAILED:
-        return None
-    failure = classify(Evidence.from_status(extension.statuses), s.entry.errors, s.now)
-    problem = problem_of(failure, "\n".join(status.message for status in extension.statuses if status.message))
-    if s.request is not None and held(s) is None:
-        return install(s, f"an operator requests it again after: {failure.meaning}", force=True)
-    if failure.kind in (FailureClass.TRANSIENT, FailureClass.WAITING):
-        return _try_again(s, failure, problem)
-    if failure.cause is Cause.ALREADY_CONNECTED:
-        if s.assignment.policy.reconnect and differs(s.settings, extension):
-            return install(s, f"connects the VM to this destination as well: {failure.meaning}", force=True)
-        problem = replace(problem, advice=f"{problem.advice} {MOVE}")
-    if failure.scope_wide and (later := _waits_for_breaker(s, failure, problem)):
-        return later
-    return Stop(Outcome.FAILED, f"the handler failed: {failure.meaning}", problem)
-
-
-def _waits_for_breaker(s: DecisionContext, failure: Failure, problem: Problem) -> Decision | None:
-    """The handler proved a problem of the whole scope. When the row's check is due, another attempt is the probe."""
-    last = s.last
-    if s.attempts >= _MOST_PROBES:
-        return None
-    due = last is not None and last.next_attempt_at is not None and last.next_attempt_at <= s.now
-    if last and (last.waiting_for in _HELD_WHEN_DUE or (due and last.waiting_for is WaitingFor.SCOPE_BREAKER)):
-        return install(s, f"try {s.attempts + 1} after: {failure.meaning}", force=True)
-    return s.retry.wait(WaitingFor.SCOPE_BREAKER, failure.meaning, problem)
-
-
-def _try_again(s: DecisionContext, failure: Failure, problem: Problem) -> Decision:
-    locked = failure.cause is Cause.PACKAGE_MANAGER_LOCKED
-    kind = WaitingFor.PACKAGE_MANAGER if locked else WaitingFor.PLATFORM
-    last = s.last
-    again = install(s, f"try {s.attempts + 1} after: {failure.meaning}", force=True)
-    due = last is not None and last.next_attempt_at is not None and last.next_attempt_at <= s.now
-    if last is not None and (last.waiting_for in _HELD_WHEN_DUE or (due and last.waiting_for is kind)):
-        return again
-    spent = failure.max_attempts is not None and s.attempts >= failure.max_attempts
-    interval = None if spent else s.retry.waits[kind].interval_after(max(s.attempts, 1))
-    if interval is None:
-        return Stop(Outcome.FAILED, f"gave up after {s.attempts} tries: {failure.meaning}", problem)
-    if due and last is not None and last.waiting_for in _HELD_UP:
-        return again
-    if last and last.waiting_for is kind and last.next_attempt_at and last.waiting_since:
-        return Wait(kind, last.waiting_since, last.next_attempt_at, last.reason, problem)
-    return Wait(kind, s.now, s.now + interval, f"try {max(s.attempts, 1)} failed: {failure.meaning}", problem)
-
-
 def held(s: DecisionContext) -> Decision | None:
     """The wait of a row that a later check continues: a claim that has not run out, or a delay that ARM asked for."""
     last = s.last
@@ -196,21 +137,23 @@ def problem_in(last: Row) -> Problem | None:
     return Problem(last.error_code, Cause.UNKNOWN, last.error_meaning, last.advice, last.message, last.cause)
 
 
-def install(s: DecisionContext, reason: str, *, force: bool = False) -> Act:
-    present, last = s.extension, s.last
-    name = present.name if present else _free_name(s)
-    if last is None or last.outcome.final:
-        return Act(name, 1, force, reason)
-    unanswered = last.waiting_for is WaitingFor.CLAIM and present is None and s.retry.resend
-    return Act(name, max(s.attempts, 1) if unanswered else s.attempts + 1, force, reason)
-
-
 def undoing(s: DecisionContext) -> bool:
-    """Whether what we installed was removed or changed by somebody else, and we have not asked to undo that yet."""
+    """Whether what we installed was removed or changed by somebody else, and we have not asked to undo that yet; or
+    whether what we removed was installed again."""
     last = s.last
+    if s.removes:
+        return last is not None and last.outcome is Outcome.REMOVED and last.attempt > 0 and s.extension is not None
     if last is None or not (last.outcome is Outcome.INSTALLED or (last.was_ours and last.attempt == 0)):
         return False
     return s.extension is None or read_extension_state(s.extension) is ExtensionState.SUCCEEDED
+
+
+def as_if_new(last: Row) -> Row:
+    """The row as if nothing had been requested yet, for a step that the row is not about."""
+    begun = replace(
+        last, waiting_for=None, waiting_since=None, next_attempt_at=None, attempt=0, step="", sent_digest=""
+    )
+    return replace(begun, **NO_PROBLEM)
 
 
 def undone(last: Row | None, now: datetime) -> tuple[datetime, ...]:
@@ -224,10 +167,19 @@ def undone(last: Row | None, now: datetime) -> tuple[datetime, ...]:
     return tuple(found)
 
 
-def _free_name(s: DecisionContext) -> str:
-    """The entry's resource name; its type if somebody else's extension already has that name."""
-    taken = {extension.name.lower() for extension in s.facts.extensions}
-    return s.entry.type if s.entry.resource_name.lower() in taken else s.entry.resource_name
+def contested(s: DecisionContext) -> Decision | None:
+    """Two owners who undo each other's changes would go on for ever: after the third time within a week we stop, and a
+    person decides."""
+    last = s.last
+    if last is None or s.request is not None:
+        return None
+    if last.outcome is Outcome.FAILED and last.error_code == Cause.CONTESTED and not s.policy_changed:
+        return failed(s, Cause.CONTESTED, last.reason)
+    if len(undone(last, s.now)) + undoing(s) < _MOST_UNDONE:
+        return None
+    what = "somebody installed it again after our removal" if s.removes else "somebody undid our install"
+    reason = f"{what} {_MOST_UNDONE} times in 7 days, most recently before {s.now:%Y-%m-%d %H:%M} UTC"
+    return failed(s, Cause.CONTESTED, reason)
 
 
 def failed(s: DecisionContext, cause: Cause, reason: str) -> Stop:

@@ -24,6 +24,7 @@ class Outcome(StrEnum):
     WAITING = "Waiting"
     INSTALLED = "Installed"
     ALREADY_INSTALLED = "AlreadyInstalled"
+    REMOVED = "Removed"
     UNSUPPORTED = "Unsupported"
     UNDETERMINED = "Undetermined"
     OUT_OF_SCOPE = "OutOfScope"
@@ -54,6 +55,8 @@ class WaitingFor(StrEnum):
     CLAIM = "install-request"  # we are about to send the request; if we stop first, the check sends it
     INSTALL = "install"  # ARM accepted our request, and it has not ended
     IDENTITY = "identity"  # ARM accepted our change of the machine's identities, and it has not ended
+    REMOVAL = "removal"  # ARM accepted our removal of the extension, and it has not ended
+    ONLY_AFTER = "only-after"  # the policy that the removal comes after is not satisfied for long enough, or not proved
     VM_RUNNING = "vm-running"
     AGENT_READY = "agent-ready"
     OPERATION = "operation"  # another write of the machine, ours or somebody else's
@@ -68,8 +71,10 @@ class WaitingFor(StrEnum):
     CONFIGURATION = "configuration"  # the file of its extension cannot be used
 
 
+# ARM accepted our request, and it has not ended.
+ACCEPTED = (WaitingFor.INSTALL, WaitingFor.IDENTITY, WaitingFor.REMOVAL)
 # Our request is about to be sent, or was sent and has not ended: no other write may go to this machine.
-SENT = (WaitingFor.CLAIM, WaitingFor.INSTALL, WaitingFor.IDENTITY)
+SENT = (WaitingFor.CLAIM, *ACCEPTED)
 
 
 class Row(Struct, frozen=True, kw_only=True):
@@ -123,6 +128,7 @@ class Row(Struct, frozen=True, kw_only=True):
     client_request_id: str = ""  # of this episode's last request to ARM; empty without one, or before it had a column
     step: str = ""  # the step that the row is about; empty for the extension, and before it had a column
     steps: str = ""  # what each step came to, as `steps.step` writes it; empty if the extension is the only one
+    satisfied_since: datetime | None = None  # since when all that the policy wants is there; None if something is not
     taken_up: str = ""  # when and by whom, as `taking_up` writes it; empty before it had a column
     was: str = ""  # of a row that changes an extension that was there: its outcome before; empty for an install
 
@@ -180,14 +186,15 @@ class Row(Struct, frozen=True, kw_only=True):
 
     def belongs_in_history(self, other: Row | None) -> bool:
         """Whether this row, which follows the other, needs an entry in the history. It does not if the same wait goes
-        on, in whatever words, or if only a digest, the cause or who took it up differs: a row of an earlier version has
-        neither."""
+        on, in whatever words, or if only a digest, the cause, who took it up or since when all is there differs: a row
+        of an earlier version has none of them."""
         if other is None or self.outcome is not other.outcome:
             return True
         if self.outcome is Outcome.WAITING:
             return self._wait != other._wait
-        same = {name: getattr(self, name) for name in ("policy_hash", "sent_digest", "cause", "taken_up")}
-        return self.differs(replace(other, **same))
+        kept = {name: getattr(self, name) for name in _WITHOUT_HISTORY}
+        known = replace(other, **kept)
+        return self.differs(known)
 
     @property
     def _wait(self) -> tuple[WaitingFor | None, datetime | None, int, str]:
@@ -206,6 +213,9 @@ _TIMES = {
     "duration_ms",
     "client_request_id",
 }
+
+
+_WITHOUT_HISTORY = ("policy_hash", "sent_digest", "cause", "satisfied_since", "taken_up")
 
 
 def _content_of(row: Row) -> tuple[Any, ...]:

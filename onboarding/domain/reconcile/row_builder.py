@@ -15,8 +15,9 @@ from onboarding.domain.policy.policy import Policy
 from onboarding.domain.reconcile.decision import Act, DecisionContext, Problem, Satisfied, Stop, Wait
 from onboarding.domain.reconcile.existing_machines import audited, extension_words
 from onboarding.domain.reconcile.retry import undoing, undone
-from onboarding.domain.reconcile.row import NO_PROBLEM, SENT, Outcome, Row, WaitingFor
+from onboarding.domain.reconcile.row import ACCEPTED, NO_PROBLEM, SENT, Outcome, Row, WaitingFor
 from onboarding.domain.reconcile.steps.combining import Associated, combined, steps_of
+from onboarding.domain.reconcile.steps.sent_steps import SENT_STEPS
 from onboarding.domain.reconcile.steps.step import StepKind, StepResult, to_column
 from onboarding.domain.reconcile.steps.step_words import would_do
 from onboarding.domain.reconcile.taking_up import TakenUpBy, taken_up
@@ -44,16 +45,22 @@ def row_of(
     paused = isinstance(decision, Wait) and decision.waiting_for is WaitingFor.PAUSED
     if paused and context.extension is None:
         known["undone_at"] = _undone_column(context)  # that it was removed; the claim will find no trace of that
+    if context.removes and isinstance(decision, Wait):
+        known["undone_at"] = _undone_column(context)  # that it was installed again; the same
     by = TakenUpBy.REQUEST if any(step.ours for step in steps) else None
     known["taken_up"] = taken_up(last, context.now, TakenUpBy.PERSON if context.request else by)
     known["was"] = _was(context, decision)
     if isinstance(whole, Satisfied):
         known |= _extension_columns(whole.extension)
+        known["satisfied_since"] = _satisfied_since(context, steps)
         ours = whole.ours or any(step.ours for step in steps)
         whole = replace(whole, ours=ours)
+    elif isinstance(whole, Wait) and whole.waiting_for in SENT and last is not None:
+        known["step"] = last.step
+    elif context.removes or (isinstance(whole, Stop) and whole.outcome is Outcome.REMOVED):
+        known |= _removal_columns(last, whole)
     elif steps:
-        identity = isinstance(whole, Wait) and whole.waiting_for in SENT and last is not None and last.step
-        known["step"] = last.step if identity and last is not None else _step(context, whole, associated)
+        known["step"] = _step(context, whole, associated)
     whole = _with_steps_in_words(context, whole, steps)
     return concluded(context.facts.id, known, whole, Episode.of(last, event_key, context.now))
 
@@ -65,6 +72,25 @@ def _with_steps_in_words(
     if not steps or not isinstance(decision, Stop) or decision.outcome is not Outcome.AUDITED:
         return decision
     return audited(context, would_do(steps, extension_words(context)))
+
+
+def _satisfied_since(context: DecisionContext, steps: Sequence[StepResult]) -> datetime:
+    """Since when all that the policy wants is there. An association that this pass had to write was missing."""
+    last = context.last
+    written = any(step.at is not None and step.at >= context.now for step in steps)
+    since = last.satisfied_since if last is not None and last.policy == context.assignment.policy.name else None
+    return context.now if since is None or written else since
+
+
+def _removal_columns(last: Row | None, decision: Wait | Stop) -> dict[str, Any]:
+    """What the row says of a removal; what was requested for another step does not count."""
+    if isinstance(decision, Stop) and decision.outcome not in (Outcome.REMOVED, Outcome.FAILED):
+        return {}
+    same = last is not None and last.step == StepKind.REMOVAL
+    known: dict[str, Any] = {"step": StepKind.REMOVAL.value} | ({} if same else {"attempt": 0})
+    if last is not None and isinstance(decision, Stop) and decision.outcome is Outcome.REMOVED:
+        known |= {"extension_name": last.extension_name, "extension_version": last.extension_version}
+    return known
 
 
 def _step(context: DecisionContext, decision: Wait | Stop, associated: Sequence[Associated]) -> str:
@@ -93,14 +119,7 @@ def claim_of(
         "taken_up": taken_up(context.last, now, TakenUpBy.PERSON if context.request else TakenUpBy.REQUEST),
         "was": outcome_before(context),
     }
-    if install.step is StepKind.EXTENSION:
-        known |= {
-            "extension_name": install.name,
-            "extension_version": context.entry.version,
-            "sent_digest": context.settings_digest,
-        }
-    else:
-        known["step"] = install.step.value
+    known |= SENT_STEPS[install.step].claim_columns(context, install)
     return concluded(context.facts.id, known, waiting, Episode.of(context.last, event_key, now))
 
 
@@ -110,7 +129,7 @@ def requested(claim: Row, reason: str, now: datetime) -> Row:
         claim,
         outcome=Outcome.REQUESTED,
         reason=_written(reason),
-        waiting_for=WaitingFor.IDENTITY if claim.step == StepKind.IDENTITY else WaitingFor.INSTALL,
+        waiting_for=SENT_STEPS[StepKind(claim.step or StepKind.EXTENSION)].ACCEPTED,
         waiting_since=now,
         requested_at=now,
     )
@@ -145,7 +164,7 @@ def unread(
     known = {**facts, "extension": policy.extension, "policy": policy.name, "effect": policy.effect.value}
     known |= {"policy_hash": policy.digest, "taken_up": taken_up(last, episode.now, by)}
     if last is not None:
-        kept = ("extension_name", "sent_digest", "undone_at", "was")
+        kept = ("extension_name", "sent_digest", "undone_at", "satisfied_since", "was")
         known |= {"attempt": _attempts(last, decision), **{name: getattr(last, name) for name in kept}}
     return concluded(vm, known, decision, episode)
 
@@ -168,7 +187,8 @@ def closed(row: Row, outcome: Outcome, reason: str, now: datetime, extension_ver
         requested_at=row.requested_at or request,
         finished_at=now,
         duration_ms=took,
-        step="",
+        step=StepKind.REMOVAL.value if outcome is Outcome.REMOVED else "",
+        satisfied_since=row.satisfied_since or now if outcome.present else None,
         was="",
         extension_version=extension_version or row.extension_version,
         taken_up=taken_up(row, now),
@@ -185,6 +205,7 @@ def waiting(row: Row, wait: Wait) -> Row:
         waiting_for=wait.waiting_for,
         waiting_since=wait.since,
         next_attempt_at=wait.until,
+        satisfied_since=None,
         **NO_PROBLEM,
     )
 
@@ -288,8 +309,7 @@ def _outcome(decision: Satisfied | Wait | Stop) -> Outcome:
         case Satisfied(ours=ours):
             return Outcome.INSTALLED if ours else Outcome.ALREADY_INSTALLED
         case Wait(waiting_for=waiting_for):
-            accepted = waiting_for in (WaitingFor.INSTALL, WaitingFor.IDENTITY)
-            return Outcome.REQUESTED if accepted else Outcome.WAITING
+            return Outcome.REQUESTED if waiting_for in ACCEPTED else Outcome.WAITING
         case Stop(outcome=outcome):
             return outcome
 

@@ -24,9 +24,17 @@ _LONGEST = 3650 * 24 * _HOUR
 _SECONDS = {"ms": 0.001, "s": 1, "m": _MINUTE, "h": _HOUR, "d": 24 * _HOUR}
 
 
-# These waits end by what others do: the owner starts the VM, a deployment ends, a person corrects a file or ends a
-# pause. Such a wait never becomes a failure, whatever cap a policy file gives it.
-WITHOUT_CAP = frozenset({WaitingFor.VM_RUNNING, WaitingFor.OPERATION, WaitingFor.PAUSED, WaitingFor.CONFIGURATION})
+# These waits end by what others do: the owner starts the VM, a deployment ends, another policy is satisfied, a person
+# corrects a file or ends a pause. Such a wait never becomes a failure, whatever cap a policy file gives it.
+WITHOUT_CAP = frozenset(
+    {
+        WaitingFor.VM_RUNNING,
+        WaitingFor.OPERATION,
+        WaitingFor.ONLY_AFTER,
+        WaitingFor.PAUSED,
+        WaitingFor.CONFIGURATION,
+    }
+)
 
 # Every check of the machine shows whether such a wait is over, whichever row the check was planned for.
 SEEN_BY_A_CHECK = WITHOUT_CAP | {WaitingFor.AGENT_READY}
@@ -73,6 +81,10 @@ DEFAULTS: Mapping[WaitingFor, Schedule] = {
     WaitingFor.INSTALL: Schedule((4 * _MINUTE, 4 * _MINUTE, 10 * _MINUTE, 30 * _MINUTE), 3 * _HOUR),
     # A change of identities takes 3 to 9 s and ends with an event of its own.
     WaitingFor.IDENTITY: Schedule((4 * _MINUTE, 4 * _MINUTE, 10 * _MINUTE), _HOUR),
+    # A removal takes 14 to 101 s and ends with an event of its own; ARM gives up on one that hangs like on an install.
+    WaitingFor.REMOVAL: Schedule((4 * _MINUTE, 4 * _MINUTE, 10 * _MINUTE, 30 * _MINUTE), 3 * _HOUR),
+    # Once the other policy is satisfied, the moment is known and the check is due then.
+    WaitingFor.ONLY_AFTER: Schedule((_HOUR, 6 * _HOUR, 24 * _HOUR), _LONGEST),
     WaitingFor.VM_RUNNING: Schedule((_HOUR, 6 * _HOUR, 24 * _HOUR), _LONGEST),
     WaitingFor.AGENT_READY: Schedule(
         (_MINUTE, 2 * _MINUTE, 4 * _MINUTE, 8 * _MINUTE, 15 * _MINUTE, 30 * _MINUTE, _HOUR), 48 * _HOUR

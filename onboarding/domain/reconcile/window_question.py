@@ -40,7 +40,7 @@ def changes_what_is_there(s: DecisionContext, act: Act) -> bool:
     """Whether the request changes something that was on the machine before us."""
     if act.step is StepKind.IDENTITY:
         return not _is_new(s)
-    return s.extension is not None and not _is_first_install(s)
+    return act.step is StepKind.REMOVAL or (s.extension is not None and not _is_first_install(s))
 
 
 def outcome_before(s: DecisionContext) -> str:

@@ -208,18 +208,21 @@ def test_subscribing_takes_another_subscription_and_heeds_the_environment(clis: 
 
 
 def test_subscribing_asks_for_more_rights_only_on_request(clis: Path) -> None:
-    assert {"associations=false", "identities=false"} <= set(subscribe(clis))
-    assert {"associations=true", "identities=false"} <= set(subscribe(clis, VM_ASSOCIATIONS="true"))
-    assert {"associations=false", "identities=true"} <= set(subscribe(clis, VM_IDENTITIES="true"))
+    rights = ("associations", "identities", "removals")
+    assert {f"{each}=false" for each in rights} <= set(subscribe(clis))
+    for right in rights:
+        given = {f"{each}={'true' if each == right else 'false'}" for each in rights}
+        assert given <= set(subscribe(clis, **{f"VM_{right.upper()}": "true"}))
 
 
 def test_the_further_roles_are_assigned_where_the_first_one_is() -> None:
     """At the subscription, or at each chosen resource group."""
     infra = template("subscription.bicep")
-    for what, role in (("association", "associationRole"), ("identity", "identityRole")):
+    modules = {"association": "groupAssociations", "identity": "groupIdentities", "removal": "groupRemovals"}
+    for what, groups in modules.items():
+        role = f"{what}Role"
         assigned = resource("subscription.bicep", f"{what}Access")["properties"]
         assert role in str(assigned["roleDefinitionId"])
-        groups = "groupAssociations" if what == "association" else "groupIdentities"
         assert role in str(body(infra["modules"][groups])["params"]["roleId"])
 
 

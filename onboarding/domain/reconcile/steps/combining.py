@@ -9,7 +9,6 @@ from msgspec import Struct
 
 from onboarding.domain.catalog.support_table import Verdict
 from onboarding.domain.failures.classification import ExtensionState, read_extension_state
-from onboarding.domain.json_access import digest
 from onboarding.domain.machine.machine_facts import OsType
 from onboarding.domain.reconcile.decision import Act, Decision, DecisionContext, Problem, Satisfied, Stop, Wait
 from onboarding.domain.reconcile.row import SENT, Outcome, Row
@@ -31,7 +30,7 @@ def wants_steps(context: DecisionContext) -> bool:
     os_type = context.facts.os_type
     if not context.assignment.selected or os_type is OsType.UNKNOWN or os_type is not context.entry.os_type:
         return False
-    if context.facts.being_deleted or context.problems:
+    if context.facts.being_deleted or context.problems or context.removes:
         return False
     forced = context.request is not None and context.request.force
     return context.judgement.verdict is Verdict.SUPPORTED or (forced and context.judgement.verdict is Verdict.UNKNOWN)
@@ -58,7 +57,7 @@ def steps_of(
 ) -> tuple[StepResult, ...]:
     """What each step came to; none for a policy with the extension alone. `decision` is the one on identity and
     extension, before it was combined."""
-    if context.identity is None and not associated:
+    if (context.identity is None and not associated) or context.removes:
         return ()
     before = from_column(context.last.steps) if context.last else ()
     found = [each.result for each in associated]
@@ -77,14 +76,6 @@ def with_extension_done(row: Row) -> Row:
         return row
     done = StepResult(StepKind.EXTENSION, StepState.DONE, row.extension, ours=True)
     return replace(row, step="", steps=to_column([*(s for s in steps if s.step is not StepKind.EXTENSION), done]))
-
-
-def breaker_key(context: DecisionContext, step: StepKind) -> tuple[str, str]:
-    """By what a circuit breaker for this request is found: the extension or the operation, and the digest of what is
-    sent."""
-    if step is StepKind.IDENTITY and context.identity is not None:
-        return step.value, digest(sorted(map(fold_id, context.identity.added)))
-    return context.entry.name, context.settings_digest
 
 
 def others_done(row: Row) -> bool:

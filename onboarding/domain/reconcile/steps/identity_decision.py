@@ -3,16 +3,48 @@ once the machine has an identity that serves it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import replace
+from typing import Any
 
+from onboarding.domain.catalog.extension_settings import ExtensionSettings
 from onboarding.domain.failures.classification import Cause
+from onboarding.domain.json_access import digest
 from onboarding.domain.reconcile.decision import Act, Decision, DecisionContext, IdentityState, Satisfied, Stop, Wait
 from onboarding.domain.reconcile.existing_machines import audited
-from onboarding.domain.reconcile.retry import MOST_ATTEMPTS, failed, problem_in, unfinished
-from onboarding.domain.reconcile.row import NO_PROBLEM, SENT, Outcome, Row, WaitingFor
-from onboarding.domain.reconcile.steps.identity_step import Fit
-from onboarding.domain.reconcile.steps.step import StepKind
+from onboarding.domain.reconcile.retry import MOST_ATTEMPTS, as_if_new, failed, problem_in, unfinished
+from onboarding.domain.reconcile.row import SENT, Outcome, Row, WaitingFor
+from onboarding.domain.reconcile.steps.identity_step import Fit, identity_request
+from onboarding.domain.reconcile.steps.step import ArmRequest, StepKind
 from onboarding.domain.reconcile.steps.step_words import words_of, would, would_fail
+from onboarding.domain.resource_id import VmId, fold_id
+
+CHANGES_EXTENSION = False
+ACCEPTED = WaitingFor.IDENTITY
+
+
+def arm_request(s: DecisionContext, act: Act, vm: VmId, settings: ExtensionSettings, tag: str) -> ArmRequest:
+    return identity_request(vm, s.facts.identity, _added(s), s.facts.etag)
+
+
+def claim_digest(s: DecisionContext, act: Act, tag: str) -> str:
+    return digest([act.step, *breaker_key(s)])
+
+
+def claim_columns(s: DecisionContext, act: Act) -> Mapping[str, Any]:
+    return {"step": StepKind.IDENTITY.value}
+
+
+def breaker_key(s: DecisionContext) -> tuple[str, str]:
+    return StepKind.IDENTITY.value, digest(sorted(map(fold_id, _added(s))))
+
+
+def sent(s: DecisionContext) -> Mapping[str, Any]:
+    return {str(place): each for place, each in enumerate(_added(s))}
+
+
+def _added(s: DecisionContext) -> tuple[str, ...]:
+    return s.identity.added if s.identity else ()
 
 
 def in_flight(s: DecisionContext) -> Wait | None:
@@ -31,7 +63,7 @@ def after_identity(s: DecisionContext) -> DecisionContext:
     last = s.last
     if last is None or not _is_about_identity(last) or last.outcome.final:
         return s
-    return replace(s, retry=replace(s.retry, last=_past(last)))
+    return replace(s, retry=replace(s.retry, last=as_if_new(last)))
 
 
 def with_identity(s: DecisionContext, decision: Decision) -> Decision:
@@ -91,11 +123,3 @@ def _held(s: DecisionContext, last: Row) -> Wait | None:
     if last.waiting_for is WaitingFor.OPERATION and not last.error_code:
         return None
     return unfinished(s.retry)
-
-
-def _past(last: Row) -> Row:
-    """The row as if nothing had been requested yet."""
-    begun = replace(
-        last, waiting_for=None, waiting_since=None, next_attempt_at=None, attempt=0, step="", sent_digest=""
-    )
-    return replace(begun, **NO_PROBLEM)

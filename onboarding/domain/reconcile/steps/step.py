@@ -19,6 +19,7 @@ class StepKind(StrEnum):
     IDENTITY = "identity"
     ASSOCIATION = "association"
     EXTENSION = "extension"
+    REMOVAL = "removal"  # of the extension; the only step of its policy
 
 
 class StepState(StrEnum):

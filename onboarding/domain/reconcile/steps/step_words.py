@@ -19,6 +19,8 @@ def words_of(step: StepKind, subject: str) -> str:
             return f"associate {name_in(subject)}"
         case StepKind.EXTENSION:
             return f"install {subject}"
+        case StepKind.REMOVAL:
+            return f"remove {subject}"
 
 
 def would(words: Iterable[str]) -> str:

@@ -1,0 +1,45 @@
+"""What a machine must be before an extension on it can be written or removed: running, with a guest agent that is
+ready, and with extension operations allowed. And what we must have: usable settings of our own."""
+
+from __future__ import annotations
+
+from onboarding.domain.failures.classification import Cause
+from onboarding.domain.machine.machine_facts import AgentState, PowerState
+from onboarding.domain.reconcile.decision import Decision, DecisionContext, Problem, Stop
+from onboarding.domain.reconcile.retry import failed, gave_up
+from onboarding.domain.reconcile.row import Outcome, WaitingFor
+
+
+def disallowed(s: DecisionContext) -> Decision | None:
+    facts = s.facts
+    if facts.extension_operations_allowed is False:
+        cause = Cause.EXTENSION_OPERATIONS_DISALLOWED
+        return failed(s, cause, "the VM's owner switched extension operations off (allowExtensionOperations is false)")
+    if facts.provision_vm_agent is False and facts.agent is not AgentState.READY:
+        cause = Cause.EXTENSION_OPERATIONS_DISALLOWED
+        return failed(s, cause, "the VM was made without the guest agent (provisionVMAgent is false)")
+    return None
+
+
+def not_running(s: DecisionContext) -> Decision | None:
+    if s.facts.power in (PowerState.RUNNING, PowerState.UNKNOWN):
+        return None
+    reason = f"the VM is {s.facts.power}; extensions need a running VM, and its start event continues this row"
+    return s.retry.wait_on(WaitingFor.VM_RUNNING, reason)
+
+
+def agent_not_ready(s: DecisionContext) -> Decision | None:
+    running = s.facts.power is PowerState.RUNNING
+    if running and s.facts.agent is AgentState.READY and not s.facts.os_provisioning:
+        return None
+    later = s.retry.wait(WaitingFor.AGENT_READY, "the guest agent has not reported ready yet")
+    return later or gave_up(s, Cause.VM_AGENT_UNREACHABLE, "the guest agent has not reported ready for too long")
+
+
+def misconfigured(s: DecisionContext) -> Decision | None:
+    if not s.problems:
+        return None
+    named = "; ".join(s.problems)
+    advice = "fix what is named here, then write the VM or retry the row"
+    problem = Problem(Cause.BAD_CONFIGURATION, Cause.BAD_CONFIGURATION, named, advice)
+    return Stop(Outcome.FAILED, f"our own settings are not usable: {named}", problem)
