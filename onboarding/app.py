@@ -215,7 +215,7 @@ def _ports(configuration: Configuration, closing: AsyncExitStack) -> tuple[Ports
     from onboarding.azure.arm.resource_graph import GraphAdapter
     from onboarding.azure.heartbeats import HeartbeatAdapter
     from onboarding.azure.http_connections import Connections
-    from onboarding.azure.identity import credential
+    from onboarding.azure.identity import credential, object_id
     from onboarding.azure.outcome_topic import NullPublisher, TopicPublisher
     from onboarding.azure.storage.schedule_queue import StorageScheduleQueue
     from onboarding.azure.storage.storage_clients import onboarding_table, poison_queue, schedule_queue_client
@@ -256,6 +256,7 @@ def _ports(configuration: Configuration, closing: AsyncExitStack) -> tuple[Ports
         sweeps=TableSweeps(table),
         poison=poison,
         policy_states=TablePolicyStates(table),
+        caller=lambda: object_id(identity, settings.cloud.arm_scope),
         heartbeats=HeartbeatAdapter(logs),
     )
     return ports, (table.requests, queue.requests)

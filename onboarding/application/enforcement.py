@@ -101,19 +101,20 @@ class Enforcement(Struct, frozen=True):
         """Take these machines up, or say what that would do. The results come in the order of the machines, one for
         each row of the policy. What was taken up stays so if this ends early. Raises StorageError."""
         now = self.ports.clock()
+        by = "" if dry_run or self.ports.caller is None else await self.ports.caller()
         places: Counter[str] = Counter()
         for some in batched(vms, _AT_ONCE, strict=False):
             jobs = []
             for vm in some:
                 minutes = places[vm.subscription.lower()] / self.per_minute
                 places[vm.subscription.lower()] += 1
-                jobs.append(self._one(vm, None if dry_run else now + timedelta(minutes=minutes)))
+                jobs.append(self._one(vm, None if dry_run else now + timedelta(minutes=minutes), by))
             for results in await asyncio.gather(*jobs):
                 for result in results:
                     yield result
 
-    async def _one(self, vm: VmId, due: datetime | None) -> list[Enforced]:
-        """What becomes of one machine; with `due`, it is taken up for that time."""
+    async def _one(self, vm: VmId, due: datetime | None, by: str) -> list[Enforced]:
+        """What becomes of one machine; with `due`, it is taken up for that time. `by` is the person's object id."""
         while True:
             known, now = await self.ports.ledger.read(vm), self.ports.clock()
             found = self._judge(vm, [stored.row for stored in known.targets.values()], now)
@@ -121,7 +122,7 @@ class Enforcement(Struct, frozen=True):
                 return found.results
             trigger = EventRef(f"request.enforce.{now:%Y%m%dt%H%M%S.%fz}", now)
             work = Reconciliation(vm, trigger, known, now)
-            opened = [opened_by_person(row, work.event_key, max(due, now)) for row in found.rows]
+            opened = [opened_by_person(row, work.event_key, max(due, now), by) for row in found.rows]
             try:
                 with bound(machine=str(vm), event_id=trigger.id):
                     await self.recorder.record(work, work.machine_row(rows=opened), opened)

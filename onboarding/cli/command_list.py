@@ -23,6 +23,15 @@ class CommandHelp(NamedTuple):
 
 
 COMMANDS: Mapping[str, CommandHelp] = {
+    "changes": CommandHelp(
+        "machines.changes",
+        "show what was written to Azure, when, why and by whose hand",
+        (
+            "onboard changes --since 2h",
+            "onboard changes -g app-rg -n web01",
+            "onboard changes --policy linux-monitoring --step extension -o csv",
+        ),
+    ),
     "check": CommandHelp(
         "images.check",
         "say whether an extension supports an image, and why",

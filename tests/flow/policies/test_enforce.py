@@ -92,6 +92,7 @@ async def command(world: World, *given: str, vms: tuple[VmId, ...] = ()) -> int:
 
 async def test_a_machine_is_taken_up_and_the_function_app_onboards_it_and_keeps_it(world: World) -> None:
     vm, other = await audited(world, "web01", "other")
+    world.person = "99999999-0000-4000-8000-00000000000f"
     (result,) = await take_up(world, [vm])
     assert (result.answer, result.due, result.words) == (Answer.TAKEN_UP, START, "would install OmsAgentForLinux")
     assert world.arm.calls == [], "the command calls no ARM"
@@ -101,6 +102,7 @@ async def test_a_machine_is_taken_up_and_the_function_app_onboards_it_and_keeps_
     assert row.event_id.startswith("request.enforce.")
     await run_checks(world)
     assert outcome(world, vm) == (Outcome.INSTALLED, "", MARK)
+    assert world.row(vm).by == world.person
     assert outcome(world, other) == AUDITED
     assert writes(world) == ["PUT"]
     world.arm.machines[vm.key]["resources"] = []
