@@ -44,6 +44,7 @@ READING: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("--policy", POLICY, "--cause", "timeout"),
         ("--attention",),
     ),
+    "enforce": ((POLICY, "--dry-run"), (POLICY, "--yes"), (POLICY, "web-01", "--yes"), (POLICY, "-g", "g", "--yes")),
     "install": (("web-01", "--dry-run"), ("web-01", "--no-wait")),
     "remove": (("web-01", "--extension", "oms-agent-linux", "--dry-run"),),
     "retry": (("--all", "--dry-run"), ("--policy", POLICY, "--no-wait"), ("web-01", "--dry-run")),
