@@ -67,7 +67,7 @@ def sort(
             unseen[gap.reason] += 1
         else:
             wrong.append((gap.vm, f"no agent on {_name(gap)} sends after our removal: {gap.reason}"))
-    return SortedGaps(wrong, dict(unseen), undone, dict(others))
+    return SortedGaps(tuple(wrong), dict(unseen), undone, dict(others))
 
 
 def _stopped_after_proof(gap: Gap, removals: Sequence[datetime], satisfied: datetime | None) -> bool:

@@ -20,6 +20,7 @@ OLD_WORKSPACE = "0b5e4a52-0000-4000-8000-0000000000a1"
 
 # The subscription in which the old agent goes once ARM shows the new one; in the other one it waits for a heartbeat.
 WITHOUT_HEARTBEAT = "00000000-0000-4000-8000-000000000002"
+_KEY = "b2xkLXdvcmtzcGFjZS1rZXk="  # of that workspace; invented
 _PUBLISHER, _, _TYPE = OMS_HANDLER.rpartition(".")
 
 
@@ -56,7 +57,12 @@ def _can_migrate(spec: VmSpec) -> bool:
 def old_agent(name: str = "OmsAgentForLinux") -> ExtensionSpec:
     """An OMS agent that sends, under another name than the product gives it."""
     return ExtensionSpec(
-        name=name, publisher=_PUBLISHER, type=_TYPE, version="1.3", settings={"workspaceId": OLD_WORKSPACE}
+        name=name,
+        publisher=_PUBLISHER,
+        type=_TYPE,
+        version="1.3",
+        settings={"workspaceId": OLD_WORKSPACE},
+        protected_settings={"workspaceKey": _KEY},
     )
 
 

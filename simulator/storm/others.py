@@ -59,7 +59,7 @@ class Others:
         self._wait()
 
     def stop_changing(self) -> None:
-        """Identities and associations stay as they are. Those who undo what we do go on: they have an end of their own."""
+        """Identities and associations stay as they are. Those who undo what we do go on: they stop by themselves."""
         self.identities.stop()
         if self._timer is not None:
             self._timer.cancel()
