@@ -107,9 +107,10 @@ def _removed_wrongly(laptop: Laptop, may_go: Container[str]) -> list[tuple[str, 
 
 
 def _refusals(laptop: Laptop, others: Others, member: Member, target: Target) -> int:
-    """Requests that ARM did not accept, and installs that an owner removed, perhaps before we saw them succeed."""
-    removed = others.remover.written[member.id] if target in AGENTS else 0
-    return removed + sum(
+    """Requests that ARM did not accept, and those that others undid, perhaps before we saw them succeed."""
+    by = others.remover if target in AGENTS else others.engine if target is OMS else None
+    undone = by.written[member.id] if by is not None else 0
+    return undone + sum(
         (request.status == 0 or request.status >= 500)
         and (
             (request.kind is Kind.EXTENSION_PUT and request.path.endswith(f"/{target.resource}"))
